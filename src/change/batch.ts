@@ -1,0 +1,74 @@
+/** What travels through the order: batches of row changes, and the few other kinds of entries. */
+import type { KeyId } from "./key.ts";
+import type { Image, Value } from "./value.ts";
+
+/** Version of the entry format. A node that meets a newer one stops and asks to be updated. */
+export const BATCH_FORMAT = 1;
+
+/** Position per shard: `vector[shard]` is an index in that shard's log. */
+export type PositionVector = readonly number[];
+
+export const BatchKind = {
+  /** Opens an incarnation of its origin in this shard (the fence). No rows. */
+  open: 0,
+  rows: 1,
+  /** Makes every node record its checksums at this position. No rows. */
+  check: 2,
+} as const;
+export type BatchKind = (typeof BatchKind)[keyof typeof BatchKind];
+
+export const Op = { insert: 0, update: 1, delete: 2 } as const;
+export type Op = (typeof Op)[keyof typeof Op];
+
+export interface RowChange {
+  readonly op: Op;
+  readonly keyId: KeyId;
+  /** Whole image; null for a delete. */
+  readonly image: Image | null;
+  /** The key's columns in key order. */
+  readonly key: readonly Value[];
+  /** Updates: bit i of byte i/8 is set when column i differs from the reference. null otherwise. */
+  readonly mask: Uint8Array | null;
+  /** Index into `Batch.bases`. */
+  readonly base: number;
+}
+
+export interface TableChanges {
+  /** `TableShape.id`. */
+  readonly table: number;
+  /** Number of stored columns that the images have. */
+  readonly columns: number;
+  readonly rows: readonly RowChange[];
+}
+
+/** Up to which id a change log of the origin is covered by this batch. */
+export interface Watermark {
+  /** `TableShape.id` of the table whose log it is. */
+  readonly table: number;
+  readonly upTo: number;
+}
+
+export interface Batch {
+  readonly kind: BatchKind;
+  /** Peer id of the node that captured it. */
+  readonly origin: string;
+  readonly incarnation: number;
+  /** Sequence number of this changeset in (origin, incarnation, shard): 1, 2, … */
+  readonly csn: number;
+  /** 1 … parts. A changeset takes effect with its last part. */
+  readonly part: number;
+  readonly parts: number;
+  /** The csn before this one in this shard; 0 opens an incarnation. */
+  readonly previousCsn: number;
+  readonly schemaVersion: number;
+  /** Distinct position vectors that rows refer to; [0] is the usual one. */
+  readonly bases: readonly PositionVector[];
+  /** The origin's position when it drained; empty unless transactions are whole across shards. */
+  readonly after: PositionVector;
+  readonly watermarks: readonly Watermark[];
+  /** Wall clock of the origin, milliseconds since 1970: shown to people, judged by nobody. */
+  readonly time: number;
+  /** `check`: an id by which the asker finds its answers; else "". */
+  readonly note: string;
+  readonly tables: readonly TableChanges[];
+}

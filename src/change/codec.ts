@@ -1,0 +1,226 @@
+/**
+ * Batches and images as MessagePack. MessagePack has no REAL 1.0 beside INTEGER 1, no -0.0 and no broken text, so each
+ * row may carry exceptions `[column, class, column, class, …]`; every other value is what it looks like: an integral
+ * number INTEGER, another number REAL. Decoding yields exact values (`value.ts`) or throws `CodecError`.
+ */
+import { Packr } from "msgpackr";
+import { BATCH_FORMAT, type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
+import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";
+import type { TableShape } from "./shape.ts";
+import { type Image, TextBytes, type Value } from "./value.ts";
+
+/** Bytes that are not a batch of a format this build knows. */
+export class CodecError extends Error {
+  override name = "CodecError";
+}
+
+const packr = new Packr({ useRecords: false, copyBuffers: true, int64AsType: "bigint" } as object);
+
+const Class = { real: 1, negativeZero: 2, text: 3 } as const;
+
+type Packed = null | number | bigint | string | Uint8Array;
+
+function packValues(values: readonly Value[]): [Packed[], number[] | null] {
+  const out: Packed[] = new Array<Packed>(values.length);
+  let classes: number[] | null = null;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (typeof value === "bigint") {
+      const small = Number(value);
+      out[i] = Number.isSafeInteger(small) ? small : value;
+    } else if (typeof value === "number") {
+      out[i] = value;
+      if (Number.isInteger(value))
+        (classes ??= []).push(i, Object.is(value, -0) ? Class.negativeZero : Class.real);
+    } else if (value instanceof TextBytes) {
+      out[i] = value.bytes;
+      (classes ??= []).push(i, Class.text);
+    } else {
+      out[i] = value;
+      if (typeof value === "string" && !value.isWellFormed())
+        throw new CodecError("text with a lone surrogate");
+    }
+  }
+  return [out, classes];
+}
+
+function unpackValues(packed: unknown, classes: unknown): Value[] {
+  if (!Array.isArray(packed)) throw new CodecError("values are not an array");
+  const out = packed as Value[];
+  const exact = new Set<number>();
+  if (classes !== null && classes !== undefined) {
+    if (!Array.isArray(classes) || classes.length % 2 !== 0) throw new CodecError("classes are not pairs");
+    for (let i = 0; i < classes.length; i += 2) {
+      const column = classes[i] as number;
+      const value = packed[column] as unknown;
+      exact.add(column);
+      if (classes[i + 1] === Class.real && typeof value === "number") continue;
+      else if (classes[i + 1] === Class.negativeZero && value === 0) out[column] = -0;
+      else if (classes[i + 1] === Class.text && value instanceof Uint8Array)
+        out[column] = new TextBytes(value);
+      else throw new CodecError("a storage class does not fit its value");
+    }
+  }
+  for (let i = 0; i < out.length; i++) {
+    const value = out[i] as unknown;
+    if (typeof value === "number") {
+      if (Number.isInteger(value) && !exact.has(i)) out[i] = BigInt(value);
+    } else if (
+      typeof value === "object" &&
+      value !== null &&
+      !(value instanceof Uint8Array) &&
+      !(value instanceof TextBytes)
+    )
+      throw new CodecError("a value is of no storage class");
+    else if (value === undefined || typeof value === "boolean")
+      throw new CodecError("a value is of no storage class");
+  }
+  return out;
+}
+
+/** An image on its own: for references, the journal and checksums. */
+export function encodeImage(image: Image): Uint8Array {
+  const [values, classes] = packValues(image);
+  return packr.pack(classes === null ? values : [values, classes]);
+}
+
+export function decodeImage(bytes: Uint8Array): Value[] {
+  const decoded = unpack(bytes);
+  if (Array.isArray(decoded) && decoded.length === 2 && Array.isArray(decoded[0]))
+    return unpackValues(decoded[0], decoded[1]);
+  return unpackValues(decoded, null);
+}
+
+function unpack(bytes: Uint8Array): unknown {
+  try {
+    return packr.unpack(bytes);
+  } catch (error) {
+    throw new CodecError("not MessagePack", { cause: error });
+  }
+}
+
+function packRow(row: RowChange): unknown[] {
+  const [values, classes] = packValues(row.image ?? row.key);
+  if (row.base !== 0) return [row.op, values, classes, row.mask, row.base];
+  if (row.mask !== null) return [row.op, values, classes, row.mask];
+  if (classes !== null) return [row.op, values, classes];
+  return [row.op, values];
+}
+
+export function encodeBatch(batch: Batch): Uint8Array {
+  return packr.pack([
+    BATCH_FORMAT,
+    batch.kind,
+    batch.origin,
+    batch.incarnation,
+    batch.csn,
+    batch.part,
+    batch.parts,
+    batch.previousCsn,
+    batch.schemaVersion,
+    batch.bases,
+    batch.after,
+    batch.watermarks.map((w) => [w.table, w.upTo]),
+    batch.tables.map((t) => [t.table, t.columns, t.rows.map(packRow)]),
+    batch.time,
+    batch.note,
+  ]);
+}
+
+const isCount = (x: unknown): x is number => typeof x === "number" && Number.isSafeInteger(x) && x >= 0;
+
+function counts(x: unknown, what: string): number[] {
+  if (!Array.isArray(x) || !x.every(isCount)) throw new CodecError(`${what} is not a list of counts`);
+  return x;
+}
+
+function unpackRow(packed: unknown, shape: TableShape, bases: number): RowChange {
+  if (!Array.isArray(packed)) throw new CodecError("a row is not an array");
+  const [op, values, classes, mask, base] = packed as unknown[];
+  if (op !== Op.insert && op !== Op.update && op !== Op.delete)
+    throw new CodecError("a row's operation is unknown");
+  if (mask !== undefined && mask !== null && !(mask instanceof Uint8Array))
+    throw new CodecError("a mask is not bytes");
+  if (base !== undefined && (!isCount(base) || base >= bases))
+    throw new CodecError("a row's base is out of range");
+  const exact = unpackValues(values, classes);
+  const common = { op, mask: mask ?? null, base: base ?? 0 };
+  if (op === Op.delete) {
+    if (exact.length !== shape.key.length)
+      throw new CodecError(`a key of ${shape.name} has the wrong length`);
+    return { ...common, image: null, key: exact, keyId: keyIdOf(shape, exact) };
+  }
+  if (exact.length !== shape.columns.length)
+    throw new CodecError(`an image of ${shape.name} has the wrong length`);
+  return { ...common, image: exact, key: keyOfImage(shape, exact), keyId: keyIdOfImage(shape, exact) };
+}
+
+/**
+ * The head of a batch, with its tables still packed: who it is from can be judged before anything is decoded.
+ * Throws `CodecError`.
+ */
+export interface BatchHead extends Omit<Batch, "tables"> {
+  readonly packedTables: readonly unknown[];
+}
+
+export function decodeBatchHead(bytes: Uint8Array): BatchHead {
+  const decoded = unpack(bytes);
+  if (!Array.isArray(decoded) || decoded.length < 15) throw new CodecError("not a batch");
+  const [format, kind, origin, incarnation, csn, part, parts, previousCsn, schemaVersion, bases, after] =
+    decoded as unknown[];
+  const [watermarks, tables, time, note] = decoded.slice(11) as unknown[];
+  if (format !== BATCH_FORMAT)
+    throw new CodecError(`a batch of format ${String(format)}; this build knows ${BATCH_FORMAT}`);
+  if (kind !== BatchKind.open && kind !== BatchKind.rows && kind !== BatchKind.check)
+    throw new CodecError("unknown kind of batch");
+  const numbers = [incarnation, csn, part, parts, previousCsn, schemaVersion];
+  if (
+    typeof origin !== "string" ||
+    typeof note !== "string" ||
+    typeof time !== "number" ||
+    !numbers.every(isCount)
+  )
+    throw new CodecError("a batch's head is malformed");
+  if (!Array.isArray(bases) || !Array.isArray(watermarks) || !Array.isArray(tables))
+    throw new CodecError("a batch's lists are malformed");
+  return {
+    kind,
+    origin,
+    incarnation: incarnation as number,
+    csn: csn as number,
+    part: part as number,
+    parts: parts as number,
+    previousCsn: previousCsn as number,
+    schemaVersion: schemaVersion as number,
+    bases: bases.map((b) => counts(b, "a base")),
+    after: counts(after, "after"),
+    watermarks: watermarks.map((w) => {
+      const [table, upTo] = counts(w, "a watermark");
+      return { table: table!, upTo: upTo! };
+    }),
+    time,
+    note,
+    packedTables: tables,
+  };
+}
+
+/** `shapeOf` gives the table's shape at the schema version that the batch was judged by. */
+export function decodeTables(
+  head: BatchHead,
+  shapeOf: (table: number) => TableShape | undefined,
+): TableChanges[] {
+  return head.packedTables.map((packed) => {
+    if (!Array.isArray(packed)) throw new CodecError("a table is not an array");
+    const [table, columns, rows] = packed as unknown[];
+    if (!isCount(table) || !isCount(columns) || !Array.isArray(rows))
+      throw new CodecError("a table is malformed");
+    const shape = shapeOf(table);
+    if (shape === undefined) throw new CodecError(`table ${table} is not in the catalogue`);
+    if (columns !== shape.columns.length)
+      throw new CodecError(`table ${shape.name} has ${shape.columns.length} columns, not ${columns}`);
+    return { table, columns, rows: rows.map((row) => unpackRow(row, shape, head.bases.length)) };
+  });
+}
+
+/** A hash of a row's image for checksums: 64 bits, xxh64 as xxhashjs defines it. */
+export const imageHash = (encoded: Uint8Array): bigint => Bun.hash.xxHash64(encoded, 0n);

@@ -1,0 +1,46 @@
+/** What the rest of the pipeline needs to know of a table: a plain value, made from the schema by `schema/`. */
+
+/** Built-in collations; a table whose key uses another is refused. */
+export type Collation = "BINARY" | "NOCASE" | "RTRIM";
+
+export type Affinity = "INTEGER" | "TEXT" | "BLOB" | "REAL" | "NUMERIC";
+
+export interface ColumnShape {
+  readonly name: string;
+  readonly affinity: Affinity;
+}
+
+/** A UNIQUE constraint or index beside the key. */
+export interface UniqueShape {
+  readonly name: string;
+  /** Expressions as SQL text, columns as quoted names, each with its COLLATE where it is not BINARY. */
+  readonly terms: readonly UniqueTerm[];
+  /** Verbatim text of a partial index's WHERE; null for a whole index. */
+  readonly where: string | null;
+}
+
+export interface UniqueTerm {
+  /** Index into `TableShape.columns`; null for an expression or a generated column. */
+  readonly column: number | null;
+  /** SQL text over the table's columns: the quoted name, or the expression verbatim. */
+  readonly sql: string;
+  readonly collation: string;
+}
+
+export interface TableShape {
+  /** Stable over RENAME; never used again. */
+  readonly id: number;
+  readonly name: string;
+  /** Stored columns in declaration order. */
+  readonly columns: readonly ColumnShape[];
+  /** Indexes into `columns` of the primary key's columns, in the order of the key. */
+  readonly key: readonly number[];
+  /** One per key column. */
+  readonly keyCollations: readonly Collation[];
+  readonly withoutRowid: boolean;
+  /** The key is one INTEGER PRIMARY KEY column. */
+  readonly integerKey: boolean;
+  readonly uniques: readonly UniqueShape[];
+  /** All rows of the table go to one shard (it has a UNIQUE constraint beyond its key). */
+  readonly routedByName: boolean;
+}

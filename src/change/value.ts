@@ -1,0 +1,45 @@
+/**
+ * SQLite values with their storage class, exactly: a JS `number` is always REAL, a `bigint` always INTEGER. Nothing
+ * else in the project may blur that line (1.0 and 1 are different values).
+ */
+import { bytesEqual } from "../base/bytes.ts";
+
+/** TEXT that is not valid UTF-8, so it cannot be a JS string. Written with `CAST(? AS TEXT)`. */
+export class TextBytes {
+  readonly bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+}
+
+export type Value = null | bigint | number | string | Uint8Array | TextBytes;
+
+/** A row's stored columns (generated ones left out), in the order of `TableShape.columns`. */
+export type Image = readonly Value[];
+
+/** Same storage class and same bits: 1 ≠ 1.0, -0.0 ≠ 0.0. */
+export function valueEqual(a: Value, b: Value): boolean {
+  if (typeof a !== "object" || a === null) return Object.is(a, b);
+  if (b === null || typeof b !== "object") return false;
+  if (a instanceof TextBytes) return b instanceof TextBytes && bytesEqual(a.bytes, b.bytes);
+  return !(b instanceof TextBytes) && bytesEqual(a, b);
+}
+
+export function imageEqual(a: Image, b: Image): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (!valueEqual(a[i]!, b[i]!)) return false;
+  return true;
+}
+
+/** Rough size in bytes, for limits. */
+export function imageSize(image: Image): number {
+  let size = 8;
+  for (const value of image) {
+    if (typeof value === "string") size += 4 + value.length;
+    else if (value instanceof Uint8Array) size += 4 + value.length;
+    else if (value instanceof TextBytes) size += 4 + value.bytes.length;
+    else size += 9;
+  }
+  return size;
+}

@@ -1,0 +1,25 @@
+/** What `marmot run` needs to know, after flags, environment and file are merged and checked. */
+
+export interface NodeOptions {
+  /** The application's file. */
+  readonly db: string;
+  readonly dataDir: string;
+  /** Multiaddrs to listen on. */
+  readonly listen: readonly string[];
+  readonly announce: readonly string[];
+  readonly peers: readonly string[];
+  readonly mdns: boolean;
+  readonly name: string;
+  readonly role: "voter" | "learner";
+  /** Make an empty database when the file is missing and no peers are given. */
+  readonly create: boolean;
+  /** The line of the key file, where the environment gives the key itself; else null. */
+  readonly clusterKeyText: string | null;
+  /** null: the default path in the data directory. */
+  readonly clusterKeyFile: string | null;
+  /** Cluster settings. null: not given, the cluster's or the default holds. */
+  readonly shards: number | null;
+  readonly transactions: "whole" | "row" | null;
+  readonly tables: readonly string[] | null;
+  readonly exclude: readonly string[] | null;
+}

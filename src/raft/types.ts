@@ -1,0 +1,98 @@
+/**
+ * What goes into the Raft machine and what comes out. Values only: no clock, disk, network or randomness.
+ * Field names are those of the Raft paper (Ongaro & Ousterhout 2014) where it has one.
+ */
+
+/** A member of a group. The id is the index of the entry that admitted it, so it is never used twice. 0: nobody. */
+export type MemberId = number;
+
+export const EntryType = { normal: 0, configChange: 1 } as const;
+export type EntryType = (typeof EntryType)[keyof typeof EntryType];
+
+export interface Entry {
+  readonly term: number;
+  readonly index: number;
+  readonly type: EntryType;
+  /** Opaque to Raft for `normal`; an encoded `ConfigChange` for `configChange`. Never mutated once it is here. */
+  readonly data: Uint8Array;
+}
+
+/** What must be on disk before any message that depends on it leaves. */
+export interface HardState {
+  readonly term: number;
+  readonly vote: MemberId;
+  readonly commit: number;
+}
+
+/** A configuration. `votersOutgoing` is empty unless joint. Lists are sorted and without repeats. */
+export interface Configuration {
+  readonly voters: readonly MemberId[];
+  readonly votersOutgoing: readonly MemberId[];
+  readonly learners: readonly MemberId[];
+  /** Voters that become learners when the joint configuration is left. */
+  readonly learnersNext: readonly MemberId[];
+  readonly autoLeave: boolean;
+}
+
+/** Where a snapshot stands. Its contents travel outside of Raft. */
+export interface SnapshotMetadata {
+  readonly index: number;
+  readonly term: number;
+  readonly configuration: Configuration;
+}
+
+export const ConfigChangeType = { addVoter: 0, removeMember: 1, addLearner: 2 } as const;
+export type ConfigChangeType = (typeof ConfigChangeType)[keyof typeof ConfigChangeType];
+
+export interface ConfigChangeStep {
+  readonly type: ConfigChangeType;
+  /** 0 with `addLearner` or `addVoter`: the index of the entry itself becomes the id. */
+  readonly member: MemberId;
+}
+
+export interface ConfigChange {
+  readonly steps: readonly ConfigChangeStep[];
+  /** Opaque to Raft: for whoever applies the change (peer id, name, …). */
+  readonly context: Uint8Array;
+}
+
+export const MessageType = {
+  /** Forwarded proposals. */
+  propose: 0,
+  append: 1,
+  appendResponse: 2,
+  vote: 3,
+  voteResponse: 4,
+  preVote: 5,
+  preVoteResponse: 6,
+  heartbeat: 7,
+  heartbeatResponse: 8,
+  snapshot: 9,
+  timeoutNow: 10,
+  transferLeader: 11,
+  readIndex: 12,
+  readIndexResponse: 13,
+} as const;
+export type MessageType = (typeof MessageType)[keyof typeof MessageType];
+
+/** One message between two members of one group. Fields that a type does not use are 0, false, empty or null. */
+export interface Message {
+  readonly type: MessageType;
+  readonly from: MemberId;
+  readonly to: MemberId;
+  /** 0 for forwarded proposals and reads: they carry no term. */
+  readonly term: number;
+  /** Term of the entry at `index` (append), of the candidate's last entry (vote), or the hint's term (rejection). */
+  readonly logTerm: number;
+  readonly index: number;
+  readonly commit: number;
+  /** Term of the entry at `commit`, in vote messages, so that a voter can advance its commit index; else 0. */
+  readonly commitTerm: number;
+  readonly reject: boolean;
+  /** In a rejected append response: the follower's best guess of where the logs agree. */
+  readonly rejectHint: number;
+  readonly entries: readonly Entry[];
+  readonly snapshot: SnapshotMetadata | null;
+  /** Private to who sent it (leader transfer, reads). */
+  readonly context: Uint8Array;
+}
