@@ -55,8 +55,9 @@ export interface Batch {
   readonly incarnation: number;
   /** Sequence number of this changeset in (origin, incarnation, shard): 1, 2, … */
   readonly csn: number;
-  /** 1 … parts. A changeset takes effect with its last part. */
+  /** 1, 2, … A changeset takes effect with its last part. */
   readonly part: number;
+  /** The number of parts, on the last one; 0 on those before it, as it is not known yet. */
   readonly parts: number;
   /** The csn before this one in this shard; 0 opens an incarnation. */
   readonly previousCsn: number;

@@ -82,3 +82,36 @@ export function keyIdOfImage(shape: TableShape, image: Image): KeyId {
 
 /** What routing hashes for a row. */
 export const routingKey = (id: KeyId): string => (typeof id === "number" ? `i${id}` : id);
+
+/** The key's values back out of an id: equal to the row's own under the key's collations, not always to the letter. */
+export function keyValues(shape: TableShape, id: KeyId): Value[] {
+  if (typeof id === "number") return [BigInt(id)];
+  if (shape.key.length === 1) return [unfold(id, 0)[0]];
+  const values: Value[] = [];
+  let at = 0;
+  while (at < id.length) {
+    const [value, end] = unfold(id, at);
+    assert(id[end] === ";", "a key id is a list of folded values");
+    values.push(value);
+    at = end + 1;
+  }
+  return values;
+}
+
+/** One folded value starting at `at`, and where it ends. */
+function unfold(id: string, at: number): [Value, number] {
+  if (id[at] === "t") {
+    const colon = id.indexOf(":", at);
+    const end = colon + 1 + Number(id.slice(at + 1, colon));
+    return [id.slice(colon + 1, end), end];
+  }
+  const semicolon = id.indexOf(";", at);
+  const end = semicolon === -1 ? id.length : semicolon;
+  const text = id.slice(at + 1, end);
+  if (id[at] === "i") return [BigInt(text), end];
+  if (id[at] === "r") return [Number(text), end];
+  if (id[at] === "n") return [null, end];
+  if (id[at] === "x") return [new TextBytes(new Uint8Array(Buffer.from(text, "hex"))), end];
+  assert(id[at] === "b", "a folded value has a known tag");
+  return [new Uint8Array(Buffer.from(text, "hex")), end];
+}

@@ -1,0 +1,131 @@
+/**
+ * Packs a drain's rows into batches, one chain a shard: a small changeset is one batch, a large one goes in parts that
+ * take effect together. Encoded parts are handed over as they fill, so that a transaction of a million rows needs no
+ * million rows in memory.
+ */
+import {
+  type Batch,
+  BatchKind,
+  type PositionVector,
+  type RowChange,
+  type TableChanges,
+  type Watermark,
+} from "../change/batch.ts";
+import { encodeBatch } from "../change/codec.ts";
+import type { KeyId } from "../change/key.ts";
+import type { TableShape } from "../change/shape.ts";
+import { imageSize } from "../change/value.ts";
+
+/** Bytes of rows after which a part is closed. */
+export const PART_BYTES = 1 << 20;
+
+export interface ChainPlace {
+  readonly origin: string;
+  readonly incarnation: number;
+  readonly csn: number;
+  readonly previousCsn: number;
+  readonly schemaVersion: number;
+  readonly time: number;
+}
+
+export interface BuiltPart {
+  readonly part: number;
+  readonly last: boolean;
+  readonly bytes: Uint8Array;
+  readonly rows: number;
+}
+
+interface OpenTable {
+  readonly shape: TableShape;
+  readonly rows: RowChange[];
+}
+
+/** Builds the parts of one changeset in one shard. */
+export class BatchBuilder {
+  readonly #place: ChainPlace;
+  readonly #onPart: (part: BuiltPart) => void;
+  #tables: OpenTable[] = [];
+  #bases: PositionVector[] = [];
+  #baseNames = new Map<string, number>();
+  #lastBase: PositionVector | null = null;
+  #lastBaseNumber = 0;
+  #bytes = 0;
+  #rows = 0;
+  #part = 1;
+  /** Keys of all parts, to be forgotten when the changeset is taken. */
+  readonly keys: { table: number; keyId: KeyId }[] = [];
+
+  constructor(place: ChainPlace, onPart: (part: BuiltPart) => void) {
+    this.#place = place;
+    this.#onPart = onPart;
+  }
+
+  add(shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector): void {
+    if (this.#bytes >= PART_BYTES) this.#close([], false);
+    let table = this.#tables.at(-1);
+    if (table?.shape !== shape) this.#tables.push((table = { shape, rows: [] }));
+    table.rows.push({ ...row, base: this.#baseNumber(base) });
+    this.keys.push({ table: shape.id, keyId: row.keyId });
+    this.#bytes += imageSize(row.image ?? row.key);
+    this.#rows++;
+  }
+
+  #baseNumber(base: PositionVector): number {
+    if (base === this.#lastBase) return this.#lastBaseNumber;
+    const name = base.join(",");
+    let number = this.#baseNames.get(name);
+    if (number === undefined) {
+      number = this.#bases.push(base) - 1;
+      this.#baseNames.set(name, number);
+    }
+    this.#lastBase = base;
+    this.#lastBaseNumber = number;
+    return number;
+  }
+
+  #close(watermarks: readonly Watermark[], last: boolean): void {
+    const tables: TableChanges[] = this.#tables.map((t) => ({
+      table: t.shape.id,
+      columns: t.shape.columns.length,
+      rows: t.rows,
+    }));
+    const batch: Batch = {
+      ...this.#place,
+      kind: BatchKind.rows,
+      part: this.#part,
+      parts: last ? this.#part : 0,
+      bases: this.#bases,
+      after: [],
+      watermarks,
+      note: "",
+      tables,
+    };
+    this.#onPart({ part: this.#part++, last, rows: this.#rows, bytes: encodeBatch(batch) });
+    this.#tables = [];
+    this.#bases = [];
+    this.#baseNames = new Map();
+    this.#lastBase = null;
+    this.#bytes = 0;
+    this.#rows = 0;
+  }
+
+  /** The last part, which carries the watermarks. */
+  finish(watermarks: readonly Watermark[]): void {
+    this.#close(watermarks, true);
+  }
+}
+
+/** A batch that opens an incarnation in a shard: the fence. */
+export function openingBatch(place: ChainPlace): Uint8Array {
+  return encodeBatch({
+    ...place,
+    kind: BatchKind.open,
+    part: 1,
+    parts: 1,
+    bases: [],
+    after: [],
+    watermarks: [],
+    note: "",
+    tables: [],
+  });
+}

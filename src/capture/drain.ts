@@ -1,0 +1,105 @@
+/**
+ * From change-log rows to row changes: one read transaction, a union of whole application transactions, each key once.
+ * Each image is compared with what the application saw when it wrote, and only what differs goes on.
+ */
+import { assert } from "../base/assert.ts";
+import type { BasePositions } from "../change/base-positions.ts";
+import { Op, type PositionVector, type RowChange, type Watermark } from "../change/batch.ts";
+import type { KeyId } from "../change/key.ts";
+import type { PendingRows } from "../change/pending-rows.ts";
+import type { ShadowedRows } from "../change/shadowed-rows.ts";
+import type { ReferenceSource } from "../change/reference-source.ts";
+import type { TableShape } from "../change/shape.ts";
+import { type Image, imageEqual, valueEqual } from "../change/value.ts";
+import type { CapturedRow, ChangeLogReader } from "./captured-row.ts";
+
+/** Takes what a drain finds, in the order of tables; sees no difference between a small and a large one. */
+export interface DrainSink {
+  /** The image sent last for the key if it is still in flight; undefined: none is. null: a delete. */
+  inFlight(table: number, keyId: KeyId): Image | null | undefined;
+  /** A changed row, and the position its writer saw. */
+  add(shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector): void;
+  /** Every key that was looked at, changed or not: acknowledged together with the drain. */
+  looked(table: number, keyId: KeyId): void;
+}
+
+export interface DrainComponents {
+  readonly logs: readonly ChangeLogReader[];
+  readonly pending: PendingRows;
+  readonly bases: BasePositions;
+  readonly shadows: ShadowedRows;
+  readonly references: ReferenceSource;
+}
+
+/** Rows handled between two yields. */
+const SLICE = 1000;
+
+export class Drain {
+  readonly #components: DrainComponents;
+  /** Table ⇒ log id up to which it was drained. */
+  readonly #drained = new Map<number, number>();
+
+  constructor(components: DrainComponents) {
+    this.#components = components;
+  }
+
+  /** Starts over from the acknowledged ids: after a start and when an incarnation ended. */
+  reset(acknowledged: ReadonlyMap<number, number>): void {
+    this.#drained.clear();
+    for (const [table, id] of acknowledged) this.#drained.set(table, id);
+  }
+
+  drainedTo(table: number): number {
+    return this.#drained.get(table) ?? 0;
+  }
+
+  /** New log ids by table, as the open read transaction sees them; empty: nothing to do. */
+  news(): Watermark[] {
+    const out: Watermark[] = [];
+    for (const log of this.#components.logs) {
+      const upTo = log.maxId();
+      if (upTo > this.drainedTo(log.shape.id)) out.push({ table: log.shape.id, upTo });
+    }
+    return out;
+  }
+
+  /** Feeds `sink` with everything up to `watermarks` (from `news`, in the same read transaction). Yields now and then. */
+  *run(watermarks: readonly Watermark[], sink: DrainSink): Generator<void, void> {
+    let handled = 0;
+    for (const { table, upTo } of watermarks) {
+      const log = this.#components.logs.find((l) => l.shape.id === table);
+      assert(log !== undefined, "a watermark is of a captured table");
+      for (const row of log.rows(this.drainedTo(table), upTo)) {
+        this.#take(log.shape, row, sink);
+        if (++handled % SLICE === 0) yield;
+      }
+      this.#components.pending.see(table, upTo);
+      this.#drained.set(table, upTo);
+    }
+  }
+
+  #take(shape: TableShape, row: CapturedRow, sink: DrainSink): void {
+    if (row.suspect && row.image !== null) return; // nothing evicted it
+    const { pending, bases, shadows, references } = this.#components;
+    sink.looked(shape.id, row.keyId);
+    const { minId } = pending.note(shape.id, row.keyId, row.minId, row.maxId);
+    if (row.maxId <= references.watermark(shape.id, row.keyId)) return; // ordered before a restart
+    const base = shadows.get(shape.id, row.keyId)?.position ?? bases.at(shape.id, minId);
+    const sent = sink.inFlight(shape.id, row.keyId);
+    const reference = sent !== undefined ? sent : references.reference(shape.id, row.keyId, row.key, base);
+    if (reference === null && row.image === null) return;
+    if (reference !== null && row.image !== null && imageEqual(reference, row.image)) return;
+    const { key, keyId, image } = row;
+    if (image === null) sink.add(shape, { op: Op.delete, keyId, key, image, mask: null }, base);
+    else if (reference === null) sink.add(shape, { op: Op.insert, keyId, key, image, mask: null }, base);
+    else sink.add(shape, { op: Op.update, keyId, key, image, mask: maskOf(reference, image) }, base);
+  }
+}
+
+/** Bit i of byte i / 8: column i differs. */
+function maskOf(reference: Image, image: Image): Uint8Array {
+  const mask = new Uint8Array((image.length + 7) >> 3);
+  for (let i = 0; i < image.length; i++)
+    if (!valueEqual(reference[i]!, image[i]!)) mask[i >> 3] = mask[i >> 3]! | (1 << (i & 7));
+  return mask;
+}

@@ -1,0 +1,312 @@
+/**
+ * This node's changesets on their way into the order: numbered in one chain per shard, proposed again until this node's
+ * own replica has taken them, acknowledged in the order in which they were drained. Nothing is forgotten here that is
+ * not still in the change logs, so a restart may drop all of it.
+ */
+import { assert } from "../base/assert.ts";
+import type { PositionVector, RowChange, Watermark } from "../change/batch.ts";
+import type { KeyId } from "../change/key.ts";
+import type { TableShape } from "../change/shape.ts";
+import type { Image } from "../change/value.ts";
+import { BatchBuilder, openingBatch } from "./batch-builder.ts";
+import type { DrainSink } from "./drain.ts";
+import type { Spool, Spooled } from "./spool.ts";
+
+/** Bytes proposed and not yet taken, over all shards. */
+export const IN_FLIGHT_BYTES = 8 << 20;
+/** Drains proposed and not yet taken. */
+export const IN_FLIGHT_DRAINS = 64;
+/** Above this many rows a drain's images are not remembered; nothing else is drained until it is taken. */
+const REMEMBERED_ROWS = 50_000;
+/** A shard whose oldest batch is not taken within this time has all of its batches proposed again. */
+const PROPOSE_AGAIN_MS = 2000;
+
+export interface OutboxComponents {
+  /** "dropped": it is in no log through this call. Else it may or may not come through. */
+  readonly propose: (shard: number, data: Uint8Array) => "accepted" | "forwarded" | "dropped";
+  readonly shardOfKey: (table: number, keyId: KeyId) => number;
+  readonly spool: Spool;
+  /** Monotonic and wall clock, milliseconds. */
+  readonly now: () => number;
+  readonly wallTime: () => number;
+}
+
+export interface OutboxOptions {
+  readonly origin: string;
+  readonly shards: number;
+  readonly schemaVersion: number;
+}
+
+interface DrainRecord {
+  readonly upTo: readonly Watermark[];
+  readonly looked: { table: number; keyId: KeyId }[];
+  readonly startedAt: number;
+  batchesLeft: number;
+  rows: number;
+  /** Its rows are too many to remember: it travels alone. */
+  alone: boolean;
+}
+
+interface Sent {
+  readonly csn: number;
+  readonly part: number;
+  readonly last: boolean;
+  readonly bytes: Spooled;
+  readonly size: number;
+  readonly rows: number;
+  /** null: the opening of the incarnation. */
+  readonly drain: DrainRecord | null;
+  /** Keys whose images are in flight with this changeset; on the last part. */
+  readonly keys: readonly { table: number; keyId: KeyId }[];
+  /** When it was proposed; null: not yet, or to be proposed again. */
+  proposedAt: number | null;
+}
+
+interface Lane {
+  csn: number;
+  /** In order of the chain. */
+  readonly sent: Sent[];
+  opened: boolean;
+}
+
+export class Outbox {
+  readonly #components: OutboxComponents;
+  readonly #options: OutboxOptions;
+  #incarnation = 0;
+  #lanes: Lane[] = [];
+  #drains: DrainRecord[] = [];
+  readonly #inFlight = new Map<number, Map<KeyId, { image: Image | null; drain: DrainRecord }>>();
+  #bytes = 0;
+  #rows = 0;
+  #acknowledged: { upTo: Watermark[]; looked: { table: number; keyId: KeyId }[] } = { upTo: [], looked: [] };
+
+  constructor(components: OutboxComponents, options: OutboxOptions) {
+    this.#components = components;
+    this.#options = options;
+  }
+
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  /** Proposed or waiting for it, and not taken yet. */
+  get bytesInFlight(): number {
+    return this.#bytes;
+  }
+
+  get rowsInFlight(): number {
+    return this.#rows;
+  }
+
+  rowsInShard(shard: number): number {
+    return this.#lanes[shard]?.sent.reduce((sum, s) => sum + s.rows, 0) ?? 0;
+  }
+
+  /** Shards whose fence this node's replica has not passed. */
+  fencing(): number[] {
+    return this.#lanes.flatMap((lane, shard) => (lane.opened ? [] : [shard]));
+  }
+
+  /** Room for another drain. */
+  get ready(): boolean {
+    if (this.#lanes.length === 0 || this.#lanes.some((lane) => !lane.opened)) return false;
+    if (this.#drains.some((d) => d.alone)) return false;
+    return this.#bytes < IN_FLIGHT_BYTES && this.#drains.length < IN_FLIGHT_DRAINS;
+  }
+
+  get idle(): boolean {
+    return this.#drains.length === 0 && this.#acknowledged.upTo.length === 0;
+  }
+
+  /** Milliseconds since the oldest drain that is not acknowledged; 0: none. */
+  oldestMs(): number {
+    const oldest = this.#drains[0];
+    return oldest === undefined ? 0 : Math.max(0, this.#components.now() - oldest.startedAt);
+  }
+
+  /** Starts an incarnation, whose number is synced in the log store already: everything in flight is forgotten. */
+  open(incarnation: number): void {
+    assert(incarnation > this.#incarnation, "incarnations rise");
+    this.#incarnation = incarnation;
+    this.#inFlight.clear();
+    this.#drains = [];
+    this.#acknowledged = { upTo: [], looked: [] };
+    this.#bytes = 0;
+    this.#rows = 0;
+    this.#components.spool.clear();
+    this.#lanes = Array.from({ length: this.#options.shards }, () => ({ csn: 1, sent: [], opened: false }));
+    this.#lanes.forEach((lane) => {
+      const bytes = openingBatch({ ...this.#place(1, 0) });
+      lane.sent.push({
+        csn: 1,
+        part: 1,
+        last: true,
+        bytes,
+        size: 0,
+        rows: 0,
+        drain: null,
+        keys: [],
+        proposedAt: null,
+      });
+    });
+    this.propose();
+  }
+
+  #place(csn: number, previousCsn: number) {
+    const { origin, schemaVersion } = this.#options;
+    const time = this.#components.wallTime();
+    return { origin, incarnation: this.#incarnation, csn, previousCsn, schemaVersion, time };
+  }
+
+  /** A sink for one drain; `done` puts what it found in the chains. Nothing is proposed before `propose`. */
+  collect(upTo: readonly Watermark[]): DrainSink & { done(): number } {
+    const drain: DrainRecord = {
+      upTo,
+      looked: [],
+      startedAt: this.#components.now(),
+      batchesLeft: 0,
+      rows: 0,
+      alone: false,
+    };
+    const builders = new Map<number, BatchBuilder>();
+    const parts = new Map<number, Sent[]>();
+    const builderOf = (shard: number): BatchBuilder => {
+      let builder = builders.get(shard);
+      if (builder !== undefined) return builder;
+      const lane = this.#lanes[shard]!;
+      const csn = lane.csn + 1;
+      const list: Sent[] = [];
+      parts.set(shard, list);
+      builder = new BatchBuilder(this.#place(csn, lane.csn), ({ part, last, bytes, rows }) => {
+        const keys = last ? builder!.keys : [];
+        const spooled = this.#components.spool.add(bytes);
+        list.push({
+          csn,
+          part,
+          last,
+          bytes: spooled,
+          size: bytes.length,
+          rows,
+          drain,
+          keys,
+          proposedAt: null,
+        });
+        this.#bytes += bytes.length;
+      });
+      builders.set(shard, builder);
+      return builder;
+    };
+    return {
+      inFlight: (table, keyId) => this.#inFlight.get(table)?.get(keyId)?.image,
+      add: (shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector) => {
+        builderOf(this.#components.shardOfKey(shape.id, row.keyId)).add(shape, row, base);
+        drain.rows++;
+        if (drain.rows > REMEMBERED_ROWS) drain.alone = true;
+        else this.#remember(shape.id, row.keyId, row.image, drain);
+      },
+      looked: (table, keyId) => {
+        drain.looked.push({ table, keyId });
+      },
+      done: () => {
+        for (const [shard, builder] of builders) {
+          builder.finish(upTo);
+          const lane = this.#lanes[shard]!;
+          lane.csn++;
+          lane.sent.push(...parts.get(shard)!);
+          drain.batchesLeft++;
+        }
+        this.#rows += drain.rows;
+        this.#drains.push(drain);
+        this.#settle();
+        return drain.rows;
+      },
+    };
+  }
+
+  #remember(table: number, keyId: KeyId, image: Image | null, drain: DrainRecord): void {
+    let keys = this.#inFlight.get(table);
+    if (keys === undefined) this.#inFlight.set(table, (keys = new Map()));
+    keys.set(keyId, { image, drain });
+  }
+
+  /** Proposes what waits, in the order of each chain, as far as the bound on bytes in flight goes. */
+  propose(): void {
+    const now = this.#components.now();
+    this.#lanes.forEach((lane, shard) => {
+      let ahead = 0;
+      for (const sent of lane.sent) {
+        if (sent.proposedAt === null) {
+          if (ahead > 0 && ahead + sent.size > IN_FLIGHT_BYTES) break;
+          const bytes = this.#components.spool.read(sent.bytes);
+          if (this.#components.propose(shard, bytes) === "dropped") break;
+          sent.proposedAt = now;
+        }
+        ahead += sent.size;
+      }
+    });
+  }
+
+  /** On a timer: what was dropped or got no answer goes out again. */
+  tick(): void {
+    const now = this.#components.now();
+    for (const lane of this.#lanes) {
+      const at = lane.sent[0]?.proposedAt ?? null;
+      if (at !== null && now - at > PROPOSE_AGAIN_MS) for (const sent of lane.sent) sent.proposedAt = null;
+    }
+    this.propose();
+  }
+
+  /** The shard has a new leader: what was proposed to the old one may be lost. */
+  leaderChanged(shard: number): void {
+    for (const sent of this.#lanes[shard]?.sent ?? []) sent.proposedAt = null;
+    this.propose();
+  }
+
+  /** The replica took a batch of this incarnation, or staged a part. */
+  taken(shard: number, csn: number, part: number): void {
+    const lane = this.#lanes[shard]!;
+    while (lane.sent.length > 0) {
+      const first = lane.sent[0]!;
+      if (first.csn > csn || (first.csn === csn && first.part > part)) break;
+      lane.sent.shift();
+      this.#bytes -= first.size;
+      if (first.drain === null) lane.opened = true;
+      else {
+        this.#rows -= first.rows;
+        if (first.last) this.#arrived(first, first.drain);
+      }
+    }
+    this.#settle();
+  }
+
+  #arrived(sent: Sent, drain: DrainRecord): void {
+    for (const { table, keyId } of sent.keys) {
+      const keys = this.#inFlight.get(table);
+      if (keys?.get(keyId)?.drain === drain) keys.delete(keyId);
+    }
+    drain.batchesLeft--;
+  }
+
+  /** Drains are acknowledged in their order, so that one watermark per log is true. */
+  #settle(): void {
+    while (this.#drains.length > 0 && this.#drains[0]!.batchesLeft === 0) {
+      const drain = this.#drains.shift()!;
+      this.#acknowledged.upTo.push(...drain.upTo);
+      if (this.#acknowledged.looked.length === 0) this.#acknowledged.looked = drain.looked;
+      else for (const key of drain.looked) this.#acknowledged.looked.push(key);
+    }
+    if (this.#drains.length === 0 && this.#bytes === 0) this.#components.spool.clear();
+  }
+
+  /** Whether log rows wait to be deleted. */
+  get hasAcknowledged(): boolean {
+    return this.#acknowledged.upTo.length > 0;
+  }
+
+  /** Table ⇒ id of log rows that are ordered and may go, and the keys to look at again. Handed out once. */
+  takeAcknowledged(): { upTo: Map<number, number>; looked: { table: number; keyId: KeyId }[] } {
+    const { upTo, looked } = this.#acknowledged;
+    this.#acknowledged = { upTo: [], looked: [] };
+    return { upTo: new Map(upTo.map((w) => [w.table, w.upTo])), looked };
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * Rows of the replica that the live file leaves out because a pending row holds one of their UNIQUE values, with the
+ * position that the file last showed for them: that is what an application saw that writes such a key itself.
+ */
+import type { PositionVector } from "./batch.ts";
+import type { KeyId } from "./key.ts";
+import type { Value } from "./value.ts";
+
+export interface ShadowedRow {
+  readonly key: readonly Value[];
+  readonly position: PositionVector;
+}
+
+export class ShadowedRows {
+  readonly tables = new Map<number, Map<KeyId, ShadowedRow>>();
+
+  get size(): number {
+    let size = 0;
+    for (const rows of this.tables.values()) size += rows.size;
+    return size;
+  }
+
+  get(table: number, keyId: KeyId): ShadowedRow | undefined {
+    return this.tables.get(table)?.get(keyId);
+  }
+
+  set(table: number, keyId: KeyId, row: ShadowedRow): void {
+    let rows = this.tables.get(table);
+    if (rows === undefined) this.tables.set(table, (rows = new Map<KeyId, ShadowedRow>()));
+    rows.set(keyId, row);
+  }
+
+  delete(table: number, keyId: KeyId): void {
+    const rows = this.tables.get(table);
+    rows?.delete(keyId);
+    if (rows?.size === 0) this.tables.delete(table);
+  }
+}

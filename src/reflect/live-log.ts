@@ -1,0 +1,94 @@
+/** One table's change log as the reflector uses it: the tail under the lock, acknowledged rows, the records of bases. */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { BasePositions } from "../change/base-positions.ts";
+import type { PositionVector } from "../change/batch.ts";
+import { keyIdOf } from "../change/key.ts";
+import type { PendingRows } from "../change/pending-rows.ts";
+import type { TableShape } from "../change/shape.ts";
+import type { Value } from "../change/value.ts";
+import { encodePosition } from "../schema/live-tables.ts";
+import { prepareExact, type RowAccess } from "../schema/row-access.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+
+/** Log rows deleted in one transaction; the rest waits for the next. */
+const DELETE_AT_ONCE = 5000;
+
+export class LiveLog {
+  readonly shape: TableShape;
+  readonly access: RowAccess;
+  readonly #maxId: StatementSync;
+  readonly #tail: StatementSync;
+  readonly #delete: StatementSync;
+  readonly #storeAcknowledged: StatementSync;
+  readonly #clearBases: StatementSync;
+  readonly #storeBase: StatementSync;
+  /** Ordered up to here. */
+  #acknowledged: number;
+  /** Physically gone up to here. */
+  #deleted = 0;
+
+  constructor(db: DatabaseSync, access: RowAccess, log: string, acknowledged: number) {
+    const shape = access.shape;
+    const name = `main.${quoteIdentifier(log)}`;
+    const keys = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+    this.shape = shape;
+    this.access = access;
+    this.#acknowledged = acknowledged;
+    this.#maxId = prepareExact(db, `SELECT max(id) FROM ${name}`);
+    this.#tail = prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id`);
+    this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
+    this.#storeAcknowledged = db.prepare(
+      `INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?) ON CONFLICT("item", "name") DO UPDATE SET "value" = excluded."value"`,
+    );
+    this.#clearBases = db.prepare(`DELETE FROM "__marmot__base" WHERE "id" = ?`);
+    this.#storeBase = db.prepare(`INSERT INTO "__marmot__base" VALUES(?, ?, ?)`);
+  }
+
+  get acknowledged(): number {
+    return this.#acknowledged;
+  }
+
+  maxId(): number {
+    const [id] = this.#maxId.get() as unknown as [bigint | null];
+    return Number(id ?? 0n);
+  }
+
+  /** Notes the keys of log rows that nobody has looked at yet. */
+  readTail(pending: PendingRows): void {
+    const seen = pending.seen(this.shape.id);
+    const newest = this.maxId();
+    if (newest <= seen) return;
+    for (const row of this.#tail.iterate(seen) as unknown as Iterable<[bigint, bigint | null, ...Value[]]>) {
+      const [id, suspicion, ...key] = row;
+      if (suspicion !== null && this.access.get(key) !== null) continue;
+      pending.note(this.shape.id, keyIdOf(this.shape, key), Number(id), Number(id));
+    }
+    pending.see(this.shape.id, newest);
+  }
+
+  acknowledge(upTo: number): void {
+    if (upTo <= this.#acknowledged) return;
+    this.#acknowledged = upTo;
+    this.#storeAcknowledged.run(this.shape.name, upTo);
+  }
+
+  /** Deletes some acknowledged rows, never the highest. True: there are more. */
+  sweep(): boolean {
+    if (this.#deleted >= this.#acknowledged) return false;
+    this.#deleted = Math.min(this.#acknowledged, this.#deleted + DELETE_AT_ONCE);
+    this.#delete.run(this.#deleted);
+    return this.#deleted < this.#acknowledged;
+  }
+
+  /** Records which position log rows from now on were written at; see `BasePositions`. Returns how to commit it in memory. */
+  advanceBases(bases: BasePositions, pending: PendingRows, next: PositionVector): (() => void) | null {
+    const table = this.shape.id;
+    const before = bases.records(table);
+    const newest = pending.seen(table);
+    if (before.length === 0 && newest <= this.#acknowledged) return null;
+    const after = bases.advanced(table, next, this.#acknowledged, newest);
+    this.#clearBases.run(table);
+    for (const { nextId, position } of after) this.#storeBase.run(table, nextId, encodePosition(position));
+    return () => bases.replace(table, after);
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * S into L: one short transaction that makes every changed row that is not pending equal to the replica, deletes
+ * acknowledged log rows and writes down the position. Afterwards L = S at that position with the pending rows on top.
+ */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { assert } from "../base/assert.ts";
+import type { BasePositions } from "../change/base-positions.ts";
+import type { PositionVector } from "../change/batch.ts";
+import type { ChangedRows } from "../change/changed-rows.ts";
+import { encodeImage } from "../change/codec.ts";
+import { type KeyId, keyIdOf } from "../change/key.ts";
+import type { PendingRows } from "../change/pending-rows.ts";
+import type { ShadowedRows } from "../change/shadowed-rows.ts";
+import type { Image, Value } from "../change/value.ts";
+import { encodePosition } from "../schema/live-tables.ts";
+import { isBusy } from "./live-connection.ts";
+import type { LiveLog } from "./live-log.ts";
+
+/** What is reflected. */
+export interface ReflectSource {
+  readonly changed: ChangedRows;
+  row(table: number, key: readonly Value[]): Image | null;
+}
+
+export interface Acknowledgement {
+  /** Table ⇒ log id. */
+  readonly upTo: ReadonlyMap<number, number>;
+  readonly looked: readonly { table: number; keyId: KeyId }[];
+}
+
+export interface ReflectorComponents {
+  readonly db: DatabaseSync;
+  readonly logs: ReadonlyMap<number, LiveLog>;
+  readonly source: ReflectSource;
+  readonly pending: PendingRows;
+  readonly bases: BasePositions;
+  readonly shadows: ShadowedRows;
+}
+
+/** Rows written between two yields. */
+const SLICE = 500;
+
+const NOTHING: Acknowledgement = { upTo: new Map(), looked: [] };
+
+export class Reflector {
+  readonly #components: ReflectorComponents;
+  readonly #begin: StatementSync;
+  readonly #commit: StatementSync;
+  readonly #rollback: StatementSync;
+  readonly #storePosition: StatementSync;
+  readonly #storeShadow: StatementSync;
+  readonly #dropShadow: StatementSync;
+  /** Changed rows that were left alone because their key is pending. */
+  readonly #held = new Map<number, Map<KeyId, readonly Value[]>>();
+  #sweepMore = false;
+
+  constructor(components: ReflectorComponents) {
+    const { db } = components;
+    this.#components = components;
+    this.#begin = db.prepare("BEGIN IMMEDIATE");
+    this.#commit = db.prepare("COMMIT");
+    this.#rollback = db.prepare("ROLLBACK");
+    this.#storePosition = db.prepare(
+      `UPDATE "__marmot__status" SET "value" = ? WHERE "item" = 'shard' AND "name" = ?`,
+    );
+    this.#storeShadow = db.prepare(
+      `INSERT INTO "__marmot__shadow" VALUES(?, ?, ?) ON CONFLICT("id", "key") DO UPDATE SET "position" = excluded."position"`,
+    );
+    this.#dropShadow = db.prepare(`DELETE FROM "__marmot__shadow" WHERE "id" = ? AND "key" = ?`);
+  }
+
+  /** The row is left alone for now: pending and changed by others, or shadowed. */
+  isHeld(table: number, keyId: KeyId): boolean {
+    return (
+      this.#components.pending.has(table, keyId) ||
+      (this.#held.get(table)?.has(keyId) ?? false) ||
+      this.#components.shadows.get(table, keyId) !== undefined
+    );
+  }
+
+  /** Acknowledged log rows are still to be deleted. */
+  get unfinished(): boolean {
+    return this.#sweepMore;
+  }
+
+  /**
+   * One transaction. `position` is where the source stands. Yields now and then while the transaction is open; false as
+   * result: the application holds the write lock, nothing happened.
+   */
+  *run(position: PositionVector, acknowledgement: Acknowledgement = NOTHING): Generator<void, boolean> {
+    try {
+      this.#begin.run();
+    } catch (error) {
+      if (isBusy(error)) return false;
+      throw error;
+    }
+    try {
+      const { pending, bases, logs } = this.#components;
+      for (const log of logs.values()) log.readTail(pending);
+      const written = new Set<LiveLog>();
+      this.#acknowledge(acknowledgement, written);
+      yield* this.#showChanged(written);
+      this.#showShadowed(written);
+      const commits: (() => void)[] = [];
+      const moved = position.some((index, shard) => index !== bases.reflected[shard]);
+      if (moved) {
+        position.forEach((index, shard) => {
+          if (index !== bases.reflected[shard]) this.#storePosition.run(index, String(shard));
+        });
+      }
+      if (moved || acknowledgement.upTo.size > 0)
+        for (const log of logs.values()) {
+          const commit = log.advanceBases(bases, pending, position);
+          if (commit !== null) commits.push(commit);
+        }
+      for (const log of written)
+        assert(log.maxId() <= pending.seen(log.shape.id), "nothing of Marmot's own writes is captured");
+      this.#sweepMore = false;
+      for (const log of logs.values()) if (log.sweep()) this.#sweepMore = true;
+      this.#commit.run();
+      for (const commit of commits) commit();
+      bases.reflected = [...position];
+      return true;
+    } catch (error) {
+      this.#rollback.run();
+      throw error;
+    }
+  }
+
+  /** Log rows that are ordered stop counting; rows that others changed meanwhile are shown. */
+  #acknowledge({ upTo, looked }: Acknowledgement, written: Set<LiveLog>): void {
+    const { logs, pending, shadows, source } = this.#components;
+    for (const [table, id] of upTo) logs.get(table)!.acknowledge(id);
+    for (const { table, keyId } of looked) {
+      const id = upTo.get(table);
+      if (id === undefined || !pending.release(table, keyId, id)) continue;
+      const key = this.#held.get(table)?.get(keyId) ?? shadows.get(table, keyId)?.key;
+      if (key === undefined) continue;
+      this.#held.get(table)?.delete(keyId);
+      if (source.changed.get(table, keyId) === undefined)
+        this.#show(table, keyId, key, source.row(table, key), written);
+    }
+  }
+
+  *#showChanged(written: Set<LiveLog>): Generator<void, void> {
+    const { changed } = this.#components.source;
+    let handled = 0;
+    for (const [table, rows] of [...changed.tables]) {
+      // What goes makes room first.
+      for (const [keyId, row] of rows) {
+        if (row.image !== null) continue;
+        this.#show(table, keyId, row.key, null, written);
+        if (++handled % SLICE === 0) yield;
+      }
+      for (const [keyId, row] of rows) {
+        if (row.image === null) continue;
+        this.#show(table, keyId, row.key, row.image, written);
+        if (++handled % SLICE === 0) yield;
+      }
+    }
+    changed.clear();
+  }
+
+  #showShadowed(written: Set<LiveLog>): void {
+    const { shadows, source, pending } = this.#components;
+    for (const [table, rows] of [...shadows.tables])
+      for (const [keyId, { key }] of [...rows])
+        if (!pending.has(table, keyId)) this.#show(table, keyId, key, source.row(table, key), written);
+  }
+
+  #show(
+    table: number,
+    keyId: KeyId,
+    key: readonly Value[],
+    image: Image | null,
+    written: Set<LiveLog>,
+  ): void {
+    const { pending, logs, source } = this.#components;
+    if (pending.has(table, keyId)) {
+      let held = this.#held.get(table);
+      if (held === undefined) this.#held.set(table, (held = new Map<KeyId, readonly Value[]>()));
+      held.set(keyId, key);
+      return;
+    }
+    const log = logs.get(table)!;
+    const { access } = log;
+    written.add(log);
+    if (image === null) {
+      access.delete(key);
+      this.#unshadow(table, keyId);
+      return;
+    }
+    const displaced: Value[][] = [];
+    if (access.hasUniques) {
+      const clashes = access.clashes(image);
+      if (clashes.some((clash) => pending.has(table, keyIdOf(access.shape, clash)))) {
+        access.delete(key);
+        this.#shadow(table, keyId, key);
+        return;
+      }
+      for (const clash of clashes) {
+        access.delete(clash);
+        displaced.push(clash);
+      }
+    }
+    access.upsert(image);
+    this.#unshadow(table, keyId);
+    // A row that stood in the way has moved in the replica, too: show it where it is now.
+    for (const clash of displaced) {
+      const clashId = keyIdOf(access.shape, clash);
+      const changed = source.changed.get(table, clashId);
+      this.#show(
+        table,
+        clashId,
+        clash,
+        changed === undefined ? source.row(table, clash) : changed.image,
+        written,
+      );
+    }
+  }
+
+  #shadow(table: number, keyId: KeyId, key: readonly Value[]): void {
+    const { shadows, bases } = this.#components;
+    if (shadows.get(table, keyId) !== undefined) return;
+    const position = [...bases.reflected];
+    shadows.set(table, keyId, { key, position });
+    this.#storeShadow.run(table, encodeImage(key), encodePosition(position));
+  }
+
+  #unshadow(table: number, keyId: KeyId): void {
+    const { shadows } = this.#components;
+    const row = shadows.get(table, keyId);
+    if (row === undefined) return;
+    shadows.delete(table, keyId);
+    this.#dropShadow.run(table, encodeImage(row.key));
+  }
+}

@@ -1,0 +1,125 @@
+/** The conflict journal: what a concurrent write lost, kept with both images so that people can see and restore it. */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { KeyId } from "../change/key.ts";
+import { prepareExact } from "../schema/row-access.ts";
+
+/** Newest conflicts kept per shard; older ones go, on every node at the same position. */
+export const JOURNAL_LIMIT = 10_000;
+
+export type ConflictKind = "concurrent write" | "unique clash";
+
+export interface Conflict {
+  readonly shard: number;
+  readonly index: number;
+  readonly table: number;
+  readonly keyId: KeyId;
+  readonly kind: ConflictKind;
+  /** Peer hashes; 0: written before the journal's horizon. */
+  readonly losingOrigin: number;
+  readonly winningOrigin: number;
+  /** Encoded images; null: a delete. */
+  readonly losingImage: Uint8Array | null;
+  readonly winningImage: Uint8Array | null;
+  readonly time: number;
+}
+
+export interface StoredConflict extends Conflict {
+  readonly ordinal: number;
+}
+
+type Row = [
+  number,
+  number,
+  number,
+  number,
+  KeyId,
+  ConflictKind,
+  number,
+  Uint8Array | null,
+  number,
+  Uint8Array | null,
+  number,
+];
+
+export class Journal {
+  readonly #insert: StatementSync;
+  readonly #trim: StatementSync;
+  readonly #list: StatementSync;
+  readonly #one: StatementSync;
+  readonly #counts = new Map<number, number>();
+  #last = { shard: -1, index: -1, ordinal: 0 };
+
+  constructor(db: DatabaseSync) {
+    this.#insert = db.prepare(`INSERT INTO "__marmot__conflict" VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.#trim = db.prepare(
+      `DELETE FROM "__marmot__conflict" WHERE ("shard", "idx", "ordinal") IN
+         (SELECT "shard", "idx", "ordinal" FROM "__marmot__conflict" WHERE "shard" = ? ORDER BY "idx", "ordinal" LIMIT ?)`,
+    );
+    const columns = `"shard", "idx", "ordinal", "tbl", "key", "kind", "losing_origin", "losing_image", "winning_origin", "winning_image", "time"`;
+    this.#list = db.prepare(
+      `SELECT ${columns} FROM "__marmot__conflict" ORDER BY "time" DESC, "idx" DESC, "ordinal" DESC LIMIT ?`,
+    );
+    this.#one = db.prepare(
+      `SELECT ${columns} FROM "__marmot__conflict" WHERE "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
+    );
+    this.#list.setReturnArrays(true);
+    this.#one.setReturnArrays(true);
+    const counts = prepareExact(db, `SELECT "shard", count(*) FROM "__marmot__conflict" GROUP BY "shard"`);
+    for (const [shard, count] of counts.all() as unknown as [bigint, bigint][])
+      this.#counts.set(Number(shard), Number(count));
+  }
+
+  get total(): number {
+    let total = 0;
+    for (const count of this.#counts.values()) total += count;
+    return total;
+  }
+
+  add(conflict: Conflict): void {
+    const same = this.#last.shard === conflict.shard && this.#last.index === conflict.index;
+    const ordinal = same ? this.#last.ordinal + 1 : 0;
+    this.#last = { shard: conflict.shard, index: conflict.index, ordinal };
+    this.#insert.run(
+      conflict.shard,
+      conflict.index,
+      ordinal,
+      conflict.table,
+      conflict.keyId,
+      conflict.kind,
+      conflict.losingOrigin,
+      conflict.losingImage,
+      conflict.winningOrigin,
+      conflict.winningImage,
+      conflict.time,
+    );
+    const count = (this.#counts.get(conflict.shard) ?? 0) + 1;
+    this.#counts.set(conflict.shard, count);
+    if (count > JOURNAL_LIMIT) {
+      this.#trim.run(conflict.shard, count - JOURNAL_LIMIT);
+      this.#counts.set(conflict.shard, JOURNAL_LIMIT);
+    }
+  }
+
+  list(limit: number): StoredConflict[] {
+    return (this.#list.all(limit) as unknown as Row[]).map(fromRow);
+  }
+
+  get(shard: number, index: number, ordinal: number): StoredConflict | null {
+    const row = this.#one.get(shard, index, ordinal) as unknown as Row | undefined;
+    return row === undefined ? null : fromRow(row);
+  }
+}
+
+const fromRow = (row: Row): StoredConflict => ({
+  shard: row[0],
+  index: row[1],
+  ordinal: row[2],
+  table: row[3],
+  keyId: row[4],
+  kind: row[5],
+  losingOrigin: row[6],
+  losingImage: row[7],
+  winningOrigin: row[8],
+  winningImage: row[9],
+  time: row[10],
+});

@@ -1,0 +1,45 @@
+/**
+ * Whether a batch continues what was last taken from its origin in its shard. Pure, and the same on every node: a batch
+ * may therefore be proposed twice, and nothing is applied twice.
+ */
+
+export interface OriginMemory {
+  readonly incarnation: number;
+  /** csn of the last changeset taken whole. */
+  readonly csn: number;
+  /** A batch of this incarnation was refused: nothing more of it is taken. */
+  readonly ended: boolean;
+  /** Parts staged of the changeset after `csn`. */
+  readonly stagedParts: number;
+}
+
+export const NO_MEMORY: OriginMemory = { incarnation: 0, csn: 0, ended: false, stagedParts: 0 };
+
+export interface JudgedBatch {
+  readonly incarnation: number;
+  readonly csn: number;
+  readonly part: number;
+  readonly parts: number;
+  readonly previousCsn: number;
+  readonly schemaVersion: number;
+}
+
+export type Verdict =
+  /** Takes effect now. */
+  | "take"
+  /** A part that waits for its last. */
+  | "stage"
+  /** Repeated, overtaken or of an older incarnation: nothing happens. */
+  | "ignore"
+  /** In order, but made under another schema version: ends the incarnation. */
+  | "refuse";
+
+export function judge(memory: OriginMemory, batch: JudgedBatch, schemaVersion: number): Verdict {
+  if (batch.incarnation < memory.incarnation) return "ignore";
+  if (batch.incarnation > memory.incarnation)
+    return batch.previousCsn === 0 && batch.part === batch.parts ? "take" : "ignore";
+  if (memory.ended || batch.previousCsn !== memory.csn || batch.csn <= memory.csn) return "ignore";
+  if (batch.part !== memory.stagedParts + 1) return "ignore";
+  if (batch.schemaVersion !== schemaVersion) return "refuse";
+  return batch.part === batch.parts ? "take" : "stage";
+}

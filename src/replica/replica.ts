@@ -1,0 +1,304 @@
+/**
+ * S, the replica: what the cluster agreed on, and nothing else. Committed entries go in, in order, each turn in one
+ * transaction with the positions, the origins' memory, checksums and journal. Equal on all nodes at equal positions.
+ */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { assert } from "../base/assert.ts";
+import { UserError } from "../base/errors.ts";
+import { type Batch, BatchKind, type PositionVector } from "../change/batch.ts";
+import { ChangedRows } from "../change/changed-rows.ts";
+import { type BatchHead, decodeBatchHead, decodeTables } from "../change/codec.ts";
+import { type KeyId, keyValues, routingKey } from "../change/key.ts";
+import type { ReferenceSource } from "../change/reference-source.ts";
+import type { TableShape } from "../change/shape.ts";
+import type { Image, Value } from "../change/value.ts";
+import { type Entry, EntryType } from "../raft/types.ts";
+import { shardOf } from "../routing/shard-of.ts";
+import { RowAccess } from "../schema/row-access.ts";
+import { RowApplier } from "./apply-rows.ts";
+import { Checksums } from "./checksums.ts";
+import { Journal } from "./journal.ts";
+import { judge } from "./judge.ts";
+import { Origins } from "./origins.ts";
+import { References } from "./references.ts";
+import type { ReplicaSettings } from "./settings.ts";
+import { peerHash } from "./tables.ts";
+
+/** What became of one of this node's own batches. */
+export interface OwnOutcome {
+  readonly shard: number;
+  readonly incarnation: number;
+  readonly csn: number;
+  readonly part: number;
+  readonly verdict: "take" | "stage" | "refuse";
+}
+
+export interface ReplicaOptions {
+  /** This node's. */
+  readonly peerId: string;
+  readonly settings: ReplicaSettings;
+  readonly shapes: readonly TableShape[];
+}
+
+interface Work {
+  readonly shard: number;
+  readonly entry: Entry;
+}
+
+/** Checks kept in the replica. */
+const CHECKS_KEPT = 16;
+
+export class Replica implements ReferenceSource {
+  readonly settings: ReplicaSettings;
+  readonly shapes: ReadonlyMap<number, TableShape>;
+  /** Rows that the live file may not show yet. The reflector empties it. */
+  readonly changed = new ChangedRows();
+  readonly journal: Journal;
+  readonly origins: Origins;
+  readonly checksums: Checksums;
+  readonly references: References;
+  readonly #db: DatabaseSync;
+  readonly #peerId: string;
+  readonly #access = new Map<number, RowAccess>();
+  readonly #applier: RowApplier;
+  readonly #positions: { index: number; term: number }[] = [];
+  readonly #queue: Work[] = [];
+  readonly #outcomes: OwnOutcome[] = [];
+  readonly #dirtyShards = new Set<number>();
+  readonly #statements: Record<
+    "begin" | "commit" | "rollback" | "position" | "stage" | "staged" | "unstage" | "check" | "trimChecks",
+    StatementSync
+  >;
+  #running: Generator<void, void> | null = null;
+  #open = false;
+
+  /** `db` stays the caller's to close, after the last call. */
+  constructor(db: DatabaseSync, options: ReplicaOptions) {
+    this.#db = db;
+    this.#peerId = options.peerId;
+    this.settings = options.settings;
+    this.shapes = new Map(options.shapes.map((s) => [s.id, s]));
+    for (const shape of options.shapes)
+      this.#access.set(shape.id, new RowAccess(db, shape, options.settings.encoding));
+    this.journal = new Journal(db);
+    this.references = new References(db);
+    this.checksums = new Checksums(db);
+    this.origins = new Origins(db);
+    this.#applier = new RowApplier(db, this);
+    const positions = db.prepare(`SELECT "idx", "term" FROM "__marmot__position" ORDER BY "shard"`);
+    for (const row of positions.all() as { idx: number; term: number }[])
+      this.#positions.push({ index: row.idx, term: row.term });
+    assert(this.#positions.length === options.settings.shards, "the replica has a position for every shard");
+    const staged = `FROM "__marmot__staged" WHERE "peer" = ? AND "shard" = ?`;
+    this.#statements = {
+      begin: db.prepare("BEGIN IMMEDIATE"),
+      commit: db.prepare("COMMIT"),
+      rollback: db.prepare("ROLLBACK"),
+      position: db.prepare(`UPDATE "__marmot__position" SET "idx" = ?, "term" = ? WHERE "shard" = ?`),
+      stage: db.prepare(`INSERT INTO "__marmot__staged" VALUES(?, ?, ?, ?, ?, ?)`),
+      staged: db.prepare(`SELECT "data" ${staged} AND "incarnation" = ? AND "csn" = ? ORDER BY "part"`),
+      unstage: db.prepare(`DELETE ${staged}`),
+      check: db.prepare(`INSERT OR REPLACE INTO "__marmot__check" VALUES(?, ?, ?, ?)`),
+      trimChecks: db.prepare(
+        `DELETE FROM "__marmot__check" WHERE "shard" = ?1 AND "idx" NOT IN
+           (SELECT "idx" FROM "__marmot__check" WHERE "shard" = ?1 ORDER BY "idx" DESC LIMIT ${CHECKS_KEPT})`,
+      ),
+    };
+    this.#statements.staged.setReturnArrays(true);
+  }
+
+  position(shard: number): number {
+    return this.#positions[shard]!.index;
+  }
+
+  term(shard: number): number {
+    return this.#positions[shard]!.term;
+  }
+
+  positions(): number[] {
+    return this.#positions.map((p) => p.index);
+  }
+
+  /** Entries that were handed over and are not applied yet. */
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  /** Committed entries of a shard, following those handed over before. */
+  enqueue(shard: number, entries: readonly Entry[]): void {
+    for (const entry of entries) this.#queue.push({ shard, entry });
+  }
+
+  /**
+   * Applies what is queued until `expired()` says that the slice is over; a changeset in the middle keeps its transaction
+   * open over the slices, so nobody ever sees a part of it. True: everything is applied and committed. Throws what
+   * SQLite throws: then nothing of the open transaction is kept and the node must stop.
+   */
+  advance(expired: () => boolean): boolean {
+    if (this.#queue.length === 0 && this.#running === null) return true;
+    try {
+      let at = 0;
+      while (at < this.#queue.length || this.#running !== null) {
+        if (!this.#open) {
+          this.#statements.begin.run();
+          this.#open = true;
+        }
+        this.#running ??= this.#applyEntry(this.#queue[at]!);
+        if (this.#running.next().done) {
+          this.#running = null;
+          at++;
+        }
+        if (expired()) break;
+      }
+      this.#queue.splice(0, at);
+      if (this.#running === null) this.#commit();
+    } catch (error) {
+      if (this.#open) this.#statements.rollback.run();
+      this.#open = false;
+      throw error;
+    }
+    return this.#queue.length === 0 && this.#running === null;
+  }
+
+  #commit(): void {
+    for (const shard of this.#dirtyShards) {
+      const { index, term } = this.#positions[shard]!;
+      this.#statements.position.run(index, term, shard);
+    }
+    this.#dirtyShards.clear();
+    this.origins.flush();
+    this.checksums.flush();
+    this.#statements.commit.run();
+    this.#open = false;
+  }
+
+  *#applyEntry({ shard, entry }: Work): Generator<void, void> {
+    const position = this.#positions[shard]!;
+    assert(entry.index === position.index + 1, `shard ${shard} applies entries one after the other`);
+    if (entry.type === EntryType.normal && entry.data.length > 0) yield* this.#applyBatch(shard, entry);
+    position.index = entry.index;
+    position.term = entry.term;
+    this.#dirtyShards.add(shard);
+  }
+
+  *#applyBatch(shard: number, entry: Entry): Generator<void, void> {
+    const head = decodeBatchHead(entry.data);
+    if (head.kind === BatchKind.check) {
+      this.#statements.check.run(
+        head.note,
+        shard,
+        entry.index,
+        JSON.stringify(this.checksums.ofShard(shard)),
+      );
+      this.#statements.trimChecks.run(shard);
+      return;
+    }
+    const memory = this.origins.memory(head.origin, shard);
+    const verdict = judge(memory, head, this.settings.schemaVersion);
+    if (verdict === "ignore") return;
+    if (verdict === "refuse") {
+      this.origins.remember(head.origin, shard, { ...memory, ended: true, stagedParts: 0 });
+      this.#statements.unstage.run(head.origin, shard);
+    } else if (verdict === "stage") {
+      this.#statements.stage.run(head.origin, shard, head.incarnation, head.csn, head.part, entry.data);
+      this.origins.remember(head.origin, shard, { ...memory, stagedParts: head.part });
+    } else {
+      if (head.part > 1) yield* this.#applyStaged(shard, entry.index, head);
+      yield* this.#applyRows(shard, entry.index, head);
+      if (memory.stagedParts > 0) this.#statements.unstage.run(head.origin, shard);
+      this.origins.raise(head.origin, shard, head.watermarks);
+      const { incarnation, csn } = head;
+      this.origins.remember(head.origin, shard, { incarnation, csn, ended: false, stagedParts: 0 });
+    }
+    if (head.origin === this.#peerId)
+      this.#outcomes.push({ shard, incarnation: head.incarnation, csn: head.csn, part: head.part, verdict });
+  }
+
+  *#applyStaged(shard: number, index: number, last: BatchHead): Generator<void, void> {
+    const rows = this.#statements.staged.iterate(last.origin, shard, last.incarnation, last.csn);
+    for (const [data] of rows as unknown as Iterable<[Uint8Array]>)
+      yield* this.#applyRows(shard, index, decodeBatchHead(data));
+  }
+
+  *#applyRows(shard: number, index: number, head: BatchHead): Generator<void, void> {
+    const { origin, bases, time } = head;
+    const context = { shard, index, origin: peerHash(origin), own: origin === this.#peerId, bases, time };
+    for (const table of decodeTables(head, (id) => this.shapes.get(id)))
+      yield* this.#applier.apply(this.#access.get(table.table)!, table.rows, context);
+  }
+
+  /** What became of own batches since the last call, committed in the replica. */
+  takeOutcomes(): OwnOutcome[] {
+    return this.#open ? [] : this.#outcomes.splice(0);
+  }
+
+  /** The row as the cluster agreed on it. */
+  row(table: number, key: readonly Value[]): Value[] | null {
+    return this.#access.get(table)!.get(key);
+  }
+
+  shardOfKey(table: number, keyId: KeyId): number {
+    const shape = this.shapes.get(table)!;
+    return shardOf(shape.name, shape.routedByName ? "" : routingKey(keyId), this.settings.shards);
+  }
+
+  reference(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null {
+    const before = this.references.at(table, keyId, base);
+    return before === undefined ? this.row(table, key) : before;
+  }
+
+  watermark(table: number, keyId: KeyId): number {
+    return this.origins.watermark(this.#peerId, this.shardOfKey(table, keyId), table);
+  }
+
+  /**
+   * Fills `changed` after a start: everything that the live file, which reflects `reflected`, may not show.
+   */
+  recallChanges(reflected: PositionVector): void {
+    const since = this.#db.prepare(
+      `SELECT "tbl", "key" FROM "__marmot__key" WHERE "shard" = ? AND "idx" > ?`,
+    );
+    since.setReturnArrays(true);
+    for (let shard = 0; shard < this.#positions.length; shard++) {
+      if ((reflected[shard] ?? 0) >= this.position(shard)) continue;
+      for (const row of since.all(shard, reflected[shard] ?? 0) as unknown as [number, KeyId][])
+        this.#recall(row[0], row[1]);
+    }
+    for (const { table, keyId } of this.references.keys()) this.#recall(table, keyId);
+  }
+
+  #recall(table: number, keyId: KeyId): void {
+    const shape = this.shapes.get(table);
+    if (shape === undefined) return;
+    const key = keyValues(shape, keyId);
+    this.changed.set(table, keyId, { key, image: this.row(table, key) });
+  }
+
+  /** Drops references that the live file durably shows; see `References.prune`. */
+  prune(synced: PositionVector, held: (table: number, keyId: KeyId) => boolean): void {
+    if (this.#open || this.references.size === 0) return;
+    this.#statements.begin.run();
+    this.references.prune(synced, held);
+    this.#statements.commit.run();
+  }
+
+  /** Checksums recorded by the check entry `note` in a shard, or null: not reached yet, or too long ago. */
+  check(note: string, shard: number): { index: number; sums: [number, string][] } | null {
+    const row = this.#db.prepare(
+      `SELECT "idx", "sums" FROM "__marmot__check" WHERE "note" = ? AND "shard" = ?`,
+    );
+    const found = row.get(note, shard) as { idx: number; sums: string } | undefined;
+    return found === undefined
+      ? null
+      : { index: found.idx, sums: JSON.parse(found.sums) as [number, string][] };
+  }
+}
+
+/** Refuses a batch that this build cannot read, naming the cure. */
+export function unreadable(batch: Pick<Batch, "origin">, cause: unknown): UserError {
+  return new UserError(
+    `an entry of ${batch.origin} cannot be read by this build`,
+    "update marmot on this node",
+    { cause },
+  );
+}

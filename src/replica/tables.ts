@@ -1,0 +1,52 @@
+/**
+ * Marmot's own tables in the replica (S), beside the application's. The first group is replicated state: equal on all
+ * nodes at equal positions. The second is this node's bookkeeping; a snapshot's receiver strips it.
+ */
+
+/** Version of everything in the replica. A newer one is refused. */
+export const REPLICA_FORMAT = 1;
+
+export const REPLICATED_TABLES = {
+  /** The cluster's record: `format`, `cluster_id`, `shards`, `transactions`, `schema_version`, `encoding`, `excluded`, … */
+  setting: `CREATE TABLE "__marmot__setting"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
+  /**
+   * The application's schema in creation order, verbatim, so that a file built from here has the same `sqlite_schema`.
+   * `table_id`: `TableShape.id` for replicated tables, else NULL. Indexes that constrain nothing exist here only as text.
+   */
+  object: `CREATE TABLE "__marmot__object"("id" INTEGER PRIMARY KEY, "kind" TEXT, "name" TEXT, "tbl_name" TEXT, "sql" TEXT, "table_id" INTEGER)`,
+  /** How far each shard's log is applied: Raft's applied index, in the transaction of the rows. */
+  position: `CREATE TABLE "__marmot__position"("shard" INTEGER PRIMARY KEY, "idx" INTEGER, "term" INTEGER)`,
+  /** What was last taken from each origin in each shard. `ended`: a batch of the incarnation was refused. */
+  origin: `CREATE TABLE "__marmot__origin"("peer" TEXT, "shard" INTEGER, "incarnation" INTEGER, "csn" INTEGER, "ended" INTEGER, PRIMARY KEY("peer", "shard")) WITHOUT ROWID`,
+  /** Change-log ids of an origin up to which its rows of a shard are ordered. */
+  watermark: `CREATE TABLE "__marmot__watermark"("peer" TEXT, "shard" INTEGER, "tbl" INTEGER, "up_to" INTEGER, PRIMARY KEY("peer", "shard", "tbl")) WITHOUT ROWID`,
+  /**
+   * The last position of each key that was written since the replica's beginning or the horizon, kept for deleted and
+   * evicted keys, too. `origin`: 48 bits of the peer id's hash.
+   */
+  key: `CREATE TABLE "__marmot__key"("tbl" INTEGER, "key", "shard" INTEGER, "idx" INTEGER, "origin" INTEGER, PRIMARY KEY("tbl", "key")) WITHOUT ROWID`,
+  keyPosition: `CREATE INDEX "__marmot__key_position" ON "__marmot__key"("shard", "idx")`,
+  /** Sum of the row hashes of a table's rows in a shard, modulo 2^64, as a signed integer. */
+  checksum: `CREATE TABLE "__marmot__checksum"("tbl" INTEGER, "shard" INTEGER, "sum" INTEGER, PRIMARY KEY("tbl", "shard")) WITHOUT ROWID`,
+  /** The conflict journal: what lost, to what, where in the order. `ordinal` counts within an entry. NULL image: a delete. */
+  conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key", "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
+  /** Parts of changesets whose last part has not come yet. */
+  staged: `CREATE TABLE "__marmot__staged"("peer" TEXT, "shard" INTEGER, "incarnation" INTEGER, "csn" INTEGER, "part" INTEGER, "data" BLOB, PRIMARY KEY("peer", "shard", "incarnation", "csn", "part")) WITHOUT ROWID`,
+  /** Checksums recorded at check entries: `sums` is an encoded list of [table, sum]. Only the newest are kept. */
+  checkpoint: `CREATE TABLE "__marmot__check"("note" TEXT, "shard" INTEGER, "idx" INTEGER, "sums" TEXT, PRIMARY KEY("note", "shard")) WITHOUT ROWID`,
+  /** Peers by the hash that stands for them. */
+  peer: `CREATE TABLE "__marmot__peer"("hash" INTEGER PRIMARY KEY, "peer" TEXT)`,
+} as const;
+
+export const LOCAL_TABLES = {
+  /** `peer_id` of the node whose replica this is. */
+  node: `CREATE TABLE "__marmot__local_node"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
+  /**
+   * What a row was before another node's change at (shard, idx), NULL if it was not there: the reference that a drain
+   * compares with, until the live file shows that change and is synced.
+   */
+  reference: `CREATE TABLE "__marmot__local_reference"("id" INTEGER PRIMARY KEY, "tbl" INTEGER, "key", "shard" INTEGER, "idx" INTEGER, "image" BLOB)`,
+} as const;
+
+/** 48 bits of xxh64, so that it is a small integer everywhere. */
+export const peerHash = (peer: string): number => Number(Bun.hash.xxHash64(peer, 0n) & 0xffff_ffff_ffffn);

@@ -1,0 +1,183 @@
+/**
+ * Reading and writing one table's rows by key with exact storage classes, through `node:sqlite` (number ⇒ REAL, bigint
+ * ⇒ INTEGER). Used on the replica and on the application's file alike. Statements are prepared on first use and kept.
+ */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { assert } from "../base/assert.ts";
+import { keyIdOf, keyIdOfImage } from "../change/key.ts";
+import type { TableShape, UniqueShape } from "../change/shape.ts";
+import { type Image, TextBytes, type Value } from "../change/value.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+
+type Bound = null | bigint | number | string | Uint8Array;
+
+/** Rows come as arrays, integers as bigint. */
+export function prepareExact(db: DatabaseSync, sql: string): StatementSync {
+  const statement = db.prepare(sql);
+  statement.setReturnArrays(true);
+  statement.setReadBigInts(true);
+  return statement;
+}
+
+const REPLACEMENT = "\ufffd";
+
+/**
+ * Bun decodes broken UTF-8 to U+FFFD: a string that holds one is looked at again as bytes. `readBytes` reads the
+ * cell of column `i` as `CAST(… AS BLOB)`; `encoding` is the file's.
+ */
+export function exactText(text: string, encoding: string, readBytes: () => Uint8Array): string | TextBytes {
+  const bytes = readBytes();
+  const same =
+    encoding === "UTF-8"
+      ? Buffer.from(text, "utf8").equals(bytes)
+      : Buffer.from(text, "utf16le").equals(encoding === "UTF-16be" ? Buffer.from(bytes).swap16() : bytes);
+  return same ? text : new TextBytes(new Uint8Array(bytes));
+}
+
+const bind = (value: Value): Bound => (value instanceof TextBytes ? value.bytes : value);
+const hasOddText = (values: readonly Value[]): boolean => values.some((v) => v instanceof TextBytes);
+
+/** A placeholder per value; broken text goes in as bytes and is made TEXT by SQLite. */
+const placeholders = (values: readonly Value[]): string[] =>
+  values.map((v) => (v instanceof TextBytes ? "CAST(? AS TEXT)" : "?"));
+
+export class RowAccess {
+  readonly shape: TableShape;
+  readonly #db: DatabaseSync;
+  readonly #encoding: string;
+  readonly #table: string;
+  readonly #columns: readonly string[];
+  readonly #whereKey: string;
+  readonly #statements = new Map<string, StatementSync>();
+  readonly #uniqueColumns: ReadonlySet<number>;
+  readonly #hasExpressions: boolean;
+  readonly #selectSql: string;
+  readonly #upsertSql: string;
+  readonly #deleteSql: string;
+
+  /** `encoding`: the file's `PRAGMA encoding`. */
+  constructor(db: DatabaseSync, shape: TableShape, encoding: string) {
+    this.#db = db;
+    this.shape = shape;
+    this.#encoding = encoding;
+    this.#table = `main.${quoteIdentifier(shape.name)}`;
+    this.#columns = shape.columns.map((c) => quoteIdentifier(c.name));
+    this.#whereKey = shape.key.map((k) => `${this.#columns[k]!} = ?`).join(" AND ");
+    const terms = shape.uniques.flatMap((u) => u.terms);
+    this.#uniqueColumns = new Set(terms.flatMap((t) => (t.column === null ? [] : [t.column])));
+    this.#hasExpressions =
+      terms.some((t) => t.column === null) || shape.uniques.some((u) => u.where !== null);
+    this.#selectSql = this.#selectWhere(this.#whereKey);
+    this.#upsertSql = this.#upsertValues(this.#columns.map(() => "?"));
+    this.#deleteSql = `DELETE FROM ${this.#table} WHERE ${this.#whereKey}`;
+  }
+
+  #selectWhere(where: string): string {
+    return `SELECT ${this.#columns.join(", ")} FROM ${this.#table} WHERE ${where}`;
+  }
+
+  #upsertValues(marks: readonly string[]): string {
+    const target = this.shape.key.map((k) => this.#columns[k]!).join(", ");
+    const sets = this.#columns.map((c) => `${c} = excluded.${c}`).join(", ");
+    return (
+      `INSERT INTO ${this.#table}(${this.#columns.join(", ")}) VALUES(${marks.join(", ")}) ` +
+      `ON CONFLICT(${target}) DO UPDATE SET ${sets}`
+    );
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = prepareExact(this.#db, sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  #where(key: readonly Value[]): string {
+    if (!hasOddText(key)) return this.#whereKey;
+    const marks = placeholders(key);
+    return this.shape.key.map((k, i) => `${this.#columns[k]!} = ${marks[i]!}`).join(" AND ");
+  }
+
+  /** The row's image, or null. `key`: the key's columns in key order. */
+  get(key: readonly Value[]): Value[] | null {
+    const sql = hasOddText(key) ? this.#selectWhere(this.#where(key)) : this.#selectSql;
+    const row = this.#prepare(sql).get(...key.map(bind)) as unknown as Value[] | undefined;
+    if (row === undefined) return null;
+    for (let i = 0; i < row.length; i++) {
+      const value = row[i]!;
+      if (typeof value === "string" && value.includes(REPLACEMENT)) row[i] = this.#reread(value, i, key);
+    }
+    return row;
+  }
+
+  #reread(text: string, column: number, key: readonly Value[]): string | TextBytes {
+    const sql = `SELECT CAST(${this.#columns[column]!} AS BLOB) FROM ${this.#table} WHERE ${this.#where(key)}`;
+    return exactText(text, this.#encoding, () => {
+      const row = this.#prepare(sql).get(...key.map(bind)) as unknown as [Uint8Array];
+      return row[0];
+    });
+  }
+
+  /** Insert, or update of every column in place (the row keeps its rowid). */
+  upsert(image: Image): void {
+    const sql = hasOddText(image) ? this.#upsertValues(placeholders(image)) : this.#upsertSql;
+    this.#prepare(sql).run(...image.map(bind));
+  }
+
+  delete(key: readonly Value[]): void {
+    const sql = hasOddText(key) ? `DELETE FROM ${this.#table} WHERE ${this.#where(key)}` : this.#deleteSql;
+    this.#prepare(sql).run(...key.map(bind));
+  }
+
+  get hasUniques(): boolean {
+    return this.shape.uniques.length > 0;
+  }
+
+  /** Whether going from `old` to `next` can move a UNIQUE value. */
+  uniqueChanges(old: Image, next: Image): boolean {
+    if (this.#hasExpressions) return true;
+    for (const column of this.#uniqueColumns) if (!Object.is(old[column], next[column])) return true;
+    return false;
+  }
+
+  /** Keys of rows, other than the image's own, that hold one of the image's UNIQUE values. Key columns in key order. */
+  clashes(image: Image): Value[][] {
+    const found: Value[][] = [];
+    for (const unique of this.shape.uniques) found.push(...this.#clashesOf(unique, image));
+    return found;
+  }
+
+  #clashesOf(unique: UniqueShape, image: Image): Value[][] {
+    assert(image.length === this.#columns.length, `an image of ${this.shape.name} is whole`);
+    const keys = this.shape.key.map((k) => this.#columns[k]!).join(", ");
+    const simple = unique.where === null && unique.terms.every((t) => t.column !== null);
+    const [where, bound] = simple ? this.#plainLookup(unique, image) : this.#verbatimLookup(unique, image);
+    if (bound.includes(null) && simple) return []; // NULLs are distinct
+    const rows = this.#prepare(`SELECT ${keys} FROM ${this.#table} WHERE ${where}`).all(...bound);
+    const own = keyIdOfImage(this.shape, image);
+    return (rows as unknown as Value[][]).filter((row) => keyIdOf(this.shape, row) !== own);
+  }
+
+  #plainLookup(unique: UniqueShape, image: Image): [string, Bound[]] {
+    const values = unique.terms.map((t) => image[t.column!]!);
+    const marks = placeholders(values);
+    const where = unique.terms.map((t, i) => `${t.sql} = ${marks[i]!} COLLATE ${t.collation}`).join(" AND ");
+    return [where, values.map(bind)];
+  }
+
+  /** The incoming row as a table of its own, so that expressions and partial conditions are taken verbatim. */
+  #verbatimLookup(unique: UniqueShape, image: Image): [string, Bound[]] {
+    const marks = placeholders(image);
+    const incoming = `(SELECT ${marks.map((m, i) => `${m} AS ${this.#columns[i]!}`).join(", ")})`;
+    const tests = unique.terms.map(
+      (t) => `(${t.sql}) = (SELECT ${t.sql} FROM ${incoming}) COLLATE ${t.collation}`,
+    );
+    if (unique.where !== null) tests.push(`(${unique.where})`, `(SELECT (${unique.where}) FROM ${incoming})`);
+    const copies = unique.terms.length + (unique.where === null ? 0 : 1);
+    const bound: Bound[] = [];
+    for (let i = 0; i < copies; i++) bound.push(...image.map(bind));
+    return [tests.join(" AND "), bound];
+  }
+}
