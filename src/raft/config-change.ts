@@ -1,0 +1,61 @@
+/**
+ * The codec of configuration changes as they stand in the log. Little and fixed: a format byte, the number of steps,
+ * the steps (a byte for what, a float64 for whom, which holds every safe integer), and the rest is the context.
+ */
+import { assert } from "../base/assert.ts";
+import { EMPTY_BYTES } from "../base/bytes.ts";
+import { ConfigChangeType, type ConfigChange, type ConfigChangeStep } from "./types.ts";
+
+const FORMAT = 1;
+const HEADER_BYTES = 2;
+const STEP_BYTES = 9;
+const MAX_STEPS = 255;
+const MAX_TYPE = ConfigChangeType.addLearner;
+
+/** The change that leaves a joint configuration. */
+export const LEAVE_JOINT: ConfigChange = { steps: [], context: EMPTY_BYTES };
+
+/**
+ * Leaving a joint configuration without a context takes no bytes, so that no limit can refuse it.
+ * At most 255 steps.
+ */
+export function encodeConfigChange(change: ConfigChange): Uint8Array {
+  assert(change.steps.length <= MAX_STEPS, "a configuration change has at most 255 steps");
+  if (change.steps.length === 0 && change.context.length === 0) return EMPTY_BYTES;
+  const head = HEADER_BYTES + change.steps.length * STEP_BYTES;
+  const bytes = new Uint8Array(head + change.context.length);
+  const view = new DataView(bytes.buffer);
+  bytes[0] = FORMAT;
+  bytes[1] = change.steps.length;
+  change.steps.forEach((step, i) => {
+    const at = HEADER_BYTES + i * STEP_BYTES;
+    bytes[at] = step.type;
+    view.setFloat64(at + 1, step.member);
+  });
+  bytes.set(change.context, head);
+  return bytes;
+}
+
+/** Throws `RangeError` on bytes that are no change: they came from elsewhere, so this is not an assertion. */
+export function decodeConfigChange(bytes: Uint8Array): ConfigChange {
+  if (bytes.length === 0) return LEAVE_JOINT;
+  if (bytes[0] !== FORMAT)
+    throw new RangeError(`configuration change: expected format ${FORMAT}, got ${bytes[0]}`);
+  const count = bytes[1] ?? -1;
+  const head = HEADER_BYTES + count * STEP_BYTES;
+  if (count < 0 || bytes.length < head) {
+    throw new RangeError(`configuration change: ${bytes.length} bytes are too few for ${count} steps`);
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const steps: ConfigChangeStep[] = [];
+  for (let at = HEADER_BYTES; at < head; at += STEP_BYTES) {
+    const type = view.getUint8(at);
+    const member = view.getFloat64(at + 1);
+    if (type > MAX_TYPE) throw new RangeError(`configuration change: unknown type ${type}`);
+    if (!Number.isSafeInteger(member) || member < 0) {
+      throw new RangeError(`configuration change: ${member} is no member id`);
+    }
+    steps.push({ type: type as ConfigChangeType, member });
+  }
+  return { steps, context: bytes.slice(head) };
+}

@@ -1,0 +1,23 @@
+/** What a turn of the machine asks of its owner. */
+import type { Entry, HardState, Message, SnapshotMetadata } from "./types.ts";
+
+/**
+ * The owner's order: send `messages`; in one durable write put `snapshot`, `entries` and `hardState` on disk; send
+ * `messagesAfterPersist`; apply `committed`; call `advance`. All lists belong to the owner, their contents never change.
+ */
+export interface Ready {
+  /** Null: unchanged since the last ready. */
+  readonly hardState: HardState | null;
+  /** To persist, after discarding everything at and after the first one's index. */
+  readonly entries: readonly Entry[];
+  /** The log is to be replaced by it, in the same transaction and before `entries`. */
+  readonly snapshot: SnapshotMetadata | null;
+  /** To apply, in order. All are on disk once `entries` are. */
+  readonly committed: readonly Entry[];
+  /** May leave at once: they promise nothing that is not on disk. */
+  readonly messages: readonly Message[];
+  /** Votes, requests for votes and acknowledgements: leave only when everything above is synced. */
+  readonly messagesAfterPersist: readonly Message[];
+  /** False: nothing but the commit index moved; losing that in a crash is harmless. */
+  readonly mustSync: boolean;
+}
