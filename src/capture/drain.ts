@@ -81,8 +81,9 @@ export class Drain {
   #take(shape: TableShape, row: CapturedRow, sink: DrainSink): void {
     if (row.suspect && row.image !== null) return; // nothing evicted it
     const { pending, bases, shadows, references } = this.#components;
-    sink.looked(shape.id, row.keyId);
     const { minId } = pending.note(shape.id, row.keyId, row.minId, row.maxId);
+    if (row.repeated) return;
+    sink.looked(shape.id, row.keyId);
     if (row.maxId <= references.watermark(shape.id, row.keyId)) return; // ordered before a restart
     const base = shadows.get(shape.id, row.keyId)?.position ?? bases.at(shape.id, minId);
     const sent = sink.inFlight(shape.id, row.keyId);

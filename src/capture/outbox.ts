@@ -78,6 +78,7 @@ export class Outbox {
   readonly #inFlight = new Map<number, Map<KeyId, { image: Image | null; drain: DrainRecord }>>();
   #bytes = 0;
   #rows = 0;
+  readonly #settled = new Map<number, number>();
   #acknowledged: { upTo: Watermark[]; looked: { table: number; keyId: KeyId }[] } = { upTo: [], looked: [] };
 
   constructor(components: OutboxComponents, options: OutboxOptions) {
@@ -130,7 +131,6 @@ export class Outbox {
     this.#incarnation = incarnation;
     this.#inFlight.clear();
     this.#drains = [];
-    this.#acknowledged = { upTo: [], looked: [] };
     this.#bytes = 0;
     this.#rows = 0;
     this.#components.spool.clear();
@@ -159,7 +159,7 @@ export class Outbox {
   }
 
   /** A sink for one drain; `done` puts what it found in the chains. Nothing is proposed before `propose`. */
-  collect(upTo: readonly Watermark[]): DrainSink & { done(): number } {
+  collect(upTo: readonly Watermark[]): DrainSink & { found(): number; done(): number } {
     const drain: DrainRecord = {
       upTo,
       looked: [],
@@ -207,6 +207,7 @@ export class Outbox {
       looked: (table, keyId) => {
         drain.looked.push({ table, keyId });
       },
+      found: () => drain.rows,
       done: () => {
         for (const [shard, builder] of builders) {
           builder.finish(upTo);
@@ -292,8 +293,8 @@ export class Outbox {
     while (this.#drains.length > 0 && this.#drains[0]!.batchesLeft === 0) {
       const drain = this.#drains.shift()!;
       this.#acknowledged.upTo.push(...drain.upTo);
-      if (this.#acknowledged.looked.length === 0) this.#acknowledged.looked = drain.looked;
-      else for (const key of drain.looked) this.#acknowledged.looked.push(key);
+      for (const { table, upTo } of drain.upTo) this.#settled.set(table, upTo);
+      for (const key of drain.looked) this.#acknowledged.looked.push(key);
     }
     if (this.#drains.length === 0 && this.#bytes === 0) this.#components.spool.clear();
   }
@@ -303,10 +304,24 @@ export class Outbox {
     return this.#acknowledged.upTo.length > 0;
   }
 
-  /** Table ⇒ id of log rows that are ordered and may go, and the keys to look at again. Handed out once. */
-  takeAcknowledged(): { upTo: Map<number, number>; looked: { table: number; keyId: KeyId }[] } {
+  /** Log ids by table that are ordered and may go, and the keys to look at again. They stay until `dropAcknowledged`. */
+  peekAcknowledged(): { upTo: Map<number, number>; looked: readonly { table: number; keyId: KeyId }[] } {
     const { upTo, looked } = this.#acknowledged;
-    this.#acknowledged = { upTo: [], looked: [] };
+    this.#acknowledged = { upTo: [...upTo], looked: looked.slice() };
     return { upTo: new Map(upTo.map((w) => [w.table, w.upTo])), looked };
+  }
+
+  /** What was peeked is written in the application's file. */
+  dropAcknowledged(done: {
+    readonly upTo: ReadonlyMap<number, number>;
+    readonly looked: readonly unknown[];
+  }): void {
+    this.#acknowledged.upTo = this.#acknowledged.upTo.filter((w) => w.upTo > (done.upTo.get(w.table) ?? 0));
+    this.#acknowledged.looked.splice(0, done.looked.length);
+  }
+
+  /** Log id up to which the table's drains are taken, as far as it is not dropped yet. */
+  settled(table: number): number | undefined {
+    return this.#settled.get(table);
   }
 }

@@ -40,7 +40,15 @@ export const LIVE_TABLES = {
 
 export const liveTableName = (table: keyof typeof LIVE_TABLES): string => `${PREFIX}${table}`;
 
-export const TRIGGER_KINDS = ["insert", "update", "delete", "rekey", "columns", "evict_insert", "evict_update"] as const;
+export const TRIGGER_KINDS = [
+  "insert",
+  "update",
+  "delete",
+  "rekey",
+  "columns",
+  "evict_insert",
+  "evict_update",
+] as const;
 export type TriggerKind = (typeof TRIGGER_KINDS)[number];
 
 /** Unquoted. Eviction triggers say in their name what to do, because SQLite prints it when DROP COLUMN fails. */

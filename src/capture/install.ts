@@ -1,0 +1,160 @@
+/**
+ * Putting capture into the application's file and taking it out again: one short transaction each, so that an
+ * application never meets half of it.
+ */
+import type { DatabaseSync } from "node:sqlite";
+import { UserError } from "../base/errors.ts";
+import type { PositionVector } from "../change/batch.ts";
+import type { TableShape } from "../change/shape.ts";
+import { isOwn } from "../schema/catalogue.ts";
+import { changeLogName, LIVE_FORMAT, LIVE_TABLES } from "../schema/live-tables.ts";
+import { queryOf } from "../sqlite/query.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import { readTable } from "../sqlite/schema.ts";
+import { captureObjects } from "./triggers.ts";
+
+export interface InstallOptions {
+  readonly clusterId: string;
+  readonly peerId: string;
+  readonly schemaVersion: number;
+  /** What the file reflects once it is installed. */
+  readonly position: PositionVector;
+}
+
+/** A captured table in the file: its id and its change log's name. */
+export interface CapturedTable {
+  readonly id: number;
+  readonly name: string;
+  readonly log: string;
+}
+
+const hasTable = (db: DatabaseSync, name: string): boolean =>
+  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined;
+
+/** The registry, or null when nothing of Marmot is installed. */
+export function readCaptured(db: DatabaseSync): CapturedTable[] | null {
+  if (!hasTable(db, "__marmot__table")) return null;
+  return db
+    .prepare(`SELECT "id", "name", "log" FROM "__marmot__table" ORDER BY "id"`)
+    .all() as unknown as CapturedTable[];
+}
+
+/** What the file says of itself; null: nothing of Marmot is installed. Throws `UserError` for a newer format. */
+export function readMeta(db: DatabaseSync, file: string): { clusterId: string; peerId: string } | null {
+  if (!hasTable(db, "__marmot__meta")) return null;
+  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__meta"`).all() as {
+    name: string;
+    value: unknown;
+  }[];
+  const meta = new Map(rows.map((r) => [r.name, r.value]));
+  if (Number(meta.get("format")) > LIVE_FORMAT)
+    throw new UserError(
+      `${file} holds Marmot's tables of format ${Number(meta.get("format"))}; this build knows format ${LIVE_FORMAT}`,
+      "run the newer marmot",
+    );
+  return { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
+}
+
+/** Runs `work` in a write transaction that waits for the application's for some seconds. */
+function transaction(db: DatabaseSync, work: () => void): void {
+  db.exec("PRAGMA busy_timeout = 10000");
+  try {
+    db.exec("BEGIN IMMEDIATE");
+    try {
+      work();
+      db.exec("COMMIT");
+    } catch (error) {
+      db.exec("ROLLBACK");
+      throw error;
+    }
+  } finally {
+    db.exec("PRAGMA busy_timeout = 0");
+  }
+}
+
+/** A free name for a table's change log: the ancestor's, with a suffix where an application's object has it. */
+function freeLogName(db: DatabaseSync, table: string): string {
+  for (let i = 1; ; i++) {
+    const name = i === 1 ? changeLogName(table) : `${changeLogName(table)}_${i}`;
+    const taken = db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE`).get(name);
+    if (taken === undefined) return name;
+  }
+}
+
+/** Installs everything from nothing. */
+export function install(
+  db: DatabaseSync,
+  shapes: readonly TableShape[],
+  options: InstallOptions,
+): CapturedTable[] {
+  const captured: CapturedTable[] = [];
+  transaction(db, () => {
+    for (const sql of Object.values(LIVE_TABLES)) db.exec(sql);
+    const meta = db.prepare(`INSERT INTO "__marmot__meta" VALUES(?, ?)`);
+    meta.run("format", LIVE_FORMAT);
+    meta.run("cluster_id", options.clusterId);
+    meta.run("peer_id", options.peerId);
+    meta.run("schema_version", options.schemaVersion);
+    const status = db.prepare(`INSERT INTO "__marmot__status" VALUES(?, ?, ?)`);
+    status.run("node", "peer_id", options.peerId);
+    options.position.forEach((index, shard) => status.run("shard", String(shard), index));
+    const register = db.prepare(`INSERT INTO "__marmot__table" VALUES(?, ?, ?)`);
+    for (const shape of shapes) {
+      const log = freeLogName(db, shape.name);
+      register.run(shape.id, shape.name, log);
+      captured.push({ id: shape.id, name: shape.name, log });
+      for (const object of captureObjects(shape, readTable(queryOf(db), shape.name), log))
+        db.exec(object.sql);
+    }
+  });
+  return captured;
+}
+
+/** Names of capture objects that are missing from the file or differ from what they must be. */
+export function damage(
+  db: DatabaseSync,
+  shapes: readonly TableShape[],
+  captured: readonly CapturedTable[],
+): string[] {
+  const query = queryOf(db);
+  const found = new Map(
+    query(`SELECT name, sql FROM main.sqlite_schema`).map(([name, sql]) => [String(name), String(sql)]),
+  );
+  const wrong: string[] = [];
+  for (const shape of shapes) {
+    const log = captured.find((c) => c.id === shape.id)?.log;
+    if (log === undefined) wrong.push(`the change log of ${shape.name}`);
+    else if (!found.has(shape.name)) wrong.push(`the table ${shape.name}`);
+    else
+      for (const object of captureObjects(shape, readTable(query, shape.name), log))
+        if (found.get(object.name) !== object.sql) wrong.push(object.name);
+  }
+  return wrong;
+}
+
+/** Removes every trigger and table of Marmot: triggers first, or the application's writes would fail in between. */
+export function uninstall(db: DatabaseSync): { triggers: number; tables: number } {
+  let triggers = 0;
+  let tables = 0;
+  transaction(db, () => {
+    const logs = new Set((readCaptured(db) ?? []).map((c) => c.log));
+    const objects = db
+      .prepare(`SELECT type, name FROM main.sqlite_schema WHERE type IN ('trigger', 'table')`)
+      .all() as {
+      type: string;
+      name: string;
+    }[];
+    for (const { type, name } of objects)
+      if (type === "trigger" && isOwn(name) && /^__marmot__\d+_/.test(name)) {
+        db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
+        triggers++;
+      }
+    const own = new Set<string>([...logs, ...Object.keys(LIVE_TABLES).map((t) => `__marmot__${t}`)]);
+    for (const { type, name } of objects)
+      if (type === "table" && own.has(name)) {
+        db.exec(`DROP TABLE ${quoteIdentifier(name)}`);
+        tables++;
+      }
+  });
+  return { triggers, tables };
+}

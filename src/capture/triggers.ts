@@ -1,0 +1,61 @@
+/**
+ * The SQL of a table's change log and triggers. They run on the application's connection whatever its settings: no
+ * functions, no conflict clauses (a trigger takes the outer statement's), every name quoted, and only keys are logged.
+ */
+import type { TableShape } from "../change/shape.ts";
+import { evictionLookups } from "../schema/eviction.ts";
+import { changeLogSql, type TriggerKind, triggerName } from "../schema/live-tables.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import { rowidAliases, type Table } from "../sqlite/schema.ts";
+
+export interface CaptureObject {
+  readonly kind: "table" | "trigger";
+  readonly name: string;
+  readonly sql: string;
+}
+
+/** Everything that captures one table, in the order of creation. `log`: the change log's name. */
+export function captureObjects(shape: TableShape, table: Table, log: string): CaptureObject[] {
+  const name = quoteIdentifier(shape.name);
+  const into = quoteIdentifier(log);
+  const keys = shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name));
+  const logKeys = keys.map((_, i) => `k${i + 1}`).join(", ");
+  const record = (row: "NEW" | "OLD") =>
+    `INSERT INTO ${into}(${logKeys}) VALUES(${keys.map((k) => `${row}.${k}`).join(", ")});`;
+  const trigger = (kind: TriggerKind, event: string, body: string): CaptureObject => {
+    const quoted = quoteIdentifier(triggerName(shape.id, kind));
+    return {
+      kind: "trigger",
+      name: triggerName(shape.id, kind),
+      sql: `CREATE TRIGGER ${quoted} ${event} BEGIN ${body} END`,
+    };
+  };
+  // An INTEGER PRIMARY KEY can be changed under the rowid's other names without naming the column.
+  const aliases = table.rowidColumn === null ? [] : rowidAliases(table).map(quoteIdentifier);
+  const moved = keys.map((k) => `OLD.${k} IS NOT NEW.${k}`).join(" OR ");
+  const columns = shape.columns.map((c) => quoteIdentifier(c.name)).join(", ");
+  const objects: CaptureObject[] = [
+    { kind: "table", name: log, sql: changeLogSql(log, keys.length) },
+    trigger("insert", `AFTER INSERT ON ${name}`, record("NEW")),
+    trigger("update", `AFTER UPDATE ON ${name}`, record("NEW")),
+    trigger("delete", `AFTER DELETE ON ${name}`, record("OLD")),
+    trigger(
+      "rekey",
+      `AFTER UPDATE OF ${[...keys, ...aliases].join(", ")} ON ${name} WHEN ${moved}`,
+      record("OLD"),
+    ),
+    // Never fires: SQLite rewrites its list of columns on RENAME, which tells a rename from a drop and an add.
+    trigger("columns", `AFTER UPDATE OF ${columns} ON ${name} WHEN 0`, "SELECT 1;"),
+  ];
+  const lookups = evictionLookups(shape, table);
+  if (lookups.length === 0) return objects;
+  const body = lookups
+    .map(
+      (l) => `INSERT INTO ${into}(${logKeys}, v) SELECT ${keys.join(", ")}, 1 FROM ${name} WHERE ${l.where};`,
+    )
+    .join(" ");
+  const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier).join(", ");
+  objects.push(trigger("evict_insert", `BEFORE INSERT ON ${name}`, body));
+  objects.push(trigger("evict_update", `BEFORE UPDATE OF ${claimed} ON ${name}`, body));
+  return objects;
+}

@@ -1,0 +1,114 @@
+/**
+ * Wakes the loop when the application may have committed. The file system speaks at the write into the WAL, before the
+ * commit is visible (under `synchronous=FULL` one fsync before), so after an event the watcher looks again for a while;
+ * and it looks slowly for ever, since an event can be missed.
+ */
+import { type FSWatcher, watch } from "node:fs";
+import { basename, dirname } from "node:path";
+import type { Clock, Timer } from "../base/clock.ts";
+
+/** Looks again without a pause for this long after an event. */
+const SPIN_MS = 0.25;
+/** Then after these pauses. */
+const PAUSES_MS = [1, 1, 1, 1, 4, 8, 16, 32, 64] as const;
+const POLL_MS = 250;
+/** An event this soon after our own commit is that commit's. */
+const OWN_MS = 0.5;
+
+export interface WatcherComponents {
+  readonly clock: Clock;
+  /** A commit by another connection became visible since the last call (`PRAGMA data_version`). */
+  readonly moved: () => boolean;
+  readonly wake: () => void;
+  /** Calls back with a file's name in the folder, or null when the platform does not say which. */
+  readonly watchFolder?: (folder: string, onEvent: (name: string | null) => void) => { close(): void };
+}
+
+const watchWithSystem = (folder: string, onEvent: (name: string | null) => void): FSWatcher =>
+  watch(folder, { persistent: false }, (_type, name) => onEvent(name));
+
+export class Watcher {
+  readonly #components: WatcherComponents;
+  readonly #folder: string;
+  readonly #names: ReadonlySet<string>;
+  #watcher: { close(): void } | null = null;
+  #poll: Timer | null = null;
+  #next: Timer | null = null;
+  #eventAt = 0;
+  #ownAt = Number.NEGATIVE_INFINITY;
+  #pause = 0;
+  #looking = false;
+  #stopped = false;
+  /** Why there is only polling, or "". */
+  pollingBecause = "";
+
+  constructor(file: string, components: WatcherComponents) {
+    this.#components = components;
+    this.#folder = dirname(file);
+    this.#names = new Set([basename(file), `${basename(file)}-wal`]);
+  }
+
+  start(): void {
+    try {
+      const watchFolder = this.#components.watchFolder ?? watchWithSystem;
+      this.#watcher = watchFolder(this.#folder, (name) => {
+        if (name === null || this.#names.has(name)) this.#onEvent();
+      });
+    } catch (error) {
+      this.pollingBecause = error instanceof Error ? error.message : String(error);
+    }
+    this.#slowly();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#watcher?.close();
+    this.#poll?.cancel();
+    this.#next?.cancel();
+  }
+
+  /** Marmot itself committed just now. */
+  ownCommit(): void {
+    this.#ownAt = this.#components.clock.now();
+  }
+
+  #slowly(): void {
+    if (this.#stopped) return;
+    this.#poll = this.#components.clock.after(this.#watcher === null ? 5 : POLL_MS, () => {
+      this.#look();
+      this.#slowly();
+    });
+  }
+
+  #look(): boolean {
+    if (this.#stopped || !this.#components.moved()) return false;
+    this.#components.wake();
+    return true;
+  }
+
+  #onEvent(): void {
+    const now = this.#components.clock.now();
+    this.#eventAt = now;
+    this.#pause = 0;
+    if (this.#looking) return;
+    this.#looking = true;
+    this.#again(now - this.#ownAt < OWN_MS);
+  }
+
+  /** `own`: an event of our own commit is no reason to spin. */
+  #again(own: boolean): void {
+    if (this.#stopped) return;
+    this.#look();
+    const { clock } = this.#components;
+    if (!own && clock.now() - this.#eventAt < SPIN_MS) {
+      clock.soon(() => this.#again(false));
+      return;
+    }
+    const pause = own ? undefined : PAUSES_MS[this.#pause++];
+    if (pause === undefined) {
+      this.#looking = false;
+      return;
+    }
+    this.#next = clock.after(pause, () => this.#again(false));
+  }
+}

@@ -1,0 +1,9 @@
+/** A group's configuration as JSON bytes: read rarely, by people too. */
+import { fromUtf8, utf8 } from "../base/bytes.ts";
+import type { GroupConfiguration } from "../shard/seams.ts";
+
+export const encodeConfiguration = (configuration: GroupConfiguration): Uint8Array =>
+  utf8(JSON.stringify(configuration));
+
+export const decodeConfiguration = (bytes: Uint8Array): GroupConfiguration =>
+  JSON.parse(fromUtf8(bytes)) as GroupConfiguration;

@@ -1,0 +1,79 @@
+/** The newest entries of one group, so that replication never waits for the disk. Cut together with the log itself. */
+import { assert } from "../base/assert.ts";
+import type { Entry } from "../raft/types.ts";
+
+/** Bytes of data kept per group. */
+const CACHE_BYTES = 4 << 20;
+/** Entries kept per group, however small. */
+const CACHE_ENTRIES = 8192;
+
+export class EntryCache {
+  #first: number;
+  #entries: Entry[] = [];
+  #bytes = 0;
+
+  /** `next`: index of the first entry that will be pushed. */
+  constructor(next: number) {
+    this.#first = next;
+  }
+
+  /** Index of the oldest entry kept; where the next one goes when there are none. */
+  get firstIndex(): number {
+    return this.#first;
+  }
+
+  reset(next: number): void {
+    this.#entries = [];
+    this.#bytes = 0;
+    this.#first = next;
+  }
+
+  get(index: number): Entry | undefined {
+    return this.#entries[index - this.#first];
+  }
+
+  push(entry: Entry): void {
+    assert(entry.index === this.#first + this.#entries.length, "the cache has no gaps");
+    this.#entries.push(entry);
+    this.#bytes += entry.data.length;
+    if (this.#bytes <= CACHE_BYTES && this.#entries.length <= CACHE_ENTRIES) return;
+    // Half at once, so that the array is not moved for each entry.
+    let drop = 0;
+    while (
+      drop < this.#entries.length - 1 &&
+      (this.#bytes > CACHE_BYTES / 2 || this.#entries.length - drop > CACHE_ENTRIES / 2)
+    )
+      this.#bytes -= this.#entries[drop++]!.data.length;
+    this.#entries = this.#entries.slice(drop);
+    this.#first += drop;
+  }
+
+  /** Everything at and after `index` is rewritten. */
+  cut(index: number): void {
+    if (index < this.#first) this.reset(index);
+    else for (const entry of this.#entries.splice(index - this.#first)) this.#bytes -= entry.data.length;
+  }
+
+  /** Everything up to `index` is compacted. */
+  forget(index: number): void {
+    const count = index - this.#first + 1;
+    if (count <= 0) return;
+    if (count >= this.#entries.length) this.reset(Math.max(index + 1, this.#first + this.#entries.length));
+    else {
+      for (const entry of this.#entries.splice(0, count)) this.#bytes -= entry.data.length;
+      this.#first = index + 1;
+    }
+  }
+
+  slice(from: number, to: number, maxBytes: number): Entry[] {
+    const out: Entry[] = [];
+    let bytes = 0;
+    for (let index = from; index < to; index++) {
+      const entry = this.#entries[index - this.#first]!;
+      bytes += entry.data.length;
+      if (out.length > 0 && bytes > maxBytes) break;
+      out.push(entry);
+    }
+    return out;
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * What of a schema replicates, what needs care and what is refused, by table, with reason and cure. `doctor` prints it
+ * and `run` obeys it.
+ */
+import type { Query } from "../sqlite/query.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import { keyCollations, keyColumns, readTable, readTableKinds, type Table } from "../sqlite/schema.ts";
+import { isOwn, readCatalogue } from "./catalogue.ts";
+import { evictionLookups } from "./eviction.ts";
+import { shapeOf } from "./shape.ts";
+
+export type Verdict = "replicates" | "care" | "refused" | "skipped";
+
+export interface ClassifiedTable {
+  readonly name: string;
+  readonly verdict: Verdict;
+  /** In a sentence; "" for a table that simply replicates. */
+  readonly reason: string;
+  readonly cure: string;
+}
+
+export interface Selection {
+  /** null: all. */
+  readonly tables: readonly string[] | null;
+  readonly exclude: readonly string[];
+}
+
+export const ALL: Selection = { tables: null, exclude: [] };
+
+const BUILT_IN = new Set(["BINARY", "NOCASE", "RTRIM"]);
+
+const lower = (names: readonly string[]): Set<string> => new Set(names.map((n) => n.toLowerCase()));
+
+/** In the order of creation. Names in the selection that no table has are the caller's to report. */
+export function classify(query: Query, selection: Selection): ClassifiedTable[] {
+  const kinds = readTableKinds(query);
+  const { objects } = readCatalogue(query);
+  const wanted = selection.tables === null ? null : lower(selection.tables);
+  const unwanted = lower(selection.exclude);
+  return objects
+    .filter((o) => o.kind === "table" && !isOwn(o.name))
+    .map(({ name }) => {
+      if (unwanted.has(name.toLowerCase()) || (wanted !== null && !wanted.has(name.toLowerCase())))
+        return { name, verdict: "skipped" as const, reason: "left out by --tables or --exclude", cure: "" };
+      const kind = kinds.get(name);
+      if (kind === "shadow")
+        return { name, verdict: "skipped" as const, reason: "belongs to a virtual table", cure: "" };
+      if (kind === "virtual")
+        return refused(
+          name,
+          "it is a virtual table",
+          `leave it out: --exclude ${name}, and fill it on each node`,
+        );
+      const trigger = objects.find(
+        (o) => o.kind === "trigger" && o.tableName.toLowerCase() === name.toLowerCase(),
+      );
+      if (trigger !== undefined)
+        return refused(
+          name,
+          `it has a trigger, ${trigger.name}`,
+          `drop the trigger, or leave the table out: --exclude ${name}`,
+        );
+      return judge(query, readTable(query, name));
+    });
+}
+
+const refused = (name: string, reason: string, cure: string): ClassifiedTable => ({
+  name,
+  verdict: "refused",
+  reason,
+  cure,
+});
+
+function judge(query: Query, table: Table): ClassifiedTable {
+  const { name } = table;
+  const leaveOut = `or leave it out: --exclude ${name}`;
+  const key = keyColumns(table);
+  if (key.length === 0)
+    return refused(name, "it has no declared primary key", `give it a PRIMARY KEY, ${leaveOut}`);
+  if (key.some((c) => c.hidden !== 0))
+    return refused(name, "a generated column is part of its primary key", `give it another key, ${leaveOut}`);
+  const odd = keyCollations(table).find((c) => !BUILT_IN.has(c));
+  if (odd !== undefined)
+    return refused(
+      name,
+      `its key has the collation ${odd}, which only the application knows`,
+      `use NOCASE, RTRIM or BINARY, ${leaveOut}`,
+    );
+  const foreign = table.uniques.flatMap((u) => u.terms).find((t) => !BUILT_IN.has(t.collation));
+  if (foreign !== undefined)
+    return refused(
+      name,
+      `a unique index has the collation ${foreign.collation}, which only the application knows`,
+      `use NOCASE, RTRIM or BINARY, ${leaveOut}`,
+    );
+  const nullable = nullableKey(table);
+  if (nullable !== null && hasNullKey(query, table))
+    return refused(
+      name,
+      `rows have NULL in the key column ${nullable}`,
+      `give these rows a key, ${leaveOut}`,
+    );
+  const scan = findScan(query, table);
+  if (scan !== null)
+    return refused(
+      name,
+      `rows cannot be found through its unique index ${scan.index}: ${scan.why}`,
+      `write the index without functions of the application, ${leaveOut}`,
+    );
+  return { name, ...care(table, nullable) };
+}
+
+/** A key column of a rowid table that may be NULL, or null. */
+function nullableKey(table: Table): string | null {
+  if (table.withoutRowid || table.rowidColumn !== null) return null;
+  return keyColumns(table).find((c) => !c.notNull)?.name ?? null;
+}
+
+function hasNullKey(query: Query, table: Table): boolean {
+  const where = keyColumns(table)
+    .map((c) => `${quoteIdentifier(c.name)} IS NULL`)
+    .join(" OR ");
+  return query(`SELECT 1 FROM main.${quoteIdentifier(table.name)} WHERE ${where} LIMIT 1`).length > 0;
+}
+
+function findScan(query: Query, table: Table): { index: string; why: string } | null {
+  for (const lookup of evictionLookups(shapeOf(table, 0), table)) {
+    try {
+      const plan = query(`EXPLAIN QUERY PLAN ${lookup.probe}`).map((row) => String(row[3]));
+      const step = plan.find((text) => / main\b|^(SEARCH|SCAN) /.test(text)) ?? "";
+      if (!step.startsWith("SEARCH"))
+        return { index: lookup.index, why: "SQLite would read the whole table" };
+    } catch (error) {
+      return { index: lookup.index, why: error instanceof Error ? error.message : String(error) };
+    }
+  }
+  return null;
+}
+
+function care(table: Table, nullable: string | null): Omit<ClassifiedTable, "name"> {
+  if (nullable !== null)
+    return {
+      verdict: "care",
+      reason: `the key column ${nullable} allows NULL; a row without a key cannot be replicated`,
+      cure: `declare it NOT NULL`,
+    };
+  if (table.rowidColumn !== null)
+    return {
+      verdict: "care",
+      reason:
+        "SQLite picks its ids; two nodes that insert at the same time may pick the same one, and the later row stands",
+      cure: "insert on one node only, or choose ids that are unique on their own",
+    };
+  return { verdict: "replicates", reason: "", cure: "" };
+}

@@ -1,0 +1,74 @@
+/**
+ * The parts of a CREATE INDEX statement that SQLite tells nobody: the text of its expressions and of its WHERE,
+ * verbatim. A tokenizer, not a grammar: it knows quotes, comments and brackets.
+ */
+import { assert } from "../base/assert.ts";
+
+export interface IndexText {
+  /** Each indexed term as written, COLLATE included, ASC or DESC left out. */
+  readonly terms: readonly string[];
+  readonly where: string | null;
+}
+
+/** Where the quoted token or comment starting at `at` ends (exclusive); `at` itself when none starts there. */
+function skip(sql: string, at: number): number {
+  const char = sql[at]!;
+  if (char === "'" || char === '"' || char === "`") {
+    for (let i = at + 1; i < sql.length; i++)
+      if (sql[i] === char) {
+        if (sql[i + 1] !== char) return i + 1;
+        i++;
+      }
+    return sql.length;
+  }
+  if (char === "[") return sql.indexOf("]", at) + 1 || sql.length;
+  if (sql.startsWith("--", at)) return sql.indexOf("\n", at) + 1 || sql.length;
+  if (sql.startsWith("/*", at)) return sql.indexOf("*/", at + 2) + 2 || sql.length;
+  return at;
+}
+
+/** Splits the bracket that opens at `open` at its top-level commas; gives the parts and where the bracket ends. */
+function splitBracket(sql: string, open: number): [string[], number] {
+  const parts: string[] = [];
+  let depth = 0;
+  let start = open + 1;
+  for (let i = open; i < sql.length;) {
+    const end = skip(sql, i);
+    if (end > i) {
+      i = end;
+      continue;
+    }
+    const char = sql[i]!;
+    if (char === "(") depth++;
+    if (char === "," && depth === 1) {
+      parts.push(sql.slice(start, i));
+      start = i + 1;
+    }
+    if (char === ")" && --depth === 0) {
+      parts.push(sql.slice(start, i));
+      return [parts, i + 1];
+    }
+    i++;
+  }
+  throw new Error("a CREATE INDEX without its closing bracket");
+}
+
+const TRAILER = /\s+(?:ASC|DESC)\s*$/i;
+
+/** `sql`: a CREATE INDEX statement as `sqlite_schema` keeps it. */
+export function parseIndex(sql: string): IndexText {
+  let at = 0;
+  // The first bracket outside of quotes opens the list of terms.
+  while (at < sql.length && sql[at] !== "(") at = Math.max(at + 1, skip(sql, at));
+  assert(at < sql.length, "a CREATE INDEX has a list of terms");
+  const [parts, end] = splitBracket(sql, at);
+  const terms = parts.map((part) => part.replace(TRAILER, "").trim());
+  const where = /^\s*WHERE\b([\s\S]*)$/i.exec(sql.slice(end));
+  return { terms, where: where === null ? null : where[1]!.trim() };
+}
+
+/** Whether `name` occurs in `text` as a token, quoted or not: a superset of the columns that an expression uses. */
+export function mentions(text: string, name: string): boolean {
+  const plain = name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(`(^|[^\\p{L}\\p{N}_$])${plain}($|[^\\p{L}\\p{N}_$])`, "iu").test(text);
+}

@@ -1,0 +1,20 @@
+/** Rows as arrays from either of Bun's SQLite modules. */
+import type { Database } from "bun:sqlite";
+import type { DatabaseSync, SQLInputValue } from "node:sqlite";
+
+export type Cell = null | number | bigint | string | Uint8Array;
+
+/** Runs a statement and gives its rows as arrays. Integers may come as `number` or `bigint`. */
+export type Query = (sql: string, ...parameters: (string | number)[]) => Cell[][];
+
+export function queryOf(db: DatabaseSync): Query {
+  return (sql, ...parameters) => {
+    const statement = db.prepare(sql);
+    statement.setReturnArrays(true);
+    return statement.all(...(parameters as SQLInputValue[])) as unknown as Cell[][];
+  };
+}
+
+export function queryOfBun(db: Database): Query {
+  return (sql, ...parameters) => db.prepare(sql).values(...parameters) as unknown as Cell[][];
+}

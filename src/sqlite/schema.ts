@@ -1,0 +1,138 @@
+/** Reading a schema: what SQLite itself says of tables, columns, indexes and keys. No judgement about it. */
+import { type Affinity, affinityOf } from "./affinity.ts";
+import type { Query } from "./query.ts";
+
+export interface SchemaObject {
+  readonly kind: "table" | "index" | "view" | "trigger";
+  readonly name: string;
+  readonly tableName: string;
+  /** Verbatim; "" for indexes that a constraint made. */
+  readonly sql: string;
+}
+
+export interface Column {
+  readonly name: string;
+  readonly declaredType: string;
+  readonly affinity: Affinity;
+  readonly notNull: boolean;
+  /** 1-based place in the primary key; 0: not in it. */
+  readonly keyPlace: number;
+  /** 0 normal, 2 virtual generated, 3 stored generated. */
+  readonly hidden: number;
+}
+
+export interface IndexTerm {
+  /** null: an expression. */
+  readonly column: string | null;
+  readonly collation: string;
+}
+
+export interface UniqueIndex {
+  readonly name: string;
+  /** "pk": the primary key; "u": a UNIQUE constraint; "c": CREATE UNIQUE INDEX. */
+  readonly origin: "pk" | "u" | "c";
+  readonly partial: boolean;
+  readonly terms: readonly IndexTerm[];
+  /** Verbatim CREATE INDEX; "" unless origin is "c". */
+  readonly sql: string;
+}
+
+export interface Table {
+  readonly name: string;
+  readonly sql: string;
+  readonly withoutRowid: boolean;
+  readonly strict: boolean;
+  readonly columns: readonly Column[];
+  /** The INTEGER PRIMARY KEY column that is the rowid; null: none. */
+  readonly rowidColumn: string | null;
+  readonly autoincrement: boolean;
+  readonly uniques: readonly UniqueIndex[];
+  readonly foreignKeys: readonly string[];
+}
+
+/** All objects in the order of their creation, internal ones (`sqlite_…`) left out. */
+export function readObjects(query: Query): SchemaObject[] {
+  const rows = query(
+    `SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid`,
+  ) as [SchemaObject["kind"], string, string, string | null][];
+  return rows.map(([kind, name, tableName, sql]) => ({ kind, name, tableName, sql: sql ?? "" }));
+}
+
+/** Name ⇒ what `PRAGMA table_list` calls it: "table", "view", "virtual", "shadow". */
+export function readTableKinds(query: Query): Map<string, string> {
+  const rows = query(`SELECT name, type FROM pragma_table_list WHERE schema = 'main'`) as [string, string][];
+  return new Map(rows);
+}
+
+export function readTable(query: Query, name: string): Table {
+  const [[, , withoutRowid, strict] = []] = query(
+    `SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?`,
+    name,
+  );
+  const [[sql] = []] = query(`SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?`, name);
+  const columns = query(
+    `SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`,
+    name,
+  ).map(([column, type, notNull, pk, hidden]) => ({
+    name: String(column),
+    declaredType: String(type ?? ""),
+    affinity: affinityOf(String(type ?? "")),
+    notNull: Number(notNull) === 1,
+    keyPlace: Number(pk),
+    hidden: Number(hidden),
+  }));
+  const uniques = readUniques(query, name);
+  const key = columns.filter((c) => c.keyPlace > 0);
+  const isRowid = Number(withoutRowid) === 0 && key.length === 1 && !uniques.some((u) => u.origin === "pk");
+  const rowidColumn = isRowid && key[0]!.declaredType.toUpperCase() === "INTEGER" ? key[0]!.name : null;
+  return {
+    name,
+    sql: String(sql ?? ""),
+    withoutRowid: Number(withoutRowid) === 1,
+    strict: Number(strict) === 1,
+    columns,
+    rowidColumn,
+    autoincrement: rowidColumn !== null && /\bAUTOINCREMENT\b/i.test(String(sql)),
+    uniques,
+    foreignKeys: query(`SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)`, name).map(([t]) =>
+      String(t),
+    ),
+  };
+}
+
+function readUniques(query: Query, table: string): UniqueIndex[] {
+  const indexes = query(
+    `SELECT l.name, l.origin, l.partial, s.sql FROM pragma_index_list(?) l
+       LEFT JOIN main.sqlite_schema s ON s.type = 'index' AND s.name = l.name WHERE l."unique" = 1 ORDER BY l.seq DESC`,
+    table,
+  ) as [string, UniqueIndex["origin"], number, string | null][];
+  return indexes.map(([name, origin, partial, sql]) => ({
+    name,
+    origin,
+    partial: Number(partial) === 1,
+    sql: sql ?? "",
+    terms: query(`SELECT name, coll, cid FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno`, name).map(
+      ([column, collation, cid]) => ({
+        column: Number(cid) < 0 ? null : String(column),
+        collation: String(collation).toUpperCase(),
+      }),
+    ),
+  }));
+}
+
+/** Names under which the rowid can be reached: those that no column takes. */
+export function rowidAliases(table: Table): string[] {
+  const taken = new Set(table.columns.map((c) => c.name.toLowerCase()));
+  return ["rowid", "oid", "_rowid_"].filter((alias) => !taken.has(alias));
+}
+
+/** Collations of the primary key's columns, in key order, in capitals. */
+export function keyCollations(table: Table): string[] {
+  const index = table.uniques.find((u) => u.origin === "pk");
+  return keyColumns(table).map((_, i) => index?.terms[i]?.collation ?? "BINARY");
+}
+
+/** The primary key's columns in key order; empty: no declared key. */
+export function keyColumns(table: Table): Column[] {
+  return table.columns.filter((c) => c.keyPlace > 0).sort((a, b) => a.keyPlace - b.keyPlace);
+}

@@ -1,0 +1,53 @@
+import { expect, test } from "bun:test";
+import XXH from "xxhashjs";
+import { Random } from "../../src/base/random.ts";
+import { shardOf } from "../../src/routing/shard-of.ts";
+
+test("Bun's xxh32 is xxhashjs' on every kind of input", () => {
+  const random = new Random(1);
+  for (let i = 0; i < 2000; i++) {
+    const text = String.fromCodePoint(
+      ...Array.from({ length: random.below(60) }, () => random.below(0xd7ff)),
+    );
+    expect(Bun.hash.xxHash32(text, 0)).toBe(XXH.h32(Buffer.from(text), 0).toNumber());
+  }
+});
+
+test("a row's shard is what it was when the first cluster was formed", () => {
+  const rows = ["i1", "i2", "i3", "t3:abc", "t1:a;i5;"].map((key) =>
+    [2, 3, 16, 64].map((n) => shardOf("books", key, n)),
+  );
+  expect(rows).toEqual([
+    [0, 2, 6, 29],
+    [0, 0, 0, 30],
+    [1, 1, 11, 23],
+    [0, 0, 7, 34],
+    [0, 0, 5, 47],
+  ]);
+});
+
+test("rows spread evenly", () => {
+  for (const shards of [2, 3, 16, 64]) {
+    const counts = new Array<number>(shards).fill(0);
+    const rows = shards * 2000;
+    for (let i = 0; i < rows; i++) counts[shardOf("t", `i${i}`, shards)]!++;
+    for (const count of counts) {
+      expect(count).toBeGreaterThan(2000 * 0.65);
+      expect(count).toBeLessThan(2000 * 1.4);
+    }
+  }
+});
+
+test("one shard more moves only the rows that it takes over", () => {
+  let moved = 0;
+  for (let i = 0; i < 20_000; i++) {
+    const before = shardOf("t", `i${i}`, 15);
+    const after = shardOf("t", `i${i}`, 16);
+    if (before !== after) {
+      expect(after).toBe(15);
+      moved++;
+    }
+  }
+  expect(moved).toBeGreaterThan(20_000 / 16 / 1.5);
+  expect(moved).toBeLessThan((20_000 / 16) * 1.5);
+});
