@@ -1,44 +1,214 @@
-/** The Raft machine's face. (Bodies follow.) */
+/**
+ * One group's Raft as a machine: ticks, messages and proposals go in, `Ready` comes out. No clock, disk, network or
+ * randomness of its own. The rules live in the files named after them; this one is the face they share.
+ */
+import { assert } from "../base/assert.ts";
+import { flushAppends, wantsAppends } from "./appends.ts";
+import { Core } from "./core.ts";
+import { campaign, handleSelfVotePersisted } from "./election.ts";
 import type { RaftOptions } from "./options.ts";
+import { proposeConfigChange, propose, type ProposeResult } from "./proposals.ts";
 import type { Ready } from "./ready.ts";
+import { applyConfigChange, maybeLeaveJoint } from "./reconfigure.ts";
+import { acknowledgeSelf, reportSnapshot, reportUnreachable } from "./replication.ts";
 import type { RaftStatus, Role } from "./status.ts";
-import type { ConfigChange, Configuration, MemberId, Message } from "./types.ts";
+import { step } from "./step.ts";
+import { tick } from "./tick.ts";
+import { transferLeader } from "./transfer.ts";
+import {
+  type ConfigChange,
+  type Configuration,
+  type Entry,
+  EntryType,
+  type HardState,
+  type MemberId,
+  type Message,
+} from "./types.ts";
 
 export { decodeConfigChange, encodeConfigChange } from "./config-change.ts";
 export { newMessage } from "./message.ts";
 export type { RaftOptions, RaftStorage } from "./options.ts";
+export type { ProposeResult } from "./proposals.ts";
 export type { Ready } from "./ready.ts";
 export type { ProgressStatus, RaftStatus, Role } from "./status.ts";
 
-/**
- * `accepted`: appended here, by the leader. `forwarded`: sent to the leader, whose answer is the entry or nothing.
- * `dropped`: definite, in no log through this call.
- */
-export type ProposeResult = "accepted" | "forwarded" | "dropped";
+export class Raft {
+  readonly #core: Core;
+  /** As it is on disk, or in the ready that is out. */
+  #hardState: HardState;
+  /** The ready that is out, and the own vote that becomes good with it. */
+  #out: Ready | null = null;
+  #outVoteTerm = 0;
 
-export declare class Raft {
-  constructor(options: RaftOptions);
-  readonly id: MemberId;
-  readonly role: Role;
-  readonly isLeader: boolean;
-  readonly leader: MemberId;
-  readonly term: number;
-  readonly commit: number;
-  readonly lastIndex: number;
-  readonly applied: number;
-  readonly configuration: Configuration;
-  tick(): void;
-  step(message: Message): void;
-  campaign(): void;
-  propose(data: Uint8Array): ProposeResult;
-  proposeConfigChange(change: ConfigChange): ProposeResult;
-  transferLeader(to: MemberId): void;
-  hasReady(): boolean;
-  ready(): Ready;
-  advance(ready: Ready): void;
-  appliedTo(index: number): void;
-  applyConfigChange(change: ConfigChange, entryIndex: number): Configuration;
-  reportUnreachable(member: MemberId): void;
-  reportSnapshot(member: MemberId, ok: boolean): void;
-  status(): RaftStatus;
+  constructor(options: RaftOptions) {
+    this.#core = new Core(options);
+    this.#hardState = options.storage.hardState;
+  }
+
+  get id(): MemberId {
+    return this.#core.id;
+  }
+
+  get role(): Role {
+    return this.#core.role;
+  }
+
+  get isLeader(): boolean {
+    return this.#core.isLeader;
+  }
+
+  /** 0: unknown. */
+  get leader(): MemberId {
+    return this.#core.leader;
+  }
+
+  get term(): number {
+    return this.#core.term;
+  }
+
+  get commit(): number {
+    return this.#core.log.commit;
+  }
+
+  get applied(): number {
+    return this.#core.log.applied;
+  }
+
+  get lastIndex(): number {
+    return this.#core.log.lastIndex;
+  }
+
+  get configuration(): Configuration {
+    return this.#core.configuration;
+  }
+
+  /** One unit of time has passed. */
+  tick(): void {
+    tick(this.#core);
+  }
+
+  /** Takes a message from another member. Its contents are never changed afterwards, by either side. */
+  step(message: Message): void {
+    step(this.#core, message);
+  }
+
+  /** Starts an election now, with a pre-vote if that is on. A leader does nothing, nor does who may not campaign. */
+  campaign(): void {
+    campaign(this.#core, this.#core.options.preVote ? "preVote" : "vote");
+  }
+
+  propose(data: Uint8Array): ProposeResult {
+    return propose(this.#core, EntryType.normal, data);
+  }
+
+  /** Dropped also while another change is under way, and when it leads to no configuration. */
+  proposeConfigChange(change: ConfigChange): ProposeResult {
+    return proposeConfigChange(this.#core, change);
+  }
+
+  transferLeader(to: MemberId): void {
+    transferLeader(this.#core, to);
+  }
+
+  hasReady(): boolean {
+    const core = this.#core;
+    return (
+      core.messages.length > 0 ||
+      core.messagesAfterPersist.length > 0 ||
+      core.log.stable < core.log.lastIndex ||
+      core.log.hasCommitted ||
+      core.log.pendingSnapshot !== null ||
+      core.selfVote !== null ||
+      this.#hardStateMoved() ||
+      wantsAppends(core)
+    );
+  }
+
+  /** Everything there is to do now. One is out at a time: `advance` brings it back. */
+  ready(): Ready {
+    assert(this.#out === null, "the ready before is advanced first");
+    const core = this.#core;
+    flushAppends(core);
+    const committed = core.log.takeCommitted();
+    releaseQuota(core, committed);
+    const before = this.#hardState;
+    const moved = this.#hardStateMoved();
+    if (moved) this.#hardState = { term: core.term, vote: core.vote, commit: core.log.commit };
+    const entries = core.log.unstable();
+    const snapshot = core.log.pendingSnapshot;
+    const promised = before.term !== core.term || before.vote !== core.vote;
+    const ready: Ready = {
+      hardState: moved ? this.#hardState : null,
+      entries,
+      snapshot,
+      committed,
+      messages: core.messages,
+      messagesAfterPersist: core.messagesAfterPersist,
+      mustSync: promised || entries.length > 0 || snapshot !== null,
+    };
+    core.messages = [];
+    core.messagesAfterPersist = [];
+    this.#out = ready;
+    this.#outVoteTerm = core.selfVote?.term ?? 0;
+    return ready;
+  }
+
+  /** The ready is persisted, its messages sent, its committed entries handed over and their changes applied. */
+  advance(ready: Ready): void {
+    assert(ready === this.#out, "the ready that is out is advanced");
+    this.#out = null;
+    const core = this.#core;
+    core.log.persisted(ready.entries, ready.snapshot);
+    const last = ready.committed.at(-1);
+    if (last !== undefined) core.configurationIndex = Math.max(core.configurationIndex, last.index);
+    if (this.#outVoteTerm !== 0) handleSelfVotePersisted(core, this.#outVoteTerm);
+    if (core.isLeader) acknowledgeSelf(core);
+    maybeLeaveJoint(core);
+  }
+
+  /**
+   * Everything up to `index` is applied to the state, and counts no more against `maxApplyBytes`. May lag behind what
+   * was handed out, or be ahead of it where a state was installed: those entries still come out, for their changes.
+   */
+  appliedTo(index: number): void {
+    this.#core.log.appliedTo(index);
+  }
+
+  /** For every committed change, in order, before `advance`. Gives the configuration that holds from now on. */
+  applyConfigChange(change: ConfigChange, entryIndex: number): Configuration {
+    return applyConfigChange(this.#core, change, entryIndex);
+  }
+
+  /** Messages to this member were probably lost. */
+  reportUnreachable(member: MemberId): void {
+    reportUnreachable(this.#core, member);
+  }
+
+  /** Whether this member has got the snapshot that was offered to it. */
+  reportSnapshot(member: MemberId, ok: boolean): void {
+    reportSnapshot(this.#core, member, ok);
+  }
+
+  /** For display; built anew each time. */
+  status(): RaftStatus {
+    const { id, term, vote, log, role, leader, configuration, transferee, progress } = this.#core;
+    const { commit, applied, lastIndex } = log;
+    const common = { id, term, vote, commit, applied, lastIndex, role, leader, configuration, transferee };
+    if (!this.isLeader) return common;
+    return { ...common, progress: new Map([...progress].map(([member, one]) => [member, one.status()])) };
+  }
+
+  #hardStateMoved(): boolean {
+    const { term, vote, log } = this.#core;
+    const saved = this.#hardState;
+    return saved.term !== term || saved.vote !== vote || saved.commit !== log.commit;
+  }
+}
+
+/** What is handed out makes room for proposals. */
+function releaseQuota(core: Core, committed: readonly Entry[]): void {
+  if (core.uncommittedBytes === 0) return;
+  let bytes = core.uncommittedBytes;
+  for (const entry of committed) bytes -= entry.data.length;
+  core.uncommittedBytes = Math.max(0, bytes);
 }

@@ -1,0 +1,34 @@
+/** Time, in ticks: elections, heartbeats, and what a leader looks after once per election timeout. */
+import { broadcastHeartbeat } from "./appends.ts";
+import type { Core } from "./core.ts";
+import { campaign } from "./election.ts";
+import { ageSnapshots, checkQuorum } from "./replication.ts";
+import { maybeLeaveJoint } from "./reconfigure.ts";
+
+export function tick(core: Core): void {
+  core.electionElapsed += 1;
+  if (core.isLeader) tickLeader(core);
+  else if (core.electionElapsed >= core.electionTimeout && core.promotable) timeOut(core);
+}
+
+function timeOut(core: Core): void {
+  core.resetElectionTimer();
+  campaign(core, core.options.preVote ? "preVote" : "vote");
+}
+
+function tickLeader(core: Core): void {
+  if (core.electionElapsed >= core.options.electionTicks) {
+    core.electionElapsed = 0;
+    if (core.options.checkQuorum) checkQuorum(core);
+    if (!core.isLeader) return;
+    ageSnapshots(core);
+    // A transfer that took this long has failed: proposals are taken again.
+    core.transferee = 0;
+  }
+  core.heartbeatElapsed += 1;
+  if (core.heartbeatElapsed < core.options.heartbeatTicks) return;
+  core.heartbeatElapsed = 0;
+  broadcastHeartbeat(core);
+  // Proposed here too, for the case that a transfer that failed stood in the way.
+  maybeLeaveJoint(core);
+}
