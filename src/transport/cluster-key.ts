@@ -1,0 +1,78 @@
+/**
+ * The cluster key: the secret that all nodes share. A peer without it cannot open a stream. As text it is a line
+ * `marmot-cluster-key-1:<base64 of 32 bytes>`; a file may hold several, the first is used for new connections.
+ */
+import { hkdfSync, randomBytes } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import { UserError } from "../base/errors.ts";
+import { writeSecret } from "./identity.ts";
+
+const PREFIX = "marmot-cluster-key-1:";
+const KEY_BYTES = 32;
+/** A key file is a few lines; more is some other file. */
+const MAX_FILE_BYTES = 64 * 1024;
+
+const CURE = "use the key file of a node of the cluster, or make one with: marmot key generate";
+
+export const generateClusterKey = (): string => `${PREFIX}${randomBytes(KEY_BYTES).toString("base64")}`;
+
+/** Keys in `text`, in order, at least one. `source` says where the text is from, for the error. */
+export function parseClusterKeys(text: string, source: string): Uint8Array[] {
+  const lines = text.split(/\r?\n/).map((line) => line.trim());
+  const keys: Uint8Array[] = [];
+  lines.forEach((line, i) => {
+    if (line === "" || line.startsWith("#")) return;
+    const bytes = Buffer.from(line.slice(PREFIX.length), "base64");
+    if (
+      !line.startsWith(PREFIX) ||
+      bytes.length !== KEY_BYTES ||
+      bytes.toString("base64") !== line.slice(PREFIX.length)
+    )
+      throw new UserError(
+        `${source}: line ${i + 1} should read ${PREFIX}<base64 of ${KEY_BYTES} bytes> and does not`,
+        CURE,
+      );
+    keys.push(new Uint8Array(bytes));
+  });
+  if (keys.length === 0) throw new UserError(`${source} holds no cluster key`, CURE);
+  return keys;
+}
+
+export function readClusterKeys(path: string): Uint8Array[] {
+  let text: string;
+  try {
+    if (statSync(path).size > MAX_FILE_BYTES) throw new Error(`it is larger than ${MAX_FILE_BYTES} bytes`);
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new UserError(
+      `the cluster key ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      CURE,
+      { cause: error },
+    );
+  }
+  return parseClusterKeys(text, path);
+}
+
+/** Makes a key file. Never overwrites one. */
+export function createClusterKey(path: string): string {
+  const line = generateClusterKey();
+  try {
+    writeSecret(path, `${line}\n`);
+  } catch (error) {
+    if ((error as { code?: string }).code !== "EEXIST") throw error;
+    throw new UserError(
+      `${path} exists; a cluster key is never overwritten`,
+      "choose another file, or remove this one",
+      {
+        cause: error,
+      },
+    );
+  }
+  return line;
+}
+
+/** The private network's key in the form that libp2p's pnet reads. */
+export function privateNetworkKey(clusterKey: Uint8Array): Uint8Array {
+  const derived = hkdfSync("sha256", clusterKey, new Uint8Array(0), "marmot private network 1", 32);
+  return new TextEncoder().encode(`/key/swarm/psk/1.0.0/\n/base16/\n${Buffer.from(derived).toString("hex")}`);
+}

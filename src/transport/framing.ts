@@ -1,0 +1,72 @@
+/** Frames on a stream: u32 little endian length of what follows, u8 kind, payload. Stream chunks keep no boundaries. */
+
+export const FrameKind = {
+  /** First on every stream, both ways. */
+  hello: 0,
+  /** A whole message. */
+  message: 1,
+  /** A piece of a bulk message; more follow. */
+  piece: 2,
+  /** The last piece of a bulk message. */
+  lastPiece: 3,
+  /** Says that the peer lives, when there is nothing else to say. */
+  alive: 4,
+  /** The stream is refused; the payload says why. */
+  refused: 5,
+  /** Transfers: the request, a chunk, the end, and the end by an error with its reason. */
+  request: 6,
+  chunk: 7,
+  end: 8,
+  failed: 9,
+} as const;
+export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
+
+const HEAD = 5;
+
+/** Payload bytes of one frame. Larger messages go in pieces. */
+export const MAX_FRAME_BYTES = 256 * 1024;
+
+/** Bytes that are no frame: the stream must be closed. */
+export class FramingError extends Error {
+  override name = "FramingError";
+}
+
+export function frame(kind: FrameKind, payload: Uint8Array): Uint8Array {
+  const out = Buffer.allocUnsafe(HEAD + payload.length);
+  out.writeUInt32LE(1 + payload.length, 0);
+  out[4] = kind;
+  out.set(payload, HEAD);
+  return out;
+}
+
+/** Feeds on chunks, calls `onFrame` per whole frame; the payload is a view that lives as long as the call. */
+export function frameParser(
+  onFrame: (kind: number, payload: Uint8Array) => void,
+): (chunk: Uint8Array) => void {
+  let parts: Uint8Array[] = [];
+  let size = 0;
+  let need = 4;
+  return (chunk) => {
+    parts.push(chunk);
+    size += chunk.length;
+    if (size < need) return;
+    const all =
+      parts.length === 1
+        ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+        : Buffer.concat(parts, size);
+    let at = 0;
+    need = 4;
+    while (size - at >= 4) {
+      const length = all.readUInt32LE(at);
+      if (length < 1 || length > MAX_FRAME_BYTES + 1) throw new FramingError(`a frame of ${length} bytes`);
+      if (size - at - 4 < length) {
+        need = length + 4;
+        break;
+      }
+      onFrame(all[at + 4]!, all.subarray(at + HEAD, at + 4 + length));
+      at += 4 + length;
+    }
+    parts = at < size ? [Buffer.from(all.subarray(at))] : [];
+    size -= at;
+  };
+}

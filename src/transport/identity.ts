@@ -1,0 +1,39 @@
+/** A node's stable identity: an Ed25519 key in its data directory. The peer id is the public key's. */
+import { chmodSync, closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
+import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from "@libp2p/crypto/keys";
+import type { PrivateKey } from "@libp2p/interface";
+import { peerIdFromPrivateKey } from "@libp2p/peer-id";
+import { UserError } from "../base/errors.ts";
+
+/** Writes a file that only its owner reads, durably, and never over one that is there. */
+export function writeSecret(path: string, content: Uint8Array | string): void {
+  const bytes = typeof content === "string" ? Buffer.from(content) : content;
+  const descriptor = openSync(path, "wx", 0o600);
+  try {
+    writeSync(descriptor, bytes, 0, bytes.length, 0);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  chmodSync(path, 0o600);
+}
+
+/** Reads the key, or makes it when there is none. Throws `UserError` for a file that holds no key. */
+export async function loadIdentity(path: string): Promise<PrivateKey> {
+  if (!existsSync(path)) {
+    const key = await generateKeyPair("Ed25519");
+    writeSecret(path, privateKeyToProtobuf(key));
+    return key;
+  }
+  try {
+    return privateKeyFromProtobuf(readFileSync(path));
+  } catch (error) {
+    throw new UserError(
+      `${path} should hold this node's private key and does not`,
+      "restore the file, or remove the data directory and let the node join again as a new one",
+      { cause: error },
+    );
+  }
+}
+
+export const peerIdOf = (key: PrivateKey): string => peerIdFromPrivateKey(key).toString();

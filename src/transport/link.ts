@@ -1,0 +1,212 @@
+/**
+ * The one long-lived stream to a peer: two lanes out, whole messages in. Urgent messages go before bulk ones, and between
+ * the pieces of a large one; what one turn sends leaves as one write.
+ */
+import type { Stream } from "@libp2p/interface";
+import { UserError } from "../base/errors.ts";
+import { fromUtf8, utf8 } from "../base/bytes.ts";
+import type { Lane } from "../shard/seams.ts";
+import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
+
+/** Bytes that may wait for one peer; beyond it messages are dropped (Raft repeats them). */
+export const QUEUE_BYTES = 64 << 20;
+/** Bytes of one message. */
+export const MAX_MESSAGE_BYTES = 64 << 20;
+const MAX_HELLO_BYTES = 16 << 10;
+/** Bulk bytes handed to the stream per turn, so that what becomes urgent meanwhile is near the front. */
+const BULK_SLICE_BYTES = 256 << 10;
+
+export interface LinkHandlers {
+  /** A string refuses the peer. */
+  onHello(hello: Uint8Array): string | null;
+  onMessage(message: Uint8Array): void;
+  /** The other side refused us. */
+  onRefused(reason: string): void;
+  onClose(): void;
+}
+
+type State = "greeting" | "open" | "closed";
+
+export class Link {
+  readonly outbound: boolean;
+  readonly #stream: Stream;
+  readonly #handlers: LinkHandlers;
+  #state: State = "greeting";
+  #urgent: Uint8Array[] = [];
+  #bulk: { message: Uint8Array; at: number }[] = [];
+  #queued = 0;
+  #scheduled = false;
+  #blocked = false;
+  #pieces: Uint8Array[] = [];
+  #piecesSize = 0;
+  /** Something came since `takeHeard`. */
+  #heard = true;
+
+  /** Attaches its listeners at once and says hello. `outbound`: this node opened the stream. */
+  constructor(stream: Stream, outbound: boolean, hello: Uint8Array, handlers: LinkHandlers) {
+    this.outbound = outbound;
+    this.#stream = stream;
+    this.#handlers = handlers;
+    const feed = frameParser((kind, payload) => this.#onFrame(kind, payload));
+    stream.addEventListener("message", (event) => {
+      try {
+        const data = event.data;
+        if (data instanceof Uint8Array) feed(data);
+        else for (const part of data) feed(part);
+      } catch (error) {
+        this.abort(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
+    stream.addEventListener("drain", () => {
+      this.#blocked = false;
+      this.#flush();
+    });
+    stream.addEventListener("close", () => this.#closed());
+    this.#urgent.push(frame(FrameKind.hello, hello));
+    this.#schedule();
+  }
+
+  get isOpen(): boolean {
+    return this.#state === "open";
+  }
+
+  /** Bytes waiting. */
+  get queued(): number {
+    return this.#queued;
+  }
+
+  /** Whether anything came since the last call. */
+  takeHeard(): boolean {
+    const heard = this.#heard;
+    this.#heard = false;
+    return heard;
+  }
+
+  /** False: the queue is full or the link is closed; the message is dropped. */
+  send(message: Uint8Array, lane: Lane): boolean {
+    if (this.#state !== "open" || this.#queued + message.length > QUEUE_BYTES) return false;
+    const small = message.length <= MAX_FRAME_BYTES;
+    if (small && (lane === "urgent" || this.#bulk.length === 0))
+      this.#urgent.push(frame(FrameKind.message, message));
+    else this.#bulk.push({ message, at: 0 });
+    this.#queued += message.length;
+    this.#schedule();
+    return true;
+  }
+
+  /** Says that this node lives. */
+  alive(): void {
+    if (this.#state !== "open" || this.#urgent.length > 0) return;
+    this.#urgent.push(frame(FrameKind.alive, new Uint8Array(0)));
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    while (!this.#blocked && this.#state !== "closed" && this.#stream.writeStatus === "writable") {
+      const out = this.#urgent;
+      this.#urgent = [];
+      let bulk = 0;
+      while (this.#bulk.length > 0 && bulk < BULK_SLICE_BYTES) {
+        const first = this.#bulk[0]!;
+        const piece = first.message.subarray(first.at, first.at + MAX_FRAME_BYTES);
+        first.at += piece.length;
+        const last = first.at === first.message.length;
+        out.push(frame(last ? FrameKind.lastPiece : FrameKind.piece, piece));
+        if (last) this.#bulk.shift();
+        bulk += piece.length;
+      }
+      if (out.length === 0) return;
+      const bytes = out.length === 1 ? out[0]! : Buffer.concat(out);
+      this.#queued = Math.max(
+        0,
+        this.#bulk.reduce((sum, b) => sum + b.message.length - b.at, 0),
+      );
+      if (!this.#stream.send(bytes)) this.#blocked = true;
+      if (bulk === 0) return;
+    }
+  }
+
+  #onFrame(kind: number, payload: Uint8Array): void {
+    if (this.#state === "closed") return;
+    this.#heard = true;
+    if (this.#state === "greeting") {
+      if (kind === FrameKind.refused) return this.#refusedByPeer(payload);
+      if (kind !== FrameKind.hello || payload.length > MAX_HELLO_BYTES)
+        throw new FramingError("no hello came first");
+      const refusal = this.#handlers.onHello(payload.slice());
+      if (refusal !== null) this.refuse(refusal);
+      else if (this.#state === "greeting") this.#state = "open";
+      return;
+    }
+    switch (kind) {
+      case FrameKind.message:
+        return this.#handlers.onMessage(payload.slice());
+      case FrameKind.piece:
+      case FrameKind.lastPiece:
+        return this.#onPiece(payload.slice(), kind === FrameKind.lastPiece);
+      case FrameKind.alive:
+        return;
+      case FrameKind.refused:
+        return this.#refusedByPeer(payload);
+      default:
+        throw new FramingError(`a frame of kind ${kind}`);
+    }
+  }
+
+  #onPiece(piece: Uint8Array, last: boolean): void {
+    this.#piecesSize += piece.length;
+    if (this.#piecesSize > MAX_MESSAGE_BYTES)
+      throw new FramingError(`a message of over ${MAX_MESSAGE_BYTES} bytes`);
+    this.#pieces.push(piece);
+    if (!last) return;
+    const message = this.#pieces.length === 1 ? piece : Buffer.concat(this.#pieces, this.#piecesSize);
+    this.#pieces = [];
+    this.#piecesSize = 0;
+    this.#handlers.onMessage(message);
+  }
+
+  #refusedByPeer(payload: Uint8Array): void {
+    this.#handlers.onRefused(fromUtf8(payload.subarray(0, 1000)));
+    this.abort(new UserError("the peer refused this node", "see its reason"));
+  }
+
+  /** Tells the peer why, and closes. */
+  refuse(reason: string): void {
+    if (this.#state === "closed") return;
+    this.#stream.send(frame(FrameKind.refused, utf8(reason)));
+    this.#closed();
+    void this.#stream.close().catch(() => {});
+  }
+
+  abort(reason: Error): void {
+    if (this.#state !== "closed") this.#stream.abort(reason);
+    this.#closed();
+  }
+
+  /** Resolves when what was queued is handed to the stream and it is closed. */
+  async close(): Promise<void> {
+    if (this.#state === "closed") return;
+    this.#flush();
+    this.#closed();
+    await this.#stream.close().catch(() => {});
+  }
+
+  #closed(): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#urgent = [];
+    this.#bulk = [];
+    this.#pieces = [];
+    this.#queued = 0;
+    this.#handlers.onClose();
+  }
+}

@@ -1,0 +1,188 @@
+import { afterEach, expect, test } from "bun:test";
+import { connect } from "node:net";
+import { generateKeyPair } from "@libp2p/crypto/keys";
+import { KEY, linked, peer, type TestPeer, until } from "./lab.ts";
+
+const running: TestPeer[] = [];
+const start = async (...args: Parameters<typeof peer>): Promise<TestPeer> => {
+  const node = await peer(...args);
+  running.push(node);
+  return node;
+};
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((n) => n.transport.stop()));
+});
+
+const bytes = (length: number, fill: number): Uint8Array => new Uint8Array(length).fill(fill);
+
+test("two nodes say hello and messages of every size arrive whole and in order", async () => {
+  const a = await start();
+  const b = await start({ peers: a.transport.addresses() });
+  await until(() => linked(a, b), "linked");
+  expect(new TextDecoder().decode(a.connects[0]!.hello)).toBe(`hello of ${b.transport.peerId}`);
+  const sizes = [1, 1188, 1200, 2000, 65_536, 262_144, 262_145, 1 << 20, 5 << 20];
+  sizes.forEach((size, i) => expect(a.transport.send(b.transport.peerId, bytes(size, i), "bulk")).toBe(true));
+  await until(() => b.messages.length === sizes.length, "all messages");
+  expect(b.messages.map((m) => m.bytes.length).sort((x, y) => x - y)).toEqual(sizes);
+  for (const { bytes: got } of b.messages) expect(got.every((x) => x === got[0])).toBe(true);
+  const large = b.messages.filter((m) => m.bytes.length > 262_144).map((m) => m.bytes.length);
+  expect(large).toEqual([262_145, 1 << 20, 5 << 20]);
+});
+
+test("an urgent message overtakes bulk that waits", async () => {
+  const a = await start();
+  const b = await start({ peers: a.transport.addresses() });
+  await until(() => linked(a, b), "linked");
+  const order: number[] = [];
+  b.onMessage = (_from, message) => order.push(message.length);
+  for (let i = 0; i < 20; i++) a.transport.send(b.transport.peerId, bytes(1 << 20, i), "bulk");
+  await until(() => order.length > 0, "the first of the bulk");
+  a.transport.send(b.transport.peerId, bytes(100, 1), "urgent");
+  await until(() => order.length === 21, "all of it");
+  expect(order.indexOf(100)).toBeLessThan(20);
+});
+
+test("the queue to a peer is bounded: what does not fit is dropped at once", async () => {
+  const a = await start();
+  const b = await start({ peers: a.transport.addresses() });
+  await until(() => linked(a, b), "linked");
+  let taken = 0;
+  for (let i = 0; i < 100; i++) if (a.transport.send(b.transport.peerId, bytes(1 << 20, i), "bulk")) taken++;
+  expect(taken).toBeLessThan(100);
+  expect(taken).toBeGreaterThan(30);
+  await until(() => b.messages.length === taken, "what was taken arrives");
+  expect(a.transport.send("nobody", bytes(1, 1), "urgent")).toBe(false);
+});
+
+test("a peer without the cluster key gets no stream", async () => {
+  const a = await start();
+  const stranger = await start({ peers: a.transport.addresses(), clusterKey: bytes(32, 9) });
+  const naked = await start({ peers: a.transport.addresses(), clusterKey: null });
+  const friend = await start({ peers: a.transport.addresses() });
+  await until(() => linked(a, friend), "the friend");
+  await Bun.sleep(1500);
+  expect(a.transport.connected()).toEqual([friend.transport.peerId]);
+  expect(stranger.connects.length + naked.connects.length).toBe(0);
+  expect(stranger.gossip.length + naked.gossip.length).toBe(0);
+});
+
+test("a hello can be refused, and the reason reaches the other side", async () => {
+  const a = await start();
+  a.admit = () => "you belong to another cluster";
+  const b = await start({ peers: a.transport.addresses() });
+  await until(() => b.refusals.length > 0, "the refusal");
+  expect(b.refusals[0]).toBe("you belong to another cluster");
+  expect(a.transport.connected()).toEqual([]);
+});
+
+test("who knows one peer learns all others", async () => {
+  const a = await start();
+  const b = await start({ peers: a.transport.addresses() });
+  await until(() => linked(a, b), "a and b");
+  const c = await start({ peers: a.transport.addresses() });
+  await until(() => linked(b, c), "b and c by gossip");
+  await until(() => linked(a, c), "a and c");
+  c.transport.publish(new TextEncoder().encode("news"));
+  await until(() => a.gossip.length > 0 && b.gossip.length > 0, "news");
+});
+
+test("nodes that dial each other at once keep one stream, and it works both ways", async () => {
+  const keys = [await generateKeyPair("Ed25519"), await generateKeyPair("Ed25519")];
+  const a = await start({ identity: keys[0]! });
+  const b = await start({ identity: keys[1]!, peers: a.transport.addresses() });
+  a.transport.addAddresses(b.transport.addresses().map((x) => x.split("/p2p/")[0]!));
+  await until(() => linked(a, b), "linked");
+  await Bun.sleep(1000);
+  expect(linked(a, b)).toBe(true);
+  a.transport.send(b.transport.peerId, bytes(10, 1), "urgent");
+  b.transport.send(a.transport.peerId, bytes(10, 2), "urgent");
+  await until(() => a.messages.length === 1 && b.messages.length === 1, "one message each");
+});
+
+test("a restarted peer with the same identity and address is found again", async () => {
+  const identity = await generateKeyPair("Ed25519");
+  const a = await start();
+  const b = await start({ identity, peers: a.transport.addresses() });
+  await until(() => linked(a, b), "linked");
+  await until(() => a.transport.addressesOf(b.transport.peerId).length > 0, "a learns where b lives");
+  const address = b.transport.addresses()[0]!.split("/p2p/")[0]!;
+  await b.transport.stop();
+  await until(() => a.disconnects.length > 0, "the loss is noticed");
+  const again = await start({ identity, listen: [address] });
+  await until(() => linked(a, again), "linked again");
+});
+
+test("garbage on the port and on a stream closes that stream and nothing else", async () => {
+  const a = await start();
+  const b = await start({ peers: a.transport.addresses() });
+  await until(() => linked(a, b), "linked");
+  const port = Number(/tcp\/(\d+)/.exec(a.transport.addresses()[0]!)![1]);
+  for (let i = 0; i < 50; i++) {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => {});
+    socket.write(crypto.getRandomValues(new Uint8Array(500)));
+  }
+  b.onMessage = () => {
+    throw new Error("not a message");
+  };
+  a.transport.send(b.transport.peerId, bytes(10, 1), "urgent");
+  await until(() => b.disconnects.length > 0, "the stream is closed");
+  b.onMessage = null;
+  await until(() => linked(a, b), "a new stream");
+  a.transport.send(b.transport.peerId, bytes(10, 2), "urgent");
+  await until(() => b.messages.length > 0, "a message on it");
+});
+
+test("a transfer arrives whole at a slow receiver, with little of it in memory", async () => {
+  const a = await start();
+  const b = await start({ peers: a.transport.addresses() });
+  await until(() => linked(a, b), "linked");
+  let sent = 0;
+  a.onTransfer = async function* (request) {
+    expect(new TextDecoder().decode(request)).toBe("please");
+    for (let i = 0; i < 320; i++) {
+      sent++;
+      yield bytes(65_536, i & 255);
+    }
+  };
+  let received = 0;
+  let ahead = 0;
+  for await (const chunk of b.transport.transfer(
+    a.transport.peerId,
+    new TextEncoder().encode("please"),
+    new AbortController().signal,
+  )) {
+    expect(chunk[0]).toBe(received & 255);
+    received++;
+    if (received < 100) await Bun.sleep(1);
+    if (received < 40) ahead = Math.max(ahead, sent - received);
+  }
+  expect(received).toBe(320);
+  expect(ahead).toBeLessThan(250);
+});
+
+test("a transfer that fails says why", async () => {
+  const a = await start();
+  const b = await start({ peers: a.transport.addresses() });
+  await until(() => linked(a, b), "linked");
+  a.onTransfer = async function* () {
+    yield bytes(10, 1);
+    throw new Error("no replica here");
+  };
+  const run = async (): Promise<void> => {
+    for await (const _chunk of b.transport.transfer(a.transport.peerId, KEY, new AbortController().signal));
+  };
+  await expect(run()).rejects.toThrow("no replica here");
+});
+
+test("a blocked peer gets nothing until it is let in again", async () => {
+  const a = await start();
+  const b = await start({ peers: a.transport.addresses() });
+  await until(() => linked(a, b), "linked");
+  a.transport.block(b.transport.peerId, true);
+  await until(() => a.transport.connected().length === 0, "it is gone");
+  await Bun.sleep(500);
+  expect(a.transport.connected()).toEqual([]);
+  a.transport.block(b.transport.peerId, false);
+  await until(() => linked(a, b), "it is back");
+});
