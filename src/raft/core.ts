@@ -2,6 +2,7 @@
  * The state that the machine's concerns share: term, vote, role, log, what is known of the members, and the two
  * outboxes. Holds no rules but the plain ones; each rule lives in the file named after its concern.
  */
+import { assert } from "../base/assert.ts";
 import type { Random } from "../base/random.ts";
 import { RaftLog } from "./log.ts";
 import { isVoter } from "./membership.ts";
@@ -71,6 +72,11 @@ export class Core {
       Math.max(saved.commit, this.configurationIndex),
       applied,
       options.maxApplyBytes,
+    );
+    const { appliedTerm } = options;
+    assert(
+      appliedTerm === undefined || this.log.matches(applied, appliedTerm),
+      `the state stands at entry ${applied} of term ${appliedTerm}, the log has term ${this.log.term(applied)} there`,
     );
     // A log that was installed or made at genesis may be ahead of the saved term: that term has begun, without a vote.
     this.term = Math.max(saved.term, this.log.lastTerm);

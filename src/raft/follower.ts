@@ -50,7 +50,10 @@ export function handleHeartbeat(core: Core, message: Message): void {
   core.send({ type: MessageType.heartbeatResponse, to: message.from, context: message.context });
 }
 
-/** The state that the snapshot stands for is installed already; here the log is brought in line with it. */
+/**
+ * The state that the snapshot stands for is installed already; here the log is brought in line with it. Afterwards the
+ * commit index is at least the snapshot's. The sender may be leader no more.
+ */
 export function handleSnapshot(core: Core, message: Message): void {
   if (message.snapshot === null) return; // No leader sends this.
   const restored = restore(core, message.snapshot);
@@ -68,6 +71,8 @@ function restore(core: Core, snapshot: SnapshotMetadata): boolean {
     log.commitTo(snapshot.index);
     return false;
   }
+  // Who campaigned did so with a log that is no more.
+  if (core.role !== "follower") becomeFollower(core, core.term, 0);
   log.restore(snapshot);
   useConfiguration(core, snapshot.configuration, snapshot.index);
   return true;

@@ -103,9 +103,9 @@ export class RaftLog {
     if (index > this.lastIndex || index < 0) return NO_TERM;
     if (index >= this.#lastTermFrom) return this.#lastTerm;
     if (index >= this.#tail.first) return this.#tail.at(index).term;
-    if (index === 0) return 0;
     if (this.#snapshot !== null) return index === this.#snapshot.index ? this.#snapshot.term : NO_TERM;
-    return index < this.#storage.firstIndex() - 1 ? NO_TERM : this.#storage.term(index);
+    if (index < this.#storage.firstIndex() - 1) return NO_TERM;
+    return index === 0 ? 0 : this.#storage.term(index);
   }
 
   matches(index: number, term: number): boolean {

@@ -33,6 +33,11 @@ export interface RaftOptions {
   readonly configurationIndex?: number;
   /** Index of the last entry applied before this start. Everything after it is handed out (again). */
   readonly applied: number;
+  /**
+   * Term of that entry, if the state keeps it: asserted against the log. A state that was installed from outside may be
+   * ahead of the log after a crash, or beside it; then the log is first replaced by a snapshot at the state's position.
+   */
+  readonly appliedTerm?: number;
   /** Ticks. A follower that hears nothing campaigns after [electionTicks, 2 × electionTicks − 1]. Greater than heartbeatTicks. */
   readonly electionTicks: number;
   /** Ticks between a leader's heartbeats. At least 1. */

@@ -102,7 +102,7 @@ export function ageSnapshots(core: Core): void {
 /** Appends to this member were probably lost. */
 export function reportUnreachable(core: Core, member: MemberId): void {
   const progress = core.progress.get(member);
-  if (progress?.state === "replicate") progress.becomeProbe();
+  if (member !== core.id && progress?.state === "replicate") progress.becomeProbe();
 }
 
 /** The member has installed the offered snapshot, or has not. Either way the next word is its own. */

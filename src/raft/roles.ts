@@ -55,6 +55,7 @@ export function trackMember(core: Core, member: MemberId, recentActive: boolean)
     recentActive,
     inflights: new Inflights(maxInflightMessages, maxInflightBytes),
   });
+  if (isSelf) progress.becomeReplicate();
   core.progress.set(member, progress);
 }
 

@@ -50,17 +50,20 @@ function acceptNewerTerm(core: Core, message: Message): boolean {
 }
 
 /**
- * An older term is ignored, but for two kinds of sender that would be stuck. A leader of an older term may be the only
- * one who still reaches a member that went ahead in term alone and whose requests for votes nobody heeds: the answer's
- * term makes it step down and the next election includes both. A pre-candidate behind in term learns of the newer one.
+ * An older term is ignored, but two kinds of sender are told of the newer one, because they would be stuck. A leader
+ * (paper, figure 2: "reply false if term < currentTerm") may be the only one who still reaches a member that went ahead
+ * in term alone and whose requests for votes nobody heeds: it steps down and the next election includes both. And a
+ * pre-candidate behind in term.
  */
 function handleOlderTerm(core: Core, message: Message): void {
-  const { checkQuorum, preVote } = core.options;
-  const fromLeader = message.type === MessageType.append || message.type === MessageType.heartbeat;
-  if (fromLeader && (checkQuorum || preVote)) {
-    core.sendAfterPersist({ type: MessageType.appendResponse, to: message.from });
+  if (message.type === MessageType.append || message.type === MessageType.heartbeat) {
+    // A rejection, so that it says nothing of logs should the receiver lead this very term by then.
+    core.sendAfterPersist({ type: MessageType.appendResponse, to: message.from, reject: true });
   } else if (message.type === MessageType.preVote) {
     refuseStalePreVote(core, message);
+  } else if (message.type === MessageType.snapshot) {
+    // The state was installed, however long that took: what it holds is committed in any term.
+    handleSnapshot(core, message);
   }
 }
 

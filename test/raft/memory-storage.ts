@@ -62,6 +62,7 @@ export class MemoryStorage implements RaftStorage {
     if (ready.snapshot !== null) {
       this.#compacted = { index: ready.snapshot.index, term: ready.snapshot.term };
       this.#entries = [];
+      this.offered = ready.snapshot;
     }
     const first = ready.entries[0];
     if (first !== undefined) {
