@@ -4,16 +4,14 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { UserError } from "../base/errors.ts";
-import { type Batch, BatchKind, type PositionVector } from "../change/batch.ts";
+import { BatchKind, type PositionVector } from "../change/batch.ts";
 import { ChangedRows } from "../change/changed-rows.ts";
 import { type BatchHead, decodeBatchHead, decodeTables } from "../change/codec.ts";
-import { type KeyId, keyValues, routingKey } from "../change/key.ts";
+import { type KeyId, keyValues } from "../change/key.ts";
 import type { ReferenceSource } from "../change/reference-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
 import { type Entry, EntryType } from "../raft/types.ts";
-import { shardOf } from "../routing/shard-of.ts";
 import { RowAccess } from "../schema/row-access.ts";
 import { RowApplier } from "./apply-rows.ts";
 import { Checksums } from "./checksums.ts";
@@ -21,6 +19,7 @@ import { Journal } from "./journal.ts";
 import { judge } from "./judge.ts";
 import { Origins } from "./origins.ts";
 import { References } from "./references.ts";
+import { shardOfRow } from "./row-shard.ts";
 import type { ReplicaSettings } from "./settings.ts";
 import { peerHash } from "./tables.ts";
 
@@ -227,6 +226,11 @@ export class Replica implements ReferenceSource {
       yield* this.#applier.apply(this.#access.get(table.table)!, table.rows, context);
   }
 
+  /** No transaction is open: what is read here is committed, and a whole number of changesets. */
+  get betweenEntries(): boolean {
+    return !this.#open;
+  }
+
   /** What became of own batches since the last call, committed in the replica. */
   takeOutcomes(): OwnOutcome[] {
     return this.#open ? [] : this.#outcomes.splice(0);
@@ -238,8 +242,7 @@ export class Replica implements ReferenceSource {
   }
 
   shardOfKey(table: number, keyId: KeyId): number {
-    const shape = this.shapes.get(table)!;
-    return shardOf(shape.name, shape.routedByName ? "" : routingKey(keyId), this.settings.shards);
+    return shardOfRow(this.shapes.get(table)!, keyId, this.settings.shards);
   }
 
   reference(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null {
@@ -292,13 +295,4 @@ export class Replica implements ReferenceSource {
       ? null
       : { index: found.idx, sums: JSON.parse(found.sums) as [number, string][] };
   }
-}
-
-/** Refuses a batch that this build cannot read, naming the cure. */
-export function unreadable(batch: Pick<Batch, "origin">, cause: unknown): UserError {
-  return new UserError(
-    `an entry of ${batch.origin} cannot be read by this build`,
-    "update marmot on this node",
-    { cause },
-  );
 }

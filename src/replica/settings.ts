@@ -11,6 +11,9 @@ export interface ReplicaSettings {
   readonly schemaVersion: number;
   /** `PRAGMA encoding` of the application's file. */
   readonly encoding: string;
+  /** `PRAGMA user_version` and `application_id`: applications migrate by them. */
+  readonly userVersion: number;
+  readonly applicationId: number;
   /** Tables left out, by name. */
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
 }
@@ -23,6 +26,8 @@ export function writeSettings(db: DatabaseSync, settings: ReplicaSettings): void
   insert.run("transactions", settings.transactions);
   insert.run("schema_version", settings.schemaVersion);
   insert.run("encoding", settings.encoding);
+  insert.run("user_version", settings.userVersion);
+  insert.run("application_id", settings.applicationId);
   insert.run("skipped", JSON.stringify(settings.skipped));
 }
 
@@ -45,6 +50,8 @@ export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
     transactions: of.get("transactions") === "whole" ? "whole" : "row",
     schemaVersion: Number(of.get("schema_version")),
     encoding: String(of.get("encoding")),
+    userVersion: Number(of.get("user_version")),
+    applicationId: Number(of.get("application_id")),
     skipped: JSON.parse(String(of.get("skipped"))) as ReplicaSettings["skipped"],
   };
 }

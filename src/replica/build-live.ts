@@ -1,0 +1,74 @@
+/** A live file for a node that has none: the replica's rows under the application's own schema, byte for byte. */
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { pathToFileURL } from "node:url";
+import { UserError } from "../base/errors.ts";
+import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
+import { publish, removeDatabase, yieldToLoop } from "./genesis.ts";
+import { readObjectsOf, readShapes } from "./schema.ts";
+import { readSettings } from "./settings.ts";
+
+export interface BuildLiveOptions {
+  readonly replica: string;
+  /** Where the file goes; never over one that is there. */
+  readonly live: string;
+  /** A folder on the same file system for the unfinished file. */
+  readonly incoming: string;
+  readonly onProgress?: (rows: number) => void;
+}
+
+export async function buildLive({ replica, live, incoming, onProgress }: BuildLiveOptions): Promise<void> {
+  mkdirSync(incoming, { recursive: true, mode: 0o700 });
+  const fresh = join(incoming, "live.db");
+  removeDatabase(fresh);
+  const source = new DatabaseSync(replica, { readOnly: true });
+  const settings = readSettings(source, replica);
+  const objects = readObjectsOf(source);
+  const shapes = readShapes(source);
+  source.close();
+  const db = new DatabaseSync(fresh, { enableForeignKeyConstraints: false });
+  try {
+    db.exec(
+      `PRAGMA encoding = ${quoteText(settings.encoding)}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF`,
+    );
+    db.exec("PRAGMA ignore_check_constraints = ON; PRAGMA cache_size = -64000");
+    db.exec(
+      `PRAGMA user_version = ${settings.userVersion}; PRAGMA application_id = ${settings.applicationId}`,
+    );
+    db.exec(`ATTACH ${quoteText(`${pathToFileURL(replica).href}?mode=ro`)} AS replica; BEGIN`);
+    // Tables and rows first; indexes, views and triggers on rows that are there are cheaper, and fire nothing.
+    for (const object of objects)
+      if (object.kind === "table" && !isShadow(object.name, objects)) db.exec(object.sql);
+    let rows = 0;
+    for (const shape of shapes) {
+      const columns = shape.columns.map((c) => quoteIdentifier(c.name)).join(", ");
+      const name = quoteIdentifier(shape.name);
+      const { changes } = db
+        .prepare(`INSERT INTO main.${name}(${columns}) SELECT ${columns} FROM replica.${name}`)
+        .run();
+      rows += Number(changes);
+      onProgress?.(rows);
+      await yieldToLoop();
+    }
+    for (const object of objects) if (object.kind !== "table") db.exec(object.sql);
+    db.exec("COMMIT; DETACH replica; PRAGMA journal_mode = WAL");
+  } catch (error) {
+    db.close();
+    removeDatabase(fresh);
+    throw error;
+  }
+  db.close();
+  if (existsSync(live))
+    throw new UserError(
+      `${live} appeared while it was being received`,
+      "move it away, or start the node again to have it compared",
+    );
+  mkdirSync(dirname(live), { recursive: true });
+  publish(fresh, live);
+}
+
+/** A virtual table makes its shadow tables itself. */
+function isShadow(name: string, objects: readonly { name: string; sql: string }[]): boolean {
+  return objects.some((o) => /^\s*CREATE\s+VIRTUAL\b/i.test(o.sql) && name.startsWith(`${o.name}_`));
+}

@@ -1,0 +1,72 @@
+/** Opening a replica, and knowing what of it is synced. */
+import { existsSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import { errorMessage, UserError } from "../base/errors.ts";
+import { Replica } from "./replica.ts";
+import { readShapes } from "./schema.ts";
+import { readSettings } from "./settings.ts";
+
+/** Bytes of WAL after which a checkpoint is due. */
+const CHECKPOINT_ABOVE_PAGES = 2000;
+
+export interface OpenReplica {
+  readonly db: DatabaseSync;
+  readonly replica: Replica;
+  /**
+   * Moves what is in the WAL into the file, synced on both sides. Returns the positions that a power cut cannot take any
+   * more, or null when readers kept it from finishing. Not while a transaction of the replica is open.
+   */
+  checkpoint(): number[] | null;
+  close(): void;
+}
+
+const damaged = (path: string, cause: unknown): UserError =>
+  new UserError(
+    `the replica ${path} is damaged: ${errorMessage(cause)}`,
+    "stop the node, remove its data directory and let it join the cluster again",
+    { cause },
+  );
+
+export function openReplica(path: string, peerId: string): OpenReplica {
+  let db: DatabaseSync | null = null;
+  try {
+    if (!existsSync(path)) throw new Error("the file is missing");
+    db = new DatabaseSync(path, { enableForeignKeyConstraints: false });
+    db.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16000; PRAGMA busy_timeout = 5000",
+    );
+    db.exec(`PRAGMA ignore_check_constraints = ON; PRAGMA wal_autocheckpoint = ${CHECKPOINT_ABOVE_PAGES}`);
+    const settings = readSettings(db, path);
+    const replica = new Replica(db, { peerId, settings, shapes: readShapes(db) });
+    const open = db;
+    return {
+      db,
+      replica,
+      checkpoint() {
+        const positions = replica.positions();
+        const result = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as {
+          busy: number;
+          log: number;
+          checkpointed: number;
+        };
+        return result.busy === 0 && result.log === result.checkpointed ? positions : null;
+      },
+      close: () => open.close(),
+    };
+  } catch (error) {
+    db?.close();
+    if (error instanceof UserError) throw error;
+    throw damaged(path, error);
+  }
+}
+
+/** Reads one of this node's own facts in its replica. */
+export function readLocal(db: DatabaseSync, name: string): string | null {
+  const row = db.prepare(`SELECT "value" FROM "__marmot__local_node" WHERE "name" = ?`).get(name) as
+    { value: string } | undefined;
+  return row === undefined ? null : String(row.value);
+}
+
+export function writeLocal(db: DatabaseSync, name: string, value: string): void {
+  db.prepare(`INSERT OR REPLACE INTO "__marmot__local_node" VALUES(?, ?)`).run(name, value);
+}

@@ -1,0 +1,135 @@
+/** One shard's group: its Raft machine, and who is behind the members' ids. */
+import { fromUtf8, utf8 } from "../base/bytes.ts";
+import type { Random } from "../base/random.ts";
+import { decodeConfigChange, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
+import {
+  type ConfigChange,
+  ConfigChangeType,
+  type Entry,
+  EntryType,
+  type HardState,
+  type MemberId,
+} from "../raft/types.ts";
+import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
+import type { StateMachine } from "./state-machine.ts";
+
+export interface GroupLimits {
+  /** Ticks. */
+  readonly electionTicks: number;
+  readonly heartbeatTicks: number;
+}
+
+/** What a change's context says of the member it concerns. */
+export const memberContext = (member: Pick<MemberInfo, "peerId" | "name">): Uint8Array =>
+  utf8(JSON.stringify({ peerId: member.peerId, name: member.name }));
+
+function readContext(bytes: Uint8Array): { peerId: PeerId; name: string } {
+  const { peerId = "", name = "" } =
+    bytes.length === 0 ? {} : (JSON.parse(fromUtf8(bytes)) as { peerId?: string; name?: string });
+  return { peerId, name };
+}
+
+export class Group {
+  readonly shard: ShardId;
+  readonly raft: Raft;
+  readonly log: GroupLog;
+  /** The newest that was applied. */
+  configuration: GroupConfiguration;
+  /** Applied and not on disk yet. */
+  unsavedConfiguration: GroupConfiguration | null = null;
+  /** Moved and not on disk yet: no more than a commit index between two writes. */
+  unsavedHardState: HardState | null = null;
+  /** The leader that was last told to the state machine. */
+  knownLeader: PeerId | null = null;
+  /** Ticks that this node has led without a break. */
+  ticksLed = 0;
+  /** Entries and bytes appended since the log was last cut at its front. */
+  appendedEntries = 0;
+  appendedBytes = 0;
+
+  constructor(
+    shard: ShardId,
+    member: MemberId,
+    components: { logStore: LogStore; stateMachine: StateMachine; random: Random },
+    limits: GroupLimits,
+  ) {
+    const { logStore, stateMachine, random } = components;
+    this.shard = shard;
+    this.log = logStore.group(shard);
+    this.configuration = logStore.configuration(shard)!;
+    const log = this.log;
+    const storage: RaftStorage = {
+      hardState: log.hardState,
+      firstIndex: () => log.firstIndex(),
+      lastIndex: () => log.lastIndex(),
+      term: (index) => log.term(index),
+      entries: (from, to, maxBytes) => log.entries(from, to, maxBytes),
+      snapshot: () => {
+        const { index, term } = stateMachine.position(shard);
+        const at = logStore.configurationAt(shard, index);
+        return at === undefined ? null : { index, term, configuration: at.configuration };
+      },
+    };
+    this.raft = new Raft({
+      id: member,
+      storage,
+      configuration: this.configuration.configuration,
+      configurationIndex: this.configuration.index,
+      applied: stateMachine.position(shard).index,
+      electionTicks: limits.electionTicks,
+      heartbeatTicks: limits.heartbeatTicks,
+      maxMessageBytes: 1 << 20,
+      maxInflightMessages: 256,
+      maxInflightBytes: 8 << 20,
+      maxApplyBytes: 8 << 20,
+      maxUncommittedBytes: 64 << 20,
+      preVote: true,
+      checkQuorum: true,
+      random,
+    });
+  }
+
+  /** The peer behind a member id, as far as this group's configuration knows. */
+  peerOf(member: MemberId): PeerId | undefined {
+    return this.configuration.members.find((m) => m.id === member)?.peerId;
+  }
+
+  memberOf(peer: PeerId): MemberInfo | undefined {
+    return this.configuration.members.find((m) => m.peerId === peer);
+  }
+
+  get leaderPeer(): PeerId {
+    return this.raft.leader === 0 ? "" : (this.peerOf(this.raft.leader) ?? "");
+  }
+
+  /** Handles what a ready committed: changes of the configuration take effect now, whatever the state does. */
+  applyConfigChanges(ready: Ready): void {
+    for (const entry of ready.committed)
+      if (entry.type === EntryType.configChange) this.#applyConfigChange(entry);
+  }
+
+  #applyConfigChange(entry: Entry): void {
+    const change: ConfigChange = decodeConfigChange(entry.data);
+    const configuration = this.raft.applyConfigChange(change, entry.index);
+    if (entry.index <= this.configuration.index) return;
+    const members = new Map(this.configuration.members.map((m) => [m.id, m]));
+    const context = readContext(change.context);
+    for (const step of change.steps) {
+      const id = step.member === 0 ? entry.index : step.member;
+      if (step.type !== ConfigChangeType.removeMember && context.peerId !== "")
+        members.set(id, { id, ...context });
+    }
+    const inForce = new Set([
+      ...configuration.voters,
+      ...configuration.votersOutgoing,
+      ...configuration.learners,
+      ...configuration.learnersNext,
+    ]);
+    this.configuration = {
+      index: entry.index,
+      configuration,
+      members: [...members.values()].filter((m) => inForce.has(m.id)),
+    };
+    this.unsavedConfiguration = this.configuration;
+  }
+}

@@ -1,0 +1,360 @@
+/**
+ * Runs all groups of a node in one turn: step what came ─▶ send what may leave ─▶ one durable write for all groups ─▶ send
+ * the rest ─▶ hand over what is committed. No time of its own: somebody calls `tick`, `turn` and `receive`.
+ */
+import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/random.ts";
+import { newMessage, type ProposeResult, type Ready } from "../raft/raft.ts";
+import {
+  ConfigChangeType,
+  type MemberId,
+  type Message,
+  MessageType,
+  type SnapshotMetadata,
+} from "../raft/types.ts";
+import { MessageKind, withKind } from "./frames.ts";
+import { Group, memberContext } from "./group.ts";
+import { nextStep } from "./reconcile.ts";
+import type {
+  GroupConfiguration,
+  GroupWrite,
+  LogStore,
+  MemberInfo,
+  PeerId,
+  ShardId,
+  Transport,
+} from "./seams.ts";
+import { preferredLeader } from "./spread.ts";
+import type { StateMachine } from "./state-machine.ts";
+import { decodeMessages, encodeMessages, type GroupMessage } from "./wire.ts";
+
+/** Rounds of ready in one turn: what a write made possible is done at once, but not without end. */
+const ROUNDS = 4;
+/** A log is cut when it holds this many entries, or bytes, that the state durably contains. */
+const COMPACT_ENTRIES = 10_000;
+const COMPACT_BYTES = 64 << 20;
+/** What is kept for followers that were away for a moment. */
+const TAIL_ENTRIES = 2000;
+const TAIL_BYTES = 16 << 20;
+/** Ticks between two looks at configurations, leaders and logs. */
+const UPKEEP_TICKS = 5;
+/** Ticks of leading after which leadership may be handed to the preferred node. */
+const SPREAD_AFTER_TICKS = 30;
+/** Voters; further nodes stay learners. */
+export const MAX_VOTERS = 5;
+
+export interface RuntimeComponents {
+  readonly logStore: LogStore;
+  readonly transport: Pick<Transport, "send" | "connected">;
+  readonly stateMachine: StateMachine;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+export interface RuntimeOptions {
+  readonly shards: number;
+  readonly peerId: PeerId;
+  /** This node's id in every group. */
+  readonly member: MemberId;
+  /** Default 10: campaigns 1 to 2 s after the leader's last word at a tick of 100 ms. */
+  readonly electionTicks?: number;
+}
+
+export interface InstalledShard {
+  readonly shard: ShardId;
+  readonly index: number;
+  readonly term: number;
+  readonly configuration: GroupConfiguration;
+}
+
+export class ShardRuntime {
+  readonly groups: readonly Group[];
+  readonly #components: RuntimeComponents;
+  readonly #options: RuntimeOptions;
+  /** Who sent with which id: for answers to members that a configuration does not know yet. */
+  readonly #heard = new Map<MemberId, PeerId>();
+  /** Offers of a state that wait for it to be installed. */
+  readonly #offers = new Map<ShardId, Message>();
+  #ticks = 0;
+  #turns = 0;
+  #sentMessages = 0;
+
+  constructor(components: RuntimeComponents, options: RuntimeOptions) {
+    this.#components = components;
+    this.#options = options;
+    const { logStore, stateMachine, random } = components;
+    this.groups = Array.from(
+      { length: options.shards },
+      (_, shard) =>
+        new Group(
+          shard,
+          options.member,
+          { logStore, stateMachine, random: random.fork() },
+          {
+            electionTicks: options.electionTicks ?? 10,
+            heartbeatTicks: 1,
+          },
+        ),
+    );
+  }
+
+  get counters(): { turns: number; messages: number } {
+    return { turns: this.#turns, messages: this.#sentMessages };
+  }
+
+  /** A unit of time passed. */
+  tick(): void {
+    this.#ticks++;
+    for (const group of this.groups) {
+      group.raft.tick();
+      group.ticksLed = group.raft.isLeader ? group.ticksLed + 1 : 0;
+    }
+    if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
+  }
+
+  propose(shard: ShardId, data: Uint8Array): ProposeResult {
+    return this.groups[shard]!.raft.propose(data);
+  }
+
+  /** Messages of a peer. Throws `WireError` for what are none. */
+  receive(from: PeerId, bytes: Uint8Array): void {
+    for (const { shard, message } of decodeMessages(bytes, this.groups.length)) {
+      if (message.to !== this.#options.member) continue;
+      const group = this.groups[shard]!;
+      const known = group.peerOf(message.from);
+      if (known !== undefined && known !== from) continue; // not who it says it is
+      this.#heard.set(message.from, from);
+      if (message.type === MessageType.snapshot) this.#offered(group, from, message);
+      else group.raft.step(message);
+    }
+  }
+
+  #offered(group: Group, from: PeerId, message: Message): void {
+    const metadata = message.snapshot;
+    if (metadata === null) return;
+    if (metadata.index <= group.raft.commit) {
+      group.raft.step(message); // nothing to install: Raft answers with where it stands
+      return;
+    }
+    this.#offers.set(group.shard, message);
+    this.#components.stateMachine.snapshotOffered(group.shard, from, metadata);
+  }
+
+  /** The state now stands at this vector: groups that are behind it begin there. */
+  installed(vector: readonly InstalledShard[]): void {
+    for (const { shard, index, term, configuration } of vector) {
+      const group = this.groups[shard]!;
+      const offer = this.#offers.get(shard);
+      this.#offers.delete(shard);
+      if (index <= group.raft.commit) {
+        group.raft.appliedTo(Math.min(index, group.raft.commit));
+        continue;
+      }
+      group.configuration = configuration;
+      group.unsavedConfiguration = configuration;
+      const snapshot: SnapshotMetadata = { index, term, configuration: configuration.configuration };
+      group.raft.step(
+        newMessage({
+          type: MessageType.snapshot,
+          to: this.#options.member,
+          from: offer?.from ?? group.raft.leader,
+          term: Math.max(group.raft.term, offer?.term ?? 0),
+          snapshot,
+        }),
+      );
+      group.raft.appliedTo(index);
+    }
+  }
+
+  /** Does everything there is to do. Throws what the log store throws: the node must then stop. */
+  turn(): void {
+    this.#turns++;
+    const { logStore, stateMachine } = this.#components;
+    for (let round = 0; round < ROUNDS; round++) {
+      const active = this.groups.filter((g) => g.raft.hasReady() || g.unsavedConfiguration !== null);
+      if (active.length === 0) break;
+      const readies = active.map((group) => ({
+        group,
+        ready: group.raft.hasReady() ? group.raft.ready() : null,
+      }));
+      this.#send(readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
+      const writes = readies.flatMap(({ group, ready }) => groupWrite(group, ready));
+      if (writes.length > 0) logStore.write(writes);
+      this.#send(readies.flatMap(({ group, ready }) => outgoing(group, ready?.messagesAfterPersist)));
+      for (const { group, ready } of readies) {
+        if (ready === null) continue;
+        group.applyConfigChanges(ready);
+        if (ready.committed.length > 0) stateMachine.committed(group.shard, ready.committed);
+        group.raft.advance(ready);
+      }
+    }
+    for (const group of this.groups) this.#tellLeader(group);
+  }
+
+  /** The state contains entries up to its position: Raft may hand out more. */
+  applied(): void {
+    for (const group of this.groups) {
+      const { index } = this.#components.stateMachine.position(group.shard);
+      if (index > group.raft.applied) group.raft.appliedTo(index);
+    }
+  }
+
+  get hasWork(): boolean {
+    return this.groups.some((g) => g.raft.hasReady());
+  }
+
+  #send(messages: readonly GroupMessage[]): void {
+    if (messages.length === 0) return;
+    const urgent = new Map<PeerId, GroupMessage[]>();
+    const bulk = new Map<PeerId, GroupMessage[]>();
+    for (const item of messages) {
+      const peer = this.groups[item.shard]!.peerOf(item.message.to) ?? this.#heard.get(item.message.to);
+      if (peer === undefined || peer === this.#options.peerId) continue;
+      const lane = item.message.entries.length > 0 ? bulk : urgent;
+      const list = lane.get(peer);
+      if (list === undefined) lane.set(peer, [item]);
+      else list.push(item);
+    }
+    for (const [peer, list] of urgent) this.#sendTo(peer, list, "urgent");
+    for (const [peer, list] of bulk) this.#sendTo(peer, list, "bulk");
+  }
+
+  #sendTo(peer: PeerId, messages: readonly GroupMessage[], lane: "urgent" | "bulk"): void {
+    this.#sentMessages += messages.length;
+    if (this.#components.transport.send(peer, withKind(MessageKind.raft, encodeMessages(messages)), lane))
+      return;
+    for (const { shard, message } of messages) {
+      const { raft } = this.groups[shard]!;
+      if (message.type === MessageType.append) raft.reportUnreachable(message.to);
+      if (message.type === MessageType.snapshot) raft.reportSnapshot(message.to, false);
+    }
+  }
+
+  #tellLeader(group: Group): void {
+    const leader = group.leaderPeer;
+    if (leader === group.knownLeader) return;
+    group.knownLeader = leader;
+    this.#components.stateMachine.leaderChanged(group.shard, leader);
+  }
+
+  // ------------------------------------------------------------------------------------------ upkeep
+
+  #upkeep(): void {
+    for (const group of this.groups) {
+      if (group.raft.isLeader) {
+        if (group.shard !== 0) this.#followConfiguration(group);
+        this.#spread(group);
+      }
+      this.#compact(group);
+    }
+  }
+
+  /** Group 0 says who is a member; the other groups' leaders follow, one change at a time. */
+  #followConfiguration(group: Group): void {
+    const wanted = this.groups[0]!.configuration;
+    const progress = group.raft.status().progress;
+    const step = nextStep(wanted, group.configuration, (member) => {
+      const one = progress?.get(member);
+      return one !== undefined && one.recentActive && group.raft.lastIndex - one.match < TAIL_ENTRIES;
+    });
+    if (step === null) return;
+    const member = wanted.members.find((m) => m.id === step.member);
+    group.raft.proposeConfigChange({
+      steps: [step],
+      context: member === undefined ? EMPTY_BYTES : memberContext(member),
+    });
+  }
+
+  #spread(group: Group): void {
+    if (this.groups.length === 1 || group.ticksLed < SPREAD_AFTER_TICKS) return;
+    const preferred = preferredLeader(group.shard, group.configuration.configuration.voters);
+    if (preferred === this.#options.member) return;
+    const one = group.raft.status().progress?.get(preferred);
+    if (
+      one === undefined ||
+      !one.recentActive ||
+      one.state !== "replicate" ||
+      group.raft.lastIndex - one.match > 100
+    )
+      return;
+    group.ticksLed = 0;
+    group.raft.transferLeader(preferred);
+  }
+
+  #compact(group: Group): void {
+    const { logStore, stateMachine } = this.#components;
+    const first = group.log.firstIndex();
+    const synced = Math.min(stateMachine.syncedPosition(group.shard), group.log.lastIndex());
+    if (synced - first < COMPACT_ENTRIES && group.appendedBytes < COMPACT_BYTES) return;
+    const average = group.appendedBytes / Math.max(1, group.appendedEntries);
+    const tail = Math.min(TAIL_ENTRIES, Math.ceil(TAIL_BYTES / Math.max(1, average)));
+    if (synced - tail <= first) return;
+    logStore.compact(group.shard, synced - tail);
+    group.appendedBytes = 0;
+    group.appendedEntries = 0;
+  }
+
+  // ------------------------------------------------------------------------------------------ membership
+
+  /** Asks for a new member as a learner. Only the leader of group 0 can; true: proposed, or a member already. */
+  admit(peer: { readonly peerId: PeerId; readonly name: string }): MemberInfo | "proposed" | "not leader" {
+    const group = this.groups[0]!;
+    const known = group.memberOf(peer.peerId);
+    if (known !== undefined) return known;
+    if (!group.raft.isLeader) return "not leader";
+    group.raft.proposeConfigChange({
+      steps: [{ type: ConfigChangeType.addLearner, member: 0 }],
+      context: memberContext(peer),
+    });
+    return "proposed";
+  }
+
+  /** Makes a learner a voter, as far as there is room for one. */
+  promote(peerId: PeerId): "promoted" | "proposed" | "not leader" | "no room" {
+    const group = this.groups[0]!;
+    const member = group.memberOf(peerId);
+    const { voters } = group.configuration.configuration;
+    if (member === undefined || !group.raft.isLeader) return "not leader";
+    if (voters.includes(member.id)) return "promoted";
+    if (voters.length >= MAX_VOTERS) return "no room";
+    group.raft.proposeConfigChange({
+      steps: [{ type: ConfigChangeType.addVoter, member: member.id }],
+      context: memberContext(member),
+    });
+    return "proposed";
+  }
+
+  isVoter(peerId: PeerId): boolean {
+    return this.groups.every((g) => {
+      const member = g.memberOf(peerId);
+      return member !== undefined && g.configuration.configuration.voters.includes(member.id);
+    });
+  }
+}
+
+function outgoing(group: Group, messages: readonly Message[] | undefined): GroupMessage[] {
+  return (messages ?? []).map((message) => ({ shard: group.shard, message }));
+}
+
+function groupWrite(group: Group, ready: Ready | null): GroupWrite[] {
+  const configuration = group.unsavedConfiguration;
+  group.unsavedConfiguration = null;
+  if (ready?.hardState) group.unsavedHardState = ready.hardState;
+  const entries = ready?.entries ?? [];
+  for (const entry of entries) group.appendedBytes += entry.data.length;
+  group.appendedEntries += entries.length;
+  // A commit index that moved alone is written with the next write that must be synced.
+  if (configuration === null && !ready?.mustSync) return [];
+  const hardState = group.unsavedHardState;
+  group.unsavedHardState = null;
+  return [
+    {
+      shard: group.shard,
+      ...(ready?.snapshot ? { snapshot: ready.snapshot } : {}),
+      ...(entries.length > 0 ? { entries } : {}),
+      ...(hardState === null ? {} : { hardState }),
+      ...(configuration === null ? {} : { configuration }),
+    },
+  ];
+}

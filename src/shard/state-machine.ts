@@ -1,0 +1,19 @@
+/** What the runtime asks of the state that the groups agree on. */
+import type { Entry, SnapshotMetadata } from "../raft/types.ts";
+import type { PeerId, ShardId } from "./seams.ts";
+
+export interface StateMachine {
+  /** Index and term of the last entry of the shard that the state contains. */
+  position(shard: ShardId): { readonly index: number; readonly term: number };
+  /** The position up to which the state survives a power cut: the bound for compaction. */
+  syncedPosition(shard: ShardId): number;
+  /** Committed and locally durable entries in order, configuration changes included. May start before `position`. */
+  committed(shard: ShardId, entries: readonly Entry[]): void;
+  /**
+   * A leader offers its state because its log no longer reaches back to this node's. Called again and again until
+   * `ShardRuntime.installed` says that a state was installed.
+   */
+  snapshotOffered(shard: ShardId, from: PeerId, metadata: SnapshotMetadata): void;
+  /** The shard's leader changed; "" while there is none. */
+  leaderChanged(shard: ShardId, leader: PeerId): void;
+}
