@@ -58,28 +58,34 @@ export const isTransferVote = (message: Message): boolean => message.context.len
 /** A vote or pre-vote request whose term is this member's, or, for a pre-vote, may be higher. */
 export function handleVoteRequest(core: Core, message: Message): void {
   const isPreVote = message.type === MessageType.preVote;
-  const type = isPreVote ? MessageType.preVoteResponse : MessageType.voteResponse;
   const mayVote =
     core.vote === message.from ||
     (core.vote === 0 && core.leader === 0) ||
     (isPreVote && message.term > core.term);
   // Learners vote: who asks may know of a promotion that has not arrived here.
   if (!mayVote || !core.log.isUpToDate(message.logTerm, message.index)) {
-    core.sendAfterPersist({ type, to: message.from, reject: true, ...commitPosition(core) });
+    refuseVote(core, message);
     adoptCommit(core, message);
     return;
   }
   // A grant carries the request's term: a pre-candidate's own term may be lower than this member's.
-  core.sendAfterPersist({ type, to: message.from, term: message.term });
+  core.sendAfterPersist({ type: responseTo(message), to: message.from, term: message.term });
   if (isPreVote) return;
   core.vote = message.from;
   core.resetElectionTimer();
 }
 
-/** A pre-vote request from a term gone by: without an answer, a member ahead in term and behind in log would block all. */
-export function refuseStalePreVote(core: Core, message: Message): void {
-  const position = commitPosition(core);
-  core.sendAfterPersist({ type: MessageType.preVoteResponse, to: message.from, reject: true, ...position });
+const responseTo = (request: Message): MessageType =>
+  request.type === MessageType.preVote ? MessageType.preVoteResponse : MessageType.voteResponse;
+
+/** Carries this member's own term, and what it knows to be committed. */
+export function refuseVote(core: Core, message: Message): void {
+  core.sendAfterPersist({
+    type: responseTo(message),
+    to: message.from,
+    reject: true,
+    ...commitPosition(core),
+  });
 }
 
 /** An answer counts in the round it was asked in; the commit index that comes with it is good in any. */

@@ -1,12 +1,6 @@
 /** Where a message goes: first its term is judged, for all roles alike (paper §5.1), then its type. */
 import type { Core } from "./core.ts";
-import {
-  campaign,
-  handleVoteRequest,
-  handleVoteResponse,
-  isTransferVote,
-  refuseStalePreVote,
-} from "./election.ts";
+import { campaign, handleVoteRequest, handleVoteResponse, isTransferVote, refuseVote } from "./election.ts";
 import { followLeader, handleAppend, handleHeartbeat, handleSnapshot } from "./follower.ts";
 import { handleForwarded } from "./proposals.ts";
 import { handleAppendResponse, handleHeartbeatResponse } from "./replication.ts";
@@ -50,17 +44,17 @@ function acceptNewerTerm(core: Core, message: Message): boolean {
 }
 
 /**
- * An older term is ignored, but two kinds of sender are told of the newer one, because they would be stuck. A leader
- * (paper, figure 2: "reply false if term < currentTerm") may be the only one who still reaches a member that went ahead
- * in term alone and whose requests for votes nobody heeds: it steps down and the next election includes both. And a
- * pre-candidate behind in term.
+ * What an older term asks is not done, but who asks is told of the newer one (paper, figure 2: "reply false if term <
+ * currentTerm"), or it could be stuck. A leader may be the only one who still reaches a member that went ahead in term
+ * alone and whose requests for votes nobody heeds: it steps down and the next election includes both. A candidate may
+ * never catch up with one that campaigns as often.
  */
 function handleOlderTerm(core: Core, message: Message): void {
   if (message.type === MessageType.append || message.type === MessageType.heartbeat) {
     // A rejection, so that it says nothing of logs should the receiver lead this very term by then.
     core.sendAfterPersist({ type: MessageType.appendResponse, to: message.from, reject: true });
-  } else if (message.type === MessageType.preVote) {
-    refuseStalePreVote(core, message);
+  } else if (isVoteRequest(message)) {
+    refuseVote(core, message);
   } else if (message.type === MessageType.snapshot) {
     // The state was installed, however long that took: what it holds is committed in any term.
     handleSnapshot(core, message);

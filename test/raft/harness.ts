@@ -56,7 +56,7 @@ export interface MemberInit extends Partial<Omit<RaftOptions, "storage" | "rando
 
 export class Member {
   readonly storage: MemoryStorage;
-  readonly init: MemberInit;
+  init: MemberInit;
   raft: Raft;
   /** All that was handed out, in order. */
   committed: Entry[] = [];
@@ -190,11 +190,23 @@ export class Member {
     this.settle();
   }
 
-  /** Comes back with what is on disk. `applied`: what its state held. */
-  restart(applied = this.raft.applied): void {
+  /** Comes back with what is on disk, and perhaps other options. `applied`: what its state held. */
+  restart(applied = this.raft.applied, changed: MemberInit = {}): void {
+    this.init = { ...this.init, ...changed };
     this.committed = this.committed.filter((one) => one.index <= applied);
     this.raft = this.#start(applied);
   }
+}
+
+/** A member whose log on disk has entries of these terms from index 1 on, and whose term is the last one's or `term`. */
+export function withLog(
+  id: MemberId,
+  terms: readonly number[],
+  init: MemberInit & { term?: number } = {},
+): Member {
+  const { term = terms.at(-1) ?? 0, ...rest } = init;
+  const hardState = { term, vote: 0, commit: 0 };
+  return new Member({ ...rest, id, storage: { entries: entriesOf(...terms), hardState } });
 }
 
 const NAMES = Object.fromEntries(Object.entries(MessageType).map(([name, value]) => [value, name]));
@@ -219,6 +231,12 @@ export class Network {
     for (let id = 1; id <= size; id += 1) {
       if (!down.includes(id)) network.add(new Member({ ...init, id, voters }));
     }
+    return network;
+  }
+
+  static with(...members: readonly Member[]): Network {
+    const network = new Network();
+    for (const member of members) network.add(member);
     return network;
   }
 

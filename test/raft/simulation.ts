@@ -71,15 +71,17 @@ export class Simulation {
   constructor(seed: number) {
     this.#random = new Random(seed);
     const r = this.#random;
+    const [preVote, checkQuorum] = [r.chance(0.5), r.chance(0.5)];
     this.#faults = {
       drop: r.below(30) / 100,
       duplicate: r.below(30) / 100,
       crash: r.pick([0, 0.002, 0.01]),
       partition: r.pick([0, 0.002, 0.01]),
       compact: r.pick([0, 0.005, 0.02]),
-      membership: r.pick([0, 0.005, 0.02]),
-      preVote: r.chance(0.5),
-      checkQuorum: r.chance(0.5),
+      // Without either, a removed member that does not know it disrupts the others for ever (thesis §4.2.3).
+      membership: preVote || checkQuorum ? r.pick([0, 0.005, 0.02]) : 0,
+      preVote,
+      checkQuorum,
     };
     const size = r.pick([1, 2, 3, 3, 3, 5]);
     const voters = Array.from({ length: size }, (_, i) => i + 1);
