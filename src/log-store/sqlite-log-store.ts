@@ -398,6 +398,14 @@ export class SqliteLogStore implements LogStore {
     }
   }
 
+  /** The newest incarnation that was given out; 0: none, the log was never used. */
+  get incarnation(): number {
+    const [[last] = [0]] = this.#db.prepare("SELECT value FROM meta WHERE name = 'incarnation'").values() as [
+      number,
+    ][];
+    return Number(last);
+  }
+
   /** The next number, above `atLeast` and every one given before; on disk when it returns. */
   nextIncarnation(atLeast: number): number {
     const [[last] = [0]] = this.#db.prepare("SELECT value FROM meta WHERE name = 'incarnation'").values() as [

@@ -113,6 +113,8 @@ export class Pipeline {
       this.#draining = null;
       this.#components.live.end();
     }
+    for (const { shape } of this.#components.live.logs)
+      this.#acknowledged.set(shape.id, this.acknowledged(shape.id));
     const seen = Math.max(this.outbox.incarnation, replica.origins.incarnation(this.#options.peerId));
     this.#drain.reset(this.#acknowledged);
     this.outbox.open(nextIncarnation(seen));
@@ -121,7 +123,11 @@ export class Pipeline {
 
   /** Committed entries, in the order of their shard. */
   committed(shard: number, entries: readonly Entry[]): void {
-    this.#components.replica.enqueue(shard, entries);
+    // After a restart, or a snapshot, entries that the replica contains are handed out again.
+    const { replica } = this.#components;
+    const last = replica.lastQueued(shard);
+    const fresh = entries.filter((entry) => entry.index > last);
+    if (fresh.length > 0) replica.enqueue(shard, fresh);
   }
 
   /** On a timer of some 100 ms. */

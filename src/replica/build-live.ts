@@ -7,7 +7,8 @@ import { UserError } from "../base/errors.ts";
 import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
 import { publish, removeDatabase, yieldToLoop } from "./genesis.ts";
 import { readObjectsOf, readShapes } from "./schema.ts";
-import { readSettings } from "./settings.ts";
+import type { TableShape } from "../change/shape.ts";
+import { readSettings, type ReplicaSettings } from "./settings.ts";
 
 export interface BuildLiveOptions {
   readonly replica: string;
@@ -15,10 +16,23 @@ export interface BuildLiveOptions {
   readonly live: string;
   /** A folder on the same file system for the unfinished file. */
   readonly incoming: string;
+  /** Called on the unfinished file with every row in it and the positions it shows: capture is installed here. */
+  readonly prepare: (
+    db: DatabaseSync,
+    settings: ReplicaSettings,
+    shapes: readonly TableShape[],
+    position: readonly number[],
+  ) => void;
   readonly onProgress?: (rows: number) => void;
 }
 
-export async function buildLive({ replica, live, incoming, onProgress }: BuildLiveOptions): Promise<void> {
+export async function buildLive({
+  replica,
+  live,
+  incoming,
+  prepare,
+  onProgress,
+}: BuildLiveOptions): Promise<void> {
   mkdirSync(incoming, { recursive: true, mode: 0o700 });
   const fresh = join(incoming, "live.db");
   removeDatabase(fresh);
@@ -26,6 +40,9 @@ export async function buildLive({ replica, live, incoming, onProgress }: BuildLi
   const settings = readSettings(source, replica);
   const objects = readObjectsOf(source);
   const shapes = readShapes(source);
+  const positions = source.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as {
+    idx: number;
+  }[];
   source.close();
   const db = new DatabaseSync(fresh, { enableForeignKeyConstraints: false });
   try {
@@ -53,6 +70,12 @@ export async function buildLive({ replica, live, incoming, onProgress }: BuildLi
     }
     for (const object of objects) if (object.kind !== "table") db.exec(object.sql);
     db.exec("COMMIT; DETACH replica; PRAGMA journal_mode = WAL");
+    prepare(
+      db,
+      settings,
+      shapes,
+      positions.map((p) => p.idx),
+    );
   } catch (error) {
     db.close();
     removeDatabase(fresh);

@@ -123,6 +123,11 @@ export class Replica implements ReferenceSource {
     return this.#queue.length;
   }
 
+  /** Index of the last entry of the shard that was handed over. */
+  lastQueued(shard: number): number {
+    return this.#queue.findLast((w) => w.shard === shard)?.entry.index ?? this.position(shard);
+  }
+
   /** Committed entries of a shard, following those handed over before. */
   enqueue(shard: number, entries: readonly Entry[]): void {
     for (const entry of entries) this.#queue.push({ shard, entry });

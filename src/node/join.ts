@@ -1,0 +1,225 @@
+/** A node without a replica becomes a member: it asks, is admitted as a learner, receives the replica, and builds on it. */
+import { existsSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import { utf8 } from "../base/bytes.ts";
+import type { Clock } from "../base/clock.ts";
+import { errorMessage, UserError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import { install, readCaptured, readMeta, uninstall } from "../capture/install.ts";
+import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
+import { replaceReplica, strip } from "../replica/adopt.ts";
+import { buildLive } from "../replica/build-live.ts";
+import { compareRows } from "../replica/compare.ts";
+import { publish, removeDatabase } from "../replica/genesis.ts";
+import { readObjectsOf, readShapes } from "../replica/schema.ts";
+import { readSettings } from "../replica/settings.ts";
+import { readCatalogue } from "../schema/catalogue.ts";
+import type { PeerId, Transport } from "../shard/seams.ts";
+import type { SnapshotHeader } from "../snapshot/header.ts";
+import { receiveSnapshot } from "../snapshot/stream.ts";
+import { queryOf } from "../sqlite/query.ts";
+import { type Control, encodeControl } from "./control.ts";
+import type { DataPaths } from "./paths.ts";
+import type { OnProgress } from "./running.ts";
+import type { Stage, Switchboard } from "./switchboard.ts";
+
+/** How often a joiner asks all peers it is connected to. */
+const ASK_MS = 300;
+/** Differences named when a joiner's own file is not what the cluster has. */
+const DIFFERENCES_NAMED = 10;
+
+/** What a transfer is asked for by. */
+export const REPLICA_REQUEST = "replica";
+
+export interface JoinOptions {
+  readonly db: string;
+  readonly paths: DataPaths;
+  readonly peerId: string;
+  readonly name: string;
+  readonly role: "voter" | "learner";
+}
+
+export interface JoinComponents {
+  readonly transport: Transport;
+  readonly switchboard: Switchboard;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onProgress: OnProgress;
+  readonly signal: AbortSignal;
+}
+
+interface Admission {
+  readonly member: number;
+  readonly clusterId: string;
+  readonly by: PeerId;
+}
+
+const sleep = (clock: Clock, ms: number): Promise<void> =>
+  new Promise((resolve) => void clock.after(ms, resolve));
+
+/** Returns when the data directory holds a replica and a log, and the file is there and captured. */
+export async function join(options: JoinOptions, components: JoinComponents): Promise<void> {
+  const { paths, peerId } = options;
+  const { logger, clock, signal } = components;
+  if (!existsSync(paths.replica))
+    for (;;) {
+      signal.throwIfAborted();
+      const admission = await askToJoin(options, components);
+      try {
+        const header = await fetchReplica(admission.by, `${paths.incoming}/replica.db`, components, signal);
+        const settings = strip(`${paths.incoming}/replica.db`, admission.clusterId, peerId, header);
+        if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
+          throw new Error("the replica received is older than this node's admission");
+        removeDatabase(paths.joiningLog);
+        SqliteLogStore.create(
+          paths.joiningLog,
+          { clusterId: settings.clusterId, peerId },
+          header.positions.map((p, shard) => {
+            const configuration = header.configurations[shard]!;
+            return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
+          }),
+        );
+        await replaceReplica(paths.replica, `${paths.incoming}/replica.db`, peerId, () => {});
+        publish(paths.joiningLog, paths.log);
+        break;
+      } catch (error) {
+        if (error instanceof UserError) throw error;
+        logger.warn("the replica could not be received; trying again", { error: errorMessage(error) });
+        await sleep(clock, ASK_MS);
+      }
+    }
+  components.onProgress(null);
+  await prepareLive(options, components);
+}
+
+async function askToJoin(options: JoinOptions, components: JoinComponents): Promise<Admission> {
+  const { transport, switchboard, clock, signal } = components;
+  let admission: Admission | null = null;
+  const stage: Stage = {
+    clusterId: "",
+    onConnect: () => {},
+    onDisconnect: () => {},
+    onRaft: () => {}, // a leader may know of us before we have a replica
+    onControl: (by: PeerId, control: Control) => {
+      if (control.kind === "joined")
+        admission ??= { member: control.member, clusterId: control.clusterId, by };
+    },
+    async *onTransfer() {
+      yield* [];
+      throw new Error("this node is joining and has no replica");
+    },
+  };
+  switchboard.enter(stage);
+  while (admission === null) {
+    signal.throwIfAborted();
+    for (const peer of transport.connected())
+      transport.send(peer, encodeControl({ kind: "join", name: options.name, role: options.role }), "urgent");
+    await sleep(clock, ASK_MS);
+  }
+  return admission;
+}
+
+/** Receives a replica from a peer, with progress. */
+export async function fetchReplica(
+  from: PeerId,
+  target: string,
+  components: Pick<JoinComponents, "transport" | "clock" | "onProgress">,
+  signal: AbortSignal,
+): Promise<SnapshotHeader> {
+  const { transport, clock, onProgress } = components;
+  const start = clock.now();
+  return receiveSnapshot(transport.transfer(from, utf8(REPLICA_REQUEST), signal), target, (done, total) => {
+    const spent = clock.now() - start;
+    onProgress({
+      work: "snapshot",
+      done,
+      total,
+      unit: "bytes",
+      remainingMs: done > 0 ? (spent / done) * (total - done) : null,
+    });
+  });
+}
+
+/** Sees to it that the application's file is there, equal to the replica, and captured. */
+async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinComponents): Promise<void> {
+  const { db: file, paths, peerId } = options;
+  if (!existsSync(file)) {
+    await buildLive({
+      replica: paths.replica,
+      live: file,
+      incoming: paths.incoming,
+      prepare: (fresh, settings, shapes, position) =>
+        void install(fresh, shapes, {
+          clusterId: settings.clusterId,
+          peerId,
+          schemaVersion: settings.schemaVersion,
+          position,
+        }),
+      onProgress: (done) =>
+        onProgress({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
+    });
+    onProgress(null);
+    return;
+  }
+  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false });
+  const replica = new DatabaseSync(paths.replica, { readOnly: true });
+  try {
+    const meta = readMeta(live, file);
+    if (meta !== null && meta.peerId === peerId && readCaptured(live) !== null) return;
+    logger.info("comparing the file with what the cluster has", { file });
+    await requireEqual(live, replica, file, paths);
+    if (meta !== null) uninstall(live); // another node's: a copy that was made by hand
+    live.exec("PRAGMA journal_mode = WAL");
+    const settings = readSettings(replica, paths.replica);
+    const rows = replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as {
+      idx: number;
+    }[];
+    install(live, readShapes(replica), {
+      clusterId: settings.clusterId,
+      peerId,
+      schemaVersion: settings.schemaVersion,
+      position: rows.map((r) => r.idx),
+    });
+  } finally {
+    live.close();
+    replica.close();
+  }
+}
+
+/** Refuses a file that holds anything else than the cluster. Nothing is written. */
+async function requireEqual(
+  live: DatabaseSync,
+  replica: DatabaseSync,
+  file: string,
+  paths: DataPaths,
+): Promise<void> {
+  const cure =
+    `move ${file} away to receive the cluster's data, or, if this file is the right one, form a cluster with it ` +
+    `(without --peers) and let the others join that; in either case remove ${paths.folder} first`;
+  const text = (objects: readonly { kind: string; name: string; sql: string }[]): string =>
+    JSON.stringify(
+      objects.map((o) => [o.kind, o.name, o.sql]).sort((a, b) => String(a).localeCompare(String(b))),
+    );
+  const { objects } = readCatalogue(queryOf(live));
+  if (text(objects) !== text(readObjectsOf(replica)))
+    throw new UserError(`${file} has another schema than the cluster it joins; nothing was changed`, cure);
+  const found: string[] = [];
+  live.exec("BEGIN");
+  try {
+    await compareRows({
+      left: live,
+      right: replica,
+      shapes: readShapes(replica),
+      encoding: readSettings(replica, paths.replica).encoding,
+      onDifference: ({ table, keyId }) => found.push(`${table.name} ${String(keyId)}`) < DIFFERENCES_NAMED,
+      pause: () => new Promise((resolve) => setImmediate(resolve)),
+    });
+  } finally {
+    live.exec("COMMIT");
+  }
+  if (found.length > 0)
+    throw new UserError(
+      `${file} holds other data than the cluster it joins (first differences: ${found.join(", ")}); nothing was changed`,
+      cure,
+    );
+}

@@ -1,0 +1,79 @@
+/** The application's file as drains read it: a `bun:sqlite` connection of its own, integers as bigint. */
+import { Database, type Statement } from "bun:sqlite";
+import { ChangeLog } from "../capture/change-log.ts";
+import type { CapturedTable } from "../capture/install.ts";
+import type { TableShape } from "../change/shape.ts";
+import { fingerprint } from "../schema/catalogue.ts";
+import { queryOfBun } from "../sqlite/query.ts";
+import type { LiveReader } from "./pipeline.ts";
+
+export class BunLiveReader implements LiveReader {
+  readonly logs: readonly ChangeLog[];
+  readonly #db: Database;
+  readonly #begin: Statement;
+  readonly #end: Statement;
+  readonly #dataVersion: Statement;
+  readonly #schemaVersion: Statement;
+  /** The schema that capture was installed for, and the last cookie under which it was seen. */
+  readonly #fingerprint: string;
+  #cookie: unknown;
+  #version: unknown = null;
+
+  constructor(
+    file: string,
+    shapes: readonly TableShape[],
+    captured: readonly CapturedTable[],
+    encoding: string,
+  ) {
+    this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
+    this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
+    const log = new Map(captured.map((c) => [c.id, c.log]));
+    this.logs = shapes.map((shape) => new ChangeLog(this.#db, shape, log.get(shape.id)!, encoding));
+    this.#begin = this.#db.prepare("BEGIN");
+    this.#end = this.#db.prepare("COMMIT");
+    this.#dataVersion = this.#db.prepare("PRAGMA data_version");
+    this.#schemaVersion = this.#db.prepare("PRAGMA schema_version");
+    this.#fingerprint = fingerprint(queryOfBun(this.#db));
+    this.#cookie = this.#schemaVersion.values()[0]![0];
+  }
+
+  /** Somebody else committed since the last call. */
+  moved(): boolean {
+    const version = this.#dataVersion.values()[0]![0];
+    if (version === this.#version) return false;
+    this.#version = version;
+    return true;
+  }
+
+  begin(): void {
+    this.#begin.run();
+  }
+
+  end(): void {
+    this.#end.run();
+  }
+
+  obstacle(): string | null {
+    const cookie = this.#schemaVersion.values()[0]![0];
+    if (cookie === this.#cookie) return null;
+    if (fingerprint(queryOfBun(this.#db)) === this.#fingerprint) {
+      this.#cookie = cookie;
+      return null;
+    }
+    return "the schema of the application's file changed; this build cannot replicate schema changes: undo the change, or form the cluster anew";
+  }
+
+  /** Highest id of every change log in a snapshot of its own. */
+  newestIds(): Map<number, number> {
+    this.#begin.run();
+    try {
+      return new Map(this.logs.map((log) => [log.shape.id, log.maxId()]));
+    } finally {
+      this.#end.run();
+    }
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+}

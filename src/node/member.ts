@@ -1,0 +1,398 @@
+/** A member of a cluster at work: everything opened, wired and answering. */
+import { mkdirSync, rmSync } from "node:fs";
+import type { DatabaseSync } from "node:sqlite";
+import type { Clock } from "../base/clock.ts";
+import { errorMessage } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/random.ts";
+import { type CapturedTable, readCaptured } from "../capture/install.ts";
+import { LiveFile } from "../capture/live-file.ts";
+import { Spool } from "../capture/spool.ts";
+import { Watcher } from "../capture/watcher.ts";
+import { PendingRows } from "../change/pending-rows.ts";
+import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
+import { LiveLog } from "../reflect/live-log.ts";
+import { openLiveConnection, selfTest } from "../reflect/live-connection.ts";
+import { Reflector } from "../reflect/reflector.ts";
+import { strip } from "../replica/adopt.ts";
+import { publish } from "../replica/genesis.ts";
+import { type OpenReplica, openReplica, readLocal } from "../replica/open.ts";
+import { RowAccess } from "../schema/row-access.ts";
+import type { GroupConfiguration, PeerId, ShardId, Transport } from "../shard/seams.ts";
+import { ShardRuntime } from "../shard/runtime.ts";
+import { sendSnapshot } from "../snapshot/stream.ts";
+import { SnapshotTaker } from "../snapshot/take.ts";
+import { type Control, encodeControl, type NodeNews } from "./control.ts";
+import { Engine } from "./engine.ts";
+import { fetchReplica, REPLICA_REQUEST } from "./join.ts";
+import { readLiveState } from "./live-state.ts";
+import { BunLiveReader } from "./live-reader.ts";
+import type { DataPaths } from "./paths.ts";
+import { Pipeline } from "./pipeline.ts";
+import { Readiness } from "./readiness.ts";
+import type { OnProgress } from "./running.ts";
+import type { Stage, Switchboard } from "./switchboard.ts";
+import { VERSION } from "./version.ts";
+
+/** Ticks between two words to all peers about where this node stands. */
+const NEWS_TICKS = 10;
+/** Entries behind a leader's commit below which a learner asks to become a voter. */
+const PROMOTE_WITHIN = 200;
+
+export interface MemberOptions {
+  readonly db: string;
+  readonly paths: DataPaths;
+  readonly peerId: string;
+  readonly name: string;
+  readonly role: "voter" | "learner";
+}
+
+export interface MemberComponents {
+  readonly transport: Transport;
+  readonly switchboard: Switchboard;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly onProgress: OnProgress;
+  readonly onFailure: (error: Error) => void;
+  /** A newer replica waits in `paths.nextReplica`: the member must be closed and opened again. */
+  readonly onReplacement: () => void;
+}
+
+/** What a peer last said of itself. */
+export interface PeerNews extends NodeNews {
+  readonly at: number;
+}
+
+export class Member implements Stage {
+  readonly options: MemberOptions;
+  readonly clusterId: string;
+  readonly replica: OpenReplica;
+  readonly log: SqliteLogStore;
+  readonly runtime: ShardRuntime;
+  readonly pipeline: Pipeline;
+  readonly pending: PendingRows;
+  readonly reader: BunLiveReader;
+  readonly liveLogs: ReadonlyMap<number, LiveLog>;
+  readonly news = new Map<PeerId, PeerNews>();
+  /** Whether a peer's checksums agreed when they were last compared. */
+  readonly agreement = new Map<PeerId, boolean>();
+  readonly readiness: Readiness;
+  readonly engine: Engine;
+  /** Set by `verify`: gets answers about checksums. */
+  onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
+  readonly #components: MemberComponents;
+  readonly #live: DatabaseSync;
+  readonly #watcher: Watcher;
+  readonly #taker: SnapshotTaker;
+  #ticks = 0;
+  #fetching: AbortController | null = null;
+  #sending = 0;
+  #closed = false;
+
+  constructor(options: MemberOptions, components: MemberComponents, liveFile: LiveFile) {
+    this.options = options;
+    this.#components = components;
+    const { db, paths, peerId } = options;
+    const { clock, logger, random, transport } = components;
+    selfTest();
+    this.replica = openReplica(paths.replica, peerId);
+    const { replica } = this.replica;
+    const { settings } = replica;
+    this.clusterId = settings.clusterId;
+    this.log = SqliteLogStore.open(paths.log);
+    this.#alignLog();
+    this.#live = openLiveConnection(db);
+    const captured = readCaptured(this.#live) as CapturedTable[];
+    const shapes = [...replica.shapes.values()];
+    this.reader = new BunLiveReader(db, shapes, captured, settings.encoding);
+    const state = readLiveState(this.#live, shapes, settings.shards);
+    this.pending = new PendingRows();
+    for (const [table, id] of state.acknowledged) this.pending.see(table, id);
+    this.liveLogs = new Map(
+      shapes.map((shape) => {
+        const access = new RowAccess(this.#live, shape, settings.encoding);
+        const log = captured.find((c) => c.id === shape.id)!.log;
+        return [shape.id, new LiveLog(this.#live, access, log, state.acknowledged.get(shape.id) ?? 0)];
+      }),
+    );
+    const { bases, shadows } = state;
+    const reflector = new Reflector({
+      db: this.#live,
+      logs: this.liveLogs,
+      source: replica,
+      pending: this.pending,
+      bases,
+      shadows,
+    });
+    this.#watcher = new Watcher(db, { clock, moved: () => this.reader.moved(), wake: () => this.#touched() });
+    mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
+    this.pipeline = new Pipeline(
+      {
+        live: this.reader,
+        replica,
+        reflector,
+        pending: this.pending,
+        bases,
+        shadows,
+        spool: new Spool(paths.spool),
+        syncLive: () => liveFile.sync(),
+        onOwnCommit: () => this.#watcher.ownCommit(),
+        propose: (shard, data) => this.runtime.propose(shard, data),
+        nextIncarnation: (atLeast) => this.log.nextIncarnation(atLeast),
+        now: () => clock.now(),
+        wallTime: () => clock.wallTime(),
+        logger: logger.child("pipeline"),
+      },
+      {
+        peerId,
+        shards: settings.shards,
+        schemaVersion: settings.schemaVersion,
+        acknowledged: state.acknowledged,
+      },
+    );
+    this.engine = new Engine({
+      replica: this.replica,
+      clock,
+      logger: logger.child("engine"),
+      idle: () => this.log.idle(),
+      onFailure: (error) => components.onFailure(error),
+      onSnapshotOffered: (shard, from) => this.#onSnapshotOffered(shard, from),
+      onTick: () => this.#onTick(),
+    });
+    const member = this.log.configuration(0)?.members.find((m) => m.peerId === peerId)?.id ?? 0;
+    this.runtime = new ShardRuntime(
+      { logStore: this.log, transport, stateMachine: this.engine, random, logger: logger.child("raft") },
+      {
+        shards: settings.shards,
+        peerId,
+        member: member || Number(readLocal(this.replica.db, "member") ?? 0),
+      },
+    );
+    this.#taker = new SnapshotTaker(paths.replica, {
+      checkpoint: () => replica.betweenEntries && this.replica.checkpoint() !== null,
+      positions: () => replica.positions().map((index, shard) => ({ index, term: replica.term(shard) })),
+    });
+    this.readiness = new Readiness({ member: this, bases, clock });
+    replica.recallChanges(bases.reflected);
+  }
+
+  /** A replica that is ahead of the log, after one was received: the log begins where the replica stands. */
+  #alignLog(): void {
+    const { replica, db } = this.replica;
+    const received = readLocal(db, "configurations");
+    const configurations = received === null ? [] : (JSON.parse(received) as GroupConfiguration[]);
+    for (let shard = 0; shard < replica.settings.shards; shard++) {
+      const log = this.log.group(shard);
+      const index = replica.position(shard);
+      const term = replica.term(shard);
+      const matches = index >= log.firstIndex() - 1 && index <= log.lastIndex() && log.term(index) === term;
+      if (matches) continue;
+      const configuration = this.log.configurationAt(shard, index);
+      const received = configurations[shard];
+      const inForce =
+        received !== undefined && received.index > (configuration?.index ?? -1) ? received : configuration!;
+      const { hardState } = log;
+      this.log.write([
+        {
+          shard,
+          snapshot: { index, term, configuration: inForce.configuration },
+          hardState: {
+            term: Math.max(hardState.term, term),
+            vote: hardState.term >= term ? hardState.vote : 0,
+            commit: index,
+          },
+          configuration: inForce,
+        },
+      ]);
+    }
+  }
+
+  start(): void {
+    this.#components.switchboard.enter(this);
+    this.#watcher.start();
+    this.engine.start(this.runtime, this.pipeline);
+    // A cluster of one need not wait for an election timeout.
+    for (const group of this.runtime.groups) {
+      const { voters } = group.configuration.configuration;
+      if (voters.length === 1 && group.memberOf(this.options.peerId)?.id === voters[0]) group.raft.campaign();
+    }
+    this.pipeline.openIncarnation();
+    this.engine.wake();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.engine.stop();
+    this.#watcher.stop();
+    this.#fetching?.abort();
+    this.reader.close();
+    this.#live.close();
+    this.replica.close();
+    this.log.close();
+  }
+
+  get pollingBecause(): string {
+    return this.#watcher.pollingBecause;
+  }
+
+  #touched(): void {
+    this.pipeline.touch();
+    this.engine.wake();
+  }
+
+  // ------------------------------------------------------------------------------------------ transport
+
+  onConnect(peerId: PeerId): void {
+    this.#components.logger.info("connected", { peer: this.nameOf(peerId) });
+    this.#components.transport.send(peerId, encodeControl({ kind: "news", ...this.ownNews() }), "urgent");
+    this.engine.wake();
+  }
+
+  onDisconnect(peerId: PeerId): void {
+    this.#components.logger.info("disconnected", { peer: this.nameOf(peerId) });
+  }
+
+  onRaft(peerId: PeerId, body: Uint8Array): void {
+    this.runtime.receive(peerId, body);
+    this.engine.wake();
+  }
+
+  onControl(peerId: PeerId, control: Control): void {
+    const answer = (message: Control): void =>
+      void this.#components.transport.send(peerId, encodeControl(message), "urgent");
+    switch (control.kind) {
+      case "join": {
+        const admitted = this.runtime.admit({ peerId, name: control.name });
+        if (typeof admitted === "object")
+          answer({
+            kind: "joined",
+            member: admitted.id,
+            clusterId: this.clusterId,
+            shards: this.runtime.groups.length,
+          });
+        this.engine.wake();
+        return;
+      }
+      case "promote":
+        this.runtime.promote(peerId);
+        this.engine.wake();
+        return;
+      case "tell":
+        answer({ kind: "news", ...this.ownNews() });
+        return;
+      case "news":
+        this.news.set(peerId, { ...control, at: this.#components.clock.now() });
+        return;
+      case "sums?":
+        answer({ kind: "sums", note: control.note, shards: this.checks(control.note) });
+        return;
+      case "sums":
+        this.onSums?.(peerId, control);
+        return;
+      case "joined":
+        return;
+    }
+  }
+
+  /** Checksums that a check entry made this node record, per shard. */
+  checks(note: string): ({ index: number; sums: [number, string][] } | null)[] {
+    return this.runtime.groups.map((g) => this.replica.replica.check(note, g.shard));
+  }
+
+  ownNews(): NodeNews {
+    const { replica } = this.replica;
+    return {
+      name: this.options.name,
+      version: VERSION,
+      ready: this.readiness.notReady() === null,
+      applied: replica.positions(),
+      reflected: [...this.readiness.reflected],
+    };
+  }
+
+  tellAll(control: Control): void {
+    for (const peer of this.#components.transport.connected())
+      this.#components.transport.send(peer, encodeControl(control), "urgent");
+  }
+
+  nameOf(peerId: PeerId): string {
+    const member = this.runtime.groups[0]!.memberOf(peerId);
+    return member?.name ?? this.#components.switchboard.hellos.get(peerId)?.name ?? peerId;
+  }
+
+  #onTick(): void {
+    if (++this.#ticks % NEWS_TICKS !== 0) return;
+    this.tellAll({ kind: "news", ...this.ownNews() });
+    this.#askForPromotion();
+    const longest = this.engine.takeLongestTurn();
+    if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
+  }
+
+  /** A learner that is near the end of every shard asks to become a voter. */
+  #askForPromotion(): void {
+    if (this.options.role === "learner" || this.runtime.isVoter(this.options.peerId)) return;
+    if (this.readiness.behind() > PROMOTE_WITHIN) return;
+    this.tellAll({ kind: "promote" });
+    this.runtime.promote(this.options.peerId);
+  }
+
+  // ------------------------------------------------------------------------------------------ snapshots
+
+  async *onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {
+    if (request !== REPLICA_REQUEST) throw new Error(`there is no transfer called ${request.slice(0, 100)}`);
+    const target = `${this.options.paths.incoming}/sent-${++this.#sending}.db`;
+    const { logger } = this.#components;
+    try {
+      const copy = await this.#taker.take(target);
+      const configurations = copy.positions.map(({ index }, shard) =>
+        this.log.configurationAt(shard, index)!,
+      );
+      logger.info("sending the replica", { to: this.nameOf(peerId), bytes: copy.size });
+      yield* sendSnapshot(
+        { clusterId: this.clusterId, positions: copy.positions, configurations, size: copy.size },
+        target,
+      );
+    } finally {
+      rmSync(target, { force: true });
+    }
+  }
+
+  /** This node's log ends before the leader's begins: receive the leader's replica and start over with it. */
+  #onSnapshotOffered(shard: ShardId, from: PeerId): void {
+    if (this.#fetching !== null || this.#closed) return;
+    const { logger } = this.#components;
+    const { paths, peerId } = this.options;
+    logger.info("receiving a replica: this node is further behind than the log reaches", {
+      shard,
+      from: this.nameOf(from),
+    });
+    const fetching = new AbortController();
+    this.#fetching = fetching;
+    this.engine.frozen = true;
+    const received = `${paths.incoming}/received.db`;
+    void (async () => {
+      try {
+        const header = await fetchReplica(from, received, this.#components, fetching.signal);
+        if (this.#closed) return;
+        strip(received, this.clusterId, peerId, header);
+        const ahead = header.positions.every(({ index }, s) => index >= this.replica.replica.position(s));
+        if (!ahead) throw new Error("the replica received is behind this node's in a shard");
+        publish(received, paths.nextReplica);
+        this.#components.onReplacement();
+      } catch (error) {
+        if (this.#closed) return;
+        logger.warn("the replica could not be received; it will be offered again", {
+          error: errorMessage(error),
+        });
+        rmSync(received, { force: true });
+        this.engine.frozen = false;
+        this.engine.wake();
+      } finally {
+        this.#components.onProgress(null);
+        this.#fetching = null;
+      }
+    })();
+  }
+}

@@ -1,0 +1,395 @@
+/** The composition root: starts a node from its options, keeps it one member after another, and stops it. */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import type { Clock } from "../base/clock.ts";
+import { errorMessage, UserError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/random.ts";
+import { LiveFile } from "../capture/live-file.ts";
+import { BATCH_FORMAT } from "../change/batch.ts";
+import { replaceReplica } from "../replica/adopt.ts";
+import { readSettings } from "../replica/settings.ts";
+import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
+import { loadIdentity, peerIdOf } from "../transport/identity.ts";
+import { Libp2pTransport } from "../transport/transport.ts";
+import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
+import type { NodeApi, ProgressStatus } from "./api.ts";
+import { found, tidy } from "./genesis.ts";
+import { join } from "./join.ts";
+import { Member } from "./member.ts";
+import type { NodeOptions } from "./options.ts";
+import { type DataPaths, dataPaths } from "./paths.ts";
+import type { RunningNode, StartedInfo } from "./running.ts";
+import { checkMember, startKind } from "./start.ts";
+import { conflictDetail, conflictSummary, nodeMetrics, nodeStatus, type StatusSource } from "./status.ts";
+import { Switchboard } from "./switchboard.ts";
+import { verify } from "./verify.ts";
+import { VERSION } from "./version.ts";
+import { waitFor } from "./wait.ts";
+
+/** Version of the messages between nodes. */
+const WIRE_FORMAT = 1;
+const DEFAULT_SHARDS = 1;
+
+export interface NodeComponents {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly onProgress?: (progress: ProgressStatus | null) => void;
+}
+
+/** Throws `UserError` for everything that a user can mend; then nothing runs. */
+export async function startNode(options: NodeOptions, components: NodeComponents): Promise<RunningNode> {
+  const node = new Node(options, components);
+  try {
+    await node.start();
+  } catch (error) {
+    await node.stop();
+    throw error;
+  }
+  return node;
+}
+
+class Node implements RunningNode {
+  readonly failed: Promise<Error>;
+  readonly #options: NodeOptions;
+  readonly #components: NodeComponents;
+  readonly #paths: DataPaths;
+  readonly #notes: string[] = [];
+  readonly #stopping = new AbortController();
+  #fail!: (error: Error) => void;
+  #lock: DatabaseSync | null = null;
+  #transport!: Libp2pTransport;
+  #switchboard!: Switchboard;
+  #liveFile: LiveFile | null = null;
+  #member: Member | null = null;
+  #phase = "starting";
+  #progress: ProgressStatus | null = null;
+  #background: Promise<void> = Promise.resolve();
+
+  constructor(options: NodeOptions, components: NodeComponents) {
+    this.#options = options;
+    this.#components = components;
+    this.#paths = dataPaths(options.dataDir);
+    this.failed = new Promise((resolve) => {
+      this.#fail = resolve;
+    });
+  }
+
+  async start(): Promise<void> {
+    const { db, name, role, peers } = this.#options;
+    const paths = this.#paths;
+    const hadFolder = existsSync(paths.folder);
+    // Refuse before anything is written: a wrong path must not leave a data directory behind.
+    if (!hadFolder) startKind(db, paths, "", peers.length > 0, this.#options.create);
+    const hasPeers = peers.length > 0;
+    const keys = this.#readKeys(hasPeers);
+    mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
+    this.#takeLock();
+    tidy(paths);
+    const privateKey = await loadIdentity(paths.identity);
+    const peerId = peerIdOf(privateKey);
+    const kind = startKind(db, paths, peerId, hasPeers, this.#options.create);
+    const clusterKey = keys?.[0] ?? this.#makeKey();
+    const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
+    this.#switchboard = new Switchboard({ name, version: VERSION, role, formats });
+    this.#transport = new Libp2pTransport(
+      {
+        clock: this.#components.clock,
+        random: this.#components.random.fork(),
+        logger: this.#components.logger.child("transport"),
+      },
+      {
+        privateKey,
+        clusterKey,
+        listen: this.#options.listen,
+        announce: this.#options.announce,
+        peers: [...peers, ...this.#rememberedAddresses()],
+        mdns: this.#options.mdns,
+        onAddresses: (addresses) => this.#rememberAddresses(addresses),
+        onRefused: (peer, reason) => {
+          if (this.#member === null) this.#phase = `${peer} refuses this node: ${reason}`;
+        },
+      },
+    );
+    if (kind === "member") {
+      await this.#adoptReplacement(peerId);
+      checkMember(db, paths, peerId);
+      this.#checkSettings();
+    }
+    if (kind === "found") await this.#found(peerId);
+    await this.#transport.start(this.#switchboard);
+    if (kind === "join") {
+      this.#phase = "joining: waiting for a member of the cluster to answer";
+      this.#background = this.#join(peerId);
+    } else this.#enter(peerId);
+  }
+
+  /** Keys that were given or are there; null: there are none yet. */
+  #readKeys(hasPeers: boolean): Uint8Array[] | null {
+    const { clusterKeyText, clusterKeyFile } = this.#options;
+    if (clusterKeyText !== null) return parseClusterKeys(clusterKeyText, "MARMOT_CLUSTER_KEY");
+    if (clusterKeyFile !== null) return readClusterKeys(clusterKeyFile);
+    if (existsSync(this.#paths.clusterKey)) return readClusterKeys(this.#paths.clusterKey);
+    if (hasPeers)
+      throw new UserError(
+        `joining needs the cluster's key, and there is none at ${this.#paths.clusterKey}`,
+        "copy cluster.key from a node of the cluster and give it with --cluster-key FILE or in MARMOT_CLUSTER_KEY",
+      );
+    return null;
+  }
+
+  #makeKey(): Uint8Array {
+    const line = createClusterKey(this.#paths.clusterKey);
+    this.#notes.push(
+      `made the cluster key ${this.#paths.clusterKey}; other nodes join with a copy of it and --peers`,
+    );
+    return parseClusterKeys(line, this.#paths.clusterKey)[0]!;
+  }
+
+  /** One process a data directory. */
+  #takeLock(): void {
+    const lock = new DatabaseSync(this.#paths.lock, { timeout: 0 });
+    try {
+      lock.exec("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+      this.#lock = lock;
+    } catch (error) {
+      lock.close();
+      throw new UserError(
+        `another marmot runs on ${this.#paths.folder}`,
+        `stop it first; marmot status --data-dir ${this.#paths.folder} shows it`,
+        { cause: error },
+      );
+    }
+  }
+
+  #rememberedAddresses(): string[] {
+    try {
+      const value: unknown = JSON.parse(readFileSync(this.#paths.addresses, "utf8"));
+      return Array.isArray(value) ? value.filter((x): x is string => typeof x === "string") : [];
+    } catch {
+      return []; // none were learned yet, or a crash tore the file: peers tell them again
+    }
+  }
+
+  #rememberAddresses(addresses: readonly string[]): void {
+    writeFileSync(this.#paths.addresses, JSON.stringify(addresses), { mode: 0o600 });
+  }
+
+  /** A replica that was received before the last stop takes its place now. */
+  async #adoptReplacement(peerId: string): Promise<void> {
+    if (!existsSync(this.#paths.nextReplica)) return;
+    await replaceReplica(this.#paths.replica, this.#paths.nextReplica, peerId, (done) =>
+      this.#report({ work: "adopting a replica", done, total: 0, unit: "rows", remainingMs: null }),
+    );
+    this.#report(null);
+  }
+
+  /** The cluster's settings are fixed when it is formed. */
+  #checkSettings(): void {
+    const db = new DatabaseSync(this.#paths.replica, { readOnly: true });
+    try {
+      const settings = readSettings(db, this.#paths.replica);
+      const { shards, transactions } = this.#options;
+      const cure = "leave the option out: the cluster's setting holds for every node";
+      if (shards !== null && shards !== settings.shards)
+        throw new UserError(`--shards ${shards} was given, but the cluster has ${settings.shards}`, cure);
+      if (transactions !== null && transactions !== settings.transactions && settings.shards > 1)
+        throw new UserError(
+          `--transactions ${transactions} was given, but the cluster has ${settings.transactions}`,
+          cure,
+        );
+    } finally {
+      db.close();
+    }
+  }
+
+  async #found(peerId: string): Promise<void> {
+    const { db, name, tables, exclude } = this.#options;
+    const shards = this.#options.shards ?? DEFAULT_SHARDS;
+    const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "row");
+    if (shards > 1 && transactions === "whole")
+      throw new UserError(
+        `--transactions whole with ${shards} shards was given; this version keeps transactions whole with one shard only`,
+        "use --shards 1, or --transactions row",
+      );
+    this.#toWal(db);
+    await found(
+      {
+        db,
+        paths: this.#paths,
+        peerId,
+        name,
+        shards,
+        transactions,
+        selection: { tables, exclude: exclude ?? [] },
+      },
+      (progress) => this.#report(progress),
+    );
+    this.#notes.push(`formed a new cluster with ${shards} ${shards === 1 ? "shard" : "shards"}`);
+    if (transactions === "row")
+      this.#notes.push(
+        "several shards: rows are ordered one by one (--transactions row), a transaction can be seen in parts",
+      );
+  }
+
+  /** Opens or makes the file and switches it to WAL. */
+  #toWal(file: string): void {
+    const db = new DatabaseSync(file, { timeout: 10_000 });
+    try {
+      const before = (db.prepare("PRAGMA journal_mode").get() as { journal_mode: string }).journal_mode;
+      if (before === "wal") return;
+      const after = (db.prepare("PRAGMA journal_mode = WAL").get() as { journal_mode: string }).journal_mode;
+      if (after !== "wal")
+        throw new UserError(
+          `${file} stays in journal mode ${after}`,
+          "close the applications that use it, and start again",
+        );
+      this.#notes.push(`switched ${file} from journal mode ${before} to WAL`);
+    } finally {
+      db.close();
+    }
+  }
+
+  async #join(peerId: string): Promise<void> {
+    const { db, name, role } = this.#options;
+    const { clock, logger } = this.#components;
+    try {
+      await join(
+        { db, paths: this.#paths, peerId, name, role },
+        {
+          transport: this.#transport,
+          switchboard: this.#switchboard,
+          clock,
+          logger: logger.child("join"),
+          onProgress: (progress) => this.#report(progress),
+          signal: this.#stopping.signal,
+        },
+      );
+      this.#stopping.signal.throwIfAborted();
+      this.#checkSettings();
+      this.#enter(peerId);
+      logger.info("joined the cluster", { cluster: this.#member!.clusterId });
+    } catch (error) {
+      if (!this.#stopping.signal.aborted) this.#failWith(error);
+    }
+  }
+
+  #enter(peerId: string): void {
+    const { db, name, role } = this.#options;
+    const { clock, random, logger } = this.#components;
+    this.#liveFile ??= new LiveFile(db);
+    const member = new Member(
+      { db, paths: this.#paths, peerId, name, role },
+      {
+        transport: this.#transport,
+        switchboard: this.#switchboard,
+        clock,
+        random: random.fork(),
+        logger,
+        onProgress: (progress) => this.#report(progress),
+        onFailure: (error) => this.#failWith(error),
+        onReplacement: () => {
+          this.#background = this.#replace(peerId);
+        },
+      },
+      this.#liveFile,
+    );
+    this.#member = member;
+    this.#phase = "";
+    if (member.pollingBecause !== "")
+      this.#notes.push(`the file system cannot be watched (${member.pollingBecause}): polling`);
+    member.start();
+    for (const peer of this.#transport.connected()) member.onConnect(peer);
+  }
+
+  async #replace(peerId: string): Promise<void> {
+    try {
+      this.#phase = "adopting a received replica";
+      this.#member?.close();
+      this.#member = null;
+      await this.#adoptReplacement(peerId);
+      if (!this.#stopping.signal.aborted) this.#enter(peerId);
+    } catch (error) {
+      this.#failWith(error);
+    }
+  }
+
+  #report(progress: ProgressStatus | null): void {
+    this.#progress = progress;
+    this.#components.onProgress?.(progress);
+  }
+
+  #failWith(error: unknown): void {
+    const failure = error instanceof Error ? error : new Error(errorMessage(error));
+    this.#phase = `stopped: ${failure.message}`;
+    this.#member?.engine.stop();
+    this.#fail(failure);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    const transport = this.#transport as Libp2pTransport | undefined;
+    this.#member?.engine.stop();
+    await transport?.stop();
+    await this.#background;
+    this.#member?.close();
+    this.#member = null;
+    this.#lock?.close();
+    this.#lock = null;
+  }
+
+  get started(): StartedInfo {
+    const settings = this.#member?.replica.replica.settings;
+    return {
+      peerId: this.#transport.peerId,
+      name: this.#options.name,
+      addresses: this.#transport.addresses(),
+      clusterId: this.#member?.clusterId ?? "",
+      replicated:
+        this.#member === null ? [] : [...this.#member.replica.replica.shapes.values()].map((s) => s.name),
+      skipped: settings?.skipped ?? [],
+      notes: this.#notes,
+    };
+  }
+
+  get #source(): StatusSource {
+    return {
+      name: this.#options.name,
+      peerId: this.#transport.peerId,
+      member: this.#member,
+      transport: this.#transport,
+      clock: this.#components.clock,
+      progress: this.#progress,
+      notReady: this.api.notReady(),
+    };
+  }
+
+  readonly api: NodeApi = {
+    status: () => nodeStatus(this.#source),
+    notReady: () =>
+      this.#phase !== "" || this.#member === null ? this.#phase : this.#member.readiness.notReady(),
+    metrics: () => nodeMetrics(this.#source),
+    wait: (options) =>
+      waitFor(() => this.#member, { clock: this.#components.clock, transport: this.#transport }, options),
+    verify: (options) => {
+      const member = this.#member;
+      if (member === null)
+        throw new UserError(`this node is not ready: ${this.#phase}`, "wait until marmot status says so");
+      return verify({ member, transport: this.#transport, clock: this.#components.clock }, options);
+    },
+    conflicts: ({ limit }) => {
+      const member = this.#member;
+      return member === null
+        ? []
+        : member.replica.replica.journal.list(limit).map((c) => conflictSummary(member, c));
+    },
+    conflict: (id) => {
+      const member = this.#member;
+      const [shard, index, ordinal] = id.split(":").map(Number);
+      if (member === null || ![shard, index, ordinal].every(Number.isSafeInteger)) return null;
+      const conflict = member.replica.replica.journal.get(shard!, index!, ordinal!);
+      return conflict === null ? null : conflictDetail(member, conflict);
+    },
+  };
+}

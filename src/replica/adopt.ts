@@ -1,0 +1,162 @@
+/**
+ * A received replica in place of this node's own, or as its first one. What this node knows for itself stays; what the
+ * sender knew for itself goes; and every row that the two differ in is remembered as this node's file last showed it.
+ */
+import { existsSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import { UserError } from "../base/errors.ts";
+import { encodeImage } from "../change/codec.ts";
+import type { GroupConfiguration } from "../shard/seams.ts";
+import { compareRows, type RowDifference } from "./compare.ts";
+import { publish, yieldToLoop } from "./genesis.ts";
+import { writeLocal } from "./open.ts";
+import { shardOfRow } from "./row-shard.ts";
+import { readShapes } from "./schema.ts";
+import { readSettings, type ReplicaSettings } from "./settings.ts";
+import { LOCAL_TABLES, peerHash } from "./tables.ts";
+
+export interface Vector {
+  readonly positions: readonly { readonly index: number; readonly term: number }[];
+  readonly configurations: readonly GroupConfiguration[];
+}
+
+/** A reference that equals no image: what the row was is unknown, so whatever is pending is sent. */
+const UNKNOWN = encodeImage([]);
+
+const positionsOf = (db: DatabaseSync): number[] =>
+  (db.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as { idx: number }[]).map(
+    (r) => r.idx,
+  );
+
+/** Checks a received file and makes it this node's: the sender's own knowledge goes. Returns its settings. */
+export function strip(
+  received: string,
+  clusterId: string | null,
+  peerId: string,
+  vector: Vector,
+): ReplicaSettings {
+  const db = new DatabaseSync(received, { enableForeignKeyConstraints: false });
+  try {
+    const settings = readSettings(db, received);
+    if (clusterId !== null && settings.clusterId !== clusterId)
+      throw new UserError(
+        `the replica received is of cluster ${settings.clusterId}, expected ${clusterId}`,
+        "check --peers: they lead to another cluster",
+      );
+    const found = positionsOf(db);
+    if (
+      found.length !== vector.positions.length ||
+      found.some((index, i) => index !== vector.positions[i]!.index)
+    )
+      throw new UserError(
+        "the replica received does not stand where its header says",
+        "start the node again",
+      );
+    db.exec("PRAGMA journal_mode = DELETE; BEGIN");
+    for (const sql of Object.values(LOCAL_TABLES)) {
+      const name = /"(__marmot__local_\w+)"/.exec(sql)![1]!;
+      db.exec(`DELETE FROM "${name}"`);
+    }
+    writeLocal(db, "peer_id", peerId);
+    writeLocal(db, "configurations", JSON.stringify(vector.configurations));
+    db.exec("COMMIT");
+    return settings;
+  } finally {
+    db.close();
+  }
+}
+
+/**
+ * Puts a stripped replica in the place of the one at `path`, if it is at or ahead of that in every shard. False: it is
+ * not, and nothing changed. No connection to `path` may be open. The rename is the one moment at which it happens.
+ */
+export async function replaceReplica(
+  path: string,
+  received: string,
+  peerId: string,
+  onProgress: (rows: number) => void,
+): Promise<boolean> {
+  if (!existsSync(path)) {
+    publish(received, path);
+    return true;
+  }
+  const next = new DatabaseSync(received, { enableForeignKeyConstraints: false });
+  const previous = new DatabaseSync(path, { enableForeignKeyConstraints: false });
+  let ahead: boolean;
+  try {
+    const before = positionsOf(previous);
+    const after = positionsOf(next);
+    ahead = after.every((index, shard) => index >= before[shard]!);
+    if (ahead) {
+      next.exec("BEGIN");
+      previous.exec("BEGIN");
+      await carryOver(previous, next, peerId, before, after, onProgress);
+      next.exec("COMMIT");
+      previous.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+  } finally {
+    next.close();
+    previous.close();
+  }
+  if (!ahead) return false;
+  publish(received, path);
+  return true;
+}
+
+async function carryOver(
+  previous: DatabaseSync,
+  next: DatabaseSync,
+  peerId: string,
+  before: readonly number[],
+  after: readonly number[],
+  onProgress: (rows: number) => void,
+): Promise<void> {
+  const copy = next.prepare(`INSERT INTO "__marmot__local_reference" VALUES(?, ?, ?, ?, ?, ?)`);
+  let id = 0;
+  for (const row of previous
+    .prepare(`SELECT "tbl", "key", "shard", "idx", "image" FROM "__marmot__local_reference" ORDER BY "id"`)
+    .iterate() as Iterable<{
+    tbl: number;
+    key: string | number;
+    shard: number;
+    idx: number;
+    image: Uint8Array | null;
+  }>)
+    copy.run(++id, row.tbl, row.key, row.shard, row.idx, row.image);
+  const settings = readSettings(next, "the replica received");
+  const csn = (db: DatabaseSync, shard: number): string => {
+    const row = db
+      .prepare(`SELECT "incarnation", "csn" FROM "__marmot__origin" WHERE "peer" = ? AND "shard" = ?`)
+      .get(peerId, shard);
+    return JSON.stringify(row ?? null);
+  };
+  const ownTaken = before.map((_, shard) => csn(previous, shard) !== csn(next, shard));
+  const lastWriter = next.prepare(
+    `SELECT "origin", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
+  );
+  const self = peerHash(peerId);
+  const forget = next.prepare(`DELETE FROM "__marmot__local_reference" WHERE "tbl" = ? AND "key" = ?`);
+  const onDifference = ({ table, keyId, left }: RowDifference): boolean => {
+    const shard = shardOfRow(table, keyId, settings.shards);
+    const last = lastWriter.get(table.id, keyId) as { origin: number; idx: number } | undefined;
+    const own = last !== undefined && last.origin === self && last.idx > before[shard]!;
+    if (own) {
+      forget.run(table.id, keyId); // the own image was taken last: the row as it is now is the reference
+      return true;
+    }
+    const image = ownTaken[shard] ? UNKNOWN : left === null ? null : encodeImage(left);
+    copy.run(++id, table.id, keyId, shard, after[shard]!, image);
+    return true;
+  };
+  await compareRows({
+    left: previous,
+    right: next,
+    shapes: readShapes(next),
+    encoding: settings.encoding,
+    onDifference,
+    pause: async (rows) => {
+      onProgress(rows);
+      await yieldToLoop();
+    },
+  });
+}

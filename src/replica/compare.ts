@@ -1,0 +1,57 @@
+/** A full and exact comparison of two databases' rows, table by table, both streamed in the order of the key. */
+import type { DatabaseSync } from "node:sqlite";
+import { type KeyId, keyIdOfImage } from "../change/key.ts";
+import type { TableShape } from "../change/shape.ts";
+import { type Image, imageEqual, type Value } from "../change/value.ts";
+import { exactRows } from "../schema/exact-rows.ts";
+import { RowAccess } from "../schema/row-access.ts";
+
+export interface RowDifference {
+  readonly table: TableShape;
+  readonly keyId: KeyId;
+  readonly left: Image | null;
+  readonly right: Image | null;
+}
+
+export interface CompareOptions {
+  readonly left: DatabaseSync;
+  readonly right: DatabaseSync;
+  readonly shapes: readonly TableShape[];
+  readonly encoding: string;
+  /** Keys that may differ. */
+  readonly skip?: (table: number, keyId: KeyId) => boolean;
+  /** False: that is enough. */
+  readonly onDifference: (difference: RowDifference) => boolean;
+  /** Called now and then with the rows compared so far; may wait. */
+  readonly pause?: (rows: number) => Promise<void>;
+}
+
+const SLICE = 2000;
+
+/** The caller holds a read transaction on both sides. Returns how many rows were looked at. */
+export async function compareRows(options: CompareOptions): Promise<number> {
+  const { left, right, shapes, encoding, skip, onDifference, pause } = options;
+  let rows = 0;
+  for (const table of shapes) {
+    const other = new RowAccess(right, table, encoding);
+    for (const image of exactRows(left, table, encoding)) {
+      if (++rows % SLICE === 0) await pause?.(rows);
+      const keyId = keyIdOfImage(table, image);
+      const match = other.get(keyOf(table, image));
+      if (match !== null && imageEqual(image, match)) continue;
+      if (skip?.(table.id, keyId)) continue;
+      if (!onDifference({ table, keyId, left: image, right: match })) return rows;
+    }
+    const own = new RowAccess(left, table, encoding);
+    for (const image of exactRows(right, table, encoding)) {
+      if (++rows % SLICE === 0) await pause?.(rows);
+      if (own.get(keyOf(table, image)) !== null) continue;
+      const keyId = keyIdOfImage(table, image);
+      if (skip?.(table.id, keyId)) continue;
+      if (!onDifference({ table, keyId, left: null, right: image })) return rows;
+    }
+  }
+  return rows;
+}
+
+const keyOf = (table: TableShape, image: Image): Value[] => table.key.map((k) => image[k]!);

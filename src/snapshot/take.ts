@@ -1,0 +1,90 @@
+/**
+ * A frozen copy of the replica while it goes on: once its WAL is wholly in the file, a reader that needs nothing of the
+ * WAL keeps every checkpoint from touching the file, so the file can be copied at leisure. Read through one descriptor
+ * that is never closed: closing it would drop the locks that SQLite holds on the file.
+ */
+import { closeSync, fstatSync, openSync, read, rmSync, writeSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import { SnapshotError } from "./header.ts";
+
+const CHUNK = 1 << 20;
+/** Attempts to find the WAL empty; each is a turn of the loop apart. */
+const ATTEMPTS = 200;
+
+export interface Copy {
+  readonly path: string;
+  readonly size: number;
+  readonly positions: readonly { readonly index: number; readonly term: number }[];
+}
+
+export interface TakeComponents {
+  /** True: everything is in the file and nothing is being written in this turn. */
+  readonly checkpoint: () => boolean;
+  /** Where the replica stands, in the same turn. */
+  readonly positions: () => { index: number; term: number }[];
+}
+
+export class SnapshotTaker {
+  readonly #path: string;
+  readonly #components: TakeComponents;
+  #descriptor: number | null = null;
+
+  /** `path`: the replica's file. */
+  constructor(path: string, components: TakeComponents) {
+    this.#path = path;
+    this.#components = components;
+  }
+
+  /** Copies to `target`, which is the caller's to remove. */
+  async take(target: string): Promise<Copy> {
+    this.#descriptor ??= openSync(this.#path, "r");
+    const reader = new DatabaseSync(this.#path, { readOnly: true });
+    try {
+      const positions = await this.#freeze(reader);
+      const size = fstatSync(this.#descriptor).size;
+      await this.#copy(target, size);
+      return { path: target, size, positions };
+    } catch (error) {
+      rmSync(target, { force: true });
+      throw error;
+    } finally {
+      reader.close();
+    }
+  }
+
+  async #freeze(reader: DatabaseSync): Promise<Copy["positions"]> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      if (this.#components.checkpoint()) {
+        reader.exec("BEGIN");
+        reader.prepare("SELECT count(*) FROM sqlite_schema").get();
+        return this.#components.positions();
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    throw new SnapshotError("the replica is too busy to be copied now");
+  }
+
+  async #copy(target: string, size: number): Promise<void> {
+    const out = openSync(target, "w", 0o600);
+    try {
+      const buffer = Buffer.allocUnsafe(CHUNK);
+      for (let at = 0; at < size;) {
+        const length = await readAt(this.#descriptor!, buffer, Math.min(CHUNK, size - at), at);
+        if (length === 0) throw new SnapshotError("the replica's file became shorter");
+        writeSync(out, buffer, 0, length, at);
+        at += length;
+      }
+    } finally {
+      closeSync(out);
+    }
+  }
+}
+
+function readAt(descriptor: number, buffer: Buffer, length: number, at: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(descriptor, buffer, 0, length, at, (error, bytes) => {
+      if (error) reject(error);
+      else resolve(bytes);
+    });
+  });
+}
