@@ -236,7 +236,7 @@ export class RaftLog {
     );
   }
 
-  /** The next committed entries to hand out, within what `maxApplyBytes` leaves; at least one unless that is nothing. */
+  /** The next committed entries to hand out, within what `maxApplyBytes` leaves; at least one while below it. */
   takeCommitted(): Entry[] {
     if (!this.hasCommitted) return NO_ENTRIES;
     const left = this.#maxApplyBytes - this.#outstandingBytes;

@@ -18,10 +18,6 @@ export function isVoter(configuration: Configuration, member: MemberId): boolean
   return configuration.voters.includes(member) || configuration.votersOutgoing.includes(member);
 }
 
-export function isMember(configuration: Configuration, member: MemberId): boolean {
-  return isVoter(configuration, member) || configuration.learners.includes(member);
-}
-
 /** Everyone, sorted. */
 export function membersOf(configuration: Configuration): MemberId[] {
   const { voters, votersOutgoing, learners } = configuration;

@@ -48,7 +48,7 @@ export interface RaftOptions {
   readonly maxInflightMessages: number;
   /** Bytes of entries in these. A message that starts below the limit may pass it. */
   readonly maxInflightBytes: number;
-  /** Bytes of committed entries handed out and not yet applied; one entry always fits. */
+  /** Bytes of committed entries handed out and not yet applied. While below it, one more entry always comes out. */
   readonly maxApplyBytes: number;
   /** Bytes of a leader's entries that are not yet committed and handed out; above it proposals are dropped. */
   readonly maxUncommittedBytes: number;
