@@ -4,6 +4,7 @@
  */
 import { Database, type Statement } from "bun:sqlite";
 import { statSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { UserError } from "../base/errors.ts";
 import { type Entry, EntryType, type HardState, type SnapshotMetadata } from "../raft/types.ts";
@@ -106,10 +107,10 @@ export class SqliteLogStore implements LogStore {
 
   /** Makes the log of a node that has a replica: every group begins at its place in `starts`. The file must not exist. */
   static create(path: string, identity: LogIdentity, starts: readonly GroupStart[]): void {
-    const db = new Database(path, { create: true });
+    // No WAL yet: the file alone is the log when this returns, and can be renamed.
+    const db = new DatabaseSync(path);
     try {
-      db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
-      db.exec("BEGIN IMMEDIATE");
+      db.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
       db.exec(TABLES);
       const meta = db.prepare("INSERT INTO meta VALUES(?, ?)");
       for (const [name, value] of [
