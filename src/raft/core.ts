@@ -13,11 +13,6 @@ import { quorumVote, type VoteResult } from "./quorum.ts";
 import type { Role } from "./status.ts";
 import { type Configuration, type HardState, type MemberId, type Message, MessageType } from "./types.ts";
 
-/** A promise of this member to itself, kept when the ready that carries it is on disk. */
-export interface SelfVote {
-  readonly term: number;
-}
-
 export class Core {
   readonly id: MemberId;
   readonly options: RaftOptions;
@@ -40,7 +35,6 @@ export class Core {
   electionTimeout = 0;
   /** Answers of this round. Who votes twice is counted as first said. */
   readonly votes = new Map<MemberId, boolean>();
-  selfVote: SelfVote | null = null;
 
   // On a leader only:
   /** Every member, itself included. Empty on others. */
@@ -67,12 +61,9 @@ export class Core {
     this.configuration = options.configuration;
     this.configurationIndex = Math.max(applied, options.configurationIndex ?? applied);
     // What was applied, as state or as configuration, was committed, whether or not the commit index was saved in time.
-    this.log = new RaftLog(
-      storage,
-      Math.max(saved.commit, this.configurationIndex),
-      applied,
-      options.maxApplyBytes,
-    );
+    const known = Math.min(this.configurationIndex, storage.lastIndex());
+    const commit = Math.max(saved.commit, applied, known);
+    this.log = new RaftLog(storage, commit, applied, options.maxApplyBytes);
     const { appliedTerm } = options;
     assert(
       appliedTerm === undefined || this.log.matches(applied, appliedTerm),

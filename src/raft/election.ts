@@ -26,9 +26,9 @@ export function campaign(core: Core, kind: CampaignKind): void {
     // A pre-vote promises nothing, so the own one counts at once.
     countVote(core, core.id, true);
   } else {
+    // Its vote for itself counts once it is on disk (`handleSelfVotePersisted`).
     becomeCandidate(core);
     requestVotes(core, MessageType.vote, core.term, kind === "transfer" ? TRANSFER_CONTEXT : EMPTY_BYTES);
-    core.selfVote = { term: core.term };
   }
 }
 
@@ -96,11 +96,9 @@ export function handleVoteResponse(core: Core, message: Message): void {
   adoptCommit(core, message);
 }
 
-/** The own vote of the round in which the persisted ready left is on disk. */
+/** A candidate's vote for itself in `term` is on disk. A candidate of another round, or none, has no use for it. */
 export function handleSelfVotePersisted(core: Core, term: number): void {
-  if (core.role !== "candidate" || core.term !== term) return;
-  core.selfVote = null;
-  countVote(core, core.id, true);
+  if (core.role === "candidate" && core.term === term) countVote(core, core.id, true);
 }
 
 function countVote(core: Core, from: MemberId, granted: boolean): void {

@@ -74,6 +74,7 @@ function restore(core: Core, snapshot: SnapshotMetadata): boolean {
   // Who campaigned did so with a log that is no more.
   if (core.role !== "follower") becomeFollower(core, core.term, 0);
   log.restore(snapshot);
-  useConfiguration(core, snapshot.configuration, snapshot.index);
+  if (snapshot.index > core.configurationIndex)
+    useConfiguration(core, snapshot.configuration, snapshot.index);
   return true;
 }

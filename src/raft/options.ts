@@ -24,7 +24,7 @@ export interface RaftStorage {
 export interface RaftOptions {
   readonly id: MemberId;
   readonly storage: RaftStorage;
-  /** The newest configuration known, which may be that of an entry past `applied`. */
+  /** The newest configuration known: that of an entry past `applied`, perhaps even past the log's end. */
   readonly configuration: Configuration;
   /**
    * Index of the entry that made `configuration`; default `applied`. Changes at and below it that are handed out again

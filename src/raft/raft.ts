@@ -36,7 +36,7 @@ export class Raft {
   readonly #core: Core;
   /** As it is on disk, or in the ready that is out. */
   #hardState: HardState;
-  /** The ready that is out, and the own vote that becomes good with it. */
+  /** The ready that is out, and the term in which it persists this candidate's vote for itself; 0: in none. */
   #out: Ready | null = null;
   #outVoteTerm = 0;
 
@@ -118,7 +118,6 @@ export class Raft {
       core.log.stable < core.log.lastIndex ||
       core.log.hasCommitted ||
       core.log.pendingSnapshot !== null ||
-      core.selfVote !== null ||
       this.#hardStateMoved() ||
       wantsAppends(core)
     );
@@ -149,7 +148,7 @@ export class Raft {
     core.messages = [];
     core.messagesAfterPersist = [];
     this.#out = ready;
-    this.#outVoteTerm = core.selfVote?.term ?? 0;
+    this.#outVoteTerm = core.role === "candidate" ? core.term : 0;
     return ready;
   }
 

@@ -21,7 +21,6 @@ export function becomePreCandidate(core: Core): void {
   core.role = "preCandidate";
   core.leader = 0;
   core.votes.clear();
-  core.selfVote = null;
   core.resetElectionTimer();
 }
 
@@ -68,7 +67,6 @@ function enterTerm(core: Core, term: number): void {
   }
   core.leader = 0;
   core.votes.clear();
-  core.selfVote = null;
   core.progress.clear();
   core.appendReason = AppendReason.none;
   core.transferee = 0;

@@ -57,7 +57,7 @@ export interface ConfigChange {
 }
 
 export const MessageType = {
-  /** Forwarded proposals. */
+  /** Forwarded proposals: `entries` without term and index. */
   propose: 0,
   append: 1,
   appendResponse: 2,
@@ -67,8 +67,14 @@ export const MessageType = {
   preVoteResponse: 6,
   heartbeat: 7,
   heartbeatResponse: 8,
+  /**
+   * Says where a snapshot stands. It is stepped once the state it stands for is installed, with the position of what was
+   * installed, which may be another one than was offered.
+   */
   snapshot: 9,
+  /** From a leader that hands over: campaign at once. */
   timeoutNow: 10,
+  /** Asks the leader to hand over to `index`. */
   transferLeader: 11,
   readIndex: 12,
   readIndexResponse: 13,
@@ -86,7 +92,7 @@ export interface Message {
   readonly logTerm: number;
   readonly index: number;
   readonly commit: number;
-  /** Term of the entry at `commit`, in vote messages, so that a voter can advance its commit index; else 0. */
+  /** Term of the entry at `commit`, in requests for votes and their refusals, so that who is behind advances; else 0. */
   readonly commitTerm: number;
   readonly reject: boolean;
   /** In a rejected append response: the follower's best guess of where the logs agree. */

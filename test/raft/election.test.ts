@@ -105,6 +105,8 @@ describe("A2.11 LeaderElectionInOneRoundRPC: grants and refusals decide, or do n
     for (let i = 0; i < 3; i += 1) member.step({ type: MessageType.voteResponse, from: 2 });
     member.step({ type: MessageType.voteResponse, from: 2, reject: true });
     expect(member.raft.role).toBe("candidate");
+    member.step({ type: MessageType.voteResponse, from: 3 });
+    expect(member.raft.role).toBe("leader");
   });
   test("strangers' votes do not count", () => {
     const member = new Member({ id: 1, voters: members(3) });

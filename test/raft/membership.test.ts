@@ -447,6 +447,17 @@ test("after a restart, changes that are in the configuration already come out ag
   }
 });
 
+test("a configuration may be known before the log reaches its entry; an older one does not replace it", () => {
+  const newest = configuration([1, 2], [7]);
+  const member = new Member({ id: 7, configuration: newest, configurationIndex: 9 });
+  member.step({ type: MessageType.heartbeat, from: 1, term: 1 });
+  const snapshot = { index: 5, term: 1, configuration: configuration([1, 2]) };
+  member.step({ type: MessageType.snapshot, from: 1, snapshot });
+  member.settle();
+  expect(member.raft).toMatchObject({ commit: 5, lastIndex: 5 });
+  expect(member.raft.configuration).toEqual(newest);
+});
+
 test("whoever is admitted is probed at once", () => {
   const leader = leaderOf([1, 2]);
   leader.propose("a");

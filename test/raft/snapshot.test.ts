@@ -85,7 +85,7 @@ describe("A6.66 how a pending snapshot ends", () => {
     rejectAll(leader);
     expect(leader.progress(2)).toMatchObject({ state: "snapshot", pendingSnapshot: 15 });
     leader.step({ type: MessageType.appendResponse, from: 2, index: 3 }); // Not enough: 4 and 5 are compacted.
-    leader.settle();
+    expect(leader.settle()).toEqual([]);
     expect(leader.progress(2)).toMatchObject({ state: "snapshot", match: 3 });
     leader.step({ type: MessageType.appendResponse, from: 2, index: 6 });
     const [sent] = leader.settle();
@@ -233,14 +233,21 @@ describe("A6.70 ProvideSnap", () => {
   });
   test("IgnoreProvidingSnap: not to one that shows no sign of life", () => {
     const leader = offering({ checkQuorum: true, voters: [1, 2, 3] });
+    leader.storage.offered = null;
+    rejectAll(leader); // Wants one, and there is none.
     leader.step({ type: MessageType.heartbeatResponse, from: 3 });
     leader.tick(10);
     leader.settle();
-    leader.step({ type: MessageType.heartbeatResponse, from: 3 });
     expect(leader.raft.isLeader).toBe(true);
-    expect(leader.progress(2).recentActive).toBe(false);
-    leader.propose("x");
-    expect(leader.settle().filter((one) => one.type === MessageType.snapshot)).toEqual([]);
+    leader.tick(9);
+    leader.storage.offered = METADATA;
+    for (const active of [false, true]) {
+      expect(leader.progress(2)).toMatchObject({ recentActive: active, paused: false });
+      leader.propose("x");
+      const offers = leader.settle().filter((one) => one.type === MessageType.snapshot);
+      expect(offers).toHaveLength(active ? 1 : 0);
+      leader.step({ type: MessageType.heartbeatResponse, from: 2 });
+    }
   });
   test("none to offer now: asked for again with the next answer", () => {
     const leader = offering();
