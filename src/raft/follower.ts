@@ -52,12 +52,12 @@ export function handleHeartbeat(core: Core, message: Message): void {
 
 /**
  * The state that the snapshot stands for is installed already; here the log is brought in line with it. Afterwards the
- * commit index is at least the snapshot's. The sender may be leader no more.
+ * commit index is at least the snapshot's. The sender may be leader no more; there is none if nobody offered it.
  */
 export function handleSnapshot(core: Core, message: Message): void {
   if (message.snapshot === null) return; // No leader sends this.
   const restored = restore(core, message.snapshot);
-  core.acknowledge(message.from, restored ? core.log.lastIndex : core.log.commit);
+  if (message.from !== 0) core.acknowledge(message.from, restored ? core.log.lastIndex : core.log.commit);
 }
 
 /**

@@ -8,9 +8,13 @@ import { becomeFollower } from "./roles.ts";
 import { handleTransferRequest } from "./transfer.ts";
 import { type Message, MessageType } from "./types.ts";
 
-/** A message for somebody else, from nobody or from this member itself is not taken. */
+/** A message for somebody else, from this member itself or from nobody is not taken, but for installed snapshots. */
 export function step(core: Core, message: Message): void {
-  if (message.to !== core.id || message.from === 0 || message.from === core.id) return;
+  if (message.to !== core.id || message.from === core.id) return;
+  if (message.from === 0) {
+    if (message.type === MessageType.snapshot) handleSnapshot(core, message);
+    return;
+  }
   if (isWithoutTerm(message)) {
     if (message.term === 0) dispatch(core, message);
     return;

@@ -69,7 +69,8 @@ export const MessageType = {
   heartbeatResponse: 8,
   /**
    * Says where a snapshot stands. It is stepped once the state it stands for is installed, with the position of what was
-   * installed, which may be another one than was offered.
+   * installed, which may be another one than was offered; its term may be out of date by then. From 0: not offered to
+   * this group, installed along with another's.
    */
   snapshot: 9,
   /** From a leader that hands over: campaign at once. */

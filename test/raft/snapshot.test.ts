@@ -156,6 +156,16 @@ describe("A6.67 Restore", () => {
   });
 });
 
+test("installed without an offer: taken, answered to nobody, whatever the term", () => {
+  const member = withLog(1, [1, 1, 1], { voters: [1, 2, 3], term: 4 });
+  member.step({ type: MessageType.heartbeat, from: 2, term: 4 });
+  member.settle();
+  const snapshot = { index: 11, term: 3, configuration: configuration([1, 2, 3]) };
+  member.step({ type: MessageType.snapshot, from: 0, term: 0, snapshot });
+  expect(member.settle()).toEqual([]);
+  expect(member.raft).toMatchObject({ commit: 11, lastIndex: 11, term: 4, leader: 2 });
+});
+
 describe("A6.68 RestoreIgnoreSnapshot", () => {
   const member = (): Member =>
     new Member({
