@@ -5,11 +5,15 @@ import type { CapturedTable } from "../capture/install.ts";
 import type { TableShape } from "../change/shape.ts";
 import { fingerprint } from "../schema/catalogue.ts";
 import { queryOfBun } from "../sqlite/query.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { LiveReader } from "./pipeline.ts";
 
 export class BunLiveReader implements LiveReader {
   readonly logs: readonly ChangeLog[];
   readonly #db: Database;
+  /** For looks beside a drain, which may hold the first connection's transaction over several turns. */
+  readonly #second: Database;
+  readonly #newest: readonly (readonly [number, Statement])[];
   readonly #begin: Statement;
   readonly #end: Statement;
   readonly #dataVersion: Statement;
@@ -29,6 +33,12 @@ export class BunLiveReader implements LiveReader {
     this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
     const log = new Map(captured.map((c) => [c.id, c.log]));
     this.logs = shapes.map((shape) => new ChangeLog(this.#db, shape, log.get(shape.id)!, encoding));
+    this.#second = new Database(file, { readwrite: true, create: false, safeIntegers: true });
+    this.#second.exec("PRAGMA cache_size = -500; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
+    this.#newest = shapes.map((shape) => {
+      const name = quoteIdentifier(log.get(shape.id)!);
+      return [shape.id, this.#second.prepare(`SELECT max(id) FROM main.${name}`)] as const;
+    });
     this.#begin = this.#db.prepare("BEGIN");
     this.#end = this.#db.prepare("COMMIT");
     this.#dataVersion = this.#db.prepare("PRAGMA data_version");
@@ -63,17 +73,18 @@ export class BunLiveReader implements LiveReader {
     return "the schema of the application's file changed; this build cannot replicate schema changes: undo the change, or form the cluster anew";
   }
 
-  /** Highest id of every change log in a snapshot of its own. */
+  /** Highest id of every change log in a snapshot of its own, whatever a drain is at. */
   newestIds(): Map<number, number> {
-    this.#begin.run();
+    this.#second.exec("BEGIN");
     try {
-      return new Map(this.logs.map((log) => [log.shape.id, log.maxId()]));
+      return new Map(this.#newest.map(([table, maxId]) => [table, Number(maxId.values()[0]![0] ?? 0n)]));
     } finally {
-      this.#end.run();
+      this.#second.exec("COMMIT");
     }
   }
 
   close(): void {
+    this.#second.close();
     this.#db.close();
   }
 }

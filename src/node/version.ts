@@ -5,3 +5,6 @@ declare const MARMOT_COMMIT: string | undefined;
 
 export const VERSION: string = typeof MARMOT_VERSION === "string" ? MARMOT_VERSION : "0.1.0-source";
 export const COMMIT: string = typeof MARMOT_COMMIT === "string" ? MARMOT_COMMIT : "unknown";
+
+declare const MARMOT_LIBP2P: string | undefined;
+export const LIBP2P_VERSION: string = typeof MARMOT_LIBP2P === "string" ? MARMOT_LIBP2P : "as installed";

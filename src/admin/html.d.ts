@@ -1,0 +1,8 @@
+declare module "*.html" {
+  const text: string;
+  export default text;
+}
+declare module "*.sql" {
+  const text: string;
+  export default text;
+}

@@ -1,0 +1,28 @@
+/** `marmot cleanup`: the file as it was before Marmot. */
+import type { CliContext } from "../context.ts";
+import { type Options, usage } from "../options.ts";
+import { CONFIG_OPTION, DATA_DIR_OPTION, DB_OPTION, flag, JSON_OPTION, text, type Verb } from "../verb.ts";
+
+async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
+  const db = text(options, "db");
+  if (db === null) throw usage(["--db FILE is needed"]);
+  const { cleanupDatabase } = await import("../../node/cleanup.ts");
+  const dataDir = text(options, "data-dir") ?? `${db}.marmot`;
+  const result = cleanupDatabase(db, dataDir);
+  if (flag(options, "json")) context.print(JSON.stringify(result));
+  else {
+    context.print(`removed ${result.triggers} triggers and ${result.tables} tables of Marmot from ${db}`);
+    context.say(`the node's own files are still in ${dataDir}; remove them for a fresh start`);
+  }
+  return 0;
+}
+
+export const cleanupVerb: Verb = {
+  name: "cleanup",
+  summary:
+    "Removes every trigger and table of Marmot from FILE; its schema is then byte for byte\nwhat it was. The node must be stopped. Changes that were not sent yet stay in FILE only.",
+  usage: "cleanup --db FILE [options]",
+  options: [DB_OPTION, DATA_DIR_OPTION, JSON_OPTION, CONFIG_OPTION],
+  example: "marmot cleanup --db app.db",
+  run,
+};

@@ -1,0 +1,52 @@
+/** `marmot doctor`: what of a database replicates, without a cluster. */
+import type { CliContext } from "../context.ts";
+import { type Options, usage } from "../options.ts";
+import { table } from "../table.ts";
+import { CONFIG_OPTION, DB_OPTION, flag, JSON_OPTION, list, text, type Verb } from "../verb.ts";
+
+async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
+  const db = text(options, "db");
+  if (db === null) throw usage(["--db FILE is needed"]);
+  const { inspectDatabase } = await import("../../node/inspect.ts");
+  const found = inspectDatabase(db, {
+    tables: list(options, "tables"),
+    exclude: list(options, "exclude") ?? [],
+  });
+  if (flag(options, "json")) {
+    context.print(JSON.stringify(found));
+    return found.replicates ? 0 : 1;
+  }
+  context.print(
+    table(
+      ["TABLE", "VERDICT", "REASON"],
+      found.tables.map((t) => [t.name, t.verdict, t.reason]),
+    ),
+  );
+  const cures = found.tables.filter((t) => t.cure !== "");
+  if (cures.length > 0) context.print(`\n${cures.map((t) => `${t.name}: ${t.cure}`).join("\n")}`);
+  const notes = [
+    `text encoding ${found.encoding}, journal mode ${found.journalMode}${found.journalMode === "wal" ? "" : " (run switches it to WAL)"}`,
+  ];
+  if (found.capturedBy !== null)
+    notes.push(`captured by node ${found.capturedBy.peerId} of cluster ${found.capturedBy.clusterId}`);
+  context.print(
+    `\n${notes.join("\n")}\n${found.replicates ? "marmot run would replicate it" : "marmot run would refuse it"}`,
+  );
+  return found.replicates ? 0 : 1;
+}
+
+export const doctorVerb: Verb = {
+  name: "doctor",
+  summary:
+    "Says for each table whether it replicates, needs care or is refused, with the cure.\nNeeds no cluster and changes nothing. Exit code 1 when run would refuse the file.",
+  usage: "doctor --db FILE [options]",
+  options: [
+    DB_OPTION,
+    { name: "tables", type: "list", value: "A,B", help: "judge only these" },
+    { name: "exclude", type: "list", value: "C", help: "leave these out" },
+    JSON_OPTION,
+    CONFIG_OPTION,
+  ],
+  example: "marmot doctor --db app.db",
+  run,
+};

@@ -1,0 +1,72 @@
+/** `marmot status`: this node's view of the cluster. */
+import type { NodeStatus } from "../../node/api.ts";
+import { dataDirOf, NodeClient } from "../client.ts";
+import type { CliContext } from "../context.ts";
+import type { Options } from "../options.ts";
+import { describe } from "../progress.ts";
+import { table } from "../table.ts";
+import { CONFIG_OPTION, DATA_DIR_OPTION, DB_OPTION, flag, JSON_OPTION, type Verb } from "../verb.ts";
+
+const WATCH_MS = 1000;
+
+export function showStatus(status: NodeStatus): string {
+  const { node, cluster, members, shards, pending, conflicts, tables, progress } = status;
+  const parts = [
+    `node ${node.name} ${node.peerId}, marmot ${node.version}: ${node.ready ? "ready" : node.waitingFor}`,
+    `cluster ${cluster.id || "none yet"}, ${cluster.shards} shards, transactions ${cluster.transactions}, schema ${cluster.schemaVersion}`,
+  ];
+  if (progress !== null) parts.push(describe(progress));
+  const rows = members.map((m) => [
+    m.name,
+    m.role,
+    m.connected ? "yes" : "no",
+    m.lagEntries === null ? "?" : String(m.lagEntries),
+    m.checksumAgrees === null ? "?" : m.checksumAgrees ? "yes" : "NO",
+    m.version,
+    m.addresses[0] ?? "",
+  ]);
+  parts.push("", table(["NODE", "ROLE", "CONNECTED", "BEHIND", "AGREES", "VERSION", "ADDRESS"], rows));
+  const groups = shards.map((s) =>
+    [s.shard, s.role, s.leader || "none", s.term, s.commitIndex, s.appliedIndex, s.pendingChanges].map(
+      String,
+    ),
+  );
+  parts.push("", table(["SHARD", "ROLE", "LEADER", "TERM", "COMMIT", "APPLIED", "PENDING"], groups));
+  const age = pending.changes > 0 ? `, the oldest ${(pending.oldestMs / 1000).toFixed(1)} s old` : "";
+  parts.push(
+    "",
+    `pending ${pending.changes} changes${age}; conflicts ${conflicts.total}; tables ${tables.replicated.length}`,
+  );
+  for (const { name, reason } of tables.skipped) parts.push(`skipped ${name}: ${reason}`);
+  return parts.join("\n");
+}
+
+async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
+  const client = new NodeClient(dataDirOf(options));
+  for (;;) {
+    const status = await client.request<NodeStatus>("GET", "/api/v1/status");
+    const clear = flag(options, "watch") && context.isTerminal ? "\u001b[H\u001b[2J" : "";
+    context.print(clear + (flag(options, "json") ? JSON.stringify(status) : showStatus(status)));
+    if (!flag(options, "watch")) return 0;
+    const over = await Promise.race([
+      context.interrupted.then(() => true),
+      Bun.sleep(WATCH_MS).then(() => false),
+    ]);
+    if (over) return 0;
+  }
+}
+
+export const statusVerb: Verb = {
+  name: "status",
+  summary: "Shows nodes, shards and what is pending, as this node sees them.",
+  usage: "status --db FILE [options]",
+  options: [
+    DB_OPTION,
+    DATA_DIR_OPTION,
+    { name: "watch", type: "flag", help: "again every second" },
+    JSON_OPTION,
+    CONFIG_OPTION,
+  ],
+  example: "marmot status --db app.db --watch",
+  run,
+};

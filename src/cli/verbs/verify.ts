@@ -1,0 +1,51 @@
+/** `marmot verify`: whether all replicas and this node's file are equal. */
+import type { VerifyResult } from "../../node/api.ts";
+import { dataDirOf, NodeClient } from "../client.ts";
+import type { CliContext } from "../context.ts";
+import type { Options } from "../options.ts";
+import { table } from "../table.ts";
+import { CONFIG_OPTION, DATA_DIR_OPTION, DB_OPTION, flag, JSON_OPTION, number, type Verb } from "../verb.ts";
+
+const DEFAULT_MS = 30_000;
+/** Comparing rows takes as long as it takes. */
+const ROWS_MS = 3_600_000;
+
+async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
+  const timeout = number(options, "timeout") ?? DEFAULT_MS;
+  const query = `deep=${flag(options, "deep")}&repair=${flag(options, "repair")}&timeout=${timeout}ms`;
+  const client = new NodeClient(dataDirOf(options));
+  const result = await client.request<VerifyResult>("POST", `/api/v1/verify?${query}`, timeout + ROWS_MS);
+  if (flag(options, "json")) context.print(JSON.stringify(result));
+  else {
+    if (result.differences.length > 0)
+      context.print(
+        table(
+          ["WHAT", "NODE", "TABLE", "KEY", "DIFFERENCE"],
+          result.differences.map((d) => [d.kind, d.node, d.table, d.key, d.detail]),
+        ),
+      );
+    const where = `replicas of ${result.nodes.join(", ")} at ${result.positions.join(", ")}; ${result.rows} rows compared`;
+    context.print(`${result.equal ? "equal" : "DIFFERENT"}: ${where}`);
+  }
+  if (result.missing.length > 0)
+    context.say(`not compared, because they did not answer: ${result.missing.join(", ")}`);
+  return result.equal ? 0 : 1;
+}
+
+export const verifyVerb: Verb = {
+  name: "verify",
+  summary:
+    "Compares the replicas of all nodes at one position of the order, and this node's\nfile with its replica. Exit code 1 on a difference.",
+  usage: "verify --db FILE [options]",
+  options: [
+    DB_OPTION,
+    DATA_DIR_OPTION,
+    { name: "deep", type: "flag", help: "row by row instead of by checksums" },
+    { name: "repair", type: "flag", help: "make FILE equal to its replica again" },
+    { name: "timeout", type: "duration", value: "TIME", help: "for answers of the others (30s)" },
+    JSON_OPTION,
+    CONFIG_OPTION,
+  ],
+  example: "marmot verify --db app.db --deep",
+  run,
+};
