@@ -13,7 +13,7 @@ const interrupted = new Promise<void>((resolve) => {
   process.on("SIGTERM", onSignal);
 });
 
-const compiled = !/\.ts$/.test(Bun.main) || Bun.main.startsWith("/$bunfs") || Bun.main.includes("~BUN");
+const compiled = !Bun.main.endsWith(".ts") || Bun.main.startsWith("/$bunfs") || Bun.main.includes("~BUN");
 
 const code = await main(process.argv.slice(2), {
   environment: process.env,

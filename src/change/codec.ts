@@ -21,7 +21,7 @@ const Class = { real: 1, negativeZero: 2, text: 3 } as const;
 type Packed = null | number | bigint | string | Uint8Array;
 
 function packValues(values: readonly Value[]): [Packed[], number[] | null] {
-  const out: Packed[] = new Array<Packed>(values.length);
+  const out: Packed[] = [];
   let classes: number[] | null = null;
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;

@@ -66,10 +66,7 @@ export function keyIdOf(shape: TableShape, values: readonly Value[]): KeyId {
 
 /** The key's columns out of a whole image. */
 export function keyOfImage(shape: TableShape, image: Image): Value[] {
-  const key = shape.key;
-  const values: Value[] = new Array<Value>(key.length);
-  for (let i = 0; i < key.length; i++) values[i] = image[key[i]!]!;
-  return values;
+  return shape.key.map((k) => image[k]!);
 }
 
 export function keyIdOfImage(shape: TableShape, image: Image): KeyId {

@@ -158,8 +158,9 @@ export class ShardRuntime {
         newMessage({
           type: MessageType.snapshot,
           to: this.#options.member,
-          from: offer?.from ?? group.raft.leader,
-          term: Math.max(group.raft.term, offer?.term ?? 0),
+          // Without an offer it is taken from nobody, and nobody is answered.
+          from: offer?.from ?? 0,
+          term: offer?.term ?? 0,
           snapshot,
         }),
       );
@@ -178,13 +179,14 @@ export class ShardRuntime {
         group,
         ready: group.raft.hasReady() ? group.raft.ready() : null,
       }));
+      // A committed change is on disk as the configuration before the state can be past its entry.
+      for (const { group, ready } of readies) if (ready !== null) group.applyConfigChanges(ready);
       this.#send(readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
       const writes = readies.flatMap(({ group, ready }) => groupWrite(group, ready));
       if (writes.length > 0) logStore.write(writes);
       this.#send(readies.flatMap(({ group, ready }) => outgoing(group, ready?.messagesAfterPersist)));
       for (const { group, ready } of readies) {
         if (ready === null) continue;
-        group.applyConfigChanges(ready);
         if (ready.committed.length > 0) stateMachine.committed(group.shard, ready.committed);
         group.raft.advance(ready);
       }

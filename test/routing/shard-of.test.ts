@@ -28,7 +28,7 @@ test("a row's shard is what it was when the first cluster was formed", () => {
 
 test("rows spread evenly", () => {
   for (const shards of [2, 3, 16, 64]) {
-    const counts = new Array<number>(shards).fill(0);
+    const counts = Array.from({ length: shards }, () => 0);
     const rows = shards * 2000;
     for (let i = 0; i < rows; i++) counts[shardOf("t", `i${i}`, shards)]!++;
     for (const count of counts) {
