@@ -1,0 +1,318 @@
+/** Clusters of the compiled binary on loopback, seen from outside: plain SQLite, HTTP, signals. */
+import { Database } from "bun:sqlite";
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, closeSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { NodeStatus } from "../../src/node/api.ts";
+
+export const BINARY = join(import.meta.dir, "../../dist/marmot");
+
+const DEADLINE_MS = 60_000;
+
+export const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+
+/** Waits for a condition with a deadline; the last reason is in the error. */
+export async function until(
+  condition: () => boolean | string | Promise<boolean | string>,
+  what: string,
+  ms = DEADLINE_MS,
+): Promise<void> {
+  const end = performance.now() + ms;
+  for (;;) {
+    const result = await condition();
+    if (result === true) return;
+    if (performance.now() > end)
+      throw new Error(`not within ${ms} ms: ${what}${typeof result === "string" ? ` (${result})` : ""}`);
+    await Bun.sleep(25);
+  }
+}
+
+export interface Result {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export function marmot(args: readonly string[], environment: Record<string, string> = {}): Result {
+  const done = Bun.spawnSync([BINARY, ...args], {
+    env: { ...process.env, ...environment },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  return { code: done.exitCode, stdout: done.stdout.toString(), stderr: done.stderr.toString() };
+}
+
+/** Every application table's rows as text with storage classes, independent of the order of rows. */
+export function dump(file: string): Record<string, string[]> {
+  const db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
+  try {
+    db.exec("PRAGMA busy_timeout = 10000; BEGIN");
+    const tables = db
+      .query(
+        `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name`,
+      )
+      .values()
+      .map(([name]) => name as string)
+      .filter((name) => !isMarmots(db, name));
+    const out: Record<string, string[]> = {};
+    for (const table of tables) {
+      const quoted = `"${table.replaceAll('"', '""')}"`;
+      const columns = db
+        .query(
+          `SELECT name FROM pragma_table_xinfo(${`'${table.replaceAll("'", "''")}'`}) WHERE hidden IN (0, 2, 3)`,
+        )
+        .values()
+        .map(([name]) => `"${(name as string).replaceAll('"', '""')}"`);
+      const shown = columns.map(
+        (c) =>
+          `typeof(${c}) || ':' || CASE typeof(${c}) WHEN 'real' THEN printf('%!.17g', ${c}) ELSE hex(${c}) END`,
+      );
+      out[table] = db
+        .query(`SELECT ${shown.join(" || '|' || ")} FROM ${quoted}`)
+        .values()
+        .map(([row]) => row as string)
+        .sort();
+    }
+    db.exec("COMMIT");
+    return out;
+  } finally {
+    db.close();
+  }
+}
+
+function isMarmots(db: Database, name: string): boolean {
+  if (!name.startsWith("__marmot__")) return false;
+  const registry = db.query(`SELECT 1 FROM sqlite_schema WHERE name = '__marmot__table'`).values().length > 0;
+  if (!registry) return false;
+  if (/^__marmot__(?:meta|status|table|base|shadow)$/.test(name)) return true;
+  return db.query(`SELECT 1 FROM "__marmot__table" WHERE "log" = ?`).values(name).length > 0;
+}
+
+export class TestNode {
+  readonly db: string;
+  readonly dataDir: string;
+  readonly name: string;
+  port = 0;
+  admin = 0;
+  process: Bun.Subprocess | null = null;
+  readonly #cluster: TestCluster;
+  readonly #folder: string;
+
+  constructor(cluster: TestCluster, number: number) {
+    this.#cluster = cluster;
+    this.name = `n${number}`;
+    this.#folder = join(cluster.folder, this.name);
+    mkdirSync(this.#folder);
+    this.db = join(this.#folder, "app.db");
+    this.dataDir = `${this.db}.marmot`;
+  }
+
+  get address(): string {
+    return `/ip4/127.0.0.1/tcp/${this.port}`;
+  }
+
+  /** `extra` replaces or adds options. */
+  async start(extra: readonly string[] = []): Promise<void> {
+    if (this.port === 0) {
+      this.port = await freePort();
+      this.admin = await freePort();
+    }
+    const { nodes, key, shards } = this.#cluster;
+    const others = nodes.filter((n) => n !== this && n.port !== 0);
+    const log = openSync(join(this.#folder, "log.txt"), "a");
+    this.process = Bun.spawn(
+      [
+        ...[BINARY, "run", "--db", this.db, "--name", this.name, "--cluster-key", key],
+        ...["--listen", this.address, "--admin", `127.0.0.1:${this.admin}`, "--log-level", "debug"],
+        ...(this === nodes[0]
+          ? ["--shards", String(shards)]
+          : ["--peers", others.map((n) => n.address).join(",")]),
+        ...extra,
+      ],
+      { cwd: this.#folder, stdout: log, stderr: log, stdin: "ignore" },
+    );
+    closeSync(log);
+  }
+
+  log(): string {
+    const path = join(this.#folder, "log.txt");
+    return existsSync(path) ? readFileSync(path, "utf8").slice(-3000) : "";
+  }
+
+  async kill(signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<void> {
+    const child = this.process;
+    if (child === null) return;
+    child.kill(signal);
+    const late = setTimeout(() => child.kill("SIGKILL"), 20_000);
+    await child.exited;
+    clearTimeout(late);
+    this.process = null;
+  }
+
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.process?.kill(signal);
+  }
+
+  async http(path: string, method = "GET"): Promise<{ status: number; text: string }> {
+    const response = await fetch(`http://127.0.0.1:${this.admin}${path}`, {
+      method,
+      signal: AbortSignal.timeout(70_000),
+    });
+    return { status: response.status, text: await response.text() };
+  }
+
+  async ready(ms = DEADLINE_MS): Promise<void> {
+    try {
+      await until(
+        async () => {
+          if (this.process?.exitCode !== null) throw new Error(`${this.name} exited: ${this.log()}`);
+          try {
+            const { status, text } = await this.http("/readyz");
+            return status === 200 ? true : text;
+          } catch {
+            return "no answer";
+          }
+        },
+        `${this.name} ready`,
+        ms,
+      );
+    } catch (error) {
+      throw new Error(`${(error as Error).message}\n${this.log()}`);
+    }
+  }
+
+  async status(): Promise<NodeStatus> {
+    return JSON.parse((await this.http("/api/v1/status")).text) as NodeStatus;
+  }
+
+  /** `marmot wait`: whether it was confirmed in time. */
+  async wait(options: { all?: boolean; timeout?: string } = {}): Promise<boolean> {
+    const { status } = await this.http(
+      `/api/v1/wait?timeout=${options.timeout ?? "30s"}&all=${options.all ?? false}`,
+      "POST",
+    );
+    return status === 200;
+  }
+
+  marmot(verb: string, ...args: readonly string[]): Result {
+    return marmot([verb, "--db", this.db, ...args]);
+  }
+
+  /** An application's connection. */
+  open(): Database {
+    const db = new Database(this.db, { readwrite: true, create: true, safeIntegers: true });
+    db.exec("PRAGMA busy_timeout = 15000");
+    return db;
+  }
+
+  run(...statements: readonly string[]): void {
+    const db = this.open();
+    try {
+      for (const sql of statements) db.exec(sql);
+    } finally {
+      db.close();
+    }
+  }
+
+  query(sql: string): unknown[][] {
+    const db = this.open();
+    try {
+      return db.query(sql).values() as unknown[][];
+    } finally {
+      db.close();
+    }
+  }
+}
+
+export class TestCluster {
+  readonly folder = mkdtempSync(join(tmpdir(), "marmot-test-"));
+  readonly nodes: TestNode[] = [];
+  readonly key: string;
+  readonly shards: number;
+
+  constructor(count: number, shards: number) {
+    this.shards = shards;
+    this.key = join(this.folder, "cluster.key");
+    const made = marmot(["key", "generate", "--cluster-key", this.key]);
+    if (made.code !== 0) throw new Error(`no key: ${made.stderr}`);
+    for (let i = 0; i < count; i++) this.nodes.push(new TestNode(this, i));
+  }
+
+  /** The first node has `schema`; the others receive it. */
+  static async start(options: { shards: number; schema: string; count?: number }): Promise<TestCluster> {
+    const cluster = new TestCluster(options.count ?? 3, options.shards);
+    try {
+      cluster.nodes[0]!.run("PRAGMA journal_mode = WAL", options.schema);
+      for (const node of cluster.nodes) {
+        await node.start();
+        await node.ready();
+      }
+      await cluster.voters();
+      return cluster;
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+  }
+
+  add(): TestNode {
+    const node = new TestNode(this, this.nodes.length);
+    this.nodes.push(node);
+    return node;
+  }
+
+  /** All nodes are voters. */
+  async voters(): Promise<void> {
+    await until(async () => {
+      const { members } = await this.nodes[0]!.status();
+      return members.length === this.nodes.length && members.every((m) => m.role === "voter");
+    }, "all are voters");
+  }
+
+  /** Everything that was committed anywhere is everywhere, and the files are equal. */
+  async settle(nodes: readonly TestNode[] = this.nodes): Promise<Record<string, string[]>> {
+    for (const node of nodes)
+      if (!(await node.wait({ all: true, timeout: "60s" })))
+        throw new Error(`${node.name} waits for ever: ${node.log()}`);
+    let dumps: Record<string, string[]>[] = [];
+    await until(
+      () => {
+        dumps = nodes.map((n) => dump(n.db));
+        const texts = dumps.map((d) => JSON.stringify(d));
+        return texts.every((t) => t === texts[0]) ? true : difference(dumps);
+      },
+      "all files are equal",
+      20_000,
+    );
+    return dumps[0]!;
+  }
+
+  async stop(): Promise<void> {
+    for (const node of this.nodes) node.signal("SIGCONT");
+    await Promise.all(this.nodes.map((n) => n.kill("SIGKILL")));
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** The first rows in which dumps differ, for the error message. */
+function difference(dumps: readonly Record<string, string[]>[]): string {
+  for (const table of Object.keys(dumps[0]!))
+    for (let i = 1; i < dumps.length; i++) {
+      const left = new Set(dumps[0]![table]);
+      const right = new Set(dumps[i]![table] ?? []);
+      const only0 = [...left].filter((r) => !right.has(r)).slice(0, 3);
+      const only1 = [...right].filter((r) => !left.has(r)).slice(0, 3);
+      if (only0.length + only1.length > 0)
+        return `${table}: only on n0 ${JSON.stringify(only0)}, only on n${i} ${JSON.stringify(only1)}`;
+    }
+  return "row counts differ";
+}
