@@ -1,8 +1,9 @@
 /**
  * Compiles the binary: `bun scripts/build.ts` for this machine to dist/marmot, `bun scripts/build.ts --all` for every
- * platform to dist/marmot-<platform>. Other platforms' runtimes come from the package registry, as Bun's own package does.
+ * platform to dist/marmot-<platform>. Other platforms' runtimes come from the package registry, as Bun's own package
+ * does, and are kept in node_modules/.cache.
  */
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dir, "..");
@@ -11,54 +12,54 @@ const packageJson = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"))
   dependencies: Record<string, string>;
 };
 
-/** Bun's target ⇒ its package and the executable in it. */
-const TARGETS: Record<
-  string,
-  { readonly package: string; readonly executable: string; readonly output: string }
-> = {
-  "bun-linux-x64": { package: "@oven/bun-linux-x64", executable: "bin/bun", output: "marmot-linux-x64" },
-  "bun-linux-x64-musl": {
-    package: "@oven/bun-linux-x64-musl",
-    executable: "bin/bun",
-    output: "marmot-linux-x64-musl",
-  },
-  "bun-linux-arm64": {
-    package: "@oven/bun-linux-aarch64",
-    executable: "bin/bun",
-    output: "marmot-linux-arm64",
-  },
-  "bun-darwin-x64": { package: "@oven/bun-darwin-x64", executable: "bin/bun", output: "marmot-darwin-x64" },
-  "bun-darwin-arm64": {
-    package: "@oven/bun-darwin-aarch64",
-    executable: "bin/bun",
-    output: "marmot-darwin-arm64",
-  },
-  "bun-windows-x64": {
-    package: "@oven/bun-windows-x64",
-    executable: "bin/bun.exe",
-    output: "marmot-windows-x64.exe",
-  },
-};
-
-function commit(): string {
-  const git = Bun.spawnSync(["git", "rev-parse", "--short=12", "HEAD"], {
-    cwd: ROOT,
-    stdout: "pipe",
-    stderr: "ignore",
-  });
-  return git.exitCode === 0 ? git.stdout.toString().trim() : "unknown";
+interface Target {
+  /** Bun's name of it. */
+  readonly target: string;
+  /** The package with its runtime, and the runtime in it. */
+  readonly runtime: string;
+  readonly executable: string;
+  readonly output: string;
 }
 
-function run(command: readonly string[]): void {
-  const done = Bun.spawnSync([...command], { cwd: ROOT, stdout: "inherit", stderr: "inherit" });
-  if (done.exitCode !== 0) throw new Error(`${command.slice(0, 3).join(" ")} … failed with ${done.exitCode}`);
+const target = (bun: string, runtime: string, output: string, executable = "bin/bun"): Target => ({
+  target: `bun-${bun}`,
+  runtime: `@oven/bun-${runtime}`,
+  executable,
+  output: `dist/marmot-${output}`,
+});
+
+const TARGETS: readonly Target[] = [
+  target("linux-x64", "linux-x64", "linux-x64"),
+  target("linux-x64-musl", "linux-x64-musl", "linux-x64-musl"),
+  target("linux-arm64", "linux-aarch64", "linux-arm64"),
+  target("darwin-x64", "darwin-x64", "darwin-x64"),
+  target("darwin-arm64", "darwin-aarch64", "darwin-arm64"),
+  target("windows-x64", "windows-x64", "windows-x64.exe", "bin/bun.exe"),
+];
+
+/** Where there is no git (an image is built without it) the variable says it. */
+function commit(): string {
+  if (process.env.MARMOT_COMMIT) return process.env.MARMOT_COMMIT;
+  try {
+    const git = Bun.spawnSync(["git", "rev-parse", "--short=12", "HEAD"], { cwd: ROOT, stderr: "ignore" });
+    return git.exitCode === 0 ? git.stdout.toString().trim() : "unknown";
+  } catch {
+    return "unknown";
+  }
+}
+
+function run(command: readonly string[], cwd = ROOT): void {
+  const done = Bun.spawnSync([...command], { cwd, stdout: "inherit", stderr: "inherit", stdin: "ignore" });
+  if (done.exitCode !== 0) throw new Error(`${command.join(" ")} failed with ${done.exitCode}`);
 }
 
 function compile(outfile: string, extra: readonly string[]): void {
   const define = (name: string, value: string): string[] => ["--define", `${name}=${JSON.stringify(value)}`];
   run([
     process.execPath,
+    // A top-level await needs ESM; the external one is an addon that would be loaded from the build machine's path.
     ...["build", "--compile", "--minify", "--bytecode", "--format=esm", "--external", "msgpackr-extract"],
+    // Else the binary would read .env and bunfig.toml of whatever folder it is started in.
     ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
     ...define("MARMOT_VERSION", packageJson.version),
     ...define("MARMOT_COMMIT", commit()),
@@ -70,21 +71,20 @@ function compile(outfile: string, extra: readonly string[]): void {
   console.log(`${outfile}  ${Math.round(statSync(join(ROOT, outfile)).size / 1e6)} MB`);
 }
 
-/** Fetches another platform's runtime from the package registry into node_modules/.cache, once. */
-function runtimeOf(target: string): string {
-  const { package: name, executable } = TARGETS[target]!;
-  const folder = join(ROOT, "node_modules", ".cache", "runtimes", target);
-  const path = join(folder, "package", executable);
+/** Another platform's runtime of the same version as this one, fetched once. */
+function runtimeOf({ target, runtime, executable }: Target): string {
+  const folder = join(ROOT, "node_modules", ".cache", "runtimes", `${target}-${Bun.version}`);
+  const path = join(folder, "node_modules", runtime, executable);
   if (existsSync(path)) return path;
   mkdirSync(folder, { recursive: true });
-  run(["npm", "pack", "--silent", "--pack-destination", folder, `${name}@${Bun.version}`]);
-  const archive = [...new Bun.Glob("*.tgz").scanSync({ cwd: folder })][0]!;
-  run(["tar", "-xzf", join(folder, archive), "-C", folder]);
+  writeFileSync(join(folder, "package.json"), `{"name":"runtime","private":true}\n`);
+  const anywhere = ["--os=*", "--cpu=*", "--ignore-scripts"];
+  run([process.execPath, "add", ...anywhere, `${runtime}@${Bun.version}`], folder);
   return path;
 }
 
 mkdirSync(join(ROOT, "dist"), { recursive: true });
 if (process.argv.includes("--all"))
-  for (const [target, { output }] of Object.entries(TARGETS))
-    compile(`dist/${output}`, ["--target", target, "--compile-executable-path", runtimeOf(target)]);
+  for (const t of TARGETS)
+    compile(t.output, ["--target", t.target, "--compile-executable-path", runtimeOf(t)]);
 else compile(process.platform === "win32" ? "dist/marmot.exe" : "dist/marmot", []);
