@@ -71,7 +71,7 @@ function pending(member: Member | null): NodeStatus["pending"] {
 }
 
 function members({ transport, peerId, clock }: StatusSource, member: Member): MemberStatus[] {
-  const { configuration, members } = member.runtime.groups[0]!.configuration;
+  const { members } = member.runtime.groups[0]!.configuration;
   const connected = new Set(transport.connected());
   const { replica } = member.replica;
   const commits = member.runtime.groups.map((g) => g.raft.commit);
@@ -88,7 +88,7 @@ function members({ transport, peerId, clock }: StatusSource, member: Member): Me
       peerId: m.peerId,
       name: m.name,
       addresses: self ? transport.addresses() : transport.addressesOf(m.peerId),
-      role: configuration.voters.includes(m.id) ? "voter" : "learner",
+      role: member.runtime.isVoter(m.peerId) ? "voter" : "learner",
       connected: self || connected.has(m.peerId),
       lagEntries: fresh ? lag : null,
       checksumAgrees: self ? true : (member.agreement.get(m.peerId) ?? null),

@@ -109,6 +109,7 @@ export class ShardRuntime {
     for (const group of this.groups) {
       group.raft.tick();
       group.ticksLed = group.raft.isLeader ? group.ticksLed + 1 : 0;
+      if (group.raft.isLeader && group.shard !== 0) this.#followConfiguration(group);
     }
     if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
   }
@@ -244,10 +245,7 @@ export class ShardRuntime {
 
   #upkeep(): void {
     for (const group of this.groups) {
-      if (group.raft.isLeader) {
-        if (group.shard !== 0) this.#followConfiguration(group);
-        this.#spread(group);
-      }
+      if (group.raft.isLeader) this.#spread(group);
       this.#compact(group);
     }
   }
@@ -255,9 +253,8 @@ export class ShardRuntime {
   /** Group 0 says who is a member; the other groups' leaders follow, one change at a time. */
   #followConfiguration(group: Group): void {
     const wanted = this.groups[0]!.configuration;
-    const progress = group.raft.status().progress;
     const step = nextStep(wanted, group.configuration, (member) => {
-      const one = progress?.get(member);
+      const one = group.raft.status().progress?.get(member);
       return one !== undefined && one.recentActive && group.raft.lastIndex - one.match < TAIL_ENTRIES;
     });
     if (step === null) return;

@@ -87,7 +87,8 @@ for (const shards of [1, 16])
     test("a node that was stopped (SIGSTOP) through an election goes on as if nothing had been", async () => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const { nodes } = cluster;
-      const leader = nodes.find(async (n) => (await n.status()).shards[0]!.role === "leader") ?? nodes[0]!;
+      const roles = await Promise.all(nodes.map(async (n) => (await n.status()).shards[0]!.role));
+      const leader = nodes[roles.indexOf("leader")]!;
       leader.signal("SIGSTOP");
       insert(leader, 0, 50, "from a stopped node's file");
       const others = nodes.filter((n) => n !== leader);
