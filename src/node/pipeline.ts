@@ -135,7 +135,9 @@ export class Pipeline {
     this.outbox.tick();
     const now = this.#components.now();
     const { replica, syncLive, bases, reflector } = this.#components;
-    if (now - this.#prunedAt < PRUNE_MS || replica.references.size === 0 || this.#reflecting !== null) return;
+    // Before the first reflection it is not known which keys are pending.
+    if (this.#reflections === 0 || this.#reflecting !== null || replica.references.size === 0) return;
+    if (now - this.#prunedAt < PRUNE_MS) return;
     this.#prunedAt = now;
     const reflected = bases.reflected;
     syncLive();

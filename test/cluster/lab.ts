@@ -299,7 +299,7 @@ export class TestCluster {
   async stop(): Promise<void> {
     for (const node of this.nodes) node.signal("SIGCONT");
     await Promise.all(this.nodes.map((n) => n.kill("SIGKILL")));
-    rmSync(this.folder, { recursive: true, force: true });
+    if (process.env.MARMOT_KEEP === undefined) rmSync(this.folder, { recursive: true, force: true });
   }
 }
 
@@ -312,7 +312,17 @@ function difference(dumps: readonly Record<string, string[]>[]): string {
       const only0 = [...left].filter((r) => !right.has(r)).slice(0, 3);
       const only1 = [...right].filter((r) => !left.has(r)).slice(0, 3);
       if (only0.length + only1.length > 0)
-        return `${table}: only on n0 ${JSON.stringify(only0)}, only on n${i} ${JSON.stringify(only1)}`;
+        return `${table}: only on n0 ${only0.map(readable).join("; ")}, only on n${i} ${only1.map(readable).join("; ")}`;
     }
   return "row counts differ";
 }
+
+/** A dumped row for people: the ends of its values. */
+const readable = (row: string): string =>
+  row
+    .split("|")
+    .map((cell) => {
+      const [type, hex] = cell.split(":") as [string, string];
+      return type === "real" ? hex : Buffer.from(hex, "hex").toString("utf8").slice(-80);
+    })
+    .join(" | ");

@@ -1,0 +1,52 @@
+/**
+ * Who may talk to the admin API's TCP port. Without a token it listens on loopback only and answers only under a name of
+ * loopback: a web page whose own name leads here (DNS rebinding) is refused, as is one that sends requests across
+ * origins. With a token everybody needs it. The control socket has no guard: file permissions are its.
+ */
+import { timingSafeEqual } from "node:crypto";
+
+/** Loopback by name or number, as in `--admin` and in a Host header without its port. */
+export const isLoopback = (host: string): boolean => /^(127(\.\d{1,3}){3}|localhost|::1)$/i.test(host);
+
+/** "host", "host:port", "[v6]:port" ⇒ the host alone. */
+const hostOf = (header: string): string => header.replace(/:\d*$/, "").replace(/^\[|\]$/g, "");
+
+/** Longer than any token that a person types; what is longer is not looked at. */
+const MAX_AUTHORIZATION = 4096;
+
+/** Why the request is refused; null: let in. */
+export function refusal(request: Request, token: string | null): Response | null {
+  const host = request.headers.get("host") ?? "";
+  const origin = request.headers.get("origin");
+  if (origin !== null && originHost(origin) !== host)
+    return deny(403, "requests of other origins are refused");
+  if (token === null) return isLoopback(hostOf(host)) ? null : deny(403, "this host name is refused");
+  if (isAuthorized(request.headers.get("authorization") ?? "", token)) return null;
+  return deny(401, "a token is needed: Authorization: Bearer TOKEN, or as password of any user", {
+    // Lets a browser ask for it.
+    "www-authenticate": 'Basic realm="marmot", charset="UTF-8"',
+  });
+}
+
+function originHost(origin: string): string | null {
+  return URL.canParse(origin) ? new URL(origin).host : null;
+}
+
+/** `Bearer TOKEN`, or `Basic` with the token as password. */
+function isAuthorized(header: string, token: string): boolean {
+  if (header.length > MAX_AUTHORIZATION) return false;
+  const [scheme, credentials = ""] = header.split(" ", 2);
+  if (scheme?.toLowerCase() === "bearer") return isSame(credentials, token);
+  if (scheme?.toLowerCase() !== "basic") return false;
+  const pair = Buffer.from(credentials, "base64").toString("utf8");
+  return pair.includes(":") && isSame(pair.slice(pair.indexOf(":") + 1), token);
+}
+
+/** Takes the same time wherever they differ, so that a token cannot be found letter by letter. */
+function isSame(given: string, wanted: string): boolean {
+  const [a, b] = [Buffer.from(given), Buffer.from(wanted)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+const deny = (status: number, text: string, headers: Record<string, string> = {}): Response =>
+  new Response(`${text}\n`, { status, headers: { "content-type": "text/plain; charset=utf-8", ...headers } });
