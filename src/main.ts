@@ -1,28 +1,57 @@
-/** The process: arguments, environment, signals, exit code. */
-import { readFileSync } from "node:fs";
+/** The process: arguments, environment, signals, exit code. What it does is in cli/. */
+import { readFileSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { main } from "./cli/main.ts";
 
-let signals = 0;
-const interrupted = new Promise<void>((resolve) => {
-  const onSignal = (): void => {
-    if (++signals > 1) process.exit(1);
-    resolve();
-  };
-  process.on("SIGINT", onSignal);
-  process.on("SIGTERM", onSignal);
-});
+const STDOUT = 1;
+/** While the reader of standard output is slow. */
+const RETRY_MS = 2;
+
+/** Whole, before it returns: the process may end right after it, and a pipe takes 64 KB at a time. */
+function print(text: string): void {
+  const bytes = Buffer.from(`${text}\n`);
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += writeSync(STDOUT, bytes, at);
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (code === "EPIPE") process.exit(1); // nobody reads on
+      if (code !== "EAGAIN") throw error;
+      Bun.sleepSync(RETRY_MS);
+    }
+  }
+}
+
+// Who closed standard error does not want messages; that is no reason to stop a node.
+process.stderr.on("error", () => {});
+
+let interrupted: Promise<void> | null = null;
+function onInterrupt(): Promise<void> {
+  interrupted ??= new Promise((resolve) => {
+    let signals = 0;
+    const onSignal = (): void => {
+      if (++signals > 1) process.exit(1);
+      resolve();
+    };
+    process.on("SIGINT", onSignal);
+    process.on("SIGTERM", onSignal);
+  });
+  return interrupted;
+}
 
 const compiled = !Bun.main.endsWith(".ts") || Bun.main.startsWith("/$bunfs") || Bun.main.includes("~BUN");
 
 const code = await main(process.argv.slice(2), {
   environment: process.env,
   readFile: (path) => readFileSync(path, "utf8"),
-  print: (text) => void process.stdout.write(`${text}\n`),
-  say: (text) => void process.stderr.write(text.startsWith("\r") ? text : `${text}\n`),
+  print,
+  say: (text) => void process.stderr.write(`${text}\n`),
+  draw: (text) => void process.stderr.write(text),
   isTerminal: process.stderr.isTTY === true,
+  columns: () => process.stderr.columns || 80,
   hostName: hostname(),
   command: compiled ? [process.execPath] : [process.execPath, Bun.main],
-  interrupted,
+  interrupted: onInterrupt,
+  atExit: (run) => void process.on("exit", run),
 });
 process.exit(code);

@@ -12,6 +12,9 @@ const MAX_WAIT_MS = 3_600_000;
 const MAX_WAITING = 64;
 const MAX_CONFLICTS = 10_000;
 
+/** The conflicts' path; the rest of it is the id. */
+const CONFLICT = "/api/v1/conflicts/";
+
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 const HEADERS = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
@@ -168,13 +171,15 @@ export class Routes {
       const id = decoded(path.slice(CONFLICT.length));
       const found = id === null ? null : api.conflict(id);
       return found === null
-        ? failure(404, `there is no conflict ${id ?? path}`, "marmot conflicts list shows those that are kept")
+        ? failure(
+            404,
+            `there is no conflict ${id ?? path}`,
+            "marmot conflicts list shows those that are kept",
+          )
         : json(found);
     },
   };
 }
-
-const CONFLICT = "/api/v1/conflicts/";
 
 /** null: no valid escapes. */
 function decoded(text: string): string | null {

@@ -61,13 +61,20 @@ export class AdminServer {
   attach(api: NodeApi, controlSocket: string): void {
     this.#routes.attach(api);
     rmSync(controlSocket, { force: true });
-    const server = Bun.serve({
-      unix: controlSocket,
-      idleTimeout: 0,
-      maxRequestBodySize: MAX_BODY_BYTES,
-      fetch: (request) => this.#routes.answer(request),
-    });
-    this.#control = { server, path: controlSocket };
+    try {
+      const server = Bun.serve({
+        unix: controlSocket, // without an idle timeout
+        maxRequestBodySize: MAX_BODY_BYTES,
+        fetch: (request) => this.#routes.answer(request),
+      });
+      this.#control = { server, path: controlSocket };
+    } catch (error) {
+      throw new UserError(
+        `the control socket ${controlSocket} cannot be made: ${errorMessage(error)}`,
+        "choose a folder with a short path, on a local file system, with --data-dir DIR",
+        { cause: error },
+      );
+    }
     // Until here the folder's permissions, 0700, stand alone.
     if (process.platform !== "win32") chmodSync(controlSocket, 0o600);
   }

@@ -1,18 +1,9 @@
 /** Talking to the node on this machine: its API over the control socket in the data directory. */
 import { existsSync } from "node:fs";
 import { errorMessage, UserError } from "../base/errors.ts";
-import type { Options } from "./options.ts";
-import { usage } from "./options.ts";
-import { text } from "./verb.ts";
 
-/** Where the node's files are, from `--data-dir` or `--db`. */
-export function dataDirOf(options: Options): string {
-  const folder = text(options, "data-dir");
-  const db = text(options, "db");
-  if (folder !== null) return folder;
-  if (db !== null) return `${db}.marmot`;
-  throw usage(["which node? give --db FILE or --data-dir DIR"]);
-}
+const CURE = "start it with marmot run, or check --db and --data-dir";
+const DEFAULT_MS = 10_000;
 
 export class NodeClient {
   readonly #socket: string;
@@ -21,7 +12,16 @@ export class NodeClient {
     this.#socket = `${dataDir}/control.sock`;
   }
 
-  /** Like `request`, but running out of time (504) is an answer, too. */
+  /** Whether a node answers here. */
+  async answers(timeoutMs: number): Promise<boolean> {
+    try {
+      return (await this.#fetch("GET", "/healthz", timeoutMs)).ok;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Like `request` by POST, but running out of time (504) is an answer, too. */
   async requestWait<T>(path: string, timeoutMs: number): Promise<T> {
     return this.request<T>("POST", path, timeoutMs, [504]);
   }
@@ -30,27 +30,33 @@ export class NodeClient {
   async request<T>(
     method: "GET" | "POST",
     path: string,
-    timeoutMs = 10_000,
+    timeoutMs = DEFAULT_MS,
     alsoGood: readonly number[] = [],
   ): Promise<T> {
-    const cure = "start it with marmot run, or check --db and --data-dir";
     if (!existsSync(this.#socket))
-      throw new UserError(`no node runs here: there is no ${this.#socket}`, cure);
+      throw new UserError(`no node runs here: there is no ${this.#socket}`, CURE);
     let response: Response;
+    let body: T & { error?: string; cure?: string };
     try {
-      response = await fetch(`http://localhost${path}`, {
-        method,
-        unix: this.#socket,
-        signal: AbortSignal.timeout(timeoutMs),
-      });
+      response = await this.#fetch(method, path, timeoutMs);
+      body = (await response.json()) as typeof body;
     } catch (error) {
-      throw new UserError(`the node at ${this.#socket} does not answer: ${errorMessage(error)}`, cure, {
+      throw new UserError(`the node at ${this.#socket} does not answer: ${errorMessage(error)}`, CURE, {
         cause: error,
       });
     }
-    const body = (await response.json()) as T & { error?: string; cure?: string };
     if (!response.ok && !alsoGood.includes(response.status))
-      throw new UserError(body.error ?? `the node answered ${response.status}`, body.cure ?? cure);
+      throw new UserError(body.error ?? `the node answered ${response.status}`, body.cure ?? CURE);
     return body;
+  }
+
+  #fetch(method: string, path: string, timeoutMs: number): Promise<Response> {
+    return fetch(`http://localhost${path}`, {
+      method,
+      unix: this.#socket,
+      signal: AbortSignal.timeout(timeoutMs),
+      // Ours is the only limit: a wait or a comparison may be silent for longer than Bun's own.
+      timeout: false,
+    } as RequestInit & { unix: string; timeout: false });
   }
 }

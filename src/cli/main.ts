@@ -1,7 +1,9 @@
 /** From arguments to a verb and an exit code: 0 done, 1 failed, 2 wrong usage. */
 import { errorMessage, UsageError, UserError } from "../base/errors.ts";
 import type { CliContext } from "./context.ts";
-import { environmentName, nearest, parseOptions, usage } from "./options.ts";
+import { didYouMean } from "./nearest.ts";
+import { parseOptions } from "./options.ts";
+import { refused, usage } from "./problem.ts";
 import { help, type Verb } from "./verb.ts";
 import { cleanupVerb } from "./verbs/cleanup.ts";
 import { conflictsVerb } from "./verbs/conflicts.ts";
@@ -27,21 +29,30 @@ export const VERBS: readonly Verb[] = [
   versionVerb,
 ];
 
+/** Names of the options of all verbs. */
+const KNOWN: readonly string[] = [...new Set(VERBS.flatMap((v) => v.options.map((o) => o.name)))];
+
 const overview = (): string =>
   [
-    "marmot replicates one plain SQLite file to several machines while applications write to it.",
+    "marmot replicates one plain SQLite file to several machines while applications",
+    "write to it.",
     "",
-    ...VERBS.map((v) => `  ${v.name.padEnd(10)} ${v.summary.split("\n")[0]!}`),
+    ...VERBS.map((v) => `  ${v.name.padEnd(11)}${v.summary}`),
     "",
-    "Every option of every verb: marmot VERB --help. Also as MARMOT_… in the environment, or in a TOML file (--config).",
+    "marmot VERB --help shows a verb's options. Each is also a variable, such as",
+    "MARMOT_DATA_DIR for --data-dir, and a key of the TOML file that --config names.",
     "",
-    "Example: marmot run --db app.db --peers /dns/node-1/tcp/8160 --cluster-key cluster.key",
+    "Example: marmot run --db app.db --peers /dns/node-1/tcp/8160",
   ].join("\n");
+
+const isHelp = (word: string | undefined): boolean =>
+  word !== undefined && ["help", "--help", "-help", "-h"].includes(word);
 
 /** The ancestor's spelling: `marmot -db-path FILE -cleanup`. Null: it is not that. */
 function ancestral(argv: readonly string[]): string[] | null {
-  if (!argv.some((a) => /^--?cleanup$/.test(a)) || !argv.some((a) => /^--?db-path(=|$)/.test(a))) return null;
-  const rest = argv.filter((a) => !/^--?cleanup$/.test(a)).map((a) => a.replace(/^--?db-path/, "--db"));
+  const isCleanup = (word: string): boolean => /^--?cleanup(=true)?$/.test(word);
+  if (!argv.some(isCleanup) || !argv.some((a) => /^--?db-path(=|$)/.test(a))) return null;
+  const rest = argv.filter((a) => !isCleanup(a)).map((a) => a.replace(/^--?db-path/, "--db"));
   return ["cleanup", ...rest];
 }
 
@@ -50,41 +61,55 @@ export async function main(given: readonly string[], context: CliContext): Promi
   const argv = ancestral(given) ?? given;
   try {
     const [name, ...rest] = argv;
-    if (name === undefined || name === "help" || name === "--help" || name === "-h") {
-      const about = VERBS.find((v) => v.name === rest[0]);
-      context.print(about === undefined ? overview() : help(about));
+    if (name === undefined) {
+      context.say(overview());
+      return 2;
+    }
+    if (isHelp(name)) {
+      context.print(rest[0] === undefined ? overview() : help(verbOf(rest[0])));
       return 0;
     }
-    if (name === "--version") return await versionVerb.run({}, [], context);
-    const verb = VERBS.find((v) => v.name === name);
-    if (verb === undefined) {
-      const near = nearest(
-        name,
-        VERBS.map((v) => v.name),
-      );
-      throw usage([`there is no verb ${name}${near === null ? "" : `; did you mean ${near}?`}`]);
-    }
-    if (rest.includes("--help") || rest.includes("-h")) {
+    if (name === "--version" || name === "-version") return await versionVerb.run({}, [], context);
+    const verb = verbOf(name);
+    if (rest.some((word) => isHelp(word) && word !== "help")) {
       context.print(help(verb));
       return 0;
     }
-    // Variables of other verbs' options are no mistake; only this verb's are read.
-    const relevant = Object.fromEntries(
-      verb.options.map((o) => environmentName(o.name)).map((v) => [v, context.environment[v]]),
-    );
-    const { options, words } = parseOptions(
-      verb.options,
-      { argv: rest, environment: relevant, readFile: context.readFile },
-      verb.words ?? 0,
-    );
-    return await verb.run(options, words, context);
+    return await runVerbOf(verb, rest, context);
   } catch (error) {
     context.say(explain(error));
     return error instanceof UsageError ? 2 : 1;
   }
 }
 
+function verbOf(name: string): Verb {
+  const verb = VERBS.find((v) => v.name === name);
+  if (verb !== undefined) return verb;
+  const names = VERBS.map((v) => v.name);
+  throw usage([
+    {
+      message: `there is no verb ${name}${didYouMean(name, names)}`,
+      cure: `marmot help lists them: ${names.join(", ")}`,
+    },
+  ]);
+}
+
+/** Everything that is wrong with the call, and with what it names, is told at once, before anything is done. */
+async function runVerbOf(verb: Verb, argv: readonly string[], context: CliContext): Promise<number> {
+  const sources = { argv, environment: context.environment, readFile: context.readFile };
+  const parsed = parseOptions({ specs: verb.options, words: verb.words ?? 0, known: KNOWN }, sources);
+  const { options, words } = parsed;
+  const problems = [...parsed.problems, ...(verb.check?.(options, words, context) ?? [])];
+  const met = (await verb.survey?.(options, context)) ?? [];
+  const about = `marmot ${verb.name}`;
+  if (problems.length > 0) throw usage([...problems, ...met], about);
+  if (met.length > 0) throw refused(met, about);
+  return verb.run(options, words, context);
+}
+
+/** A user's problem with its cure; anything else is ours, and shows where it comes from. */
 function explain(error: unknown): string {
   if (error instanceof UserError) return `marmot: ${error.message}\ncure: ${error.cure}`;
-  return `marmot: ${errorMessage(error)}\n${error instanceof Error ? (error.stack ?? "") : ""}`;
+  const stack = error instanceof Error && error.stack !== undefined ? `\n${error.stack}` : "";
+  return `marmot: ${errorMessage(error)}${stack}`;
 }

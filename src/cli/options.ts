@@ -1,26 +1,12 @@
 /**
  * Options of all verbs: a flag, an environment variable and a key in a TOML file each; flag wins over environment over
- * file over default. Everything wrong is reported at once. Pure: argv, environment and file text come in.
+ * file over default. Pure: argv, environment and file text come in, values and everything that is wrong come out.
  */
-import { UsageError } from "../base/errors.ts";
+import { errorMessage } from "../base/errors.ts";
+import { didYouMean } from "./nearest.ts";
+import { convert, type OptionSpec, type OptionValue } from "./option-value.ts";
+import type { Problem } from "./problem.ts";
 
-export type OptionType = "text" | "list" | "number" | "duration" | "flag";
-
-export interface OptionSpec {
-  readonly name: string;
-  readonly type: OptionType;
-  /** As shown in help: FILE, N, … */
-  readonly value?: string;
-  readonly help: string;
-  /** Allowed words. */
-  readonly choices?: readonly string[];
-  readonly minimum?: number;
-  readonly maximum?: number;
-  /** Checks one text value; returns what was expected, or null. */
-  readonly check?: (text: string) => string | null;
-}
-
-export type OptionValue = string | number | boolean | readonly string[];
 export type Options = Readonly<Record<string, OptionValue | undefined>>;
 
 export interface Sources {
@@ -32,165 +18,174 @@ export interface Sources {
 }
 
 export interface Parsed {
+  /** Only what was given and is good. */
   readonly options: Options;
   /** What is no option, in order. */
   readonly words: readonly string[];
-}
-
-/** One problem: what was expected, what came, the cure. */
-interface Problem {
-  readonly text: string;
+  readonly problems: readonly Problem[];
 }
 
 export const environmentName = (name: string): string => `MARMOT_${name.toUpperCase().replaceAll("-", "_")}`;
 
-/** `10s`, `500ms`, `2m`, `1h` ⇒ milliseconds; null: not a duration. */
-export function parseDuration(text: string): number | null {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);
-  if (match === null) return null;
-  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match[2] as "ms" | "s" | "m" | "h"];
-  return Math.round(Number(match[1]) * unit);
+export interface VerbOptions {
+  readonly specs: readonly OptionSpec[];
+  /** Words beside options at most. */
+  readonly words: number;
+  /** Names of options of all verbs: in the environment and in a file these are no mistake. */
+  readonly known: readonly string[];
 }
 
-function convert(
-  spec: OptionSpec,
-  raw: unknown,
-  source: string,
-  problems: Problem[],
-): OptionValue | undefined {
-  const refuse = (expected: string): undefined => {
-    problems.push({ text: `${source} should be ${expected}, not ${JSON.stringify(raw)}` });
-    return undefined;
-  };
-  if (spec.type === "flag") {
-    if (raw === true || raw === "true" || raw === "1" || raw === "") return true;
-    if (raw === false || raw === "false" || raw === "0") return false;
-    return refuse("true or false");
-  }
-  if (spec.type === "list") {
-    const items = (Array.isArray(raw) ? raw : String(raw).split(","))
-      .map((x) => String(x).trim())
-      .filter((x) => x !== "");
-    for (const item of items) {
-      const expected = spec.check?.(item) ?? null;
-      if (expected !== null)
-        problems.push({ text: `${source}: ${JSON.stringify(item)} should be ${expected}` });
-    }
-    return items;
-  }
-  const text = String(raw);
-  if (text === "") return refuse(`${spec.value ?? "a value"}; it is empty`);
-  if (spec.type === "number") {
-    const number = Number(text);
-    const { minimum = 0, maximum = Number.MAX_SAFE_INTEGER } = spec;
-    if (!/^-?\d+$/.test(text) || number < minimum || number > maximum)
-      return refuse(`a whole number from ${minimum} to ${maximum}`);
-    return number;
-  }
-  if (spec.type === "duration") return parseDuration(text) ?? refuse("a duration such as 500ms, 10s or 2m");
-  if (spec.choices !== undefined && !spec.choices.includes(text)) return refuse(spec.choices.join(" or "));
-  const expected = spec.check?.(text) ?? null;
-  return expected === null ? text : refuse(expected);
-}
-
-/** Throws `UsageError` with every problem in it. */
-export function parseOptions(specs: readonly OptionSpec[], sources: Sources, maximumWords: number): Parsed {
-  const byName = new Map(specs.map((s) => [s.name, s]));
+/** Never throws: what is wrong is in the result. */
+export function parseOptions({ specs, words: maximumWords, known }: VerbOptions, sources: Sources): Parsed {
   const problems: Problem[] = [];
-  const words: string[] = [];
+  const { given, words } = readArguments(specs, sources.argv, problems);
+  if (words.length > maximumWords) {
+    const extra = words.slice(maximumWords).join(" ");
+    problems.push({
+      message: `nothing more is expected beside the options, but there is ${extra}`,
+      cure: "leave it out, or quote values with spaces",
+    });
+  }
+  refuseMisspelt(sources.environment, known, problems);
+  const file = readConfig(specs, given, known, sources, problems);
+  const options: Record<string, OptionValue | undefined> = {};
+  const missing: OptionSpec[] = [];
+  for (const spec of specs) {
+    const variable = environmentName(spec.name);
+    // An empty variable is how a container says "not given".
+    const fromEnvironment = sources.environment[variable] || undefined;
+    const [raw, source] = given.has(spec.name)
+      ? [given.get(spec.name), `--${spec.name}`]
+      : fromEnvironment !== undefined
+        ? [fromEnvironment, variable]
+        : [file[spec.name], `${spec.name} in the configuration file`];
+    if (raw === undefined) {
+      missing.push(spec);
+      continue;
+    }
+    const value = convert(spec, raw, source, problems);
+    if (value !== undefined) options[spec.name] = value;
+  }
+  const absent = new Set(missing.map((s) => s.name));
+  for (const spec of missing) {
+    const { required } = spec;
+    if (required === true || (required !== undefined && absent.has(required)))
+      problems.push(
+        whatIsNeeded(spec, required === true ? undefined : specs.find((s) => s.name === required)),
+      );
+  }
+  return { options, words, problems };
+}
+
+function whatIsNeeded(spec: OptionSpec, other: OptionSpec | undefined): Problem {
+  const names = [spec, other].flatMap((s) => (s === undefined ? [] : [`--${s.name} ${s.value ?? "VALUE"}`]));
+  return {
+    message: `${names.join(" or ")} is needed: ${other === undefined ? spec.help : "which node?"}`,
+    cure: `for example --${spec.name} ${spec.example ?? "VALUE"}`,
+  };
+}
+
+/** Flags as `--name value`, `--name=value`, with one dash or two; `--` ends them. */
+function readArguments(
+  specs: readonly OptionSpec[],
+  argv: readonly string[],
+  problems: Problem[],
+): { given: Map<string, unknown>; words: string[] } {
+  const byName = new Map(specs.map((s) => [s.name, s]));
   const given = new Map<string, unknown>();
-  const { argv } = sources;
+  const words: string[] = [];
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i]!;
-    const match = /^--?([a-z][a-z0-9-]*)(?:=([\s\S]*))?$/.exec(word);
+    if (word === "--") {
+      words.push(...argv.slice(i + 1));
+      break;
+    }
+    const match = /^--?([A-Za-z][\w-]*)(?:=([\s\S]*))?$/.exec(word);
     if (match === null) {
       words.push(word);
       continue;
     }
-    const [, name, inline] = match;
-    const spec = byName.get(name!);
+    const name = match[1]!;
+    const inline = match[2];
+    const spec = byName.get(name);
     if (spec === undefined) {
-      const near = nearest(name!, [...byName.keys()]);
       problems.push({
-        text: `there is no option --${name}${near === null ? "" : `; did you mean --${near}?`}`,
+        message: `there is no option --${name}${didYouMean(name, [...byName.keys()], "--")}`,
+        cure: "leave it out, or correct it",
       });
-      continue;
+      // Its value, if it has one, is no mistake of its own.
+      if (inline === undefined && i + 1 < argv.length && !argv[i + 1]!.startsWith("-")) i++;
+    } else if (spec.type === "flag") {
+      take(spec, inline ?? true, given, problems);
+    } else if (inline !== undefined) {
+      take(spec, inline, given, problems);
+    } else if (i + 1 < argv.length && !/^--[a-z]/.test(argv[i + 1]!)) {
+      take(spec, argv[++i]!, given, problems);
+    } else {
+      problems.push({
+        message: `--${name} should be followed by ${spec.value ?? "a value"}, and nothing follows`,
+        cure: `--${name} ${spec.example ?? spec.value ?? "VALUE"}`,
+      });
     }
-    if (spec.type === "flag") given.set(name!, inline ?? true);
-    else if (inline !== undefined) given.set(name!, inline);
-    else if (i + 1 < argv.length && !/^--[a-z]/.test(argv[i + 1]!)) given.set(name!, argv[++i]);
-    else problems.push({ text: `--${name} needs a value: --${name} ${spec.value ?? "VALUE"}` });
   }
-  if (words.length > maximumWords)
+  return { given, words };
+}
+
+/** A list may be given in parts; anything else given twice, differently, is a contradiction. */
+function take(spec: OptionSpec, raw: string | true, given: Map<string, unknown>, problems: Problem[]): void {
+  const before = given.get(spec.name);
+  if (spec.type === "list") given.set(spec.name, [...((before as string[] | undefined) ?? []), raw]);
+  else if (before !== undefined && before !== raw)
     problems.push({
-      text: `nothing is expected after the options, but there is ${words.slice(maximumWords).join(" ")}`,
+      message: `--${spec.name} is given twice, as ${String(before)} and as ${String(raw)}`,
+      cure: "give it once",
     });
-  const file = readConfig(
-    given.get("config") ?? sources.environment[environmentName("config")],
-    byName,
-    sources,
-    problems,
-  );
-  const options: Record<string, OptionValue | undefined> = {};
-  for (const spec of specs) {
-    const variable = environmentName(spec.name);
-    const environment = sources.environment[variable];
-    const [raw, source] = given.has(spec.name)
-      ? [given.get(spec.name), `--${spec.name}`]
-      : environment !== undefined
-        ? [environment, variable]
-        : [file[spec.name], `${spec.name} in the configuration file`];
-    if (raw !== undefined) options[spec.name] = convert(spec, raw, source, problems);
+  else given.set(spec.name, raw);
+}
+
+/** Other programs' variables begin with MARMOT_, too (service links of containers): only what is nearly ours is refused. */
+function refuseMisspelt(
+  environment: Readonly<Record<string, string | undefined>>,
+  known: readonly string[],
+  problems: Problem[],
+): void {
+  const names = known.map(environmentName);
+  for (const variable of Object.keys(environment)) {
+    if (!variable.startsWith("MARMOT_") || names.includes(variable) || !environment[variable]) continue;
+    const hint = didYouMean(variable, names);
+    if (hint !== "")
+      problems.push({
+        message: `there is no option for the variable ${variable}${hint}`,
+        cure: `correct it, or unset ${variable}`,
+      });
   }
-  if (problems.length > 0) throw usage(problems.map((p) => p.text));
-  return { options, words };
 }
 
 function readConfig(
-  path: unknown,
-  byName: ReadonlyMap<string, OptionSpec>,
+  specs: readonly OptionSpec[],
+  given: ReadonlyMap<string, unknown>,
+  known: readonly string[],
   sources: Sources,
   problems: Problem[],
-): Record<string, unknown> {
+): Readonly<Record<string, unknown>> {
+  if (!specs.some((s) => s.name === "config")) return {};
+  const path = given.get("config") ?? (sources.environment[environmentName("config")] || undefined);
   if (path === undefined) return {};
+  let values: Record<string, unknown>;
   try {
-    const values = Bun.TOML.parse(sources.readFile(String(path))) as Record<string, unknown>;
-    for (const key of Object.keys(values))
-      if (!byName.has(key)) problems.push({ text: `${String(path)}: there is no option ${key}` });
-    return values;
+    values = Bun.TOML.parse(sources.readFile(String(path))) as Record<string, unknown>;
   } catch (error) {
     problems.push({
-      text: `${String(path)} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      message: `--config should name a TOML file; ${String(path)} cannot be read as one: ${errorMessage(error)}`,
+      cure: 'check the path and the file; a line of it reads like listen = "/ip4/0.0.0.0/tcp/8160"',
     });
     return {};
   }
-}
-
-export function usage(problems: readonly string[]): UsageError {
-  return new UsageError(problems.join("\n"), "see marmot help, or marmot VERB --help");
-}
-
-/** The option that differs in at most two letters, if any. */
-export function nearest(name: string, names: readonly string[]): string | null {
-  let best: string | null = null;
-  let least = 3;
-  for (const candidate of names) {
-    const distance = editDistance(name, candidate);
-    if (distance < least) {
-      least = distance;
-      best = candidate;
-    }
-  }
-  return best;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
-  }
-  return row[b.length]!;
+  for (const key of Object.keys(values))
+    if (!known.includes(key) || key === "config")
+      problems.push({
+        message: `${String(path)}: there is no option ${key}${didYouMean(key, known)}`,
+        cure: "remove the line, or correct it",
+      });
+  return values;
 }

@@ -1,13 +1,21 @@
 /** `marmot cleanup`: the file as it was before Marmot. */
 import type { CliContext } from "../context.ts";
-import { type Options, usage } from "../options.ts";
-import { CONFIG_OPTION, DATA_DIR_OPTION, DB_OPTION, flag, JSON_OPTION, text, type Verb } from "../verb.ts";
+import type { Options } from "../options.ts";
+import {
+  CONFIG_OPTION,
+  DATA_DIR_OPTION,
+  dataDirOf,
+  DB_OPTION,
+  flag,
+  JSON_OPTION,
+  text,
+  type Verb,
+} from "../verb.ts";
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
-  const db = text(options, "db");
-  if (db === null) throw usage(["--db FILE is needed"]);
+  const db = text(options, "db")!;
   const { cleanupDatabase } = await import("../../node/cleanup.ts");
-  const dataDir = text(options, "data-dir") ?? `${db}.marmot`;
+  const dataDir = dataDirOf(options);
   const result = cleanupDatabase(db, dataDir);
   if (flag(options, "json")) context.print(JSON.stringify(result));
   else {
@@ -19,8 +27,11 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 export const cleanupVerb: Verb = {
   name: "cleanup",
-  summary:
-    "Removes every trigger and table of Marmot from FILE; its schema is then byte for byte\nwhat it was. The node must be stopped. Changes that were not sent yet stay in FILE only.",
+  summary: "Removes every trigger and table of Marmot from FILE.",
+  details: [
+    "Its schema is then byte for byte what it was. The node must be stopped.",
+    "Changes that were not sent yet stay in FILE only.",
+  ],
   usage: "cleanup --db FILE [options]",
   options: [DB_OPTION, DATA_DIR_OPTION, JSON_OPTION, CONFIG_OPTION],
   example: "marmot cleanup --db app.db",

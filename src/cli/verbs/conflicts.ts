@@ -1,10 +1,11 @@
 /** `marmot conflicts`: what concurrent writes lost. */
 import type { ConflictDetail, ConflictSummary, ShownValue } from "../../node/api.ts";
-import { dataDirOf, NodeClient } from "../client.ts";
+import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
-import { type Options, usage } from "../options.ts";
+import type { Options } from "../options.ts";
+import type { Problem } from "../problem.ts";
 import { table } from "../table.ts";
-import { CONFIG_OPTION, DATA_DIR_OPTION, DB_OPTION, flag, JSON_OPTION, number, type Verb } from "../verb.ts";
+import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
 
 const time = (ms: number): string => new Date(ms).toISOString();
 
@@ -26,18 +27,28 @@ function showDetail(c: ConflictDetail): string {
   ].join("\n");
 }
 
+function check(_options: Options, [what, id]: readonly string[]): readonly Problem[] {
+  if ((what === "list" && id === undefined) || (what === "show" && id !== undefined)) return [];
+  const given = [what, id].filter((w) => w !== undefined).join(" ");
+  return [
+    {
+      message: `conflicts should be followed by list, or by show ID, not by ${given || "nothing"}`,
+      cure: "marmot conflicts list --db app.db shows the ids",
+    },
+  ];
+}
+
 async function run(options: Options, words: readonly string[], context: CliContext): Promise<number> {
   const [what, id] = words;
   const client = new NodeClient(dataDirOf(options));
-  if (what === "show" && id !== undefined) {
+  if (what === "show") {
     const conflict = await client.request<ConflictDetail>(
       "GET",
-      `/api/v1/conflicts/${encodeURIComponent(id)}`,
+      `/api/v1/conflicts/${encodeURIComponent(id!)}`,
     );
     context.print(flag(options, "json") ? JSON.stringify(conflict) : showDetail(conflict));
     return 0;
   }
-  if (what !== "list") throw usage(["conflicts takes list, or show ID"]);
   const found = await client.request<ConflictSummary[]>(
     "GET",
     `/api/v1/conflicts?limit=${number(options, "limit") ?? 100}`,
@@ -64,16 +75,24 @@ async function run(options: Options, words: readonly string[], context: CliConte
 
 export const conflictsVerb: Verb = {
   name: "conflicts",
-  summary: "Lists what concurrent writes lost, newest first, or shows one with both images.",
+  summary: "Lists what concurrent writes lost, newest first, or shows one.",
+  details: ["show prints both images of the row: the one that lost, the one that stands."],
   usage: "conflicts list|show ID --db FILE [options]",
   words: 2,
   options: [
-    DB_OPTION,
-    DATA_DIR_OPTION,
-    { name: "limit", type: "number", value: "N", help: "newest N (100)", minimum: 1, maximum: 10_000 },
+    ...NODE_OPTIONS,
+    {
+      name: "limit",
+      type: "number",
+      value: "N",
+      help: "list the newest N (100)",
+      minimum: 1,
+      maximum: 10_000,
+    },
     JSON_OPTION,
     CONFIG_OPTION,
   ],
   example: "marmot conflicts show 0:1234:0 --db app.db",
+  check,
   run,
 };

@@ -1,12 +1,11 @@
 /** `marmot doctor`: what of a database replicates, without a cluster. */
 import type { CliContext } from "../context.ts";
-import { type Options, usage } from "../options.ts";
+import type { Options } from "../options.ts";
 import { table } from "../table.ts";
 import { CONFIG_OPTION, DB_OPTION, flag, JSON_OPTION, list, text, type Verb } from "../verb.ts";
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
-  const db = text(options, "db");
-  if (db === null) throw usage(["--db FILE is needed"]);
+  const db = text(options, "db")!;
   const { inspectDatabase } = await import("../../node/inspect.ts");
   const found = inspectDatabase(db, {
     tables: list(options, "tables"),
@@ -37,13 +36,16 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 export const doctorVerb: Verb = {
   name: "doctor",
-  summary:
-    "Says for each table whether it replicates, needs care or is refused, with the cure.\nNeeds no cluster and changes nothing. Exit code 1 when run would refuse the file.",
+  summary: "Says of each table whether it replicates, needs care or is refused.",
+  details: [
+    "With the reason and the cure. Needs no cluster and changes nothing.",
+    "Exit code 1 when marmot run would refuse the file.",
+  ],
   usage: "doctor --db FILE [options]",
   options: [
     DB_OPTION,
-    { name: "tables", type: "list", value: "A,B", help: "judge only these" },
-    { name: "exclude", type: "list", value: "C", help: "leave these out" },
+    { name: "tables", type: "list", value: "A,B", help: "judge only these", example: "a,b" },
+    { name: "exclude", type: "list", value: "C", help: "leave these out", example: "c" },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

@@ -1,46 +1,63 @@
 /** `marmot key`: the cluster's secret and this node's identity. */
+import { clusterKeySource, CLUSTER_KEY_OPTION } from "../cluster-key.ts";
 import type { CliContext } from "../context.ts";
-import { dataDirOf } from "../client.ts";
-import { type Options, usage } from "../options.ts";
-import { CONFIG_OPTION, DATA_DIR_OPTION, DB_OPTION, text, type Verb } from "../verb.ts";
+import type { Options } from "../options.ts";
+import type { Problem } from "../problem.ts";
+import { CONFIG_OPTION, DATA_DIR_OPTION, dataDirOf, DB_OPTION, text, type Verb } from "../verb.ts";
 
-async function run(options: Options, words: readonly string[], context: CliContext): Promise<number> {
-  const keys = await import("../../node/keys.ts");
-  const file = text(options, "cluster-key");
-  switch (words[0]) {
-    case "generate":
-      if (file === null) context.print(keys.generateClusterKey());
-      else {
-        keys.createClusterKey(file);
-        context.print(`wrote ${file}`);
-      }
-      return 0;
-    case "show": {
-      const path = file ?? keys.defaultClusterKeyFile(dataDirOf(options));
-      keys.readClusterKeys(path);
-      context.print(context.readFile(path).trimEnd());
-      return 0;
-    }
-    case "id":
-      context.print(await keys.readPeerId(dataDirOf(options)));
-      return 0;
-    default:
-      throw usage(["key takes generate, show or id"]);
-  }
+const hasNode = (options: Options): boolean =>
+  text(options, "db") !== null || text(options, "data-dir") !== null;
+
+function check(options: Options, [what]: readonly string[]): readonly Problem[] {
+  if (what !== "generate" && what !== "show" && what !== "id")
+    return [
+      {
+        message: `key should be followed by generate, show or id, not by ${what ?? "nothing"}`,
+        cure: "for example marmot key generate --cluster-key cluster.key",
+      },
+    ];
+  const enough =
+    what === "generate" || hasNode(options) || (what === "show" && text(options, "cluster-key") !== null);
+  if (enough) return [];
+  return [
+    {
+      message: `--db FILE or --data-dir DIR is needed: ${what === "id" ? "whose id" : "whose key"}?`,
+      cure: "for example --db app.db",
+    },
+  ];
 }
+
+async function run(options: Options, [what]: readonly string[], context: CliContext): Promise<number> {
+  const keys = await import("../../node/keys.ts");
+  const source = clusterKeySource(options, context);
+  if (what === "generate") {
+    if (source.file === null) context.print(keys.generateClusterKey());
+    else {
+      keys.createClusterKey(source.file);
+      context.say(`wrote ${source.file}; every node needs a copy of it, nobody else may have one`);
+    }
+  } else if (what === "show") {
+    const file = source.file ?? keys.defaultClusterKeyFile(dataDirOf(options));
+    const shown = source.text ?? context.readFile(file);
+    keys.parseClusterKeys(shown, source.text === null ? file : "MARMOT_CLUSTER_KEY");
+    context.print(shown.trimEnd());
+  } else context.print(await keys.readPeerId(dataDirOf(options)));
+  return 0;
+}
+
+const { required: _, ...db } = DB_OPTION;
 
 export const keyVerb: Verb = {
   name: "key",
-  summary:
-    "generate: makes a cluster key (to standard output, or into --cluster-key FILE).\nshow: prints the cluster key. id: prints this node's peer id.",
+  summary: "Makes or prints the cluster's key, or prints this node's peer id.",
+  details: [
+    "generate: a new key, to standard output or into --cluster-key FILE.",
+    "show: the cluster's key. id: this node's peer id.",
+  ],
   usage: "key generate|show|id [options]",
   words: 1,
-  options: [
-    { name: "cluster-key", type: "text", value: "FILE", help: "the key file" },
-    DB_OPTION,
-    DATA_DIR_OPTION,
-    CONFIG_OPTION,
-  ],
+  options: [{ ...CLUSTER_KEY_OPTION, help: "the key's file" }, db, DATA_DIR_OPTION, CONFIG_OPTION],
   example: "marmot key generate --cluster-key cluster.key",
+  check,
   run,
 };

@@ -1,11 +1,11 @@
 /** `marmot status`: this node's view of the cluster. */
 import type { NodeStatus } from "../../node/api.ts";
-import { dataDirOf, NodeClient } from "../client.ts";
+import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options.ts";
 import { describe } from "../progress.ts";
 import { table } from "../table.ts";
-import { CONFIG_OPTION, DATA_DIR_OPTION, DB_OPTION, flag, JSON_OPTION, type Verb } from "../verb.ts";
+import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, type Verb } from "../verb.ts";
 
 const WATCH_MS = 1000;
 
@@ -43,16 +43,14 @@ export function showStatus(status: NodeStatus): string {
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const client = new NodeClient(dataDirOf(options));
+  const watch = flag(options, "watch");
+  const interrupted = watch ? context.interrupted().then(() => true) : null;
   for (;;) {
     const status = await client.request<NodeStatus>("GET", "/api/v1/status");
-    const clear = flag(options, "watch") && context.isTerminal ? "\u001b[H\u001b[2J" : "";
+    const clear = watch && context.isTerminal ? "\u001b[H\u001b[2J" : "";
     context.print(clear + (flag(options, "json") ? JSON.stringify(status) : showStatus(status)));
-    if (!flag(options, "watch")) return 0;
-    const over = await Promise.race([
-      context.interrupted.then(() => true),
-      Bun.sleep(WATCH_MS).then(() => false),
-    ]);
-    if (over) return 0;
+    if (interrupted === null) return 0;
+    if (await Promise.race([interrupted, Bun.sleep(WATCH_MS).then(() => false)])) return 0;
   }
 }
 
@@ -61,9 +59,8 @@ export const statusVerb: Verb = {
   summary: "Shows nodes, shards and what is pending, as this node sees them.",
   usage: "status --db FILE [options]",
   options: [
-    DB_OPTION,
-    DATA_DIR_OPTION,
-    { name: "watch", type: "flag", help: "again every second" },
+    ...NODE_OPTIONS,
+    { name: "watch", type: "flag", help: "again every second, until Ctrl-C" },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

@@ -1,12 +1,13 @@
 /** `marmot verify`: whether all replicas and this node's file are equal. */
 import type { VerifyResult } from "../../node/api.ts";
-import { dataDirOf, NodeClient } from "../client.ts";
+import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options.ts";
 import { table } from "../table.ts";
-import { CONFIG_OPTION, DATA_DIR_OPTION, DB_OPTION, flag, JSON_OPTION, number, type Verb } from "../verb.ts";
+import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
 
 const DEFAULT_MS = 30_000;
+const MAX_MS = 3_600_000;
 /** Comparing rows takes as long as it takes. */
 const ROWS_MS = 3_600_000;
 
@@ -34,15 +35,20 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 export const verifyVerb: Verb = {
   name: "verify",
-  summary:
-    "Compares the replicas of all nodes at one position of the order, and this node's\nfile with its replica. Exit code 1 on a difference.",
+  summary: "Compares the replicas of all nodes, and FILE with its replica.",
+  details: ["At one position of the order. Exit code 1 on a difference."],
   usage: "verify --db FILE [options]",
   options: [
-    DB_OPTION,
-    DATA_DIR_OPTION,
+    ...NODE_OPTIONS,
     { name: "deep", type: "flag", help: "row by row instead of by checksums" },
     { name: "repair", type: "flag", help: "make FILE equal to its replica again" },
-    { name: "timeout", type: "duration", value: "TIME", help: "for answers of the others (30s)" },
+    {
+      name: "timeout",
+      type: "duration",
+      value: "TIME",
+      help: "for the others' answers (30s)",
+      maximum: MAX_MS,
+    },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

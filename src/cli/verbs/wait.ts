@@ -1,11 +1,14 @@
 /** `marmot wait`: returns when what was committed here is ordered and applied. */
 import type { WaitResult } from "../../node/api.ts";
-import { dataDirOf, NodeClient } from "../client.ts";
+import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options.ts";
-import { CONFIG_OPTION, DATA_DIR_OPTION, DB_OPTION, flag, JSON_OPTION, number, type Verb } from "../verb.ts";
+import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
 
 const DEFAULT_MS = 10_000;
+const MAX_MS = 3_600_000;
+/** For the answer itself. */
+const SLACK_MS = 10_000;
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const timeout = number(options, "timeout") ?? DEFAULT_MS;
@@ -13,7 +16,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   const client = new NodeClient(dataDirOf(options));
   const result = await client.requestWait<WaitResult>(
     `/api/v1/wait?timeout=${timeout}ms&all=${all}`,
-    timeout + 10_000,
+    timeout + SLACK_MS,
   );
   if (flag(options, "json")) context.print(JSON.stringify(result));
   if (!result.done) context.say(`not within ${timeout / 1000} s: waiting for ${result.missing}`);
@@ -22,14 +25,16 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 export const waitVerb: Verb = {
   name: "wait",
-  summary:
-    "Returns when everything that was committed to FILE before the call is ordered by a\nquorum and applied here. Exit code 1 when the time runs out.",
+  summary: "Returns when what was committed to FILE is ordered and applied.",
+  details: [
+    "Everything committed before the call: ordered by a quorum, applied here.",
+    "Exit code 1 when the time runs out.",
+  ],
   usage: "wait --db FILE [options]",
   options: [
-    DB_OPTION,
-    DATA_DIR_OPTION,
+    ...NODE_OPTIONS,
     { name: "all", type: "flag", help: "applied on every live node" },
-    { name: "timeout", type: "duration", value: "TIME", help: "how long at most (10s)" },
+    { name: "timeout", type: "duration", value: "TIME", help: "how long at most (10s)", maximum: MAX_MS },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

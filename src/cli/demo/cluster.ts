@@ -1,0 +1,146 @@
+/** The demo's cluster: three nodes as processes of this same program, in a folder that is gone afterwards. */
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { errorMessage, UserError } from "../../base/errors.ts";
+import { NodeClient } from "../client.ts";
+import type { CliContext } from "../context.ts";
+
+const NAMES = ["amsterdam", "berlin", "chennai"] as const;
+const READY_MS = 60_000;
+const LOOK_MS = 20;
+/** A node's own limit is 9 s. */
+const STOP_MS = 10_000;
+
+export interface DemoNode {
+  readonly name: string;
+  readonly db: string;
+  readonly port: number;
+  readonly admin: number;
+  process: Bun.Subprocess | null;
+}
+
+/** Free ports of loopback, all different. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers: Server[] = [];
+  for (let i = 0; i < count; i++)
+    servers.push(
+      await new Promise<Server>((resolve, reject) => {
+        const server = createServer();
+        server.once("error", reject);
+        server.listen(0, "127.0.0.1", () => resolve(server));
+      }),
+    );
+  const ports = servers.map((s) => (s.address() as { port: number }).port);
+  await Promise.all(servers.map((s) => new Promise((resolve) => s.close(resolve))));
+  return ports;
+}
+
+export class DemoCluster {
+  readonly #context: CliContext;
+  readonly #folder: string;
+  #nodes: readonly DemoNode[] = [];
+  #stopped = false;
+
+  constructor(context: CliContext) {
+    this.#context = context;
+    this.#folder = mkdtempSync(join(tmpdir(), "marmot-demo-"));
+    context.atExit(() => this.#vanish());
+  }
+
+  get nodes(): readonly DemoNode[] {
+    return this.#nodes;
+  }
+
+  /** Nothing runs yet; the first node's file is for the caller to make. */
+  async prepare(): Promise<void> {
+    const ports = await freePorts(2 * NAMES.length);
+    this.#nodes = NAMES.map((name, i) => {
+      mkdirSync(join(this.#folder, name));
+      const db = join(this.#folder, name, "app.db");
+      return { name, db, port: ports[2 * i]!, admin: ports[2 * i + 1]!, process: null };
+    });
+  }
+
+  spawn(node: DemoNode): void {
+    if (this.#stopped) return;
+    const first = this.#nodes[0]!;
+    const peers = this.#nodes.filter((n) => n !== node).map((n) => `/ip4/127.0.0.1/tcp/${n.port}`);
+    const joins = ["--peers", peers.join(","), "--cluster-key", `${first.db}.marmot/cluster.key`];
+    // Options of whoever starts the demo are not the nodes'.
+    const environment = Object.fromEntries(
+      Object.entries(this.#context.environment).filter(([name]) => !name.startsWith("MARMOT_")),
+    );
+    const log = openSync(this.#logOf(node), "a");
+    node.process = Bun.spawn(
+      [
+        ...[...this.#context.command, "run", "--db", node.db, "--name", node.name],
+        ...["--listen", `/ip4/127.0.0.1/tcp/${node.port}`, "--admin", `127.0.0.1:${node.admin}`],
+        ...(node === first ? [] : joins),
+      ],
+      { stdout: log, stderr: log, stdin: "ignore", env: environment },
+    );
+    closeSync(log);
+  }
+
+  #logOf(node: DemoNode): string {
+    return join(this.#folder, node.name, "log.txt");
+  }
+
+  async ready(node: DemoNode): Promise<void> {
+    const end = performance.now() + READY_MS;
+    let reason = "it does not answer";
+    while (performance.now() < end) {
+      if (this.#stopped) throw new UserError("the demo was interrupted", "start it again");
+      if (node.process?.exitCode !== null) break;
+      try {
+        const response = await fetch(`http://127.0.0.1:${node.admin}/readyz`);
+        if (response.ok) return;
+        reason = await response.text();
+      } catch (error) {
+        reason = errorMessage(error);
+      }
+      await Bun.sleep(LOOK_MS);
+    }
+    const log = readFileSync(this.#logOf(node), "utf8").slice(-1500);
+    throw new UserError(`${node.name} did not get ready: ${reason.trim()}\n${log}`, "see the log above");
+  }
+
+  client(node: DemoNode): NodeClient {
+    return new NodeClient(`${node.db}.marmot`);
+  }
+
+  /** Everything that was written on `node` is applied on every node that runs. */
+  async everywhere(node: DemoNode): Promise<void> {
+    const path = "/api/v1/wait?timeout=60s&all=true";
+    const result = await this.client(node).requestWait<{ done: boolean; missing: string }>(
+      path,
+      READY_MS + 10_000,
+    );
+    if (!result.done)
+      throw new UserError(`${node.name} still waits for ${result.missing}`, "start the demo again");
+  }
+
+  async kill(node: DemoNode, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    const child = node.process;
+    if (child === null) return;
+    child.kill(signal);
+    const ended = await Promise.race([child.exited.then(() => true), Bun.sleep(STOP_MS).then(() => false)]);
+    if (!ended) child.kill("SIGKILL");
+    await child.exited;
+    node.process = null;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all(this.#nodes.map((n) => this.kill(n, "SIGTERM")));
+    this.#vanish();
+  }
+
+  /** At once: also when the demo ends in the middle. */
+  #vanish(): void {
+    for (const { process } of this.#nodes) if (process?.exitCode === null) process.kill("SIGKILL");
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+}

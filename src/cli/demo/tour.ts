@@ -1,0 +1,86 @@
+/** The demo's tour: writes on all three nodes, one killed and back, and whether all files are equal. */
+import chinook from "../../../test/data/chinook.sql" with { type: "text" };
+import type { VerifyResult } from "../../node/api.ts";
+import type { CliContext } from "../context.ts";
+import type { DemoCluster, DemoNode } from "./cluster.ts";
+import { digest, withFile } from "./files.ts";
+
+const VERIFY = "/api/v1/verify?timeout=30s";
+const VERIFY_MS = 60_000;
+const LABEL = 64;
+
+function insertArtists(file: string, from: number, count: number): void {
+  withFile(file, (db) => {
+    const statement = db.prepare(`INSERT INTO "Artist"("ArtistId", "Name") VALUES(?, ?)`);
+    db.exec("BEGIN IMMEDIATE");
+    for (let i = 0; i < count; i++) statement.run(from + i, `artist ${from + i}`);
+    db.exec("COMMIT");
+  });
+}
+
+const execute = (node: DemoNode, sql: string): void => withFile(node.db, (db) => db.exec(sql));
+
+/** True: at the end all files are equal. */
+export async function tour(cluster: DemoCluster, { print }: Pick<CliContext, "print">): Promise<boolean> {
+  const timed = async (what: string, work: () => Promise<void>): Promise<void> => {
+    const start = performance.now();
+    await work();
+    print(`  ${what.padEnd(LABEL)} ${((performance.now() - start) / 1000).toFixed(2).padStart(5)} s`);
+  };
+  print("three nodes on this machine, each with a file of its own");
+  await cluster.prepare();
+  const [first, second, third] = cluster.nodes as [DemoNode, DemoNode, DemoNode];
+  const everywhere = async (): Promise<void> => {
+    for (const node of cluster.nodes) if (node.process !== null) await cluster.everywhere(node);
+  };
+  await timed(`${first.name} starts with the Chinook database`, async () => {
+    execute(first, `BEGIN; ${chinook}; COMMIT`);
+    cluster.spawn(first);
+    await cluster.ready(first);
+  });
+  await timed(`${second.name} and ${third.name} join and receive it`, async () => {
+    for (const node of [second, third]) {
+      cluster.spawn(node);
+      await cluster.ready(node);
+    }
+  });
+  await timed(`an artist is added on ${first.name}, and is on all three`, async () => {
+    execute(first, `INSERT INTO "Artist"("Name") VALUES('Marmota marmota')`);
+    await everywhere();
+  });
+  await timed("prices, a title and a deleted line, written on all three at once", async () => {
+    execute(first, `UPDATE "Track" SET "UnitPrice" = 1.29 WHERE "GenreId" = 1`);
+    execute(second, `UPDATE "Album" SET "Title" = 'Restless and Wild (live)' WHERE "AlbumId" = 3`);
+    execute(third, `DELETE FROM "InvoiceLine" WHERE "InvoiceLineId" = 1`);
+    await everywhere();
+  });
+  await timed(`${third.name} is killed (SIGKILL)`, () => cluster.kill(third, "SIGKILL"));
+  await timed(`10,000 rows on ${first.name}, and 1,000 on the dead node's file`, async () => {
+    insertArtists(first.db, 100_000, 10_000);
+    insertArtists(third.db, 200_000, 1000);
+    await cluster.everywhere(first);
+  });
+  await timed(`${third.name} is back and has caught up, both ways`, async () => {
+    cluster.spawn(third);
+    await cluster.ready(third);
+    await everywhere();
+  });
+  return compare(cluster, { print });
+}
+
+async function compare(cluster: DemoCluster, { print }: Pick<CliContext, "print">): Promise<boolean> {
+  const client = cluster.client(cluster.nodes[0]!);
+  const { equal, nodes, positions } = await client.request<VerifyResult>("POST", VERIFY, VERIFY_MS);
+  const state = equal ? "are equal" : "DIFFER";
+  print(`  verify: the replicas of ${nodes.join(", ")} ${state} at position ${positions.join(", ")}`);
+  const digests = cluster.nodes.map((node) => digest(node.db));
+  cluster.nodes.forEach((node, i) =>
+    print(`  ${node.name.padEnd(10)} ${digests[i]!.rows} rows in its file, hash ${digests[i]!.hash}`),
+  );
+  const same =
+    equal &&
+    nodes.length === cluster.nodes.length &&
+    digests.every((d) => d.hash === digests[0]!.hash && d.rows === digests[0]!.rows);
+  print(same ? "all files are equal" : "THE FILES DIFFER");
+  return same;
+}

@@ -1,0 +1,196 @@
+/** The options of `marmot run`, and what they come to. */
+import { isLoopback } from "../admin/guard.ts";
+import type { NodeOptions } from "../node/options.ts";
+import { clusterKeySource, CLUSTER_KEY_OPTION } from "./cluster-key.ts";
+import type { CliContext } from "./context.ts";
+import { checkListen, checkReachable } from "./multiaddr.ts";
+import type { OptionSpec } from "./option-value.ts";
+import type { Options } from "./options.ts";
+import type { Problem } from "./problem.ts";
+import { CONFIG_OPTION, DATA_DIR_OPTION, dataDirOf, DB_OPTION, flag, list, number, text } from "./verb.ts";
+
+const DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/8160";
+const DEFAULT_ADMIN = "127.0.0.1:6010";
+const MAX_NAME = 64;
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `HOST:PORT`, `[V6]:PORT`; null: neither. */
+function parseHostPort(given: string): HostPort | null {
+  const match = /^(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+):(\d{1,5})$/.exec(given);
+  if (match === null || Number(match[2]) > 65_535) return null;
+  return { host: match[1]!.replace(/^\[|\]$/g, ""), port: Number(match[2]) };
+}
+
+export const RUN_OPTIONS: readonly OptionSpec[] = [
+  DB_OPTION,
+  { name: "create", type: "flag", help: "make an empty FILE if there is none" },
+  DATA_DIR_OPTION,
+  {
+    name: "listen",
+    type: "list",
+    value: "ADDR,…",
+    help: `for peers (${DEFAULT_LISTEN})`,
+    check: checkListen,
+    example: DEFAULT_LISTEN,
+  },
+  {
+    name: "announce",
+    type: "list",
+    value: "ADDR,…",
+    help: "what to tell peers, behind NAT",
+    check: checkReachable,
+    example: "/dns/node-1/tcp/8160",
+  },
+  {
+    name: "peers",
+    type: "list",
+    value: "ADDR,…",
+    help: "nodes of the cluster to join",
+    check: checkReachable,
+    example: "/dns/node-1/tcp/8160",
+  },
+  {
+    name: "discover",
+    type: "text",
+    value: "mdns",
+    help: "find peers on the local network (off)",
+    choices: ["mdns", "off"],
+  },
+  CLUSTER_KEY_OPTION,
+  {
+    name: "name",
+    type: "text",
+    value: "NAME",
+    help: "this node in tables and logs (host name)",
+    example: "node-1",
+    check: (given) =>
+      given.length <= MAX_NAME && !/[\p{Cc}\p{Cf}]/u.test(given) && given.trim() === given
+        ? null
+        : `at most ${MAX_NAME} printable characters`,
+  },
+  {
+    name: "role",
+    type: "text",
+    value: "ROLE",
+    help: "voter, or learner: no vote (voter)",
+    choices: ["voter", "learner"],
+  },
+  {
+    name: "shards",
+    type: "number",
+    value: "N",
+    help: "Raft groups of a new cluster, 1 to 64 (1)",
+    minimum: 1,
+    maximum: 64,
+  },
+  {
+    name: "transactions",
+    type: "text",
+    value: "HOW",
+    help: "whole, or row with several shards",
+    choices: ["whole", "row"],
+  },
+  { name: "tables", type: "list", value: "A,B", help: "what replicates", example: "a,b" },
+  { name: "exclude", type: "list", value: "C", help: ", or does not (all)", example: "c", joined: true },
+  {
+    name: "admin",
+    type: "text",
+    value: "HOST:PORT",
+    help: `dashboard, API; or off (${DEFAULT_ADMIN})`,
+    example: DEFAULT_ADMIN,
+    check: (given) => (given === "off" || parseHostPort(given) !== null ? null : "HOST:PORT or off"),
+  },
+  {
+    name: "admin-token",
+    type: "text",
+    value: "TOKEN",
+    help: "needed off loopback; asked of everybody",
+    example: "a-long-secret",
+    check: (given) => (/^[\x21-\x7e]{8,256}$/.test(given) ? null : "8 to 256 characters without spaces"),
+  },
+  {
+    name: "log-level",
+    type: "text",
+    value: "LEVEL",
+    help: "debug, info, warn, error (info)",
+    choices: ["debug", "info", "warn", "error"],
+    example: "info",
+  },
+  {
+    name: "log-format",
+    type: "text",
+    value: "FORMAT",
+    help: "text or json (text)",
+    choices: ["text", "json"],
+  },
+  CONFIG_OPTION,
+];
+
+export interface RunSettings {
+  readonly node: NodeOptions;
+  /** null: off. */
+  readonly admin: HostPort | null;
+  readonly token: string | null;
+}
+
+/** Of options that are good, each for itself; those that are missing have their defaults. */
+export function runSettings(
+  options: Options,
+  context: Pick<CliContext, "environment" | "hostName">,
+): RunSettings {
+  const admin = text(options, "admin") ?? DEFAULT_ADMIN;
+  const key = clusterKeySource(options, context);
+  return {
+    admin: admin === "off" ? null : parseHostPort(admin),
+    token: text(options, "admin-token"),
+    node: {
+      db: text(options, "db") ?? "",
+      dataDir: dataDirOf(options),
+      listen: list(options, "listen") ?? [DEFAULT_LISTEN],
+      announce: list(options, "announce") ?? [],
+      peers: list(options, "peers") ?? [],
+      mdns: text(options, "discover") === "mdns",
+      name: text(options, "name") ?? context.hostName,
+      role: text(options, "role") === "learner" ? "learner" : "voter",
+      create: flag(options, "create"),
+      clusterKeyText: key.text,
+      clusterKeyFile: key.file,
+      shards: number(options, "shards"),
+      transactions: text(options, "transactions") as "whole" | "row" | null,
+      tables: list(options, "tables"),
+      exclude: list(options, "exclude"),
+    },
+  };
+}
+
+/** What options contradict each other. */
+export function contradictions({ node, admin, token }: RunSettings): readonly Problem[] {
+  const problems: Problem[] = [];
+  if (admin !== null && token === null && !isLoopback(admin.host))
+    problems.push({
+      message: `--admin ${admin.host}:${admin.port} is no loopback address, and without --admin-token everybody could use it`,
+      cure: "give --admin-token TOKEN, too (or MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
+    });
+  const lower = new Set((node.exclude ?? []).map((t) => t.toLowerCase()));
+  const both = (node.tables ?? []).filter((t) => lower.has(t.toLowerCase()));
+  if (both.length > 0)
+    problems.push({
+      message: `--tables and --exclude both name ${both.join(", ")}`,
+      cure: "take it out of one of them",
+    });
+  if (node.create && node.peers.length > 0)
+    problems.push({
+      message: "--create makes the file of a new cluster, --peers joins a cluster whose file is received",
+      cure: "give one of them",
+    });
+  if (node.transactions === "whole" && (node.shards ?? 1) > 1)
+    problems.push({
+      message: `--transactions whole needs --shards 1 in this version, not ${node.shards}`,
+      cure: "use --shards 1, or --transactions row",
+    });
+  return problems;
+}

@@ -1,0 +1,105 @@
+/**
+ * Looks, before `marmot run` does anything, at what its options name: the file, the key, the ports. All that is wrong is
+ * told at once and nothing is written. The node checks again what only it can judge.
+ */
+import { existsSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { dirname, resolve } from "node:path";
+import { errorMessage, UserError } from "../base/errors.ts";
+import type { NodeOptions } from "../node/options.ts";
+import { NodeClient } from "./client.ts";
+import { parseMultiaddr } from "./multiaddr.ts";
+import type { Problem } from "./problem.ts";
+import type { RunSettings } from "./run-options.ts";
+
+/** A node on this machine answers at once, or is busy. */
+const ANSWER_MS = 1000;
+
+export async function survey({ node, admin }: RunSettings): Promise<readonly Problem[]> {
+  const problems: Problem[] = [];
+  const tryTo = (work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      problems.push({ message: error.message, cure: error.cure });
+    }
+  };
+  if (node.db !== "" && (await new NodeClient(node.dataDir).answers(ANSWER_MS))) {
+    // Then its ports are taken, too, and by it.
+    const cure = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
+    return [{ message: `another marmot runs on ${node.dataDir}`, cure }];
+  }
+  const [{ requireDatabase }, keys, { dataPaths }] = await Promise.all([
+    import("../node/start.ts"),
+    import("../node/keys.ts"),
+    import("../node/paths.ts"),
+  ]);
+  const paths = dataPaths(node.dataDir);
+  const isMember = node.db !== "" && existsSync(paths.replica);
+  const isReceived = node.peers.length > 0 || node.create;
+  if (node.db !== "") {
+    if (existsSync(node.db) || !(isReceived || isMember)) tryTo(() => requireDatabase(node.db));
+    problems.push(...folders(node));
+  }
+  tryTo(() => {
+    if (node.clusterKeyText !== null) keys.parseClusterKeys(node.clusterKeyText, "MARMOT_CLUSTER_KEY");
+    else if (node.clusterKeyFile !== null) keys.readClusterKeys(node.clusterKeyFile);
+  });
+  if (node.role === "learner" && node.peers.length === 0 && !isMember && node.db !== "")
+    problems.push({
+      message:
+        "--role learner has no vote, and without --peers this would be the first node of a new cluster",
+      cure: "give --peers to join a cluster, or leave --role out",
+    });
+  for (const address of node.listen) {
+    const found = parseMultiaddr(address);
+    if (found === null) continue;
+    const obstacle = await cannotListen(found.host, found.port);
+    if (obstacle !== null)
+      problems.push({
+        message: `${address} should be free for peers to reach this node, and cannot be listened on: ${obstacle}`,
+        cure: "choose a free address with --listen, such as /ip4/0.0.0.0/tcp/8161; port 0 picks one",
+      });
+  }
+  if (admin !== null) {
+    const obstacle = await cannotListen(admin.host, admin.port);
+    if (obstacle !== null)
+      problems.push({
+        message: `${admin.host}:${admin.port} should be free for the admin API, and cannot be listened on: ${obstacle}`,
+        cure: "choose a free port with --admin HOST:PORT (port 0 picks one), or --admin off",
+      });
+  }
+  return problems;
+}
+
+/** The folders in which the file and the data directory are, or are to be. */
+function folders({ db, dataDir }: NodeOptions): Problem[] {
+  const problems: Problem[] = [];
+  const parents = new Set([dirname(resolve(db)), dirname(resolve(dataDir))]);
+  for (const parent of parents)
+    if (statSync(parent, { throwIfNoEntry: false })?.isDirectory() !== true)
+      problems.push({
+        message: `${parent} should be a folder, and ${existsSync(parent) ? "is none" : "does not exist"}`,
+        cure: "make it, or correct --db and --data-dir",
+      });
+  const own = statSync(dataDir, { throwIfNoEntry: false });
+  if (own !== undefined && !own.isDirectory())
+    problems.push({
+      message: `--data-dir should be a folder of Marmot's own, and ${dataDir} is a file`,
+      cure: "choose another with --data-dir DIR",
+    });
+  return problems;
+}
+
+/** Why nothing can listen there now; null: something can, or port 0 was asked for. */
+function cannotListen(host: string, port: number): Promise<string | null> {
+  if (port === 0) return Promise.resolve(null);
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", (error: Error & { code?: string }) =>
+      resolve(error.code === "EADDRINUSE" ? "another program listens there" : errorMessage(error)),
+    );
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(null)));
+  });
+}
