@@ -14,8 +14,6 @@ export interface CapturedRow {
   readonly suspect: boolean;
   /** null: the row is gone. */
   readonly image: Image | null;
-  /** The key came before in this read: its image is the same. */
-  readonly repeated: boolean;
 }
 
 /** Reads one table's change log; the caller holds the read transaction. */
@@ -23,6 +21,6 @@ export interface ChangeLogReader {
   readonly shape: TableShape;
   /** Highest id in the log; 0: empty. */
   maxId(): number;
-  /** Keys with log ids in (from, to] with their newest image. Throws `UserError` for a NULL key. */
+  /** Keys with log ids in (from, to], some perhaps more than once, with their newest image. Throws `UserError` for a NULL key. */
   rows(from: number, to: number): Iterable<CapturedRow>;
 }

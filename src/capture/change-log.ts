@@ -4,14 +4,14 @@
  */
 import type { Database, Statement } from "bun:sqlite";
 import { UserError } from "../base/errors.ts";
-import { type KeyId, keyIdOf } from "../change/key.ts";
+import { keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { TextBytes, Value } from "../change/value.ts";
 import { exactText } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { CapturedRow, ChangeLogReader } from "./captured-row.ts";
 
-/** Log ids read at once. A key that occurs in two chunks comes twice, marked as repeated. */
+/** Log ids read at once. A key that occurs in two chunks comes twice, with the same image. */
 const CHUNK = 2000;
 
 const REPLACEMENT = "\ufffd";
@@ -53,18 +53,13 @@ export class ChangeLog implements ChangeLogReader {
   }
 
   *rows(from: number, to: number): Iterable<CapturedRow> {
-    const handled = to - from > CHUNK ? new Set<KeyId>() : null;
     for (let at = from; at < to; at += CHUNK) {
       const upTo = Math.min(to, at + CHUNK);
-      for (const row of this.#rows.values(at, upTo) as unknown as Value[][]) {
-        const captured = this.#captured(row, handled);
-        if (!captured.suspect || captured.image === null) handled?.add(captured.keyId);
-        yield captured;
-      }
+      for (const row of this.#rows.values(at, upTo) as unknown as Value[][]) yield this.#captured(row);
     }
   }
 
-  #captured(row: Value[], handled: ReadonlySet<KeyId> | null): CapturedRow {
+  #captured(row: Value[]): CapturedRow {
     const width = this.shape.key.length;
     const key = row.slice(4, 4 + width);
     if (key.includes(null)) this.#refuseNullKey();
@@ -84,15 +79,7 @@ export class ChangeLog implements ChangeLogReader {
       }
     }
     const keyId = keyIdOf(this.shape, key);
-    return {
-      keyId,
-      key,
-      minId: Number(row[0]),
-      maxId: Number(row[1]),
-      suspect: row[2] === 1n,
-      image,
-      repeated: handled?.has(keyId) ?? false,
-    };
+    return { keyId, key, minId: Number(row[0]), maxId: Number(row[1]), suspect: row[2] === 1n, image };
   }
 
   #refuseNullKey(): never {

@@ -69,8 +69,9 @@ export class Drain {
     for (const { table, upTo } of watermarks) {
       const log = this.#components.logs.find((l) => l.shape.id === table);
       assert(log !== undefined, "a watermark is of a captured table");
+      const taken = new Set<KeyId>();
       for (const row of log.rows(this.drainedTo(table), upTo)) {
-        this.#take(log.shape, row, sink);
+        this.#take(log.shape, row, taken, sink);
         if (++handled % SLICE === 0) yield;
       }
       this.#components.pending.see(table, upTo);
@@ -78,13 +79,15 @@ export class Drain {
     }
   }
 
-  #take(shape: TableShape, row: CapturedRow, sink: DrainSink): void {
+  /** `taken`: keys whose image was compared in this drain; it is the same whenever the key comes again. */
+  #take(shape: TableShape, row: CapturedRow, taken: Set<KeyId>, sink: DrainSink): void {
     if (row.suspect && row.image !== null) return; // nothing evicted it
     const { pending, bases, shadows, references } = this.#components;
     const { minId } = pending.note(shape.id, row.keyId, row.minId, row.maxId);
-    if (row.repeated) return;
+    if (taken.has(row.keyId)) return;
     sink.looked(shape.id, row.keyId);
-    if (row.maxId <= references.watermark(shape.id, row.keyId)) return; // ordered before a restart
+    if (row.maxId <= references.watermark(shape.id, row.keyId)) return; // these log rows were ordered before a restart
+    taken.add(row.keyId);
     const base = shadows.get(shape.id, row.keyId)?.position ?? bases.at(shape.id, minId);
     const sent = sink.inFlight(shape.id, row.keyId);
     const reference = sent !== undefined ? sent : references.reference(shape.id, row.keyId, row.key, base);

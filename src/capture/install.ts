@@ -91,13 +91,13 @@ export function install(
   transaction(db, () => {
     for (const sql of Object.values(LIVE_TABLES)) db.exec(sql);
     const meta = db.prepare(`INSERT INTO "__marmot__meta" VALUES(?, ?)`);
-    meta.run("format", LIVE_FORMAT);
+    meta.run("format", BigInt(LIVE_FORMAT));
     meta.run("cluster_id", options.clusterId);
     meta.run("peer_id", options.peerId);
-    meta.run("schema_version", options.schemaVersion);
+    meta.run("schema_version", BigInt(options.schemaVersion));
     const status = db.prepare(`INSERT INTO "__marmot__status" VALUES(?, ?, ?)`);
     status.run("node", "peer_id", options.peerId);
-    options.position.forEach((index, shard) => status.run("shard", String(shard), index));
+    options.position.forEach((index, shard) => status.run("shard", String(shard), BigInt(index)));
     const register = db.prepare(`INSERT INTO "__marmot__table" VALUES(?, ?, ?)`);
     for (const shape of shapes) {
       const log = freeLogName(db, shape.name);

@@ -69,7 +69,7 @@ export class LiveLog {
   acknowledge(upTo: number): void {
     if (upTo <= this.#acknowledged) return;
     this.#acknowledged = upTo;
-    this.#storeAcknowledged.run(this.shape.name, upTo);
+    this.#storeAcknowledged.run(this.shape.name, BigInt(upTo));
   }
 
   /** Deletes some acknowledged rows, never the highest. True: there are more. */

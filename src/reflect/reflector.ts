@@ -105,7 +105,7 @@ export class Reflector {
       const moved = position.some((index, shard) => index !== bases.reflected[shard]);
       if (moved) {
         position.forEach((index, shard) => {
-          if (index !== bases.reflected[shard]) this.#storePosition.run(index, String(shard));
+          if (index !== bases.reflected[shard]) this.#storePosition.run(BigInt(index), String(shard));
         });
       }
       if (moved || acknowledgement.upTo.size > 0)

@@ -20,14 +20,14 @@ export interface ReplicaSettings {
 
 export function writeSettings(db: DatabaseSync, settings: ReplicaSettings): void {
   const insert = db.prepare(`INSERT INTO "__marmot__setting" VALUES(?, ?)`);
-  insert.run("format", REPLICA_FORMAT);
+  insert.run("format", BigInt(REPLICA_FORMAT));
   insert.run("cluster_id", settings.clusterId);
-  insert.run("shards", settings.shards);
+  insert.run("shards", BigInt(settings.shards));
   insert.run("transactions", settings.transactions);
-  insert.run("schema_version", settings.schemaVersion);
+  insert.run("schema_version", BigInt(settings.schemaVersion));
   insert.run("encoding", settings.encoding);
-  insert.run("user_version", settings.userVersion);
-  insert.run("application_id", settings.applicationId);
+  insert.run("user_version", BigInt(settings.userVersion));
+  insert.run("application_id", BigInt(settings.applicationId));
   insert.run("skipped", JSON.stringify(settings.skipped));
 }
 

@@ -22,14 +22,14 @@ export const REPLICATED_TABLES = {
   watermark: `CREATE TABLE "__marmot__watermark"("peer" TEXT, "shard" INTEGER, "tbl" INTEGER, "up_to" INTEGER, PRIMARY KEY("peer", "shard", "tbl")) WITHOUT ROWID`,
   /**
    * The last position of each key that was written since the replica's beginning or the horizon, kept for deleted and
-   * evicted keys, too. `origin`: 48 bits of the peer id's hash.
+   * evicted keys, too. `key` is a `KeyId`: small integers stay integers, tagged text stays text. `origin`: 48 bits of the peer id's hash.
    */
-  key: `CREATE TABLE "__marmot__key"("tbl" INTEGER, "key", "shard" INTEGER, "idx" INTEGER, "origin" INTEGER, PRIMARY KEY("tbl", "key")) WITHOUT ROWID`,
+  key: `CREATE TABLE "__marmot__key"("tbl" INTEGER, "key" INTEGER, "shard" INTEGER, "idx" INTEGER, "origin" INTEGER, PRIMARY KEY("tbl", "key")) WITHOUT ROWID`,
   keyPosition: `CREATE INDEX "__marmot__key_position" ON "__marmot__key"("shard", "idx")`,
   /** Sum of the row hashes of a table's rows in a shard, modulo 2^64, as a signed integer. */
   checksum: `CREATE TABLE "__marmot__checksum"("tbl" INTEGER, "shard" INTEGER, "sum" INTEGER, PRIMARY KEY("tbl", "shard")) WITHOUT ROWID`,
   /** The conflict journal: what lost, to what, where in the order. `ordinal` counts within an entry. NULL image: a delete. */
-  conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key", "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
+  conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
   /** Parts of changesets whose last part has not come yet. */
   staged: `CREATE TABLE "__marmot__staged"("peer" TEXT, "shard" INTEGER, "incarnation" INTEGER, "csn" INTEGER, "part" INTEGER, "data" BLOB, PRIMARY KEY("peer", "shard", "incarnation", "csn", "part")) WITHOUT ROWID`,
   /** Checksums recorded at check entries: `sums` is an encoded list of [table, sum]. Only the newest are kept. */
@@ -45,7 +45,7 @@ export const LOCAL_TABLES = {
    * What a row was before another node's change at (shard, idx), NULL if it was not there: the reference that a drain
    * compares with, until the live file shows that change and is synced.
    */
-  reference: `CREATE TABLE "__marmot__local_reference"("id" INTEGER PRIMARY KEY, "tbl" INTEGER, "key", "shard" INTEGER, "idx" INTEGER, "image" BLOB)`,
+  reference: `CREATE TABLE "__marmot__local_reference"("id" INTEGER PRIMARY KEY, "tbl" INTEGER, "key" INTEGER, "shard" INTEGER, "idx" INTEGER, "image" BLOB)`,
 } as const;
 
 /** 48 bits of xxh64, so that it is a small integer everywhere. */
