@@ -132,7 +132,14 @@ export class TestNode {
     this.process = Bun.spawn(
       [
         ...[BINARY, "run", "--db", this.db, "--name", this.name, "--cluster-key", key],
-        ...["--listen", this.address, "--admin", `127.0.0.1:${this.admin}`, "--log-level", "debug"],
+        ...[
+          "--listen",
+          this.address,
+          "--admin",
+          `127.0.0.1:${this.admin}`,
+          "--log-level",
+          this.#cluster.logLevel,
+        ],
         ...(this === nodes[0]
           ? ["--shards", String(shards)]
           : ["--peers", others.map((n) => n.address).join(",")]),
@@ -238,6 +245,7 @@ export class TestCluster {
   readonly nodes: TestNode[] = [];
   readonly key: string;
   readonly shards: number;
+  logLevel = "debug";
 
   constructor(count: number, shards: number) {
     this.shards = shards;
@@ -248,8 +256,14 @@ export class TestCluster {
   }
 
   /** The first node has `schema`; the others receive it. */
-  static async start(options: { shards: number; schema: string; count?: number }): Promise<TestCluster> {
+  static async start(options: {
+    shards: number;
+    schema: string;
+    count?: number;
+    quiet?: boolean;
+  }): Promise<TestCluster> {
     const cluster = new TestCluster(options.count ?? 3, options.shards);
+    cluster.logLevel = options.quiet ? "info" : "debug";
     try {
       cluster.nodes[0]!.run("PRAGMA journal_mode = WAL", options.schema);
       for (const node of cluster.nodes) {

@@ -1,0 +1,227 @@
+/**
+ * What replication costs and gives, measured with clusters of the compiled binary and with plain SQLite in the same run:
+ * bun scripts/bench.ts [--shards N] [--only plain,single,bulk,latency,idle,catchup]. Read the ratios; machines differ.
+ */
+import { Database } from "bun:sqlite";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { TestCluster, type TestNode, until } from "../test/cluster/lab.ts";
+
+const SCHEMA = "CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB)";
+const SINGLE_ROWS = 5000;
+const BULK_ROWS = 100_000;
+const BULK_BATCH = 1000;
+
+interface AppTask {
+  readonly kind: "load" | "latency";
+  readonly write: string;
+  readonly read: readonly string[];
+  readonly rows: number;
+  readonly batch: number;
+  readonly first: number;
+  readonly perSecond: number;
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+const nap = (ms: number): void => void Atomics.wait(sleeper, 0, 0, ms);
+const round = (x: number, digits = 2): number => Number(x.toFixed(digits));
+const percentile = (values: readonly number[], p: number): number =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))] ?? Number.NaN;
+const median = (values: readonly number[]): number => percentile(values, 0.5);
+
+/** The application: another process, with nothing of Marmot in it. */
+function app(task: AppTask): void {
+  const db = new Database(task.write);
+  db.exec("PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000");
+  const insert = db.query("INSERT INTO t VALUES(?, ?, ?, ?, NULL)");
+  const tops = task.read.map((file) => {
+    const reader = new Database(file, { readonly: true });
+    return reader.query("SELECT max(id) FROM t");
+  });
+  const seen = (i: number): number => Number(tops[i]!.values()[0]![0] ?? -1);
+  const last = task.first + task.rows - 1;
+  if (task.kind === "load") {
+    const start = performance.now();
+    for (let i = 0; i < task.rows; i += task.batch) {
+      if (task.batch > 1) db.exec("BEGIN IMMEDIATE");
+      for (let k = i; k < i + task.batch; k++) insert.run(task.first + k, k, `hello world ${k}`, k * 1.5);
+      if (task.batch > 1) db.exec("COMMIT");
+    }
+    const wrote = performance.now() - start;
+    const end = performance.now() + 120_000;
+    while (performance.now() < end && tops.some((_, i) => seen(i) < last)) nap(1);
+    const visible = tops.every((_, i) => seen(i) >= last) ? performance.now() - start : null;
+    console.log(JSON.stringify({ wrote, visible }));
+    return;
+  }
+  const gap = 1000 / task.perSecond;
+  const latencies: number[] = [];
+  const commits: number[] = [];
+  const start = performance.now() + 5;
+  for (let i = 0; i < task.rows; i++) {
+    while (performance.now() < start + i * gap) nap(0.1);
+    const before = performance.now();
+    insert.run(task.first + i, i, `hello world ${i}`, i * 1.5);
+    const committed = performance.now();
+    commits.push(committed - before);
+    while (tops.some((_, n) => seen(n) < task.first + i) && performance.now() < committed + 5000) nap(0.05);
+    latencies.push(performance.now() - committed);
+  }
+  console.log(JSON.stringify({ latencies, commits }));
+}
+
+async function runApp<T>(task: AppTask): Promise<T> {
+  const child = Bun.spawn([process.execPath, import.meta.path, "app", JSON.stringify(task)], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const text = await new Response(child.stdout).text();
+  return JSON.parse(text) as T;
+}
+
+interface Load {
+  readonly wrote: number;
+  readonly visible: number | null;
+}
+
+const load = (
+  write: string,
+  read: readonly string[],
+  rows: number,
+  batch: number,
+  first: number,
+): Promise<Load> => runApp<Load>({ kind: "load", write, read, rows, batch, first, perSecond: 0 });
+
+async function plain(rows: number, batch: number): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), "marmot-bench-"));
+  try {
+    const rates: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      const file = join(folder, `${i}.db`);
+      const db = new Database(file);
+      db.exec(`PRAGMA journal_mode = WAL; ${SCHEMA}`);
+      db.close();
+      const { wrote } = await load(file, [], rows, batch, 0);
+      rates.push((rows / wrote) * 1000);
+    }
+    return median(rates);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** User and system CPU of a process in milliseconds, and its memory in MB. */
+function usage(node: TestNode): { cpu: number; rss: number } {
+  const { pid } = node.process!;
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ");
+  const rss = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]) / 1024;
+  return { cpu: (Number(stat[11]) + Number(stat[12])) * 10, rss };
+}
+
+const print = (measure: string, values: Record<string, unknown>): void =>
+  console.log(JSON.stringify({ measure, ...values }));
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { shards: { type: "string", default: "1" }, only: { type: "string" } },
+  });
+  const shards = Number(values.shards);
+  const wanted = values.only?.split(",");
+  const on = (name: string): boolean => wanted === undefined || wanted.includes(name);
+  print("machine", { cores: cpus().length, load: round(loadavg()[0]!), shards, bun: Bun.version });
+  const single = await plain(SINGLE_ROWS, 1);
+  const bulk = await plain(BULK_ROWS, BULK_BATCH);
+  print("plain SQLite", { single_rows_per_s: Math.round(single), bulk_rows_per_s: Math.round(bulk) });
+  const cluster = await TestCluster.start({ shards, schema: SCHEMA, quiet: true });
+  const { nodes } = cluster;
+  const [first, second, third] = nodes as [TestNode, TestNode, TestNode];
+  const others = [second.db, third.db];
+  let next = 1_000_000;
+  const take = (rows: number): number => {
+    const from = next;
+    next += rows + 1000;
+    return from;
+  };
+  try {
+    await load(first.db, others, 3000, 1, take(3000)); // compiles what is hot
+    await load(first.db, others, 20_000, BULK_BATCH, take(20_000));
+    for (const [name, rows, batch, base] of [
+      ["single", SINGLE_ROWS, 1, single],
+      ["bulk", BULK_ROWS, BULK_BATCH, bulk],
+    ] as const) {
+      if (!on(name)) continue;
+      const results: Load[] = [];
+      for (let i = 0; i < 3; i++) results.push(await load(first.db, others, rows, batch, take(rows)));
+      const rate = median(results.map((r) => (rows / r.wrote) * 1000));
+      print(name === "single" ? "1-row transactions" : "1,000-row transactions", {
+        visible_on_all_rows_per_s: Math.round(
+          median(results.map((r) => (r.visible === null ? 0 : (rows / r.visible) * 1000))),
+        ),
+        application_rows_per_s: Math.round(rate),
+        of_plain: round(rate / base),
+      });
+    }
+    if (on("latency")) {
+      const task = {
+        kind: "latency",
+        write: first.db,
+        read: others,
+        rows: 500,
+        batch: 1,
+        perSecond: 100,
+      } as const;
+      const { latencies, commits } = await runApp<{ latencies: number[]; commits: number[] }>({
+        ...task,
+        first: take(500),
+      });
+      print("commit to visible on both others, ms", {
+        p50: round(percentile(latencies, 0.5)),
+        p90: round(percentile(latencies, 0.9)),
+        p99: round(percentile(latencies, 0.99)),
+        application_commit_p50: round(percentile(commits, 0.5), 3),
+      });
+    }
+    if (on("memory")) {
+      const before = nodes.map((n) => Math.round(usage(n).rss));
+      const rows = 1_000_000;
+      const { visible } = await load(first.db, others, rows, BULK_BATCH, take(rows));
+      print("1,000,000 rows", {
+        visible_on_all_rows_per_s: visible === null ? null : Math.round((rows / visible) * 1000),
+        rss_mb_before: before,
+        rss_mb_after: nodes.map((n) => Math.round(usage(n).rss)),
+      });
+    }
+    if (on("idle")) {
+      await Bun.sleep(5000);
+      const seconds = 10;
+      const before = nodes.map(usage);
+      await Bun.sleep(seconds * 1000);
+      const after = nodes.map(usage);
+      print("idle", {
+        cpu_percent: after.map((x, i) => round((x.cpu - before[i]!.cpu) / seconds / 10, 1)),
+        rss_mb: after.map((x) => Math.round(x.rss)),
+      });
+    }
+    if (on("catchup")) {
+      await third.kill();
+      const from = take(50_000);
+      await load(first.db, [second.db], 50_000, BULK_BATCH, from);
+      const start = performance.now();
+      await third.start();
+      await until(
+        () => Number(third.query("SELECT max(id) FROM t")[0]![0]) >= from + 49_999,
+        "caught up",
+        120_000,
+      );
+      const took = performance.now() - start;
+      print("catch-up of 50,000 rows", { ms_from_start: Math.round(took) });
+    }
+  } finally {
+    await cluster.stop();
+  }
+}
+
+if (process.argv[2] === "app") app(JSON.parse(process.argv[3]!) as AppTask);
+else await main();
