@@ -38,7 +38,7 @@ export interface VerbOptions {
 /** Never throws: what is wrong is in the result. */
 export function parseOptions({ specs, words: maximumWords, known }: VerbOptions, sources: Sources): Parsed {
   const problems: Problem[] = [];
-  const { given, words } = readArguments(specs, sources.argv, problems);
+  const { given, words, unfinished } = readArguments(specs, sources.argv, problems);
   if (words.length > maximumWords) {
     const extra = words.slice(maximumWords).join(" ");
     problems.push({
@@ -60,7 +60,8 @@ export function parseOptions({ specs, words: maximumWords, known }: VerbOptions,
         ? [fromEnvironment, variable]
         : [file[spec.name], `${spec.name} in the configuration file`];
     if (raw === undefined) {
-      missing.push(spec);
+      // One that was given without its value is told already.
+      if (!unfinished.has(spec.name)) missing.push(spec);
       continue;
     }
     const value = convert(spec, raw, source, problems);
@@ -90,10 +91,11 @@ function readArguments(
   specs: readonly OptionSpec[],
   argv: readonly string[],
   problems: Problem[],
-): { given: Map<string, unknown>; words: string[] } {
+): { given: Map<string, unknown>; words: string[]; unfinished: Set<string> } {
   const byName = new Map(specs.map((s) => [s.name, s]));
   const given = new Map<string, unknown>();
   const words: string[] = [];
+  const unfinished = new Set<string>();
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i]!;
     if (word === "--") {
@@ -122,13 +124,14 @@ function readArguments(
     } else if (i + 1 < argv.length && !/^--[a-z]/.test(argv[i + 1]!)) {
       take(spec, argv[++i]!, given, problems);
     } else {
+      unfinished.add(name);
       problems.push({
         message: `--${name} should be followed by ${spec.value ?? "a value"}, and nothing follows`,
         cure: `--${name} ${spec.example ?? spec.value ?? "VALUE"}`,
       });
     }
   }
-  return { given, words };
+  return { given, words, unfinished };
 }
 
 /** A list may be given in parts; anything else given twice, differently, is a contradiction. */
@@ -181,10 +184,12 @@ function readConfig(
     });
     return {};
   }
+  // A file of options cannot name another one.
+  const allowed = known.filter((name) => name !== "config");
   for (const key of Object.keys(values))
-    if (!known.includes(key) || key === "config")
+    if (!allowed.includes(key))
       problems.push({
-        message: `${String(path)}: there is no option ${key}${didYouMean(key, known)}`,
+        message: `${String(path)}: there is no option ${key}${didYouMean(key, allowed)}`,
         cure: "remove the line, or correct it",
       });
   return values;

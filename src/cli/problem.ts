@@ -11,7 +11,10 @@ export interface Problem {
 function tell(problems: readonly Problem[], about: string): readonly [message: string, cure: string] {
   if (problems.length === 1) return [problems[0]!.message, problems[0]!.cure];
   const lines = problems.map((p) => `  ${p.message}\n    cure: ${p.cure}`);
-  return [`${problems.length} things are wrong\n${lines.join("\n")}`, `${about} --help shows every option`];
+  return [
+    `${problems.length} things are wrong\n${lines.join("\n")}`,
+    `mend each of them; ${about} --help shows every option`,
+  ];
 }
 
 /** How the program was called is wrong. */

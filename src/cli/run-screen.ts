@@ -1,4 +1,5 @@
 /** What a node says when it has started: one screen. */
+import { basename } from "node:path";
 import type { NodeOptions } from "../node/options.ts";
 import type { RunningNode } from "../node/running.ts";
 
@@ -31,7 +32,7 @@ export function screen({ started, api }: RunningNode, url: string | null, option
     started.addresses.find((a) => !/^\/(?:ip4\/127\.|ip6\/::1\/)/.test(a)) ?? started.addresses[0];
   if (options.peers.length === 0 && started.clusterId !== "" && address !== undefined)
     lines.push(
-      `to join    marmot run --db COPY.db --peers ${address} --cluster-key ${options.clusterKeyFile ?? "cluster.key"}`,
+      `to join    marmot run --db ${basename(options.db)} --peers ${address} --cluster-key ${options.clusterKeyFile ?? "cluster.key"}`,
     );
   const waiting = api.notReady();
   if (waiting !== null) lines.push(`waits for  ${waiting}`);

@@ -39,8 +39,10 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
   const isMember = node.db !== "" && existsSync(paths.replica);
   const isReceived = node.peers.length > 0 || node.create;
   if (node.db !== "") {
-    if (existsSync(node.db) || !(isReceived || isMember)) tryTo(() => requireDatabase(node.db));
-    problems.push(...folders(node));
+    const missing = folders(node);
+    problems.push(...missing);
+    if (existsSync(node.db) || !(isReceived || isMember || missing.length > 0))
+      tryTo(() => requireDatabase(node.db));
   }
   tryTo(() => {
     if (node.clusterKeyText !== null) keys.parseClusterKeys(node.clusterKeyText, "MARMOT_CLUSTER_KEY");

@@ -1,0 +1,126 @@
+/** A node's API that answers what a test tells it to, and keeps what it was asked. */
+import type {
+  ConflictDetail,
+  ConflictSummary,
+  Metric,
+  NodeApi,
+  NodeStatus,
+  VerifyResult,
+  WaitResult,
+} from "../../src/node/api.ts";
+
+export const STATUS: NodeStatus = {
+  node: {
+    id: 1,
+    name: "n1",
+    peerId: "12D3KooWone",
+    addresses: ["/ip4/127.0.0.1/tcp/8160"],
+    version: "0.1.0",
+    ready: true,
+    waitingFor: "",
+  },
+  cluster: { id: "c0ffee", shards: 2, transactions: "row", schemaVersion: 3 },
+  members: [
+    {
+      peerId: "12D3KooWone",
+      name: "n1",
+      addresses: ["/ip4/127.0.0.1/tcp/8160"],
+      role: "voter",
+      connected: true,
+      lagEntries: 0,
+      checksumAgrees: true,
+      version: "0.1.0",
+    },
+    {
+      peerId: "12D3KooWtwo",
+      name: "n2",
+      addresses: [],
+      role: "learner",
+      connected: false,
+      lagEntries: null,
+      checksumAgrees: false,
+      version: "",
+    },
+  ],
+  shards: [
+    { shard: 0, role: "leader", leader: "n1", term: 4, commitIndex: 17, appliedIndex: 16, pendingChanges: 5 },
+    { shard: 1, role: "follower", leader: "", term: 2, commitIndex: 9, appliedIndex: 9, pendingChanges: 0 },
+  ],
+  pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
+  conflicts: { total: 1 },
+  tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }] },
+  progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
+};
+
+export const CONFLICT: ConflictDetail = {
+  id: "0:12:1",
+  shard: 0,
+  index: 12,
+  table: "books",
+  key: "7",
+  kind: "concurrent write",
+  losingOrigin: "n1",
+  winningOrigin: "n2",
+  time: 1_700_000_000_000,
+  columns: ["id", "title", "cover"],
+  losingImage: [
+    { type: "integer", text: "7" },
+    { type: "text", text: "Emma" },
+    { type: "blob", text: "00ff" },
+  ],
+  winningImage: null,
+};
+
+export class FakeNode implements NodeApi {
+  readonly calls: { readonly name: string; readonly options: unknown }[] = [];
+  reason: string | null = null;
+  waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "" });
+  verifies: () => Promise<VerifyResult> = () =>
+    Promise.resolve({
+      equal: true,
+      positions: [17, 9],
+      nodes: ["n1", "n2"],
+      missing: [],
+      rows: 3,
+      differences: [],
+    });
+  found: readonly ConflictSummary[] = [CONFLICT];
+
+  status(): NodeStatus {
+    return STATUS;
+  }
+  notReady(): string | null {
+    return this.reason;
+  }
+  metrics(): readonly Metric[] {
+    return [
+      { name: "ready", help: "1 when ready", type: "gauge", samples: [{ value: 1 }] },
+      {
+        name: "term",
+        help: "Raft term",
+        type: "gauge",
+        samples: [{ labels: { shard: "0", odd: 'a"b\\c\nd' }, value: 4 }],
+      },
+    ];
+  }
+  wait(options: { readonly all: boolean; readonly timeoutMs: number }): Promise<WaitResult> {
+    this.calls.push({ name: "wait", options });
+    return this.waits();
+  }
+  verify(options: {
+    readonly deep: boolean;
+    readonly repair: boolean;
+    readonly timeoutMs: number;
+  }): Promise<VerifyResult> {
+    this.calls.push({ name: "verify", options });
+    return this.verifies();
+  }
+  conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
+    this.calls.push({ name: "conflicts", options });
+    return this.found;
+  }
+  conflict(id: string): ConflictDetail | null {
+    this.calls.push({ name: "conflict", options: id });
+    return id === CONFLICT.id ? CONFLICT : null;
+  }
+}

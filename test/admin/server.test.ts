@@ -1,0 +1,242 @@
+/** The admin API over real sockets, in front of a node that answers what it is told to. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect } from "node:net";
+import { AdminServer } from "../../src/admin/server.ts";
+import { UserError } from "../../src/base/errors.ts";
+import type { VerifyResult, WaitResult } from "../../src/node/api.ts";
+import { FakeNode, STATUS } from "./fake-node.ts";
+
+let folder = "";
+let server: AdminServer;
+let node: FakeNode;
+const LOOPBACK = { host: "127.0.0.1", port: 0 };
+const starting = (): string => "import: 5 of 10 rows";
+const socket = (): string => join(folder, "control.sock");
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "marmot-admin-"));
+  node = new FakeNode();
+  server = AdminServer.open({ address: LOOPBACK, token: null, starting });
+});
+afterEach(async () => {
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const get = (path: string, init: RequestInit = {}): Promise<Response> => fetch(`${server.url}${path}`, init);
+const post = (path: string): Promise<Response> => get(path, { method: "POST" });
+const control = (path: string, method = "GET"): Promise<Response> =>
+  fetch(`http://localhost/${path}`, { method, unix: socket() });
+
+/** A request as written, for what fetch would not send. Returns the status line. */
+function raw(lines: readonly string[]): Promise<string> {
+  const { port } = new URL(server.url!);
+  return new Promise((resolve, reject) => {
+    let answer = "";
+    const client = connect(Number(port), "127.0.0.1", () =>
+      client.write(`${[...lines, "Connection: close"].join("\r\n")}\r\n\r\n`),
+    );
+    client.on("data", (chunk) => (answer += chunk.toString()));
+    client.on("end", () => resolve(answer.split("\r\n")[0]!));
+    client.on("error", reject);
+  });
+}
+
+test("before there is a node the process is alive, not ready, and says what it is at", async () => {
+  expect((await get("healthz")).status).toBe(200);
+  const ready = await get("readyz");
+  expect([ready.status, await ready.text()]).toEqual([503, "import: 5 of 10 rows\n"]);
+  const status = await get("api/v1/status");
+  expect(status.status).toBe(503);
+  expect(await status.json()).toEqual({
+    error: "this node is not there yet: import: 5 of 10 rows",
+    cure: "ask again in a moment",
+  });
+  server.attach(node, socket());
+  expect((await get("readyz")).status).toBe(200);
+  node.reason = "no leader of shard 1";
+  const not = await get("readyz");
+  expect([not.status, await not.text()]).toEqual([503, "no leader of shard 1\n"]);
+});
+
+test("status, members, metrics and the page", async () => {
+  server.attach(node, socket());
+  expect(await (await get("api/v1/status")).json()).toEqual(JSON.parse(JSON.stringify(STATUS)));
+  expect(await (await get("api/v1/members")).json()).toEqual(JSON.parse(JSON.stringify(STATUS.members)));
+  const metrics = await get("metrics");
+  expect(metrics.headers.get("content-type")).toContain("version=0.0.4");
+  expect(await metrics.text()).toBe(
+    [
+      "# HELP marmot_ready 1 when ready",
+      "# TYPE marmot_ready gauge",
+      "marmot_ready 1",
+      "# HELP marmot_term Raft term",
+      "# TYPE marmot_term gauge",
+      'marmot_term{shard="0",odd="a\\"b\\\\c\\nd"} 4',
+      "",
+    ].join("\n"),
+  );
+  const page = await get("");
+  expect(page.headers.get("content-security-policy")).toContain("default-src 'none'");
+  expect(await page.text()).toContain("<title>Marmot</title>");
+  const head = await get("healthz", { method: "HEAD" });
+  expect([head.status, await head.text()]).toEqual([200, ""]);
+});
+
+test("the control socket answers the same, is its owner's alone, replaces a stale one, and is gone at the end", async () => {
+  writeFileSync(socket(), "what a crash left");
+  server.attach(node, socket());
+  expect(statSync(socket()).mode & 0o777).toBe(0o600);
+  expect(await (await control("api/v1/status")).json()).toEqual(JSON.parse(JSON.stringify(STATUS)));
+  await server.stop();
+  expect(existsSync(socket())).toBe(false);
+});
+
+test("wait passes what was asked on, and answers 504 when the time ran out", async () => {
+  server.attach(node, socket());
+  expect((await post("api/v1/wait?timeout=2.5s&all=true")).status).toBe(200);
+  expect((await control("api/v1/wait", "POST")).status).toBe(200);
+  expect(node.calls.map((c) => c.options)).toEqual([
+    { all: true, timeoutMs: 2500 },
+    { all: false, timeoutMs: 10_000 },
+  ]);
+  node.waits = () => Promise.resolve({ done: false, missing: "a quorum" });
+  const late = await post("api/v1/wait?timeout=1ms");
+  expect([late.status, await late.json()]).toEqual([504, { done: false, missing: "a quorum" }]);
+});
+
+test("what cannot be understood is refused with the cure", async () => {
+  server.attach(node, socket());
+  for (const path of ["wait?timeout=soon", "wait?timeout=-1s", "wait?all=perhaps", "verify?deep=yes"]) {
+    const answer = await post(`api/v1/${path}`);
+    expect([path, answer.status]).toEqual([path, 400]);
+    expect(Object.keys((await answer.json()) as object)).toEqual(["error", "cure"]);
+  }
+  for (const limit of ["0", "10001", "1.5", "many"])
+    expect((await get(`api/v1/conflicts?limit=${limit}`)).status).toBe(400);
+  expect(node.calls).toEqual([]);
+});
+
+test("conflicts: listed, one by id, and none of that id", async () => {
+  server.attach(node, socket());
+  expect(((await (await get("api/v1/conflicts?limit=5")).json()) as unknown[]).length).toBe(1);
+  expect(((await (await get("api/v1/conflicts/0%3A12%3A1")).json()) as { table: string }).table).toBe(
+    "books",
+  );
+  expect((await get("api/v1/conflicts/0:0:0")).status).toBe(404);
+  expect((await get("api/v1/conflicts/%ff")).status).toBe(404);
+});
+
+test("state does not change by GET, and unknown paths are not found", async () => {
+  server.attach(node, socket());
+  const wait = await get("api/v1/wait");
+  expect([wait.status, wait.headers.get("allow")]).toEqual([405, "POST"]);
+  expect((await post("api/v1/status")).status).toBe(405);
+  expect((await post("api/v1/conflicts/0:12:1")).status).toBe(405);
+  expect((await get("api/v2/status")).status).toBe(404);
+  expect((await get("constructor")).status).toBe(404);
+  expect(node.calls).toEqual([]);
+});
+
+test("URLs and bodies are bounded", async () => {
+  server.attach(node, socket());
+  expect((await get(`healthz?${"x".repeat(5000)}`)).status).toBe(414);
+  const large = await get("api/v1/wait", { method: "POST", body: "x".repeat(100_000) });
+  expect(large.status).toBe(413);
+});
+
+test("no more than 64 wait at once, and one compares", async () => {
+  server.attach(node, socket());
+  const { promise, resolve } = Promise.withResolvers<WaitResult>();
+  node.waits = () => promise;
+  const waiting = Array.from({ length: 64 }, () => post("api/v1/wait"));
+  while (node.calls.length < 64) await Bun.sleep(5);
+  expect((await post("api/v1/wait")).status).toBe(503);
+  resolve({ done: true, missing: "" });
+  expect(new Set((await Promise.all(waiting)).map((r) => r.status))).toEqual(new Set([200]));
+  expect((await post("api/v1/wait")).status).toBe(200);
+
+  const compared = Promise.withResolvers<VerifyResult>();
+  node.verifies = () => compared.promise;
+  const first = post("api/v1/verify?deep=true&timeout=3s");
+  while (!node.calls.some((c) => c.name === "verify")) await Bun.sleep(5);
+  expect((await post("api/v1/verify")).status).toBe(503);
+  compared.resolve({ equal: true, positions: [], nodes: [], missing: [], rows: 0, differences: [] });
+  expect((await first).status).toBe(200);
+  expect(node.calls.at(-1)).toEqual({
+    name: "verify",
+    options: { deep: true, repair: false, timeoutMs: 3000 },
+  });
+});
+
+test("a failure of the node is an answer, and the next request is served", async () => {
+  server.attach(node, socket());
+  node.waits = () => Promise.reject(new UserError("it cannot", "do this"));
+  expect(await (await post("api/v1/wait")).json()).toEqual({ error: "it cannot", cure: "do this" });
+  node.waits = () => Promise.reject(new Error("boom"));
+  const failed = await post("api/v1/wait");
+  expect([failed.status, await failed.json()]).toEqual([500, { error: "boom", cure: "see the node's log" }]);
+  expect((await get("healthz")).status).toBe(200);
+});
+
+test("web pages of other names and origins are kept away", async () => {
+  server.attach(node, socket());
+  const { port, host } = new URL(server.url!);
+  for (const name of ["127.0.0.1", "localhost", "[::1]"])
+    expect(await raw(["GET /healthz HTTP/1.1", `Host: ${name}:${port}`])).toContain("200");
+  for (const name of ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1"])
+    expect(await raw(["GET /api/v1/status HTTP/1.1", `Host: ${name}:${port}`])).toContain("403");
+  const ask = (origin: string): Promise<string> =>
+    raw(["POST /api/v1/wait HTTP/1.1", `Host: ${host}`, `Origin: ${origin}`, "Content-Length: 0"]);
+  expect(await ask(`http://${host}`)).toContain("200");
+  for (const origin of ["https://evil.example", "null", "http://127.0.0.1:1"])
+    expect(await ask(origin)).toContain("403");
+  expect(node.calls.length).toBe(1);
+});
+
+test("with a token everybody needs it, on TCP; the control socket has its permissions", async () => {
+  await server.stop();
+  server = AdminServer.open({ address: LOOPBACK, token: "s3cret-token", starting });
+  server.attach(node, socket());
+  const status = async (authorization?: string): Promise<number> =>
+    (await get("readyz", authorization === undefined ? {} : { headers: { authorization } })).status;
+  expect(await status("Bearer s3cret-token")).toBe(200);
+  expect(await status(`Basic ${btoa("anybody:s3cret-token")}`)).toBe(200);
+  for (const wrong of [
+    undefined,
+    "Bearer s3cret-toke",
+    "Bearer s3cret-tokenx",
+    "s3cret-token",
+    `Basic ${btoa("s3cret-token:")}`,
+    `Basic ${btoa("s3cret-token")}`,
+    `Bearer ${"x".repeat(5000)}`,
+  ])
+    expect([wrong, await status(wrong)]).toEqual([wrong, 401]);
+  expect((await get("healthz")).headers.get("www-authenticate")).toContain("Basic");
+  expect((await control("readyz")).status).toBe(200);
+});
+
+test("an occupied port is an error with the cure; off opens none", async () => {
+  const { port } = new URL(server.url!);
+  const open = (): AdminServer =>
+    AdminServer.open({ address: { host: "127.0.0.1", port: Number(port) }, token: null, starting });
+  expect(open).toThrow(UserError);
+  expect(open).toThrow(`cannot listen on 127.0.0.1:${port}`);
+  const off = AdminServer.open({ address: null, token: null, starting });
+  expect(off.url).toBe(null);
+  off.attach(node, socket());
+  expect((await control("healthz")).status).toBe(200);
+  await off.stop();
+});
+
+test("a long path of the data directory is no obstacle; one that is missing has its cure", async () => {
+  const deep = join(folder, "d".repeat(90), "e".repeat(90));
+  expect(() => server.attach(node, join(deep, "control.sock"))).toThrow("the control socket");
+  mkdirSync(deep, { recursive: true });
+  server.attach(node, join(deep, "control.sock"));
+  const answer = await fetch("http://localhost/healthz", { unix: join(deep, "control.sock") });
+  expect(answer.status).toBe(200);
+});

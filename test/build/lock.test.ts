@@ -1,0 +1,42 @@
+/** The lock files: for every platform, of exact versions, and without the host they came from. */
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+const read = (name: string): string => readFileSync(join(import.meta.dir, "../..", name), "utf8");
+
+interface Locked {
+  readonly version: string;
+  readonly integrity?: string;
+  readonly optional?: boolean;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+
+const { packages } = JSON.parse(read("package-lock.json")) as { packages: Record<string, Locked> };
+
+test("every dependency is of an exact version, the same in both", () => {
+  const { dependencies, devDependencies } = JSON.parse(read("package.json")) as Record<
+    string,
+    Record<string, string>
+  >;
+  for (const [name, version] of Object.entries({ ...dependencies, ...devDependencies })) {
+    const exact = /^(?:npm:@?[^@]+@)?(\d+\.\d+\.\d+)$/.exec(version);
+    expect([name, version, exact === null]).toEqual([name, version, false]);
+    expect([name, packages[`node_modules/${name}`]?.version]).toEqual([name, exact![1]!]);
+    expect(read("bun.lock")).toContain(`@${exact![1]!}"`);
+  }
+});
+
+test("packages of other platforms are in it, or npm ci refuses the file on a fresh machine", () => {
+  const missing = Object.values(packages)
+    .flatMap((p) => Object.keys(p.optionalDependencies ?? {}))
+    .filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`)));
+  expect(missing).toEqual([]);
+});
+
+test("it names no host, and has a checksum for everything", () => {
+  expect(read("package-lock.json")).not.toContain('"resolved"');
+  expect(read("bun.lock")).not.toMatch(/https?:\/\//);
+  for (const [path, { integrity }] of Object.entries(packages))
+    if (path !== "") expect([path, integrity?.startsWith("sha512-")]).toEqual([path, true]);
+});

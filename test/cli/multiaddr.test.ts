@@ -1,0 +1,51 @@
+import { describe, expect, test } from "bun:test";
+import { checkListen, checkReachable, parseMultiaddr } from "../../src/cli/multiaddr.ts";
+
+const ID = "12D3KooWGRUfZ1NZzbCXMJBkWnxVWXVGXkGbZ6fTGuDVEhPzkcCx";
+
+describe("multiaddrs that are taken", () => {
+  for (const [text, host, port] of [
+    ["/ip4/10.0.0.1/tcp/8160", "10.0.0.1", 8160],
+    ["/ip6/::1/tcp/1", "::1", 1],
+    ["/dns/node-1/tcp/65535", "node-1", 65_535],
+    ["/dns4/node_1.example.com/tcp/8160", "node_1.example.com", 8160],
+    [`/dns6/node/tcp/8160/p2p/${ID}`, "node", 8160],
+  ] as const)
+    test(text, () => {
+      expect(parseMultiaddr(text)).toMatchObject({ host, port });
+      expect(checkReachable(text)).toBe(null);
+    });
+});
+
+describe("multiaddrs that are refused", () => {
+  for (const text of [
+    "",
+    "node-1:8160",
+    "10.0.0.1",
+    "/ip4/10.0.0.256/tcp/8160",
+    "/ip4/10.0.0/tcp/8160",
+    "/ip6/10.0.0.1/tcp/8160",
+    "/ip6/::g/tcp/8160",
+    "/dns/-/tcp/8160",
+    "/dns/a..b/tcp/8160",
+    "/dns/node 1/tcp/8160",
+    "/ip4/10.0.0.1/tcp/65536",
+    "/ip4/10.0.0.1/tcp/0",
+    "/ip4/10.0.0.1/tcp/",
+    "/ip4/10.0.0.1/udp/8160",
+    "/ip4/10.0.0.1/tcp/8160/ws",
+    "/ip4/10.0.0.1/tcp/8160/",
+    "ip4/10.0.0.1/tcp/8160",
+    "/ip4/10.0.0.1/tcp/8160/p2p/",
+    "/ip4/10.0.0.1/tcp/8160/p2p/not-an-id",
+    `/ip4/10.0.0.1/tcp/8160/p2p/${ID.replace("Z", "0")}`,
+  ])
+    test(text || "nothing", () => expect(checkReachable(text)).toContain("a multiaddr such as"));
+});
+
+test("what is listened on is an address of this machine, port 0 picks one", () => {
+  expect(checkListen("/ip4/0.0.0.0/tcp/0")).toBe(null);
+  expect(checkListen("/ip6/::/tcp/8160")).toBe(null);
+  for (const text of ["/dns/localhost/tcp/1", `/ip4/1.2.3.4/tcp/1/p2p/${ID}`])
+    expect(checkListen(text)).not.toBe(null);
+});

@@ -1,0 +1,187 @@
+/** Verbs against a node's API that answers what it is told to, over a real control socket. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { AdminServer } from "../../src/admin/server.ts";
+import { UserError } from "../../src/base/errors.ts";
+import { NodeClient } from "../../src/cli/client.ts";
+import { CONFLICT, FakeNode, STATUS } from "../admin/fake-node.ts";
+import { marmot } from "./lab.ts";
+
+let folder = "";
+let db = "";
+let node: FakeNode;
+let server: AdminServer;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "marmot-verbs-"));
+  db = join(folder, "app.db");
+  mkdirSync(`${db}.marmot`);
+});
+beforeEach(() => {
+  node = new FakeNode();
+  server = AdminServer.open({ address: null, token: null, starting: () => "" });
+  server.attach(node, `${db}.marmot/control.sock`);
+});
+afterEach(() => server.stop());
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("status", () => {
+  test("as tables", async () => {
+    const { code, out } = await marmot(["status", "--db", db]);
+    expect(code).toBe(0);
+    for (const line of [
+      "node n1 12D3KooWone, marmot 0.1.0: ready",
+      "cluster c0ffee, 2 shards, transactions row, schema 3",
+      "catch-up: 50 of 200 entries (25 %), 2 s left",
+      "n1    voter    yes        0       yes     0.1.0    /ip4/127.0.0.1/tcp/8160",
+      "n2    learner  no         ?       NO",
+      "0      leader    n1      4     17      16       5",
+      "1      follower  none    2     9       9        0",
+      "pending 5 changes, the oldest 2.5 s old; conflicts 1; tables 1",
+      "skipped search: it is a virtual table",
+    ])
+      expect(out.split("\n")).toContain(line);
+  });
+  test("as one JSON document, found by the data directory, too", async () => {
+    const { out } = await marmot(["status", "--data-dir", `${db}.marmot`, "--json"]);
+    expect(JSON.parse(out)).toEqual(JSON.parse(JSON.stringify(STATUS)));
+  });
+  test("--watch goes on until it is interrupted, and that is no failure", async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const watching = marmot(["status", "--db", db, "--watch", "--json"], { interrupted: promise });
+    resolve();
+    expect(await watching).toMatchObject({ code: 0, err: "" });
+  });
+});
+
+describe("wait", () => {
+  test("passes its options on", async () => {
+    expect(await marmot(["wait", "--db", db])).toEqual({ code: 0, out: "", err: "" });
+    expect((await marmot(["wait", "--db", db, "--all", "--timeout", "2m"])).code).toBe(0);
+    expect(node.calls.map((c) => c.options)).toEqual([
+      { all: false, timeoutMs: 10_000 },
+      { all: true, timeoutMs: 120_000 },
+    ]);
+  });
+  test("exit code 1 when the time runs out, and what is missing", async () => {
+    node.waits = () => Promise.resolve({ done: false, missing: "3 changes to be ordered by a quorum" });
+    const { code, out, err } = await marmot(["wait", "--db", db, "--timeout", "1500ms", "--json"]);
+    expect(code).toBe(1);
+    expect(JSON.parse(out)).toEqual({ done: false, missing: "3 changes to be ordered by a quorum" });
+    expect(err).toBe("not within 1.5 s: waiting for 3 changes to be ordered by a quorum");
+  });
+});
+
+describe("verify", () => {
+  test("equal", async () => {
+    expect(await marmot(["verify", "--db", db, "--deep", "--timeout", "3s"])).toEqual({
+      code: 0,
+      out: "equal: replicas of n1, n2 at 17, 9; 3 rows compared",
+      err: "",
+    });
+    expect(node.calls).toEqual([{ name: "verify", options: { deep: true, repair: false, timeoutMs: 3000 } }]);
+  });
+  test("different: what, by table and key, and exit code 1", async () => {
+    const difference = {
+      kind: "file" as const,
+      node: "n1",
+      table: "books",
+      key: "7",
+      detail: "only in the file",
+    };
+    node.verifies = () =>
+      Promise.resolve({
+        equal: false,
+        positions: [1],
+        nodes: ["n1"],
+        missing: ["n2"],
+        rows: 9,
+        differences: [difference],
+      });
+    const { code, out, err } = await marmot(["verify", "--db", db]);
+    expect(code).toBe(1);
+    expect(out).toContain("file  n1    books  7    only in the file");
+    expect(out).toContain("DIFFERENT: replicas of n1 at 1; 9 rows compared");
+    expect(err).toContain("n2");
+  });
+});
+
+describe("conflicts", () => {
+  test("list", async () => {
+    const { out } = await marmot(["conflicts", "list", "--db", db, "--limit", "7"]);
+    expect(out).toContain("0:12:1  2023-11-14T22:13:20.000Z  books  7    concurrent write  n1    n2");
+    expect(node.calls).toEqual([{ name: "conflicts", options: { limit: 7 } }]);
+    node.found = [];
+    expect((await marmot(["conflicts", "list", "--db", db])).out).toBe("no conflicts");
+    expect((await marmot(["conflicts", "list", "--db", db, "--json"])).out).toBe("[]");
+  });
+  test("show: both images", async () => {
+    const { out } = await marmot(["conflicts", "show", "0:12:1", "--db", db]);
+    expect(out).toContain('title   "Emma"   (deleted)');
+    expect(out).toContain("cover   x'00ff'  (deleted)");
+    expect(JSON.parse((await marmot(["conflicts", "show", "0:12:1", "--db", db, "--json"])).out)).toEqual(
+      JSON.parse(JSON.stringify(CONFLICT)),
+    );
+    const none = await marmot(["conflicts", "show", "9:9:9", "--db", db]);
+    expect([none.code, none.err]).toEqual([
+      1,
+      "marmot: there is no conflict 9:9:9\ncure: marmot conflicts list shows those that are kept",
+    ]);
+  });
+});
+
+test("a node that refuses is quoted, with its cure", async () => {
+  node.waits = () => Promise.reject(new UserError("it cannot", "do this"));
+  expect(await marmot(["wait", "--db", db])).toMatchObject({
+    code: 1,
+    err: "marmot: it cannot\ncure: do this",
+  });
+});
+
+test("no node: exit code 1 and how to start one, whether the socket is missing or dead", async () => {
+  for (const argv of [["status"], ["wait"], ["verify"], ["conflicts", "list"]]) {
+    const { code, err } = await marmot([...argv, "--db", join(folder, "other.db")]);
+    expect([argv, code]).toEqual([argv, 1]);
+    expect(err).toContain("no node runs here");
+    expect(err).toContain("marmot run");
+  }
+  expect(await new NodeClient(join(folder, "other.db.marmot")).answers(100)).toBe(false);
+});
+
+describe("key", () => {
+  const PATTERN = /^marmot-cluster-key-1:[A-Za-z0-9+/]{43}=$/;
+  test("generate, to standard output or into a file that only its owner reads", async () => {
+    expect((await marmot(["key", "generate"])).out).toMatch(PATTERN);
+    const path = join(folder, "c.key");
+    expect((await marmot(["key", "generate", "--cluster-key", path])).code).toBe(0);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(await Bun.file(path).text()).toMatch(/^marmot-cluster-key-1:\S{44}\n$/);
+    const again = await marmot(["key", "generate", "--cluster-key", path]);
+    expect(again.code).toBe(1);
+    expect(again.err).toContain("never overwritten");
+  });
+  test("a key in the environment is no path to write to", async () => {
+    const { out } = await marmot(["key", "generate"]);
+    const other = await marmot(["key", "generate"], { environment: { MARMOT_CLUSTER_KEY: out } });
+    expect(other.out).toMatch(PATTERN);
+    expect(other.out).not.toBe(out);
+  });
+  test("show: from a file, the environment, the data directory; a broken one is refused", async () => {
+    const { out: key } = await marmot(["key", "generate"]);
+    const files = { "k.key": `${key}\n`, "bad.key": "marmot-cluster-key-1:AAAA\n" };
+    expect((await marmot(["key", "show", "--cluster-key", "k.key"], { files })).out).toBe(key);
+    expect((await marmot(["key", "show"], { environment: { MARMOT_CLUSTER_KEY: key } })).out).toBe(key);
+    const kept = { [`${db}.marmot/cluster.key`]: `${key}\n` };
+    expect((await marmot(["key", "show", "--db", db], { files: kept })).out).toBe(key);
+    const bad = await marmot(["key", "show", "--cluster-key", "bad.key"], { files });
+    expect([bad.code, bad.out]).toEqual([1, ""]);
+    expect(bad.err).toContain("bad.key: line 1");
+  });
+  test("id of a node that never ran", async () => {
+    expect((await marmot(["key", "id", "--db", join(folder, "other.db")])).err).toContain(
+      "when it first runs",
+    );
+  });
+});
