@@ -22,7 +22,7 @@ function lab(isTerminal: boolean, columns = 80) {
   return {
     seen,
     line,
-    at(ms: number, progress: ProgressStatus | null): void {
+    at: (ms: number, progress: ProgressStatus | null): void => {
       now = ms;
       line.report(progress, logger);
     },
