@@ -15,7 +15,7 @@ import type { Spool, Spooled } from "./spool.ts";
 /** Bytes proposed and not yet taken, over all shards. */
 export const IN_FLIGHT_BYTES = 8 << 20;
 /** Drains proposed and not yet taken. */
-export const IN_FLIGHT_DRAINS = 64;
+export const IN_FLIGHT_DRAINS = 16;
 /** Above this many rows a drain's images are not remembered; nothing else is drained until it is taken. */
 const REMEMBERED_ROWS = 50_000;
 /** A shard whose oldest batch is not taken within this time has all of its batches proposed again. */

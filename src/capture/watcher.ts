@@ -11,6 +11,8 @@ import type { Clock, Timer } from "../base/clock.ts";
 const SPIN_MS = 0.25;
 /** Then after these pauses. */
 const PAUSES_MS = [1, 1, 1, 1, 4, 8, 16, 32, 64] as const;
+/** Where in the pauses an event of our own commit begins. */
+const OWN_PAUSE = 3;
 const POLL_MS = 250;
 /** An event this soon after our own commit is that commit's. */
 const OWN_MS = 0.5;
@@ -37,7 +39,7 @@ export class Watcher {
   #eventAt = 0;
   #ownAt = Number.NEGATIVE_INFINITY;
   #pause = 0;
-  #looking = false;
+  #spinning = false;
   #stopped = false;
   /** Why there is only polling, or "". */
   pollingBecause = "";
@@ -90,25 +92,27 @@ export class Watcher {
     const now = this.#components.clock.now();
     this.#eventAt = now;
     this.#pause = 0;
-    if (this.#looking) return;
-    this.#looking = true;
-    this.#again(now - this.#ownAt < OWN_MS);
+    // A look that waits for its pause is brought forward; one that spins takes the new event's time.
+    if (this.#spinning) return;
+    this.#next?.cancel();
+    const own = now - this.#ownAt < OWN_MS;
+    if (own) this.#pause = OWN_PAUSE; // most likely no news, but the application may have committed just then
+    this.#again(own);
   }
 
   /** `own`: an event of our own commit is no reason to spin. */
   #again(own: boolean): void {
+    this.#spinning = false;
     if (this.#stopped) return;
     this.#look();
     const { clock } = this.#components;
     if (!own && clock.now() - this.#eventAt < SPIN_MS) {
+      this.#spinning = true;
       clock.soon(() => this.#again(false));
       return;
     }
-    const pause = own ? undefined : PAUSES_MS[this.#pause++];
-    if (pause === undefined) {
-      this.#looking = false;
-      return;
-    }
+    const pause = PAUSES_MS[this.#pause++];
+    if (pause === undefined) return;
     this.#next = clock.after(pause, () => this.#again(false));
   }
 }

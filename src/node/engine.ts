@@ -9,11 +9,16 @@ import type { OpenReplica } from "../replica/open.ts";
 import type { PeerId, ShardId } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { StateMachine } from "../shard/state-machine.ts";
-import type { Pipeline } from "./pipeline.ts";
+import type { Pipeline, TurnResult } from "./pipeline.ts";
 
 const TICK_MS = 100;
 /** Ticks of a stall of our own that are made up for: more would make us campaign against a living leader. */
 const MAX_LATE_TICKS = 2;
+/** Rounds of Raft in one stage: what a write made possible is done at once, but not without end. */
+const MAX_ROUNDS = 4;
+/** Memory of the process above which garbage is collected, and how often that may be. */
+const COLLECT_ABOVE_BYTES = 160 << 20;
+const COLLECT_MS = 1000;
 /** How often the replica is checkpointed when it moved. */
 const CHECKPOINT_MS = 2000;
 
@@ -35,12 +40,16 @@ export class Engine implements StateMachine {
   #pipeline!: Pipeline;
   #scheduled = false;
   #later: Timer | null = null;
+  #laterAt = 0;
   #ticker: Timer | null = null;
   #tickedAt = 0;
   #checkpointedAt = 0;
   #synced: number[];
   #stopped = false;
   #turnMs = 0;
+  #running = false;
+  #collectedAt = 0;
+  #startedAt = 0;
   /** Positions are frozen while a snapshot is fetched: what comes meanwhile is in it. */
   frozen = false;
 
@@ -76,7 +85,7 @@ export class Engine implements StateMachine {
   wake(): void {
     if (this.#scheduled || this.#stopped) return;
     this.#scheduled = true;
-    queueMicrotask(() => this.#run());
+    if (!this.#running) queueMicrotask(() => this.#run());
   }
 
   #wakeLater(): void {
@@ -85,30 +94,91 @@ export class Engine implements StateMachine {
     this.#components.clock.soon(() => this.#run());
   }
 
+  /**
+   * One run: Raft, then the pipeline, then what the pipeline proposed. After each sending the network gets its turn
+   * before the next long thing (a write, a transaction), so that bytes leave first.
+   */
   #run(): void {
     this.#scheduled = false;
-    if (this.#stopped) return;
-    const { clock } = this.#components;
-    const start = clock.now();
-    try {
-      this.#runtime.turn();
-      if (!this.frozen) {
-        const result = this.#pipeline.turn();
-        this.#runtime.applied();
-        // What the pipeline proposed leaves in this turn.
-        if (this.#runtime.hasWork) this.#runtime.turn();
-        if (result.again === "now" || this.#runtime.hasWork || this.#components.replica.replica.queued > 0)
-          this.#wakeLater();
-        else if (result.again === "later") this.#after(result.ms);
-      }
-    } catch (error) {
-      this.#fail(error);
-    }
-    this.#turnMs = Math.max(this.#turnMs, clock.now() - start);
+    if (this.#stopped || this.#running) return;
+    this.#running = true;
+    this.#startedAt = this.#components.clock.now();
+    this.#raft(1, () => this.#work());
   }
 
+  /** Does `step` and hands on to `next` when what it sent is with the network; failures end the node. */
+  #stage(step: () => boolean, next: () => void): void {
+    if (this.#stopped) return;
+    let sent: boolean;
+    try {
+      sent = step();
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    // A link joins what one microtask turn sends, the encryption what the next does: two hops and the bytes are out.
+    if (sent) queueMicrotask(() => queueMicrotask(next));
+    else next();
+  }
+
+  #raft(round: number, next: () => void): void {
+    if (!this.#runtime.hasWork || round > MAX_ROUNDS) {
+      next();
+      return;
+    }
+    this.#stage(
+      () => this.#runtime.begin(),
+      () =>
+        this.#stage(
+          () => this.#runtime.finish(),
+          () => this.#raft(round + 1, next),
+        ),
+    );
+  }
+
+  #work(): void {
+    let result: TurnResult = { again: "never" };
+    this.#stage(
+      () => {
+        if (this.frozen) return false;
+        result = this.#pipeline.turn();
+        this.#runtime.applied();
+        return false;
+      },
+      () => this.#raft(1, () => this.#rest(result)),
+    );
+  }
+
+  /**
+   * The heap grows to what the machine's memory seems to allow before it is collected by itself; under a long load this
+   * node keeps to a bound instead.
+   */
+  #collect(): void {
+    const { clock } = this.#components;
+    const now = clock.now();
+    if (now - this.#collectedAt < COLLECT_MS || process.memoryUsage.rss() < COLLECT_ABOVE_BYTES) return;
+    this.#collectedAt = now;
+    Bun.gc(true);
+  }
+
+  #rest(result: TurnResult): void {
+    this.#running = false;
+    const { clock, replica } = this.#components;
+    this.#turnMs = Math.max(this.#turnMs, clock.now() - this.#startedAt);
+    const woken = this.#scheduled;
+    this.#scheduled = false;
+    if (this.#stopped || this.frozen) return;
+    if (woken) this.wake();
+    else if (result.again === "now" || this.#runtime.hasWork || replica.replica.queued > 0) this.#wakeLater();
+    else if (result.again === "later") this.#after(result.ms);
+  }
+
+  /** Runs after a while, or earlier. */
   #after(ms: number): void {
-    if (this.#later !== null) return;
+    const at = this.#components.clock.now() + ms;
+    if (this.#later !== null && this.#laterAt <= at) return;
+    this.#later?.cancel();
+    this.#laterAt = at;
     this.#later = this.#components.clock.after(ms, () => {
       this.#later = null;
       this.wake();
@@ -136,6 +206,7 @@ export class Engine implements StateMachine {
       if (!this.frozen) this.#pipeline.tick();
       if (now - this.#checkpointedAt >= CHECKPOINT_MS) this.#checkpoint();
       this.#components.onTick();
+      this.#collect();
     } catch (error) {
       this.#fail(error);
       return;

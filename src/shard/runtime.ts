@@ -2,6 +2,7 @@
  * Runs all groups of a node in one turn: step what came ─▶ send what may leave ─▶ one durable write for all groups ─▶ send
  * the rest ─▶ hand over what is committed. No time of its own: somebody calls `tick`, `turn` and `receive`.
  */
+import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
@@ -76,6 +77,8 @@ export class ShardRuntime {
   readonly #heard = new Map<MemberId, PeerId>();
   /** Offers of a state that wait for it to be installed. */
   readonly #offers = new Map<ShardId, Message>();
+  /** What a turn that was begun has out. */
+  #readies: { group: Group; ready: Ready | null }[] | null = null;
   #ticks = 0;
   #turns = 0;
   #sentMessages = 0;
@@ -171,28 +174,46 @@ export class ShardRuntime {
 
   /** Does everything there is to do. Throws what the log store throws: the node must then stop. */
   turn(): void {
+    for (let round = 0; round < ROUNDS && this.hasWork; round++) {
+      this.begin();
+      this.finish();
+    }
+  }
+
+  /**
+   * First half of a turn: sends what may leave before the write. True: something was sent, and a caller that lets the
+   * network have its turn before `finish` gains the time that the write takes.
+   */
+  begin(): boolean {
+    assert(this.#readies === null, "a turn that was begun is finished first");
     this.#turns++;
+    const active = this.groups.filter((g) => g.raft.hasReady() || g.unsavedConfiguration !== null);
+    this.#readies = active.map((group) => ({
+      group,
+      ready: group.raft.hasReady() ? group.raft.ready() : null,
+    }));
+    return this.#send(this.#readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
+  }
+
+  /** Second half: one durable write, the messages that depend on it, what is committed. True: something was sent. */
+  finish(): boolean {
     const { logStore, stateMachine } = this.#components;
-    for (let round = 0; round < ROUNDS; round++) {
-      const active = this.groups.filter((g) => g.raft.hasReady() || g.unsavedConfiguration !== null);
-      if (active.length === 0) break;
-      const readies = active.map((group) => ({
-        group,
-        ready: group.raft.hasReady() ? group.raft.ready() : null,
-      }));
-      // A committed change is on disk as the configuration before the state can be past its entry.
-      for (const { group, ready } of readies) if (ready !== null) group.applyConfigChanges(ready);
-      this.#send(readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
-      const writes = readies.flatMap(({ group, ready }) => groupWrite(group, ready));
-      if (writes.length > 0) logStore.write(writes);
-      this.#send(readies.flatMap(({ group, ready }) => outgoing(group, ready?.messagesAfterPersist)));
-      for (const { group, ready } of readies) {
-        if (ready === null) continue;
-        if (ready.committed.length > 0) stateMachine.committed(group.shard, ready.committed);
-        group.raft.advance(ready);
-      }
+    const readies = this.#readies ?? [];
+    this.#readies = null;
+    // A committed change is on disk as the configuration before the state can be past its entry.
+    for (const { group, ready } of readies) if (ready !== null) group.applyConfigChanges(ready);
+    const writes = readies.flatMap(({ group, ready }) => groupWrite(group, ready));
+    if (writes.length > 0) logStore.write(writes);
+    const sent = this.#send(
+      readies.flatMap(({ group, ready }) => outgoing(group, ready?.messagesAfterPersist)),
+    );
+    for (const { group, ready } of readies) {
+      if (ready === null) continue;
+      if (ready.committed.length > 0) stateMachine.committed(group.shard, ready.committed);
+      group.raft.advance(ready);
     }
     for (const group of this.groups) this.#tellLeader(group);
+    return sent;
   }
 
   /** The state contains entries up to its position: Raft may hand out more. */
@@ -204,11 +225,11 @@ export class ShardRuntime {
   }
 
   get hasWork(): boolean {
-    return this.groups.some((g) => g.raft.hasReady());
+    return this.groups.some((g) => g.raft.hasReady() || g.unsavedConfiguration !== null);
   }
 
-  #send(messages: readonly GroupMessage[]): void {
-    if (messages.length === 0) return;
+  #send(messages: readonly GroupMessage[]): boolean {
+    if (messages.length === 0) return false;
     const urgent = new Map<PeerId, GroupMessage[]>();
     const bulk = new Map<PeerId, GroupMessage[]>();
     for (const item of messages) {
@@ -221,6 +242,7 @@ export class ShardRuntime {
     }
     for (const [peer, list] of urgent) this.#sendTo(peer, list, "urgent");
     for (const [peer, list] of bulk) this.#sendTo(peer, list, "bulk");
+    return urgent.size + bulk.size > 0;
   }
 
   #sendTo(peer: PeerId, messages: readonly GroupMessage[], lane: "urgent" | "bulk"): void {

@@ -27,7 +27,9 @@ import { receiveTransfer, serveTransfer, TransferError } from "./transfer.ts";
 const RAFT_PROTOCOL = "/marmot/raft/1";
 const TRANSFER_PROTOCOL = "/marmot/transfer/1";
 
-const TICK_MS = 100;
+const TICK_MS = 250;
+/** News is sent to all at once; the mesh is upkeep, and every beat costs an idle node CPU. */
+const GOSSIP_HEARTBEAT_MS = 5000;
 const DIAL_TIMEOUT_MS = 5000;
 /** A peer learned by gossip with a smaller id dials us: we leave it that long. */
 const YIELD_DIAL_MS = 700;
@@ -122,7 +124,12 @@ export class Libp2pTransport implements Transport {
       },
       services: {
         identify: identify(),
-        gossip: gossipsub({ allowPublishToZeroTopicPeers: true, emitSelf: false, floodPublish: true }),
+        gossip: gossipsub({
+          allowPublishToZeroTopicPeers: true,
+          emitSelf: false,
+          floodPublish: true,
+          heartbeatInterval: GOSSIP_HEARTBEAT_MS,
+        }),
       } as never,
       start: false,
     });
