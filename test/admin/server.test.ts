@@ -208,6 +208,7 @@ test("with a token everybody needs it, on TCP; the control socket has its permis
   for (const wrong of [
     undefined,
     "Bearer s3cret-toke",
+    "Bearer s3cret-tokeX",
     "Bearer s3cret-tokenx",
     "s3cret-token",
     `Basic ${btoa("s3cret-token:")}`,

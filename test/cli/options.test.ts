@@ -59,7 +59,8 @@ test("flag over environment over file", () => {
 });
 
 test("an empty variable says nothing, an empty flag is refused", () => {
-  expect(parse(["--db", "a.db"], { MARMOT_SHARDS: "", MARMOT_PEERS: "" }).options).toEqual({ db: "a.db" });
+  const parsed = parse(["--db", "a.db"], { MARMOT_SHARDS: "", MARMOT_PEERS: "" });
+  expect([parsed.options, parsed.problems]).toEqual([{ db: "a.db" }, []]);
   expect(wrong(["--role", ""])).toEqual(['--role should be ROLE, not ""']);
   expect(wrong(["--peers", " , "]).length).toBe(1);
 });
