@@ -3,7 +3,7 @@
  * is on disk when it returns. The newest entries are kept in memory, cut together with what is on disk.
  */
 import { Database, type Statement } from "bun:sqlite";
-import { statSync } from "node:fs";
+import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { UserError } from "../base/errors.ts";
@@ -109,6 +109,7 @@ export class SqliteLogStore implements LogStore {
   static create(path: string, identity: LogIdentity, starts: readonly GroupStart[]): void {
     // No WAL yet: the file alone is the log when this returns, and can be renamed.
     const db = new DatabaseSync(path);
+    chmodSync(path, 0o600);
     try {
       db.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
       db.exec(TABLES);

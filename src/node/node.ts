@@ -1,5 +1,5 @@
 /** The composition root: starts a node from its options, keeps it one member after another, and stops it. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
@@ -150,6 +150,7 @@ class Node implements RunningNode {
   /** One process a data directory. */
   #takeLock(): void {
     const lock = new DatabaseSync(this.#paths.lock, { timeout: 0 });
+    chmodSync(this.#paths.lock, 0o600);
     try {
       lock.exec("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
       this.#lock = lock;

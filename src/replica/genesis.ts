@@ -1,5 +1,5 @@
 /** The first node's replica: the application's file as it is, in one read snapshot, at position 1 of every shard. */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
@@ -63,6 +63,7 @@ export async function createReplica(options: GenesisOptions): Promise<void> {
   const fresh = `${path}.new`;
   removeDatabase(fresh);
   const db = new DatabaseSync(fresh, { enableForeignKeyConstraints: false });
+  chmodSync(fresh, 0o600);
   try {
     db.exec(
       `PRAGMA encoding = ${quoteText(settings.encoding)}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF`,
