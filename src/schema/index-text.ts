@@ -63,7 +63,14 @@ export function parseIndex(sql: string): IndexText {
   assert(at < sql.length, "a CREATE INDEX has a list of terms");
   const [parts, end] = splitBracket(sql, at);
   const terms = parts.map((part) => part.replace(TRAILER, "").trim());
-  const where = /^\s*WHERE\b([\s\S]*)$/i.exec(sql.slice(end));
+  let rest = end;
+  for (;;) {
+    while (/\s/.test(sql[rest] ?? "")) rest++;
+    const after = rest < sql.length ? skip(sql, rest) : rest;
+    if (after === rest || !/^(?:--|\/\*)/.test(sql.slice(rest, rest + 2))) break;
+    rest = after; // a comment
+  }
+  const where = /^WHERE\b([\s\S]*)$/i.exec(sql.slice(rest));
   return { terms, where: where === null ? null : where[1]!.trim() };
 }
 

@@ -28,7 +28,7 @@ import type {
 } from "./seams.ts";
 import { preferredLeader } from "./spread.ts";
 import type { StateMachine } from "./state-machine.ts";
-import { decodeMessages, encodeMessages, type GroupMessage } from "./wire.ts";
+import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "./wire.ts";
 
 /** Rounds of ready in one turn: what a write made possible is done at once, but not without end. */
 const ROUNDS = 4;
@@ -42,6 +42,8 @@ const TAIL_BYTES = 16 << 20;
 const UPKEEP_TICKS = 5;
 /** Ticks of leading after which leadership may be handed to the preferred node. */
 const SPREAD_AFTER_TICKS = 30;
+/** Elections that a node may have missed; a term beyond is damage or malice, and would be kept for ever. */
+const MAX_TERM_AHEAD = 1_000_000;
 /** Voters; further nodes stay learners. */
 export const MAX_VOTERS = 5;
 
@@ -126,6 +128,8 @@ export class ShardRuntime {
     for (const { shard, message } of decodeMessages(bytes, this.groups.length)) {
       if (message.to !== this.#options.member) continue;
       const group = this.groups[shard]!;
+      if (message.term > group.raft.term + MAX_TERM_AHEAD)
+        throw new WireError(`term ${message.term} is far ahead of ${group.raft.term}: no election led there`);
       const known = group.peerOf(message.from);
       if (known !== undefined && known !== from) continue; // not who it says it is
       this.#heard.set(message.from, from);

@@ -1,0 +1,26 @@
+import { expect, test } from "bun:test";
+import { mentions, parseIndex } from "../../src/schema/index-text.ts";
+
+test("terms and condition are taken verbatim, whatever is quoted in them", () => {
+  expect(parseIndex("CREATE UNIQUE INDEX i ON t(a, b DESC)")).toEqual({ terms: ["a", "b"], where: null });
+  expect(
+    parseIndex(`CREATE UNIQUE INDEX "i(" ON "t)"("a,b", lower("c)") COLLATE NOCASE ASC) WHERE d > '(' AND e`),
+  ).toEqual({
+    terms: [`"a,b"`, `lower("c)") COLLATE NOCASE`],
+    where: `d > '(' AND e`,
+  });
+  expect(parseIndex("CREATE UNIQUE INDEX i ON t(f(a, g(b, 1)), [x,y]) -- (\nWHERE x IS NOT NULL")).toEqual({
+    terms: ["f(a, g(b, 1))", "[x,y]"],
+    where: "x IS NOT NULL",
+  });
+  expect(parseIndex("CREATE UNIQUE INDEX i ON t(j->>'$.k' COLLATE NOCASE)").terms).toEqual([
+    "j->>'$.k' COLLATE NOCASE",
+  ]);
+});
+
+test("a column is mentioned as a token only", () => {
+  expect(mentions("lower(name) || x", "name")).toBe(true);
+  expect(mentions(`"na me"`, "na me")).toBe(true);
+  expect(mentions("surname", "name")).toBe(false);
+  expect(mentions("NAME", "name")).toBe(true);
+});
