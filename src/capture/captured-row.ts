@@ -21,6 +21,9 @@ export interface ChangeLogReader {
   readonly shape: TableShape;
   /** Highest id in the log; 0: empty. */
   maxId(): number;
-  /** Keys with log ids in (from, to], some perhaps more than once, with their newest image. Throws `UserError` for a NULL key. */
+  /**
+   * Keys with log ids in (from, to], some perhaps more than once, with their newest image; suspicions that were found
+   * to be none are left out. Throws `UserError` for a NULL key.
+   */
   rows(from: number, to: number): Iterable<CapturedRow>;
 }

@@ -42,7 +42,7 @@ export class ChangeLog implements ChangeLogReader {
     this.#rows = db.prepare(
       `SELECT l.a, l.n, l.s, t.${column(shape.key[0]!)} IS NULL, ${keys.map((k) => `l.${k}`).join(", ")}, ${images}
          FROM (SELECT ${keys.join(", ")}, min(id) a, max(id) n, min(v IS NOT NULL) s FROM ${name}
-                 WHERE id > ? AND id <= ? GROUP BY ${grouped}) l
+                 WHERE id > ? AND id <= ? AND v IS NOT 0 GROUP BY ${grouped}) l
          LEFT JOIN ${table} t ON ${joined} ORDER BY l.a`,
     );
   }

@@ -10,6 +10,8 @@ import { encodePosition } from "../schema/live-tables.ts";
 import { prepareExact, type RowAccess } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
+/** `v` of a suspicion that was none; NULL makes it a change, 1 is what the trigger wrote. */
+const UNFOUNDED = 0n;
 /** Log rows deleted in one transaction; the rest waits for the next. */
 const DELETE_AT_ONCE = 5000;
 
@@ -18,12 +20,15 @@ export class LiveLog {
   readonly access: RowAccess;
   readonly #maxId: StatementSync;
   readonly #tail: StatementSync;
+  readonly #settle: StatementSync;
   readonly #delete: StatementSync;
   readonly #storeAcknowledged: StatementSync;
   readonly #clearBases: StatementSync;
   readonly #storeBase: StatementSync;
   /** Ordered up to here. */
   #acknowledged: number;
+  /** Looked at up to here in a transaction of Marmot. */
+  #looked = 0;
   /** Physically gone up to here. */
   #deleted = 0;
 
@@ -36,6 +41,7 @@ export class LiveLog {
     this.#acknowledged = acknowledged;
     this.#maxId = prepareExact(db, `SELECT max(id) FROM ${name}`);
     this.#tail = prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id`);
+    this.#settle = db.prepare(`UPDATE ${name} SET v = ? WHERE id = ?`);
     this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
     this.#storeAcknowledged = db.prepare(
       `INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?) ON CONFLICT("item", "name") DO UPDATE SET "value" = excluded."value"`,
@@ -53,17 +59,29 @@ export class LiveLog {
     return Number(id ?? 0n);
   }
 
-  /** Notes the keys of log rows that nobody has looked at yet. */
+  /**
+   * Notes the keys of log rows since the last time, and settles what was only suspected: an eviction happened if the row
+   * is gone now. Written into the log, because what another node deletes later would make an old suspicion look true.
+   */
   readTail(pending: PendingRows): void {
-    const seen = pending.seen(this.shape.id);
     const newest = this.maxId();
-    if (newest <= seen) return;
-    for (const row of this.#tail.iterate(seen) as unknown as Iterable<[bigint, bigint | null, ...Value[]]>) {
-      const [id, suspicion, ...key] = row;
-      if (suspicion !== null && this.access.get(key) !== null) continue;
+    if (newest <= this.#looked) return;
+    const rows = this.#tail.all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
+      bigint,
+      bigint | null,
+      ...Value[],
+    ][];
+    for (const [id, suspicion, ...key] of rows) {
+      if (suspicion === UNFOUNDED) continue;
+      if (suspicion !== null) {
+        const unfounded = this.access.get(key) !== null;
+        this.#settle.run(unfounded ? UNFOUNDED : null, id);
+        if (unfounded) continue;
+      }
       pending.note(this.shape.id, keyIdOf(this.shape, key), Number(id), Number(id));
     }
     pending.see(this.shape.id, newest);
+    this.#looked = newest;
   }
 
   acknowledge(upTo: number): void {

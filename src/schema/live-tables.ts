@@ -61,7 +61,7 @@ export function triggerName(tableId: number, kind: TriggerKind): string {
 /** The ancestor's name; a suffix where the name is taken is the caller's business. Unquoted. */
 export const changeLogName = (table: string): string => `${PREFIX}${table}_change_log`;
 
-/** `columns`: number of key columns. `id` grows for ever: the highest row is never deleted. `v` = 1: a suspected eviction. */
+/** `columns`: number of key columns. `id` grows for ever: the highest row is never deleted. `v` = 1: a suspected eviction; 0: one that was none. */
 export function changeLogSql(log: string, columns: number): string {
   const keys = Array.from({ length: columns }, (_, i) => `k${i + 1}`);
   return `CREATE TABLE ${quoteIdentifier(log)}(id INTEGER PRIMARY KEY, ${keys.join(", ")}, v)`;

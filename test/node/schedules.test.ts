@@ -168,6 +168,27 @@ describe("one shard", () => {
     expect(value(0)).toBe(value(1));
   });
 
+  test("a suspicion that was none does not date a later write of the row", async () => {
+    lab = await Lab.create(
+      "CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE); INSERT INTO u VALUES(4, 'p')",
+      2,
+    );
+    lab.settle();
+    const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
+    b.run("DELETE FROM u WHERE id = 4");
+    b.touch();
+    b.turns();
+    b.order();
+    a.run("INSERT OR IGNORE INTO u VALUES(5, 'p')"); // suspects row 4, and does nothing
+    a.deliver();
+    a.turns(); // the foreign delete is shown
+    expect(a.query("SELECT count(*) FROM u")).toEqual([[0n]]);
+    a.run("INSERT INTO u VALUES(4, 'p')"); // the same image as before the delete
+    lab.settle();
+    expect(b.query("SELECT id, name FROM u")).toEqual([[4n, "p"]]);
+    expect(conflicts()).toBe(0);
+  });
+
   test("a row that hides behind a pending unique value returns when that is given up", async () => {
     lab = await Lab.create(
       "CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE); INSERT INTO u VALUES(1, 'x')",
@@ -292,9 +313,13 @@ function scenario(seed: number, shards: number): Promise<void> {
   })();
 }
 
+/** Seeds that once failed. 2181: an unfounded suspicion of an eviction dated a later write of the same row. */
+const FAILED_ONCE = [2181];
 const FIRST = Number(process.env.MARMOT_SEED ?? 1);
 const SEEDS = Number(process.env.MARMOT_SEEDS ?? 40);
 for (const shards of [1, 4])
   describe(`random schedules, ${shards} shards`, () => {
-    for (let seed = FIRST; seed < FIRST + SEEDS; seed++) test(`seed ${seed}`, () => scenario(seed, shards));
+    const drawn = Array.from({ length: SEEDS }, (_, i) => FIRST + i);
+    for (const seed of new Set([...FAILED_ONCE, ...drawn]))
+      test(`seed ${seed}`, () => scenario(seed, shards));
   });
