@@ -1,5 +1,5 @@
 /** The composition root: starts a node from its options, keeps it one member after another, and stops it. */
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
@@ -180,9 +180,11 @@ class Node implements RunningNode {
   /** A replica that was received before the last stop takes its place now. */
   async #adoptReplacement(peerId: string): Promise<void> {
     if (!existsSync(this.#paths.nextReplica)) return;
-    await replaceReplica(this.#paths.replica, this.#paths.nextReplica, peerId, (done) =>
-      this.#report({ work: "adopting a replica", done, total: 0, unit: "rows", remainingMs: null }),
+    const { replica, nextReplica } = this.#paths;
+    const done = await replaceReplica(replica, nextReplica, peerId, (rows) =>
+      this.#report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
     );
+    if (!done) rmSync(nextReplica); // this node's own is ahead by now
     this.#report(null);
   }
 

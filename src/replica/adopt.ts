@@ -111,6 +111,8 @@ async function carryOver(
   after: readonly number[],
   onProgress: (rows: number) => void,
 ): Promise<void> {
+  // An attempt that a crash ended before the rename left its references: begin anew.
+  next.exec(`DELETE FROM "__marmot__local_reference"`);
   const copy = next.prepare(`INSERT INTO "__marmot__local_reference" VALUES(?, ?, ?, ?, ?, ?)`);
   let id = 0;
   for (const row of previous
