@@ -79,7 +79,7 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
             return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
           }),
         );
-        await replaceReplica(paths.replica, `${paths.incoming}/replica.db`, peerId, () => {});
+        await replaceReplica(paths.replica, `${paths.incoming}/replica.db`, peerId, options.db, () => {});
         publish(paths.joiningLog, paths.log);
         break;
       } catch (error) {

@@ -181,7 +181,7 @@ class Node implements RunningNode {
   async #adoptReplacement(peerId: string): Promise<void> {
     if (!existsSync(this.#paths.nextReplica)) return;
     const { replica, nextReplica } = this.#paths;
-    const done = await replaceReplica(replica, nextReplica, peerId, (rows) =>
+    const done = await replaceReplica(replica, nextReplica, peerId, this.#options.db, (rows) =>
       this.#report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
     );
     if (!done) rmSync(nextReplica); // this node's own is ahead by now

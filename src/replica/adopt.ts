@@ -6,6 +6,11 @@ import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { encodeImage } from "../change/codec.ts";
+import { keyIdOf } from "../change/key.ts";
+import type { TableShape } from "../change/shape.ts";
+import type { Value } from "../change/value.ts";
+import { prepareExact } from "../schema/row-access.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { compareRows, type RowDifference } from "./compare.ts";
 import { publish, yieldToLoop } from "./genesis.ts";
@@ -74,6 +79,7 @@ export async function replaceReplica(
   path: string,
   received: string,
   peerId: string,
+  live: string,
   onProgress: (rows: number) => void,
 ): Promise<boolean> {
   if (!existsSync(path)) {
@@ -90,7 +96,7 @@ export async function replaceReplica(
     if (ahead) {
       next.exec("BEGIN");
       previous.exec("BEGIN");
-      await carryOver(previous, next, peerId, before, after, onProgress);
+      await carryOver(previous, next, { peerId, live, before, after }, onProgress);
       next.exec("COMMIT");
       previous.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
     }
@@ -103,12 +109,19 @@ export async function replaceReplica(
   return true;
 }
 
+interface CarryOver {
+  readonly peerId: string;
+  /** The application's file. */
+  readonly live: string;
+  /** Positions of the replica that goes and of the one that comes. */
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+}
+
 async function carryOver(
   previous: DatabaseSync,
   next: DatabaseSync,
-  peerId: string,
-  before: readonly number[],
-  after: readonly number[],
+  { peerId, live, before, after }: CarryOver,
   onProgress: (rows: number) => void,
 ): Promise<void> {
   // An attempt that a crash ended before the rename left its references: begin anew.
@@ -126,13 +139,8 @@ async function carryOver(
   }>)
     copy.run(++id, row.tbl, row.key, row.shard, row.idx, row.image);
   const settings = readSettings(next, "the replica received");
-  const csn = (db: DatabaseSync, shard: number): string => {
-    const row = db
-      .prepare(`SELECT "incarnation", "csn" FROM "__marmot__origin" WHERE "peer" = ? AND "shard" = ?`)
-      .get(peerId, shard);
-    return JSON.stringify(row ?? null);
-  };
-  const ownTaken = before.map((_, shard) => csn(previous, shard) !== csn(next, shard));
+  const shapes = readShapes(next);
+  const taken = keysTaken(previous, next, peerId, live, shapes);
   const lastWriter = next.prepare(
     `SELECT "origin", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
   );
@@ -146,14 +154,15 @@ async function carryOver(
       forget.run(table.id, keyId); // the own image was taken last: the row as it is now is the reference
       return true;
     }
-    const image = ownTaken[shard] ? UNKNOWN : left === null ? null : encodeImage(left);
+    // An own image came and went in between: what it was is not known any more.
+    const image = taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
     copy.run(++id, table.id, keyId, shard, after[shard]!, image);
     return true;
   };
   await compareRows({
     left: previous,
     right: next,
-    shapes: readShapes(next),
+    shapes,
     encoding: settings.encoding,
     onDifference,
     pause: async (rows) => {
@@ -161,4 +170,43 @@ async function carryOver(
       await yieldToLoop();
     },
   });
+}
+
+/** Keys of own log rows that the new replica covers and the old one does not: they are still in the file's logs. */
+function keysTaken(
+  previous: DatabaseSync,
+  next: DatabaseSync,
+  peerId: string,
+  live: string,
+  shapes: readonly TableShape[],
+): Set<string> {
+  const keys = new Set<string>();
+  const file = new DatabaseSync(live, { readOnly: true });
+  try {
+    const logs = file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
+      id: number;
+      log: string;
+    }[];
+    const bound = (db: DatabaseSync, which: "min" | "max", table: number): number => {
+      const sql = `SELECT ${which}("up_to") AS bound FROM "__marmot__watermark" WHERE "peer" = ? AND "tbl" = ?`;
+      return (db.prepare(sql).get(peerId, table) as { bound: number | null }).bound ?? 0;
+    };
+    for (const shape of shapes) {
+      const log = logs.find((l) => l.id === shape.id)?.log;
+      if (log === undefined) continue;
+      const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+      const rows = prepareExact(
+        file,
+        `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
+      );
+      for (const key of rows.iterate(
+        bound(previous, "min", shape.id),
+        bound(next, "max", shape.id),
+      ) as unknown as Iterable<Value[]>)
+        keys.add(`${shape.id}/${keyIdOf(shape, key)}`);
+    }
+  } finally {
+    file.close();
+  }
+  return keys;
 }

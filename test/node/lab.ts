@@ -24,7 +24,7 @@ import { EntryType, type Entry } from "../../src/raft/types.ts";
 import { openLiveConnection } from "../../src/reflect/live-connection.ts";
 import { LiveLog } from "../../src/reflect/live-log.ts";
 import { Reflector } from "../../src/reflect/reflector.ts";
-import { strip } from "../../src/replica/adopt.ts";
+import { replaceReplica, strip } from "../../src/replica/adopt.ts";
 import { buildLive } from "../../src/replica/build-live.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
 import { exactRows } from "../../src/schema/exact-rows.ts";
@@ -192,6 +192,20 @@ export class LabNode {
   crash(): void {
     this.close();
     this.open();
+  }
+
+  /** Takes over another node's replica, as a laggard does whose log no longer reaches. */
+  async adopt(from: LabNode): Promise<boolean> {
+    this.close();
+    from.replica.checkpoint();
+    const received = this.#paths.nextReplica;
+    copyFileSync(from.#paths.replica, received);
+    const { replica } = from.replica;
+    const positions = replica.positions().map((index, shard) => ({ index, term: replica.term(shard) }));
+    strip(received, null, this.peerId, { positions, configurations: [] });
+    const done = await replaceReplica(this.#paths.replica, received, this.peerId, this.file, () => {});
+    this.open();
+    return done;
   }
 
   close(): void {
