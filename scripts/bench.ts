@@ -1,6 +1,6 @@
 /**
  * What replication costs and gives, measured with clusters of the compiled binary and with plain SQLite in the same run:
- * bun scripts/bench.ts [--shards N] [--only plain,single,bulk,latency,idle,catchup]. Read the ratios; machines differ.
+ * bun scripts/bench.ts [--shards N] [--only single,bulk,latency,memory,idle,catchup,captured]. Read the ratios; machines differ.
  */
 import { Database } from "bun:sqlite";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -217,6 +217,20 @@ async function main(): Promise<void> {
       );
       const took = performance.now() - start;
       print("catch-up of 50,000 rows", { ms_from_start: Math.round(took) });
+    }
+    if (on("captured")) {
+      // What the triggers alone cost: the application with the machine to itself, the change logs filling up.
+      await Promise.all(nodes.map((n) => n.kill()));
+      const rate = async (rows: number, batch: number): Promise<number> => {
+        const rates: number[] = [];
+        for (let i = 0; i < 3; i++)
+          rates.push((rows / (await load(first.db, [], rows, batch, take(rows))).wrote) * 1000);
+        return median(rates);
+      };
+      print("captured, nodes stopped", {
+        single_of_plain: round((await rate(SINGLE_ROWS, 1)) / single),
+        bulk_of_plain: round((await rate(BULK_ROWS, BULK_BATCH)) / bulk),
+      });
     }
   } finally {
     await cluster.stop();

@@ -12,9 +12,15 @@ export interface ChangedRow {
   readonly image: Image | null;
 }
 
+/** In place of a row when there are very many: key and image are looked up when the row's turn comes. */
+export const LOOK_UP = Symbol("look up");
+
+/** Rows kept with their images; beyond it only their keys are. */
+const KEPT_ROWS = 20_000;
+
 export class ChangedRows {
   /** Table id ⇒ rows. Tables without rows are absent. */
-  readonly tables = new Map<number, Map<KeyId, ChangedRow>>();
+  readonly tables = new Map<number, Map<KeyId, ChangedRow | typeof LOOK_UP>>();
   #size = 0;
 
   get size(): number {
@@ -23,13 +29,13 @@ export class ChangedRows {
 
   set(table: number, keyId: KeyId, row: ChangedRow): void {
     let rows = this.tables.get(table);
-    if (rows === undefined) this.tables.set(table, (rows = new Map<KeyId, ChangedRow>()));
+    if (rows === undefined) this.tables.set(table, (rows = new Map<KeyId, ChangedRow | typeof LOOK_UP>()));
     const before = rows.size;
-    rows.set(keyId, row);
+    rows.set(keyId, this.#size < KEPT_ROWS ? row : LOOK_UP);
     this.#size += rows.size - before;
   }
 
-  get(table: number, keyId: KeyId): ChangedRow | undefined {
+  get(table: number, keyId: KeyId): ChangedRow | typeof LOOK_UP | undefined {
     return this.tables.get(table)?.get(keyId);
   }
 

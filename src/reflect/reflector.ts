@@ -6,9 +6,9 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
-import type { ChangedRows } from "../change/changed-rows.ts";
+import { type ChangedRow, type ChangedRows, LOOK_UP } from "../change/changed-rows.ts";
 import { encodeImage } from "../change/codec.ts";
-import { type KeyId, keyIdOf } from "../change/key.ts";
+import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
@@ -148,17 +148,25 @@ export class Reflector {
     for (const [table, rows] of [...changed.tables]) {
       // What goes makes room first.
       for (const [keyId, row] of rows) {
-        if (row.image !== null) continue;
+        if (row === LOOK_UP || row.image !== null) continue;
         this.#show(table, keyId, row.key, null, written);
         if (++handled % SLICE === 0) yield;
       }
-      for (const [keyId, row] of rows) {
-        if (row.image === null) continue;
+      for (const [keyId, kept] of rows) {
+        const row = this.#lookUp(table, keyId, kept);
+        if (kept !== LOOK_UP && row.image === null) continue;
         this.#show(table, keyId, row.key, row.image, written);
         if (++handled % SLICE === 0) yield;
       }
     }
     changed.clear();
+  }
+
+  #lookUp(table: number, keyId: KeyId, row: ChangedRow | typeof LOOK_UP): ChangedRow {
+    if (row !== LOOK_UP) return row;
+    const { logs, source } = this.#components;
+    const key = keyValues(logs.get(table)!.shape, keyId);
+    return { key, image: source.row(table, key) };
   }
 
   #showShadowed(written: Set<LiveLog>): void {
@@ -213,7 +221,7 @@ export class Reflector {
         table,
         clashId,
         clash,
-        changed === undefined ? source.row(table, clash) : changed.image,
+        changed === undefined || changed === LOOK_UP ? source.row(table, clash) : changed.image,
         written,
       );
     }

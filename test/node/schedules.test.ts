@@ -215,6 +215,28 @@ describe("one shard", () => {
   });
 });
 
+test("a changeset of more rows than are kept in memory arrives whole: inserts, updates, deletes", async () => {
+  lab = await Lab.create("CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT)", 2);
+  lab.settle();
+  const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
+  const many = 26_000;
+  a.run("BEGIN");
+  for (let i = 0; i < many; i++) a.app.query("INSERT INTO kv VALUES(?, 'x')").run(i);
+  a.run("COMMIT");
+  lab.settle();
+  expect(b.query("SELECT count(*), sum(k) FROM kv")).toEqual([
+    [BigInt(many), BigInt((many * (many - 1)) / 2)],
+  ]);
+  b.run("UPDATE kv SET v = 'y' WHERE k % 3 = 0", "DELETE FROM kv WHERE k % 3 = 1");
+  lab.settle();
+  for (const node of lab.nodes) {
+    const counts = "SELECT v, count(*) FROM kv GROUP BY v ORDER BY v";
+    expect(node.query(counts)).toEqual(b.query(counts));
+    expect(node.deviations()).toEqual([]);
+  }
+  expect(a.query("SELECT count(*) FROM kv WHERE k % 3 = 1")).toEqual([[0n]]);
+});
+
 describe("a replica received over a laggard", () => {
   const SCHEMA = `CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT); CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE);
     INSERT INTO kv VALUES(1, '0'), (2, '0'), (3, '0'), (4, '0'), (5, '0')`;
