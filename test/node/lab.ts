@@ -194,6 +194,26 @@ export class LabNode {
     this.open();
   }
 
+  /** Keeps both files as they are now, to be what a power cut leaves of one of them. */
+  keep(): void {
+    this.replica.db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
+    this.live.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
+    copyFileSync(this.#paths.replica, `${this.#paths.replica}.kept`);
+    copyFileSync(this.file, `${this.file}.kept`);
+  }
+
+  /** A power cut: one of the files goes back to what was kept. `write`: the application, before Marmot starts again. */
+  lose(what: "live" | "replica", write: (app: Database) => void = () => {}): void {
+    this.close();
+    const path = what === "live" ? this.file : this.#paths.replica;
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
+    copyFileSync(`${path}.kept`, path);
+    const app = new Database(this.file);
+    write(app);
+    app.close();
+    this.open();
+  }
+
   /** Takes over another node's replica, as a laggard does whose log no longer reaches. */
   async adopt(from: LabNode): Promise<boolean> {
     this.close();

@@ -215,6 +215,50 @@ describe("one shard", () => {
   });
 });
 
+describe("a power cut", () => {
+  test("takes the end of the application's file: what others wrote is shown again, what was not sent and survived is sent", async () => {
+    lab = await Lab.create(KV, 2);
+    lab.settle();
+    const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
+    a.keep();
+    b.run("UPDATE kv SET v = 'foreign' WHERE k = 1", "INSERT INTO kv VALUES(9, 'foreign')");
+    lab.settle(); // reflected in a's file, and lost there
+    a.lose("live", (app) => app.exec("UPDATE kv SET v = 'after the cut' WHERE k = 2"));
+    lab.settle();
+    for (const node of lab.nodes)
+      expect(node.query("SELECT k, v FROM kv ORDER BY k")).toEqual([
+        [1n, "foreign"],
+        [2n, "after the cut"],
+        [9n, "foreign"],
+      ]);
+    expect(conflicts()).toBe(0);
+  });
+
+  test("takes the end of the replica: the file never goes back in time, and nothing is ordered twice", async () => {
+    lab = await Lab.create(KV, 2);
+    lab.settle();
+    const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
+    a.keep();
+    a.run("UPDATE kv SET v = 'own' WHERE k = 1");
+    b.run("UPDATE kv SET v = 'foreign' WHERE k = 2");
+    lab.settle();
+    const entries = lab.order[0]!.length;
+    a.lose("replica");
+    a.turns();
+    expect([value(0), value(0, 2)]).toEqual(["own", "foreign"]);
+    a.deliver(1); // behind what the file shows: nothing is shown yet
+    a.turns();
+    lab.clock += 100;
+    a.turns();
+    expect([value(0), value(0, 2)]).toEqual(["own", "foreign"]);
+    lab.settle();
+    expect([value(0), value(0, 2), value(1), value(1, 2)]).toEqual(["own", "foreign", "own", "foreign"]);
+    // The new incarnation's opening, and not one row.
+    expect(lab.order[0]!.length).toBe(entries + 1);
+    expect(a.deviations()).toEqual([]);
+  });
+});
+
 test("a changeset of more rows than are kept in memory arrives whole: inserts, updates, deletes", async () => {
   lab = await Lab.create("CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT)", 2);
   lab.settle();
