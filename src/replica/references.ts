@@ -1,88 +1,92 @@
 /**
  * What rows were before other nodes changed them, until the live file shows those changes and is synced. A drain asks
- * here what the application saw when it wrote. Node-local: a snapshot does not carry it.
+ * here what the application saw when it wrote. Node-local: a snapshot does not carry it. In memory there is only which
+ * entries a key has: a changeset of a million rows must not need a million objects.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { PositionVector } from "../change/batch.ts";
 import { decodeImage } from "../change/codec.ts";
 import type { KeyId } from "../change/key.ts";
 import type { Image } from "../change/value.ts";
-import { prepareExact } from "../schema/row-access.ts";
 
-interface Entry {
-  readonly id: number;
-  readonly table: number;
-  readonly keyId: KeyId;
-  readonly shard: number;
-  readonly index: number;
-  /** Taken out of its key's list and the table; still in the order until the next prune. */
-  gone: boolean;
-}
+/** Entries looked at in one prune: it runs beside everything else. */
+const PRUNE_AT_ONCE = 20_000;
+
+type PruneRow = [id: number, table: number, keyId: KeyId, shard: number, index: number];
 
 export class References {
   readonly #insert: StatementSync;
   readonly #remove: StatementSync;
-  readonly #removeUpTo: StatementSync;
+  readonly #removeRange: StatementSync;
   readonly #select: StatementSync;
-  /** In order of id, which per shard is the order of positions. */
-  #entries: Entry[] = [];
-  readonly #byKey = new Map<number, Map<KeyId, Entry[]>>();
+  readonly #oldest: StatementSync;
+  /** Table ⇒ key ⇒ ids of its entries, in their order. */
+  readonly #byKey = new Map<number, Map<KeyId, number | number[]>>();
+  #size = 0;
   #nextId = 1;
+  /** Prune goes on after this id; it begins anew when it met the end of what is shown. */
+  #prunedTo = 0;
 
   constructor(db: DatabaseSync) {
     this.#insert = db.prepare(`INSERT INTO "__marmot__local_reference" VALUES(?, ?, ?, ?, ?, ?)`);
     this.#remove = db.prepare(`DELETE FROM "__marmot__local_reference" WHERE "id" = ?`);
-    this.#removeUpTo = db.prepare(`DELETE FROM "__marmot__local_reference" WHERE "id" <= ?`);
-    this.#select = prepareExact(db, `SELECT "image" FROM "__marmot__local_reference" WHERE "id" = ?`);
-    const all = db.prepare(
-      `SELECT "id", "tbl", "key", "shard", "idx" FROM "__marmot__local_reference" ORDER BY "id"`,
+    this.#removeRange = db.prepare(`DELETE FROM "__marmot__local_reference" WHERE "id" > ? AND "id" <= ?`);
+    this.#select = db.prepare(
+      `SELECT "shard", "idx", "image" FROM "__marmot__local_reference" WHERE "id" = ?`,
     );
+    const columns = `SELECT "id", "tbl", "key", "shard", "idx" FROM "__marmot__local_reference"`;
+    this.#oldest = db.prepare(`${columns} WHERE "id" > ? ORDER BY "id" LIMIT ?`);
+    for (const statement of [this.#select, this.#oldest]) statement.setReturnArrays(true);
+    const all = db.prepare(`${columns} ORDER BY "id"`);
     all.setReturnArrays(true);
-    for (const row of all.all() as unknown as [number, number, KeyId, number, number][]) {
-      this.#remember({ id: row[0], table: row[1], keyId: row[2], shard: row[3], index: row[4], gone: false });
-      this.#nextId = row[0] + 1;
+    for (const [id, table, keyId] of all.iterate() as unknown as Iterable<PruneRow>) {
+      this.#remember(table, keyId, id);
+      this.#nextId = id + 1;
     }
   }
 
   get size(): number {
-    return this.#entries.length;
+    return this.#size;
   }
 
-  #remember(entry: Entry): void {
-    this.#entries.push(entry);
-    let keys = this.#byKey.get(entry.table);
-    if (keys === undefined) this.#byKey.set(entry.table, (keys = new Map<KeyId, Entry[]>()));
-    const list = keys.get(entry.keyId);
-    if (list === undefined) keys.set(entry.keyId, [entry]);
-    else list.push(entry);
+  #remember(table: number, keyId: KeyId, id: number): void {
+    let keys = this.#byKey.get(table);
+    if (keys === undefined) this.#byKey.set(table, (keys = new Map<KeyId, number | number[]>()));
+    const ids = keys.get(keyId);
+    if (ids === undefined) keys.set(keyId, id);
+    else if (typeof ids === "number") keys.set(keyId, [ids, id]);
+    else ids.push(id);
+    this.#size++;
+  }
+
+  #ids(table: number, keyId: KeyId): readonly number[] {
+    const ids = this.#byKey.get(table)?.get(keyId);
+    return ids === undefined ? [] : typeof ids === "number" ? [ids] : ids;
   }
 
   /** `image`: the row before the change at (shard, index), encoded; null: there was none. */
   add(table: number, keyId: KeyId, shard: number, index: number, image: Uint8Array | null): void {
     const id = this.#nextId++;
     this.#insert.run(id, table, keyId, shard, index, image);
-    this.#remember({ id, table, keyId, shard, index, gone: false });
+    this.#remember(table, keyId, id);
   }
 
   /** The own image was taken: whatever the row was before it no longer matters. */
   forget(table: number, keyId: KeyId): void {
-    const keys = this.#byKey.get(table);
-    const list = keys?.get(keyId);
-    if (keys === undefined || list === undefined) return;
-    keys.delete(keyId);
-    for (const entry of list) {
-      this.#remove.run(entry.id);
-      entry.gone = true;
-    }
+    const ids = this.#ids(table, keyId);
+    if (ids.length === 0) return;
+    for (const id of ids) this.#remove.run(id);
+    this.#size -= ids.length;
+    this.#byKey.get(table)!.delete(keyId);
   }
 
   /** The row as of `base`: null for "no row", undefined when nothing was changed since, so that the replica's row is it. */
   at(table: number, keyId: KeyId, base: PositionVector): Image | null | undefined {
-    const list = this.#byKey.get(table)?.get(keyId);
-    const first = list?.find((e) => e.index > (base[e.shard] ?? 0));
-    if (first === undefined) return undefined;
-    const [image] = this.#select.get(first.id) as unknown as [Uint8Array | null];
-    return image === null ? null : decodeImage(image);
+    for (const id of this.#ids(table, keyId)) {
+      const [shard, index, image] = this.#select.get(id) as unknown as [number, number, Uint8Array | null];
+      if (index > (base[shard] ?? 0)) return image === null ? null : decodeImage(image);
+    }
+    return undefined;
   }
 
   /** All keys that other nodes changed and the live file is not known to show durably. */
@@ -91,35 +95,33 @@ export class References {
   }
 
   /**
-   * Drops what the live file durably shows. `synced`: the position it reflects and is synced past. `held`: keys that it
-   * leaves as they are (pending or shadowed). Call inside a transaction.
+   * Drops some of what the live file durably shows. `synced`: the position it reflects and is synced past. `held`: keys
+   * that it leaves as they are (pending or shadowed). Call inside a transaction.
    */
   prune(synced: PositionVector, held: (table: number, keyId: KeyId) => boolean): void {
-    const kept: Entry[] = [];
-    let end = 0;
-    for (; end < this.#entries.length; end++) {
-      const entry = this.#entries[end]!;
-      if (entry.index > (synced[entry.shard] ?? 0)) break;
-      if (entry.gone) continue;
-      if (held(entry.table, entry.keyId)) kept.push(entry);
-      else this.#drop(entry);
+    const rows = this.#oldest.all(this.#prunedTo, PRUNE_AT_ONCE) as unknown as PruneRow[];
+    let from = this.#prunedTo;
+    let to = from;
+    for (const [id, table, keyId, shard, index] of rows) {
+      if (index > (synced[shard] ?? 0)) {
+        rows.length = 0; // what follows is not shown yet
+        break;
+      }
+      if (held(table, keyId)) {
+        if (to > from) this.#removeRange.run(from, to);
+        from = id;
+      } else this.#drop(table, keyId, id);
+      to = id;
     }
-    if (end === 0) return;
-    const last = this.#entries[end - 1]!.id;
-    if (kept.length === 0) this.#removeUpTo.run(last);
-    else {
-      const keep = new Set(kept.map((e) => e.id));
-      for (let i = 0; i < end; i++)
-        if (!keep.has(this.#entries[i]!.id)) this.#remove.run(this.#entries[i]!.id);
-    }
-    this.#entries = [...kept, ...this.#entries.slice(end)];
+    if (to > from) this.#removeRange.run(from, to);
+    this.#prunedTo = rows.length < PRUNE_AT_ONCE ? 0 : to;
   }
 
-  #drop(entry: Entry): void {
-    const keys = this.#byKey.get(entry.table);
-    const list = keys?.get(entry.keyId);
-    if (keys === undefined || list === undefined) return;
-    if (list.length === 1) keys.delete(entry.keyId);
-    else list.splice(list.indexOf(entry), 1);
+  #drop(table: number, keyId: KeyId, id: number): void {
+    const keys = this.#byKey.get(table)!;
+    const rest = this.#ids(table, keyId).filter((i) => i !== id);
+    if (rest.length === 0) keys.delete(keyId);
+    else keys.set(keyId, rest.length === 1 ? rest[0]! : rest);
+    this.#size--;
   }
 }
