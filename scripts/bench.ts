@@ -123,6 +123,18 @@ function usage(node: TestNode): { cpu: number; rss: number } {
 const print = (measure: string, values: Record<string, unknown>): void =>
   console.log(JSON.stringify({ measure, ...values }));
 
+async function idle(name: string, nodes: readonly TestNode[]): Promise<void> {
+  await Bun.sleep(15_000);
+  const seconds = 15;
+  const before = nodes.map(usage);
+  await Bun.sleep(seconds * 1000);
+  const after = nodes.map(usage);
+  print(name, {
+    cpu_percent: after.map((x, i) => round((x.cpu - before[i]!.cpu) / seconds / 10, 2)),
+    rss_mb: after.map((x) => Math.round(x.rss)),
+  });
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: { shards: { type: "string", default: "1" }, only: { type: "string" } },
@@ -145,6 +157,7 @@ async function main(): Promise<void> {
     return from;
   };
   try {
+    if (on("idle")) await idle("idle, fresh", nodes);
     await load(first.db, others, 3000, 1, take(3000)); // compiles what is hot
     await load(first.db, others, 20_000, BULK_BATCH, take(20_000));
     for (const [name, rows, batch, base] of [
@@ -193,17 +206,7 @@ async function main(): Promise<void> {
         rss_mb_after: nodes.map((n) => Math.round(usage(n).rss)),
       });
     }
-    if (on("idle")) {
-      await Bun.sleep(5000);
-      const seconds = 10;
-      const before = nodes.map(usage);
-      await Bun.sleep(seconds * 1000);
-      const after = nodes.map(usage);
-      print("idle", {
-        cpu_percent: after.map((x, i) => round((x.cpu - before[i]!.cpu) / seconds / 10, 1)),
-        rss_mb: after.map((x) => Math.round(x.rss)),
-      });
-    }
+    if (on("idle")) await idle("idle, after all that", nodes);
     if (on("catchup")) {
       await third.kill();
       const from = take(50_000);

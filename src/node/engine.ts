@@ -17,8 +17,10 @@ const MAX_LATE_TICKS = 2;
 /** Rounds of Raft in one stage: what a write made possible is done at once, but not without end. */
 const MAX_ROUNDS = 4;
 /** Memory of the process above which garbage is collected, and how often that may be. */
-const COLLECT_ABOVE_BYTES = 160 << 20;
+const COLLECT_ABOVE_BYTES = 144 << 20;
 const COLLECT_MS = 1000;
+/** Turns of work since the last time, without which there is nothing to collect. */
+const COLLECT_TURNS = 100;
 /** How often the replica is checkpointed when it moved. */
 const CHECKPOINT_MS = 2000;
 
@@ -49,6 +51,7 @@ export class Engine implements StateMachine {
   #turnMs = 0;
   #running = false;
   #collectedAt = 0;
+  #collectedTurns = 0;
   #startedAt = 0;
   /** Positions are frozen while a snapshot is fetched: what comes meanwhile is in it. */
   frozen = false;
@@ -156,8 +159,12 @@ export class Engine implements StateMachine {
   #collect(): void {
     const { clock } = this.#components;
     const now = clock.now();
-    if (now - this.#collectedAt < COLLECT_MS || process.memoryUsage.rss() < COLLECT_ABOVE_BYTES) return;
+    if (now - this.#collectedAt < COLLECT_MS) return;
     this.#collectedAt = now;
+    const { turns } = this.#runtime.counters;
+    if (turns - this.#collectedTurns < COLLECT_TURNS || process.memoryUsage.rss() < COLLECT_ABOVE_BYTES)
+      return;
+    this.#collectedTurns = turns;
     Bun.gc(true);
   }
 

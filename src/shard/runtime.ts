@@ -38,6 +38,8 @@ const COMPACT_BYTES = 64 << 20;
 /** What is kept for followers that were away for a moment. */
 const TAIL_ENTRIES = 2000;
 const TAIL_BYTES = 16 << 20;
+/** Ticks between two heartbeats: idle nodes do little else than sending and answering them. */
+const HEARTBEAT_TICKS = 2;
 /** Ticks between two looks at configurations, leaders and logs. */
 const UPKEEP_TICKS = 5;
 /** Ticks of leading after which leadership may be handed to the preferred node. */
@@ -98,7 +100,7 @@ export class ShardRuntime {
           { logStore, stateMachine, random: random.fork() },
           {
             electionTicks: options.electionTicks ?? 10,
-            heartbeatTicks: 1,
+            heartbeatTicks: HEARTBEAT_TICKS,
           },
         ),
     );

@@ -41,6 +41,8 @@ export class Link {
   #piecesSize = 0;
   /** Something came since `takeHeard`. */
   #heard = true;
+  /** Something left since the last call of `alive`. */
+  #spoke = false;
 
   /** Attaches its listeners at once and says hello. `outbound`: this node opened the stream. */
   constructor(stream: Stream, outbound: boolean, hello: Uint8Array, handlers: LinkHandlers) {
@@ -94,9 +96,11 @@ export class Link {
     return true;
   }
 
-  /** Says that this node lives. */
+  /** Says that this node lives, if nothing was said since the last call. */
   alive(): void {
-    if (this.#state !== "open" || this.#urgent.length > 0) return;
+    const spoke = this.#spoke;
+    this.#spoke = false;
+    if (spoke || this.#state !== "open" || this.#urgent.length > 0) return;
     this.#urgent.push(frame(FrameKind.alive, new Uint8Array(0)));
     this.#schedule();
   }
@@ -130,6 +134,7 @@ export class Link {
         0,
         this.#bulk.reduce((sum, b) => sum + b.message.length - b.at, 0),
       );
+      this.#spoke = true;
       if (!this.#stream.send(bytes)) this.#blocked = true;
       if (bulk === 0) return;
     }
