@@ -17,13 +17,16 @@ const POLL_MS = 250;
 /** An event this soon after our own commit is that commit's. */
 const OWN_MS = 0.5;
 
+/** Calls back with a file's name in the folder, or null when the platform does not say which. */
+export type WatchFolder = (folder: string, onEvent: (name: string | null) => void) => { close(): void };
+
 export interface WatcherComponents {
   readonly clock: Clock;
   /** A commit by another connection became visible since the last call (`PRAGMA data_version`). */
   readonly moved: () => boolean;
   readonly wake: () => void;
-  /** Calls back with a file's name in the folder, or null when the platform does not say which. */
-  readonly watchFolder?: (folder: string, onEvent: (name: string | null) => void) => { close(): void };
+  /** null: the file system's own events. */
+  readonly watchFolder?: WatchFolder | null;
 }
 
 const watchWithSystem = (folder: string, onEvent: (name: string | null) => void): FSWatcher =>

@@ -9,6 +9,7 @@ import type { OpenReplica } from "../replica/open.ts";
 import type { PeerId, ShardId } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { StateMachine } from "../shard/state-machine.ts";
+import type { Machine } from "./machine.ts";
 import type { Pipeline, TurnResult } from "./pipeline.ts";
 
 const TICK_MS = 100;
@@ -32,6 +33,7 @@ export interface EngineComponents {
   readonly idle: () => void;
   readonly onFailure: (error: Error) => void;
   readonly onSnapshotOffered: (shard: ShardId, from: PeerId, metadata: SnapshotMetadata) => void;
+  readonly machine: Pick<Machine, "memory" | "collectGarbage">;
   /** Every tick, after the turn. */
   readonly onTick: () => void;
 }
@@ -157,15 +159,14 @@ export class Engine implements StateMachine {
    * node keeps to a bound instead.
    */
   #collect(): void {
-    const { clock } = this.#components;
+    const { clock, machine } = this.#components;
     const now = clock.now();
     if (now - this.#collectedAt < COLLECT_MS) return;
     this.#collectedAt = now;
     const { turns } = this.#runtime.counters;
-    if (turns - this.#collectedTurns < COLLECT_TURNS || process.memoryUsage.rss() < COLLECT_ABOVE_BYTES)
-      return;
+    if (turns - this.#collectedTurns < COLLECT_TURNS || machine.memory() < COLLECT_ABOVE_BYTES) return;
     this.#collectedTurns = turns;
-    Bun.gc(true);
+    machine.collectGarbage();
   }
 
   #rest(result: TurnResult): void {

@@ -6,7 +6,6 @@ import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { type CapturedTable, readCaptured } from "../capture/install.ts";
-import { LiveFile } from "../capture/live-file.ts";
 import { Spool } from "../capture/spool.ts";
 import { Watcher } from "../capture/watcher.ts";
 import { PendingRows } from "../change/pending-rows.ts";
@@ -27,6 +26,7 @@ import { Engine } from "./engine.ts";
 import { fetchReplica, REPLICA_REQUEST } from "./join.ts";
 import { readLiveState } from "./live-state.ts";
 import { BunLiveReader } from "./live-reader.ts";
+import type { Machine, SyncedFile } from "./machine.ts";
 import type { DataPaths } from "./paths.ts";
 import { Pipeline } from "./pipeline.ts";
 import { Readiness } from "./readiness.ts";
@@ -45,6 +45,8 @@ export interface MemberOptions {
   readonly peerId: string;
   readonly name: string;
   readonly role: "voter" | "learner";
+  /** See `RuntimeOptions`. */
+  readonly keepEntries?: number;
 }
 
 export interface MemberComponents {
@@ -53,6 +55,7 @@ export interface MemberComponents {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly machine: Machine;
   readonly onProgress: OnProgress;
   readonly onFailure: (error: Error) => void;
   /** A newer replica waits in `paths.nextReplica`: the member must be closed and opened again. */
@@ -90,7 +93,7 @@ export class Member implements Stage {
   #sending = 0;
   #closed = false;
 
-  constructor(options: MemberOptions, components: MemberComponents, liveFile: LiveFile) {
+  constructor(options: MemberOptions, components: MemberComponents, liveFile: SyncedFile) {
     this.options = options;
     this.#components = components;
     const { db, paths, peerId } = options;
@@ -125,7 +128,12 @@ export class Member implements Stage {
       bases,
       shadows,
     });
-    this.#watcher = new Watcher(db, { clock, moved: () => this.reader.moved(), wake: () => this.#touched() });
+    this.#watcher = new Watcher(db, {
+      clock,
+      moved: () => this.reader.moved(),
+      wake: () => this.#touched(),
+      watchFolder: components.machine.watchFolder,
+    });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = new Pipeline(
       {
@@ -154,6 +162,7 @@ export class Member implements Stage {
     this.engine = new Engine({
       replica: this.replica,
       clock,
+      machine: components.machine,
       logger: logger.child("engine"),
       idle: () => this.log.idle(),
       onFailure: (error) => components.onFailure(error),
@@ -167,6 +176,7 @@ export class Member implements Stage {
         shards: settings.shards,
         peerId,
         member: member || Number(readLocal(this.replica.db, "member") ?? 0),
+        ...(options.keepEntries === undefined ? {} : { keepEntries: options.keepEntries }),
       },
     );
     this.#taker = new SnapshotTaker(paths.replica, {

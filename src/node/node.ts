@@ -5,17 +5,17 @@ import type { Clock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
-import { LiveFile } from "../capture/live-file.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
 import { replaceReplica } from "../replica/adopt.ts";
 import { readSettings } from "../replica/settings.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
-import { Libp2pTransport } from "../transport/transport.ts";
 import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
+import type { Transport } from "../shard/seams.ts";
 import type { NodeApi, ProgressStatus } from "./api.ts";
 import { found, tidy } from "./genesis.ts";
 import { join } from "./join.ts";
+import { type Machine, type SyncedFile, systemMachine } from "./machine.ts";
 import { Member } from "./member.ts";
 import type { NodeOptions } from "./options.ts";
 import { type DataPaths, dataPaths } from "./paths.ts";
@@ -36,10 +36,12 @@ export interface NodeComponents {
   readonly random: Random;
   readonly logger: Logger;
   readonly onProgress?: (progress: ProgressStatus | null) => void;
+  /** Default: the real one. */
+  readonly machine?: Machine;
 }
 
 /** Throws `UserError` for everything that a user can mend; then nothing runs. */
-export async function startNode(options: NodeOptions, components: NodeComponents): Promise<RunningNode> {
+export async function startNode(options: NodeOptions, components: NodeComponents): Promise<Node> {
   const node = new Node(options, components);
   try {
     await node.start();
@@ -50,7 +52,7 @@ export async function startNode(options: NodeOptions, components: NodeComponents
   return node;
 }
 
-class Node implements RunningNode {
+export class Node implements RunningNode {
   readonly failed: Promise<Error>;
   readonly #options: NodeOptions;
   readonly #components: NodeComponents;
@@ -59,9 +61,10 @@ class Node implements RunningNode {
   readonly #stopping = new AbortController();
   #fail!: (error: Error) => void;
   #lock: DatabaseSync | null = null;
-  #transport!: Libp2pTransport;
+  #transport!: Transport;
   #switchboard!: Switchboard;
-  #liveFile: LiveFile | null = null;
+  readonly #machine: Machine;
+  #liveFile: SyncedFile | null = null;
   #member: Member | null = null;
   #phase = "starting";
   #progress: ProgressStatus | null = null;
@@ -70,6 +73,7 @@ class Node implements RunningNode {
   constructor(options: NodeOptions, components: NodeComponents) {
     this.#options = options;
     this.#components = components;
+    this.#machine = components.machine ?? systemMachine;
     this.#paths = dataPaths(options.dataDir);
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
@@ -93,7 +97,7 @@ class Node implements RunningNode {
     const clusterKey = keys?.[0] ?? this.#makeKey();
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
     this.#switchboard = new Switchboard({ name, version: VERSION, role, formats });
-    this.#transport = new Libp2pTransport(
+    this.#transport = this.#machine.transport(
       {
         clock: this.#components.clock,
         random: this.#components.random.fork(),
@@ -281,15 +285,16 @@ class Node implements RunningNode {
   #enter(peerId: string): void {
     const { db, name, role } = this.#options;
     const { clock, random, logger } = this.#components;
-    this.#liveFile ??= new LiveFile(db);
+    this.#liveFile ??= this.#machine.liveFile(db);
     const member = new Member(
-      { db, paths: this.#paths, peerId, name, role },
+      { db, paths: this.#paths, peerId, name, role, ...this.#options.limits },
       {
         transport: this.#transport,
         switchboard: this.#switchboard,
         clock,
         random: random.fork(),
         logger,
+        machine: this.#machine,
         onProgress: (progress) => this.#report(progress),
         onFailure: (error) => this.#failWith(error),
         onReplacement: () => {
@@ -332,7 +337,7 @@ class Node implements RunningNode {
 
   async stop(): Promise<void> {
     this.#stopping.abort();
-    const transport = this.#transport as Libp2pTransport | undefined;
+    const transport = this.#transport as Transport | undefined;
     this.#member?.engine.stop();
     await transport?.stop();
     await this.#background;
@@ -340,6 +345,11 @@ class Node implements RunningNode {
     this.#member = null;
     this.#lock?.close();
     this.#lock = null;
+  }
+
+  /** The member at work; null while joining, or while a replica is being adopted. */
+  get member(): Member | null {
+    return this.#member;
   }
 
   get started(): StartedInfo {

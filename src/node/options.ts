@@ -22,4 +22,6 @@ export interface NodeOptions {
   readonly transactions: "whole" | "row" | null;
   readonly tables: readonly string[] | null;
   readonly exclude: readonly string[] | null;
+  /** Not for users: tests make them small. */
+  readonly limits?: { readonly keepEntries: number };
 }

@@ -32,11 +32,11 @@ import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "./
 
 /** Rounds of ready in one turn: what a write made possible is done at once, but not without end. */
 const ROUNDS = 4;
-/** A log is cut when it holds this many entries, or bytes, that the state durably contains. */
-const COMPACT_ENTRIES = 10_000;
+/** A log is cut when it holds this many times the entries that are kept, or bytes, that the state durably contains. */
+const COMPACT_FACTOR = 5;
 const COMPACT_BYTES = 64 << 20;
 /** What is kept for followers that were away for a moment. */
-const TAIL_ENTRIES = 2000;
+const KEEP_ENTRIES = 2000;
 const TAIL_BYTES = 16 << 20;
 /** Ticks between two heartbeats: idle nodes do little else than sending and answering them. */
 const HEARTBEAT_TICKS = 2;
@@ -64,6 +64,8 @@ export interface RuntimeOptions {
   readonly member: MemberId;
   /** Default 10: campaigns 1 to 2 s after the leader's last word at a tick of 100 ms. */
   readonly electionTicks?: number;
+  /** Entries of each log kept for followers that were away; it is cut at five times as many. Default 2000. */
+  readonly keepEntries?: number;
 }
 
 export interface InstalledShard {
@@ -283,7 +285,7 @@ export class ShardRuntime {
     const wanted = this.groups[0]!.configuration;
     const step = nextStep(wanted, group.configuration, (member) => {
       const one = group.raft.status().progress?.get(member);
-      return one !== undefined && one.recentActive && group.raft.lastIndex - one.match < TAIL_ENTRIES;
+      return one !== undefined && one.recentActive && group.raft.lastIndex - one.match < KEEP_ENTRIES;
     });
     if (step === null) return;
     const member = wanted.members.find((m) => m.id === step.member);
@@ -311,11 +313,12 @@ export class ShardRuntime {
 
   #compact(group: Group): void {
     const { logStore, stateMachine } = this.#components;
+    const keep = this.#options.keepEntries ?? KEEP_ENTRIES;
     const first = group.log.firstIndex();
     const synced = Math.min(stateMachine.syncedPosition(group.shard), group.log.lastIndex());
-    if (synced - first < COMPACT_ENTRIES && group.appendedBytes < COMPACT_BYTES) return;
+    if (synced - first < COMPACT_FACTOR * keep && group.appendedBytes < COMPACT_BYTES) return;
     const average = group.appendedBytes / Math.max(1, group.appendedEntries);
-    const tail = Math.min(TAIL_ENTRIES, Math.ceil(TAIL_BYTES / Math.max(1, average)));
+    const tail = Math.min(keep, Math.ceil(TAIL_BYTES / Math.max(1, average)));
     if (synced - tail <= first) return;
     logStore.compact(group.shard, synced - tail);
     group.appendedBytes = 0;

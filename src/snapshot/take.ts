@@ -3,7 +3,7 @@
  * WAL keeps every checkpoint from touching the file, so the file can be copied at leisure. Read through one descriptor
  * that is never closed: closing it would drop the locks that SQLite holds on the file.
  */
-import { closeSync, fstatSync, openSync, read, rmSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { SnapshotError } from "./header.ts";
 
@@ -69,22 +69,14 @@ export class SnapshotTaker {
     try {
       const buffer = Buffer.allocUnsafe(CHUNK);
       for (let at = 0; at < size;) {
-        const length = await readAt(this.#descriptor!, buffer, Math.min(CHUNK, size - at), at);
+        const length = readSync(this.#descriptor!, buffer, 0, Math.min(CHUNK, size - at), at);
         if (length === 0) throw new SnapshotError("the replica's file became shorter");
         writeSync(out, buffer, 0, length, at);
         at += length;
+        await new Promise((resolve) => setImmediate(resolve));
       }
     } finally {
       closeSync(out);
     }
   }
-}
-
-function readAt(descriptor: number, buffer: Buffer, length: number, at: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    read(descriptor, buffer, 0, length, at, (error, bytes) => {
-      if (error) reject(error);
-      else resolve(bytes);
-    });
-  });
 }
