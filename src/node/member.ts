@@ -45,8 +45,9 @@ export interface MemberOptions {
   readonly peerId: string;
   readonly name: string;
   readonly role: "voter" | "learner";
-  /** See `RuntimeOptions`. */
+  /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
+  readonly logWalPages?: number;
 }
 
 export interface MemberComponents {
@@ -103,7 +104,7 @@ export class Member implements Stage {
     const { replica } = this.replica;
     const { settings } = replica;
     this.clusterId = settings.clusterId;
-    this.log = SqliteLogStore.open(paths.log);
+    this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     this.#alignLog();
     this.#live = openLiveConnection(db);
     const captured = readCaptured(this.#live) as CapturedTable[];

@@ -96,6 +96,11 @@ export class Pipeline {
     this.#drain.reset(this.#acknowledged);
   }
 
+  /** A transaction in the application's file is open. */
+  get reflecting(): boolean {
+    return this.#reflecting !== null;
+  }
+
   /** Why the schema keeps this node from draining; null: it does not. */
   get obstacle(): string | null {
     return this.#obstacle;

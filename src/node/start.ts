@@ -69,7 +69,7 @@ export function startKind(
   }
   if (existsSync(paths.log)) {
     // Before its first use the log of an unfinished start says nothing that could be lost.
-    const log = SqliteLogStore.open(paths.log);
+    const log = SqliteLogStore.open(paths.log, 0);
     const used = log.incarnation > 0;
     log.close();
     if (used) throw new UserError(`${paths.replica} is missing beside ${paths.log}`, CHOICES(paths));
@@ -100,7 +100,7 @@ export function startKind(
 export function checkMember(file: string, paths: DataPaths, peerId: string): void {
   const live = new DatabaseSync(file, { enableForeignKeyConstraints: false });
   const replica = new DatabaseSync(paths.replica, { readOnly: true });
-  const log = SqliteLogStore.open(paths.log);
+  const log = SqliteLogStore.open(paths.log, 0);
   try {
     const settings = readSettings(replica, paths.replica);
     const meta = readMeta(live, file);

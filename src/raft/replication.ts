@@ -55,6 +55,9 @@ export function handleHeartbeatResponse(core: Core, message: Message): void {
   if (progress === undefined) return;
   progress.recentActive = true;
   progress.resume();
+  // What it has committed agrees with this log. It may have installed the snapshot and had no occasion to say so.
+  if (progress.state === "snapshot" && message.index <= core.log.lastIndex)
+    handleAcknowledgement(core, message.from, progress, message.index);
   if (progress.match < core.log.lastIndex || progress.state === "probe")
     progress.because(AppendReason.answer);
 }

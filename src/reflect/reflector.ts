@@ -122,7 +122,8 @@ export class Reflector {
       bases.reflected = [...position];
       return true;
     } catch (error) {
-      this.#rollback.run();
+      // A full disk makes SQLite roll back by itself.
+      if (this.#components.db.isTransaction) this.#rollback.run();
       throw error;
     }
   }
@@ -133,13 +134,38 @@ export class Reflector {
     for (const [table, id] of upTo) logs.get(table)!.acknowledge(id);
     for (const { table, keyId } of looked) {
       const id = upTo.get(table);
-      if (id === undefined || !pending.release(table, keyId, id)) continue;
+      if (id === undefined) continue;
+      const base = this.#base(table, keyId);
+      if (!pending.release(table, keyId, id)) {
+        if (base !== null) this.#keepBase(table, keyId, base);
+        continue;
+      }
       const key = this.#held.get(table)?.get(keyId) ?? shadows.get(table, keyId)?.key;
       if (key === undefined) continue;
       this.#held.get(table)?.delete(keyId);
       if (source.changed.get(table, keyId) === undefined)
         this.#show(table, keyId, key, source.row(table, key), written);
     }
+  }
+
+  /** The position that the file last showed for a pending key that others changed since; null: nobody did. */
+  #base(table: number, keyId: KeyId): PositionVector | null {
+    const { pending, bases, shadows, source } = this.#components;
+    const row = pending.get(table, keyId);
+    const changed =
+      this.#held.get(table)?.has(keyId) === true || source.changed.get(table, keyId) !== undefined;
+    return row === undefined || !changed
+      ? null
+      : (shadows.get(table, keyId)?.position ?? bases.at(table, row.minId));
+  }
+
+  /**
+   * The key stays pending, and what others did to it stays out: its newer log rows were written at a position that the
+   * file reflected, but not for this key.
+   */
+  #keepBase(table: number, keyId: KeyId, base: PositionVector): void {
+    const { logs } = this.#components;
+    this.#shadow(table, keyId, keyValues(logs.get(table)!.shape, keyId), base);
   }
 
   *#showChanged(written: Set<LiveLog>): Generator<void, void> {
@@ -183,7 +209,7 @@ export class Reflector {
     image: Image | null,
     written: Set<LiveLog>,
   ): void {
-    const { pending, logs, source } = this.#components;
+    const { pending, logs, source, bases } = this.#components;
     if (pending.has(table, keyId)) {
       let held = this.#held.get(table);
       if (held === undefined) this.#held.set(table, (held = new Map<KeyId, readonly Value[]>()));
@@ -203,7 +229,7 @@ export class Reflector {
       const clashes = access.clashes(image);
       if (clashes.some((clash) => pending.has(table, keyIdOf(access.shape, clash)))) {
         access.delete(key);
-        this.#shadow(table, keyId, key);
+        this.#shadow(table, keyId, key, bases.reflected);
         return;
       }
       for (const clash of clashes) {
@@ -227,10 +253,11 @@ export class Reflector {
     }
   }
 
-  #shadow(table: number, keyId: KeyId, key: readonly Value[]): void {
-    const { shadows, bases } = this.#components;
+  /** From now on the file is known to show the row as of `lastShown` only. */
+  #shadow(table: number, keyId: KeyId, key: readonly Value[], lastShown: PositionVector): void {
+    const { shadows } = this.#components;
     if (shadows.get(table, keyId) !== undefined) return;
-    const position = [...bases.reflected];
+    const position = [...lastShown];
     shadows.set(table, keyId, { key, position });
     this.#storeShadow.run(table, encodeImage(key), encodePosition(position));
   }

@@ -32,8 +32,8 @@ export const LIVE_TABLES = {
    */
   base: `CREATE TABLE "__marmot__base"("id" INTEGER, "next_id" INTEGER, "position" BLOB, PRIMARY KEY("id", "next_id")) WITHOUT ROWID`,
   /**
-   * Rows of the replica that this file leaves out because a pending row holds one of their UNIQUE values: key as an
-   * encoded image of the key's columns, and the position this file last showed for it.
+   * Rows that this file shows as of an older position: because a pending row holds one of their UNIQUE values, or because
+   * they stayed pending while others changed them. Key as an encoded image of the key's columns, and that position.
    */
   shadow: `CREATE TABLE "__marmot__shadow"("id" INTEGER, "key" BLOB, "position" BLOB, PRIMARY KEY("id", "key")) WITHOUT ROWID`,
 } as const;

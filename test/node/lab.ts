@@ -12,9 +12,6 @@ import { install, readCaptured } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
 import { PendingRows } from "../../src/change/pending-rows.ts";
 import type { ShadowedRows } from "../../src/change/shadowed-rows.ts";
-import type { TableShape } from "../../src/change/shape.ts";
-import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
-import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
 import { found } from "../../src/node/genesis.ts";
 import { BunLiveReader } from "../../src/node/live-reader.ts";
 import { readLiveState } from "../../src/node/live-state.ts";
@@ -27,8 +24,8 @@ import { Reflector } from "../../src/reflect/reflector.ts";
 import { replaceReplica, strip } from "../../src/replica/adopt.ts";
 import { buildLive } from "../../src/replica/build-live.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
-import { exactRows } from "../../src/schema/exact-rows.ts";
-import { prepareExact, RowAccess } from "../../src/schema/row-access.ts";
+import { RowAccess } from "../../src/schema/row-access.ts";
+import { deviations } from "./deviations.ts";
 
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), "marmot-lab-"));
@@ -287,47 +284,14 @@ export class LabNode {
   /** Every way in which L is not S with the pending rows on top; only true right after a reflection. */
   deviations(): string[] {
     const { replica, db } = this.replica;
-    const out: string[] = [];
-    for (const shape of replica.shapes.values()) {
-      const encoding = replica.settings.encoding;
-      const inLive = new Map(
-        [...exactRows(this.live, shape, encoding)].map((i) => [keyIdOfImage(shape, i), i as Image]),
-      );
-      const inReplica = new Map(
-        [...exactRows(db, shape, encoding)].map((i) => [keyIdOfImage(shape, i), i as Image]),
-      );
-      const live = new RowAccess(this.live, shape, encoding);
-      const pending = this.#pendingKeys(shape, live);
-      for (const [keyId, image] of inReplica) {
-        if (pending.has(keyId)) continue;
-        const shown = inLive.get(keyId);
-        if (shown !== undefined && imageEqual(shown, image)) continue;
-        const clashes = live.clashes(image).some((key) => pending.has(keyIdOf(shape, key)));
-        if (shown === undefined && clashes) continue; // shadowed
-        // The clash may have ended since Marmot's last commit: at the next the row returns.
-        const moved = this.reader.newestIds().get(shape.id) !== this.#atCommit.get(shape.id);
-        if (shown === undefined && moved && this.#shadows.get(shape.id, keyId) !== undefined) continue;
-        out.push(`${shape.name} ${String(keyId)}: ${String(shown)} shown, ${String(image)} agreed`);
-      }
-      for (const [keyId, image] of inLive)
-        if (!inReplica.has(keyId) && !pending.has(keyId))
-          out.push(`${shape.name} ${String(keyId)}: ${String(image)} shown, nothing agreed`);
-    }
-    return out;
-  }
-
-  /** Keys with change-log rows that are not acknowledged, by the file alone. */
-  #pendingKeys(shape: TableShape, live: RowAccess): Set<KeyId> {
-    const [log] = readCaptured(this.live)!.filter((c) => c.id === shape.id);
-    const status = this.live.prepare(
-      `SELECT value FROM __marmot__status WHERE item = 'acknowledged' AND name = ?`,
-    );
-    const acknowledged = (status.get(shape.name) as { value: number } | undefined)?.value ?? 0;
-    const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
-    const rows = prepareExact(this.live, `SELECT v, ${columns} FROM "${log!.log}" WHERE id > ?`);
-    const keys = new Set<KeyId>();
-    for (const [suspicion, ...key] of rows.all(acknowledged) as unknown as Value[][])
-      if (suspicion === null || live.get(key) === null) keys.add(keyIdOf(shape, key));
-    return keys;
+    return deviations({
+      live: this.live,
+      replica: db,
+      shapes: replica.shapes.values(),
+      encoding: replica.settings.encoding,
+      returnsLater: ({ id }, keyId) =>
+        this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
+        this.#shadows.get(id, keyId) !== undefined,
+    });
   }
 }
