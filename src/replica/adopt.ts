@@ -3,13 +3,13 @@
  * sender knew for itself goes; and every row that the two differ in is remembered as this node's file last showed it.
  */
 import { existsSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { encodeImage } from "../change/codec.ts";
-import { keyIdOf } from "../change/key.ts";
+import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
-import { prepareExact } from "../schema/row-access.ts";
+import { prepareExact, RowAccess } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { compareRows, type RowDifference } from "./compare.ts";
@@ -140,36 +140,82 @@ async function carryOver(
     copy.run(++id, row.tbl, row.key, row.shard, row.idx, row.image);
   const settings = readSettings(next, "the replica received");
   const shapes = readShapes(next);
-  const taken = keysTaken(previous, next, peerId, live, shapes);
-  const lastWriter = next.prepare(
-    `SELECT "origin", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
-  );
   const self = peerHash(peerId);
   const forget = next.prepare(`DELETE FROM "__marmot__local_reference" WHERE "tbl" = ? AND "key" = ?`);
-  const onDifference = ({ table, keyId, left }: RowDifference): boolean => {
-    const shard = shardOfRow(table, keyId, settings.shards);
-    const last = lastWriter.get(table.id, keyId) as { origin: number; idx: number } | undefined;
-    const own = last !== undefined && last.origin === self && last.idx > before[shard]!;
-    if (own) {
-      forget.run(table.id, keyId); // the own image was taken last: the row as it is now is the reference
-      return true;
-    }
-    // An own image came and went in between: what it was is not known any more.
-    const image = taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
-    copy.run(++id, table.id, keyId, shard, after[shard]!, image);
-    return true;
+  const note = (table: number, keyId: KeyId, shard: number, own: boolean, image: Uint8Array | null): void => {
+    if (own)
+      forget.run(table, keyId); // the own image was taken last: the row as it is now is the reference
+    else copy.run(++id, table, keyId, shard, after[shard]!, image);
   };
-  await compareRows({
-    left: previous,
-    right: next,
-    shapes,
-    encoding: settings.encoding,
-    onDifference,
-    pause: async (rows) => {
-      onProgress(rows);
-      await yieldToLoop();
-    },
-  });
+  const file = new DatabaseSync(live, { readOnly: true, enableForeignKeyConstraints: false });
+  try {
+    file.exec("BEGIN");
+    const reflected = reflectedBy(file, before);
+    const shapeOf = new Map(shapes.map((s) => [s.id, s]));
+    // A replica that lost its end in a power cut may be behind what the file shows; then the file itself says what that was.
+    const changedSince = prepareArrays(
+      next,
+      `SELECT "tbl", "key", "origin" FROM "__marmot__key" WHERE "shard" = ? AND "idx" > ?`,
+    );
+    const acknowledged = new Map(
+      prepareArrays(file, `SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`)
+        .all()
+        .map((row) => row as unknown as [string, number]),
+    );
+    const pending = pendingSince(file, shapes, ({ name }) => acknowledged.get(name) ?? 0);
+    const access = new Map(shapes.map((s) => [s.id, new RowAccess(file, s, settings.encoding)]));
+    for (let shard = 0; shard < before.length; shard++) {
+      if (reflected[shard]! <= before[shard]!) continue;
+      for (const row of changedSince.all(shard, reflected[shard]!) as unknown as [number, KeyId, number][]) {
+        const [table, keyId, origin] = row;
+        const shown = access.get(table)!.get(keyValues(shapeOf.get(table)!, keyId));
+        const image = pending.has(`${table}/${keyId}`) ? UNKNOWN : shown === null ? null : encodeImage(shown);
+        note(table, keyId, shard, origin === self, image);
+      }
+    }
+    const taken = keysTaken(previous, next, peerId, file, shapes);
+    const lastWriter = prepareArrays(
+      next,
+      `SELECT "origin", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
+    );
+    const onDifference = ({ table, keyId, left }: RowDifference): boolean => {
+      const shard = shardOfRow(table, keyId, settings.shards);
+      if (reflected[shard]! > before[shard]!) return true;
+      const [origin, index] = (lastWriter.get(table.id, keyId) ?? [0, 0]) as unknown as [number, number];
+      const own = origin === self && index > before[shard]!;
+      // An own image came and went in between: what it was is not known any more.
+      const image = taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
+      note(table.id, keyId, shard, own, image);
+      return true;
+    };
+    await compareRows({
+      left: previous,
+      right: next,
+      shapes,
+      encoding: settings.encoding,
+      onDifference,
+      pause: async (rows) => {
+        onProgress(rows);
+        await yieldToLoop();
+      },
+    });
+  } finally {
+    file.close();
+  }
+}
+
+function prepareArrays(db: DatabaseSync, sql: string): StatementSync {
+  const statement = db.prepare(sql);
+  statement.setReturnArrays(true);
+  return statement;
+}
+
+/** Per shard, the position that the file shows. */
+function reflectedBy(file: DatabaseSync, shards: readonly number[]): number[] {
+  const reflected = shards.map(() => 0);
+  const rows = prepareArrays(file, `SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'shard'`);
+  for (const [shard, index] of rows.all() as unknown as [string, number][]) reflected[Number(shard)] = index;
+  return reflected;
 }
 
 /** Keys of own log rows that the new replica covers and the old one does not: they are still in the file's logs. */
@@ -177,36 +223,43 @@ function keysTaken(
   previous: DatabaseSync,
   next: DatabaseSync,
   peerId: string,
-  live: string,
+  file: DatabaseSync,
   shapes: readonly TableShape[],
 ): Set<string> {
+  const bound = (db: DatabaseSync, which: "min" | "max", table: number): number => {
+    const sql = `SELECT ${which}("up_to") AS bound FROM "__marmot__watermark" WHERE "peer" = ? AND "tbl" = ?`;
+    return (db.prepare(sql).get(peerId, table) as { bound: number | null }).bound ?? 0;
+  };
+  return pendingSince(
+    file,
+    shapes,
+    ({ id }) => bound(previous, "min", id),
+    ({ id }) => bound(next, "max", id),
+  );
+}
+
+/** "table/key" of log rows after `from` and up to `to`, each of the table. */
+function pendingSince(
+  file: DatabaseSync,
+  shapes: readonly TableShape[],
+  from: (table: TableShape) => number,
+  to: (table: TableShape) => number = () => Number.MAX_SAFE_INTEGER,
+): Set<string> {
   const keys = new Set<string>();
-  const file = new DatabaseSync(live, { readOnly: true });
-  try {
-    const logs = file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
-      id: number;
-      log: string;
-    }[];
-    const bound = (db: DatabaseSync, which: "min" | "max", table: number): number => {
-      const sql = `SELECT ${which}("up_to") AS bound FROM "__marmot__watermark" WHERE "peer" = ? AND "tbl" = ?`;
-      return (db.prepare(sql).get(peerId, table) as { bound: number | null }).bound ?? 0;
-    };
-    for (const shape of shapes) {
-      const log = logs.find((l) => l.id === shape.id)?.log;
-      if (log === undefined) continue;
-      const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
-      const rows = prepareExact(
-        file,
-        `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
-      );
-      for (const key of rows.iterate(
-        bound(previous, "min", shape.id),
-        bound(next, "max", shape.id),
-      ) as unknown as Iterable<Value[]>)
-        keys.add(`${shape.id}/${keyIdOf(shape, key)}`);
-    }
-  } finally {
-    file.close();
+  const logs = file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
+    id: number;
+    log: string;
+  }[];
+  for (const shape of shapes) {
+    const log = logs.find((l) => l.id === shape.id)?.log;
+    if (log === undefined) continue;
+    const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+    const rows = prepareExact(
+      file,
+      `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
+    );
+    for (const key of rows.iterate(from(shape), to(shape)) as unknown as Iterable<Value[]>)
+      keys.add(`${shape.id}/${keyIdOf(shape, key)}`);
   }
   return keys;
 }

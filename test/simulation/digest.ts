@@ -1,5 +1,5 @@
 /** A digest of everything in a replica that must be equal on all nodes at equal positions. */
-import type { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { TableShape } from "../../src/change/shape.ts";
 import { REPLICATED_TABLES } from "../../src/replica/tables.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
@@ -12,23 +12,38 @@ const TABLES = Object.values(REPLICATED_TABLES).flatMap(
 const show = (value: unknown): string =>
   value instanceof Uint8Array ? `x${Buffer.from(value).toString("hex")}` : `${typeof value}${String(value)}`;
 
-/** Table ⇒ hash of its rows. */
-export function digest(db: DatabaseSync, shapes: Iterable<TableShape>): Map<string, bigint> {
-  const out = new Map<string, bigint>();
-  const add = (name: string, order: string): void => {
+type Hashed = [name: string, rows: StatementSync][];
+
+/** Statements are dear to make, and a replica is looked at again and again. */
+const prepared = new WeakMap<DatabaseSync, Hashed>();
+
+function statements(db: DatabaseSync, shapes: Iterable<TableShape>): Hashed {
+  const known = prepared.get(db);
+  if (known !== undefined) return known;
+  const add = (name: string, order: string): Hashed[number] => {
     const rows = db.prepare(`SELECT * FROM ${quoteIdentifier(name)} ORDER BY ${order}`);
     rows.setReturnArrays(true);
     rows.setReadBigInts(true);
+    return [name, rows];
+  };
+  const all: Hashed = TABLES.map((name) => {
+    const columns = db.prepare(`SELECT * FROM ${quoteIdentifier(name)}`).columns().length;
+    return add(name, Array.from({ length: columns }, (_, i) => i + 1).join(", "));
+  });
+  for (const shape of shapes)
+    all.push(add(shape.name, shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name)).join(", ")));
+  prepared.set(db, all);
+  return all;
+}
+
+/** Table ⇒ hash of its rows. */
+export function digest(db: DatabaseSync, shapes: Iterable<TableShape>): Map<string, bigint> {
+  const out = new Map<string, bigint>();
+  for (const [name, rows] of statements(db, shapes)) {
     let hash = 0n;
-    for (const row of rows.iterate() as unknown as Iterable<unknown[]>)
+    for (const row of rows.all() as unknown as unknown[][])
       hash = Bun.hash.xxHash64(row.map(show).join("|"), hash);
     out.set(name, hash);
-  };
-  for (const name of TABLES) {
-    const columns = db.prepare(`SELECT * FROM ${quoteIdentifier(name)}`).columns().length;
-    add(name, Array.from({ length: columns }, (_, i) => i + 1).join(", "));
   }
-  for (const shape of shapes)
-    add(shape.name, shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name)).join(", "));
   return out;
 }

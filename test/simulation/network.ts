@@ -1,5 +1,6 @@
 /** A simulated network behind the `Transport` seam: connections that break, messages that are late, lost, doubled, reordered. */
 import type { Random } from "../../src/base/random.ts";
+import { MessageKind } from "../../src/shard/frames.ts";
 import type { Transport, TransportHandlers } from "../../src/shard/seams.ts";
 import type { World } from "./world.ts";
 
@@ -141,6 +142,7 @@ export class Network {
     const link = this.linkOf(from, to);
     if (!link.open) return false;
     this.messages++;
+    if (message[0] === MessageKind.raft) this.#world.mix(message);
     const { ordered, loss, duplication } = this.profile;
     const copies = 1 + (!ordered && this.#random.chance(duplication) ? 1 : 0);
     for (let i = 0; i < copies; i++) {

@@ -98,6 +98,8 @@ export class SimNode {
   #backlog: (() => void)[] = [];
   #interrupt: { looks: number; run: () => void } | null = null;
   #interrupting = false;
+  /** The application's file is about to be put back. */
+  #undoing = false;
   /** Until then writing takes this many milliseconds. */
   slow: { until: number; ms: number } = { until: 0, ms: 0 };
   /** Until then the disk is full for these files. */
@@ -107,6 +109,8 @@ export class SimNode {
   keepDown = false;
   /** Something ran in the process since an onlooker reset this. */
   touched = false;
+  /** A power cut took the end of its replica at some time. */
+  lostReplica = false;
   /** Counts how often the application's file was put back. */
   fileEpoch = 0;
 
@@ -145,6 +149,11 @@ export class SimNode {
   /** The member even while the process is still starting. */
   get process(): Member | null {
     return this.state === "dying" ? null : (this.#node?.member ?? null);
+  }
+
+  /** The application can write. */
+  get writable(): boolean {
+    return !this.#undoing;
   }
 
   get paused(): boolean {
@@ -218,6 +227,7 @@ export class SimNode {
     if (power !== null) {
       if (power.live && live !== null)
         cuts.push(`live ${cutPower(live, this.file, this.#synced.mark, this.#random)}`);
+      this.lostReplica ||= power.replica;
       if (power.replica)
         cuts.push(`replica ${cutPower(image, `${this.dataDir}/replica.db`, null, this.#random)}`);
       if (power.log) cuts.push(`log ${cutPower(image, `${this.dataDir}/log.db`, "all", this.#random)}`);
@@ -225,8 +235,8 @@ export class SimNode {
     this.#world.log(`${this.name} dies${power === null ? "" : `, power is lost: ${cuts.join("; ")}`}`);
     this.state = "dying";
     this.generation++;
-    this.#paused = false;
-    this.#backlog = [];
+    this.#undoing = undo;
+    if (undo) this.application.close();
     this.#interrupt = null;
     this.#onEvent = null;
     if (this.#transport !== null) this.#network.leave(this.#transport, power !== null);
@@ -241,11 +251,12 @@ export class SimNode {
       // No drain had a transaction open.
     }
     member?.close();
+    this.#resumeAll(); // what waits for a timer must come to its end
     if (live !== null) {
-      this.application.close();
       restoreDatabase(live, this.file);
       this.fileEpoch++;
       this.application.open();
+      if (!this.#late(live)) this.#undoing = false; // it writes again before Marmot does
       if (power) {
         this.#synced.take(); // what is left is what the disk has
         this.#hooks.onPowerLost(this);
@@ -262,6 +273,7 @@ export class SimNode {
     }
     this.#node = null;
     this.#transport = null;
+    this.#undoing = false;
     this.state = "down";
     this.#world.after(downMs, () => {
       if (!this.keepDown) this.start();

@@ -50,6 +50,11 @@ export class World {
     return event !== undefined;
   }
 
+  /** Something happened that a run must repeat to the letter. */
+  mix(bytes: Uint8Array): void {
+    this.#hash = Bun.hash.xxHash64(bytes, this.#hash);
+  }
+
   log(line: string): void {
     const text = `${this.now.toFixed(3)} ${line}`;
     this.#hash = Bun.hash.xxHash64(text, this.#hash);
