@@ -1,7 +1,6 @@
 /**
  * Which position the live file reflected when a change-log row was written. A table's records split its log by id: rows
- * from `nextId` on were written while `position` was reflected, up to the next record. No record at or before an id: the
- * position reflected now.
+ * from `nextId` on were written while `position` was reflected, up to the next record. No record: the position reflected now.
  */
 import type { PositionVector } from "./batch.ts";
 
@@ -29,9 +28,10 @@ export class BasePositions {
 
   at(table: number, id: number): PositionVector {
     const list = this.#records.get(table);
-    if (list === undefined) return this.reflected;
-    for (let i = list.length - 1; i >= 0; i--) if (list[i]!.nextId <= id) return list[i]!.position;
-    return this.reflected;
+    if (list === undefined || list.length === 0) return this.reflected;
+    for (let i = list.length - 1; i > 0; i--) if (list[i]!.nextId <= id) return list[i]!.position;
+    // The first record begins after what is acknowledged; an id before it is a lower bound of one that comes later.
+    return list[0]!.position;
   }
 
   records(table: number): readonly BaseRecord[] {

@@ -196,7 +196,10 @@ export class SimNode {
     void node.failed.then((error) => this.#failed(generation, error));
     this.#starting = node.start().then(
       () => {
-        if (this.generation === generation) this.state = "up";
+        if (this.generation !== generation) return;
+        this.state = "up";
+        // Forming or joining a cluster installs the capture with a synced commit.
+        if (this.#synced.mark === null) this.#synced.take();
       },
       (error: unknown) => this.#failed(generation, error instanceof Error ? error : new Error(String(error))),
     );
@@ -420,6 +423,14 @@ export class SimNode {
     const { db } = this.member.replica;
     db.exec("PRAGMA max_page_count = 1"); // no less than there are
     this.#world.after(until - this.#world.now, () => this.empty());
+  }
+
+  /** Nothing more happens to it. */
+  heal(): void {
+    this.#interrupt = null;
+    this.slow = { until: 0, ms: 0 };
+    this.resume();
+    this.empty();
   }
 
   /** There is room again. */

@@ -329,11 +329,7 @@ export class Simulation {
     this.world.log("everything heals");
     this.network.healAll();
     this.network.profile = CALM;
-    for (const node of this.nodes) {
-      node.resume();
-      node.slow = { until: 0, ms: 0 };
-      node.empty();
-    }
+    for (const node of this.nodes) node.heal();
   }
 
   /** Nodes that belong to the cluster by now. */
