@@ -85,6 +85,7 @@ async function main(): Promise<number> {
       jobs: { type: "string", default: String(cpus().length) },
       only: { type: "string" },
       verbose: { type: "boolean", default: false },
+      progress: { type: "boolean", default: false },
     },
   });
   const from = Number(values.from);
@@ -107,6 +108,8 @@ async function main(): Promise<number> {
       next += SEEDS_PER_PROCESS;
       const result = await spawnBatch(first, Math.min(SEEDS_PER_PROCESS, from + seeds - first));
       done.push(result);
+      if (process.stderr.isTTY || values.progress)
+        console.error(`${first} to ${first + result.seeds - 1} done`);
       if (result.failed !== null) failed = Math.min(failed ?? Number.POSITIVE_INFINITY, result.failed);
     }
   };
@@ -127,8 +130,20 @@ async function main(): Promise<number> {
   return 1;
 }
 
-if (process.argv[2] === "batch")
-  console.log(JSON.stringify(await batch(Number(process.argv[3]), Number(process.argv[4]))));
+/** For scripts/mutations.ts: the first seed that fails, and how. */
+async function first(from: number, seeds: number): Promise<void> {
+  for (let seed = from; seed < from + seeds; seed++) {
+    const { problems } = await simulate(draw(seed));
+    if (problems.length === 0) continue;
+    console.log(`seed ${seed}: ${problems[0]!.split("\n")[0]}`);
+    return;
+  }
+  console.log("no seed");
+}
+
+const [command, from, seeds] = process.argv.slice(2);
+if (command === "batch") console.log(JSON.stringify(await batch(Number(from), Number(seeds))));
+else if (command === "first") await first(Number(from), Number(seeds));
 else process.exitCode = await main();
 // Connections that a crash left half open may wait for garbage collection; nobody waits for that.
 process.exit();

@@ -24,6 +24,8 @@ interface Watched {
   commits: number[];
   /** Term for which leader completeness was looked at. */
   ledTerms: number[];
+  /** Commit index since it leads; -1: it does not. */
+  ledCommits: number[];
   ready: boolean;
   /** Confirmed positions at the time of its start: a ready node has them. */
   owed: number[];
@@ -88,6 +90,7 @@ export class Checks {
         vector: "",
         commits: zeros(),
         ledTerms: zeros(),
+        ledCommits: zeros().map(() => -1),
         ready: false,
         owed: zeros(),
       };
@@ -164,6 +167,7 @@ export class Checks {
         watched.reflections = 0;
         watched.vector = "";
         watched.commits.fill(0);
+        watched.ledCommits.fill(-1);
         node.watchLog(member, () => this.written(node, member));
       }
       this.#raft(node, member, watched);
@@ -186,7 +190,21 @@ export class Checks {
         }
         watched.commits[shard] = upTo;
       }
-      if (!raft.isLeader) continue;
+      if (!raft.isLeader) {
+        watched.ledCommits[shard] = -1;
+        continue;
+      }
+      const led = watched.ledCommits[shard]!;
+      watched.ledCommits[shard] = raft.commit;
+      if (
+        led >= 0 &&
+        raft.commit > led &&
+        raft.commit <= log.lastIndex() &&
+        log.term(raft.commit) !== raft.term
+      )
+        this.problems.push(
+          `commit rule: ${node.name} commits ${raft.commit} of shard ${shard}, an entry of term ${log.term(raft.commit)}, in term ${raft.term}`,
+        );
       const name = `${shard}/${raft.term}`;
       const leader = this.#leaders.get(name) ?? node.name;
       if (leader !== node.name)

@@ -4,17 +4,18 @@
  */
 import { Database } from "bun:sqlite";
 import { rmSync } from "node:fs";
-import { decodeImage } from "../../src/change/codec.ts";
+import { decodeImage, encodeImage, imageHash } from "../../src/change/codec.ts";
 import { Random } from "../../src/base/random.ts";
-import { keyOfImage } from "../../src/change/key.ts";
+import { keyIdOfImage, keyOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
-import type { Image, Value } from "../../src/change/value.ts";
+import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
+import { exactRows } from "../../src/schema/exact-rows.ts";
 import { rowsOf, SCHEMA, type Tags } from "./application.ts";
 import { Checks } from "./checks.ts";
 import { digest } from "./digest.ts";
 import { History } from "./history.ts";
 import { CALM, Network } from "./network.ts";
-import { Order } from "./order.ts";
+import { Order, type TakenRow } from "./order.ts";
 import { type Action, MAX_NODES, type Plan, type Planned } from "./plan.ts";
 import { SimNode } from "./sim-node.ts";
 import { copyTemplate, peerIdOfNode, scratch, writeIdentity } from "./template.ts";
@@ -396,6 +397,8 @@ export class Simulation {
       }
     }
     this.#judgeLists(first!);
+    this.#judgeOrder(first!);
+    this.#judgeChecksums(first!);
     problems.push(...this.history.unaccounted(final, this.#journalled(first!)));
     problems.push(...this.#orderedTwice(replica.shapes));
   }
@@ -414,6 +417,44 @@ export class Simulation {
         this.checks.problems.push(
           `list ${id} is ${shown.get(id)?.slice(-60)}, its owner appended ${items.slice(-60)}`,
         );
+  }
+
+  /** A table without UNIQUE constraints holds of each key what the order says last. */
+  #judgeOrder(node: SimNode): void {
+    const { replica } = node.member!.replica;
+    const last = new Map<string, TakenRow>();
+    for (const taken of this.order.taken(replica.shapes))
+      if (taken.table.uniques.length === 0) last.set(`${taken.table.id}/${taken.row.keyId}`, taken);
+    for (const { table, row, shard, index } of last.values()) {
+      const held = replica.row(table.id, row.key);
+      const same = held === null || row.image === null ? held === row.image : imageEqual(held, row.image);
+      if (!same)
+        this.checks.problems.push(
+          `the replica holds ${String(held)} in ${table.name} ${row.keyId}, ${shard}/${index} of the order says ${String(row.image)}`,
+        );
+    }
+  }
+
+  /** The rolling checksums are those of the rows that are there. */
+  #judgeChecksums(node: SimNode): void {
+    const { replica, db } = node.member!.replica;
+    const { encoding, shards } = replica.settings;
+    const sums = new Map<string, bigint>();
+    for (const shape of replica.shapes.values())
+      for (const image of exactRows(db, shape, encoding)) {
+        const name = `${replica.shardOfKey(shape.id, keyIdOfImage(shape, image))}/${shape.id}`;
+        sums.set(name, BigInt.asUintN(64, (sums.get(name) ?? 0n) + imageHash(encodeImage(image))));
+      }
+    for (let shard = 0; shard < shards; shard++) {
+      const kept = new Map(replica.checksums.ofShard(shard));
+      for (const { id, name } of replica.shapes.values()) {
+        const counted = (sums.get(`${shard}/${id}`) ?? 0n).toString();
+        if ((kept.get(id) ?? "0") !== counted)
+          this.checks.problems.push(
+            `the checksum of ${name} in shard ${shard} is ${kept.get(id)}, its rows give ${counted}`,
+          );
+      }
+    }
   }
 
   /** "row=tag" of every image that the journal has as a loser. */
