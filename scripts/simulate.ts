@@ -1,9 +1,11 @@
 /**
  * Whole nodes in the simulator: bun scripts/simulate.ts [--seeds N] [--from S] [--jobs J]. Runs the seeds on all cores and
  * stops at the first after which something is wrong, which it cuts down to the actions that matter; then it prints the
- * command that replays them. --only 3,7,12 keeps these actions of the plan, --verbose says everything that happens.
+ * command that replays them; --save NAME keeps them in test/simulation/failed. --only 3,7,12 keeps these actions of the plan, --verbose says everything that happens.
  */
+import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { draw } from "../test/simulation/plan.ts";
 import { keep, shrink } from "../test/simulation/shrink.ts";
@@ -58,7 +60,15 @@ function show(result: Result): void {
   for (const problem of result.problems.slice(0, 10)) console.log(`WRONG ${problem}`);
 }
 
-async function explain(seed: number): Promise<void> {
+/** Seeds mean other plans when the drawing of plans changes: what failed is kept as a plan. */
+function savePlan(name: string, { plan, problems }: Result): void {
+  const { actions, ...rest } = plan;
+  const lines = actions.map((action) => JSON.stringify(action)).join(",\n");
+  const head = `{"found": ${JSON.stringify(problems[0])},\n"plan": ${JSON.stringify(rest).slice(0, -1)}, "actions": [\n`;
+  writeFileSync(join(import.meta.dir, `../test/simulation/failed/${name}.json`), `${head}${lines}\n]}}\n`);
+}
+
+async function explain(seed: number, save: string | undefined): Promise<void> {
   const failed = await simulate(draw(seed));
   show(failed);
   if (failed.problems.length === 0) {
@@ -72,6 +82,7 @@ async function explain(seed: number): Promise<void> {
   console.log(`${kept.length} actions are enough (${runs} runs):`);
   for (const { at, action } of result.plan.actions) console.log(`  ${at} ${JSON.stringify(action)}`);
   show(result);
+  if (save !== undefined) savePlan(save, result);
   console.log(
     `again: bun scripts/simulate.ts --from ${seed} --seeds 1 --only ${kept.join(",") || "none"} --verbose`,
   );
@@ -84,6 +95,7 @@ async function main(): Promise<number> {
       from: { type: "string", default: "1" },
       jobs: { type: "string", default: String(cpus().length) },
       only: { type: "string" },
+      save: { type: "string" },
       verbose: { type: "boolean", default: false },
       progress: { type: "boolean", default: false },
     },
@@ -126,7 +138,7 @@ async function main(): Promise<number> {
       `${count("comparisons")} comparisons of a file with its replica, ${count("equalDigests")} of two replicas`,
   );
   if (failed === null) return 0;
-  await explain(failed);
+  await explain(failed, values.save);
   return 1;
 }
 

@@ -12,8 +12,8 @@ import type { Order } from "./order.ts";
 import type { SimNode } from "./sim-node.ts";
 
 /** One in so many of these looks is taken: they read whole files. */
-const DIGEST_EVERY = 12;
-const COMPARE_EVERY = 8;
+const DIGEST_EVERY = 16;
+const COMPARE_EVERY = 12;
 
 interface Watched {
   /** Of this member; another one begins anew. */

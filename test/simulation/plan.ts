@@ -87,7 +87,7 @@ export function draw(seed: number): Plan {
   const joins = random.chance(0.15);
   const nodes = joins ? MAX_NODES : members;
   const ms = random.pick([3000, 4000, 6000]);
-  const writesPerSecond = random.pick([8, 25, 60]);
+  const writesPerSecond = random.pick([5, 15, 40]);
   // Not every fault in every run: some only show when others do not hide them.
   const faults = FAULTS.filter(() => random.chance(0.4));
   const faultCount = faults.length === 0 ? 0 : random.between(1, 10);
@@ -101,11 +101,11 @@ export function draw(seed: number): Plan {
     add(random.below(ms), {
       kind: "write",
       node: hot >= 0 && random.chance(0.7) ? hot : random.below(nodes),
-      statements: random.between(1, random.pick([1, 3, 8])),
+      statements: random.between(1, random.pick([1, 2, 6])),
       looks: random.chance(interrupts) ? random.between(1, 40) : 0,
       holdMs: random.chance(holds) ? random.between(1, 40) : 0,
       rollback: random.chance(0.05),
-      bulk: random.chance(0.004),
+      bulk: random.chance(0.0015),
     });
   for (let i = random.below(6); i > 0; i--)
     add(random.below(ms), { kind: "wait", node: random.below(nodes) });
