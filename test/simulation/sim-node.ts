@@ -196,10 +196,7 @@ export class SimNode {
     void node.failed.then((error) => this.#failed(generation, error));
     this.#starting = node.start().then(
       () => {
-        if (this.generation !== generation) return;
-        this.state = "up";
-        // Forming or joining a cluster installs the capture with a synced commit.
-        if (this.#synced.mark === null) this.#synced.take();
+        if (this.generation === generation) this.state = "up";
       },
       (error: unknown) => this.#failed(generation, error instanceof Error ? error : new Error(String(error))),
     );
@@ -389,15 +386,19 @@ export class SimNode {
         this.#transport = transport;
         return transport;
       },
-      liveFile: () => ({
-        sync: () => {
-          this.#look(generation);
-          this.#write();
-          if (generation !== this.generation) return;
-          if (this.#isFull("live")) throw new Error("ENOSPC: no space left on device, fdatasync");
-          this.#synced.take();
-        },
-      }),
+      liveFile: () => {
+        // Forming or joining a cluster has just installed the capture, with a synced commit.
+        if (this.#synced.mark === null) this.#synced.take();
+        return {
+          sync: () => {
+            this.#look(generation);
+            this.#write();
+            if (generation !== this.generation) return;
+            if (this.#isFull("live")) throw new Error("ENOSPC: no space left on device, fdatasync");
+            this.#synced.take();
+          },
+        };
+      },
       watchFolder: (_folder, onEvent) => {
         if (generation === this.generation) this.#onEvent = onEvent;
         return {
