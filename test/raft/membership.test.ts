@@ -5,6 +5,7 @@ import { changeConfiguration, isJoint, membersOf } from "../../src/raft/membersh
 import { decodeConfigChange, encodeConfigChange } from "../../src/raft/raft.ts";
 import {
   type ConfigChange,
+  ConfigChangeTransition,
   type Configuration,
   EntryType,
   type MemberId,
@@ -367,6 +368,8 @@ describe("the codec of changes", () => {
       change(["addVoter", 7], ["removeMember", 2 ** 53 - 1]),
       { ...change(["addVoter", 3]), context: bytes("a name, an address") },
       { ...change(), context: bytes("x") },
+      { ...change(["addVoter", 3], ["addLearner", 0]), transition: ConfigChangeTransition.jointImplicit },
+      { ...change(), transition: ConfigChangeTransition.jointExplicit, context: bytes("x") },
     ]) {
       expect(decodeConfigChange(encodeConfigChange(what))).toEqual(what);
     }
@@ -378,6 +381,9 @@ describe("the codec of changes", () => {
     for (const bad of [
       new Uint8Array([9]),
       new Uint8Array([1]),
+      new Uint8Array([2, 0]),
+      new Uint8Array([2, 0, 0]),
+      new Uint8Array([2, 0, 3]),
       good.slice(0, -1),
       good.with(2, 77),
       encodeConfigChange(change(["addVoter", 1.5])),
