@@ -33,7 +33,7 @@ export function membersOf(configuration: Configuration): MemberId[] {
 
 /**
  * The configuration after `change`, whose entry stands at `entryIndex`: that index is the id of a member with id 0.
- * Null when it cannot be: no voter would be left, a change inside a joint configuration, leaving one that is not joint.
+ * Null when it cannot be: no voter would be left in a half, a change inside a joint configuration, leaving one that is not joint.
  */
 export function changeConfiguration(
   before: Configuration,
@@ -47,6 +47,7 @@ export function changeConfiguration(
   const simple = takeSteps(draftOf(before), change, entryIndex);
   if (simple.voters.size === 0) return null;
   if (transition === auto && votersThatDiffer(before, simple) <= 1) return settle(simple, false);
+  if (before.voters.length === 0) return null; // Nobody would be the outgoing half.
   const joint = draftOf(before);
   for (const voter of before.voters) joint.votersOutgoing.add(voter);
   return settle(takeSteps(joint, change, entryIndex), transition !== jointExplicit);
