@@ -360,6 +360,63 @@ describe("A7.84 ConfChangeQuick", () => {
   });
 });
 
+test("A7.84 Restore: any configuration comes back from a snapshot and from a restart as it was", () => {
+  for (let seed = 1; seed <= 200; seed += 1) {
+    const random = new Random(seed);
+    const some = (from: number, count: number): MemberId[] =>
+      Array.from({ length: count }, (_, i) => from + i);
+    const voters = some(1, random.between(1, 5));
+    const isJointOne = random.chance(0.5);
+    const learnersNext = isJointOne ? some(11, random.below(3)) : [];
+    const restored = configuration(voters, some(21, random.below(3)), {
+      votersOutgoing: isJointOne ? [...some(random.between(1, 5), 3), ...learnersNext] : [],
+      learnersNext,
+      autoLeave: isJointOne && random.chance(0.5),
+    });
+    const member = new Member({ id: 1, voters: [1, 2] });
+    const snapshot = { index: 5, term: 1, configuration: restored };
+    member.step({ type: MessageType.snapshot, from: 2, term: 1, snapshot });
+    member.settle();
+    expect(member.raft.configuration).toEqual(restored);
+    member.restart();
+    expect(member.raft.configuration).toEqual(restored);
+    expect(member.raft.status().configuration).toEqual(restored);
+  }
+});
+
+describe("A7.81 joint on demand (thesis §4.3)", () => {
+  const { jointImplicit, jointExplicit } = ConfigChangeTransition;
+  test("implicit: one voter differs, and still both majorities are asked, until it is left by itself", () => {
+    const leader = leaderOf([1, 2]);
+    leader.raft.proposeConfigChange({ ...change(["addVoter", 3]), transition: jointImplicit });
+    leader.settle();
+    leader.step({ type: MessageType.appendResponse, from: 2, index: 2 });
+    leader.settle();
+    const rest = { votersOutgoing: [1, 2], autoLeave: true };
+    expect(leader.raft.configuration).toEqual(configuration([1, 2, 3], [], rest));
+    // The entry that leaves needs 1 and 2 of the old half, and two of the new one.
+    leader.catchUp(3);
+    expect(leader.raft.commit).toBe(2);
+    leader.catchUp(2);
+    expect(leader.raft.configuration).toEqual(configuration([1, 2, 3]));
+  });
+  test("explicit: stays through a change of leader, and is left when somebody proposes that", () => {
+    const network = Network.of(3);
+    network.campaign(1);
+    network.change(1, { ...change(["addLearner", 3]), transition: jointExplicit });
+    const joint = configuration([1, 2], [], { votersOutgoing: [1, 2, 3], learnersNext: [3] });
+    for (const id of [1, 2, 3]) expect(network.get(id).raft.configuration).toEqual(joint);
+    network.tick([1, 2, 3], 5);
+    network.campaign(2);
+    network.tick([1, 2, 3], 5);
+    expect(network.get(2).raft).toMatchObject({ isLeader: true, configuration: joint });
+    expect(network.change(2, change(["addLearner", 4]))).toBe("dropped");
+    expect(network.change(3, change())).toBe("forwarded");
+    for (const id of [1, 2, 3])
+      expect(network.get(id).raft.configuration).toEqual(configuration([1, 2], [3]));
+  });
+});
+
 describe("the codec of changes", () => {
   test("there and back", () => {
     for (const what of [
