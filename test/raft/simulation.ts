@@ -8,6 +8,7 @@ import { Random } from "../../src/base/random.ts";
 import {
   type ConfigChange,
   ConfigChangeTransition,
+  type ConfigChangeType,
   type Configuration,
   type MemberId,
   type Message,
@@ -22,6 +23,8 @@ const VOTERS_MAX = 5;
 const IN_FLIGHT_MAX = 400;
 /** Rounds in which a healed group must have elected, committed and spread an entry. */
 const HEAL_ROUNDS_MAX = 600;
+
+type Step = [keyof typeof ConfigChangeType, MemberId];
 
 interface Faults {
   readonly drop: number;
@@ -207,9 +210,14 @@ export class Simulation {
     if (voters.length + learners.length < VOTERS_MAX) ideas.push(change(["addLearner", 0]));
     if (learners.length > 0)
       ideas.push(change(["addVoter", r.pick(learners)]), change(["removeMember", r.pick(learners)]));
+    if (learners.length > 1) ideas.push(change(...learners.map((id): Step => ["addVoter", id])));
     if (voters.length > 1)
       ideas.push(change(["removeMember", r.pick(voters)]), change(["addLearner", r.pick(voters)]));
     if (voters.length > 2) {
+      // All but one go, so that the halves decide by different members.
+      const stays = r.pick(voters);
+      const go = voters.filter((id) => id !== stays);
+      ideas.push(change(...go.map((id): Step => [r.pick(["removeMember", "addLearner"]), id])));
       // Two at once, or one for another: joint.
       const [a, b] = [r.pick(voters), r.pick(voters)];
       ideas.push(change(["removeMember", a], ["addLearner", b]));
