@@ -21,6 +21,10 @@ export interface Ready {
   readonly messagesAfterPersist: readonly Message[];
   /** Reads by index that ended. What they may see is there once the state has applied their index. */
   readonly readStates: readonly ReadState[];
-  /** False: nothing but the commit index moved; losing that in a crash is harmless. */
+  /**
+   * False: nothing but the commit index moved; losing that in a crash is harmless. Losing it while `entries` of the same or
+   * a later ready stay is not: whoever holds an entry behind a committed change must remember that the change is committed,
+   * or it could campaign, and win, in a configuration that is two changes old.
+   */
   readonly mustSync: boolean;
 }

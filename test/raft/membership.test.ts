@@ -197,6 +197,33 @@ describe("A7.80 ConfChangeCheckBeforeCampaign: no campaign while a committed cha
   }
 });
 
+test("A7.80 after a restart too: who holds what follows a committed change knows from its disk that it is committed", () => {
+  // 1 and 2 have committed that 3 goes, then that 1 goes; 2 is alone since, and may have committed more by itself.
+  const member = new Member({ id: 1, voters: [1, 2, 3] });
+  const first = [configEntry(1, 1, change(["removeMember", 3]))];
+  member.step({ type: MessageType.append, from: 2, term: 1, entries: first, commit: 0 });
+  member.settle();
+  const second = [configEntry(1, 2, change(["removeMember", 1]))];
+  member.step({
+    type: MessageType.append,
+    from: 2,
+    term: 1,
+    index: 1,
+    logTerm: 1,
+    entries: second,
+    commit: 1,
+  });
+  const ready = member.raft.ready();
+  expect(ready).toMatchObject({ entries: [{ index: 2 }], hardState: { commit: 1 }, mustSync: true });
+  // Written, and nothing applied: were it to ask 3, which has nothing, they would be a majority of what it thinks holds.
+  member.storage.write(ready);
+  member.restart(0);
+  member.raft.campaign();
+  expect(member.raft.role).toBe("follower");
+  member.settle();
+  expect(member.raft.configuration).toEqual(configuration([1, 2]));
+});
+
 describe("A7.81 RawNodeProposeAndConfChange: simple, joint, leaving by itself", () => {
   const cases: readonly [
     name: string,
