@@ -68,7 +68,7 @@ export class Simulation {
       partition: r.pick([0, 0.002, 0.01]),
       compact: r.pick([0, 0.005, 0.02]),
       // Without either, a removed member that does not know it disrupts the others for ever (thesis §4.2.3).
-      membership: this.#preVote || this.#checkQuorum ? r.pick([0, 0.005, 0.02]) : 0,
+      membership: this.#preVote || this.#checkQuorum ? r.pick([0, 0.005, 0.02, 0.1]) : 0,
       reads: r.pick([0, 0.02, 0.1]),
       slow: r.pick([0, 0.1, 0.4]),
       clocks: r.pick([[1], [1, 0.8, 0.6], [1, 0.2]]),
