@@ -10,6 +10,8 @@ import type { Core } from "./core.ts";
 import { quorumIndex } from "./quorum.ts";
 import { type MemberId, type Message, MessageType } from "./types.ts";
 
+const ROUND_BYTES = 8;
+
 /**
  * `accepted`: waits here, on the leader. `forwarded`: sent on to the leader. Both end as a `ReadState` in a ready, at the
  * latest after an election timeout. `dropped`: definite, nobody was asked: no leader is known or too many reads wait.
@@ -92,8 +94,6 @@ function refuse(core: Core, from: MemberId, token: Uint8Array): void {
   if (from === core.id) core.reads.end(token, null);
   else core.sendAfterPersist({ type: MessageType.readIndexResponse, to: from, reject: true, context: token });
 }
-
-const ROUND_BYTES = 8;
 
 /** What a heartbeat carries while reads wait. */
 export function encodeRound(round: number): Uint8Array {
