@@ -96,6 +96,7 @@ export class Application {
       `PRAGMA synchronous = ${this.#synchronous}; PRAGMA busy_timeout = 0; PRAGMA foreign_keys = ${this.foreignKeys}`,
     );
     this.#db.exec(`PRAGMA recursive_triggers = ${this.recursiveTriggers}; PRAGMA cache_size = -1000`);
+    this.#db.query("SELECT count(*) FROM sqlite_schema").get(); // a WAL that is there is recovered now
   }
 
   close(): void {

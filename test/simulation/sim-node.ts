@@ -162,6 +162,13 @@ export class SimNode {
 
   // ------------------------------------------------------------------------------------------ process
 
+  /** The machine is on: what its disk has is there, applications run, and Marmot starts. */
+  begin(): void {
+    this.application.open();
+    this.#synced.take();
+    this.start();
+  }
+
   start(): void {
     if (this.state !== "down") return;
     this.state = "starting";

@@ -122,7 +122,7 @@ export class Simulation {
         await new Simulation(calm, false).#found(folder);
       });
     for (let i = 0; i < MAX_NODES; i++) this.nodes.push(await this.#node(i, this.#folder));
-    for (const node of this.nodes.slice(0, plan.members)) this.#begin(node);
+    for (const node of this.nodes.slice(0, plan.members)) node.begin();
   }
 
   /** Forms the template's cluster in `folder`. */
@@ -130,7 +130,7 @@ export class Simulation {
     const { members } = this.plan;
     await this.#lay(folder, members);
     for (let i = 0; i < members; i++) this.nodes.push(await this.#node(i, folder));
-    for (const node of this.nodes) this.#begin(node);
+    for (const node of this.nodes) node.begin();
     const formed = await this.#until(() => this.settled, SETTLE_MS);
     await this.#stop();
     rmSync(this.#folder, { recursive: true, force: true });
@@ -187,11 +187,6 @@ export class Simulation {
     node.application.recursiveTriggers = plan.recursiveTriggers;
     node.application.foreignKeys = plan.foreignKeys;
     return node;
-  }
-
-  #begin(node: SimNode): void {
-    node.application.open();
-    node.start();
   }
 
   /** A full disk may stop a node; nothing else may. */
