@@ -177,6 +177,8 @@ export interface TransportHooks {
   /** Runs what the network calls into the node, as that node's own: later, if it is stopped for a while. */
   readonly run: (work: () => void) => void;
   readonly alive: () => boolean;
+  /** A peer's state is asked for. */
+  readonly onFetch: () => void;
   /** A message was none. */
   readonly onRefused: (from: string, error: unknown) => void;
 }
@@ -269,6 +271,7 @@ export class SimTransport implements Transport {
   }
 
   async *transfer(from: string, request: Uint8Array): AsyncIterable<Uint8Array> {
+    this.#hooks.onFetch();
     const link = this.#network.linkOf(from, this.peerId);
     const source = this.#network.transportOf(from);
     const handlers = source?.handlers ?? null;

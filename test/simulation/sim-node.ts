@@ -2,6 +2,7 @@
  * A node of the simulation: the real `Node` on a machine whose time, network, file events and power are the simulator's.
  * A crash keeps what is on disk at that moment; whatever the process would still do in that event is undone.
  */
+import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Logger } from "../../src/base/logger.ts";
@@ -109,8 +110,8 @@ export class SimNode {
   keepDown = false;
   /** Something ran in the process since an onlooker reset this. */
   touched = false;
-  /** A power cut took the end of its replica at some time. */
-  lostReplica = false;
+  /** It received a replica over its own at some time. */
+  adopted = false;
   /** Counts how often the application's file was put back. */
   fileEpoch = 0;
 
@@ -234,7 +235,6 @@ export class SimNode {
     if (power !== null) {
       if (power.live && live !== null)
         cuts.push(`live ${cutPower(live, this.file, this.#synced.mark, this.#random)}`);
-      this.lostReplica ||= power.replica;
       if (power.replica)
         cuts.push(`replica ${cutPower(image, `${this.dataDir}/replica.db`, null, this.#random)}`);
       if (power.log) cuts.push(`log ${cutPower(image, `${this.dataDir}/log.db`, "all", this.#random)}`);
@@ -386,6 +386,9 @@ export class SimNode {
           },
           run: (work) => this.#enter(generation, work),
           alive: () => generation === this.generation,
+          onFetch: () => {
+            if (existsSync(`${this.dataDir}/replica.db`)) this.adopted = true;
+          },
           onRefused: (from, error) => {
             if (generation === this.generation) this.#hooks.onRefused(this, from, error);
           },

@@ -465,13 +465,13 @@ export class Simulation {
   }
 
   /**
-   * Each own write is ordered at most once. But a node whose replica lost its end, and whose log no longer reached that far,
-   * cannot tell a row that was only touched from one that was changed: it sends what is pending.
+   * Each own write is ordered at most once. But a node that received a replica over its own does not know every image that
+   * came and went in between: it cannot tell a row that was only touched from one that was changed, and sends it.
    */
   #orderedTwice(shapes: ReadonlyMap<number, TableShape>): string[] {
     const seen = new Map<string, string>();
     const wrong: string[] = [];
-    const excused = new Set(this.nodes.filter((n) => n.lostReplica).map((n) => n.peerId));
+    const excused = new Set(this.nodes.filter((n) => n.adopted).map((n) => n.peerId));
     for (const { shard, index, origin, table, row } of this.order.taken(shapes)) {
       const write = row.image === null ? null : writeOf(table, row.image);
       if (write === null) continue;
