@@ -1,8 +1,8 @@
 /** The composition root: starts a node from its options, keeps it one member after another, and stops it. */
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
-import { errorMessage, UserError } from "../base/errors.ts";
+import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
@@ -19,6 +19,7 @@ import { type Machine, type SyncedFile, systemMachine } from "./machine.ts";
 import { Member } from "./member.ts";
 import type { NodeOptions } from "./options.ts";
 import { type DataPaths, dataPaths } from "./paths.ts";
+import { silentStage, untilRoom } from "./room.ts";
 import type { RunningNode, StartedInfo } from "./running.ts";
 import { checkMember, startKind } from "./start.ts";
 import { conflictDetail, conflictSummary, nodeMetrics, nodeStatus, type StatusSource } from "./status.ts";
@@ -126,7 +127,7 @@ export class Node implements RunningNode {
     if (kind === "join") {
       this.#phase = "joining: waiting for a member of the cluster to answer";
       this.#background = this.#join(peerId);
-    } else this.#enter(peerId);
+    } else this.#enterOrWait(peerId);
   }
 
   /** Keys that were given or are there; null: there are none yet. */
@@ -178,7 +179,14 @@ export class Node implements RunningNode {
   }
 
   #rememberAddresses(addresses: readonly string[]): void {
-    writeFileSync(this.#paths.addresses, JSON.stringify(addresses), { mode: 0o600 });
+    const { addresses: path } = this.#paths;
+    try {
+      // Never in place: on a full disk nothing would be left of what is known.
+      writeFileSync(`${path}.new`, JSON.stringify(addresses), { mode: 0o600 });
+      renameSync(`${path}.new`, path);
+    } catch (error) {
+      this.#components.logger.warn("addresses of peers are not remembered", { error: errorMessage(error) });
+    }
   }
 
   /** A replica that was received before the last stop takes its place now. */
@@ -275,8 +283,8 @@ export class Node implements RunningNode {
       );
       this.#stopping.signal.throwIfAborted();
       this.#checkSettings();
-      this.#enter(peerId);
-      logger.info("joined the cluster", { cluster: this.#member!.clusterId });
+      this.#enterOrWait(peerId);
+      logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
     } catch (error) {
       if (!this.#stopping.signal.aborted) this.#failWith(error);
     }
@@ -296,7 +304,10 @@ export class Node implements RunningNode {
         logger,
         machine: this.#machine,
         onProgress: (progress) => this.#report(progress),
-        onFailure: (error) => this.#failWith(error),
+        onFailure: (error) => {
+          if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+          else this.#failWith(error);
+        },
         onReplacement: () => {
           this.#background = this.#replace(peerId);
         },
@@ -317,10 +328,52 @@ export class Node implements RunningNode {
       this.#member?.close();
       this.#member = null;
       await this.#adoptReplacement(peerId);
-      if (!this.#stopping.signal.aborted) this.#enter(peerId);
+      if (!this.#stopping.signal.aborted) this.#enterOrWait(peerId);
     } catch (error) {
-      this.#failWith(error);
+      if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+      else this.#failWith(error);
     }
+  }
+
+  #enterOrWait(peerId: string): void {
+    try {
+      this.#enter(peerId);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      this.#waitForRoom(peerId, error);
+    }
+  }
+
+  /**
+   * A full disk is waited out: the files are closed as they are, as if the process had been killed, and opened anew when
+   * there is room. Applications write on meanwhile, where their disk has room; nothing that was ordered is lost.
+   */
+  #waitForRoom(peerId: string, error: unknown): void {
+    const { db } = this.#options;
+    const { clock, logger } = this.#components;
+    const clusterId = this.#member?.clusterId ?? "";
+    logger.error("the disk is full; this node waits for room", { error: errorMessage(error) });
+    this.#phase = `the disk is full (${errorMessage(error)}): waiting for room`;
+    if (clusterId !== "") this.#switchboard.enter(silentStage(clusterId));
+    this.#member?.close();
+    this.#member = null;
+    this.#background = (async () => {
+      try {
+        // Never in the turn that failed: what is on the stack still uses what was closed.
+        await untilRoom({ db, paths: this.#paths }, { clock, signal: this.#stopping.signal }, (full) => {
+          this.#phase = `the disk is full: waiting for room in ${full.join(" and ")}`;
+        });
+        this.#phase = "opening its files: there is room again";
+        await this.#adoptReplacement(peerId);
+        if (this.#stopping.signal.aborted) return;
+        logger.info("there is room again; going on");
+        this.#enterOrWait(peerId);
+      } catch (failure) {
+        if (this.#stopping.signal.aborted) return;
+        if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
+        else this.#failWith(failure);
+      }
+    })();
   }
 
   #report(progress: ProgressStatus | null): void {

@@ -1,0 +1,65 @@
+/** Waiting for room on a disk that is full. */
+import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import { isDiskFull } from "../base/errors.ts";
+import type { DataPaths } from "./paths.ts";
+import type { Stage } from "./switchboard.ts";
+
+const LOOK_MS = 1000;
+/** What a node needs at once to open its files and go on; with less it would stop again. */
+const ROOM_BYTES = 16 << 20;
+const BLOCK_BYTES = 1 << 20;
+
+/** Whether `folder`'s disk takes so much: tried, since quotas and reserved blocks are in no figure. */
+function hasRoom(folder: string): boolean {
+  const path = join(folder, `.marmot-room-${process.pid}`);
+  try {
+    const file = openSync(path, "w", 0o600);
+    try {
+      const block = new Uint8Array(BLOCK_BYTES);
+      for (let written = 0; written < ROOM_BYTES;) written += writeSync(file, block);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    return true;
+  } catch (error) {
+    if (isDiskFull(error)) return false;
+    throw error;
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+/** Folders of a node whose disk is full; a disk is asked for each, as they may be different ones. */
+const fullFolders = (db: string, paths: DataPaths): string[] =>
+  [...new Set([paths.folder, dirname(db)])].filter((folder) => !hasRoom(folder));
+
+/** Resolves when there is room for the data directory and for the file. `report` gets the full folders at each look. */
+export async function untilRoom(
+  { db, paths }: { readonly db: string; readonly paths: DataPaths },
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+  report: (full: readonly string[]) => void,
+): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted();
+    const full = fullFolders(db, paths);
+    if (full.length === 0) return;
+    report(full);
+    await new Promise((resolve) => void clock.after(LOOK_MS, () => resolve(null)));
+  }
+}
+
+/** What peers meet meanwhile: a node of the cluster that says nothing. */
+export const silentStage = (clusterId: string): Stage => ({
+  clusterId,
+  onConnect: () => {},
+  onDisconnect: () => {},
+  onRaft: () => {},
+  onControl: () => {},
+  async *onTransfer() {
+    yield* [];
+    throw new Error("this node waits for room on its disk");
+  },
+});
