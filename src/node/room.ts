@@ -1,5 +1,5 @@
 /** Waiting for room on a disk that is full. */
-import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { isDiskFull } from "../base/errors.ts";
@@ -9,16 +9,18 @@ import type { Stage } from "./switchboard.ts";
 const LOOK_MS = 1000;
 /** What a node needs at once to open its files and go on; with less it would stop again. */
 const ROOM_BYTES = 16 << 20;
-const BLOCK_BYTES = 1 << 20;
+/** Little: an application may need the last bytes more than we do. */
+const TRIED_BYTES = 64 << 10;
 
-/** Whether `folder`'s disk takes so much: tried, since quotas and reserved blocks are in no figure. */
+/** Whether `folder`'s disk has so much, and lets us write: quotas are in no figure. */
 function hasRoom(folder: string): boolean {
+  const { bavail, bsize } = statfsSync(folder);
+  if (bavail * bsize < ROOM_BYTES) return false;
   const path = join(folder, `.marmot-room-${process.pid}`);
   try {
     const file = openSync(path, "w", 0o600);
     try {
-      const block = new Uint8Array(BLOCK_BYTES);
-      for (let written = 0; written < ROOM_BYTES;) written += writeSync(file, block);
+      for (let left = TRIED_BYTES; left > 0;) left -= writeSync(file, new Uint8Array(left));
       fsyncSync(file);
     } finally {
       closeSync(file);

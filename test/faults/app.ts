@@ -11,7 +11,7 @@ import {
   HOT_ROWS,
   type Intent,
   type Line,
-  nanoseconds,
+  now,
   type Reading,
 } from "./history.ts";
 
@@ -33,7 +33,7 @@ const NEWEST_ROWS = 50;
 /** A list is full, and the next begins. */
 const LIST_LENGTH = 150;
 /** Every slot a row that two nodes write once each. */
-const DUEL_SLOT_NS = 150e6;
+const DUEL_SLOT_MS = 150;
 
 class App {
   readonly #options: AppOptions;
@@ -53,7 +53,7 @@ class App {
     // What a torn line left is closed off.
     if (existsSync(options.history) && !readFileSync(options.history, "utf8").endsWith("\n"))
       appendFileSync(options.history, "\n");
-    this.#say({ kind: "start", at: nanoseconds() });
+    this.#say({ kind: "start", at: now() });
   }
 
   #say(line: Line): void {
@@ -73,14 +73,14 @@ class App {
   /** One transaction; the history says what became of it. `body` returns what it saw before it wrote. */
   #transact(intent: Omit<Intent, "at">, body: () => Reading): void {
     const op = this.#operation++;
-    this.#say({ kind: "intent", op, intent: { at: nanoseconds(), ...intent } });
+    this.#say({ kind: "intent", op, intent: { at: now(), ...intent } });
     let committing = false;
     try {
       this.#db.exec("BEGIN IMMEDIATE");
       const saw = body();
       committing = true;
       this.#db.exec("COMMIT");
-      this.#say({ kind: "committed", op, at: nanoseconds(), saw });
+      this.#say({ kind: "committed", op, at: now(), saw });
     } catch (error) {
       let rolledBack = !this.#db.inTransaction;
       if (!rolledBack)
@@ -109,7 +109,7 @@ class App {
 
   /** Both parties write a new row in the same slot of time, mostly before they see each other's. */
   duel(): void {
-    const slot = Math.floor(nanoseconds() / DUEL_SLOT_NS);
+    const slot = Math.floor(now() / DUEL_SLOT_MS);
     const { node, nodes } = this.#options;
     if (slot === this.#duel || (slot % nodes !== node && (slot + 1) % nodes !== node)) return;
     this.#duel = slot;
@@ -162,18 +162,18 @@ class App {
   read(): void {
     try {
       const saw = readAll(this.#db, NEWEST_ROWS);
-      this.#say({ kind: "read", at: nanoseconds(), saw });
+      this.#say({ kind: "read", at: now(), saw });
     } catch {
       return; // busy: nothing was seen
     }
   }
 
   async wait(all: boolean): Promise<void> {
-    const from = nanoseconds();
+    const from = now();
     try {
       const url = `http://127.0.0.1:${this.#options.admin}/api/v1/wait?timeout=3s&all=${all}`;
       const { status } = await fetch(url, { method: "POST", signal: AbortSignal.timeout(5000) });
-      if (status === 200) this.#say({ kind: "confirmed", from, to: nanoseconds(), all });
+      if (status === 200) this.#say({ kind: "confirmed", from, to: now(), all });
     } catch {
       await Bun.sleep(200); // the node is down
     }

@@ -1,7 +1,7 @@
 /**
  * What applications did and saw, one JSON line each, written before and after every transaction: an application that is
- * killed between the two leaves an outcome that nobody knows. Times are nanoseconds of the machine's monotonic clock,
- * the same in every process.
+ * killed between the two leaves an outcome that nobody knows. Times are milliseconds since 1970, with fractions, that run
+ * evenly within a process and are the same in all.
  */
 import { existsSync, readFileSync } from "node:fs";
 
@@ -85,4 +85,5 @@ export function countItems(items: string): number {
   return numbers.every((n, i) => n === String(i)) ? numbers.length : -1;
 }
 
-export const nanoseconds = (): number => Number(process.hrtime.bigint());
+/** `process.hrtime` begins anew with each process of this runtime: a process is placed by when it began. */
+export const now = (): number => performance.timeOrigin + performance.now();

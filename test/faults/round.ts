@@ -11,7 +11,7 @@ import { type AppOptions, readAll } from "./app.ts";
 import { check, type ReadyReading } from "./check.ts";
 import { buildShim, ShiftedClock } from "./clock.ts";
 import { canMount, SmallDisk } from "./disk.ts";
-import { ACCOUNTS_PER_NODE, filling, nanoseconds, OPENING_BALANCE, readHistory, SCHEMA } from "./history.ts";
+import { ACCOUNTS_PER_NODE, filling, now, OPENING_BALANCE, readHistory, SCHEMA } from "./history.ts";
 import { Injector } from "./injector.ts";
 import { describeFault, schedule } from "./schedule.ts";
 
@@ -188,7 +188,7 @@ async function play(
     disks,
     clocks,
     onStart: (node) => {
-      const startedAt = nanoseconds();
+      const startedAt = now();
       const watched = Bun.sleep(0).then(() => watch(node, startedAt));
       watching.add(watched);
     },
@@ -248,7 +248,7 @@ async function play(
     `  ${counted.transactions} transactions, ${counted.confirmed} confirmed waits, ${faults} faults, ` +
       `${ready.length} restarts to ready, ${wrong.length} wrong`,
   );
-  return { wrong: wrong.slice(0, 20), ...counted };
+  return { wrong: wrong.slice(0, 20).map((w) => w.slice(0, 3000)), ...counted };
 }
 
 /** What every node says of itself once all is quiet. */
