@@ -428,6 +428,8 @@ export class SqliteLogStore implements LogStore {
   }
 
   close(): void {
+    // A write that failed halfway would hold its lock until the garbage collector comes.
+    if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
     this.#db.close();
   }
 }

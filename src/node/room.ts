@@ -1,4 +1,7 @@
-/** Waiting for room on a disk that is full. */
+/**
+ * Waiting for room on a disk that is full. A write that found no room left nothing behind: SQLite rolled back, and what the
+ * files hold is what was committed. A sync that failed is another matter (nobody knows what is on disk): that ends the process.
+ */
 import { closeSync, fsyncSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Clock } from "../base/clock.ts";

@@ -122,7 +122,8 @@ export class Reflector {
       bases.reflected = [...position];
       return true;
     } catch (error) {
-      this.#rollback.run();
+      // Where the disk is full SQLite has rolled back by itself.
+      if (this.#components.db.isTransaction) this.#rollback.run();
       throw error;
     }
   }

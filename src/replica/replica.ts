@@ -157,7 +157,8 @@ export class Replica implements ReferenceSource {
       this.#queue.splice(0, at);
       if (this.#running === null) this.#commit();
     } catch (error) {
-      if (this.#open) this.#statements.rollback.run();
+      // Where the disk is full SQLite has rolled back by itself.
+      if (this.#open && this.#db.isTransaction) this.#statements.rollback.run();
       this.#open = false;
       throw error;
     }

@@ -49,8 +49,12 @@ async function start(of: "data" | "file"): Promise<TestNode[]> {
 const saysFull = (node: TestNode): Promise<void> =>
   until(async () => {
     if (node.process?.exitCode !== null) throw new Error(`${node.name} exited: ${node.log()}`);
-    const { status, text } = await node.http("/readyz");
-    return (status === 503 && text.includes("the disk is full")) || `${status} ${text}`;
+    try {
+      const { status, text } = await node.http("/readyz");
+      return (status === 503 && text.includes("the disk is full")) || `${status} ${text}`;
+    } catch {
+      return "no answer"; // it is starting
+    }
   }, `${node.name} says that its disk is full`);
 
 const reason = canMount();
