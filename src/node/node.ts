@@ -117,17 +117,27 @@ export class Node implements RunningNode {
         },
       },
     );
-    if (kind === "member") {
-      await this.#adoptReplacement(peerId);
-      checkMember(db, paths, peerId);
-      this.#checkSettings();
-    }
+    let full: unknown = null;
+    if (kind === "member")
+      try {
+        await this.#checkFiles(peerId);
+      } catch (error) {
+        if (!isDiskFull(error)) throw error;
+        full = error;
+      }
     if (kind === "found") await this.#found(peerId);
     await this.#transport.start(this.#switchboard);
     if (kind === "join") {
       this.#phase = "joining: waiting for a member of the cluster to answer";
       this.#background = this.#join(peerId);
-    } else this.#enterOrWait(peerId);
+    } else if (full === null) this.#enterOrWait(peerId);
+    else this.#waitForRoom(peerId, full);
+  }
+
+  async #checkFiles(peerId: string): Promise<void> {
+    await this.#adoptReplacement(peerId);
+    checkMember(this.#options.db, this.#paths, peerId);
+    this.#checkSettings();
   }
 
   /** Keys that were given or are there; null: there are none yet. */
@@ -364,7 +374,7 @@ export class Node implements RunningNode {
           this.#phase = `the disk is full: waiting for room in ${full.join(" and ")}`;
         });
         this.#phase = "opening its files: there is room again";
-        await this.#adoptReplacement(peerId);
+        await this.#checkFiles(peerId);
         if (this.#stopping.signal.aborted) return;
         logger.info("there is room again; going on");
         this.#enterOrWait(peerId);

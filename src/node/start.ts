@@ -44,6 +44,14 @@ export function requireDatabase(file: string): void {
 const CHOICES = (paths: DataPaths): string =>
   `give --peers to join the cluster again (after moving ${paths.folder} away), or run marmot cleanup on the file and form a new cluster with it`;
 
+/** Before its first use the log of an unfinished start says nothing that could be lost. */
+function wasUsed(path: string): boolean {
+  const log = SqliteLogStore.open(path);
+  const used = log.incarnation > 0;
+  log.close();
+  return used;
+}
+
 /** Decides, and refuses what must not be guessed. */
 export function startKind(
   file: string,
@@ -60,6 +68,8 @@ export function startKind(
         `${paths.log} is missing beside ${paths.replica}: this node's votes are lost`,
         CHOICES(paths),
       );
+    // Killed between receiving the replica and building the file: the join goes on from there.
+    if (!exists && hasPeers && !wasUsed(paths.log)) return "join";
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
@@ -67,13 +77,8 @@ export function startKind(
       );
     return "member";
   }
-  if (existsSync(paths.log)) {
-    // Before its first use the log of an unfinished start says nothing that could be lost.
-    const log = SqliteLogStore.open(paths.log);
-    const used = log.incarnation > 0;
-    log.close();
-    if (used) throw new UserError(`${paths.replica} is missing beside ${paths.log}`, CHOICES(paths));
-  }
+  if (existsSync(paths.log) && wasUsed(paths.log))
+    throw new UserError(`${paths.replica} is missing beside ${paths.log}`, CHOICES(paths));
   if (hasPeers) return "join";
   if (!exists && !create)
     throw new UserError(

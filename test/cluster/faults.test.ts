@@ -1,5 +1,7 @@
 /** What must hold when nodes die, stall, are away for long, or are cut off. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { TestCluster, type TestNode, until } from "./lab.ts";
 
 const SCHEMA =
@@ -142,6 +144,24 @@ for (const shards of [1, 16])
       expect(equal).toBe(true);
     }, 240_000);
   });
+
+test("a node that is killed between receiving the replica and building its file goes on joining", async () => {
+  cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, count: 1 });
+  const { nodes } = cluster;
+  insert(nodes[0]!, 0, 500_000, "a value that makes building the file take a while");
+  expect(await nodes[0]!.wait()).toBe(true);
+  const joiner = cluster.add();
+  await joiner.start();
+  const log = join(joiner.dataDir, "log.db");
+  const end = performance.now() + 60_000;
+  while (!existsSync(log) && performance.now() < end) await Bun.sleep(1);
+  await joiner.kill();
+  expect([existsSync(log), existsSync(joiner.db)]).toEqual([true, false]);
+  await joiner.start();
+  await joiner.ready();
+  await cluster.settle();
+  expect(count(joiner)).toBe(500_000);
+}, 180_000);
 
 test("an application's transaction that is killed halfway leaves nothing anywhere", async () => {
   cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });

@@ -74,10 +74,13 @@ describe.skipIf(reason !== null)("a full disk", () => {
     // Its application writes on: its own disk has room. It cannot confirm that.
     write(full, 2000, 20);
     expect((await full.verb("wait", "--timeout", "1s")).code).toBe(1);
-    // Killed and started on the full disk it is in the same state, not gone.
-    await full.kill();
-    await full.start();
-    await saysFull(full);
+    // Killed, or stopped, and started on the full disk it is in the same state, not gone.
+    for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+      await full.kill(signal);
+      disk!.fill();
+      await full.start();
+      await saysFull(full);
+    }
     write(second, 3000, 50);
     expect(await second.wait()).toBe(true);
     expect(full.log()).not.toContain("damaged");
