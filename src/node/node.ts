@@ -446,8 +446,13 @@ export class Node implements RunningNode {
     notReady: () =>
       this.#phase !== "" || this.#member === null ? this.#phase : this.#member.readiness.notReady(),
     metrics: () => nodeMetrics(this.#source),
-    wait: (options) =>
-      waitFor(() => this.#member, { clock: this.#components.clock, transport: this.#transport }, options),
+    wait: async (options) => {
+      const { clock } = this.#components;
+      const result = await waitFor(() => this.#member, { clock, transport: this.#transport }, options);
+      return result.done || this.#member !== null
+        ? result
+        : { done: false, missing: `this node (${this.#phase})` };
+    },
     verify: (options) => {
       const member = this.#member;
       if (member === null)

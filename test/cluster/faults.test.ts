@@ -54,6 +54,38 @@ for (const shards of [1, 16])
       expect((await nodes[0]!.status()).conflicts.total).toBe(0);
     });
 
+    test("a node that comes back is not ready while its file shows own writes that others overwrote", async () => {
+      cluster = await TestCluster.start({ shards, schema: SCHEMA });
+      const [first, , victim] = cluster.nodes as [TestNode, TestNode, TestNode];
+      const rows = 5000;
+      insert(first, 0, rows, "first");
+      await cluster.settle();
+      const set = (node: TestNode, v: string): void => node.run(`UPDATE kv SET v = '${v}'`);
+      const left = (node: TestNode, v: string): number =>
+        Number(node.query(`SELECT count(*) FROM kv WHERE v <> '${v}'`)[0]![0]);
+      set(victim, "own");
+      // With its write lock held the file cannot learn that its rows are ordered.
+      const holder = victim.open();
+      holder.exec("BEGIN IMMEDIATE");
+      await until(() => left(first, "own") === 0, "the others have it");
+      set(first, "later");
+      expect(await first.wait()).toBe(true);
+      await victim.kill();
+      holder.exec("ROLLBACK");
+      holder.close();
+      const own = rows - left(victim, "own");
+      await victim.start();
+      await until(async () => {
+        try {
+          return (await victim.http("/readyz")).status === 200;
+        } catch {
+          return false; // it is starting
+        }
+      }, "ready");
+      expect(left(victim, "later")).toBe(0);
+      expect(own).toBeGreaterThan(0);
+    });
+
     test("all nodes killed at once come back with everything", async () => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const { nodes } = cluster;

@@ -73,7 +73,8 @@ describe.skipIf(reason !== null)("a full disk", () => {
     expect((await full.http("/healthz")).status).toBe(200);
     // Its application writes on: its own disk has room. It cannot confirm that.
     write(full, 2000, 20);
-    expect((await full.verb("wait", "--timeout", "1s")).code).toBe(1);
+    const waited = await full.verb("wait", "--timeout", "1s");
+    expect([waited.code, waited.stderr]).toEqual([1, expect.stringContaining("the disk is full")]);
     // Killed, or stopped, and started on the full disk it is in the same state, not gone.
     for (const signal of ["SIGKILL", "SIGTERM"] as const) {
       await full.kill(signal);
