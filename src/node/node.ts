@@ -167,10 +167,20 @@ export class Node implements RunningNode {
     const lock = new DatabaseSync(this.#paths.lock, { timeout: 0 });
     chmodSync(this.#paths.lock, 0o600);
     try {
-      lock.exec("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+      lock.exec("PRAGMA journal_mode = DELETE");
+      // Never empty: locking an empty database writes its first page, which a full disk does not take.
+      const { page_count: pages } = lock.prepare("PRAGMA page_count").get() as { page_count: number };
+      if (pages === 0) lock.exec("PRAGMA user_version = 1");
+      lock.exec("BEGIN EXCLUSIVE");
       this.#lock = lock;
     } catch (error) {
       lock.close();
+      if (isDiskFull(error))
+        throw new UserError(
+          `the disk of ${this.#paths.folder} is full: ${errorMessage(error)}`,
+          "make room, and start the node again",
+          { cause: error },
+        );
       throw new UserError(
         `another marmot runs on ${this.#paths.folder}`,
         `stop it first; marmot status --data-dir ${this.#paths.folder} shows it`,
