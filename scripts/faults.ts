@@ -15,6 +15,8 @@ const { values } = parseArgs({
     nodes: { type: "string", default: "3" },
   },
 });
+// Leaving runs what undoes mounts and ends processes.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 const end = performance.now() + Number(values.minutes ?? 0) * 60_000;
 let seed = Number(values.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!);
 let rounds = 0;

@@ -80,6 +80,10 @@ class Applications {
     this.start(n);
   }
 
+  killAll(): void {
+    for (const child of this.#children) child?.kill("SIGKILL");
+  }
+
   /** The names of those that ended by themselves. */
   async stop(): Promise<string[]> {
     const ended = this.#children.flatMap((c, n) =>
@@ -107,6 +111,11 @@ export async function round(options: RoundOptions): Promise<RoundResult> {
   if (cannotMount !== null) say(`  no full disks: ${cannotMount}`);
   let apps: Applications | null = null;
   let cluster: TestCluster | null = null;
+  const onExit = (): void => {
+    apps?.killAll();
+    for (const node of cluster?.nodes ?? []) node.process?.kill("SIGKILL");
+  };
+  process.on("exit", onExit);
   try {
     cluster = await TestCluster.start({
       shards,
@@ -136,6 +145,7 @@ export async function round(options: RoundOptions): Promise<RoundResult> {
     apps = new Applications(cluster, random.next());
     return await play(options, cluster, apps, { plan, disks, clocks });
   } finally {
+    process.off("exit", onExit);
     await apps?.stop();
     for (const disk of Object.values(disks)) disk.empty();
     await cluster?.stop(() => {
