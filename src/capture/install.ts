@@ -65,7 +65,7 @@ function transaction(db: DatabaseSync, work: () => void): void {
       work();
       db.exec("COMMIT");
     } catch (error) {
-      db.exec("ROLLBACK");
+      if (db.isTransaction) db.exec("ROLLBACK");
       throw error;
     }
   } finally {

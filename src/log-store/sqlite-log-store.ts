@@ -6,7 +6,7 @@ import { Database, type Statement } from "bun:sqlite";
 import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { UserError } from "../base/errors.ts";
+import { isDiskFull, UserError } from "../base/errors.ts";
 import { type Entry, EntryType, type HardState, type SnapshotMetadata } from "../raft/types.ts";
 import type { GroupConfiguration, GroupLog, GroupWrite, LogStore, ShardId } from "../shard/seams.ts";
 import { decodeConfiguration, encodeConfiguration } from "./configuration-codec.ts";
@@ -165,7 +165,7 @@ export class SqliteLogStore implements LogStore {
       return store;
     } catch (error) {
       db?.close();
-      if (error instanceof UserError) throw error;
+      if (error instanceof UserError || isDiskFull(error)) throw error;
       throw damaged(path, error instanceof Error ? error.message : String(error), error);
     }
   }
@@ -431,6 +431,8 @@ export class SqliteLogStore implements LogStore {
   }
 
   close(): void {
+    // A write that failed halfway would hold its lock until the garbage collector comes.
+    if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
     this.#db.close();
   }
 }

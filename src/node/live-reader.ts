@@ -84,6 +84,8 @@ export class BunLiveReader implements LiveReader {
   }
 
   close(): void {
+    // A snapshot that is still read would keep its place in the WAL until the garbage collector comes.
+    if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
     this.#second.close();
     this.#db.close();
   }

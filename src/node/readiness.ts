@@ -15,6 +15,8 @@ export class Readiness {
   readonly #clock: Clock;
   #reflectedAt: number;
   #wasReady = false;
+  /** Newest change-log ids at the first look after the fence, by table. */
+  #before: readonly (readonly [table: number, id: number])[] | null = null;
 
   constructor({ member, bases, clock }: { member: Member; bases: BasePositions; clock: Clock }) {
     this.#member = member;
@@ -47,7 +49,7 @@ export class Readiness {
   }
 
   #reason(): string | null {
-    const { runtime, pipeline, replica, engine } = this.#member;
+    const { runtime, pipeline, replica, engine, reader } = this.#member;
     if (engine.frozen) return "receiving a replica";
     if (pipeline.obstacle !== null) return pipeline.obstacle;
     const leaderless = runtime.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);
@@ -56,6 +58,13 @@ export class Readiness {
     if (fencing.length > 0) return `fencing, waiting for shard ${fencing.join(", ")}`;
     const behind = this.behind();
     if (behind > (this.#wasReady ? BEHIND_LIMIT : 0)) return `catching up, ${behind} entries behind`;
+    if (!this.#wasReady) {
+      // A row written before the start may be ordered, and overwritten, already: until it is seen to be, the file shows it.
+      this.#before ??= [...reader.newestIds()];
+      if (this.#before.some(([table, id]) => pipeline.acknowledged(table) < id))
+        return "waiting for what was written before the start to be ordered";
+      if (pipeline.outbox.hasAcknowledged) return "reflecting into the file";
+    }
     const { reflected } = this.#bases;
     const shows = replica.replica.positions().every((index, shard) => index === reflected[shard]);
     const now = this.#clock.now();

@@ -1,6 +1,6 @@
 /** A live file for a node that has none: the replica's rows under the application's own schema, byte for byte. */
 import { existsSync, mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { UserError } from "../base/errors.ts";
@@ -14,8 +14,6 @@ export interface BuildLiveOptions {
   readonly replica: string;
   /** Where the file goes; never over one that is there. */
   readonly live: string;
-  /** A folder on the same file system for the unfinished file. */
-  readonly incoming: string;
   /** Called on the unfinished file with every row in it and the positions it shows: capture is installed here. */
   readonly prepare: (
     db: DatabaseSync,
@@ -26,15 +24,10 @@ export interface BuildLiveOptions {
   readonly onProgress?: (rows: number) => void;
 }
 
-export async function buildLive({
-  replica,
-  live,
-  incoming,
-  prepare,
-  onProgress,
-}: BuildLiveOptions): Promise<void> {
-  mkdirSync(incoming, { recursive: true, mode: 0o700 });
-  const fresh = join(incoming, "live.db");
+export async function buildLive({ replica, live, prepare, onProgress }: BuildLiveOptions): Promise<void> {
+  mkdirSync(dirname(live), { recursive: true });
+  // Beside its place: the data directory may lie on another file system, from which nothing can be renamed.
+  const fresh = `${live}.receiving`;
   removeDatabase(fresh);
   const source = new DatabaseSync(replica, { readOnly: true });
   const settings = readSettings(source, replica);
@@ -87,7 +80,6 @@ export async function buildLive({
       `${live} appeared while it was being received`,
       "move it away, or start the node again to have it compared",
     );
-  mkdirSync(dirname(live), { recursive: true });
   publish(fresh, live);
 }
 

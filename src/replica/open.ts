@@ -1,7 +1,7 @@
 /** Opening a replica, and knowing what of it is synced. */
 import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { errorMessage, UserError } from "../base/errors.ts";
+import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { Replica } from "./replica.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings } from "./settings.ts";
@@ -55,7 +55,7 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     };
   } catch (error) {
     db?.close();
-    if (error instanceof UserError) throw error;
+    if (error instanceof UserError || isDiskFull(error)) throw error;
     throw damaged(path, error);
   }
 }

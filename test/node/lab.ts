@@ -62,7 +62,6 @@ export class Lab {
       await buildLive({
         replica: own.replica,
         live: file,
-        incoming: own.incoming,
         prepare: (fresh, settings, shapes, position) =>
           void install(fresh, shapes, {
             clusterId: settings.clusterId,
