@@ -2,7 +2,7 @@
  * S into L: one short transaction that makes every changed row that is not pending equal to the replica, deletes
  * acknowledged log rows and writes down the position. Afterwards L = S at that position with the pending rows on top.
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
@@ -13,7 +13,7 @@ import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
 import { encodePosition } from "../schema/live-tables.ts";
-import { isBusy } from "./live-connection.ts";
+import { isBusy, type LiveConnection } from "./live-connection.ts";
 import type { LiveLog } from "./live-log.ts";
 
 /** What is reflected. */
@@ -29,7 +29,7 @@ export interface Acknowledgement {
 }
 
 export interface ReflectorComponents {
-  readonly db: DatabaseSync;
+  readonly live: LiveConnection;
   readonly logs: ReadonlyMap<number, LiveLog>;
   readonly source: ReflectSource;
   readonly pending: PendingRows;
@@ -55,7 +55,7 @@ export class Reflector {
   #sweepMore = false;
 
   constructor(components: ReflectorComponents) {
-    const { db } = components;
+    const { db } = components.live;
     this.#components = components;
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#commit = db.prepare("COMMIT");
@@ -95,7 +95,8 @@ export class Reflector {
       throw error;
     }
     try {
-      const { pending, bases, logs } = this.#components;
+      const { pending, bases, logs, live } = this.#components;
+      live.triggers.begin();
       for (const log of logs.values()) log.readTail(pending);
       const written = new Set<LiveLog>();
       this.#acknowledge(acknowledgement, written);
@@ -115,6 +116,7 @@ export class Reflector {
         }
       for (const log of written)
         assert(log.maxId() <= pending.seen(log.shape.id), "nothing of Marmot's own writes is captured");
+      live.triggers.restore();
       this.#sweepMore = false;
       for (const log of logs.values()) if (log.sweep()) this.#sweepMore = true;
       this.#commit.run();
@@ -183,7 +185,7 @@ export class Reflector {
     image: Image | null,
     written: Set<LiveLog>,
   ): void {
-    const { pending, logs, source } = this.#components;
+    const { pending, logs, source, live } = this.#components;
     if (pending.has(table, keyId)) {
       let held = this.#held.get(table);
       if (held === undefined) this.#held.set(table, (held = new Map<KeyId, readonly Value[]>()));
@@ -192,7 +194,10 @@ export class Reflector {
     }
     const log = logs.get(table)!;
     const { access } = log;
-    written.add(log);
+    if (!written.has(log)) {
+      written.add(log);
+      live.triggers.prepare(log.shape.name);
+    }
     if (image === null) {
       access.delete(key);
       this.#unshadow(table, keyId);
@@ -211,7 +216,8 @@ export class Reflector {
         displaced.push(clash);
       }
     }
-    access.upsert(image);
+    if (live.triggers.fires(log.shape.name)) access.write(image);
+    else access.upsert(image);
     this.#unshadow(table, keyId);
     // A row that stood in the way has moved in the replica, too: show it where it is now.
     for (const clash of displaced) {

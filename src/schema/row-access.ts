@@ -4,9 +4,9 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { keyIdOf, keyIdOfImage } from "../change/key.ts";
+import { keyIdOf, keyIdOfImage, keyOfImage } from "../change/key.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
-import { type Image, TextBytes, type Value } from "../change/value.ts";
+import { type Image, TextBytes, type Value, valueEqual } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 type Bound = null | bigint | number | string | Uint8Array;
@@ -123,6 +123,28 @@ export class RowAccess {
   /** Insert, or update of every column in place (the row keeps its rowid). */
   upsert(image: Image): void {
     const sql = hasOddText(image) ? this.#upsertValues(placeholders(image)) : this.#upsertSql;
+    this.#prepare(sql).run(...image.map(bind));
+  }
+
+  /** The same for tables whose triggers do something: only columns that differ are set, and an equal row is left alone. */
+  write(image: Image): void {
+    const key = keyOfImage(this.shape, image);
+    const old = this.get(key);
+    if (old === null) {
+      this.#insert(image);
+      return;
+    }
+    const changed = image.flatMap((value, i) => (valueEqual(value, old[i]!) ? [] : [i]));
+    if (changed.length === 0) return;
+    const values = changed.map((i) => image[i]!);
+    const marks = placeholders(values);
+    const sets = changed.map((column, i) => `${this.#columns[column]!} = ${marks[i]!}`).join(", ");
+    const sql = `UPDATE ${this.#table} SET ${sets} WHERE ${this.#where(key)}`;
+    this.#prepare(sql).run(...values.map(bind), ...key.map(bind));
+  }
+
+  #insert(image: Image): void {
+    const sql = `INSERT INTO ${this.#table}(${this.#columns.join(", ")}) VALUES(${placeholders(image).join(", ")})`;
     this.#prepare(sql).run(...image.map(bind));
   }
 
