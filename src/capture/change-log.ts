@@ -7,7 +7,7 @@ import { UserError } from "../base/errors.ts";
 import { keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { TextBytes, Value } from "../change/value.ts";
-import { exactText } from "../schema/row-access.ts";
+import { exactText, keyEquals } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { CapturedRow, ChangeLogReader } from "./captured-row.ts";
 
@@ -22,6 +22,8 @@ export class ChangeLog implements ChangeLogReader {
   readonly #encoding: string;
   /** Quoted, with its schema. */
   readonly #log: string;
+  /** The row `t` of a log row `l`. */
+  readonly #joined: string;
   readonly #maxId: Statement;
   readonly #rows: Statement;
   readonly #bytes = new Map<number, Statement>();
@@ -36,14 +38,18 @@ export class ChangeLog implements ChangeLogReader {
     const column = (i: number) => quoteIdentifier(shape.columns[i]!.name);
     const keys = shape.key.map((_, i) => `k${i + 1}`);
     const grouped = keys.map((k, i) => `${k} COLLATE ${shape.keyCollations[i]!}`).join(", ");
-    const joined = keys.map((k, i) => `t.${column(shape.key[i]!)} = l.${k}`).join(" AND ");
+    this.#joined = keyEquals(
+      shape,
+      shape.key.map((k) => `t.${column(k)}`),
+      keys.map((k) => `l.${k}`),
+    );
     const images = shape.columns.map((_, i) => `t.${column(i)}`).join(", ");
     this.#maxId = db.prepare(`SELECT max(id) FROM ${name}`);
     this.#rows = db.prepare(
       `SELECT l.a, l.n, l.s, t.${column(shape.key[0]!)} IS NULL, ${keys.map((k) => `l.${k}`).join(", ")}, ${images}
          FROM (SELECT ${keys.join(", ")}, min(id) a, max(id) n, min(v IS NOT NULL) s FROM ${name}
                  WHERE id > ? AND id <= ? AND v IS NOT 0 GROUP BY ${grouped}) l
-         LEFT JOIN ${table} t ON ${joined} ORDER BY l.a`,
+         LEFT JOIN ${table} t ON ${this.#joined} ORDER BY l.a`,
     );
   }
 
@@ -106,11 +112,8 @@ export class ChangeLog implements ChangeLogReader {
     let statement = this.#bytes.get(slot);
     if (statement === undefined) {
       const { shape } = this;
-      const joined = shape.key
-        .map((k, i) => `t.${quoteIdentifier(shape.columns[k]!.name)} = l.k${i + 1}`)
-        .join(" AND ");
       statement = this.#db.prepare(
-        `SELECT CAST(${expression} AS BLOB) FROM ${this.#log} l LEFT JOIN main.${quoteIdentifier(shape.name)} t ON ${joined} WHERE l.id = ?`,
+        `SELECT CAST(${expression} AS BLOB) FROM ${this.#log} l LEFT JOIN main.${quoteIdentifier(shape.name)} t ON ${this.#joined} WHERE l.id = ?`,
       );
       this.#bytes.set(slot, statement);
     }

@@ -7,7 +7,7 @@ import type { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { encodePosition } from "../schema/live-tables.ts";
-import { prepareExact, type RowAccess } from "../schema/row-access.ts";
+import { exactKey, exactKeyColumns, prepareExact, type RowAccess } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /** `v` of a suspicion that was none; NULL makes it a change, 1 is what the trigger wrote. */
@@ -35,7 +35,10 @@ export class LiveLog {
   constructor(db: DatabaseSync, access: RowAccess, log: string, acknowledged: number) {
     const shape = access.shape;
     const name = `main.${quoteIdentifier(log)}`;
-    const keys = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+    const keys = exactKeyColumns(
+      shape,
+      shape.key.map((_, i) => `k${i + 1}`),
+    );
     this.shape = shape;
     this.access = access;
     this.#acknowledged = acknowledged;
@@ -71,8 +74,10 @@ export class LiveLog {
       bigint | null,
       ...Value[],
     ][];
-    for (const [id, suspicion, ...key] of rows) {
+    for (const row of rows) {
+      const [id, suspicion] = row;
       if (suspicion === UNFOUNDED) continue;
+      const key = exactKey(this.shape, row, this.access.encoding, 2);
       if (suspicion !== null) {
         const unfounded = this.access.get(key) !== null;
         this.#settle.run(unfounded ? UNFOUNDED : null, id);

@@ -9,7 +9,8 @@ import { encodeImage } from "../change/codec.ts";
 import { keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
-import { prepareExact } from "../schema/row-access.ts";
+import { exactKey, exactKeyColumns, prepareExact } from "../schema/row-access.ts";
+import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { compareRows, type RowDifference } from "./compare.ts";
@@ -183,6 +184,7 @@ function keysTaken(
   const keys = new Set<string>();
   const file = new DatabaseSync(live, { readOnly: true });
   try {
+    const encoding = String(queryOf(file)("PRAGMA encoding")[0]![0]);
     const logs = file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
       id: number;
       log: string;
@@ -194,16 +196,19 @@ function keysTaken(
     for (const shape of shapes) {
       const log = logs.find((l) => l.id === shape.id)?.log;
       if (log === undefined) continue;
-      const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+      const columns = exactKeyColumns(
+        shape,
+        shape.key.map((_, i) => `k${i + 1}`),
+      );
       const rows = prepareExact(
         file,
         `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
       );
-      for (const key of rows.iterate(
+      for (const row of rows.iterate(
         bound(previous, "min", shape.id),
         bound(next, "max", shape.id),
       ) as unknown as Iterable<Value[]>)
-        keys.add(`${shape.id}/${keyIdOf(shape, key)}`);
+        keys.add(`${shape.id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);
     }
   } finally {
     file.close();

@@ -17,6 +17,7 @@ import { exactRows } from "../../src/schema/exact-rows.ts";
 import { shapeOf } from "../../src/schema/shape.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
+import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 import { readTable } from "../../src/sqlite/schema.ts";
 
 const SCHEMA = `
@@ -27,8 +28,25 @@ const SCHEMA = `
   CREATE UNIQUE INDEX c_x ON c(lower(f), e + 1);
   CREATE TABLE parent(id INTEGER PRIMARY KEY, n INT);
   CREATE TABLE child(id INTEGER PRIMARY KEY, p INT REFERENCES parent(id) ON DELETE CASCADE ON UPDATE CASCADE);
+  CREATE TABLE nulled(id INTEGER PRIMARY KEY, p INT UNIQUE REFERENCES parent(id) ON DELETE SET NULL ON UPDATE SET NULL);
+  CREATE TABLE defaulted(id INTEGER PRIMARY KEY, p INT DEFAULT 1 REFERENCES parent(id) ON DELETE SET DEFAULT ON UPDATE SET DEFAULT);
+  CREATE TABLE restricted(id INTEGER PRIMARY KEY, p INT REFERENCES parent(id) ON DELETE RESTRICT ON UPDATE RESTRICT DEFERRABLE INITIALLY DEFERRED);
+  CREATE TABLE bytes(k BLOB NOT NULL, r REAL NOT NULL, n, PRIMARY KEY(k, r));
+  CREATE TABLE loose(x NOT NULL PRIMARY KEY, v, g INT AS (v || '') STORED UNIQUE, w TEXT AS (v) VIRTUAL);
+  CREATE UNIQUE INDEX loose_w ON loose(w DESC, (v = '1')) WHERE v <> 'b';
+  CREATE TABLE declared(id INTEGER PRIMARY KEY, a UNIQUE ON CONFLICT REPLACE, b TEXT, n NOT NULL ON CONFLICT REPLACE DEFAULT (1 + 1));
+  CREATE UNIQUE INDEX declared_b ON declared(b COLLATE NOCASE DESC);
+  CREATE UNIQUE INDEX declared_x ON declared(n || 'x' COLLATE NOCASE, a);
+  CREATE TABLE "my.""table"("order" TEXT NOT NULL COLLATE RTRIM, "ünï" INT NOT NULL, "a b" ANY, PRIMARY KEY("order", "ünï"), UNIQUE("a b")) STRICT, WITHOUT ROWID;
+  CREATE TABLE folded(x TEXT NOT NULL, v, PRIMARY KEY(x COLLATE NOCASE));
+  CREATE TRIGGER fan AFTER INSERT ON a WHEN NEW.v > 2 BEGIN INSERT OR REPLACE INTO declared(id, a) VALUES(NEW.id + 1, NEW.u); DELETE FROM parent WHERE id = NEW.v; END;
+  CREATE TRIGGER chain AFTER DELETE ON declared BEGIN UPDATE b SET w = w + 1 WHERE z = OLD.id; END;
+  CREATE TRIGGER before BEFORE INSERT ON loose BEGIN INSERT OR REPLACE INTO loose(x, v) VALUES('t', NEW.v || ''); END;
 `;
-const TABLES = ["a", "b", "c", "parent", "child"];
+const TABLES = [
+  ...["a", "b", "c", "parent", "child", "nulled", "defaulted", "restricted"],
+  ...["bytes", "loose", "declared", 'my."table', "folded"],
+];
 
 type Ablation = "none" | "no eviction triggers" | "highest row deleted";
 
@@ -63,6 +81,16 @@ function run(seed: number, ablation: Ablation): boolean {
     app.exec(`PRAGMA trusted_schema = ${random.pick(["ON", "OFF"])}`);
     const number = (): number => random.below(5);
     const word = (): string => `'${random.pick(["a", "A", "b", "c", "d"])}'`;
+    const value = (): string =>
+      random.pick([
+        ...["1", "1.0", "'1'", "x'31'", "2", "2.5", "'b'", "'B'", "'b '", "''", "x''", "NULL", "-0.0", "1e3"],
+        ...[
+          "9223372036854775807",
+          "9223372036854775807.0",
+          "CAST(x'62ff' AS TEXT)",
+          "CAST(x'620062' AS TEXT)",
+        ],
+      ]);
     const policy = (): string =>
       random.pick(["", "OR REPLACE", "OR IGNORE", "OR FAIL", "OR ABORT", "OR ROLLBACK"]);
     const statement = (): string =>
@@ -83,6 +111,26 @@ function run(seed: number, ablation: Ablation): boolean {
         `INSERT ${policy()} INTO child VALUES(${number()}, ${number()})`,
         `UPDATE ${policy()} parent SET id = ${number()} WHERE id = ${number()}`,
         `DELETE FROM parent WHERE id = ${number()}`,
+        `INSERT ${policy()} INTO ${random.pick(["nulled", "defaulted", "restricted"])} VALUES(${number()}, ${number()})`,
+        `INSERT ${policy()} INTO bytes VALUES(${value()}, ${value()}, ${value()})`,
+        `UPDATE ${policy()} bytes SET k = ${value()}, r = r + ${number()} WHERE r < ${number()}`,
+        `DELETE FROM bytes WHERE k = ${value()}`,
+        `INSERT ${policy()} INTO loose(x, v) VALUES(${value()}, ${value()}), (${value()}, ${value()})`,
+        `UPDATE ${policy()} loose SET v = ${value()} WHERE x = ${value()}`,
+        `UPDATE ${policy()} loose SET x = ${value()} WHERE x = ${value()}`,
+        `INSERT INTO loose(x, v) VALUES(${value()}, ${value()}) ON CONFLICT DO UPDATE SET v = excluded.v`,
+        `INSERT ${policy()} INTO declared(id, a, b) VALUES(${number()}, ${value()}, ${value()})`,
+        `INSERT ${policy()} INTO declared DEFAULT VALUES`,
+        `UPDATE ${policy()} declared SET a = ${value()}, _rowid_ = ${number()} WHERE id = ${number()}`,
+        `UPDATE ${policy()} declared SET n = NULL, b = ${value()} WHERE a = ${value()}`,
+        `INSERT ${policy()} INTO "my.""table" VALUES(${word()} || ' ', ${number()}, ${value()})`,
+        `UPDATE ${policy()} "my.""table" SET "order" = ${word()}, "a b" = ${value()} WHERE "ünï" = ${number()}`,
+        `DELETE FROM "my.""table" WHERE "order" = ${word()}`,
+        `INSERT ${policy()} INTO folded VALUES(${word()}, ${value()})`,
+        `UPDATE ${policy()} folded SET x = ${word()} WHERE x = ${word()}`,
+        `UPDATE ${policy()} folded SET x = upper(x), v = ${number()}`,
+        `DELETE FROM folded WHERE x = ${word()}`,
+        ...["ANALYZE", "REINDEX", "SAVEPOINT s", "ROLLBACK TO s", "RELEASE s"],
         "VACUUM",
       ]);
     for (let round = 0; round < 25; round++) {
@@ -94,7 +142,13 @@ function run(seed: number, ablation: Ablation): boolean {
         } catch {
           // A constraint, or VACUUM inside a transaction: the application sees just what it would without capture.
         }
-      if (app.inTransaction) app.exec(random.chance(0.15) ? "ROLLBACK" : "COMMIT");
+      if (app.inTransaction) {
+        try {
+          app.exec(random.chance(0.15) ? "ROLLBACK" : "COMMIT");
+        } catch {
+          app.exec("ROLLBACK"); // a deferred foreign key
+        }
+      }
       reader.exec("BEGIN");
       logs.forEach((log, t) => {
         const upTo = log.maxId();
@@ -108,8 +162,9 @@ function run(seed: number, ablation: Ablation): boolean {
       reader.exec("COMMIT");
       captured.forEach(({ log }, t) => {
         if (!random.chance(0.5)) return;
-        const keep = ablation === "highest row deleted" ? "" : ` AND id < (SELECT max(id) FROM "${log}")`;
-        app.exec(`DELETE FROM "${log}" WHERE id <= ${drained[t]!}${keep}`);
+        const keep =
+          ablation === "highest row deleted" ? "" : ` AND id < (SELECT max(id) FROM ${quoteIdentifier(log)})`;
+        app.exec(`DELETE FROM ${quoteIdentifier(log)} WHERE id <= ${drained[t]!}${keep}`);
       });
       for (const [t, shape] of shapes.entries()) {
         const rows = [...exactRows(writer, shape, "UTF-8")];
@@ -129,13 +184,15 @@ function run(seed: number, ablation: Ablation): boolean {
   }
 }
 
-const SEEDS = Array.from({ length: 60 }, (_, i) => i + 1);
+const SEEDS = Array.from({ length: 40 }, (_, i) => i + 1);
+/** Enough for each ablation to bite. */
+const FEW = SEEDS.slice(0, 15);
 
 test("a mirror fed from the change logs stays equal", () => {
-  expect(SEEDS.filter((seed) => !run(seed, "none"))).toEqual([]);
+  expect(FEW.filter((seed) => !run(seed, "none"))).toEqual([]);
 }, 120_000);
 
 test("without eviction triggers it would not, nor if the highest log row were deleted", () => {
-  expect(SEEDS.filter((seed) => !run(seed, "no eviction triggers")).length).toBeGreaterThan(0);
-  expect(SEEDS.filter((seed) => !run(seed, "highest row deleted")).length).toBeGreaterThan(0);
+  expect(FEW.filter((seed) => !run(seed, "no eviction triggers")).length).toBeGreaterThan(0);
+  expect(FEW.filter((seed) => !run(seed, "highest row deleted")).length).toBeGreaterThan(0);
 }, 120_000);
