@@ -28,7 +28,8 @@ import { replaceReplica, strip } from "../../src/replica/adopt.ts";
 import { buildLive } from "../../src/replica/build-live.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
 import { exactRows } from "../../src/schema/exact-rows.ts";
-import { prepareExact, RowAccess } from "../../src/schema/row-access.ts";
+import { quoteIdentifier } from "../../src/sqlite/quote.ts";
+import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../src/schema/row-access.ts";
 
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), "marmot-lab-"));
@@ -332,11 +333,19 @@ export class LabNode {
       `SELECT value FROM __marmot__status WHERE item = 'acknowledged' AND name = ?`,
     );
     const acknowledged = (status.get(shape.name) as { value: number } | undefined)?.value ?? 0;
-    const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
-    const rows = prepareExact(this.live, `SELECT v, ${columns} FROM "${log!.log}" WHERE id > ?`);
+    const columns = exactKeyColumns(
+      shape,
+      shape.key.map((_, i) => `k${i + 1}`),
+    );
+    const rows = prepareExact(
+      this.live,
+      `SELECT v, ${columns} FROM ${quoteIdentifier(log!.log)} WHERE id > ?`,
+    );
     const keys = new Set<KeyId>();
-    for (const [suspicion, ...key] of rows.all(acknowledged) as unknown as Value[][])
-      if (suspicion === null || live.get(key) === null) keys.add(keyIdOf(shape, key));
+    for (const row of rows.all(acknowledged) as unknown as Value[][]) {
+      const key = exactKey(shape, row, live.encoding, 1);
+      if (row[0] === null || live.get(key) === null) keys.add(keyIdOf(shape, key));
+    }
     return keys;
   }
 }
