@@ -7,14 +7,12 @@ import { UserError } from "../base/errors.ts";
 import { keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { TextBytes, Value } from "../change/value.ts";
-import { exactText, keyEquals } from "../schema/row-access.ts";
+import { exactText, keyEquals, mayBeOdd } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { CapturedRow, ChangeLogReader } from "./captured-row.ts";
 
 /** Log ids read at once. A key that occurs in two chunks comes twice, with the same image. */
 const CHUNK = 2000;
-
-const REPLACEMENT = "\ufffd";
 
 export class ChangeLog implements ChangeLogReader {
   readonly shape: TableShape;
@@ -71,8 +69,7 @@ export class ChangeLog implements ChangeLogReader {
     if (key.includes(null)) this.#refuseNullKey();
     for (let i = 0; i < width; i++) {
       const value = key[i]!;
-      if (typeof value === "string" && value.includes(REPLACEMENT))
-        key[i] = this.#rereadKey(value, i, Number(row[1]));
+      if (mayBeOdd(value, this.#encoding)) key[i] = this.#rereadKey(value, i, Number(row[1]));
     }
     const gone = row[3] === 1n;
     let image: Value[] | null = null;
@@ -80,8 +77,7 @@ export class ChangeLog implements ChangeLogReader {
       image = row.slice(4 + width);
       for (let i = 0; i < image.length; i++) {
         const value = image[i]!;
-        if (typeof value === "string" && value.includes(REPLACEMENT))
-          image[i] = this.#reread(value, i, Number(row[1]));
+        if (mayBeOdd(value, this.#encoding)) image[i] = this.#reread(value, i, Number(row[1]));
       }
     }
     const keyId = keyIdOf(this.shape, key);

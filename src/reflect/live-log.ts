@@ -18,6 +18,8 @@ const DELETE_AT_ONCE = 5000;
 export class LiveLog {
   readonly shape: TableShape;
   readonly access: RowAccess;
+  /** The change log's name. */
+  readonly log: string;
   readonly #maxId: StatementSync;
   readonly #tail: StatementSync;
   readonly #settle: StatementSync;
@@ -40,6 +42,7 @@ export class LiveLog {
       shape.key.map((_, i) => `k${i + 1}`),
     );
     this.shape = shape;
+    this.log = log;
     this.access = access;
     this.#acknowledged = acknowledged;
     this.#maxId = prepareExact(db, `SELECT max(id) FROM ${name}`);
@@ -63,11 +66,10 @@ export class LiveLog {
   }
 
   /**
-   * Notes the keys of log rows since the last time, and settles what was only suspected: an eviction happened if the row
+   * Notes the keys of log rows since the last time, up to `newest`, the highest; and settles what was only suspected: an eviction happened if the row
    * is gone now. Written into the log, because what another node deletes later would make an old suspicion look true.
    */
-  readTail(pending: PendingRows): void {
-    const newest = this.maxId();
+  readTail(pending: PendingRows, newest: number): void {
     if (newest <= this.#looked) return;
     const rows = this.#tail.all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
       bigint,

@@ -12,7 +12,8 @@ import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
-import { encodePosition } from "../schema/live-tables.ts";
+import { encodePosition, newestIdsSql } from "../schema/live-tables.ts";
+import { prepareExact } from "../schema/row-access.ts";
 import { isBusy, type LiveConnection } from "./live-connection.ts";
 import type { LiveLog } from "./live-log.ts";
 
@@ -47,6 +48,7 @@ export class Reflector {
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #rollback: StatementSync;
+  readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
   readonly #storeShadow: StatementSync;
   readonly #dropShadow: StatementSync;
@@ -60,6 +62,8 @@ export class Reflector {
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#commit = db.prepare("COMMIT");
     this.#rollback = db.prepare("ROLLBACK");
+    const logs = [...components.logs].map(([id, { log }]) => ({ id, log }));
+    this.#newest = newestIdsSql(logs).map((sql) => prepareExact(db, sql));
     this.#storePosition = db.prepare(
       `UPDATE "__marmot__status" SET "value" = ? WHERE "item" = 'shard' AND "name" = ?`,
     );
@@ -97,7 +101,7 @@ export class Reflector {
     try {
       const { pending, bases, logs, live } = this.#components;
       live.triggers.begin();
-      for (const log of logs.values()) log.readTail(pending);
+      for (const [table, newest] of this.#newestIds()) logs.get(table)!.readTail(pending, newest);
       const written = new Set<LiveLog>();
       this.#acknowledge(acknowledgement, written);
       yield* this.#showChanged(written);
@@ -127,6 +131,12 @@ export class Reflector {
       this.#rollback.run();
       throw error;
     }
+  }
+
+  /** Of logs that hold rows. */
+  #newestIds(): [number, number][] {
+    const rows = this.#newest.flatMap((s) => s.all() as unknown as [bigint, bigint][]);
+    return rows.map(([table, id]) => [Number(table), Number(id)]);
   }
 
   /** Log rows that are ordered stop counting; rows that others changed meanwhile are shown. */

@@ -3,9 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { exactKey, exactKeyColumns, prepareExact, rereadText } from "./row-access.ts";
-
-const REPLACEMENT = "\ufffd";
+import { exactKey, exactKeyColumns, mayBeOdd, prepareExact, rereadText } from "./row-access.ts";
 
 /** `encoding`: the file's. The statement is open while the rows are taken: keep to one table's at a time. */
 export function* exactRows(db: DatabaseSync, shape: TableShape, encoding: string): Generator<Value[], void> {
@@ -22,7 +20,7 @@ export function* exactRows(db: DatabaseSync, shape: TableShape, encoding: string
     let key: Value[] | null = null;
     for (let i = 0; i < width; i++) {
       const value = image[i]!;
-      if (typeof value !== "string" || !value.includes(REPLACEMENT)) continue;
+      if (!mayBeOdd(value, encoding)) continue;
       key ??= exactKey(shape, row, encoding, width);
       const place = shape.key.indexOf(i);
       image[i] =

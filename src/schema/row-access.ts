@@ -21,11 +21,17 @@ export function prepareExact(db: DatabaseSync, sql: string): StatementSync {
 }
 
 const REPLACEMENT = "\ufffd";
+const SURROGATE = /[\ud800-\udfff]/;
 
 /**
- * Bun decodes broken UTF-8 to U+FFFD: a string that holds one is looked at again as bytes. `readBytes` reads the
- * cell of column `i` as `CAST(… AS BLOB)`; `encoding` is the file's.
+ * Whether a text may stand for other bytes than its own. Bun decodes broken UTF-8 to U+FFFD; of a UTF-16 file SQLite
+ * takes a lone surrogate and what follows for a pair. Such a text is looked at again with `exactText`.
  */
+export const mayBeOdd = (value: Value, encoding: string): value is string =>
+  typeof value === "string" &&
+  (value.includes(REPLACEMENT) || (encoding !== "UTF-8" && SURROGATE.test(value)));
+
+/** `readBytes` reads the cell as `CAST(… AS BLOB)`; `encoding` is the file's. */
 export function exactText(text: string, encoding: string, readBytes: () => Uint8Array): string | TextBytes {
   const bytes = readBytes();
   const same =
@@ -46,7 +52,7 @@ export function exactKey(shape: TableShape, row: readonly Value[], encoding: str
   if (shape.integerKey) return [row[from]!];
   return shape.key.map((_, i) => {
     const value = row[from + 2 * i]!;
-    if (typeof value !== "string" || !value.includes(REPLACEMENT)) return value;
+    if (!mayBeOdd(value, encoding)) return value;
     return exactText(value, encoding, () => row[from + 2 * i + 1] as Uint8Array);
   });
 }
@@ -64,7 +70,7 @@ const hasOddText = (values: readonly Value[]): boolean => values.some((v) => v i
 const placeholders = (values: readonly Value[]): string[] =>
   values.map((v) => (v instanceof TextBytes ? "CAST(? AS TEXT)" : "?"));
 
-/** A cell whose text holds U+FFFD, as it is. `key`: the row's. */
+/** A cell whose text may be odd, as it is. `key`: the row's. */
 export function rereadText(
   db: DatabaseSync,
   shape: TableShape,
@@ -159,7 +165,7 @@ export class RowAccess {
     if (row === undefined) return null;
     for (let i = 0; i < row.length; i++) {
       const value = row[i]!;
-      if (typeof value === "string" && value.includes(REPLACEMENT))
+      if (mayBeOdd(value, this.encoding))
         row[i] = rereadText(this.#db, this.shape, this.encoding, { key, column: i, text: value });
     }
     return row;
