@@ -41,7 +41,7 @@ export function selfTest(): void {
   try {
     db.exec(SELF_TEST);
     const schema = (): string =>
-      JSON.stringify(db.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").all());
+      JSON.stringify(db.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY rowid").all());
     const before = schema();
     const triggers = new LiveTriggers(db, ["t", "u"]);
     const write = (sql: string): void => {

@@ -19,17 +19,23 @@ export class LiveTriggers {
   readonly #db: DatabaseSync;
   readonly #replicated: readonly string[];
   readonly #version: StatementSync;
+  readonly #place: StatementSync;
   #judged: UserTriggers;
   #cookie: unknown;
   /** Tables that were prepared for writing in the open transaction. */
   readonly #prepared = new Set<string>();
-  readonly #away = new Map<string, UserTrigger>();
+  /** With their place in the schema, which is the order in which triggers fire. */
+  readonly #away = new Map<string, UserTrigger & { readonly place: bigint }>();
 
   /** `replicated`: the names of the tables. From now on the connection's triggers are silenced. */
   constructor(db: DatabaseSync, replicated: readonly string[]) {
     this.#db = db;
     this.#replicated = replicated;
     this.#version = db.prepare("PRAGMA schema_version");
+    this.#place = db.prepare(
+      "SELECT rowid AS place FROM main.sqlite_schema WHERE type = 'trigger' AND name = ?",
+    );
+    this.#place.setReadBigInts(true);
     this.#cookie = this.#readCookie();
     this.#judged = this.#judge();
     db.setAuthorizer((action, table, _column, _database, trigger) =>
@@ -76,21 +82,36 @@ export class LiveTriggers {
     this.#prepared.add(table);
     for (const trigger of this.#judged.reachedFrom(table)) {
       if (trigger.mode !== "dropped" || this.#away.has(trigger.name)) continue;
-      this.#away.set(trigger.name, trigger);
+      const { place } = this.#place.get(trigger.name) as { place: bigint };
+      this.#away.set(trigger.name, { ...trigger, place });
       this.#db.exec(`DROP TRIGGER ${quoteIdentifier(trigger.name)}`);
     }
   }
 
-  /** Before the commit. A rollback brings them back by itself. */
+  /**
+   * Before the commit. A rollback brings them back by itself. Made anew they would be the youngest and fire before
+   * Marmot's own: one that fails under OR FAIL would then leave a row behind that was not recorded.
+   */
   restore(): void {
     if (this.#away.size === 0) return;
     for (const { sql } of this.#away.values()) this.#db.exec(sql);
+    this.#db.enableDefensive(false);
+    this.#db.exec("PRAGMA writable_schema = ON");
+    try {
+      const move = this.#db.prepare(
+        "UPDATE main.sqlite_schema SET rowid = ? WHERE type = 'trigger' AND name = ?",
+      );
+      for (const { name, place } of this.#away.values()) move.run(place, name);
+    } finally {
+      this.#db.exec("PRAGMA writable_schema = OFF");
+      this.#db.enableDefensive(true);
+    }
     this.#away.clear();
     this.#cookie = this.#readCookie();
   }
 
   /** Writing the table fires triggers that do something: only what really changes may be written. */
   fires(table: string): boolean {
-    return this.#judged.reachedFrom(table).some((t) => t.mode === "passes");
+    return this.#judged.passes(table);
   }
 }

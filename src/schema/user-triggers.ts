@@ -50,6 +50,7 @@ export class UserTriggers {
   readonly #replicated: ReadonlySet<string>;
   readonly #views: ReadonlySet<string>;
   readonly #byTable = new Map<string, UserTrigger[]>();
+  readonly #reached = new Map<string, readonly UserTrigger[]>();
 
   constructor(
     triggers: readonly UserTrigger[],
@@ -74,7 +75,18 @@ export class UserTriggers {
   }
 
   /** Every trigger that SQLite compiles into a write of the table: its own, and those of what these write. */
-  reachedFrom(table: string): UserTrigger[] {
+  reachedFrom(table: string): readonly UserTrigger[] {
+    let reached = this.#reached.get(table);
+    if (reached === undefined) this.#reached.set(table, (reached = this.#reach(table)));
+    return reached;
+  }
+
+  /** Writing the table fires triggers that do something. */
+  passes(table: string): boolean {
+    return this.reachedFrom(table).some((t) => t.mode === "passes");
+  }
+
+  #reach(table: string): UserTrigger[] {
     const reached = new Set<UserTrigger>();
     const visit = (name: string): void => {
       for (const trigger of this.#byTable.get(name) ?? []) {

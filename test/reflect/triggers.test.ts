@@ -45,6 +45,7 @@ describe("the application's triggers", () => {
     lab.settle();
     const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
     const before = schemaOf(a);
+    const places = everywhere("SELECT rowid, name FROM sqlite_schema ORDER BY rowid");
     expect(schemaOf(b)).toEqual(before);
     a.run("INSERT INTO item VALUES(1, 'pear', 3), (2, 'fig', 4)");
     lab.settle();
@@ -70,6 +71,8 @@ describe("the application's triggers", () => {
       expect(schemaOf(node)).toEqual(before);
       expect(node.pipeline.obstacle).toBeNull();
     }
+    // The order in which triggers fire is the order in which they stand there.
+    expect(everywhere("SELECT rowid, name FROM sqlite_schema ORDER BY rowid")).toEqual(places);
     // Triggers that were away are there again: they do their work for the application.
     b.run("INSERT INTO item VALUES(3, 'kiwi', 1)", "UPDATE item SET name = 'x' WHERE id = 3");
     b.run("DELETE FROM item WHERE id = 3");
@@ -77,6 +80,21 @@ describe("the application's triggers", () => {
     lab.settle();
     expectEverywhere("SELECT count(*) FROM history", [[0n]]);
     expectEverywhere("SELECT n FROM total", [[1n]]);
+  });
+
+  test("a trigger that fails under OR FAIL leaves its row behind, and that row is recorded all the same", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE u(id INTEGER PRIMARY KEY, v UNIQUE); INSERT INTO u VALUES(1, 'taken');
+       CREATE TRIGGER fails AFTER INSERT ON t BEGIN DELETE FROM u WHERE id = 7; INSERT INTO u(v) VALUES(NEW.v); END;`,
+      2,
+    );
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    a.run("INSERT INTO t VALUES(1, 'x')");
+    lab.settle(); // on b the trigger was away and came back
+    expect(() => b.run("INSERT OR FAIL INTO t VALUES(2, 'taken')")).toThrow("UNIQUE");
+    expect(b.query("SELECT id FROM t")).toEqual([[1n], [2n]]);
+    lab.settle();
+    expectEverywhere("SELECT id FROM t", [[1n], [2n]]);
   });
 
   test("a row that is touched and stays the same fires nothing elsewhere", async () => {
