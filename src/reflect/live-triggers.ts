@@ -6,6 +6,7 @@
 import { constants, type DatabaseSync, type StatementSync } from "node:sqlite";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
 import { judgeTriggers, type UserTrigger, type UserTriggers } from "../schema/user-triggers.ts";
+import type { SchemaObject } from "../sqlite/schema.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
@@ -21,6 +22,8 @@ export class LiveTriggers {
   readonly #version: StatementSync;
   readonly #place: StatementSync;
   #judged: UserTriggers;
+  /** What was judged. */
+  #schema = "";
   #cookie: unknown;
   /** Tables that were prepared for writing in the open transaction. */
   readonly #prepared = new Set<string>();
@@ -37,7 +40,7 @@ export class LiveTriggers {
     );
     this.#place.setReadBigInts(true);
     this.#cookie = this.#readCookie();
-    this.#judged = this.#judge();
+    this.#judged = this.#judge(this.#readSchema());
     db.setAuthorizer((action, table, _column, _database, trigger) =>
       trigger === null || trigger === undefined
         ? constants.SQLITE_OK
@@ -49,8 +52,13 @@ export class LiveTriggers {
     return Object.values(this.#version.get() as Record<string, unknown>)[0];
   }
 
-  #judge(): UserTriggers {
-    return judgeTriggers(readCatalogue(queryOf(this.#db)).objects, this.#replicated);
+  #readSchema(): SchemaObject[] {
+    return readCatalogue(queryOf(this.#db)).objects.filter((o) => o.kind !== "index");
+  }
+
+  #judge(schema: readonly SchemaObject[]): UserTriggers {
+    this.#schema = JSON.stringify(schema);
+    return judgeTriggers(schema, this.#replicated);
   }
 
   #authorize(action: number, table: string, name: string): number {
@@ -72,8 +80,10 @@ export class LiveTriggers {
     this.#away.clear();
     const cookie = this.#readCookie();
     if (cookie === this.#cookie) return;
-    this.#judged = this.#judge();
     this.#cookie = cookie;
+    const schema = this.#readSchema();
+    if (JSON.stringify(schema) === this.#schema) return; // a VACUUM, or triggers that were away
+    this.#judged = this.#judge(schema);
   }
 
   /** Before the first write of a table in a transaction. */

@@ -4,6 +4,7 @@
  */
 import type { StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { errorMessage, UserError } from "../base/errors.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
 import { type ChangedRow, type ChangedRows, LOOK_UP } from "../change/changed-rows.ts";
@@ -209,7 +210,7 @@ export class Reflector {
       live.triggers.prepare(log.shape.name);
     }
     if (image === null) {
-      access.delete(key);
+      firing(log, () => access.delete(key));
       this.#unshadow(table, keyId);
       return;
     }
@@ -226,7 +227,7 @@ export class Reflector {
         displaced.push(clash);
       }
     }
-    if (live.triggers.fires(log.shape.name)) access.write(image);
+    if (live.triggers.fires(log.shape.name)) firing(log, () => access.write(image));
     else access.upsert(image);
     this.#unshadow(table, keyId);
     // A row that stood in the way has moved in the replica, too: show it where it is now.
@@ -257,5 +258,19 @@ export class Reflector {
     if (row === undefined) return;
     shadows.delete(table, keyId);
     this.#dropShadow.run(table, encodeImage(row.key));
+  }
+}
+
+/** A write that may fire what an application's trigger does to tables of this node alone, and may so fail. */
+function firing(log: LiveLog, write: () => void): void {
+  try {
+    write();
+  } catch (cause) {
+    const { name } = log.shape;
+    throw new UserError(
+      `a row of ${name} that another node wrote cannot be shown in this file: ${errorMessage(cause)}`,
+      `if it is a trigger of ${name} that fails, mend the table that it writes, and start the node again; nothing is lost`,
+      { cause },
+    );
   }
 }

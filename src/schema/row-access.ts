@@ -105,7 +105,6 @@ export class RowAccess {
   readonly #statements = new Map<string, StatementSync>();
   readonly #uniqueColumns: ReadonlySet<number>;
   readonly #hasExpressions: boolean;
-  #hasTwin = false;
   readonly #selectSql: string;
   readonly #upsertSql: string;
   readonly #deleteSql: string;
@@ -263,13 +262,13 @@ export class RowAccess {
 
   #fillTwin(image: Image): void {
     const twin = `temp.${quoteIdentifier(this.#twinName)}`;
-    if (!this.#hasTwin) {
+    // Asked each time: a rollback may have taken it away.
+    const there = this.#prepare("SELECT 1 FROM temp.sqlite_schema WHERE name = ?");
+    if (there.get(this.#twinName) === undefined) {
       const row = this.#db
         .prepare("SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?")
         .get(this.shape.name) as { sql: string };
-      this.#db.exec(`DROP TABLE IF EXISTS ${twin}`);
       this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(row.sql)}`);
-      this.#hasTwin = true;
     }
     this.#prepare(`DELETE FROM ${twin}`).run();
     const marks = placeholders(image).join(", ");

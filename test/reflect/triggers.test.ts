@@ -97,6 +97,29 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT id FROM t", [[1n], [2n]]);
   });
 
+  test("a trigger that fails on this node alone stops this node with the cure, and writes nothing", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE local(v UNIQUE); CREATE TABLE u(id INTEGER PRIMARY KEY);
+       CREATE TRIGGER notes AFTER INSERT ON t BEGIN INSERT INTO local VALUES(NEW.v); END;
+       CREATE TRIGGER away AFTER INSERT ON t BEGIN DELETE FROM u; END;`,
+      2,
+      1,
+      ["local"],
+    );
+    lab.settle();
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    b.run("INSERT INTO local VALUES('same')");
+    a.run("INSERT INTO t VALUES(1, 'other'), (2, 'same')");
+    expect(() => lab.settle()).toThrow("a row of t that another node wrote cannot be shown");
+    expect(b.query("SELECT count(*) FROM t")).toEqual([[0n]]);
+    expect(b.query("SELECT count(*) FROM sqlite_schema WHERE name = 'away'")).toEqual([[1n]]);
+    b.run("DELETE FROM local");
+    b.crash(); // started again
+    lab.settle();
+    expectEverywhere("SELECT * FROM local ORDER BY v", [["other"], ["same"]]);
+    expectEverywhere("SELECT count(*) FROM t", [[2n]]);
+  });
+
   test("a row that is touched and stays the same fires nothing elsewhere", async () => {
     lab = await Lab.create(SHOP, 2, 1, ["audit"]);
     const [a, b] = lab.nodes as [LabNode, LabNode];
