@@ -2,6 +2,7 @@
 import { Database } from "bun:sqlite";
 import { afterEach, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
 import { Lab, type LabNode } from "../node/lab.ts";
 
 let lab: Lab;
@@ -67,10 +68,18 @@ test("ATTACH, savepoints, TEMP tables and triggers, defensive and untrusting dri
     "ROLLBACK TO one; INSERT INTO kv VALUES(3, 'kept'); SAVEPOINT two; DELETE FROM kv WHERE k = 100; RELEASE one; COMMIT",
   );
   a.run("DETACH other");
+  const defensive = new DatabaseSync(a.file, { timeout: 0 });
+  defensive.enableDefensive(true);
+  defensive.exec("PRAGMA trusted_schema = OFF; INSERT INTO kv VALUES(7, 'defended')");
+  expect(() => defensive.exec("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema")).toThrow(
+    "may not be modified",
+  );
+  defensive.close();
   lab.settle();
   expectEqual("SELECT * FROM kv ORDER BY k", [
     [1n, "kept"],
     [3n, "kept"],
+    [7n, "defended"],
     [101n, "too"],
   ]);
   expect(a.query("SELECT last_insert_rowid(), changes()")).toEqual([[3n, 1n]]);
