@@ -53,14 +53,9 @@ export class Drain {
     return this.#drained.get(table) ?? 0;
   }
 
-  /** New log ids by table, as the open read transaction sees them; empty: nothing to do. */
-  news(): Watermark[] {
-    const out: Watermark[] = [];
-    for (const log of this.#components.logs) {
-      const upTo = log.maxId();
-      if (upTo > this.drainedTo(log.shape.id)) out.push({ table: log.shape.id, upTo });
-    }
-    return out;
+  /** `newest`: highest log id by table, as the open read transaction sees it. Gives what is new; empty: nothing to do. */
+  news(newest: ReadonlyMap<number, number>): Watermark[] {
+    return [...newest].flatMap(([table, upTo]) => (upTo > this.drainedTo(table) ? [{ table, upTo }] : []));
   }
 
   /** Feeds `sink` with everything up to `watermarks` (from `news`, in the same read transaction). Yields now and then. */

@@ -1,6 +1,5 @@
 /** A member of a cluster at work: everything opened, wired and answering. */
 import { mkdirSync, rmSync } from "node:fs";
-import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -11,7 +10,7 @@ import { Watcher } from "../capture/watcher.ts";
 import { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { LiveLog } from "../reflect/live-log.ts";
-import { openLiveConnection, selfTest } from "../reflect/live-connection.ts";
+import { type LiveConnection, openLiveConnection, selfTest } from "../reflect/live-connection.ts";
 import { Reflector } from "../reflect/reflector.ts";
 import { strip } from "../replica/adopt.ts";
 import { publish } from "../replica/genesis.ts";
@@ -86,7 +85,7 @@ export class Member implements Stage {
   /** Set by `verify`: gets answers about checksums. */
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
   readonly #components: MemberComponents;
-  readonly #live: DatabaseSync;
+  readonly #live: LiveConnection;
   readonly #watcher: Watcher;
   readonly #taker: SnapshotTaker;
   #ticks = 0;
@@ -106,23 +105,27 @@ export class Member implements Stage {
     this.clusterId = settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     this.#alignLog();
-    this.#live = openLiveConnection(db);
-    const captured = readCaptured(this.#live) as CapturedTable[];
     const shapes = [...replica.shapes.values()];
+    this.#live = openLiveConnection(
+      db,
+      shapes.map((s) => s.name),
+    );
+    const live = this.#live.db;
+    const captured = readCaptured(live) as CapturedTable[];
     this.reader = new BunLiveReader(db, shapes, captured, settings.encoding);
-    const state = readLiveState(this.#live, shapes, settings.shards);
+    const state = readLiveState(live, shapes, settings.shards);
     this.pending = new PendingRows();
     for (const [table, id] of state.acknowledged) this.pending.see(table, id);
     this.liveLogs = new Map(
       shapes.map((shape) => {
-        const access = new RowAccess(this.#live, shape, settings.encoding);
+        const access = new RowAccess(live, shape, settings.encoding);
         const log = captured.find((c) => c.id === shape.id)!.log;
-        return [shape.id, new LiveLog(this.#live, access, log, state.acknowledged.get(shape.id) ?? 0)];
+        return [shape.id, new LiveLog(live, access, log, state.acknowledged.get(shape.id) ?? 0)];
       }),
     );
     const { bases, shadows } = state;
     const reflector = new Reflector({
-      db: this.#live,
+      live: this.#live,
       logs: this.liveLogs,
       source: replica,
       pending: this.pending,
@@ -239,7 +242,7 @@ export class Member implements Stage {
     this.#watcher.stop();
     this.#fetching?.abort();
     this.reader.close();
-    this.#live.close();
+    this.#live.db.close();
     this.replica.close();
     this.log.close();
   }

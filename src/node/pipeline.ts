@@ -30,6 +30,8 @@ export interface LiveReader {
   begin(): void;
   /** Ends the read transaction. */
   end(): void;
+  /** Inside the transaction: table ⇒ highest id of its log, in the order of tables; empty logs may be left out. */
+  newest(): ReadonlyMap<number, number>;
   /** Inside the transaction: why nothing may be drained (the schema changed), or null. */
   obstacle(): string | null;
 }
@@ -259,7 +261,7 @@ export class Pipeline {
   *#drainOnce(live: LiveReader, syncLive: () => void): Generator<void, void> {
     live.begin();
     this.#obstacle = live.obstacle();
-    const news = this.#obstacle === null ? this.#drain.news() : [];
+    const news = this.#obstacle === null ? this.#drain.news(live.newest()) : [];
     this.#dirty = false;
     if (news.length === 0) {
       live.end();

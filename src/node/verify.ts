@@ -14,7 +14,7 @@ import type { TableShape } from "../change/shape.ts";
 import { TextBytes, type Value } from "../change/value.ts";
 import { compareRows, type RowDifference } from "../replica/compare.ts";
 import { shardOfRow } from "../replica/row-shard.ts";
-import { prepareExact } from "../schema/row-access.ts";
+import { exactKey, exactKeyColumns, prepareExact } from "../schema/row-access.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { VerifyDifference, VerifyResult } from "./api.ts";
@@ -253,10 +253,14 @@ function pendingKeys(live: DatabaseSync, member: Member): Set<string> {
   for (const { id, log } of logs) {
     const shape = member.replica.replica.shapes.get(id);
     if (shape === undefined) continue;
-    const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+    const columns = exactKeyColumns(
+      shape,
+      shape.key.map((_, i) => `k${i + 1}`),
+    );
     const rows = prepareExact(live, `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ?`);
-    for (const key of rows.iterate(acknowledged.get(shape.name) ?? 0) as unknown as Iterable<Value[]>)
-      keys.add(`${id}/${keyIdOf(shape, key)}`);
+    const { encoding } = member.replica.replica.settings;
+    for (const row of rows.iterate(acknowledged.get(shape.name) ?? 0) as unknown as Iterable<Value[]>)
+      keys.add(`${id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);
   }
   return keys;
 }

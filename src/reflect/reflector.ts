@@ -2,8 +2,9 @@
  * S into L: one short transaction that makes every changed row that is not pending equal to the replica, deletes
  * acknowledged log rows and writes down the position. Afterwards L = S at that position with the pending rows on top.
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { errorMessage, UserError } from "../base/errors.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
 import { type ChangedRow, type ChangedRows, LOOK_UP } from "../change/changed-rows.ts";
@@ -12,8 +13,9 @@ import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
-import { encodePosition } from "../schema/live-tables.ts";
-import { isBusy } from "./live-connection.ts";
+import { encodePosition, newestIdsSql } from "../schema/live-tables.ts";
+import { prepareExact } from "../schema/row-access.ts";
+import { isBusy, type LiveConnection } from "./live-connection.ts";
 import type { LiveLog } from "./live-log.ts";
 
 /** What is reflected. */
@@ -29,7 +31,7 @@ export interface Acknowledgement {
 }
 
 export interface ReflectorComponents {
-  readonly db: DatabaseSync;
+  readonly live: LiveConnection;
   readonly logs: ReadonlyMap<number, LiveLog>;
   readonly source: ReflectSource;
   readonly pending: PendingRows;
@@ -47,6 +49,7 @@ export class Reflector {
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #rollback: StatementSync;
+  readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
   readonly #storeShadow: StatementSync;
   readonly #dropShadow: StatementSync;
@@ -55,11 +58,13 @@ export class Reflector {
   #sweepMore = false;
 
   constructor(components: ReflectorComponents) {
-    const { db } = components;
+    const { db } = components.live;
     this.#components = components;
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#commit = db.prepare("COMMIT");
     this.#rollback = db.prepare("ROLLBACK");
+    const logs = [...components.logs].map(([id, { log }]) => ({ id, log }));
+    this.#newest = newestIdsSql(logs).map((sql) => prepareExact(db, sql));
     this.#storePosition = db.prepare(
       `UPDATE "__marmot__status" SET "value" = ? WHERE "item" = 'shard' AND "name" = ?`,
     );
@@ -95,8 +100,9 @@ export class Reflector {
       throw error;
     }
     try {
-      const { pending, bases, logs } = this.#components;
-      for (const log of logs.values()) log.readTail(pending);
+      const { pending, bases, logs, live } = this.#components;
+      live.triggers.begin();
+      for (const [table, newest] of this.#newestIds()) logs.get(table)!.readTail(pending, newest);
       const written = new Set<LiveLog>();
       this.#acknowledge(acknowledgement, written);
       yield* this.#showChanged(written);
@@ -115,6 +121,7 @@ export class Reflector {
         }
       for (const log of written)
         assert(log.maxId() <= pending.seen(log.shape.id), "nothing of Marmot's own writes is captured");
+      live.triggers.restore();
       this.#sweepMore = false;
       for (const log of logs.values()) if (log.sweep()) this.#sweepMore = true;
       this.#commit.run();
@@ -123,9 +130,15 @@ export class Reflector {
       return true;
     } catch (error) {
       // A full disk makes SQLite roll back by itself.
-      if (this.#components.db.isTransaction) this.#rollback.run();
+      if (this.#components.live.db.isTransaction) this.#rollback.run();
       throw error;
     }
+  }
+
+  /** Of logs that hold rows. */
+  #newestIds(): [number, number][] {
+    const rows = this.#newest.flatMap((s) => s.all() as unknown as [bigint, bigint][]);
+    return rows.map(([table, id]) => [Number(table), Number(id)]);
   }
 
   /** Log rows that are ordered stop counting; rows that others changed meanwhile are shown. */
@@ -209,7 +222,7 @@ export class Reflector {
     image: Image | null,
     written: Set<LiveLog>,
   ): void {
-    const { pending, logs, source, bases } = this.#components;
+    const { pending, logs, source, live, bases } = this.#components;
     if (pending.has(table, keyId)) {
       let held = this.#held.get(table);
       if (held === undefined) this.#held.set(table, (held = new Map<KeyId, readonly Value[]>()));
@@ -218,9 +231,12 @@ export class Reflector {
     }
     const log = logs.get(table)!;
     const { access } = log;
-    written.add(log);
+    if (!written.has(log)) {
+      written.add(log);
+      live.triggers.prepare(log.shape.name);
+    }
     if (image === null) {
-      access.delete(key);
+      firing(log, () => access.delete(key));
       this.#unshadow(table, keyId);
       return;
     }
@@ -237,7 +253,8 @@ export class Reflector {
         displaced.push(clash);
       }
     }
-    access.upsert(image);
+    if (live.triggers.fires(log.shape.name)) firing(log, () => access.write(image));
+    else access.upsert(image);
     this.#unshadow(table, keyId);
     // A row that stood in the way has moved in the replica, too: show it where it is now.
     for (const clash of displaced) {
@@ -268,5 +285,19 @@ export class Reflector {
     if (row === undefined) return;
     shadows.delete(table, keyId);
     this.#dropShadow.run(table, encodeImage(row.key));
+  }
+}
+
+/** A write that may fire what an application's trigger does to tables of this node alone, and may so fail. */
+function firing(log: LiveLog, write: () => void): void {
+  try {
+    write();
+  } catch (cause) {
+    const { name } = log.shape;
+    throw new UserError(
+      `a row of ${name} that another node wrote cannot be shown in this file: ${errorMessage(cause)}`,
+      `if it is a trigger of ${name} that fails, mend the table that it writes, and start the node again; nothing is lost`,
+      { cause },
+    );
   }
 }

@@ -9,7 +9,8 @@ import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
-import { prepareExact, RowAccess } from "../schema/row-access.ts";
+import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../schema/row-access.ts";
+import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { compareRows, type RowDifference } from "./compare.ts";
@@ -246,6 +247,7 @@ function pendingSince(
   to: (table: TableShape) => number = () => Number.MAX_SAFE_INTEGER,
 ): Set<string> {
   const keys = new Set<string>();
+  const encoding = String(queryOf(file)("PRAGMA encoding")[0]![0]);
   const logs = file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
     id: number;
     log: string;
@@ -253,13 +255,16 @@ function pendingSince(
   for (const shape of shapes) {
     const log = logs.find((l) => l.id === shape.id)?.log;
     if (log === undefined) continue;
-    const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+    const columns = exactKeyColumns(
+      shape,
+      shape.key.map((_, i) => `k${i + 1}`),
+    );
     const rows = prepareExact(
       file,
       `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
     );
-    for (const key of rows.iterate(from(shape), to(shape)) as unknown as Iterable<Value[]>)
-      keys.add(`${shape.id}/${keyIdOf(shape, key)}`);
+    for (const row of rows.iterate(from(shape), to(shape)) as unknown as Iterable<Value[]>)
+      keys.add(`${shape.id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);
   }
   return keys;
 }

@@ -4,6 +4,8 @@ import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { UserError } from "../base/errors.ts";
+import { searchIndexOf } from "../schema/search-index.ts";
+import { tablesInOrder } from "../schema/user-triggers.ts";
 import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
 import { publish, removeDatabase, yieldToLoop } from "./genesis.ts";
 import { readObjectsOf, readShapes } from "./schema.ts";
@@ -48,8 +50,9 @@ export async function buildLive({ replica, live, prepare, onProgress }: BuildLiv
     );
     db.exec(`ATTACH ${quoteText(`${pathToFileURL(replica).href}?mode=ro`)} AS replica; BEGIN`);
     // Tables and rows first; indexes, views and triggers on rows that are there are cheaper, and fire nothing.
-    for (const object of objects)
-      if (object.kind === "table" && !isShadow(object.name, objects)) db.exec(object.sql);
+    const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
+    for (const object of tablesInOrder(objects))
+      if (exists.get(object.name) === undefined) db.exec(object.sql); // else a virtual table made it
     let rows = 0;
     for (const shape of shapes) {
       const columns = shape.columns.map((c) => quoteIdentifier(c.name)).join(", ");
@@ -62,6 +65,12 @@ export async function buildLive({ replica, live, prepare, onProgress }: BuildLiv
       await yieldToLoop();
     }
     for (const object of objects) if (object.kind !== "table") db.exec(object.sql);
+    for (const object of objects) {
+      const index = searchIndexOf(object);
+      if (index === null || index.content === "") continue;
+      const name = quoteIdentifier(index.name);
+      db.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
+    }
     db.exec("COMMIT; DETACH replica; PRAGMA journal_mode = WAL");
     prepare(
       db,
@@ -81,9 +90,4 @@ export async function buildLive({ replica, live, prepare, onProgress }: BuildLiv
       "move it away, or start the node again to have it compared",
     );
   publish(fresh, live);
-}
-
-/** A virtual table makes its shadow tables itself. */
-function isShadow(name: string, objects: readonly { name: string; sql: string }[]): boolean {
-  return objects.some((o) => /^\s*CREATE\s+VIRTUAL\b/i.test(o.sql) && name.startsWith(`${o.name}_`));
 }

@@ -67,6 +67,18 @@ export function changeLogSql(log: string, columns: number): string {
   return `CREATE TABLE ${quoteIdentifier(log)}(id INTEGER PRIMARY KEY, ${keys.join(", ")}, v)`;
 }
 
+/** SQLite takes 500 terms in a compound. */
+const LOGS_AT_ONCE = 200;
+
+/** Statements that together give [table id, highest log id] of every log that holds a row: one look, however many tables. */
+export function newestIdsSql(logs: readonly { readonly id: number; readonly log: string }[]): string[] {
+  const looks = logs.map(({ id, log }) => `SELECT ${id} t, max(id) n FROM main.${quoteIdentifier(log)}`);
+  const statements: string[] = [];
+  for (let i = 0; i < looks.length; i += LOGS_AT_ONCE)
+    statements.push(`SELECT t, n FROM (${looks.slice(i, i + LOGS_AT_ONCE).join(" UNION ALL ")}) WHERE n > 0`);
+  return statements;
+}
+
 export function encodePosition(position: readonly number[]): Uint8Array {
   const out = Buffer.alloc(position.length * 8);
   position.forEach((index, i) => out.writeBigUInt64LE(BigInt(index), i * 8));

@@ -53,14 +53,14 @@ export function marmot(args: readonly string[], environment: Record<string, stri
   return { code: done.exitCode, stdout: done.stdout.toString(), stderr: done.stderr.toString() };
 }
 
-/** Every application table's rows as text with storage classes, independent of the order of rows. */
+/** Every application table's rows as text with storage classes, independent of the order of rows; virtual tables aside. */
 export function dump(file: string): Record<string, string[]> {
   const db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
   try {
     db.exec("PRAGMA busy_timeout = 10000; BEGIN");
     const tables = db
       .query(
-        `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name`,
+        `SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name`,
       )
       .values()
       .map(([name]) => name as string)
@@ -292,6 +292,8 @@ export class TestCluster {
     linked?: Random;
     /** Before anything is written. */
     prepare?: (cluster: TestCluster) => void;
+    /** More options of the first node. */
+    first?: readonly string[];
   }): Promise<TestCluster> {
     const { linked } = options;
     const links = linked === undefined ? null : new Links(linked);
@@ -303,7 +305,7 @@ export class TestCluster {
       options.prepare?.(cluster);
       cluster.nodes[0]!.run("PRAGMA journal_mode = WAL", options.schema);
       for (const node of cluster.nodes) {
-        await node.start();
+        await node.start(node === cluster.nodes[0] ? options.first : []);
         await node.ready();
       }
       await cluster.voters();

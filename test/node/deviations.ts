@@ -8,7 +8,8 @@ import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
 import { exactRows } from "../../src/schema/exact-rows.ts";
-import { prepareExact, RowAccess } from "../../src/schema/row-access.ts";
+import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../src/schema/row-access.ts";
+import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 
 export interface DeviationInput {
   readonly live: DatabaseSync;
@@ -54,10 +55,15 @@ export function deviations({ live, replica, shapes, encoding, returnsLater }: De
 function pendingKeys(live: DatabaseSync, log: string, shape: TableShape, access: RowAccess): Set<KeyId> {
   const status = live.prepare(`SELECT value FROM __marmot__status WHERE item = 'acknowledged' AND name = ?`);
   const acknowledged = (status.get(shape.name) as { value: number } | undefined)?.value ?? 0;
-  const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
-  const rows = prepareExact(live, `SELECT v, ${columns} FROM "${log}" WHERE id > ?`);
+  const columns = exactKeyColumns(
+    shape,
+    shape.key.map((_, i) => `k${i + 1}`),
+  );
+  const rows = prepareExact(live, `SELECT v, ${columns} FROM ${quoteIdentifier(log)} WHERE id > ?`);
   const keys = new Set<KeyId>();
-  for (const [suspicion, ...key] of rows.all(acknowledged) as unknown as Value[][])
-    if (suspicion === null || access.get(key) === null) keys.add(keyIdOf(shape, key));
+  for (const row of rows.all(acknowledged) as unknown as Value[][]) {
+    const key = exactKey(shape, row, access.encoding, 1);
+    if (row[0] === null || access.get(key) === null) keys.add(keyIdOf(shape, key));
+  }
   return keys;
 }

@@ -38,7 +38,12 @@ export class Lab {
     this.order = Array.from({ length: shards }, () => []);
   }
 
-  static async create(schema: string, count: number, shards = 1): Promise<Lab> {
+  static async create(
+    schema: string,
+    count: number,
+    shards = 1,
+    exclude: readonly string[] = [],
+  ): Promise<Lab> {
     const lab = new Lab(shards);
     const first = join(lab.folder, "n0.db");
     const db = new Database(first, { create: true });
@@ -47,7 +52,7 @@ export class Lab {
     const paths = dataPaths(`${first}.marmot`);
     mkdirSync(paths.folder);
     const transactions = shards === 1 ? "whole" : "row";
-    const selection = { tables: null, exclude: [] };
+    const selection = { tables: null, exclude };
     await found(
       { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection },
       () => {},
@@ -137,9 +142,13 @@ export class LabNode {
     const { replica } = this.replica;
     const shards = this.#lab.order.length;
     this.delivered = replica.positions().map((index) => index - 1);
-    this.live = openLiveConnection(this.file);
-    const captured = readCaptured(this.live)!;
     const shapes = [...replica.shapes.values()];
+    const live = openLiveConnection(
+      this.file,
+      shapes.map((s) => s.name),
+    );
+    this.live = live.db;
+    const captured = readCaptured(this.live)!;
     this.reader = new BunLiveReader(this.file, shapes, captured, replica.settings.encoding);
     const { bases, shadows, acknowledged } = readLiveState(this.live, shapes, shards);
     this.pending = new PendingRows();
@@ -153,7 +162,7 @@ export class LabNode {
     );
     this.#shadows = shadows;
     const { pending } = this;
-    const reflector = new Reflector({ db: this.live, logs, source: replica, pending, bases, shadows });
+    const reflector = new Reflector({ live, logs, source: replica, pending, bases, shadows });
     this.pipeline = new Pipeline(
       {
         live: this.reader,
