@@ -1,15 +1,17 @@
 /**
  * This node's changesets on their way into the order: numbered in one chain per shard, proposed again until this node's
- * own replica has taken them, acknowledged in the order in which they were drained. Nothing is forgotten here that is
- * not still in the change logs, so a restart may drop all of it.
+ * own replica has taken them, acknowledged in the order in which they were drained. Row by row, a changeset leaves as a
+ * batch for each of its shards; whole, as one batch in the one lane that is in use (`lane.ts`). Nothing is forgotten here
+ * that is not still in the change logs, so a restart may drop all of it.
  */
 import { assert } from "../base/assert.ts";
 import type { PositionVector, RowChange, Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image } from "../change/value.ts";
-import { BatchBuilder, openingBatch } from "./batch-builder.ts";
+import { BatchBuilder, type ChainPlace, openingBatch } from "./batch-builder.ts";
 import type { DrainSink } from "./drain.ts";
+import { LaneChoice } from "./lane.ts";
 import type { Spool, Spooled } from "./spool.ts";
 
 /** Bytes proposed and not yet taken, over all shards. */
@@ -35,6 +37,18 @@ export interface OutboxOptions {
   readonly origin: string;
   readonly shards: number;
   readonly schemaVersion: number;
+  /** Changesets stay whole over several shards. */
+  readonly whole: boolean;
+}
+
+/** Takes one drain: then either `done` or `giveUp` is called. */
+export interface CollectingSink extends DrainSink {
+  /** Rows found so far. */
+  found(): number;
+  /** Puts what was found in the chains. Returns how many rows. */
+  done(): number;
+  /** The changeset cannot leave before what is in flight was taken: forgets it. */
+  giveUp(): void;
 }
 
 interface DrainRecord {
@@ -62,6 +76,14 @@ interface Sent {
   proposedAt: number | null;
 }
 
+/** Where a drain's rows go. */
+interface Chains {
+  /** null: not now. */
+  builderOf(shard: number): BatchBuilder | null;
+  finish(): void;
+  drop(): void;
+}
+
 interface Lane {
   csn: number;
   /** In order of the chain. */
@@ -78,6 +100,8 @@ export class Outbox {
   readonly #inFlight = new Map<number, Map<KeyId, { image: Image | null; drain: DrainRecord }>>();
   #bytes = 0;
   #rows = 0;
+  /** A changeset was found that cannot leave before what is in flight was taken. */
+  #blocked = false;
   readonly #settled = new Map<number, number>();
   #acknowledged: { upTo: Watermark[]; looked: { table: number; keyId: KeyId }[] } = { upTo: [], looked: [] };
 
@@ -111,7 +135,7 @@ export class Outbox {
   /** Room for another drain. */
   get ready(): boolean {
     if (this.#lanes.length === 0 || this.#lanes.some((lane) => !lane.opened)) return false;
-    if (this.#drains.some((d) => d.alone)) return false;
+    if (this.#blocked || this.#drains.some((d) => d.alone)) return false;
     return this.#bytes < IN_FLIGHT_BYTES && this.#drains.length < IN_FLIGHT_DRAINS;
   }
 
@@ -133,10 +157,11 @@ export class Outbox {
     this.#drains = [];
     this.#bytes = 0;
     this.#rows = 0;
+    this.#blocked = false;
     this.#components.spool.clear();
     this.#lanes = Array.from({ length: this.#options.shards }, () => ({ csn: 1, sent: [], opened: false }));
     this.#lanes.forEach((lane) => {
-      const bytes = openingBatch({ ...this.#place(1, 0) });
+      const bytes = openingBatch(this.#place(1, 0, []));
       lane.sent.push({
         csn: 1,
         part: 1,
@@ -152,14 +177,20 @@ export class Outbox {
     this.propose();
   }
 
-  #place(csn: number, previousCsn: number) {
+  #place(csn: number, previousCsn: number, after: PositionVector): ChainPlace {
     const { origin, schemaVersion } = this.#options;
     const time = this.#components.wallTime();
-    return { origin, incarnation: this.#incarnation, csn, previousCsn, schemaVersion, time };
+    return { origin, incarnation: this.#incarnation, csn, previousCsn, schemaVersion, time, after };
   }
 
-  /** A sink for one drain; `done` puts what it found in the chains. Nothing is proposed before `propose`. */
-  collect(upTo: readonly Watermark[]): DrainSink & { found(): number; done(): number } {
+  /** The shard in whose log something is in flight; null: nothing is. Whole changesets use one at a time. */
+  #laneInUse(): number | null {
+    const lane = this.#lanes.findIndex(({ sent }) => sent.length > 0);
+    return lane === -1 ? null : lane;
+  }
+
+  /** A sink for one drain that began when this node's replica stood at `after`. Nothing is proposed before `propose`. */
+  collect(upTo: readonly Watermark[], after: PositionVector): CollectingSink {
     const drain: DrainRecord = {
       upTo,
       looked: [],
@@ -168,60 +199,104 @@ export class Outbox {
       rows: 0,
       alone: false,
     };
-    const builders = new Map<number, BatchBuilder>();
-    const parts = new Map<number, Sent[]>();
-    const builderOf = (shard: number): BatchBuilder => {
-      let builder = builders.get(shard);
-      if (builder !== undefined) return builder;
-      const lane = this.#lanes[shard]!;
-      const csn = lane.csn + 1;
-      const list: Sent[] = [];
-      parts.set(shard, list);
-      builder = new BatchBuilder(this.#place(csn, lane.csn), ({ part, last, bytes, rows }) => {
-        const keys = last ? builder!.keys : [];
-        const spooled = this.#components.spool.add(bytes);
-        list.push({
-          csn,
-          part,
-          last,
-          bytes: spooled,
-          size: bytes.length,
-          rows,
-          drain,
-          keys,
-          proposedAt: null,
-        });
-        this.#bytes += bytes.length;
-      });
-      builders.set(shard, builder);
-      return builder;
-    };
+    const images: [table: number, keyId: KeyId, image: Image | null][] = [];
+    const chains = this.#options.whole ? this.#wholeChain(drain, after) : this.#rowChains(drain);
     return {
       inFlight: (table, keyId) => this.#inFlight.get(table)?.get(keyId)?.image,
       add: (shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector) => {
-        builderOf(this.#components.shardOfKey(shape.id, row.keyId)).add(shape, row, base);
+        const builder = chains.builderOf(this.#components.shardOfKey(shape.id, row.keyId));
+        if (builder === null) return false;
+        builder.add(shape, row, base);
         drain.rows++;
         if (drain.rows > REMEMBERED_ROWS) drain.alone = true;
-        else this.#remember(shape.id, row.keyId, row.image, drain);
+        else images.push([shape.id, row.keyId, row.image]);
+        return true;
       },
       looked: (table, keyId) => {
         drain.looked.push({ table, keyId });
       },
       found: () => drain.rows,
       done: () => {
-        for (const [shard, builder] of builders) {
-          builder.finish(upTo);
-          const lane = this.#lanes[shard]!;
-          lane.csn++;
-          lane.sent.push(...parts.get(shard)!);
-          drain.batchesLeft++;
-        }
+        for (const [table, keyId, image] of images) this.#remember(table, keyId, image, drain);
+        if (drain.rows > 0) chains.finish();
         this.#rows += drain.rows;
         this.#drains.push(drain);
         this.#settle();
         return drain.rows;
       },
+      giveUp: () => {
+        chains.drop();
+        this.#blocked = true;
+      },
     };
+  }
+
+  /** Row by row: a chain for every shard that a row of the drain lies in. */
+  #rowChains(drain: DrainRecord): Chains {
+    const open = new Map<number, { builder: BatchBuilder; parts: Sent[] }>();
+    return {
+      builderOf: (shard) => {
+        let chain = open.get(shard);
+        if (chain === undefined) {
+          const { csn } = this.#lanes[shard]!;
+          chain = this.#chain(csn + 1, drain, () => this.#place(csn + 1, csn, []));
+          open.set(shard, chain);
+        }
+        return chain.builder;
+      },
+      finish: () => {
+        for (const [shard, { builder, parts }] of open) {
+          builder.finish(drain.upTo);
+          this.#lanes[shard]!.csn++;
+          this.#lanes[shard]!.sent.push(...parts);
+          drain.batchesLeft++;
+        }
+      },
+      drop: () => {
+        for (const { parts } of open.values()) this.#drop(parts);
+      },
+    };
+  }
+
+  /** Whole: one chain, in the lane that is chosen when it must be; numbers rise over all shards. */
+  #wholeChain(drain: DrainRecord, after: PositionVector): Chains {
+    const choice = new LaneChoice(this.#laneInUse());
+    const csn = Math.max(...this.#lanes.map((lane) => lane.csn)) + 1;
+    const { builder, parts } = this.#chain(csn, drain, (last) =>
+      this.#place(csn, this.#lanes[choice.decide(last)]!.csn, after),
+    );
+    return {
+      builderOf: (shard) => (choice.admit(shard) ? builder : null),
+      finish: () => {
+        const lane = choice.decide(true);
+        const names = choice.names();
+        builder.finish(drain.upTo, names);
+        for (const shard of [lane, ...names]) this.#lanes[shard]!.csn = csn;
+        this.#lanes[lane]!.sent.push(...parts);
+        drain.batchesLeft = 1;
+      },
+      drop: () => this.#drop(parts),
+    };
+  }
+
+  #chain(
+    csn: number,
+    drain: DrainRecord,
+    place: (last: boolean) => ChainPlace,
+  ): { builder: BatchBuilder; parts: Sent[] } {
+    const parts: Sent[] = [];
+    const builder = new BatchBuilder(place, ({ part, last, bytes, rows }) => {
+      const keys = last ? builder.keys : [];
+      const spooled = this.#components.spool.add(bytes);
+      const size = bytes.length;
+      parts.push({ csn, part, last, bytes: spooled, size, rows, drain, keys, proposedAt: null });
+      this.#bytes += size;
+    });
+    return { builder, parts };
+  }
+
+  #drop(parts: readonly Sent[]): void {
+    for (const { size } of parts) this.#bytes -= size;
   }
 
   #remember(table: number, keyId: KeyId, image: Image | null, drain: DrainRecord): void {
@@ -277,6 +352,7 @@ export class Outbox {
         if (first.last) this.#arrived(first, first.drain);
       }
     }
+    if (this.#laneInUse() === null) this.#blocked = false;
     this.#settle();
   }
 

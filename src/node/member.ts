@@ -147,6 +147,7 @@ export class Member implements Stage {
         syncLive: () => liveFile.sync(),
         onOwnCommit: () => this.#watcher.ownCommit(),
         propose: (shard, data) => this.runtime.propose(shard, data),
+        leads: (shard) => this.runtime.groups[shard]!.raft.isLeader,
         nextIncarnation: (atLeast) => this.log.nextIncarnation(atLeast),
         now: () => clock.now(),
         wallTime: () => clock.wallTime(),

@@ -15,7 +15,6 @@ import type { GroupConfiguration } from "../shard/seams.ts";
 import { compareRows, type RowDifference } from "./compare.ts";
 import { publish, yieldToLoop } from "./genesis.ts";
 import { writeLocal } from "./open.ts";
-import { shardOfRow } from "./row-shard.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings, type ReplicaSettings } from "./settings.ts";
 import { LOCAL_TABLES, peerHash } from "./tables.ts";
@@ -142,18 +141,25 @@ async function carryOver(
   const shapes = readShapes(next);
   const taken = keysTaken(previous, next, peerId, live, shapes);
   const lastWriter = next.prepare(
-    `SELECT "origin", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
+    `SELECT "origin", "shard", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
   );
   const self = peerHash(peerId);
   const forget = next.prepare(`DELETE FROM "__marmot__local_reference" WHERE "tbl" = ? AND "key" = ?`);
   const onDifference = ({ table, keyId, left }: RowDifference): boolean => {
-    const shard = shardOfRow(table, keyId, settings.shards);
-    const last = lastWriter.get(table.id, keyId) as { origin: number; idx: number } | undefined;
-    const own = last !== undefined && last.origin === self && last.idx > before[shard]!;
-    if (own) {
+    const last = lastWriter.get(table.id, keyId) as
+      { origin: number; shard: number; idx: number } | undefined;
+    const written = last !== undefined && last.idx > before[last.shard]!;
+    if (written && last.origin === self) {
       forget.run(table.id, keyId); // the own image was taken last: the row as it is now is the reference
       return true;
     }
+    // A row that differs and was not written since was damaged: any position that is new here will do.
+    const shard = written
+      ? last.shard
+      : Math.max(
+          0,
+          after.findIndex((index, s) => index > before[s]!),
+        );
     // An own image came and went in between: what it was is not known any more.
     const image = taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
     copy.run(++id, table.id, keyId, shard, after[shard]!, image);

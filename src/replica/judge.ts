@@ -43,3 +43,11 @@ export function judge(memory: OriginMemory, batch: JudgedBatch, schemaVersion: n
   if (batch.schemaVersion !== schemaVersion) return "refuse";
   return batch.part === batch.parts ? "take" : "stage";
 }
+
+/** The memory of a shard that an entry of shard 0 touched: the entry is the last of its chain, in no older incarnation. */
+export function joined(memory: OriginMemory, batch: Pick<JudgedBatch, "incarnation" | "csn">): OriginMemory {
+  const { incarnation, csn } = batch;
+  if (incarnation < memory.incarnation) return memory;
+  if (incarnation > memory.incarnation) return { incarnation, csn, ended: false, stagedParts: 0 };
+  return csn > memory.csn ? { ...memory, csn, stagedParts: 0 } : memory;
+}

@@ -35,21 +35,28 @@ export class Lab {
   readonly nodes: LabNode[] = [];
   /** The order of each shard: entry i stands at index i + 2, after the founding position. */
   readonly order: Entry[][];
+  /** Number of the node that leads a shard and proposes its markers; null: nobody does. */
+  readonly leaders: (number | null)[];
   clock = 1000;
 
-  private constructor(shards: number) {
+  private constructor(shards: number, count: number) {
     this.order = Array.from({ length: shards }, () => []);
+    this.leaders = this.order.map((_, shard) => shard % count);
   }
 
-  static async create(schema: string, count: number, shards = 1): Promise<Lab> {
-    const lab = new Lab(shards);
+  static async create(
+    schema: string,
+    count: number,
+    shards = 1,
+    transactions: "whole" | "row" = "whole",
+  ): Promise<Lab> {
+    const lab = new Lab(shards, count);
     const first = join(lab.folder, "n0.db");
     const db = new Database(first, { create: true });
     db.exec(`PRAGMA journal_mode = WAL; ${schema}`);
     db.close();
     const paths = dataPaths(`${first}.marmot`);
     mkdirSync(paths.folder);
-    const transactions = shards === 1 ? "whole" : "row";
     const selection = { tables: null, exclude: [] };
     await found(
       { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection },
@@ -96,6 +103,7 @@ export class Lab {
         node.turns();
         const { outbox } = node.pipeline;
         if (!outbox.idle || outbox.fencing().length > 0 || node.pending.size > 0) busy = true;
+        if (node.replica.replica.queued > 0) busy = true;
       }
       if (!busy) return;
     }
@@ -109,6 +117,7 @@ export class Lab {
 }
 
 export class LabNode {
+  readonly number: number;
   readonly file: string;
   readonly peerId: string;
   readonly #lab: Lab;
@@ -130,6 +139,7 @@ export class LabNode {
 
   constructor(lab: Lab, number: number) {
     this.#lab = lab;
+    this.number = number;
     this.file = join(lab.folder, `n${number}.db`);
     this.peerId = `peer-${number}`;
     this.#paths = dataPaths(`${this.file}.marmot`);
@@ -175,6 +185,7 @@ export class LabNode {
           this.proposed.push({ shard, data });
           return "forwarded";
         },
+        leads: (shard) => this.#lab.leaders[shard] === this.number,
         nextIncarnation: (atLeast) => (this.#incarnation = Math.max(this.#incarnation, atLeast) + 1),
         now: () => this.#lab.clock,
         wallTime: () => 1_700_000_000_000,

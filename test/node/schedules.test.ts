@@ -342,7 +342,7 @@ describe("a replica received over a laggard", () => {
 });
 
 /** Random applications, deliveries, losses and crashes; after each reflection L must be S with the pending rows on top. */
-function scenario(seed: number, shards: number): Promise<void> {
+function scenario(seed: number, shards: number, transactions: "whole" | "row"): Promise<void> {
   return (async () => {
     const random = new Random(seed);
     lab = await Lab.create(
@@ -351,6 +351,7 @@ function scenario(seed: number, shards: number): Promise<void> {
        CREATE TABLE w(word TEXT NOT NULL COLLATE NOCASE, n INT NOT NULL, v, PRIMARY KEY(word, n)) WITHOUT ROWID;`,
       3,
       shards,
+      transactions,
     );
     lab.settle();
     const words = ["a", "A", "b", "B c"];
@@ -443,9 +444,14 @@ function scenario(seed: number, shards: number): Promise<void> {
 const FAILED_ONCE = [2181];
 const FIRST = Number(process.env.MARMOT_SEED ?? 1);
 const SEEDS = Number(process.env.MARMOT_SEEDS ?? 40);
-for (const shards of [1, 4])
-  describe(`random schedules, ${shards} shards`, () => {
+for (const [shards, transactions] of [
+  [1, "whole"],
+  [2, "whole"],
+  [4, "whole"],
+  [4, "row"],
+] as const)
+  describe(`random schedules, ${shards} shards, ${transactions}`, () => {
     const drawn = Array.from({ length: SEEDS }, (_, i) => FIRST + i);
     for (const seed of new Set([...FAILED_ONCE, ...drawn]))
-      test(`seed ${seed}`, () => scenario(seed, shards));
+      test(`seed ${seed}`, () => scenario(seed, shards, transactions));
   });
