@@ -37,7 +37,7 @@ export type Verdict =
 export function judge(memory: OriginMemory, batch: JudgedBatch, schemaVersion: number): Verdict {
   if (batch.incarnation < memory.incarnation) return "ignore";
   if (batch.incarnation > memory.incarnation)
-    return batch.previousCsn === 0 && batch.part === batch.parts ? "take" : "ignore";
+    return batch.previousCsn === 0 && batch.part === 1 && batch.parts === 1 ? "take" : "ignore";
   if (memory.ended || batch.previousCsn !== memory.csn || batch.csn <= memory.csn) return "ignore";
   if (batch.part !== memory.stagedParts + 1) return "ignore";
   if (batch.schemaVersion !== schemaVersion) return "refuse";
