@@ -110,6 +110,11 @@ export class Lab {
     throw new Error("the lab does not come to rest");
   }
 
+  append(shard: number, data: Uint8Array): void {
+    const list = this.order[shard]!;
+    list.push({ term: 1, index: list.length + 2, type: EntryType.normal, data });
+  }
+
   close(): void {
     for (const node of this.nodes) node.close();
     rmSync(this.folder, { recursive: true, force: true });
@@ -144,6 +149,10 @@ export class LabNode {
     this.peerId = `peer-${number}`;
     this.#paths = dataPaths(`${this.file}.marmot`);
     this.delivered = lab.order.map(() => 0);
+  }
+
+  get replicaFile(): string {
+    return this.#paths.replica;
   }
 
   open(): void {
@@ -267,17 +276,18 @@ export class LabNode {
   /** Puts what was proposed into the order. Returns how much. */
   order(): number {
     const count = this.proposed.length;
-    for (const { shard, data } of this.proposed.splice(0)) {
-      const list = this.#lab.order[shard]!;
-      list.push({ term: 1, index: list.length + 2, type: EntryType.normal, data });
-    }
+    for (const { shard, data } of this.proposed.splice(0)) this.#lab.append(shard, data);
     return count;
   }
 
-  /** Hands over up to `count` entries of each shard. Returns how many. */
-  deliver(count = Number.POSITIVE_INFINITY): number {
+  /** Hands over up to `count` entries of each shard, or of some. Returns how many. */
+  deliver(
+    count = Number.POSITIVE_INFINITY,
+    shards: readonly number[] = this.#lab.order.keys().toArray(),
+  ): number {
     let handed = 0;
     this.#lab.order.forEach((list, shard) => {
+      if (!shards.includes(shard)) return;
       const from = this.delivered[shard]!;
       const entries = list.slice(from, from + count);
       if (entries.length === 0) return;
