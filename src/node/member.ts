@@ -13,7 +13,7 @@ import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { LiveLog } from "../reflect/live-log.ts";
 import { openLiveConnection, selfTest } from "../reflect/live-connection.ts";
 import { Reflector } from "../reflect/reflector.ts";
-import { strip } from "../replica/adopt.ts";
+import { isWorthTaking, strip } from "../replica/adopt.ts";
 import { publish } from "../replica/genesis.ts";
 import { type OpenReplica, openReplica, readLocal } from "../replica/open.ts";
 import { RowAccess } from "../schema/row-access.ts";
@@ -388,8 +388,9 @@ export class Member implements Stage {
         const header = await fetchReplica(from, received, this.#components, fetching.signal);
         if (this.#closed) return;
         strip(received, this.clusterId, peerId, header);
-        const ahead = header.positions.every(({ index }, s) => index >= this.replica.replica.position(s));
-        if (!ahead) throw new Error("the replica received is behind this node's in a shard");
+        const positions = header.positions.map((p) => p.index);
+        if (!isWorthTaking(positions, this.replica.replica.positions()))
+          throw new Error("the replica received has nothing that this node's has not");
         publish(received, paths.nextReplica);
         this.#components.onReplacement();
       } catch (error) {

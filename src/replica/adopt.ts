@@ -14,6 +14,7 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { compareRows, type RowDifference } from "./compare.ts";
 import { publish, yieldToLoop } from "./genesis.ts";
+import { mergeParts } from "./merge.ts";
 import { writeLocal } from "./open.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings, type ReplicaSettings } from "./settings.ts";
@@ -70,9 +71,15 @@ export function strip(
   }
 }
 
+/** A received replica is worth taking: it is at or ahead of one's own in every shard, or at least further in one. */
+export const isWorthTaking = (received: readonly number[], own: readonly number[]): boolean =>
+  received.every((index, shard) => index >= own[shard]!) ||
+  received.some((index, shard) => index > own[shard]!);
+
 /**
- * Puts a stripped replica in the place of the one at `path`, if it is at or ahead of that in every shard. False: it is
- * not, and nothing changed. No connection to `path` may be open. The rename is the one moment at which it happens.
+ * Puts a stripped replica in the place of the one at `path`. Where that is further in a shard, its part of the shard is
+ * kept. False: nothing in it is new, and nothing changed. No connection to `path` may be open. The rename is the one
+ * moment at which it happens.
  */
 export async function replaceReplica(
   path: string,
@@ -87,15 +94,19 @@ export async function replaceReplica(
   }
   const next = new DatabaseSync(received, { enableForeignKeyConstraints: false });
   const previous = new DatabaseSync(path, { enableForeignKeyConstraints: false });
-  let ahead: boolean;
+  let done = false;
   try {
     const before = positionsOf(previous);
-    const after = positionsOf(next);
-    ahead = after.every((index, shard) => index >= before[shard]!);
-    if (ahead) {
+    if (isWorthTaking(positionsOf(next), before)) {
+      const pause = async (rows: number): Promise<void> => {
+        onProgress(rows);
+        await yieldToLoop();
+      };
       next.exec("BEGIN");
       previous.exec("BEGIN");
-      await carryOver(previous, next, { peerId, live, before, after }, onProgress);
+      const isAhead = positionsOf(next).every((index, shard) => index >= before[shard]!);
+      done = isAhead || (await mergeParts(previous, next, pause));
+      if (done) await carryOver(previous, next, { peerId, live, before, after: positionsOf(next) }, pause);
       next.exec("COMMIT");
       previous.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
     }
@@ -103,7 +114,7 @@ export async function replaceReplica(
     next.close();
     previous.close();
   }
-  if (!ahead) return false;
+  if (!done) return false;
   publish(received, path);
   return true;
 }
@@ -121,7 +132,7 @@ async function carryOver(
   previous: DatabaseSync,
   next: DatabaseSync,
   { peerId, live, before, after }: CarryOver,
-  onProgress: (rows: number) => void,
+  pause: (rows: number) => Promise<void>,
 ): Promise<void> {
   // An attempt that a crash ended before the rename left its references: begin anew.
   next.exec(`DELETE FROM "__marmot__local_reference"`);
@@ -171,10 +182,7 @@ async function carryOver(
     shapes,
     encoding: settings.encoding,
     onDifference,
-    pause: async (rows) => {
-      onProgress(rows);
-      await yieldToLoop();
-    },
+    pause,
   });
 }
 

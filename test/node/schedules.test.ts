@@ -1,6 +1,7 @@
 /** Schedules that broke simpler rules, told step by step. Each once lost, doubled or misplaced a write. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
+import { dumpReplica } from "../replica/lab.ts";
 import { Lab } from "./lab.ts";
 
 const KV = "CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT); INSERT INTO kv VALUES(1, '0'), (2, '0')";
@@ -447,6 +448,7 @@ function scenario(seed: number, shards: number, transactions: "whole" | "row"): 
           transfer(node);
           break;
         case 9:
+          if (random.chance(0.15)) await node.adopt(random.pick(lab.nodes.filter((n) => n !== node)));
           if (random.chance(0.2))
             lab.leaders[random.below(shards)] = random.chance(0.3) ? null : random.below(lab.nodes.length);
           break;
@@ -471,7 +473,13 @@ function scenario(seed: number, shards: number, transactions: "whole" | "row"): 
       JSON.stringify(d, (_k, v: unknown) => (typeof v === "bigint" ? `${v}n` : v));
     expect({ seed, dump: text(dumps[1]) }).toEqual({ seed, dump: text(dumps[0]) });
     expect({ seed, dump: text(dumps[2]) }).toEqual({ seed, dump: text(dumps[0]) });
+    const first = lab.nodes[0]!.replica;
     for (const node of lab.nodes) {
+      const { db, replica } = node.replica;
+      expect({ seed, replica: dumpReplica(db, replica) }).toEqual({
+        seed,
+        replica: dumpReplica(first.db, first.replica),
+      });
       expect({ seed, wrong: node.deviations() }).toEqual({ seed, wrong: [] });
       const sums = lab.order.map((_, shard) => node.replica.replica.checksums.ofShard(shard));
       expect({ seed, sums }).toEqual({

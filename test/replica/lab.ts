@@ -14,6 +14,21 @@ import { queryOf } from "../../src/sqlite/query.ts";
 
 export const SCHEMA_VERSION = 1;
 
+/** Everything that must be equal where positions are. */
+export function dumpReplica(db: DatabaseSync, replica: Replica): string {
+  const names = Object.values(REPLICATED_TABLES).flatMap((sql) => /TABLE "(\w+)"/.exec(sql)?.[1] ?? []);
+  const tables = [...names, ...[...replica.shapes.values()].map((s) => s.name)];
+  return tables
+    .map((name) => {
+      const rows = prepareExact(db, `SELECT * FROM "${name}"`).all() as unknown as unknown[][];
+      const text = rows.map((row) =>
+        row.map((v) => (v instanceof Uint8Array ? Buffer.from(v).toString("hex") : String(v))).join(","),
+      );
+      return `${name}: ${text.sort().join("; ")}`;
+    })
+    .join("\n");
+}
+
 export class MemoryReplica {
   readonly db: DatabaseSync;
   readonly replica: Replica;
@@ -51,19 +66,8 @@ export class MemoryReplica {
     this.replica.advance(() => false);
   }
 
-  /** Everything that must be equal where positions are. */
   dump(): string {
-    const names = Object.values(REPLICATED_TABLES).flatMap((sql) => /TABLE "(\w+)"/.exec(sql)?.[1] ?? []);
-    const tables = [...names, ...[...this.replica.shapes.values()].map((s) => s.name)];
-    return tables
-      .map((name) => {
-        const rows = prepareExact(this.db, `SELECT * FROM "${name}"`).all() as unknown as unknown[][];
-        const text = rows.map((row) =>
-          row.map((v) => (v instanceof Uint8Array ? Buffer.from(v).toString("hex") : String(v))).join(","),
-        );
-        return `${name}: ${text.sort().join("; ")}`;
-      })
-      .join("\n");
+    return dumpReplica(this.db, this.replica);
   }
 
   close(): void {
