@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { encodeMarker, readMarking } from "../../src/change/marking.ts";
 import { decodeBatchHead } from "../../src/change/codec.ts";
+import { dumpReplica } from "../replica/lab.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
 const SCHEMA = "CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT)";
@@ -409,6 +410,88 @@ describe("a shard without a quorum", () => {
     lab.leaders[3] = 1;
     lab.settle();
     expect(values(b, [1, 2, 3])).toEqual(["goes on", "stuck", "stuck"]);
+  });
+});
+
+describe("two replicas of which neither is ahead", () => {
+  const all = Number.POSITIVE_INFINITY;
+  const copy = (node: LabNode): string => dumpReplica(node.replica.db, node.replica.replica);
+
+  test("whose logs are cut there take from each other what they miss: the greater position in each shard", async () => {
+    const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
+    write(c, put(1, "one"));
+    c.order();
+    hand(c);
+    write(c, put(2, "two"));
+    write(c, put(2, "two more", 1));
+    c.order();
+    a.run(put(3, "pending on a"), put(2, "pending, too", 1));
+    // b has seen nothing of shard 1, a nothing of shard 2; what waits for shard 1 waits.
+    a.deliver(all, [0, 1, 3]);
+    b.deliver(all, [0, 2, 3]);
+    for (const node of [a, b]) node.turns();
+    hand(c);
+    expect([agreed(a, 1), agreed(b, 1), agreed(b, 2)]).toEqual(["one", null, null]);
+    const opening = lab.order[3]!.length;
+    lab.append(3, new Uint8Array());
+    b.deliver(all, [3]);
+    b.turns();
+    c.deliver(all, [3]);
+    c.turns();
+    expect(lab.order[3]!.length).toBe(opening + 1);
+    expect(await b.adopt(a)).toBe(true);
+    c.applyOnly();
+    expect(b.replica.replica.positions()).toEqual(
+      a.replica.replica.positions().map((p, s) => (s === 3 ? p + 1 : p)),
+    );
+    lab.settle();
+    everywhere((n) => expect(n.deviations()).toEqual([]));
+    everywhere((n) => expect(copy(n)).toBe(copy(c)));
+    expect(shown(b, 2, 1)).toBe("pending, too");
+    expect(shown(c, 3)).toBe("pending on a");
+  });
+
+  test("a changeset that took effect before its marker was passed is in the part of the one further in shard 0", async () => {
+    for (const way of ["there", "back"]) {
+      const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
+      nobodyLeads(1, 2, 3);
+      write(c, put(1, "first"), put(2, "first"));
+      write(c, put(1, "second"));
+      c.order();
+      const g = lab.order[0]!.length;
+      lab.append(1, encodeMarker(g + 1)); // serves both
+      lab.append(2, encodeMarker(g));
+      lab.append(3, new Uint8Array());
+      a.deliver(1, [0]);
+      a.deliver(all, [1, 2]);
+      b.deliver(all, [3]);
+      for (const node of [a, b]) node.turns();
+      const before = [a, b].map((n) => n.replica.replica.positions());
+      expect(before[0]![1]).toBe(before[1]![1]!); // level in shard 1, but a has the first changeset
+      expect([agreed(a, 1), agreed(b, 1)]).toEqual(["first", null]);
+      const [taker, giver] = way === "there" ? [b, a] : [a, b];
+      expect(await taker.adopt(giver)).toBe(true);
+      // A third node that walks there.
+      c.deliver(1, [0]);
+      c.deliver(all, [1, 2, 3]);
+      c.applyOnly();
+      expect(taker.replica.replica.positions()).toEqual(c.replica.replica.positions());
+      expect(copy(taker)).toBe(copy(c));
+      lab.settle();
+      everywhere((n) => expect(values(n, [1, 2])).toEqual(["second", "first"]));
+      everywhere((n) => expect(n.deviations()).toEqual([]));
+      if (way === "there") lab.close();
+    }
+  });
+
+  test("are left as they are when one has nothing that is new to the other", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    write(a, put(1, "x"));
+    a.order();
+    hand(a);
+    expect(await a.adopt(b)).toBe(false);
+    expect(agreed(a, 1)).toBe("x");
+    lab.settle();
   });
 });
 
