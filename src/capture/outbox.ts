@@ -1,7 +1,7 @@
 /**
  * This node's changesets on their way into the order: numbered in one chain per shard, proposed again until this node's
  * own replica has taken them, acknowledged in the order in which they were drained. Row by row, a changeset leaves as a
- * batch for each of its shards; whole, as one batch in the one lane that is in use (`lane.ts`). Nothing is forgotten here
+ * batch for each of its shards; whole, as one batch in the one lane that is in use (`chains.ts`). Nothing is forgotten here
  * that is not still in the change logs, so a restart may drop all of it.
  */
 import { assert } from "../base/assert.ts";
@@ -9,10 +9,18 @@ import type { PositionVector, RowChange, Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image } from "../change/value.ts";
-import { BatchBuilder, type ChainPlace, openingBatch } from "./batch-builder.ts";
+import { type ChainPlace, openingBatch } from "./batch-builder.ts";
+import {
+  type ChainsComponents,
+  type DrainRecord,
+  type Lane,
+  laneInUse,
+  rowChains,
+  type Sent,
+  wholeChain,
+} from "./chains.ts";
 import type { DrainSink } from "./drain.ts";
-import { LaneChoice } from "./lane.ts";
-import type { Spool, Spooled } from "./spool.ts";
+import type { Spool } from "./spool.ts";
 
 /** Bytes proposed and not yet taken, over all shards. */
 export const IN_FLIGHT_BYTES = 8 << 20;
@@ -49,46 +57,6 @@ export interface CollectingSink extends DrainSink {
   done(): number;
   /** The changeset cannot leave before what is in flight was taken: forgets it. */
   giveUp(): void;
-}
-
-interface DrainRecord {
-  readonly upTo: readonly Watermark[];
-  readonly looked: { table: number; keyId: KeyId }[];
-  readonly startedAt: number;
-  batchesLeft: number;
-  rows: number;
-  /** Its rows are too many to remember: it travels alone. */
-  alone: boolean;
-}
-
-interface Sent {
-  readonly csn: number;
-  readonly part: number;
-  readonly last: boolean;
-  readonly bytes: Spooled;
-  readonly size: number;
-  readonly rows: number;
-  /** null: the opening of the incarnation. */
-  readonly drain: DrainRecord | null;
-  /** Keys whose images are in flight with this changeset; on the last part. */
-  readonly keys: readonly { table: number; keyId: KeyId }[];
-  /** When it was proposed; null: not yet, or to be proposed again. */
-  proposedAt: number | null;
-}
-
-/** Where a drain's rows go. */
-interface Chains {
-  /** null: not now. */
-  builderOf(shard: number): BatchBuilder | null;
-  finish(): void;
-  drop(): void;
-}
-
-interface Lane {
-  csn: number;
-  /** In order of the chain. */
-  readonly sent: Sent[];
-  opened: boolean;
 }
 
 export class Outbox {
@@ -183,12 +151,6 @@ export class Outbox {
     return { origin, incarnation: this.#incarnation, csn, previousCsn, schemaVersion, time, after };
   }
 
-  /** The shard in whose log something is in flight; null: nothing is. Whole changesets use one at a time. */
-  #laneInUse(): number | null {
-    const lane = this.#lanes.findIndex(({ sent }) => sent.length > 0);
-    return lane === -1 ? null : lane;
-  }
-
   /** A sink for one drain that began when this node's replica stood at `after`. Nothing is proposed before `propose`. */
   collect(upTo: readonly Watermark[], after: PositionVector): CollectingSink {
     const drain: DrainRecord = {
@@ -200,7 +162,15 @@ export class Outbox {
       alone: false,
     };
     const images: [table: number, keyId: KeyId, image: Image | null][] = [];
-    const chains = this.#options.whole ? this.#wholeChain(drain, after) : this.#rowChains(drain);
+    const components: ChainsComponents = {
+      lanes: this.#lanes,
+      place: (csn, previousCsn, at) => this.#place(csn, previousCsn, at),
+      keep: (bytes) => {
+        this.#bytes += bytes.length;
+        return this.#components.spool.add(bytes);
+      },
+    };
+    const chains = this.#options.whole ? wholeChain(components, drain, after) : rowChains(components, drain);
     return {
       inFlight: (table, keyId) => this.#inFlight.get(table)?.get(keyId)?.image,
       add: (shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector) => {
@@ -225,78 +195,10 @@ export class Outbox {
         return drain.rows;
       },
       giveUp: () => {
-        chains.drop();
+        this.#bytes -= chains.size();
         this.#blocked = true;
       },
     };
-  }
-
-  /** Row by row: a chain for every shard that a row of the drain lies in. */
-  #rowChains(drain: DrainRecord): Chains {
-    const open = new Map<number, { builder: BatchBuilder; parts: Sent[] }>();
-    return {
-      builderOf: (shard) => {
-        let chain = open.get(shard);
-        if (chain === undefined) {
-          const { csn } = this.#lanes[shard]!;
-          chain = this.#chain(csn + 1, drain, () => this.#place(csn + 1, csn, []));
-          open.set(shard, chain);
-        }
-        return chain.builder;
-      },
-      finish: () => {
-        for (const [shard, { builder, parts }] of open) {
-          builder.finish(drain.upTo);
-          this.#lanes[shard]!.csn++;
-          this.#lanes[shard]!.sent.push(...parts);
-          drain.batchesLeft++;
-        }
-      },
-      drop: () => {
-        for (const { parts } of open.values()) this.#drop(parts);
-      },
-    };
-  }
-
-  /** Whole: one chain, in the lane that is chosen when it must be; numbers rise over all shards. */
-  #wholeChain(drain: DrainRecord, after: PositionVector): Chains {
-    const choice = new LaneChoice(this.#laneInUse());
-    const csn = Math.max(...this.#lanes.map((lane) => lane.csn)) + 1;
-    const { builder, parts } = this.#chain(csn, drain, (last) =>
-      this.#place(csn, this.#lanes[choice.decide(last)]!.csn, after),
-    );
-    return {
-      builderOf: (shard) => (choice.admit(shard) ? builder : null),
-      finish: () => {
-        const lane = choice.decide(true);
-        const names = choice.names();
-        builder.finish(drain.upTo, names);
-        for (const shard of [lane, ...names]) this.#lanes[shard]!.csn = csn;
-        this.#lanes[lane]!.sent.push(...parts);
-        drain.batchesLeft = 1;
-      },
-      drop: () => this.#drop(parts),
-    };
-  }
-
-  #chain(
-    csn: number,
-    drain: DrainRecord,
-    place: (last: boolean) => ChainPlace,
-  ): { builder: BatchBuilder; parts: Sent[] } {
-    const parts: Sent[] = [];
-    const builder = new BatchBuilder(place, ({ part, last, bytes, rows }) => {
-      const keys = last ? builder.keys : [];
-      const spooled = this.#components.spool.add(bytes);
-      const size = bytes.length;
-      parts.push({ csn, part, last, bytes: spooled, size, rows, drain, keys, proposedAt: null });
-      this.#bytes += size;
-    });
-    return { builder, parts };
-  }
-
-  #drop(parts: readonly Sent[]): void {
-    for (const { size } of parts) this.#bytes -= size;
   }
 
   #remember(table: number, keyId: KeyId, image: Image | null, drain: DrainRecord): void {
@@ -352,7 +254,7 @@ export class Outbox {
         if (first.last) this.#arrived(first, first.drain);
       }
     }
-    if (this.#laneInUse() === null) this.#blocked = false;
+    if (laneInUse(this.#lanes) === null) this.#blocked = false;
     this.#settle();
   }
 
