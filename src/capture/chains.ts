@@ -39,6 +39,10 @@ export interface Lane {
   csn: number;
   /** In order of the chain. */
   readonly sent: Sent[];
+  /** So many of the first are committed: they are taken when their turn comes, however long other shards let it wait. */
+  ordered: number;
+  /** Milliseconds without an answer after which the others are proposed again. */
+  patienceMs: number;
   opened: boolean;
 }
 

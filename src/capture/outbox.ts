@@ -28,8 +28,12 @@ export const IN_FLIGHT_BYTES = 8 << 20;
 export const IN_FLIGHT_DRAINS = 16;
 /** Above this many rows a drain's images are not remembered; nothing else is drained until it is taken. */
 const REMEMBERED_ROWS = 50_000;
-/** A shard whose oldest batch is not taken within this time has all of its batches proposed again. */
+/**
+ * A shard whose oldest batch gets no answer within this time has all of its batches proposed again; the time doubles up
+ * to the limit, as long as nothing is taken: what only waits must not fill the log.
+ */
 const PROPOSE_AGAIN_MS = 2000;
+const PROPOSE_AGAIN_MS_MAX = 16_000;
 
 export interface OutboxComponents {
   /** "dropped": it is in no log through this call. Else it may or may not come through. */
@@ -127,7 +131,13 @@ export class Outbox {
     this.#rows = 0;
     this.#blocked = false;
     this.#components.spool.clear();
-    this.#lanes = Array.from({ length: this.#options.shards }, () => ({ csn: 1, sent: [], opened: false }));
+    this.#lanes = Array.from({ length: this.#options.shards }, () => ({
+      csn: 1,
+      sent: [],
+      ordered: 0,
+      patienceMs: PROPOSE_AGAIN_MS,
+      opened: false,
+    }));
     this.#lanes.forEach((lane) => {
       const bytes = openingBatch(this.#place(1, 0, []));
       lane.sent.push({
@@ -212,8 +222,8 @@ export class Outbox {
     const now = this.#components.now();
     this.#lanes.forEach((lane, shard) => {
       let ahead = 0;
-      for (const sent of lane.sent) {
-        if (sent.proposedAt === null) {
+      for (const [i, sent] of lane.sent.entries()) {
+        if (i >= lane.ordered && sent.proposedAt === null) {
           if (ahead > 0 && ahead + sent.size > IN_FLIGHT_BYTES) break;
           const bytes = this.#components.spool.read(sent.bytes);
           if (this.#components.propose(shard, bytes) === "dropped") break;
@@ -228,16 +238,27 @@ export class Outbox {
   tick(): void {
     const now = this.#components.now();
     for (const lane of this.#lanes) {
-      const at = lane.sent[0]?.proposedAt ?? null;
-      if (at !== null && now - at > PROPOSE_AGAIN_MS) for (const sent of lane.sent) sent.proposedAt = null;
+      const at = lane.sent[lane.ordered]?.proposedAt ?? null;
+      if (at === null || now - at <= lane.patienceMs) continue;
+      lane.patienceMs = Math.min(2 * lane.patienceMs, PROPOSE_AGAIN_MS_MAX);
+      for (const sent of lane.sent.slice(lane.ordered)) sent.proposedAt = null;
     }
     this.propose();
   }
 
   /** The shard has a new leader: what was proposed to the old one may be lost. */
   leaderChanged(shard: number): void {
-    for (const sent of this.#lanes[shard]?.sent ?? []) sent.proposedAt = null;
+    const lane = this.#lanes[shard];
+    for (const sent of lane?.sent.slice(lane.ordered) ?? []) sent.proposedAt = null;
     this.propose();
+  }
+
+  /** An entry of the shard is committed. If it is the next of this node's, it need not be proposed again. */
+  committed(shard: number, data: Uint8Array): void {
+    const lane = this.#lanes[shard];
+    const next = lane?.sent[lane.ordered];
+    if (lane === undefined || next === undefined || next.bytes.length !== data.length) return;
+    if (Buffer.compare(this.#components.spool.read(next.bytes), data) === 0) lane.ordered++;
   }
 
   /** The replica took a batch of this incarnation, or staged a part. */
@@ -247,6 +268,8 @@ export class Outbox {
       const first = lane.sent[0]!;
       if (first.csn > csn || (first.csn === csn && first.part > part)) break;
       lane.sent.shift();
+      lane.ordered = Math.max(0, lane.ordered - 1);
+      lane.patienceMs = PROPOSE_AGAIN_MS;
       this.#bytes -= first.size;
       if (first.drain === null) lane.opened = true;
       else {

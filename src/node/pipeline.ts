@@ -139,6 +139,7 @@ export class Pipeline {
     const fresh = entries.filter((entry) => entry.index > last);
     if (fresh.length === 0) return;
     this.#markers.committed(shard, fresh);
+    for (const { data } of fresh) this.outbox.committed(shard, data);
     replica.enqueue(shard, fresh);
   }
 
