@@ -69,7 +69,8 @@ export class EntryQueue implements PassingView {
     if (marker !== null) return { ...nothing, marker: shard === 0 ? null : marker };
     const head = decodeBatchHead(batch);
     const others = shard === 0 ? names.filter((n) => n > 0 && n < this.#queues.length) : [];
-    return { entry, index, head, after: head.after, names: others, marker: null };
+    const after = head.after.slice(0, this.#queues.length);
+    return { entry, index, head, after, names: others, marker: null };
   }
 
   /** A shard whose next entry may pass; null: there is none. */

@@ -260,6 +260,29 @@ describe("one lane at a time", () => {
     lab.settle();
   });
 
+  test("a large changeset of which a late row lies elsewhere leaves nothing behind, waits, and arrives whole", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    write(a, put(1, "in flight"));
+    const { bytesInFlight, rowsInFlight } = a.pipeline.outbox;
+    const big = "x".repeat(400_000);
+    write(a, ...Array.from({ length: 6 }, (_, i) => put(1, big, i + 1)), put(2, "late"));
+    expect([a.pipeline.outbox.bytesInFlight, a.pipeline.outbox.rowsInFlight]).toEqual([
+      bytesInFlight,
+      rowsInFlight,
+    ]);
+    write(a, put(1, "newer", 3));
+    expect(lanes(a)).toEqual([1]);
+    lab.settle();
+    expect(a.pipeline.outbox.bytesInFlight).toBe(0);
+    expect([shown(b, 1), shown(b, 1, 3), shown(b, 1, 6), shown(b, 2)]).toEqual([
+      "in flight",
+      "newer",
+      big,
+      "late",
+    ]);
+    expect(b.replica.replica.journal.total).toBe(0);
+  });
+
   test("a straight batch that comes late, after a changeset through shard 0, changes nothing", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "1"));
