@@ -260,6 +260,29 @@ describe("one lane at a time", () => {
     lab.settle();
   });
 
+  test("killed before it saw its own write taken, straight or through shard 0: the foreign one that followed stays", async () => {
+    for (const shards of [[1], [1, 2]]) {
+      const [a, b] = (await start()) as [LabNode, LabNode];
+      write(a, ...shards.map((s) => put(s, "own")));
+      a.order();
+      hand(b);
+      everywhere((n) => n.turns());
+      b.order();
+      for (const { shard, data } of a.proposed.splice(0))
+        if (readMarking(data).marker !== null) lab.append(shard, data);
+      lab.append(2, encodeMarker(lab.order[0]!.length + 1)); // its leader is node a, which has not seen the entry
+      hand(b);
+      expect(shown(b, 1)).toBe("own");
+      write(b, put(1, "after own"));
+      b.order();
+      a.crash();
+      lab.settle();
+      everywhere((n) => expect(shown(n, 1)).toBe("after own"));
+      expect(b.replica.replica.journal.total).toBe(0);
+      if (shards.length === 1) lab.close();
+    }
+  });
+
   test("a large changeset of which a late row lies elsewhere leaves nothing behind, waits, and arrives whole", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "in flight"));
