@@ -156,24 +156,21 @@ async function carryOver(
   );
   const self = peerHash(peerId);
   const forget = next.prepare(`DELETE FROM "__marmot__local_reference" WHERE "tbl" = ? AND "key" = ?`);
+  // The file showed nothing of what is new here, and will show all of it at once: any position that moved tells that.
+  const moved = Math.max(
+    0,
+    after.findIndex((index, shard) => index > before[shard]!),
+  );
   const onDifference = ({ table, keyId, left }: RowDifference): boolean => {
     const last = lastWriter.get(table.id, keyId) as
       { origin: number; shard: number; idx: number } | undefined;
-    const written = last !== undefined && last.idx > before[last.shard]!;
-    if (written && last.origin === self) {
+    if (last !== undefined && last.origin === self && last.idx > before[last.shard]!) {
       forget.run(table.id, keyId); // the own image was taken last: the row as it is now is the reference
       return true;
     }
-    // A row that differs and was not written since was damaged: any position that is new here will do.
-    const shard = written
-      ? last.shard
-      : Math.max(
-          0,
-          after.findIndex((index, s) => index > before[s]!),
-        );
     // An own image came and went in between: what it was is not known any more.
     const image = taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
-    copy.run(++id, table.id, keyId, shard, after[shard]!, image);
+    copy.run(++id, table.id, keyId, moved, after[moved]!, image);
     return true;
   };
   await compareRows({

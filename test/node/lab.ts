@@ -12,6 +12,7 @@ import { install, readCaptured } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
 import { PendingRows } from "../../src/change/pending-rows.ts";
 import type { ShadowedRows } from "../../src/change/shadowed-rows.ts";
+import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
 import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
@@ -335,6 +336,25 @@ export class LabNode {
           out.push(`${shape.name} ${String(keyId)}: ${String(image)} shown, nothing agreed`);
     }
     return out;
+  }
+
+  /** The checksums of the replica's rows, summed anew, where they are not what it has: each row counts where it is routed. */
+  wrongChecksums(): string[] {
+    const { replica, db } = this.replica;
+    const sums = new Map<string, bigint>();
+    for (const shape of replica.shapes.values())
+      for (const image of exactRows(db, shape, replica.settings.encoding)) {
+        const name: string = `${replica.shardOfKey(shape.id, keyIdOfImage(shape, image))}/${shape.id}`;
+        sums.set(name, BigInt.asUintN(64, (sums.get(name) ?? 0n) + imageHash(encodeImage(image))));
+      }
+    const kept = new Map<string, bigint>(
+      this.#lab.order.flatMap((_, shard) =>
+        replica.checksums.ofShard(shard).map(([table, sum]) => [`${shard}/${table}`, BigInt(sum)] as const),
+      ),
+    );
+    return [...new Set([...sums.keys(), ...kept.keys()])].filter(
+      (name) => (sums.get(name) ?? 0n) !== (kept.get(name) ?? 0n),
+    );
   }
 
   /** Keys with change-log rows that are not acknowledged, by the file alone. */

@@ -76,6 +76,7 @@ describe("a changeset over several shards", () => {
     expect(a.pipeline.outbox.idle || a.pipeline.outbox.hasAcknowledged).toBe(true);
     lab.settle();
     everywhere((n) => expect(n.deviations()).toEqual([]));
+    everywhere((n) => expect(n.wrongChecksums()).toEqual([]));
   });
 
   test("makes rows, the position in shard 0 and those of its markers visible in one transaction", async () => {
@@ -340,6 +341,10 @@ describe("one lane at a time", () => {
     const entries = lab.order.map((l) => l.length);
     a.crash();
     lab.settle();
+    const kept = b.replica.db.prepare(
+      `SELECT "shard", "up_to" FROM "__marmot__watermark" WHERE "peer" = 'peer-0' ORDER BY "shard"`,
+    );
+    expect(kept.all().map((row) => ({ ...row }))).toEqual([{ shard: 0, up_to: 3 }]);
     // Openings of the new incarnation, and nothing of the change logs.
     expect(lab.order.map((l, s) => l.length - entries[s]!)).toEqual([1, 1, 1, 1]);
     expect(values(b, [1, 2])).toEqual(["1", "2"]);
@@ -536,6 +541,28 @@ describe("two replicas of which neither is ahead", () => {
       everywhere((n) => expect(values(n, [1, 2])).toEqual(["second", "first"]));
       everywhere((n) => expect(n.deviations()).toEqual([]));
       if (way === "there") lab.close();
+    }
+  });
+
+  test("contain what the taker sent: it counts as taken, straight or through shard 0, and is not sent again", async () => {
+    for (const shards of [[1], [1, 2]]) {
+      const [a, b] = (await start()) as [LabNode, LabNode];
+      for (let i = 0; i < 20; i++) lab.append(0, new Uint8Array()); // shard 0 is far ahead
+      lab.settle();
+      write(a, ...shards.map((s) => put(s, "own")));
+      a.order();
+      const g = lab.order[0]!.length + 1;
+      for (const s of [1, 2]) lab.append(s, encodeMarker(g));
+      hand(b);
+      expect(shown(b, 1)).toBe("own");
+      const entries = lab.order.map((log) => log.length);
+      a.run(put(1, "own")); // written again, without a change
+      expect(await a.adopt(b)).toBe(true);
+      lab.settle();
+      // Openings of the new incarnation, and nothing else.
+      expect(lab.order.map((log, s) => log.length - entries[s]!)).toEqual([1, 1, 1, 1]);
+      everywhere((n) => expect(shown(n, 1)).toBe("own"));
+      if (shards.length === 1) lab.close();
     }
   });
 
