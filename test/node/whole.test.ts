@@ -284,6 +284,19 @@ describe("one lane at a time", () => {
     }
   });
 
+  test("a large changeset goes through shard 0 before all of its rows are known", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    const big = "x".repeat(400_000);
+    write(a, ...Array.from({ length: 4 }, (_, i) => put(1, big, i)), put(2, "late"));
+    expect(a.proposed.map(({ shard, data }) => [shard, ...readMarking(data).names])).toEqual([
+      [0],
+      [0, 1, 2],
+    ]);
+    lab.settle();
+    expect([shown(b, 1, 3), shown(b, 2)]).toEqual([big, "late"]);
+    everywhere((n) => expect(n.wrongChecksums()).toEqual([]));
+  });
+
   test("a large changeset of which a late row lies elsewhere leaves nothing behind, waits, and arrives whole", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "in flight"));

@@ -274,3 +274,9 @@ test("a lower incarnation's changeset through shard 0 does not lower what an ope
   expect(end).toContain(`${KEYS[1]![0]!},2.2`);
   expect(end).not.toContain("1.3");
 });
+
+test("the last part of a changeset whose first never came opens no incarnation", () => {
+  const half = changeset(2, 1, 0, [1], { part: 2, parts: 2 });
+  const seen = compare([[opening(1)], [opening(1), { ...half, names: [] }]], new Random(SEED), 10);
+  expect(seen.get("1,2")).toContain("a,1,1,1,0");
+});
