@@ -12,7 +12,7 @@ import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { LiveLog } from "../reflect/live-log.ts";
 import { type LiveConnection, openLiveConnection, selfTest } from "../reflect/live-connection.ts";
 import { Reflector } from "../reflect/reflector.ts";
-import { strip } from "../replica/adopt.ts";
+import { isWorthTaking, strip } from "../replica/adopt.ts";
 import { publish } from "../replica/genesis.ts";
 import { type OpenReplica, openReplica, readLocal } from "../replica/open.ts";
 import { RowAccess } from "../schema/row-access.ts";
@@ -151,6 +151,7 @@ export class Member implements Stage {
         syncLive: () => liveFile.sync(),
         onOwnCommit: () => this.#watcher.ownCommit(),
         propose: (shard, data) => this.runtime.propose(shard, data),
+        leads: (shard) => this.runtime.groups[shard]!.raft.isLeader,
         nextIncarnation: (atLeast) => this.log.nextIncarnation(atLeast),
         now: () => clock.now(),
         wallTime: () => clock.wallTime(),
@@ -391,8 +392,9 @@ export class Member implements Stage {
         const header = await fetchReplica(from, received, this.#components, fetching.signal);
         if (this.#closed) return;
         strip(received, this.clusterId, peerId, header);
-        const ahead = header.positions.every(({ index }, s) => index >= this.replica.replica.position(s));
-        if (!ahead) throw new Error("the replica received is behind this node's in a shard");
+        const positions = header.positions.map((p) => p.index);
+        if (!isWorthTaking(positions, this.replica.replica.positions()))
+          throw new Error("the replica received has nothing that this node's has not");
         publish(received, paths.nextReplica);
         this.#components.onReplacement();
       } catch (error) {

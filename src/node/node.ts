@@ -242,12 +242,7 @@ export class Node implements RunningNode {
   async #found(peerId: string): Promise<void> {
     const { db, name, tables, exclude } = this.#options;
     const shards = this.#options.shards ?? DEFAULT_SHARDS;
-    const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "row");
-    if (shards > 1 && transactions === "whole")
-      throw new UserError(
-        `--transactions whole with ${shards} shards was given; this version keeps transactions whole with one shard only`,
-        "use --shards 1, or --transactions row",
-      );
+    const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "whole");
     this.#toWal(db);
     await found(
       {
@@ -262,10 +257,6 @@ export class Node implements RunningNode {
       (progress) => this.#report(progress),
     );
     this.#notes.push(`formed a new cluster with ${shards} ${shards === 1 ? "shard" : "shards"}`);
-    if (transactions === "row")
-      this.#notes.push(
-        "several shards: rows are ordered one by one (--transactions row), a transaction can be seen in parts",
-      );
   }
 
   /** Opens or makes the file and switches it to WAL. */
@@ -336,10 +327,21 @@ export class Node implements RunningNode {
     );
     this.#member = member;
     this.#phase = "";
+    this.#noteOrder(member);
     if (member.pollingBecause !== "")
       this.#notes.push(`the file system cannot be watched (${member.pollingBecause}): polling`);
     member.start();
     for (const peer of this.#transport.connected()) member.onConnect(peer);
+  }
+
+  /** What several shards do to transactions and to speed: said once, on every node. */
+  #noteOrder({ replica }: Member): void {
+    const { shards, transactions } = replica.replica.settings;
+    const note =
+      transactions === "row"
+        ? "several shards: rows are ordered one by one (--transactions row), a transaction can be seen in parts"
+        : "several shards: transactions stay whole (--transactions whole); that orders them, but does not scale with the shards: only --transactions row does";
+    if (shards > 1 && !this.#notes.includes(note)) this.#notes.push(note);
   }
 
   async #replace(peerId: string): Promise<void> {

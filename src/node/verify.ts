@@ -13,7 +13,6 @@ import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import { TextBytes, type Value } from "../change/value.ts";
 import { compareRows, type RowDifference } from "../replica/compare.ts";
-import { shardOfRow } from "../replica/row-shard.ts";
 import { exactKey, exactKeyColumns, prepareExact } from "../schema/row-access.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -296,16 +295,14 @@ async function compareDeep(
       );
     const [a, b] = [positions(ours), positions(theirs)];
     const last = [ours, theirs].map((db) =>
-      db.prepare(`SELECT "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`),
+      db.prepare(`SELECT "shard", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`),
     );
-    const later = (table: number, keyId: KeyId): boolean => {
-      const shape = replica.shapes.get(table)!;
-      const shard = shardOfRow(shape, keyId, replica.settings.shards);
-      const common = Math.min(a[shard]!, b[shard]!);
-      return last.some(
-        (s) => Number((s.get(table, keyId) as { idx: number } | undefined)?.idx ?? 0) > common,
-      );
-    };
+    // An entry of shard 0 may have written a row that is routed elsewhere: the position says in which log.
+    const later = (table: number, keyId: KeyId): boolean =>
+      last.some((s) => {
+        const written = s.get(table, keyId) as { shard: number; idx: number } | undefined;
+        return written !== undefined && written.idx > Math.min(a[written.shard]!, b[written.shard]!);
+      });
     return await compareRows({
       left: ours,
       right: theirs,

@@ -15,8 +15,8 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { compareRows, type RowDifference } from "./compare.ts";
 import { publish, yieldToLoop } from "./genesis.ts";
+import { mergeParts } from "./merge.ts";
 import { writeLocal } from "./open.ts";
-import { shardOfRow } from "./row-shard.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings, type ReplicaSettings } from "./settings.ts";
 import { LOCAL_TABLES, peerHash } from "./tables.ts";
@@ -72,9 +72,15 @@ export function strip(
   }
 }
 
+/** A received replica is worth taking: it is at or ahead of one's own in every shard, or at least further in one. */
+export const isWorthTaking = (received: readonly number[], own: readonly number[]): boolean =>
+  received.every((index, shard) => index >= own[shard]!) ||
+  received.some((index, shard) => index > own[shard]!);
+
 /**
- * Puts a stripped replica in the place of the one at `path`, if it is at or ahead of that in every shard. False: it is
- * not, and nothing changed. No connection to `path` may be open. The rename is the one moment at which it happens.
+ * Puts a stripped replica in the place of the one at `path`. Where that is further in a shard, its part of the shard is
+ * kept. False: nothing in it is new, and nothing changed. No connection to `path` may be open. The rename is the one
+ * moment at which it happens.
  */
 export async function replaceReplica(
   path: string,
@@ -89,15 +95,19 @@ export async function replaceReplica(
   }
   const next = new DatabaseSync(received, { enableForeignKeyConstraints: false });
   const previous = new DatabaseSync(path, { enableForeignKeyConstraints: false });
-  let ahead: boolean;
+  let done = false;
   try {
     const before = positionsOf(previous);
-    const after = positionsOf(next);
-    ahead = after.every((index, shard) => index >= before[shard]!);
-    if (ahead) {
+    if (isWorthTaking(positionsOf(next), before)) {
+      const pause = async (rows: number): Promise<void> => {
+        onProgress(rows);
+        await yieldToLoop();
+      };
       next.exec("BEGIN");
       previous.exec("BEGIN");
-      await carryOver(previous, next, { peerId, live, before, after }, onProgress);
+      const isAhead = positionsOf(next).every((index, shard) => index >= before[shard]!);
+      done = isAhead || (await mergeParts(previous, next, pause));
+      if (done) await carryOver(previous, next, { peerId, live, before, after: positionsOf(next) }, pause);
       next.exec("COMMIT");
       previous.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
     }
@@ -105,7 +115,7 @@ export async function replaceReplica(
     next.close();
     previous.close();
   }
-  if (!ahead) return false;
+  if (!done) return false;
   publish(received, path);
   return true;
 }
@@ -123,7 +133,7 @@ async function carryOver(
   previous: DatabaseSync,
   next: DatabaseSync,
   { peerId, live, before, after }: CarryOver,
-  onProgress: (rows: number) => void,
+  pause: (rows: number) => Promise<void>,
 ): Promise<void> {
   // An attempt that a crash ended before the rename left its references: begin anew.
   next.exec(`DELETE FROM "__marmot__local_reference"`);
@@ -143,50 +153,37 @@ async function carryOver(
   const shapes = readShapes(next);
   const self = peerHash(peerId);
   const forget = next.prepare(`DELETE FROM "__marmot__local_reference" WHERE "tbl" = ? AND "key" = ?`);
-  const note = (table: number, keyId: KeyId, shard: number, own: boolean, image: Uint8Array | null): void => {
-    if (own)
-      forget.run(table, keyId); // the own image was taken last: the row as it is now is the reference
-    else copy.run(++id, table, keyId, shard, after[shard]!, image);
-  };
   const file = new DatabaseSync(live, { readOnly: true, enableForeignKeyConstraints: false });
   try {
     file.exec("BEGIN");
     const reflected = reflectedBy(file, before);
-    const shapeOf = new Map(shapes.map((s) => [s.id, s]));
-    // A replica that lost its end in a power cut may be behind what the file shows; then the file itself says what that was.
-    const changedSince = prepareArrays(
-      next,
-      `SELECT "tbl", "key", "origin" FROM "__marmot__key" WHERE "shard" = ? AND "idx" > ?`,
+    // The file showed nothing of what is new here, and will show all of it at once: any position that moved tells that.
+    const shown = before.map((index, shard) => Math.max(index, reflected[shard]!));
+    const moved = Math.max(
+      0,
+      after.findIndex((index, shard) => index > shown[shard]!),
     );
-    const acknowledged = new Map(
-      prepareArrays(file, `SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`)
-        .all()
-        .map((row) => row as unknown as [string, number]),
-    );
-    const pending = pendingSince(file, shapes, ({ name }) => acknowledged.get(name) ?? 0);
-    const access = new Map(shapes.map((s) => [s.id, new RowAccess(file, s, settings.encoding)]));
-    for (let shard = 0; shard < before.length; shard++) {
-      if (reflected[shard]! <= before[shard]!) continue;
-      for (const row of changedSince.all(shard, reflected[shard]!) as unknown as [number, KeyId, number][]) {
-        const [table, keyId, origin] = row;
-        const shown = access.get(table)!.get(keyValues(shapeOf.get(table)!, keyId));
-        const image = pending.has(`${table}/${keyId}`) ? UNKNOWN : shown === null ? null : encodeImage(shown);
-        note(table, keyId, shard, origin === self, image);
-      }
+    const note = (table: number, keyId: KeyId, own: boolean, image: Uint8Array | null): void => {
+      if (own)
+        forget.run(table, keyId); // the own image was taken last: the row as it is now is the reference
+      else copy.run(++id, table, keyId, moved, after[moved]!, image);
+    };
+    if (reflected.some((index, shard) => index > before[shard]!)) {
+      // The replica lost its end in a power cut and is behind what the file shows: the file itself says what that was.
+      noteShown(next, file, { shapes, encoding: settings.encoding, reflected, self, note });
+      return;
     }
     const taken = keysTaken(previous, next, peerId, file, shapes);
     const lastWriter = prepareArrays(
       next,
-      `SELECT "origin", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
+      `SELECT "origin", "shard", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
     );
     const onDifference = ({ table, keyId, left }: RowDifference): boolean => {
-      const shard = shardOfRow(table, keyId, settings.shards);
-      if (reflected[shard]! > before[shard]!) return true;
-      const [origin, index] = (lastWriter.get(table.id, keyId) ?? [0, 0]) as unknown as [number, number];
-      const own = origin === self && index > before[shard]!;
+      const last = lastWriter.get(table.id, keyId) as unknown as [number, number, number] | undefined;
+      const own = last !== undefined && last[0] === self && last[2] > before[last[1]]!;
       // An own image came and went in between: what it was is not known any more.
       const image = taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
-      note(table.id, keyId, shard, own, image);
+      note(table.id, keyId, own, image);
       return true;
     };
     await compareRows({
@@ -195,14 +192,45 @@ async function carryOver(
       shapes,
       encoding: settings.encoding,
       onDifference,
-      pause: async (rows) => {
-        onProgress(rows);
-        await yieldToLoop();
-      },
+      pause,
     });
   } finally {
     file.close();
   }
+}
+
+interface Shown {
+  readonly shapes: readonly TableShape[];
+  readonly encoding: string;
+  /** Positions that the file shows. */
+  readonly reflected: readonly number[];
+  /** `peerHash` of this node. */
+  readonly self: number;
+  readonly note: (table: number, keyId: KeyId, own: boolean, image: Uint8Array | null) => void;
+}
+
+/** Notes every key that was written after what the file shows, as the file has it; what a pending one showed is not known. */
+function noteShown(next: DatabaseSync, file: DatabaseSync, shown: Shown): void {
+  const { shapes, encoding, reflected, self, note } = shown;
+  const shapeOf = new Map(shapes.map((s) => [s.id, s]));
+  const acknowledged = new Map(
+    prepareArrays(file, `SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`)
+      .all()
+      .map((row) => row as unknown as [string, number]),
+  );
+  const pending = pendingSince(file, shapes, ({ name }) => acknowledged.get(name) ?? 0);
+  const access = new Map(shapes.map((s) => [s.id, new RowAccess(file, s, encoding)]));
+  const changedSince = prepareArrays(
+    next,
+    `SELECT "tbl", "key", "origin" FROM "__marmot__key" WHERE "shard" = ? AND "idx" > ?`,
+  );
+  for (let shard = 0; shard < reflected.length; shard++)
+    for (const row of changedSince.all(shard, reflected[shard]!) as unknown as [number, KeyId, number][]) {
+      const [table, keyId, origin] = row;
+      const now = access.get(table)!.get(keyValues(shapeOf.get(table)!, keyId));
+      const image = pending.has(`${table}/${keyId}`) ? UNKNOWN : now === null ? null : encodeImage(now);
+      note(table, keyId, origin === self, image);
+    }
 }
 
 function prepareArrays(db: DatabaseSync, sql: string): StatementSync {

@@ -40,17 +40,25 @@ export class RowApplier {
   readonly #references: References;
   readonly #checksums: Checksums;
   readonly #changed: ChangedRows;
+  readonly #shardOfKey: (table: number, keyId: KeyId) => number;
   readonly #selectKey: StatementSync;
   readonly #upsertKey: StatementSync;
 
   constructor(
     db: DatabaseSync,
-    components: { journal: Journal; references: References; checksums: Checksums; changed: ChangedRows },
+    components: {
+      journal: Journal;
+      references: References;
+      checksums: Checksums;
+      changed: ChangedRows;
+      shardOfKey: (table: number, keyId: KeyId) => number;
+    },
   ) {
     this.#journal = components.journal;
     this.#references = components.references;
     this.#checksums = components.checksums;
     this.#changed = components.changed;
+    this.#shardOfKey = (table, keyId) => components.shardOfKey(table, keyId);
     this.#selectKey = db.prepare(
       `SELECT "shard", "idx", "origin" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
     );
@@ -125,8 +133,9 @@ export class RowApplier {
     if (row.image !== null) access.upsert(row.image);
     else if (old !== null && present) access.delete(row.key);
     this.#upsertKey.run(table, row.keyId, context.shard, context.index, context.origin);
-    if (oldBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));
-    if (newBytes !== null) this.#checksums.add(table, context.shard, imageHash(newBytes));
+    const home = this.#home(table, row.keyId, context);
+    if (oldBytes !== null) this.#checksums.subtract(table, home, imageHash(oldBytes));
+    if (newBytes !== null) this.#checksums.add(table, home, imageHash(newBytes));
     if (context.own) {
       this.#references.forget(table, row.keyId);
       this.#changed.delete(table, row.keyId);
@@ -139,6 +148,11 @@ export class RowApplier {
   /** The key was last written by somebody else, at a position that this row's writer had not seen. */
   #unseen(last: LastWrite, row: RowChange, context: ChangesetContext): boolean {
     return last.origin !== context.origin && last.index > (context.bases[row.base]?.[last.shard] ?? 0);
+  }
+
+  /** The shard that the row is counted in: where it is routed, also when an entry of shard 0 writes it. */
+  #home(table: number, keyId: KeyId, context: ChangesetContext): number {
+    return context.shard === 0 ? this.#shardOfKey(table, keyId) : context.shard;
   }
 
   #last(table: number, keyId: KeyId): LastWrite | null {
@@ -166,7 +180,7 @@ export class RowApplier {
       time: context.time,
     });
     access.delete(key);
-    this.#checksums.subtract(table, context.shard, imageHash(bytes));
+    this.#checksums.subtract(table, this.#home(table, keyId, context), imageHash(bytes));
     this.#upsertKey.run(table, keyId, context.shard, context.index, context.origin);
     this.#references.add(table, keyId, context.shard, context.index, bytes);
     this.#changed.set(table, keyId, { key, image: null });

@@ -12,6 +12,8 @@ import { install, readCaptured } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
 import { PendingRows } from "../../src/change/pending-rows.ts";
 import type { ShadowedRows } from "../../src/change/shadowed-rows.ts";
+import { encodeImage, imageHash } from "../../src/change/codec.ts";
+import { keyIdOfImage } from "../../src/change/key.ts";
 import { found } from "../../src/node/genesis.ts";
 import { BunLiveReader } from "../../src/node/live-reader.ts";
 import { readLiveState } from "../../src/node/live-state.ts";
@@ -24,6 +26,7 @@ import { Reflector } from "../../src/reflect/reflector.ts";
 import { replaceReplica, strip } from "../../src/replica/adopt.ts";
 import { buildLive } from "../../src/replica/build-live.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
+import { exactRows } from "../../src/schema/exact-rows.ts";
 import { RowAccess } from "../../src/schema/row-access.ts";
 import { deviations } from "./deviations.ts";
 
@@ -32,26 +35,29 @@ export class Lab {
   readonly nodes: LabNode[] = [];
   /** The order of each shard: entry i stands at index i + 2, after the founding position. */
   readonly order: Entry[][];
+  /** Number of the node that leads a shard and proposes its markers; null: nobody does. */
+  readonly leaders: (number | null)[];
   clock = 1000;
 
-  private constructor(shards: number) {
+  private constructor(shards: number, count: number) {
     this.order = Array.from({ length: shards }, () => []);
+    this.leaders = this.order.map((_, shard) => shard % count);
   }
 
   static async create(
     schema: string,
     count: number,
     shards = 1,
+    transactions: "whole" | "row" = "whole",
     exclude: readonly string[] = [],
   ): Promise<Lab> {
-    const lab = new Lab(shards);
+    const lab = new Lab(shards, count);
     const first = join(lab.folder, "n0.db");
     const db = new Database(first, { create: true });
     db.exec(`PRAGMA journal_mode = WAL; ${schema}`);
     db.close();
     const paths = dataPaths(`${first}.marmot`);
     mkdirSync(paths.folder);
-    const transactions = shards === 1 ? "whole" : "row";
     const selection = { tables: null, exclude };
     await found(
       { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection },
@@ -97,10 +103,16 @@ export class Lab {
         node.turns();
         const { outbox } = node.pipeline;
         if (!outbox.idle || outbox.fencing().length > 0 || node.pending.size > 0) busy = true;
+        if (node.replica.replica.queued > 0) busy = true;
       }
       if (!busy) return;
     }
     throw new Error("the lab does not come to rest");
+  }
+
+  append(shard: number, data: Uint8Array): void {
+    const list = this.order[shard]!;
+    list.push({ term: 1, index: list.length + 2, type: EntryType.normal, data });
   }
 
   close(): void {
@@ -110,6 +122,7 @@ export class Lab {
 }
 
 export class LabNode {
+  readonly number: number;
   readonly file: string;
   readonly peerId: string;
   readonly #lab: Lab;
@@ -131,10 +144,15 @@ export class LabNode {
 
   constructor(lab: Lab, number: number) {
     this.#lab = lab;
+    this.number = number;
     this.file = join(lab.folder, `n${number}.db`);
     this.peerId = `peer-${number}`;
     this.#paths = dataPaths(`${this.file}.marmot`);
     this.delivered = lab.order.map(() => 0);
+  }
+
+  get replicaFile(): string {
+    return this.#paths.replica;
   }
 
   open(): void {
@@ -180,6 +198,7 @@ export class LabNode {
           this.proposed.push({ shard, data });
           return "forwarded";
         },
+        leads: (shard) => this.#lab.leaders[shard] === this.number,
         nextIncarnation: (atLeast) => (this.#incarnation = Math.max(this.#incarnation, atLeast) + 1),
         now: () => this.#lab.clock,
         wallTime: () => 1_700_000_000_000,
@@ -261,17 +280,18 @@ export class LabNode {
   /** Puts what was proposed into the order. Returns how much. */
   order(): number {
     const count = this.proposed.length;
-    for (const { shard, data } of this.proposed.splice(0)) {
-      const list = this.#lab.order[shard]!;
-      list.push({ term: 1, index: list.length + 2, type: EntryType.normal, data });
-    }
+    for (const { shard, data } of this.proposed.splice(0)) this.#lab.append(shard, data);
     return count;
   }
 
-  /** Hands over up to `count` entries of each shard. Returns how many. */
-  deliver(count = Number.POSITIVE_INFINITY): number {
+  /** Hands over up to `count` entries of each shard, or of some. Returns how many. */
+  deliver(
+    count = Number.POSITIVE_INFINITY,
+    shards: readonly number[] = this.#lab.order.keys().toArray(),
+  ): number {
     let handed = 0;
     this.#lab.order.forEach((list, shard) => {
+      if (!shards.includes(shard)) return;
       const from = this.delivered[shard]!;
       const entries = list.slice(from, from + count);
       if (entries.length === 0) return;
@@ -301,5 +321,24 @@ export class LabNode {
         this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
         this.#shadows.get(id, keyId) !== undefined,
     });
+  }
+
+  /** The checksums of the replica's rows, summed anew, where they are not what it has: each row counts where it is routed. */
+  wrongChecksums(): string[] {
+    const { replica, db } = this.replica;
+    const sums = new Map<string, bigint>();
+    for (const shape of replica.shapes.values())
+      for (const image of exactRows(db, shape, replica.settings.encoding)) {
+        const name: string = `${replica.shardOfKey(shape.id, keyIdOfImage(shape, image))}/${shape.id}`;
+        sums.set(name, BigInt.asUintN(64, (sums.get(name) ?? 0n) + imageHash(encodeImage(image))));
+      }
+    const kept = new Map<string, bigint>(
+      this.#lab.order.flatMap((_, shard) =>
+        replica.checksums.ofShard(shard).map(([table, sum]) => [`${shard}/${table}`, BigInt(sum)] as const),
+      ),
+    );
+    return [...new Set([...sums.keys(), ...kept.keys()])].filter(
+      (name) => (sums.get(name) ?? 0n) !== (kept.get(name) ?? 0n),
+    );
   }
 }

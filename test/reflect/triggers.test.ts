@@ -41,7 +41,7 @@ describe("the application's triggers", () => {
   });
 
   test("what they write to replicated tables happens once; what they write beside happens once on every node", async () => {
-    lab = await Lab.create(SHOP, 3, 1, ["audit"]);
+    lab = await Lab.create(SHOP, 3, 1, "whole", ["audit"]);
     lab.settle();
     const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
     const before = schemaOf(a);
@@ -104,6 +104,7 @@ describe("the application's triggers", () => {
        CREATE TRIGGER away AFTER INSERT ON t BEGIN DELETE FROM u; END;`,
       2,
       1,
+      "whole",
       ["local"],
     );
     lab.settle();
@@ -121,7 +122,7 @@ describe("the application's triggers", () => {
   });
 
   test("a row that is touched and stays the same fires nothing elsewhere", async () => {
-    lab = await Lab.create(SHOP, 2, 1, ["audit"]);
+    lab = await Lab.create(SHOP, 2, 1, "whole", ["audit"]);
     const [a, b] = lab.nodes as [LabNode, LabNode];
     a.run("INSERT INTO item VALUES(1, 'pear', 3)");
     lab.settle();
@@ -146,6 +147,7 @@ describe("the application's triggers", () => {
        CREATE TRIGGER c1 AFTER UPDATE ON c WHEN NEW.v = 'gone' BEGIN DELETE FROM both WHERE id = NEW.id; END;`,
       2,
       1,
+      "whole",
       ["seen"],
     );
     const [a, b] = lab.nodes as [LabNode, LabNode];
@@ -173,7 +175,7 @@ describe("the application's triggers", () => {
   });
 
   test("a trigger that is made while Marmot runs is not fired by what it writes", async () => {
-    lab = await Lab.create(SHOP, 2, 1, ["audit"]);
+    lab = await Lab.create(SHOP, 2, 1, "whole", ["audit"]);
     const [a, b] = lab.nodes as [LabNode, LabNode];
     a.run("INSERT INTO item VALUES(1, 'pear', 3)");
     lab.settle();

@@ -41,6 +41,7 @@ export class Checks {
   readonly problems: string[] = [];
   readonly #nodes: readonly SimNode[];
   readonly #shards: number;
+  readonly #whole: boolean;
   readonly #order: Order;
   readonly #history: History;
   readonly #watched = new Map<SimNode, Watched>();
@@ -56,8 +57,15 @@ export class Checks {
   /** Of what was looked at, for the report. */
   readonly counts = { steps: 0, comparisons: 0, digests: 0, equalDigests: 0, entries: 0 };
 
-  constructor(nodes: readonly SimNode[], shards: number, order: Order, history: History) {
+  constructor(
+    nodes: readonly SimNode[],
+    shards: number,
+    transactions: "whole" | "row",
+    order: Order,
+    history: History,
+  ) {
     this.#nodes = nodes;
+    this.#whole = transactions === "whole";
     this.#shards = shards;
     this.#order = order;
     this.#history = history;
@@ -279,7 +287,7 @@ export class Checks {
     if (reflections === watched.reflections) return;
     watched.reflections = reflections;
     this.problems.push(...this.#history.steppedBack(node.options.number, this.tags(node)));
-    if (this.#shards === 1)
+    if (this.#whole)
       for (const [owner, sum] of this.observer(node).bank.all() as unknown as [number, number][])
         if (sum !== TOTAL_OF_OWNER)
           this.problems.push(

@@ -48,6 +48,8 @@ export interface Planned {
 export interface Plan {
   readonly seed: number;
   readonly shards: number;
+  /** Of several shards; older plans do not say it. */
+  readonly transactions?: "whole" | "row";
   /** Nodes that begin as members. */
   readonly members: number;
   /** The cluster is formed in the run itself, not copied from one that was. */
@@ -117,6 +119,7 @@ export function draw(seed: number): Plan {
   return {
     seed,
     shards,
+    transactions: shards > 1 && random.chance(0.35) ? "row" : "whole",
     members,
     fresh: random.chance(0.04),
     keepEntries: random.pick([4, 20, 2000]),

@@ -46,6 +46,7 @@ export interface SimNodeOptions {
   readonly folder: string;
   readonly peerId: string;
   readonly shards: number;
+  readonly transactions: "whole" | "row";
   readonly keepEntries: number;
   /** Speed of this node's clock. */
   readonly rate: number;
@@ -175,7 +176,7 @@ export class SimNode {
     this.state = "starting";
     const generation = ++this.generation;
     this.#hooks.onStarted(this);
-    const { shards, keepEntries, number } = this.options;
+    const { shards, transactions, keepEntries, number } = this.options;
     const options: NodeOptions = {
       db: this.file,
       dataDir: this.dataDir,
@@ -189,7 +190,7 @@ export class SimNode {
       clusterKeyText: CLUSTER_KEY,
       clusterKeyFile: null,
       shards: number === 0 ? shards : null,
-      transactions: null,
+      transactions: number === 0 ? transactions : null,
       tables: null,
       exclude: null,
       limits: { keepEntries, logWalPages: 100 },

@@ -68,7 +68,7 @@ export class Simulation {
     this.network = new Network(this.world);
     this.network.profile = plan.network;
     this.order = new Order(plan.shards);
-    this.checks = new Checks(this.nodes, plan.shards, this.order, this.history);
+    this.checks = new Checks(this.nodes, plan.shards, transactionsOf(plan), this.order, this.history);
   }
 
   async run(): Promise<Result> {
@@ -112,15 +112,20 @@ export class Simulation {
     const { plan } = this;
     if (plan.fresh) await this.#lay(this.#folder, plan.members);
     else
-      await copyTemplate(`${plan.shards}-${plan.members}`, this.#folder, async (folder) => {
-        const calm: Plan = {
-          ...{ seed: 1, shards: plan.shards, members: plan.members, fresh: true, keepEntries: 2000 },
-          ...{ network: CALM, rates: Array.from({ length: MAX_NODES }, () => 1), eventLoss: 0 },
-          ...{ synchronous: plan.synchronous.map(() => "NORMAL" as const), recursiveTriggers: false },
-          ...{ foreignKeys: true, ms: 0, actions: [] },
-        };
-        await new Simulation(calm, false).#found(folder);
-      });
+      await copyTemplate(
+        `${plan.shards}-${transactionsOf(plan)}-${plan.members}`,
+        this.#folder,
+        async (folder) => {
+          const calm: Plan = {
+            ...{ seed: 1, shards: plan.shards, transactions: transactionsOf(plan), members: plan.members },
+            ...{ fresh: true, keepEntries: 2000 },
+            ...{ network: CALM, rates: Array.from({ length: MAX_NODES }, () => 1), eventLoss: 0 },
+            ...{ synchronous: plan.synchronous.map(() => "NORMAL" as const), recursiveTriggers: false },
+            ...{ foreignKeys: true, ms: 0, actions: [] },
+          };
+          await new Simulation(calm, false).#found(folder);
+        },
+      );
     for (let i = 0; i < MAX_NODES; i++) this.nodes.push(await this.#node(i, this.#folder));
     for (const node of this.nodes.slice(0, plan.members)) node.begin();
   }
@@ -158,6 +163,7 @@ export class Simulation {
         folder,
         peerId: await peerIdOfNode(number),
         shards: plan.shards,
+        transactions: transactionsOf(plan),
         keepEntries: plan.keepEntries,
         rate: plan.rates[number]!,
         eventLoss: plan.eventLoss,
@@ -515,6 +521,9 @@ export class Simulation {
     }
   }
 }
+
+const transactionsOf = ({ shards, transactions }: Plan): "whole" | "row" =>
+  shards === 1 ? "whole" : (transactions ?? "row");
 
 /** How a row is called in histories: "table/key". */
 const rowOf = (table: TableShape, key: readonly Value[]): string =>
