@@ -13,6 +13,8 @@ const state = {
   leaders: ["a", "b"],
   fencing: [] as number[],
   awaited: [] as number[],
+  /** Of the 7 rows of the one change log. */
+  ordered: 7,
 };
 let bases: BasePositions;
 let readiness: Readiness;
@@ -25,11 +27,17 @@ beforeEach(() => {
     leaders: ["a", "b"],
     fencing: [],
     awaited: [],
+    ordered: 7,
   });
   bases = new BasePositions([1, 1]);
   const member = {
     engine: { frozen: false },
-    pipeline: { obstacle: null, outbox: { fencing: () => state.fencing } },
+    pipeline: {
+      obstacle: null,
+      outbox: { fencing: () => state.fencing, hasAcknowledged: false },
+      acknowledged: () => state.ordered,
+    },
+    reader: { newestIds: () => new Map([[1, 7]]) },
     runtime: {
       groups: [0, 1].map((shard) => ({
         shard,
@@ -107,4 +115,13 @@ test("shard 0 at a changeset whose marker does not come is named, after a while"
   expect(readiness.notReady()).toContain("waits for a marker in shard 1");
   state.awaited = [];
   expect(readiness.notReady()).toBeNull();
+});
+
+test("what was written before the start is ordered first: it may be overwritten already", () => {
+  state.ordered = 6;
+  apply(10, 10);
+  reflect(10, 10);
+  expect(readiness.notReady()).toContain("written before the start");
+  state.ordered = 7;
+  expect(readiness.notReady()).toBe(null);
 });

@@ -111,6 +111,8 @@ export class SimNode {
   keepDown = false;
   /** Something ran in the process since an onlooker reset this. */
   touched = false;
+  /** The capture is in the file. */
+  #captured = false;
   /** It received a replica over its own at some time. */
   adopted = false;
   /** Counts how often the application's file was put back. */
@@ -399,7 +401,8 @@ export class SimNode {
       },
       liveFile: () => {
         // Forming or joining a cluster has just installed the capture, with a synced commit.
-        if (this.#synced.mark === null) this.#synced.take();
+        if (!this.#captured) this.#synced.take();
+        this.#captured = true;
         return {
           sync: () => {
             this.#look(generation);
