@@ -60,13 +60,22 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (!mayVote || !core.log.isUpToDate(message.logTerm, message.index)) {",
     "if (!mayVote) {",
   ),
-  one(
-    "the suffix that differs is not discarded on disk",
-    400,
-    "log-store/sqlite-log-store.ts",
-    'put: db.prepare("INSERT INTO entry VALUES(?, ?, ?, ?, ?)"),',
-    'put: db.prepare("INSERT OR IGNORE INTO entry VALUES(?, ?, ?, ?, ?)"),',
-  ),
+  {
+    name: "the suffix that differs is not discarded on disk",
+    within: 400,
+    edits: [
+      {
+        file: "log-store/sqlite-log-store.ts",
+        find: 'put: db.prepare("INSERT INTO entry VALUES(?, ?, ?, ?, ?)"),',
+        replace: 'put: db.prepare("INSERT OR IGNORE INTO entry VALUES(?, ?, ?, ?, ?)"),',
+      },
+      {
+        file: "log-store/sqlite-log-store.ts",
+        find: "if (first <= state.lastIndex) this.#statements.cut.run(base + first, base + SHARD_SPAN);",
+        replace: "",
+      },
+    ],
+  },
   {
     name: "a stale tail of the log comes back at restart",
     within: 400,
