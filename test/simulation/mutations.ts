@@ -112,8 +112,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "the replica counts as synced without a checkpoint",
     300,
     "replica/open.ts",
-    "return result.busy === 0 && result.log === result.checkpointed ? positions : null;",
-    "return result.busy < 2 ? positions : null;",
+    'const result = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as {',
+    "const result = { busy: 0, log: 0, checkpointed: 0 } as {",
   ),
   // ---------------------------------------------------------------------------------------- taking
   one(
