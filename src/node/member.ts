@@ -10,7 +10,7 @@ import { Watcher } from "../capture/watcher.ts";
 import { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { LiveLog } from "../reflect/live-log.ts";
-import { type LiveConnection, openLiveConnection, selfTest } from "../reflect/live-connection.ts";
+import { type LiveConnection, openLiveConnection, proveTriggers } from "../reflect/live-connection.ts";
 import { Reflector } from "../reflect/reflector.ts";
 import { isWorthTaking, strip } from "../replica/adopt.ts";
 import { publish } from "../replica/genesis.ts";
@@ -98,7 +98,7 @@ export class Member implements Stage {
     this.#components = components;
     const { db, paths, peerId } = options;
     const { clock, logger, random, transport } = components;
-    selfTest();
+    proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
     const { replica } = this.replica;
     const { settings } = replica;

@@ -195,7 +195,7 @@ export class SimNode {
       transactions: number === 0 ? transactions : null,
       tables: null,
       exclude: null,
-      limits: { keepEntries, logWalPages: 100 },
+      limits: { keepEntries, logWalPages: 16 },
     };
     const node = new Node(options, {
       clock: this.#clock(),
