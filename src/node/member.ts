@@ -182,6 +182,8 @@ export class Member implements Stage {
         peerId,
         member: member || Number(readLocal(this.replica.db, "member") ?? 0),
         ...(options.keepEntries === undefined ? {} : { keepEntries: options.keepEntries }),
+        // A replica that lost its end in a power cut gets it back from the log before anything else is done with it.
+        committed: bases.reflected,
       },
     );
     this.#taker = new SnapshotTaker(paths.replica, {

@@ -64,7 +64,7 @@ export class Core {
     this.configuration = options.configuration;
     this.configurationIndex = Math.max(applied, options.configurationIndex ?? applied);
     // What was applied, as state or as configuration, was committed, whether or not the commit index was saved in time.
-    const known = Math.min(this.configurationIndex, storage.lastIndex());
+    const known = Math.min(Math.max(this.configurationIndex, options.committed ?? 0), storage.lastIndex());
     const commit = Math.max(saved.commit, applied, known);
     this.log = new RaftLog(storage, commit, applied, options.maxApplyBytes);
     const { appliedTerm } = options;

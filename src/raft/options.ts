@@ -33,6 +33,8 @@ export interface RaftOptions {
   readonly configurationIndex?: number;
   /** Index of the last entry applied before this start. Everything after it is handed out (again). */
   readonly applied: number;
+  /** An index up to which the log is known to be committed, whatever was saved of that. Default `applied`. */
+  readonly committed?: number;
   /**
    * Term of that entry, if the state keeps it: asserted against the log. A state that was installed from outside may be
    * ahead of the log after a crash, or beside it; then the log is first replaced by a snapshot at the state's position.

@@ -17,6 +17,8 @@ export interface GroupLimits {
   /** Ticks. */
   readonly electionTicks: number;
   readonly heartbeatTicks: number;
+  /** See `RaftOptions`. */
+  readonly committed: number;
 }
 
 /** What a change's context says of the member it concerns. */
@@ -76,6 +78,7 @@ export class Group {
       configuration: this.configuration.configuration,
       configurationIndex: this.configuration.index,
       applied: stateMachine.position(shard).index,
+      committed: limits.committed,
       electionTicks: limits.electionTicks,
       heartbeatTicks: limits.heartbeatTicks,
       maxMessageBytes: 1 << 20,

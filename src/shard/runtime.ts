@@ -66,6 +66,8 @@ export interface RuntimeOptions {
   readonly electionTicks?: number;
   /** Entries of each log kept for followers that were away; it is cut at five times as many. Default 2000. */
   readonly keepEntries?: number;
+  /** Per shard, an index that is known to be committed. */
+  readonly committed?: readonly number[];
 }
 
 export interface InstalledShard {
@@ -103,6 +105,7 @@ export class ShardRuntime {
           {
             electionTicks: options.electionTicks ?? 10,
             heartbeatTicks: HEARTBEAT_TICKS,
+            committed: options.committed?.[shard] ?? 0,
           },
         ),
     );

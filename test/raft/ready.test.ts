@@ -66,6 +66,16 @@ describe("A10.97 the exact contents of the first readies", () => {
     expect(member.raft.hasReady()).toBe(false);
     expect(member.raft.status()).toMatchObject({ term: 1, vote: 1, commit: 2, applied: 2, lastIndex: 3 });
   });
+  test("a commit index that is known from elsewhere counts, as far as the log reaches", () => {
+    const entries = entriesOf(1, 1, 1);
+    const storage = { entries, hardState: { term: 1, vote: 0, commit: 1 } };
+    expect(new Member({ id: 1, voters: [1, 2], storage, committed: 2 }).raft.ready().committed).toEqual(
+      entries.slice(0, 2),
+    );
+    expect(new Member({ id: 1, voters: [1, 2], storage, committed: 9 }).raft.ready().committed).toEqual(
+      entries,
+    );
+  });
   test("NodeRestartFromSnapshot", () => {
     const entries = [entry(1, 3, "foo")];
     const storage = { entries, compacted: { index: 2, term: 1 }, hardState: { term: 1, vote: 0, commit: 3 } };

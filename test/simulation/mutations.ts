@@ -134,8 +134,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "no fence: a new incarnation drains at once",
     400,
     "capture/outbox.ts",
-    "this.#lanes = Array.from({ length: this.#options.shards }, () => ({ csn: 1, sent: [], opened: false }));",
-    "this.#lanes = Array.from({ length: this.#options.shards }, () => ({ csn: 1, sent: [], opened: true }));",
+    "      opened: false,",
+    "      opened: true,",
   ),
   one(
     "incarnations are not remembered",
@@ -155,8 +155,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "what is proposed is never proposed again",
     200,
     "capture/outbox.ts",
-    "if (at !== null && now - at > PROPOSE_AGAIN_MS) for (const sent of lane.sent) sent.proposedAt = null;",
-    "if (at !== null && now < 0) for (const sent of lane.sent) sent.proposedAt = null;",
+    "if (at === null || now - at <= lane.patienceMs) continue;",
+    "if (at === null || now >= 0) continue;",
   ),
   one(
     "an acknowledgement goes one id too far",
@@ -176,8 +176,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a row that goes leaves its hash in the checksum",
     20,
     "replica/apply-rows.ts",
-    "if (oldBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));",
-    "if (oldBytes !== null && newBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));",
+    "if (oldBytes !== null) this.#checksums.subtract(table, home, imageHash(oldBytes));",
+    "if (oldBytes !== null && newBytes !== null) this.#checksums.subtract(table, home, imageHash(oldBytes));",
   ),
   one(
     "a concurrent write is not journalled",
@@ -192,6 +192,42 @@ export const MUTATIONS: readonly Mutation[] = [
     "replica/apply-rows.ts",
     "return last.origin !== context.origin && last.index > (context.bases[row.base]?.[last.shard] ?? 0);",
     "return last.origin !== context.origin && last.index > (context.bases[0]?.[last.shard] ?? 0) + 8;",
+  ),
+  // ---------------------------------------------------------------------------------------- several shards
+  one(
+    "two lanes at once",
+    400,
+    "capture/lane.ts",
+    "if (this.#inUse !== null && this.#inUse !== 0 && shard !== this.#inUse) return false;",
+    "",
+  ),
+  one(
+    "shard 0 does not wait for markers",
+    400,
+    "replica/passing.ts",
+    "return shard !== 0 || unmarked(entry, view).length === 0;",
+    "return shard !== 0 || unmarked(entry, view).length < 99;",
+  ),
+  one(
+    "a marker does not wait for shard 0",
+    400,
+    "replica/passing.ts",
+    "if (shard !== 0 && entry.marker !== null) return view.position(0) >= entry.marker;",
+    "if (shard !== 0 && entry.marker !== null) return true;",
+  ),
+  one(
+    "a marker is proposed once",
+    400,
+    "node/markers.ts",
+    "if (proposed >= wanted && now - proposedAt < PROPOSE_AGAIN_MS) return;",
+    "if (proposed >= wanted && now >= proposedAt) return;",
+  ),
+  one(
+    "causes are not waited for",
+    1500,
+    "replica/passing.ts",
+    "if (entry.after.some((index, at) => view.position(at) < index)) return false;",
+    "",
   ),
   // ---------------------------------------------------------------------------------------- capture and drain
   one(
@@ -233,7 +269,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "a suspected eviction counts as a change although the row is there",
     100,
     "capture/drain.ts",
-    "if (row.suspect && row.image !== null) return; // nothing evicted it",
+    "if (row.suspect && row.image !== null) return true; // nothing evicted it",
     "",
   ),
   one(
@@ -310,9 +346,9 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "our own writes are captured",
     5,
-    "reflect/live-connection.ts",
-    "trigger === null || trigger === undefined ? constants.SQLITE_OK : constants.SQLITE_IGNORE,",
-    "trigger === null || trigger !== null ? constants.SQLITE_OK : constants.SQLITE_IGNORE,",
+    "reflect/live-triggers.ts",
+    "      if (isOwn(name)) return SQLITE_IGNORE;",
+    "      if (isOwn(name)) return SQLITE_OK;",
   ),
   one(
     "references are dropped before the file durably shows the change",
@@ -322,22 +358,20 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (held(table, keyId) && index < 0) {",
   ),
   // ---------------------------------------------------------------------------------------- snapshots
-  {
-    name: "a replica that is behind in a shard is installed",
-    within: 2000,
-    edits: [
-      {
-        file: "node/member.ts",
-        find: 'if (!ahead) throw new Error("the replica received is behind this node\'s in a shard");',
-        replace: "",
-      },
-      {
-        file: "replica/adopt.ts",
-        find: "    ahead = after.every((index, shard) => index >= before[shard]!);\n",
-        replace: "    ahead = after.length === before.length;\n",
-      },
-    ],
-  },
+  one(
+    "a replica that is behind in a shard takes the place of one's own",
+    1500,
+    "replica/adopt.ts",
+    "const isAhead = positionsOf(next).every((index, shard) => index >= before[shard]!);",
+    "const isAhead = positionsOf(next).length === before.length;",
+  ),
+  one(
+    "the log is not replayed before a received replica takes the place of one that lost its end",
+    1500,
+    "node/member.ts",
+    "committed: bases.reflected,",
+    "committed: bases.reflected.map(() => 0),",
+  ),
   one(
     "the sender's own knowledge comes along with its replica",
     1000,
@@ -349,8 +383,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "what a received replica changes is not compared with what was there",
     400,
     "replica/adopt.ts",
-    "    else copy.run(++id, table, keyId, shard, after[shard]!, image);",
-    "    else if (id < 0) copy.run(++id, table, keyId, shard, after[shard]!, image);",
+    "      else copy.run(++id, table, keyId, moved, after[moved]!, image);",
+    "      else if (id < 0) copy.run(++id, table, keyId, moved, after[moved]!, image);",
   ),
   // ---------------------------------------------------------------------------------------- outside of the simulated machine
   {
