@@ -82,7 +82,7 @@ export function startKind(
         CHOICES(paths),
       );
     // A join that a crash ended between receiving the replica and having the file: it goes on where it was.
-    if (isUnused(paths) && !isCaptured(file)) return "join";
+    if (!isCaptured(file) && isUnused(paths)) return "join";
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
