@@ -139,7 +139,9 @@ export class Checks {
     }
     if (message.type === MessageType.vote && message.term > term) say(`a candidacy in term ${message.term}`);
     if (message.type !== MessageType.voteResponse || message.reject) return;
-    if (message.term !== term || vote !== message.to) say(`a vote for ${message.to} in term ${message.term}`);
+    // What is on disk may be of a later term by now: then it votes no more in the earlier one.
+    if (message.term > term || (message.term === term && vote !== message.to))
+      say(`a vote for ${message.to} in term ${message.term}`);
     const { votes } = this.#keptOf(node, shard);
     const before = votes.get(message.term);
     if (before !== undefined && before !== message.to)

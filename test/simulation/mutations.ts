@@ -62,7 +62,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     name: "the suffix that differs is not discarded on disk",
-    within: 400,
+    within: 1500,
     edits: [
       {
         file: "log-store/sqlite-log-store.ts",
