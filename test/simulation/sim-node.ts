@@ -401,8 +401,10 @@ export class SimNode {
       },
       liveFile: () => {
         // Forming or joining a cluster has just installed the capture, with a synced commit.
-        if (!this.#captured) this.#synced.take();
-        this.#captured = true;
+        if (!this.#captured && generation === this.generation) {
+          this.#synced.take();
+          this.#captured = true;
+        }
         return {
           sync: () => {
             this.#look(generation);
