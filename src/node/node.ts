@@ -6,6 +6,7 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
+import { showPerTable } from "../change/per-table.ts";
 import { replaceReplica } from "../replica/adopt.ts";
 import { readSettings } from "../replica/settings.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
@@ -197,7 +198,7 @@ export class Node implements RunningNode {
     const db = new DatabaseSync(this.#paths.replica, { readOnly: true });
     try {
       const settings = readSettings(db, this.#paths.replica);
-      const { shards, transactions } = this.#options;
+      const { shards, transactions, merge, foreignKeys, idBlock } = this.#options;
       const cure = "leave the option out: the cluster's setting holds for every node";
       if (shards !== null && shards !== settings.shards)
         throw new UserError(`--shards ${shards} was given, but the cluster has ${settings.shards}`, cure);
@@ -206,6 +207,14 @@ export class Node implements RunningNode {
           `--transactions ${transactions} was given, but the cluster has ${settings.transactions}`,
           cure,
         );
+      const others = [
+        ["merge", merge === null ? null : showPerTable(merge), showPerTable(settings.merge)],
+        ["foreign-keys", foreignKeys, settings.foreignKeys],
+        ["id-block", idBlock === null ? null : showPerTable(idBlock), showPerTable(settings.idBlock)],
+      ] as const;
+      for (const [option, given, has] of others)
+        if (given !== null && given !== has)
+          throw new UserError(`--${option} ${given} was given, but the cluster has ${has}`, cure);
     } finally {
       db.close();
     }
@@ -229,6 +238,9 @@ export class Node implements RunningNode {
         name,
         shards,
         transactions,
+        merge: this.#options.merge,
+        foreignKeys: this.#options.foreignKeys,
+        idBlock: this.#options.idBlock,
         selection: { tables, exclude: exclude ?? [] },
       },
       (progress) => this.#report(progress),

@@ -62,10 +62,11 @@ export class LiveLog {
   /**
    * Notes the keys of log rows since the last time, and settles what was only suspected: an eviction happened if the row
    * is gone now. Written into the log, because what another node deletes later would make an old suspicion look true.
+   * False: there were none.
    */
-  readTail(pending: PendingRows): void {
+  readTail(pending: PendingRows): boolean {
     const newest = this.maxId();
-    if (newest <= this.#looked) return;
+    if (newest <= this.#looked) return false;
     const rows = this.#tail.all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
       bigint,
       bigint | null,
@@ -82,6 +83,7 @@ export class LiveLog {
     }
     pending.see(this.shape.id, newest);
     this.#looked = newest;
+    return true;
   }
 
   acknowledge(upTo: number): void {

@@ -13,6 +13,7 @@ import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
 import { encodePosition } from "../schema/live-tables.ts";
+import type { IdBlocks } from "./id-blocks.ts";
 import { isBusy } from "./live-connection.ts";
 import type { LiveLog } from "./live-log.ts";
 
@@ -35,6 +36,8 @@ export interface ReflectorComponents {
   readonly pending: PendingRows;
   readonly bases: BasePositions;
   readonly shadows: ShadowedRows;
+  /** Absent: SQLite's ids are left alone. */
+  readonly ids?: IdBlocks;
 }
 
 /** Rows written between two yields. */
@@ -83,6 +86,11 @@ export class Reflector {
     return this.#sweepMore;
   }
 
+  /** SQLite would pick an id of another node: a transaction is due. */
+  get idsDue(): boolean {
+    return this.#components.ids?.due ?? false;
+  }
+
   /**
    * One transaction. `position` is where the source stands. Yields now and then while the transaction is open; false as
    * result: the application holds the write lock, nothing happened.
@@ -96,7 +104,7 @@ export class Reflector {
     }
     try {
       const { pending, bases, logs } = this.#components;
-      for (const log of logs.values()) log.readTail(pending);
+      const tailed = [...logs.values()].filter((log) => log.readTail(pending));
       const written = new Set<LiveLog>();
       this.#acknowledge(acknowledgement, written);
       yield* this.#showChanged(written);
@@ -117,6 +125,9 @@ export class Reflector {
         assert(log.maxId() <= pending.seen(log.shape.id), "nothing of Marmot's own writes is captured");
       this.#sweepMore = false;
       for (const log of logs.values()) if (log.sweep()) this.#sweepMore = true;
+      const { ids } = this.#components;
+      if (ids !== undefined)
+        commits.push(ids.keep(new Set([...tailed, ...written].map((log) => log.shape.id))));
       this.#commit.run();
       for (const commit of commits) commit();
       bases.reflected = [...position];

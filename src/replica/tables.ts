@@ -3,8 +3,12 @@
  * nodes at equal positions. The second is this node's bookkeeping; a snapshot's receiver strips it.
  */
 
-/** Version of everything in the replica. A newer one is refused. */
-export const REPLICA_FORMAT = 1;
+/**
+ * Version of everything in the replica. A newer one is refused. 2: the settings `merge`, `foreign_keys` and `id_block`,
+ * where a conflict's loser stood, dangling references. An older replica gets what it lacks when it is opened.
+ */
+export const REPLICA_FORMAT = 2;
+export const OLDEST_REPLICA_FORMAT = 1;
 
 export const REPLICATED_TABLES = {
   /** The cluster's record: `format`, `cluster_id`, `shards`, `transactions`, `schema_version`, `encoding`, `excluded`, … */

@@ -10,18 +10,20 @@ import { DatabaseSync } from "node:sqlite";
 import { silentLogger } from "../../src/base/logger.ts";
 import { install, readCaptured } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
+import { settingOf } from "../../src/change/per-table.ts";
 import { PendingRows } from "../../src/change/pending-rows.ts";
 import type { ShadowedRows } from "../../src/change/shadowed-rows.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
 import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
-import { found } from "../../src/node/genesis.ts";
+import { type FoundOptions, found } from "../../src/node/genesis.ts";
 import { BunLiveReader } from "../../src/node/live-reader.ts";
 import { readLiveState } from "../../src/node/live-state.ts";
 import { dataPaths, type DataPaths } from "../../src/node/paths.ts";
 import { Pipeline } from "../../src/node/pipeline.ts";
 import { EntryType, type Entry } from "../../src/raft/types.ts";
 import { openLiveConnection } from "../../src/reflect/live-connection.ts";
+import { IdBlocks, reserveIds } from "../../src/reflect/id-blocks.ts";
 import { LiveLog } from "../../src/reflect/live-log.ts";
 import { Reflector } from "../../src/reflect/reflector.ts";
 import { replaceReplica, strip } from "../../src/replica/adopt.ts";
@@ -29,6 +31,9 @@ import { buildLive } from "../../src/replica/build-live.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
 import { exactRows } from "../../src/schema/exact-rows.ts";
 import { prepareExact, RowAccess } from "../../src/schema/row-access.ts";
+
+/** Slots of id blocks, of which node i has the i-th. */
+const SLOTS = 8;
 
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), "marmot-lab-"));
@@ -41,7 +46,12 @@ export class Lab {
     this.order = Array.from({ length: shards }, () => []);
   }
 
-  static async create(schema: string, count: number, shards = 1): Promise<Lab> {
+  static async create(
+    schema: string,
+    count: number,
+    shards = 1,
+    settings: Pick<FoundOptions, "merge" | "foreignKeys" | "idBlock"> = {},
+  ): Promise<Lab> {
     const lab = new Lab(shards);
     const first = join(lab.folder, "n0.db");
     const db = new Database(first, { create: true });
@@ -52,7 +62,7 @@ export class Lab {
     const transactions = shards === 1 ? "whole" : "row";
     const selection = { tables: null, exclude: [] };
     await found(
-      { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection },
+      { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection, ...settings },
       () => {},
     );
     for (let i = 1; i < count; i++) {
@@ -66,13 +76,10 @@ export class Lab {
         replica: own.replica,
         live: file,
         incoming: own.incoming,
-        prepare: (fresh, settings, shapes, position) =>
-          void install(fresh, shapes, {
-            clusterId: settings.clusterId,
-            peerId: `peer-${i}`,
-            schemaVersion: 1,
-            position,
-          }),
+        prepare: (fresh, { clusterId, idBlock }, shapes, position) => {
+          install(fresh, shapes, { clusterId, peerId: `peer-${i}`, schemaVersion: 1, position });
+          reserveIds(fresh, shapes, (table) => settingOf(idBlock, table), { slot: i, slots: SLOTS });
+        },
       });
     }
     for (let i = 0; i < count; i++) lab.nodes.push(new LabNode(lab, i));
@@ -113,6 +120,7 @@ export class LabNode {
   readonly peerId: string;
   readonly #lab: Lab;
   readonly #paths: DataPaths;
+  readonly #number: number;
   #incarnation = 0;
   #shadows!: ShadowedRows;
   /** Newest log ids at Marmot's last commit in L: the promise is about these moments. */
@@ -130,6 +138,7 @@ export class LabNode {
 
   constructor(lab: Lab, number: number) {
     this.#lab = lab;
+    this.#number = number;
     this.file = join(lab.folder, `n${number}.db`);
     this.peerId = `peer-${number}`;
     this.#paths = dataPaths(`${this.file}.marmot`);
@@ -157,7 +166,13 @@ export class LabNode {
     );
     this.#shadows = shadows;
     const { pending } = this;
-    const reflector = new Reflector({ db: this.live, logs, source: replica, pending, bases, shadows });
+    const ids = new IdBlocks(
+      this.live,
+      shapes,
+      (table) => settingOf(replica.settings.idBlock, table),
+      () => ({ slot: this.#number, slots: SLOTS }),
+    );
+    const reflector = new Reflector({ db: this.live, logs, source: replica, pending, bases, shadows, ids });
     this.pipeline = new Pipeline(
       {
         live: this.reader,
