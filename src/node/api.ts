@@ -135,6 +135,28 @@ export interface ConflictDetail extends ConflictSummary {
   readonly winningImage: readonly ShownValue[] | null;
 }
 
+/** What `conflicts restore` did. */
+export interface RestoreResult {
+  /** The conflict's. */
+  readonly id: string;
+  readonly table: string;
+  readonly columns: readonly string[];
+  readonly done: "restored" | "deleted again" | "restored as new" | "nothing to do";
+  /** The row's key as SQL literals; a fresh one after "restored as new". */
+  readonly key: string;
+  /** What stood under the key and was overwritten; null: nothing. */
+  readonly replaced: readonly ShownValue[] | null;
+  /** Rows that refer to a row restored as new by a declared foreign key. */
+  readonly children: readonly {
+    readonly table: string;
+    readonly key: string;
+    /** "moved": its reference was changed; "restored": it had lost, too; "left": as it is, for `reason`. */
+    readonly done: "moved" | "restored" | "left";
+    readonly newKey: string;
+    readonly reason: string;
+  }[];
+}
+
 /** All methods may be called at any time between start and stop. */
 export interface NodeApi {
   status(): NodeStatus;
@@ -149,4 +171,9 @@ export interface NodeApi {
   }): Promise<VerifyResult>;
   conflicts(options: { readonly limit: number; readonly before?: string }): readonly ConflictSummary[];
   conflict(id: string): ConflictDetail | null;
+  /** null: there is no such conflict. Rejects with `UserError` when it cannot be done; then nothing was written. */
+  restore(
+    id: string,
+    options: { readonly asNew: boolean; readonly overwrite: boolean },
+  ): Promise<RestoreResult | null>;
 }

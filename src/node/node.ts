@@ -21,8 +21,16 @@ import { Member } from "./member.ts";
 import type { NodeOptions } from "./options.ts";
 import { type DataPaths, dataPaths } from "./paths.ts";
 import type { RunningNode, StartedInfo } from "./running.ts";
+import { restoreConflict } from "./restore.ts";
 import { checkMember, startKind } from "./start.ts";
-import { conflictDetail, conflictSummary, nodeMetrics, nodeStatus, type StatusSource } from "./status.ts";
+import {
+  conflictDetail,
+  conflictSummary,
+  findConflict,
+  nodeMetrics,
+  nodeStatus,
+  type StatusSource,
+} from "./status.ts";
 import { Switchboard } from "./switchboard.ts";
 import { verify } from "./verify.ts";
 import { VERSION } from "./version.ts";
@@ -411,10 +419,16 @@ export class Node implements RunningNode {
     },
     conflict: (id) => {
       const member = this.#member;
-      const [shard, index, ordinal] = id.split(":").map(Number);
-      if (member === null || ![shard, index, ordinal].every(Number.isSafeInteger)) return null;
-      const conflict = member.replica.replica.journal.get(shard!, index!, ordinal!);
-      return conflict === null ? null : conflictDetail(member, conflict);
+      const conflict = member === null ? null : findConflict(member, id);
+      return member === null || conflict === null ? null : conflictDetail(member, conflict);
+    },
+    restore: async (id, options) => {
+      const member = this.#member;
+      const reason = this.api.notReady();
+      if (member === null || reason !== null)
+        throw new UserError(`this node is not ready: ${reason}`, "wait until marmot status says so");
+      const conflict = findConflict(member, id);
+      return conflict === null ? null : restoreConflict(member, this.#components.clock, conflict, options);
     },
   };
 }

@@ -121,7 +121,7 @@ function shards(member: Member): ShardStatus[] {
   });
 }
 
-function show(value: Value): ShownValue {
+export function show(value: Value): ShownValue {
   if (value === null) return { type: "null", text: "" };
   if (typeof value === "bigint") return { type: "integer", text: value.toString() };
   if (typeof value === "number") return { type: "real", text: Object.is(value, -0) ? "-0.0" : String(value) };
@@ -131,6 +131,13 @@ function show(value: Value): ShownValue {
 }
 
 export const conflictId = (c: StoredConflict): string => `${c.shard}:${c.index}:${c.ordinal}`;
+
+/** null: there is none of that id, or it is not kept any more. */
+export function findConflict(member: Member, id: string): StoredConflict | null {
+  const [shard, index, ordinal] = id.split(":").map(Number);
+  if (![shard, index, ordinal].every(Number.isSafeInteger)) return null;
+  return member.replica.replica.journal.get(shard!, index!, ordinal!);
+}
 
 export function conflictSummary(member: Member, conflict: StoredConflict): ConflictSummary {
   const { replica } = member.replica;

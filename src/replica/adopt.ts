@@ -7,6 +7,7 @@ import { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { encodeImage } from "../change/codec.ts";
 import { keyIdOf } from "../change/key.ts";
+import { settingOf } from "../change/per-table.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { prepareExact } from "../schema/row-access.ts";
@@ -18,7 +19,7 @@ import { writeLocal } from "./open.ts";
 import { shardOfRow } from "./row-shard.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings, type ReplicaSettings } from "./settings.ts";
-import { LOCAL_TABLES, peerHash } from "./tables.ts";
+import { completeReplica, LOCAL_TABLES, peerHash } from "./tables.ts";
 
 export interface Vector {
   readonly positions: readonly { readonly index: number; readonly term: number }[];
@@ -58,6 +59,7 @@ export function strip(
         "start the node again",
       );
     db.exec("PRAGMA journal_mode = DELETE; BEGIN");
+    completeReplica(db);
     for (const sql of Object.values(LOCAL_TABLES)) {
       const name = /"(__marmot__local_\w+)"/.exec(sql)![1]!;
       db.exec(`DELETE FROM "${name}"`);
@@ -150,12 +152,14 @@ async function carryOver(
     const shard = shardOfRow(table, keyId, settings.shards);
     const last = lastWriter.get(table.id, keyId) as { origin: number; idx: number } | undefined;
     const own = last !== undefined && last.origin === self && last.idx > before[shard]!;
-    if (own) {
+    // Merged by column, the own image may not be what stands: the file is led to it.
+    if (own && settingOf(settings.merge, table.name) === "row") {
       forget.run(table.id, keyId); // the own image was taken last: the row as it is now is the reference
       return true;
     }
     // An own image came and went in between: what it was is not known any more.
-    const image = taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
+    const image =
+      own || taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
     copy.run(++id, table.id, keyId, shard, after[shard]!, image);
     return true;
   };

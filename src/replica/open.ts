@@ -5,6 +5,7 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import { Replica } from "./replica.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings } from "./settings.ts";
+import { completeReplica } from "./tables.ts";
 
 /** Bytes of WAL after which a checkpoint is due. */
 const CHECKPOINT_ABOVE_PAGES = 2000;
@@ -37,6 +38,7 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     );
     db.exec(`PRAGMA ignore_check_constraints = ON; PRAGMA wal_autocheckpoint = ${CHECKPOINT_ABOVE_PAGES}`);
     const settings = readSettings(db, path);
+    completeReplica(db);
     const replica = new Replica(db, { peerId, settings, shapes: readShapes(db) });
     const open = db;
     return {

@@ -13,7 +13,7 @@ import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
 import { type Entry, EntryType } from "../raft/types.ts";
 import { RowAccess } from "../schema/row-access.ts";
-import { RowApplier } from "./apply-rows.ts";
+import { type LastWrite, RowApplier } from "./apply-rows.ts";
 import { Checksums } from "./checksums.ts";
 import { Journal } from "./journal.ts";
 import { judge } from "./judge.ts";
@@ -21,6 +21,7 @@ import { Origins } from "./origins.ts";
 import { References } from "./references.ts";
 import { shardOfRow } from "./row-shard.ts";
 import type { ReplicaSettings } from "./settings.ts";
+import { Strays } from "./strays.ts";
 import { peerHash } from "./tables.ts";
 
 /** What became of one of this node's own batches. */
@@ -56,6 +57,7 @@ export class Replica implements ReferenceSource {
   readonly origins: Origins;
   readonly checksums: Checksums;
   readonly references: References;
+  readonly strays: Strays;
   readonly #db: DatabaseSync;
   readonly #peerId: string;
   readonly #access = new Map<number, RowAccess>();
@@ -81,6 +83,7 @@ export class Replica implements ReferenceSource {
       this.#access.set(shape.id, new RowAccess(db, shape, options.settings.encoding));
     this.journal = new Journal(db);
     this.references = new References(db);
+    this.strays = new Strays(db);
     this.checksums = new Checksums(db);
     this.origins = new Origins(db);
     this.#applier = new RowApplier(db, this);
@@ -244,6 +247,11 @@ export class Replica implements ReferenceSource {
   /** The row as the cluster agreed on it. */
   row(table: number, key: readonly Value[]): Value[] | null {
     return this.#access.get(table)!.get(key);
+  }
+
+  /** Where the row was last written, and by whom; null: not since the replica's beginning. */
+  lastWrite(table: number, keyId: KeyId): LastWrite | null {
+    return this.#applier.last(table, keyId);
   }
 
   shardOfKey(table: number, keyId: KeyId): number {

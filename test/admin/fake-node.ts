@@ -5,6 +5,7 @@ import type {
   Metric,
   NodeApi,
   NodeStatus,
+  RestoreResult,
   VerifyResult,
   WaitResult,
 } from "../../src/node/api.ts";
@@ -71,6 +72,20 @@ export const CONFLICT: ConflictDetail = {
   winningImage: null,
 };
 
+export const RESTORED: RestoreResult = {
+  id: "0:12:1",
+  table: "books",
+  columns: ["id", "title"],
+  done: "restored as new",
+  key: "64",
+  replaced: null,
+  children: [
+    { table: "pages", key: "3", done: "moved", newKey: "3", reason: "" },
+    { table: "pages", key: "4", done: "restored", newKey: "70", reason: "" },
+    { table: "pages", key: "5", done: "left", newKey: "", reason: "it is written right now" },
+  ],
+};
+
 export class FakeNode implements NodeApi {
   readonly calls: { readonly name: string; readonly options: unknown }[] = [];
   reason: string | null = null;
@@ -118,6 +133,13 @@ export class FakeNode implements NodeApi {
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });
     return this.found;
+  }
+  restore(
+    id: string,
+    options: { readonly asNew: boolean; readonly overwrite: boolean },
+  ): Promise<RestoreResult | null> {
+    this.calls.push({ name: "restore", options: { id, ...options } });
+    return Promise.resolve(id === CONFLICT.id ? RESTORED : null);
   }
   conflict(id: string): ConflictDetail | null {
     this.calls.push({ name: "conflict", options: id });

@@ -68,7 +68,7 @@ describe("wrong usage is exit code 2", () => {
     [["key"], "generate, show or id, not by nothing"],
     [["key", "steal"], "not by steal"],
     [["key", "id"], "whose id?"],
-    [["conflicts", "--db", "a"], "list, or by show ID, not by nothing"],
+    [["conflicts", "--db", "a"], "list, show ID or restore ID, not by nothing"],
     [["conflicts", "show", "--db", "a"], "not by show"],
     [["conflicts", "list", "7", "--db", "a"], "not by list 7"],
     [["wait", "--db", "a", "--timeout", "forever"], "a duration"],

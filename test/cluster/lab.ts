@@ -261,13 +261,15 @@ export class TestCluster {
     schema: string;
     count?: number;
     quiet?: boolean;
+    /** Further options of the first node: the cluster's settings. */
+    founder?: readonly string[];
   }): Promise<TestCluster> {
     const cluster = new TestCluster(options.count ?? 3, options.shards);
     cluster.logLevel = options.quiet ? "info" : "debug";
     try {
       cluster.nodes[0]!.run("PRAGMA journal_mode = WAL", options.schema);
       for (const node of cluster.nodes) {
-        await node.start();
+        await node.start(node === cluster.nodes[0] ? (options.founder ?? []) : []);
         await node.ready();
       }
       await cluster.voters();
