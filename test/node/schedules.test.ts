@@ -1,6 +1,7 @@
 /** Schedules that broke simpler rules, told step by step. Each once lost, doubled or misplaced a write. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
+import { forAll } from "../../src/change/per-table.ts";
 import { Lab } from "./lab.ts";
 
 const KV = "CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT); INSERT INTO kv VALUES(1, '0'), (2, '0')";
@@ -342,7 +343,7 @@ describe("a replica received over a laggard", () => {
 });
 
 /** Random applications, deliveries, losses and crashes; after each reflection L must be S with the pending rows on top. */
-function scenario(seed: number, shards: number): Promise<void> {
+function scenario(seed: number, shards: number, merge: "row" | "column" = "row"): Promise<void> {
   return (async () => {
     const random = new Random(seed);
     lab = await Lab.create(
@@ -351,6 +352,7 @@ function scenario(seed: number, shards: number): Promise<void> {
        CREATE TABLE w(word TEXT NOT NULL COLLATE NOCASE, n INT NOT NULL, v, PRIMARY KEY(word, n)) WITHOUT ROWID;`,
       3,
       shards,
+      { merge: forAll(merge) },
     );
     lab.settle();
     const words = ["a", "A", "b", "B c"];
@@ -443,9 +445,14 @@ function scenario(seed: number, shards: number): Promise<void> {
 const FAILED_ONCE = [2181];
 const FIRST = Number(process.env.MARMOT_SEED ?? 1);
 const SEEDS = Number(process.env.MARMOT_SEEDS ?? 40);
-for (const shards of [1, 4])
-  describe(`random schedules, ${shards} shards`, () => {
+for (const [shards, merge] of [
+  [1, "row"],
+  [4, "row"],
+  [1, "column"],
+  [4, "column"],
+] as const)
+  describe(`random schedules, ${shards} shards, merged by ${merge}`, () => {
     const drawn = Array.from({ length: SEEDS }, (_, i) => FIRST + i);
     for (const seed of new Set([...FAILED_ONCE, ...drawn]))
-      test(`seed ${seed}`, () => scenario(seed, shards));
+      test(`seed ${seed}`, () => scenario(seed, shards, merge));
   });
