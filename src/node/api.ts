@@ -50,11 +50,16 @@ export interface NodeStatus {
     readonly shards: number;
     readonly transactions: "whole" | "row";
     readonly schemaVersion: number;
+    /** As the options spell them: "row,orders=column", "keep", "64". */
+    readonly merge: string;
+    readonly foreignKeys: "keep" | "resolve";
+    readonly idBlock: string;
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
-  readonly conflicts: { readonly total: number };
+  /** Entries of the journal; references that concurrent writes left dangling and that dangle now. */
+  readonly conflicts: { readonly total: number; readonly orphans: number };
   readonly tables: { readonly replicated: readonly string[]; readonly skipped: readonly SkippedTable[] };
   /** Long work under way (import, snapshot, catch-up); null when there is none. */
   readonly progress: ProgressStatus | null;
@@ -120,7 +125,10 @@ export interface ConflictSummary {
   readonly index: number;
   readonly table: string;
   readonly key: string;
-  /** "concurrent write", "unique clash", "orphan", … */
+  /**
+   * "concurrent write", "same key" (two inserts), "unique clash"; of references left dangling: "orphan" (kept), "cascaded",
+   * "set null", "set default", "refused".
+   */
   readonly kind: string;
   readonly losingOrigin: string;
   readonly winningOrigin: string;

@@ -40,7 +40,21 @@ export interface LastWrite {
 /** Rows handled between two yields. */
 const SLICE = 500;
 
+/** Is told of every row that a changeset wrote or evicted. */
+export interface WriteObserver {
+  wrote(
+    shape: TableShape,
+    keyId: KeyId,
+    old: Image | null,
+    image: Image | null,
+    last: LastWrite | null,
+    base: PositionVector | undefined,
+    context: ChangesetContext,
+  ): void;
+}
+
 export class RowApplier {
+  observer: WriteObserver | null = null;
   readonly #journal: Journal;
   readonly #references: References;
   readonly #checksums: Checksums;
@@ -122,7 +136,8 @@ export class RowApplier {
     }
     for (let i = 0; i < rows.length; i++) {
       const { image } = merged[i]!;
-      if (image !== null) for (const key of access.clashes(image)) this.#evict(access, key, image, context);
+      if (image !== null)
+        for (const key of access.clashes(image)) this.#evict(access, key, rows[i]!, image, context);
       this.#write(access, rows[i]!, merged[i]!, old[i]!, false, context);
       if (i % SLICE === SLICE - 1) yield;
     }
@@ -168,6 +183,7 @@ export class RowApplier {
     this.#upsertKey.run(table, row.keyId, context.shard, context.index, context.origin);
     if (oldBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));
     if (newBytes !== null) this.#checksums.add(table, context.shard, imageHash(newBytes));
+    this.observer?.wrote(access.shape, row.keyId, old, image, last, context.bases[row.base], context);
     const asSent =
       image === row.image || (image !== null && row.image !== null && imageEqual(image, row.image));
     if (!context.own) {
@@ -217,7 +233,13 @@ export class RowApplier {
   }
 
   /** A row outside of the changeset holds a UNIQUE value that the changeset claims: the later in the order wins. */
-  #evict(access: RowAccess, key: readonly Value[], winner: Image, context: ChangesetContext): void {
+  #evict(
+    access: RowAccess,
+    key: readonly Value[],
+    row: RowChange,
+    winner: Image,
+    context: ChangesetContext,
+  ): void {
     const image = access.get(key);
     if (image === null) return; // it clashed in two indexes and is gone already
     const table = access.shape.id;
@@ -243,5 +265,34 @@ export class RowApplier {
     this.#upsertKey.run(table, keyId, context.shard, context.index, context.origin);
     this.#references.add(table, keyId, context.shard, context.index, bytes);
     this.#changed.set(table, keyId, { key, image: null });
+    this.observer?.wrote(access.shape, keyId, image, null, last, context.bases[row.base], context);
+  }
+
+  /**
+   * The order itself writes a row, as the consequence of a changeset. `origin`: whose it counts as. Returns the image as
+   * the table holds it.
+   */
+  force(
+    access: RowAccess,
+    keyId: KeyId,
+    key: readonly Value[],
+    image: Image | null,
+    origin: number,
+    context: ChangesetContext,
+  ): Image | null {
+    const table = access.shape.id;
+    const old = access.get(key);
+    if (image === null) access.delete(key);
+    else access.upsert(image);
+    const stands = image === null ? null : access.get(key);
+    if (this.#mergerOf(access.shape) !== null) this.#columns.forget(table, keyId);
+    this.#upsertKey.run(table, keyId, context.shard, context.index, origin);
+    const oldBytes = old === null ? null : encodeImage(old);
+    if (oldBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));
+    if (stands !== null) this.#checksums.add(table, context.shard, imageHash(encodeImage(stands)));
+    // Also of an own changeset: the file shows what was sent.
+    this.#references.add(table, keyId, context.shard, context.index, oldBytes);
+    this.#changed.set(table, keyId, { key, image: stands });
+    return stands;
   }
 }

@@ -10,7 +10,14 @@ export type ConflictKind =
   | "concurrent write"
   /** Two nodes inserted rows of one key: two rows, of which one stands. */
   | "same key"
-  | "unique clash";
+  | "unique clash"
+  /** A reference was left dangling, and stays. */
+  | "orphan"
+  /** … and was resolved by the declared action, or by undoing the later write that would have been refused. */
+  | "cascaded"
+  | "set null"
+  | "set default"
+  | "refused";
 
 export interface Conflict {
   readonly shard: number;
@@ -55,6 +62,7 @@ export class Journal {
   readonly #list: StatementSync;
   readonly #one: StatementSync;
   readonly #replaced: StatementSync;
+  readonly #replacedTables = new Set<number>();
   readonly #counts = new Map<number, number>();
   #last = { shard: -1, index: -1, ordinal: 0 };
 
@@ -77,6 +85,11 @@ export class Journal {
       `SELECT ${columns} FROM "__marmot__conflict" WHERE "tbl" = ? AND "kind" = 'same key' ORDER BY "shard", "idx", "ordinal"`,
     );
     this.#replaced.setReturnArrays(true);
+    const tables = prepareExact(
+      db,
+      `SELECT DISTINCT "tbl" FROM "__marmot__conflict" WHERE "kind" = 'same key'`,
+    );
+    for (const [table] of tables.all() as unknown as [bigint][]) this.#replacedTables.add(Number(table));
     this.#list.setReturnArrays(true);
     this.#one.setReturnArrays(true);
     const counts = prepareExact(db, `SELECT "shard", count(*) FROM "__marmot__conflict" GROUP BY "shard"`);
@@ -109,6 +122,7 @@ export class Journal {
       conflict.losingPosition?.shard ?? null,
       conflict.losingPosition?.index ?? null,
     );
+    if (conflict.kind === "same key") this.#replacedTables.add(conflict.table);
     const count = (this.#counts.get(conflict.shard) ?? 0) + 1;
     this.#counts.set(conflict.shard, count);
     if (count > JOURNAL_LIMIT) {
@@ -119,6 +133,11 @@ export class Journal {
 
   list(limit: number): StoredConflict[] {
     return (this.#list.all(limit) as unknown as Row[]).map(fromRow);
+  }
+
+  /** Whether the table ever had a row that lost to an insert under the same key; never false if such a conflict is kept. */
+  hasReplaced(table: number): boolean {
+    return this.#replacedTables.has(table);
   }
 
   /** Rows of a table that lost to an insert under the same key, in the order in which they lost. */

@@ -2,6 +2,9 @@
 import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../base/errors.ts";
+import { readForeignKeys } from "../schema/foreign-keys.ts";
+import { queryOf } from "../sqlite/query.ts";
+import { indexForeignKeys } from "./foreign-key.ts";
 import { Replica } from "./replica.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings } from "./settings.ts";
@@ -39,7 +42,9 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     db.exec(`PRAGMA ignore_check_constraints = ON; PRAGMA wal_autocheckpoint = ${CHECKPOINT_ABOVE_PAGES}`);
     const settings = readSettings(db, path);
     completeReplica(db);
-    const replica = new Replica(db, { peerId, settings, shapes: readShapes(db) });
+    const shapes = readShapes(db);
+    indexForeignKeys(db, readForeignKeys(queryOf(db), shapes));
+    const replica = new Replica(db, { peerId, settings, shapes });
     const open = db;
     return {
       db,

@@ -12,11 +12,15 @@ import type { ReferenceSource } from "../change/reference-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
 import { type Entry, EntryType } from "../raft/types.ts";
+import { readForeignKeys } from "../schema/foreign-keys.ts";
 import { RowAccess } from "../schema/row-access.ts";
-import { type LastWrite, RowApplier } from "./apply-rows.ts";
+import { queryOf } from "../sqlite/query.ts";
+import { type ChangesetContext, type LastWrite, RowApplier } from "./apply-rows.ts";
 import { Checksums } from "./checksums.ts";
+import { ForeignKeys } from "./foreign-keys.ts";
 import { Journal } from "./journal.ts";
 import { judge } from "./judge.ts";
+import { Orphans } from "./orphans.ts";
 import { Origins } from "./origins.ts";
 import { References } from "./references.ts";
 import { shardOfRow } from "./row-shard.ts";
@@ -58,10 +62,12 @@ export class Replica implements ReferenceSource {
   readonly checksums: Checksums;
   readonly references: References;
   readonly strays: Strays;
+  readonly orphans: Orphans;
   readonly #db: DatabaseSync;
   readonly #peerId: string;
   readonly #access = new Map<number, RowAccess>();
   readonly #applier: RowApplier;
+  readonly #foreignKeys: ForeignKeys;
   readonly #positions: { index: number; term: number }[] = [];
   readonly #queue: Work[] = [];
   readonly #outcomes: OwnOutcome[] = [];
@@ -86,7 +92,13 @@ export class Replica implements ReferenceSource {
     this.strays = new Strays(db);
     this.checksums = new Checksums(db);
     this.origins = new Origins(db);
+    this.orphans = new Orphans(db);
     this.#applier = new RowApplier(db, this);
+    const { journal, strays, orphans, settings } = this;
+    this.#foreignKeys = new ForeignKeys(db, readForeignKeys(queryOf(db), options.shapes), {
+      ...{ applier: this.#applier, access: this.#access, journal, strays, orphans, settings },
+    });
+    this.#applier.observer = this.#foreignKeys;
     const positions = db.prepare(`SELECT "idx", "term" FROM "__marmot__position" ORDER BY "shard"`);
     for (const row of positions.all() as { idx: number; term: number }[])
       this.#positions.push({ index: row.idx, term: row.term });
@@ -212,6 +224,7 @@ export class Replica implements ReferenceSource {
     } else {
       if (head.part > 1) yield* this.#applyStaged(shard, entry.index, head);
       yield* this.#applyRows(shard, entry.index, head);
+      this.#foreignKeys.finish(this.#contextOf(shard, entry.index, head));
       if (memory.stagedParts > 0) this.#statements.unstage.run(head.origin, shard);
       this.origins.raise(head.origin, shard, head.watermarks);
       const { incarnation, csn } = head;
@@ -228,10 +241,13 @@ export class Replica implements ReferenceSource {
   }
 
   *#applyRows(shard: number, index: number, head: BatchHead): Generator<void, void> {
-    const { origin, bases, time } = head;
-    const context = { shard, index, origin: peerHash(origin), own: origin === this.#peerId, bases, time };
+    const context = this.#contextOf(shard, index, head);
     for (const table of decodeTables(head, (id) => this.shapes.get(id)))
       yield* this.#applier.apply(this.#access.get(table.table)!, table.rows, context);
+  }
+
+  #contextOf(shard: number, index: number, { origin, bases, time }: BatchHead): ChangesetContext {
+    return { shard, index, origin: peerHash(origin), own: origin === this.#peerId, bases, time };
   }
 
   /** No transaction is open: what is read here is committed, and a whole number of changesets. */

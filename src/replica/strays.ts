@@ -10,6 +10,7 @@ export class Strays {
   readonly #insert: StatementSync;
   readonly #drop: StatementSync;
   readonly #select: StatementSync;
+  #any: boolean;
 
   constructor(db: DatabaseSync) {
     this.#insert = db.prepare(`INSERT OR REPLACE INTO "__marmot__stray" VALUES(?, ?, ?, ?, ?)`);
@@ -17,15 +18,17 @@ export class Strays {
     this.#select = db.prepare(
       `SELECT 1 FROM "__marmot__stray" WHERE "tbl" = ? AND "key" = ? AND "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
     );
+    this.#any = db.prepare(`SELECT 1 FROM "__marmot__stray"`).get() !== undefined;
   }
 
   note(table: number, keyId: KeyId, { shard, index, ordinal }: StoredConflict): void {
+    this.#any = true;
     this.#insert.run(table, keyId, shard, index, ordinal);
   }
 
   /** The row was written by somebody who knows better, or is gone. */
   forget(table: number, keyId: KeyId): void {
-    this.#drop.run(table, keyId);
+    if (this.#any) this.#drop.run(table, keyId);
   }
 
   /** The row was written as a child of the conflict's loser. */

@@ -40,6 +40,10 @@ export const REPLICATED_TABLES = {
   conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, "losing_shard" INTEGER, "losing_idx" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
   /** Of tables whose updates are merged by column: where a row's columns were last written; see `ColumnWrites`. */
   column: `CREATE TABLE "__marmot__column"("tbl" INTEGER, "key" INTEGER, "writes" TEXT, PRIMARY KEY("tbl", "key")) WITHOUT ROWID`,
+  /** References that concurrent writes left dangling, by row and place among its table's foreign keys; see `Orphans`. */
+  orphan: `CREATE TABLE "__marmot__orphan"("tbl" INTEGER, "key" INTEGER, "number" INTEGER, PRIMARY KEY("tbl", "key", "number")) WITHOUT ROWID`,
+  /** Where a row's reference was written, for rows that were written later without changing it. */
+  attached: `CREATE TABLE "__marmot__attached"("tbl" INTEGER, "key" INTEGER, "number" INTEGER, "shard" INTEGER, "idx" INTEGER, "origin" INTEGER, PRIMARY KEY("tbl", "key", "number")) WITHOUT ROWID`,
   /** Rows that belong to a conflict's loser though they stand after it; see `Strays`. */
   stray: `CREATE TABLE "__marmot__stray"("tbl" INTEGER, "key" INTEGER, "shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, PRIMARY KEY("tbl", "key", "shard", "idx", "ordinal")) WITHOUT ROWID`,
   /** Parts of changesets whose last part has not come yet. */

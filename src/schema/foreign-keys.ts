@@ -5,6 +5,8 @@ import type { Query } from "../sqlite/query.ts";
 export type ForeignKeyAction = "NO ACTION" | "RESTRICT" | "CASCADE" | "SET NULL" | "SET DEFAULT";
 
 export interface ForeignKey {
+  /** Its place among its table's foreign keys, in the order of declaration. */
+  readonly number: number;
   readonly child: TableShape;
   /** Indexes into the child's columns; the i-th refers to the i-th of `parentColumns`. */
   readonly columns: readonly number[];
@@ -13,6 +15,10 @@ export interface ForeignKey {
   /** The parent columns' collations, by which SQLite compares. */
   readonly collations: readonly string[];
   readonly onDelete: ForeignKeyAction;
+  /** All of its columns may be NULL. */
+  readonly nullable: boolean;
+  /** The SQL text of its columns' defaults. */
+  readonly defaults: readonly string[];
   /** For each column of `parent.key` its place in `columns`; null: the reference is to another UNIQUE constraint. */
   readonly keyOrder: readonly number[] | null;
 }
@@ -27,20 +33,24 @@ export function readForeignKeys(query: Query, shapes: Iterable<TableShape>): For
       child.name,
     ) as [number, string, string, string | null, ForeignKeyAction][];
     const keys: ForeignKey[] = [];
+    let number = 0;
     for (const id of new Set(rows.map((r) => r[0]))) {
       const parts = rows.filter((r) => r[0] === id);
       const parent = byName.get(parts[0]![1].toLowerCase());
-      const found = parent === undefined ? null : foreignKey(child, parent, parts);
+      const found = parent === undefined ? null : foreignKey(query, child, parent, parts, number);
       if (found !== null) keys.push(found);
+      number++;
     }
     return keys;
   });
 }
 
 function foreignKey(
+  query: Query,
   child: TableShape,
   parent: TableShape,
   parts: readonly [number, string, string, string | null, ForeignKeyAction][],
+  number: number,
 ): ForeignKey | null {
   const place = (shape: TableShape, name: string): number =>
     shape.columns.findIndex((c) => c.name.toLowerCase() === name.toLowerCase());
@@ -51,7 +61,13 @@ function foreignKey(
   if (columns.includes(-1) || parentColumns.includes(-1) || columns.length !== parentColumns.length)
     return null;
   const onDelete = parts[0]![4];
-  const common = { child, columns, parent, parentColumns, onDelete };
+  const declared = new Map(
+    query(`SELECT name, "notnull", dflt_value FROM pragma_table_info(?)`, child.name).map((r) => [r[0], r]),
+  );
+  const infos = columns.map((c) => declared.get(child.columns[c]!.name)!);
+  const nullable = infos.every((i) => Number(i[1]) === 0);
+  const defaults = infos.map((i) => String(i[2] ?? "NULL"));
+  const common = { number, child, columns, parent, parentColumns, onDelete, nullable, defaults };
   const same = (other: readonly (number | null)[]): boolean =>
     other.length === parentColumns.length && parentColumns.every((c) => other.includes(c));
   if (same(parent.key)) {

@@ -20,7 +20,15 @@ export const STATUS: NodeStatus = {
     ready: true,
     waitingFor: "",
   },
-  cluster: { id: "c0ffee", shards: 2, transactions: "row", schemaVersion: 3 },
+  cluster: {
+    id: "c0ffee",
+    shards: 2,
+    transactions: "row",
+    schemaVersion: 3,
+    merge: "row",
+    foreignKeys: "keep",
+    idBlock: "64",
+  },
   members: [
     {
       peerId: "12D3KooWone",
@@ -48,7 +56,7 @@ export const STATUS: NodeStatus = {
     { shard: 1, role: "follower", leader: "", term: 2, commitIndex: 9, appliedIndex: 9, pendingChanges: 0 },
   ],
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
-  conflicts: { total: 1 },
+  conflicts: { total: 1, orphans: 0 },
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }] },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
 };
