@@ -102,7 +102,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     value: "HOW",
     help: "row or column (T=column,…); ",
     example: "column",
-    check: (given) => (/^(?:[^=]+=)?(?:row|column)$/.test(given) ? null : "row, column or TABLE=column,…"),
+    check: (given) => (/^(?:.+=)?(?:row|column)$/.test(given) ? null : "row, column or TABLE=column,…"),
   },
   {
     name: "foreign-keys",
@@ -119,7 +119,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     help: "AUTOINCREMENT ids a node (64; T=N,…)",
     example: "64",
     check: (given) =>
-      Number(/^(?:[^=]+=)?(\d{1,7})$/.exec(given)?.[1] ?? Number.NaN) <= MAX_ID_BLOCK
+      Number(/^(?:.+=)?(\d{1,7})$/.exec(given)?.[1] ?? Number.NaN) <= MAX_ID_BLOCK
         ? null
         : `a number from 0 to ${MAX_ID_BLOCK}, or TABLE=NUMBER,…`,
   },
@@ -217,6 +217,20 @@ function perTable<T extends string | number>(
     else tables[item.slice(0, equals).trim().toLowerCase()] = of(item.slice(equals + 1));
   }
   return { usual: forOthers, tables };
+}
+
+/** Options that say two things for one table, or for all others. */
+export function doubled(options: Options): readonly Problem[] {
+  return ["merge", "id-block"].flatMap((name) => {
+    const whom = (list(options, name) ?? []).map((item) => {
+      const equals = item.lastIndexOf("=");
+      return equals === -1 ? "" : item.slice(0, equals).trim().toLowerCase();
+    });
+    const twice = whom.find((table, i) => whom.indexOf(table) !== i);
+    if (twice === undefined) return [];
+    const what = twice === "" ? "all other tables" : `the table ${twice}`;
+    return [{ message: `--${name} says two things of ${what}`, cure: "leave one of them out" }];
+  });
 }
 
 /** What options contradict each other. */
