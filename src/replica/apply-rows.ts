@@ -63,7 +63,7 @@ export class RowApplier {
   readonly #upsertKey: StatementSync;
   readonly #columns: ColumnWrites;
   readonly #merge: PerTable<MergeMode>;
-  readonly #mergers = new Map<TableShape, ColumnMerger>();
+  readonly #mergers = new Map<TableShape, ColumnMerger | null>();
 
   constructor(
     db: DatabaseSync,
@@ -107,10 +107,13 @@ export class RowApplier {
     }
   }
 
+  /** null: the later row stands whole. */
   #mergerOf(shape: TableShape): ColumnMerger | null {
-    if (settingOf(this.#merge, shape.name) === "row") return null;
     let merger = this.#mergers.get(shape);
-    if (merger === undefined) this.#mergers.set(shape, (merger = new ColumnMerger(shape)));
+    if (merger === undefined) {
+      merger = settingOf(this.#merge, shape.name) === "column" ? new ColumnMerger(shape) : null;
+      this.#mergers.set(shape, merger);
+    }
     return merger;
   }
 
