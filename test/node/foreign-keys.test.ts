@@ -136,6 +136,44 @@ describe("resolve", () => {
     expect(journal()).toEqual([["refused", 20n]]);
   });
 
+  test("with a child that is undone go only the rows that were hung on it with it", async () => {
+    const [a, b] = (await make(schema("RESTRICT"), "resolve")) as [LabNode, LabNode];
+    a.run("INSERT INTO grandchild VALUES(99, 10)"); // dangles by itself: its writer does not enforce
+    lab.settle();
+    atOnce(
+      [b, "DELETE FROM parent WHERE id = 1"],
+      [a, "BEGIN; INSERT INTO child VALUES(10, 1, 'new'); INSERT INTO grandchild VALUES(100, 10); COMMIT"],
+    );
+    expect([rows("child").map((r) => r[0]), rows("grandchild")]).toEqual([[20n], [[99n, 10n]]]);
+  });
+
+  test("a cascade that would have to go through a RESTRICT is not done: the reference is kept and counted", async () => {
+    const sql = schema("CASCADE").replace("REFERENCES child(id) ON DELETE CASCADE", "REFERENCES child(id)");
+    const [a, b] = (await make(sql, "resolve")) as [LabNode, LabNode];
+    const add =
+      "BEGIN; INSERT INTO child VALUES(10, 1, 'new'); INSERT INTO grandchild VALUES(100, 10); COMMIT";
+    atOnce([b, "DELETE FROM parent WHERE id = 1"], [a, add]);
+    expect([rows("child").map((r) => r[0]), rows("grandchild")]).toEqual([[10n, 20n], [[100n, 10n]]]);
+    expect([journal(), orphans()]).toEqual([[["orphan", 10n]], [1, 1]]);
+  });
+
+  test("a default that clashes in a UNIQUE value undoes the later write, or keeps the reference", async () => {
+    const sql =
+      schema("SET DEFAULT").replace("DEFAULT 9 ", "UNIQUE DEFAULT 9 ") +
+      "; INSERT INTO child VALUES(21, 9, 'has it')";
+    for (const deleteFirst of [true, false]) {
+      const [a, b] = (await make(sql, "resolve")) as [LabNode, LabNode];
+      const remove: [LabNode, string] = [b, "DELETE FROM parent WHERE id = 1"];
+      const add: [LabNode, string] = [a, "INSERT INTO child VALUES(10, 1, 'new')"];
+      if (deleteFirst) atOnce(remove, add);
+      else atOnce(add, remove);
+      expect(rows("child").map((r) => r[0])).toEqual(deleteFirst ? [20n, 21n] : [10n, 20n, 21n]);
+      expect(rows("parent").map((r) => r[0])).toEqual(deleteFirst ? [2n, 9n] : [1n, 2n, 9n]);
+      lab.close();
+    }
+    await make(sql, "resolve");
+  });
+
   test("a parent that is put back brings the rows that it needs", async () => {
     const sql = `CREATE TABLE g(id INTEGER PRIMARY KEY); CREATE TABLE p(id INTEGER PRIMARY KEY, g INTEGER NOT NULL REFERENCES g(id) ON DELETE CASCADE);
       CREATE TABLE c(id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p(id)); INSERT INTO g VALUES(1); INSERT INTO p VALUES(1, 1)`;
