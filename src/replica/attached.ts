@@ -1,8 +1,8 @@
 /** Where a row's reference was written: a later write that leaves it as it is does not count. Replicated state. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { KeyId } from "../change/key.ts";
+import type { ForeignKey } from "../schema/foreign-keys.ts";
 import type { ChangesetContext, LastWrite, RowApplier } from "./apply-rows.ts";
-import type { CheckedForeignKey } from "./foreign-key.ts";
 
 export class Attached {
   readonly #applier: RowApplier;
@@ -30,7 +30,8 @@ export class Attached {
     this.#delete.run(table, keyId, number);
   }
 
-  at({ key: { child, number } }: CheckedForeignKey, keyId: KeyId): LastWrite | null {
+  /** null: before the replica's beginning. */
+  at({ child, number }: ForeignKey, keyId: KeyId): LastWrite | null {
     const row = this.#select.get(child.id, keyId, number) as unknown as [number, number, number] | undefined;
     if (row === undefined) return this.#applier.last(child.id, keyId);
     return { shard: row[0], index: row[1], origin: row[2] };

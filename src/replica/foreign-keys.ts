@@ -35,7 +35,7 @@ export class ForeignKeys {
   readonly #components: ForeignKeyComponents;
   readonly #ofChild = new Map<number, CheckedForeignKey[]>();
   readonly #ofParent = new Map<number, CheckedForeignKey[]>();
-  readonly #attached: Attached;
+  readonly attached: Attached;
   readonly #resolver: Resolver;
   /** Rows that constrain each other share one order. */
   readonly #ordered: boolean;
@@ -55,10 +55,10 @@ export class ForeignKeys {
       ] as const)
         map.set(id, [...(map.get(id) ?? []), checked]);
     }
-    this.#attached = new Attached(db, components.applier);
+    this.attached = new Attached(db, components.applier);
     this.#resolver = new Resolver({
       ...components,
-      ...{ ofChild: this.#ofChild, ofParent: this.#ofParent, attached: this.#attached },
+      ...{ ofChild: this.#ofChild, ofParent: this.#ofParent, attached: this.attached },
       ...{ ordered: this.#ordered, resolves: this.#resolves, deleted: this.#deleted },
     });
   }
@@ -98,18 +98,18 @@ export class ForeignKeys {
     context: ChangesetContext,
   ): void {
     const { strays, applier } = this.#components;
-    if (old !== null) strays.forget(shape.id, keyId);
     for (const via of keys) {
       const { number, parent } = via.key;
       const values = image === null ? null : via.valuesOf(image);
       const before = old === null ? null : via.valuesOf(old);
       if (image !== null && old !== null && via.same(values, before)) {
         // The reference is older than this write.
-        if (values !== null) this.#attached.keep(shape.id, keyId, number, last, context);
+        if (values !== null) this.attached.keep(shape.id, keyId, number, last, context);
         continue;
       }
       if (old !== null) {
-        this.#attached.forget(shape.id, keyId, number);
+        strays.forget(shape.id, keyId);
+        this.attached.forget(shape.id, keyId, number);
         this.#components.orphans.forget(shape.id, keyId, number);
       }
       if (values === null || image === null) continue;
@@ -133,7 +133,7 @@ export class ForeignKeys {
     }
   }
 
-  /** The parent that the writer meant lost its key to another row meanwhile. */
+  /** The parent that the writer meant lost its key to another row meanwhile: its own, or one that it had seen. */
   #noteStray(
     shape: TableShape,
     keyId: KeyId,
@@ -143,9 +143,11 @@ export class ForeignKeys {
     context: ChangesetContext,
   ): void {
     if (!this.#ordered) return;
+    const seen = (shard: number, index: number): boolean => index <= (base?.[shard] ?? 0);
     for (const conflict of this.#components.journal.replacedIn(via.key.parent.id)) {
-      const unknown = conflict.index > (base?.[conflict.shard] ?? 0);
-      if (conflict.keyId === parentKey && conflict.losingOrigin === context.origin && unknown)
+      const { shard, index, losingOrigin, losingPosition: loser } = conflict;
+      if (conflict.keyId !== parentKey || seen(shard, index)) continue;
+      if (losingOrigin === context.origin || (loser !== null && seen(loser.shard, loser.index)))
         this.#components.strays.note(shape.id, keyId, conflict);
     }
   }
@@ -169,7 +171,7 @@ export class ForeignKeys {
         for (const key of via.children(now)) orphans.forget(child.id, keyIdOf(child, key), via.key.number);
       if (before === null) continue;
       for (const childKey of via.children(before)) {
-        const written = this.#attached.at(via, keyIdOf(child, childKey));
+        const written = this.attached.at(via.key, keyIdOf(child, childKey));
         if (!this.#unseen(written, base, context)) continue;
         const values = this.#resolver.valuesOf(via, childKey);
         this.#candidates.push({ via, values, childKey, side: "parent", other: written!.origin, before: old });

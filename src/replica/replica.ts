@@ -12,7 +12,7 @@ import type { ReferenceSource } from "../change/reference-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
 import { type Entry, EntryType } from "../raft/types.ts";
-import { readForeignKeys } from "../schema/foreign-keys.ts";
+import { type ForeignKey, readForeignKeys } from "../schema/foreign-keys.ts";
 import { RowAccess } from "../schema/row-access.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { type ChangesetContext, type LastWrite, RowApplier } from "./apply-rows.ts";
@@ -265,9 +265,9 @@ export class Replica implements ReferenceSource {
     return this.#access.get(table)!.get(key);
   }
 
-  /** Where the row was last written, and by whom; null: not since the replica's beginning. */
-  lastWrite(table: number, keyId: KeyId): LastWrite | null {
-    return this.#applier.last(table, keyId);
+  /** Where the row's reference was written, and by whom; null: before the replica's beginning. */
+  referenceWritten(foreignKey: ForeignKey, keyId: KeyId): LastWrite | null {
+    return this.#foreignKeys.attached.at(foreignKey, keyId);
   }
 
   shardOfKey(table: number, keyId: KeyId): number {

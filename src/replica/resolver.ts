@@ -67,7 +67,7 @@ export class Resolver {
       if (now === null || values === null || !via.same(via.valuesOf(now), values)) continue;
       if (via.hasParent(values)) continue;
       // With a row that is undone go those that this very changeset hung on it, and no others.
-      const at = candidate.side === "undone" ? attached.at(via, keyIdOf(via.key.child, childKey)) : null;
+      const at = candidate.side === "undone" ? attached.at(via.key, keyIdOf(via.key.child, childKey)) : null;
       if (at !== null && (at.shard !== context.shard || at.index !== context.index)) continue;
       if (!this.#components.resolves || !this.#resolve(candidate, child, now, context))
         this.#keep(candidate, now, context);

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { decodeImage } from "../../src/change/codec.ts";
+import { forAll } from "../../src/change/per-table.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
 const ACTIONS = ["CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"] as const;
@@ -22,8 +23,9 @@ const make = async (
   foreignKeys: "keep" | "resolve",
   count = 2,
   shards = 1,
+  merge: "row" | "column" = "row",
 ): Promise<LabNode[]> => {
-  lab = await Lab.create(sql, count, shards, { foreignKeys });
+  lab = await Lab.create(sql, count, shards, { foreignKeys, merge: forAll(merge) });
   lab.settle();
   return lab.nodes;
 };
@@ -272,21 +274,37 @@ describe("resolve", () => {
 });
 
 test("a child written by one who did not know that its parent lost its id belongs to the loser", async () => {
-  const [a, b] = (await make(schema("RESTRICT"), "keep")) as [LabNode, LabNode];
+  const [a, b, c] = (await make(schema("RESTRICT"), "keep", 3)) as [LabNode, LabNode, LabNode];
   a.run("INSERT INTO parent VALUES(5, 'first')");
   send(a);
+  c.deliver();
+  c.turns(); // c has seen the first, and no other
   b.run("INSERT INTO parent VALUES(5, 'second')", "INSERT INTO child VALUES(50, 5, 'second')");
   send(b);
-  a.run("INSERT INTO child VALUES(51, 5, 'first')"); // after the conflict in the order, before a knows of it
+  // After the conflict in the order, before these know of it.
+  a.run("INSERT INTO child VALUES(51, 5, 'first')");
+  c.run("INSERT INTO child VALUES(53, 5, 'first')");
   send(a);
+  send(c);
   lab.settle();
-  b.run("INSERT INTO child VALUES(52, 5, 'knows')");
+  b.run("INSERT INTO child VALUES(52, 5, 'knows')", "UPDATE child SET v = 'later' WHERE id IN (50, 51, 53)");
   lab.settle();
   const { replica } = lab.nodes[1]!.replica;
   const [conflict] = replica.journal.list(1) as [NonNullable<ReturnType<typeof replica.journal.get>>];
   const table = [...replica.shapes.values()].find((s) => s.name === "child")!.id;
   expect(conflict.kind).toBe("same key");
-  expect([50, 51, 52].map((id) => replica.strays.isOf(table, id, conflict))).toEqual([false, true, false]);
+  const strays = (): boolean[] => [50, 51, 52, 53].map((id) => replica.strays.isOf(table, id, conflict));
+  expect(strays()).toEqual([false, true, false, true]);
+  b.run("UPDATE child SET parent = 2 WHERE id = 53"); // led away, and back to the row that stands
+  lab.settle();
+  a.run("UPDATE child SET parent = 5 WHERE id = 53");
+  lab.settle();
+  expect(strays()).toEqual([false, true, false, false]);
+  a.run("DELETE FROM child WHERE id = 51");
+  lab.settle();
+  a.run("INSERT INTO child VALUES(51, 5, 'knows')");
+  lab.settle();
+  expect(strays()).toEqual([false, false, false, false]);
 });
 
 /** Kinds of conflicts that the random runs came to. */
@@ -303,7 +321,7 @@ async function enforced(seed: number): Promise<void> {
     CREATE TABLE d(c INTEGER NOT NULL REFERENCES c(id) ON DELETE CASCADE, n INTEGER NOT NULL, v TEXT, PRIMARY KEY(c, n)) WITHOUT ROWID;
     INSERT INTO a VALUES(0, NULL), (1, NULL), (2, 1), (3, NULL), (4, 3), (5, NULL);
     INSERT INTO b VALUES(0, 0, 'p'), (1, 1, 'q'), (2, 2, 'r'), (3, NULL, 's'), (4, 4, 't'); INSERT INTO c VALUES(0, 0, 0), (1, 1, 5);`;
-  const nodes = await make(sql, "resolve", 3);
+  const nodes = await make(sql, "resolve", 3, 1, seed % 2 === 0 ? "row" : "column");
   for (const node of nodes) node.run("PRAGMA foreign_keys = ON");
   const id = (): number => random.below(6);
   const write = (node: LabNode): void => {
