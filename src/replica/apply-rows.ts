@@ -47,6 +47,8 @@ export interface WriteObserver {
     keyId: KeyId,
     old: Image | null,
     image: Image | null,
+    /** By an insert, which may have replaced another row of the key. */
+    anew: boolean,
     last: LastWrite | null,
     base: PositionVector | undefined,
     context: ChangesetContext,
@@ -186,7 +188,8 @@ export class RowApplier {
     this.#upsertKey.run(table, row.keyId, context.shard, context.index, context.origin);
     if (oldBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));
     if (newBytes !== null) this.#checksums.add(table, context.shard, imageHash(newBytes));
-    this.observer?.wrote(access.shape, row.keyId, old, image, last, context.bases[row.base], context);
+    const anew = row.op === Op.insert;
+    this.observer?.wrote(access.shape, row.keyId, old, image, anew, last, context.bases[row.base], context);
     const asSent =
       image === row.image || (image !== null && row.image !== null && imageEqual(image, row.image));
     if (!context.own) {
@@ -268,7 +271,7 @@ export class RowApplier {
     this.#upsertKey.run(table, keyId, context.shard, context.index, context.origin);
     this.#references.add(table, keyId, context.shard, context.index, bytes);
     this.#changed.set(table, keyId, { key, image: null });
-    this.observer?.wrote(access.shape, keyId, image, null, last, context.bases[row.base], context);
+    this.observer?.wrote(access.shape, keyId, image, null, false, last, context.bases[row.base], context);
   }
 
   /**

@@ -67,19 +67,20 @@ export class ForeignKeys {
     return this.#ordered && this.#components.settings.foreignKeys === "resolve";
   }
 
-  /** A row was written. `last`: its last write before; `base`: what the writer had seen. */
+  /** A row was written; `anew`: by an insert. `last`: its last write before; `base`: what the writer had seen. */
   wrote(
     shape: TableShape,
     keyId: KeyId,
     old: Image | null,
     image: Image | null,
+    anew: boolean,
     last: LastWrite | null,
     base: PositionVector | undefined,
     context: ChangesetContext,
   ): void {
     const asChild = this.#ofChild.get(shape.id);
     const asParent = this.#ofParent.get(shape.id);
-    if (asChild !== undefined) this.#wroteChild(asChild, shape, keyId, old, image, last, base, context);
+    if (asChild !== undefined) this.#wroteChild(asChild, shape, keyId, old, image, anew, last, base, context);
     if (asParent !== undefined) this.#wroteParent(asParent, shape, keyId, old, image, base, context);
   }
 
@@ -93,6 +94,7 @@ export class ForeignKeys {
     keyId: KeyId,
     old: Image | null,
     image: Image | null,
+    anew: boolean,
     last: LastWrite | null,
     base: PositionVector | undefined,
     context: ChangesetContext,
@@ -102,7 +104,7 @@ export class ForeignKeys {
       const { number, parent } = via.key;
       const values = image === null ? null : via.valuesOf(image);
       const before = old === null ? null : via.valuesOf(old);
-      if (image !== null && old !== null && via.same(values, before)) {
+      if (image !== null && old !== null && !anew && via.same(values, before)) {
         // The reference is older than this write.
         if (values !== null) this.attached.keep(shape.id, keyId, number, last, context);
         continue;

@@ -220,8 +220,9 @@ async function cells(seed: number): Promise<void> {
         if (random.chance(0.4)) node.applyOnly();
         break;
       default:
-        lab.clock += random.pick([1, 30]);
+        lab.clock += random.pick([1, 30, 300]);
         node.turns();
+        node.pipeline.tick();
         if (random.chance(0.1)) node.crash();
     }
   }
