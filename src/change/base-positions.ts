@@ -1,7 +1,7 @@
 /**
  * Which position the live file reflected when a change-log row was written. A table's records split its log by id: rows
- * from `nextId` on were written while `position` was reflected, up to the next record. No record at or before an id: the
- * position reflected now.
+ * from `nextId` on were written while `position` was reflected, up to the next record. No records: the position reflected
+ * now.
  */
 import type { PositionVector } from "./batch.ts";
 
@@ -31,7 +31,8 @@ export class BasePositions {
     const list = this.#records.get(table);
     if (list === undefined) return this.reflected;
     for (let i = list.length - 1; i >= 0; i--) if (list[i]!.nextId <= id) return list[i]!.position;
-    return this.reflected;
+    // Acknowledged meanwhile, with a record that is gone: what is left of the key was written no earlier than the first.
+    return list[0]?.position ?? this.reflected;
   }
 
   records(table: number): readonly BaseRecord[] {
