@@ -19,3 +19,17 @@ export class UsageError extends UserError {
 export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+const SQLITE_FULL = 13;
+/** The shared-memory file beside a WAL could not grow. */
+const SQLITE_IOERR_SHMSIZE = 4874;
+
+/** Nothing is damaged: there was no room to write. Knows errors of both SQLite modules and of the file system. */
+export function isDiskFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code, errno, errcode } = error as { code?: unknown; errno?: unknown; errcode?: unknown };
+  if (code === "ENOSPC" || code === "EDQUOT") return true;
+  const sqlite = code === "ERR_SQLITE_ERROR" ? errcode : error.name === "SQLiteError" ? errno : null;
+  if (sqlite === SQLITE_FULL || sqlite === SQLITE_IOERR_SHMSIZE) return true;
+  return error.cause !== undefined && isDiskFull(error.cause);
+}

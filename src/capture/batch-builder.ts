@@ -13,6 +13,7 @@ import {
 } from "../change/batch.ts";
 import { encodeBatch } from "../change/codec.ts";
 import type { KeyId } from "../change/key.ts";
+import { encodeNamed } from "../change/marking.ts";
 import type { TableShape } from "../change/shape.ts";
 import { imageSize } from "../change/value.ts";
 
@@ -26,6 +27,8 @@ export interface ChainPlace {
   readonly previousCsn: number;
   readonly schemaVersion: number;
   readonly time: number;
+  /** Where the origin's replica stood when it drained; empty: nobody asks. */
+  readonly after: PositionVector;
 }
 
 export interface BuiltPart {
@@ -42,7 +45,7 @@ interface OpenTable {
 
 /** Builds the parts of one changeset in one shard. */
 export class BatchBuilder {
-  readonly #place: ChainPlace;
+  readonly #place: (last: boolean) => ChainPlace;
   readonly #onPart: (part: BuiltPart) => void;
   #tables: OpenTable[] = [];
   #bases: PositionVector[] = [];
@@ -55,13 +58,14 @@ export class BatchBuilder {
   /** Keys of all parts, to be forgotten when the changeset is taken. */
   readonly keys: { table: number; keyId: KeyId }[] = [];
 
-  constructor(place: ChainPlace, onPart: (part: BuiltPart) => void) {
+  /** `place` is asked when a part is closed, and knows then whether it is the last. */
+  constructor(place: (last: boolean) => ChainPlace, onPart: (part: BuiltPart) => void) {
     this.#place = place;
     this.#onPart = onPart;
   }
 
   add(shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector): void {
-    if (this.#bytes >= PART_BYTES) this.#close([], false);
+    if (this.#bytes >= PART_BYTES) this.#close([], false, []);
     let table = this.#tables.at(-1);
     if (table?.shape !== shape) this.#tables.push((table = { shape, rows: [] }));
     table.rows.push({ ...row, base: this.#baseNumber(base) });
@@ -83,24 +87,26 @@ export class BatchBuilder {
     return number;
   }
 
-  #close(watermarks: readonly Watermark[], last: boolean): void {
+  #close(watermarks: readonly Watermark[], last: boolean, names: readonly number[]): void {
+    const place = this.#place(last);
     const tables: TableChanges[] = this.#tables.map((t) => ({
       table: t.shape.id,
       columns: t.shape.columns.length,
       rows: t.rows,
     }));
     const batch: Batch = {
-      ...this.#place,
+      ...place,
       kind: BatchKind.rows,
       part: this.#part,
       parts: last ? this.#part : 0,
       bases: this.#bases,
-      after: [],
+      after: last ? place.after : [], // what is staged is not seen
       watermarks,
       note: "",
       tables,
     };
-    this.#onPart({ part: this.#part++, last, rows: this.#rows, bytes: encodeBatch(batch) });
+    const bytes = encodeNamed(names, encodeBatch(batch));
+    this.#onPart({ part: this.#part++, last, rows: this.#rows, bytes });
     this.#tables = [];
     this.#bases = [];
     this.#baseNames = new Map();
@@ -109,9 +115,9 @@ export class BatchBuilder {
     this.#rows = 0;
   }
 
-  /** The last part, which carries the watermarks. */
-  finish(watermarks: readonly Watermark[]): void {
-    this.#close(watermarks, true);
+  /** The last part, which carries the watermarks; in shard 0 it names the other shards that have a part in it. */
+  finish(watermarks: readonly Watermark[], names: readonly number[] = []): void {
+    this.#close(watermarks, true, names);
   }
 }
 
@@ -123,7 +129,6 @@ export function openingBatch(place: ChainPlace): Uint8Array {
     part: 1,
     parts: 1,
     bases: [],
-    after: [],
     watermarks: [],
     note: "",
     tables: [],

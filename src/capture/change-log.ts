@@ -7,14 +7,12 @@ import { UserError } from "../base/errors.ts";
 import { keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { TextBytes, Value } from "../change/value.ts";
-import { exactText } from "../schema/row-access.ts";
+import { exactText, keyEquals, mayBeOdd } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { CapturedRow, ChangeLogReader } from "./captured-row.ts";
 
 /** Log ids read at once. A key that occurs in two chunks comes twice, with the same image. */
 const CHUNK = 2000;
-
-const REPLACEMENT = "\ufffd";
 
 export class ChangeLog implements ChangeLogReader {
   readonly shape: TableShape;
@@ -22,6 +20,8 @@ export class ChangeLog implements ChangeLogReader {
   readonly #encoding: string;
   /** Quoted, with its schema. */
   readonly #log: string;
+  /** The row `t` of a log row `l`. */
+  readonly #joined: string;
   readonly #maxId: Statement;
   readonly #rows: Statement;
   readonly #bytes = new Map<number, Statement>();
@@ -36,14 +36,18 @@ export class ChangeLog implements ChangeLogReader {
     const column = (i: number) => quoteIdentifier(shape.columns[i]!.name);
     const keys = shape.key.map((_, i) => `k${i + 1}`);
     const grouped = keys.map((k, i) => `${k} COLLATE ${shape.keyCollations[i]!}`).join(", ");
-    const joined = keys.map((k, i) => `t.${column(shape.key[i]!)} = l.${k}`).join(" AND ");
+    this.#joined = keyEquals(
+      shape,
+      shape.key.map((k) => `t.${column(k)}`),
+      keys.map((k) => `l.${k}`),
+    );
     const images = shape.columns.map((_, i) => `t.${column(i)}`).join(", ");
     this.#maxId = db.prepare(`SELECT max(id) FROM ${name}`);
     this.#rows = db.prepare(
       `SELECT l.a, l.n, l.s, t.${column(shape.key[0]!)} IS NULL, ${keys.map((k) => `l.${k}`).join(", ")}, ${images}
          FROM (SELECT ${keys.join(", ")}, min(id) a, max(id) n, min(v IS NOT NULL) s FROM ${name}
                  WHERE id > ? AND id <= ? AND v IS NOT 0 GROUP BY ${grouped}) l
-         LEFT JOIN ${table} t ON ${joined} ORDER BY l.a`,
+         LEFT JOIN ${table} t ON ${this.#joined} ORDER BY l.a`,
     );
   }
 
@@ -65,8 +69,7 @@ export class ChangeLog implements ChangeLogReader {
     if (key.includes(null)) this.#refuseNullKey();
     for (let i = 0; i < width; i++) {
       const value = key[i]!;
-      if (typeof value === "string" && value.includes(REPLACEMENT))
-        key[i] = this.#rereadKey(value, i, Number(row[1]));
+      if (mayBeOdd(value, this.#encoding)) key[i] = this.#rereadKey(value, i, Number(row[1]));
     }
     const gone = row[3] === 1n;
     let image: Value[] | null = null;
@@ -74,8 +77,7 @@ export class ChangeLog implements ChangeLogReader {
       image = row.slice(4 + width);
       for (let i = 0; i < image.length; i++) {
         const value = image[i]!;
-        if (typeof value === "string" && value.includes(REPLACEMENT))
-          image[i] = this.#reread(value, i, Number(row[1]));
+        if (mayBeOdd(value, this.#encoding)) image[i] = this.#reread(value, i, Number(row[1]));
       }
     }
     const keyId = keyIdOf(this.shape, key);
@@ -106,11 +108,8 @@ export class ChangeLog implements ChangeLogReader {
     let statement = this.#bytes.get(slot);
     if (statement === undefined) {
       const { shape } = this;
-      const joined = shape.key
-        .map((k, i) => `t.${quoteIdentifier(shape.columns[k]!.name)} = l.k${i + 1}`)
-        .join(" AND ");
       statement = this.#db.prepare(
-        `SELECT CAST(${expression} AS BLOB) FROM ${this.#log} l LEFT JOIN main.${quoteIdentifier(shape.name)} t ON ${joined} WHERE l.id = ?`,
+        `SELECT CAST(${expression} AS BLOB) FROM ${this.#log} l LEFT JOIN main.${quoteIdentifier(shape.name)} t ON ${this.#joined} WHERE l.id = ?`,
       );
       this.#bytes.set(slot, statement);
     }

@@ -17,8 +17,11 @@ import type { CapturedRow, ChangeLogReader } from "./captured-row.ts";
 export interface DrainSink {
   /** The image sent last for the key if it is still in flight; undefined: none is. null: a delete. */
   inFlight(table: number, keyId: KeyId): Image | null | undefined;
-  /** A changed row, and the position its writer saw. */
-  add(shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector): void;
+  /**
+   * A changed row, and the position its writer saw. False: the changeset cannot leave now; the drain ends, and what it
+   * looked at is drained another time.
+   */
+  add(shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector): boolean;
   /** Every key that was looked at, changed or not: acknowledged together with the drain. */
   looked(table: number, keyId: KeyId): void;
 }
@@ -53,50 +56,53 @@ export class Drain {
     return this.#drained.get(table) ?? 0;
   }
 
-  /** New log ids by table, as the open read transaction sees them; empty: nothing to do. */
-  news(): Watermark[] {
-    const out: Watermark[] = [];
-    for (const log of this.#components.logs) {
-      const upTo = log.maxId();
-      if (upTo > this.drainedTo(log.shape.id)) out.push({ table: log.shape.id, upTo });
-    }
-    return out;
+  /** `newest`: highest log id by table, as the open read transaction sees it. Gives what is new; empty: nothing to do. */
+  news(newest: ReadonlyMap<number, number>): Watermark[] {
+    return [...newest].flatMap(([table, upTo]) => (upTo > this.drainedTo(table) ? [{ table, upTo }] : []));
   }
 
-  /** Feeds `sink` with everything up to `watermarks` (from `news`, in the same read transaction). Yields now and then. */
-  *run(watermarks: readonly Watermark[], sink: DrainSink): Generator<void, void> {
+  /**
+   * Feeds `sink` with everything up to `watermarks` (from `news`, in the same read transaction). Yields now and then.
+   * False as result: the sink did not take it, and nothing counts as drained.
+   */
+  *run(watermarks: readonly Watermark[], sink: DrainSink): Generator<void, boolean> {
     let handled = 0;
+    const before = new Map(this.#drained);
     for (const { table, upTo } of watermarks) {
       const log = this.#components.logs.find((l) => l.shape.id === table);
       assert(log !== undefined, "a watermark is of a captured table");
       const taken = new Set<KeyId>();
       for (const row of log.rows(this.drainedTo(table), upTo)) {
-        this.#take(log.shape, row, taken, sink);
+        if (!this.#take(log.shape, row, taken, sink)) {
+          this.reset(before);
+          return false;
+        }
         if (++handled % SLICE === 0) yield;
       }
       this.#components.pending.see(table, upTo);
       this.#drained.set(table, upTo);
     }
+    return true;
   }
 
   /** `taken`: keys whose image was compared in this drain; it is the same whenever the key comes again. */
-  #take(shape: TableShape, row: CapturedRow, taken: Set<KeyId>, sink: DrainSink): void {
-    if (row.suspect && row.image !== null) return; // nothing evicted it
+  #take(shape: TableShape, row: CapturedRow, taken: Set<KeyId>, sink: DrainSink): boolean {
+    if (row.suspect && row.image !== null) return true; // nothing evicted it
     const { pending, bases, shadows, references } = this.#components;
     const { minId } = pending.note(shape.id, row.keyId, row.minId, row.maxId);
-    if (taken.has(row.keyId)) return;
+    if (taken.has(row.keyId)) return true;
     sink.looked(shape.id, row.keyId);
-    if (row.maxId <= references.watermark(shape.id, row.keyId)) return; // these log rows were ordered before a restart
+    if (row.maxId <= references.watermark(shape.id, row.keyId)) return true; // these log rows were ordered before a restart
     taken.add(row.keyId);
     const base = shadows.get(shape.id, row.keyId)?.position ?? bases.at(shape.id, minId);
     const sent = sink.inFlight(shape.id, row.keyId);
     const reference = sent !== undefined ? sent : references.reference(shape.id, row.keyId, row.key, base);
-    if (reference === null && row.image === null) return;
-    if (reference !== null && row.image !== null && imageEqual(reference, row.image)) return;
+    if (reference === null && row.image === null) return true;
+    if (reference !== null && row.image !== null && imageEqual(reference, row.image)) return true;
     const { key, keyId, image } = row;
-    if (image === null) sink.add(shape, { op: Op.delete, keyId, key, image, mask: null }, base);
-    else if (reference === null) sink.add(shape, { op: Op.insert, keyId, key, image, mask: null }, base);
-    else sink.add(shape, { op: Op.update, keyId, key, image, mask: maskOf(reference, image) }, base);
+    if (image === null) return sink.add(shape, { op: Op.delete, keyId, key, image, mask: null }, base);
+    if (reference === null) return sink.add(shape, { op: Op.insert, keyId, key, image, mask: null }, base);
+    return sink.add(shape, { op: Op.update, keyId, key, image, mask: maskOf(reference, image) }, base);
   }
 }
 

@@ -1,16 +1,26 @@
 /**
  * This node's changesets on their way into the order: numbered in one chain per shard, proposed again until this node's
- * own replica has taken them, acknowledged in the order in which they were drained. Nothing is forgotten here that is
- * not still in the change logs, so a restart may drop all of it.
+ * own replica has taken them, acknowledged in the order in which they were drained. Row by row, a changeset leaves as a
+ * batch for each of its shards; whole, as one batch in the one lane that is in use (`chains.ts`). Nothing is forgotten here
+ * that is not still in the change logs, so a restart may drop all of it.
  */
 import { assert } from "../base/assert.ts";
 import type { PositionVector, RowChange, Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image } from "../change/value.ts";
-import { BatchBuilder, openingBatch } from "./batch-builder.ts";
+import { type ChainPlace, openingBatch } from "./batch-builder.ts";
+import {
+  type ChainsComponents,
+  type DrainRecord,
+  type Lane,
+  laneInUse,
+  rowChains,
+  type Sent,
+  wholeChain,
+} from "./chains.ts";
 import type { DrainSink } from "./drain.ts";
-import type { Spool, Spooled } from "./spool.ts";
+import type { Spool } from "./spool.ts";
 
 /** Bytes proposed and not yet taken, over all shards. */
 export const IN_FLIGHT_BYTES = 8 << 20;
@@ -18,8 +28,12 @@ export const IN_FLIGHT_BYTES = 8 << 20;
 export const IN_FLIGHT_DRAINS = 16;
 /** Above this many rows a drain's images are not remembered; nothing else is drained until it is taken. */
 const REMEMBERED_ROWS = 50_000;
-/** A shard whose oldest batch is not taken within this time has all of its batches proposed again. */
+/**
+ * A shard whose oldest batch gets no answer within this time has all of its batches proposed again; the time doubles up
+ * to the limit, as long as nothing is taken: what only waits must not fill the log.
+ */
 const PROPOSE_AGAIN_MS = 2000;
+const PROPOSE_AGAIN_MS_MAX = 16_000;
 
 export interface OutboxComponents {
   /** "dropped": it is in no log through this call. Else it may or may not come through. */
@@ -35,38 +49,18 @@ export interface OutboxOptions {
   readonly origin: string;
   readonly shards: number;
   readonly schemaVersion: number;
+  /** Changesets stay whole over several shards. */
+  readonly whole: boolean;
 }
 
-interface DrainRecord {
-  readonly upTo: readonly Watermark[];
-  readonly looked: { table: number; keyId: KeyId }[];
-  readonly startedAt: number;
-  batchesLeft: number;
-  rows: number;
-  /** Its rows are too many to remember: it travels alone. */
-  alone: boolean;
-}
-
-interface Sent {
-  readonly csn: number;
-  readonly part: number;
-  readonly last: boolean;
-  readonly bytes: Spooled;
-  readonly size: number;
-  readonly rows: number;
-  /** null: the opening of the incarnation. */
-  readonly drain: DrainRecord | null;
-  /** Keys whose images are in flight with this changeset; on the last part. */
-  readonly keys: readonly { table: number; keyId: KeyId }[];
-  /** When it was proposed; null: not yet, or to be proposed again. */
-  proposedAt: number | null;
-}
-
-interface Lane {
-  csn: number;
-  /** In order of the chain. */
-  readonly sent: Sent[];
-  opened: boolean;
+/** Takes one drain: then either `done` or `giveUp` is called. */
+export interface CollectingSink extends DrainSink {
+  /** Rows found so far. */
+  found(): number;
+  /** Puts what was found in the chains. Returns how many rows. */
+  done(): number;
+  /** The changeset cannot leave before what is in flight was taken: forgets it. */
+  giveUp(): void;
 }
 
 export class Outbox {
@@ -78,6 +72,8 @@ export class Outbox {
   readonly #inFlight = new Map<number, Map<KeyId, { image: Image | null; drain: DrainRecord }>>();
   #bytes = 0;
   #rows = 0;
+  /** A changeset was found that cannot leave before what is in flight was taken. */
+  #blocked = false;
   readonly #settled = new Map<number, number>();
   #acknowledged: { upTo: Watermark[]; looked: { table: number; keyId: KeyId }[] } = { upTo: [], looked: [] };
 
@@ -111,7 +107,7 @@ export class Outbox {
   /** Room for another drain. */
   get ready(): boolean {
     if (this.#lanes.length === 0 || this.#lanes.some((lane) => !lane.opened)) return false;
-    if (this.#drains.some((d) => d.alone)) return false;
+    if (this.#blocked || this.#drains.some((d) => d.alone)) return false;
     return this.#bytes < IN_FLIGHT_BYTES && this.#drains.length < IN_FLIGHT_DRAINS;
   }
 
@@ -133,10 +129,17 @@ export class Outbox {
     this.#drains = [];
     this.#bytes = 0;
     this.#rows = 0;
+    this.#blocked = false;
     this.#components.spool.clear();
-    this.#lanes = Array.from({ length: this.#options.shards }, () => ({ csn: 1, sent: [], opened: false }));
+    this.#lanes = Array.from({ length: this.#options.shards }, () => ({
+      csn: 1,
+      sent: [],
+      ordered: 0,
+      patienceMs: PROPOSE_AGAIN_MS,
+      opened: false,
+    }));
     this.#lanes.forEach((lane) => {
-      const bytes = openingBatch({ ...this.#place(1, 0) });
+      const bytes = openingBatch(this.#place(1, 0, []));
       lane.sent.push({
         csn: 1,
         part: 1,
@@ -152,14 +155,14 @@ export class Outbox {
     this.propose();
   }
 
-  #place(csn: number, previousCsn: number) {
+  #place(csn: number, previousCsn: number, after: PositionVector): ChainPlace {
     const { origin, schemaVersion } = this.#options;
     const time = this.#components.wallTime();
-    return { origin, incarnation: this.#incarnation, csn, previousCsn, schemaVersion, time };
+    return { origin, incarnation: this.#incarnation, csn, previousCsn, schemaVersion, time, after };
   }
 
-  /** A sink for one drain; `done` puts what it found in the chains. Nothing is proposed before `propose`. */
-  collect(upTo: readonly Watermark[]): DrainSink & { found(): number; done(): number } {
+  /** A sink for one drain that began when this node's replica stood at `after`. Nothing is proposed before `propose`. */
+  collect(upTo: readonly Watermark[], after: PositionVector): CollectingSink {
     const drain: DrainRecord = {
       upTo,
       looked: [],
@@ -168,58 +171,42 @@ export class Outbox {
       rows: 0,
       alone: false,
     };
-    const builders = new Map<number, BatchBuilder>();
-    const parts = new Map<number, Sent[]>();
-    const builderOf = (shard: number): BatchBuilder => {
-      let builder = builders.get(shard);
-      if (builder !== undefined) return builder;
-      const lane = this.#lanes[shard]!;
-      const csn = lane.csn + 1;
-      const list: Sent[] = [];
-      parts.set(shard, list);
-      builder = new BatchBuilder(this.#place(csn, lane.csn), ({ part, last, bytes, rows }) => {
-        const keys = last ? builder!.keys : [];
-        const spooled = this.#components.spool.add(bytes);
-        list.push({
-          csn,
-          part,
-          last,
-          bytes: spooled,
-          size: bytes.length,
-          rows,
-          drain,
-          keys,
-          proposedAt: null,
-        });
+    const images: [table: number, keyId: KeyId, image: Image | null][] = [];
+    const components: ChainsComponents = {
+      lanes: this.#lanes,
+      place: (csn, previousCsn, at) => this.#place(csn, previousCsn, at),
+      keep: (bytes) => {
         this.#bytes += bytes.length;
-      });
-      builders.set(shard, builder);
-      return builder;
+        return this.#components.spool.add(bytes);
+      },
     };
+    const chains = this.#options.whole ? wholeChain(components, drain, after) : rowChains(components, drain);
     return {
       inFlight: (table, keyId) => this.#inFlight.get(table)?.get(keyId)?.image,
       add: (shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector) => {
-        builderOf(this.#components.shardOfKey(shape.id, row.keyId)).add(shape, row, base);
+        const builder = chains.builderOf(this.#components.shardOfKey(shape.id, row.keyId));
+        if (builder === null) return false;
+        builder.add(shape, row, base);
         drain.rows++;
         if (drain.rows > REMEMBERED_ROWS) drain.alone = true;
-        else this.#remember(shape.id, row.keyId, row.image, drain);
+        else images.push([shape.id, row.keyId, row.image]);
+        return true;
       },
       looked: (table, keyId) => {
         drain.looked.push({ table, keyId });
       },
       found: () => drain.rows,
       done: () => {
-        for (const [shard, builder] of builders) {
-          builder.finish(upTo);
-          const lane = this.#lanes[shard]!;
-          lane.csn++;
-          lane.sent.push(...parts.get(shard)!);
-          drain.batchesLeft++;
-        }
+        for (const [table, keyId, image] of images) this.#remember(table, keyId, image, drain);
+        if (drain.rows > 0) chains.finish();
         this.#rows += drain.rows;
         this.#drains.push(drain);
         this.#settle();
         return drain.rows;
+      },
+      giveUp: () => {
+        this.#bytes -= chains.size();
+        this.#blocked = true;
       },
     };
   }
@@ -235,8 +222,8 @@ export class Outbox {
     const now = this.#components.now();
     this.#lanes.forEach((lane, shard) => {
       let ahead = 0;
-      for (const sent of lane.sent) {
-        if (sent.proposedAt === null) {
+      for (const [i, sent] of lane.sent.entries()) {
+        if (i >= lane.ordered && sent.proposedAt === null) {
           if (ahead > 0 && ahead + sent.size > IN_FLIGHT_BYTES) break;
           const bytes = this.#components.spool.read(sent.bytes);
           if (this.#components.propose(shard, bytes) === "dropped") break;
@@ -251,16 +238,27 @@ export class Outbox {
   tick(): void {
     const now = this.#components.now();
     for (const lane of this.#lanes) {
-      const at = lane.sent[0]?.proposedAt ?? null;
-      if (at !== null && now - at > PROPOSE_AGAIN_MS) for (const sent of lane.sent) sent.proposedAt = null;
+      const at = lane.sent[lane.ordered]?.proposedAt ?? null;
+      if (at === null || now - at <= lane.patienceMs) continue;
+      lane.patienceMs = Math.min(2 * lane.patienceMs, PROPOSE_AGAIN_MS_MAX);
+      for (const sent of lane.sent.slice(lane.ordered)) sent.proposedAt = null;
     }
     this.propose();
   }
 
   /** The shard has a new leader: what was proposed to the old one may be lost. */
   leaderChanged(shard: number): void {
-    for (const sent of this.#lanes[shard]?.sent ?? []) sent.proposedAt = null;
+    const lane = this.#lanes[shard];
+    for (const sent of lane?.sent.slice(lane.ordered) ?? []) sent.proposedAt = null;
     this.propose();
+  }
+
+  /** An entry of the shard is committed. If it is the next of this node's, it need not be proposed again. */
+  committed(shard: number, data: Uint8Array): void {
+    const lane = this.#lanes[shard];
+    const next = lane?.sent[lane.ordered];
+    if (lane === undefined || next === undefined || next.bytes.length !== data.length) return;
+    if (Buffer.compare(this.#components.spool.read(next.bytes), data) === 0) lane.ordered++;
   }
 
   /** The replica took a batch of this incarnation, or staged a part. */
@@ -270,6 +268,8 @@ export class Outbox {
       const first = lane.sent[0]!;
       if (first.csn > csn || (first.csn === csn && first.part > part)) break;
       lane.sent.shift();
+      lane.ordered = Math.max(0, lane.ordered - 1);
+      lane.patienceMs = PROPOSE_AGAIN_MS;
       this.#bytes -= first.size;
       if (first.drain === null) lane.opened = true;
       else {
@@ -277,6 +277,7 @@ export class Outbox {
         if (first.last) this.#arrived(first, first.drain);
       }
     }
+    if (laneInUse(this.#lanes) === null) this.#blocked = false;
     this.#settle();
   }
 

@@ -1,7 +1,6 @@
 /**
  * Which position the live file reflected when a change-log row was written. A table's records split its log by id: rows
- * from `nextId` on were written while `position` was reflected, up to the next record. No records: the position reflected
- * now.
+ * from `nextId` on were written while `position` was reflected, up to the next record. No record: the position reflected now.
  */
 import type { PositionVector } from "./batch.ts";
 
@@ -29,10 +28,10 @@ export class BasePositions {
 
   at(table: number, id: number): PositionVector {
     const list = this.#records.get(table);
-    if (list === undefined) return this.reflected;
-    for (let i = list.length - 1; i >= 0; i--) if (list[i]!.nextId <= id) return list[i]!.position;
-    // Acknowledged meanwhile, with a record that is gone: what is left of the key was written no earlier than the first.
-    return list[0]?.position ?? this.reflected;
+    if (list === undefined || list.length === 0) return this.reflected;
+    for (let i = list.length - 1; i > 0; i--) if (list[i]!.nextId <= id) return list[i]!.position;
+    // The first record begins after what is acknowledged; an id before it is a lower bound of one that comes later.
+    return list[0]!.position;
   }
 
   records(table: number): readonly BaseRecord[] {

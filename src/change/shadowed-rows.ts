@@ -1,6 +1,7 @@
 /**
- * Rows of the replica that the live file leaves out because a pending row holds one of their UNIQUE values, with the
- * position that the file last showed for them: that is what an application saw that writes such a key itself.
+ * Rows that the live file shows as of an older position than the one it reflects: left out because a pending row holds one
+ * of their UNIQUE values, or pending themselves for so long that newer log rows were written at later positions. The
+ * position that the file last showed for them is what an application saw that writes such a key.
  */
 import type { PositionVector } from "./batch.ts";
 import type { KeyId } from "./key.ts";

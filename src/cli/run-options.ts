@@ -93,7 +93,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "transactions",
     type: "text",
     value: "HOW",
-    help: "whole, or row with several shards",
+    help: "whole, or row: rows one by one (whole)",
     choices: ["whole", "row"],
   },
   {
@@ -252,11 +252,6 @@ export function contradictions({ node, admin, token }: RunSettings): readonly Pr
     problems.push({
       message: "--create makes the file of a new cluster, --peers joins a cluster whose file is received",
       cure: "give one of them",
-    });
-  if (node.transactions === "whole" && (node.shards ?? 1) > 1)
-    problems.push({
-      message: `--transactions whole needs --shards 1 in this version, not ${node.shards}`,
-      cure: "use --shards 1, or --transactions row",
     });
   return problems;
 }

@@ -6,7 +6,7 @@ import { Database, type Statement } from "bun:sqlite";
 import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { UserError } from "../base/errors.ts";
+import { isDiskFull, UserError } from "../base/errors.ts";
 import { type Entry, EntryType, type HardState, type SnapshotMetadata } from "../raft/types.ts";
 import type { GroupConfiguration, GroupLog, GroupWrite, LogStore, ShardId } from "../shard/seams.ts";
 import { decodeConfiguration, encodeConfiguration } from "./configuration-codec.ts";
@@ -134,8 +134,11 @@ export class SqliteLogStore implements LogStore {
     }
   }
 
-  /** Opens what `create` made. Throws `UserError` for a damaged file, a newer format or another shard count. */
-  static open(path: string): SqliteLogStore {
+  /**
+   * Opens what `create` made. Throws `UserError` for a damaged file, a newer format or another shard count.
+   * `walPages`: size of the WAL that is written beforehand, so that a sync needs no new blocks; 0: only to look.
+   */
+  static open(path: string, walPages: number = WAL_PAGES): SqliteLogStore {
     let db: Database | null = null;
     try {
       db = new Database(path, { create: false, readwrite: true });
@@ -158,11 +161,11 @@ export class SqliteLogStore implements LogStore {
       const identity = { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
       const store = new SqliteLogStore(db, path, identity);
       store.#load();
-      store.#fillWal();
+      if (walPages > 0) store.#fillWal(walPages);
       return store;
     } catch (error) {
       db?.close();
-      if (error instanceof UserError) throw error;
+      if (error instanceof UserError || isDiskFull(error)) throw error;
       throw damaged(path, error instanceof Error ? error.message : String(error), error);
     }
   }
@@ -204,17 +207,17 @@ export class SqliteLogStore implements LogStore {
     if (lastIndex >= from) this.#read(shard, from, lastIndex + 1, Number.POSITIVE_INFINITY);
   }
 
-  #fillWal(): void {
+  #fillWal(pages: number): void {
     const { size } = statSync(`${this.#path}-wal`, { throwIfNoEntry: false }) ?? { size: 0 };
-    if (size >= WAL_PAGES * 4096) return;
+    if (size >= pages * 4096) return;
     this.#db.exec("PRAGMA wal_autocheckpoint = 0; BEGIN; CREATE TABLE filler(data BLOB)");
     const fill = this.#db.prepare("INSERT INTO filler VALUES(?)");
     const page = new Uint8Array(4000);
-    for (let i = 0; i < WAL_PAGES; i++) fill.run(page);
+    for (let i = 0; i < pages; i++) fill.run(page);
     fill.finalize();
     this.#db.exec("DROP TABLE filler; COMMIT");
     this.#db.prepare("PRAGMA wal_checkpoint(RESTART)").all();
-    this.#db.exec(`PRAGMA wal_autocheckpoint = ${WAL_PAGES}`);
+    this.#db.exec(`PRAGMA wal_autocheckpoint = ${pages}`);
   }
 
   group(shard: ShardId): GroupLog {
@@ -428,6 +431,8 @@ export class SqliteLogStore implements LogStore {
   }
 
   close(): void {
+    // A write that failed halfway would hold its lock until the garbage collector comes.
+    if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
     this.#db.close();
   }
 }

@@ -177,7 +177,7 @@ export class Engine implements StateMachine {
     this.#scheduled = false;
     if (this.#stopped || this.frozen) return;
     if (woken) this.wake();
-    else if (result.again === "now" || this.#runtime.hasWork || replica.replica.queued > 0) this.#wakeLater();
+    else if (result.again === "now" || this.#runtime.hasWork || replica.replica.runnable) this.#wakeLater();
     else if (result.again === "later") this.#after(result.ms);
   }
 

@@ -151,7 +151,6 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
     await buildLive({
       replica: paths.replica,
       live: file,
-      incoming: paths.incoming,
       prepare: (fresh, settings, shapes, position) => {
         install(fresh, shapes, {
           clusterId: settings.clusterId,

@@ -4,8 +4,8 @@ import { ChangeLog } from "../capture/change-log.ts";
 import type { CapturedTable } from "../capture/install.ts";
 import type { TableShape } from "../change/shape.ts";
 import { fingerprint } from "../schema/catalogue.ts";
+import { newestIdsSql } from "../schema/live-tables.ts";
 import { queryOfBun } from "../sqlite/query.ts";
-import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { LiveReader } from "./pipeline.ts";
 
 export class BunLiveReader implements LiveReader {
@@ -13,7 +13,8 @@ export class BunLiveReader implements LiveReader {
   readonly #db: Database;
   /** For looks beside a drain, which may hold the first connection's transaction over several turns. */
   readonly #second: Database;
-  readonly #newest: readonly (readonly [number, Statement])[];
+  readonly #newest: readonly Statement[];
+  readonly #newestBeside: readonly Statement[];
   readonly #begin: Statement;
   readonly #end: Statement;
   readonly #dataVersion: Statement;
@@ -35,10 +36,9 @@ export class BunLiveReader implements LiveReader {
     this.logs = shapes.map((shape) => new ChangeLog(this.#db, shape, log.get(shape.id)!, encoding));
     this.#second = new Database(file, { readwrite: true, create: false, safeIntegers: true });
     this.#second.exec("PRAGMA cache_size = -500; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
-    this.#newest = shapes.map((shape) => {
-      const name = quoteIdentifier(log.get(shape.id)!);
-      return [shape.id, this.#second.prepare(`SELECT max(id) FROM main.${name}`)] as const;
-    });
+    const looks = newestIdsSql(shapes.map(({ id }) => ({ id, log: log.get(id)! })));
+    this.#newest = looks.map((sql) => this.#db.prepare(sql));
+    this.#newestBeside = looks.map((sql) => this.#second.prepare(sql));
     this.#begin = this.#db.prepare("BEGIN");
     this.#end = this.#db.prepare("COMMIT");
     this.#dataVersion = this.#db.prepare("PRAGMA data_version");
@@ -73,18 +73,29 @@ export class BunLiveReader implements LiveReader {
     return "the schema of the application's file changed; this build cannot replicate schema changes: undo the change, or form the cluster anew";
   }
 
-  /** Highest id of every change log in a snapshot of its own, whatever a drain is at. */
+  newest(): Map<number, number> {
+    return newestOf(this.#newest);
+  }
+
+  /** Highest id of every change log that holds rows, in a snapshot of its own, whatever a drain is at. */
   newestIds(): Map<number, number> {
     this.#second.exec("BEGIN");
     try {
-      return new Map(this.#newest.map(([table, maxId]) => [table, Number(maxId.values()[0]![0] ?? 0n)]));
+      return newestOf(this.#newestBeside);
     } finally {
       this.#second.exec("COMMIT");
     }
   }
 
   close(): void {
+    // A snapshot that is still read would keep its place in the WAL until the garbage collector comes.
+    if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
     this.#second.close();
     this.#db.close();
   }
+}
+
+function newestOf(looks: readonly Statement[]): Map<number, number> {
+  const rows = looks.flatMap((look) => look.values() as [bigint, bigint][]);
+  return new Map(rows.map(([table, id]) => [Number(table), Number(id)]));
 }

@@ -1,6 +1,5 @@
 /** A member of a cluster at work: everything opened, wired and answering. */
 import { mkdirSync, rmSync } from "node:fs";
-import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -13,9 +12,9 @@ import { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { IdBlocks } from "../reflect/id-blocks.ts";
 import { LiveLog } from "../reflect/live-log.ts";
-import { openLiveConnection, selfTest } from "../reflect/live-connection.ts";
+import { type LiveConnection, openLiveConnection, selfTest } from "../reflect/live-connection.ts";
 import { Reflector } from "../reflect/reflector.ts";
-import { strip } from "../replica/adopt.ts";
+import { isWorthTaking, strip } from "../replica/adopt.ts";
 import { publish } from "../replica/genesis.ts";
 import { type OpenReplica, openReplica, readLocal } from "../replica/open.ts";
 import { RowAccess } from "../schema/row-access.ts";
@@ -48,8 +47,9 @@ export interface MemberOptions {
   readonly peerId: string;
   readonly name: string;
   readonly role: "voter" | "learner";
-  /** See `RuntimeOptions`. */
+  /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
+  readonly logWalPages?: number;
 }
 
 export interface MemberComponents {
@@ -88,7 +88,7 @@ export class Member implements Stage {
   /** Set by `verify`: gets answers about checksums. */
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
   readonly #components: MemberComponents;
-  readonly #live: DatabaseSync;
+  readonly #live: LiveConnection;
   readonly #watcher: Watcher;
   readonly #taker: SnapshotTaker;
   #ticks = 0;
@@ -106,32 +106,36 @@ export class Member implements Stage {
     const { replica } = this.replica;
     const { settings } = replica;
     this.clusterId = settings.clusterId;
-    this.log = SqliteLogStore.open(paths.log);
+    this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     this.#alignLog();
-    this.#live = openLiveConnection(db);
-    const captured = readCaptured(this.#live) as CapturedTable[];
     const shapes = [...replica.shapes.values()];
+    this.#live = openLiveConnection(
+      db,
+      shapes.map((s) => s.name),
+    );
+    const live = this.#live.db;
+    const captured = readCaptured(live) as CapturedTable[];
     this.reader = new BunLiveReader(db, shapes, captured, settings.encoding);
-    const state = readLiveState(this.#live, shapes, settings.shards);
+    const state = readLiveState(live, shapes, settings.shards);
     this.pending = new PendingRows();
     for (const [table, id] of state.acknowledged) this.pending.see(table, id);
     this.liveLogs = new Map(
       shapes.map((shape) => {
-        const access = new RowAccess(this.#live, shape, settings.encoding);
+        const access = new RowAccess(live, shape, settings.encoding);
         const log = captured.find((c) => c.id === shape.id)!.log;
-        return [shape.id, new LiveLog(this.#live, access, log, state.acknowledged.get(shape.id) ?? 0)];
+        return [shape.id, new LiveLog(live, access, log, state.acknowledged.get(shape.id) ?? 0)];
       }),
     );
     const { bases, shadows } = state;
     const reflector = new Reflector({
-      db: this.#live,
+      live: this.#live,
       logs: this.liveLogs,
       source: replica,
       pending: this.pending,
       bases,
       shadows,
       ids: new IdBlocks(
-        this.#live,
+        this.#live.db,
         shapes,
         (table) => settingOf(settings.idBlock, table),
         () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
@@ -156,6 +160,7 @@ export class Member implements Stage {
         syncLive: () => liveFile.sync(),
         onOwnCommit: () => this.#watcher.ownCommit(),
         propose: (shard, data) => this.runtime.propose(shard, data),
+        leads: (shard) => this.runtime.groups[shard]!.raft.isLeader,
         nextIncarnation: (atLeast) => this.log.nextIncarnation(atLeast),
         now: () => clock.now(),
         wallTime: () => clock.wallTime(),
@@ -247,7 +252,7 @@ export class Member implements Stage {
     this.#watcher.stop();
     this.#fetching?.abort();
     this.reader.close();
-    this.#live.close();
+    this.#live.db.close();
     this.replica.close();
     this.log.close();
   }
@@ -396,8 +401,9 @@ export class Member implements Stage {
         const header = await fetchReplica(from, received, this.#components, fetching.signal);
         if (this.#closed) return;
         strip(received, this.clusterId, peerId, header);
-        const ahead = header.positions.every(({ index }, s) => index >= this.replica.replica.position(s));
-        if (!ahead) throw new Error("the replica received is behind this node's in a shard");
+        const positions = header.positions.map((p) => p.index);
+        if (!isWorthTaking(positions, this.replica.replica.positions()))
+          throw new Error("the replica received has nothing that this node's has not");
         publish(received, paths.nextReplica);
         this.#components.onReplacement();
       } catch (error) {

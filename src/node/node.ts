@@ -1,8 +1,8 @@
 /** The composition root: starts a node from its options, keeps it one member after another, and stops it. */
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
-import { errorMessage, UserError } from "../base/errors.ts";
+import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
@@ -20,6 +20,7 @@ import { type Machine, type SyncedFile, systemMachine } from "./machine.ts";
 import { Member } from "./member.ts";
 import type { NodeOptions } from "./options.ts";
 import { type DataPaths, dataPaths } from "./paths.ts";
+import { silentStage, untilRoom } from "./room.ts";
 import type { RunningNode, StartedInfo } from "./running.ts";
 import { restoreConflict } from "./restore.ts";
 import { checkMember, startKind } from "./start.ts";
@@ -125,17 +126,27 @@ export class Node implements RunningNode {
         },
       },
     );
-    if (kind === "member") {
-      await this.#adoptReplacement(peerId);
-      checkMember(db, paths, peerId);
-      this.#checkSettings();
-    }
+    let full: unknown = null;
+    if (kind === "member")
+      try {
+        await this.#checkFiles(peerId);
+      } catch (error) {
+        if (!isDiskFull(error)) throw error;
+        full = error;
+      }
     if (kind === "found") await this.#found(peerId);
     await this.#transport.start(this.#switchboard);
     if (kind === "join") {
       this.#phase = "joining: waiting for a member of the cluster to answer";
       this.#background = this.#join(peerId);
-    } else this.#enter(peerId);
+    } else if (full === null) this.#enterOrWait(peerId);
+    else this.#waitForRoom(peerId, full);
+  }
+
+  async #checkFiles(peerId: string): Promise<void> {
+    await this.#adoptReplacement(peerId);
+    checkMember(this.#options.db, this.#paths, peerId);
+    this.#checkSettings();
   }
 
   /** Keys that were given or are there; null: there are none yet. */
@@ -165,10 +176,20 @@ export class Node implements RunningNode {
     const lock = new DatabaseSync(this.#paths.lock, { timeout: 0 });
     chmodSync(this.#paths.lock, 0o600);
     try {
-      lock.exec("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+      lock.exec("PRAGMA journal_mode = DELETE");
+      // Never empty: locking an empty database writes its first page, which a full disk does not take.
+      const { page_count: pages } = lock.prepare("PRAGMA page_count").get() as { page_count: number };
+      if (pages === 0) lock.exec("PRAGMA user_version = 1");
+      lock.exec("BEGIN EXCLUSIVE");
       this.#lock = lock;
     } catch (error) {
       lock.close();
+      if (isDiskFull(error))
+        throw new UserError(
+          `the disk of ${this.#paths.folder} is full: ${errorMessage(error)}`,
+          "make room, and start the node again",
+          { cause: error },
+        );
       throw new UserError(
         `another marmot runs on ${this.#paths.folder}`,
         `stop it first; marmot status --data-dir ${this.#paths.folder} shows it`,
@@ -187,7 +208,14 @@ export class Node implements RunningNode {
   }
 
   #rememberAddresses(addresses: readonly string[]): void {
-    writeFileSync(this.#paths.addresses, JSON.stringify(addresses), { mode: 0o600 });
+    const { addresses: path } = this.#paths;
+    try {
+      // Never in place: on a full disk nothing would be left of what is known.
+      writeFileSync(`${path}.new`, JSON.stringify(addresses), { mode: 0o600 });
+      renameSync(`${path}.new`, path);
+    } catch (error) {
+      this.#components.logger.warn("addresses of peers are not remembered", { error: errorMessage(error) });
+    }
   }
 
   /** A replica that was received before the last stop takes its place now. */
@@ -231,12 +259,7 @@ export class Node implements RunningNode {
   async #found(peerId: string): Promise<void> {
     const { db, name, tables, exclude } = this.#options;
     const shards = this.#options.shards ?? DEFAULT_SHARDS;
-    const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "row");
-    if (shards > 1 && transactions === "whole")
-      throw new UserError(
-        `--transactions whole with ${shards} shards was given; this version keeps transactions whole with one shard only`,
-        "use --shards 1, or --transactions row",
-      );
+    const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "whole");
     this.#toWal(db);
     await found(
       {
@@ -254,10 +277,6 @@ export class Node implements RunningNode {
       (progress) => this.#report(progress),
     );
     this.#notes.push(`formed a new cluster with ${shards} ${shards === 1 ? "shard" : "shards"}`);
-    if (transactions === "row")
-      this.#notes.push(
-        "several shards: rows are ordered one by one (--transactions row), a transaction can be seen in parts",
-      );
   }
 
   /** Opens or makes the file and switches it to WAL. */
@@ -295,8 +314,8 @@ export class Node implements RunningNode {
       );
       this.#stopping.signal.throwIfAborted();
       this.#checkSettings();
-      this.#enter(peerId);
-      logger.info("joined the cluster", { cluster: this.#member!.clusterId });
+      this.#enterOrWait(peerId);
+      logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
     } catch (error) {
       if (!this.#stopping.signal.aborted) this.#failWith(error);
     }
@@ -316,7 +335,10 @@ export class Node implements RunningNode {
         logger,
         machine: this.#machine,
         onProgress: (progress) => this.#report(progress),
-        onFailure: (error) => this.#failWith(error),
+        onFailure: (error) => {
+          if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+          else this.#failWith(error);
+        },
         onReplacement: () => {
           this.#background = this.#replace(peerId);
         },
@@ -325,10 +347,21 @@ export class Node implements RunningNode {
     );
     this.#member = member;
     this.#phase = "";
+    this.#noteOrder(member);
     if (member.pollingBecause !== "")
       this.#notes.push(`the file system cannot be watched (${member.pollingBecause}): polling`);
     member.start();
     for (const peer of this.#transport.connected()) member.onConnect(peer);
+  }
+
+  /** What several shards do to transactions and to speed: said once, on every node. */
+  #noteOrder({ replica }: Member): void {
+    const { shards, transactions } = replica.replica.settings;
+    const note =
+      transactions === "row"
+        ? "several shards: rows are ordered one by one (--transactions row), a transaction can be seen in parts"
+        : "several shards: transactions stay whole (--transactions whole); that orders them, but does not scale with the shards: only --transactions row does";
+    if (shards > 1 && !this.#notes.includes(note)) this.#notes.push(note);
   }
 
   async #replace(peerId: string): Promise<void> {
@@ -337,10 +370,52 @@ export class Node implements RunningNode {
       this.#member?.close();
       this.#member = null;
       await this.#adoptReplacement(peerId);
-      if (!this.#stopping.signal.aborted) this.#enter(peerId);
+      if (!this.#stopping.signal.aborted) this.#enterOrWait(peerId);
     } catch (error) {
-      this.#failWith(error);
+      if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+      else this.#failWith(error);
     }
+  }
+
+  #enterOrWait(peerId: string): void {
+    try {
+      this.#enter(peerId);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      this.#waitForRoom(peerId, error);
+    }
+  }
+
+  /**
+   * A full disk is waited out: the files are closed as they are, as if the process had been killed, and opened anew when
+   * there is room. Applications write on meanwhile, where their disk has room; nothing that was ordered is lost.
+   */
+  #waitForRoom(peerId: string, error: unknown): void {
+    const { db } = this.#options;
+    const { clock, logger } = this.#components;
+    const clusterId = this.#member?.clusterId ?? "";
+    logger.error("the disk is full; this node waits for room", { error: errorMessage(error) });
+    this.#phase = `the disk is full (${errorMessage(error)}): waiting for room`;
+    if (clusterId !== "") this.#switchboard.enter(silentStage(clusterId));
+    this.#member?.close();
+    this.#member = null;
+    this.#background = (async () => {
+      try {
+        // Never in the turn that failed: what is on the stack still uses what was closed.
+        await untilRoom({ db, paths: this.#paths }, { clock, signal: this.#stopping.signal }, (full) => {
+          this.#phase = `the disk is full: waiting for room in ${full.join(" and ")}`;
+        });
+        this.#phase = "opening its files: there is room again";
+        await this.#checkFiles(peerId);
+        if (this.#stopping.signal.aborted) return;
+        logger.info("there is room again; going on");
+        this.#enterOrWait(peerId);
+      } catch (failure) {
+        if (this.#stopping.signal.aborted) return;
+        if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
+        else this.#failWith(failure);
+      }
+    })();
   }
 
   #report(progress: ProgressStatus | null): void {
@@ -403,8 +478,13 @@ export class Node implements RunningNode {
     notReady: () =>
       this.#phase !== "" || this.#member === null ? this.#phase : this.#member.readiness.notReady(),
     metrics: () => nodeMetrics(this.#source),
-    wait: (options) =>
-      waitFor(() => this.#member, { clock: this.#components.clock, transport: this.#transport }, options),
+    wait: async (options) => {
+      const { clock } = this.#components;
+      const result = await waitFor(() => this.#member, { clock, transport: this.#transport }, options);
+      return result.done || this.#member !== null
+        ? result
+        : { done: false, missing: `this node (${this.#phase})` };
+    },
     verify: (options) => {
       const member = this.#member;
       if (member === null)

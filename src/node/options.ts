@@ -30,6 +30,6 @@ export interface NodeOptions {
   readonly idBlock: PerTable<number> | null;
   readonly tables: readonly string[] | null;
   readonly exclude: readonly string[] | null;
-  /** Not for users: tests make them small. */
-  readonly limits?: { readonly keepEntries: number };
+  /** Not for users: tests make them small. See `RuntimeOptions` and `SqliteLogStore.open`. */
+  readonly limits?: { readonly keepEntries: number; readonly logWalPages?: number };
 }

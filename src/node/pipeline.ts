@@ -14,6 +14,7 @@ import type { Spool } from "../capture/spool.ts";
 import type { Entry } from "../raft/types.ts";
 import type { Acknowledgement, Reflector } from "../reflect/reflector.ts";
 import type { Replica } from "../replica/replica.ts";
+import { Markers } from "./markers.ts";
 
 /** Milliseconds of work after which a slice ends, so that heartbeats and the application get their turn. */
 const SLICE_MS = 5;
@@ -32,6 +33,8 @@ export interface LiveReader {
   begin(): void;
   /** Ends the read transaction. */
   end(): void;
+  /** Inside the transaction: table ⇒ highest id of its log, in the order of tables; empty logs may be left out. */
+  newest(): ReadonlyMap<number, number>;
   /** Inside the transaction: why nothing may be drained (the schema changed), or null. */
   obstacle(): string | null;
 }
@@ -49,6 +52,8 @@ export interface PipelineComponents {
   /** Our own commit in the live file is no news. */
   readonly onOwnCommit: () => void;
   readonly propose: (shard: number, data: Uint8Array) => "accepted" | "forwarded" | "dropped";
+  /** This node leads the shard's group. */
+  readonly leads: (shard: number) => boolean;
   /** A number above `atLeast` that was never used before, synced when it returns. */
   readonly nextIncarnation: (atLeast: number) => number;
   readonly now: () => number;
@@ -73,6 +78,7 @@ export class Pipeline {
   readonly #components: PipelineComponents;
   readonly #options: PipelineOptions;
   readonly #drain: Drain;
+  readonly #markers: Markers;
   readonly #acknowledged: Map<number, number>;
   #dirty = true;
   /** The application may have inserted since its next ids were last looked at. */
@@ -91,15 +97,26 @@ export class Pipeline {
   constructor(components: PipelineComponents, options: PipelineOptions) {
     this.#components = components;
     this.#options = options;
-    const { replica, spool, propose, now, wallTime } = components;
+    const { replica, spool, propose, leads, now, wallTime } = components;
     const { live, pending, bases, shadows } = components;
     this.#drain = new Drain({ logs: live.logs, pending, bases, shadows, references: replica });
     this.outbox = new Outbox(
       { propose, shardOfKey: (table, keyId) => replica.shardOfKey(table, keyId), spool, now, wallTime },
-      { origin: options.peerId, shards: options.shards, schemaVersion: options.schemaVersion },
+      {
+        origin: options.peerId,
+        shards: options.shards,
+        schemaVersion: options.schemaVersion,
+        whole: options.shards > 1 && replica.settings.transactions === "whole",
+      },
     );
+    this.#markers = new Markers(options.shards, { leads, propose, now });
     this.#acknowledged = new Map(options.acknowledged);
     this.#drain.reset(this.#acknowledged);
+  }
+
+  /** A transaction in the application's file is open. */
+  get reflecting(): boolean {
+    return this.#reflecting !== null;
   }
 
   /** Why the schema keeps this node from draining; null: it does not. */
@@ -134,12 +151,16 @@ export class Pipeline {
     const { replica } = this.#components;
     const last = replica.lastQueued(shard);
     const fresh = entries.filter((entry) => entry.index > last);
-    if (fresh.length > 0) replica.enqueue(shard, fresh);
+    if (fresh.length === 0) return;
+    this.#markers.committed(shard, fresh);
+    for (const { data } of fresh) this.outbox.committed(shard, data);
+    replica.enqueue(shard, fresh);
   }
 
   /** On a timer of some 100 ms. */
   tick(): void {
     this.outbox.tick();
+    this.#markers.propose(this.#components.replica.position(0));
     const now = this.#components.now();
     const { replica, syncLive, bases, reflector } = this.#components;
     // Before the first reflection it is not known which keys are pending.
@@ -153,6 +174,7 @@ export class Pipeline {
 
   /** One slice of everything there is to do. Throws what the databases throw: the node must then stop. */
   turn(): TurnResult {
+    this.#markers.propose(this.#components.replica.position(0));
     const applied = this.#apply();
     this.#settleOutcomes();
     const reflected = applied ? this.#reflect() : "waiting";
@@ -228,7 +250,7 @@ export class Pipeline {
         this.#reflections++;
         this.#idsDue = false;
         this.#components.onOwnCommit();
-        return reflector.unfinished || replica.queued > 0 ? "more" : "done";
+        return reflector.unfinished || replica.runnable ? "more" : "done";
       }
       if (now() >= end) return "more";
     }
@@ -255,10 +277,10 @@ export class Pipeline {
   }
 
   #drainSlice(): "done" | "more" {
-    const { live, syncLive, now } = this.#components;
+    const { live, syncLive, replica, now } = this.#components;
     if (this.#draining === null) {
       if (!this.#dirty || !this.outbox.ready) return "done";
-      this.#draining = this.#drainOnce(live, syncLive);
+      this.#draining = this.#drainOnce(live, syncLive, replica);
     }
     const end = now() + SLICE_MS;
     do {
@@ -270,18 +292,23 @@ export class Pipeline {
     return "more";
   }
 
-  *#drainOnce(live: LiveReader, syncLive: () => void): Generator<void, void> {
+  *#drainOnce(live: LiveReader, syncLive: () => void, replica: Replica): Generator<void, void> {
     live.begin();
     this.#obstacle = live.obstacle();
-    const news = this.#obstacle === null ? this.#drain.news() : [];
+    const news = this.#obstacle === null ? this.#drain.news(live.newest()) : [];
     this.#dirty = false;
     if (news.length === 0) {
       live.end();
       return;
     }
-    const sink = this.outbox.collect(news);
-    yield* this.#drain.run(news, sink);
+    const sink = this.outbox.collect(news, replica.positions());
+    const taken = yield* this.#drain.run(news, sink);
     live.end();
+    if (!taken) {
+      sink.giveUp();
+      this.#dirty = true; // it waits in the change logs, and more may gather there
+      return;
+    }
     if (sink.found() > 0) syncLive();
     this.#drainedRows += sink.done();
   }

@@ -1,4 +1,8 @@
-/** Whether a node is ready: fenced, in touch with every leader, caught up, reflected, capturing. */
+/**
+ * Whether a node is ready: fenced, in touch with every leader, caught up, reflected, capturing. Raft's commit index may
+ * run ahead of what the replica may apply while shard 0 waits for a marker; under load there is always something
+ * committed that is not applied yet. So a node that starts must reach what was committed when it came in touch.
+ */
 import type { BasePositions } from "../change/base-positions.ts";
 import type { Clock } from "../base/clock.ts";
 import type { PositionVector } from "../change/batch.ts";
@@ -8,19 +12,33 @@ import type { Member } from "./member.ts";
 const BEHIND_LIMIT = 5000;
 /** Milliseconds after which the file must show what the replica holds. */
 const REFLECT_WITHIN_MS = 5000;
+/** Milliseconds after which a marker that does not come is no delay any more. */
+const MARKER_WITHIN_MS = 5000;
+
+const reaches = (at: PositionVector, goal: PositionVector): boolean =>
+  goal.every((index, shard) => (at[shard] ?? 0) >= index);
 
 export class Readiness {
   readonly #member: Member;
   readonly #bases: BasePositions;
   readonly #clock: Clock;
+  /** Where the replica stood when the file last showed all of what it held a while before. */
+  #toShow: PositionVector = [];
   #reflectedAt: number;
   #wasReady = false;
+  /** Newest change-log ids at the first look after the fence, by table. */
+  #before: readonly (readonly [table: number, id: number])[] | null = null;
+  /** What was committed when the fence was passed and every leader heard from; null: not yet. */
+  #goal: PositionVector | null = null;
+  #passedAt: number;
+  #passed = 0;
 
   constructor({ member, bases, clock }: { member: Member; bases: BasePositions; clock: Clock }) {
     this.#member = member;
     this.#bases = bases;
     this.#clock = clock;
     this.#reflectedAt = clock.now();
+    this.#passedAt = clock.now();
   }
 
   /** The position that the application's file shows. */
@@ -47,22 +65,51 @@ export class Readiness {
   }
 
   #reason(): string | null {
-    const { runtime, pipeline, replica, engine } = this.#member;
+    const { runtime, pipeline, replica, engine, reader } = this.#member;
     if (engine.frozen) return "receiving a replica";
     if (pipeline.obstacle !== null) return pipeline.obstacle;
     const leaderless = runtime.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);
     if (leaderless.length > 0) return `waiting for a leader of shard ${leaderless.join(", ")}`;
     const fencing = pipeline.outbox.fencing();
     if (fencing.length > 0) return `fencing, waiting for shard ${fencing.join(", ")}`;
-    const behind = this.behind();
-    if (behind > (this.#wasReady ? BEHIND_LIMIT : 0)) return `catching up, ${behind} entries behind`;
+    this.#goal ??= runtime.groups.map((g) => g.raft.commit);
+    const positions = replica.replica.positions();
     const { reflected } = this.#bases;
-    const shows = replica.replica.positions().every((index, shard) => index === reflected[shard]);
+    const behind = this.behind();
+    const stalled = this.#stalled();
+    if (stalled !== null) return stalled;
+    if (behind > BEHIND_LIMIT || (!this.#wasReady && !reaches(positions, this.#goal)))
+      return `catching up, ${behind} entries behind`;
+    if (!this.#wasReady) {
+      // A row written before the start may be ordered, and overwritten, already: until it is seen to be, the file shows it.
+      this.#before ??= [...reader.newestIds()];
+      if (this.#before.some(([table, id]) => pipeline.acknowledged(table) < id))
+        return "waiting for what was written before the start to be ordered";
+      if (pipeline.outbox.hasAcknowledged) return "reflecting into the file";
+    }
     const now = this.#clock.now();
-    if (shows) this.#reflectedAt = now;
-    else if (!this.#wasReady) return "reflecting into the file";
-    else if (now - this.#reflectedAt > REFLECT_WITHIN_MS)
+    if (reaches(reflected, this.#toShow)) {
+      this.#reflectedAt = now;
+      this.#toShow = positions;
+    }
+    if (!this.#wasReady && !reaches(reflected, this.#goal)) return "reflecting into the file";
+    if (now - this.#reflectedAt > REFLECT_WITHIN_MS)
       return "the file is behind the replica: the application holds its write lock";
     return null;
+  }
+
+  /** Shard 0 has stood for some time at a changeset that others must mark; null: it has not. */
+  #stalled(): string | null {
+    const { replica } = this.#member.replica;
+    const now = this.#clock.now();
+    const shards = replica.awaitedMarkers();
+    if (shards.length === 0 || replica.position(0) !== this.#passed) {
+      this.#passed = replica.position(0);
+      this.#passedAt = now;
+      return null;
+    }
+    return now - this.#passedAt > MARKER_WITHIN_MS
+      ? `a changeset over several shards waits for a marker in shard ${shards.join(", ")}`
+      : null;
   }
 }

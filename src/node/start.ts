@@ -44,6 +44,27 @@ export function requireDatabase(file: string): void {
 const CHOICES = (paths: DataPaths): string =>
   `give --peers to join the cluster again (after moving ${paths.folder} away), or run marmot cleanup on the file and form a new cluster with it`;
 
+/** Before its first use the log of an unfinished start says nothing that could be lost. */
+function isUnused(paths: DataPaths): boolean {
+  const log = SqliteLogStore.open(paths.log, 0);
+  try {
+    return log.incarnation === 0;
+  } finally {
+    log.close();
+  }
+}
+
+/** Somebody's change logs are in the file. */
+function isCaptured(file: string): boolean {
+  if (!existsSync(file)) return false;
+  const db = new DatabaseSync(file, { readOnly: true });
+  try {
+    return readCaptured(db) !== null;
+  } finally {
+    db.close();
+  }
+}
+
 /** Decides, and refuses what must not be guessed. */
 export function startKind(
   file: string,
@@ -60,6 +81,8 @@ export function startKind(
         `${paths.log} is missing beside ${paths.replica}: this node's votes are lost`,
         CHOICES(paths),
       );
+    // A join that a crash ended between receiving the replica and having the file: it goes on where it was.
+    if (isUnused(paths) && !isCaptured(file)) return "join";
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
@@ -67,13 +90,8 @@ export function startKind(
       );
     return "member";
   }
-  if (existsSync(paths.log)) {
-    // Before its first use the log of an unfinished start says nothing that could be lost.
-    const log = SqliteLogStore.open(paths.log);
-    const used = log.incarnation > 0;
-    log.close();
-    if (used) throw new UserError(`${paths.replica} is missing beside ${paths.log}`, CHOICES(paths));
-  }
+  if (existsSync(paths.log) && !isUnused(paths))
+    throw new UserError(`${paths.replica} is missing beside ${paths.log}`, CHOICES(paths));
   if (hasPeers) return "join";
   if (!exists && !create)
     throw new UserError(
@@ -100,7 +118,7 @@ export function startKind(
 export function checkMember(file: string, paths: DataPaths, peerId: string): void {
   const live = new DatabaseSync(file, { enableForeignKeyConstraints: false });
   const replica = new DatabaseSync(paths.replica, { readOnly: true });
-  const log = SqliteLogStore.open(paths.log);
+  const log = SqliteLogStore.open(paths.log, 0);
   try {
     const settings = readSettings(replica, paths.replica);
     const meta = readMeta(live, file);

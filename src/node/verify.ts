@@ -13,8 +13,7 @@ import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import { TextBytes, type Value } from "../change/value.ts";
 import { compareRows, type RowDifference } from "../replica/compare.ts";
-import { shardOfRow } from "../replica/row-shard.ts";
-import { prepareExact } from "../schema/row-access.ts";
+import { exactKey, exactKeyColumns, prepareExact } from "../schema/row-access.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { VerifyDifference, VerifyResult } from "./api.ts";
@@ -253,10 +252,14 @@ function pendingKeys(live: DatabaseSync, member: Member): Set<string> {
   for (const { id, log } of logs) {
     const shape = member.replica.replica.shapes.get(id);
     if (shape === undefined) continue;
-    const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+    const columns = exactKeyColumns(
+      shape,
+      shape.key.map((_, i) => `k${i + 1}`),
+    );
     const rows = prepareExact(live, `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ?`);
-    for (const key of rows.iterate(acknowledged.get(shape.name) ?? 0) as unknown as Iterable<Value[]>)
-      keys.add(`${id}/${keyIdOf(shape, key)}`);
+    const { encoding } = member.replica.replica.settings;
+    for (const row of rows.iterate(acknowledged.get(shape.name) ?? 0) as unknown as Iterable<Value[]>)
+      keys.add(`${id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);
   }
   return keys;
 }
@@ -292,16 +295,14 @@ async function compareDeep(
       );
     const [a, b] = [positions(ours), positions(theirs)];
     const last = [ours, theirs].map((db) =>
-      db.prepare(`SELECT "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`),
+      db.prepare(`SELECT "shard", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`),
     );
-    const later = (table: number, keyId: KeyId): boolean => {
-      const shape = replica.shapes.get(table)!;
-      const shard = shardOfRow(shape, keyId, replica.settings.shards);
-      const common = Math.min(a[shard]!, b[shard]!);
-      return last.some(
-        (s) => Number((s.get(table, keyId) as { idx: number } | undefined)?.idx ?? 0) > common,
-      );
-    };
+    // An entry of shard 0 may have written a row that is routed elsewhere: the position says in which log.
+    const later = (table: number, keyId: KeyId): boolean =>
+      last.some((s) => {
+        const written = s.get(table, keyId) as { shard: number; idx: number } | undefined;
+        return written !== undefined && written.idx > Math.min(a[written.shard]!, b[written.shard]!);
+      });
     return await compareRows({
       left: ours,
       right: theirs,

@@ -38,11 +38,13 @@ export async function waitFor(
     const fencing = now.pipeline.outbox.fencing();
     let left = 0;
     for (const [table, id] of target) left += Math.max(0, id - now.pipeline.acknowledged(table));
+    const marker = now.replica.replica.awaitedMarkers().join(", ");
+    const stands = marker === "" ? "" : `; shard 0 waits for a marker in shard ${marker}`;
     missing =
       now.pipeline.obstacle ??
       (fencing.length > 0
-        ? `a quorum of shard ${fencing.join(", ")} (this node is fencing)`
-        : `${left} changes to be ordered by a quorum`);
+        ? `a quorum of shard ${fencing.join(", ")} (this node is fencing)${stands}`
+        : `${left} changes to be ordered by a quorum${stands}`);
     return fencing.length === 0 && left === 0;
   });
   if (!ordered) return { done: false, missing };

@@ -2,9 +2,11 @@
  * What a leader sends: entries, commit indexes, snapshots, heartbeats. Reasons to send are only noted as they arise; all
  * appends are built when a ready is taken, so that everything proposed in a turn leaves in one message per member.
  */
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { Core } from "./core.ts";
 import { NO_TERM } from "./log.ts";
 import { AppendReason, type Progress } from "./progress.ts";
+import { encodeRound } from "./reads.ts";
 import { entryBytes } from "./tail.ts";
 import { type Entry, type MemberId, MessageType } from "./types.ts";
 
@@ -75,12 +77,13 @@ function offerSnapshot(core: Core, to: MemberId, progress: Progress): boolean {
   return true;
 }
 
-/** Carries no entries, and of the commit index only what the member is known to have (`match`). */
+/** Carries no entries, and of the commit index only what the member is known to have (`match`). While reads wait, asks who still follows. */
 export function broadcastHeartbeat(core: Core): void {
+  const context = core.reads.hasAsked ? encodeRound(core.reads.round) : EMPTY_BYTES;
   for (const [to, progress] of core.progress) {
     if (to === core.id) continue;
     const commit = Math.min(progress.match, core.log.commit);
-    core.send({ type: MessageType.heartbeat, to, commit });
+    core.send({ type: MessageType.heartbeat, to, commit, context });
     progress.sentHeartbeat(commit);
   }
 }

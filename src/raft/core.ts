@@ -10,6 +10,7 @@ import { newMessage, type MessageFields } from "./message.ts";
 import { checkOptions, type RaftOptions } from "./options.ts";
 import { AppendReason, type Progress } from "./progress.ts";
 import { quorumVote, type VoteResult } from "./quorum.ts";
+import { ReadQueue } from "./read-queue.ts";
 import type { Role } from "./status.ts";
 import { type Configuration, type HardState, type MemberId, type Message, MessageType } from "./types.ts";
 
@@ -18,6 +19,7 @@ export class Core {
   readonly options: RaftOptions;
   readonly random: Random;
   readonly log: RaftLog;
+  readonly reads: ReadQueue;
 
   term: number;
   vote: MemberId;
@@ -58,6 +60,7 @@ export class Core {
     this.id = options.id;
     this.options = options;
     this.random = options.random;
+    this.reads = new ReadQueue(options.random);
     this.configuration = options.configuration;
     this.configurationIndex = Math.max(applied, options.configurationIndex ?? applied);
     // What was applied, as state or as configuration, was committed, whether or not the commit index was saved in time.

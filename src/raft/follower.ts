@@ -47,7 +47,14 @@ function areConsecutive(entries: readonly Entry[], after: number, term: number):
 
 export function handleHeartbeat(core: Core, message: Message): void {
   core.log.commitTo(message.commit);
-  core.send({ type: MessageType.heartbeatResponse, to: message.from, context: message.context });
+  // A state that was installed while this member was away is news to a leader that waits for it.
+  const { commit } = core.log;
+  core.send({
+    type: MessageType.heartbeatResponse,
+    to: message.from,
+    index: commit,
+    context: message.context,
+  });
 }
 
 /**

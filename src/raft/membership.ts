@@ -1,8 +1,15 @@
 /**
  * Configurations as values: a change and the configuration before give the configuration after. At most one voter
- * differs: the change is simple (thesis §4.1). Otherwise the configuration becomes joint and leaves that by itself (§4.3).
+ * differs: the change is simple (thesis §4.1). Otherwise, or where the change wants it, the configuration becomes joint
+ * (§4.3), and leaves that by itself unless the change says that it will be told to.
  */
-import { ConfigChangeType, type ConfigChange, type Configuration, type MemberId } from "./types.ts";
+import {
+  ConfigChangeTransition,
+  ConfigChangeType,
+  type ConfigChange,
+  type Configuration,
+  type MemberId,
+} from "./types.ts";
 
 interface Draft {
   readonly voters: Set<MemberId>;
@@ -26,21 +33,24 @@ export function membersOf(configuration: Configuration): MemberId[] {
 
 /**
  * The configuration after `change`, whose entry stands at `entryIndex`: that index is the id of a member with id 0.
- * Null when it cannot be: no voter would be left, a change inside a joint configuration, leaving one that is not joint.
+ * Null when it cannot be: no voter would be left in a half, a change inside a joint configuration, leaving one that is not joint.
  */
 export function changeConfiguration(
   before: Configuration,
   change: ConfigChange,
   entryIndex: number,
 ): Configuration | null {
-  if (change.steps.length === 0) return isJoint(before) ? leaveJoint(before) : null;
+  const { auto, jointExplicit } = ConfigChangeTransition;
+  const transition = change.transition ?? auto;
+  if (change.steps.length === 0 && transition === auto) return isJoint(before) ? leaveJoint(before) : null;
   if (isJoint(before)) return null;
   const simple = takeSteps(draftOf(before), change, entryIndex);
   if (simple.voters.size === 0) return null;
-  if (votersThatDiffer(before, simple) <= 1) return settle(simple, false);
+  if (transition === auto && votersThatDiffer(before, simple) <= 1) return settle(simple, false);
+  if (before.voters.length === 0) return null; // Nobody would be the outgoing half.
   const joint = draftOf(before);
   for (const voter of before.voters) joint.votersOutgoing.add(voter);
-  return settle(takeSteps(joint, change, entryIndex), true);
+  return settle(takeSteps(joint, change, entryIndex), transition !== jointExplicit);
 }
 
 function takeSteps(draft: Draft, change: ConfigChange, entryIndex: number): Draft {

@@ -35,6 +35,8 @@ export class Progress {
   isLearner: boolean;
   reason: AppendReason = AppendReason.none;
   readonly inflights: Inflights;
+  /** The newest round of reads whose heartbeat it answered. */
+  readRound = 0;
   #paused = false;
   /** Highest commit index under way to it. */
   #sentCommit = 0;

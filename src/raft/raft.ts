@@ -9,6 +9,7 @@ import { campaign, handleSelfVotePersisted } from "./election.ts";
 import type { RaftOptions } from "./options.ts";
 import { proposeConfigChange, propose, type ProposeResult } from "./proposals.ts";
 import type { Ready } from "./ready.ts";
+import { flushReads, mayAskForReads, readIndex, type ReadResult } from "./reads.ts";
 import { applyConfigChange, maybeLeaveJoint } from "./reconfigure.ts";
 import { acknowledgeSelf, reportSnapshot, reportUnreachable } from "./replication.ts";
 import type { RaftStatus, Role } from "./status.ts";
@@ -29,6 +30,8 @@ export { decodeConfigChange, encodeConfigChange } from "./config-change.ts";
 export { newMessage } from "./message.ts";
 export type { RaftOptions, RaftStorage } from "./options.ts";
 export type { ProposeResult } from "./proposals.ts";
+export type { ReadState } from "./read-queue.ts";
+export type { ReadResult } from "./reads.ts";
 export type { Ready } from "./ready.ts";
 export type { ProgressStatus, RaftStatus, Role } from "./status.ts";
 
@@ -106,6 +109,14 @@ export class Raft {
     return proposeConfigChange(this.#core, change);
   }
 
+  /**
+   * Asks up to where a state must be applied to show every write that was acknowledged by now (thesis §6.4). Here or by
+   * the leader, if this is a follower or learner. The answer comes in a ready, with `context`, which need not be unique.
+   */
+  readIndex(context: Uint8Array): ReadResult {
+    return readIndex(this.#core, context);
+  }
+
   transferLeader(to: MemberId): void {
     transferLeader(this.#core, to);
   }
@@ -119,7 +130,9 @@ export class Raft {
       core.log.hasCommitted ||
       core.log.pendingSnapshot !== null ||
       this.#hardStateMoved() ||
-      wantsAppends(core)
+      wantsAppends(core) ||
+      core.reads.outcomes.length > 0 ||
+      mayAskForReads(core)
     );
   }
 
@@ -128,6 +141,7 @@ export class Raft {
     assert(this.#out === null, "the ready before is advanced first");
     const core = this.#core;
     flushAppends(core);
+    flushReads(core);
     const committed = core.log.takeCommitted();
     releaseQuota(core, committed);
     const before = this.#hardState;
@@ -143,10 +157,12 @@ export class Raft {
       committed,
       messages: core.messages,
       messagesAfterPersist: core.messagesAfterPersist,
+      readStates: core.reads.outcomes,
       mustSync: promised || entries.length > 0 || snapshot !== null,
     };
     core.messages = [];
     core.messagesAfterPersist = [];
+    core.reads.outcomes = [];
     this.#out = ready;
     this.#outVoteTerm = core.role === "candidate" ? core.term : 0;
     return ready;
@@ -190,9 +206,10 @@ export class Raft {
 
   /** For display; built anew each time. */
   status(): RaftStatus {
-    const { id, term, vote, log, role, leader, configuration, transferee, progress } = this.#core;
+    const { id, term, vote, log, role, leader, configuration, transferee, progress, reads } = this.#core;
     const { commit, applied, lastIndex } = log;
-    const common = { id, term, vote, commit, applied, lastIndex, role, leader, configuration, transferee };
+    const places = { commit, applied, lastIndex, reads: reads.size };
+    const common = { id, term, vote, ...places, role, leader, configuration, transferee };
     if (!this.isLeader) return common;
     return { ...common, progress: new Map([...progress].map(([member, one]) => [member, one.status()])) };
   }
@@ -204,10 +221,10 @@ export class Raft {
   }
 }
 
-/** What is handed out makes room for proposals. */
+/** What is handed out makes room for proposals; entries of earlier leaders were never counted. */
 function releaseQuota(core: Core, committed: readonly Entry[]): void {
   if (core.uncommittedBytes === 0) return;
   let bytes = core.uncommittedBytes;
-  for (const entry of committed) bytes -= entry.data.length;
+  for (const entry of committed) if (entry.term === core.term) bytes -= entry.data.length;
   core.uncommittedBytes = Math.max(0, bytes);
 }

@@ -1,4 +1,5 @@
 /** What a turn of the machine asks of its owner. */
+import type { ReadState } from "./read-queue.ts";
 import type { Entry, HardState, Message, SnapshotMetadata } from "./types.ts";
 
 /**
@@ -18,6 +19,12 @@ export interface Ready {
   readonly messages: readonly Message[];
   /** Votes, requests for votes and acknowledgements: leave only when everything above is synced. */
   readonly messagesAfterPersist: readonly Message[];
-  /** False: nothing but the commit index moved; losing that in a crash is harmless. */
+  /** Reads by index that ended. What they may see is there once the state has applied their index. */
+  readonly readStates: readonly ReadState[];
+  /**
+   * False: nothing but the commit index moved; losing that in a crash is harmless. Losing it while `entries` of the same or
+   * a later ready stay is not: whoever holds an entry behind a committed change must remember that the change is committed,
+   * or it could campaign, and win, in a configuration that is two changes old.
+   */
   readonly mustSync: boolean;
 }

@@ -4,6 +4,7 @@ import type { Core } from "./core.ts";
 import { changeConfiguration, isVoter, membersOf } from "./membership.ts";
 import { AppendReason } from "./progress.ts";
 import { proposeConfigChange } from "./proposals.ts";
+import { confirmReads } from "./reads.ts";
 import { maybeCommit } from "./replication.ts";
 import { becomeFollower, trackMember } from "./roles.ts";
 import { LEAVE_JOINT } from "./config-change.ts";
@@ -44,6 +45,7 @@ export function useConfiguration(core: Core, configuration: Configuration, index
   }
   // A smaller quorum may have what a larger one lacked.
   if (!maybeCommit(core)) appendToAll(core, AppendReason.entries);
+  confirmReads(core);
   if (core.transferee !== 0 && !isVoter(configuration, core.transferee)) core.transferee = 0;
 }
 

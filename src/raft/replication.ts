@@ -3,6 +3,7 @@ import { appendToAll } from "./appends.ts";
 import type { Core } from "./core.ts";
 import { AppendReason, type Progress } from "./progress.ts";
 import { quorumIndex, quorumVote } from "./quorum.ts";
+import { handleReadConfirmation } from "./reads.ts";
 import { becomeFollower } from "./roles.ts";
 import { continueTransfer } from "./transfer.ts";
 import type { MemberId, Message } from "./types.ts";
@@ -55,6 +56,10 @@ export function handleHeartbeatResponse(core: Core, message: Message): void {
   if (progress === undefined) return;
   progress.recentActive = true;
   progress.resume();
+  // What it has committed agrees with this log. It may have installed the snapshot and had no occasion to say so.
+  if (progress.state === "snapshot" && message.index <= core.log.lastIndex)
+    handleAcknowledgement(core, message.from, progress, message.index);
+  handleReadConfirmation(core, message);
   if (progress.match < core.log.lastIndex || progress.state === "probe")
     progress.because(AppendReason.answer);
 }

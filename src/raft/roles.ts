@@ -6,6 +6,7 @@ import { Inflights } from "./inflights.ts";
 import { membersOf } from "./membership.ts";
 import { AppendReason, Progress } from "./progress.ts";
 import { appendOwn } from "./proposals.ts";
+import { failReads } from "./reads.ts";
 import { EntryType, type MemberId } from "./types.ts";
 
 /** `leader`: 0 if unknown. */
@@ -68,6 +69,7 @@ function enterTerm(core: Core, term: number): void {
   core.leader = 0;
   core.votes.clear();
   core.progress.clear();
+  failReads(core);
   core.appendReason = AppendReason.none;
   core.transferee = 0;
   core.pendingConfigIndex = 0;

@@ -35,4 +35,6 @@ export interface RaftStatus {
   readonly progress?: ReadonlyMap<MemberId, ProgressStatus>;
   /** Whom leadership is being handed to; 0: nobody. */
   readonly transferee: MemberId;
+  /** Reads by index for which memory is held. */
+  readonly reads: number;
 }

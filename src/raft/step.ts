@@ -3,6 +3,7 @@ import type { Core } from "./core.ts";
 import { campaign, handleVoteRequest, handleVoteResponse, isTransferVote, refuseVote } from "./election.ts";
 import { followLeader, handleAppend, handleHeartbeat, handleSnapshot } from "./follower.ts";
 import { handleForwarded } from "./proposals.ts";
+import { handleReadIndex, handleReadIndexResponse } from "./reads.ts";
 import { handleAppendResponse, handleHeartbeatResponse } from "./replication.ts";
 import { becomeFollower } from "./roles.ts";
 import { handleTransferRequest } from "./transfer.ts";
@@ -95,7 +96,9 @@ function dispatch(core: Core, message: Message): void {
       // A transfer's target needs no pre-vote: its leader is alive and has asked for this.
       if (core.role === "follower") campaign(core, "transfer");
       return;
-    default:
-      return; // Reads by index are not served; the sender's wait is its own to bound.
+    case MessageType.readIndex:
+      return handleReadIndex(core, message);
+    case MessageType.readIndexResponse:
+      return handleReadIndexResponse(core, message);
   }
 }

@@ -6,6 +6,7 @@ import { ageSnapshots, checkQuorum } from "./replication.ts";
 import { maybeLeaveJoint } from "./reconfigure.ts";
 
 export function tick(core: Core): void {
+  core.reads.tick();
   core.electionElapsed += 1;
   if (core.isLeader) tickLeader(core);
   else if (core.electionElapsed >= core.electionTimeout && core.promotable) timeOut(core);

@@ -50,8 +50,21 @@ export interface ConfigChangeStep {
   readonly member: MemberId;
 }
 
+export const ConfigChangeTransition = {
+  /** Simple if at most one voter differs, else `jointImplicit`. */
+  auto: 0,
+  /** Joint in any case, and left by itself. */
+  jointImplicit: 1,
+  /** Joint in any case, until a change without steps is proposed. */
+  jointExplicit: 2,
+} as const;
+export type ConfigChangeTransition = (typeof ConfigChangeTransition)[keyof typeof ConfigChangeTransition];
+
 export interface ConfigChange {
+  /** None, with `auto`: leaves the joint configuration. */
   readonly steps: readonly ConfigChangeStep[];
+  /** Default `auto`. */
+  readonly transition?: ConfigChangeTransition;
   /** Opaque to Raft: for whoever applies the change (peer id, name, …). */
   readonly context: Uint8Array;
 }
@@ -77,6 +90,7 @@ export const MessageType = {
   timeoutNow: 10,
   /** Asks the leader to hand over to `index`. */
   transferLeader: 11,
+  /** Asks the leader for its commit index. `context` names the read; so it does in the answer, with `index` or `reject`. */
   readIndex: 12,
   readIndexResponse: 13,
 } as const;

@@ -7,7 +7,7 @@ import type { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { encodePosition } from "../schema/live-tables.ts";
-import { prepareExact, type RowAccess } from "../schema/row-access.ts";
+import { exactKey, exactKeyColumns, prepareExact, type RowAccess } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /** `v` of a suspicion that was none; NULL makes it a change, 1 is what the trigger wrote. */
@@ -18,6 +18,8 @@ const DELETE_AT_ONCE = 5000;
 export class LiveLog {
   readonly shape: TableShape;
   readonly access: RowAccess;
+  /** The change log's name. */
+  readonly log: string;
   readonly #maxId: StatementSync;
   readonly #tail: StatementSync;
   readonly #settle: StatementSync;
@@ -35,8 +37,12 @@ export class LiveLog {
   constructor(db: DatabaseSync, access: RowAccess, log: string, acknowledged: number) {
     const shape = access.shape;
     const name = `main.${quoteIdentifier(log)}`;
-    const keys = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+    const keys = exactKeyColumns(
+      shape,
+      shape.key.map((_, i) => `k${i + 1}`),
+    );
     this.shape = shape;
+    this.log = log;
     this.access = access;
     this.#acknowledged = acknowledged;
     this.#maxId = prepareExact(db, `SELECT max(id) FROM ${name}`);
@@ -60,20 +66,21 @@ export class LiveLog {
   }
 
   /**
-   * Notes the keys of log rows since the last time, and settles what was only suspected: an eviction happened if the row
+   * Notes the keys of log rows since the last time, up to `newest`, the highest; and settles what was only suspected: an eviction happened if the row
    * is gone now. Written into the log, because what another node deletes later would make an old suspicion look true.
    * False: there were none.
    */
-  readTail(pending: PendingRows): boolean {
-    const newest = this.maxId();
+  readTail(pending: PendingRows, newest: number): boolean {
     if (newest <= this.#looked) return false;
     const rows = this.#tail.all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
       bigint,
       bigint | null,
       ...Value[],
     ][];
-    for (const [id, suspicion, ...key] of rows) {
+    for (const row of rows) {
+      const [id, suspicion] = row;
       if (suspicion === UNFOUNDED) continue;
+      const key = exactKey(this.shape, row, this.access.encoding, 2);
       if (suspicion !== null) {
         const unfounded = this.access.get(key) !== null;
         this.#settle.run(unfounded ? UNFOUNDED : null, id);

@@ -2,8 +2,9 @@
  * S into L: one short transaction that makes every changed row that is not pending equal to the replica, deletes
  * acknowledged log rows and writes down the position. Afterwards L = S at that position with the pending rows on top.
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { errorMessage, UserError } from "../base/errors.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
 import { type ChangedRow, type ChangedRows, LOOK_UP } from "../change/changed-rows.ts";
@@ -12,9 +13,10 @@ import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
-import { encodePosition } from "../schema/live-tables.ts";
+import { encodePosition, newestIdsSql } from "../schema/live-tables.ts";
+import { prepareExact } from "../schema/row-access.ts";
 import type { IdBlocks } from "./id-blocks.ts";
-import { isBusy } from "./live-connection.ts";
+import { isBusy, type LiveConnection } from "./live-connection.ts";
 import type { LiveLog } from "./live-log.ts";
 
 /** What is reflected. */
@@ -30,7 +32,7 @@ export interface Acknowledgement {
 }
 
 export interface ReflectorComponents {
-  readonly db: DatabaseSync;
+  readonly live: LiveConnection;
   readonly logs: ReadonlyMap<number, LiveLog>;
   readonly source: ReflectSource;
   readonly pending: PendingRows;
@@ -50,6 +52,7 @@ export class Reflector {
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #rollback: StatementSync;
+  readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
   readonly #storeShadow: StatementSync;
   readonly #dropShadow: StatementSync;
@@ -58,11 +61,13 @@ export class Reflector {
   #sweepMore = false;
 
   constructor(components: ReflectorComponents) {
-    const { db } = components;
+    const { db } = components.live;
     this.#components = components;
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#commit = db.prepare("COMMIT");
     this.#rollback = db.prepare("ROLLBACK");
+    const logs = [...components.logs].map(([id, { log }]) => ({ id, log }));
+    this.#newest = newestIdsSql(logs).map((sql) => prepareExact(db, sql));
     this.#storePosition = db.prepare(
       `UPDATE "__marmot__status" SET "value" = ? WHERE "item" = 'shard' AND "name" = ?`,
     );
@@ -103,8 +108,13 @@ export class Reflector {
       throw error;
     }
     try {
-      const { pending, bases, logs } = this.#components;
-      const tailed = [...logs.values()].filter((log) => log.readTail(pending));
+      const { pending, bases, logs, live } = this.#components;
+      live.triggers.begin();
+      const tailed = new Set<LiveLog>();
+      for (const [table, newest] of this.#newestIds()) {
+        const log = logs.get(table)!;
+        if (log.readTail(pending, newest)) tailed.add(log);
+      }
       const written = new Set<LiveLog>();
       this.#acknowledge(acknowledgement, written);
       yield* this.#showChanged(written);
@@ -123,6 +133,7 @@ export class Reflector {
         }
       for (const log of written)
         assert(log.maxId() <= pending.seen(log.shape.id), "nothing of Marmot's own writes is captured");
+      live.triggers.restore();
       this.#sweepMore = false;
       for (const log of logs.values()) if (log.sweep()) this.#sweepMore = true;
       const { ids } = this.#components;
@@ -133,9 +144,16 @@ export class Reflector {
       bases.reflected = [...position];
       return true;
     } catch (error) {
-      this.#rollback.run();
+      // A full disk makes SQLite roll back by itself.
+      if (this.#components.live.db.isTransaction) this.#rollback.run();
       throw error;
     }
+  }
+
+  /** Of logs that hold rows. */
+  #newestIds(): [number, number][] {
+    const rows = this.#newest.flatMap((s) => s.all() as unknown as [bigint, bigint][]);
+    return rows.map(([table, id]) => [Number(table), Number(id)]);
   }
 
   /** Log rows that are ordered stop counting; rows that others changed meanwhile are shown. */
@@ -144,13 +162,38 @@ export class Reflector {
     for (const [table, id] of upTo) logs.get(table)!.acknowledge(id);
     for (const { table, keyId } of looked) {
       const id = upTo.get(table);
-      if (id === undefined || !pending.release(table, keyId, id)) continue;
+      if (id === undefined) continue;
+      const base = this.#base(table, keyId);
+      if (!pending.release(table, keyId, id)) {
+        if (base !== null) this.#keepBase(table, keyId, base);
+        continue;
+      }
       const key = this.#held.get(table)?.get(keyId) ?? shadows.get(table, keyId)?.key;
       if (key === undefined) continue;
       this.#held.get(table)?.delete(keyId);
       if (source.changed.get(table, keyId) === undefined)
         this.#show(table, keyId, key, source.row(table, key), written);
     }
+  }
+
+  /** The position that the file last showed for a pending key that others changed since; null: nobody did. */
+  #base(table: number, keyId: KeyId): PositionVector | null {
+    const { pending, bases, shadows, source } = this.#components;
+    const row = pending.get(table, keyId);
+    const changed =
+      this.#held.get(table)?.has(keyId) === true || source.changed.get(table, keyId) !== undefined;
+    return row === undefined || !changed
+      ? null
+      : (shadows.get(table, keyId)?.position ?? bases.at(table, row.minId));
+  }
+
+  /**
+   * The key stays pending, and what others did to it stays out: its newer log rows were written at a position that the
+   * file reflected, but not for this key.
+   */
+  #keepBase(table: number, keyId: KeyId, base: PositionVector): void {
+    const { logs } = this.#components;
+    this.#shadow(table, keyId, keyValues(logs.get(table)!.shape, keyId), base);
   }
 
   *#showChanged(written: Set<LiveLog>): Generator<void, void> {
@@ -194,7 +237,7 @@ export class Reflector {
     image: Image | null,
     written: Set<LiveLog>,
   ): void {
-    const { pending, logs, source } = this.#components;
+    const { pending, logs, source, live, bases } = this.#components;
     if (pending.has(table, keyId)) {
       let held = this.#held.get(table);
       if (held === undefined) this.#held.set(table, (held = new Map<KeyId, readonly Value[]>()));
@@ -203,9 +246,12 @@ export class Reflector {
     }
     const log = logs.get(table)!;
     const { access } = log;
-    written.add(log);
+    if (!written.has(log)) {
+      written.add(log);
+      live.triggers.prepare(log.shape.name);
+    }
     if (image === null) {
-      access.delete(key);
+      firing(log, () => access.delete(key));
       this.#unshadow(table, keyId);
       return;
     }
@@ -214,7 +260,7 @@ export class Reflector {
       const clashes = access.clashes(image);
       if (clashes.some((clash) => pending.has(table, keyIdOf(access.shape, clash)))) {
         access.delete(key);
-        this.#shadow(table, keyId, key);
+        this.#shadow(table, keyId, key, bases.reflected);
         return;
       }
       for (const clash of clashes) {
@@ -222,7 +268,8 @@ export class Reflector {
         displaced.push(clash);
       }
     }
-    access.upsert(image);
+    if (live.triggers.fires(log.shape.name)) firing(log, () => access.write(image));
+    else access.upsert(image);
     this.#unshadow(table, keyId);
     // A row that stood in the way has moved in the replica, too: show it where it is now.
     for (const clash of displaced) {
@@ -238,10 +285,11 @@ export class Reflector {
     }
   }
 
-  #shadow(table: number, keyId: KeyId, key: readonly Value[]): void {
-    const { shadows, bases } = this.#components;
+  /** From now on the file is known to show the row as of `lastShown` only. */
+  #shadow(table: number, keyId: KeyId, key: readonly Value[], lastShown: PositionVector): void {
+    const { shadows } = this.#components;
     if (shadows.get(table, keyId) !== undefined) return;
-    const position = [...bases.reflected];
+    const position = [...lastShown];
     shadows.set(table, keyId, { key, position });
     this.#storeShadow.run(table, encodeImage(key), encodePosition(position));
   }
@@ -252,5 +300,19 @@ export class Reflector {
     if (row === undefined) return;
     shadows.delete(table, keyId);
     this.#dropShadow.run(table, encodeImage(row.key));
+  }
+}
+
+/** A write that may fire what an application's trigger does to tables of this node alone, and may so fail. */
+function firing(log: LiveLog, write: () => void): void {
+  try {
+    write();
+  } catch (cause) {
+    const { name } = log.shape;
+    throw new UserError(
+      `a row of ${name} that another node wrote cannot be shown in this file: ${errorMessage(cause)}`,
+      `if it is a trigger of ${name} that fails, mend the table that it writes, and start the node again; nothing is lost`,
+      { cause },
+    );
   }
 }

@@ -3,20 +3,21 @@
  * sender knew for itself goes; and every row that the two differ in is remembered as this node's file last showed it.
  */
 import { existsSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { encodeImage } from "../change/codec.ts";
-import { keyIdOf } from "../change/key.ts";
+import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import { settingOf } from "../change/per-table.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
-import { prepareExact } from "../schema/row-access.ts";
+import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../schema/row-access.ts";
+import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { compareRows, type RowDifference } from "./compare.ts";
 import { publish, yieldToLoop } from "./genesis.ts";
+import { mergeParts } from "./merge.ts";
 import { writeLocal } from "./open.ts";
-import { shardOfRow } from "./row-shard.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings, type ReplicaSettings } from "./settings.ts";
 import { completeReplica, LOCAL_TABLES, peerHash } from "./tables.ts";
@@ -73,9 +74,15 @@ export function strip(
   }
 }
 
+/** A received replica is worth taking: it is at or ahead of one's own in every shard, or at least further in one. */
+export const isWorthTaking = (received: readonly number[], own: readonly number[]): boolean =>
+  received.every((index, shard) => index >= own[shard]!) ||
+  received.some((index, shard) => index > own[shard]!);
+
 /**
- * Puts a stripped replica in the place of the one at `path`, if it is at or ahead of that in every shard. False: it is
- * not, and nothing changed. No connection to `path` may be open. The rename is the one moment at which it happens.
+ * Puts a stripped replica in the place of the one at `path`. Where that is further in a shard, its part of the shard is
+ * kept. False: nothing in it is new, and nothing changed. No connection to `path` may be open. The rename is the one
+ * moment at which it happens.
  */
 export async function replaceReplica(
   path: string,
@@ -90,15 +97,19 @@ export async function replaceReplica(
   }
   const next = new DatabaseSync(received, { enableForeignKeyConstraints: false });
   const previous = new DatabaseSync(path, { enableForeignKeyConstraints: false });
-  let ahead: boolean;
+  let done = false;
   try {
     const before = positionsOf(previous);
-    const after = positionsOf(next);
-    ahead = after.every((index, shard) => index >= before[shard]!);
-    if (ahead) {
+    if (isWorthTaking(positionsOf(next), before)) {
+      const pause = async (rows: number): Promise<void> => {
+        onProgress(rows);
+        await yieldToLoop();
+      };
       next.exec("BEGIN");
       previous.exec("BEGIN");
-      await carryOver(previous, next, { peerId, live, before, after }, onProgress);
+      const isAhead = positionsOf(next).every((index, shard) => index >= before[shard]!);
+      done = isAhead || (await mergeParts(previous, next, pause));
+      if (done) await carryOver(previous, next, { peerId, live, before, after: positionsOf(next) }, pause);
       next.exec("COMMIT");
       previous.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
     }
@@ -106,7 +117,7 @@ export async function replaceReplica(
     next.close();
     previous.close();
   }
-  if (!ahead) return false;
+  if (!done) return false;
   publish(received, path);
   return true;
 }
@@ -124,7 +135,7 @@ async function carryOver(
   previous: DatabaseSync,
   next: DatabaseSync,
   { peerId, live, before, after }: CarryOver,
-  onProgress: (rows: number) => void,
+  pause: (rows: number) => Promise<void>,
 ): Promise<void> {
   // An attempt that a crash ended before the rename left its references: begin anew.
   next.exec(`DELETE FROM "__marmot__local_reference"`);
@@ -142,38 +153,105 @@ async function carryOver(
     copy.run(++id, row.tbl, row.key, row.shard, row.idx, row.image);
   const settings = readSettings(next, "the replica received");
   const shapes = readShapes(next);
-  const taken = keysTaken(previous, next, peerId, live, shapes);
-  const lastWriter = next.prepare(
-    `SELECT "origin", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
-  );
   const self = peerHash(peerId);
   const forget = next.prepare(`DELETE FROM "__marmot__local_reference" WHERE "tbl" = ? AND "key" = ?`);
-  const onDifference = ({ table, keyId, left }: RowDifference): boolean => {
-    const shard = shardOfRow(table, keyId, settings.shards);
-    const last = lastWriter.get(table.id, keyId) as { origin: number; idx: number } | undefined;
-    const own = last !== undefined && last.origin === self && last.idx > before[shard]!;
-    // Merged by column, the own image may not be what stands: the file is led to it.
-    if (own && settingOf(settings.merge, table.name) === "row") {
-      forget.run(table.id, keyId); // the own image was taken last: the row as it is now is the reference
-      return true;
+  const file = new DatabaseSync(live, { readOnly: true, enableForeignKeyConstraints: false });
+  try {
+    file.exec("BEGIN");
+    const reflected = reflectedBy(file, before);
+    // The file showed nothing of what is new here, and will show all of it at once: any position that moved tells that.
+    const shown = before.map((index, shard) => Math.max(index, reflected[shard]!));
+    const moved = Math.max(
+      0,
+      after.findIndex((index, shard) => index > shown[shard]!),
+    );
+    const note = (table: number, keyId: KeyId, own: boolean, image: Uint8Array | null): void => {
+      if (own)
+        forget.run(table, keyId); // the own image was taken last: the row as it is now is the reference
+      else copy.run(++id, table, keyId, moved, after[moved]!, image);
+    };
+    if (reflected.some((index, shard) => index > before[shard]!)) {
+      // The replica lost its end in a power cut and is behind what the file shows: the file itself says what that was.
+      const { encoding, merge } = settings;
+      noteShown(next, file, { shapes, encoding, merge, reflected, self, note });
+      return;
     }
-    // An own image came and went in between: what it was is not known any more.
-    const image =
-      own || taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
-    copy.run(++id, table.id, keyId, shard, after[shard]!, image);
-    return true;
-  };
-  await compareRows({
-    left: previous,
-    right: next,
-    shapes,
-    encoding: settings.encoding,
-    onDifference,
-    pause: async (rows) => {
-      onProgress(rows);
-      await yieldToLoop();
-    },
-  });
+    const taken = keysTaken(previous, next, peerId, file, shapes);
+    const lastWriter = prepareArrays(
+      next,
+      `SELECT "origin", "shard", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
+    );
+    const onDifference = ({ table, keyId, left }: RowDifference): boolean => {
+      const last = lastWriter.get(table.id, keyId) as unknown as [number, number, number] | undefined;
+      const own = last !== undefined && last[0] === self && last[2] > before[last[1]]!;
+      // Merged by column, the own image may not be what stands: the file is led to it.
+      const whole = settingOf(settings.merge, table.name) === "row";
+      // An own image came and went in between: what it was is not known any more.
+      const unknown = (own && !whole) || taken.has(`${table.id}/${keyId}`);
+      note(table.id, keyId, own && whole, unknown ? UNKNOWN : left === null ? null : encodeImage(left));
+      return true;
+    };
+    await compareRows({
+      left: previous,
+      right: next,
+      shapes,
+      encoding: settings.encoding,
+      onDifference,
+      pause,
+    });
+  } finally {
+    file.close();
+  }
+}
+
+interface Shown {
+  readonly shapes: readonly TableShape[];
+  readonly encoding: string;
+  readonly merge: ReplicaSettings["merge"];
+  /** Positions that the file shows. */
+  readonly reflected: readonly number[];
+  /** `peerHash` of this node. */
+  readonly self: number;
+  readonly note: (table: number, keyId: KeyId, own: boolean, image: Uint8Array | null) => void;
+}
+
+/** Notes every key that was written after what the file shows, as the file has it; what a pending one showed is not known. */
+function noteShown(next: DatabaseSync, file: DatabaseSync, shown: Shown): void {
+  const { shapes, encoding, merge, reflected, self, note } = shown;
+  const shapeOf = new Map(shapes.map((s) => [s.id, s]));
+  const acknowledged = new Map(
+    prepareArrays(file, `SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`)
+      .all()
+      .map((row) => row as unknown as [string, number]),
+  );
+  const pending = pendingSince(file, shapes, ({ name }) => acknowledged.get(name) ?? 0);
+  const access = new Map(shapes.map((s) => [s.id, new RowAccess(file, s, encoding)]));
+  const changedSince = prepareArrays(
+    next,
+    `SELECT "tbl", "key", "origin" FROM "__marmot__key" WHERE "shard" = ? AND "idx" > ?`,
+  );
+  for (let shard = 0; shard < reflected.length; shard++)
+    for (const row of changedSince.all(shard, reflected[shard]!) as unknown as [number, KeyId, number][]) {
+      const [table, keyId, origin] = row;
+      const shape = shapeOf.get(table)!;
+      const now = access.get(table)!.get(keyValues(shape, keyId));
+      const image = pending.has(`${table}/${keyId}`) ? UNKNOWN : now === null ? null : encodeImage(now);
+      note(table, keyId, origin === self && settingOf(merge, shape.name) === "row", image);
+    }
+}
+
+function prepareArrays(db: DatabaseSync, sql: string): StatementSync {
+  const statement = db.prepare(sql);
+  statement.setReturnArrays(true);
+  return statement;
+}
+
+/** Per shard, the position that the file shows. */
+function reflectedBy(file: DatabaseSync, shards: readonly number[]): number[] {
+  const reflected = shards.map(() => 0);
+  const rows = prepareArrays(file, `SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'shard'`);
+  for (const [shard, index] of rows.all() as unknown as [string, number][]) reflected[Number(shard)] = index;
+  return reflected;
 }
 
 /** Keys of own log rows that the new replica covers and the old one does not: they are still in the file's logs. */
@@ -181,36 +259,47 @@ function keysTaken(
   previous: DatabaseSync,
   next: DatabaseSync,
   peerId: string,
-  live: string,
+  file: DatabaseSync,
   shapes: readonly TableShape[],
 ): Set<string> {
+  const bound = (db: DatabaseSync, which: "min" | "max", table: number): number => {
+    const sql = `SELECT ${which}("up_to") AS bound FROM "__marmot__watermark" WHERE "peer" = ? AND "tbl" = ?`;
+    return (db.prepare(sql).get(peerId, table) as { bound: number | null }).bound ?? 0;
+  };
+  return pendingSince(
+    file,
+    shapes,
+    ({ id }) => bound(previous, "min", id),
+    ({ id }) => bound(next, "max", id),
+  );
+}
+
+/** "table/key" of log rows after `from` and up to `to`, each of the table. */
+function pendingSince(
+  file: DatabaseSync,
+  shapes: readonly TableShape[],
+  from: (table: TableShape) => number,
+  to: (table: TableShape) => number = () => Number.MAX_SAFE_INTEGER,
+): Set<string> {
   const keys = new Set<string>();
-  const file = new DatabaseSync(live, { readOnly: true });
-  try {
-    const logs = file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
-      id: number;
-      log: string;
-    }[];
-    const bound = (db: DatabaseSync, which: "min" | "max", table: number): number => {
-      const sql = `SELECT ${which}("up_to") AS bound FROM "__marmot__watermark" WHERE "peer" = ? AND "tbl" = ?`;
-      return (db.prepare(sql).get(peerId, table) as { bound: number | null }).bound ?? 0;
-    };
-    for (const shape of shapes) {
-      const log = logs.find((l) => l.id === shape.id)?.log;
-      if (log === undefined) continue;
-      const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
-      const rows = prepareExact(
-        file,
-        `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
-      );
-      for (const key of rows.iterate(
-        bound(previous, "min", shape.id),
-        bound(next, "max", shape.id),
-      ) as unknown as Iterable<Value[]>)
-        keys.add(`${shape.id}/${keyIdOf(shape, key)}`);
-    }
-  } finally {
-    file.close();
+  const encoding = String(queryOf(file)("PRAGMA encoding")[0]![0]);
+  const logs = file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
+    id: number;
+    log: string;
+  }[];
+  for (const shape of shapes) {
+    const log = logs.find((l) => l.id === shape.id)?.log;
+    if (log === undefined) continue;
+    const columns = exactKeyColumns(
+      shape,
+      shape.key.map((_, i) => `k${i + 1}`),
+    );
+    const rows = prepareExact(
+      file,
+      `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
+    );
+    for (const row of rows.iterate(from(shape), to(shape)) as unknown as Iterable<Value[]>)
+      keys.add(`${shape.id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);
   }
   return keys;
 }

@@ -15,7 +15,7 @@ import type { RowAccess } from "../schema/row-access.ts";
 import type { Checksums } from "./checksums.ts";
 import { ColumnWrites } from "./column-writes.ts";
 import type { Journal } from "./journal.ts";
-import { ColumnMerger, type MergedRow } from "./merge.ts";
+import { ColumnMerger, type MergedRow } from "./column-merge.ts";
 import type { References } from "./references.ts";
 import type { MergeMode, ReplicaSettings } from "./settings.ts";
 
@@ -61,6 +61,7 @@ export class RowApplier {
   readonly #references: References;
   readonly #checksums: Checksums;
   readonly #changed: ChangedRows;
+  readonly #shardOfKey: (table: number, keyId: KeyId) => number;
   readonly #selectKey: StatementSync;
   readonly #upsertKey: StatementSync;
   readonly #columns: ColumnWrites;
@@ -75,6 +76,7 @@ export class RowApplier {
       checksums: Checksums;
       changed: ChangedRows;
       settings: Pick<ReplicaSettings, "merge">;
+      shardOfKey: (table: number, keyId: KeyId) => number;
     },
   ) {
     this.#merge = components.settings.merge;
@@ -83,6 +85,7 @@ export class RowApplier {
     this.#references = components.references;
     this.#checksums = components.checksums;
     this.#changed = components.changed;
+    this.#shardOfKey = (table, keyId) => components.shardOfKey(table, keyId);
     this.#selectKey = db.prepare(
       `SELECT "shard", "idx", "origin" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
     );
@@ -186,8 +189,9 @@ export class RowApplier {
       else this.#columns.note(table, row.keyId, columns, context, last);
     }
     this.#upsertKey.run(table, row.keyId, context.shard, context.index, context.origin);
-    if (oldBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));
-    if (newBytes !== null) this.#checksums.add(table, context.shard, imageHash(newBytes));
+    const home = this.#home(table, row.keyId, context);
+    if (oldBytes !== null) this.#checksums.subtract(table, home, imageHash(oldBytes));
+    if (newBytes !== null) this.#checksums.add(table, home, imageHash(newBytes));
     const anew = row.op === Op.insert;
     this.observer?.wrote(access.shape, row.keyId, old, image, anew, last, context.bases[row.base], context);
     const asSent =
@@ -232,6 +236,11 @@ export class RowApplier {
     return last.index > (context.bases[row.base]?.[last.shard] ?? 0) ? last : null;
   }
 
+  /** The shard that the row is counted in: where it is routed, also when an entry of shard 0 writes it. */
+  #home(table: number, keyId: KeyId, context: ChangesetContext): number {
+    return context.shard === 0 ? this.#shardOfKey(table, keyId) : context.shard;
+  }
+
   /** Where a key was last written, and by whom; null: not since the replica's beginning. */
   last(table: number, keyId: KeyId): LastWrite | null {
     const row = this.#selectKey.get(table, keyId) as unknown as [number, number, number] | undefined;
@@ -267,7 +276,7 @@ export class RowApplier {
     });
     access.delete(key);
     if (this.#mergerOf(access.shape) !== null) this.#columns.forget(table, keyId);
-    this.#checksums.subtract(table, context.shard, imageHash(bytes));
+    this.#checksums.subtract(table, this.#home(table, keyId, context), imageHash(bytes));
     this.#upsertKey.run(table, keyId, context.shard, context.index, context.origin);
     this.#references.add(table, keyId, context.shard, context.index, bytes);
     this.#changed.set(table, keyId, { key, image: null });
@@ -294,8 +303,9 @@ export class RowApplier {
     if (this.#mergerOf(access.shape) !== null) this.#columns.forget(table, keyId);
     this.#upsertKey.run(table, keyId, context.shard, context.index, origin);
     const oldBytes = old === null ? null : encodeImage(old);
-    if (oldBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));
-    if (stands !== null) this.#checksums.add(table, context.shard, imageHash(encodeImage(stands)));
+    const home = this.#home(table, keyId, context);
+    if (oldBytes !== null) this.#checksums.subtract(table, home, imageHash(oldBytes));
+    if (stands !== null) this.#checksums.add(table, home, imageHash(encodeImage(stands)));
     // Also of an own changeset: the file shows what was sent.
     this.#references.add(table, keyId, context.shard, context.index, oldBytes);
     this.#changed.set(table, keyId, { key, image: stands });

@@ -1,9 +1,11 @@
 /** A live file for a node that has none: the replica's rows under the application's own schema, byte for byte. */
 import { existsSync, mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { UserError } from "../base/errors.ts";
+import { searchIndexOf } from "../schema/search-index.ts";
+import { tablesInOrder } from "../schema/user-triggers.ts";
 import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
 import { publish, removeDatabase, yieldToLoop } from "./genesis.ts";
 import { readObjectsOf, readShapes } from "./schema.ts";
@@ -14,8 +16,6 @@ export interface BuildLiveOptions {
   readonly replica: string;
   /** Where the file goes; never over one that is there. */
   readonly live: string;
-  /** A folder on the same file system for the unfinished file. */
-  readonly incoming: string;
   /** Called on the unfinished file with every row in it and the positions it shows: capture is installed here. */
   readonly prepare: (
     db: DatabaseSync,
@@ -26,15 +26,10 @@ export interface BuildLiveOptions {
   readonly onProgress?: (rows: number) => void;
 }
 
-export async function buildLive({
-  replica,
-  live,
-  incoming,
-  prepare,
-  onProgress,
-}: BuildLiveOptions): Promise<void> {
-  mkdirSync(incoming, { recursive: true, mode: 0o700 });
-  const fresh = join(incoming, "live.db");
+export async function buildLive({ replica, live, prepare, onProgress }: BuildLiveOptions): Promise<void> {
+  mkdirSync(dirname(live), { recursive: true });
+  // Beside its place: the data directory may lie on another file system, from which nothing can be renamed.
+  const fresh = `${live}.receiving`;
   removeDatabase(fresh);
   const source = new DatabaseSync(replica, { readOnly: true });
   const settings = readSettings(source, replica);
@@ -55,8 +50,9 @@ export async function buildLive({
     );
     db.exec(`ATTACH ${quoteText(`${pathToFileURL(replica).href}?mode=ro`)} AS replica; BEGIN`);
     // Tables and rows first; indexes, views and triggers on rows that are there are cheaper, and fire nothing.
-    for (const object of objects)
-      if (object.kind === "table" && !isShadow(object.name, objects)) db.exec(object.sql);
+    const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
+    for (const object of tablesInOrder(objects))
+      if (exists.get(object.name) === undefined) db.exec(object.sql); // else a virtual table made it
     let rows = 0;
     for (const shape of shapes) {
       const columns = shape.columns.map((c) => quoteIdentifier(c.name)).join(", ");
@@ -69,6 +65,12 @@ export async function buildLive({
       await yieldToLoop();
     }
     for (const object of objects) if (object.kind !== "table") db.exec(object.sql);
+    for (const object of objects) {
+      const index = searchIndexOf(object);
+      if (index === null || index.content === "") continue;
+      const name = quoteIdentifier(index.name);
+      db.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
+    }
     db.exec("COMMIT; DETACH replica; PRAGMA journal_mode = WAL");
     prepare(
       db,
@@ -87,11 +89,5 @@ export async function buildLive({
       `${live} appeared while it was being received`,
       "move it away, or start the node again to have it compared",
     );
-  mkdirSync(dirname(live), { recursive: true });
   publish(fresh, live);
-}
-
-/** A virtual table makes its shadow tables itself. */
-function isShadow(name: string, objects: readonly { name: string; sql: string }[]): boolean {
-  return objects.some((o) => /^\s*CREATE\s+VIRTUAL\b/i.test(o.sql) && name.startsWith(`${o.name}_`));
 }

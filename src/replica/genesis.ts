@@ -13,7 +13,7 @@ import { readForeignKeys } from "../schema/foreign-keys.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { Checksums } from "./checksums.ts";
 import { indexForeignKeys } from "./foreign-key.ts";
-import { shardOfRow } from "./row-shard.ts";
+import { readRouting } from "./row-shard.ts";
 import { type CatalogueObject, createSchema, readShapes } from "./schema.ts";
 import { type ReplicaSettings, writeSettings } from "./settings.ts";
 
@@ -85,7 +85,8 @@ export async function createReplica(options: GenesisOptions): Promise<void> {
       const { top } = db.prepare(`SELECT coalesce(max(id), 0) AS top FROM live.${log}`).get() as {
         top: number;
       };
-      for (let shard = 0; shard < settings.shards; shard++) watermark.run(peerId, shard, shape.id, top);
+      const kept = settings.transactions === "whole" ? 1 : settings.shards;
+      for (let shard = 0; shard < kept; shard++) watermark.run(peerId, shard, shape.id, top);
     }
     let total = 0;
     for (const shape of shapes) {
@@ -120,10 +121,11 @@ async function fillChecksums(
   onProgress: (rows: number) => void,
 ): Promise<void> {
   const checksums = new Checksums(db);
+  const routing = readRouting(db, shapes, settings);
   let done = 0;
   for (const shape of shapes)
     for (const image of exactRows(db, shape, settings.encoding)) {
-      const shard = shardOfRow(shape, keyIdOfImage(shape, image as Value[]), settings.shards);
+      const shard = routing.shardOf(shape, keyIdOfImage(shape, image as Value[]));
       checksums.add(shape.id, shard, imageHash(encodeImage(image)));
       if (++done % SLICE === 0) {
         onProgress(done);

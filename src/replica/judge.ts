@@ -37,9 +37,17 @@ export type Verdict =
 export function judge(memory: OriginMemory, batch: JudgedBatch, schemaVersion: number): Verdict {
   if (batch.incarnation < memory.incarnation) return "ignore";
   if (batch.incarnation > memory.incarnation)
-    return batch.previousCsn === 0 && batch.part === batch.parts ? "take" : "ignore";
+    return batch.previousCsn === 0 && batch.part === 1 && batch.parts === 1 ? "take" : "ignore";
   if (memory.ended || batch.previousCsn !== memory.csn || batch.csn <= memory.csn) return "ignore";
   if (batch.part !== memory.stagedParts + 1) return "ignore";
   if (batch.schemaVersion !== schemaVersion) return "refuse";
   return batch.part === batch.parts ? "take" : "stage";
+}
+
+/** The memory of a shard that an entry of shard 0 touched: the entry is the last of its chain, in no older incarnation. */
+export function joined(memory: OriginMemory, batch: Pick<JudgedBatch, "incarnation" | "csn">): OriginMemory {
+  const { incarnation, csn } = batch;
+  if (incarnation < memory.incarnation) return memory;
+  if (incarnation > memory.incarnation) return { incarnation, csn, ended: false, stagedParts: 0 };
+  return csn > memory.csn ? { ...memory, csn, stagedParts: 0 } : memory;
 }

@@ -1,7 +1,7 @@
 /** Opening a replica, and knowing what of it is synced. */
 import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { errorMessage, UserError } from "../base/errors.ts";
+import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { readForeignKeys } from "../schema/foreign-keys.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { indexForeignKeys } from "./foreign-key.ts";
@@ -62,7 +62,7 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     };
   } catch (error) {
     db?.close();
-    if (error instanceof UserError) throw error;
+    if (error instanceof UserError || isDiskFull(error)) throw error;
     throw damaged(path, error);
   }
 }

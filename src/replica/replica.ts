@@ -8,22 +8,25 @@ import { BatchKind, type PositionVector } from "../change/batch.ts";
 import { ChangedRows } from "../change/changed-rows.ts";
 import { type BatchHead, decodeBatchHead, decodeTables } from "../change/codec.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
+import { readMarking } from "../change/marking.ts";
 import type { ReferenceSource } from "../change/reference-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
-import { type Entry, EntryType } from "../raft/types.ts";
+import type { Entry } from "../raft/types.ts";
 import { type ForeignKey, readForeignKeys } from "../schema/foreign-keys.ts";
 import { RowAccess } from "../schema/row-access.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { type ChangesetContext, type LastWrite, RowApplier } from "./apply-rows.ts";
 import { Checksums } from "./checksums.ts";
+import { EntryQueue, type NextEntry } from "./entry-queue.ts";
 import { ForeignKeys } from "./foreign-keys.ts";
 import { Journal } from "./journal.ts";
-import { judge } from "./judge.ts";
+import { joined, judge } from "./judge.ts";
 import { Orphans } from "./orphans.ts";
 import { Origins } from "./origins.ts";
+import { passedWith } from "./passing.ts";
 import { References } from "./references.ts";
-import { shardOfRow } from "./row-shard.ts";
+import { readRouting, type RowRouting } from "./row-shard.ts";
 import type { ReplicaSettings } from "./settings.ts";
 import { Strays } from "./strays.ts";
 import { peerHash } from "./tables.ts";
@@ -42,11 +45,6 @@ export interface ReplicaOptions {
   readonly peerId: string;
   readonly settings: ReplicaSettings;
   readonly shapes: readonly TableShape[];
-}
-
-interface Work {
-  readonly shard: number;
-  readonly entry: Entry;
 }
 
 /** Checks kept in the replica. */
@@ -69,7 +67,10 @@ export class Replica implements ReferenceSource {
   readonly #applier: RowApplier;
   readonly #foreignKeys: ForeignKeys;
   readonly #positions: { index: number; term: number }[] = [];
-  readonly #queue: Work[] = [];
+  readonly #queue: EntryQueue;
+  readonly #routing: RowRouting;
+  /** Changesets are whole over several shards: an origin has one watermark per change log, kept with shard 0. */
+  readonly #whole: boolean;
   readonly #outcomes: OwnOutcome[] = [];
   readonly #dirtyShards = new Set<number>();
   readonly #statements: Record<
@@ -87,6 +88,9 @@ export class Replica implements ReferenceSource {
     this.shapes = new Map(options.shapes.map((s) => [s.id, s]));
     for (const shape of options.shapes)
       this.#access.set(shape.id, new RowAccess(db, shape, options.settings.encoding));
+    this.#whole = options.settings.transactions === "whole";
+    this.#routing = readRouting(db, options.shapes, options.settings);
+    this.#queue = new EntryQueue(options.settings.shards, (shard) => this.position(shard));
     this.journal = new Journal(db);
     this.references = new References(db);
     this.strays = new Strays(db);
@@ -133,50 +137,56 @@ export class Replica implements ReferenceSource {
     return this.#positions.map((p) => p.index);
   }
 
-  /** Entries that were handed over and are not applied yet. */
+  /** Entries that were handed over and are not applied yet; some may wait for other shards. */
   get queued(): number {
-    return this.#queue.length;
+    return this.#queue.size;
+  }
+
+  /** Something that was handed over can be applied now. */
+  get runnable(): boolean {
+    return this.#running !== null || this.#queue.passable() !== null;
+  }
+
+  /** Shards in which shard 0 waits for a marker. */
+  awaitedMarkers(): number[] {
+    return this.#queue.awaited();
   }
 
   /** Index of the last entry of the shard that was handed over. */
   lastQueued(shard: number): number {
-    return this.#queue.findLast((w) => w.shard === shard)?.entry.index ?? this.position(shard);
+    return this.#queue.lastIndex(shard) ?? this.position(shard);
   }
 
   /** Committed entries of a shard, following those handed over before. */
   enqueue(shard: number, entries: readonly Entry[]): void {
-    for (const entry of entries) this.#queue.push({ shard, entry });
+    this.#queue.add(shard, entries);
   }
 
   /**
-   * Applies what is queued until `expired()` says that the slice is over; a changeset in the middle keeps its transaction
-   * open over the slices, so nobody ever sees a part of it. True: everything is applied and committed. Throws what
-   * SQLite throws: then nothing of the open transaction is kept and the node must stop.
+   * Applies what may be applied until `expired()` says that the slice is over; a changeset in the middle keeps its
+   * transaction open over the slices, so nobody ever sees a part of it. True: everything that need not wait for another
+   * shard is applied and committed. Throws what SQLite throws: then nothing of the open transaction is kept and the node
+   * must stop.
    */
   advance(expired: () => boolean): boolean {
-    if (this.#queue.length === 0 && this.#running === null) return true;
     try {
-      let at = 0;
-      while (at < this.#queue.length || this.#running !== null) {
+      while (this.runnable) {
         if (!this.#open) {
           this.#statements.begin.run();
           this.#open = true;
         }
-        this.#running ??= this.#applyEntry(this.#queue[at]!);
-        if (this.#running.next().done) {
-          this.#running = null;
-          at++;
-        }
+        this.#running ??= this.#applyNext(this.#queue.passable()!);
+        if (this.#running.next().done) this.#running = null;
         if (expired()) break;
       }
-      this.#queue.splice(0, at);
-      if (this.#running === null) this.#commit();
+      if (this.#open && this.#running === null) this.#commit();
     } catch (error) {
-      if (this.#open) this.#statements.rollback.run();
+      // A full disk makes SQLite roll back by itself.
+      if (this.#open && this.#db.isTransaction) this.#statements.rollback.run();
       this.#open = false;
       throw error;
     }
-    return this.#queue.length === 0 && this.#running === null;
+    return !this.#open && !this.runnable;
   }
 
   #commit(): void {
@@ -191,17 +201,26 @@ export class Replica implements ReferenceSource {
     this.#open = false;
   }
 
-  *#applyEntry({ shard, entry }: Work): Generator<void, void> {
+  *#applyNext(shard: number): Generator<void, void> {
+    const next = this.#queue.next(shard)!;
+    if (next.head !== null) yield* this.#applyBatch(shard, next, next.head);
+    // Where it takes effect, it does so at once: no position without the others.
+    const together = passedWith(next, this.#queue);
+    this.#pass(shard);
+    for (const named of together) this.#pass(named);
+  }
+
+  #pass(shard: number): void {
+    const { entry } = this.#queue.next(shard)!;
     const position = this.#positions[shard]!;
     assert(entry.index === position.index + 1, `shard ${shard} applies entries one after the other`);
-    if (entry.type === EntryType.normal && entry.data.length > 0) yield* this.#applyBatch(shard, entry);
     position.index = entry.index;
     position.term = entry.term;
     this.#dirtyShards.add(shard);
+    this.#queue.passed(shard);
   }
 
-  *#applyBatch(shard: number, entry: Entry): Generator<void, void> {
-    const head = decodeBatchHead(entry.data);
+  *#applyBatch(shard: number, { entry, names }: NextEntry, head: BatchHead): Generator<void, void> {
     if (head.kind === BatchKind.check) {
       this.#statements.check.run(
         head.note,
@@ -226,18 +245,27 @@ export class Replica implements ReferenceSource {
       yield* this.#applyRows(shard, entry.index, head);
       this.#foreignKeys.finish(this.#contextOf(shard, entry.index, head));
       if (memory.stagedParts > 0) this.#statements.unstage.run(head.origin, shard);
-      this.origins.raise(head.origin, shard, head.watermarks);
+      this.origins.raise(head.origin, this.#whole ? 0 : shard, head.watermarks);
       const { incarnation, csn } = head;
       this.origins.remember(head.origin, shard, { incarnation, csn, ended: false, stagedParts: 0 });
+      for (const named of names) this.#joinChain(head, named);
     }
     if (head.origin === this.#peerId)
       this.#outcomes.push({ shard, incarnation: head.incarnation, csn: head.csn, part: head.part, verdict });
   }
 
+  /** An entry of shard 0 is the last changeset of its origin in every shard that it touches. */
+  #joinChain(head: BatchHead, shard: number): void {
+    const before = this.origins.memory(head.origin, shard);
+    const memory = joined(before, head);
+    if (before.stagedParts > 0 && memory.stagedParts === 0) this.#statements.unstage.run(head.origin, shard);
+    this.origins.remember(head.origin, shard, memory);
+  }
+
   *#applyStaged(shard: number, index: number, last: BatchHead): Generator<void, void> {
     const rows = this.#statements.staged.iterate(last.origin, shard, last.incarnation, last.csn);
     for (const [data] of rows as unknown as Iterable<[Uint8Array]>)
-      yield* this.#applyRows(shard, index, decodeBatchHead(data));
+      yield* this.#applyRows(shard, index, decodeBatchHead(readMarking(data).batch));
   }
 
   *#applyRows(shard: number, index: number, head: BatchHead): Generator<void, void> {
@@ -271,7 +299,7 @@ export class Replica implements ReferenceSource {
   }
 
   shardOfKey(table: number, keyId: KeyId): number {
-    return shardOfRow(this.shapes.get(table)!, keyId, this.settings.shards);
+    return this.#routing.shardOf(this.shapes.get(table)!, keyId);
   }
 
   reference(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null {
@@ -280,7 +308,7 @@ export class Replica implements ReferenceSource {
   }
 
   watermark(table: number, keyId: KeyId): number {
-    return this.origins.watermark(this.#peerId, this.shardOfKey(table, keyId), table);
+    return this.origins.watermark(this.#peerId, this.#whole ? 0 : this.shardOfKey(table, keyId), table);
   }
 
   /**

@@ -23,7 +23,7 @@ export const REPLICATED_TABLES = {
   position: `CREATE TABLE "__marmot__position"("shard" INTEGER PRIMARY KEY, "idx" INTEGER, "term" INTEGER)`,
   /** What was last taken from each origin in each shard. `ended`: a batch of the incarnation was refused. */
   origin: `CREATE TABLE "__marmot__origin"("peer" TEXT, "shard" INTEGER, "incarnation" INTEGER, "csn" INTEGER, "ended" INTEGER, PRIMARY KEY("peer", "shard")) WITHOUT ROWID`,
-  /** Change-log ids of an origin up to which its rows of a shard are ordered. */
+  /** Change-log ids of an origin up to which its rows of a shard are ordered; where transactions are whole, all its rows, under shard 0. */
   watermark: `CREATE TABLE "__marmot__watermark"("peer" TEXT, "shard" INTEGER, "tbl" INTEGER, "up_to" INTEGER, PRIMARY KEY("peer", "shard", "tbl")) WITHOUT ROWID`,
   /**
    * The last position of each key that was written since the replica's beginning or the horizon, kept for deleted and
@@ -31,7 +31,7 @@ export const REPLICATED_TABLES = {
    */
   key: `CREATE TABLE "__marmot__key"("tbl" INTEGER, "key" INTEGER, "shard" INTEGER, "idx" INTEGER, "origin" INTEGER, PRIMARY KEY("tbl", "key")) WITHOUT ROWID`,
   keyPosition: `CREATE INDEX "__marmot__key_position" ON "__marmot__key"("shard", "idx")`,
-  /** Sum of the row hashes of a table's rows in a shard, modulo 2^64, as a signed integer. */
+  /** Sum of the row hashes of a table's rows that are routed to a shard, modulo 2^64, as a signed integer. */
   checksum: `CREATE TABLE "__marmot__checksum"("tbl" INTEGER, "shard" INTEGER, "sum" INTEGER, PRIMARY KEY("tbl", "shard")) WITHOUT ROWID`,
   /**
    * The conflict journal: what lost, to what, where in the order. `ordinal` counts within an entry. NULL image: a delete.

@@ -4,12 +4,24 @@
  */
 import type { Query } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { keyCollations, keyColumns, readTable, readTableKinds, type Table } from "../sqlite/schema.ts";
+import {
+  keyCollations,
+  keyColumns,
+  readObjects,
+  readTable,
+  readTableKinds,
+  type SchemaObject,
+  type Table,
+} from "../sqlite/schema.ts";
 import { isOwn, readCatalogue } from "./catalogue.ts";
 import { evictionLookups } from "./eviction.ts";
+import { searchIndexOf } from "./search-index.ts";
+import { LIVE_TABLES, PREFIX } from "./live-tables.ts";
 import { shapeOf } from "./shape.ts";
+import { judgeTriggers, type UserTriggers } from "./user-triggers.ts";
 
-export type Verdict = "replicates" | "care" | "refused" | "skipped";
+/** "local": not replicated itself, but built and kept on every node out of what is. */
+export type Verdict = "replicates" | "care" | "refused" | "skipped" | "local";
 
 export interface ClassifiedTable {
   readonly name: string;
@@ -37,31 +49,104 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
   const { objects } = readCatalogue(query);
   const wanted = selection.tables === null ? null : lower(selection.tables);
   const unwanted = lower(selection.exclude);
+  const reserved = reservedNames(query);
+  const tables = objects.filter((o) => o.kind === "table");
+  const alone = tables.map(({ name }): ClassifiedTable => {
+    if (unwanted.has(name.toLowerCase()) || (wanted !== null && !wanted.has(name.toLowerCase())))
+      return { name, verdict: "skipped", reason: "left out by --tables or --exclude", cure: "" };
+    const kind = kinds.get(name);
+    if (kind === "shadow")
+      return { name, verdict: "skipped", reason: "belongs to a virtual table", cure: "" };
+    // Judged below: whether it can be kept depends on the others.
+    if (kind === "virtual") return { name, verdict: "local", reason: "", cure: "" };
+    return judge(query, readTable(query, name));
+  });
+  const triggers = judgeTriggers(
+    objects,
+    alone.filter(replicates).map((t) => t.name),
+  );
+  const judged = alone.map((table) => (replicates(table) ? judgeFired(table, triggers) : table));
+  const views = lower(objects.filter((o) => o.kind === "view").map((o) => o.name));
+  const judgedAll = judged.map((table, i) =>
+    table.verdict === "local" ? judgeVirtual(tables[i]!, judged, views, triggers) : table,
+  );
+  return [...judgedAll, ...reserved];
+}
+
+/** Tables and views of the application whose names look like Marmot's. */
+function reservedNames(query: Query): ClassifiedTable[] {
+  const own = new Set<string>(Object.keys(LIVE_TABLES).map((t) => `${PREFIX}${t}`));
+  const objects = readObjects(query).filter((o) => o.kind === "table" || o.kind === "view");
+  const registry = `${PREFIX}table`;
+  if (objects.some((o) => o.name === registry))
+    for (const [log] of query(`SELECT "log" FROM main.${quoteIdentifier(registry)}`)) own.add(String(log));
   return objects
-    .filter((o) => o.kind === "table" && !isOwn(o.name))
-    .map(({ name }) => {
-      if (unwanted.has(name.toLowerCase()) || (wanted !== null && !wanted.has(name.toLowerCase())))
-        return { name, verdict: "skipped" as const, reason: "left out by --tables or --exclude", cure: "" };
-      const kind = kinds.get(name);
-      if (kind === "shadow")
-        return { name, verdict: "skipped" as const, reason: "belongs to a virtual table", cure: "" };
-      if (kind === "virtual")
-        return refused(
-          name,
-          "it is a virtual table",
-          `leave it out: --exclude ${name}, and fill it on each node`,
-        );
-      const trigger = objects.find(
-        (o) => o.kind === "trigger" && o.tableName.toLowerCase() === name.toLowerCase(),
+    .filter((o) => isOwn(o.name) && !own.has(o.name))
+    .map((o) => refused(o.name, `names that begin with ${PREFIX} are Marmot's own`, "rename it"));
+}
+
+const replicates = ({ verdict }: ClassifiedTable): boolean => verdict === "replicates" || verdict === "care";
+
+/** A table is only as good as the triggers that writing it fires. */
+function judgeFired(table: ClassifiedTable, triggers: UserTriggers): ClassifiedTable {
+  for (const { problem } of triggers.reachedFrom(table.name))
+    if (problem !== null)
+      return refused(
+        table.name,
+        problem.reason,
+        `${problem.cure}, or leave the table out: --exclude ${table.name}`,
       );
-      if (trigger !== undefined)
-        return refused(
-          name,
-          `it has a trigger, ${trigger.name}`,
-          `drop the trigger, or leave the table out: --exclude ${name}`,
-        );
-      return judge(query, readTable(query, name));
-    });
+  return table;
+}
+
+/** A virtual table replicates in no way; a full-text index over what replicates can be kept on every node. */
+function judgeVirtual(
+  object: SchemaObject,
+  tables: readonly ClassifiedTable[],
+  views: ReadonlySet<string>,
+  triggers: UserTriggers,
+): ClassifiedTable {
+  const { name } = object;
+  const leaveOut = `leave it out: --exclude ${name}, and fill it on each node`;
+  const index = searchIndexOf(object);
+  if (index === null) return refused(name, "it is a virtual table", leaveOut);
+  if (index.content === "")
+    return refused(
+      name,
+      "it is a full-text index that holds its content itself, or none, and cannot be rebuilt on another node",
+      `keep the text in a table of its own and name that with content=, or ${leaveOut}`,
+    );
+  const content = index.content.toLowerCase();
+  const source = tables.find((t) => t.name.toLowerCase() === content);
+  if (!views.has(content) && (source === undefined || !replicates(source)))
+    return {
+      name,
+      verdict: "skipped",
+      reason: `a full-text index of ${index.content}, which does not replicate`,
+      cure: "",
+    };
+  const events = new Set(
+    [...triggers.byName.values()].flatMap((t) =>
+      t.mode === "passes" &&
+      t.writes.has(name.toLowerCase()) &&
+      (triggers.isReplicated(t.table) || triggers.isView(t.table))
+        ? [t.event]
+        : [],
+    ),
+  );
+  const missing = (["INSERT", "UPDATE", "DELETE"] as const).filter((event) => !events.has(event));
+  if (missing.length > 0)
+    return refused(
+      name,
+      `it is a full-text index of ${index.content} without a trigger that keeps it on ${missing.join(", ")}: search would miss other nodes' rows`,
+      `create the triggers that the documentation of FTS5 gives for external content, or ${leaveOut}`,
+    );
+  return {
+    name,
+    verdict: "local",
+    reason: `a full-text index of ${index.content}: every node builds its own, and its triggers keep it`,
+    cure: "",
+  };
 }
 
 const refused = (name: string, reason: string, cure: string): ClassifiedTable => ({

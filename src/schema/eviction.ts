@@ -44,12 +44,13 @@ function whereOf(unique: UniqueShape, table: Table, incoming: (column: string) =
   const isName = (sql: string) =>
     sql.startsWith('"') && table.columns.some((c) => quoteIdentifier(c.name) === sql);
   const tests = unique.terms.map((term) => {
+    // On the left, where it stands above a COLLATE inside the expression, as it does in the index.
     const collate = ` COLLATE ${term.collation}`;
     if (isName(term.sql)) {
       const name = table.columns.find((c) => quoteIdentifier(c.name) === term.sql)!.name;
-      return `${term.sql} = ${incoming(name)}${collate}`;
+      return `${term.sql}${collate} = ${incoming(name)}`;
     }
-    return `(${term.sql}) = (SELECT ${term.sql} FROM ${row()})${collate}`;
+    return `(${term.sql})${collate} = (SELECT ${term.sql} FROM ${row()})`;
   });
   // The verbatim condition lets SQLite use the partial index.
   if (unique.where !== null) tests.push(`(${unique.where})`);

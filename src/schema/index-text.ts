@@ -74,6 +74,15 @@ export function parseIndex(sql: string): IndexText {
   return { terms, where: where === null ? null : where[1]!.trim() };
 }
 
+/** What follows the table's name in a CREATE TABLE statement as `sqlite_schema` keeps it: columns, constraints, options. */
+export function afterTableName(sql: string): string {
+  const start = /^CREATE\s+TABLE\s+/i.exec(sql);
+  assert(start !== null, "a table's statement begins with CREATE TABLE");
+  const at = start[0].length;
+  const quoted = skip(sql, at);
+  return quoted > at ? sql.slice(quoted) : sql.slice(at).replace(/^[^\s(]+/, "");
+}
+
 /** Whether `name` occurs in `text` as a token, quoted or not: a superset of the columns that an expression uses. */
 export function mentions(text: string, name: string): boolean {
   const plain = name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");

@@ -32,8 +32,8 @@ export const LIVE_TABLES = {
    */
   base: `CREATE TABLE "__marmot__base"("id" INTEGER, "next_id" INTEGER, "position" BLOB, PRIMARY KEY("id", "next_id")) WITHOUT ROWID`,
   /**
-   * Rows of the replica that this file leaves out because a pending row holds one of their UNIQUE values: key as an
-   * encoded image of the key's columns, and the position this file last showed for it.
+   * Rows that this file shows as of an older position: because a pending row holds one of their UNIQUE values, or because
+   * they stayed pending while others changed them. Key as an encoded image of the key's columns, and that position.
    */
   shadow: `CREATE TABLE "__marmot__shadow"("id" INTEGER, "key" BLOB, "position" BLOB, PRIMARY KEY("id", "key")) WITHOUT ROWID`,
 } as const;
@@ -65,6 +65,18 @@ export const changeLogName = (table: string): string => `${PREFIX}${table}_chang
 export function changeLogSql(log: string, columns: number): string {
   const keys = Array.from({ length: columns }, (_, i) => `k${i + 1}`);
   return `CREATE TABLE ${quoteIdentifier(log)}(id INTEGER PRIMARY KEY, ${keys.join(", ")}, v)`;
+}
+
+/** SQLite takes 500 terms in a compound. */
+const LOGS_AT_ONCE = 200;
+
+/** Statements that together give [table id, highest log id] of every log that holds a row: one look, however many tables. */
+export function newestIdsSql(logs: readonly { readonly id: number; readonly log: string }[]): string[] {
+  const looks = logs.map(({ id, log }) => `SELECT ${id} t, max(id) n FROM main.${quoteIdentifier(log)}`);
+  const statements: string[] = [];
+  for (let i = 0; i < looks.length; i += LOGS_AT_ONCE)
+    statements.push(`SELECT t, n FROM (${looks.slice(i, i + LOGS_AT_ONCE).join(" UNION ALL ")}) WHERE n > 0`);
+  return statements;
 }
 
 export function encodePosition(position: readonly number[]): Uint8Array {

@@ -4,10 +4,11 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { keyIdOf, keyIdOfImage } from "../change/key.ts";
+import { keyIdOf, keyIdOfImage, keyOfImage } from "../change/key.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
-import { type Image, TextBytes, type Value } from "../change/value.ts";
+import { type Image, TextBytes, type Value, valueEqual } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
+import { afterTableName } from "./index-text.ts";
 
 type Bound = null | bigint | number | string | Uint8Array;
 
@@ -20,11 +21,17 @@ export function prepareExact(db: DatabaseSync, sql: string): StatementSync {
 }
 
 const REPLACEMENT = "\ufffd";
+const SURROGATE = /[\ud800-\udfff]/;
 
 /**
- * Bun decodes broken UTF-8 to U+FFFD: a string that holds one is looked at again as bytes. `readBytes` reads the
- * cell of column `i` as `CAST(… AS BLOB)`; `encoding` is the file's.
+ * Whether a text may stand for other bytes than its own. Bun decodes broken UTF-8 to U+FFFD; of a UTF-16 file SQLite
+ * takes a lone surrogate and what follows for a pair. Such a text is looked at again with `exactText`.
  */
+export const mayBeOdd = (value: Value, encoding: string): value is string =>
+  typeof value === "string" &&
+  (value.includes(REPLACEMENT) || (encoding !== "UTF-8" && SURROGATE.test(value)));
+
+/** `readBytes` reads the cell as `CAST(… AS BLOB)`; `encoding` is the file's. */
 export function exactText(text: string, encoding: string, readBytes: () => Uint8Array): string | TextBytes {
   const bytes = readBytes();
   const same =
@@ -34,6 +41,28 @@ export function exactText(text: string, encoding: string, readBytes: () => Uint8
   return same ? text : new TextBytes(new Uint8Array(bytes));
 }
 
+/** A list of key columns to select, to be read with `exactKey`: beside each its bytes if it is a text. */
+export function exactKeyColumns(shape: TableShape, columns: readonly string[]): string {
+  if (shape.integerKey) return columns.join(", ");
+  return columns.map((c) => `${c}, CASE typeof(${c}) WHEN 'text' THEN CAST(${c} AS BLOB) END`).join(", ");
+}
+
+/** The key out of a row in which `exactKeyColumns` begin at `from`. */
+export function exactKey(shape: TableShape, row: readonly Value[], encoding: string, from = 0): Value[] {
+  if (shape.integerKey) return [row[from]!];
+  return shape.key.map((_, i) => {
+    const value = row[from + 2 * i]!;
+    if (!mayBeOdd(value, encoding)) return value;
+    return exactText(value, encoding, () => row[from + 2 * i + 1] as Uint8Array);
+  });
+}
+
+/** `"a" COLLATE NOCASE = …` for each key column: a key is compared as its index does, whatever the column says. */
+export function keyEquals(shape: TableShape, columns: readonly string[], values: readonly string[]): string {
+  if (shape.integerKey) return `${columns[0]!} = ${values[0]!}`;
+  return columns.map((c, i) => `${c} COLLATE ${shape.keyCollations[i]!} = ${values[i]!}`).join(" AND ");
+}
+
 const bind = (value: Value): Bound => (value instanceof TextBytes ? value.bytes : value);
 const hasOddText = (values: readonly Value[]): boolean => values.some((v) => v instanceof TextBytes);
 
@@ -41,10 +70,35 @@ const hasOddText = (values: readonly Value[]): boolean => values.some((v) => v i
 const placeholders = (values: readonly Value[]): string[] =>
   values.map((v) => (v instanceof TextBytes ? "CAST(? AS TEXT)" : "?"));
 
+/** A cell whose text may be odd, as it is. `key`: the row's. */
+export function rereadText(
+  db: DatabaseSync,
+  shape: TableShape,
+  encoding: string,
+  cell: { readonly key: readonly Value[]; readonly column: number; readonly text: string },
+): string | TextBytes {
+  const { key, column, text } = cell;
+  const quoted = shape.columns.map((c) => quoteIdentifier(c.name));
+  const where = keyEquals(
+    shape,
+    shape.key.map((k) => quoted[k]!),
+    placeholders(key),
+  );
+  return exactText(text, encoding, () => {
+    const sql = `SELECT CAST(${quoted[column]!} AS BLOB) FROM main.${quoteIdentifier(shape.name)} WHERE ${where}`;
+    const row = prepareExact(db, sql).get(...key.map(bind)) as unknown as [Uint8Array];
+    return row[0];
+  });
+}
+
+/** Stored columns only: values can be compared as they are. */
+const isPlain = (unique: UniqueShape): boolean =>
+  unique.where === null && unique.terms.every((t) => t.column !== null);
+
 export class RowAccess {
   readonly shape: TableShape;
   readonly #db: DatabaseSync;
-  readonly #encoding: string;
+  readonly encoding: string;
   readonly #table: string;
   readonly #columns: readonly string[];
   readonly #whereKey: string;
@@ -59,14 +113,13 @@ export class RowAccess {
   constructor(db: DatabaseSync, shape: TableShape, encoding: string) {
     this.#db = db;
     this.shape = shape;
-    this.#encoding = encoding;
+    this.encoding = encoding;
     this.#table = `main.${quoteIdentifier(shape.name)}`;
     this.#columns = shape.columns.map((c) => quoteIdentifier(c.name));
-    this.#whereKey = shape.key.map((k) => `${this.#columns[k]!} = ?`).join(" AND ");
+    this.#whereKey = this.#whereKeyIs(shape.key.map(() => "?"));
     const terms = shape.uniques.flatMap((u) => u.terms);
     this.#uniqueColumns = new Set(terms.flatMap((t) => (t.column === null ? [] : [t.column])));
-    this.#hasExpressions =
-      terms.some((t) => t.column === null) || shape.uniques.some((u) => u.where !== null);
+    this.#hasExpressions = !shape.uniques.every(isPlain);
     this.#selectSql = this.#selectWhere(this.#whereKey);
     this.#upsertSql = this.#upsertValues(this.#columns.map(() => "?"));
     this.#deleteSql = `DELETE FROM ${this.#table} WHERE ${this.#whereKey}`;
@@ -96,8 +149,12 @@ export class RowAccess {
 
   #where(key: readonly Value[]): string {
     if (!hasOddText(key)) return this.#whereKey;
-    const marks = placeholders(key);
-    return this.shape.key.map((k, i) => `${this.#columns[k]!} = ${marks[i]!}`).join(" AND ");
+    return this.#whereKeyIs(placeholders(key));
+  }
+
+  #whereKeyIs(marks: readonly string[]): string {
+    const columns = this.shape.key.map((k) => this.#columns[k]!);
+    return keyEquals(this.shape, columns, marks);
   }
 
   /** The row's image, or null. `key`: the key's columns in key order. */
@@ -107,22 +164,37 @@ export class RowAccess {
     if (row === undefined) return null;
     for (let i = 0; i < row.length; i++) {
       const value = row[i]!;
-      if (typeof value === "string" && value.includes(REPLACEMENT)) row[i] = this.#reread(value, i, key);
+      if (mayBeOdd(value, this.encoding))
+        row[i] = rereadText(this.#db, this.shape, this.encoding, { key, column: i, text: value });
     }
     return row;
-  }
-
-  #reread(text: string, column: number, key: readonly Value[]): string | TextBytes {
-    const sql = `SELECT CAST(${this.#columns[column]!} AS BLOB) FROM ${this.#table} WHERE ${this.#where(key)}`;
-    return exactText(text, this.#encoding, () => {
-      const row = this.#prepare(sql).get(...key.map(bind)) as unknown as [Uint8Array];
-      return row[0];
-    });
   }
 
   /** Insert, or update of every column in place (the row keeps its rowid). */
   upsert(image: Image): void {
     const sql = hasOddText(image) ? this.#upsertValues(placeholders(image)) : this.#upsertSql;
+    this.#prepare(sql).run(...image.map(bind));
+  }
+
+  /** The same for tables whose triggers do something: only columns that differ are set, and an equal row is left alone. */
+  write(image: Image): void {
+    const key = keyOfImage(this.shape, image);
+    const old = this.get(key);
+    if (old === null) {
+      this.#insert(image);
+      return;
+    }
+    const changed = image.flatMap((value, i) => (valueEqual(value, old[i]!) ? [] : [i]));
+    if (changed.length === 0) return;
+    const values = changed.map((i) => image[i]!);
+    const marks = placeholders(values);
+    const sets = changed.map((column, i) => `${this.#columns[column]!} = ${marks[i]!}`).join(", ");
+    const sql = `UPDATE ${this.#table} SET ${sets} WHERE ${this.#where(key)}`;
+    this.#prepare(sql).run(...values.map(bind), ...key.map(bind));
+  }
+
+  #insert(image: Image): void {
+    const sql = `INSERT INTO ${this.#table}(${this.#columns.join(", ")}) VALUES(${placeholders(image).join(", ")})`;
     this.#prepare(sql).run(...image.map(bind));
   }
 
@@ -145,39 +217,63 @@ export class RowAccess {
   /** Keys of rows, other than the image's own, that hold one of the image's UNIQUE values. Key columns in key order. */
   clashes(image: Image): Value[][] {
     const found: Value[][] = [];
+    assert(image.length === this.#columns.length, `an image of ${this.shape.name} is whole`);
+    if (this.#hasExpressions) this.#fillTwin(image);
     for (const unique of this.shape.uniques) found.push(...this.#clashesOf(unique, image));
     return found;
   }
 
   #clashesOf(unique: UniqueShape, image: Image): Value[][] {
-    assert(image.length === this.#columns.length, `an image of ${this.shape.name} is whole`);
-    const keys = this.shape.key.map((k) => this.#columns[k]!).join(", ");
-    const simple = unique.where === null && unique.terms.every((t) => t.column !== null);
-    const [where, bound] = simple ? this.#plainLookup(unique, image) : this.#verbatimLookup(unique, image);
-    if (bound.includes(null) && simple) return []; // NULLs are distinct
-    const rows = this.#prepare(`SELECT ${keys} FROM ${this.#table} WHERE ${where}`).all(...bound);
+    const simple = isPlain(unique);
+    const [where, bound] = simple ? this.#plainLookup(unique, image) : [this.#verbatimLookup(unique), []];
+    if (simple && bound.includes(null)) return []; // NULLs are distinct
+    const keys = this.shape.key.map((k) => this.#columns[k]!);
+    const sql = `SELECT ${exactKeyColumns(this.shape, keys)} FROM ${this.#table} WHERE ${where}`;
+    const rows = this.#prepare(sql).all(...bound) as unknown as Value[][];
     const own = keyIdOfImage(this.shape, image);
-    return (rows as unknown as Value[][]).filter((row) => keyIdOf(this.shape, row) !== own);
+    return rows
+      .map((row) => exactKey(this.shape, row, this.encoding))
+      .filter((key) => keyIdOf(this.shape, key) !== own);
   }
 
   #plainLookup(unique: UniqueShape, image: Image): [string, Bound[]] {
     const values = unique.terms.map((t) => image[t.column!]!);
     const marks = placeholders(values);
-    const where = unique.terms.map((t, i) => `${t.sql} = ${marks[i]!} COLLATE ${t.collation}`).join(" AND ");
+    const where = unique.terms.map((t, i) => `${t.sql} COLLATE ${t.collation} = ${marks[i]!}`).join(" AND ");
     return [where, values.map(bind)];
   }
 
-  /** The incoming row as a table of its own, so that expressions and partial conditions are taken verbatim. */
-  #verbatimLookup(unique: UniqueShape, image: Image): [string, Bound[]] {
-    const marks = placeholders(image);
-    const incoming = `(SELECT ${marks.map((m, i) => `${m} AS ${this.#columns[i]!}`).join(", ")})`;
+  /**
+   * Expressions, generated columns and conditions mean what the table's own columns make of them (affinity, collation):
+   * the incoming row is put into an empty twin of the table, and looked at there.
+   */
+  #verbatimLookup(unique: UniqueShape): string {
+    const twin = `temp.${quoteIdentifier(this.#twinName)} AS ${quoteIdentifier(this.shape.name)}`;
     const tests = unique.terms.map(
-      (t) => `(${t.sql}) = (SELECT ${t.sql} FROM ${incoming}) COLLATE ${t.collation}`,
+      (t) => `(${t.sql}) COLLATE ${t.collation} = (SELECT ${t.sql} FROM ${twin})`,
     );
-    if (unique.where !== null) tests.push(`(${unique.where})`, `(SELECT (${unique.where}) FROM ${incoming})`);
-    const copies = unique.terms.length + (unique.where === null ? 0 : 1);
-    const bound: Bound[] = [];
-    for (let i = 0; i < copies; i++) bound.push(...image.map(bind));
-    return [tests.join(" AND "), bound];
+    if (unique.where !== null) tests.push(`(${unique.where})`, `(SELECT (${unique.where}) FROM ${twin})`);
+    return tests.join(" AND ");
+  }
+
+  get #twinName(): string {
+    return `__marmot__twin_${this.shape.id}`;
+  }
+
+  #fillTwin(image: Image): void {
+    const twin = `temp.${quoteIdentifier(this.#twinName)}`;
+    // Asked each time: a rollback may have taken it away.
+    const there = this.#prepare("SELECT 1 FROM temp.sqlite_schema WHERE name = ?");
+    if (there.get(this.#twinName) === undefined) {
+      const row = this.#db
+        .prepare("SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?")
+        .get(this.shape.name) as { sql: string };
+      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(row.sql)}`);
+    }
+    this.#prepare(`DELETE FROM ${twin}`).run();
+    const marks = placeholders(image).join(", ");
+    this.#prepare(`INSERT INTO ${twin}(${this.#columns.join(", ")}) VALUES(${marks})`).run(
+      ...image.map(bind),
+    );
   }
 }

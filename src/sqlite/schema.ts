@@ -66,7 +66,7 @@ export function readTableKinds(query: Query): Map<string, string> {
 
 export function readTable(query: Query, name: string): Table {
   const [[, , withoutRowid, strict] = []] = query(
-    `SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?`,
+    `SELECT name, type, wr, strict FROM pragma_table_list(?) WHERE schema = 'main'`,
     name,
   );
   const [[sql] = []] = query(`SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?`, name);

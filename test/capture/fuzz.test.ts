@@ -17,18 +17,9 @@ import { exactRows } from "../../src/schema/exact-rows.ts";
 import { shapeOf } from "../../src/schema/shape.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
+import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 import { readTable } from "../../src/sqlite/schema.ts";
-
-const SCHEMA = `
-  CREATE TABLE a(id INTEGER PRIMARY KEY, u TEXT UNIQUE, v);
-  CREATE TABLE b(x TEXT NOT NULL COLLATE NOCASE, y INT NOT NULL, z INT, w INT, PRIMARY KEY(x, y), UNIQUE(z, w));
-  CREATE TABLE c(k TEXT NOT NULL PRIMARY KEY, e INT, f TEXT) WITHOUT ROWID;
-  CREATE UNIQUE INDEX c_e ON c(e) WHERE f > 'b';
-  CREATE UNIQUE INDEX c_x ON c(lower(f), e + 1);
-  CREATE TABLE parent(id INTEGER PRIMARY KEY, n INT);
-  CREATE TABLE child(id INTEGER PRIMARY KEY, p INT REFERENCES parent(id) ON DELETE CASCADE ON UPDATE CASCADE);
-`;
-const TABLES = ["a", "b", "c", "parent", "child"];
+import { SCHEMA, statements, TABLES } from "./statements.ts";
 
 type Ablation = "none" | "no eviction triggers" | "highest row deleted";
 
@@ -61,30 +52,7 @@ function run(seed: number, ablation: Ablation): boolean {
       `PRAGMA recursive_triggers = ${random.pick(["ON", "OFF"])}; PRAGMA foreign_keys = ${random.pick(["ON", "OFF"])}`,
     );
     app.exec(`PRAGMA trusted_schema = ${random.pick(["ON", "OFF"])}`);
-    const number = (): number => random.below(5);
-    const word = (): string => `'${random.pick(["a", "A", "b", "c", "d"])}'`;
-    const policy = (): string =>
-      random.pick(["", "OR REPLACE", "OR IGNORE", "OR FAIL", "OR ABORT", "OR ROLLBACK"]);
-    const statement = (): string =>
-      random.pick([
-        `INSERT ${policy()} INTO a VALUES(${number()}, ${word()}, ${number()})`,
-        `INSERT INTO a VALUES(${number()}, ${word()}, 1) ON CONFLICT(id) DO UPDATE SET u = excluded.u`,
-        `UPDATE ${policy()} a SET u = ${word()} WHERE id = ${number()}`,
-        `UPDATE ${policy()} a SET rowid = ${number()} WHERE v = ${number()}`,
-        `UPDATE a SET v = v WHERE id < ${number()}`,
-        `DELETE FROM a WHERE id = ${number()}`,
-        `INSERT ${policy()} INTO b VALUES(${word()}, ${number()}, ${number()}, ${number()})`,
-        `UPDATE ${policy()} b SET z = ${number()}, x = ${word()} WHERE y = ${number()}`,
-        `DELETE FROM b WHERE x = ${word()}`,
-        `INSERT ${policy()} INTO c VALUES(${word()}, ${number()}, ${word()})`,
-        `UPDATE ${policy()} c SET e = e + 1, f = ${word()} WHERE k >= ${word()}`,
-        `DELETE FROM c WHERE e = ${number()}`,
-        `INSERT ${policy()} INTO parent VALUES(${number()}, 1)`,
-        `INSERT ${policy()} INTO child VALUES(${number()}, ${number()})`,
-        `UPDATE ${policy()} parent SET id = ${number()} WHERE id = ${number()}`,
-        `DELETE FROM parent WHERE id = ${number()}`,
-        "VACUUM",
-      ]);
+    const statement = statements(random);
     for (let round = 0; round < 25; round++) {
       const transaction = random.chance(0.4);
       if (transaction) app.exec("BEGIN");
@@ -94,7 +62,13 @@ function run(seed: number, ablation: Ablation): boolean {
         } catch {
           // A constraint, or VACUUM inside a transaction: the application sees just what it would without capture.
         }
-      if (app.inTransaction) app.exec(random.chance(0.15) ? "ROLLBACK" : "COMMIT");
+      if (app.inTransaction) {
+        try {
+          app.exec(random.chance(0.15) ? "ROLLBACK" : "COMMIT");
+        } catch {
+          app.exec("ROLLBACK"); // a deferred foreign key
+        }
+      }
       reader.exec("BEGIN");
       logs.forEach((log, t) => {
         const upTo = log.maxId();
@@ -108,8 +82,9 @@ function run(seed: number, ablation: Ablation): boolean {
       reader.exec("COMMIT");
       captured.forEach(({ log }, t) => {
         if (!random.chance(0.5)) return;
-        const keep = ablation === "highest row deleted" ? "" : ` AND id < (SELECT max(id) FROM "${log}")`;
-        app.exec(`DELETE FROM "${log}" WHERE id <= ${drained[t]!}${keep}`);
+        const keep =
+          ablation === "highest row deleted" ? "" : ` AND id < (SELECT max(id) FROM ${quoteIdentifier(log)})`;
+        app.exec(`DELETE FROM ${quoteIdentifier(log)} WHERE id <= ${drained[t]!}${keep}`);
       });
       for (const [t, shape] of shapes.entries()) {
         const rows = [...exactRows(writer, shape, "UTF-8")];
@@ -129,13 +104,15 @@ function run(seed: number, ablation: Ablation): boolean {
   }
 }
 
-const SEEDS = Array.from({ length: 60 }, (_, i) => i + 1);
+const SEEDS = Array.from({ length: 40 }, (_, i) => i + 1);
+/** Enough for each ablation to bite. */
+const FEW = SEEDS.slice(0, 15);
 
 test("a mirror fed from the change logs stays equal", () => {
-  expect(SEEDS.filter((seed) => !run(seed, "none"))).toEqual([]);
+  expect(FEW.filter((seed) => !run(seed, "none"))).toEqual([]);
 }, 120_000);
 
 test("without eviction triggers it would not, nor if the highest log row were deleted", () => {
-  expect(SEEDS.filter((seed) => !run(seed, "no eviction triggers")).length).toBeGreaterThan(0);
-  expect(SEEDS.filter((seed) => !run(seed, "highest row deleted")).length).toBeGreaterThan(0);
+  expect(FEW.filter((seed) => !run(seed, "no eviction triggers")).length).toBeGreaterThan(0);
+  expect(FEW.filter((seed) => !run(seed, "highest row deleted")).length).toBeGreaterThan(0);
 }, 120_000);

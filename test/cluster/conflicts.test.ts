@@ -36,7 +36,7 @@ for (const shards of [1, 16])
     let cluster: TestCluster;
     let nodes: [TestNode, TestNode, TestNode];
     beforeAll(async () => {
-      cluster = await TestCluster.start({ shards, schema: SCHEMA, founder: ["--id-block", "0"] });
+      cluster = await TestCluster.start({ shards, schema: SCHEMA, first: ["--id-block", "0"] });
       nodes = cluster.nodes as [TestNode, TestNode, TestNode];
     });
     afterAll(() => cluster?.stop());

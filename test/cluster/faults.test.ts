@@ -1,5 +1,7 @@
 /** What must hold when nodes die, stall, are away for long, or are cut off. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { TestCluster, type TestNode, until } from "./lab.ts";
 
 const SCHEMA =
@@ -50,6 +52,38 @@ for (const shards of [1, 16])
       const { equal } = JSON.parse(nodes[0]!.marmot("verify", "--json").stdout) as { equal: boolean };
       expect(equal).toBe(true);
       expect((await nodes[0]!.status()).conflicts.total).toBe(0);
+    });
+
+    test("a node that comes back is not ready while its file shows own writes that others overwrote", async () => {
+      cluster = await TestCluster.start({ shards, schema: SCHEMA });
+      const [first, , victim] = cluster.nodes as [TestNode, TestNode, TestNode];
+      const rows = 5000;
+      insert(first, 0, rows, "first");
+      await cluster.settle();
+      const set = (node: TestNode, v: string): void => node.run(`UPDATE kv SET v = '${v}'`);
+      const left = (node: TestNode, v: string): number =>
+        Number(node.query(`SELECT count(*) FROM kv WHERE v <> '${v}'`)[0]![0]);
+      set(victim, "own");
+      // With its write lock held the file cannot learn that its rows are ordered.
+      const holder = victim.open();
+      holder.exec("BEGIN IMMEDIATE");
+      await until(() => left(first, "own") === 0, "the others have it");
+      set(first, "later");
+      expect(await first.wait()).toBe(true);
+      await victim.kill();
+      holder.exec("ROLLBACK");
+      holder.close();
+      const own = rows - left(victim, "own");
+      await victim.start();
+      await until(async () => {
+        try {
+          return (await victim.http("/readyz")).status === 200;
+        } catch {
+          return false; // it is starting
+        }
+      }, "ready");
+      expect(left(victim, "later")).toBe(0);
+      expect(own).toBeGreaterThan(0);
     });
 
     test("all nodes killed at once come back with everything", async () => {
@@ -142,6 +176,24 @@ for (const shards of [1, 16])
       expect(equal).toBe(true);
     }, 240_000);
   });
+
+test("a node that is killed between receiving the replica and building its file goes on joining", async () => {
+  cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, count: 1 });
+  const { nodes } = cluster;
+  insert(nodes[0]!, 0, 500_000, "a value that makes building the file take a while");
+  expect(await nodes[0]!.wait()).toBe(true);
+  const joiner = cluster.add();
+  await joiner.start();
+  const log = join(joiner.dataDir, "log.db");
+  const end = performance.now() + 60_000;
+  while (!existsSync(log) && performance.now() < end) await Bun.sleep(1);
+  await joiner.kill();
+  expect([existsSync(log), existsSync(joiner.db)]).toEqual([true, false]);
+  await joiner.start();
+  await joiner.ready();
+  await cluster.settle();
+  expect(count(joiner)).toBe(500_000);
+}, 180_000);
 
 test("an application's transaction that is killed halfway leaves nothing anywhere", async () => {
   cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });

@@ -47,7 +47,7 @@ describe("one shard", () => {
     const cluster = await TestCluster.start({
       shards: 1,
       schema: SCHEMA,
-      founder: ["--foreign-keys", "resolve"],
+      first: ["--foreign-keys", "resolve"],
     });
     try {
       const [a, , c] = cluster.nodes as [TestNode, TestNode, TestNode];

@@ -54,7 +54,7 @@ export async function writeLikeOrms(options: {
     shards,
     schema: ORM_SCHEMA,
     quiet: true,
-    founder: ["--id-block", String(block)],
+    first: ["--id-block", String(block)],
   });
   try {
     const dbs = cluster.nodes.map((n) => n.open());

@@ -19,7 +19,7 @@ test("members have slots of their own, and a node that joined picks from its blo
   const cluster = await TestCluster.start({
     shards: 1,
     schema: "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT)",
-    founder: ["--id-block", "t=100"],
+    first: ["--id-block", "t=100"],
   });
   try {
     const first = cluster.nodes.map((n) => n.query("INSERT INTO t(v) VALUES('x') RETURNING id")[0]![0]);

@@ -4,7 +4,9 @@ import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, clo
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Random } from "../../src/base/random.ts";
 import type { NodeStatus } from "../../src/node/api.ts";
+import { Links } from "../faults/links.ts";
 
 export const BINARY = join(import.meta.dir, "../../dist/marmot");
 
@@ -51,14 +53,14 @@ export function marmot(args: readonly string[], environment: Record<string, stri
   return { code: done.exitCode, stdout: done.stdout.toString(), stderr: done.stderr.toString() };
 }
 
-/** Every application table's rows as text with storage classes, independent of the order of rows. */
+/** Every application table's rows as text with storage classes, independent of the order of rows; virtual tables aside. */
 export function dump(file: string): Record<string, string[]> {
   const db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
   try {
     db.exec("PRAGMA busy_timeout = 10000; BEGIN");
     const tables = db
       .query(
-        `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name`,
+        `SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name`,
       )
       .values()
       .map(([name]) => name as string)
@@ -97,22 +99,29 @@ function isMarmots(db: Database, name: string): boolean {
   return db.query(`SELECT 1 FROM "__marmot__table" WHERE "log" = ?`).values(name).length > 0;
 }
 
+/** Nobody listens there: with links of its own a cluster's nodes must not find each other past them. */
+const NOWHERE = "/ip4/127.0.0.1/tcp/1";
+
 export class TestNode {
   readonly db: string;
   readonly dataDir: string;
+  readonly folder: string;
   readonly name: string;
+  /** Added to the process's environment. */
+  environment: Record<string, string> = {};
   port = 0;
   admin = 0;
   process: Bun.Subprocess | null = null;
   readonly #cluster: TestCluster;
-  readonly #folder: string;
+  readonly #log: string;
 
   constructor(cluster: TestCluster, number: number) {
     this.#cluster = cluster;
     this.name = `n${number}`;
-    this.#folder = join(cluster.folder, this.name);
-    mkdirSync(this.#folder);
-    this.db = join(this.#folder, "app.db");
+    this.folder = join(cluster.folder, this.name);
+    this.#log = join(cluster.folder, `${this.name}.log`);
+    mkdirSync(this.folder);
+    this.db = join(this.folder, "app.db");
     this.dataDir = `${this.db}.marmot`;
   }
 
@@ -126,9 +135,11 @@ export class TestNode {
       this.port = await freePort();
       this.admin = await freePort();
     }
-    const { nodes, key, shards } = this.#cluster;
+    const { nodes, key, shards, links } = this.#cluster;
     const others = nodes.filter((n) => n !== this && n.port !== 0);
-    const log = openSync(join(this.#folder, "log.txt"), "a");
+    const peers = others.map((n) => links?.address(this.name, n.name) ?? n.address).join(",");
+    const founding = this === nodes[0] && (links === null || !existsSync(join(this.dataDir, "replica.db")));
+    const log = openSync(this.#log, "a");
     this.process = Bun.spawn(
       [
         ...[BINARY, "run", "--db", this.db, "--name", this.name, "--cluster-key", key],
@@ -140,19 +151,23 @@ export class TestNode {
           "--log-level",
           this.#cluster.logLevel,
         ],
-        ...(this === nodes[0]
-          ? ["--shards", String(shards)]
-          : ["--peers", others.map((n) => n.address).join(",")]),
+        ...(founding ? ["--shards", String(shards)] : ["--peers", peers]),
+        ...(links === null ? [] : ["--announce", NOWHERE]),
         ...extra,
       ],
-      { cwd: this.#folder, stdout: log, stderr: log, stdin: "ignore" },
+      {
+        cwd: this.folder,
+        env: { ...process.env, ...this.environment },
+        stdout: log,
+        stderr: log,
+        stdin: "ignore",
+      },
     );
     closeSync(log);
   }
 
   log(): string {
-    const path = join(this.#folder, "log.txt");
-    return existsSync(path) ? readFileSync(path, "utf8").slice(-3000) : "";
+    return existsSync(this.#log) ? readFileSync(this.#log, "utf8").slice(-3000) : "";
   }
 
   async kill(signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<void> {
@@ -214,6 +229,16 @@ export class TestNode {
     return marmot([verb, "--db", this.db, ...args]);
   }
 
+  /** The same without stopping this process: where the network between the nodes runs in it. */
+  async verb(verb: string, ...args: readonly string[]): Promise<Result> {
+    const child = Bun.spawn([BINARY, verb, "--db", this.db, ...args], { stdout: "pipe", stderr: "pipe" });
+    const [stdout, stderr] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+    ]);
+    return { code: await child.exited, stdout, stderr };
+  }
+
   /** An application's connection. */
   open(): Database {
     const db = new Database(this.db, { readwrite: true, create: true, safeIntegers: true });
@@ -245,34 +270,52 @@ export class TestCluster {
   readonly nodes: TestNode[] = [];
   readonly key: string;
   readonly shards: number;
+  /** null: nodes reach each other directly. */
+  readonly links: Links | null;
   logLevel = "debug";
 
-  constructor(count: number, shards: number) {
+  constructor(count: number, shards: number, links: Links | null = null) {
     this.shards = shards;
+    this.links = links;
     this.key = join(this.folder, "cluster.key");
     const made = marmot(["key", "generate", "--cluster-key", this.key]);
     if (made.code !== 0) throw new Error(`no key: ${made.stderr}`);
     for (let i = 0; i < count; i++) this.nodes.push(new TestNode(this, i));
   }
 
-  /** The first node has `schema`; the others receive it. */
+  /** The first node has `schema`; the others receive it. `linked`: all bytes between nodes go through `links`. */
   static async start(options: {
     shards: number;
     schema: string;
     count?: number;
     quiet?: boolean;
-    /** Further options of the first node: the cluster's settings. */
-    founder?: readonly string[];
+    linked?: Random;
+    /** Before anything is written. */
+    prepare?: (cluster: TestCluster) => void;
+    /** More options of the first node. */
+    first?: readonly string[];
   }): Promise<TestCluster> {
-    const cluster = new TestCluster(options.count ?? 3, options.shards);
+    const { linked } = options;
+    const links = linked === undefined ? null : new Links(linked);
+    const cluster = new TestCluster(options.count ?? 3, options.shards, links);
     cluster.logLevel = options.quiet ? "info" : "debug";
     try {
+      for (const from of cluster.nodes)
+        for (const to of cluster.nodes) if (from !== to) await links?.open(from.name, to.name, () => to.port);
+      options.prepare?.(cluster);
       cluster.nodes[0]!.run("PRAGMA journal_mode = WAL", options.schema);
       for (const node of cluster.nodes) {
-        await node.start(node === cluster.nodes[0] ? (options.founder ?? []) : []);
+        await node.start(node === cluster.nodes[0] ? options.first : []);
         await node.ready();
       }
       await cluster.voters();
+      // Who came first knew nobody to dial; addresses are not gossiped here.
+      if (links !== null)
+        for (const node of cluster.nodes.slice(0, -1)) {
+          await node.kill("SIGTERM");
+          await node.start();
+          await node.ready();
+        }
       return cluster;
     } catch (error) {
       await cluster.stop();
@@ -312,10 +355,13 @@ export class TestCluster {
     return dumps[0]!;
   }
 
-  async stop(): Promise<void> {
+  /** `unmount`: between the processes' end and the folder's. */
+  async stop(unmount: () => void = () => {}): Promise<void> {
     for (const node of this.nodes) node.signal("SIGCONT");
     await Promise.all(this.nodes.map((n) => n.kill("SIGKILL")));
-    if (process.env.MARMOT_KEEP === undefined) rmSync(this.folder, { recursive: true, force: true });
+    this.links?.close();
+    unmount();
+    if (process.env.KEEP_TEST_FILES === undefined) rmSync(this.folder, { recursive: true, force: true });
   }
 }
 

@@ -14,7 +14,7 @@ for (const shards of [1, 16])
     let cluster: TestCluster;
     let nodes: [TestNode, TestNode, TestNode];
     beforeAll(async () => {
-      cluster = await TestCluster.start({ shards, schema: SCHEMA, founder: ["--merge", "cells=column"] });
+      cluster = await TestCluster.start({ shards, schema: SCHEMA, first: ["--merge", "cells=column"] });
       nodes = cluster.nodes as [TestNode, TestNode, TestNode];
     });
     afterAll(() => cluster?.stop());

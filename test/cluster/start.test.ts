@@ -124,7 +124,7 @@ test("tables that cannot be replicated are refused by name with the cure; left o
   const db = database(
     "a.db",
     `CREATE TABLE good(id INTEGER PRIMARY KEY); CREATE TABLE keyless(a, b); CREATE VIRTUAL TABLE search USING fts5(x);
-     CREATE TABLE watched(id INTEGER PRIMARY KEY); CREATE TRIGGER w AFTER INSERT ON watched BEGIN DELETE FROM good; END`,
+     CREATE TABLE watched(id INTEGER PRIMARY KEY); CREATE TRIGGER w AFTER INSERT ON watched BEGIN DELETE FROM good; INSERT INTO keyless VALUES(1, 2); END`,
   );
   const { code, stderr } = marmot(["run", "--db", db, ...LOCAL]);
   expect(code).toBe(1);

@@ -24,8 +24,9 @@ const make = async (
   count = 2,
   shards = 1,
   merge: "row" | "column" = "row",
+  transactions: "whole" | "row" = "whole",
 ): Promise<LabNode[]> => {
-  lab = await Lab.create(sql, count, shards, { foreignKeys, merge: forAll(merge) });
+  lab = await Lab.create(sql, count, shards, transactions, [], { foreignKeys, merge: forAll(merge) });
   lab.settle();
   return lab.nodes;
 };
@@ -265,7 +266,7 @@ describe("resolve", () => {
   });
 
   test("with several shards and rows ordered one by one references are counted, and nothing is resolved", async () => {
-    const [a, b] = (await make(schema("CASCADE"), "resolve", 2, 4)) as [LabNode, LabNode];
+    const [a, b] = (await make(schema("CASCADE"), "resolve", 2, 4, "row", "row")) as [LabNode, LabNode];
     atOnce([b, "DELETE FROM parent WHERE id = 1"], [a, "INSERT INTO child VALUES(10, 1, 'new')"]);
     expect(rows("child").map((r) => r[0])).toEqual([10n, 20n]);
     expect(journal()).toEqual([]);

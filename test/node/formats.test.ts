@@ -11,7 +11,7 @@ const SCHEMA = `CREATE TABLE p(id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT); IN
   CREATE TABLE c(id INTEGER PRIMARY KEY, p INTEGER REFERENCES p(id))`;
 
 test("a replica of format 1 opens with the defaults and gets what it lacks", async () => {
-  lab = await Lab.create(SCHEMA, 2, 1, { foreignKeys: "resolve" });
+  lab = await Lab.create(SCHEMA, 2, 1, "whole", [], { foreignKeys: "resolve" });
   lab.settle();
   const [a, b] = lab.nodes as [LabNode, LabNode];
   // As the version before wrote it, with a conflict in the journal.

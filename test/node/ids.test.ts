@@ -44,7 +44,7 @@ async function insertAtRandom(
   block: number,
 ): Promise<{ rows: number; lost: number }> {
   const random = new Random(seed);
-  lab = await Lab.create(SCHEMA, 3, 1, { idBlock: forAll(block) });
+  lab = await Lab.create(SCHEMA, 3, 1, "whole", [], { idBlock: forAll(block) });
   lab.settle();
   const pass = (node: LabNode, visible: number): void => {
     node.touch();
@@ -114,6 +114,8 @@ test("a node that joined inserts in its own block at once; so does the founder o
     `${SCHEMA}; INSERT INTO parent VALUES(70, 'old'); INSERT INTO child VALUES(1, 70, 'old')`,
     3,
     1,
+    "whole",
+    [],
     { idBlock: { usual: 64, tables: { child: 16 } } },
   );
   // Before Marmot wrote anything into these files.

@@ -13,9 +13,8 @@ import { Spool } from "../../src/capture/spool.ts";
 import { settingOf } from "../../src/change/per-table.ts";
 import { PendingRows } from "../../src/change/pending-rows.ts";
 import type { ShadowedRows } from "../../src/change/shadowed-rows.ts";
-import type { TableShape } from "../../src/change/shape.ts";
-import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
-import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
+import { encodeImage, imageHash } from "../../src/change/codec.ts";
+import { keyIdOfImage } from "../../src/change/key.ts";
 import { type FoundOptions, found } from "../../src/node/genesis.ts";
 import { BunLiveReader } from "../../src/node/live-reader.ts";
 import { readLiveState } from "../../src/node/live-state.ts";
@@ -30,7 +29,8 @@ import { replaceReplica, strip } from "../../src/replica/adopt.ts";
 import { buildLive } from "../../src/replica/build-live.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
 import { exactRows } from "../../src/schema/exact-rows.ts";
-import { prepareExact, RowAccess } from "../../src/schema/row-access.ts";
+import { RowAccess } from "../../src/schema/row-access.ts";
+import { deviations } from "./deviations.ts";
 
 /** Slots of id blocks, of which node i has the i-th. */
 const SLOTS = 8;
@@ -40,27 +40,31 @@ export class Lab {
   readonly nodes: LabNode[] = [];
   /** The order of each shard: entry i stands at index i + 2, after the founding position. */
   readonly order: Entry[][];
+  /** Number of the node that leads a shard and proposes its markers; null: nobody does. */
+  readonly leaders: (number | null)[];
   clock = 1000;
 
-  private constructor(shards: number) {
+  private constructor(shards: number, count: number) {
     this.order = Array.from({ length: shards }, () => []);
+    this.leaders = this.order.map((_, shard) => shard % count);
   }
 
   static async create(
     schema: string,
     count: number,
     shards = 1,
+    transactions: "whole" | "row" = "whole",
+    exclude: readonly string[] = [],
     settings: Pick<FoundOptions, "merge" | "foreignKeys" | "idBlock"> = {},
   ): Promise<Lab> {
-    const lab = new Lab(shards);
+    const lab = new Lab(shards, count);
     const first = join(lab.folder, "n0.db");
     const db = new Database(first, { create: true });
     db.exec(`PRAGMA journal_mode = WAL; ${schema}`);
     db.close();
     const paths = dataPaths(`${first}.marmot`);
     mkdirSync(paths.folder);
-    const transactions = shards === 1 ? "whole" : "row";
-    const selection = { tables: null, exclude: [] };
+    const selection = { tables: null, exclude };
     await found(
       { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection, ...settings },
       () => {},
@@ -75,7 +79,6 @@ export class Lab {
       await buildLive({
         replica: own.replica,
         live: file,
-        incoming: own.incoming,
         prepare: (fresh, { clusterId, idBlock }, shapes, position) => {
           install(fresh, shapes, { clusterId, peerId: `peer-${i}`, schemaVersion: 1, position });
           reserveIds(fresh, shapes, (table) => settingOf(idBlock, table), { slot: i, slots: SLOTS });
@@ -103,10 +106,16 @@ export class Lab {
         node.turns();
         const { outbox } = node.pipeline;
         if (!outbox.idle || outbox.fencing().length > 0 || node.pending.size > 0) busy = true;
+        if (node.replica.replica.queued > 0) busy = true;
       }
       if (!busy) return;
     }
     throw new Error("the lab does not come to rest");
+  }
+
+  append(shard: number, data: Uint8Array): void {
+    const list = this.order[shard]!;
+    list.push({ term: 1, index: list.length + 2, type: EntryType.normal, data });
   }
 
   close(): void {
@@ -116,11 +125,11 @@ export class Lab {
 }
 
 export class LabNode {
+  readonly number: number;
   readonly file: string;
   readonly peerId: string;
   readonly #lab: Lab;
   readonly #paths: DataPaths;
-  readonly #number: number;
   #incarnation = 0;
   #shadows!: ShadowedRows;
   /** Newest log ids at Marmot's last commit in L: the promise is about these moments. */
@@ -138,11 +147,15 @@ export class LabNode {
 
   constructor(lab: Lab, number: number) {
     this.#lab = lab;
-    this.#number = number;
+    this.number = number;
     this.file = join(lab.folder, `n${number}.db`);
     this.peerId = `peer-${number}`;
     this.#paths = dataPaths(`${this.file}.marmot`);
     this.delivered = lab.order.map(() => 0);
+  }
+
+  get replicaFile(): string {
+    return this.#paths.replica;
   }
 
   open(): void {
@@ -150,9 +163,13 @@ export class LabNode {
     const { replica } = this.replica;
     const shards = this.#lab.order.length;
     this.delivered = replica.positions().map((index) => index - 1);
-    this.live = openLiveConnection(this.file);
-    const captured = readCaptured(this.live)!;
     const shapes = [...replica.shapes.values()];
+    const live = openLiveConnection(
+      this.file,
+      shapes.map((s) => s.name),
+    );
+    this.live = live.db;
+    const captured = readCaptured(this.live)!;
     this.reader = new BunLiveReader(this.file, shapes, captured, replica.settings.encoding);
     const { bases, shadows, acknowledged } = readLiveState(this.live, shapes, shards);
     this.pending = new PendingRows();
@@ -170,9 +187,9 @@ export class LabNode {
       this.live,
       shapes,
       (table) => settingOf(replica.settings.idBlock, table),
-      () => ({ slot: this.#number, slots: SLOTS }),
+      () => ({ slot: this.number, slots: SLOTS }),
     );
-    const reflector = new Reflector({ db: this.live, logs, source: replica, pending, bases, shadows, ids });
+    const reflector = new Reflector({ live, logs, source: replica, pending, bases, shadows, ids });
     this.pipeline = new Pipeline(
       {
         live: this.reader,
@@ -190,6 +207,7 @@ export class LabNode {
           this.proposed.push({ shard, data });
           return "forwarded";
         },
+        leads: (shard) => this.#lab.leaders[shard] === this.number,
         nextIncarnation: (atLeast) => (this.#incarnation = Math.max(this.#incarnation, atLeast) + 1),
         now: () => this.#lab.clock,
         wallTime: () => 1_700_000_000_000,
@@ -271,17 +289,18 @@ export class LabNode {
   /** Puts what was proposed into the order. Returns how much. */
   order(): number {
     const count = this.proposed.length;
-    for (const { shard, data } of this.proposed.splice(0)) {
-      const list = this.#lab.order[shard]!;
-      list.push({ term: 1, index: list.length + 2, type: EntryType.normal, data });
-    }
+    for (const { shard, data } of this.proposed.splice(0)) this.#lab.append(shard, data);
     return count;
   }
 
-  /** Hands over up to `count` entries of each shard. Returns how many. */
-  deliver(count = Number.POSITIVE_INFINITY): number {
+  /** Hands over up to `count` entries of each shard, or of some. Returns how many. */
+  deliver(
+    count = Number.POSITIVE_INFINITY,
+    shards: readonly number[] = this.#lab.order.keys().toArray(),
+  ): number {
     let handed = 0;
     this.#lab.order.forEach((list, shard) => {
+      if (!shards.includes(shard)) return;
       const from = this.delivered[shard]!;
       const entries = list.slice(from, from + count);
       if (entries.length === 0) return;
@@ -302,47 +321,33 @@ export class LabNode {
   /** Every way in which L is not S with the pending rows on top; only true right after a reflection. */
   deviations(): string[] {
     const { replica, db } = this.replica;
-    const out: string[] = [];
-    for (const shape of replica.shapes.values()) {
-      const encoding = replica.settings.encoding;
-      const inLive = new Map(
-        [...exactRows(this.live, shape, encoding)].map((i) => [keyIdOfImage(shape, i), i as Image]),
-      );
-      const inReplica = new Map(
-        [...exactRows(db, shape, encoding)].map((i) => [keyIdOfImage(shape, i), i as Image]),
-      );
-      const live = new RowAccess(this.live, shape, encoding);
-      const pending = this.#pendingKeys(shape, live);
-      for (const [keyId, image] of inReplica) {
-        if (pending.has(keyId)) continue;
-        const shown = inLive.get(keyId);
-        if (shown !== undefined && imageEqual(shown, image)) continue;
-        const clashes = live.clashes(image).some((key) => pending.has(keyIdOf(shape, key)));
-        if (shown === undefined && clashes) continue; // shadowed
-        // The clash may have ended since Marmot's last commit: at the next the row returns.
-        const moved = this.reader.newestIds().get(shape.id) !== this.#atCommit.get(shape.id);
-        if (shown === undefined && moved && this.#shadows.get(shape.id, keyId) !== undefined) continue;
-        out.push(`${shape.name} ${String(keyId)}: ${String(shown)} shown, ${String(image)} agreed`);
-      }
-      for (const [keyId, image] of inLive)
-        if (!inReplica.has(keyId) && !pending.has(keyId))
-          out.push(`${shape.name} ${String(keyId)}: ${String(image)} shown, nothing agreed`);
-    }
-    return out;
+    return deviations({
+      live: this.live,
+      replica: db,
+      shapes: replica.shapes.values(),
+      encoding: replica.settings.encoding,
+      returnsLater: ({ id }, keyId) =>
+        this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
+        this.#shadows.get(id, keyId) !== undefined,
+    });
   }
 
-  /** Keys with change-log rows that are not acknowledged, by the file alone. */
-  #pendingKeys(shape: TableShape, live: RowAccess): Set<KeyId> {
-    const [log] = readCaptured(this.live)!.filter((c) => c.id === shape.id);
-    const status = this.live.prepare(
-      `SELECT value FROM __marmot__status WHERE item = 'acknowledged' AND name = ?`,
+  /** The checksums of the replica's rows, summed anew, where they are not what it has: each row counts where it is routed. */
+  wrongChecksums(): string[] {
+    const { replica, db } = this.replica;
+    const sums = new Map<string, bigint>();
+    for (const shape of replica.shapes.values())
+      for (const image of exactRows(db, shape, replica.settings.encoding)) {
+        const name: string = `${replica.shardOfKey(shape.id, keyIdOfImage(shape, image))}/${shape.id}`;
+        sums.set(name, BigInt.asUintN(64, (sums.get(name) ?? 0n) + imageHash(encodeImage(image))));
+      }
+    const kept = new Map<string, bigint>(
+      this.#lab.order.flatMap((_, shard) =>
+        replica.checksums.ofShard(shard).map(([table, sum]) => [`${shard}/${table}`, BigInt(sum)] as const),
+      ),
     );
-    const acknowledged = (status.get(shape.name) as { value: number } | undefined)?.value ?? 0;
-    const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
-    const rows = prepareExact(this.live, `SELECT v, ${columns} FROM "${log!.log}" WHERE id > ?`);
-    const keys = new Set<KeyId>();
-    for (const [suspicion, ...key] of rows.all(acknowledged) as unknown as Value[][])
-      if (suspicion === null || live.get(key) === null) keys.add(keyIdOf(shape, key));
-    return keys;
+    return [...new Set([...sums.keys(), ...kept.keys()])].filter(
+      (name) => (sums.get(name) ?? 0n) !== (kept.get(name) ?? 0n),
+    );
   }
 }

@@ -14,7 +14,7 @@ let lab: Lab;
 afterEach(() => lab.close());
 
 const make = async (count = 2, merge: "row" | "column" = "column"): Promise<LabNode[]> => {
-  lab = await Lab.create(SCHEMA, count, 1, { merge: forAll(merge) });
+  lab = await Lab.create(SCHEMA, count, 1, "whole", [], { merge: forAll(merge) });
   lab.settle();
   return lab.nodes;
 };

@@ -6,6 +6,7 @@ import {
   Raft,
   type ProgressStatus,
   type RaftOptions,
+  type ReadState,
   type Ready,
 } from "../../src/raft/raft.ts";
 import {
@@ -60,6 +61,8 @@ export class Member {
   raft: Raft;
   /** All that was handed out, in order. */
   committed: Entry[] = [];
+  /** Every read that ended, in order. */
+  reads: ReadState[] = [];
   /** Off: the test says itself what is applied. */
   autoApply = true;
   /** The configuration that is on disk, and the index of the entry that made it. */
@@ -126,6 +129,7 @@ export class Member {
   /** Persists, applies and advances a ready; gives what it sends, in the order in which it may leave. */
   finish(ready: Ready): Message[] {
     this.storage.write(ready);
+    this.reads.push(...ready.readStates);
     if (ready.snapshot !== null) {
       this.saved = { configuration: ready.snapshot.configuration, index: ready.snapshot.index };
     }
@@ -162,6 +166,15 @@ export class Member {
 
   tick(ticks = 1): void {
     for (let i = 0; i < ticks; i += 1) this.raft.tick();
+  }
+
+  read(context: string): string {
+    return this.raft.readIndex(bytes(context));
+  }
+
+  /** Reads that ended, as "context@index"; "context@-" without an answer. */
+  get readTexts(): string[] {
+    return this.reads.map(({ context, index }) => `${text(context)}@${index ?? "-"}`);
   }
 
   propose(data: string): string {
@@ -297,6 +310,12 @@ export class Network {
 
   propose(id: MemberId, data: string): string {
     const result = this.get(id).propose(data);
+    this.run();
+    return result;
+  }
+
+  read(id: MemberId, context: string): string {
+    const result = this.get(id).read(context);
     this.run();
     return result;
   }

@@ -1,5 +1,8 @@
-/** What must hold at every moment in every group (paper, figure 3), judged by somebody who sees all members. */
-import type { Raft, Ready } from "../../src/raft/raft.ts";
+/**
+ * What must hold at every moment in every group (paper, figure 3, and the invariants of etcd-io/raft's TLA+ model), judged by
+ * somebody who sees the memory and the disk of all members. Those that speak of quorums are in quorum-invariants.ts.
+ */
+import type { Raft, ReadState, Ready } from "../../src/raft/raft.ts";
 import {
   type Configuration,
   type Entry,
@@ -10,64 +13,96 @@ import {
 } from "../../src/raft/types.ts";
 import { text } from "./harness.ts";
 import type { MemoryStorage } from "./memory-storage.ts";
+import { fail, holds, type Position, QuorumInvariants, quorumsOverlap } from "./quorum-invariants.ts";
 
 interface Seen {
+  readonly storage: MemoryStorage;
   term: number;
   commit: number;
   handedOut: number;
   readonly votes: Map<number, MemberId>;
   /** The term for which its leader completeness was checked. */
   ledTerm: number;
+  /** Where its log ended when it was last seen to lead, and in which term. */
+  ownLog: Position;
+  /** Up to where it has told the leader of this term that it has the log. */
+  promised: Position;
+  configuration: Configuration;
 }
 
-const fail = (message: string): never => {
-  throw new Error(message);
-};
+/** A committed entry, and a term in which that was so at the latest. */
+interface Committed {
+  readonly entry: Entry;
+  readonly by: number;
+}
 
 export class Invariants {
-  readonly #genesis: { index: number; term: number };
+  readonly #genesis: Position;
   readonly #leaders = new Map<number, MemberId>();
   /** By "index/term": there is one such entry, and one term before it. Log matching follows by induction. */
   readonly #entries = new Map<string, { data: string; before: number }>();
   /** What was handed out anywhere, from genesis on. */
-  readonly #committed: Entry[] = [];
+  readonly #committed: Committed[] = [];
   #configurations: { index: number; configuration: Configuration }[];
   readonly #seen = new Map<MemberId, Seen>();
+  readonly #quorums: QuorumInvariants;
+  /** Reads under way: what was committed when they were asked for, by their context. */
+  readonly #reads = new Map<string, number>();
+  /** How many reads were answered: to see that the check is one. */
+  readsAnswered = 0;
   /** Members that were admitted after genesis. */
   readonly admitted = new Set<MemberId>();
 
-  constructor(genesis: { index: number; term: number }, configuration: Configuration) {
+  constructor(genesis: Position, configuration: Configuration) {
     this.#genesis = genesis;
     this.#configurations = [{ index: genesis.index, configuration }];
+    this.#quorums = new QuorumInvariants((id) => this.#seen.get(id)?.storage);
   }
 
-  started(id: MemberId, raft: Raft): void {
+  /** Terms, votes and commit indexes that were on disk outlive a crash. */
+  started(id: MemberId, raft: Raft, storage: MemoryStorage): void {
     const seen = this.#seen.get(id);
     if (seen !== undefined && raft.term < seen.term) fail(`${id} forgot term ${seen.term}`);
-    const votes = seen?.votes ?? new Map<number, MemberId>();
+    if (raft.commit < storage.hardState.commit)
+      fail(`${id} forgot that ${storage.hardState.commit} is committed`);
     this.#seen.set(id, {
+      storage,
       term: raft.term,
       commit: raft.commit,
       handedOut: raft.applied,
-      votes,
+      votes: seen?.votes ?? new Map<number, MemberId>(),
       ledTerm: seen?.ledTerm ?? 0,
+      ownLog: { index: 0, term: 0 },
+      promised: seen?.promised ?? { index: 0, term: 0 },
+      configuration: raft.configuration,
     });
   }
 
   /** After a write: one vote per term, terms and commit on disk only grow, entries are what they are everywhere. */
-  written(id: MemberId, ready: Ready, storage: MemoryStorage): void {
+  written(id: MemberId, ready: Ready): void {
     const seen = this.#of(id);
+    const { storage } = seen;
     if (ready.hardState !== null) {
       const { term, vote, commit } = ready.hardState;
       if (term < seen.term) fail(`${id} writes term ${term} after ${seen.term}`);
-      if (commit < seen.commit) fail(`${id} lowers its commit from ${seen.commit} to ${commit}`);
+      if (commit < seen.commit && commit < storage.hardState.commit)
+        fail(`${id} lowers its commit to ${commit}`);
       seen.term = term;
-      seen.commit = commit;
       const before = seen.votes.get(term) ?? 0;
       if (before !== 0 && before !== vote) fail(`${id} votes for ${before} and ${vote} in term ${term}`);
       seen.votes.set(term, vote);
     }
     for (const entry of ready.entries) this.#match(id, entry, storage.term(entry.index - 1));
+    this.#keepsPromise(id, seen, ready);
+  }
+
+  /** What the leader of this term was told to be here stays here, unless a later term's leader replaces it. */
+  #keepsPromise(id: MemberId, seen: Seen, ready: Ready): void {
+    const { promised, storage } = seen;
+    if (promised.term !== storage.hardState.term) return;
+    const first = ready.entries[0]?.index ?? Infinity;
+    if (first <= promised.index || storage.lastIndex() < promised.index)
+      fail(`${id} promised ${promised.index} in term ${promised.term} and writes over it from ${first} on`);
   }
 
   #match(id: MemberId, entry: Entry, before: number): void {
@@ -80,54 +115,68 @@ export class Invariants {
   }
 
   /** Messages that leave after the write promise only what is on disk. */
-  promised(id: MemberId, storage: MemoryStorage, messages: readonly Message[]): void {
+  promised(id: MemberId, messages: readonly Message[]): void {
+    const seen = this.#of(id);
+    const { hardState } = seen.storage;
     for (const message of messages) {
-      if (
-        message.type === MessageType.appendResponse &&
-        !message.reject &&
-        message.index > storage.lastIndex()
-      ) {
-        fail(`${id} acknowledges ${message.index}, its log on disk ends at ${storage.lastIndex()}`);
+      const { type, term, index, reject, to } = message;
+      if (type === MessageType.appendResponse && !reject) {
+        const end = seen.storage.lastIndex();
+        if (index > end) fail(`${id} acknowledges ${index}, its log on disk ends at ${end}`);
+        if (term !== seen.promised.term || index > seen.promised.index) seen.promised = { index, term };
       }
-      if (
-        message.term > storage.hardState.term &&
-        message.type !== MessageType.preVote &&
-        !isPreVoteGrant(message)
-      ) {
-        fail(`${id} speaks in term ${message.term} and has ${storage.hardState.term} on disk`);
-      }
+      const voter = type === MessageType.vote ? id : type === MessageType.voteResponse && !reject ? to : 0;
+      if (voter !== 0 && term === hardState.term && hardState.vote !== voter)
+        fail(`${id} speaks of a vote for ${voter} in term ${term}, on disk is one for ${hardState.vote}`);
+      if (term > hardState.term && type !== MessageType.preVote && !isPreVoteGrant(message))
+        fail(`${id} speaks in term ${term} and has ${hardState.term} on disk`);
     }
   }
 
-  observe(id: MemberId, raft: Raft, storage: MemoryStorage): void {
+  /** After every step of a member. */
+  observe(id: MemberId, raft: Raft): void {
     const seen = this.#of(id);
     if (raft.commit < seen.commit) fail(`${id} lowers its commit from ${seen.commit} to ${raft.commit}`);
+    if (raft.applied > raft.commit) fail(`${id} has applied ${raft.applied} of ${raft.commit}`);
+    if (raft.isLeader) {
+      const ledBefore = seen.ownLog.term === raft.term;
+      this.#leads(id, raft, seen);
+      if (ledBefore && raft.commit > seen.commit)
+        this.#quorums.committedIsDurable(id, raft, [seen.configuration, raft.configuration]);
+    }
     seen.commit = raft.commit;
-    if (!raft.isLeader) return;
-    const { term } = raft;
+    seen.configuration = raft.configuration;
+    const known = this.#committed[seen.handedOut - this.#genesis.index - 1];
+    if (known !== undefined) this.#quorums.quorumLog(id, raft, known.entry);
+    const newest = this.#committed.at(-1);
+    if (newest !== undefined) this.#quorums.moreUpToDate(id, raft, seen.handedOut, newest.entry);
+  }
+
+  /** Election safety, leader completeness, leader append-only. */
+  #leads(id: MemberId, raft: Raft, seen: Seen): void {
+    const { term, lastIndex } = raft;
     const leader = this.#leaders.get(term) ?? id;
     if (leader !== id) fail(`election safety: ${leader} and ${id} lead term ${term}`);
     this.#leaders.set(term, id);
+    if (seen.ownLog.term === term && lastIndex < seen.ownLog.index)
+      fail(`leader append-only: ${id} shortens its log from ${seen.ownLog.index} to ${lastIndex}`);
+    seen.ownLog = { index: lastIndex, term };
     if (seen.ledTerm === term) return;
     seen.ledTerm = term;
-    for (const entry of this.#committed) {
-      if (entry.index < storage.firstIndex()) continue;
-      if (entry.index > storage.lastIndex() || storage.term(entry.index) !== entry.term) {
-        fail(
-          `leader completeness: ${id} leads term ${term} without committed entry ${entry.index}/${entry.term}`,
-        );
-      }
-    }
+    const before = this.#committed.findLast(({ by }) => by < term)?.entry;
+    if (before !== undefined && !holds(seen.storage, before))
+      fail(`leader completeness: ${id} leads term ${term} without committed ${before.index}/${before.term}`);
   }
 
   /** `after`: the configuration that the entry made, if it is a change that was new to this member. */
-  handedOut(id: MemberId, entry: Entry, after: Configuration | null): void {
+  handedOut(id: MemberId, raft: Raft, entry: Entry, after: Configuration | null): void {
     const seen = this.#of(id);
+    if (!holds(seen.storage, entry)) fail(`${id} hands out ${entry.index}, which is not on its disk`);
     const at = entry.index - this.#genesis.index - 1;
-    const known = this.#committed[at];
+    const known = this.#committed[at]?.entry;
     if (known === undefined) {
       if (at !== this.#committed.length) fail(`${id} hands out ${entry.index}, nobody has what is before`);
-      this.#committed.push(entry);
+      this.#committed.push({ entry, by: raft.term });
     } else if (known.term !== entry.term || text(known.data) !== text(entry.data)) {
       fail(`state machine safety: ${id} hands out ${entry.index}/${entry.term}, others had ${known.term}`);
     }
@@ -140,10 +189,30 @@ export class Invariants {
     if (known === undefined) {
       this.#configurations.push({ index, configuration });
       this.#configurations.sort((a, b) => a.index - b.index);
+      this.#configurations.reduce((before, after) => {
+        if (!quorumsOverlap(before.configuration, after.configuration))
+          fail(`the configurations of ${before.index} and ${after.index} have quorums that do not overlap`);
+        return after;
+      });
       if (configuration.learners.includes(index)) this.admitted.add(index);
     } else if (JSON.stringify(known.configuration) !== JSON.stringify(configuration)) {
       fail(`${id} makes another configuration of entry ${index}`);
     }
+  }
+
+  /** A read is asked for under this context, which no other one has. */
+  readAsked(context: string): void {
+    this.#reads.set(context, this.#committed.at(-1)?.entry.index ?? this.#genesis.index);
+  }
+
+  /** Whatever was handed out anywhere before a read was asked for is within its index; and it ends once. */
+  readEnded({ context, index }: ReadState): void {
+    const floor = this.#reads.get(text(context));
+    if (floor === undefined) return fail(`a read ends twice: ${text(context)}`);
+    this.#reads.delete(text(context));
+    if (index === null) return;
+    this.readsAnswered += 1;
+    if (index < floor) fail(`stale read: ${text(context)} sees ${index}, ${floor} was committed before it`);
   }
 
   handedOutTo(id: MemberId): number {
@@ -152,7 +221,7 @@ export class Invariants {
 
   snapshotAt(index: number): SnapshotMetadata {
     const { index: base, term: baseTerm } = this.#genesis;
-    const term = index === base ? baseTerm : this.#committed[index - base - 1]?.term;
+    const term = index === base ? baseTerm : this.#committed[index - base - 1]?.entry.term;
     const configured = this.#configurations.findLast((one) => one.index <= index);
     if (term === undefined || configured === undefined) return fail(`nothing is known of ${index}`);
     return { index, term, configuration: configured.configuration };
@@ -160,7 +229,7 @@ export class Invariants {
 
   /** The last index at which this text is committed; 0: nowhere. */
   indexOf(data: string): number {
-    return this.#committed.findLast((one) => text(one.data) === data)?.index ?? 0;
+    return this.#committed.findLast(({ entry }) => text(entry.data) === data)?.entry.index ?? 0;
   }
 
   /** Dropped for certain means: in no log. */

@@ -5,6 +5,7 @@ import { changeConfiguration, isJoint, membersOf } from "../../src/raft/membersh
 import { decodeConfigChange, encodeConfigChange } from "../../src/raft/raft.ts";
 import {
   type ConfigChange,
+  ConfigChangeTransition,
   type Configuration,
   EntryType,
   type MemberId,
@@ -196,6 +197,33 @@ describe("A7.80 ConfChangeCheckBeforeCampaign: no campaign while a committed cha
   }
 });
 
+test("A7.80 after a restart too: who holds what follows a committed change knows from its disk that it is committed", () => {
+  // 1 and 2 have committed that 3 goes, then that 1 goes; 2 is alone since, and may have committed more by itself.
+  const member = new Member({ id: 1, voters: [1, 2, 3] });
+  const first = [configEntry(1, 1, change(["removeMember", 3]))];
+  member.step({ type: MessageType.append, from: 2, term: 1, entries: first, commit: 0 });
+  member.settle();
+  const second = [configEntry(1, 2, change(["removeMember", 1]))];
+  member.step({
+    type: MessageType.append,
+    from: 2,
+    term: 1,
+    index: 1,
+    logTerm: 1,
+    entries: second,
+    commit: 1,
+  });
+  const ready = member.raft.ready();
+  expect(ready).toMatchObject({ entries: [{ index: 2 }], hardState: { commit: 1 }, mustSync: true });
+  // Written, and nothing applied: were it to ask 3, which has nothing, they would be a majority of what it thinks holds.
+  member.storage.write(ready);
+  member.restart(0);
+  member.raft.campaign();
+  expect(member.raft.role).toBe("follower");
+  member.settle();
+  expect(member.raft.configuration).toEqual(configuration([1, 2]));
+});
+
 describe("A7.81 RawNodeProposeAndConfChange: simple, joint, leaving by itself", () => {
   const cases: readonly [
     name: string,
@@ -359,6 +387,63 @@ describe("A7.84 ConfChangeQuick", () => {
   });
 });
 
+test("A7.84 Restore: any configuration comes back from a snapshot and from a restart as it was", () => {
+  for (let seed = 1; seed <= 200; seed += 1) {
+    const random = new Random(seed);
+    const some = (from: number, count: number): MemberId[] =>
+      Array.from({ length: count }, (_, i) => from + i);
+    const voters = some(1, random.between(1, 5));
+    const isJointOne = random.chance(0.5);
+    const learnersNext = isJointOne ? some(11, random.below(3)) : [];
+    const restored = configuration(voters, some(21, random.below(3)), {
+      votersOutgoing: isJointOne ? [...some(random.between(1, 5), 3), ...learnersNext] : [],
+      learnersNext,
+      autoLeave: isJointOne && random.chance(0.5),
+    });
+    const member = new Member({ id: 1, voters: [1, 2] });
+    const snapshot = { index: 5, term: 1, configuration: restored };
+    member.step({ type: MessageType.snapshot, from: 2, term: 1, snapshot });
+    member.settle();
+    expect(member.raft.configuration).toEqual(restored);
+    member.restart();
+    expect(member.raft.configuration).toEqual(restored);
+    expect(member.raft.status().configuration).toEqual(restored);
+  }
+});
+
+describe("A7.81 joint on demand (thesis §4.3)", () => {
+  const { jointImplicit, jointExplicit } = ConfigChangeTransition;
+  test("implicit: one voter differs, and still both majorities are asked, until it is left by itself", () => {
+    const leader = leaderOf([1, 2]);
+    leader.raft.proposeConfigChange({ ...change(["addVoter", 3]), transition: jointImplicit });
+    leader.settle();
+    leader.step({ type: MessageType.appendResponse, from: 2, index: 2 });
+    leader.settle();
+    const rest = { votersOutgoing: [1, 2], autoLeave: true };
+    expect(leader.raft.configuration).toEqual(configuration([1, 2, 3], [], rest));
+    // The entry that leaves needs 1 and 2 of the old half, and two of the new one.
+    leader.catchUp(3);
+    expect(leader.raft.commit).toBe(2);
+    leader.catchUp(2);
+    expect(leader.raft.configuration).toEqual(configuration([1, 2, 3]));
+  });
+  test("explicit: stays through a change of leader, and is left when somebody proposes that", () => {
+    const network = Network.of(3);
+    network.campaign(1);
+    network.change(1, { ...change(["addLearner", 3]), transition: jointExplicit });
+    const joint = configuration([1, 2], [], { votersOutgoing: [1, 2, 3], learnersNext: [3] });
+    for (const id of [1, 2, 3]) expect(network.get(id).raft.configuration).toEqual(joint);
+    network.tick([1, 2, 3], 5);
+    network.campaign(2);
+    network.tick([1, 2, 3], 5);
+    expect(network.get(2).raft).toMatchObject({ isLeader: true, configuration: joint });
+    expect(network.change(2, change(["addLearner", 4]))).toBe("dropped");
+    expect(network.change(3, change())).toBe("forwarded");
+    for (const id of [1, 2, 3])
+      expect(network.get(id).raft.configuration).toEqual(configuration([1, 2], [3]));
+  });
+});
+
 describe("the codec of changes", () => {
   test("there and back", () => {
     for (const what of [
@@ -367,6 +452,8 @@ describe("the codec of changes", () => {
       change(["addVoter", 7], ["removeMember", 2 ** 53 - 1]),
       { ...change(["addVoter", 3]), context: bytes("a name, an address") },
       { ...change(), context: bytes("x") },
+      { ...change(["addVoter", 3], ["addLearner", 0]), transition: ConfigChangeTransition.jointImplicit },
+      { ...change(), transition: ConfigChangeTransition.jointExplicit, context: bytes("x") },
     ]) {
       expect(decodeConfigChange(encodeConfigChange(what))).toEqual(what);
     }
@@ -378,6 +465,9 @@ describe("the codec of changes", () => {
     for (const bad of [
       new Uint8Array([9]),
       new Uint8Array([1]),
+      new Uint8Array([2, 0]),
+      new Uint8Array([2, 0, 0]),
+      new Uint8Array([2, 0, 3]),
       good.slice(0, -1),
       good.with(2, 77),
       encodeConfigChange(change(["addVoter", 1.5])),

@@ -12,6 +12,7 @@ const NOTHING: Ready = {
   committed: [],
   messages: [],
   messagesAfterPersist: [],
+  readStates: [],
   mustSync: false,
 };
 

@@ -205,6 +205,14 @@ describe("A4.42 FollowerCommitEntry: applied in order, up to min(leader's commit
       expect(follower.texts).toEqual([...applied]);
     });
   }
+  test("not what lies behind that: it may be of another leader, and be replaced yet", () => {
+    for (const given of [0, 1]) {
+      const follower = withLog(1, [1, 1, 1, 1], { voters: [1, 2, 3] });
+      const entries = [entry(1, 2)].slice(0, given);
+      follower.step({ type: MessageType.append, from: 2, term: 2, index: 1, logTerm: 1, entries, commit: 4 });
+      expect(follower.raft).toMatchObject({ commit: 1 + given, lastIndex: 4 });
+    }
+  });
 });
 
 describe("A4.43 FollowerCheckMsgApp: what precedes must match (§5.3)", () => {

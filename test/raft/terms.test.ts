@@ -189,7 +189,7 @@ describe("A1.8 CampaignWhileLeader: a leader told to campaign does nothing", () 
   }
 });
 
-test("a message for somebody else, from nobody or from itself is not taken", () => {
+test("A10.101 RawNodeStep, IsLocalMsg: a message for somebody else, from nobody or from itself is not taken", () => {
   const member = withLog(1, [1], { voters: [1, 2] });
   member.step({ type: MessageType.append, from: 2, to: 3, term: 9 });
   member.step({ type: MessageType.append, from: 0, term: 9 });

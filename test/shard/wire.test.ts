@@ -57,6 +57,17 @@ test("messages of several groups come back whole from one frame", () => {
   expect(decodeMessages(encodeMessages(MESSAGES), 16)).toEqual(MESSAGES);
 });
 
+test("reads by index, and the heartbeats that confirm them, keep what names them", () => {
+  const context = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]);
+  const messages = (["readIndex", "readIndexResponse", "heartbeat", "heartbeatResponse"] as const).map(
+    (type) => ({
+      shard: 0,
+      message: newMessage({ type: MessageType[type], to: 2, from: 1, index: 9, reject: true, context }),
+    }),
+  );
+  expect(decodeMessages(encodeMessages(messages), 16)).toEqual(messages);
+});
+
 test("an unknown group, an unknown type and a term without end are refused", () => {
   expect(() => decodeMessages(encodeMessages(MESSAGES), 15)).toThrow(WireError);
   const odd = { ...MESSAGES[0]!.message, type: 99 as never };

@@ -1,0 +1,140 @@
+/**
+ * Where a drain's rows go: into numbered batches that continue what the origin sent before. Row by row, a chain for each
+ * shard; whole, one chain in the lane that is in use.
+ */
+import type { PositionVector, Watermark } from "../change/batch.ts";
+import type { KeyId } from "../change/key.ts";
+import { BatchBuilder, type ChainPlace } from "./batch-builder.ts";
+import { LaneChoice } from "./lane.ts";
+import type { Spooled } from "./spool.ts";
+
+export interface DrainRecord {
+  readonly upTo: readonly Watermark[];
+  readonly looked: { table: number; keyId: KeyId }[];
+  readonly startedAt: number;
+  batchesLeft: number;
+  rows: number;
+  /** Its rows are too many to remember: it travels alone. */
+  alone: boolean;
+}
+
+export interface Sent {
+  readonly csn: number;
+  readonly part: number;
+  readonly last: boolean;
+  readonly bytes: Spooled;
+  readonly size: number;
+  readonly rows: number;
+  /** null: the opening of the incarnation. */
+  readonly drain: DrainRecord | null;
+  /** Keys whose images are in flight with this changeset; on the last part. */
+  readonly keys: readonly { table: number; keyId: KeyId }[];
+  /** When it was proposed; null: not yet, or to be proposed again. */
+  proposedAt: number | null;
+}
+
+/** What an incarnation has in flight in one shard's log. */
+export interface Lane {
+  /** The newest changeset of the chain, sent here or through shard 0. */
+  csn: number;
+  /** In order of the chain. */
+  readonly sent: Sent[];
+  /** So many of the first are committed: they are taken when their turn comes, however long other shards let it wait. */
+  ordered: number;
+  /** Milliseconds without an answer after which the others are proposed again. */
+  patienceMs: number;
+  opened: boolean;
+}
+
+/** The shard in whose log something is in flight; null: nothing is. Whole changesets use one at a time. */
+export function laneInUse(lanes: readonly Lane[]): number | null {
+  const lane = lanes.findIndex(({ sent }) => sent.length > 0);
+  return lane === -1 ? null : lane;
+}
+
+export interface ChainsComponents {
+  readonly lanes: readonly Lane[];
+  readonly place: (csn: number, previousCsn: number, after: PositionVector) => ChainPlace;
+  /** Takes the bytes of a part. */
+  readonly keep: (bytes: Uint8Array) => Spooled;
+}
+
+export interface Chains {
+  /** null: rows of the shard cannot leave now. */
+  builderOf(shard: number): BatchBuilder | null;
+  /** Closes the last parts and puts all of them in their lanes. */
+  finish(): void;
+  /** Bytes of all parts so far. */
+  size(): number;
+}
+
+interface OpenChain {
+  readonly builder: BatchBuilder;
+  readonly parts: Sent[];
+}
+
+function openChain(
+  csn: number,
+  drain: DrainRecord,
+  place: (last: boolean) => ChainPlace,
+  keep: ChainsComponents["keep"],
+): OpenChain {
+  const parts: Sent[] = [];
+  const builder = new BatchBuilder(place, ({ part, last, bytes, rows }) => {
+    const keys = last ? builder.keys : [];
+    const size = bytes.length;
+    parts.push({ csn, part, last, bytes: keep(bytes), size, rows, drain, keys, proposedAt: null });
+  });
+  return { builder, parts };
+}
+
+const sizeOf = (parts: readonly Sent[]): number => parts.reduce((sum, { size }) => sum + size, 0);
+
+/** Row by row: a chain for every shard that a row of the drain lies in. */
+export function rowChains({ lanes, place, keep }: ChainsComponents, drain: DrainRecord): Chains {
+  const open = new Map<number, OpenChain>();
+  return {
+    builderOf: (shard) => {
+      let chain = open.get(shard);
+      if (chain === undefined) {
+        const { csn } = lanes[shard]!;
+        chain = openChain(csn + 1, drain, () => place(csn + 1, csn, []), keep);
+        open.set(shard, chain);
+      }
+      return chain.builder;
+    },
+    finish: () => {
+      for (const [shard, { builder, parts }] of open) {
+        builder.finish(drain.upTo);
+        lanes[shard]!.csn++;
+        lanes[shard]!.sent.push(...parts);
+        drain.batchesLeft++;
+      }
+    },
+    size: () => [...open.values()].reduce((sum, { parts }) => sum + sizeOf(parts), 0),
+  };
+}
+
+/** Whole: one chain, in a lane that is chosen when it must be; numbers rise over all shards. */
+export function wholeChain(
+  { lanes, place, keep }: ChainsComponents,
+  drain: DrainRecord,
+  after: PositionVector,
+): Chains {
+  const choice = new LaneChoice(laneInUse(lanes));
+  const csn = Math.max(...lanes.map((lane) => lane.csn)) + 1;
+  const at = (last: boolean): ChainPlace => place(csn, lanes[choice.decide(last)]!.csn, after);
+  const { builder, parts } = openChain(csn, drain, at, keep);
+  return {
+    builderOf: (shard) => (choice.admit(shard) ? builder : null),
+    finish: () => {
+      const lane = choice.decide(true);
+      const names = choice.names();
+      builder.finish(drain.upTo, names);
+      for (const shard of [lane, ...names]) lanes[shard]!.csn = csn;
+      lanes[lane]!.sent.push(...parts);
+      drain.batchesLeft = 1;
+    },
+    size: () => sizeOf(parts),
+  };
+}

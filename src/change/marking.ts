@@ -1,0 +1,51 @@
+/**
+ * What the order must know of an entry before anybody decodes it, in front of the entry's bytes: which other shards an
+ * entry of shard 0 names, or that the entry is a marker. A frame begins with a byte that no MessagePack begins with, so
+ * an entry that names nothing is the batch alone, as it always was.
+ *
+ *     0xc1, n, shard × n, batch        an entry of shard 0 that touches n other shards, too
+ *     0xc1, 0xff, u as 8 bytes         a marker: entries of shard 0 up to index u may take effect here
+ */
+import { EMPTY_BYTES } from "../base/bytes.ts";
+
+const FRAME = 0xc1;
+const MARKER = 0xff;
+
+export interface Marking {
+  /** Shards that an entry of shard 0 names beside its own, ascending. */
+  readonly names: readonly number[];
+  /** A marker's index in shard 0; null: no marker. */
+  readonly marker: number | null;
+  /** What is left: a batch, or nothing. */
+  readonly batch: Uint8Array;
+}
+
+const NO_NAMES: readonly number[] = [];
+
+/** `names`: ascending, 1 to 63 each. Without names the batch stays as it is. */
+export function encodeNamed(names: readonly number[], batch: Uint8Array): Uint8Array {
+  if (names.length === 0) return batch;
+  const out = new Uint8Array(2 + names.length + batch.length);
+  out.set([FRAME, names.length, ...names]);
+  out.set(batch, 2 + names.length);
+  return out;
+}
+
+/** `upTo`: an index in shard 0. */
+export function encodeMarker(upTo: number): Uint8Array {
+  const out = new Uint8Array(10);
+  out.set([FRAME, MARKER]);
+  new DataView(out.buffer).setBigUint64(2, BigInt(upTo));
+  return out;
+}
+
+/** Never throws: bytes that are no frame are a batch, and its decoder judges them. */
+export function readMarking(bytes: Uint8Array): Marking {
+  if (bytes[0] !== FRAME) return { names: NO_NAMES, marker: null, batch: bytes };
+  const count = bytes[1] ?? 0;
+  if (count === MARKER && bytes.length === 10) {
+    const upTo = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(2);
+    return { names: NO_NAMES, marker: Number(upTo), batch: EMPTY_BYTES };
+  }
+  return { names: [...bytes.subarray(2, 2 + count)], marker: null, batch: bytes.subarray(2 + count) };
+}

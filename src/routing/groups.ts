@@ -1,0 +1,33 @@
+/** Tables tied by declared foreign keys: where transactions are whole, all rows of such a group share one shard. Pure. */
+
+export interface TiedTable {
+  readonly id: number;
+  readonly name: string;
+  /** Names of the tables that it references, in whatever case. */
+  readonly references: readonly string[];
+}
+
+/**
+ * Table id ⇒ the name that its rows are routed by: that of the group's oldest table (lowest id). A table that references
+ * nothing and is referenced by nobody is absent. What is referenced and not given ties nothing.
+ */
+export function groupNames(tables: readonly TiedTable[]): Map<number, string> {
+  const byName = new Map(tables.map((t) => [t.name.toLowerCase(), t]));
+  const parent = new Map(tables.map((t) => [t.id, t.id]));
+  const root = (id: number): number => {
+    let at = id;
+    while (parent.get(at)! !== at) at = parent.get(at)!;
+    return at;
+  };
+  const tied = new Set<number>();
+  for (const table of tables)
+    for (const name of table.references) {
+      const other = byName.get(name.toLowerCase());
+      if (other === undefined) continue;
+      tied.add(table.id).add(other.id);
+      const [a, b] = [root(table.id), root(other.id)];
+      parent.set(Math.max(a, b), Math.min(a, b));
+    }
+  const names = new Map(tables.map((t) => [t.id, t.name]));
+  return new Map([...tied].map((id) => [id, names.get(root(id))!]));
+}

@@ -1,0 +1,300 @@
+/**
+ * The application's own triggers, judged by what they write: SQLite itself is asked, on an empty copy of the schema,
+ * through the authorizer's callbacks while a statement that fires the trigger is prepared.
+ *
+ * What a trigger writes to replicated tables arrives as rows and must not happen again when other rows are written;
+ * what it writes to tables of this node alone must happen on every node.
+ */
+import { constants, DatabaseSync } from "node:sqlite";
+import { queryOf } from "../sqlite/query.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import { keyColumns, readTable, type SchemaObject } from "../sqlite/schema.ts";
+import { mentions } from "./index-text.ts";
+
+/**
+ * How a trigger is treated while Marmot writes. "silent": everything it does is ignored. "passes": what it writes to
+ * replicated tables is ignored, the rest happens. "dropped": an authorizer cannot silence it, so it is away meanwhile.
+ */
+export type TriggerMode = "silent" | "passes" | "dropped";
+
+export type TriggerEvent = "INSERT" | "UPDATE" | "DELETE";
+
+export interface UserTrigger {
+  readonly name: string;
+  readonly table: string;
+  /** Verbatim. */
+  readonly sql: string;
+  readonly mode: TriggerMode;
+  readonly event: TriggerEvent;
+  /** In lower case, views included. */
+  readonly writes: ReadonlySet<string>;
+  /** Why rows of a table that fires it cannot be written on other nodes; null: they can. */
+  readonly problem: { readonly reason: string; readonly cure: string } | null;
+}
+
+interface Observed {
+  readonly object: SchemaObject;
+  readonly event: TriggerEvent;
+  readonly inserts: Set<string>;
+  readonly updates: Set<string>;
+  readonly deletes: Set<string>;
+  /** Tables of which it updates a column of the key: no authorizer can ignore that. */
+  readonly moves: Set<string>;
+  /** Why it could not be prepared, or "". */
+  readonly error: string;
+}
+
+export class UserTriggers {
+  /** By name, in lower case. */
+  readonly byName: ReadonlyMap<string, UserTrigger>;
+  readonly #replicated: ReadonlySet<string>;
+  readonly #views: ReadonlySet<string>;
+  readonly #byTable = new Map<string, UserTrigger[]>();
+  readonly #reached = new Map<string, readonly UserTrigger[]>();
+
+  constructor(
+    triggers: readonly UserTrigger[],
+    replicated: ReadonlySet<string>,
+    views: ReadonlySet<string> = new Set(),
+  ) {
+    this.#views = views;
+    this.byName = new Map(triggers.map((t) => [t.name.toLowerCase(), t]));
+    this.#replicated = replicated;
+    for (const trigger of triggers) {
+      const table = trigger.table.toLowerCase();
+      this.#byTable.set(table, [...(this.#byTable.get(table) ?? []), trigger]);
+    }
+  }
+
+  isReplicated(table: string): boolean {
+    return this.#replicated.has(table.toLowerCase());
+  }
+
+  isView(name: string): boolean {
+    return this.#views.has(name.toLowerCase());
+  }
+
+  /** Every trigger that SQLite compiles into a write of the table: its own, and those of what these write. */
+  reachedFrom(table: string): readonly UserTrigger[] {
+    let reached = this.#reached.get(table);
+    if (reached === undefined) this.#reached.set(table, (reached = this.#reach(table)));
+    return reached;
+  }
+
+  /** Writing the table fires triggers that do something. */
+  passes(table: string): boolean {
+    return this.reachedFrom(table).some((t) => t.mode === "passes");
+  }
+
+  #reach(table: string): UserTrigger[] {
+    const reached = new Set<UserTrigger>();
+    const visit = (name: string): void => {
+      for (const trigger of this.#byTable.get(name) ?? []) {
+        if (reached.has(trigger)) continue;
+        reached.add(trigger);
+        for (const written of trigger.writes) visit(written);
+      }
+    };
+    visit(table.toLowerCase());
+    return [...reached];
+  }
+}
+
+/** `objects`: the application's schema. `replicated`: names of tables, in any case. */
+export function judgeTriggers(objects: readonly SchemaObject[], replicated: Iterable<string>): UserTriggers {
+  const names = new Set([...replicated].map((name) => name.toLowerCase()));
+  if (!objects.some((o) => o.kind === "trigger")) return new UserTriggers([], names);
+  const judge = new Judge(objects, names);
+  return new UserTriggers(judge.verdicts(), names, judge.views);
+}
+
+class Judge {
+  readonly #observed: readonly Observed[];
+  readonly #replicated: ReadonlySet<string>;
+  readonly views: ReadonlySet<string>;
+  readonly #passing = new Map<Observed, boolean>();
+  readonly #hard = new Map<Observed, string | null>();
+
+  constructor(objects: readonly SchemaObject[], replicated: ReadonlySet<string>) {
+    this.#observed = observe(objects);
+    this.#replicated = replicated;
+    this.views = new Set(objects.filter((o) => o.kind === "view").map((o) => o.name.toLowerCase()));
+  }
+
+  verdicts(): UserTrigger[] {
+    return this.#observed.map((trigger) => this.#verdict(trigger));
+  }
+
+  #on(table: string): Observed[] {
+    return this.#observed.filter((o) => o.object.tableName.toLowerCase() === table);
+  }
+
+  /** Whether it writes anything that lives on one node alone. */
+  #passes(trigger: Observed): boolean {
+    const known = this.#passing.get(trigger);
+    if (known !== undefined) return known;
+    this.#passing.set(trigger, false); // a circle adds nothing
+    const result = [...trigger.inserts, ...trigger.updates, ...trigger.deletes].some((table) =>
+      this.views.has(table) ? this.#on(table).some((t) => this.#passes(t)) : !this.#replicated.has(table),
+    );
+    this.#passing.set(trigger, result);
+    return result;
+  }
+
+  /** What it does that an authorizer cannot ignore, or null. */
+  #hardness(trigger: Observed): string | null {
+    const known = this.#hard.get(trigger);
+    if (known !== undefined) return known;
+    this.#hard.set(trigger, null);
+    const { inserts, updates, deletes, moves } = trigger;
+    const isReplicated = (table: string): boolean => this.#replicated.has(table);
+    const deleted = [...deletes].find(isReplicated);
+    const moved = [...moves].find(isReplicated);
+    // An ignored UPDATE still fires the updated table's triggers, as if the row had been written once more.
+    const seen = [...updates].find(
+      (t) => isReplicated(t) && this.#on(t).some((o) => o.event === "UPDATE" && this.#passes(o)),
+    );
+    const view = [...inserts, ...updates, ...deletes].find(
+      (t) => this.views.has(t) && this.#on(t).some((o) => this.#hardness(o) !== null),
+    );
+    let result: string | null = null;
+    if (deleted !== undefined) result = `deletes from ${deleted}`;
+    else if (moved !== undefined) result = `changes keys of ${moved}`;
+    else if (seen !== undefined) result = `updates ${seen}, whose own triggers write beside what replicates`;
+    else if (view !== undefined) result = `writes the view ${view}, whose triggers delete`;
+    this.#hard.set(trigger, result);
+    return result;
+  }
+
+  #verdict(trigger: Observed): UserTrigger {
+    const { object, event, inserts, updates, deletes, error } = trigger;
+    const { name, tableName: table, sql } = object;
+    const common = { name, table, sql, event, writes: new Set([...inserts, ...updates, ...deletes]) };
+    if (error !== "")
+      return {
+        ...common,
+        mode: "dropped",
+        problem: {
+          reason: `its trigger ${name} does not compile here: ${error}`,
+          cure: `write ${name} with SQLite's own functions and collations only, or drop it`,
+        },
+      };
+    const hard = this.#hardness(trigger);
+    if (!this.#passes(trigger))
+      return { ...common, mode: hard === null ? "silent" : "dropped", problem: null };
+    const why = hard ?? (mentions(sql, "RAISE") ? "uses RAISE" : null);
+    if (why === null) return { ...common, mode: "passes", problem: null };
+    const local = [...common.writes].find((t) => !this.#replicated.has(t)) ?? "";
+    return {
+      ...common,
+      mode: "dropped",
+      problem: {
+        reason: `its trigger ${name} writes ${local}, which each node keeps for itself, and also ${why}, which must happen on one node only`,
+        cure: `split ${name} into two triggers, one for each`,
+      },
+    };
+  }
+}
+
+/** Each trigger alone on an empty copy of the schema; those of views all the time, since writing a view needs them. */
+function observe(objects: readonly SchemaObject[]): Observed[] {
+  const db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
+  try {
+    const views = new Set(objects.filter((o) => o.kind === "view").map((o) => o.name.toLowerCase()));
+    const isInstead = (o: SchemaObject): boolean => views.has(o.tableName.toLowerCase());
+    const triggers = objects.filter((o) => o.kind === "trigger");
+    createAll(db, [...tablesInOrder(objects), ...objects.filter((o) => o.kind === "view")]);
+    createAll(db, triggers.filter(isInstead));
+    const keys = new Map<string, Set<string>>();
+    const isKey = (table: string, column: string): boolean => {
+      let of = keys.get(table);
+      if (of === undefined) {
+        of = new Set(keyColumns(readTable(queryOf(db), table)).map((c) => c.name.toLowerCase()));
+        keys.set(table, of);
+      }
+      return column.toLowerCase() === "rowid" || of.has(column.toLowerCase());
+    };
+    return triggers.map((object) => observeOne(db, object, isInstead(object), isKey));
+  } finally {
+    db.close();
+  }
+}
+
+/** Virtual tables first: they make their shadow tables themselves. */
+export function tablesInOrder(objects: readonly SchemaObject[]): SchemaObject[] {
+  const tables = objects.filter((o) => o.kind === "table");
+  return [...tables.filter((o) => isVirtual(o)), ...tables.filter((o) => !isVirtual(o))];
+}
+
+export const isVirtual = (object: { readonly sql: string }): boolean =>
+  /^\s*CREATE\s+VIRTUAL\b/i.test(object.sql);
+
+function createAll(db: DatabaseSync, objects: readonly SchemaObject[]): void {
+  for (const object of objects)
+    try {
+      db.exec(object.sql);
+    } catch {
+      // A shadow table that is there, or what only the application's SQLite knows: a trigger that needs it says so.
+    }
+}
+
+function observeOne(
+  db: DatabaseSync,
+  object: SchemaObject,
+  isThere: boolean,
+  isKey: (table: string, column: string) => boolean,
+): Observed {
+  const name = object.name.toLowerCase();
+  const writes: [number, string, string][] = [];
+  let event: TriggerEvent | null = null;
+  let error = "";
+  try {
+    if (!isThere) db.exec(object.sql);
+    for (const [candidate, sql] of firing(db, object.tableName)) {
+      let fired = false;
+      db.setAuthorizer((action, a, b, _database, trigger) => {
+        if (trigger?.toLowerCase() !== name) return constants.SQLITE_OK;
+        fired = true;
+        writes.push([action, (a ?? "").toLowerCase(), b ?? ""]);
+        return constants.SQLITE_OK;
+      });
+      try {
+        db.prepare(sql);
+      } catch (cause) {
+        // Other events of a view may have no trigger; what this one's compiler says counts.
+        if (!isThere) error = cause instanceof Error ? cause.message : String(cause);
+      }
+      if (fired) event = candidate;
+    }
+  } catch (cause) {
+    error = cause instanceof Error ? cause.message : String(cause);
+  } finally {
+    db.setAuthorizer(null);
+    if (!isThere) db.exec(`DROP TRIGGER IF EXISTS ${quoteIdentifier(object.name)}`);
+  }
+  const tables = (wanted: number): Set<string> =>
+    new Set(writes.flatMap(([action, table]) => (action === wanted ? [table] : [])));
+  const updated = writes.filter(([action]) => action === constants.SQLITE_UPDATE);
+  return {
+    object,
+    event: event ?? "INSERT",
+    inserts: tables(constants.SQLITE_INSERT),
+    updates: tables(constants.SQLITE_UPDATE),
+    deletes: tables(constants.SQLITE_DELETE),
+    moves: new Set(updated.flatMap(([, table, column]) => (isKey(table, column) ? [table] : []))),
+    error: event === null && error === "" ? "no statement fires it" : error,
+  };
+}
+
+/** A statement for each event that fires every trigger of the table for it. */
+function firing(db: DatabaseSync, table: string): [TriggerEvent, string][] {
+  const name = `main.${quoteIdentifier(table)}`;
+  const columns = queryOf(db)(`SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0`, table).map(([c]) =>
+    quoteIdentifier(String(c)),
+  );
+  return [
+    ["INSERT", `INSERT INTO ${name}(${columns.join(", ")}) VALUES(${columns.map(() => "NULL").join(", ")})`],
+    ["UPDATE", `UPDATE ${name} SET ${columns.map((c) => `${c} = NULL`).join(", ")}`],
+    ["DELETE", `DELETE FROM ${name}`],
+  ];
+}

@@ -1,0 +1,275 @@
+/** The application's own triggers: each effect once, on every node, with the schema untouched. */
+import { afterEach, describe, expect, test } from "bun:test";
+import { selfTest } from "../../src/reflect/live-connection.ts";
+import { Lab, type LabNode } from "../node/lab.ts";
+
+let lab: Lab;
+afterEach(() => lab.close());
+
+const everywhere = (sql: string): unknown[][][] => lab.nodes.map((n) => n.query(sql));
+function expectEverywhere(sql: string, rows: unknown[][]): void {
+  for (const found of everywhere(sql)) expect(found).toEqual(rows);
+  expect(lab.nodes.flatMap((n) => n.deviations())).toEqual([]);
+}
+/** Everything of the application in a file, sorted. */
+const schemaOf = (node: LabNode): unknown[][] =>
+  node.query(
+    `SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE '\\_\\_marmot\\_\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite%' ORDER BY type, name`,
+  );
+
+const SHOP = `
+  CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT, price INT);
+  CREATE TABLE total(id INTEGER PRIMARY KEY, n INT NOT NULL);
+  CREATE TABLE history(id INTEGER PRIMARY KEY, item INT, name TEXT);
+  CREATE TABLE audit(what TEXT, item INT);
+  CREATE TABLE born(id INTEGER PRIMARY KEY, n INT NOT NULL);
+  INSERT INTO total VALUES(1, 0);
+  INSERT INTO born VALUES(1, 0);
+  CREATE TRIGGER item_i AFTER INSERT ON item BEGIN UPDATE total SET n = n + 1; END;
+  CREATE TRIGGER item_d AFTER DELETE ON item BEGIN UPDATE total SET n = n - 1; DELETE FROM history WHERE item = OLD.id; END;
+  CREATE TRIGGER item_u AFTER UPDATE OF name ON item BEGIN INSERT INTO history(item, name) VALUES(NEW.id, OLD.name); END;
+  CREATE TRIGGER item_c BEFORE INSERT ON item WHEN NEW.price < 0 BEGIN SELECT RAISE(ABORT, 'no'); END;
+  CREATE TRIGGER audit_i AFTER INSERT ON item BEGIN INSERT INTO audit VALUES('insert', NEW.id); UPDATE born SET n = n + 1; END;
+  CREATE TRIGGER audit_p AFTER UPDATE OF price ON item BEGIN INSERT INTO audit VALUES('price', NEW.id); END;
+  CREATE TRIGGER audit_d AFTER DELETE ON item BEGIN INSERT INTO audit VALUES('delete', OLD.id); END;
+`;
+
+describe("the application's triggers", () => {
+  test("the self-test at start proves it for this build", async () => {
+    lab = await Lab.create("CREATE TABLE t(id INTEGER PRIMARY KEY)", 1);
+    selfTest();
+  });
+
+  test("what they write to replicated tables happens once; what they write beside happens once on every node", async () => {
+    lab = await Lab.create(SHOP, 3, 1, "whole", ["audit"]);
+    lab.settle();
+    const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
+    const before = schemaOf(a);
+    const places = everywhere("SELECT rowid, name FROM sqlite_schema ORDER BY rowid");
+    expect(schemaOf(b)).toEqual(before);
+    a.run("INSERT INTO item VALUES(1, 'pear', 3), (2, 'fig', 4)");
+    lab.settle();
+    expectEverywhere("SELECT n FROM total", [[2n]]);
+    b.run("UPDATE item SET name = 'plum' WHERE id = 1");
+    lab.settle();
+    expectEverywhere("SELECT item, name FROM history", [[1n, "pear"]]);
+    c.run("UPDATE item SET price = 9 WHERE id = 2");
+    lab.settle();
+    // The delete cannot be silenced: on the others the trigger is away meanwhile, and `history` loses its row by a row.
+    a.run("DELETE FROM item WHERE id = 1");
+    lab.settle();
+    expectEverywhere("SELECT count(*) FROM history", [[0n]]);
+    expectEverywhere("SELECT n FROM total", [[1n]]);
+    expectEverywhere("SELECT n FROM born", [[2n]]);
+    expectEverywhere("SELECT what, item FROM audit ORDER BY rowid", [
+      ["insert", 1n],
+      ["insert", 2n],
+      ["price", 2n],
+      ["delete", 1n],
+    ]);
+    for (const node of lab.nodes) {
+      expect(schemaOf(node)).toEqual(before);
+      expect(node.pipeline.obstacle).toBeNull();
+    }
+    // The order in which triggers fire is the order in which they stand there.
+    expect(everywhere("SELECT rowid, name FROM sqlite_schema ORDER BY rowid")).toEqual(places);
+    // Triggers that were away are there again: they do their work for the application.
+    b.run("INSERT INTO item VALUES(3, 'kiwi', 1)", "UPDATE item SET name = 'x' WHERE id = 3");
+    b.run("DELETE FROM item WHERE id = 3");
+    expect(() => c.run("INSERT INTO item VALUES(4, 'nut', -1)")).toThrow("no");
+    lab.settle();
+    expectEverywhere("SELECT count(*) FROM history", [[0n]]);
+    expectEverywhere("SELECT n FROM total", [[1n]]);
+  });
+
+  test("a trigger that fails under OR FAIL leaves its row behind, and that row is recorded all the same", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE u(id INTEGER PRIMARY KEY, v UNIQUE); INSERT INTO u VALUES(1, 'taken');
+       CREATE TRIGGER fails AFTER INSERT ON t BEGIN DELETE FROM u WHERE id = 7; INSERT INTO u(v) VALUES(NEW.v); END;`,
+      2,
+    );
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    a.run("INSERT INTO t VALUES(1, 'x')");
+    lab.settle(); // on b the trigger was away and came back
+    expect(() => b.run("INSERT OR FAIL INTO t VALUES(2, 'taken')")).toThrow("UNIQUE");
+    expect(b.query("SELECT id FROM t")).toEqual([[1n], [2n]]);
+    lab.settle();
+    expectEverywhere("SELECT id FROM t", [[1n], [2n]]);
+  });
+
+  test("a trigger that fails on this node alone stops this node with the cure, and writes nothing", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE local(v UNIQUE); CREATE TABLE u(id INTEGER PRIMARY KEY);
+       CREATE TRIGGER notes AFTER INSERT ON t BEGIN INSERT INTO local VALUES(NEW.v); END;
+       CREATE TRIGGER away AFTER INSERT ON t BEGIN DELETE FROM u; END;`,
+      2,
+      1,
+      "whole",
+      ["local"],
+    );
+    lab.settle();
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    b.run("INSERT INTO local VALUES('same')");
+    a.run("INSERT INTO t VALUES(1, 'other'), (2, 'same')");
+    expect(() => lab.settle()).toThrow("a row of t that another node wrote cannot be shown");
+    expect(b.query("SELECT count(*) FROM t")).toEqual([[0n]]);
+    expect(b.query("SELECT count(*) FROM sqlite_schema WHERE name = 'away'")).toEqual([[1n]]);
+    b.run("DELETE FROM local");
+    b.crash(); // started again
+    lab.settle();
+    expectEverywhere("SELECT * FROM local ORDER BY v", [["other"], ["same"]]);
+    expectEverywhere("SELECT count(*) FROM t", [[2n]]);
+  });
+
+  test("a row that is touched and stays the same fires nothing elsewhere", async () => {
+    lab = await Lab.create(SHOP, 2, 1, "whole", ["audit"]);
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    a.run("INSERT INTO item VALUES(1, 'pear', 3)");
+    lab.settle();
+    a.run("UPDATE item SET price = 4, name = name WHERE id = 1");
+    lab.settle();
+    expect(b.query("SELECT what FROM audit")).toEqual([["insert"], ["price"]]);
+    expect(b.query("SELECT count(*) FROM history")).toEqual(a.query("SELECT count(*) FROM history"));
+  });
+
+  test("triggers that fire triggers, views with INSTEAD OF, and counters kept on both sides of a circle", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE a(id INTEGER PRIMARY KEY, v); CREATE TABLE b(id INTEGER PRIMARY KEY, v); CREATE TABLE c(id INTEGER PRIMARY KEY, v);
+       CREATE TABLE seen(t TEXT, id INT);
+       CREATE VIEW both AS SELECT a.id, a.v AS av, b.v AS bv FROM a JOIN b ON a.id = b.id;
+       CREATE TRIGGER a1 AFTER INSERT ON a BEGIN INSERT INTO b VALUES(NEW.id, NEW.v); END;
+       CREATE TRIGGER b1 AFTER INSERT ON b BEGIN INSERT INTO c VALUES(NEW.id, NEW.v || '!'); INSERT INTO seen VALUES('b', NEW.id); END;
+       CREATE TRIGGER b2 AFTER UPDATE OF v ON b BEGIN INSERT INTO seen VALUES('b2', NEW.id); END;
+       CREATE TRIGGER a2 AFTER UPDATE ON a BEGIN UPDATE b SET v = NEW.v WHERE id = NEW.id; END;
+       CREATE TRIGGER a3 AFTER DELETE ON a BEGIN DELETE FROM b WHERE id = OLD.id; DELETE FROM c WHERE id = OLD.id; END;
+       CREATE TRIGGER both_i INSTEAD OF INSERT ON both BEGIN INSERT INTO a VALUES(NEW.id, NEW.av); END;
+       CREATE TRIGGER both_d INSTEAD OF DELETE ON both BEGIN DELETE FROM a WHERE id = OLD.id; END;
+       CREATE TRIGGER c1 AFTER UPDATE ON c WHEN NEW.v = 'gone' BEGIN DELETE FROM both WHERE id = NEW.id; END;`,
+      2,
+      1,
+      "whole",
+      ["seen"],
+    );
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    a.run("INSERT INTO both(id, av) VALUES(1, 'x')", "INSERT INTO a VALUES(2, 'y'), (3, 'z')");
+    lab.settle();
+    expectEverywhere("SELECT id, v FROM c ORDER BY id", [
+      [1n, "x!"],
+      [2n, "y!"],
+      [3n, "z!"],
+    ]);
+    b.run("UPDATE a SET v = 'new' WHERE id = 2");
+    lab.settle();
+    expectEverywhere("SELECT v FROM b ORDER BY id", [["x"], ["new"], ["z"]]);
+    expectEverywhere("SELECT t, id FROM seen ORDER BY t, id", [
+      ["b", 1n],
+      ["b", 2n],
+      ["b", 3n],
+      ["b2", 2n],
+    ]);
+    b.run("UPDATE c SET v = 'gone' WHERE id = 3");
+    lab.settle();
+    expectEverywhere("SELECT group_concat(id) FROM a", [["1,2"]]);
+    expectEverywhere("SELECT group_concat(id) FROM c", [["1,2"]]);
+    expect(schemaOf(b)).toEqual(schemaOf(a));
+  });
+
+  test("a trigger that is made while Marmot runs is not fired by what it writes", async () => {
+    lab = await Lab.create(SHOP, 2, 1, "whole", ["audit"]);
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    a.run("INSERT INTO item VALUES(1, 'pear', 3)");
+    lab.settle();
+    b.run("CREATE TRIGGER late AFTER UPDATE ON item BEGIN DELETE FROM total; END");
+    a.run("UPDATE item SET price = 5 WHERE id = 1");
+    a.touch();
+    a.turns();
+    a.order();
+    b.deliver();
+    b.turns();
+    expect(b.query("SELECT price FROM item")).toEqual([[5n]]);
+    expect(b.query("SELECT n FROM total")).toEqual([[1n]]);
+    expect(b.query("SELECT count(*) FROM sqlite_schema WHERE name = 'late'")).toEqual([[1n]]);
+  });
+});
+
+describe("FTS5 with external content", () => {
+  const DOCS = `
+    CREATE TABLE docs(id INTEGER PRIMARY KEY, title TEXT, body TEXT);
+    CREATE TABLE docs_fts_more(id INTEGER PRIMARY KEY, v);
+    CREATE VIRTUAL TABLE docs_fts USING fts5(title, body, content='docs', content_rowid="id");
+    CREATE TRIGGER docs_ai AFTER INSERT ON docs BEGIN INSERT INTO docs_fts(rowid, title, body) VALUES(new.id, new.title, new.body); END;
+    CREATE TRIGGER docs_ad AFTER DELETE ON docs BEGIN INSERT INTO docs_fts(docs_fts, rowid, title, body) VALUES('delete', old.id, old.title, old.body); END;
+    CREATE TRIGGER docs_au AFTER UPDATE ON docs BEGIN
+      INSERT INTO docs_fts(docs_fts, rowid, title, body) VALUES('delete', old.id, old.title, old.body);
+      INSERT INTO docs_fts(rowid, title, body) VALUES(new.id, new.title, new.body); END;
+    INSERT INTO docs VALUES(1, 'pears', 'about pears'), (2, 'figs', 'about figs');
+    INSERT INTO docs_fts_more VALUES(1, 'not a shadow');`;
+  const found = (word: string): string =>
+    `SELECT group_concat(rowid) FROM (SELECT rowid FROM docs_fts WHERE docs_fts MATCH '${word}' ORDER BY rowid)`;
+  const CHECK = "INSERT INTO docs_fts(docs_fts, rank) VALUES('integrity-check', 1)";
+
+  test("search finds replicated rows on every node, what was there before included", async () => {
+    // After a VACUUM the shadow tables stand before the virtual one.
+    lab = await Lab.create(`${DOCS} VACUUM;`, 3);
+    lab.settle();
+    expectEverywhere(found("about"), [["1,2"]]);
+    const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
+    a.run("INSERT INTO docs VALUES(3, 'plums', 'about plums')");
+    b.run("UPDATE docs SET body = 'all of figs' WHERE id = 2");
+    c.run("DELETE FROM docs WHERE id = 1");
+    lab.settle();
+    expectEverywhere(found("about"), [["3"]]);
+    expectEverywhere(found("figs"), [["2"]]);
+    expectEverywhere(found("pears"), [[null]]);
+    for (const node of lab.nodes) node.run(CHECK);
+    b.run(
+      "UPDATE docs SET id = 30, title = 'moved' WHERE id = 3",
+      "INSERT INTO docs VALUES(2, 'two', 'deux') ON CONFLICT DO UPDATE SET body = excluded.body",
+    );
+    lab.settle();
+    expectEverywhere(found("moved"), [["30"]]);
+    for (const node of lab.nodes) node.run("PRAGMA quick_check", CHECK);
+    expect(schemaOf(b)).toEqual(schemaOf(a));
+    expectEverywhere("SELECT v FROM docs_fts_more", [["not a shadow"]]);
+  });
+
+  test("the content may be a view over several tables", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE note(id INTEGER PRIMARY KEY, person INT, body TEXT);
+       CREATE VIEW said AS SELECT note.id AS nr, name, body FROM note JOIN person ON person.id = note.person;
+       CREATE VIRTUAL TABLE finds USING fts5(name, body, content='said', content_rowid='nr');
+       CREATE TRIGGER note_i AFTER INSERT ON note BEGIN INSERT INTO finds(rowid, name, body) SELECT nr, name, body FROM said WHERE nr = new.id; END;
+       CREATE TRIGGER note_d BEFORE DELETE ON note BEGIN INSERT INTO finds(finds, rowid, name, body) SELECT 'delete', nr, name, body FROM said WHERE nr = old.id; END;
+       CREATE TRIGGER note_b BEFORE UPDATE ON note BEGIN INSERT INTO finds(finds, rowid, name, body) SELECT 'delete', nr, name, body FROM said WHERE nr = old.id; END;
+       CREATE TRIGGER note_u AFTER UPDATE ON note BEGIN INSERT INTO finds(rowid, name, body) SELECT nr, name, body FROM said WHERE nr = new.id; END;
+       INSERT INTO person VALUES(1, 'ann'), (2, 'bob'); INSERT INTO note VALUES(1, 1, 'pears');`,
+      2,
+    );
+    lab.settle();
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    b.run("INSERT INTO note VALUES(2, 2, 'figs and pears')", "UPDATE note SET body = 'limes' WHERE id = 1");
+    lab.settle();
+    a.run("INSERT INTO note VALUES(3, 1, 'pears again')", "DELETE FROM note WHERE id = 1");
+    lab.settle();
+    const sql = (word: string) =>
+      `SELECT group_concat(rowid) FROM (SELECT rowid FROM finds WHERE finds MATCH '${word}' ORDER BY rowid)`;
+    expectEverywhere(sql("pears"), [["2,3"]]);
+    expectEverywhere(sql("ann"), [["3"]]);
+    expectEverywhere(sql("limes"), [[null]]);
+  });
+
+  test("the index follows when a row gives way in a UNIQUE clash", async () => {
+    lab = await Lab.create(DOCS.replace("title TEXT", "title TEXT UNIQUE"), 2);
+    lab.settle();
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    a.run("INSERT INTO docs VALUES(3, 'same', 'first')");
+    b.run("INSERT INTO docs VALUES(4, 'same', 'second')");
+    lab.settle();
+    expectEverywhere(found("same"), [["4"]]);
+    a.run("UPDATE docs SET title = 'x' WHERE id = 1", "UPDATE docs SET title = 'pears' WHERE id = 2");
+    a.run("UPDATE docs SET title = 'figs' WHERE id = 1");
+    lab.settle();
+    expectEverywhere(found("title:figs"), [["1"]]);
+    for (const node of lab.nodes) node.run(CHECK);
+  });
+});

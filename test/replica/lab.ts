@@ -1,0 +1,134 @@
+/** Replicas in memory that a test feeds with entries of its own making. */
+import { DatabaseSync } from "node:sqlite";
+import { type Batch, BatchKind, Op } from "../../src/change/batch.ts";
+import { encodeBatch } from "../../src/change/codec.ts";
+import { encodeMarker, encodeNamed } from "../../src/change/marking.ts";
+import { forAll } from "../../src/change/per-table.ts";
+import { type Entry, EntryType } from "../../src/raft/types.ts";
+import { Replica } from "../../src/replica/replica.ts";
+import { createSchema, numberTables, readShapes } from "../../src/replica/schema.ts";
+import {
+  type ForeignKeyMode,
+  type MergeMode,
+  readSettings,
+  writeSettings,
+} from "../../src/replica/settings.ts";
+import { REPLICATED_TABLES } from "../../src/replica/tables.ts";
+import { readCatalogue } from "../../src/schema/catalogue.ts";
+import { prepareExact } from "../../src/schema/row-access.ts";
+import { queryOf } from "../../src/sqlite/query.ts";
+
+export const SCHEMA_VERSION = 1;
+
+/** Everything that must be equal where positions are. */
+export function dumpReplica(db: DatabaseSync, replica: Replica): string {
+  const names = Object.values(REPLICATED_TABLES).flatMap((sql) => /TABLE "(\w+)"/.exec(sql)?.[1] ?? []);
+  const tables = [...names, ...[...replica.shapes.values()].map((s) => s.name)];
+  return tables
+    .map((name) => {
+      const rows = prepareExact(db, `SELECT * FROM "${name}"`).all() as unknown as unknown[][];
+      const text = rows.map((row) =>
+        row.map((v) => (v instanceof Uint8Array ? Buffer.from(v).toString("hex") : String(v))).join(","),
+      );
+      return `${name}: ${text.sort().join("; ")}`;
+    })
+    .join("\n");
+}
+
+export class MemoryReplica {
+  readonly db: DatabaseSync;
+  readonly replica: Replica;
+
+  constructor(options: {
+    schema: string;
+    shards: number;
+    transactions?: "whole" | "row";
+    merge?: MergeMode;
+    foreignKeys?: ForeignKeyMode;
+    peerId?: string;
+  }) {
+    const source = new DatabaseSync(":memory:");
+    source.exec(options.schema);
+    const catalogue = readCatalogue(queryOf(source));
+    source.close();
+    const tables = catalogue.objects.filter((o) => o.kind === "table").map((o) => o.name);
+    this.db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
+    createSchema(this.db, numberTables(catalogue, new Set(tables)));
+    writeSettings(this.db, {
+      clusterId: "0".repeat(32),
+      shards: options.shards,
+      transactions: options.transactions ?? "whole",
+      schemaVersion: SCHEMA_VERSION,
+      encoding: "UTF-8",
+      userVersion: 0,
+      applicationId: 0,
+      skipped: [],
+      merge: forAll(options.merge ?? "row"),
+      foreignKeys: options.foreignKeys ?? "keep",
+      idBlock: forAll(0),
+    });
+    for (let shard = 0; shard < options.shards; shard++)
+      this.db.prepare(`INSERT INTO "__marmot__position" VALUES(?, 0, 0)`).run(shard);
+    this.replica = new Replica(this.db, {
+      peerId: options.peerId ?? "nobody",
+      settings: readSettings(this.db, "a replica in memory"),
+      shapes: readShapes(this.db),
+    });
+  }
+
+  /** Hands over one entry and applies all that may be applied. */
+  give(shard: number, entry: Entry): void {
+    this.replica.enqueue(shard, [entry]);
+    this.replica.advance(() => false);
+  }
+
+  dump(): string {
+    return dumpReplica(this.db, this.replica);
+  }
+
+  close(): void {
+    this.db.close();
+  }
+}
+
+/** `k` in the table of id 1, which must be `(k INTEGER PRIMARY KEY, v)`. A value of null is a delete. */
+export interface Write {
+  readonly k: number;
+  readonly v: string | null;
+}
+
+export function batch(change: Partial<Batch> & { writes?: readonly Write[] }): Batch {
+  const { writes = [], ...rest } = change;
+  const rows = writes.map(({ k, v }) => {
+    const key = [BigInt(k)];
+    const image = v === null ? null : [BigInt(k), v];
+    return { op: v === null ? Op.delete : Op.insert, keyId: k, key, image, mask: null, base: 0 };
+  });
+  return {
+    kind: BatchKind.rows,
+    origin: "a",
+    incarnation: 1,
+    csn: 1,
+    part: 1,
+    parts: 1,
+    previousCsn: 0,
+    schemaVersion: SCHEMA_VERSION,
+    bases: [[]],
+    after: [],
+    watermarks: [],
+    time: 0,
+    note: "",
+    tables: rows.length === 0 ? [] : [{ table: 1, columns: 2, rows }],
+    ...rest,
+  };
+}
+
+/** What a log holds: a marker, or a batch with the shards that it names. */
+export type Made =
+  { readonly marker: number } | { readonly batch: Batch; readonly names?: readonly number[] };
+
+export function entry(index: number, made: Made): Entry {
+  const data =
+    "marker" in made ? encodeMarker(made.marker) : encodeNamed(made.names ?? [], encodeBatch(made.batch));
+  return { index, term: 1, type: EntryType.normal, data };
+}

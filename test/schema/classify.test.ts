@@ -1,0 +1,89 @@
+/** What of a schema replicates and what is refused: the one judgement behind `doctor` and `run`. */
+import { expect, test } from "bun:test";
+import { DatabaseSync } from "node:sqlite";
+import { type ClassifiedTable, classify } from "../../src/schema/classify.ts";
+import { queryOf } from "../../src/sqlite/query.ts";
+
+function judged(schema: string, exclude: readonly string[] = []): Map<string, ClassifiedTable> {
+  const db = new DatabaseSync(":memory:");
+  db.exec(schema);
+  const tables = classify(queryOf(db), { tables: null, exclude });
+  db.close();
+  return new Map(tables.map((t) => [t.name, t]));
+}
+const verdicts = (schema: string, exclude: readonly string[] = []): Record<string, string> =>
+  Object.fromEntries([...judged(schema, exclude)].map(([name, { verdict }]) => [name, verdict]));
+
+const TABLES = `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a) WITHOUT ROWID; CREATE TABLE u(id TEXT NOT NULL PRIMARY KEY, n);
+  CREATE TABLE local(x);`;
+
+test("triggers that only write what replicates, and those that only write beside it, are taken", () => {
+  for (const body of [
+    "INSERT INTO u VALUES(NEW.id, 1)",
+    "DELETE FROM u WHERE id = OLD.id",
+    "UPDATE u SET id = NEW.id WHERE id = OLD.id",
+    "SELECT RAISE(ABORT, 'no') WHERE NEW.a > 3",
+    "INSERT INTO local VALUES(NEW.id); DELETE FROM local WHERE x = OLD.id",
+    "INSERT INTO u VALUES(NEW.id, 1); INSERT INTO local VALUES(NEW.id)",
+  ])
+    expect(verdicts(`${TABLES} CREATE TRIGGER w AFTER UPDATE ON t BEGIN ${body}; END`, ["local"])).toEqual({
+      t: "replicates",
+      u: "replicates",
+      local: "skipped",
+    });
+});
+
+test("a trigger of which one part must happen everywhere and another only once is refused with the cure", () => {
+  for (const [body, word] of [
+    ["DELETE FROM u; INSERT INTO local VALUES(1)", "deletes from u"],
+    ["UPDATE u SET id = 5; INSERT INTO local VALUES(1)", "changes keys of u"],
+    ["INSERT INTO local VALUES(1); SELECT RAISE(IGNORE)", "uses RAISE"],
+  ] as const) {
+    const { t, u } = Object.fromEntries(
+      judged(`${TABLES} CREATE TRIGGER w AFTER INSERT ON t BEGIN ${body}; END`, ["local"]),
+    );
+    expect(t?.verdict).toBe("refused");
+    expect(t?.reason).toContain(word);
+    expect(t?.cure).toContain("split w into two triggers");
+    expect(u?.verdict).toBe("replicates");
+  }
+});
+
+test("a trigger that does not compile without the application is refused, also behind another table", () => {
+  const schema = `${TABLES} CREATE TRIGGER w AFTER DELETE ON t BEGIN INSERT INTO local VALUES(OLD.a); END;
+    CREATE TRIGGER x AFTER INSERT ON local BEGIN INSERT INTO u VALUES(my_function(NEW.x), 1); END;`;
+  const found = judged(schema, ["local"]);
+  expect(found.get("t")?.reason).toContain("my_function");
+  expect(found.get("u")?.verdict).toBe("replicates");
+});
+
+const FTS = (content: string): string =>
+  `CREATE TABLE t(id INTEGER NOT NULL, a NOT NULL, PRIMARY KEY(id, a)); CREATE VIEW v AS SELECT id AS rowid, a FROM t;
+   CREATE VIRTUAL TABLE f USING fts5(a, tokenize = 'porter', ${content});`;
+const KEEP = `CREATE TRIGGER i AFTER INSERT ON t BEGIN INSERT INTO f(rowid, a) VALUES(NEW.id, NEW.a); END;
+   CREATE TRIGGER d AFTER DELETE ON t BEGIN INSERT INTO f(f, rowid, a) VALUES('delete', OLD.id, OLD.a); END;
+   CREATE TRIGGER c AFTER UPDATE ON t BEGIN INSERT INTO f(f, rowid, a) VALUES('delete', OLD.id, OLD.a); INSERT INTO f(rowid, a) VALUES(NEW.id, NEW.a); END;`;
+
+test("full-text indexes: with external content and triggers they are kept; else refused by name", () => {
+  for (const content of ["content='t'", "content = t", 'content="t"', "CONTENT=[t]", "content='v'"])
+    expect(verdicts(`${FTS(content)} ${KEEP}`)).toMatchObject({
+      t: "replicates",
+      f: "local",
+      f_data: "skipped",
+    });
+  const unkept = judged(FTS("content='t'")).get("f");
+  expect(unkept?.verdict).toBe("refused");
+  expect(unkept?.reason).toContain("INSERT, UPDATE, DELETE");
+  expect(judged(`${FTS("content=''")} ${KEEP}`).get("f")?.cure).toContain("content=");
+  expect(judged(`${FTS("prefix='2'")} ${KEEP}`).get("f")?.verdict).toBe("refused");
+  expect(verdicts(`${FTS("content='t'")} ${KEEP}`, ["t"])).toMatchObject({ t: "skipped", f: "skipped" });
+  expect(verdicts("CREATE VIRTUAL TABLE r USING rtree(id, x, y)")).toMatchObject({ r: "refused" });
+});
+
+test("an application's table with Marmot's prefix is refused; Marmot's own are not mentioned", () => {
+  expect(verdicts("CREATE TABLE __marmot__x(id INT PRIMARY KEY)")).toEqual({ __marmot__x: "refused" });
+  expect(
+    verdicts(`CREATE TABLE t(id INT NOT NULL PRIMARY KEY); CREATE TABLE __marmot__table(id, name, log);
+      CREATE TABLE __marmot__t_change_log(id); INSERT INTO __marmot__table VALUES(1, 't', '__marmot__t_change_log')`),
+  ).toEqual({ t: "replicates" });
+});

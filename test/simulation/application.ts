@@ -1,0 +1,273 @@
+/**
+ * An application on one node: plain transactions on the plain file, with every clause that makes replication hard. Each
+ * written row carries a tag of its own, and each transaction says which rows it found and left, so that it can be told
+ * afterwards who had seen what.
+ */
+import { Database } from "bun:sqlite";
+import type { Random } from "../../src/base/random.ts";
+
+const ACCOUNTS = 4;
+const LISTS = 2;
+const MONEY = 100;
+
+export const SCHEMA = `
+  CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT);
+  CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE, tag TEXT);
+  CREATE TABLE w(word TEXT NOT NULL COLLATE NOCASE, n INT NOT NULL, v, tag TEXT, PRIMARY KEY(word, n)) WITHOUT ROWID;
+  CREATE TABLE p(id INTEGER PRIMARY KEY, tag TEXT);
+  CREATE TABLE c(id INTEGER PRIMARY KEY, p INT REFERENCES p(id) ON DELETE CASCADE, tag TEXT);
+  CREATE TABLE list(id INTEGER PRIMARY KEY, items TEXT NOT NULL);
+  CREATE TABLE bank(id INTEGER PRIMARY KEY, owner INT NOT NULL, amount INT NOT NULL);
+  CREATE TABLE bulk(id INTEGER PRIMARY KEY, data BLOB);
+  CREATE TABLE counter(owner INTEGER PRIMARY KEY, seq INT NOT NULL);
+`;
+
+/** The rows that a node's application starts with. */
+export const rowsOf = (owner: number): string =>
+  [
+    ...Array.from(
+      { length: ACCOUNTS },
+      (_, i) => `INSERT INTO bank VALUES(${owner * 10 + i}, ${owner}, ${MONEY})`,
+    ),
+    ...Array.from({ length: LISTS }, (_, i) => `INSERT INTO list VALUES(${owner * 10 + i}, '')`),
+    `INSERT INTO counter VALUES(${owner}, 0)`,
+  ].join(";");
+
+export const TOTAL_OF_OWNER = ACCOUNTS * MONEY;
+
+/** A row of a tagged table that a transaction changed: the tag it found and the tag it left; null: no row. */
+export interface Change {
+  /** "table/key". */
+  readonly row: string;
+  readonly before: string | null;
+  readonly after: string | null;
+}
+
+export interface Transaction {
+  readonly node: number;
+  readonly seq: number;
+  readonly changes: readonly Change[];
+  /** Elements appended to own lists. */
+  readonly appended: readonly { readonly list: number; readonly item: string }[];
+}
+
+/** Reads the tags of all tagged rows. */
+const DUMP = `
+  SELECT 'kv/' || k, v FROM kv UNION ALL SELECT 'u/' || id, tag FROM u UNION ALL
+  SELECT 'w/' || lower(word) || '/' || n, tag FROM w UNION ALL SELECT 'p/' || id, tag FROM p UNION ALL
+  SELECT 'c/' || id, tag FROM c`;
+
+export type Tags = Map<string, string>;
+
+export const TAGS_SQL = DUMP;
+
+interface Open {
+  readonly seq: number;
+  readonly before: Tags;
+  readonly appended: { list: number; item: string }[];
+  statements: number;
+}
+
+export class Application {
+  readonly #file: string;
+  readonly #number: number;
+  readonly #synchronous: string;
+  #db: Database | null = null;
+  #seq = 0;
+  #open: Open | null = null;
+  /** Of this node's application, as it was drawn. */
+  recursiveTriggers = false;
+  foreignKeys = true;
+
+  constructor(file: string, number: number, synchronous: "NORMAL" | "FULL") {
+    this.#file = file;
+    this.#number = number;
+    this.#synchronous = synchronous;
+  }
+
+  open(): void {
+    try {
+      this.#db = new Database(this.#file, { readwrite: true, create: false });
+    } catch {
+      this.#db = null; // the node has not received the file yet
+      return;
+    }
+    this.#db.exec(
+      `PRAGMA synchronous = ${this.#synchronous}; PRAGMA busy_timeout = 0; PRAGMA foreign_keys = ${this.foreignKeys}`,
+    );
+    this.#db.exec(`PRAGMA recursive_triggers = ${this.recursiveTriggers}; PRAGMA cache_size = -1000`);
+    this.#db.query("SELECT count(*) FROM sqlite_schema").get(); // a WAL that is there is recovered now
+  }
+
+  close(): void {
+    this.#open = null;
+    this.#db?.close();
+    this.#db = null;
+  }
+
+  get isOpen(): boolean {
+    return this.#db !== null;
+  }
+
+  /** In the middle of a transaction. */
+  get holds(): boolean {
+    return this.#open !== null;
+  }
+
+  /** The newest own transaction that the file holds; null: it has no such row. */
+  survived(): number | null {
+    const row = this.#db!.query(`SELECT seq FROM counter WHERE owner = ?`).get(this.#number);
+    return (row as { seq: number } | null)?.seq ?? null;
+  }
+
+  tags(): Tags {
+    return new Map(this.#db!.query(DUMP).values() as [string, string][]);
+  }
+
+  /** False: somebody else writes. */
+  begin(): boolean {
+    const db = this.#db;
+    if (db === null || this.#open !== null) return false;
+    try {
+      db.exec("BEGIN IMMEDIATE");
+    } catch (error) {
+      if (/locked|busy/i.test(String(error))) return false;
+      throw error;
+    }
+    if (this.survived() === null) {
+      db.exec("ROLLBACK"); // a node whose application has no rows yet
+      return false;
+    }
+    const seq = ++this.#seq;
+    this.#open = { seq, before: this.tags(), appended: [], statements: 0 };
+    return true;
+  }
+
+  /** What the transaction changed; null: it was rolled back. */
+  finish(commit: boolean): Transaction | null {
+    const open = this.#open!;
+    const db = this.#db!;
+    this.#open = null;
+    if (!commit) {
+      db.exec("ROLLBACK");
+      return null;
+    }
+    db.query("UPDATE counter SET seq = ? WHERE owner = ?").run(open.seq, this.#number);
+    const after = this.tags();
+    db.exec("COMMIT");
+    const changes: Change[] = [];
+    for (const row of new Set([...open.before.keys(), ...after.keys()])) {
+      const change = { row, before: open.before.get(row) ?? null, after: after.get(row) ?? null };
+      if (change.before !== change.after) changes.push(change);
+    }
+    return { node: this.#number, seq: open.seq, changes, appended: open.appended };
+  }
+
+  /** One statement of the open transaction; one that a constraint forbids does nothing. */
+  statement(random: Random): void {
+    const open = this.#open!;
+    const tag = `${this.#number}.${open.seq}.${open.statements++}`;
+    try {
+      this.#draw(random, open, tag);
+    } catch (error) {
+      if (!/constraint/i.test(String(error))) throw error;
+    }
+  }
+
+  #draw(random: Random, open: Open, tag: string): void {
+    const db = this.#db!;
+    const run = (sql: string, ...values: (string | number | null | Uint8Array)[]): void =>
+      void db.query(sql).run(...values);
+    const k = random.below(8);
+    const other = random.below(8);
+    const name = random.pick(["p", "q", "r", "s", "t"]);
+    const word = random.pick(["a", "A", "b", "B c", "ü"]);
+    switch (random.below(28)) {
+      case 0:
+      case 1:
+        return run("INSERT OR REPLACE INTO kv VALUES(?, ?)", k, tag);
+      case 2:
+      case 3:
+        return run("UPDATE kv SET v = ? WHERE k = ?", tag, k);
+      case 4:
+        return run("UPDATE kv SET v = v WHERE k <> ?", k);
+      case 5:
+        return run("DELETE FROM kv WHERE k = ?", k);
+      case 6:
+        return run("UPDATE OR REPLACE kv SET k = ?, v = ? WHERE k = ?", other, tag, k);
+      case 7:
+        return run("UPDATE kv SET v = ? WHERE k IN (?, ?, ?)", tag, k, other, 3);
+      case 8: {
+        // Two keys are swapped, by way of a third.
+        run("UPDATE kv SET k = 1000, v = ? WHERE k = ?", tag, k);
+        run("UPDATE kv SET k = ?, v = ? WHERE k = ?", k, tag, other);
+        return run("UPDATE OR REPLACE kv SET k = ? WHERE k = 1000", other);
+      }
+      case 9:
+      case 10:
+        return run("INSERT OR REPLACE INTO u VALUES(?, ?, ?)", k, name, tag);
+      case 11:
+        return run("INSERT OR IGNORE INTO u VALUES(?, ?, ?)", k, name, tag);
+      case 12:
+        return run("UPDATE OR REPLACE u SET name = ?, tag = ? WHERE id = ?", name, tag, k);
+      case 13:
+        return run("UPDATE OR IGNORE u SET name = ?, tag = ? WHERE id < ?", name, tag, k);
+      case 14:
+        return run("DELETE FROM u WHERE name = ?", name);
+      case 15: {
+        const names = db
+          .query("SELECT id, name FROM u ORDER BY id LIMIT 2 OFFSET ?")
+          .values(random.below(3)) as [number, string | null][];
+        const [one, two] = names;
+        if (one === undefined || two === undefined) return;
+        run("UPDATE u SET name = NULL, tag = ? WHERE id = ?", tag, one[0]);
+        run("UPDATE u SET name = ?, tag = ? WHERE id = ?", one[1], tag, two[0]);
+        return run("UPDATE u SET name = ? WHERE id = ?", two[1], one[0]);
+      }
+      case 16:
+      case 17: {
+        const value = random.pick([1, 1.5, null, "text", new Uint8Array([0, 255]), -0, 2 ** 40, 1e308]);
+        return run("INSERT OR REPLACE INTO w VALUES(?, ?, ?, ?)", word, k % 3, value, tag);
+      }
+      case 18:
+        return run("UPDATE OR REPLACE w SET word = ?, tag = ? WHERE n = ?", word, tag, k % 3);
+      case 19:
+        return run("DELETE FROM w WHERE word = ?", word);
+      case 20:
+        return run("INSERT INTO p VALUES(?, ?) ON CONFLICT(id) DO UPDATE SET tag = excluded.tag", k, tag);
+      case 21:
+      case 22:
+        return run("INSERT OR REPLACE INTO c VALUES(?, ?, ?)", other, k, tag);
+      case 23:
+        return run("DELETE FROM p WHERE id = ?", k);
+      case 24:
+      case 25: {
+        const list = this.#number * 10 + random.below(LISTS);
+        run("UPDATE list SET items = items || ? WHERE id = ?", `${tag},`, list);
+        open.appended.push({ list, item: tag });
+        return;
+      }
+      default: {
+        const from = this.#number * 10 + random.below(ACCOUNTS);
+        const to = this.#number * 10 + random.below(ACCOUNTS);
+        const amount = random.below(20);
+        run("UPDATE bank SET amount = amount - ? WHERE id = ?", amount, from);
+        return run("UPDATE bank SET amount = amount + ? WHERE id = ?", amount, to);
+      }
+    }
+  }
+
+  /** Many rows, or few and large ones, in the open transaction. */
+  bulk(random: Random): void {
+    const db = this.#db!;
+    const first = this.#number * 100_000 + random.below(50) * 20;
+    if (random.chance(0.5)) {
+      const insert = db.query("INSERT OR REPLACE INTO bulk VALUES(?, ?)");
+      for (let i = 0; i < 3; i++) insert.run(first + i, new Uint8Array(600_000).fill(random.below(256)));
+      return;
+    }
+    if (random.chance(0.3)) return void db.query("DELETE FROM bulk WHERE id % 3 = 0").run();
+    const insert = db.query("INSERT OR REPLACE INTO bulk VALUES(?, ?)");
+    for (let i = 0; i < 2500; i++) insert.run(first + i, new Uint8Array([random.below(256)]));
+  }
+}

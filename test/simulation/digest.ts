@@ -1,0 +1,56 @@
+/** A digest of everything in a replica that must be equal on all nodes at equal positions. */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { TableShape } from "../../src/change/shape.ts";
+import { REPLICATED_TABLES } from "../../src/replica/tables.ts";
+import { quoteIdentifier } from "../../src/sqlite/quote.ts";
+
+/** Indexes and what is no table's content. */
+const TABLES = Object.values(REPLICATED_TABLES).flatMap(
+  (sql) => /^CREATE TABLE "(\w+)"/.exec(sql)?.[1] ?? [],
+);
+
+const show = (value: unknown): string =>
+  value instanceof Uint8Array ? `x${Buffer.from(value).toString("hex")}` : `${typeof value}${String(value)}`;
+
+type Hashed = [name: string, rows: StatementSync][];
+
+/** With rows ordered one by one over several shards, each node has its own view of what dangles. */
+const OWN_VIEW = "__marmot__orphan";
+
+/** Statements are dear to make, and a replica is looked at again and again. */
+const prepared = new WeakMap<DatabaseSync, Hashed>();
+
+function statements(db: DatabaseSync, shapes: Iterable<TableShape>): Hashed {
+  const known = prepared.get(db);
+  if (known !== undefined) return known;
+  const add = (name: string, order: string): Hashed[number] => {
+    const rows = db.prepare(`SELECT * FROM ${quoteIdentifier(name)} ORDER BY ${order}`);
+    rows.setReturnArrays(true);
+    rows.setReadBigInts(true);
+    return [name, rows];
+  };
+  const ordered = db
+    .prepare(`SELECT 1 FROM "__marmot__setting" WHERE "name" = 'transactions' AND "value" = 'whole'`)
+    .get();
+  const equal = TABLES.filter((name) => ordered !== undefined || name !== OWN_VIEW);
+  const all: Hashed = equal.map((name) => {
+    const columns = db.prepare(`SELECT * FROM ${quoteIdentifier(name)}`).columns().length;
+    return add(name, Array.from({ length: columns }, (_, i) => i + 1).join(", "));
+  });
+  for (const shape of shapes)
+    all.push(add(shape.name, shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name)).join(", ")));
+  prepared.set(db, all);
+  return all;
+}
+
+/** Table ⇒ hash of its rows. */
+export function digest(db: DatabaseSync, shapes: Iterable<TableShape>): Map<string, bigint> {
+  const out = new Map<string, bigint>();
+  for (const [name, rows] of statements(db, shapes)) {
+    let hash = 0n;
+    for (const row of rows.all() as unknown as unknown[][])
+      hash = Bun.hash.xxHash64(row.map(show).join("|"), hash);
+    out.set(name, hash);
+  }
+  return out;
+}

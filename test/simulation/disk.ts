@@ -1,0 +1,111 @@
+/**
+ * What a crash leaves of a node's files. A killed process loses nothing that was written; a power cut loses what was not
+ * synced, of each file on its own, and may tear the frame that was being written.
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import type { Random } from "../../src/base/random.ts";
+
+/** Bytes before the first frame of a WAL, and before the page of each frame. */
+const WAL_HEADER = 32;
+const FRAME_HEADER = 24;
+
+/** How far a WAL was written, and under which salt: https://www.sqlite.org/walformat.html#wal_index_header */
+interface WalMark {
+  readonly frames: number;
+  readonly salt: string;
+}
+
+function markOf(index: Uint8Array): WalMark {
+  const view = new DataView(index.buffer, index.byteOffset, index.byteLength);
+  return { frames: view.getUint32(16, true), salt: `${view.getUint32(32)}/${view.getUint32(36)}` };
+}
+
+/** How far a database's WAL was synced. */
+export class SyncMark {
+  readonly #path: string;
+  #mark: WalMark | null = null;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Everything committed by now is durable. */
+  take(): void {
+    // In a simulation one process holds every lock: closing a descriptor drops nobody else's.
+    if (existsSync(`${this.#path}-shm`)) this.#mark = markOf(readFileSync(`${this.#path}-shm`));
+  }
+
+  get mark(): WalMark | null {
+    return this.#mark;
+  }
+}
+
+/** Path ⇒ content. */
+export type Image = Map<string, Uint8Array>;
+
+/** Every file of a data directory as it is on disk now, but for what only running processes know. */
+export function imageOf(folder: string): Image {
+  const image: Image = new Map();
+  const walk = (path: string): void => {
+    for (const entry of readdirSync(path, { withFileTypes: true })) {
+      const inner = join(path, entry.name);
+      if (entry.isDirectory()) walk(inner);
+      else if (entry.isFile() && !entry.name.endsWith("-shm")) image.set(inner, readFileSync(inner));
+    }
+  };
+  if (existsSync(folder)) walk(folder);
+  return image;
+}
+
+/** A database and its WAL. */
+export function imageOfDatabase(path: string): Image {
+  const image: Image = new Map();
+  for (const file of [path, `${path}-wal`]) if (existsSync(file)) image.set(file, readFileSync(file));
+  return image;
+}
+
+/**
+ * Takes from a WAL's image what a power cut may take: frames after those that a checkpoint or `synced` made durable, at a
+ * place drawn at random. "all": every commit was synced, so only what was being written is torn. Says how many of how
+ * many frames are left.
+ */
+export function cutPower(image: Image, path: string, synced: WalMark | "all" | null, random: Random): string {
+  const wal = image.get(`${path}-wal`);
+  if (wal === undefined || wal.length < WAL_HEADER || !existsSync(`${path}-shm`)) return "no WAL";
+  const index = readFileSync(`${path}-shm`);
+  const mark = markOf(index);
+  const pageSize = new DataView(wal.buffer, wal.byteOffset).getUint32(8);
+  const backfilled = new DataView(index.buffer, index.byteOffset).getUint32(96, true);
+  const known = synced === "all" ? mark.frames : synced?.salt === mark.salt ? synced.frames : 0;
+  const durable = Math.max(backfilled, known);
+  const kept =
+    durable >= mark.frames || random.chance(0.3)
+      ? Math.min(durable, mark.frames)
+      : random.between(durable, mark.frames);
+  const torn = random.chance(0.5) ? random.below(FRAME_HEADER + pageSize) : 0;
+  const end = WAL_HEADER + kept * (FRAME_HEADER + pageSize);
+  const left = wal.slice(0, Math.min(wal.length, end + torn));
+  // A frame that was being written, over an older generation's or over nothing.
+  for (let i = end; i < left.length; i += 97) left[i] = left[i]! ^ 0x5a;
+  image.set(`${path}-wal`, left);
+  return `${kept} of ${mark.frames}, ${durable} durable`;
+}
+
+/** Puts the files back as the image has them; nothing else stays in the folder. */
+export function restore(image: Image, folder: string): void {
+  rmSync(folder, { recursive: true, force: true });
+  for (const [path, content] of image) {
+    if (relative(folder, path).startsWith("..")) continue;
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content);
+  }
+}
+
+export function restoreDatabase(image: Image, path: string): void {
+  for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
+  for (const file of [path, `${path}-wal`]) {
+    const content = image.get(file);
+    if (content !== undefined) writeFileSync(file, content);
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * What the applications did, and what must have become of it: every write of a surviving transaction is in the final state,
+ * or somebody who saw it wrote over it, or the journal has it as the loser of a conflict.
+ */
+import type { Tags, Transaction } from "./application.ts";
+
+export class History {
+  readonly #transactions = new Map<number, Transaction[]>();
+  /** Node ⇒ row ⇒ tag of its newest own write; null: it deleted the row. */
+  readonly #last = new Map<number, Map<string, string | null>>();
+  /** Node ⇒ newest sequence number that `wait` confirmed. */
+  readonly #confirmed = new Map<number, number>();
+
+  add(transaction: Transaction): void {
+    let list = this.#transactions.get(transaction.node);
+    if (list === undefined) this.#transactions.set(transaction.node, (list = []));
+    list.push(transaction);
+    this.#note(transaction);
+  }
+
+  #note({ node, changes }: Transaction): void {
+    let last = this.#last.get(node);
+    if (last === undefined) this.#last.set(node, (last = new Map()));
+    for (const { row, after } of changes) last.set(row, after);
+  }
+
+  newest(node: number): number {
+    return this.#transactions.get(node)?.at(-1)?.seq ?? 0;
+  }
+
+  get count(): number {
+    let count = 0;
+    for (const list of this.#transactions.values()) count += list.length;
+    return count;
+  }
+
+  /** Everything of the node up to `seq` is ordered by a quorum and applied there. */
+  confirm(node: number, seq: number): void {
+    this.#confirmed.set(node, Math.max(seq, this.#confirmed.get(node) ?? 0));
+  }
+
+  /** A power cut took the node's transactions after `survived`. Says what is wrong with that. */
+  lose(node: number, survived: number): string[] {
+    const list = this.#transactions.get(node) ?? [];
+    const confirmed = this.#confirmed.get(node) ?? 0;
+    this.#transactions.set(
+      node,
+      list.filter((t) => t.seq <= survived),
+    );
+    this.#last.delete(node);
+    for (const transaction of this.#transactions.get(node)!) this.#note(transaction);
+    return survived < confirmed && list.some((t) => t.seq > survived && t.seq <= confirmed)
+      ? [`n${node} lost confirmed transactions: ${confirmed} was confirmed, ${survived} is left`]
+      : [];
+  }
+
+  /** An own newer write replaced by an own older one, in what the node's file shows now. */
+  steppedBack(node: number, shown: Tags): string[] {
+    const last = this.#last.get(node);
+    const wrong: string[] = [];
+    for (const [row, tag] of shown) {
+      if (!tag.startsWith(`${node}.`)) continue;
+      const own = last?.get(row);
+      if (own !== undefined && own !== tag)
+        wrong.push(`n${node} shows its older write ${tag} in ${row}, its newest is ${own ?? "a delete"}`);
+    }
+    return wrong;
+  }
+
+  /** `journalled`: "row=tag" of losing images. */
+  unaccounted(final: Tags, journalled: ReadonlySet<string>): string[] {
+    const seenOver = new Set<string>();
+    for (const list of this.#transactions.values())
+      for (const { changes } of list)
+        for (const { row, before } of changes) if (before !== null) seenOver.add(`${row}=${before}`);
+    const wrong: string[] = [];
+    for (const list of this.#transactions.values())
+      for (const { node, seq, changes } of list)
+        for (const { row, after } of changes) {
+          if (after === null || final.get(row) === after) continue;
+          const write = `${row}=${after}`;
+          if (!seenOver.has(write) && !journalled.has(write))
+            wrong.push(`write ${write} of n${node} (transaction ${seq}) is gone without a trace`);
+        }
+    return wrong;
+  }
+
+  /** Who found what in the row, and left what. */
+  story(row: string): string[] {
+    const lines: string[] = [];
+    for (const list of this.#transactions.values())
+      for (const { node, seq, changes } of list)
+        for (const change of changes)
+          if (change.row === row)
+            lines.push(
+              `  n${node} transaction ${seq}: found ${change.before ?? "nothing"}, left ${change.after ?? "nothing"}`,
+            );
+    return lines;
+  }
+
+  /** List id ⇒ items in the order in which its owner appended them. */
+  lists(): Map<number, string> {
+    const lists = new Map<number, string>();
+    for (const list of this.#transactions.values())
+      for (const { appended } of list)
+        for (const { list: id, item } of appended) lists.set(id, `${lists.get(id) ?? ""}${item},`);
+    return lists;
+  }
+}

@@ -1,0 +1,355 @@
+/**
+ * Deliberate bugs, one rule of the protocol broken in each. The simulator is worth its seeds only if it finds them:
+ * scripts/mutations.ts applies each to a copy of the tree and runs seeds until something is wrong.
+ */
+
+export interface Edit {
+  /** Under src/. */
+  readonly file: string;
+  /** Must occur exactly once. */
+  readonly find: string;
+  readonly replace: string;
+}
+
+export interface Mutation {
+  readonly name: string;
+  readonly edits: readonly Edit[];
+  /** Seeds from 1 within which it must be caught. */
+  readonly within: number;
+  /** Caught by a test instead: what it is about is outside of the simulated machine. */
+  readonly test?: string;
+}
+
+const one = (name: string, within: number, file: string, find: string, replace: string): Mutation => ({
+  name,
+  within,
+  edits: [{ file, find, replace }],
+});
+
+export const MUTATIONS: readonly Mutation[] = [
+  // ---------------------------------------------------------------------------------------- the order
+  one(
+    "votes and acknowledgements leave before they are synced",
+    5,
+    "shard/runtime.ts",
+    "outgoing(group, ready?.messages)",
+    "outgoing(group, [...(ready?.messages ?? []), ...(ready?.messagesAfterPersist ?? [])])",
+  ),
+  one(
+    "an entry of an older term is committed by counting",
+    400,
+    "raft/replication.ts",
+    "if (index <= core.log.commit || !core.log.matches(index, core.term)) return false;",
+    "if (index <= core.log.commit) return false;",
+  ),
+  one(
+    "a second vote in one term",
+    400,
+    "raft/election.ts",
+    "    (core.vote === 0 && core.leader === 0) ||",
+    "    core.leader === 0 ||",
+  ),
+  one(
+    "a vote for a candidate whose log is behind",
+    400,
+    "raft/election.ts",
+    "if (!mayVote || !core.log.isUpToDate(message.logTerm, message.index)) {",
+    "if (!mayVote) {",
+  ),
+  one(
+    "the suffix that differs is not discarded on disk",
+    400,
+    "log-store/sqlite-log-store.ts",
+    'put: db.prepare("INSERT INTO entry VALUES(?, ?, ?, ?, ?)"),',
+    'put: db.prepare("INSERT OR IGNORE INTO entry VALUES(?, ?, ?, ?, ?)"),',
+  ),
+  {
+    name: "a stale tail of the log comes back at restart",
+    within: 400,
+    edits: [
+      {
+        file: "log-store/sqlite-log-store.ts",
+        find: "        lastIndex: row.last_index,\n        cache: new EntryCache(row.last_index + 1),",
+        replace:
+          "        lastIndex: Number(this.#db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n        cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
+      },
+      {
+        file: "log-store/sqlite-log-store.ts",
+        find: "if (first <= state.lastIndex) this.#statements.cut.run(base + first, base + SHARD_SPAN);",
+        replace:
+          "if (first <= state.lastIndex) this.#statements.cut.run(base + first, base + entries.at(-1)!.index + 1);",
+      },
+    ],
+  },
+  one(
+    "a heartbeat carries the leader's commit index whatever the follower has",
+    400,
+    "raft/replication.ts",
+    "export function handleHeartbeatResponse(core: Core, message: Message): void {",
+    "export function handleHeartbeatResponse(core: Core, message: Message): void {\n  core.progress.get(message.from)?.acknowledge(core.log.lastIndex);",
+  ),
+  one(
+    "the log is cut beyond what the replica has synced",
+    200,
+    "node/engine.ts",
+    "return this.#synced[shard] ?? 0;",
+    "return this.#components.replica.replica.position(shard);",
+  ),
+  one(
+    "the replica counts as synced without a checkpoint",
+    300,
+    "replica/open.ts",
+    "return result.busy === 0 && result.log === result.checkpointed ? positions : null;",
+    "return result.busy < 2 ? positions : null;",
+  ),
+  // ---------------------------------------------------------------------------------------- taking
+  one(
+    "a changeset is taken without a look at the one before it",
+    200,
+    "replica/judge.ts",
+    'if (memory.ended || batch.previousCsn !== memory.csn || batch.csn <= memory.csn) return "ignore";',
+    'if (memory.ended) return "ignore";',
+  ),
+  one(
+    "an older incarnation is still taken",
+    400,
+    "replica/judge.ts",
+    'if (batch.incarnation < memory.incarnation) return "ignore";',
+    'if (batch.incarnation < memory.incarnation) return "take";',
+  ),
+  one(
+    "no fence: a new incarnation drains at once",
+    400,
+    "capture/outbox.ts",
+    "this.#lanes = Array.from({ length: this.#options.shards }, () => ({ csn: 1, sent: [], opened: false }));",
+    "this.#lanes = Array.from({ length: this.#options.shards }, () => ({ csn: 1, sent: [], opened: true }));",
+  ),
+  one(
+    "incarnations are not remembered",
+    400,
+    "log-store/sqlite-log-store.ts",
+    "const next = Math.max(Number(last), atLeast) + 1;",
+    "const next = Math.max(Number(last) - Number(last), atLeast) + 1;",
+  ),
+  one(
+    "acknowledged when proposed, not when taken",
+    100,
+    "capture/outbox.ts",
+    "    this.propose();\n  }\n\n  /** The shard has a new leader",
+    "    this.propose();\n    this.#lanes.forEach((l, shard) => {\n      const s = l.sent[0];\n      if (s && s.drain !== null && s.proposedAt !== null) this.taken(shard, s.csn, s.part);\n    });\n  }\n\n  /** The shard has a new leader",
+  ),
+  one(
+    "what is proposed is never proposed again",
+    200,
+    "capture/outbox.ts",
+    "if (at !== null && now - at > PROPOSE_AGAIN_MS) for (const sent of lane.sent) sent.proposedAt = null;",
+    "if (at !== null && now < 0) for (const sent of lane.sent) sent.proposedAt = null;",
+  ),
+  one(
+    "an acknowledgement goes one id too far",
+    100,
+    "capture/outbox.ts",
+    "this.#acknowledged.upTo.push(...drain.upTo);",
+    "this.#acknowledged.upTo.push(...drain.upTo.map((w) => ({ ...w, upTo: w.upTo + 1 })));",
+  ),
+  one(
+    "a row outside of the changeset keeps a UNIQUE value that it lost",
+    100,
+    "replica/apply-rows.ts",
+    "for (const key of access.clashes(row.image)) this.#evict(access, key, row.image, context);",
+    "for (const key of access.clashes(row.image).slice(1)) this.#evict(access, key, row.image, context);",
+  ),
+  one(
+    "a row that goes leaves its hash in the checksum",
+    20,
+    "replica/apply-rows.ts",
+    "if (oldBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));",
+    "if (oldBytes !== null && newBytes !== null) this.#checksums.subtract(table, context.shard, imageHash(oldBytes));",
+  ),
+  one(
+    "a concurrent write is not journalled",
+    60,
+    "replica/apply-rows.ts",
+    "if (last !== null && this.#unseen(last, row, context) && (oldBytes !== null || newBytes !== null))",
+    "if (last !== null && this.#unseen(last, row, context) && oldBytes === newBytes)",
+  ),
+  one(
+    "the journal asks who wrote last, not what the writer had seen",
+    200,
+    "replica/apply-rows.ts",
+    "return last.origin !== context.origin && last.index > (context.bases[row.base]?.[last.shard] ?? 0);",
+    "return last.origin !== context.origin && last.index > (context.bases[0]?.[last.shard] ?? 0) + 8;",
+  ),
+  // ---------------------------------------------------------------------------------------- capture and drain
+  one(
+    "what the file shows is not synced before it is sent",
+    400,
+    "node/pipeline.ts",
+    "if (sink.found() > 0) syncLive();",
+    "if (sink.found() > 1e9) syncLive();",
+  ),
+  one(
+    "the highest row of a change log goes, too",
+    200,
+    "reflect/live-log.ts",
+    "this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);",
+    "this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ?`);",
+  ),
+  one(
+    "compared with the replica as it is now, not with what the application saw",
+    60,
+    "replica/replica.ts",
+    "return before === undefined ? this.row(table, key) : before;",
+    "return before === undefined || before !== null ? this.row(table, key) : before;",
+  ),
+  one(
+    "dated by what the file reflects now",
+    60,
+    "change/base-positions.ts",
+    "if (list[i]!.nextId <= id) return list[i]!.position;\n",
+    "if (list[i]!.nextId <= id) return this.reflected;\n",
+  ),
+  one(
+    "the date of a key that stays pending moves on",
+    400,
+    "reflect/reflector.ts",
+    "if (base !== null) this.#keepBase(table, keyId, base);",
+    "if (base !== null && base.length > 999) this.#keepBase(table, keyId, base);",
+  ),
+  one(
+    "a suspected eviction counts as a change although the row is there",
+    100,
+    "capture/drain.ts",
+    "if (row.suspect && row.image !== null) return; // nothing evicted it",
+    "",
+  ),
+  one(
+    "evictions through a second UNIQUE key are not captured",
+    100,
+    "capture/triggers.ts",
+    "if (lookups.length === 0) return objects;",
+    "if (lookups.length < 99) return objects;",
+  ),
+  one(
+    "key changes log only the new key",
+    100,
+    "capture/triggers.ts",
+    'WHEN ${moved}`,\n      record("OLD"),',
+    'WHEN ${moved}`,\n      record("NEW"),',
+  ),
+  one(
+    "a key's case counts under NOCASE",
+    100,
+    "change/key.ts",
+    'if (collation === "NOCASE") return text.replace(/[A-Z]+/g, (upper) => upper.toLowerCase());',
+    "",
+  ),
+  // ---------------------------------------------------------------------------------------- reflecting
+  one(
+    "a pending row is overwritten by what the replica holds",
+    60,
+    "reflect/reflector.ts",
+    "    if (pending.has(table, keyId)) {",
+    "    if (pending.has(table, keyId) && pending.size > 3) {",
+  ),
+  one(
+    "a key counts as settled while newer log rows wait",
+    60,
+    "change/pending-rows.ts",
+    "    if (row.maxId > upTo) {",
+    "    if (row.maxId > upTo + 1e9) {",
+  ),
+  one(
+    "a row that makes room for a pending one is not remembered",
+    200,
+    "reflect/reflector.ts",
+    "    shadows.set(table, keyId, { key, position });",
+    "    if (position.length > 99) shadows.set(table, keyId, { key, position });",
+  ),
+  one(
+    "rows held back while pending are not shown afterwards",
+    60,
+    "reflect/reflector.ts",
+    "      if (source.changed.get(table, keyId) === undefined)\n",
+    "      if (source.changed.get(table, keyId) === undefined && key.length > 9)\n",
+  ),
+  one(
+    "shown while the replica is behind what the file shows",
+    400,
+    "node/pipeline.ts",
+    'if (position.some((index, shard) => index < (bases.reflected[shard] ?? 0))) return "waiting";',
+    "",
+  ),
+  one(
+    "the position that the file shows is not written into it",
+    100,
+    "reflect/reflector.ts",
+    "if (index !== bases.reflected[shard]) this.#storePosition.run(BigInt(index), String(shard));",
+    "if (index < 0) this.#storePosition.run(BigInt(index), String(shard));",
+  ),
+  one(
+    "after a restart nothing is shown of what was taken before",
+    200,
+    "node/member.ts",
+    "    replica.recallChanges(bases.reflected);",
+    "",
+  ),
+  one(
+    "our own writes are captured",
+    5,
+    "reflect/live-connection.ts",
+    "trigger === null || trigger === undefined ? constants.SQLITE_OK : constants.SQLITE_IGNORE,",
+    "trigger === null || trigger !== null ? constants.SQLITE_OK : constants.SQLITE_IGNORE,",
+  ),
+  one(
+    "references are dropped before the file durably shows the change",
+    400,
+    "replica/references.ts",
+    "if (held(table, keyId)) {",
+    "if (held(table, keyId) && index < 0) {",
+  ),
+  // ---------------------------------------------------------------------------------------- snapshots
+  {
+    name: "a replica that is behind in a shard is installed",
+    within: 2000,
+    edits: [
+      {
+        file: "node/member.ts",
+        find: 'if (!ahead) throw new Error("the replica received is behind this node\'s in a shard");',
+        replace: "",
+      },
+      {
+        file: "replica/adopt.ts",
+        find: "    ahead = after.every((index, shard) => index >= before[shard]!);\n",
+        replace: "    ahead = after.length === before.length;\n",
+      },
+    ],
+  },
+  one(
+    "the sender's own knowledge comes along with its replica",
+    1000,
+    "replica/adopt.ts",
+    'db.exec(`DELETE FROM "${name}"`);',
+    'if (!name.includes("reference")) db.exec(`DELETE FROM "${name}"`);',
+  ),
+  one(
+    "what a received replica changes is not compared with what was there",
+    400,
+    "replica/adopt.ts",
+    "    else copy.run(++id, table, keyId, shard, after[shard]!, image);",
+    "    else if (id < 0) copy.run(++id, table, keyId, shard, after[shard]!, image);",
+  ),
+  // ---------------------------------------------------------------------------------------- outside of the simulated machine
+  {
+    name: "a descriptor of the application's file is closed after each sync",
+    within: 0,
+    test: "test/capture/live-file.test.ts",
+    edits: [
+      {
+        file: "capture/live-file.ts",
+        find: "    fdatasyncSync(this.#wal);\n  }",
+        replace: '    fdatasyncSync(this.#wal);\n    closeSync(openSync(this.path, "r"));\n  }',
+      },
+    ],
+  },
+];

@@ -1,0 +1,300 @@
+/** A simulated network behind the `Transport` seam: connections that break, messages that are late, lost, doubled, reordered. */
+import type { Random } from "../../src/base/random.ts";
+import { MessageKind } from "../../src/shard/frames.ts";
+import type { Transport, TransportHandlers } from "../../src/shard/seams.ts";
+import type { World } from "./world.ts";
+
+/** How often two nodes without a connection try to make one, at most. */
+const DIAL_MS = 300;
+/** A connection over which one side hears nothing is given up after at most this long. */
+const SILENCE_MS = 5000;
+
+export interface NetworkProfile {
+  /** Milliseconds of a message's way. */
+  readonly latency: readonly [number, number];
+  /** A stream keeps the order and loses nothing while it lives; otherwise messages are on their own. */
+  readonly ordered: boolean;
+  readonly loss: number;
+  readonly duplication: number;
+}
+
+export const CALM: NetworkProfile = { latency: [0.2, 1], ordered: true, loss: 0, duplication: 0 };
+
+class Link {
+  open = false;
+  /** Counts connections: what was sent over an older one does not arrive. */
+  epoch = 0;
+  dialing = false;
+  /** Where the last message of each direction arrives, for order. */
+  readonly arrival = new Map<string, number>();
+}
+
+export class Network {
+  profile: NetworkProfile = CALM;
+  readonly #world: World;
+  readonly #random: Random;
+  readonly #up = new Map<string, SimTransport>();
+  readonly #links = new Map<string, Link>();
+  readonly #cut = new Map<string, number>();
+  messages = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#random = world.random.fork();
+  }
+
+  linkOf(a: string, b: string): Link {
+    const name = a < b ? `${a}|${b}` : `${b}|${a}`;
+    let link = this.#links.get(name);
+    if (link === undefined) this.#links.set(name, (link = new Link()));
+    return link;
+  }
+
+  peers(): string[] {
+    return [...this.#up.keys()];
+  }
+
+  transportOf(peer: string): SimTransport | undefined {
+    return this.#up.get(peer);
+  }
+
+  /** Nothing goes from `a` to `b`. */
+  cut(a: string, b: string): void {
+    this.#cut.set(`${a}>${b}`, this.#world.now);
+    this.#world.after(this.#random.between(1000, SILENCE_MS), () => {
+      if (this.isCut(a, b)) this.#close(a, b);
+    });
+  }
+
+  heal(a: string, b: string): void {
+    this.#cut.delete(`${a}>${b}`);
+  }
+
+  healAll(): void {
+    this.#cut.clear();
+  }
+
+  isCut(a: string, b: string): boolean {
+    return this.#cut.has(`${a}>${b}`);
+  }
+
+  enter(transport: SimTransport): void {
+    this.#up.set(transport.peerId, transport);
+    for (const peer of this.#up.keys())
+      if (peer !== transport.peerId) this.#dialLater(transport.peerId, peer);
+  }
+
+  /** The process of this transport is gone; `silently`: nobody is told. */
+  leave(transport: SimTransport, silently: boolean): void {
+    if (this.#up.get(transport.peerId) !== transport) return;
+    this.#up.delete(transport.peerId);
+    for (const peer of this.#up.keys()) {
+      const link = this.linkOf(transport.peerId, peer);
+      if (!link.open) continue;
+      link.open = false;
+      link.epoch++;
+      const other = this.#up.get(peer)!;
+      const epoch = link.epoch;
+      this.#world.after(silently ? this.#random.between(1000, SILENCE_MS) : this.#latency(), () => {
+        if (this.#up.get(peer) === other && link.epoch === epoch) other.lost(transport.peerId);
+      });
+    }
+  }
+
+  #dialLater(a: string, b: string): void {
+    const link = this.linkOf(a, b);
+    if (link.open || link.dialing) return;
+    link.dialing = true;
+    this.#world.after(this.#random.between(5, DIAL_MS), () => {
+      link.dialing = false;
+      const [left, right] = [this.#up.get(a), this.#up.get(b)];
+      if (left === undefined || right === undefined || link.open) return;
+      if (this.isCut(a, b) || this.isCut(b, a)) return this.#dialLater(a, b);
+      if (!left.greet(right) || !right.greet(left)) return this.#dialLater(a, b);
+      link.open = true;
+      link.epoch++;
+      link.arrival.clear();
+      left.found(right.peerId);
+      if (link.open) right.found(left.peerId);
+    });
+  }
+
+  #close(a: string, b: string): void {
+    const link = this.linkOf(a, b);
+    if (!link.open) return;
+    link.open = false;
+    link.epoch++;
+    this.#up.get(a)?.lost(b);
+    this.#up.get(b)?.lost(a);
+    this.#dialLater(a, b);
+  }
+
+  breakLink(a: string, b: string): void {
+    this.#close(a, b);
+  }
+
+  #latency(): number {
+    const [from, to] = this.profile.latency;
+    return from + ((to - from) * this.#random.below(1000)) / 1000;
+  }
+
+  send(from: string, to: string, message: Uint8Array): boolean {
+    const link = this.linkOf(from, to);
+    if (!link.open) return false;
+    this.messages++;
+    if (message[0] === MessageKind.raft) this.#world.mix(message);
+    const { ordered, loss, duplication } = this.profile;
+    const copies = 1 + (!ordered && this.#random.chance(duplication) ? 1 : 0);
+    for (let i = 0; i < copies; i++) {
+      if (!ordered && this.#random.chance(loss)) continue;
+      let at = this.#world.now + this.#latency();
+      if (ordered) {
+        at = Math.max(at, link.arrival.get(from) ?? 0);
+        link.arrival.set(from, at);
+      }
+      const bytes = message.slice();
+      const { epoch } = link;
+      this.#world.after(at - this.#world.now, () => {
+        // A cut swallows also what was under way.
+        if (link.epoch !== epoch || this.isCut(from, to)) return;
+        this.#up.get(to)?.deliver(from, bytes);
+      });
+    }
+    return true;
+  }
+
+  /** Waits for a message's way; false: the connection of that time is gone. */
+  async way(from: string, to: string, epoch: number): Promise<boolean> {
+    await new Promise<void>((resolve) => void this.#world.after(this.#latency(), resolve));
+    const link = this.linkOf(from, to);
+    return link.open && link.epoch === epoch && !this.isCut(from, to);
+  }
+}
+
+export interface TransportHooks {
+  /** Called before each message leaves: judges it, and the process may die just then. */
+  readonly onSend: (message: Uint8Array) => void;
+  /** Runs what the network calls into the node, as that node's own: later, if it is stopped for a while. */
+  readonly run: (work: () => void) => void;
+  readonly alive: () => boolean;
+  /** A peer's state is asked for. */
+  readonly onFetch: () => void;
+  /** A message was none. */
+  readonly onRefused: (from: string, error: unknown) => void;
+}
+
+export class SimTransport implements Transport {
+  readonly peerId: string;
+  readonly #network: Network;
+  readonly #hooks: TransportHooks;
+  readonly #connected = new Set<string>();
+  #handlers: TransportHandlers | null = null;
+
+  constructor(peerId: string, network: Network, hooks: TransportHooks) {
+    this.peerId = peerId;
+    this.#network = network;
+    this.#hooks = hooks;
+  }
+
+  start(handlers: TransportHandlers): Promise<void> {
+    this.#handlers = handlers;
+    if (this.alive) this.#network.enter(this);
+    return Promise.resolve();
+  }
+
+  get handlers(): TransportHandlers | null {
+    return this.#handlers;
+  }
+
+  /** The process of this transport is there. */
+  get alive(): boolean {
+    return this.#hooks.alive();
+  }
+
+  stop(): Promise<void> {
+    this.#network.leave(this, false);
+    this.#handlers = null;
+    return Promise.resolve();
+  }
+
+  addresses(): string[] {
+    return [`/memory/${this.peerId}`];
+  }
+
+  /** Shows this side's hello to the other. */
+  greet(other: SimTransport): boolean {
+    const own = this.#handlers?.hello();
+    if (own === undefined) return false;
+    const refusal = other.#handlers?.admit({
+      peerId: this.peerId,
+      hello: own.slice(),
+      remoteAddress: `/memory/${this.peerId}`,
+    });
+    return refusal === null;
+  }
+
+  found(peer: string): void {
+    this.#connected.add(peer);
+    this.#hooks.run(() =>
+      this.#handlers?.onConnect({
+        peerId: peer,
+        hello: new Uint8Array(0),
+        remoteAddress: `/memory/${peer}`,
+      }),
+    );
+  }
+
+  lost(peer: string): void {
+    if (!this.#connected.delete(peer)) return;
+    this.#hooks.run(() => this.#handlers?.onDisconnect(peer));
+  }
+
+  /** A handler that throws closes the stream. */
+  deliver(from: string, message: Uint8Array): void {
+    this.#hooks.run(() => {
+      try {
+        this.#handlers?.onMessage(from, message);
+      } catch (error) {
+        this.#hooks.onRefused(from, error);
+        this.#network.breakLink(from, this.peerId);
+      }
+    });
+  }
+
+  send(to: string, message: Uint8Array): boolean {
+    if (this.alive) this.#hooks.onSend(message);
+    return this.alive && this.#connected.has(to) && this.#network.send(this.peerId, to, message);
+  }
+
+  connected(): string[] {
+    return [...this.#connected];
+  }
+
+  async *transfer(from: string, request: Uint8Array): AsyncIterable<Uint8Array> {
+    this.#hooks.onFetch();
+    const link = this.#network.linkOf(from, this.peerId);
+    const source = this.#network.transportOf(from);
+    const handlers = source?.handlers ?? null;
+    if (!link.open || source === undefined || handlers === null) throw new Error("the peer is not connected");
+    const { epoch } = link;
+    for await (const chunk of handlers.onTransfer(this.peerId, request)) {
+      const arrived = await this.#network.way(from, this.peerId, epoch);
+      if (!arrived || !this.alive || !source.alive) throw new Error("the transfer broke off");
+      yield chunk.slice();
+    }
+  }
+
+  queued(): number {
+    return 0;
+  }
+
+  publish(): void {}
+
+  addAddresses(): void {}
+
+  addressesOf(peerId: string): string[] {
+    return [`/memory/${peerId}`];
+  }
+
+  block(): void {}
+}

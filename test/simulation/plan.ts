@@ -1,0 +1,204 @@
+/** What a seed stands for: a cluster, and a list of things that happen to it. A plan can be cut down and run again. */
+import { Random } from "../../src/base/random.ts";
+import type { NetworkProfile } from "./network.ts";
+import type { PowerCut } from "./sim-node.ts";
+
+export type Action =
+  /** A transaction of `statements`; `looks` > 0: in the middle of what the node is doing; `holdMs` > 0: it takes that long. */
+  | {
+      readonly kind: "write";
+      readonly node: number;
+      readonly statements: number;
+      readonly looks: number;
+      readonly holdMs: number;
+      readonly rollback: boolean;
+      readonly bulk: boolean;
+    }
+  | { readonly kind: "wait"; readonly node: number }
+  /** Nothing goes from the first to the second. */
+  | { readonly kind: "cut"; readonly links: readonly (readonly [number, number])[]; readonly ms: number }
+  | { readonly kind: "break"; readonly a: number; readonly b: number }
+  | { readonly kind: "weather"; readonly profile: NetworkProfile; readonly ms: number }
+  | {
+      readonly kind: "crash";
+      readonly nodes: readonly number[];
+      readonly power: PowerCut | null;
+      readonly downMs: number;
+      readonly looks: number;
+    }
+  | { readonly kind: "pause"; readonly node: number; readonly ms: number }
+  | { readonly kind: "slow"; readonly node: number; readonly ms: number; readonly writeMs: number }
+  | {
+      readonly kind: "full";
+      readonly node: number;
+      readonly what: "log" | "replica" | "live";
+      readonly ms: number;
+    }
+  | { readonly kind: "clock"; readonly node: number; readonly jumpMs: number }
+  | { readonly kind: "join"; readonly node: number }
+  /** Leadership of a shard is handed to a node. */
+  | { readonly kind: "transfer"; readonly shard: number; readonly node: number };
+
+export interface Planned {
+  readonly at: number;
+  readonly seed: number;
+  readonly action: Action;
+}
+
+export interface Plan {
+  readonly seed: number;
+  readonly shards: number;
+  /** Of several shards; older plans do not say it. */
+  readonly transactions?: "whole" | "row";
+  /** Nodes that begin as members. */
+  readonly members: number;
+  /** The cluster is formed in the run itself, not copied from one that was. */
+  readonly fresh: boolean;
+  readonly keepEntries: number;
+  readonly network: NetworkProfile;
+  readonly rates: readonly number[];
+  readonly eventLoss: number;
+  readonly synchronous: readonly ("NORMAL" | "FULL")[];
+  readonly recursiveTriggers: boolean;
+  readonly foreignKeys: boolean;
+  readonly ms: number;
+  readonly actions: readonly Planned[];
+}
+
+export const MAX_NODES = 4;
+
+const FAULTS = [
+  "cut",
+  "break",
+  "weather",
+  "kill",
+  "power",
+  "all",
+  "pause",
+  "slow",
+  "full",
+  "clock",
+  "transfer",
+] as const;
+type Fault = (typeof FAULTS)[number];
+
+export function draw(seed: number): Plan {
+  const random = new Random(seed);
+  const shards = random.pick([1, 1, 1, 2, 4, 16]);
+  const members = 3;
+  const joins = random.chance(0.15);
+  const nodes = joins ? MAX_NODES : members;
+  const ms = random.pick([3000, 4000, 6000]);
+  const writesPerSecond = random.pick([5, 15, 40]);
+  // Not every fault in every run: some only show when others do not hide them.
+  const faults = FAULTS.filter(() => random.chance(0.4));
+  const faultCount = faults.length === 0 ? 0 : random.between(1, 10);
+  const interrupts = random.pick([0, 0.2, 0.7]);
+  const holds = random.pick([0, 0.05, 0.2]);
+  const hot = random.chance(0.3) ? random.below(nodes) : -1;
+  const actions: Planned[] = [];
+  const add = (at: number, action: Action): void => void actions.push({ at, seed: random.next(), action });
+  const writes = Math.round((writesPerSecond * ms) / 1000);
+  for (let i = 0; i < writes; i++)
+    add(random.below(ms), {
+      kind: "write",
+      node: hot >= 0 && random.chance(0.7) ? hot : random.below(nodes),
+      statements: random.between(1, random.pick([1, 2, 6])),
+      looks: random.chance(interrupts) ? random.between(1, 40) : 0,
+      holdMs: random.chance(holds) ? random.between(1, 40) : 0,
+      rollback: random.chance(0.05),
+      bulk: random.chance(0.0015),
+    });
+  for (let i = random.below(6); i > 0; i--)
+    add(random.below(ms), { kind: "wait", node: random.below(nodes) });
+  for (let i = 0; i < faultCount; i++)
+    add(random.below(ms), drawFault(random, random.pick(faults), nodes, shards));
+  if (joins) add(random.below(ms / 2), { kind: "join", node: members });
+  actions.sort((a, b) => a.at - b.at);
+  const skew = random.chance(0.2) ? 50 : 5;
+  return {
+    seed,
+    shards,
+    transactions: shards > 1 && random.chance(0.35) ? "row" : "whole",
+    members,
+    fresh: random.chance(0.04),
+    keepEntries: random.pick([4, 20, 2000]),
+    network: drawNetwork(random),
+    rates: Array.from({ length: MAX_NODES }, () => 1 + random.between(-skew, skew) / 100),
+    eventLoss: random.pick([0, 0, 0.1, 1]),
+    synchronous: Array.from({ length: MAX_NODES }, () => random.pick(["NORMAL", "NORMAL", "FULL"] as const)),
+    recursiveTriggers: random.chance(0.3),
+    foreignKeys: random.chance(0.7),
+    ms,
+    actions,
+  };
+}
+
+function drawNetwork(random: Random): NetworkProfile {
+  const latency: [number, number] = [0.2, random.pick([1, 1, 5, 40])];
+  if (random.chance(0.7)) return { latency, ordered: true, loss: 0, duplication: 0 };
+  return {
+    latency,
+    ordered: false,
+    loss: random.pick([0, 0.05, 0.3]),
+    duplication: random.pick([0, 0.1, 0.5]),
+  };
+}
+
+function drawFault(random: Random, fault: Fault, nodes: number, shards: number): Action {
+  const node = random.below(nodes);
+  const other = (node + random.between(1, nodes - 1)) % nodes;
+  const looks = random.chance(0.6) ? random.between(1, 60) : 0;
+  const downMs = random.pick([10, 200, 1500, 3000]);
+  switch (fault) {
+    case "cut": {
+      const others = Array.from({ length: nodes }, (_, i) => i).filter((i) => i !== node);
+      const isolated = others.flatMap((o) => [[node, o] as const, [o, node] as const]);
+      const links = random.pick([
+        isolated,
+        [[node, other] as const],
+        [[node, other] as const, [other, node] as const],
+        others.map((o) => [o, node] as const),
+        others.map((o) => [node, o] as const),
+      ]);
+      return { kind: "cut", links, ms: random.pick([300, 1500, 4000]) };
+    }
+    case "break":
+      return { kind: "break", a: node, b: other };
+    case "weather":
+      return { kind: "weather", profile: drawNetwork(random), ms: random.between(200, 2000) };
+    case "kill":
+      return { kind: "crash", nodes: [node], power: null, downMs, looks };
+    case "power":
+      return { kind: "crash", nodes: [node], power: drawCut(random), downMs, looks };
+    case "all":
+      return {
+        kind: "crash",
+        nodes: Array.from({ length: nodes }, (_, i) => i),
+        power: random.chance(0.6) ? drawCut(random) : null,
+        downMs,
+        looks: 0,
+      };
+    case "pause":
+      return { kind: "pause", node, ms: random.pick([50, 800, 3000]) };
+    case "slow":
+      return { kind: "slow", node, ms: random.between(200, 2000), writeMs: random.pick([2, 20, 150]) };
+    case "full":
+      return {
+        kind: "full",
+        node,
+        what: random.pick(["log", "replica", "live"] as const),
+        ms: random.between(50, 1500),
+      };
+    case "clock":
+      return { kind: "clock", node, jumpMs: random.pick([-3_600_000, 3_600_000, 86_400_000]) };
+    case "transfer":
+      return { kind: "transfer", shard: random.below(shards), node };
+  }
+}
+
+const drawCut = (random: Random): PowerCut => ({
+  live: random.chance(0.7),
+  replica: random.chance(0.7),
+  log: random.chance(0.7),
+});

@@ -1,0 +1,548 @@
+/**
+ * Runs a plan: whole nodes on real SQLite files in one process, with simulated time, network, power and applications. One
+ * seed, one course of events. Stops at the first thing that is wrong.
+ */
+import { Database } from "bun:sqlite";
+import { rmSync } from "node:fs";
+import { decodeImage, encodeImage, imageHash } from "../../src/change/codec.ts";
+import { Random } from "../../src/base/random.ts";
+import { keyIdOfImage, keyOfImage } from "../../src/change/key.ts";
+import type { TableShape } from "../../src/change/shape.ts";
+import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
+import { exactRows } from "../../src/schema/exact-rows.ts";
+import { rowsOf, SCHEMA, type Tags } from "./application.ts";
+import { Checks } from "./checks.ts";
+import { digest } from "./digest.ts";
+import { History } from "./history.ts";
+import { CALM, Network } from "./network.ts";
+import { Order, type TakenRow } from "./order.ts";
+import { type Action, MAX_NODES, type Plan, type Planned } from "./plan.ts";
+import { SimNode } from "./sim-node.ts";
+import { copyTemplate, peerIdOfNode, scratch, writeIdentity } from "./template.ts";
+import { World } from "./world.ts";
+
+/** Simulated milliseconds after healing within which everything must have come to rest. */
+const SETTLE_MS = 90_000;
+/** An application that found the file locked tries again after this. */
+const RETRY_MS = 1.5;
+const WAIT_MS = 4000;
+/** Turns of the real event loop without a simulated event after which nothing more will come. */
+const IDLE_STEPS = 10_000;
+/** A node that stopped because its disk was full is started again after this. */
+const RESTART_MS = 400;
+
+export interface Result {
+  readonly plan: Plan;
+  /** Empty: everything held. */
+  readonly problems: readonly string[];
+  readonly trace: readonly string[];
+  /** What happened to the rows that the problems name: who found and left what, and what the order says. */
+  readonly story: readonly string[];
+  readonly hash: string;
+  readonly simulatedMs: number;
+  readonly wallMs: number;
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+export async function simulate(plan: Plan, options: { verbose?: boolean } = {}): Promise<Result> {
+  const simulation = new Simulation(plan, options.verbose ?? false);
+  return simulation.run();
+}
+
+export class Simulation {
+  readonly plan: Plan;
+  readonly world: World;
+  readonly network: Network;
+  readonly history = new History();
+  readonly order: Order;
+  readonly checks: Checks;
+  readonly nodes: SimNode[] = [];
+  readonly #folder = scratch("sim");
+  readonly #verbose: boolean;
+  #crashes = 0;
+
+  constructor(plan: Plan, verbose: boolean) {
+    this.plan = plan;
+    this.#verbose = verbose;
+    this.world = new World(plan.seed, verbose);
+    this.network = new Network(this.world);
+    this.network.profile = plan.network;
+    this.order = new Order(plan.shards);
+    this.checks = new Checks(this.nodes, plan.shards, transactionsOf(plan), this.order, this.history);
+  }
+
+  async run(): Promise<Result> {
+    const wall = performance.now();
+    const { plan, world, checks } = this;
+    try {
+      await this.#prepare();
+      for (const planned of plan.actions) world.after(planned.at, () => this.#act(planned));
+      await this.#until(() => world.now >= plan.ms, plan.ms);
+      this.#heal();
+      if (!(await this.#until(() => this.settled, SETTLE_MS)) && checks.problems.length === 0)
+        checks.problems.push(
+          `no rest within ${SETTLE_MS / 1000} s after healing: ${this.#unsettled().join("; ")}`,
+        );
+      if (checks.problems.length === 0) this.#judge();
+    } catch (error) {
+      checks.problems.push(`the simulation broke: ${error instanceof Error ? error.stack : String(error)}`);
+    }
+    const story = this.#story();
+    await this.#stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+    return {
+      plan,
+      problems: checks.problems,
+      trace: world.trace,
+      story,
+      hash: world.hash,
+      simulatedMs: world.now,
+      wallMs: performance.now() - wall,
+      counts: {
+        ...checks.counts,
+        events: world.events,
+        messages: this.network.messages,
+        transactions: this.history.count,
+        crashes: this.#crashes,
+      },
+    };
+  }
+
+  async #prepare(): Promise<void> {
+    const { plan } = this;
+    if (plan.fresh) await this.#lay(this.#folder, plan.members);
+    else
+      await copyTemplate(
+        `${plan.shards}-${transactionsOf(plan)}-${plan.members}`,
+        this.#folder,
+        async (folder) => {
+          const calm: Plan = {
+            ...{ seed: 1, shards: plan.shards, transactions: transactionsOf(plan), members: plan.members },
+            ...{ fresh: true, keepEntries: 2000 },
+            ...{ network: CALM, rates: Array.from({ length: MAX_NODES }, () => 1), eventLoss: 0 },
+            ...{ synchronous: plan.synchronous.map(() => "NORMAL" as const), recursiveTriggers: false },
+            ...{ foreignKeys: true, ms: 0, actions: [] },
+          };
+          await new Simulation(calm, false).#found(folder);
+        },
+      );
+    for (let i = 0; i < MAX_NODES; i++) this.nodes.push(await this.#node(i, this.#folder));
+    for (const node of this.nodes.slice(0, plan.members)) node.begin();
+  }
+
+  /** Forms the template's cluster in `folder`. */
+  async #found(folder: string): Promise<void> {
+    const { members } = this.plan;
+    await this.#lay(folder, members);
+    for (let i = 0; i < members; i++) this.nodes.push(await this.#node(i, folder));
+    for (const node of this.nodes) node.begin();
+    const formed = await this.#until(() => this.settled, SETTLE_MS);
+    await this.#stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+    if (!formed || this.checks.problems.length > 0)
+      throw new Error(
+        `the template cannot be formed: ${[...this.checks.problems, ...this.#unsettled()].join("; ")}`,
+      );
+  }
+
+  /** The first node's file, and everybody's identity. */
+  async #lay(folder: string, members: number): Promise<void> {
+    const db = new Database(`${folder}/n0.db`, { create: true });
+    db.exec(`PRAGMA journal_mode = WAL; BEGIN; ${SCHEMA}`);
+    for (let i = 0; i < MAX_NODES; i++) db.exec(rowsOf(i));
+    db.exec("COMMIT");
+    db.close();
+    for (let i = 0; i < members; i++) await writeIdentity(`${folder}/n${i}.db.marmot`, i);
+  }
+
+  async #node(number: number, folder: string): Promise<SimNode> {
+    const { plan, world, network } = this;
+    const node = new SimNode(
+      {
+        number,
+        folder,
+        peerId: await peerIdOfNode(number),
+        shards: plan.shards,
+        transactions: transactionsOf(plan),
+        keepEntries: plan.keepEntries,
+        rate: plan.rates[number]!,
+        eventLoss: plan.eventLoss,
+        synchronous: plan.synchronous[number]!,
+      },
+      {
+        world,
+        network,
+        random: world.random.fork(),
+        verbose: this.#verbose,
+        hooks: {
+          onSend: (from, message) => this.checks.sent(from, message),
+          onFailure: (from, error) => this.#failed(from, error),
+          onRefused: (at, from, error) =>
+            void this.checks.problems.push(
+              `${at.name} was sent what is no message by ${from}: ${String(error)}`,
+            ),
+          onStarted: (started) => this.checks.started(started),
+          onPowerLost: (at) => {
+            const survived = at.application.isOpen ? at.application.survived() : null;
+            if (survived !== null)
+              this.checks.problems.push(...this.history.lose(at.options.number, survived));
+          },
+        },
+      },
+    );
+    node.application.recursiveTriggers = plan.recursiveTriggers;
+    node.application.foreignKeys = plan.foreignKeys;
+    return node;
+  }
+
+  /** A full disk may stop a node; nothing else may. */
+  #failed(node: SimNode, error: Error): void {
+    if (node.full === null || !/ENOSPC|SQLITE_FULL|is full/.test(error.message)) {
+      this.checks.problems.push(`${node.name} stopped by itself: ${error.stack}`);
+      return;
+    }
+    node.crash({ power: null, downMs: RESTART_MS, interrupt: 0 });
+  }
+
+  async #until(condition: () => boolean, ms: number): Promise<boolean> {
+    const { world, checks } = this;
+    const end = world.now + ms;
+    // Work that goes on in pieces, without simulated time, leaves the heap empty for a while.
+    for (let idle = 0; world.now <= end && idle < IDLE_STEPS && checks.problems.length === 0;) {
+      if (condition()) return true;
+      idle = (await world.step()) ? 0 : idle + 1;
+      checks.after();
+    }
+    return checks.problems.length === 0 && condition();
+  }
+
+  // ------------------------------------------------------------------------------------------ actions
+
+  #act({ action, seed }: Planned): void {
+    const random = new Random(seed);
+    const { world, network } = this;
+    if (action.kind !== "write") world.log(JSON.stringify(action));
+    switch (action.kind) {
+      case "write":
+        return this.#write(action, random);
+      case "wait":
+        return this.#wait(this.nodes[action.node]!);
+      case "cut": {
+        const links = action.links.map(([a, b]) => [this.nodes[a]!.peerId, this.nodes[b]!.peerId] as const);
+        for (const [a, b] of links) network.cut(a, b);
+        world.after(action.ms, () => {
+          for (const [a, b] of links) network.heal(a, b);
+        });
+        return;
+      }
+      case "break":
+        return network.breakLink(this.nodes[action.a]!.peerId, this.nodes[action.b]!.peerId);
+      case "weather":
+        network.profile = action.profile;
+        world.after(action.ms, () => {
+          if (network.profile === action.profile) network.profile = this.plan.network;
+        });
+        return;
+      case "crash":
+        for (const number of action.nodes) {
+          const { power, downMs, looks } = action;
+          this.nodes[number]!.crash({ power, downMs, interrupt: looks });
+          this.#crashes++;
+        }
+        return;
+      case "pause": {
+        const node = this.nodes[action.node]!;
+        node.pause();
+        world.after(action.ms, () => node.resume());
+        return;
+      }
+      case "slow":
+        this.nodes[action.node]!.slow = { until: world.now + action.ms, ms: action.writeMs };
+        return;
+      case "full":
+        return this.nodes[action.node]!.fill(action.what, world.now + action.ms);
+      case "clock":
+        this.nodes[action.node]!.wallJump += action.jumpMs;
+        return;
+      case "join": {
+        const node = this.nodes[action.node]!;
+        void writeIdentity(node.dataDir, action.node).then(() => node.start());
+        return;
+      }
+      case "transfer": {
+        const member = this.nodes[action.node]!.member;
+        const group = member?.runtime.groups[action.shard];
+        const leader = this.nodes.find((n) => n.member?.runtime.groups[action.shard]?.raft.isLeader);
+        if (group !== undefined && leader !== undefined)
+          leader.member!.runtime.groups[action.shard]!.raft.transferLeader(group.raft.id);
+      }
+    }
+  }
+
+  #write(action: Extract<Action, { kind: "write" }>, random: Random, attempts = 0): void {
+    const node = this.nodes[action.node]!;
+    if (action.looks > 0 && attempts === 0 && node.member !== null) {
+      node.interruptAt(action.looks, () => this.#write({ ...action, looks: 0 }, random));
+      return;
+    }
+    const { application } = node;
+    if (!node.writable) return;
+    if (!application.isOpen) application.open();
+    if (!application.isOpen || application.holds) return;
+    if (!application.begin()) {
+      if (attempts < 50) this.world.after(RETRY_MS, () => this.#write(action, random, attempts + 1));
+      return;
+    }
+    if (action.bulk) application.bulk(random);
+    for (let i = 0; i < action.statements; i++) application.statement(random);
+    const { fileEpoch } = node;
+    const finish = (): void => {
+      if (node.fileEpoch !== fileEpoch || !application.holds) return; // its machine died meanwhile
+      const transaction = application.finish(!action.rollback);
+      if (transaction === null) return;
+      this.history.add(transaction);
+      node.committed();
+    };
+    if (action.holdMs > 0) this.world.after(action.holdMs, finish);
+    else finish();
+  }
+
+  #wait(node: SimNode): void {
+    const running = node.node;
+    if (running === null) return;
+    const { generation } = node;
+    const number = node.options.number;
+    const newest = this.history.newest(number);
+    void running.api.wait({ all: false, timeoutMs: WAIT_MS }).then(
+      ({ done }) => {
+        const member = node.member;
+        if (!done || node.generation !== generation || member === null) return;
+        this.world.log(`${node.name} confirms ${newest}`);
+        this.history.confirm(number, newest);
+        this.checks.confirmed(member.replica.replica.positions());
+      },
+      () => {}, // the process died
+    );
+  }
+
+  // ------------------------------------------------------------------------------------------ the end
+
+  #heal(): void {
+    this.world.log("everything heals");
+    this.network.healAll();
+    this.network.profile = CALM;
+    for (const node of this.nodes) node.heal();
+  }
+
+  /** Nodes that belong to the cluster by now. */
+  get #present(): SimNode[] {
+    return this.nodes.filter((n) => n.generation > 0);
+  }
+
+  get settled(): boolean {
+    return this.#unsettled().length === 0;
+  }
+
+  /** Why it is not at rest. */
+  #unsettled(): string[] {
+    const out: string[] = [];
+    let common: string | null = null;
+    for (const node of this.#present) {
+      const { member } = node;
+      if (member === null) {
+        out.push(`${node.name} is ${node.state}, ${node.starting}`);
+        continue;
+      }
+      const { replica } = member.replica;
+      const vector = replica.positions().join(",");
+      common ??= vector;
+      if (vector !== common) out.push(`${node.name} stands at ${vector}, another node at ${common}`);
+      else if (member.readiness.reflected.join(",") !== vector || replica.changed.size > 0)
+        out.push(`${node.name} does not show ${vector}`);
+      else if (!member.pipeline.outbox.idle || member.pending.size > 0)
+        out.push(`${node.name} has ${member.pending.size} rows pending`);
+      else if (node.application.holds) out.push(`the application of ${node.name} is at work`);
+      else if ([...member.reader.newestIds()].some(([table, id]) => id > member.pipeline.acknowledged(table)))
+        out.push(`${node.name} has not looked at its change logs`);
+      if (out.length > 0) break;
+      const notReady = node.node!.api.notReady();
+      if (notReady !== null) out.push(`${node.name} is not ready: ${notReady}`);
+    }
+    return out;
+  }
+
+  #judge(): void {
+    const { problems } = this.checks;
+    const present = this.#present;
+    const [first] = present;
+    const { replica, db } = first!.member!.replica;
+    const reference = digest(db, replica.shapes.values());
+    const final = this.checks.tags(first!);
+    for (const node of present) {
+      const member = node.member!;
+      this.checks.compare(node, member);
+      const theirs = digest(member.replica.db, member.replica.replica.shapes.values());
+      for (const [table, hash] of theirs)
+        if (reference.get(table) !== hash)
+          problems.push(`at the end the replicas of ${first!.name} and ${node.name} differ in ${table}`);
+      problems.push(...sameTags(first!, final, node, this.checks.tags(node)));
+      const { db: live } = this.checks.observer(node);
+      for (const [name, file] of [
+        ["file", live],
+        ["replica", member.replica.db],
+      ] as const) {
+        const { integrity_check } = file.prepare("PRAGMA integrity_check").get() as {
+          integrity_check: string;
+        };
+        if (integrity_check !== "ok") problems.push(`the ${name} of ${node.name}: ${integrity_check}`);
+      }
+    }
+    this.#judgeLists(first!);
+    this.#judgeOrder(first!);
+    this.#judgeChecksums(first!);
+    problems.push(...this.history.unaccounted(final, this.#journalled(first!)));
+    problems.push(...this.#orderedTwice(replica.shapes));
+  }
+
+  #judgeLists(node: SimNode): void {
+    const shown = new Map(
+      (
+        this.checks.observer(node).db.prepare("SELECT id, items FROM list").all() as {
+          id: number;
+          items: string;
+        }[]
+      ).map((r) => [r.id, r.items]),
+    );
+    for (const [id, items] of this.history.lists())
+      if (shown.get(id) !== items)
+        this.checks.problems.push(
+          `list ${id} is ${shown.get(id)?.slice(-60)}, its owner appended ${items.slice(-60)}`,
+        );
+  }
+
+  /** A table without UNIQUE constraints holds of each key what the order says last. */
+  #judgeOrder(node: SimNode): void {
+    const { replica } = node.member!.replica;
+    const last = new Map<string, TakenRow>();
+    for (const taken of this.order.taken(replica.shapes))
+      if (taken.table.uniques.length === 0) last.set(`${taken.table.id}/${taken.row.keyId}`, taken);
+    for (const { table, row, shard, index } of last.values()) {
+      const held = replica.row(table.id, row.key);
+      const same = held === null || row.image === null ? held === row.image : imageEqual(held, row.image);
+      if (!same)
+        this.checks.problems.push(
+          `the replica holds ${String(held)} in ${table.name} ${row.keyId}, ${shard}/${index} of the order says ${String(row.image)}`,
+        );
+    }
+  }
+
+  /** The rolling checksums are those of the rows that are there. */
+  #judgeChecksums(node: SimNode): void {
+    const { replica, db } = node.member!.replica;
+    const { encoding, shards } = replica.settings;
+    const sums = new Map<string, bigint>();
+    for (const shape of replica.shapes.values())
+      for (const image of exactRows(db, shape, encoding)) {
+        const name = `${replica.shardOfKey(shape.id, keyIdOfImage(shape, image))}/${shape.id}`;
+        sums.set(name, BigInt.asUintN(64, (sums.get(name) ?? 0n) + imageHash(encodeImage(image))));
+      }
+    for (let shard = 0; shard < shards; shard++) {
+      const kept = new Map(replica.checksums.ofShard(shard));
+      for (const { id, name } of replica.shapes.values()) {
+        const counted = (sums.get(`${shard}/${id}`) ?? 0n).toString();
+        if ((kept.get(id) ?? "0") !== counted)
+          this.checks.problems.push(
+            `the checksum of ${name} in shard ${shard} is ${kept.get(id)}, its rows give ${counted}`,
+          );
+      }
+    }
+  }
+
+  /** "row=tag" of every image that the journal has as a loser. */
+  #journalled(node: SimNode): Set<string> {
+    const { replica } = node.member!.replica;
+    const out = new Set<string>();
+    for (const { table, losingImage } of replica.journal.list(1_000_000)) {
+      if (losingImage === null) continue;
+      const write = writeOf(replica.shapes.get(table)!, decodeImage(losingImage));
+      if (write !== null) out.add(write);
+    }
+    return out;
+  }
+
+  /**
+   * Each own write is ordered at most once. But a node that received a replica over its own does not know every image that
+   * came and went in between: it cannot tell a row that was only touched from one that was changed, and sends it.
+   */
+  #orderedTwice(shapes: ReadonlyMap<number, TableShape>): string[] {
+    const seen = new Map<string, string>();
+    const wrong: string[] = [];
+    const excused = new Set(this.nodes.filter((n) => n.adopted).map((n) => n.peerId));
+    for (const { shard, index, origin, table, row } of this.order.taken(shapes)) {
+      const write = row.image === null ? null : writeOf(table, row.image);
+      if (write === null) continue;
+      const before = seen.get(write);
+      if (before !== undefined && !excused.has(origin))
+        wrong.push(`${write} is ordered twice, at ${before} and ${shard}/${index}`);
+      seen.set(write, `${shard}/${index}`);
+    }
+    return wrong;
+  }
+
+  #story(): string[] {
+    const rows = new Set(
+      this.checks.problems.flatMap((p) => /\b(?:kv|u|w|p|c)\/[^\s=,]+/.exec(p)?.[0] ?? []),
+    );
+    const shapes = this.#present.find((n) => n.member !== null)?.member?.replica.replica.shapes;
+    const story: string[] = [];
+    for (const row of [...rows].slice(0, 5)) {
+      story.push(`story of ${row}`, ...this.history.story(row));
+      if (shapes === undefined) continue;
+      for (const { shard, index, origin, table, row: change, base } of this.order.taken(shapes)) {
+        const key = rowOf(table, change.key);
+        if (key !== row) continue;
+        const node = this.nodes.find((n) => n.peerId === origin)?.name;
+        const tag = change.image === null ? "a delete" : (writeOf(table, change.image) ?? "an image");
+        story.push(`  ${shard}/${index}: ${node} ${tag} after ${base.join(",")}`);
+      }
+    }
+    return story;
+  }
+
+  async #stop(): Promise<void> {
+    this.checks.close();
+    for (const node of this.nodes) {
+      let stopped = false;
+      void node.stop().then(() => {
+        stopped = true;
+      });
+      for (let i = 0; i < IDLE_STEPS && !stopped; i++) await this.world.step();
+      if (!stopped) this.checks.problems.push(`${node.name} does not stop`);
+    }
+  }
+}
+
+const transactionsOf = ({ shards, transactions }: Plan): "whole" | "row" =>
+  shards === 1 ? "whole" : (transactions ?? "row");
+
+/** How a row is called in histories: "table/key". */
+const rowOf = (table: TableShape, key: readonly Value[]): string =>
+  [table.name, ...key.map((v) => asciiLower(String(v)))].join("/");
+
+/** How a write of a tagged table is called in histories: "table/key=tag"; null: of another table, or without a tag. */
+function writeOf(table: TableShape, image: Image): string | null {
+  const column = table.columns.findIndex((c) => c.name === (table.name === "kv" ? "v" : "tag"));
+  const tag = image[column];
+  return typeof tag === "string" ? `${rowOf(table, keyOfImage(table, image))}=${tag}` : null;
+}
+
+/** As SQLite's lower() does it. */
+const asciiLower = (text: string): string => text.replace(/[A-Z]/g, (c) => c.toLowerCase());
+
+function sameTags(a: SimNode, left: Tags, b: SimNode, right: Tags): string[] {
+  const wrong: string[] = [];
+  for (const row of new Set([...left.keys(), ...right.keys()]))
+    if (left.get(row) !== right.get(row))
+      wrong.push(`at the end ${row} is ${left.get(row)} in ${a.name} and ${right.get(row)} in ${b.name}`);
+  return wrong;
+}
