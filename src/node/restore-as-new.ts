@@ -98,7 +98,9 @@ export class AsNew {
     if (at.index >= conflict.index) return "no"; // whoever did not know of the conflict is a stray
     if (origin === conflict.losingOrigin) return "yes";
     const since = conflict.losingPosition;
-    return since !== null && since.shard === at.shard && at.index >= since.index ? "yes" : "no";
+    if (since === null) return "no";
+    if (since.shard !== at.shard) return "unknown";
+    return at.index >= since.index ? "yes" : "no";
   }
 
   /** Children that stand: their references are led to the fresh id, if they were written as the loser's. */
@@ -122,7 +124,11 @@ export class AsNew {
       if (mine === "no") continue; // the standing row's own
       const shown = showKey(child, keyId);
       if (mine === "unknown") {
-        this.#left(child, shown, "whose child it is cannot be told: it is ordered in another shard");
+        this.#left(
+          child,
+          shown,
+          "whose child it is cannot be told: it was ordered in the log of another shard",
+        );
       } else if (this.#file.member.pending.has(child.id, keyId))
         this.#left(child, shown, "the application is writing it right now");
       else if (child.key.includes(column) && access.get(keyOfImage(child, now.with(column, fresh))) !== null)

@@ -31,12 +31,20 @@ const STRAYED = `SELECT count(*) FROM (
   UNION ALL SELECT c.who, p.who FROM lines c LEFT JOIN orders p ON p.id = c.order_id
   UNION ALL SELECT c.who, p.who FROM parts c LEFT JOIN items p ON p.id = c.item_id) WHERE c IS NOT p`;
 
-for (const shards of [1, 16])
-  describe(`${shards} ${shards === 1 ? "shard" : "shards"}`, () => {
+for (const [shards, transactions] of [
+  [1, "whole"],
+  [16, "whole"],
+  [16, "row"],
+] as const)
+  describe(`${shards} ${shards === 1 ? "shard" : "shards"}, ${transactions}`, () => {
     let cluster: TestCluster;
     let nodes: [TestNode, TestNode, TestNode];
     beforeAll(async () => {
-      cluster = await TestCluster.start({ shards, schema: SCHEMA, first: ["--id-block", "0"] });
+      cluster = await TestCluster.start({
+        shards,
+        schema: SCHEMA,
+        first: ["--id-block", "0", "--transactions", transactions],
+      });
       nodes = cluster.nodes as [TestNode, TestNode, TestNode];
     });
     afterAll(() => cluster?.stop());
@@ -68,7 +76,7 @@ for (const shards of [1, 16])
       expect(result.done).toBe("restored as new");
       await cluster.settle();
       expect(nodes[0].query(`SELECT count(*) FROM orders WHERE who = '${loser}'`)).toEqual([[1n]]);
-      if (shards === 1) {
+      if (transactions === "whole") {
         expect(result.children.filter((c) => c.done === "left")).toEqual([]);
         expect(nodes[0].query("SELECT who, count(*) FROM items GROUP BY who ORDER BY who")).toEqual([
           ["first", 2n],

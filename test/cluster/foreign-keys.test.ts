@@ -1,5 +1,5 @@
 /** References that concurrent writes leave dangling, with processes: counted, or resolved alike on all nodes. */
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import type { ConflictSummary } from "../../src/node/api.ts";
 import { TestCluster, type TestNode } from "./lab.ts";
 
@@ -42,10 +42,10 @@ const WRITES = {
   ],
 };
 
-describe("one shard", () => {
-  test("resolve: by the declared action, on all nodes; an application that does not enforce is left alone", async () => {
+for (const shards of [1, 16])
+  test(`resolve, ${shards} ${shards === 1 ? "shard" : "shards"}: by the declared action, on all nodes; an application that does not enforce is left alone`, async () => {
     const cluster = await TestCluster.start({
-      shards: 1,
+      shards,
       schema: SCHEMA,
       first: ["--foreign-keys", "resolve"],
     });
@@ -74,17 +74,24 @@ describe("one shard", () => {
       await cluster.stop();
     }
   }, 120_000);
-});
 
-for (const shards of [1, 16])
-  test(`keep, ${shards} ${shards === 1 ? "shard" : "shards"}: nothing is touched, what dangles is counted while it does`, async () => {
-    const cluster = await TestCluster.start({ shards, schema: SCHEMA });
+for (const [shards, transactions] of [
+  [1, "whole"],
+  [16, "whole"],
+  [16, "row"],
+] as const)
+  test(`keep, ${shards} ${shards === 1 ? "shard" : "shards"}, ${transactions}: nothing is touched, what dangles is counted while it does`, async () => {
+    const cluster = await TestCluster.start({
+      shards,
+      schema: SCHEMA,
+      first: ["--transactions", transactions],
+    });
     try {
       const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
       await atOnce(cluster, WRITES.refer, WRITES.remove);
       expect(["cascades", "nulls", "refuses"].map((t) => ids(c, t))).toEqual([[10], [20], [30]]);
       expect(ids(b, "parent")).toEqual([4]);
-      if (shards === 1) {
+      if (transactions === "whole") {
         expect(kinds(a)).toEqual(["orphan", "orphan", "orphan"]);
         for (const n of cluster.nodes) expect((await n.status()).conflicts).toEqual({ total: 3, orphans: 3 });
         expect(a.marmot("status").stdout).toContain("dangling references 3");
