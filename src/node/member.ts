@@ -12,7 +12,7 @@ import { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { IdBlocks } from "../reflect/id-blocks.ts";
 import { LiveLog } from "../reflect/live-log.ts";
-import { type LiveConnection, openLiveConnection, selfTest } from "../reflect/live-connection.ts";
+import { type LiveConnection, openLiveConnection, proveTriggers } from "../reflect/live-connection.ts";
 import { Reflector } from "../reflect/reflector.ts";
 import { isWorthTaking, strip } from "../replica/adopt.ts";
 import { publish } from "../replica/genesis.ts";
@@ -101,7 +101,7 @@ export class Member implements Stage {
     this.#components = components;
     const { db, paths, peerId } = options;
     const { clock, logger, random, transport } = components;
-    selfTest();
+    proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
     const { replica } = this.replica;
     const { settings } = replica;

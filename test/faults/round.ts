@@ -155,7 +155,7 @@ export async function round(options: RoundOptions): Promise<RoundResult> {
 }
 
 async function play(
-  { shards, say }: RoundOptions,
+  { say }: RoundOptions,
   cluster: TestCluster,
   apps: Applications,
   {
@@ -248,7 +248,7 @@ async function play(
           finalElements: elements.map(([id, list, n]) => ({ id, list: Number(list), n: Number(n) })),
           journal: await journalOfDuels(cluster, wrong),
           total: nodes.length * ACCOUNTS_PER_NODE * OPENING_BALANCE,
-          whole: shards === 1,
+          whole: true,
         }),
       );
     } catch (error) {

@@ -73,6 +73,14 @@ describe("A6.66 how a pending snapshot ends", () => {
     expect(leader.progress(2)).toMatchObject({ state: "replicate", match: 11, pendingSnapshot: 0, next: 13 });
     expect(sent).toMatchObject([{ type: MessageType.append, index: 11, entries: [{ index: 12 }] }]);
   });
+  test("a heartbeat's answer tells of a snapshot that was installed while the member was away", () => {
+    const leader = offering();
+    rejectAll(leader);
+    leader.step({ type: MessageType.heartbeatResponse, from: 2, index: 10 });
+    expect(leader.progress(2)).toMatchObject({ state: "snapshot", pendingSnapshot: 11 });
+    leader.step({ type: MessageType.heartbeatResponse, from: 2, index: 11 });
+    expect(leader.progress(2)).toMatchObject({ state: "replicate", match: 11, pendingSnapshot: 0 });
+  });
   test("snapshot_succeed_via_app_resp_behind: wherever the installed one stood, if the log goes on from there", () => {
     const storage = {
       compacted: { index: 5, term: 1 },

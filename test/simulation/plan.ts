@@ -88,7 +88,7 @@ export function draw(seed: number): Plan {
   const members = 3;
   const joins = random.chance(0.15);
   const nodes = joins ? MAX_NODES : members;
-  const ms = random.pick([3000, 4000, 6000]);
+  const ms = random.pick([2000, 3000, 5000]);
   const writesPerSecond = random.pick([5, 15, 40]);
   // Not every fault in every run: some only show when others do not hide them.
   const faults = FAULTS.filter(() => random.chance(0.4));

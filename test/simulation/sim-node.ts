@@ -198,7 +198,7 @@ export class SimNode {
       idBlock: null,
       tables: null,
       exclude: null,
-      limits: { keepEntries, logWalPages: 100 },
+      limits: { keepEntries, logWalPages: 16 },
     };
     const node = new Node(options, {
       clock: this.#clock(),
