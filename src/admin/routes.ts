@@ -14,6 +14,8 @@ const MAX_CONFLICTS = 10_000;
 
 /** The conflicts' path; the rest of it is the id. */
 const CONFLICT = "/api/v1/conflicts/";
+/** … and after the id what is to be done with it. */
+const RESTORE = "/restore";
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
@@ -170,16 +172,23 @@ export class Routes {
     [`GET ${CONFLICT}`]: (api, _query, path) => {
       const id = decoded(path.slice(CONFLICT.length));
       const found = id === null ? null : api.conflict(id);
-      return found === null
-        ? failure(
-            404,
-            `there is no conflict ${id ?? path}`,
-            "marmot conflicts list shows those that are kept",
-          )
-        : json(found);
+      return found === null ? NO_CONFLICT(id ?? path) : json(found);
+    },
+    [`POST ${CONFLICT}`]: async (api, query, path) => {
+      if (!path.endsWith(RESTORE)) return plain("method not allowed", 405, { allow: "GET" });
+      const id = decoded(path.slice(CONFLICT.length, -RESTORE.length));
+      const options = {
+        asNew: truth("asNew", query.get("asNew")),
+        overwrite: truth("overwrite", query.get("overwrite")),
+      };
+      const done = id === null ? null : await api.restore(id, options);
+      return done === null ? NO_CONFLICT(id ?? path) : json(done);
     },
   };
 }
+
+const NO_CONFLICT = (id: string): Response =>
+  failure(404, `there is no conflict ${id}`, "marmot conflicts list shows those that are kept");
 
 /** null: no valid escapes. */
 function decoded(text: string): string | null {

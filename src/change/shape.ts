@@ -40,6 +40,8 @@ export interface TableShape {
   readonly withoutRowid: boolean;
   /** The key is one INTEGER PRIMARY KEY column. */
   readonly integerKey: boolean;
+  /** … and it is declared AUTOINCREMENT: SQLite keeps the highest id ever picked in `sqlite_sequence`. */
+  readonly autoincrement: boolean;
   readonly uniques: readonly UniqueShape[];
   /** All rows of the table go to one shard (it has a UNIQUE constraint beyond its key). */
   readonly routedByName: boolean;

@@ -1,6 +1,6 @@
 /** The options of `marmot run`, and what they come to. */
 import { isLoopback } from "../admin/guard.ts";
-import type { NodeOptions } from "../node/options.ts";
+import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./cluster-key.ts";
 import type { CliContext } from "./context.ts";
 import { checkListen, checkReachable } from "./multiaddr.ts";
@@ -12,6 +12,8 @@ import { CONFIG_OPTION, DATA_DIR_OPTION, dataDirOf, DB_OPTION, flag, list, numbe
 const DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/8160";
 const DEFAULT_ADMIN = "127.0.0.1:6010";
 const MAX_NAME = 64;
+/** Ids of one node in a row: beyond it 2^53 would come near. */
+const MAX_ID_BLOCK = 1_000_000;
 
 export interface HostPort {
   readonly host: string;
@@ -94,6 +96,33 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     help: "whole, or row: rows one by one (whole)",
     choices: ["whole", "row"],
   },
+  {
+    name: "merge",
+    type: "list",
+    value: "HOW",
+    help: "row or column (T=column,…); ",
+    example: "column",
+    check: (given) => (/^(?:.+=)?(?:row|column)$/.test(given) ? null : "row, column or TABLE=column,…"),
+  },
+  {
+    name: "foreign-keys",
+    type: "text",
+    value: "HOW",
+    help: "keep or resolve",
+    joined: true,
+    choices: ["keep", "resolve"],
+  },
+  {
+    name: "id-block",
+    type: "list",
+    value: "N",
+    help: "AUTOINCREMENT ids a node (64; T=N,…)",
+    example: "64",
+    check: (given) =>
+      Number(/^(?:.+=)?(\d{1,7})$/.exec(given)?.[1] ?? Number.NaN) <= MAX_ID_BLOCK
+        ? null
+        : `a number from 0 to ${MAX_ID_BLOCK}, or TABLE=NUMBER,…`,
+  },
   { name: "tables", type: "list", value: "A,B", help: "what replicates", example: "a,b" },
   { name: "exclude", type: "list", value: "C", help: ", or does not (all)", example: "c", joined: true },
   {
@@ -116,15 +145,16 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "log-level",
     type: "text",
     value: "LEVEL",
-    help: "debug, info, warn, error (info)",
+    help: "debug, info, warn, error; ",
     choices: ["debug", "info", "warn", "error"],
     example: "info",
   },
   {
     name: "log-format",
     type: "text",
-    value: "FORMAT",
-    help: "text or json (text)",
+    value: "FORM",
+    help: "text, json",
+    joined: true,
     choices: ["text", "json"],
   },
   CONFIG_OPTION,
@@ -161,10 +191,46 @@ export function runSettings(
       clusterKeyFile: key.file,
       shards: number(options, "shards"),
       transactions: text(options, "transactions") as "whole" | "row" | null,
+      merge: perTable(options, "merge", "row", (word) => word as "row" | "column"),
+      foreignKeys: text(options, "foreign-keys") as "keep" | "resolve" | null,
+      idBlock: perTable(options, "id-block", DEFAULT_ID_BLOCK, Number),
       tables: list(options, "tables"),
       exclude: list(options, "exclude"),
     },
   };
+}
+
+/** `64`, `orders=16`, or both; null: not given. */
+function perTable<T extends string | number>(
+  options: Options,
+  name: string,
+  usual: T,
+  of: (word: string) => T,
+): { readonly usual: T; readonly tables: Readonly<Record<string, T>> } | null {
+  const given = list(options, name);
+  if (given === null) return null;
+  let forOthers = usual;
+  const tables: Record<string, T> = {};
+  for (const item of given) {
+    const equals = item.lastIndexOf("=");
+    if (equals === -1) forOthers = of(item);
+    else tables[item.slice(0, equals).trim().toLowerCase()] = of(item.slice(equals + 1));
+  }
+  return { usual: forOthers, tables };
+}
+
+/** Options that say two things for one table, or for all others. */
+export function doubled(options: Options): readonly Problem[] {
+  return ["merge", "id-block"].flatMap((name) => {
+    const whom = (list(options, name) ?? []).map((item) => {
+      const equals = item.lastIndexOf("=");
+      return equals === -1 ? "" : item.slice(0, equals).trim().toLowerCase();
+    });
+    const twice = whom.find((table, i) => whom.indexOf(table) !== i);
+    if (twice === undefined) return [];
+    const what = twice === "" ? "all other tables" : `the table ${twice}`;
+    return [{ message: `--${name} says two things of ${what}`, cure: "leave one of them out" }];
+  });
 }
 
 /** What options contradict each other. */

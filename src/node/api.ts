@@ -50,11 +50,16 @@ export interface NodeStatus {
     readonly shards: number;
     readonly transactions: "whole" | "row";
     readonly schemaVersion: number;
+    /** As the options spell them: "row,orders=column", "keep", "64". */
+    readonly merge: string;
+    readonly foreignKeys: "keep" | "resolve";
+    readonly idBlock: string;
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
-  readonly conflicts: { readonly total: number };
+  /** Entries of the journal; references that concurrent writes left dangling and that dangle now. */
+  readonly conflicts: { readonly total: number; readonly orphans: number };
   readonly tables: { readonly replicated: readonly string[]; readonly skipped: readonly SkippedTable[] };
   /** Long work under way (import, snapshot, catch-up); null when there is none. */
   readonly progress: ProgressStatus | null;
@@ -120,7 +125,10 @@ export interface ConflictSummary {
   readonly index: number;
   readonly table: string;
   readonly key: string;
-  /** "concurrent write", "unique clash", "orphan", … */
+  /**
+   * "concurrent write", "same key" (two inserts), "unique clash"; of references left dangling: "orphan" (kept), "cascaded",
+   * "set null", "set default", "refused".
+   */
   readonly kind: string;
   readonly losingOrigin: string;
   readonly winningOrigin: string;
@@ -133,6 +141,28 @@ export interface ConflictDetail extends ConflictSummary {
   /** null: a delete. */
   readonly losingImage: readonly ShownValue[] | null;
   readonly winningImage: readonly ShownValue[] | null;
+}
+
+/** What `conflicts restore` did. */
+export interface RestoreResult {
+  /** The conflict's. */
+  readonly id: string;
+  readonly table: string;
+  readonly columns: readonly string[];
+  readonly done: "restored" | "deleted again" | "restored as new" | "nothing to do";
+  /** The row's key as SQL literals; a fresh one after "restored as new". */
+  readonly key: string;
+  /** What stood under the key and was overwritten; null: nothing. */
+  readonly replaced: readonly ShownValue[] | null;
+  /** Rows that refer to a row restored as new by a declared foreign key. */
+  readonly children: readonly {
+    readonly table: string;
+    readonly key: string;
+    /** "moved": its reference was changed; "restored": it had lost, too; "left": as it is, for `reason`. */
+    readonly done: "moved" | "restored" | "left";
+    readonly newKey: string;
+    readonly reason: string;
+  }[];
 }
 
 /** All methods may be called at any time between start and stop. */
@@ -149,4 +179,9 @@ export interface NodeApi {
   }): Promise<VerifyResult>;
   conflicts(options: { readonly limit: number; readonly before?: string }): readonly ConflictSummary[];
   conflict(id: string): ConflictDetail | null;
+  /** null: there is no such conflict. Rejects with `UserError` when it cannot be done; then nothing was written. */
+  restore(
+    id: string,
+    options: { readonly asNew: boolean; readonly overwrite: boolean },
+  ): Promise<RestoreResult | null>;
 }

@@ -4,10 +4,16 @@ import { existsSync, rmSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { install, readCaptured, uninstall } from "../capture/install.ts";
+import { forAll, type PerTable } from "../change/per-table.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { createReplica, publish, removeDatabase } from "../replica/genesis.ts";
 import { numberTables } from "../replica/schema.ts";
-import type { ReplicaSettings } from "../replica/settings.ts";
+import {
+  DEFAULT_ID_BLOCK,
+  type ForeignKeyMode,
+  type MergeMode,
+  type ReplicaSettings,
+} from "../replica/settings.ts";
 import { readCatalogue } from "../schema/catalogue.ts";
 import { classify, type Selection } from "../schema/classify.ts";
 import { shapeOf } from "../schema/shape.ts";
@@ -27,6 +33,10 @@ export interface FoundOptions {
   readonly name: string;
   readonly shards: number;
   readonly transactions: "whole" | "row";
+  /** Absent: the default. */
+  readonly merge?: PerTable<MergeMode> | null;
+  readonly foreignKeys?: ForeignKeyMode | null;
+  readonly idBlock?: PerTable<number> | null;
   readonly selection: Selection;
 }
 
@@ -56,6 +66,22 @@ export function checkSchema(
   return tables;
 }
 
+/** Refuses a setting for a table that is not there or does not replicate. */
+function checkNamed(
+  option: string,
+  setting: PerTable<string | number> | null | undefined,
+  replicated: ReadonlySet<string>,
+  file: string,
+): void {
+  const known = new Set([...replicated].map((name) => name.toLowerCase()));
+  const missing = Object.keys(setting?.tables ?? {}).filter((name) => !known.has(name));
+  if (missing.length > 0)
+    throw new UserError(
+      `${option} names tables that replicate; of ${file} ${missing.join(", ")} does not`,
+      `those that do: ${[...replicated].join(", ")}`,
+    );
+}
+
 /** A crash before the replica's rename starts over. */
 export async function found(options: FoundOptions, onProgress: OnProgress): Promise<void> {
   const { db: file, paths, peerId, selection } = options;
@@ -65,6 +91,8 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
     const replicated = new Set(
       tables.filter((t) => t.verdict === "replicates" || t.verdict === "care").map((t) => t.name),
     );
+    checkNamed("--merge", options.merge, replicated, file);
+    checkNamed("--id-block", options.idBlock, replicated, file);
     const query = queryOf(live);
     if (readCaptured(live) !== null) uninstall(live); // an attempt that did not reach its end
     const catalogue = readCatalogue(query);
@@ -76,6 +104,9 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
       clusterId: randomBytes(16).toString("hex"),
       shards: options.shards,
       transactions: options.transactions,
+      merge: options.merge ?? forAll("row"),
+      foreignKeys: options.foreignKeys ?? "keep",
+      idBlock: options.idBlock ?? forAll(DEFAULT_ID_BLOCK),
       schemaVersion: 1,
       encoding: catalogue.encoding,
       userVersion: catalogue.userVersion,
@@ -98,7 +129,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
         learnersNext: [],
         autoLeave: false,
       },
-      members: [{ id: FOUNDER, peerId, name: options.name }],
+      members: [{ id: FOUNDER, peerId, name: options.name, slot: 0 }],
     };
     removeDatabase(paths.log);
     SqliteLogStore.create(

@@ -5,16 +5,20 @@ import { utf8 } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import { settingOf } from "../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../capture/install.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { replaceReplica, strip } from "../replica/adopt.ts";
 import { buildLive } from "../replica/build-live.ts";
 import { compareRows } from "../replica/compare.ts";
+import { reserveIds } from "../reflect/id-blocks.ts";
 import { publish, removeDatabase } from "../replica/genesis.ts";
+import { readLocal } from "../replica/open.ts";
 import { readObjectsOf, readShapes } from "../replica/schema.ts";
 import { readSettings } from "../replica/settings.ts";
 import { readCatalogue } from "../schema/catalogue.ts";
-import type { PeerId, Transport } from "../shard/seams.ts";
+import type { GroupConfiguration, PeerId, Transport } from "../shard/seams.ts";
+import { type Slot, slotOf } from "../shard/slots.ts";
 import type { SnapshotHeader } from "../snapshot/header.ts";
 import { receiveSnapshot } from "../snapshot/stream.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -147,13 +151,15 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
     await buildLive({
       replica: paths.replica,
       live: file,
-      prepare: (fresh, settings, shapes, position) =>
-        void install(fresh, shapes, {
+      prepare: (fresh, settings, shapes, position) => {
+        install(fresh, shapes, {
           clusterId: settings.clusterId,
           peerId,
           schemaVersion: settings.schemaVersion,
           position,
-        }),
+        });
+        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
+      },
       onProgress: (done) =>
         onProgress({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
     });
@@ -170,10 +176,12 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
     if (meta !== null) uninstall(live); // another node's: a copy that was made by hand
     live.exec("PRAGMA journal_mode = WAL");
     const settings = readSettings(replica, paths.replica);
+    const shapes = readShapes(replica);
+    reserveIds(live, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
     const rows = replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as {
       idx: number;
     }[];
-    install(live, readShapes(replica), {
+    install(live, shapes, {
       clusterId: settings.clusterId,
       peerId,
       schemaVersion: settings.schemaVersion,
@@ -181,6 +189,17 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
     });
   } finally {
     live.close();
+    replica.close();
+  }
+}
+
+/** This node's blocks of ids, by the configuration that came with the replica; null: it is not known. */
+function placeOf(paths: DataPaths, peerId: string): Slot | null {
+  const replica = new DatabaseSync(paths.replica, { readOnly: true });
+  try {
+    const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];
+    return configuration === undefined ? null : slotOf(configuration.members, peerId);
+  } finally {
     replica.close();
   }
 }

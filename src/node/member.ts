@@ -7,8 +7,10 @@ import type { Random } from "../base/random.ts";
 import { type CapturedTable, readCaptured } from "../capture/install.ts";
 import { Spool } from "../capture/spool.ts";
 import { Watcher } from "../capture/watcher.ts";
+import { settingOf } from "../change/per-table.ts";
 import { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
+import { IdBlocks } from "../reflect/id-blocks.ts";
 import { LiveLog } from "../reflect/live-log.ts";
 import { type LiveConnection, openLiveConnection, proveTriggers } from "../reflect/live-connection.ts";
 import { Reflector } from "../reflect/reflector.ts";
@@ -18,6 +20,7 @@ import { type OpenReplica, openReplica, readLocal } from "../replica/open.ts";
 import { RowAccess } from "../schema/row-access.ts";
 import type { GroupConfiguration, PeerId, ShardId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
+import { slotOf } from "../shard/slots.ts";
 import { sendSnapshot } from "../snapshot/stream.ts";
 import { SnapshotTaker } from "../snapshot/take.ts";
 import { type Control, encodeControl, type NodeNews } from "./control.ts";
@@ -131,6 +134,12 @@ export class Member implements Stage {
       pending: this.pending,
       bases,
       shadows,
+      ids: new IdBlocks(
+        this.#live.db,
+        shapes,
+        (table) => settingOf(settings.idBlock, table),
+        () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
+      ),
     });
     this.#watcher = new Watcher(db, {
       clock,

@@ -6,6 +6,7 @@ import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
+import { showPerTable } from "../change/per-table.ts";
 import { replaceReplica } from "../replica/adopt.ts";
 import { readSettings } from "../replica/settings.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
@@ -21,8 +22,16 @@ import type { NodeOptions } from "./options.ts";
 import { type DataPaths, dataPaths } from "./paths.ts";
 import { silentStage, untilRoom } from "./room.ts";
 import type { RunningNode, StartedInfo } from "./running.ts";
+import { restoreConflict } from "./restore.ts";
 import { checkMember, startKind } from "./start.ts";
-import { conflictDetail, conflictSummary, nodeMetrics, nodeStatus, type StatusSource } from "./status.ts";
+import {
+  conflictDetail,
+  conflictSummary,
+  findConflict,
+  nodeMetrics,
+  nodeStatus,
+  type StatusSource,
+} from "./status.ts";
 import { Switchboard } from "./switchboard.ts";
 import { verify } from "./verify.ts";
 import { VERSION } from "./version.ts";
@@ -225,7 +234,7 @@ export class Node implements RunningNode {
     const db = new DatabaseSync(this.#paths.replica, { readOnly: true });
     try {
       const settings = readSettings(db, this.#paths.replica);
-      const { shards, transactions } = this.#options;
+      const { shards, transactions, merge, foreignKeys, idBlock } = this.#options;
       const cure = "leave the option out: the cluster's setting holds for every node";
       if (shards !== null && shards !== settings.shards)
         throw new UserError(`--shards ${shards} was given, but the cluster has ${settings.shards}`, cure);
@@ -234,6 +243,14 @@ export class Node implements RunningNode {
           `--transactions ${transactions} was given, but the cluster has ${settings.transactions}`,
           cure,
         );
+      const others = [
+        ["merge", merge === null ? null : showPerTable(merge), showPerTable(settings.merge)],
+        ["foreign-keys", foreignKeys, settings.foreignKeys],
+        ["id-block", idBlock === null ? null : showPerTable(idBlock), showPerTable(settings.idBlock)],
+      ] as const;
+      for (const [option, given, has] of others)
+        if (given !== null && given !== has)
+          throw new UserError(`--${option} ${given} was given, but the cluster has ${has}`, cure);
     } finally {
       db.close();
     }
@@ -252,6 +269,9 @@ export class Node implements RunningNode {
         name,
         shards,
         transactions,
+        merge: this.#options.merge,
+        foreignKeys: this.#options.foreignKeys,
+        idBlock: this.#options.idBlock,
         selection: { tables, exclude: exclude ?? [] },
       },
       (progress) => this.#report(progress),
@@ -479,10 +499,16 @@ export class Node implements RunningNode {
     },
     conflict: (id) => {
       const member = this.#member;
-      const [shard, index, ordinal] = id.split(":").map(Number);
-      if (member === null || ![shard, index, ordinal].every(Number.isSafeInteger)) return null;
-      const conflict = member.replica.replica.journal.get(shard!, index!, ordinal!);
-      return conflict === null ? null : conflictDetail(member, conflict);
+      const conflict = member === null ? null : findConflict(member, id);
+      return member === null || conflict === null ? null : conflictDetail(member, conflict);
+    },
+    restore: async (id, options) => {
+      const member = this.#member;
+      const reason = this.api.notReady();
+      if (member === null || reason !== null)
+        throw new UserError(`this node is not ready: ${reason}`, "wait until marmot status says so");
+      const conflict = findConflict(member, id);
+      return conflict === null ? null : restoreConflict(member, this.#components.clock, conflict, options);
     },
   };
 }

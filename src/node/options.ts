@@ -1,5 +1,10 @@
 /** What `marmot run` needs to know, after flags, environment and file are merged and checked. */
 
+import type { PerTable } from "../change/per-table.ts";
+import type { ForeignKeyMode, MergeMode } from "../replica/settings.ts";
+
+export { DEFAULT_ID_BLOCK } from "../replica/settings.ts";
+
 export interface NodeOptions {
   /** The application's file. */
   readonly db: string;
@@ -20,6 +25,9 @@ export interface NodeOptions {
   /** Cluster settings. null: not given, the cluster's or the default holds. */
   readonly shards: number | null;
   readonly transactions: "whole" | "row" | null;
+  readonly merge: PerTable<MergeMode> | null;
+  readonly foreignKeys: ForeignKeyMode | null;
+  readonly idBlock: PerTable<number> | null;
   readonly tables: readonly string[] | null;
   readonly exclude: readonly string[] | null;
   /** Not for users: tests make them small. See `RuntimeOptions` and `SqliteLogStore.open`. */

@@ -22,6 +22,8 @@ const SLICE_MS = 5;
 const REFLECT_AT_ROWS = 2000;
 /** How long acknowledgements and bare positions may wait for a transaction in the application's file. */
 const LAZY_MS = 20;
+/** How often the next id of AUTOINCREMENT tables is looked at while the application writes. */
+const IDS_MS = 5;
 /** How often references that the synced file makes needless are dropped. */
 const PRUNE_MS = 250;
 
@@ -79,6 +81,10 @@ export class Pipeline {
   readonly #markers: Markers;
   readonly #acknowledged: Map<number, number>;
   #dirty = true;
+  /** The application may have inserted since its next ids were last looked at. */
+  #idsDirty = true;
+  #idsAt = Number.NEGATIVE_INFINITY;
+  #idsDue = false;
   #draining: Generator<void, void> | null = null;
   #reflecting: Generator<void, boolean> | null = null;
   #unreflectedSince: number | null = null;
@@ -121,6 +127,7 @@ export class Pipeline {
   /** The application may have committed. */
   touch(): void {
     this.#dirty = true;
+    this.#idsDirty = true;
   }
 
   /** Opens a new incarnation: at start, and when a batch of the last one was refused. */
@@ -220,10 +227,10 @@ export class Pipeline {
       const position = replica.positions();
       if (position.some((index, shard) => index < (bases.reflected[shard] ?? 0))) return "waiting";
       const moved = position.some((index, shard) => index !== bases.reflected[shard]);
-      const urgent = replica.changed.size > 0;
+      const urgent = replica.changed.size > 0 || this.#lookAtIds();
       if (!moved && !urgent && !this.outbox.hasAcknowledged && !reflector.unfinished) {
         this.#unreflectedSince = null;
-        return "done";
+        return this.#idsDirty ? "lazy" : "done";
       }
       this.#unreflectedSince ??= now();
       if (!urgent && now() - this.#unreflectedSince < LAZY_MS) return "lazy";
@@ -241,11 +248,23 @@ export class Pipeline {
         this.#busySince = null;
         this.#unreflectedSince = null;
         this.#reflections++;
+        this.#idsDue = false;
         this.#components.onOwnCommit();
         return reflector.unfinished || replica.runnable ? "more" : "done";
       }
       if (now() >= end) return "more";
     }
+  }
+
+  /** Whether ids must be led back to this node's block, though there is nothing to reflect (no quorum, say). */
+  #lookAtIds(): boolean {
+    const now = this.#components.now();
+    if (this.#idsDirty && now - this.#idsAt >= IDS_MS) {
+      this.#idsDirty = false;
+      this.#idsAt = now;
+      this.#idsDue = this.#components.reflector.idsDue;
+    }
+    return this.#idsDue;
   }
 
   *#reflectOnce(position: number[]): Generator<void, boolean> {

@@ -1,6 +1,7 @@
 /** What a node says of itself and its cluster. */
 import type { Clock } from "../base/clock.ts";
 import { decodeImage } from "../change/codec.ts";
+import { showPerTable } from "../change/per-table.ts";
 import type { Image, Value } from "../change/value.ts";
 import { TextBytes } from "../change/value.ts";
 import type { StoredConflict } from "../replica/journal.ts";
@@ -47,11 +48,17 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       shards: settings?.shards ?? 0,
       transactions: settings?.transactions ?? "whole",
       schemaVersion: settings?.schemaVersion ?? 0,
+      merge: settings === undefined ? "" : showPerTable(settings.merge),
+      foreignKeys: settings?.foreignKeys ?? "keep",
+      idBlock: settings === undefined ? "" : showPerTable(settings.idBlock),
     },
     members: member === null ? [] : members(source, member),
     shards: member === null ? [] : shards(member),
     pending: pending(member),
-    conflicts: { total: member?.replica.replica.journal.total ?? 0 },
+    conflicts: {
+      total: member?.replica.replica.journal.total ?? 0,
+      orphans: member?.replica.replica.orphans.total ?? 0,
+    },
     tables: {
       replicated: member === null ? [] : [...member.replica.replica.shapes.values()].map((s) => s.name),
       skipped: settings?.skipped ?? [],
@@ -121,7 +128,7 @@ function shards(member: Member): ShardStatus[] {
   });
 }
 
-function show(value: Value): ShownValue {
+export function show(value: Value): ShownValue {
   if (value === null) return { type: "null", text: "" };
   if (typeof value === "bigint") return { type: "integer", text: value.toString() };
   if (typeof value === "number") return { type: "real", text: Object.is(value, -0) ? "-0.0" : String(value) };
@@ -131,6 +138,13 @@ function show(value: Value): ShownValue {
 }
 
 export const conflictId = (c: StoredConflict): string => `${c.shard}:${c.index}:${c.ordinal}`;
+
+/** null: there is none of that id, or it is not kept any more. */
+export function findConflict(member: Member, id: string): StoredConflict | null {
+  const [shard, index, ordinal] = id.split(":").map(Number);
+  if (![shard, index, ordinal].every(Number.isSafeInteger)) return null;
+  return member.replica.replica.journal.get(shard!, index!, ordinal!);
+}
 
 export function conflictSummary(member: Member, conflict: StoredConflict): ConflictSummary {
   const { replica } = member.replica;
@@ -196,6 +210,7 @@ export function nodeMetrics(source: StatusSource): Metric[] {
       status.pending.oldestMs / 1000,
     ),
     one("conflicts", "conflicts in the journal", status.conflicts.total),
+    one("orphans", "references that concurrent writes left dangling", status.conflicts.orphans),
     perShard("term", "Raft term", (s) => s.term),
     perShard("commit_index", "Raft commit index", (s) => s.commitIndex),
     perShard("applied_index", "index that the replica contains", (s) => s.appliedIndex),

@@ -68,9 +68,10 @@ export class LiveLog {
   /**
    * Notes the keys of log rows since the last time, up to `newest`, the highest; and settles what was only suspected: an eviction happened if the row
    * is gone now. Written into the log, because what another node deletes later would make an old suspicion look true.
+   * False: there were none.
    */
-  readTail(pending: PendingRows, newest: number): void {
-    if (newest <= this.#looked) return;
+  readTail(pending: PendingRows, newest: number): boolean {
+    if (newest <= this.#looked) return false;
     const rows = this.#tail.all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
       bigint,
       bigint | null,
@@ -89,6 +90,7 @@ export class LiveLog {
     }
     pending.see(this.shape.id, newest);
     this.#looked = newest;
+    return true;
   }
 
   acknowledge(upTo: number): void {

@@ -15,6 +15,7 @@ import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
 import { encodePosition, newestIdsSql } from "../schema/live-tables.ts";
 import { prepareExact } from "../schema/row-access.ts";
+import type { IdBlocks } from "./id-blocks.ts";
 import { isBusy, type LiveConnection } from "./live-connection.ts";
 import type { LiveLog } from "./live-log.ts";
 
@@ -37,6 +38,8 @@ export interface ReflectorComponents {
   readonly pending: PendingRows;
   readonly bases: BasePositions;
   readonly shadows: ShadowedRows;
+  /** Absent: SQLite's ids are left alone. */
+  readonly ids?: IdBlocks;
 }
 
 /** Rows written between two yields. */
@@ -88,6 +91,11 @@ export class Reflector {
     return this.#sweepMore;
   }
 
+  /** SQLite would pick an id of another node: a transaction is due. */
+  get idsDue(): boolean {
+    return this.#components.ids?.due ?? false;
+  }
+
   /**
    * One transaction. `position` is where the source stands. Yields now and then while the transaction is open; false as
    * result: the application holds the write lock, nothing happened.
@@ -102,7 +110,11 @@ export class Reflector {
     try {
       const { pending, bases, logs, live } = this.#components;
       live.triggers.begin();
-      for (const [table, newest] of this.#newestIds()) logs.get(table)!.readTail(pending, newest);
+      const tailed = new Set<LiveLog>();
+      for (const [table, newest] of this.#newestIds()) {
+        const log = logs.get(table)!;
+        if (log.readTail(pending, newest)) tailed.add(log);
+      }
       const written = new Set<LiveLog>();
       this.#acknowledge(acknowledgement, written);
       yield* this.#showChanged(written);
@@ -124,6 +136,9 @@ export class Reflector {
       live.triggers.restore();
       this.#sweepMore = false;
       for (const log of logs.values()) if (log.sweep()) this.#sweepMore = true;
+      const { ids } = this.#components;
+      if (ids !== undefined)
+        commits.push(ids.keep(new Set([...tailed, ...written].map((log) => log.shape.id))));
       this.#commit.run();
       for (const commit of commits) commit();
       bases.reflected = [...position];

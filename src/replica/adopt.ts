@@ -7,6 +7,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
+import { settingOf } from "../change/per-table.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../schema/row-access.ts";
@@ -19,7 +20,7 @@ import { mergeParts } from "./merge.ts";
 import { writeLocal } from "./open.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings, type ReplicaSettings } from "./settings.ts";
-import { LOCAL_TABLES, peerHash } from "./tables.ts";
+import { completeReplica, LOCAL_TABLES, peerHash } from "./tables.ts";
 
 export interface Vector {
   readonly positions: readonly { readonly index: number; readonly term: number }[];
@@ -59,6 +60,7 @@ export function strip(
         "start the node again",
       );
     db.exec("PRAGMA journal_mode = DELETE; BEGIN");
+    completeReplica(db);
     for (const sql of Object.values(LOCAL_TABLES)) {
       const name = /"(__marmot__local_\w+)"/.exec(sql)![1]!;
       db.exec(`DELETE FROM "${name}"`);
@@ -170,7 +172,8 @@ async function carryOver(
     };
     if (reflected.some((index, shard) => index > before[shard]!)) {
       // The replica lost its end in a power cut and is behind what the file shows: the file itself says what that was.
-      noteShown(next, file, { shapes, encoding: settings.encoding, reflected, self, note });
+      const { encoding, merge } = settings;
+      noteShown(next, file, { shapes, encoding, merge, reflected, self, note });
       return;
     }
     const taken = keysTaken(previous, next, peerId, file, shapes);
@@ -181,9 +184,11 @@ async function carryOver(
     const onDifference = ({ table, keyId, left }: RowDifference): boolean => {
       const last = lastWriter.get(table.id, keyId) as unknown as [number, number, number] | undefined;
       const own = last !== undefined && last[0] === self && last[2] > before[last[1]]!;
+      // Merged by column, the own image may not be what stands: the file is led to it.
+      const whole = settingOf(settings.merge, table.name) === "row";
       // An own image came and went in between: what it was is not known any more.
-      const image = taken.has(`${table.id}/${keyId}`) ? UNKNOWN : left === null ? null : encodeImage(left);
-      note(table.id, keyId, own, image);
+      const unknown = (own && !whole) || taken.has(`${table.id}/${keyId}`);
+      note(table.id, keyId, own && whole, unknown ? UNKNOWN : left === null ? null : encodeImage(left));
       return true;
     };
     await compareRows({
@@ -202,6 +207,7 @@ async function carryOver(
 interface Shown {
   readonly shapes: readonly TableShape[];
   readonly encoding: string;
+  readonly merge: ReplicaSettings["merge"];
   /** Positions that the file shows. */
   readonly reflected: readonly number[];
   /** `peerHash` of this node. */
@@ -211,7 +217,7 @@ interface Shown {
 
 /** Notes every key that was written after what the file shows, as the file has it; what a pending one showed is not known. */
 function noteShown(next: DatabaseSync, file: DatabaseSync, shown: Shown): void {
-  const { shapes, encoding, reflected, self, note } = shown;
+  const { shapes, encoding, merge, reflected, self, note } = shown;
   const shapeOf = new Map(shapes.map((s) => [s.id, s]));
   const acknowledged = new Map(
     prepareArrays(file, `SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`)
@@ -227,9 +233,10 @@ function noteShown(next: DatabaseSync, file: DatabaseSync, shown: Shown): void {
   for (let shard = 0; shard < reflected.length; shard++)
     for (const row of changedSince.all(shard, reflected[shard]!) as unknown as [number, KeyId, number][]) {
       const [table, keyId, origin] = row;
-      const now = access.get(table)!.get(keyValues(shapeOf.get(table)!, keyId));
+      const shape = shapeOf.get(table)!;
+      const now = access.get(table)!.get(keyValues(shape, keyId));
       const image = pending.has(`${table}/${keyId}`) ? UNKNOWN : now === null ? null : encodeImage(now);
-      note(table, keyId, origin === self, image);
+      note(table, keyId, origin === self && settingOf(merge, shape.name) === "row", image);
     }
 }
 

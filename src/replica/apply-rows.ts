@@ -4,15 +4,20 @@
  * changed rows).
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { PositionVector, RowChange } from "../change/batch.ts";
+import { Op, type PositionVector, type RowChange } from "../change/batch.ts";
 import type { ChangedRows } from "../change/changed-rows.ts";
 import { encodeImage, imageHash } from "../change/codec.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
-import type { Image, Value } from "../change/value.ts";
+import { type PerTable, settingOf } from "../change/per-table.ts";
+import type { TableShape } from "../change/shape.ts";
+import { type Image, imageEqual, type Value, valueEqual } from "../change/value.ts";
 import type { RowAccess } from "../schema/row-access.ts";
 import type { Checksums } from "./checksums.ts";
+import { ColumnWrites } from "./column-writes.ts";
 import type { Journal } from "./journal.ts";
+import { ColumnMerger, type MergedRow } from "./column-merge.ts";
 import type { References } from "./references.ts";
+import type { MergeMode, ReplicaSettings } from "./settings.ts";
 
 /** Where in the order a changeset stands and whose it is. */
 export interface ChangesetContext {
@@ -26,7 +31,7 @@ export interface ChangesetContext {
   readonly time: number;
 }
 
-interface LastWrite {
+export interface LastWrite {
   readonly shard: number;
   readonly index: number;
   readonly origin: number;
@@ -35,7 +40,23 @@ interface LastWrite {
 /** Rows handled between two yields. */
 const SLICE = 500;
 
+/** Is told of every row that a changeset wrote or evicted. */
+export interface WriteObserver {
+  wrote(
+    shape: TableShape,
+    keyId: KeyId,
+    old: Image | null,
+    image: Image | null,
+    /** By an insert, which may have replaced another row of the key. */
+    anew: boolean,
+    last: LastWrite | null,
+    base: PositionVector | undefined,
+    context: ChangesetContext,
+  ): void;
+}
+
 export class RowApplier {
+  observer: WriteObserver | null = null;
   readonly #journal: Journal;
   readonly #references: References;
   readonly #checksums: Checksums;
@@ -43,6 +64,9 @@ export class RowApplier {
   readonly #shardOfKey: (table: number, keyId: KeyId) => number;
   readonly #selectKey: StatementSync;
   readonly #upsertKey: StatementSync;
+  readonly #columns: ColumnWrites;
+  readonly #merge: PerTable<MergeMode>;
+  readonly #mergers = new Map<TableShape, ColumnMerger | null>();
 
   constructor(
     db: DatabaseSync,
@@ -51,9 +75,12 @@ export class RowApplier {
       references: References;
       checksums: Checksums;
       changed: ChangedRows;
+      settings: Pick<ReplicaSettings, "merge">;
       shardOfKey: (table: number, keyId: KeyId) => number;
     },
   ) {
+    this.#merge = components.settings.merge;
+    this.#columns = new ColumnWrites(db);
     this.#journal = components.journal;
     this.#references = components.references;
     this.#checksums = components.checksums;
@@ -71,83 +98,142 @@ export class RowApplier {
 
   /** Applies a table's rows; yields now and then so that the caller can let others run, the transaction staying open. */
   *apply(access: RowAccess, rows: readonly RowChange[], context: ChangesetContext): Generator<void, void> {
+    const merger = this.#mergerOf(access.shape);
     if (access.hasUniques) {
-      yield* this.#applyWithUniques(access, rows, context);
+      yield* this.#applyWithUniques(access, rows, merger, context);
       return;
     }
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i]!;
-      this.#write(access, row, access.get(row.key), true, context);
+      const before = access.get(row.key);
+      const merged = merger?.merge(row, before) ?? { image: row.image, columns: null };
+      this.#write(access, row, merged, before, true, context);
       if (i % SLICE === SLICE - 1) yield;
     }
+  }
+
+  /** null: the later row stands whole. */
+  #mergerOf(shape: TableShape): ColumnMerger | null {
+    let merger = this.#mergers.get(shape);
+    if (merger === undefined) {
+      merger = settingOf(this.#merge, shape.name) === "column" ? new ColumnMerger(shape) : null;
+      this.#mergers.set(shape, merger);
+    }
+    return merger;
   }
 
   /** First all rows that go or move a UNIQUE value leave; then the new images come. */
   *#applyWithUniques(
     access: RowAccess,
     rows: readonly RowChange[],
+    merger: ColumnMerger | null,
     context: ChangesetContext,
   ): Generator<void, void> {
     const old: (Image | null)[] = [];
     for (let i = 0; i < rows.length; i++) {
-      const row = rows[i]!;
-      const before = access.get(row.key);
-      old.push(before);
-      if (before !== null && (row.image === null || access.uniqueChanges(before, row.image)))
-        access.delete(row.key);
+      old.push(access.get(rows[i]!.key));
+      if (i % SLICE === SLICE - 1) yield;
+    }
+    const merged =
+      merger?.mergeSet(rows, old) ?? rows.map((row): MergedRow => ({ image: row.image, columns: null }));
+    for (let i = 0; i < rows.length; i++) {
+      const [before, { image }] = [old[i]!, merged[i]!];
+      if (before !== null && (image === null || access.uniqueChanges(before, image)))
+        access.delete(rows[i]!.key);
       if (i % SLICE === SLICE - 1) yield;
     }
     for (let i = 0; i < rows.length; i++) {
-      const row = rows[i]!;
-      if (row.image !== null)
-        for (const key of access.clashes(row.image)) this.#evict(access, key, row.image, context);
-      this.#write(access, row, old[i]!, false, context);
+      const { image } = merged[i]!;
+      if (image !== null)
+        for (const key of access.clashes(image)) this.#evict(access, key, rows[i]!, image, context);
+      this.#write(access, rows[i]!, merged[i]!, old[i]!, false, context);
       if (i % SLICE === SLICE - 1) yield;
     }
   }
 
+  /** `merged`: what goes in for `row`. */
   #write(
     access: RowAccess,
     row: RowChange,
+    { image, columns }: MergedRow,
     old: Image | null,
     present: boolean,
     context: ChangesetContext,
   ): void {
     const table = access.shape.id;
-    const last = this.#last(table, row.keyId);
+    const last = this.last(table, row.keyId);
     const oldBytes = old === null ? null : encodeImage(old);
-    const newBytes = row.image === null ? null : encodeImage(row.image);
-    if (last !== null && this.#unseen(last, row, context) && (oldBytes !== null || newBytes !== null))
+    const newBytes = image === null ? null : encodeImage(image);
+    const lost =
+      columns === null || old === null || image === null
+        ? this.#unseen(last, row, context)
+        : this.#overwritten(table, row, columns, old, image, last, context);
+    if (lost !== null && (oldBytes !== null || newBytes !== null))
       this.#journal.add({
         shard: context.shard,
         index: context.index,
         table,
         keyId: row.keyId,
-        kind: "concurrent write",
-        losingOrigin: last.origin,
+        kind: row.op === Op.insert && old !== null ? "same key" : "concurrent write",
+        losingOrigin: lost.origin,
+        losingPosition: lost,
         losingImage: oldBytes,
         winningOrigin: context.origin,
         winningImage: newBytes,
         time: context.time,
       });
-    if (row.image !== null) access.upsert(row.image);
+    if (image !== null) access.upsert(image);
     else if (old !== null && present) access.delete(row.key);
+    if (this.#mergerOf(access.shape) !== null) {
+      if (columns === null) this.#columns.forget(table, row.keyId);
+      else this.#columns.note(table, row.keyId, columns, context, last);
+    }
     this.#upsertKey.run(table, row.keyId, context.shard, context.index, context.origin);
     const home = this.#home(table, row.keyId, context);
     if (oldBytes !== null) this.#checksums.subtract(table, home, imageHash(oldBytes));
     if (newBytes !== null) this.#checksums.add(table, home, imageHash(newBytes));
-    if (context.own) {
-      this.#references.forget(table, row.keyId);
-      this.#changed.delete(table, row.keyId);
-    } else {
+    const anew = row.op === Op.insert;
+    this.observer?.wrote(access.shape, row.keyId, old, image, anew, last, context.bases[row.base], context);
+    const asSent =
+      image === row.image || (image !== null && row.image !== null && imageEqual(image, row.image));
+    if (!context.own) {
       this.#references.add(table, row.keyId, context.shard, context.index, oldBytes);
-      this.#changed.set(table, row.keyId, { key: row.key, image: row.image });
+      this.#changed.set(table, row.keyId, { key: row.key, image });
+      return;
+    }
+    this.#references.forget(table, row.keyId);
+    if (asSent) this.#changed.delete(table, row.keyId);
+    else {
+      // The file shows what was sent, and must be led to what stands.
+      const sent = row.image === null ? null : encodeImage(row.image);
+      this.#references.add(table, row.keyId, context.shard, context.index, sent);
+      this.#changed.set(table, row.keyId, { key: row.key, image });
     }
   }
 
-  /** The key was last written by somebody else, at a position that this row's writer had not seen. */
-  #unseen(last: LastWrite, row: RowChange, context: ChangesetContext): boolean {
-    return last.origin !== context.origin && last.index > (context.bases[row.base]?.[last.shard] ?? 0);
+  /** The unseen write of others of which a column is overwritten with another value; null: there is none. */
+  #overwritten(
+    table: number,
+    row: RowChange,
+    columns: readonly number[],
+    old: Image,
+    image: Image,
+    last: LastWrite | null,
+    context: ChangesetContext,
+  ): LastWrite | null {
+    const writes = this.#columns.of(table, row.keyId, last);
+    for (const column of columns) {
+      if (valueEqual(old[column]!, image[column]!)) continue;
+      const unseen = this.#unseen(writes(column), row, context);
+      if (unseen !== null) return unseen;
+    }
+    return null;
+  }
+
+  /** The last write, if it is somebody else's and at a position that this row's writer had not seen; else null. */
+  #unseen(last: LastWrite | null, row: RowChange, context: ChangesetContext): LastWrite | null {
+    if (last === null || last.origin === context.origin) return null;
+    return last.index > (context.bases[row.base]?.[last.shard] ?? 0) ? last : null;
   }
 
   /** The shard that the row is counted in: where it is routed, also when an entry of shard 0 writes it. */
@@ -155,34 +241,74 @@ export class RowApplier {
     return context.shard === 0 ? this.#shardOfKey(table, keyId) : context.shard;
   }
 
-  #last(table: number, keyId: KeyId): LastWrite | null {
+  /** Where a key was last written, and by whom; null: not since the replica's beginning. */
+  last(table: number, keyId: KeyId): LastWrite | null {
     const row = this.#selectKey.get(table, keyId) as unknown as [number, number, number] | undefined;
     return row === undefined ? null : { shard: row[0], index: row[1], origin: row[2] };
   }
 
   /** A row outside of the changeset holds a UNIQUE value that the changeset claims: the later in the order wins. */
-  #evict(access: RowAccess, key: readonly Value[], winner: Image, context: ChangesetContext): void {
+  #evict(
+    access: RowAccess,
+    key: readonly Value[],
+    row: RowChange,
+    winner: Image,
+    context: ChangesetContext,
+  ): void {
     const image = access.get(key);
     if (image === null) return; // it clashed in two indexes and is gone already
     const table = access.shape.id;
     const keyId = keyIdOf(access.shape, key);
     const bytes = encodeImage(image);
+    const last = this.last(table, keyId);
     this.#journal.add({
       shard: context.shard,
       index: context.index,
       table,
       keyId,
       kind: "unique clash",
-      losingOrigin: this.#last(table, keyId)?.origin ?? 0,
+      losingOrigin: last?.origin ?? 0,
+      losingPosition: last,
       losingImage: bytes,
       winningOrigin: context.origin,
       winningImage: encodeImage(winner),
       time: context.time,
     });
     access.delete(key);
+    if (this.#mergerOf(access.shape) !== null) this.#columns.forget(table, keyId);
     this.#checksums.subtract(table, this.#home(table, keyId, context), imageHash(bytes));
     this.#upsertKey.run(table, keyId, context.shard, context.index, context.origin);
     this.#references.add(table, keyId, context.shard, context.index, bytes);
     this.#changed.set(table, keyId, { key, image: null });
+    this.observer?.wrote(access.shape, keyId, image, null, false, last, context.bases[row.base], context);
+  }
+
+  /**
+   * The order itself writes a row, as the consequence of a changeset. `origin`: whose it counts as. Returns the image as
+   * the table holds it.
+   */
+  force(
+    access: RowAccess,
+    keyId: KeyId,
+    key: readonly Value[],
+    image: Image | null,
+    origin: number,
+    context: ChangesetContext,
+  ): Image | null {
+    const table = access.shape.id;
+    const old = access.get(key);
+    if (image === null) access.delete(key);
+    else access.upsert(image);
+    const stands = image === null ? null : access.get(key);
+    if (this.#mergerOf(access.shape) !== null) this.#columns.forget(table, keyId);
+    this.#upsertKey.run(table, keyId, context.shard, context.index, origin);
+    const oldBytes = old === null ? null : encodeImage(old);
+    const home = this.#home(table, keyId, context);
+    if (oldBytes !== null) this.#checksums.subtract(table, home, imageHash(oldBytes));
+    if (stands !== null) this.#checksums.add(table, home, imageHash(encodeImage(stands)));
+    // Also of an own changeset: the file shows what was sent.
+    this.#references.add(table, keyId, context.shard, context.index, oldBytes);
+    this.#changed.set(table, keyId, { key, image: stands });
+    return stands;
   }
 }

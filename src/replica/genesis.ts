@@ -9,7 +9,10 @@ import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { exactRows } from "../schema/exact-rows.ts";
 import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
+import { readForeignKeys } from "../schema/foreign-keys.ts";
+import { queryOf } from "../sqlite/query.ts";
 import { Checksums } from "./checksums.ts";
+import { indexForeignKeys } from "./foreign-key.ts";
 import { readRouting } from "./row-shard.ts";
 import { type CatalogueObject, createSchema, readShapes } from "./schema.ts";
 import { type ReplicaSettings, writeSettings } from "./settings.ts";
@@ -95,6 +98,8 @@ export async function createReplica(options: GenesisOptions): Promise<void> {
       total += Number(changes);
       await yieldToLoop();
     }
+    indexForeignKeys(db, readForeignKeys(queryOf(db), shapes));
+    await yieldToLoop();
     await fillChecksums(db, shapes, settings, (rows) => options.onProgress?.(rows, total));
     const position = db.prepare(`INSERT INTO "__marmot__position" VALUES(?, 1, 1)`);
     for (let shard = 0; shard < settings.shards; shard++) position.run(shard);

@@ -6,7 +6,18 @@ import { prepareExact } from "../schema/row-access.ts";
 /** Newest conflicts kept per shard; older ones go, on every node at the same position. */
 export const JOURNAL_LIMIT = 10_000;
 
-export type ConflictKind = "concurrent write" | "unique clash";
+export type ConflictKind =
+  | "concurrent write"
+  /** Two nodes inserted rows of one key: two rows, of which one stands. */
+  | "same key"
+  | "unique clash"
+  /** A reference was left dangling, and stays. */
+  | "orphan"
+  /** … and was resolved by the declared action, or by undoing the later write that would have been refused. */
+  | "cascaded"
+  | "set null"
+  | "set default"
+  | "refused";
 
 export interface Conflict {
   readonly shard: number;
@@ -21,6 +32,8 @@ export interface Conflict {
   readonly losingImage: Uint8Array | null;
   readonly winningImage: Uint8Array | null;
   readonly time: number;
+  /** Where in the order the loser stood; null: not known. */
+  readonly losingPosition: { readonly shard: number; readonly index: number } | null;
 }
 
 export interface StoredConflict extends Conflict {
@@ -39,6 +52,8 @@ type Row = [
   number,
   Uint8Array | null,
   number,
+  number | null,
+  number | null,
 ];
 
 export class Journal {
@@ -46,22 +61,35 @@ export class Journal {
   readonly #trim: StatementSync;
   readonly #list: StatementSync;
   readonly #one: StatementSync;
+  readonly #replaced: StatementSync;
+  readonly #replacedTables = new Set<number>();
   readonly #counts = new Map<number, number>();
   #last = { shard: -1, index: -1, ordinal: 0 };
 
   constructor(db: DatabaseSync) {
-    this.#insert = db.prepare(`INSERT INTO "__marmot__conflict" VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.#insert = db.prepare(
+      `INSERT INTO "__marmot__conflict" VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
     this.#trim = db.prepare(
       `DELETE FROM "__marmot__conflict" WHERE ("shard", "idx", "ordinal") IN
          (SELECT "shard", "idx", "ordinal" FROM "__marmot__conflict" WHERE "shard" = ? ORDER BY "idx", "ordinal" LIMIT ?)`,
     );
-    const columns = `"shard", "idx", "ordinal", "tbl", "key", "kind", "losing_origin", "losing_image", "winning_origin", "winning_image", "time"`;
+    const columns = `"shard", "idx", "ordinal", "tbl", "key", "kind", "losing_origin", "losing_image", "winning_origin", "winning_image", "time", "losing_shard", "losing_idx"`;
     this.#list = db.prepare(
       `SELECT ${columns} FROM "__marmot__conflict" ORDER BY "time" DESC, "idx" DESC, "ordinal" DESC LIMIT ?`,
     );
     this.#one = db.prepare(
       `SELECT ${columns} FROM "__marmot__conflict" WHERE "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
     );
+    this.#replaced = db.prepare(
+      `SELECT ${columns} FROM "__marmot__conflict" WHERE "tbl" = ? AND "kind" = 'same key' ORDER BY "shard", "idx", "ordinal"`,
+    );
+    this.#replaced.setReturnArrays(true);
+    const tables = prepareExact(
+      db,
+      `SELECT DISTINCT "tbl" FROM "__marmot__conflict" WHERE "kind" = 'same key'`,
+    );
+    for (const [table] of tables.all() as unknown as [bigint][]) this.#replacedTables.add(Number(table));
     this.#list.setReturnArrays(true);
     this.#one.setReturnArrays(true);
     const counts = prepareExact(db, `SELECT "shard", count(*) FROM "__marmot__conflict" GROUP BY "shard"`);
@@ -91,7 +119,10 @@ export class Journal {
       conflict.winningOrigin,
       conflict.winningImage,
       conflict.time,
+      conflict.losingPosition?.shard ?? null,
+      conflict.losingPosition?.index ?? null,
     );
+    if (conflict.kind === "same key") this.#replacedTables.add(conflict.table);
     const count = (this.#counts.get(conflict.shard) ?? 0) + 1;
     this.#counts.set(conflict.shard, count);
     if (count > JOURNAL_LIMIT) {
@@ -102,6 +133,16 @@ export class Journal {
 
   list(limit: number): StoredConflict[] {
     return (this.#list.all(limit) as unknown as Row[]).map(fromRow);
+  }
+
+  /** Whether the table ever had a row that lost to an insert under the same key; never false if such a conflict is kept. */
+  hasReplaced(table: number): boolean {
+    return this.#replacedTables.has(table);
+  }
+
+  /** Rows of a table that lost to an insert under the same key, in the order in which they lost. */
+  replacedIn(table: number): StoredConflict[] {
+    return (this.#replaced.all(table) as unknown as Row[]).map(fromRow);
   }
 
   get(shard: number, index: number, ordinal: number): StoredConflict | null {
@@ -122,4 +163,5 @@ const fromRow = (row: Row): StoredConflict => ({
   winningOrigin: row[8],
   winningImage: row[9],
   time: row[10],
+  losingPosition: row[11] === null || row[12] === null ? null : { shard: row[11], index: row[12] },
 });

@@ -20,6 +20,12 @@ import { readSettings } from "./settings.ts";
 /** Tables that a shard's part replaces as a whole, by their column "shard". */
 const BY_SHARD = ["origin", "checksum", "conflict", "staged", "check"] as const;
 
+/**
+ * Tables whose rows go with the row that they are about, by "tbl" and "key", as positions may be in shard 0. Unlike the
+ * keys' they come and go: what the one further in a shard does not have, it had to forget.
+ */
+const BY_KEY = ["column", "orphan", "attached", "stray"] as const;
+
 /** Shard ⇒ its part is the first replica's. */
 export function furtherParts(first: readonly number[], second: readonly number[]): boolean[] {
   return first.map((index, shard) =>
@@ -78,6 +84,7 @@ export async function mergeParts(
   }
   target.exec(`DROP TABLE temp."differs"`);
   copyKeys(source, target, isSources);
+  for (const table of BY_KEY) replaceOf(table, source, target, isSources);
   parts.forEach((isSource, shard) => {
     if (isSource) copyShard(source, target, shard);
   });
@@ -99,6 +106,27 @@ function copyKeys(
     if (isSources(row[0], row[1])) put.run(...row);
 }
 
+/** What a table says of the source's rows is replaced by what the source's says. */
+function replaceOf(
+  table: (typeof BY_KEY)[number],
+  source: DatabaseSync,
+  target: DatabaseSync,
+  isSources: (table: number, keyId: KeyId) => boolean,
+): void {
+  const keys = target.prepare(`SELECT DISTINCT "tbl", "key" FROM "__marmot__${table}"`);
+  keys.setReturnArrays(true);
+  const drop = target.prepare(`DELETE FROM "__marmot__${table}" WHERE "tbl" = ? AND "key" = ?`);
+  for (const [tbl, key] of keys.all() as unknown as [number, KeyId][])
+    if (isSources(tbl, key)) drop.run(tbl, key);
+  const isRows = ([tbl, key]: CopiedRow): boolean => isSources(Number(tbl), asKeyId(key));
+  copyAll(source, target, table, "", "", isRows);
+}
+
+type CopiedRow = (null | number | bigint | string | Uint8Array)[];
+
+const asKeyId = (key: CopiedRow[number] | undefined): KeyId =>
+  typeof key === "bigint" ? Number(key) : (key as KeyId);
+
 function copyShard(source: DatabaseSync, target: DatabaseSync, shard: number): void {
   for (const table of BY_SHARD) {
     target.prepare(`DELETE FROM "__marmot__${table}" WHERE "shard" = ?`).run(shard);
@@ -117,6 +145,7 @@ function copyAll(
   table: string,
   conflict: string,
   where = "",
+  wanted: (row: CopiedRow) => boolean = () => true,
 ): void {
   const rows = prepareExact(source, `SELECT * FROM "__marmot__${table}" ${where}`);
   const marks = source
@@ -124,6 +153,5 @@ function copyAll(
     .all()
     .map(() => "?");
   const put = target.prepare(`INSERT INTO "__marmot__${table}" VALUES(${marks.join(", ")}) ${conflict}`);
-  for (const row of rows.iterate() as unknown as Iterable<(null | number | bigint | string | Uint8Array)[]>)
-    put.run(...row);
+  for (const row of rows.iterate() as unknown as Iterable<CopiedRow>) if (wanted(row)) put.run(...row);
 }

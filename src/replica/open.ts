@@ -2,9 +2,13 @@
 import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
+import { readForeignKeys } from "../schema/foreign-keys.ts";
+import { queryOf } from "../sqlite/query.ts";
+import { indexForeignKeys } from "./foreign-key.ts";
 import { Replica } from "./replica.ts";
 import { readShapes } from "./schema.ts";
 import { readSettings } from "./settings.ts";
+import { completeReplica } from "./tables.ts";
 
 /** Bytes of WAL after which a checkpoint is due. */
 const CHECKPOINT_ABOVE_PAGES = 2000;
@@ -37,7 +41,10 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     );
     db.exec(`PRAGMA ignore_check_constraints = ON; PRAGMA wal_autocheckpoint = ${CHECKPOINT_ABOVE_PAGES}`);
     const settings = readSettings(db, path);
-    const replica = new Replica(db, { peerId, settings, shapes: readShapes(db) });
+    completeReplica(db);
+    const shapes = readShapes(db);
+    indexForeignKeys(db, readForeignKeys(queryOf(db), shapes));
+    const replica = new Replica(db, { peerId, settings, shapes });
     const open = db;
     return {
       db,

@@ -13,17 +13,22 @@ import type { ReferenceSource } from "../change/reference-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
 import type { Entry } from "../raft/types.ts";
+import { type ForeignKey, readForeignKeys } from "../schema/foreign-keys.ts";
 import { RowAccess } from "../schema/row-access.ts";
-import { RowApplier } from "./apply-rows.ts";
+import { queryOf } from "../sqlite/query.ts";
+import { type ChangesetContext, type LastWrite, RowApplier } from "./apply-rows.ts";
 import { Checksums } from "./checksums.ts";
 import { EntryQueue, type NextEntry } from "./entry-queue.ts";
+import { ForeignKeys } from "./foreign-keys.ts";
 import { Journal } from "./journal.ts";
 import { joined, judge } from "./judge.ts";
+import { Orphans } from "./orphans.ts";
 import { Origins } from "./origins.ts";
 import { passedWith } from "./passing.ts";
 import { References } from "./references.ts";
 import { readRouting, type RowRouting } from "./row-shard.ts";
 import type { ReplicaSettings } from "./settings.ts";
+import { Strays } from "./strays.ts";
 import { peerHash } from "./tables.ts";
 
 /** What became of one of this node's own batches. */
@@ -54,10 +59,13 @@ export class Replica implements ReferenceSource {
   readonly origins: Origins;
   readonly checksums: Checksums;
   readonly references: References;
+  readonly strays: Strays;
+  readonly orphans: Orphans;
   readonly #db: DatabaseSync;
   readonly #peerId: string;
   readonly #access = new Map<number, RowAccess>();
   readonly #applier: RowApplier;
+  readonly #foreignKeys: ForeignKeys;
   readonly #positions: { index: number; term: number }[] = [];
   readonly #queue: EntryQueue;
   readonly #routing: RowRouting;
@@ -85,9 +93,16 @@ export class Replica implements ReferenceSource {
     this.#queue = new EntryQueue(options.settings.shards, (shard) => this.position(shard));
     this.journal = new Journal(db);
     this.references = new References(db);
+    this.strays = new Strays(db);
     this.checksums = new Checksums(db);
     this.origins = new Origins(db);
+    this.orphans = new Orphans(db);
     this.#applier = new RowApplier(db, this);
+    const { journal, strays, orphans, settings } = this;
+    this.#foreignKeys = new ForeignKeys(db, readForeignKeys(queryOf(db), options.shapes), {
+      ...{ applier: this.#applier, access: this.#access, journal, strays, orphans, settings },
+    });
+    this.#applier.observer = this.#foreignKeys;
     const positions = db.prepare(`SELECT "idx", "term" FROM "__marmot__position" ORDER BY "shard"`);
     for (const row of positions.all() as { idx: number; term: number }[])
       this.#positions.push({ index: row.idx, term: row.term });
@@ -228,6 +243,7 @@ export class Replica implements ReferenceSource {
     } else {
       if (head.part > 1) yield* this.#applyStaged(shard, entry.index, head);
       yield* this.#applyRows(shard, entry.index, head);
+      this.#foreignKeys.finish(this.#contextOf(shard, entry.index, head));
       if (memory.stagedParts > 0) this.#statements.unstage.run(head.origin, shard);
       this.origins.raise(head.origin, this.#whole ? 0 : shard, head.watermarks);
       const { incarnation, csn } = head;
@@ -253,11 +269,13 @@ export class Replica implements ReferenceSource {
   }
 
   *#applyRows(shard: number, index: number, head: BatchHead): Generator<void, void> {
-    const { origin, bases, time } = head;
-    const own = origin === this.#peerId;
-    const context = { shard, index, origin: peerHash(origin), own, bases, time };
+    const context = this.#contextOf(shard, index, head);
     for (const table of decodeTables(head, (id) => this.shapes.get(id)))
       yield* this.#applier.apply(this.#access.get(table.table)!, table.rows, context);
+  }
+
+  #contextOf(shard: number, index: number, { origin, bases, time }: BatchHead): ChangesetContext {
+    return { shard, index, origin: peerHash(origin), own: origin === this.#peerId, bases, time };
   }
 
   /** No transaction is open: what is read here is committed, and a whole number of changesets. */
@@ -273,6 +291,11 @@ export class Replica implements ReferenceSource {
   /** The row as the cluster agreed on it. */
   row(table: number, key: readonly Value[]): Value[] | null {
     return this.#access.get(table)!.get(key);
+  }
+
+  /** Where the row's reference was written, and by whom; null: before the replica's beginning. */
+  referenceWritten(foreignKey: ForeignKey, keyId: KeyId): LastWrite | null {
+    return this.#foreignKeys.attached.at(foreignKey, keyId);
   }
 
   shardOfKey(table: number, keyId: KeyId): number {

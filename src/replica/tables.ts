@@ -2,9 +2,14 @@
  * Marmot's own tables in the replica (S), beside the application's. The first group is replicated state: equal on all
  * nodes at equal positions. The second is this node's bookkeeping; a snapshot's receiver strips it.
  */
+import type { DatabaseSync } from "node:sqlite";
 
-/** Version of everything in the replica. A newer one is refused. */
-export const REPLICA_FORMAT = 1;
+/**
+ * Version of everything in the replica. A newer one is refused. 2: the settings `merge`, `foreign_keys` and `id_block`,
+ * where a conflict's loser stood, dangling references. An older replica gets what it lacks when it is opened.
+ */
+export const REPLICA_FORMAT = 2;
+export const OLDEST_REPLICA_FORMAT = 1;
 
 export const REPLICATED_TABLES = {
   /** The cluster's record: `format`, `cluster_id`, `shards`, `transactions`, `schema_version`, `encoding`, `excluded`, … */
@@ -28,8 +33,19 @@ export const REPLICATED_TABLES = {
   keyPosition: `CREATE INDEX "__marmot__key_position" ON "__marmot__key"("shard", "idx")`,
   /** Sum of the row hashes of a table's rows that are routed to a shard, modulo 2^64, as a signed integer. */
   checksum: `CREATE TABLE "__marmot__checksum"("tbl" INTEGER, "shard" INTEGER, "sum" INTEGER, PRIMARY KEY("tbl", "shard")) WITHOUT ROWID`,
-  /** The conflict journal: what lost, to what, where in the order. `ordinal` counts within an entry. NULL image: a delete. */
-  conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
+  /**
+   * The conflict journal: what lost, to what, where in the order. `ordinal` counts within an entry. NULL image: a delete.
+   * `losing_shard`, `losing_idx`: where the loser stood, NULL for entries of format 1.
+   */
+  conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, "losing_shard" INTEGER, "losing_idx" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
+  /** Of tables whose updates are merged by column: where a row's columns were last written; see `ColumnWrites`. */
+  column: `CREATE TABLE "__marmot__column"("tbl" INTEGER, "key" INTEGER, "writes" TEXT, PRIMARY KEY("tbl", "key")) WITHOUT ROWID`,
+  /** References that concurrent writes left dangling, by row and place among its table's foreign keys; see `Orphans`. */
+  orphan: `CREATE TABLE "__marmot__orphan"("tbl" INTEGER, "key" INTEGER, "number" INTEGER, PRIMARY KEY("tbl", "key", "number")) WITHOUT ROWID`,
+  /** Where a row's reference was written, for rows that were written later without changing it. */
+  attached: `CREATE TABLE "__marmot__attached"("tbl" INTEGER, "key" INTEGER, "number" INTEGER, "shard" INTEGER, "idx" INTEGER, "origin" INTEGER, PRIMARY KEY("tbl", "key", "number")) WITHOUT ROWID`,
+  /** Rows that belong to a conflict's loser though they stand after it; see `Strays`. */
+  stray: `CREATE TABLE "__marmot__stray"("tbl" INTEGER, "key" INTEGER, "shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, PRIMARY KEY("tbl", "key", "shard", "idx", "ordinal")) WITHOUT ROWID`,
   /** Parts of changesets whose last part has not come yet. */
   staged: `CREATE TABLE "__marmot__staged"("peer" TEXT, "shard" INTEGER, "incarnation" INTEGER, "csn" INTEGER, "part" INTEGER, "data" BLOB, PRIMARY KEY("peer", "shard", "incarnation", "csn", "part")) WITHOUT ROWID`,
   /** Checksums recorded at check entries: `sums` is an encoded list of [table, sum]. Only the newest are kept. */
@@ -39,6 +55,8 @@ export const REPLICATED_TABLES = {
 } as const;
 
 export const LOCAL_TABLES = {
+  /** Conflicts whose losing row was put back under a fresh key by this node, so that it is not done twice. `key`: a `KeyId`. */
+  restored: `CREATE TABLE "__marmot__local_restored"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
   /** `peer_id` of the node whose replica this is. */
   node: `CREATE TABLE "__marmot__local_node"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
   /**
@@ -50,3 +68,17 @@ export const LOCAL_TABLES = {
 
 /** 48 bits of xxh64, so that it is a small integer everywhere. */
 export const peerHash = (peer: string): number => Number(Bun.hash.xxHash64(peer, 0n) & 0xffff_ffff_ffffn);
+
+/** Gives a replica of an older format what it lacks, on a writing connection. What it says of itself stays as it is. */
+export function completeReplica(db: DatabaseSync): void {
+  const sql = `SELECT 1 FROM main.sqlite_schema WHERE name = ?`;
+  const found = db.prepare(sql);
+  for (const create of [...Object.values(REPLICATED_TABLES), ...Object.values(LOCAL_TABLES)]) {
+    const name = /"(__marmot__\w+)"/.exec(create)![1]!;
+    if (found.get(name) === undefined) db.exec(create);
+  }
+  const columns = db.prepare(`SELECT name FROM pragma_table_info('__marmot__conflict')`).all();
+  const has = new Set(columns.map((c) => String(c.name)));
+  for (const column of ["losing_shard", "losing_idx"])
+    if (!has.has(column)) db.exec(`ALTER TABLE "__marmot__conflict" ADD COLUMN "${column}" INTEGER`);
+}

@@ -229,12 +229,19 @@ function care(table: Table, nullable: string | null): Omit<ClassifiedTable, "nam
       reason: `the key column ${nullable} allows NULL; a row without a key cannot be replicated`,
       cure: `declare it NOT NULL`,
     };
+  if (table.autoincrement)
+    return {
+      verdict: "care",
+      reason:
+        "SQLite picks its ids; each node takes them from blocks of its own, and a burst longer than a block can still pick another node's",
+      cure: "nothing is needed: what collides is in the journal, and marmot conflicts restore ID --as-new puts it back; for longer bursts run with a larger --id-block",
+    };
   if (table.rowidColumn !== null)
     return {
       verdict: "care",
       reason:
         "SQLite picks its ids; two nodes that insert at the same time may pick the same one, and the later row stands",
-      cure: "insert on one node only, or choose ids that are unique on their own",
+      cure: "declare it AUTOINCREMENT, insert on one node only, or choose ids that are unique on their own",
     };
   return { verdict: "replicates", reason: "", cure: "" };
 }

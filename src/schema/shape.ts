@@ -21,6 +21,7 @@ export function shapeOf(table: Table, id: number): TableShape {
     keyCollations: keyCollations(table) as Collation[],
     withoutRowid: table.withoutRowid,
     integerKey: table.rowidColumn !== null,
+    autoincrement: table.autoincrement,
     uniques,
     routedByName: uniques.length > 0,
   };

@@ -11,6 +11,7 @@ import {
   type MemberId,
 } from "../raft/types.ts";
 import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
+import { freeSlot } from "./slots.ts";
 import type { StateMachine } from "./state-machine.ts";
 
 export interface GroupLimits {
@@ -120,7 +121,11 @@ export class Group {
     for (const step of change.steps) {
       const id = step.member === 0 ? entry.index : step.member;
       if (step.type !== ConfigChangeType.removeMember && context.peerId !== "")
-        members.set(id, { id, ...context });
+        members.set(id, {
+          id,
+          ...context,
+          slot: members.get(id)?.slot ?? freeSlot([...members.values()].filter((m) => m.id !== id)),
+        });
     }
     const inForce = new Set([
       ...configuration.voters,

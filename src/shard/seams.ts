@@ -17,6 +17,8 @@ export interface MemberInfo {
   readonly id: MemberId;
   readonly peerId: PeerId;
   readonly name: string;
+  /** A small number of the member's own while it is one; absent in configurations of older builds (see `slots.ts`). */
+  readonly slot?: number;
 }
 
 /** A group's configuration as of the entry at `index`, and who its members are. */

@@ -5,6 +5,7 @@ import type {
   Metric,
   NodeApi,
   NodeStatus,
+  RestoreResult,
   VerifyResult,
   WaitResult,
 } from "../../src/node/api.ts";
@@ -19,7 +20,15 @@ export const STATUS: NodeStatus = {
     ready: true,
     waitingFor: "",
   },
-  cluster: { id: "c0ffee", shards: 2, transactions: "row", schemaVersion: 3 },
+  cluster: {
+    id: "c0ffee",
+    shards: 2,
+    transactions: "row",
+    schemaVersion: 3,
+    merge: "row",
+    foreignKeys: "keep",
+    idBlock: "64",
+  },
   members: [
     {
       peerId: "12D3KooWone",
@@ -47,7 +56,7 @@ export const STATUS: NodeStatus = {
     { shard: 1, role: "follower", leader: "", term: 2, commitIndex: 9, appliedIndex: 9, pendingChanges: 0 },
   ],
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
-  conflicts: { total: 1 },
+  conflicts: { total: 1, orphans: 0 },
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }] },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
 };
@@ -69,6 +78,20 @@ export const CONFLICT: ConflictDetail = {
     { type: "blob", text: "00ff" },
   ],
   winningImage: null,
+};
+
+export const RESTORED: RestoreResult = {
+  id: "0:12:1",
+  table: "books",
+  columns: ["id", "title"],
+  done: "restored as new",
+  key: "64",
+  replaced: null,
+  children: [
+    { table: "pages", key: "3", done: "moved", newKey: "3", reason: "" },
+    { table: "pages", key: "4", done: "restored", newKey: "70", reason: "" },
+    { table: "pages", key: "5", done: "left", newKey: "", reason: "it is written right now" },
+  ],
 };
 
 export class FakeNode implements NodeApi {
@@ -118,6 +141,13 @@ export class FakeNode implements NodeApi {
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });
     return this.found;
+  }
+  restore(
+    id: string,
+    options: { readonly asNew: boolean; readonly overwrite: boolean },
+  ): Promise<RestoreResult | null> {
+    this.calls.push({ name: "restore", options: { id, ...options } });
+    return Promise.resolve(id === CONFLICT.id ? RESTORED : null);
   }
   conflict(id: string): ConflictDetail | null {
     this.calls.push({ name: "conflict", options: id });

@@ -7,7 +7,7 @@ import { connect } from "node:net";
 import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
 import type { VerifyResult, WaitResult } from "../../src/node/api.ts";
-import { FakeNode, STATUS } from "./fake-node.ts";
+import { FakeNode, STATUS, RESTORED } from "./fake-node.ts";
 
 let folder = "";
 let server: AdminServer;
@@ -139,6 +139,16 @@ test("state does not change by GET, and unknown paths are not found", async () =
   expect((await get("api/v2/status")).status).toBe(404);
   expect((await get("constructor")).status).toBe(404);
   expect(node.calls).toEqual([]);
+});
+
+test("a conflict is restored by POST, with what was asked for", async () => {
+  server.attach(node, socket());
+  const done = await post("api/v1/conflicts/0%3A12%3A1/restore?asNew=true");
+  expect([done.status, await done.json()]).toEqual([200, JSON.parse(JSON.stringify(RESTORED))]);
+  expect(node.calls).toEqual([{ name: "restore", options: { id: "0:12:1", asNew: true, overwrite: false } }]);
+  expect((await post("api/v1/conflicts/9:9:9/restore")).status).toBe(404);
+  expect((await post("api/v1/conflicts/0:12:1/restore?asNew=maybe")).status).toBe(400);
+  expect((await get("api/v1/conflicts/0:12:1/restore")).status).toBe(404);
 });
 
 test("URLs and bodies are bounded", async () => {

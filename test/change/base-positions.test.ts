@@ -25,3 +25,15 @@ test("each unacknowledged log row keeps the position that was reflected when it 
     }
   }
 });
+
+test("an id whose record went with its acknowledgement is of the oldest position that is left, not of the newest", () => {
+  const bases = new BasePositions([10]);
+  bases.replace(1, bases.advanced(1, [11], 398, 400)); // rows 399, 400 at 10
+  bases.reflected = [11];
+  bases.replace(1, bases.advanced(1, [12], 400, 402)); // these are ordered; rows 401, 402 at 11
+  bases.reflected = [12];
+  expect(bases.at(1, 402)).toEqual([11]);
+  // A key that was left with "from 400 on" when 399 was acknowledged, and has row 401.
+  expect(bases.at(1, 400)).toEqual([11]);
+  expect(bases.at(1, 403)).toEqual([12]);
+});

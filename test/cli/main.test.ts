@@ -68,10 +68,15 @@ describe("wrong usage is exit code 2", () => {
     [["key"], "generate, show or id, not by nothing"],
     [["key", "steal"], "not by steal"],
     [["key", "id"], "whose id?"],
-    [["conflicts", "--db", "a"], "list, or by show ID, not by nothing"],
+    [["conflicts", "--db", "a"], "list, show ID or restore ID, not by nothing"],
     [["conflicts", "show", "--db", "a"], "not by show"],
     [["conflicts", "list", "7", "--db", "a"], "not by list 7"],
     [["wait", "--db", "a", "--timeout", "forever"], "a duration"],
+    [["run", "--db", "a", "--merge", "cell"], "row, column or TABLE=column"],
+    [["run", "--db", "a", "--merge", "row,column"], "two things of all other tables"],
+    [["run", "--db", "a", "--id-block", "T=1,t=2"], "two things of the table t"],
+    [["run", "--db", "a", "--id-block", "-1"], "a number from 0"],
+    [["run", "--db", "a", "--foreign-keys", "cascade"], "keep or resolve"],
   ] as const)
     test(argv.join(" ") || "nothing", async () => {
       const { code, out, err } = await marmot(argv);

@@ -37,10 +37,21 @@ test("defaults", () => {
       clusterKeyFile: null,
       shards: null,
       transactions: null,
+      merge: null,
+      foreignKeys: null,
+      idBlock: null,
       tables: null,
       exclude: null,
     },
   });
+});
+
+test("settings by table", () => {
+  const { node } = settings(["--db", "a", "--merge", "Orders=column,a=b=row", "--id-block", "16,orders=0"]);
+  expect(node.merge).toEqual({ usual: "row", tables: { orders: "column", "a=b": "row" } });
+  expect(node.idBlock).toEqual({ usual: 16, tables: { orders: 0 } });
+  expect(settings(["--db", "a", "--id-block", "orders=8"]).node.idBlock!.usual).toBe(64);
+  expect(settings(["--db", "a", "--merge", "column"]).node.merge).toEqual({ usual: "column", tables: {} });
 });
 
 test("the admin address", () => {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
 import { NodeClient } from "../../src/cli/client.ts";
-import { CONFLICT, FakeNode, STATUS } from "../admin/fake-node.ts";
+import { CONFLICT, RESTORED, FakeNode, STATUS } from "../admin/fake-node.ts";
 import { marmot } from "./lab.ts";
 
 let folder = "";
@@ -129,6 +129,32 @@ describe("conflicts", () => {
       1,
       "marmot: there is no conflict 9:9:9\ncure: marmot conflicts list shows those that are kept",
     ]);
+  });
+});
+
+describe("conflicts restore", () => {
+  test("says what it did, and what it left", async () => {
+    const { code, out } = await marmot(["conflicts", "restore", "0:12:1", "--as-new", "--db", db]);
+    expect([code, out.split("\n")]).toEqual([
+      0,
+      [
+        "conflict 0:12:1: restored as new, books 64",
+        "moved with it: pages 3",
+        "restored with it: pages 4, now 70",
+        "left as it is: pages 5: it is written right now",
+      ],
+    ]);
+    expect(node.calls.at(-1)).toEqual({
+      name: "restore",
+      options: { id: "0:12:1", asNew: true, overwrite: false },
+    });
+    const json = await marmot(["conflicts", "restore", "0:12:1", "--db", db, "--json"]);
+    expect(JSON.parse(json.out)).toEqual(JSON.parse(JSON.stringify(RESTORED)));
+  });
+  test("of nothing is a failure, and its options belong to nothing else", async () => {
+    expect((await marmot(["conflicts", "restore", "9:9:9", "--db", db])).code).toBe(1);
+    for (const argv of [["restore"], ["list", "--as-new"], ["show", "0:12:1", "--overwrite"]])
+      expect([argv, (await marmot(["conflicts", ...argv, "--db", db])).code]).toEqual([argv, 2]);
   });
 });
 

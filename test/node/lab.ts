@@ -10,17 +10,19 @@ import { DatabaseSync } from "node:sqlite";
 import { silentLogger } from "../../src/base/logger.ts";
 import { install, readCaptured } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
+import { settingOf } from "../../src/change/per-table.ts";
 import { PendingRows } from "../../src/change/pending-rows.ts";
 import type { ShadowedRows } from "../../src/change/shadowed-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
-import { found } from "../../src/node/genesis.ts";
+import { type FoundOptions, found } from "../../src/node/genesis.ts";
 import { BunLiveReader } from "../../src/node/live-reader.ts";
 import { readLiveState } from "../../src/node/live-state.ts";
 import { dataPaths, type DataPaths } from "../../src/node/paths.ts";
 import { Pipeline } from "../../src/node/pipeline.ts";
 import { EntryType, type Entry } from "../../src/raft/types.ts";
 import { openLiveConnection } from "../../src/reflect/live-connection.ts";
+import { IdBlocks, reserveIds } from "../../src/reflect/id-blocks.ts";
 import { LiveLog } from "../../src/reflect/live-log.ts";
 import { Reflector } from "../../src/reflect/reflector.ts";
 import { replaceReplica, strip } from "../../src/replica/adopt.ts";
@@ -29,6 +31,9 @@ import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
 import { exactRows } from "../../src/schema/exact-rows.ts";
 import { RowAccess } from "../../src/schema/row-access.ts";
 import { deviations } from "./deviations.ts";
+
+/** Slots of id blocks, of which node i has the i-th. */
+const SLOTS = 8;
 
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), "marmot-lab-"));
@@ -50,6 +55,7 @@ export class Lab {
     shards = 1,
     transactions: "whole" | "row" = "whole",
     exclude: readonly string[] = [],
+    settings: Pick<FoundOptions, "merge" | "foreignKeys" | "idBlock"> = {},
   ): Promise<Lab> {
     const lab = new Lab(shards, count);
     const first = join(lab.folder, "n0.db");
@@ -60,7 +66,7 @@ export class Lab {
     mkdirSync(paths.folder);
     const selection = { tables: null, exclude };
     await found(
-      { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection },
+      { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection, ...settings },
       () => {},
     );
     for (let i = 1; i < count; i++) {
@@ -73,13 +79,10 @@ export class Lab {
       await buildLive({
         replica: own.replica,
         live: file,
-        prepare: (fresh, settings, shapes, position) =>
-          void install(fresh, shapes, {
-            clusterId: settings.clusterId,
-            peerId: `peer-${i}`,
-            schemaVersion: 1,
-            position,
-          }),
+        prepare: (fresh, { clusterId, idBlock }, shapes, position) => {
+          install(fresh, shapes, { clusterId, peerId: `peer-${i}`, schemaVersion: 1, position });
+          reserveIds(fresh, shapes, (table) => settingOf(idBlock, table), { slot: i, slots: SLOTS });
+        },
       });
     }
     for (let i = 0; i < count; i++) lab.nodes.push(new LabNode(lab, i));
@@ -180,7 +183,13 @@ export class LabNode {
     );
     this.#shadows = shadows;
     const { pending } = this;
-    const reflector = new Reflector({ live, logs, source: replica, pending, bases, shadows });
+    const ids = new IdBlocks(
+      this.live,
+      shapes,
+      (table) => settingOf(replica.settings.idBlock, table),
+      () => ({ slot: this.number, slots: SLOTS }),
+    );
+    const reflector = new Reflector({ live, logs, source: replica, pending, bases, shadows, ids });
     this.pipeline = new Pipeline(
       {
         live: this.reader,

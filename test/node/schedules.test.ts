@@ -1,6 +1,7 @@
 /** Schedules that broke simpler rules, told step by step. Each once lost, doubled or misplaced a write. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
+import { forAll } from "../../src/change/per-table.ts";
 import { dumpReplica } from "../replica/lab.ts";
 import { Lab } from "./lab.ts";
 
@@ -343,7 +344,12 @@ describe("a replica received over a laggard", () => {
 });
 
 /** Random applications, deliveries, losses and crashes; after each reflection L must be S with the pending rows on top. */
-function scenario(seed: number, shards: number, transactions: "whole" | "row"): Promise<void> {
+function scenario(
+  seed: number,
+  shards: number,
+  transactions: "whole" | "row",
+  merge: "row" | "column",
+): Promise<void> {
   return (async () => {
     const random = new Random(seed);
     lab = await Lab.create(
@@ -355,6 +361,8 @@ function scenario(seed: number, shards: number, transactions: "whole" | "row"): 
       3,
       shards,
       transactions,
+      [],
+      { merge: forAll(merge) },
     );
     lab.settle();
     const words = ["a", "A", "b", "B c"];
@@ -491,14 +499,17 @@ function scenario(seed: number, shards: number, transactions: "whole" | "row"): 
 const FAILED_ONCE = [2181];
 const FIRST = Number(process.env.MARMOT_SEED ?? 1);
 const SEEDS = Number(process.env.MARMOT_SEEDS ?? 40);
-for (const [shards, transactions] of [
-  [1, "whole"],
-  [2, "whole"],
-  [4, "whole"],
-  [4, "row"],
+for (const [shards, transactions, merge] of [
+  [1, "whole", "row"],
+  [2, "whole", "row"],
+  [4, "whole", "row"],
+  [4, "row", "row"],
+  [1, "whole", "column"],
+  [4, "whole", "column"],
+  [4, "row", "column"],
 ] as const)
-  describe(`random schedules, ${shards} shards, ${transactions}`, () => {
+  describe(`random schedules, ${shards} shards, ${transactions}, merged by ${merge}`, () => {
     const drawn = Array.from({ length: SEEDS }, (_, i) => FIRST + i);
     for (const seed of new Set([...FAILED_ONCE, ...drawn]))
-      test(`seed ${seed}`, () => scenario(seed, shards, transactions));
+      test(`seed ${seed}`, () => scenario(seed, shards, transactions, merge));
   });

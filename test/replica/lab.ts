@@ -3,10 +3,16 @@ import { DatabaseSync } from "node:sqlite";
 import { type Batch, BatchKind, Op } from "../../src/change/batch.ts";
 import { encodeBatch } from "../../src/change/codec.ts";
 import { encodeMarker, encodeNamed } from "../../src/change/marking.ts";
+import { forAll } from "../../src/change/per-table.ts";
 import { type Entry, EntryType } from "../../src/raft/types.ts";
 import { Replica } from "../../src/replica/replica.ts";
 import { createSchema, numberTables, readShapes } from "../../src/replica/schema.ts";
-import { readSettings, writeSettings } from "../../src/replica/settings.ts";
+import {
+  type ForeignKeyMode,
+  type MergeMode,
+  readSettings,
+  writeSettings,
+} from "../../src/replica/settings.ts";
 import { REPLICATED_TABLES } from "../../src/replica/tables.ts";
 import { readCatalogue } from "../../src/schema/catalogue.ts";
 import { prepareExact } from "../../src/schema/row-access.ts";
@@ -33,7 +39,14 @@ export class MemoryReplica {
   readonly db: DatabaseSync;
   readonly replica: Replica;
 
-  constructor(options: { schema: string; shards: number; transactions?: "whole" | "row"; peerId?: string }) {
+  constructor(options: {
+    schema: string;
+    shards: number;
+    transactions?: "whole" | "row";
+    merge?: MergeMode;
+    foreignKeys?: ForeignKeyMode;
+    peerId?: string;
+  }) {
     const source = new DatabaseSync(":memory:");
     source.exec(options.schema);
     const catalogue = readCatalogue(queryOf(source));
@@ -50,6 +63,9 @@ export class MemoryReplica {
       userVersion: 0,
       applicationId: 0,
       skipped: [],
+      merge: forAll(options.merge ?? "row"),
+      foreignKeys: options.foreignKeys ?? "keep",
+      idBlock: forAll(0),
     });
     for (let shard = 0; shard < options.shards; shard++)
       this.db.prepare(`INSERT INTO "__marmot__position" VALUES(?, 0, 0)`).run(shard);

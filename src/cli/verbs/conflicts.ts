@@ -1,11 +1,14 @@
 /** `marmot conflicts`: what concurrent writes lost. */
-import type { ConflictDetail, ConflictSummary, ShownValue } from "../../node/api.ts";
+import type { ConflictDetail, ConflictSummary, RestoreResult, ShownValue } from "../../node/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options.ts";
 import type { Problem } from "../problem.ts";
 import { table } from "../table.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
+
+/** Longer than the node waits for the application's write lock. */
+const RESTORE_MS = 30_000;
 
 const time = (ms: number): string => new Date(ms).toISOString();
 
@@ -27,12 +30,36 @@ function showDetail(c: ConflictDetail): string {
   ].join("\n");
 }
 
-function check(_options: Options, [what, id]: readonly string[]): readonly Problem[] {
-  if ((what === "list" && id === undefined) || (what === "show" && id !== undefined)) return [];
+function showRestored(r: RestoreResult): string {
+  const lines = [`conflict ${r.id}: ${r.done}, ${r.table} ${r.key}`];
+  if (r.replaced !== null) {
+    const image = r.columns.map((name, n) => `${name} ${value(r.replaced![n])}`).join(", ");
+    lines.push(`${r.done === "deleted again" ? "deleted" : "overwrote"}: ${image}`);
+  }
+  for (const c of r.children)
+    lines.push(
+      c.done === "left"
+        ? `left as it is: ${c.table} ${c.key}: ${c.reason}`
+        : `${c.done} with it: ${c.table} ${c.key}${c.newKey === c.key ? "" : `, now ${c.newKey}`}`,
+    );
+  return lines.join("\n");
+}
+
+function check(options: Options, [what, id]: readonly string[]): readonly Problem[] {
+  const misplaced = ["as-new", "overwrite"].filter((name) => flag(options, name) && what !== "restore");
+  if (misplaced.length > 0)
+    return [
+      {
+        message: `--${misplaced.join(" and --")} belongs to conflicts restore, not to ${what ?? "nothing"}`,
+        cure: "marmot conflicts restore ID --as-new --db app.db",
+      },
+    ];
+  if (what === "list" && id === undefined) return [];
+  if ((what === "show" || what === "restore") && id !== undefined) return [];
   const given = [what, id].filter((w) => w !== undefined).join(" ");
   return [
     {
-      message: `conflicts should be followed by list, or by show ID, not by ${given || "nothing"}`,
+      message: `conflicts should be followed by list, show ID or restore ID, not by ${given || "nothing"}`,
       cure: "marmot conflicts list --db app.db shows the ids",
     },
   ];
@@ -47,6 +74,16 @@ async function run(options: Options, words: readonly string[], context: CliConte
       `/api/v1/conflicts/${encodeURIComponent(id!)}`,
     );
     context.print(flag(options, "json") ? JSON.stringify(conflict) : showDetail(conflict));
+    return 0;
+  }
+  if (what === "restore") {
+    const query = `asNew=${flag(options, "as-new")}&overwrite=${flag(options, "overwrite")}`;
+    const done = await client.request<RestoreResult>(
+      "POST",
+      `/api/v1/conflicts/${encodeURIComponent(id!)}/restore?${query}`,
+      RESTORE_MS,
+    );
+    context.print(flag(options, "json") ? JSON.stringify(done) : showRestored(done));
     return 0;
   }
   const found = await client.request<ConflictSummary[]>(
@@ -75,9 +112,12 @@ async function run(options: Options, words: readonly string[], context: CliConte
 
 export const conflictsVerb: Verb = {
   name: "conflicts",
-  summary: "Lists what concurrent writes lost, newest first, or shows one.",
-  details: ["show prints both images of the row: the one that lost, the one that stands."],
-  usage: "conflicts list|show ID --db FILE [options]",
+  summary: "Lists what concurrent writes lost; shows or restores one.",
+  details: [
+    "show prints both images of the row: the one that lost, the one that stands.",
+    "restore writes the one that lost back, as an ordinary write on this node.",
+  ],
+  usage: "conflicts list|show ID|restore ID --db FILE [options]",
   words: 2,
   options: [
     ...NODE_OPTIONS,
@@ -89,6 +129,8 @@ export const conflictsVerb: Verb = {
       minimum: 1,
       maximum: 10_000,
     },
+    { name: "as-new", type: "flag", help: "restore under a fresh id, with its children" },
+    { name: "overwrite", type: "flag", help: "restore though the row was written since" },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

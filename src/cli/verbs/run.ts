@@ -8,7 +8,7 @@ import type { RunningNode } from "../../node/running.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options.ts";
 import { describe, ProgressLine } from "../progress.ts";
-import { contradictions, RUN_OPTIONS, runSettings } from "../run-options.ts";
+import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
 import { screen } from "../run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
@@ -99,7 +99,10 @@ export const runVerb: Verb = {
   usage: "run --db FILE [options]",
   options: RUN_OPTIONS,
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
-  check: (options, _words, context) => contradictions(runSettings(options, context)),
+  check: (options, _words, context) => [
+    ...contradictions(runSettings(options, context)),
+    ...doubled(options),
+  ],
   survey: async (options, context) => {
     const { survey } = await import("../run-survey.ts");
     return survey(runSettings(options, context));

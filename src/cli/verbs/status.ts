@@ -35,7 +35,7 @@ export function showStatus(status: NodeStatus): string {
   const age = pending.changes > 0 ? `, the oldest ${(pending.oldestMs / 1000).toFixed(1)} s old` : "";
   parts.push(
     "",
-    `pending ${pending.changes} changes${age}; conflicts ${conflicts.total}; tables ${tables.replicated.length}`,
+    `pending ${pending.changes} changes${age}; conflicts ${conflicts.total}${conflicts.orphans > 0 ? `, dangling references ${conflicts.orphans}` : ""}; tables ${tables.replicated.length}`,
   );
   for (const { name, reason } of tables.skipped) parts.push(`skipped ${name}: ${reason}`);
   return parts.join("\n");

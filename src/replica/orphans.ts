@@ -1,0 +1,42 @@
+/**
+ * Rows whose declared reference leads nowhere because of writes that did not know of each other: how many there are now.
+ * With several shards and rows ordered one by one this is a node's own view.
+ */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { KeyId } from "../change/key.ts";
+
+export class Orphans {
+  readonly #insert: StatementSync;
+  readonly #delete: StatementSync;
+  readonly #deleteOne: StatementSync;
+  #total: number;
+
+  constructor(db: DatabaseSync) {
+    this.#insert = db.prepare(`INSERT OR IGNORE INTO "__marmot__orphan" VALUES(?, ?, ?)`);
+    this.#delete = db.prepare(`DELETE FROM "__marmot__orphan" WHERE "tbl" = ? AND "key" = ?`);
+    this.#deleteOne = db.prepare(
+      `DELETE FROM "__marmot__orphan" WHERE "tbl" = ? AND "key" = ? AND "number" = ?`,
+    );
+    this.#total = Number(db.prepare(`SELECT count(*) AS n FROM "__marmot__orphan"`).get()!.n);
+  }
+
+  /** References that dangle now. */
+  get total(): number {
+    return this.#total;
+  }
+
+  /** `number`: the foreign key's place among its table's. False: it is noted already. */
+  note(table: number, keyId: KeyId, number: number): boolean {
+    const fresh = Number(this.#insert.run(table, keyId, number).changes) > 0;
+    if (fresh) this.#total++;
+    return fresh;
+  }
+
+  /** The row's reference leads somewhere again; without a number: all of them, or the row is gone. */
+  forget(table: number, keyId: KeyId, number?: number): void {
+    if (this.#total === 0) return;
+    const { changes } =
+      number === undefined ? this.#delete.run(table, keyId) : this.#deleteOne.run(table, keyId, number);
+    this.#total -= Number(changes);
+  }
+}

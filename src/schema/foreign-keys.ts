@@ -1,0 +1,82 @@
+/** Declared foreign keys between replicated tables, as positions in their images. What SQLite itself would call a mismatch is left out. */
+import type { TableShape } from "../change/shape.ts";
+import type { Query } from "../sqlite/query.ts";
+
+export type ForeignKeyAction = "NO ACTION" | "RESTRICT" | "CASCADE" | "SET NULL" | "SET DEFAULT";
+
+export interface ForeignKey {
+  /** Its place among its table's foreign keys, in the order of declaration. */
+  readonly number: number;
+  readonly child: TableShape;
+  /** Indexes into the child's columns; the i-th refers to the i-th of `parentColumns`. */
+  readonly columns: readonly number[];
+  readonly parent: TableShape;
+  readonly parentColumns: readonly number[];
+  /** The parent columns' collations, by which SQLite compares. */
+  readonly collations: readonly string[];
+  readonly onDelete: ForeignKeyAction;
+  /** All of its columns may be NULL. */
+  readonly nullable: boolean;
+  /** The SQL text of its columns' defaults. */
+  readonly defaults: readonly string[];
+  /** For each column of `parent.key` its place in `columns`; null: the reference is to another UNIQUE constraint. */
+  readonly keyOrder: readonly number[] | null;
+}
+
+/** In the order of tables and declarations. */
+export function readForeignKeys(query: Query, shapes: Iterable<TableShape>): ForeignKey[] {
+  const all = [...shapes];
+  const byName = new Map(all.map((s) => [s.name.toLowerCase(), s]));
+  return all.flatMap((child) => {
+    const rows = query(
+      `SELECT id, "table", "from", "to", on_delete FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq`,
+      child.name,
+    ) as [number, string, string, string | null, ForeignKeyAction][];
+    const keys: ForeignKey[] = [];
+    let number = 0;
+    for (const id of new Set(rows.map((r) => r[0]))) {
+      const parts = rows.filter((r) => r[0] === id);
+      const parent = byName.get(parts[0]![1].toLowerCase());
+      const found = parent === undefined ? null : foreignKey(query, child, parent, parts, number);
+      if (found !== null) keys.push(found);
+      number++;
+    }
+    return keys;
+  });
+}
+
+function foreignKey(
+  query: Query,
+  child: TableShape,
+  parent: TableShape,
+  parts: readonly [number, string, string, string | null, ForeignKeyAction][],
+  number: number,
+): ForeignKey | null {
+  const place = (shape: TableShape, name: string): number =>
+    shape.columns.findIndex((c) => c.name.toLowerCase() === name.toLowerCase());
+  const columns = parts.map((p) => place(child, p[2]));
+  const named = parts.every((p) => p[3] !== null);
+  const parentColumns = named ? parts.map((p) => place(parent, p[3]!)) : [...parent.key];
+  // A generated column is in no image.
+  if (columns.includes(-1) || parentColumns.includes(-1) || columns.length !== parentColumns.length)
+    return null;
+  const onDelete = parts[0]![4];
+  const declared = new Map(
+    query(`SELECT name, "notnull", dflt_value FROM pragma_table_info(?)`, child.name).map((r) => [r[0], r]),
+  );
+  const infos = columns.map((c) => declared.get(child.columns[c]!.name)!);
+  const nullable = infos.every((i) => Number(i[1]) === 0);
+  const defaults = infos.map((i) => String(i[2] ?? "NULL"));
+  const common = { number, child, columns, parent, parentColumns, onDelete, nullable, defaults };
+  const same = (other: readonly (number | null)[]): boolean =>
+    other.length === parentColumns.length && parentColumns.every((c) => other.includes(c));
+  if (same(parent.key)) {
+    const keyOrder = parent.key.map((k) => parentColumns.indexOf(k));
+    const collations = parentColumns.map((c) => parent.keyCollations[parent.key.indexOf(c)]!);
+    return { ...common, collations, keyOrder };
+  }
+  const unique = parent.uniques.find((u) => u.where === null && same(u.terms.map((t) => t.column)));
+  if (unique === undefined) return null;
+  const collations = parentColumns.map((c) => unique.terms.find((t) => t.column === c)!.collation);
+  return { ...common, collations, keyOrder: null };
+}
