@@ -69,6 +69,14 @@ export interface SimNodeHooks {
   readonly onPowerLost: (node: SimNode) => void;
 }
 
+interface Death {
+  readonly power: PowerCut | null;
+  readonly downMs: number;
+  readonly undo: boolean;
+  /** In the middle of what the node is doing. */
+  readonly interrupted: boolean;
+}
+
 interface Burial {
   readonly image: Image;
   readonly live: Image | null;
@@ -147,7 +155,7 @@ export class SimNode {
 
   /** What a process that is no member yet says of itself. */
   get starting(): string {
-    return this.#node?.api.notReady() ?? "";
+    return (this.state === "starting" ? this.#node?.api.notReady() : null) ?? "";
   }
 
   /** The member even while the process is still starting. */
@@ -228,12 +236,13 @@ export class SimNode {
    */
   crash(options: { power: PowerCut | null; downMs: number; interrupt: number }): void {
     if (this.state !== "up" && this.state !== "starting") return;
-    if (options.interrupt === 0) this.#die(options.power, options.downMs, options.power !== null);
-    else this.interruptAt(options.interrupt, () => this.#die(options.power, options.downMs, true));
+    const { power, downMs, interrupt } = options;
+    if (interrupt === 0) this.#die({ power, downMs, undo: power !== null, interrupted: false });
+    else this.interruptAt(interrupt, () => this.#die({ power, downMs, undo: true, interrupted: true }));
   }
 
   /** `undo`: also the application's file is put back as it is now, because the process goes on for the rest of the event. */
-  #die(power: PowerCut | null, downMs: number, undo: boolean): void {
+  #die({ power, downMs, undo, interrupted }: Death): void {
     if (this.state !== "up" && this.state !== "starting") return;
     const image = imageOf(this.dataDir);
     const live = undo ? imageOfDatabase(this.file) : null;
@@ -253,7 +262,10 @@ export class SimNode {
     this.#interrupt = null;
     this.#onEvent = null;
     if (this.#transport !== null) this.#network.leave(this.#transport, power !== null);
-    this.#world.after(0, () => void this.#bury({ image, live, downMs, power: power !== null }));
+    const burial = { image, live, downMs, power: power !== null };
+    // In the middle of an event the process goes on until its end; else nothing of it may run any more.
+    if (interrupted) this.#world.after(0, () => void this.#bury(burial));
+    else void this.#bury(burial);
   }
 
   async #bury({ image, live, downMs, power }: Burial): Promise<void> {
