@@ -123,13 +123,16 @@ export const MUTATIONS: readonly Mutation[] = [
     'if (memory.ended || batch.previousCsn !== memory.csn || batch.csn <= memory.csn) return "ignore";',
     'if (memory.ended) return "ignore";',
   ),
-  one(
-    "an older incarnation is still taken",
-    400,
-    "replica/judge.ts",
-    'if (batch.incarnation < memory.incarnation) return "ignore";',
-    'if (batch.incarnation < memory.incarnation) return "take";',
-  ),
+  {
+    ...one(
+      "an older incarnation is still taken",
+      0,
+      "replica/judge.ts",
+      'if (batch.incarnation < memory.incarnation) return "ignore";',
+      'if (batch.incarnation < memory.incarnation) return "take";',
+    ),
+    test: "test/replica/orders.test.ts",
+  },
   one(
     "no fence: a new incarnation drains at once",
     400,
@@ -215,13 +218,16 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (shard !== 0 && entry.marker !== null) return view.position(0) >= entry.marker;",
     "if (shard !== 0 && entry.marker !== null) return true;",
   ),
-  one(
-    "a marker is proposed once",
-    400,
-    "node/markers.ts",
-    "if (proposed >= wanted && now - proposedAt < PROPOSE_AGAIN_MS) return;",
-    "if (proposed >= wanted && now >= proposedAt) return;",
-  ),
+  {
+    ...one(
+      "a marker is proposed once",
+      0,
+      "node/markers.ts",
+      "if (proposed >= wanted && now - proposedAt < PROPOSE_AGAIN_MS) return;",
+      "if (proposed >= wanted && now >= proposedAt) return;",
+    ),
+    test: "test/node/markers.test.ts",
+  },
   one(
     "causes are not waited for",
     1500,
@@ -264,13 +270,6 @@ export const MUTATIONS: readonly Mutation[] = [
     "reflect/reflector.ts",
     "if (base !== null) this.#keepBase(table, keyId, base);",
     "if (base !== null && base.length > 999) this.#keepBase(table, keyId, base);",
-  ),
-  one(
-    "a suspected eviction counts as a change although the row is there",
-    100,
-    "capture/drain.ts",
-    "if (row.suspect && row.image !== null) return true; // nothing evicted it",
-    "",
   ),
   one(
     "evictions through a second UNIQUE key are not captured",
@@ -321,13 +320,6 @@ export const MUTATIONS: readonly Mutation[] = [
     "reflect/reflector.ts",
     "      if (source.changed.get(table, keyId) === undefined)\n",
     "      if (source.changed.get(table, keyId) === undefined && key.length > 9)\n",
-  ),
-  one(
-    "shown while the replica is behind what the file shows",
-    400,
-    "node/pipeline.ts",
-    'if (position.some((index, shard) => index < (bases.reflected[shard] ?? 0))) return "waiting";',
-    "",
   ),
   one(
     "the position that the file shows is not written into it",
