@@ -62,7 +62,8 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     name: "the suffix that differs is not discarded on disk",
-    within: 1500,
+    within: 0,
+    test: "test/log-store/sqlite-log-store.test.ts",
     edits: [
       {
         file: "log-store/sqlite-log-store.ts",
@@ -350,34 +351,36 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (held(table, keyId) && index < 0) {",
   ),
   // ---------------------------------------------------------------------------------------- snapshots
-  one(
-    "a replica that is behind in a shard takes the place of one's own",
-    1500,
-    "replica/adopt.ts",
-    "const isAhead = positionsOf(next).every((index, shard) => index >= before[shard]!);",
-    "const isAhead = positionsOf(next).length === before.length;",
-  ),
-  one(
-    "the log is not replayed before a received replica takes the place of one that lost its end",
-    1500,
-    "node/member.ts",
-    "committed: bases.reflected,",
-    "committed: bases.reflected.map(() => 0),",
-  ),
-  one(
-    "the sender's own knowledge comes along with its replica",
-    1000,
-    "replica/adopt.ts",
-    'db.exec(`DELETE FROM "${name}"`);',
-    'if (!name.includes("reference")) db.exec(`DELETE FROM "${name}"`);',
-  ),
-  one(
-    "what a received replica changes is not compared with what was there",
-    400,
-    "replica/adopt.ts",
-    "      else copy.run(++id, table, keyId, moved, after[moved]!, image);",
-    "      else if (id < 0) copy.run(++id, table, keyId, moved, after[moved]!, image);",
-  ),
+  {
+    ...one(
+      "a replica that is behind in a shard takes the place of one's own",
+      0,
+      "replica/adopt.ts",
+      "const isAhead = positionsOf(next).every((index, shard) => index >= before[shard]!);",
+      "const isAhead = positionsOf(next).length === before.length;",
+    ),
+    test: "test/node/whole.test.ts",
+  },
+  {
+    ...one(
+      "the log is not replayed before a received replica takes the place of one that lost its end",
+      0,
+      "node/member.ts",
+      "committed: bases.reflected,",
+      "committed: bases.reflected.map(() => 0),",
+    ),
+    test: "test/simulation/simulation.test.ts",
+  },
+  {
+    ...one(
+      "what a received replica changes is not compared with what was there",
+      0,
+      "replica/adopt.ts",
+      "      else copy.run(++id, table, keyId, moved, after[moved]!, image);",
+      "      else if (id < 0) copy.run(++id, table, keyId, moved, after[moved]!, image);",
+    ),
+    test: "test/node/schedules.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- outside of the simulated machine
   {
     name: "a descriptor of the application's file is closed after each sync",
