@@ -4,18 +4,13 @@
  */
 import { Database } from "bun:sqlite";
 import { rmSync } from "node:fs";
-import { decodeImage, encodeImage, imageHash } from "../../src/change/codec.ts";
 import { Random } from "../../src/base/random.ts";
-import { keyIdOfImage, keyOfImage } from "../../src/change/key.ts";
-import type { TableShape } from "../../src/change/shape.ts";
-import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
-import { exactRows } from "../../src/schema/exact-rows.ts";
-import { rowsOf, SCHEMA, type Tags } from "./application.ts";
+import { rowsOf, SCHEMA } from "./application.ts";
 import { Checks } from "./checks.ts";
-import { digest } from "./digest.ts";
 import { History } from "./history.ts";
+import { Judge } from "./judge.ts";
 import { CALM, Network } from "./network.ts";
-import { Order, type TakenRow } from "./order.ts";
+import { Order } from "./order.ts";
 import { type Action, MAX_NODES, type Plan, type Planned } from "./plan.ts";
 import { SimNode } from "./sim-node.ts";
 import { copyTemplate, peerIdOfNode, scratch, writeIdentity } from "./template.ts";
@@ -59,6 +54,7 @@ export class Simulation {
   readonly nodes: SimNode[] = [];
   readonly #folder = scratch("sim");
   readonly #verbose: boolean;
+  readonly #judge: Judge;
   #crashes = 0;
 
   constructor(plan: Plan, verbose: boolean) {
@@ -69,6 +65,7 @@ export class Simulation {
     this.network.profile = plan.network;
     this.order = new Order(plan.shards);
     this.checks = new Checks(this.nodes, plan.shards, transactionsOf(plan), this.order, this.history);
+    this.#judge = new Judge(this);
   }
 
   async run(): Promise<Result> {
@@ -83,11 +80,11 @@ export class Simulation {
         checks.problems.push(
           `no rest within ${SETTLE_MS / 1000} s after healing: ${this.#unsettled().join("; ")}`,
         );
-      if (checks.problems.length === 0) this.#judge();
+      if (checks.problems.length === 0) this.#judge.judge();
     } catch (error) {
       checks.problems.push(`the simulation broke: ${error instanceof Error ? error.stack : String(error)}`);
     }
-    const story = this.#story();
+    const story = this.#judge.story();
     await this.#stop();
     rmSync(this.#folder, { recursive: true, force: true });
     return {
@@ -335,7 +332,7 @@ export class Simulation {
   }
 
   /** Nodes that belong to the cluster by now. */
-  get #present(): SimNode[] {
+  get present(): SimNode[] {
     return this.nodes.filter((n) => n.generation > 0);
   }
 
@@ -347,7 +344,7 @@ export class Simulation {
   #unsettled(): string[] {
     const out: string[] = [];
     let common: string | null = null;
-    for (const node of this.#present) {
+    for (const node of this.present) {
       const { member } = node;
       if (member === null) {
         out.push(`${node.name} is ${node.state}, ${node.starting}`);
@@ -371,144 +368,6 @@ export class Simulation {
     return out;
   }
 
-  #judge(): void {
-    const { problems } = this.checks;
-    const present = this.#present;
-    const [first] = present;
-    const { replica, db } = first!.member!.replica;
-    const reference = digest(db, replica.shapes.values());
-    const final = this.checks.tags(first!);
-    for (const node of present) {
-      const member = node.member!;
-      this.checks.compare(node, member);
-      const theirs = digest(member.replica.db, member.replica.replica.shapes.values());
-      for (const [table, hash] of theirs)
-        if (reference.get(table) !== hash)
-          problems.push(`at the end the replicas of ${first!.name} and ${node.name} differ in ${table}`);
-      problems.push(...sameTags(first!, final, node, this.checks.tags(node)));
-      const { db: live } = this.checks.observer(node);
-      for (const [name, file] of [
-        ["file", live],
-        ["replica", member.replica.db],
-      ] as const) {
-        const { integrity_check } = file.prepare("PRAGMA integrity_check").get() as {
-          integrity_check: string;
-        };
-        if (integrity_check !== "ok") problems.push(`the ${name} of ${node.name}: ${integrity_check}`);
-      }
-    }
-    this.#judgeLists(first!);
-    this.#judgeOrder(first!);
-    this.#judgeChecksums(first!);
-    problems.push(...this.history.unaccounted(final, this.#journalled(first!)));
-    problems.push(...this.#orderedTwice(replica.shapes));
-  }
-
-  #judgeLists(node: SimNode): void {
-    const shown = new Map(
-      (
-        this.checks.observer(node).db.prepare("SELECT id, items FROM list").all() as {
-          id: number;
-          items: string;
-        }[]
-      ).map((r) => [r.id, r.items]),
-    );
-    for (const [id, items] of this.history.lists())
-      if (shown.get(id) !== items)
-        this.checks.problems.push(
-          `list ${id} is ${shown.get(id)?.slice(-60)}, its owner appended ${items.slice(-60)}`,
-        );
-  }
-
-  /** A table without UNIQUE constraints holds of each key what the order says last. */
-  #judgeOrder(node: SimNode): void {
-    const { replica } = node.member!.replica;
-    const last = new Map<string, TakenRow>();
-    for (const taken of this.order.taken(replica.shapes))
-      if (taken.table.uniques.length === 0) last.set(`${taken.table.id}/${taken.row.keyId}`, taken);
-    for (const { table, row, shard, index } of last.values()) {
-      const held = replica.row(table.id, row.key);
-      const same = held === null || row.image === null ? held === row.image : imageEqual(held, row.image);
-      if (!same)
-        this.checks.problems.push(
-          `the replica holds ${String(held)} in ${table.name} ${row.keyId}, ${shard}/${index} of the order says ${String(row.image)}`,
-        );
-    }
-  }
-
-  /** The rolling checksums are those of the rows that are there. */
-  #judgeChecksums(node: SimNode): void {
-    const { replica, db } = node.member!.replica;
-    const { encoding, shards } = replica.settings;
-    const sums = new Map<string, bigint>();
-    for (const shape of replica.shapes.values())
-      for (const image of exactRows(db, shape, encoding)) {
-        const name = `${replica.shardOfKey(shape.id, keyIdOfImage(shape, image))}/${shape.id}`;
-        sums.set(name, BigInt.asUintN(64, (sums.get(name) ?? 0n) + imageHash(encodeImage(image))));
-      }
-    for (let shard = 0; shard < shards; shard++) {
-      const kept = new Map(replica.checksums.ofShard(shard));
-      for (const { id, name } of replica.shapes.values()) {
-        const counted = (sums.get(`${shard}/${id}`) ?? 0n).toString();
-        if ((kept.get(id) ?? "0") !== counted)
-          this.checks.problems.push(
-            `the checksum of ${name} in shard ${shard} is ${kept.get(id)}, its rows give ${counted}`,
-          );
-      }
-    }
-  }
-
-  /** "row=tag" of every image that the journal has as a loser. */
-  #journalled(node: SimNode): Set<string> {
-    const { replica } = node.member!.replica;
-    const out = new Set<string>();
-    for (const { table, losingImage } of replica.journal.list(1_000_000)) {
-      if (losingImage === null) continue;
-      const write = writeOf(replica.shapes.get(table)!, decodeImage(losingImage));
-      if (write !== null) out.add(write);
-    }
-    return out;
-  }
-
-  /**
-   * Each own write is ordered at most once. But a node that received a replica over its own does not know every image that
-   * came and went in between: it cannot tell a row that was only touched from one that was changed, and sends it.
-   */
-  #orderedTwice(shapes: ReadonlyMap<number, TableShape>): string[] {
-    const seen = new Map<string, string>();
-    const wrong: string[] = [];
-    const excused = new Set(this.nodes.filter((n) => n.adopted).map((n) => n.peerId));
-    for (const { shard, index, origin, table, row } of this.order.taken(shapes)) {
-      const write = row.image === null ? null : writeOf(table, row.image);
-      if (write === null) continue;
-      const before = seen.get(write);
-      if (before !== undefined && !excused.has(origin))
-        wrong.push(`${write} is ordered twice, at ${before} and ${shard}/${index}`);
-      seen.set(write, `${shard}/${index}`);
-    }
-    return wrong;
-  }
-
-  #story(): string[] {
-    const rows = new Set(
-      this.checks.problems.flatMap((p) => /\b(?:kv|u|w|p|c)\/[^\s=,]+/.exec(p)?.[0] ?? []),
-    );
-    const shapes = this.#present.find((n) => n.member !== null)?.member?.replica.replica.shapes;
-    const story: string[] = [];
-    for (const row of [...rows].slice(0, 5)) {
-      story.push(`story of ${row}`, ...this.history.story(row));
-      if (shapes === undefined) continue;
-      for (const { shard, index, origin, table, row: change, base } of this.order.taken(shapes)) {
-        const key = rowOf(table, change.key);
-        if (key !== row) continue;
-        const node = this.nodes.find((n) => n.peerId === origin)?.name;
-        const tag = change.image === null ? "a delete" : (writeOf(table, change.image) ?? "an image");
-        story.push(`  ${shard}/${index}: ${node} ${tag} after ${base.join(",")}`);
-      }
-    }
-    return story;
-  }
-
   async #stop(): Promise<void> {
     this.checks.close();
     for (const node of this.nodes) {
@@ -524,25 +383,3 @@ export class Simulation {
 
 const transactionsOf = ({ shards, transactions }: Plan): "whole" | "row" =>
   shards === 1 ? "whole" : (transactions ?? "row");
-
-/** How a row is called in histories: "table/key". */
-const rowOf = (table: TableShape, key: readonly Value[]): string =>
-  [table.name, ...key.map((v) => asciiLower(String(v)))].join("/");
-
-/** How a write of a tagged table is called in histories: "table/key=tag"; null: of another table, or without a tag. */
-function writeOf(table: TableShape, image: Image): string | null {
-  const column = table.columns.findIndex((c) => c.name === (table.name === "kv" ? "v" : "tag"));
-  const tag = image[column];
-  return typeof tag === "string" ? `${rowOf(table, keyOfImage(table, image))}=${tag}` : null;
-}
-
-/** As SQLite's lower() does it. */
-const asciiLower = (text: string): string => text.replace(/[A-Z]/g, (c) => c.toLowerCase());
-
-function sameTags(a: SimNode, left: Tags, b: SimNode, right: Tags): string[] {
-  const wrong: string[] = [];
-  for (const row of new Set([...left.keys(), ...right.keys()]))
-    if (left.get(row) !== right.get(row))
-      wrong.push(`at the end ${row} is ${left.get(row)} in ${a.name} and ${right.get(row)} in ${b.name}`);
-  return wrong;
-}
