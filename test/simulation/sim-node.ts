@@ -402,7 +402,11 @@ export class SimNode {
             this.#look(generation);
             if (generation === this.generation) this.#hooks.onSend(this, message);
           },
-          run: (work) => this.#enter(generation, work),
+          // What the network brings to a process that is gone arrives nowhere.
+          run: (work) =>
+            this.#enter(generation, () => {
+              if (generation === this.generation) work();
+            }),
           alive: () => generation === this.generation,
           onFetch: () => {
             if (existsSync(`${this.dataDir}/replica.db`)) this.adopted = true;
