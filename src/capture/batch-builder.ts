@@ -134,3 +134,18 @@ export function openingBatch(place: ChainPlace): Uint8Array {
     tables: [],
   });
 }
+
+/** A change of the schema. */
+export function schemaBatch(place: ChainPlace, schema: Uint8Array): Uint8Array {
+  return encodeBatch({
+    ...place,
+    kind: BatchKind.schema,
+    part: 1,
+    parts: 1,
+    bases: [],
+    watermarks: [],
+    note: "",
+    tables: [],
+    schema,
+  });
+}

@@ -9,7 +9,8 @@ import type { PositionVector, RowChange, Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image } from "../change/value.ts";
-import { type ChainPlace, openingBatch } from "./batch-builder.ts";
+import { encodeNamed } from "../change/marking.ts";
+import { type ChainPlace, openingBatch, schemaBatch } from "./batch-builder.ts";
 import {
   type ChainsComponents,
   type DrainRecord,
@@ -48,6 +49,7 @@ export interface OutboxComponents {
 export interface OutboxOptions {
   readonly origin: string;
   readonly shards: number;
+  /** Of the schema that the application's file last reflected. */
   readonly schemaVersion: number;
   /** Changesets stay whole over several shards. */
   readonly whole: boolean;
@@ -61,11 +63,15 @@ export interface CollectingSink extends DrainSink {
   done(): number;
   /** The changeset cannot leave before what is in flight was taken: forgets it. */
   giveUp(): void;
+  /** Forgets it: it is drained anew. */
+  discard(): void;
 }
 
 export class Outbox {
   readonly #components: OutboxComponents;
   readonly #options: OutboxOptions;
+  /** What is collected from now on is of this version. */
+  schemaVersion: number;
   #incarnation = 0;
   #lanes: Lane[] = [];
   #drains: DrainRecord[] = [];
@@ -80,6 +86,7 @@ export class Outbox {
   constructor(components: OutboxComponents, options: OutboxOptions) {
     this.#components = components;
     this.#options = options;
+    this.schemaVersion = options.schemaVersion;
   }
 
   get incarnation(): number {
@@ -109,6 +116,39 @@ export class Outbox {
     if (this.#lanes.length === 0 || this.#lanes.some((lane) => !lane.opened)) return false;
     if (this.#blocked || this.#drains.some((d) => d.alone)) return false;
     return this.#bytes < IN_FLIGHT_BYTES && this.#drains.length < IN_FLIGHT_DRAINS;
+  }
+
+  /** What was proposed is all taken, the fence included. */
+  get settledAll(): boolean {
+    return this.#lanes.length > 0 && this.#lanes.every((lane) => lane.opened && lane.sent.length === 0);
+  }
+
+  /**
+   * A change of the schema, alone in flight: an entry of shard 0 that names all others, and this node's last changeset in
+   * each of them. `after`: where this node's replica stands.
+   */
+  changeSchema(schema: Uint8Array, after: PositionVector): void {
+    assert(this.settledAll, "a change of the schema leaves when nothing is in flight");
+    const csn = Math.max(...this.#lanes.map((lane) => lane.csn)) + 1;
+    const names = this.#lanes.flatMap((_, shard) => (shard === 0 ? [] : [shard]));
+    const bytes = encodeNamed(names, schemaBatch(this.#place(csn, this.#lanes[0]!.csn, after), schema));
+    const drain: DrainRecord = {
+      upTo: [],
+      looked: [],
+      startedAt: this.#components.now(),
+      batchesLeft: 1,
+      rows: 0,
+      alone: true,
+    };
+    const size = bytes.length;
+    for (const lane of this.#lanes) lane.csn = csn;
+    this.#drains.push(drain);
+    this.#bytes += size;
+    this.#lanes[0]!.sent.push({
+      ...{ csn, part: 1, last: true, bytes: this.#components.spool.add(bytes), size, rows: 0 },
+      ...{ drain, keys: [], proposedAt: null },
+    });
+    this.propose();
   }
 
   get idle(): boolean {
@@ -156,7 +196,8 @@ export class Outbox {
   }
 
   #place(csn: number, previousCsn: number, after: PositionVector): ChainPlace {
-    const { origin, schemaVersion } = this.#options;
+    const { origin } = this.#options;
+    const { schemaVersion } = this;
     const time = this.#components.wallTime();
     return { origin, incarnation: this.#incarnation, csn, previousCsn, schemaVersion, time, after };
   }
@@ -207,6 +248,9 @@ export class Outbox {
       giveUp: () => {
         this.#bytes -= chains.size();
         this.#blocked = true;
+      },
+      discard: () => {
+        this.#bytes -= chains.size();
       },
     };
   }

@@ -3,7 +3,6 @@
  * run ahead of what the replica may apply while shard 0 waits for a marker; under load there is always something
  * committed that is not applied yet. So a node that starts must reach what was committed when it came in touch.
  */
-import type { BasePositions } from "../change/base-positions.ts";
 import type { Clock } from "../base/clock.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { Member } from "./member.ts";
@@ -20,7 +19,6 @@ const reaches = (at: PositionVector, goal: PositionVector): boolean =>
 
 export class Readiness {
   readonly #member: Member;
-  readonly #bases: BasePositions;
   readonly #clock: Clock;
   /** Where the replica stood when the file last showed all of what it held a while before. */
   #toShow: PositionVector = [];
@@ -33,9 +31,8 @@ export class Readiness {
   #passedAt: number;
   #passed = 0;
 
-  constructor({ member, bases, clock }: { member: Member; bases: BasePositions; clock: Clock }) {
+  constructor({ member, clock }: { member: Member; clock: Clock }) {
     this.#member = member;
-    this.#bases = bases;
     this.#clock = clock;
     this.#reflectedAt = clock.now();
     this.#passedAt = clock.now();
@@ -43,7 +40,7 @@ export class Readiness {
 
   /** The position that the application's file shows. */
   get reflected(): PositionVector {
-    return this.#bases.reflected;
+    return this.#member.pipeline.side.bases.reflected;
   }
 
   /** Entries between the newest known commit and the replica, over all shards. */
@@ -74,7 +71,7 @@ export class Readiness {
     if (fencing.length > 0) return `fencing, waiting for shard ${fencing.join(", ")}`;
     this.#goal ??= runtime.groups.map((g) => g.raft.commit);
     const positions = replica.replica.positions();
-    const { reflected } = this.#bases;
+    const { reflected } = this;
     const behind = this.behind();
     const stalled = this.#stalled();
     if (stalled !== null) return stalled;

@@ -62,6 +62,8 @@ export class Journal {
   readonly #list: StatementSync;
   readonly #one: StatementSync;
   readonly #replaced: StatementSync;
+  readonly #ofTable: StatementSync;
+  readonly #replace: StatementSync;
   readonly #replacedTables = new Set<number>();
   readonly #counts = new Map<number, number>();
   #last = { shard: -1, index: -1, ordinal: 0 };
@@ -85,6 +87,13 @@ export class Journal {
       `SELECT ${columns} FROM "__marmot__conflict" WHERE "tbl" = ? AND "kind" = 'same key' ORDER BY "shard", "idx", "ordinal"`,
     );
     this.#replaced.setReturnArrays(true);
+    this.#ofTable = db.prepare(
+      `SELECT "shard", "idx", "ordinal", "losing_image", "winning_image" FROM "__marmot__conflict" WHERE "tbl" = ?`,
+    );
+    this.#ofTable.setReturnArrays(true);
+    this.#replace = db.prepare(
+      `UPDATE "__marmot__conflict" SET "losing_image" = ?, "winning_image" = ? WHERE "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
+    );
     const tables = prepareExact(
       db,
       `SELECT DISTINCT "tbl" FROM "__marmot__conflict" WHERE "kind" = 'same key'`,
@@ -129,6 +138,23 @@ export class Journal {
       this.#trim.run(conflict.shard, count - JOURNAL_LIMIT);
       this.#counts.set(conflict.shard, JOURNAL_LIMIT);
     }
+  }
+
+  /** Images of the table's rows are others from now on. */
+  carry(table: number, map: (image: Uint8Array) => Uint8Array): void {
+    const rows = this.#ofTable.all(table) as unknown as [
+      number,
+      number,
+      number,
+      Uint8Array | null,
+      Uint8Array | null,
+    ][];
+    for (const [shard, index, ordinal, losing, winning] of rows)
+      this.#replace.run(
+        losing === null ? null : map(losing),
+        winning === null ? null : map(winning),
+        ...[shard, index, ordinal],
+      );
   }
 
   list(limit: number): StoredConflict[] {

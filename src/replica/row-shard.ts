@@ -18,6 +18,11 @@ export class RowRouting {
     this.#groups = groups;
   }
 
+  /** The name that the table's rows are hashed with. */
+  nameOf(shape: TableShape): string {
+    return this.#shards === 1 ? "" : (this.#groups.get(shape.id) ?? shape.name);
+  }
+
   shardOf(shape: TableShape, keyId: KeyId): number {
     if (this.#shards === 1) return 0;
     const group = this.#groups.get(shape.id);

@@ -6,9 +6,10 @@ import type { DatabaseSync } from "node:sqlite";
 
 /**
  * Version of everything in the replica. A newer one is refused. 2: the settings `merge`, `foreign_keys` and `id_block`,
- * where a conflict's loser stood, dangling references. An older replica gets what it lacks when it is opened.
+ * where a conflict's loser stood, dangling references. 3: changes of the schema. An older replica gets what it lacks when it
+ * is opened.
  */
-export const REPLICA_FORMAT = 2;
+export const REPLICA_FORMAT = 3;
 export const OLDEST_REPLICA_FORMAT = 1;
 
 export const REPLICATED_TABLES = {
@@ -19,6 +20,10 @@ export const REPLICATED_TABLES = {
    * `table_id`: `TableShape.id` for replicated tables, else NULL. Indexes that constrain nothing exist here only as text.
    */
   object: `CREATE TABLE "__marmot__object"("id" INTEGER PRIMARY KEY, "kind" TEXT, "name" TEXT, "tbl_name" TEXT, "sql" TEXT, "table_id" INTEGER)`,
+  /** The changes that led to each version of the schema, from the second on, and who made them: see `schema/schema-entry.ts`. */
+  schema: `CREATE TABLE "__marmot__schema"("version" INTEGER PRIMARY KEY, "peer" TEXT, "entry" BLOB)`,
+  /** At which version of the schema a table's rows were last another thing, or lay in another shard. Kept for dropped tables. */
+  tableVersion: `CREATE TABLE "__marmot__table_version"("tbl" INTEGER PRIMARY KEY, "version" INTEGER)`,
   /** How far each shard's log is applied: Raft's applied index, in the transaction of the rows. */
   position: `CREATE TABLE "__marmot__position"("shard" INTEGER PRIMARY KEY, "idx" INTEGER, "term" INTEGER)`,
   /** What was last taken from each origin in each shard. `ended`: a batch of the incarnation was refused. */

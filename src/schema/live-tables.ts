@@ -4,16 +4,19 @@
  */
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
-/** Version of everything Marmot keeps in L. A newer one is refused. */
-export const LIVE_FORMAT = 1;
+/**
+ * Version of everything Marmot keeps in L. A newer one is refused. 2: the schema that the file last reflected is
+ * remembered. An older file begins to when it is opened.
+ */
+export const LIVE_FORMAT = 2;
 
 /** Every object of Marmot in L starts with this. */
 export const PREFIX = "__marmot__";
 
 export const LIVE_TABLES = {
   /**
-   * Facts that rarely change, one a row: `format`, `cluster_id`, `peer_id`, `schema_version` (the cluster's version that
-   * the triggers were installed for), `cookie` (PRAGMA schema_version right after our own last DDL).
+   * Facts that rarely change, one a row: `format`, `cluster_id`, `peer_id`, `schema` and `schema_version` (the cluster's
+   * schema that the file last reflected, and its version; see `capture/remembered.ts`).
    */
   meta: `CREATE TABLE "__marmot__meta"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
   /**
