@@ -1,7 +1,24 @@
 /** Brings a file to a new schema, rows and all. */
 import type { DatabaseSync } from "node:sqlite";
+import { assert } from "../../base/assert.ts";
+import { errorMessage, isDiskFull, UserError } from "../../base/errors.ts";
 import type { Value } from "../../change/value.ts";
+import { queryOf } from "../../sqlite/query.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { readTable, type SchemaObject } from "../../sqlite/schema.ts";
+import { isOwn, readCatalogue } from "../catalogue.ts";
+import { searchIndexOf } from "../search-index.ts";
+import { isVirtual } from "../user-triggers.ts";
 import type { ColumnOrigin, LeftOutRow, SchemaChange, SchemaState } from "./change.ts";
+import { tablesOf } from "./compare.ts";
+import { copyRows } from "./copy-rows.ts";
+import { changeCatalogue, followTables, type TableLineage } from "./follow.ts";
+import { LeftOutRows } from "./left-out.ts";
+import { alone, reload, reorder, setText } from "./schema-rows.ts";
+import { withoutShadows } from "./shadows.ts";
+import { planAlter, renamedText } from "./structure.ts";
+import { sameTokens } from "./table-text.ts";
+import { createUniqueIndex } from "./unique-index.ts";
 
 export interface ApplyOptions {
   /** "live": the application's file, everything in it. "replica": only replicated tables and UNIQUE indexes exist. */
@@ -41,5 +58,348 @@ export function applySchemaChanges(
   changes: readonly SchemaChange[],
   options: ApplyOptions,
 ): AppliedSchema {
-  throw new Error(`to come: ${db.location()} ${changes.length} ${options.role}`);
+  assert(options.role === "live" || options.state !== undefined, "a replica's catalogue is given");
+  const state = options.state ?? readCatalogue(queryOf(db));
+  return alone(db, () => new Applier(db, state, changes, options).run());
+}
+
+const lower = (name: string): string => name.toLowerCase();
+
+interface Kept {
+  readonly from: string;
+  readonly to: string;
+  readonly columns: readonly ColumnOrigin[];
+}
+
+class Applier {
+  readonly #db: DatabaseSync;
+  readonly #options: ApplyOptions;
+  readonly #before: SchemaState;
+  readonly #after: SchemaState;
+  readonly #lineages: readonly TableLineage[];
+  readonly #methods = new Map<TableLineage | Kept, AppliedTable["method"]>();
+  /** By the table's name afterwards, in lower case. */
+  readonly #leftOut = new Map<string, number>();
+  /** Tables (names afterwards, lower case) that lost triggers of Marmot. */
+  readonly #uncaptured = new Set<string>();
+  /** Texts were written behind the connection's back. */
+  #stale = false;
+
+  constructor(db: DatabaseSync, state: SchemaState, changes: readonly SchemaChange[], options: ApplyOptions) {
+    this.#db = db;
+    this.#options = options;
+    this.#before = { ...state, objects: withoutShadows(state.objects) };
+    this.#after = changeCatalogue(state, changes);
+    this.#lineages = followTables(state, changes).filter((l) => this.#lives(l));
+  }
+
+  get #isLive(): boolean {
+    return this.#options.role === "live";
+  }
+
+  /** Whether the table is in this file, or is to be. */
+  #lives({ from, to }: TableLineage): boolean {
+    if (this.#isLive) return true;
+    if (from !== null) return this.#text("table", from) !== null;
+    const object = tablesOf(this.#after).get(lower(to!))!;
+    return !isVirtual(object) && (this.#options.replicates?.(object.name) ?? true);
+  }
+
+  run(): AppliedSchema {
+    const kept = this.#lineages.filter((l): l is Kept & TableLineage => l.from !== null && l.to !== null);
+    this.#dropTriggersAndViews();
+    this.#dropIndexes();
+    for (const { from, to } of this.#lineages)
+      if (to === null) this.#exec(`DROP TABLE main.${quoteIdentifier(from!)}`);
+    this.#renameTables(kept);
+    for (const lineage of kept) this.#methods.set(lineage, this.#alter(lineage));
+    this.#reload();
+    const created = this.#lineages.filter((l) => l.from === null);
+    const tables = tablesOf(this.#after);
+    for (const { to } of created) this.#exec(tables.get(lower(to!))!.sql);
+    for (const object of this.#after.objects) if (object.kind === "index") this.#makeIndex(object);
+    this.#reload();
+    if (this.#isLive) this.#finishLive(created);
+    return {
+      state: this.#after,
+      tables: this.#lineages.map((l) => ({
+        ...l,
+        method: l.from === null ? "created" : l.to === null ? "dropped" : this.#methods.get(l)!,
+        leftOut: l.to === null ? 0 : (this.#leftOut.get(lower(l.to)) ?? 0),
+      })),
+      reinstall: [...tables.values()].flatMap((t) => (this.#uncaptured.has(lower(t.name)) ? [t.name] : [])),
+    };
+  }
+
+  /** Views, triggers and the rest of what only a live file has. */
+  #finishLive(created: readonly TableLineage[]): void {
+    for (const kind of ["view", "trigger"] as const)
+      for (const object of this.#after.objects) {
+        if (object.kind !== kind) continue;
+        const text = this.#text(kind, object.name);
+        if (text === object.sql) continue;
+        if (text !== null) this.#exec(`DROP ${kind.toUpperCase()} main.${quoteIdentifier(object.name)}`);
+        this.#exec(object.sql);
+      }
+    const tables = tablesOf(this.#after);
+    for (const { to } of created) {
+      const index = searchIndexOf(tables.get(lower(to!))!);
+      const name = quoteIdentifier(to!);
+      if (index !== null && index.content !== "")
+        this.#exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
+    }
+    const { userVersion, applicationId } = this.#after;
+    if (userVersion !== this.#before.userVersion) this.#exec(`PRAGMA main.user_version = ${userVersion}`);
+    if (applicationId !== this.#before.applicationId)
+      this.#exec(`PRAGMA main.application_id = ${applicationId}`);
+    if (reorder(this.#db, this.#after.objects)) this.#stale = true;
+    this.#reload();
+  }
+
+  #exec(sql: string): void {
+    try {
+      this.#db.exec(sql);
+    } catch (error) {
+      throw this.#failed(sql, error);
+    }
+  }
+
+  #failed(sql: string, error: unknown): unknown {
+    if (isDiskFull(error)) return error;
+    return new UserError(
+      `this file cannot take a schema change of the cluster: ${errorMessage(error)}, in: ${sql}`,
+      "make what the statement needs available here (a module or function of the application), or undo the change on the node it came from",
+      { cause: error },
+    );
+  }
+
+  /** Of an object as the file has it now; null: it has none. */
+  #text(kind: SchemaObject["kind"], name: string): string | null {
+    const sql = "SELECT sql FROM main.sqlite_schema WHERE type = ? AND name = ? COLLATE NOCASE";
+    const row = queryOf(this.#db)(sql, kind, name)[0];
+    return row === undefined ? null : String(row[0] ?? "");
+  }
+
+  #reload(): void {
+    if (this.#stale) reload(this.#db);
+    this.#stale = false;
+  }
+
+  /** Marmot's triggers go from every table that is touched: the caller installs them, and they must be the youngest. */
+  #dropTriggersAndViews(): void {
+    if (!this.#isLive) return;
+    const wanted = new Map(this.#after.objects.map((o) => [`${o.kind} ${o.name}`, o]));
+    const names = new Map(
+      this.#lineages.flatMap((l) => (l.from === null ? [] : [[lower(l.from), l.to] as const])),
+    );
+    const isSame = (o: SchemaObject): boolean => {
+      const now = wanted.get(`${o.kind} ${o.name}`);
+      return now !== undefined && now.sql === o.sql && lower(now.tableName) === lower(o.tableName);
+    };
+    const before = new Map(this.#before.objects.map((o) => [`${o.kind} ${o.name}`, o]));
+    const gone = this.#before.objects.filter(
+      (o) => (o.kind === "trigger" || o.kind === "view") && !isSame(o),
+    );
+    const came = this.#after.objects.filter(
+      (o) => o.kind === "trigger" && !isSame(before.get(`trigger ${o.name}`) ?? { ...o, sql: "" }),
+    );
+    const moved = this.#movedTriggers();
+    const touched = new Set([
+      ...names.keys(),
+      ...[...gone, ...came, ...moved].filter((o) => o.kind === "trigger").map((o) => lower(o.tableName)),
+    ]);
+    this.#dropOwn(
+      (table) => touched.has(lower(table)),
+      (table) => (names.has(lower(table)) ? names.get(lower(table))! : table),
+    );
+    for (const { kind, name } of gone)
+      if (this.#text(kind, name) !== null)
+        this.#exec(`DROP ${kind.toUpperCase()} main.${quoteIdentifier(name)}`);
+  }
+
+  /** Triggers that stand in another order now: moved, they come after what is not among the application's objects. */
+  #movedTriggers(): SchemaObject[] {
+    const order = (state: SchemaState): SchemaObject[] => state.objects.filter((o) => o.kind === "trigger");
+    const [before, after] = [order(this.#before), order(this.#after)];
+    return after.filter((o, i) => o.name !== before[i]?.name);
+  }
+
+  #dropOwn(isTouched: (table: string) => boolean, nameAfter: (table: string) => string | null): void {
+    const sql = "SELECT type, name, tbl_name FROM main.sqlite_schema WHERE type IN ('trigger', 'index')";
+    for (const [type, name, table] of queryOf(this.#db)(sql)) {
+      if (!isOwn(String(name)) || isOwn(String(table)) || !isTouched(String(table))) continue;
+      this.#exec(`DROP ${String(type)} main.${quoteIdentifier(String(name))}`);
+      const now = nameAfter(String(table));
+      if (now !== null) this.#uncaptured.add(lower(now));
+    }
+  }
+
+  #dropIndexes(): void {
+    const wanted = new Set(this.#after.objects.flatMap((o) => (o.kind === "index" ? [o.name] : [])));
+    for (const { kind, name } of this.#before.objects)
+      if (kind === "index" && !wanted.has(name) && this.#text("index", name) !== null)
+        this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
+  }
+
+  /** A name is free before it is taken: in a circle one table steps aside. */
+  #renameTables(kept: readonly Kept[]): void {
+    let waiting = kept.filter((k) => k.from !== k.to).map(({ from, to }) => ({ from, to }));
+    const rename = (from: string, to: string): void =>
+      this.#exec(`ALTER TABLE main.${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`);
+    while (waiting.length > 0) {
+      const names = new Set(waiting.map((w) => lower(w.from)));
+      const free = waiting.filter((w) => lower(w.from) === lower(w.to) || !names.has(lower(w.to)));
+      if (free.length === 0) {
+        const aside = this.#freeName();
+        rename(waiting[0]!.from, aside);
+        waiting = [{ from: aside, to: waiting[0]!.to }, ...waiting.slice(1)];
+        continue;
+      }
+      for (const { from, to } of free) rename(from, to);
+      waiting = waiting.filter((w) => !free.includes(w));
+    }
+  }
+
+  #freeName(): string {
+    for (let i = 1; ; i++) {
+      const name = `__marmot__aside_${i}`;
+      if (this.#text("table", name) === null) return name;
+    }
+  }
+
+  /** The table has its new name, and the columns that it had. */
+  #alter({ from, to, columns }: Kept): AppliedTable["method"] {
+    const wanted = tablesOf(this.#after).get(lower(to))!.sql;
+    const isIdentity = columns.every(([c, before]) => c === before);
+    const text = this.#text("table", to)!;
+    if (text === wanted && isIdentity) return from === to ? "altered" : "renamed";
+    const plan = planAlter(to, text, wanted, columns);
+    if (plan.method === "rebuild" || !this.#alterInPlace(to, wanted, plan.statements, plan.newNotNull)) {
+      this.#rebuild(from, to, wanted, columns);
+      return "rebuilt";
+    }
+    return plan.statements.length === 0 && renamedText(text, to) === renamedText(wanted, to)
+      ? "renamed"
+      : "altered";
+  }
+
+  /** False: rows stand against it, and nothing was changed. */
+  #alterInPlace(
+    name: string,
+    wanted: string,
+    statements: readonly string[],
+    newNotNull: readonly string[],
+  ): boolean {
+    this.#reload();
+    this.#db.exec("SAVEPOINT alter_in_place");
+    try {
+      if (statements.some((sql) => sql.includes(" DROP COLUMN "))) this.#dropChangedIndexes(name);
+      for (const sql of statements) this.#db.exec(sql);
+    } catch (error) {
+      this.#db.exec("ROLLBACK TO alter_in_place; RELEASE alter_in_place");
+      if (isDiskFull(error)) throw error;
+      return false;
+    }
+    const table = `main.${quoteIdentifier(name)}`;
+    const isNull = newNotNull.map((c) => `${quoteIdentifier(c)} IS NULL`).join(" OR ");
+    if (isNull !== "" && queryOf(this.#db)(`SELECT 1 FROM ${table} WHERE ${isNull} LIMIT 1`).length > 0) {
+      this.#db.exec("ROLLBACK TO alter_in_place; RELEASE alter_in_place");
+      return false;
+    }
+    this.#db.exec("RELEASE alter_in_place");
+    if (this.#text("table", name) !== wanted) {
+      setText(this.#db, "table", name, wanted);
+      this.#stale = true;
+    }
+    return true;
+  }
+
+  /** SQLite drops no column that an index names. */
+  #dropChangedIndexes(table: string): void {
+    for (const { kind, name, tableName, sql } of this.#after.objects) {
+      if (kind !== "index" || lower(tableName) !== lower(table)) continue;
+      const text = this.#text("index", name);
+      if (text !== null && text !== sql) this.#db.exec(`DROP INDEX main.${quoteIdentifier(name)}`);
+    }
+  }
+
+  #rebuild(from: string, to: string, wanted: string, columns: readonly ColumnOrigin[]): void {
+    this.#reload();
+    const db = this.#db;
+    const aside = this.#freeName();
+    const quoted = quoteIdentifier(aside);
+    const query = queryOf(db);
+    this.#exec(`ALTER TABLE main.${quoteIdentifier(to)} RENAME TO ${quoted}`);
+    this.#exec(wanted);
+    const old = this.#rowsOf(aside, from, to);
+    try {
+      copyRows(db, old, to, columns);
+    } catch (error) {
+      throw this.#failed(wanted, error);
+    }
+    this.#count(to, old);
+    const hasSequence = this.#text("table", "sqlite_sequence") !== null;
+    const sequence = hasSequence ? query("SELECT seq FROM main.sqlite_sequence WHERE name = ?", aside) : [];
+    this.#exec(`DROP TABLE main.${quoted}`);
+    // The highest id that was ever given, also if its row is gone.
+    if (sequence.length > 0 && readTable(query, to).autoincrement)
+      this.#raiseSequence(to, BigInt(sequence[0]![0] as number | bigint));
+  }
+
+  #raiseSequence(table: string, least: bigint): void {
+    const { changes } = this.#db
+      .prepare("UPDATE main.sqlite_sequence SET seq = max(seq, ?) WHERE name = ?")
+      .run(least, table);
+    if (Number(changes) === 0)
+      this.#db.prepare("INSERT INTO main.sqlite_sequence(name, seq) VALUES(?, ?)").run(table, least);
+  }
+
+  #rowsOf(present: string, from: string, to: string): LeftOutRows {
+    const table = readTable(queryOf(this.#db), present);
+    const { rank, leftOut: report } = this.#options;
+    return new LeftOutRows(this.#db, table, { from, to, rank, report });
+  }
+
+  #count(table: string, rows: LeftOutRows): void {
+    if (rows.count > 0) this.#leftOut.set(lower(table), (this.#leftOut.get(lower(table)) ?? 0) + rows.count);
+  }
+
+  #makeIndex({ name, tableName, sql }: SchemaObject): void {
+    const isUnique = /^\s*CREATE\s+UNIQUE\b/i.test(sql);
+    if (!this.#isLive && (!isUnique || this.#text("table", tableName) === null)) return;
+    const text = this.#text("index", name);
+    if (text === sql) return;
+    if (text !== null && sameTokens(text, sql)) {
+      setText(this.#db, "index", name, sql);
+      this.#stale = true;
+      return;
+    }
+    if (text !== null) this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
+    if (!isUnique) return this.#exec(sql);
+    let rows: LeftOutRows | null = null;
+    const from =
+      this.#lineages.find((l) => l.to !== null && lower(l.to) === lower(tableName))?.from ?? tableName;
+    try {
+      createUniqueIndex(
+        this.#db,
+        sql,
+        () => (rows = this.#rowsOf(tableName, from, tableName)),
+        () => this.#dropTriggersOf(tableName),
+      );
+    } catch (error) {
+      throw this.#failed(sql, error);
+    }
+    if (rows !== null) this.#count(tableName, rows);
+  }
+
+  /** The application's come back with all that is missing. */
+  #dropTriggersOf(table: string): void {
+    this.#dropOwn(
+      (t) => lower(t) === lower(table),
+      (t) => t,
+    );
+    const sql = "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE";
+    for (const [name] of queryOf(this.#db)(sql, table))
+      this.#exec(`DROP TRIGGER main.${quoteIdentifier(String(name))}`);
+  }
 }

@@ -144,3 +144,21 @@ export function updateOf(sql: string): { readonly columns: string[]; readonly ta
   }
   return null;
 }
+
+/** Everything but blanks and comments; names as `"name` without their quotes, in lower case. */
+function tokens(sql: string): string[] {
+  const list: string[] = [];
+  for (let i = afterBlanks(sql, 0); i < sql.length; i = afterBlanks(sql, i)) {
+    const { name, end } = nameAt(sql, i);
+    if (sql[i] === "'") list.push(sql.slice(i, end));
+    else list.push(end > i ? `"${name.toLowerCase()}` : sql[i]!);
+    i = Math.max(end, i + 1);
+  }
+  return list;
+}
+
+/** Whether two statements differ only in how names are quoted, in case, in blanks and comments. */
+export function sameTokens(a: string, b: string): boolean {
+  const [left, right] = [tokens(a), tokens(b)];
+  return left.length === right.length && left.every((token, i) => token === right[i]);
+}

@@ -1,0 +1,170 @@
+/** The rows of a table that is rebuilt, from the old one to the new one, each under its rowid. */
+import type { DatabaseSync } from "node:sqlite";
+import { queryOf } from "../../sqlite/query.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { type Column, readTable, rowidAliases, type Table } from "../../sqlite/schema.ts";
+import type { ColumnOrigin } from "./change.ts";
+import type { LeftOutRows } from "./left-out.ts";
+import { withScratch } from "./structure.ts";
+
+const SQLITE_CONSTRAINT = 19;
+const SQLITE_MISMATCH = 20;
+
+/** What a row runs into, by SQLite's extended result code; null: something else went wrong. */
+export function constraintOf(error: unknown): string | null {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  if (typeof code !== "number") return null;
+  if ((code & 0xff) === SQLITE_MISMATCH) return "its key is not an integer";
+  if ((code & 0xff) !== SQLITE_CONSTRAINT) return null;
+  switch (code >> 8) {
+    case 5:
+      return "a column must not be NULL any more";
+    case 6:
+    case 8:
+    case 10:
+      return "another row has its unique value";
+    case 12:
+      return "a value is not of its column's type";
+    default:
+      return "a constraint of the new table";
+  }
+}
+
+export interface Copy {
+  readonly statement: string;
+  /** The same for one row, by `LeftOutRows.where`. */
+  readonly one: string;
+}
+
+/** `old`: what is copied from, by its present name. */
+export function copyRows(
+  db: DatabaseSync,
+  old: LeftOutRows,
+  to: string,
+  columns: readonly ColumnOrigin[],
+): void {
+  const table = readTable(queryOf(db), to);
+  const { into, from } = copied(db, old.table, table, columns);
+  const target = `main.${quoteIdentifier(to)}`;
+  const source = `${old.name} NOT INDEXED`;
+  try {
+    if (isWhole(old.table, table, columns)) db.exec(`INSERT INTO ${target} SELECT * FROM ${old.name}`);
+    else db.exec(`INSERT INTO ${target}(${into.join(", ")}) SELECT ${from.join(", ")} FROM ${source}`);
+    return;
+  } catch (error) {
+    if (constraintOf(error) === null) throw error;
+  }
+  const one = db.prepare(
+    `INSERT INTO ${target}(${into.join(", ")}) SELECT ${from.join(", ")} FROM ${old.name} WHERE ${old.where}`,
+  );
+  for (const row of old.all())
+    try {
+      one.run(...row.id);
+    } catch (error) {
+      const reason = constraintOf(error);
+      if (reason === null) throw error;
+      old.report(row, reason);
+    }
+}
+
+/** SQLite copies whole pages' worth of cells where nothing differs; only with an INTEGER PRIMARY KEY it keeps rowids. */
+function isWhole(old: Table, now: Table, columns: readonly ColumnOrigin[]): boolean {
+  const names = old.columns.map((c) => c.name.toLowerCase());
+  return (
+    now.rowidColumn !== null &&
+    now.rowidColumn.toLowerCase() === old.rowidColumn?.toLowerCase() &&
+    [...old.columns, ...now.columns].every((c) => c.hidden === 0) &&
+    now.columns.length === names.length &&
+    now.columns.every(
+      (c, i) => c.name.toLowerCase() === names[i] && (!c.notNull || old.columns[i]!.notNull),
+    ) &&
+    columns.every(([column, before]) => column.toLowerCase() === before?.toLowerCase())
+  );
+}
+
+function copied(
+  db: DatabaseSync,
+  old: Table,
+  now: Table,
+  columns: readonly ColumnOrigin[],
+): { readonly into: string[]; readonly from: string[] } {
+  const into: string[] = [];
+  const from: string[] = [];
+  const origin = new Map(columns.map(([column, before]) => [column.toLowerCase(), before?.toLowerCase()]));
+  const before = new Map(old.columns.map((c) => [c.name.toLowerCase(), c]));
+  const defaults = new Map(
+    queryOf(db)(`SELECT name, dflt_value FROM pragma_table_info(?)`, now.name).map(([name, text]) => [
+      name,
+      text === null ? null : String(text),
+    ]),
+  );
+  const oldRowid = old.withoutRowid ? undefined : rowidAliases(old)[0];
+  let keyed = false;
+  for (const column of now.columns) {
+    if (column.hidden !== 0) continue;
+    const source = before.get(origin.get(column.name.toLowerCase()) ?? "");
+    const isRowid = column.name === now.rowidColumn;
+    const value =
+      source === undefined
+        ? newValue(column, defaults.get(column.name) ?? null, isRowid)
+        : carried(source, column, defaults.get(column.name) ?? null);
+    if (isRowid && source === undefined) continue;
+    keyed ||= isRowid;
+    if (value === null) continue;
+    into.push(quoteIdentifier(column.name));
+    from.push(value);
+  }
+  const newRowid = now.withoutRowid ? undefined : rowidAliases(now)[0];
+  if (!keyed && oldRowid !== undefined && newRowid !== undefined) {
+    into.unshift(newRowid);
+    from.unshift(oldRowid);
+  }
+  if (into.length === 0) {
+    // Nothing is carried over and there is no rowid to name: one row for each, of defaults.
+    const first = now.columns.find((c) => c.hidden === 0)!;
+    into.push(quoteIdentifier(first.name));
+    from.push(defaults.get(first.name) ?? "NULL");
+  }
+  return { into, from };
+}
+
+/** A column that may have been NULL takes its default where it must not be any more. */
+function carried(source: Column, column: Column, fallback: string | null): string {
+  const name = quoteIdentifier(source.name);
+  if (!column.notNull || source.notNull || fallback === null || !isSteady(fallback)) return name;
+  return `coalesce(${name}, ${fallback})`;
+}
+
+/**
+ * What a new column holds; null: its default. Every node must come to the same: a default that depends on the moment is
+ * left to the row that its origin sends, and a column that must not be NULL holds as little as it can until then.
+ */
+function newValue(column: Column, fallback: string | null, isRowid: boolean): string | null {
+  if (isRowid || (fallback !== null && !isNull(fallback) && isSteady(fallback))) return null;
+  if (!column.notNull) return fallback === null ? null : "NULL";
+  if (fallback !== null && /^\(*\s*CURRENT_TIMESTAMP/i.test(fallback)) return "'1970-01-01 00:00:00'";
+  switch (column.affinity) {
+    case "TEXT":
+      return "''";
+    case "BLOB":
+      return column.declaredType === "" || column.declaredType.toUpperCase() === "ANY" ? "0" : "x''";
+    default:
+      return "0";
+  }
+}
+
+const isNull = (text: string): boolean => /^\(*\s*NULL\s*\)*$/i.test(text);
+
+/** Whether an expression is the same at any time and on any node: SQLite allows no other in an index. */
+function isSteady(expression: string): boolean {
+  if (/^(?:[-+]?[\d.]+(?:e[-+]?\d+)?|'(?:[^']|'')*'|x'[\da-f]*'|true|false|null)$/i.test(expression))
+    return true;
+  return withScratch((db) => {
+    try {
+      db.exec(`CREATE TABLE t(a); CREATE INDEX i ON t((a IS (${expression}))); INSERT INTO t VALUES(1)`);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
