@@ -138,10 +138,9 @@ export class Pipeline {
     return this.#reflecting !== null || this.#following !== null;
   }
 
-  /** Why a change of the schema keeps this node from going on; null: it does not. */
+  /** Why the schema keeps this node from going on; null: it does not. */
   get obstacle(): string | null {
-    if (this.#obstacle !== null) return this.#obstacle;
-    return this.schemaDue ? "a change of the schema waits to be ordered, or to be made in the file" : null;
+    return this.#obstacle;
   }
 
   /** The file's schema and the cluster's are not known to be the same, or not all of the file's rows are captured. */

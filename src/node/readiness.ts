@@ -14,6 +14,9 @@ const REFLECT_WITHIN_MS = 5000;
 /** Milliseconds after which a marker that does not come is no delay any more. */
 const MARKER_WITHIN_MS = 5000;
 
+/** Milliseconds after which a change of the schema that does not come through is no delay any more. */
+const SCHEMA_WITHIN_MS = 5000;
+
 const reaches = (at: PositionVector, goal: PositionVector): boolean =>
   goal.every((index, shard) => (at[shard] ?? 0) >= index);
 
@@ -29,6 +32,8 @@ export class Readiness {
   /** What was committed when the fence was passed and every leader heard from; null: not yet. */
   #goal: PositionVector | null = null;
   #passedAt: number;
+  /** When no change of the schema was on its way. */
+  #schemaAt: number;
   #passed = 0;
 
   constructor({ member, clock }: { member: Member; clock: Clock }) {
@@ -36,6 +41,7 @@ export class Readiness {
     this.#clock = clock;
     this.#reflectedAt = clock.now();
     this.#passedAt = clock.now();
+    this.#schemaAt = clock.now();
   }
 
   /** The position that the application's file shows. */
@@ -65,6 +71,7 @@ export class Readiness {
     const { runtime, pipeline, replica, engine, reader } = this.#member;
     if (engine.frozen) return "receiving a replica";
     if (pipeline.obstacle !== null) return pipeline.obstacle;
+    const schema = this.#schemaWaits();
     const leaderless = runtime.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);
     if (leaderless.length > 0) return `waiting for a leader of shard ${leaderless.join(", ")}`;
     const fencing = pipeline.outbox.fencing();
@@ -73,6 +80,7 @@ export class Readiness {
     const positions = replica.replica.positions();
     const { reflected } = this;
     const behind = this.behind();
+    if (schema !== null) return schema;
     const stalled = this.#stalled();
     if (stalled !== null) return stalled;
     if (behind > BEHIND_LIMIT || (!this.#wasReady && !reaches(positions, this.#goal)))
@@ -93,6 +101,14 @@ export class Readiness {
     if (now - this.#reflectedAt > REFLECT_WITHIN_MS)
       return "the file is behind the replica: the application holds its write lock";
     return null;
+  }
+
+  /** The file's schema is not the cluster's, and was not for some time; null: it is. */
+  #schemaWaits(): string | null {
+    const now = this.#clock.now();
+    if (!this.#member.pipeline.schemaDue) this.#schemaAt = now;
+    if (this.#wasReady && now - this.#schemaAt <= SCHEMA_WITHIN_MS) return null;
+    return this.#member.pipeline.schemaDue ? "a change of the schema waits to be ordered" : null;
   }
 
   /** Shard 0 has stood for some time at a changeset that others must mark; null: it has not. */

@@ -8,28 +8,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { silentLogger } from "../../src/base/logger.ts";
-import { install, readCaptured } from "../../src/capture/install.ts";
+import { install } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
 import { settingOf } from "../../src/change/per-table.ts";
-import { PendingRows } from "../../src/change/pending-rows.ts";
-import type { ShadowedRows } from "../../src/change/shadowed-rows.ts";
+import type { PendingRows } from "../../src/change/pending-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
 import { type FoundOptions, found } from "../../src/node/genesis.ts";
-import { BunLiveReader } from "../../src/node/live-reader.ts";
-import { readLiveState } from "../../src/node/live-state.ts";
+import type { BunLiveReader } from "../../src/node/live-reader.ts";
 import { dataPaths, type DataPaths } from "../../src/node/paths.ts";
 import { Pipeline } from "../../src/node/pipeline.ts";
+import { SchemaSteps } from "../../src/node/schema-steps.ts";
 import { EntryType, type Entry } from "../../src/raft/types.ts";
 import { openLiveConnection } from "../../src/reflect/live-connection.ts";
-import { IdBlocks, reserveIds } from "../../src/reflect/id-blocks.ts";
-import { LiveLog } from "../../src/reflect/live-log.ts";
-import { Reflector } from "../../src/reflect/reflector.ts";
+import { reserveIds } from "../../src/reflect/id-blocks.ts";
 import { replaceReplica, strip } from "../../src/replica/adopt.ts";
 import { buildLive } from "../../src/replica/build-live.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
 import { exactRows } from "../../src/schema/exact-rows.ts";
-import { RowAccess } from "../../src/schema/row-access.ts";
 import { deviations } from "./deviations.ts";
 
 /** Slots of id blocks, of which node i has the i-th. */
@@ -131,13 +127,10 @@ export class LabNode {
   readonly #lab: Lab;
   readonly #paths: DataPaths;
   #incarnation = 0;
-  #shadows!: ShadowedRows;
   /** Newest log ids at Marmot's last commit in L: the promise is about these moments. */
   #atCommit = new Map<number, number>();
   pipeline!: Pipeline;
-  pending!: PendingRows;
   replica!: OpenReplica;
-  reader!: BunLiveReader;
   live!: DatabaseSync;
   app!: Database;
   /** Proposed and not in the order: they may be lost, repeated or late. */
@@ -154,6 +147,14 @@ export class LabNode {
     this.delivered = lab.order.map(() => 0);
   }
 
+  get pending(): PendingRows {
+    return this.pipeline.side.pending;
+  }
+
+  get reader(): BunLiveReader {
+    return this.pipeline.side.reader;
+  }
+
   get replicaFile(): string {
     return this.#paths.replica;
   }
@@ -163,41 +164,21 @@ export class LabNode {
     const { replica } = this.replica;
     const shards = this.#lab.order.length;
     this.delivered = replica.positions().map((index) => index - 1);
-    const shapes = [...replica.shapes.values()];
-    const live = openLiveConnection(
-      this.file,
-      shapes.map((s) => s.name),
-    );
-    this.live = live.db;
-    const captured = readCaptured(this.live)!;
-    this.reader = new BunLiveReader(this.file, shapes, captured, replica.settings.encoding);
-    const { bases, shadows, acknowledged } = readLiveState(this.live, shapes, shards);
-    this.pending = new PendingRows();
-    for (const [table, id] of acknowledged) this.pending.see(table, id);
-    const logs = new Map(
-      shapes.map((shape) => {
-        const access = new RowAccess(this.live, shape, replica.settings.encoding);
-        const log = captured.find((c) => c.id === shape.id)!.log;
-        return [shape.id, new LiveLog(this.live, access, log, acknowledged.get(shape.id) ?? 0)];
-      }),
-    );
-    this.#shadows = shadows;
-    const { pending } = this;
-    const ids = new IdBlocks(
-      this.live,
-      shapes,
-      (table) => settingOf(replica.settings.idBlock, table),
-      () => ({ slot: this.number, slots: SLOTS }),
-    );
-    const reflector = new Reflector({ live, logs, source: replica, pending, bases, shadows, ids });
+    const connection = openLiveConnection(this.file, []);
+    this.live = connection.db;
+    const schema = new SchemaSteps({
+      file: this.file,
+      replicaFile: this.#paths.replica,
+      peerId: this.peerId,
+      connection,
+      replica,
+      place: () => ({ slot: this.number, slots: SLOTS }),
+      logger: silentLogger,
+    });
     this.pipeline = new Pipeline(
       {
-        live: this.reader,
         replica,
-        reflector,
-        pending,
-        bases,
-        shadows,
+        schema,
         spool: new Spool(this.#paths.spool),
         syncLive: () => {},
         onOwnCommit: () => {
@@ -213,9 +194,8 @@ export class LabNode {
         wallTime: () => 1_700_000_000_000,
         logger: silentLogger,
       },
-      { peerId: this.peerId, shards, schemaVersion: 1, acknowledged },
+      { peerId: this.peerId, shards },
     );
-    replica.recallChanges(bases.reflected);
     this.pipeline.openIncarnation();
     this.app = new Database(this.file, { safeIntegers: true });
     this.app.exec("PRAGMA busy_timeout = 0");
@@ -263,7 +243,7 @@ export class LabNode {
 
   close(): void {
     this.app.close();
-    this.reader.close();
+    this.pipeline.close();
     this.live.close();
     this.replica.close();
   }
@@ -328,7 +308,7 @@ export class LabNode {
       encoding: replica.settings.encoding,
       returnsLater: ({ id }, keyId) =>
         this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
-        this.#shadows.get(id, keyId) !== undefined,
+        this.pipeline.side.shadows.get(id, keyId) !== undefined,
     });
   }
 
