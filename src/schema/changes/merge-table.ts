@@ -1,5 +1,6 @@
 /** Three texts of one table, in common names: what both sides changed is put together part by part. */
 import { afterTableName } from "../index-text.ts";
+import { isVirtual } from "../user-triggers.ts";
 import { type ColumnText, parseTable, sameTokens, tableText } from "./table-text.ts";
 
 export interface MergedTable {
@@ -8,7 +9,11 @@ export interface MergedTable {
   readonly lost: readonly { readonly column: string | null; readonly reason: string }[];
 }
 
-export const sameTable = (a: string, b: string): boolean => sameTokens(afterTableName(a), afterTableName(b));
+/** Whatever they are called; of virtual ones the text is all there is. */
+export function sameTable(a: string, b: string): boolean {
+  if (isVirtual({ sql: a }) || isVirtual({ sql: b })) return a === b;
+  return sameTokens(afterTableName(a), afterTableName(b));
+}
 
 const lower = (name: string): string => name.toLowerCase();
 

@@ -10,7 +10,7 @@ import type { ColumnOrigin, LostChange, SchemaChange, SchemaState } from "./chan
 import { brokenObjects, keyOf } from "./check-state.ts";
 import { type LostName, namesOf, renamingOf, settleNames, type TableNames } from "./common-names.ts";
 import { changesBetween, compareCatalogues, type TableTarget, tablesOf } from "./compare.ts";
-import { changeCatalogue, columnsOf, followTables, sameSchema } from "./follow.ts";
+import { changeCatalogue, columnsOf, followTables, sameSchema, settled } from "./follow.ts";
 import { mergeTable, sameTable } from "./merge-table.ts";
 import { renamedState } from "./renamed-state.ts";
 import { withoutShadows } from "./shadows.ts";
@@ -522,17 +522,4 @@ class Merger {
       this.#lose(kind, name, `there is a ${taken.kind} ${taken.name} already`, null);
     else objects.push(our);
   }
-}
-
-/** What stands on a table comes after it, as SQLite reads a schema; what stands on none goes. */
-function settled(objects: readonly SchemaObject[]): SchemaObject[] {
-  const seen = new Set<string>();
-  const list: SchemaObject[] = [];
-  const waiting: SchemaObject[] = [];
-  for (const object of objects) {
-    const isOwner = object.kind === "table" || object.kind === "view";
-    if (isOwner) seen.add(lower(object.name));
-    (isOwner || seen.has(lower(object.tableName)) ? list : waiting).push(object);
-  }
-  return [...list, ...waiting.filter((o) => seen.has(lower(o.tableName)))];
 }
