@@ -63,6 +63,7 @@ export function applySchemaChanges(
   return alone(db, () => new Applier(db, state, changes, options).run());
 }
 
+const isUnique = (sql: string): boolean => /^\s*CREATE\s+UNIQUE\b/i.test(sql);
 const lower = (name: string): string => name.toLowerCase();
 
 interface Kept {
@@ -117,7 +118,7 @@ class Applier {
     const created = this.#lineages.filter((l) => l.from === null);
     const tables = tablesOf(this.#after);
     for (const { to } of created) this.#exec(tables.get(lower(to!))!.sql);
-    for (const object of this.#after.objects) if (object.kind === "index") this.#makeIndex(object);
+    for (const object of this.#after.objects) if (this.#isWantedIndex(object)) this.#makeIndex(object);
     this.#reload();
     if (this.#isLive) this.#finishLive(created);
     return {
@@ -235,10 +236,14 @@ class Applier {
   }
 
   #dropIndexes(): void {
-    const wanted = new Set(this.#after.objects.flatMap((o) => (o.kind === "index" ? [o.name] : [])));
+    const wanted = new Set(this.#after.objects.flatMap((o) => (this.#isWantedIndex(o) ? [o.name] : [])));
     for (const { kind, name } of this.#before.objects)
       if (kind === "index" && !wanted.has(name) && this.#text("index", name) !== null)
         this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
+  }
+
+  #isWantedIndex({ kind, sql }: SchemaObject): boolean {
+    return kind === "index" && (this.#isLive || isUnique(sql));
   }
 
   /** A name is free before it is taken: in a circle one table steps aside. */
@@ -365,8 +370,7 @@ class Applier {
   }
 
   #makeIndex({ name, tableName, sql }: SchemaObject): void {
-    const isUnique = /^\s*CREATE\s+UNIQUE\b/i.test(sql);
-    if (!this.#isLive && (!isUnique || this.#text("table", tableName) === null)) return;
+    if (!this.#isLive && this.#text("table", tableName) === null) return;
     const text = this.#text("index", name);
     if (text === sql) return;
     if (text !== null && sameTokens(text, sql)) {
@@ -375,7 +379,7 @@ class Applier {
       return;
     }
     if (text !== null) this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
-    if (!isUnique) return this.#exec(sql);
+    if (!isUnique(sql)) return this.#exec(sql);
     let rows: LeftOutRows | null = null;
     const from =
       this.#lineages.find((l) => l.to !== null && lower(l.to) === lower(tableName))?.from ?? tableName;

@@ -42,8 +42,8 @@ export type SchemaChange =
   | { readonly op: "drop"; readonly kind: "index" | "view" | "trigger"; readonly name: string }
   | { readonly op: "userVersion"; readonly value: number }
   | { readonly op: "applicationId"; readonly value: number }
-  /** Among the places that the named objects take they stand in this order (triggers fire by it); names of none are skipped. */
-  | { readonly op: "order"; readonly objects: readonly (readonly [SchemaObject["kind"], string])[] };
+  /** Among the places that the named objects of a kind take they stand in this order; names of none are skipped. */
+  | { readonly op: "order"; readonly objects: readonly (readonly ["index" | "trigger", string])[] };
 
 /** The part of `Catalogue` that changes. A `Catalogue` is one. */
 export interface SchemaState {

@@ -216,9 +216,11 @@ class Differ {
 
   #reorder(): void {
     const now = changeCatalogue(this.#from, this.#changes).objects;
-    const objects = this.#to.objects
-      .filter((o, i) => o.kind !== now[i]?.kind || o.name !== now[i].name)
-      .map((o) => [o.kind, o.name] as const);
+    const objects = (["index", "trigger"] as const).flatMap((kind) => {
+      const there = now.filter((o) => o.kind === kind);
+      const wanted = this.#to.objects.filter((o) => o.kind === kind);
+      return wanted.filter((o, i) => o.name !== there[i]?.name).map((o) => [kind, o.name] as const);
+    });
     if (objects.length > 0) this.#changes.push({ op: "order", objects });
   }
 }

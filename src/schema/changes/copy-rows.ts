@@ -36,7 +36,7 @@ export interface Copy {
   readonly one: string;
 }
 
-/** `old`: what is copied from, by its present name. */
+/** `old`: what is copied from, by its present name. A conflict clause that the table declares would drop rows unseen. */
 export function copyRows(
   db: DatabaseSync,
   old: LeftOutRows,
@@ -48,14 +48,16 @@ export function copyRows(
   const target = `main.${quoteIdentifier(to)}`;
   const source = `${old.name} NOT INDEXED`;
   try {
-    if (isWhole(old.table, table, columns)) db.exec(`INSERT INTO ${target} SELECT * FROM ${old.name}`);
-    else db.exec(`INSERT INTO ${target}(${into.join(", ")}) SELECT ${from.join(", ")} FROM ${source}`);
+    if (isWhole(old.table, table, columns))
+      db.exec(`INSERT OR ABORT INTO ${target} SELECT * FROM ${old.name}`);
+    else
+      db.exec(`INSERT OR ABORT INTO ${target}(${into.join(", ")}) SELECT ${from.join(", ")} FROM ${source}`);
     return;
   } catch (error) {
     if (constraintOf(error) === null) throw error;
   }
   const one = db.prepare(
-    `INSERT INTO ${target}(${into.join(", ")}) SELECT ${from.join(", ")} FROM ${old.name} WHERE ${old.where}`,
+    `INSERT OR ABORT INTO ${target}(${into.join(", ")}) SELECT ${from.join(", ")} FROM ${old.name} WHERE ${old.where}`,
   );
   for (const row of old.all())
     try {

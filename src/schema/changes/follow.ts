@@ -146,12 +146,14 @@ class Follower {
   }
 
   #order(named: readonly (readonly [SchemaObject["kind"], string])[]): void {
-    const wanted = named.flatMap(([kind, name]) =>
-      this.objects.filter((o) => o.kind === kind && same(o.name, name)),
-    );
-    const members = new Set(wanted);
-    let next = 0;
-    this.objects = this.objects.map((o) => (members.has(o) ? wanted[next++]! : o));
+    for (const kind of ["index", "trigger"] as const) {
+      const wanted = named.flatMap(([of, name]) =>
+        of === kind ? this.objects.filter((o) => o.kind === kind && same(o.name, name)) : [],
+      );
+      const members = new Set(wanted);
+      let next = 0;
+      this.objects = this.objects.map((o) => (members.has(o) ? wanted[next++]! : o));
+    }
   }
 }
 
@@ -192,7 +194,10 @@ function follow(state: SchemaState, changes: readonly SchemaChange[]): Followed 
     (from === null ? created : kept).push({ from, to: object.name, columns });
   }
   const gone = follower.dropped.map(({ from }): TableLineage => ({ from, to: null, columns: [] }));
-  return { state: { objects, userVersion, applicationId }, lineages: [...gone, ...kept, ...created] };
+  return {
+    state: { objects: settled(objects), userVersion, applicationId },
+    lineages: [...gone, ...kept, ...created],
+  };
 }
 
 /** Throws `UserError` where a change does not fit the catalogue. */
@@ -203,12 +208,32 @@ export const changeCatalogue = (state: SchemaState, changes: readonly SchemaChan
 export const followTables = (state: SchemaState, changes: readonly SchemaChange[]): TableLineage[] =>
   follow(state, changes).lineages;
 
-const plain = ({ objects, userVersion, applicationId }: SchemaState): string =>
-  JSON.stringify([
-    withoutShadows(objects).map((o) => [o.kind, o.name, o.tableName, o.sql]),
-    userVersion,
-    applicationId,
-  ]);
+/** What stands on a table or view comes after it, as SQLite reads a schema; what stands on none goes. */
+export function settled(objects: readonly SchemaObject[]): SchemaObject[] {
+  const isOwner = ({ kind }: SchemaObject): boolean => kind === "table" || kind === "view";
+  const owners = new Map(objects.flatMap((o) => (isOwner(o) ? [[o.name.toLowerCase(), o] as const] : [])));
+  const list = new Set<SchemaObject>();
+  for (const object of objects) {
+    const owner = isOwner(object) ? object : owners.get(object.tableName.toLowerCase());
+    if (owner !== undefined) list.add(owner).add(object);
+  }
+  return [...list];
+}
 
-/** Byte-equal, order included, shadow tables aside. */
+/**
+ * Of a kind whose order means something: triggers fire by it, and of clashes the older index's comes first. That of tables
+ * and views means nothing, and a VACUUM puts them into another.
+ */
+export const isOrdered = ({ kind }: SchemaObject): boolean => kind === "index" || kind === "trigger";
+
+function plain({ objects, userVersion, applicationId }: SchemaState): string {
+  const list = withoutShadows(objects).map(
+    (o) => [o.kind, o.name, o.tableName, o.sql, isOrdered(o)] as const,
+  );
+  const unordered = list.filter((o) => !o[4]).map((o) => JSON.stringify(o));
+  const ordered = (kind: string): unknown => list.filter((o) => o[0] === kind);
+  return JSON.stringify([unordered.sort(), ordered("index"), ordered("trigger"), userVersion, applicationId]);
+}
+
+/** Byte-equal, and in the order where it means something; shadow tables aside. */
 export const sameSchema = (a: SchemaState, b: SchemaState): boolean => plain(a) === plain(b);

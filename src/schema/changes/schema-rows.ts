@@ -70,7 +70,14 @@ export function reorder(db: DatabaseSync, objects: readonly SchemaObject[]): boo
     return kind === "table" ? [row, ...(inner.get(name) ?? [])] : [row];
   });
   const members = new Set(wanted);
-  if (rows.filter((r) => members.has(r)).every((r, i) => r === wanted[i])) return false;
+  // What came anew stands last; that means something for these alone.
+  const isInOrder = (kind: string): boolean => {
+    const of = (list: readonly (typeof rows)[number][]) =>
+      list.filter((r) => r.key.startsWith(kind) && members.has(r));
+    const list = of(wanted);
+    return of(rows).every((r, i) => r === list[i]);
+  };
+  if (isInOrder("index ") && isInOrder("trigger ")) return false;
   const all = [...wanted, ...rows.filter((r) => !members.has(r))];
   const first = all.findIndex((r, i) => r !== rows[i]);
   let next = rows.at(-1)!.rowid;

@@ -1,0 +1,34 @@
+/** Whether a catalogue that was put together works: SQLite makes it and compiles what it holds, without rows. */
+import { queryOf } from "../../sqlite/query.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
+import type { SchemaObject } from "../../sqlite/schema.ts";
+import { isVirtual, judgeTriggers } from "../user-triggers.ts";
+import type { SchemaState } from "./change.ts";
+import { createAll } from "./renamed-state.ts";
+import { withScratch } from "./structure.ts";
+
+/** Objects that SQLite refuses, with its words, by kind and name. What is virtual is not tried. */
+export function brokenObjects({ objects }: SchemaState): Map<string, { object: SchemaObject; why: string }> {
+  const broken = new Map<string, { object: SchemaObject; why: string }>();
+  const add = (object: SchemaObject, why: string): unknown => broken.set(keyOf(object), { object, why });
+  withScratch((db) => {
+    for (const [object, why] of createAll(db, objects)) if (!isVirtual(object)) add(object, why);
+    for (const object of objects) {
+      if (object.kind !== "view" || broken.has(keyOf(object))) continue;
+      try {
+        queryOf(db)(`SELECT 1 FROM main.${quoteIdentifier(object.name)} LIMIT 0`);
+      } catch (error) {
+        add(object, error instanceof Error ? error.message : String(error));
+      }
+    }
+  });
+  for (const { name, problem } of judgeTriggers(objects, []).byName.values())
+    if (problem !== null && problem.reason.includes("does not compile")) {
+      const object = objects.find((o) => o.kind === "trigger" && o.name === name);
+      if (object !== undefined && !broken.has(keyOf(object))) add(object, problem.reason);
+    }
+  return broken;
+}
+
+export const keyOf = ({ kind, name }: { readonly kind: string; readonly name: string }): string =>
+  `${kind} ${name.toLowerCase()}`;
