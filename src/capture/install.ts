@@ -114,28 +114,6 @@ export function install(
   return captured;
 }
 
-/** Names of capture objects that are missing from the file or differ from what they must be. */
-export function damage(
-  db: DatabaseSync,
-  shapes: readonly TableShape[],
-  captured: readonly CapturedTable[],
-): string[] {
-  const query = queryOf(db);
-  const found = new Map(
-    query(`SELECT name, sql FROM main.sqlite_schema`).map(([name, sql]) => [String(name), String(sql)]),
-  );
-  const wrong: string[] = [];
-  for (const shape of shapes) {
-    const log = captured.find((c) => c.id === shape.id)?.log;
-    if (log === undefined) wrong.push(`the change log of ${shape.name}`);
-    else if (!found.has(shape.name)) wrong.push(`the table ${shape.name}`);
-    else
-      for (const object of captureObjects(shape, readTable(query, shape.name), log))
-        if (found.get(object.name) !== object.sql) wrong.push(object.name);
-  }
-  return wrong;
-}
-
 /** Removes every trigger and table of Marmot: triggers first, or the application's writes would fail in between. */
 export function uninstall(db: DatabaseSync): { triggers: number; tables: number } {
   let triggers = 0;

@@ -61,7 +61,13 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     },
     tables: {
       replicated: member === null ? [] : [...member.replica.replica.shapes.values()].map((s) => s.name),
-      skipped: settings?.skipped ?? [],
+      skipped: [
+        ...(settings?.skipped ?? []),
+        ...(member?.schema.local ?? []).map(({ name, reason, cure }) => ({
+          name,
+          reason: `${reason}; it stays on this node (cure: ${cure})`,
+        })),
+      ],
     },
     progress: source.progress,
   };

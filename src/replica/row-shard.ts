@@ -18,9 +18,12 @@ export class RowRouting {
     this.#groups = groups;
   }
 
-  /** The name that the table's rows are hashed with. */
-  nameOf(shape: TableShape): string {
-    return this.#shards === 1 ? "" : (this.#groups.get(shape.id) ?? shape.name);
+  /** Equal for equal routing: the same rows of the table then lie in the same shards. */
+  wayOf(shape: TableShape): string {
+    if (this.#shards === 1) return "";
+    const group = this.#groups.get(shape.id);
+    const together = group !== undefined || shape.routedByName;
+    return JSON.stringify([group ?? shape.name, together]);
   }
 
   shardOf(shape: TableShape, keyId: KeyId): number {

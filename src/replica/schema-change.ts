@@ -115,7 +115,7 @@ export function* changeSchema(
   for (const fate of fates) {
     const { id } = fate.before;
     const same = fate.after !== null && isSameImage(fate.before, fate.after, fate.places);
-    const moved = fate.after !== null && movesRows(fate.before, routingBefore, fate.after, routing);
+    const moved = fate.after !== null && routingBefore.wayOf(fate.before) !== routing.wayOf(fate.after);
     if (!same || moved) stamp.run(id, version);
     if (keysBefore.get(id) !== keysAfter.get(id)) forgetForeignKeys(db, id);
     if (fate.after === null) forgetTable(db, id, components);
@@ -208,11 +208,6 @@ function fatesOf(
     const table = byFrom.get(shape.name.toLowerCase());
     return { before: shape, after: now, places: now === null ? [] : placesOf(shape, now, table) };
   });
-}
-
-/** Rows of the table may lie in other shards than before. */
-function movesRows(before: TableShape, from: RowRouting, after: TableShape, to: RowRouting): boolean {
-  return from.nameOf(before) !== to.nameOf(after) || before.routedByName !== after.routedByName;
 }
 
 /** Table id ⇒ its declared foreign keys, as a text. */

@@ -56,6 +56,6 @@ test("a replica of a newer format is refused", async () => {
   lab = await Lab.create(SCHEMA, 1);
   lab.settle();
   const path = lab.nodes[0]!.replica.db.location()!;
-  lab.nodes[0]!.replica.db.exec("UPDATE __marmot__setting SET value = 3 WHERE name = 'format'");
-  expect(() => openReplica(path, "peer-0")).toThrow(/is of format 3; this build knows formats 1 to 2/);
+  lab.nodes[0]!.replica.db.exec("UPDATE __marmot__setting SET value = 4 WHERE name = 'format'");
+  expect(() => openReplica(path, "peer-0")).toThrow(/is of format 4; this build knows formats 1 to 3/);
 });

@@ -1,0 +1,115 @@
+/** Changes of the schema while Marmot runs, seen from outside: same rows and the same text of the schema on every node. */
+import { Database } from "bun:sqlite";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { TestCluster, type TestNode, until } from "./lab.ts";
+
+const SCHEMA = `CREATE TABLE people(id INTEGER PRIMARY KEY, name TEXT, age INT);
+  CREATE TABLE pets(id TEXT PRIMARY KEY, owner INT REFERENCES people(id), kind TEXT);
+  CREATE TABLE load(id INTEGER PRIMARY KEY, node INT, v INT);
+  INSERT INTO people VALUES(1, 'Ann', 30), (2, 'Bob', 40), (3, 'Cid', 50);
+  INSERT INTO pets VALUES('a', 1, 'cat'), ('b', 2, 'dog');`;
+
+/** The application's schema as text: everything but Marmot's own. */
+function schemaText(file: string): string[] {
+  const db = new Database(file, { readonly: true });
+  try {
+    return db
+      .query(
+        `SELECT type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, '') FROM sqlite_schema
+           WHERE name NOT LIKE '\\_\\_marmot\\_\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1`,
+      )
+      .values()
+      .map(([text]) => String(text));
+  } finally {
+    db.close();
+  }
+}
+
+async function settleSchema(cluster: TestCluster, nodes = cluster.nodes): Promise<Record<string, string[]>> {
+  const rows = await cluster.settle(nodes);
+  await until(
+    () => {
+      const texts = nodes.map((n) => JSON.stringify(schemaText(n.db)));
+      return texts.every((t) => t === texts[0]) ? true : texts.join("\n");
+    },
+    "all schemas are equal",
+    20_000,
+  );
+  return rows;
+}
+
+let ids = 0;
+
+/** Applications that write all the time, until they are told to stop. Returns how many transactions each committed. */
+function load(nodes: readonly TestNode[]): () => Promise<number[]> {
+  let ended = false;
+  const writers = nodes.map(async (node, number) => {
+    const db = node.open();
+    let written = 0;
+    try {
+      while (!ended) {
+        const id = ++ids;
+        written++;
+        db.run("INSERT INTO load VALUES(?, ?, ?)", [id, number, 0]);
+        db.run("UPDATE load SET v = v + 1 WHERE node = ? AND id > ?", [number, id - 9]);
+        await Bun.sleep(5);
+      }
+    } finally {
+      db.close();
+    }
+    return written;
+  });
+  return () => {
+    ended = true;
+    return Promise.all(writers);
+  };
+}
+
+describe.each([1, 16])("%d shards", (shards) => {
+  let cluster: TestCluster;
+  beforeAll(async () => {
+    cluster = await TestCluster.start({ shards, schema: SCHEMA });
+  }, 60_000);
+  afterAll(() => cluster.stop());
+
+  /** Runs on one node while the others write, then everything is compared. */
+  async function change(node: TestNode, ...statements: string[]): Promise<Record<string, string[]>> {
+    const stop = load(cluster.nodes.filter((n) => n !== node));
+    try {
+      for (const sql of statements) node.run(sql);
+      expect(await node.wait({ all: true })).toBe(true);
+    } finally {
+      for (const written of await stop()) expect(written).toBeGreaterThan(0);
+    }
+    return settleSchema(cluster);
+  }
+
+  test("CREATE TABLE, ADD COLUMN and CREATE INDEX on one node arrive while the others write", async () => {
+    const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
+    await change(
+      a,
+      "CREATE TABLE things(id INTEGER PRIMARY KEY, v TEXT)",
+      "INSERT INTO things VALUES(1, 'x')",
+    );
+    c.run("INSERT INTO things VALUES(2, 'from c')");
+    await change(
+      b,
+      "ALTER TABLE people ADD COLUMN town TEXT DEFAULT 'Rome'",
+      "UPDATE people SET town = 'Oslo' WHERE id = 2",
+    );
+    a.run("INSERT INTO people(id, name) VALUES(4, 'Dee')");
+    const rows = await change(c, "CREATE INDEX people_town ON people(town)");
+    expect(rows.things).toHaveLength(2);
+    expect(c.query("SELECT id, town FROM people ORDER BY id")).toEqual([
+      [1n, "Rome"],
+      [2n, "Oslo"],
+      [3n, "Rome"],
+      [4n, "Rome"],
+    ]);
+    const versions = await Promise.all(
+      cluster.nodes.map(async (n) => (await n.status()).cluster.schemaVersion),
+    );
+    expect(new Set(versions).size).toBe(1);
+    expect(versions[0]).toBeGreaterThanOrEqual(4);
+  }, 90_000);
+});
