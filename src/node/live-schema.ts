@@ -13,6 +13,7 @@ import { type ClassifiedTable, classify, LEFT_OUT, type Selection } from "../sch
 import type { Recorder, SchemaChange, SchemaState } from "../schema/changes/change.ts";
 import { compareCatalogues, readRecorders } from "../schema/changes/compare.ts";
 import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/changes/follow.ts";
+import { withoutShadows } from "../schema/changes/shadows.ts";
 import { shapeOf } from "../schema/shape.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { readTable } from "../sqlite/schema.ts";
@@ -72,6 +73,8 @@ export function readLiveSchema(db: DatabaseSync, selection: Selection): LiveSche
   if (remembered === null || captured === null) return null;
   const whole = capturedWhole(db, captured);
   const catalogue = readCatalogue(query);
+  // Before anything is left out: what belongs to a virtual table is known by it.
+  const objects = withoutShadows(catalogue.objects);
   const isSelected = selected(selection);
   const leftOut = new Set(
     [...tableNames(remembered.state), ...tableNames(catalogue)]
@@ -82,7 +85,8 @@ export function readLiveSchema(db: DatabaseSync, selection: Selection): LiveSche
   const recorders = readRecorders(query, names);
   const common = { remembered, captured, whole, recorders };
   const compared = (ignored: ReadonlySet<string>) => {
-    const [from, now] = [without(remembered.state, ignored), without(catalogue, ignored)];
+    const before = { ...remembered.state, objects: withoutShadows(remembered.state.objects) };
+    const [from, now] = [without(before, ignored), without({ ...catalogue, objects }, ignored)];
     const changes = sameSchema(from, now) ? [] : compareCatalogues(from, now, recorders);
     return { ignored, from, now, changes };
   };

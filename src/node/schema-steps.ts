@@ -33,6 +33,7 @@ import type { SchemaChange, SchemaState } from "../schema/changes/change.ts";
 import { compareCatalogues } from "../schema/changes/compare.ts";
 import { changeCatalogue } from "../schema/changes/follow.ts";
 import { rebaseChanges, type Rebased } from "../schema/changes/rebase.ts";
+import { withoutShadows } from "../schema/changes/shadows.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -164,7 +165,8 @@ export class SchemaSteps {
     try {
       const live = this.#read();
       const objects = replica.catalogue();
-      const onto = without(stateOf(objects, replica.settings), live.ignored);
+      const state = stateOf(objects, replica.settings);
+      const onto = without({ ...state, objects: withoutShadows(state.objects) }, live.ignored);
       const rebased = this.#rebase(live, onto);
       const pending = new LivePending(db, live.captured, replica.settings.encoding);
       const before = shapesBefore(db, live);

@@ -87,22 +87,23 @@ export class Lab {
   }
 
   /** What the nodes proposed goes into the order, node by node, and everything is handed to everybody until all is quiet. */
-  settle(): void {
+  settle(nodes: readonly LabNode[] = this.nodes): void {
     for (let round = 0; round < 1000; round++) {
       let busy = false;
-      for (const node of this.nodes) {
+      for (const node of nodes) {
         node.touch();
         node.turns();
         if (node.order() > 0) busy = true;
       }
-      for (const node of this.nodes) if (node.deliver() > 0) busy = true;
+      for (const node of nodes) if (node.deliver() > 0) busy = true;
       this.clock += 100;
-      for (const node of this.nodes) {
+      for (const node of nodes) {
         node.pipeline.tick();
         node.turns();
         const { outbox } = node.pipeline;
         if (!outbox.idle || outbox.fencing().length > 0 || node.pending.size > 0) busy = true;
         if (node.replica.replica.queued > 0) busy = true;
+        if (node.pipeline.schemaDue && node.pipeline.obstacle === null) busy = true;
       }
       if (!busy) return;
     }
@@ -131,6 +132,7 @@ export class LabNode {
   #atCommit = new Map<number, number>();
   pipeline!: Pipeline;
   replica!: OpenReplica;
+  schema!: SchemaSteps;
   live!: DatabaseSync;
   app!: Database;
   /** Proposed and not in the order: they may be lost, repeated or late. */
@@ -166,7 +168,7 @@ export class LabNode {
     this.delivered = replica.positions().map((index) => index - 1);
     const connection = openLiveConnection(this.file, []);
     this.live = connection.db;
-    const schema = new SchemaSteps({
+    const schema = (this.schema = new SchemaSteps({
       file: this.file,
       replicaFile: this.#paths.replica,
       peerId: this.peerId,
@@ -174,7 +176,7 @@ export class LabNode {
       replica,
       place: () => ({ slot: this.number, slots: SLOTS }),
       logger: silentLogger,
-    });
+    }));
     this.pipeline = new Pipeline(
       {
         replica,
@@ -204,6 +206,16 @@ export class LabNode {
   /** kill -9: what was proposed and not ordered may still come later; the caller decides. */
   crash(): void {
     this.close();
+    this.open();
+  }
+
+  /** Stopped: the application writes, and the others go on. */
+  stopped(write: (app: Database) => void, meanwhile: () => void = () => {}): void {
+    this.close();
+    const app = new Database(this.file);
+    write(app);
+    app.close();
+    meanwhile();
     this.open();
   }
 
