@@ -112,4 +112,84 @@ describe.each([1, 16])("%d shards", (shards) => {
     expect(new Set(versions).size).toBe(1);
     expect(versions[0]).toBeGreaterThanOrEqual(4);
   }, 90_000);
+
+  test("tables, columns, views and triggers are renamed, dropped and rebuilt while the others write", async () => {
+    const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
+    await change(
+      b,
+      "CREATE TABLE log(id INTEGER PRIMARY KEY, what TEXT)",
+      "CREATE TRIGGER people_log AFTER UPDATE OF name ON people BEGIN INSERT INTO log(what) VALUES(OLD.name || '>' || NEW.name); END",
+      "CREATE VIEW old_people AS SELECT name FROM people WHERE age > 35",
+    );
+    c.run("UPDATE people SET name = 'Anna' WHERE id = 1");
+    await change(
+      a,
+      "ALTER TABLE people RENAME COLUMN name TO full_name",
+      "ALTER TABLE pets RENAME TO animals",
+    );
+    expect(a.query("SELECT what FROM log")).toEqual([["Ann>Anna"]]);
+    b.run("INSERT INTO animals VALUES('c', 3, 'owl')");
+    await change(
+      c,
+      "ALTER TABLE animals DROP COLUMN kind",
+      "DROP VIEW old_people",
+      "DROP TRIGGER people_log",
+    );
+    await change(
+      b,
+      `BEGIN; CREATE TABLE people_new(id INTEGER PRIMARY KEY, full_name TEXT NOT NULL DEFAULT '', grown INT, town TEXT);
+       INSERT INTO people_new SELECT id, upper(full_name), age >= 18, town FROM people; DROP TABLE people;
+       ALTER TABLE people_new RENAME TO people; CREATE INDEX people_town2 ON people(town); COMMIT`,
+    );
+    await change(a, "CREATE UNIQUE INDEX people_names ON people(full_name)", "PRAGMA user_version = 7");
+    const rows = await change(c, "DROP TABLE log", "DROP INDEX people_town2");
+    expect(rows.log).toBeUndefined();
+    expect(c.query("PRAGMA user_version")).toEqual([[7n]]);
+    expect(a.query("SELECT full_name, grown FROM people WHERE id = 1")).toEqual([["ANNA", 1n]]);
+    for (const node of cluster.nodes) {
+      const { equal } = JSON.parse((await node.verb("verify", "--deep", "--json")).stdout) as {
+        equal: boolean;
+      };
+      expect(equal).toBe(true);
+    }
+  }, 90_000);
+
+  test("a migration made while Marmot is stopped, and one made while a node is away", async () => {
+    const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
+    await b.kill("SIGTERM");
+    b.run(
+      "CREATE TABLE stopped(id INTEGER PRIMARY KEY, v)",
+      "INSERT INTO stopped VALUES(1, 'b')",
+      "ALTER TABLE load ADD COLUMN w",
+    );
+    await c.kill();
+    c.run("INSERT INTO load VALUES(-1, 9, 9)");
+    await b.start();
+    await b.ready();
+    await settleSchema(cluster, [a, b]);
+    a.run("ALTER TABLE load RENAME COLUMN v TO vv", "UPDATE load SET w = 1 WHERE id = 1");
+    await settleSchema(cluster, [a, b]);
+    await c.start();
+    await c.ready();
+    await settleSchema(cluster);
+    expect(a.query("SELECT vv FROM load WHERE id = -1")).toEqual([[9n]]);
+    expect(c.query("SELECT v FROM stopped")).toEqual([["b"]]);
+    a.run("ALTER TABLE load RENAME COLUMN vv TO v");
+    await settleSchema(cluster);
+  }, 90_000);
+
+  test("the same migration on all nodes at the same moment, and different ones", async () => {
+    const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
+    for (const node of cluster.nodes)
+      node.run(
+        "CREATE TABLE IF NOT EXISTS same(id INTEGER PRIMARY KEY, v)",
+        "CREATE INDEX IF NOT EXISTS same_v ON same(v)",
+      );
+    await settleSchema(cluster);
+    a.run("ALTER TABLE same ADD COLUMN a DEFAULT 1");
+    b.run("ALTER TABLE same ADD COLUMN b DEFAULT 2");
+    c.run("INSERT INTO same(id, v) VALUES(1, 'c')");
+    await settleSchema(cluster);
+    expect(c.query("SELECT v, a, b FROM same")).toEqual([["c", 1n, 2n]]);
+  }, 90_000);
 });
