@@ -9,14 +9,14 @@ import type { PositionVector, RowChange, Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image } from "../change/value.ts";
-import { encodeNamed } from "../change/marking.ts";
-import { type ChainPlace, openingBatch, schemaBatch } from "./batch-builder.ts";
+import { type ChainPlace, openingBatch } from "./batch-builder.ts";
 import {
   type ChainsComponents,
   type DrainRecord,
   type Lane,
   laneInUse,
   rowChains,
+  schemaChain,
   type Sent,
   wholeChain,
 } from "./chains.ts";
@@ -123,34 +123,6 @@ export class Outbox {
     return this.#lanes.length > 0 && this.#lanes.every((lane) => lane.opened && lane.sent.length === 0);
   }
 
-  /**
-   * A change of the schema, alone in flight: an entry of shard 0 that names all others, and this node's last changeset in
-   * each of them. `after`: where this node's replica stands.
-   */
-  changeSchema(schema: Uint8Array, after: PositionVector): void {
-    assert(this.settledAll, "a change of the schema leaves when nothing is in flight");
-    const csn = Math.max(...this.#lanes.map((lane) => lane.csn)) + 1;
-    const names = this.#lanes.flatMap((_, shard) => (shard === 0 ? [] : [shard]));
-    const bytes = encodeNamed(names, schemaBatch(this.#place(csn, this.#lanes[0]!.csn, after), schema));
-    const drain: DrainRecord = {
-      upTo: [],
-      looked: [],
-      startedAt: this.#components.now(),
-      batchesLeft: 1,
-      rows: 0,
-      alone: true,
-    };
-    const size = bytes.length;
-    for (const lane of this.#lanes) lane.csn = csn;
-    this.#drains.push(drain);
-    this.#bytes += size;
-    this.#lanes[0]!.sent.push({
-      ...{ csn, part: 1, last: true, bytes: this.#components.spool.add(bytes), size, rows: 0 },
-      ...{ drain, keys: [], proposedAt: null },
-    });
-    this.propose();
-  }
-
   get idle(): boolean {
     return this.#drains.length === 0 && this.#acknowledged.upTo.length === 0;
   }
@@ -202,15 +174,23 @@ export class Outbox {
     return { origin, incarnation: this.#incarnation, csn, previousCsn, schemaVersion, time, after };
   }
 
-  /** A sink for one drain that began when this node's replica stood at `after`. Nothing is proposed before `propose`. */
-  collect(upTo: readonly Watermark[], after: PositionVector): CollectingSink {
+  /**
+   * A sink for one drain that began when this node's replica stood at `after`. Nothing is proposed before `propose`.
+   * `schema`: a change that leads the rows, when nothing is in flight; nothing else is collected until it is taken.
+   */
+  collect(
+    upTo: readonly Watermark[],
+    after: PositionVector,
+    schema: Uint8Array | null = null,
+  ): CollectingSink {
+    assert(schema === null || this.settledAll, "a change of the schema leaves when nothing is in flight");
     const drain: DrainRecord = {
       upTo,
       looked: [],
       startedAt: this.#components.now(),
       batchesLeft: 0,
       rows: 0,
-      alone: false,
+      alone: schema !== null,
     };
     const images: [table: number, keyId: KeyId, image: Image | null][] = [];
     const components: ChainsComponents = {
@@ -221,7 +201,12 @@ export class Outbox {
         return this.#components.spool.add(bytes);
       },
     };
-    const chains = this.#options.whole ? wholeChain(components, drain, after) : rowChains(components, drain);
+    const chains =
+      schema !== null
+        ? schemaChain(components, drain, after, schema)
+        : this.#options.whole
+          ? wholeChain(components, drain, after)
+          : rowChains(components, drain);
     return {
       inFlight: (table, keyId) => this.#inFlight.get(table)?.get(keyId)?.image,
       add: (shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector) => {
@@ -239,7 +224,7 @@ export class Outbox {
       found: () => drain.rows,
       done: () => {
         for (const [table, keyId, image] of images) this.#remember(table, keyId, image, drain);
-        if (drain.rows > 0) chains.finish();
+        if (drain.rows > 0 || schema !== null) chains.finish();
         this.#rows += drain.rows;
         this.#drains.push(drain);
         this.#settle();

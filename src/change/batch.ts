@@ -17,7 +17,7 @@ export const BatchKind = {
   rows: 1,
   /** Makes every node record its checksums at this position. No rows. */
   check: 2,
-  /** Changes the schema. No rows. */
+  /** Changes the schema, and then rows. */
   schema: 3,
 } as const;
 export type BatchKind = (typeof BatchKind)[keyof typeof BatchKind];
@@ -77,6 +77,6 @@ export interface Batch {
   /** `check`: an id by which the asker finds its answers; else "". */
   readonly note: string;
   readonly tables: readonly TableChanges[];
-  /** `schema`: what changes, as `schema/` encodes it; else absent. */
+  /** `schema`: what changes, as `schema/` encodes it; empty in parts before the last. Else absent. */
   readonly schema?: Uint8Array;
 }

@@ -288,7 +288,7 @@ export class Pipeline {
       case "own":
         syncLive();
         logger.info("the application changed the schema", { version: replica.settings.schemaVersion + 1 });
-        this.outbox.changeSchema(look.entry, position);
+        this.outbox.collect([], position, look.entry).done();
         return { again: "never" };
       case "follow": {
         const of = this.outbox.peekAcknowledged();
