@@ -8,10 +8,17 @@ import { mentions } from "../index-text.ts";
 import { isVirtual } from "../user-triggers.ts";
 import type { ColumnOrigin, LostChange, SchemaChange, SchemaState } from "./change.ts";
 import { brokenObjects, keyOf } from "./check-state.ts";
-import { type LostName, namesOf, renamingOf, settleNames, type TableNames } from "./common-names.ts";
+import {
+  columnNames,
+  type LostName,
+  namesOf,
+  renamingOf,
+  settleNames,
+  type TableNames,
+} from "./common-names.ts";
 import { changesBetween, compareCatalogues, type TableTarget, tablesOf } from "./compare.ts";
 import { changeCatalogue, columnsOf, followTables, sameSchema, settled } from "./follow.ts";
-import { mergeTable, sameTable } from "./merge-table.ts";
+import { LOST, mergeTable, sameTable } from "./merge-table.ts";
 import { renamedState } from "./renamed-state.ts";
 import { withoutShadows } from "./shadows.ts";
 import { sameTokens } from "./table-text.ts";
@@ -119,7 +126,11 @@ class Rebase {
     const ours = followTables(this.#base, this.#pending).filter(
       (l) => l.from === null || !leftOut.has(lower(l.from)),
     );
-    return namesOf(this.#base, followTables(this.#base, this.#theirs), ours);
+    return namesOf(
+      this.#base,
+      { state: this.#onto, lineages: followTables(this.#base, this.#theirs) },
+      { state: this.#effective(leftOut), lineages: ours },
+    );
   }
 
   #merge(leftOut: LeftOut): Merged {
@@ -144,7 +155,7 @@ class Rebase {
     );
     const dropped = droppedBy("theirs", "ours");
     this.#loseDropped(dropped, lost);
-    const mine = without(this.#effective(leftOut), dropped);
+    const mine = without(this.#effective(leftOut.tables), dropped);
     const renaming = renamingOf(known, "ours");
     const ours = renamedState(mine, { ...renaming, ...this.#makeRoom(mine, known, renaming, lost) });
     const state = new Merger(base, ours, theirs, leftOut.objects, (kind, name, reason, column) =>
@@ -154,11 +165,11 @@ class Rebase {
   }
 
   /** The live file's schema, as if tables that are left out had not been touched. */
-  #effective(leftOut: LeftOut): SchemaState {
+  #effective(leftOut: ReadonlyMap<string, string>): SchemaState {
     const lineages = followTables(this.#base, this.#pending);
     const back = new Map<string, SchemaObject>();
     const missing: SchemaObject[] = [];
-    for (const table of leftOut.tables.keys()) {
+    for (const table of leftOut.keys()) {
       const was = tablesOf(this.#base).get(table)!;
       const to = lineages.find((l) => l.from !== null && lower(l.from) === table)?.to;
       if (to === null) missing.push(...this.#base.objects.filter((o) => lower(o.tableName) === table));
@@ -187,8 +198,8 @@ class Rebase {
     );
     for (const [name, table] of tablesOf(mine))
       if (!renaming.tables.has(name) && common.has(name)) {
-        tables.set(name, `__marmot__lost_${table.name}`);
-        lost.push(this.#lostObject("table", table.name, reason, null, names));
+        tables.set(name, `${LOST}${table.name}`);
+        lost.push(this.#lostObject("table", table.name, reason, null, []));
       }
     for (const { ours, columns: list } of names) {
       const table = tablesOf(mine).get(lower(ours!));
@@ -196,9 +207,9 @@ class Rebase {
       const taken = new Set(
         list.flatMap((c) => (c.ours === null || lower(c.common) === lower(c.ours) ? [] : [lower(c.common)])),
       );
-      for (const column of table === undefined ? [] : columnsOf(table))
+      for (const column of table === undefined ? [] : columnNames(table))
         if (!known.has(lower(column)) && taken.has(lower(column))) {
-          known.set(lower(column), `__marmot__lost_${column}`);
+          known.set(lower(column), `${LOST}${column}`);
           lost.push(this.#lostName({ table: ours!, column, reason }));
         }
       columns.set(lower(ours!), known);
@@ -282,6 +293,7 @@ class Rebase {
     const ours = kind === "table" ? (table?.ours ?? name) : name;
     const isOf = (c: SchemaChange): boolean => {
       if (kind !== "table") return "kind" in c && c.kind === kind && lower(c.name) === lower(ours);
+      if (c.op === "renameTable") return lower(c.to) === lower(ours);
       return (c.op === "createTable" || c.op === "alterTable") && lower(c.name) === lower(ours);
     };
     const change = this.#pending.find(isOf) ?? this.#pending[0]!;
@@ -293,19 +305,23 @@ class Rebase {
   }
 
   /** Finds something of ours with which the merged schema does not work. False: it works. */
-  #leaveOut({ state, names, base, ours, theirs }: Merged, leftOut: LeftOut): boolean {
+  #leaveOut({ state, names, base, theirs }: Merged, leftOut: LeftOut): boolean {
     const broken = brokenObjects(state);
+    for (const object of state.objects)
+      if (/"__marmot__(?:lost|gone)_/.test(object.sql))
+        broken.set(keyOf(object), { object, why: "it names a column that does not stand", isRefused: true });
     if (broken.size === 0) return false;
-    const [brokenThere, brokenHere] = [brokenObjects(theirs), brokenObjects(ours)];
+    const [brokenThere, brokenHere] = [brokenObjects(this.#onto), brokenObjects(this.#live)];
     const find = (of: SchemaState, key: string): SchemaObject | undefined =>
       of.objects.find((o) => keyOf(o) === key);
     let found = false;
-    for (const [key, { object, why }] of broken) {
+    for (const [key, { object, why, isRefused }] of broken) {
       const reason = `it does not go together with what was changed elsewhere: ${why}`;
       const there = find(theirs, key);
       const isTheirs = there !== undefined && there.sql === object.sql;
-      if (isTheirs ? brokenThere.has(key) : brokenHere.has(key) && find(ours, key)?.sql === object.sql)
-        continue;
+      // It did not work before, either.
+      const was = (isTheirs ? brokenThere : object.kind === "table" ? undefined : brokenHere)?.get(key);
+      if (was !== undefined && (was.isRefused || !isRefused)) continue;
       const onTables = names.filter(
         (n) =>
           !leftOut.tables.has(lower(n.base)) &&
@@ -465,6 +481,10 @@ class Merger {
       if (merged !== null) objects.push(merged);
     }
     for (const [key, our] of ours) if (!theirs.has(key)) this.#add(objects, base.get(key), our);
+    const works = new Set(settled(objects));
+    for (const object of objects)
+      if (!works.has(object) && !theirs.has(keyOf(object)))
+        this.#lose(object.kind, object.name, "what it stands on does not stand", null);
     const { userVersion, applicationId } = this.#ours;
     return {
       objects: settled(objects),
@@ -484,7 +504,8 @@ class Merger {
     our: SchemaObject | undefined,
     their: SchemaObject,
   ): SchemaObject | null {
-    const why = this.#leftOut.get(keyOf(their));
+    const isStranded = their.kind !== "table" && our?.sql.includes(LOST) === true;
+    const why = isStranded ? "what it stands on does not stand" : this.#leftOut.get(keyOf(their));
     if (why !== undefined) {
       this.#lose(their.kind, their.name, why, null);
       return their;
@@ -509,7 +530,7 @@ class Merger {
   /** An object that only we have. */
   #add(objects: SchemaObject[], base: SchemaObject | undefined, our: SchemaObject): void {
     const { kind, name, sql } = our;
-    if (name.startsWith("__marmot__lost_")) return;
+    if (name.startsWith(LOST)) return;
     if (base !== undefined) {
       if (base.sql !== sql) this.#lose(kind, name, `${kind} ${name} was dropped elsewhere`, null);
       return;
