@@ -370,8 +370,12 @@ class Applier {
   }
 
   #makeIndex({ name, tableName, sql }: SchemaObject): void {
-    if (!this.#isLive && this.#text("table", tableName) === null) return;
     const text = this.#text("index", name);
+    if (!this.#isLive && this.#text("table", tableName) === null) {
+      // It moved to a table that does not replicate.
+      if (text !== null) this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
+      return;
+    }
     if (text === sql) return;
     if (text !== null && sameTokens(text, sql)) {
       setText(this.#db, "index", name, sql);
