@@ -22,7 +22,17 @@ export function brokenObjects({ objects }: SchemaState): Map<string, Broken> {
     broken.set(keyOf(object), { object, why, isRefused });
   withScratch((db) => {
     for (const [object, why] of createAll(db, objects)) if (!isVirtual(object)) add(object, why, true);
+    const standing = queryOf(db)("SELECT type, name, tbl_name FROM sqlite_schema");
+    const tables = new Map(
+      standing.map(([kind, name, table]) => [
+        keyOf({ kind: String(kind), name: String(name) }),
+        String(table),
+      ]),
+    );
     for (const object of objects) {
+      const table = tables.get(keyOf(object));
+      if (table !== undefined && table.toLowerCase() !== object.tableName.toLowerCase())
+        add(object, `it stands on ${table}, not on ${object.tableName}`, true);
       if (object.kind !== "view" || broken.has(keyOf(object))) continue;
       try {
         queryOf(db)(`SELECT 1 FROM main.${quoteIdentifier(object.name)} LIMIT 0`);

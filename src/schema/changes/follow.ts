@@ -20,7 +20,8 @@ interface Followed {
   readonly lineages: TableLineage[];
 }
 
-const same = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
+const same = (a: string, b: string): boolean =>
+  a === b || (a.length === b.length && a.toLowerCase() === b.toLowerCase());
 
 /** Objects of these kinds share one space of names; triggers have their own. */
 const clash = (a: SchemaObject["kind"], b: SchemaObject["kind"]): boolean =>

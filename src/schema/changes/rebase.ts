@@ -154,7 +154,7 @@ class Rebase {
       renamingOf(known, "theirs"),
     );
     const dropped = droppedBy("theirs", "ours");
-    this.#loseDropped(dropped, lost);
+    this.#loseDropped(names, lost);
     const mine = without(this.#effective(leftOut.tables), dropped);
     const renaming = renamingOf(known, "ours");
     const ours = renamedState(mine, { ...renaming, ...this.#makeRoom(mine, known, renaming, lost) });
@@ -218,10 +218,19 @@ class Rebase {
   }
 
   /** What we did to tables that theirs dropped. */
-  #loseDropped(dropped: ReadonlySet<string>, lost: LostChange[]): void {
+  #loseDropped(names: readonly TableNames[], lost: LostChange[]): void {
+    const ours = new Map(
+      followTables(this.#base, this.#pending).map((l) => [lower(l.from ?? ""), l.to] as const),
+    );
+    const dropped = new Set(
+      names.flatMap(({ base, theirs }) => {
+        const name = ours.has(lower(base)) ? ours.get(lower(base))! : base;
+        return theirs === null && name !== null ? [lower(name)] : [];
+      }),
+    );
     for (const change of this.#pending) {
       const table = this.#tableOf(change);
-      if (table !== null && dropped.has(lower(table)) && change.op !== "drop")
+      if (table !== null && dropped.has(lower(table)))
         lost.push(this.#lostChange(change, `the table ${table} was dropped elsewhere`));
     }
   }
