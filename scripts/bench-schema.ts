@@ -38,12 +38,19 @@ function open(name: string): DatabaseSync {
   return db;
 }
 
-function timed(db: DatabaseSync, work: () => void): number {
-  const begun = performance.now();
+interface Spent {
+  readonly ms: number;
+  /** Of this process alone: what other work on the machine does not change. */
+  readonly cpu: number;
+}
+
+function timed(db: DatabaseSync, work: () => void): Spent {
+  const [begun, used] = [performance.now(), process.cpuUsage()];
   db.exec("BEGIN IMMEDIATE");
   work();
   db.exec("COMMIT");
-  return performance.now() - begun;
+  const { user, system } = process.cpuUsage(used);
+  return { ms: performance.now() - begun, cpu: (user + system) / 1000 };
 }
 
 const median = (list: readonly number[]): number => [...list].sort((a, b) => a - b)[list.length >> 1]!;
@@ -62,7 +69,7 @@ try {
   fill("live.db", INDEXES);
   fill("replica.db", INDEXES.slice(1));
   for (const [what, sql, copied] of CASES) {
-    const [plain, live, replica]: number[][] = [[], [], []];
+    const [plain, live, replica]: Spent[][] = [[], [], []];
     for (let run = 0; run < Number(values.runs); run++) {
       copyFileSync(file("live.db"), file("plain.db"));
       const db = open("plain.db");
@@ -88,16 +95,22 @@ try {
         copy.close();
       }
     }
-    const [p, l, r] = [median(plain!), median(live!), median(replica!)];
-    const ratio = (ms: number): number => Number((ms / p).toFixed(2));
+    const [p, l, r] = [plain!, live!, replica!].map((list) => ({
+      ms: Math.round(median(list.map((t) => t.ms))),
+      cpu: Math.round(median(list.map((t) => t.cpu))),
+    })) as [Spent, Spent, Spent];
+    const ratio = ({ ms, cpu }: Spent): Spent => ({
+      ms: Number((ms / p.ms).toFixed(2)),
+      cpu: Number((cpu / p.cpu).toFixed(2)),
+    });
     console.log(
       JSON.stringify({
         change: what,
-        plain_ms: Math.round(p),
-        live_ms: Math.round(l),
-        replica_ms: Math.round(r),
-        live: ratio(l),
-        replica: ratio(r),
+        plain: p,
+        live: l,
+        replica: r,
+        live_by_plain: ratio(l),
+        replica_by_plain: ratio(r),
       }),
     );
   }
