@@ -175,7 +175,8 @@ function misfit(what: string): never {
   );
 }
 
-function follow(state: SchemaState, changes: readonly SchemaChange[]): Followed {
+/** Both of what follows at once. */
+export function follow(state: SchemaState, changes: readonly SchemaChange[]): Followed {
   const follower = new Follower(state);
   for (const change of changes) follower.step(change);
   const { objects, userVersion, applicationId } = follower;

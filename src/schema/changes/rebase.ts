@@ -5,8 +5,7 @@
 import { errorMessage } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { mentions } from "../index-text.ts";
-import { isVirtual } from "../user-triggers.ts";
-import type { ColumnOrigin, LostChange, SchemaChange, SchemaState } from "./change.ts";
+import type { LostChange, SchemaChange, SchemaState } from "./change.ts";
 import { brokenObjects, keyOf } from "./check-state.ts";
 import {
   columnNames,
@@ -16,12 +15,13 @@ import {
   settleNames,
   type TableNames,
 } from "./common-names.ts";
-import { changesBetween, compareCatalogues, type TableTarget, tablesOf } from "./compare.ts";
-import { changeCatalogue, columnsOf, followTables, sameSchema, settled } from "./follow.ts";
-import { LOST, mergeTable, sameTable } from "./merge-table.ts";
+import { changesBetween, compareCatalogues, tablesOf } from "./compare.ts";
+import { changeCatalogue, followTables, sameSchema } from "./follow.ts";
+import { Merger } from "./merge-catalogues.ts";
+import { LOST } from "./merge-table.ts";
+import { liveTargets, ontoTargets } from "./rebase-targets.ts";
 import { renamedState } from "./renamed-state.ts";
 import { withoutShadows } from "./shadows.ts";
-import { sameTokens } from "./table-text.ts";
 
 export interface RebaseInput {
   /** What the live file last reflected. */
@@ -118,7 +118,11 @@ class Rebase {
     const lost = this.#pending.map((change) => this.#lostChange(change, reason));
     const names = this.#names(new Map());
     for (const name of names) name.common = name.theirs ?? name.base;
-    const live = changesBetween(this.#live, this.#onto, this.#liveTargets(names, this.#onto, null));
+    const live = changesBetween(
+      this.#live,
+      this.#onto,
+      liveTargets(this.#base, this.#pending, names, this.#onto, null),
+    );
     return { changes: [], target: this.#onto, live, lost };
   }
 
@@ -362,194 +366,12 @@ class Rebase {
 
   #result(merged: Merged): Rebased {
     const { state: target, names, lost } = merged;
-    const changes = changesBetween(this.#onto, target, this.#ontoTargets(names, target));
-    const live = changesBetween(this.#live, target, this.#liveTargets(names, target, merged));
+    const changes = changesBetween(this.#onto, target, ontoTargets(this.#onto, names, target));
+    const live = changesBetween(
+      this.#live,
+      target,
+      liveTargets(this.#base, this.#pending, names, target, merged.ours),
+    );
     return { changes, target, live, lost };
-  }
-
-  #ontoTargets(names: readonly TableNames[], target: SchemaState): Map<string, TableTarget> {
-    const targets = new Map<string, TableTarget>();
-    const byTheirs = new Map(
-      names.flatMap((n) => (n.theirs === null ? [] : [[lower(n.theirs), n] as const])),
-    );
-    const after = tablesOf(target);
-    for (const [name, table] of tablesOf(this.#onto)) {
-      const known = byTheirs.get(name);
-      if (known !== undefined && known.ours === null) continue;
-      const to = after.get(lower(known?.common ?? table.name));
-      if (to === undefined || !isSameKind(table, to)) continue;
-      const there = new Map(columnsOf(table).map((c) => [lower(c), c]));
-      const own = new Set(known?.columns.flatMap((c) => (c.theirs === null ? [] : [lower(c.theirs)])));
-      const columns = columnsOf(to).map((column): ColumnOrigin => {
-        const from = known?.columns.find((c) => c.theirs !== null && lower(c.common) === lower(column));
-        if (from !== undefined) return [column, there.get(lower(from.theirs!)) ?? null];
-        return [column, own.has(lower(column)) ? null : (there.get(lower(column)) ?? null)];
-      });
-      targets.set(name, { to: to.name, columns });
-    }
-    return targets;
-  }
-
-  /** `merged`: null when nothing of ours stands. */
-  #liveTargets(
-    names: readonly TableNames[],
-    target: SchemaState,
-    merged: Merged | null,
-  ): Map<string, TableTarget> {
-    const targets = new Map<string, TableTarget>();
-    const real = followTables(this.#base, this.#pending);
-    const after = tablesOf(target);
-    const taken = new Set<string>();
-    const born = new Map(
-      real.flatMap((l) => (l.from === null || l.to === null ? [] : [[lower(l.to), l] as const])),
-    );
-    for (const [name, table] of tablesOf(this.#live)) {
-      const lineage = born.get(name);
-      const isCreated = real.some((l) => l.from === null && l.to !== null && lower(l.to) === name);
-      const known = isCreated
-        ? undefined
-        : names.find((n) => lower(n.base) === lower(lineage?.from ?? table.name));
-      if (known !== undefined && known.theirs === null) continue;
-      const to = after.get(lower(known?.common ?? table.name));
-      if (to === undefined || !isSameKind(table, to) || taken.has(lower(to.name))) continue;
-      if (known === undefined && !isVirtual(table) && !sameTable(to.sql, table.sql)) {
-        // Made on both sides: only if it came out as ours are its rows these.
-        const mine = merged?.ours.objects.find((o) => o.kind === "table" && lower(o.name) === lower(to.name));
-        if (mine === undefined || !sameTable(mine.sql, to.sql)) continue;
-      }
-      taken.add(lower(to.name));
-      targets.set(name, {
-        to: to.name,
-        columns: this.#liveColumns(table, to, lineage?.columns, known, merged),
-      });
-    }
-    return targets;
-  }
-
-  #liveColumns(
-    table: SchemaObject,
-    to: SchemaObject,
-    lineage: readonly ColumnOrigin[] | undefined,
-    known: TableNames | undefined,
-    merged: Merged | null,
-  ): ColumnOrigin[] {
-    const mine = columnsOf(table);
-    const fromBase = new Map((lineage ?? mine.map((c) => [c, c] as const)).map(([c, b]) => [lower(c), b]));
-    const added = new Map(
-      mine.flatMap((c) => (fromBase.get(lower(c)) == null ? [[lower(c), c] as const] : [])),
-    );
-    const find = (state: SchemaState | undefined, column: string): string | undefined => {
-      const object = state?.objects.find((o) => o.kind === "table" && lower(o.name) === lower(to.name));
-      return object === undefined ? undefined : columnsOf(object).find((c) => lower(c) === lower(column));
-    };
-    return columnsOf(to).map((column): ColumnOrigin => {
-      if (known === undefined) return [column, mine.find((c) => lower(c) === lower(column)) ?? null];
-      const from = known.columns.find((c) => c.theirs !== null && lower(c.common) === lower(column));
-      if (from !== undefined) return [column, mine.find((c) => fromBase.get(lower(c)) === from.base) ?? null];
-      // Added on this side, and by its name not taken for another's.
-      if (merged === null || find(merged.ours, column) === undefined) return [column, null];
-      return [column, added.get(lower(column)) ?? null];
-    });
-  }
-}
-
-const isSameKind = (a: SchemaObject, b: SchemaObject): boolean =>
-  isVirtual(a) === isVirtual(b) && (!isVirtual(a) || a.sql === b.sql);
-
-type Lose = (kind: SchemaObject["kind"], name: string, reason: string, column: string | null) => void;
-
-/** Three catalogues in common names. */
-class Merger {
-  readonly #base: SchemaState;
-  readonly #ours: SchemaState;
-  readonly #theirs: SchemaState;
-  readonly #leftOut: ReadonlyMap<string, string>;
-  readonly #lose: Lose;
-
-  constructor(
-    base: SchemaState,
-    ours: SchemaState,
-    theirs: SchemaState,
-    leftOut: ReadonlyMap<string, string>,
-    lose: Lose,
-  ) {
-    this.#base = base;
-    this.#ours = ours;
-    this.#theirs = theirs;
-    this.#leftOut = leftOut;
-    this.#lose = lose;
-  }
-
-  merge(): SchemaState {
-    const byKey = (state: SchemaState): Map<string, SchemaObject> =>
-      new Map(state.objects.map((o) => [keyOf(o), o]));
-    const [base, ours, theirs] = [byKey(this.#base), byKey(this.#ours), byKey(this.#theirs)];
-    const objects: SchemaObject[] = [];
-    for (const [key, their] of theirs) {
-      const merged = this.#mergeOne(base.get(key), ours.get(key), their);
-      if (merged !== null) objects.push(merged);
-    }
-    for (const [key, our] of ours) if (!theirs.has(key)) this.#add(objects, base.get(key), our);
-    const works = new Set(settled(objects));
-    for (const object of objects)
-      if (!works.has(object) && !theirs.has(keyOf(object)))
-        this.#lose(object.kind, object.name, "what it stands on does not stand", null);
-    const { userVersion, applicationId } = this.#ours;
-    return {
-      objects: settled(objects),
-      // Migrations count it up: the file went through the higher number's.
-      userVersion:
-        userVersion === this.#base.userVersion
-          ? this.#theirs.userVersion
-          : Math.max(userVersion, this.#theirs.userVersion),
-      applicationId:
-        this.#theirs.applicationId === this.#base.applicationId ? applicationId : this.#theirs.applicationId,
-    };
-  }
-
-  /** null: it goes. */
-  #mergeOne(
-    base: SchemaObject | undefined,
-    our: SchemaObject | undefined,
-    their: SchemaObject,
-  ): SchemaObject | null {
-    const isStranded = their.kind !== "table" && our?.sql.includes(LOST) === true;
-    const why = isStranded ? "what it stands on does not stand" : this.#leftOut.get(keyOf(their));
-    if (why !== undefined) {
-      this.#lose(their.kind, their.name, why, null);
-      return their;
-    }
-    // Ours dropped it, which comes later in the order than what theirs made of it.
-    if (our === undefined) return base === undefined ? their : null;
-    const same = (a: SchemaObject, b: SchemaObject): boolean =>
-      a.kind === "table" ? sameTable(a.sql, b.sql) : sameTokens(a.sql, b.sql);
-    if (same(our, their)) return their;
-    if (base !== undefined && same(our, base)) return their;
-    if (base !== undefined && same(their, base)) return our;
-    if (base === undefined || their.kind !== "table" || isVirtual(their) || isVirtual(our)) {
-      const how = base === undefined ? "made" : "changed";
-      this.#lose(their.kind, their.name, `${their.kind} ${their.name} was ${how} otherwise elsewhere`, null);
-      return their;
-    }
-    const { sql, lost } = mergeTable(base.sql, our.sql, their.sql);
-    for (const { column, reason } of lost) this.#lose("table", their.name, reason, column);
-    return { ...their, sql };
-  }
-
-  /** An object that only we have. */
-  #add(objects: SchemaObject[], base: SchemaObject | undefined, our: SchemaObject): void {
-    const { kind, name, sql } = our;
-    if (name.startsWith(LOST)) return;
-    if (base !== undefined) {
-      if (base.sql !== sql) this.#lose(kind, name, `${kind} ${name} was dropped elsewhere`, null);
-      return;
-    }
-    const why = this.#leftOut.get(keyOf(our));
-    const there = (o: SchemaObject): boolean => o.name.toLowerCase() === name.toLowerCase();
-    const taken = objects.find((o) => (o.kind === "trigger") === (kind === "trigger") && there(o));
-    if (why !== undefined) this.#lose(kind, name, why, null);
-    else if (taken !== undefined)
-      this.#lose(kind, name, `there is a ${taken.kind} ${taken.name} already`, null);
-    else objects.push(our);
   }
 }
