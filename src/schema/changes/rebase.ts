@@ -107,8 +107,9 @@ class Rebase {
       } catch (error) {
         return this.#nothing(errorMessage(error));
       }
-      if (this.#leaveOut(merged, leftOut)) continue;
-      return this.#result(merged);
+      const verdict = this.#leaveOut(merged, leftOut);
+      if (verdict === "works") return this.#result(merged);
+      if (verdict === "stuck") break;
     }
     return this.#nothing("it does not go together with what was changed elsewhere");
   }
@@ -142,6 +143,8 @@ class Rebase {
     const names = this.#names(leftOut.tables);
     for (const name of settleNames(names, this.#onto)) lost.push(this.#lostName(name));
     for (const [table, reason] of leftOut.tables) lost.push(...this.#lostTable(table, reason));
+    for (const table of this.#crowdedOut(leftOut.tables))
+      lost.push(this.#lostObject("table", table, "another table is called so again", null, []));
     const without = (state: SchemaState, gone: ReadonlySet<string>): SchemaState => ({
       ...state,
       objects: state.objects.filter((o) => o.kind === "view" || !gone.has(lower(o.tableName))),
@@ -179,12 +182,21 @@ class Rebase {
       if (to === null) missing.push(...this.#base.objects.filter((o) => lower(o.tableName) === table));
       else back.set(lower(to ?? was.name), was);
     }
-    const objects = this.#live.objects.map((object): SchemaObject => {
+    const crowded = new Set(this.#crowdedOut(leftOut).map(lower));
+    const kept = this.#live.objects.filter((o) => o.kind === "view" || !crowded.has(lower(o.tableName)));
+    const objects = kept.map((object): SchemaObject => {
       const was = object.kind === "view" ? undefined : back.get(lower(object.tableName));
       if (was === undefined) return object;
       return object.kind === "table" ? was : { ...object, tableName: was.name };
     });
     return { ...this.#live, objects: [...missing, ...objects] };
+  }
+
+  /** Tables that we made under the names of others that are left out, and so called that again. */
+  #crowdedOut(leftOut: ReadonlyMap<string, string>): string[] {
+    return followTables(this.#base, this.#pending).flatMap(({ from, to }) =>
+      from === null && to !== null && leftOut.has(lower(to)) ? [to] : [],
+    );
   }
 
   /** Tables and columns of ours whose names theirs gave to others step aside, and are lost. */
@@ -209,7 +221,7 @@ class Rebase {
       const table = tablesOf(mine).get(lower(ours!));
       const known = new Map(columns.get(lower(ours!)));
       const taken = new Set(
-        list.flatMap((c) => (c.ours === null || lower(c.common) === lower(c.ours) ? [] : [lower(c.common)])),
+        list.flatMap((c) => (lower(c.common) === lower(c.ours ?? c.base) ? [] : [lower(c.common)])),
       );
       for (const column of table === undefined ? [] : columnNames(table))
         if (!known.has(lower(column)) && taken.has(lower(column))) {
@@ -317,17 +329,18 @@ class Rebase {
     return { change, reason, table: ours, columns: [called] };
   }
 
-  /** Finds something of ours with which the merged schema does not work. False: it works. */
-  #leaveOut({ state, names, base, theirs }: Merged, leftOut: LeftOut): boolean {
+  /** Finds what of ours the merged schema does not work with: then "again". "stuck": it is none of ours alone. */
+  #leaveOut({ state, names, base, theirs }: Merged, leftOut: LeftOut): "works" | "again" | "stuck" {
     const broken = brokenObjects(state);
     for (const object of state.objects)
       if (/"__marmot__(?:lost|gone)_/.test(object.sql))
         broken.set(keyOf(object), { object, why: "it names a column that does not stand", isRefused: true });
-    if (broken.size === 0) return false;
+    if (broken.size === 0) return "works";
     const [brokenThere, brokenHere] = [brokenObjects(this.#onto), brokenObjects(this.#live)];
     const find = (of: SchemaState, key: string): SchemaObject | undefined =>
       of.objects.find((o) => keyOf(o) === key);
     let found = false;
+    let isStuck = false;
     for (const [key, { object, why, isRefused }] of broken) {
       const reason = `it does not go together with what was changed elsewhere: ${why}`;
       const there = find(theirs, key);
@@ -343,18 +356,19 @@ class Rebase {
             mentions(object.sql, n.common) ||
             mentions(object.sql, n.theirs ?? n.base)),
       );
-      if (object.kind !== "table" && !isTheirs && !leftOut.objects.has(key)) {
+      const isOurs = !isTheirs && !leftOut.objects.has(key);
+      if (isOurs && (object.kind !== "table" || find(base, key) === undefined))
         leftOut.objects.set(key, reason);
-        found = true;
-      } else if (onTables.length > 0) {
+      else if (onTables.length > 0)
         for (const { base: table } of onTables) leftOut.tables.set(lower(table), reason);
-        found = true;
-      } else if (!isTheirs && find(base, key) === undefined && !leftOut.objects.has(key)) {
-        leftOut.objects.set(key, reason);
-        found = true;
+      else {
+        // What can be made but does not work is left as SQLite itself would leave it.
+        isStuck ||= isRefused;
+        continue;
       }
+      found = true;
     }
-    return found;
+    return found ? "again" : isStuck ? "stuck" : "works";
   }
 
   /** Whether we changed a table of the base. */
