@@ -157,6 +157,14 @@ test("a default that old rows may still be read with is not changed behind them"
   expect(all(db, "SELECT * FROM t")).toEqual([[1, "old"]]);
 });
 
+test("another collation orders every index anew", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT UNIQUE); CREATE INDEX i ON t(a, id)";
+  const db = memory(`${from}; INSERT INTO t VALUES(1, 'b'), (2, 'A'), (3, 'C')`);
+  const to = from.replace("a TEXT", "a TEXT COLLATE NOCASE");
+  expect(change(db, from, to).tables).toMatchObject([{ method: "rebuilt" }]);
+  expect(all(db, "SELECT id FROM t WHERE a = 'B'")).toEqual([[1]]);
+});
+
 test("rowids and the highest id ever given stay", () => {
   const from = "CREATE TABLE t(a, b); CREATE TABLE u(id INTEGER PRIMARY KEY AUTOINCREMENT, a, rowid)";
   const db = memory(from);

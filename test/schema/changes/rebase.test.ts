@@ -235,6 +235,18 @@ test("a name is given once, whatever kind of object has it", () => {
   expect(outcome.changes).toEqual([]);
 });
 
+test("a trigger that theirs left broken, which SQLite therefore does not rename, keeps its table", () => {
+  const swap = "ALTER TABLE t RENAME TO x; ALTER TABLE child RENAME TO t; ALTER TABLE x RENAME TO child";
+  const outcome = rebase(
+    `CREATE TABLE gone(a); CREATE TRIGGER broken AFTER INSERT ON t BEGIN DELETE FROM gone; END;
+     PRAGMA legacy_alter_table = ON; DROP TABLE gone`,
+    swap,
+  );
+  expect(outcome.lost.length).toBeGreaterThan(0);
+  expect(rows(outcome, "SELECT a FROM t")).toEqual([["x"], ["y"]]);
+  expect(rows(outcome, "SELECT tbl_name FROM sqlite_schema WHERE name = 'broken'")).toEqual([["t"]]);
+});
+
 test("of two versions the greater stands, of two application ids theirs", () => {
   const outcome = rebase(
     "PRAGMA user_version = 5; PRAGMA application_id = 1",
