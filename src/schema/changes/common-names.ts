@@ -95,7 +95,7 @@ export function namesOf(base: SchemaState, theirs: Side, ours: Side): TableNames
 }
 
 /** Gives every table and column its common name. Lists our new names that do not stand. */
-export function settleNames(names: readonly TableNames[], onto: SchemaState): LostName[] {
+export function settleNames(names: readonly TableNames[], onto: SchemaState, live: SchemaState): LostName[] {
   const lost: LostName[] = [];
   const both = names.filter((n) => n.theirs !== null && n.ours !== null);
   const dropped = new Set(
@@ -112,18 +112,22 @@ export function settleNames(names: readonly TableNames[], onto: SchemaState): Lo
       reason: "it has another name elsewhere, or the name is taken",
     });
   for (const name of names) if (!both.includes(name)) name.common = name.theirs ?? name.ours ?? name.base;
-  const after = tablesOf(onto);
+  const [after, mine] = [tablesOf(onto), tablesOf(live)];
   for (const table of both) {
     const kept = table.columns.filter((c) => c.theirs !== null && c.ours !== null);
-    const mine = new Set(table.columns.flatMap((c) => (c.theirs === null ? [] : [lower(c.theirs)])));
-    const added = columnNames(after.get(lower(table.theirs!))!).filter((c) => !mine.has(lower(c)));
+    const addedTo = (object: SchemaObject, side: "theirs" | "ours"): string[] => {
+      const old = new Set(table.columns.flatMap((c) => (c[side] === null ? [] : [lower(c[side])])));
+      return columnNames(object).filter((c) => !old.has(lower(c)));
+    };
+    const added = addedTo(after.get(lower(table.theirs!))!, "theirs");
+    const ours = addedTo(mine.get(lower(table.ours!))!, "ours");
     for (const column of settle(kept, added))
       lost.push({
         table: table.ours!,
         column: column.ours,
         reason: "it has another name elsewhere, or the name is taken",
       });
-    const taken = new Set([...kept.map((c) => lower(c.common)), ...added.map(lower)]);
+    const taken = new Set([...kept.map((c) => c.common), ...added, ...ours].map(lower));
     for (const column of table.columns) {
       if (kept.includes(column)) continue;
       column.common = column.theirs ?? column.base;

@@ -141,7 +141,8 @@ class Rebase {
   #merge(leftOut: LeftOut): Merged {
     const lost: LostChange[] = [];
     const names = this.#names(leftOut.tables);
-    for (const name of settleNames(names, this.#onto)) lost.push(this.#lostName(name));
+    for (const name of settleNames(names, this.#onto, this.#effective(leftOut.tables)))
+      lost.push(this.#lostName(name));
     for (const [table, reason] of leftOut.tables) lost.push(...this.#lostTable(table, reason));
     for (const table of this.#crowdedOut(leftOut.tables))
       lost.push(this.#lostObject("table", table, "another table is called so again", null, []));

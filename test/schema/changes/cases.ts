@@ -17,7 +17,7 @@ import { shapeOf } from "../../../src/schema/shape.ts";
 import { isVirtual } from "../../../src/schema/user-triggers.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import { quoteIdentifier } from "../../../src/sqlite/quote.ts";
-import { readTable, rowidAliases, type SchemaObject } from "../../../src/sqlite/schema.ts";
+import { type Column, readTable, rowidAliases, type SchemaObject } from "../../../src/sqlite/schema.ts";
 import { attempt, Generator } from "./generator.ts";
 
 export function open(path: string): DatabaseSync {
@@ -152,7 +152,9 @@ function checkRows(
     const to = lineage === undefined ? name : lineage.to;
     if (to === null) continue;
     const now = rowsOf(db, to);
-    const required = new Set(readTable(queryOf(db), to).columns.flatMap((c) => (c.notNull ? [c.name] : [])));
+    const table = readTable(queryOf(db), to);
+    const isRequired = (c: Column): boolean => c.notNull || c.name === table.rowidColumn;
+    const required = new Set(table.columns.flatMap((c) => (isRequired(c) ? [c.name] : [])));
     const origins = lineage?.columns ?? now.columns.map((c) => [c, c] as const);
     const carried = origins.flatMap(([column, from]) => {
       if (from === null) return [];
