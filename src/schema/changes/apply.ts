@@ -17,7 +17,7 @@ import { LeftOutRows } from "./left-out.ts";
 import { alone, reload, reorder, setText } from "./schema-rows.ts";
 import { withoutShadows } from "./shadows.ts";
 import { planAlter, renamedText } from "./structure.ts";
-import { sameTokens } from "./table-text.ts";
+import { sameButReferences, sameTokens } from "./table-text.ts";
 import { createUniqueIndex } from "./unique-index.ts";
 
 export interface ApplyOptions {
@@ -77,6 +77,8 @@ class Applier {
   readonly #options: ApplyOptions;
   readonly #before: SchemaState;
   readonly #after: SchemaState;
+  /** Of `#after`, by name in lower case. */
+  readonly #tables: ReadonlyMap<string, SchemaObject>;
   readonly #lineages: readonly TableLineage[];
   readonly #methods = new Map<TableLineage | Kept, AppliedTable["method"]>();
   /** By the table's name afterwards, in lower case. */
@@ -85,12 +87,15 @@ class Applier {
   readonly #uncaptured = new Set<string>();
   /** Texts were written behind the connection's back. */
   #stale = false;
+  /** What the file has now, by kind and name in lower case; null: read it again. */
+  #present: Map<string, string> | null = null;
 
   constructor(db: DatabaseSync, state: SchemaState, changes: readonly SchemaChange[], options: ApplyOptions) {
     this.#db = db;
     this.#options = options;
     this.#before = { ...state, objects: withoutShadows(state.objects) };
     this.#after = changeCatalogue(state, changes);
+    this.#tables = tablesOf(this.#after);
     this.#lineages = followTables(state, changes).filter((l) => this.#lives(l));
   }
 
@@ -102,7 +107,7 @@ class Applier {
   #lives({ from, to }: TableLineage): boolean {
     if (this.#isLive) return true;
     if (from !== null) return this.#text("table", from) !== null;
-    const object = tablesOf(this.#after).get(lower(to!))!;
+    const object = this.#tables.get(lower(to!))!;
     return !isVirtual(object) && (this.#options.replicates?.(object.name) ?? true);
   }
 
@@ -116,8 +121,7 @@ class Applier {
     for (const lineage of kept) this.#methods.set(lineage, this.#alter(lineage));
     this.#reload();
     const created = this.#lineages.filter((l) => l.from === null);
-    const tables = tablesOf(this.#after);
-    for (const { to } of created) this.#exec(tables.get(lower(to!))!.sql);
+    for (const { to } of created) this.#exec(this.#tables.get(lower(to!))!.sql);
     for (const object of this.#after.objects) if (this.#isWantedIndex(object)) this.#makeIndex(object);
     this.#reload();
     if (this.#isLive) this.#finishLive(created);
@@ -128,7 +132,9 @@ class Applier {
         method: l.from === null ? "created" : l.to === null ? "dropped" : this.#methods.get(l)!,
         leftOut: l.to === null ? 0 : (this.#leftOut.get(lower(l.to)) ?? 0),
       })),
-      reinstall: [...tables.values()].flatMap((t) => (this.#uncaptured.has(lower(t.name)) ? [t.name] : [])),
+      reinstall: [...this.#tables.values()].flatMap((t) =>
+        this.#uncaptured.has(lower(t.name)) ? [t.name] : [],
+      ),
     };
   }
 
@@ -142,9 +148,8 @@ class Applier {
         if (text !== null) this.#exec(`DROP ${kind.toUpperCase()} main.${quoteIdentifier(object.name)}`);
         this.#exec(object.sql);
       }
-    const tables = tablesOf(this.#after);
     for (const { to } of created) {
-      const index = searchIndexOf(tables.get(lower(to!))!);
+      const index = searchIndexOf(this.#tables.get(lower(to!))!);
       const name = quoteIdentifier(to!);
       if (index !== null && index.content !== "")
         this.#exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
@@ -158,6 +163,7 @@ class Applier {
   }
 
   #exec(sql: string): void {
+    this.#present = null;
     try {
       this.#db.exec(sql);
     } catch (error) {
@@ -176,9 +182,19 @@ class Applier {
 
   /** Of an object as the file has it now; null: it has none. */
   #text(kind: SchemaObject["kind"], name: string): string | null {
-    const sql = "SELECT sql FROM main.sqlite_schema WHERE type = ? AND name = ? COLLATE NOCASE";
-    const row = queryOf(this.#db)(sql, kind, name)[0];
-    return row === undefined ? null : String(row[0] ?? "");
+    this.#present ??= new Map(
+      queryOf(this.#db)("SELECT type, name, sql FROM main.sqlite_schema").map(([type, of, sql]) => [
+        `${String(type)} ${lower(String(of))}`,
+        String(sql ?? ""),
+      ]),
+    );
+    return this.#present.get(`${kind} ${lower(name)}`) ?? null;
+  }
+
+  #setText(kind: "table" | "index", name: string, sql: string): void {
+    setText(this.#db, kind, name, sql);
+    this.#present?.set(`${kind} ${lower(name)}`, sql);
+    this.#stale = true;
   }
 
   #reload(): void {
@@ -190,8 +206,11 @@ class Applier {
   #dropTriggersAndViews(): void {
     if (!this.#isLive) return;
     const wanted = new Map(this.#after.objects.map((o) => [`${o.kind} ${o.name}`, o]));
+    // Where only a reference follows a table that was renamed, capture is as good as before.
     const names = new Map(
-      this.#lineages.flatMap((l) => (l.from === null ? [] : [[lower(l.from), l.to] as const])),
+      this.#lineages.flatMap((l) =>
+        l.from === null || this.#onlyRefersOtherwise(l) ? [] : [[lower(l.from), l.to] as const],
+      ),
     );
     const isSame = (o: SchemaObject): boolean => {
       const now = wanted.get(`${o.kind} ${o.name}`);
@@ -216,6 +235,12 @@ class Applier {
     for (const { kind, name } of gone)
       if (this.#text(kind, name) !== null)
         this.#exec(`DROP ${kind.toUpperCase()} main.${quoteIdentifier(name)}`);
+  }
+
+  #onlyRefersOtherwise({ from, to, columns }: TableLineage): boolean {
+    if (from === null || from !== to || columns.some(([column, before]) => column !== before)) return false;
+    const before = this.#before.objects.find((o) => o.kind === "table" && o.name === from);
+    return before !== undefined && sameButReferences(before.sql, this.#tables.get(lower(to))!.sql);
   }
 
   /** Triggers that stand in another order now: moved, they come after what is not among the application's objects. */
@@ -274,7 +299,7 @@ class Applier {
 
   /** The table has its new name, and the columns that it had. */
   #alter({ from, to, columns }: Kept): AppliedTable["method"] {
-    const wanted = tablesOf(this.#after).get(lower(to))!.sql;
+    const wanted = this.#tables.get(lower(to))!.sql;
     const isIdentity = columns.every(([c, before]) => c === before);
     const text = this.#text("table", to)!;
     if (text === wanted && isIdentity) return from === to ? "altered" : "renamed";
@@ -295,27 +320,26 @@ class Applier {
     statements: readonly string[],
     newNotNull: readonly string[],
   ): boolean {
-    this.#reload();
-    this.#db.exec("SAVEPOINT alter_in_place");
-    try {
-      if (statements.some((sql) => sql.includes(" DROP COLUMN "))) this.#dropChangedIndexes(name);
-      for (const sql of statements) this.#db.exec(sql);
-    } catch (error) {
-      this.#db.exec("ROLLBACK TO alter_in_place; RELEASE alter_in_place");
-      if (isDiskFull(error)) throw error;
-      return false;
-    }
     const table = `main.${quoteIdentifier(name)}`;
     const isNull = newNotNull.map((c) => `${quoteIdentifier(c)} IS NULL`).join(" OR ");
-    if (isNull !== "" && queryOf(this.#db)(`SELECT 1 FROM ${table} WHERE ${isNull} LIMIT 1`).length > 0) {
-      this.#db.exec("ROLLBACK TO alter_in_place; RELEASE alter_in_place");
-      return false;
+    if (statements.length > 0 || isNull !== "") {
+      this.#reload();
+      this.#present = null;
+      this.#db.exec("SAVEPOINT alter_in_place");
+      let isDone = false;
+      try {
+        if (statements.some((sql) => sql.includes(" DROP COLUMN "))) this.#dropChangedIndexes(name);
+        for (const sql of statements) this.#db.exec(sql);
+        isDone =
+          isNull === "" || queryOf(this.#db)(`SELECT 1 FROM ${table} WHERE ${isNull} LIMIT 1`).length === 0;
+      } catch (error) {
+        if (isDiskFull(error)) throw error;
+      }
+      this.#present = null;
+      this.#db.exec(`${isDone ? "" : "ROLLBACK TO alter_in_place; "}RELEASE alter_in_place`);
+      if (!isDone) return false;
     }
-    this.#db.exec("RELEASE alter_in_place");
-    if (this.#text("table", name) !== wanted) {
-      setText(this.#db, "table", name, wanted);
-      this.#stale = true;
-    }
+    if (this.#text("table", name) !== wanted) this.#setText("table", name, wanted);
     return true;
   }
 
@@ -370,12 +394,15 @@ class Applier {
   }
 
   #makeIndex({ name, tableName, sql }: SchemaObject): void {
-    if (!this.#isLive && this.#text("table", tableName) === null) return;
     const text = this.#text("index", name);
+    if (!this.#isLive && this.#text("table", tableName) === null) {
+      // It moved to a table that does not replicate.
+      if (text !== null) this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
+      return;
+    }
     if (text === sql) return;
     if (text !== null && sameTokens(text, sql)) {
-      setText(this.#db, "index", name, sql);
-      this.#stale = true;
+      this.#setText("index", name, sql);
       return;
     }
     if (text !== null) this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
@@ -392,6 +419,8 @@ class Applier {
       );
     } catch (error) {
       throw this.#failed(sql, error);
+    } finally {
+      this.#present = null;
     }
     if (rows !== null) this.#count(tableName, rows);
   }

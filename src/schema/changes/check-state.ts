@@ -7,13 +7,32 @@ import type { SchemaState } from "./change.ts";
 import { createAll } from "./renamed-state.ts";
 import { withScratch } from "./structure.ts";
 
-/** Objects that SQLite refuses, with its words, by kind and name. What is virtual is not tried. */
-export function brokenObjects({ objects }: SchemaState): Map<string, { object: SchemaObject; why: string }> {
-  const broken = new Map<string, { object: SchemaObject; why: string }>();
-  const add = (object: SchemaObject, why: string): unknown => broken.set(keyOf(object), { object, why });
+export interface Broken {
+  readonly object: SchemaObject;
+  /** In SQLite's words. */
+  readonly why: string;
+  /** It cannot even be created; else it can, and fails when it is used. */
+  readonly isRefused: boolean;
+}
+
+/** What does not work, by `keyOf`. What is virtual is not tried. */
+export function brokenObjects({ objects }: SchemaState): Map<string, Broken> {
+  const broken = new Map<string, Broken>();
+  const add = (object: SchemaObject, why: string, isRefused = false): unknown =>
+    broken.set(keyOf(object), { object, why, isRefused });
   withScratch((db) => {
-    for (const [object, why] of createAll(db, objects)) if (!isVirtual(object)) add(object, why);
+    for (const [object, why] of createAll(db, objects)) if (!isVirtual(object)) add(object, why, true);
+    const standing = queryOf(db)("SELECT type, name, tbl_name FROM sqlite_schema");
+    const tables = new Map(
+      standing.map(([kind, name, table]) => [
+        keyOf({ kind: String(kind), name: String(name) }),
+        String(table),
+      ]),
+    );
     for (const object of objects) {
+      const table = tables.get(keyOf(object));
+      if (table !== undefined && table.toLowerCase() !== object.tableName.toLowerCase())
+        add(object, `it stands on ${table}, not on ${object.tableName}`, true);
       if (object.kind !== "view" || broken.has(keyOf(object))) continue;
       try {
         queryOf(db)(`SELECT 1 FROM main.${quoteIdentifier(object.name)} LIMIT 0`);

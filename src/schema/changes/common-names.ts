@@ -8,7 +8,7 @@ import type { SchemaState } from "./change.ts";
 import { tablesOf } from "./compare.ts";
 import type { TableLineage } from "./follow.ts";
 import type { Renaming } from "./renamed-state.ts";
-import { parseTable } from "./table-text.ts";
+import { type ColumnText, parseTable } from "./table-text.ts";
 
 export interface ColumnNames {
   readonly base: string;
@@ -36,7 +36,8 @@ export interface LostName {
 
 const lower = (name: string): string => name.toLowerCase();
 
-const columnNames = (object: SchemaObject): string[] =>
+/** Generated ones, too. */
+export const columnNames = (object: SchemaObject): string[] =>
   isVirtual(object) ? [] : parseTable(object.sql).columns.map((c) => c.name);
 
 /** Where a column went that the base had; null: away. */
@@ -47,35 +48,54 @@ function columnTo(lineage: TableLineage | undefined, column: string): string | n
   );
 }
 
+/** Of one side: where each generated column went. No recorder tells; where there are as many, the order does. */
+function generatedTo(base: SchemaObject, now: SchemaObject | undefined): Map<string, string> {
+  const names = (object: SchemaObject): string[] =>
+    parseTable(object.sql).columns.flatMap((c) => (c.generated ? [c.name] : []));
+  if (now === undefined || isVirtual(now)) return new Map();
+  const [before, after] = [names(base), names(now)];
+  const at = (name: string, i: number): string | undefined =>
+    before.length === after.length ? after[i] : after.find((c) => lower(c) === lower(name));
+  return new Map(
+    before.flatMap((name, i) => (at(name, i) === undefined ? [] : [[lower(name), at(name, i)!] as const])),
+  );
+}
+
+/** A side's schema, and what led there from the base. */
+export interface Side {
+  readonly state: SchemaState;
+  readonly lineages: readonly TableLineage[];
+}
+
 /** Ordinary tables of the base with their names on both sides. */
-export function namesOf(
-  base: SchemaState,
-  theirs: readonly TableLineage[],
-  ours: readonly TableLineage[],
-): TableNames[] {
-  const byFrom = (list: readonly TableLineage[]): Map<string, TableLineage> =>
-    new Map(list.flatMap((l) => (l.from === null ? [] : [[lower(l.from), l] as const])));
-  const [their, our] = [byFrom(theirs), byFrom(ours)];
+export function namesOf(base: SchemaState, theirs: Side, ours: Side): TableNames[] {
+  const lookup = ({ state, lineages }: Side) => {
+    const tables = tablesOf(state);
+    const byFrom = new Map(lineages.flatMap((l) => (l.from === null ? [] : [[lower(l.from), l] as const])));
+    return (table: SchemaObject) => {
+      const lineage = byFrom.get(lower(table.name));
+      const to = lineage === undefined ? table.name : lineage.to;
+      const generated = generatedTo(table, to === null ? undefined : tables.get(lower(to)));
+      const column = ({ name, generated: computed }: ColumnText): string | null =>
+        computed ? (generated.get(lower(name)) ?? null) : columnTo(lineage, name);
+      return { to, column };
+    };
+  };
+  const [their, our] = [lookup(theirs), lookup(ours)];
   return [...tablesOf(base).values()]
     .filter((t) => !isVirtual(t))
     .map((table) => {
-      const [t, o] = [their.get(lower(table.name)), our.get(lower(table.name))];
-      const stored = parseTable(table.sql).columns.filter((c) => !c.generated);
-      const columns = stored.map(({ name }): ColumnNames => {
-        return { base: name, theirs: columnTo(t, name), ours: columnTo(o, name), common: name };
+      const [t, o] = [their(table), our(table)];
+      const columns = parseTable(table.sql).columns.map((column): ColumnNames => {
+        const { name } = column;
+        return { base: name, theirs: t.column(column), ours: o.column(column), common: name };
       });
-      return {
-        base: table.name,
-        theirs: t === undefined ? table.name : t.to,
-        ours: o === undefined ? table.name : o.to,
-        common: table.name,
-        columns,
-      };
+      return { base: table.name, theirs: t.to, ours: o.to, common: table.name, columns };
     });
 }
 
 /** Gives every table and column its common name. Lists our new names that do not stand. */
-export function settleNames(names: readonly TableNames[], onto: SchemaState): LostName[] {
+export function settleNames(names: readonly TableNames[], onto: SchemaState, live: SchemaState): LostName[] {
   const lost: LostName[] = [];
   const both = names.filter((n) => n.theirs !== null && n.ours !== null);
   const dropped = new Set(
@@ -92,18 +112,22 @@ export function settleNames(names: readonly TableNames[], onto: SchemaState): Lo
       reason: "it has another name elsewhere, or the name is taken",
     });
   for (const name of names) if (!both.includes(name)) name.common = name.theirs ?? name.ours ?? name.base;
-  const after = tablesOf(onto);
+  const [after, mine] = [tablesOf(onto), tablesOf(live)];
   for (const table of both) {
     const kept = table.columns.filter((c) => c.theirs !== null && c.ours !== null);
-    const mine = new Set(table.columns.flatMap((c) => (c.theirs === null ? [] : [lower(c.theirs)])));
-    const added = columnNames(after.get(lower(table.theirs!))!).filter((c) => !mine.has(lower(c)));
+    const addedTo = (object: SchemaObject, side: "theirs" | "ours"): string[] => {
+      const old = new Set(table.columns.flatMap((c) => (c[side] === null ? [] : [lower(c[side])])));
+      return columnNames(object).filter((c) => !old.has(lower(c)));
+    };
+    const added = addedTo(after.get(lower(table.theirs!))!, "theirs");
+    const ours = addedTo(mine.get(lower(table.ours!))!, "ours");
     for (const column of settle(kept, added))
       lost.push({
         table: table.ours!,
         column: column.ours,
         reason: "it has another name elsewhere, or the name is taken",
       });
-    const taken = new Set([...kept.map((c) => lower(c.common)), ...added.map(lower)]);
+    const taken = new Set([...kept.map((c) => c.common), ...added, ...ours].map(lower));
     for (const column of table.columns) {
       if (kept.includes(column)) continue;
       column.common = column.theirs ?? column.base;

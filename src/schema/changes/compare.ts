@@ -118,15 +118,20 @@ class Differ {
   readonly #to: SchemaState;
   readonly #targets: ReadonlyMap<string, TableTarget>;
   readonly #changes: SchemaChange[] = [];
+  /** By name in lower case, before and after. */
+  readonly #before: ReadonlyMap<string, SchemaObject>;
+  readonly #after: ReadonlyMap<string, SchemaObject>;
 
   constructor(from: SchemaState, to: SchemaState, targets: ReadonlyMap<string, TableTarget>) {
     this.#from = { ...from, objects: withoutShadows(from.objects) };
     this.#to = { ...to, objects: withoutShadows(to.objects) };
     this.#targets = targets;
+    this.#before = tablesOf(this.#from);
+    this.#after = tablesOf(this.#to);
   }
 
   changes(): SchemaChange[] {
-    const oldTables = [...tablesOf(this.#from).values()];
+    const oldTables = [...this.#before.values()];
     this.#dropOthers();
     for (const { name } of oldTables)
       if (!this.#targets.has(lower(name))) this.#changes.push({ op: "dropTable", name });
@@ -156,7 +161,7 @@ class Differ {
       this.#from.objects.filter((o) => o.kind === kind && !isWanted(o));
     const views = gone("view");
     const leaving = new Set(views.map((o) => lower(o.name)));
-    for (const name of tablesOf(this.#from).keys()) if (!this.#targets.has(name)) leaving.add(name);
+    for (const name of this.#before.keys()) if (!this.#targets.has(name)) leaving.add(name);
     for (const { name, tableName } of gone("trigger"))
       if (!leaving.has(lower(tableName))) this.#changes.push({ op: "drop", kind: "trigger", name });
     for (const { name, tableName } of gone("index"))
@@ -166,7 +171,6 @@ class Differ {
 
   /** A name is free before it is taken: in a circle one table steps aside. */
   #renameTables(kept: readonly { readonly table: SchemaObject; readonly target: TableTarget }[]): void {
-    const after = tablesOf(this.#to);
     let waiting = kept
       .filter(({ table, target }) => table.name !== target.to)
       .map(({ table, target }) => ({ name: table.name, to: target.to, sql: table.sql }));
@@ -183,7 +187,7 @@ class Differ {
         continue;
       }
       for (const { name, to, sql } of free) {
-        const wanted = after.get(lower(to))!.sql;
+        const wanted = this.#after.get(lower(to))!.sql;
         const alone = afterTableName(wanted) === afterTableName(sql);
         this.#changes.push({ op: "renameTable", name, to, sql: alone ? wanted : renamedText(sql, to) });
       }
@@ -192,7 +196,7 @@ class Differ {
   }
 
   #alterTable(table: SchemaObject, { to: name, columns }: TableTarget): void {
-    const wanted = tablesOf(this.#to).get(lower(name))!.sql;
+    const wanted = this.#after.get(lower(name))!.sql;
     const isMoved = table.name !== name;
     if (isMoved && afterTableName(wanted) === afterTableName(table.sql) && isIdentity(columns)) return;
     const sql = isMoved ? renamedText(table.sql, name) : table.sql;

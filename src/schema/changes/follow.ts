@@ -20,7 +20,8 @@ interface Followed {
   readonly lineages: TableLineage[];
 }
 
-const same = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
+const same = (a: string, b: string): boolean =>
+  a === b || (a.length === b.length && a.toLowerCase() === b.toLowerCase());
 
 /** Objects of these kinds share one space of names; triggers have their own. */
 const clash = (a: SchemaObject["kind"], b: SchemaObject["kind"]): boolean =>
@@ -174,7 +175,8 @@ function misfit(what: string): never {
   );
 }
 
-function follow(state: SchemaState, changes: readonly SchemaChange[]): Followed {
+/** Both of what follows at once. */
+export function follow(state: SchemaState, changes: readonly SchemaChange[]): Followed {
   const follower = new Follower(state);
   for (const change of changes) follower.step(change);
   const { objects, userVersion, applicationId } = follower;

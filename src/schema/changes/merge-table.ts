@@ -15,12 +15,15 @@ export function sameTable(a: string, b: string): boolean {
   return sameTokens(afterTableName(a), afterTableName(b));
 }
 
+/** What of ours is lost already, and only has a name in between. */
+export const LOST = "__marmot__lost_";
+
 const lower = (name: string): string => name.toLowerCase();
 
 /** Where both changed the same part differently, theirs stands. */
 export function mergeTable(base: string, ours: string, theirs: string): MergedTable {
   if (sameTable(ours, base) || sameTable(ours, theirs)) return { sql: theirs, lost: [] };
-  if (sameTable(theirs, base)) return { sql: ours, lost: [] };
+  if (sameTable(theirs, base) && !ours.includes(LOST)) return { sql: ours, lost: [] };
   const lost: { column: string | null; reason: string }[] = [];
   const [b, o, t] = [parseTable(base), parseTable(ours), parseTable(theirs)];
   const columns = mergeColumns(b.columns, o.columns, t.columns, lost);
@@ -68,7 +71,7 @@ function mergeColumns(
     }
   }
   for (const our of ours) {
-    if (inTheirs.has(lower(our.name))) continue;
+    if (inTheirs.has(lower(our.name)) || our.name.startsWith(LOST)) continue;
     const was = inBase.get(lower(our.name));
     if (was === undefined) merged.push(our);
     else if (!same(our, was))

@@ -5,16 +5,23 @@
 import { errorMessage } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { mentions } from "../index-text.ts";
-import { isVirtual } from "../user-triggers.ts";
-import type { ColumnOrigin, LostChange, SchemaChange, SchemaState } from "./change.ts";
+import type { LostChange, SchemaChange, SchemaState } from "./change.ts";
 import { brokenObjects, keyOf } from "./check-state.ts";
-import { type LostName, namesOf, renamingOf, settleNames, type TableNames } from "./common-names.ts";
-import { changesBetween, compareCatalogues, type TableTarget, tablesOf } from "./compare.ts";
-import { changeCatalogue, columnsOf, followTables, sameSchema, settled } from "./follow.ts";
-import { mergeTable, sameTable } from "./merge-table.ts";
+import {
+  columnNames,
+  type LostName,
+  namesOf,
+  renamingOf,
+  settleNames,
+  type TableNames,
+} from "./common-names.ts";
+import { changesBetween, compareCatalogues, tablesOf } from "./compare.ts";
+import { changeCatalogue, followTables, sameSchema } from "./follow.ts";
+import { Merger } from "./merge-catalogues.ts";
+import { LOST } from "./merge-table.ts";
+import { liveTargets, ontoTargets } from "./rebase-targets.ts";
 import { renamedState } from "./renamed-state.ts";
 import { withoutShadows } from "./shadows.ts";
-import { sameTokens } from "./table-text.ts";
 
 export interface RebaseInput {
   /** What the live file last reflected. */
@@ -100,8 +107,9 @@ class Rebase {
       } catch (error) {
         return this.#nothing(errorMessage(error));
       }
-      if (this.#leaveOut(merged, leftOut)) continue;
-      return this.#result(merged);
+      const verdict = this.#leaveOut(merged, leftOut);
+      if (verdict === "works") return this.#result(merged);
+      if (verdict === "stuck") break;
     }
     return this.#nothing("it does not go together with what was changed elsewhere");
   }
@@ -111,7 +119,11 @@ class Rebase {
     const lost = this.#pending.map((change) => this.#lostChange(change, reason));
     const names = this.#names(new Map());
     for (const name of names) name.common = name.theirs ?? name.base;
-    const live = changesBetween(this.#live, this.#onto, this.#liveTargets(names, this.#onto, null));
+    const live = changesBetween(
+      this.#live,
+      this.#onto,
+      liveTargets(this.#base, this.#pending, names, this.#onto, null),
+    );
     return { changes: [], target: this.#onto, live, lost };
   }
 
@@ -119,14 +131,21 @@ class Rebase {
     const ours = followTables(this.#base, this.#pending).filter(
       (l) => l.from === null || !leftOut.has(lower(l.from)),
     );
-    return namesOf(this.#base, followTables(this.#base, this.#theirs), ours);
+    return namesOf(
+      this.#base,
+      { state: this.#onto, lineages: followTables(this.#base, this.#theirs) },
+      { state: this.#effective(leftOut), lineages: ours },
+    );
   }
 
   #merge(leftOut: LeftOut): Merged {
     const lost: LostChange[] = [];
     const names = this.#names(leftOut.tables);
-    for (const name of settleNames(names, this.#onto)) lost.push(this.#lostName(name));
+    for (const name of settleNames(names, this.#onto, this.#effective(leftOut.tables)))
+      lost.push(this.#lostName(name));
     for (const [table, reason] of leftOut.tables) lost.push(...this.#lostTable(table, reason));
+    for (const table of this.#crowdedOut(leftOut.tables))
+      lost.push(this.#lostObject("table", table, "another table is called so again", null, []));
     const without = (state: SchemaState, gone: ReadonlySet<string>): SchemaState => ({
       ...state,
       objects: state.objects.filter((o) => o.kind === "view" || !gone.has(lower(o.tableName))),
@@ -143,8 +162,8 @@ class Rebase {
       renamingOf(known, "theirs"),
     );
     const dropped = droppedBy("theirs", "ours");
-    this.#loseDropped(dropped, lost);
-    const mine = without(this.#effective(leftOut), dropped);
+    this.#loseDropped(names, lost);
+    const mine = without(this.#effective(leftOut.tables), dropped);
     const renaming = renamingOf(known, "ours");
     const ours = renamedState(mine, { ...renaming, ...this.#makeRoom(mine, known, renaming, lost) });
     const state = new Merger(base, ours, theirs, leftOut.objects, (kind, name, reason, column) =>
@@ -154,22 +173,31 @@ class Rebase {
   }
 
   /** The live file's schema, as if tables that are left out had not been touched. */
-  #effective(leftOut: LeftOut): SchemaState {
+  #effective(leftOut: ReadonlyMap<string, string>): SchemaState {
     const lineages = followTables(this.#base, this.#pending);
     const back = new Map<string, SchemaObject>();
     const missing: SchemaObject[] = [];
-    for (const table of leftOut.tables.keys()) {
+    for (const table of leftOut.keys()) {
       const was = tablesOf(this.#base).get(table)!;
       const to = lineages.find((l) => l.from !== null && lower(l.from) === table)?.to;
       if (to === null) missing.push(...this.#base.objects.filter((o) => lower(o.tableName) === table));
       else back.set(lower(to ?? was.name), was);
     }
-    const objects = this.#live.objects.map((object): SchemaObject => {
+    const crowded = new Set(this.#crowdedOut(leftOut).map(lower));
+    const kept = this.#live.objects.filter((o) => o.kind === "view" || !crowded.has(lower(o.tableName)));
+    const objects = kept.map((object): SchemaObject => {
       const was = object.kind === "view" ? undefined : back.get(lower(object.tableName));
       if (was === undefined) return object;
       return object.kind === "table" ? was : { ...object, tableName: was.name };
     });
     return { ...this.#live, objects: [...missing, ...objects] };
+  }
+
+  /** Tables that we made under the names of others that are left out, and so called that again. */
+  #crowdedOut(leftOut: ReadonlyMap<string, string>): string[] {
+    return followTables(this.#base, this.#pending).flatMap(({ from, to }) =>
+      from === null && to !== null && leftOut.has(lower(to)) ? [to] : [],
+    );
   }
 
   /** Tables and columns of ours whose names theirs gave to others step aside, and are lost. */
@@ -187,18 +215,18 @@ class Rebase {
     );
     for (const [name, table] of tablesOf(mine))
       if (!renaming.tables.has(name) && common.has(name)) {
-        tables.set(name, `__marmot__lost_${table.name}`);
-        lost.push(this.#lostObject("table", table.name, reason, null, names));
+        tables.set(name, `${LOST}${table.name}`);
+        lost.push(this.#lostObject("table", table.name, reason, null, []));
       }
     for (const { ours, columns: list } of names) {
       const table = tablesOf(mine).get(lower(ours!));
       const known = new Map(columns.get(lower(ours!)));
       const taken = new Set(
-        list.flatMap((c) => (c.ours === null || lower(c.common) === lower(c.ours) ? [] : [lower(c.common)])),
+        list.flatMap((c) => (lower(c.common) === lower(c.ours ?? c.base) ? [] : [lower(c.common)])),
       );
-      for (const column of table === undefined ? [] : columnsOf(table))
+      for (const column of table === undefined ? [] : columnNames(table))
         if (!known.has(lower(column)) && taken.has(lower(column))) {
-          known.set(lower(column), `__marmot__lost_${column}`);
+          known.set(lower(column), `${LOST}${column}`);
           lost.push(this.#lostName({ table: ours!, column, reason }));
         }
       columns.set(lower(ours!), known);
@@ -207,10 +235,19 @@ class Rebase {
   }
 
   /** What we did to tables that theirs dropped. */
-  #loseDropped(dropped: ReadonlySet<string>, lost: LostChange[]): void {
+  #loseDropped(names: readonly TableNames[], lost: LostChange[]): void {
+    const ours = new Map(
+      followTables(this.#base, this.#pending).map((l) => [lower(l.from ?? ""), l.to] as const),
+    );
+    const dropped = new Set(
+      names.flatMap(({ base, theirs }) => {
+        const name = ours.has(lower(base)) ? ours.get(lower(base))! : base;
+        return theirs === null && name !== null ? [lower(name)] : [];
+      }),
+    );
     for (const change of this.#pending) {
       const table = this.#tableOf(change);
-      if (table !== null && dropped.has(lower(table)) && change.op !== "drop")
+      if (table !== null && dropped.has(lower(table)))
         lost.push(this.#lostChange(change, `the table ${table} was dropped elsewhere`));
     }
   }
@@ -282,6 +319,7 @@ class Rebase {
     const ours = kind === "table" ? (table?.ours ?? name) : name;
     const isOf = (c: SchemaChange): boolean => {
       if (kind !== "table") return "kind" in c && c.kind === kind && lower(c.name) === lower(ours);
+      if (c.op === "renameTable") return lower(c.to) === lower(ours);
       return (c.op === "createTable" || c.op === "alterTable") && lower(c.name) === lower(ours);
     };
     const change = this.#pending.find(isOf) ?? this.#pending[0]!;
@@ -292,20 +330,25 @@ class Rebase {
     return { change, reason, table: ours, columns: [called] };
   }
 
-  /** Finds something of ours with which the merged schema does not work. False: it works. */
-  #leaveOut({ state, names, base, ours, theirs }: Merged, leftOut: LeftOut): boolean {
+  /** Finds what of ours the merged schema does not work with: then "again". "stuck": it is none of ours alone. */
+  #leaveOut({ state, names, base, theirs }: Merged, leftOut: LeftOut): "works" | "again" | "stuck" {
     const broken = brokenObjects(state);
-    if (broken.size === 0) return false;
-    const [brokenThere, brokenHere] = [brokenObjects(theirs), brokenObjects(ours)];
+    for (const object of state.objects)
+      if (/"__marmot__(?:lost|gone)_/.test(object.sql))
+        broken.set(keyOf(object), { object, why: "it names a column that does not stand", isRefused: true });
+    if (broken.size === 0) return "works";
+    const [brokenThere, brokenHere] = [brokenObjects(this.#onto), brokenObjects(this.#live)];
     const find = (of: SchemaState, key: string): SchemaObject | undefined =>
       of.objects.find((o) => keyOf(o) === key);
     let found = false;
-    for (const [key, { object, why }] of broken) {
+    let isStuck = false;
+    for (const [key, { object, why, isRefused }] of broken) {
       const reason = `it does not go together with what was changed elsewhere: ${why}`;
       const there = find(theirs, key);
       const isTheirs = there !== undefined && there.sql === object.sql;
-      if (isTheirs ? brokenThere.has(key) : brokenHere.has(key) && find(ours, key)?.sql === object.sql)
-        continue;
+      // It did not work before, either.
+      const was = (isTheirs ? brokenThere : object.kind === "table" ? undefined : brokenHere)?.get(key);
+      if (was !== undefined && (was.isRefused || !isRefused)) continue;
       const onTables = names.filter(
         (n) =>
           !leftOut.tables.has(lower(n.base)) &&
@@ -314,18 +357,19 @@ class Rebase {
             mentions(object.sql, n.common) ||
             mentions(object.sql, n.theirs ?? n.base)),
       );
-      if (object.kind !== "table" && !isTheirs && !leftOut.objects.has(key)) {
+      const isOurs = !isTheirs && !leftOut.objects.has(key);
+      if (isOurs && (object.kind !== "table" || find(base, key) === undefined))
         leftOut.objects.set(key, reason);
-        found = true;
-      } else if (onTables.length > 0) {
+      else if (onTables.length > 0)
         for (const { base: table } of onTables) leftOut.tables.set(lower(table), reason);
-        found = true;
-      } else if (!isTheirs && find(base, key) === undefined && !leftOut.objects.has(key)) {
-        leftOut.objects.set(key, reason);
-        found = true;
+      else {
+        // What can be made but does not work is left as SQLite itself would leave it.
+        isStuck ||= isRefused;
+        continue;
       }
+      found = true;
     }
-    return found;
+    return found ? "again" : isStuck ? "stuck" : "works";
   }
 
   /** Whether we changed a table of the base. */
@@ -337,189 +381,12 @@ class Rebase {
 
   #result(merged: Merged): Rebased {
     const { state: target, names, lost } = merged;
-    const changes = changesBetween(this.#onto, target, this.#ontoTargets(names, target));
-    const live = changesBetween(this.#live, target, this.#liveTargets(names, target, merged));
+    const changes = changesBetween(this.#onto, target, ontoTargets(this.#onto, names, target));
+    const live = changesBetween(
+      this.#live,
+      target,
+      liveTargets(this.#base, this.#pending, names, target, merged.ours),
+    );
     return { changes, target, live, lost };
-  }
-
-  #ontoTargets(names: readonly TableNames[], target: SchemaState): Map<string, TableTarget> {
-    const targets = new Map<string, TableTarget>();
-    const byTheirs = new Map(
-      names.flatMap((n) => (n.theirs === null ? [] : [[lower(n.theirs), n] as const])),
-    );
-    const after = tablesOf(target);
-    for (const [name, table] of tablesOf(this.#onto)) {
-      const known = byTheirs.get(name);
-      if (known !== undefined && known.ours === null) continue;
-      const to = after.get(lower(known?.common ?? table.name));
-      if (to === undefined || !isSameKind(table, to)) continue;
-      const there = new Map(columnsOf(table).map((c) => [lower(c), c]));
-      const own = new Set(known?.columns.flatMap((c) => (c.theirs === null ? [] : [lower(c.theirs)])));
-      const columns = columnsOf(to).map((column): ColumnOrigin => {
-        const from = known?.columns.find((c) => c.theirs !== null && lower(c.common) === lower(column));
-        if (from !== undefined) return [column, there.get(lower(from.theirs!)) ?? null];
-        return [column, own.has(lower(column)) ? null : (there.get(lower(column)) ?? null)];
-      });
-      targets.set(name, { to: to.name, columns });
-    }
-    return targets;
-  }
-
-  /** `merged`: null when nothing of ours stands. */
-  #liveTargets(
-    names: readonly TableNames[],
-    target: SchemaState,
-    merged: Merged | null,
-  ): Map<string, TableTarget> {
-    const targets = new Map<string, TableTarget>();
-    const real = followTables(this.#base, this.#pending);
-    const after = tablesOf(target);
-    const taken = new Set<string>();
-    const born = new Map(
-      real.flatMap((l) => (l.from === null || l.to === null ? [] : [[lower(l.to), l] as const])),
-    );
-    for (const [name, table] of tablesOf(this.#live)) {
-      const lineage = born.get(name);
-      const isCreated = real.some((l) => l.from === null && l.to !== null && lower(l.to) === name);
-      const known = isCreated
-        ? undefined
-        : names.find((n) => lower(n.base) === lower(lineage?.from ?? table.name));
-      if (known !== undefined && known.theirs === null) continue;
-      const to = after.get(lower(known?.common ?? table.name));
-      if (to === undefined || !isSameKind(table, to) || taken.has(lower(to.name))) continue;
-      if (known === undefined && !isVirtual(table) && !sameTable(to.sql, table.sql)) {
-        // Made on both sides: only if it came out as ours are its rows these.
-        const mine = merged?.ours.objects.find((o) => o.kind === "table" && lower(o.name) === lower(to.name));
-        if (mine === undefined || !sameTable(mine.sql, to.sql)) continue;
-      }
-      taken.add(lower(to.name));
-      targets.set(name, {
-        to: to.name,
-        columns: this.#liveColumns(table, to, lineage?.columns, known, merged),
-      });
-    }
-    return targets;
-  }
-
-  #liveColumns(
-    table: SchemaObject,
-    to: SchemaObject,
-    lineage: readonly ColumnOrigin[] | undefined,
-    known: TableNames | undefined,
-    merged: Merged | null,
-  ): ColumnOrigin[] {
-    const mine = columnsOf(table);
-    const fromBase = new Map((lineage ?? mine.map((c) => [c, c] as const)).map(([c, b]) => [lower(c), b]));
-    const added = new Map(
-      mine.flatMap((c) => (fromBase.get(lower(c)) == null ? [[lower(c), c] as const] : [])),
-    );
-    const find = (state: SchemaState | undefined, column: string): string | undefined => {
-      const object = state?.objects.find((o) => o.kind === "table" && lower(o.name) === lower(to.name));
-      return object === undefined ? undefined : columnsOf(object).find((c) => lower(c) === lower(column));
-    };
-    return columnsOf(to).map((column): ColumnOrigin => {
-      if (known === undefined) return [column, mine.find((c) => lower(c) === lower(column)) ?? null];
-      const from = known.columns.find((c) => c.theirs !== null && lower(c.common) === lower(column));
-      if (from !== undefined) return [column, mine.find((c) => fromBase.get(lower(c)) === from.base) ?? null];
-      // Added on this side, and by its name not taken for another's.
-      if (merged === null || find(merged.ours, column) === undefined) return [column, null];
-      return [column, added.get(lower(column)) ?? null];
-    });
-  }
-}
-
-const isSameKind = (a: SchemaObject, b: SchemaObject): boolean =>
-  isVirtual(a) === isVirtual(b) && (!isVirtual(a) || a.sql === b.sql);
-
-type Lose = (kind: SchemaObject["kind"], name: string, reason: string, column: string | null) => void;
-
-/** Three catalogues in common names. */
-class Merger {
-  readonly #base: SchemaState;
-  readonly #ours: SchemaState;
-  readonly #theirs: SchemaState;
-  readonly #leftOut: ReadonlyMap<string, string>;
-  readonly #lose: Lose;
-
-  constructor(
-    base: SchemaState,
-    ours: SchemaState,
-    theirs: SchemaState,
-    leftOut: ReadonlyMap<string, string>,
-    lose: Lose,
-  ) {
-    this.#base = base;
-    this.#ours = ours;
-    this.#theirs = theirs;
-    this.#leftOut = leftOut;
-    this.#lose = lose;
-  }
-
-  merge(): SchemaState {
-    const byKey = (state: SchemaState): Map<string, SchemaObject> =>
-      new Map(state.objects.map((o) => [keyOf(o), o]));
-    const [base, ours, theirs] = [byKey(this.#base), byKey(this.#ours), byKey(this.#theirs)];
-    const objects: SchemaObject[] = [];
-    for (const [key, their] of theirs) {
-      const merged = this.#mergeOne(base.get(key), ours.get(key), their);
-      if (merged !== null) objects.push(merged);
-    }
-    for (const [key, our] of ours) if (!theirs.has(key)) this.#add(objects, base.get(key), our);
-    const { userVersion, applicationId } = this.#ours;
-    return {
-      objects: settled(objects),
-      // Migrations count it up: the file went through the higher number's.
-      userVersion:
-        userVersion === this.#base.userVersion
-          ? this.#theirs.userVersion
-          : Math.max(userVersion, this.#theirs.userVersion),
-      applicationId:
-        this.#theirs.applicationId === this.#base.applicationId ? applicationId : this.#theirs.applicationId,
-    };
-  }
-
-  /** null: it goes. */
-  #mergeOne(
-    base: SchemaObject | undefined,
-    our: SchemaObject | undefined,
-    their: SchemaObject,
-  ): SchemaObject | null {
-    const why = this.#leftOut.get(keyOf(their));
-    if (why !== undefined) {
-      this.#lose(their.kind, their.name, why, null);
-      return their;
-    }
-    // Ours dropped it, which comes later in the order than what theirs made of it.
-    if (our === undefined) return base === undefined ? their : null;
-    const same = (a: SchemaObject, b: SchemaObject): boolean =>
-      a.kind === "table" ? sameTable(a.sql, b.sql) : sameTokens(a.sql, b.sql);
-    if (same(our, their)) return their;
-    if (base !== undefined && same(our, base)) return their;
-    if (base !== undefined && same(their, base)) return our;
-    if (base === undefined || their.kind !== "table" || isVirtual(their) || isVirtual(our)) {
-      const how = base === undefined ? "made" : "changed";
-      this.#lose(their.kind, their.name, `${their.kind} ${their.name} was ${how} otherwise elsewhere`, null);
-      return their;
-    }
-    const { sql, lost } = mergeTable(base.sql, our.sql, their.sql);
-    for (const { column, reason } of lost) this.#lose("table", their.name, reason, column);
-    return { ...their, sql };
-  }
-
-  /** An object that only we have. */
-  #add(objects: SchemaObject[], base: SchemaObject | undefined, our: SchemaObject): void {
-    const { kind, name, sql } = our;
-    if (name.startsWith("__marmot__lost_")) return;
-    if (base !== undefined) {
-      if (base.sql !== sql) this.#lose(kind, name, `${kind} ${name} was dropped elsewhere`, null);
-      return;
-    }
-    const why = this.#leftOut.get(keyOf(our));
-    const there = (o: SchemaObject): boolean => o.name.toLowerCase() === name.toLowerCase();
-    const taken = objects.find((o) => (o.kind === "trigger") === (kind === "trigger") && there(o));
-    if (why !== undefined) this.#lose(kind, name, why, null);
-    else if (taken !== undefined)
-      this.#lose(kind, name, `there is a ${taken.kind} ${taken.name} already`, null);
-    else objects.push(our);
   }
 }

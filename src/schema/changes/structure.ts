@@ -7,7 +7,7 @@ import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable } from "../../sqlite/schema.ts";
 import type { AlterMethod, ColumnOrigin } from "./change.ts";
-import { nameAt, parseTable } from "./table-text.ts";
+import { nameAt, parseTable, sameButReferences } from "./table-text.ts";
 
 export interface Structure {
   /** Equal for equal structures. */
@@ -94,6 +94,8 @@ export function planAlter(
 ): AlterPlan {
   const statements = alterStatements(name, before, after, columns);
   if (statements === null) return rebuild;
+  if (statements.length === 0 && sameButReferences(before, after))
+    return { method: "text", statements, newNotNull: [] };
   return withScratch((db) => {
     try {
       db.exec(before);

@@ -157,6 +157,16 @@ function tokens(sql: string): string[] {
   return list;
 }
 
+/** Whether two statements differ only in which tables they refer to, as after such a table was renamed. */
+export function sameButReferences(a: string, b: string): boolean {
+  const plain = (sql: string): string[] => {
+    const list = tokens(sql);
+    return list.map((token, i) => (list[i - 1] === '"references' ? "" : token));
+  };
+  const [left, right] = [plain(a), plain(b)];
+  return left.length === right.length && left.every((token, i) => token === right[i]);
+}
+
 /** Whether two statements differ only in how names are quoted, in case, in blanks and comments. */
 export function sameTokens(a: string, b: string): boolean {
   const [left, right] = [tokens(a), tokens(b)];

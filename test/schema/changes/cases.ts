@@ -12,12 +12,12 @@ import type { LeftOutRow, SchemaChange, SchemaState } from "../../../src/schema/
 import { compareCatalogues, readRecorders, tablesOf } from "../../../src/schema/changes/compare.ts";
 import { columnsOf, followTables, sameSchema } from "../../../src/schema/changes/follow.ts";
 import { ALL, classify } from "../../../src/schema/classify.ts";
-import { changeLogName } from "../../../src/schema/live-tables.ts";
+import { changeLogName, triggerName } from "../../../src/schema/live-tables.ts";
 import { shapeOf } from "../../../src/schema/shape.ts";
 import { isVirtual } from "../../../src/schema/user-triggers.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import { quoteIdentifier } from "../../../src/sqlite/quote.ts";
-import { readTable, rowidAliases } from "../../../src/sqlite/schema.ts";
+import { type Column, readTable, rowidAliases, type SchemaObject } from "../../../src/sqlite/schema.ts";
 import { attempt, Generator } from "./generator.ts";
 
 export function open(path: string): DatabaseSync {
@@ -39,16 +39,23 @@ export function inFolder<T>(use: (path: (name: string) => string) => T): T {
   }
 }
 
-/** Puts Marmot's triggers on every table that replicates; table id ⇒ name. */
+/** Puts Marmot's triggers on every table that replicates, and the recorder on the others; table id ⇒ name. */
 export function capture(db: DatabaseSync): Map<number, string> {
   const names = new Map<number, string>();
   const query = queryOf(db);
   let id = 0;
   for (const { name, verdict } of classify(query, ALL)) {
-    if (verdict !== "replicates" && verdict !== "care") continue;
+    const object = tablesOf(stateOf(db)).get(name.toLowerCase());
+    if (object === undefined || isVirtual(object)) continue;
     names.set(++id, name);
     const table = readTable(query, name);
-    for (const { sql } of captureObjects(shapeOf(table, id), table, changeLogName(name))) db.exec(sql);
+    const replicates = verdict === "replicates" || verdict === "care";
+    if (replicates)
+      for (const { sql } of captureObjects(shapeOf(table, id), table, changeLogName(name))) db.exec(sql);
+    else
+      db.exec(
+        `CREATE TRIGGER ${quoteIdentifier(triggerName(id, "columns"))} AFTER UPDATE OF ${columnsOf(object).map(quoteIdentifier).join(", ")} ON ${quoteIdentifier(name)} WHEN 0 BEGIN SELECT 1; END`,
+      );
   }
   return names;
 }
@@ -115,6 +122,22 @@ export function replicaOf(
   return { db, objects };
 }
 
+/** A replica has the tables that replicate, and of the indexes those that constrain them: no more, no less. */
+export function checkReplica(db: DatabaseSync, to: SchemaState): void {
+  const { objects } = stateOf(db);
+  const tables = new Set(objects.flatMap((o) => (o.kind === "table" ? [o.name] : [])));
+  const isUnique = (o: SchemaObject): boolean => /^CREATE UNIQUE /i.test(o.sql);
+  const wanted = to.objects.filter(
+    (o) => tables.has(o.tableName) && (o.kind === "table" || (o.kind === "index" && isUnique(o))),
+  );
+  const shown = (list: readonly SchemaObject[]): string =>
+    list
+      .map((o) => JSON.stringify([o.kind, o.name, o.tableName, o.sql]))
+      .sort()
+      .join("\n");
+  check(shown(objects) === shown(wanted), "what the replica holds", [objects, wanted]);
+}
+
 /** Rows of every table that was there before are there again under its new name, column by column. */
 function checkRows(
   before: ReadonlyMap<string, ReturnType<typeof rowsOf>>,
@@ -129,10 +152,16 @@ function checkRows(
     const to = lineage === undefined ? name : lineage.to;
     if (to === null) continue;
     const now = rowsOf(db, to);
+    const table = readTable(queryOf(db), to);
+    const isRequired = (c: Column): boolean => c.notNull || c.name === table.rowidColumn;
+    const required = new Set(table.columns.flatMap((c) => (isRequired(c) ? [c.name] : [])));
     const origins = lineage?.columns ?? now.columns.map((c) => [c, c] as const);
     const carried = origins.flatMap(([column, from]) => {
       if (from === null) return [];
       const at = old.columns.findIndex((c) => c.toLowerCase() === from.toLowerCase());
+      // What must not be NULL takes its default.
+      const isFilled = required.has(column) && old.rows.some((row) => row[at + 1] === "nullNULL");
+      if (isFilled) return [];
       return [[at + 1, now.columns.indexOf(column) + 1] as const];
     });
     // A column of another type may hold 1 as '1'.
@@ -158,7 +187,15 @@ export function runCase(seed: number): void {
     const origin = open(path("x.db"));
     const log: string[] = [];
     const steps = 1 + gen.int(8);
+    // Seen halfway, too: the two lists after one another are one.
+    const halfway = gen.chance(0.3) ? gen.int(steps) : -1;
+    let seen: { readonly state: SchemaState; readonly changes: readonly SchemaChange[] } | null = null;
     for (let i = 0; i < steps; i++) {
+      if (i === halfway) {
+        const state = stateOf(origin);
+        const changes = compareCatalogues(base, state, readRecorders(queryOf(origin), names));
+        seen = { state, changes };
+      }
       origin.exec(
         `PRAGMA foreign_keys = ${gen.pick(["ON", "OFF"])}; PRAGMA legacy_alter_table = ${gen.pick(["ON", "OFF"])}`,
       );
@@ -172,7 +209,10 @@ export function runCase(seed: number): void {
     }
     const recorders = readRecorders(queryOf(origin), names);
     const to = stateOf(origin);
-    const changes = compareCatalogues(base, to, recorders);
+    const changes =
+      seen === null
+        ? compareCatalogues(base, to, recorders)
+        : [...seen.changes, ...compareCatalogues(seen.state, to, [])];
     const detail = JSON.stringify(changes, null, 1) + `\n${log.join(";\n")}`;
     try {
       const live = open(path("y.db"));
@@ -193,7 +233,9 @@ export function runCase(seed: number): void {
       check(sameSchema(applied.state, to), "the state it reports");
       check(integrity(live) === '[["ok"]]', "integrity of the live file", integrity(live));
       checkRows(before, live, changes, base, applied.leftOutRows);
-      checkTraceable(origin, live, recorders, gen);
+      // Dropping a table may have changed rows that refer to it.
+      if (seen === null && !changes.some((c) => c.op === "dropTable"))
+        checkTraceable(origin, live, recorders, gen);
       checkTriggers(live, names, applied);
       live.close();
       const again = open(path("y.db"));
@@ -203,14 +245,7 @@ export function runCase(seed: number): void {
       const appliedS = apply(replica, changes, "replica", { ...base, objects });
       check(sameSchema(appliedS.state, to), "the replica's state");
       check(integrity(replica) === '[["ok"]]', "integrity of the replica", integrity(replica));
-      for (const object of stateOf(replica).objects) {
-        const wanted = to.objects.find((o) => o.kind === object.kind && o.name === object.name);
-        check(
-          wanted?.sql === object.sql && wanted.tableName === object.tableName,
-          "an object of the replica",
-          object,
-        );
-      }
+      checkReplica(replica, to);
       checkRows(inReplica, replica, changes, base, appliedS.leftOutRows);
       replica.close();
     } catch (error) {
@@ -250,7 +285,10 @@ function checkTriggers(db: DatabaseSync, names: ReadonlyMap<number, string>, app
   const dropped = new Set(applied.tables.flatMap((t) => (t.from === null ? [] : [t.from.toLowerCase()])));
   for (const name of names.values()) {
     if (dropped.has(name.toLowerCase()) || applied.reinstall.includes(name)) continue;
-    check(own.filter(([, t]) => t === name).length >= 5, `${name} is captured as it was`);
+    check(
+      own.some(([, t]) => t === name),
+      `${name} is captured as it was`,
+    );
     const places = rows.flatMap(([n, t], i) =>
       t === name ? [[String(n).startsWith("__marmot__"), i] as const] : [],
     );

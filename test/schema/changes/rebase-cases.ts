@@ -74,6 +74,7 @@ function checkRebased(
   rebased: Rebased,
 ): void {
   const { changes, target, live, lost } = rebased;
+  if (process.env.REASONS) for (const l of lost) console.log("REASON", l.change.op, l.reason);
   check(sameSchema(changeCatalogue(first.state, changes), target), "changes lead to the target");
   check(sameSchema(changeCatalogue(second.state, live), target), "live leads to the target");
   check(!JSON.stringify(target.objects).includes("__marmot__"), "no name in between stays", target.objects);
