@@ -210,7 +210,9 @@ export class Outbox {
     return {
       inFlight: (table, keyId) => this.#inFlight.get(table)?.get(keyId)?.image,
       add: (shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector) => {
-        const builder = chains.builderOf(this.#components.shardOfKey(shape.id, row.keyId));
+        // Where a row lies under a schema that is not taken yet is known to nobody, and all goes through shard 0.
+        const shard = schema === null ? this.#components.shardOfKey(shape.id, row.keyId) : 0;
+        const builder = chains.builderOf(shard);
         if (builder === null) return false;
         builder.add(shape, row, base);
         drain.rows++;

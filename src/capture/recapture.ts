@@ -65,21 +65,27 @@ export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable
   return whole;
 }
 
-/** `floor`: the highest log id of a table that was ever used; a log that was lost goes on after it. */
+/**
+ * `floor`: the highest log id of a table that was ever used; a log that was lost goes on after it. `keep`: what belongs to
+ * other tables stays, since it may still be wanted.
+ */
 export function recapture(
   db: DatabaseSync,
   wanted: readonly WantedCapture[],
   floor: (table: number) => number,
+  keep = false,
 ): CapturedTable[] {
   const before = new Map((readCaptured(db) ?? []).map((c) => [c.id, c]));
   const acknowledged = readAcknowledged(db, before);
   const ids = new Set(wanted.map((w) => w.shape.id));
   const triggers = readTriggers(db);
-  for (const { name } of triggers) {
-    const id = idOf(name);
-    if (id !== null && !ids.has(id)) db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
+  if (!keep) {
+    for (const { name } of triggers) {
+      const id = idOf(name);
+      if (id !== null && !ids.has(id)) db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
+    }
+    for (const { id, log } of before.values()) if (!ids.has(id)) forget(db, id, log);
   }
-  for (const { id, log } of before.values()) if (!ids.has(id)) forget(db, id, log);
   const register = db.prepare(`INSERT OR REPLACE INTO "__marmot__table" VALUES(?, ?, ?)`);
   const captured = wanted.map(({ shape, recorded }): CapturedTable => {
     const log = before.get(shape.id)?.log ?? freeLogName(db, shape.name);
@@ -92,6 +98,20 @@ export function recapture(
   const put = db.prepare(`INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?)`);
   for (const { id, name } of captured) if (acknowledged.has(id)) put.run(name, BigInt(acknowledged.get(id)!));
   return captured;
+}
+
+/** Takes the capture of tables away, with all that their logs say. */
+export function uncapture(db: DatabaseSync, ids: readonly number[]): void {
+  const captured = readCaptured(db) ?? [];
+  for (const { name } of readTriggers(db)) {
+    const id = idOf(name);
+    if (id !== null && ids.includes(id)) db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
+  }
+  for (const { id, name, log } of captured) {
+    if (!ids.includes(id)) continue;
+    forget(db, id, log);
+    db.prepare(`DELETE FROM "__marmot__status" WHERE "item" = 'acknowledged' AND "name" = ?`).run(name);
+  }
 }
 
 function readAcknowledged(

@@ -151,13 +151,13 @@ export function advanceRecorders(
   });
 }
 
-/** What the file's tables are called, and their columns, of those that the cluster's catalogue `onto` has under `changes`. */
-export function namesInFile(
-  onto: SchemaState,
-  changes: readonly SchemaChange[],
-): (
+/** Of a table of the catalogue: its name in the file, and its columns' if they are called otherwise there; null: it is gone. */
+export type NameInFile = (
   object: CatalogueObject,
-) => { readonly name: string; readonly recorded: readonly string[] | null } | null {
+) => { readonly name: string; readonly recorded: readonly string[] | null } | null;
+
+/** What the file's tables are called, and their columns, of those that the cluster's catalogue `onto` has under `changes`. */
+export function namesInFile(onto: SchemaState, changes: readonly SchemaChange[]): NameInFile {
   const lineages = changes.length === 0 ? [] : followTables(onto, changes);
   return (object) => {
     const lineage = lineages.find((l) => l.from?.toLowerCase() === object.name.toLowerCase());

@@ -88,6 +88,8 @@ export class Pipeline {
   #following: { readonly steps: ReturnType<SchemaSteps["follow"]>; readonly of: Acknowledgement } | null =
     null;
   #comparing: ReturnType<SchemaSteps["compare"]> | null = null;
+  /** While it runs the replica takes nothing: it is being tried what it would be. */
+  #owning: ReturnType<SchemaSteps["own"]> | null = null;
   /** How many reflections the side has seen: before the first it is not known which keys are pending. */
   #sideReflections = 0;
   #unreflectedSince: number | null = null;
@@ -130,6 +132,9 @@ export class Pipeline {
 
   /** The last call: ends what is open in the application's file. */
   close(): void {
+    this.#following?.steps.return(null);
+    this.#comparing?.return();
+    this.#owning?.return(false);
     this.#side.close();
   }
 
@@ -195,7 +200,13 @@ export class Pipeline {
     const { replica, syncLive } = this.#components;
     const { bases, reflector } = this.#side;
     // Before the first reflection it is not known which keys are pending.
-    if (this.#sideReflections === 0 || this.reflecting || replica.references.size === 0) return;
+    if (
+      this.#sideReflections === 0 ||
+      this.reflecting ||
+      this.#owning !== null ||
+      replica.references.size === 0
+    )
+      return;
     if (now - this.#prunedAt < PRUNE_MS) return;
     this.#prunedAt = now;
     const reflected = bases.reflected;
@@ -224,7 +235,7 @@ export class Pipeline {
 
   /** True: everything that came is in the replica and committed. */
   #apply(): boolean {
-    if (this.reflecting) return true;
+    if (this.reflecting || this.#owning !== null) return true;
     const { replica, now } = this.#components;
     const end = now() + SLICE_MS;
     const done = replica.advance(() => replica.changed.size >= REFLECT_AT_ROWS || now() >= end);
@@ -271,7 +282,8 @@ export class Pipeline {
     if (!applied && this.#following === null) return { again: "now" };
     const { replica, schema, syncLive, now, logger } = this.#components;
     const position = replica.positions();
-    if (this.#following !== null || this.#comparing !== null) return this.#continue();
+    if (this.#following !== null || this.#comparing !== null || this.#owning !== null)
+      return this.#continue();
     // What is in flight is of the older schema: it is taken, or refused, before the file changes.
     if (this.#mustWait(position) || !this.outbox.settledAll) return { again: "never" };
     if (this.#obstacle !== null && now() - this.#lookedAt < LOOK_AGAIN_MS)
@@ -286,10 +298,17 @@ export class Pipeline {
       case "obstacle":
         return { again: "later", ms: LOOK_AGAIN_MS };
       case "own":
-        syncLive();
         logger.info("the application changed the schema", { version: replica.settings.schemaVersion + 1 });
-        this.outbox.collect([], position, look.entry).done();
-        return { again: "never" };
+        if (this.#options.shards > 1 && replica.settings.transactions === "row") {
+          // Row by row, what was written under it follows when it is taken.
+          syncLive();
+          this.outbox.collect([], position, look.entry).done();
+          return { again: "never" };
+        }
+        this.#owning = schema.own(look.entry, position, {
+          drain: (side, trial, entry, at) => this.#drainWith(side, trial, entry, at),
+        });
+        return this.#continue();
       case "follow": {
         const of = this.outbox.peekAcknowledged();
         this.#following = { steps: schema.follow(position, of), of };
@@ -320,15 +339,36 @@ export class Pipeline {
         logger.info("the file's schema is the cluster's", { version: side.remembered.version });
         return { again: "now" };
       }
-      const step = this.#comparing!.next();
+      const step = (this.#comparing ?? this.#owning!).next();
       if (step.done) {
         this.#comparing = null;
+        this.#owning = null;
         onOwnCommit();
         return { again: "now" };
       }
       if (step.value === "busy") return { again: "later", ms: 1 };
     } while (now() < end);
     return { again: "now" };
+  }
+
+  /** Collects what was written under a change of the schema behind it. */
+  *#drainWith(
+    side: LiveSide,
+    trial: Replica,
+    entry: Uint8Array,
+    position: PositionVector,
+  ): Generator<undefined, boolean> {
+    const { reader, pending, bases, shadows } = side;
+    const drain = new Drain({ logs: reader.logs, pending, bases, shadows, references: trial });
+    drain.reset(new Map([...side.logs.keys()].map((id) => [id, this.acknowledged(id)])));
+    reader.begin();
+    if (reader.schemaMoved()) return false;
+    const news = drain.news(reader.newest());
+    const sink = this.outbox.collect(news, position, entry);
+    for (const _ of drain.run(news, sink)) yield;
+    this.#components.syncLive();
+    this.#drainedRows += sink.done();
+    return true;
   }
 
   /** The file is another one now: everything that knows its shapes is new. */

@@ -2,7 +2,7 @@
  * What is done to the application's file when its schema or the cluster's changed. Each step leaves the file whole, so
  * that a crash after any of them goes on with the next:
  *
- * 1. The application's own change is proposed (`own`), alone in flight.
+ * 1. The application's own change is proposed with the rows that were written under it (`own`), alone in flight.
  * 2. When the replica's schema is another than the file last reflected, the file's is brought to it, with what the
  *    application changed beyond it on top; capture follows; all in one transaction (`follow`).
  * 3. Tables that were written while nothing captured them are compared with the replica; what differs gets log rows
@@ -13,17 +13,18 @@
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import type { Logger } from "../base/logger.ts";
-import { readCaptured } from "../capture/install.ts";
-import { recapture, type WantedCapture } from "../capture/recapture.ts";
+import { bytesEqual } from "../base/bytes.ts";
+import { type CapturedTable, readCaptured } from "../capture/install.ts";
+import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
 import type { PositionVector } from "../change/batch.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
-import { TextBytes, type Value } from "../change/value.ts";
+import type { Value } from "../change/value.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import { isBusy, type LiveConnection } from "../reflect/live-connection.ts";
 import type { Acknowledgement } from "../reflect/reflector.ts";
-import { differingKeys } from "../replica/compare.ts";
+import { openReplica } from "../replica/open.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { CatalogueObject } from "../replica/schema.ts";
 import { stateOf } from "../replica/schema-change.ts";
@@ -36,21 +37,19 @@ import { rebaseChanges, type Rebased } from "../schema/changes/rebase.ts";
 import { withoutShadows } from "../schema/changes/shadows.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
-import { quoteIdentifier } from "../sqlite/quote.ts";
 import { LivePending } from "./live-pending.ts";
 import {
   advanceRecorders,
   type LiveSchema,
   type LocalTable,
+  type NameInFile,
   namesInFile,
   readLiveSchema,
   shapeInFile,
   without,
 } from "./live-schema.ts";
 import { LiveSide } from "./live-side.ts";
-
-/** Log rows written in one transaction: the application waits no longer than for them. */
-const LOGGED_AT_ONCE = 2000;
+import { logDifferences, snapshotOf, type Waits, writing } from "./uncompared.ts";
 
 export interface SchemaStepsComponents {
   /** The application's file. */
@@ -185,7 +184,11 @@ export class SchemaSteps {
           for (const table of applied.tables)
             if (table.method === "created") created.add(table.to!.toLowerCase());
         });
-      const remembered = this.#recapture(live, objects, onto, rebased.changes, created);
+      const inFile = namesInFile(onto, rebased.changes);
+      const { tables, uncompared } = this.#recapture(live, replica, inFile, created);
+      const version = replica.settings.schemaVersion;
+      const remembered: RememberedSchema = { version, state: onto, tables, uncompared };
+      writeRemembered(db, remembered);
       replica.recallChanges(readReflected(db, position.length));
       for (const [name, id] of remembered.tables)
         if (created.has(name.toLowerCase())) replica.recallTable(id);
@@ -225,20 +228,22 @@ export class SchemaSteps {
     return rebased;
   }
 
+  /** Everything that the replica has is captured in the file from now on. `created`: names of tables that are empty. */
   #recapture(
     live: LiveSchema,
-    objects: readonly CatalogueObject[],
-    onto: SchemaState,
-    changes: readonly SchemaChange[],
+    of: Replica,
+    inFile: NameInFile,
     created: ReadonlySet<string>,
-  ): RememberedSchema {
+  ): Pick<RememberedSchema, "tables" | "uncompared"> {
     const { connection, replica, peerId } = this.#components;
     const { db } = connection;
-    const inFile = namesInFile(onto, changes);
     const tables = new Map<string, number>();
     const wanted: WantedCapture[] = [];
     const uncompared = new Set(live.remembered.uncompared);
-    for (const object of objects) {
+    const known = new Set(live.remembered.tables.values());
+    const registered = new Map(live.captured.map((c) => [c.id, c.name.toLowerCase()]));
+    const strange: number[] = [];
+    for (const object of of.catalogue()) {
       const { tableId } = object;
       if (tableId === null) continue;
       tables.set(object.name, tableId);
@@ -246,98 +251,138 @@ export class SchemaSteps {
       const shape = here === null ? null : shapeInFile(db, here.name, tableId);
       if (here === null || shape === null) continue;
       wanted.push({ shape, recorded: here.recorded });
-      if (!live.whole.has(tableId) && !created.has(here.name.toLowerCase())) uncompared.add(tableId);
+      const name = here.name.toLowerCase();
+      // Captured for a change that was not taken, under an id that is another table's now.
+      const isStrange =
+        !known.has(tableId) &&
+        registered.has(tableId) &&
+        (registered.get(tableId) !== name || created.has(name));
+      if (isStrange) strange.push(tableId);
+      if (created.has(name)) uncompared.delete(tableId);
+      else if (isStrange || !live.whole.has(tableId)) uncompared.add(tableId);
     }
+    uncapture(db, strange);
     const { shards } = replica.settings;
     const floor = (table: number): number =>
       Math.max(
         ...Array.from({ length: shards }, (_, shard) => replica.origins.watermark(peerId, shard, table)),
       );
-    recapture(db, wanted, floor);
+    recapture(db, wanted, floor, of !== replica);
     const there = new Set(wanted.map((w) => w.shape.id));
-    const remembered: RememberedSchema = {
-      version: replica.settings.schemaVersion,
-      state: onto,
-      tables,
-      uncompared: [...uncompared].filter((id) => there.has(id)),
-    };
-    writeRemembered(db, remembered);
-    return remembered;
+    return { tables, uncompared: [...uncompared].filter((id) => there.has(id)) };
   }
 
   /**
    * Gives log rows to every row in which tables that nothing captured for a while differ from the replica. A read snapshot
-   * and short transactions; yields "busy" where the application holds the write lock.
+   * and short transactions.
    */
-  *compare(): Generator<"busy" | undefined, void> {
+  *compare(): Waits {
     const { file, replicaFile, connection, replica } = this.#components;
     const { db } = connection;
-    const { shapes, settings } = replica;
     const { uncompared, ...remembered } = readRemembered(db)!;
-    const captured = new Map(readCaptured(db)!.map((c) => [c.id, c]));
+    const tables = tablesOf(readCaptured(db)!, replica, uncompared);
+    const { encoding } = replica.settings;
     const options = { readOnly: true, enableForeignKeyConstraints: false };
-    const [left, right] = [new DatabaseSync(replicaFile, options), new DatabaseSync(file, options)];
+    const state = snapshotOf(() => new DatabaseSync(replicaFile, options));
+    const live = snapshotOf(() => new DatabaseSync(file, options));
     try {
-      for (const side of [left, right]) {
-        side.exec("BEGIN");
-        side.prepare("SELECT count(*) FROM sqlite_schema").get();
-      }
-      for (const id of uncompared) {
-        const shape = shapes.get(id);
-        const log = captured.get(id)?.log;
-        if (shape === undefined || log === undefined) continue;
-        let keys: (readonly Value[])[] = [];
-        for (const key of differingKeys({ left, right, table: shape, encoding: settings.encoding })) {
-          if (key !== null && keys.push(key) < LOGGED_AT_ONCE) continue;
-          if (keys.length >= LOGGED_AT_ONCE) {
-            yield* this.#write(() => noteRows(db, shape, log, keys));
-            keys = [];
-          }
-          yield;
-        }
-        yield* this.#write(() => noteRows(db, shape, log, keys));
-      }
+      yield* logDifferences({ replica: state, live, db }, tables, encoding);
     } finally {
-      left.close();
-      right.close();
+      state.close();
+      live.close();
     }
-    yield* this.#write(() => writeRemembered(db, { ...remembered, uncompared: [] }));
+    yield* writing(db, () => writeRemembered(db, { ...remembered, uncompared: [] }));
   }
 
-  *#write(work: () => void): Generator<"busy" | undefined, void> {
-    const { db } = this.#components.connection;
-    for (;;) {
-      try {
-        db.exec("BEGIN IMMEDIATE");
-        break;
-      } catch (error) {
-        if (!isBusy(error)) throw error;
-        yield "busy";
-      }
-    }
+  /**
+   * The application's change, with the rows that were written under it: the replica shows, in a transaction that is rolled
+   * back, what it will be, and what the file has otherwise goes into the same changeset. "moved": the schema changed again
+   * meanwhile, and nothing was put in the outbox. The replica takes nothing while this runs.
+   */
+  *own(
+    entry: Uint8Array,
+    position: PositionVector,
+    outbox: OwnOutbox,
+  ): Generator<"busy" | undefined, boolean> {
+    const { file, replicaFile, connection, peerId, place } = this.#components;
+    const { db } = connection;
+    const trial = openReplica(replicaFile, peerId);
+    let side: LiveSide | null = null;
     try {
-      work();
-      db.exec("COMMIT");
-    } catch (error) {
-      if (db.isTransaction) db.exec("ROLLBACK");
-      throw error;
+      trial.db.exec("BEGIN IMMEDIATE");
+      for (const _ of trial.replica.trySchema(entry)) yield;
+      let expected: string | null = null;
+      yield* writing(db, () => {
+        expected = this.#captureOwn(entry, trial.replica);
+      });
+      if (expected === null) return false;
+      const captured = readCaptured(db)!;
+      const { uncompared, ...remembered } = readRemembered(db)!;
+      const options = { readOnly: true, enableForeignKeyConstraints: false };
+      const live = snapshotOf(() => new DatabaseSync(file, options));
+      try {
+        const tables = tablesOf(captured, trial.replica, uncompared);
+        const { encoding } = trial.replica.settings;
+        yield* logDifferences({ replica: trial.db, live, db }, tables, encoding);
+      } finally {
+        live.close();
+      }
+      yield* writing(db, () => writeRemembered(db, { ...remembered, uncompared: [] }));
+      const { version } = remembered;
+      side = new LiveSide({
+        ...{ file, connection, replica: trial.replica, captured, expected, place },
+        remembered: { ...remembered, version, uncompared: [] },
+      });
+      return yield* outbox.drain(side, trial.replica, entry, position);
+    } finally {
+      side?.close();
+      trial.db.exec("ROLLBACK");
+      trial.close();
     }
+  }
+
+  /** Captures what the change made. Returns the file's fingerprint; null: it is another change by now. */
+  #captureOwn(entry: Uint8Array, trial: Replica): string | null {
+    const { db } = this.#components.connection;
+    const live = this.#read();
+    const { changes, keptByAll } = live;
+    if (!bytesEqual(entry, encodeSchemaEntry({ changes, local: keptByAll }))) return null;
+    const had = new Map([...live.remembered.tables].map(([name, id]) => [id, name]));
+    const followed = namesInFile(live.from, changes);
+    const recordedOf = (object: CatalogueObject): readonly string[] | null => {
+      const before = live.from.objects.find((o) => o.kind === "table" && o.name === had.get(object.tableId!));
+      // What led here from the remembered schema must stay readable: the change may still be refused.
+      return before === undefined
+        ? null
+        : (followed({ ...before, tableId: object.tableId })?.recorded ?? null);
+    };
+    const inFile = (object: CatalogueObject) => ({ name: object.name, recorded: recordedOf(object) });
+    const { uncompared } = this.#recapture(live, trial, inFile, new Set());
+    writeRemembered(db, { ...live.remembered, uncompared });
+    return fingerprint(queryOf(db));
   }
 }
 
-/** Log rows as the triggers would have written them. */
-function noteRows(
-  db: DatabaseSync,
-  shape: TableShape,
-  log: string,
-  keys: readonly (readonly Value[])[],
-): void {
-  const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
-  for (const key of keys) {
-    const marks = key.map((v) => (v instanceof TextBytes ? "CAST(? AS TEXT)" : "?")).join(", ");
-    const bound = key.map((v) => (v instanceof TextBytes ? v.bytes : v));
-    db.prepare(`INSERT INTO main.${quoteIdentifier(log)}(${columns}) VALUES(${marks})`).run(...bound);
-  }
+/** What collects the rows that go with a change of the schema. */
+export interface OwnOutbox {
+  /** False: the schema moved again; nothing is collected. */
+  drain(
+    side: LiveSide,
+    replica: Replica,
+    entry: Uint8Array,
+    position: PositionVector,
+  ): Generator<undefined, boolean>;
+}
+
+function tablesOf(
+  captured: readonly CapturedTable[],
+  { shapes }: Replica,
+  ids: readonly number[],
+): { shape: TableShape; log: string }[] {
+  return captured.flatMap(({ id, log }) => {
+    const shape = shapes.get(id);
+    return shape === undefined || !ids.includes(id) ? [] : [{ shape, log }];
+  });
 }
 
 /** The captured tables' shapes in the file as it is, by name in lower case. */

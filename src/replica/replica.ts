@@ -315,7 +315,17 @@ export class Replica implements ReferenceSource {
     );
   }
 
-  *#changeSchema(index: number, head: BatchHead, bytes: Uint8Array): Generator<void, void> {
+  /** What the replica would be: in a transaction of the caller, who rolls it back and closes this replica afterwards. */
+  *trySchema(bytes: Uint8Array): Generator<void, void> {
+    const head = { origin: this.#peerId, bases: [], time: 0 };
+    yield* this.#changeSchema(this.position(0) + 1, head, bytes);
+  }
+
+  *#changeSchema(
+    index: number,
+    head: Pick<BatchHead, "origin" | "bases" | "time">,
+    bytes: Uint8Array,
+  ): Generator<void, void> {
     const { journal, references, checksums, changed } = this;
     const last = (table: number, keyId: KeyId): LastWrite | null => this.#applier.last(table, keyId);
     const after = yield* changeSchema(
@@ -354,7 +364,11 @@ export class Replica implements ReferenceSource {
       yield* this.#applier.apply(this.#access.get(table.table)!, table.rows, context);
   }
 
-  #contextOf(shard: number, index: number, { origin, bases, time }: BatchHead): ChangesetContext {
+  #contextOf(
+    shard: number,
+    index: number,
+    { origin, bases, time }: Pick<BatchHead, "origin" | "bases" | "time">,
+  ): ChangesetContext {
     return { shard, index, origin: peerHash(origin), own: origin === this.#peerId, bases, time };
   }
 

@@ -227,7 +227,7 @@ describe.each([
       lab!.close();
       lab = null;
     }
-  });
+  }, 60_000);
 });
 
 test("a table that cannot replicate stays on its node, with reason and cure, and the rest replicates", async () => {
