@@ -252,3 +252,65 @@ test("a table that cannot replicate stays on its node, with reason and cure, and
   lab!.settle();
   expect(b.query("SELECT x FROM a WHERE id = 9")).toEqual([["nine"]]);
 });
+
+describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
+  /** What the node shows, after each entry that comes, until all is there. */
+  function watch(origin: LabNode, node: LabNode, sql: string): unknown[] {
+    const seen: unknown[] = [];
+    const note = (): void => {
+      let now: unknown;
+      try {
+        now = node.app.prepare(sql).values()[0];
+      } catch {
+        now = "older schema";
+      }
+      if (JSON.stringify(seen.at(-1), text) !== JSON.stringify(now, text)) seen.push(now);
+    };
+    note();
+    for (let i = 0; i < 200; i++) {
+      for (const each of lab!.nodes) {
+        look(each);
+        each.order();
+      }
+      origin.deliver();
+      node.deliver(1);
+      for (let turn = 0; turn < 50 && node.pipeline.turn().again === "now"; turn++) note();
+      note();
+      lab!.clock += 100;
+      for (const each of lab!.nodes) each.pipeline.tick();
+    }
+    return seen;
+  }
+  const text = (_key: string, value: unknown): unknown => (typeof value === "bigint" ? String(value) : value);
+
+  test("is seen whole on another node", async () => {
+    const { nodes } = await start(shards);
+    lab!.leaders.fill(0);
+    const [a, b] = nodes as [LabNode, LabNode, LabNode];
+    a.run(`BEGIN; ALTER TABLE a ADD COLUMN z; UPDATE a SET z = x || y; CREATE TABLE moved(id INTEGER PRIMARY KEY, v);
+      INSERT INTO moved SELECT id, x FROM a; UPDATE a SET x = NULL; UPDATE other SET v = 1; COMMIT`);
+    const seen = watch(a, b, "SELECT count(z), count(x), (SELECT count(*) FROM moved) FROM a");
+    expect(seen).toEqual(["older schema", [3n, 0n, 3n]]);
+    expectEqual(lab!, a);
+  }, 60_000);
+
+  test("of many parts, too; and its origin's death halfway leaves all of it or nothing", async () => {
+    const { nodes } = await start(shards);
+    lab!.leaders.fill(0);
+    const [a, b] = nodes as [LabNode, LabNode, LabNode];
+    a.run(`BEGIN; CREATE TABLE big(id INTEGER PRIMARY KEY, v TEXT);
+      WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+      INSERT INTO big SELECT i, hex(zeroblob(600)) FROM n; ALTER TABLE a DROP COLUMN y; COMMIT`);
+    look(a);
+    expect(a.proposed.length).toBeGreaterThan(2);
+    a.proposed.splice(2); // the last part is lost with its origin
+    a.order();
+    b.deliver();
+    b.turns();
+    expect(() => b.query("SELECT count(*) FROM big")).toThrow("no such table");
+    a.crash();
+    const seen = watch(a, b, "SELECT count(*) FROM big");
+    expect(seen).toEqual(["older schema", [3000n]]);
+    expectEqual(lab!, a);
+  }, 60_000);
+});
