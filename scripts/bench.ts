@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { cleanupDatabase } from "../src/node/cleanup.ts";
 import { TestCluster, type TestNode, until } from "../test/cluster/lab.ts";
 
 const SCHEMA = "CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB)";
@@ -135,6 +136,71 @@ async function idle(name: string, nodes: readonly TestNode[]): Promise<void> {
   });
 }
 
+interface CaptureFiles {
+  readonly plain: string;
+  readonly captured: string;
+  readonly least: string;
+}
+
+/** One file three times: without Marmot, with its triggers, and with the least that any trigger can do, log one number. */
+function captureFiles(db: string): CaptureFiles {
+  const files = { plain: `${db}.plain`, captured: `${db}.captured`, least: `${db}.least` };
+  const whole = new Database(db);
+  for (const file of Object.values(files)) whole.query("VACUUM INTO ?").run(file);
+  whole.close();
+  for (const file of Object.values(files)) {
+    if (file !== files.captured) cleanupDatabase(file, `${file}.marmot`);
+    const copy = new Database(file);
+    copy.exec("PRAGMA journal_mode = WAL");
+    if (file === files.least)
+      copy.exec(`CREATE TABLE least(id INTEGER PRIMARY KEY, k);
+        CREATE TRIGGER least_insert AFTER INSERT ON t BEGIN INSERT INTO least(k) VALUES(NEW.id); END`);
+    copy.close();
+  }
+  return files;
+}
+
+/** What the triggers alone cost, the application with the machine to itself: rates in turn, medians of their ratios. */
+async function captured(
+  files: CaptureFiles,
+  rows: number,
+  batch: number,
+  take: (rows: number) => number,
+): Promise<{ of_plain: number; least_of_plain: number }> {
+  const ratios: { captured: number; least: number }[] = [];
+  for (let i = 0; i < 7; i++) {
+    const first = take(rows);
+    const wrote = async (file: string): Promise<number> => (await load(file, [], rows, batch, first)).wrote;
+    const plain = await wrote(files.plain);
+    ratios.push({
+      captured: plain / (await wrote(files.captured)),
+      least: plain / (await wrote(files.least)),
+    });
+  }
+  return {
+    of_plain: round(median(ratios.map((r) => r.captured))),
+    least_of_plain: round(median(ratios.map((r) => r.least))),
+  };
+}
+
+/** Samples the nodes' memory until the returned function is called: megabytes in each quarter of the time, and at most. */
+function watchMemory(nodes: readonly TestNode[]): () => { quarters: number[][]; most: number[] } {
+  const samples: number[][] = [];
+  const timer = setInterval(() => samples.push(nodes.map((n) => usage(n).rss)), 250);
+  return () => {
+    clearInterval(timer);
+    const quarter = (q: number): number[] => {
+      const from = Math.floor((samples.length * q) / 4);
+      const part = samples.slice(from, Math.max(from + 1, Math.floor((samples.length * (q + 1)) / 4)));
+      return nodes.map((_, n) => Math.round(part.reduce((sum, s) => sum + s[n]!, 0) / part.length));
+    };
+    return {
+      quarters: [0, 1, 2, 3].map(quarter),
+      most: nodes.map((_, n) => Math.round(Math.max(...samples.map((s) => s[n]!)))),
+    };
+  };
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: { shards: { type: "string", default: "1" }, only: { type: "string" } },
@@ -199,11 +265,14 @@ async function main(): Promise<void> {
     if (on("memory")) {
       const before = nodes.map((n) => Math.round(usage(n).rss));
       const rows = 1_000_000;
+      const watched = watchMemory(nodes);
       const { visible } = await load(first.db, others, rows, BULK_BATCH, take(rows));
+      const { quarters, most } = watched();
       print("1,000,000 rows", {
         visible_on_all_rows_per_s: visible === null ? null : Math.round((rows / visible) * 1000),
         rss_mb_before: before,
-        rss_mb_after: nodes.map((n) => Math.round(usage(n).rss)),
+        rss_mb_by_quarter: quarters,
+        rss_mb_most: most,
       });
     }
     if (on("idle")) await idle("idle, after all that", nodes);
@@ -222,17 +291,11 @@ async function main(): Promise<void> {
       print("catch-up of 50,000 rows", { ms_from_start: Math.round(took) });
     }
     if (on("captured")) {
-      // What the triggers alone cost: the application with the machine to itself, the change logs filling up.
       await Promise.all(nodes.map((n) => n.kill()));
-      const rate = async (rows: number, batch: number): Promise<number> => {
-        const rates: number[] = [];
-        for (let i = 0; i < 3; i++)
-          rates.push((rows / (await load(first.db, [], rows, batch, take(rows))).wrote) * 1000);
-        return median(rates);
-      };
+      const files = captureFiles(first.db);
       print("captured, nodes stopped", {
-        single_of_plain: round((await rate(SINGLE_ROWS, 1)) / single),
-        bulk_of_plain: round((await rate(BULK_ROWS, BULK_BATCH)) / bulk),
+        single: await captured(files, SINGLE_ROWS, 1, take),
+        bulk: await captured(files, BULK_ROWS, BULK_BATCH, take),
       });
     }
   } finally {
