@@ -11,8 +11,8 @@ import { draw } from "../test/simulation/plan.ts";
 import { keep, shrink } from "../test/simulation/shrink.ts";
 import { type Result, simulate } from "../test/simulation/simulation.ts";
 
-/** Seeds that one process runs before a fresh one takes over. */
-const SEEDS_PER_PROCESS = 50;
+/** Seeds that one process runs before a fresh one takes over: the first dozens are slower, until all is compiled. */
+const SEEDS_PER_PROCESS = 250;
 const SHRINK_MS = 120_000;
 
 interface Batch {
@@ -111,14 +111,15 @@ async function main(): Promise<number> {
     return result.problems.length === 0 ? 0 : 1;
   }
   const done: Batch[] = [];
+  const atOnce = Math.min(SEEDS_PER_PROCESS, Math.ceil(seeds / Number(values.jobs)));
   let next = from;
   let failed: number | null = null;
   const start = performance.now();
   const worker = async (): Promise<void> => {
     while (next < from + seeds && failed === null) {
       const first = next;
-      next += SEEDS_PER_PROCESS;
-      const result = await spawnBatch(first, Math.min(SEEDS_PER_PROCESS, from + seeds - first));
+      next += atOnce;
+      const result = await spawnBatch(first, Math.min(atOnce, from + seeds - first));
       done.push(result);
       if (process.stderr.isTTY || values.progress)
         console.error(`${first} to ${first + result.seeds - 1} done`);
