@@ -1,6 +1,6 @@
 /**
  * What replication costs and gives, measured with clusters of the compiled binary and with plain SQLite in the same run:
- * bun scripts/bench.ts [--shards N] [--only single,bulk,latency,memory,idle,catchup,captured]. Read the ratios; machines differ.
+ * bun scripts/bench.ts [--shards N] [--only single,bulk,triggers,latency,memory,idle,catchup,captured]. Read the ratios; machines differ.
  */
 import { Database } from "bun:sqlite";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -10,10 +10,16 @@ import { parseArgs } from "node:util";
 import { cleanupDatabase } from "../src/node/cleanup.ts";
 import { TestCluster, type TestNode, until } from "../test/cluster/lab.ts";
 
-const SCHEMA = "CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB)";
+const COLUMNS = "(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB)";
+/** `u` has a trigger of the application's, whose effects replicate, too. */
+const SCHEMA = `CREATE TABLE t${COLUMNS}; CREATE TABLE u${COLUMNS};
+  CREATE TABLE audit(id INTEGER PRIMARY KEY, row_id INT, what TEXT);
+  CREATE TRIGGER u_insert AFTER INSERT ON u BEGIN INSERT INTO audit(row_id, what) VALUES(NEW.id, NEW.b); END`;
 const SINGLE_ROWS = 5000;
 const BULK_ROWS = 100_000;
 const BULK_BATCH = 1000;
+const BLOB_ROWS = 500;
+const BLOB_BYTES = 100_000;
 
 interface AppTask {
   readonly kind: "load" | "latency";
@@ -23,6 +29,10 @@ interface AppTask {
   readonly batch: number;
   readonly first: number;
   readonly perSecond: number;
+  /** Default "t". */
+  readonly table?: "t" | "u";
+  /** Of a BLOB in each row; default: none. */
+  readonly blobBytes?: number;
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
@@ -36,10 +46,12 @@ const median = (values: readonly number[]): number => percentile(values, 0.5);
 function app(task: AppTask): void {
   const db = new Database(task.write);
   db.exec("PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000");
-  const insert = db.query("INSERT INTO t VALUES(?, ?, ?, ?, NULL)");
+  const table = task.table ?? "t";
+  const insert = db.query(`INSERT INTO ${table} VALUES(?, ?, ?, ?, ?)`);
+  const blob = task.blobBytes === undefined ? null : new Uint8Array(task.blobBytes).fill(7);
   const tops = task.read.map((file) => {
     const reader = new Database(file, { readonly: true });
-    return reader.query("SELECT max(id) FROM t");
+    return reader.query(`SELECT max(id) FROM ${table}`);
   });
   const seen = (i: number): number => Number(tops[i]!.values()[0]![0] ?? -1);
   const last = task.first + task.rows - 1;
@@ -47,7 +59,8 @@ function app(task: AppTask): void {
     const start = performance.now();
     for (let i = 0; i < task.rows; i += task.batch) {
       if (task.batch > 1) db.exec("BEGIN IMMEDIATE");
-      for (let k = i; k < i + task.batch; k++) insert.run(task.first + k, k, `hello world ${k}`, k * 1.5);
+      for (let k = i; k < i + task.batch; k++)
+        insert.run(task.first + k, k, `hello world ${k}`, k * 1.5, blob);
       if (task.batch > 1) db.exec("COMMIT");
     }
     const wrote = performance.now() - start;
@@ -64,7 +77,7 @@ function app(task: AppTask): void {
   for (let i = 0; i < task.rows; i++) {
     while (performance.now() < start + i * gap) nap(0.1);
     const before = performance.now();
-    insert.run(task.first + i, i, `hello world ${i}`, i * 1.5);
+    insert.run(task.first + i, i, `hello world ${i}`, i * 1.5, blob);
     const committed = performance.now();
     commits.push(committed - before);
     while (tops.some((_, n) => seen(n) < task.first + i) && performance.now() < committed + 5000) nap(0.05);
@@ -93,7 +106,8 @@ const load = (
   rows: number,
   batch: number,
   first: number,
-): Promise<Load> => runApp<Load>({ kind: "load", write, read, rows, batch, first, perSecond: 0 });
+  more: Pick<AppTask, "table" | "blobBytes"> = {},
+): Promise<Load> => runApp<Load>({ kind: "load", write, read, rows, batch, first, perSecond: 0, ...more });
 
 async function plain(rows: number, batch: number): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "marmot-bench-"));
@@ -166,11 +180,13 @@ async function captured(
   rows: number,
   batch: number,
   take: (rows: number) => number,
+  more: Pick<AppTask, "blobBytes"> = {},
 ): Promise<{ of_plain: number; least_of_plain: number }> {
   const ratios: { captured: number; least: number }[] = [];
   for (let i = 0; i < 7; i++) {
     const first = take(rows);
-    const wrote = async (file: string): Promise<number> => (await load(file, [], rows, batch, first)).wrote;
+    const wrote = async (file: string): Promise<number> =>
+      (await load(file, [], rows, batch, first, more)).wrote;
     const plain = await wrote(files.plain);
     ratios.push({
       captured: plain / (await wrote(files.captured)),
@@ -242,6 +258,18 @@ async function main(): Promise<void> {
         of_plain: round(rate / base),
       });
     }
+    if (on("triggers")) {
+      const rates = { t: [] as number[], u: [] as number[] };
+      for (let i = 0; i < 3; i++)
+        for (const table of ["t", "u"] as const) {
+          const { visible } = await load(first.db, others, BULK_ROWS, BULK_BATCH, take(BULK_ROWS), { table });
+          rates[table].push(visible === null ? 0 : (BULK_ROWS / visible) * 1000);
+        }
+      print("1,000-row transactions into a table with a trigger", {
+        visible_on_all_rows_per_s: Math.round(median(rates.u)),
+        of_one_without: round(median(rates.u) / median(rates.t)),
+      });
+    }
     if (on("latency")) {
       const task = {
         kind: "latency",
@@ -296,6 +324,7 @@ async function main(): Promise<void> {
       print("captured, nodes stopped", {
         single: await captured(files, SINGLE_ROWS, 1, take),
         bulk: await captured(files, BULK_ROWS, BULK_BATCH, take),
+        blobs_of_100_kB: await captured(files, BLOB_ROWS, 1, take, { blobBytes: BLOB_BYTES }),
       });
     }
   } finally {
