@@ -13,6 +13,7 @@ import type { TableShape } from "../change/shape.ts";
 import { type Image, imageEqual, type Value, valueEqual } from "../change/value.ts";
 import type { RowAccess } from "../schema/row-access.ts";
 import type { Checksums } from "./checksums.ts";
+import type { Births, PlacedRow } from "./births.ts";
 import { ColumnWrites } from "./column-writes.ts";
 import type { Journal } from "./journal.ts";
 import { ColumnMerger, type MergedRow } from "./column-merge.ts";
@@ -66,6 +67,7 @@ export class RowApplier {
   readonly #upsertKey: StatementSync;
   readonly #columns: ColumnWrites;
   readonly #merge: PerTable<MergeMode>;
+  readonly #births: Births;
   readonly #mergers = new Map<TableShape, ColumnMerger | null>();
 
   constructor(
@@ -75,11 +77,13 @@ export class RowApplier {
       references: References;
       checksums: Checksums;
       changed: ChangedRows;
+      births: Births;
       settings: Pick<ReplicaSettings, "merge">;
       shardOfKey: (table: number, keyId: KeyId) => number;
     },
   ) {
     this.#merge = components.settings.merge;
+    this.#births = components.births;
     this.#columns = new ColumnWrites(db);
     this.#journal = components.journal;
     this.#references = components.references;
@@ -97,8 +101,9 @@ export class RowApplier {
   }
 
   /** Applies a table's rows; yields now and then so that the caller can let others run, the transaction staying open. */
-  *apply(access: RowAccess, rows: readonly RowChange[], context: ChangesetContext): Generator<void, void> {
+  *apply(access: RowAccess, sent: readonly RowChange[], context: ChangesetContext): Generator<void, void> {
     const merger = this.#mergerOf(access.shape);
+    const rows = access.shape.rowidKey ? this.#births.place(access, sent, context) : sent;
     if (access.hasUniques) {
       yield* this.#applyWithUniques(access, rows, merger, context);
       return;
@@ -125,7 +130,7 @@ export class RowApplier {
   /** First all rows that go or move a UNIQUE value leave; then the new images come. */
   *#applyWithUniques(
     access: RowAccess,
-    rows: readonly RowChange[],
+    rows: readonly PlacedRow[],
     merger: ColumnMerger | null,
     context: ChangesetContext,
   ): Generator<void, void> {
@@ -154,7 +159,7 @@ export class RowApplier {
   /** `merged`: what goes in for `row`. */
   #write(
     access: RowAccess,
-    row: RowChange,
+    row: PlacedRow,
     { image, columns }: MergedRow,
     old: Image | null,
     present: boolean,
@@ -196,7 +201,8 @@ export class RowApplier {
     this.observer?.wrote(access.shape, row.keyId, old, image, anew, last, context.bases[row.base], context);
     const asSent =
       image === row.image || (image !== null && row.image !== null && imageEqual(image, row.image));
-    if (!context.own) {
+    // The origin's file does not show a row where it was led to.
+    if (!context.own || row.moved === true) {
       this.#references.add(table, row.keyId, context.shard, context.index, oldBytes);
       this.#changed.set(table, row.keyId, { key: row.key, image });
       return;
