@@ -169,8 +169,11 @@ export class RowApplier {
     const last = this.last(table, row.keyId);
     const oldBytes = old === null ? null : encodeImage(old);
     const newBytes = image === null ? null : encodeImage(image);
-    const lost =
-      columns === null || old === null || image === null
+    // A rowid that SQLite picked says nothing of the row that had it before.
+    const fresh = access.shape.rowidKey && row.op === Op.insert;
+    const lost = fresh
+      ? null
+      : columns === null || old === null || image === null
         ? this.#unseen(last, row, context)
         : this.#overwritten(table, row, columns, old, image, last, context);
     if (lost !== null && (oldBytes !== null || newBytes !== null))

@@ -1,7 +1,9 @@
 /** Tables without a declared key: two nodes whose SQLite picks the same rowid, and both rows live. */
+import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
+import { copyFileSync } from "node:fs";
 import { Random } from "../../src/base/random.ts";
-import { forAll } from "../../src/change/per-table.ts";
+import { cleanupDatabase } from "../../src/node/cleanup.ts";
 import { dumpReplica } from "../replica/lab.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
@@ -143,5 +145,195 @@ describe("the same rowid on two nodes", () => {
     a.order();
     lab.settle();
     for (const node of lab.nodes) expect(shown(node)).toBe("a b");
+  });
+});
+
+describe("what else must not come between", () => {
+  test("a kill at every step of the way", async () => {
+    for (let at = 0; at < 6; at++) {
+      const [a, b] = (await start()) as [LabNode, LabNode];
+      const step = (n: number): void => {
+        if (n === at) a.crash();
+      };
+      b.run("INSERT INTO log VALUES('b')");
+      send(b);
+      a.run("INSERT INTO log VALUES('a')", "INSERT INTO log VALUES('next')");
+      send(a);
+      step(0);
+      b.order();
+      a.order();
+      step(1);
+      a.run("UPDATE log SET v = v || '!' WHERE v IN ('a', 'next')");
+      step(2);
+      a.deliver();
+      a.applyOnly();
+      step(3);
+      a.run("INSERT INTO log VALUES('more')");
+      send(a);
+      step(4);
+      lab.settle();
+      step(5);
+      agree("0 a! b more next!");
+      lab.close();
+    }
+    await start();
+  });
+
+  test("a power cut that takes the file's last transaction: the row is led there again", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'", "INSERT INTO log VALUES('next')");
+    a.keep();
+    b.order();
+    a.order();
+    hand(a);
+    expect(a.replica.replica.moved).toHaveLength(1); // not before the fence
+    a.order();
+    hand(a);
+    expect(a.replica.replica.moved).toHaveLength(0);
+    expect(a.query("SELECT rowid FROM log WHERE v = 'a2'")).toEqual([[3n]]);
+    a.proposed = []; // nothing has left since
+    a.lose("live");
+    expect(a.replica.replica.moved).toHaveLength(1);
+    agree("0 a2 b next");
+  });
+
+  test("the note goes when the origin's next changeset tells that its file shows it", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    const notes = (): unknown =>
+      b.replica.db.prepare(`SELECT count(*) AS n FROM "__marmot__moved"`).get()!.n;
+    a.run("INSERT INTO log VALUES('a')");
+    b.run("INSERT INTO log VALUES('b')");
+    lab.settle();
+    expect(notes()).toBe(1);
+    for (const node of [a, b]) node.run("INSERT INTO log VALUES('more')");
+    a.run("UPDATE log SET v = v");
+    lab.settle();
+    a.run("INSERT INTO log VALUES('last')");
+    b.run("INSERT INTO log VALUES('last')");
+    lab.settle();
+    expect(Number(notes())).toBeLessThanOrEqual(1);
+  });
+
+  test("a laggard takes over a replica in which its own row was led elsewhere", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
+    b.order();
+    a.order();
+    hand(b);
+    b.run("UPDATE log SET v = 'b2' WHERE v = 'b'");
+    send(b);
+    b.order();
+    hand(b);
+    expect(await a.adopt(b)).toBe(true);
+    agree("0 a2 b2");
+  });
+
+  test("an update by somebody who saw the row where it was led is not overwritten unseen", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    b.order();
+    a.order();
+    hand(b);
+    b.run("UPDATE log SET v = 'a by b' WHERE v = 'a'");
+    send(b);
+    b.order();
+    a.run("UPDATE log SET v = 'a by a' WHERE v = 'a'");
+    lab.settle();
+    for (const node of lab.nodes) {
+      expect(shown(node)).toBe("0 a by a b");
+      expect(node.deviations()).toEqual([]);
+      expect(node.replica.replica.journal.list(9)).toMatchObject([{ kind: "concurrent write" }]);
+    }
+  });
+
+  test("many rows, of which some collide: only those are led elsewhere, in parts, too", async () => {
+    for (const size of [1, 2000]) {
+      const [a, b] = (await start("CREATE TABLE log(v TEXT)", 3)) as [LabNode, LabNode];
+      const insert = (node: LabNode, count: number): void => {
+        node.run("BEGIN");
+        for (let i = 0; i < count; i++)
+          node.app.query("INSERT INTO log VALUES(?)").run(`${node.number}.${i} ${"x".repeat(size)}`);
+        node.run("COMMIT");
+        send(node);
+      };
+      insert(b, 20);
+      insert(a, 3000);
+      b.order();
+      a.order();
+      lab.settle();
+      for (const node of lab.nodes) {
+        expect(node.query("SELECT count(*), count(DISTINCT v), max(rowid) FROM log")).toEqual([
+          [3020n, 3020n, 3020n],
+        ]);
+        expect(node.deviations()).toEqual([]);
+        expect(node.wrongChecksums()).toEqual([]);
+        expect(node.replica.replica.journal.total).toBe(0);
+      }
+      lab.close();
+    }
+    await start();
+  });
+
+  test("the highest rowid there is", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    const max = "9223372036854775807";
+    a.run(`INSERT INTO log(rowid, v) VALUES(${max}, 'a')`);
+    b.run(`INSERT INTO log(rowid, v) VALUES(${max}, 'b')`, "INSERT INTO log VALUES('more')");
+    send(b);
+    send(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
+    b.order();
+    a.order();
+    agree("0 a2 b more");
+  });
+
+  test("rowids below zero", async () => {
+    const [a, b] = (await start("CREATE TABLE log(v TEXT); INSERT INTO log(rowid, v) VALUES(-9, '0')")) as [
+      LabNode,
+      LabNode,
+    ];
+    for (const node of [b, a]) {
+      node.run(`INSERT INTO log(rowid, v) VALUES(-5, '${node.number}')`);
+      send(node);
+      node.order();
+    }
+    agree("0 0 1");
+  });
+
+  test("VACUUM keeps the rowids, and the index that sees to that goes with cleanup", async () => {
+    const schema = `CREATE TABLE log(v TEXT, "rowid" TEXT); CREATE INDEX mine ON log(v); CREATE VIEW w AS SELECT * FROM log`;
+    const [a, b] = (await start(schema)) as [LabNode, LabNode];
+    a.run("INSERT INTO log VALUES('1', 'x'), ('2', 'x'), ('3', 'x'), ('4', 'x')");
+    lab.settle();
+    a.run("DELETE FROM log WHERE v IN ('1', '3')");
+    lab.settle();
+    const rowids = a.query("SELECT _rowid_ FROM log");
+    for (const node of [a, b]) node.run("VACUUM");
+    expect(a.query("SELECT _rowid_ FROM log")).toEqual(rowids);
+    a.run("UPDATE log SET v = 'four' WHERE v = '4'");
+    agree("2 four");
+    a.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    const copy = `${a.file}.copy`;
+    copyFileSync(a.file, copy);
+    cleanupDatabase(copy, `${copy}.marmot`);
+    const schemaOf = (path: string, sql = "SELECT 1"): unknown[] => {
+      const db = new Database(path, { create: true });
+      db.exec(sql);
+      const objects = db.query("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid").values();
+      db.close();
+      return objects;
+    };
+    expect(schemaOf(copy)).toEqual(schemaOf(":memory:", schema));
   });
 });
