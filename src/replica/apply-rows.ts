@@ -13,7 +13,7 @@ import type { TableShape } from "../change/shape.ts";
 import { type Image, imageEqual, type Value, valueEqual } from "../change/value.ts";
 import type { RowAccess } from "../schema/row-access.ts";
 import type { Checksums } from "./checksums.ts";
-import type { Births, PlacedRow } from "./births.ts";
+import type { Births } from "./births.ts";
 import { ColumnWrites } from "./column-writes.ts";
 import type { Journal } from "./journal.ts";
 import { ColumnMerger, type MergedRow } from "./column-merge.ts";
@@ -130,7 +130,7 @@ export class RowApplier {
   /** First all rows that go or move a UNIQUE value leave; then the new images come. */
   *#applyWithUniques(
     access: RowAccess,
-    rows: readonly PlacedRow[],
+    rows: readonly RowChange[],
     merger: ColumnMerger | null,
     context: ChangesetContext,
   ): Generator<void, void> {
@@ -159,7 +159,7 @@ export class RowApplier {
   /** `merged`: what goes in for `row`. */
   #write(
     access: RowAccess,
-    row: PlacedRow,
+    row: RowChange,
     { image, columns }: MergedRow,
     old: Image | null,
     present: boolean,
@@ -204,8 +204,7 @@ export class RowApplier {
     this.observer?.wrote(access.shape, row.keyId, old, image, anew, last, context.bases[row.base], context);
     const asSent =
       image === row.image || (image !== null && row.image !== null && imageEqual(image, row.image));
-    // The origin's file does not show a row where it was led to.
-    if (!context.own || row.moved === true) {
+    if (!context.own) {
       this.#references.add(table, row.keyId, context.shard, context.index, oldBytes);
       this.#changed.set(table, row.keyId, { key: row.key, image });
       return;

@@ -5,24 +5,16 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { Op, type PositionVector, type RowChange } from "../change/batch.ts";
-import type { ChangedRows, MovedRow } from "../change/changed-rows.ts";
+import type { MovedRow } from "../change/changed-rows.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
-import type { Image } from "../change/value.ts";
 import { prepareExact, type RowAccess } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { ChangesetContext, LastWrite } from "./apply-rows.ts";
-
-/** A row as it goes into the replica. */
-export interface PlacedRow extends RowChange {
-  /** Under another rowid than its origin gave it. */
-  readonly moved?: boolean;
-}
 
 const MAX_ROWID = 2n ** 63n - 1n;
 
 export class Births {
   readonly #peer: number;
-  readonly #changed: ChangedRows;
   readonly #selectBirth: StatementSync;
   readonly #selectKey: StatementSync;
   readonly #upsertBirth: StatementSync;
@@ -40,13 +32,9 @@ export class Births {
   hasMoved = false;
 
   /** `peer`: this node's hash. */
-  constructor(
-    db: DatabaseSync,
-    { peer, changed }: { readonly peer: number; readonly changed: ChangedRows },
-  ) {
+  constructor(db: DatabaseSync, peer: number) {
     this.#db = db;
     this.#peer = peer;
-    this.#changed = changed;
     const select = (table: string): StatementSync => {
       const statement = db.prepare(
         `SELECT "shard", "idx", "origin" FROM "__marmot__${table}" WHERE "tbl" = ? AND "key" = ?`,
@@ -103,26 +91,23 @@ export class Births {
   }
 
   /** The rows of one part as they go into the replica; deletes that are ignored are left out. */
-  place(access: RowAccess, rows: readonly RowChange[], context: ChangesetContext): PlacedRow[] {
+  place(access: RowAccess, rows: readonly RowChange[], context: ChangesetContext): RowChange[] {
     const table = access.shape.id;
     this.#highestOf(access); // before the first of its rows can go
     for (const { key, image } of rows) if (image !== null) this.#use(access, key[0] as bigint);
-    const placed: PlacedRow[] = [];
+    const placed: RowChange[] = [];
     for (const row of rows) {
-      const stands = this.#standsForAnother(access, row, context);
-      if (stands === null) {
+      if (!this.#isAnother(access, row, context)) {
         placed.push(row);
         continue;
       }
-      // What the origin's file shows under this rowid is not what stands here.
-      if (context.own) this.#changed.set(table, row.keyId, { key: row.key, image: stands });
       if (row.image === null) continue;
       const from = row.key[0] as bigint;
       const to = this.free(access, (rowid) => rows.some(({ key }) => key[0] === rowid));
       const key = [to];
       const keyId = keyIdOf(access.shape, key);
       const image = row.image.with(0, to);
-      placed.push({ ...row, op: Op.insert, mask: null, key, keyId, image, moved: true });
+      placed.push({ ...row, op: Op.insert, mask: null, key, keyId, image });
       this.#use(access, to);
       this.#bear(table, keyId, context);
       this.#note({ table, from, to, shard: context.shard, index: context.index }, context);
@@ -130,8 +115,8 @@ export class Births {
     return placed;
   }
 
-  /** The row that stands under the rowid if it is another one; null: it is the same, or none stands. */
-  #standsForAnother(access: RowAccess, row: RowChange, context: ChangesetContext): Image | null {
+  /** The row that stands under the rowid is another one. Notes where a row that comes under a free one is born. */
+  #isAnother(access: RowAccess, row: RowChange, context: ChangesetContext): boolean {
     const table = access.shape.id;
     const base = context.bases[row.base];
     const unseen = ({ shard, index }: LastWrite): boolean => index > (base?.[shard] ?? 0);
@@ -139,18 +124,17 @@ export class Births {
     // Of the very same changeset, it was led here: each rowid of its own comes once.
     const ledHere = birth?.shard === context.shard && birth.index === context.index;
     let another = birth !== null && unseen(birth) && (ledHere || birth.origin !== context.origin);
-    if (!another && row.op !== Op.insert) return null;
-    const stands = access.get(row.key);
-    if (stands === null) {
+    if (!another && row.op !== Op.insert) return false;
+    if (access.get(row.key) === null) {
       if (row.op === Op.insert) this.#bear(table, row.keyId, context);
-      return null;
+      return false;
     }
     if (!another) {
       // Its writer found no row here: one that came back unknown to it is another, too.
       const last = this.#read(this.#selectKey, table, row.keyId);
       another = last !== null && last.origin !== context.origin && unseen(last);
     }
-    return another ? stands : null;
+    return another;
   }
 
   #read(select: StatementSync, table: number, keyId: KeyId): LastWrite | null {

@@ -100,7 +100,7 @@ export class Replica implements ReferenceSource {
     this.checksums = new Checksums(db);
     this.origins = new Origins(db);
     this.orphans = new Orphans(db);
-    this.births = new Births(db, { peer: peerHash(options.peerId), changed: this.changed });
+    this.births = new Births(db, peerHash(options.peerId));
     this.#applier = new RowApplier(db, this);
     const { journal, strays, orphans, settings } = this;
     this.#foreignKeys = new ForeignKeys(db, readForeignKeys(queryOf(db), options.shapes), {

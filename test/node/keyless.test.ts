@@ -2,7 +2,6 @@
 import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
-import { Random } from "../../src/base/random.ts";
 import { cleanupDatabase } from "../../src/node/cleanup.ts";
 import { dumpReplica } from "../replica/lab.ts";
 import { Lab, type LabNode } from "./lab.ts";
@@ -234,6 +233,69 @@ describe("what else must not come between", () => {
     hand(b);
     expect(await a.adopt(b)).toBe(true);
     agree("0 a2 b2");
+  });
+
+  test("… and was changed by others since, while more of it is pending", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
+    b.order();
+    a.order();
+    hand(b);
+    b.run("UPDATE log SET v = 'a by b' WHERE v = 'a'");
+    send(b);
+    b.order();
+    hand(b);
+    expect(await a.adopt(b)).toBe(true);
+    lab.settle();
+    for (const node of lab.nodes) {
+      expect(shown(node)).toBe("0 a2 b");
+      expect(node.deviations()).toEqual([]);
+    }
+  });
+
+  test("two replicas of which neither is ahead become one that knows both's births", async () => {
+    lab = await Lab.create("CREATE TABLE log(v TEXT); CREATE TABLE other(v TEXT)", 3, 4, "row");
+    lab.settle();
+    const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
+    const { replica } = c.replica;
+    const [mine, others] = [1, 2].map((table) => replica.shardOfKey(table, 1)) as [number, number];
+    expect(mine).not.toBe(others);
+    c.run("INSERT INTO log VALUES('c')", "INSERT INTO other VALUES('c')");
+    send(c);
+    c.order();
+    a.deliver(9, [mine]);
+    a.turns();
+    b.deliver(9, [others]);
+    b.turns();
+    expect(await a.adopt(b)).toBe(true);
+    c.deliver();
+    c.turns();
+    const births = (node: LabNode): unknown =>
+      node.replica.db.prepare(`SELECT * FROM "__marmot__birth" ORDER BY 1, 2`).all();
+    const highest = (node: LabNode): unknown =>
+      node.replica.db.prepare(`SELECT * FROM "__marmot__rowid" ORDER BY 1`).all();
+    expect([births(a), highest(a)]).toEqual([births(c), highest(c)]);
+    expect(births(c)).toHaveLength(2);
+    lab.settle();
+  });
+
+  test("what a row was before it was led elsewhere is not kept for ever", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    b.order();
+    hand(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
+    agree("0 a2 b");
+    lab.clock += 1000;
+    for (const node of lab.nodes) node.pipeline.tick();
+    for (const node of lab.nodes) expect(node.replica.replica.references.size).toBe(0);
   });
 
   test("an update by somebody who saw the row where it was led is not overwritten unseen", async () => {
