@@ -89,7 +89,12 @@ export async function mergeParts(
     if (isSource) copyShard(source, target, shard);
   });
   copyAll(source, target, "watermark", `ON CONFLICT DO UPDATE SET "up_to" = max("up_to", excluded."up_to")`);
-  copyAll(source, target, "rowid", `ON CONFLICT DO UPDATE SET "highest" = max("highest", excluded."highest")`);
+  copyAll(
+    source,
+    target,
+    "rowid",
+    `ON CONFLICT DO UPDATE SET "highest" = max("highest", excluded."highest")`,
+  );
   copyAll(source, target, "peer", "ON CONFLICT DO NOTHING");
   return true;
 }

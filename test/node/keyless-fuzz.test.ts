@@ -95,7 +95,9 @@ for (let seed = FROM; seed < FROM + SEEDS; seed++)
 function reflected(node: LabNode): boolean {
   const { replica } = node.replica;
   const rows = node.query("SELECT value FROM __marmot__status WHERE item = 'shard' ORDER BY name + 0");
-  return replica.changed.size === 0 && replica.positions().every((at, shard) => BigInt(at) === rows[shard]![0]);
+  return (
+    replica.changed.size === 0 && replica.positions().every((at, shard) => BigInt(at) === rows[shard]![0])
+  );
 }
 
 function write(node: LabNode, random: Random, model: Model, fresh: () => string): void {
@@ -123,8 +125,7 @@ function write(node: LabNode, random: Random, model: Model, fresh: () => string)
         model.rows.set(`${table}/${uid}`, v);
         if (table === "single") {
           const there = new Set(node.query("SELECT uid FROM single").flat());
-          for (const other of own("single"))
-            if (!there.has(other.split("/")[1]!)) model.rows.delete(other);
+          for (const other of own("single")) if (!there.has(other.split("/")[1]!)) model.rows.delete(other);
         }
       }
     } else if (kind < 5) {
@@ -169,7 +170,9 @@ function judge(model: Model): void {
   const named = (table: string): number => [...shapes.values()].find((s) => s.name === table)!.id;
   expect(conflicts.filter((c) => c.table === named("own") || c.table === named("single"))).toEqual([]);
   const lost = new Set(
-    conflicts.flatMap(({ losingImage }) => (losingImage === null ? [] : [String(decodeImage(losingImage)[1])])),
+    conflicts.flatMap(({ losingImage }) =>
+      losingImage === null ? [] : [String(decodeImage(losingImage)[1])],
+    ),
   );
   for (const node of lab.nodes) {
     const rows = node.query(

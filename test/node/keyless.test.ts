@@ -202,8 +202,7 @@ describe("what else must not come between", () => {
 
   test("the note goes when the origin's next changeset tells that its file shows it", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
-    const notes = (): unknown =>
-      b.replica.db.prepare(`SELECT count(*) AS n FROM "__marmot__moved"`).get()!.n;
+    const notes = (): unknown => b.replica.db.prepare(`SELECT count(*) AS n FROM "__marmot__moved"`).get()!.n;
     a.run("INSERT INTO log VALUES('a')");
     b.run("INSERT INTO log VALUES('b')");
     lab.settle();
