@@ -200,6 +200,23 @@ describe("what else must not come between", () => {
     agree("0 a2 b next");
   });
 
+  test("a power cut that takes the replica's end: what the file shows already is not led anywhere again", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    a.keep();
+    const kept = [...a.delivered];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    b.order();
+    a.order();
+    lab.settle();
+    a.run("UPDATE log SET v = 'b by a' WHERE v = 'b'"); // the row that has the rowid which was given to 'a'
+    a.lose("replica");
+    expect(a.delivered).toEqual(kept);
+    agree("0 a b by a");
+  });
+
   test("the note goes when the origin's next changeset tells that its file shows it", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     const notes = (): unknown => b.replica.db.prepare(`SELECT count(*) AS n FROM "__marmot__moved"`).get()!.n;

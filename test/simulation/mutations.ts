@@ -446,6 +446,16 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
+      "what the file shows already is led elsewhere again after the replica lost its end",
+      400,
+      "replica/births.ts",
+      "if (own && this.#isDue(moved))",
+      "if (own)",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
       "no index keeps the rowids through VACUUM",
       100,
       "capture/triggers.ts",
