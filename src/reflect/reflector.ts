@@ -121,7 +121,7 @@ export class Reflector {
       }
       const written = new Set<LiveLog>();
       this.#acknowledge(acknowledgement, written);
-      this.#moveRows(written);
+      yield* this.#moveRows(written);
       yield* this.#showChanged(written);
       this.#showShadowed(written);
       const commits: (() => void)[] = [];
@@ -202,8 +202,9 @@ export class Reflector {
   }
 
   /** What is pending of own rows goes where the order put them, before the rows that took their places are shown. */
-  #moveRows(written: Set<LiveLog>): void {
+  *#moveRows(written: Set<LiveLog>): Generator<void, void> {
     const { source, logs, pending, shadows, bases } = this.#components;
+    let handled = 0;
     for (const table of new Set(source.moved.map((m) => m.table))) {
       const log = logs.get(table)!;
       const moved = source.moved.filter((m) => m.table === table);
@@ -231,6 +232,7 @@ export class Reflector {
         this.#held.get(table)?.delete(id(rowid));
         if (source.changed.get(table, id(rowid)) === undefined)
           this.#show(table, id(rowid), [rowid], source.row(table, [rowid]), written);
+        if (++handled % SLICE === 0) yield;
       }
     }
   }
