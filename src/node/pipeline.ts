@@ -221,10 +221,6 @@ export class Pipeline {
       if (memory.incarnation !== this.outbox.incarnation) continue;
       this.outbox.taken(shard, memory.csn, Number.MAX_SAFE_INTEGER);
       if (memory.stagedParts > 0) this.outbox.taken(shard, memory.csn + 1, memory.stagedParts);
-      if (memory.ended) {
-        this.openIncarnation();
-        return;
-      }
     }
   }
 
