@@ -4,10 +4,17 @@
  */
 import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
-import { changeLogSql, PREFIX, TRIGGER_KINDS, type TriggerKind, triggerName } from "../schema/live-tables.ts";
+import {
+  changeLogSql,
+  keepIndexName,
+  PREFIX,
+  TRIGGER_KINDS,
+  type TriggerKind,
+  triggerName,
+} from "../schema/live-tables.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { readTable } from "../sqlite/schema.ts";
+import { keyColumns, readTable } from "../sqlite/schema.ts";
 import { type CapturedTable, freeLogName, readCaptured } from "./install.ts";
 import { captureObjects } from "./triggers.ts";
 
@@ -43,6 +50,9 @@ const idOf = (trigger: string): number | null => {
   return match === null ? null : Number(match[1]);
 };
 
+const hasIndex = (db: DatabaseSync, name: string): boolean =>
+  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'index' AND name = ?`).get(name) !== undefined;
+
 const hasTable = (db: DatabaseSync, name: string): boolean =>
   db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined;
 
@@ -60,7 +70,9 @@ export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable
     if (name === "" || !hasTable(db, log)) continue;
     const evicts = readTable(query, name).uniques.some((u) => u.origin !== "pk");
     const needed = TRIGGER_KINDS.filter((kind) => evicts || !kind.startsWith("evict"));
-    if (needed.every((kind) => on(kind) === name)) whole.add(id);
+    // Without its index the rows of a table without a declared key may have other rowids by now.
+    const isKept = keyColumns(readTable(query, name)).length > 0 || hasIndex(db, keepIndexName(id));
+    if (isKept && needed.every((kind) => on(kind) === name)) whole.add(id);
   }
   return whole;
 }
@@ -130,6 +142,7 @@ function readAcknowledged(
 /** The table is gone: so is everything that its log says. */
 function forget(db: DatabaseSync, id: number, log: string): void {
   db.exec(`DROP TABLE IF EXISTS ${quoteIdentifier(log)}`);
+  db.exec(`DROP INDEX IF EXISTS ${quoteIdentifier(keepIndexName(id))}`);
   for (const table of ["table", "base", "shadow"])
     db.prepare(`DELETE FROM "${PREFIX}${table}" WHERE "id" = ?`).run(id);
 }
@@ -149,7 +162,12 @@ function makeTriggers(
   existing: readonly Existing[],
 ): void {
   const table = readTable(queryOf(db), shape.name);
-  const wanted = captureObjects(shape, table, log, recorded).filter((o) => o.kind === "trigger");
+  const objects = captureObjects(shape, table, log, recorded);
+  const index = keepIndexName(shape.id);
+  const keeps = objects.find((o) => o.kind === "index");
+  if (keeps === undefined) db.exec(`DROP INDEX IF EXISTS ${quoteIdentifier(index)}`);
+  else if (!hasIndex(db, index)) db.exec(keeps.sql);
+  const wanted = objects.filter((o) => o.kind === "trigger");
   const own = existing.filter((t) => idOf(t.name) === shape.id);
   const others = existing.filter(
     (t) => idOf(t.name) === null && t.table.toLowerCase() === shape.name.toLowerCase(),

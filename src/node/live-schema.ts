@@ -16,7 +16,7 @@ import { columnsOf, followTables, sameSchema, type TableLineage } from "../schem
 import { withoutShadows } from "../schema/changes/shadows.ts";
 import { shapeOf } from "../schema/shape.ts";
 import { queryOf } from "../sqlite/query.ts";
-import { readTable } from "../sqlite/schema.ts";
+import { readTable, rowidAliases } from "../sqlite/schema.ts";
 
 /** A table that each node keeps for itself because it cannot be replicated. */
 export interface LocalTable {
@@ -174,8 +174,9 @@ export function namesInFile(onto: SchemaState, changes: readonly SchemaChange[])
   };
 }
 
-/** The shape of a table of the file; null: there is none, or it has no key that names its rows. */
+/** The shape of a table of the file; null: there is none, or nothing names its rows. */
 export function shapeInFile(db: DatabaseSync, name: string, id: number): TableShape | null {
   const table = readTable(queryOf(db), name);
-  return table.columns.some((c) => c.keyPlace > 0) ? shapeOf(table, id) : null;
+  const isNamed = table.columns.some((c) => c.keyPlace > 0) || rowidAliases(table).length > 0;
+  return table.columns.length > 0 && isNamed ? shapeOf(table, id) : null;
 }

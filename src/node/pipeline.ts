@@ -253,6 +253,10 @@ export class Pipeline {
         return;
       }
       this.outbox.taken(outcome.shard, outcome.csn, outcome.part);
+      if (outcome.verdict === "move") {
+        this.openIncarnation();
+        return;
+      }
     }
   }
 
@@ -299,8 +303,11 @@ export class Pipeline {
         return { again: "later", ms: LOOK_AGAIN_MS };
       case "own":
         logger.info("the application changed the schema", { version: replica.settings.schemaVersion + 1 });
-        if (this.#options.shards > 1 && replica.settings.transactions === "row") {
-          // Row by row, what was written under it follows when it is taken.
+        if (
+          (this.#options.shards > 1 && replica.settings.transactions === "row") ||
+          replica.moved.length > 0
+        ) {
+          // Row by row, or while the logs name rows by older rowids: what was written under it follows when it is taken.
           syncLive();
           this.outbox.collect([], position, look.entry).done();
           return { again: "never" };
@@ -334,7 +341,7 @@ export class Pipeline {
         this.#takeSide(side);
         if (reflected) {
           this.#dropAcknowledged(of);
-          this.#reflected();
+          this.#reflected(side.bases.reflected);
         } else onOwnCommit();
         logger.info("the file's schema is the cluster's", { version: side.remembered.version });
         return { again: "now" };
@@ -393,7 +400,7 @@ export class Pipeline {
       const position = replica.positions();
       if (this.#mustWait(position)) return "waiting";
       const moved = position.some((index, shard) => index !== bases.reflected[shard]);
-      const urgent = replica.changed.size > 0 || this.#lookAtIds();
+      const urgent = replica.changed.size > 0 || replica.moved.length > 0 || this.#lookAtIds();
       if (!moved && !urgent && !this.outbox.hasAcknowledged && !reflector.unfinished) {
         this.#unreflectedSince = null;
         return this.#idsDirty ? "lazy" : "done";
@@ -415,14 +422,15 @@ export class Pipeline {
           this.#busySince ??= now();
           return "busy";
         }
-        this.#reflected();
+        this.#reflected(bases.reflected);
         return reflector.unfinished || replica.runnable ? "more" : "done";
       }
       if (now() >= end) return "more";
     }
   }
 
-  #reflected(): void {
+  #reflected(position: PositionVector): void {
+    this.#components.replica.births.shown(position);
     this.#busySince = null;
     this.#unreflectedSince = null;
     this.#reflections++;
@@ -458,6 +466,8 @@ export class Pipeline {
     const { now } = this.#components;
     if (this.#draining === null) {
       if (!this.#dirty || !this.outbox.ready || this.schemaDue) return "done";
+      // The change logs still name own rows by rowids that are others' in the replica.
+      if (this.#components.replica.moved.length > 0) return "done";
       this.#draining = { steps: this.#drainOnce(), sink: null };
     }
     const end = now() + SLICE_MS;

@@ -176,8 +176,8 @@ export class SchemaSteps {
           const applied = applySchemaChanges(db, rebased.live, {
             role: "live",
             rank: (table, key) => pending.newest(before.get(table.toLowerCase()), key),
-            leftOut: ({ from, table, columns, values }) => {
-              const keyId = keyOf(before.get(from.toLowerCase()), columns, values);
+            leftOut: ({ from, table, columns, values, rowid }) => {
+              const keyId = keyOf(before.get(from.toLowerCase()), columns, values, rowid);
               if (keyId !== null) outside.push({ table, keyId });
             },
           });
@@ -400,8 +400,10 @@ function keyOf(
   shape: TableShape | undefined,
   columns: readonly string[],
   values: readonly Value[],
+  rowid: bigint | null,
 ): KeyId | null {
   if (shape === undefined) return null;
+  if (shape.rowidKey) return keyIdOf(shape, [rowid]);
   const value = new Map(columns.map((c, i) => [c.toLowerCase(), values[i]!]));
   return keyIdOf(
     shape,

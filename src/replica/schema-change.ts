@@ -17,6 +17,7 @@ import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { readTable } from "../sqlite/schema.ts";
 import type { ChangesetContext, LastWrite } from "./apply-rows.ts";
+import type { Births } from "./births.ts";
 import type { Checksums } from "./checksums.ts";
 import { indexForeignKeys } from "./foreign-key.ts";
 import { type ColumnPlaces, ImageMap, isSameImage } from "./image-map.ts";
@@ -32,6 +33,7 @@ export interface SchemaChangeComponents {
   readonly references: References;
   readonly checksums: Checksums;
   readonly changed: ChangedRows;
+  readonly births: Births;
   readonly last: (table: number, keyId: KeyId) => LastWrite | null;
 }
 
@@ -148,11 +150,20 @@ const placesOf = (before: TableShape, after: TableShape, table: AppliedTable | u
   if (table === undefined) return after.columns.map((_, i) => i);
   const place = new Map(before.columns.map((c, i) => [c.name.toLowerCase(), i]));
   const origin = new Map(table.columns.map(([column, from]) => [column.toLowerCase(), from]));
+  // The rowid is no stored column, and may go by another name when a column takes its.
+  if (before.rowidKey && after.rowidKey) {
+    place.delete(before.columns[0]!.name.toLowerCase());
+    return after.columns.map((c, i) =>
+      i === 0 ? 0 : (place.get((origin.get(c.name.toLowerCase()) ?? "\0").toLowerCase()) ?? null),
+    );
+  }
   return after.columns.map((c) => place.get((origin.get(c.name.toLowerCase()) ?? "").toLowerCase()) ?? null);
 };
 
 /** Rows are still named by what named them. */
 function sameKey(before: TableShape, after: TableShape, places: ColumnPlaces): boolean {
+  if (before.rowidKey !== after.rowidKey) return false;
+  if (after.rowidKey) return true;
   const nowCalled = (column: number): string => after.columns[places.indexOf(column)]?.name ?? "";
   return keyText(before, nowCalled) === keyText(after, (column) => after.columns[column]!.name);
 }
@@ -238,13 +249,14 @@ function forgetForeignKeys(db: DatabaseSync, table: number): void {
 function forgetTable(
   db: DatabaseSync,
   table: number,
-  { references, checksums, changed }: SchemaChangeComponents,
+  { references, checksums, changed, births }: SchemaChangeComponents,
 ): void {
-  for (const name of ["column", "attached", "orphan", "stray"])
+  for (const name of ["column", "attached", "orphan", "stray", "birth", "rowid", "moved"])
     db.prepare(`DELETE FROM "__marmot__${name}" WHERE "tbl" = ?`).run(table);
   references.forgetTable(table);
   checksums.forget(table);
   changed.forgetTable(table);
+  births.forgetTable(table);
 }
 
 /** What is kept of the table's rows becomes what the rows became. */
@@ -304,7 +316,9 @@ function noteLeftOut(
 ): void {
   if (shape === undefined) return;
   const value = new Map(row.columns.map((c, i) => [c.toLowerCase(), row.values[i]!]));
-  const image = shape.columns.map((c) => value.get(c.name.toLowerCase()) ?? null);
+  const image = shape.columns.map((c, i) =>
+    shape.rowidKey && i === 0 ? row.rowid : (value.get(c.name.toLowerCase()) ?? null),
+  );
   const keyId = keyIdOfImage(shape, image);
   const lost = last(shape.id, keyId);
   const bytes = encodeImage(image);

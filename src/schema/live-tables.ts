@@ -5,8 +5,8 @@
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /**
- * Version of everything Marmot keeps in L. A newer one is refused. 2: the schema that the file last reflected is
- * remembered. An older file begins to when it is opened.
+ * Version of everything Marmot keeps in L. A newer one is refused. 2: indexes that keep rowids (`keepIndexName`), and the
+ * schema that the file last reflected, which an older file begins to remember when it is opened.
  */
 export const LIVE_FORMAT = 2;
 
@@ -60,6 +60,9 @@ export function triggerName(tableId: number, kind: TriggerKind): string {
     return `${PREFIX}${tableId}_${kind} (drop the index and the column in separate transactions)`;
   return `${PREFIX}${tableId}_${kind}`;
 }
+
+/** Of a table without a declared key: named by id, as the triggers are. Unquoted. */
+export const keepIndexName = (tableId: number): string => `${PREFIX}${tableId}_keep`;
 
 /** The ancestor's name; a suffix where the name is taken is the caller's business. Unquoted. */
 export const changeLogName = (table: string): string => `${PREFIX}${table}_change_log`;
