@@ -14,6 +14,14 @@ const PRUNE_AT_ONCE = 20_000;
 
 type PruneRow = [id: number, table: number, keyId: KeyId, shard: number, index: number];
 
+export interface OldestReference {
+  readonly keyId: KeyId;
+  readonly shard: number;
+  readonly index: number;
+  /** The row before the change there; null: there was none. */
+  readonly image: Image | null;
+}
+
 export class References {
   readonly #insert: StatementSync;
   readonly #remove: StatementSync;
@@ -90,6 +98,15 @@ export class References {
         this.#size--;
       }
     this.#byKey.delete(table);
+  }
+
+  /** Of every key of the table the oldest entry. */
+  *oldest(table: number): Iterable<OldestReference> {
+    for (const [keyId, ids] of this.#byKey.get(table) ?? []) {
+      const row = this.#select.get(typeof ids === "number" ? ids : ids[0]!);
+      const [shard, index, image] = row as unknown as [number, number, Uint8Array | null];
+      yield { keyId, shard, index, image: image === null ? null : decodeImage(image) };
+    }
   }
 
   /** What the table's rows were is another image from now on. */

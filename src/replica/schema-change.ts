@@ -5,13 +5,16 @@
 import type { DatabaseSync } from "node:sqlite";
 import { encodeImage, decodeImage, imageHash } from "../change/codec.ts";
 import type { ChangedRows } from "../change/changed-rows.ts";
-import { type KeyId, keyIdOf, keyIdOfImage } from "../change/key.ts";
+import { type KeyId, keyIdOf, keyIdOfImage, keyOfImage, keyValues } from "../change/key.ts";
+import type { Image } from "../change/value.ts";
 import type { TableShape } from "../change/shape.ts";
 import { applySchemaChanges, type AppliedTable } from "../schema/changes/apply.ts";
 import type { LeftOutRow, SchemaState } from "../schema/changes/change.ts";
+import { followTables } from "../schema/changes/follow.ts";
 import { exactRows } from "../schema/exact-rows.ts";
 import { readForeignKeys } from "../schema/foreign-keys.ts";
 import type { SchemaEntry } from "../schema/schema-entry.ts";
+import { RowAccess } from "../schema/row-access.ts";
 import { shapeOf } from "../schema/shape.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -22,7 +25,7 @@ import type { Checksums } from "./checksums.ts";
 import { indexForeignKeys } from "./foreign-key.ts";
 import { type ColumnPlaces, ImageMap, isSameImage } from "./image-map.ts";
 import type { Journal } from "./journal.ts";
-import type { References } from "./references.ts";
+import type { OldestReference, References } from "./references.ts";
 import { readRouting, type RowRouting } from "./row-shard.ts";
 import { type CatalogueObject, readObjectsOf, readShapes, writeObjects } from "./schema.ts";
 import type { ReplicaSettings } from "./settings.ts";
@@ -82,6 +85,7 @@ export function* changeSchema(
   const shapeNamed = new Map(before.shapes.map((s) => [s.name.toLowerCase(), s]));
   const local = new Set(entry.local.map((name) => name.toLowerCase()));
   const leftOut: LeftOutRow[] = [];
+  const unseen = unseenRows(db, before, entry, objects, components);
   const applied = applySchemaChanges(db, entry.changes, {
     role: "replica",
     state: stateOf(objects, settings),
@@ -113,20 +117,90 @@ export function* changeSchema(
   const routing = readRouting(db, after.shapes, after.settings);
   const stamp = db.prepare(`INSERT OR REPLACE INTO "__marmot__table_version" VALUES(?, ?)`);
   const known = new Set(before.shapes.map((s) => s.id));
-  for (const { id } of after.shapes) if (!known.has(id)) stamp.run(id, version);
+  for (const shape of after.shapes) {
+    if (known.has(shape.id)) continue;
+    stamp.run(shape.id, version);
+    // Not empty where the rows of a table are named anew.
+    yield* sumAnew(db, shape, routing, settings, components.checksums);
+  }
   for (const fate of fates) {
     const { id } = fate.before;
     const same = fate.after !== null && isSameImage(fate.before, fate.after, fate.places);
     const moved = fate.after !== null && routingBefore.wayOf(fate.before) !== routing.wayOf(fate.after);
     if (!same || moved) stamp.run(id, version);
     if (keysBefore.get(id) !== keysAfter.get(id)) forgetForeignKeys(db, id);
-    if (fate.after === null) forgetTable(db, id, components);
-    else if (!same) carryRows(db, fate, fate.after, settings.encoding, components);
+    if (fate.after === null) {
+      const table = applied.tables.find((t) => t.from?.toLowerCase() === fate.before.name.toLowerCase());
+      const named = after.shapes.find((s) => s.name.toLowerCase() === table?.to?.toLowerCase());
+      if (named !== undefined)
+        nameAnew(db, fate.before, named, table, unseen.get(id) ?? [], settings.encoding, components);
+      forgetTable(db, id, components);
+    }
+    if (fate.after !== null && !same) carryRows(db, fate, fate.after, settings.encoding, components);
     if (fate.after !== null && (!same || moved || leftOut.length > 0))
       yield* sumAnew(db, fate.after, routing, settings, components.checksums);
   }
   indexForeignKeys(db, readForeignKeys(queryOf(db), after.shapes));
   return after;
+}
+
+/** A row that others changed and the live file may not show: as it was, and as it is. */
+interface UnseenRow extends OldestReference {
+  readonly now: Image | null;
+}
+
+/** Before the change: by table, of those whose rows may be named otherwise by it. */
+function unseenRows(
+  db: DatabaseSync,
+  { shapes, settings }: ReplicaSchema,
+  { changes }: SchemaEntry,
+  objects: readonly CatalogueObject[],
+  { references }: SchemaChangeComponents,
+): Map<number, UnseenRow[]> {
+  const altered = new Set(
+    followTables(stateOf(objects, settings), changes).map(({ from }) => from?.toLowerCase()),
+  );
+  return new Map(
+    shapes
+      .filter(({ name }) => altered.has(name.toLowerCase()))
+      .map((shape) => {
+        const access = new RowAccess(db, shape, settings.encoding);
+        const rows = [...references.oldest(shape.id)];
+        return [shape.id, rows.map((r) => ({ ...r, now: access.get(keyValues(shape, r.keyId)) }))] as const;
+      }),
+  );
+}
+
+/** What is known of the table's rows under their older names goes on under those that they have now. */
+function nameAnew(
+  db: DatabaseSync,
+  before: TableShape,
+  after: TableShape,
+  table: AppliedTable | undefined,
+  rows: readonly UnseenRow[],
+  encoding: string,
+  { references, changed }: SchemaChangeComponents,
+): void {
+  const { sql } = db
+    .prepare(`SELECT "sql" FROM main.sqlite_schema WHERE type = 'table' AND name = ?`)
+    .get(after.name) as { sql: string };
+  const images = new ImageMap(sql, after, placesOf(before, after, table), encoding);
+  try {
+    for (const { shard, index, image, now } of rows) {
+      const [was, is] = [image, now].map((i) => (i === null ? null : images.map(i)));
+      const keys = [was, is].map((i) => (i === null || i === undefined ? null : keyIdOfImage(after, i)));
+      if (was !== null && was !== undefined)
+        references.add(after.id, keys[0]!, shard, index, encodeImage(was));
+      if (keys[1] !== null && keys[1] !== keys[0]) references.add(after.id, keys[1]!, shard, index, null);
+      for (const [i, row] of [was, is].entries())
+        if (row !== null && row !== undefined) {
+          changed.set(after.id, keys[i]!, { key: keyOfImage(after, row), image: null });
+          changed.lookUp(after.id);
+        }
+    }
+  } finally {
+    images.close();
+  }
 }
 
 /** Of two rows that clash under the new schema the one written later in the order stays. */
