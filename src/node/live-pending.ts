@@ -21,8 +21,11 @@ export class LivePending {
 
   /** The newest log row of a row of the table; 0: nothing of it is pending. */
   newest(shape: TableShape | undefined, key: readonly Value[]): number {
-    if (shape === undefined) return 0;
-    return this.#of(shape).get(keyIdOf(shape, key)) ?? 0;
+    return shape === undefined ? 0 : this.newestOf(shape, keyIdOf(shape, key));
+  }
+
+  newestOf(shape: TableShape | undefined, keyId: KeyId): number {
+    return shape === undefined ? 0 : (this.#of(shape).get(keyId) ?? 0);
   }
 
   #of(shape: TableShape): Map<KeyId, number> {

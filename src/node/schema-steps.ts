@@ -49,6 +49,7 @@ import {
   without,
 } from "./live-schema.ts";
 import { LiveSide } from "./live-side.ts";
+import { forgetLost, keepLost, keepTable, nextLost } from "./lost-rows.ts";
 import { logDifferences, snapshotOf, type Waits, writing } from "./uncompared.ts";
 
 export interface SchemaStepsComponents {
@@ -139,7 +140,9 @@ export class SchemaSteps {
     this.local = local;
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
     if (obstacle !== null) return { due: "obstacle", reason: obstacle };
-    if (changes.length > 0) return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll }) };
+    const lost = nextLost(this.#components.connection.db);
+    if (changes.length > 0 || lost !== null)
+      return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
     if ([...remembered.tables.values()].some((id) => !whole.has(id))) return { due: "follow" };
     return { due: remembered.uncompared.length > 0 ? "compare" : "nothing" };
   }
@@ -171,20 +174,30 @@ export class SchemaSteps {
       const before = shapesBefore(db, live);
       const created = new Set<string>();
       const outside: { table: string; keyId: KeyId }[] = [];
+      const lost: { table: string; columns: readonly string[]; reason: string; values: readonly Value[] }[] =
+        [];
+      const { encoding } = replica.settings;
+      for (const { table, columns, reason } of rebased.lost)
+        if (table !== null) keepTable(db, table, columns, reason, encoding);
       if (rebased.live.length > 0)
         triggers.asApplication(() => {
           const applied = applySchemaChanges(db, rebased.live, {
             role: "live",
             rank: (table, key) => pending.newest(before.get(table.toLowerCase()), key),
-            leftOut: ({ from, table, columns, values, rowid }) => {
-              const keyId = keyOf(before.get(from.toLowerCase()), columns, values, rowid);
-              if (keyId !== null) outside.push({ table, keyId });
+            leftOut: ({ from, table, columns, values, rowid, reason }) => {
+              const shape = before.get(from.toLowerCase());
+              const keyId = keyOf(shape, columns, values, rowid);
+              if (keyId === null) return;
+              if (pending.newestOf(shape, keyId) === 0) outside.push({ table, keyId });
+              else lost.push({ table: from, columns, reason, values });
             },
           });
           for (const table of applied.tables)
             if (table.method === "created") created.add(table.to!.toLowerCase());
         });
       const inFile = namesInFile(onto, rebased.changes);
+      for (const { values, ...of } of lost) keepLost(db, of, [values]);
+      this.#forgetLost(live.remembered.version);
       const { tables, uncompared } = this.#recapture(live, replica, inFile, created);
       const version = replica.settings.schemaVersion;
       const remembered: RememberedSchema = { version, state: onto, tables, uncompared };
@@ -196,7 +209,7 @@ export class SchemaSteps {
         const id = remembered.tables.get(table);
         if (id !== undefined) replica.recallRow(id, keyId);
       }
-      if (rebased.changes.length > 0 || remembered.uncompared.length > 0) {
+      if (rebased.changes.length > 0 || remembered.uncompared.length > 0 || nextLost(db) !== null) {
         db.exec("COMMIT");
         return { side: this.#openSide(null), reflected: false };
       }
@@ -207,6 +220,13 @@ export class SchemaSteps {
       if (db.isTransaction) db.exec("ROLLBACK");
       throw error;
     }
+  }
+
+  /** What this node lost and the replica's journal has by now. */
+  #forgetLost(version: number): void {
+    const { connection, replica, peerId } = this.#components;
+    for (const { peer, entry } of replica.schemaEntriesAfter(version))
+      if (peer === peerId && entry.lost !== null) forgetLost(connection.db, entry.lost.id);
   }
 
   /** What the application changed, on top of what the cluster decided. */
@@ -346,7 +366,8 @@ export class SchemaSteps {
     const { db } = this.#components.connection;
     const live = this.#read();
     const { changes, keptByAll } = live;
-    if (!bytesEqual(entry, encodeSchemaEntry({ changes, local: keptByAll }))) return null;
+    const lost = nextLost(db);
+    if (!bytesEqual(entry, encodeSchemaEntry({ changes, local: keptByAll, lost }))) return null;
     const had = new Map([...live.remembered.tables].map(([name, id]) => [id, name]));
     const followed = namesInFile(live.from, changes);
     const recordedOf = (object: CatalogueObject): readonly string[] | null => {

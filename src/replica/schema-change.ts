@@ -13,7 +13,7 @@ import type { LeftOutRow, SchemaState } from "../schema/changes/change.ts";
 import { followTables } from "../schema/changes/follow.ts";
 import { exactRows } from "../schema/exact-rows.ts";
 import { readForeignKeys } from "../schema/foreign-keys.ts";
-import type { SchemaEntry } from "../schema/schema-entry.ts";
+import type { LostRows, SchemaEntry } from "../schema/schema-entry.ts";
 import { RowAccess } from "../schema/row-access.ts";
 import { shapeOf } from "../schema/shape.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -110,6 +110,7 @@ export function* changeSchema(
     settings: { ...settings, schemaVersion: version, userVersion, applicationId },
     shapes: readShapes(db),
   };
+  if (entry.lost !== null) noteLost(entry.lost, context, components);
   for (const row of leftOut)
     noteLeftOut(db, shapeNamed.get(row.from.toLowerCase()), row, context, components);
   const fates = fatesOf(before.shapes, after.shapes, applied.tables);
@@ -378,6 +379,30 @@ function carryColumnWrites(db: DatabaseSync, table: number, places: ColumnPlaces
     });
     put.run(JSON.stringify({ ...entry, columns }), table, key);
   }
+}
+
+/** Rows of the origin that nobody has, and that nobody will have. */
+function noteLost(
+  { table, columns, reason, rows }: LostRows,
+  context: ChangesetContext,
+  { journal }: SchemaChangeComponents,
+): void {
+  rows.forEach((row, i) =>
+    journal.add({
+      shard: context.shard,
+      index: context.index,
+      table: 0,
+      keyId: i,
+      kind: "schema clash",
+      losingOrigin: context.origin,
+      losingPosition: null,
+      losingImage: new Uint8Array(Buffer.from(row, "base64")),
+      winningOrigin: 0,
+      winningImage: null,
+      time: context.time,
+      note: { table, columns, reason },
+    }),
+  );
 }
 
 /** A row that the new schema has no room for: evicted by whoever changed the schema. */

@@ -40,9 +40,10 @@ export const REPLICATED_TABLES = {
   checksum: `CREATE TABLE "__marmot__checksum"("tbl" INTEGER, "shard" INTEGER, "sum" INTEGER, PRIMARY KEY("tbl", "shard")) WITHOUT ROWID`,
   /**
    * The conflict journal: what lost, to what, where in the order. `ordinal` counts within an entry. NULL image: a delete.
-   * `losing_shard`, `losing_idx`: where the loser stood, NULL for entries of format 1.
+   * `losing_shard`, `losing_idx`: where the loser stood, NULL for entries of format 1. `note`: of a row of a
+   * table that is not the replica's what it was, as JSON; see `ConflictNote`.
    */
-  conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, "losing_shard" INTEGER, "losing_idx" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
+  conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, "losing_shard" INTEGER, "losing_idx" INTEGER, "note" TEXT, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
   /** Of tables whose updates are merged by column: where a row's columns were last written; see `ColumnWrites`. */
   column: `CREATE TABLE "__marmot__column"("tbl" INTEGER, "key" INTEGER, "writes" TEXT, PRIMARY KEY("tbl", "key")) WITHOUT ROWID`,
   /** References that concurrent writes left dangling, by row and place among its table's foreign keys; see `Orphans`. */
@@ -95,4 +96,5 @@ export function completeReplica(db: DatabaseSync): void {
   const has = new Set(columns.map((c) => String(c.name)));
   for (const column of ["losing_shard", "losing_idx"])
     if (!has.has(column)) db.exec(`ALTER TABLE "__marmot__conflict" ADD COLUMN "${column}" INTEGER`);
+  if (!has.has("note")) db.exec(`ALTER TABLE "__marmot__conflict" ADD COLUMN "note" TEXT`);
 }

@@ -39,6 +39,8 @@ export const LIVE_TABLES = {
    * they stayed pending while others changed them. Key as an encoded image of the key's columns, and that position.
    */
   shadow: `CREATE TABLE "__marmot__shadow"("id" INTEGER, "key" BLOB, "position" BLOB, PRIMARY KEY("id", "key")) WITHOUT ROWID`,
+  /** Rows that a change of the schema left no room for, until they are in the journal; see `node/lost-rows.ts`. */
+  lost: `CREATE TABLE IF NOT EXISTS "__marmot__lost"("id" INTEGER PRIMARY KEY, "rows" TEXT)`,
 } as const;
 
 export const liveTableName = (table: keyof typeof LIVE_TABLES): string => `${PREFIX}${table}`;

@@ -1,5 +1,6 @@
 /** Changes of the schema on several nodes at once, during absences and crashes, and of what capture rests on. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { decodeImage } from "../../src/change/codec.ts";
 import { Lab, type LabNode } from "./lab.ts";
 import { expectEqual, rowsOf, SCHEMA, schemaOf } from "./schema-lab.ts";
 
@@ -74,6 +75,11 @@ describe.each([
     expectEqual(lab!, a);
     expect(textOf(b, "m")).toContain("v TEXT");
     expect(b.query("SELECT * FROM m")).toEqual([[1n, "of a"]]);
+    for (const node of nodes) {
+      const [conflict] = node.replica.replica.journal.list(9).filter((c) => c.kind === "schema clash");
+      expect(conflict?.note).toMatchObject({ table: "m", columns: ["k", "w", "u"] });
+      expect(decodeImage(conflict!.losingImage!)).toEqual(["of b", 2n, 3n]);
+    }
   });
 
   test("a schema changed while Marmot is stopped is found at the start, with the rows", async () => {
