@@ -12,6 +12,7 @@
  */
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { bytesEqual } from "../base/bytes.ts";
 import { type CapturedTable, readCaptured } from "../capture/install.ts";
@@ -157,7 +158,7 @@ export class SchemaSteps {
     acknowledgement: Acknowledgement,
   ): Generator<void, { readonly side: LiveSide; readonly reflected: boolean } | null> {
     const { connection, replica } = this.#components;
-    const { db, triggers } = connection;
+    const { db } = connection;
     try {
       db.exec("BEGIN IMMEDIATE");
     } catch (error) {
@@ -168,7 +169,10 @@ export class SchemaSteps {
       const live = this.#read();
       const objects = replica.catalogue();
       const state = stateOf(objects, replica.settings);
-      const onto = without({ ...state, objects: withoutShadows(state.objects) }, live.ignored);
+      // A table that stays here for what it is gives way to nobody: another of its name cannot be made.
+      const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [o.name.toLowerCase()])));
+      const ignored = new Set([...live.ignored].filter((name) => !agreed.has(name)));
+      const onto = without({ ...state, objects: withoutShadows(state.objects) }, ignored);
       const rebased = this.#rebase(live, onto);
       const pending = new LivePending(db, live.captured, replica.settings.encoding);
       const before = shapesBefore(db, live);
@@ -180,7 +184,7 @@ export class SchemaSteps {
       for (const { table, columns, reason } of rebased.lost)
         if (table !== null) keepTable(db, table, columns, reason, encoding);
       if (rebased.live.length > 0)
-        triggers.asApplication(() => {
+        this.#inFile(() => {
           const applied = applySchemaChanges(db, rebased.live, {
             role: "live",
             rank: (table, key) => pending.newest(before.get(table.toLowerCase()), key),
@@ -219,6 +223,21 @@ export class SchemaSteps {
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");
       throw error;
+    }
+  }
+
+  /** Changes the file's schema, with no trigger silenced. Throws `UserError` for what this file cannot take. */
+  #inFile(change: () => void): void {
+    const { file, connection, replica } = this.#components;
+    try {
+      connection.triggers.asApplication(change);
+    } catch (cause) {
+      if (isDiskFull(cause)) throw cause;
+      throw new UserError(
+        `version ${replica.settings.schemaVersion} of the cluster's schema cannot be made in ${file}: ${errorMessage(cause)}`,
+        "rename or drop what this file has in its place, and start the node again; it then goes on from here, and nothing is lost",
+        { cause },
+      );
     }
   }
 

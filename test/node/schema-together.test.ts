@@ -257,6 +257,34 @@ test("a table that cannot replicate stays on its node, with reason and cure, and
   a.run("INSERT INTO a VALUES(9, 'nine', 9, 9)");
   lab!.settle();
   expect(b.query("SELECT x FROM a WHERE id = 9")).toEqual([["nine"]]);
+  // Another node's table of that name cannot be made here: this node stops, and the others go on.
+  b.run("CREATE TABLE words(id INTEGER PRIMARY KEY, w)", "INSERT INTO words VALUES(1, 'b')");
+  lab!.leaders.fill(1);
+  lab!.settle(lab!.nodes.slice(1));
+  expect(lab!.nodes[2]!.query("SELECT w FROM words")).toEqual([["b"]]);
+  a.deliver();
+  expect(() => a.turns()).toThrow(/version 3 of the cluster's schema cannot be made in .*words/);
+  a.stopped((app) => app.exec("DROP TABLE words"));
+  expectEqual(lab!, b);
+});
+
+test("a table that replicates and no longer can stops its node until that is mended; the others go on", async () => {
+  const { nodes } = await start(1);
+  const [a, b] = nodes as [LabNode, LabNode, LabNode];
+  a.run("CREATE TABLE k2(k TEXT PRIMARY KEY COLLATE NOCASE, v)");
+  lab!.settle();
+  a.run("CREATE TRIGGER odd AFTER INSERT ON other BEGIN UPDATE a SET y = no_such_function(1); END");
+  lab!.settle();
+  expect(a.pipeline.obstacle).toContain("no_such_function");
+  a.run("INSERT INTO k2 VALUES('waits', 1)");
+  b.run("INSERT INTO other VALUES(4, 'b')");
+  lab!.settle();
+  expect(b.query("SELECT * FROM k2")).toEqual([]);
+  a.run("DROP TRIGGER odd");
+  lab!.clock += 1000; // it looks again now and then
+  expectEqual(lab!, b);
+  expect(a.pipeline.obstacle).toBeNull();
+  expect(b.query("SELECT * FROM k2")).toEqual([["waits", 1n]]);
 });
 
 describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
