@@ -1,6 +1,8 @@
 /** Changes of the schema while Marmot runs, seen from outside: same rows and the same text of the schema on every node. */
 import { Database } from "bun:sqlite";
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { Random } from "../../src/base/random.ts";
+import { CLEAR } from "../faults/links.ts";
 import { TestCluster, type TestNode, until } from "./lab.ts";
 
 const SCHEMA = `CREATE TABLE people(id INTEGER PRIMARY KEY, name TEXT, age INT);
@@ -191,5 +193,73 @@ describe.each([1, 16])("%d shards", (shards) => {
     c.run("INSERT INTO same(id, v) VALUES(1, 'c')");
     await settleSchema(cluster);
     expect(c.query("SELECT v, a, b FROM same")).toEqual([["c", 1n, 2n]]);
+  }, 90_000);
+});
+
+describe("by themselves", () => {
+  let cluster: TestCluster | null = null;
+  afterEach(async () => {
+    await cluster?.stop();
+    cluster = null;
+  });
+
+  test.each([1, 16])(
+    "migrations on both sides of a partition, %d shards",
+    async (shards) => {
+      cluster = await TestCluster.start({ shards, schema: SCHEMA, linked: new Random(1) });
+      const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
+      const HELD = { ...CLEAR, held: true };
+      cluster.links!.between([c.name], [a.name, b.name], HELD);
+      a.run(
+        "ALTER TABLE people ADD COLUMN majority DEFAULT 1",
+        "CREATE TABLE m(id INTEGER PRIMARY KEY)",
+        "INSERT INTO m VALUES(1)",
+      );
+      c.run(
+        "ALTER TABLE people RENAME COLUMN name TO called",
+        "ALTER TABLE people ADD COLUMN minority DEFAULT 2",
+        "UPDATE people SET minority = 3 WHERE id = 1",
+        "CREATE TABLE m(id INTEGER PRIMARY KEY)",
+        "INSERT INTO m VALUES(2)",
+      );
+      expect((await a.verb("wait", "--timeout", "30s")).code).toBe(0);
+      expect((await c.verb("wait", "--timeout", "1s")).code).not.toBe(0);
+      b.run("UPDATE people SET majority = 5 WHERE id = 2");
+      cluster.links!.between([c.name], [a.name, b.name], CLEAR);
+      await settleSchema(cluster);
+      expect(a.query("SELECT called, majority, minority FROM people ORDER BY id")).toEqual([
+        ["Ann", 1n, 3n],
+        ["Bob", 5n, 2n],
+        ["Cid", 1n, 2n],
+      ]);
+      expect(b.query("SELECT id FROM m ORDER BY id")).toEqual([[1n], [2n]]);
+    },
+    90_000,
+  );
+
+  test("row by row, triggers dropped by hand, and cleanup afterwards", async () => {
+    cluster = await TestCluster.start({ shards: 4, schema: SCHEMA, first: ["--transactions", "row"] });
+    const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
+    const stop = load([b, c]);
+    a.run(
+      "ALTER TABLE people ADD COLUMN z DEFAULT 1",
+      "UPDATE people SET z = 2 WHERE id = 1",
+      "ALTER TABLE pets DROP COLUMN kind",
+    );
+    b.run("CREATE TABLE more(id INTEGER PRIMARY KEY, v)", "INSERT INTO more VALUES(1, 'b')");
+    await stop();
+    await settleSchema(cluster);
+    const triggers = c.query("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'people'");
+    c.run(
+      ...triggers.map(([name]) => `DROP TRIGGER "${String(name)}"`),
+      "UPDATE people SET age = 99 WHERE id = 3",
+    );
+    await settleSchema(cluster);
+    expect(a.query("SELECT age FROM people WHERE id = 3")).toEqual([[99n]]);
+    const before = schemaText(b.db);
+    await b.kill("SIGTERM");
+    expect(b.marmot("cleanup").code).toBe(0);
+    expect(schemaText(b.db)).toEqual(before);
+    expect(b.query("SELECT name FROM sqlite_schema WHERE name LIKE '%marmot%'")).toEqual([]);
   }, 90_000);
 });
