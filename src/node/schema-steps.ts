@@ -177,6 +177,7 @@ export class SchemaSteps {
       const pending = new LivePending(db, live.captured, replica.settings.encoding);
       const before = shapesBefore(db, live);
       const created = new Set<string>();
+      const empty = new Set<string>();
       const outside: { table: string; keyId: KeyId }[] = [];
       const lost: { table: string; columns: readonly string[]; reason: string; values: readonly Value[] }[] =
         [];
@@ -196,8 +197,12 @@ export class SchemaSteps {
               else lost.push({ table: from, columns, reason, values });
             },
           });
-          for (const table of applied.tables)
-            if (table.method === "created") created.add(table.to!.toLowerCase());
+          for (const { to, method } of applied.tables) {
+            if (to === null) continue;
+            if (method === "created") created.add(to.toLowerCase());
+            // What this node dropped and gets back, a column or more, is empty here.
+            if (method === "created" || rebased.lost.length > 0) empty.add(to.toLowerCase());
+          }
         });
       const inFile = namesInFile(onto, rebased.changes);
       for (const { values, ...of } of lost) keepLost(db, of, [values]);
@@ -208,7 +213,7 @@ export class SchemaSteps {
       writeRemembered(db, remembered);
       replica.recallChanges(readReflected(db, position.length));
       for (const [name, id] of remembered.tables)
-        if (created.has(name.toLowerCase())) replica.recallTable(id);
+        if (empty.has(name.toLowerCase())) replica.recallTable(id);
       for (const { table, keyId } of outside) {
         const id = remembered.tables.get(table);
         if (id !== undefined) replica.recallRow(id, keyId);
