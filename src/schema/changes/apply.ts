@@ -1,4 +1,5 @@
 /** Brings a file to a new schema, rows and all. */
+import { foldName } from "../../sqlite/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../../base/assert.ts";
 import { errorMessage, isDiskFull, UserError } from "../../base/errors.ts";
@@ -64,8 +65,6 @@ export function applySchemaChanges(
 }
 
 const isUnique = (sql: string): boolean => /^\s*CREATE\s+UNIQUE\b/i.test(sql);
-const lower = (name: string): string => name.toLowerCase();
-
 interface Kept {
   readonly from: string;
   readonly to: string;
@@ -107,7 +106,7 @@ class Applier {
   #lives({ from, to }: TableLineage): boolean {
     if (this.#isLive) return true;
     if (from !== null) return this.#text("table", from) !== null;
-    const object = this.#tables.get(lower(to!))!;
+    const object = this.#tables.get(foldName(to!))!;
     return !isVirtual(object) && (this.#options.replicates?.(object.name) ?? true);
   }
 
@@ -118,10 +117,20 @@ class Applier {
     for (const { from, to } of this.#lineages)
       if (to === null) this.#exec(`DROP TABLE main.${quoteIdentifier(from!)}`);
     this.#renameTables(kept);
+    const foreignKeys = this.#isLive ? [] : kept.map(({ to }) => this.#foreignKeys(to));
     for (const lineage of kept) this.#methods.set(lineage, this.#alter(lineage));
     this.#reload();
+    // A replica's indexes for references are known by their place among them.
+    foreignKeys.forEach((before, i) => {
+      const { to } = kept[i]!;
+      if (this.#foreignKeys(to) !== before)
+        this.#dropOwn(
+          (t) => foldName(t) === foldName(to),
+          () => null,
+        );
+    });
     const created = this.#lineages.filter((l) => l.from === null);
-    for (const { to } of created) this.#exec(this.#tables.get(lower(to!))!.sql);
+    for (const { to } of created) this.#exec(this.#tables.get(foldName(to!))!.sql);
     for (const object of this.#after.objects) if (this.#isWantedIndex(object)) this.#makeIndex(object);
     this.#reload();
     if (this.#isLive) this.#finishLive(created);
@@ -130,10 +139,10 @@ class Applier {
       tables: this.#lineages.map((l) => ({
         ...l,
         method: l.from === null ? "created" : l.to === null ? "dropped" : this.#methods.get(l)!,
-        leftOut: l.to === null ? 0 : (this.#leftOut.get(lower(l.to)) ?? 0),
+        leftOut: l.to === null ? 0 : (this.#leftOut.get(foldName(l.to)) ?? 0),
       })),
       reinstall: [...this.#tables.values()].flatMap((t) =>
-        this.#uncaptured.has(lower(t.name)) ? [t.name] : [],
+        this.#uncaptured.has(foldName(t.name)) ? [t.name] : [],
       ),
     };
   }
@@ -149,7 +158,7 @@ class Applier {
         this.#exec(object.sql);
       }
     for (const { to } of created) {
-      const index = searchIndexOf(this.#tables.get(lower(to!))!);
+      const index = searchIndexOf(this.#tables.get(foldName(to!))!);
       const name = quoteIdentifier(to!);
       if (index !== null && index.content !== "")
         this.#exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
@@ -184,16 +193,16 @@ class Applier {
   #text(kind: SchemaObject["kind"], name: string): string | null {
     this.#present ??= new Map(
       queryOf(this.#db)("SELECT type, name, sql FROM main.sqlite_schema").map(([type, of, sql]) => [
-        `${String(type)} ${lower(String(of))}`,
+        `${String(type)} ${foldName(String(of))}`,
         String(sql ?? ""),
       ]),
     );
-    return this.#present.get(`${kind} ${lower(name)}`) ?? null;
+    return this.#present.get(`${kind} ${foldName(name)}`) ?? null;
   }
 
   #setText(kind: "table" | "index", name: string, sql: string): void {
     setText(this.#db, kind, name, sql);
-    this.#present?.set(`${kind} ${lower(name)}`, sql);
+    this.#present?.set(`${kind} ${foldName(name)}`, sql);
     this.#stale = true;
   }
 
@@ -209,12 +218,12 @@ class Applier {
     // Where only a reference follows a table that was renamed, capture is as good as before.
     const names = new Map(
       this.#lineages.flatMap((l) =>
-        l.from === null || this.#onlyRefersOtherwise(l) ? [] : [[lower(l.from), l.to] as const],
+        l.from === null || this.#onlyRefersOtherwise(l) ? [] : [[foldName(l.from), l.to] as const],
       ),
     );
     const isSame = (o: SchemaObject): boolean => {
       const now = wanted.get(`${o.kind} ${o.name}`);
-      return now !== undefined && now.sql === o.sql && lower(now.tableName) === lower(o.tableName);
+      return now !== undefined && now.sql === o.sql && foldName(now.tableName) === foldName(o.tableName);
     };
     const before = new Map(this.#before.objects.map((o) => [`${o.kind} ${o.name}`, o]));
     const gone = this.#before.objects.filter(
@@ -226,11 +235,11 @@ class Applier {
     const moved = this.#movedTriggers();
     const touched = new Set([
       ...names.keys(),
-      ...[...gone, ...came, ...moved].filter((o) => o.kind === "trigger").map((o) => lower(o.tableName)),
+      ...[...gone, ...came, ...moved].filter((o) => o.kind === "trigger").map((o) => foldName(o.tableName)),
     ]);
     this.#dropOwn(
-      (table) => touched.has(lower(table)),
-      (table) => (names.has(lower(table)) ? names.get(lower(table))! : table),
+      (table) => touched.has(foldName(table)),
+      (table) => (names.has(foldName(table)) ? names.get(foldName(table))! : table),
     );
     for (const { kind, name } of gone)
       if (this.#text(kind, name) !== null)
@@ -240,7 +249,7 @@ class Applier {
   #onlyRefersOtherwise({ from, to, columns }: TableLineage): boolean {
     if (from === null || from !== to || columns.some(([column, before]) => column !== before)) return false;
     const before = this.#before.objects.find((o) => o.kind === "table" && o.name === from);
-    return before !== undefined && sameButReferences(before.sql, this.#tables.get(lower(to))!.sql);
+    return before !== undefined && sameButReferences(before.sql, this.#tables.get(foldName(to))!.sql);
   }
 
   /** Triggers that stand in another order now: moved, they come after what is not among the application's objects. */
@@ -256,7 +265,7 @@ class Applier {
       if (!isOwn(String(name)) || isOwn(String(table)) || !isTouched(String(table))) continue;
       this.#exec(`DROP ${String(type)} main.${quoteIdentifier(String(name))}`);
       const now = nameAfter(String(table));
-      if (now !== null) this.#uncaptured.add(lower(now));
+      if (now !== null) this.#uncaptured.add(foldName(now));
     }
   }
 
@@ -277,8 +286,8 @@ class Applier {
     const rename = (from: string, to: string): void =>
       this.#exec(`ALTER TABLE main.${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`);
     while (waiting.length > 0) {
-      const names = new Set(waiting.map((w) => lower(w.from)));
-      const free = waiting.filter((w) => lower(w.from) === lower(w.to) || !names.has(lower(w.to)));
+      const names = new Set(waiting.map((w) => foldName(w.from)));
+      const free = waiting.filter((w) => foldName(w.from) === foldName(w.to) || !names.has(foldName(w.to)));
       if (free.length === 0) {
         const aside = this.#freeName();
         rename(waiting[0]!.from, aside);
@@ -299,7 +308,7 @@ class Applier {
 
   /** The table has its new name, and the columns that it had. */
   #alter({ from, to, columns }: Kept): AppliedTable["method"] {
-    const wanted = this.#tables.get(lower(to))!.sql;
+    const wanted = this.#tables.get(foldName(to))!.sql;
     const isIdentity = columns.every(([c, before]) => c === before);
     const text = this.#text("table", to)!;
     if (text === wanted && isIdentity) return from === to ? "altered" : "renamed";
@@ -343,10 +352,21 @@ class Applier {
     return true;
   }
 
+  /** Which columns refer to others, in the order of declaration. */
+  #foreignKeys(table: string): string {
+    const sql = `SELECT f.id, f.seq, c.cid FROM pragma_foreign_key_list(?1) f JOIN pragma_table_info(?1) c ON c.name = f."from" ORDER BY 1, 2`;
+    return JSON.stringify(queryOf(this.#db)(sql, table));
+  }
+
   /** SQLite drops no column that an index names. */
   #dropChangedIndexes(table: string): void {
+    if (!this.#isLive)
+      this.#dropOwn(
+        (t) => foldName(t) === foldName(table),
+        () => null,
+      );
     for (const { kind, name, tableName, sql } of this.#after.objects) {
-      if (kind !== "index" || lower(tableName) !== lower(table)) continue;
+      if (kind !== "index" || foldName(tableName) !== foldName(table)) continue;
       const text = this.#text("index", name);
       if (text !== null && text !== sql) this.#db.exec(`DROP INDEX main.${quoteIdentifier(name)}`);
     }
@@ -390,7 +410,8 @@ class Applier {
   }
 
   #count(table: string, rows: LeftOutRows): void {
-    if (rows.count > 0) this.#leftOut.set(lower(table), (this.#leftOut.get(lower(table)) ?? 0) + rows.count);
+    if (rows.count > 0)
+      this.#leftOut.set(foldName(table), (this.#leftOut.get(foldName(table)) ?? 0) + rows.count);
   }
 
   #makeIndex({ name, tableName, sql }: SchemaObject): void {
@@ -409,7 +430,7 @@ class Applier {
     if (!isUnique(sql)) return this.#exec(sql);
     let rows: LeftOutRows | null = null;
     const from =
-      this.#lineages.find((l) => l.to !== null && lower(l.to) === lower(tableName))?.from ?? tableName;
+      this.#lineages.find((l) => l.to !== null && foldName(l.to) === foldName(tableName))?.from ?? tableName;
     try {
       createUniqueIndex(
         this.#db,
@@ -428,7 +449,7 @@ class Applier {
   /** The application's come back with all that is missing. */
   #dropTriggersOf(table: string): void {
     this.#dropOwn(
-      (t) => lower(t) === lower(table),
+      (t) => foldName(t) === foldName(table),
       (t) => t,
     );
     const sql = "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE";

@@ -1,4 +1,5 @@
 /** The rows of a table that is rebuilt, from the old one to the new one, each under its rowid. */
+import { foldName } from "../../sqlite/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -71,16 +72,14 @@ export function copyRows(
 
 /** SQLite copies whole pages' worth of cells where nothing differs; only with an INTEGER PRIMARY KEY it keeps rowids. */
 function isWhole(old: Table, now: Table, columns: readonly ColumnOrigin[]): boolean {
-  const names = old.columns.map((c) => c.name.toLowerCase());
+  const names = old.columns.map((c) => foldName(c.name));
   return (
     now.rowidColumn !== null &&
-    now.rowidColumn.toLowerCase() === old.rowidColumn?.toLowerCase() &&
+    foldName(now.rowidColumn) === (old.rowidColumn == null ? undefined : foldName(old.rowidColumn)) &&
     [...old.columns, ...now.columns].every((c) => c.hidden === 0) &&
     now.columns.length === names.length &&
-    now.columns.every(
-      (c, i) => c.name.toLowerCase() === names[i] && (!c.notNull || old.columns[i]!.notNull),
-    ) &&
-    columns.every(([column, before]) => column.toLowerCase() === before?.toLowerCase())
+    now.columns.every((c, i) => foldName(c.name) === names[i] && (!c.notNull || old.columns[i]!.notNull)) &&
+    columns.every(([column, before]) => foldName(column) === (before == null ? undefined : foldName(before)))
   );
 }
 
@@ -92,8 +91,10 @@ function copied(
 ): { readonly into: string[]; readonly from: string[] } {
   const into: string[] = [];
   const from: string[] = [];
-  const origin = new Map(columns.map(([column, before]) => [column.toLowerCase(), before?.toLowerCase()]));
-  const before = new Map(old.columns.map((c) => [c.name.toLowerCase(), c]));
+  const origin = new Map(
+    columns.map(([column, before]) => [foldName(column), before == null ? undefined : foldName(before)]),
+  );
+  const before = new Map(old.columns.map((c) => [foldName(c.name), c]));
   const defaults = new Map(
     queryOf(db)(`SELECT name, dflt_value FROM pragma_table_info(?)`, now.name).map(([name, text]) => [
       name,
@@ -104,7 +105,7 @@ function copied(
   let keyed = false;
   for (const column of now.columns) {
     if (column.hidden !== 0) continue;
-    const source = before.get(origin.get(column.name.toLowerCase()) ?? "");
+    const source = before.get(origin.get(foldName(column.name)) ?? "");
     const isRowid = column.name === now.rowidColumn;
     const value =
       source === undefined

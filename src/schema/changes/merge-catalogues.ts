@@ -1,4 +1,5 @@
 /** Three catalogues in common names, merged object by object. */
+import { foldName } from "../../sqlite/names.ts";
 import { isVirtual } from "../user-triggers.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import type { SchemaState } from "./change.ts";
@@ -97,7 +98,7 @@ export class Merger {
       return;
     }
     const why = this.#leftOut.get(keyOf(our));
-    const there = (o: SchemaObject): boolean => o.name.toLowerCase() === name.toLowerCase();
+    const there = (o: SchemaObject): boolean => foldName(o.name) === foldName(name);
     const taken = objects.find((o) => (o.kind === "trigger") === (kind === "trigger") && there(o));
     if (why !== undefined) this.#lose(kind, name, why, null);
     else if (taken !== undefined)

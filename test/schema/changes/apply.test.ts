@@ -241,6 +241,27 @@ test("beside an attached replica, in WAL mode and UTF-16, with statements that s
   });
 });
 
+test("names are told apart as SQLite tells them apart: É is not é, A is a", () => {
+  const from = "CREATE TABLE É(id INTEGER PRIMARY KEY, A, ä, Ä); CREATE TABLE é(x)";
+  const db = memory(from);
+  db.exec("INSERT INTO É VALUES(1, 2, 3, 4)");
+  change(db, from, "CREATE TABLE É(id INTEGER PRIMARY KEY, Ä, a, ä); CREATE TABLE é(x, y)");
+  expect(all(db, "SELECT * FROM É")).toEqual([[1, 4, 2, 3]]);
+});
+
+test("a replica's own indexes on references go where the references change their places", () => {
+  const from =
+    "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TABLE c(id INTEGER PRIMARY KEY, a, b REFERENCES t)";
+  const db = memory(from);
+  const own = "SELECT name FROM sqlite_schema WHERE name LIKE '\\_\\_marmot%' ESCAPE '\\'";
+  db.exec('CREATE INDEX "__marmot__fk_2_0" ON c(b)');
+  const state = stateOf(memory(from));
+  change(db, from, from.replace("a,", "a CHECK(a > 0),"), { role: "replica", state });
+  expect(all(db, own)).toEqual([["__marmot__fk_2_0"]]);
+  change(db, from, from.replace("a,", "a REFERENCES t,"), { role: "replica", state });
+  expect(all(db, own)).toEqual([]);
+});
+
 test("a full-text index comes filled, and its shadow tables never travel", () => {
   const from = "CREATE TABLE docs(id INTEGER PRIMARY KEY, body TEXT)";
   const to = `${from}; CREATE VIRTUAL TABLE f USING fts5(body, content='docs', content_rowid='id')`;
