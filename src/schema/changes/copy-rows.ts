@@ -3,7 +3,7 @@ import { foldName } from "../../sqlite/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
-import { type Column, readTable, rowidAliases, type Table } from "../../sqlite/schema.ts";
+import { type Column, keyColumns, readTable, rowidAliases, type Table } from "../../sqlite/schema.ts";
 import type { ColumnOrigin } from "./change.ts";
 import type { LeftOutRows } from "./left-out.ts";
 import { withScratch } from "./structure.ts";
@@ -31,12 +31,6 @@ export function constraintOf(error: unknown): string | null {
   }
 }
 
-export interface Copy {
-  readonly statement: string;
-  /** The same for one row, by `LeftOutRows.where`. */
-  readonly one: string;
-}
-
 /** `old`: what is copied from, by its present name. A conflict clause that the table declares would drop rows unseen. */
 export function copyRows(
   db: DatabaseSync,
@@ -45,7 +39,7 @@ export function copyRows(
   columns: readonly ColumnOrigin[],
 ): void {
   const table = readTable(queryOf(db), to);
-  const { into, from } = copied(db, old.table, table, columns);
+  const { into, from, fromOne } = copied(db, old.table, table, columns);
   const target = `main.${quoteIdentifier(to)}`;
   const source = `${old.name} NOT INDEXED`;
   try {
@@ -58,7 +52,7 @@ export function copyRows(
     if (constraintOf(error) === null) throw error;
   }
   const one = db.prepare(
-    `INSERT OR ABORT INTO ${target}(${into.join(", ")}) SELECT ${from.join(", ")} FROM ${old.name} WHERE ${old.where}`,
+    `INSERT OR ABORT INTO ${target}(${into.join(", ")}) SELECT ${fromOne.join(", ")} FROM ${old.name} WHERE ${old.where}`,
   );
   for (const row of old.all())
     try {
@@ -88,7 +82,7 @@ function copied(
   old: Table,
   now: Table,
   columns: readonly ColumnOrigin[],
-): { readonly into: string[]; readonly from: string[] } {
+): { readonly into: string[]; readonly from: string[]; readonly fromOne: string[] } {
   const into: string[] = [];
   const from: string[] = [];
   const origin = new Map(
@@ -118,8 +112,14 @@ function copied(
     from.push(value);
   }
   const newRowid = now.withoutRowid ? undefined : rowidAliases(now)[0];
+  const oldKey = keyColumns(old).map((c) => `${quoteIdentifier(c.name)} DESC`);
   if (!keyed && oldRowid !== undefined && newRowid !== undefined) {
     into.unshift(newRowid);
+    // Of a table with a key of its own the rowids need not be alike on all nodes.
+    if (now.rowidColumn !== null && oldKey.length > 0) {
+      const number = `row_number() OVER (ORDER BY ${oldKey.join(", ")})`;
+      return { into, from: [number, ...from], fromOne: ["NULL", ...from] };
+    }
     from.unshift(oldRowid);
   }
   if (into.length === 0) {
@@ -128,7 +128,7 @@ function copied(
     into.push(quoteIdentifier(first.name));
     from.push(defaults.get(first.name) ?? "NULL");
   }
-  return { into, from };
+  return { into, from, fromOne: from };
 }
 
 /** A column that may have been NULL takes its default where it must not be any more. */

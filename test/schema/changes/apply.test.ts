@@ -165,6 +165,21 @@ test("another collation orders every index anew", () => {
   expect(all(db, "SELECT id FROM t WHERE a = 'B'")).toEqual([[1]]);
 });
 
+test("a new integer key counts the rows alike on every node", () => {
+  const from = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a)";
+  const to = "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, a NOT NULL)";
+  const [one, two] = [memory(from), memory(from)];
+  one.exec("INSERT INTO t(rowid, k, a) VALUES(5, 'x', 1), (7, 'y', 2), (9, 'z', 3)");
+  two.exec("INSERT INTO t(rowid, k, a) VALUES(8, 'z', 3), (1, 'y', 2), (4, 'x', 1)");
+  for (const db of [one, two]) change(db, from, to);
+  expect(all(one, "SELECT * FROM t")).toEqual([
+    [1, "z", 3],
+    [2, "y", 2],
+    [3, "x", 1],
+  ]);
+  expect(all(two, "SELECT * FROM t")).toEqual(all(one, "SELECT * FROM t"));
+});
+
 test("rowids and the highest id ever given stay", () => {
   const from = "CREATE TABLE t(a, b); CREATE TABLE u(id INTEGER PRIMARY KEY AUTOINCREMENT, a, rowid)";
   const db = memory(from);
