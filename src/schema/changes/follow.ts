@@ -97,6 +97,11 @@ class Follower {
         return;
       case "order":
         return this.#order(change.objects);
+      default:
+        throw new UserError(
+          `a schema change of a kind that this build does not know: ${String((change as { op: unknown }).op)}`,
+          "run the newer marmot",
+        );
     }
   }
 

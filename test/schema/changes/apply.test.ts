@@ -4,7 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../../src/base/errors.ts";
 import { TextBytes } from "../../../src/change/value.ts";
 import { type ApplyOptions, applySchemaChanges } from "../../../src/schema/changes/apply.ts";
-import type { LeftOutRow } from "../../../src/schema/changes/change.ts";
+import type { LeftOutRow, SchemaChange } from "../../../src/schema/changes/change.ts";
 import { compareCatalogues } from "../../../src/schema/changes/compare.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import { capture, inFolder, integrity, open, stateOf } from "./cases.ts";
@@ -229,6 +229,8 @@ test("a change that does not fit is refused before anything is done", () => {
   expect(() => applySchemaChanges(db, [missing], { role: "live" })).toThrow(UserError);
   const twice = { op: "createTable", name: "T", sql: "CREATE TABLE T(b)" } as const;
   expect(() => applySchemaChanges(db, [twice], { role: "live" })).toThrow(UserError);
+  const newer = [{ op: "moveTable", name: "t" }] as unknown as SchemaChange[];
+  expect(() => applySchemaChanges(db, newer, { role: "live" })).toThrow("moveTable");
   db.exec("COMMIT");
 });
 
