@@ -19,6 +19,21 @@ export function sameTable(a: string, b: string): boolean {
 /** What of ours is lost already, and only has a name in between. */
 export const LOST = "__marmot__lost_";
 
+/** Whether a table has all that another has, and perhaps more columns or constraints. */
+export function extendsTable(table: string, other: string): boolean {
+  if (isVirtual({ sql: table }) || isVirtual({ sql: other })) return table === other;
+  const [more, less] = [parseTable(table), parseTable(other)];
+  const byName = new Map(more.columns.map((c) => [foldName(c.name), c]));
+  return (
+    sameTokens(more.options, less.options) &&
+    less.constraints.every((c) => more.constraints.some((m) => sameTokens(m, c))) &&
+    less.columns.every((c) => {
+      const found = byName.get(foldName(c.name));
+      return found !== undefined && sameTokens(found.definition, c.definition);
+    })
+  );
+}
+
 /** Where both changed the same part differently, theirs stands. */
 export function mergeTable(base: string, ours: string, theirs: string): MergedTable {
   if (sameTable(ours, base) || sameTable(ours, theirs)) return { sql: theirs, lost: [] };

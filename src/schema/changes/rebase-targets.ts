@@ -6,7 +6,7 @@ import type { ColumnOrigin, SchemaChange, SchemaState } from "./change.ts";
 import type { TableNames } from "./common-names.ts";
 import { type TableTarget, tablesOf } from "./compare.ts";
 import { columnsOf, follow } from "./follow.ts";
-import { sameTable } from "./merge-table.ts";
+import { extendsTable } from "./merge-table.ts";
 import { type ColumnText, parseTable, sameTokens } from "./table-text.ts";
 
 const isSameKind = (a: SchemaObject, b: SchemaObject): boolean =>
@@ -61,10 +61,10 @@ export function liveTargets(
     if (known !== undefined && known.theirs === null) continue;
     const to = after.get(foldName(known?.common ?? table.name));
     if (to === undefined || !isSameKind(table, to) || taken.has(foldName(to.name))) continue;
-    if (known === undefined && !isVirtual(table) && !sameTable(to.sql, table.sql)) {
-      // Made on both sides: only if it came out as ours are its rows these.
+    if (known === undefined && !extendsTable(to.sql, table.sql)) {
+      // Made on both sides: only if it came out as ours, or more than ours, are its rows these.
       const our = mine?.get(foldName(to.name));
-      if (our === undefined || !sameTable(our.sql, to.sql)) continue;
+      if (our === undefined || !extendsTable(to.sql, our.sql)) continue;
     }
     taken.add(foldName(to.name));
     const columns = liveColumns(table, to, lineage?.columns, known, mine?.get(foldName(to.name)));
