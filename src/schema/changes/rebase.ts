@@ -6,6 +6,7 @@ import { foldName } from "../../sqlite/names.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { mentions } from "../index-text.ts";
+import { isVirtual } from "../user-triggers.ts";
 import type { LostChange, SchemaChange, SchemaState } from "./change.ts";
 import { brokenObjects, keyOf } from "./check-state.ts";
 import {
@@ -107,10 +108,39 @@ class Rebase {
         return this.#nothing(errorMessage(error));
       }
       const verdict = this.#leaveOut(merged, leftOut);
+      if (verdict === "stuck" || (verdict === "works" && this.#losesTables(merged))) break;
       if (verdict === "works") return this.#result(merged);
-      if (verdict === "stuck") break;
+      this.#leaveOutBeside(leftOut.tables);
     }
     return this.#nothing("it does not go together with what was changed elsewhere");
+  }
+
+  /** Tables that took the names of those that are left out. */
+  #leaveOutBeside(leftOut: Map<string, string>): void {
+    const lineages = followTables(this.#base, this.#pending);
+    for (let found = true; found;) {
+      found = false;
+      for (const { from, to } of lineages) {
+        if (from === null || to === null || leftOut.has(foldName(from)) || !leftOut.has(foldName(to)))
+          continue;
+        leftOut.set(foldName(from), "another table is called so again");
+        found = true;
+      }
+    }
+  }
+
+  /** Whether a table of theirs would be gone that we did not drop: whatever goes wrong, no rows go with it. */
+  #losesTables({ state, names }: Merged): boolean {
+    const kept = ontoTargets(this.#onto, names, state);
+    const dropped = new Set(
+      followTables(this.#base, this.#pending).flatMap((l) => (l.to === null ? [foldName(l.from!)] : [])),
+    );
+    const bases = new Map(
+      names.flatMap((n) => (n.theirs === null ? [] : [[foldName(n.theirs), foldName(n.base)] as const])),
+    );
+    return [...tablesOf(this.#onto)].some(
+      ([name, table]) => !isVirtual(table) && !kept.has(name) && !dropped.has(bases.get(name) ?? ""),
+    );
   }
 
   /** Theirs alone. */
