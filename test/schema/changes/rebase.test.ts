@@ -190,6 +190,17 @@ describe("tables", () => {
     expect(outcome.lost).toHaveLength(1);
   });
 
+  test("two change names here, one of them is renamed there: no rows go", () => {
+    const outcome = rebase(
+      "ALTER TABLE child RENAME TO kid",
+      "ALTER TABLE t RENAME TO x; ALTER TABLE child RENAME TO t; ALTER TABLE x RENAME TO child",
+    );
+    expect(outcome.changes.some((c) => c.op === "dropTable" || c.op === "createTable")).toBe(false);
+    expect(outcome.live.some((c) => c.op === "dropTable" || c.op === "createTable")).toBe(false);
+    expect(rows(outcome, "SELECT a FROM child")).toEqual([["x"], ["y"]]);
+    expect(rows(outcome, "SELECT t_id FROM kid")).toEqual([[1]]);
+  });
+
   test("made differently: theirs stands, ours is told with its rows", () => {
     const outcome = rebase("CREATE TABLE n(a, b)", "CREATE TABLE n(a PRIMARY KEY); INSERT INTO n VALUES(1)");
     expect(outcome.changes).toEqual([]);
