@@ -128,6 +128,14 @@ test("what a stricter type does not take leaves", () => {
   ]);
 });
 
+test("what was copied before a row that a STRICT column refuses is not there twice", () => {
+  const from = "CREATE TABLE t(k TEXT PRIMARY KEY, b) WITHOUT ROWID";
+  const db = memory(`${from}; INSERT INTO t VALUES('a', 1), ('b', 2), ('c', 'no'), ('d', 4)`);
+  const { leftOut } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, b INTEGER) STRICT");
+  expect(leftOut.map((r) => r.values[0])).toEqual(["c"]);
+  expect(all(db, "SELECT k FROM t ORDER BY k")).toEqual([["a"], ["b"], ["d"]]);
+});
+
 test("a conflict clause that the table declares drops no row unseen", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a)";
   const db = memory(`${from}; INSERT INTO t VALUES(1, 1), (2, 1), (3, NULL)`);
