@@ -1,7 +1,8 @@
 /** Brings a file to a new schema, rows and all. */
+import { foldName } from "../../sqlite/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../../base/assert.ts";
-import { errorMessage, isDiskFull, UserError } from "../../base/errors.ts";
+import { UserError } from "../../base/errors.ts";
 import type { Value } from "../../change/value.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -11,10 +12,11 @@ import { searchIndexOf } from "../search-index.ts";
 import { isVirtual } from "../user-triggers.ts";
 import type { ColumnOrigin, LeftOutRow, SchemaChange, SchemaState } from "./change.ts";
 import { tablesOf } from "./compare.ts";
-import { copyRows } from "./copy-rows.ts";
+import { constraintOf, copyRows } from "./copy-rows.ts";
+import { FileSchema } from "./file-schema.ts";
 import { changeCatalogue, followTables, type TableLineage } from "./follow.ts";
 import { LeftOutRows } from "./left-out.ts";
-import { alone, reload, reorder, setText } from "./schema-rows.ts";
+import { alone } from "./schema-rows.ts";
 import { withoutShadows } from "./shadows.ts";
 import { planAlter, renamedText } from "./structure.ts";
 import { sameButReferences, sameTokens } from "./table-text.ts";
@@ -64,7 +66,13 @@ export function applySchemaChanges(
 }
 
 const isUnique = (sql: string): boolean => /^\s*CREATE\s+UNIQUE\b/i.test(sql);
-const lower = (name: string): string => name.toLowerCase();
+const SQLITE_ERROR = 1;
+
+/** SQLite will not do it, and did nothing; anything else that goes wrong is none of the schema's. */
+function isRefusal(error: unknown): boolean {
+  if (error instanceof UserError) return true;
+  return constraintOf(error) !== null || (error as { errcode?: unknown }).errcode === SQLITE_ERROR;
+}
 
 interface Kept {
   readonly from: string;
@@ -74,6 +82,7 @@ interface Kept {
 
 class Applier {
   readonly #db: DatabaseSync;
+  readonly #file: FileSchema;
   readonly #options: ApplyOptions;
   readonly #before: SchemaState;
   readonly #after: SchemaState;
@@ -85,13 +94,10 @@ class Applier {
   readonly #leftOut = new Map<string, number>();
   /** Tables (names afterwards, lower case) that lost triggers of Marmot. */
   readonly #uncaptured = new Set<string>();
-  /** Texts were written behind the connection's back. */
-  #stale = false;
-  /** What the file has now, by kind and name in lower case; null: read it again. */
-  #present: Map<string, string> | null = null;
 
   constructor(db: DatabaseSync, state: SchemaState, changes: readonly SchemaChange[], options: ApplyOptions) {
     this.#db = db;
+    this.#file = new FileSchema(db);
     this.#options = options;
     this.#before = { ...state, objects: withoutShadows(state.objects) };
     this.#after = changeCatalogue(state, changes);
@@ -106,8 +112,8 @@ class Applier {
   /** Whether the table is in this file, or is to be. */
   #lives({ from, to }: TableLineage): boolean {
     if (this.#isLive) return true;
-    if (from !== null) return this.#text("table", from) !== null;
-    const object = this.#tables.get(lower(to!))!;
+    if (from !== null) return this.#file.text("table", from) !== null;
+    const object = this.#tables.get(foldName(to!))!;
     return !isVirtual(object) && (this.#options.replicates?.(object.name) ?? true);
   }
 
@@ -116,24 +122,34 @@ class Applier {
     this.#dropTriggersAndViews();
     this.#dropIndexes();
     for (const { from, to } of this.#lineages)
-      if (to === null) this.#exec(`DROP TABLE main.${quoteIdentifier(from!)}`);
+      if (to === null) this.#file.exec(`DROP TABLE main.${quoteIdentifier(from!)}`);
     this.#renameTables(kept);
+    const foreignKeys = this.#isLive ? [] : kept.map(({ to }) => this.#foreignKeys(to));
     for (const lineage of kept) this.#methods.set(lineage, this.#alter(lineage));
-    this.#reload();
+    this.#file.reload();
+    // A replica's indexes for references are known by their place among them.
+    foreignKeys.forEach((before, i) => {
+      const { to } = kept[i]!;
+      if (this.#foreignKeys(to) !== before)
+        this.#dropOwn(
+          (t) => foldName(t) === foldName(to),
+          () => null,
+        );
+    });
     const created = this.#lineages.filter((l) => l.from === null);
-    for (const { to } of created) this.#exec(this.#tables.get(lower(to!))!.sql);
+    for (const { to } of created) this.#file.exec(this.#tables.get(foldName(to!))!.sql);
     for (const object of this.#after.objects) if (this.#isWantedIndex(object)) this.#makeIndex(object);
-    this.#reload();
+    this.#file.reload();
     if (this.#isLive) this.#finishLive(created);
     return {
       state: this.#after,
       tables: this.#lineages.map((l) => ({
         ...l,
         method: l.from === null ? "created" : l.to === null ? "dropped" : this.#methods.get(l)!,
-        leftOut: l.to === null ? 0 : (this.#leftOut.get(lower(l.to)) ?? 0),
+        leftOut: l.to === null ? 0 : (this.#leftOut.get(foldName(l.to)) ?? 0),
       })),
       reinstall: [...this.#tables.values()].flatMap((t) =>
-        this.#uncaptured.has(lower(t.name)) ? [t.name] : [],
+        this.#uncaptured.has(foldName(t.name)) ? [t.name] : [],
       ),
     };
   }
@@ -143,63 +159,24 @@ class Applier {
     for (const kind of ["view", "trigger"] as const)
       for (const object of this.#after.objects) {
         if (object.kind !== kind) continue;
-        const text = this.#text(kind, object.name);
+        const text = this.#file.text(kind, object.name);
         if (text === object.sql) continue;
-        if (text !== null) this.#exec(`DROP ${kind.toUpperCase()} main.${quoteIdentifier(object.name)}`);
-        this.#exec(object.sql);
+        if (text !== null) this.#file.drop(kind, object.name);
+        this.#file.create(object);
       }
     for (const { to } of created) {
-      const index = searchIndexOf(this.#tables.get(lower(to!))!);
+      const index = searchIndexOf(this.#tables.get(foldName(to!))!);
       const name = quoteIdentifier(to!);
       if (index !== null && index.content !== "")
-        this.#exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
+        this.#file.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
     }
     const { userVersion, applicationId } = this.#after;
-    if (userVersion !== this.#before.userVersion) this.#exec(`PRAGMA main.user_version = ${userVersion}`);
+    if (userVersion !== this.#before.userVersion)
+      this.#file.exec(`PRAGMA main.user_version = ${userVersion}`);
     if (applicationId !== this.#before.applicationId)
-      this.#exec(`PRAGMA main.application_id = ${applicationId}`);
-    if (reorder(this.#db, this.#after.objects)) this.#stale = true;
-    this.#reload();
-  }
-
-  #exec(sql: string): void {
-    this.#present = null;
-    try {
-      this.#db.exec(sql);
-    } catch (error) {
-      throw this.#failed(sql, error);
-    }
-  }
-
-  #failed(sql: string, error: unknown): unknown {
-    if (isDiskFull(error)) return error;
-    return new UserError(
-      `this file cannot take a schema change of the cluster: ${errorMessage(error)}, in: ${sql}`,
-      "make what the statement needs available here (a module or function of the application), or undo the change on the node it came from",
-      { cause: error },
-    );
-  }
-
-  /** Of an object as the file has it now; null: it has none. */
-  #text(kind: SchemaObject["kind"], name: string): string | null {
-    this.#present ??= new Map(
-      queryOf(this.#db)("SELECT type, name, sql FROM main.sqlite_schema").map(([type, of, sql]) => [
-        `${String(type)} ${lower(String(of))}`,
-        String(sql ?? ""),
-      ]),
-    );
-    return this.#present.get(`${kind} ${lower(name)}`) ?? null;
-  }
-
-  #setText(kind: "table" | "index", name: string, sql: string): void {
-    setText(this.#db, kind, name, sql);
-    this.#present?.set(`${kind} ${lower(name)}`, sql);
-    this.#stale = true;
-  }
-
-  #reload(): void {
-    if (this.#stale) reload(this.#db);
-    this.#stale = false;
+      this.#file.exec(`PRAGMA main.application_id = ${applicationId}`);
+    this.#file.reorder(this.#after.objects);
+    this.#file.reload();
   }
 
   /** Marmot's triggers go from every table that is touched: the caller installs them, and they must be the youngest. */
@@ -209,12 +186,12 @@ class Applier {
     // Where only a reference follows a table that was renamed, capture is as good as before.
     const names = new Map(
       this.#lineages.flatMap((l) =>
-        l.from === null || this.#onlyRefersOtherwise(l) ? [] : [[lower(l.from), l.to] as const],
+        l.from === null || this.#onlyRefersOtherwise(l) ? [] : [[foldName(l.from), l.to] as const],
       ),
     );
     const isSame = (o: SchemaObject): boolean => {
       const now = wanted.get(`${o.kind} ${o.name}`);
-      return now !== undefined && now.sql === o.sql && lower(now.tableName) === lower(o.tableName);
+      return now !== undefined && now.sql === o.sql && foldName(now.tableName) === foldName(o.tableName);
     };
     const before = new Map(this.#before.objects.map((o) => [`${o.kind} ${o.name}`, o]));
     const gone = this.#before.objects.filter(
@@ -226,21 +203,20 @@ class Applier {
     const moved = this.#movedTriggers();
     const touched = new Set([
       ...names.keys(),
-      ...[...gone, ...came, ...moved].filter((o) => o.kind === "trigger").map((o) => lower(o.tableName)),
+      ...[...gone, ...came, ...moved].filter((o) => o.kind === "trigger").map((o) => foldName(o.tableName)),
     ]);
     this.#dropOwn(
-      (table) => touched.has(lower(table)),
-      (table) => (names.has(lower(table)) ? names.get(lower(table))! : table),
+      (table) => touched.has(foldName(table)),
+      (table) => (names.has(foldName(table)) ? names.get(foldName(table))! : table),
     );
     for (const { kind, name } of gone)
-      if (this.#text(kind, name) !== null)
-        this.#exec(`DROP ${kind.toUpperCase()} main.${quoteIdentifier(name)}`);
+      if (this.#file.text(kind, name) !== null) this.#file.drop(kind as "trigger" | "view", name);
   }
 
   #onlyRefersOtherwise({ from, to, columns }: TableLineage): boolean {
     if (from === null || from !== to || columns.some(([column, before]) => column !== before)) return false;
     const before = this.#before.objects.find((o) => o.kind === "table" && o.name === from);
-    return before !== undefined && sameButReferences(before.sql, this.#tables.get(lower(to))!.sql);
+    return before !== undefined && sameButReferences(before.sql, this.#tables.get(foldName(to))!.sql);
   }
 
   /** Triggers that stand in another order now: moved, they come after what is not among the application's objects. */
@@ -254,17 +230,17 @@ class Applier {
     const sql = "SELECT type, name, tbl_name FROM main.sqlite_schema WHERE type IN ('trigger', 'index')";
     for (const [type, name, table] of queryOf(this.#db)(sql)) {
       if (!isOwn(String(name)) || isOwn(String(table)) || !isTouched(String(table))) continue;
-      this.#exec(`DROP ${String(type)} main.${quoteIdentifier(String(name))}`);
+      this.#file.drop(type as "trigger" | "index", String(name));
       const now = nameAfter(String(table));
-      if (now !== null) this.#uncaptured.add(lower(now));
+      if (now !== null) this.#uncaptured.add(foldName(now));
     }
   }
 
   #dropIndexes(): void {
     const wanted = new Set(this.#after.objects.flatMap((o) => (this.#isWantedIndex(o) ? [o.name] : [])));
     for (const { kind, name } of this.#before.objects)
-      if (kind === "index" && !wanted.has(name) && this.#text("index", name) !== null)
-        this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
+      if (kind === "index" && !wanted.has(name) && this.#file.text("index", name) !== null)
+        this.#file.drop("index", name);
   }
 
   #isWantedIndex({ kind, sql }: SchemaObject): boolean {
@@ -275,12 +251,12 @@ class Applier {
   #renameTables(kept: readonly Kept[]): void {
     let waiting = kept.filter((k) => k.from !== k.to).map(({ from, to }) => ({ from, to }));
     const rename = (from: string, to: string): void =>
-      this.#exec(`ALTER TABLE main.${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`);
+      this.#file.exec(`ALTER TABLE main.${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`);
     while (waiting.length > 0) {
-      const names = new Set(waiting.map((w) => lower(w.from)));
-      const free = waiting.filter((w) => lower(w.from) === lower(w.to) || !names.has(lower(w.to)));
+      const names = new Set(waiting.map((w) => foldName(w.from)));
+      const free = waiting.filter((w) => foldName(w.from) === foldName(w.to) || !names.has(foldName(w.to)));
       if (free.length === 0) {
-        const aside = this.#freeName();
+        const aside = this.#file.freeName();
         rename(waiting[0]!.from, aside);
         waiting = [{ from: aside, to: waiting[0]!.to }, ...waiting.slice(1)];
         continue;
@@ -290,18 +266,11 @@ class Applier {
     }
   }
 
-  #freeName(): string {
-    for (let i = 1; ; i++) {
-      const name = `__marmot__aside_${i}`;
-      if (this.#text("table", name) === null) return name;
-    }
-  }
-
   /** The table has its new name, and the columns that it had. */
   #alter({ from, to, columns }: Kept): AppliedTable["method"] {
-    const wanted = this.#tables.get(lower(to))!.sql;
+    const wanted = this.#tables.get(foldName(to))!.sql;
     const isIdentity = columns.every(([c, before]) => c === before);
-    const text = this.#text("table", to)!;
+    const text = this.#file.text("table", to)!;
     if (text === wanted && isIdentity) return from === to ? "altered" : "renamed";
     const plan = planAlter(to, text, wanted, columns);
     if (plan.method === "rebuild" || !this.#alterInPlace(to, wanted, plan.statements, plan.newNotNull)) {
@@ -323,8 +292,8 @@ class Applier {
     const table = `main.${quoteIdentifier(name)}`;
     const isNull = newNotNull.map((c) => `${quoteIdentifier(c)} IS NULL`).join(" OR ");
     if (statements.length > 0 || isNull !== "") {
-      this.#reload();
-      this.#present = null;
+      this.#file.reload();
+      this.#file.forget();
       this.#db.exec("SAVEPOINT alter_in_place");
       let isDone = false;
       try {
@@ -333,54 +302,64 @@ class Applier {
         isDone =
           isNull === "" || queryOf(this.#db)(`SELECT 1 FROM ${table} WHERE ${isNull} LIMIT 1`).length === 0;
       } catch (error) {
-        if (isDiskFull(error)) throw error;
+        if (!isRefusal(error)) throw error;
       }
-      this.#present = null;
+      this.#file.forget();
       this.#db.exec(`${isDone ? "" : "ROLLBACK TO alter_in_place; "}RELEASE alter_in_place`);
       if (!isDone) return false;
     }
-    if (this.#text("table", name) !== wanted) this.#setText("table", name, wanted);
+    if (this.#file.text("table", name) !== wanted) this.#file.setText("table", name, wanted);
     return true;
+  }
+
+  /** Which columns refer to others, in the order of declaration. */
+  #foreignKeys(table: string): string {
+    const sql = `SELECT f.id, f.seq, c.cid FROM pragma_foreign_key_list(?1) f JOIN pragma_table_info(?1) c ON c.name = f."from" ORDER BY 1, 2`;
+    return JSON.stringify(queryOf(this.#db)(sql, table));
   }
 
   /** SQLite drops no column that an index names. */
   #dropChangedIndexes(table: string): void {
+    if (!this.#isLive)
+      this.#dropOwn(
+        (t) => foldName(t) === foldName(table),
+        () => null,
+      );
     for (const { kind, name, tableName, sql } of this.#after.objects) {
-      if (kind !== "index" || lower(tableName) !== lower(table)) continue;
-      const text = this.#text("index", name);
-      if (text !== null && text !== sql) this.#db.exec(`DROP INDEX main.${quoteIdentifier(name)}`);
+      if (kind !== "index" || foldName(tableName) !== foldName(table)) continue;
+      const text = this.#file.text("index", name);
+      if (text !== null && text !== sql) this.#file.drop("index", name);
     }
   }
 
   #rebuild(from: string, to: string, wanted: string, columns: readonly ColumnOrigin[]): void {
-    this.#reload();
-    const db = this.#db;
-    const aside = this.#freeName();
+    this.#file.reload();
+    const aside = this.#file.freeName();
     const quoted = quoteIdentifier(aside);
-    const query = queryOf(db);
-    this.#exec(`ALTER TABLE main.${quoteIdentifier(to)} RENAME TO ${quoted}`);
-    this.#exec(wanted);
+    const query = queryOf(this.#db);
+    this.#file.exec(`ALTER TABLE main.${quoteIdentifier(to)} RENAME TO ${quoted}`);
+    this.#file.exec(wanted);
     const old = this.#rowsOf(aside, from, to);
     try {
-      copyRows(db, old, to, columns);
+      copyRows(this.#db, old, to, columns);
     } catch (error) {
-      throw this.#failed(wanted, error);
+      throw this.#file.failed(wanted, error);
     }
     this.#count(to, old);
-    const hasSequence = this.#text("table", "sqlite_sequence") !== null;
-    const sequence = hasSequence ? query("SELECT seq FROM main.sqlite_sequence WHERE name = ?", aside) : [];
-    this.#exec(`DROP TABLE main.${quoted}`);
-    // The highest id that was ever given, also if its row is gone.
-    if (sequence.length > 0 && readTable(query, to).autoincrement)
-      this.#raiseSequence(to, BigInt(sequence[0]![0] as number | bigint));
+    if (readTable(query, to).autoincrement) this.#keepSequence(aside, to);
+    this.#file.exec(`DROP TABLE main.${quoted}`);
   }
 
-  #raiseSequence(table: string, least: bigint): void {
-    const { changes } = this.#db
-      .prepare("UPDATE main.sqlite_sequence SET seq = max(seq, ?) WHERE name = ?")
-      .run(least, table);
-    if (Number(changes) === 0)
-      this.#db.prepare("INSERT INTO main.sqlite_sequence(name, seq) VALUES(?, ?)").run(table, least);
+  /** The highest id that was ever given, also if its row is gone. */
+  #keepSequence(from: string, to: string): void {
+    const before = "SELECT seq FROM main.sqlite_sequence WHERE name = ?1 AND typeof(seq) = 'integer'";
+    const raise = this.#db.prepare(
+      `UPDATE main.sqlite_sequence SET seq = max(seq, coalesce((${before}), seq)) WHERE name = ?2`,
+    );
+    if (Number(raise.run(from, to).changes) > 0) return;
+    this.#db
+      .prepare(`INSERT INTO main.sqlite_sequence(name, seq) SELECT ?2, seq FROM (${before})`)
+      .run(from, to);
   }
 
   #rowsOf(present: string, from: string, to: string): LeftOutRows {
@@ -390,26 +369,28 @@ class Applier {
   }
 
   #count(table: string, rows: LeftOutRows): void {
-    if (rows.count > 0) this.#leftOut.set(lower(table), (this.#leftOut.get(lower(table)) ?? 0) + rows.count);
+    if (rows.count > 0)
+      this.#leftOut.set(foldName(table), (this.#leftOut.get(foldName(table)) ?? 0) + rows.count);
   }
 
-  #makeIndex({ name, tableName, sql }: SchemaObject): void {
-    const text = this.#text("index", name);
-    if (!this.#isLive && this.#text("table", tableName) === null) {
+  #makeIndex(object: SchemaObject): void {
+    const { name, tableName, sql } = object;
+    const text = this.#file.text("index", name);
+    if (!this.#isLive && this.#file.text("table", tableName) === null) {
       // It moved to a table that does not replicate.
-      if (text !== null) this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
+      if (text !== null) this.#file.drop("index", name);
       return;
     }
     if (text === sql) return;
     if (text !== null && sameTokens(text, sql)) {
-      this.#setText("index", name, sql);
+      this.#file.setText("index", name, sql);
       return;
     }
-    if (text !== null) this.#exec(`DROP INDEX main.${quoteIdentifier(name)}`);
-    if (!isUnique(sql)) return this.#exec(sql);
+    if (text !== null) this.#file.drop("index", name);
+    if (!isUnique(sql)) return this.#file.create(object);
     let rows: LeftOutRows | null = null;
     const from =
-      this.#lineages.find((l) => l.to !== null && lower(l.to) === lower(tableName))?.from ?? tableName;
+      this.#lineages.find((l) => l.to !== null && foldName(l.to) === foldName(tableName))?.from ?? tableName;
     try {
       createUniqueIndex(
         this.#db,
@@ -418,21 +399,19 @@ class Applier {
         () => this.#dropTriggersOf(tableName),
       );
     } catch (error) {
-      throw this.#failed(sql, error);
-    } finally {
-      this.#present = null;
+      throw this.#file.failed(sql, error);
     }
+    this.#file.note(object);
     if (rows !== null) this.#count(tableName, rows);
   }
 
   /** The application's come back with all that is missing. */
   #dropTriggersOf(table: string): void {
     this.#dropOwn(
-      (t) => lower(t) === lower(table),
+      (t) => foldName(t) === foldName(table),
       (t) => t,
     );
     const sql = "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE";
-    for (const [name] of queryOf(this.#db)(sql, table))
-      this.#exec(`DROP TRIGGER main.${quoteIdentifier(String(name))}`);
+    for (const [name] of queryOf(this.#db)(sql, table)) this.#file.drop("trigger", String(name));
   }
 }

@@ -1,4 +1,5 @@
 /** Whether a catalogue that was put together works: SQLite makes it and compiles what it holds, without rows. */
+import { foldName } from "../../sqlite/names.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
@@ -31,7 +32,7 @@ export function brokenObjects({ objects }: SchemaState): Map<string, Broken> {
     );
     for (const object of objects) {
       const table = tables.get(keyOf(object));
-      if (table !== undefined && table.toLowerCase() !== object.tableName.toLowerCase())
+      if (table !== undefined && foldName(table) !== foldName(object.tableName))
         add(object, `it stands on ${table}, not on ${object.tableName}`, true);
       if (object.kind !== "view" || broken.has(keyOf(object))) continue;
       try {
@@ -50,4 +51,4 @@ export function brokenObjects({ objects }: SchemaState): Map<string, Broken> {
 }
 
 export const keyOf = ({ kind, name }: { readonly kind: string; readonly name: string }): string =>
-  `${kind} ${name.toLowerCase()}`;
+  `${kind} ${foldName(name)}`;

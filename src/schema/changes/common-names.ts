@@ -2,6 +2,7 @@
  * Both sides' renames put together: every table and column that the base had gets one name under which the base, this
  * node's schema and the cluster's can be compared. Where both renamed the same, or a new name is taken, theirs stands.
  */
+import { foldName } from "../../sqlite/names.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { isVirtual } from "../user-triggers.ts";
 import type { SchemaState } from "./change.ts";
@@ -34,8 +35,6 @@ export interface LostName {
   readonly reason: string;
 }
 
-const lower = (name: string): string => name.toLowerCase();
-
 /** Generated ones, too. */
 export const columnNames = (object: SchemaObject): string[] =>
   isVirtual(object) ? [] : parseTable(object.sql).columns.map((c) => c.name);
@@ -44,7 +43,8 @@ export const columnNames = (object: SchemaObject): string[] =>
 function columnTo(lineage: TableLineage | undefined, column: string): string | null {
   if (lineage === undefined) return column;
   return (
-    lineage.columns.find(([, before]) => before !== null && lower(before) === lower(column))?.[0] ?? null
+    lineage.columns.find(([, before]) => before !== null && foldName(before) === foldName(column))?.[0] ??
+    null
   );
 }
 
@@ -55,9 +55,9 @@ function generatedTo(base: SchemaObject, now: SchemaObject | undefined): Map<str
   if (now === undefined || isVirtual(now)) return new Map();
   const [before, after] = [names(base), names(now)];
   const at = (name: string, i: number): string | undefined =>
-    before.length === after.length ? after[i] : after.find((c) => lower(c) === lower(name));
+    before.length === after.length ? after[i] : after.find((c) => foldName(c) === foldName(name));
   return new Map(
-    before.flatMap((name, i) => (at(name, i) === undefined ? [] : [[lower(name), at(name, i)!] as const])),
+    before.flatMap((name, i) => (at(name, i) === undefined ? [] : [[foldName(name), at(name, i)!] as const])),
   );
 }
 
@@ -71,13 +71,15 @@ export interface Side {
 export function namesOf(base: SchemaState, theirs: Side, ours: Side): TableNames[] {
   const lookup = ({ state, lineages }: Side) => {
     const tables = tablesOf(state);
-    const byFrom = new Map(lineages.flatMap((l) => (l.from === null ? [] : [[lower(l.from), l] as const])));
+    const byFrom = new Map(
+      lineages.flatMap((l) => (l.from === null ? [] : [[foldName(l.from), l] as const])),
+    );
     return (table: SchemaObject) => {
-      const lineage = byFrom.get(lower(table.name));
+      const lineage = byFrom.get(foldName(table.name));
       const to = lineage === undefined ? table.name : lineage.to;
-      const generated = generatedTo(table, to === null ? undefined : tables.get(lower(to)));
+      const generated = generatedTo(table, to === null ? undefined : tables.get(foldName(to)));
       const column = ({ name, generated: computed }: ColumnText): string | null =>
-        computed ? (generated.get(lower(name)) ?? null) : columnTo(lineage, name);
+        computed ? (generated.get(foldName(name)) ?? null) : columnTo(lineage, name);
       return { to, column };
     };
   };
@@ -99,11 +101,11 @@ export function settleNames(names: readonly TableNames[], onto: SchemaState, liv
   const lost: LostName[] = [];
   const both = names.filter((n) => n.theirs !== null && n.ours !== null);
   const dropped = new Set(
-    names.flatMap((n) => (n.ours === null && n.theirs !== null ? [lower(n.theirs)] : [])),
+    names.flatMap((n) => (n.ours === null && n.theirs !== null ? [foldName(n.theirs)] : [])),
   );
   const others = onto.objects
-    .filter((o) => o.kind !== "trigger" && !dropped.has(lower(o.tableName)))
-    .filter((o) => !both.some((n) => o.kind === "table" && lower(n.theirs!) === lower(o.name)))
+    .filter((o) => o.kind !== "trigger" && !dropped.has(foldName(o.tableName)))
+    .filter((o) => !both.some((n) => o.kind === "table" && foldName(n.theirs!) === foldName(o.name)))
     .map((o) => o.name);
   for (const table of settle(both, others))
     lost.push({
@@ -116,23 +118,23 @@ export function settleNames(names: readonly TableNames[], onto: SchemaState, liv
   for (const table of both) {
     const kept = table.columns.filter((c) => c.theirs !== null && c.ours !== null);
     const addedTo = (object: SchemaObject, side: "theirs" | "ours"): string[] => {
-      const old = new Set(table.columns.flatMap((c) => (c[side] === null ? [] : [lower(c[side])])));
-      return columnNames(object).filter((c) => !old.has(lower(c)));
+      const old = new Set(table.columns.flatMap((c) => (c[side] === null ? [] : [foldName(c[side])])));
+      return columnNames(object).filter((c) => !old.has(foldName(c)));
     };
-    const added = addedTo(after.get(lower(table.theirs!))!, "theirs");
-    const ours = addedTo(mine.get(lower(table.ours!))!, "ours");
+    const added = addedTo(after.get(foldName(table.theirs!))!, "theirs");
+    const ours = addedTo(mine.get(foldName(table.ours!))!, "ours");
     for (const column of settle(kept, added))
       lost.push({
         table: table.ours!,
         column: column.ours,
         reason: "it has another name elsewhere, or the name is taken",
       });
-    const taken = new Set([...kept.map((c) => c.common), ...added, ...ours].map(lower));
+    const taken = new Set([...kept.map((c) => c.common), ...added, ...ours].map(foldName));
     for (const column of table.columns) {
       if (kept.includes(column)) continue;
       column.common = column.theirs ?? column.base;
       // One that is going away makes room for the one that is called so now.
-      if (column.theirs === null || taken.has(lower(column.common)))
+      if (column.theirs === null || taken.has(foldName(column.common)))
         column.common = `__marmot__gone_${column.base}`;
     }
   }
@@ -153,13 +155,13 @@ function settle<T extends Named>(list: readonly T[], others: readonly string[]):
     const renamed = item.ours !== item.base;
     const isOurs = renamed && item.theirs === item.base;
     item.common = isOurs ? item.ours! : item.theirs!;
-    if (renamed && !isOurs && lower(item.ours!) !== lower(item.theirs!)) lost.add(item);
+    if (renamed && !isOurs && foldName(item.ours!) !== foldName(item.theirs!)) lost.add(item);
   }
   for (;;) {
     const count = new Map<string, number>();
     for (const name of [...others, ...list.map((i) => i.common)])
-      count.set(lower(name), (count.get(lower(name)) ?? 0) + 1);
-    const twice = list.filter((i) => i.common !== i.theirs && count.get(lower(i.common))! > 1);
+      count.set(foldName(name), (count.get(foldName(name)) ?? 0) + 1);
+    const twice = list.filter((i) => i.common !== i.theirs && count.get(foldName(i.common))! > 1);
     if (twice.length === 0) return [...lost];
     for (const item of twice) {
       item.common = item.theirs!;
@@ -175,10 +177,12 @@ export function renamingOf(names: readonly TableNames[], side: "base" | "theirs"
   for (const table of names) {
     const name = table[side];
     if (name === null) continue;
-    tables.set(lower(name), table.common);
+    tables.set(foldName(name), table.common);
     columns.set(
-      lower(name),
-      new Map(table.columns.flatMap((c) => (c[side] === null ? [] : [[lower(c[side]), c.common] as const]))),
+      foldName(name),
+      new Map(
+        table.columns.flatMap((c) => (c[side] === null ? [] : [[foldName(c[side]), c.common] as const])),
+      ),
     );
   }
   return { tables, columns };

@@ -1,4 +1,5 @@
 /** Two catalogues compared: what led from one to the other. */
+import { foldName } from "../../sqlite/names.ts";
 import { assert } from "../../base/assert.ts";
 import type { Query } from "../../sqlite/query.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
@@ -16,8 +17,6 @@ export interface TableTarget {
   readonly to: string;
   readonly columns: readonly ColumnOrigin[];
 }
-
-const lower = (name: string): string => name.toLowerCase();
 
 /** `names`: table id ⇒ the table's name in the older catalogue. Tables whose recorder is gone are left out. */
 export function readRecorders(query: Query, names: ReadonlyMap<number, string>): Recorder[] {
@@ -57,41 +56,43 @@ function matchTables(
   const matches = new Map<string, TableTarget>();
   const taken = new Set<string>();
   for (const recorder of recorders) {
-    const old = before.get(lower(recorder.table));
-    const now = after.get(lower(recorder.now));
-    if (old === undefined || now === undefined || taken.has(lower(now.name))) continue;
+    const old = before.get(foldName(recorder.table));
+    const now = after.get(foldName(recorder.now));
+    if (old === undefined || now === undefined || taken.has(foldName(now.name))) continue;
     if (isVirtual(old) || isVirtual(now)) continue;
-    taken.add(lower(now.name));
-    matches.set(lower(old.name), { to: now.name, columns: recordedColumns(old, now, recorder) });
+    taken.add(foldName(now.name));
+    matches.set(foldName(old.name), { to: now.name, columns: recordedColumns(old, now, recorder) });
   }
   for (const old of before.values()) {
-    const now = after.get(lower(old.name));
-    if (matches.has(lower(old.name)) || now === undefined || taken.has(lower(now.name))) continue;
+    const now = after.get(foldName(old.name));
+    if (matches.has(foldName(old.name)) || now === undefined || taken.has(foldName(now.name))) continue;
     // A virtual table of another text is another one; so is a table in place of a virtual one.
     if ((isVirtual(old) || isVirtual(now)) && (old.sql !== now.sql || old.name !== now.name)) continue;
-    matches.set(lower(old.name), { to: now.name, columns: columnsByName(old, now) });
+    matches.set(foldName(old.name), { to: now.name, columns: columnsByName(old, now) });
   }
   return matches;
 }
 
 export const tablesOf = (state: SchemaState): Map<string, SchemaObject> =>
   new Map(
-    withoutShadows(state.objects).flatMap((o) => (o.kind === "table" ? [[lower(o.name), o] as const] : [])),
+    withoutShadows(state.objects).flatMap((o) =>
+      o.kind === "table" ? [[foldName(o.name), o] as const] : [],
+    ),
   );
 
 export function columnsByName(old: SchemaObject, now: SchemaObject): ColumnOrigin[] {
   if (old.sql === now.sql) return columnsOf(now).map((c) => [c, c]);
-  const before = new Map(columnsOf(old).map((c) => [lower(c), c]));
-  return columnsOf(now).map((c) => [c, before.get(lower(c)) ?? null]);
+  const before = new Map(columnsOf(old).map((c) => [foldName(c), c]));
+  return columnsOf(now).map((c) => [c, before.get(foldName(c)) ?? null]);
 }
 
 function recordedColumns(old: SchemaObject, now: SchemaObject, recorder: Recorder): ColumnOrigin[] {
   const before = columnsOf(old);
   if (recorder.columns.length !== before.length) return columnsByName(old, now);
   return columnsOf(now).map((column): ColumnOrigin => {
-    const places = before.flatMap((_, i) => (lower(recorder.columns[i]!) === lower(column) ? [i] : []));
+    const places = before.flatMap((_, i) => (foldName(recorder.columns[i]!) === foldName(column) ? [i] : []));
     // Dropped, then another renamed to its name: the list has it twice, and the renamed one lives.
-    const renamed = places.filter((i) => lower(before[i]!) !== lower(column));
+    const renamed = places.filter((i) => foldName(before[i]!) !== foldName(column));
     const place = renamed.at(-1) ?? places[0];
     return [column, place === undefined ? null : before[place]!];
   });
@@ -111,7 +112,7 @@ export function changesBetween(
 }
 
 const unmoved = (targets: ReadonlyMap<string, TableTarget>): boolean =>
-  [...targets].every(([name, t]) => lower(t.to) === name && t.columns.every(([c, b]) => c === b));
+  [...targets].every(([name, t]) => foldName(t.to) === name && t.columns.every(([c, b]) => c === b));
 
 class Differ {
   readonly #from: SchemaState;
@@ -134,16 +135,16 @@ class Differ {
     const oldTables = [...this.#before.values()];
     this.#dropOthers();
     for (const { name } of oldTables)
-      if (!this.#targets.has(lower(name))) this.#changes.push({ op: "dropTable", name });
+      if (!this.#targets.has(foldName(name))) this.#changes.push({ op: "dropTable", name });
     const kept = oldTables.flatMap((table) => {
-      const target = this.#targets.get(lower(table.name));
+      const target = this.#targets.get(foldName(table.name));
       return target === undefined ? [] : [{ table, target }];
     });
     this.#renameTables(kept);
     for (const { table, target } of kept) this.#alterTable(table, target);
-    const came = new Set([...this.#targets.values()].map((t) => lower(t.to)));
+    const came = new Set([...this.#targets.values()].map((t) => foldName(t.to)));
     for (const { kind, name, sql } of this.#to.objects)
-      if (kind === "table" && !came.has(lower(name))) this.#changes.push({ op: "createTable", name, sql });
+      if (kind === "table" && !came.has(foldName(name))) this.#changes.push({ op: "createTable", name, sql });
     this.#makeOthers();
     const { userVersion, applicationId } = this.#to;
     if (this.#from.userVersion !== userVersion) this.#changes.push({ op: "userVersion", value: userVersion });
@@ -160,12 +161,12 @@ class Differ {
     const gone = (kind: SchemaObject["kind"]): SchemaObject[] =>
       this.#from.objects.filter((o) => o.kind === kind && !isWanted(o));
     const views = gone("view");
-    const leaving = new Set(views.map((o) => lower(o.name)));
+    const leaving = new Set(views.map((o) => foldName(o.name)));
     for (const name of this.#before.keys()) if (!this.#targets.has(name)) leaving.add(name);
     for (const { name, tableName } of gone("trigger"))
-      if (!leaving.has(lower(tableName))) this.#changes.push({ op: "drop", kind: "trigger", name });
+      if (!leaving.has(foldName(tableName))) this.#changes.push({ op: "drop", kind: "trigger", name });
     for (const { name, tableName } of gone("index"))
-      if (!leaving.has(lower(tableName))) this.#changes.push({ op: "drop", kind: "index", name });
+      if (!leaving.has(foldName(tableName))) this.#changes.push({ op: "drop", kind: "index", name });
     for (const { name } of views) this.#changes.push({ op: "drop", kind: "view", name });
   }
 
@@ -176,8 +177,8 @@ class Differ {
       .map(({ table, target }) => ({ name: table.name, to: target.to, sql: table.sql }));
     let aside = 0;
     while (waiting.length > 0) {
-      const names = new Set(waiting.map((w) => lower(w.name)));
-      const free = waiting.filter((w) => lower(w.name) === lower(w.to) || !names.has(lower(w.to)));
+      const names = new Set(waiting.map((w) => foldName(w.name)));
+      const free = waiting.filter((w) => foldName(w.name) === foldName(w.to) || !names.has(foldName(w.to)));
       if (free.length === 0) {
         const first = waiting[0]!;
         const to = `__marmot__aside_${++aside}`;
@@ -187,7 +188,7 @@ class Differ {
         continue;
       }
       for (const { name, to, sql } of free) {
-        const wanted = this.#after.get(lower(to))!.sql;
+        const wanted = this.#after.get(foldName(to))!.sql;
         const alone = afterTableName(wanted) === afterTableName(sql);
         this.#changes.push({ op: "renameTable", name, to, sql: alone ? wanted : renamedText(sql, to) });
       }
@@ -196,7 +197,7 @@ class Differ {
   }
 
   #alterTable(table: SchemaObject, { to: name, columns }: TableTarget): void {
-    const wanted = this.#after.get(lower(name))!.sql;
+    const wanted = this.#after.get(foldName(name))!.sql;
     const isMoved = table.name !== name;
     if (isMoved && afterTableName(wanted) === afterTableName(table.sql) && isIdentity(columns)) return;
     const sql = isMoved ? renamedText(table.sql, name) : table.sql;

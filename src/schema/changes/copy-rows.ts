@@ -1,8 +1,9 @@
 /** The rows of a table that is rebuilt, from the old one to the new one, each under its rowid. */
+import { foldName } from "../../sqlite/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
-import { type Column, readTable, rowidAliases, type Table } from "../../sqlite/schema.ts";
+import { type Column, keyColumns, readTable, rowidAliases, type Table } from "../../sqlite/schema.ts";
 import type { ColumnOrigin } from "./change.ts";
 import type { LeftOutRows } from "./left-out.ts";
 import { withScratch } from "./structure.ts";
@@ -30,12 +31,6 @@ export function constraintOf(error: unknown): string | null {
   }
 }
 
-export interface Copy {
-  readonly statement: string;
-  /** The same for one row, by `LeftOutRows.where`. */
-  readonly one: string;
-}
-
 /** `old`: what is copied from, by its present name. A conflict clause that the table declares would drop rows unseen. */
 export function copyRows(
   db: DatabaseSync,
@@ -44,7 +39,7 @@ export function copyRows(
   columns: readonly ColumnOrigin[],
 ): void {
   const table = readTable(queryOf(db), to);
-  const { into, from } = copied(db, old.table, table, columns);
+  const { into, from, fromOne } = copied(db, old.table, table, columns);
   const target = `main.${quoteIdentifier(to)}`;
   const source = `${old.name} NOT INDEXED`;
   try {
@@ -55,9 +50,11 @@ export function copyRows(
     return;
   } catch (error) {
     if (constraintOf(error) === null) throw error;
+    // SQLite leaves the rows before one that a STRICT column refuses: it takes no savepoint for that alone.
+    db.exec(`DELETE FROM ${target}`);
   }
   const one = db.prepare(
-    `INSERT OR ABORT INTO ${target}(${into.join(", ")}) SELECT ${from.join(", ")} FROM ${old.name} WHERE ${old.where}`,
+    `INSERT OR ABORT INTO ${target}(${into.join(", ")}) SELECT ${fromOne.join(", ")} FROM ${old.name} WHERE ${old.where}`,
   );
   for (const row of old.all())
     try {
@@ -71,16 +68,14 @@ export function copyRows(
 
 /** SQLite copies whole pages' worth of cells where nothing differs; only with an INTEGER PRIMARY KEY it keeps rowids. */
 function isWhole(old: Table, now: Table, columns: readonly ColumnOrigin[]): boolean {
-  const names = old.columns.map((c) => c.name.toLowerCase());
+  const names = old.columns.map((c) => foldName(c.name));
   return (
     now.rowidColumn !== null &&
-    now.rowidColumn.toLowerCase() === old.rowidColumn?.toLowerCase() &&
+    foldName(now.rowidColumn) === (old.rowidColumn == null ? undefined : foldName(old.rowidColumn)) &&
     [...old.columns, ...now.columns].every((c) => c.hidden === 0) &&
     now.columns.length === names.length &&
-    now.columns.every(
-      (c, i) => c.name.toLowerCase() === names[i] && (!c.notNull || old.columns[i]!.notNull),
-    ) &&
-    columns.every(([column, before]) => column.toLowerCase() === before?.toLowerCase())
+    now.columns.every((c, i) => foldName(c.name) === names[i] && (!c.notNull || old.columns[i]!.notNull)) &&
+    columns.every(([column, before]) => foldName(column) === (before == null ? undefined : foldName(before)))
   );
 }
 
@@ -89,11 +84,13 @@ function copied(
   old: Table,
   now: Table,
   columns: readonly ColumnOrigin[],
-): { readonly into: string[]; readonly from: string[] } {
+): { readonly into: string[]; readonly from: string[]; readonly fromOne: string[] } {
   const into: string[] = [];
   const from: string[] = [];
-  const origin = new Map(columns.map(([column, before]) => [column.toLowerCase(), before?.toLowerCase()]));
-  const before = new Map(old.columns.map((c) => [c.name.toLowerCase(), c]));
+  const origin = new Map(
+    columns.map(([column, before]) => [foldName(column), before == null ? undefined : foldName(before)]),
+  );
+  const before = new Map(old.columns.map((c) => [foldName(c.name), c]));
   const defaults = new Map(
     queryOf(db)(`SELECT name, dflt_value FROM pragma_table_info(?)`, now.name).map(([name, text]) => [
       name,
@@ -104,7 +101,7 @@ function copied(
   let keyed = false;
   for (const column of now.columns) {
     if (column.hidden !== 0) continue;
-    const source = before.get(origin.get(column.name.toLowerCase()) ?? "");
+    const source = before.get(origin.get(foldName(column.name)) ?? "");
     const isRowid = column.name === now.rowidColumn;
     const value =
       source === undefined
@@ -117,8 +114,14 @@ function copied(
     from.push(value);
   }
   const newRowid = now.withoutRowid ? undefined : rowidAliases(now)[0];
+  const oldKey = keyColumns(old).map((c) => `${quoteIdentifier(c.name)} DESC`);
   if (!keyed && oldRowid !== undefined && newRowid !== undefined) {
     into.unshift(newRowid);
+    // Of a table with a key of its own the rowids need not be alike on all nodes.
+    if (now.rowidColumn !== null && oldKey.length > 0) {
+      const number = `row_number() OVER (ORDER BY ${oldKey.join(", ")})`;
+      return { into, from: [number, ...from], fromOne: ["NULL", ...from] };
+    }
     from.unshift(oldRowid);
   }
   if (into.length === 0) {
@@ -127,7 +130,7 @@ function copied(
     into.push(quoteIdentifier(first.name));
     from.push(defaults.get(first.name) ?? "NULL");
   }
-  return { into, from };
+  return { into, from, fromOne: from };
 }
 
 /** A column that may have been NULL takes its default where it must not be any more. */

@@ -1,4 +1,5 @@
 /** What a catalogue becomes under a list of changes, and where its tables and columns went. */
+import { foldName } from "../../sqlite/names.ts";
 import { UserError } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { isVirtual } from "../user-triggers.ts";
@@ -21,7 +22,7 @@ interface Followed {
 }
 
 const same = (a: string, b: string): boolean =>
-  a === b || (a.length === b.length && a.toLowerCase() === b.toLowerCase());
+  a === b || (a.length === b.length && foldName(a) === foldName(b));
 
 /** Objects of these kinds share one space of names; triggers have their own. */
 const clash = (a: SchemaObject["kind"], b: SchemaObject["kind"]): boolean =>
@@ -51,7 +52,7 @@ class Follower {
     this.userVersion = state.userVersion;
     this.applicationId = state.applicationId;
     for (const object of this.objects)
-      if (object.kind === "table") this.tracked.set(object.name.toLowerCase(), this.#track(object));
+      if (object.kind === "table") this.tracked.set(foldName(object.name), this.#track(object));
   }
 
   #track({ name, sql }: SchemaObject): Tracked {
@@ -96,21 +97,26 @@ class Follower {
         return;
       case "order":
         return this.#order(change.objects);
+      default:
+        throw new UserError(
+          `a schema change of a kind that this build does not know: ${String((change as { op: unknown }).op)}`,
+          "run the newer marmot",
+        );
     }
   }
 
   #createTable(name: string, sql: string): void {
     this.#mustBeFree("table", name);
     this.objects.push({ kind: "table", name, tableName: name, sql });
-    this.tracked.set(name.toLowerCase(), { from: null, sql, columns: [], altered: true });
+    this.tracked.set(foldName(name), { from: null, sql, columns: [], altered: true });
   }
 
   #dropTable(name: string): void {
     const at = this.find("table", name);
     this.objects.splice(at, 1);
     this.objects = this.objects.filter((o) => !same(o.tableName, name));
-    const tracked = this.tracked.get(name.toLowerCase())!;
-    this.tracked.delete(name.toLowerCase());
+    const tracked = this.tracked.get(foldName(name))!;
+    this.tracked.delete(foldName(name));
     if (tracked.from !== null) this.dropped.push(tracked);
   }
 
@@ -121,21 +127,21 @@ class Follower {
       if (i === at) return { kind: "table", name: to, tableName: to, sql };
       return same(object.tableName, name) ? { ...object, tableName: to } : object;
     });
-    const tracked = this.tracked.get(name.toLowerCase())!;
-    this.tracked.delete(name.toLowerCase());
-    this.tracked.set(to.toLowerCase(), tracked);
+    const tracked = this.tracked.get(foldName(name))!;
+    this.tracked.delete(foldName(name));
+    this.tracked.set(foldName(to), tracked);
     tracked.altered = true;
   }
 
   #alterTable({ name, sql, columns }: SchemaChange & { op: "alterTable" }): void {
     const at = this.find("table", name);
     const object = this.objects[at]!;
-    const tracked = this.tracked.get(name.toLowerCase())!;
+    const tracked = this.tracked.get(foldName(name))!;
     const before = tracked.altered && tracked.columns.length > 0 ? tracked.columns : identity(tracked.sql);
-    const origin = new Map(before.map(([column, first]) => [column.toLowerCase(), first]));
+    const origin = new Map(before.map(([column, first]) => [foldName(column), first]));
     tracked.columns = columns.map(([column, last]) => [
       column,
-      last === null ? null : (origin.get(last.toLowerCase()) ?? null),
+      last === null ? null : (origin.get(foldName(last)) ?? null),
     ]);
     tracked.altered = true;
     this.objects[at] = { ...object, sql };
@@ -184,7 +190,7 @@ export function follow(state: SchemaState, changes: readonly SchemaChange[]): Fo
   const created: TableLineage[] = [];
   for (const object of objects) {
     if (object.kind !== "table") continue;
-    const tracked = follower.tracked.get(object.name.toLowerCase())!;
+    const tracked = follower.tracked.get(foldName(object.name))!;
     if (!tracked.altered) continue;
     const { from } = tracked;
     const columns: readonly ColumnOrigin[] =
@@ -213,10 +219,10 @@ export const followTables = (state: SchemaState, changes: readonly SchemaChange[
 /** What stands on a table or view comes after it, as SQLite reads a schema; what stands on none goes. */
 export function settled(objects: readonly SchemaObject[]): SchemaObject[] {
   const isOwner = ({ kind }: SchemaObject): boolean => kind === "table" || kind === "view";
-  const owners = new Map(objects.flatMap((o) => (isOwner(o) ? [[o.name.toLowerCase(), o] as const] : [])));
+  const owners = new Map(objects.flatMap((o) => (isOwner(o) ? [[foldName(o.name), o] as const] : [])));
   const list = new Set<SchemaObject>();
   for (const object of objects) {
-    const owner = isOwner(object) ? object : owners.get(object.tableName.toLowerCase());
+    const owner = isOwner(object) ? object : owners.get(foldName(object.tableName));
     if (owner !== undefined) list.add(owner).add(object);
   }
   return [...list];

@@ -56,6 +56,11 @@ export class LeftOutRows {
     return [...this.identity, ...this.#withBytes(this.#key)].join(", ");
   }
 
+  /** The greatest key first: rowids of tables with a key of their own need not be alike on all nodes. */
+  get order(): string {
+    return this.#key.map((c) => `${c} DESC`).join(", ");
+  }
+
   get where(): string {
     return this.identity.map((c) => `${c} = ?`).join(" AND ");
   }
@@ -88,8 +93,7 @@ export class LeftOutRows {
 
   /** Every row, the latest first. */
   all(): RowRef[] {
-    const order = this.identity.map((c) => `${c} DESC`).join(", ");
-    const sql = `SELECT ${this.columns} FROM ${this.name} NOT INDEXED ORDER BY ${order}`;
+    const sql = `SELECT ${this.columns} FROM ${this.name} NOT INDEXED ORDER BY ${this.order}`;
     const rows = prepareExact(this.#db, sql).all() as unknown as Value[][];
     return this.latestFirst(rows.map((row) => this.ref(row)));
   }

@@ -1,10 +1,11 @@
 /** Three catalogues in common names, merged object by object. */
+import { foldName } from "../../sqlite/names.ts";
 import { isVirtual } from "../user-triggers.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import type { SchemaState } from "./change.ts";
 import { keyOf } from "./check-state.ts";
 import { settled } from "./follow.ts";
-import { LOST, mergeTable, sameTable } from "./merge-table.ts";
+import { extendsTable, LOST, mergeTable, sameTable } from "./merge-table.ts";
 import { sameTokens } from "./table-text.ts";
 
 /** Told of what of ours does not stand. `column`: of a table of both sides, in common names. */
@@ -78,6 +79,11 @@ export class Merger {
     if (same(our, their)) return their;
     if (base !== undefined && same(our, base)) return their;
     if (base !== undefined && same(their, base)) return our;
+    if (base === undefined && their.kind === "table") {
+      // The same migrations on both, one of them further through: no other table, but this one altered.
+      if (extendsTable(our.sql, their.sql)) return { ...our, name: their.name, tableName: their.tableName };
+      if (extendsTable(their.sql, our.sql)) return their;
+    }
     if (base === undefined || their.kind !== "table" || isVirtual(their) || isVirtual(our)) {
       const how = base === undefined ? "made" : "changed";
       this.#lose(their.kind, their.name, `${their.kind} ${their.name} was ${how} otherwise elsewhere`, null);
@@ -92,12 +98,10 @@ export class Merger {
   #add(objects: SchemaObject[], base: SchemaObject | undefined, our: SchemaObject): void {
     const { kind, name, sql } = our;
     if (name.startsWith(LOST)) return;
-    if (base !== undefined) {
-      if (base.sql !== sql) this.#lose(kind, name, `${kind} ${name} was dropped elsewhere`, null);
-      return;
-    }
+    // Theirs dropped it; what ours made of it meanwhile is made again.
+    if (base !== undefined && sameTokens(base.sql, sql)) return;
     const why = this.#leftOut.get(keyOf(our));
-    const there = (o: SchemaObject): boolean => o.name.toLowerCase() === name.toLowerCase();
+    const there = (o: SchemaObject): boolean => foldName(o.name) === foldName(name);
     const taken = objects.find((o) => (o.kind === "trigger") === (kind === "trigger") && there(o));
     if (why !== undefined) this.#lose(kind, name, why, null);
     else if (taken !== undefined)

@@ -1,4 +1,5 @@
 /** Three texts of one table, in common names: what both sides changed is put together part by part. */
+import { foldName } from "../../sqlite/names.ts";
 import { afterTableName } from "../index-text.ts";
 import { isVirtual } from "../user-triggers.ts";
 import { type ColumnText, parseTable, sameTokens, tableText } from "./table-text.ts";
@@ -18,7 +19,20 @@ export function sameTable(a: string, b: string): boolean {
 /** What of ours is lost already, and only has a name in between. */
 export const LOST = "__marmot__lost_";
 
-const lower = (name: string): string => name.toLowerCase();
+/** Whether a table has all that another has, and perhaps more columns or constraints. */
+export function extendsTable(table: string, other: string): boolean {
+  if (isVirtual({ sql: table }) || isVirtual({ sql: other })) return table === other;
+  const [more, less] = [parseTable(table), parseTable(other)];
+  const byName = new Map(more.columns.map((c) => [foldName(c.name), c]));
+  return (
+    sameTokens(more.options, less.options) &&
+    less.constraints.every((c) => more.constraints.some((m) => sameTokens(m, c))) &&
+    less.columns.every((c) => {
+      const found = byName.get(foldName(c.name));
+      return found !== undefined && sameTokens(found.definition, c.definition);
+    })
+  );
+}
 
 /** Where both changed the same part differently, theirs stands. */
 export function mergeTable(base: string, ours: string, theirs: string): MergedTable {
@@ -47,13 +61,13 @@ function mergeColumns(
   lost: { column: string | null; reason: string }[],
 ): ColumnText[] {
   const byName = (list: readonly ColumnText[]): Map<string, ColumnText> =>
-    new Map(list.map((c) => [lower(c.name), c]));
+    new Map(list.map((c) => [foldName(c.name), c]));
   const [inBase, inOurs, inTheirs] = [byName(base), byName(ours), byName(theirs)];
   const same = (a: ColumnText, b: ColumnText): boolean => sameTokens(a.definition, b.definition);
   const merged: ColumnText[] = [];
   for (const their of theirs) {
-    const was = inBase.get(lower(their.name));
-    const our = inOurs.get(lower(their.name));
+    const was = inBase.get(foldName(their.name));
+    const our = inOurs.get(foldName(their.name));
     if (our === undefined) {
       // Ours dropped it, which comes later in the order than what theirs made of it.
       if (was === undefined) merged.push(their);
@@ -71,8 +85,8 @@ function mergeColumns(
     }
   }
   for (const our of ours) {
-    if (inTheirs.has(lower(our.name)) || our.name.startsWith(LOST)) continue;
-    const was = inBase.get(lower(our.name));
+    if (inTheirs.has(foldName(our.name)) || our.name.startsWith(LOST)) continue;
+    const was = inBase.get(foldName(our.name));
     if (was === undefined) merged.push(our);
     else if (!same(our, was))
       lost.push({ column: our.name, reason: `its column ${our.name} was dropped elsewhere` });

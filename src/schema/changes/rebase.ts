@@ -2,9 +2,11 @@
  * This node's schema changes put on top of what the cluster decided meanwhile. Base, ours and theirs are brought to common
  * names, then merged object by object and, within a table, part by part. What both made differently stands as theirs.
  */
+import { foldName } from "../../sqlite/names.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { mentions } from "../index-text.ts";
+import { isVirtual } from "../user-triggers.ts";
 import type { LostChange, SchemaChange, SchemaState } from "./change.ts";
 import { brokenObjects, keyOf } from "./check-state.ts";
 import {
@@ -43,8 +45,6 @@ export interface Rebased {
   readonly live: readonly SchemaChange[];
   readonly lost: readonly LostChange[];
 }
-
-const lower = (name: string): string => name.toLowerCase();
 
 const plain = (state: SchemaState): SchemaState => ({ ...state, objects: withoutShadows(state.objects) });
 
@@ -108,10 +108,39 @@ class Rebase {
         return this.#nothing(errorMessage(error));
       }
       const verdict = this.#leaveOut(merged, leftOut);
+      if (verdict === "stuck" || (verdict === "works" && this.#losesTables(merged))) break;
       if (verdict === "works") return this.#result(merged);
-      if (verdict === "stuck") break;
+      this.#leaveOutBeside(leftOut.tables);
     }
     return this.#nothing("it does not go together with what was changed elsewhere");
+  }
+
+  /** Tables that took the names of those that are left out. */
+  #leaveOutBeside(leftOut: Map<string, string>): void {
+    const lineages = followTables(this.#base, this.#pending);
+    for (let found = true; found;) {
+      found = false;
+      for (const { from, to } of lineages) {
+        if (from === null || to === null || leftOut.has(foldName(from)) || !leftOut.has(foldName(to)))
+          continue;
+        leftOut.set(foldName(from), "another table is called so again");
+        found = true;
+      }
+    }
+  }
+
+  /** Whether a table of theirs would be gone that we did not drop: whatever goes wrong, no rows go with it. */
+  #losesTables({ state, names }: Merged): boolean {
+    const kept = ontoTargets(this.#onto, names, state);
+    const dropped = new Set(
+      followTables(this.#base, this.#pending).flatMap((l) => (l.to === null ? [foldName(l.from!)] : [])),
+    );
+    const bases = new Map(
+      names.flatMap((n) => (n.theirs === null ? [] : [[foldName(n.theirs), foldName(n.base)] as const])),
+    );
+    return [...tablesOf(this.#onto)].some(
+      ([name, table]) => !isVirtual(table) && !kept.has(name) && !dropped.has(bases.get(name) ?? ""),
+    );
   }
 
   /** Theirs alone. */
@@ -129,7 +158,7 @@ class Rebase {
 
   #names(leftOut: ReadonlyMap<string, string>): TableNames[] {
     const ours = followTables(this.#base, this.#pending).filter(
-      (l) => l.from === null || !leftOut.has(lower(l.from)),
+      (l) => l.from === null || !leftOut.has(foldName(l.from)),
     );
     return namesOf(
       this.#base,
@@ -148,10 +177,10 @@ class Rebase {
       lost.push(this.#lostObject("table", table, "another table is called so again", null, []));
     const without = (state: SchemaState, gone: ReadonlySet<string>): SchemaState => ({
       ...state,
-      objects: state.objects.filter((o) => o.kind === "view" || !gone.has(lower(o.tableName))),
+      objects: state.objects.filter((o) => o.kind === "view" || !gone.has(foldName(o.tableName))),
     });
     const droppedBy = (side: "theirs" | "ours", called: "base" | "theirs" | "ours"): Set<string> =>
-      new Set(names.flatMap((n) => (n[side] === null && n[called] !== null ? [lower(n[called])] : [])));
+      new Set(names.flatMap((n) => (n[side] === null && n[called] !== null ? [foldName(n[called])] : [])));
     const known = names.filter((n) => n.theirs !== null && n.ours !== null);
     const base = renamedState(
       without(this.#base, new Set([...droppedBy("theirs", "base"), ...droppedBy("ours", "base")])),
@@ -179,14 +208,14 @@ class Rebase {
     const missing: SchemaObject[] = [];
     for (const table of leftOut.keys()) {
       const was = tablesOf(this.#base).get(table)!;
-      const to = lineages.find((l) => l.from !== null && lower(l.from) === table)?.to;
-      if (to === null) missing.push(...this.#base.objects.filter((o) => lower(o.tableName) === table));
-      else back.set(lower(to ?? was.name), was);
+      const to = lineages.find((l) => l.from !== null && foldName(l.from) === table)?.to;
+      if (to === null) missing.push(...this.#base.objects.filter((o) => foldName(o.tableName) === table));
+      else back.set(foldName(to ?? was.name), was);
     }
-    const crowded = new Set(this.#crowdedOut(leftOut).map(lower));
-    const kept = this.#live.objects.filter((o) => o.kind === "view" || !crowded.has(lower(o.tableName)));
+    const crowded = new Set(this.#crowdedOut(leftOut).map(foldName));
+    const kept = this.#live.objects.filter((o) => o.kind === "view" || !crowded.has(foldName(o.tableName)));
     const objects = kept.map((object): SchemaObject => {
-      const was = object.kind === "view" ? undefined : back.get(lower(object.tableName));
+      const was = object.kind === "view" ? undefined : back.get(foldName(object.tableName));
       if (was === undefined) return object;
       return object.kind === "table" ? was : { ...object, tableName: was.name };
     });
@@ -196,7 +225,7 @@ class Rebase {
   /** Tables that we made under the names of others that are left out, and so called that again. */
   #crowdedOut(leftOut: ReadonlyMap<string, string>): string[] {
     return followTables(this.#base, this.#pending).flatMap(({ from, to }) =>
-      from === null && to !== null && leftOut.has(lower(to)) ? [to] : [],
+      from === null && to !== null && leftOut.has(foldName(to)) ? [to] : [],
     );
   }
 
@@ -211,7 +240,7 @@ class Rebase {
     const columns = new Map(renaming.columns);
     const reason = "its name was given to another elsewhere";
     const common = new Set(
-      [...renaming.tables].flatMap(([from, to]) => (from === lower(to) ? [] : [lower(to)])),
+      [...renaming.tables].flatMap(([from, to]) => (from === foldName(to) ? [] : [foldName(to)])),
     );
     for (const [name, table] of tablesOf(mine))
       if (!renaming.tables.has(name) && common.has(name)) {
@@ -219,17 +248,17 @@ class Rebase {
         lost.push(this.#lostObject("table", table.name, reason, null, []));
       }
     for (const { ours, columns: list } of names) {
-      const table = tablesOf(mine).get(lower(ours!));
-      const known = new Map(columns.get(lower(ours!)));
+      const table = tablesOf(mine).get(foldName(ours!));
+      const known = new Map(columns.get(foldName(ours!)));
       const taken = new Set(
-        list.flatMap((c) => (lower(c.common) === lower(c.ours ?? c.base) ? [] : [lower(c.common)])),
+        list.flatMap((c) => (foldName(c.common) === foldName(c.ours ?? c.base) ? [] : [foldName(c.common)])),
       );
       for (const column of table === undefined ? [] : columnNames(table))
-        if (!known.has(lower(column)) && taken.has(lower(column))) {
-          known.set(lower(column), `${LOST}${column}`);
+        if (!known.has(foldName(column)) && taken.has(foldName(column))) {
+          known.set(foldName(column), `${LOST}${column}`);
           lost.push(this.#lostName({ table: ours!, column, reason }));
         }
-      columns.set(lower(ours!), known);
+      columns.set(foldName(ours!), known);
     }
     return { tables, columns };
   }
@@ -237,17 +266,17 @@ class Rebase {
   /** What we did to tables that theirs dropped. */
   #loseDropped(names: readonly TableNames[], lost: LostChange[]): void {
     const ours = new Map(
-      followTables(this.#base, this.#pending).map((l) => [lower(l.from ?? ""), l.to] as const),
+      followTables(this.#base, this.#pending).map((l) => [foldName(l.from ?? ""), l.to] as const),
     );
     const dropped = new Set(
       names.flatMap(({ base, theirs }) => {
-        const name = ours.has(lower(base)) ? ours.get(lower(base))! : base;
-        return theirs === null && name !== null ? [lower(name)] : [];
+        const name = ours.has(foldName(base)) ? ours.get(foldName(base))! : base;
+        return theirs === null && name !== null ? [foldName(name)] : [];
       }),
     );
     for (const change of this.#pending) {
       const table = this.#tableOf(change);
-      if (table !== null && dropped.has(lower(table)))
+      if (table !== null && dropped.has(foldName(table)))
         lost.push(this.#lostChange(change, `the table ${table} was dropped elsewhere`));
     }
   }
@@ -263,7 +292,7 @@ class Rebase {
           : change.op === "create" || change.op === "replace"
             ? change.tableName
             : null;
-    return named === null ? null : (tables.get(lower(named))?.name ?? null);
+    return named === null ? null : (tables.get(foldName(named))?.name ?? null);
   }
 
   #lostChange(change: SchemaChange, reason: string): LostChange {
@@ -277,14 +306,14 @@ class Rebase {
   #lostName({ table, column, reason }: LostName): LostChange {
     const isOf = (c: SchemaChange): boolean =>
       column === null
-        ? c.op === "renameTable" && lower(c.to) === lower(table)
-        : c.op === "alterTable" && lower(c.name) === lower(table);
+        ? c.op === "renameTable" && foldName(c.to) === foldName(table)
+        : c.op === "alterTable" && foldName(c.name) === foldName(table);
     const change = this.#pending.find(isOf) ?? this.#pending[0]!;
     const what = column === null ? `the table's new name ${table}` : `its column's name ${column}`;
     const added =
       column !== null &&
       change.op === "alterTable" &&
-      change.columns.some(([c, b]) => b === null && lower(c) === lower(column));
+      change.columns.some(([c, b]) => b === null && foldName(c) === foldName(column));
     return {
       change,
       reason: `${what} does not stand: ${reason}`,
@@ -296,13 +325,13 @@ class Rebase {
   /** Everything of ours on a table of the base. */
   #lostTable(base: string, reason: string): LostChange[] {
     const to = followTables(this.#base, this.#pending).find(
-      (l) => l.from !== null && lower(l.from) === base,
+      (l) => l.from !== null && foldName(l.from) === base,
     )?.to;
     return this.#pending.flatMap((change) => {
-      const isDrop = change.op === "dropTable" && lower(change.name) === base;
+      const isDrop = change.op === "dropTable" && foldName(change.name) === base;
       const isOf =
-        (change.op === "alterTable" && lower(change.name) === lower(to ?? base)) ||
-        (change.op === "renameTable" && lower(change.to) === lower(to ?? base));
+        (change.op === "alterTable" && foldName(change.name) === foldName(to ?? base)) ||
+        (change.op === "renameTable" && foldName(change.to) === foldName(to ?? base));
       return isDrop || isOf ? [this.#lostChange(change, reason)] : [];
     });
   }
@@ -315,18 +344,18 @@ class Rebase {
     column: string | null,
     names: readonly TableNames[],
   ): LostChange {
-    const table = names.find((n) => lower(n.common) === lower(name));
+    const table = names.find((n) => foldName(n.common) === foldName(name));
     const ours = kind === "table" ? (table?.ours ?? name) : name;
     const isOf = (c: SchemaChange): boolean => {
-      if (kind !== "table") return "kind" in c && c.kind === kind && lower(c.name) === lower(ours);
-      if (c.op === "renameTable") return lower(c.to) === lower(ours);
-      return (c.op === "createTable" || c.op === "alterTable") && lower(c.name) === lower(ours);
+      if (kind !== "table") return "kind" in c && c.kind === kind && foldName(c.name) === foldName(ours);
+      if (c.op === "renameTable") return foldName(c.to) === foldName(ours);
+      return (c.op === "createTable" || c.op === "alterTable") && foldName(c.name) === foldName(ours);
     };
     const change = this.#pending.find(isOf) ?? this.#pending[0]!;
     if (kind !== "table") return { change, reason, table: null, columns: null };
     if (table === undefined) return { change, reason, table: ours, columns: null };
     if (column === null) return { change, reason, table: null, columns: null };
-    const called = table.columns.find((c) => lower(c.common) === lower(column))?.ours ?? column;
+    const called = table.columns.find((c) => foldName(c.common) === foldName(column))?.ours ?? column;
     return { change, reason, table: ours, columns: [called] };
   }
 
@@ -351,9 +380,9 @@ class Rebase {
       if (was !== undefined && (was.isRefused || !isRefused)) continue;
       const onTables = names.filter(
         (n) =>
-          !leftOut.tables.has(lower(n.base)) &&
+          !leftOut.tables.has(foldName(n.base)) &&
           this.#touches(n.base) &&
-          (lower(n.common) === lower(object.tableName) ||
+          (foldName(n.common) === foldName(object.tableName) ||
             mentions(object.sql, n.common) ||
             mentions(object.sql, n.theirs ?? n.base)),
       );
@@ -361,7 +390,7 @@ class Rebase {
       if (isOurs && (object.kind !== "table" || find(base, key) === undefined))
         leftOut.objects.set(key, reason);
       else if (onTables.length > 0)
-        for (const { base: table } of onTables) leftOut.tables.set(lower(table), reason);
+        for (const { base: table } of onTables) leftOut.tables.set(foldName(table), reason);
       else {
         // What can be made but does not work is left as SQLite itself would leave it.
         isStuck ||= isRefused;
@@ -375,7 +404,7 @@ class Rebase {
   /** Whether we changed a table of the base. */
   #touches(base: string): boolean {
     return followTables(this.#base, this.#pending).some(
-      (l) => l.from !== null && lower(l.from) === lower(base),
+      (l) => l.from !== null && foldName(l.from) === foldName(base),
     );
   }
 

@@ -1,4 +1,5 @@
 /** A catalogue under other names: SQLite itself renames, in memory, and rewrites what refers to them. */
+import { foldName } from "../../sqlite/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -13,10 +14,8 @@ export interface Renaming {
   readonly columns: ReadonlyMap<string, ReadonlyMap<string, string>>;
 }
 
-const lower = (name: string): string => name.toLowerCase();
-
 const real = (names: ReadonlyMap<string, string> | undefined): [string, string][] =>
-  [...(names ?? [])].filter(([from, to]) => from !== lower(to));
+  [...(names ?? [])].filter(([from, to]) => from !== foldName(to));
 
 /** Creates what can be created; gives the objects that SQLite refused, with its words. */
 export function createAll(db: DatabaseSync, objects: readonly SchemaObject[]): Map<SchemaObject, string> {
@@ -56,14 +55,14 @@ export function renamedState(state: SchemaState, renaming: Renaming): SchemaStat
     });
     const read = new Map(
       queryOf(db)("SELECT type, name, tbl_name, sql FROM sqlite_schema").map(([kind, name, table, sql]) => [
-        `${String(kind)} ${lower(String(name))}`,
+        `${String(kind)} ${foldName(String(name))}`,
         { name: String(name), tableName: String(table), sql: String(sql) },
       ]),
     );
-    const nameOf = (table: string): string => renaming.tables.get(lower(table)) ?? table;
+    const nameOf = (table: string): string => renaming.tables.get(foldName(table)) ?? table;
     const objects = state.objects.map((object): SchemaObject => {
       const name = object.kind === "table" ? nameOf(object.name) : object.name;
-      const now = refused.has(object) ? undefined : read.get(`${object.kind} ${lower(name)}`);
+      const now = refused.has(object) ? undefined : read.get(`${object.kind} ${foldName(name)}`);
       return { ...object, name, tableName: nameOf(object.tableName), ...now };
     });
     return { ...state, objects };

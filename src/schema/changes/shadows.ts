@@ -1,4 +1,5 @@
 /** Shadow tables: made and dropped by SQLite with their virtual table, so no change ever names one. */
+import { foldName } from "../../sqlite/names.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { isVirtual } from "../user-triggers.ts";
 
@@ -17,7 +18,7 @@ export function withoutShadows(objects: readonly SchemaObject[]): SchemaObject[]
   for (const object of objects) {
     if (object.kind !== "table" || !isVirtual(object)) continue;
     const suffixes = SUFFIXES.find(([module]) => module.test(moduleOf(object.sql)))?.[1] ?? [];
-    for (const suffix of suffixes) shadows.add(`${object.name}_${suffix}`.toLowerCase());
+    for (const suffix of suffixes) shadows.add(foldName(`${object.name}_${suffix}`));
   }
-  return shadows.size === 0 ? [...objects] : objects.filter((o) => !shadows.has(o.tableName.toLowerCase()));
+  return shadows.size === 0 ? [...objects] : objects.filter((o) => !shadows.has(foldName(o.tableName)));
 }

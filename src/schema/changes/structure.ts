@@ -2,6 +2,7 @@
  * What of a table's text decides how its rows are stored. SQLite itself is asked, on an empty table in memory. Two texts
  * of one structure can take each other's place without a row being touched.
  */
+import { foldName } from "../../sqlite/names.ts";
 import { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -37,7 +38,7 @@ export function withScratch<T>(use: (db: DatabaseSync) => T): T {
 export function readStructure(db: DatabaseSync, name: string): Structure {
   const query = queryOf(db);
   const table = readTable(query, name);
-  const texts = new Map(parseTable(table.sql).columns.map((c) => [c.name.toLowerCase(), c]));
+  const texts = new Map(parseTable(table.sql).columns.map((c) => [foldName(c.name), c]));
   const own = query(
     `SELECT name, origin FROM pragma_index_list(?) WHERE origin <> 'c' ORDER BY seq DESC`,
     name,
@@ -55,25 +56,25 @@ export function readStructure(db: DatabaseSync, name: string): Structure {
   db.exec(`DROP INDEX ${probe}`);
   const defaults = query(`SELECT dflt_value FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`, name);
   const columns = table.columns.map((column, i) => [
-    column.name.toLowerCase(),
+    foldName(column.name),
     column.hidden,
     table.strict ? column.declaredType.toUpperCase() : column.affinity,
     collations[i],
     // Rows from before an ADD COLUMN take the default from the text.
     defaults[i]![0],
-    column.hidden === 0 ? null : texts.get(column.name.toLowerCase())?.definition,
+    column.hidden === 0 ? null : texts.get(foldName(column.name))?.definition,
   ]);
   const { withoutRowid, strict, rowidColumn, autoincrement } = table;
   return {
     stored: JSON.stringify([
       withoutRowid,
       strict,
-      rowidColumn?.toLowerCase(),
+      rowidColumn == null ? undefined : foldName(rowidColumn),
       autoincrement,
       columns,
       indexes,
     ]),
-    notNull: table.columns.flatMap((c) => (c.notNull ? [c.name.toLowerCase()] : [])),
+    notNull: table.columns.flatMap((c) => (c.notNull ? [foldName(c.name)] : [])),
   };
 }
 
@@ -124,25 +125,27 @@ function alterStatements(
   const alter = `ALTER TABLE main.${quoteIdentifier(name)}`;
   const old = parseTable(before).columns;
   const wanted = parseTable(after).columns;
-  const origin = new Map(columns.map(([column, first]) => [column.toLowerCase(), first?.toLowerCase()]));
-  const oldGenerated = new Set(old.flatMap((c) => (c.generated ? [c.name.toLowerCase()] : [])));
+  const origin = new Map(
+    columns.map(([column, first]) => [foldName(column), first == null ? undefined : foldName(first)]),
+  );
+  const oldGenerated = new Set(old.flatMap((c) => (c.generated ? [foldName(c.name)] : [])));
   // For each wanted column the old one it takes the place of.
   const places = wanted.map((c) => {
-    const key = c.name.toLowerCase();
+    const key = foldName(c.name);
     if (c.generated) return oldGenerated.has(key) ? key : null;
     return origin.get(key) ?? null;
   });
-  const kept = old.filter((c) => places.includes(c.name.toLowerCase()));
-  if (kept.some((c, i) => places[i] !== c.name.toLowerCase())) return null;
+  const kept = old.filter((c) => places.includes(foldName(c.name)));
+  if (kept.some((c, i) => places[i] !== foldName(c.name))) return null;
   const gone = old.filter((c) => !kept.includes(c));
   const dropped = [...gone.filter((c) => c.generated), ...gone.filter((c) => !c.generated)];
   const statements = dropped.map((c) => `${alter} DROP COLUMN ${quoteIdentifier(c.name)}`);
   const renames = kept.flatMap((c, i) => {
     const to = wanted[i]!.name;
-    return c.name.toLowerCase() === to.toLowerCase() ? [] : [[c.name, to] as const];
+    return foldName(c.name) === foldName(to) ? [] : [[c.name, to] as const];
   });
-  const names = new Set(kept.map((c) => c.name.toLowerCase()));
-  const crossing = renames.some(([, to]) => names.has(to.toLowerCase()));
+  const names = new Set(kept.map((c) => foldName(c.name)));
+  const crossing = renames.some(([, to]) => names.has(foldName(to)));
   const rename = (from: string, to: string): string =>
     `${alter} RENAME COLUMN ${quoteIdentifier(from)} TO ${quoteIdentifier(to)}`;
   const between = (i: number): string => `__marmot__column_${i}`;

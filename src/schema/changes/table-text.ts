@@ -2,6 +2,7 @@
  * The parts of a CREATE TABLE statement, verbatim: its columns, its constraints, its options. A tokenizer, not a grammar:
  * what a part means is SQLite's to say.
  */
+import { foldName } from "../../sqlite/names.ts";
 import { skip, splitBracket } from "../index-text.ts";
 
 export interface ColumnText {
@@ -151,7 +152,7 @@ function tokens(sql: string): string[] {
   for (let i = afterBlanks(sql, 0); i < sql.length; i = afterBlanks(sql, i)) {
     const { name, end } = nameAt(sql, i);
     if (sql[i] === "'") list.push(sql.slice(i, end));
-    else list.push(end > i ? `"${name.toLowerCase()}` : sql[i]!);
+    else list.push(end > i ? `"${foldName(name)}` : sql[i]!);
     i = Math.max(end, i + 1);
   }
   return list;

@@ -36,11 +36,12 @@ function losersOf(db: DatabaseSync, sql: string, table: LeftOutRows): RowRef[] {
   if (where !== null) conditions.push(`(${where})`);
   const groups = prepareExact(
     db,
-    `SELECT * FROM (SELECT dense_rank() OVER (ORDER BY ${list}) "group", count(*) OVER (PARTITION BY ${list}) "size", ${table.columns}
-       FROM ${table.name} WHERE ${conditions.join(" AND ")}) WHERE "size" > 1 ORDER BY 1, ${table.identity.map((_, i) => `${i + 3} DESC`).join(", ")}`,
+    `SELECT * FROM (SELECT dense_rank() OVER (ORDER BY ${list}) "group", count(*) OVER (PARTITION BY ${list}) "size",
+         row_number() OVER (ORDER BY ${table.order}) "place", ${table.columns}
+       FROM ${table.name} WHERE ${conditions.join(" AND ")}) WHERE "size" > 1 ORDER BY "group", "place"`,
   ).all() as unknown as Value[][];
   const members = Map.groupBy(groups, (row) => row[0] as bigint);
   return [...members.values()].flatMap((group) =>
-    table.latestFirst(group.map((row) => table.ref(row, 2))).slice(1),
+    table.latestFirst(group.map((row) => table.ref(row, 3))).slice(1),
   );
 }

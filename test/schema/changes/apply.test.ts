@@ -4,7 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../../src/base/errors.ts";
 import { TextBytes } from "../../../src/change/value.ts";
 import { type ApplyOptions, applySchemaChanges } from "../../../src/schema/changes/apply.ts";
-import type { LeftOutRow } from "../../../src/schema/changes/change.ts";
+import type { LeftOutRow, SchemaChange } from "../../../src/schema/changes/change.ts";
 import { compareCatalogues } from "../../../src/schema/changes/compare.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import { capture, inFolder, integrity, open, stateOf } from "./cases.ts";
@@ -128,12 +128,34 @@ test("what a stricter type does not take leaves", () => {
   ]);
 });
 
+test("what was copied before a row that a STRICT column refuses is not there twice", () => {
+  const from = "CREATE TABLE t(k TEXT PRIMARY KEY, b) WITHOUT ROWID";
+  const db = memory(`${from}; INSERT INTO t VALUES('a', 1), ('b', 2), ('c', 'no'), ('d', 4)`);
+  const { leftOut } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, b INTEGER) STRICT");
+  expect(leftOut.map((r) => r.values[0])).toEqual(["c"]);
+  expect(all(db, "SELECT k FROM t ORDER BY k")).toEqual([["a"], ["b"], ["d"]]);
+});
+
 test("a conflict clause that the table declares drops no row unseen", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a)";
   const db = memory(`${from}; INSERT INTO t VALUES(1, 1), (2, 1), (3, NULL)`);
   const to =
     "CREATE TABLE t(z, id INTEGER PRIMARY KEY, a NOT NULL ON CONFLICT IGNORE UNIQUE ON CONFLICT REPLACE)";
   expect(change(db, from, to).leftOut.map((r) => r.values[0])).toEqual([3n, 1n]);
+  // Nothing else differs: SQLite copies such a table as a whole.
+  const alike = memory(`${from}; INSERT INTO t VALUES(1, 1), (2, 1), (3, NULL)`);
+  const { leftOut } = change(alike, from, from.replace("a)", "a UNIQUE ON CONFLICT IGNORE)"));
+  expect(leftOut.map((r) => r.values[0])).toEqual([1n]);
+});
+
+test("the same rows stay on every node, whatever their rowids", () => {
+  const from = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a)";
+  const [one, two] = ["(1, 'x', 1), (2, 'y', 1)", "(1, 'y', 1), (2, 'x', 1)"];
+  for (const to of [from.replace("a)", "a, UNIQUE(a))"), `${from}; CREATE UNIQUE INDEX u ON t(a)`])
+    for (const rows of [one, two]) {
+      const db = memory(`${from}; INSERT INTO t(rowid, k, a) VALUES${rows}`);
+      expect(change(db, from, to).leftOut.map((r) => r.values[0])).toEqual(["x"]);
+    }
 });
 
 test("constraints, references and defaults of new rows change no row", () => {
@@ -158,11 +180,26 @@ test("a default that old rows may still be read with is not changed behind them"
 });
 
 test("another collation orders every index anew", () => {
-  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT UNIQUE); CREATE INDEX i ON t(a, id)";
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT); CREATE INDEX i ON t(a, id)";
   const db = memory(`${from}; INSERT INTO t VALUES(1, 'b'), (2, 'A'), (3, 'C')`);
   const to = from.replace("a TEXT", "a TEXT COLLATE NOCASE");
   expect(change(db, from, to).tables).toMatchObject([{ method: "rebuilt" }]);
   expect(all(db, "SELECT id FROM t WHERE a = 'B'")).toEqual([[1]]);
+});
+
+test("a new integer key counts the rows alike on every node", () => {
+  const from = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a)";
+  const to = "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, a NOT NULL)";
+  const [one, two] = [memory(from), memory(from)];
+  one.exec("INSERT INTO t(rowid, k, a) VALUES(5, 'x', 1), (7, 'y', 2), (9, 'z', 3)");
+  two.exec("INSERT INTO t(rowid, k, a) VALUES(8, 'z', 3), (1, 'y', 2), (4, 'x', 1)");
+  for (const db of [one, two]) change(db, from, to);
+  expect(all(one, "SELECT * FROM t")).toEqual([
+    [1, "z", 3],
+    [2, "y", 2],
+    [3, "x", 1],
+  ]);
+  expect(all(two, "SELECT * FROM t")).toEqual(all(one, "SELECT * FROM t"));
 });
 
 test("rowids and the highest id ever given stay", () => {
@@ -214,6 +251,8 @@ test("a change that does not fit is refused before anything is done", () => {
   expect(() => applySchemaChanges(db, [missing], { role: "live" })).toThrow(UserError);
   const twice = { op: "createTable", name: "T", sql: "CREATE TABLE T(b)" } as const;
   expect(() => applySchemaChanges(db, [twice], { role: "live" })).toThrow(UserError);
+  const newer = [{ op: "moveTable", name: "t" }] as unknown as SchemaChange[];
+  expect(() => applySchemaChanges(db, newer, { role: "live" })).toThrow("moveTable");
   db.exec("COMMIT");
 });
 
@@ -239,6 +278,27 @@ test("beside an attached replica, in WAL mode and UTF-16, with statements that s
     reader.close();
     db.close();
   });
+});
+
+test("names are told apart as SQLite tells them apart: É is not é, A is a", () => {
+  const from = "CREATE TABLE É(id INTEGER PRIMARY KEY, A, ä, Ä); CREATE TABLE é(x)";
+  const db = memory(from);
+  db.exec("INSERT INTO É VALUES(1, 2, 3, 4)");
+  change(db, from, "CREATE TABLE É(id INTEGER PRIMARY KEY, Ä, a, ä); CREATE TABLE é(x, y)");
+  expect(all(db, "SELECT * FROM É")).toEqual([[1, 4, 2, 3]]);
+});
+
+test("a replica's own indexes on references go where the references change their places", () => {
+  const from =
+    "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TABLE c(id INTEGER PRIMARY KEY, a, b REFERENCES t)";
+  const db = memory(from);
+  const own = "SELECT name FROM sqlite_schema WHERE name LIKE '\\_\\_marmot%' ESCAPE '\\'";
+  db.exec('CREATE INDEX "__marmot__fk_2_0" ON c(b)');
+  const state = stateOf(memory(from));
+  change(db, from, from.replace("a,", "a CHECK(a > 0),"), { role: "replica", state });
+  expect(all(db, own)).toEqual([["__marmot__fk_2_0"]]);
+  change(db, from, from.replace("a,", "a REFERENCES t,"), { role: "replica", state });
+  expect(all(db, own)).toEqual([]);
 });
 
 test("a full-text index comes filled, and its shadow tables never travel", () => {

@@ -190,12 +190,39 @@ describe("tables", () => {
     expect(outcome.lost).toHaveLength(1);
   });
 
+  test("two change names here, one of them is renamed there: no rows go", () => {
+    const outcome = rebase(
+      "ALTER TABLE child RENAME TO kid",
+      "ALTER TABLE t RENAME TO x; ALTER TABLE child RENAME TO t; ALTER TABLE x RENAME TO child",
+    );
+    expect(outcome.changes.some((c) => c.op === "dropTable" || c.op === "createTable")).toBe(false);
+    expect(outcome.live.some((c) => c.op === "dropTable" || c.op === "createTable")).toBe(false);
+    expect(rows(outcome, "SELECT a FROM child")).toEqual([["x"], ["y"]]);
+    expect(rows(outcome, "SELECT t_id FROM kid")).toEqual([[1]]);
+  });
+
   test("made differently: theirs stands, ours is told with its rows", () => {
     const outcome = rebase("CREATE TABLE n(a, b)", "CREATE TABLE n(a PRIMARY KEY); INSERT INTO n VALUES(1)");
     expect(outcome.changes).toEqual([]);
     expect(outcome.lost).toMatchObject([{ table: "n", columns: null, change: { op: "createTable" } }]);
     expect(outcome.live.map((c) => c.op)).toEqual(["dropTable", "createTable"]);
     expect(rows(outcome, "SELECT * FROM n")).toEqual([]);
+  });
+
+  test("the same migrations on both, one further through: the table is altered, and keeps its rows", () => {
+    const first = "CREATE TABLE n(id INTEGER PRIMARY KEY, a TEXT)";
+    const second =
+      "ALTER TABLE n ADD COLUMN b DEFAULT 3; CREATE INDEX n_b ON n(b); INSERT INTO n VALUES(1, 'x', 2)";
+    const ours = rebase(first, `${first}; ${second}`);
+    expect(ours.lost).toEqual([]);
+    expect(ours.changes).toMatchObject([
+      { op: "alterTable", name: "n", method: "text" },
+      { op: "create", name: "n_b" },
+    ]);
+    expect(rows(ours, "SELECT * FROM n")).toEqual([[1, "x", 2]]);
+    const theirs = rebase(`${first}; ${second}`, `${first}; INSERT INTO n VALUES(7, 'y')`);
+    expect([theirs.changes, theirs.lost]).toEqual([[], []]);
+    expect(rows(theirs, "SELECT * FROM n")).toEqual([[7, "y", 3]]);
   });
 
   test("a name that went to another table there is not ours any more", () => {
@@ -226,6 +253,18 @@ test("views, triggers and indexes changed differently: theirs stands", () => {
   expect(reasons(outcome)).toEqual([
     "view v was changed otherwise elsewhere",
     "index t_a was changed otherwise elsewhere",
+  ]);
+});
+
+test("dropped there and changed here, what holds no rows is made again; unchanged it is gone", () => {
+  const outcome = rebase(
+    "DROP VIEW v; DROP INDEX t_a; DROP TRIGGER tr",
+    "DROP VIEW v; CREATE VIEW v AS SELECT b FROM t; DROP INDEX t_a; CREATE INDEX t_a ON t(b)",
+  );
+  expect(outcome.lost).toEqual([]);
+  expect(outcome.changes).toMatchObject([
+    { op: "create", kind: "view", name: "v" },
+    { op: "create", kind: "index", name: "t_a" },
   ]);
 });
 
