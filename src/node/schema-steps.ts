@@ -212,8 +212,7 @@ export class SchemaSteps {
       const remembered: RememberedSchema = { version, state: onto, tables, uncompared };
       writeRemembered(db, remembered);
       replica.recallChanges(readReflected(db, position.length));
-      for (const [name, id] of remembered.tables)
-        if (empty.has(name.toLowerCase())) replica.recallTable(id);
+      for (const [name, id] of remembered.tables) if (empty.has(name.toLowerCase())) replica.recallTable(id);
       for (const { table, keyId } of outside) {
         const id = remembered.tables.get(table);
         if (id !== undefined) replica.recallRow(id, keyId);
