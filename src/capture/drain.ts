@@ -41,6 +41,8 @@ export class Drain {
   readonly #components: DrainComponents;
   /** Table ⇒ log id up to which it was drained. */
   readonly #drained = new Map<number, number>();
+  /** Table ⇒ log id up to which the file says that its changes are ordered: nothing before is pending. */
+  readonly #ordered = new Map<number, number>();
 
   constructor(components: DrainComponents) {
     this.#components = components;
@@ -50,6 +52,17 @@ export class Drain {
   reset(acknowledged: ReadonlyMap<number, number>): void {
     this.#drained.clear();
     for (const [table, id] of acknowledged) this.#drained.set(table, id);
+    for (const [table, id] of this.#ordered) this.#skip(table, id);
+  }
+
+  /** The file says that the table's changes are ordered up to `id`. */
+  ordered(table: number, id: number): void {
+    if (id > (this.#ordered.get(table) ?? 0)) this.#ordered.set(table, id);
+    this.#skip(table, id);
+  }
+
+  #skip(table: number, id: number): void {
+    if (id > this.drainedTo(table)) this.#drained.set(table, id);
   }
 
   drainedTo(table: number): number {
@@ -80,7 +93,7 @@ export class Drain {
         if (++handled % SLICE === 0) yield;
       }
       this.#components.pending.see(table, upTo);
-      this.#drained.set(table, upTo);
+      this.#skip(table, upTo);
     }
     return true;
   }

@@ -460,7 +460,10 @@ export class Pipeline {
   }
 
   #dropAcknowledged(acknowledgement: Acknowledgement): void {
-    for (const [table, id] of acknowledgement.upTo) this.#acknowledged.set(table, id);
+    for (const [table, id] of acknowledgement.upTo) {
+      this.#acknowledged.set(table, id);
+      this.#drain.ordered(table, id);
+    }
     this.outbox.dropAcknowledged(acknowledgement);
   }
 
