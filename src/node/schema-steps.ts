@@ -379,7 +379,7 @@ export class SchemaSteps {
       return yield* outbox.drain(side, trial.replica, entry, position);
     } finally {
       side?.close();
-      trial.db.exec("ROLLBACK");
+      if (trial.db.isTransaction) trial.db.exec("ROLLBACK");
       trial.close();
     }
   }

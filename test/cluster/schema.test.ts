@@ -178,6 +178,16 @@ describe.each([1, 16])("%d shards", (shards) => {
     expect(c.query("SELECT v FROM stopped")).toEqual([["b"]]);
     a.run("ALTER TABLE load RENAME COLUMN vv TO v");
     await settleSchema(cluster);
+    const late = cluster.add();
+    await late.start();
+    await late.ready();
+    await cluster.voters();
+    late.run(
+      "ALTER TABLE stopped ADD COLUMN late DEFAULT 'l'",
+      "UPDATE stopped SET late = 'by the newcomer'",
+    );
+    await settleSchema(cluster);
+    expect(b.query("SELECT v, late FROM stopped")).toEqual([["b", "by the newcomer"]]);
   }, 90_000);
 
   test("the same migration on all nodes at the same moment, and different ones", async () => {
