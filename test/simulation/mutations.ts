@@ -427,12 +427,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "what is pending of a row that was led elsewhere keeps its old date",
-      100,
+      0,
       "reflect/reflector.ts",
       "(i === shard ? Math.max(at, index) : at)",
       "at",
     ),
-    keyless: true,
+    test: "test/node/keyless-fuzz.test.ts",
   },
   {
     ...one(
@@ -447,12 +447,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "what the file shows already is led elsewhere again after the replica lost its end",
-      400,
+      0,
       "replica/births.ts",
       "if (own && this.#isDue(moved))",
       "if (own)",
     ),
-    keyless: true,
+    test: "test/node/keyless.test.ts",
   },
   {
     ...one(
