@@ -426,16 +426,6 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "what is pending of a row that was led elsewhere keeps its old date",
-      0,
-      "reflect/reflector.ts",
-      "(i === shard ? Math.max(at, index) : at)",
-      "at",
-    ),
-    test: "test/node/keyless-fuzz.test.ts",
-  },
-  {
-    ...one(
       "a pending row stays where another one is led to",
       100,
       "reflect/moved-rows.ts",
