@@ -48,6 +48,58 @@ describe.each([
     expectEqual(lab!, nodes[2]!);
   });
 
+  test("two changes that a node meets as one: values that the first gave stand", async () => {
+    const { nodes } = await start(shards, mode);
+    const [a, b] = nodes as [LabNode, LabNode];
+    a.run("ALTER TABLE a ADD COLUMN z TEXT NOT NULL DEFAULT 'given'");
+    look(a);
+    a.order();
+    a.deliver();
+    a.turns();
+    a.run(
+      "CREATE TABLE n(id INTEGER PRIMARY KEY, x TEXT, y INT, z TEXT NOT NULL)",
+      "INSERT INTO n SELECT id, x, y, z FROM a",
+      "DROP TABLE a",
+      "ALTER TABLE n RENAME TO a",
+    );
+    look(a);
+    expectEqual(lab!, a);
+    expect(b.query("SELECT z FROM a")).toEqual([["given"], ["given"], ["given"]]);
+  });
+
+  test("a column that a rebuilt table has under another name keeps what others write meanwhile", async () => {
+    const { nodes } = await start(shards, mode);
+    const [a, b] = nodes as [LabNode, LabNode];
+    a.run(
+      "CREATE TABLE n(id INTEGER PRIMARY KEY, note TEXT NOT NULL, x TEXT, y INT)",
+      "INSERT INTO n SELECT id, '', x, y FROM a",
+      "DROP TABLE a",
+      "ALTER TABLE n RENAME TO a",
+      "ALTER TABLE a RENAME COLUMN x TO xx",
+    );
+    b.run("INSERT INTO a VALUES(9, 'of b', 90)");
+    look(a);
+    look(b);
+    expectEqual(lab!, a);
+    expect(a.query("SELECT xx, y, note FROM a WHERE id = 9")).toEqual([["of b", 90n, ""]]);
+  });
+
+  test("a new column of a rebuilt table shows nothing of one that was dropped", async () => {
+    const { nodes } = await start(shards, mode);
+    const [a, b] = nodes as [LabNode, LabNode];
+    a.run(
+      "CREATE TABLE n(id INTEGER PRIMARY KEY, nick TEXT, y INT)",
+      "INSERT INTO n SELECT id, 'nick of ' || id, y FROM a",
+      "DROP TABLE a",
+      "ALTER TABLE n RENAME TO a",
+    );
+    b.run("INSERT INTO a VALUES(9, 'secret', 90)");
+    look(a);
+    look(b);
+    expectEqual(lab!, a);
+    expect(a.query("SELECT nick FROM a WHERE id = 9")).toEqual([[null]]);
+  });
+
   test("different migrations at the same moment: all of them stand", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
