@@ -48,6 +48,29 @@ describe.each([
     expectEqual(lab!, nodes[2]!);
   });
 
+  test("a table whose unique index computes gets another column while its rows go on", async () => {
+    const { nodes } = await start(
+      shards,
+      mode,
+      "CREATE TABLE u(id INTEGER PRIMARY KEY, mail TEXT); CREATE UNIQUE INDEX by_mail ON u(lower(mail))",
+    );
+    const [a, b] = nodes as [LabNode, LabNode];
+    b.run("INSERT INTO u VALUES(1, 'A')");
+    lab!.settle();
+    a.run("ALTER TABLE u ADD COLUMN active INT NOT NULL DEFAULT 1");
+    look(a);
+    expectEqual(lab!, a);
+    b.run(
+      "INSERT INTO u(id, mail, active) VALUES(2, 'B', 0)",
+      "REPLACE INTO u(id, mail, active) VALUES(3, 'a', 0)",
+    );
+    expectEqual(lab!, b);
+    expect(a.query("SELECT * FROM u ORDER BY id")).toEqual([
+      [2n, "B", 0n],
+      [3n, "a", 0n],
+    ]);
+  });
+
   test("two changes that a node meets as one: values that the first gave stand", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b] = nodes as [LabNode, LabNode];
