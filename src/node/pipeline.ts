@@ -167,7 +167,8 @@ export class Pipeline {
     this.#abandonDrain();
     for (const id of this.#side.logs.keys()) this.#acknowledged.set(id, this.acknowledged(id));
     const seen = Math.max(this.outbox.incarnation, replica.origins.incarnation(this.#options.peerId));
-    this.#drain.reset(this.#acknowledged);
+    // Before the first reflection it is only in the logs which keys are pending, and since when.
+    this.#drain.reset(this.#sideReflections === 0 ? this.#side.acknowledged : this.#acknowledged);
     this.outbox.open(nextIncarnation(seen));
     this.#dirty = true;
   }
@@ -367,7 +368,8 @@ export class Pipeline {
   ): Generator<undefined, boolean> {
     const { reader, pending, bases, shadows } = side;
     const drain = new Drain({ logs: reader.logs, pending, bases, shadows, references: trial });
-    drain.reset(new Map([...side.logs.keys()].map((id) => [id, this.acknowledged(id)])));
+    // From where the file itself stands: what is ordered and still in the logs dates the keys that are written again.
+    drain.reset(side.acknowledged);
     reader.begin();
     if (reader.schemaMoved()) return false;
     const news = drain.news(reader.newest());
@@ -388,7 +390,7 @@ export class Pipeline {
     for (const [table, id] of side.acknowledged)
       if (id > this.acknowledged(table)) this.#acknowledged.set(table, id);
     this.#drain = this.#drainOf(side);
-    this.#drain.reset(new Map([...side.logs.keys()].map((id) => [id, this.acknowledged(id)])));
+    this.#drain.reset(side.acknowledged);
     this.#components.replica.recallChanges(side.bases.reflected);
     this.#dirty = true;
   }

@@ -42,6 +42,8 @@ function write(random: Random, node: LabNode): string {
     key === undefined ? where : `WHERE ${quoted(key)} IN (${random.below(12)}, ${random.below(4)}, 'p')`;
   if (random.chance(0.2)) return `DELETE FROM ${quoted(table)} ${some}`;
   const column = random.pick(columns);
+  if (random.chance(0.15))
+    return `UPDATE ${quoted(table)} SET ${quoted(column.name)} = ${quoted(column.name)} ${some}`;
   return `UPDATE OR IGNORE ${quoted(table)} SET ${quoted(column.name)} = ${value()} ${some}`;
 }
 
