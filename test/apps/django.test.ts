@@ -22,4 +22,6 @@ tryApplication({
     folder: FOLDER,
     environment: { SHOP_DB: db, SHOP_RELEASE: String(release), PYTHONDONTWRITEBYTECODE: "1" },
   }),
+  insertOld: (name) => `INSERT INTO shop_customer(name, email) VALUES('${name}', '${name}')`,
+  names: "SELECT full_name FROM shop_customer",
 });

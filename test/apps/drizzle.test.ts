@@ -21,4 +21,7 @@ tryApplication({
     folder: FOLDER,
     environment: { NODE_PATH: `${folder}/node_modules` },
   }),
+  insertOld: (name) =>
+    `INSERT INTO tasks(project_id, title, estimate, old_code) SELECT id, '${name}', 1, substr(title, 12) FROM projects ORDER BY title LIMIT 1`,
+  names: "SELECT title FROM tasks",
 });

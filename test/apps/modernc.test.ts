@@ -22,4 +22,6 @@ tryApplication({
     words: [`${folder}/bank`, String(release), db, verb, ...args],
     folder: FOLDER,
   }),
+  insertOld: (name) => `INSERT INTO account(owner, number, balance) VALUES('${name}', 1, 1000)`,
+  names: "SELECT owner FROM account",
 });

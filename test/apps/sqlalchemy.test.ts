@@ -29,4 +29,6 @@ tryApplication({
       },
     };
   },
+  insertOld: (name) => `INSERT INTO author(name, email, joined) VALUES('${name}', '${name}', '2024-01-01')`,
+  names: "SELECT full_name FROM author",
 });
