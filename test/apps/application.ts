@@ -67,13 +67,12 @@ export class Runs {
     return counts.reduce((a, b) => a + b);
   }
 
-  /** The old release writes on a node until `over`; the names of those rows that it was told are committed. */
-  async writeOld(node: TestNode, over: Promise<unknown>): Promise<string[]> {
+  /** The old release writes on a node until `over`; `committed` gets the names of those rows that it was told are. */
+  async writeOld(node: TestNode, committed: string[], over: Promise<unknown>): Promise<void> {
     const ended = over.then(
       () => true,
       () => true,
     );
-    const committed: string[] = [];
     const db = node.open();
     try {
       for (let i = 0; ; i++) {
@@ -84,7 +83,7 @@ export class Runs {
         } catch (error) {
           if (!OUTDATED.test(String(error))) throw error;
         }
-        if (await Promise.race([ended, Bun.sleep(PAUSE_MS)])) return committed;
+        if (await Promise.race([ended, Bun.sleep(PAUSE_MS)])) return;
       }
     } finally {
       db.close();
