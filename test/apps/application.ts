@@ -22,7 +22,9 @@ export interface Application {
   command(release: Release, verb: Verb, db: string, ...args: readonly string[]): Command;
   /** Of the first release: an INSERT of a row of that name, into a table that the migrations change. */
   insertOld(name: string): string;
-  /** Of the second: the names in that table. */
+  /** `report` counts that row as kept. */
+  readonly oldIsKept: boolean;
+  /** Of the second release: the names in that table. */
   readonly names: string;
 }
 

@@ -23,5 +23,6 @@ tryApplication({
     environment: { SHOP_DB: db, SHOP_RELEASE: String(release), PYTHONDONTWRITEBYTECODE: "1" },
   }),
   insertOld: (name) => `INSERT INTO shop_customer(name, email) VALUES('${name}', '${name}')`,
+  oldIsKept: false,
   names: "SELECT full_name FROM shop_customer",
 });

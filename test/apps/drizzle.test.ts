@@ -23,5 +23,6 @@ tryApplication({
   }),
   insertOld: (name) =>
     `INSERT INTO tasks(project_id, title, estimate, old_code) SELECT id, '${name}', 1, substr(title, 12) FROM projects ORDER BY title LIMIT 1`,
+  oldIsKept: true,
   names: "SELECT title FROM tasks",
 });

@@ -23,5 +23,6 @@ tryApplication({
     folder: FOLDER,
   }),
   insertOld: (name) => `INSERT INTO account(owner, number, balance) VALUES('${name}', 1, 1000)`,
+  oldIsKept: false,
   names: "SELECT owner FROM account",
 });

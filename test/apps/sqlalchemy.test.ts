@@ -30,5 +30,6 @@ tryApplication({
     };
   },
   insertOld: (name) => `INSERT INTO author(name, email, joined) VALUES('${name}', '${name}', '2024-01-01')`,
+  oldIsKept: false,
   names: "SELECT full_name FROM author",
 });

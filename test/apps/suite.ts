@@ -71,6 +71,7 @@ export function tryApplication(application: Application): void {
           const found = new Set(c.query(application.names).flat());
           expect(committed.filter((who) => !found.has(who))).toEqual([]);
 
+          if (application.oldIsKept) kept += committed.length;
           kept += await runs.fillAll(2, cluster.nodes, "late");
           await runs.expectEqual(2, cluster, kept);
         } finally {
