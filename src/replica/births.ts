@@ -28,6 +28,8 @@ export class Births {
   /** "origin/shard" of rows that are noted for their origin. */
   readonly #noted = new Set<string>();
   #moved: MovedRow[] = [];
+  /** What the live file reflects: more than the replica holds, while that is applied again after a power cut. */
+  #reflected: PositionVector = [];
   /** A row of the changeset that is being applied went in under another rowid. */
   hasMoved = false;
 
@@ -79,8 +81,19 @@ export class Births {
 
   /** The live file reflects `reflected`. */
   shown(reflected: PositionVector): void {
-    if (this.#moved.length > 0)
-      this.#moved = this.#moved.filter(({ shard, index }) => index > (reflected[shard] ?? 0));
+    this.#reflected = reflected;
+    if (this.#moved.length > 0) this.#moved = this.#moved.filter((moved) => this.#isDue(moved));
+  }
+
+  #isDue({ shard, index }: MovedRow): boolean {
+    return index > (this.#reflected[shard] ?? 0);
+  }
+
+  /** The table is gone. */
+  forgetTable(table: number): void {
+    this.#highest.delete(table);
+    this.#dirty.delete(table);
+    this.#moved = this.#moved.filter((moved) => moved.table !== table);
   }
 
   /** A changeset is taken. What its writer's file showed was synced before it left, so that need not be told any more. */
@@ -150,7 +163,7 @@ export class Births {
     this.hasMoved = true;
     this.#noted.add(`${origin}/${shard}`);
     this.#insertMoved.run(origin, shard, index, moved.table, moved.from, moved.to);
-    if (own) this.#moved.push(moved);
+    if (own && this.#isDue(moved)) this.#moved.push(moved);
   }
 
   #highestOf(access: RowAccess): bigint {

@@ -21,7 +21,7 @@ const SCHEMA = `
   CREATE TABLE own(uid TEXT, v INTEGER, twice AS (v * 2));
   CREATE TABLE single(uid TEXT, v INTEGER, n TEXT UNIQUE);
   CREATE TABLE parent(id INTEGER PRIMARY KEY);
-  CREATE TABLE shared(uid TEXT, v INTEGER, name TEXT UNIQUE, parent INT REFERENCES parent(id));
+  CREATE TABLE shared(uid TEXT, v INTEGER, name TEXT UNIQUE, parent INT REFERENCES parent(id) ON DELETE CASCADE);
   INSERT INTO parent VALUES(1), (2);
   INSERT INTO own VALUES('start', 0); INSERT INTO shared VALUES('start', 0, NULL, 1);`;
 
@@ -144,7 +144,7 @@ function writeShared(node: LabNode, random: Random, model: Model, uid: string, v
   const before = uids();
   const name = random.pick(["NULL", "'x'", "'y'"]);
   const some = before.length === 0 ? "" : random.pick(before);
-  switch (random.below(5)) {
+  switch (random.below(7)) {
     case 0:
     case 1:
       node.run(`INSERT OR REPLACE INTO shared VALUES('${uid}', ${v}, ${name}, ${random.between(1, 2)})`);
@@ -154,6 +154,12 @@ function writeShared(node: LabNode, random: Random, model: Model, uid: string, v
       break;
     case 3:
       node.run(`UPDATE shared SET uid = '${uid}' WHERE uid = '${some}'`);
+      break;
+    case 4:
+      node.run(`DELETE FROM parent WHERE id = 2`);
+      break;
+    case 5:
+      node.run("INSERT OR IGNORE INTO parent VALUES(2)");
       break;
     default:
       node.run(`DELETE FROM shared WHERE uid = '${some}'`);

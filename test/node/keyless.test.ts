@@ -200,6 +200,23 @@ describe("what else must not come between", () => {
     agree("0 a2 b next");
   });
 
+  test("a power cut that takes the replica's end: what the file shows already is not led anywhere again", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    a.keep();
+    const kept = [...a.delivered];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    b.order();
+    a.order();
+    lab.settle();
+    a.run("UPDATE log SET v = 'b by a' WHERE v = 'b'"); // the row that has the rowid which was given to 'a'
+    a.lose("replica");
+    expect(a.delivered).toEqual(kept);
+    agree("0 a b by a");
+  });
+
   test("the note goes when the origin's next changeset tells that its file shows it", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     const notes = (): unknown => b.replica.db.prepare(`SELECT count(*) AS n FROM "__marmot__moved"`).get()!.n;
@@ -370,6 +387,48 @@ describe("what else must not come between", () => {
       node.order();
     }
     agree("0 0 1");
+  });
+
+  test("a full-text index over such a table finds each row where it is", async () => {
+    const [a, b] =
+      (await start(`CREATE TABLE log(v TEXT); CREATE VIRTUAL TABLE search USING fts5(v, content='log');
+      CREATE TRIGGER si AFTER INSERT ON log BEGIN INSERT INTO search(rowid, v) VALUES(NEW.rowid, NEW.v); END;
+      CREATE TRIGGER sd AFTER DELETE ON log BEGIN INSERT INTO search(search, rowid, v) VALUES('delete', OLD.rowid, OLD.v); END;
+      CREATE TRIGGER su AFTER UPDATE ON log BEGIN
+        INSERT INTO search(search, rowid, v) VALUES('delete', OLD.rowid, OLD.v); INSERT INTO search(rowid, v) VALUES(NEW.rowid, NEW.v); END`)) as [
+        LabNode,
+        LabNode,
+      ];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("UPDATE log SET v = 'a2'", "INSERT INTO log VALUES('next')");
+    b.order();
+    a.order();
+    agree("a2 b next");
+    for (const node of [a, b]) {
+      node.run("INSERT INTO search(search, rank) VALUES('integrity-check', 1)");
+      for (const word of ["a2", "b", "next"])
+        expect(node.query(`SELECT v FROM search('${word}')`)).toEqual([[word]]);
+    }
+  });
+
+  test("an application's trigger that deletes, on such a table", async () => {
+    const [a, b] = (await start(`CREATE TABLE log(v TEXT); CREATE TABLE recent(v TEXT);
+      CREATE TRIGGER keep AFTER INSERT ON log BEGIN
+        INSERT INTO recent VALUES(NEW.v); DELETE FROM recent WHERE rowid < (SELECT max(rowid) FROM recent); END`)) as [
+      LabNode,
+      LabNode,
+    ];
+    for (const node of [b, a]) {
+      node.run(`INSERT INTO log VALUES('${node.number}')`);
+      send(node);
+      node.run(`INSERT INTO log VALUES('${node.number} again')`);
+      node.order();
+    }
+    agree("0 0 again 1 1 again");
+    agree("0 again 1 again", "SELECT v FROM recent ORDER BY v");
   });
 
   test("VACUUM keeps the rowids, and the index that sees to that goes with cleanup", async () => {

@@ -18,9 +18,15 @@ test("terms and condition are taken verbatim, whatever is quoted in them", () =>
   ]);
 });
 
+test("a comment may be left open", () => {
+  expect(parseIndex("CREATE INDEX i ON t(a) /* and so on").terms).toEqual(["a"]);
+});
+
 test("a column is mentioned as a token only", () => {
   expect(mentions("lower(name) || x", "name")).toBe(true);
   expect(mentions(`"na me"`, "na me")).toBe(true);
   expect(mentions("surname", "name")).toBe(false);
   expect(mentions("NAME", "name")).toBe(true);
+  expect(mentions(`lower("q""c")`, 'q"c')).toBe(true);
+  expect(mentions("`a``b` + 1", "a`b")).toBe(true);
 });

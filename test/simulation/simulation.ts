@@ -268,6 +268,15 @@ export class Simulation {
         void writeIdentity(node.dataDir, action.node).then(() => node.start());
         return;
       }
+      case "migrate": {
+        const node = this.nodes[action.node]!;
+        if (!node.writable) return;
+        if (!node.application.isOpen) node.application.open();
+        if (!node.application.isOpen || node.application.holds) return;
+        const done = node.application.migrate(action.what, random);
+        world.log(`${node.name} ${done ? "migrated" : "did not migrate"}: ${action.what}`);
+        return;
+      }
       case "transfer": {
         const member = this.nodes[action.node]!.member;
         const group = member?.runtime.groups[action.shard];
@@ -361,6 +370,8 @@ export class Simulation {
         out.push(`${node.name} does not show ${vector}`);
       else if (!member.pipeline.outbox.idle || member.pending.size > 0)
         out.push(`${node.name} has ${member.pending.size} rows pending`);
+      else if (member.pipeline.schemaDue || member.reader.schemaMovedBeside())
+        out.push(`${node.name} has not the cluster's schema`);
       else if (node.application.holds) out.push(`the application of ${node.name} is at work`);
       else if ([...member.reader.newestIds()].some(([table, id]) => id > member.pipeline.acknowledged(table)))
         out.push(`${node.name} has not looked at its change logs`);
