@@ -16,7 +16,7 @@ const WORDS = {
 tryApplication({
   name: "Django",
   missing,
-  rounds: 100,
+  rounds: 60,
   command: (release, verb, db, ...args) => ({
     words: [`${folder}/venv/bin/python`, "manage.py", ...WORDS[verb], ...args],
     folder: FOLDER,
