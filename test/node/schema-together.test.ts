@@ -311,6 +311,75 @@ describe.each([
   }, 60_000);
 });
 
+test("nothing is reflected into a schema that was not looked at: what nothing captured is not overwritten", async () => {
+  const { nodes } = await start(1);
+  const [a, b] = nodes as [LabNode, LabNode, LabNode];
+  b.run("UPDATE a SET x = 'theirs' WHERE id = 1");
+  look(b);
+  b.order();
+  a.run(`BEGIN; CREATE TABLE n(id INTEGER PRIMARY KEY, x TEXT, y INT); INSERT INTO n SELECT * FROM a; DROP TABLE a;
+    ALTER TABLE n RENAME TO a; UPDATE a SET x = 'mine' WHERE id = 1; COMMIT`);
+  a.deliver();
+  a.turns(); // no file event came yet
+  expect(a.query("SELECT x FROM a WHERE id = 1")).toEqual([["mine"]]);
+  expectEqual(lab!, a);
+  expect(b.query("SELECT x FROM a WHERE id = 1")).toEqual([["mine"]]);
+  expect(b.replica.replica.journal.total).toBe(1);
+});
+
+test("a pending row that was touched, not changed, is not sent over another's change when the schema changes between", async () => {
+  const { nodes } = await start(1);
+  const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
+  b.run("UPDATE a SET y = y WHERE id = 1");
+  c.run("UPDATE a SET x = 'of c' WHERE id = 1");
+  look(c);
+  c.order();
+  a.deliver();
+  a.turns();
+  a.run("ALTER TABLE a ADD COLUMN z DEFAULT 1");
+  look(a);
+  a.order();
+  b.deliver();
+  b.turns();
+  expectEqual(lab!, a);
+  expect(b.query("SELECT x, z FROM a WHERE id = 1")).toEqual([["of c", 1n]]);
+  expect(b.replica.replica.journal.total).toBe(0);
+});
+
+test("a column renamed again before its renaming is ordered keeps its last name, and its values", async () => {
+  const { nodes } = await start(1);
+  const [a, b] = nodes as [LabNode, LabNode, LabNode];
+  a.run("ALTER TABLE a RENAME COLUMN x TO x1");
+  look(a);
+  a.run("ALTER TABLE a RENAME COLUMN x1 TO x2", "UPDATE a SET x2 = 'again' WHERE id = 1");
+  expectEqual(lab!, a);
+  expect(b.query("SELECT x2 FROM a ORDER BY id")).toEqual([["again"], ["two"], ["three"]]);
+  expect(b.replica.replica.journal.total).toBe(0);
+});
+
+test("a refused change is still known for what it was", async () => {
+  const { nodes } = await start(1);
+  const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
+  a.run(
+    "ALTER TABLE a DROP COLUMN x",
+    "ALTER TABLE a RENAME COLUMN y TO yy",
+    "ALTER TABLE a ADD COLUMN w DEFAULT 'w'",
+    "CREATE UNIQUE INDEX ay ON a(yy)",
+  );
+  look(a);
+  c.run("UPDATE a SET y = 31 WHERE id = 3");
+  b.run("ALTER TABLE a ADD COLUMN z DEFAULT 'z'");
+  look(b);
+  b.order();
+  a.order();
+  expectEqual(lab!, b);
+  expect(c.query("SELECT yy, w, z FROM a ORDER BY id")).toEqual([
+    [10n, "w", "z"],
+    [20n, "w", "z"],
+    [31n, "w", "z"],
+  ]);
+});
+
 test("a table that cannot replicate stays on its node, with reason and cure, and the rest replicates", async () => {
   const { nodes } = await start(1);
   const [a, b] = nodes as [LabNode, LabNode, LabNode];

@@ -182,10 +182,7 @@ describe("the application's triggers", () => {
     b.run("CREATE TRIGGER late AFTER UPDATE ON item BEGIN DELETE FROM total; END");
     a.run("UPDATE item SET price = 5 WHERE id = 1");
     a.touch();
-    a.turns();
-    a.order();
-    b.deliver();
-    b.turns();
+    lab.settle();
     expect(b.query("SELECT price FROM item")).toEqual([[5n]]);
     expect(b.query("SELECT n FROM total")).toEqual([[1n]]);
     expect(b.query("SELECT count(*) FROM sqlite_schema WHERE name = 'late'")).toEqual([[1n]]);
