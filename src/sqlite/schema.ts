@@ -132,7 +132,18 @@ export function keyCollations(table: Table): string[] {
   return keyColumns(table).map((_, i) => index?.terms[i]?.collation ?? "BINARY");
 }
 
-/** The primary key's columns in key order; empty: no declared key. */
+/** The primary key's columns in key order; empty: no declared key, or one that is left empty. */
 export function keyColumns(table: Table): Column[] {
-  return table.columns.filter((c) => c.keyPlace > 0).sort((a, b) => a.keyPlace - b.keyPlace);
+  const key = table.columns.filter((c) => c.keyPlace > 0).sort((a, b) => a.keyPlace - b.keyPlace);
+  return isLeftEmpty(table, key) ? [] : key;
+}
+
+/**
+ * `id SERIAL PRIMARY KEY`: another database would pick a number, SQLite lets NULL stand, in every row. So the table has a UNIQUE
+ * column more and no key. Drizzle's own table of migrations is declared so.
+ */
+function isLeftEmpty(table: Table, key: readonly Column[]): boolean {
+  const [column] = key;
+  if (column === undefined || key.length > 1 || column.notNull || table.withoutRowid) return false;
+  return /\b(?:BIG|SMALL)?SERIAL\b/i.test(column.declaredType);
 }
