@@ -4,7 +4,7 @@
  */
 import type { TableShape, UniqueShape } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import type { Table } from "../sqlite/schema.ts";
+import type { Column, Table } from "../sqlite/schema.ts";
 import { mentions } from "./index-text.ts";
 
 export interface EvictionLookup {
@@ -19,14 +19,25 @@ export interface EvictionLookup {
 
 export function evictionLookups(shape: TableShape, table: Table): EvictionLookup[] {
   const keys = shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name)).join(", ");
-  return shape.uniques.map((unique) => {
-    const used = usedColumns(unique, table);
-    const where = whereOf(unique, table, (name) => `NEW.${quoteIdentifier(name)}`);
-    const probed = whereOf(unique, table, () => "?1");
+  const lookup = (unique: UniqueShape, defaults: boolean): EvictionLookup => {
+    const where = whereOf(unique, table, (name) => `NEW.${quoteIdentifier(name)}`, defaults);
+    const probed = whereOf(unique, table, () => "?1", defaults);
     const probe = `SELECT ${keys} FROM main.${quoteIdentifier(shape.name)} WHERE ${probed}`;
-    return { index: unique.name, where, probe, columns: used };
-  });
+    return { index: unique.name, where, probe, columns: usedColumns(unique, table) };
+  };
+  return shape.uniques.flatMap((unique) =>
+    defaulted(unique, table).length === 0
+      ? [lookup(unique, false)]
+      : [lookup(unique, false), lookup(unique, true)],
+  );
 }
+
+/** Under REPLACE these take their default in place of NULL, after BEFORE triggers have seen the NULL. */
+const defaulted = (unique: UniqueShape, table: Table): Column[] =>
+  table.columns.filter(
+    (c) =>
+      c.notNull && c.defaultValue !== null && c.hidden === 0 && usedColumns(unique, table).includes(c.name),
+  );
 
 /** Every column whose name occurs in the index; what a generated column uses counts, too. */
 function usedColumns(unique: UniqueShape, table: Table): string[] {
@@ -36,7 +47,19 @@ function usedColumns(unique: UniqueShape, table: Table): string[] {
   return table.columns.filter((c) => c.hidden === 0).map((c) => c.name);
 }
 
-function whereOf(unique: UniqueShape, table: Table, incoming: (column: string) => string): string {
+/** `defaults`: only if a column is NULL that takes its default then. */
+function whereOf(
+  unique: UniqueShape,
+  table: Table,
+  given: (column: string) => string,
+  defaults: boolean,
+): string {
+  const taking = new Map(defaults ? defaulted(unique, table).map((c) => [c.name, c]) : []);
+  const incoming = (name: string): string => {
+    const column = taking.get(name);
+    if (column === undefined) return given(name);
+    return `coalesce(${given(name)}, (${column.defaultValue}))`;
+  };
   const row = () => {
     const list = table.columns.map((c) => `${incoming(c.name)} AS ${quoteIdentifier(c.name)}`).join(", ");
     return `(SELECT ${list})`;
@@ -54,5 +77,7 @@ function whereOf(unique: UniqueShape, table: Table, incoming: (column: string) =
   });
   // The verbatim condition lets SQLite use the partial index.
   if (unique.where !== null) tests.push(`(${unique.where})`);
+  const isNull = [...taking.keys()].map((name) => `${given(name)} IS NULL`);
+  if (isNull.length > 0) tests.push(`(${isNull.join(" OR ")})`);
   return tests.join(" AND ");
 }

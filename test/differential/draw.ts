@@ -1,0 +1,140 @@
+/** What a seed stands for: a schema and transactions. Pure: the same seed and options give the same case. */
+import { Random } from "../../src/base/random.ts";
+import { quoteIdentifier as q } from "../../src/sqlite/quote.ts";
+import { NODES } from "./case.ts";
+import { type Draft, type DraftStep, type SchemaPart, type Statement, sql } from "./draft.ts";
+import { StatementDrawer } from "./draw-statements.ts";
+import { drawTable, type Target } from "./draw-table.ts";
+import { AUDIT, drawSearch, drawTrigger, drawView, SUPPORT, TALLY } from "./draw-triggers.ts";
+import { drawFeatures, type Features, type Options } from "./features.ts";
+import type { TableInfo, ViewInfo } from "./table.ts";
+import { Names, SEARCHED } from "./words.ts";
+
+/** What the product has by now. */
+export const OPTIONS: Options = { keyless: false, migrations: false };
+
+interface Schema {
+  readonly parts: SchemaPart[];
+  readonly tables: TableInfo[];
+  readonly views: { readonly view: ViewInfo; readonly table: TableInfo }[];
+  readonly searches: string[];
+}
+
+export function draw(seed: number, options: Options = OPTIONS): Draft {
+  const random = new Random(seed);
+  const encoding = random.pick(["UTF-8", "UTF-8", "UTF-8", "UTF-8", "UTF-16le", "UTF-16be"] as const);
+  const features = drawFeatures(random, options, encoding !== "UTF-8");
+  const schema = drawSchema(random.fork(), features);
+  const alone = random.chance(0.2);
+  const writer = alone ? 0 : -1;
+  const waits = !alone || random.chance(0.3);
+  const steps: DraftStep[] = [];
+  const firstRows = new StatementDrawer(
+    random.fork(),
+    { ...features, nulls: 0.1 },
+    { recursive: true, alone: false },
+  );
+  for (const table of schema.tables)
+    for (let i = random.below(4); i > 0; i--) {
+      const row = firstRows.insert(table);
+      if (row.kind === "insert") schema.parts.push({ ...row, head: "INSERT OR IGNORE INTO", tail: "" });
+    }
+  const count = random.between(6, 22);
+  for (let i = 0; i < count; i++)
+    steps.push(drawStep(random.fork(), features, schema, { writer, waits: waits || i === 0, alone }));
+  return {
+    seed,
+    encoding,
+    settings: {
+      shards: random.pick([1, 1, 1, 2, 5]),
+      transactions: random.pick(["whole", "whole", "row"] as const),
+      merge: random.pick(["row", "row", "column"] as const),
+      foreignKeys: random.pick(["keep", "keep", "resolve"] as const),
+      idBlock: alone ? 0 : random.pick([0, 1000]),
+    },
+    schema: schema.parts,
+    steps,
+    rowids: schema.tables.every((t) => t.ordered),
+    words: schema.searches.length > 0 ? SEARCHED : [],
+  };
+}
+
+function drawSchema(random: Random, features: Features): Schema {
+  const names = new Names(random, features.oddNames, [TALLY, AUDIT]);
+  const parts: SchemaPart[] = [sql(`PRAGMA foreign_keys = ${features.enforced ? "ON" : "OFF"}`)];
+  const tables: TableInfo[] = [];
+  const targets: Target[] = [];
+  const searches: string[] = [];
+  for (let i = random.between(1, 4); i > 0; i--) {
+    const { part, info, indexes, target } = drawTable(random, features, names, targets);
+    parts.push(part);
+    for (const index of indexes) parts.push(sql(index.sql));
+    if (target !== null) targets.push(target);
+    const search = random.chance(features.search) ? drawSearch(random, names, info) : null;
+    if (search !== null) {
+      parts.push(...search.sql.map(sql));
+      searches.push(search.name);
+    }
+    tables.push({ ...info, searched: search !== null });
+  }
+  const views: Schema["views"] = [];
+  const triggers: string[] = [];
+  tables.forEach((table, i) => {
+    for (let n = 0; n < 3; n++)
+      if (random.chance(features.triggers))
+        triggers.push(drawTrigger(random, names, table, tables.slice(i + 1)));
+  });
+  if (random.chance(features.views)) {
+    const table = random.pick(tables);
+    const view = drawView(random, names, [table]);
+    parts.push(...view.sql.map(sql));
+    views.push({ view: view.info, table });
+  }
+  if (triggers.length > 0 || views.some((v) => v.view.writable)) parts.unshift(...SUPPORT.map(sql));
+  parts.push(...triggers.map(sql));
+  return { parts, tables, views, searches };
+}
+
+function drawStep(
+  random: Random,
+  features: Features,
+  schema: Schema,
+  { writer, waits, alone }: { writer: number; waits: boolean; alone: boolean },
+): DraftStep {
+  const node = writer >= 0 ? writer : random.below(NODES);
+  const recursive = random.chance(0.4);
+  const statements: Statement[] = [];
+  const say = (text: string): void => void statements.push(sql(text));
+  say(`PRAGMA recursive_triggers = ${recursive ? "ON" : "OFF"}`);
+  say(`PRAGMA foreign_keys = ${features.enforced || random.chance(0.5) ? "ON" : "OFF"}`);
+  if (random.chance(0.15)) say(`PRAGMA trusted_schema = ${random.pick(["ON", "OFF"])}`);
+  if (random.chance(0.08)) say(`PRAGMA ignore_check_constraints = ${random.pick(["ON", "OFF", "OFF"])}`);
+  if (random.chance(0.1)) {
+    say(random.pick(["VACUUM", "ANALYZE", "REINDEX", "PRAGMA wal_checkpoint(PASSIVE)"]));
+    return { node: "all", settled: true, statements };
+  }
+  const drawer = new StatementDrawer(random, features, { recursive, alone });
+  const one = (): void => {
+    const view = schema.views.length > 0 && random.chance(0.15) ? random.pick(schema.views) : null;
+    if (view !== null) statements.push(drawer.view(view.view, view.table));
+    else if (schema.searches.length > 0 && random.chance(0.1))
+      statements.push(drawer.search(random.pick(schema.searches)));
+    else statements.push(...drawer.any(schema.tables));
+  };
+  const transaction = random.chance(0.6);
+  if (transaction) say(random.pick(["BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"]));
+  if (transaction && random.chance(0.2)) say("PRAGMA defer_foreign_keys = ON");
+  for (let i = random.between(1, transaction ? 5 : 2); i > 0; i--) {
+    if (transaction && random.chance(0.15)) {
+      say("SAVEPOINT s");
+      one();
+      say(random.pick(["RELEASE s", "ROLLBACK TO s", "ROLLBACK TO s"]));
+    } else one();
+  }
+  if (random.chance(0.05) && !transaction) {
+    const table = random.pick(schema.tables);
+    if (table.key.length > 0) say(`SELECT count(*) FROM ${q(table.name)}`);
+  }
+  if (transaction) say(random.chance(0.12) ? "ROLLBACK" : "COMMIT");
+  return { node, settled: waits, statements };
+}
