@@ -56,6 +56,9 @@ export function captureObjects(shape: TableShape, table: Table, log: string): Ca
     .join(" ");
   const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier).join(", ");
   objects.push(trigger("evict_insert", `BEFORE INSERT ON ${name}`, body));
-  objects.push(trigger("evict_update", `BEFORE UPDATE OF ${claimed} ON ${name}`, body));
+  // A BEFORE UPDATE trigger is given only the columns that it names, and generated ones are computed from just these.
+  const stored = table.columns.filter((c) => c.hidden === 0).map((c) => `NEW.${quoteIdentifier(c.name)}`);
+  const given = stored.length < table.columns.length ? `SELECT ${stored.join(", ")}; ` : "";
+  objects.push(trigger("evict_update", `BEFORE UPDATE OF ${claimed} ON ${name}`, given + body));
   return objects;
 }

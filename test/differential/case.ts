@@ -39,3 +39,7 @@ export interface KeptCase {
 }
 
 export const NODES = 3;
+
+/** Numbers of the nodes on which a step happens. */
+export const nodesOf = ({ node }: Step): number[] =>
+  node === "all" ? Array.from({ length: NODES }, (_, i) => i) : [node];

@@ -134,3 +134,21 @@ export function searchesOf(
   }
   return out;
 }
+
+/** Full-text indexes that are not sound, or find something else than in the plain file; those that are broken there aside. */
+export function wrongSearches(
+  db: Database,
+  words: readonly string[],
+  expected: ReturnType<typeof searchesOf>,
+  who: string,
+): string[] {
+  if (expected.size === 0) return [];
+  return [...searchesOf(db, words)].flatMap(([name, { sound, found }]) => {
+    const plain = expected.get(name);
+    if (plain === undefined || !plain.sound) return [];
+    if (!sound) return [`${who}: the full-text index ${name} is not sound`];
+    return found === plain.found
+      ? []
+      : [`${who}: a search of ${name} finds ${found}, plain SQLite ${plain.found}`];
+  });
+}

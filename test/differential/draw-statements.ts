@@ -127,7 +127,7 @@ export class StatementDrawer {
     if (kind === "text" && random.chance(0.25))
       return random.pick([`upper(${c})`, `lower(${c})`, `trim(${c})`]);
     if (random.chance(0.1)) return c;
-    if (!isKey && random.chance(0.1)) return q(random.pick(open).name);
+    if (!isKey && !table.strict && random.chance(0.1)) return q(random.pick(open).name);
     return this.value(table, { name, kind, ...rest });
   }
 
@@ -179,6 +179,7 @@ export class StatementDrawer {
       const same = sources.filter(
         (s) =>
           s.kind === c.kind &&
+          (!table.strict || from.strict) &&
           (!table.key.includes(c.name) || (s.notNull && !(table.rowid === c.name && table.picks))),
       );
       return same.length > 0 && random.chance(0.8) ? q(random.pick(same).name) : this.value(table, c);

@@ -158,9 +158,12 @@ export function drawTable(
     }
   }
   // Generated columns, of what comes before them.
-  for (let i = 0; i < 3 && columns.length > 0; i++) {
+  // Not of a key that SQLite picks: before it is picked, nobody can say which rows a UNIQUE value of it would remove.
+  const picks = style === "rowid" && random.chance(0.5);
+  const sources = picks ? columns.slice(1) : columns;
+  for (let i = 0; i < 3 && sources.length > 0; i++) {
     if (!random.chance(features.generated)) continue;
-    const source = random.pick(columns).info.name;
+    const source = random.pick(sources).info.name;
     const column = inner.next();
     const s = q(source);
     const text = random.pick([
@@ -225,7 +228,7 @@ export function drawTable(
       columns.slice(0, 10).map((c) => c.info.name),
       random.pick([1, 1, 2]),
     );
-    const terms = used.map((c) => indexTerm(random, c, features.expressions));
+    const terms = used.map((c) => indexTerm(random, c, picks && c === key[0] ? 0 : features.expressions));
     const about = random.pick(columns).info.name;
     const where = random.chance(features.partial)
       ? ` WHERE ${random.pick([`${q(about)} IS NOT NULL`, `${q(about)} > 1`, `typeof(${q(about)}) = 'text'`, `${q(about)} <> 'b'`])}`
@@ -256,7 +259,7 @@ export function drawTable(
       key,
       rowid: style === "rowid" ? key[0]! : null,
       autoincrement,
-      picks: style === "rowid" && random.chance(0.5),
+      picks,
       ordered: style === "rowid" || withoutRowid,
       uniques,
       searched: false,

@@ -82,7 +82,7 @@ function drawSchema(random: Random, features: Features): Schema {
   tables.forEach((table, i) => {
     for (let n = 0; n < 3; n++)
       if (random.chance(features.triggers))
-        triggers.push(drawTrigger(random, names, table, tables.slice(i + 1)));
+        triggers.push(drawTrigger(random, features, names, table, tables.slice(i + 1)));
   });
   if (random.chance(features.views)) {
     const table = random.pick(tables);

@@ -1,9 +1,6 @@
 /** A case on three whole nodes in simulated time: everything of a cluster but the wire and the processes. */
 import { Random } from "../../src/base/random.ts";
 import { rmSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
-import { queryOf } from "../../src/sqlite/query.ts";
-import { ALL, classify } from "../../src/schema/classify.ts";
 import { forAll } from "../../src/change/per-table.ts";
 import { deviations } from "../node/deviations.ts";
 import { wrongChecksums } from "../simulation/checksums.ts";
@@ -13,10 +10,10 @@ import { SimNode } from "../simulation/sim-node.ts";
 import { peerIdOfNode, scratch, writeIdentity } from "../simulation/template.ts";
 import { World } from "../simulation/world.ts";
 import { makeFile, PlainApplication } from "./application.ts";
-import { type Case, NODES, type Step } from "./case.ts";
-import { contentOf, differences, searchesOf } from "./content.ts";
+import { type Case, NODES, nodesOf } from "./case.ts";
+import { contentOf, differences, wrongSearches } from "./content.ts";
 import { type Expected, expectedOf, wrongAnswers } from "./plain.ts";
-import type { Verdict } from "./verdict.ts";
+import { refusalOf, type Verdict } from "./verdict.ts";
 
 /** Simulated milliseconds within which all must have come to rest. */
 const SETTLE_MS = 30_000;
@@ -51,7 +48,7 @@ class SimulatedCluster {
     const it = this.#case;
     const problems = this.#problems;
     makeFile(`${this.#folder}/n0.db`, it);
-    const refused = this.#refusal();
+    const refused = refusalOf(`${this.#folder}/n0.db`);
     if (refused !== null) return { problems, refused };
     const expected = expectedOf(it);
     if (!(await this.#form())) return { problems, refused: null };
@@ -76,17 +73,6 @@ class SimulatedCluster {
       if (problems.length === 0) this.#judge(expected);
     }
     return { problems, refused: null };
-  }
-
-  /** Why `run` would not take the file. */
-  #refusal(): string | null {
-    const db = new DatabaseSync(`${this.#folder}/n0.db`);
-    try {
-      const refused = classify(queryOf(db), ALL).filter((t) => t.verdict === "refused");
-      return refused.length === 0 ? null : refused.map((t) => `${t.name}: ${t.reason}`).join("; ");
-    } finally {
-      db.close();
-    }
   }
 
   async #form(): Promise<boolean> {
@@ -146,13 +132,7 @@ class SimulatedCluster {
     for (const [i, node] of this.#nodes.entries()) {
       const { db } = this.#applications[i]!;
       const { replica, db: replicaDb } = node.member!.replica;
-      for (const [name, found] of searchesOf(db, this.#case.words)) {
-        const plain = searches.get(name);
-        if (plain === undefined || !plain.sound) continue; // broken in plain SQLite, too
-        if (!found.sound) problems.push(`n${i}: the full-text index ${name} is not sound`);
-        if (found.found !== plain.found)
-          problems.push(`n${i}: a search of ${name} finds ${found.found}, plain SQLite ${plain.found}`);
-      }
+      problems.push(...wrongSearches(db, this.#case.words, searches, `n${i}`));
       const checked = this.#applications[i]!.integrity();
       if (checked !== integrity) problems.push(`the file of n${i}: ${checked}; plain SQLite: ${integrity}`);
       const { integrity_check } = replicaDb.prepare("PRAGMA integrity_check").get() as {
@@ -176,7 +156,9 @@ class SimulatedCluster {
       problems.push(...wrongChecksums(node.member!.replica).map((w) => `n${i}: ${w}`));
       const journal = replica.journal.list(10);
       if (journal.length > 0)
-        problems.push(`n${i} has ${journal.length} conflicts, the first: ${Bun.inspect(journal[0], { compact: true })}`);
+        problems.push(
+          `n${i} has ${journal.length} conflicts, the first: ${Bun.inspect(journal[0], { compact: true })}`,
+        );
     }
   }
 
@@ -193,6 +175,3 @@ class SimulatedCluster {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
-
-const nodesOf = ({ node }: Step): number[] =>
-  node === "all" ? Array.from({ length: NODES }, (_, i) => i) : [node];
