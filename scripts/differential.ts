@@ -21,7 +21,8 @@ const CASES_PER_PROCESS = 50;
 const SHRINK_MS = 180_000;
 const BROKE = "it broke";
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     cases: { type: "string", default: "100" },
     from: { type: "string", default: "1" },
@@ -167,6 +168,14 @@ async function main(): Promise<number> {
   return 1;
 }
 
-if (values.batch) console.log(JSON.stringify(await batch(Number(values.from), Number(values.cases))));
+/** For scripts/mutations.ts: the first case that fails, and how. */
+async function first(from: number, cases: number): Promise<void> {
+  const { failed, problem } = await batch(from, cases);
+  console.log(failed === null ? "no seed" : `seed ${failed}: ${problem.split("\n")[0]}`);
+}
+
+const [command, start, count] = positionals;
+if (command === "first") await first(Number(start), Number(count));
+else if (values.batch) console.log(JSON.stringify(await batch(Number(values.from), Number(values.cases))));
 else process.exitCode = await main();
 process.exit();
