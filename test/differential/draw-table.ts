@@ -57,12 +57,12 @@ export interface Target {
 export interface DrawnTable {
   readonly part: TablePart;
   readonly info: TableInfo;
-  readonly indexes: readonly { readonly sql: string }[];
+  readonly indexes: readonly { readonly name: string; readonly sql: string }[];
   /** What others may refer to. */
   readonly target: Target | null;
 }
 
-interface Drawn {
+export interface DrawnColumn {
   readonly column: Column;
   info: ColumnInfo;
 }
@@ -82,7 +82,7 @@ export function drawTable(
   const style = keyStyle(random, features);
   const withoutRowid = style === "without rowid";
   const refers = style === "rowid" || withoutRowid ? targets : [];
-  const columns: Drawn[] = [];
+  const columns: DrawnColumn[] = [];
   const constraints: Clause[] = [];
   const key: string[] = [];
   const nullableKey = style === "columns" && !strict && random.chance(0.15);
@@ -197,7 +197,7 @@ export function drawTable(
     .filter((c) => !c.info.generated)
     .slice(0, 8)
     .map((c) => c.info.name);
-  const indexes: { sql: string }[] = [];
+  const indexes: { name: string; sql: string }[] = [];
   const policy = (): string =>
     random.pick(["", "", "", " ON CONFLICT REPLACE", " ON CONFLICT IGNORE", " ON CONFLICT ROLLBACK"]);
   for (let i = 0; i < 2; i++) {
@@ -234,8 +234,10 @@ export function drawTable(
       ? ` WHERE ${random.pick([`${q(about)} IS NOT NULL`, `${q(about)} > 1`, `typeof(${q(about)}) = 'text'`, `${q(about)} <> 'b'`])}`
       : "";
     const unique = random.chance(0.65) ? "UNIQUE " : "";
+    const index = names.next("i_");
     indexes.push({
-      sql: `CREATE ${unique}INDEX ${q(names.next("i_"))} ON ${q(name)}(${terms.join(", ")})${where}`,
+      name: index,
+      sql: `CREATE ${unique}INDEX ${q(index)} ON ${q(name)}(${terms.join(", ")})${where}`,
     });
     bound([...used, about]);
   }
@@ -277,7 +279,7 @@ const plain = (
   text: string,
   kind: Kind,
   { notNull, free }: { notNull: boolean; free: boolean },
-): Drawn => ({
+): DrawnColumn => ({
   column: { name, text, columns: [] },
   info: { name, kind, notNull, generated: false, free },
 });
@@ -296,7 +298,7 @@ const rowidKey = (random: Random): string =>
     "INTEGER PRIMARY KEY ON CONFLICT REPLACE",
   ]);
 
-function drawColumn(random: Random, features: Features, names: Names, strict: boolean): Drawn {
+export function drawColumn(random: Random, features: Features, names: Names, strict: boolean): DrawnColumn {
   const types = typesOf(features, strict);
   const name = names.next();
   const [type, kind] = random.pick(types);
@@ -330,7 +332,7 @@ function some(random: Random, from: readonly string[], count: number): string[] 
   return out;
 }
 
-function indexTerm(random: Random, column: string, expressions: number): string {
+export function indexTerm(random: Random, column: string, expressions: number): string {
   const c = q(column);
   const term = random.chance(expressions)
     ? random.pick([

@@ -27,7 +27,7 @@ export function drawTrigger(
   names: Names,
   table: TableInfo,
   later: readonly TableInfo[],
-): string {
+): { name: string; sql: string } {
   const event = random.pick(EVENTS);
   const row = event === "DELETE" || (event === "UPDATE" && random.chance(0.3)) ? "OLD" : "NEW";
   const readable = table.columns.map((c) => `${row}.${q(c.name)}`);
@@ -38,11 +38,12 @@ export function drawTrigger(
   const columns = table.columns.filter((c) => !c.generated);
   const of = event === "UPDATE" && random.chance(0.4) ? ` OF ${q(random.pick(columns).name)}` : "";
   const time = random.chance(0.75) ? "AFTER" : "BEFORE";
-  const head = `CREATE TRIGGER ${q(names.next("t_"))} ${time} ${event}${of} ON ${q(table.name)} FOR EACH ROW${when} BEGIN `;
+  const name = names.next("t_");
+  const head = `CREATE TRIGGER ${q(name)} ${time} ${event}${of} ON ${q(table.name)} FOR EACH ROW${when} BEGIN `;
   const bodies: string[] = [];
   for (let i = random.pick([1, 1, 2]); i > 0; i--)
     bodies.push(`${drawBody(random, features, { table, later, row, value })};`);
-  return `${head}${bodies.join(" ")} END`;
+  return { name, sql: `${head}${bodies.join(" ")} END` };
 }
 
 interface Body {

@@ -2,23 +2,16 @@
 import { Random } from "../../src/base/random.ts";
 import { quoteIdentifier as q } from "../../src/sqlite/quote.ts";
 import { NODES } from "./case.ts";
-import { type Draft, type DraftStep, type SchemaPart, type Statement, sql } from "./draft.ts";
+import { type Draft, type DraftStep, type Statement, sql } from "./draft.ts";
 import { StatementDrawer } from "./draw-statements.ts";
-import { drawTable, type Target } from "./draw-table.ts";
-import { AUDIT, drawSearch, drawTrigger, drawView, SUPPORT, TALLY } from "./draw-triggers.ts";
+import { AUDIT, drawTrigger, drawView, SUPPORT, TALLY } from "./draw-triggers.ts";
 import { drawFeatures, type Features, type Options } from "./features.ts";
-import type { TableInfo, ViewInfo } from "./table.ts";
+import { addTable, type Schema } from "./schema.ts";
+import { drawMigration } from "./draw-migration.ts";
 import { Names, SEARCHED } from "./words.ts";
 
 /** What the product has by now. */
 export const OPTIONS: Options = { keyless: false, migrations: false };
-
-interface Schema {
-  readonly parts: SchemaPart[];
-  readonly tables: TableInfo[];
-  readonly views: { readonly view: ViewInfo; readonly table: TableInfo }[];
-  readonly searches: string[];
-}
 
 export function draw(seed: number, options: Options = OPTIONS): Draft {
   const random = new Random(seed);
@@ -39,6 +32,7 @@ export function draw(seed: number, options: Options = OPTIONS): Draft {
       const row = firstRows.insert(table);
       if (row.kind === "insert") schema.parts.push({ ...row, head: "INSERT OR IGNORE INTO", tail: "" });
     }
+  const rowids = features.migrations === 0 && schema.tables.every((t) => t.ordered && t.key.length > 0);
   const count = random.between(6, 22);
   for (let i = 0; i < count; i++)
     steps.push(drawStep(random.fork(), features, schema, { writer, waits: waits || i === 0, alone }));
@@ -54,49 +48,47 @@ export function draw(seed: number, options: Options = OPTIONS): Draft {
     },
     schema: schema.parts,
     steps,
-    rowids: schema.tables.every((t) => t.ordered),
+    rowids,
     words: schema.searches.length > 0 ? SEARCHED : [],
   };
 }
 
 function drawSchema(random: Random, features: Features): Schema {
   const names = new Names(random, features.oddNames, [TALLY, AUDIT]);
-  const parts: SchemaPart[] = [sql(`PRAGMA foreign_keys = ${features.enforced ? "ON" : "OFF"}`)];
-  const tables: TableInfo[] = [];
-  const targets: Target[] = [];
-  const searches: string[] = [];
-  for (let i = random.between(1, 4); i > 0; i--) {
-    const { part, info, indexes, target } = drawTable(random, features, names, targets);
-    parts.push(part);
-    for (const index of indexes) parts.push(sql(index.sql));
-    if (target !== null) targets.push(target);
-    // Without `recursive_triggers` rows that REPLACE removes would stay in the index.
-    const replaces = [...part.columns, ...part.constraints].some((c) =>
-      c.text.includes("ON CONFLICT REPLACE"),
-    );
-    const search = !replaces && random.chance(features.search) ? drawSearch(random, names, info) : null;
-    if (search !== null) {
-      parts.push(...search.sql.map(sql));
-      searches.push(search.name);
-    }
-    tables.push({ ...info, searched: search !== null });
-  }
-  const views: Schema["views"] = [];
-  const triggers: string[] = [];
+  const first: Statement = sql(`PRAGMA foreign_keys = ${features.enforced ? "ON" : "OFF"}`);
+  const schema: Schema = {
+    names,
+    parts: [first],
+    tables: [],
+    objects: [],
+    views: [],
+    searches: [],
+    targets: [],
+  };
+  const { parts, tables } = schema;
+  for (let i = random.between(1, 4); i > 0; i--) parts.push(...addTable(random, features, schema, true));
+  const triggers: Statement[] = [];
   tables.forEach((table, i) => {
     for (let n = 0; n < 3; n++)
-      if (random.chance(features.triggers))
-        triggers.push(drawTrigger(random, features, names, table, tables.slice(i + 1)));
+      if (random.chance(features.triggers)) {
+        const trigger = drawTrigger(random, features, names, table, tables.slice(i + 1));
+        schema.objects.push({ kind: "trigger", table: table.name, ...trigger });
+        triggers.push(sql(trigger.sql));
+      }
   });
   if (random.chance(features.views)) {
     const table = random.pick(tables);
     const view = drawView(random, names, [table]);
     parts.push(...view.sql.map(sql));
-    views.push({ view: view.info, table });
+    schema.objects.push(
+      ...view.sql.map((text) => ({ kind: "view" as const, name: "", table: table.name, sql: text })),
+    );
+    schema.views.push({ view: view.info, table: table.name });
   }
-  if (triggers.length > 0 || views.some((v) => v.view.writable)) parts.unshift(...SUPPORT.map(sql));
-  parts.push(...triggers.map(sql));
-  return { parts, tables, views, searches };
+  if (triggers.length > 0 || schema.views.some((v) => v.view.writable) || features.migrations > 0)
+    parts.unshift(...SUPPORT.map(sql));
+  parts.push(...triggers);
+  return schema;
 }
 
 function drawStep(
@@ -120,11 +112,26 @@ function drawStep(
   const drawer = new StatementDrawer(random, features, { recursive, alone });
   const one = (): void => {
     const view = schema.views.length > 0 && random.chance(0.15) ? random.pick(schema.views) : null;
-    if (view !== null) statements.push(drawer.view(view.view, view.table));
+    if (view !== null)
+      statements.push(
+        drawer.view(
+          view.view,
+          schema.tables.find((t) => t.name === view.table)!,
+        ),
+      );
     else if (schema.searches.length > 0 && random.chance(0.1))
       statements.push(drawer.search(random.pick(schema.searches)));
     else statements.push(...drawer.any(schema.tables));
   };
+  if (random.chance(features.migrations)) {
+    statements.push(
+      ...drawMigration(random, features, schema, () =>
+        schema.tables.length > 0 ? drawer.any(schema.tables) : [],
+      ),
+    );
+    return { node, settled: waits, statements };
+  }
+  if (schema.tables.length === 0) return { node, settled: waits, statements };
   const transaction = random.chance(0.6);
   if (transaction) say(random.pick(["BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"]));
   if (transaction && random.chance(0.2)) say("PRAGMA defer_foreign_keys = ON");
