@@ -24,6 +24,6 @@ test("a column is mentioned as a token only", () => {
   expect(mentions("surname", "name")).toBe(false);
   expect(mentions("NAME", "name")).toBe(true);
   expect(mentions(`lower("quo""ted")`, 'quo"ted')).toBe(true);
-  expect(mentions("[quo\"ted] || `a``b`", 'quo"ted')).toBe(true);
-  expect(mentions("[quo\"ted] || `a``b`", "a`b")).toBe(true);
+  expect(mentions('[quo"ted] || `a``b`', 'quo"ted')).toBe(true);
+  expect(mentions('[quo"ted] || `a``b`', "a`b")).toBe(true);
 });
