@@ -1,18 +1,25 @@
 /**
  * What replication costs and gives, measured with clusters of the compiled binary and with plain SQLite in the same run:
- * bun scripts/bench.ts [--shards N] [--only single,bulk,latency,memory,idle,catchup,captured]. Read the ratios; machines differ.
+ * bun scripts/bench.ts [--shards N] [--only single,bulk,triggers,latency,memory,idle,catchup,captured]. Read the ratios; machines differ.
  */
 import { Database } from "bun:sqlite";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { cleanupDatabase } from "../src/node/cleanup.ts";
 import { TestCluster, type TestNode, until } from "../test/cluster/lab.ts";
 
-const SCHEMA = "CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB)";
+const COLUMNS = "(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB)";
+/** `u` has a trigger of the application's, whose effects replicate, too. */
+const SCHEMA = `CREATE TABLE t${COLUMNS}; CREATE TABLE u${COLUMNS};
+  CREATE TABLE audit(id INTEGER PRIMARY KEY, row_id INT, what TEXT);
+  CREATE TRIGGER u_insert AFTER INSERT ON u BEGIN INSERT INTO audit(row_id, what) VALUES(NEW.id, NEW.b); END`;
 const SINGLE_ROWS = 5000;
 const BULK_ROWS = 100_000;
 const BULK_BATCH = 1000;
+const BLOB_ROWS = 500;
+const BLOB_BYTES = 100_000;
 
 interface AppTask {
   readonly kind: "load" | "latency";
@@ -22,6 +29,10 @@ interface AppTask {
   readonly batch: number;
   readonly first: number;
   readonly perSecond: number;
+  /** Default "t". */
+  readonly table?: "t" | "u";
+  /** Of a BLOB in each row; default: none. */
+  readonly blobBytes?: number;
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
@@ -35,10 +46,12 @@ const median = (values: readonly number[]): number => percentile(values, 0.5);
 function app(task: AppTask): void {
   const db = new Database(task.write);
   db.exec("PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000");
-  const insert = db.query("INSERT INTO t VALUES(?, ?, ?, ?, NULL)");
+  const table = task.table ?? "t";
+  const insert = db.query(`INSERT INTO ${table} VALUES(?, ?, ?, ?, ?)`);
+  const blob = task.blobBytes === undefined ? null : new Uint8Array(task.blobBytes).fill(7);
   const tops = task.read.map((file) => {
     const reader = new Database(file, { readonly: true });
-    return reader.query("SELECT max(id) FROM t");
+    return reader.query(`SELECT max(id) FROM ${table}`);
   });
   const seen = (i: number): number => Number(tops[i]!.values()[0]![0] ?? -1);
   const last = task.first + task.rows - 1;
@@ -46,7 +59,8 @@ function app(task: AppTask): void {
     const start = performance.now();
     for (let i = 0; i < task.rows; i += task.batch) {
       if (task.batch > 1) db.exec("BEGIN IMMEDIATE");
-      for (let k = i; k < i + task.batch; k++) insert.run(task.first + k, k, `hello world ${k}`, k * 1.5);
+      for (let k = i; k < i + task.batch; k++)
+        insert.run(task.first + k, k, `hello world ${k}`, k * 1.5, blob);
       if (task.batch > 1) db.exec("COMMIT");
     }
     const wrote = performance.now() - start;
@@ -63,7 +77,7 @@ function app(task: AppTask): void {
   for (let i = 0; i < task.rows; i++) {
     while (performance.now() < start + i * gap) nap(0.1);
     const before = performance.now();
-    insert.run(task.first + i, i, `hello world ${i}`, i * 1.5);
+    insert.run(task.first + i, i, `hello world ${i}`, i * 1.5, blob);
     const committed = performance.now();
     commits.push(committed - before);
     while (tops.some((_, n) => seen(n) < task.first + i) && performance.now() < committed + 5000) nap(0.05);
@@ -92,7 +106,8 @@ const load = (
   rows: number,
   batch: number,
   first: number,
-): Promise<Load> => runApp<Load>({ kind: "load", write, read, rows, batch, first, perSecond: 0 });
+  more: Pick<AppTask, "table" | "blobBytes"> = {},
+): Promise<Load> => runApp<Load>({ kind: "load", write, read, rows, batch, first, perSecond: 0, ...more });
 
 async function plain(rows: number, batch: number): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "marmot-bench-"));
@@ -133,6 +148,73 @@ async function idle(name: string, nodes: readonly TestNode[]): Promise<void> {
     cpu_percent: after.map((x, i) => round((x.cpu - before[i]!.cpu) / seconds / 10, 2)),
     rss_mb: after.map((x) => Math.round(x.rss)),
   });
+}
+
+interface CaptureFiles {
+  readonly plain: string;
+  readonly captured: string;
+  readonly least: string;
+}
+
+/** One file three times: without Marmot, with its triggers, and with the least that any trigger can do, log one number. */
+function captureFiles(db: string): CaptureFiles {
+  const files = { plain: `${db}.plain`, captured: `${db}.captured`, least: `${db}.least` };
+  const whole = new Database(db);
+  for (const file of Object.values(files)) whole.query("VACUUM INTO ?").run(file);
+  whole.close();
+  for (const file of Object.values(files)) {
+    if (file !== files.captured) cleanupDatabase(file, `${file}.marmot`);
+    const copy = new Database(file);
+    copy.exec("PRAGMA journal_mode = WAL");
+    if (file === files.least)
+      copy.exec(`CREATE TABLE least(id INTEGER PRIMARY KEY, k);
+        CREATE TRIGGER least_insert AFTER INSERT ON t BEGIN INSERT INTO least(k) VALUES(NEW.id); END`);
+    copy.close();
+  }
+  return files;
+}
+
+/** What the triggers alone cost, the application with the machine to itself: rates in turn, medians of their ratios. */
+async function captured(
+  files: CaptureFiles,
+  rows: number,
+  batch: number,
+  take: (rows: number) => number,
+  more: Pick<AppTask, "blobBytes"> = {},
+): Promise<{ of_plain: number; least_of_plain: number }> {
+  const ratios: { captured: number; least: number }[] = [];
+  for (let i = 0; i < 7; i++) {
+    const first = take(rows);
+    const wrote = async (file: string): Promise<number> =>
+      (await load(file, [], rows, batch, first, more)).wrote;
+    const plain = await wrote(files.plain);
+    ratios.push({
+      captured: plain / (await wrote(files.captured)),
+      least: plain / (await wrote(files.least)),
+    });
+  }
+  return {
+    of_plain: round(median(ratios.map((r) => r.captured))),
+    least_of_plain: round(median(ratios.map((r) => r.least))),
+  };
+}
+
+/** Samples the nodes' memory until the returned function is called: megabytes in each quarter of the time, and at most. */
+function watchMemory(nodes: readonly TestNode[]): () => { quarters: number[][]; most: number[] } {
+  const samples: number[][] = [];
+  const timer = setInterval(() => samples.push(nodes.map((n) => usage(n).rss)), 250);
+  return () => {
+    clearInterval(timer);
+    const quarter = (q: number): number[] => {
+      const from = Math.floor((samples.length * q) / 4);
+      const part = samples.slice(from, Math.max(from + 1, Math.floor((samples.length * (q + 1)) / 4)));
+      return nodes.map((_, n) => Math.round(part.reduce((sum, s) => sum + s[n]!, 0) / part.length));
+    };
+    return {
+      quarters: [0, 1, 2, 3].map(quarter),
+      most: nodes.map((_, n) => Math.round(Math.max(...samples.map((s) => s[n]!)))),
+    };
+  };
 }
 
 async function main(): Promise<void> {
@@ -176,6 +258,18 @@ async function main(): Promise<void> {
         of_plain: round(rate / base),
       });
     }
+    if (on("triggers")) {
+      const rates = { t: [] as number[], u: [] as number[] };
+      for (let i = 0; i < 3; i++)
+        for (const table of ["t", "u"] as const) {
+          const { visible } = await load(first.db, others, BULK_ROWS, BULK_BATCH, take(BULK_ROWS), { table });
+          rates[table].push(visible === null ? 0 : (BULK_ROWS / visible) * 1000);
+        }
+      print("1,000-row transactions into a table with a trigger", {
+        visible_on_all_rows_per_s: Math.round(median(rates.u)),
+        of_one_without: round(median(rates.u) / median(rates.t)),
+      });
+    }
     if (on("latency")) {
       const task = {
         kind: "latency",
@@ -199,11 +293,14 @@ async function main(): Promise<void> {
     if (on("memory")) {
       const before = nodes.map((n) => Math.round(usage(n).rss));
       const rows = 1_000_000;
+      const watched = watchMemory(nodes);
       const { visible } = await load(first.db, others, rows, BULK_BATCH, take(rows));
+      const { quarters, most } = watched();
       print("1,000,000 rows", {
         visible_on_all_rows_per_s: visible === null ? null : Math.round((rows / visible) * 1000),
         rss_mb_before: before,
-        rss_mb_after: nodes.map((n) => Math.round(usage(n).rss)),
+        rss_mb_by_quarter: quarters,
+        rss_mb_most: most,
       });
     }
     if (on("idle")) await idle("idle, after all that", nodes);
@@ -222,17 +319,12 @@ async function main(): Promise<void> {
       print("catch-up of 50,000 rows", { ms_from_start: Math.round(took) });
     }
     if (on("captured")) {
-      // What the triggers alone cost: the application with the machine to itself, the change logs filling up.
       await Promise.all(nodes.map((n) => n.kill()));
-      const rate = async (rows: number, batch: number): Promise<number> => {
-        const rates: number[] = [];
-        for (let i = 0; i < 3; i++)
-          rates.push((rows / (await load(first.db, [], rows, batch, take(rows))).wrote) * 1000);
-        return median(rates);
-      };
+      const files = captureFiles(first.db);
       print("captured, nodes stopped", {
-        single_of_plain: round((await rate(SINGLE_ROWS, 1)) / single),
-        bulk_of_plain: round((await rate(BULK_ROWS, BULK_BATCH)) / bulk),
+        single: await captured(files, SINGLE_ROWS, 1, take),
+        bulk: await captured(files, BULK_ROWS, BULK_BATCH, take),
+        blobs_of_100_kB: await captured(files, BLOB_ROWS, 1, take, { blobBytes: BLOB_BYTES }),
       });
     }
   } finally {

@@ -74,7 +74,10 @@ async function attempt(mutation: Mutation): Promise<Outcome> {
       return { mutation, seed: code === 0 ? null : 0, problem: failed };
     }
     const seeds = String(mutation.within);
-    const { output } = await run(folder, [SCRIPT, "first", "1", seeds]);
+    const { output } = await run(folder, [
+      ...[SCRIPT, "first", "1", seeds],
+      ...(mutation.keyless === true ? ["--keyless"] : []),
+    ]);
     const found = /^seed (\d+): (.*)$/m.exec(output);
     if (found === null && !/^no seed$/m.test(output))
       throw new Error(`mutation "${mutation.name}": ${output}`);

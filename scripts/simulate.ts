@@ -1,18 +1,19 @@
 /**
  * Whole nodes in the simulator: bun scripts/simulate.ts [--seeds N] [--from S] [--jobs J]. Runs the seeds on all cores and
  * stops at the first after which something is wrong, which it cuts down to the actions that matter; then it prints the
- * command that replays them; --save NAME keeps them in test/simulation/failed. --only 3,7,12 keeps these actions of the plan, --verbose says everything that happens.
+ * command that replays them; --save NAME keeps them in test/simulation/failed. --only 3,7,12 keeps these actions of the plan, --verbose says everything that happens,
+ * --keyless adds a table without a declared key.
  */
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { draw } from "../test/simulation/plan.ts";
+import { draw, type Plan } from "../test/simulation/plan.ts";
 import { keep, shrink } from "../test/simulation/shrink.ts";
 import { type Result, simulate } from "../test/simulation/simulation.ts";
 
-/** Seeds that one process runs before a fresh one takes over. */
-const SEEDS_PER_PROCESS = 50;
+/** Seeds that one process runs before a fresh one takes over: the first dozens are slower, until all is compiled. */
+const SEEDS_PER_PROCESS = 250;
 const SHRINK_MS = 120_000;
 
 interface Batch {
@@ -24,12 +25,18 @@ interface Batch {
   readonly failed: number | null;
 }
 
+/** Also of the processes that main starts. */
+const KEYLESS = "--keyless";
+const isKeyless = process.argv.includes(KEYLESS);
+
+const planOf = (seed: number): Plan => (isKeyless ? { ...draw(seed), keyless: true } : draw(seed));
+
 async function batch(from: number, seeds: number): Promise<Batch> {
   const before = process.cpuUsage();
   const counts: Record<string, number> = {};
   let simulatedMs = 0;
   for (let seed = from; seed < from + seeds; seed++) {
-    const result = await simulate(draw(seed));
+    const result = await simulate(planOf(seed));
     simulatedMs += result.simulatedMs;
     for (const [name, n] of Object.entries(result.counts)) counts[name] = (counts[name] ?? 0) + n;
     if (result.problems.length === 0) continue;
@@ -44,10 +51,20 @@ const cpuSince = (before: NodeJS.CpuUsage): number => {
 };
 
 async function spawnBatch(from: number, seeds: number): Promise<Batch> {
-  const child = Bun.spawn([process.execPath, import.meta.path, "batch", String(from), String(seeds)], {
-    stdout: "pipe",
-    stderr: "inherit",
-  });
+  const child = Bun.spawn(
+    [
+      process.execPath,
+      import.meta.path,
+      "batch",
+      String(from),
+      String(seeds),
+      ...(isKeyless ? [KEYLESS] : []),
+    ],
+    {
+      stdout: "pipe",
+      stderr: "inherit",
+    },
+  );
   const text = await new Response(child.stdout).text();
   if ((await child.exited) !== 0)
     throw new Error(`seeds from ${from}: the process ended with ${child.exitCode}`);
@@ -69,7 +86,7 @@ function savePlan(name: string, { plan, problems }: Result): void {
 }
 
 async function explain(seed: number, save: string | undefined): Promise<void> {
-  const failed = await simulate(draw(seed));
+  const failed = await simulate(planOf(seed));
   show(failed);
   if (failed.problems.length === 0) {
     console.log(
@@ -84,7 +101,7 @@ async function explain(seed: number, save: string | undefined): Promise<void> {
   show(result);
   if (save !== undefined) savePlan(save, result);
   console.log(
-    `again: bun scripts/simulate.ts --from ${seed} --seeds 1 --only ${kept.join(",") || "none"} --verbose`,
+    `again: bun scripts/simulate.ts --from ${seed} --seeds 1 --only ${kept.join(",") || "none"} --verbose${isKeyless ? ` ${KEYLESS}` : ""}`,
   );
 }
 
@@ -98,12 +115,13 @@ async function main(): Promise<number> {
       save: { type: "string" },
       verbose: { type: "boolean", default: false },
       progress: { type: "boolean", default: false },
+      keyless: { type: "boolean", default: false },
     },
   });
   const from = Number(values.from);
   const seeds = Number(values.seeds);
   if (values.only !== undefined || values.verbose) {
-    const plan = draw(from);
+    const plan = planOf(from);
     const kept = values.only === "none" ? [] : values.only?.split(",").map(Number);
     const result = await simulate(kept === undefined ? plan : keep(plan, kept), { verbose: values.verbose });
     show(result);
@@ -111,14 +129,15 @@ async function main(): Promise<number> {
     return result.problems.length === 0 ? 0 : 1;
   }
   const done: Batch[] = [];
+  const atOnce = Math.min(SEEDS_PER_PROCESS, Math.ceil(seeds / Number(values.jobs)));
   let next = from;
   let failed: number | null = null;
   const start = performance.now();
   const worker = async (): Promise<void> => {
     while (next < from + seeds && failed === null) {
       const first = next;
-      next += SEEDS_PER_PROCESS;
-      const result = await spawnBatch(first, Math.min(SEEDS_PER_PROCESS, from + seeds - first));
+      next += atOnce;
+      const result = await spawnBatch(first, Math.min(atOnce, from + seeds - first));
       done.push(result);
       if (process.stderr.isTTY || values.progress)
         console.error(`${first} to ${first + result.seeds - 1} done`);
@@ -145,7 +164,7 @@ async function main(): Promise<number> {
 /** For scripts/mutations.ts: the first seed that fails, and how. */
 async function first(from: number, seeds: number): Promise<void> {
   for (let seed = from; seed < from + seeds; seed++) {
-    const { problems } = await simulate(draw(seed));
+    const { problems } = await simulate(planOf(seed));
     if (problems.length === 0) continue;
     console.log(`seed ${seed}: ${problems[0]!.split("\n")[0]}`);
     return;

@@ -133,14 +133,14 @@ export function damage(
   return wrong;
 }
 
-/** Removes every trigger and table of Marmot: triggers first, or the application's writes would fail in between. */
+/** Removes every trigger, index and table of Marmot: triggers first, or the application's writes would fail in between. */
 export function uninstall(db: DatabaseSync): { triggers: number; tables: number } {
   let triggers = 0;
   let tables = 0;
   transaction(db, () => {
     const logs = new Set((readCaptured(db) ?? []).map((c) => c.log));
     const objects = db
-      .prepare(`SELECT type, name FROM main.sqlite_schema WHERE type IN ('trigger', 'table')`)
+      .prepare(`SELECT type, name FROM main.sqlite_schema WHERE type IN ('trigger', 'table', 'index')`)
       .all() as {
       type: string;
       name: string;
@@ -149,6 +149,8 @@ export function uninstall(db: DatabaseSync): { triggers: number; tables: number 
       if (type === "trigger" && isOwn(name) && /^__marmot__\d+_/.test(name)) {
         db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
         triggers++;
+      } else if (type === "index" && /^__marmot__\d+_keep$/.test(name)) {
+        db.exec(`DROP INDEX ${quoteIdentifier(name)}`);
       }
     const own = new Set<string>([...logs, ...Object.keys(LIVE_TABLES).map((t) => `__marmot__${t}`)]);
     for (const { type, name } of objects)

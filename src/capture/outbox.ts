@@ -271,6 +271,7 @@ export class Outbox {
       lane.ordered = Math.max(0, lane.ordered - 1);
       lane.patienceMs = PROPOSE_AGAIN_MS;
       this.#bytes -= first.size;
+      if (first.drain !== null) this.#components.spool.release(first.bytes);
       if (first.drain === null) lane.opened = true;
       else {
         this.#rows -= first.rows;

@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, readSync, rmSync, writeSync } from "nod
 import { dirname } from "node:path";
 import { assert } from "../base/assert.ts";
 
-/** Bytes of one changeset kept in memory; what comes after goes to disk. */
+/** Bytes kept in memory; what comes while there are so many goes to disk. */
 export const SPOOL_ABOVE_BYTES = 64 << 20;
 
 export type Spooled = Uint8Array | { readonly at: number; readonly length: number };
@@ -40,6 +40,11 @@ export class Spool {
     const read = readSync(this.#descriptor, bytes, 0, spooled.length, spooled.at);
     assert(read === spooled.length, "the spool is as long as what was written");
     return bytes;
+  }
+
+  /** What `add` gave is done with. Room in the file comes back with `clear` only. */
+  release(spooled: Spooled): void {
+    if (spooled instanceof Uint8Array) this.#inMemory -= spooled.length;
   }
 
   /** Everything that was added is done with. */

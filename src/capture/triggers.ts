@@ -2,14 +2,14 @@
  * The SQL of a table's change log and triggers. They run on the application's connection whatever its settings: no
  * functions, no conflict clauses (a trigger takes the outer statement's), every name quoted, and only keys are logged.
  */
-import type { TableShape } from "../change/shape.ts";
+import { declaredColumns, type TableShape } from "../change/shape.ts";
 import { evictionLookups } from "../schema/eviction.ts";
-import { changeLogSql, type TriggerKind, triggerName } from "../schema/live-tables.ts";
+import { changeLogSql, keepIndexName, type TriggerKind, triggerName } from "../schema/live-tables.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { rowidAliases, type Table } from "../sqlite/schema.ts";
 
 export interface CaptureObject {
-  readonly kind: "table" | "trigger";
+  readonly kind: "table" | "trigger" | "index";
   readonly name: string;
   readonly sql: string;
 }
@@ -30,10 +30,12 @@ export function captureObjects(shape: TableShape, table: Table, log: string): Ca
       sql: `CREATE TRIGGER ${quoted} ${event} BEGIN ${body} END`,
     };
   };
-  // An INTEGER PRIMARY KEY can be changed under the rowid's other names without naming the column.
-  const aliases = table.rowidColumn === null ? [] : rowidAliases(table).map(quoteIdentifier);
+  // The rowid can be changed under its other names without naming the key's column.
+  const aliases = shape.integerKey ? rowidAliases(table).map(quoteIdentifier) : [];
   const moved = keys.map((k) => `OLD.${k} IS NOT NEW.${k}`).join(" OR ");
-  const columns = shape.columns.map((c) => quoteIdentifier(c.name)).join(", ");
+  const columns = declaredColumns(shape)
+    .map((c) => quoteIdentifier(c.name))
+    .join(", ");
   const objects: CaptureObject[] = [
     { kind: "table", name: log, sql: changeLogSql(log, keys.length) },
     trigger("insert", `AFTER INSERT ON ${name}`, record("NEW")),
@@ -41,12 +43,18 @@ export function captureObjects(shape: TableShape, table: Table, log: string): Ca
     trigger("delete", `AFTER DELETE ON ${name}`, record("OLD")),
     trigger(
       "rekey",
-      `AFTER UPDATE OF ${[...keys, ...aliases].join(", ")} ON ${name} WHEN ${moved}`,
+      `AFTER UPDATE OF ${[...new Set([...keys, ...aliases])].join(", ")} ON ${name} WHEN ${moved}`,
       record("OLD"),
     ),
     // Never fires: SQLite rewrites its list of columns on RENAME, which tells a rename from a drop and an add.
     trigger("columns", `AFTER UPDATE OF ${columns} ON ${name} WHEN 0`, "SELECT 1;"),
   ];
+  if (shape.rowidKey) {
+    // An index that never holds a row: with it VACUUM leaves the rowids as they are.
+    const index = keepIndexName(shape.id);
+    const sql = `CREATE INDEX ${quoteIdentifier(index)} ON ${name}((0)) WHERE 0`;
+    objects.push({ kind: "index", name: index, sql });
+  }
   const lookups = evictionLookups(shape, table);
   if (lookups.length === 0) return objects;
   const body = lookups

@@ -12,6 +12,16 @@ export interface ChangedRow {
   readonly image: Image | null;
 }
 
+/** An own row of a table without a declared key that the replica has under another rowid than the live file. */
+export interface MovedRow {
+  readonly table: number;
+  readonly from: bigint;
+  readonly to: bigint;
+  /** Where in the order it went in. */
+  readonly shard: number;
+  readonly index: number;
+}
+
 /** In place of a row when there are very many: key and image are looked up when the row's turn comes. */
 export const LOOK_UP = Symbol("look up");
 

@@ -4,6 +4,7 @@
  * number INTEGER, another number REAL. Decoding yields exact values (`value.ts`) or throws `CodecError`.
  */
 import { Packr } from "msgpackr";
+import { packExact } from "../base/pack.ts";
 import { BATCH_FORMAT, type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";
 import type { TableShape } from "./shape.ts";
@@ -81,7 +82,7 @@ function unpackValues(packed: unknown, classes: unknown): Value[] {
 /** An image on its own: for references, the journal and checksums. */
 export function encodeImage(image: Image): Uint8Array {
   const [values, classes] = packValues(image);
-  return packr.pack(classes === null ? values : [values, classes]);
+  return packExact(packr, classes === null ? values : [values, classes]);
 }
 
 export function decodeImage(bytes: Uint8Array): Value[] {
@@ -108,7 +109,7 @@ function packRow(row: RowChange): unknown[] {
 }
 
 export function encodeBatch(batch: Batch): Uint8Array {
-  return packr.pack([
+  return packExact(packr, [
     BATCH_FORMAT,
     batch.kind,
     batch.origin,

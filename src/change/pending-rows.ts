@@ -66,6 +66,13 @@ export class PendingRows {
     return true;
   }
 
+  /** Nothing of the key is pending any more: its log rows name another one. What it was; undefined: nothing. */
+  remove(table: number, keyId: KeyId): PendingRow | undefined {
+    const row = this.get(table, keyId);
+    if (row !== undefined) this.release(table, keyId, row.maxId);
+    return row;
+  }
+
   *keys(table: number): Iterable<KeyId> {
     yield* this.#tables.get(table)?.keys() ?? [];
   }

@@ -31,18 +31,24 @@ export interface TableShape {
   /** Stable over RENAME; never used again. */
   readonly id: number;
   readonly name: string;
-  /** Stored columns in declaration order. */
+  /** Stored columns in declaration order; of a table without a declared key its rowid comes first. */
   readonly columns: readonly ColumnShape[];
   /** Indexes into `columns` of the primary key's columns, in the order of the key. */
   readonly key: readonly number[];
   /** One per key column. */
   readonly keyCollations: readonly Collation[];
   readonly withoutRowid: boolean;
-  /** The key is one INTEGER PRIMARY KEY column. */
+  /** The key is one INTEGER PRIMARY KEY column, or the rowid. */
   readonly integerKey: boolean;
+  /** No key is declared: rows are known by their rowid, `columns[0]`, which SQLite picks and which may be led elsewhere. */
+  readonly rowidKey: boolean;
   /** … and it is declared AUTOINCREMENT: SQLite keeps the highest id ever picked in `sqlite_sequence`. */
   readonly autoincrement: boolean;
   readonly uniques: readonly UniqueShape[];
-  /** All rows of the table go to one shard (it has a UNIQUE constraint beyond its key). */
+  /** All rows of the table go to one shard (it has a UNIQUE constraint beyond its key, or no declared key). */
   readonly routedByName: boolean;
 }
+
+/** The columns that the table's declaration names. */
+export const declaredColumns = ({ columns, rowidKey }: TableShape): readonly ColumnShape[] =>
+  rowidKey ? columns.slice(1) : columns;

@@ -17,11 +17,13 @@ const TICK_MS = 100;
 const MAX_LATE_TICKS = 2;
 /** Rounds of Raft in one stage: what a write made possible is done at once, but not without end. */
 const MAX_ROUNDS = 4;
-/** Memory of the process above which garbage is collected, and how often that may be. */
+/** Memory of the process above which garbage is collected, and how often that may be; and where there is hurry. */
 const COLLECT_ABOVE_BYTES = 144 << 20;
 const COLLECT_MS = 1000;
+const HURRY_ABOVE_BYTES = 224 << 20;
+const HURRY_MS = 250;
 /** Turns of work since the last time, without which there is nothing to collect. */
-const COLLECT_TURNS = 100;
+const COLLECT_TURNS = 20;
 /** How often the replica is checkpointed when it moved. */
 const CHECKPOINT_MS = 2000;
 
@@ -161,10 +163,12 @@ export class Engine implements StateMachine {
   #collect(): void {
     const { clock, machine } = this.#components;
     const now = clock.now();
-    if (now - this.#collectedAt < COLLECT_MS) return;
-    this.#collectedAt = now;
+    if (now - this.#collectedAt < HURRY_MS) return;
     const { turns } = this.#runtime.counters;
-    if (turns - this.#collectedTurns < COLLECT_TURNS || machine.memory() < COLLECT_ABOVE_BYTES) return;
+    if (turns - this.#collectedTurns < COLLECT_TURNS) return;
+    const rested = now - this.#collectedAt >= COLLECT_MS;
+    if (machine.memory() < (rested ? COLLECT_ABOVE_BYTES : HURRY_ABOVE_BYTES)) return;
+    this.#collectedAt = now;
     this.#collectedTurns = turns;
     machine.collectGarbage();
   }

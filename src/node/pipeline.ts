@@ -206,6 +206,10 @@ export class Pipeline {
         return;
       }
       this.outbox.taken(outcome.shard, outcome.csn, outcome.part);
+      if (outcome.verdict === "move") {
+        this.openIncarnation();
+        return;
+      }
     }
   }
 
@@ -227,7 +231,7 @@ export class Pipeline {
       const position = replica.positions();
       if (position.some((index, shard) => index < (bases.reflected[shard] ?? 0))) return "waiting";
       const moved = position.some((index, shard) => index !== bases.reflected[shard]);
-      const urgent = replica.changed.size > 0 || this.#lookAtIds();
+      const urgent = replica.changed.size > 0 || replica.moved.length > 0 || this.#lookAtIds();
       if (!moved && !urgent && !this.outbox.hasAcknowledged && !reflector.unfinished) {
         this.#unreflectedSince = null;
         return this.#idsDirty ? "lazy" : "done";
@@ -271,6 +275,7 @@ export class Pipeline {
     const acknowledgement: Acknowledgement = this.outbox.peekAcknowledged();
     const done = yield* this.#components.reflector.run(position, acknowledgement);
     if (!done) return false;
+    this.#components.replica.births.shown(position);
     for (const [table, id] of acknowledgement.upTo) this.#acknowledged.set(table, id);
     this.outbox.dropAcknowledged(acknowledgement);
     return true;
@@ -280,6 +285,8 @@ export class Pipeline {
     const { live, syncLive, replica, now } = this.#components;
     if (this.#draining === null) {
       if (!this.#dirty || !this.outbox.ready) return "done";
+      // The change logs still name own rows by rowids that are others' in the replica.
+      if (replica.moved.length > 0) return "done";
       this.#draining = this.#drainOnce(live, syncLive, replica);
     }
     const end = now() + SLICE_MS;

@@ -2,7 +2,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
-import { keyIdOf } from "../change/key.ts";
+import { keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
@@ -20,9 +20,13 @@ export class LiveLog {
   readonly access: RowAccess;
   /** The change log's name. */
   readonly log: string;
+  readonly #db: DatabaseSync;
+  readonly #highestSql: string;
   readonly #maxId: StatementSync;
   readonly #tail: StatementSync;
   readonly #settle: StatementSync;
+  readonly #keys: StatementSync;
+  readonly #rename: StatementSync;
   readonly #delete: StatementSync;
   readonly #storeAcknowledged: StatementSync;
   readonly #clearBases: StatementSync;
@@ -45,9 +49,14 @@ export class LiveLog {
     this.log = log;
     this.access = access;
     this.#acknowledged = acknowledged;
+    this.#db = db;
+    const key = quoteIdentifier(shape.columns[shape.key[0]!]!.name);
+    this.#highestSql = `SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)}`;
     this.#maxId = prepareExact(db, `SELECT max(id) FROM ${name}`);
     this.#tail = prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id`);
     this.#settle = db.prepare(`UPDATE ${name} SET v = ? WHERE id = ?`);
+    this.#keys = prepareExact(db, `SELECT id, k1 FROM ${name} WHERE id BETWEEN ? AND ?`);
+    this.#rename = db.prepare(`UPDATE ${name} SET k1 = ? WHERE id = ?`);
     this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
     this.#storeAcknowledged = db.prepare(
       `INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?) ON CONFLICT("item", "name") DO UPDATE SET "value" = excluded."value"`,
@@ -91,6 +100,28 @@ export class LiveLog {
     pending.see(this.shape.id, newest);
     this.#looked = newest;
     return true;
+  }
+
+  /** The highest rowid that the table has or that is pending of it. */
+  highestRowid(pending: PendingRows): bigint {
+    const [top] = prepareExact(this.#db, this.#highestSql).get() as unknown as [bigint | null];
+    let highest = top ?? 0n;
+    for (const keyId of pending.keys(this.shape.id)) {
+      const [rowid] = keyValues(this.shape, keyId) as [bigint];
+      if (rowid > highest) highest = rowid;
+    }
+    return highest;
+  }
+
+  /** Log rows of these keys that are not acknowledged, between two ids, are of other keys from now on: rowid ⇒ rowid. */
+  rename(keys: ReadonlyMap<bigint, bigint>, from: number, to: number): void {
+    for (const [id, key] of this.#keys.all(Math.max(from, this.#acknowledged + 1), to) as unknown as [
+      bigint,
+      bigint,
+    ][]) {
+      const renamed = keys.get(key);
+      if (renamed !== undefined) this.#rename.run(renamed, id);
+    }
   }
 
   acknowledge(upTo: number): void {

@@ -7,7 +7,7 @@ import { assert } from "../base/assert.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
-import { type ChangedRow, type ChangedRows, LOOK_UP } from "../change/changed-rows.ts";
+import { type ChangedRow, type ChangedRows, LOOK_UP, type MovedRow } from "../change/changed-rows.ts";
 import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
@@ -18,11 +18,15 @@ import { prepareExact } from "../schema/row-access.ts";
 import type { IdBlocks } from "./id-blocks.ts";
 import { isBusy, type LiveConnection } from "./live-connection.ts";
 import type { LiveLog } from "./live-log.ts";
+import { moveRows, movesOf } from "./moved-rows.ts";
 
 /** What is reflected. */
 export interface ReflectSource {
   readonly changed: ChangedRows;
+  /** Own rows that are under other rowids than the file has them. */
+  readonly moved: readonly MovedRow[];
   row(table: number, key: readonly Value[]): Image | null;
+  freeRowid(table: number, used: (rowid: bigint) => boolean, above: bigint): bigint;
 }
 
 export interface Acknowledgement {
@@ -117,6 +121,7 @@ export class Reflector {
       }
       const written = new Set<LiveLog>();
       this.#acknowledge(acknowledgement, written);
+      yield* this.#moveRows(written);
       yield* this.#showChanged(written);
       this.#showShadowed(written);
       const commits: (() => void)[] = [];
@@ -196,6 +201,53 @@ export class Reflector {
     this.#shadow(table, keyId, keyValues(logs.get(table)!.shape, keyId), base);
   }
 
+  /** What is pending of own rows goes where the order put them, before the rows that took their places are shown. */
+  *#moveRows(written: Set<LiveLog>): Generator<void, void> {
+    const { source, logs, pending, shadows, bases } = this.#components;
+    let handled = 0;
+    for (const table of new Set(source.moved.map((m) => m.table))) {
+      const log = logs.get(table)!;
+      const moved = source.moved.filter((m) => m.table === table);
+      const moves = movesOf(log, moved, pending, (used, above) => source.freeRowid(table, used, above));
+      const id = (rowid: bigint): KeyId => keyIdOf(log.shape, [rowid]);
+      // What the file showed of each is as old as before, but for the own image, which the order has taken.
+      const shown = moved.flatMap(({ from, to, shard, index }) => {
+        const row = pending.get(table, id(from));
+        if (row === undefined) return [];
+        const base = shadows.get(table, id(from))?.position ?? bases.at(table, row.minId);
+        return [{ to, base: base.map((at, i) => (i === shard ? Math.max(at, index) : at)) }];
+      });
+      if (moves.size > 0) {
+        this.#prepare(log, written);
+        moveRows(log, moves, pending, {
+          remove: (key) => firing(log, () => log.access.delete(key)),
+          write: (image) => this.#write(log, image),
+        });
+      }
+      for (const { to, base } of shown) {
+        this.#unshadow(table, id(to));
+        this.#shadow(table, id(to), [to], base);
+      }
+      for (const rowid of [...moves.keys(), ...moved.flatMap(({ from, to }) => [from, to])]) {
+        this.#held.get(table)?.delete(id(rowid));
+        if (source.changed.get(table, id(rowid)) === undefined)
+          this.#show(table, id(rowid), [rowid], source.row(table, [rowid]), written);
+        if (++handled % SLICE === 0) yield;
+      }
+    }
+  }
+
+  #prepare(log: LiveLog, written: Set<LiveLog>): void {
+    if (written.has(log)) return;
+    written.add(log);
+    this.#components.live.triggers.prepare(log.shape.name);
+  }
+
+  #write(log: LiveLog, image: Image): void {
+    if (this.#components.live.triggers.fires(log.shape.name)) firing(log, () => log.access.write(image));
+    else log.access.upsert(image);
+  }
+
   *#showChanged(written: Set<LiveLog>): Generator<void, void> {
     const { changed } = this.#components.source;
     let handled = 0;
@@ -237,7 +289,7 @@ export class Reflector {
     image: Image | null,
     written: Set<LiveLog>,
   ): void {
-    const { pending, logs, source, live, bases } = this.#components;
+    const { pending, logs, source, bases } = this.#components;
     if (pending.has(table, keyId)) {
       let held = this.#held.get(table);
       if (held === undefined) this.#held.set(table, (held = new Map<KeyId, readonly Value[]>()));
@@ -246,10 +298,7 @@ export class Reflector {
     }
     const log = logs.get(table)!;
     const { access } = log;
-    if (!written.has(log)) {
-      written.add(log);
-      live.triggers.prepare(log.shape.name);
-    }
+    this.#prepare(log, written);
     if (image === null) {
       firing(log, () => access.delete(key));
       this.#unshadow(table, keyId);
@@ -268,8 +317,7 @@ export class Reflector {
         displaced.push(clash);
       }
     }
-    if (live.triggers.fires(log.shape.name)) firing(log, () => access.write(image));
-    else access.upsert(image);
+    this.#write(log, image);
     this.#unshadow(table, keyId);
     // A row that stood in the way has moved in the replica, too: show it where it is now.
     for (const clash of displaced) {

@@ -177,6 +177,7 @@ async function carryOver(
       return;
     }
     const taken = keysTaken(previous, next, peerId, file, shapes);
+    for (const key of keysMoved(next, self, before, shapes)) taken.add(key);
     const lastWriter = prepareArrays(
       next,
       `SELECT "origin", "shard", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
@@ -271,6 +272,24 @@ function keysTaken(
     shapes,
     ({ id }) => bound(previous, "min", id),
     ({ id }) => bound(next, "max", id),
+  );
+}
+
+/** Own rows that the new replica has under other rowids, unknown to the old one: the file will have what is pending of them there. */
+function keysMoved(
+  next: DatabaseSync,
+  self: number,
+  before: readonly number[],
+  shapes: readonly TableShape[],
+): string[] {
+  const moved = prepareExact(
+    next,
+    `SELECT "tbl", "to_rowid", "shard", "idx" FROM "__marmot__moved" WHERE "origin" = ?`,
+  );
+  const rows = moved.all(self) as unknown as [bigint, bigint, bigint, bigint][];
+  const shapeOf = new Map(shapes.map((s) => [BigInt(s.id), s]));
+  return rows.flatMap(([table, to, shard, index]) =>
+    Number(index) > before[Number(shard)]! ? [`${table}/${keyIdOf(shapeOf.get(table)!, [to])}`] : [],
   );
 }
 

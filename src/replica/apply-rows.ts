@@ -13,6 +13,7 @@ import type { TableShape } from "../change/shape.ts";
 import { type Image, imageEqual, type Value, valueEqual } from "../change/value.ts";
 import type { RowAccess } from "../schema/row-access.ts";
 import type { Checksums } from "./checksums.ts";
+import type { Births } from "./births.ts";
 import { ColumnWrites } from "./column-writes.ts";
 import type { Journal } from "./journal.ts";
 import { ColumnMerger, type MergedRow } from "./column-merge.ts";
@@ -66,6 +67,7 @@ export class RowApplier {
   readonly #upsertKey: StatementSync;
   readonly #columns: ColumnWrites;
   readonly #merge: PerTable<MergeMode>;
+  readonly #births: Births;
   readonly #mergers = new Map<TableShape, ColumnMerger | null>();
 
   constructor(
@@ -75,11 +77,13 @@ export class RowApplier {
       references: References;
       checksums: Checksums;
       changed: ChangedRows;
+      births: Births;
       settings: Pick<ReplicaSettings, "merge">;
       shardOfKey: (table: number, keyId: KeyId) => number;
     },
   ) {
     this.#merge = components.settings.merge;
+    this.#births = components.births;
     this.#columns = new ColumnWrites(db);
     this.#journal = components.journal;
     this.#references = components.references;
@@ -97,8 +101,9 @@ export class RowApplier {
   }
 
   /** Applies a table's rows; yields now and then so that the caller can let others run, the transaction staying open. */
-  *apply(access: RowAccess, rows: readonly RowChange[], context: ChangesetContext): Generator<void, void> {
+  *apply(access: RowAccess, sent: readonly RowChange[], context: ChangesetContext): Generator<void, void> {
     const merger = this.#mergerOf(access.shape);
+    const rows = access.shape.rowidKey ? this.#births.place(access, sent, context) : sent;
     if (access.hasUniques) {
       yield* this.#applyWithUniques(access, rows, merger, context);
       return;
@@ -164,8 +169,11 @@ export class RowApplier {
     const last = this.last(table, row.keyId);
     const oldBytes = old === null ? null : encodeImage(old);
     const newBytes = image === null ? null : encodeImage(image);
-    const lost =
-      columns === null || old === null || image === null
+    // A rowid that SQLite picked says nothing of the row that had it before.
+    const fresh = access.shape.rowidKey && row.op === Op.insert;
+    const lost = fresh
+      ? null
+      : columns === null || old === null || image === null
         ? this.#unseen(last, row, context)
         : this.#overwritten(table, row, columns, old, image, last, context);
     if (lost !== null && (oldBytes !== null || newBytes !== null))

@@ -18,13 +18,13 @@ import { readShapes } from "./schema.ts";
 import { readSettings } from "./settings.ts";
 
 /** Tables that a shard's part replaces as a whole, by their column "shard". */
-const BY_SHARD = ["origin", "checksum", "conflict", "staged", "check"] as const;
+const BY_SHARD = ["origin", "checksum", "conflict", "staged", "check", "moved"] as const;
 
 /**
  * Tables whose rows go with the row that they are about, by "tbl" and "key", as positions may be in shard 0. Unlike the
  * keys' they come and go: what the one further in a shard does not have, it had to forget.
  */
-const BY_KEY = ["column", "orphan", "attached", "stray"] as const;
+const BY_KEY = ["column", "orphan", "attached", "stray", "birth"] as const;
 
 /** Shard ⇒ its part is the first replica's. */
 export function furtherParts(first: readonly number[], second: readonly number[]): boolean[] {
@@ -89,6 +89,12 @@ export async function mergeParts(
     if (isSource) copyShard(source, target, shard);
   });
   copyAll(source, target, "watermark", `ON CONFLICT DO UPDATE SET "up_to" = max("up_to", excluded."up_to")`);
+  copyAll(
+    source,
+    target,
+    "rowid",
+    `ON CONFLICT DO UPDATE SET "highest" = max("highest", excluded."highest")`,
+  );
   copyAll(source, target, "peer", "ON CONFLICT DO NOTHING");
   return true;
 }

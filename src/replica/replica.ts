@@ -5,7 +5,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { BatchKind, type PositionVector } from "../change/batch.ts";
-import { ChangedRows } from "../change/changed-rows.ts";
+import { ChangedRows, type MovedRow } from "../change/changed-rows.ts";
 import { type BatchHead, decodeBatchHead, decodeTables } from "../change/codec.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
 import { readMarking } from "../change/marking.ts";
@@ -17,11 +17,12 @@ import { type ForeignKey, readForeignKeys } from "../schema/foreign-keys.ts";
 import { RowAccess } from "../schema/row-access.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { type ChangesetContext, type LastWrite, RowApplier } from "./apply-rows.ts";
+import { Births } from "./births.ts";
 import { Checksums } from "./checksums.ts";
 import { EntryQueue, type NextEntry } from "./entry-queue.ts";
 import { ForeignKeys } from "./foreign-keys.ts";
 import { Journal } from "./journal.ts";
-import { joined, judge } from "./judge.ts";
+import { joined, judge, type Verdict } from "./judge.ts";
 import { Orphans } from "./orphans.ts";
 import { Origins } from "./origins.ts";
 import { passedWith } from "./passing.ts";
@@ -37,7 +38,8 @@ export interface OwnOutcome {
   readonly incarnation: number;
   readonly csn: number;
   readonly part: number;
-  readonly verdict: "take" | "stage" | "refuse";
+  /** "move": taken, with rows under other rowids than their own, which ends the incarnation. */
+  readonly verdict: "take" | "move" | "stage" | "refuse";
 }
 
 export interface ReplicaOptions {
@@ -61,6 +63,7 @@ export class Replica implements ReferenceSource {
   readonly references: References;
   readonly strays: Strays;
   readonly orphans: Orphans;
+  readonly births: Births;
   readonly #db: DatabaseSync;
   readonly #peerId: string;
   readonly #access = new Map<number, RowAccess>();
@@ -97,6 +100,7 @@ export class Replica implements ReferenceSource {
     this.checksums = new Checksums(db);
     this.origins = new Origins(db);
     this.orphans = new Orphans(db);
+    this.births = new Births(db, peerHash(options.peerId));
     this.#applier = new RowApplier(db, this);
     const { journal, strays, orphans, settings } = this;
     this.#foreignKeys = new ForeignKeys(db, readForeignKeys(queryOf(db), options.shapes), {
@@ -197,6 +201,7 @@ export class Replica implements ReferenceSource {
     this.#dirtyShards.clear();
     this.origins.flush();
     this.checksums.flush();
+    this.births.flush();
     this.#statements.commit.run();
     this.#open = false;
   }
@@ -232,7 +237,7 @@ export class Replica implements ReferenceSource {
       return;
     }
     const memory = this.origins.memory(head.origin, shard);
-    const verdict = judge(memory, head, this.settings.schemaVersion);
+    let verdict: Verdict | "move" = judge(memory, head, this.settings.schemaVersion);
     if (verdict === "ignore") return;
     if (verdict === "refuse") {
       this.origins.remember(head.origin, shard, { ...memory, ended: true, stagedParts: 0 });
@@ -241,13 +246,17 @@ export class Replica implements ReferenceSource {
       this.#statements.stage.run(head.origin, shard, head.incarnation, head.csn, head.part, entry.data);
       this.origins.remember(head.origin, shard, { ...memory, stagedParts: head.part });
     } else {
+      const context = this.#contextOf(shard, entry.index, head);
+      this.births.begin(context);
       if (head.part > 1) yield* this.#applyStaged(shard, entry.index, head);
-      yield* this.#applyRows(shard, entry.index, head);
-      this.#foreignKeys.finish(this.#contextOf(shard, entry.index, head));
+      yield* this.#applyRows(context, head);
+      this.#foreignKeys.finish(context);
+      const ended = this.births.hasMoved;
+      if (ended) verdict = "move";
       if (memory.stagedParts > 0) this.#statements.unstage.run(head.origin, shard);
       this.origins.raise(head.origin, this.#whole ? 0 : shard, head.watermarks);
       const { incarnation, csn } = head;
-      this.origins.remember(head.origin, shard, { incarnation, csn, ended: false, stagedParts: 0 });
+      this.origins.remember(head.origin, shard, { incarnation, csn, ended, stagedParts: 0 });
       for (const named of names) this.#joinChain(head, named);
     }
     if (head.origin === this.#peerId)
@@ -264,12 +273,13 @@ export class Replica implements ReferenceSource {
 
   *#applyStaged(shard: number, index: number, last: BatchHead): Generator<void, void> {
     const rows = this.#statements.staged.iterate(last.origin, shard, last.incarnation, last.csn);
-    for (const [data] of rows as unknown as Iterable<[Uint8Array]>)
-      yield* this.#applyRows(shard, index, decodeBatchHead(readMarking(data).batch));
+    for (const [data] of rows as unknown as Iterable<[Uint8Array]>) {
+      const head = decodeBatchHead(readMarking(data).batch);
+      yield* this.#applyRows(this.#contextOf(shard, index, head), head);
+    }
   }
 
-  *#applyRows(shard: number, index: number, head: BatchHead): Generator<void, void> {
-    const context = this.#contextOf(shard, index, head);
+  *#applyRows(context: ChangesetContext, head: BatchHead): Generator<void, void> {
     for (const table of decodeTables(head, (id) => this.shapes.get(id)))
       yield* this.#applier.apply(this.#access.get(table.table)!, table.rows, context);
   }
@@ -315,6 +325,7 @@ export class Replica implements ReferenceSource {
    * Fills `changed` after a start: everything that the live file, which reflects `reflected`, may not show.
    */
   recallChanges(reflected: PositionVector): void {
+    this.births.recall(reflected);
     const since = this.#db.prepare(
       `SELECT "tbl", "key" FROM "__marmot__key" WHERE "shard" = ? AND "idx" > ?`,
     );
@@ -325,6 +336,16 @@ export class Replica implements ReferenceSource {
         this.#recall(row[0], row[1]);
     }
     for (const { table, keyId } of this.references.keys()) this.#recall(table, keyId);
+  }
+
+  /** Own rows that went in under other rowids, which the live file does not show. */
+  get moved(): readonly MovedRow[] {
+    return this.births.moved;
+  }
+
+  /** A rowid that no row of the table ever had, also none that `used` names. */
+  freeRowid(table: number, used: (rowid: bigint) => boolean, atLeast: bigint): bigint {
+    return this.births.free(this.#access.get(table)!, used, atLeast);
   }
 
   #recall(table: number, keyId: KeyId): void {

@@ -6,9 +6,10 @@ import type { DatabaseSync } from "node:sqlite";
 
 /**
  * Version of everything in the replica. A newer one is refused. 2: the settings `merge`, `foreign_keys` and `id_block`,
- * where a conflict's loser stood, dangling references. An older replica gets what it lacks when it is opened.
+ * where a conflict's loser stood, dangling references. 3: births of rows without a declared key. An older replica gets what
+ * it lacks when it is opened.
  */
-export const REPLICA_FORMAT = 2;
+export const REPLICA_FORMAT = 3;
 export const OLDEST_REPLICA_FORMAT = 1;
 
 export const REPLICATED_TABLES = {
@@ -46,6 +47,15 @@ export const REPLICATED_TABLES = {
   attached: `CREATE TABLE "__marmot__attached"("tbl" INTEGER, "key" INTEGER, "number" INTEGER, "shard" INTEGER, "idx" INTEGER, "origin" INTEGER, PRIMARY KEY("tbl", "key", "number")) WITHOUT ROWID`,
   /** Rows that belong to a conflict's loser though they stand after it; see `Strays`. */
   stray: `CREATE TABLE "__marmot__stray"("tbl" INTEGER, "key" INTEGER, "shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, PRIMARY KEY("tbl", "key", "shard", "idx", "ordinal")) WITHOUT ROWID`,
+  /**
+   * Of tables without a declared key: where the row under a rowid came into being, and whose it was; see `Births`. No
+   * record: before the replica's beginning. Kept for rows that are gone.
+   */
+  birth: `CREATE TABLE "__marmot__birth"("tbl" INTEGER, "key" INTEGER, "shard" INTEGER, "idx" INTEGER, "origin" INTEGER, PRIMARY KEY("tbl", "key")) WITHOUT ROWID`,
+  /** … and the highest rowid that any row of the table ever had. */
+  rowid: `CREATE TABLE "__marmot__rowid"("tbl" INTEGER PRIMARY KEY, "highest" INTEGER)`,
+  /** … and rows that went in under another rowid than their origin gave them, until it is known to show that. */
+  moved: `CREATE TABLE "__marmot__moved"("origin" INTEGER, "shard" INTEGER, "idx" INTEGER, "tbl" INTEGER, "from_rowid" INTEGER, "to_rowid" INTEGER, PRIMARY KEY("origin", "shard", "idx", "tbl", "from_rowid")) WITHOUT ROWID`,
   /** Parts of changesets whose last part has not come yet. */
   staged: `CREATE TABLE "__marmot__staged"("peer" TEXT, "shard" INTEGER, "incarnation" INTEGER, "csn" INTEGER, "part" INTEGER, "data" BLOB, PRIMARY KEY("peer", "shard", "incarnation", "csn", "part")) WITHOUT ROWID`,
   /** Checksums recorded at check entries: `sums` is an encoded list of [table, sum]. Only the newest are kept. */

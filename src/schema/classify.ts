@@ -10,6 +10,7 @@ import {
   readObjects,
   readTable,
   readTableKinds,
+  rowidAliases,
   type SchemaObject,
   type Table,
 } from "../sqlite/schema.ts";
@@ -160,8 +161,12 @@ function judge(query: Query, table: Table): ClassifiedTable {
   const { name } = table;
   const leaveOut = `or leave it out: --exclude ${name}`;
   const key = keyColumns(table);
-  if (key.length === 0)
-    return refused(name, "it has no declared primary key", `give it a PRIMARY KEY, ${leaveOut}`);
+  if (key.length === 0 && rowidAliases(table).length === 0)
+    return refused(
+      name,
+      "it has no declared primary key, and columns called rowid, _rowid_ and oid hide what else tells its rows apart",
+      `give it a PRIMARY KEY, rename one of these columns, ${leaveOut}`,
+    );
   if (key.some((c) => c.hidden !== 0))
     return refused(name, "a generated column is part of its primary key", `give it another key, ${leaveOut}`);
   const odd = keyCollations(table).find((c) => !BUILT_IN.has(c));
@@ -228,6 +233,13 @@ function care(table: Table, nullable: string | null): Omit<ClassifiedTable, "nam
       verdict: "care",
       reason: `the key column ${nullable} allows NULL; a row without a key cannot be replicated`,
       cure: `declare it NOT NULL`,
+    };
+  if (keyColumns(table).length === 0)
+    return {
+      verdict: "care",
+      reason:
+        "it has no declared primary key: its rows are told apart by SQLite's rowid, and of rows that two nodes insert at the same time those that are ordered later get another one",
+      cure: "nothing is needed unless something refers to the rowid: then declare a PRIMARY KEY",
     };
   if (table.autoincrement)
     return {

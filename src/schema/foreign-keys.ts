@@ -60,6 +60,7 @@ function foreignKey(
   // A generated column is in no image.
   if (columns.includes(-1) || parentColumns.includes(-1) || columns.length !== parentColumns.length)
     return null;
+  if (parent.rowidKey && parentColumns.includes(0)) return null; // nothing can refer to a rowid
   const onDelete = parts[0]![4];
   const declared = new Map(
     query(`SELECT name, "notnull", dflt_value FROM pragma_table_info(?)`, child.name).map((r) => [r[0], r]),

@@ -4,8 +4,8 @@
  */
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
-/** Version of everything Marmot keeps in L. A newer one is refused. */
-export const LIVE_FORMAT = 1;
+/** Version of everything Marmot keeps in L. A newer one is refused. 2: indexes that keep rowids (`keepIndexName`). */
+export const LIVE_FORMAT = 2;
 
 /** Every object of Marmot in L starts with this. */
 export const PREFIX = "__marmot__";
@@ -57,6 +57,9 @@ export function triggerName(tableId: number, kind: TriggerKind): string {
     return `${PREFIX}${tableId}_${kind} (drop the index and the column in separate transactions)`;
   return `${PREFIX}${tableId}_${kind}`;
 }
+
+/** Of a table without a declared key: named by id, as the triggers are. Unquoted. */
+export const keepIndexName = (tableId: number): string => `${PREFIX}${tableId}_keep`;
 
 /** The ancestor's name; a suffix where the name is taken is the caller's business. Unquoted. */
 export const changeLogName = (table: string): string => `${PREFIX}${table}_change_log`;

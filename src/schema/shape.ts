@@ -1,7 +1,8 @@
 /** From what SQLite says of a table to the plain value that the rest of the pipeline works with. */
-import type { Collation, TableShape, UniqueShape, UniqueTerm } from "../change/shape.ts";
+import { assert } from "../base/assert.ts";
+import type { Collation, ColumnShape, TableShape, UniqueShape, UniqueTerm } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { keyCollations, keyColumns, type Table, type UniqueIndex } from "../sqlite/schema.ts";
+import { keyCollations, keyColumns, rowidAliases, type Table, type UniqueIndex } from "../sqlite/schema.ts";
 import { parseIndex } from "./index-text.ts";
 
 /** Stored columns: generated ones are computed again on every node. */
@@ -9,22 +10,32 @@ const isStored = (column: { readonly hidden: number }): boolean => column.hidden
 
 /** `id`: the table's for ever. The table must have been classified as one that replicates. */
 export function shapeOf(table: Table, id: number): TableShape {
-  const stored = table.columns.filter(isStored);
+  const declared: readonly ColumnShape[] = table.columns.filter(isStored);
+  const rowidKey = keyColumns(table).length === 0;
+  const stored = rowidKey ? [rowidColumn(table), ...declared] : declared;
   const place = new Map(stored.map((c, i) => [c.name.toLowerCase(), i]));
-  const key = keyColumns(table).map((c) => place.get(c.name.toLowerCase())!);
+  const key = rowidKey ? [0] : keyColumns(table).map((c) => place.get(c.name.toLowerCase())!);
   const uniques = table.uniques.filter((u) => u.origin !== "pk").map((u) => uniqueShape(u, place));
   return {
     id,
     name: table.name,
     columns: stored.map((c) => ({ name: c.name, affinity: c.affinity })),
     key,
-    keyCollations: keyCollations(table) as Collation[],
+    keyCollations: rowidKey ? ["BINARY"] : (keyCollations(table) as Collation[]),
     withoutRowid: table.withoutRowid,
-    integerKey: table.rowidColumn !== null,
+    integerKey: rowidKey || table.rowidColumn !== null,
+    rowidKey,
     autoincrement: table.autoincrement,
     uniques,
-    routedByName: uniques.length > 0,
+    routedByName: rowidKey || uniques.length > 0,
   };
+}
+
+/** The rowid as if it were a column, under that of its free names which a new column is least likely to take. */
+function rowidColumn(table: Table): ColumnShape {
+  const name = rowidAliases(table).at(-1);
+  assert(name !== undefined, `the rowid of ${table.name} has a name`);
+  return { name, affinity: "INTEGER" };
 }
 
 function uniqueShape(index: UniqueIndex, place: ReadonlyMap<string, number>): UniqueShape {

@@ -3,6 +3,7 @@
  * whatever is not exactly that is a `WireError`, and the stream it came on is closed.
  */
 import { Packr } from "msgpackr";
+import { packExact } from "../base/pack.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import { type Entry, EntryType, type Message, MessageType, type SnapshotMetadata } from "../raft/types.ts";
 import type { ShardId } from "./seams.ts";
@@ -26,7 +27,7 @@ export interface GroupMessage {
 const packr = new Packr({ useRecords: false, copyBuffers: true } as object);
 
 export function encodeMessages(messages: readonly GroupMessage[]): Uint8Array {
-  return packr.pack([VERSION, ...messages.map(packMessage)]);
+  return packExact(packr, [VERSION, ...messages.map(packMessage)]);
 }
 
 function packMessage({ shard, message: m }: GroupMessage): unknown[] {

@@ -6,7 +6,6 @@ import { gossipsub, type GossipSub } from "@chainsafe/libp2p-gossipsub";
 import { identify } from "@libp2p/identify";
 import type { Connection, PrivateKey, Stream } from "@libp2p/interface";
 import { mdns } from "@libp2p/mdns";
-import { preSharedKey } from "@libp2p/pnet";
 import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
 import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
@@ -22,6 +21,7 @@ import { Discovery, MAX_NEWS_BYTES } from "./discovery.ts";
 import { peerIdOf } from "./identity.ts";
 import { Link } from "./link.ts";
 import { sodiumNoise } from "./noise.ts";
+import { privateNetwork } from "./private-network.ts";
 import { receiveTransfer, serveTransfer, TransferError } from "./transfer.ts";
 
 const RAFT_PROTOCOL = "/marmot/raft/1";
@@ -106,9 +106,7 @@ export class Libp2pTransport implements Transport {
           },
         }),
       ],
-      ...(clusterKey === null
-        ? {}
-        : { connectionProtector: preSharedKey({ psk: privateNetworkKey(clusterKey), timeout: 5000 }) }),
+      ...(clusterKey === null ? {} : { connectionProtector: privateNetwork(privateNetworkKey(clusterKey)) }),
       ...(this.#options.mdns ? { peerDiscovery: [mdns()] } : {}),
       connectionManager: {
         inboundConnectionThreshold: 200,

@@ -24,6 +24,7 @@ const shape: TableShape = {
   keyCollations: ["BINARY"],
   withoutRowid: false,
   integerKey: true,
+  rowidKey: false,
   autoincrement: false,
   uniques: [],
   routedByName: false,

@@ -11,6 +11,7 @@ const shapeOf = (...keyCollations: Collation[]): TableShape => ({
   keyCollations,
   withoutRowid: false,
   integerKey: false,
+  rowidKey: false,
   autoincrement: false,
   uniques: [],
   routedByName: false,

@@ -123,8 +123,8 @@ test("options come from flags, the environment and a file, in that order", () =>
 test("tables that cannot be replicated are refused by name with the cure; left out, the rest replicates", () => {
   const db = database(
     "a.db",
-    `CREATE TABLE good(id INTEGER PRIMARY KEY); CREATE TABLE keyless(a, b); CREATE VIRTUAL TABLE search USING fts5(x);
-     CREATE TABLE watched(id INTEGER PRIMARY KEY); CREATE TRIGGER w AFTER INSERT ON watched BEGIN DELETE FROM good; INSERT INTO keyless VALUES(1, 2); END`,
+    `CREATE TABLE good(id INTEGER PRIMARY KEY); CREATE TABLE keyless(rowid, oid, _rowid_); CREATE VIRTUAL TABLE search USING fts5(x);
+     CREATE TABLE watched(id INTEGER PRIMARY KEY); CREATE TRIGGER w AFTER INSERT ON watched BEGIN DELETE FROM good; INSERT INTO keyless VALUES(1, 2, 3); END`,
   );
   const { code, stderr } = marmot(["run", "--db", db, ...LOCAL]);
   expect(code).toBe(1);

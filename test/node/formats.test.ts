@@ -25,6 +25,7 @@ test("a replica of format 1 opens with the defaults and gets what it lacks", asy
     db.exec(`UPDATE __marmot__setting SET value = 1 WHERE name = 'format';
       DELETE FROM __marmot__setting WHERE name IN ('merge', 'foreign_keys', 'id_block');
       DROP TABLE __marmot__orphan; DROP TABLE __marmot__attached; DROP TABLE __marmot__stray; DROP TABLE __marmot__column;
+      DROP TABLE __marmot__birth; DROP TABLE __marmot__rowid; DROP TABLE __marmot__moved;
       DROP TABLE __marmot__local_restored; DROP INDEX __marmot__fk_2_0;
       ALTER TABLE __marmot__conflict DROP COLUMN losing_shard; ALTER TABLE __marmot__conflict DROP COLUMN losing_idx`);
     db.close();
@@ -56,6 +57,6 @@ test("a replica of a newer format is refused", async () => {
   lab = await Lab.create(SCHEMA, 1);
   lab.settle();
   const path = lab.nodes[0]!.replica.db.location()!;
-  lab.nodes[0]!.replica.db.exec("UPDATE __marmot__setting SET value = 3 WHERE name = 'format'");
-  expect(() => openReplica(path, "peer-0")).toThrow(/is of format 3; this build knows formats 1 to 2/);
+  lab.nodes[0]!.replica.db.exec("UPDATE __marmot__setting SET value = 4 WHERE name = 'format'");
+  expect(() => openReplica(path, "peer-0")).toThrow(/is of format 4; this build knows formats 1 to 3/);
 });

@@ -2,7 +2,9 @@
 import { expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { type ClassifiedTable, classify } from "../../src/schema/classify.ts";
+import { shapeOf } from "../../src/schema/shape.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
+import { readTable } from "../../src/sqlite/schema.ts";
 
 function judged(schema: string, exclude: readonly string[] = []): Map<string, ClassifiedTable> {
   const db = new DatabaseSync(":memory:");
@@ -86,4 +88,29 @@ test("an application's table with Marmot's prefix is refused; Marmot's own are n
     verdicts(`CREATE TABLE t(id INT NOT NULL PRIMARY KEY); CREATE TABLE __marmot__table(id, name, log);
       CREATE TABLE __marmot__t_change_log(id); INSERT INTO __marmot__table VALUES(1, 't', '__marmot__t_change_log')`),
   ).toEqual({ t: "replicates" });
+});
+
+test("without a declared key the rowid is one, under a name that no column takes; without such a name the table is refused", () => {
+  const found = judged(
+    `CREATE TABLE plain(a); CREATE TABLE two(rowid, _rowid_); CREATE TABLE all3(rowid, OID, "_ROWID_"); CREATE TABLE child(p REFERENCES plain)`,
+  );
+  for (const name of ["plain", "two", "child"]) {
+    expect(found.get(name)?.verdict).toBe("care");
+    expect(found.get(name)?.reason).toContain("no declared primary key");
+  }
+  expect(found.get("all3")).toMatchObject({
+    verdict: "refused",
+    cure: "give it a PRIMARY KEY, rename one of these columns, or leave it out: --exclude all3",
+  });
+  const db = new DatabaseSync(":memory:");
+  db.exec("CREATE TABLE plain(a UNIQUE); CREATE TABLE two(_rowid_ INT, oid AS (_rowid_), b)");
+  const shapes = ["plain", "two"].map((name, i) => shapeOf(readTable(queryOf(db), name), i + 1));
+  expect(shapes.map((s) => s.columns.map((c) => c.name))).toEqual([
+    ["_rowid_", "a"],
+    ["rowid", "_rowid_", "b"],
+  ]);
+  for (const shape of shapes)
+    expect(shape).toMatchObject({ key: [0], rowidKey: true, integerKey: true, routedByName: true });
+  expect(shapes[0]!.uniques[0]!.terms[0]!.column).toBe(1);
+  db.close();
 });

@@ -5,6 +5,7 @@
  */
 import { Database } from "bun:sqlite";
 import type { Random } from "../../src/base/random.ts";
+import { KEYLESS_TAGS, writeNote } from "./keyless.ts";
 
 const ACCOUNTS = 4;
 const LISTS = 2;
@@ -59,7 +60,7 @@ const DUMP = `
 
 export type Tags = Map<string, string>;
 
-export const TAGS_SQL = DUMP;
+export const tagsSql = (keyless: boolean): string => (keyless ? DUMP + KEYLESS_TAGS : DUMP);
 
 interface Open {
   readonly seq: number;
@@ -78,6 +79,8 @@ export class Application {
   /** Of this node's application, as it was drawn. */
   recursiveTriggers = false;
   foreignKeys = true;
+  /** There is a table without a declared key. */
+  keyless = false;
 
   constructor(file: string, number: number, synchronous: "NORMAL" | "FULL") {
     this.#file = file;
@@ -121,7 +124,7 @@ export class Application {
   }
 
   tags(): Tags {
-    return new Map(this.#db!.query(DUMP).values() as [string, string][]);
+    return new Map(this.#db!.query(tagsSql(this.keyless)).values() as [string, string][]);
   }
 
   /** False: somebody else writes. */
@@ -168,7 +171,8 @@ export class Application {
     const open = this.#open!;
     const tag = `${this.#number}.${open.seq}.${open.statements++}`;
     try {
-      this.#draw(random, open, tag);
+      if (this.keyless && random.chance(0.4)) writeNote(this.#db!, random, this.#number, tag);
+      else this.#draw(random, open, tag);
     } catch (error) {
       if (!/constraint/i.test(String(error))) throw error;
     }
@@ -254,6 +258,15 @@ export class Application {
         run("UPDATE bank SET amount = amount - ? WHERE id = ?", amount, from);
         return run("UPDATE bank SET amount = amount + ? WHERE id = ?", amount, to);
       }
+    }
+  }
+
+  /** Outside of a transaction; not while somebody else writes. */
+  vacuum(): void {
+    try {
+      this.#db?.exec("VACUUM");
+    } catch (error) {
+      if (!/locked|busy|full/i.test(String(error))) throw error;
     }
   }
 

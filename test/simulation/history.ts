@@ -85,6 +85,17 @@ export class History {
     return wrong;
   }
 
+  /** Rows whose name begins so and that nobody but one node wrote, with the tag it left; null: it deleted the row. */
+  *untouched(prefix: string): Iterable<[row: string, tag: string | null]> {
+    const writers = new Map<string, Set<number>>();
+    for (const list of this.#transactions.values())
+      for (const { node, changes } of list)
+        for (const { row } of changes)
+          if (row.startsWith(prefix)) writers.set(row, (writers.get(row) ?? new Set<number>()).add(node));
+    for (const [row, nodes] of writers)
+      if (nodes.size === 1) yield [row, this.#last.get([...nodes][0]!)!.get(row)!];
+  }
+
   /** Who found what in the row, and left what. */
   story(row: string): string[] {
     const lines: string[] = [];

@@ -58,8 +58,27 @@ export class Judge {
     this.#judgeLists(first!);
     this.#judgeOrder(first!);
     problems.push(...wrongChecksums(first!.member!.replica));
-    problems.push(...this.#it.history.unaccounted(final, this.#journalled(first!)));
+    const journalled = this.#journalled(first!);
+    problems.push(...this.#it.history.unaccounted(final, journalled));
+    if (first!.application.keyless) this.#judgeNotes(first!, journalled);
     problems.push(...this.#orderedTwice(replica.shapes));
+  }
+
+  /** Rows without a declared key that only their owner wrote are there once, as he left them, or not at all if he deleted them. */
+  #judgeNotes(node: SimNode, journalled: ReadonlySet<string>): void {
+    const { db } = this.#it.checks.observer(node);
+    const shown = new Map<string, string[]>();
+    for (const { uid, tag } of db.prepare("SELECT uid, tag FROM note").all() as {
+      uid: string;
+      tag: string;
+    }[])
+      shown.set(`note/${uid}`, [...(shown.get(`note/${uid}`) ?? []), tag]);
+    for (const [row, tag] of this.#it.history.untouched("note/")) {
+      const tags = shown.get(row) ?? [];
+      const right = tag === null ? tags.length === 0 : tags.length === 1 && tags[0] === tag;
+      if (!right && !(tags.length === 0 && journalled.has(`${row}=${tag}`)))
+        this.#it.checks.problems.push(`${row} is [${tags.join(", ")}], its owner left ${tag ?? "nothing"}`);
+    }
   }
 
   #judgeLists(node: SimNode): void {
@@ -128,7 +147,7 @@ export class Judge {
   /** What happened to the rows that the problems name. */
   story(): string[] {
     const rows = new Set(
-      this.#it.checks.problems.flatMap((p) => /\b(?:kv|u|w|p|c)\/[^\s=,]+/.exec(p)?.[0] ?? []),
+      this.#it.checks.problems.flatMap((p) => /\b(?:kv|u|w|p|c|note)\/[^\s=,]+/.exec(p)?.[0] ?? []),
     );
     const shapes = this.#it.present.find((n) => n.member !== null)?.member?.replica.replica.shapes;
     const story: string[] = [];
@@ -136,7 +155,7 @@ export class Judge {
       story.push(`story of ${row}`, ...this.#it.history.story(row));
       if (shapes === undefined) continue;
       for (const { shard, index, origin, table, row: change, base } of this.#it.order.taken(shapes)) {
-        const key = rowOf(table, change.key);
+        const key = rowOf(table, table.rowidKey && change.image !== null ? [change.image[1]!] : change.key);
         if (key !== row) continue;
         const node = this.#it.nodes.find((n) => n.peerId === origin)?.name;
         const tag = change.image === null ? "a delete" : (writeOf(table, change.image) ?? "an image");
@@ -155,7 +174,9 @@ const rowOf = (table: TableShape, key: readonly Value[]): string =>
 function writeOf(table: TableShape, image: Image): string | null {
   const column = table.columns.findIndex((c) => c.name === (table.name === "kv" ? "v" : "tag"));
   const tag = image[column];
-  return typeof tag === "string" ? `${rowOf(table, keyOfImage(table, image))}=${tag}` : null;
+  // A rowid says nothing of a row: its application knows it by its first column.
+  const key = table.rowidKey ? [image[1]!] : keyOfImage(table, image);
+  return typeof tag === "string" ? `${rowOf(table, key)}=${tag}` : null;
 }
 
 /** As SQLite's lower() does it. */

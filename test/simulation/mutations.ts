@@ -16,6 +16,8 @@ export interface Mutation {
   readonly edits: readonly Edit[];
   /** Seeds from 1 within which it must be caught. */
   readonly within: number;
+  /** The seeds have a table without a declared key. */
+  readonly keyless?: boolean;
   /** Caught by a test instead: what it is about is outside of the simulated machine, or too fine for whole nodes. */
   readonly test?: string;
 }
@@ -380,6 +382,87 @@ export const MUTATIONS: readonly Mutation[] = [
       "      else if (id < 0) copy.run(++id, table, keyId, moved, after[moved]!, image);",
     ),
     test: "test/node/schedules.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- without a declared key
+  {
+    ...one(
+      "births are not looked at",
+      200,
+      "replica/births.ts",
+      "let another = birth !== null && unseen(birth) && (ledHere || birth.origin !== context.origin);",
+      "let another = false;",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
+      "an insert replaces a row that came back unknown to its writer",
+      200,
+      "replica/births.ts",
+      "another = last !== null && last.origin !== context.origin && unseen(last);",
+      "another = false;",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
+      "rows that are led elsewhere do not end the incarnation",
+      100,
+      "replica/replica.ts",
+      "const ended = this.births.hasMoved;",
+      "const ended = false;",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
+      "drained before the file shows where own rows were led",
+      200,
+      "node/pipeline.ts",
+      'if (replica.moved.length > 0) return "done";',
+      "",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
+      "what is pending of a row that was led elsewhere keeps its old date",
+      100,
+      "reflect/reflector.ts",
+      "(i === shard ? Math.max(at, index) : at)",
+      "at",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
+      "a pending row stays where another one is led to",
+      100,
+      "reflect/moved-rows.ts",
+      "if (moves.has(to) || !isPending(to)) continue;",
+      "continue;",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
+      "what the file shows already is led elsewhere again after the replica lost its end",
+      400,
+      "replica/births.ts",
+      "if (own && this.#isDue(moved))",
+      "if (own)",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
+      "no index keeps the rowids through VACUUM",
+      100,
+      "capture/triggers.ts",
+      "if (shape.rowidKey) {",
+      "if (shape.id < 0) {",
+    ),
+    keyless: true,
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated machine
   {

@@ -4,6 +4,7 @@ import { BatchKind, type PositionVector, type RowChange } from "../../src/change
 import { type Marking, readMarking } from "../../src/change/marking.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Entry, EntryType } from "../../src/raft/types.ts";
+import { RowidOrder } from "./keyless.ts";
 
 interface Seen {
   readonly entry: Entry;
@@ -53,15 +54,16 @@ export class Order {
   }
 
   /**
-   * Every row that takes effect, in an order in which it may: batches that continue what was last taken from their origin in
+   * Every row that takes effect, under the key where it does, in an order in which it may: batches that continue what was last taken from their origin in
    * their shard, each once. Told anew here, apart from the replica's own judge and rule of passing.
    */
   *taken(shapes: ReadonlyMap<number, TableShape>): Generator<TakenRow, void> {
     const memory = new Map<string, Memory>();
+    const rowids = new RowidOrder();
     const memoryOf = (shard: number, origin: string): Memory => {
       const name = `${shard}/${origin}`;
       let own = memory.get(name);
-      if (own === undefined) memory.set(name, (own = { incarnation: 0, csn: 0, parts: [] }));
+      if (own === undefined) memory.set(name, (own = { incarnation: 0, csn: 0, parts: [], ended: false }));
       return own;
     };
     for (const { shard, index, head, names } of this.#passed()) {
@@ -70,17 +72,24 @@ export class Order {
         head.incarnation > own.incarnation && head.previousCsn === 0 && head.part === 1 && head.parts === 1;
       if (opens) Object.assign(own, { incarnation: head.incarnation, csn: head.csn, parts: [] });
       else {
+        if (own.ended && head.incarnation === own.incarnation) continue;
         if (head.incarnation !== own.incarnation || head.previousCsn !== own.csn) continue;
         if (head.part !== own.parts.length + 1) continue;
         own.parts.push(head);
         if (head.part !== head.parts) continue;
       }
+      let ended = false;
       for (const part of opens ? [head] : own.parts)
-        for (const { table, rows } of decodeTables(part, (id) => shapes.get(id)))
-          for (const row of rows) {
-            const base = part.bases[row.base] ?? [];
-            yield { shard, index, origin: head.origin, table: shapes.get(table)!, row, base };
-          }
+        for (const { table: id, rows: sent } of decodeTables(part, (table) => shapes.get(table))) {
+          const table = shapes.get(id)!;
+          const at = { shard, index, origin: head.origin };
+          const placed = table.rowidKey
+            ? rowids.place(table, sent, part.bases, at)
+            : { rows: sent, moved: false };
+          if (placed.moved) ended = true;
+          for (const row of placed.rows) yield { ...at, table, row, base: part.bases[row.base] ?? [] };
+        }
+      own.ended = ended;
       for (const at of [shard, ...names]) {
         const there = memoryOf(at, head.origin);
         if (there.incarnation > head.incarnation) continue;
@@ -124,4 +133,6 @@ interface Memory {
   incarnation: number;
   csn: number;
   parts: BatchHead[];
+  /** Rows of the last changeset went in under other rowids than their own. */
+  ended: boolean;
 }

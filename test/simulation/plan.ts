@@ -50,6 +50,8 @@ export interface Plan {
   readonly shards: number;
   /** Of several shards; older plans do not say it. */
   readonly transactions?: "whole" | "row";
+  /** Applications write a table without a declared key, too, and VACUUM; older plans do not say it. */
+  readonly keyless?: boolean;
   /** Nodes that begin as members. */
   readonly members: number;
   /** The cluster is formed in the run itself, not copied from one that was. */

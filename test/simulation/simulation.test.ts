@@ -15,6 +15,7 @@ interface FailedPlan {
 
 const FIRST = Number(process.env.MARMOT_SEED ?? 10_000);
 const SEEDS = Number(process.env.MARMOT_SEEDS ?? 200);
+const KEYLESS_SEEDS = Math.ceil(SEEDS / 5);
 
 async function holds(plan: Plan): Promise<void> {
   const { seed } = plan;
@@ -31,6 +32,11 @@ describe("what once failed", () => {
 
 describe("random schedules of whole nodes", () => {
   for (let seed = FIRST; seed < FIRST + SEEDS; seed++) test(`seed ${seed}`, () => holds(draw(seed)));
+});
+
+describe("with a table without a declared key", () => {
+  for (let seed = FIRST; seed < FIRST + KEYLESS_SEEDS; seed++)
+    test(`seed ${seed}`, () => holds({ ...draw(seed), keyless: true }));
 });
 
 test("a seed replays exactly", async () => {

@@ -7,6 +7,7 @@ import { rmSync } from "node:fs";
 import { Random } from "../../src/base/random.ts";
 import { rowsOf, SCHEMA } from "./application.ts";
 import { Checks } from "./checks.ts";
+import { KEYLESS_SCHEMA } from "./keyless.ts";
 import { History } from "./history.ts";
 import { Judge } from "./judge.ts";
 import { CALM, Network } from "./network.ts";
@@ -111,12 +112,12 @@ export class Simulation {
     if (plan.fresh) await this.#lay(this.#folder, plan.members);
     else
       await copyTemplate(
-        `${plan.shards}-${transactionsOf(plan)}-${plan.members}`,
+        `${plan.shards}-${transactionsOf(plan)}-${plan.members}${plan.keyless === true ? "-keyless" : ""}`,
         this.#folder,
         async (folder) => {
           const calm: Plan = {
             ...{ seed: 1, shards: plan.shards, transactions: transactionsOf(plan), members: plan.members },
-            ...{ fresh: true, keepEntries: 2000 },
+            ...{ fresh: true, keepEntries: 2000, keyless: plan.keyless === true },
             ...{ network: CALM, rates: Array.from({ length: MAX_NODES }, () => 1), eventLoss: 0 },
             ...{ synchronous: plan.synchronous.map(() => "NORMAL" as const), recursiveTriggers: false },
             ...{ foreignKeys: true, ms: 0, actions: [] },
@@ -146,7 +147,7 @@ export class Simulation {
   /** The first node's file, and everybody's identity. */
   async #lay(folder: string, members: number): Promise<void> {
     const db = new Database(`${folder}/n0.db`, { create: true });
-    db.exec(`PRAGMA journal_mode = WAL; BEGIN; ${SCHEMA}`);
+    db.exec(`PRAGMA journal_mode = WAL; BEGIN; ${SCHEMA}${this.plan.keyless === true ? KEYLESS_SCHEMA : ""}`);
     for (let i = 0; i < MAX_NODES; i++) db.exec(rowsOf(i));
     db.exec("COMMIT");
     db.close();
@@ -190,6 +191,7 @@ export class Simulation {
     );
     node.application.recursiveTriggers = plan.recursiveTriggers;
     node.application.foreignKeys = plan.foreignKeys;
+    node.application.keyless = plan.keyless === true;
     return node;
   }
 
@@ -300,6 +302,7 @@ export class Simulation {
       if (transaction === null) return;
       this.history.add(transaction);
       node.committed();
+      if (application.keyless && random.chance(0.03)) application.vacuum();
     };
     if (action.holdMs > 0) this.world.after(action.holdMs, finish);
     else finish();

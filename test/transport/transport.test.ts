@@ -13,6 +13,13 @@ afterEach(async () => {
   await Promise.all(running.splice(0).map((n) => n.transport.stop()));
 });
 
+/** Bytes of the memory that the private network's cipher works in. */
+async function cipherMemory(): Promise<number> {
+  type Cipher = new (nonce: Uint8Array, key: Uint8Array) => { _xor: { _memory: Uint8Array } };
+  const { default: Cipher } = (await import("xsalsa20" as string)) as { default: Cipher };
+  return new Cipher(new Uint8Array(24), new Uint8Array(32))._xor._memory.length;
+}
+
 const bytes = (length: number, fill: number): Uint8Array => new Uint8Array(length).fill(fill);
 
 test("two nodes say hello and messages of every size arrive whole and in order", async () => {
@@ -27,6 +34,23 @@ test("two nodes say hello and messages of every size arrive whole and in order",
   for (const { bytes: got } of b.messages) expect(got.every((x) => x === got[0])).toBe(true);
   const large = b.messages.filter((m) => m.bytes.length > 262_144).map((m) => m.bytes.length);
   expect(large).toEqual([262_145, 1 << 20, 5 << 20]);
+});
+
+test("much at once on many connections breaks none of them", async () => {
+  const a = await start();
+  const others = await Promise.all([1, 2, 3].map(() => start({ peers: a.transport.addresses() })));
+  await until(() => others.every((other) => linked(a, other)), "linked");
+  const rounds = 12;
+  for (let round = 1; round <= rounds; round++) {
+    for (const other of others) {
+      a.transport.send(other.transport.peerId, bytes(3 << 20, round), "bulk");
+      other.transport.send(a.transport.peerId, bytes(1 << 20, round), "bulk");
+    }
+    await until(() => others.every((other) => other.messages.length === round), "what went out is there");
+    await until(() => a.messages.length === round * others.length, "what came is there");
+  }
+  for (const node of [a, ...others]) expect(node.disconnects).toEqual([]);
+  expect(await cipherMemory()).toBeLessThan(1 << 20);
 });
 
 test("an urgent message overtakes bulk that waits", async () => {

@@ -1,0 +1,459 @@
+/** Tables without a declared key: two nodes whose SQLite picks the same rowid, and both rows live. */
+import { Database } from "bun:sqlite";
+import { afterEach, describe, expect, test } from "bun:test";
+import { copyFileSync } from "node:fs";
+import { cleanupDatabase } from "../../src/node/cleanup.ts";
+import { dumpReplica } from "../replica/lab.ts";
+import { Lab, type LabNode } from "./lab.ts";
+
+let lab: Lab;
+afterEach(() => lab.close());
+
+const LOG = "CREATE TABLE log(v TEXT); INSERT INTO log VALUES('0')";
+
+async function start(schema = LOG, count = 2, shards = 1): Promise<LabNode[]> {
+  lab = await Lab.create(schema, count, shards);
+  lab.settle();
+  return lab.nodes;
+}
+
+const send = (node: LabNode): void => {
+  node.touch();
+  node.turns();
+};
+const hand = (node: LabNode): void => {
+  node.deliver();
+  node.turns();
+};
+const shown = (node: LabNode, sql = "SELECT v FROM log ORDER BY v"): string =>
+  node.query(sql).flat().map(String).join(" ");
+
+/** All at rest: every node shows the same, nothing deviates, and the journal is empty. */
+function agree(expected: string, sql?: string): void {
+  lab.settle();
+  for (const node of lab.nodes) {
+    expect(shown(node, sql)).toBe(expected);
+    expect(node.deviations()).toEqual([]);
+    expect(node.wrongChecksums()).toEqual([]);
+    expect(node.replica.replica.journal.total).toBe(0);
+    expect(dumpReplica(node.replica.db, node.replica.replica)).toBe(
+      dumpReplica(lab.nodes[0]!.replica.db, lab.nodes[0]!.replica.replica),
+    );
+  }
+}
+
+describe("the same rowid on two nodes", () => {
+  test("insert and insert", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    a.run("INSERT INTO log VALUES('a')");
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    send(a);
+    b.order();
+    a.order();
+    agree("0 a b");
+    expect(b.query("SELECT rowid, v FROM log ORDER BY 1")).toEqual([
+      [1n, "0"],
+      [2n, "b"],
+      [3n, "a"],
+    ]);
+  });
+
+  test("insert and insert, with an edit in flight and one not sent", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
+    send(a);
+    expect(a.proposed).toHaveLength(2);
+    b.order();
+    a.order();
+    a.run("UPDATE log SET v = 'a3' WHERE v = 'a2'");
+    agree("0 a3 b");
+  });
+
+  test("insert and delete", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("DELETE FROM log WHERE v = 'a'");
+    send(a);
+    b.order();
+    a.order();
+    agree("0 b");
+  });
+
+  test("the origin's next insert has the rowid to which its row must go", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("INSERT INTO log VALUES('next')");
+    send(a);
+    a.run("UPDATE log SET v = v || '!' WHERE v IN ('a', 'next')", "INSERT INTO log VALUES('last')");
+    b.order();
+    a.order();
+    agree("0 a! b last next!");
+  });
+
+  test("a delete of a row that is gone spares the row that has its rowid now", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("DELETE FROM log");
+    send(b);
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    expect(b.query("SELECT rowid FROM log")).toEqual([[1n]]);
+    a.run("DELETE FROM log");
+    send(a);
+    b.order();
+    a.order();
+    agree("b");
+  });
+
+  test("an update of a row that is gone brings it back under another rowid", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("DELETE FROM log");
+    send(b);
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("UPDATE log SET v = 'a'");
+    send(a);
+    b.order();
+    a.order();
+    agree("a b");
+  });
+
+  test("a row that came back unknown to somebody who inserted in its place lives beside his", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    a.run("DELETE FROM log");
+    send(a);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    b.run("UPDATE log SET v = 'b'");
+    send(b);
+    const [gone, ...rest] = a.proposed.splice(0);
+    a.proposed.push(gone!);
+    a.order();
+    b.order();
+    a.proposed.push(...rest);
+    a.order();
+    lab.settle();
+    for (const node of lab.nodes) expect(shown(node)).toBe("a b");
+  });
+});
+
+describe("what else must not come between", () => {
+  test("a kill at every step of the way", async () => {
+    for (let at = 0; at < 6; at++) {
+      const [a, b] = (await start()) as [LabNode, LabNode];
+      const step = (n: number): void => {
+        if (n === at) a.crash();
+      };
+      b.run("INSERT INTO log VALUES('b')");
+      send(b);
+      a.run("INSERT INTO log VALUES('a')", "INSERT INTO log VALUES('next')");
+      send(a);
+      step(0);
+      b.order();
+      a.order();
+      step(1);
+      a.run("UPDATE log SET v = v || '!' WHERE v IN ('a', 'next')");
+      step(2);
+      a.deliver();
+      a.applyOnly();
+      step(3);
+      a.run("INSERT INTO log VALUES('more')");
+      send(a);
+      step(4);
+      lab.settle();
+      step(5);
+      agree("0 a! b more next!");
+      lab.close();
+    }
+    await start();
+  });
+
+  test("a power cut that takes the file's last transaction: the row is led there again", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'", "INSERT INTO log VALUES('next')");
+    a.keep();
+    b.order();
+    a.order();
+    hand(a);
+    expect(a.replica.replica.moved).toHaveLength(1); // not before the fence
+    a.order();
+    hand(a);
+    expect(a.replica.replica.moved).toHaveLength(0);
+    expect(a.query("SELECT rowid FROM log WHERE v = 'a2'")).toEqual([[3n]]);
+    a.proposed = []; // nothing has left since
+    a.lose("live");
+    expect(a.replica.replica.moved).toHaveLength(1);
+    agree("0 a2 b next");
+  });
+
+  test("a power cut that takes the replica's end: what the file shows already is not led anywhere again", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    a.keep();
+    const kept = [...a.delivered];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    b.order();
+    a.order();
+    lab.settle();
+    a.run("UPDATE log SET v = 'b by a' WHERE v = 'b'"); // the row that has the rowid which was given to 'a'
+    a.lose("replica");
+    expect(a.delivered).toEqual(kept);
+    agree("0 a b by a");
+  });
+
+  test("the note goes when the origin's next changeset tells that its file shows it", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    const notes = (): unknown => b.replica.db.prepare(`SELECT count(*) AS n FROM "__marmot__moved"`).get()!.n;
+    a.run("INSERT INTO log VALUES('a')");
+    b.run("INSERT INTO log VALUES('b')");
+    lab.settle();
+    expect(notes()).toBe(1);
+    for (const node of [a, b]) node.run("INSERT INTO log VALUES('more')");
+    a.run("UPDATE log SET v = v");
+    lab.settle();
+    a.run("INSERT INTO log VALUES('last')");
+    b.run("INSERT INTO log VALUES('last')");
+    lab.settle();
+    expect(Number(notes())).toBeLessThanOrEqual(1);
+  });
+
+  test("a laggard takes over a replica in which its own row was led elsewhere", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
+    b.order();
+    a.order();
+    hand(b);
+    b.run("UPDATE log SET v = 'b2' WHERE v = 'b'");
+    send(b);
+    b.order();
+    hand(b);
+    expect(await a.adopt(b)).toBe(true);
+    agree("0 a2 b2");
+  });
+
+  test("… and was changed by others since, while more of it is pending", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
+    b.order();
+    a.order();
+    hand(b);
+    b.run("UPDATE log SET v = 'a by b' WHERE v = 'a'");
+    send(b);
+    b.order();
+    hand(b);
+    expect(await a.adopt(b)).toBe(true);
+    lab.settle();
+    for (const node of lab.nodes) {
+      expect(shown(node)).toBe("0 a2 b");
+      expect(node.deviations()).toEqual([]);
+    }
+  });
+
+  test("two replicas of which neither is ahead become one that knows both's births", async () => {
+    lab = await Lab.create("CREATE TABLE log(v TEXT); CREATE TABLE other(v TEXT)", 3, 4, "row");
+    lab.settle();
+    const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
+    const { replica } = c.replica;
+    const [mine, others] = [1, 2].map((table) => replica.shardOfKey(table, 1)) as [number, number];
+    expect(mine).not.toBe(others);
+    c.run("INSERT INTO log VALUES('c')", "INSERT INTO other VALUES('c')");
+    send(c);
+    c.order();
+    a.deliver(9, [mine]);
+    a.turns();
+    b.deliver(9, [others]);
+    b.turns();
+    expect(await a.adopt(b)).toBe(true);
+    c.deliver();
+    c.turns();
+    const births = (node: LabNode): unknown =>
+      node.replica.db.prepare(`SELECT * FROM "__marmot__birth" ORDER BY 1, 2`).all();
+    const highest = (node: LabNode): unknown =>
+      node.replica.db.prepare(`SELECT * FROM "__marmot__rowid" ORDER BY 1`).all();
+    expect([births(a), highest(a)]).toEqual([births(c), highest(c)]);
+    expect(births(c)).toHaveLength(2);
+    lab.settle();
+  });
+
+  test("what a row was before it was led elsewhere is not kept for ever", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    b.order();
+    hand(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
+    agree("0 a2 b");
+    lab.clock += 1000;
+    for (const node of lab.nodes) node.pipeline.tick();
+    for (const node of lab.nodes) expect(node.replica.replica.references.size).toBe(0);
+  });
+
+  test("an update by somebody who saw the row where it was led is not overwritten unseen", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    b.order();
+    a.order();
+    hand(b);
+    b.run("UPDATE log SET v = 'a by b' WHERE v = 'a'");
+    send(b);
+    b.order();
+    a.run("UPDATE log SET v = 'a by a' WHERE v = 'a'");
+    lab.settle();
+    for (const node of lab.nodes) {
+      expect(shown(node)).toBe("0 a by a b");
+      expect(node.deviations()).toEqual([]);
+      expect(node.replica.replica.journal.list(9)).toMatchObject([{ kind: "concurrent write" }]);
+    }
+  });
+
+  test("many rows, of which some collide: only those are led elsewhere, in parts, too", async () => {
+    for (const size of [1, 2000]) {
+      const [a, b] = (await start("CREATE TABLE log(v TEXT)", 3)) as [LabNode, LabNode];
+      const insert = (node: LabNode, count: number): void => {
+        node.run("BEGIN");
+        for (let i = 0; i < count; i++)
+          node.app.query("INSERT INTO log VALUES(?)").run(`${node.number}.${i} ${"x".repeat(size)}`);
+        node.run("COMMIT");
+        send(node);
+      };
+      insert(b, 20);
+      insert(a, 3000);
+      b.order();
+      a.order();
+      lab.settle();
+      for (const node of lab.nodes) {
+        expect(node.query("SELECT count(*), count(DISTINCT v), max(rowid) FROM log")).toEqual([
+          [3020n, 3020n, 3020n],
+        ]);
+        expect(node.deviations()).toEqual([]);
+        expect(node.wrongChecksums()).toEqual([]);
+        expect(node.replica.replica.journal.total).toBe(0);
+      }
+      lab.close();
+    }
+    await start();
+  });
+
+  test("the highest rowid there is", async () => {
+    const [a, b] = (await start()) as [LabNode, LabNode];
+    const max = "9223372036854775807";
+    a.run(`INSERT INTO log(rowid, v) VALUES(${max}, 'a')`);
+    b.run(`INSERT INTO log(rowid, v) VALUES(${max}, 'b')`, "INSERT INTO log VALUES('more')");
+    send(b);
+    send(a);
+    a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
+    b.order();
+    a.order();
+    agree("0 a2 b more");
+  });
+
+  test("rowids below zero", async () => {
+    const [a, b] = (await start("CREATE TABLE log(v TEXT); INSERT INTO log(rowid, v) VALUES(-9, '0')")) as [
+      LabNode,
+      LabNode,
+    ];
+    for (const node of [b, a]) {
+      node.run(`INSERT INTO log(rowid, v) VALUES(-5, '${node.number}')`);
+      send(node);
+      node.order();
+    }
+    agree("0 0 1");
+  });
+
+  test("a full-text index over such a table finds each row where it is", async () => {
+    const [a, b] =
+      (await start(`CREATE TABLE log(v TEXT); CREATE VIRTUAL TABLE search USING fts5(v, content='log');
+      CREATE TRIGGER si AFTER INSERT ON log BEGIN INSERT INTO search(rowid, v) VALUES(NEW.rowid, NEW.v); END;
+      CREATE TRIGGER sd AFTER DELETE ON log BEGIN INSERT INTO search(search, rowid, v) VALUES('delete', OLD.rowid, OLD.v); END;
+      CREATE TRIGGER su AFTER UPDATE ON log BEGIN
+        INSERT INTO search(search, rowid, v) VALUES('delete', OLD.rowid, OLD.v); INSERT INTO search(rowid, v) VALUES(NEW.rowid, NEW.v); END`)) as [
+        LabNode,
+        LabNode,
+      ];
+    b.run("INSERT INTO log VALUES('b')");
+    send(b);
+    a.run("INSERT INTO log VALUES('a')");
+    send(a);
+    a.run("UPDATE log SET v = 'a2'", "INSERT INTO log VALUES('next')");
+    b.order();
+    a.order();
+    agree("a2 b next");
+    for (const node of [a, b]) {
+      node.run("INSERT INTO search(search, rank) VALUES('integrity-check', 1)");
+      for (const word of ["a2", "b", "next"])
+        expect(node.query(`SELECT v FROM search('${word}')`)).toEqual([[word]]);
+    }
+  });
+
+  test("an application's trigger that deletes, on such a table", async () => {
+    const [a, b] = (await start(`CREATE TABLE log(v TEXT); CREATE TABLE recent(v TEXT);
+      CREATE TRIGGER keep AFTER INSERT ON log BEGIN
+        INSERT INTO recent VALUES(NEW.v); DELETE FROM recent WHERE rowid < (SELECT max(rowid) FROM recent); END`)) as [
+      LabNode,
+      LabNode,
+    ];
+    for (const node of [b, a]) {
+      node.run(`INSERT INTO log VALUES('${node.number}')`);
+      send(node);
+      node.run(`INSERT INTO log VALUES('${node.number} again')`);
+      node.order();
+    }
+    agree("0 0 again 1 1 again");
+    agree("0 again 1 again", "SELECT v FROM recent ORDER BY v");
+  });
+
+  test("VACUUM keeps the rowids, and the index that sees to that goes with cleanup", async () => {
+    const schema = `CREATE TABLE log(v TEXT, "rowid" TEXT); CREATE INDEX mine ON log(v); CREATE VIEW w AS SELECT * FROM log`;
+    const [a, b] = (await start(schema)) as [LabNode, LabNode];
+    a.run("INSERT INTO log VALUES('1', 'x'), ('2', 'x'), ('3', 'x'), ('4', 'x')");
+    lab.settle();
+    a.run("DELETE FROM log WHERE v IN ('1', '3')");
+    lab.settle();
+    const rowids = a.query("SELECT _rowid_ FROM log");
+    for (const node of [a, b]) node.run("VACUUM");
+    expect(a.query("SELECT _rowid_ FROM log")).toEqual(rowids);
+    a.run("UPDATE log SET v = 'four' WHERE v = '4'");
+    agree("2 four");
+    a.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    const copy = `${a.file}.copy`;
+    copyFileSync(a.file, copy);
+    cleanupDatabase(copy, `${copy}.marmot`);
+    const schemaOf = (path: string, sql = "SELECT 1"): unknown[] => {
+      const db = new Database(path, { create: true });
+      db.exec(sql);
+      const objects = db.query("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid").values();
+      db.close();
+      return objects;
+    };
+    expect(schemaOf(copy)).toEqual(schemaOf(":memory:", schema));
+  });
+});
