@@ -103,7 +103,7 @@ export class StatementDrawer {
   update(table: TableInfo): Statement {
     const random = this.#random;
     const writable = table.columns.filter((c) => !c.generated);
-    const many = table.ordered ? random.chance(0.4) : table.key.length === 0 || random.chance(0.3);
+    const many = table.key.length === 0 || random.chance(table.ordered ? 0.4 : 0.3);
     const open = table.ordered || !many ? writable : writable.filter((c) => c.free);
     if (open.length === 0) return this.remove(table);
     const chosen = new Set(Array.from({ length: random.pick([1, 1, 2]) }, () => random.pick(open)));

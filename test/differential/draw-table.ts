@@ -262,7 +262,7 @@ export function drawTable(
       rowid: style === "rowid" ? key[0]! : null,
       autoincrement,
       picks,
-      ordered: style === "rowid" || withoutRowid,
+      ordered: style !== "columns",
       uniques,
       searched: false,
       nullableKey,

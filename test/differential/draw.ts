@@ -32,7 +32,7 @@ export function draw(seed: number, options: Options = OPTIONS): Draft {
       const row = firstRows.insert(table);
       if (row.kind === "insert") schema.parts.push({ ...row, head: "INSERT OR IGNORE INTO", tail: "" });
     }
-  const rowids = features.migrations === 0 && schema.tables.every((t) => t.ordered && t.key.length > 0);
+  const rowids = features.migrations === 0 && schema.tables.every((t) => t.ordered);
   const count = random.between(6, 22);
   for (let i = 0; i < count; i++)
     steps.push(drawStep(random.fork(), features, schema, { writer, waits: waits || i === 0, alone }));
@@ -48,10 +48,14 @@ export function draw(seed: number, options: Options = OPTIONS): Draft {
     },
     schema: schema.parts,
     steps,
-    rowids,
+    // VACUUM gives rows without a declared key other rowids in a plain file, and leaves them alone in a replicated one.
+    rowids: rowids && (schema.tables.every((t) => t.key.length > 0) || !steps.some(vacuums)),
     words: schema.searches.length > 0 ? SEARCHED : [],
   };
 }
+
+const vacuums = ({ statements }: DraftStep): boolean =>
+  statements.some((s) => s.kind === "sql" && s.text === "VACUUM");
 
 function drawSchema(random: Random, features: Features): Schema {
   const names = new Names(random, features.oddNames, [TALLY, AUDIT]);

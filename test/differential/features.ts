@@ -53,7 +53,7 @@ export function drawFeatures(random: Random, options: Options, wideText: boolean
     strict: some(0.4, 0.5),
     withoutRowid: random.pick([0, 0.5, 1]),
     autoincrement: some(0.3, 0.7),
-    keyless: some(options.keyless ? 0.3 : 0, 0.5),
+    keyless: some(options.keyless ? 0.35 : 0, 0.6),
     references: some(0.5, 0.6),
     enforced: random.chance(0.4),
     generated: functions(0.4, 0.4),

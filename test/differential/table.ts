@@ -23,7 +23,8 @@ export interface TableInfo {
   /** Rows may come without a key, which SQLite then picks. Never after the highest rowid of all: it would pick by chance. */
   readonly picks: boolean;
   /**
-   * Its rows are scanned in the order of the key on every node. Else in that of hidden rowids, which belong to each file:
+   * Its rows are scanned in the same order on every node: that of the key, or, without one, that of rowids which travel. Else
+   * in that of hidden rowids, which belong to each file:
    * what a statement about several rows does may then depend on the file, and only single rows are written.
    */
   readonly ordered: boolean;
