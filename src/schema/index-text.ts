@@ -85,11 +85,10 @@ export function afterTableName(sql: string): string {
 
 /** Whether `name` occurs in `text` as a token, quoted or not: a superset of the columns that an expression uses. */
 export function mentions(text: string, name: string): boolean {
-  // A quote inside of a quoted name is doubled.
-  const spellings = [
-    name,
-    ...['"', "`", "'"].filter((q) => name.includes(q)).map((q) => name.replaceAll(q, q + q)),
-  ];
-  const plain = spellings.map((s) => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|");
-  return new RegExp(`(^|[^\\p{L}\\p{N}_$])(?:${plain})($|[^\\p{L}\\p{N}_$])`, "iu").test(text);
+  // Within quotes of its own kind a quote stands twice.
+  const written = new Set([name, ...['"', "`", "'"].map((quote) => name.replaceAll(quote, quote + quote))]);
+  return [...written].some((form) => {
+    const plain = form.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+    return new RegExp(`(^|[^\\p{L}\\p{N}_$])${plain}($|[^\\p{L}\\p{N}_$])`, "iu").test(text);
+  });
 }
