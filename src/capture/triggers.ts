@@ -62,11 +62,13 @@ export function captureObjects(shape: TableShape, table: Table, log: string): Ca
       (l) => `INSERT INTO ${into}(${logKeys}, v) SELECT ${keys.join(", ")}, 1 FROM ${name} WHERE ${l.where};`,
     )
     .join(" ");
-  const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier).join(", ");
+  const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier);
   objects.push(trigger("evict_insert", `BEFORE INSERT ON ${name}`, body));
+  if (claimed.length === 0) return objects; // UNIQUE constants: an UPDATE cannot move them
   // A BEFORE UPDATE trigger is given only the columns that it names, and generated ones are computed from just these.
-  const stored = table.columns.filter((c) => c.hidden === 0).map((c) => `NEW.${quoteIdentifier(c.name)}`);
-  const given = stored.length < table.columns.length ? `SELECT ${stored.join(", ")}; ` : "";
-  objects.push(trigger("evict_update", `BEFORE UPDATE OF ${claimed} ON ${name}`, given + body));
+  const given = lookups.some((l) => l.generated)
+    ? `SELECT ${claimed.map((c) => `NEW.${c}`).join(", ")}; `
+    : "";
+  objects.push(trigger("evict_update", `BEFORE UPDATE OF ${claimed.join(", ")} ON ${name}`, given + body));
   return objects;
 }
