@@ -58,7 +58,7 @@ function exact(value: unknown): string {
   return `${value}/${float.getBigUint64(0).toString(16)}`;
 }
 
-function schemaOf(db: Database): string[] {
+export function schemaOf(db: Database): string[] {
   const objects = db
     .query(
       `SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid`,

@@ -11,7 +11,7 @@ import { peerIdOfNode, scratch, writeIdentity } from "../simulation/template.ts"
 import { World } from "../simulation/world.ts";
 import { makeFile, PlainApplication } from "./application.ts";
 import { type Case, NODES, nodesOf } from "./case.ts";
-import { contentOf, differences, wrongSearches } from "./content.ts";
+import { type Content, contentOf, differences, schemaOf, wrongSearches } from "./content.ts";
 import { type Expected, expectedOf, wrongAnswers } from "./plain.ts";
 import { refusalOf, type Verdict } from "./verdict.ts";
 
@@ -30,6 +30,7 @@ export async function runSimulated(it: Case): Promise<Verdict> {
 
 class SimulatedCluster {
   readonly #case: Case;
+  readonly #migrates: boolean;
   readonly #folder = scratch("differential");
   readonly #world: World;
   readonly #network: Network;
@@ -39,6 +40,7 @@ class SimulatedCluster {
 
   constructor(it: Case) {
     this.#case = it;
+    this.#migrates = it.steps.some((step) => step.sql.some((text) => /^(?:CREATE|ALTER|DROP)\b/.test(text)));
     this.#world = new World(it.seed, false);
     this.#network = new Network(this.#world);
     this.#network.profile = CALM;
@@ -55,8 +57,8 @@ class SimulatedCluster {
     for (const node of this.#nodes) this.#applications.push(new PlainApplication(node.file, it));
     const random = new Random(it.seed);
     for (const [i, step] of it.steps.entries()) {
-      if (step.settled && !(await this.#settle(`before step ${i}`))) break;
       const shown = i === 0 ? expected.first : expected.contents[i - 1]!;
+      if (step.settled && !(await this.#settle(`before step ${i}`, shown))) break;
       const seen = random.below(NODES);
       if (step.settled) problems.push(...this.#compare(seen, shown, `before step ${i}`));
       for (const number of nodesOf(step)) {
@@ -67,9 +69,9 @@ class SimulatedCluster {
       if (!step.settled) for (let n = random.below(6); n > 0; n--) await this.#world.step();
       if (problems.length > 0) break;
     }
-    if (problems.length === 0 && (await this.#settle("at the end"))) {
-      for (const node of this.#nodes.keys())
-        problems.push(...this.#compare(node, expected.contents.at(-1) ?? expected.first, "at the end"));
+    const last = expected.contents.at(-1) ?? expected.first;
+    if (problems.length === 0 && (await this.#settle("at the end", last))) {
+      for (const node of this.#nodes.keys()) problems.push(...this.#compare(node, last, "at the end"));
       if (problems.length === 0) this.#judge(expected);
     }
     return { problems, refused: null };
@@ -107,22 +109,30 @@ class SimulatedCluster {
       this.#nodes.push(new SimNode(options, parts));
     }
     for (const node of this.#nodes) node.begin();
-    return this.#settle("while the cluster forms");
+    return this.#settle("while the cluster forms", null);
   }
 
-  async #settle(when: string): Promise<boolean> {
+  /** `expected`: what every file must show; where the schema changes, it is also waited for. */
+  async #settle(when: string, expected: Content | null): Promise<boolean> {
     const world = this.#world;
     const end = world.now + SETTLE_MS;
     for (let idle = 0; world.now <= end && idle < IDLE_STEPS && this.#problems.length === 0;) {
-      if (unsettled(this.#nodes).length === 0) return true;
+      if (unsettled(this.#nodes).length === 0 && this.#hasSchema(expected)) return true;
       idle = (await world.step()) ? 0 : idle + 1;
     }
-    if (this.#problems.length === 0)
+    const settled = unsettled(this.#nodes).length === 0;
+    if (!settled && this.#problems.length === 0)
       this.#problems.push(`no rest ${when}: ${unsettled(this.#nodes).join("; ")}`);
-    return false;
+    return settled && this.#problems.length === 0; // with another schema, which comparing tells
   }
 
-  #compare(node: number, expected: ReturnType<typeof contentOf>, when: string): string[] {
+  #hasSchema(expected: Content | null): boolean {
+    if (!this.#migrates || expected === null) return true;
+    const wanted = expected.schema.join("\n");
+    return this.#applications.every(({ db }) => schemaOf(db).join("\n") === wanted);
+  }
+
+  #compare(node: number, expected: Content, when: string): string[] {
     return differences(expected, contentOf(this.#applications[node]!.db), `n${node} ${when}`);
   }
 
