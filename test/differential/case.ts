@@ -43,3 +43,6 @@ export const NODES = 3;
 /** Numbers of the nodes on which a step happens. */
 export const nodesOf = ({ node }: Step): number[] =>
   node === "all" ? Array.from({ length: NODES }, (_, i) => i) : [node];
+
+/** Whether a step changes the schema. */
+export const migrates = ({ sql }: Step): boolean => sql.some((text) => /^(?:CREATE|ALTER|DROP)\b/.test(text));

@@ -1,8 +1,9 @@
 /** What a plain SQLite file makes of a case: the answers of all statements, and what it holds after each step. */
 import { rmSync } from "node:fs";
 import { scratch } from "../simulation/template.ts";
+import { refusalOf } from "./verdict.ts";
 import { makeFile, PlainApplication } from "./application.ts";
-import type { Case, Step } from "./case.ts";
+import { type Case, migrates, type Step } from "./case.ts";
 import { type Content, contentOf, searchesOf } from "./content.ts";
 
 export interface Expected {
@@ -13,6 +14,8 @@ export interface Expected {
   readonly first: Content;
   readonly searches: ReturnType<typeof searchesOf>;
   readonly integrity: string;
+  /** Why `run` would not take what is there at some time; null: it does all the time. */
+  readonly refused: string | null;
 }
 
 export function expectedOf(it: Case): Expected {
@@ -20,6 +23,7 @@ export function expectedOf(it: Case): Expected {
   const file = `${folder}/plain.db`;
   try {
     makeFile(file, it);
+    let refused = refusalOf(file);
     const application = new PlainApplication(file, it);
     try {
       const first = contentOf(application.db);
@@ -27,10 +31,11 @@ export function expectedOf(it: Case): Expected {
       const answers = it.steps.map((step) => {
         const answer = application.run(step);
         contents.push(contentOf(application.db));
+        if (migrates(step)) refused ??= refusalOf(file);
         return answer;
       });
       const searches = searchesOf(application.db, it.words);
-      return { answers, contents, first, searches, integrity: application.integrity() };
+      return { answers, contents, first, searches, integrity: application.integrity(), refused };
     } finally {
       application.close();
     }

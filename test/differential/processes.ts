@@ -4,13 +4,15 @@ import { makeFile, PlainApplication } from "./application.ts";
 import { type Case, NODES, nodesOf } from "./case.ts";
 import { type Content, contentOf, differences, wrongSearches } from "./content.ts";
 import { expectedOf, wrongAnswers } from "./plain.ts";
-import { refusalOf, type Verdict } from "./verdict.ts";
+import type { Verdict } from "./verdict.ts";
 
 const SHOWN_MS = 30_000;
 const BUSY_MS = 20_000;
 
 export async function runReal(given: Case): Promise<Verdict> {
   const it = immediate(given);
+  const expected = expectedOf(it);
+  if (expected.refused !== null) return { problems: [], refused: expected.refused };
   const { settings } = it;
   const cluster = new TestCluster(NODES, settings.shards);
   cluster.logLevel = "info";
@@ -19,9 +21,6 @@ export async function runReal(given: Case): Promise<Verdict> {
   try {
     const [first, ...others] = cluster.nodes;
     makeFile(first!.db, it);
-    const refused = refusalOf(first!.db);
-    if (refused !== null) return { problems, refused };
-    const expected = expectedOf(it);
     const shards = settings.shards > 1 ? ["--transactions", settings.transactions] : [];
     await first!.start([
       ...["--merge", settings.merge, "--foreign-keys", settings.foreignKeys],

@@ -10,10 +10,10 @@ import { SimNode } from "../simulation/sim-node.ts";
 import { peerIdOfNode, scratch, writeIdentity } from "../simulation/template.ts";
 import { World } from "../simulation/world.ts";
 import { makeFile, PlainApplication } from "./application.ts";
-import { type Case, NODES, nodesOf } from "./case.ts";
+import { type Case, migrates, NODES, nodesOf } from "./case.ts";
 import { type Content, contentOf, differences, schemaOf, wrongSearches } from "./content.ts";
 import { type Expected, expectedOf, wrongAnswers } from "./plain.ts";
-import { refusalOf, type Verdict } from "./verdict.ts";
+import type { Verdict } from "./verdict.ts";
 
 /** Simulated milliseconds within which all must have come to rest. */
 const SETTLE_MS = 30_000;
@@ -40,7 +40,7 @@ class SimulatedCluster {
 
   constructor(it: Case) {
     this.#case = it;
-    this.#migrates = it.steps.some((step) => step.sql.some((text) => /^(?:CREATE|ALTER|DROP)\b/.test(text)));
+    this.#migrates = it.steps.some(migrates);
     this.#world = new World(it.seed, false);
     this.#network = new Network(this.#world);
     this.#network.profile = CALM;
@@ -50,9 +50,8 @@ class SimulatedCluster {
     const it = this.#case;
     const problems = this.#problems;
     makeFile(`${this.#folder}/n0.db`, it);
-    const refused = refusalOf(`${this.#folder}/n0.db`);
-    if (refused !== null) return { problems, refused };
     const expected = expectedOf(it);
+    if (expected.refused !== null) return { problems, refused: expected.refused };
     if (!(await this.#form())) return { problems, refused: null };
     for (const node of this.#nodes) this.#applications.push(new PlainApplication(node.file, it));
     const random = new Random(it.seed);
