@@ -100,6 +100,21 @@ function show({ encoding, settings, schema, steps }: Case): void {
   }
 }
 
+/** What a smaller case must show as well, or it may be another one. */
+const kindOf = (problem: string): string =>
+  [
+    BROKE,
+    "plain SQLite says",
+    "schema: ",
+    "misses",
+    "conflicts",
+    "checksum",
+    "stopped",
+    "no rest",
+    "replica",
+    "index",
+  ].find((k) => problem.includes(k)) ?? "";
+
 async function explain(seed: number): Promise<void> {
   const failing = draw(seed, OPTIONS);
   const first = await verdictOf(render(failing));
@@ -108,10 +123,10 @@ async function explain(seed: number): Promise<void> {
     console.log(`case ${seed} failed before and does not now`);
     return;
   }
-  const broke = first.problems[0]!.startsWith(BROKE);
+  const kind = kindOf(first.problems[0]!);
   const fails = async (draft: Draft): Promise<boolean> => {
-    const [problem] = (await verdictOf(render(draft))).problems;
-    return problem !== undefined && problem.startsWith(BROKE) === broke;
+    const { problems } = await verdictOf(render(draft));
+    return problems.length > 0 && kindOf(problems[0]!) === kind;
   };
   const { draft, runs } = await shrink(failing, fails, SHRINK_MS);
   const small = render(draft);

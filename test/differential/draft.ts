@@ -36,6 +36,8 @@ export type Statement =
       /** "UPDATE OR IGNORE". */
       readonly head: string;
       readonly table: string;
+      /** " NOT INDEXED" or nothing. */
+      readonly hint: string;
       readonly sets: readonly (readonly [column: string, value: string])[];
       readonly tail: string;
     }
@@ -69,7 +71,7 @@ export function renderStatement(statement: Statement): string {
   const { head, table, tail } = statement;
   if (kind === "update") {
     const sets = statement.sets.map(([column, value]) => `${q(column)} = ${value}`);
-    return `${head} ${q(table)} SET ${sets.join(", ")}${tail}`;
+    return `${head} ${q(table)}${statement.hint} SET ${sets.join(", ")}${tail}`;
   }
   const rows = statement.rows.map((row) => `(${row.join(", ")})`);
   const columns = statement.columns.map(q).join(", ");

@@ -18,6 +18,9 @@ const POLICIES = [
   " OR ROLLBACK",
 ];
 
+/** Which index SQLite walks depends on the columns that triggers need: without one, rows come in their own order. */
+const IN_ORDER = " NOT INDEXED";
+
 export interface StatementOptions {
   /** `recursive_triggers` is on. */
   readonly recursive: boolean;
@@ -113,6 +116,7 @@ export class StatementDrawer {
       kind: "update",
       head: `UPDATE${policy}`,
       table: table.name,
+      hint: many ? IN_ORDER : "",
       sets,
       tail: ` WHERE ${many ? this.#some(table) : this.#isKey(table)}`,
     };
@@ -149,8 +153,9 @@ export class StatementDrawer {
   remove(table: TableInfo): Statement {
     const random = this.#random;
     if (random.chance(0.04)) return sql(`DELETE FROM ${q(table.name)}`);
-    const where = table.key.length > 0 && random.chance(0.6) ? this.#isKey(table) : this.#some(table);
-    return sql(`DELETE FROM ${q(table.name)} WHERE ${where}`);
+    if (table.key.length > 0 && random.chance(0.6))
+      return sql(`DELETE FROM ${q(table.name)} WHERE ${this.#isKey(table)}`);
+    return sql(`DELETE FROM ${q(table.name)}${IN_ORDER} WHERE ${this.#some(table)}`);
   }
 
   /** Two rows give each other their key, or a UNIQUE value, by way of a third. */
@@ -164,7 +169,7 @@ export class StatementDrawer {
     const [one, two] = [this.value(table, c), this.value(table, c)];
     const third = c.kind === "int" || c.kind === "real" ? "-33" : "'third'";
     const move = (from: string, to: string): Statement => ({
-      ...{ kind: "update", head: "UPDATE", table: table.name, sets: [[name, to]] },
+      ...{ kind: "update", head: "UPDATE", table: table.name, hint: "", sets: [[name, to]] },
       tail: ` WHERE ${q(name)} = ${from}`,
     });
     return [move(one, third), move(two, one), move(third, two)];

@@ -111,7 +111,7 @@ function drawBody(random: Random, features: Features, { table, later, row, value
     }
     default:
       if (target.ordered && random.chance(0.5))
-        return `DELETE FROM ${q(target.name)} WHERE ${q(first!)} = ${row}.${q(random.pick(table.columns).name)}`;
+        return `DELETE FROM ${q(target.name)} WHERE +${q(first!)} = ${row}.${q(random.pick(table.columns).name)}`;
       return `DELETE FROM ${q(target.name)} WHERE ${whole}`;
   }
 }
