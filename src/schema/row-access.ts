@@ -108,6 +108,7 @@ export class RowAccess {
   readonly #selectSql: string;
   readonly #upsertSql: string;
   readonly #deleteSql: string;
+  #twin: { readonly name: string; readonly declaration: string } | null = null;
 
   /** `encoding`: the file's `PRAGMA encoding`. */
   constructor(db: DatabaseSync, shape: TableShape, encoding: string) {
@@ -257,20 +258,25 @@ export class RowAccess {
     return tests.join(" AND ");
   }
 
+  /** Named by what the table is declared as: a table that changed has another twin. */
   get #twinName(): string {
-    return `__marmot__twin_${this.shape.id}`;
+    return (this.#twin ??= this.#nameTwin()).name;
+  }
+
+  #nameTwin(): { readonly name: string; readonly declaration: string } {
+    const row = this.#db
+      .prepare("SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?")
+      .get(this.shape.name) as { sql: string };
+    const declaration = afterTableName(row.sql);
+    return { name: `__marmot__twin_${this.shape.id}_${Bun.hash.xxHash32(declaration)}`, declaration };
   }
 
   #fillTwin(image: Image): void {
     const twin = `temp.${quoteIdentifier(this.#twinName)}`;
     // Asked each time: a rollback may have taken it away.
     const there = this.#prepare("SELECT 1 FROM temp.sqlite_schema WHERE name = ?");
-    if (there.get(this.#twinName) === undefined) {
-      const row = this.#db
-        .prepare("SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?")
-        .get(this.shape.name) as { sql: string };
-      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(row.sql)}`);
-    }
+    if (there.get(this.#twinName) === undefined)
+      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${this.#twin!.declaration}`);
     this.#prepare(`DELETE FROM ${twin}`).run();
     const marks = placeholders(image).join(", ");
     this.#prepare(`INSERT INTO ${twin}(${this.#columns.join(", ")}) VALUES(${marks})`).run(
