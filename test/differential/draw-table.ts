@@ -302,7 +302,7 @@ export function drawColumn(random: Random, features: Features, names: Names, str
   const types = typesOf(features, strict);
   const name = names.next();
   const [type, kind] = random.pick(types);
-  const notNull = random.chance(0.15);
+  const notNull = random.chance(0.2);
   const policy = notNull ? random.pick(["", "", " ON CONFLICT REPLACE", " ON CONFLICT IGNORE"]) : "";
   const hasDefault = policy === " ON CONFLICT REPLACE" || random.chance(features.defaults);
   const value = random.chance(strict ? 0 : 0.3)
@@ -320,7 +320,9 @@ export function drawColumn(random: Random, features: Features, names: Names, str
     hasDefault ? `DEFAULT ${value}` : "",
     collation,
   ]);
-  return plain(name, text, kind, { notNull, free: !notNull });
+  const drawn = plain(name, text, kind, { notNull, free: !notNull });
+  if (notNull && hasDefault) drawn.info = { ...drawn.info, defaulted: true };
+  return drawn;
 }
 
 function some(random: Random, from: readonly string[], count: number): string[] {

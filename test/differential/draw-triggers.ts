@@ -30,31 +30,33 @@ export function drawTrigger(
 ): { name: string; sql: string } {
   const event = random.pick(EVENTS);
   const row = event === "DELETE" || (event === "UPDATE" && random.chance(0.3)) ? "OLD" : "NEW";
-  const readable = table.columns.map((c) => `${row}.${q(c.name)}`);
+  const time = random.chance(0.75) ? "AFTER" : "BEFORE";
+  // SQLite computes NEW's generated columns from those columns alone that some BEFORE UPDATE trigger names.
+  const isWrong = event === "UPDATE" && time === "BEFORE" && row === "NEW";
+  const seen = table.columns.filter((c) => !isWrong || !c.generated);
+  const readable = seen.map((c) => `${row}.${q(c.name)}`);
   const value = (): string => (random.chance(0.8) ? random.pick(readable) : "1");
   const when = random.chance(0.35)
     ? ` WHEN ${value()} ${random.pick(["IS NOT NULL", "> 1", "IS NOT 'a'", "<> 2"])}`
     : "";
   const columns = table.columns.filter((c) => !c.generated);
   const of = event === "UPDATE" && random.chance(0.4) ? ` OF ${q(random.pick(columns).name)}` : "";
-  const time = random.chance(0.75) ? "AFTER" : "BEFORE";
   const name = names.next("t_");
   const head = `CREATE TRIGGER ${q(name)} ${time} ${event}${of} ON ${q(table.name)} FOR EACH ROW${when} BEGIN `;
   const bodies: string[] = [];
   for (let i = random.pick([1, 1, 2]); i > 0; i--)
-    bodies.push(`${drawBody(random, features, { table, later, row, value })};`);
+    bodies.push(`${drawBody(random, features, { table, later, value })};`);
   return { name, sql: `${head}${bodies.join(" ")} END` };
 }
 
 interface Body {
   readonly table: TableInfo;
   readonly later: readonly TableInfo[];
-  readonly row: "OLD" | "NEW";
   /** Something of the row, mostly. */
   readonly value: () => string;
 }
 
-function drawBody(random: Random, features: Features, { table, later, row, value }: Body): string {
+function drawBody(random: Random, features: Features, { table, later, value }: Body): string {
   const PLAIN = { nulls: 0, oddity: 0, bloblessly: features.bloblessly };
   const count = `UPDATE ${TALLY} SET n = n + 1 WHERE id = ${random.below(3)}`;
   if (random.chance(0.12)) {
@@ -111,7 +113,7 @@ function drawBody(random: Random, features: Features, { table, later, row, value
     }
     default:
       if (target.ordered && random.chance(0.5))
-        return `DELETE FROM ${q(target.name)} WHERE +${q(first!)} = ${row}.${q(random.pick(table.columns).name)}`;
+        return `DELETE FROM ${q(target.name)} WHERE +${q(first!)} = ${value()}`;
       return `DELETE FROM ${q(target.name)} WHERE ${whole}`;
   }
 }

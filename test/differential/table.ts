@@ -5,6 +5,8 @@ export interface ColumnInfo {
   readonly name: string;
   readonly kind: Kind;
   readonly notNull: boolean;
+  /** NOT NULL with a default: under REPLACE that takes the place of NULL. */
+  readonly defaulted?: boolean;
   /** Takes no value of its own. */
   readonly generated: boolean;
   /** No key, constraint, index, reference or trigger has to do with it: any order of writes gives the same. */
