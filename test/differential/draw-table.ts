@@ -100,7 +100,7 @@ export function drawTable(
     for (let i = 0; i < count; i++) {
       const column = inner.next();
       const [type, kind] = random.pick(types);
-      const collation = kind === "text" || kind === "any" ? random.pick(["", "", "NOCASE", "RTRIM"]) : "";
+      const collation = kind === "text" || kind === "any" ? random.pick(["", "NOCASE", "RTRIM"]) : "";
       const own = random.chance(0.7);
       if (!own && collation !== "") ownCollations = false;
       const declared = [

@@ -88,7 +88,7 @@ export class Names {
 
 const fold = (name: string): string => name.replace(/[A-Z]/g, (c) => c.toLowerCase());
 
-export const WORDS = ["a", "A", "b", "B", "ab", "b ", "c", "ü", "Ü", "zebra", "Zebra crossing", ""];
+export const WORDS = ["a", "A", "a ", "b", "B", "b ", "ab", "c", "ü", "Ü", "zebra", "Zebra crossing", ""];
 /** For full-text search. */
 export const SEARCHED = ["a", "b", "zebra", "crossing", "ü"];
 
