@@ -44,9 +44,15 @@ const defaulted = (unique: UniqueShape, table: Table): Column[] =>
 
 /** Columns that the index names, generated ones among them. */
 function namedColumns(unique: UniqueShape, table: Table): Column[] {
-  const text = [...unique.terms.map((t) => t.sql), unique.where ?? ""].join(" , ");
+  const text = withoutStrings([...unique.terms.map((t) => t.sql), unique.where ?? ""].join(" , "));
   return table.columns.filter((c) => mentions(text, c.name));
 }
+
+const QUOTED = /"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|'(?:[^']|'')*'|--[^\n]*|\/\*[\s\S]*?\*\//g;
+
+/** What is a text in an expression is no column, even if one is called so: that one may be dropped. */
+const withoutStrings = (text: string): string =>
+  text.replace(QUOTED, (quoted) => (quoted.startsWith("'") ? "''" : quoted));
 
 /** Every column whose change can move a value of the index: those that it names, and what generated ones are made of. */
 function usedColumns(unique: UniqueShape, table: Table): string[] {
