@@ -65,7 +65,7 @@ function usedColumns(unique: UniqueShape, table: Table): string[] {
 function sourcesOf(column: Column, table: Table): string[] {
   const found = new Set<string>();
   const visit = ({ name }: Column): void => {
-    const text = definitionOf(name, table);
+    const text = withoutStrings(definitionOf(name, table));
     for (const other of table.columns) {
       if (other.name === name || found.has(other.name) || !mentions(text, other.name)) continue;
       found.add(other.name);
