@@ -2,13 +2,13 @@
  * Whole nodes in the simulator: bun scripts/simulate.ts [--seeds N] [--from S] [--jobs J]. Runs the seeds on all cores and
  * stops at the first after which something is wrong, which it cuts down to the actions that matter; then it prints the
  * command that replays them; --save NAME keeps them in test/simulation/failed. --only 3,7,12 keeps these actions of the plan, --verbose says everything that happens,
- * --keyless adds a table without a declared key.
+ * --keyless adds a table without a declared key, --schema changes of the schema.
  */
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { draw, type Plan } from "../test/simulation/plan.ts";
+import { draw, type Plan, withMigrations } from "../test/simulation/plan.ts";
 import { keep, shrink } from "../test/simulation/shrink.ts";
 import { type Result, simulate } from "../test/simulation/simulation.ts";
 
@@ -29,7 +29,13 @@ interface Batch {
 const KEYLESS = "--keyless";
 const isKeyless = process.argv.includes(KEYLESS);
 
-const planOf = (seed: number): Plan => (isKeyless ? { ...draw(seed), keyless: true } : draw(seed));
+const SCHEMA = "--schema";
+const changesSchema = process.argv.includes(SCHEMA);
+
+function planOf(seed: number): Plan {
+  const plan = changesSchema ? withMigrations(draw(seed)) : draw(seed);
+  return isKeyless ? { ...plan, keyless: true } : plan;
+}
 
 async function batch(from: number, seeds: number): Promise<Batch> {
   const before = process.cpuUsage();
@@ -59,6 +65,7 @@ async function spawnBatch(from: number, seeds: number): Promise<Batch> {
       String(from),
       String(seeds),
       ...(isKeyless ? [KEYLESS] : []),
+      ...(changesSchema ? [SCHEMA] : []),
     ],
     {
       stdout: "pipe",
@@ -101,7 +108,7 @@ async function explain(seed: number, save: string | undefined): Promise<void> {
   show(result);
   if (save !== undefined) savePlan(save, result);
   console.log(
-    `again: bun scripts/simulate.ts --from ${seed} --seeds 1 --only ${kept.join(",") || "none"} --verbose${isKeyless ? ` ${KEYLESS}` : ""}`,
+    `again: bun scripts/simulate.ts --from ${seed} --seeds 1 --only ${kept.join(",") || "none"} --verbose${isKeyless ? ` ${KEYLESS}` : ""}${changesSchema ? ` ${SCHEMA}` : ""}`,
   );
 }
 
@@ -116,6 +123,7 @@ async function main(): Promise<number> {
       verbose: { type: "boolean", default: false },
       progress: { type: "boolean", default: false },
       keyless: { type: "boolean", default: false },
+      schema: { type: "boolean", default: false },
     },
   });
   const from = Number(values.from);

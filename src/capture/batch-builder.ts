@@ -11,6 +11,7 @@ import {
   type TableChanges,
   type Watermark,
 } from "../change/batch.ts";
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import { encodeBatch } from "../change/codec.ts";
 import type { KeyId } from "../change/key.ts";
 import { encodeNamed } from "../change/marking.ts";
@@ -47,6 +48,7 @@ interface OpenTable {
 export class BatchBuilder {
   readonly #place: (last: boolean) => ChainPlace;
   readonly #onPart: (part: BuiltPart) => void;
+  readonly #schema: Uint8Array | null;
   #tables: OpenTable[] = [];
   #bases: PositionVector[] = [];
   #baseNames = new Map<string, number>();
@@ -58,8 +60,16 @@ export class BatchBuilder {
   /** Keys of all parts, to be forgotten when the changeset is taken. */
   readonly keys: { table: number; keyId: KeyId }[] = [];
 
-  /** `place` is asked when a part is closed, and knows then whether it is the last. */
-  constructor(place: (last: boolean) => ChainPlace, onPart: (part: BuiltPart) => void) {
+  /**
+   * `place` is asked when a part is closed, and knows then whether it is the last. `schema`: what changes before any of the
+   * rows; it goes with the last part.
+   */
+  constructor(
+    place: (last: boolean) => ChainPlace,
+    onPart: (part: BuiltPart) => void,
+    schema: Uint8Array | null = null,
+  ) {
+    this.#schema = schema;
     this.#place = place;
     this.#onPart = onPart;
   }
@@ -96,7 +106,9 @@ export class BatchBuilder {
     }));
     const batch: Batch = {
       ...place,
-      kind: BatchKind.rows,
+      ...(this.#schema === null
+        ? { kind: BatchKind.rows }
+        : { kind: BatchKind.schema, schema: last ? this.#schema : EMPTY_BYTES }),
       part: this.#part,
       parts: last ? this.#part : 0,
       bases: this.#bases,

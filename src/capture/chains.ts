@@ -4,7 +4,7 @@
  */
 import type { PositionVector, Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
-import { BatchBuilder, type ChainPlace } from "./batch-builder.ts";
+import { BatchBuilder, type BuiltPart, type ChainPlace } from "./batch-builder.ts";
 import { LaneChoice } from "./lane.ts";
 import type { Spooled } from "./spool.ts";
 
@@ -78,13 +78,15 @@ function openChain(
   drain: DrainRecord,
   place: (last: boolean) => ChainPlace,
   keep: ChainsComponents["keep"],
+  schema: Uint8Array | null = null,
 ): OpenChain {
   const parts: Sent[] = [];
-  const builder = new BatchBuilder(place, ({ part, last, bytes, rows }) => {
+  const onPart = ({ part, last, bytes, rows }: BuiltPart): void => {
     const keys = last ? builder.keys : [];
     const size = bytes.length;
     parts.push({ csn, part, last, bytes: keep(bytes), size, rows, drain, keys, proposedAt: null });
-  });
+  };
+  const builder = new BatchBuilder(place, onPart, schema);
   return { builder, parts };
 }
 
@@ -133,6 +135,31 @@ export function wholeChain(
       builder.finish(drain.upTo, names);
       for (const shard of [lane, ...names]) lanes[shard]!.csn = csn;
       lanes[lane]!.sent.push(...parts);
+      drain.batchesLeft = 1;
+    },
+    size: () => sizeOf(parts),
+  };
+}
+
+/** A change of the schema with rows, alone in flight: through shard 0, and the last of its chain in every other. */
+export function schemaChain(
+  { lanes, place, keep }: ChainsComponents,
+  drain: DrainRecord,
+  after: PositionVector,
+  schema: Uint8Array,
+): Chains {
+  const csn = Math.max(...lanes.map((lane) => lane.csn)) + 1;
+  const at = (): ChainPlace => place(csn, lanes[0]!.csn, after);
+  const { builder, parts } = openChain(csn, drain, at, keep, schema);
+  return {
+    builderOf: () => builder,
+    finish: () => {
+      builder.finish(
+        drain.upTo,
+        lanes.flatMap((_, shard) => (shard === 0 ? [] : [shard])),
+      );
+      for (const lane of lanes) lane.csn = csn;
+      lanes[0]!.sent.push(...parts);
       drain.batchesLeft = 1;
     },
     size: () => sizeOf(parts),

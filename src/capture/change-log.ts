@@ -23,7 +23,9 @@ export class ChangeLog implements ChangeLogReader {
   /** The row `t` of a log row `l`. */
   readonly #joined: string;
   readonly #maxId: Statement;
-  readonly #rows: Statement;
+  readonly #rowsSql: string;
+  /** Prepared on first use: the table may be another one by now, and is then not read. */
+  #rows: Statement | null = null;
   readonly #bytes = new Map<number, Statement>();
 
   constructor(db: Database, shape: TableShape, log: string, encoding: string) {
@@ -43,12 +45,10 @@ export class ChangeLog implements ChangeLogReader {
     );
     const images = shape.columns.map((_, i) => `t.${column(i)}`).join(", ");
     this.#maxId = db.prepare(`SELECT max(id) FROM ${name}`);
-    this.#rows = db.prepare(
-      `SELECT l.a, l.n, l.s, t.${column(shape.key[0]!)} IS NULL, ${keys.map((k) => `l.${k}`).join(", ")}, ${images}
+    this.#rowsSql = `SELECT l.a, l.n, l.s, t.${column(shape.key[0]!)} IS NULL, ${keys.map((k) => `l.${k}`).join(", ")}, ${images}
          FROM (SELECT ${keys.join(", ")}, min(id) a, max(id) n, min(v IS NOT NULL) s FROM ${name}
                  WHERE id > ? AND id <= ? AND v IS NOT 0 GROUP BY ${grouped}) l
-         LEFT JOIN ${table} t ON ${this.#joined} ORDER BY l.a`,
-    );
+         LEFT JOIN ${table} t ON ${this.#joined} ORDER BY l.a`;
   }
 
   maxId(): number {
@@ -57,6 +57,7 @@ export class ChangeLog implements ChangeLogReader {
   }
 
   *rows(from: number, to: number): Iterable<CapturedRow> {
+    this.#rows ??= this.#db.prepare(this.#rowsSql);
     for (let at = from; at < to; at += CHUNK) {
       const upTo = Math.min(to, at + CHUNK);
       for (const row of this.#rows.values(at, upTo) as unknown as Value[][]) yield this.#captured(row);

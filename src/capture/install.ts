@@ -6,11 +6,12 @@ import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
-import { isOwn } from "../schema/catalogue.ts";
+import { isOwn, readCatalogue } from "../schema/catalogue.ts";
 import { changeLogName, LIVE_FORMAT, LIVE_TABLES } from "../schema/live-tables.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { readTable } from "../sqlite/schema.ts";
+import { writeRemembered } from "./remembered.ts";
 import { captureObjects } from "./triggers.ts";
 
 export interface InstallOptions {
@@ -74,7 +75,7 @@ function transaction(db: DatabaseSync, work: () => void): void {
 }
 
 /** A free name for a table's change log: the ancestor's, with a suffix where an application's object has it. */
-function freeLogName(db: DatabaseSync, table: string): string {
+export function freeLogName(db: DatabaseSync, table: string): string {
   for (let i = 1; ; i++) {
     const name = i === 1 ? changeLogName(table) : `${changeLogName(table)}_${i}`;
     const taken = db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE`).get(name);
@@ -90,12 +91,14 @@ export function install(
 ): CapturedTable[] {
   const captured: CapturedTable[] = [];
   transaction(db, () => {
+    const state = readCatalogue(queryOf(db));
     for (const sql of Object.values(LIVE_TABLES)) db.exec(sql);
     const meta = db.prepare(`INSERT INTO "__marmot__meta" VALUES(?, ?)`);
     meta.run("format", BigInt(LIVE_FORMAT));
     meta.run("cluster_id", options.clusterId);
     meta.run("peer_id", options.peerId);
-    meta.run("schema_version", BigInt(options.schemaVersion));
+    const tables = new Map(shapes.map((s) => [s.name, s.id]));
+    writeRemembered(db, { version: options.schemaVersion, state, tables, uncompared: [] });
     const status = db.prepare(`INSERT INTO "__marmot__status" VALUES(?, ?, ?)`);
     status.run("node", "peer_id", options.peerId);
     options.position.forEach((index, shard) => status.run("shard", String(shard), BigInt(index)));
@@ -109,28 +112,6 @@ export function install(
     }
   });
   return captured;
-}
-
-/** Names of capture objects that are missing from the file or differ from what they must be. */
-export function damage(
-  db: DatabaseSync,
-  shapes: readonly TableShape[],
-  captured: readonly CapturedTable[],
-): string[] {
-  const query = queryOf(db);
-  const found = new Map(
-    query(`SELECT name, sql FROM main.sqlite_schema`).map(([name, sql]) => [String(name), String(sql)]),
-  );
-  const wrong: string[] = [];
-  for (const shape of shapes) {
-    const log = captured.find((c) => c.id === shape.id)?.log;
-    if (log === undefined) wrong.push(`the change log of ${shape.name}`);
-    else if (!found.has(shape.name)) wrong.push(`the table ${shape.name}`);
-    else
-      for (const object of captureObjects(shape, readTable(query, shape.name), log))
-        if (found.get(object.name) !== object.sql) wrong.push(object.name);
-  }
-  return wrong;
 }
 
 /** Removes every trigger, index and table of Marmot: triggers first, or the application's writes would fail in between. */

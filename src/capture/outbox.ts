@@ -16,6 +16,7 @@ import {
   type Lane,
   laneInUse,
   rowChains,
+  schemaChain,
   type Sent,
   wholeChain,
 } from "./chains.ts";
@@ -48,6 +49,7 @@ export interface OutboxComponents {
 export interface OutboxOptions {
   readonly origin: string;
   readonly shards: number;
+  /** Of the schema that the application's file last reflected. */
   readonly schemaVersion: number;
   /** Changesets stay whole over several shards. */
   readonly whole: boolean;
@@ -61,11 +63,15 @@ export interface CollectingSink extends DrainSink {
   done(): number;
   /** The changeset cannot leave before what is in flight was taken: forgets it. */
   giveUp(): void;
+  /** Forgets it: it is drained anew. */
+  discard(): void;
 }
 
 export class Outbox {
   readonly #components: OutboxComponents;
   readonly #options: OutboxOptions;
+  /** What is collected from now on is of this version. */
+  schemaVersion: number;
   #incarnation = 0;
   #lanes: Lane[] = [];
   #drains: DrainRecord[] = [];
@@ -80,6 +86,7 @@ export class Outbox {
   constructor(components: OutboxComponents, options: OutboxOptions) {
     this.#components = components;
     this.#options = options;
+    this.schemaVersion = options.schemaVersion;
   }
 
   get incarnation(): number {
@@ -109,6 +116,11 @@ export class Outbox {
     if (this.#lanes.length === 0 || this.#lanes.some((lane) => !lane.opened)) return false;
     if (this.#blocked || this.#drains.some((d) => d.alone)) return false;
     return this.#bytes < IN_FLIGHT_BYTES && this.#drains.length < IN_FLIGHT_DRAINS;
+  }
+
+  /** What was proposed is all taken, the fence included. */
+  get settledAll(): boolean {
+    return this.#lanes.length > 0 && this.#lanes.every((lane) => lane.opened && lane.sent.length === 0);
   }
 
   get idle(): boolean {
@@ -156,20 +168,29 @@ export class Outbox {
   }
 
   #place(csn: number, previousCsn: number, after: PositionVector): ChainPlace {
-    const { origin, schemaVersion } = this.#options;
+    const { origin } = this.#options;
+    const { schemaVersion } = this;
     const time = this.#components.wallTime();
     return { origin, incarnation: this.#incarnation, csn, previousCsn, schemaVersion, time, after };
   }
 
-  /** A sink for one drain that began when this node's replica stood at `after`. Nothing is proposed before `propose`. */
-  collect(upTo: readonly Watermark[], after: PositionVector): CollectingSink {
+  /**
+   * A sink for one drain that began when this node's replica stood at `after`. Nothing is proposed before `propose`.
+   * `schema`: a change that leads the rows, when nothing is in flight; nothing else is collected until it is taken.
+   */
+  collect(
+    upTo: readonly Watermark[],
+    after: PositionVector,
+    schema: Uint8Array | null = null,
+  ): CollectingSink {
+    assert(schema === null || this.settledAll, "a change of the schema leaves when nothing is in flight");
     const drain: DrainRecord = {
       upTo,
       looked: [],
       startedAt: this.#components.now(),
       batchesLeft: 0,
       rows: 0,
-      alone: false,
+      alone: schema !== null,
     };
     const images: [table: number, keyId: KeyId, image: Image | null][] = [];
     const components: ChainsComponents = {
@@ -180,11 +201,18 @@ export class Outbox {
         return this.#components.spool.add(bytes);
       },
     };
-    const chains = this.#options.whole ? wholeChain(components, drain, after) : rowChains(components, drain);
+    const chains =
+      schema !== null
+        ? schemaChain(components, drain, after, schema)
+        : this.#options.whole
+          ? wholeChain(components, drain, after)
+          : rowChains(components, drain);
     return {
       inFlight: (table, keyId) => this.#inFlight.get(table)?.get(keyId)?.image,
       add: (shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector) => {
-        const builder = chains.builderOf(this.#components.shardOfKey(shape.id, row.keyId));
+        // Where a row lies under a schema that is not taken yet is known to nobody, and all goes through shard 0.
+        const shard = schema === null ? this.#components.shardOfKey(shape.id, row.keyId) : 0;
+        const builder = chains.builderOf(shard);
         if (builder === null) return false;
         builder.add(shape, row, base);
         drain.rows++;
@@ -198,7 +226,7 @@ export class Outbox {
       found: () => drain.rows,
       done: () => {
         for (const [table, keyId, image] of images) this.#remember(table, keyId, image, drain);
-        if (drain.rows > 0) chains.finish();
+        if (drain.rows > 0 || schema !== null) chains.finish();
         this.#rows += drain.rows;
         this.#drains.push(drain);
         this.#settle();
@@ -207,6 +235,9 @@ export class Outbox {
       giveUp: () => {
         this.#bytes -= chains.size();
         this.#blocked = true;
+      },
+      discard: () => {
+        this.#bytes -= chains.size();
       },
     };
   }

@@ -14,8 +14,16 @@ export interface CaptureObject {
   readonly sql: string;
 }
 
-/** Everything that captures one table, in the order of creation. `log`: the change log's name. */
-export function captureObjects(shape: TableShape, table: Table, log: string): CaptureObject[] {
+/**
+ * Everything that captures one table, in the order of creation. `log`: the change log's name. `recorded`: what the columns
+ * of the cluster's table are called here, if others.
+ */
+export function captureObjects(
+  shape: TableShape,
+  table: Table,
+  log: string,
+  recorded: readonly string[] | null = null,
+): CaptureObject[] {
   const name = quoteIdentifier(shape.name);
   const into = quoteIdentifier(log);
   const keys = shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name));
@@ -33,9 +41,7 @@ export function captureObjects(shape: TableShape, table: Table, log: string): Ca
   // The rowid can be changed under its other names without naming the key's column.
   const aliases = shape.integerKey ? rowidAliases(table).map(quoteIdentifier) : [];
   const moved = keys.map((k) => `OLD.${k} IS NOT NEW.${k}`).join(" OR ");
-  const columns = declaredColumns(shape)
-    .map((c) => quoteIdentifier(c.name))
-    .join(", ");
+  const columns = (recorded ?? declaredColumns(shape).map((c) => c.name)).map(quoteIdentifier).join(", ");
   const objects: CaptureObject[] = [
     { kind: "table", name: log, sql: changeLogSql(log, keys.length) },
     trigger("insert", `AFTER INSERT ON ${name}`, record("NEW")),

@@ -2,8 +2,11 @@
 import type { KeyId } from "./key.ts";
 import type { Image, Value } from "./value.ts";
 
-/** Version of the entry format. A node that meets a newer one stops and asks to be updated. */
-export const BATCH_FORMAT = 1;
+/**
+ * Version of the entry format. A node that meets a newer one stops and asks to be updated. 2: entries of kind `schema`,
+ * which alone are written in it; everything else stays as format 1 has it.
+ */
+export const BATCH_FORMAT = 2;
 
 /** Position per shard: `vector[shard]` is an index in that shard's log. */
 export type PositionVector = readonly number[];
@@ -14,6 +17,8 @@ export const BatchKind = {
   rows: 1,
   /** Makes every node record its checksums at this position. No rows. */
   check: 2,
+  /** Changes the schema, and then rows. */
+  schema: 3,
 } as const;
 export type BatchKind = (typeof BatchKind)[keyof typeof BatchKind];
 
@@ -72,4 +77,6 @@ export interface Batch {
   /** `check`: an id by which the asker finds its answers; else "". */
   readonly note: string;
   readonly tables: readonly TableChanges[];
+  /** `schema`: what changes, as `schema/` encodes it; empty in parts before the last. Else absent. */
+  readonly schema?: Uint8Array;
 }

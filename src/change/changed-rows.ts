@@ -54,6 +54,18 @@ export class ChangedRows {
     this.#size = 0;
   }
 
+  /** The table is gone. */
+  forgetTable(table: number): void {
+    this.#size -= this.tables.get(table)?.size ?? 0;
+    this.tables.delete(table);
+  }
+
+  /** The table's images are not what the replica has any more. */
+  lookUp(table: number): void {
+    const rows = this.tables.get(table);
+    for (const keyId of rows?.keys() ?? []) rows!.set(keyId, LOOK_UP);
+  }
+
   delete(table: number, keyId: KeyId): void {
     const rows = this.tables.get(table);
     if (rows === undefined || !rows.delete(keyId)) return;

@@ -108,9 +108,13 @@ function packRow(row: RowChange): unknown[] {
   return [row.op, values];
 }
 
+/** The oldest format, and that of every entry that changes no schema. */
+const ROWS_FORMAT = 1;
+
 export function encodeBatch(batch: Batch): Uint8Array {
+  const { schema } = batch;
   return packExact(packr, [
-    BATCH_FORMAT,
+    schema === undefined ? ROWS_FORMAT : BATCH_FORMAT,
     batch.kind,
     batch.origin,
     batch.incarnation,
@@ -125,8 +129,11 @@ export function encodeBatch(batch: Batch): Uint8Array {
     batch.tables.map((t) => [t.table, t.columns, t.rows.map(packRow)]),
     batch.time,
     batch.note,
+    ...(schema === undefined ? [] : [schema]),
   ]);
 }
+
+const KINDS: ReadonlySet<BatchKind> = new Set(Object.values(BatchKind));
 
 const isCount = (x: unknown): x is number => typeof x === "number" && Number.isSafeInteger(x) && x >= 0;
 
@@ -169,11 +176,14 @@ export function decodeBatchHead(bytes: Uint8Array): BatchHead {
   if (!Array.isArray(decoded) || decoded.length < 15) throw new CodecError("not a batch");
   const [format, kind, origin, incarnation, csn, part, parts, previousCsn, schemaVersion, bases, after] =
     decoded as unknown[];
-  const [watermarks, tables, time, note] = decoded.slice(11) as unknown[];
-  if (format !== BATCH_FORMAT)
-    throw new CodecError(`a batch of format ${String(format)}; this build knows ${BATCH_FORMAT}`);
-  if (kind !== BatchKind.open && kind !== BatchKind.rows && kind !== BatchKind.check)
-    throw new CodecError("unknown kind of batch");
+  const [watermarks, tables, time, note, schema] = decoded.slice(11) as unknown[];
+  if (format !== ROWS_FORMAT && format !== BATCH_FORMAT)
+    throw new CodecError(
+      `a batch of format ${String(format)}; this build knows ${ROWS_FORMAT} to ${BATCH_FORMAT}`,
+    );
+  if (!KINDS.has(kind as BatchKind)) throw new CodecError("unknown kind of batch");
+  if ((kind === BatchKind.schema) !== schema instanceof Uint8Array)
+    throw new CodecError("a change of the schema has what changes, and nothing else has");
   const numbers = [incarnation, csn, part, parts, previousCsn, schemaVersion];
   if (
     typeof origin !== "string" ||
@@ -185,7 +195,7 @@ export function decodeBatchHead(bytes: Uint8Array): BatchHead {
   if (!Array.isArray(bases) || !Array.isArray(watermarks) || !Array.isArray(tables))
     throw new CodecError("a batch's lists are malformed");
   return {
-    kind,
+    kind: kind as BatchKind,
     origin,
     incarnation: incarnation as number,
     csn: csn as number,
@@ -202,6 +212,7 @@ export function decodeBatchHead(bytes: Uint8Array): BatchHead {
     time,
     note,
     packedTables: tables,
+    ...(schema instanceof Uint8Array ? { schema } : {}),
   };
 }
 
@@ -220,6 +231,15 @@ export function decodeTables(
     if (columns !== shape.columns.length)
       throw new CodecError(`table ${shape.name} has ${shape.columns.length} columns, not ${columns}`);
     return { table, columns, rows: rows.map((row) => unpackRow(row, shape, head.bases.length)) };
+  });
+}
+
+/** The tables that a batch has rows of, without decoding them. */
+export function tablesIn(head: BatchHead): number[] {
+  return head.packedTables.map((packed) => {
+    const table: unknown = Array.isArray(packed) ? packed[0] : undefined;
+    if (!isCount(table)) throw new CodecError("a table is malformed");
+    return table;
   });
 }
 

@@ -111,6 +111,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
       encoding: catalogue.encoding,
       userVersion: catalogue.userVersion,
       applicationId: catalogue.applicationId,
+      selection: { tables: selection.tables, exclude: selection.exclude },
       skipped: tables.flatMap((t) => (t.verdict === "skipped" ? [{ name: t.name, reason: t.reason }] : [])),
     };
     const position = Array.from({ length: options.shards }, () => 1);

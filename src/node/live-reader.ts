@@ -19,9 +19,12 @@ export class BunLiveReader implements LiveReader {
   readonly #end: Statement;
   readonly #dataVersion: Statement;
   readonly #schemaVersion: Statement;
-  /** The schema that capture was installed for, and the last cookie under which it was seen. */
-  readonly #fingerprint: string;
-  #cookie: unknown;
+  readonly #userVersion: Statement;
+  readonly #applicationId: Statement;
+  /** Of the schema that capture was installed for; null: nothing may be drained. */
+  readonly #expected: string | null;
+  /** What the cheap looks gave when the schema was last seen to be it. */
+  #seen = "";
   #version: unknown = null;
 
   constructor(
@@ -29,6 +32,7 @@ export class BunLiveReader implements LiveReader {
     shapes: readonly TableShape[],
     captured: readonly CapturedTable[],
     encoding: string,
+    expected: string | null,
   ) {
     this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
     this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
@@ -43,8 +47,9 @@ export class BunLiveReader implements LiveReader {
     this.#end = this.#db.prepare("COMMIT");
     this.#dataVersion = this.#db.prepare("PRAGMA data_version");
     this.#schemaVersion = this.#db.prepare("PRAGMA schema_version");
-    this.#fingerprint = fingerprint(queryOfBun(this.#db));
-    this.#cookie = this.#schemaVersion.values()[0]![0];
+    this.#userVersion = this.#db.prepare("PRAGMA user_version");
+    this.#applicationId = this.#db.prepare("PRAGMA application_id");
+    this.#expected = expected;
   }
 
   /** Somebody else committed since the last call. */
@@ -63,14 +68,20 @@ export class BunLiveReader implements LiveReader {
     this.#end.run();
   }
 
-  obstacle(): string | null {
-    const cookie = this.#schemaVersion.values()[0]![0];
-    if (cookie === this.#cookie) return null;
-    if (fingerprint(queryOfBun(this.#db)) === this.#fingerprint) {
-      this.#cookie = cookie;
-      return null;
-    }
-    return "the schema of the application's file changed; this build cannot replicate schema changes: undo the change, or form the cluster anew";
+  schemaMoved(): boolean {
+    if (this.#expected === null) return true;
+    // The last two are part of the schema, and setting them does not move its version.
+    const looks = [this.#schemaVersion, this.#userVersion, this.#applicationId];
+    const seen = looks.map((look) => String(look.values()[0]![0])).join("/");
+    if (seen === this.#seen) return false;
+    if (fingerprint(queryOfBun(this.#db)) !== this.#expected) return true;
+    this.#seen = seen;
+    return false;
+  }
+
+  /** The same in a snapshot of its own, whatever a drain is at. */
+  schemaMovedBeside(): boolean {
+    return this.#expected === null || fingerprint(queryOfBun(this.#second)) !== this.#expected;
   }
 
   newest(): Map<number, number> {

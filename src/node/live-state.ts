@@ -1,5 +1,6 @@
 /** What the application's file says of itself when a node starts: what it reflects, from where log rows are pending. */
 import type { DatabaseSync } from "node:sqlite";
+import type { CapturedTable } from "../capture/install.ts";
 import { BasePositions } from "../change/base-positions.ts";
 import { decodeImage } from "../change/codec.ts";
 import { keyIdOf } from "../change/key.ts";
@@ -14,7 +15,13 @@ export interface LiveState {
   readonly acknowledged: ReadonlyMap<number, number>;
 }
 
-export function readLiveState(db: DatabaseSync, shapes: readonly TableShape[], shards: number): LiveState {
+/** Of tables that are not among `shapes` nothing is read. */
+export function readLiveState(
+  db: DatabaseSync,
+  shapes: readonly TableShape[],
+  captured: readonly CapturedTable[],
+  shards: number,
+): LiveState {
   const status = db.prepare(`SELECT "item", "name", "value" FROM "__marmot__status"`).all() as {
     item: string;
     name: string;
@@ -35,10 +42,12 @@ export function readLiveState(db: DatabaseSync, shapes: readonly TableShape[], s
     key: Uint8Array;
     position: Uint8Array;
   }[]) {
+    const shape = shapeOf.get(row.id);
+    if (shape === undefined) continue;
     const key = decodeImage(row.key);
-    shadows.set(row.id, keyIdOf(shapeOf.get(row.id)!, key), { key, position: decodePosition(row.position) });
+    shadows.set(row.id, keyIdOf(shape, key), { key, position: decodePosition(row.position) });
   }
-  const ids = new Map(shapes.map((s) => [s.name, s.id]));
+  const ids = new Map(captured.map((c) => [c.name, c.id]));
   return {
     bases: new BasePositions(
       reflected,

@@ -4,20 +4,14 @@ import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
-import { type CapturedTable, readCaptured } from "../capture/install.ts";
 import { Spool } from "../capture/spool.ts";
 import { Watcher } from "../capture/watcher.ts";
-import { settingOf } from "../change/per-table.ts";
-import { PendingRows } from "../change/pending-rows.ts";
+import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
-import { IdBlocks } from "../reflect/id-blocks.ts";
-import { LiveLog } from "../reflect/live-log.ts";
 import { type LiveConnection, openLiveConnection, proveTriggers } from "../reflect/live-connection.ts";
-import { Reflector } from "../reflect/reflector.ts";
 import { isWorthTaking, strip } from "../replica/adopt.ts";
 import { publish } from "../replica/genesis.ts";
 import { type OpenReplica, openReplica, readLocal } from "../replica/open.ts";
-import { RowAccess } from "../schema/row-access.ts";
 import type { GroupConfiguration, PeerId, ShardId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
@@ -26,13 +20,13 @@ import { SnapshotTaker } from "../snapshot/take.ts";
 import { type Control, encodeControl, type NodeNews } from "./control.ts";
 import { Engine } from "./engine.ts";
 import { fetchReplica, REPLICA_REQUEST } from "./join.ts";
-import { readLiveState } from "./live-state.ts";
-import { BunLiveReader } from "./live-reader.ts";
+import type { BunLiveReader } from "./live-reader.ts";
 import type { Machine, SyncedFile } from "./machine.ts";
 import type { DataPaths } from "./paths.ts";
 import { Pipeline } from "./pipeline.ts";
 import { Readiness } from "./readiness.ts";
 import type { OnProgress } from "./running.ts";
+import { SchemaSteps } from "./schema-steps.ts";
 import type { Stage, Switchboard } from "./switchboard.ts";
 import { VERSION } from "./version.ts";
 
@@ -77,9 +71,7 @@ export class Member implements Stage {
   readonly log: SqliteLogStore;
   readonly runtime: ShardRuntime;
   readonly pipeline: Pipeline;
-  readonly pending: PendingRows;
-  readonly reader: BunLiveReader;
-  readonly liveLogs: ReadonlyMap<number, LiveLog>;
+  readonly schema: SchemaSteps;
   readonly news = new Map<PeerId, PeerNews>();
   /** Whether a peer's checksums agreed when they were last compared. */
   readonly agreement = new Map<PeerId, boolean>();
@@ -108,39 +100,17 @@ export class Member implements Stage {
     this.clusterId = settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     this.#alignLog();
-    const shapes = [...replica.shapes.values()];
-    this.#live = openLiveConnection(
-      db,
-      shapes.map((s) => s.name),
-    );
-    const live = this.#live.db;
-    const captured = readCaptured(live) as CapturedTable[];
-    this.reader = new BunLiveReader(db, shapes, captured, settings.encoding);
-    const state = readLiveState(live, shapes, settings.shards);
-    this.pending = new PendingRows();
-    for (const [table, id] of state.acknowledged) this.pending.see(table, id);
-    this.liveLogs = new Map(
-      shapes.map((shape) => {
-        const access = new RowAccess(live, shape, settings.encoding);
-        const log = captured.find((c) => c.id === shape.id)!.log;
-        return [shape.id, new LiveLog(live, access, log, state.acknowledged.get(shape.id) ?? 0)];
-      }),
-    );
-    const { bases, shadows } = state;
-    const reflector = new Reflector({
-      live: this.#live,
-      logs: this.liveLogs,
-      source: replica,
-      pending: this.pending,
-      bases,
-      shadows,
-      ids: new IdBlocks(
-        this.#live.db,
-        shapes,
-        (table) => settingOf(settings.idBlock, table),
-        () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
-      ),
+    this.#live = openLiveConnection(db, []);
+    const schema = new SchemaSteps({
+      file: db,
+      replicaFile: paths.replica,
+      peerId,
+      connection: this.#live,
+      replica,
+      place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
+      logger: logger.child("schema"),
     });
+    this.schema = schema;
     this.#watcher = new Watcher(db, {
       clock,
       moved: () => this.reader.moved(),
@@ -150,12 +120,8 @@ export class Member implements Stage {
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = new Pipeline(
       {
-        live: this.reader,
         replica,
-        reflector,
-        pending: this.pending,
-        bases,
-        shadows,
+        schema,
         spool: new Spool(paths.spool),
         syncLive: () => liveFile.sync(),
         onOwnCommit: () => this.#watcher.ownCommit(),
@@ -166,12 +132,7 @@ export class Member implements Stage {
         wallTime: () => clock.wallTime(),
         logger: logger.child("pipeline"),
       },
-      {
-        peerId,
-        shards: settings.shards,
-        schemaVersion: settings.schemaVersion,
-        acknowledged: state.acknowledged,
-      },
+      { peerId, shards: settings.shards },
     );
     this.engine = new Engine({
       replica: this.replica,
@@ -192,15 +153,14 @@ export class Member implements Stage {
         member: member || Number(readLocal(this.replica.db, "member") ?? 0),
         ...(options.keepEntries === undefined ? {} : { keepEntries: options.keepEntries }),
         // A replica that lost its end in a power cut gets it back from the log before anything else is done with it.
-        committed: bases.reflected,
+        committed: this.pipeline.side.bases.reflected,
       },
     );
     this.#taker = new SnapshotTaker(paths.replica, {
       checkpoint: () => replica.betweenEntries && this.replica.checkpoint() !== null,
       positions: () => replica.positions().map((index, shard) => ({ index, term: replica.term(shard) })),
     });
-    this.readiness = new Readiness({ member: this, bases, clock });
-    replica.recallChanges(bases.reflected);
+    this.readiness = new Readiness({ member: this, clock });
   }
 
   /** A replica that is ahead of the log, after one was received: the log begins where the replica stands. */
@@ -253,10 +213,18 @@ export class Member implements Stage {
     this.engine.stop();
     this.#watcher.stop();
     this.#fetching?.abort();
-    this.reader.close();
+    this.pipeline.close();
     this.#live.db.close();
     this.replica.close();
     this.log.close();
+  }
+
+  get pending(): PendingRows {
+    return this.pipeline.side.pending;
+  }
+
+  get reader(): BunLiveReader {
+    return this.pipeline.side.reader;
   }
 
   get pollingBecause(): string {

@@ -3,18 +3,18 @@
  * whoever owns time; every step is synchronous and takes a bounded slice.
  */
 import type { Logger } from "../base/logger.ts";
-import type { BasePositions } from "../change/base-positions.ts";
+import type { PositionVector } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
-import type { PendingRows } from "../change/pending-rows.ts";
-import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { ChangeLogReader } from "../capture/captured-row.ts";
 import { Drain } from "../capture/drain.ts";
-import { Outbox } from "../capture/outbox.ts";
+import { type CollectingSink, Outbox } from "../capture/outbox.ts";
 import type { Spool } from "../capture/spool.ts";
 import type { Entry } from "../raft/types.ts";
-import type { Acknowledgement, Reflector } from "../reflect/reflector.ts";
+import type { Acknowledgement, Reflected } from "../reflect/reflector.ts";
 import type { Replica } from "../replica/replica.ts";
+import type { LiveSide } from "./live-side.ts";
 import { Markers } from "./markers.ts";
+import type { SchemaSteps } from "./schema-steps.ts";
 
 /** Milliseconds of work after which a slice ends, so that heartbeats and the application get their turn. */
 const SLICE_MS = 5;
@@ -24,6 +24,8 @@ const REFLECT_AT_ROWS = 2000;
 const LAZY_MS = 20;
 /** How often the next id of AUTOINCREMENT tables is looked at while the application writes. */
 const IDS_MS = 5;
+/** How often a schema that cannot go on is looked at again. */
+const LOOK_AGAIN_MS = 500;
 /** How often references that the synced file makes needless are dropped. */
 const PRUNE_MS = 250;
 
@@ -35,17 +37,13 @@ export interface LiveReader {
   end(): void;
   /** Inside the transaction: table ⇒ highest id of its log, in the order of tables; empty logs may be left out. */
   newest(): ReadonlyMap<number, number>;
-  /** Inside the transaction: why nothing may be drained (the schema changed), or null. */
-  obstacle(): string | null;
+  /** Inside the transaction: the schema is not the one that this is for. */
+  schemaMoved(): boolean;
 }
 
 export interface PipelineComponents {
-  readonly live: LiveReader;
   readonly replica: Replica;
-  readonly reflector: Reflector;
-  readonly pending: PendingRows;
-  readonly bases: BasePositions;
-  readonly shadows: ShadowedRows;
+  readonly schema: SchemaSteps;
   readonly spool: Spool;
   /** Makes what was read of the live file durable. */
   readonly syncLive: () => void;
@@ -64,9 +62,6 @@ export interface PipelineComponents {
 export interface PipelineOptions {
   readonly peerId: string;
   readonly shards: number;
-  readonly schemaVersion: number;
-  /** Table ⇒ log id up to which the live file says its changes are ordered. */
-  readonly acknowledged: ReadonlyMap<number, number>;
 }
 
 /** What a turn leaves: call again at once, after some milliseconds, or when something happens. */
@@ -77,51 +72,87 @@ export class Pipeline {
   readonly outbox: Outbox;
   readonly #components: PipelineComponents;
   readonly #options: PipelineOptions;
-  readonly #drain: Drain;
   readonly #markers: Markers;
-  readonly #acknowledged: Map<number, number>;
+  readonly #acknowledged = new Map<number, number>();
+  #side: LiveSide;
+  #drain: Drain;
   #dirty = true;
   /** The application may have inserted since its next ids were last looked at. */
   #idsDirty = true;
   #idsAt = Number.NEGATIVE_INFINITY;
   #idsDue = false;
-  #draining: Generator<void, void> | null = null;
-  #reflecting: Generator<void, boolean> | null = null;
+  #draining: { readonly steps: Generator<void, void>; sink: CollectingSink | null } | null = null;
+  #reflecting: Generator<void, Reflected> | null = null;
+  /** The file's schema is not what the side is for. */
+  #schemaMoved = false;
+  #following: { readonly steps: ReturnType<SchemaSteps["follow"]>; readonly of: Acknowledgement } | null =
+    null;
+  #comparing: ReturnType<SchemaSteps["compare"]> | null = null;
+  /** While it runs the replica takes nothing: it is being tried what it would be. */
+  #owning: ReturnType<SchemaSteps["own"]> | null = null;
+  /** How many reflections the side has seen: before the first it is not known which keys are pending. */
+  #sideReflections = 0;
   #unreflectedSince: number | null = null;
   #busySince: number | null = null;
   #prunedAt = 0;
   #reflections = 0;
   #drainedRows = 0;
   #obstacle: string | null = null;
+  #lookedAt = Number.NEGATIVE_INFINITY;
 
   constructor(components: PipelineComponents, options: PipelineOptions) {
     this.#components = components;
     this.#options = options;
-    const { replica, spool, propose, leads, now, wallTime } = components;
-    const { live, pending, bases, shadows } = components;
-    this.#drain = new Drain({ logs: live.logs, pending, bases, shadows, references: replica });
+    const { replica, schema, spool, propose, leads, now, wallTime } = components;
+    this.#side = schema.openSide();
+    this.#drain = this.#drainOf(this.#side);
     this.outbox = new Outbox(
       { propose, shardOfKey: (table, keyId) => replica.shardOfKey(table, keyId), spool, now, wallTime },
       {
         origin: options.peerId,
         shards: options.shards,
-        schemaVersion: options.schemaVersion,
+        schemaVersion: this.#side.remembered.version,
         whole: options.shards > 1 && replica.settings.transactions === "whole",
       },
     );
     this.#markers = new Markers(options.shards, { leads, propose, now });
-    this.#acknowledged = new Map(options.acknowledged);
+    for (const [table, id] of this.#side.acknowledged) this.#acknowledged.set(table, id);
     this.#drain.reset(this.#acknowledged);
+    replica.recallChanges(this.#side.bases.reflected);
+  }
+
+  #drainOf({ reader, pending, bases, shadows }: LiveSide): Drain {
+    return new Drain({ logs: reader.logs, pending, bases, shadows, references: this.#components.replica });
+  }
+
+  /** What reads and writes the application's file; another one after a change of the schema. */
+  get side(): LiveSide {
+    return this.#side;
+  }
+
+  /** The last call: ends what is open in the application's file. */
+  close(): void {
+    this.#following?.steps.return(null);
+    this.#comparing?.return();
+    this.#owning?.return(false);
+    this.#side.close();
   }
 
   /** A transaction in the application's file is open. */
   get reflecting(): boolean {
-    return this.#reflecting !== null;
+    return this.#reflecting !== null || this.#following !== null;
   }
 
-  /** Why the schema keeps this node from draining; null: it does not. */
+  /** Why the schema keeps this node from going on; null: it does not. */
   get obstacle(): string | null {
     return this.#obstacle;
+  }
+
+  /** The file's schema and the cluster's are not known to be the same, or not all of the file's rows are captured. */
+  get schemaDue(): boolean {
+    const { replica } = this.#components;
+    if (this.#schemaMoved || this.#side.expected === null || this.#following !== null) return true;
+    return replica.betweenEntries && replica.settings.schemaVersion !== this.#side.remembered.version;
   }
 
   /** The application may have committed. */
@@ -133,16 +164,20 @@ export class Pipeline {
   /** Opens a new incarnation: at start, and when a batch of the last one was refused. */
   openIncarnation(): void {
     const { replica, nextIncarnation } = this.#components;
-    if (this.#draining !== null) {
-      this.#draining = null;
-      this.#components.live.end();
-    }
-    for (const { shape } of this.#components.live.logs)
-      this.#acknowledged.set(shape.id, this.acknowledged(shape.id));
+    this.#abandonDrain();
+    for (const id of this.#side.logs.keys()) this.#acknowledged.set(id, this.acknowledged(id));
     const seen = Math.max(this.outbox.incarnation, replica.origins.incarnation(this.#options.peerId));
     this.#drain.reset(this.#acknowledged);
     this.outbox.open(nextIncarnation(seen));
     this.#dirty = true;
+  }
+
+  #abandonDrain(): void {
+    if (this.#draining === null) return;
+    this.#draining.sink?.discard();
+    this.#draining = null;
+    this.#dirty = true;
+    this.#side.reader.end();
   }
 
   /** Committed entries, in the order of their shard. */
@@ -162,9 +197,16 @@ export class Pipeline {
     this.outbox.tick();
     this.#markers.propose(this.#components.replica.position(0));
     const now = this.#components.now();
-    const { replica, syncLive, bases, reflector } = this.#components;
+    const { replica, syncLive } = this.#components;
+    const { bases, reflector } = this.#side;
     // Before the first reflection it is not known which keys are pending.
-    if (this.#reflections === 0 || this.#reflecting !== null || replica.references.size === 0) return;
+    if (
+      this.#sideReflections === 0 ||
+      this.reflecting ||
+      this.#owning !== null ||
+      replica.references.size === 0
+    )
+      return;
     if (now - this.#prunedAt < PRUNE_MS) return;
     this.#prunedAt = now;
     const reflected = bases.reflected;
@@ -177,6 +219,11 @@ export class Pipeline {
     this.#markers.propose(this.#components.replica.position(0));
     const applied = this.#apply();
     this.#settleOutcomes();
+    if (this.schemaDue && this.#reflecting === null) {
+      const result = this.#schemaTurn(applied);
+      this.outbox.propose();
+      if (result !== null) return result;
+    }
     const reflected = applied ? this.#reflect() : "waiting";
     const drained = this.#drainSlice();
     this.outbox.propose();
@@ -188,7 +235,7 @@ export class Pipeline {
 
   /** True: everything that came is in the replica and committed. */
   #apply(): boolean {
-    if (this.#reflecting !== null) return true;
+    if (this.reflecting || this.#owning !== null) return true;
     const { replica, now } = this.#components;
     const end = now() + SLICE_MS;
     const done = replica.advance(() => replica.changed.size >= REFLECT_AT_ROWS || now() >= end);
@@ -224,12 +271,134 @@ export class Pipeline {
     }
   }
 
+  /** Nothing may be written into the file yet. */
+  #mustWait(position: PositionVector): boolean {
+    if (this.outbox.fencing().length > 0 || this.outbox.incarnation === 0) return true;
+    return position.some((index, shard) => index < (this.#side.bases.reflected[shard] ?? 0));
+  }
+
+  /**
+   * A step towards a file that has the cluster's schema, all captured; see `SchemaSteps`. null: nothing is to be done after
+   * all.
+   */
+  #schemaTurn(applied: boolean): TurnResult | null {
+    this.#abandonDrain();
+    if (!applied && this.#following === null) return { again: "now" };
+    const { replica, schema, syncLive, now, logger } = this.#components;
+    const position = replica.positions();
+    if (this.#following !== null || this.#comparing !== null || this.#owning !== null)
+      return this.#continue();
+    // What is in flight is of the older schema: it is taken, or refused, before the file changes.
+    if (this.#mustWait(position) || !this.outbox.settledAll) return { again: "never" };
+    if (this.#obstacle !== null && now() - this.#lookedAt < LOOK_AGAIN_MS)
+      return { again: "later", ms: LOOK_AGAIN_MS };
+    this.#lookedAt = now();
+    const look = schema.look();
+    this.#obstacle = look.due === "obstacle" ? look.reason : null;
+    switch (look.due) {
+      case "nothing":
+        this.#takeSide(schema.openSide());
+        return null;
+      case "obstacle":
+        return { again: "later", ms: LOOK_AGAIN_MS };
+      case "own":
+        logger.info("the application changed the schema", { version: replica.settings.schemaVersion + 1 });
+        if (
+          (this.#options.shards > 1 && replica.settings.transactions === "row") ||
+          replica.moved.length > 0
+        ) {
+          // Row by row, or while the logs name rows by older rowids: what was written under it follows when it is taken.
+          syncLive();
+          this.outbox.collect([], position, look.entry).done();
+          return { again: "never" };
+        }
+        this.#owning = schema.own(look.entry, position, {
+          drain: (side, trial, entry, at) => this.#drainWith(side, trial, entry, at),
+        });
+        return this.#continue();
+      case "follow": {
+        const of = this.outbox.peekAcknowledged();
+        this.#following = { steps: schema.follow(position, of), of };
+        return this.#continue();
+      }
+      case "compare":
+        this.#comparing = schema.compare();
+        return this.#continue();
+    }
+  }
+
+  #continue(): TurnResult {
+    const { now, onOwnCommit, logger } = this.#components;
+    const end = now() + SLICE_MS;
+    do {
+      if (this.#following !== null) {
+        const { steps, of } = this.#following;
+        const step = steps.next();
+        if (!step.done) continue;
+        this.#following = null;
+        if (step.value === null) return { again: "later", ms: 1 };
+        const { side, reflected } = step.value;
+        this.#takeSide(side);
+        if (reflected) {
+          this.#dropAcknowledged(of);
+          this.#reflected(side.bases.reflected);
+        } else onOwnCommit();
+        logger.info("the file's schema is the cluster's", { version: side.remembered.version });
+        return { again: "now" };
+      }
+      const step = (this.#comparing ?? this.#owning!).next();
+      if (step.done) {
+        this.#comparing = null;
+        this.#owning = null;
+        onOwnCommit();
+        return { again: "now" };
+      }
+      if (step.value === "busy") return { again: "later", ms: 1 };
+    } while (now() < end);
+    return { again: "now" };
+  }
+
+  /** Collects what was written under a change of the schema behind it. */
+  *#drainWith(
+    side: LiveSide,
+    trial: Replica,
+    entry: Uint8Array,
+    position: PositionVector,
+  ): Generator<undefined, boolean> {
+    const { reader, pending, bases, shadows } = side;
+    const drain = new Drain({ logs: reader.logs, pending, bases, shadows, references: trial });
+    drain.reset(new Map([...side.logs.keys()].map((id) => [id, this.acknowledged(id)])));
+    reader.begin();
+    if (reader.schemaMoved()) return false;
+    const news = drain.news(reader.newest());
+    const sink = this.outbox.collect(news, position, entry);
+    for (const _ of drain.run(news, sink)) yield;
+    this.#components.syncLive();
+    this.#drainedRows += sink.done();
+    return true;
+  }
+
+  /** The file is another one now: everything that knows its shapes is new. */
+  #takeSide(side: LiveSide): void {
+    this.#side.close();
+    this.#side = side;
+    this.#sideReflections = 0;
+    this.#schemaMoved = false;
+    this.outbox.schemaVersion = side.remembered.version;
+    for (const [table, id] of side.acknowledged)
+      if (id > this.acknowledged(table)) this.#acknowledged.set(table, id);
+    this.#drain = this.#drainOf(side);
+    this.#drain.reset(new Map([...side.logs.keys()].map((id) => [id, this.acknowledged(id)])));
+    this.#components.replica.recallChanges(side.bases.reflected);
+    this.#dirty = true;
+  }
+
   #reflect(): "done" | "more" | "busy" | "lazy" | "waiting" {
-    const { replica, reflector, bases, now } = this.#components;
+    const { replica, now } = this.#components;
+    const { reflector, bases } = this.#side;
     if (this.#reflecting === null) {
-      if (this.outbox.fencing().length > 0 || this.outbox.incarnation === 0) return "waiting";
       const position = replica.positions();
-      if (position.some((index, shard) => index < (bases.reflected[shard] ?? 0))) return "waiting";
+      if (this.#mustWait(position)) return "waiting";
       const moved = position.some((index, shard) => index !== bases.reflected[shard]);
       const urgent = replica.changed.size > 0 || replica.moved.length > 0 || this.#lookAtIds();
       if (!moved && !urgent && !this.outbox.hasAcknowledged && !reflector.unfinished) {
@@ -245,19 +414,29 @@ export class Pipeline {
       const step = this.#reflecting.next();
       if (step.done) {
         this.#reflecting = null;
-        if (!step.value) {
+        if (step.value === "moved") {
+          this.#schemaMoved = true;
+          return "more";
+        }
+        if (step.value === "busy") {
           this.#busySince ??= now();
           return "busy";
         }
-        this.#busySince = null;
-        this.#unreflectedSince = null;
-        this.#reflections++;
-        this.#idsDue = false;
-        this.#components.onOwnCommit();
+        this.#reflected(bases.reflected);
         return reflector.unfinished || replica.runnable ? "more" : "done";
       }
       if (now() >= end) return "more";
     }
+  }
+
+  #reflected(position: PositionVector): void {
+    this.#components.replica.births.shown(position);
+    this.#busySince = null;
+    this.#unreflectedSince = null;
+    this.#reflections++;
+    this.#sideReflections++;
+    this.#idsDue = false;
+    this.#components.onOwnCommit();
   }
 
   /** Whether ids must be led back to this node's block, though there is nothing to reflect (no quorum, say). */
@@ -266,51 +445,56 @@ export class Pipeline {
     if (this.#idsDirty && now - this.#idsAt >= IDS_MS) {
       this.#idsDirty = false;
       this.#idsAt = now;
-      this.#idsDue = this.#components.reflector.idsDue;
+      this.#idsDue = this.#side.reflector.idsDue;
     }
     return this.#idsDue;
   }
 
-  *#reflectOnce(position: number[]): Generator<void, boolean> {
+  *#reflectOnce(position: number[]): Generator<void, Reflected> {
     const acknowledgement: Acknowledgement = this.outbox.peekAcknowledged();
-    const done = yield* this.#components.reflector.run(position, acknowledgement);
-    if (!done) return false;
-    this.#components.replica.births.shown(position);
+    const done = yield* this.#side.reflector.run(position, acknowledgement);
+    if (done === "done") this.#dropAcknowledged(acknowledgement);
+    return done;
+  }
+
+  #dropAcknowledged(acknowledgement: Acknowledgement): void {
     for (const [table, id] of acknowledgement.upTo) this.#acknowledged.set(table, id);
     this.outbox.dropAcknowledged(acknowledgement);
-    return true;
   }
 
   #drainSlice(): "done" | "more" {
-    const { live, syncLive, replica, now } = this.#components;
+    const { now } = this.#components;
     if (this.#draining === null) {
-      if (!this.#dirty || !this.outbox.ready) return "done";
+      if (!this.#dirty || !this.outbox.ready || this.schemaDue) return "done";
       // The change logs still name own rows by rowids that are others' in the replica.
-      if (replica.moved.length > 0) return "done";
-      this.#draining = this.#drainOnce(live, syncLive, replica);
+      if (this.#components.replica.moved.length > 0) return "done";
+      this.#draining = { steps: this.#drainOnce(), sink: null };
     }
     const end = now() + SLICE_MS;
     do {
-      if (this.#draining.next().done) {
+      if (this.#draining.steps.next().done) {
         this.#draining = null;
-        return this.#dirty && this.outbox.ready ? "more" : "done";
+        return this.#schemaMoved || (this.#dirty && this.outbox.ready) ? "more" : "done";
       }
     } while (now() < end);
     return "more";
   }
 
-  *#drainOnce(live: LiveReader, syncLive: () => void, replica: Replica): Generator<void, void> {
-    live.begin();
-    this.#obstacle = live.obstacle();
-    const news = this.#obstacle === null ? this.#drain.news(live.newest()) : [];
+  *#drainOnce(): Generator<void, void> {
+    const { syncLive, replica } = this.#components;
+    const { reader } = this.#side;
+    reader.begin();
+    this.#schemaMoved = reader.schemaMoved();
+    const news = this.#schemaMoved ? [] : this.#drain.news(reader.newest());
     this.#dirty = false;
     if (news.length === 0) {
-      live.end();
+      reader.end();
       return;
     }
     const sink = this.outbox.collect(news, replica.positions());
+    this.#draining!.sink = sink;
     const taken = yield* this.#drain.run(news, sink);
-    live.end();
+    reader.end();
     if (!taken) {
       sink.giveUp();
       this.#dirty = true; // it waits in the change logs, and more may gather there
@@ -326,7 +510,7 @@ export class Pipeline {
   }
 
   isHeld(table: number, keyId: KeyId): boolean {
-    return this.#components.reflector.isHeld(table, keyId);
+    return this.#side.reflector.isHeld(table, keyId);
   }
 
   /** Counters since the start. */

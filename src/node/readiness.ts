@@ -3,7 +3,6 @@
  * run ahead of what the replica may apply while shard 0 waits for a marker; under load there is always something
  * committed that is not applied yet. So a node that starts must reach what was committed when it came in touch.
  */
-import type { BasePositions } from "../change/base-positions.ts";
 import type { Clock } from "../base/clock.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { Member } from "./member.ts";
@@ -15,12 +14,14 @@ const REFLECT_WITHIN_MS = 5000;
 /** Milliseconds after which a marker that does not come is no delay any more. */
 const MARKER_WITHIN_MS = 5000;
 
+/** Milliseconds after which a change of the schema that does not come through is no delay any more. */
+const SCHEMA_WITHIN_MS = 5000;
+
 const reaches = (at: PositionVector, goal: PositionVector): boolean =>
   goal.every((index, shard) => (at[shard] ?? 0) >= index);
 
 export class Readiness {
   readonly #member: Member;
-  readonly #bases: BasePositions;
   readonly #clock: Clock;
   /** Where the replica stood when the file last showed all of what it held a while before. */
   #toShow: PositionVector = [];
@@ -31,19 +32,21 @@ export class Readiness {
   /** What was committed when the fence was passed and every leader heard from; null: not yet. */
   #goal: PositionVector | null = null;
   #passedAt: number;
+  /** When no change of the schema was on its way. */
+  #schemaAt: number;
   #passed = 0;
 
-  constructor({ member, bases, clock }: { member: Member; bases: BasePositions; clock: Clock }) {
+  constructor({ member, clock }: { member: Member; clock: Clock }) {
     this.#member = member;
-    this.#bases = bases;
     this.#clock = clock;
     this.#reflectedAt = clock.now();
     this.#passedAt = clock.now();
+    this.#schemaAt = clock.now();
   }
 
   /** The position that the application's file shows. */
   get reflected(): PositionVector {
-    return this.#bases.reflected;
+    return this.#member.pipeline.side.bases.reflected;
   }
 
   /** Entries between the newest known commit and the replica, over all shards. */
@@ -68,14 +71,16 @@ export class Readiness {
     const { runtime, pipeline, replica, engine, reader } = this.#member;
     if (engine.frozen) return "receiving a replica";
     if (pipeline.obstacle !== null) return pipeline.obstacle;
+    const schema = this.#schemaWaits();
     const leaderless = runtime.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);
     if (leaderless.length > 0) return `waiting for a leader of shard ${leaderless.join(", ")}`;
     const fencing = pipeline.outbox.fencing();
     if (fencing.length > 0) return `fencing, waiting for shard ${fencing.join(", ")}`;
     this.#goal ??= runtime.groups.map((g) => g.raft.commit);
     const positions = replica.replica.positions();
-    const { reflected } = this.#bases;
+    const { reflected } = this;
     const behind = this.behind();
+    if (schema !== null) return schema;
     const stalled = this.#stalled();
     if (stalled !== null) return stalled;
     if (behind > BEHIND_LIMIT || (!this.#wasReady && !reaches(positions, this.#goal)))
@@ -96,6 +101,14 @@ export class Readiness {
     if (now - this.#reflectedAt > REFLECT_WITHIN_MS)
       return "the file is behind the replica: the application holds its write lock";
     return null;
+  }
+
+  /** The file's schema is not the cluster's, and was not for some time; null: it is. */
+  #schemaWaits(): string | null {
+    const now = this.#clock.now();
+    if (!this.#member.pipeline.schemaDue) this.#schemaAt = now;
+    if (this.#wasReady && now - this.#schemaAt <= SCHEMA_WITHIN_MS) return null;
+    return this.#member.pipeline.schemaDue ? "a change of the schema waits to be ordered" : null;
   }
 
   /** Shard 0 has stood for some time at a changeset that others must mark; null: it has not. */

@@ -2,10 +2,9 @@
 import { existsSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../base/errors.ts";
-import { damage, readCaptured, readMeta } from "../capture/install.ts";
+import { readCaptured, readMeta } from "../capture/install.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { readLocal } from "../replica/open.ts";
-import { readShapes } from "../replica/schema.ts";
 import { readSettings } from "../replica/settings.ts";
 import type { DataPaths } from "./paths.ts";
 
@@ -114,7 +113,10 @@ export function startKind(
   return "found";
 }
 
-/** Cross-checks file, replica and log of a member, and puts missing triggers back. Throws `UserError`. */
+/**
+ * Cross-checks file, replica and log of a member. What the application did to the schema meanwhile, or to Marmot's triggers,
+ * is found when the file is opened. Throws `UserError`.
+ */
 export function checkMember(file: string, paths: DataPaths, peerId: string): void {
   const live = new DatabaseSync(file, { enableForeignKeyConstraints: false });
   const replica = new DatabaseSync(paths.replica, { readOnly: true });
@@ -144,13 +146,6 @@ export function checkMember(file: string, paths: DataPaths, peerId: string): voi
       throw new UserError(
         `${file} holds no change logs, but ${paths.folder} says that it is replicated: it was replaced or cleaned up`,
         CHOICES(paths),
-      );
-    const shapes = readShapes(replica);
-    const wrong = damage(live, shapes, captured);
-    if (wrong.length > 0)
-      throw new UserError(
-        `the schema of ${file} is not what this node installed; missing or changed: ${wrong.slice(0, 5).join(", ")}`,
-        `undo the schema change, or run marmot cleanup and join the cluster again`,
       );
   } finally {
     live.close();

@@ -61,7 +61,13 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     },
     tables: {
       replicated: member === null ? [] : [...member.replica.replica.shapes.values()].map((s) => s.name),
-      skipped: settings?.skipped ?? [],
+      skipped: [
+        ...(settings?.skipped ?? []),
+        ...(member?.schema.local ?? []).map(({ name, reason, cure }) => ({
+          name,
+          reason: `${reason}; it stays on this node (cure: ${cure})`,
+        })),
+      ],
     },
     progress: source.progress,
   };
@@ -157,7 +163,7 @@ export function conflictSummary(member: Member, conflict: StoredConflict): Confl
     id: conflictId(conflict),
     shard: conflict.shard,
     index: conflict.index,
-    table: shape?.name ?? `table ${conflict.table}`,
+    table: conflict.note?.table ?? shape?.name ?? `table ${conflict.table}`,
     key: shape === undefined ? String(conflict.keyId) : showKey(shape, conflict.keyId),
     kind: conflict.kind,
     losingOrigin: nameOf(conflict.losingOrigin),
@@ -172,7 +178,7 @@ export function conflictDetail(member: Member, conflict: StoredConflict): Confli
     bytes === null ? null : decodeImage(bytes).map((v: Image[number]) => show(v));
   return {
     ...conflictSummary(member, conflict),
-    columns: shape?.columns.map((c) => c.name) ?? [],
+    columns: conflict.note?.columns ?? shape?.columns.map((c) => c.name) ?? [],
     losingImage: image(conflict.losingImage),
     winningImage: image(conflict.winningImage),
   };

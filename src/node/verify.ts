@@ -13,6 +13,7 @@ import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import { TextBytes, type Value } from "../change/value.ts";
 import { compareRows, type RowDifference } from "../replica/compare.ts";
+import { readSettings } from "../replica/settings.ts";
 import { exactKey, exactKeyColumns, prepareExact } from "../schema/row-access.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -184,7 +185,12 @@ async function compareFile(
     // Both snapshots begin in one turn of the loop, in which the file shows just what the replica holds.
     for (let attempt = 0; ; attempt++) {
       const reflected = member.readiness.reflected;
-      if (replica.betweenEntries && replica.positions().every((index, shard) => index === reflected[shard]))
+      const hasSchema = !member.pipeline.schemaDue && !member.reader.schemaMovedBeside();
+      if (
+        hasSchema &&
+        replica.betweenEntries &&
+        replica.positions().every((index, shard) => index === reflected[shard])
+      )
         break;
       if (attempt > 1000)
         throw new Error(
@@ -289,6 +295,12 @@ async function compareDeep(
   const ours = new DatabaseSync(member.options.paths.replica, { readOnly: true });
   try {
     ours.exec("BEGIN");
+    const version = (db: DatabaseSync): number => readSettings(db, "the replica").schemaVersion;
+    if (version(ours) !== version(theirs)) {
+      const detail = "its schema changed meanwhile: verify again";
+      differences.push({ kind: "replica", node, table: "", key: "", detail });
+      return 0;
+    }
     const positions = (db: DatabaseSync): number[] =>
       (db.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as { idx: number }[]).map(
         (r) => r.idx,

@@ -18,9 +18,6 @@ export async function waitFor(
 ): Promise<WaitResult> {
   const { clock, transport } = components;
   const end = clock.now() + options.timeoutMs;
-  const first = member();
-  // What is committed now: read in a snapshot that begins after the call came.
-  const target = first === null ? null : first.reader.newestIds();
   let missing = "the node to be a member of the cluster";
   const until = async (condition: () => boolean): Promise<boolean> => {
     while (!condition()) {
@@ -29,7 +26,21 @@ export async function waitFor(
     }
     return true;
   };
-  if (target === null) return { done: false, missing };
+  if (member() === null) return { done: false, missing };
+  // A change of the schema comes before the rows that were written under it; those that nothing captured get log rows then.
+  const schema = await until(() => {
+    const now = member();
+    if (now === null) return false;
+    missing = now.pipeline.obstacle ?? "a change of the schema to be ordered by a quorum";
+    if (!now.pipeline.schemaDue && !now.reader.schemaMovedBeside()) return true;
+    now.pipeline.touch();
+    now.engine.wake();
+    return false;
+  });
+  const first = member();
+  if (!schema || first === null) return { done: false, missing };
+  // What is committed now: read in a snapshot that begins after the call came.
+  const target = first.reader.newestIds();
   const ordered = await until(() => {
     const now = member();
     if (now === null) return false;

@@ -18,7 +18,7 @@ const WRITES: ReadonlySet<number> = new Set([
 
 export class LiveTriggers {
   readonly #db: DatabaseSync;
-  readonly #replicated: readonly string[];
+  #replicated: readonly string[];
   readonly #version: StatementSync;
   readonly #place: StatementSync;
   #judged: UserTriggers;
@@ -41,7 +41,28 @@ export class LiveTriggers {
     this.#place.setReadBigInts(true);
     this.#cookie = this.#readCookie();
     this.#judged = this.#judge(this.#readSchema());
-    db.setAuthorizer((action, table, _column, _database, trigger) =>
+    this.#silence();
+  }
+
+  /** From now on these are the names of the tables that replicate. */
+  replicate(names: readonly string[]): void {
+    this.#replicated = names;
+    this.#cookie = this.#readCookie();
+    this.#judged = this.#judge(this.#readSchema());
+  }
+
+  /** Runs `change`, which changes the schema, with every trigger in force. */
+  asApplication(change: () => void): void {
+    this.#db.setAuthorizer(null);
+    try {
+      change();
+    } finally {
+      this.#silence();
+    }
+  }
+
+  #silence(): void {
+    this.#db.setAuthorizer((action, table, _column, _database, trigger) =>
       trigger === null || trigger === undefined
         ? constants.SQLITE_OK
         : this.#authorize(action, table ?? "", trigger),

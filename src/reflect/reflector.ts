@@ -13,8 +13,10 @@ import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
+import { fingerprint } from "../schema/catalogue.ts";
 import { encodePosition, newestIdsSql } from "../schema/live-tables.ts";
 import { prepareExact } from "../schema/row-access.ts";
+import { queryOf } from "../sqlite/query.ts";
 import type { IdBlocks } from "./id-blocks.ts";
 import { isBusy, type LiveConnection } from "./live-connection.ts";
 import type { LiveLog } from "./live-log.ts";
@@ -44,7 +46,12 @@ export interface ReflectorComponents {
   readonly shadows: ShadowedRows;
   /** Absent: SQLite's ids are left alone. */
   readonly ids?: IdBlocks;
+  /** `fingerprint` of the schema that the components are made for; null: the file does not have it yet. */
+  readonly expected: string | null;
 }
+
+/** "busy": the application holds the write lock; "moved": it changed the schema. Of both nothing happened. */
+export type Reflected = "done" | "busy" | "moved";
 
 /** Rows written between two yields. */
 const SLICE = 500;
@@ -63,11 +70,15 @@ export class Reflector {
   /** Changed rows that were left alone because their key is pending. */
   readonly #held = new Map<number, Map<KeyId, readonly Value[]>>();
   #sweepMore = false;
+  readonly #schemaVersion: StatementSync;
+  /** Under which the schema was last seen to be what is expected. */
+  #cookie: unknown = null;
 
   constructor(components: ReflectorComponents) {
     const { db } = components.live;
     this.#components = components;
     this.#begin = db.prepare("BEGIN IMMEDIATE");
+    this.#schemaVersion = db.prepare("PRAGMA schema_version");
     this.#commit = db.prepare("COMMIT");
     this.#rollback = db.prepare("ROLLBACK");
     const logs = [...components.logs].map(([id, { log }]) => ({ id, log }));
@@ -101,17 +112,25 @@ export class Reflector {
   }
 
   /**
-   * One transaction. `position` is where the source stands. Yields now and then while the transaction is open; false as
-   * result: the application holds the write lock, nothing happened.
+   * One transaction. `position` is where the source stands. Yields now and then while the transaction is open. `joined`:
+   * it is open already, and the schema was just brought to what is expected.
    */
-  *run(position: PositionVector, acknowledgement: Acknowledgement = NOTHING): Generator<void, boolean> {
+  *run(
+    position: PositionVector,
+    acknowledgement: Acknowledgement = NOTHING,
+    joined = false,
+  ): Generator<void, Reflected> {
     try {
-      this.#begin.run();
+      if (!joined) this.#begin.run();
     } catch (error) {
-      if (isBusy(error)) return false;
+      if (isBusy(error)) return "busy";
       throw error;
     }
     try {
+      if (!joined && this.#hasMoved()) {
+        this.#rollback.run();
+        return "moved";
+      }
       const { pending, bases, logs, live } = this.#components;
       live.triggers.begin();
       const tailed = new Set<LiveLog>();
@@ -147,12 +166,28 @@ export class Reflector {
       this.#commit.run();
       for (const commit of commits) commit();
       bases.reflected = [...position];
-      return true;
+      this.#cookie = this.#readCookie();
+      return "done";
     } catch (error) {
       // A full disk makes SQLite roll back by itself.
       if (this.#components.live.db.isTransaction) this.#rollback.run();
       throw error;
     }
+  }
+
+  #readCookie(): unknown {
+    return Object.values(this.#schemaVersion.get() as Record<string, unknown>)[0];
+  }
+
+  /** Nothing is written into a schema that these components were not made for: what it holds may not be captured. */
+  #hasMoved(): boolean {
+    const { expected, live } = this.#components;
+    if (expected === null) return true;
+    const cookie = this.#readCookie();
+    if (cookie === this.#cookie) return false;
+    if (fingerprint(queryOf(live.db)) !== expected) return true;
+    this.#cookie = cookie;
+    return false;
   }
 
   /** Of logs that hold rows. */
@@ -164,10 +199,10 @@ export class Reflector {
   /** Log rows that are ordered stop counting; rows that others changed meanwhile are shown. */
   #acknowledge({ upTo, looked }: Acknowledgement, written: Set<LiveLog>): void {
     const { logs, pending, shadows, source } = this.#components;
-    for (const [table, id] of upTo) logs.get(table)!.acknowledge(id);
+    for (const [table, id] of upTo) logs.get(table)?.acknowledge(id); // it may be gone meanwhile
     for (const { table, keyId } of looked) {
       const id = upTo.get(table);
-      if (id === undefined) continue;
+      if (id === undefined || !logs.has(table)) continue;
       const base = this.#base(table, keyId);
       if (!pending.release(table, keyId, id)) {
         if (base !== null) this.#keepBase(table, keyId, base);

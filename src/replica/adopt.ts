@@ -170,14 +170,19 @@ async function carryOver(
         forget.run(table, keyId); // the own image was taken last: the row as it is now is the reference
       else copy.run(++id, table, keyId, moved, after[moved]!, image);
     };
+    const unchanged = unchangedTables(previous, next);
+    noteChangedTables(next, {
+      ...{ shapes: shapes.filter((s) => !unchanged.has(s.id)), known: previous, before, self, note },
+    });
+    const same = shapes.filter((s) => unchanged.has(s.id));
     if (reflected.some((index, shard) => index > before[shard]!)) {
       // The replica lost its end in a power cut and is behind what the file shows: the file itself says what that was.
       const { encoding, merge } = settings;
-      noteShown(next, file, { shapes, encoding, merge, reflected, self, note });
+      noteShown(next, file, { shapes: same, encoding, merge, reflected, self, note });
       return;
     }
-    const taken = keysTaken(previous, next, peerId, file, shapes);
-    for (const key of keysMoved(next, self, before, shapes)) taken.add(key);
+    const taken = keysTaken(previous, next, peerId, file, same);
+    for (const key of keysMoved(next, self, before, same)) taken.add(key);
     const lastWriter = prepareArrays(
       next,
       `SELECT "origin", "shard", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
@@ -195,7 +200,7 @@ async function carryOver(
     await compareRows({
       left: previous,
       right: next,
-      shapes,
+      shapes: same,
       encoding: settings.encoding,
       onDifference,
       pause,
@@ -203,6 +208,38 @@ async function carryOver(
   } finally {
     file.close();
   }
+}
+
+/** Ids of tables that are the same thing in both replicas. */
+function unchangedTables(previous: DatabaseSync, next: DatabaseSync): Set<number> {
+  const texts = new Map(readShapes(previous).map((s) => [s.id, JSON.stringify(s)]));
+  return new Set(readShapes(next).flatMap((s) => (texts.get(s.id) === JSON.stringify(s) ? [s.id] : [])));
+}
+
+interface ChangedTables {
+  /** Tables of the replica that comes which the one that goes has otherwise, or not at all. */
+  readonly shapes: readonly TableShape[];
+  readonly known: DatabaseSync;
+  readonly before: readonly number[];
+  readonly self: number;
+  readonly note: (table: number, keyId: KeyId, own: boolean, image: Uint8Array | null) => void;
+}
+
+/**
+ * Rows of tables that another schema made another thing: what the file showed of those that were written since is not known
+ * in today's terms, and of a table that was not there it showed nothing.
+ */
+function noteChangedTables(next: DatabaseSync, { shapes, known, before, self, note }: ChangedTables): void {
+  const had = new Set(readShapes(known).map((s) => s.id));
+  const written = prepareArrays(
+    next,
+    `SELECT "key", "shard", "idx", "origin" FROM "__marmot__key" WHERE "tbl" = ?`,
+  );
+  for (const { id } of shapes)
+    for (const row of written.all(id) as unknown as [KeyId, number, number, number][]) {
+      const [keyId, shard, index, origin] = row;
+      if (index > before[shard]!) note(id, keyId, origin === self, had.has(id) ? UNKNOWN : null);
+    }
 }
 
 interface Shown {
@@ -234,7 +271,8 @@ function noteShown(next: DatabaseSync, file: DatabaseSync, shown: Shown): void {
   for (let shard = 0; shard < reflected.length; shard++)
     for (const row of changedSince.all(shard, reflected[shard]!) as unknown as [number, KeyId, number][]) {
       const [table, keyId, origin] = row;
-      const shape = shapeOf.get(table)!;
+      const shape = shapeOf.get(table);
+      if (shape === undefined) continue;
       const now = access.get(table)!.get(keyValues(shape, keyId));
       const image = pending.has(`${table}/${keyId}`) ? UNKNOWN : now === null ? null : encodeImage(now);
       note(table, keyId, origin === self && settingOf(merge, shape.name) === "row", image);
@@ -289,7 +327,9 @@ function keysMoved(
   const rows = moved.all(self) as unknown as [bigint, bigint, bigint, bigint][];
   const shapeOf = new Map(shapes.map((s) => [BigInt(s.id), s]));
   return rows.flatMap(([table, to, shard, index]) =>
-    Number(index) > before[Number(shard)]! ? [`${table}/${keyIdOf(shapeOf.get(table)!, [to])}`] : [],
+    Number(index) > before[Number(shard)]! && shapeOf.has(table)
+      ? [`${table}/${keyIdOf(shapeOf.get(table)!, [to])}`]
+      : [],
   );
 }
 

@@ -89,6 +89,13 @@ export class Births {
     return index > (this.#reflected[shard] ?? 0);
   }
 
+  /** The table is gone. */
+  forgetTable(table: number): void {
+    this.#highest.delete(table);
+    this.#dirty.delete(table);
+    this.#moved = this.#moved.filter((moved) => moved.table !== table);
+  }
+
   /** A changeset is taken. What its writer's file showed was synced before it left, so that need not be told any more. */
   begin({ origin, shard, bases }: ChangesetContext): void {
     this.hasMoved = false;

@@ -30,6 +30,15 @@ export class Checksums {
     this.add(table, shard, -hash);
   }
 
+  /** Nothing of the table is counted any more. */
+  forget(table: number): void {
+    for (const [name, sum] of this.#sums)
+      if (sum !== 0n && name.startsWith(`${table}/`)) {
+        this.#sums.set(name, 0n);
+        this.#dirty.add(name);
+      }
+  }
+
   /** Sums of a shard's tables as [table, decimal digits], sorted by table; empty tables are left out. */
   ofShard(shard: number): [number, string][] {
     const out: [number, string][] = [];

@@ -55,3 +55,30 @@ export async function compareRows(options: CompareOptions): Promise<number> {
 }
 
 const keyOf = (table: TableShape, image: Image): Value[] => table.key.map((k) => image[k]!);
+
+/**
+ * Keys of the rows of one table in which two databases differ. Yields null now and then, so that the caller can let others
+ * run; the statements stay open meanwhile.
+ */
+export function* differingKeys(options: {
+  readonly left: DatabaseSync;
+  readonly right: DatabaseSync;
+  readonly table: TableShape;
+  readonly encoding: string;
+}): Generator<readonly Value[] | null, void> {
+  const { left, right, table, encoding } = options;
+  let rows = 0;
+  const other = new RowAccess(right, table, encoding);
+  for (const image of exactRows(left, table, encoding)) {
+    if (++rows % SLICE === 0) yield null;
+    const key = keyOf(table, image);
+    const match = other.get(key);
+    if (match === null || !imageEqual(image, match)) yield key;
+  }
+  const own = new RowAccess(left, table, encoding);
+  for (const image of exactRows(right, table, encoding)) {
+    if (++rows % SLICE === 0) yield null;
+    const key = keyOf(table, image);
+    if (own.get(key) === null) yield key;
+  }
+}

@@ -17,7 +17,16 @@ export type ConflictKind =
   | "cascaded"
   | "set null"
   | "set default"
-  | "refused";
+  | "refused"
+  /** A row of a table, or a column, that was made differently on two nodes: that of the first stands. */
+  | "schema clash";
+
+/** What a row was that belongs to no table of the replica. */
+export interface ConflictNote {
+  readonly table: string;
+  readonly columns: readonly string[];
+  readonly reason: string;
+}
 
 export interface Conflict {
   readonly shard: number;
@@ -34,6 +43,8 @@ export interface Conflict {
   readonly time: number;
   /** Where in the order the loser stood; null: not known. */
   readonly losingPosition: { readonly shard: number; readonly index: number } | null;
+  /** Of a "schema clash"; else absent. */
+  readonly note?: ConflictNote;
 }
 
 export interface StoredConflict extends Conflict {
@@ -54,6 +65,7 @@ type Row = [
   number,
   number | null,
   number | null,
+  string | null,
 ];
 
 export class Journal {
@@ -62,19 +74,21 @@ export class Journal {
   readonly #list: StatementSync;
   readonly #one: StatementSync;
   readonly #replaced: StatementSync;
+  readonly #ofTable: StatementSync;
+  readonly #replace: StatementSync;
   readonly #replacedTables = new Set<number>();
   readonly #counts = new Map<number, number>();
   #last = { shard: -1, index: -1, ordinal: 0 };
 
   constructor(db: DatabaseSync) {
     this.#insert = db.prepare(
-      `INSERT INTO "__marmot__conflict" VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO "__marmot__conflict" VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#trim = db.prepare(
       `DELETE FROM "__marmot__conflict" WHERE ("shard", "idx", "ordinal") IN
          (SELECT "shard", "idx", "ordinal" FROM "__marmot__conflict" WHERE "shard" = ? ORDER BY "idx", "ordinal" LIMIT ?)`,
     );
-    const columns = `"shard", "idx", "ordinal", "tbl", "key", "kind", "losing_origin", "losing_image", "winning_origin", "winning_image", "time", "losing_shard", "losing_idx"`;
+    const columns = `"shard", "idx", "ordinal", "tbl", "key", "kind", "losing_origin", "losing_image", "winning_origin", "winning_image", "time", "losing_shard", "losing_idx", "note"`;
     this.#list = db.prepare(
       `SELECT ${columns} FROM "__marmot__conflict" ORDER BY "time" DESC, "idx" DESC, "ordinal" DESC LIMIT ?`,
     );
@@ -85,6 +99,13 @@ export class Journal {
       `SELECT ${columns} FROM "__marmot__conflict" WHERE "tbl" = ? AND "kind" = 'same key' ORDER BY "shard", "idx", "ordinal"`,
     );
     this.#replaced.setReturnArrays(true);
+    this.#ofTable = db.prepare(
+      `SELECT "shard", "idx", "ordinal", "losing_image", "winning_image" FROM "__marmot__conflict" WHERE "tbl" = ?`,
+    );
+    this.#ofTable.setReturnArrays(true);
+    this.#replace = db.prepare(
+      `UPDATE "__marmot__conflict" SET "losing_image" = ?, "winning_image" = ? WHERE "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
+    );
     const tables = prepareExact(
       db,
       `SELECT DISTINCT "tbl" FROM "__marmot__conflict" WHERE "kind" = 'same key'`,
@@ -121,6 +142,7 @@ export class Journal {
       conflict.time,
       conflict.losingPosition?.shard ?? null,
       conflict.losingPosition?.index ?? null,
+      conflict.note === undefined ? null : JSON.stringify(conflict.note),
     );
     if (conflict.kind === "same key") this.#replacedTables.add(conflict.table);
     const count = (this.#counts.get(conflict.shard) ?? 0) + 1;
@@ -129,6 +151,23 @@ export class Journal {
       this.#trim.run(conflict.shard, count - JOURNAL_LIMIT);
       this.#counts.set(conflict.shard, JOURNAL_LIMIT);
     }
+  }
+
+  /** Images of the table's rows are others from now on. */
+  carry(table: number, map: (image: Uint8Array) => Uint8Array): void {
+    const rows = this.#ofTable.all(table) as unknown as [
+      number,
+      number,
+      number,
+      Uint8Array | null,
+      Uint8Array | null,
+    ][];
+    for (const [shard, index, ordinal, losing, winning] of rows)
+      this.#replace.run(
+        losing === null ? null : map(losing),
+        winning === null ? null : map(winning),
+        ...[shard, index, ordinal],
+      );
   }
 
   list(limit: number): StoredConflict[] {
@@ -164,4 +203,5 @@ const fromRow = (row: Row): StoredConflict => ({
   winningImage: row[9],
   time: row[10],
   losingPosition: row[11] === null || row[12] === null ? null : { shard: row[11], index: row[12] },
+  ...(row[13] === null ? {} : { note: JSON.parse(row[13]) as ConflictNote }),
 });

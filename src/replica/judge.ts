@@ -21,7 +21,6 @@ export interface JudgedBatch {
   readonly part: number;
   readonly parts: number;
   readonly previousCsn: number;
-  readonly schemaVersion: number;
 }
 
 export type Verdict =
@@ -31,16 +30,17 @@ export type Verdict =
   | "stage"
   /** Repeated, overtaken or of an older incarnation: nothing happens. */
   | "ignore"
-  /** In order, but made under another schema version: ends the incarnation. */
+  /** In order, but made under a schema that has changed since where it matters: ends the incarnation. */
   | "refuse";
 
-export function judge(memory: OriginMemory, batch: JudgedBatch, schemaVersion: number): Verdict {
+/** `stale`: it was made under a schema that has changed since in what it touches. */
+export function judge(memory: OriginMemory, batch: JudgedBatch, stale: boolean): Verdict {
   if (batch.incarnation < memory.incarnation) return "ignore";
   if (batch.incarnation > memory.incarnation)
     return batch.previousCsn === 0 && batch.part === 1 && batch.parts === 1 ? "take" : "ignore";
   if (memory.ended || batch.previousCsn !== memory.csn || batch.csn <= memory.csn) return "ignore";
   if (batch.part !== memory.stagedParts + 1) return "ignore";
-  if (batch.schemaVersion !== schemaVersion) return "refuse";
+  if (stale) return "refuse";
   return batch.part === batch.parts ? "take" : "stage";
 }
 

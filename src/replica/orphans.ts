@@ -9,7 +9,8 @@ export class Orphans {
   readonly #insert: StatementSync;
   readonly #delete: StatementSync;
   readonly #deleteOne: StatementSync;
-  #total: number;
+  readonly #count: StatementSync;
+  #total = 0;
 
   constructor(db: DatabaseSync) {
     this.#insert = db.prepare(`INSERT OR IGNORE INTO "__marmot__orphan" VALUES(?, ?, ?)`);
@@ -17,7 +18,13 @@ export class Orphans {
     this.#deleteOne = db.prepare(
       `DELETE FROM "__marmot__orphan" WHERE "tbl" = ? AND "key" = ? AND "number" = ?`,
     );
-    this.#total = Number(db.prepare(`SELECT count(*) AS n FROM "__marmot__orphan"`).get()!.n);
+    this.#count = db.prepare(`SELECT count(*) AS n FROM "__marmot__orphan"`);
+    this.recount();
+  }
+
+  /** Counts anew, after the table was written from outside. */
+  recount(): void {
+    this.#total = Number(this.#count.get()!.n);
   }
 
   /** References that dangle now. */

@@ -14,11 +14,20 @@ const PRUNE_AT_ONCE = 20_000;
 
 type PruneRow = [id: number, table: number, keyId: KeyId, shard: number, index: number];
 
+export interface OldestReference {
+  readonly keyId: KeyId;
+  readonly shard: number;
+  readonly index: number;
+  /** The row before the change there; null: there was none. */
+  readonly image: Image | null;
+}
+
 export class References {
   readonly #insert: StatementSync;
   readonly #remove: StatementSync;
   readonly #removeRange: StatementSync;
   readonly #select: StatementSync;
+  readonly #replace: StatementSync;
   readonly #oldest: StatementSync;
   /** Table ⇒ key ⇒ ids of its entries, in their order. */
   readonly #byKey = new Map<number, Map<KeyId, number | number[]>>();
@@ -31,6 +40,7 @@ export class References {
     this.#insert = db.prepare(`INSERT INTO "__marmot__local_reference" VALUES(?, ?, ?, ?, ?, ?)`);
     this.#remove = db.prepare(`DELETE FROM "__marmot__local_reference" WHERE "id" = ?`);
     this.#removeRange = db.prepare(`DELETE FROM "__marmot__local_reference" WHERE "id" > ? AND "id" <= ?`);
+    this.#replace = db.prepare(`UPDATE "__marmot__local_reference" SET "image" = ? WHERE "id" = ?`);
     this.#select = db.prepare(
       `SELECT "shard", "idx", "image" FROM "__marmot__local_reference" WHERE "id" = ?`,
     );
@@ -78,6 +88,34 @@ export class References {
     for (const id of ids) this.#remove.run(id);
     this.#size -= ids.length;
     this.#byKey.get(table)!.delete(keyId);
+  }
+
+  /** The table is gone, or its rows have other keys. */
+  forgetTable(table: number): void {
+    for (const ids of this.#byKey.get(table)?.values() ?? [])
+      for (const id of typeof ids === "number" ? [ids] : ids) {
+        this.#remove.run(id);
+        this.#size--;
+      }
+    this.#byKey.delete(table);
+  }
+
+  /** Of every key of the table the oldest entry. */
+  *oldest(table: number): Iterable<OldestReference> {
+    for (const [keyId, ids] of this.#byKey.get(table) ?? []) {
+      const row = this.#select.get(typeof ids === "number" ? ids : ids[0]!);
+      const [shard, index, image] = row as unknown as [number, number, Uint8Array | null];
+      yield { keyId, shard, index, image: image === null ? null : decodeImage(image) };
+    }
+  }
+
+  /** What the table's rows were is another image from now on. */
+  carry(table: number, map: (image: Uint8Array) => Uint8Array): void {
+    for (const ids of this.#byKey.get(table)?.values() ?? [])
+      for (const id of typeof ids === "number" ? [ids] : ids) {
+        const [, , image] = this.#select.get(id) as unknown as [number, number, Uint8Array | null];
+        if (image !== null) this.#replace.run(map(image), id);
+      }
   }
 
   /** The row as of `base`: null for "no row", undefined when nothing was changed since, so that the replica's row is it. */

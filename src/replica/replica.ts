@@ -6,16 +6,18 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { BatchKind, type PositionVector } from "../change/batch.ts";
 import { ChangedRows, type MovedRow } from "../change/changed-rows.ts";
-import { type BatchHead, decodeBatchHead, decodeTables } from "../change/codec.ts";
-import { type KeyId, keyValues } from "../change/key.ts";
+import { type BatchHead, decodeBatchHead, decodeTables, tablesIn } from "../change/codec.ts";
+import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import { readMarking } from "../change/marking.ts";
 import type { ReferenceSource } from "../change/reference-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
 import type { Entry } from "../raft/types.ts";
 import { type ForeignKey, readForeignKeys } from "../schema/foreign-keys.ts";
-import { RowAccess } from "../schema/row-access.ts";
+import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../schema/row-access.ts";
+import { decodeSchemaEntry, type SchemaEntry } from "../schema/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
 import { type ChangesetContext, type LastWrite, RowApplier } from "./apply-rows.ts";
 import { Births } from "./births.ts";
 import { Checksums } from "./checksums.ts";
@@ -28,6 +30,8 @@ import { Origins } from "./origins.ts";
 import { passedWith } from "./passing.ts";
 import { References } from "./references.ts";
 import { readRouting, type RowRouting } from "./row-shard.ts";
+import { type CatalogueObject, readObjectsOf } from "./schema.ts";
+import { changeSchema } from "./schema-change.ts";
 import type { ReplicaSettings } from "./settings.ts";
 import { Strays } from "./strays.ts";
 import { peerHash } from "./tables.ts";
@@ -53,8 +57,10 @@ export interface ReplicaOptions {
 const CHECKS_KEPT = 16;
 
 export class Replica implements ReferenceSource {
-  readonly settings: ReplicaSettings;
-  readonly shapes: ReadonlyMap<number, TableShape>;
+  #settings: ReplicaSettings;
+  #shapes: ReadonlyMap<number, TableShape>;
+  /** Table ⇒ version of the schema at which it was last another thing. */
+  readonly #tableVersions = new Map<number, number>();
   /** Rows that the live file may not show yet. The reflector empties it. */
   readonly changed = new ChangedRows();
   readonly journal: Journal;
@@ -68,10 +74,10 @@ export class Replica implements ReferenceSource {
   readonly #peerId: string;
   readonly #access = new Map<number, RowAccess>();
   readonly #applier: RowApplier;
-  readonly #foreignKeys: ForeignKeys;
+  #foreignKeys: ForeignKeys;
   readonly #positions: { index: number; term: number }[] = [];
   readonly #queue: EntryQueue;
-  readonly #routing: RowRouting;
+  #routing: RowRouting;
   /** Changesets are whole over several shards: an origin has one watermark per change log, kept with shard 0. */
   readonly #whole: boolean;
   readonly #outcomes: OwnOutcome[] = [];
@@ -87,12 +93,9 @@ export class Replica implements ReferenceSource {
   constructor(db: DatabaseSync, options: ReplicaOptions) {
     this.#db = db;
     this.#peerId = options.peerId;
-    this.settings = options.settings;
-    this.shapes = new Map(options.shapes.map((s) => [s.id, s]));
-    for (const shape of options.shapes)
-      this.#access.set(shape.id, new RowAccess(db, shape, options.settings.encoding));
+    this.#settings = options.settings;
+    this.#shapes = new Map(options.shapes.map((s) => [s.id, s]));
     this.#whole = options.settings.transactions === "whole";
-    this.#routing = readRouting(db, options.shapes, options.settings);
     this.#queue = new EntryQueue(options.settings.shards, (shard) => this.position(shard));
     this.journal = new Journal(db);
     this.references = new References(db);
@@ -102,11 +105,8 @@ export class Replica implements ReferenceSource {
     this.orphans = new Orphans(db);
     this.births = new Births(db, peerHash(options.peerId));
     this.#applier = new RowApplier(db, this);
-    const { journal, strays, orphans, settings } = this;
-    this.#foreignKeys = new ForeignKeys(db, readForeignKeys(queryOf(db), options.shapes), {
-      ...{ applier: this.#applier, access: this.#access, journal, strays, orphans, settings },
-    });
-    this.#applier.observer = this.#foreignKeys;
+    this.#routing = readRouting(db, options.shapes, options.settings);
+    this.#foreignKeys = this.#openTables();
     const positions = db.prepare(`SELECT "idx", "term" FROM "__marmot__position" ORDER BY "shard"`);
     for (const row of positions.all() as { idx: number; term: number }[])
       this.#positions.push({ index: row.idx, term: row.term });
@@ -127,6 +127,46 @@ export class Replica implements ReferenceSource {
       ),
     };
     this.#statements.staged.setReturnArrays(true);
+  }
+
+  get settings(): ReplicaSettings {
+    return this.#settings;
+  }
+
+  get shapes(): ReadonlyMap<number, TableShape> {
+    return this.#shapes;
+  }
+
+  /** All that hangs on what the tables are now. */
+  #openTables(): ForeignKeys {
+    const { journal, strays, orphans, settings } = this;
+    this.#access.clear();
+    for (const [id, shape] of this.#shapes)
+      this.#access.set(id, new RowAccess(this.#db, shape, settings.encoding));
+    this.#tableVersions.clear();
+    const versions = this.#db.prepare(`SELECT "tbl", "version" FROM "__marmot__table_version"`);
+    for (const { tbl, version } of versions.all() as { tbl: number; version: number }[])
+      this.#tableVersions.set(tbl, version);
+    const foreignKeys = new ForeignKeys(
+      this.#db,
+      readForeignKeys(queryOf(this.#db), [...this.#shapes.values()]),
+      { ...{ applier: this.#applier, access: this.#access, journal, strays, orphans, settings } },
+    );
+    this.#applier.observer = foreignKeys;
+    return foreignKeys;
+  }
+
+  /** The catalogue, as the application's file must have it. */
+  catalogue(): readonly CatalogueObject[] {
+    return readObjectsOf(this.#db);
+  }
+
+  /** What led from the schema of `version` to the one that holds now, in order. */
+  schemaEntriesAfter(version: number): { peer: string; entry: SchemaEntry }[] {
+    const rows = this.#db
+      .prepare(`SELECT "peer", "entry" FROM "__marmot__schema" WHERE "version" > ? ORDER BY "version"`)
+      .all(version) as { peer: string; entry: Uint8Array }[];
+    return rows.map(({ peer, entry }) => ({ peer, entry: decodeSchemaEntry(entry) }));
   }
 
   position(shard: number): number {
@@ -237,7 +277,7 @@ export class Replica implements ReferenceSource {
       return;
     }
     const memory = this.origins.memory(head.origin, shard);
-    let verdict: Verdict | "move" = judge(memory, head, this.settings.schemaVersion);
+    let verdict: Verdict | "move" = judge(memory, head, this.#isStale(shard, head));
     if (verdict === "ignore") return;
     if (verdict === "refuse") {
       this.origins.remember(head.origin, shard, { ...memory, ended: true, stagedParts: 0 });
@@ -247,6 +287,7 @@ export class Replica implements ReferenceSource {
       this.origins.remember(head.origin, shard, { ...memory, stagedParts: head.part });
     } else {
       const context = this.#contextOf(shard, entry.index, head);
+      if (head.schema !== undefined) yield* this.#changeSchema(entry.index, head, head.schema);
       this.births.begin(context);
       if (head.part > 1) yield* this.#applyStaged(shard, entry.index, head);
       yield* this.#applyRows(context, head);
@@ -261,6 +302,55 @@ export class Replica implements ReferenceSource {
     }
     if (head.origin === this.#peerId)
       this.#outcomes.push({ shard, incarnation: head.incarnation, csn: head.csn, part: head.part, verdict });
+  }
+
+  /** Made under a schema that has changed since in what the batch touches; a change of the schema touches all of it. */
+  #isStale(shard: number, head: BatchHead): boolean {
+    const { schemaVersion: now } = this.#settings;
+    if (head.schema !== undefined) return shard !== 0 || head.schemaVersion !== now;
+    if (head.kind !== BatchKind.rows || head.schemaVersion === now) return false;
+    if (head.schemaVersion > now || this.#touchesChanged(head)) return true;
+    if (head.part === 1 || head.part !== head.parts) return false;
+    // The schema may have changed between its parts.
+    const parts = this.#statements.staged.all(head.origin, shard, head.incarnation, head.csn);
+    return (parts as unknown as [Uint8Array][]).some(([data]) =>
+      this.#touchesChanged(decodeBatchHead(readMarking(data).batch)),
+    );
+  }
+
+  #touchesChanged(head: BatchHead): boolean {
+    return tablesIn(head).some(
+      (table) => !this.#shapes.has(table) || (this.#tableVersions.get(table) ?? 0) > head.schemaVersion,
+    );
+  }
+
+  /** What the replica would be: in a transaction of the caller, who rolls it back and closes this replica afterwards. */
+  *trySchema(bytes: Uint8Array): Generator<void, void> {
+    const head = { origin: this.#peerId, bases: [], time: 0 };
+    yield* this.#changeSchema(this.position(0) + 1, head, bytes);
+  }
+
+  *#changeSchema(
+    index: number,
+    head: Pick<BatchHead, "origin" | "bases" | "time">,
+    bytes: Uint8Array,
+  ): Generator<void, void> {
+    const { journal, references, checksums, changed, births } = this;
+    const last = (table: number, keyId: KeyId): LastWrite | null => this.#applier.last(table, keyId);
+    const after = yield* changeSchema(
+      this.#db,
+      { settings: this.#settings, shapes: [...this.#shapes.values()] },
+      decodeSchemaEntry(bytes),
+      head.origin,
+      bytes,
+      this.#contextOf(0, index, head),
+      { journal, references, checksums, changed, births, last },
+    );
+    this.#settings = after.settings;
+    this.#shapes = new Map(after.shapes.map((s) => [s.id, s]));
+    this.#routing = readRouting(this.#db, after.shapes, after.settings);
+    this.#foreignKeys = this.#openTables();
+    this.orphans.recount();
   }
 
   /** An entry of shard 0 is the last changeset of its origin in every shard that it touches. */
@@ -284,7 +374,11 @@ export class Replica implements ReferenceSource {
       yield* this.#applier.apply(this.#access.get(table.table)!, table.rows, context);
   }
 
-  #contextOf(shard: number, index: number, { origin, bases, time }: BatchHead): ChangesetContext {
+  #contextOf(
+    shard: number,
+    index: number,
+    { origin, bases, time }: Pick<BatchHead, "origin" | "bases" | "time">,
+  ): ChangesetContext {
     return { shard, index, origin: peerHash(origin), own: origin === this.#peerId, bases, time };
   }
 
@@ -353,6 +447,23 @@ export class Replica implements ReferenceSource {
     if (shape === undefined) return;
     const key = keyValues(shape, keyId);
     this.changed.set(table, keyId, { key, image: this.row(table, key) });
+  }
+
+  /** Notes every row of a table that the live file has none of: none of them is shown. */
+  recallTable(table: number): void {
+    const shape = this.#shapes.get(table)!;
+    const keys = shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name));
+    const rows = prepareExact(
+      this.#db,
+      `SELECT ${exactKeyColumns(shape, keys)} FROM main.${quoteIdentifier(shape.name)}`,
+    );
+    for (const row of rows.all() as unknown as Value[][])
+      this.#recall(table, keyIdOf(shape, exactKey(shape, row, this.#settings.encoding)));
+  }
+
+  /** A row that the live file may not show, whatever was remembered of it. */
+  recallRow(table: number, keyId: KeyId): void {
+    this.#recall(table, keyId);
   }
 
   /** Drops references that the live file durably shows; see `References.prune`. */

@@ -18,6 +18,14 @@ export class RowRouting {
     this.#groups = groups;
   }
 
+  /** Equal for equal routing: the same rows of the table then lie in the same shards. */
+  wayOf(shape: TableShape): string {
+    if (this.#shards === 1) return "";
+    const group = this.#groups.get(shape.id);
+    const together = group !== undefined || shape.routedByName;
+    return JSON.stringify([group ?? shape.name, together]);
+  }
+
   shardOf(shape: TableShape, keyId: KeyId): number {
     if (this.#shards === 1) return 0;
     const group = this.#groups.get(shape.id);

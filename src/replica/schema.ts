@@ -25,14 +25,22 @@ export function numberTables(catalogue: Catalogue, replicated: ReadonlySet<strin
 export function createSchema(db: DatabaseSync, objects: readonly CatalogueObject[]): void {
   for (const sql of Object.values(REPLICATED_TABLES)) db.exec(sql);
   for (const sql of Object.values(LOCAL_TABLES)) db.exec(sql);
-  const insert = db.prepare(`INSERT INTO "__marmot__object" VALUES(?, ?, ?, ?, ?, ?)`);
+  writeObjects(db, objects);
   const tables = new Set(objects.filter((o) => o.tableId !== null).map((o) => o.name.toLowerCase()));
-  objects.forEach((object, i) => {
-    insert.run(i + 1, object.kind, object.name, object.tableName, object.sql, object.tableId);
+  objects.forEach((object) => {
     const isTable = object.tableId !== null;
     const constrains = object.kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(object.sql);
     if (isTable || (constrains && tables.has(object.tableName.toLowerCase()))) db.exec(object.sql);
   });
+}
+
+/** Writes the catalogue anew. */
+export function writeObjects(db: DatabaseSync, objects: readonly CatalogueObject[]): void {
+  db.exec(`DELETE FROM "__marmot__object"`);
+  const insert = db.prepare(`INSERT INTO "__marmot__object" VALUES(?, ?, ?, ?, ?, ?)`);
+  objects.forEach((object, i) =>
+    insert.run(i + 1, object.kind, object.name, object.tableName, object.sql, object.tableId),
+  );
 }
 
 export function readObjectsOf(db: DatabaseSync): CatalogueObject[] {

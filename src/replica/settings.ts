@@ -2,6 +2,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { forAll, type PerTable } from "../change/per-table.ts";
+import { LEFT_OUT, type Selection } from "../schema/classify.ts";
 import { OLDEST_REPLICA_FORMAT, REPLICA_FORMAT } from "./tables.ts";
 
 export type MergeMode = "row" | "column";
@@ -27,6 +28,8 @@ export interface ReplicaSettings {
   /** `PRAGMA user_version` and `application_id`: applications migrate by them. */
   readonly userVersion: number;
   readonly applicationId: number;
+  /** Which tables replicate, of those that are there and those that come. */
+  readonly selection: Selection;
   /** Tables left out, by name. */
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
 }
@@ -44,6 +47,7 @@ export function writeSettings(db: DatabaseSync, settings: ReplicaSettings): void
   insert.run("encoding", settings.encoding);
   insert.run("user_version", BigInt(settings.userVersion));
   insert.run("application_id", BigInt(settings.applicationId));
+  insert.run("selection", JSON.stringify(settings.selection));
   insert.run("skipped", JSON.stringify(settings.skipped));
 }
 
@@ -60,6 +64,8 @@ export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
       `${file} is of format ${format}; this build knows formats ${OLDEST_REPLICA_FORMAT} to ${REPLICA_FORMAT}`,
       "run the marmot version that wrote it, or a newer one",
     );
+  const skipped = JSON.parse(String(of.get("skipped"))) as ReplicaSettings["skipped"];
+  const selection = of.get("selection");
   return {
     clusterId: String(of.get("cluster_id")),
     shards: Number(of.get("shards")),
@@ -71,7 +77,11 @@ export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
     encoding: String(of.get("encoding")),
     userVersion: Number(of.get("user_version")),
     applicationId: Number(of.get("application_id")),
-    skipped: JSON.parse(String(of.get("skipped"))) as ReplicaSettings["skipped"],
+    selection:
+      typeof selection === "string"
+        ? (JSON.parse(selection) as Selection)
+        : { tables: null, exclude: skipped.filter((s) => s.reason === LEFT_OUT).map((s) => s.name) },
+    skipped,
   };
 }
 

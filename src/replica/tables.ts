@@ -6,8 +6,8 @@ import type { DatabaseSync } from "node:sqlite";
 
 /**
  * Version of everything in the replica. A newer one is refused. 2: the settings `merge`, `foreign_keys` and `id_block`,
- * where a conflict's loser stood, dangling references. 3: births of rows without a declared key. An older replica gets what
- * it lacks when it is opened.
+ * where a conflict's loser stood, dangling references. 3: births of rows without a declared key, changes of the schema. An
+ * older replica gets what it lacks when it is opened.
  */
 export const REPLICA_FORMAT = 3;
 export const OLDEST_REPLICA_FORMAT = 1;
@@ -20,6 +20,10 @@ export const REPLICATED_TABLES = {
    * `table_id`: `TableShape.id` for replicated tables, else NULL. Indexes that constrain nothing exist here only as text.
    */
   object: `CREATE TABLE "__marmot__object"("id" INTEGER PRIMARY KEY, "kind" TEXT, "name" TEXT, "tbl_name" TEXT, "sql" TEXT, "table_id" INTEGER)`,
+  /** The changes that led to each version of the schema, from the second on, and who made them: see `schema/schema-entry.ts`. */
+  schema: `CREATE TABLE "__marmot__schema"("version" INTEGER PRIMARY KEY, "peer" TEXT, "entry" BLOB)`,
+  /** At which version of the schema a table's rows were last another thing, or lay in another shard. Kept for dropped tables. */
+  tableVersion: `CREATE TABLE "__marmot__table_version"("tbl" INTEGER PRIMARY KEY, "version" INTEGER)`,
   /** How far each shard's log is applied: Raft's applied index, in the transaction of the rows. */
   position: `CREATE TABLE "__marmot__position"("shard" INTEGER PRIMARY KEY, "idx" INTEGER, "term" INTEGER)`,
   /** What was last taken from each origin in each shard. `ended`: a batch of the incarnation was refused. */
@@ -36,9 +40,10 @@ export const REPLICATED_TABLES = {
   checksum: `CREATE TABLE "__marmot__checksum"("tbl" INTEGER, "shard" INTEGER, "sum" INTEGER, PRIMARY KEY("tbl", "shard")) WITHOUT ROWID`,
   /**
    * The conflict journal: what lost, to what, where in the order. `ordinal` counts within an entry. NULL image: a delete.
-   * `losing_shard`, `losing_idx`: where the loser stood, NULL for entries of format 1.
+   * `losing_shard`, `losing_idx`: where the loser stood, NULL for entries of format 1. `note`: of a row of a
+   * table that is not the replica's what it was, as JSON; see `ConflictNote`.
    */
-  conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, "losing_shard" INTEGER, "losing_idx" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
+  conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, "losing_shard" INTEGER, "losing_idx" INTEGER, "note" TEXT, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
   /** Of tables whose updates are merged by column: where a row's columns were last written; see `ColumnWrites`. */
   column: `CREATE TABLE "__marmot__column"("tbl" INTEGER, "key" INTEGER, "writes" TEXT, PRIMARY KEY("tbl", "key")) WITHOUT ROWID`,
   /** References that concurrent writes left dangling, by row and place among its table's foreign keys; see `Orphans`. */
@@ -91,4 +96,5 @@ export function completeReplica(db: DatabaseSync): void {
   const has = new Set(columns.map((c) => String(c.name)));
   for (const column of ["losing_shard", "losing_idx"])
     if (!has.has(column)) db.exec(`ALTER TABLE "__marmot__conflict" ADD COLUMN "${column}" INTEGER`);
+  if (!has.has("note")) db.exec(`ALTER TABLE "__marmot__conflict" ADD COLUMN "note" TEXT`);
 }

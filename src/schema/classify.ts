@@ -40,6 +40,9 @@ export interface Selection {
 
 export const ALL: Selection = { tables: null, exclude: [] };
 
+/** Why a table is skipped that the selection does not have. */
+export const LEFT_OUT = "left out by --tables or --exclude";
+
 const BUILT_IN = new Set(["BINARY", "NOCASE", "RTRIM"]);
 
 const lower = (names: readonly string[]): Set<string> => new Set(names.map((n) => n.toLowerCase()));
@@ -54,7 +57,7 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
   const tables = objects.filter((o) => o.kind === "table");
   const alone = tables.map(({ name }): ClassifiedTable => {
     if (unwanted.has(name.toLowerCase()) || (wanted !== null && !wanted.has(name.toLowerCase())))
-      return { name, verdict: "skipped", reason: "left out by --tables or --exclude", cure: "" };
+      return { name, verdict: "skipped", reason: LEFT_OUT, cure: "" };
     const kind = kinds.get(name);
     if (kind === "shadow")
       return { name, verdict: "skipped", reason: "belongs to a virtual table", cure: "" };

@@ -11,7 +11,7 @@ export interface IndexText {
 }
 
 /** Where the quoted token or comment starting at `at` ends (exclusive); `at` itself when none starts there. */
-function skip(sql: string, at: number): number {
+export function skip(sql: string, at: number): number {
   const char = sql[at]!;
   if (char === "'" || char === '"' || char === "`") {
     for (let i = at + 1; i < sql.length; i++)
@@ -23,12 +23,15 @@ function skip(sql: string, at: number): number {
   }
   if (char === "[") return sql.indexOf("]", at) + 1 || sql.length;
   if (sql.startsWith("--", at)) return sql.indexOf("\n", at) + 1 || sql.length;
-  if (sql.startsWith("/*", at)) return sql.indexOf("*/", at + 2) + 2 || sql.length;
+  if (sql.startsWith("/*", at)) {
+    const end = sql.indexOf("*/", at + 2);
+    return end === -1 ? sql.length : end + 2;
+  }
   return at;
 }
 
-/** Splits the bracket that opens at `open` at its top-level commas; gives the parts and where the bracket ends. */
-function splitBracket(sql: string, open: number): [string[], number] {
+/** Splits the bracket that opens at `open` at its top-level commas; gives the parts and where the bracket ends (exclusive). */
+export function splitBracket(sql: string, open: number): [string[], number] {
   const parts: string[] = [];
   let depth = 0;
   let start = open + 1;
@@ -50,7 +53,7 @@ function splitBracket(sql: string, open: number): [string[], number] {
     }
     i++;
   }
-  throw new Error("a CREATE INDEX without its closing bracket");
+  throw new Error("a statement without its closing bracket");
 }
 
 const TRAILER = /\s+(?:ASC|DESC)\s*$/i;

@@ -4,7 +4,10 @@
  */
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
-/** Version of everything Marmot keeps in L. A newer one is refused. 2: indexes that keep rowids (`keepIndexName`). */
+/**
+ * Version of everything Marmot keeps in L. A newer one is refused. 2: indexes that keep rowids (`keepIndexName`), and the
+ * schema that the file last reflected, which an older file begins to remember when it is opened.
+ */
 export const LIVE_FORMAT = 2;
 
 /** Every object of Marmot in L starts with this. */
@@ -12,8 +15,8 @@ export const PREFIX = "__marmot__";
 
 export const LIVE_TABLES = {
   /**
-   * Facts that rarely change, one a row: `format`, `cluster_id`, `peer_id`, `schema_version` (the cluster's version that
-   * the triggers were installed for), `cookie` (PRAGMA schema_version right after our own last DDL).
+   * Facts that rarely change, one a row: `format`, `cluster_id`, `peer_id`, `schema` and `schema_version` (the cluster's
+   * schema that the file last reflected, and its version; see `capture/remembered.ts`).
    */
   meta: `CREATE TABLE "__marmot__meta"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
   /**
@@ -36,6 +39,8 @@ export const LIVE_TABLES = {
    * they stayed pending while others changed them. Key as an encoded image of the key's columns, and that position.
    */
   shadow: `CREATE TABLE "__marmot__shadow"("id" INTEGER, "key" BLOB, "position" BLOB, PRIMARY KEY("id", "key")) WITHOUT ROWID`,
+  /** Rows that a change of the schema left no room for, until they are in the journal; see `node/lost-rows.ts`. */
+  lost: `CREATE TABLE IF NOT EXISTS "__marmot__lost"("id" INTEGER PRIMARY KEY, "rows" TEXT)`,
 } as const;
 
 export const liveTableName = (table: keyof typeof LIVE_TABLES): string => `${PREFIX}${table}`;

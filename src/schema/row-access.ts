@@ -103,12 +103,12 @@ export class RowAccess {
   readonly #columns: readonly string[];
   readonly #whereKey: string;
   readonly #statements = new Map<string, StatementSync>();
+  #knownText: string | null = null;
   readonly #uniqueColumns: ReadonlySet<number>;
   readonly #hasExpressions: boolean;
   readonly #selectSql: string;
   readonly #upsertSql: string;
   readonly #deleteSql: string;
-  #twin: { readonly name: string; readonly declaration: string } | null = null;
 
   /** `encoding`: the file's `PRAGMA encoding`. */
   constructor(db: DatabaseSync, shape: TableShape, encoding: string) {
@@ -258,17 +258,15 @@ export class RowAccess {
     return tests.join(" AND ");
   }
 
-  /** Named by what the table is declared as: a table that changed has another twin. */
-  get #twinName(): string {
-    return (this.#twin ??= this.#nameTwin()).name;
+  /** The table's text, as it was when this was made use of first: another text is another table's. */
+  get #text(): string {
+    const select = "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
+    this.#knownText ??= (this.#db.prepare(select).get(this.shape.name) as { sql: string }).sql;
+    return this.#knownText;
   }
 
-  #nameTwin(): { readonly name: string; readonly declaration: string } {
-    const row = this.#db
-      .prepare("SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?")
-      .get(this.shape.name) as { sql: string };
-    const declaration = afterTableName(row.sql);
-    return { name: `__marmot__twin_${this.shape.id}_${Bun.hash.xxHash32(declaration)}`, declaration };
+  get #twinName(): string {
+    return `__marmot__twin_${this.shape.id}_${Bun.hash.xxHash64(this.#text).toString(16)}`;
   }
 
   #fillTwin(image: Image): void {
@@ -276,7 +274,7 @@ export class RowAccess {
     // Asked each time: a rollback may have taken it away.
     const there = this.#prepare("SELECT 1 FROM temp.sqlite_schema WHERE name = ?");
     if (there.get(this.#twinName) === undefined)
-      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${this.#twin!.declaration}`);
+      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(this.#text)}`);
     this.#prepare(`DELETE FROM ${twin}`).run();
     const marks = placeholders(image).join(", ");
     this.#prepare(`INSERT INTO ${twin}(${this.#columns.join(", ")}) VALUES(${marks})`).run(

@@ -11,7 +11,7 @@ import { drawMigration } from "./draw-migration.ts";
 import { Names, SEARCHED } from "./words.ts";
 
 /** What the product has by now. */
-export const OPTIONS: Options = { keyless: true, migrations: false };
+export const OPTIONS: Options = { keyless: true, migrations: true };
 
 export function draw(seed: number, options: Options = OPTIONS): Draft {
   const random = new Random(seed);

@@ -27,7 +27,7 @@ test("a replica of format 1 opens with the defaults and gets what it lacks", asy
       DROP TABLE __marmot__orphan; DROP TABLE __marmot__attached; DROP TABLE __marmot__stray; DROP TABLE __marmot__column;
       DROP TABLE __marmot__birth; DROP TABLE __marmot__rowid; DROP TABLE __marmot__moved;
       DROP TABLE __marmot__local_restored; DROP INDEX __marmot__fk_2_0;
-      ALTER TABLE __marmot__conflict DROP COLUMN losing_shard; ALTER TABLE __marmot__conflict DROP COLUMN losing_idx`);
+      ALTER TABLE __marmot__conflict DROP COLUMN losing_shard; ALTER TABLE __marmot__conflict DROP COLUMN losing_idx; ALTER TABLE __marmot__conflict DROP COLUMN note`);
     db.close();
     node.open();
     const { settings, journal } = node.replica.replica;

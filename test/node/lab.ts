@@ -8,28 +8,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { silentLogger } from "../../src/base/logger.ts";
-import { install, readCaptured } from "../../src/capture/install.ts";
+import { install } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
 import { settingOf } from "../../src/change/per-table.ts";
-import { PendingRows } from "../../src/change/pending-rows.ts";
-import type { ShadowedRows } from "../../src/change/shadowed-rows.ts";
+import type { PendingRows } from "../../src/change/pending-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
 import { type FoundOptions, found } from "../../src/node/genesis.ts";
-import { BunLiveReader } from "../../src/node/live-reader.ts";
-import { readLiveState } from "../../src/node/live-state.ts";
+import type { BunLiveReader } from "../../src/node/live-reader.ts";
 import { dataPaths, type DataPaths } from "../../src/node/paths.ts";
 import { Pipeline } from "../../src/node/pipeline.ts";
+import { SchemaSteps } from "../../src/node/schema-steps.ts";
 import { EntryType, type Entry } from "../../src/raft/types.ts";
 import { openLiveConnection } from "../../src/reflect/live-connection.ts";
-import { IdBlocks, reserveIds } from "../../src/reflect/id-blocks.ts";
-import { LiveLog } from "../../src/reflect/live-log.ts";
-import { Reflector } from "../../src/reflect/reflector.ts";
+import { reserveIds } from "../../src/reflect/id-blocks.ts";
 import { replaceReplica, strip } from "../../src/replica/adopt.ts";
 import { buildLive } from "../../src/replica/build-live.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
 import { exactRows } from "../../src/schema/exact-rows.ts";
-import { RowAccess } from "../../src/schema/row-access.ts";
 import { deviations } from "./deviations.ts";
 
 /** Slots of id blocks, of which node i has the i-th. */
@@ -91,22 +87,23 @@ export class Lab {
   }
 
   /** What the nodes proposed goes into the order, node by node, and everything is handed to everybody until all is quiet. */
-  settle(): void {
+  settle(nodes: readonly LabNode[] = this.nodes): void {
     for (let round = 0; round < 1000; round++) {
       let busy = false;
-      for (const node of this.nodes) {
+      for (const node of nodes) {
         node.touch();
         node.turns();
         if (node.order() > 0) busy = true;
       }
-      for (const node of this.nodes) if (node.deliver() > 0) busy = true;
+      for (const node of nodes) if (node.deliver() > 0) busy = true;
       this.clock += 100;
-      for (const node of this.nodes) {
+      for (const node of nodes) {
         node.pipeline.tick();
         node.turns();
         const { outbox } = node.pipeline;
         if (!outbox.idle || outbox.fencing().length > 0 || node.pending.size > 0) busy = true;
         if (node.replica.replica.queued > 0) busy = true;
+        if (node.pipeline.schemaDue && node.pipeline.obstacle === null) busy = true;
       }
       if (!busy) return;
     }
@@ -131,13 +128,11 @@ export class LabNode {
   readonly #lab: Lab;
   readonly #paths: DataPaths;
   #incarnation = 0;
-  #shadows!: ShadowedRows;
   /** Newest log ids at Marmot's last commit in L: the promise is about these moments. */
   #atCommit = new Map<number, number>();
   pipeline!: Pipeline;
-  pending!: PendingRows;
   replica!: OpenReplica;
-  reader!: BunLiveReader;
+  schema!: SchemaSteps;
   live!: DatabaseSync;
   app!: Database;
   /** Proposed and not in the order: they may be lost, repeated or late. */
@@ -154,6 +149,14 @@ export class LabNode {
     this.delivered = lab.order.map(() => 0);
   }
 
+  get pending(): PendingRows {
+    return this.pipeline.side.pending;
+  }
+
+  get reader(): BunLiveReader {
+    return this.pipeline.side.reader;
+  }
+
   get replicaFile(): string {
     return this.#paths.replica;
   }
@@ -163,41 +166,21 @@ export class LabNode {
     const { replica } = this.replica;
     const shards = this.#lab.order.length;
     this.delivered = replica.positions().map((index) => index - 1);
-    const shapes = [...replica.shapes.values()];
-    const live = openLiveConnection(
-      this.file,
-      shapes.map((s) => s.name),
-    );
-    this.live = live.db;
-    const captured = readCaptured(this.live)!;
-    this.reader = new BunLiveReader(this.file, shapes, captured, replica.settings.encoding);
-    const { bases, shadows, acknowledged } = readLiveState(this.live, shapes, shards);
-    this.pending = new PendingRows();
-    for (const [table, id] of acknowledged) this.pending.see(table, id);
-    const logs = new Map(
-      shapes.map((shape) => {
-        const access = new RowAccess(this.live, shape, replica.settings.encoding);
-        const log = captured.find((c) => c.id === shape.id)!.log;
-        return [shape.id, new LiveLog(this.live, access, log, acknowledged.get(shape.id) ?? 0)];
-      }),
-    );
-    this.#shadows = shadows;
-    const { pending } = this;
-    const ids = new IdBlocks(
-      this.live,
-      shapes,
-      (table) => settingOf(replica.settings.idBlock, table),
-      () => ({ slot: this.number, slots: SLOTS }),
-    );
-    const reflector = new Reflector({ live, logs, source: replica, pending, bases, shadows, ids });
+    const connection = openLiveConnection(this.file, []);
+    this.live = connection.db;
+    const schema = (this.schema = new SchemaSteps({
+      file: this.file,
+      replicaFile: this.#paths.replica,
+      peerId: this.peerId,
+      connection,
+      replica,
+      place: () => ({ slot: this.number, slots: SLOTS }),
+      logger: silentLogger,
+    }));
     this.pipeline = new Pipeline(
       {
-        live: this.reader,
         replica,
-        reflector,
-        pending,
-        bases,
-        shadows,
+        schema,
         spool: new Spool(this.#paths.spool),
         syncLive: () => {},
         onOwnCommit: () => {
@@ -213,9 +196,8 @@ export class LabNode {
         wallTime: () => 1_700_000_000_000,
         logger: silentLogger,
       },
-      { peerId: this.peerId, shards, schemaVersion: 1, acknowledged },
+      { peerId: this.peerId, shards },
     );
-    replica.recallChanges(bases.reflected);
     this.pipeline.openIncarnation();
     this.app = new Database(this.file, { safeIntegers: true });
     this.app.exec("PRAGMA busy_timeout = 0");
@@ -224,6 +206,16 @@ export class LabNode {
   /** kill -9: what was proposed and not ordered may still come later; the caller decides. */
   crash(): void {
     this.close();
+    this.open();
+  }
+
+  /** Stopped: the application writes, and the others go on. */
+  stopped(write: (app: Database) => void, meanwhile: () => void = () => {}): void {
+    this.close();
+    const app = new Database(this.file);
+    write(app);
+    app.close();
+    meanwhile();
     this.open();
   }
 
@@ -263,7 +255,7 @@ export class LabNode {
 
   close(): void {
     this.app.close();
-    this.reader.close();
+    this.pipeline.close();
     this.live.close();
     this.replica.close();
   }
@@ -328,7 +320,7 @@ export class LabNode {
       encoding: replica.settings.encoding,
       returnsLater: ({ id }, keyId) =>
         this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
-        this.#shadows.get(id, keyId) !== undefined,
+        this.pipeline.side.shadows.get(id, keyId) !== undefined,
     });
   }
 

@@ -232,7 +232,7 @@ async function cells(seed: number): Promise<void> {
   const memory = new Map<string, OriginMemory>();
   for (const { data } of lab.order[0]!) {
     const head = decodeBatchHead(data);
-    if (judge(memory.get(head.origin) ?? NO_MEMORY, head, 1) !== "take") continue;
+    if (judge(memory.get(head.origin) ?? NO_MEMORY, head, false) !== "take") continue;
     memory.set(head.origin, { incarnation: head.incarnation, csn: head.csn, ended: false, stagedParts: 0 });
     for (const change of decodeTables(head, () => shape).flatMap((t) => t.rows))
       for (let i = 1; i <= columns.length; i++) {

@@ -34,6 +34,8 @@ beforeEach(() => {
     engine: { frozen: false },
     pipeline: {
       obstacle: null,
+      schemaDue: false,
+      side: { bases },
       outbox: { fencing: () => state.fencing, hasAcknowledged: false },
       acknowledged: () => state.ordered,
     },
@@ -59,7 +61,7 @@ beforeEach(() => {
       },
     },
   } as unknown as Member;
-  readiness = new Readiness({ member, bases, clock: { now: () => state.now } as Clock });
+  readiness = new Readiness({ member, clock: { now: () => state.now } as Clock });
 });
 
 const apply = (...positions: number[]): void => void (state.positions = positions);

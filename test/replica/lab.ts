@@ -14,6 +14,7 @@ import {
   writeSettings,
 } from "../../src/replica/settings.ts";
 import { REPLICATED_TABLES } from "../../src/replica/tables.ts";
+import { ALL } from "../../src/schema/classify.ts";
 import { readCatalogue } from "../../src/schema/catalogue.ts";
 import { prepareExact } from "../../src/schema/row-access.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
@@ -62,6 +63,7 @@ export class MemoryReplica {
       encoding: "UTF-8",
       userVersion: 0,
       applicationId: 0,
+      selection: ALL,
       skipped: [],
       merge: forAll(options.merge ?? "row"),
       foreignKeys: options.foreignKeys ?? "keep",

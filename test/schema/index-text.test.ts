@@ -18,6 +18,10 @@ test("terms and condition are taken verbatim, whatever is quoted in them", () =>
   ]);
 });
 
+test("a comment may be left open", () => {
+  expect(parseIndex("CREATE INDEX i ON t(a) /* and so on").terms).toEqual(["a"]);
+});
+
 test("a column is mentioned as a token only", () => {
   expect(mentions("lower(name) || x", "name")).toBe(true);
   expect(mentions(`"na me"`, "na me")).toBe(true);

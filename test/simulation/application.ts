@@ -6,6 +6,7 @@
 import { Database } from "bun:sqlite";
 import type { Random } from "../../src/base/random.ts";
 import { KEYLESS_TAGS, writeNote } from "./keyless.ts";
+import type { Migration } from "./plan.ts";
 
 const ACCOUNTS = 4;
 const LISTS = 2;
@@ -33,6 +34,38 @@ export const rowsOf = (owner: number): string =>
     ...Array.from({ length: LISTS }, (_, i) => `INSERT INTO list VALUES(${owner * 10 + i}, '')`),
     `INSERT INTO counter VALUES(${owner}, 0)`,
   ].join(";");
+
+/** Tables keep their columns: the onlookers know them. */
+function migrationSql(
+  what: Migration,
+  table: string,
+  number: number,
+  textOf: (table: string) => string,
+): string {
+  switch (what) {
+    case "create":
+      return `CREATE TABLE extra${number}(id INTEGER PRIMARY KEY, v)`;
+    case "drop":
+      return `DROP TABLE extra${number}`;
+    case "index":
+      return `CREATE INDEX "of_${table}" ON ${table}((${number}))`;
+    case "unindex":
+      return `DROP INDEX "of_${table}"`;
+    case "view":
+      return `DROP VIEW IF EXISTS seen; CREATE VIEW seen AS SELECT ${number} FROM ${table}`;
+    case "trigger":
+      return `DROP TRIGGER IF EXISTS fired; CREATE TRIGGER fired AFTER UPDATE ON ${table} BEGIN SELECT ${number}; END`;
+    case "version":
+      return `PRAGMA user_version = ${number + 1}`;
+    case "rebuild": {
+      const text = textOf(table);
+      return `CREATE TABLE rebuilt${text.slice(text.indexOf("("))}; INSERT INTO rebuilt SELECT * FROM ${table};
+        DROP TABLE ${table}; ALTER TABLE rebuilt RENAME TO ${table}`;
+    }
+    case "untrigger":
+      return "";
+  }
+}
 
 export const TOTAL_OF_OWNER = ACCOUNTS * MONEY;
 
@@ -100,6 +133,36 @@ export class Application {
     );
     this.#db.exec(`PRAGMA recursive_triggers = ${this.recursiveTriggers}; PRAGMA cache_size = -1000`);
     this.#db.query("SELECT count(*) FROM sqlite_schema").get(); // a WAL that is there is recovered now
+  }
+
+  /** False: somebody holds the write lock, or SQLite refuses it; nothing happened. */
+  migrate(what: Migration, random: Random): boolean {
+    const db = this.#db!;
+    const table = random.pick(["kv", "u", "w", "p", "c", "list", "bank", "counter"]);
+    const number = random.below(3);
+    const sql = migrationSql(what, table, number, (name) =>
+      String(
+        (db.query("SELECT sql FROM sqlite_schema WHERE name = ?").values(name) as [string][])[0]?.[0] ?? "",
+      ),
+    );
+    const triggers = db
+      .query(
+        "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ? AND name LIKE '%marmot%'",
+      )
+      .values(table) as [string][];
+    try {
+      // As ORMs do it: else dropping the older table would delete what refers to it.
+      db.exec("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE");
+      if (what === "untrigger") for (const [name] of triggers) db.exec(`DROP TRIGGER "${name}"`);
+      else db.exec(sql);
+      db.exec("COMMIT");
+      return true;
+    } catch {
+      if (db.inTransaction) db.exec("ROLLBACK");
+      return false;
+    } finally {
+      db.exec(`PRAGMA foreign_keys = ${this.foreignKeys}`);
+    }
   }
 
   close(): void {

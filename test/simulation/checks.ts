@@ -302,6 +302,8 @@ export class Checks {
   compare(node: SimNode, member: Member): void {
     const { replica, db } = member.replica;
     const reflected = member.readiness.reflected;
+    // What nothing captured is not known to be pending before it was compared.
+    if (member.pipeline.schemaDue || member.reader.schemaMovedBeside()) return;
     if (!replica.betweenEntries || replica.changed.size > 0 || member.pipeline.reflecting) return;
     if (replica.positions().some((index, shard) => index !== reflected[shard])) return;
     this.counts.comparisons++;

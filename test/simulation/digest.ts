@@ -17,12 +17,13 @@ type Hashed = [name: string, rows: StatementSync][];
 /** With rows ordered one by one over several shards, each node has its own view of what dangles. */
 const OWN_VIEW = "__marmot__orphan";
 
-/** Statements are dear to make, and a replica is looked at again and again. */
-const prepared = new WeakMap<DatabaseSync, Hashed>();
+/** Statements are dear to make, and a replica is looked at again and again; they are of the tables that it had. */
+const prepared = new WeakMap<DatabaseSync, { readonly tables: string; readonly hashed: Hashed }>();
 
-function statements(db: DatabaseSync, shapes: Iterable<TableShape>): Hashed {
+function statements(db: DatabaseSync, shapes: readonly TableShape[]): Hashed {
   const known = prepared.get(db);
-  if (known !== undefined) return known;
+  const tables = JSON.stringify(shapes.map((s) => s.name));
+  if (known?.tables === tables) return known.hashed;
   const add = (name: string, order: string): Hashed[number] => {
     const rows = db.prepare(`SELECT * FROM ${quoteIdentifier(name)} ORDER BY ${order}`);
     rows.setReturnArrays(true);
@@ -39,14 +40,14 @@ function statements(db: DatabaseSync, shapes: Iterable<TableShape>): Hashed {
   });
   for (const shape of shapes)
     all.push(add(shape.name, shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name)).join(", ")));
-  prepared.set(db, all);
+  prepared.set(db, { tables, hashed: all });
   return all;
 }
 
 /** Table ⇒ hash of its rows. */
 export function digest(db: DatabaseSync, shapes: Iterable<TableShape>): Map<string, bigint> {
   const out = new Map<string, bigint>();
-  for (const [name, rows] of statements(db, shapes)) {
+  for (const [name, rows] of statements(db, [...shapes])) {
     let hash = 0n;
     for (const row of rows.all() as unknown as unknown[][])
       hash = Bun.hash.xxHash64(row.map(show).join("|"), hash);

@@ -60,6 +60,7 @@ export class Order {
   *taken(shapes: ReadonlyMap<number, TableShape>): Generator<TakenRow, void> {
     const memory = new Map<string, Memory>();
     const rowids = new RowidOrder();
+    let version = 1;
     const memoryOf = (shard: number, origin: string): Memory => {
       const name = `${shard}/${origin}`;
       let own = memory.get(name);
@@ -75,9 +76,15 @@ export class Order {
         if (own.ended && head.incarnation === own.incarnation) continue;
         if (head.incarnation !== own.incarnation || head.previousCsn !== own.csn) continue;
         if (head.part !== own.parts.length + 1) continue;
+        // No table is another thing after any change here: only changes themselves can be of an older schema.
+        if (head.schema !== undefined && head.schemaVersion !== version) {
+          Object.assign(own, { parts: [], ended: true });
+          continue;
+        }
         own.parts.push(head);
         if (head.part !== head.parts) continue;
       }
+      if (head.schema !== undefined) version++;
       let ended = false;
       for (const part of opens ? [head] : own.parts)
         for (const { table: id, rows: sent } of decodeTables(part, (table) => shapes.get(table))) {

@@ -36,6 +36,8 @@ export type Action =
     }
   | { readonly kind: "clock"; readonly node: number; readonly jumpMs: number }
   | { readonly kind: "join"; readonly node: number }
+  /** The application changes its schema; rows stay what they are. */
+  | { readonly kind: "migrate"; readonly node: number; readonly what: Migration }
   /** Leadership of a shard is handed to a node. */
   | { readonly kind: "transfer"; readonly shard: number; readonly node: number };
 
@@ -65,6 +67,32 @@ export interface Plan {
   readonly foreignKeys: boolean;
   readonly ms: number;
   readonly actions: readonly Planned[];
+}
+
+export const MIGRATIONS = [
+  "create",
+  "drop",
+  "index",
+  "unindex",
+  "view",
+  "trigger",
+  "version",
+  "rebuild",
+  "rebuild",
+  "untrigger",
+] as const;
+export type Migration = (typeof MIGRATIONS)[number];
+
+/** The same plan with changes of the schema in it, drawn apart so that the rest stays as it is. */
+export function withMigrations(plan: Plan): Plan {
+  const random = new Random(plan.seed ^ 0x6d696772);
+  const drawn = Array.from({ length: random.between(1, 8) }, (): Planned => ({
+    at: random.below(plan.ms),
+    seed: random.next(),
+    action: { kind: "migrate", node: random.below(plan.members), what: random.pick(MIGRATIONS) },
+  }));
+  const actions = [...plan.actions, ...drawn].sort((a, b) => a.at - b.at);
+  return { ...plan, actions };
 }
 
 export const MAX_NODES = 4;

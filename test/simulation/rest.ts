@@ -19,6 +19,8 @@ export function unsettled(present: readonly SimNode[]): string[] {
       out.push(`${node.name} does not show ${vector}`);
     else if (!member.pipeline.outbox.idle || member.pending.size > 0)
       out.push(`${node.name} has ${member.pending.size} rows pending`);
+    else if (member.pipeline.schemaDue || member.reader.schemaMovedBeside())
+      out.push(`${node.name} has not the cluster's schema`);
     else if (node.application.holds) out.push(`the application of ${node.name} is at work`);
     else if ([...member.reader.newestIds()].some(([table, id]) => id > member.pipeline.acknowledged(table)))
       out.push(`${node.name} has not looked at its change logs`);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { draw, type Plan } from "./plan.ts";
+import { draw, type Plan, withMigrations } from "./plan.ts";
 import { simulate } from "./simulation.ts";
 
 /** Plans that once failed, cut down where that was possible, and what they found. `scripts/simulate.ts --save NAME` adds one. */
@@ -37,6 +37,11 @@ describe("random schedules of whole nodes", () => {
 describe("with a table without a declared key", () => {
   for (let seed = FIRST; seed < FIRST + KEYLESS_SEEDS; seed++)
     test(`seed ${seed}`, () => holds({ ...draw(seed), keyless: true }));
+});
+
+describe("with changes of the schema", () => {
+  for (let seed = FIRST; seed < FIRST + KEYLESS_SEEDS; seed++)
+    test(`seed ${seed}`, () => holds(withMigrations(draw(seed))));
 });
 
 test("a seed replays exactly", async () => {

@@ -269,6 +269,15 @@ export class Simulation {
         void writeIdentity(node.dataDir, action.node).then(() => node.start());
         return;
       }
+      case "migrate": {
+        const node = this.nodes[action.node]!;
+        if (!node.writable) return;
+        if (!node.application.isOpen) node.application.open();
+        if (!node.application.isOpen || node.application.holds) return;
+        const done = node.application.migrate(action.what, random);
+        world.log(`${node.name} ${done ? "migrated" : "did not migrate"}: ${action.what}`);
+        return;
+      }
       case "transfer": {
         const member = this.nodes[action.node]!.member;
         const group = member?.runtime.groups[action.shard];

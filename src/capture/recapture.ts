@@ -1,0 +1,183 @@
+/**
+ * Capture after the schema changed: what is missing comes, what is not as it must be is made anew, what belongs to tables
+ * that are gone goes. Inside a transaction of the caller.
+ */
+import type { DatabaseSync } from "node:sqlite";
+import type { TableShape } from "../change/shape.ts";
+import {
+  changeLogSql,
+  keepIndexName,
+  PREFIX,
+  TRIGGER_KINDS,
+  type TriggerKind,
+  triggerName,
+} from "../schema/live-tables.ts";
+import { queryOf } from "../sqlite/query.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import { keyColumns, readTable } from "../sqlite/schema.ts";
+import { type CapturedTable, freeLogName, readCaptured } from "./install.ts";
+import { captureObjects } from "./triggers.ts";
+
+export interface WantedCapture {
+  /** The table as the file has it. */
+  readonly shape: TableShape;
+  /** Names, in the file, of the columns that the cluster's table has; null: they are the shape's. */
+  readonly recorded: readonly string[] | null;
+}
+
+interface Existing {
+  readonly name: string;
+  readonly table: string;
+  readonly sql: string;
+  /** Triggers fire the youngest first. */
+  readonly age: number;
+}
+
+function readTriggers(db: DatabaseSync): Existing[] {
+  const rows = queryOf(db)(
+    `SELECT name, tbl_name, sql, rowid FROM main.sqlite_schema WHERE type = 'trigger'`,
+  );
+  return rows.map(([name, table, sql, age]) => ({
+    name: String(name),
+    table: String(table),
+    sql: String(sql),
+    age: Number(age),
+  }));
+}
+
+const idOf = (trigger: string): number | null => {
+  const match = /^__marmot__(\d+)_/.exec(trigger);
+  return match === null ? null : Number(match[1]);
+};
+
+const hasIndex = (db: DatabaseSync, name: string): boolean =>
+  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'index' AND name = ?`).get(name) !== undefined;
+
+const hasTable = (db: DatabaseSync, name: string): boolean =>
+  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined;
+
+/**
+ * Ids of registered tables of which every write was captured up to now: each trigger that it needs is on one table, and
+ * its log is there.
+ */
+export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable[]): Set<number> {
+  const query = queryOf(db);
+  const triggers = new Map(readTriggers(db).map((t) => [t.name, t]));
+  const whole = new Set<number>();
+  for (const { id, log } of captured) {
+    const on = (kind: TriggerKind): string => triggers.get(triggerName(id, kind))?.table ?? "";
+    const name = on("insert");
+    if (name === "" || !hasTable(db, log)) continue;
+    const evicts = readTable(query, name).uniques.some((u) => u.origin !== "pk");
+    const needed = TRIGGER_KINDS.filter((kind) => evicts || !kind.startsWith("evict"));
+    // Without its index the rows of a table without a declared key may have other rowids by now.
+    const isKept = keyColumns(readTable(query, name)).length > 0 || hasIndex(db, keepIndexName(id));
+    if (isKept && needed.every((kind) => on(kind) === name)) whole.add(id);
+  }
+  return whole;
+}
+
+/**
+ * `floor`: the highest log id of a table that was ever used; a log that was lost goes on after it. `keep`: what belongs to
+ * other tables stays, since it may still be wanted.
+ */
+export function recapture(
+  db: DatabaseSync,
+  wanted: readonly WantedCapture[],
+  floor: (table: number) => number,
+  keep = false,
+): CapturedTable[] {
+  const before = new Map((readCaptured(db) ?? []).map((c) => [c.id, c]));
+  const acknowledged = readAcknowledged(db, before);
+  const ids = new Set(wanted.map((w) => w.shape.id));
+  const triggers = readTriggers(db);
+  if (!keep) {
+    for (const { name } of triggers) {
+      const id = idOf(name);
+      if (id !== null && !ids.has(id)) db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
+    }
+    for (const { id, log } of before.values()) if (!ids.has(id)) forget(db, id, log);
+  }
+  const register = db.prepare(`INSERT OR REPLACE INTO "__marmot__table" VALUES(?, ?, ?)`);
+  const captured = wanted.map(({ shape, recorded }): CapturedTable => {
+    const log = before.get(shape.id)?.log ?? freeLogName(db, shape.name);
+    if (!hasTable(db, log)) makeLog(db, log, shape.key.length, floor(shape.id));
+    register.run(shape.id, shape.name, log);
+    makeTriggers(db, shape, log, recorded, triggers);
+    return { id: shape.id, name: shape.name, log };
+  });
+  db.exec(`DELETE FROM "__marmot__status" WHERE "item" = 'acknowledged'`);
+  const put = db.prepare(`INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?)`);
+  for (const { id, name } of captured) if (acknowledged.has(id)) put.run(name, BigInt(acknowledged.get(id)!));
+  return captured;
+}
+
+/** Takes the capture of tables away, with all that their logs say. */
+export function uncapture(db: DatabaseSync, ids: readonly number[]): void {
+  const captured = readCaptured(db) ?? [];
+  for (const { name } of readTriggers(db)) {
+    const id = idOf(name);
+    if (id !== null && ids.includes(id)) db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
+  }
+  for (const { id, name, log } of captured) {
+    if (!ids.includes(id)) continue;
+    forget(db, id, log);
+    db.prepare(`DELETE FROM "__marmot__status" WHERE "item" = 'acknowledged' AND "name" = ?`).run(name);
+  }
+}
+
+function readAcknowledged(
+  db: DatabaseSync,
+  captured: ReadonlyMap<number, CapturedTable>,
+): Map<number, number> {
+  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`);
+  const byName = new Map((rows.all() as { name: string; value: number }[]).map((r) => [r.name, r.value]));
+  return new Map(
+    [...captured.values()].flatMap(({ id, name }) =>
+      byName.has(name) ? [[id, byName.get(name)!] as const] : [],
+    ),
+  );
+}
+
+/** The table is gone: so is everything that its log says. */
+function forget(db: DatabaseSync, id: number, log: string): void {
+  db.exec(`DROP TABLE IF EXISTS ${quoteIdentifier(log)}`);
+  db.exec(`DROP INDEX IF EXISTS ${quoteIdentifier(keepIndexName(id))}`);
+  for (const table of ["table", "base", "shadow"])
+    db.prepare(`DELETE FROM "${PREFIX}${table}" WHERE "id" = ?`).run(id);
+}
+
+/** Ids of a log are never used twice: the new one begins with a row that says nothing. */
+function makeLog(db: DatabaseSync, log: string, columns: number, floor: number): void {
+  db.exec(changeLogSql(log, columns));
+  if (floor > 0) db.prepare(`INSERT INTO ${quoteIdentifier(log)}(id, v) VALUES(?, 0)`).run(floor);
+}
+
+/** Marmot's triggers of a table are younger than the application's, so that they fire first. */
+function makeTriggers(
+  db: DatabaseSync,
+  shape: TableShape,
+  log: string,
+  recorded: readonly string[] | null,
+  existing: readonly Existing[],
+): void {
+  const table = readTable(queryOf(db), shape.name);
+  const objects = captureObjects(shape, table, log, recorded);
+  const index = keepIndexName(shape.id);
+  const keeps = objects.find((o) => o.kind === "index");
+  if (keeps === undefined) db.exec(`DROP INDEX IF EXISTS ${quoteIdentifier(index)}`);
+  else if (!hasIndex(db, index)) db.exec(keeps.sql);
+  const wanted = objects.filter((o) => o.kind === "trigger");
+  const own = existing.filter((t) => idOf(t.name) === shape.id);
+  const others = existing.filter(
+    (t) => idOf(t.name) === null && t.table.toLowerCase() === shape.name.toLowerCase(),
+  );
+  const youngest = Math.max(0, ...others.map((t) => t.age));
+  const there = new Map(own.map((t) => [t.name, t]));
+  const right =
+    own.length === wanted.length &&
+    wanted.every(({ name, sql }) => there.get(name)?.sql === sql && there.get(name)!.age > youngest);
+  if (right) return;
+  for (const { name } of own) db.exec(`DROP TRIGGER IF EXISTS ${quoteIdentifier(name)}`);
+  for (const { sql } of wanted) db.exec(sql);
+}

@@ -1,0 +1,190 @@
+/**
+ * The application's schema as it is, against the one that the file last reflected: what the application changed, what of it
+ * travels, and whether every write was captured. Reads only.
+ */
+import type { DatabaseSync } from "node:sqlite";
+import { type CapturedTable, readCaptured } from "../capture/install.ts";
+import { capturedWhole } from "../capture/recapture.ts";
+import { readRemembered, type RememberedSchema } from "../capture/remembered.ts";
+import type { TableShape } from "../change/shape.ts";
+import type { CatalogueObject } from "../replica/schema.ts";
+import { readCatalogue } from "../schema/catalogue.ts";
+import { type ClassifiedTable, classify, LEFT_OUT, type Selection } from "../schema/classify.ts";
+import type { Recorder, SchemaChange, SchemaState } from "../schema/changes/change.ts";
+import { holdsSameIn, rebuiltRecorders } from "../schema/changes/rebuilt-columns.ts";
+import { compareCatalogues, readRecorders } from "../schema/changes/compare.ts";
+import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/changes/follow.ts";
+import { withoutShadows } from "../schema/changes/shadows.ts";
+import { shapeOf } from "../schema/shape.ts";
+import { type Query, queryOf } from "../sqlite/query.ts";
+import { readTable, rowidAliases } from "../sqlite/schema.ts";
+
+/** A table that each node keeps for itself because it cannot be replicated. */
+export interface LocalTable {
+  readonly name: string;
+  readonly reason: string;
+  readonly cure: string;
+}
+
+export interface LiveSchema {
+  readonly remembered: RememberedSchema;
+  readonly captured: readonly CapturedTable[];
+  /** Ids of tables of which every write up to now is in a log. */
+  readonly whole: ReadonlySet<number>;
+  /** Names, in lower case, that are nobody else's business. */
+  readonly ignored: ReadonlySet<string>;
+  /** What was remembered and what there is, without what is ignored. */
+  readonly from: SchemaState;
+  readonly now: SchemaState;
+  /** What led from one to the other. */
+  readonly changes: readonly SchemaChange[];
+  readonly recorders: readonly Recorder[];
+  /** Tables that came and stay here. */
+  readonly local: readonly LocalTable[];
+  /** Tables that the changes create and every node keeps for itself. */
+  readonly keptByAll: readonly string[];
+  /** Why the changes cannot travel; null: they can. */
+  readonly obstacle: string | null;
+}
+
+/** Without the tables named and all that stands on them. */
+export function without(state: SchemaState, names: ReadonlySet<string>): SchemaState {
+  const { objects, userVersion, applicationId } = state;
+  return {
+    objects: names.size === 0 ? objects : objects.filter((o) => !names.has(o.tableName.toLowerCase())),
+    userVersion,
+    applicationId,
+  };
+}
+
+const selected = ({ tables, exclude }: Selection): ((name: string) => boolean) => {
+  const wanted = tables === null ? null : new Set(tables.map((t) => t.toLowerCase()));
+  const unwanted = new Set(exclude.map((t) => t.toLowerCase()));
+  return (name) => !unwanted.has(name.toLowerCase()) && (wanted === null || wanted.has(name.toLowerCase()));
+};
+
+const tableNames = (state: SchemaState): string[] =>
+  state.objects.flatMap((o) => (o.kind === "table" ? [o.name] : []));
+
+/** In a transaction, or alone. `replica` reads what the file showed before. null: nothing of Marmot is in the file. */
+export function readLiveSchema(
+  db: DatabaseSync,
+  selection: Selection,
+  replica: Query = () => [],
+): LiveSchema | null {
+  const query = queryOf(db);
+  const remembered = readRemembered(db);
+  const captured = readCaptured(db);
+  if (remembered === null || captured === null) return null;
+  const whole = capturedWhole(db, captured);
+  const catalogue = readCatalogue(query);
+  // Before anything is left out: what belongs to a virtual table is known by it.
+  const objects = withoutShadows(catalogue.objects);
+  const isSelected = selected(selection);
+  const leftOut = new Set(
+    [...tableNames(remembered.state), ...tableNames(catalogue)]
+      .filter((name) => !isSelected(name))
+      .map((name) => name.toLowerCase()),
+  );
+  const names = new Map([...remembered.tables].map(([name, id]) => [id, name]));
+  const left = readRecorders(query, names);
+  const recorders = sameSchema(remembered.state, catalogue)
+    ? left
+    : [...left, ...rebuiltRecorders(remembered.state, catalogue, left, holdsSameIn(query, replica))];
+  const common = { remembered, captured, whole, recorders };
+  const compared = (ignored: ReadonlySet<string>) => {
+    const before = { ...remembered.state, objects: withoutShadows(remembered.state.objects) };
+    const [from, now] = [without(before, ignored), without({ ...catalogue, objects }, ignored)];
+    const changes = sameSchema(from, now) ? [] : compareCatalogues(from, now, recorders);
+    return { ignored, from, now, changes };
+  };
+  const first = compared(leftOut);
+  if (first.changes.length === 0) return { ...common, ...first, local: [], keptByAll: [], obstacle: null };
+  const verdicts = new Map(classify(query, selection).map((t) => [t.name.toLowerCase(), t]));
+  const lineages = followTables(first.from, first.changes);
+  const created = lineages.flatMap((l) =>
+    l.from === null && l.to !== null ? [verdicts.get(l.to.toLowerCase())] : [],
+  );
+  const staying = created.filter(
+    (t): t is ClassifiedTable => t?.verdict === "refused" || t?.verdict === "skipped",
+  );
+  const ignored = new Set([...leftOut, ...staying.map((t) => t.name.toLowerCase())]);
+  return {
+    ...common,
+    ...(staying.length === 0 ? first : compared(ignored)),
+    local: staying
+      .filter((t) => t.reason !== LEFT_OUT)
+      .map(({ name, reason, cure }) => ({ name, reason, cure })),
+    keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
+    obstacle: obstacleOf(remembered, lineages, verdicts),
+  };
+}
+
+/** A table that replicates must go on doing so: without one of its tables a transaction would arrive in parts. */
+function obstacleOf(
+  { tables }: RememberedSchema,
+  lineages: readonly TableLineage[],
+  verdicts: ReadonlyMap<string, ClassifiedTable>,
+): string | null {
+  const refused = [...tables.keys()].flatMap((name) => {
+    const lineage = lineages.find((l) => l.from?.toLowerCase() === name.toLowerCase());
+    const now = lineage === undefined ? name : lineage.to;
+    const verdict = now === null ? undefined : verdicts.get(now.toLowerCase());
+    return verdict?.verdict === "refused"
+      ? [`${verdict.name} (${verdict.reason}; cure: ${verdict.cure})`]
+      : [];
+  });
+  return refused.length === 0
+    ? null
+    : `the application changed its schema, and cannot be replicated any more: ${refused.join(", ")}`;
+}
+
+/** What recorders say of the catalogue that follows `from` by `changes` (of which the file has all). */
+export function advanceRecorders(
+  recorders: readonly Recorder[],
+  from: SchemaState,
+  changes: readonly SchemaChange[],
+): Recorder[] {
+  const lineages = followTables(from, changes);
+  return recorders.flatMap((recorder): Recorder[] => {
+    const lineage = lineages.find((l) => l.from?.toLowerCase() === recorder.table.toLowerCase());
+    if (lineage === undefined) return [recorder];
+    if (lineage.to === null) return [];
+    const table = from.objects.find((o) => o.kind === "table" && o.name === lineage.from);
+    const before = table === undefined ? [] : columnsOf(table).map((c) => c.toLowerCase());
+    const columns = lineage.columns.map(([column, origin]) =>
+      origin === null ? column : (recorder.columns[before.indexOf(origin.toLowerCase())] ?? column),
+    );
+    return [{ table: lineage.to, now: recorder.now, columns }];
+  });
+}
+
+/** Of a table of the catalogue: its name in the file, and its columns' if they are called otherwise there; null: it is gone. */
+export type NameInFile = (
+  object: CatalogueObject,
+) => { readonly name: string; readonly recorded: readonly string[] | null } | null;
+
+/** What the file's tables are called, and their columns, of those that the cluster's catalogue `onto` has under `changes`. */
+export function namesInFile(onto: SchemaState, changes: readonly SchemaChange[]): NameInFile {
+  const lineages = changes.length === 0 ? [] : followTables(onto, changes);
+  return (object) => {
+    const lineage = lineages.find((l) => l.from?.toLowerCase() === object.name.toLowerCase());
+    if (lineage === undefined) return { name: object.name, recorded: null };
+    if (lineage.to === null) return null;
+    const now = new Map(
+      lineage.columns.flatMap(([c, from]) => (from === null ? [] : [[from.toLowerCase(), c]])),
+    );
+    const taken = new Set(lineage.columns.map(([c]) => c.toLowerCase()));
+    const recorded = columnsOf(object).map(
+      (c, i) => now.get(c.toLowerCase()) ?? (taken.has(c.toLowerCase()) ? `__marmot__gone_${i}` : c),
+    );
+    return { name: lineage.to, recorded };
+  };
+}
+
+/** The shape of a table of the file; null: there is none, or nothing names its rows. */
+export function shapeInFile(db: DatabaseSync, name: string, id: number): TableShape | null {
+  const table = readTable(queryOf(db), name);
+  const isNamed = table.columns.some((c) => c.keyPlace > 0) || rowidAliases(table).length > 0;
+  return table.columns.length > 0 && isNamed ? shapeOf(table, id) : null;
+}

@@ -1,0 +1,460 @@
+/**
+ * A change of the schema takes effect in the replica, in the transaction of its entry: the tables, the catalogue, and all
+ * that the replica keeps about rows of tables that are another thing now. Deterministic but for what is this node's own.
+ */
+import type { DatabaseSync } from "node:sqlite";
+import { encodeImage, decodeImage, imageHash } from "../change/codec.ts";
+import type { ChangedRows } from "../change/changed-rows.ts";
+import { type KeyId, keyIdOf, keyIdOfImage, keyOfImage, keyValues } from "../change/key.ts";
+import type { Image } from "../change/value.ts";
+import type { TableShape } from "../change/shape.ts";
+import { applySchemaChanges, type AppliedTable } from "../schema/changes/apply.ts";
+import type { LeftOutRow, SchemaState } from "../schema/changes/change.ts";
+import { followTables } from "../schema/changes/follow.ts";
+import { exactRows } from "../schema/exact-rows.ts";
+import { readForeignKeys } from "../schema/foreign-keys.ts";
+import type { LostRows, SchemaEntry } from "../schema/schema-entry.ts";
+import { RowAccess } from "../schema/row-access.ts";
+import { shapeOf } from "../schema/shape.ts";
+import { queryOf } from "../sqlite/query.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import { readTable } from "../sqlite/schema.ts";
+import type { ChangesetContext, LastWrite } from "./apply-rows.ts";
+import type { Births } from "./births.ts";
+import type { Checksums } from "./checksums.ts";
+import { indexForeignKeys } from "./foreign-key.ts";
+import { type ColumnPlaces, ImageMap, isSameImage } from "./image-map.ts";
+import type { Journal } from "./journal.ts";
+import type { OldestReference, References } from "./references.ts";
+import { readRouting, type RowRouting } from "./row-shard.ts";
+import { type CatalogueObject, readObjectsOf, readShapes, writeObjects } from "./schema.ts";
+import type { ReplicaSettings } from "./settings.ts";
+import { REPLICA_FORMAT } from "./tables.ts";
+
+export interface SchemaChangeComponents {
+  readonly journal: Journal;
+  readonly references: References;
+  readonly checksums: Checksums;
+  readonly changed: ChangedRows;
+  readonly births: Births;
+  readonly last: (table: number, keyId: KeyId) => LastWrite | null;
+}
+
+/** How the replica stands before an entry, and after it. */
+export interface ReplicaSchema {
+  readonly settings: ReplicaSettings;
+  readonly shapes: readonly TableShape[];
+}
+
+/** Rows hashed between two yields. */
+const SLICE = 1000;
+
+/** A reference that equals no image: what the row was is unknown, so whatever is pending is sent. */
+const UNKNOWN = encodeImage([]);
+
+/** A table that replicated before, and what it is now. */
+interface Fate {
+  readonly before: TableShape;
+  /** null: it is gone, or its rows have other identities. */
+  readonly after: TableShape | null;
+  readonly places: ColumnPlaces;
+}
+
+/** The catalogue and the two settings as a state that changes are made to. */
+export const stateOf = (objects: readonly CatalogueObject[], settings: ReplicaSettings): SchemaState => ({
+  objects: objects.map(({ kind, name, tableName, sql }) => ({ kind, name, tableName, sql })),
+  userVersion: settings.userVersion,
+  applicationId: settings.applicationId,
+});
+
+/** Inside the entry's transaction. `peer`: who made it. Yields now and then; returns what holds from now on. */
+export function* changeSchema(
+  db: DatabaseSync,
+  before: ReplicaSchema,
+  entry: SchemaEntry,
+  peer: string,
+  bytes: Uint8Array,
+  context: ChangesetContext,
+  components: SchemaChangeComponents,
+): Generator<void, ReplicaSchema> {
+  const { settings } = before;
+  const objects = readObjectsOf(db);
+  const routingBefore = readRouting(db, before.shapes, settings);
+  const keysBefore = foreignKeyTexts(db, before.shapes);
+  const shapeNamed = new Map(before.shapes.map((s) => [s.name.toLowerCase(), s]));
+  const local = new Set(entry.local.map((name) => name.toLowerCase()));
+  const leftOut: LeftOutRow[] = [];
+  const unseen = unseenRows(db, before, entry, objects, components);
+  const applied = applySchemaChanges(db, entry.changes, {
+    role: "replica",
+    state: stateOf(objects, settings),
+    replicates: (table) => !local.has(table.toLowerCase()),
+    rank: (table, key) => rankOf(shapeNamed.get(table.toLowerCase()), key, components),
+    leftOut: (row) => void leftOut.push(row),
+  });
+  const version = settings.schemaVersion + 1;
+  const next = numberObjects(db, objects, applied.state, applied.tables, { before: shapeNamed, local });
+  writeObjects(db, next);
+  const set = db.prepare(`INSERT OR REPLACE INTO "__marmot__setting" VALUES(?, ?)`);
+  const { userVersion, applicationId } = applied.state;
+  for (const [name, value] of [
+    ["format", REPLICA_FORMAT],
+    ["schema_version", version],
+    ["user_version", userVersion],
+    ["application_id", applicationId],
+  ] as const)
+    set.run(name, BigInt(value));
+  db.prepare(`INSERT INTO "__marmot__schema" VALUES(?, ?, ?)`).run(version, peer, bytes);
+  const after: ReplicaSchema = {
+    settings: { ...settings, schemaVersion: version, userVersion, applicationId },
+    shapes: readShapes(db),
+  };
+  if (entry.lost !== null) noteLost(entry.lost, context, components);
+  for (const row of leftOut)
+    noteLeftOut(db, shapeNamed.get(row.from.toLowerCase()), row, context, components);
+  const fates = fatesOf(before.shapes, after.shapes, applied.tables);
+  const keysAfter = foreignKeyTexts(db, after.shapes);
+  const routing = readRouting(db, after.shapes, after.settings);
+  const stamp = db.prepare(`INSERT OR REPLACE INTO "__marmot__table_version" VALUES(?, ?)`);
+  const known = new Set(before.shapes.map((s) => s.id));
+  for (const shape of after.shapes) {
+    if (known.has(shape.id)) continue;
+    stamp.run(shape.id, version);
+    // Not empty where the rows of a table are named anew.
+    yield* sumAnew(db, shape, routing, settings, components.checksums);
+  }
+  for (const fate of fates) {
+    const { id } = fate.before;
+    const same = fate.after !== null && isSameImage(fate.before, fate.after, fate.places);
+    const moved = fate.after !== null && routingBefore.wayOf(fate.before) !== routing.wayOf(fate.after);
+    if (!same || moved) stamp.run(id, version);
+    if (keysBefore.get(id) !== keysAfter.get(id)) forgetForeignKeys(db, id);
+    if (fate.after === null) {
+      const table = applied.tables.find((t) => t.from?.toLowerCase() === fate.before.name.toLowerCase());
+      const named = after.shapes.find((s) => s.name.toLowerCase() === table?.to?.toLowerCase());
+      if (named !== undefined)
+        nameAnew(db, fate.before, named, table, unseen.get(id) ?? [], settings.encoding, components);
+      forgetTable(db, id, components);
+    }
+    if (fate.after !== null && !same) carryRows(db, fate, fate.after, settings.encoding, components);
+    if (fate.after !== null && (!same || moved || leftOut.length > 0))
+      yield* sumAnew(db, fate.after, routing, settings, components.checksums);
+  }
+  indexForeignKeys(db, readForeignKeys(queryOf(db), after.shapes));
+  return after;
+}
+
+/** A row that others changed and the live file may not show: as it was, and as it is. */
+interface UnseenRow extends OldestReference {
+  readonly now: Image | null;
+}
+
+/** Before the change: by table, of those whose rows may be named otherwise by it. */
+function unseenRows(
+  db: DatabaseSync,
+  { shapes, settings }: ReplicaSchema,
+  { changes }: SchemaEntry,
+  objects: readonly CatalogueObject[],
+  { references }: SchemaChangeComponents,
+): Map<number, UnseenRow[]> {
+  const altered = new Set(
+    followTables(stateOf(objects, settings), changes).map(({ from }) => from?.toLowerCase()),
+  );
+  return new Map(
+    shapes
+      .filter(({ name }) => altered.has(name.toLowerCase()))
+      .map((shape) => {
+        const access = new RowAccess(db, shape, settings.encoding);
+        const rows = [...references.oldest(shape.id)];
+        return [shape.id, rows.map((r) => ({ ...r, now: access.get(keyValues(shape, r.keyId)) }))] as const;
+      }),
+  );
+}
+
+/** What is known of the table's rows under their older names goes on under those that they have now. */
+function nameAnew(
+  db: DatabaseSync,
+  before: TableShape,
+  after: TableShape,
+  table: AppliedTable | undefined,
+  rows: readonly UnseenRow[],
+  encoding: string,
+  { references, changed }: SchemaChangeComponents,
+): void {
+  const { sql } = db
+    .prepare(`SELECT "sql" FROM main.sqlite_schema WHERE type = 'table' AND name = ?`)
+    .get(after.name) as { sql: string };
+  const images = new ImageMap(sql, after, placesOf(before, after, table), encoding);
+  try {
+    for (const { shard, index, image, now } of rows) {
+      const [was, is] = [image, now].map((i) => (i === null ? null : images.map(i)));
+      const keys = [was, is].map((i) => (i === null || i === undefined ? null : keyIdOfImage(after, i)));
+      if (was !== null && was !== undefined)
+        references.add(after.id, keys[0]!, shard, index, encodeImage(was));
+      if (keys[1] !== null && keys[1] !== keys[0]) references.add(after.id, keys[1]!, shard, index, null);
+      for (const [i, row] of [was, is].entries())
+        if (row !== null && row !== undefined) {
+          changed.set(after.id, keys[i]!, { key: keyOfImage(after, row), image: null });
+          changed.lookUp(after.id);
+        }
+    }
+  } finally {
+    images.close();
+  }
+}
+
+/** Of two rows that clash under the new schema the one written later in the order stays. */
+function rankOf(
+  shape: TableShape | undefined,
+  key: Parameters<typeof keyIdOf>[1],
+  { last }: SchemaChangeComponents,
+): number {
+  return shape === undefined ? 0 : (last(shape.id, keyIdOf(shape, key))?.index ?? 0);
+}
+
+const keyText = ({ key, columns, keyCollations }: TableShape, name: (column: number) => string): string =>
+  JSON.stringify([key.map(name), keyCollations, key.map((k) => columns[k]!.affinity)]);
+
+const placesOf = (before: TableShape, after: TableShape, table: AppliedTable | undefined): ColumnPlaces => {
+  if (table === undefined) return after.columns.map((_, i) => i);
+  const place = new Map(before.columns.map((c, i) => [c.name.toLowerCase(), i]));
+  const origin = new Map(table.columns.map(([column, from]) => [column.toLowerCase(), from]));
+  // The rowid is no stored column, and may go by another name when a column takes its.
+  if (before.rowidKey && after.rowidKey) {
+    place.delete(before.columns[0]!.name.toLowerCase());
+    return after.columns.map((c, i) =>
+      i === 0 ? 0 : (place.get((origin.get(c.name.toLowerCase()) ?? "\0").toLowerCase()) ?? null),
+    );
+  }
+  return after.columns.map((c) => place.get((origin.get(c.name.toLowerCase()) ?? "").toLowerCase()) ?? null);
+};
+
+/** Rows are still named by what named them. */
+function sameKey(before: TableShape, after: TableShape, places: ColumnPlaces): boolean {
+  if (before.rowidKey !== after.rowidKey) return false;
+  if (after.rowidKey) return true;
+  const nowCalled = (column: number): string => after.columns[places.indexOf(column)]?.name ?? "";
+  return keyText(before, nowCalled) === keyText(after, (column) => after.columns[column]!.name);
+}
+
+/** Gives every table its id: the one it had, if its rows are still named alike, or a fresh one. */
+function numberObjects(
+  db: DatabaseSync,
+  objects: readonly CatalogueObject[],
+  state: SchemaState,
+  tables: readonly AppliedTable[],
+  { before, local }: { before: ReadonlyMap<string, TableShape>; local: ReadonlySet<string> },
+): CatalogueObject[] {
+  const ids = new Map(objects.map((o) => [`${o.kind}/${o.name.toLowerCase()}`, o.tableId]));
+  const byTo = new Map(tables.flatMap((t) => (t.to === null ? [] : [[t.to.toLowerCase(), t] as const])));
+  const highest = db
+    .prepare(
+      `SELECT max(coalesce((SELECT max("table_id") FROM "__marmot__object"), 0), coalesce((SELECT max("tbl") FROM "__marmot__table_version"), 0)) AS id`,
+    )
+    .get() as { id: number };
+  let next = highest.id + 1;
+  const query = queryOf(db);
+  return state.objects.map((object) => {
+    if (object.kind !== "table") return { ...object, tableId: null };
+    const table = byTo.get(object.name.toLowerCase());
+    if (table === undefined)
+      return { ...object, tableId: ids.get(`table/${object.name.toLowerCase()}`) ?? null };
+    if (table.from === null)
+      return {
+        ...object,
+        tableId: local.has(object.name.toLowerCase()) || isVirtual(object.sql) ? null : next++,
+      };
+    const id = ids.get(`table/${table.from.toLowerCase()}`) ?? null;
+    const shape = before.get(table.from.toLowerCase());
+    if (id === null || shape === undefined) return { ...object, tableId: id };
+    const now = shapeOf(readTable(query, object.name), id);
+    return { ...object, tableId: sameKey(shape, now, placesOf(shape, now, table)) ? id : next++ };
+  });
+}
+
+const isVirtual = (sql: string): boolean => /^\s*CREATE\s+VIRTUAL\b/i.test(sql);
+
+function fatesOf(
+  before: readonly TableShape[],
+  after: readonly TableShape[],
+  tables: readonly AppliedTable[],
+): Fate[] {
+  const byId = new Map(after.map((s) => [s.id, s]));
+  const byFrom = new Map(
+    tables.flatMap((t) => (t.from === null ? [] : [[t.from.toLowerCase(), t] as const])),
+  );
+  return before.map((shape) => {
+    const now = byId.get(shape.id) ?? null;
+    const table = byFrom.get(shape.name.toLowerCase());
+    return { before: shape, after: now, places: now === null ? [] : placesOf(shape, now, table) };
+  });
+}
+
+/** Table id ⇒ its declared foreign keys, as a text. */
+function foreignKeyTexts(db: DatabaseSync, shapes: readonly TableShape[]): Map<number, string> {
+  const texts = new Map<number, string>();
+  for (const { child, parent, number, columns, parentColumns } of readForeignKeys(queryOf(db), shapes)) {
+    const text = JSON.stringify([
+      number,
+      columns.map((c) => child.columns[c]!.name),
+      parent.id,
+      parentColumns.map((c) => parent.columns[c]!.name),
+    ]);
+    texts.set(child.id, `${texts.get(child.id) ?? ""}${text}`);
+  }
+  return texts;
+}
+
+/** What is known of references by their numbers: they are other references now. */
+function forgetForeignKeys(db: DatabaseSync, table: number): void {
+  for (const name of ["attached", "orphan"])
+    db.prepare(`DELETE FROM "__marmot__${name}" WHERE "tbl" = ?`).run(table);
+  const indexes = db
+    .prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'index' AND name LIKE ? ESCAPE '\\'`)
+    .all(`\\_\\_marmot\\_\\_fk\\_${table}\\_%`) as { name: string }[];
+  for (const { name } of indexes) db.exec(`DROP INDEX ${quoteIdentifier(name)}`);
+}
+
+function forgetTable(
+  db: DatabaseSync,
+  table: number,
+  { references, checksums, changed, births }: SchemaChangeComponents,
+): void {
+  for (const name of ["column", "attached", "orphan", "stray", "birth", "rowid", "moved"])
+    db.prepare(`DELETE FROM "__marmot__${name}" WHERE "tbl" = ?`).run(table);
+  references.forgetTable(table);
+  checksums.forget(table);
+  changed.forgetTable(table);
+  births.forgetTable(table);
+}
+
+/** What is kept of the table's rows becomes what the rows became. */
+function carryRows(
+  db: DatabaseSync,
+  { places }: Fate,
+  after: TableShape,
+  encoding: string,
+  { references, journal, changed }: SchemaChangeComponents,
+): void {
+  const { sql } = db
+    .prepare(`SELECT "sql" FROM main.sqlite_schema WHERE type = 'table' AND name = ?`)
+    .get(after.name) as { sql: string };
+  const images = new ImageMap(sql, after, places, encoding);
+  try {
+    references.carry(after.id, (bytes) => {
+      const image = images.map(decodeImage(bytes));
+      return image === null ? UNKNOWN : encodeImage(image);
+    });
+    journal.carry(after.id, (bytes) => {
+      const image = decodeImage(bytes);
+      return encodeImage(
+        images.map(image) ?? places.map((from) => (from === null ? null : (image[from] ?? null))),
+      );
+    });
+  } finally {
+    images.close();
+  }
+  changed.lookUp(after.id);
+  carryColumnWrites(db, after.id, places);
+}
+
+/** Where columns were last written is kept by their places. */
+function carryColumnWrites(db: DatabaseSync, table: number, places: ColumnPlaces): void {
+  const rows = db.prepare(`SELECT "key", "writes" FROM "__marmot__column" WHERE "tbl" = ?`).all(table) as {
+    key: KeyId;
+    writes: string;
+  }[];
+  const put = db.prepare(`UPDATE "__marmot__column" SET "writes" = ? WHERE "tbl" = ? AND "key" = ?`);
+  for (const { key, writes } of rows) {
+    const entry = JSON.parse(writes) as { columns: Record<string, unknown> };
+    const columns: Record<string, unknown> = {};
+    places.forEach((from, i) => {
+      if (from !== null && String(from) in entry.columns) columns[i] = entry.columns[from];
+    });
+    put.run(JSON.stringify({ ...entry, columns }), table, key);
+  }
+}
+
+/** Rows of the origin that nobody has, and that nobody will have. */
+function noteLost(
+  { table, columns, reason, rows }: LostRows,
+  context: ChangesetContext,
+  { journal }: SchemaChangeComponents,
+): void {
+  rows.forEach((row, i) =>
+    journal.add({
+      shard: context.shard,
+      index: context.index,
+      table: 0,
+      keyId: i,
+      kind: "schema clash",
+      losingOrigin: context.origin,
+      losingPosition: null,
+      losingImage: new Uint8Array(Buffer.from(row, "base64")),
+      winningOrigin: 0,
+      winningImage: null,
+      time: context.time,
+      note: { table, columns, reason },
+    }),
+  );
+}
+
+/** A row that the new schema has no room for: evicted by whoever changed the schema. */
+function noteLeftOut(
+  db: DatabaseSync,
+  shape: TableShape | undefined,
+  row: LeftOutRow,
+  context: ChangesetContext,
+  { last, journal, references, changed }: SchemaChangeComponents,
+): void {
+  if (shape === undefined) return;
+  const value = new Map(row.columns.map((c, i) => [c.toLowerCase(), row.values[i]!]));
+  const image = shape.columns.map((c, i) =>
+    shape.rowidKey && i === 0 ? row.rowid : (value.get(c.name.toLowerCase()) ?? null),
+  );
+  const keyId = keyIdOfImage(shape, image);
+  const lost = last(shape.id, keyId);
+  const bytes = encodeImage(image);
+  journal.add({
+    shard: context.shard,
+    index: context.index,
+    table: shape.id,
+    keyId,
+    kind: "unique clash",
+    losingOrigin: lost?.origin ?? 0,
+    losingPosition: lost,
+    losingImage: bytes,
+    winningOrigin: context.origin,
+    winningImage: null,
+    time: context.time,
+  });
+  db.prepare(`INSERT OR REPLACE INTO "__marmot__key" VALUES(?, ?, ?, ?, ?)`).run(
+    shape.id,
+    keyId,
+    context.shard,
+    context.index,
+    context.origin,
+  );
+  references.add(shape.id, keyId, context.shard, context.index, bytes);
+  changed.set(shape.id, keyId, { key: shape.key.map((k) => image[k]!), image: null });
+}
+
+/** The checksums of a table whose rows are other images now, or lie in other shards. */
+function* sumAnew(
+  db: DatabaseSync,
+  shape: TableShape,
+  routing: RowRouting,
+  { encoding }: ReplicaSettings,
+  checksums: Checksums,
+): Generator<void, void> {
+  checksums.forget(shape.id);
+  let done = 0;
+  for (const image of exactRows(db, shape, encoding)) {
+    checksums.add(
+      shape.id,
+      routing.shardOf(shape, keyIdOfImage(shape, image)),
+      imageHash(encodeImage(image)),
+    );
+    if (++done % SLICE === 0) yield;
+  }
+}
