@@ -134,7 +134,8 @@ export class RowAccess {
     const target = this.shape.key.map((k) => this.#columns[k]!).join(", ");
     const sets = this.#columns.map((c) => `${c} = excluded.${c}`).join(", ");
     return (
-      `INSERT INTO ${this.#table}(${this.#columns.join(", ")}) VALUES(${marks.join(", ")}) ` +
+      // Under another name: in a table called "excluded" that word would mean the row that is there.
+      `INSERT INTO ${this.#table} AS "__marmot__row"(${this.#columns.join(", ")}) VALUES(${marks.join(", ")}) ` +
       `ON CONFLICT(${target}) DO UPDATE SET ${sets}`
     );
   }

@@ -15,6 +15,8 @@ export interface Column {
   readonly declaredType: string;
   readonly affinity: Affinity;
   readonly notNull: boolean;
+  /** Text of its default; null: none. */
+  readonly defaultValue: string | null;
   /** 1-based place in the primary key; 0: not in it. */
   readonly keyPlace: number;
   /** 0 normal, 2 virtual generated, 3 stored generated. */
@@ -71,13 +73,14 @@ export function readTable(query: Query, name: string): Table {
   );
   const [[sql] = []] = query(`SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?`, name);
   const columns = query(
-    `SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`,
+    `SELECT name, type, "notnull", pk, hidden, dflt_value FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`,
     name,
-  ).map(([column, type, notNull, pk, hidden]) => ({
+  ).map(([column, type, notNull, pk, hidden, defaultValue]) => ({
     name: String(column),
     declaredType: String(type ?? ""),
     affinity: affinityOf(String(type ?? "")),
     notNull: Number(notNull) === 1,
+    defaultValue: defaultValue === null ? null : String(defaultValue),
     keyPlace: Number(pk),
     hidden: Number(hidden),
   }));

@@ -22,7 +22,7 @@ export interface Mutation {
   readonly test?: string;
 }
 
-const one = (name: string, within: number, file: string, find: string, replace: string): Mutation => ({
+export const one = (name: string, within: number, file: string, find: string, replace: string): Mutation => ({
   name,
   within,
   edits: [{ file, find, replace }],

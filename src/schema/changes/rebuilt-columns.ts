@@ -6,7 +6,7 @@
  * column that has nothing to do with them.
  */
 import type { Query } from "../../sqlite/query.ts";
-import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { keyColumns, readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import type { Recorder, SchemaState } from "./change.ts";
 import { type ColumnText, parseTable } from "./table-text.ts";
@@ -67,23 +67,27 @@ const EQUAL_OF_TEN = 9;
 export function holdsSameIn(live: Query, replica: Query): HoldsSame {
   return (table, before, now) => {
     const name = quoteIdentifier(table);
-    const declared = keyColumns(readTable(live, table)).map((c) => quoteIdentifier(c.name));
-    const key = declared.length === 0 ? ["rowid"] : declared;
-    const columns = replica(`SELECT name FROM pragma_table_info(${quoteText(table)})`)
-      .flat()
-      .map(String);
-    if (!columns.some((c) => lower(c) === lower(before))) return false;
+    const was = readTable(replica, table);
+    const keys = keyColumns(readTable(live, table)).map((c) => c.name);
+    // The key may be what got another name: then its values are found again, or it is another key.
+    const isKey = keys.some((c) => lower(c) === lower(now));
+    const keysThen = keys.map((c) => (lower(c) === lower(now) ? before : c));
+    const had = new Set(was.columns.map((c) => lower(c.name)));
+    if (![before, ...keysThen].every((c) => had.has(lower(c)))) return false;
+    if (keys.length === 0 && was.withoutRowid) return false;
+    const key = keys.length === 0 ? ["rowid"] : keys.map(quoteIdentifier);
+    const keyThen = keys.length === 0 ? ["rowid"] : keysThen.map(quoteIdentifier);
     const column = quoteIdentifier(before);
     let equal = 0;
     let seen = 0;
     for (const [value, ...literals] of replica(
-      `SELECT ${[column, ...key].map((c) => `quote(${c})`).join(", ")} FROM main.${name} WHERE ${column} IS NOT NULL LIMIT ${SAMPLE}`,
+      `SELECT ${[column, ...keyThen].map((c) => `quote(${c})`).join(", ")} FROM main.${name} WHERE ${column} IS NOT NULL LIMIT ${SAMPLE}`,
     )) {
       const where = key.map((k, i) => `${k} IS ${String(literals[i])}`).join(" AND ");
       const [row] = live(`SELECT quote(${quoteIdentifier(now)}) FROM main.${name} WHERE ${where}`);
-      if (row === undefined) continue;
+      if (row === undefined && !isKey) continue;
       seen++;
-      if (row[0] === value) equal++;
+      if (row?.[0] === value) equal++;
     }
     return seen > 0 && equal * 10 >= seen * EQUAL_OF_TEN;
   };

@@ -50,3 +50,14 @@ test("the application may have written some rows since", () => {
   expect(recorded(before, after(2))).toEqual(["id", "w"]);
   expect(recorded(before, after(3))).toBeNull();
 });
+
+test("a key under another name is the older one if its values are found again; a table with another key stops nothing", () => {
+  const before = `CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); ${rows("t", "1, 'a'", "2, 'b'")}`;
+  const after = "CREATE TABLE t(number INTEGER PRIMARY KEY, v TEXT);";
+  expect(recorded(before, after + rows("t", "1, 'a'", "2, 'b'"))).toEqual(["number", "v"]);
+  expect(recorded(before, after + rows("t", "7, 'a'", "8, 'b'"))).toBeNull();
+  expect(recorded(before, "CREATE TABLE t(k TEXT PRIMARY KEY, w TEXT)")).toBeNull();
+  expect(
+    recorded(`${before.replace("v TEXT)", "v TEXT) WITHOUT ROWID")}`, "CREATE TABLE t(w TEXT)"),
+  ).toBeNull();
+});
