@@ -1,16 +1,30 @@
 /**
  * Can the simulator find bugs? Applies each of test/simulation/mutations.ts to a copy of the tree and runs seeds until one
  * fails: bun scripts/mutations.ts [--only TEXT] [--skip N] [--write]. --write puts what was run into the table of
- * docs/simulation.md. Ends with 1 when a mutation was not caught within its seeds.
+ * docs/simulation.md. With --differential the same of test/differential/mutations.ts, the differential test and
+ * docs/differential.md. Ends with 1 when a mutation was not caught within its seeds.
  */
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { type Mutation, MUTATIONS } from "../test/simulation/mutations.ts";
+import { MUTATIONS as OF_FIDELITY } from "../test/differential/mutations.ts";
+import { type Mutation, MUTATIONS as OF_PROTOCOL } from "../test/simulation/mutations.ts";
 
 const ROOT = join(import.meta.dir, "..");
-const DOC = join(ROOT, "docs/simulation.md");
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string" },
+    skip: { type: "string", default: "0" },
+    write: { type: "boolean", default: false },
+    jobs: { type: "string" },
+    differential: { type: "boolean", default: false },
+  },
+});
+const MUTATIONS = values.differential ? OF_FIDELITY : OF_PROTOCOL;
+const SCRIPT = values.differential ? "scripts/differential.ts" : "scripts/simulate.ts";
+const DOC = join(ROOT, values.differential ? "docs/differential.md" : "docs/simulation.md");
 
 interface Outcome {
   readonly mutation: Mutation;
@@ -61,7 +75,7 @@ async function attempt(mutation: Mutation): Promise<Outcome> {
     }
     const seeds = String(mutation.within);
     const { output } = await run(folder, [
-      ...["scripts/simulate.ts", "first", "1", seeds],
+      ...[SCRIPT, "first", "1", seeds],
       ...(mutation.keyless === true ? ["--keyless"] : []),
     ]);
     const found = /^seed (\d+): (.*)$/m.exec(output);
@@ -100,14 +114,6 @@ function write(outcome: Outcome): void {
   );
 }
 
-const { values } = parseArgs({
-  options: {
-    only: { type: "string" },
-    skip: { type: "string", default: "0" },
-    write: { type: "boolean", default: false },
-    jobs: { type: "string" },
-  },
-});
 const wanted = MUTATIONS.slice(Number(values.skip)).filter(({ name }) => name.includes(values.only ?? ""));
 const outcomes: Outcome[] = [];
 const queue = [...wanted];

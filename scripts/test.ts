@@ -10,7 +10,7 @@ const bun = process.execPath;
 const paths = process.argv.slice(2).map((path) => path.replace(/\/+$/, ""));
 
 /** Tests that start processes or open sockets: they share two cores badly. */
-const SERIAL = ["test/transport", "test/build", "test/cluster"];
+const SERIAL = ["test/transport", "test/build", "test/cluster", "test/apps"];
 /** Of a single test; those that need more say so themselves. */
 const TIMEOUT_MS = 120_000;
 

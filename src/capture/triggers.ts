@@ -68,8 +68,13 @@ export function captureObjects(
       (l) => `INSERT INTO ${into}(${logKeys}, v) SELECT ${keys.join(", ")}, 1 FROM ${name} WHERE ${l.where};`,
     )
     .join(" ");
-  const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier).join(", ");
+  const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier);
   objects.push(trigger("evict_insert", `BEFORE INSERT ON ${name}`, body));
-  objects.push(trigger("evict_update", `BEFORE UPDATE OF ${claimed} ON ${name}`, body));
+  if (claimed.length === 0) return objects; // UNIQUE constants: an UPDATE cannot move them
+  // A BEFORE UPDATE trigger is given only the columns that it names, and generated ones are computed from just these.
+  const given = lookups.some((l) => l.generated)
+    ? `SELECT ${claimed.map((c) => `NEW.${c}`).join(", ")}; `
+    : "";
+  objects.push(trigger("evict_update", `BEFORE UPDATE OF ${claimed.join(", ")} ON ${name}`, given + body));
   return objects;
 }

@@ -8,6 +8,34 @@ import { newestIdsSql } from "../schema/live-tables.ts";
 import { queryOfBun } from "../sqlite/query.ts";
 import type { LiveReader } from "./pipeline.ts";
 
+/** Whether a connection sees the schema that capture was installed for. */
+class SchemaWatch {
+  readonly #db: Database;
+  /** The schema's fingerprint; null: none is right. */
+  readonly #expected: string | null;
+  readonly #cheap: Statement;
+  /** What the cheap look gave when the schema was last seen to be the right one. */
+  #seen = "";
+
+  constructor(db: Database, expected: string | null) {
+    this.#db = db;
+    this.#expected = expected;
+    // The last two are part of the schema, and setting them does not move its version.
+    this.#cheap = db.prepare(
+      `SELECT schema_version, user_version, application_id FROM pragma_schema_version, pragma_user_version, pragma_application_id`,
+    );
+  }
+
+  moved(): boolean {
+    if (this.#expected === null) return true;
+    const seen = this.#cheap.values()[0]!.join("/");
+    if (seen === this.#seen) return false;
+    if (fingerprint(queryOfBun(this.#db)) !== this.#expected) return true;
+    this.#seen = seen;
+    return false;
+  }
+}
+
 export class BunLiveReader implements LiveReader {
   readonly logs: readonly ChangeLog[];
   readonly #db: Database;
@@ -18,13 +46,8 @@ export class BunLiveReader implements LiveReader {
   readonly #begin: Statement;
   readonly #end: Statement;
   readonly #dataVersion: Statement;
-  readonly #schemaVersion: Statement;
-  readonly #userVersion: Statement;
-  readonly #applicationId: Statement;
-  /** Of the schema that capture was installed for; null: nothing may be drained. */
-  readonly #expected: string | null;
-  /** What the cheap looks gave when the schema was last seen to be it. */
-  #seen = "";
+  readonly #schema: SchemaWatch;
+  readonly #schemaBeside: SchemaWatch;
   #version: unknown = null;
 
   constructor(
@@ -46,10 +69,8 @@ export class BunLiveReader implements LiveReader {
     this.#begin = this.#db.prepare("BEGIN");
     this.#end = this.#db.prepare("COMMIT");
     this.#dataVersion = this.#db.prepare("PRAGMA data_version");
-    this.#schemaVersion = this.#db.prepare("PRAGMA schema_version");
-    this.#userVersion = this.#db.prepare("PRAGMA user_version");
-    this.#applicationId = this.#db.prepare("PRAGMA application_id");
-    this.#expected = expected;
+    this.#schema = new SchemaWatch(this.#db, expected);
+    this.#schemaBeside = new SchemaWatch(this.#second, expected);
   }
 
   /** Somebody else committed since the last call. */
@@ -69,19 +90,12 @@ export class BunLiveReader implements LiveReader {
   }
 
   schemaMoved(): boolean {
-    if (this.#expected === null) return true;
-    // The last two are part of the schema, and setting them does not move its version.
-    const looks = [this.#schemaVersion, this.#userVersion, this.#applicationId];
-    const seen = looks.map((look) => String(look.values()[0]![0])).join("/");
-    if (seen === this.#seen) return false;
-    if (fingerprint(queryOfBun(this.#db)) !== this.#expected) return true;
-    this.#seen = seen;
-    return false;
+    return this.#schema.moved();
   }
 
   /** The same in a snapshot of its own, whatever a drain is at. */
   schemaMovedBeside(): boolean {
-    return this.#expected === null || fingerprint(queryOfBun(this.#second)) !== this.#expected;
+    return this.#schemaBeside.moved();
   }
 
   newest(): Map<number, number> {

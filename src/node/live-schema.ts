@@ -11,11 +11,12 @@ import type { CatalogueObject } from "../replica/schema.ts";
 import { readCatalogue } from "../schema/catalogue.ts";
 import { type ClassifiedTable, classify, LEFT_OUT, type Selection } from "../schema/classify.ts";
 import type { Recorder, SchemaChange, SchemaState } from "../schema/changes/change.ts";
+import { holdsSameIn, rebuiltRecorders } from "../schema/changes/rebuilt-columns.ts";
 import { compareCatalogues, readRecorders } from "../schema/changes/compare.ts";
 import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/changes/follow.ts";
 import { withoutShadows } from "../schema/changes/shadows.ts";
 import { shapeOf } from "../schema/shape.ts";
-import { queryOf } from "../sqlite/query.ts";
+import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases } from "../sqlite/schema.ts";
 
 /** A table that each node keeps for itself because it cannot be replicated. */
@@ -65,8 +66,12 @@ const selected = ({ tables, exclude }: Selection): ((name: string) => boolean) =
 const tableNames = (state: SchemaState): string[] =>
   state.objects.flatMap((o) => (o.kind === "table" ? [o.name] : []));
 
-/** In a transaction, or alone. null: nothing of Marmot is in the file. */
-export function readLiveSchema(db: DatabaseSync, selection: Selection): LiveSchema | null {
+/** In a transaction, or alone. `replica` reads what the file showed before. null: nothing of Marmot is in the file. */
+export function readLiveSchema(
+  db: DatabaseSync,
+  selection: Selection,
+  replica: Query = () => [],
+): LiveSchema | null {
   const query = queryOf(db);
   const remembered = readRemembered(db);
   const captured = readCaptured(db);
@@ -82,7 +87,10 @@ export function readLiveSchema(db: DatabaseSync, selection: Selection): LiveSche
       .map((name) => name.toLowerCase()),
   );
   const names = new Map([...remembered.tables].map(([name, id]) => [id, name]));
-  const recorders = readRecorders(query, names);
+  const left = readRecorders(query, names);
+  const recorders = sameSchema(remembered.state, catalogue)
+    ? left
+    : [...left, ...rebuiltRecorders(remembered.state, catalogue, left, holdsSameIn(query, replica))];
   const common = { remembered, captured, whole, recorders };
   const compared = (ignored: ReadonlySet<string>) => {
     const before = { ...remembered.state, objects: withoutShadows(remembered.state.objects) };

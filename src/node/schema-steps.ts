@@ -98,10 +98,18 @@ export class SchemaSteps {
   }
 
   #read(): LiveSchema {
-    const { connection, replica } = this.#components;
-    const schema = readLiveSchema(connection.db, replica.settings.selection);
-    assert(schema !== null, "a member's file is captured");
-    return schema;
+    const { connection, replica, replicaFile } = this.#components;
+    let opened: DatabaseSync | null = null;
+    try {
+      const schema = readLiveSchema(connection.db, replica.settings.selection, (sql, ...parameters) => {
+        opened ??= new DatabaseSync(replicaFile, { readOnly: true, enableForeignKeyConstraints: false });
+        return queryOf(opened)(sql, ...parameters);
+      });
+      assert(schema !== null, "a member's file is captured");
+      return schema;
+    } finally {
+      (opened as DatabaseSync | null)?.close();
+    }
   }
 
   /** Opens what reads and writes the file as it is now. */
@@ -177,7 +185,10 @@ export class SchemaSteps {
       const pending = new LivePending(db, live.captured, replica.settings.encoding);
       const before = shapesBefore(db, live);
       const created = new Set<string>();
-      const empty = new Set<string>();
+      const differing = new Set<string>();
+      // The replica took its changes one after the other: what one gave and the next would not is not what all at once give.
+      const isOneStep =
+        rebased.changes.length === 0 && replica.settings.schemaVersion === live.remembered.version + 1;
       const outside: { table: string; keyId: KeyId }[] = [];
       const lost: { table: string; columns: readonly string[]; reason: string; values: readonly Value[] }[] =
         [];
@@ -201,7 +212,8 @@ export class SchemaSteps {
             if (to === null) continue;
             if (method === "created") created.add(to.toLowerCase());
             // What this node dropped and gets back, a column or more, is empty here.
-            if (method === "created" || rebased.lost.length > 0) empty.add(to.toLowerCase());
+            if (method === "created" || rebased.lost.length > 0 || !isOneStep)
+              differing.add(to.toLowerCase());
           }
         });
       const inFile = namesInFile(onto, rebased.changes);
@@ -212,7 +224,10 @@ export class SchemaSteps {
       const remembered: RememberedSchema = { version, state: onto, tables, uncompared };
       writeRemembered(db, remembered);
       replica.recallChanges(readReflected(db, position.length));
-      for (const [name, id] of remembered.tables) if (empty.has(name.toLowerCase())) replica.recallTable(id);
+      for (const object of objects) {
+        const name = object.tableId === null ? undefined : inFile(object)?.name.toLowerCase();
+        if (name !== undefined && differing.has(name)) replica.recallTable(object.tableId!);
+      }
       for (const { table, keyId } of outside) {
         const id = remembered.tables.get(table);
         if (id !== undefined) replica.recallRow(id, keyId);

@@ -5,6 +5,7 @@
  * Nothing depends on it but how often ids collide.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { errorMessage } from "../base/errors.ts";
 import type { TableShape } from "../change/shape.ts";
 import { prepareExact } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -37,6 +38,16 @@ interface WatchedTable {
   readonly name: string;
   /** [seq or null, highest rowid or null] */
   readonly look: StatementSync;
+}
+
+/** What SQLite would go on from; null: the application has just renamed or dropped what is looked at. */
+function look({ look: statement, name }: WatchedTable): [seq: bigint | null, top: bigint | null] | null {
+  try {
+    return statement.get(name) as unknown as [bigint | null, bigint | null];
+  } catch (error) {
+    if (/no such (?:table|column)/.test(errorMessage(error))) return null;
+    throw error;
+  }
 }
 
 export class IdBlocks {
@@ -72,7 +83,9 @@ export class IdBlocks {
   }
 
   #wanted(table: WatchedTable, place: BlockPlace): { seq: bigint; present: boolean } | null {
-    const [seq, top] = table.look.get(table.name) as unknown as [bigint | null, bigint | null];
+    const looked = look(table);
+    if (looked === null) return null;
+    const [seq, top] = looked;
     const highest = (seq ?? 0n) > (top ?? 0n) ? (seq ?? 0n) : (top ?? 0n);
     const raised = raisedTo(highest + 1n, table.size, place);
     return raised === null ? null : { seq: raised, present: seq !== null };

@@ -238,30 +238,19 @@ export class Reflector {
 
   /** What is pending of own rows goes where the order put them, before the rows that took their places are shown. */
   *#moveRows(written: Set<LiveLog>): Generator<void, void> {
-    const { source, logs, pending, shadows, bases } = this.#components;
+    const { source, logs, pending } = this.#components;
     let handled = 0;
     for (const table of new Set(source.moved.map((m) => m.table))) {
       const log = logs.get(table)!;
       const moved = source.moved.filter((m) => m.table === table);
       const moves = movesOf(log, moved, pending, (used, above) => source.freeRowid(table, used, above));
       const id = (rowid: bigint): KeyId => keyIdOf(log.shape, [rowid]);
-      // What the file showed of each is as old as before, but for the own image, which the order has taken.
-      const shown = moved.flatMap(({ from, to, shard, index }) => {
-        const row = pending.get(table, id(from));
-        if (row === undefined) return [];
-        const base = shadows.get(table, id(from))?.position ?? bases.at(table, row.minId);
-        return [{ to, base: base.map((at, i) => (i === shard ? Math.max(at, index) : at)) }];
-      });
       if (moves.size > 0) {
         this.#prepare(log, written);
         moveRows(log, moves, pending, {
           remove: (key) => firing(log, () => log.access.delete(key)),
           write: (image) => this.#write(log, image),
         });
-      }
-      for (const { to, base } of shown) {
-        this.#unshadow(table, id(to));
-        this.#shadow(table, id(to), [to], base);
       }
       for (const rowid of [...moves.keys(), ...moved.flatMap(({ from, to }) => [from, to])]) {
         this.#held.get(table)?.delete(id(rowid));

@@ -67,7 +67,7 @@ export async function buildLive({ replica, live, prepare, onProgress }: BuildLiv
     for (const object of objects) if (object.kind !== "table") db.exec(object.sql);
     for (const object of objects) {
       const index = searchIndexOf(object);
-      if (index === null || index.content === "") continue;
+      if (index === null || exists.get(index.content) === undefined) continue;
       const name = quoteIdentifier(index.name);
       db.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
     }

@@ -81,7 +81,6 @@ export function* changeSchema(
   const objects = readObjectsOf(db);
   const routingBefore = readRouting(db, before.shapes, settings);
   const keysBefore = foreignKeyTexts(db, before.shapes);
-  dropTwins(db, before.shapes);
   const shapeNamed = new Map(before.shapes.map((s) => [s.name.toLowerCase(), s]));
   const local = new Set(entry.local.map((name) => name.toLowerCase()));
   const leftOut: LeftOutRow[] = [];
@@ -211,11 +210,6 @@ function rankOf(
   { last }: SchemaChangeComponents,
 ): number {
   return shape === undefined ? 0 : (last(shape.id, keyIdOf(shape, key))?.index ?? 0);
-}
-
-/** Twins that hold the older columns; see `RowAccess`. */
-function dropTwins(db: DatabaseSync, shapes: readonly TableShape[]): void {
-  for (const { id } of shapes) db.exec(`DROP TABLE IF EXISTS temp."__marmot__twin_${id}"`);
 }
 
 const keyText = ({ key, columns, keyCollations }: TableShape, name: (column: number) => string): string =>

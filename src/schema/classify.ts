@@ -240,9 +240,8 @@ function care(table: Table, nullable: string | null): Omit<ClassifiedTable, "nam
   if (keyColumns(table).length === 0)
     return {
       verdict: "care",
-      reason:
-        "it has no declared primary key: its rows are told apart by SQLite's rowid, and of rows that two nodes insert at the same time those that are ordered later get another one",
-      cure: "nothing is needed unless something refers to the rowid: then declare a PRIMARY KEY",
+      reason: `${table.columns.some((c) => c.keyPlace > 0) ? "SQLite leaves its primary key empty" : "it has no declared primary key"}: its rows are told apart by SQLite's rowid, and of rows that two nodes insert at the same time those that are ordered later get another one`,
+      cure: "nothing is needed unless something refers to the rowid: then declare an INTEGER PRIMARY KEY",
     };
   if (table.autoincrement)
     return {

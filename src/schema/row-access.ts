@@ -103,6 +103,7 @@ export class RowAccess {
   readonly #columns: readonly string[];
   readonly #whereKey: string;
   readonly #statements = new Map<string, StatementSync>();
+  #knownText: string | null = null;
   readonly #uniqueColumns: ReadonlySet<number>;
   readonly #hasExpressions: boolean;
   readonly #selectSql: string;
@@ -133,7 +134,8 @@ export class RowAccess {
     const target = this.shape.key.map((k) => this.#columns[k]!).join(", ");
     const sets = this.#columns.map((c) => `${c} = excluded.${c}`).join(", ");
     return (
-      `INSERT INTO ${this.#table}(${this.#columns.join(", ")}) VALUES(${marks.join(", ")}) ` +
+      // Under another name: in a table called "excluded" that word would mean the row that is there.
+      `INSERT INTO ${this.#table} AS "__marmot__row"(${this.#columns.join(", ")}) VALUES(${marks.join(", ")}) ` +
       `ON CONFLICT(${target}) DO UPDATE SET ${sets}`
     );
   }
@@ -256,20 +258,23 @@ export class RowAccess {
     return tests.join(" AND ");
   }
 
+  /** The table's text, as it was when this was made use of first: another text is another table's. */
+  get #text(): string {
+    const select = "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
+    this.#knownText ??= (this.#db.prepare(select).get(this.shape.name) as { sql: string }).sql;
+    return this.#knownText;
+  }
+
   get #twinName(): string {
-    return `__marmot__twin_${this.shape.id}`;
+    return `__marmot__twin_${this.shape.id}_${Bun.hash.xxHash64(this.#text).toString(16)}`;
   }
 
   #fillTwin(image: Image): void {
     const twin = `temp.${quoteIdentifier(this.#twinName)}`;
     // Asked each time: a rollback may have taken it away.
     const there = this.#prepare("SELECT 1 FROM temp.sqlite_schema WHERE name = ?");
-    if (there.get(this.#twinName) === undefined) {
-      const row = this.#db
-        .prepare("SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?")
-        .get(this.shape.name) as { sql: string };
-      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(row.sql)}`);
-    }
+    if (there.get(this.#twinName) === undefined)
+      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(this.#text)}`);
     this.#prepare(`DELETE FROM ${twin}`).run();
     const marks = placeholders(image).join(", ");
     this.#prepare(`INSERT INTO ${twin}(${this.#columns.join(", ")}) VALUES(${marks})`).run(

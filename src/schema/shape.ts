@@ -15,7 +15,9 @@ export function shapeOf(table: Table, id: number): TableShape {
   const stored = rowidKey ? [rowidColumn(table), ...declared] : declared;
   const place = new Map(stored.map((c, i) => [c.name.toLowerCase(), i]));
   const key = rowidKey ? [0] : keyColumns(table).map((c) => place.get(c.name.toLowerCase())!);
-  const uniques = table.uniques.filter((u) => u.origin !== "pk").map((u) => uniqueShape(u, place));
+  const uniques = table.uniques
+    .filter((u) => rowidKey || u.origin !== "pk")
+    .map((u) => uniqueShape(u, place));
   return {
     id,
     name: table.name,

@@ -15,6 +15,8 @@ export interface Column {
   readonly declaredType: string;
   readonly affinity: Affinity;
   readonly notNull: boolean;
+  /** Text of its default; null: none. */
+  readonly defaultValue: string | null;
   /** 1-based place in the primary key; 0: not in it. */
   readonly keyPlace: number;
   /** 0 normal, 2 virtual generated, 3 stored generated. */
@@ -71,13 +73,14 @@ export function readTable(query: Query, name: string): Table {
   );
   const [[sql] = []] = query(`SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?`, name);
   const columns = query(
-    `SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`,
+    `SELECT name, type, "notnull", pk, hidden, dflt_value FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`,
     name,
-  ).map(([column, type, notNull, pk, hidden]) => ({
+  ).map(([column, type, notNull, pk, hidden, defaultValue]) => ({
     name: String(column),
     declaredType: String(type ?? ""),
     affinity: affinityOf(String(type ?? "")),
     notNull: Number(notNull) === 1,
+    defaultValue: defaultValue === null ? null : String(defaultValue),
     keyPlace: Number(pk),
     hidden: Number(hidden),
   }));
@@ -132,7 +135,18 @@ export function keyCollations(table: Table): string[] {
   return keyColumns(table).map((_, i) => index?.terms[i]?.collation ?? "BINARY");
 }
 
-/** The primary key's columns in key order; empty: no declared key. */
+/** The primary key's columns in key order; empty: no declared key, or one that is left empty. */
 export function keyColumns(table: Table): Column[] {
-  return table.columns.filter((c) => c.keyPlace > 0).sort((a, b) => a.keyPlace - b.keyPlace);
+  const key = table.columns.filter((c) => c.keyPlace > 0).sort((a, b) => a.keyPlace - b.keyPlace);
+  return isLeftEmpty(table, key) ? [] : key;
+}
+
+/**
+ * `id SERIAL PRIMARY KEY`: another database would pick a number, SQLite lets NULL stand, in every row. So the table has a UNIQUE
+ * column more and no key. Drizzle's own table of migrations is declared so.
+ */
+function isLeftEmpty(table: Table, key: readonly Column[]): boolean {
+  const [column] = key;
+  if (column === undefined || key.length > 1 || column.notNull || table.withoutRowid) return false;
+  return /\b(?:BIG|SMALL)?SERIAL\b/i.test(column.declaredType);
 }

@@ -283,10 +283,13 @@ export class TestCluster {
     for (let i = 0; i < count; i++) this.nodes.push(new TestNode(this, i));
   }
 
-  /** The first node has `schema`; the others receive it. `linked`: all bytes between nodes go through `links`. */
+  /**
+   * The first node has `schema`, or with null the file that `prepare` made; the others receive it. `linked`: all bytes between
+   * nodes go through `links`.
+   */
   static async start(options: {
     shards: number;
-    schema: string;
+    schema: string | null;
     count?: number;
     quiet?: boolean;
     linked?: Random;
@@ -303,7 +306,7 @@ export class TestCluster {
       for (const from of cluster.nodes)
         for (const to of cluster.nodes) if (from !== to) await links?.open(from.name, to.name, () => to.port);
       options.prepare?.(cluster);
-      cluster.nodes[0]!.run("PRAGMA journal_mode = WAL", options.schema);
+      if (options.schema !== null) cluster.nodes[0]!.run("PRAGMA journal_mode = WAL", options.schema);
       for (const node of cluster.nodes) {
         await node.start(node === cluster.nodes[0] ? options.first : []);
         await node.ready();

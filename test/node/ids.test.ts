@@ -1,8 +1,12 @@
 /** Ids that SQLite picks on several nodes at once: blocks that belong to one node each keep them apart. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { DatabaseSync } from "node:sqlite";
 import { Random } from "../../src/base/random.ts";
 import { forAll } from "../../src/change/per-table.ts";
-import { raisedTo } from "../../src/reflect/id-blocks.ts";
+import { IdBlocks, raisedTo } from "../../src/reflect/id-blocks.ts";
+import { shapeOf } from "../../src/schema/shape.ts";
+import { queryOf } from "../../src/sqlite/query.ts";
+import { readTable } from "../../src/sqlite/schema.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
 let lab: Lab | null = null;
@@ -32,6 +36,25 @@ describe("raisedTo", () => {
     expect(raisedTo(BigInt(Number.MAX_SAFE_INTEGER) - 5n, 64n, place)).toBeNull();
     expect(raisedTo(2n ** 63n - 1n, 64n, place)).toBeNull();
   });
+});
+
+test("a table that the application has just renamed or dropped is left alone", () => {
+  const db = new DatabaseSync(":memory:");
+  db.exec(
+    "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT); CREATE TABLE u(id INTEGER PRIMARY KEY AUTOINCREMENT)",
+  );
+  const shapes = ["t", "u"].map((name, i) => shapeOf(readTable(queryOf(db), name), i + 1));
+  const blocks = new IdBlocks(
+    db,
+    shapes,
+    () => 8,
+    () => ({ slot: 1, slots: 2 }),
+  );
+  expect(blocks.due).toBe(true);
+  db.exec("ALTER TABLE t RENAME TO v; DROP TABLE u");
+  expect(blocks.due).toBe(false);
+  blocks.keep(new Set([1, 2]))();
+  db.close();
 });
 
 const SCHEMA = `CREATE TABLE parent(id INTEGER PRIMARY KEY AUTOINCREMENT, who TEXT);

@@ -457,3 +457,26 @@ describe("what else must not come between", () => {
     expect(schemaOf(copy)).toEqual(schemaOf(":memory:", schema));
   });
 });
+
+describe("a declared key that SQLite never fills", () => {
+  const DRIZZLE = `CREATE TABLE "__drizzle_migrations" (id SERIAL PRIMARY KEY, hash text NOT NULL, created_at numeric);
+    INSERT INTO "__drizzle_migrations" ("hash", "created_at") VALUES('0', 1)`;
+  const ROWS = `SELECT hash FROM "__drizzle_migrations" WHERE id IS NULL ORDER BY hash`;
+  const insert = (hash: string): string =>
+    `INSERT INTO "__drizzle_migrations" ("hash", "created_at") VALUES('${hash}', 2)`;
+
+  test("rows without a key are all kept, also of two nodes at once", async () => {
+    const [a, b] = (await start(DRIZZLE)) as [LabNode, LabNode];
+    a.run(insert("a"), insert("b"));
+    b.run(insert("c"), `UPDATE "__drizzle_migrations" SET created_at = 3 WHERE hash = '0'`);
+    agree("0 a b c", ROWS);
+  });
+
+  test("those that have one all the same are UNIQUE by it", async () => {
+    const [a, b] = (await start(DRIZZLE)) as [LabNode, LabNode];
+    a.run(`INSERT INTO "__drizzle_migrations" VALUES(7, 'a', 2)`);
+    lab.settle();
+    b.run(`INSERT OR REPLACE INTO "__drizzle_migrations" VALUES(7, 'b', 2)`);
+    agree("0 b", `SELECT hash FROM "__drizzle_migrations" ORDER BY hash`);
+  });
+});

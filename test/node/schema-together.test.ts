@@ -48,6 +48,81 @@ describe.each([
     expectEqual(lab!, nodes[2]!);
   });
 
+  test("a table whose unique index computes gets another column while its rows go on", async () => {
+    const { nodes } = await start(
+      shards,
+      mode,
+      "CREATE TABLE u(id INTEGER PRIMARY KEY, mail TEXT); CREATE UNIQUE INDEX by_mail ON u(lower(mail))",
+    );
+    const [a, b] = nodes as [LabNode, LabNode];
+    b.run("INSERT INTO u VALUES(1, 'A')");
+    lab!.settle();
+    a.run("ALTER TABLE u ADD COLUMN active INT NOT NULL DEFAULT 1");
+    look(a);
+    expectEqual(lab!, a);
+    b.run(
+      "INSERT INTO u(id, mail, active) VALUES(2, 'B', 0)",
+      "REPLACE INTO u(id, mail, active) VALUES(3, 'a', 0)",
+    );
+    expectEqual(lab!, b);
+    expect(a.query("SELECT * FROM u ORDER BY id")).toEqual([
+      [2n, "B", 0n],
+      [3n, "a", 0n],
+    ]);
+  });
+
+  test("two changes that a node meets as one: values that the first gave stand", async () => {
+    const { nodes } = await start(shards, mode);
+    const [a, b] = nodes as [LabNode, LabNode];
+    a.run("ALTER TABLE a ADD COLUMN z TEXT NOT NULL DEFAULT 'given'");
+    look(a);
+    a.order();
+    a.deliver();
+    a.turns();
+    a.run(
+      "CREATE TABLE n(id INTEGER PRIMARY KEY, x TEXT, y INT, z TEXT NOT NULL)",
+      "INSERT INTO n SELECT id, x, y, z FROM a",
+      "DROP TABLE a",
+      "ALTER TABLE n RENAME TO a",
+    );
+    look(a);
+    expectEqual(lab!, a);
+    expect(b.query("SELECT z FROM a")).toEqual([["given"], ["given"], ["given"]]);
+  });
+
+  test("a column that a rebuilt table has under another name keeps what others write meanwhile", async () => {
+    const { nodes } = await start(shards, mode);
+    const [a, b] = nodes as [LabNode, LabNode];
+    a.run(
+      "CREATE TABLE n(id INTEGER PRIMARY KEY, note TEXT NOT NULL, x TEXT, y INT)",
+      "INSERT INTO n SELECT id, '', x, y FROM a",
+      "DROP TABLE a",
+      "ALTER TABLE n RENAME TO a",
+      "ALTER TABLE a RENAME COLUMN x TO xx",
+    );
+    b.run("INSERT INTO a VALUES(9, 'of b', 90)");
+    look(a);
+    look(b);
+    expectEqual(lab!, a);
+    expect(a.query("SELECT xx, y, note FROM a WHERE id = 9")).toEqual([["of b", 90n, ""]]);
+  });
+
+  test("a new column of a rebuilt table shows nothing of one that was dropped", async () => {
+    const { nodes } = await start(shards, mode);
+    const [a, b] = nodes as [LabNode, LabNode];
+    a.run(
+      "CREATE TABLE n(id INTEGER PRIMARY KEY, nick TEXT, y INT)",
+      "INSERT INTO n SELECT id, 'nick of ' || id, y FROM a",
+      "DROP TABLE a",
+      "ALTER TABLE n RENAME TO a",
+    );
+    b.run("INSERT INTO a VALUES(9, 'secret', 90)");
+    look(a);
+    look(b);
+    expectEqual(lab!, a);
+    expect(a.query("SELECT nick FROM a WHERE id = 9")).toEqual([[null]]);
+  });
+
   test("different migrations at the same moment: all of them stand", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b, c] = nodes as [LabNode, LabNode, LabNode];

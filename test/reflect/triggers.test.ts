@@ -40,6 +40,20 @@ describe("the application's triggers", () => {
     selfTest();
   });
 
+  test("functions in what is silenced: in SET, WHEN, a default that is not used", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, v);
+       CREATE TABLE u(id INTEGER PRIMARY KEY, n, at TEXT DEFAULT CURRENT_TIMESTAMP, x DEFAULT (lower('X')));
+       INSERT INTO u VALUES(1, '', 'then', 'x');
+       CREATE TRIGGER t_i AFTER INSERT ON t WHEN length(NEW.v) > 0 BEGIN UPDATE u SET n = n || upper(NEW.v); END;`,
+      2,
+    );
+    lab.settle();
+    lab.nodes[0]!.run("INSERT INTO t VALUES(1, 'a'), (2, 'b')");
+    lab.settle();
+    expectEverywhere("SELECT n, at, x FROM u", [["AB", "then", "x"]]);
+  });
+
   test("what they write to replicated tables happens once; what they write beside happens once on every node", async () => {
     lab = await Lab.create(SHOP, 3, 1, "whole", ["audit"]);
     lab.settle();

@@ -90,6 +90,19 @@ test("an application's table with Marmot's prefix is refused; Marmot's own are n
   ).toEqual({ t: "replicates" });
 });
 
+test("a key of a type that elsewhere fills itself is none here", () => {
+  const found = judged(`
+    CREATE TABLE a(id SERIAL PRIMARY KEY, v); INSERT INTO a(v) VALUES(1), (2);
+    CREATE TABLE b(id bigserial PRIMARY KEY NOT NULL, v);
+    CREATE TABLE c(id SERIAL, v, PRIMARY KEY(id, v)); INSERT INTO c(v) VALUES(1)`);
+  expect(found.get("a")).toMatchObject({
+    verdict: "care",
+    reason: expect.stringContaining("leaves its primary key empty"),
+  });
+  expect(found.get("b")?.verdict).toBe("replicates");
+  expect(found.get("c")?.verdict).toBe("refused");
+});
+
 test("without a declared key the rowid is one, under a name that no column takes; without such a name the table is refused", () => {
   const found = judged(
     `CREATE TABLE plain(a); CREATE TABLE two(rowid, _rowid_); CREATE TABLE all3(rowid, OID, "_ROWID_"); CREATE TABLE child(p REFERENCES plain)`,

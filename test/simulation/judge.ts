@@ -1,11 +1,11 @@
 /** The end of a run: what must hold once everything is healed and at rest, and what became of the rows that it does not hold for. */
-import { decodeImage, encodeImage, imageHash } from "../../src/change/codec.ts";
-import { keyIdOfImage, keyOfImage } from "../../src/change/key.ts";
+import { decodeImage } from "../../src/change/codec.ts";
+import { keyOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
-import { exactRows } from "../../src/schema/exact-rows.ts";
 import type { Tags } from "./application.ts";
 import type { Checks } from "./checks.ts";
+import { wrongChecksums } from "./checksums.ts";
 import { digest } from "./digest.ts";
 import type { History } from "./history.ts";
 import type { Order, TakenRow } from "./order.ts";
@@ -57,7 +57,7 @@ export class Judge {
     }
     this.#judgeLists(first!);
     this.#judgeOrder(first!);
-    this.#judgeChecksums(first!);
+    problems.push(...wrongChecksums(first!.member!.replica));
     const journalled = this.#journalled(first!);
     problems.push(...this.#it.history.unaccounted(final, journalled));
     if (first!.application.keyless) this.#judgeNotes(first!, journalled);
@@ -110,28 +110,6 @@ export class Judge {
         this.#it.checks.problems.push(
           `the replica holds ${String(held)} in ${table.name} ${row.keyId}, ${shard}/${index} of the order says ${String(row.image)}`,
         );
-    }
-  }
-
-  /** The rolling checksums are those of the rows that are there. */
-  #judgeChecksums(node: SimNode): void {
-    const { replica, db } = node.member!.replica;
-    const { encoding, shards } = replica.settings;
-    const sums = new Map<string, bigint>();
-    for (const shape of replica.shapes.values())
-      for (const image of exactRows(db, shape, encoding)) {
-        const name = `${replica.shardOfKey(shape.id, keyIdOfImage(shape, image))}/${shape.id}`;
-        sums.set(name, BigInt.asUintN(64, (sums.get(name) ?? 0n) + imageHash(encodeImage(image))));
-      }
-    for (let shard = 0; shard < shards; shard++) {
-      const kept = new Map(replica.checksums.ofShard(shard));
-      for (const { id, name } of replica.shapes.values()) {
-        const counted = (sums.get(`${shard}/${id}`) ?? 0n).toString();
-        if ((kept.get(id) ?? "0") !== counted)
-          this.#it.checks.problems.push(
-            `the checksum of ${name} in shard ${shard} is ${kept.get(id)}, its rows give ${counted}`,
-          );
-      }
     }
   }
 

@@ -22,7 +22,7 @@ export interface Mutation {
   readonly test?: string;
 }
 
-const one = (name: string, within: number, file: string, find: string, replace: string): Mutation => ({
+export const one = (name: string, within: number, file: string, find: string, replace: string): Mutation => ({
   name,
   within,
   edits: [{ file, find, replace }],
@@ -426,16 +426,6 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "what is pending of a row that was led elsewhere keeps its old date",
-      100,
-      "reflect/reflector.ts",
-      "(i === shard ? Math.max(at, index) : at)",
-      "at",
-    ),
-    keyless: true,
-  },
-  {
-    ...one(
       "a pending row stays where another one is led to",
       100,
       "reflect/moved-rows.ts",
@@ -447,12 +437,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "what the file shows already is led elsewhere again after the replica lost its end",
-      400,
+      0,
       "replica/births.ts",
       "if (own && this.#isDue(moved))",
       "if (own)",
     ),
-    keyless: true,
+    test: "test/node/keyless.test.ts",
   },
   {
     ...one(

@@ -54,6 +54,8 @@ export interface SimNodeOptions {
   readonly eventLoss: number;
   /** `PRAGMA synchronous` of the application. */
   readonly synchronous: "NORMAL" | "FULL";
+  /** More settings of the cluster; absent: the defaults. */
+  readonly settings?: Pick<NodeOptions, "merge" | "foreignKeys" | "idBlock">;
 }
 
 export interface SimNodeHooks {
@@ -186,7 +188,7 @@ export class SimNode {
     this.state = "starting";
     const generation = ++this.generation;
     this.#hooks.onStarted(this);
-    const { shards, transactions, keepEntries, number } = this.options;
+    const { shards, transactions, keepEntries, number, settings } = this.options;
     const options: NodeOptions = {
       db: this.file,
       dataDir: this.dataDir,
@@ -204,6 +206,7 @@ export class SimNode {
       merge: null,
       foreignKeys: null,
       idBlock: null,
+      ...(number === 0 ? settings : undefined),
       tables: null,
       exclude: null,
       limits: { keepEntries, logWalPages: 16 },

@@ -13,6 +13,7 @@ import { Judge } from "./judge.ts";
 import { CALM, Network } from "./network.ts";
 import { Order } from "./order.ts";
 import { type Action, MAX_NODES, type Plan, type Planned } from "./plan.ts";
+import { unsettled } from "./rest.ts";
 import { SimNode } from "./sim-node.ts";
 import { copyTemplate, peerIdOfNode, scratch, writeIdentity } from "./template.ts";
 import { World } from "./world.ts";
@@ -354,32 +355,7 @@ export class Simulation {
 
   /** Why it is not at rest. */
   #unsettled(): string[] {
-    const out: string[] = [];
-    let common: string | null = null;
-    for (const node of this.present) {
-      const { member } = node;
-      if (member === null) {
-        out.push(`${node.name} is ${node.state}, ${node.starting}`);
-        continue;
-      }
-      const { replica } = member.replica;
-      const vector = replica.positions().join(",");
-      common ??= vector;
-      if (vector !== common) out.push(`${node.name} stands at ${vector}, another node at ${common}`);
-      else if (member.readiness.reflected.join(",") !== vector || replica.changed.size > 0)
-        out.push(`${node.name} does not show ${vector}`);
-      else if (!member.pipeline.outbox.idle || member.pending.size > 0)
-        out.push(`${node.name} has ${member.pending.size} rows pending`);
-      else if (member.pipeline.schemaDue || member.reader.schemaMovedBeside())
-        out.push(`${node.name} has not the cluster's schema`);
-      else if (node.application.holds) out.push(`the application of ${node.name} is at work`);
-      else if ([...member.reader.newestIds()].some(([table, id]) => id > member.pipeline.acknowledged(table)))
-        out.push(`${node.name} has not looked at its change logs`);
-      if (out.length > 0) break;
-      const notReady = node.node!.api.notReady();
-      if (notReady !== null) out.push(`${node.name} is not ready: ${notReady}`);
-    }
-    return out;
+    return unsettled(this.present);
   }
 
   async #stop(): Promise<void> {

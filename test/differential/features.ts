@@ -1,0 +1,74 @@
+/** What a case has, and how much of it. Not everything in every case: some things only show when others do not hide them. */
+import type { Random } from "../../src/base/random.ts";
+
+/** Parts that the product may not have: a switch each. */
+export interface Options {
+  /** Tables without a declared key. */
+  readonly keyless: boolean;
+  /** Schema changes while the cluster runs. */
+  readonly migrations: boolean;
+}
+
+/** Chances. */
+export interface Features {
+  readonly oddNames: number;
+  readonly strict: number;
+  readonly withoutRowid: number;
+  readonly autoincrement: number;
+  readonly keyless: number;
+  readonly references: number;
+  /** `foreign_keys` is on all the time. */
+  readonly enforced: boolean;
+  readonly generated: number;
+  readonly uniques: number;
+  readonly checks: number;
+  readonly indexes: number;
+  readonly expressions: number;
+  readonly partial: number;
+  readonly defaults: number;
+  readonly triggers: number;
+  readonly views: number;
+  readonly search: number;
+  /** Tables with many columns. */
+  readonly wide: boolean;
+  /**
+   * No BLOBs: in a UTF-16 file SQLite reads a BLOB that a function takes for text in another way when it is bound than when
+   * it is a literal or comes from a row, so that what a function makes of it depends on how it was written.
+   */
+  readonly bloblessly: boolean;
+  /** Of values that are extreme or do not fit. */
+  readonly oddValues: number;
+  readonly nulls: number;
+  readonly migrations: number;
+}
+
+export function drawFeatures(random: Random, options: Options, wideText: boolean): Features {
+  const some = (chance: number, amount: number): number => (random.chance(chance) ? amount : 0);
+  const bloblessly = wideText && random.chance(0.6);
+  const functions = (chance: number, amount: number): number =>
+    wideText && !bloblessly ? 0 : some(chance, amount);
+  return {
+    bloblessly,
+    oddNames: random.pick([0, 0.2, 0.7]),
+    strict: some(0.4, 0.5),
+    withoutRowid: random.pick([0, 0.5, 1]),
+    autoincrement: some(0.3, 0.7),
+    keyless: some(options.keyless ? 0.35 : 0, 0.6),
+    references: some(0.5, 0.6),
+    enforced: random.chance(0.4),
+    generated: functions(0.4, 0.4),
+    uniques: some(0.6, 0.5),
+    checks: some(0.3, 0.5),
+    indexes: some(0.6, 0.5),
+    expressions: functions(0.5, 0.5),
+    partial: some(0.5, 0.5),
+    defaults: some(0.5, 0.5),
+    triggers: some(0.6, 0.6),
+    views: some(0.3, 0.6),
+    search: functions(0.25, 0.8),
+    wide: random.chance(0.04),
+    oddValues: random.pick([0, 0.1, 0.4]),
+    nulls: random.pick([0, 0.1, 0.3]),
+    migrations: some(options.migrations ? 0.4 : 0, 0.3),
+  };
+}

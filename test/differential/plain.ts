@@ -1,0 +1,58 @@
+/** What a plain SQLite file makes of a case: the answers of all statements, and what it holds after each step. */
+import { rmSync } from "node:fs";
+import { scratch } from "../simulation/template.ts";
+import { refusalOf } from "./verdict.ts";
+import { makeFile, PlainApplication } from "./application.ts";
+import { type Case, migrates, type Step } from "./case.ts";
+import { type Content, contentOf, searchesOf } from "./content.ts";
+
+export interface Expected {
+  /** Per step, per statement. */
+  readonly answers: readonly (readonly string[])[];
+  /** After each step. */
+  readonly contents: readonly Content[];
+  readonly first: Content;
+  readonly searches: ReturnType<typeof searchesOf>;
+  readonly integrity: string;
+  /** Why `run` would not take what is there at some time; null: it does all the time. */
+  readonly refused: string | null;
+}
+
+export function expectedOf(it: Case): Expected {
+  const folder = scratch("plain");
+  const file = `${folder}/plain.db`;
+  try {
+    makeFile(file, it);
+    let refused = refusalOf(file);
+    const application = new PlainApplication(file, it);
+    try {
+      const first = contentOf(application.db);
+      const contents: Content[] = [];
+      const answers = it.steps.map((step) => {
+        const answer = application.run(step);
+        contents.push(contentOf(application.db));
+        if (migrates(step)) refused ??= refusalOf(file);
+        return answer;
+      });
+      const searches = searchesOf(application.db, it.words);
+      return { answers, contents, first, searches, integrity: application.integrity(), refused };
+    } finally {
+      application.close();
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Answers that differ, in words. */
+export function wrongAnswers(
+  { step, number, node }: { step: Step; number: number; node: number },
+  expected: readonly string[],
+  found: readonly string[],
+): string[] {
+  return expected.flatMap((answer, i) =>
+    answer === found[i]
+      ? []
+      : [`step ${number}, ${step.sql[i]!}: plain SQLite says "${answer}", n${node} "${found[i]!}"`],
+  );
+}
