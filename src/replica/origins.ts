@@ -99,6 +99,23 @@ export class Origins {
     }
   }
 
+  /**
+   * The table's rows lie in other shards from now on: of none is more known to be ordered than what every shard has ordered.
+   * What is drained again is compared with what was taken, and not sent.
+   */
+  meet(table: number, shards: number): void {
+    for (const [name, watermarks] of [...this.#watermarks]) {
+      if (!watermarks.has(table)) continue;
+      const peer = name.slice(name.indexOf("/") + 1);
+      const all = Array.from({ length: shards }, (_, shard) => this.watermark(peer, shard, table));
+      const least = Math.min(...all);
+      for (let shard = 0; shard < shards; shard++) {
+        this.#watermarksOf(peer, shard).set(table, least);
+        this.#storeWatermark.run(peer, shard, table, least);
+      }
+    }
+  }
+
   /** The peer behind a hash; "" when nobody of that hash was ever seen. */
   peerOf(hash: number): string {
     return this.#peers.get(hash) ?? "";

@@ -335,7 +335,7 @@ export class Replica implements ReferenceSource {
     head: Pick<BatchHead, "origin" | "bases" | "time">,
     bytes: Uint8Array,
   ): Generator<void, void> {
-    const { journal, references, checksums, changed, births } = this;
+    const { journal, references, checksums, changed, births, origins } = this;
     const last = (table: number, keyId: KeyId): LastWrite | null => this.#applier.last(table, keyId);
     const after = yield* changeSchema(
       this.#db,
@@ -344,7 +344,7 @@ export class Replica implements ReferenceSource {
       head.origin,
       bytes,
       this.#contextOf(0, index, head),
-      { journal, references, checksums, changed, births, last },
+      { journal, references, checksums, changed, births, origins, last },
     );
     this.#settings = after.settings;
     this.#shapes = new Map(after.shapes.map((s) => [s.id, s]));

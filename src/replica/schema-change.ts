@@ -25,6 +25,7 @@ import type { Checksums } from "./checksums.ts";
 import { indexForeignKeys } from "./foreign-key.ts";
 import { type ColumnPlaces, ImageMap, isSameImage } from "./image-map.ts";
 import type { Journal } from "./journal.ts";
+import type { Origins } from "./origins.ts";
 import type { OldestReference, References } from "./references.ts";
 import { readRouting, type RowRouting } from "./row-shard.ts";
 import { type CatalogueObject, readObjectsOf, readShapes, writeObjects } from "./schema.ts";
@@ -37,6 +38,7 @@ export interface SchemaChangeComponents {
   readonly checksums: Checksums;
   readonly changed: ChangedRows;
   readonly births: Births;
+  readonly origins: Origins;
   readonly last: (table: number, keyId: KeyId) => LastWrite | null;
 }
 
@@ -128,6 +130,8 @@ export function* changeSchema(
     const same = fate.after !== null && isSameImage(fate.before, fate.after, fate.places);
     const moved = fate.after !== null && routingBefore.wayOf(fate.before) !== routing.wayOf(fate.after);
     if (!same || moved) stamp.run(id, version);
+    // Whole changesets have one watermark a log, whatever the shard.
+    if (moved && settings.transactions === "row") components.origins.meet(id, settings.shards);
     if (keysBefore.get(id) !== keysAfter.get(id)) forgetForeignKeys(db, id);
     if (fate.after === null) {
       const table = applied.tables.find((t) => t.from?.toLowerCase() === fate.before.name.toLowerCase());

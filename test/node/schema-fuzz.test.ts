@@ -10,6 +10,8 @@ import { expectEqual, SCHEMA } from "./schema-lab.ts";
 const FIRST = Number(process.env.MARMOT_SEED ?? 1);
 const SEEDS = Number(process.env.MARMOT_SEEDS ?? 6);
 const STEPS = 60;
+/** Row by row, a table's new shards said that rows were ordered which were not. */
+const FAILED_ONCE = [702];
 
 const quoted = (name: unknown): string => `"${String(name)}"`;
 
@@ -152,7 +154,7 @@ describe.each([
   [5, "whole"],
   [3, "row"],
 ] as const)("%d shards, %s", (shards, mode) => {
-  test.each(Array.from({ length: SEEDS }, (_, i) => FIRST + i))(
+  test.each([...FAILED_ONCE, ...Array.from({ length: SEEDS }, (_, i) => FIRST + i)])(
     "seed %d",
     (seed) => scenario(seed, shards, mode),
     60_000,
