@@ -261,17 +261,6 @@ export class Pipeline {
     }
   }
 
-  /** After a snapshot: what of this incarnation it contains was taken without an outcome of its own. */
-  reconcile(): void {
-    const { replica } = this.#components;
-    for (let shard = 0; shard < this.#options.shards; shard++) {
-      const memory = replica.origins.memory(this.#options.peerId, shard);
-      if (memory.incarnation !== this.outbox.incarnation) continue;
-      this.outbox.taken(shard, memory.csn, Number.MAX_SAFE_INTEGER);
-      if (memory.stagedParts > 0) this.outbox.taken(shard, memory.csn + 1, memory.stagedParts);
-    }
-  }
-
   /** Nothing may be written into the file yet. */
   #mustWait(position: PositionVector): boolean {
     if (this.outbox.fencing().length > 0 || this.outbox.incarnation === 0) return true;

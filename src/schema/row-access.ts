@@ -131,7 +131,11 @@ export class RowAccess {
   }
 
   #upsertValues(marks: readonly string[]): string {
-    const target = this.shape.key.map((k) => this.#columns[k]!).join(", ");
+    // With its collation: another UNIQUE index of the same columns may compare them in another way.
+    const { key, keyCollations, integerKey } = this.shape;
+    const target = key
+      .map((k, i) => `${this.#columns[k]!}${integerKey ? "" : ` COLLATE ${keyCollations[i]!}`}`)
+      .join(", ");
     const sets = this.#columns.map((c) => `${c} = excluded.${c}`).join(", ");
     return (
       // Under another name: in a table called "excluded" that word would mean the row that is there.
