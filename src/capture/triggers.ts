@@ -70,11 +70,12 @@ export function captureObjects(
     .join(" ");
   const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier);
   objects.push(trigger("evict_insert", `BEFORE INSERT ON ${name}`, body));
-  if (claimed.length === 0) return objects; // UNIQUE constants: an UPDATE cannot move them
   // A BEFORE UPDATE trigger is given only the columns that it names, and generated ones are computed from just these.
   const given = lookups.some((l) => l.generated)
     ? `SELECT ${claimed.map((c) => `NEW.${c}`).join(", ")}; `
     : "";
-  objects.push(trigger("evict_update", `BEFORE UPDATE OF ${claimed.join(", ")} ON ${name}`, given + body));
+  // A UNIQUE constant names no column.
+  const of = claimed.length === 0 ? "" : ` OF ${claimed.join(", ")}`;
+  objects.push(trigger("evict_update", `BEFORE UPDATE${of} ON ${name}`, given + body));
   return objects;
 }

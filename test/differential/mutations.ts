@@ -6,8 +6,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "evictions through a second UNIQUE key are not captured",
     500,
     "capture/triggers.ts",
-    "if (lookups.length === 0) return objects;",
-    "if (lookups.length < 99) return objects;",
+    "1 FROM ${name} WHERE ${l.where};`,",
+    "1 FROM ${name} WHERE 0 AND (${l.where});`,",
   ),
   one(
     "a row that a default evicts in place of NULL is not captured",

@@ -278,8 +278,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "evictions through a second UNIQUE key are not captured",
     100,
     "capture/triggers.ts",
-    "if (lookups.length === 0) return objects;",
-    "if (lookups.length < 99) return objects;",
+    "1 FROM ${name} WHERE ${l.where};`,",
+    "1 FROM ${name} WHERE 0 AND (${l.where});`,",
   ),
   one(
     "key changes log only the new key",
