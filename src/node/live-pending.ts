@@ -28,6 +28,14 @@ export class LivePending {
     return shape === undefined ? 0 : (this.#of(shape).get(keyId) ?? 0);
   }
 
+  /** What was written to these rows of the table will not be sent: their log rows count no more. */
+  forget(shape: TableShape, keyIds: ReadonlySet<KeyId>): void {
+    const table = this.#captured.get(shape.id);
+    if (table === undefined) return;
+    const settle = this.#db.prepare(`UPDATE main.${quoteIdentifier(table.log)} SET v = 0 WHERE id = ?`);
+    for (const [id, keyId] of this.#logRows(shape, table)) if (keyIds.has(keyId)) settle.run(id);
+  }
+
   #of(shape: TableShape): Map<KeyId, number> {
     let keys = this.#tables.get(shape.id);
     if (keys === undefined) this.#tables.set(shape.id, (keys = this.#read(shape)));
@@ -35,9 +43,12 @@ export class LivePending {
   }
 
   #read(shape: TableShape): Map<KeyId, number> {
-    const keys = new Map<KeyId, number>();
     const table = this.#captured.get(shape.id);
-    if (table === undefined) return keys;
+    return new Map(table === undefined ? [] : this.#logRows(shape, table).map(([id, keyId]) => [keyId, id]));
+  }
+
+  /** In the order of their ids. */
+  #logRows(shape: TableShape, table: CapturedTable): [id: number, keyId: KeyId][] {
     const columns = exactKeyColumns(
       shape,
       shape.key.map((_, i) => `k${i + 1}`),
@@ -49,10 +60,9 @@ export class LivePending {
       this.#db,
       `SELECT id, ${columns} FROM main.${quoteIdentifier(table.log)} WHERE id > ? AND v IS NOT 0 ORDER BY id`,
     );
-    for (const row of rows.all(from?.value ?? 0) as unknown as Value[][]) {
+    return (rows.all(from?.value ?? 0) as unknown as Value[][]).flatMap((row) => {
       const key = exactKey(shape, row, this.#encoding, 1);
-      if (!key.includes(null)) keys.set(keyIdOf(shape, key), Number(row[0]));
-    }
-    return keys;
+      return key.includes(null) ? [] : [[Number(row[0]), keyIdOf(shape, key)] as [number, KeyId]];
+    });
   }
 }

@@ -192,6 +192,7 @@ export class SchemaSteps {
       const outside: { table: string; keyId: KeyId }[] = [];
       const lost: { table: string; columns: readonly string[]; reason: string; values: readonly Value[] }[] =
         [];
+      const given = new Map<TableShape, Set<KeyId>>();
       const { encoding } = replica.settings;
       for (const { table, columns, reason } of rebased.lost)
         if (table !== null) keepTable(db, table, columns, reason, encoding);
@@ -204,8 +205,12 @@ export class SchemaSteps {
               const shape = before.get(from.toLowerCase());
               const keyId = keyOf(shape, columns, values, rowid);
               if (keyId === null) return;
-              if (pending.newestOf(shape, keyId) === 0) outside.push({ table, keyId });
-              else lost.push({ table: from, columns, reason, values });
+              outside.push({ table, keyId });
+              if (pending.newestOf(shape, keyId) === 0) return;
+              // The journal keeps it. That it is gone here is no delete: what the others have of the row comes back.
+              lost.push({ table: from, columns, reason, values });
+              const keyIds = given.get(shape!) ?? new Set();
+              given.set(shape!, keyIds.add(keyId));
             },
           });
           for (const { to, method } of applied.tables) {
@@ -216,6 +221,7 @@ export class SchemaSteps {
               differing.add(to.toLowerCase());
           }
         });
+      for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
       const inFile = namesInFile(onto, rebased.changes);
       for (const { values, ...of } of lost) keepLost(db, of, [values]);
       this.#forgetLost(live.remembered.version);

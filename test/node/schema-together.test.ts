@@ -492,3 +492,25 @@ describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
     expectEqual(lab!, a);
   }, 60_000);
 });
+
+describe.each([1, 4])("the same migration, further through on one node, %d shards", (shards) => {
+  const ADD = ["ALTER TABLE a ADD COLUMN slug TEXT", "UPDATE a SET slug = x || '-' || id"];
+  test.each([
+    ["a column that was nullable", "slug TEXT NOT NULL"],
+    ["a column that was nullable, and not UNIQUE", "slug TEXT NOT NULL UNIQUE"],
+  ])("%s: no row goes with the column that does not stand", async (_name, slug) => {
+    const { nodes } = await start(shards);
+    const [a, b] = nodes as [LabNode, LabNode];
+    const rebuild = `BEGIN; CREATE TABLE a2(id INTEGER PRIMARY KEY, x TEXT, y INT, ${slug}); INSERT INTO a2 SELECT * FROM a;
+      DROP TABLE a; ALTER TABLE a2 RENAME TO a; COMMIT`;
+    a.run(...ADD, rebuild);
+    b.run(...ADD, "INSERT INTO other VALUES(7, 'b')");
+    expectEqual(lab!, a);
+    expect(b.query("SELECT id, x, slug FROM a ORDER BY id")).toEqual([
+      [1n, "one", "one-1"],
+      [2n, "two", "two-2"],
+      [3n, "three", "three-3"],
+    ]);
+    expect(a.query("SELECT v FROM other WHERE id = 7")).toEqual([["b"]]);
+  });
+});
