@@ -18,6 +18,7 @@ import { readCatalogue } from "../schema/catalogue.ts";
 import { classify, type Selection } from "../schema/classify.ts";
 import { shapeOf } from "../schema/shape.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
+import { LOCKED_MS } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { readTable } from "../sqlite/schema.ts";
 import type { DataPaths } from "./paths.ts";
@@ -85,7 +86,7 @@ function checkNamed(
 /** A crash before the replica's rename starts over. */
 export async function found(options: FoundOptions, onProgress: OnProgress): Promise<void> {
   const { db: file, paths, peerId, selection } = options;
-  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false });
+  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
   try {
     const tables = checkSchema(live, file, selection);
     const replicated = new Set(

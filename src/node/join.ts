@@ -21,6 +21,7 @@ import type { GroupConfiguration, PeerId, Transport } from "../shard/seams.ts";
 import { type Slot, slotOf } from "../shard/slots.ts";
 import type { SnapshotHeader } from "../snapshot/header.ts";
 import { receiveSnapshot } from "../snapshot/stream.ts";
+import { LOCKED_MS } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { type Control, encodeControl } from "./control.ts";
 import type { DataPaths } from "./paths.ts";
@@ -166,7 +167,7 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
     onProgress(null);
     return;
   }
-  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false });
+  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
   const replica = new DatabaseSync(paths.replica, { readOnly: true });
   try {
     const meta = readMeta(live, file);

@@ -37,6 +37,7 @@ import { changeCatalogue } from "../schema/changes/follow.ts";
 import { rebaseChanges, type Rebased } from "../schema/changes/rebase.ts";
 import { withoutShadows } from "../schema/changes/shadows.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";
+import { LOCKED_MS } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { LivePending } from "./live-pending.ts";
 import {
@@ -346,7 +347,7 @@ export class SchemaSteps {
     const { uncompared, ...remembered } = readRemembered(db)!;
     const tables = tablesOf(readCaptured(db)!, replica, uncompared);
     const { encoding } = replica.settings;
-    const options = { readOnly: true, enableForeignKeyConstraints: false };
+    const options = { readOnly: true, enableForeignKeyConstraints: false, timeout: LOCKED_MS };
     const state = snapshotOf(() => new DatabaseSync(replicaFile, options));
     const live = snapshotOf(() => new DatabaseSync(file, options));
     try {
@@ -382,7 +383,7 @@ export class SchemaSteps {
       if (expected === null) return false;
       const captured = readCaptured(db)!;
       const { uncompared, ...remembered } = readRemembered(db)!;
-      const options = { readOnly: true, enableForeignKeyConstraints: false };
+      const options = { readOnly: true, enableForeignKeyConstraints: false, timeout: LOCKED_MS };
       const live = snapshotOf(() => new DatabaseSync(file, options));
       try {
         const tables = tablesOf(captured, trial.replica, uncompared);

@@ -4,6 +4,7 @@
  */
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { LOCKED_MS } from "../sqlite/locked.ts";
 import { LiveTriggers } from "./live-triggers.ts";
 
 export interface LiveConnection {
@@ -83,9 +84,11 @@ export function proveTriggers(): void {
 
 /** Opens the file for reflecting. It must exist and be in WAL mode. `replicated`: the names of its replicated tables. */
 export function openLiveConnection(file: string, replicated: readonly string[]): LiveConnection {
-  const db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: 0 });
+  const db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
   db.exec(
     "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8000; PRAGMA ignore_check_constraints = ON; PRAGMA recursive_triggers = OFF",
   );
-  return { db, triggers: new LiveTriggers(db, replicated) };
+  const triggers = new LiveTriggers(db, replicated);
+  db.exec("PRAGMA busy_timeout = 0"); // at work nothing waits for the application
+  return { db, triggers };
 }

@@ -1,0 +1,24 @@
+import { Database } from "bun:sqlite";
+import { afterEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { requireDatabase } from "../../src/node/start.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "marmot-locked-"));
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** What the first to open a file after a crash does while it recovers the WAL: nobody else can even read. */
+const HOLD = `const { Database } = require("bun:sqlite"); const db = new Database(process.argv[1]);
+  db.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; INSERT INTO t VALUES(1)"); console.log("held"); setTimeout(() => { db.exec("COMMIT"); db.close(); }, 500);`;
+
+test("a file that another process has for itself for a moment is waited for", async () => {
+  const file = join(folder, "app.db");
+  const db = new Database(file);
+  db.exec("PRAGMA journal_mode = WAL; CREATE TABLE t(a)");
+  db.close();
+  const child = Bun.spawn([process.execPath, "-e", HOLD, file], { stdout: "pipe" });
+  await child.stdout.getReader().read();
+  requireDatabase(file);
+  expect(await child.exited).toBe(0);
+});
