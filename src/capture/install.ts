@@ -8,9 +8,11 @@ import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
 import { changeLogName, LIVE_FORMAT, LIVE_TABLES } from "../schema/live-tables.ts";
+import { hasTable } from "../sqlite/has.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { readTable } from "../sqlite/schema.ts";
+import { commitAfter } from "../sqlite/transaction.ts";
 import { writeRemembered } from "./remembered.ts";
 import { captureObjects } from "./triggers.ts";
 
@@ -28,9 +30,6 @@ export interface CapturedTable {
   readonly name: string;
   readonly log: string;
 }
-
-const hasTable = (db: DatabaseSync, name: string): boolean =>
-  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined;
 
 /** The registry, or null when nothing of Marmot is installed. */
 export function readCaptured(db: DatabaseSync): CapturedTable[] | null {
@@ -62,13 +61,7 @@ function transaction(db: DatabaseSync, work: () => void): void {
   db.exec("PRAGMA busy_timeout = 10000; PRAGMA synchronous = FULL");
   try {
     db.exec("BEGIN IMMEDIATE");
-    try {
-      work();
-      db.exec("COMMIT");
-    } catch (error) {
-      if (db.isTransaction) db.exec("ROLLBACK");
-      throw error;
-    }
+    commitAfter(db, work);
   } finally {
     db.exec("PRAGMA busy_timeout = 0");
   }

@@ -12,6 +12,7 @@ import {
   type TriggerKind,
   triggerName,
 } from "../schema/live-tables.ts";
+import { hasIndex, hasTable } from "../sqlite/has.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { keyColumns, readTable } from "../sqlite/schema.ts";
@@ -50,12 +51,6 @@ const idOf = (trigger: string): number | null => {
   return match === null ? null : Number(match[1]);
 };
 
-const hasIndex = (db: DatabaseSync, name: string): boolean =>
-  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'index' AND name = ?`).get(name) !== undefined;
-
-const hasTable = (db: DatabaseSync, name: string): boolean =>
-  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined;
-
 /**
  * Ids of registered tables of which every write was captured up to now: each trigger that it needs is on one table, and
  * its log is there.
@@ -68,10 +63,11 @@ export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable
     const on = (kind: TriggerKind): string => triggers.get(triggerName(id, kind))?.table ?? "";
     const name = on("insert");
     if (name === "" || !hasTable(db, log)) continue;
-    const evicts = readTable(query, name).uniques.some((u) => u.origin !== "pk");
+    const table = readTable(query, name);
+    const evicts = table.uniques.some((u) => u.origin !== "pk");
     const needed = TRIGGER_KINDS.filter((kind) => evicts || !kind.startsWith("evict"));
     // Without its index the rows of a table without a declared key may have other rowids by now.
-    const isKept = keyColumns(readTable(query, name)).length > 0 || hasIndex(db, keepIndexName(id));
+    const isKept = keyColumns(table).length > 0 || hasIndex(db, keepIndexName(id));
     if (isKept && needed.every((kind) => on(kind) === name)) whole.add(id);
   }
   return whole;

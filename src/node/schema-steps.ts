@@ -37,6 +37,7 @@ import { changeCatalogue } from "../schema/changes/follow.ts";
 import { rebaseChanges, type Rebased } from "../schema/changes/rebase.ts";
 import { withoutShadows } from "../schema/changes/shadows.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";
+import { hasTable } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { LivePending } from "./live-pending.ts";
@@ -129,8 +130,7 @@ export class SchemaSteps {
   #openSide(expected: string | null): LiveSide {
     const { file, connection, replica, place } = this.#components;
     const { db } = connection;
-    const there = db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?`);
-    const captured = readCaptured(db)!.filter(({ log }) => there.get(log) !== undefined);
+    const captured = readCaptured(db)!.filter(({ log }) => hasTable(db, log));
     const remembered = readRemembered(db)!;
     return new LiveSide({ file, connection, replica, captured, remembered, expected, place });
   }

@@ -8,6 +8,7 @@ import { TextBytes, type Value } from "../change/value.ts";
 import { isBusy } from "../reflect/live-connection.ts";
 import { differingKeys } from "../replica/compare.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
+import { commitAfter } from "../sqlite/transaction.ts";
 
 /** Log rows written in one transaction. */
 const LOGGED_AT_ONCE = 2000;
@@ -47,13 +48,7 @@ export function* writing(db: DatabaseSync, work: () => void): Waits {
       yield "busy";
     }
   }
-  try {
-    work();
-    db.exec("COMMIT");
-  } catch (error) {
-    if (db.isTransaction) db.exec("ROLLBACK");
-    throw error;
-  }
+  commitAfter(db, work);
 }
 
 function noteRows(

@@ -1,0 +1,8 @@
+/** Whether a file's own schema, not an attached one, has an object of that name. */
+import type { DatabaseSync } from "node:sqlite";
+
+const has = (db: DatabaseSync, type: "table" | "index", name: string): boolean =>
+  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = ? AND name = ?`).get(type, name) !== undefined;
+
+export const hasTable = (db: DatabaseSync, name: string): boolean => has(db, "table", name);
+export const hasIndex = (db: DatabaseSync, name: string): boolean => has(db, "index", name);
