@@ -1,26 +1,16 @@
 /** Clusters of the compiled binary on loopback, seen from outside: plain SQLite, HTTP, signals. */
 import { Database } from "bun:sqlite";
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, closeSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
+import { freePorts } from "../../src/cli/free-ports.ts";
 import type { NodeStatus } from "../../src/node/api.ts";
 import { Links } from "../faults/links.ts";
 
 export const BINARY = join(import.meta.dir, "../../dist/marmot");
 
 const DEADLINE_MS = 60_000;
-
-export const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
 
 /** Waits for a condition with a deadline; the last reason is in the error. */
 export async function until(
@@ -132,8 +122,7 @@ export class TestNode {
   /** `extra` replaces or adds options. */
   async start(extra: readonly string[] = []): Promise<void> {
     if (this.port === 0) {
-      this.port = await freePort();
-      this.admin = await freePort();
+      [this.port, this.admin] = (await freePorts(2)) as [number, number];
     }
     const { nodes, key, shards, links } = this.#cluster;
     const others = nodes.filter((n) => n !== this && n.port !== 0);

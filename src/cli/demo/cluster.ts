@@ -1,11 +1,11 @@
 /** The demo's cluster: three nodes as processes of this same program, in a folder that is gone afterwards. */
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
-import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
+import { freePorts } from "../free-ports.ts";
 
 const NAMES = ["amsterdam", "berlin", "chennai"] as const;
 const READY_MS = 60_000;
@@ -19,22 +19,6 @@ export interface DemoNode {
   readonly port: number;
   readonly admin: number;
   process: Bun.Subprocess | null;
-}
-
-/** Free ports of loopback, all different. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers: Server[] = [];
-  for (let i = 0; i < count; i++)
-    servers.push(
-      await new Promise<Server>((resolve, reject) => {
-        const server = createServer();
-        server.once("error", reject);
-        server.listen(0, "127.0.0.1", () => resolve(server));
-      }),
-    );
-  const ports = servers.map((s) => (s.address() as { port: number }).port);
-  await Promise.all(servers.map((s) => new Promise((resolve) => s.close(resolve))));
-  return ports;
 }
 
 export class DemoCluster {
