@@ -5,6 +5,7 @@
  * What a trigger writes to replicated tables arrives as rows and must not happen again when other rows are written;
  * what it writes to tables of this node alone must happen on every node.
  */
+import { foldName, isSameName } from "../base/names.ts";
 import { constants, DatabaseSync } from "node:sqlite";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -58,20 +59,20 @@ export class UserTriggers {
     views: ReadonlySet<string> = new Set(),
   ) {
     this.#views = views;
-    this.byName = new Map(triggers.map((t) => [t.name.toLowerCase(), t]));
+    this.byName = new Map(triggers.map((t) => [foldName(t.name), t]));
     this.#replicated = replicated;
     for (const trigger of triggers) {
-      const table = trigger.table.toLowerCase();
+      const table = foldName(trigger.table);
       this.#byTable.set(table, [...(this.#byTable.get(table) ?? []), trigger]);
     }
   }
 
   isReplicated(table: string): boolean {
-    return this.#replicated.has(table.toLowerCase());
+    return this.#replicated.has(foldName(table));
   }
 
   isView(name: string): boolean {
-    return this.#views.has(name.toLowerCase());
+    return this.#views.has(foldName(name));
   }
 
   /** Every trigger that SQLite compiles into a write of the table: its own, and those of what these write. */
@@ -95,14 +96,14 @@ export class UserTriggers {
         for (const written of trigger.writes) visit(written);
       }
     };
-    visit(table.toLowerCase());
+    visit(foldName(table));
     return [...reached];
   }
 }
 
 /** `objects`: the application's schema. `replicated`: names of tables, in any case. */
 export function judgeTriggers(objects: readonly SchemaObject[], replicated: Iterable<string>): UserTriggers {
-  const names = new Set([...replicated].map((name) => name.toLowerCase()));
+  const names = new Set([...replicated].map(foldName));
   if (!objects.some((o) => o.kind === "trigger")) return new UserTriggers([], names);
   const judge = new Judge(objects, names);
   return new UserTriggers(judge.verdicts(), names, judge.views);
@@ -118,7 +119,7 @@ class Judge {
   constructor(objects: readonly SchemaObject[], replicated: ReadonlySet<string>) {
     this.#observed = observe(objects);
     this.#replicated = replicated;
-    this.views = new Set(objects.filter((o) => o.kind === "view").map((o) => o.name.toLowerCase()));
+    this.views = new Set(objects.filter((o) => o.kind === "view").map((o) => foldName(o.name)));
   }
 
   verdicts(): UserTrigger[] {
@@ -126,7 +127,7 @@ class Judge {
   }
 
   #on(table: string): Observed[] {
-    return this.#observed.filter((o) => o.object.tableName.toLowerCase() === table);
+    return this.#observed.filter((o) => foldName(o.object.tableName) === table);
   }
 
   /** Whether it writes anything that lives on one node alone. */
@@ -200,8 +201,8 @@ class Judge {
 function observe(objects: readonly SchemaObject[]): Observed[] {
   const db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
   try {
-    const views = new Set(objects.filter((o) => o.kind === "view").map((o) => o.name.toLowerCase()));
-    const isInstead = (o: SchemaObject): boolean => views.has(o.tableName.toLowerCase());
+    const views = new Set(objects.filter((o) => o.kind === "view").map((o) => foldName(o.name)));
+    const isInstead = (o: SchemaObject): boolean => views.has(foldName(o.tableName));
     const triggers = objects.filter((o) => o.kind === "trigger");
     createAll(db, [...tablesInOrder(objects), ...objects.filter((o) => o.kind === "view")]);
     createAll(db, triggers.filter(isInstead));
@@ -209,10 +210,10 @@ function observe(objects: readonly SchemaObject[]): Observed[] {
     const isKey = (table: string, column: string): boolean => {
       let of = keys.get(table);
       if (of === undefined) {
-        of = new Set(keyColumns(readTable(queryOf(db), table)).map((c) => c.name.toLowerCase()));
+        of = new Set(keyColumns(readTable(queryOf(db), table)).map((c) => foldName(c.name)));
         keys.set(table, of);
       }
-      return column.toLowerCase() === "rowid" || of.has(column.toLowerCase());
+      return foldName(column) === "rowid" || of.has(foldName(column));
     };
     return triggers.map((object) => observeOne(db, object, isInstead(object), isKey));
   } finally {
@@ -244,7 +245,7 @@ function observeOne(
   isThere: boolean,
   isKey: (table: string, column: string) => boolean,
 ): Observed {
-  const name = object.name.toLowerCase();
+  const name = foldName(object.name);
   const writes: [number, string, string][] = [];
   let event: TriggerEvent | null = null;
   let error = "";
@@ -253,9 +254,9 @@ function observeOne(
     for (const [candidate, sql] of firing(db, object.tableName)) {
       let fired = false;
       db.setAuthorizer((action, a, b, _database, trigger) => {
-        if (trigger?.toLowerCase() !== name) return constants.SQLITE_OK;
+        if (!isSameName(trigger, name)) return constants.SQLITE_OK;
         fired = true;
-        writes.push([action, (a ?? "").toLowerCase(), b ?? ""]);
+        writes.push([action, foldName(a ?? ""), b ?? ""]);
         return constants.SQLITE_OK;
       });
       try {
