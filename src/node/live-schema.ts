@@ -20,7 +20,7 @@ import { shapeOf } from "../schema/shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases } from "../sqlite/schema.ts";
 
-/** A table that each node keeps for itself because it cannot be replicated. */
+/** A table that cannot be replicated: a new one stays here, one that did replicate stops this node's sending. */
 export interface LocalTable {
   readonly name: string;
   readonly reason: string;
@@ -44,8 +44,8 @@ export interface LiveSchema {
   readonly local: readonly LocalTable[];
   /** Tables that the changes create and every node keeps for itself. */
   readonly keptByAll: readonly string[];
-  /** Why the changes cannot travel; null: they can. */
-  readonly obstacle: string | null;
+  /** Tables that replicate and cannot any more: while there is one, the changes do not travel. */
+  readonly refused: readonly LocalTable[];
 }
 
 /** Without the tables named and all that stands on them. */
@@ -100,7 +100,7 @@ export function readLiveSchema(
     return { ignored, from, now, changes };
   };
   const first = compared(leftOut);
-  if (first.changes.length === 0) return { ...common, ...first, local: [], keptByAll: [], obstacle: null };
+  if (first.changes.length === 0) return { ...common, ...first, local: [], keptByAll: [], refused: [] };
   const verdicts = new Map(classify(query, selection).map((t) => [foldName(t.name), t]));
   const lineages = followTables(first.from, first.changes);
   const created = lineages.flatMap((l) =>
@@ -117,27 +117,23 @@ export function readLiveSchema(
       .filter((t) => t.reason !== LEFT_OUT)
       .map(({ name, reason, cure }) => ({ name, reason, cure })),
     keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
-    obstacle: obstacleOf(remembered, lineages, verdicts),
+    refused: refusedOf(remembered, lineages, verdicts),
   };
 }
 
 /** A table that replicates must go on doing so: without one of its tables a transaction would arrive in parts. */
-function obstacleOf(
+function refusedOf(
   { tables }: RememberedSchema,
   lineages: readonly TableLineage[],
   verdicts: ReadonlyMap<string, ClassifiedTable>,
-): string | null {
-  const refused = [...tables.keys()].flatMap((name) => {
+): LocalTable[] {
+  return [...tables.keys()].flatMap((name) => {
     const lineage = lineages.find((l) => isSameName(l.from, name));
     const now = lineage === undefined ? name : lineage.to;
     const verdict = now === null ? undefined : verdicts.get(foldName(now));
-    return verdict?.verdict === "refused"
-      ? [`${verdict.name} (${verdict.reason}; cure: ${verdict.cure})`]
-      : [];
+    if (verdict?.verdict !== "refused") return [];
+    return [{ name: verdict.name, reason: verdict.reason, cure: verdict.cure }];
   });
-  return refused.length === 0
-    ? null
-    : `the application changed its schema, and cannot be replicated any more: ${refused.join(", ")}`;
 }
 
 /** What recorders say of the catalogue that follows `from` by `changes` (of which the file has all). */

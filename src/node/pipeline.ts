@@ -284,7 +284,13 @@ export class Pipeline {
       return { again: "later", ms: LOOK_AGAIN_MS };
     this.#lookedAt = now();
     const look = schema.look();
-    this.#obstacle = look.due === "obstacle" ? look.reason : null;
+    const obstacle = look.due === "obstacle" ? look.reason : null;
+    if (obstacle !== this.#obstacle) {
+      if (obstacle !== null)
+        logger.warn("nothing is sent or shown until the schema is mended", { reason: obstacle });
+      else logger.info("the schema is mended; what waited goes on");
+    }
+    this.#obstacle = obstacle;
     switch (look.due) {
       case "nothing":
         this.#takeSide(schema.openSide());

@@ -78,6 +78,8 @@ export class SchemaSteps {
   readonly #components: SchemaStepsComponents;
   /** Tables that the application made and that cannot be replicated: they stay here. */
   local: readonly LocalTable[] = [];
+  /** Tables that replicate and, as the application changed them, cannot any more. */
+  refused: readonly LocalTable[] = [];
 
   constructor(components: SchemaStepsComponents) {
     this.#components = components;
@@ -146,11 +148,16 @@ export class SchemaSteps {
     }
   }
 
-  #lookAt({ remembered, whole, changes, local, keptByAll, obstacle }: LiveSchema): SchemaLook {
+  #lookAt({ remembered, whole, changes, local, keptByAll, refused }: LiveSchema): SchemaLook {
     const { replica } = this.#components;
     this.local = local;
+    this.refused = refused;
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
-    if (obstacle !== null) return { due: "obstacle", reason: obstacle };
+    if (refused.length > 0) {
+      const names = refused.map(({ name, reason, cure }) => `${name} (${reason}; cure: ${cure})`).join(", ");
+      const reason = `the application changed its schema, and cannot be replicated any more: ${names}`;
+      return { due: "obstacle", reason };
+    }
     const lost = nextLost(this.#components.connection.db);
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
