@@ -55,10 +55,14 @@ function scaleHeap(): void {
   if (args[0] !== "run" || process.env[HEAP_SCALE_VARIABLE] !== undefined) return;
   if (process.platform === "win32" || process.execve === undefined) return;
   const itself = compiled ? [process.argv0] : [process.argv0, Bun.main];
-  process.execve(process.execPath, [...itself, ...args], {
-    ...process.env,
-    [HEAP_SCALE_VARIABLE]: HEAP_SCALE,
-  });
+  try {
+    process.execve(process.execPath, [...itself, ...args], {
+      ...process.env,
+      [HEAP_SCALE_VARIABLE]: HEAP_SCALE,
+    });
+  } catch {
+    // The program's file was replaced this very moment: it runs as it is, with a larger heap.
+  }
 }
 
 scaleHeap();
