@@ -2,6 +2,7 @@
  * Capture after the schema changed: what is missing comes, what is not as it must be is made anew, what belongs to tables
  * that are gone goes. Inside a transaction of the caller.
  */
+import { foldName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import {
@@ -165,9 +166,7 @@ function makeTriggers(
   else if (!hasIndex(db, index)) db.exec(keeps.sql);
   const wanted = objects.filter((o) => o.kind === "trigger");
   const own = existing.filter((t) => idOf(t.name) === shape.id);
-  const others = existing.filter(
-    (t) => idOf(t.name) === null && t.table.toLowerCase() === shape.name.toLowerCase(),
-  );
+  const others = existing.filter((t) => idOf(t.name) === null && foldName(t.table) === foldName(shape.name));
   const youngest = Math.max(0, ...others.map((t) => t.age));
   const there = new Map(own.map((t) => [t.name, t]));
   const right =

@@ -2,7 +2,7 @@
  * What of a table's text decides how its rows are stored. SQLite itself is asked, on an empty table in memory. Two texts
  * of one structure can take each other's place without a row being touched.
  */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -58,7 +58,7 @@ export function readStructure(db: DatabaseSync, name: string): Structure {
   const columns = table.columns.map((column, i) => [
     foldName(column.name),
     column.hidden,
-    table.strict ? column.declaredType.toUpperCase() : column.affinity,
+    table.strict ? foldName(column.declaredType) : column.affinity,
     collations[i],
     // Rows from before an ADD COLUMN take the default from the text.
     defaults[i]![0],
