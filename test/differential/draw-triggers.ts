@@ -98,7 +98,7 @@ function drawBody(random: Random, features: Features, { table, later, value }: B
           return c === first ? `coalesce(${given(kind)}, 3)` : literal(random, kind, PLAIN);
         return notNull || random.chance(0.5) ? literal(random, kind, PLAIN) : given(kind);
       });
-      const policy = random.pick(["OR IGNORE", "OR REPLACE", "", ""]);
+      const policy = random.pick(["OR IGNORE", "OR REPLACE", "", "", ""]);
       return `${words(["INSERT", policy, "INTO"])} ${q(target.name)}(${filled.map(q).join(", ")}) VALUES(${values.join(", ")})${policy === "" ? upsert(random, target) : ""}`;
     }
     case 1: {
@@ -154,7 +154,7 @@ export function drawView(random: Random, names: Names, tables: readonly TableInf
 
 /** What an INSERT of a trigger does with a row that is there, or nothing. */
 function upsert(random: Random, target: TableInfo): string {
-  if (random.chance(0.4)) return "";
+  if (random.chance(0.2)) return "";
   const on = `ON CONFLICT(${random
     .pick([target.key, ...target.uniques])
     .map(q)
