@@ -260,6 +260,7 @@ export function drawTable(
       name,
       columns: columns.map((c) => c.info),
       strict,
+      withoutRowid,
       key,
       rowid: style === "rowid" ? key[0]! : null,
       autoincrement,

@@ -17,6 +17,7 @@ export interface TableInfo {
   readonly name: string;
   readonly columns: readonly ColumnInfo[];
   readonly strict: boolean;
+  readonly withoutRowid: boolean;
   /** Names of the declared key's columns; empty: none. */
   readonly key: readonly string[];
   /** The key column that is the rowid. */
