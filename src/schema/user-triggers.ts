@@ -5,7 +5,8 @@
  * What a trigger writes to replicated tables arrives as rows and must not happen again when other rows are written;
  * what it writes to tables of this node alone must happen on every node.
  */
-import { constants, DatabaseSync } from "node:sqlite";
+import { constants, type DatabaseSync } from "node:sqlite";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { keyColumns, readTable, type SchemaObject } from "../sqlite/schema.ts";
@@ -198,7 +199,7 @@ class Judge {
 
 /** Each trigger alone on an empty copy of the schema; those of views all the time, since writing a view needs them. */
 function observe(objects: readonly SchemaObject[]): Observed[] {
-  const db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
+  const db = openDatabase(":memory:");
   try {
     const views = new Set(objects.filter((o) => o.kind === "view").map((o) => o.name.toLowerCase()));
     const isInstead = (o: SchemaObject): boolean => views.has(o.tableName.toLowerCase());
