@@ -43,25 +43,32 @@ export class Traffic {
   readonly drawn: TrafficSchema;
   readonly #features: Features;
   readonly #schema: Schema;
+  readonly #isBracketed: boolean;
 
   /** `migrations`: works change the schema now and then, whatever other nodes have of it by then. */
   constructor(seed: number, migrations: boolean) {
     const random = new Random(seed);
+    // Full-text indexes are what the simulator's own schema has not at all.
+    const isSearched = random.chance(0.25);
+    // Where nodes do not know each other's schema yet, a name in double quotes of what is not there would be a text.
+    this.#isBracketed = migrations || random.chance(0.3);
     for (let i = 0; ; i++) {
       const encoding = random.pick(["UTF-8", "UTF-8", "UTF-8", "UTF-8", "UTF-16le", "UTF-16be"] as const);
       const drawn = drawFeatures(random, { keyless: true, migrations: false }, encoding !== "UTF-8");
-      this.#features = { ...drawn, anyOrder: true, migrations: migrations ? 0.1 : 0 };
+      const search = isSearched && encoding === "UTF-8" ? 1 : drawn.search;
+      this.#features = { ...drawn, search, anyOrder: true, migrations: migrations ? 0.1 : 0 };
       this.#schema = drawSchema(random.fork(), this.#features);
       addFirstRows(random, this.#features, this.#schema);
-      const schema = this.#schema.parts.map(renderPart);
+      const schema = this.#texts(this.#schema.parts.map(renderPart));
       this.drawn = {
         ...{ encoding, schema, words: this.#schema.searches.length > 0 ? SEARCHED : [] },
         merge: random.pick(["row", "row", "column"] as const),
         foreignKeys: random.pick(["keep", "keep", "resolve"] as const),
         idBlock: random.pick([0, 4, 64]),
       };
+      if (isSearched && this.drawn.words.length === 0 && i < ATTEMPTS) continue;
       if (canReplicate(this.drawn)) return;
-      if (i === ATTEMPTS) throw new Error(`seed ${seed}: ${ATTEMPTS} schemas cannot be replicated`);
+      if (i === 2 * ATTEMPTS) throw new Error(`seed ${seed}: ${i} schemas cannot be replicated`);
     }
   }
 
@@ -80,7 +87,7 @@ export class Traffic {
     const write = (): Statement[] => (schema.tables.length > 0 ? drawOne(random, drawer, schema) : []);
     if (random.chance(features.migrations)) {
       const migration = drawMigration(random, features, schema, write).map(renderStatement);
-      return { settings, statements: migration.filter((text) => !/^(?:BEGIN|COMMIT)\b/.test(text)) };
+      return { settings, statements: this.#texts(migration.filter((t) => !/^(?:BEGIN|COMMIT)\b/.test(t))) };
     }
     const out: Statement[] = [];
     if (random.chance(0.1)) out.push({ kind: "sql", text: "PRAGMA defer_foreign_keys = ON" });
@@ -90,9 +97,19 @@ export class Traffic {
       out.push(...write());
       if (undone) out.push({ kind: "sql", text: random.pick(["RELEASE s", "ROLLBACK TO s"]) });
     }
-    return { settings, statements: out.map(renderStatement) };
+    return { settings, statements: this.#texts(out.map(renderStatement)) };
+  }
+
+  #texts(texts: readonly string[]): readonly string[] {
+    return this.#isBracketed ? texts.map(bracketed) : texts;
   }
 }
+
+/** Names in the brackets that SQLite takes, too, instead of double quotes. */
+const bracketed = (text: string): string =>
+  text.replace(/'(?:[^']|'')*'|"(?:[^"]|"")*"/g, (token) =>
+    token.startsWith("'") || token.includes("]") ? token : `[${token.slice(1, -1).replaceAll('""', '"')}]`,
+  );
 
 function canReplicate(drawn: TrafficSchema): boolean {
   const db = new Database(":memory:");

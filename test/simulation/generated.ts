@@ -3,13 +3,14 @@
  * knows nothing of this simulator, so whole rows take the place of tags: each transaction says which rows it found and left.
  */
 import type { Database } from "bun:sqlite";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, keyIdOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual } from "../../src/change/value.ts";
 import { ALL, classify } from "../../src/schema/classify.ts";
 import { exactRows } from "../../src/schema/exact-rows.ts";
 import { shapeOf } from "../../src/schema/shape.ts";
+import { openDatabase } from "../../src/sqlite/open.ts";
 import { type Query, queryOf } from "../../src/sqlite/query.ts";
 import { readTable } from "../../src/sqlite/schema.ts";
 import type { Work } from "../differential/traffic.ts";
@@ -74,7 +75,7 @@ export class RowReader {
   #shapes: readonly TableShape[] | null = null;
 
   constructor(file: string, encoding: string) {
-    this.#db = new DatabaseSync(file, { readOnly: true, enableForeignKeyConstraints: false });
+    this.#db = openDatabase(file, { readOnly: true });
     this.#query = queryOf(this.#db);
     this.#encoding = encoding;
   }
