@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { draw, type Plan, withGenerated, withMigrations } from "../test/simulation/plan.ts";
 import { keep, shrink } from "../test/simulation/shrink.ts";
+import { shrinkStatements } from "../test/simulation/shrink-statements.ts";
 import { type Result, simulate } from "../test/simulation/simulation.ts";
 
 /** Seeds that one process runs before a fresh one takes over: the first dozens are slower, until all is compiled. */
@@ -108,8 +109,10 @@ async function explain(seed: number, save: string | undefined): Promise<void> {
     return;
   }
   console.log(`seed ${seed}: ${failed.plan.actions.length} actions; looking for fewer that fail as well …`);
-  const { result, kept, runs } = await shrink(failed, SHRINK_MS);
+  const { result: fewer, kept, runs } = await shrink(failed, SHRINK_MS);
   console.log(`${kept.length} actions are enough (${runs} runs):`);
+  const result = isGenerated ? await shrinkStatements(fewer, SHRINK_MS) : fewer;
+  for (const text of result.plan.generated?.schema ?? []) console.log(`  ${text};`);
   for (const { at, action } of result.plan.actions) console.log(`  ${at} ${JSON.stringify(action)}`);
   show(result);
   if (save !== undefined) savePlan(save, result);
