@@ -164,12 +164,12 @@ const columnsAreKept = (before: Image | null, after: Image, seen: readonly Image
       seen.some((image) => valueEqual(image[i]!, value)),
   );
 
-interface Write extends RowWrite {
+export interface Write extends RowWrite {
   readonly seq: number;
 }
 
 /** One node's writes beside what is ordered of it. */
-class Teller {
+export class Teller {
   readonly #who: string;
   readonly #writes: readonly Write[];
   /** Row ⇒ what its transactions left there, in their order. */

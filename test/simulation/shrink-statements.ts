@@ -7,7 +7,11 @@ const kindOf = ({ problems }: Result): string =>
   (problems[0] ?? "").replace(/\S*[\d/"'[\]]\S*/g, "").slice(0, 24);
 
 /** Ends when nothing more can go, or after `limitMs` of real time. */
-export async function shrinkStatements(failed: Result, limitMs: number): Promise<Result> {
+export async function shrinkStatements(
+  failed: Result,
+  limitMs: number,
+  run: (plan: Plan) => Promise<Result> = simulate,
+): Promise<Result> {
   const end = performance.now() + limitMs;
   const kind = kindOf(failed);
   let result = failed;
@@ -23,7 +27,7 @@ export async function shrinkStatements(failed: Result, limitMs: number): Promise
         const list = listOf(result.plan);
         const fewer = [...list.slice(0, Math.max(0, at)), ...list.slice(at + size)];
         if (fewer.length === list.length) continue;
-        const attempt = await simulate(withList(result.plan, fewer));
+        const attempt = await run(withList(result.plan, fewer));
         if (attempt.problems.length === 0 || kindOf(attempt) !== kind) continue;
         result = attempt;
         isSmaller = true;
