@@ -127,8 +127,9 @@ export class Judge {
     const { replica } = node.member!.replica;
     const out = new Set<string>();
     for (const { table, losingImage } of replica.journal.list(1_000_000)) {
-      if (losingImage === null) continue;
-      const write = writeOf(replica.shapes.get(table)!, decodeImage(losingImage));
+      const shape = replica.shapes.get(table);
+      if (losingImage === null || shape === undefined) continue; // a migration dropped it
+      const write = writeOf(shape, decodeImage(losingImage));
       if (write !== null) out.add(write);
     }
     return out;
