@@ -5,8 +5,9 @@
  * What a trigger writes to replicated tables arrives as rows and must not happen again when other rows are written;
  * what it writes to tables of this node alone must happen on every node.
  */
+import { constants, type DatabaseSync } from "node:sqlite";
 import { foldName, isSameName } from "../base/names.ts";
-import { constants, DatabaseSync } from "node:sqlite";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { keyColumns, readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
@@ -213,7 +214,7 @@ function observe(objects: readonly SchemaObject[]): readonly Observed[] {
 
 /** Each trigger alone on a copy of the schema without rows; those of views all the time, since writing a view needs them. */
 function observeOnCopy(objects: readonly SchemaObject[]): Observed[] {
-  const db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
+  const db = openDatabase(":memory:");
   try {
     const views = new Set(objects.filter((o) => o.kind === "view").map((o) => foldName(o.name)));
     const isInstead = (o: SchemaObject): boolean => views.has(foldName(o.tableName));

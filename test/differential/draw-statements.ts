@@ -59,6 +59,8 @@ export class StatementDrawer {
 
   #policy(table: TableInfo): string {
     const policy = this.#random.pick(POLICIES);
+    // A row that stays while triggers fail on it may be missing in a full-text index, in plain SQLite, too.
+    if (policy === " OR FAIL" && this.#features.anyOrder === true && this.#features.search > 0) return "";
     return policy === " OR REPLACE" && table.searched && !this.#options.recursive ? "" : policy;
   }
 
