@@ -2,7 +2,7 @@
 import { foldName } from "../base/names.ts";
 import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { install, readCaptured, uninstall } from "../capture/install.ts";
 import { forAll, type PerTable } from "../change/per-table.ts";
@@ -20,6 +20,7 @@ import { classify, type Selection } from "../schema/classify.ts";
 import { shapeOf } from "../schema/shape.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { readTable } from "../sqlite/schema.ts";
 import type { DataPaths } from "./paths.ts";
@@ -87,7 +88,7 @@ function checkNamed(
 /** A crash before the replica's rename starts over. */
 export async function found(options: FoundOptions, onProgress: OnProgress): Promise<void> {
   const { db: file, paths, peerId, selection } = options;
-  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
+  const live = openDatabase(file, { timeout: LOCKED_MS });
   try {
     const tables = checkSchema(live, file, selection);
     const replicated = new Set(

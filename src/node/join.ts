@@ -1,6 +1,6 @@
 /** A node without a replica becomes a member: it asks, is admitted as a learner, receives the replica, and builds on it. */
 import { existsSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { utf8 } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
@@ -22,14 +22,17 @@ import { type Slot, slotOf } from "../shard/slots.ts";
 import type { SnapshotHeader } from "../snapshot/header.ts";
 import { receiveSnapshot } from "../snapshot/stream.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { type Control, encodeControl } from "./control.ts";
 import type { DataPaths } from "./paths.ts";
 import type { OnProgress } from "./running.ts";
 import type { Stage, Switchboard } from "./switchboard.ts";
 
-/** How often a joiner asks all peers it is connected to. */
+/** How often a joiner asks all peers it is connected to: at first soon again, for who is admitted hears of it when asking next. */
 const ASK_MS = 300;
+const ASK_SOON_MS = 40;
+const ASKED_SOON = 10;
 /** Differences named when a joiner's own file is not what the cluster has. */
 const DIFFERENCES_NAMED = 10;
 
@@ -100,14 +103,20 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
 async function askToJoin(options: JoinOptions, components: JoinComponents): Promise<Admission> {
   const { transport, switchboard, clock, signal } = components;
   let admission: Admission | null = null;
+  let asked = 0;
+  let wake = (): void => {};
   const stage: Stage = {
     clusterId: "",
-    onConnect: () => {},
+    onConnect: () => {
+      asked = 0;
+      wake();
+    },
     onDisconnect: () => {},
     onRaft: () => {}, // a leader may know of us before we have a replica
     onControl: (by: PeerId, control: Control) => {
-      if (control.kind === "joined")
-        admission ??= { member: control.member, clusterId: control.clusterId, by };
+      if (control.kind !== "joined") return;
+      admission ??= { member: control.member, clusterId: control.clusterId, by };
+      wake();
     },
     async *onTransfer() {
       yield* [];
@@ -119,7 +128,14 @@ async function askToJoin(options: JoinOptions, components: JoinComponents): Prom
     signal.throwIfAborted();
     for (const peer of transport.connected())
       transport.send(peer, encodeControl({ kind: "join", name: options.name, role: options.role }), "urgent");
-    await sleep(clock, ASK_MS);
+    const ms = asked++ < ASKED_SOON ? ASK_SOON_MS : ASK_MS;
+    await new Promise<void>((resolve) => {
+      const timer = clock.after(ms, resolve);
+      wake = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
   }
   return admission;
 }
@@ -167,8 +183,8 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
     onProgress(null);
     return;
   }
-  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
-  const replica = new DatabaseSync(paths.replica, { readOnly: true });
+  const live = openDatabase(file, { timeout: LOCKED_MS });
+  const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const meta = readMeta(live, file);
     if (meta !== null && meta.peerId === peerId && readCaptured(live) !== null) return;
@@ -196,7 +212,7 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
 
 /** This node's blocks of ids, by the configuration that came with the replica; null: it is not known. */
 function placeOf(paths: DataPaths, peerId: string): Slot | null {
-  const replica = new DatabaseSync(paths.replica, { readOnly: true });
+  const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];
     return configuration === undefined ? null : slotOf(configuration.members, peerId);

@@ -10,8 +10,8 @@
  *
  * In between nothing is drained and nothing reflected.
  */
+import type { DatabaseSync } from "node:sqlite";
 import { foldName } from "../base/names.ts";
-import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -40,6 +40,7 @@ import { withoutShadows } from "../schema/changes/shadows.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";
 import { hasTable } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { LivePending } from "./live-pending.ts";
 import {
@@ -107,7 +108,7 @@ export class SchemaSteps {
     let opened: DatabaseSync | null = null;
     try {
       const schema = readLiveSchema(connection.db, replica.settings.selection, (sql, ...parameters) => {
-        opened ??= new DatabaseSync(replicaFile, { readOnly: true, enableForeignKeyConstraints: false });
+        opened ??= openDatabase(replicaFile, { readOnly: true });
         return queryOf(opened)(sql, ...parameters);
       });
       assert(schema !== null, "a member's file is captured");
@@ -354,9 +355,9 @@ export class SchemaSteps {
     const { uncompared, ...remembered } = readRemembered(db)!;
     const tables = tablesOf(readCaptured(db)!, replica, uncompared);
     const { encoding } = replica.settings;
-    const options = { readOnly: true, enableForeignKeyConstraints: false, timeout: LOCKED_MS };
-    const state = snapshotOf(() => new DatabaseSync(replicaFile, options));
-    const live = snapshotOf(() => new DatabaseSync(file, options));
+    const options = { readOnly: true, timeout: LOCKED_MS };
+    const state = snapshotOf(() => openDatabase(replicaFile, options));
+    const live = snapshotOf(() => openDatabase(file, options));
     try {
       yield* logDifferences({ replica: state, live, db }, tables, encoding);
     } finally {
@@ -395,8 +396,8 @@ export class SchemaSteps {
       if (expected === null) return false;
       const captured = readCaptured(db)!;
       const { uncompared, ...remembered } = readRemembered(db)!;
-      const options = { readOnly: true, enableForeignKeyConstraints: false, timeout: LOCKED_MS };
-      const live = snapshotOf(() => new DatabaseSync(file, options));
+      const options = { readOnly: true, timeout: LOCKED_MS };
+      const live = snapshotOf(() => openDatabase(file, options));
       try {
         const tables = tablesOf(captured, trial.replica, uncompared);
         const { encoding } = trial.replica.settings;

@@ -75,7 +75,7 @@ export class LiveTriggers {
   }
 
   #readSchema(): SchemaObject[] {
-    return readCatalogue(queryOf(this.#db)).objects.filter((o) => o.kind !== "index");
+    return [...readCatalogue(queryOf(this.#db)).objects];
   }
 
   #judge(schema: readonly SchemaObject[]): UserTriggers {

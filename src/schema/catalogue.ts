@@ -30,6 +30,8 @@ export function fingerprint(query: Query): string {
   const rows = query(
     `SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name`,
   );
-  const { userVersion, applicationId } = readCatalogue(query);
+  const [userVersion, applicationId] = ["user_version", "application_id"].map((name) =>
+    Number(query(`PRAGMA ${name}`)[0]![0]),
+  );
   return Bun.hash.xxHash64(JSON.stringify([rows, userVersion, applicationId]), 0n).toString(16);
 }

@@ -6,7 +6,7 @@ import { foldName } from "../base/names.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { Column, Table } from "../sqlite/schema.ts";
-import { mentions, parseIndex } from "./index-text.ts";
+import { generationOf, mentions, parseIndex } from "./index-text.ts";
 
 export interface EvictionLookup {
   readonly index: string;
@@ -62,13 +62,18 @@ function usedColumns(unique: UniqueShape, table: Table): string[] {
   return [...new Set(names)];
 }
 
+/** Other columns that a column's part of CREATE TABLE names. */
+function mentionedBy({ name }: Column, table: Table): Column[] {
+  const text = withoutStrings(definitionOf(name, table));
+  return table.columns.filter((c) => c.name !== name && mentions(text, c.name));
+}
+
 /** The stored columns that a generated one may be made of. */
 function sourcesOf(column: Column, table: Table): string[] {
   const found = new Set<string>();
-  const visit = ({ name }: Column): void => {
-    const text = withoutStrings(definitionOf(name, table));
-    for (const other of table.columns) {
-      if (other.name === name || found.has(other.name) || !mentions(text, other.name)) continue;
+  const visit = (of: Column): void => {
+    for (const other of mentionedBy(of, table)) {
+      if (found.has(other.name)) continue;
       found.add(other.name);
       if (other.hidden !== 0) visit(other);
     }
@@ -98,13 +103,18 @@ function whereOf(
   defaults: boolean,
 ): string {
   const taking = new Map(defaults ? defaulted(unique, table).map((c) => [c.name, c]) : []);
-  const incoming = (name: string): string => {
-    const column = taking.get(name);
-    if (column === undefined) return given(name);
-    return `coalesce(${given(name)}, (${column.defaultValue}))`;
+  const incoming = (column: Column): string => {
+    const { name, defaultValue } = column;
+    if (taking.has(name)) return `coalesce(${given(name)}, (${defaultValue}))`;
+    if (column.hidden === 0 || !sourcesOf(column, table).some((c) => taking.has(c))) return given(name);
+    // NEW has what NULL would give; the row gets what the default gives.
+    const generation = generationOf(definitionOf(name, table));
+    return generation === null
+      ? given(name)
+      : `(SELECT ${generation} FROM ${row(mentionedBy(column, table))})`;
   };
-  const row = () => {
-    const list = namedColumns(unique, table).map((c) => `${incoming(c.name)} AS ${quoteIdentifier(c.name)}`);
+  const row = (columns: readonly Column[]): string => {
+    const list = columns.map((c) => `${incoming(c)} AS ${quoteIdentifier(c.name)}`);
     return `(SELECT ${list.length > 0 ? list.join(", ") : "1"})`;
   };
   const isName = (sql: string) =>
@@ -113,10 +123,10 @@ function whereOf(
     // On the left, where it stands above a COLLATE inside the expression, as it does in the index.
     const collate = ` COLLATE ${term.collation}`;
     if (isName(term.sql)) {
-      const name = table.columns.find((c) => quoteIdentifier(c.name) === term.sql)!.name;
-      return `${term.sql}${collate} = ${incoming(name)}`;
+      const column = table.columns.find((c) => quoteIdentifier(c.name) === term.sql)!;
+      return `${term.sql}${collate} = ${incoming(column)}`;
     }
-    return `(${term.sql})${collate} = (SELECT ${term.sql} FROM ${row()})`;
+    return `(${term.sql})${collate} = (SELECT ${term.sql} FROM ${row(namedColumns(unique, table))})`;
   });
   // The verbatim condition lets SQLite use the partial index.
   if (unique.where !== null) tests.push(`(${unique.where})`);

@@ -83,6 +83,24 @@ export function parseIndex(sql: string): IndexText {
   return { terms, where: where === null ? null : trimBlanks(where[1]!) };
 }
 
+/** The expression of a generated column, from its part of CREATE TABLE, verbatim; null: it is none. */
+export function generationOf(definition: string): string | null {
+  let word = "";
+  for (let at = 0; at < definition.length;) {
+    const end = skip(definition, at);
+    if (end > at) {
+      // A comment may stand anywhere, a quoted name ends the word before it.
+      if (!/^(?:--|\/\*)/.test(definition.slice(at, at + 2))) word = "";
+      at = end;
+    } else if (definition[at] === "(") {
+      const [, close] = splitBracket(definition, at);
+      if (/\bAS\s*$/i.test(word)) return definition.slice(at + 1, close - 1);
+      [word, at] = ["", close];
+    } else word += definition[at++];
+  }
+  return null;
+}
+
 /** What follows the table's name in a CREATE TABLE statement as `sqlite_schema` keeps it: columns, constraints, options. */
 export function afterTableName(sql: string): string {
   const start = /^CREATE\s+TABLE\s+/i.exec(sql);

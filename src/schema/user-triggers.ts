@@ -5,8 +5,9 @@
  * What a trigger writes to replicated tables arrives as rows and must not happen again when other rows are written;
  * what it writes to tables of this node alone must happen on every node.
  */
+import { constants, type DatabaseSync } from "node:sqlite";
 import { foldName, isSameName } from "../base/names.ts";
-import { constants, DatabaseSync } from "node:sqlite";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { keyColumns, readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
@@ -198,14 +199,29 @@ class Judge {
   }
 }
 
-/** Each trigger alone on an empty copy of the schema; those of views all the time, since writing a view needs them. */
-function observe(objects: readonly SchemaObject[]): Observed[] {
-  const db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
+/** Schemas that were observed last, with what was seen: one that changed is looked at several times, mostly before and after. */
+const observed = new Map<string, readonly Observed[]>();
+const OBSERVED_MAX = 4;
+
+function observe(objects: readonly SchemaObject[]): readonly Observed[] {
+  const text = JSON.stringify(objects.map((o) => [o.kind, o.name, o.tableName, o.sql]));
+  const seen = observed.get(text) ?? observeOnCopy(objects);
+  observed.delete(text);
+  observed.set(text, seen);
+  if (observed.size > OBSERVED_MAX) observed.delete(observed.keys().next().value!);
+  return seen;
+}
+
+/** Each trigger alone on a copy of the schema without rows; those of views all the time, since writing a view needs them. */
+function observeOnCopy(objects: readonly SchemaObject[]): Observed[] {
+  const db = openDatabase(":memory:");
   try {
     const views = new Set(objects.filter((o) => o.kind === "view").map((o) => foldName(o.name)));
     const isInstead = (o: SchemaObject): boolean => views.has(foldName(o.tableName));
     const triggers = objects.filter((o) => o.kind === "trigger");
-    createAll(db, [...tablesInOrder(objects), ...objects.filter((o) => o.kind === "view")]);
+    // Indexes too: an upsert names the columns of a UNIQUE one.
+    const indexes = objects.filter((o) => o.kind === "index");
+    createAll(db, [...tablesInOrder(objects), ...indexes, ...objects.filter((o) => o.kind === "view")]);
     createAll(db, triggers.filter(isInstead));
     const keys = new Map<string, Set<string>>();
     const isKey = (table: string, column: string): boolean => {

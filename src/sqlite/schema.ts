@@ -67,12 +67,32 @@ export function readTableKinds(query: Query): Map<string, string> {
   return new Map(rows);
 }
 
+/** Tables that were read, by the texts that make them: a schema is read many times before it changes. */
+const known = new Map<string, Table>();
+const KNOWN_MAX = 200;
+
 export function readTable(query: Query, name: string): Table {
+  const texts = query(
+    `SELECT type, name, sql FROM main.sqlite_schema WHERE tbl_name = ? AND type <> 'trigger' ORDER BY rowid`,
+    name,
+  );
+  const sql = texts.find(([type, table]) => type === "table" && table === name)?.[2];
+  // What a view or a virtual table is depends on more than its text.
+  if (sql === undefined || /^\s*CREATE\s+VIRTUAL\b/i.test(String(sql)))
+    return readByPragmas(query, name, String(sql ?? ""));
+  const text = JSON.stringify([name, texts]);
+  const table = known.get(text) ?? readByPragmas(query, name, String(sql));
+  known.delete(text);
+  known.set(text, table);
+  if (known.size > KNOWN_MAX) known.delete(known.keys().next().value!);
+  return table;
+}
+
+function readByPragmas(query: Query, name: string, sql: string): Table {
   const [[, , withoutRowid, strict] = []] = query(
     `SELECT name, type, wr, strict FROM pragma_table_list(?) WHERE schema = 'main'`,
     name,
   );
-  const [[sql] = []] = query(`SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?`, name);
   const columns = query(
     `SELECT name, type, "notnull", pk, hidden, dflt_value FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`,
     name,

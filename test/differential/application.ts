@@ -16,9 +16,8 @@ export class PlainApplication {
 
   constructor(file: string, { rowids }: Pick<Case, "rowids">, busyMs = 0) {
     this.db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
-    this.db.exec(
-      `PRAGMA busy_timeout = ${busyMs}; PRAGMA synchronous = OFF; CREATE TEMP TABLE forget(id INTEGER PRIMARY KEY)`,
-    );
+    this.db.exec(`PRAGMA busy_timeout = ${busyMs}; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY`);
+    if (rowids) this.db.exec("CREATE TEMP TABLE forget(id INTEGER PRIMARY KEY)");
     this.#rowids = rowids;
   }
 
@@ -71,13 +70,17 @@ export function makeFile(file: string, { encoding, schema }: Pick<Case, "encodin
   const db = new Database(file, { create: true });
   try {
     db.exec(`PRAGMA encoding = '${encoding}'; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF`);
-    for (const text of schema)
-      try {
-        db.exec(text);
-      } catch {
-        // A row that a constraint forbids; in a case that was cut down also what names things that are gone.
-      }
+    applySchema(db, schema);
   } finally {
     db.close();
   }
+}
+
+export function applySchema(db: Database, schema: readonly string[]): void {
+  for (const text of schema)
+    try {
+      db.exec(text);
+    } catch {
+      // A row that a constraint forbids; in a case that was cut down also what names things that are gone.
+    }
 }

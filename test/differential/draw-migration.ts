@@ -216,10 +216,23 @@ class Migration {
   }
 
   #dropObject(kind: "index" | "trigger"): Statement[] {
-    const found = this.#schema.objects.filter((o) => o.kind === kind);
+    const { tables, objects } = this.#schema;
+    // A trigger's upsert cannot do without the UNIQUE index that it names.
+    const isNeeded = (o: SchemaObject): boolean =>
+      o.kind === "index" &&
+      objects.some(
+        (t) => t.kind === "trigger" && t.sql.includes(`INTO ${q(o.table)}(`) && / ON CONFLICT\(/.test(t.sql),
+      );
+    const found = objects.filter((o) => o.kind === kind && !isNeeded(o));
     if (found.length === 0) return [];
     const object = this.#random.pick(found);
     this.#forget((o) => o !== object);
+    const table = tables.find((t) => t.name === object.table);
+    if (kind === "index" && table !== undefined) {
+      const declared = (columns: readonly string[]): boolean =>
+        table.part.constraints.some((c) => c.text.startsWith(`UNIQUE(${columns.map(q).join(", ")})`));
+      this.#replace(table, { ...table, uniques: table.uniques.filter(declared) });
+    }
     return [sql(`DROP ${kind.toUpperCase()} ${q(object.name)}`)];
   }
 

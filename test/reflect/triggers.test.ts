@@ -96,6 +96,30 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT n FROM total", [[1n]]);
   });
 
+  test("upserts over a UNIQUE index, beside what replicates and in it", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, w TEXT);
+       CREATE TABLE u(id INTEGER PRIMARY KEY, w TEXT, n INT DEFAULT 1);
+       CREATE TABLE seen(w TEXT, n INT DEFAULT 1);
+       CREATE UNIQUE INDEX u_w ON u(w);
+       CREATE UNIQUE INDEX seen_w ON seen(w);
+       CREATE TRIGGER t_u AFTER INSERT ON t BEGIN INSERT INTO u(w) VALUES(NEW.w) ON CONFLICT(w) DO UPDATE SET n = n + 1; END;
+       CREATE TRIGGER t_s AFTER INSERT ON t BEGIN INSERT INTO seen(w) VALUES(NEW.w) ON CONFLICT(w) DO UPDATE SET n = n + 1; END;`,
+      2,
+      1,
+      "whole",
+      ["seen"],
+    );
+    lab.settle();
+    lab.nodes[0]!.run("INSERT INTO t(w) VALUES('a'), ('b'), ('a')");
+    lab.settle();
+    for (const table of ["u", "seen"])
+      expectEverywhere(`SELECT w, n FROM ${table} ORDER BY w`, [
+        ["a", 2n],
+        ["b", 1n],
+      ]);
+  });
+
   test("a trigger that fails under OR FAIL leaves its row behind, and that row is recorded all the same", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE u(id INTEGER PRIMARY KEY, v UNIQUE); INSERT INTO u VALUES(1, 'taken');

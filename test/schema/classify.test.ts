@@ -85,6 +85,13 @@ test("what SQLite never fires is no obstacle: triggers OF a generated column, of
   }
 });
 
+test("a trigger's upsert may name the columns of a UNIQUE index", () => {
+  const upsert = "INSERT INTO u VALUES(NEW.id, NEW.a) ON CONFLICT(n) DO UPDATE SET n = -n";
+  const schema = `${TABLES} CREATE UNIQUE INDEX u_n ON u(n); CREATE TRIGGER w AFTER INSERT ON t BEGIN ${upsert}; END`;
+  expect(verdicts(schema, ["local"])).toEqual({ t: "replicates", u: "replicates", local: "skipped" });
+  expect(judged(schema.replace("UNIQUE ", ""), ["local"]).get("t")?.reason).toContain("ON CONFLICT");
+});
+
 const FTS = (content: string): string =>
   `CREATE TABLE t(id INTEGER NOT NULL, a NOT NULL, PRIMARY KEY(id, a)); CREATE VIEW v AS SELECT id AS rowid, a FROM t;
    CREATE VIRTUAL TABLE f USING fts5(a, tokenize = 'porter', ${content});`;

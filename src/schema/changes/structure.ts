@@ -2,8 +2,9 @@
  * What of a table's text decides how its rows are stored. SQLite itself is asked, on an empty table in memory. Two texts
  * of one structure can take each other's place without a row being touched.
  */
+import type { DatabaseSync } from "node:sqlite";
 import { foldName } from "../../base/names.ts";
-import { DatabaseSync } from "node:sqlite";
+import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable } from "../../sqlite/schema.ts";
@@ -27,7 +28,7 @@ export interface AlterPlan {
 }
 
 export function withScratch<T>(use: (db: DatabaseSync) => T): T {
-  const db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
+  const db = openDatabase(":memory:");
   try {
     return use(db);
   } finally {
