@@ -6,6 +6,7 @@
  * what it writes to tables of this node alone must happen on every node.
  */
 import { constants, type DatabaseSync } from "node:sqlite";
+import { errorMessage } from "../base/errors.ts";
 import { foldName, isSameName } from "../base/names.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -43,6 +44,8 @@ interface Observed {
   readonly deletes: Set<string>;
   /** Tables of which it updates a column of the key: no authorizer can ignore that. */
   readonly moves: Set<string>;
+  /** Functions that it calls and that only the application has. */
+  readonly functions: ReadonlySet<string>;
   /** Why it could not be prepared, or "". */
   readonly error: string;
 }
@@ -149,7 +152,7 @@ class Judge {
     const known = this.#hard.get(trigger);
     if (known !== undefined) return known;
     this.#hard.set(trigger, null);
-    const { inserts, updates, deletes, moves } = trigger;
+    const { inserts, updates, deletes, moves, functions } = trigger;
     const isReplicated = (table: string): boolean => this.#replicated.has(table);
     const deleted = [...deletes].find(isReplicated);
     const moved = [...moves].find(isReplicated);
@@ -161,7 +164,8 @@ class Judge {
       (t) => this.views.has(t) && this.#on(t).some((o) => this.#hardness(o) !== null),
     );
     let result: string | null = null;
-    if (deleted !== undefined) result = `deletes from ${deleted}`;
+    if (functions.size > 0) result = `calls ${[...functions].join(", ")}, which only the application knows`;
+    else if (deleted !== undefined) result = `deletes from ${deleted}`;
     else if (moved !== undefined) result = `changes keys of ${moved}`;
     else if (seen !== undefined) result = `updates ${seen}, whose own triggers write beside what replicates`;
     else if (view !== undefined) result = `writes the view ${view}, whose triggers delete`;
@@ -188,14 +192,13 @@ class Judge {
     const why = hard ?? (mentions(sql, "RAISE") ? "uses RAISE" : null);
     if (why === null) return { ...common, mode: "passes", problem: null };
     const local = [...common.writes].find((t) => !this.#replicated.has(t)) ?? "";
-    return {
-      ...common,
-      mode: "dropped",
-      problem: {
-        reason: `its trigger ${name} writes ${local}, which each node keeps for itself, and also ${why}, which must happen on one node only`,
-        cure: `split ${name} into two triggers, one for each`,
-      },
-    };
+    const reason = `its trigger ${name} writes ${local}, which each node keeps for itself, and also ${why}`;
+    const split = `split ${name} into two triggers, one for each`;
+    const problem =
+      trigger.functions.size > 0
+        ? { reason, cure: `${split}, or write it with SQLite's own functions only` }
+        : { reason: `${reason}, which must happen on one node only`, cure: split };
+    return { ...common, mode: "dropped", problem };
   }
 }
 
@@ -232,7 +235,8 @@ function observeOnCopy(objects: readonly SchemaObject[]): Observed[] {
       }
       return foldName(column) === "rowid" || of.has(foldName(column));
     };
-    return triggers.map((object) => observeOne(db, object, isInstead(object), isKey));
+    const standIns = new Set<string>();
+    return triggers.map((object) => observeOne(db, object, isInstead(object), isKey, standIns));
   } finally {
     db.close();
   }
@@ -261,10 +265,12 @@ function observeOne(
   object: SchemaObject,
   isThere: boolean,
   isKey: (table: string, column: string) => boolean,
+  standIns: Set<string>,
 ): Observed {
   const name = foldName(object.name);
   const event = eventOf(object.sql);
   const writes: [number, string, string][] = [];
+  const functions = new Set<string>();
   let fired = false;
   let error = "";
   try {
@@ -273,11 +279,12 @@ function observeOne(
       db.setAuthorizer((action, a, b, _database, trigger) => {
         if (!isSameName(trigger, name)) return constants.SQLITE_OK;
         fired = true;
+        if (action === constants.SQLITE_FUNCTION && standIns.has(foldName(b ?? ""))) functions.add(b!);
         writes.push([action, foldName(a ?? ""), b ?? ""]);
         return constants.SQLITE_OK;
       });
       try {
-        db.prepare(sql);
+        prepareWithStandIns(db, sql, standIns);
       } catch (cause) {
         const message = cause instanceof Error ? cause.message : String(cause);
         // Of a view, where other triggers are compiled, too, and which none may watch for these columns.
@@ -301,8 +308,23 @@ function observeOne(
     updates: tables(constants.SQLITE_UPDATE),
     deletes: tables(constants.SQLITE_DELETE),
     moves: new Set(updated.flatMap(([, table, column]) => (isKey(table, column) ? [table] : []))),
+    functions,
     error,
   };
+}
+
+/** What only the application's connections have is given as a function that does nothing: what it is called for is seen all the same. */
+function prepareWithStandIns(db: DatabaseSync, sql: string, standIns: Set<string>): void {
+  for (;;)
+    try {
+      db.prepare(sql);
+      return;
+    } catch (cause) {
+      const name = /^no such function: ([^]+)$/.exec(errorMessage(cause))?.[1];
+      if (name === undefined || standIns.has(foldName(name))) throw cause;
+      standIns.add(foldName(name));
+      db.function(name, { varargs: true }, () => null);
+    }
 }
 
 /** The first of the three words outside of quotes and comments: a name must be quoted to be one of them. */

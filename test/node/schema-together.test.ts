@@ -417,11 +417,13 @@ test("a table that replicates and no longer can stops its node until that is men
   const [a, b] = nodes as [LabNode, LabNode, LabNode];
   a.run("CREATE TABLE k2(k TEXT PRIMARY KEY COLLATE NOCASE, v)");
   lab!.settle();
-  a.run("CREATE TRIGGER odd AFTER INSERT ON other BEGIN UPDATE a SET y = no_such_function(1); END");
+  a.run(
+    "CREATE TRIGGER odd AFTER INSERT ON other BEGIN UPDATE a SET y = 1 WHERE x = NEW.v COLLATE no_such_collation; END",
+  );
   lab!.settle();
-  expect(a.pipeline.obstacle).toContain("no_such_function");
+  expect(a.pipeline.obstacle).toContain("no_such_collation");
   expect(a.schema.refused).toMatchObject([
-    { name: "other", reason: expect.stringContaining("no_such_function") },
+    { name: "other", reason: expect.stringContaining("no_such_collation") },
   ]);
   expect(a.schema.refused[0]!.cure).toContain("odd");
   a.run("INSERT INTO k2 VALUES('waits', 1)");

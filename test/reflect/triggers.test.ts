@@ -1,5 +1,6 @@
 /** The application's own triggers: each effect once, on every node, with the schema untouched. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { DatabaseSync } from "node:sqlite";
 import { selfTest } from "../../src/reflect/live-connection.ts";
 import { Lab, type LabNode } from "../node/lab.ts";
 
@@ -193,6 +194,58 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT id FROM gone", [[2n]]);
     expectEverywhere("SELECT count(*) FROM local", [[0n]]);
     for (const node of lab.nodes) expect(schemaOf(node)).toEqual(schema);
+  });
+
+  test("a trigger with a function that only the application has: its effects happen once, schema changes included", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, v, w); CREATE TABLE u(id INTEGER PRIMARY KEY, n); CREATE TABLE c(id INTEGER PRIMARY KEY, n);
+       INSERT INTO c VALUES(1, 0);
+       CREATE TRIGGER t_i AFTER INSERT ON t BEGIN INSERT INTO u VALUES(NEW.id, shout(NEW.v)); END;
+       CREATE TRIGGER u_i AFTER INSERT ON u WHEN shout(NEW.n) <> '' BEGIN UPDATE c SET n = n + 1; END;
+       CREATE TRIGGER t_d BEFORE DELETE ON t BEGIN DELETE FROM u WHERE id = OLD.id AND shout(n) = n; END;`,
+      3,
+    );
+    lab.settle();
+    const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
+    const write = (node: LabNode, sql: string): void => {
+      const app = new DatabaseSync(node.file);
+      try {
+        app.function("shout", (text) => String(text).toUpperCase());
+        app.exec(sql);
+      } finally {
+        app.close();
+      }
+    };
+    write(a, "INSERT INTO t VALUES(1, 'a', 1), (2, 'b', 2)");
+    lab.settle();
+    write(b, "INSERT INTO t VALUES(3, 'c', 3); DELETE FROM t WHERE id = 1");
+    lab.settle();
+    expectEverywhere("SELECT * FROM u", [
+      [2n, "B"],
+      [3n, "C"],
+    ]);
+    expectEverywhere("SELECT n FROM c", [[3n]]);
+    // The application's migrations, on a node and on those that follow.
+    write(
+      c,
+      `ALTER TABLE t ADD COLUMN x DEFAULT 5; ALTER TABLE t RENAME COLUMN v TO word; ALTER TABLE t DROP COLUMN w;
+       CREATE TRIGGER t_u AFTER UPDATE OF word ON t BEGIN UPDATE u SET n = shout(NEW.word || '!') WHERE id = NEW.id; END;
+       CREATE UNIQUE INDEX words ON t(word); ALTER TABLE c RENAME TO counted`,
+    );
+    lab.settle();
+    write(a, "UPDATE t SET word = 'z' WHERE id = 2");
+    lab.settle();
+    write(b, "INSERT INTO t(id, word) VALUES(4, 'd')");
+    lab.settle();
+    expectEverywhere("SELECT t.*, n, (SELECT n FROM counted) FROM t JOIN u USING(id) ORDER BY id", [
+      [2n, "z", 5n, "Z!", 4n],
+      [3n, "c", 5n, "C", 4n],
+      [4n, "d", 5n, "D", 4n],
+    ]);
+    for (const node of lab.nodes) {
+      expect(schemaOf(node)).toEqual(schemaOf(c));
+      expect(node.pipeline.obstacle).toBeNull();
+    }
   });
 
   test("a row that is touched and stays the same fires nothing elsewhere", async () => {

@@ -51,11 +51,33 @@ test("a trigger of which one part must happen everywhere and another only once i
   }
 });
 
+test("a trigger with the application's functions is taken if it writes only what replicates, also behind another table", () => {
+  const behind = `${TABLES} CREATE TRIGGER w AFTER DELETE ON t BEGIN INSERT INTO local VALUES(OLD.a); END;`;
+  for (const trigger of [
+    "CREATE TRIGGER x AFTER INSERT ON local BEGIN INSERT INTO u VALUES(my_function(NEW.x), 1); END",
+    "CREATE TRIGGER x AFTER INSERT ON u WHEN My_Function(NEW.n, 1) BEGIN DELETE FROM t WHERE id = other_one(); END",
+    "CREATE TRIGGER x BEFORE INSERT ON u BEGIN SELECT RAISE(ABORT, 'no') WHERE my_function(NEW.n); END",
+  ])
+    expect(verdicts(`${behind} ${trigger};`, ["local"])).toMatchObject({ t: "replicates", u: "replicates" });
+  // Both call it: each is asked.
+  for (const table of ["t", "u"]) {
+    const found = judged(
+      `${TABLES} CREATE TRIGGER one AFTER INSERT ON t BEGIN UPDATE u SET n = my_function(NEW.a); END;
+       CREATE TRIGGER two AFTER INSERT ON ${table} BEGIN INSERT INTO local VALUES(my_function(NEW.id)); END;`,
+      ["local"],
+    );
+    expect(found.get(table)?.reason).toContain(
+      "writes local, which each node keeps for itself, and also calls my_function",
+    );
+    expect(found.get(table)?.cure).toContain("SQLite's own functions");
+  }
+});
+
 test("a trigger that does not compile without the application is refused, also behind another table", () => {
   const schema = `${TABLES} CREATE TRIGGER w AFTER DELETE ON t BEGIN INSERT INTO local VALUES(OLD.a); END;
-    CREATE TRIGGER x AFTER INSERT ON local BEGIN INSERT INTO u VALUES(my_function(NEW.x), 1); END;`;
+    CREATE TRIGGER x AFTER INSERT ON local BEGIN UPDATE u SET n = 1 WHERE id = NEW.x COLLATE my_collation; END;`;
   const found = judged(schema, ["local"]);
-  expect(found.get("t")?.reason).toContain("my_function");
+  expect(found.get("t")?.reason).toContain("my_collation");
   expect(found.get("u")?.verdict).toBe("replicates");
 });
 
