@@ -16,7 +16,7 @@ import {
   type Table,
 } from "../sqlite/schema.ts";
 import { isOwn, readCatalogue } from "./catalogue.ts";
-import { evictionLookups } from "./eviction.ts";
+import { type EvictionLookup, evictionLookups } from "./eviction.ts";
 import { searchIndexOf } from "./search-index.ts";
 import { LIVE_TABLES, PREFIX } from "./live-tables.ts";
 import { shapeOf } from "./shape.ts";
@@ -222,7 +222,8 @@ function findScan(query: Query, table: Table): { index: string; why: string } | 
     try {
       const plan = query(`EXPLAIN QUERY PLAN ${lookup.probe}`).map((row) => String(row[3]));
       const step = plan.find((text) => / main\b|^(SEARCH|SCAN) /.test(text)) ?? "";
-      if (!step.startsWith("SEARCH"))
+      const isShort = !lookup.partial || step.endsWith(` INDEX ${lookup.index}`);
+      if (!step.startsWith("SEARCH") && !(isShort && isSingle(query, lookup)))
         return { index: lookup.index, why: "SQLite would read the whole table" };
     } catch (error) {
       return { index: lookup.index, why: error instanceof Error ? error.message : String(error) };
@@ -230,6 +231,11 @@ function findScan(query: Query, table: Table): { index: string; why: string } | 
   }
   return null;
 }
+
+/** The whole index is one row at most: one of a kind, as `UNIQUE INDEX … ((1)) WHERE chosen` has it. */
+const isSingle = (query: Query, { constants }: EvictionLookup): boolean =>
+  constants !== null &&
+  Number(query(`SELECT ${constants.map((c) => `(${c}) IS NOT NULL`).join(" AND ")}`)[0]![0]) === 1;
 
 function care(table: Table, nullable: string | null): Omit<ClassifiedTable, "name"> {
   if (nullable !== null)

@@ -18,6 +18,10 @@ export interface EvictionLookup {
   readonly generated: boolean;
   /** Names of columns whose change can claim another row's value. */
   readonly columns: readonly string[];
+  /** The index's terms if they name no column: where none of them is NULL, the index holds one row at most. null: they do. */
+  readonly constants: readonly string[] | null;
+  /** Not every row of the table is in the index. */
+  readonly partial: boolean;
 }
 
 export function evictionLookups(shape: TableShape, table: Table): EvictionLookup[] {
@@ -27,7 +31,11 @@ export function evictionLookups(shape: TableShape, table: Table): EvictionLookup
     const probed = whereOf(unique, table, () => "?1", defaults);
     const probe = `SELECT ${keys} FROM main.${quoteIdentifier(shape.name)} WHERE ${probed}`;
     const generated = namedColumns(unique, table).some((c) => c.hidden !== 0);
-    return { index: unique.name, where, probe, generated, columns: usedColumns(unique, table) };
+    const terms = unique.terms.map((t) => t.sql);
+    const constants = namedColumns({ ...unique, where: null }, table).length === 0 ? terms : null;
+    const columns = usedColumns(unique, table);
+    const partial = unique.where !== null;
+    return { index: unique.name, where, probe, generated, columns, constants, partial };
   };
   return shape.uniques.flatMap((unique) =>
     defaulted(unique, table).length === 0

@@ -114,6 +114,20 @@ test("a trigger's upsert may name the columns of a UNIQUE index", () => {
   expect(judged(schema.replace("UNIQUE ", ""), ["local"]).get("t")?.reason).toContain("ON CONFLICT");
 });
 
+test("a unique index over a constant holds one row at most, and needs no search", () => {
+  const found = (index: string) =>
+    judged(
+      `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a, chosen); CREATE UNIQUE INDEX one ON t${index};`,
+    ).get("t");
+  for (const index of ["((1)) WHERE chosen", "(1)", "('x' || 'y', 2) WHERE chosen = 1 AND a IS NOT NULL"])
+    expect(found(index)?.verdict).toBe("replicates");
+  // Any number of NULLs are distinct from each other.
+  for (const index of ["((NULL)) WHERE chosen", "(1, nullif(2, 2))"]) {
+    expect(found(index)?.verdict).toBe("refused");
+    expect(found(index)?.reason).toContain("unique index one");
+  }
+});
+
 const FTS = (content: string): string =>
   `CREATE TABLE t(id INTEGER NOT NULL, a NOT NULL, PRIMARY KEY(id, a)); CREATE VIEW v AS SELECT id AS rowid, a FROM t;
    CREATE VIRTUAL TABLE f USING fts5(a, tokenize = 'porter', ${content});`;
