@@ -54,13 +54,15 @@ import {
   without,
 } from "./live-schema.ts";
 import { LiveSide } from "./live-side.ts";
-import { forgetLost, keepLost, keepTable, nextLost } from "./lost-rows.ts";
+import { forgetLost, keepLeftOut, keepTable, nextLost } from "./lost-rows.ts";
 import { logDifferences, logKeys, snapshotOf, type Waits, writing } from "./uncompared.ts";
 
 export interface SchemaStepsComponents {
   /** The application's file. */
   readonly file: string;
   readonly replicaFile: string;
+  /** Where rows go that do not stand and are too many for the journal. */
+  readonly lostFile: string;
   readonly peerId: string;
   readonly connection: LiveConnection;
   readonly replica: Replica;
@@ -203,9 +205,8 @@ export class SchemaSteps {
       const lost: { table: string; columns: readonly string[]; reason: string; values: readonly Value[] }[] =
         [];
       const given = new Map<TableShape, Set<KeyId>>();
-      const { encoding } = replica.settings;
       for (const { table, columns, reason } of rebased.lost)
-        if (table !== null) keepTable(db, table, columns, reason, encoding);
+        if (table !== null) this.#keepTable(table, columns, reason);
       if (rebased.live.length > 0)
         this.#inFile(() => {
           const applied = applySchemaChanges(db, rebased.live, {
@@ -216,7 +217,10 @@ export class SchemaSteps {
               const keyId = keyOf(shape, columns, values, rowid);
               if (keyId === null) return;
               outside.push({ table, keyId });
-              if (pending.newestOf(shape, keyId) === 0) return;
+              const newest = pending.newestOf(shape, keyId);
+              // What is ordered already, the replica itself has judged and journalled.
+              const { id } = shape!;
+              if (newest <= (replica.shapes.has(id) ? replica.watermark(id, keyId) : 0)) return;
               // The journal keeps it. That it is gone here is no delete: what the others have of the row comes back.
               lost.push({ table: from, columns, reason, values });
               const keyIds = given.get(shape!) ?? new Set();
@@ -232,7 +236,7 @@ export class SchemaSteps {
         });
       for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
       const inFile = namesInFile(onto, rebased.changes);
-      for (const { values, ...of } of lost) keepLost(db, of, [values]);
+      keepLeftOut(db, lost);
       this.#forgetLost(live.remembered.version);
       const { tables, uncompared } = this.#recapture(live, replica, inFile, created);
       const version = replica.settings.schemaVersion;
@@ -258,6 +262,19 @@ export class SchemaSteps {
       if (db.isTransaction) db.exec("ROLLBACK");
       throw error;
     }
+  }
+
+  #keepTable(table: string, columns: readonly string[] | null, reason: string): void {
+    const { connection, replica, lostFile: file, logger } = this.#components;
+    const { encoding, schemaVersion: version } = replica.settings;
+    const saved = keepTable(connection.db, { table, columns, reason, encoding, file, version });
+    if (saved !== null)
+      logger.warn(
+        "a table's rows do not stand, and are too many for the journal: all of them are in a file",
+        {
+          ...{ table, rows: saved.rows, reason, file, as: saved.name },
+        },
+      );
   }
 
   /** Changes the file's schema, with no trigger silenced. Throws `UserError` for what this file cannot take. */
