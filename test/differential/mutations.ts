@@ -104,8 +104,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "foreign keys act once more when rows are shown",
     500,
     "reflect/live-connection.ts",
-    "const db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: 0 });",
-    "const db = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: 0 });",
+    "const db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });",
+    "const db = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: LOCKED_MS });",
   ),
   one(
     "CHECKs are held against rows of other nodes",
