@@ -2,14 +2,16 @@
  * Whole nodes in the simulator: bun scripts/simulate.ts [--seeds N] [--from S] [--jobs J]. Runs the seeds on all cores and
  * stops at the first after which something is wrong, which it cuts down to the actions that matter; then it prints the
  * command that replays them; --save NAME keeps them in test/simulation/failed. --only 3,7,12 keeps these actions of the plan, --verbose says everything that happens,
- * --keyless adds a table without a declared key, --schema changes of the schema.
+ * --keyless adds a table without a declared key, --schema changes of the schema; --generated takes tables and statements of
+ * the differential test's generator, with --schema its migrations, too.
  */
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { draw, type Plan, withMigrations } from "../test/simulation/plan.ts";
+import { draw, type Plan, withGenerated, withMigrations } from "../test/simulation/plan.ts";
 import { keep, shrink } from "../test/simulation/shrink.ts";
+import { shrinkStatements } from "../test/simulation/shrink-statements.ts";
 import { type Result, simulate } from "../test/simulation/simulation.ts";
 
 /** Seeds that one process runs before a fresh one takes over: the first dozens are slower, until all is compiled. */
@@ -32,7 +34,11 @@ const isKeyless = process.argv.includes(KEYLESS);
 const SCHEMA = "--schema";
 const changesSchema = process.argv.includes(SCHEMA);
 
+const GENERATED = "--generated";
+const isGenerated = process.argv.includes(GENERATED);
+
 function planOf(seed: number): Plan {
+  if (isGenerated) return withGenerated(draw(seed), changesSchema);
   const plan = changesSchema ? withMigrations(draw(seed)) : draw(seed);
   return isKeyless ? { ...plan, keyless: true } : plan;
 }
@@ -66,6 +72,7 @@ async function spawnBatch(from: number, seeds: number): Promise<Batch> {
       String(seeds),
       ...(isKeyless ? [KEYLESS] : []),
       ...(changesSchema ? [SCHEMA] : []),
+      ...(isGenerated ? [GENERATED] : []),
     ],
     {
       stdout: "pipe",
@@ -102,13 +109,15 @@ async function explain(seed: number, save: string | undefined): Promise<void> {
     return;
   }
   console.log(`seed ${seed}: ${failed.plan.actions.length} actions; looking for fewer that fail as well …`);
-  const { result, kept, runs } = await shrink(failed, SHRINK_MS);
+  const { result: fewer, kept, runs } = await shrink(failed, SHRINK_MS);
   console.log(`${kept.length} actions are enough (${runs} runs):`);
+  const result = isGenerated ? await shrinkStatements(fewer, SHRINK_MS) : fewer;
+  for (const text of result.plan.generated?.schema ?? []) console.log(`  ${text};`);
   for (const { at, action } of result.plan.actions) console.log(`  ${at} ${JSON.stringify(action)}`);
   show(result);
   if (save !== undefined) savePlan(save, result);
   console.log(
-    `again: bun scripts/simulate.ts --from ${seed} --seeds 1 --only ${kept.join(",") || "none"} --verbose${isKeyless ? ` ${KEYLESS}` : ""}${changesSchema ? ` ${SCHEMA}` : ""}`,
+    `again: bun scripts/simulate.ts --from ${seed} --seeds 1 --only ${kept.join(",") || "none"} --verbose${isKeyless ? ` ${KEYLESS}` : ""}${changesSchema ? ` ${SCHEMA}` : ""}${isGenerated ? ` ${GENERATED}` : ""}`,
   );
 }
 
@@ -124,6 +133,7 @@ async function main(): Promise<number> {
       progress: { type: "boolean", default: false },
       keyless: { type: "boolean", default: false },
       schema: { type: "boolean", default: false },
+      generated: { type: "boolean", default: false },
     },
   });
   const from = Number(values.from);

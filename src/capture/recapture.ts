@@ -2,6 +2,7 @@
  * Capture after the schema changed: what is missing comes, what is not as it must be is made anew, what belongs to tables
  * that are gone goes. Inside a transaction of the caller.
  */
+import { foldName, isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import {
@@ -77,7 +78,7 @@ export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable
 
 /** A trigger that was made since fires before Marmot's: with RAISE(IGNORE) or FAIL the row stays, and nothing records it. */
 function isCutShort(triggers: Iterable<Existing>, id: number, table: string): boolean {
-  const on = [...triggers].filter((t) => t.table.toLowerCase() === table.toLowerCase());
+  const on = [...triggers].filter((t) => isSameName(t.table, table));
   const oldest = Math.min(...on.filter((t) => idOf(t.name) === id).map((t) => t.age));
   return on.some((t) => idOf(t.name) === null && t.age > oldest && mentions(t.sql, "RAISE"));
 }
@@ -174,9 +175,7 @@ function makeTriggers(
   else if (!hasIndex(db, index)) db.exec(keeps.sql);
   const wanted = objects.filter((o) => o.kind === "trigger");
   const own = existing.filter((t) => idOf(t.name) === shape.id);
-  const others = existing.filter(
-    (t) => idOf(t.name) === null && t.table.toLowerCase() === shape.name.toLowerCase(),
-  );
+  const others = existing.filter((t) => idOf(t.name) === null && foldName(t.table) === foldName(shape.name));
   const youngest = Math.max(0, ...others.map((t) => t.age));
   const there = new Map(own.map((t) => [t.name, t]));
   const right =

@@ -1,10 +1,11 @@
 /** Takes everything of Marmot out of an application's file. */
 import { existsSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { uninstall } from "../capture/install.ts";
 import { dataPaths } from "./paths.ts";
 import { requireDatabase } from "./start.ts";
+import { openDatabase } from "../sqlite/open.ts";
 
 export interface CleanupResult {
   readonly triggers: number;
@@ -17,7 +18,7 @@ export function cleanupDatabase(file: string, dataDir: string): CleanupResult {
   const { lock: path } = dataPaths(dataDir);
   let lock: DatabaseSync | null = null;
   if (existsSync(path)) {
-    lock = new DatabaseSync(path, { timeout: 0 });
+    lock = openDatabase(path, { timeout: 0 });
     try {
       lock.exec("BEGIN EXCLUSIVE");
     } catch (error) {
@@ -25,7 +26,7 @@ export function cleanupDatabase(file: string, dataDir: string): CleanupResult {
       throw new UserError(`a marmot runs on ${dataDir}`, "stop it first", { cause: error });
     }
   }
-  const db = new DatabaseSync(file, { enableForeignKeyConstraints: false });
+  const db = openDatabase(file);
   try {
     return uninstall(db);
   } finally {

@@ -1,7 +1,8 @@
 /** A new cluster of one, out of the application's file as it is. */
+import { foldName } from "../base/names.ts";
 import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { install, readCaptured, uninstall } from "../capture/install.ts";
 import { forAll, type PerTable } from "../change/per-table.ts";
@@ -19,6 +20,7 @@ import { classify, type Selection } from "../schema/classify.ts";
 import { shapeOf } from "../schema/shape.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { readTable } from "../sqlite/schema.ts";
 import type { DataPaths } from "./paths.ts";
@@ -48,9 +50,9 @@ export function checkSchema(
   selection: Selection,
 ): ReturnType<typeof classify> {
   const tables = classify(queryOf(db), selection);
-  const known = new Set(tables.map((t) => t.name.toLowerCase()));
+  const known = new Set(tables.map((t) => foldName(t.name)));
   const missing = [...(selection.tables ?? []), ...selection.exclude].filter(
-    (name) => !known.has(name.toLowerCase()),
+    (name) => !known.has(foldName(name)),
   );
   if (missing.length > 0)
     throw new UserError(
@@ -74,7 +76,7 @@ function checkNamed(
   replicated: ReadonlySet<string>,
   file: string,
 ): void {
-  const known = new Set([...replicated].map((name) => name.toLowerCase()));
+  const known = new Set([...replicated].map(foldName));
   const missing = Object.keys(setting?.tables ?? {}).filter((name) => !known.has(name));
   if (missing.length > 0)
     throw new UserError(
@@ -86,7 +88,7 @@ function checkNamed(
 /** A crash before the replica's rename starts over. */
 export async function found(options: FoundOptions, onProgress: OnProgress): Promise<void> {
   const { db: file, paths, peerId, selection } = options;
-  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
+  const live = openDatabase(file, { timeout: LOCKED_MS });
   try {
     const tables = checkSchema(live, file, selection);
     const replicated = new Set(

@@ -1,9 +1,9 @@
 /** What `doctor` says of a database, without a cluster: the same judgement that `run` obeys. */
-import { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../base/errors.ts";
 import { readMeta } from "../capture/install.ts";
 import { readCatalogue } from "../schema/catalogue.ts";
 import { type ClassifiedTable, classify, type Selection } from "../schema/classify.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { requireDatabase } from "./start.ts";
 
@@ -21,7 +21,7 @@ export interface Inspection {
 /** Reads only. Throws `UserError` for what is no database. */
 export function inspectDatabase(file: string, selection: Selection): Inspection {
   requireDatabase(file);
-  const db = new DatabaseSync(file, { readOnly: true });
+  const db = openDatabase(file, { readOnly: true });
   try {
     const query = queryOf(db);
     const tables = classify(query, selection);

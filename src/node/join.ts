@@ -1,6 +1,6 @@
 /** A node without a replica becomes a member: it asks, is admitted as a learner, receives the replica, and builds on it. */
 import { existsSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { utf8 } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
@@ -22,6 +22,7 @@ import { type Slot, slotOf } from "../shard/slots.ts";
 import type { SnapshotHeader } from "../snapshot/header.ts";
 import { receiveSnapshot } from "../snapshot/stream.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { type Control, encodeControl } from "./control.ts";
 import type { DataPaths } from "./paths.ts";
@@ -182,8 +183,8 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
     onProgress(null);
     return;
   }
-  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
-  const replica = new DatabaseSync(paths.replica, { readOnly: true });
+  const live = openDatabase(file, { timeout: LOCKED_MS });
+  const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const meta = readMeta(live, file);
     if (meta !== null && meta.peerId === peerId && readCaptured(live) !== null) return;
@@ -211,7 +212,7 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
 
 /** This node's blocks of ids, by the configuration that came with the replica; null: it is not known. */
 function placeOf(paths: DataPaths, peerId: string): Slot | null {
-  const replica = new DatabaseSync(paths.replica, { readOnly: true });
+  const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];
     return configuration === undefined ? null : slotOf(configuration.members, peerId);

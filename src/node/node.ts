@@ -1,6 +1,6 @@
 /** The composition root: starts a node from its options, keeps it one member after another, and stops it. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -36,6 +36,7 @@ import { Switchboard } from "./switchboard.ts";
 import { verify } from "./verify.ts";
 import { VERSION } from "./version.ts";
 import { waitFor } from "./wait.ts";
+import { openDatabase } from "../sqlite/open.ts";
 
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
@@ -173,7 +174,7 @@ export class Node implements RunningNode {
 
   /** One process a data directory. */
   #takeLock(): void {
-    const lock = new DatabaseSync(this.#paths.lock, { timeout: 0 });
+    const lock = openDatabase(this.#paths.lock, { timeout: 0 });
     chmodSync(this.#paths.lock, 0o600);
     try {
       lock.exec("PRAGMA journal_mode = DELETE");
@@ -231,7 +232,7 @@ export class Node implements RunningNode {
 
   /** The cluster's settings are fixed when it is formed. */
   #checkSettings(): void {
-    const db = new DatabaseSync(this.#paths.replica, { readOnly: true });
+    const db = openDatabase(this.#paths.replica, { readOnly: true });
     try {
       const settings = readSettings(db, this.#paths.replica);
       const { shards, transactions, merge, foreignKeys, idBlock } = this.#options;
@@ -281,7 +282,7 @@ export class Node implements RunningNode {
 
   /** Opens or makes the file and switches it to WAL. */
   #toWal(file: string): void {
-    const db = new DatabaseSync(file, { timeout: 10_000 });
+    const db = openDatabase(file, { timeout: 10_000 });
     try {
       const before = (db.prepare("PRAGMA journal_mode").get() as { journal_mode: string }).journal_mode;
       if (before === "wal") return;

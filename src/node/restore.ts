@@ -3,7 +3,7 @@
  * this node, captured and replicated like any other; with `asNew` under a fresh id, together with the rows that were
  * written as its children. Nothing is overwritten unsaid, and what cannot be done is said with the reason.
  */
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { decodeImage } from "../change/codec.ts";
@@ -18,6 +18,7 @@ import { AsNew } from "./restore-as-new.ts";
 import { literals, RestoreFile } from "./restore-file.ts";
 import { conflictId, show } from "./status.ts";
 import { showKey } from "./verify.ts";
+import { openDatabase } from "../sqlite/open.ts";
 
 export interface RestoreOptions {
   readonly asNew: boolean;
@@ -36,7 +37,7 @@ export async function restoreConflict(
   conflict: StoredConflict,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  const db = new DatabaseSync(member.options.db, { enableForeignKeyConstraints: false, timeout: 0 });
+  const db = openDatabase(member.options.db, { timeout: 0 });
   try {
     for (const end = clock.now() + PATIENCE_MS; ; await later(clock)) {
       if (clock.now() > end)

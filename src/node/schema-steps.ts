@@ -10,7 +10,8 @@
  *
  * In between nothing is drained and nothing reflected.
  */
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
+import { foldName } from "../base/names.ts";
 import { assert } from "../base/assert.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -39,6 +40,7 @@ import { withoutShadows } from "../schema/changes/shadows.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";
 import { hasTable } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { LivePending } from "./live-pending.ts";
 import {
@@ -104,7 +106,7 @@ export class SchemaSteps {
     let opened: DatabaseSync | null = null;
     try {
       const schema = readLiveSchema(connection.db, replica.settings.selection, (sql, ...parameters) => {
-        opened ??= new DatabaseSync(replicaFile, { readOnly: true, enableForeignKeyConstraints: false });
+        opened ??= openDatabase(replicaFile, { readOnly: true });
         return queryOf(opened)(sql, ...parameters);
       });
       assert(schema !== null, "a member's file is captured");
@@ -179,7 +181,7 @@ export class SchemaSteps {
       const objects = replica.catalogue();
       const state = stateOf(objects, replica.settings);
       // A table that stays here for what it is gives way to nobody: another of its name cannot be made.
-      const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [o.name.toLowerCase()])));
+      const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
       const ignored = new Set([...live.ignored].filter((name) => !agreed.has(name)));
       const onto = without({ ...state, objects: withoutShadows(state.objects) }, ignored);
       const rebased = this.#rebase(live, onto);
@@ -201,9 +203,9 @@ export class SchemaSteps {
         this.#inFile(() => {
           const applied = applySchemaChanges(db, rebased.live, {
             role: "live",
-            rank: (table, key) => pending.newest(before.get(table.toLowerCase()), key),
+            rank: (table, key) => pending.newest(before.get(foldName(table)), key),
             leftOut: ({ from, table, columns, values, rowid, reason }) => {
-              const shape = before.get(from.toLowerCase());
+              const shape = before.get(foldName(from));
               const keyId = keyOf(shape, columns, values, rowid);
               if (keyId === null) return;
               outside.push({ table, keyId });
@@ -216,10 +218,9 @@ export class SchemaSteps {
           });
           for (const { to, method } of applied.tables) {
             if (to === null) continue;
-            if (method === "created") created.add(to.toLowerCase());
+            if (method === "created") created.add(foldName(to));
             // What this node dropped and gets back, a column or more, is empty here.
-            if (method === "created" || rebased.lost.length > 0 || !isOneStep)
-              differing.add(to.toLowerCase());
+            if (method === "created" || rebased.lost.length > 0 || !isOneStep) differing.add(foldName(to));
           }
         });
       for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
@@ -232,8 +233,8 @@ export class SchemaSteps {
       writeRemembered(db, remembered);
       replica.recallChanges(readReflected(db, position.length));
       for (const object of objects) {
-        const name = object.tableId === null ? undefined : inFile(object)?.name.toLowerCase();
-        if (name !== undefined && differing.has(name)) replica.recallTable(object.tableId!);
+        const here = object.tableId === null ? null : inFile(object);
+        if (here !== null && differing.has(foldName(here.name))) replica.recallTable(object.tableId!);
       }
       for (const { table, keyId } of outside) {
         const id = remembered.tables.get(table);
@@ -306,7 +307,7 @@ export class SchemaSteps {
     const wanted: WantedCapture[] = [];
     const uncompared = new Set(live.remembered.uncompared);
     const known = new Set(live.remembered.tables.values());
-    const registered = new Map(live.captured.map((c) => [c.id, c.name.toLowerCase()]));
+    const registered = new Map(live.captured.map((c) => [c.id, foldName(c.name)]));
     const strange: number[] = [];
     for (const object of of.catalogue()) {
       const { tableId } = object;
@@ -316,7 +317,7 @@ export class SchemaSteps {
       const shape = here === null ? null : shapeInFile(db, here.name, tableId);
       if (here === null || shape === null) continue;
       wanted.push({ shape, recorded: here.recorded });
-      const name = here.name.toLowerCase();
+      const name = foldName(here.name);
       // Captured for a change that was not taken, under an id that is another table's now.
       const isStrange =
         !known.has(tableId) &&
@@ -347,9 +348,9 @@ export class SchemaSteps {
     const { uncompared, ...remembered } = readRemembered(db)!;
     const tables = tablesOf(readCaptured(db)!, replica, uncompared);
     const { encoding } = replica.settings;
-    const options = { readOnly: true, enableForeignKeyConstraints: false, timeout: LOCKED_MS };
-    const state = snapshotOf(() => new DatabaseSync(replicaFile, options));
-    const live = snapshotOf(() => new DatabaseSync(file, options));
+    const options = { readOnly: true, timeout: LOCKED_MS };
+    const state = snapshotOf(() => openDatabase(replicaFile, options));
+    const live = snapshotOf(() => openDatabase(file, options));
     try {
       yield* logDifferences({ replica: state, live, db }, tables, encoding);
     } finally {
@@ -383,8 +384,8 @@ export class SchemaSteps {
       if (expected === null) return false;
       const captured = readCaptured(db)!;
       const { uncompared, ...remembered } = readRemembered(db)!;
-      const options = { readOnly: true, enableForeignKeyConstraints: false, timeout: LOCKED_MS };
-      const live = snapshotOf(() => new DatabaseSync(file, options));
+      const options = { readOnly: true, timeout: LOCKED_MS };
+      const live = snapshotOf(() => openDatabase(file, options));
       try {
         const tables = tablesOf(captured, trial.replica, uncompared);
         const { encoding } = trial.replica.settings;
@@ -457,7 +458,7 @@ function shapesBefore(db: DatabaseSync, { captured, remembered }: LiveSchema): M
   const shapes = new Map<string, TableShape>();
   for (const { id, name } of captured) {
     const shape = ids.has(id) ? shapeInFile(db, name, id) : null;
-    if (shape !== null) shapes.set(name.toLowerCase(), shape);
+    if (shape !== null) shapes.set(foldName(name), shape);
   }
   return shapes;
 }
@@ -470,10 +471,10 @@ function keyOf(
 ): KeyId | null {
   if (shape === undefined) return null;
   if (shape.rowidKey) return keyIdOf(shape, [rowid]);
-  const value = new Map(columns.map((c, i) => [c.toLowerCase(), values[i]!]));
+  const value = new Map(columns.map((c, i) => [foldName(c), values[i]!]));
   return keyIdOf(
     shape,
-    shape.key.map((k) => value.get(shape.columns[k]!.name.toLowerCase()) ?? null),
+    shape.key.map((k) => value.get(foldName(shape.columns[k]!.name)) ?? null),
   );
 }
 

@@ -1,12 +1,13 @@
 /** Which of its starts a node is at, and everything that must agree before it may go on. Nothing is written when not. */
 import { existsSync, statSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../base/errors.ts";
 import { readCaptured, readMeta } from "../capture/install.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { readLocal } from "../replica/open.ts";
 import { readSettings } from "../replica/settings.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import type { DataPaths } from "./paths.ts";
 
 export type StartKind = "member" | "found" | "join";
@@ -28,7 +29,7 @@ export function requireDatabase(file: string): void {
     );
   let db: DatabaseSync | null = null;
   try {
-    db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
+    db = openDatabase(file, { timeout: LOCKED_MS });
     db.prepare("SELECT count(*) FROM sqlite_schema").get();
   } catch (error) {
     throw new UserError(
@@ -57,7 +58,7 @@ function isUnused(paths: DataPaths): boolean {
 /** Somebody's change logs are in the file. */
 function isCaptured(file: string): boolean {
   if (!existsSync(file)) return false;
-  const db = new DatabaseSync(file, { readOnly: true, timeout: LOCKED_MS });
+  const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
   try {
     return readCaptured(db) !== null;
   } finally {
@@ -99,7 +100,7 @@ export function startKind(
       "check --db; with --create an empty database is made, with --peers it is received",
     );
   if (exists) {
-    const db = new DatabaseSync(file, { readOnly: true, timeout: LOCKED_MS });
+    const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
     try {
       const meta = readMeta(db, file);
       if (meta !== null && meta.peerId !== peerId)
@@ -119,8 +120,8 @@ export function startKind(
  * is found when the file is opened. Throws `UserError`.
  */
 export function checkMember(file: string, paths: DataPaths, peerId: string): void {
-  const live = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
-  const replica = new DatabaseSync(paths.replica, { readOnly: true });
+  const live = openDatabase(file, { timeout: LOCKED_MS });
+  const replica = openDatabase(paths.replica, { readOnly: true });
   const log = SqliteLogStore.open(paths.log, 0);
   try {
     const settings = readSettings(replica, paths.replica);

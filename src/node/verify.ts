@@ -2,7 +2,7 @@
  * `marmot verify`: a check entry in the order makes every node record its checksums at one position; then they are
  * compared, and this node's file with its replica row by row. `deep` fetches the other replicas and compares rows.
  */
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { rmSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
@@ -16,6 +16,7 @@ import { compareRows, type RowDifference } from "../replica/compare.ts";
 import { readSettings } from "../replica/settings.ts";
 import { exactKey, exactKeyColumns, prepareExact } from "../schema/row-access.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { VerifyDifference, VerifyResult } from "./api.ts";
 import type { Control } from "./control.ts";
@@ -176,10 +177,9 @@ async function compareFile(
   differences: VerifyDifference[],
 ): Promise<number> {
   const { replica } = member.replica;
-  const live = new DatabaseSync(member.options.db, { readOnly: true, enableForeignKeyConstraints: false });
-  const state = new DatabaseSync(member.options.paths.replica, {
+  const live = openDatabase(member.options.db, { readOnly: true });
+  const state = openDatabase(member.options.paths.replica, {
     readOnly: true,
-    enableForeignKeyConstraints: false,
   });
   try {
     // Both snapshots begin in one turn of the loop, in which the file shows just what the replica holds.
@@ -291,8 +291,8 @@ async function compareDeep(
     });
     return 0;
   }
-  const theirs = new DatabaseSync(path, { readOnly: true });
-  const ours = new DatabaseSync(member.options.paths.replica, { readOnly: true });
+  const theirs = openDatabase(path, { readOnly: true });
+  const ours = openDatabase(member.options.paths.replica, { readOnly: true });
   try {
     ours.exec("BEGIN");
     const version = (db: DatabaseSync): number => readSettings(db, "the replica").schemaVersion;

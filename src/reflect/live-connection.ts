@@ -2,9 +2,10 @@
  * Marmot's writing connection to the application's file: `node:sqlite`, because its authorizer can silence triggers on
  * this connection alone. Nothing here waits for a lock: the caller tries again on a later turn.
  */
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { LiveTriggers } from "./live-triggers.ts";
 
 export interface LiveConnection {
@@ -38,7 +39,7 @@ const SELF_TEST = `
 
 /** Proves on a database of its own that triggers are silenced in this build, and that what must happen does. */
 export function selfTest(): void {
-  const db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
+  const db = openDatabase(":memory:");
   try {
     db.exec(SELF_TEST);
     const schema = (): string =>
@@ -84,7 +85,7 @@ export function proveTriggers(): void {
 
 /** Opens the file for reflecting. It must exist and be in WAL mode. `replicated`: the names of its replicated tables. */
 export function openLiveConnection(file: string, replicated: readonly string[]): LiveConnection {
-  const db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });
+  const db = openDatabase(file, { timeout: LOCKED_MS });
   db.exec(
     "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8000; PRAGMA ignore_check_constraints = ON; PRAGMA recursive_triggers = OFF",
   );

@@ -3,7 +3,7 @@
  * sender knew for itself goes; and every row that the two differ in is remembered as this node's file last showed it.
  */
 import { existsSync } from "node:fs";
-import { DatabaseSync, type StatementSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
@@ -11,6 +11,7 @@ import { settingOf } from "../change/per-table.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../schema/row-access.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
@@ -42,7 +43,7 @@ export function strip(
   peerId: string,
   vector: Vector,
 ): ReplicaSettings {
-  const db = new DatabaseSync(received, { enableForeignKeyConstraints: false });
+  const db = openDatabase(received);
   try {
     const settings = readSettings(db, received);
     if (clusterId !== null && settings.clusterId !== clusterId)
@@ -95,8 +96,8 @@ export async function replaceReplica(
     publish(received, path);
     return true;
   }
-  const next = new DatabaseSync(received, { enableForeignKeyConstraints: false });
-  const previous = new DatabaseSync(path, { enableForeignKeyConstraints: false });
+  const next = openDatabase(received);
+  const previous = openDatabase(path);
   let done = false;
   try {
     const before = positionsOf(previous);
@@ -155,7 +156,7 @@ async function carryOver(
   const shapes = readShapes(next);
   const self = peerHash(peerId);
   const forget = next.prepare(`DELETE FROM "__marmot__local_reference" WHERE "tbl" = ? AND "key" = ?`);
-  const file = new DatabaseSync(live, { readOnly: true, enableForeignKeyConstraints: false });
+  const file = openDatabase(live, { readOnly: true });
   try {
     file.exec("BEGIN");
     const reflected = reflectedBy(file, before);

@@ -1,11 +1,12 @@
 /** A live file for a node that has none: the replica's rows under the application's own schema, byte for byte. */
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { UserError } from "../base/errors.ts";
 import { searchIndexOf } from "../schema/search-index.ts";
 import { tablesInOrder } from "../schema/user-triggers.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
 import { publish, removeDatabase, yieldToLoop } from "./genesis.ts";
 import { readObjectsOf, readShapes } from "./schema.ts";
@@ -31,7 +32,7 @@ export async function buildLive({ replica, live, prepare, onProgress }: BuildLiv
   // Beside its place: the data directory may lie on another file system, from which nothing can be renamed.
   const fresh = `${live}.receiving`;
   removeDatabase(fresh);
-  const source = new DatabaseSync(replica, { readOnly: true });
+  const source = openDatabase(replica, { readOnly: true });
   const settings = readSettings(source, replica);
   const objects = readObjectsOf(source);
   const shapes = readShapes(source);
@@ -39,7 +40,7 @@ export async function buildLive({ replica, live, prepare, onProgress }: BuildLiv
     idx: number;
   }[];
   source.close();
-  const db = new DatabaseSync(fresh, { enableForeignKeyConstraints: false });
+  const db = openDatabase(fresh);
   try {
     db.exec(
       `PRAGMA encoding = ${quoteText(settings.encoding)}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF`,

@@ -1,13 +1,14 @@
 /** The first node's replica: the application's file as it is, in one read snapshot, at position 1 of every shard. */
 import { chmodSync, closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { encodeImage, imageHash } from "../change/codec.ts";
 import { keyIdOfImage } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { exactRows } from "../schema/exact-rows.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
 import { readForeignKeys } from "../schema/foreign-keys.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -65,7 +66,7 @@ export async function createReplica(options: GenesisOptions): Promise<void> {
   const { path, live, settings, objects, peerId, logs } = options;
   const fresh = `${path}.new`;
   removeDatabase(fresh);
-  const db = new DatabaseSync(fresh, { enableForeignKeyConstraints: false });
+  const db = openDatabase(fresh);
   chmodSync(fresh, 0o600);
   try {
     db.exec(

@@ -1,8 +1,9 @@
 /** Opening a replica, and knowing what of it is synced. */
 import { existsSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { readForeignKeys } from "../schema/foreign-keys.ts";
+import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { indexForeignKeys } from "./foreign-key.ts";
 import { Replica } from "./replica.ts";
@@ -35,7 +36,7 @@ export function openReplica(path: string, peerId: string): OpenReplica {
   let db: DatabaseSync | null = null;
   try {
     if (!existsSync(path)) throw new Error("the file is missing");
-    db = new DatabaseSync(path, { enableForeignKeyConstraints: false });
+    db = openDatabase(path);
     db.exec(
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16000; PRAGMA busy_timeout = 5000",
     );

@@ -1,4 +1,5 @@
 /** The application's part of a schema: what is Marmot's or SQLite's own is left out, order and text are kept. */
+import { foldName } from "../base/names.ts";
 import type { Query } from "../sqlite/query.ts";
 import { readObjects, type SchemaObject } from "../sqlite/schema.ts";
 import { PREFIX } from "./live-tables.ts";
@@ -12,7 +13,7 @@ export interface Catalogue {
   readonly applicationId: number;
 }
 
-export const isOwn = (name: string): boolean => name.toLowerCase().startsWith(PREFIX);
+export const isOwn = (name: string): boolean => foldName(name).startsWith(PREFIX);
 
 export function readCatalogue(query: Query): Catalogue {
   const pragma = (name: string) => query(`PRAGMA ${name}`)[0]![0];

@@ -2,6 +2,7 @@
  * REPLACE removes rows through a UNIQUE index without firing a delete trigger. These lookups name, before a row is
  * written, the rows that it could remove. Text of expressions and conditions is verbatim; each must be a SEARCH.
  */
+import { foldName } from "../base/names.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { Column, Table } from "../sqlite/schema.ts";
@@ -87,7 +88,7 @@ function definitionOf(name: string, table: Table): string {
   const spelled = [name, quoteIdentifier(name), `[${name}]`, `\`${name}\``, `'${name}'`];
   const begins = (text: string): boolean =>
     spelled.some((s) => {
-      const word = text.slice(0, s.length).toLowerCase() === s.toLowerCase();
+      const word = foldName(text.slice(0, s.length)) === foldName(s);
       return word && !/^[\p{L}\p{N}_$]/u.test(text.slice(s.length));
     });
   const own = terms.filter((t) => begins(t));

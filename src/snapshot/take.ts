@@ -4,8 +4,9 @@
  * that is never closed: closing it would drop the locks that SQLite holds on the file.
  */
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { SnapshotError } from "./header.ts";
+import { openDatabase } from "../sqlite/open.ts";
 
 const CHUNK = 1 << 20;
 /** Attempts to find the WAL empty; each is a turn of the loop apart. */
@@ -38,7 +39,7 @@ export class SnapshotTaker {
   /** Copies to `target`, which is the caller's to remove. */
   async take(target: string): Promise<Copy> {
     this.#descriptor ??= openSync(this.#path, "r");
-    const reader = new DatabaseSync(this.#path, { readOnly: true });
+    const reader = openDatabase(this.#path, { readOnly: true });
     try {
       const positions = await this.#freeze(reader);
       const size = fstatSync(this.#descriptor).size;

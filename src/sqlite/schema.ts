@@ -1,4 +1,5 @@
 /** Reading a schema: what SQLite itself says of tables, columns, indexes and keys. No judgement about it. */
+import { foldName } from "../base/names.ts";
 import { type Affinity, affinityOf } from "./affinity.ts";
 import type { Query } from "./query.ts";
 
@@ -107,7 +108,7 @@ function readByPragmas(query: Query, name: string, sql: string): Table {
   const uniques = readUniques(query, name);
   const key = columns.filter((c) => c.keyPlace > 0);
   const isRowid = Number(withoutRowid) === 0 && key.length === 1 && !uniques.some((u) => u.origin === "pk");
-  const rowidColumn = isRowid && key[0]!.declaredType.toUpperCase() === "INTEGER" ? key[0]!.name : null;
+  const rowidColumn = isRowid && foldName(key[0]!.declaredType) === "integer" ? key[0]!.name : null;
   return {
     name,
     sql: String(sql ?? ""),
@@ -145,7 +146,7 @@ function readUniques(query: Query, table: string): UniqueIndex[] {
 
 /** Names under which the rowid can be reached: those that no column takes. */
 export function rowidAliases(table: Table): string[] {
-  const taken = new Set(table.columns.map((c) => c.name.toLowerCase()));
+  const taken = new Set(table.columns.map((c) => foldName(c.name)));
   return ["rowid", "oid", "_rowid_"].filter((alias) => !taken.has(alias));
 }
 

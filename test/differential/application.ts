@@ -70,13 +70,17 @@ export function makeFile(file: string, { encoding, schema }: Pick<Case, "encodin
   const db = new Database(file, { create: true });
   try {
     db.exec(`PRAGMA encoding = '${encoding}'; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF`);
-    for (const text of schema)
-      try {
-        db.exec(text);
-      } catch {
-        // A row that a constraint forbids; in a case that was cut down also what names things that are gone.
-      }
+    applySchema(db, schema);
   } finally {
     db.close();
   }
+}
+
+export function applySchema(db: Database, schema: readonly string[]): void {
+  for (const text of schema)
+    try {
+      db.exec(text);
+    } catch {
+      // A row that a constraint forbids; in a case that was cut down also what names things that are gone.
+    }
 }

@@ -22,7 +22,7 @@ const POLICIES = [
  * Which index SQLite walks depends on the columns that triggers need: without one, rows come in their own order. NOT INDEXED
  * says nothing in a table WITHOUT ROWID, whose rows are an index.
  */
-const inOrder = ({ name, withoutRowid }: TableInfo): string =>
+export const inOrder = ({ name, withoutRowid }: TableInfo): string =>
   withoutRowid ? ` INDEXED BY ${q(`sqlite_autoindex_${name}_1`)}` : " NOT INDEXED";
 
 export interface StatementOptions {
@@ -59,6 +59,8 @@ export class StatementDrawer {
 
   #policy(table: TableInfo): string {
     const policy = this.#random.pick(POLICIES);
+    // A row that stays while triggers fail on it may be missing in a full-text index, in plain SQLite, too.
+    if (policy === " OR FAIL" && this.#features.anyOrder === true && this.#features.search > 0) return "";
     return policy === " OR REPLACE" && table.searched && !this.#options.recursive ? "" : policy;
   }
 

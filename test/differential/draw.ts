@@ -22,16 +22,7 @@ export function draw(seed: number, options: Options = OPTIONS): Draft {
   const writer = alone ? 0 : -1;
   const waits = !alone || random.chance(0.3);
   const steps: DraftStep[] = [];
-  const firstRows = new StatementDrawer(
-    random.fork(),
-    { ...features, nulls: 0.1 },
-    { recursive: true, alone: false },
-  );
-  for (const table of schema.tables)
-    for (let i = random.below(4); i > 0; i--) {
-      const row = firstRows.insert(table);
-      if (row.kind === "insert") schema.parts.push({ ...row, head: "INSERT OR IGNORE INTO", tail: "" });
-    }
+  addFirstRows(random, features, schema);
   const rowids = features.migrations === 0 && schema.tables.every((t) => t.ordered);
   const count = random.between(6, 22);
   for (let i = 0; i < count; i++)
@@ -57,7 +48,20 @@ export function draw(seed: number, options: Options = OPTIONS): Draft {
 const vacuums = ({ statements }: DraftStep): boolean =>
   statements.some((s) => s.kind === "sql" && s.text === "VACUUM");
 
-function drawSchema(random: Random, features: Features): Schema {
+export function addFirstRows(random: Random, features: Features, schema: Schema): void {
+  const drawer = new StatementDrawer(
+    random.fork(),
+    { ...features, nulls: 0.1 },
+    { recursive: true, alone: false },
+  );
+  for (const table of schema.tables)
+    for (let i = random.below(4); i > 0; i--) {
+      const row = drawer.insert(table);
+      if (row.kind === "insert") schema.parts.push({ ...row, head: "INSERT OR IGNORE INTO", tail: "" });
+    }
+}
+
+export function drawSchema(random: Random, features: Features): Schema {
   const names = new Names(random, features.oddNames, [TALLY, AUDIT]);
   const first: Statement = sql(`PRAGMA foreign_keys = ${features.enforced ? "ON" : "OFF"}`);
   const schema: Schema = {
@@ -95,6 +99,20 @@ function drawSchema(random: Random, features: Features): Schema {
   return schema;
 }
 
+/** Something to do with the rows; mostly one statement. */
+export function drawOne(random: Random, drawer: StatementDrawer, schema: Schema): Statement[] {
+  const view = schema.views.length > 0 && random.chance(0.15) ? random.pick(schema.views) : null;
+  if (view !== null)
+    return [
+      drawer.view(
+        view.view,
+        schema.tables.find((t) => t.name === view.table)!,
+      ),
+    ];
+  if (schema.searches.length > 0 && random.chance(0.1)) return [drawer.search(random.pick(schema.searches))];
+  return drawer.any(schema.tables);
+}
+
 function drawStep(
   random: Random,
   features: Features,
@@ -114,19 +132,7 @@ function drawStep(
     return { node: "all", settled: true, statements };
   }
   const drawer = new StatementDrawer(random, features, { recursive, alone });
-  const one = (): void => {
-    const view = schema.views.length > 0 && random.chance(0.15) ? random.pick(schema.views) : null;
-    if (view !== null)
-      statements.push(
-        drawer.view(
-          view.view,
-          schema.tables.find((t) => t.name === view.table)!,
-        ),
-      );
-    else if (schema.searches.length > 0 && random.chance(0.1))
-      statements.push(drawer.search(random.pick(schema.searches)));
-    else statements.push(...drawer.any(schema.tables));
-  };
+  const one = (): void => void statements.push(...drawOne(random, drawer, schema));
   if (random.chance(features.migrations)) {
     statements.push(
       ...drawMigration(random, features, schema, () =>

@@ -40,6 +40,8 @@ export interface Features {
   readonly oddValues: number;
   readonly nulls: number;
   readonly migrations: number;
+  /** Nothing is compared with another file: the order in which SQLite meets hidden rowids may count. */
+  readonly anyOrder?: boolean;
 }
 
 export function drawFeatures(random: Random, options: Options, wideText: boolean): Features {

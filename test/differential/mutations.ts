@@ -103,9 +103,9 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "foreign keys act once more when rows are shown",
     500,
-    "reflect/live-connection.ts",
-    "const db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: LOCKED_MS });",
-    "const db = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: LOCKED_MS });",
+    "sqlite/open.ts",
+    "enableForeignKeyConstraints: false,",
+    "enableForeignKeyConstraints: true,",
   ),
   one(
     "CHECKs are held against rows of other nodes",

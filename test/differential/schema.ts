@@ -38,7 +38,8 @@ export function addTable(
   mayBeSearched: boolean,
 ): SchemaPart[] {
   const { names, targets, tables, objects } = schema;
-  const { part, info, indexes, target } = drawTable(random, features, names, targets);
+  const { part, info: drawn, indexes, target } = drawTable(random, features, names, targets);
+  const info = { ...drawn, ordered: drawn.ordered || features.anyOrder === true };
   const made: SchemaPart[] = [part, ...indexes.map((index) => sql(index.sql))];
   for (const index of indexes) objects.push({ kind: "index", table: info.name, ...index });
   if (target !== null) targets.push(target);

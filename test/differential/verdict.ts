@@ -1,6 +1,6 @@
 /** What a run of a case came to. */
-import { DatabaseSync } from "node:sqlite";
 import { ALL, classify } from "../../src/schema/classify.ts";
+import { openDatabase } from "../../src/sqlite/open.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
 
 export interface Verdict {
@@ -12,7 +12,7 @@ export interface Verdict {
 
 /** Why `run` would not take the file; null: it does. */
 export function refusalOf(file: string): string | null {
-  const db = new DatabaseSync(file);
+  const db = openDatabase(file);
   try {
     const refused = classify(queryOf(db), ALL).filter((t) => t.verdict === "refused");
     return refused.length === 0 ? null : refused.map((t) => `${t.name}: ${t.reason}`).join("; ");

@@ -179,6 +179,42 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT count(*) FROM t", [[2n]]);
   });
 
+  test("a trigger OF a generated column never fires, one OF the rowid's name where SQLite fires it", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a INT, g AS (a * 2) STORED); CREATE TABLE gone(id INTEGER PRIMARY KEY);
+       CREATE TABLE local(x);
+       INSERT INTO gone VALUES(1), (2); INSERT INTO t VALUES('k', 1), ('l', 2);
+       CREATE TRIGGER of_g AFTER UPDATE OF g ON t BEGIN DELETE FROM gone; INSERT INTO local VALUES(NEW.g); END;
+       CREATE TRIGGER of_rowid AFTER UPDATE OF rowid ON t BEGIN DELETE FROM gone WHERE id = 1; END;`,
+      3,
+      1,
+      "whole",
+      ["local"],
+    );
+    lab.settle();
+    const [a, b] = lab.nodes as [LabNode, LabNode, LabNode];
+    const schema = schemaOf(a);
+    a.run("UPDATE t SET a = 5 WHERE id = 'k'");
+    b.run("INSERT INTO t VALUES('m', 3) ON CONFLICT(id) DO UPDATE SET a = 9");
+    lab.settle();
+    expectEverywhere("SELECT id, g FROM t ORDER BY id", [
+      ["k", 10n],
+      ["l", 4n],
+      ["m", 6n],
+    ]);
+    expectEverywhere("SELECT count(*) FROM gone", [[2n]]);
+    b.run("UPDATE t SET rowid = 70, a = 7 WHERE id = 'l'");
+    lab.settle();
+    expectEverywhere("SELECT id, g FROM t ORDER BY id", [
+      ["k", 10n],
+      ["l", 14n],
+      ["m", 6n],
+    ]);
+    expectEverywhere("SELECT id FROM gone", [[2n]]);
+    expectEverywhere("SELECT count(*) FROM local", [[0n]]);
+    for (const node of lab.nodes) expect(schemaOf(node)).toEqual(schema);
+  });
+
   test("a row that is touched and stays the same fires nothing elsewhere", async () => {
     lab = await Lab.create(SHOP, 2, 1, "whole", ["audit"]);
     const [a, b] = lab.nodes as [LabNode, LabNode];

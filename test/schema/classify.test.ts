@@ -59,6 +59,32 @@ test("a trigger that does not compile without the application is refused, also b
   expect(found.get("u")?.verdict).toBe("replicates");
 });
 
+test("what SQLite never fires is no obstacle: triggers OF a generated column, of none, of a rowid by a name", () => {
+  const schema = `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a, g AS (a * 2), s AS (a * 3) STORED);
+    CREATE VIEW v AS SELECT id, a, a + 1 AS g FROM t; CREATE TABLE u(id TEXT NOT NULL PRIMARY KEY, n);`;
+  for (const trigger of [
+    "CREATE TRIGGER w AFTER UPDATE OF g ON t BEGIN DELETE FROM u; INSERT INTO local VALUES(1); END",
+    "CREATE TRIGGER w AFTER UPDATE OF s ON t BEGIN INSERT INTO local VALUES(my_function(NEW.s)); END",
+    "CREATE TRIGGER w BEFORE UPDATE OF g, s, gone ON t BEGIN DELETE FROM u; SELECT RAISE(ABORT, 'no'); END",
+    "CREATE TRIGGER w INSTEAD OF UPDATE OF gone ON v BEGIN DELETE FROM u; END",
+    "CREATE TRIGGER w AFTER UPDATE OF rowid ON t BEGIN DELETE FROM u; END",
+    'CREATE TRIGGER "insert" AFTER /* DELETE */ UPDATE OF _rowid_ ON t BEGIN DELETE FROM u; END',
+  ])
+    expect(verdicts(`${schema} CREATE TABLE local(x); ${trigger};`, ["local"])).toEqual({
+      t: "replicates",
+      u: "replicates",
+      local: "skipped",
+    });
+  // What does fire is judged by what it does, also where only the rowid's name does it.
+  for (const of of ["g, a", "a", "rowid", "OID"]) {
+    const found = judged(
+      `${schema} CREATE TABLE local(x); CREATE TRIGGER w AFTER UPDATE OF ${of} ON t BEGIN DELETE FROM u; INSERT INTO local VALUES(1); END;`,
+      ["local"],
+    );
+    expect(found.get("t")?.cure).toContain("split w into two triggers");
+  }
+});
+
 test("a trigger's upsert may name the columns of a UNIQUE index", () => {
   const upsert = "INSERT INTO u VALUES(NEW.id, NEW.a) ON CONFLICT(n) DO UPDATE SET n = -n";
   const schema = `${TABLES} CREATE UNIQUE INDEX u_n ON u(n); CREATE TRIGGER w AFTER INSERT ON t BEGIN ${upsert}; END`;

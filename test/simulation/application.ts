@@ -5,8 +5,18 @@
  */
 import { Database } from "bun:sqlite";
 import type { Random } from "../../src/base/random.ts";
+import type { Work } from "../differential/traffic.ts";
+import {
+  changesOf,
+  COUNTER_TAGS,
+  perform,
+  prepareConnection,
+  type Rows,
+  RowReader,
+  type RowWrite,
+} from "./generated.ts";
 import { KEYLESS_TAGS, writeNote } from "./keyless.ts";
-import type { Migration } from "./plan.ts";
+import type { Generated, Migration } from "./plan.ts";
 
 const ACCOUNTS = 4;
 const LISTS = 2;
@@ -27,13 +37,18 @@ export const SCHEMA = `
 /** The rows that a node's application starts with. */
 export const rowsOf = (owner: number): string =>
   [
-    ...Array.from(
-      { length: ACCOUNTS },
-      (_, i) => `INSERT INTO bank VALUES(${owner * 10 + i}, ${owner}, ${MONEY})`,
-    ),
+    ...rowsBesideOf(owner),
     ...Array.from({ length: LISTS }, (_, i) => `INSERT INTO list VALUES(${owner * 10 + i}, '')`),
-    `INSERT INTO counter VALUES(${owner}, 0)`,
   ].join(";");
+
+/** Those of them that are there beside a generated schema, too. */
+export const rowsBesideOf = (owner: number): string[] => [
+  ...Array.from(
+    { length: ACCOUNTS },
+    (_, i) => `INSERT INTO bank VALUES(${owner * 10 + i}, ${owner}, ${MONEY})`,
+  ),
+  `INSERT INTO counter VALUES(${owner}, 0)`,
+];
 
 /** Tables keep their columns: the onlookers know them. */
 function migrationSql(
@@ -83,9 +98,10 @@ export interface Transaction {
   readonly changes: readonly Change[];
   /** Elements appended to own lists. */
   readonly appended: readonly { readonly list: number; readonly item: string }[];
+  /** Under a generated schema that stays as it is: all rows that it changed. */
+  readonly rows?: readonly RowWrite[];
 }
 
-/** Reads the tags of all tagged rows. */
 const DUMP = `
   SELECT 'kv/' || k, v FROM kv UNION ALL SELECT 'u/' || id, tag FROM u UNION ALL
   SELECT 'w/' || lower(word) || '/' || n, tag FROM w UNION ALL SELECT 'p/' || id, tag FROM p UNION ALL
@@ -93,11 +109,10 @@ const DUMP = `
 
 export type Tags = Map<string, string>;
 
-export const tagsSql = (keyless: boolean): string => (keyless ? DUMP + KEYLESS_TAGS : DUMP);
-
 interface Open {
   readonly seq: number;
   readonly before: Tags;
+  readonly rows: Rows | null;
   readonly appended: { list: number; item: string }[];
   statements: number;
 }
@@ -114,6 +129,9 @@ export class Application {
   foreignKeys = true;
   /** There is a table without a declared key. */
   keyless = false;
+  /** The schema is the generator's. */
+  generated: Generated | null = null;
+  #reader: RowReader | null = null;
 
   constructor(file: string, number: number, synchronous: "NORMAL" | "FULL") {
     this.#file = file;
@@ -133,6 +151,15 @@ export class Application {
     );
     this.#db.exec(`PRAGMA recursive_triggers = ${this.recursiveTriggers}; PRAGMA cache_size = -1000`);
     this.#db.query("SELECT count(*) FROM sqlite_schema").get(); // a WAL that is there is recovered now
+    // Which shape a row is of that another node's schema change moved, nobody here can tell.
+    if (this.generated !== null && !this.generated.migrations)
+      this.#reader = new RowReader(this.#file, this.generated.encoding);
+  }
+
+  /** Reads the tags of all tagged rows. */
+  get tagsSql(): string {
+    if (this.generated !== null) return COUNTER_TAGS;
+    return this.keyless ? DUMP + KEYLESS_TAGS : DUMP;
   }
 
   /** False: somebody holds the write lock, or SQLite refuses it; nothing happened. */
@@ -167,6 +194,8 @@ export class Application {
 
   close(): void {
     this.#open = null;
+    this.#reader?.close();
+    this.#reader = null;
     this.#db?.close();
     this.#db = null;
   }
@@ -187,14 +216,15 @@ export class Application {
   }
 
   tags(): Tags {
-    return new Map(this.#db!.query(tagsSql(this.keyless)).values() as [string, string][]);
+    return new Map(this.#db!.query(this.tagsSql).values() as [string, string][]);
   }
 
   /** False: somebody else writes. */
-  begin(): boolean {
+  begin(work?: Work): boolean {
     const db = this.#db;
     if (db === null || this.#open !== null) return false;
     try {
+      if (work !== undefined) prepareConnection(db, work);
       db.exec("BEGIN IMMEDIATE");
     } catch (error) {
       if (/locked|busy/i.test(String(error))) return false;
@@ -205,7 +235,8 @@ export class Application {
       return false;
     }
     const seq = ++this.#seq;
-    this.#open = { seq, before: this.tags(), appended: [], statements: 0 };
+    const rows = this.#reader?.rows() ?? null;
+    this.#open = { seq, before: this.tags(), rows, appended: [], statements: 0 };
     return true;
   }
 
@@ -214,19 +245,41 @@ export class Application {
     const open = this.#open!;
     const db = this.#db!;
     this.#open = null;
+    if (!db.inTransaction) return null; // a statement ended it
     if (!commit) {
       db.exec("ROLLBACK");
       return null;
     }
+    if (this.generated !== null) this.#move(open.seq);
     db.query("UPDATE counter SET seq = ? WHERE owner = ?").run(open.seq, this.#number);
     const after = this.tags();
-    db.exec("COMMIT");
+    try {
+      db.exec("COMMIT");
+    } catch (error) {
+      if (this.generated === null) throw error;
+      db.exec("ROLLBACK"); // a deferred reference dangles
+      return null;
+    }
     const changes: Change[] = [];
     for (const row of new Set([...open.before.keys(), ...after.keys()])) {
       const change = { row, before: open.before.get(row) ?? null, after: after.get(row) ?? null };
       if (change.before !== change.after) changes.push(change);
     }
-    return { node: this.#number, seq: open.seq, changes, appended: open.appended };
+    const rows = open.rows === null ? {} : { rows: changesOf(open.rows, this.#reader!.rows()) };
+    return { node: this.#number, seq: open.seq, changes, appended: open.appended, ...rows };
+  }
+
+  /** Some money to another own row. */
+  #move(seq: number): void {
+    const account = (i: number): number => this.#number * 10 + (i % ACCOUNTS);
+    const add = this.#db!.query("UPDATE bank SET amount = amount + ? WHERE id = ?");
+    add.run(-(seq % 20), account(seq));
+    add.run(seq % 20, account(seq + 1));
+  }
+
+  /** A generated transaction's statements. Returns what SQLite must not say of them. */
+  perform(work: Work): string[] {
+    return perform(this.#db!, work);
   }
 
   /** One statement of the open transaction; one that a constraint forbids does nothing. */
@@ -325,9 +378,9 @@ export class Application {
   }
 
   /** Outside of a transaction; not while somebody else writes. */
-  vacuum(): void {
+  maintain(sql: string): void {
     try {
-      this.#db?.exec("VACUUM");
+      this.#db?.exec(sql);
     } catch (error) {
       if (!/locked|busy|full/i.test(String(error))) throw error;
     }

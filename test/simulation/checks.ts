@@ -5,7 +5,7 @@ import { type Message, MessageType } from "../../src/raft/types.ts";
 import { MessageKind } from "../../src/shard/frames.ts";
 import { decodeMessages } from "../../src/shard/wire.ts";
 import { deviations } from "../node/deviations.ts";
-import { type Tags, tagsSql, TOTAL_OF_OWNER } from "./application.ts";
+import { type Tags, TOTAL_OF_OWNER } from "./application.ts";
 import { digest } from "./digest.ts";
 import type { History } from "./history.ts";
 import type { Order } from "./order.ts";
@@ -271,7 +271,7 @@ export class Checks {
     if (known !== undefined && known.epoch === node.fileEpoch) return known;
     known?.db.close();
     const db = node.observe();
-    const tags = db.prepare(tagsSql(node.application.keyless));
+    const tags = db.prepare(node.application.tagsSql);
     const bank = db.prepare("SELECT owner, sum(amount) FROM bank GROUP BY owner");
     for (const statement of [tags, bank]) statement.setReturnArrays(true);
     const observer = { epoch: node.fileEpoch, db, tags, bank };

@@ -28,6 +28,11 @@ export class History {
     return this.#transactions.get(node)?.at(-1)?.seq ?? 0;
   }
 
+  /** Those that survived, of each node in their order. */
+  *transactions(): Iterable<Transaction> {
+    for (const list of this.#transactions.values()) yield* list;
+  }
+
   get count(): number {
     let count = 0;
     for (const list of this.#transactions.values()) count += list.length;

@@ -18,6 +18,8 @@ export interface Mutation {
   readonly within: number;
   /** The seeds have a table without a declared key. */
   readonly keyless?: boolean;
+  /** The seeds have schemas of the generator's. */
+  readonly generated?: boolean;
   /** Caught by a test instead: what it is about is outside of the simulated machine, or too fine for whole nodes. */
   readonly test?: string;
 }
@@ -250,8 +252,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "the highest row of a change log goes, too",
     200,
     "reflect/live-log.ts",
-    "this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);",
-    "this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ?`);",
+    "db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`)",
+    "db.prepare(`DELETE FROM ${name} WHERE id <= ?`)",
   ),
   one(
     "compared with the replica as it is now, not with what the application saw",
@@ -453,6 +455,37 @@ export const MUTATIONS: readonly Mutation[] = [
       "if (shape.id < 0) {",
     ),
     keyless: true,
+  },
+  // ---------------------------------------------------------------------------------------- generated schemas
+  {
+    ...one(
+      "a trigger that writes replicated tables fires on every node",
+      100,
+      "reflect/live-triggers.ts",
+      'if (trigger.mode === "silent") return SQLITE_IGNORE;',
+      'if (trigger.mode === "silent") return SQLITE_OK;',
+    ),
+    generated: true,
+  },
+  {
+    ...one(
+      "a full-text index does not hear of other nodes' rows",
+      100,
+      "reflect/live-triggers.ts",
+      "return WRITES.has(action) && this.#judged.isReplicated(table) ? SQLITE_IGNORE : SQLITE_OK;",
+      "return WRITES.has(action) && table !== '' ? SQLITE_IGNORE : SQLITE_OK;",
+    ),
+    generated: true,
+  },
+  {
+    ...one(
+      "the full-text index of a file that is built is left empty",
+      200,
+      "replica/build-live.ts",
+      "if (index === null || exists.get(index.content) === undefined) continue;",
+      "if (index === null || rows >= 0) continue;",
+    ),
+    generated: true,
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated machine
   {

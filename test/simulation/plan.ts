@@ -1,5 +1,6 @@
 /** What a seed stands for: a cluster, and a list of things that happen to it. A plan can be cut down and run again. */
 import { Random } from "../../src/base/random.ts";
+import { Traffic, type TrafficSchema, type Work } from "../differential/traffic.ts";
 import type { NetworkProfile } from "./network.ts";
 import type { PowerCut } from "./sim-node.ts";
 
@@ -13,7 +14,11 @@ export type Action =
       readonly holdMs: number;
       readonly rollback: boolean;
       readonly bulk: boolean;
+      /** In a plan with a generated schema: what is done. */
+      readonly work?: Work;
     }
+  /** An application's VACUUM, ANALYZE or REINDEX. */
+  | { readonly kind: "maintain"; readonly node: number; readonly sql: string }
   | { readonly kind: "wait"; readonly node: number }
   /** Nothing goes from the first to the second. */
   | { readonly kind: "cut"; readonly links: readonly (readonly [number, number])[]; readonly ms: number }
@@ -54,6 +59,8 @@ export interface Plan {
   readonly transactions?: "whole" | "row";
   /** Applications write a table without a declared key, too, and VACUUM; older plans do not say it. */
   readonly keyless?: boolean;
+  /** The schema is the generator's; absent: the simulator's own. */
+  readonly generated?: Generated;
   /** Nodes that begin as members. */
   readonly members: number;
   /** The cluster is formed in the run itself, not copied from one that was. */
@@ -93,6 +100,31 @@ export function withMigrations(plan: Plan): Plan {
   }));
   const actions = [...plan.actions, ...drawn].sort((a, b) => a.at - b.at);
   return { ...plan, actions };
+}
+
+export interface Generated extends TrafficSchema {
+  /** Works change the schema, too. */
+  readonly migrations: boolean;
+}
+
+/**
+ * The same plan with a schema and transactions that the generator of the differential test draws: what happens when, and
+ * on which node, stays as it is.
+ */
+export function withGenerated(plan: Plan, migrations: boolean): Plan {
+  const random = new Random(plan.seed ^ 0x67656e72);
+  const traffic = new Traffic(random.next(), migrations);
+  const actions = plan.actions.map((planned): Planned => {
+    const { action } = planned;
+    if (action.kind !== "write") return planned;
+    const own = random.fork();
+    if (own.chance(0.02)) {
+      const sql = own.pick(["VACUUM", "ANALYZE", "REINDEX", "PRAGMA wal_checkpoint(PASSIVE)"]);
+      return { ...planned, action: { kind: "maintain", node: action.node, sql } };
+    }
+    return { ...planned, action: { ...action, bulk: false, work: traffic.draw(own, action.statements) } };
+  });
+  return { ...plan, generated: { ...traffic.drawn, migrations }, actions };
 }
 
 export const MAX_NODES = 4;

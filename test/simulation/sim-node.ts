@@ -3,7 +3,7 @@
  * A crash keeps what is on disk at that moment; whatever the process would still do in that event is undone.
  */
 import { existsSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { silentLogger } from "../../src/base/logger.ts";
@@ -12,6 +12,7 @@ import type { Machine } from "../../src/node/machine.ts";
 import type { Member } from "../../src/node/member.ts";
 import { Node } from "../../src/node/node.ts";
 import type { NodeOptions } from "../../src/node/options.ts";
+import { openDatabase } from "../../src/sqlite/open.ts";
 import { Application } from "./application.ts";
 import {
   cutPower,
@@ -515,6 +516,6 @@ export class SimNode {
 
   /** A connection of an onlooker to the application's file. */
   observe(): DatabaseSync {
-    return new DatabaseSync(this.file, { readOnly: true, enableForeignKeyConstraints: false, timeout: 1000 });
+    return openDatabase(this.file, { readOnly: true, timeout: 1000 });
   }
 }

@@ -5,14 +5,17 @@
 import { Database } from "bun:sqlite";
 import { rmSync } from "node:fs";
 import { Random } from "../../src/base/random.ts";
-import { rowsOf, SCHEMA } from "./application.ts";
+import { forAll } from "../../src/change/per-table.ts";
+import { makeFile } from "../differential/application.ts";
+import { rowsBesideOf, rowsOf, SCHEMA } from "./application.ts";
 import { Checks } from "./checks.ts";
+import { BESIDE } from "./generated.ts";
 import { KEYLESS_SCHEMA } from "./keyless.ts";
 import { History } from "./history.ts";
 import { Judge } from "./judge.ts";
 import { CALM, Network } from "./network.ts";
 import { Order } from "./order.ts";
-import { type Action, MAX_NODES, type Plan, type Planned } from "./plan.ts";
+import { type Action, type Generated, MAX_NODES, type Plan, type Planned } from "./plan.ts";
 import { unsettled } from "./rest.ts";
 import { SimNode } from "./sim-node.ts";
 import { copyTemplate, peerIdOfNode, scratch, writeIdentity } from "./template.ts";
@@ -76,7 +79,8 @@ export class Simulation {
     try {
       await this.#prepare();
       for (const planned of plan.actions) world.after(planned.at, () => this.#act(planned));
-      await this.#until(() => world.now >= plan.ms, plan.ms);
+      const end = world.now + plan.ms;
+      await this.#until(() => world.now >= end, plan.ms);
       this.#heal();
       if (!(await this.#until(() => this.settled, SETTLE_MS)) && checks.problems.length === 0)
         checks.problems.push(
@@ -109,7 +113,7 @@ export class Simulation {
 
   async #prepare(): Promise<void> {
     const { plan } = this;
-    if (plan.fresh) await this.#lay(this.#folder, plan.members);
+    if (plan.fresh || plan.generated !== undefined) await this.#lay(this.#folder, plan.members);
     else
       await copyTemplate(
         `${plan.shards}-${transactionsOf(plan)}-${plan.members}${plan.keyless === true ? "-keyless" : ""}`,
@@ -127,6 +131,15 @@ export class Simulation {
       );
     for (let i = 0; i < MAX_NODES; i++) this.nodes.push(await this.#node(i, this.#folder));
     for (const node of this.nodes.slice(0, plan.members)) node.begin();
+    if (plan.generated !== undefined && !plan.fresh) await this.#form();
+  }
+
+  /** Nobody else has this schema: no copy of a cluster can be had. */
+  async #form(): Promise<void> {
+    this.network.profile = CALM;
+    if (!(await this.#until(() => this.settled, SETTLE_MS)) && this.checks.problems.length === 0)
+      this.checks.problems.push(`the cluster does not form: ${this.#unsettled().join("; ")}`);
+    this.network.profile = this.plan.network;
   }
 
   /** Forms the template's cluster in `folder`. */
@@ -146,11 +159,18 @@ export class Simulation {
 
   /** The first node's file, and everybody's identity. */
   async #lay(folder: string, members: number): Promise<void> {
-    const db = new Database(`${folder}/n0.db`, { create: true });
-    db.exec(`PRAGMA journal_mode = WAL; BEGIN; ${SCHEMA}${this.plan.keyless === true ? KEYLESS_SCHEMA : ""}`);
-    for (let i = 0; i < MAX_NODES; i++) db.exec(rowsOf(i));
-    db.exec("COMMIT");
-    db.close();
+    const { generated, keyless } = this.plan;
+    if (generated !== undefined) {
+      const beside = Array.from({ length: MAX_NODES }, (_, i) => rowsBesideOf(i)).flat();
+      const schema = [...generated.schema, ...BESIDE, ...beside];
+      makeFile(`${folder}/n0.db`, { encoding: generated.encoding, schema });
+    } else {
+      const db = new Database(`${folder}/n0.db`, { create: true });
+      db.exec(`PRAGMA journal_mode = WAL; BEGIN; ${SCHEMA}${keyless === true ? KEYLESS_SCHEMA : ""}`);
+      for (let i = 0; i < MAX_NODES; i++) db.exec(rowsOf(i));
+      db.exec("COMMIT");
+      db.close();
+    }
     for (let i = 0; i < members; i++) await writeIdentity(`${folder}/n${i}.db.marmot`, i);
   }
 
@@ -167,6 +187,7 @@ export class Simulation {
         rate: plan.rates[number]!,
         eventLoss: plan.eventLoss,
         synchronous: plan.synchronous[number]!,
+        ...(plan.generated === undefined ? {} : { settings: settingsOf(plan.generated) }),
       },
       {
         world,
@@ -192,6 +213,7 @@ export class Simulation {
     node.application.recursiveTriggers = plan.recursiveTriggers;
     node.application.foreignKeys = plan.foreignKeys;
     node.application.keyless = plan.keyless === true;
+    node.application.generated = plan.generated ?? null;
     return node;
   }
 
@@ -278,6 +300,13 @@ export class Simulation {
         world.log(`${node.name} ${done ? "migrated" : "did not migrate"}: ${action.what}`);
         return;
       }
+      case "maintain": {
+        const node = this.nodes[action.node]!;
+        if (!node.writable || !node.application.isOpen || node.application.holds) return;
+        node.application.maintain(action.sql);
+        node.committed();
+        return;
+      }
       case "transfer": {
         const member = this.nodes[action.node]!.member;
         const group = member?.runtime.groups[action.shard];
@@ -298,12 +327,16 @@ export class Simulation {
     if (!node.writable) return;
     if (!application.isOpen) application.open();
     if (!application.isOpen || application.holds) return;
-    if (!application.begin()) {
+    if (!application.begin(action.work)) {
       if (attempts < 50) this.world.after(RETRY_MS, () => this.#write(action, random, attempts + 1));
       return;
     }
-    if (action.bulk) application.bulk(random);
-    for (let i = 0; i < action.statements; i++) application.statement(random);
+    if (action.work === undefined) {
+      if (action.bulk) application.bulk(random);
+      for (let i = 0; i < action.statements; i++) application.statement(random);
+    } else
+      for (const wrong of application.perform(action.work))
+        this.checks.problems.push(`the application of ${node.name}: ${wrong}`);
     const { fileEpoch } = node;
     const finish = (): void => {
       if (node.fileEpoch !== fileEpoch || !application.holds) return; // its machine died meanwhile
@@ -311,7 +344,7 @@ export class Simulation {
       if (transaction === null) return;
       this.history.add(transaction);
       node.committed();
-      if (application.keyless && random.chance(0.03)) application.vacuum();
+      if (application.keyless && random.chance(0.03)) application.maintain("VACUUM");
     };
     if (action.holdMs > 0) this.world.after(action.holdMs, finish);
     else finish();
@@ -370,6 +403,10 @@ export class Simulation {
     }
   }
 }
+
+const settingsOf = ({ merge, foreignKeys, idBlock }: Generated) => ({
+  ...{ merge: forAll(merge), foreignKeys, idBlock: forAll(idBlock) },
+});
 
 const transactionsOf = ({ shards, transactions }: Plan): "whole" | "row" =>
   shards === 1 ? "whole" : (transactions ?? "row");

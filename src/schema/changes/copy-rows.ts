@@ -1,5 +1,5 @@
 /** The rows of a table that is rebuilt, from the old one to the new one, each under its rowid. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -152,7 +152,7 @@ function newValue(column: Column, fallback: string | null, isRowid: boolean): st
     case "TEXT":
       return "''";
     case "BLOB":
-      return column.declaredType === "" || column.declaredType.toUpperCase() === "ANY" ? "0" : "x''";
+      return column.declaredType === "" || foldName(column.declaredType) === "any" ? "0" : "x''";
     default:
       return "0";
   }

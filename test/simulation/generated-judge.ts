@@ -1,0 +1,238 @@
+/**
+ * The end of a run with a generated schema: files that are equal to the last object and bit, full-text indexes that find
+ * what is there, and the order compared with what the applications' files had, transaction by transaction.
+ */
+import { Database } from "bun:sqlite";
+import { decodeImage } from "../../src/change/codec.ts";
+import { type Image, imageEqual, valueEqual } from "../../src/change/value.ts";
+import { quoteIdentifier as q } from "../../src/sqlite/quote.ts";
+import { contentOf, differences, searchesOf } from "../differential/content.ts";
+import { nameOfRow, RowReader, type Rows, type RowWrite } from "./generated.ts";
+import type { Judged } from "./judge.ts";
+import type { TakenRow } from "./order.ts";
+import type { Generated } from "./plan.ts";
+
+export class GeneratedJudge {
+  readonly #it: Judged;
+  readonly #generated: Generated;
+
+  constructor(it: Judged, generated: Generated) {
+    this.#it = it;
+    this.#generated = generated;
+  }
+
+  judge(): string[] {
+    const files = this.#judgeFiles();
+    if (this.#generated.migrations) return files; // rows of a table that changed are other rows
+    return [...files, ...this.#judgeOrder(), ...this.#unaccounted()];
+  }
+
+  /** Every row of every table and view, and the schema's text, the same everywhere. */
+  #judgeFiles(): string[] {
+    const { present } = this.#it;
+    const wrong: string[] = [];
+    let expected: ReturnType<typeof contentOf> | null = null;
+    for (const node of present) {
+      const db = new Database(node.file, { readwrite: true, create: false, safeIntegers: true });
+      try {
+        const content = contentOf(db);
+        expected ??= content;
+        wrong.push(...differences(expected, content, `at the end ${node.name} against ${present[0]!.name}`));
+        wrong.push(...this.#judgeSearches(db, node.name));
+      } finally {
+        db.close();
+      }
+    }
+    return wrong;
+  }
+
+  /** Full-text indexes are sound, and find what one finds that is built anew out of the rows that are there. */
+  #judgeSearches(db: Database, who: string): string[] {
+    const { words } = this.#generated;
+    if (words.length === 0) return [];
+    const found = searchesOf(db, words);
+    db.exec("BEGIN IMMEDIATE");
+    try {
+      for (const name of found.keys()) db.exec(`INSERT INTO ${q(name)}(${q(name)}) VALUES('rebuild')`);
+      const anew = searchesOf(db, words);
+      return [...found].flatMap(([name, { sound, found: rows }]) => {
+        if (!sound) return [`${who}: the full-text index ${name} is not sound`];
+        const there = anew.get(name)!.found;
+        return rows === there ? [] : [`${who}: a search of ${name} finds ${rows}, there is ${there}`];
+      });
+    } finally {
+      db.exec("ROLLBACK");
+    }
+  }
+
+  /**
+   * What is ordered of a node is what its file had after its transactions, in their order, and each at most once. Where
+   * transactions stay whole, every entry says by its row of `counter` up to which one it goes: it has every row that those
+   * since the entry before it changed in sum.
+   */
+  #judgeOrder(): string[] {
+    const { replica } = this.#it.present[0]!.member!.replica;
+    const wrong: string[] = [];
+    // A node that received a replica over its own may send what was only touched; see the judge of tagged rows.
+    const nodes = this.#it.nodes.filter((node) => !node.adopted);
+    const tellers = new Map(
+      nodes.map((node) => [node.peerId, new Teller(node.name, this.#writesOf(node.options.number))]),
+    );
+    const isWhole = replica.settings.transactions === "whole";
+    let entry: TakenRow[] = [];
+    const end = (): void => {
+      const [first] = entry;
+      const teller = first === undefined ? undefined : tellers.get(first.origin);
+      if (teller !== undefined) wrong.push(...teller.take(entry, isWhole));
+      entry = [];
+    };
+    for (const row of this.#it.order.taken(replica.shapes)) {
+      const [first] = entry;
+      if (first !== undefined && (first.shard !== row.shard || first.index !== row.index)) end();
+      entry.push(row);
+    }
+    end();
+    return wrong;
+  }
+
+  #writesOf(number: number): Write[] {
+    return [...this.#it.history.transactions()]
+      .filter(({ node }) => node === number)
+      .flatMap(({ seq, rows }) => (rows ?? []).map((row) => ({ ...row, seq })));
+  }
+
+  /**
+   * Every row that a transaction left is there at the end, or some transaction found it and wrote over it, or the journal has
+   * it. Rows are known by what they hold: two that are equal are one here.
+   */
+  #unaccounted(): string[] {
+    const [first] = this.#it.present;
+    const { replica } = first!.member!.replica;
+    const seen = new Map<string, Image[]>();
+    const note = (name: string, image: Image): void => {
+      const images = seen.get(name);
+      if (images === undefined) seen.set(name, [image]);
+      else images.push(image);
+    };
+    const all = [...this.#it.history.transactions()];
+    const nameOf = ({ table, keyId }: Pick<RowWrite, "table" | "keyId">): string =>
+      table.rowidKey ? table.name : nameOfRow(table, keyId);
+    const contentOfRow = ({ table }: Pick<RowWrite, "table">, image: Image): Image =>
+      table.rowidKey ? image.slice(1) : image; // rows without a declared key may have been led elsewhere
+    for (const row of rowsOf(first!.file, this.#generated.encoding).values())
+      note(nameOf(row), contentOfRow(row, row.image));
+    for (const { rows } of all)
+      for (const row of rows ?? []) if (row.before !== null) note(nameOf(row), contentOfRow(row, row.before));
+    for (const { table, keyId, losingImage } of replica.journal.list(1_000_000)) {
+      const shape = replica.shapes.get(table);
+      if (losingImage === null || shape === undefined) continue;
+      const row = { table: shape, keyId };
+      note(nameOf(row), contentOfRow(row, decodeImage(losingImage)));
+    }
+    const isKept = this.#generated.merge === "row" ? rowIsKept : columnsAreKept;
+    return all.flatMap(({ node, seq, rows }) =>
+      (rows ?? []).flatMap((row) => {
+        if (row.after === null) return [];
+        const before = row.before === null ? null : contentOfRow(row, row.before);
+        const after = contentOfRow(row, row.after);
+        if (isKept(before, after, seen.get(nameOf(row)) ?? [])) return [];
+        return [
+          `${nameOf(row)} as n${node} left it in transaction ${seq}, ${show(after)}, is gone without a trace`,
+        ];
+      }),
+    );
+  }
+}
+
+function rowsOf(file: string, encoding: string): Rows {
+  const reader = new RowReader(file, encoding);
+  try {
+    return reader.rows();
+  } finally {
+    reader.close();
+  }
+}
+
+const rowIsKept = (_before: Image | null, after: Image, seen: readonly Image[]): boolean =>
+  seen.some((image) => imageEqual(image, after));
+
+/** Of columns that are merged each one that the transaction changed. */
+const columnsAreKept = (before: Image | null, after: Image, seen: readonly Image[]): boolean =>
+  after.every(
+    (value, i) =>
+      (before !== null && valueEqual(before[i]!, value)) ||
+      seen.some((image) => valueEqual(image[i]!, value)),
+  );
+
+export interface Write extends RowWrite {
+  readonly seq: number;
+}
+
+/** One node's writes beside what is ordered of it. */
+export class Teller {
+  readonly #who: string;
+  readonly #writes: readonly Write[];
+  /** Row ⇒ what its transactions left there, in their order. */
+  readonly #left = new Map<string, (Image | null)[]>();
+  /** Row ⇒ how many of these lie before what was ordered last, that included. */
+  readonly #told = new Map<string, number>();
+  /** Newest transaction that is ordered. */
+  #seq = 0;
+
+  constructor(who: string, writes: readonly Write[]) {
+    this.#who = who;
+    this.#writes = writes;
+    for (const { table, keyId, after } of writes) {
+      const name = nameOfRow(table, keyId);
+      const left = this.#left.get(name);
+      if (left === undefined) this.#left.set(name, [after]);
+      else left.push(after);
+    }
+  }
+
+  /** All rows of one entry. */
+  take(entry: readonly TakenRow[], isWhole: boolean): string[] {
+    const [{ shard, index }] = entry as [TakenRow];
+    const at = `${shard}/${index} of ${this.#who}`;
+    const wrong: string[] = [];
+    for (const { table, row } of entry) {
+      if (table.rowidKey) continue; // led elsewhere, perhaps; the fixed schema's notes tell of these
+      const name = nameOfRow(table, row.keyId);
+      const left = this.#left.get(name) ?? [];
+      const place = left.findIndex(
+        (image, i) => i >= (this.#told.get(name) ?? 0) && isSame(image, row.image),
+      );
+      if (place === -1)
+        wrong.push(`${at} has ${name} as ${show(row.image)}, which its file had never, or no more`);
+      else this.#told.set(name, place + 1);
+    }
+    return isWhole ? [...wrong, ...this.#missing(entry, at)] : wrong;
+  }
+
+  #missing(entry: readonly TakenRow[], at: string): string[] {
+    const counter = entry.find(({ table }) => table.name === "counter");
+    const seq = Number(counter?.row.image?.[1] ?? 0);
+    if (seq <= this.#seq) return [`${at} is of no transaction after ${this.#seq}: ${entry.length} rows`];
+    const sums = new Map<string, { before: Image | null; after: Image | null }>();
+    for (const { table, keyId, before, after, ...of } of this.#writes) {
+      if (of.seq <= this.#seq || of.seq > seq || table.rowidKey) continue;
+      const name = nameOfRow(table, keyId);
+      sums.set(name, { before: sums.has(name) ? sums.get(name)!.before : before, after });
+    }
+    this.#seq = seq;
+    const sent = new Map(entry.map(({ table, row }) => [nameOfRow(table, row.keyId), row.image]));
+    return [...sums].flatMap(([name, { before, after }]) => {
+      const image = sent.get(name);
+      if (image === undefined ? isSame(before, after) : isSame(image, after)) return [];
+      return [
+        `${at} has ${name} as ${image === undefined ? "it was" : show(image)}, its file had ${show(after)}`,
+      ];
+    });
+  }
+}
+
+const isSame = (a: Image | null, b: Image | null): boolean =>
+  a === null || b === null ? a === b : imageEqual(a, b);
+
+const show = (image: Image | null): string =>
+  image === null ? "nothing" : Bun.inspect(image, { compact: true }).replaceAll("\n", " ").slice(0, 200);
