@@ -55,7 +55,7 @@ import {
 } from "./live-schema.ts";
 import { LiveSide } from "./live-side.ts";
 import { forgetLost, keepLost, keepTable, nextLost } from "./lost-rows.ts";
-import { logDifferences, snapshotOf, type Waits, writing } from "./uncompared.ts";
+import { logDifferences, logKeys, snapshotOf, type Waits, writing } from "./uncompared.ts";
 
 export interface SchemaStepsComponents {
   /** The application's file. */
@@ -362,8 +362,9 @@ export class SchemaSteps {
 
   /**
    * The application's change, with the rows that were written under it: the replica shows, in a transaction that is rolled
-   * back, what it will be, and what the file has otherwise goes into the same changeset. "moved": the schema changed again
-   * meanwhile, and nothing was put in the outbox. The replica takes nothing while this runs.
+   * back, what it will be, and what the file has otherwise goes into the same changeset. Of rows that a new constraint leaves
+   * no room for in the replica the file says which stay: it obeys the constraint already. Row by row only these go along.
+   * False: the schema changed again meanwhile, and nothing was put in the outbox. The replica takes nothing while this runs.
    */
   *own(
     entry: Uint8Array,
@@ -376,7 +377,11 @@ export class SchemaSteps {
     let side: LiveSide | null = null;
     try {
       trial.db.exec("BEGIN IMMEDIATE");
-      for (const _ of trial.replica.trySchema(entry)) yield;
+      const leftOut = yield* pausing(trial.replica.trySchema(entry));
+      if (!outbox.whole && leftOut.length === 0) {
+        outbox.alone(entry, position);
+        return true;
+      }
       let expected: string | null = null;
       yield* writing(db, () => {
         expected = this.#captureOwn(entry, trial.replica);
@@ -390,6 +395,13 @@ export class SchemaSteps {
         const tables = tablesOf(captured, trial.replica, uncompared);
         const { encoding } = trial.replica.settings;
         yield* logDifferences({ replica: trial.db, live, db }, tables, encoding);
+        const byTable = Map.groupBy(leftOut, ({ table }) => table);
+        for (const table of tablesOf(captured, trial.replica, [...byTable.keys()]))
+          yield* logKeys(
+            db,
+            table,
+            byTable.get(table.shape.id)!.map(({ key }) => key),
+          );
       } finally {
         live.close();
       }
@@ -399,7 +411,8 @@ export class SchemaSteps {
         ...{ file, connection, replica: trial.replica, captured, expected, place },
         remembered: { ...remembered, version, uncompared: [] },
       });
-      return yield* outbox.drain(side, trial.replica, entry, position);
+      const only = outbox.whole ? null : new Set(leftOut.map(({ table }) => table));
+      return yield* outbox.drain(side, trial.replica, entry, position, only);
     } finally {
       side?.close();
       if (trial.db.isTransaction) trial.db.exec("ROLLBACK");
@@ -432,13 +445,27 @@ export class SchemaSteps {
 
 /** What collects the rows that go with a change of the schema. */
 export interface OwnOutbox {
-  /** False: the schema moved again; nothing is collected. */
+  /** All rows that were written under the change go along, not only those that it would leave out. */
+  readonly whole: boolean;
+  /** The change without rows. */
+  alone(entry: Uint8Array, position: PositionVector): void;
+  /** `only`: ids of the tables whose rows go along; null: all. False: the schema moved again; nothing is collected. */
   drain(
     side: LiveSide,
     replica: Replica,
     entry: Uint8Array,
     position: PositionVector,
+    only: ReadonlySet<number> | null,
   ): Generator<undefined, boolean>;
+}
+
+/** `steps` with a pause for others at each of its own. */
+function* pausing<T>(steps: Generator<void, T>): Generator<undefined, T> {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    yield;
+  }
 }
 
 function tablesOf(

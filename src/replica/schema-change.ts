@@ -7,7 +7,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { encodeImage, decodeImage, imageHash } from "../change/codec.ts";
 import type { ChangedRows } from "../change/changed-rows.ts";
 import { type KeyId, keyIdOf, keyIdOfImage, keyOfImage, keyValues } from "../change/key.ts";
-import type { Image } from "../change/value.ts";
+import type { Image, Value } from "../change/value.ts";
 import type { TableShape } from "../change/shape.ts";
 import { applySchemaChanges, type AppliedTable } from "../schema/changes/apply.ts";
 import type { LeftOutRow, SchemaState } from "../schema/changes/change.ts";
@@ -49,6 +49,17 @@ export interface ReplicaSchema {
   readonly shapes: readonly TableShape[];
 }
 
+/** A row that a constraint left no room for. */
+export interface LeftOutKey {
+  /** The table's id before the change. */
+  readonly table: number;
+  readonly key: readonly Value[];
+}
+
+export interface ChangedSchema extends ReplicaSchema {
+  readonly leftOut: readonly LeftOutKey[];
+}
+
 /** Rows hashed between two yields. */
 const SLICE = 1000;
 
@@ -79,7 +90,7 @@ export function* changeSchema(
   bytes: Uint8Array,
   context: ChangesetContext,
   components: SchemaChangeComponents,
-): Generator<void, ReplicaSchema> {
+): Generator<void, ChangedSchema> {
   const { settings } = before;
   const objects = readObjectsOf(db);
   const routingBefore = readRouting(db, before.shapes, settings);
@@ -113,7 +124,11 @@ export function* changeSchema(
     shapes: readShapes(db),
   };
   if (entry.lost !== null) noteLost(entry.lost, context, components);
-  for (const row of leftOut) noteLeftOut(db, shapeNamed.get(foldName(row.from)), row, context, components);
+  const seen = new SeenRows(db, context, components.last);
+  const leftOutKeys = leftOut.flatMap((row): LeftOutKey[] => {
+    const shape = shapeNamed.get(foldName(row.from));
+    return shape === undefined ? [] : [noteLeftOut(db, shape, row, context, components, seen)];
+  });
   const fates = fatesOf(before.shapes, after.shapes, applied.tables);
   const keysAfter = foreignKeyTexts(db, after.shapes);
   const routing = readRouting(db, after.shapes, after.settings);
@@ -145,7 +160,7 @@ export function* changeSchema(
       yield* sumAnew(db, fate.after, routing, settings, components.checksums);
   }
   indexForeignKeys(db, readForeignKeys(queryOf(db), after.shapes));
-  return after;
+  return { ...after, leftOut: leftOutKeys };
 }
 
 /** A row that others changed and the live file may not show: as it was, and as it is. */
@@ -402,15 +417,61 @@ function noteLost(
   );
 }
 
+/**
+ * What the origin knew when it changed the schema. Its file obeys the new constraints: of rows that it had seen, and that a
+ * constraint leaves no room for, its application has removed or changed one itself, and nothing is lost.
+ */
+class SeenRows {
+  readonly #db: DatabaseSync;
+  readonly #context: ChangesetContext;
+  readonly #last: SchemaChangeComponents["last"];
+  readonly #tables = new Map<number, boolean>();
+
+  constructor(db: DatabaseSync, context: ChangesetContext, last: SchemaChangeComponents["last"]) {
+    this.#db = db;
+    this.#context = context;
+    this.#last = last;
+  }
+
+  #has({ shard, index, origin }: LastWrite): boolean {
+    return origin === this.#context.origin || index <= (this.#context.bases[0]?.[shard] ?? 0);
+  }
+
+  row(shape: TableShape, keyId: KeyId): boolean {
+    const last = this.#last(shape.id, keyId);
+    return last === null || this.#has(last);
+  }
+
+  /** Everything that was ever written to the table. */
+  table(shape: TableShape): boolean {
+    let seen = this.#tables.get(shape.id);
+    if (seen === undefined) {
+      const newest = this.#db.prepare(
+        `SELECT "shard", max("idx") AS "index", "origin" FROM "__marmot__key" WHERE "tbl" = ? GROUP BY "shard", "origin"`,
+      );
+      seen = (newest.all(shape.id) as unknown as LastWrite[]).every((last) => this.#has(last));
+      this.#tables.set(shape.id, seen);
+    }
+    return seen;
+  }
+
+  /** Nothing that the origin does not know took part in it. */
+  isItsOwnDoing(shape: TableShape, keyId: KeyId, { gaveWayTo }: LeftOutRow): boolean {
+    if (this.#context.bases.length === 0) return false;
+    if (gaveWayTo === "unknown") return this.table(shape);
+    return this.row(shape, keyId) && (gaveWayTo === null || this.row(shape, keyIdOf(shape, gaveWayTo)));
+  }
+}
+
 /** A row that the new schema has no room for: evicted by whoever changed the schema. */
 function noteLeftOut(
   db: DatabaseSync,
-  shape: TableShape | undefined,
+  shape: TableShape,
   row: LeftOutRow,
   context: ChangesetContext,
   { last, journal, references, changed }: SchemaChangeComponents,
-): void {
-  if (shape === undefined) return;
+  seen: SeenRows,
+): LeftOutKey {
   const value = new Map(row.columns.map((c, i) => [foldName(c), row.values[i]!]));
   const image = shape.columns.map((c, i) =>
     shape.rowidKey && i === 0 ? row.rowid : (value.get(foldName(c.name)) ?? null),
@@ -418,19 +479,20 @@ function noteLeftOut(
   const keyId = keyIdOfImage(shape, image);
   const lost = last(shape.id, keyId);
   const bytes = encodeImage(image);
-  journal.add({
-    shard: context.shard,
-    index: context.index,
-    table: shape.id,
-    keyId,
-    kind: "unique clash",
-    losingOrigin: lost?.origin ?? 0,
-    losingPosition: lost,
-    losingImage: bytes,
-    winningOrigin: context.origin,
-    winningImage: null,
-    time: context.time,
-  });
+  if (!seen.isItsOwnDoing(shape, keyId, row))
+    journal.add({
+      shard: context.shard,
+      index: context.index,
+      table: shape.id,
+      keyId,
+      kind: "unique clash",
+      losingOrigin: lost?.origin ?? 0,
+      losingPosition: lost,
+      losingImage: bytes,
+      winningOrigin: context.origin,
+      winningImage: null,
+      time: context.time,
+    });
   db.prepare(`INSERT OR REPLACE INTO "__marmot__key" VALUES(?, ?, ?, ?, ?)`).run(
     shape.id,
     keyId,
@@ -438,8 +500,11 @@ function noteLeftOut(
     context.index,
     context.origin,
   );
-  references.add(shape.id, keyId, context.shard, context.index, bytes);
-  changed.set(shape.id, keyId, { key: shape.key.map((k) => image[k]!), image: null });
+  // What the origin's file says of the row, that it stays or that it is gone, leads it everywhere: it is sent in any case.
+  references.add(shape.id, keyId, context.shard, context.index, context.own ? UNKNOWN : bytes);
+  const key = shape.key.map((k) => image[k]!);
+  changed.set(shape.id, keyId, { key, image: null });
+  return { table: shape.id, key };
 }
 
 /** The checksums of a table whose rows are other images now, or lie in other shards. */

@@ -11,6 +11,8 @@ import { withScratch } from "./structure.ts";
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
 
+export const UNIQUE_VALUE = "another row has its unique value";
+
 /** What a row runs into, by SQLite's extended result code; null: something else went wrong. */
 export function constraintOf(error: unknown): string | null {
   const code = (error as { errcode?: unknown } | null)?.errcode;
@@ -23,7 +25,7 @@ export function constraintOf(error: unknown): string | null {
     case 6:
     case 8:
     case 10:
-      return "another row has its unique value";
+      return UNIQUE_VALUE;
     case 12:
       return "a value is not of its column's type";
     default:
@@ -62,7 +64,7 @@ export function copyRows(
     } catch (error) {
       const reason = constraintOf(error);
       if (reason === null) throw error;
-      old.report(row, reason);
+      old.report(row, reason, reason === UNIQUE_VALUE ? "unknown" : null);
     }
 }
 
