@@ -323,6 +323,20 @@ describe("FTS5 with external content", () => {
     expectEverywhere("SELECT v FROM docs_fts_more", [["not a shadow"]]);
   });
 
+  test("an index that lost its content is built where nodes join, empty as it is", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE TABLE c(id INTEGER PRIMARY KEY, a);
+       CREATE VIRTUAL TABLE f USING fts5(a, content = 'c', content_rowid = 'id'); DROP TABLE c;`,
+      2,
+    );
+    lab.settle();
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    expect(schemaOf(b)).toEqual(schemaOf(a));
+    a.run("INSERT INTO t VALUES(1, 'x')");
+    lab.settle();
+    expectEverywhere("SELECT a FROM t", [["x"]]);
+  });
+
   test("the content may be a view over several tables", async () => {
     lab = await Lab.create(
       `CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE note(id INTEGER PRIMARY KEY, person INT, body TEXT);
