@@ -512,6 +512,11 @@ export class Pipeline {
     return this.outbox.settled(table) ?? this.#acknowledged.get(table) ?? 0;
   }
 
+  /** Log rows of a table up to `id` that are still to be ordered. Those of a table that is gone went with it. */
+  unordered(table: number, id: number): number {
+    return this.#side.logs.has(table) ? Math.max(0, id - this.acknowledged(table)) : 0;
+  }
+
   isHeld(table: number, keyId: KeyId): boolean {
     return this.#side.reflector.isHeld(table, keyId);
   }

@@ -88,7 +88,7 @@ export class Readiness {
     if (!this.#wasReady) {
       // A row written before the start may be ordered, and overwritten, already: until it is seen to be, the file shows it.
       this.#before ??= [...reader.newestIds()];
-      if (this.#before.some(([table, id]) => pipeline.acknowledged(table) < id))
+      if (this.#before.some(([table, id]) => pipeline.unordered(table, id) > 0))
         return "waiting for what was written before the start to be ordered";
       if (pipeline.outbox.hasAcknowledged) return "reflecting into the file";
     }

@@ -48,7 +48,7 @@ export async function waitFor(
     now.engine.wake();
     const fencing = now.pipeline.outbox.fencing();
     let left = 0;
-    for (const [table, id] of target) left += Math.max(0, id - now.pipeline.acknowledged(table));
+    for (const [table, id] of target) left += now.pipeline.unordered(table, id);
     const marker = now.replica.replica.awaitedMarkers().join(", ");
     const stands = marker === "" ? "" : `; shard 0 waits for a marker in shard ${marker}`;
     missing =

@@ -22,7 +22,7 @@ const POLICIES = [
  * Which index SQLite walks depends on the columns that triggers need: without one, rows come in their own order. NOT INDEXED
  * says nothing in a table WITHOUT ROWID, whose rows are an index.
  */
-const inOrder = ({ name, withoutRowid }: TableInfo): string =>
+export const inOrder = ({ name, withoutRowid }: TableInfo): string =>
   withoutRowid ? ` INDEXED BY ${q(`sqlite_autoindex_${name}_1`)}` : " NOT INDEXED";
 
 export interface StatementOptions {

@@ -70,8 +70,9 @@ function drawBody(random: Random, features: Features, { table, later, value }: B
     ]);
     // A row that stays while the index's triggers are left out breaks the index, in plain SQLite, too.
     if (features.anyOrder === true && features.search > 0 && /^(?:IGNORE|FAIL)/.test(action)) return count;
-    // What FAIL leaves behind is what came before in the order of rows.
-    if (table.ordered || !action.startsWith("FAIL")) return `SELECT RAISE(${action}) WHERE ${test}`;
+    // What FAIL leaves behind is what came before in the order of rows; of a searched table a row that is not in the index.
+    const leaves = action.startsWith("FAIL") || (table.searched && action === "IGNORE");
+    if ((table.ordered && !table.searched) || !leaves) return `SELECT RAISE(${action}) WHERE ${test}`;
   }
   if (!table.ordered || random.chance(0.25)) return count;
   if (random.chance(0.3))

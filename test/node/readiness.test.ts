@@ -37,7 +37,7 @@ beforeEach(() => {
       schemaDue: false,
       side: { bases },
       outbox: { fencing: () => state.fencing, hasAcknowledged: false },
-      acknowledged: () => state.ordered,
+      unordered: (_table: number, id: number) => id - state.ordered,
     },
     reader: { newestIds: () => new Map([[1, 7]]) },
     runtime: {

@@ -136,6 +136,26 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT id FROM t", [[1n], [2n]]);
   });
 
+  test("a row that stays behind when a trigger that was made just now raises is recorded, too", async () => {
+    lab = await Lab.create(
+      "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 0), (2, 0)",
+      2,
+    );
+    lab.settle();
+    const [a] = lab.nodes as [LabNode];
+    a.run(
+      "CREATE TRIGGER stays AFTER UPDATE ON T WHEN NEW.v = 5 BEGIN SELECT RAISE(IGNORE); END",
+      "CREATE TRIGGER fails AFTER UPDATE ON t WHEN NEW.v = 6 BEGIN SELECT RAISE(FAIL, 'no'); END",
+      "UPDATE t SET v = 5 WHERE id = 1",
+    );
+    expect(() => a.run("UPDATE t SET v = 6 WHERE id = 2")).toThrow("no");
+    lab.settle();
+    expectEverywhere("SELECT v FROM t", [[5n], [6n]]);
+    a.run("UPDATE t SET v = 7");
+    lab.settle();
+    expectEverywhere("SELECT v FROM t", [[7n], [7n]]);
+  });
+
   test("a trigger that fails on this node alone stops this node with the cure, and writes nothing", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE local(v UNIQUE); CREATE TABLE u(id INTEGER PRIMARY KEY);
@@ -354,6 +374,20 @@ describe("FTS5 with external content", () => {
     for (const node of lab.nodes) node.run("PRAGMA quick_check", CHECK);
     expect(schemaOf(b)).toEqual(schemaOf(a));
     expectEverywhere("SELECT v FROM docs_fts_more", [["not a shadow"]]);
+  });
+
+  test("an index that lost its content is built where nodes join, empty as it is", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE TABLE c(id INTEGER PRIMARY KEY, a);
+       CREATE VIRTUAL TABLE f USING fts5(a, content = 'c', content_rowid = 'id'); DROP TABLE c;`,
+      2,
+    );
+    lab.settle();
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    expect(schemaOf(b)).toEqual(schemaOf(a));
+    a.run("INSERT INTO t VALUES(1, 'x')");
+    lab.settle();
+    expectEverywhere("SELECT a FROM t", [["x"]]);
   });
 
   test("the content may be a view over several tables", async () => {

@@ -196,3 +196,11 @@ test("without a declared key the rowid is one, under a name that no column takes
   expect(shapes[0]!.uniques[0]!.terms[0]!.column).toBe(1);
   db.close();
 });
+
+test("rows of a table are found through its unique indexes, whatever ANALYZE counted", () => {
+  const schema = `CREATE TABLE t(a NOT NULL PRIMARY KEY, b, c UNIQUE); CREATE UNIQUE INDEX i ON t(b + 0 COLLATE NOCASE DESC) WHERE b <> 'b';
+    CREATE TABLE u(a NOT NULL PRIMARY KEY, b, UNIQUE(b)) WITHOUT ROWID; INSERT INTO t VALUES(1, 2, 3); INSERT INTO u VALUES(1, 2)`;
+  const both = { t: "replicates", u: "replicates" };
+  expect(verdicts(schema)).toEqual(both);
+  expect(verdicts(`${schema}; ANALYZE`)).toEqual(both);
+});

@@ -30,6 +30,16 @@ export const one = (name: string, within: number, file: string, find: string, re
   edits: [{ file, find, replace }],
 });
 
+/** Under generated schemas, and without what a node proves of its own connection before it begins. */
+const unproven = (mutation: Mutation): Mutation => ({
+  ...mutation,
+  generated: true,
+  edits: [
+    ...mutation.edits,
+    { file: "reflect/live-connection.ts", find: "if (!proven) selfTest();", replace: "" },
+  ],
+});
+
 export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- the order
   one(
@@ -252,8 +262,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "the highest row of a change log goes, too",
     200,
     "reflect/live-log.ts",
-    "this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);",
-    "this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ?`);",
+    "db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`)",
+    "db.prepare(`DELETE FROM ${name} WHERE id <= ?`)",
   ),
   one(
     "compared with the replica as it is now, not with what the application saw",
@@ -457,26 +467,33 @@ export const MUTATIONS: readonly Mutation[] = [
     keyless: true,
   },
   // ---------------------------------------------------------------------------------------- generated schemas
-  {
-    ...one(
+  unproven(
+    one(
       "a trigger that writes replicated tables fires on every node",
       100,
       "reflect/live-triggers.ts",
       'if (trigger.mode === "silent") return SQLITE_IGNORE;',
       'if (trigger.mode === "silent") return SQLITE_OK;',
     ),
-    generated: true,
-  },
-  {
-    ...one(
+  ),
+  unproven(
+    one(
       "a full-text index does not hear of other nodes' rows",
       100,
       "reflect/live-triggers.ts",
       "return WRITES.has(action) && this.#judged.isReplicated(table) ? SQLITE_IGNORE : SQLITE_OK;",
       "return WRITES.has(action) && table !== '' ? SQLITE_IGNORE : SQLITE_OK;",
     ),
-    generated: true,
-  },
+  ),
+  unproven(
+    one(
+      "triggers that were away come back in another order",
+      200,
+      "reflect/live-triggers.ts",
+      "for (const { name, place } of this.#away.values()) move.run(place, name);",
+      "for (const { name, place } of this.#away.values()) move.run(place, name + name);",
+    ),
+  ),
   {
     ...one(
       "the full-text index of a file that is built is left empty",
@@ -484,6 +501,16 @@ export const MUTATIONS: readonly Mutation[] = [
       "replica/build-live.ts",
       "if (index === null || exists.get(index.content) === undefined) continue;",
       "if (index === null || rows >= 0) continue;",
+    ),
+    generated: true,
+  },
+  {
+    ...one(
+      "spaces at the end of a key count under RTRIM",
+      200,
+      "change/key.ts",
+      'if (collation === "RTRIM") return text.replace(/ +$/, "");',
+      "",
     ),
     generated: true,
   },
