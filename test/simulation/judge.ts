@@ -65,7 +65,8 @@ export class Judge {
     if (generated === undefined) this.#judgeLists(first!);
     else problems.push(...new GeneratedJudge(this.#it, generated).judge());
     // What is merged, or resolved, is no row of the order's.
-    if (generated === undefined || isOrderPlain(generated)) this.#judgeOrder(first!);
+    if (generated === undefined || (isOrderPlain(generated) && isOrderKnown(generated, replica.shapes)))
+      this.#judgeOrder(first!);
     problems.push(...wrongChecksums(first!.member!.replica));
     const journalled = this.#journalled(first!);
     problems.push(...this.#it.history.unaccounted(final, journalled));
@@ -176,8 +177,19 @@ export class Judge {
   }
 }
 
-const isOrderPlain = ({ merge, foreignKeys, migrations }: Generated): boolean =>
-  merge === "row" && foreignKeys === "keep" && !migrations;
+/**
+ * Whether it can be told from the order alone which entries take effect: where rows without a declared key are removed by
+ * others' UNIQUE values, or with what they refer to, only the replica knows which rowids are free.
+ */
+export const isOrderKnown = (
+  { foreignKeys, migrations }: Generated,
+  shapes: ReadonlyMap<number, TableShape>,
+): boolean =>
+  !migrations &&
+  [...shapes.values()].every((s) => !s.rowidKey || (s.uniques.length === 0 && foreignKeys === "keep"));
+
+const isOrderPlain = ({ merge, foreignKeys }: Generated): boolean =>
+  merge === "row" && foreignKeys === "keep";
 
 /** How a row is called in histories: "table/key". */
 const rowOf = (table: TableShape, key: readonly Value[]): string =>
