@@ -4,15 +4,31 @@
  */
 import { Database } from "bun:sqlite";
 import { decodeImage } from "../../src/change/codec.ts";
+import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, valueEqual } from "../../src/change/value.ts";
 import { ALL, classify } from "../../src/schema/classify.ts";
 import { queryOfBun } from "../../src/sqlite/query.ts";
 import { quoteIdentifier as q } from "../../src/sqlite/quote.ts";
 import { type Content, contentOf, differences, searchesOf } from "../differential/content.ts";
 import { nameOfRow, RowReader, type Rows, type RowWrite } from "./generated.ts";
-import { isOrderKnown, type Judged } from "./judge.ts";
+import type { Judged } from "./judge.ts";
 import type { TakenRow } from "./order.ts";
 import type { Generated } from "./plan.ts";
+
+/**
+ * Whether it can be told from the order alone which entries take effect: where rows without a declared key are removed by
+ * others' UNIQUE values, or with what they refer to, only the replica knows which rowids are free.
+ */
+export const isOrderKnown = (
+  { foreignKeys, migrations }: Generated,
+  shapes: ReadonlyMap<number, TableShape>,
+): boolean =>
+  !migrations &&
+  [...shapes.values()].every((s) => !s.rowidKey || (s.uniques.length === 0 && foreignKeys === "keep"));
+
+/** What is merged, or resolved, is no row of the order's. */
+export const isOrderPlain = ({ merge, foreignKeys }: Generated): boolean =>
+  merge === "row" && foreignKeys === "keep";
 
 export class GeneratedJudge {
   readonly #it: Judged;

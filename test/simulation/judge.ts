@@ -7,10 +7,10 @@ import type { Tags } from "./application.ts";
 import type { Checks } from "./checks.ts";
 import { wrongChecksums } from "./checksums.ts";
 import { digest } from "./digest.ts";
-import { GeneratedJudge } from "./generated-judge.ts";
+import { GeneratedJudge, isOrderKnown, isOrderPlain } from "./generated-judge.ts";
 import type { History } from "./history.ts";
 import type { Order, TakenRow } from "./order.ts";
-import type { Generated, Plan } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 import type { SimNode } from "./sim-node.ts";
 
 /** What is judged. */
@@ -64,7 +64,6 @@ export class Judge {
     const { generated } = this.#it.plan;
     if (generated === undefined) this.#judgeLists(first!);
     else problems.push(...new GeneratedJudge(this.#it, generated).judge());
-    // What is merged, or resolved, is no row of the order's.
     if (generated === undefined || (isOrderPlain(generated) && isOrderKnown(generated, replica.shapes)))
       this.#judgeOrder(first!);
     problems.push(...wrongChecksums(first!.member!.replica));
@@ -176,20 +175,6 @@ export class Judge {
     return story;
   }
 }
-
-/**
- * Whether it can be told from the order alone which entries take effect: where rows without a declared key are removed by
- * others' UNIQUE values, or with what they refer to, only the replica knows which rowids are free.
- */
-export const isOrderKnown = (
-  { foreignKeys, migrations }: Generated,
-  shapes: ReadonlyMap<number, TableShape>,
-): boolean =>
-  !migrations &&
-  [...shapes.values()].every((s) => !s.rowidKey || (s.uniques.length === 0 && foreignKeys === "keep"));
-
-const isOrderPlain = ({ merge, foreignKeys }: Generated): boolean =>
-  merge === "row" && foreignKeys === "keep";
 
 /** How a row is called in histories: "table/key". */
 const rowOf = (table: TableShape, key: readonly Value[]): string =>
