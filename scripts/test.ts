@@ -1,16 +1,19 @@
 /**
- * All tests: checks, the binary, the rooms side by side, then what starts processes one after the other. With paths as
- * arguments only those. Ends with a line that counts; the checks and the build count as one test each.
+ * All tests: checks, the binary, the rooms on all cores, then what starts processes. With paths as arguments only
+ * those, one after the other. Ends with a line that counts; the checks and the build count as one test each.
  */
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dir, "..");
 const bun = process.execPath;
 const paths = process.argv.slice(2).map((path) => path.replace(/\/+$/, ""));
 
-/** Tests that start processes or open sockets: they share two cores badly. */
-const SERIAL = ["test/transport", "test/build", "test/cluster", "test/apps"];
+/** Rooms whose tests start processes or open sockets: after the others, since they share cores badly. */
+const WITH_PROCESSES = ["test/transport", "test/build", "test/cluster", "test/apps"];
+/** Files of theirs at a time: each starts clusters of its own, and half of the time waits for elections and deadlines. */
+const AT_A_TIME = 2;
 /** Of a single test; those that need more say so themselves. */
 const TIMEOUT_MS = 120_000;
 
@@ -61,7 +64,7 @@ const hasTests = (room: string): boolean =>
   [...new Bun.Glob(`${room}/**/*.test.ts`).scanSync({ cwd: ROOT })].length > 0;
 
 const needsBinary = (path: string): boolean =>
-  SERIAL.some((room) => path.startsWith(room) || room.startsWith(path));
+  WITH_PROCESSES.some((room) => path.startsWith(room) || room.startsWith(path));
 
 if (paths.length > 0) {
   // What is tested is what is written now; without a binary its tests have nothing to start.
@@ -72,10 +75,11 @@ if (paths.length > 0) {
   await step("the binary", "scripts/build.ts");
   const rooms = [...new Bun.Glob("test/*/").scanSync({ cwd: ROOT, onlyFiles: false })]
     .map((room) => room.replace(/\/$/, ""))
-    .filter((room) => !SERIAL.includes(room) && hasTests(room))
+    .filter((room) => !WITH_PROCESSES.includes(room) && hasTests(room))
     .sort();
-  await tests("rooms", rooms);
-  if (existsSync(join(ROOT, "dist"))) for (const room of SERIAL.filter(hasTests)) await tests(room, [room]);
+  await tests("rooms", [`--parallel=${availableParallelism()}`, ...rooms]);
+  if (existsSync(join(ROOT, "dist")))
+    await tests("what starts processes", [`--parallel=${AT_A_TIME}`, ...WITH_PROCESSES.filter(hasTests)]);
 }
 const { pass, fail, skip } = counted;
 console.log(`\n${pass} passed, ${fail} failed${skip > 0 ? `, ${skip} skipped` : ""}`);

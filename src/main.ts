@@ -41,6 +41,31 @@ function onInterrupt(): Promise<void> {
 
 const compiled = !Bun.main.endsWith(".ts") || Bun.main.startsWith("/$bunfs") || Bun.main.includes("~BUN");
 
+/**
+ * As much memory as JavaScriptCore is told that the machine has, bytes. It lets a heap grow in proportion to that before
+ * it collects, so a node under load would hold hundreds of megabytes of garbage on a large machine. No limit: what is
+ * needed beyond it is had, with collections at smaller growth.
+ */
+const HEAP_SCALE = "150000000";
+const HEAP_SCALE_VARIABLE = "BUN_JSC_forceRAMSize";
+
+/** The engine reads its options only at its start, so a node begins as this process does and replaces itself once. */
+function scaleHeap(): void {
+  const args = process.argv.slice(2);
+  if (args[0] !== "run" || process.env[HEAP_SCALE_VARIABLE] !== undefined) return;
+  if (process.platform === "win32" || process.execve === undefined) return;
+  const itself = compiled ? [process.argv0] : [process.argv0, Bun.main];
+  try {
+    process.execve(process.execPath, [...itself, ...args], {
+      ...process.env,
+      [HEAP_SCALE_VARIABLE]: HEAP_SCALE,
+    });
+  } catch {
+    // The program's file was replaced this very moment: it runs as it is, with a larger heap.
+  }
+}
+
+scaleHeap();
 const code = await main(process.argv.slice(2), {
   environment: process.env,
   readFile: (path) => readFileSync(path, "utf8"),

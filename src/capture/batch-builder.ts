@@ -39,6 +39,13 @@ export interface BuiltPart {
   readonly rows: number;
 }
 
+/** A change of the schema that leads a changeset. */
+export interface SchemaLead {
+  readonly entry: Uint8Array;
+  /** What the origin's file showed at least of every row; null: nothing can be said. */
+  readonly base: PositionVector | null;
+}
+
 interface OpenTable {
   readonly shape: TableShape;
   readonly rows: RowChange[];
@@ -48,7 +55,7 @@ interface OpenTable {
 export class BatchBuilder {
   readonly #place: (last: boolean) => ChainPlace;
   readonly #onPart: (part: BuiltPart) => void;
-  readonly #schema: Uint8Array | null;
+  readonly #schema: SchemaLead | null;
   #tables: OpenTable[] = [];
   #bases: PositionVector[] = [];
   #baseNames = new Map<string, number>();
@@ -62,16 +69,17 @@ export class BatchBuilder {
 
   /**
    * `place` is asked when a part is closed, and knows then whether it is the last. `schema`: what changes before any of the
-   * rows; it goes with the last part.
+   * rows; it goes with the last part, as does its base.
    */
   constructor(
     place: (last: boolean) => ChainPlace,
     onPart: (part: BuiltPart) => void,
-    schema: Uint8Array | null = null,
+    schema: SchemaLead | null = null,
   ) {
     this.#schema = schema;
     this.#place = place;
     this.#onPart = onPart;
+    this.#begin();
   }
 
   add(shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector): void {
@@ -108,7 +116,7 @@ export class BatchBuilder {
       ...place,
       ...(this.#schema === null
         ? { kind: BatchKind.rows }
-        : { kind: BatchKind.schema, schema: last ? this.#schema : EMPTY_BYTES }),
+        : { kind: BatchKind.schema, schema: last ? this.#schema.entry : EMPTY_BYTES }),
       part: this.#part,
       parts: last ? this.#part : 0,
       bases: this.#bases,
@@ -119,12 +127,18 @@ export class BatchBuilder {
     };
     const bytes = encodeNamed(names, encodeBatch(batch));
     this.#onPart({ part: this.#part++, last, rows: this.#rows, bytes });
+    this.#begin();
+  }
+
+  /** Any part may turn out to be the last. */
+  #begin(): void {
     this.#tables = [];
     this.#bases = [];
     this.#baseNames = new Map();
     this.#lastBase = null;
     this.#bytes = 0;
     this.#rows = 0;
+    if (this.#schema?.base) this.#baseNumber(this.#schema.base);
   }
 
   /** The last part, which carries the watermarks; in shard 0 it names the other shards that have a part in it. */

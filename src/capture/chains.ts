@@ -4,7 +4,7 @@
  */
 import type { PositionVector, Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
-import { BatchBuilder, type BuiltPart, type ChainPlace } from "./batch-builder.ts";
+import { BatchBuilder, type BuiltPart, type ChainPlace, type SchemaLead } from "./batch-builder.ts";
 import { LaneChoice } from "./lane.ts";
 import type { Spooled } from "./spool.ts";
 
@@ -78,7 +78,7 @@ function openChain(
   drain: DrainRecord,
   place: (last: boolean) => ChainPlace,
   keep: ChainsComponents["keep"],
-  schema: Uint8Array | null = null,
+  schema: SchemaLead | null = null,
 ): OpenChain {
   const parts: Sent[] = [];
   const onPart = ({ part, last, bytes, rows }: BuiltPart): void => {
@@ -146,7 +146,7 @@ export function schemaChain(
   { lanes, place, keep }: ChainsComponents,
   drain: DrainRecord,
   after: PositionVector,
-  schema: Uint8Array,
+  schema: SchemaLead,
 ): Chains {
   const csn = Math.max(...lanes.map((lane) => lane.csn)) + 1;
   const at = (): ChainPlace => place(csn, lanes[0]!.csn, after);

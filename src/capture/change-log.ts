@@ -22,7 +22,6 @@ export class ChangeLog implements ChangeLogReader {
   readonly #log: string;
   /** The row `t` of a log row `l`. */
   readonly #joined: string;
-  readonly #maxId: Statement;
   readonly #rowsSql: string;
   /** Prepared on first use: the table may be another one by now, and is then not read. */
   #rows: Statement | null = null;
@@ -44,7 +43,6 @@ export class ChangeLog implements ChangeLogReader {
       keys.map((k) => `l.${k}`),
     );
     const images = shape.columns.map((_, i) => `t.${column(i)}`).join(", ");
-    this.#maxId = db.prepare(`SELECT max(id) FROM ${name}`);
     this.#rowsSql = `SELECT l.a, l.n, l.s, t.${column(shape.key[0]!)} IS NULL, ${keys.map((k) => `l.${k}`).join(", ")}, ${images}
          FROM (SELECT ${keys.join(", ")}, min(id) a, max(id) n, min(v IS NOT NULL) s FROM ${name}
                  WHERE id > ? AND id <= ? AND v IS NOT 0 GROUP BY ${grouped}) l
@@ -52,7 +50,9 @@ export class ChangeLog implements ChangeLogReader {
   }
 
   maxId(): number {
-    const [[id] = [null]] = this.#maxId.values() as [bigint | null][];
+    const [[id] = [null]] = this.#db.prepare(`SELECT max(id) FROM ${this.#log}`).values() as [
+      bigint | null,
+    ][];
     return Number(id ?? 0n);
   }
 

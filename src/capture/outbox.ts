@@ -9,7 +9,7 @@ import type { PositionVector, RowChange, Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image } from "../change/value.ts";
-import { type ChainPlace, openingBatch } from "./batch-builder.ts";
+import { type ChainPlace, openingBatch, type SchemaLead } from "./batch-builder.ts";
 import {
   type ChainsComponents,
   type DrainRecord,
@@ -181,7 +181,7 @@ export class Outbox {
   collect(
     upTo: readonly Watermark[],
     after: PositionVector,
-    schema: Uint8Array | null = null,
+    schema: SchemaLead | null = null,
   ): CollectingSink {
     assert(schema === null || this.settledAll, "a change of the schema leaves when nothing is in flight");
     const drain: DrainRecord = {

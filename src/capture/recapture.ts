@@ -2,6 +2,7 @@
  * Capture after the schema changed: what is missing comes, what is not as it must be is made anew, what belongs to tables
  * that are gone goes. Inside a transaction of the caller.
  */
+import { foldName, isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import {
@@ -12,6 +13,7 @@ import {
   type TriggerKind,
   triggerName,
 } from "../schema/live-tables.ts";
+import { mentions } from "../schema/index-text.ts";
 import { hasIndex, hasTable } from "../sqlite/has.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -68,9 +70,17 @@ export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable
     const needed = TRIGGER_KINDS.filter((kind) => evicts || !kind.startsWith("evict"));
     // Without its index the rows of a table without a declared key may have other rowids by now.
     const isKept = keyColumns(table).length > 0 || hasIndex(db, keepIndexName(id));
-    if (isKept && needed.every((kind) => on(kind) === name)) whole.add(id);
+    if (isKept && needed.every((kind) => on(kind) === name) && !isCutShort(triggers.values(), id, name))
+      whole.add(id);
   }
   return whole;
+}
+
+/** A trigger that was made since fires before Marmot's: with RAISE(IGNORE) or FAIL the row stays, and nothing records it. */
+function isCutShort(triggers: Iterable<Existing>, id: number, table: string): boolean {
+  const on = [...triggers].filter((t) => isSameName(t.table, table));
+  const oldest = Math.min(...on.filter((t) => idOf(t.name) === id).map((t) => t.age));
+  return on.some((t) => idOf(t.name) === null && t.age > oldest && mentions(t.sql, "RAISE"));
 }
 
 /**
@@ -165,9 +175,7 @@ function makeTriggers(
   else if (!hasIndex(db, index)) db.exec(keeps.sql);
   const wanted = objects.filter((o) => o.kind === "trigger");
   const own = existing.filter((t) => idOf(t.name) === shape.id);
-  const others = existing.filter(
-    (t) => idOf(t.name) === null && t.table.toLowerCase() === shape.name.toLowerCase(),
-  );
+  const others = existing.filter((t) => idOf(t.name) === null && foldName(t.table) === foldName(shape.name));
   const youngest = Math.max(0, ...others.map((t) => t.age));
   const there = new Map(own.map((t) => [t.name, t]));
   const right =

@@ -34,6 +34,14 @@ export class BasePositions {
     return list[0]!.position;
   }
 
+  /** What the file showed at least of every row, whenever its log row was written. */
+  oldest(): PositionVector {
+    const lists = [...this.#records.values()].flatMap((list) =>
+      list.length === 0 ? [] : [list[0]!.position],
+    );
+    return this.reflected.map((index, shard) => Math.min(index, ...lists.map((p) => p[shard] ?? 0)));
+  }
+
   records(table: number): readonly BaseRecord[] {
     return this.#records.get(table) ?? [];
   }

@@ -67,7 +67,10 @@ export interface Batch {
   /** The csn before this one in this shard; 0 opens an incarnation. */
   readonly previousCsn: number;
   readonly schemaVersion: number;
-  /** Distinct position vectors that rows refer to; [0] is the usual one. */
+  /**
+   * Distinct position vectors that rows refer to; [0] is the usual one. `schema`: [0] of the last part is what the
+   * origin's file showed at least of every row; where it is empty, nothing is known of that.
+   */
   readonly bases: readonly PositionVector[];
   /** The origin's position when it drained; empty unless transactions are whole across shards. */
   readonly after: PositionVector;

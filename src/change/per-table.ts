@@ -1,4 +1,5 @@
 /** A setting that holds for all tables but those that are named. */
+import { foldName } from "../base/names.ts";
 
 export interface PerTable<T extends string | number> {
   readonly usual: T;
@@ -9,7 +10,7 @@ export interface PerTable<T extends string | number> {
 export const forAll = <T extends string | number>(usual: T): PerTable<T> => ({ usual, tables: {} });
 
 export function settingOf<T extends string | number>(setting: PerTable<T>, table: string): T {
-  const name = table.toLowerCase();
+  const name = foldName(table);
   return Object.hasOwn(setting.tables, name) ? setting.tables[name]! : setting.usual;
 }
 

@@ -21,6 +21,10 @@ export class ShadowedRows {
     return size;
   }
 
+  *positions(): Generator<PositionVector, void> {
+    for (const rows of this.tables.values()) for (const { position } of rows.values()) yield position;
+  }
+
   get(table: number, keyId: KeyId): ShadowedRow | undefined {
     return this.tables.get(table)?.get(keyId);
   }

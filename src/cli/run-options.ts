@@ -1,4 +1,5 @@
 /** The options of `marmot run`, and what they come to. */
+import { foldName } from "../base/names.ts";
 import { isLoopback } from "../admin/guard.ts";
 import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./cluster-key.ts";
@@ -214,7 +215,7 @@ function perTable<T extends string | number>(
   for (const item of given) {
     const equals = item.lastIndexOf("=");
     if (equals === -1) forOthers = of(item);
-    else tables[item.slice(0, equals).trim().toLowerCase()] = of(item.slice(equals + 1));
+    else tables[foldName(item.slice(0, equals).trim())] = of(item.slice(equals + 1));
   }
   return { usual: forOthers, tables };
 }
@@ -224,7 +225,7 @@ export function doubled(options: Options): readonly Problem[] {
   return ["merge", "id-block"].flatMap((name) => {
     const whom = (list(options, name) ?? []).map((item) => {
       const equals = item.lastIndexOf("=");
-      return equals === -1 ? "" : item.slice(0, equals).trim().toLowerCase();
+      return equals === -1 ? "" : foldName(item.slice(0, equals).trim());
     });
     const twice = whom.find((table, i) => whom.indexOf(table) !== i);
     if (twice === undefined) return [];
@@ -241,8 +242,8 @@ export function contradictions({ node, admin, token }: RunSettings): readonly Pr
       message: `--admin ${admin.host}:${admin.port} is no loopback address, and without --admin-token everybody could use it`,
       cure: "give --admin-token TOKEN, too (or MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
     });
-  const lower = new Set((node.exclude ?? []).map((t) => t.toLowerCase()));
-  const both = (node.tables ?? []).filter((t) => lower.has(t.toLowerCase()));
+  const lower = new Set((node.exclude ?? []).map(foldName));
+  const both = (node.tables ?? []).filter((t) => lower.has(foldName(t)));
   if (both.length > 0)
     problems.push({
       message: `--tables and --exclude both name ${both.join(", ")}`,

@@ -1,4 +1,5 @@
 /** A new cluster of one, out of the application's file as it is. */
+import { foldName } from "../base/names.ts";
 import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
@@ -49,9 +50,9 @@ export function checkSchema(
   selection: Selection,
 ): ReturnType<typeof classify> {
   const tables = classify(queryOf(db), selection);
-  const known = new Set(tables.map((t) => t.name.toLowerCase()));
+  const known = new Set(tables.map((t) => foldName(t.name)));
   const missing = [...(selection.tables ?? []), ...selection.exclude].filter(
-    (name) => !known.has(name.toLowerCase()),
+    (name) => !known.has(foldName(name)),
   );
   if (missing.length > 0)
     throw new UserError(
@@ -75,7 +76,7 @@ function checkNamed(
   replicated: ReadonlySet<string>,
   file: string,
 ): void {
-  const known = new Set([...replicated].map((name) => name.toLowerCase()));
+  const known = new Set([...replicated].map(foldName));
   const missing = Object.keys(setting?.tables ?? {}).filter((name) => !known.has(name));
   if (missing.length > 0)
     throw new UserError(

@@ -29,8 +29,10 @@ import type { DataPaths } from "./paths.ts";
 import type { OnProgress } from "./running.ts";
 import type { Stage, Switchboard } from "./switchboard.ts";
 
-/** How often a joiner asks all peers it is connected to. */
+/** How often a joiner asks all peers it is connected to: at first soon again, for who is admitted hears of it when asking next. */
 const ASK_MS = 300;
+const ASK_SOON_MS = 40;
+const ASKED_SOON = 10;
 /** Differences named when a joiner's own file is not what the cluster has. */
 const DIFFERENCES_NAMED = 10;
 
@@ -101,14 +103,20 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
 async function askToJoin(options: JoinOptions, components: JoinComponents): Promise<Admission> {
   const { transport, switchboard, clock, signal } = components;
   let admission: Admission | null = null;
+  let asked = 0;
+  let wake = (): void => {};
   const stage: Stage = {
     clusterId: "",
-    onConnect: () => {},
+    onConnect: () => {
+      asked = 0;
+      wake();
+    },
     onDisconnect: () => {},
     onRaft: () => {}, // a leader may know of us before we have a replica
     onControl: (by: PeerId, control: Control) => {
-      if (control.kind === "joined")
-        admission ??= { member: control.member, clusterId: control.clusterId, by };
+      if (control.kind !== "joined") return;
+      admission ??= { member: control.member, clusterId: control.clusterId, by };
+      wake();
     },
     async *onTransfer() {
       yield* [];
@@ -120,7 +128,14 @@ async function askToJoin(options: JoinOptions, components: JoinComponents): Prom
     signal.throwIfAborted();
     for (const peer of transport.connected())
       transport.send(peer, encodeControl({ kind: "join", name: options.name, role: options.role }), "urgent");
-    await sleep(clock, ASK_MS);
+    const ms = asked++ < ASKED_SOON ? ASK_SOON_MS : ASK_MS;
+    await new Promise<void>((resolve) => {
+      const timer = clock.after(ms, resolve);
+      wake = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
   }
   return admission;
 }

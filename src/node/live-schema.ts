@@ -2,6 +2,7 @@
  * The application's schema as it is, against the one that the file last reflected: what the application changed, what of it
  * travels, and whether every write was captured. Reads only.
  */
+import { foldName, isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { type CapturedTable, readCaptured } from "../capture/install.ts";
 import { capturedWhole } from "../capture/recapture.ts";
@@ -19,7 +20,7 @@ import { shapeOf } from "../schema/shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases } from "../sqlite/schema.ts";
 
-/** A table that each node keeps for itself because it cannot be replicated. */
+/** A table that cannot be replicated: a new one stays here, one that did replicate stops this node's sending. */
 export interface LocalTable {
   readonly name: string;
   readonly reason: string;
@@ -43,24 +44,24 @@ export interface LiveSchema {
   readonly local: readonly LocalTable[];
   /** Tables that the changes create and every node keeps for itself. */
   readonly keptByAll: readonly string[];
-  /** Why the changes cannot travel; null: they can. */
-  readonly obstacle: string | null;
+  /** Tables that replicate and cannot any more: while there is one, the changes do not travel. */
+  readonly refused: readonly LocalTable[];
 }
 
 /** Without the tables named and all that stands on them. */
 export function without(state: SchemaState, names: ReadonlySet<string>): SchemaState {
   const { objects, userVersion, applicationId } = state;
   return {
-    objects: names.size === 0 ? objects : objects.filter((o) => !names.has(o.tableName.toLowerCase())),
+    objects: names.size === 0 ? objects : objects.filter((o) => !names.has(foldName(o.tableName))),
     userVersion,
     applicationId,
   };
 }
 
 const selected = ({ tables, exclude }: Selection): ((name: string) => boolean) => {
-  const wanted = tables === null ? null : new Set(tables.map((t) => t.toLowerCase()));
-  const unwanted = new Set(exclude.map((t) => t.toLowerCase()));
-  return (name) => !unwanted.has(name.toLowerCase()) && (wanted === null || wanted.has(name.toLowerCase()));
+  const wanted = tables === null ? null : new Set(tables.map(foldName));
+  const unwanted = new Set(exclude.map(foldName));
+  return (name) => !unwanted.has(foldName(name)) && (wanted === null || wanted.has(foldName(name)));
 };
 
 const tableNames = (state: SchemaState): string[] =>
@@ -84,7 +85,7 @@ export function readLiveSchema(
   const leftOut = new Set(
     [...tableNames(remembered.state), ...tableNames(catalogue)]
       .filter((name) => !isSelected(name))
-      .map((name) => name.toLowerCase()),
+      .map(foldName),
   );
   const names = new Map([...remembered.tables].map(([name, id]) => [id, name]));
   const left = readRecorders(query, names);
@@ -99,16 +100,16 @@ export function readLiveSchema(
     return { ignored, from, now, changes };
   };
   const first = compared(leftOut);
-  if (first.changes.length === 0) return { ...common, ...first, local: [], keptByAll: [], obstacle: null };
-  const verdicts = new Map(classify(query, selection).map((t) => [t.name.toLowerCase(), t]));
+  if (first.changes.length === 0) return { ...common, ...first, local: [], keptByAll: [], refused: [] };
+  const verdicts = new Map(classify(query, selection).map((t) => [foldName(t.name), t]));
   const lineages = followTables(first.from, first.changes);
   const created = lineages.flatMap((l) =>
-    l.from === null && l.to !== null ? [verdicts.get(l.to.toLowerCase())] : [],
+    l.from === null && l.to !== null ? [verdicts.get(foldName(l.to))] : [],
   );
   const staying = created.filter(
     (t): t is ClassifiedTable => t?.verdict === "refused" || t?.verdict === "skipped",
   );
-  const ignored = new Set([...leftOut, ...staying.map((t) => t.name.toLowerCase())]);
+  const ignored = new Set([...leftOut, ...staying.map((t) => foldName(t.name))]);
   return {
     ...common,
     ...(staying.length === 0 ? first : compared(ignored)),
@@ -116,27 +117,23 @@ export function readLiveSchema(
       .filter((t) => t.reason !== LEFT_OUT)
       .map(({ name, reason, cure }) => ({ name, reason, cure })),
     keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
-    obstacle: obstacleOf(remembered, lineages, verdicts),
+    refused: refusedOf(remembered, lineages, verdicts),
   };
 }
 
 /** A table that replicates must go on doing so: without one of its tables a transaction would arrive in parts. */
-function obstacleOf(
+function refusedOf(
   { tables }: RememberedSchema,
   lineages: readonly TableLineage[],
   verdicts: ReadonlyMap<string, ClassifiedTable>,
-): string | null {
-  const refused = [...tables.keys()].flatMap((name) => {
-    const lineage = lineages.find((l) => l.from?.toLowerCase() === name.toLowerCase());
+): LocalTable[] {
+  return [...tables.keys()].flatMap((name) => {
+    const lineage = lineages.find((l) => isSameName(l.from, name));
     const now = lineage === undefined ? name : lineage.to;
-    const verdict = now === null ? undefined : verdicts.get(now.toLowerCase());
-    return verdict?.verdict === "refused"
-      ? [`${verdict.name} (${verdict.reason}; cure: ${verdict.cure})`]
-      : [];
+    const verdict = now === null ? undefined : verdicts.get(foldName(now));
+    if (verdict?.verdict !== "refused") return [];
+    return [{ name: verdict.name, reason: verdict.reason, cure: verdict.cure }];
   });
-  return refused.length === 0
-    ? null
-    : `the application changed its schema, and cannot be replicated any more: ${refused.join(", ")}`;
 }
 
 /** What recorders say of the catalogue that follows `from` by `changes` (of which the file has all). */
@@ -147,13 +144,13 @@ export function advanceRecorders(
 ): Recorder[] {
   const lineages = followTables(from, changes);
   return recorders.flatMap((recorder): Recorder[] => {
-    const lineage = lineages.find((l) => l.from?.toLowerCase() === recorder.table.toLowerCase());
+    const lineage = lineages.find((l) => isSameName(l.from, recorder.table));
     if (lineage === undefined) return [recorder];
     if (lineage.to === null) return [];
     const table = from.objects.find((o) => o.kind === "table" && o.name === lineage.from);
-    const before = table === undefined ? [] : columnsOf(table).map((c) => c.toLowerCase());
+    const before = table === undefined ? [] : columnsOf(table).map(foldName);
     const columns = lineage.columns.map(([column, origin]) =>
-      origin === null ? column : (recorder.columns[before.indexOf(origin.toLowerCase())] ?? column),
+      origin === null ? column : (recorder.columns[before.indexOf(foldName(origin))] ?? column),
     );
     return [{ table: lineage.to, now: recorder.now, columns }];
   });
@@ -168,15 +165,13 @@ export type NameInFile = (
 export function namesInFile(onto: SchemaState, changes: readonly SchemaChange[]): NameInFile {
   const lineages = changes.length === 0 ? [] : followTables(onto, changes);
   return (object) => {
-    const lineage = lineages.find((l) => l.from?.toLowerCase() === object.name.toLowerCase());
+    const lineage = lineages.find((l) => isSameName(l.from, object.name));
     if (lineage === undefined) return { name: object.name, recorded: null };
     if (lineage.to === null) return null;
-    const now = new Map(
-      lineage.columns.flatMap(([c, from]) => (from === null ? [] : [[from.toLowerCase(), c]])),
-    );
-    const taken = new Set(lineage.columns.map(([c]) => c.toLowerCase()));
+    const now = new Map(lineage.columns.flatMap(([c, from]) => (from === null ? [] : [[foldName(from), c]])));
+    const taken = new Set(lineage.columns.map(([c]) => foldName(c)));
     const recorded = columnsOf(object).map(
-      (c, i) => now.get(c.toLowerCase()) ?? (taken.has(c.toLowerCase()) ? `__marmot__gone_${i}` : c),
+      (c, i) => now.get(foldName(c)) ?? (taken.has(foldName(c)) ? `__marmot__gone_${i}` : c),
     );
     return { name: lineage.to, recorded };
   };

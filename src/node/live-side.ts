@@ -4,6 +4,7 @@
  */
 import type { CapturedTable } from "../capture/install.ts";
 import type { RememberedSchema } from "../capture/remembered.ts";
+import type { PositionVector } from "../change/batch.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import { settingOf } from "../change/per-table.ts";
 import { PendingRows } from "../change/pending-rows.ts";
@@ -78,6 +79,14 @@ export class LiveSide {
       ),
     });
     this.#openReader = () => new BunLiveReader(file, shapes, captured, settings.encoding, expected);
+  }
+
+  /** What the file showed at least of every row, pending and shadowed ones included. */
+  oldestBase(): PositionVector {
+    const oldest = [...this.bases.oldest()];
+    for (const position of this.shadows.positions())
+      for (const [shard, index] of oldest.entries()) oldest[shard] = Math.min(index, position[shard] ?? 0);
+    return oldest;
   }
 
   /** Connections of its own; not before the transaction in which the side was opened is committed. */

@@ -2,6 +2,7 @@
  * Rows of this node that a change of the schema by others leaves no room for: kept in the file, in the transaction in which
  * they go, until they are in the cluster's conflict journal.
  */
+import { foldName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { encodeImage } from "../change/codec.ts";
 import type { Value } from "../change/value.ts";
@@ -54,10 +55,8 @@ export function keepTable(
   if (shape === null) return;
   const names = shape.columns.map((c) => c.name);
   const declared = new Set(declaredColumns(shape).map((c) => c.name));
-  const wanted = new Set((columns ?? [...declared]).map((c) => c.toLowerCase()));
-  const places = names.flatMap((name, i) =>
-    shape.key.includes(i) || wanted.has(name.toLowerCase()) ? [i] : [],
-  );
+  const wanted = new Set((columns ?? [...declared]).map(foldName));
+  const places = names.flatMap((name, i) => (shape.key.includes(i) || wanted.has(foldName(name)) ? [i] : []));
   const lost = { table, columns: places.map((i) => names[i]!), reason };
   // Read before anything is written: the statement must be done when tables change.
   const images = [...exactRows(db, shape, encoding)].map((row) => places.map((i) => row[i]!));

@@ -32,6 +32,8 @@ import { VERSION } from "./version.ts";
 
 /** Ticks between two words to all peers about where this node stands. */
 const NEWS_TICKS = 10;
+/** Ticks after the start in each of which a learner asks to become a voter; then as often as it gives news. */
+const EAGER_TICKS = 50;
 /** Entries behind a leader's commit below which a learner asks to become a voter. */
 const PROMOTE_WITHIN = 200;
 
@@ -317,9 +319,10 @@ export class Member implements Stage {
   }
 
   #onTick(): void {
-    if (++this.#ticks % NEWS_TICKS !== 0) return;
+    const ticks = ++this.#ticks;
+    if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
+    if (ticks % NEWS_TICKS !== 0) return;
     this.tellAll({ kind: "news", ...this.ownNews() });
-    this.#askForPromotion();
     const longest = this.engine.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
   }

@@ -284,7 +284,13 @@ export class Pipeline {
       return { again: "later", ms: LOOK_AGAIN_MS };
     this.#lookedAt = now();
     const look = schema.look();
-    this.#obstacle = look.due === "obstacle" ? look.reason : null;
+    const obstacle = look.due === "obstacle" ? look.reason : null;
+    if (obstacle !== this.#obstacle) {
+      if (obstacle !== null)
+        logger.warn("nothing is sent or shown until the schema is mended", { reason: obstacle });
+      else logger.info("the schema is mended; what waited goes on");
+    }
+    this.#obstacle = obstacle;
     switch (look.due) {
       case "nothing":
         this.#takeSide(schema.openSide());
@@ -293,17 +299,19 @@ export class Pipeline {
         return { again: "later", ms: LOOK_AGAIN_MS };
       case "own":
         logger.info("the application changed the schema", { version: replica.settings.schemaVersion + 1 });
-        if (
-          (this.#options.shards > 1 && replica.settings.transactions === "row") ||
-          replica.moved.length > 0
-        ) {
-          // Row by row, or while the logs name rows by older rowids: what was written under it follows when it is taken.
+        if (replica.moved.length > 0) {
+          // While the logs name rows by older rowids: what was written under it follows when it is taken.
           syncLive();
-          this.outbox.collect([], position, look.entry).done();
+          this.outbox.collect([], position, { entry: look.entry, base: null }).done();
           return { again: "never" };
         }
         this.#owning = schema.own(look.entry, position, {
-          drain: (side, trial, entry, at) => this.#drainWith(side, trial, entry, at),
+          whole: this.#options.shards === 1 || replica.settings.transactions === "whole",
+          alone: (entry, at) => {
+            syncLive();
+            this.outbox.collect([], at, { entry, base: this.#side.oldestBase() }).done();
+          },
+          drain: (side, trial, entry, at, only) => this.#drainWith(side, trial, entry, at, only),
         });
         return this.#continue();
       case "follow": {
@@ -348,12 +356,13 @@ export class Pipeline {
     return { again: "now" };
   }
 
-  /** Collects what was written under a change of the schema behind it. */
+  /** Collects what was written under a change of the schema behind it. `only`: of these tables, which are drained again. */
   *#drainWith(
     side: LiveSide,
     trial: Replica,
     entry: Uint8Array,
     position: PositionVector,
+    only: ReadonlySet<number> | null,
   ): Generator<undefined, boolean> {
     const { reader, pending, bases, shadows } = side;
     const drain = new Drain({ logs: reader.logs, pending, bases, shadows, references: trial });
@@ -361,8 +370,8 @@ export class Pipeline {
     drain.reset(side.acknowledged);
     reader.begin();
     if (reader.schemaMoved()) return false;
-    const news = drain.news(reader.newest());
-    const sink = this.outbox.collect(news, position, entry);
+    const news = drain.news(reader.newest()).filter(({ table }) => only === null || only.has(table));
+    const sink = this.outbox.collect(only === null ? news : [], position, { entry, base: side.oldestBase() });
     for (const _ of drain.run(news, sink)) yield;
     this.#components.syncLive();
     this.#drainedRows += sink.done();

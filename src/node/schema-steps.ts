@@ -11,6 +11,7 @@
  * In between nothing is drained and nothing reflected.
  */
 import type { DatabaseSync } from "node:sqlite";
+import { foldName } from "../base/names.ts";
 import { assert } from "../base/assert.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -54,7 +55,7 @@ import {
 } from "./live-schema.ts";
 import { LiveSide } from "./live-side.ts";
 import { forgetLost, keepLost, keepTable, nextLost } from "./lost-rows.ts";
-import { logDifferences, snapshotOf, type Waits, writing } from "./uncompared.ts";
+import { logDifferences, logKeys, snapshotOf, type Waits, writing } from "./uncompared.ts";
 
 export interface SchemaStepsComponents {
   /** The application's file. */
@@ -78,6 +79,8 @@ export class SchemaSteps {
   readonly #components: SchemaStepsComponents;
   /** Tables that the application made and that cannot be replicated: they stay here. */
   local: readonly LocalTable[] = [];
+  /** Tables that replicate and, as the application changed them, cannot any more. */
+  refused: readonly LocalTable[] = [];
 
   constructor(components: SchemaStepsComponents) {
     this.#components = components;
@@ -146,11 +149,16 @@ export class SchemaSteps {
     }
   }
 
-  #lookAt({ remembered, whole, changes, local, keptByAll, obstacle }: LiveSchema): SchemaLook {
+  #lookAt({ remembered, whole, changes, local, keptByAll, refused }: LiveSchema): SchemaLook {
     const { replica } = this.#components;
     this.local = local;
+    this.refused = refused;
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
-    if (obstacle !== null) return { due: "obstacle", reason: obstacle };
+    if (refused.length > 0) {
+      const names = refused.map(({ name, reason, cure }) => `${name} (${reason}; cure: ${cure})`).join(", ");
+      const reason = `the application changed its schema, and cannot be replicated any more: ${names}`;
+      return { due: "obstacle", reason };
+    }
     const lost = nextLost(this.#components.connection.db);
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
@@ -180,7 +188,7 @@ export class SchemaSteps {
       const objects = replica.catalogue();
       const state = stateOf(objects, replica.settings);
       // A table that stays here for what it is gives way to nobody: another of its name cannot be made.
-      const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [o.name.toLowerCase()])));
+      const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
       const ignored = new Set([...live.ignored].filter((name) => !agreed.has(name)));
       const onto = without({ ...state, objects: withoutShadows(state.objects) }, ignored);
       const rebased = this.#rebase(live, onto);
@@ -202,9 +210,9 @@ export class SchemaSteps {
         this.#inFile(() => {
           const applied = applySchemaChanges(db, rebased.live, {
             role: "live",
-            rank: (table, key) => pending.newest(before.get(table.toLowerCase()), key),
+            rank: (table, key) => pending.newest(before.get(foldName(table)), key),
             leftOut: ({ from, table, columns, values, rowid, reason }) => {
-              const shape = before.get(from.toLowerCase());
+              const shape = before.get(foldName(from));
               const keyId = keyOf(shape, columns, values, rowid);
               if (keyId === null) return;
               outside.push({ table, keyId });
@@ -217,10 +225,9 @@ export class SchemaSteps {
           });
           for (const { to, method } of applied.tables) {
             if (to === null) continue;
-            if (method === "created") created.add(to.toLowerCase());
+            if (method === "created") created.add(foldName(to));
             // What this node dropped and gets back, a column or more, is empty here.
-            if (method === "created" || rebased.lost.length > 0 || !isOneStep)
-              differing.add(to.toLowerCase());
+            if (method === "created" || rebased.lost.length > 0 || !isOneStep) differing.add(foldName(to));
           }
         });
       for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
@@ -233,8 +240,8 @@ export class SchemaSteps {
       writeRemembered(db, remembered);
       replica.recallChanges(readReflected(db, position.length));
       for (const object of objects) {
-        const name = object.tableId === null ? undefined : inFile(object)?.name.toLowerCase();
-        if (name !== undefined && differing.has(name)) replica.recallTable(object.tableId!);
+        const here = object.tableId === null ? null : inFile(object);
+        if (here !== null && differing.has(foldName(here.name))) replica.recallTable(object.tableId!);
       }
       for (const { table, keyId } of outside) {
         const id = remembered.tables.get(table);
@@ -307,7 +314,7 @@ export class SchemaSteps {
     const wanted: WantedCapture[] = [];
     const uncompared = new Set(live.remembered.uncompared);
     const known = new Set(live.remembered.tables.values());
-    const registered = new Map(live.captured.map((c) => [c.id, c.name.toLowerCase()]));
+    const registered = new Map(live.captured.map((c) => [c.id, foldName(c.name)]));
     const strange: number[] = [];
     for (const object of of.catalogue()) {
       const { tableId } = object;
@@ -317,7 +324,7 @@ export class SchemaSteps {
       const shape = here === null ? null : shapeInFile(db, here.name, tableId);
       if (here === null || shape === null) continue;
       wanted.push({ shape, recorded: here.recorded });
-      const name = here.name.toLowerCase();
+      const name = foldName(here.name);
       // Captured for a change that was not taken, under an id that is another table's now.
       const isStrange =
         !known.has(tableId) &&
@@ -362,8 +369,9 @@ export class SchemaSteps {
 
   /**
    * The application's change, with the rows that were written under it: the replica shows, in a transaction that is rolled
-   * back, what it will be, and what the file has otherwise goes into the same changeset. "moved": the schema changed again
-   * meanwhile, and nothing was put in the outbox. The replica takes nothing while this runs.
+   * back, what it will be, and what the file has otherwise goes into the same changeset. Of rows that a new constraint leaves
+   * no room for in the replica the file says which stay: it obeys the constraint already. Row by row only these go along.
+   * False: the schema changed again meanwhile, and nothing was put in the outbox. The replica takes nothing while this runs.
    */
   *own(
     entry: Uint8Array,
@@ -376,7 +384,11 @@ export class SchemaSteps {
     let side: LiveSide | null = null;
     try {
       trial.db.exec("BEGIN IMMEDIATE");
-      for (const _ of trial.replica.trySchema(entry)) yield;
+      const leftOut = yield* pausing(trial.replica.trySchema(entry));
+      if (!outbox.whole && leftOut.length === 0) {
+        outbox.alone(entry, position);
+        return true;
+      }
       let expected: string | null = null;
       yield* writing(db, () => {
         expected = this.#captureOwn(entry, trial.replica);
@@ -390,6 +402,13 @@ export class SchemaSteps {
         const tables = tablesOf(captured, trial.replica, uncompared);
         const { encoding } = trial.replica.settings;
         yield* logDifferences({ replica: trial.db, live, db }, tables, encoding);
+        const byTable = Map.groupBy(leftOut, ({ table }) => table);
+        for (const table of tablesOf(captured, trial.replica, [...byTable.keys()]))
+          yield* logKeys(
+            db,
+            table,
+            byTable.get(table.shape.id)!.map(({ key }) => key),
+          );
       } finally {
         live.close();
       }
@@ -399,7 +418,8 @@ export class SchemaSteps {
         ...{ file, connection, replica: trial.replica, captured, expected, place },
         remembered: { ...remembered, version, uncompared: [] },
       });
-      return yield* outbox.drain(side, trial.replica, entry, position);
+      const only = outbox.whole ? null : new Set(leftOut.map(({ table }) => table));
+      return yield* outbox.drain(side, trial.replica, entry, position, only);
     } finally {
       side?.close();
       if (trial.db.isTransaction) trial.db.exec("ROLLBACK");
@@ -432,13 +452,27 @@ export class SchemaSteps {
 
 /** What collects the rows that go with a change of the schema. */
 export interface OwnOutbox {
-  /** False: the schema moved again; nothing is collected. */
+  /** All rows that were written under the change go along, not only those that it would leave out. */
+  readonly whole: boolean;
+  /** The change without rows. */
+  alone(entry: Uint8Array, position: PositionVector): void;
+  /** `only`: ids of the tables whose rows go along; null: all. False: the schema moved again; nothing is collected. */
   drain(
     side: LiveSide,
     replica: Replica,
     entry: Uint8Array,
     position: PositionVector,
+    only: ReadonlySet<number> | null,
   ): Generator<undefined, boolean>;
+}
+
+/** `steps` with a pause for others at each of its own. */
+function* pausing<T>(steps: Generator<void, T>): Generator<undefined, T> {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    yield;
+  }
 }
 
 function tablesOf(
@@ -458,7 +492,7 @@ function shapesBefore(db: DatabaseSync, { captured, remembered }: LiveSchema): M
   const shapes = new Map<string, TableShape>();
   for (const { id, name } of captured) {
     const shape = ids.has(id) ? shapeInFile(db, name, id) : null;
-    if (shape !== null) shapes.set(name.toLowerCase(), shape);
+    if (shape !== null) shapes.set(foldName(name), shape);
   }
   return shapes;
 }
@@ -471,10 +505,10 @@ function keyOf(
 ): KeyId | null {
   if (shape === undefined) return null;
   if (shape.rowidKey) return keyIdOf(shape, [rowid]);
-  const value = new Map(columns.map((c, i) => [c.toLowerCase(), values[i]!]));
+  const value = new Map(columns.map((c, i) => [foldName(c), values[i]!]));
   return keyIdOf(
     shape,
-    shape.key.map((k) => value.get(shape.columns[k]!.name.toLowerCase()) ?? null),
+    shape.key.map((k) => value.get(foldName(shape.columns[k]!.name)) ?? null),
   );
 }
 

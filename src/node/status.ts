@@ -1,5 +1,6 @@
 /** What a node says of itself and its cluster. */
 import type { Clock } from "../base/clock.ts";
+import { isSameName } from "../base/names.ts";
 import { decodeImage } from "../change/codec.ts";
 import { showPerTable } from "../change/per-table.ts";
 import type { Image, Value } from "../change/value.ts";
@@ -33,6 +34,7 @@ export interface StatusSource {
 export function nodeStatus(source: StatusSource): NodeStatus {
   const { member, transport, name, peerId } = source;
   const settings = member?.replica.replica.settings;
+  const refused = member?.schema.refused ?? [];
   return {
     node: {
       id: member?.runtime.groups[0]!.memberOf(peerId)?.id ?? 0,
@@ -60,12 +62,21 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       orphans: member?.replica.replica.orphans.total ?? 0,
     },
     tables: {
-      replicated: member === null ? [] : [...member.replica.replica.shapes.values()].map((s) => s.name),
+      replicated:
+        member === null
+          ? []
+          : [...member.replica.replica.shapes.values()].flatMap(({ name }) =>
+              refused.some((t) => isSameName(t.name, name)) ? [] : [name],
+            ),
       skipped: [
         ...(settings?.skipped ?? []),
         ...(member?.schema.local ?? []).map(({ name, reason, cure }) => ({
           name,
           reason: `${reason}; it stays on this node (cure: ${cure})`,
+        })),
+        ...refused.map(({ name, reason, cure }) => ({
+          name,
+          reason: `${reason}; until that is mended this node sends and shows nothing, and what it writes waits (cure: ${cure})`,
         })),
       ],
     },

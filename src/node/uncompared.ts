@@ -37,6 +37,16 @@ export function* logDifferences(
   }
 }
 
+/** Rows that are to be looked at, whatever was captured of them. */
+export function* logKeys(
+  db: DatabaseSync,
+  { shape, log }: { readonly shape: TableShape; readonly log: string },
+  keys: readonly (readonly Value[])[],
+): Waits {
+  for (let i = 0; i < keys.length; i += LOGGED_AT_ONCE)
+    yield* writing(db, () => noteRows(db, shape, log, keys.slice(i, i + LOGGED_AT_ONCE)));
+}
+
 /** One write transaction, as soon as the application lets go of its lock. */
 export function* writing(db: DatabaseSync, work: () => void): Waits {
   for (;;) {

@@ -15,6 +15,12 @@ const UNFOUNDED = 0n;
 /** Log rows deleted in one transaction; the rest waits for the next. */
 const DELETE_AT_ONCE = 5000;
 
+/** Every change of the schema opens each table anew, and few of them are written before the next. */
+function onFirstUse(prepare: () => StatementSync): () => StatementSync {
+  let statement: StatementSync | null = null;
+  return () => (statement ??= prepare());
+}
+
 export class LiveLog {
   readonly shape: TableShape;
   readonly access: RowAccess;
@@ -22,15 +28,15 @@ export class LiveLog {
   readonly log: string;
   readonly #db: DatabaseSync;
   readonly #highestSql: string;
-  readonly #maxId: StatementSync;
-  readonly #tail: StatementSync;
-  readonly #settle: StatementSync;
-  readonly #keys: StatementSync;
-  readonly #rename: StatementSync;
-  readonly #delete: StatementSync;
-  readonly #storeAcknowledged: StatementSync;
-  readonly #clearBases: StatementSync;
-  readonly #storeBase: StatementSync;
+  readonly #maxId: () => StatementSync;
+  readonly #tail: () => StatementSync;
+  readonly #settle: () => StatementSync;
+  readonly #keys: () => StatementSync;
+  readonly #rename: () => StatementSync;
+  readonly #delete: () => StatementSync;
+  readonly #storeAcknowledged: () => StatementSync;
+  readonly #clearBases: () => StatementSync;
+  readonly #storeBase: () => StatementSync;
   /** Ordered up to here. */
   #acknowledged: number;
   /** Looked at up to here in a transaction of Marmot. */
@@ -52,17 +58,23 @@ export class LiveLog {
     this.#db = db;
     const key = quoteIdentifier(shape.columns[shape.key[0]!]!.name);
     this.#highestSql = `SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)}`;
-    this.#maxId = prepareExact(db, `SELECT max(id) FROM ${name}`);
-    this.#tail = prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id`);
-    this.#settle = db.prepare(`UPDATE ${name} SET v = ? WHERE id = ?`);
-    this.#keys = prepareExact(db, `SELECT id, k1 FROM ${name} WHERE id BETWEEN ? AND ?`);
-    this.#rename = db.prepare(`UPDATE ${name} SET k1 = ? WHERE id = ?`);
-    this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
-    this.#storeAcknowledged = db.prepare(
-      `INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?) ON CONFLICT("item", "name") DO UPDATE SET "value" = excluded."value"`,
+    this.#maxId = onFirstUse(() => prepareExact(db, `SELECT max(id) FROM ${name}`));
+    this.#tail = onFirstUse(() =>
+      prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id`),
     );
-    this.#clearBases = db.prepare(`DELETE FROM "__marmot__base" WHERE "id" = ?`);
-    this.#storeBase = db.prepare(`INSERT INTO "__marmot__base" VALUES(?, ?, ?)`);
+    this.#settle = onFirstUse(() => db.prepare(`UPDATE ${name} SET v = ? WHERE id = ?`));
+    this.#keys = onFirstUse(() => prepareExact(db, `SELECT id, k1 FROM ${name} WHERE id BETWEEN ? AND ?`));
+    this.#rename = onFirstUse(() => db.prepare(`UPDATE ${name} SET k1 = ? WHERE id = ?`));
+    this.#delete = onFirstUse(() =>
+      db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`),
+    );
+    this.#storeAcknowledged = onFirstUse(() =>
+      db.prepare(
+        `INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?) ON CONFLICT("item", "name") DO UPDATE SET "value" = excluded."value"`,
+      ),
+    );
+    this.#clearBases = onFirstUse(() => db.prepare(`DELETE FROM "__marmot__base" WHERE "id" = ?`));
+    this.#storeBase = onFirstUse(() => db.prepare(`INSERT INTO "__marmot__base" VALUES(?, ?, ?)`));
   }
 
   get acknowledged(): number {
@@ -70,7 +82,7 @@ export class LiveLog {
   }
 
   maxId(): number {
-    const [id] = this.#maxId.get() as unknown as [bigint | null];
+    const [id] = this.#maxId().get() as unknown as [bigint | null];
     return Number(id ?? 0n);
   }
 
@@ -81,7 +93,7 @@ export class LiveLog {
    */
   readTail(pending: PendingRows, newest: number): boolean {
     if (newest <= this.#looked) return false;
-    const rows = this.#tail.all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
+    const rows = this.#tail().all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
       bigint,
       bigint | null,
       ...Value[],
@@ -92,7 +104,7 @@ export class LiveLog {
       const key = exactKey(this.shape, row, this.access.encoding, 2);
       if (suspicion !== null) {
         const unfounded = this.access.get(key) !== null;
-        this.#settle.run(unfounded ? UNFOUNDED : null, id);
+        this.#settle().run(unfounded ? UNFOUNDED : null, id);
         if (unfounded) continue;
       }
       pending.note(this.shape.id, keyIdOf(this.shape, key), Number(id), Number(id));
@@ -115,26 +127,26 @@ export class LiveLog {
 
   /** Log rows of these keys that are not acknowledged, between two ids, are of other keys from now on: rowid ⇒ rowid. */
   rename(keys: ReadonlyMap<bigint, bigint>, from: number, to: number): void {
-    for (const [id, key] of this.#keys.all(Math.max(from, this.#acknowledged + 1), to) as unknown as [
+    for (const [id, key] of this.#keys().all(Math.max(from, this.#acknowledged + 1), to) as unknown as [
       bigint,
       bigint,
     ][]) {
       const renamed = keys.get(key);
-      if (renamed !== undefined) this.#rename.run(renamed, id);
+      if (renamed !== undefined) this.#rename().run(renamed, id);
     }
   }
 
   acknowledge(upTo: number): void {
     if (upTo <= this.#acknowledged) return;
     this.#acknowledged = upTo;
-    this.#storeAcknowledged.run(this.shape.name, BigInt(upTo));
+    this.#storeAcknowledged().run(this.shape.name, BigInt(upTo));
   }
 
   /** Deletes some acknowledged rows, never the highest. True: there are more. */
   sweep(): boolean {
     if (this.#deleted >= this.#acknowledged) return false;
     this.#deleted = Math.min(this.#acknowledged, this.#deleted + DELETE_AT_ONCE);
-    this.#delete.run(this.#deleted);
+    this.#delete().run(this.#deleted);
     return this.#deleted < this.#acknowledged;
   }
 
@@ -145,8 +157,8 @@ export class LiveLog {
     const newest = pending.seen(table);
     if (before.length === 0 && newest <= this.#acknowledged) return null;
     const after = bases.advanced(table, next, this.#acknowledged, newest);
-    this.#clearBases.run(table);
-    for (const { nextId, position } of after) this.#storeBase.run(table, nextId, encodePosition(position));
+    this.#clearBases().run(table);
+    for (const { nextId, position } of after) this.#storeBase().run(table, nextId, encodePosition(position));
     return () => bases.replace(table, after);
   }
 }

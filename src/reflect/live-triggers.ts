@@ -3,6 +3,7 @@
  * arrives as rows; what it writes to other tables happens. Marmot's own do nothing. A trigger that no authorizer can
  * silence (it deletes) is away while a table that fires it is written, and back before the transaction ends.
  */
+import { foldName } from "../base/names.ts";
 import { constants, type DatabaseSync, type StatementSync } from "node:sqlite";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
 import { judgeTriggers, type UserTrigger, type UserTriggers } from "../schema/user-triggers.ts";
@@ -74,7 +75,7 @@ export class LiveTriggers {
   }
 
   #readSchema(): SchemaObject[] {
-    return readCatalogue(queryOf(this.#db)).objects.filter((o) => o.kind !== "index");
+    return [...readCatalogue(queryOf(this.#db)).objects];
   }
 
   #judge(schema: readonly SchemaObject[]): UserTriggers {
@@ -86,7 +87,7 @@ export class LiveTriggers {
     const { SQLITE_OK, SQLITE_IGNORE, SQLITE_DENY, SQLITE_FUNCTION } = constants;
     // Only to be denied, not ignored; what is done with its result is what counts.
     if (action === SQLITE_FUNCTION) return SQLITE_OK;
-    const trigger = this.#judged.byName.get(name.toLowerCase());
+    const trigger = this.#judged.byName.get(foldName(name));
     if (trigger === undefined) {
       if (isOwn(name)) return SQLITE_IGNORE;
       // A view that a trigger reads comes under the view's name.

@@ -31,7 +31,7 @@ import { passedWith } from "./passing.ts";
 import { References } from "./references.ts";
 import { readRouting, type RowRouting } from "./row-shard.ts";
 import { type CatalogueObject, readObjectsOf } from "./schema.ts";
-import { changeSchema } from "./schema-change.ts";
+import { changeSchema, type LeftOutKey } from "./schema-change.ts";
 import type { ReplicaSettings } from "./settings.ts";
 import { Strays } from "./strays.ts";
 import { peerHash } from "./tables.ts";
@@ -324,17 +324,20 @@ export class Replica implements ReferenceSource {
     );
   }
 
-  /** What the replica would be: in a transaction of the caller, who rolls it back and closes this replica afterwards. */
-  *trySchema(bytes: Uint8Array): Generator<void, void> {
+  /**
+   * What the replica would be: in a transaction of the caller, who rolls it back and closes this replica afterwards. Returns
+   * the rows that constraints leave no room for, as long as nothing is known of what the file holds of them.
+   */
+  *trySchema(bytes: Uint8Array): Generator<void, readonly LeftOutKey[]> {
     const head = { origin: this.#peerId, bases: [], time: 0 };
-    yield* this.#changeSchema(this.position(0) + 1, head, bytes);
+    return yield* this.#changeSchema(this.position(0) + 1, head, bytes);
   }
 
   *#changeSchema(
     index: number,
     head: Pick<BatchHead, "origin" | "bases" | "time">,
     bytes: Uint8Array,
-  ): Generator<void, void> {
+  ): Generator<void, readonly LeftOutKey[]> {
     const { journal, references, checksums, changed, births, origins } = this;
     const last = (table: number, keyId: KeyId): LastWrite | null => this.#applier.last(table, keyId);
     const after = yield* changeSchema(
@@ -351,6 +354,7 @@ export class Replica implements ReferenceSource {
     this.#routing = readRouting(this.#db, after.shapes, after.settings);
     this.#foreignKeys = this.#openTables();
     this.orphans.recount();
+    return after.leftOut;
   }
 
   /** An entry of shard 0 is the last changeset of its origin in every shard that it touches. */

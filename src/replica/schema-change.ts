@@ -2,11 +2,12 @@
  * A change of the schema takes effect in the replica, in the transaction of its entry: the tables, the catalogue, and all
  * that the replica keeps about rows of tables that are another thing now. Deterministic but for what is this node's own.
  */
+import { foldName, isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { encodeImage, decodeImage, imageHash } from "../change/codec.ts";
 import type { ChangedRows } from "../change/changed-rows.ts";
 import { type KeyId, keyIdOf, keyIdOfImage, keyOfImage, keyValues } from "../change/key.ts";
-import type { Image } from "../change/value.ts";
+import type { Image, Value } from "../change/value.ts";
 import type { TableShape } from "../change/shape.ts";
 import { applySchemaChanges, type AppliedTable } from "../schema/changes/apply.ts";
 import type { LeftOutRow, SchemaState } from "../schema/changes/change.ts";
@@ -48,6 +49,17 @@ export interface ReplicaSchema {
   readonly shapes: readonly TableShape[];
 }
 
+/** A row that a constraint left no room for. */
+export interface LeftOutKey {
+  /** The table's id before the change. */
+  readonly table: number;
+  readonly key: readonly Value[];
+}
+
+export interface ChangedSchema extends ReplicaSchema {
+  readonly leftOut: readonly LeftOutKey[];
+}
+
 /** Rows hashed between two yields. */
 const SLICE = 1000;
 
@@ -78,20 +90,20 @@ export function* changeSchema(
   bytes: Uint8Array,
   context: ChangesetContext,
   components: SchemaChangeComponents,
-): Generator<void, ReplicaSchema> {
+): Generator<void, ChangedSchema> {
   const { settings } = before;
   const objects = readObjectsOf(db);
   const routingBefore = readRouting(db, before.shapes, settings);
   const keysBefore = foreignKeyTexts(db, before.shapes);
-  const shapeNamed = new Map(before.shapes.map((s) => [s.name.toLowerCase(), s]));
-  const local = new Set(entry.local.map((name) => name.toLowerCase()));
+  const shapeNamed = new Map(before.shapes.map((s) => [foldName(s.name), s]));
+  const local = new Set(entry.local.map(foldName));
   const leftOut: LeftOutRow[] = [];
   const unseen = unseenRows(db, before, entry, objects, components);
   const applied = applySchemaChanges(db, entry.changes, {
     role: "replica",
     state: stateOf(objects, settings),
-    replicates: (table) => !local.has(table.toLowerCase()),
-    rank: (table, key) => rankOf(shapeNamed.get(table.toLowerCase()), key, components),
+    replicates: (table) => !local.has(foldName(table)),
+    rank: (table, key) => rankOf(shapeNamed.get(foldName(table)), key, components),
     leftOut: (row) => void leftOut.push(row),
   });
   const version = settings.schemaVersion + 1;
@@ -112,8 +124,11 @@ export function* changeSchema(
     shapes: readShapes(db),
   };
   if (entry.lost !== null) noteLost(entry.lost, context, components);
-  for (const row of leftOut)
-    noteLeftOut(db, shapeNamed.get(row.from.toLowerCase()), row, context, components);
+  const seen = new SeenRows(db, context, components.last);
+  const leftOutKeys = leftOut.flatMap((row): LeftOutKey[] => {
+    const shape = shapeNamed.get(foldName(row.from));
+    return shape === undefined ? [] : [noteLeftOut(db, shape, row, context, components, seen)];
+  });
   const fates = fatesOf(before.shapes, after.shapes, applied.tables);
   const keysAfter = foreignKeyTexts(db, after.shapes);
   const routing = readRouting(db, after.shapes, after.settings);
@@ -134,8 +149,8 @@ export function* changeSchema(
     if (moved && settings.transactions === "row") components.origins.meet(id, settings.shards);
     if (keysBefore.get(id) !== keysAfter.get(id)) forgetForeignKeys(db, id);
     if (fate.after === null) {
-      const table = applied.tables.find((t) => t.from?.toLowerCase() === fate.before.name.toLowerCase());
-      const named = after.shapes.find((s) => s.name.toLowerCase() === table?.to?.toLowerCase());
+      const table = applied.tables.find((t) => isSameName(t.from, fate.before.name));
+      const named = after.shapes.find((s) => isSameName(s.name, table?.to));
       if (named !== undefined)
         nameAnew(db, fate.before, named, table, unseen.get(id) ?? [], settings.encoding, components);
       forgetTable(db, id, components);
@@ -145,7 +160,7 @@ export function* changeSchema(
       yield* sumAnew(db, fate.after, routing, settings, components.checksums);
   }
   indexForeignKeys(db, readForeignKeys(queryOf(db), after.shapes));
-  return after;
+  return { ...after, leftOut: leftOutKeys };
 }
 
 /** A row that others changed and the live file may not show: as it was, and as it is. */
@@ -162,11 +177,13 @@ function unseenRows(
   { references }: SchemaChangeComponents,
 ): Map<number, UnseenRow[]> {
   const altered = new Set(
-    followTables(stateOf(objects, settings), changes).map(({ from }) => from?.toLowerCase()),
+    followTables(stateOf(objects, settings), changes).flatMap(({ from }) =>
+      from === null ? [] : [foldName(from)],
+    ),
   );
   return new Map(
     shapes
-      .filter(({ name }) => altered.has(name.toLowerCase()))
+      .filter(({ name }) => altered.has(foldName(name)))
       .map((shape) => {
         const access = new RowAccess(db, shape, settings.encoding);
         const rows = [...references.oldest(shape.id)];
@@ -221,16 +238,16 @@ const keyText = ({ key, columns, keyCollations }: TableShape, name: (column: num
 
 const placesOf = (before: TableShape, after: TableShape, table: AppliedTable | undefined): ColumnPlaces => {
   if (table === undefined) return after.columns.map((_, i) => i);
-  const place = new Map(before.columns.map((c, i) => [c.name.toLowerCase(), i]));
-  const origin = new Map(table.columns.map(([column, from]) => [column.toLowerCase(), from]));
+  const place = new Map(before.columns.map((c, i) => [foldName(c.name), i]));
+  const origin = new Map(table.columns.map(([column, from]) => [foldName(column), from]));
   // The rowid is no stored column, and may go by another name when a column takes its.
   if (before.rowidKey && after.rowidKey) {
-    place.delete(before.columns[0]!.name.toLowerCase());
+    place.delete(foldName(before.columns[0]!.name));
     return after.columns.map((c, i) =>
-      i === 0 ? 0 : (place.get((origin.get(c.name.toLowerCase()) ?? "\0").toLowerCase()) ?? null),
+      i === 0 ? 0 : (place.get(foldName(origin.get(foldName(c.name)) ?? "\0")) ?? null),
     );
   }
-  return after.columns.map((c) => place.get((origin.get(c.name.toLowerCase()) ?? "").toLowerCase()) ?? null);
+  return after.columns.map((c) => place.get(foldName(origin.get(foldName(c.name)) ?? "")) ?? null);
 };
 
 /** Rows are still named by what named them. */
@@ -249,8 +266,8 @@ function numberObjects(
   tables: readonly AppliedTable[],
   { before, local }: { before: ReadonlyMap<string, TableShape>; local: ReadonlySet<string> },
 ): CatalogueObject[] {
-  const ids = new Map(objects.map((o) => [`${o.kind}/${o.name.toLowerCase()}`, o.tableId]));
-  const byTo = new Map(tables.flatMap((t) => (t.to === null ? [] : [[t.to.toLowerCase(), t] as const])));
+  const ids = new Map(objects.map((o) => [`${o.kind}/${foldName(o.name)}`, o.tableId]));
+  const byTo = new Map(tables.flatMap((t) => (t.to === null ? [] : [[foldName(t.to), t] as const])));
   const highest = db
     .prepare(
       `SELECT max(coalesce((SELECT max("table_id") FROM "__marmot__object"), 0), coalesce((SELECT max("tbl") FROM "__marmot__table_version"), 0)) AS id`,
@@ -260,16 +277,15 @@ function numberObjects(
   const query = queryOf(db);
   return state.objects.map((object) => {
     if (object.kind !== "table") return { ...object, tableId: null };
-    const table = byTo.get(object.name.toLowerCase());
-    if (table === undefined)
-      return { ...object, tableId: ids.get(`table/${object.name.toLowerCase()}`) ?? null };
+    const table = byTo.get(foldName(object.name));
+    if (table === undefined) return { ...object, tableId: ids.get(`table/${foldName(object.name)}`) ?? null };
     if (table.from === null)
       return {
         ...object,
-        tableId: local.has(object.name.toLowerCase()) || isVirtual(object.sql) ? null : next++,
+        tableId: local.has(foldName(object.name)) || isVirtual(object.sql) ? null : next++,
       };
-    const id = ids.get(`table/${table.from.toLowerCase()}`) ?? null;
-    const shape = before.get(table.from.toLowerCase());
+    const id = ids.get(`table/${foldName(table.from)}`) ?? null;
+    const shape = before.get(foldName(table.from));
     if (id === null || shape === undefined) return { ...object, tableId: id };
     const now = shapeOf(readTable(query, object.name), id);
     return { ...object, tableId: sameKey(shape, now, placesOf(shape, now, table)) ? id : next++ };
@@ -284,12 +300,10 @@ function fatesOf(
   tables: readonly AppliedTable[],
 ): Fate[] {
   const byId = new Map(after.map((s) => [s.id, s]));
-  const byFrom = new Map(
-    tables.flatMap((t) => (t.from === null ? [] : [[t.from.toLowerCase(), t] as const])),
-  );
+  const byFrom = new Map(tables.flatMap((t) => (t.from === null ? [] : [[foldName(t.from), t] as const])));
   return before.map((shape) => {
     const now = byId.get(shape.id) ?? null;
-    const table = byFrom.get(shape.name.toLowerCase());
+    const table = byFrom.get(foldName(shape.name));
     return { before: shape, after: now, places: now === null ? [] : placesOf(shape, now, table) };
   });
 }
@@ -403,35 +417,82 @@ function noteLost(
   );
 }
 
+/**
+ * What the origin knew when it changed the schema. Its file obeys the new constraints: of rows that it had seen, and that a
+ * constraint leaves no room for, its application has removed or changed one itself, and nothing is lost.
+ */
+class SeenRows {
+  readonly #db: DatabaseSync;
+  readonly #context: ChangesetContext;
+  readonly #last: SchemaChangeComponents["last"];
+  readonly #tables = new Map<number, boolean>();
+
+  constructor(db: DatabaseSync, context: ChangesetContext, last: SchemaChangeComponents["last"]) {
+    this.#db = db;
+    this.#context = context;
+    this.#last = last;
+  }
+
+  #has({ shard, index, origin }: LastWrite): boolean {
+    return origin === this.#context.origin || index <= (this.#context.bases[0]?.[shard] ?? 0);
+  }
+
+  row(shape: TableShape, keyId: KeyId): boolean {
+    const last = this.#last(shape.id, keyId);
+    return last === null || this.#has(last);
+  }
+
+  /** Everything that was ever written to the table. */
+  table(shape: TableShape): boolean {
+    let seen = this.#tables.get(shape.id);
+    if (seen === undefined) {
+      const newest = this.#db.prepare(
+        `SELECT "shard", max("idx") AS "index", "origin" FROM "__marmot__key" WHERE "tbl" = ? GROUP BY "shard", "origin"`,
+      );
+      seen = (newest.all(shape.id) as unknown as LastWrite[]).every((last) => this.#has(last));
+      this.#tables.set(shape.id, seen);
+    }
+    return seen;
+  }
+
+  /** Nothing that the origin does not know took part in it. */
+  isItsOwnDoing(shape: TableShape, keyId: KeyId, { gaveWayTo }: LeftOutRow): boolean {
+    if (this.#context.bases.length === 0) return false;
+    if (gaveWayTo === "unknown") return this.table(shape);
+    return this.row(shape, keyId) && (gaveWayTo === null || this.row(shape, keyIdOf(shape, gaveWayTo)));
+  }
+}
+
 /** A row that the new schema has no room for: evicted by whoever changed the schema. */
 function noteLeftOut(
   db: DatabaseSync,
-  shape: TableShape | undefined,
+  shape: TableShape,
   row: LeftOutRow,
   context: ChangesetContext,
   { last, journal, references, changed }: SchemaChangeComponents,
-): void {
-  if (shape === undefined) return;
-  const value = new Map(row.columns.map((c, i) => [c.toLowerCase(), row.values[i]!]));
+  seen: SeenRows,
+): LeftOutKey {
+  const value = new Map(row.columns.map((c, i) => [foldName(c), row.values[i]!]));
   const image = shape.columns.map((c, i) =>
-    shape.rowidKey && i === 0 ? row.rowid : (value.get(c.name.toLowerCase()) ?? null),
+    shape.rowidKey && i === 0 ? row.rowid : (value.get(foldName(c.name)) ?? null),
   );
   const keyId = keyIdOfImage(shape, image);
   const lost = last(shape.id, keyId);
   const bytes = encodeImage(image);
-  journal.add({
-    shard: context.shard,
-    index: context.index,
-    table: shape.id,
-    keyId,
-    kind: "unique clash",
-    losingOrigin: lost?.origin ?? 0,
-    losingPosition: lost,
-    losingImage: bytes,
-    winningOrigin: context.origin,
-    winningImage: null,
-    time: context.time,
-  });
+  if (!seen.isItsOwnDoing(shape, keyId, row))
+    journal.add({
+      shard: context.shard,
+      index: context.index,
+      table: shape.id,
+      keyId,
+      kind: "unique clash",
+      losingOrigin: lost?.origin ?? 0,
+      losingPosition: lost,
+      losingImage: bytes,
+      winningOrigin: context.origin,
+      winningImage: null,
+      time: context.time,
+    });
   db.prepare(`INSERT OR REPLACE INTO "__marmot__key" VALUES(?, ?, ?, ?, ?)`).run(
     shape.id,
     keyId,
@@ -439,8 +500,11 @@ function noteLeftOut(
     context.index,
     context.origin,
   );
-  references.add(shape.id, keyId, context.shard, context.index, bytes);
-  changed.set(shape.id, keyId, { key: shape.key.map((k) => image[k]!), image: null });
+  // What the origin's file says of the row, that it stays or that it is gone, leads it everywhere: it is sent in any case.
+  references.add(shape.id, keyId, context.shard, context.index, context.own ? UNKNOWN : bytes);
+  const key = shape.key.map((k) => image[k]!);
+  changed.set(shape.id, keyId, { key, image: null });
+  return { table: shape.id, key };
 }
 
 /** The checksums of a table whose rows are other images now, or lie in other shards. */

@@ -1,4 +1,5 @@
 /** The replica's own schema: Marmot's tables, the application's as they are declared, and only the indexes that constrain. */
+import { foldName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import type { Catalogue } from "../schema/catalogue.ts";
@@ -26,11 +27,11 @@ export function createSchema(db: DatabaseSync, objects: readonly CatalogueObject
   for (const sql of Object.values(REPLICATED_TABLES)) db.exec(sql);
   for (const sql of Object.values(LOCAL_TABLES)) db.exec(sql);
   writeObjects(db, objects);
-  const tables = new Set(objects.filter((o) => o.tableId !== null).map((o) => o.name.toLowerCase()));
+  const tables = new Set(objects.filter((o) => o.tableId !== null).map((o) => foldName(o.name)));
   objects.forEach((object) => {
     const isTable = object.tableId !== null;
     const constrains = object.kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(object.sql);
-    if (isTable || (constrains && tables.has(object.tableName.toLowerCase()))) db.exec(object.sql);
+    if (isTable || (constrains && tables.has(foldName(object.tableName)))) db.exec(object.sql);
   });
 }
 

@@ -1,4 +1,5 @@
 /** Tables tied by declared foreign keys: where transactions are whole, all rows of such a group share one shard. Pure. */
+import { foldName } from "../base/names.ts";
 
 export interface TiedTable {
   readonly id: number;
@@ -12,7 +13,7 @@ export interface TiedTable {
  * nothing and is referenced by nobody is absent. What is referenced and not given ties nothing.
  */
 export function groupNames(tables: readonly TiedTable[]): Map<number, string> {
-  const byName = new Map(tables.map((t) => [t.name.toLowerCase(), t]));
+  const byName = new Map(tables.map((t) => [foldName(t.name), t]));
   const parent = new Map(tables.map((t) => [t.id, t.id]));
   const root = (id: number): number => {
     let at = id;
@@ -22,7 +23,7 @@ export function groupNames(tables: readonly TiedTable[]): Map<number, string> {
   const tied = new Set<number>();
   for (const table of tables)
     for (const name of table.references) {
-      const other = byName.get(name.toLowerCase());
+      const other = byName.get(foldName(name));
       if (other === undefined) continue;
       tied.add(table.id).add(other.id);
       const [a, b] = [root(table.id), root(other.id)];

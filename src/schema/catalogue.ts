@@ -1,4 +1,5 @@
 /** The application's part of a schema: what is Marmot's or SQLite's own is left out, order and text are kept. */
+import { foldName } from "../base/names.ts";
 import type { Query } from "../sqlite/query.ts";
 import { readObjects, type SchemaObject } from "../sqlite/schema.ts";
 import { PREFIX } from "./live-tables.ts";
@@ -12,7 +13,7 @@ export interface Catalogue {
   readonly applicationId: number;
 }
 
-export const isOwn = (name: string): boolean => name.toLowerCase().startsWith(PREFIX);
+export const isOwn = (name: string): boolean => foldName(name).startsWith(PREFIX);
 
 export function readCatalogue(query: Query): Catalogue {
   const pragma = (name: string) => query(`PRAGMA ${name}`)[0]![0];
@@ -29,6 +30,8 @@ export function fingerprint(query: Query): string {
   const rows = query(
     `SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name`,
   );
-  const { userVersion, applicationId } = readCatalogue(query);
+  const [userVersion, applicationId] = ["user_version", "application_id"].map((name) =>
+    Number(query(`PRAGMA ${name}`)[0]![0]),
+  );
   return Bun.hash.xxHash64(JSON.stringify([rows, userVersion, applicationId]), 0n).toString(16);
 }

@@ -2,6 +2,7 @@
  * What of a schema replicates, what needs care and what is refused, by table, with reason and cure. `doctor` prints it
  * and `run` obeys it.
  */
+import { foldName } from "../base/names.ts";
 import type { Query } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import {
@@ -15,7 +16,7 @@ import {
   type Table,
 } from "../sqlite/schema.ts";
 import { isOwn, readCatalogue } from "./catalogue.ts";
-import { evictionLookups } from "./eviction.ts";
+import { type EvictionLookup, evictionLookups } from "./eviction.ts";
 import { searchIndexOf } from "./search-index.ts";
 import { LIVE_TABLES, PREFIX } from "./live-tables.ts";
 import { shapeOf } from "./shape.ts";
@@ -45,7 +46,7 @@ export const LEFT_OUT = "left out by --tables or --exclude";
 
 const BUILT_IN = new Set(["BINARY", "NOCASE", "RTRIM"]);
 
-const lower = (names: readonly string[]): Set<string> => new Set(names.map((n) => n.toLowerCase()));
+const lower = (names: readonly string[]): Set<string> => new Set(names.map(foldName));
 
 /** In the order of creation. Names in the selection that no table has are the caller's to report. */
 export function classify(query: Query, selection: Selection): ClassifiedTable[] {
@@ -56,7 +57,7 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
   const reserved = reservedNames(query);
   const tables = objects.filter((o) => o.kind === "table");
   const alone = tables.map(({ name }): ClassifiedTable => {
-    if (unwanted.has(name.toLowerCase()) || (wanted !== null && !wanted.has(name.toLowerCase())))
+    if (unwanted.has(foldName(name)) || (wanted !== null && !wanted.has(foldName(name))))
       return { name, verdict: "skipped", reason: LEFT_OUT, cure: "" };
     const kind = kinds.get(name);
     if (kind === "shadow")
@@ -120,8 +121,8 @@ function judgeVirtual(
       "it is a full-text index that holds its content itself, or none, and cannot be rebuilt on another node",
       `keep the text in a table of its own and name that with content=, or ${leaveOut}`,
     );
-  const content = index.content.toLowerCase();
-  const source = tables.find((t) => t.name.toLowerCase() === content);
+  const content = foldName(index.content);
+  const source = tables.find((t) => foldName(t.name) === content);
   if (!views.has(content) && (source === undefined || !replicates(source)))
     return {
       name,
@@ -132,7 +133,7 @@ function judgeVirtual(
   const events = new Set(
     [...triggers.byName.values()].flatMap((t) =>
       t.mode === "passes" &&
-      t.writes.has(name.toLowerCase()) &&
+      t.writes.has(foldName(name)) &&
       (triggers.isReplicated(t.table) || triggers.isView(t.table))
         ? [t.event]
         : [],
@@ -221,7 +222,8 @@ function findScan(query: Query, table: Table): { index: string; why: string } | 
     try {
       const plan = query(`EXPLAIN QUERY PLAN ${lookup.probe}`).map((row) => String(row[3]));
       const step = plan.find((text) => / main\b|^(SEARCH|SCAN) /.test(text)) ?? "";
-      if (!step.startsWith("SEARCH"))
+      const isShort = !lookup.partial || step.endsWith(` INDEX ${lookup.index}`);
+      if (!step.startsWith("SEARCH") && !(isShort && isSingle(query, lookup)))
         return { index: lookup.index, why: "SQLite would read the whole table" };
     } catch (error) {
       const said = error instanceof Error ? error.message : String(error);
@@ -232,6 +234,11 @@ function findScan(query: Query, table: Table): { index: string; why: string } | 
   }
   return null;
 }
+
+/** The whole index is one row at most: one of a kind, as `UNIQUE INDEX … ((1)) WHERE chosen` has it. */
+const isSingle = (query: Query, { constants }: EvictionLookup): boolean =>
+  constants !== null &&
+  Number(query(`SELECT ${constants.map((c) => `(${c}) IS NOT NULL`).join(" AND ")}`)[0]![0]) === 1;
 
 function care(table: Table, nullable: string | null): Omit<ClassifiedTable, "name"> {
   if (nullable !== null)

@@ -2,10 +2,11 @@
  * REPLACE removes rows through a UNIQUE index without firing a delete trigger. These lookups name, before a row is
  * written, the rows that it could remove. Text of expressions and conditions is verbatim; each must be a SEARCH.
  */
+import { foldName } from "../base/names.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { Column, Table } from "../sqlite/schema.ts";
-import { mentions, parseIndex } from "./index-text.ts";
+import { generationOf, mentions, parseIndex } from "./index-text.ts";
 
 export interface EvictionLookup {
   readonly index: string;
@@ -17,6 +18,10 @@ export interface EvictionLookup {
   readonly generated: boolean;
   /** Names of columns whose change can claim another row's value. */
   readonly columns: readonly string[];
+  /** The index's terms if they name no column: where none of them is NULL, the index holds one row at most. null: they do. */
+  readonly constants: readonly string[] | null;
+  /** Not every row of the table is in the index. */
+  readonly partial: boolean;
 }
 
 export function evictionLookups(shape: TableShape, table: Table): EvictionLookup[] {
@@ -28,7 +33,11 @@ export function evictionLookups(shape: TableShape, table: Table): EvictionLookup
     const from = `main.${quoteIdentifier(shape.name)} INDEXED BY ${quoteIdentifier(unique.name)}`;
     const probe = `SELECT ${keys} FROM ${from} WHERE ${probed}`;
     const generated = namedColumns(unique, table).some((c) => c.hidden !== 0);
-    return { index: unique.name, where, probe, generated, columns: usedColumns(unique, table) };
+    const terms = unique.terms.map((t) => t.sql);
+    const constants = namedColumns({ ...unique, where: null }, table).length === 0 ? terms : null;
+    const columns = usedColumns(unique, table);
+    const partial = unique.where !== null;
+    return { index: unique.name, where, probe, generated, columns, constants, partial };
   };
   return shape.uniques.flatMap((unique) =>
     defaulted(unique, table).length === 0
@@ -63,13 +72,18 @@ function usedColumns(unique: UniqueShape, table: Table): string[] {
   return [...new Set(names)];
 }
 
+/** Other columns that a column's part of CREATE TABLE names. */
+function mentionedBy({ name }: Column, table: Table): Column[] {
+  const text = withoutStrings(definitionOf(name, table));
+  return table.columns.filter((c) => c.name !== name && mentions(text, c.name));
+}
+
 /** The stored columns that a generated one may be made of. */
 function sourcesOf(column: Column, table: Table): string[] {
   const found = new Set<string>();
-  const visit = ({ name }: Column): void => {
-    const text = withoutStrings(definitionOf(name, table));
-    for (const other of table.columns) {
-      if (other.name === name || found.has(other.name) || !mentions(text, other.name)) continue;
+  const visit = (of: Column): void => {
+    for (const other of mentionedBy(of, table)) {
+      if (found.has(other.name)) continue;
       found.add(other.name);
       if (other.hidden !== 0) visit(other);
     }
@@ -84,7 +98,7 @@ function definitionOf(name: string, table: Table): string {
   const spelled = [name, quoteIdentifier(name), `[${name}]`, `\`${name}\``, `'${name}'`];
   const begins = (text: string): boolean =>
     spelled.some((s) => {
-      const word = text.slice(0, s.length).toLowerCase() === s.toLowerCase();
+      const word = foldName(text.slice(0, s.length)) === foldName(s);
       return word && !/^[\p{L}\p{N}_$]/u.test(text.slice(s.length));
     });
   const own = terms.filter((t) => begins(t));
@@ -99,13 +113,18 @@ function whereOf(
   defaults: boolean,
 ): string {
   const taking = new Map(defaults ? defaulted(unique, table).map((c) => [c.name, c]) : []);
-  const incoming = (name: string): string => {
-    const column = taking.get(name);
-    if (column === undefined) return given(name);
-    return `coalesce(${given(name)}, (${column.defaultValue}))`;
+  const incoming = (column: Column): string => {
+    const { name, defaultValue } = column;
+    if (taking.has(name)) return `coalesce(${given(name)}, (${defaultValue}))`;
+    if (column.hidden === 0 || !sourcesOf(column, table).some((c) => taking.has(c))) return given(name);
+    // NEW has what NULL would give; the row gets what the default gives.
+    const generation = generationOf(definitionOf(name, table));
+    return generation === null
+      ? given(name)
+      : `(SELECT ${generation} FROM ${row(mentionedBy(column, table))})`;
   };
-  const row = () => {
-    const list = namedColumns(unique, table).map((c) => `${incoming(c.name)} AS ${quoteIdentifier(c.name)}`);
+  const row = (columns: readonly Column[]): string => {
+    const list = columns.map((c) => `${incoming(c)} AS ${quoteIdentifier(c.name)}`);
     return `(SELECT ${list.length > 0 ? list.join(", ") : "1"})`;
   };
   const isName = (sql: string) =>
@@ -114,10 +133,10 @@ function whereOf(
     // On the left, where it stands above a COLLATE inside the expression, as it does in the index.
     const collate = ` COLLATE ${term.collation}`;
     if (isName(term.sql)) {
-      const name = table.columns.find((c) => quoteIdentifier(c.name) === term.sql)!.name;
-      return `${term.sql}${collate} = ${incoming(name)}`;
+      const column = table.columns.find((c) => quoteIdentifier(c.name) === term.sql)!;
+      return `${term.sql}${collate} = ${incoming(column)}`;
     }
-    return `(${term.sql})${collate} = (SELECT ${term.sql} FROM ${row()})`;
+    return `(${term.sql})${collate} = (SELECT ${term.sql} FROM ${row(namedColumns(unique, table))})`;
   });
   // The verbatim condition lets SQLite use the partial index.
   if (unique.where !== null) tests.push(`(${unique.where})`);

@@ -1,4 +1,5 @@
 /** Declared foreign keys between replicated tables, as positions in their images. What SQLite itself would call a mismatch is left out. */
+import { foldName } from "../base/names.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Query } from "../sqlite/query.ts";
 
@@ -26,7 +27,7 @@ export interface ForeignKey {
 /** In the order of tables and declarations. */
 export function readForeignKeys(query: Query, shapes: Iterable<TableShape>): ForeignKey[] {
   const all = [...shapes];
-  const byName = new Map(all.map((s) => [s.name.toLowerCase(), s]));
+  const byName = new Map(all.map((s) => [foldName(s.name), s]));
   return all.flatMap((child) => {
     const rows = query(
       `SELECT id, "table", "from", "to", on_delete FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq`,
@@ -36,7 +37,7 @@ export function readForeignKeys(query: Query, shapes: Iterable<TableShape>): For
     let number = 0;
     for (const id of new Set(rows.map((r) => r[0]))) {
       const parts = rows.filter((r) => r[0] === id);
-      const parent = byName.get(parts[0]![1].toLowerCase());
+      const parent = byName.get(foldName(parts[0]![1]));
       const found = parent === undefined ? null : foreignKey(query, child, parent, parts, number);
       if (found !== null) keys.push(found);
       number++;
@@ -53,7 +54,7 @@ function foreignKey(
   number: number,
 ): ForeignKey | null {
   const place = (shape: TableShape, name: string): number =>
-    shape.columns.findIndex((c) => c.name.toLowerCase() === name.toLowerCase());
+    shape.columns.findIndex((c) => foldName(c.name) === foldName(name));
   const columns = parts.map((p) => place(child, p[2]));
   const named = parts.every((p) => p[3] !== null);
   const parentColumns = named ? parts.map((p) => place(parent, p[3]!)) : [...parent.key];

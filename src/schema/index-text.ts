@@ -56,7 +56,13 @@ export function splitBracket(sql: string, open: number): [string[], number] {
   throw new Error("a statement without its closing bracket");
 }
 
-const TRAILER = /\s+(?:ASC|DESC)\s*$/i;
+/** What parts SQLite's tokens: of what else looks like a blank (U+00A0, …) names may be made. */
+export const isBlank = (char: string): boolean => /^[ \t\n\f\r]$/.test(char);
+
+/** Blanks at both ends left out. */
+export const trimBlanks = (text: string): string => text.replace(/^[ \t\n\f\r]+|[ \t\n\f\r]+$/g, "");
+
+const TRAILER = /[ \t\n\f\r]+(?:ASC|DESC)[ \t\n\f\r]*$/i;
 
 /** `sql`: a CREATE INDEX statement as `sqlite_schema` keeps it. */
 export function parseIndex(sql: string): IndexText {
@@ -65,16 +71,34 @@ export function parseIndex(sql: string): IndexText {
   while (at < sql.length && sql[at] !== "(") at = Math.max(at + 1, skip(sql, at));
   assert(at < sql.length, "a CREATE INDEX has a list of terms");
   const [parts, end] = splitBracket(sql, at);
-  const terms = parts.map((part) => part.replace(TRAILER, "").trim());
+  const terms = parts.map((part) => trimBlanks(part.replace(TRAILER, "")));
   let rest = end;
   for (;;) {
-    while (/\s/.test(sql[rest] ?? "")) rest++;
+    while (isBlank(sql[rest] ?? "")) rest++;
     const after = rest < sql.length ? skip(sql, rest) : rest;
     if (after === rest || !/^(?:--|\/\*)/.test(sql.slice(rest, rest + 2))) break;
     rest = after; // a comment
   }
   const where = /^WHERE\b([\s\S]*)$/i.exec(sql.slice(rest));
-  return { terms, where: where === null ? null : where[1]!.trim() };
+  return { terms, where: where === null ? null : trimBlanks(where[1]!) };
+}
+
+/** The expression of a generated column, from its part of CREATE TABLE, verbatim; null: it is none. */
+export function generationOf(definition: string): string | null {
+  let word = "";
+  for (let at = 0; at < definition.length;) {
+    const end = skip(definition, at);
+    if (end > at) {
+      // A comment may stand anywhere, a quoted name ends the word before it.
+      if (!/^(?:--|\/\*)/.test(definition.slice(at, at + 2))) word = "";
+      at = end;
+    } else if (definition[at] === "(") {
+      const [, close] = splitBracket(definition, at);
+      if (/\bAS\s*$/i.test(word)) return definition.slice(at + 1, close - 1);
+      [word, at] = ["", close];
+    } else word += definition[at++];
+  }
+  return null;
 }
 
 /** What follows the table's name in a CREATE TABLE statement as `sqlite_schema` keeps it: columns, constraints, options. */
@@ -83,7 +107,7 @@ export function afterTableName(sql: string): string {
   assert(start !== null, "a table's statement begins with CREATE TABLE");
   const at = start[0].length;
   const quoted = skip(sql, at);
-  return quoted > at ? sql.slice(quoted) : sql.slice(at).replace(/^[^\s(]+/, "");
+  return quoted > at ? sql.slice(quoted) : sql.slice(at).replace(/^[^ \t\n\f\r(]+/, "");
 }
 
 /** Whether `name` occurs in `text` as a token, quoted or not: a superset of the columns that an expression uses. */

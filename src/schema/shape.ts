@@ -1,4 +1,5 @@
 /** From what SQLite says of a table to the plain value that the rest of the pipeline works with. */
+import { foldName } from "../base/names.ts";
 import { assert } from "../base/assert.ts";
 import type { Collation, ColumnShape, TableShape, UniqueShape, UniqueTerm } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -13,8 +14,8 @@ export function shapeOf(table: Table, id: number): TableShape {
   const declared: readonly ColumnShape[] = table.columns.filter(isStored);
   const rowidKey = keyColumns(table).length === 0;
   const stored = rowidKey ? [rowidColumn(table), ...declared] : declared;
-  const place = new Map(stored.map((c, i) => [c.name.toLowerCase(), i]));
-  const key = rowidKey ? [0] : keyColumns(table).map((c) => place.get(c.name.toLowerCase())!);
+  const place = new Map(stored.map((c, i) => [foldName(c.name), i]));
+  const key = rowidKey ? [0] : keyColumns(table).map((c) => place.get(foldName(c.name))!);
   const uniques = table.uniques
     .filter((u) => rowidKey || u.origin !== "pk")
     .map((u) => uniqueShape(u, place));
@@ -46,7 +47,7 @@ function uniqueShape(index: UniqueIndex, place: ReadonlyMap<string, number>): Un
     const { collation } = term;
     if (term.column === null) return { column: null, sql: text!.terms[i]!, collation };
     // A generated column is no stored one: it is compared as an expression by its name.
-    const column = place.get(term.column.toLowerCase()) ?? null;
+    const column = place.get(foldName(term.column)) ?? null;
     return { column, sql: quoteIdentifier(term.column), collation };
   });
   return { name: index.name, terms, where: text?.where ?? null };

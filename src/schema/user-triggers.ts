@@ -6,10 +6,13 @@
  * what it writes to tables of this node alone must happen on every node.
  */
 import { constants, type DatabaseSync } from "node:sqlite";
+import { errorMessage } from "../base/errors.ts";
+import { foldName, isSameName } from "../base/names.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { keyColumns, readTable, type SchemaObject } from "../sqlite/schema.ts";
+import { keyColumns, readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
+import { bareWords } from "./changes/table-text.ts";
 import { mentions } from "./index-text.ts";
 
 /**
@@ -41,6 +44,8 @@ interface Observed {
   readonly deletes: Set<string>;
   /** Tables of which it updates a column of the key: no authorizer can ignore that. */
   readonly moves: Set<string>;
+  /** Functions that it calls and that only the application has. */
+  readonly functions: ReadonlySet<string>;
   /** Why it could not be prepared, or "". */
   readonly error: string;
 }
@@ -59,20 +64,20 @@ export class UserTriggers {
     views: ReadonlySet<string> = new Set(),
   ) {
     this.#views = views;
-    this.byName = new Map(triggers.map((t) => [t.name.toLowerCase(), t]));
+    this.byName = new Map(triggers.map((t) => [foldName(t.name), t]));
     this.#replicated = replicated;
     for (const trigger of triggers) {
-      const table = trigger.table.toLowerCase();
+      const table = foldName(trigger.table);
       this.#byTable.set(table, [...(this.#byTable.get(table) ?? []), trigger]);
     }
   }
 
   isReplicated(table: string): boolean {
-    return this.#replicated.has(table.toLowerCase());
+    return this.#replicated.has(foldName(table));
   }
 
   isView(name: string): boolean {
-    return this.#views.has(name.toLowerCase());
+    return this.#views.has(foldName(name));
   }
 
   /** Every trigger that SQLite compiles into a write of the table: its own, and those of what these write. */
@@ -96,14 +101,14 @@ export class UserTriggers {
         for (const written of trigger.writes) visit(written);
       }
     };
-    visit(table.toLowerCase());
+    visit(foldName(table));
     return [...reached];
   }
 }
 
 /** `objects`: the application's schema. `replicated`: names of tables, in any case. */
 export function judgeTriggers(objects: readonly SchemaObject[], replicated: Iterable<string>): UserTriggers {
-  const names = new Set([...replicated].map((name) => name.toLowerCase()));
+  const names = new Set([...replicated].map(foldName));
   if (!objects.some((o) => o.kind === "trigger")) return new UserTriggers([], names);
   const judge = new Judge(objects, names);
   return new UserTriggers(judge.verdicts(), names, judge.views);
@@ -119,7 +124,7 @@ class Judge {
   constructor(objects: readonly SchemaObject[], replicated: ReadonlySet<string>) {
     this.#observed = observe(objects);
     this.#replicated = replicated;
-    this.views = new Set(objects.filter((o) => o.kind === "view").map((o) => o.name.toLowerCase()));
+    this.views = new Set(objects.filter((o) => o.kind === "view").map((o) => foldName(o.name)));
   }
 
   verdicts(): UserTrigger[] {
@@ -127,7 +132,7 @@ class Judge {
   }
 
   #on(table: string): Observed[] {
-    return this.#observed.filter((o) => o.object.tableName.toLowerCase() === table);
+    return this.#observed.filter((o) => foldName(o.object.tableName) === table);
   }
 
   /** Whether it writes anything that lives on one node alone. */
@@ -147,7 +152,7 @@ class Judge {
     const known = this.#hard.get(trigger);
     if (known !== undefined) return known;
     this.#hard.set(trigger, null);
-    const { inserts, updates, deletes, moves } = trigger;
+    const { inserts, updates, deletes, moves, functions } = trigger;
     const isReplicated = (table: string): boolean => this.#replicated.has(table);
     const deleted = [...deletes].find(isReplicated);
     const moved = [...moves].find(isReplicated);
@@ -159,7 +164,8 @@ class Judge {
       (t) => this.views.has(t) && this.#on(t).some((o) => this.#hardness(o) !== null),
     );
     let result: string | null = null;
-    if (deleted !== undefined) result = `deletes from ${deleted}`;
+    if (functions.size > 0) result = `calls ${[...functions].join(", ")}, which only the application knows`;
+    else if (deleted !== undefined) result = `deletes from ${deleted}`;
     else if (moved !== undefined) result = `changes keys of ${moved}`;
     else if (seen !== undefined) result = `updates ${seen}, whose own triggers write beside what replicates`;
     else if (view !== undefined) result = `writes the view ${view}, whose triggers delete`;
@@ -186,36 +192,51 @@ class Judge {
     const why = hard ?? (mentions(sql, "RAISE") ? "uses RAISE" : null);
     if (why === null) return { ...common, mode: "passes", problem: null };
     const local = [...common.writes].find((t) => !this.#replicated.has(t)) ?? "";
-    return {
-      ...common,
-      mode: "dropped",
-      problem: {
-        reason: `its trigger ${name} writes ${local}, which each node keeps for itself, and also ${why}, which must happen on one node only`,
-        cure: `split ${name} into two triggers, one for each`,
-      },
-    };
+    const reason = `its trigger ${name} writes ${local}, which each node keeps for itself, and also ${why}`;
+    const split = `split ${name} into two triggers, one for each`;
+    const problem =
+      trigger.functions.size > 0
+        ? { reason, cure: `${split}, or write it with SQLite's own functions only` }
+        : { reason: `${reason}, which must happen on one node only`, cure: split };
+    return { ...common, mode: "dropped", problem };
   }
 }
 
-/** Each trigger alone on an empty copy of the schema; those of views all the time, since writing a view needs them. */
-function observe(objects: readonly SchemaObject[]): Observed[] {
+/** Schemas that were observed last, with what was seen: one that changed is looked at several times, mostly before and after. */
+const observed = new Map<string, readonly Observed[]>();
+const OBSERVED_MAX = 4;
+
+function observe(objects: readonly SchemaObject[]): readonly Observed[] {
+  const text = JSON.stringify(objects.map((o) => [o.kind, o.name, o.tableName, o.sql]));
+  const seen = observed.get(text) ?? observeOnCopy(objects);
+  observed.delete(text);
+  observed.set(text, seen);
+  if (observed.size > OBSERVED_MAX) observed.delete(observed.keys().next().value!);
+  return seen;
+}
+
+/** Each trigger alone on a copy of the schema without rows; those of views all the time, since writing a view needs them. */
+function observeOnCopy(objects: readonly SchemaObject[]): Observed[] {
   const db = openDatabase(":memory:");
   try {
-    const views = new Set(objects.filter((o) => o.kind === "view").map((o) => o.name.toLowerCase()));
-    const isInstead = (o: SchemaObject): boolean => views.has(o.tableName.toLowerCase());
+    const views = new Set(objects.filter((o) => o.kind === "view").map((o) => foldName(o.name)));
+    const isInstead = (o: SchemaObject): boolean => views.has(foldName(o.tableName));
     const triggers = objects.filter((o) => o.kind === "trigger");
-    createAll(db, [...tablesInOrder(objects), ...objects.filter((o) => o.kind === "view")]);
+    // Indexes too: an upsert names the columns of a UNIQUE one.
+    const indexes = objects.filter((o) => o.kind === "index");
+    createAll(db, [...tablesInOrder(objects), ...indexes, ...objects.filter((o) => o.kind === "view")]);
     createAll(db, triggers.filter(isInstead));
     const keys = new Map<string, Set<string>>();
     const isKey = (table: string, column: string): boolean => {
       let of = keys.get(table);
       if (of === undefined) {
-        of = new Set(keyColumns(readTable(queryOf(db), table)).map((c) => c.name.toLowerCase()));
+        of = new Set(keyColumns(readTable(queryOf(db), table)).map((c) => foldName(c.name)));
         keys.set(table, of);
       }
-      return column.toLowerCase() === "rowid" || of.has(column.toLowerCase());
+      return foldName(column) === "rowid" || of.has(foldName(column));
     };
-    return triggers.map((object) => observeOne(db, object, isInstead(object), isKey));
+    const standIns = new Set<string>();
+    return triggers.map((object) => observeOne(db, object, isInstead(object), isKey, standIns));
   } finally {
     db.close();
   }
@@ -244,28 +265,32 @@ function observeOne(
   object: SchemaObject,
   isThere: boolean,
   isKey: (table: string, column: string) => boolean,
+  standIns: Set<string>,
 ): Observed {
-  const name = object.name.toLowerCase();
+  const name = foldName(object.name);
+  const event = eventOf(object.sql);
   const writes: [number, string, string][] = [];
-  let event: TriggerEvent | null = null;
+  const functions = new Set<string>();
+  let fired = false;
   let error = "";
   try {
     if (!isThere) db.exec(object.sql);
-    for (const [candidate, sql] of firing(db, object.tableName)) {
-      let fired = false;
+    for (const sql of firing(db, object.tableName, event)) {
       db.setAuthorizer((action, a, b, _database, trigger) => {
-        if (trigger?.toLowerCase() !== name) return constants.SQLITE_OK;
+        if (!isSameName(trigger, name)) return constants.SQLITE_OK;
         fired = true;
-        writes.push([action, (a ?? "").toLowerCase(), b ?? ""]);
+        if (action === constants.SQLITE_FUNCTION && standIns.has(foldName(b ?? ""))) functions.add(b!);
+        writes.push([action, foldName(a ?? ""), b ?? ""]);
         return constants.SQLITE_OK;
       });
       try {
-        db.prepare(sql);
+        prepareWithStandIns(db, sql, standIns);
       } catch (cause) {
-        // Other events of a view may have no trigger; what this one's compiler says counts.
-        if (!isThere) error = cause instanceof Error ? cause.message : String(cause);
+        const message = cause instanceof Error ? cause.message : String(cause);
+        // Of a view, where other triggers are compiled, too, and which none may watch for these columns.
+        const isOthers = isThere && (fired || message.includes("because it is a view"));
+        if (!isOthers) error = message;
       }
-      if (fired) event = candidate;
     }
   } catch (cause) {
     error = cause instanceof Error ? cause.message : String(cause);
@@ -278,24 +303,50 @@ function observeOne(
   const updated = writes.filter(([action]) => action === constants.SQLITE_UPDATE);
   return {
     object,
-    event: event ?? "INSERT",
+    event,
     inserts: tables(constants.SQLITE_INSERT),
     updates: tables(constants.SQLITE_UPDATE),
     deletes: tables(constants.SQLITE_DELETE),
     moves: new Set(updated.flatMap(([, table, column]) => (isKey(table, column) ? [table] : []))),
-    error: event === null && error === "" ? "no statement fires it" : error,
+    functions,
+    error,
   };
 }
 
-/** A statement for each event that fires every trigger of the table for it. */
-function firing(db: DatabaseSync, table: string): [TriggerEvent, string][] {
+/** What only the application's connections have is given as a function that does nothing: what it is called for is seen all the same. */
+function prepareWithStandIns(db: DatabaseSync, sql: string, standIns: Set<string>): void {
+  for (;;)
+    try {
+      db.prepare(sql);
+      return;
+    } catch (cause) {
+      const name = /^no such function: ([^]+)$/.exec(errorMessage(cause))?.[1];
+      if (name === undefined || standIns.has(foldName(name))) throw cause;
+      standIns.add(foldName(name));
+      db.function(name, { varargs: true }, () => null);
+    }
+}
+
+/** The first of the three words outside of quotes and comments: a name must be quoted to be one of them. */
+function eventOf(sql: string): TriggerEvent {
+  for (const { word } of bareWords(sql))
+    if (word === "INSERT" || word === "UPDATE" || word === "DELETE") return word;
+  throw new Error(`expected a CREATE TRIGGER with its event, got ${JSON.stringify(sql)}`);
+}
+
+/**
+ * Statements that together fire every trigger of the table for the event. What an UPDATE fires is decided by the names that it
+ * sets: a trigger OF a generated column, or of one that there is not, never fires, whatever happens to the row.
+ */
+function firing(db: DatabaseSync, table: string, event: TriggerEvent): string[] {
   const name = `main.${quoteIdentifier(table)}`;
-  const columns = queryOf(db)(`SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0`, table).map(([c]) =>
-    quoteIdentifier(String(c)),
-  );
-  return [
-    ["INSERT", `INSERT INTO ${name}(${columns.join(", ")}) VALUES(${columns.map(() => "NULL").join(", ")})`],
-    ["UPDATE", `UPDATE ${name} SET ${columns.map((c) => `${c} = NULL`).join(", ")}`],
-    ["DELETE", `DELETE FROM ${name}`],
-  ];
+  if (event === "DELETE") return [`DELETE FROM ${name}`];
+  const known = readTable(queryOf(db), table);
+  const columns = known.columns.flatMap((c) => (c.hidden === 0 ? [quoteIdentifier(c.name)] : []));
+  if (event === "INSERT")
+    return [`INSERT INTO ${name}(${columns.join(", ")}) VALUES(${columns.map(() => "NULL").join(", ")})`];
+  const set = (names: readonly string[]): string =>
+    `UPDATE ${name} SET ${names.map((c) => `${c} = NULL`).join(", ")}`;
+  const rowids = known.sql === "" || known.withoutRowid ? [] : rowidAliases(known);
+  return [set(columns), ...rowids.map((alias) => set([alias]))];
 }

@@ -1,8 +1,9 @@
 /** Whether a file's own schema, not an attached one, has an object of that name. */
 import type { DatabaseSync } from "node:sqlite";
+import { queryOf } from "./query.ts";
 
 const has = (db: DatabaseSync, type: "table" | "index", name: string): boolean =>
-  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = ? AND name = ?`).get(type, name) !== undefined;
+  queryOf(db)(`SELECT 1 FROM main.sqlite_schema WHERE type = ? AND name = ?`, type, name).length > 0;
 
 export const hasTable = (db: DatabaseSync, name: string): boolean => has(db, "table", name);
 export const hasIndex = (db: DatabaseSync, name: string): boolean => has(db, "index", name);

@@ -7,20 +7,32 @@ export type Cell = null | number | bigint | string | Uint8Array;
 /** Runs a statement and gives its rows as arrays. Integers may come as `number` or `bigint`. */
 export type Query = (sql: string, ...parameters: (string | number)[]) => Cell[][];
 
-/** Reading a schema asks the same of every table: statements are kept as long as the function is. */
+/** Statements that are kept of one connection; some name a table, and tables come and go. */
+const KEPT = 64;
+
+const queries = new WeakMap<DatabaseSync, Query>();
+
+/** Reading a schema asks the same of every table, and again after each change: statements are kept with the connection. */
 export function queryOf(db: DatabaseSync): Query {
-  const prepared = new Map<string, StatementSync>();
+  let query = queries.get(db);
+  if (query === undefined) queries.set(db, (query = keeping(db)));
+  return query;
+}
+
+function keeping(db: DatabaseSync): Query {
+  const kept = new Map<string, StatementSync>();
   return (sql, ...parameters) => {
-    let statement = prepared.get(sql);
+    let statement = kept.get(sql);
     if (statement === undefined) {
       statement = db.prepare(sql);
       statement.setReturnArrays(true);
-      prepared.set(sql, statement);
+      if (kept.size === KEPT) kept.delete(kept.keys().next().value!);
+      kept.set(sql, statement);
     }
     return statement.all(...(parameters as SQLInputValue[])) as unknown as Cell[][];
   };
 }
 
 export function queryOfBun(db: Database): Query {
-  return (sql, ...parameters) => db.prepare(sql).values(...parameters) as unknown as Cell[][];
+  return (sql, ...parameters) => db.query(sql).values(...parameters) as unknown as Cell[][];
 }

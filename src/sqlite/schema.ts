@@ -1,4 +1,5 @@
 /** Reading a schema: what SQLite itself says of tables, columns, indexes and keys. No judgement about it. */
+import { foldName } from "../base/names.ts";
 import { type Affinity, affinityOf } from "./affinity.ts";
 import type { Query } from "./query.ts";
 
@@ -66,12 +67,32 @@ export function readTableKinds(query: Query): Map<string, string> {
   return new Map(rows);
 }
 
+/** Tables that were read, by the texts that make them: a schema is read many times before it changes. */
+const known = new Map<string, Table>();
+const KNOWN_MAX = 200;
+
 export function readTable(query: Query, name: string): Table {
+  const texts = query(
+    `SELECT type, name, sql FROM main.sqlite_schema WHERE tbl_name = ? AND type <> 'trigger' ORDER BY rowid`,
+    name,
+  );
+  const sql = texts.find(([type, table]) => type === "table" && table === name)?.[2];
+  // What a view or a virtual table is depends on more than its text.
+  if (sql === undefined || /^\s*CREATE\s+VIRTUAL\b/i.test(String(sql)))
+    return readByPragmas(query, name, String(sql ?? ""));
+  const text = JSON.stringify([name, texts]);
+  const table = known.get(text) ?? readByPragmas(query, name, String(sql));
+  known.delete(text);
+  known.set(text, table);
+  if (known.size > KNOWN_MAX) known.delete(known.keys().next().value!);
+  return table;
+}
+
+function readByPragmas(query: Query, name: string, sql: string): Table {
   const [[, , withoutRowid, strict] = []] = query(
     `SELECT name, type, wr, strict FROM pragma_table_list(?) WHERE schema = 'main'`,
     name,
   );
-  const [[sql] = []] = query(`SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?`, name);
   const columns = query(
     `SELECT name, type, "notnull", pk, hidden, dflt_value FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`,
     name,
@@ -87,7 +108,7 @@ export function readTable(query: Query, name: string): Table {
   const uniques = readUniques(query, name);
   const key = columns.filter((c) => c.keyPlace > 0);
   const isRowid = Number(withoutRowid) === 0 && key.length === 1 && !uniques.some((u) => u.origin === "pk");
-  const rowidColumn = isRowid && key[0]!.declaredType.toUpperCase() === "INTEGER" ? key[0]!.name : null;
+  const rowidColumn = isRowid && foldName(key[0]!.declaredType) === "integer" ? key[0]!.name : null;
   return {
     name,
     sql: String(sql ?? ""),
@@ -125,7 +146,7 @@ function readUniques(query: Query, table: string): UniqueIndex[] {
 
 /** Names under which the rowid can be reached: those that no column takes. */
 export function rowidAliases(table: Table): string[] {
-  const taken = new Set(table.columns.map((c) => c.name.toLowerCase()));
+  const taken = new Set(table.columns.map((c) => foldName(c.name)));
   return ["rowid", "oid", "_rowid_"].filter((alias) => !taken.has(alias));
 }
 

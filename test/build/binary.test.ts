@@ -36,13 +36,16 @@ const marmot = (...argv: string[]): { exitCode: number; stdout: string; stderr: 
 };
 
 /** A node of its own; `said` grows. */
-function start(...argv: string[]): { child: Bun.Subprocess; said: () => string } {
+function start(
+  argv: readonly string[],
+  env: Record<string, string> = {},
+): { child: Bun.Subprocess; said: () => string } {
   const log = join(folder, "log.txt");
   writeFileSync(log, "");
   const ports = ["--listen", "/ip4/127.0.0.1/tcp/0", "--admin", "off"];
   const child = Bun.spawn([BINARY, "run", ...ports, ...argv], {
     cwd: folder,
-    env: {},
+    env,
     stdin: "ignore",
     stdout: "ignore",
     stderr: Bun.file(log),
@@ -134,7 +137,7 @@ test("a reader that leaves ends it without a stack", () => {
 
 test("SIGTERM stops a node: exit code 0, no socket left, and the next one starts", async () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    const { child, said } = start("--db", "app.db", ...(signal === "SIGTERM" ? ["--create"] : []));
+    const { child, said } = start(["--db", "app.db", ...(signal === "SIGTERM" ? ["--create"] : [])]);
     await until(() => isUp(join(folder, "app.db.marmot")), said);
     child.kill(signal);
     expect([await child.exited, said()]).toEqual([0, said()]);
@@ -142,6 +145,29 @@ test("SIGTERM stops a node: exit code 0, no socket left, and the next one starts
     expect(readdirSync(join(folder, "app.db.marmot"))).not.toContain("control.sock");
   }
 });
+
+test.skipIf(!existsSync("/proc/self/environ"))(
+  "a node is the process that was started, with an engine that keeps its heap small, unless told otherwise",
+  async () => {
+    for (const [given, expected] of [
+      [{}, "BUN_JSC_forceRAMSize=150000000"],
+      [{ BUN_JSC_forceRAMSize: "4000000000" }, "BUN_JSC_forceRAMSize=4000000000"],
+    ] as const) {
+      rmSync(join(folder, "app.db.marmot"), { recursive: true, force: true });
+      rmSync(join(folder, "app.db"), { force: true });
+      const { child, said } = start(["--db", "app.db", "--create"], given);
+      await until(() => isUp(join(folder, "app.db.marmot")), said);
+      expect(readFileSync(`/proc/${child.pid}/environ`, "utf8").split("\0")).toContain(expected);
+      expect(readFileSync(`/proc/${child.pid}/cmdline`, "utf8").split("\0").slice(0, 2)).toEqual([
+        BINARY,
+        "run",
+      ]);
+      expect(said()).not.toContain("Warning");
+      child.kill("SIGTERM");
+      expect(await child.exited).toBe(0);
+    }
+  },
+);
 
 test("a node whose messages nobody reads any more goes on", async () => {
   const child = Bun.spawn(
@@ -171,7 +197,7 @@ test("Ctrl-C ends a verb that waits, at once", async () => {
   // A member of a cluster whose other half never comes has nothing to say: the joiner's wait has no end.
   const key = marmot("key", "generate").stdout;
   writeFileSync(join(folder, "c.key"), key);
-  const { said } = start("--db", "app.db", "--peers", "/ip4/127.0.0.1/tcp/1", "--cluster-key", "c.key");
+  const { said } = start(["--db", "app.db", "--peers", "/ip4/127.0.0.1/tcp/1", "--cluster-key", "c.key"]);
   const data = join(folder, "app.db.marmot");
   await until(() => isUp(data), said);
   const watch = Bun.spawn([BINARY, "status", "--data-dir", data, "--watch", "--json"], {
@@ -186,7 +212,7 @@ test("Ctrl-C ends a verb that waits, at once", async () => {
 });
 
 test("with --log-format json every line on standard error is JSON", async () => {
-  const { child, said } = start("--db", "app.db", "--create", "--log-format", "json");
+  const { child, said } = start(["--db", "app.db", "--create", "--log-format", "json"]);
   await until(() => isUp(join(folder, "app.db.marmot")), said);
   child.kill("SIGTERM");
   await child.exited;

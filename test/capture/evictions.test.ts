@@ -37,6 +37,12 @@ const CASES: [string, string, string[]][] = [
      INSERT INTO t VALUES(1, 'V', 1), (2, 'w', 1)`,
     [`UPDATE OR REPLACE t SET "a ""b" = 'v' WHERE id = 2`, `UPDATE t SET "a ""b" = 'x' WHERE id = 2`],
   ],
+  [
+    "a default from which generated columns follow",
+    `CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT NOT NULL DEFAULT 'V', "g,(" AS /* AS (u) */ (lower(u) || ')') VIRTUAL, h AS ("g,(" || '!') STORED UNIQUE);
+     INSERT INTO t VALUES(1, 'v')`,
+    ["REPLACE INTO t VALUES(2, NULL)", "UPDATE t SET u = 'w' WHERE id = 2"],
+  ],
 ];
 
 for (const [name, schema, statements] of CASES)

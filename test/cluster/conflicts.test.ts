@@ -62,9 +62,13 @@ for (const [shards, transactions] of [
       (JSON.parse(nodes[1].marmot("conflicts", "list", "--json").stdout) as ConflictSummary[]).filter(
         (c) => c.table === table,
       );
-    const restore = (node: TestNode, id: string, ...options: string[]) => {
+    /** Nodes that were stopped may still elect leaders. */
+    const restore = async (node: TestNode, id: string, ...options: string[]) => {
+      await node.ready();
       const { code, stdout, stderr } = node.marmot("conflicts", "restore", id, "--json", ...options);
-      return { code, stderr, result: (code === 0 ? JSON.parse(stdout) : null) as RestoreResult };
+      // What is refused shows its words where "done" is looked at.
+      const result = (code === 0 ? JSON.parse(stdout) : { done: stderr, children: [] }) as RestoreResult;
+      return { code, stderr, result };
     };
 
     test("an order that lost its id comes back under a fresh one, with its children", async () => {
@@ -72,7 +76,7 @@ for (const [shards, transactions] of [
       const [conflict] = conflictsOf("orders") as [ConflictSummary];
       expect(conflict.kind).toBe("same key");
       const loser = conflict.losingOrigin === "n0" ? "first" : "second";
-      const { result } = restore(nodes[2], conflict.id, "--as-new");
+      const { result } = await restore(nodes[2], conflict.id, "--as-new");
       expect(result.done).toBe("restored as new");
       await cluster.settle();
       expect(nodes[0].query(`SELECT count(*) FROM orders WHERE who = '${loser}'`)).toEqual([[1n]]);
@@ -91,7 +95,7 @@ for (const [shards, transactions] of [
           expect([table, nodes[1].query(`SELECT count(*) FROM ${table}`)]).toEqual([table, [[count]]]);
         expect(nodes[0].query(STRAYED)).toEqual([[0n]]);
       } else expect(result.children.some((c) => c.done === "left" && c.reason !== "")).toBe(true);
-      const again = restore(nodes[2], conflict.id, "--as-new");
+      const again = await restore(nodes[2], conflict.id, "--as-new");
       expect(again.code).toBe(1);
       expect(again.stderr).toContain("already");
     });
@@ -100,19 +104,19 @@ for (const [shards, transactions] of [
       await atOnce(["UPDATE plain SET v = 'a' WHERE id = 1"], ["UPDATE plain SET v = 'b' WHERE id = 1"]);
       const [conflict] = conflictsOf("plain") as [ConflictSummary];
       const [[stands]] = nodes[2].query("SELECT v FROM plain WHERE id = 1") as [[string]];
-      const { result } = restore(nodes[0], conflict.id);
+      const { result } = await restore(nodes[0], conflict.id);
       expect(result.done).toBe("restored");
       expect(result.replaced!.map((v) => v.text)).toEqual(["1", stands, "0"]);
       await cluster.settle();
       expect(nodes[2].query("SELECT v FROM plain WHERE id = 1")).toEqual([[stands === "a" ? "b" : "a"]]);
-      expect(restore(nodes[0], conflict.id).result.done).toBe("nothing to do");
+      expect((await restore(nodes[0], conflict.id)).result.done).toBe("nothing to do");
       // Written again since: not without being told.
       nodes[1].run("UPDATE plain SET v = 'later' WHERE id = 1");
       await cluster.settle();
-      const refused = restore(nodes[0], conflict.id);
+      const refused = await restore(nodes[0], conflict.id);
       expect([refused.code, refused.stderr.includes("--overwrite")]).toEqual([1, true]);
-      expect(restore(nodes[0], conflict.id, "--overwrite").result.replaced![1]!.text).toBe("later");
-      const copy = restore(nodes[0], conflict.id, "--as-new");
+      expect((await restore(nodes[0], conflict.id, "--overwrite")).result.replaced![1]!.text).toBe("later");
+      const copy = await restore(nodes[0], conflict.id, "--as-new");
       expect([copy.result.done, copy.result.children]).toEqual(["restored as new", []]);
       await cluster.settle();
       expect(nodes[2].query("SELECT count(*) FROM plain")).toEqual([[3n]]);
@@ -122,7 +126,7 @@ for (const [shards, transactions] of [
       await atOnce(["DELETE FROM plain WHERE id = 2"], ["UPDATE plain SET w = 'kept' WHERE id = 2"]);
       const conflict = conflictsOf("plain").find((c) => c.key === "2")!;
       const before = nodes[2].query("SELECT count(*) FROM plain WHERE id = 2");
-      const { result } = restore(nodes[2], conflict.id);
+      const { result } = await restore(nodes[2], conflict.id);
       expect(result.done).toBe(before[0]![0] === 1n ? "deleted again" : "restored");
       await cluster.settle();
       expect(nodes[0].query("SELECT count(*) FROM plain WHERE id = 2")).toEqual([
@@ -133,7 +137,7 @@ for (const [shards, transactions] of [
     test("what cannot be done is refused with the cure, and nothing is written", async () => {
       await atOnce(["INSERT INTO words VALUES('w', 'a')"], ["INSERT INTO words VALUES('w', 'b')"]);
       const [word] = conflictsOf("words") as [ConflictSummary];
-      const fresh = restore(nodes[0], word.id, "--as-new");
+      const fresh = await restore(nodes[0], word.id, "--as-new");
       expect([fresh.code, fresh.stderr.includes("not an INTEGER PRIMARY KEY")]).toEqual([1, true]);
       await atOnce(
         ["INSERT INTO people VALUES(1, 'm@x', 'first')"],
@@ -142,16 +146,16 @@ for (const [shards, transactions] of [
       const [evicted] = conflictsOf("people") as [ConflictSummary];
       expect(evicted.kind).toBe("unique clash");
       for (const options of [[], ["--as-new"]]) {
-        const clash = restore(nodes[0], evicted.id, ...options);
+        const clash = await restore(nodes[0], evicted.id, ...options);
         expect([clash.code, clash.stderr.includes("UNIQUE")]).toEqual([1, true]);
       }
       await cluster.settle();
       expect(nodes[0].query("SELECT count(*) FROM people")).toEqual([[1n]]);
       nodes[2].run("UPDATE people SET mail = 'other@x'");
       await cluster.settle();
-      expect(restore(nodes[0], evicted.id).result.done).toBe("restored");
+      expect((await restore(nodes[0], evicted.id)).result.done).toBe("restored");
       await cluster.settle();
       expect(nodes[2].query("SELECT count(*) FROM people")).toEqual([[2n]]);
-      expect(restore(nodes[0], "7:7:7").code).toBe(1);
+      expect((await restore(nodes[0], "7:7:7")).code).toBe(1);
     });
   });

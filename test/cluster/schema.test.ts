@@ -247,6 +247,41 @@ describe("by themselves", () => {
     90_000,
   );
 
+  test.each([1, 16])(
+    "a table that cannot be replicated any more is told with its cure; its node's writes wait, the others go on, %d shards",
+    async (shards) => {
+      cluster = await TestCluster.start({ shards, schema: SCHEMA });
+      const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
+      await cluster.settle();
+      a.run(
+        "CREATE TRIGGER odd AFTER INSERT ON pets BEGIN UPDATE people SET age = 1 WHERE name = NEW.kind COLLATE no_such_collation; END",
+        "INSERT INTO people VALUES(4, 'Dan', 60)",
+      );
+      await until(async () => {
+        const { status, text } = await a.http("/readyz");
+        return (status === 503 && /pets .*no_such_collation.*cure: .*odd/.test(text)) || text;
+      }, "it is not ready, and says why");
+      const { tables } = await a.status();
+      expect(tables.replicated.toSorted()).toEqual(["load", "people"]);
+      expect(tables.skipped).toMatchObject([{ name: "pets", reason: expect.stringContaining("cure: ") }]);
+      const { code, stdout } = a.marmot("doctor");
+      expect(code).toBe(1);
+      expect(stdout).toContain("no_such_collation");
+      expect((await a.verb("wait", "--timeout", "1s")).stderr).toContain("no_such_collation");
+      b.run("INSERT INTO people VALUES(5, 'Eve', 70)", "INSERT INTO pets VALUES('c', 5, 'fish')");
+      expect((await b.verb("wait", "--timeout", "30s")).code).toBe(0);
+      const shown = (): string => JSON.stringify(c.query("SELECT id FROM people").map(([id]) => Number(id)));
+      await until(() => shown() === "[1,2,3,5]" || shown(), "the others go on");
+      a.run("INSERT INTO load VALUES(1, 1, 1)", "DROP TRIGGER odd");
+      const rows = await settleSchema(cluster);
+      expect([rows.people, rows.pets, rows.load].map((r) => r?.length)).toEqual([5, 3, 1]);
+      await until(async () => (await a.http("/readyz")).status === 200, "it is ready again");
+      expect((await a.status()).tables.skipped).toEqual([]);
+      expect((await a.status()).conflicts.total).toBe(0);
+    },
+    90_000,
+  );
+
   test("row by row, triggers dropped by hand, and cleanup afterwards", async () => {
     cluster = await TestCluster.start({ shards: 4, schema: SCHEMA, first: ["--transactions", "row"] });
     const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];

@@ -16,9 +16,8 @@ export class PlainApplication {
 
   constructor(file: string, { rowids }: Pick<Case, "rowids">, busyMs = 0) {
     this.db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
-    this.db.exec(
-      `PRAGMA busy_timeout = ${busyMs}; PRAGMA synchronous = OFF; CREATE TEMP TABLE forget(id INTEGER PRIMARY KEY)`,
-    );
+    this.db.exec(`PRAGMA busy_timeout = ${busyMs}; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY`);
+    if (rowids) this.db.exec("CREATE TEMP TABLE forget(id INTEGER PRIMARY KEY)");
     this.#rowids = rowids;
   }
 

@@ -1,5 +1,5 @@
 /** What a file holds for its application: every schema object, every row with storage classes to the bit, whatever its order. */
-import type { Database } from "bun:sqlite";
+import type { Database, Statement } from "bun:sqlite";
 import { quoteIdentifier as q, quoteText } from "../../src/sqlite/quote.ts";
 
 export interface Content {
@@ -13,31 +13,52 @@ const OWN = /^__marmot__/i;
 
 export function contentOf(db: Database): Content {
   const rows = new Map<string, string[]>();
+  for (const [name, statement] of readingOf(db).statements)
+    rows.set(name, statement === null ? ["a view of what is gone"] : rowsOf(statement));
+  return { rows, schema: schemaOf(db) };
+}
+
+/** What reads every table and view of a schema; null: a view of what is gone. */
+interface Reading {
+  readonly version: unknown;
+  readonly statements: readonly (readonly [table: string, rows: Statement | null])[];
+}
+
+const readings = new WeakMap<Database, Reading>();
+
+/** Statements are kept while the schema stays: most steps leave it alone. */
+function readingOf(db: Database): Reading {
+  const version = db.query("PRAGMA schema_version").values()[0]![0];
+  const known = readings.get(db);
+  if (known !== undefined && known.version === version) return known;
+  for (const [, statement] of known?.statements ?? []) statement?.finalize();
   const kinds = db.query(`SELECT name, type FROM pragma_table_list WHERE schema = 'main'`).values() as [
     string,
     string,
   ][];
-  for (const [name, type] of kinds)
-    if ((type === "table" || type === "view") && !OWN.test(name) && !/^sqlite_/i.test(name))
-      rows.set(name, rowsOf(db, name));
-  return { rows, schema: schemaOf(db) };
+  const statements = kinds
+    .filter(
+      ([name, type]) => (type === "table" || type === "view") && !OWN.test(name) && !/^sqlite_/i.test(name),
+    )
+    .map(([name]) => [name, rowsStatement(db, name)] as const);
+  const reading = { version, statements };
+  readings.set(db, reading);
+  return reading;
 }
 
-function rowsOf(db: Database, table: string): string[] {
+function rowsStatement(db: Database, table: string): Statement | null {
   const columns = columnsOf(db, table);
-  if (columns === null) return ["a view of what is gone"];
+  if (columns === null) return null;
   // One value a column, exact: of a text its bytes, of a REAL the number, with the storage class.
   const shown = columns.map(([name]) => {
     const c = q(name as string);
     return `typeof(${c}), CASE typeof(${c}) WHEN 'text' THEN CAST(${c} AS BLOB) ELSE ${c} END`;
   });
-  const statement = db.prepare(`SELECT ${shown.join(", ")} FROM ${q(table)}`);
-  try {
-    return (statement.values() as unknown[][]).map((row) => row.map(exact).join(" ")).sort();
-  } finally {
-    statement.finalize();
-  }
+  return db.prepare(`SELECT ${shown.join(", ")} FROM ${q(table)}`);
 }
+
+const rowsOf = (statement: Statement): string[] =>
+  (statement.values() as unknown[][]).map((row) => row.map(exact).join(" ")).sort();
 
 function columnsOf(db: Database, table: string): unknown[][] | null {
   try {

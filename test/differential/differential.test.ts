@@ -15,7 +15,7 @@ import type { Verdict } from "./verdict.ts";
 const FAILED = join(import.meta.dir, "failed");
 
 const FIRST = Number(process.env.MARMOT_SEED ?? 10_000);
-const CASES = Number(process.env.MARMOT_CASES ?? 350);
+const CASES = Number(process.env.MARMOT_CASES ?? 500);
 
 async function holds(it: Case): Promise<Verdict> {
   const verdict = await runSimulated(it);

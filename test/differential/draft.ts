@@ -36,7 +36,7 @@ export type Statement =
       /** "UPDATE OR IGNORE". */
       readonly head: string;
       readonly table: string;
-      /** " NOT INDEXED" or nothing. */
+      /** " NOT INDEXED", " INDEXED BY …" or nothing. */
       readonly hint: string;
       readonly sets: readonly (readonly [column: string, value: string])[];
       readonly tail: string;

@@ -4,8 +4,10 @@ import { quoteIdentifier as q } from "../../src/sqlite/quote.ts";
 import { renderPart, type Statement, sql, type TablePart } from "./draft.ts";
 import { drawColumn, indexTerm } from "./draw-table.ts";
 import { drawTrigger, drawView } from "./draw-triggers.ts";
+import { inOrder } from "./draw-statements.ts";
 import type { Features } from "./features.ts";
 import { addTable, type DrawnTableInfo, type Schema, type SchemaObject } from "./schema.ts";
+import type { ColumnInfo } from "./table.ts";
 import { Names } from "./words.ts";
 
 /** Statements of one migration; the schema is as after it. `write`: statements about rows, to stand beside it. */
@@ -42,7 +44,7 @@ class Migration {
     const { tables } = this.#schema;
     if (tables.length === 0) return this.#createTable();
     const table = random.pick(tables);
-    switch (random.below(13)) {
+    switch (random.below(15)) {
       case 0:
       case 1:
         return this.#createTable();
@@ -65,6 +67,9 @@ class Migration {
         return this.#trigger(table);
       case 11:
         return this.#view(table);
+      case 12:
+      case 13:
+        return this.#makeUnique(table);
       default:
         return this.#rebuild(table);
     }
@@ -215,11 +220,63 @@ class Migration {
     return [sql(text)];
   }
 
+  /** A column that is to be UNIQUE, and the rows that keep their value then; null: none can be told. */
+  #kept(table: DrawnTableInfo): { column: ColumnInfo; rows: string } | null {
+    const random = this.#random;
+    const [key] = table.key;
+    const open = table.columns.filter((c) => !c.generated && c.name !== key);
+    if (key === undefined || table.key.length > 1 || table.nullableKey || table.searched) return null;
+    const column = open.length === 0 ? null : random.pick(open);
+    if (column === null || table.uniques.some((u) => u.length === 1 && u[0] === column.name)) return null;
+    const first = `SELECT ${random.pick(["min", "max"])}(${q(key)}) FROM ${q(table.name)} GROUP BY ${q(column.name)}`;
+    return { column, rows: `${q(key)} IN (${first})` };
+  }
+
+  /** Duplicates go, or lose their value; then the index comes. */
+  #makeUnique(table: DrawnTableInfo): Statement[] {
+    const random = this.#random;
+    const kept = this.#kept(table);
+    if (kept === null) return [];
+    const { column, rows } = kept;
+    const at = `${q(table.name)}${inOrder(table)}`;
+    const others = ` WHERE NOT ${rows}`;
+    const name = this.#schema.names.next("i_");
+    const index = `CREATE UNIQUE INDEX ${q(name)} ON ${q(table.name)}(${q(column.name)})`;
+    this.#schema.objects.push({ kind: "index", name, table: table.name, sql: index });
+    this.#replace(table, this.#withUnique(table, column.name));
+    const empties = !column.notNull && table.ordered && random.chance(0.4);
+    return [
+      sql(empties ? `UPDATE ${at} SET ${q(column.name)} = NULL${others}` : `DELETE FROM ${at}${others}`),
+      sql(index),
+    ];
+  }
+
+  #withUnique(table: DrawnTableInfo, column: string): DrawnTableInfo {
+    return {
+      ...table,
+      columns: table.columns.map((c) => (c.name === column ? { ...c, free: false } : c)),
+      uniques: [...table.uniques, [column]],
+    };
+  }
+
   #dropObject(kind: "index" | "trigger"): Statement[] {
-    const found = this.#schema.objects.filter((o) => o.kind === kind);
+    const { tables, objects } = this.#schema;
+    // A trigger's upsert cannot do without the UNIQUE index that it names.
+    const isNeeded = (o: SchemaObject): boolean =>
+      o.kind === "index" &&
+      objects.some(
+        (t) => t.kind === "trigger" && t.sql.includes(`INTO ${q(o.table)}(`) && / ON CONFLICT\(/.test(t.sql),
+      );
+    const found = objects.filter((o) => o.kind === kind && !isNeeded(o));
     if (found.length === 0) return [];
     const object = this.#random.pick(found);
     this.#forget((o) => o !== object);
+    const table = tables.find((t) => t.name === object.table);
+    if (kind === "index" && table !== undefined) {
+      const declared = (columns: readonly string[]): boolean =>
+        table.part.constraints.some((c) => c.text.startsWith(`UNIQUE(${columns.map(q).join(", ")})`));
+      this.#replace(table, { ...table, uniques: table.uniques.filter(declared) });
+    }
     return [sql(`DROP ${kind.toUpperCase()} ${q(object.name)}`)];
   }
 
@@ -255,10 +312,17 @@ class Migration {
     const fresh = this.#schema.names.next("new_");
     const columns = table.columns.filter((c) => !c.generated).map((c) => q(c.name));
     const again = objects.filter((o) => o.table === table.name && o.kind !== "view");
+    const kept = this.#random.chance(0.5) ? this.#kept(table) : null;
+    let { part } = table;
+    if (kept !== null) {
+      const unique = { text: `UNIQUE(${q(kept.column.name)})`, columns: [kept.column.name] };
+      part = { ...part, constraints: [...part.constraints, unique] };
+      this.#replace(table, this.#withUnique({ ...table, part }, kept.column.name));
+    }
     return [
-      sql(renderPart({ ...table.part, name: fresh })),
+      sql(renderPart({ ...part, name: fresh })),
       sql(
-        `INSERT INTO ${q(fresh)}(${columns.join(", ")}) SELECT ${columns.join(", ")} FROM ${q(table.name)}`,
+        `INSERT INTO ${q(fresh)}(${columns.join(", ")}) SELECT ${columns.join(", ")} FROM ${q(table.name)}${kept === null ? "" : ` WHERE ${kept.rows}`}`,
       ),
       sql(`DROP TABLE ${q(table.name)}`),
       sql(`ALTER TABLE ${q(fresh)} RENAME TO ${q(table.name)}`),

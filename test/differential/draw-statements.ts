@@ -18,8 +18,12 @@ const POLICIES = [
   " OR ROLLBACK",
 ];
 
-/** Which index SQLite walks depends on the columns that triggers need: without one, rows come in their own order. */
-const IN_ORDER = " NOT INDEXED";
+/**
+ * Which index SQLite walks depends on the columns that triggers need: without one, rows come in their own order. NOT INDEXED
+ * says nothing in a table WITHOUT ROWID, whose rows are an index.
+ */
+export const inOrder = ({ name, withoutRowid }: TableInfo): string =>
+  withoutRowid ? ` INDEXED BY ${q(`sqlite_autoindex_${name}_1`)}` : " NOT INDEXED";
 
 export interface StatementOptions {
   /** `recursive_triggers` is on. */
@@ -118,7 +122,7 @@ export class StatementDrawer {
       kind: "update",
       head: `UPDATE${policy}`,
       table: table.name,
-      hint: many ? IN_ORDER : "",
+      hint: many ? inOrder(table) : "",
       sets,
       tail: ` WHERE ${many ? this.#some(table) : this.#isKey(table)}`,
     };
@@ -157,7 +161,7 @@ export class StatementDrawer {
     if (random.chance(0.04)) return sql(`DELETE FROM ${q(table.name)}`);
     if (table.key.length > 0 && random.chance(0.6))
       return sql(`DELETE FROM ${q(table.name)} WHERE ${this.#isKey(table)}`);
-    return sql(`DELETE FROM ${q(table.name)}${IN_ORDER} WHERE ${this.#some(table)}`);
+    return sql(`DELETE FROM ${q(table.name)}${inOrder(table)} WHERE ${this.#some(table)}`);
   }
 
   /** Two rows give each other their key, or a UNIQUE value, by way of a third. */

@@ -203,9 +203,7 @@ export function drawTable(
   for (let i = 0; i < 2; i++) {
     if (!random.chance(features.uniques)) continue;
     const used = some(random, candidates, random.pick([1, 1, 2]));
-    const same = (u: readonly string[]): boolean =>
-      u.length === used.length && u.every((c) => used.includes(c));
-    if (used.length === 0 || [key, ...uniques].some(same)) continue; // their policies would contradict each other
+    if (used.length === 0 || [key, ...uniques].some((u) => sameSet(u, used))) continue; // their policies would contradict each other
     constraints.push({ text: `UNIQUE(${used.map(q).join(", ")})${policy()}`, columns: used });
     uniques.push(used);
     bound(used);
@@ -239,6 +237,10 @@ export function drawTable(
       name: index,
       sql: `CREATE ${unique}INDEX ${q(index)} ON ${q(name)}(${terms.join(", ")})${where}`,
     });
+    // What ON CONFLICT may name, and what rows may swap: plain columns under their own collation.
+    const isPlain = terms.every((term, n) => term.replace(/ DESC$/, "") === q(used[n]!));
+    if (unique !== "" && where === "" && isPlain && ![key, ...uniques].some((u) => sameSet(u, used)))
+      uniques.push(used);
     bound([...used, about]);
   }
   const options = [withoutRowid ? "WITHOUT ROWID" : "", strict ? "STRICT" : ""].filter((o) => o !== "");
@@ -258,6 +260,7 @@ export function drawTable(
       name,
       columns: columns.map((c) => c.info),
       strict,
+      withoutRowid,
       key,
       rowid: style === "rowid" ? key[0]! : null,
       autoincrement,
@@ -271,6 +274,9 @@ export function drawTable(
     target,
   };
 }
+
+const sameSet = (one: readonly string[], other: readonly string[]): boolean =>
+  one.length === other.length && one.every((c) => other.includes(c));
 
 const words = (parts: readonly string[]): string => parts.filter((p) => p !== "").join(" ");
 

@@ -70,8 +70,9 @@ function drawBody(random: Random, features: Features, { table, later, value }: B
     ]);
     // A row that stays while the index's triggers are left out breaks the index, in plain SQLite, too.
     if (features.anyOrder === true && features.search > 0 && /^(?:IGNORE|FAIL)/.test(action)) return count;
-    // What FAIL leaves behind is what came before in the order of rows.
-    if (table.ordered || !action.startsWith("FAIL")) return `SELECT RAISE(${action}) WHERE ${test}`;
+    // What FAIL leaves behind is what came before in the order of rows; of a searched table a row that is not in the index.
+    const leaves = action.startsWith("FAIL") || (table.searched && action === "IGNORE");
+    if ((table.ordered && !table.searched) || !leaves) return `SELECT RAISE(${action}) WHERE ${test}`;
   }
   if (!table.ordered || random.chance(0.25)) return count;
   if (random.chance(0.3))
@@ -100,7 +101,8 @@ function drawBody(random: Random, features: Features, { table, later, value }: B
           return c === first ? `coalesce(${given(kind)}, 3)` : literal(random, kind, PLAIN);
         return notNull || random.chance(0.5) ? literal(random, kind, PLAIN) : given(kind);
       });
-      return `${words(["INSERT", random.pick(["OR IGNORE", "OR REPLACE", ""]), "INTO"])} ${q(target.name)}(${filled.map(q).join(", ")}) VALUES(${values.join(", ")})`;
+      const policy = random.pick(["OR IGNORE", "OR REPLACE", "", "", ""]);
+      return `${words(["INSERT", policy, "INTO"])} ${q(target.name)}(${filled.map(q).join(", ")}) VALUES(${values.join(", ")})${policy === "" ? upsert(random, target) : ""}`;
     }
     case 1: {
       if (free.length === 0) return count;
@@ -151,6 +153,19 @@ export function drawView(random: Random, names: Names, tables: readonly TableInf
     );
   }
   return { info: { name, columns, writable }, sql };
+}
+
+/** What an INSERT of a trigger does with a row that is there, or nothing. */
+function upsert(random: Random, target: TableInfo): string {
+  if (random.chance(0.2)) return "";
+  const on = `ON CONFLICT(${random
+    .pick([target.key, ...target.uniques])
+    .map(q)
+    .join(", ")})`;
+  const settable = target.columns.filter((c) => !c.generated && !target.key.includes(c.name));
+  if (settable.length === 0 || random.chance(0.3)) return ` ${on} DO NOTHING`;
+  const { name } = random.pick(settable);
+  return ` ${on} DO UPDATE SET ${q(name)} = excluded.${q(name)}`;
 }
 
 export interface DrawnSearch {

@@ -71,6 +71,6 @@ export function drawFeatures(random: Random, options: Options, wideText: boolean
     wide: random.chance(0.04),
     oddValues: random.pick([0, 0.1, 0.4]),
     nulls: random.pick([0, 0.1, 0.3]),
-    migrations: some(options.migrations ? 0.25 : 0, 0.35),
+    migrations: some(options.migrations ? 0.25 : 0, 0.25),
   };
 }

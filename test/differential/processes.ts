@@ -1,4 +1,5 @@
 /** A case on three processes of the compiled binary. */
+import type { VerifyResult } from "../../src/node/api.ts";
 import { TestCluster, until } from "../cluster/lab.ts";
 import { makeFile, PlainApplication } from "./application.ts";
 import { type Case, NODES, nodesOf } from "./case.ts";
@@ -63,9 +64,16 @@ export async function runReal(given: Case): Promise<Verdict> {
       const checked = application.integrity();
       if (checked !== expected.integrity)
         problems.push(`the file of n${number}: ${checked}; plain SQLite: ${expected.integrity}`);
-      const verified = await cluster.nodes[number]!.verb("verify");
-      if (verified.code !== 0) problems.push(`verify on n${number}: ${verified.stdout}${verified.stderr}`);
     }
+    if (problems.length === 0)
+      await Promise.all(
+        cluster.nodes.map(async (node) => {
+          const { status, text } = await node.http("/api/v1/verify?timeout=30s", "POST");
+          const { equal, missing } = JSON.parse(text) as Partial<VerifyResult>;
+          if (status !== 200 || equal !== true || missing?.length !== 0)
+            problems.push(`verify on ${node.name}: ${text}`);
+        }),
+      );
     for (const node of cluster.nodes)
       if (node.process?.exitCode !== null) problems.push(`${node.name} stopped by itself: ${node.log()}`);
     return { problems, refused: null };

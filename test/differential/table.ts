@@ -17,6 +17,7 @@ export interface TableInfo {
   readonly name: string;
   readonly columns: readonly ColumnInfo[];
   readonly strict: boolean;
+  readonly withoutRowid: boolean;
   /** Names of the declared key's columns; empty: none. */
   readonly key: readonly string[];
   /** The key column that is the rowid. */
@@ -30,7 +31,7 @@ export interface TableInfo {
    * what a statement about several rows does may then depend on the file, and only single rows are written.
    */
   readonly ordered: boolean;
-  /** Columns of each plain UNIQUE constraint. */
+  /** Columns of each plain UNIQUE constraint or index. */
   readonly uniques: readonly (readonly string[])[];
   /**
    * A full-text index has this table's rows: without `recursive_triggers` REPLACE would leave removed rows in the index,

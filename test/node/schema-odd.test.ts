@@ -140,3 +140,29 @@ describe.each([1, 16])("%d shards", (shards) => {
     expectEqual(lab, second);
   });
 });
+
+describe.each([1, 16])("%d shards: unique constants", (shards) => {
+  test("one row of a kind: it is replaced, made while Marmot runs, and written by two nodes at once", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE address(id INTEGER PRIMARY KEY, street TEXT, chosen INT); CREATE UNIQUE INDEX one ON address((1)) WHERE chosen;
+       CREATE TABLE setting(id INTEGER PRIMARY KEY, v); INSERT INTO address VALUES(1, 'a', 1), (2, 'b', 0); INSERT INTO setting VALUES(1, 'x')`,
+      3,
+      shards,
+    );
+    const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
+    lab.settle();
+    a.run("UPDATE OR REPLACE address SET chosen = 1 WHERE id = 2", "REPLACE INTO address VALUES(3, 'c', 1)");
+    expectEqual(lab, a);
+    expect(c.query("SELECT id FROM address")).toEqual([[3n]]);
+    b.run("CREATE UNIQUE INDEX single ON setting(1)", "REPLACE INTO setting VALUES(7, 'y')");
+    expectEqual(lab, b);
+    expect(a.query("SELECT * FROM setting")).toEqual([[7n, "y"]]);
+    expect(lab.nodes.map((n) => n.replica.replica.journal.total)).toEqual([0, 0, 0]);
+    a.run("REPLACE INTO address VALUES(4, 'd', 1)");
+    b.run("REPLACE INTO address VALUES(5, 'e', 1)", "INSERT INTO address VALUES(6, 'f', 0)");
+    expectEqual(lab, a);
+    expect(c.query("SELECT count(*) FROM address WHERE chosen")).toEqual([[1n]]);
+    expect(c.query("SELECT street FROM address WHERE NOT chosen")).toEqual([["f"]]);
+    expect(lab.nodes.map((n) => n.pipeline.obstacle)).toEqual([null, null, null]);
+  });
+});

@@ -417,9 +417,15 @@ test("a table that replicates and no longer can stops its node until that is men
   const [a, b] = nodes as [LabNode, LabNode, LabNode];
   a.run("CREATE TABLE k2(k TEXT PRIMARY KEY COLLATE NOCASE, v)");
   lab!.settle();
-  a.run("CREATE TRIGGER odd AFTER INSERT ON other BEGIN UPDATE a SET y = no_such_function(1); END");
+  a.run(
+    "CREATE TRIGGER odd AFTER INSERT ON other BEGIN UPDATE a SET y = 1 WHERE x = NEW.v COLLATE no_such_collation; END",
+  );
   lab!.settle();
-  expect(a.pipeline.obstacle).toContain("no_such_function");
+  expect(a.pipeline.obstacle).toContain("no_such_collation");
+  expect(a.schema.refused).toMatchObject([
+    { name: "other", reason: expect.stringContaining("no_such_collation") },
+  ]);
+  expect(a.schema.refused[0]!.cure).toContain("odd");
   a.run("INSERT INTO k2 VALUES('waits', 1)");
   b.run("INSERT INTO other VALUES(4, 'b')");
   lab!.settle();
@@ -428,6 +434,7 @@ test("a table that replicates and no longer can stops its node until that is men
   lab!.clock += 1000; // it looks again now and then
   expectEqual(lab!, b);
   expect(a.pipeline.obstacle).toBeNull();
+  expect(a.schema.refused).toEqual([]);
   expect(b.query("SELECT * FROM k2")).toEqual([["waits", 1n]]);
 });
 

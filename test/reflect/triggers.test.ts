@@ -1,5 +1,6 @@
 /** The application's own triggers: each effect once, on every node, with the schema untouched. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { DatabaseSync } from "node:sqlite";
 import { selfTest } from "../../src/reflect/live-connection.ts";
 import { Lab, type LabNode } from "../node/lab.ts";
 
@@ -96,6 +97,30 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT n FROM total", [[1n]]);
   });
 
+  test("upserts over a UNIQUE index, beside what replicates and in it", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, w TEXT);
+       CREATE TABLE u(id INTEGER PRIMARY KEY, w TEXT, n INT DEFAULT 1);
+       CREATE TABLE seen(w TEXT, n INT DEFAULT 1);
+       CREATE UNIQUE INDEX u_w ON u(w);
+       CREATE UNIQUE INDEX seen_w ON seen(w);
+       CREATE TRIGGER t_u AFTER INSERT ON t BEGIN INSERT INTO u(w) VALUES(NEW.w) ON CONFLICT(w) DO UPDATE SET n = n + 1; END;
+       CREATE TRIGGER t_s AFTER INSERT ON t BEGIN INSERT INTO seen(w) VALUES(NEW.w) ON CONFLICT(w) DO UPDATE SET n = n + 1; END;`,
+      2,
+      1,
+      "whole",
+      ["seen"],
+    );
+    lab.settle();
+    lab.nodes[0]!.run("INSERT INTO t(w) VALUES('a'), ('b'), ('a')");
+    lab.settle();
+    for (const table of ["u", "seen"])
+      expectEverywhere(`SELECT w, n FROM ${table} ORDER BY w`, [
+        ["a", 2n],
+        ["b", 1n],
+      ]);
+  });
+
   test("a trigger that fails under OR FAIL leaves its row behind, and that row is recorded all the same", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE u(id INTEGER PRIMARY KEY, v UNIQUE); INSERT INTO u VALUES(1, 'taken');
@@ -109,6 +134,26 @@ describe("the application's triggers", () => {
     expect(b.query("SELECT id FROM t")).toEqual([[1n], [2n]]);
     lab.settle();
     expectEverywhere("SELECT id FROM t", [[1n], [2n]]);
+  });
+
+  test("a row that stays behind when a trigger that was made just now raises is recorded, too", async () => {
+    lab = await Lab.create(
+      "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 0), (2, 0)",
+      2,
+    );
+    lab.settle();
+    const [a] = lab.nodes as [LabNode];
+    a.run(
+      "CREATE TRIGGER stays AFTER UPDATE ON T WHEN NEW.v = 5 BEGIN SELECT RAISE(IGNORE); END",
+      "CREATE TRIGGER fails AFTER UPDATE ON t WHEN NEW.v = 6 BEGIN SELECT RAISE(FAIL, 'no'); END",
+      "UPDATE t SET v = 5 WHERE id = 1",
+    );
+    expect(() => a.run("UPDATE t SET v = 6 WHERE id = 2")).toThrow("no");
+    lab.settle();
+    expectEverywhere("SELECT v FROM t", [[5n], [6n]]);
+    a.run("UPDATE t SET v = 7");
+    lab.settle();
+    expectEverywhere("SELECT v FROM t", [[7n], [7n]]);
   });
 
   test("a trigger that fails on this node alone stops this node with the cure, and writes nothing", async () => {
@@ -133,6 +178,94 @@ describe("the application's triggers", () => {
     lab.settle();
     expectEverywhere("SELECT * FROM local ORDER BY v", [["other"], ["same"]]);
     expectEverywhere("SELECT count(*) FROM t", [[2n]]);
+  });
+
+  test("a trigger OF a generated column never fires, one OF the rowid's name where SQLite fires it", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a INT, g AS (a * 2) STORED); CREATE TABLE gone(id INTEGER PRIMARY KEY);
+       CREATE TABLE local(x);
+       INSERT INTO gone VALUES(1), (2); INSERT INTO t VALUES('k', 1), ('l', 2);
+       CREATE TRIGGER of_g AFTER UPDATE OF g ON t BEGIN DELETE FROM gone; INSERT INTO local VALUES(NEW.g); END;
+       CREATE TRIGGER of_rowid AFTER UPDATE OF rowid ON t BEGIN DELETE FROM gone WHERE id = 1; END;`,
+      3,
+      1,
+      "whole",
+      ["local"],
+    );
+    lab.settle();
+    const [a, b] = lab.nodes as [LabNode, LabNode, LabNode];
+    const schema = schemaOf(a);
+    a.run("UPDATE t SET a = 5 WHERE id = 'k'");
+    b.run("INSERT INTO t VALUES('m', 3) ON CONFLICT(id) DO UPDATE SET a = 9");
+    lab.settle();
+    expectEverywhere("SELECT id, g FROM t ORDER BY id", [
+      ["k", 10n],
+      ["l", 4n],
+      ["m", 6n],
+    ]);
+    expectEverywhere("SELECT count(*) FROM gone", [[2n]]);
+    b.run("UPDATE t SET rowid = 70, a = 7 WHERE id = 'l'");
+    lab.settle();
+    expectEverywhere("SELECT id, g FROM t ORDER BY id", [
+      ["k", 10n],
+      ["l", 14n],
+      ["m", 6n],
+    ]);
+    expectEverywhere("SELECT id FROM gone", [[2n]]);
+    expectEverywhere("SELECT count(*) FROM local", [[0n]]);
+    for (const node of lab.nodes) expect(schemaOf(node)).toEqual(schema);
+  });
+
+  test("a trigger with a function that only the application has: its effects happen once, schema changes included", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, v, w); CREATE TABLE u(id INTEGER PRIMARY KEY, n); CREATE TABLE c(id INTEGER PRIMARY KEY, n);
+       INSERT INTO c VALUES(1, 0);
+       CREATE TRIGGER t_i AFTER INSERT ON t BEGIN INSERT INTO u VALUES(NEW.id, shout(NEW.v)); END;
+       CREATE TRIGGER u_i AFTER INSERT ON u WHEN shout(NEW.n) <> '' BEGIN UPDATE c SET n = n + 1; END;
+       CREATE TRIGGER t_d BEFORE DELETE ON t BEGIN DELETE FROM u WHERE id = OLD.id AND shout(n) = n; END;`,
+      3,
+    );
+    lab.settle();
+    const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
+    const write = (node: LabNode, sql: string): void => {
+      const app = new DatabaseSync(node.file);
+      try {
+        app.function("shout", (text) => String(text).toUpperCase());
+        app.exec(sql);
+      } finally {
+        app.close();
+      }
+    };
+    write(a, "INSERT INTO t VALUES(1, 'a', 1), (2, 'b', 2)");
+    lab.settle();
+    write(b, "INSERT INTO t VALUES(3, 'c', 3); DELETE FROM t WHERE id = 1");
+    lab.settle();
+    expectEverywhere("SELECT * FROM u", [
+      [2n, "B"],
+      [3n, "C"],
+    ]);
+    expectEverywhere("SELECT n FROM c", [[3n]]);
+    // The application's migrations, on a node and on those that follow.
+    write(
+      c,
+      `ALTER TABLE t ADD COLUMN x DEFAULT 5; ALTER TABLE t RENAME COLUMN v TO word; ALTER TABLE t DROP COLUMN w;
+       CREATE TRIGGER t_u AFTER UPDATE OF word ON t BEGIN UPDATE u SET n = shout(NEW.word || '!') WHERE id = NEW.id; END;
+       CREATE UNIQUE INDEX words ON t(word); ALTER TABLE c RENAME TO counted`,
+    );
+    lab.settle();
+    write(a, "UPDATE t SET word = 'z' WHERE id = 2");
+    lab.settle();
+    write(b, "INSERT INTO t(id, word) VALUES(4, 'd')");
+    lab.settle();
+    expectEverywhere("SELECT t.*, n, (SELECT n FROM counted) FROM t JOIN u USING(id) ORDER BY id", [
+      [2n, "z", 5n, "Z!", 4n],
+      [3n, "c", 5n, "C", 4n],
+      [4n, "d", 5n, "D", 4n],
+    ]);
+    for (const node of lab.nodes) {
+      expect(schemaOf(node)).toEqual(schemaOf(c));
+      expect(node.pipeline.obstacle).toBeNull();
+    }
   });
 
   test("a row that is touched and stays the same fires nothing elsewhere", async () => {
@@ -241,6 +374,20 @@ describe("FTS5 with external content", () => {
     for (const node of lab.nodes) node.run("PRAGMA quick_check", CHECK);
     expect(schemaOf(b)).toEqual(schemaOf(a));
     expectEverywhere("SELECT v FROM docs_fts_more", [["not a shadow"]]);
+  });
+
+  test("an index that lost its content is built where nodes join, empty as it is", async () => {
+    lab = await Lab.create(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE TABLE c(id INTEGER PRIMARY KEY, a);
+       CREATE VIRTUAL TABLE f USING fts5(a, content = 'c', content_rowid = 'id'); DROP TABLE c;`,
+      2,
+    );
+    lab.settle();
+    const [a, b] = lab.nodes as [LabNode, LabNode];
+    expect(schemaOf(b)).toEqual(schemaOf(a));
+    a.run("INSERT INTO t VALUES(1, 'x')");
+    lab.settle();
+    expectEverywhere("SELECT a FROM t", [["x"]]);
   });
 
   test("the content may be a view over several tables", async () => {

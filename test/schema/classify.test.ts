@@ -51,12 +51,81 @@ test("a trigger of which one part must happen everywhere and another only once i
   }
 });
 
+test("a trigger with the application's functions is taken if it writes only what replicates, also behind another table", () => {
+  const behind = `${TABLES} CREATE TRIGGER w AFTER DELETE ON t BEGIN INSERT INTO local VALUES(OLD.a); END;`;
+  for (const trigger of [
+    "CREATE TRIGGER x AFTER INSERT ON local BEGIN INSERT INTO u VALUES(my_function(NEW.x), 1); END",
+    "CREATE TRIGGER x AFTER INSERT ON u WHEN My_Function(NEW.n, 1) BEGIN DELETE FROM t WHERE id = other_one(); END",
+    "CREATE TRIGGER x BEFORE INSERT ON u BEGIN SELECT RAISE(ABORT, 'no') WHERE my_function(NEW.n); END",
+  ])
+    expect(verdicts(`${behind} ${trigger};`, ["local"])).toMatchObject({ t: "replicates", u: "replicates" });
+  // Both call it: each is asked.
+  for (const table of ["t", "u"]) {
+    const found = judged(
+      `${TABLES} CREATE TRIGGER one AFTER INSERT ON t BEGIN UPDATE u SET n = my_function(NEW.a); END;
+       CREATE TRIGGER two AFTER INSERT ON ${table} BEGIN INSERT INTO local VALUES(my_function(NEW.id)); END;`,
+      ["local"],
+    );
+    expect(found.get(table)?.reason).toContain(
+      "writes local, which each node keeps for itself, and also calls my_function",
+    );
+    expect(found.get(table)?.cure).toContain("SQLite's own functions");
+  }
+});
+
 test("a trigger that does not compile without the application is refused, also behind another table", () => {
   const schema = `${TABLES} CREATE TRIGGER w AFTER DELETE ON t BEGIN INSERT INTO local VALUES(OLD.a); END;
-    CREATE TRIGGER x AFTER INSERT ON local BEGIN INSERT INTO u VALUES(my_function(NEW.x), 1); END;`;
+    CREATE TRIGGER x AFTER INSERT ON local BEGIN UPDATE u SET n = 1 WHERE id = NEW.x COLLATE my_collation; END;`;
   const found = judged(schema, ["local"]);
-  expect(found.get("t")?.reason).toContain("my_function");
+  expect(found.get("t")?.reason).toContain("my_collation");
   expect(found.get("u")?.verdict).toBe("replicates");
+});
+
+test("what SQLite never fires is no obstacle: triggers OF a generated column, of none, of a rowid by a name", () => {
+  const schema = `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a, g AS (a * 2), s AS (a * 3) STORED);
+    CREATE VIEW v AS SELECT id, a, a + 1 AS g FROM t; CREATE TABLE u(id TEXT NOT NULL PRIMARY KEY, n);`;
+  for (const trigger of [
+    "CREATE TRIGGER w AFTER UPDATE OF g ON t BEGIN DELETE FROM u; INSERT INTO local VALUES(1); END",
+    "CREATE TRIGGER w AFTER UPDATE OF s ON t BEGIN INSERT INTO local VALUES(my_function(NEW.s)); END",
+    "CREATE TRIGGER w BEFORE UPDATE OF g, s, gone ON t BEGIN DELETE FROM u; SELECT RAISE(ABORT, 'no'); END",
+    "CREATE TRIGGER w INSTEAD OF UPDATE OF gone ON v BEGIN DELETE FROM u; END",
+    "CREATE TRIGGER w AFTER UPDATE OF rowid ON t BEGIN DELETE FROM u; END",
+    'CREATE TRIGGER "insert" AFTER /* DELETE */ UPDATE OF _rowid_ ON t BEGIN DELETE FROM u; END',
+  ])
+    expect(verdicts(`${schema} CREATE TABLE local(x); ${trigger};`, ["local"])).toEqual({
+      t: "replicates",
+      u: "replicates",
+      local: "skipped",
+    });
+  // What does fire is judged by what it does, also where only the rowid's name does it.
+  for (const of of ["g, a", "a", "rowid", "OID"]) {
+    const found = judged(
+      `${schema} CREATE TABLE local(x); CREATE TRIGGER w AFTER UPDATE OF ${of} ON t BEGIN DELETE FROM u; INSERT INTO local VALUES(1); END;`,
+      ["local"],
+    );
+    expect(found.get("t")?.cure).toContain("split w into two triggers");
+  }
+});
+
+test("a trigger's upsert may name the columns of a UNIQUE index", () => {
+  const upsert = "INSERT INTO u VALUES(NEW.id, NEW.a) ON CONFLICT(n) DO UPDATE SET n = -n";
+  const schema = `${TABLES} CREATE UNIQUE INDEX u_n ON u(n); CREATE TRIGGER w AFTER INSERT ON t BEGIN ${upsert}; END`;
+  expect(verdicts(schema, ["local"])).toEqual({ t: "replicates", u: "replicates", local: "skipped" });
+  expect(judged(schema.replace("UNIQUE ", ""), ["local"]).get("t")?.reason).toContain("ON CONFLICT");
+});
+
+test("a unique index over a constant holds one row at most, and needs no search", () => {
+  const found = (index: string) =>
+    judged(
+      `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a, chosen); CREATE UNIQUE INDEX one ON t${index};`,
+    ).get("t");
+  for (const index of ["((1)) WHERE chosen", "(1)", "('x' || 'y', 2) WHERE chosen = 1 AND a IS NOT NULL"])
+    expect(found(index)?.verdict).toBe("replicates");
+  // Any number of NULLs are distinct from each other.
+  for (const index of ["((NULL)) WHERE chosen", "(1, nullif(2, 2))"]) {
+    expect(found(index)?.verdict).toBe("refused");
+    expect(found(index)?.reason).toContain("unique index one");
+  }
 });
 
 const FTS = (content: string): string =>

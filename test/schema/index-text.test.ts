@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mentions, parseIndex } from "../../src/schema/index-text.ts";
+import { generationOf, mentions, parseIndex } from "../../src/schema/index-text.ts";
 
 test("terms and condition are taken verbatim, whatever is quoted in them", () => {
   expect(parseIndex("CREATE UNIQUE INDEX i ON t(a, b DESC)")).toEqual({ terms: ["a", "b"], where: null });
@@ -29,4 +29,14 @@ test("a column is mentioned as a token only", () => {
   expect(mentions("NAME", "name")).toBe(true);
   expect(mentions(`lower("q""c")`, 'q"c')).toBe(true);
   expect(mentions("`a``b` + 1", "a`b")).toBe(true);
+});
+
+test("the expression of a generated column is what stands in the bracket after AS", () => {
+  const of = (sql: string): string | null => generationOf(sql);
+  expect(of("g AS (a + 1)")).toBe("a + 1");
+  expect(
+    of(`"as" DECIMAL(10, 2) CHECK("as" > 1) GENERATED ALWAYS as -- (no)\n(coalesce(a, ')')) STORED`),
+  ).toBe("coalesce(a, ')')");
+  expect(of("alias DEFAULT (1 + 1)")).toBeNull();
+  expect(of(`t "AS" (3)`)).toBeNull();
 });

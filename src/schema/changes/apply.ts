@@ -1,5 +1,5 @@
 /** Brings a file to a new schema, rows and all. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../../base/assert.ts";
 import { UserError } from "../../base/errors.ts";

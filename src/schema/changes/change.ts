@@ -89,4 +89,6 @@ export interface LeftOutRow {
   readonly rowid: bigint | null;
   /** The constraint, in a sentence. */
   readonly reason: string;
+  /** Key, as `rank` is asked with it, of the row that stays in its place; null: none does; "unknown": one that is not told. */
+  readonly gaveWayTo: readonly Value[] | "unknown" | null;
 }

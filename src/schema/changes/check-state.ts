@@ -1,5 +1,5 @@
 /** Whether a catalogue that was put together works: SQLite makes it and compiles what it holds, without rows. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";

@@ -2,7 +2,7 @@
  * Both sides' renames put together: every table and column that the base had gets one name under which the base, this
  * node's schema and the cluster's can be compared. Where both renamed the same, or a new name is taken, theirs stands.
  */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { isVirtual } from "../user-triggers.ts";
 import type { SchemaState } from "./change.ts";

@@ -1,5 +1,5 @@
 /** Two catalogues compared: what led from one to the other. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import { assert } from "../../base/assert.ts";
 import type { Query } from "../../sqlite/query.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";

@@ -1,5 +1,5 @@
 /** The rows of a table that is rebuilt, from the old one to the new one, each under its rowid. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -10,6 +10,8 @@ import { withScratch } from "./structure.ts";
 
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
+
+export const UNIQUE_VALUE = "another row has its unique value";
 
 /** What a row runs into, by SQLite's extended result code; null: something else went wrong. */
 export function constraintOf(error: unknown): string | null {
@@ -23,7 +25,7 @@ export function constraintOf(error: unknown): string | null {
     case 6:
     case 8:
     case 10:
-      return "another row has its unique value";
+      return UNIQUE_VALUE;
     case 12:
       return "a value is not of its column's type";
     default:
@@ -62,7 +64,7 @@ export function copyRows(
     } catch (error) {
       const reason = constraintOf(error);
       if (reason === null) throw error;
-      old.report(row, reason);
+      old.report(row, reason, reason === UNIQUE_VALUE ? "unknown" : null);
     }
 }
 
@@ -152,7 +154,7 @@ function newValue(column: Column, fallback: string | null, isRowid: boolean): st
     case "TEXT":
       return "''";
     case "BLOB":
-      return column.declaredType === "" || column.declaredType.toUpperCase() === "ANY" ? "0" : "x''";
+      return column.declaredType === "" || foldName(column.declaredType) === "any" ? "0" : "x''";
     default:
       return "0";
   }

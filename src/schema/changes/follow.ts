@@ -1,5 +1,5 @@
 /** What a catalogue becomes under a list of changes, and where its tables and columns went. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import { UserError } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { isVirtual } from "../user-triggers.ts";

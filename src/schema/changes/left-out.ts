@@ -99,7 +99,7 @@ export class LeftOutRows {
   }
 
   /** Tells the caller of the row while it is still there. */
-  report({ id }: RowRef, reason: string): void {
+  report({ id }: RowRef, reason: string, gaveWayTo: LeftOutRow["gaveWayTo"]): void {
     this.count++;
     const { from, to, report } = this.#options;
     if (report === undefined) return;
@@ -113,6 +113,7 @@ export class LeftOutRows {
       values: this.#exact(row, 0, columns.length),
       rowid: row.at(-1) as bigint | null,
       reason,
+      gaveWayTo,
     });
   }
 

@@ -1,5 +1,5 @@
 /** Three catalogues in common names, merged object by object. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import { isVirtual } from "../user-triggers.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import type { SchemaState } from "./change.ts";

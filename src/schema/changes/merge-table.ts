@@ -1,5 +1,5 @@
 /** Three texts of one table, in common names: what both sides changed is put together part by part. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import { afterTableName } from "../index-text.ts";
 import { isVirtual } from "../user-triggers.ts";
 import { type ColumnText, parseTable, sameTokens, tableText } from "./table-text.ts";

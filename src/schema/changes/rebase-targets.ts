@@ -1,5 +1,5 @@
 /** Where the tables and columns of either side are in what was put together. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { isVirtual } from "../user-triggers.ts";
 import type { ColumnOrigin, SchemaChange, SchemaState } from "./change.ts";

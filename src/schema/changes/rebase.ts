@@ -2,7 +2,7 @@
  * This node's schema changes put on top of what the cluster decided meanwhile. Base, ours and theirs are brought to common
  * names, then merged object by object and, within a table, part by part. What both made differently stands as theirs.
  */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { mentions } from "../index-text.ts";

@@ -5,6 +5,7 @@
  * other nodes write under the old name meanwhile would be gone; taken for a rename without looking, they could show up in a
  * column that has nothing to do with them.
  */
+import { foldName } from "../../base/names.ts";
 import type { Query } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { keyColumns, readTable, type SchemaObject } from "../../sqlite/schema.ts";
@@ -14,8 +15,6 @@ import { type ColumnText, parseTable } from "./table-text.ts";
 /** Whether a column now holds what another held, before. */
 export type HoldsSame = (table: string, before: string, now: string) => boolean;
 
-const lower = (name: string): string => name.toLowerCase();
-
 /** What the recorders of rebuilt tables would say. `recorders`: those that are left. */
 export function rebuiltRecorders(
   from: SchemaState,
@@ -23,12 +22,12 @@ export function rebuiltRecorders(
   recorders: readonly Recorder[],
   holdsSame: HoldsSame,
 ): Recorder[] {
-  const recorded = new Set(recorders.flatMap((r) => [`< ${lower(r.table)}`, `> ${lower(r.now)}`]));
-  const after = new Map(to.objects.flatMap((o) => (o.kind === "table" ? [[lower(o.name), o]] : [])));
+  const recorded = new Set(recorders.flatMap((r) => [`< ${foldName(r.table)}`, `> ${foldName(r.now)}`]));
+  const after = new Map(to.objects.flatMap((o) => (o.kind === "table" ? [[foldName(o.name), o]] : [])));
   return from.objects.flatMap((old): Recorder[] => {
-    const now = old.kind === "table" ? after.get(lower(old.name)) : undefined;
+    const now = old.kind === "table" ? after.get(foldName(old.name)) : undefined;
     if (now === undefined || now.sql === old.sql || isVirtual(old) || isVirtual(now)) return [];
-    if (recorded.has(`< ${lower(old.name)}`) || recorded.has(`> ${lower(now.name)}`)) return [];
+    if (recorded.has(`< ${foldName(old.name)}`) || recorded.has(`> ${foldName(now.name)}`)) return [];
     const renamed = renamedColumns(old, now, holdsSame);
     if (renamed.size === 0) return [];
     const columns = stored(old).map((c) => renamed.get(c.name) ?? c.name);
@@ -40,16 +39,16 @@ const isVirtual = ({ sql }: SchemaObject): boolean => /^\s*CREATE\s+VIRTUAL\b/i.
 
 const stored = ({ sql }: SchemaObject): ColumnText[] => parseTable(sql).columns.filter((c) => !c.generated);
 
-const definition = (column: ColumnText): string => lower(column.definition.replace(/\s+/g, " "));
+const definition = (column: ColumnText): string => foldName(column.definition.replace(/\s+/g, " "));
 
 /** Older name ⇒ the name now. */
 function renamedColumns(old: SchemaObject, now: SchemaObject, holdsSame: HoldsSame): Map<string, string> {
   const [before, after] = [stored(old), stored(now)];
-  const names = (columns: readonly ColumnText[]) => new Set(columns.map((c) => lower(c.name)));
+  const names = (columns: readonly ColumnText[]) => new Set(columns.map((c) => foldName(c.name)));
   const [had, has] = [names(before), names(after)];
-  const came = after.filter((c) => !had.has(lower(c.name)));
+  const came = after.filter((c) => !had.has(foldName(c.name)));
   const renamed = new Map<string, string>();
-  for (const gone of before.filter((c) => !has.has(lower(c.name)))) {
+  for (const gone of before.filter((c) => !has.has(foldName(c.name)))) {
     const at = came.findIndex(
       (c) => definition(c) === definition(gone) && holdsSame(now.name, gone.name, c.name),
     );
@@ -70,10 +69,10 @@ export function holdsSameIn(live: Query, replica: Query): HoldsSame {
     const was = readTable(replica, table);
     const keys = keyColumns(readTable(live, table)).map((c) => c.name);
     // The key may be what got another name: then its values are found again, or it is another key.
-    const isKey = keys.some((c) => lower(c) === lower(now));
-    const keysThen = keys.map((c) => (lower(c) === lower(now) ? before : c));
-    const had = new Set(was.columns.map((c) => lower(c.name)));
-    if (![before, ...keysThen].every((c) => had.has(lower(c)))) return false;
+    const isKey = keys.some((c) => foldName(c) === foldName(now));
+    const keysThen = keys.map((c) => (foldName(c) === foldName(now) ? before : c));
+    const had = new Set(was.columns.map((c) => foldName(c.name)));
+    if (![before, ...keysThen].every((c) => had.has(foldName(c)))) return false;
     if (keys.length === 0 && was.withoutRowid) return false;
     const key = keys.length === 0 ? ["rowid"] : keys.map(quoteIdentifier);
     const keyThen = keys.length === 0 ? ["rowid"] : keysThen.map(quoteIdentifier);

@@ -1,5 +1,5 @@
 /** A catalogue under other names: SQLite itself renames, in memory, and rewrites what refers to them. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";

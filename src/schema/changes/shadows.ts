@@ -1,5 +1,5 @@
 /** Shadow tables: made and dropped by SQLite with their virtual table, so no change ever names one. */
-import { foldName } from "../../sqlite/names.ts";
+import { foldName } from "../../base/names.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { isVirtual } from "../user-triggers.ts";
 

@@ -2,8 +2,8 @@
  * What of a table's text decides how its rows are stored. SQLite itself is asked, on an empty table in memory. Two texts
  * of one structure can take each other's place without a row being touched.
  */
-import { foldName } from "../../sqlite/names.ts";
 import type { DatabaseSync } from "node:sqlite";
+import { foldName } from "../../base/names.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -59,7 +59,7 @@ export function readStructure(db: DatabaseSync, name: string): Structure {
   const columns = table.columns.map((column, i) => [
     foldName(column.name),
     column.hidden,
-    table.strict ? column.declaredType.toUpperCase() : column.affinity,
+    table.strict ? foldName(column.declaredType) : column.affinity,
     collations[i],
     // Rows from before an ADD COLUMN take the default from the text.
     defaults[i]![0],

@@ -2,8 +2,8 @@
  * The parts of a CREATE TABLE statement, verbatim: its columns, its constraints, its options. A tokenizer, not a grammar:
  * what a part means is SQLite's to say.
  */
-import { foldName } from "../../sqlite/names.ts";
-import { skip, splitBracket } from "../index-text.ts";
+import { foldName } from "../../base/names.ts";
+import { isBlank, skip, splitBracket, trimBlanks } from "../index-text.ts";
 
 export interface ColumnText {
   /** Without quotes. */
@@ -29,12 +29,14 @@ export interface TableText {
 const CONSTRAINT = /^(?:CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)(?![\w$\u0080-\uffff])/i;
 const WORD = /[\w$\u0080-\uffff]+/y;
 
+const upper = (word: string): string => word.replace(/[a-z]+/g, (part) => part.toUpperCase());
+
 const isComment = (sql: string, at: number): boolean => sql.startsWith("--", at) || sql.startsWith("/*", at);
 
 /** Where the first thing at or after `at` stands that is no blank and no comment. */
 function afterBlanks(sql: string, at: number): number {
   for (;;) {
-    while (at < sql.length && /\s/.test(sql[at]!)) at++;
+    while (at < sql.length && isBlank(sql[at]!)) at++;
     if (!isComment(sql, at)) return at;
     at = skip(sql, at);
   }
@@ -46,7 +48,7 @@ function trimmed(part: string): string {
   let end = start;
   for (let i = start; i < part.length;) {
     const next = Math.max(i + 1, skip(part, i));
-    if (!isComment(part, i) && !/\s/.test(part[i]!)) end = next;
+    if (!isComment(part, i) && !isBlank(part[i]!)) end = next;
     i = next;
   }
   return part.slice(start, end);
@@ -88,14 +90,14 @@ export function* bareWords(sql: string): Generator<{ readonly word: string; read
       i++;
       continue;
     }
-    if (depth === 0) yield { word: word[0].toUpperCase(), at: i };
+    if (depth === 0) yield { word: upper(word[0]), at: i };
     i = WORD.lastIndex;
   }
 }
 
 function columnText(sql: string): ColumnText {
   const { name, end } = nameAt(sql, 0);
-  const definition = sql.slice(end).trim();
+  const definition = trimBlanks(sql.slice(end));
   let generated = false;
   for (const { word } of bareWords(definition)) generated ||= word === "AS";
   return { name, sql, definition, generated };
@@ -135,12 +137,12 @@ export function updateOf(sql: string): { readonly columns: string[]; readonly ta
     const { name, end } = nameAt(sql, i);
     const bare = end > i && skip(sql, i) === i;
     const inList = words.at(-1) === "OF";
-    if (bare && name.toUpperCase() === "ON" && inList) {
+    if (bare && upper(name) === "ON" && inList) {
       return { columns, table: nameAt(sql, afterBlanks(sql, end)).name };
     }
-    if (bare && name.toUpperCase() === "BEGIN") return null;
+    if (bare && upper(name) === "BEGIN") return null;
     if (inList && end > i) columns.push(name);
-    else if (bare) words = [...words, name.toUpperCase()];
+    else if (bare) words = [...words, upper(name)];
     i = Math.max(end, i + 1);
   }
   return null;

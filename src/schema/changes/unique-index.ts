@@ -3,7 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Value } from "../../change/value.ts";
 import { parseIndex } from "../index-text.ts";
 import { prepareExact } from "../row-access.ts";
-import { constraintOf } from "./copy-rows.ts";
+import { constraintOf, UNIQUE_VALUE } from "./copy-rows.ts";
 import type { LeftOutRows, RowRef } from "./left-out.ts";
 
 /** `clearing`: called once before rows go, so that no trigger sees it. */
@@ -22,13 +22,18 @@ export function createUniqueIndex(
   const table = rows();
   const losers = losersOf(db, sql, table);
   clearing();
-  for (const row of losers) table.report(row, "another row has its unique value");
+  for (const { row, winner } of losers) table.report(row, UNIQUE_VALUE, winner.key);
   const remove = db.prepare(`DELETE FROM ${table.name} WHERE ${table.where}`);
-  for (const { id } of losers) remove.run(...id);
+  for (const { row } of losers) remove.run(...row.id);
   db.exec(sql);
 }
 
-function losersOf(db: DatabaseSync, sql: string, table: LeftOutRows): RowRef[] {
+interface Loser {
+  readonly row: RowRef;
+  readonly winner: RowRef;
+}
+
+function losersOf(db: DatabaseSync, sql: string, table: LeftOutRows): Loser[] {
   const { terms, where } = parseIndex(sql);
   const list = terms.join(", ");
   // NULLs are distinct from each other.
@@ -41,7 +46,8 @@ function losersOf(db: DatabaseSync, sql: string, table: LeftOutRows): RowRef[] {
        FROM ${table.name} WHERE ${conditions.join(" AND ")}) WHERE "size" > 1 ORDER BY "group", "place"`,
   ).all() as unknown as Value[][];
   const members = Map.groupBy(groups, (row) => row[0] as bigint);
-  return [...members.values()].flatMap((group) =>
-    table.latestFirst(group.map((row) => table.ref(row, 3))).slice(1),
-  );
+  return [...members.values()].flatMap((group) => {
+    const [winner, ...losers] = table.latestFirst(group.map((row) => table.ref(row, 3)));
+    return losers.map((row) => ({ row, winner: winner! }));
+  });
 }

@@ -50,6 +50,7 @@ test("what may be NULL no more and is leaves, and is told exactly", () => {
       values: [3n, null, new Uint8Array([0]), 7n],
       rowid: 3n,
       reason,
+      gaveWayTo: null,
     },
     {
       from: "t",
@@ -58,6 +59,7 @@ test("what may be NULL no more and is leaves, and is told exactly", () => {
       values: [2n, null, new TextBytes(new Uint8Array([0x61, 0xff])), 1],
       rowid: 2n,
       reason,
+      gaveWayTo: null,
     },
   ]);
 });
@@ -107,7 +109,7 @@ test("a UNIQUE index over rows that clash: the latest stays, nothing fires, ever
   const to = `${from}; CREATE UNIQUE INDEX u ON t(a COLLATE NOCASE DESC) WHERE b`;
   const { leftOut, reinstall } = change(db, from, to, { rank: (_table, [id]) => -Number(id) });
   expect(leftOut).toMatchObject([
-    { from: "t", values: [2n, "X", 1n], reason: "another row has its unique value" },
+    { from: "t", values: [2n, "X", 1n], reason: "another row has its unique value", gaveWayTo: [1n] },
   ]);
   expect(all(db, "SELECT id FROM t")).toEqual([[1], [3], [4], [5], [6]]);
   expect(all(db, "SELECT * FROM log")).toEqual([]);
