@@ -29,7 +29,7 @@ import { openReplica } from "../replica/open.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { CatalogueObject } from "../replica/schema.ts";
 import { stateOf } from "../replica/schema-change.ts";
-import { fingerprint, readCatalogue } from "../schema/catalogue.ts";
+import { type KnownSchema, knowSchema, readCatalogue } from "../schema/catalogue.ts";
 import { applySchemaChanges } from "../schema/changes/apply.ts";
 import type { SchemaChange, SchemaState } from "../schema/changes/change.ts";
 import { compareCatalogues } from "../schema/changes/compare.ts";
@@ -37,7 +37,7 @@ import { changeCatalogue } from "../schema/changes/follow.ts";
 import { rebaseChanges, type Rebased } from "../schema/changes/rebase.ts";
 import { withoutShadows } from "../schema/changes/shadows.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";
-import { hasTable } from "../sqlite/has.ts";
+import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { LivePending } from "./live-pending.ts";
@@ -121,16 +121,17 @@ export class SchemaSteps {
     db.exec("BEGIN");
     try {
       const isSettled = this.#lookAt(this.#read()).due === "nothing";
-      return this.#openSide(isSettled ? fingerprint(queryOf(db)) : null);
+      return this.#openSide(isSettled ? knowSchema(queryOf(db)) : null);
     } finally {
       db.exec("COMMIT");
     }
   }
 
-  #openSide(expected: string | null): LiveSide {
+  #openSide(expected: KnownSchema | null): LiveSide {
     const { file, connection, replica, place } = this.#components;
     const { db } = connection;
-    const captured = readCaptured(db)!.filter(({ log }) => hasTable(db, log));
+    const there = tableNames(db);
+    const captured = readCaptured(db)!.filter(({ log }) => there.has(log));
     const remembered = readRemembered(db)!;
     return new LiveSide({ file, connection, replica, captured, remembered, expected, place });
   }
@@ -243,7 +244,7 @@ export class SchemaSteps {
         db.exec("COMMIT");
         return { side: this.#openSide(null), reflected: false };
       }
-      const side = this.#openSide(fingerprint(queryOf(db)));
+      const side = this.#openSide(knowSchema(queryOf(db)));
       yield* side.reflector.run(position, acknowledgement, true);
       return { side, reflected: true };
     } catch (error) {
@@ -376,7 +377,7 @@ export class SchemaSteps {
     try {
       trial.db.exec("BEGIN IMMEDIATE");
       for (const _ of trial.replica.trySchema(entry)) yield;
-      let expected: string | null = null;
+      let expected: KnownSchema | null = null;
       yield* writing(db, () => {
         expected = this.#captureOwn(entry, trial.replica);
       });
@@ -406,8 +407,8 @@ export class SchemaSteps {
     }
   }
 
-  /** Captures what the change made. Returns the file's fingerprint; null: it is another change by now. */
-  #captureOwn(entry: Uint8Array, trial: Replica): string | null {
+  /** Captures what the change made. Returns the file's schema; null: it is another change by now. */
+  #captureOwn(entry: Uint8Array, trial: Replica): KnownSchema | null {
     const { db } = this.#components.connection;
     const live = this.#read();
     const { changes, keptByAll } = live;
@@ -425,7 +426,7 @@ export class SchemaSteps {
     const inFile = (object: CatalogueObject) => ({ name: object.name, recorded: recordedOf(object) });
     const { uncompared } = this.#recapture(live, trial, inFile, new Set());
     writeRemembered(db, { ...live.remembered, uncompared });
-    return fingerprint(queryOf(db));
+    return knowSchema(queryOf(db));
   }
 }
 

@@ -1,5 +1,5 @@
 /** One table's change log as the reflector uses it: the tail under the lock, acknowledged rows, the records of bases. */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
 import { keyIdOf, keyValues } from "../change/key.ts";
@@ -8,6 +8,7 @@ import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { encodePosition } from "../schema/live-tables.ts";
 import { exactKey, exactKeyColumns, prepareExact, type RowAccess } from "../schema/row-access.ts";
+import { lazily, LazyStatement } from "../sqlite/lazy.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /** `v` of a suspicion that was none; NULL makes it a change, 1 is what the trigger wrote. */
@@ -22,15 +23,15 @@ export class LiveLog {
   readonly log: string;
   readonly #db: DatabaseSync;
   readonly #highestSql: string;
-  readonly #maxId: StatementSync;
-  readonly #tail: StatementSync;
-  readonly #settle: StatementSync;
-  readonly #keys: StatementSync;
-  readonly #rename: StatementSync;
-  readonly #delete: StatementSync;
-  readonly #storeAcknowledged: StatementSync;
-  readonly #clearBases: StatementSync;
-  readonly #storeBase: StatementSync;
+  readonly #maxId: LazyStatement;
+  readonly #tail: LazyStatement;
+  readonly #settle: LazyStatement;
+  readonly #keys: LazyStatement;
+  readonly #rename: LazyStatement;
+  readonly #delete: LazyStatement;
+  readonly #storeAcknowledged: LazyStatement;
+  readonly #clearBases: LazyStatement;
+  readonly #storeBase: LazyStatement;
   /** Ordered up to here. */
   #acknowledged: number;
   /** Looked at up to here in a transaction of Marmot. */
@@ -52,17 +53,23 @@ export class LiveLog {
     this.#db = db;
     const key = quoteIdentifier(shape.columns[shape.key[0]!]!.name);
     this.#highestSql = `SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)}`;
-    this.#maxId = prepareExact(db, `SELECT max(id) FROM ${name}`);
-    this.#tail = prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id`);
-    this.#settle = db.prepare(`UPDATE ${name} SET v = ? WHERE id = ?`);
-    this.#keys = prepareExact(db, `SELECT id, k1 FROM ${name} WHERE id BETWEEN ? AND ?`);
-    this.#rename = db.prepare(`UPDATE ${name} SET k1 = ? WHERE id = ?`);
-    this.#delete = db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
-    this.#storeAcknowledged = db.prepare(
+    this.#maxId = new LazyStatement(() => prepareExact(db, `SELECT max(id) FROM ${name}`));
+    this.#tail = new LazyStatement(() =>
+      prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id`),
+    );
+    this.#settle = lazily(db, `UPDATE ${name} SET v = ? WHERE id = ?`);
+    this.#keys = new LazyStatement(() =>
+      prepareExact(db, `SELECT id, k1 FROM ${name} WHERE id BETWEEN ? AND ?`),
+    );
+    this.#rename = lazily(db, `UPDATE ${name} SET k1 = ? WHERE id = ?`);
+    this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
+    this.#storeAcknowledged = lazily(
+      db,
+
       `INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?) ON CONFLICT("item", "name") DO UPDATE SET "value" = excluded."value"`,
     );
-    this.#clearBases = db.prepare(`DELETE FROM "__marmot__base" WHERE "id" = ?`);
-    this.#storeBase = db.prepare(`INSERT INTO "__marmot__base" VALUES(?, ?, ?)`);
+    this.#clearBases = lazily(db, `DELETE FROM "__marmot__base" WHERE "id" = ?`);
+    this.#storeBase = lazily(db, `INSERT INTO "__marmot__base" VALUES(?, ?, ?)`);
   }
 
   get acknowledged(): number {

@@ -22,5 +22,5 @@ export function queryOf(db: DatabaseSync): Query {
 }
 
 export function queryOfBun(db: Database): Query {
-  return (sql, ...parameters) => db.prepare(sql).values(...parameters) as unknown as Cell[][];
+  return (sql, ...parameters) => db.query(sql).values(...parameters) as unknown as Cell[][];
 }

@@ -66,7 +66,30 @@ export function readTableKinds(query: Query): Map<string, string> {
   return new Map(rows);
 }
 
+/** What was read of tables, by all text that says what they are: the same text is the same table in every file. */
+const known = new Map<string, Table>();
+/** More than a schema has; beyond it all is read anew. */
+const KNOWN_TABLES = 2000;
+
 export function readTable(query: Query, name: string): Table {
+  const texts = query(
+    `SELECT type, name, sql FROM main.sqlite_schema WHERE tbl_name = ? COLLATE NOCASE AND type IN ('table', 'index') ORDER BY rowid`,
+    name,
+  );
+  const [[kind, , sql] = []] = texts;
+  // What a virtual table is its module says.
+  if (kind !== "table" || !/^\s*CREATE\s+TABLE\b/i.test(String(sql))) return readAnew(query, name);
+  const text = JSON.stringify([name, texts]);
+  let table = known.get(text);
+  if (table === undefined) {
+    table = readAnew(query, name);
+    if (known.size >= KNOWN_TABLES) known.clear();
+    known.set(text, table);
+  }
+  return table;
+}
+
+function readAnew(query: Query, name: string): Table {
   const [[, , withoutRowid, strict] = []] = query(
     `SELECT name, type, wr, strict FROM pragma_table_list(?) WHERE schema = 'main'`,
     name,
