@@ -65,7 +65,6 @@ export class LiveLog {
     this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
     this.#storeAcknowledged = lazily(
       db,
-
       `INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?) ON CONFLICT("item", "name") DO UPDATE SET "value" = excluded."value"`,
     );
     this.#clearBases = lazily(db, `DELETE FROM "__marmot__base" WHERE "id" = ?`);
