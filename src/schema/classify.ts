@@ -226,7 +226,10 @@ function findScan(query: Query, table: Table): { index: string; why: string } | 
       if (!step.startsWith("SEARCH") && !(isShort && isSingle(query, lookup)))
         return { index: lookup.index, why: "SQLite would read the whole table" };
     } catch (error) {
-      return { index: lookup.index, why: error instanceof Error ? error.message : String(error) };
+      const said = error instanceof Error ? error.message : String(error);
+      // It can never use the index that is meant, as where its condition is always true.
+      const why = said === "no query solution" ? "SQLite would read the whole table" : said;
+      return { index: lookup.index, why };
     }
   }
   return null;

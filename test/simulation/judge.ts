@@ -7,10 +7,10 @@ import type { Tags } from "./application.ts";
 import type { Checks } from "./checks.ts";
 import { wrongChecksums } from "./checksums.ts";
 import { digest } from "./digest.ts";
-import { GeneratedJudge } from "./generated-judge.ts";
+import { GeneratedJudge, isOrderKnown, isOrderPlain } from "./generated-judge.ts";
 import type { History } from "./history.ts";
 import type { Order, TakenRow } from "./order.ts";
-import type { Generated, Plan } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 import type { SimNode } from "./sim-node.ts";
 
 /** What is judged. */
@@ -64,8 +64,8 @@ export class Judge {
     const { generated } = this.#it.plan;
     if (generated === undefined) this.#judgeLists(first!);
     else problems.push(...new GeneratedJudge(this.#it, generated).judge());
-    // What is merged, or resolved, is no row of the order's.
-    if (generated === undefined || isOrderPlain(generated)) this.#judgeOrder(first!);
+    if (generated === undefined || (isOrderPlain(generated) && isOrderKnown(generated, replica.shapes)))
+      this.#judgeOrder(first!);
     problems.push(...wrongChecksums(first!.member!.replica));
     const journalled = this.#journalled(first!);
     problems.push(...this.#it.history.unaccounted(final, journalled));
@@ -175,9 +175,6 @@ export class Judge {
     return story;
   }
 }
-
-const isOrderPlain = ({ merge, foreignKeys, migrations }: Generated): boolean =>
-  merge === "row" && foreignKeys === "keep" && !migrations;
 
 /** How a row is called in histories: "table/key". */
 const rowOf = (table: TableShape, key: readonly Value[]): string =>
