@@ -10,19 +10,21 @@ import { exactRows } from "../schema/exact-rows.ts";
 import { LIVE_TABLES } from "../schema/live-tables.ts";
 import type { LostRows } from "../schema/schema-entry.ts";
 import { declaredColumns } from "../change/shape.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
 import { shapeInFile } from "./live-schema.ts";
+import { saveLost } from "./lost-file.ts";
 
 /** Rows that go into the journal at once. */
 const AT_ONCE = 500;
-/** More rows of one table are not kept: the journal would not, either. */
-const KEPT = 10_000;
+/** More rows of one table go into a file of this node: the journal would forget the first, and those of others. */
+const JOURNALLED = 10_000;
 
 const isThere = (db: DatabaseSync): boolean =>
   db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE name = '__marmot__lost'`).get() !== undefined;
 
 const encoded = (image: readonly Value[]): string => Buffer.from(encodeImage(image)).toString("base64");
 
-/** Inside a write transaction. */
+/** Inside a write transaction. `images` may be read from the file meanwhile. */
 export function keepLost(
   db: DatabaseSync,
   lost: Omit<LostRows, "id" | "rows">,
@@ -35,32 +37,68 @@ export function keepLost(
     if (rows.length > 0) insert.run(JSON.stringify({ ...lost, rows }));
     rows = [];
   };
-  let kept = 0;
-  for (const image of images) {
-    if (++kept > KEPT) break;
-    if (rows.push(encoded(image)) >= AT_ONCE) flush();
-  }
+  for (const image of images) if (rows.push(encoded(image)) >= AT_ONCE) flush();
   flush();
 }
 
-/** All rows of a table of the file, or some columns of them beside what names a row. Inside a write transaction. */
+/** Rows of tables that stay, in the order in which they left. */
+export function keepLeftOut(
+  db: DatabaseSync,
+  leftOut: readonly (Omit<LostRows, "id" | "rows"> & { readonly values: readonly Value[] })[],
+): void {
+  const alike = Map.groupBy(leftOut, ({ table, columns, reason }) =>
+    JSON.stringify([table, columns, reason]),
+  );
+  for (const rows of alike.values()) {
+    const { table, columns, reason } = rows[0]!;
+    keepLost(
+      db,
+      { table, columns, reason },
+      rows.map(({ values }) => values),
+    );
+  }
+}
+
+export interface KeepTableOptions {
+  readonly table: string;
+  /** null: all. */
+  readonly columns: readonly string[] | null;
+  readonly reason: string;
+  readonly encoding: string;
+  /** Where rows go that are too many for the journal, and the schema's version under which they do. */
+  readonly file: string;
+  readonly version: number;
+}
+
+/**
+ * All rows of a table of the file, or some columns of them beside what names a row. Inside a write transaction. Returns what
+ * was saved in `file` because it is too much for the journal; null: nothing was.
+ */
 export function keepTable(
   db: DatabaseSync,
-  table: string,
-  columns: readonly string[] | null,
-  reason: string,
-  encoding: string,
-): void {
+  { table, columns, reason, encoding, file, version }: KeepTableOptions,
+): { readonly name: string; readonly rows: number } | null {
   const shape = shapeInFile(db, table, 0);
-  if (shape === null) return;
+  if (shape === null) return null;
   const names = shape.columns.map((c) => c.name);
   const declared = new Set(declaredColumns(shape).map((c) => c.name));
   const wanted = new Set((columns ?? [...declared]).map(foldName));
   const places = names.flatMap((name, i) => (shape.key.includes(i) || wanted.has(foldName(name)) ? [i] : []));
-  const lost = { table, columns: places.map((i) => names[i]!), reason };
-  // Read before anything is written: the statement must be done when tables change.
-  const images = [...exactRows(db, shape, encoding)].map((row) => places.map((i) => row[i]!));
-  keepLost(db, lost, images);
+  const kept = places.map((i) => names[i]!);
+  function* images(limit: number): Generator<Value[], void> {
+    let given = 0;
+    for (const row of exactRows(db, shape!, encoding)) {
+      if (++given > limit) return;
+      yield places.map((i) => row[i]!);
+    }
+  }
+  keepLost(db, { table, columns: kept, reason }, images(JOURNALLED));
+  const { rows } = db.prepare(`SELECT count(*) AS rows FROM main.${quoteIdentifier(table)}`).get() as {
+    rows: number;
+  };
+  if (rows <= JOURNALLED) return null;
+  const all = images(Number.POSITIVE_INFINITY);
+  return { name: saveLost(file, { table, version, columns: kept, rows: all }, encoding), rows };
 }
 
 /** The next of what is kept; null: nothing is. */

@@ -106,6 +106,7 @@ export class Member implements Stage {
     const schema = new SchemaSteps({
       file: db,
       replicaFile: paths.replica,
+      lostFile: paths.lost,
       peerId,
       connection: this.#live,
       replica,

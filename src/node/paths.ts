@@ -16,6 +16,8 @@ export interface DataPaths {
   readonly incoming: string;
   readonly controlSocket: string;
   readonly lock: string;
+  /** Rows of tables that do not stand; see `lost-file.ts`. */
+  readonly lost: string;
 }
 
 export function dataPaths(folder: string): DataPaths {
@@ -32,5 +34,6 @@ export function dataPaths(folder: string): DataPaths {
     incoming: join(folder, "incoming"),
     controlSocket: join(folder, "control.sock"),
     lock: join(folder, "lock.db"),
+    lost: join(folder, "lost.db"),
   };
 }

@@ -30,7 +30,7 @@ import { openReplica } from "../replica/open.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { CatalogueObject } from "../replica/schema.ts";
 import { stateOf } from "../replica/schema-change.ts";
-import { fingerprint, readCatalogue } from "../schema/catalogue.ts";
+import { type KnownSchema, knowSchema, readCatalogue } from "../schema/catalogue.ts";
 import { applySchemaChanges } from "../schema/changes/apply.ts";
 import type { SchemaChange, SchemaState } from "../schema/changes/change.ts";
 import { compareCatalogues } from "../schema/changes/compare.ts";
@@ -38,7 +38,7 @@ import { changeCatalogue } from "../schema/changes/follow.ts";
 import { rebaseChanges, type Rebased } from "../schema/changes/rebase.ts";
 import { withoutShadows } from "../schema/changes/shadows.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";
-import { hasTable } from "../sqlite/has.ts";
+import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -54,13 +54,15 @@ import {
   without,
 } from "./live-schema.ts";
 import { LiveSide } from "./live-side.ts";
-import { forgetLost, keepLost, keepTable, nextLost } from "./lost-rows.ts";
+import { forgetLost, keepLeftOut, keepTable, nextLost } from "./lost-rows.ts";
 import { logDifferences, logKeys, snapshotOf, type Waits, writing } from "./uncompared.ts";
 
 export interface SchemaStepsComponents {
   /** The application's file. */
   readonly file: string;
   readonly replicaFile: string;
+  /** Where rows go that do not stand and are too many for the journal. */
+  readonly lostFile: string;
   readonly peerId: string;
   readonly connection: LiveConnection;
   readonly replica: Replica;
@@ -125,16 +127,17 @@ export class SchemaSteps {
     db.exec("BEGIN");
     try {
       const isSettled = this.#lookAt(this.#read()).due === "nothing";
-      return this.#openSide(isSettled ? fingerprint(queryOf(db)) : null);
+      return this.#openSide(isSettled ? knowSchema(queryOf(db)) : null);
     } finally {
       db.exec("COMMIT");
     }
   }
 
-  #openSide(expected: string | null): LiveSide {
+  #openSide(expected: KnownSchema | null): LiveSide {
     const { file, connection, replica, place } = this.#components;
     const { db } = connection;
-    const captured = readCaptured(db)!.filter(({ log }) => hasTable(db, log));
+    const there = tableNames(db);
+    const captured = readCaptured(db)!.filter(({ log }) => there.has(log));
     const remembered = readRemembered(db)!;
     return new LiveSide({ file, connection, replica, captured, remembered, expected, place });
   }
@@ -203,9 +206,8 @@ export class SchemaSteps {
       const lost: { table: string; columns: readonly string[]; reason: string; values: readonly Value[] }[] =
         [];
       const given = new Map<TableShape, Set<KeyId>>();
-      const { encoding } = replica.settings;
       for (const { table, columns, reason } of rebased.lost)
-        if (table !== null) keepTable(db, table, columns, reason, encoding);
+        if (table !== null) this.#keepTable(table, columns, reason);
       if (rebased.live.length > 0)
         this.#inFile(() => {
           const applied = applySchemaChanges(db, rebased.live, {
@@ -216,7 +218,10 @@ export class SchemaSteps {
               const keyId = keyOf(shape, columns, values, rowid);
               if (keyId === null) return;
               outside.push({ table, keyId });
-              if (pending.newestOf(shape, keyId) === 0) return;
+              const newest = pending.newestOf(shape, keyId);
+              // What is ordered already, the replica itself has judged and journalled.
+              const { id } = shape!;
+              if (newest <= (replica.shapes.has(id) ? replica.watermark(id, keyId) : 0)) return;
               // The journal keeps it. That it is gone here is no delete: what the others have of the row comes back.
               lost.push({ table: from, columns, reason, values });
               const keyIds = given.get(shape!) ?? new Set();
@@ -232,7 +237,7 @@ export class SchemaSteps {
         });
       for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
       const inFile = namesInFile(onto, rebased.changes);
-      for (const { values, ...of } of lost) keepLost(db, of, [values]);
+      keepLeftOut(db, lost);
       this.#forgetLost(live.remembered.version);
       const { tables, uncompared } = this.#recapture(live, replica, inFile, created);
       const version = replica.settings.schemaVersion;
@@ -251,13 +256,26 @@ export class SchemaSteps {
         db.exec("COMMIT");
         return { side: this.#openSide(null), reflected: false };
       }
-      const side = this.#openSide(fingerprint(queryOf(db)));
+      const side = this.#openSide(knowSchema(queryOf(db)));
       yield* side.reflector.run(position, acknowledgement, true);
       return { side, reflected: true };
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");
       throw error;
     }
+  }
+
+  #keepTable(table: string, columns: readonly string[] | null, reason: string): void {
+    const { connection, replica, lostFile: file, logger } = this.#components;
+    const { encoding, schemaVersion: version } = replica.settings;
+    const saved = keepTable(connection.db, { table, columns, reason, encoding, file, version });
+    if (saved !== null)
+      logger.warn(
+        "a table's rows do not stand, and are too many for the journal: all of them are in a file",
+        {
+          ...{ table, rows: saved.rows, reason, file, as: saved.name },
+        },
+      );
   }
 
   /** Changes the file's schema, with no trigger silenced. Throws `UserError` for what this file cannot take. */
@@ -389,7 +407,7 @@ export class SchemaSteps {
         outbox.alone(entry, position);
         return true;
       }
-      let expected: string | null = null;
+      let expected: KnownSchema | null = null;
       yield* writing(db, () => {
         expected = this.#captureOwn(entry, trial.replica);
       });
@@ -427,8 +445,8 @@ export class SchemaSteps {
     }
   }
 
-  /** Captures what the change made. Returns the file's fingerprint; null: it is another change by now. */
-  #captureOwn(entry: Uint8Array, trial: Replica): string | null {
+  /** Captures what the change made. Returns the file's schema; null: it is another change by now. */
+  #captureOwn(entry: Uint8Array, trial: Replica): KnownSchema | null {
     const { db } = this.#components.connection;
     const live = this.#read();
     const { changes, keptByAll } = live;
@@ -446,7 +464,7 @@ export class SchemaSteps {
     const inFile = (object: CatalogueObject) => ({ name: object.name, recorded: recordedOf(object) });
     const { uncompared } = this.#recapture(live, trial, inFile, new Set());
     writeRemembered(db, { ...live.remembered, uncompared });
-    return fingerprint(queryOf(db));
+    return knowSchema(queryOf(db));
   }
 }
 

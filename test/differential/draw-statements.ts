@@ -49,7 +49,7 @@ export class StatementDrawer {
     const random = this.#random;
     if (isKey && table.rowid !== null && table.picks) return String(random.below(6));
     return literal(random, column.kind, {
-      nulls: isKey ? 0 : column.defaulted ? 0.2 : column.notNull ? nulls / 4 : nulls,
+      nulls: isKey ? 0 : column.defaulted ? 0.5 : column.notNull ? nulls / 4 : nulls,
       oddity: oddValues,
       // A row with NULL and a value of a wrong type at once may be refused for either, and only one can be ignored.
       fits: table.strict,

@@ -157,6 +157,10 @@ export class LabNode {
     return this.pipeline.side.reader;
   }
 
+  get lostFile(): string {
+    return this.#paths.lost;
+  }
+
   get replicaFile(): string {
     return this.#paths.replica;
   }
@@ -171,6 +175,7 @@ export class LabNode {
     const schema = (this.schema = new SchemaSteps({
       file: this.file,
       replicaFile: this.#paths.replica,
+      lostFile: this.#paths.lost,
       peerId: this.peerId,
       connection,
       replica,

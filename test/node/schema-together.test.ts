@@ -1,4 +1,5 @@
 /** Changes of the schema on several nodes at once, during absences and crashes, and of what capture rests on. */
+import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
 import { decodeImage } from "../../src/change/codec.ts";
 import { Lab, type LabNode } from "./lab.ts";
@@ -411,6 +412,63 @@ test("a table that cannot replicate stays on its node, with reason and cure, and
   a.stopped((app) => app.exec("DROP TABLE words"));
   expectEqual(lab!, b);
 });
+
+test("a table of many rows that does not stand: the journal has what it keeps, a file of its node all, exactly", async () => {
+  const { nodes } = await start(1);
+  const [a, b] = nodes as [LabNode, LabNode, LabNode];
+  const count = 10_020;
+  a.run("CREATE TABLE m(id INTEGER PRIMARY KEY, v TEXT)", "INSERT INTO m VALUES(1, 'of a')");
+  b.run(
+    "CREATE TABLE m(k INTEGER PRIMARY KEY, w, u TEXT)",
+    `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count})
+       INSERT INTO m SELECT i, CASE WHEN i % 2 THEN i * 1.0 ELSE x'00ff' END, CAST(x'ff' || i AS TEXT) FROM n`,
+  );
+  const lost = b.query("SELECT k, typeof(w), w, typeof(u), CAST(u AS BLOB) FROM m ORDER BY k");
+  look(a);
+  look(b);
+  a.order();
+  b.order();
+  expectEqual(lab!, a);
+  expect(b.query("SELECT * FROM m")).toEqual([[1n, "of a"]]);
+  for (const node of nodes) {
+    const clashes = node.replica.replica.journal.list(20_000);
+    expect(new Set(clashes.map((c) => c.kind))).toEqual(new Set(["schema clash"]));
+    expect(clashes).toHaveLength(10_000);
+  }
+  const file = new Database(b.lostFile, { readonly: true, safeIntegers: true });
+  expect(file.query("SELECT name FROM sqlite_schema").values()).toEqual([["m (schema 2)"]]);
+  const saved = file.query(
+    `SELECT k, typeof(w), w, typeof(u), CAST(u AS BLOB) FROM "m (schema 2)" ORDER BY k`,
+  );
+  expect(saved.values()).toEqual(lost as never);
+  file.close();
+  // It goes on, and what was kept on the way is gone from the application's file.
+  b.run("INSERT INTO m VALUES(2, 'of b')");
+  expectEqual(lab!, b);
+  expect(b.query("SELECT count(*) FROM __marmot__lost")).toEqual([[0n]]);
+});
+
+test.each(["pending", "in flight"])(
+  "rows that a unique index of another node leaves no room for are journalled once: %s",
+  async (when) => {
+    const { nodes } = await start(1);
+    const [a, b] = nodes as [LabNode, LabNode, LabNode];
+    a.run("CREATE UNIQUE INDEX one ON other(v)");
+    look(a);
+    a.order();
+    const values = Array.from({ length: 1200 }, (_, i) => `(${i + 10}, 'v${i % 2}')`).join(", ");
+    b.run(`INSERT INTO other VALUES${values}`);
+    if (when === "in flight") look(b);
+    b.deliver();
+    expectEqual(lab!, a);
+    expect(a.query("SELECT id FROM other ORDER BY v")).toEqual([[1208n], [1209n]]);
+    const { journal, settings } = a.replica.replica;
+    const lost = journal.list(20_000).map((c) => Number(decodeImage(c.losingImage!)[0]));
+    expect(lost.toSorted((x, y) => x - y)).toEqual(Array.from({ length: 1198 }, (_, i) => i + 10));
+    // The index, and the rows that the replica never saw in three slices.
+    expect(settings.schemaVersion).toBe(when === "pending" ? 5 : 2);
+  },
+);
 
 test("a table that replicates and no longer can stops its node until that is mended; the others go on", async () => {
   const { nodes } = await start(1);
