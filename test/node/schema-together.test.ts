@@ -340,7 +340,7 @@ describe.each([
       lab!.close();
       lab = null;
     }
-  }, 60_000);
+  }, 180_000);
 });
 
 test("nothing is reflected into a schema that was not looked at: what nothing captured is not overwritten", async () => {
@@ -566,7 +566,7 @@ describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
     const seen = watch(a, b, "SELECT count(z), count(x), (SELECT count(*) FROM moved) FROM a");
     expect(seen).toEqual(["older schema", [3n, 0n, 3n]]);
     expectEqual(lab!, a);
-  }, 60_000);
+  }, 180_000);
 
   test("of many parts, too; and its origin's death halfway leaves all of it or nothing", async () => {
     const { nodes } = await start(shards);
@@ -586,7 +586,7 @@ describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
     const seen = watch(a, b, "SELECT count(*) FROM big");
     expect(seen).toEqual(["older schema", [3000n]]);
     expectEqual(lab!, a);
-  }, 60_000);
+  }, 180_000);
 });
 
 describe.each([1, 4])("the same migration, further through on one node, %d shards", (shards) => {
