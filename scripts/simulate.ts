@@ -17,6 +17,11 @@ import { type Result, simulate } from "../test/simulation/simulation.ts";
 /** Seeds that one process runs before a fresh one takes over: the first dozens are slower, until all is compiled. */
 const SEEDS_PER_PROCESS = 250;
 const SHRINK_MS = 120_000;
+/**
+ * A process of some minutes does not earn back what JavaScriptCore's last tier of compiling costs, nor what giving memory
+ * back between two seeds does. Neither changes what a seed does.
+ */
+const BATCH_ENVIRONMENT = { BUN_JSC_useFTLJIT: "0", MIMALLOC_PURGE_DELAY: "-1" };
 
 interface Batch {
   readonly seeds: number;
@@ -75,6 +80,7 @@ async function spawnBatch(from: number, seeds: number): Promise<Batch> {
       ...(isGenerated ? [GENERATED] : []),
     ],
     {
+      env: { ...process.env, ...BATCH_ENVIRONMENT },
       stdout: "pipe",
       stderr: "inherit",
     },

@@ -14,7 +14,7 @@ import {
   triggerName,
 } from "../schema/live-tables.ts";
 import { mentions } from "../schema/index-text.ts";
-import { hasIndex, hasTable } from "../sqlite/has.ts";
+import { hasIndex, hasTable, tableNames } from "../sqlite/has.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { keyColumns, readTable } from "../sqlite/schema.ts";
@@ -59,12 +59,13 @@ const idOf = (trigger: string): number | null => {
  */
 export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable[]): Set<number> {
   const query = queryOf(db);
+  const there = tableNames(db);
   const triggers = new Map(readTriggers(db).map((t) => [t.name, t]));
   const whole = new Set<number>();
   for (const { id, log } of captured) {
     const on = (kind: TriggerKind): string => triggers.get(triggerName(id, kind))?.table ?? "";
     const name = on("insert");
-    if (name === "" || !hasTable(db, log)) continue;
+    if (name === "" || !there.has(log)) continue;
     const table = readTable(query, name);
     const evicts = table.uniques.some((u) => u.origin !== "pk");
     const needed = TRIGGER_KINDS.filter((kind) => evicts || !kind.startsWith("evict"));

@@ -3,7 +3,7 @@ import { Database, type Statement } from "bun:sqlite";
 import { ChangeLog } from "../capture/change-log.ts";
 import type { CapturedTable } from "../capture/install.ts";
 import type { TableShape } from "../change/shape.ts";
-import { fingerprint } from "../schema/catalogue.ts";
+import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
 import { newestIdsSql } from "../schema/live-tables.ts";
 import { queryOfBun } from "../sqlite/query.ts";
 import type { LiveReader } from "./pipeline.ts";
@@ -15,15 +15,14 @@ class SchemaWatch {
   readonly #expected: string | null;
   readonly #cheap: Statement;
   /** What the cheap look gave when the schema was last seen to be the right one. */
-  #seen = "";
+  #seen: string;
 
-  constructor(db: Database, expected: string | null) {
+  constructor(db: Database, expected: KnownSchema | null) {
     this.#db = db;
-    this.#expected = expected;
-    // The last two are part of the schema, and setting them does not move its version.
-    this.#cheap = db.prepare(
-      `SELECT schema_version, user_version, application_id FROM pragma_schema_version, pragma_user_version, pragma_application_id`,
-    );
+    this.#expected = expected?.fingerprint ?? null;
+    const { schema, user, application } = expected?.versions ?? {};
+    this.#seen = [schema, user, application].join("/");
+    this.#cheap = db.prepare(VERSIONS_SQL);
   }
 
   moved(): boolean {
@@ -55,7 +54,7 @@ export class BunLiveReader implements LiveReader {
     shapes: readonly TableShape[],
     captured: readonly CapturedTable[],
     encoding: string,
-    expected: string | null,
+    expected: KnownSchema | null,
   ) {
     this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
     this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");

@@ -15,6 +15,7 @@ import type { LiveConnection } from "../reflect/live-connection.ts";
 import { LiveLog } from "../reflect/live-log.ts";
 import { Reflector } from "../reflect/reflector.ts";
 import type { Replica } from "../replica/replica.ts";
+import type { KnownSchema } from "../schema/catalogue.ts";
 import { RowAccess } from "../schema/row-access.ts";
 import { BunLiveReader } from "./live-reader.ts";
 import { readLiveState } from "./live-state.ts";
@@ -26,8 +27,8 @@ export interface LiveSideOptions {
   readonly replica: Replica;
   readonly captured: readonly CapturedTable[];
   readonly remembered: RememberedSchema;
-  /** `fingerprint` of the file whose schema is the remembered one, all captured; null: it is not, and nothing may go on. */
-  readonly expected: string | null;
+  /** The file's schema, which is the remembered one, all captured; null: it is not, and nothing may go on. */
+  readonly expected: KnownSchema | null;
   /** This node's blocks of ids; null: unknown yet. */
   readonly place: () => BlockPlace | null;
 }
@@ -45,7 +46,7 @@ export class LiveSide {
   /** The schema that the file last reflected. */
   readonly remembered: RememberedSchema;
   /** See `LiveSideOptions`. */
-  readonly expected: string | null;
+  readonly expected: KnownSchema | null;
 
   /** Inside a transaction of the connection it may be opened as well. */
   constructor(options: LiveSideOptions) {

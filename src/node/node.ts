@@ -8,7 +8,7 @@ import type { Random } from "../base/random.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
 import { showPerTable } from "../change/per-table.ts";
 import { replaceReplica } from "../replica/adopt.ts";
-import { readSettings } from "../replica/settings.ts";
+import { readSettings, type ReplicaSettings } from "../replica/settings.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
@@ -146,8 +146,7 @@ export class Node implements RunningNode {
 
   async #checkFiles(peerId: string): Promise<void> {
     await this.#adoptReplacement(peerId);
-    checkMember(this.#options.db, this.#paths, peerId);
-    this.#checkSettings();
+    this.#checkSettings(checkMember(this.#options.db, this.#paths, peerId));
   }
 
   /** Keys that were given or are there; null: there are none yet. */
@@ -231,27 +230,30 @@ export class Node implements RunningNode {
   }
 
   /** The cluster's settings are fixed when it is formed. */
-  #checkSettings(): void {
+  #checkSettings(settings: ReplicaSettings): void {
+    const { shards, transactions, merge, foreignKeys, idBlock } = this.#options;
+    const cure = "leave the option out: the cluster's setting holds for every node";
+    if (shards !== null && shards !== settings.shards)
+      throw new UserError(`--shards ${shards} was given, but the cluster has ${settings.shards}`, cure);
+    if (transactions !== null && transactions !== settings.transactions && settings.shards > 1)
+      throw new UserError(
+        `--transactions ${transactions} was given, but the cluster has ${settings.transactions}`,
+        cure,
+      );
+    const others = [
+      ["merge", merge === null ? null : showPerTable(merge), showPerTable(settings.merge)],
+      ["foreign-keys", foreignKeys, settings.foreignKeys],
+      ["id-block", idBlock === null ? null : showPerTable(idBlock), showPerTable(settings.idBlock)],
+    ] as const;
+    for (const [option, given, has] of others)
+      if (given !== null && given !== has)
+        throw new UserError(`--${option} ${given} was given, but the cluster has ${has}`, cure);
+  }
+
+  #readSettings(): ReplicaSettings {
     const db = openDatabase(this.#paths.replica, { readOnly: true });
     try {
-      const settings = readSettings(db, this.#paths.replica);
-      const { shards, transactions, merge, foreignKeys, idBlock } = this.#options;
-      const cure = "leave the option out: the cluster's setting holds for every node";
-      if (shards !== null && shards !== settings.shards)
-        throw new UserError(`--shards ${shards} was given, but the cluster has ${settings.shards}`, cure);
-      if (transactions !== null && transactions !== settings.transactions && settings.shards > 1)
-        throw new UserError(
-          `--transactions ${transactions} was given, but the cluster has ${settings.transactions}`,
-          cure,
-        );
-      const others = [
-        ["merge", merge === null ? null : showPerTable(merge), showPerTable(settings.merge)],
-        ["foreign-keys", foreignKeys, settings.foreignKeys],
-        ["id-block", idBlock === null ? null : showPerTable(idBlock), showPerTable(settings.idBlock)],
-      ] as const;
-      for (const [option, given, has] of others)
-        if (given !== null && given !== has)
-          throw new UserError(`--${option} ${given} was given, but the cluster has ${has}`, cure);
+      return readSettings(db, this.#paths.replica);
     } finally {
       db.close();
     }
@@ -314,7 +316,7 @@ export class Node implements RunningNode {
         },
       );
       this.#stopping.signal.throwIfAborted();
-      this.#checkSettings();
+      this.#checkSettings(this.#readSettings());
       this.#enterOrWait(peerId);
       logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
     } catch (error) {

@@ -30,7 +30,7 @@ import { openReplica } from "../replica/open.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { CatalogueObject } from "../replica/schema.ts";
 import { stateOf } from "../replica/schema-change.ts";
-import { fingerprint, readCatalogue } from "../schema/catalogue.ts";
+import { type KnownSchema, knowSchema, readCatalogue } from "../schema/catalogue.ts";
 import { applySchemaChanges } from "../schema/changes/apply.ts";
 import type { SchemaChange, SchemaState } from "../schema/changes/change.ts";
 import { compareCatalogues } from "../schema/changes/compare.ts";
@@ -38,7 +38,7 @@ import { changeCatalogue } from "../schema/changes/follow.ts";
 import { rebaseChanges, type Rebased } from "../schema/changes/rebase.ts";
 import { withoutShadows } from "../schema/changes/shadows.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";
-import { hasTable } from "../sqlite/has.ts";
+import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -127,16 +127,17 @@ export class SchemaSteps {
     db.exec("BEGIN");
     try {
       const isSettled = this.#lookAt(this.#read()).due === "nothing";
-      return this.#openSide(isSettled ? fingerprint(queryOf(db)) : null);
+      return this.#openSide(isSettled ? knowSchema(queryOf(db)) : null);
     } finally {
       db.exec("COMMIT");
     }
   }
 
-  #openSide(expected: string | null): LiveSide {
+  #openSide(expected: KnownSchema | null): LiveSide {
     const { file, connection, replica, place } = this.#components;
     const { db } = connection;
-    const captured = readCaptured(db)!.filter(({ log }) => hasTable(db, log));
+    const there = tableNames(db);
+    const captured = readCaptured(db)!.filter(({ log }) => there.has(log));
     const remembered = readRemembered(db)!;
     return new LiveSide({ file, connection, replica, captured, remembered, expected, place });
   }
@@ -255,7 +256,7 @@ export class SchemaSteps {
         db.exec("COMMIT");
         return { side: this.#openSide(null), reflected: false };
       }
-      const side = this.#openSide(fingerprint(queryOf(db)));
+      const side = this.#openSide(knowSchema(queryOf(db)));
       yield* side.reflector.run(position, acknowledgement, true);
       return { side, reflected: true };
     } catch (error) {
@@ -406,7 +407,7 @@ export class SchemaSteps {
         outbox.alone(entry, position);
         return true;
       }
-      let expected: string | null = null;
+      let expected: KnownSchema | null = null;
       yield* writing(db, () => {
         expected = this.#captureOwn(entry, trial.replica);
       });
@@ -444,8 +445,8 @@ export class SchemaSteps {
     }
   }
 
-  /** Captures what the change made. Returns the file's fingerprint; null: it is another change by now. */
-  #captureOwn(entry: Uint8Array, trial: Replica): string | null {
+  /** Captures what the change made. Returns the file's schema; null: it is another change by now. */
+  #captureOwn(entry: Uint8Array, trial: Replica): KnownSchema | null {
     const { db } = this.#components.connection;
     const live = this.#read();
     const { changes, keptByAll } = live;
@@ -463,7 +464,7 @@ export class SchemaSteps {
     const inFile = (object: CatalogueObject) => ({ name: object.name, recorded: recordedOf(object) });
     const { uncompared } = this.#recapture(live, trial, inFile, new Set());
     writeRemembered(db, { ...live.remembered, uncompared });
-    return fingerprint(queryOf(db));
+    return knowSchema(queryOf(db));
   }
 }
 

@@ -5,7 +5,7 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import { readCaptured, readMeta } from "../capture/install.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { readLocal } from "../replica/open.ts";
-import { readSettings } from "../replica/settings.ts";
+import { readSettings, type ReplicaSettings } from "../replica/settings.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import type { DataPaths } from "./paths.ts";
@@ -16,6 +16,11 @@ const HEADER = "SQLite format 3\0";
 
 /** Opens `file` through SQLite alone and reads a page of it. Throws `UserError` for what is no usable database. */
 export function requireDatabase(file: string): void {
+  readDatabase(file, () => {});
+}
+
+/** The same, and reads more with the connection. */
+function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
   const stat = statSync(file, { throwIfNoEntry: false });
   if (stat === undefined)
     throw new UserError(
@@ -29,14 +34,17 @@ export function requireDatabase(file: string): void {
     );
   let db: DatabaseSync | null = null;
   try {
-    db = openDatabase(file, { timeout: LOCKED_MS });
-    db.prepare("SELECT count(*) FROM sqlite_schema").get();
-  } catch (error) {
-    throw new UserError(
-      `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
-      "check --db",
-      { cause: error },
-    );
+    try {
+      db = openDatabase(file, { timeout: LOCKED_MS });
+      db.prepare("SELECT count(*) FROM sqlite_schema").get();
+    } catch (error) {
+      throw new UserError(
+        `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
+        "check --db",
+        { cause: error },
+      );
+    }
+    return read(db);
   } finally {
     db?.close();
   }
@@ -55,17 +63,6 @@ function isUnused(paths: DataPaths): boolean {
   }
 }
 
-/** Somebody's change logs are in the file. */
-function isCaptured(file: string): boolean {
-  if (!existsSync(file)) return false;
-  const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
-  try {
-    return readCaptured(db) !== null;
-  } finally {
-    db.close();
-  }
-}
-
 /** Decides, and refuses what must not be guessed. */
 export function startKind(
   file: string,
@@ -75,15 +72,17 @@ export function startKind(
   create: boolean,
 ): StartKind {
   const exists = existsSync(file);
-  if (exists) requireDatabase(file);
-  if (existsSync(paths.replica)) {
+  const hasReplica = existsSync(paths.replica);
+  // Somebody's change logs are in the file.
+  const isCaptured = exists && readDatabase(file, (db) => hasReplica && readCaptured(db) !== null);
+  if (hasReplica) {
     if (!existsSync(paths.log))
       throw new UserError(
         `${paths.log} is missing beside ${paths.replica}: this node's votes are lost`,
         CHOICES(paths),
       );
     // A join that a crash ended between receiving the replica and having the file: it goes on where it was.
-    if (!isCaptured(file) && isUnused(paths)) return "join";
+    if (!isCaptured && isUnused(paths)) return "join";
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
@@ -117,9 +116,9 @@ export function startKind(
 
 /**
  * Cross-checks file, replica and log of a member. What the application did to the schema meanwhile, or to Marmot's triggers,
- * is found when the file is opened. Throws `UserError`.
+ * is found when the file is opened. Returns the cluster's settings. Throws `UserError`.
  */
-export function checkMember(file: string, paths: DataPaths, peerId: string): void {
+export function checkMember(file: string, paths: DataPaths, peerId: string): ReplicaSettings {
   const live = openDatabase(file, { timeout: LOCKED_MS });
   const replica = openDatabase(paths.replica, { readOnly: true });
   const log = SqliteLogStore.open(paths.log, 0);
@@ -149,6 +148,7 @@ export function checkMember(file: string, paths: DataPaths, peerId: string): voi
         `${file} holds no change logs, but ${paths.folder} says that it is replicated: it was replaced or cleaned up`,
         CHOICES(paths),
       );
+    return settings;
   } finally {
     live.close();
     replica.close();

@@ -1,5 +1,5 @@
 /** One table's change log as the reflector uses it: the tail under the lock, acknowledged rows, the records of bases. */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
 import { keyIdOf, keyValues } from "../change/key.ts";
@@ -8,18 +8,13 @@ import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { encodePosition } from "../schema/live-tables.ts";
 import { exactKey, exactKeyColumns, prepareExact, type RowAccess } from "../schema/row-access.ts";
+import { lazily, LazyStatement } from "../sqlite/lazy.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /** `v` of a suspicion that was none; NULL makes it a change, 1 is what the trigger wrote. */
 const UNFOUNDED = 0n;
 /** Log rows deleted in one transaction; the rest waits for the next. */
 const DELETE_AT_ONCE = 5000;
-
-/** Every change of the schema opens each table anew, and few of them are written before the next. */
-function onFirstUse(prepare: () => StatementSync): () => StatementSync {
-  let statement: StatementSync | null = null;
-  return () => (statement ??= prepare());
-}
 
 export class LiveLog {
   readonly shape: TableShape;
@@ -28,15 +23,15 @@ export class LiveLog {
   readonly log: string;
   readonly #db: DatabaseSync;
   readonly #highestSql: string;
-  readonly #maxId: () => StatementSync;
-  readonly #tail: () => StatementSync;
-  readonly #settle: () => StatementSync;
-  readonly #keys: () => StatementSync;
-  readonly #rename: () => StatementSync;
-  readonly #delete: () => StatementSync;
-  readonly #storeAcknowledged: () => StatementSync;
-  readonly #clearBases: () => StatementSync;
-  readonly #storeBase: () => StatementSync;
+  readonly #maxId: LazyStatement;
+  readonly #tail: LazyStatement;
+  readonly #settle: LazyStatement;
+  readonly #keys: LazyStatement;
+  readonly #rename: LazyStatement;
+  readonly #delete: LazyStatement;
+  readonly #storeAcknowledged: LazyStatement;
+  readonly #clearBases: LazyStatement;
+  readonly #storeBase: LazyStatement;
   /** Ordered up to here. */
   #acknowledged: number;
   /** Looked at up to here in a transaction of Marmot. */
@@ -58,23 +53,22 @@ export class LiveLog {
     this.#db = db;
     const key = quoteIdentifier(shape.columns[shape.key[0]!]!.name);
     this.#highestSql = `SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)}`;
-    this.#maxId = onFirstUse(() => prepareExact(db, `SELECT max(id) FROM ${name}`));
-    this.#tail = onFirstUse(() =>
+    this.#maxId = new LazyStatement(() => prepareExact(db, `SELECT max(id) FROM ${name}`));
+    this.#tail = new LazyStatement(() =>
       prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id`),
     );
-    this.#settle = onFirstUse(() => db.prepare(`UPDATE ${name} SET v = ? WHERE id = ?`));
-    this.#keys = onFirstUse(() => prepareExact(db, `SELECT id, k1 FROM ${name} WHERE id BETWEEN ? AND ?`));
-    this.#rename = onFirstUse(() => db.prepare(`UPDATE ${name} SET k1 = ? WHERE id = ?`));
-    this.#delete = onFirstUse(() =>
-      db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`),
+    this.#settle = lazily(db, `UPDATE ${name} SET v = ? WHERE id = ?`);
+    this.#keys = new LazyStatement(() =>
+      prepareExact(db, `SELECT id, k1 FROM ${name} WHERE id BETWEEN ? AND ?`),
     );
-    this.#storeAcknowledged = onFirstUse(() =>
-      db.prepare(
-        `INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?) ON CONFLICT("item", "name") DO UPDATE SET "value" = excluded."value"`,
-      ),
+    this.#rename = lazily(db, `UPDATE ${name} SET k1 = ? WHERE id = ?`);
+    this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
+    this.#storeAcknowledged = lazily(
+      db,
+      `INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?) ON CONFLICT("item", "name") DO UPDATE SET "value" = excluded."value"`,
     );
-    this.#clearBases = onFirstUse(() => db.prepare(`DELETE FROM "__marmot__base" WHERE "id" = ?`));
-    this.#storeBase = onFirstUse(() => db.prepare(`INSERT INTO "__marmot__base" VALUES(?, ?, ?)`));
+    this.#clearBases = lazily(db, `DELETE FROM "__marmot__base" WHERE "id" = ?`);
+    this.#storeBase = lazily(db, `INSERT INTO "__marmot__base" VALUES(?, ?, ?)`);
   }
 
   get acknowledged(): number {
@@ -82,7 +76,7 @@ export class LiveLog {
   }
 
   maxId(): number {
-    const [id] = this.#maxId().get() as unknown as [bigint | null];
+    const [id] = this.#maxId.get() as unknown as [bigint | null];
     return Number(id ?? 0n);
   }
 
@@ -93,7 +87,7 @@ export class LiveLog {
    */
   readTail(pending: PendingRows, newest: number): boolean {
     if (newest <= this.#looked) return false;
-    const rows = this.#tail().all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
+    const rows = this.#tail.all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
       bigint,
       bigint | null,
       ...Value[],
@@ -104,7 +98,7 @@ export class LiveLog {
       const key = exactKey(this.shape, row, this.access.encoding, 2);
       if (suspicion !== null) {
         const unfounded = this.access.get(key) !== null;
-        this.#settle().run(unfounded ? UNFOUNDED : null, id);
+        this.#settle.run(unfounded ? UNFOUNDED : null, id);
         if (unfounded) continue;
       }
       pending.note(this.shape.id, keyIdOf(this.shape, key), Number(id), Number(id));
@@ -127,26 +121,26 @@ export class LiveLog {
 
   /** Log rows of these keys that are not acknowledged, between two ids, are of other keys from now on: rowid ⇒ rowid. */
   rename(keys: ReadonlyMap<bigint, bigint>, from: number, to: number): void {
-    for (const [id, key] of this.#keys().all(Math.max(from, this.#acknowledged + 1), to) as unknown as [
+    for (const [id, key] of this.#keys.all(Math.max(from, this.#acknowledged + 1), to) as unknown as [
       bigint,
       bigint,
     ][]) {
       const renamed = keys.get(key);
-      if (renamed !== undefined) this.#rename().run(renamed, id);
+      if (renamed !== undefined) this.#rename.run(renamed, id);
     }
   }
 
   acknowledge(upTo: number): void {
     if (upTo <= this.#acknowledged) return;
     this.#acknowledged = upTo;
-    this.#storeAcknowledged().run(this.shape.name, BigInt(upTo));
+    this.#storeAcknowledged.run(this.shape.name, BigInt(upTo));
   }
 
   /** Deletes some acknowledged rows, never the highest. True: there are more. */
   sweep(): boolean {
     if (this.#deleted >= this.#acknowledged) return false;
     this.#deleted = Math.min(this.#acknowledged, this.#deleted + DELETE_AT_ONCE);
-    this.#delete().run(this.#deleted);
+    this.#delete.run(this.#deleted);
     return this.#deleted < this.#acknowledged;
   }
 
@@ -157,8 +151,8 @@ export class LiveLog {
     const newest = pending.seen(table);
     if (before.length === 0 && newest <= this.#acknowledged) return null;
     const after = bases.advanced(table, next, this.#acknowledged, newest);
-    this.#clearBases().run(table);
-    for (const { nextId, position } of after) this.#storeBase().run(table, nextId, encodePosition(position));
+    this.#clearBases.run(table);
+    for (const { nextId, position } of after) this.#storeBase.run(table, nextId, encodePosition(position));
     return () => bases.replace(table, after);
   }
 }

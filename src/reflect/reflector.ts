@@ -13,7 +13,7 @@ import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
-import { fingerprint } from "../schema/catalogue.ts";
+import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
 import { encodePosition, newestIdsSql } from "../schema/live-tables.ts";
 import { prepareExact } from "../schema/row-access.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -46,8 +46,8 @@ export interface ReflectorComponents {
   readonly shadows: ShadowedRows;
   /** Absent: SQLite's ids are left alone. */
   readonly ids?: IdBlocks;
-  /** `fingerprint` of the schema that the components are made for; null: the file does not have it yet. */
-  readonly expected: string | null;
+  /** The schema that the components are made for; null: the file does not have it yet. */
+  readonly expected: KnownSchema | null;
 }
 
 /** "busy": the application holds the write lock; "moved": it changed the schema. Of both nothing happened. */
@@ -72,11 +72,12 @@ export class Reflector {
   #sweepMore = false;
   readonly #schemaVersion: StatementSync;
   /** Under which the schema was last seen to be what is expected. */
-  #cookie: unknown = null;
+  #cookie: unknown;
 
   constructor(components: ReflectorComponents) {
     const { db } = components.live;
     this.#components = components;
+    this.#cookie = components.expected?.versions.schema ?? null;
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#schemaVersion = db.prepare("PRAGMA schema_version");
     this.#commit = db.prepare("COMMIT");
@@ -185,7 +186,7 @@ export class Reflector {
     if (expected === null) return true;
     const cookie = this.#readCookie();
     if (cookie === this.#cookie) return false;
-    if (fingerprint(queryOf(live.db)) !== expected) return true;
+    if (fingerprint(queryOf(live.db)) !== expected.fingerprint) return true;
     this.#cookie = cookie;
     return false;
   }

@@ -1,22 +1,22 @@
 /** Where a row's reference was written: a later write that leaves it as it is does not count. Replicated state. */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../change/key.ts";
 import type { ForeignKey } from "../schema/foreign-keys.ts";
 import type { ChangesetContext, LastWrite, RowApplier } from "./apply-rows.ts";
+import { arraysLazily, type LazyStatement, lazily } from "../sqlite/lazy.ts";
 
 export class Attached {
   readonly #applier: RowApplier;
-  readonly #select: StatementSync;
-  readonly #insert: StatementSync;
-  readonly #delete: StatementSync;
+  readonly #select: LazyStatement;
+  readonly #insert: LazyStatement;
+  readonly #delete: LazyStatement;
 
   constructor(db: DatabaseSync, applier: RowApplier) {
     this.#applier = applier;
     const where = `WHERE "tbl" = ? AND "key" = ? AND "number" = ?`;
-    this.#select = db.prepare(`SELECT "shard", "idx", "origin" FROM "__marmot__attached" ${where}`);
-    this.#select.setReturnArrays(true);
-    this.#insert = db.prepare(`INSERT OR IGNORE INTO "__marmot__attached" VALUES(?, ?, ?, ?, ?, ?)`);
-    this.#delete = db.prepare(`DELETE FROM "__marmot__attached" ${where}`);
+    this.#select = arraysLazily(db, `SELECT "shard", "idx", "origin" FROM "__marmot__attached" ${where}`);
+    this.#insert = lazily(db, `INSERT OR IGNORE INTO "__marmot__attached" VALUES(?, ?, ?, ?, ?, ?)`);
+    this.#delete = lazily(db, `DELETE FROM "__marmot__attached" ${where}`);
   }
 
   /** The row is written without changing the reference. `last`: its last write before; null: before the replica's beginning. */

@@ -10,6 +10,7 @@ import { type KeyId, keyIdOf } from "../change/key.ts";
 import { prepareExact, type RowAccess } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { ChangesetContext, LastWrite } from "./apply-rows.ts";
+import { lazily, type LazyStatement } from "../sqlite/lazy.ts";
 
 const MAX_ROWID = 2n ** 63n - 1n;
 
@@ -17,10 +18,10 @@ export class Births {
   readonly #peer: number;
   readonly #selectBirth: StatementSync;
   readonly #selectKey: StatementSync;
-  readonly #upsertBirth: StatementSync;
-  readonly #storeHighest: StatementSync;
-  readonly #insertMoved: StatementSync;
-  readonly #dropMoved: StatementSync;
+  readonly #upsertBirth: LazyStatement;
+  readonly #storeHighest: LazyStatement;
+  readonly #insertMoved: LazyStatement;
+  readonly #dropMoved: LazyStatement;
   readonly #selectMoved: StatementSync;
   readonly #db: DatabaseSync;
   readonly #highest = new Map<number, bigint>();
@@ -46,10 +47,11 @@ export class Births {
     };
     this.#selectBirth = select("birth");
     this.#selectKey = select("key");
-    this.#upsertBirth = db.prepare(`INSERT OR REPLACE INTO "__marmot__birth" VALUES(?, ?, ?, ?, ?)`);
-    this.#storeHighest = db.prepare(`INSERT OR REPLACE INTO "__marmot__rowid" VALUES(?, ?)`);
-    this.#insertMoved = db.prepare(`INSERT INTO "__marmot__moved" VALUES(?, ?, ?, ?, ?, ?)`);
-    this.#dropMoved = db.prepare(
+    this.#upsertBirth = lazily(db, `INSERT OR REPLACE INTO "__marmot__birth" VALUES(?, ?, ?, ?, ?)`);
+    this.#storeHighest = lazily(db, `INSERT OR REPLACE INTO "__marmot__rowid" VALUES(?, ?)`);
+    this.#insertMoved = lazily(db, `INSERT INTO "__marmot__moved" VALUES(?, ?, ?, ?, ?, ?)`);
+    this.#dropMoved = lazily(
+      db,
       `DELETE FROM "__marmot__moved" WHERE "origin" = ? AND "shard" = ? AND "idx" <= ?`,
     );
     this.#selectMoved = prepareExact(

@@ -2,9 +2,10 @@
  * Where each column of a row was last written, for tables whose concurrent updates are merged: only so can the journal
  * name what was truly lost. Replicated state. A row that no update has touched since it was written whole has no entry.
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../change/key.ts";
 import type { LastWrite } from "./apply-rows.ts";
+import { arraysLazily, type LazyStatement, lazily } from "../sqlite/lazy.ts";
 
 type Packed = readonly [shard: number, index: number, origin: number];
 
@@ -18,17 +19,17 @@ const unpack = (packed: Packed | null | undefined): LastWrite | null =>
   packed === null || packed === undefined ? null : { shard: packed[0], index: packed[1], origin: packed[2] };
 
 export class ColumnWrites {
-  readonly #select: StatementSync;
-  readonly #upsert: StatementSync;
-  readonly #delete: StatementSync;
+  readonly #select: LazyStatement;
+  readonly #upsert: LazyStatement;
+  readonly #delete: LazyStatement;
 
   constructor(db: DatabaseSync) {
-    this.#select = db.prepare(`SELECT "writes" FROM "__marmot__column" WHERE "tbl" = ? AND "key" = ?`);
-    this.#select.setReturnArrays(true);
-    this.#upsert = db.prepare(
+    this.#select = arraysLazily(db, `SELECT "writes" FROM "__marmot__column" WHERE "tbl" = ? AND "key" = ?`);
+    this.#upsert = lazily(
+      db,
       `INSERT INTO "__marmot__column" VALUES(?, ?, ?) ON CONFLICT("tbl", "key") DO UPDATE SET "writes" = excluded."writes"`,
     );
-    this.#delete = db.prepare(`DELETE FROM "__marmot__column" WHERE "tbl" = ? AND "key" = ?`);
+    this.#delete = lazily(db, `DELETE FROM "__marmot__column" WHERE "tbl" = ? AND "key" = ?`);
   }
 
   /** Last writes by column; `last`: of the row. */

@@ -1,7 +1,8 @@
 /** The conflict journal: what a concurrent write lost, kept with both images so that people can see and restore it. */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../change/key.ts";
 import { prepareExact } from "../schema/row-access.ts";
+import { arraysLazily, lazily, type LazyStatement } from "../sqlite/lazy.ts";
 
 /** Newest conflicts kept per shard; older ones go, on every node at the same position. */
 export const JOURNAL_LIMIT = 10_000;
@@ -69,41 +70,46 @@ type Row = [
 ];
 
 export class Journal {
-  readonly #insert: StatementSync;
-  readonly #trim: StatementSync;
-  readonly #list: StatementSync;
-  readonly #one: StatementSync;
-  readonly #replaced: StatementSync;
-  readonly #ofTable: StatementSync;
-  readonly #replace: StatementSync;
+  readonly #insert: LazyStatement;
+  readonly #trim: LazyStatement;
+  readonly #list: LazyStatement;
+  readonly #one: LazyStatement;
+  readonly #replaced: LazyStatement;
+  readonly #ofTable: LazyStatement;
+  readonly #replace: LazyStatement;
   readonly #replacedTables = new Set<number>();
   readonly #counts = new Map<number, number>();
   #last = { shard: -1, index: -1, ordinal: 0 };
 
   constructor(db: DatabaseSync) {
-    this.#insert = db.prepare(
+    this.#insert = lazily(
+      db,
       `INSERT INTO "__marmot__conflict" VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
-    this.#trim = db.prepare(
+    this.#trim = lazily(
+      db,
       `DELETE FROM "__marmot__conflict" WHERE ("shard", "idx", "ordinal") IN
          (SELECT "shard", "idx", "ordinal" FROM "__marmot__conflict" WHERE "shard" = ? ORDER BY "idx", "ordinal" LIMIT ?)`,
     );
     const columns = `"shard", "idx", "ordinal", "tbl", "key", "kind", "losing_origin", "losing_image", "winning_origin", "winning_image", "time", "losing_shard", "losing_idx", "note"`;
-    this.#list = db.prepare(
+    this.#list = arraysLazily(
+      db,
       `SELECT ${columns} FROM "__marmot__conflict" ORDER BY "time" DESC, "idx" DESC, "ordinal" DESC LIMIT ?`,
     );
-    this.#one = db.prepare(
+    this.#one = arraysLazily(
+      db,
       `SELECT ${columns} FROM "__marmot__conflict" WHERE "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
     );
-    this.#replaced = db.prepare(
+    this.#replaced = arraysLazily(
+      db,
       `SELECT ${columns} FROM "__marmot__conflict" WHERE "tbl" = ? AND "kind" = 'same key' ORDER BY "shard", "idx", "ordinal"`,
     );
-    this.#replaced.setReturnArrays(true);
-    this.#ofTable = db.prepare(
+    this.#ofTable = arraysLazily(
+      db,
       `SELECT "shard", "idx", "ordinal", "losing_image", "winning_image" FROM "__marmot__conflict" WHERE "tbl" = ?`,
     );
-    this.#ofTable.setReturnArrays(true);
-    this.#replace = db.prepare(
+    this.#replace = lazily(
+      db,
       `UPDATE "__marmot__conflict" SET "losing_image" = ?, "winning_image" = ? WHERE "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
     );
     const tables = prepareExact(
@@ -111,8 +117,6 @@ export class Journal {
       `SELECT DISTINCT "tbl" FROM "__marmot__conflict" WHERE "kind" = 'same key'`,
     );
     for (const [table] of tables.all() as unknown as [bigint][]) this.#replacedTables.add(Number(table));
-    this.#list.setReturnArrays(true);
-    this.#one.setReturnArrays(true);
     const counts = prepareExact(db, `SELECT "shard", count(*) FROM "__marmot__conflict" GROUP BY "shard"`);
     for (const [shard, count] of counts.all() as unknown as [bigint, bigint][])
       this.#counts.set(Number(shard), Number(count));

@@ -4,18 +4,20 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { KeyId } from "../change/key.ts";
+import { lazily, type LazyStatement } from "../sqlite/lazy.ts";
 
 export class Orphans {
-  readonly #insert: StatementSync;
-  readonly #delete: StatementSync;
-  readonly #deleteOne: StatementSync;
+  readonly #insert: LazyStatement;
+  readonly #delete: LazyStatement;
+  readonly #deleteOne: LazyStatement;
   readonly #count: StatementSync;
   #total = 0;
 
   constructor(db: DatabaseSync) {
-    this.#insert = db.prepare(`INSERT OR IGNORE INTO "__marmot__orphan" VALUES(?, ?, ?)`);
-    this.#delete = db.prepare(`DELETE FROM "__marmot__orphan" WHERE "tbl" = ? AND "key" = ?`);
-    this.#deleteOne = db.prepare(
+    this.#insert = lazily(db, `INSERT OR IGNORE INTO "__marmot__orphan" VALUES(?, ?, ?)`);
+    this.#delete = lazily(db, `DELETE FROM "__marmot__orphan" WHERE "tbl" = ? AND "key" = ?`);
+    this.#deleteOne = lazily(
+      db,
       `DELETE FROM "__marmot__orphan" WHERE "tbl" = ? AND "key" = ? AND "number" = ?`,
     );
     this.#count = db.prepare(`SELECT count(*) AS n FROM "__marmot__orphan"`);

@@ -3,11 +3,12 @@
  * here what the application saw when it wrote. Node-local: a snapshot does not carry it. In memory there is only which
  * entries a key has: a changeset of a million rows must not need a million objects.
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { PositionVector } from "../change/batch.ts";
 import { decodeImage } from "../change/codec.ts";
 import type { KeyId } from "../change/key.ts";
 import type { Image } from "../change/value.ts";
+import { arraysLazily, lazily, type LazyStatement } from "../sqlite/lazy.ts";
 
 /** Entries looked at in one prune: it runs beside everything else. */
 const PRUNE_AT_ONCE = 20_000;
@@ -23,12 +24,12 @@ export interface OldestReference {
 }
 
 export class References {
-  readonly #insert: StatementSync;
-  readonly #remove: StatementSync;
-  readonly #removeRange: StatementSync;
-  readonly #select: StatementSync;
-  readonly #replace: StatementSync;
-  readonly #oldest: StatementSync;
+  readonly #insert: LazyStatement;
+  readonly #remove: LazyStatement;
+  readonly #removeRange: LazyStatement;
+  readonly #select: LazyStatement;
+  readonly #replace: LazyStatement;
+  readonly #oldest: LazyStatement;
   /** Table ⇒ key ⇒ ids of its entries, in their order. */
   readonly #byKey = new Map<number, Map<KeyId, number | number[]>>();
   #size = 0;
@@ -37,16 +38,16 @@ export class References {
   #prunedTo = 0;
 
   constructor(db: DatabaseSync) {
-    this.#insert = db.prepare(`INSERT INTO "__marmot__local_reference" VALUES(?, ?, ?, ?, ?, ?)`);
-    this.#remove = db.prepare(`DELETE FROM "__marmot__local_reference" WHERE "id" = ?`);
-    this.#removeRange = db.prepare(`DELETE FROM "__marmot__local_reference" WHERE "id" > ? AND "id" <= ?`);
-    this.#replace = db.prepare(`UPDATE "__marmot__local_reference" SET "image" = ? WHERE "id" = ?`);
-    this.#select = db.prepare(
+    this.#insert = lazily(db, `INSERT INTO "__marmot__local_reference" VALUES(?, ?, ?, ?, ?, ?)`);
+    this.#remove = lazily(db, `DELETE FROM "__marmot__local_reference" WHERE "id" = ?`);
+    this.#removeRange = lazily(db, `DELETE FROM "__marmot__local_reference" WHERE "id" > ? AND "id" <= ?`);
+    this.#replace = lazily(db, `UPDATE "__marmot__local_reference" SET "image" = ? WHERE "id" = ?`);
+    this.#select = arraysLazily(
+      db,
       `SELECT "shard", "idx", "image" FROM "__marmot__local_reference" WHERE "id" = ?`,
     );
     const columns = `SELECT "id", "tbl", "key", "shard", "idx" FROM "__marmot__local_reference"`;
-    this.#oldest = db.prepare(`${columns} WHERE "id" > ? ORDER BY "id" LIMIT ?`);
-    for (const statement of [this.#select, this.#oldest]) statement.setReturnArrays(true);
+    this.#oldest = arraysLazily(db, `${columns} WHERE "id" > ? ORDER BY "id" LIMIT ?`);
     const all = db.prepare(`${columns} ORDER BY "id"`);
     all.setReturnArrays(true);
     for (const [id, table, keyId] of all.iterate() as unknown as Iterable<PruneRow>) {

@@ -2,20 +2,22 @@
  * Rows whose writer referred to a parent that had lost its key meanwhile, unknown to that writer: they stand after the
  * conflict in the order and belong to the loser all the same. Replicated state, as long as the journal keeps the conflict.
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../change/key.ts";
 import type { StoredConflict } from "./journal.ts";
+import { lazily, type LazyStatement } from "../sqlite/lazy.ts";
 
 export class Strays {
-  readonly #insert: StatementSync;
-  readonly #drop: StatementSync;
-  readonly #select: StatementSync;
+  readonly #insert: LazyStatement;
+  readonly #drop: LazyStatement;
+  readonly #select: LazyStatement;
   #any: boolean;
 
   constructor(db: DatabaseSync) {
-    this.#insert = db.prepare(`INSERT OR REPLACE INTO "__marmot__stray" VALUES(?, ?, ?, ?, ?)`);
-    this.#drop = db.prepare(`DELETE FROM "__marmot__stray" WHERE "tbl" = ? AND "key" = ?`);
-    this.#select = db.prepare(
+    this.#insert = lazily(db, `INSERT OR REPLACE INTO "__marmot__stray" VALUES(?, ?, ?, ?, ?)`);
+    this.#drop = lazily(db, `DELETE FROM "__marmot__stray" WHERE "tbl" = ? AND "key" = ?`);
+    this.#select = lazily(
+      db,
       `SELECT 1 FROM "__marmot__stray" WHERE "tbl" = ? AND "key" = ? AND "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
     );
     this.#any = db.prepare(`SELECT 1 FROM "__marmot__stray"`).get() !== undefined;

@@ -86,11 +86,15 @@ export const peerHash = (peer: string): number => Number(Bun.hash.xxHash64(peer,
 
 /** Gives a replica of an older format what it lacks, on a writing connection. What it says of itself stays as it is. */
 export function completeReplica(db: DatabaseSync): void {
-  const sql = `SELECT 1 FROM main.sqlite_schema WHERE name = ?`;
-  const found = db.prepare(sql);
+  const found = new Set(
+    db
+      .prepare(`SELECT name FROM main.sqlite_schema`)
+      .all()
+      .map((o) => String(o.name)),
+  );
   for (const create of [...Object.values(REPLICATED_TABLES), ...Object.values(LOCAL_TABLES)]) {
     const name = /"(__marmot__\w+)"/.exec(create)![1]!;
-    if (found.get(name) === undefined) db.exec(create);
+    if (!found.has(name)) db.exec(create);
   }
   const columns = db.prepare(`SELECT name FROM pragma_table_info('__marmot__conflict')`).all();
   const has = new Set(columns.map((c) => String(c.name)));

@@ -30,8 +30,35 @@ export function fingerprint(query: Query): string {
   const rows = query(
     `SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name`,
   );
-  const [userVersion, applicationId] = ["user_version", "application_id"].map((name) =>
-    Number(query(`PRAGMA ${name}`)[0]![0]),
+  const [[userVersion, applicationId] = []] = query(
+    `SELECT user_version, application_id FROM pragma_user_version, pragma_application_id`,
   );
-  return Bun.hash.xxHash64(JSON.stringify([rows, userVersion, applicationId]), 0n).toString(16);
+  return Bun.hash
+    .xxHash64(JSON.stringify([rows, Number(userVersion), Number(applicationId)]), 0n)
+    .toString(16);
+}
+
+/** A file's schema, known again. */
+export interface KnownSchema {
+  readonly fingerprint: string;
+  /** What `readVersions` gave when it was. */
+  readonly versions: SchemaVersions;
+}
+
+/** Where none of these moved the schema is as it was; the last two are part of it and do not move the first. */
+export interface SchemaVersions {
+  readonly schema: number;
+  readonly user: number;
+  readonly application: number;
+}
+
+export const VERSIONS_SQL = `SELECT schema_version, user_version, application_id FROM pragma_schema_version, pragma_user_version, pragma_application_id`;
+
+/** Inside a transaction. */
+export function knowSchema(query: Query): KnownSchema {
+  const [schema, user, application] = query(VERSIONS_SQL)[0]!.map(Number);
+  return {
+    fingerprint: fingerprint(query),
+    versions: { schema: schema!, user: user!, application: application! },
+  };
 }

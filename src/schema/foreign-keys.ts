@@ -28,11 +28,9 @@ export interface ForeignKey {
 export function readForeignKeys(query: Query, shapes: Iterable<TableShape>): ForeignKey[] {
   const all = [...shapes];
   const byName = new Map(all.map((s) => [foldName(s.name), s]));
+  const declared = readDeclared(query);
   return all.flatMap((child) => {
-    const rows = query(
-      `SELECT id, "table", "from", "to", on_delete FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq`,
-      child.name,
-    ) as [number, string, string, string | null, ForeignKeyAction][];
+    const rows = declared.get(foldName(child.name)) ?? [];
     const keys: ForeignKey[] = [];
     let number = 0;
     for (const id of new Set(rows.map((r) => r[0]))) {
@@ -46,11 +44,29 @@ export function readForeignKeys(query: Query, shapes: Iterable<TableShape>): For
   });
 }
 
+type DeclaredPart = [id: number, table: string, from: string, to: string | null, onDelete: ForeignKeyAction];
+
+/** By table, as `PRAGMA foreign_key_list` tells it, in the order of declaration. */
+function readDeclared(query: Query): Map<string, DeclaredPart[]> {
+  const rows = query(
+    `SELECT m.name, f.id, f."table", f."from", f."to", f.on_delete
+       FROM main.sqlite_schema m, pragma_foreign_key_list(m.name) f
+       WHERE m.type = 'table' ORDER BY m.name, f.id DESC, f.seq`,
+  ) as [string, ...DeclaredPart][];
+  const declared = new Map<string, DeclaredPart[]>();
+  for (const [name, ...part] of rows) {
+    const parts = declared.get(foldName(name));
+    if (parts === undefined) declared.set(foldName(name), [part]);
+    else parts.push(part);
+  }
+  return declared;
+}
+
 function foreignKey(
   query: Query,
   child: TableShape,
   parent: TableShape,
-  parts: readonly [number, string, string, string | null, ForeignKeyAction][],
+  parts: readonly DeclaredPart[],
   number: number,
 ): ForeignKey | null {
   const place = (shape: TableShape, name: string): number =>

@@ -7,3 +7,11 @@ const has = (db: DatabaseSync, type: "table" | "index", name: string): boolean =
 
 export const hasTable = (db: DatabaseSync, name: string): boolean => has(db, "table", name);
 export const hasIndex = (db: DatabaseSync, name: string): boolean => has(db, "index", name);
+
+/** The names of all of its own tables. */
+export const tableNames = (db: DatabaseSync): Set<string> =>
+  new Set(
+    (db.prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table'`).all() as { name: string }[]).map(
+      ({ name }) => name,
+    ),
+  );

@@ -69,7 +69,8 @@ export function readTableKinds(query: Query): Map<string, string> {
 
 /** Tables that were read, by the texts that make them: a schema is read many times before it changes. */
 const known = new Map<string, Table>();
-const KNOWN_MAX = 200;
+/** More than a schema has. */
+const KNOWN_MAX = 2000;
 
 export function readTable(query: Query, name: string): Table {
   const texts = query(

@@ -72,3 +72,21 @@ describe.each([1, 16])("%d shards", (shards) => {
     for (const node of lab.nodes) expect(node.replica.replica.settings.schemaVersion).toBeGreaterThan(1);
   });
 });
+
+test("nothing is waited for in a table that another node dropped", async () => {
+  lab = await Lab.create(
+    "CREATE TABLE a(id INTEGER PRIMARY KEY, v); CREATE TABLE gone(id INTEGER PRIMARY KEY, v)",
+    3,
+    1,
+  );
+  const [first, second, third] = lab.nodes as [LabNode, LabNode, LabNode];
+  lab.settle();
+  second.run("INSERT INTO gone VALUES(1, 'too late'), (2, 'too')");
+  const written = [...second.reader.newestIds()];
+  expect(written.map(([table, id]) => second.pipeline.unordered(table, id))).toEqual([2]);
+  first.run("DROP TABLE gone");
+  lab.settle([first, third]);
+  lab.settle();
+  expectEqual(lab, first);
+  expect(written.map(([table, id]) => second.pipeline.unordered(table, id))).toEqual([0]);
+});

@@ -80,4 +80,4 @@ async function run(seed: number): Promise<void> {
   }
 }
 
-for (let seed = 1; seed <= 25; seed++) test(`seed ${seed}`, () => run(seed), 60_000);
+for (let seed = 1; seed <= 25; seed++) test(`seed ${seed}`, () => run(seed), 180_000);

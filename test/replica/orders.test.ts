@@ -219,7 +219,7 @@ test("every pair of short logs: openings of two incarnations, straight and throu
         35,
       ).size;
   expect(vectors).toBeGreaterThan(1000);
-}, 60_000);
+}, 180_000);
 
 test("drawn logs of three shards: repeats, gaps, permuted numbers, refused, staged, waiting for positions", () => {
   const logs = Number(process.env.MARMOT_LOGS ?? 150);
@@ -261,7 +261,7 @@ test("drawn logs of three shards: repeats, gaps, permuted numbers, refused, stag
     if (seen.has(made.map((l) => l.length).join())) passedAll++;
   }
   expect(passedAll).toBeGreaterThan(logs / 4);
-}, 60_000);
+}, 180_000);
 
 test("a lower incarnation's changeset through shard 0 does not lower what an opening has raised", () => {
   const logs: Made[][] = [

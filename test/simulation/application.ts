@@ -382,7 +382,7 @@ export class Application {
     try {
       this.#db?.exec(sql);
     } catch (error) {
-      if (!/locked|busy|full/i.test(String(error))) throw error;
+      if (!/locked|busy|full|in progress/i.test(String(error))) throw error;
     }
   }
 

@@ -2,13 +2,26 @@
  * What a crash leaves of a node's files. A killed process loses nothing that was written; a power cut loses what was not
  * synced, of each file on its own, and may tear the frame that was being written.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { assert } from "../../src/base/assert.ts";
 import type { Random } from "../../src/base/random.ts";
 
 /** Bytes before the first frame of a WAL, and before the page of each frame. */
 const WAL_HEADER = 32;
 const FRAME_HEADER = 24;
+/** Bytes of a WAL's index that say how far it was written. */
+const INDEX_HEAD = 40;
 
 /** How far a WAL was written, and under which salt: https://www.sqlite.org/walformat.html#wal_index_header */
 interface WalMark {
@@ -25,6 +38,7 @@ function markOf(index: Uint8Array): WalMark {
 export class SyncMark {
   readonly #path: string;
   #mark: WalMark | null = null;
+  readonly #head = new Uint8Array(INDEX_HEAD);
 
   constructor(path: string) {
     this.#path = path;
@@ -33,7 +47,20 @@ export class SyncMark {
   /** Everything committed by now is durable. */
   take(): void {
     // In a simulation one process holds every lock: closing a descriptor drops nobody else's.
-    if (existsSync(`${this.#path}-shm`)) this.#mark = markOf(readFileSync(`${this.#path}-shm`));
+    let index: number;
+    try {
+      index = openSync(`${this.#path}-shm`, "r");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+      throw error;
+    }
+    try {
+      const read = readSync(index, this.#head, 0, INDEX_HEAD, 0);
+      assert(read === INDEX_HEAD, "a WAL's index has its header");
+      this.#mark = markOf(this.#head);
+    } finally {
+      closeSync(index);
+    }
   }
 
   get mark(): WalMark | null {

@@ -96,7 +96,10 @@ export class GeneratedJudge {
     // A node that received a replica over its own may send what was only touched; see the judge of tagged rows.
     const nodes = this.#it.nodes.filter((node) => !node.adopted);
     const tellers = new Map(
-      nodes.map((node) => [node.peerId, new Teller(node.name, this.#writesOf(node.options.number))]),
+      nodes.map((node) => [
+        node.peerId,
+        new Teller(node.name, this.#writesOf(node.options.number), this.#it.plan.fresh),
+      ]),
     );
     const isWhole = replica.settings.transactions === "whole";
     let entry: TakenRow[] = [];
@@ -207,11 +210,14 @@ export class Teller {
   readonly #left = new Map<string, (Image | null)[]>();
   /** Row ⇒ how many of these lie before what was ordered last, that included. */
   readonly #told = new Map<string, number>();
+  readonly #mayHaveBegun: boolean;
   /** Newest transaction that is ordered. */
   #seq = 0;
 
-  constructor(who: string, writes: readonly Write[]) {
+  /** `mayHaveBegun`: the cluster may have been formed of what its first transactions left; these are not ordered then. */
+  constructor(who: string, writes: readonly Write[], mayHaveBegun = false) {
     this.#who = who;
+    this.#mayHaveBegun = mayHaveBegun;
     this.#writes = writes;
     for (const { table, keyId, after } of writes) {
       const name = nameOfRow(table, keyId);
@@ -244,6 +250,10 @@ export class Teller {
     const counter = entry.find(({ table }) => table.name === "counter");
     const seq = Number(counter?.row.image?.[1] ?? 0);
     if (seq <= this.#seq) return [`${at} is of no transaction after ${this.#seq}: ${entry.length} rows`];
+    if (this.#mayHaveBegun && this.#seq === 0) {
+      this.#seq = seq;
+      return [];
+    }
     const sums = new Map<string, { before: Image | null; after: Image | null }>();
     for (const { table, keyId, before, after, ...of } of this.#writes) {
       if (of.seq <= this.#seq || of.seq > seq || table.rowidKey) continue;

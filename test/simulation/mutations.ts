@@ -262,8 +262,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "the highest row of a change log goes, too",
     200,
     "reflect/live-log.ts",
-    "db.prepare(`DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`)",
-    "db.prepare(`DELETE FROM ${name} WHERE id <= ?`)",
+    "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);",
+    "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ?`);",
   ),
   one(
     "compared with the replica as it is now, not with what the application saw",

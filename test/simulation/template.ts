@@ -1,5 +1,14 @@
 /** Clusters that are formed already, to begin runs with: made once per kind and process, then copied. */
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { generateKeyPairFromSeed, privateKeyToProtobuf } from "@libp2p/crypto/keys";
@@ -23,7 +32,22 @@ export async function writeIdentity(dataDir: string, node: number): Promise<void
   writeSecret(join(dataDir, "node.key"), privateKeyToProtobuf(await keyOf(node)));
 }
 
-const made = new Map<string, string>();
+/** Paths within it ⇒ what the files hold; null: folders. */
+type Template = ReadonlyMap<string, { readonly content: Uint8Array; readonly mode: number } | null>;
+
+const made = new Map<string, Template>();
+
+function readTemplate(folder: string): Template {
+  const template = new Map<string, { content: Uint8Array; mode: number } | null>();
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true }).sort((a, b) =>
+    join(a.parentPath, a.name) < join(b.parentPath, b.name) ? -1 : 1,
+  )) {
+    const path = join(entry.parentPath, entry.name);
+    const file = entry.isDirectory() ? null : { content: readFileSync(path), mode: statSync(path).mode };
+    template.set(path.slice(folder.length + 1), file);
+  }
+  return template;
+}
 
 /** Fills `folder` with a copy of the template called `name`, which `make` makes in an empty folder if there is none. */
 export async function copyTemplate(
@@ -33,13 +57,16 @@ export async function copyTemplate(
 ): Promise<void> {
   let template = made.get(name);
   if (template === undefined) {
-    template = scratch(`template-${name}`);
-    made.set(name, template);
-    await make(template);
+    const original = scratch(`template-${name}`);
+    try {
+      await make(original);
+      template = readTemplate(original);
+      made.set(name, template);
+    } finally {
+      rmSync(original, { recursive: true, force: true });
+    }
   }
-  cpSync(template, folder, { recursive: true });
+  for (const [path, file] of template)
+    if (file === null) mkdirSync(join(folder, path), { recursive: true });
+    else writeFileSync(join(folder, path), file.content, { mode: file.mode & 0o777 });
 }
-
-process.on("exit", () => {
-  for (const folder of made.values()) rmSync(folder, { recursive: true, force: true });
-});
