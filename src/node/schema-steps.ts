@@ -83,6 +83,8 @@ export class SchemaSteps {
   local: readonly LocalTable[] = [];
   /** Tables that replicate and, as the application changed them, cannot any more. */
   refused: readonly LocalTable[] = [];
+  /** By table id: rows that a change of others left no room for here, and that come back as the replica has them. */
+  readonly #leftOut = new Map<number, Set<KeyId>>();
 
   constructor(components: SchemaStepsComponents) {
     this.#components = components;
@@ -248,9 +250,13 @@ export class SchemaSteps {
         const here = object.tableId === null ? null : inFile(object);
         if (here !== null && differing.has(foldName(here.name))) replica.recallTable(object.tableId!);
       }
+      for (const [id, keyIds] of this.#leftOut)
+        this.#leftOut.set(id, new Set([...keyIds].filter((keyId) => this.#absent(id, keyId))));
       for (const { table, keyId } of outside) {
         const id = remembered.tables.get(table);
-        if (id !== undefined) replica.recallRow(id, keyId);
+        if (id === undefined) continue;
+        replica.recallRow(id, keyId);
+        this.#leftOut.set(id, (this.#leftOut.get(id) ?? new Set()).add(keyId));
       }
       if (rebased.changes.length > 0 || remembered.uncompared.length > 0 || nextLost(db) !== null) {
         db.exec("COMMIT");
@@ -292,6 +298,11 @@ export class SchemaSteps {
       );
     }
   }
+
+  /** Left out, and not reflected since. */
+  readonly #absent = (table: number, keyId: KeyId): boolean =>
+    this.#leftOut.get(table)?.has(keyId) === true &&
+    this.#components.replica.changed.get(table, keyId) !== undefined;
 
   /** What this node lost and the replica's journal has by now. */
   #forgetLost(version: number): void {
@@ -377,7 +388,7 @@ export class SchemaSteps {
     const state = snapshotOf(() => openDatabase(replicaFile, options));
     const live = snapshotOf(() => openDatabase(file, options));
     try {
-      yield* logDifferences({ replica: state, live, db }, tables, encoding);
+      yield* logDifferences({ replica: state, live, db }, tables, encoding, this.#absent);
     } finally {
       state.close();
       live.close();
@@ -419,7 +430,7 @@ export class SchemaSteps {
       try {
         const tables = tablesOf(captured, trial.replica, uncompared);
         const { encoding } = trial.replica.settings;
-        yield* logDifferences({ replica: trial.db, live, db }, tables, encoding);
+        yield* logDifferences({ replica: trial.db, live, db }, tables, encoding, this.#absent);
         const byTable = Map.groupBy(leftOut, ({ table }) => table);
         for (const table of tablesOf(captured, trial.replica, [...byTable.keys()]))
           yield* logKeys(

@@ -3,10 +3,12 @@
  * triggers would have written them. Short transactions, so that the application waits no longer than for a few rows.
  */
 import type { DatabaseSync } from "node:sqlite";
+import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import { TextBytes, type Value } from "../change/value.ts";
 import { isBusy } from "../reflect/live-connection.ts";
 import { differingKeys } from "../replica/compare.ts";
+import { RowAccess } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 
@@ -16,16 +18,22 @@ const LOGGED_AT_ONCE = 2000;
 /** "busy": the application holds the write lock; undefined: time for others. */
 export type Waits = Generator<"busy" | undefined, void>;
 
-/** `replica` and `live` hold read snapshots; `db` writes the file. */
+/**
+ * `replica` and `live` hold read snapshots; `db` writes the file. `isAwaited`: the file has no such row for now, since Marmot
+ * took it out to bring back the replica's; nobody deleted it.
+ */
 export function* logDifferences(
   sides: { readonly replica: DatabaseSync; readonly live: DatabaseSync; readonly db: DatabaseSync },
   tables: readonly { readonly shape: TableShape; readonly log: string }[],
   encoding: string,
+  isAwaited: (table: number, keyId: KeyId) => boolean,
 ): Waits {
   const { replica: left, live: right, db } = sides;
   for (const { shape, log } of tables) {
+    const there = new RowAccess(right, shape, encoding);
     let keys: (readonly Value[])[] = [];
     for (const key of differingKeys({ left, right, table: shape, encoding })) {
+      if (key !== null && isAwaited(shape.id, keyIdOf(shape, key)) && there.get(key) === null) continue;
       if (key !== null && keys.push(key) < LOGGED_AT_ONCE) continue;
       if (keys.length >= LOGGED_AT_ONCE) {
         yield* writing(db, () => noteRows(db, shape, log, keys));

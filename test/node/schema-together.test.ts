@@ -501,6 +501,59 @@ test.each(["pending", "in flight"])(
   },
 );
 
+describe.each(["whole", "row"] as const)("nodes at different steps of one migration, %s", (mode) => {
+  const STEPS = [
+    ["ALTER TABLE post ADD COLUMN slug TEXT"],
+    ["UPDATE post SET slug = old || '-' || id"],
+    [
+      `CREATE TABLE tmp(id INTEGER PRIMARY KEY, title TEXT, slug TEXT NOT NULL UNIQUE);
+       INSERT INTO tmp SELECT id, title, slug FROM post; DROP TABLE post; ALTER TABLE tmp RENAME TO post`,
+    ],
+  ];
+  const BLOG = `CREATE TABLE post(id INTEGER PRIMARY KEY, title TEXT, old TEXT); INSERT INTO post VALUES(1, 'a', 'a'), (2, 'b', 'b'), (3, 'c', 'c')`;
+
+  test("a column that is filled keeps its values when its last shape comes from elsewhere", async () => {
+    const { nodes } = await start(mode === "row" ? 4 : 1, mode, BLOG);
+    const [a, b] = nodes as [LabNode, LabNode, LabNode];
+    for (const step of STEPS) a.run(...step);
+    look(a);
+    a.order();
+    for (const step of STEPS.slice(0, 2)) b.run(...step);
+    b.run("INSERT INTO post VALUES(4, 'd', 'd', 'd-4'), (5, 'e', 'e', 'e-5')");
+    b.deliver();
+    expectEqual(lab!, a);
+    for (const node of nodes)
+      expect(node.query("SELECT * FROM post ORDER BY id")).toEqual([
+        [1n, "a", "a-1"],
+        [2n, "b", "b-2"],
+        [3n, "c", "c-3"],
+        [4n, "d", "d-4"],
+        [5n, "e", "e-5"],
+      ]);
+  });
+
+  test("rows that find no room here come back as they are elsewhere, also where the table was rebuilt meanwhile", async () => {
+    const { nodes } = await start(mode === "row" ? 4 : 1, mode, BLOG);
+    const [a, b] = nodes as [LabNode, LabNode, LabNode];
+    a.run("CREATE UNIQUE INDEX one ON post(title)");
+    look(a);
+    a.order();
+    b.run(
+      "UPDATE post SET title = 'same'",
+      `CREATE TABLE tmp(id INTEGER PRIMARY KEY, title TEXT, old TEXT, more DEFAULT 1);
+       INSERT INTO tmp(id, title, old) SELECT * FROM post; DROP TABLE post; ALTER TABLE tmp RENAME TO post`,
+    );
+    b.deliver();
+    expectEqual(lab!, a);
+    expect(a.query("SELECT id, old, more FROM post ORDER BY id")).toEqual([
+      [1n, "a", 1n],
+      [2n, "b", 1n],
+      [3n, "c", 1n],
+    ]);
+    expect(a.query("SELECT count(*) FROM post WHERE title = 'same'")).toEqual([[1n]]);
+  });
+});
+
 test("a table that replicates and no longer can stops its node until that is mended; the others go on", async () => {
   const { nodes } = await start(1);
   const [a, b] = nodes as [LabNode, LabNode, LabNode];

@@ -6,7 +6,7 @@ import { type ColumnText, parseTable, sameTokens, tableText } from "./table-text
 
 export interface MergedTable {
   readonly sql: string;
-  /** What of ours does not stand. `column`: its name in our text; null: a constraint or an option. */
+  /** What of ours does not stand. `column`: its name in our text, if its values go with it; null: a definition alone. */
   readonly lost: readonly { readonly column: string | null; readonly reason: string }[];
 }
 
@@ -77,9 +77,11 @@ function mergeColumns(
     if (was !== undefined && same(their, was)) merged.push(isOurs ? our : their);
     else {
       merged.push(their);
+      // Added on both sides it is one column, which holds what either wrote, where both store it.
+      const isStored = was === undefined && !our.generated && !their.generated;
       if (!same(our, their) && (isOurs || was === undefined))
         lost.push({
-          column: our.name,
+          column: isStored ? null : our.name,
           reason: `its column ${our.name} was ${was === undefined ? "added" : "changed"} otherwise elsewhere`,
         });
     }

@@ -7,7 +7,7 @@ import type { TableNames } from "./common-names.ts";
 import { type TableTarget, tablesOf } from "./compare.ts";
 import { columnsOf, follow } from "./follow.ts";
 import { extendsTable } from "./merge-table.ts";
-import { type ColumnText, parseTable, sameTokens } from "./table-text.ts";
+import { type ColumnText, parseTable } from "./table-text.ts";
 
 const isSameKind = (a: SchemaObject, b: SchemaObject): boolean =>
   isVirtual(a) === isVirtual(b) && (!isVirtual(a) || a.sql === b.sql);
@@ -96,9 +96,8 @@ function liveColumns(
     const from = known.columns.find((c) => c.theirs !== null && foldName(c.common) === foldName(column));
     if (from !== undefined)
       return [column, mine.find((c) => fromBase.get(foldName(c)) === from.base) ?? null];
-    // Added here, and neither taken for another's name nor made otherwise.
-    const [wanted, made] = [text(to, column), text(our, column)];
-    if (made === undefined || !sameTokens(made.definition, wanted!.definition)) return [column, null];
+    // Added here, and not taken for another's name. Where both added it its values stay, whatever either says of them.
+    if (text(our, column)?.generated !== false) return [column, null];
     return [
       column,
       mine.find((c) => foldName(c) === foldName(column) && fromBase.get(foldName(c)) == null) ?? null,

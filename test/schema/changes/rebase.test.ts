@@ -123,12 +123,6 @@ describe("columns", () => {
     expect(rows(outcome, "SELECT a1 FROM t")).toEqual([["x"], ["y"]]);
   });
 
-  test("the same column added differently: theirs stands, ours is told with its values", () => {
-    const outcome = rebase("ALTER TABLE t ADD c TEXT", "ALTER TABLE t ADD c INTEGER DEFAULT 5");
-    expect(outcome.changes).toEqual([]);
-    expect(outcome.lost).toMatchObject([{ table: "t", columns: ["c"] }]);
-  });
-
   test("a name that went to another column there is not ours any more", () => {
     const outcome = rebase("ALTER TABLE t RENAME a TO n", "ALTER TABLE t ADD n DEFAULT 'mine'");
     expect(columnsOf(outcome, "t")).toEqual(["id", "n", "b"]);
@@ -242,6 +236,27 @@ describe("tables", () => {
     expect(outcome.target.objects.find((o) => o.name === "t")!.sql).toContain("UNIQUE(a)");
     expect(outcome.target.objects.find((o) => o.name === "t")!.sql).not.toContain("CHECK");
   });
+});
+
+test("a column that both added is one: the definition first in the order stands, with what was written here", () => {
+  const outcome = rebase(
+    "ALTER TABLE t ADD c TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE t ADD c; UPDATE t SET c = 'of ' || a WHERE id = 1",
+  );
+  expect(rows(outcome, "SELECT id, c FROM t")).toEqual([
+    [1, "of x"],
+    [2, ""],
+  ]);
+  expect(outcome.lost).toMatchObject([
+    { reason: "its column c was added otherwise elsewhere", table: null, columns: null },
+  ]);
+  // What is computed here holds nothing that could stay.
+  const computed = rebase("ALTER TABLE t ADD c TEXT", "ALTER TABLE t ADD c AS (a || '!')");
+  expect(rows(computed, "SELECT id, c FROM t")).toEqual([
+    [1, null],
+    [2, null],
+  ]);
+  expect(computed.lost).toMatchObject([{ table: "t", columns: ["c"] }]);
 });
 
 test("views, triggers and indexes changed differently: theirs stands", () => {
