@@ -128,6 +128,20 @@ describe("the same rowid on two nodes", () => {
     agree("a b");
   });
 
+  test("two updates of a row that is gone, neither seen by the other, give two rows: neither is lost", async () => {
+    const [a, b, c] = (await start(LOG, 3)) as [LabNode, LabNode, LabNode];
+    c.run("INSERT INTO log VALUES('c')");
+    lab.settle();
+    c.run("DELETE FROM log WHERE v = 'c'");
+    send(c);
+    c.run("INSERT INTO log VALUES('x')");
+    a.run("UPDATE log SET v = 'a' WHERE v = 'c'");
+    b.run("UPDATE log SET v = 'b' WHERE v = 'c'");
+    for (const node of [c, a, b]) send(node);
+    for (const node of [c, a, b]) node.order();
+    agree("0 a b x");
+  });
+
   test("a row that came back unknown to somebody who inserted in its place lives beside his", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     a.run("DELETE FROM log");

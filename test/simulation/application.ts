@@ -107,7 +107,21 @@ const DUMP = `
   SELECT 'w/' || lower(word) || '/' || n, tag FROM w UNION ALL SELECT 'p/' || id, tag FROM p UNION ALL
   SELECT 'c/' || id, tag FROM c`;
 
+/** "table/key" ⇒ its tag; of a row without a declared key that stands in several copies, all of theirs. */
 export type Tags = Map<string, string>;
+
+/** Tags of all copies of a row. */
+export const tagsIn = (tags: string | undefined): string[] => tags?.split(" ") ?? [];
+
+/** What a transaction did to a row, of which it found and left these tags: each write once. */
+export function changesOfRow(row: string, found: string | undefined, left: string | undefined): Change[] {
+  const [before, after] = [tagsIn(found), tagsIn(left)];
+  const gone = before.filter((tag) => !after.includes(tag));
+  const come = after.filter((tag) => !before.includes(tag));
+  return Array.from({ length: Math.max(gone.length, come.length) }, (_, i) => ({
+    ...{ row, before: gone[i] ?? null, after: come[i] ?? null },
+  }));
+}
 
 interface Open {
   readonly seq: number;
@@ -261,10 +275,8 @@ export class Application {
       return null;
     }
     const changes: Change[] = [];
-    for (const row of new Set([...open.before.keys(), ...after.keys()])) {
-      const change = { row, before: open.before.get(row) ?? null, after: after.get(row) ?? null };
-      if (change.before !== change.after) changes.push(change);
-    }
+    for (const row of new Set([...open.before.keys(), ...after.keys()]))
+      changes.push(...changesOfRow(row, open.before.get(row), after.get(row)));
     const rows = open.rows === null ? {} : { rows: changesOf(open.rows, this.#reader!.rows()) };
     return { node: this.#number, seq: open.seq, changes, appended: open.appended, ...rows };
   }

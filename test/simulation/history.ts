@@ -2,7 +2,7 @@
  * What the applications did, and what must have become of it: every write of a surviving transaction is in the final state,
  * or somebody who saw it wrote over it, or the journal has it as the loser of a conflict.
  */
-import type { Tags, Transaction } from "./application.ts";
+import { type Tags, tagsIn, type Transaction } from "./application.ts";
 
 export class History {
   readonly #transactions = new Map<number, Transaction[]>();
@@ -10,6 +10,8 @@ export class History {
   readonly #last = new Map<number, Map<string, string | null>>();
   /** Node ⇒ newest sequence number that `wait` confirmed. */
   readonly #confirmed = new Map<number, number>();
+  /** Rows that were seen in several copies. */
+  readonly #copied = new Set<string>();
 
   add(transaction: Transaction): void {
     let list = this.#transactions.get(transaction.node);
@@ -59,12 +61,16 @@ export class History {
       : [];
   }
 
-  /** An own newer write replaced by an own older one, in what the node's file shows now. */
+  /**
+   * An own newer write replaced by an own older one, in what the node's file shows now. Not of rows that stood in several copies:
+   * the older one may be another copy's.
+   */
   steppedBack(node: number, shown: Tags): string[] {
     const last = this.#last.get(node);
     const wrong: string[] = [];
     for (const [row, tag] of shown) {
-      if (!tag.startsWith(`${node}.`)) continue;
+      if (tagsIn(tag).length > 1) this.#copied.add(row);
+      if (this.#copied.has(row) || !tag.startsWith(`${node}.`)) continue;
       const own = last?.get(row);
       if (own !== undefined && own !== tag)
         wrong.push(`n${node} shows its older write ${tag} in ${row}, its newest is ${own ?? "a delete"}`);
@@ -82,7 +88,7 @@ export class History {
     for (const list of this.#transactions.values())
       for (const { node, seq, changes } of list)
         for (const { row, after } of changes) {
-          if (after === null || final.get(row) === after) continue;
+          if (after === null || tagsIn(final.get(row)).includes(after)) continue;
           const write = `${row}=${after}`;
           if (!seenOver.has(write) && !journalled.has(write))
             wrong.push(`write ${write} of n${node} (transaction ${seq}) is gone without a trace`);

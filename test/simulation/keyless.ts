@@ -9,8 +9,12 @@ import { keyIdOf } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 
 export const KEYLESS_SCHEMA = "CREATE TABLE note(uid TEXT, tag TEXT);";
-/** `uid`: what the application knows a row by; it never changes. */
-export const KEYLESS_TAGS = " UNION ALL SELECT 'note/' || uid, tag FROM note";
+/**
+ * `uid`: what the application knows a row by; it never changes. Where two nodes wrote a row that a third deleted, whose rowid
+ * another row has by now, each of them has its own copy: the tags of all.
+ */
+export const KEYLESS_TAGS =
+  " UNION ALL SELECT 'note/' || uid, group_concat(tag, ' ' ORDER BY rowid) FROM note GROUP BY uid";
 
 /** `tag`: of this statement, on no other row. */
 export function writeNote(db: Database, random: Random, node: number, tag: string): void {
