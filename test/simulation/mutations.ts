@@ -429,7 +429,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "drained before the file shows where own rows were led",
-      200,
+      400,
       "node/pipeline.ts",
       'if (this.#components.replica.moved.length > 0) return "done";',
       "",
