@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { TestCluster, type TestNode, until } from "../cluster/lab.ts";
 import { type Application, type Release, Runs } from "./application.ts";
 
-const MIGRATE_MS = 60_000;
+const MIGRATE_MS = 180_000;
 /** Rows that the others wrote when a migration begins. */
 const ALREADY = 10;
 
@@ -76,7 +76,7 @@ export function tryApplication(application: Application): void {
         } finally {
           await cluster.stop();
         }
-      }, 180_000);
+      }, 400_000);
 
       test(`an empty file, each release's migrations on all nodes at once, ${shards} shards`, async () => {
         const file = join(folder, `empty${shards}.db`);
@@ -94,7 +94,7 @@ export function tryApplication(application: Application): void {
         } finally {
           await cluster.stop();
         }
-      }, 180_000);
+      }, 400_000);
     }
   });
 }
