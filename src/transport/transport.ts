@@ -6,7 +6,6 @@ import { gossipsub, type GossipSub } from "@chainsafe/libp2p-gossipsub";
 import { identify } from "@libp2p/identify";
 import type { Connection, PrivateKey, Stream } from "@libp2p/interface";
 import { mdns } from "@libp2p/mdns";
-import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
 import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p, type Libp2p } from "libp2p";
@@ -22,6 +21,7 @@ import { peerIdOf } from "./identity.ts";
 import { Link } from "./link.ts";
 import { sodiumNoise } from "./noise.ts";
 import { privateNetwork } from "./private-network.ts";
+import { tcp } from "./tcp.ts";
 import { receiveTransfer, serveTransfer, TransferError } from "./transfer.ts";
 
 const RAFT_PROTOCOL = "/marmot/raft/1";

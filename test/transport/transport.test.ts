@@ -1,6 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { generateKeyPair } from "@libp2p/crypto/keys";
+import { multiaddr } from "@multiformats/multiaddr";
+import { tcp } from "../../src/transport/tcp.ts";
 import { KEY, linked, peer, type TestPeer, until } from "./lab.ts";
 
 const running: TestPeer[] = [];
@@ -76,6 +78,32 @@ test("the queue to a peer is bounded: what does not fit is dropped at once", asy
   expect(taken).toBeGreaterThan(30);
   await until(() => b.messages.length === taken, "what was taken arrives");
   expect(a.transport.send("nobody", bytes(1, 1), "urgent")).toBe(false);
+});
+
+test("a dial whose time is up before anybody answered fails, and nothing else does", async () => {
+  const server = createServer(() => {});
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  const log = Object.assign(() => {}, { error: () => {}, trace: () => {}, newScope: () => log });
+  const transport = tcp()({ logger: { forComponent: () => log } } as never);
+  const errors: unknown[] = [];
+  const onError = (error: unknown): void => void errors.push(error);
+  process.on("uncaughtException", onError);
+  try {
+    for (let i = 0; i < 20; i++) {
+      const time = new AbortController();
+      const dialled = transport.dial(multiaddr(`/ip4/127.0.0.1/tcp/${port}`), {
+        signal: time.signal,
+      } as never);
+      time.abort();
+      expect(await dialled.catch((error: Error) => error.name)).toBe("AbortError");
+    }
+    await Bun.sleep(0); // an event that nobody listens for comes a turn later
+    expect(errors).toEqual([]);
+  } finally {
+    process.off("uncaughtException", onError);
+    server.close();
+  }
 });
 
 test("a peer without the cluster key gets no stream", async () => {
