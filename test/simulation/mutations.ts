@@ -457,13 +457,17 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/node/keyless.test.ts",
   },
   {
-    ...one(
-      "no index keeps the rowids through VACUUM",
-      100,
-      "capture/triggers.ts",
-      "if (shape.rowidKey) {",
-      "if (shape.id < 0) {",
-    ),
+    name: "no index keeps the rowids through VACUUM",
+    within: 100,
+    edits: [
+      { file: "capture/triggers.ts", find: "if (shape.rowidKey) {", replace: "if (shape.id < 0) {" },
+      // Nor does anybody miss it.
+      {
+        file: "capture/recapture.ts",
+        find: "keyColumns(table).length > 0 || hasIndex(db, keepIndexName(id))",
+        replace: "keyColumns(table).length > 0 || true",
+      },
+    ],
     keyless: true,
   },
   // ---------------------------------------------------------------------------------------- generated schemas
