@@ -8,6 +8,7 @@ import { deviations } from "../node/deviations.ts";
 import { type Tags, TOTAL_OF_OWNER } from "./application.ts";
 import { digest } from "./digest.ts";
 import type { History } from "./history.ts";
+import { writeOf } from "./judge.ts";
 import type { Order } from "./order.ts";
 import type { SimNode } from "./sim-node.ts";
 
@@ -283,12 +284,26 @@ export class Checks {
     return new Map(this.observer(node).tags.all() as unknown as [string, string][]);
   }
 
+  /**
+   * The last who sent the node's write is a node that touched the row and received a replica over its own, which then cannot
+   * tell that from a change; see `Judge.#orderedTwice`.
+   */
+  #isSentAgain(node: SimNode, member: Member, write: string): boolean {
+    const adopted = new Set(this.#nodes.flatMap((n) => (n.adopted && n !== node ? [n.peerId] : [])));
+    if (adopted.size === 0) return false;
+    let last: string | null = null;
+    for (const { origin, table, row } of this.#order.taken(member.replica.replica.shapes))
+      if (row.image !== null && writeOf(table, row.image) === write) last = origin;
+    return last !== null && adopted.has(last);
+  }
+
   /** After a transaction of Marmot in the application's file. */
   #file(node: SimNode, member: Member, watched: Watched): void {
     const { reflections } = member.pipeline.counters();
     if (reflections === watched.reflections) return;
     watched.reflections = reflections;
-    this.problems.push(...this.#history.steppedBack(node.options.number, this.tags(node)));
+    const isSentAgain = (write: string): boolean => this.#isSentAgain(node, member, write);
+    this.problems.push(...this.#history.steppedBack(node.options.number, this.tags(node), isSentAgain));
     if (this.#whole)
       for (const [owner, sum] of this.observer(node).bank.all() as unknown as [number, number][])
         if (sum !== TOTAL_OF_OWNER)

@@ -63,16 +63,16 @@ export class History {
 
   /**
    * An own newer write replaced by an own older one, in what the node's file shows now. Not of rows that stood in several copies:
-   * the older one may be another copy's.
+   * the older one may be another copy's. `isSentAgain`: somebody else sent the write "row=tag" once more.
    */
-  steppedBack(node: number, shown: Tags): string[] {
+  steppedBack(node: number, shown: Tags, isSentAgain: (write: string) => boolean = () => false): string[] {
     const last = this.#last.get(node);
     const wrong: string[] = [];
     for (const [row, tag] of shown) {
       if (tagsIn(tag).length > 1) this.#copied.add(row);
       if (this.#copied.has(row) || !tag.startsWith(`${node}.`)) continue;
       const own = last?.get(row);
-      if (own !== undefined && own !== tag)
+      if (own !== undefined && own !== tag && !isSentAgain(`${row}=${tag}`))
         wrong.push(`n${node} shows its older write ${tag} in ${row}, its newest is ${own ?? "a delete"}`);
     }
     return wrong;

@@ -181,7 +181,7 @@ const rowOf = (table: TableShape, key: readonly Value[]): string =>
   [table.name, ...key.map((v) => asciiLower(String(v)))].join("/");
 
 /** How a write of a tagged table is called in histories: "table/key=tag"; null: of another table, or without a tag. */
-function writeOf(table: TableShape, image: Image): string | null {
+export function writeOf(table: TableShape, image: Image): string | null {
   const column = table.columns.findIndex((c) => c.name === (table.name === "kv" ? "v" : "tag"));
   const tag = image[column];
   // A rowid says nothing of a row: its application knows it by its first column.
