@@ -118,7 +118,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   one(
     "the log is cut beyond what the replica has synced",
-    200,
+    400,
     "node/engine.ts",
     "return this.#synced[shard] ?? 0;",
     "return this.#components.replica.replica.position(shard);",
