@@ -2,7 +2,7 @@
  * Capture after the schema changed: what is missing comes, what is not as it must be is made anew, what belongs to tables
  * that are gone goes. Inside a transaction of the caller.
  */
-import { foldName, isSameName } from "../base/names.ts";
+import { isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import {
@@ -176,7 +176,7 @@ function makeTriggers(
   else if (!hasIndex(db, index)) db.exec(keeps.sql);
   const wanted = objects.filter((o) => o.kind === "trigger");
   const own = existing.filter((t) => idOf(t.name) === shape.id);
-  const others = existing.filter((t) => idOf(t.name) === null && foldName(t.table) === foldName(shape.name));
+  const others = existing.filter((t) => idOf(t.name) === null && isSameName(t.table, shape.name));
   const youngest = Math.max(0, ...others.map((t) => t.age));
   const there = new Map(own.map((t) => [t.name, t]));
   const right =

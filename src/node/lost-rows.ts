@@ -10,6 +10,7 @@ import { exactRows } from "../schema/exact-rows.ts";
 import { LIVE_TABLES } from "../schema/live-tables.ts";
 import type { LostRows } from "../schema/schema-entry.ts";
 import { declaredColumns } from "../change/shape.ts";
+import { hasTable } from "../sqlite/has.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { shapeInFile } from "./live-schema.ts";
 import { saveLost } from "./lost-file.ts";
@@ -19,8 +20,7 @@ const AT_ONCE = 500;
 /** More rows of one table go into a file of this node: the journal would forget the first, and those of others. */
 const JOURNALLED = 10_000;
 
-const isThere = (db: DatabaseSync): boolean =>
-  db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE name = '__marmot__lost'`).get() !== undefined;
+const isThere = (db: DatabaseSync): boolean => hasTable(db, "__marmot__lost");
 
 const encoded = (image: readonly Value[]): string => Buffer.from(encodeImage(image)).toString("base64");
 

@@ -10,6 +10,7 @@ import type { Query } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { keyColumns, readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import type { Recorder, SchemaState } from "./change.ts";
+import { isVirtual } from "../user-triggers.ts";
 import { type ColumnText, parseTable } from "./table-text.ts";
 
 /** Whether a column now holds what another held, before. */
@@ -34,8 +35,6 @@ export function rebuiltRecorders(
     return [{ table: old.name, now: now.name, columns }];
   });
 }
-
-const isVirtual = ({ sql }: SchemaObject): boolean => /^\s*CREATE\s+VIRTUAL\b/i.test(sql);
 
 const stored = ({ sql }: SchemaObject): ColumnText[] => parseTable(sql).columns.filter((c) => !c.generated);
 
