@@ -4,9 +4,10 @@
  */
 import { foldName } from "../base/names.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
+import { storedSql } from "../sqlite/affinity.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { Column, Table } from "../sqlite/schema.ts";
-import { generationOf, mentions, parseIndex } from "./index-text.ts";
+import { collationOf, generationOf, mentions, parseIndex } from "./index-text.ts";
 
 export interface EvictionLookup {
   readonly index: string;
@@ -74,7 +75,7 @@ function usedColumns(unique: UniqueShape, table: Table): string[] {
 
 /** Other columns that a column's part of CREATE TABLE names. */
 function mentionedBy({ name }: Column, table: Table): Column[] {
-  const text = withoutStrings(definitionOf(name, table));
+  const text = withoutStrings(definitionOf(name, table) ?? table.sql);
   return table.columns.filter((c) => c.name !== name && mentions(text, c.name));
 }
 
@@ -92,8 +93,8 @@ function sourcesOf(column: Column, table: Table): string[] {
   return table.columns.filter((c) => c.hidden === 0 && found.has(c.name)).map((c) => c.name);
 }
 
-/** A column's part of CREATE TABLE; the whole statement where it is not found. */
-function definitionOf(name: string, table: Table): string {
+/** A column's part of CREATE TABLE; null: it is not found. */
+function definitionOf(name: string, table: Table): string | null {
   const { terms } = parseIndex(table.sql);
   const spelled = [name, quoteIdentifier(name), `[${name}]`, `\`${name}\``, `'${name}'`];
   const begins = (text: string): boolean =>
@@ -102,7 +103,7 @@ function definitionOf(name: string, table: Table): string {
       return word && !/^[\p{L}\p{N}_$]/u.test(text.slice(s.length));
     });
   const own = terms.filter((t) => begins(t));
-  return own.length === 1 ? own[0]! : table.sql;
+  return own.length === 1 ? own[0]! : null;
 }
 
 /** `defaults`: only if a column is NULL that takes its default then. */
@@ -114,19 +115,24 @@ function whereOf(
 ): string {
   const taking = new Map(defaults ? defaulted(unique, table).map((c) => [c.name, c]) : []);
   const incoming = (column: Column): string => {
-    const { name, defaultValue } = column;
-    if (taking.has(name)) return `coalesce(${given(name)}, (${defaultValue}))`;
+    const { name, affinity, defaultValue } = column;
+    if (taking.has(name)) return `coalesce(${given(name)}, ${storedSql(affinity, `(${defaultValue})`)})`;
     if (column.hidden === 0 || !sourcesOf(column, table).some((c) => taking.has(c))) return given(name);
     // NEW has what NULL would give; the row gets what the default gives.
-    const generation = generationOf(definitionOf(name, table));
+    const generation = generationOf(definitionOf(name, table) ?? table.sql);
     return generation === null
       ? given(name)
-      : `(SELECT ${generation} FROM ${row(mentionedBy(column, table))})`;
+      : storedSql(affinity, `(SELECT ${generation} FROM ${row(mentionedBy(column, table))})`);
   };
-  const row = (columns: readonly Column[]): string => {
-    const list = columns.map((c) => `${incoming(c)} AS ${quoteIdentifier(c.name)}`);
-    return `(SELECT ${list.length > 0 ? list.join(", ") : "1"})`;
+  // In a comparison NEW's columns have no affinity: a subquery has that of its last part, and no collation.
+  const own = quoteIdentifier(table.name);
+  const asColumn = (column: Column): string => {
+    const name = quoteIdentifier(column.name);
+    const collation = collationOf(definitionOf(column.name, table) ?? "");
+    const collate = collation === null ? "" : ` COLLATE ${quoteIdentifier(collation)}`;
+    return `(SELECT ${incoming(column)} UNION ALL SELECT ${name} FROM ${own} WHERE 0)${collate} AS ${name}`;
   };
+  const row = (columns: readonly Column[]): string => `(SELECT ${columns.map(asColumn).join(", ") || "1"})`;
   const isName = (sql: string) =>
     sql.startsWith('"') && table.columns.some((c) => quoteIdentifier(c.name) === sql);
   const tests = unique.terms.map((term) => {
