@@ -89,6 +89,27 @@ const CASES: [string, string, string[]][] = [
      CREATE UNIQUE INDEX i ON t((g = '7')); INSERT INTO t(id) VALUES(1)`,
     ["REPLACE INTO t VALUES(2, NULL)", "UPDATE t SET u = 'w' WHERE id = 2"],
   ],
+  ...["INTEGER PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT"].flatMap(
+    (key): [string, string, string[]][] => [
+      [
+        `an expression of an id that SQLite picks: ${key}`,
+        `CREATE TABLE t(id ${key}, u); CREATE UNIQUE INDEX i ON t(coalesce(u, id)); INSERT INTO t VALUES(1, 2)`,
+        ["REPLACE INTO t(u) VALUES(NULL)", "UPDATE t SET u = 9 WHERE id = 2"],
+      ],
+      [
+        `a generated column of an id that SQLite picks, and a default: ${key}`,
+        `CREATE TABLE t(id ${key}, u TEXT NOT NULL DEFAULT 'V', g AS (lower(u) || (id & 1)) STORED UNIQUE);
+       INSERT INTO t VALUES(1, 'v'), (3, 'w'); DELETE FROM t WHERE id = 1; INSERT INTO t VALUES(-7, 'v')`,
+        [
+          "INSERT INTO t VALUES(4, 'x')",
+          "REPLACE INTO t(id, u) VALUES(NULL, NULL)",
+          "UPDATE t SET u = 'y' WHERE id = 5",
+          "DELETE FROM t WHERE id > 2",
+          "INSERT INTO t VALUES(2, 'z')",
+        ],
+      ],
+    ],
+  ),
   ...["fresh", '"fresh"', "[fresh]", "`fresh`"].map((word): [string, string, string[]] => [
     `a default without quotes of a text, though a column is called so: ${word}`,
     `CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT NOT NULL DEFAULT ${word} UNIQUE, fresh); INSERT INTO t VALUES(1, 'fresh', 5)`,
