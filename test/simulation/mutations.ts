@@ -492,7 +492,7 @@ export const MUTATIONS: readonly Mutation[] = [
   unproven(
     one(
       "triggers that were away come back in another order",
-      200,
+      300,
       "reflect/live-triggers.ts",
       "for (const { name, place } of this.#away.values()) move.run(place, name);",
       "for (const { name, place } of this.#away.values()) move.run(place, name + name);",
