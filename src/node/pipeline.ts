@@ -119,6 +119,7 @@ export class Pipeline {
     for (const [table, id] of this.#side.acknowledged) this.#acknowledged.set(table, id);
     this.#drain.reset(this.#acknowledged);
     replica.recallChanges(this.#side.bases.reflected);
+    schema.recall();
   }
 
   #drainOf({ reader, pending, bases, shadows }: LiveSide): Drain {

@@ -29,7 +29,7 @@ import type { Journal } from "./journal.ts";
 import type { Origins } from "./origins.ts";
 import type { OldestReference, References } from "./references.ts";
 import { readRouting, type RowRouting } from "./row-shard.ts";
-import { type CatalogueObject, readObjectsOf, readShapes, writeObjects } from "./schema.ts";
+import { type CatalogueObject, readObjectsOf, readShapes, stateOf, writeObjects } from "./schema.ts";
 import type { ReplicaSettings } from "./settings.ts";
 import { REPLICA_FORMAT } from "./tables.ts";
 
@@ -73,13 +73,6 @@ interface Fate {
   readonly after: TableShape | null;
   readonly places: ColumnPlaces;
 }
-
-/** The catalogue and the two settings as a state that changes are made to. */
-export const stateOf = (objects: readonly CatalogueObject[], settings: ReplicaSettings): SchemaState => ({
-  objects: objects.map(({ kind, name, tableName, sql }) => ({ kind, name, tableName, sql })),
-  userVersion: settings.userVersion,
-  applicationId: settings.applicationId,
-});
 
 /** Inside the entry's transaction. `peer`: who made it. Yields now and then; returns what holds from now on. */
 export function* changeSchema(
