@@ -64,12 +64,14 @@ export interface ReturnedColumns {
   readonly table: TableShape;
   /** The file's columns that took their values from nowhere. */
   readonly empty: readonly string[];
+  /** Only these rows; null: all. */
+  readonly only: Iterable<KeyId> | null;
 }
 
 /** Inside a write transaction. */
 export function fillReturned(
   { db, triggers, replica, reflected }: ReturnedColumnsOptions,
-  { object, inFile, table: here, empty }: ReturnedColumns,
+  { object, inFile, table: here, empty, only }: ReturnedColumns,
 ): void {
   const there = replica.shapes.get(here.id)!;
   const places = placesOf(there, here, object, inFile);
@@ -86,16 +88,18 @@ export function fillReturned(
     for (const place of returned) row[place.here] = shown[place.there]!;
     return imageEqual(row, image) ? null : row;
   };
-  // Only their keys: a table of a million rows need not be held.
-  const keyIds: KeyId[] = [];
-  for (const image of exactRows(db, here, encoding))
-    if (filled(image) !== null) keyIds.push(keyIdOfImage(here, image));
+  const keyIds: KeyId[] = only === null ? [] : [...only];
+  if (only === null)
+    // Not the rows: a table of a million need not be held.
+    for (const image of exactRows(db, here, encoding))
+      if (filled(image) !== null) keyIds.push(keyIdOfImage(here, image));
   if (keyIds.length === 0) return;
   const access = new RowAccess(db, here, encoding);
   triggers.begin();
   triggers.prepare(here.name);
   for (const keyId of keyIds) {
-    const row = filled(access.get(keyValues(here, keyId))!);
+    const image = access.get(keyValues(here, keyId));
+    const row = image === null ? null : filled(image);
     // What holds its place is reflected later, and so is this.
     if (row !== null && access.clashes(row).length === 0) access.write(row);
   }

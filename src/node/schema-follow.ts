@@ -57,7 +57,8 @@ export function* followSchema(
   for (const { table, columns, reason } of rebased.lost)
     if (table !== null) keepLostTable(file, table, columns, reason);
   const before = shapesBefore(db, live);
-  const changed = changeFile(file, live, rebased, before);
+  const pending = new LivePending(db, live.captured, replica.settings.encoding);
+  const changed = changeFile(file, rebased, before, pending);
   const entries = replica.schemaEntriesAfter(live.remembered.version);
   for (const { peer, entry } of entries)
     // The replica's journal has it by now.
@@ -74,7 +75,11 @@ export function* followSchema(
   const isOneStep = rebased.changes.length === 0 && version === live.remembered.version + 1;
   // What this node dropped and gets back, a column or more, is empty here.
   const mayDiffer = rebased.lost.length > 0 || !isOneStep;
-  showAnew(file, { objects, inFile, before, applied: changed.tables, mayDiffer, reflected });
+  const isMore = rebased.changes.length > 0 || uncompared.length > 0 || nextLost(db) !== null;
+  showAnew(file, {
+    ...{ objects, inFile, before, pending, applied: changed.tables, mayDiffer },
+    ...{ reflected, isReflectedLater: isMore },
+  });
   if (awaited.size > 0) {
     const changes = entries.flatMap(({ entry }) => entry.changes);
     for (const [id, { had, keyBefore }] of renumberedTables(live.remembered, changes, replica))
@@ -84,7 +89,7 @@ export function* followSchema(
     const id = tables.get(table);
     if (id !== undefined) file.awaited.note(id, keyId);
   }
-  if (rebased.changes.length > 0 || uncompared.length > 0 || nextLost(db) !== null) {
+  if (isMore) {
     db.exec("COMMIT");
     return { side: file.openSide(null), reflected: false };
   }
@@ -152,14 +157,13 @@ interface ChangedFile {
 /** The file's schema, and its rows. What was pending of rows that leave is kept for the journal. */
 function changeFile(
   { components }: SchemaFile,
-  live: LiveSchema,
   { live: changes }: Rebased,
   before: ReadonlyMap<string, TableShape>,
+  pending: LivePending,
 ): ChangedFile {
   if (changes.length === 0) return { tables: [], leftOut: [] };
   const { connection, replica } = components;
   const { db } = connection;
-  const pending = new LivePending(db, live.captured, replica.settings.encoding);
   const leftOut: { table: string; keyId: KeyId }[] = [];
   const lost: { table: string; columns: readonly string[]; reason: string; values: readonly Value[] }[] = [];
   const given = new Map<TableShape, Set<KeyId>>();
@@ -206,13 +210,16 @@ interface ShowAnewOptions {
   readonly applied: readonly AppliedTable[];
   /** Rows of tables that changed may hold other values than the replica's. */
   readonly mayDiffer: boolean;
+  readonly pending: LivePending;
   readonly reflected: PositionVector;
+  /** Not in this transaction. */
+  readonly isReflectedLater: boolean;
 }
 
 /** Tables of which rows, or values of them, are not what the replica has, though nobody wrote them. */
 function showAnew(
   { components, awaited }: SchemaFile,
-  { objects, inFile, before, applied, mayDiffer, reflected }: ShowAnewOptions,
+  { objects, inFile, before, applied, mayDiffer, pending, reflected, isReflectedLater }: ShowAnewOptions,
 ): void {
   const { connection, replica } = components;
   const { db, triggers } = connection;
@@ -227,10 +234,13 @@ function showAnew(
     if (table === undefined) continue;
     const isEmpty = table.method === "created";
     if (isEmpty || mayDiffer) awaited.noteTable(id, isEmpty);
-    const shape = mayDiffer && !isEmpty ? shapeInFile(db, here.name, id) : null;
-    if (shape === null || before.get(foldName(table.from!))?.id !== id) continue;
+    const had = mayDiffer && !isEmpty ? before.get(foldName(table.from!)) : undefined;
+    const shape = had?.id === id ? shapeInFile(db, here.name, id) : null;
+    if (had === undefined || shape === null) continue;
     const empty = table.columns.flatMap(([column, from]) => (from === null ? [column] : []));
-    fillReturned({ db, triggers, replica, reflected }, { object, inFile: here, table: shape, empty });
+    // Others are shown as the replica has them.
+    const only = isReflectedLater ? null : pending.keys(had);
+    fillReturned({ db, triggers, replica, reflected }, { object, inFile: here, table: shape, empty, only });
   }
 }
 
