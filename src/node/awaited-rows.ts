@@ -54,13 +54,14 @@ export class AwaitedRows {
   ): void {
     if (keys.length === 0) return;
     const shape = this.#replica.shapes.get(table)!;
-    const before = new Set(keys);
+    const rows = new Set(keys.filter((key) => !(key instanceof Uint8Array)));
+    const isEmpty = keys.some((key) => key instanceof Uint8Array && key.length === 0);
     // Where it is not known which they are, none of the table's rows is taken for deleted.
-    if (keyBefore === null || keys.some((key) => key instanceof Uint8Array && key.length === 0))
-      this.noteTable(table, true);
-    else
-      for (const image of this.#replica.rows(table))
-        if (before.has(keyBefore(image))) this.note(table, keyIdOfImage(shape, image));
+    if (isEmpty || (rows.size > 0 && keyBefore === null)) this.noteTable(table, true);
+    if (rows.size < keys.length) this.noteTable(table, false);
+    if (keyBefore !== null)
+      for (const image of rows.size === 0 ? [] : this.#replica.rows(table))
+        if (rows.has(keyBefore(image))) this.note(table, keyIdOfImage(shape, image));
   }
 
   /** The file has no such row for now, though the replica may. */
