@@ -92,7 +92,8 @@ export class Reflector {
       `INSERT INTO "__marmot__shadow" VALUES(?, ?, ?) ON CONFLICT("id", "key") DO UPDATE SET "position" = excluded."position"`,
     );
     this.#dropShadow = db.prepare(`DELETE FROM "__marmot__shadow" WHERE "id" = ? AND "key" = ?`);
-    this.#forgetAwaited = db.prepare(`DELETE FROM "__marmot__awaited"`);
+    // With a condition: without one SQLite writes the empty table's page each time.
+    this.#forgetAwaited = db.prepare(`DELETE FROM "__marmot__awaited" WHERE "id" >= 0`);
   }
 
   /** The row is left alone for now: pending and changed by others, or shadowed. */
