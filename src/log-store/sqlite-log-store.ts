@@ -62,6 +62,47 @@ const damaged = (path: string, what: string, cause?: unknown): UserError =>
     { cause },
   );
 
+/** What a log says of itself, without its entries. */
+export interface LogHead {
+  readonly identity: LogIdentity;
+  /** The newest incarnation that was given out; 0: none, the log was never used. */
+  readonly incarnation: number;
+}
+
+/** Opens a log for `work`; closed again if that throws. Throws `UserError` for a damaged file and a newer format. */
+function opened<T>(path: string, work: (db: Database, head: LogHead) => T): T {
+  let db: Database | null = null;
+  try {
+    db = new Database(path, { create: false, readwrite: true });
+    db.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4000; PRAGMA busy_timeout = 2000",
+    );
+    const { synchronous } = db.prepare("PRAGMA synchronous").get() as { synchronous: number };
+    assert(synchronous === 2, "the log is opened with synchronous=FULL");
+    const rows = db.prepare("SELECT name, value FROM meta").values() as [string, unknown][];
+    const meta = new Map(rows);
+    if (Number(meta.get("format")) !== LOG_FORMAT)
+      throw new UserError(
+        `${path} is of format ${String(meta.get("format"))}; this build knows format ${LOG_FORMAT}`,
+        "run the marmot version that wrote it, or a newer one",
+      );
+    const identity = { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
+    return work(db, { identity, incarnation: Number(meta.get("incarnation")) });
+  } catch (error) {
+    db?.close();
+    if (error instanceof UserError || isDiskFull(error)) throw error;
+    throw damaged(path, error instanceof Error ? error.message : String(error), error);
+  }
+}
+
+/** Throws as `SqliteLogStore.open` does, but for what is wrong with the entries. */
+export function readLogHead(path: string): LogHead {
+  return opened(path, (db, head) => {
+    db.close();
+    return head;
+  });
+}
+
 export class SqliteLogStore implements LogStore {
   readonly identity: LogIdentity;
   readonly #db: Database;
@@ -139,35 +180,12 @@ export class SqliteLogStore implements LogStore {
    * `walPages`: size of the WAL that is written beforehand, so that a sync needs no new blocks; 0: only to look.
    */
   static open(path: string, walPages: number = WAL_PAGES): SqliteLogStore {
-    let db: Database | null = null;
-    try {
-      db = new Database(path, { create: false, readwrite: true });
-      db.exec(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4000; PRAGMA busy_timeout = 2000",
-      );
-      const { synchronous } = db.prepare("PRAGMA synchronous").get() as { synchronous: number };
-      assert(synchronous === 2, "the log is opened with synchronous=FULL");
-      const meta = new Map(
-        (db.prepare("SELECT name, value FROM meta").all() as { name: string; value: unknown }[]).map((r) => [
-          r.name,
-          r.value,
-        ]),
-      );
-      if (Number(meta.get("format")) !== LOG_FORMAT)
-        throw new UserError(
-          `${path} is of format ${String(meta.get("format"))}; this build knows format ${LOG_FORMAT}`,
-          "run the marmot version that wrote it, or a newer one",
-        );
-      const identity = { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
+    return opened(path, (db, { identity }) => {
       const store = new SqliteLogStore(db, path, identity);
       store.#load();
       if (walPages > 0) store.#fillWal(walPages);
       return store;
-    } catch (error) {
-      db?.close();
-      if (error instanceof UserError || isDiskFull(error)) throw error;
-      throw damaged(path, error instanceof Error ? error.message : String(error), error);
-    }
+    });
   }
 
   #load(): void {
@@ -401,14 +419,6 @@ export class SqliteLogStore implements LogStore {
       this.#failed = error;
       throw error;
     }
-  }
-
-  /** The newest incarnation that was given out; 0: none, the log was never used. */
-  get incarnation(): number {
-    const [[last] = [0]] = this.#db.prepare("SELECT value FROM meta WHERE name = 'incarnation'").values() as [
-      number,
-    ][];
-    return Number(last);
   }
 
   /** The next number, above `atLeast` and every one given before; on disk when it returns. */

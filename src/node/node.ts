@@ -23,7 +23,7 @@ import { type DataPaths, dataPaths } from "./paths.ts";
 import { silentStage, untilRoom } from "./room.ts";
 import type { RunningNode, StartedInfo } from "./running.ts";
 import { restoreConflict } from "./restore.ts";
-import { checkMember, startKind } from "./start.ts";
+import { checkMember, type Start, startKind } from "./start.ts";
 import {
   conflictDetail,
   conflictSummary,
@@ -104,7 +104,7 @@ export class Node implements RunningNode {
     tidy(paths);
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
-    const kind = startKind(db, paths, peerId, hasPeers, this.#options.create);
+    const { kind, head } = startKind(db, paths, peerId, hasPeers, this.#options.create);
     const clusterKey = keys?.[0] ?? this.#makeKey();
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
     this.#switchboard = new Switchboard({ name, version: VERSION, role, formats });
@@ -130,7 +130,7 @@ export class Node implements RunningNode {
     let full: unknown = null;
     if (kind === "member")
       try {
-        await this.#checkFiles(peerId);
+        await this.#checkFiles(peerId, head);
       } catch (error) {
         if (!isDiskFull(error)) throw error;
         full = error;
@@ -144,9 +144,10 @@ export class Node implements RunningNode {
     else this.#waitForRoom(peerId, full);
   }
 
-  async #checkFiles(peerId: string): Promise<void> {
-    await this.#adoptReplacement(peerId);
-    this.#checkSettings(checkMember(this.#options.db, this.#paths, peerId));
+  /** `seen`: of the file, just before; null: nobody looked. */
+  async #checkFiles(peerId: string, seen: Start["head"]): Promise<void> {
+    const adopted = await this.#adoptReplacement(peerId);
+    this.#checkSettings(checkMember(this.#options.db, this.#paths, peerId, adopted ? null : seen));
   }
 
   /** Keys that were given or are there; null: there are none yet. */
@@ -218,15 +219,16 @@ export class Node implements RunningNode {
     }
   }
 
-  /** A replica that was received before the last stop takes its place now. */
-  async #adoptReplacement(peerId: string): Promise<void> {
-    if (!existsSync(this.#paths.nextReplica)) return;
+  /** A replica that was received before the last stop takes its place now. False: there is none. */
+  async #adoptReplacement(peerId: string): Promise<boolean> {
+    if (!existsSync(this.#paths.nextReplica)) return false;
     const { replica, nextReplica } = this.#paths;
     const done = await replaceReplica(replica, nextReplica, peerId, this.#options.db, (rows) =>
       this.#report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
     );
     if (!done) rmSync(nextReplica); // this node's own is ahead by now
     this.#report(null);
+    return true;
   }
 
   /** The cluster's settings are fixed when it is formed. */
@@ -409,7 +411,7 @@ export class Node implements RunningNode {
           this.#phase = `the disk is full: waiting for room in ${full.join(" and ")}`;
         });
         this.#phase = "opening its files: there is room again";
-        await this.#checkFiles(peerId);
+        await this.#checkFiles(peerId, null);
         if (this.#stopping.signal.aborted) return;
         logger.info("there is room again; going on");
         this.#enterOrWait(peerId);

@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../base/errors.ts";
 import { readCaptured, readMeta } from "../capture/install.ts";
-import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
+import { readLogHead } from "../log-store/sqlite-log-store.ts";
 import { readLocal } from "../replica/open.ts";
 import { readSettings, type ReplicaSettings } from "../replica/settings.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
@@ -54,13 +54,25 @@ const CHOICES = (paths: DataPaths): string =>
   `give --peers to join the cluster again (after moving ${paths.folder} away), or run marmot cleanup on the file and form a new cluster with it`;
 
 /** Before its first use the log of an unfinished start says nothing that could be lost. */
-function isUnused(paths: DataPaths): boolean {
-  const log = SqliteLogStore.open(paths.log, 0);
-  try {
-    return log.incarnation === 0;
-  } finally {
-    log.close();
-  }
+const isUnused = (paths: DataPaths): boolean => readLogHead(paths.log).incarnation === 0;
+
+/** What the application's file says of itself. */
+interface FileHead {
+  /** null: nothing of Marmot is in it. */
+  readonly meta: ReturnType<typeof readMeta>;
+  /** Somebody's change logs are in it. */
+  readonly isCaptured: boolean;
+}
+
+const readHead = (db: DatabaseSync, file: string): FileHead => ({
+  meta: readMeta(db, file),
+  isCaptured: readCaptured(db) !== null,
+});
+
+/** A start, and what was seen of the file meanwhile; null: there is none, or nobody looked. */
+export interface Start {
+  readonly kind: StartKind;
+  readonly head: FileHead | null;
 }
 
 /** Decides, and refuses what must not be guessed. */
@@ -70,11 +82,11 @@ export function startKind(
   peerId: string,
   hasPeers: boolean,
   create: boolean,
-): StartKind {
+): Start {
   const exists = existsSync(file);
   const hasReplica = existsSync(paths.replica);
-  // Somebody's change logs are in the file.
-  const isCaptured = exists && readDatabase(file, (db) => hasReplica && readCaptured(db) !== null);
+  const head = exists ? readDatabase(file, (db) => (hasReplica ? readHead(db, file) : null)) : null;
+  const isCaptured = head?.isCaptured === true;
   if (hasReplica) {
     if (!existsSync(paths.log))
       throw new UserError(
@@ -82,17 +94,17 @@ export function startKind(
         CHOICES(paths),
       );
     // A join that a crash ended between receiving the replica and having the file: it goes on where it was.
-    if (!isCaptured && isUnused(paths)) return "join";
+    if (!isCaptured && isUnused(paths)) return { kind: "join", head };
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
         `restore the file, or move ${paths.folder} away and join again with --peers; an absent file is then received`,
       );
-    return "member";
+    return { kind: "member", head };
   }
   if (existsSync(paths.log) && !isUnused(paths))
     throw new UserError(`${paths.replica} is missing beside ${paths.log}`, CHOICES(paths));
-  if (hasPeers) return "join";
+  if (hasPeers) return { kind: "join", head };
   if (!exists && !create)
     throw new UserError(
       `${file} does not exist`,
@@ -111,23 +123,28 @@ export function startKind(
       db.close();
     }
   }
-  return "found";
+  return { kind: "found", head };
 }
 
 /**
  * Cross-checks file, replica and log of a member. What the application did to the schema meanwhile, or to Marmot's triggers,
- * is found when the file is opened. Returns the cluster's settings. Throws `UserError`.
+ * is found when the file is opened. `seen`: what was just seen of the file; null: look. Returns the cluster's settings.
+ * Throws `UserError`.
  */
-export function checkMember(file: string, paths: DataPaths, peerId: string): ReplicaSettings {
-  const live = openDatabase(file, { timeout: LOCKED_MS });
+export function checkMember(
+  file: string,
+  paths: DataPaths,
+  peerId: string,
+  seen: FileHead | null,
+): ReplicaSettings {
+  const { meta, isCaptured } = seen ?? readDatabase(file, (db) => readHead(db, file));
+  const log = readLogHead(paths.log).identity;
   const replica = openDatabase(paths.replica, { readOnly: true });
-  const log = SqliteLogStore.open(paths.log, 0);
   try {
     const settings = readSettings(replica, paths.replica);
-    const meta = readMeta(live, file);
     const who: [string, string, string][] = [
       [paths.replica, settings.clusterId, readLocal(replica, "peer_id") ?? "nobody"],
-      [paths.log, log.identity.clusterId, log.identity.peerId],
+      [paths.log, log.clusterId, log.peerId],
     ];
     if (meta !== null) who.push([file, meta.clusterId, meta.peerId]);
     for (const [path, cluster, peer] of who) {
@@ -142,16 +159,13 @@ export function checkMember(file: string, paths: DataPaths, peerId: string): Rep
           CHOICES(paths),
         );
     }
-    const captured = readCaptured(live);
-    if (meta === null || captured === null)
+    if (meta === null || !isCaptured)
       throw new UserError(
         `${file} holds no change logs, but ${paths.folder} says that it is replicated: it was replaced or cleaned up`,
         CHOICES(paths),
       );
     return settings;
   } finally {
-    live.close();
     replica.close();
-    log.close();
   }
 }

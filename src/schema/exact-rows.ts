@@ -1,21 +1,30 @@
 /** All rows of a table with exact storage classes, in the order of the key, streamed. */
-import type { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { exactKey, exactKeyColumns, mayBeOdd, prepareExact, rereadText } from "./row-access.ts";
 
-/** `encoding`: the file's. The statement is open while the rows are taken: keep to one table's at a time. */
-export function* exactRows(db: DatabaseSync, shape: TableShape, encoding: string): Generator<Value[], void> {
+/** Gives every column and the key's bytes, for `exactRows`. */
+export function exactRowsStatement(db: DatabaseSync, shape: TableShape): StatementSync {
   const columns = shape.columns.map((c) => quoteIdentifier(c.name));
   const table = `main.${quoteIdentifier(shape.name)}`;
   const keys = shape.key.map((k) => columns[k]!);
-  const width = shape.columns.length;
-  const rows = prepareExact(
+  return prepareExact(
     db,
     `SELECT ${columns.join(", ")}, ${exactKeyColumns(shape, keys)} FROM ${table} ORDER BY ${keys.join(", ")}`,
-  ).iterate();
-  for (const row of rows as unknown as Iterable<Value[]>) {
+  );
+}
+
+/** `encoding`: the file's. The statement is open while the rows are taken: keep to one table's at a time. */
+export function* exactRows(
+  db: DatabaseSync,
+  shape: TableShape,
+  encoding: string,
+  statement = exactRowsStatement(db, shape),
+): Generator<Value[], void> {
+  const width = shape.columns.length;
+  for (const row of statement.iterate() as unknown as Iterable<Value[]>) {
     const image = row.slice(0, width);
     let key: Value[] | null = null;
     for (let i = 0; i < width; i++) {

@@ -183,6 +183,7 @@ class SimulatedCluster {
       for (let i = 0; i < IDLE_STEPS && !stopped; i++) await this.#world.step();
       if (!stopped) throw new Error(`${node.name} does not stop`);
     }
+    this.#world.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }

@@ -2,12 +2,12 @@
  * Every way in which an application's file is not the replica with the pending rows on top, by a full comparison. Only true
  * right after a transaction of Marmot in the file.
  */
-import type { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { readCaptured } from "../../src/capture/install.ts";
 import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
-import { exactRows } from "../../src/schema/exact-rows.ts";
+import { exactRows, exactRowsStatement } from "../../src/schema/exact-rows.ts";
 import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../src/schema/row-access.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 
@@ -23,18 +23,37 @@ export interface DeviationInput {
   readonly returnsLater: (table: TableShape, keyId: KeyId) => boolean;
 }
 
+/** Statements are dear to make, and a simulated file is compared again and again. */
+interface Kept {
+  readonly rows: StatementSync;
+  access: RowAccess | null;
+  pending: { readonly log: string; readonly rows: StatementSync } | null;
+}
+
+const kept = new WeakMap<DatabaseSync, WeakMap<TableShape, Kept>>();
+
+function keptOf(db: DatabaseSync, shape: TableShape): Kept {
+  let tables = kept.get(db);
+  if (tables === undefined) kept.set(db, (tables = new WeakMap()));
+  let found = tables.get(shape);
+  if (found === undefined)
+    tables.set(shape, (found = { rows: exactRowsStatement(db, shape), access: null, pending: null }));
+  return found;
+}
+
 export function deviations({ live, replica, shapes, encoding, returnsLater }: DeviationInput): string[] {
   const out: string[] = [];
   const logs = readCaptured(live)!;
+  const rowsOf = (db: DatabaseSync, shape: TableShape): Map<KeyId, Image> => {
+    const rows = exactRows(db, shape, encoding, keptOf(db, shape).rows);
+    return new Map(rows.map((image) => [keyIdOfImage(shape, image), image]));
+  };
   for (const shape of shapes) {
-    const inLive = new Map(
-      [...exactRows(live, shape, encoding)].map((i) => [keyIdOfImage(shape, i), i as Image]),
-    );
-    const inReplica = new Map(
-      [...exactRows(replica, shape, encoding)].map((i) => [keyIdOfImage(shape, i), i as Image]),
-    );
-    const access = new RowAccess(live, shape, encoding);
-    const pending = pendingKeys(live, logs.find((c) => c.id === shape.id)!.log, shape, access);
+    const inLive = rowsOf(live, shape);
+    const inReplica = rowsOf(replica, shape);
+    const log = logs.find((c) => c.id === shape.id)!.log;
+    const access = (keptOf(live, shape).access ??= new RowAccess(live, shape, encoding));
+    const pending = pendingKeys(live, log, shape, access);
     for (const [keyId, image] of inReplica) {
       if (pending.has(keyId)) continue;
       const shown = inLive.get(keyId);
@@ -53,15 +72,21 @@ export function deviations({ live, replica, shapes, encoding, returnsLater }: De
 
 /** Keys with change-log rows that are not acknowledged, by the file alone. */
 function pendingKeys(live: DatabaseSync, log: string, shape: TableShape, access: RowAccess): Set<KeyId> {
-  const status = live.prepare(`SELECT value FROM __marmot__status WHERE item = 'acknowledged' AND name = ?`);
-  const acknowledged = (status.get(shape.name) as { value: number } | undefined)?.value ?? 0;
-  const columns = exactKeyColumns(
-    shape,
-    shape.key.map((_, i) => `k${i + 1}`),
-  );
-  const rows = prepareExact(live, `SELECT v, ${columns} FROM ${quoteIdentifier(log)} WHERE id > ?`);
+  const own = keptOf(live, shape);
+  if (own.pending?.log !== log) {
+    const columns = exactKeyColumns(
+      shape,
+      shape.key.map((_, i) => `k${i + 1}`),
+    );
+    const acknowledged = `SELECT value FROM __marmot__status WHERE item = 'acknowledged' AND name = ?`;
+    const rows = prepareExact(
+      live,
+      `SELECT v, ${columns} FROM ${quoteIdentifier(log)} WHERE id > coalesce((${acknowledged}), 0)`,
+    );
+    own.pending = { log, rows };
+  }
   const keys = new Set<KeyId>();
-  for (const row of rows.all(acknowledged) as unknown as Value[][]) {
+  for (const row of own.pending.rows.all(shape.name) as unknown as Value[][]) {
     const key = exactKey(shape, row, access.encoding, 1);
     if (row[0] === null || access.get(key) === null) keys.add(keyIdOf(shape, key));
   }

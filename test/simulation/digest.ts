@@ -9,8 +9,13 @@ const TABLES = Object.values(REPLICATED_TABLES).flatMap(
   (sql) => /^CREATE TABLE "(\w+)"/.exec(sql)?.[1] ?? [],
 );
 
-const show = (value: unknown): string =>
-  value instanceof Uint8Array ? `x${Buffer.from(value).toString("hex")}` : `${typeof value}${String(value)}`;
+/** No text begins as another type's values do. */
+function show(value: unknown): string {
+  if (typeof value === "string") return `'${value}`;
+  if (typeof value === "bigint") return value.toString();
+  if (value instanceof Uint8Array) return `x${value.toHex()}`;
+  return `${typeof value}${String(value)}`;
+}
 
 type Hashed = [name: string, rows: StatementSync][];
 
@@ -48,10 +53,8 @@ function statements(db: DatabaseSync, shapes: readonly TableShape[]): Hashed {
 export function digest(db: DatabaseSync, shapes: Iterable<TableShape>): Map<string, bigint> {
   const out = new Map<string, bigint>();
   for (const [name, rows] of statements(db, [...shapes])) {
-    let hash = 0n;
-    for (const row of rows.all() as unknown as unknown[][])
-      hash = Bun.hash.xxHash64(row.map(show).join("|"), hash);
-    out.set(name, hash);
+    const all = rows.all() as unknown as unknown[][];
+    out.set(name, Bun.hash.xxHash64(all.map((row) => row.map(show).join("|")).join("\n")));
   }
   return out;
 }

@@ -401,6 +401,7 @@ export class Simulation {
       for (let i = 0; i < IDLE_STEPS && !stopped; i++) await this.world.step();
       if (!stopped) this.checks.problems.push(`${node.name} does not stop`);
     }
+    this.world.close();
   }
 }
 

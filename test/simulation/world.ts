@@ -1,5 +1,6 @@
 /** Simulated time: a heap of events, one at a time, everything drawn from one seed. */
 import { Random } from "../../src/base/random.ts";
+import { Pieces } from "./pieces.ts";
 
 interface Event {
   readonly at: number;
@@ -7,6 +8,8 @@ interface Event {
   run: (() => void) | null;
 }
 
+/** Events between two turns of the real event loop. */
+const TURN_EVERY = 64;
 /** Newest lines of the trace that are kept. */
 const TRACE_KEPT = 4000;
 
@@ -15,6 +18,7 @@ export class World {
   /** Milliseconds since the start. It also moves within an event: code takes time. */
   now = 0;
   events = 0;
+  readonly #pieces = new Pieces();
   readonly #heap: Event[] = [];
   #order = 0;
   readonly #trace: string[] = [];
@@ -45,9 +49,15 @@ export class World {
       this.events++;
       event.run();
     }
-    // Microtasks, and one step of whatever goes on in pieces.
-    await new Promise((resolve) => setImmediate(resolve));
+    this.#pieces.goOn();
+    // Nothing of a node waits for the real event loop; what else may be there gets its turn now and then.
+    if (event === undefined || this.events % TURN_EVERY === 0) await this.#pieces.turn();
     return event !== undefined;
+  }
+
+  /** The end: nothing of it steps any more. */
+  close(): void {
+    this.#pieces.release();
   }
 
   /** Something happened that a run must repeat to the letter. */
