@@ -109,12 +109,16 @@ export class SchemaFile {
     return new LiveSide({ file, connection, replica, captured, remembered, expected, place });
   }
 
-  /** Everything that the replica has is captured in the file from now on. `created`: names of tables that are empty. */
+  /**
+   * Everything that `of` has, the replica or what it will be, is captured in the file from now on. `created`: names of tables
+   * that are empty. `stands`: the file's own change, which was captured under ids that it would give, is among what led to `of`.
+   */
   recapture(
     live: LiveSchema,
     of: Replica,
     inFile: NameInFile,
     created: ReadonlySet<string>,
+    stands: boolean,
   ): Pick<RememberedSchema, "tables" | "uncompared"> {
     const { connection, replica, peerId } = this.components;
     const { db } = connection;
@@ -133,11 +137,11 @@ export class SchemaFile {
       if (here === null || shape === null) continue;
       wanted.push({ shape, recorded: here.recorded });
       const name = foldName(here.name);
-      // Captured for a change that was not taken, under an id that is another table's now.
+      // Captured for a change that was not taken, under an id that a change of others gave: whatever it is called.
       const isStrange =
         !known.has(tableId) &&
         registered.has(tableId) &&
-        (registered.get(tableId) !== name || created.has(name));
+        (!stands || registered.get(tableId) !== name || created.has(name));
       if (isStrange) strange.push(tableId);
       if (created.has(name)) uncompared.delete(tableId);
       else if (isStrange || !live.whole.has(tableId)) uncompared.add(tableId);

@@ -66,7 +66,8 @@ export function* followSchema(
   const inFile = namesInFile(onto, rebased.changes);
   const awaited = file.awaited.all();
   const created = changed.tables.flatMap((t) => (t.method === "created" ? [foldName(t.to!)] : []));
-  const { tables, uncompared } = file.recapture(live, replica, inFile, new Set(created));
+  const stands = entries[0]?.peer === peerId;
+  const { tables, uncompared } = file.recapture(live, replica, inFile, new Set(created), stands);
   const { schemaVersion: version } = replica.settings;
   writeRemembered(db, { version, state: onto, tables, uncompared });
   const reflected = readReflected(db, position.length);

@@ -114,7 +114,7 @@ function captureOwn(schema: SchemaFile, entry: Uint8Array, trial: Replica): Know
     return before === undefined ? null : (followed({ ...before, tableId: object.tableId })?.recorded ?? null);
   };
   const inFile = (object: CatalogueObject) => ({ name: object.name, recorded: recordedOf(object) });
-  const { uncompared } = schema.recapture(live, trial, inFile, new Set());
+  const { uncompared } = schema.recapture(live, trial, inFile, new Set(), true);
   writeRemembered(db, { ...live.remembered, uncompared });
   return knowSchema(queryOf(db));
 }
