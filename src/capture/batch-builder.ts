@@ -13,7 +13,7 @@ import {
 } from "../change/batch.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import { encodeBatch } from "../change/codec.ts";
-import type { KeyId } from "../change/key.ts";
+import { KeyList } from "../change/key-list.ts";
 import { encodeNamed } from "../change/marking.ts";
 import type { TableShape } from "../change/shape.ts";
 import { imageSize } from "../change/value.ts";
@@ -65,7 +65,7 @@ export class BatchBuilder {
   #rows = 0;
   #part = 1;
   /** Keys of all parts, to be forgotten when the changeset is taken. */
-  readonly keys: { table: number; keyId: KeyId }[] = [];
+  readonly keys = new KeyList();
 
   /**
    * `place` is asked when a part is closed, and knows then whether it is the last. `schema`: what changes before any of the
@@ -87,7 +87,7 @@ export class BatchBuilder {
     let table = this.#tables.at(-1);
     if (table?.shape !== shape) this.#tables.push((table = { shape, rows: [] }));
     table.rows.push({ ...row, base: this.#baseNumber(base) });
-    this.keys.push({ table: shape.id, keyId: row.keyId });
+    this.keys.add(shape.id, row.keyId);
     this.#bytes += imageSize(row.image ?? row.key);
     this.#rows++;
   }

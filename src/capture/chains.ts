@@ -3,14 +3,14 @@
  * shard; whole, one chain in the lane that is in use.
  */
 import type { PositionVector, Watermark } from "../change/batch.ts";
-import type { KeyId } from "../change/key.ts";
+import type { KeyList } from "../change/key-list.ts";
 import { BatchBuilder, type BuiltPart, type ChainPlace, type SchemaLead } from "./batch-builder.ts";
 import { LaneChoice } from "./lane.ts";
 import type { Spooled } from "./spool.ts";
 
 export interface DrainRecord {
   readonly upTo: readonly Watermark[];
-  readonly looked: { table: number; keyId: KeyId }[];
+  readonly looked: KeyList;
   readonly startedAt: number;
   batchesLeft: number;
   rows: number;
@@ -27,8 +27,8 @@ export interface Sent {
   readonly rows: number;
   /** null: the opening of the incarnation. */
   readonly drain: DrainRecord | null;
-  /** Keys whose images are in flight with this changeset; on the last part. */
-  readonly keys: readonly { table: number; keyId: KeyId }[];
+  /** Keys whose images are in flight with this changeset; on the last part, null: on the others. */
+  readonly keys: KeyList | null;
   /** When it was proposed; null: not yet, or to be proposed again. */
   proposedAt: number | null;
 }
@@ -82,7 +82,7 @@ function openChain(
 ): OpenChain {
   const parts: Sent[] = [];
   const onPart = ({ part, last, bytes, rows }: BuiltPart): void => {
-    const keys = last ? builder.keys : [];
+    const keys = last ? builder.keys : null;
     const size = bytes.length;
     parts.push({ csn, part, last, bytes: keep(bytes), size, rows, drain, keys, proposedAt: null });
   };

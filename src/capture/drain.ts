@@ -6,6 +6,7 @@ import { assert } from "../base/assert.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import { Op, type PositionVector, type RowChange, type Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
+import { KeyMap } from "../change/key-map.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { ReferenceSource } from "../change/reference-source.ts";
@@ -84,7 +85,7 @@ export class Drain {
     for (const { table, upTo } of watermarks) {
       const log = this.#components.logs.find((l) => l.shape.id === table);
       assert(log !== undefined, "a watermark is of a captured table");
-      const taken = new Set<KeyId>();
+      const taken = new KeyMap<0, never>();
       for (const row of log.rows(this.drainedTo(table), upTo)) {
         if (!this.#take(log.shape, row, taken, sink)) {
           this.reset(before);
@@ -99,14 +100,14 @@ export class Drain {
   }
 
   /** `taken`: keys whose image was compared in this drain; it is the same whenever the key comes again. */
-  #take(shape: TableShape, row: CapturedRow, taken: Set<KeyId>, sink: DrainSink): boolean {
+  #take(shape: TableShape, row: CapturedRow, taken: KeyMap<0, never>, sink: DrainSink): boolean {
     if (row.suspect && row.image !== null) return true; // nothing evicted it
     const { pending, bases, shadows, references } = this.#components;
-    const { minId } = pending.note(shape.id, row.keyId, row.minId, row.maxId);
+    const minId = pending.note(shape.id, row.keyId, row.minId, row.maxId);
     if (taken.has(row.keyId)) return true;
     sink.looked(shape.id, row.keyId);
     if (row.maxId <= references.watermark(shape.id, row.keyId)) return true; // these log rows were ordered before a restart
-    taken.add(row.keyId);
+    taken.set(row.keyId, 0);
     const base = shadows.get(shape.id, row.keyId)?.position ?? bases.at(shape.id, minId);
     const sent = sink.inFlight(shape.id, row.keyId);
     const reference = sent !== undefined ? sent : references.reference(shape.id, row.keyId, row.key, base);

@@ -7,6 +7,7 @@
 import { assert } from "../base/assert.ts";
 import type { PositionVector, RowChange, Watermark } from "../change/batch.ts";
 import type { KeyId } from "../change/key.ts";
+import { KeyList } from "../change/key-list.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image } from "../change/value.ts";
 import { type ChainPlace, openingBatch, type SchemaLead } from "./batch-builder.ts";
@@ -81,7 +82,8 @@ export class Outbox {
   /** A changeset was found that cannot leave before what is in flight was taken. */
   #blocked = false;
   readonly #settled = new Map<number, number>();
-  #acknowledged: { upTo: Watermark[]; looked: { table: number; keyId: KeyId }[] } = { upTo: [], looked: [] };
+  /** `looked`: of one drain each. */
+  #acknowledged: { upTo: Watermark[]; looked: KeyList[] } = { upTo: [], looked: [] };
 
   constructor(components: OutboxComponents, options: OutboxOptions) {
     this.#components = components;
@@ -160,7 +162,7 @@ export class Outbox {
         size: 0,
         rows: 0,
         drain: null,
-        keys: [],
+        keys: null,
         proposedAt: null,
       });
     });
@@ -186,7 +188,7 @@ export class Outbox {
     assert(schema === null || this.settledAll, "a change of the schema leaves when nothing is in flight");
     const drain: DrainRecord = {
       upTo,
-      looked: [],
+      looked: new KeyList(),
       startedAt: this.#components.now(),
       batchesLeft: 0,
       rows: 0,
@@ -216,12 +218,14 @@ export class Outbox {
         if (builder === null) return false;
         builder.add(shape, row, base);
         drain.rows++;
-        if (drain.rows > REMEMBERED_ROWS) drain.alone = true;
-        else images.push([shape.id, row.keyId, row.image]);
+        if (drain.rows > REMEMBERED_ROWS) {
+          drain.alone = true;
+          images.length = 0;
+        } else images.push([shape.id, row.keyId, row.image]);
         return true;
       },
       looked: (table, keyId) => {
-        drain.looked.push({ table, keyId });
+        drain.looked.add(table, keyId);
       },
       found: () => drain.rows,
       done: () => {
@@ -314,9 +318,9 @@ export class Outbox {
   }
 
   #arrived(sent: Sent, drain: DrainRecord): void {
-    for (const { table, keyId } of sent.keys) {
+    for (const [table, sentKeys] of sent.keys?.tables() ?? []) {
       const keys = this.#inFlight.get(table);
-      if (keys?.get(keyId)?.drain === drain) keys.delete(keyId);
+      for (const keyId of sentKeys) if (keys?.get(keyId)?.drain === drain) keys.delete(keyId);
     }
     drain.batchesLeft--;
   }
@@ -327,7 +331,7 @@ export class Outbox {
       const drain = this.#drains.shift()!;
       this.#acknowledged.upTo.push(...drain.upTo);
       for (const { table, upTo } of drain.upTo) this.#settled.set(table, upTo);
-      for (const key of drain.looked) this.#acknowledged.looked.push(key);
+      this.#acknowledged.looked.push(drain.looked);
     }
     if (this.#drains.length === 0 && this.#bytes === 0) this.#components.spool.clear();
   }
@@ -338,7 +342,7 @@ export class Outbox {
   }
 
   /** Log ids by table that are ordered and may go, and the keys to look at again. They stay until `dropAcknowledged`. */
-  peekAcknowledged(): { upTo: Map<number, number>; looked: readonly { table: number; keyId: KeyId }[] } {
+  peekAcknowledged(): { upTo: Map<number, number>; looked: readonly KeyList[] } {
     const { upTo, looked } = this.#acknowledged;
     this.#acknowledged = { upTo: [...upTo], looked: looked.slice() };
     return { upTo: new Map(upTo.map((w) => [w.table, w.upTo])), looked };

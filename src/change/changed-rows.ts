@@ -3,6 +3,7 @@
  * that changes ten times is written once.
  */
 import type { KeyId } from "./key.ts";
+import { KeyMap } from "./key-map.ts";
 import type { Image, Value } from "./value.ts";
 
 export interface ChangedRow {
@@ -23,14 +24,14 @@ export interface MovedRow {
 }
 
 /** In place of a row when there are very many: key and image are looked up when the row's turn comes. */
-export const LOOK_UP = Symbol("look up");
+export const LOOK_UP = 0;
 
 /** Rows kept with their images; beyond it only their keys are. */
 const KEPT_ROWS = 20_000;
 
 export class ChangedRows {
   /** Table id ⇒ rows. Tables without rows are absent. */
-  readonly tables = new Map<number, Map<KeyId, ChangedRow | typeof LOOK_UP>>();
+  readonly tables = new Map<number, KeyMap<typeof LOOK_UP, ChangedRow>>();
   #size = 0;
 
   get size(): number {
@@ -39,7 +40,7 @@ export class ChangedRows {
 
   set(table: number, keyId: KeyId, row: ChangedRow): void {
     let rows = this.tables.get(table);
-    if (rows === undefined) this.tables.set(table, (rows = new Map<KeyId, ChangedRow | typeof LOOK_UP>()));
+    if (rows === undefined) this.tables.set(table, (rows = new KeyMap<typeof LOOK_UP, ChangedRow>()));
     const before = rows.size;
     rows.set(keyId, this.#size < KEPT_ROWS ? row : LOOK_UP);
     this.#size += rows.size - before;
@@ -63,7 +64,7 @@ export class ChangedRows {
   /** The table's images are not what the replica has any more. */
   lookUp(table: number): void {
     const rows = this.tables.get(table);
-    for (const keyId of rows?.keys() ?? []) rows!.set(keyId, LOOK_UP);
+    for (const keyId of [...(rows?.keys() ?? [])]) rows!.set(keyId, LOOK_UP);
   }
 
   delete(table: number, keyId: KeyId): void {

@@ -3,15 +3,22 @@
  * drain and by the reflector's look at the logs' tails, emptied when acknowledged log rows go.
  */
 import type { KeyId } from "./key.ts";
+import { KeyMap } from "./key-map.ts";
 
 export interface PendingRow {
   /** Log ids of the key's oldest and newest unacknowledged rows. */
-  minId: number;
-  maxId: number;
+  readonly minId: number;
+  readonly maxId: number;
 }
 
+/** Most keys were written once: there may be a million of them, and a number needs no object. */
+type Ids = number | PendingRow;
+
+const ids = (minId: number, maxId: number): Ids => (minId === maxId ? minId : { minId, maxId });
+const rowOf = (of: Ids): PendingRow => (typeof of === "number" ? { minId: of, maxId: of } : of);
+
 export class PendingRows {
-  readonly #tables = new Map<number, Map<KeyId, PendingRow>>();
+  readonly #tables = new Map<number, KeyMap<number, PendingRow>>();
   readonly #seen = new Map<number, number>();
   #size = 0;
 
@@ -24,7 +31,8 @@ export class PendingRows {
   }
 
   get(table: number, keyId: KeyId): PendingRow | undefined {
-    return this.#tables.get(table)?.get(keyId);
+    const found = this.#tables.get(table)?.get(keyId);
+    return found === undefined ? undefined : rowOf(found);
   }
 
   /** Log id up to which the table's log was looked at. */
@@ -37,28 +45,31 @@ export class PendingRows {
     if (id > this.seen(table)) this.#seen.set(table, id);
   }
 
-  note(table: number, keyId: KeyId, minId: number, maxId: number): PendingRow {
+  /** Returns the log id of the key's oldest unacknowledged row. */
+  note(table: number, keyId: KeyId, minId: number, maxId: number): number {
     let rows = this.#tables.get(table);
-    if (rows === undefined) this.#tables.set(table, (rows = new Map<KeyId, PendingRow>()));
-    const row = rows.get(keyId);
-    if (row === undefined) {
-      const fresh = { minId, maxId };
-      rows.set(keyId, fresh);
+    if (rows === undefined) this.#tables.set(table, (rows = new KeyMap<number, PendingRow>()));
+    const known = rows.get(keyId);
+    if (known === undefined) {
+      rows.set(keyId, ids(minId, maxId));
       this.#size++;
-      return fresh;
+      return minId;
     }
-    if (minId < row.minId) row.minId = minId;
-    if (maxId > row.maxId) row.maxId = maxId;
-    return row;
+    const row = rowOf(known);
+    const oldest = Math.min(minId, row.minId);
+    const newest = Math.max(maxId, row.maxId);
+    if (oldest < row.minId || newest > row.maxId) rows.set(keyId, ids(oldest, newest));
+    return oldest;
   }
 
   /** Log rows up to `upTo` are acknowledged. True: nothing of the key is pending any more. */
   release(table: number, keyId: KeyId, upTo: number): boolean {
     const rows = this.#tables.get(table);
-    const row = rows?.get(keyId);
-    if (rows === undefined || row === undefined) return true;
-    if (row.maxId > upTo) {
-      if (row.minId <= upTo) row.minId = upTo + 1;
+    const known = rows?.get(keyId);
+    if (rows === undefined || known === undefined) return true;
+    const { minId, maxId } = rowOf(known);
+    if (maxId > upTo) {
+      if (minId <= upTo) rows.set(keyId, ids(upTo + 1, maxId));
       return false;
     }
     rows.delete(keyId);

@@ -15,6 +15,11 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 const UNFOUNDED = 0n;
 /** Log rows deleted in one transaction; the rest waits for the next. */
 const DELETE_AT_ONCE = 5000;
+/** Log rows of the tail that are read at once. */
+const TAIL_AT_ONCE = 5000;
+
+/** Id, suspicion, key. */
+type TailRow = readonly [bigint, bigint | null, ...Value[]];
 
 export class LiveLog {
   readonly shape: TableShape;
@@ -55,7 +60,7 @@ export class LiveLog {
     this.#highestSql = `SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)}`;
     this.#maxId = new LazyStatement(() => prepareExact(db, `SELECT max(id) FROM ${name}`));
     this.#tail = new LazyStatement(() =>
-      prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id`),
+      prepareExact(db, `SELECT id, v, ${keys} FROM ${name} WHERE id > ? ORDER BY id LIMIT ?`),
     );
     this.#settle = lazily(db, `UPDATE ${name} SET v = ? WHERE id = ?`);
     this.#keys = new LazyStatement(() =>
@@ -87,12 +92,7 @@ export class LiveLog {
    */
   readTail(pending: PendingRows, newest: number): boolean {
     if (newest <= this.#looked) return false;
-    const rows = this.#tail.all(Math.max(this.#looked, this.#acknowledged)) as unknown as [
-      bigint,
-      bigint | null,
-      ...Value[],
-    ][];
-    for (const row of rows) {
+    for (const row of this.#tailRows(Math.max(this.#looked, this.#acknowledged))) {
       const [id, suspicion] = row;
       if (suspicion === UNFOUNDED) continue;
       const key = exactKey(this.shape, row, this.access.encoding, 2);
@@ -106,6 +106,16 @@ export class LiveLog {
     pending.see(this.shape.id, newest);
     this.#looked = newest;
     return true;
+  }
+
+  /** Log rows after `from`, some at a time: an application may be a million ahead. */
+  *#tailRows(from: number): Generator<TailRow, void> {
+    for (;;) {
+      const rows = this.#tail.all(from, TAIL_AT_ONCE) as unknown as TailRow[];
+      yield* rows;
+      if (rows.length < TAIL_AT_ONCE) return;
+      from = Number(rows.at(-1)![0]);
+    }
   }
 
   /** The highest rowid that the table has or that is pending of it. */

@@ -10,6 +10,7 @@ import type { PositionVector } from "../change/batch.ts";
 import { type ChangedRow, type ChangedRows, LOOK_UP, type MovedRow } from "../change/changed-rows.ts";
 import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
+import type { KeyList } from "../change/key-list.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { ShadowedRows } from "../change/shadowed-rows.ts";
 import type { Image, Value } from "../change/value.ts";
@@ -34,7 +35,7 @@ export interface ReflectSource {
 export interface Acknowledgement {
   /** Table ⇒ log id. */
   readonly upTo: ReadonlyMap<number, number>;
-  readonly looked: readonly { table: number; keyId: KeyId }[];
+  readonly looked: readonly KeyList[];
 }
 
 export interface ReflectorComponents {
@@ -202,22 +203,27 @@ export class Reflector {
 
   /** Log rows that are ordered stop counting; rows that others changed meanwhile are shown. */
   #acknowledge({ upTo, looked }: Acknowledgement, written: Set<LiveLog>): void {
-    const { logs, pending, shadows, source } = this.#components;
+    const { logs } = this.#components;
     for (const [table, id] of upTo) logs.get(table)?.acknowledge(id); // it may be gone meanwhile
-    for (const { table, keyId } of looked) {
+    for (const [table, keys] of looked.flatMap((list) => [...list.tables()])) {
       const id = upTo.get(table);
       if (id === undefined || !logs.has(table)) continue;
-      const base = this.#base(table, keyId);
-      if (!pending.release(table, keyId, id)) {
-        if (base !== null) this.#keepBase(table, keyId, base);
-        continue;
-      }
-      const key = this.#held.get(table)?.get(keyId) ?? shadows.get(table, keyId)?.key;
-      if (key === undefined) continue;
-      this.#held.get(table)?.delete(keyId);
-      if (source.changed.get(table, keyId) === undefined)
-        this.#show(table, keyId, key, source.row(table, key), written);
+      for (const keyId of keys) this.#release(table, keyId, id, written);
     }
+  }
+
+  #release(table: number, keyId: KeyId, id: number, written: Set<LiveLog>): void {
+    const { pending, shadows, source } = this.#components;
+    const base = this.#base(table, keyId);
+    if (!pending.release(table, keyId, id)) {
+      if (base !== null) this.#keepBase(table, keyId, base);
+      return;
+    }
+    const key = this.#held.get(table)?.get(keyId) ?? shadows.get(table, keyId)?.key;
+    if (key === undefined) return;
+    this.#held.get(table)?.delete(keyId);
+    if (source.changed.get(table, keyId) === undefined)
+      this.#show(table, keyId, key, source.row(table, key), written);
   }
 
   /** The position that the file last showed for a pending key that others changed since; null: nobody did. */

@@ -7,6 +7,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { PositionVector } from "../change/batch.ts";
 import { decodeImage } from "../change/codec.ts";
 import type { KeyId } from "../change/key.ts";
+import { KeyMap } from "../change/key-map.ts";
 import type { Image } from "../change/value.ts";
 import { arraysLazily, lazily, type LazyStatement } from "../sqlite/lazy.ts";
 
@@ -31,7 +32,7 @@ export class References {
   readonly #replace: LazyStatement;
   readonly #oldest: LazyStatement;
   /** Table ⇒ key ⇒ ids of its entries, in their order. */
-  readonly #byKey = new Map<number, Map<KeyId, number | number[]>>();
+  readonly #byKey = new Map<number, KeyMap<number, number[]>>();
   #size = 0;
   #nextId = 1;
   /** Prune goes on after this id; it begins anew when it met the end of what is shown. */
@@ -62,7 +63,7 @@ export class References {
 
   #remember(table: number, keyId: KeyId, id: number): void {
     let keys = this.#byKey.get(table);
-    if (keys === undefined) this.#byKey.set(table, (keys = new Map<KeyId, number | number[]>()));
+    if (keys === undefined) this.#byKey.set(table, (keys = new KeyMap<number, number[]>()));
     const ids = keys.get(keyId);
     if (ids === undefined) keys.set(keyId, id);
     else if (typeof ids === "number") keys.set(keyId, [ids, id]);

@@ -319,8 +319,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a key counts as settled while newer log rows wait",
     60,
     "change/pending-rows.ts",
-    "    if (row.maxId > upTo) {",
-    "    if (row.maxId > upTo + 1e9) {",
+    "    if (maxId > upTo) {",
+    "    if (maxId > upTo + 1e9) {",
   ),
   one(
     "a row that makes room for a pending one is not remembered",
@@ -333,8 +333,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "rows held back while pending are not shown afterwards",
     60,
     "reflect/reflector.ts",
-    "      if (source.changed.get(table, keyId) === undefined)\n",
-    "      if (source.changed.get(table, keyId) === undefined && key.length > 9)\n",
+    "    if (source.changed.get(table, keyId) === undefined)\n",
+    "    if (source.changed.get(table, keyId) === undefined && key.length > 9)\n",
   ),
   one(
     "the position that the file shows is not written into it",
