@@ -71,10 +71,11 @@ export class IdBlocks {
     for (const shape of shapes) {
       const size = sizeOf(shape.name);
       if (!shape.autoincrement || size === 0) continue;
-      const key = quoteIdentifier(shape.columns[shape.key[0]!]!.name);
+      // With the table before it, or a name that is gone would be a text.
+      const key = `t.${quoteIdentifier(shape.columns[shape.key[0]!]!.name)}`;
       const look = prepareExact(
         db,
-        `SELECT (SELECT max(seq) FROM main.sqlite_sequence WHERE name = ?), (SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)})`,
+        `SELECT (SELECT max(seq) FROM main.sqlite_sequence WHERE name = ?), (SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)} AS t)`,
       );
       this.#tables.set(shape.id, { size: BigInt(size), name: shape.name, look });
     }

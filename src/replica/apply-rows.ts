@@ -174,7 +174,7 @@ export class RowApplier {
     const lost = fresh
       ? null
       : columns === null || old === null || image === null
-        ? this.#unseen(last, row, context)
+        ? this.#covered(access.shape, row, last, context)
         : this.#overwritten(table, row, columns, old, image, last, context);
     if (lost !== null && (oldBytes !== null || newBytes !== null))
       this.#journal.add({
@@ -217,6 +217,22 @@ export class RowApplier {
       this.#references.add(table, row.keyId, context.shard, context.index, sent);
       this.#changed.set(table, row.keyId, { key: row.key, image });
     }
+  }
+
+  /**
+   * The unseen write of others that a row which goes, or comes whole, puts an end to; null: there is none. Where columns
+   * are merged, those of others may stand beneath the row's last write.
+   */
+  #covered(
+    shape: TableShape,
+    row: RowChange,
+    last: LastWrite | null,
+    context: ChangesetContext,
+  ): LastWrite | null {
+    if (this.#mergerOf(shape) === null) return this.#unseen(last, row, context);
+    const writes = this.#columns.of(shape.id, row.keyId, last);
+    const unseen = shape.columns.flatMap((_, column) => this.#unseen(writes(column), row, context) ?? []);
+    return unseen.reduce<LastWrite | null>((a, b) => (a === null || b.index > a.index ? b : a), null);
   }
 
   /** The unseen write of others of which a column is overwritten with another value; null: there is none. */

@@ -199,7 +199,7 @@ function judge(query: Query, table: Table): ClassifiedTable {
     return refused(
       name,
       `rows cannot be found through its unique index ${scan.index}: ${scan.why}`,
-      `write the index without functions of the application, ${leaveOut}`,
+      `${scan.cure}, ${leaveOut}`,
     );
   return { name, ...care(table, nullable) };
 }
@@ -217,19 +217,26 @@ function hasNullKey(query: Query, table: Table): boolean {
   return query(`SELECT 1 FROM main.${quoteIdentifier(table.name)} WHERE ${where} LIMIT 1`).length > 0;
 }
 
-function findScan(query: Query, table: Table): { index: string; why: string } | null {
+function findScan(query: Query, table: Table): { index: string; why: string; cure: string } | null {
+  const whole = "SQLite would read the whole table";
+  const cure = "write the index without functions of the application";
   for (const lookup of evictionLookups(shapeOf(table, 0), table)) {
+    const { index, partial } = lookup;
     try {
       const plan = query(`EXPLAIN QUERY PLAN ${lookup.probe}`).map((row) => String(row[3]));
       const step = plan.find((text) => / main\b|^(SEARCH|SCAN) /.test(text)) ?? "";
-      const isShort = !lookup.partial || step.endsWith(` INDEX ${lookup.index}`);
+      const isShort = !partial || step.endsWith(` INDEX ${index}`);
       if (!step.startsWith("SEARCH") && !(isShort && isSingle(query, lookup)))
-        return { index: lookup.index, why: "SQLite would read the whole table" };
+        return { index, why: whole, cure };
     } catch (error) {
       const said = error instanceof Error ? error.message : String(error);
-      // It can never use the index that is meant, as where its condition is always true.
-      const why = said === "no query solution" ? "SQLite would read the whole table" : said;
-      return { index: lookup.index, why };
+      if (said !== "no query solution") return { index, why: said, cure };
+      if (!partial) return { index, why: whole, cure };
+      return {
+        index,
+        why: "SQLite searches none whose condition, or a part of it that AND joins, is always true or always false",
+        cure: "write its condition without that part (IS NOT NULL of a NOT NULL column is one)",
+      };
     }
   }
   return null;

@@ -4,9 +4,10 @@
  */
 import { foldName } from "../base/names.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
-import { quoteIdentifier } from "../sqlite/quote.ts";
+import { storedSql } from "../sqlite/affinity.ts";
+import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
 import type { Column, Table } from "../sqlite/schema.ts";
-import { generationOf, mentions, parseIndex } from "./index-text.ts";
+import { collationOf, generationOf, mentions, parseIndex } from "./index-text.ts";
 
 export interface EvictionLookup {
   readonly index: string;
@@ -26,9 +27,9 @@ export interface EvictionLookup {
 
 export function evictionLookups(shape: TableShape, table: Table): EvictionLookup[] {
   const keys = shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name)).join(", ");
-  const lookup = (unique: UniqueShape, defaults: boolean): EvictionLookup => {
-    const where = whereOf(unique, table, (name) => `NEW.${quoteIdentifier(name)}`, defaults);
-    const probed = whereOf(unique, table, () => "?1", defaults);
+  const lookup = (unique: UniqueShape, filled: readonly Filled[]): EvictionLookup => {
+    const where = whereOf(unique, table, (name) => `NEW.${quoteIdentifier(name)}`, filled);
+    const probed = whereOf(unique, table, () => "?1", filled);
     // After ANALYZE of few rows SQLite reads them all, whatever index there is.
     const from = `main.${quoteIdentifier(shape.name)} INDEXED BY ${quoteIdentifier(unique.name)}`;
     const probe = `SELECT ${keys} FROM ${from} WHERE ${probed}`;
@@ -39,19 +40,55 @@ export function evictionLookups(shape: TableShape, table: Table): EvictionLookup
     const partial = unique.where !== null;
     return { index: unique.name, where, probe, generated, columns, constants, partial };
   };
-  return shape.uniques.flatMap((unique) =>
-    defaulted(unique, table).length === 0
-      ? [lookup(unique, false)]
-      : [lookup(unique, false), lookup(unique, true)],
-  );
+  return shape.uniques.flatMap((unique) => {
+    const filled = filledLater(unique, table);
+    return filled.length === 0 ? [lookup(unique, [])] : [lookup(unique, []), lookup(unique, filled)];
+  });
 }
 
-/** Under REPLACE these take their default in place of NULL, after BEFORE triggers have seen the NULL. */
-const defaulted = (unique: UniqueShape, table: Table): Column[] =>
-  table.columns.filter(
-    (c) =>
-      c.notNull && c.defaultValue !== null && c.hidden === 0 && usedColumns(unique, table).includes(c.name),
-  );
+/** A column that has its value only after BEFORE triggers have seen the row. */
+interface Filled {
+  readonly name: string;
+  /** Whether what such a trigger sees is no value. */
+  readonly isMissing: (given: string) => string;
+  /** What the row gets. */
+  readonly value: (given: string) => string;
+}
+
+/** Under REPLACE a default takes the place of NULL; and SQLite picks an id. */
+function filledLater(unique: UniqueShape, table: Table): Filled[] {
+  const used = usedColumns(unique, table);
+  return table.columns.flatMap(({ name, affinity, notNull, defaultValue, hidden }): Filled[] => {
+    if (hidden !== 0 || !used.includes(name)) return [];
+    // An id that is given as -1 is looked up as it is, too.
+    if (name === table.rowidColumn)
+      return [
+        {
+          name,
+          isMissing: (given) => `${given} = -1`,
+          value: (given) => `CASE WHEN ${given} = -1 THEN ${nextId(table, name)} ELSE ${given} END`,
+        },
+      ];
+    if (!notNull || defaultValue === null) return [];
+    const stored = storedSql(affinity, `(${defaultValue})`);
+    return [
+      {
+        name,
+        isMissing: (given) => `${given} IS NULL`,
+        value: (given) => `coalesce(${given}, ${stored})`,
+      },
+    ];
+  });
+}
+
+/** The id that SQLite will pick, unless the highest of all is taken: then it picks by chance. */
+function nextId(table: Table, column: string): string {
+  const highest = `max(${quoteIdentifier(column)})`;
+  const from = quoteIdentifier(table.name);
+  if (!table.autoincrement) return `(SELECT coalesce(${highest}, 0) + 1 FROM ${from})`;
+  const given = `SELECT seq FROM sqlite_sequence WHERE name = ${quoteText(table.name)}`;
+  return `(SELECT max(v) + 1 FROM (SELECT 0 AS v UNION ALL SELECT ${highest} FROM ${from} UNION ALL ${given}))`;
+}
 
 /** Columns that the index names, generated ones among them. */
 function namedColumns(unique: UniqueShape, table: Table): Column[] {
@@ -74,7 +111,7 @@ function usedColumns(unique: UniqueShape, table: Table): string[] {
 
 /** Other columns that a column's part of CREATE TABLE names. */
 function mentionedBy({ name }: Column, table: Table): Column[] {
-  const text = withoutStrings(definitionOf(name, table));
+  const text = withoutStrings(definitionOf(name, table) ?? table.sql);
   return table.columns.filter((c) => c.name !== name && mentions(text, c.name));
 }
 
@@ -92,8 +129,8 @@ function sourcesOf(column: Column, table: Table): string[] {
   return table.columns.filter((c) => c.hidden === 0 && found.has(c.name)).map((c) => c.name);
 }
 
-/** A column's part of CREATE TABLE; the whole statement where it is not found. */
-function definitionOf(name: string, table: Table): string {
+/** A column's part of CREATE TABLE; null: it is not found. */
+function definitionOf(name: string, table: Table): string | null {
   const { terms } = parseIndex(table.sql);
   const spelled = [name, quoteIdentifier(name), `[${name}]`, `\`${name}\``, `'${name}'`];
   const begins = (text: string): boolean =>
@@ -102,31 +139,36 @@ function definitionOf(name: string, table: Table): string {
       return word && !/^[\p{L}\p{N}_$]/u.test(text.slice(s.length));
     });
   const own = terms.filter((t) => begins(t));
-  return own.length === 1 ? own[0]! : table.sql;
+  return own.length === 1 ? own[0]! : null;
 }
 
-/** `defaults`: only if a column is NULL that takes its default then. */
+/** `filled`: only if one of these has no value yet, and with that which it gets. */
 function whereOf(
   unique: UniqueShape,
   table: Table,
   given: (column: string) => string,
-  defaults: boolean,
+  filled: readonly Filled[],
 ): string {
-  const taking = new Map(defaults ? defaulted(unique, table).map((c) => [c.name, c]) : []);
+  const later = new Map(filled.map((f) => [f.name, f]));
   const incoming = (column: Column): string => {
-    const { name, defaultValue } = column;
-    if (taking.has(name)) return `coalesce(${given(name)}, (${defaultValue}))`;
-    if (column.hidden === 0 || !sourcesOf(column, table).some((c) => taking.has(c))) return given(name);
-    // NEW has what NULL would give; the row gets what the default gives.
-    const generation = generationOf(definitionOf(name, table));
+    const { name, affinity } = column;
+    if (later.has(name)) return later.get(name)!.value(given(name));
+    if (column.hidden === 0 || !sourcesOf(column, table).some((c) => later.has(c))) return given(name);
+    // NEW has what comes of no value.
+    const generation = generationOf(definitionOf(name, table) ?? table.sql);
     return generation === null
       ? given(name)
-      : `(SELECT ${generation} FROM ${row(mentionedBy(column, table))})`;
+      : storedSql(affinity, `(SELECT ${generation} FROM ${row(mentionedBy(column, table))})`);
   };
-  const row = (columns: readonly Column[]): string => {
-    const list = columns.map((c) => `${incoming(c)} AS ${quoteIdentifier(c.name)}`);
-    return `(SELECT ${list.length > 0 ? list.join(", ") : "1"})`;
+  // In a comparison NEW's columns have no affinity: a subquery has that of its last part, and no collation.
+  const own = quoteIdentifier(table.name);
+  const asColumn = (column: Column): string => {
+    const name = quoteIdentifier(column.name);
+    const collation = collationOf(definitionOf(column.name, table) ?? "");
+    const collate = collation === null ? "" : ` COLLATE ${quoteIdentifier(collation)}`;
+    return `(SELECT ${incoming(column)} UNION ALL SELECT ${name} FROM ${own} WHERE 0)${collate} AS ${name}`;
   };
+  const row = (columns: readonly Column[]): string => `(SELECT ${columns.map(asColumn).join(", ") || "1"})`;
   const isName = (sql: string) =>
     sql.startsWith('"') && table.columns.some((c) => quoteIdentifier(c.name) === sql);
   const tests = unique.terms.map((term) => {
@@ -140,7 +182,7 @@ function whereOf(
   });
   // The verbatim condition lets SQLite use the partial index.
   if (unique.where !== null) tests.push(`(${unique.where})`);
-  const isNull = [...taking.keys()].map((name) => `${given(name)} IS NULL`);
-  if (isNull.length > 0) tests.push(`(${isNull.join(" OR ")})`);
+  const missing = filled.map(({ name, isMissing }) => isMissing(given(name)));
+  if (missing.length > 0) tests.push(`(${missing.join(" OR ")})`);
   return tests.join(" AND ");
 }

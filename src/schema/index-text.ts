@@ -101,6 +101,24 @@ export function generationOf(definition: string): string | null {
   return null;
 }
 
+/** The collation that a column's part of CREATE TABLE declares; null: none. */
+export function collationOf(definition: string): string | null {
+  let found: string | null = null;
+  let isNext = false;
+  for (let at = 0; at < definition.length;) {
+    const end = skip(definition, at);
+    const char = definition[at]!;
+    const word = /^[\p{L}\p{N}_$]+/u.exec(definition.slice(at))?.[0] ?? "";
+    const token = word === "" ? definition.slice(at, end) : word;
+    if (token !== "" && !/^(?:--|\/\*)/.test(token)) {
+      if (isNext) found = /^["'`[]/.test(token) ? token.slice(1, -1) : token;
+      isNext = /^COLLATE$/i.test(token);
+    }
+    at = char === "(" ? splitBracket(definition, at)[1] : Math.max(at + 1, end, at + word.length);
+  }
+  return found;
+}
+
 /** What follows the table's name in a CREATE TABLE statement as `sqlite_schema` keeps it: columns, constraints, options. */
 export function afterTableName(sql: string): string {
   const start = /^CREATE\s+TABLE\s+/i.exec(sql);

@@ -2,6 +2,7 @@
 import { foldName } from "../base/names.ts";
 import { type Affinity, affinityOf } from "./affinity.ts";
 import type { Query } from "./query.ts";
+import { quoteText } from "./quote.ts";
 
 export interface SchemaObject {
   readonly kind: "table" | "index" | "view" | "trigger";
@@ -16,7 +17,7 @@ export interface Column {
   readonly declaredType: string;
   readonly affinity: Affinity;
   readonly notNull: boolean;
-  /** Text of its default; null: none. */
+  /** Its default as an expression; null: none. */
   readonly defaultValue: string | null;
   /** 1-based place in the primary key; 0: not in it. */
   readonly keyPlace: number;
@@ -100,9 +101,9 @@ function readByPragmas(query: Query, name: string, sql: string): Table {
   ).map(([column, type, notNull, pk, hidden, defaultValue]) => ({
     name: String(column),
     declaredType: String(type ?? ""),
-    affinity: affinityOf(String(type ?? "")),
+    affinity: affinityOf(String(type ?? ""), Number(strict) === 1),
     notNull: Number(notNull) === 1,
-    defaultValue: defaultValue === null ? null : String(defaultValue),
+    defaultValue: defaultValue === null ? null : defaultExpression(String(defaultValue)),
     keyPlace: Number(pk),
     hidden: Number(hidden),
   }));
@@ -123,6 +124,16 @@ function readByPragmas(query: Query, name: string, sql: string): Table {
       String(t),
     ),
   };
+}
+
+/** `DEFAULT new` and `DEFAULT "new"` are texts, also where a column is called so. `text`: as the pragma has it. */
+function defaultExpression(text: string): string {
+  if (/^(?:true|false|null|current_(?:time|date|timestamp))$/i.test(text)) return text;
+  if (/^[A-Z_\u{80}-\u{10ffff}][\w$\u{80}-\u{10ffff}]*$/iu.test(text)) return quoteText(text);
+  const [quote] = text;
+  if (quote === "[") return quoteText(text.slice(1, -1));
+  if (quote === '"' || quote === "`") return quoteText(text.slice(1, -1).replaceAll(quote + quote, quote));
+  return text;
 }
 
 function readUniques(query: Query, table: string): UniqueIndex[] {

@@ -158,12 +158,10 @@ export function drawTable(
     }
   }
   // Generated columns, of what comes before them.
-  // Not of a key that SQLite picks: before it is picked, nobody can say which rows a UNIQUE value of it would remove.
   const picks = style === "rowid" && random.chance(0.5);
-  const sources = picks ? columns.slice(1) : columns;
-  for (let i = 0; i < 3 && sources.length > 0; i++) {
+  for (let i = 0; i < 3 && columns.length > 0; i++) {
     if (!random.chance(features.generated)) continue;
-    const source = random.pick(sources).info.name;
+    const source = random.pick(columns).info.name;
     const column = inner.next();
     const s = q(source);
     const text = random.pick([
@@ -226,7 +224,7 @@ export function drawTable(
       columns.slice(0, 10).map((c) => c.info.name),
       random.pick([1, 1, 2]),
     );
-    const terms = used.map((c) => indexTerm(random, c, picks && c === key[0] ? 0 : features.expressions));
+    const terms = used.map((c) => indexTerm(random, c, features.expressions));
     const about = random.pick(columns).info.name;
     const where = random.chance(features.partial)
       ? ` WHERE ${random.pick([`${q(about)} IS NOT NULL`, `${q(about)} > 1`, `typeof(${q(about)}) = 'text'`, `${q(about)} <> 'b'`])}`
@@ -312,7 +310,7 @@ export function drawColumn(random: Random, features: Features, names: Names, str
   const policy = notNull ? random.pick(["", "", " ON CONFLICT REPLACE", " ON CONFLICT IGNORE"]) : "";
   const hasDefault = policy === " ON CONFLICT REPLACE" || random.chance(features.defaults);
   const value = random.chance(strict ? 0 : 0.3)
-    ? random.pick(["(1 + 1)", "(lower('X'))", "(x'00' || '')", "-1", "+1.0"])
+    ? random.pick(["(1 + 1)", "(lower('X'))", "(x'00' || '')", "-1", "+1.0", "'2'", "fresh"])
     : literal(random, kind, {
         nulls: notNull ? 0 : 0.1,
         oddity: 0,
@@ -349,6 +347,8 @@ export function indexTerm(random: Random, column: string, expressions: number): 
         `${c} || '-'`,
         `typeof(${c})`,
         `(${c} = 'a')`,
+        `(${c} = 2)`,
+        `(${c} IN ('1', '2'))`,
         `coalesce(${c}, 0)`,
       ])
     : c;

@@ -13,8 +13,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a row that a default evicts in place of NULL is not captured",
     500,
     "schema/eviction.ts",
-    ": [lookup(unique, false), lookup(unique, true)],",
-    ": [lookup(unique, false)],",
+    ": [lookup(unique, []), lookup(unique, filled)];",
+    ": [lookup(unique, [])];",
   ),
   one(
     "key changes log only the new key",

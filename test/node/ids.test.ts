@@ -1,10 +1,10 @@
 /** Ids that SQLite picks on several nodes at once: blocks that belong to one node each keep them apart. */
 import { afterEach, describe, expect, test } from "bun:test";
-import { DatabaseSync } from "node:sqlite";
 import { Random } from "../../src/base/random.ts";
 import { forAll } from "../../src/change/per-table.ts";
 import { IdBlocks, raisedTo } from "../../src/reflect/id-blocks.ts";
 import { shapeOf } from "../../src/schema/shape.ts";
+import { openDatabase } from "../../src/sqlite/open.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
 import { readTable } from "../../src/sqlite/schema.ts";
 import { Lab, type LabNode } from "./lab.ts";
@@ -38,12 +38,11 @@ describe("raisedTo", () => {
   });
 });
 
-test("a table that the application has just renamed or dropped is left alone", () => {
-  const db = new DatabaseSync(":memory:");
-  db.exec(
-    "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT); CREATE TABLE u(id INTEGER PRIMARY KEY AUTOINCREMENT)",
-  );
-  const shapes = ["t", "u"].map((name, i) => shapeOf(readTable(queryOf(db), name), i + 1));
+test("a table that the application has just renamed or dropped, or whose key it has renamed, is left alone", () => {
+  const db = openDatabase(":memory:");
+  for (const table of ["t", "u", "w"])
+    db.exec(`CREATE TABLE ${table}(id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO ${table} VALUES(5)`);
+  const shapes = ["t", "u", "w"].map((name, i) => shapeOf(readTable(queryOf(db), name), i + 1));
   const blocks = new IdBlocks(
     db,
     shapes,
@@ -51,9 +50,9 @@ test("a table that the application has just renamed or dropped is left alone", (
     () => ({ slot: 1, slots: 2 }),
   );
   expect(blocks.due).toBe(true);
-  db.exec("ALTER TABLE t RENAME TO v; DROP TABLE u");
+  db.exec("ALTER TABLE t RENAME TO v; DROP TABLE u; ALTER TABLE w RENAME COLUMN id TO uid");
   expect(blocks.due).toBe(false);
-  blocks.keep(new Set([1, 2]))();
+  blocks.keep(new Set([1, 2, 3]))();
   db.close();
 });
 

@@ -136,6 +136,19 @@ describe("column merge", () => {
     expect(journal()).toEqual([{ kind: "concurrent write", lost: null }]);
   });
 
+  test("a delete after an own column was merged: what it knew nothing of is in the journal", async () => {
+    const [a, b] = (await make()) as [LabNode, LabNode];
+    b.run("UPDATE t SET b = 'B' WHERE id = 1");
+    send(b);
+    a.run("UPDATE t SET a = 'A' WHERE id = 1");
+    send(a);
+    a.run("DELETE FROM t WHERE id = 1");
+    send(a);
+    lab.settle();
+    same(undefined);
+    expect(journal()).toEqual([{ kind: "concurrent write", lost: [1n, "A", "B", "0"] }]);
+  });
+
   test("columns of one UNIQUE constraint are never mixed", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     a.run("UPDATE u SET day = 'wed' WHERE id = 1");

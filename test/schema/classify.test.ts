@@ -128,6 +128,19 @@ test("a unique index over a constant holds one row at most, and needs no search"
   }
 });
 
+test("a partial unique index whose condition has a part that is always true: SQLite cannot search it, and the cure says which", () => {
+  const found = (where: string) =>
+    judged(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, a, b NOT NULL, gone); CREATE UNIQUE INDEX one ON t(a) WHERE ${where};`,
+    ).get("t");
+  for (const where of ["1", "b IS NOT NULL AND gone IS NULL", "id IS NOT NULL", "0"]) {
+    expect(found(where)?.verdict).toBe("refused");
+    expect(found(where)?.cure).toContain("without that part (IS NOT NULL of a NOT NULL column");
+  }
+  for (const where of ["gone IS NULL", "a IS NOT NULL AND gone IS NULL"])
+    expect(found(where)?.verdict).toBe("care");
+});
+
 const FTS = (content: string): string =>
   `CREATE TABLE t(id INTEGER NOT NULL, a NOT NULL, PRIMARY KEY(id, a)); CREATE VIEW v AS SELECT id AS rowid, a FROM t;
    CREATE VIRTUAL TABLE f USING fts5(a, tokenize = 'porter', ${content});`;

@@ -27,7 +27,8 @@ const prepared = new WeakMap<DatabaseSync, { readonly tables: string; readonly h
 
 function statements(db: DatabaseSync, shapes: readonly TableShape[]): Hashed {
   const known = prepared.get(db);
-  const tables = JSON.stringify(shapes.map((s) => s.name));
+  // A renamed column in double quotes would be a text that orders nothing.
+  const tables = JSON.stringify(shapes.map((s) => [s.name, s.key.map((k) => s.columns[k]!.name)]));
   if (known?.tables === tables) return known.hashed;
   const add = (name: string, order: string): Hashed[number] => {
     const rows = db.prepare(`SELECT * FROM ${quoteIdentifier(name)} ORDER BY ${order}`);

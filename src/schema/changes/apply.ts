@@ -17,6 +17,7 @@ import { FileSchema } from "./file-schema.ts";
 import { changeCatalogue, followTables, type TableLineage } from "./follow.ts";
 import { LeftOutRows } from "./left-out.ts";
 import { alone } from "./schema-rows.ts";
+import { indexesOf } from "./search-indexes.ts";
 import { withoutShadows } from "./shadows.ts";
 import { planAlter, renamedText } from "./structure.ts";
 import { sameButReferences, sameTokens } from "./table-text.ts";
@@ -164,12 +165,7 @@ class Applier {
         if (text !== null) this.#file.drop(kind, object.name);
         this.#file.create(object);
       }
-    for (const { to } of created) {
-      const index = searchIndexOf(this.#tables.get(foldName(to!))!);
-      const name = quoteIdentifier(to!);
-      if (index !== null && index.content !== "")
-        this.#file.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
-    }
+    this.#fillSearchIndexes(created);
     const { userVersion, applicationId } = this.#after;
     if (userVersion !== this.#before.userVersion)
       this.#file.exec(`PRAGMA main.user_version = ${userVersion}`);
@@ -177,6 +173,28 @@ class Applier {
       this.#file.exec(`PRAGMA main.application_id = ${applicationId}`);
     this.#file.reorder(this.#after.objects);
     this.#file.reload();
+  }
+
+  /** Those that are new, and those whose content was written without the triggers that keep them. */
+  #fillSearchIndexes(created: readonly TableLineage[]): void {
+    const fill = (name: string): void =>
+      this.#file.exec(`INSERT INTO ${quoteIdentifier(name)}(${quoteIdentifier(name)}) VALUES('rebuild')`);
+    const fresh = created.flatMap(({ to }) => {
+      const index = searchIndexOf(this.#tables.get(foldName(to!))!);
+      return index === null || index.content === "" ? [] : [index.name];
+    });
+    for (const name of fresh) fill(name);
+    const written = new Set(this.#leftOut.keys());
+    for (const [{ to }, method] of this.#methods) if (method === "rebuilt") written.add(foldName(to!));
+    for (const name of indexesOf(this.#after.objects, written)) {
+      if (fresh.includes(name)) continue;
+      try {
+        fill(name);
+      } catch (error) {
+        // It names what its content no longer has: the application has broken it.
+        if (!isRefusal(error)) throw error;
+      }
+    }
   }
 
   /** Marmot's triggers go from every table that is touched: the caller installs them, and they must be the youngest. */

@@ -313,3 +313,34 @@ test("a full-text index comes filled, and its shadow tables never travel", () =>
   change(db, to, from);
   expect(all(db, "SELECT name FROM sqlite_schema")).toEqual([["docs"]]);
 });
+
+test.each([
+  [
+    "rows that a UNIQUE index leaves no room for",
+    "docs",
+    (sql: string) => `${sql}; CREATE UNIQUE INDEX i ON docs(body)`,
+  ],
+  ["… where the content is a view", "shown", (sql: string) => `${sql}; CREATE UNIQUE INDEX i ON docs(body)`],
+  [
+    "rows that are left out, and defaults in place of NULL, when a table is rebuilt",
+    "docs",
+    (sql: string) => sql.replace("body TEXT, tag TEXT", "body TEXT UNIQUE, tag TEXT NOT NULL DEFAULT 'none'"),
+  ],
+])("a full-text index is told of %s", (_what, content, changed) => {
+  const from = `CREATE TABLE docs(id INTEGER PRIMARY KEY, body TEXT, tag TEXT); CREATE VIEW shown AS SELECT * FROM docs;
+    CREATE VIRTUAL TABLE f USING fts5(body, tag, content='${content}', content_rowid='id')`;
+  const db = memory(`${from}; INSERT INTO docs VALUES(1, 'one', NULL), (2, 'one', 'x'), (3, 'three', NULL);
+    INSERT INTO f(f) VALUES('rebuild')`);
+  const { leftOut } = change(db, from, changed(from));
+  expect(leftOut.length).toBe(1);
+  expect(all(db, "SELECT rowid FROM f WHERE f MATCH 'one'")).toEqual([[2]]);
+  db.exec("INSERT INTO f(f, rank) VALUES('integrity-check', 1)");
+});
+
+test("a full-text index that names what its content no longer has is the application's to mend", () => {
+  const from = `CREATE TABLE docs(id INTEGER PRIMARY KEY, body TEXT, tag TEXT);
+    CREATE VIRTUAL TABLE f USING fts5(body, tag, content='docs', content_rowid='id')`;
+  const db = memory(`${from}; INSERT INTO docs VALUES(1, 'one', 'x')`);
+  change(db, from, from.replace("body TEXT, tag TEXT", "body TEXT UNIQUE"));
+  expect(all(db, "SELECT id, body FROM docs")).toEqual([[1, "one"]]);
+});
