@@ -4,4 +4,4 @@ export const foldName = (name: string): string => name.replace(/[A-Z]+/g, (part)
 
 /** False where one of them is missing. */
 export const isSameName = (a: string | null | undefined, b: string | null | undefined): boolean =>
-  a != null && b != null && foldName(a) === foldName(b);
+  a != null && b != null && (a === b || (a.length === b.length && foldName(a) === foldName(b)));

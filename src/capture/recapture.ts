@@ -150,7 +150,7 @@ function readAcknowledged(
 function forget(db: DatabaseSync, id: number, log: string): void {
   db.exec(`DROP TABLE IF EXISTS ${quoteIdentifier(log)}`);
   db.exec(`DROP INDEX IF EXISTS ${quoteIdentifier(keepIndexName(id))}`);
-  for (const table of ["table", "base", "shadow"])
+  for (const table of ["table", "base", "shadow", "awaited"])
     db.prepare(`DELETE FROM "${PREFIX}${table}" WHERE "id" = ?`).run(id);
 }
 

@@ -10,7 +10,8 @@ import type { PeerId, ShardId } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { StateMachine } from "../shard/state-machine.ts";
 import type { Machine } from "./machine.ts";
-import type { Pipeline, TurnResult } from "./pipeline.ts";
+import type { Pipeline } from "./pipeline.ts";
+import type { TurnResult } from "./turn.ts";
 
 const TICK_MS = 100;
 /** Ticks of a stall of our own that are made up for: more would make us campaign against a living leader. */

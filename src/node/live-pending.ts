@@ -28,6 +28,10 @@ export class LivePending {
     return shape === undefined ? 0 : (this.#of(shape).get(keyId) ?? 0);
   }
 
+  keys(shape: TableShape): Iterable<KeyId> {
+    return this.#of(shape).keys();
+  }
+
   /** What was written to these rows of the table will not be sent: their log rows count no more. */
   forget(shape: TableShape, keyIds: ReadonlySet<KeyId>): void {
     const table = this.#captured.get(shape.id);

@@ -6,7 +6,6 @@ import type { TableShape } from "../change/shape.ts";
 import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
 import { newestIdsSql } from "../schema/live-tables.ts";
 import { queryOfBun } from "../sqlite/query.ts";
-import type { LiveReader } from "./pipeline.ts";
 
 /** Whether a connection sees the schema that capture was installed for. */
 class SchemaWatch {
@@ -35,7 +34,7 @@ class SchemaWatch {
   }
 }
 
-export class BunLiveReader implements LiveReader {
+export class BunLiveReader {
   readonly logs: readonly ChangeLog[];
   readonly #db: Database;
   /** For looks beside a drain, which may hold the first connection's transaction over several turns. */
@@ -80,14 +79,17 @@ export class BunLiveReader implements LiveReader {
     return true;
   }
 
+  /** Begins the read transaction. */
   begin(): void {
     this.#begin.run();
   }
 
+  /** Ends it. */
   end(): void {
     this.#end.run();
   }
 
+  /** Inside the transaction: the schema is not the one that this is for. */
   schemaMoved(): boolean {
     return this.#schema.moved();
   }
@@ -97,6 +99,7 @@ export class BunLiveReader implements LiveReader {
     return this.#schemaBeside.moved();
   }
 
+  /** Inside the transaction: table ⇒ highest id of its log, in the order of tables; empty logs may be left out. */
   newest(): Map<number, number> {
     return newestOf(this.#newest);
   }

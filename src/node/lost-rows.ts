@@ -7,10 +7,8 @@ import type { DatabaseSync } from "node:sqlite";
 import { encodeImage } from "../change/codec.ts";
 import type { Value } from "../change/value.ts";
 import { exactRows } from "../schema/exact-rows.ts";
-import { LIVE_TABLES } from "../schema/live-tables.ts";
 import type { LostRows } from "../schema/schema-entry.ts";
 import { declaredColumns } from "../change/shape.ts";
-import { hasTable } from "../sqlite/has.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { shapeInFile } from "./live-schema.ts";
 import { saveLost } from "./lost-file.ts";
@@ -20,8 +18,6 @@ const AT_ONCE = 500;
 /** More rows of one table go into a file of this node: the journal would forget the first, and those of others. */
 const JOURNALLED = 10_000;
 
-const isThere = (db: DatabaseSync): boolean => hasTable(db, "__marmot__lost");
-
 const encoded = (image: readonly Value[]): string => Buffer.from(encodeImage(image)).toString("base64");
 
 /** Inside a write transaction. `images` may be read from the file meanwhile. */
@@ -30,7 +26,6 @@ export function keepLost(
   lost: Omit<LostRows, "id" | "rows">,
   images: Iterable<readonly Value[]>,
 ): void {
-  db.exec(LIVE_TABLES.lost); // a file of format 1 has none
   const insert = db.prepare(`INSERT INTO "__marmot__lost"("rows") VALUES(?)`);
   let rows: string[] = [];
   const flush = (): void => {
@@ -103,7 +98,6 @@ export function keepTable(
 
 /** The next of what is kept; null: nothing is. */
 export function nextLost(db: DatabaseSync): LostRows | null {
-  if (!isThere(db)) return null;
   const row = db.prepare(`SELECT "id", "rows" FROM "__marmot__lost" ORDER BY "id" LIMIT 1`).get() as
     { id: number; rows: string } | undefined;
   return row === undefined ? null : { id: row.id, ...(JSON.parse(row.rows) as Omit<LostRows, "id">) };
@@ -111,5 +105,5 @@ export function nextLost(db: DatabaseSync): LostRows | null {
 
 /** It is in the journal. */
 export function forgetLost(db: DatabaseSync, id: number): void {
-  if (isThere(db)) db.prepare(`DELETE FROM "__marmot__lost" WHERE "id" = ?`).run(id);
+  db.prepare(`DELETE FROM "__marmot__lost" WHERE "id" = ?`).run(id);
 }

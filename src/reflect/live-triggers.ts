@@ -53,10 +53,10 @@ export class LiveTriggers {
   }
 
   /** Runs `change`, which changes the schema, with every trigger in force. */
-  asApplication(change: () => void): void {
+  asApplication<T>(change: () => T): T {
     this.#db.setAuthorizer(null);
     try {
-      change();
+      return change();
     } finally {
       this.#silence();
     }

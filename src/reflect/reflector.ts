@@ -68,6 +68,7 @@ export class Reflector {
   readonly #storePosition: StatementSync;
   readonly #storeShadow: StatementSync;
   readonly #dropShadow: StatementSync;
+  readonly #forgetAwaited: StatementSync;
   /** Changed rows that were left alone because their key is pending. */
   readonly #held = new Map<number, Map<KeyId, readonly Value[]>>();
   #sweepMore = false;
@@ -92,6 +93,8 @@ export class Reflector {
       `INSERT INTO "__marmot__shadow" VALUES(?, ?, ?) ON CONFLICT("id", "key") DO UPDATE SET "position" = excluded."position"`,
     );
     this.#dropShadow = db.prepare(`DELETE FROM "__marmot__shadow" WHERE "id" = ? AND "key" = ?`);
+    // With a condition: without one SQLite writes the empty table's page each time.
+    this.#forgetAwaited = db.prepare(`DELETE FROM "__marmot__awaited" WHERE "id" >= 0`);
   }
 
   /** The row is left alone for now: pending and changed by others, or shadowed. */
@@ -281,6 +284,8 @@ export class Reflector {
 
   *#showChanged(written: Set<LiveLog>): Generator<void, void> {
     const { changed } = this.#components.source;
+    // They are among what changed.
+    if (changed.size > 0) this.#forgetAwaited.run();
     let handled = 0;
     for (const [table, rows] of [...changed.tables]) {
       // What goes makes room first.

@@ -2,8 +2,10 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import { type Image, TextBytes, type Value, valueEqual } from "../change/value.ts";
-import type { ForeignKey } from "../schema/foreign-keys.ts";
+import type { TableShape } from "../change/shape.ts";
+import { type ForeignKey, readForeignKeys } from "../schema/foreign-keys.ts";
 import { prepareExact } from "../schema/row-access.ts";
+import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { bound, referringSql } from "./restored.ts";
 
@@ -23,6 +25,31 @@ export function indexForeignKeys(db: DatabaseSync, foreignKeys: readonly Foreign
       `CREATE INDEX IF NOT EXISTS ${quoteIdentifier(indexName(foreignKey))} ON ${quoteIdentifier(child.name)}(${terms.join(", ")})`,
     );
   }
+}
+
+/** Table id ⇒ its declared foreign keys, as a text. */
+export function foreignKeyTexts(db: DatabaseSync, shapes: readonly TableShape[]): Map<number, string> {
+  const texts = new Map<number, string>();
+  for (const { child, parent, number, columns, parentColumns } of readForeignKeys(queryOf(db), shapes)) {
+    const text = JSON.stringify([
+      number,
+      columns.map((c) => child.columns[c]!.name),
+      parent.id,
+      parentColumns.map((c) => parent.columns[c]!.name),
+    ]);
+    texts.set(child.id, `${texts.get(child.id) ?? ""}${text}`);
+  }
+  return texts;
+}
+
+/** What is known of references by their numbers: they are other references now. */
+export function forgetForeignKeys(db: DatabaseSync, table: number): void {
+  for (const name of ["attached", "orphan"])
+    db.prepare(`DELETE FROM "__marmot__${name}" WHERE "tbl" = ?`).run(table);
+  const indexes = db
+    .prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'index' AND name LIKE ? ESCAPE '\\'`)
+    .all(`\\_\\_marmot\\_\\_fk\\_${table}\\_%`) as { name: string }[];
+  for (const { name } of indexes) db.exec(`DROP INDEX ${quoteIdentifier(name)}`);
 }
 
 export class CheckedForeignKey {

@@ -13,6 +13,7 @@ import type { ReferenceSource } from "../change/reference-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
 import type { Entry } from "../raft/types.ts";
+import { exactRows } from "../schema/exact-rows.ts";
 import { type ForeignKey, readForeignKeys } from "../schema/foreign-keys.ts";
 import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../schema/row-access.ts";
 import { decodeSchemaEntry, type SchemaEntry } from "../schema/schema-entry.ts";
@@ -24,6 +25,7 @@ import { Checksums } from "./checksums.ts";
 import { EntryQueue, type NextEntry } from "./entry-queue.ts";
 import { ForeignKeys } from "./foreign-keys.ts";
 import { Journal } from "./journal.ts";
+import type { LeftOutKey } from "./left-out-rows.ts";
 import { joined, judge, type Verdict } from "./judge.ts";
 import { Orphans } from "./orphans.ts";
 import { Origins } from "./origins.ts";
@@ -31,7 +33,7 @@ import { passedWith } from "./passing.ts";
 import { References } from "./references.ts";
 import { readRouting, type RowRouting } from "./row-shard.ts";
 import { type CatalogueObject, readObjectsOf } from "./schema.ts";
-import { changeSchema, type LeftOutKey } from "./schema-change.ts";
+import { changeSchema } from "./schema-change.ts";
 import type { ReplicaSettings } from "./settings.ts";
 import { Strays } from "./strays.ts";
 import { peerHash } from "./tables.ts";
@@ -399,6 +401,11 @@ export class Replica implements ReferenceSource {
   /** The row as the cluster agreed on it. */
   row(table: number, key: readonly Value[]): Value[] | null {
     return this.#access.get(table)!.get(key);
+  }
+
+  /** All rows of a table, in the order of the key. Nothing else is done to the replica meanwhile. */
+  rows(table: number): Iterable<Image> {
+    return exactRows(this.#db, this.#shapes.get(table)!, this.#settings.encoding);
   }
 
   /** Where the row's reference was written, and by whom; null: before the replica's beginning. */

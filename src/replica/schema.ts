@@ -3,6 +3,7 @@ import { foldName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import type { Catalogue } from "../schema/catalogue.ts";
+import type { SchemaState } from "../schema/changes/change.ts";
 import { shapeOf } from "../schema/shape.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { readTable, type SchemaObject } from "../sqlite/schema.ts";
@@ -12,6 +13,16 @@ export interface CatalogueObject extends SchemaObject {
   /** `TableShape.id` of a replicated table; null for everything else. */
   readonly tableId: number | null;
 }
+
+/** The catalogue and the two settings as a state that changes are made to. */
+export const stateOf = (
+  objects: readonly CatalogueObject[],
+  settings: Pick<SchemaState, "userVersion" | "applicationId">,
+): SchemaState => ({
+  objects: objects.map(({ kind, name, tableName, sql }) => ({ kind, name, tableName, sql })),
+  userVersion: settings.userVersion,
+  applicationId: settings.applicationId,
+});
 
 /** Ids of the first tables of a cluster: 1, 2, … in the order of creation. */
 export function numberTables(catalogue: Catalogue, replicated: ReadonlySet<string>): CatalogueObject[] {

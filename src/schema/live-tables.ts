@@ -6,9 +6,10 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /**
  * Version of everything Marmot keeps in L. A newer one is refused. 2: indexes that keep rowids (`keepIndexName`), and the
- * schema that the file last reflected, which an older file begins to remember when it is opened.
+ * schema that the file last reflected, which an older file begins to remember when it is opened. 3: `awaited`, which an older
+ * build would not bring back.
  */
-export const LIVE_FORMAT = 2;
+export const LIVE_FORMAT = 3;
 
 /** Every object of Marmot in L starts with this. */
 export const PREFIX = "__marmot__";
@@ -41,6 +42,11 @@ export const LIVE_TABLES = {
   shadow: `CREATE TABLE "__marmot__shadow"("id" INTEGER, "key" BLOB, "position" BLOB, PRIMARY KEY("id", "key")) WITHOUT ROWID`,
   /** Rows that a change of the schema left no room for, until they are in the journal; see `node/lost-rows.ts`. */
   lost: `CREATE TABLE IF NOT EXISTS "__marmot__lost"("id" INTEGER PRIMARY KEY, "rows" TEXT)`,
+  /**
+   * Rows of table `id` that a change of the schema took out of this file, though the replica has them: they come back with
+   * the next reflection, which empties this. `key`: a `KeyId`; an empty BLOB: every row of the table. See `node/awaited-rows.ts`.
+   */
+  awaited: `CREATE TABLE IF NOT EXISTS "__marmot__awaited"("id" INTEGER, "key", PRIMARY KEY("id", "key")) WITHOUT ROWID`,
 } as const;
 
 export const liveTableName = (table: keyof typeof LIVE_TABLES): string => `${PREFIX}${table}`;

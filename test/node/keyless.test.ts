@@ -11,10 +11,23 @@ afterEach(() => lab.close());
 
 const LOG = "CREATE TABLE log(v TEXT); INSERT INTO log VALUES('0')";
 
-async function start(schema = LOG, count = 2, shards = 1): Promise<LabNode[]> {
+type Nodes = [LabNode, LabNode, ...LabNode[]];
+
+async function start(schema = LOG, count = 2, shards = 1): Promise<Nodes> {
   lab = await Lab.create(schema, count, shards);
   lab.settle();
-  return lab.nodes;
+  return lab.nodes as Nodes;
+}
+
+/** Both nodes have inserted, under the same rowid, and nothing is ordered yet. */
+async function startBothInserted(): Promise<Nodes> {
+  const nodes = await start();
+  const [a, b] = nodes;
+  b.run("INSERT INTO log VALUES('b')");
+  send(b);
+  a.run("INSERT INTO log VALUES('a')");
+  send(a);
+  return nodes;
 }
 
 const send = (node: LabNode): void => {
@@ -44,11 +57,7 @@ function agree(expected: string, sql?: string): void {
 
 describe("the same rowid on two nodes", () => {
   test("insert and insert", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
-    a.run("INSERT INTO log VALUES('a')");
-    b.run("INSERT INTO log VALUES('b')");
-    send(b);
-    send(a);
+    const [a, b] = await startBothInserted();
     b.order();
     a.order();
     agree("0 a b");
@@ -60,11 +69,7 @@ describe("the same rowid on two nodes", () => {
   });
 
   test("insert and insert, with an edit in flight and one not sent", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
-    b.run("INSERT INTO log VALUES('b')");
-    send(b);
-    a.run("INSERT INTO log VALUES('a')");
-    send(a);
+    const [a, b] = await startBothInserted();
     a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
     send(a);
     expect(a.proposed).toHaveLength(2);
@@ -75,11 +80,7 @@ describe("the same rowid on two nodes", () => {
   });
 
   test("insert and delete", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
-    b.run("INSERT INTO log VALUES('b')");
-    send(b);
-    a.run("INSERT INTO log VALUES('a')");
-    send(a);
+    const [a, b] = await startBothInserted();
     a.run("DELETE FROM log WHERE v = 'a'");
     send(a);
     b.order();
@@ -88,11 +89,7 @@ describe("the same rowid on two nodes", () => {
   });
 
   test("the origin's next insert has the rowid to which its row must go", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
-    b.run("INSERT INTO log VALUES('b')");
-    send(b);
-    a.run("INSERT INTO log VALUES('a')");
-    send(a);
+    const [a, b] = await startBothInserted();
     a.run("INSERT INTO log VALUES('next')");
     send(a);
     a.run("UPDATE log SET v = v || '!' WHERE v IN ('a', 'next')", "INSERT INTO log VALUES('last')");
@@ -102,7 +99,7 @@ describe("the same rowid on two nodes", () => {
   });
 
   test("a delete of a row that is gone spares the row that has its rowid now", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
+    const [a, b] = await start();
     b.run("DELETE FROM log");
     send(b);
     b.run("INSERT INTO log VALUES('b')");
@@ -116,7 +113,7 @@ describe("the same rowid on two nodes", () => {
   });
 
   test("an update of a row that is gone brings it back under another rowid", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
+    const [a, b] = await start();
     b.run("DELETE FROM log");
     send(b);
     b.run("INSERT INTO log VALUES('b')");
@@ -143,7 +140,7 @@ describe("the same rowid on two nodes", () => {
   });
 
   test("a row that came back unknown to somebody who inserted in its place lives beside his", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
+    const [a, b] = await start();
     a.run("DELETE FROM log");
     send(a);
     a.run("INSERT INTO log VALUES('a')");
@@ -164,7 +161,7 @@ describe("the same rowid on two nodes", () => {
 describe("what else must not come between", () => {
   test("a kill at every step of the way", async () => {
     for (let at = 0; at < 6; at++) {
-      const [a, b] = (await start()) as [LabNode, LabNode];
+      const [a, b] = await start();
       const step = (n: number): void => {
         if (n === at) a.crash();
       };
@@ -193,11 +190,7 @@ describe("what else must not come between", () => {
   });
 
   test("a power cut that takes the file's last transaction: the row is led there again", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
-    b.run("INSERT INTO log VALUES('b')");
-    send(b);
-    a.run("INSERT INTO log VALUES('a')");
-    send(a);
+    const [a, b] = await startBothInserted();
     a.run("UPDATE log SET v = 'a2' WHERE v = 'a'", "INSERT INTO log VALUES('next')");
     a.keep();
     b.order();
@@ -215,7 +208,7 @@ describe("what else must not come between", () => {
   });
 
   test("a power cut that takes the replica's end: what the file shows already is not led anywhere again", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
+    const [a, b] = await start();
     a.keep();
     const kept = [...a.delivered];
     b.run("INSERT INTO log VALUES('b')");
@@ -232,7 +225,7 @@ describe("what else must not come between", () => {
   });
 
   test("the note goes when the origin's next changeset tells that its file shows it", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
+    const [a, b] = await start();
     const notes = (): unknown => b.replica.db.prepare(`SELECT count(*) AS n FROM "__marmot__moved"`).get()!.n;
     a.run("INSERT INTO log VALUES('a')");
     b.run("INSERT INTO log VALUES('b')");
@@ -248,11 +241,7 @@ describe("what else must not come between", () => {
   });
 
   test("a laggard takes over a replica in which its own row was led elsewhere", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
-    b.run("INSERT INTO log VALUES('b')");
-    send(b);
-    a.run("INSERT INTO log VALUES('a')");
-    send(a);
+    const [a, b] = await startBothInserted();
     a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
     b.order();
     a.order();
@@ -266,11 +255,7 @@ describe("what else must not come between", () => {
   });
 
   test("… and was changed by others since, while more of it is pending", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
-    b.run("INSERT INTO log VALUES('b')");
-    send(b);
-    a.run("INSERT INTO log VALUES('a')");
-    send(a);
+    const [a, b] = await startBothInserted();
     a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
     b.order();
     a.order();
@@ -314,11 +299,7 @@ describe("what else must not come between", () => {
   });
 
   test("what a row was before it was led elsewhere is not kept for ever", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
-    b.run("INSERT INTO log VALUES('b')");
-    send(b);
-    a.run("INSERT INTO log VALUES('a')");
-    send(a);
+    const [a, b] = await startBothInserted();
     b.order();
     hand(a);
     a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
@@ -329,11 +310,7 @@ describe("what else must not come between", () => {
   });
 
   test("an update by somebody who saw the row where it was led is not overwritten unseen", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
-    b.run("INSERT INTO log VALUES('b')");
-    send(b);
-    a.run("INSERT INTO log VALUES('a')");
-    send(a);
+    const [a, b] = await startBothInserted();
     b.order();
     a.order();
     hand(b);
@@ -351,7 +328,7 @@ describe("what else must not come between", () => {
 
   test("many rows, of which some collide: only those are led elsewhere, in parts, too", async () => {
     for (const size of [1, 2000]) {
-      const [a, b] = (await start("CREATE TABLE log(v TEXT)", 3)) as [LabNode, LabNode];
+      const [a, b] = await start("CREATE TABLE log(v TEXT)", 3);
       const insert = (node: LabNode, count: number): void => {
         node.run("BEGIN");
         for (let i = 0; i < count; i++)
@@ -378,7 +355,7 @@ describe("what else must not come between", () => {
   });
 
   test("the highest rowid there is", async () => {
-    const [a, b] = (await start()) as [LabNode, LabNode];
+    const [a, b] = await start();
     const max = "9223372036854775807";
     a.run(`INSERT INTO log(rowid, v) VALUES(${max}, 'a')`);
     b.run(`INSERT INTO log(rowid, v) VALUES(${max}, 'b')`, "INSERT INTO log VALUES('more')");
@@ -391,10 +368,7 @@ describe("what else must not come between", () => {
   });
 
   test("rowids below zero", async () => {
-    const [a, b] = (await start("CREATE TABLE log(v TEXT); INSERT INTO log(rowid, v) VALUES(-9, '0')")) as [
-      LabNode,
-      LabNode,
-    ];
+    const [a, b] = await start("CREATE TABLE log(v TEXT); INSERT INTO log(rowid, v) VALUES(-9, '0')");
     for (const node of [b, a]) {
       node.run(`INSERT INTO log(rowid, v) VALUES(-5, '${node.number}')`);
       send(node);
@@ -405,14 +379,11 @@ describe("what else must not come between", () => {
 
   test("a full-text index over such a table finds each row where it is", async () => {
     const [a, b] =
-      (await start(`CREATE TABLE log(v TEXT); CREATE VIRTUAL TABLE search USING fts5(v, content='log');
+      await start(`CREATE TABLE log(v TEXT); CREATE VIRTUAL TABLE search USING fts5(v, content='log');
       CREATE TRIGGER si AFTER INSERT ON log BEGIN INSERT INTO search(rowid, v) VALUES(NEW.rowid, NEW.v); END;
       CREATE TRIGGER sd AFTER DELETE ON log BEGIN INSERT INTO search(search, rowid, v) VALUES('delete', OLD.rowid, OLD.v); END;
       CREATE TRIGGER su AFTER UPDATE ON log BEGIN
-        INSERT INTO search(search, rowid, v) VALUES('delete', OLD.rowid, OLD.v); INSERT INTO search(rowid, v) VALUES(NEW.rowid, NEW.v); END`)) as [
-        LabNode,
-        LabNode,
-      ];
+        INSERT INTO search(search, rowid, v) VALUES('delete', OLD.rowid, OLD.v); INSERT INTO search(rowid, v) VALUES(NEW.rowid, NEW.v); END`);
     b.run("INSERT INTO log VALUES('b')");
     send(b);
     a.run("INSERT INTO log VALUES('a')");
@@ -429,12 +400,9 @@ describe("what else must not come between", () => {
   });
 
   test("an application's trigger that deletes, on such a table", async () => {
-    const [a, b] = (await start(`CREATE TABLE log(v TEXT); CREATE TABLE recent(v TEXT);
+    const [a, b] = await start(`CREATE TABLE log(v TEXT); CREATE TABLE recent(v TEXT);
       CREATE TRIGGER keep AFTER INSERT ON log BEGIN
-        INSERT INTO recent VALUES(NEW.v); DELETE FROM recent WHERE rowid < (SELECT max(rowid) FROM recent); END`)) as [
-      LabNode,
-      LabNode,
-    ];
+        INSERT INTO recent VALUES(NEW.v); DELETE FROM recent WHERE rowid < (SELECT max(rowid) FROM recent); END`);
     for (const node of [b, a]) {
       node.run(`INSERT INTO log VALUES('${node.number}')`);
       send(node);
@@ -447,7 +415,7 @@ describe("what else must not come between", () => {
 
   test("VACUUM keeps the rowids, and the index that sees to that goes with cleanup", async () => {
     const schema = `CREATE TABLE log(v TEXT, "rowid" TEXT); CREATE INDEX mine ON log(v); CREATE VIEW w AS SELECT * FROM log`;
-    const [a, b] = (await start(schema)) as [LabNode, LabNode];
+    const [a, b] = await start(schema);
     a.run("INSERT INTO log VALUES('1', 'x'), ('2', 'x'), ('3', 'x'), ('4', 'x')");
     lab.settle();
     a.run("DELETE FROM log WHERE v IN ('1', '3')");
@@ -480,14 +448,14 @@ describe("a declared key that SQLite never fills", () => {
     `INSERT INTO "__drizzle_migrations" ("hash", "created_at") VALUES('${hash}', 2)`;
 
   test("rows without a key are all kept, also of two nodes at once", async () => {
-    const [a, b] = (await start(DRIZZLE)) as [LabNode, LabNode];
+    const [a, b] = await start(DRIZZLE);
     a.run(insert("a"), insert("b"));
     b.run(insert("c"), `UPDATE "__drizzle_migrations" SET created_at = 3 WHERE hash = '0'`);
     agree("0 a b c", ROWS);
   });
 
   test("those that have one all the same are UNIQUE by it", async () => {
-    const [a, b] = (await start(DRIZZLE)) as [LabNode, LabNode];
+    const [a, b] = await start(DRIZZLE);
     a.run(`INSERT INTO "__drizzle_migrations" VALUES(7, 'a', 2)`);
     lab.settle();
     b.run(`INSERT OR REPLACE INTO "__drizzle_migrations" VALUES(7, 'b', 2)`);

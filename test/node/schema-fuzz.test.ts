@@ -1,6 +1,7 @@
 /**
- * Migrations and rows by chance, on all nodes, with what is proposed lost, repeated and late, and nodes killed. Afterwards
- * all files are one: text of the schema, rows, and what is kept about them. `MARMOT_SEED` and `MARMOT_SEEDS` choose.
+ * Migrations and rows by chance, on all nodes, with what is proposed lost, repeated and late, and nodes killed, those of odd
+ * seeds also in the middle of what they do. Afterwards all files are one: text of the schema, rows, and what is kept about
+ * them. `MARMOT_SEED` and `MARMOT_SEEDS` choose.
  */
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
@@ -10,8 +11,11 @@ import { expectEqual, SCHEMA } from "./schema-lab.ts";
 const FIRST = Number(process.env.MARMOT_SEED ?? 1);
 const SEEDS = Number(process.env.MARMOT_SEEDS ?? 6);
 const STEPS = 60;
-/** Row by row, a table's new shards said that rows were ordered which were not. */
-const FAILED_ONCE = [702];
+/**
+ * Row by row, a table's new shards said that rows were ordered which were not; a table that two nodes gave other keys was not
+ * compared.
+ */
+const FAILED_ONCE = [702, 1075];
 
 const quoted = (name: unknown): string => `"${String(name)}"`;
 
@@ -102,6 +106,18 @@ function attempt(node: LabNode, sql: string, log: string[]): void {
   }
 }
 
+/** `kills`: after some of its turns. */
+function turn(random: Random, node: LabNode, kills: boolean): void {
+  if (!kills) {
+    if (random.chance(0.7)) node.turns();
+    return;
+  }
+  const turns = random.below(10);
+  if (turns > 2) return node.turns();
+  for (let i = 0; i < turns; i++) node.pipeline.turn();
+  if (random.chance(0.3)) node.crash();
+}
+
 async function scenario(seed: number, shards: number, mode: "whole" | "row"): Promise<void> {
   const random = new Random(seed);
   named = 0;
@@ -130,7 +146,7 @@ async function scenario(seed: number, shards: number, mode: "whole" | "row"): Pr
         node.order();
       } else if (dice < 92) {
         node.deliver(1 + random.below(3));
-        if (random.chance(0.7)) node.turns();
+        turn(random, node, seed % 2 === 1);
       } else if (dice < 95) {
         log.push(`${node.number} crashes`);
         node.crash();

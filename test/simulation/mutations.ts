@@ -254,7 +254,7 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "what the file shows is not synced before it is sent",
     400,
-    "node/pipeline.ts",
+    "node/drain-turns.ts",
     "if (sink.found() > 0) syncLive();",
     "if (sink.found() > 1e9) syncLive();",
   ),
@@ -430,7 +430,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "drained before the file shows where own rows were led",
       400,
-      "node/pipeline.ts",
+      "node/drain-turns.ts",
       'if (this.#components.replica.moved.length > 0) return "done";',
       "",
     ),

@@ -41,7 +41,7 @@ export function copyRows(
   columns: readonly ColumnOrigin[],
 ): void {
   const table = readTable(queryOf(db), to);
-  const { into, from, fromOne } = copied(db, old.table, table, columns);
+  const { into, from, fromOne } = copied(old.table, table, columns);
   const target = `main.${quoteIdentifier(to)}`;
   const source = `${old.name} NOT INDEXED`;
   try {
@@ -82,7 +82,6 @@ function isWhole(old: Table, now: Table, columns: readonly ColumnOrigin[]): bool
 }
 
 function copied(
-  db: DatabaseSync,
   old: Table,
   now: Table,
   columns: readonly ColumnOrigin[],
@@ -93,22 +92,13 @@ function copied(
     columns.map(([column, before]) => [foldName(column), before == null ? undefined : foldName(before)]),
   );
   const before = new Map(old.columns.map((c) => [foldName(c.name), c]));
-  const defaults = new Map(
-    queryOf(db)(`SELECT name, dflt_value FROM pragma_table_info(?)`, now.name).map(([name, text]) => [
-      name,
-      text === null ? null : String(text),
-    ]),
-  );
   const oldRowid = old.withoutRowid ? undefined : rowidAliases(old)[0];
   let keyed = false;
   for (const column of now.columns) {
     if (column.hidden !== 0) continue;
     const source = before.get(origin.get(foldName(column.name)) ?? "");
     const isRowid = column.name === now.rowidColumn;
-    const value =
-      source === undefined
-        ? newValue(column, defaults.get(column.name) ?? null, isRowid)
-        : carried(source, column, defaults.get(column.name) ?? null);
+    const value = source === undefined ? newValue(column, isRowid) : carried(source, column);
     if (isRowid && source === undefined) continue;
     keyed ||= isRowid;
     if (value === null) continue;
@@ -130,15 +120,15 @@ function copied(
     // Nothing is carried over and there is no rowid to name: one row for each, of defaults.
     const first = now.columns.find((c) => c.hidden === 0)!;
     into.push(quoteIdentifier(first.name));
-    from.push(defaults.get(first.name) ?? "NULL");
+    from.push(first.defaultValue ?? "NULL");
   }
   return { into, from, fromOne: from };
 }
 
 /** A column that may have been NULL takes its default where it must not be any more. */
-function carried(source: Column, column: Column, fallback: string | null): string {
+function carried(source: Column, { notNull, defaultValue: fallback }: Column): string {
   const name = quoteIdentifier(source.name);
-  if (!column.notNull || source.notNull || fallback === null || !isSteady(fallback)) return name;
+  if (!notNull || source.notNull || fallback === null || !isSteady(fallback)) return name;
   return `coalesce(${name}, ${fallback})`;
 }
 
@@ -146,7 +136,8 @@ function carried(source: Column, column: Column, fallback: string | null): strin
  * What a new column holds; null: its default. Every node must come to the same: a default that depends on the moment is
  * left to the row that its origin sends, and a column that must not be NULL holds as little as it can until then.
  */
-function newValue(column: Column, fallback: string | null, isRowid: boolean): string | null {
+function newValue(column: Column, isRowid: boolean): string | null {
+  const { defaultValue: fallback } = column;
   if (isRowid || (fallback !== null && !isNull(fallback) && isSteady(fallback))) return null;
   if (!column.notNull) return fallback === null ? null : "NULL";
   if (fallback !== null && /^\(*\s*CURRENT_TIMESTAMP/i.test(fallback)) return "'1970-01-01 00:00:00'";

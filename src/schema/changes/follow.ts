@@ -1,5 +1,5 @@
 /** What a catalogue becomes under a list of changes, and where its tables and columns went. */
-import { foldName } from "../../base/names.ts";
+import { foldName, isSameName } from "../../base/names.ts";
 import { UserError } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { isVirtual } from "../user-triggers.ts";
@@ -20,9 +20,6 @@ interface Followed {
   readonly state: SchemaState;
   readonly lineages: TableLineage[];
 }
-
-const same = (a: string, b: string): boolean =>
-  a === b || (a.length === b.length && foldName(a) === foldName(b));
 
 /** Objects of these kinds share one space of names; triggers have their own. */
 const clash = (a: SchemaObject["kind"], b: SchemaObject["kind"]): boolean =>
@@ -60,13 +57,13 @@ class Follower {
   }
 
   find(kind: SchemaObject["kind"], name: string): number {
-    const at = this.objects.findIndex((o) => o.kind === kind && same(o.name, name));
+    const at = this.objects.findIndex((o) => o.kind === kind && isSameName(o.name, name));
     if (at === -1) misfit(`there is no ${kind} ${name}`);
     return at;
   }
 
   #mustBeFree(kind: SchemaObject["kind"], name: string): void {
-    const taken = this.objects.find((o) => clash(o.kind, kind) && same(o.name, name));
+    const taken = this.objects.find((o) => clash(o.kind, kind) && isSameName(o.name, name));
     if (taken !== undefined) misfit(`there is a ${taken.kind} ${taken.name} already`);
   }
 
@@ -114,7 +111,7 @@ class Follower {
   #dropTable(name: string): void {
     const at = this.find("table", name);
     this.objects.splice(at, 1);
-    this.objects = this.objects.filter((o) => !same(o.tableName, name));
+    this.objects = this.objects.filter((o) => !isSameName(o.tableName, name));
     const tracked = this.tracked.get(foldName(name))!;
     this.tracked.delete(foldName(name));
     if (tracked.from !== null) this.dropped.push(tracked);
@@ -122,10 +119,10 @@ class Follower {
 
   #renameTable({ name, to, sql }: SchemaChange & { op: "renameTable" }): void {
     const at = this.find("table", name);
-    if (!same(name, to)) this.#mustBeFree("table", to);
+    if (!isSameName(name, to)) this.#mustBeFree("table", to);
     this.objects = this.objects.map((object, i) => {
       if (i === at) return { kind: "table", name: to, tableName: to, sql };
-      return same(object.tableName, name) ? { ...object, tableName: to } : object;
+      return isSameName(object.tableName, name) ? { ...object, tableName: to } : object;
     });
     const tracked = this.tracked.get(foldName(name))!;
     this.tracked.delete(foldName(name));
@@ -149,13 +146,13 @@ class Follower {
 
   #drop(kind: "index" | "view" | "trigger", name: string): void {
     this.objects.splice(this.find(kind, name), 1);
-    if (kind === "view") this.objects = this.objects.filter((o) => !same(o.tableName, name));
+    if (kind === "view") this.objects = this.objects.filter((o) => !isSameName(o.tableName, name));
   }
 
   #order(named: readonly (readonly [SchemaObject["kind"], string])[]): void {
     for (const kind of ["index", "trigger"] as const) {
       const wanted = named.flatMap(([of, name]) =>
-        of === kind ? this.objects.filter((o) => o.kind === kind && same(o.name, name)) : [],
+        of === kind ? this.objects.filter((o) => o.kind === kind && isSameName(o.name, name)) : [],
       );
       const members = new Set(wanted);
       let next = 0;

@@ -76,6 +76,15 @@ test("a default fills what must not be NULL; what comes new holds as little as i
   ]);
 });
 
+test("a default without quotes, or in double ones, is a text, also where a column is called so", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b TEXT)";
+  const db = memory(`${from}; INSERT INTO t VALUES(1, NULL, NULL)`);
+  const to =
+    'CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT NOT NULL DEFAULT hello, b TEXT NOT NULL DEFAULT "id")';
+  expect(change(db, from, to).leftOut).toEqual([]);
+  expect(all(db, "SELECT * FROM t")).toEqual([[1, "hello", "id"]]);
+});
+
 test("a default that depends on the moment is the same on every node", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a)";
   const to =
