@@ -85,7 +85,7 @@ function isMarmots(db: Database, name: string): boolean {
   if (!name.startsWith("__marmot__")) return false;
   const registry = db.query(`SELECT 1 FROM sqlite_schema WHERE name = '__marmot__table'`).values().length > 0;
   if (!registry) return false;
-  if (/^__marmot__(?:meta|status|table|base|shadow|lost)$/.test(name)) return true;
+  if (/^__marmot__(?:meta|status|table|base|shadow|lost|awaited)$/.test(name)) return true;
   return db.query(`SELECT 1 FROM "__marmot__table" WHERE "log" = ?`).values(name).length > 0;
 }
 

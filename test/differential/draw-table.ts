@@ -242,8 +242,10 @@ export function drawTable(
     bound([...used, about]);
   }
   const options = [withoutRowid ? "WITHOUT ROWID" : "", strict ? "STRICT" : ""].filter((o) => o !== "");
+  // A row that dangles and that others dangle for: whether SQLite takes it depends on whether the table has triggers at all.
+  const mayBeReferredTo = features.enforced || !constraints.some((c) => c.text.startsWith("FOREIGN KEY"));
   const target =
-    key.length === 1 && !nullableKey && ownCollations && style !== "columns"
+    mayBeReferredTo && key.length === 1 && !nullableKey && ownCollations && style !== "columns"
       ? { table: name, column: key[0]!, kind: columns[0]!.info.kind }
       : null;
   return {
