@@ -518,6 +518,17 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     generated: true,
   },
+  {
+    ...one(
+      "what a schema change takes out of a file for a moment is forgotten over a restart",
+      0,
+      "node/awaited-rows.ts",
+      "    for (const [id, keys] of this.all())\n",
+      "    for (const [id, keys] of new Map<number, KeyId[]>())\n",
+    ),
+    // A kill between a change of the schema and the reflection behind it, with rows that found no room.
+    test: "test/node/schema-awaited.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- outside of the simulated machine
   {
     name: "a descriptor of the application's file is closed after each sync",
