@@ -132,8 +132,13 @@ export class StatementDrawer {
     const random = this.#random;
     const c = q(name);
     const isKey = table.key.includes(name);
-    if (kind === "int" && random.chance(0.3))
-      return random.pick(table.picks && isKey ? [`${c} + 1`] : [`${c} + 1`, `-${c}`, `${c} * 2`]);
+    if (kind === "int" && random.chance(0.3)) {
+      if (table.picks && isKey) return `${c} + 1`;
+      // What is beyond 64 bits is a REAL, which a STRICT table does not take.
+      return random.pick(
+        table.strict ? [`~${c}`, `${c} / 2`, `${c} % 5`] : [`${c} + 1`, `-${c}`, `${c} * 2`],
+      );
+    }
     if (kind === "text" && random.chance(0.25))
       return random.pick([`upper(${c})`, `lower(${c})`, `trim(${c})`]);
     if (random.chance(0.1)) return c;
