@@ -9,6 +9,7 @@ import type { TableShape } from "../change/shape.ts";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
 import { changeLogName, LIVE_FORMAT, LIVE_TABLES } from "../schema/live-tables.ts";
 import { hasTable } from "../sqlite/has.ts";
+import { isBusy } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { readTable } from "../sqlite/schema.ts";
@@ -55,15 +56,31 @@ export function readMeta(db: DatabaseSync, file: string): { clusterId: string; p
   return { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
 }
 
-/** Runs `work` in a write transaction that waits for the application's for some seconds. */
+/** Milliseconds for which the application may be in the middle of a transaction. */
+const WAIT_MS = 10_000;
+
+/** Runs `work` in a write transaction that waits for the application's for some seconds. Throws `UserError` after that. */
 function transaction(db: DatabaseSync, work: () => void): void {
   // Synced: what is built on it next outlives a power cut, so this must, too.
-  db.exec("PRAGMA busy_timeout = 10000; PRAGMA synchronous = FULL");
+  db.exec(`PRAGMA busy_timeout = ${WAIT_MS}; PRAGMA synchronous = FULL`);
   try {
-    db.exec("BEGIN IMMEDIATE");
+    begin(db);
     commitAfter(db, work);
   } finally {
     db.exec("PRAGMA busy_timeout = 0");
+  }
+}
+
+function begin(db: DatabaseSync): void {
+  try {
+    db.exec("BEGIN IMMEDIATE");
+  } catch (error) {
+    if (!isBusy(error)) throw error;
+    throw new UserError(
+      `another connection has the write lock of ${db.location() ?? "the file"} for more than ${WAIT_MS / 1000} s`,
+      "let the application end its transaction, and start again",
+      { cause: error },
+    );
   }
 }
 

@@ -10,7 +10,7 @@ import { decodeImage } from "../change/codec.ts";
 import { keyIdOfImage, keyOfImage } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type Image, imageEqual } from "../change/value.ts";
-import { isBusy } from "../reflect/live-connection.ts";
+import { isBusy } from "../sqlite/locked.ts";
 import type { StoredConflict } from "../replica/journal.ts";
 import type { RestoreResult } from "./api.ts";
 import type { Member } from "./member.ts";

@@ -11,7 +11,7 @@
  * In between nothing is drained and nothing reflected.
  */
 import type { PositionVector } from "../change/batch.ts";
-import { isBusy } from "../reflect/live-connection.ts";
+import { isBusy } from "../sqlite/locked.ts";
 import type { Acknowledgement } from "../reflect/reflector.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/schema-entry.ts";

@@ -6,7 +6,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import { TextBytes, type Value } from "../change/value.ts";
-import { isBusy } from "../reflect/live-connection.ts";
+import { isBusy } from "../sqlite/locked.ts";
 import { differingKeys } from "../replica/compare.ts";
 import { RowAccess } from "../schema/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";

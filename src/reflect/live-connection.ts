@@ -13,13 +13,6 @@ export interface LiveConnection {
   readonly triggers: LiveTriggers;
 }
 
-/** SQLITE_BUSY and its extended codes: somebody else holds the write lock. */
-export function isBusy(error: unknown): boolean {
-  const code = (error as { errcode?: unknown }).errcode;
-  if (typeof code === "number") return (code & 0xff) === 5;
-  return /database is locked/.test(error instanceof Error ? error.message : "");
-}
-
 const SELF_TEST = `
   CREATE TABLE t(a INTEGER PRIMARY KEY, b); CREATE TABLE u(a INTEGER PRIMARY KEY, b); CREATE TABLE local(a);
   CREATE TABLE "__marmot__t_change_log"(a);

@@ -19,7 +19,8 @@ import { encodePosition, newestIdsSql } from "../schema/live-tables.ts";
 import { prepareExact } from "../schema/row-access.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { IdBlocks } from "./id-blocks.ts";
-import { isBusy, type LiveConnection } from "./live-connection.ts";
+import { isBusy } from "../sqlite/locked.ts";
+import type { LiveConnection } from "./live-connection.ts";
 import type { LiveLog } from "./live-log.ts";
 import { moveRows, movesOf } from "./moved-rows.ts";
 

@@ -39,6 +39,13 @@ export type Action =
       readonly what: "log" | "replica" | "live";
       readonly ms: number;
     }
+  /** The next write of the log, or the next sync of the application's file, fails. `written`: it is there all the same. */
+  | {
+      readonly kind: "error";
+      readonly node: number;
+      readonly what: "log" | "live";
+      readonly written: boolean;
+    }
   | { readonly kind: "clock"; readonly node: number; readonly jumpMs: number }
   | { readonly kind: "join"; readonly node: number }
   /** The application changes its schema; rows stay what they are. */
@@ -127,6 +134,26 @@ export function withGenerated(plan: Plan, migrations: boolean): Plan {
   return { ...plan, generated: { ...traffic.drawn, migrations }, actions };
 }
 
+/** One seed in so many has I/O errors. */
+const ERRORS_EVERY = 7;
+
+/** The same plan with I/O errors in it, drawn apart so that the rest stays as it is. */
+function withErrors(plan: Plan): Plan {
+  if (plan.seed % ERRORS_EVERY !== 3) return plan;
+  const random = new Random(plan.seed ^ 0x65696f00);
+  const drawn = Array.from({ length: random.between(1, 4) }, (): Planned => ({
+    at: random.below(plan.ms),
+    seed: random.next(),
+    action: {
+      kind: "error",
+      node: random.below(plan.members),
+      what: random.pick(["log", "log", "live"]),
+      written: random.chance(0.5),
+    },
+  }));
+  return { ...plan, actions: [...plan.actions, ...drawn].sort((a, b) => a.at - b.at) };
+}
+
 export const MAX_NODES = 4;
 
 const FAULTS = [
@@ -178,7 +205,7 @@ export function draw(seed: number): Plan {
   if (joins) add(random.below(ms / 2), { kind: "join", node: members });
   actions.sort((a, b) => a.at - b.at);
   const skew = random.chance(0.2) ? 50 : 5;
-  return {
+  return withErrors({
     seed,
     shards,
     transactions: shards > 1 && random.chance(0.35) ? "row" : "whole",
@@ -193,7 +220,7 @@ export function draw(seed: number): Plan {
     foreignKeys: random.chance(0.7),
     ms,
     actions,
-  };
+  });
 }
 
 function drawNetwork(random: Random): NetworkProfile {

@@ -30,6 +30,8 @@ import type { World } from "./world.ts";
 const LOOK_MS = 0.01;
 /** A file event this long after a commit, at most; some do not come at all. */
 const EVENT_MS = 2;
+/** What a write or a sync fails with; nobody may go on after it. */
+export const IO_ERROR = "EIO: i/o error";
 const WALL_START = 1_700_000_000_000;
 const CLUSTER_KEY = `marmot-cluster-key-1:${Buffer.alloc(32, 7).toString("base64")}`;
 
@@ -117,6 +119,10 @@ export class SimNode {
   slow: { until: number; ms: number } = { until: 0, ms: 0 };
   /** Until then the disk is full for these files. */
   full: { until: number; what: "log" | "replica" | "live" } | null = null;
+  /** The next write or sync of these fails. */
+  broken: { what: "log" | "live"; written: boolean } | null = null;
+  /** The process to which that happened. */
+  #failedIo = -1;
   wallJump = 0;
   /** Refuses to start again by itself. */
   keepDown = false;
@@ -349,7 +355,10 @@ export class SimNode {
   /** Runs something that comes from outside into the process, unless it is stopped for a while. */
   #enter(generation: number, work: () => void): void {
     this.touched = true;
-    if (this.#paused && generation === this.generation) this.#backlog.push(work);
+    const lives = generation === this.generation;
+    if (this.#paused && lives) this.#backlog.push(work);
+    else if (lives && this.#failedIo === generation)
+      this.#hooks.onFailure(this, new Error("it goes on after an I/O error"));
     else work();
   }
 
@@ -434,7 +443,7 @@ export class SimNode {
             this.#write();
             if (generation !== this.generation) return;
             if (this.#isFull("live")) throw new Error("ENOSPC: no space left on device, fdatasync");
-            this.#synced.take();
+            this.#doOrFail("live", () => this.#synced.take());
           },
         };
       },
@@ -449,6 +458,15 @@ export class SimNode {
       memory: () => 0,
       collectGarbage: () => {},
     };
+  }
+
+  #doOrFail(what: "log" | "live", work: () => void): void {
+    const fails = this.broken?.what === what ? this.broken : null;
+    if (fails === null || fails.written) work();
+    if (fails === null) return;
+    this.broken = null;
+    this.#failedIo = this.generation;
+    throw new Error(IO_ERROR);
   }
 
   #isFull(what: "log" | "replica" | "live"): boolean {
@@ -469,6 +487,7 @@ export class SimNode {
   heal(): void {
     this.#interrupt = null;
     this.slow = { until: 0, ms: 0 };
+    this.broken = null;
     this.resume();
     this.empty();
   }
@@ -507,7 +526,8 @@ export class SimNode {
       this.#look(generation);
       if (this.#isFull("log") && generation === this.generation)
         throw new Error("SQLITE_FULL: database or disk is full");
-      write(writes);
+      if (generation === this.generation) this.#doOrFail("log", () => write(writes));
+      else write(writes);
       this.#write();
       if (generation === this.generation) onWritten();
       this.#look(generation);

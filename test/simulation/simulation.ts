@@ -17,7 +17,7 @@ import { CALM, Network } from "./network.ts";
 import { Order } from "./order.ts";
 import { type Action, type Generated, MAX_NODES, type Plan, type Planned } from "./plan.ts";
 import { unsettled } from "./rest.ts";
-import { SimNode } from "./sim-node.ts";
+import { IO_ERROR, SimNode } from "./sim-node.ts";
 import { copyTemplate, peerIdOfNode, scratch, writeIdentity } from "./template.ts";
 import { World } from "./world.ts";
 
@@ -217,9 +217,14 @@ export class Simulation {
     return node;
   }
 
-  /** A full disk may stop a node; nothing else may. */
+  /**
+   * A full disk may stop a node, and an I/O error must; so does an application that has the write lock all the time while a
+   * cluster is formed. Nothing else may.
+   */
   #failed(node: SimNode, error: Error): void {
-    if (node.full === null || !/ENOSPC|SQLITE_FULL|is full/.test(error.message)) {
+    const isFull = node.full !== null && /ENOSPC|SQLITE_FULL|is full/.test(error.message);
+    const isLocked = /has the write lock of/.test(error.message);
+    if (!isFull && !isLocked && error.message !== IO_ERROR) {
       this.checks.problems.push(`${node.name} stopped by itself: ${error.stack}`);
       return;
     }
@@ -283,6 +288,9 @@ export class Simulation {
         return;
       case "full":
         return this.nodes[action.node]!.fill(action.what, world.now + action.ms);
+      case "error":
+        this.nodes[action.node]!.broken = { what: action.what, written: action.written };
+        return;
       case "clock":
         this.nodes[action.node]!.wallJump += action.jumpMs;
         return;
