@@ -201,6 +201,12 @@ export class Checks {
         }
         watched.commits[shard] = upTo;
       }
+      // Also after a restart: a replica that lost its end gets it back from the log, not from others.
+      const shown = Math.min(member.readiness.reflected[shard] ?? 0, log.lastIndex());
+      if (raft.commit < shown)
+        this.problems.push(
+          `${node.name} shows ${shown} of shard ${shard}, and knows only ${raft.commit} to be committed`,
+        );
       if (!raft.isLeader) {
         watched.ledCommits[shard] = -1;
         continue;
