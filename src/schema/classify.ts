@@ -17,6 +17,7 @@ import {
 } from "../sqlite/schema.ts";
 import { isOwn, readCatalogue } from "./catalogue.ts";
 import { type EvictionLookup, evictionLookups } from "./eviction.ts";
+import { raisingCascades } from "./raising-cascades.ts";
 import { searchIndexOf } from "./search-index.ts";
 import { LIVE_TABLES, PREFIX } from "./live-tables.ts";
 import { shapeOf } from "./shape.ts";
@@ -70,7 +71,10 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
     objects,
     alone.filter(replicates).map((t) => t.name),
   );
-  const judged = alone.map((table) => (replicates(table) ? judgeFired(table, triggers) : table));
+  const cascades = raisingCascades(query, objects);
+  const judged = alone.map((table) =>
+    replicates(table) ? judgeCascade(judgeFired(table, triggers), cascades) : table,
+  );
   const views = lower(objects.filter((o) => o.kind === "view").map((o) => o.name));
   const judgedAll = judged.map((table, i) =>
     table.verdict === "local" ? judgeVirtual(tables[i]!, judged, views, triggers) : table,
@@ -102,6 +106,21 @@ function judgeFired(table: ClassifiedTable, triggers: UserTriggers): ClassifiedT
         `${problem.cure}, or leave the table out: --exclude ${table.name}`,
       );
   return table;
+}
+
+function judgeCascade(table: ClassifiedTable, cascades: ReadonlyMap<string, string>): ClassifiedTable {
+  const failing = cascades.get(foldName(table.name));
+  if (failing === undefined || !replicates(table)) return table;
+  const join = (one: string, other: string): string => (one === "" ? other : `${one}; ${other}`);
+  return {
+    name: table.name,
+    verdict: "care",
+    reason: join(
+      table.reason,
+      `its changes cascade to ${failing}, of which a trigger uses RAISE(FAIL): if the application goes on after that error, what it changed here is in its own file alone until the row is written again`,
+    ),
+    cure: join(table.cure, "use RAISE(ABORT), which takes the statement back, or roll back after the error"),
+  };
 }
 
 /** A virtual table replicates in no way; a full-text index over what replicates can be kept on every node. */

@@ -217,3 +217,20 @@ test("rows of a table are found through its unique indexes, whatever ANALYZE cou
   expect(verdicts(schema)).toEqual(both);
   expect(verdicts(`${schema}; ANALYZE`)).toEqual(both);
 });
+
+test("a table whose changes cascade to a trigger with RAISE(FAIL) needs care, and it is said why", () => {
+  const schema = (action: string, body: string): string => `
+    CREATE TABLE top(id TEXT NOT NULL PRIMARY KEY); CREATE TABLE middle(id TEXT NOT NULL PRIMARY KEY REFERENCES Top ON UPDATE CASCADE);
+    CREATE TABLE low(id TEXT NOT NULL PRIMARY KEY, m REFERENCES middle(id) ${action}); CREATE TABLE other(id TEXT NOT NULL PRIMARY KEY REFERENCES low);
+    CREATE TRIGGER w BEFORE DELETE ON low BEGIN SELECT ${body}; END`;
+  const care = judged(schema("ON DELETE CASCADE", "raise ( FAIL, 'no')"));
+  for (const name of ["top", "middle"]) {
+    expect(care.get(name)!.verdict).toBe("care");
+    expect(care.get(name)!.reason).toContain("low, of which a trigger uses RAISE(FAIL)");
+    expect(care.get(name)!.cure).toContain("RAISE(ABORT)");
+  }
+  expect(care.get("low")!.verdict).toBe("replicates");
+  expect(care.get("other")!.verdict).toBe("replicates");
+  for (const harmless of [schema("ON DELETE CASCADE", "RAISE(ABORT, 'no')"), schema("", "RAISE(FAIL, 'no')")])
+    expect([...judged(harmless).values()].map((t) => t.verdict)).toEqual(Array(4).fill("replicates"));
+});
