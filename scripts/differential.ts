@@ -134,7 +134,7 @@ async function explain(seed: number): Promise<void> {
   show(small);
   const { problems } = await verdictOf(small);
   for (const problem of problems.slice(0, 5)) console.log(`WRONG ${problem}`);
-  const kept: KeptCase = { found: problems[0] ?? first.problems[0]!, case: small };
+  const kept: KeptCase = { found: (problems[0] ?? first.problems[0]!).split("\n")[0]!, case: small };
   if (values.save !== undefined)
     writeFileSync(
       join(import.meta.dir, `../test/differential/failed/${values.save}.json`),

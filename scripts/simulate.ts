@@ -101,7 +101,7 @@ function show(result: Result): void {
 function savePlan(name: string, { plan, problems }: Result): void {
   const { actions, ...rest } = plan;
   const lines = actions.map((action) => JSON.stringify(action)).join(",\n");
-  const head = `{"found": ${JSON.stringify(problems[0])},\n"plan": ${JSON.stringify(rest).slice(0, -1)}, "actions": [\n`;
+  const head = `{"found": ${JSON.stringify(problems[0]!.split("\n")[0])},\n"plan": ${JSON.stringify(rest).slice(0, -1)}, "actions": [\n`;
   writeFileSync(join(import.meta.dir, `../test/simulation/failed/${name}.json`), `${head}${lines}\n]}}\n`);
 }
 
