@@ -7,10 +7,11 @@ import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { foldName } from "../base/names.ts";
 import { writeRemembered } from "../capture/remembered.ts";
 import type { PositionVector } from "../change/batch.ts";
-import { type KeyId, keyIdOf } from "../change/key.ts";
+import { type KeyId, keyIdOfImage } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import type { Acknowledgement } from "../reflect/reflector.ts";
+import { leftOutImage } from "../replica/left-out-rows.ts";
 import { type CatalogueObject, stateOf } from "../replica/schema.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { type AppliedTable, applySchemaChanges } from "../schema/changes/apply.ts";
@@ -171,7 +172,7 @@ function changeFile(
   const leave = (row: LeftOutRow): void => {
     const shape = before.get(foldName(row.from));
     if (shape === undefined) return;
-    const keyId = keyOf(shape, row);
+    const keyId = keyIdOfImage(shape, leftOutImage(shape, row));
     leftOut.push({ table: row.table, keyId });
     const { id } = shape;
     // What is ordered already, the replica itself has judged and journalled.
@@ -254,15 +255,6 @@ function shapesBefore(db: DatabaseSync, { captured, remembered }: LiveSchema): M
     if (shape !== null) shapes.set(foldName(name), shape);
   }
   return shapes;
-}
-
-function keyOf(shape: TableShape, { columns, values, rowid }: LeftOutRow): KeyId {
-  if (shape.rowidKey) return keyIdOf(shape, [rowid]);
-  const value = new Map(columns.map((c, i) => [foldName(c), values[i]!]));
-  return keyIdOf(
-    shape,
-    shape.key.map((k) => value.get(foldName(shape.columns[k]!.name)) ?? null),
-  );
 }
 
 /** The position that the file reflects, by shard. */

@@ -88,6 +88,14 @@ export class SeenRows {
   }
 }
 
+/** `shape`: the table before the change. */
+export function leftOutImage(shape: TableShape, { columns, values, rowid }: LeftOutRow): Value[] {
+  const value = new Map(columns.map((c, i) => [foldName(c), values[i]!]));
+  return shape.columns.map((c, i) =>
+    shape.rowidKey && i === 0 ? rowid : (value.get(foldName(c.name)) ?? null),
+  );
+}
+
 /** A row that the new schema has no room for: evicted by whoever changed the schema. */
 export function noteLeftOut(
   db: DatabaseSync,
@@ -97,10 +105,7 @@ export function noteLeftOut(
   { last, journal, references, changed }: SchemaChangeComponents,
   seen: SeenRows,
 ): LeftOutKey {
-  const value = new Map(row.columns.map((c, i) => [foldName(c), row.values[i]!]));
-  const image = shape.columns.map((c, i) =>
-    shape.rowidKey && i === 0 ? row.rowid : (value.get(foldName(c.name)) ?? null),
-  );
+  const image = leftOutImage(shape, row);
   const keyId = keyIdOfImage(shape, image);
   const lost = last(shape.id, keyId);
   const bytes = encodeImage(image);

@@ -44,12 +44,19 @@ export function readForeignKeys(query: Query, shapes: Iterable<TableShape>): For
   });
 }
 
-type DeclaredPart = [id: number, table: string, from: string, to: string | null, onDelete: ForeignKeyAction];
+type DeclaredPart = [
+  id: number,
+  table: string,
+  from: string,
+  to: string | null,
+  onDelete: ForeignKeyAction,
+  onUpdate: ForeignKeyAction,
+];
 
-/** By table, as `PRAGMA foreign_key_list` tells it, in the order of declaration. */
-function readDeclared(query: Query): Map<string, DeclaredPart[]> {
+/** By table in lower case, as `PRAGMA foreign_key_list` tells it, in the order of declaration. */
+export function readDeclared(query: Query): Map<string, DeclaredPart[]> {
   const rows = query(
-    `SELECT m.name, f.id, f."table", f."from", f."to", f.on_delete
+    `SELECT m.name, f.id, f."table", f."from", f."to", f.on_delete, f.on_update
        FROM main.sqlite_schema m, pragma_foreign_key_list(m.name) f
        WHERE m.type = 'table' ORDER BY m.name, f.id DESC, f.seq`,
   ) as [string, ...DeclaredPart][];

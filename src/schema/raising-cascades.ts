@@ -5,7 +5,10 @@
 import { foldName } from "../base/names.ts";
 import type { Query } from "../sqlite/query.ts";
 import type { SchemaObject } from "../sqlite/schema.ts";
+import { readDeclared } from "./foreign-keys.ts";
 
+/** Actions that change the rows of the child. */
+const WRITES: ReadonlySet<string> = new Set(["CASCADE", "SET NULL", "SET DEFAULT"]);
 const RAISES = /\bRAISE\s*\(\s*FAIL\b/i;
 
 /** Parents by folded name ⇒ the table whose trigger may fail, by name. */
@@ -17,16 +20,16 @@ export function raisingCascades(query: Query, objects: readonly SchemaObject[]):
   );
   const found = new Map<string, string>();
   if (raising.size === 0) return found;
-  const links = query(
-    `SELECT m.name, f."table" FROM main.sqlite_schema m, pragma_foreign_key_list(m.name) f
-       WHERE m.type = 'table' AND (f.on_delete IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
-         OR f.on_update IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))`,
-  ) as [child: string, parent: string][];
+  const links = [...readDeclared(query)].flatMap(([child, parts]) =>
+    parts.flatMap(([, parent, , , onDelete, onUpdate]) =>
+      WRITES.has(onDelete) || WRITES.has(onUpdate) ? [[child, foldName(parent)] as const] : [],
+    ),
+  );
   for (let before = -1; before !== found.size;) {
     before = found.size;
     for (const [child, parent] of links) {
-      const failing = raising.get(foldName(child)) ?? found.get(foldName(child));
-      if (failing !== undefined) found.set(foldName(parent), failing);
+      const failing = raising.get(child) ?? found.get(child);
+      if (failing !== undefined) found.set(parent, failing);
     }
   }
   return found;
