@@ -1,6 +1,6 @@
 /** The newest entries of one group, so that replication never waits for the disk. Cut together with the log itself. */
 import { assert } from "../base/assert.ts";
-import type { Entry } from "../raft/types.ts";
+import type { Entry } from "../raft/model/types.ts";
 
 /** Bytes of data kept per group. */
 const CACHE_BYTES = 4 << 20;

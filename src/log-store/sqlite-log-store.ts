@@ -7,7 +7,7 @@ import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { isDiskFull, UserError } from "../base/errors.ts";
-import { type Entry, EntryType, type HardState, type SnapshotMetadata } from "../raft/types.ts";
+import { type Entry, EntryType, type HardState, type SnapshotMetadata } from "../raft/model/types.ts";
 import type { GroupConfiguration, GroupLog, GroupWrite, LogStore, ShardId } from "../shard/seams.ts";
 import { decodeConfiguration, encodeConfiguration } from "./configuration-codec.ts";
 import { EntryCache } from "./entry-cache.ts";

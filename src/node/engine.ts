@@ -4,7 +4,7 @@
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
-import type { Entry, SnapshotMetadata } from "../raft/types.ts";
+import type { Entry, SnapshotMetadata } from "../raft/model/types.ts";
 import type { OpenReplica } from "../replica/open.ts";
 import type { PeerId, ShardId } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";

@@ -1,21 +1,29 @@
 /**
- * One group's Raft as a machine: ticks, messages and proposals go in, `Ready` comes out. No clock, disk, network or
- * randomness of its own. The rules live in the files named after them; this one is the face they share.
+ * One Raft group as a state machine: ticks, messages and proposals go in, `Ready` comes out. It has no clock, disk,
+ * network or random source inside. Each rule lives in the file named after it; this class is their common interface.
+ *
+ * The folders form a line; each one imports only folders to its left:
+ *
+ *     model ← membership ← log ← core ← requests ← election ← replication ← raft.ts, step.ts, tick.ts
+ *
+ * model: values, options, `Ready`. membership: configurations and quorums as values. log: the log with its cursors.
+ * core: the state that all rules share. requests: proposals and reads. election: roles, votes, leadership transfer.
+ * replication: both sides of appending, and a configuration that changes while the group runs.
  */
 import { assert } from "../base/assert.ts";
-import { flushAppends, wantsAppends } from "./appends.ts";
-import { Core } from "./core.ts";
-import { campaign, handleSelfVotePersisted } from "./election.ts";
-import type { RaftOptions } from "./options.ts";
-import { proposeConfigChange, propose, type ProposeResult } from "./proposals.ts";
-import type { Ready } from "./ready.ts";
-import { flushReads, mayAskForReads, readIndex, type ReadResult } from "./reads.ts";
-import { applyConfigChange, maybeLeaveJoint } from "./reconfigure.ts";
-import { acknowledgeSelf, reportSnapshot, reportUnreachable } from "./replication.ts";
-import type { RaftStatus, Role } from "./status.ts";
+import { broadcastHeartbeat, flushAppends, wantsAppends } from "./replication/appends.ts";
+import { Core } from "./core/core.ts";
+import { campaign, handleSelfVotePersisted } from "./election/election.ts";
+import type { RaftOptions } from "./model/options.ts";
+import { proposeConfigChange, propose, type ProposeResult } from "./requests/proposals.ts";
+import type { Ready } from "./model/ready.ts";
+import { askForReads, mayAskForReads, readIndex, type ReadResult } from "./requests/reads.ts";
+import { applyConfigChange, maybeLeaveJoint } from "./replication/reconfigure.ts";
+import { acknowledgeSelf, reportSnapshot, reportUnreachable } from "./replication/replication.ts";
+import type { RaftStatus, Role } from "./model/raft-status.ts";
 import { step } from "./step.ts";
 import { tick } from "./tick.ts";
-import { transferLeader } from "./transfer.ts";
+import { transferLeader } from "./election/leader-transfer.ts";
 import {
   type ConfigChange,
   type Configuration,
@@ -24,16 +32,15 @@ import {
   type HardState,
   type MemberId,
   type Message,
-} from "./types.ts";
+} from "./model/types.ts";
 
-export { decodeConfigChange, encodeConfigChange } from "./config-change.ts";
-export { newMessage } from "./message.ts";
-export type { RaftOptions, RaftStorage } from "./options.ts";
-export type { ProposeResult } from "./proposals.ts";
-export type { ReadState } from "./read-queue.ts";
-export type { ReadResult } from "./reads.ts";
-export type { Ready } from "./ready.ts";
-export type { ProgressStatus, RaftStatus, Role } from "./status.ts";
+export { decodeConfigChange, encodeConfigChange } from "./membership/config-change.ts";
+export { newMessage } from "./model/message.ts";
+export type { RaftOptions, RaftStorage } from "./model/options.ts";
+export type { ProposeResult } from "./requests/proposals.ts";
+export type { ReadResult } from "./requests/reads.ts";
+export type { Ready, ReadState } from "./model/ready.ts";
+export type { ProgressStatus, RaftStatus, Role } from "./model/raft-status.ts";
 
 export class Raft {
   readonly #core: Core;
@@ -141,7 +148,7 @@ export class Raft {
     assert(this.#out === null, "the ready before is advanced first");
     const core = this.#core;
     flushAppends(core);
-    flushReads(core);
+    if (askForReads(core)) broadcastHeartbeat(core);
     const committed = core.log.takeCommitted();
     releaseQuota(core, committed);
     const before = this.#hardState;

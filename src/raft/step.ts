@@ -1,13 +1,19 @@
 /** Where a message goes: first its term is judged, for all roles alike (paper §5.1), then its type. */
-import type { Core } from "./core.ts";
-import { campaign, handleVoteRequest, handleVoteResponse, isTransferVote, refuseVote } from "./election.ts";
-import { followLeader, handleAppend, handleHeartbeat, handleSnapshot } from "./follower.ts";
-import { handleForwarded } from "./proposals.ts";
-import { handleReadIndex, handleReadIndexResponse } from "./reads.ts";
-import { handleAppendResponse, handleHeartbeatResponse } from "./replication.ts";
-import { becomeFollower } from "./roles.ts";
-import { handleTransferRequest } from "./transfer.ts";
-import { type Message, MessageType } from "./types.ts";
+import type { Core } from "./core/core.ts";
+import {
+  campaign,
+  handleVoteRequest,
+  handleVoteResponse,
+  isTransferVote,
+  refuseVote,
+} from "./election/election.ts";
+import { followLeader, handleAppend, handleHeartbeat, handleSnapshot } from "./replication/follower.ts";
+import { handleForwarded } from "./requests/proposals.ts";
+import { handleReadIndex, handleReadIndexResponse } from "./requests/reads.ts";
+import { handleAppendResponse, handleHeartbeatResponse } from "./replication/replication.ts";
+import { becomeFollower } from "./election/roles.ts";
+import { handleTransferRequest } from "./election/leader-transfer.ts";
+import { type Message, MessageType } from "./model/types.ts";
 
 /** A message for somebody else, from this member itself or from nobody is not taken, but for installed snapshots. */
 export function step(core: Core, message: Message): void {

@@ -1,9 +1,9 @@
 /** Time, in ticks: elections, heartbeats, and what a leader looks after once per election timeout. */
-import { broadcastHeartbeat } from "./appends.ts";
-import type { Core } from "./core.ts";
-import { campaign } from "./election.ts";
-import { ageSnapshots, checkQuorum } from "./replication.ts";
-import { maybeLeaveJoint } from "./reconfigure.ts";
+import { broadcastHeartbeat } from "./replication/appends.ts";
+import type { Core } from "./core/core.ts";
+import { campaign } from "./election/election.ts";
+import { ageSnapshots, checkQuorum } from "./replication/replication.ts";
+import { maybeLeaveJoint } from "./replication/reconfigure.ts";
 
 export function tick(core: Core): void {
   core.reads.tick();

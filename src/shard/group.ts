@@ -9,7 +9,7 @@ import {
   EntryType,
   type HardState,
   type MemberId,
-} from "../raft/types.ts";
+} from "../raft/model/types.ts";
 import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
 import { freeSlot } from "./slots.ts";
 import type { StateMachine } from "./state-machine.ts";

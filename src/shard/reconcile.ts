@@ -1,5 +1,5 @@
 /** The next simple change that brings a group's configuration nearer to group 0's. Pure. */
-import { ConfigChangeType, type ConfigChangeStep, type MemberId } from "../raft/types.ts";
+import { ConfigChangeType, type ConfigChangeStep, type MemberId } from "../raft/model/types.ts";
 import type { GroupConfiguration } from "./seams.ts";
 
 /** `caughtUp`: the member's log is near the leader's end. Null: nothing to do now. */

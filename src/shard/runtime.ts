@@ -13,7 +13,7 @@ import {
   type Message,
   MessageType,
   type SnapshotMetadata,
-} from "../raft/types.ts";
+} from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
 import { nextStep } from "./reconcile.ts";

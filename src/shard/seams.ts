@@ -2,7 +2,7 @@
  * What the shard runtime needs from the world: a log on disk, a way to reach peers, a state machine.
  * `log-store/`, `transport/` and `replica/` implement these; none of them imports another.
  */
-import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "../raft/types.ts";
+import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 
 /** 0 … shards − 1. Each is one Raft group. */
 export type ShardId = number;

@@ -1,5 +1,5 @@
 /** Which voter should lead a group when there are several groups: spread evenly, the same choice on every node. */
-import type { MemberId } from "../raft/types.ts";
+import type { MemberId } from "../raft/model/types.ts";
 import type { ShardId } from "./seams.ts";
 
 /** `voters` sorted. 0: there are none. */

@@ -1,5 +1,5 @@
 /** What the runtime asks of the state that the groups agree on. */
-import type { Entry, SnapshotMetadata } from "../raft/types.ts";
+import type { Entry, SnapshotMetadata } from "../raft/model/types.ts";
 import type { PeerId, ShardId } from "./seams.ts";
 
 export interface StateMachine {

@@ -5,7 +5,13 @@
 import { Packr } from "msgpackr";
 import { packExact } from "../base/pack.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
-import { type Entry, EntryType, type Message, MessageType, type SnapshotMetadata } from "../raft/types.ts";
+import {
+  type Entry,
+  EntryType,
+  type Message,
+  MessageType,
+  type SnapshotMetadata,
+} from "../raft/model/types.ts";
 import type { ShardId } from "./seams.ts";
 
 const VERSION = 1;

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
-import { type Entry, EntryType } from "../../src/raft/types.ts";
+import { type Entry, EntryType } from "../../src/raft/model/types.ts";
 import type { GroupConfiguration } from "../../src/shard/seams.ts";
 
 const CONFIGURATION: GroupConfiguration = {

@@ -19,7 +19,7 @@ import type { BunLiveReader } from "../../src/node/live-reader.ts";
 import { dataPaths, type DataPaths } from "../../src/node/paths.ts";
 import { Pipeline } from "../../src/node/pipeline.ts";
 import { SchemaSteps } from "../../src/node/schema-steps.ts";
-import { EntryType, type Entry } from "../../src/raft/types.ts";
+import { EntryType, type Entry } from "../../src/raft/model/types.ts";
 import { openLiveConnection } from "../../src/reflect/live-connection.ts";
 import { reserveIds } from "../../src/reflect/id-blocks.ts";
 import { replaceReplica, strip } from "../../src/replica/adopt.ts";

@@ -11,7 +11,7 @@ import { BatchKind } from "../../src/change/batch.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
 import { Markers } from "../../src/node/markers.ts";
 import { newMessage } from "../../src/raft/raft.ts";
-import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/types.ts";
+import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/model/types.ts";
 import { ShardRuntime } from "../../src/shard/runtime.ts";
 import { encodeMessages } from "../../src/shard/wire.ts";
 import { batch, MemoryReplica } from "../replica/lab.ts";

@@ -9,7 +9,7 @@ import {
   type MemberId,
   type Message,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { newMessage } from "../../src/raft/raft.ts";
 import { bytes, configuration, entry, Member, type MemberInit } from "./harness.ts";
 import type { Command } from "./script.ts";

@@ -5,7 +5,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
-import { type MemberId, type Message, MessageType } from "../../src/raft/types.ts";
+import { type MemberId, type Message, MessageType } from "../../src/raft/model/types.ts";
 import { change, configuration, Member, type MemberInit, Network } from "./harness.ts";
 
 const SEEDS = [1, 2, 3];

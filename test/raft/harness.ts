@@ -18,7 +18,7 @@ import {
   type MemberId,
   type Message,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { MemoryStorage, type StorageInit } from "./memory-storage.ts";
 
 const MAX_ROUNDS = 100_000;

@@ -10,7 +10,7 @@ import {
   type Message,
   MessageType,
   type SnapshotMetadata,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { text } from "./harness.ts";
 import type { MemoryStorage } from "./memory-storage.ts";
 import { fail, holds, type Position, QuorumInvariants, quorumsOverlap } from "./quorum-invariants.ts";

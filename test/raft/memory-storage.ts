@@ -1,6 +1,6 @@
 /** A group's log in memory. What `write` took counts as synced; a crash keeps exactly that. */
 import type { RaftStorage, Ready } from "../../src/raft/raft.ts";
-import type { Configuration, Entry, HardState, SnapshotMetadata } from "../../src/raft/types.ts";
+import type { Configuration, Entry, HardState, SnapshotMetadata } from "../../src/raft/model/types.ts";
 
 export interface StorageInit {
   readonly hardState?: HardState;

@@ -2,9 +2,9 @@
  * The invariants of etcd-io/raft's TLA+ model that speak of quorums: what every quorum knows, who can be elected, what a
  * leader may call committed. Majorities are counted here once more, naively, so that src/raft does not judge itself.
  */
-import { membersOf } from "../../src/raft/membership.ts";
+import { membersOf } from "../../src/raft/membership/membership.ts";
 import type { Raft } from "../../src/raft/raft.ts";
-import { type Configuration, type Entry, EntryType, type MemberId } from "../../src/raft/types.ts";
+import { type Configuration, type Entry, EntryType, type MemberId } from "../../src/raft/model/types.ts";
 import type { MemoryStorage } from "./memory-storage.ts";
 
 export interface Position {

@@ -1,7 +1,7 @@
 /** Scenarios A10: what a ready holds, restarts, and limits. */
 import { describe, expect, test } from "bun:test";
 import type { Ready } from "../../src/raft/raft.ts";
-import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/types.ts";
+import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/model/types.ts";
 import { bytes, change, configuration, entriesOf, entry, Member, Network, text, withLog } from "./harness.ts";
 import { MemoryStorage } from "./memory-storage.ts";
 

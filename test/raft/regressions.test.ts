@@ -7,7 +7,7 @@ import {
   EntryType,
   type MemberId,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { bytes, change, configuration, entry, Member, type MemberInit, Network, withLog } from "./harness.ts";
 
 const changeEntry = (term: number, index: number, what: ConfigChange): Entry => ({

@@ -6,7 +6,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import type { MemberId } from "../../src/raft/types.ts";
+import type { MemberId } from "../../src/raft/model/types.ts";
 
 const FOLDER = join(import.meta.dir, "testdata");
 const RECORD = process.env["RECORD"] === "1";

@@ -10,7 +10,7 @@ import {
   type MemberId,
   type Message,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import type { Invariants } from "./invariants.ts";
 import { MemoryStorage } from "./memory-storage.ts";
 

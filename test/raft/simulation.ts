@@ -13,7 +13,7 @@ import {
   type MemberId,
   type Message,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { bytes, change, configuration, describe } from "./harness.ts";
 import { Invariants } from "./invariants.ts";
 import { MemoryStorage } from "./memory-storage.ts";

@@ -1,8 +1,8 @@
 /** Recorded tables: what a change makes of a configuration, what acknowledgements commit, what votes decide. */
 import { describe, expect, test } from "bun:test";
-import { changeConfiguration } from "../../src/raft/membership.ts";
-import { quorumIndex, quorumVote } from "../../src/raft/quorum.ts";
-import type { Configuration, MemberId } from "../../src/raft/types.ts";
+import { changeConfiguration } from "../../src/raft/membership/membership.ts";
+import { quorumIndex, quorumVote } from "../../src/raft/membership/quorum.ts";
+import type { Configuration, MemberId } from "../../src/raft/model/types.ts";
 import { configuration } from "./harness.ts";
 import { type Command, playAll } from "./script.ts";
 import { configurationWords, readChange } from "./words.ts";

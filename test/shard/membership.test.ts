@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
-import { ConfigChangeType, type Configuration } from "../../src/raft/types.ts";
+import { ConfigChangeType, type Configuration } from "../../src/raft/model/types.ts";
 import { nextStep } from "../../src/shard/reconcile.ts";
 import type { GroupConfiguration } from "../../src/shard/seams.ts";
 import { preferredLeader } from "../../src/shard/spread.ts";

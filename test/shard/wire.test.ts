@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { newMessage } from "../../src/raft/raft.ts";
-import { EntryType, MessageType } from "../../src/raft/types.ts";
+import { EntryType, MessageType } from "../../src/raft/model/types.ts";
 import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "../../src/shard/wire.ts";
 
 const MESSAGES: GroupMessage[] = [

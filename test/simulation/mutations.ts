@@ -53,7 +53,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "an entry of an older term is committed by counting",
       0,
-      "raft/replication.ts",
+      "raft/replication/replication.ts",
       "if (index <= core.log.commit || !core.log.matches(index, core.term)) return false;",
       "if (index <= core.log.commit) return false;",
     ),
@@ -63,14 +63,14 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "a second vote in one term",
     400,
-    "raft/election.ts",
+    "raft/election/election.ts",
     "    (core.vote === 0 && core.leader === 0) ||",
     "    core.leader === 0 ||",
   ),
   one(
     "a vote for a candidate whose log is behind",
     400,
-    "raft/election.ts",
+    "raft/election/election.ts",
     "if (!mayVote || !core.log.isUpToDate(message.logTerm, message.index)) {",
     "if (!mayVote) {",
   ),
@@ -112,7 +112,7 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "a heartbeat carries the leader's commit index whatever the follower has",
     400,
-    "raft/replication.ts",
+    "raft/replication/replication.ts",
     "export function handleHeartbeatResponse(core: Core, message: Message): void {",
     "export function handleHeartbeatResponse(core: Core, message: Message): void {\n  core.progress.get(message.from)?.acknowledge(core.log.lastIndex);",
   ),

@@ -1,0 +1,75 @@
+/** What a Raft machine is given at start: who it is, its log's reading side, and its limits. Checked once. */
+import { assert } from "../../base/assert.ts";
+import type { Random } from "../../base/random.ts";
+import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "./types.ts";
+
+/**
+ * The reading side of one group's log on disk. The machine never writes: what must be written leaves in `Ready`, and
+ * `advance` says that it was. Entries below `firstIndex` are compacted; the term of `firstIndex − 1` is kept.
+ */
+export interface RaftStorage {
+  /** Read once, at start. */
+  readonly hardState: HardState;
+  firstIndex(): number;
+  /** `firstIndex() − 1` when there are no entries. */
+  lastIndex(): number;
+  /** Throws `RangeError` outside [firstIndex − 1, lastIndex]. */
+  term(index: number): number;
+  /** Entries in [from, to): at least one, then as many as fit in `maxBytes`. */
+  entries(from: number, to: number, maxBytes: number): Entry[];
+  /** Where a snapshot that can be offered to a laggard stands now; null: none yet, ask again later. */
+  snapshot(): SnapshotMetadata | null;
+}
+
+export interface RaftOptions {
+  readonly id: MemberId;
+  readonly storage: RaftStorage;
+  /** The newest configuration known: that of an entry past `applied`, perhaps even past the log's end. */
+  readonly configuration: Configuration;
+  /**
+   * Index of the entry that made `configuration`; default `applied`. Changes at and below it that are handed out again
+   * after a restart leave the configuration as it is.
+   */
+  readonly configurationIndex?: number;
+  /** Index of the last entry applied before this start. Everything after it is handed out (again). */
+  readonly applied: number;
+  /** An index up to which the log is known to be committed, whatever was saved of that. Default `applied`. */
+  readonly committed?: number;
+  /**
+   * Term of that entry, if the state keeps it: asserted against the log. A state that was installed from outside may be
+   * ahead of the log after a crash, or beside it; then the log is first replaced by a snapshot at the state's position.
+   */
+  readonly appliedTerm?: number;
+  /** Ticks. A follower that hears nothing campaigns after [electionTicks, 2 × electionTicks − 1]. Greater than heartbeatTicks. */
+  readonly electionTicks: number;
+  /** Ticks between a leader's heartbeats. At least 1. */
+  readonly heartbeatTicks: number;
+  /** Bytes of entries in one append message; one entry always fits. Too low: chatty; too high: heads of line block. */
+  readonly maxMessageBytes: number;
+  /** Appends to one follower that are not yet acknowledged. At least 1. */
+  readonly maxInflightMessages: number;
+  /** Bytes of entries in these. A message that starts below the limit may pass it. */
+  readonly maxInflightBytes: number;
+  /** Bytes of committed entries handed out and not yet applied. While below it, one more entry always comes out. */
+  readonly maxApplyBytes: number;
+  /** Bytes of a leader's entries that are not yet committed and handed out; above it proposals are dropped. */
+  readonly maxUncommittedBytes: number;
+  /** Ask whether an election could be won before raising the term (thesis §9.6). */
+  readonly preVote: boolean;
+  /** A leader that hears no quorum for an election timeout steps down; who hears a leader grants no votes (§6.2). */
+  readonly checkQuorum: boolean;
+  readonly random: Random;
+  /** Proposals at a follower are dropped instead of sent on to the leader. Default false. */
+  readonly disableProposalForwarding?: boolean;
+}
+
+/** Asserts, because options come from the program, not from a user. */
+export function checkOptions(options: RaftOptions): void {
+  assert(Number.isSafeInteger(options.id) && options.id > 0, "a member id is a positive integer");
+  assert(options.heartbeatTicks >= 1, "heartbeatTicks is at least 1");
+  assert(options.electionTicks > options.heartbeatTicks, "electionTicks is greater than heartbeatTicks");
+  assert(options.maxInflightMessages >= 1, "maxInflightMessages is at least 1");
+  assert(options.maxInflightBytes >= options.maxMessageBytes, "maxInflightBytes is at least maxMessageBytes");
+  assert(options.maxMessageBytes > 0 && options.maxApplyBytes > 0, "byte limits are positive");
+  assert(options.maxUncommittedBytes > 0, "maxUncommittedBytes is positive");
+}

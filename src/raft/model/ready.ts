@@ -1,0 +1,40 @@
+/** What a turn of the machine asks of its owner. */
+import type { Entry, HardState, Message, SnapshotMetadata } from "./types.ts";
+
+/** The outcome of a read by index. */
+export interface ReadState {
+  /** The caller's context. */
+  readonly context: Uint8Array;
+  /**
+   * A state that contains the entry at `index` contains every write that was acknowledged before the call. Null: the
+   * leader was lost, or did not answer for an election timeout; nothing was read, and to ask again is harmless.
+   */
+  readonly index: number | null;
+}
+
+/**
+ * The owner's order: send `messages`; in one durable write put `snapshot`, `entries` and `hardState` on disk; send
+ * `messagesAfterPersist`; apply `committed`; call `advance`. All lists belong to the owner, their contents never change.
+ */
+export interface Ready {
+  /** Null: unchanged since the last ready. */
+  readonly hardState: HardState | null;
+  /** To persist, after discarding everything at and after the first one's index. */
+  readonly entries: readonly Entry[];
+  /** The log is to be replaced by it, in the same transaction and before `entries`. */
+  readonly snapshot: SnapshotMetadata | null;
+  /** To apply, in order. All are on disk once `entries` are. */
+  readonly committed: readonly Entry[];
+  /** May leave at once: they promise nothing that is not on disk. */
+  readonly messages: readonly Message[];
+  /** Votes, requests for votes and acknowledgements: leave only when everything above is synced. */
+  readonly messagesAfterPersist: readonly Message[];
+  /** Reads by index that ended. What they may see is there once the state has applied their index. */
+  readonly readStates: readonly ReadState[];
+  /**
+   * False: nothing but the commit index moved; losing that in a crash is harmless. Losing it while `entries` of the same or
+   * a later ready stay is not: whoever holds an entry behind a committed change must remember that the change is committed,
+   * or it could campaign, and win, in a configuration that is two changes old.
+   */
+  readonly mustSync: boolean;
+}
