@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { parseArgs } from "node:util";
 import { readCatalogue } from "../src/schema/catalogue.ts";
-import { applySchemaChanges } from "../src/schema/changes/apply.ts";
-import { compareCatalogues } from "../src/schema/changes/compare.ts";
+import { applySchemaChanges } from "../src/schema/migrate/migrate.ts";
+import { compareCatalogues } from "../src/schema/diff/diff.ts";
 import { queryOf } from "../src/sqlite/query.ts";
 
 const { values } = parseArgs({

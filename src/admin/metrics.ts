@@ -1,5 +1,5 @@
 /** Metrics in Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/ */
-import type { Metric } from "../node/api.ts";
+import type { Metric } from "../operations/api.ts";
 
 const escape = (text: string): string =>
   text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");

@@ -1,6 +1,6 @@
 /** What the admin API answers: the paths of interface.md. State changes by POST alone. */
 import { errorMessage, UserError } from "../base/errors.ts";
-import type { NodeApi } from "../node/api.ts";
+import type { NodeApi } from "../operations/api.ts";
 import { renderMetrics } from "./metrics.ts";
 import page from "./page.html" with { type: "text" };
 

@@ -7,7 +7,7 @@ import { UserError } from "../base/errors.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
-import { changeLogName, LIVE_FORMAT, LIVE_TABLES } from "../schema/live-tables.ts";
+import { changeLogName, LIVE_FORMAT, LIVE_TABLES } from "../schema/app-db-tables.ts";
 import { hasTable } from "../sqlite/has.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -15,7 +15,7 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 import { readTable } from "../sqlite/schema.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { writeRemembered } from "./remembered.ts";
-import { captureObjects } from "./triggers.ts";
+import { captureObjects } from "./capture-triggers.ts";
 
 export interface InstallOptions {
   readonly clusterId: string;

@@ -3,7 +3,7 @@
  * and what differs is the application's own change. Changed only together with the file's schema, in one transaction.
  */
 import type { DatabaseSync } from "node:sqlite";
-import type { SchemaState } from "../schema/changes/change.ts";
+import type { SchemaState } from "../schema/diff/change.ts";
 
 /** Ids of the replicated tables by their names in `state`. */
 export interface RememberedSchema {

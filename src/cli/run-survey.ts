@@ -31,9 +31,9 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     return [{ message: `another marmot runs on ${node.dataDir}`, cure }];
   }
   const [{ requireDatabase }, keys, { dataPaths }] = await Promise.all([
-    import("../node/start.ts"),
+    import("../node/startup/check-files.ts"),
     import("../node/keys.ts"),
-    import("../node/paths.ts"),
+    import("../replication/data-paths.ts"),
   ]);
   const paths = dataPaths(node.dataDir);
   const isMember = node.db !== "" && existsSync(paths.replica);

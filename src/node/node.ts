@@ -7,23 +7,23 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
 import { showPerTable } from "../change/per-table.ts";
-import { replaceReplica } from "../replica/adopt.ts";
-import { readSettings, type ReplicaSettings } from "../replica/settings.ts";
+import { replaceReplica } from "../replica/copies/install-snapshot.ts";
+import { readSettings, type ReplicaSettings } from "../replica/store/settings.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
 import type { Transport } from "../shard/seams.ts";
-import type { NodeApi, ProgressStatus } from "./api.ts";
-import { found, tidy } from "./genesis.ts";
-import { join } from "./join.ts";
-import { type Machine, type SyncedFile, systemMachine } from "./machine.ts";
-import { Member } from "./member.ts";
+import type { NodeApi, ProgressStatus } from "../operations/api.ts";
+import { found, tidy } from "./startup/form-cluster.ts";
+import { join } from "./startup/join-cluster.ts";
+import { type Machine, type SyncedFile, systemMachine } from "../replication/host.ts";
+import { Member } from "../replication/replicator.ts";
 import type { NodeOptions } from "./options.ts";
-import { type DataPaths, dataPaths } from "./paths.ts";
-import { silentStage, untilRoom } from "./room.ts";
-import type { RunningNode, StartedInfo } from "./running.ts";
-import { restoreConflict } from "./restore.ts";
-import { checkMember, type Start, startKind } from "./start.ts";
+import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
+import { silentStage, untilRoom } from "./disk-full.ts";
+import type { RunningNode, StartedInfo } from "./handle.ts";
+import { restoreConflict } from "../operations/restore/restore.ts";
+import { checkMember, type Start, startKind } from "./startup/check-files.ts";
 import {
   conflictDetail,
   conflictSummary,
@@ -31,11 +31,11 @@ import {
   nodeMetrics,
   nodeStatus,
   type StatusSource,
-} from "./status.ts";
-import { Switchboard } from "./switchboard.ts";
-import { verify } from "./verify.ts";
-import { VERSION } from "./version.ts";
-import { waitFor } from "./wait.ts";
+} from "../operations/node-status.ts";
+import { Switchboard } from "../replication/message-router.ts";
+import { verify } from "../operations/verify/verify.ts";
+import { VERSION } from "../base/version.ts";
+import { waitFor } from "../operations/wait.ts";
 import { openDatabase } from "../sqlite/open.ts";
 
 /** Version of the messages between nodes. */

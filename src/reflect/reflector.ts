@@ -12,17 +12,17 @@ import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { KeyList } from "../change/key-list.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
-import type { ShadowedRows } from "../change/shadowed-rows.ts";
+import type { ShadowedRows } from "../change/withheld-rows.ts";
 import type { Image, Value } from "../change/value.ts";
 import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
-import { encodePosition, newestIdsSql } from "../schema/live-tables.ts";
-import { prepareExact } from "../schema/row-access.ts";
+import { encodePosition, newestIdsSql } from "../schema/app-db-tables.ts";
+import { prepareExact } from "../rows/row-access.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { IdBlocks } from "./id-blocks.ts";
 import { isBusy } from "../sqlite/locked.ts";
-import type { LiveConnection } from "./live-connection.ts";
-import type { LiveLog } from "./live-log.ts";
-import { moveRows, movesOf } from "./moved-rows.ts";
+import type { LiveConnection } from "./app-db-connection.ts";
+import type { LiveLog } from "./change-log-rows.ts";
+import { moveRows, movesOf } from "./redirected-rows.ts";
 
 /** What is reflected. */
 export interface ReflectSource {

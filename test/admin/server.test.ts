@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { connect } from "node:net";
 import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
-import type { VerifyResult, WaitResult } from "../../src/node/api.ts";
+import type { VerifyResult, WaitResult } from "../../src/operations/api.ts";
 import { FakeNode, STATUS, RESTORED } from "./fake-node.ts";
 
 let folder = "";

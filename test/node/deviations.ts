@@ -7,8 +7,8 @@ import { readCaptured } from "../../src/capture/install.ts";
 import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
-import { exactRows, exactRowsStatement } from "../../src/schema/exact-rows.ts";
-import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../src/schema/row-access.ts";
+import { exactRows, exactRowsStatement } from "../../src/rows/exact-rows.ts";
+import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../src/rows/row-access.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 
 export interface DeviationInput {

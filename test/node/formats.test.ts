@@ -1,7 +1,7 @@
 /** Replicas of older and of newer formats. */
 import { afterEach, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
-import { openReplica } from "../../src/replica/open.ts";
+import { openReplica } from "../../src/replica/open-replica.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
 let lab: Lab;

@@ -14,18 +14,18 @@ import { settingOf } from "../../src/change/per-table.ts";
 import type { PendingRows } from "../../src/change/pending-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
-import { type FoundOptions, found } from "../../src/node/genesis.ts";
-import type { BunLiveReader } from "../../src/node/live-reader.ts";
-import { dataPaths, type DataPaths } from "../../src/node/paths.ts";
-import { Pipeline } from "../../src/node/pipeline.ts";
-import { SchemaSteps } from "../../src/node/schema-steps.ts";
+import { type FoundOptions, found } from "../../src/node/startup/form-cluster.ts";
+import type { BunLiveReader } from "../../src/app-db/reader.ts";
+import { dataPaths, type DataPaths } from "../../src/replication/data-paths.ts";
+import { Pipeline } from "../../src/replication/pipeline/pipeline.ts";
+import { SchemaSteps } from "../../src/schema-sync/coordinator.ts";
 import { EntryType, type Entry } from "../../src/raft/model/types.ts";
-import { openLiveConnection } from "../../src/reflect/live-connection.ts";
+import { openLiveConnection } from "../../src/reflect/app-db-connection.ts";
 import { reserveIds } from "../../src/reflect/id-blocks.ts";
-import { replaceReplica, strip } from "../../src/replica/adopt.ts";
-import { buildLive } from "../../src/replica/build-live.ts";
-import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
-import { exactRows } from "../../src/schema/exact-rows.ts";
+import { replaceReplica, strip } from "../../src/replica/copies/install-snapshot.ts";
+import { buildLive } from "../../src/replica/copies/build-app-db.ts";
+import { type OpenReplica, openReplica } from "../../src/replica/open-replica.ts";
+import { exactRows } from "../../src/rows/exact-rows.ts";
 import { deviations } from "./deviations.ts";
 
 /** Slots of id blocks, of which node i has the i-th. */

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { decodeBatchHead, decodeImage, decodeTables } from "../../src/change/codec.ts";
 import { forAll } from "../../src/change/per-table.ts";
-import { judge, NO_MEMORY, type OriginMemory } from "../../src/replica/judge.ts";
+import { judge, NO_MEMORY, type OriginMemory } from "../../src/replica/order/accept-batch.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
 const SCHEMA = `CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT); INSERT INTO t VALUES(1, '0', '0', '0');

@@ -1,7 +1,7 @@
 /** Random statements on several nodes at once over every kind of table; whatever the order, all files end up equal. */
 import { expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
-import { exactRows } from "../../src/schema/exact-rows.ts";
+import { exactRows } from "../../src/rows/exact-rows.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 import { SCHEMA, statements, TABLES } from "../capture/statements.ts";
 import { Lab, type LabNode } from "../node/lab.ts";

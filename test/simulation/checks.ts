@@ -1,6 +1,6 @@
 /** What must hold after every step, judged by somebody who sees all nodes, their files and what they send. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { Member } from "../../src/node/member.ts";
+import type { Member } from "../../src/replication/replicator.ts";
 import { type Message, MessageType } from "../../src/raft/model/types.ts";
 import { MessageKind } from "../../src/shard/frames.ts";
 import { decodeMessages } from "../../src/shard/wire.ts";

@@ -1,6 +1,6 @@
 /** The demo's tour: writes on all three nodes, one killed and back, and whether all files are equal. */
 import chinook from "../../../test/data/chinook.sql" with { type: "text" };
-import type { VerifyResult } from "../../node/api.ts";
+import type { VerifyResult } from "../../operations/api.ts";
 import type { CliContext } from "../context.ts";
 import type { DemoCluster, DemoNode } from "./cluster.ts";
 import { digest, withFile } from "./files.ts";

@@ -1,5 +1,5 @@
 /** `marmot conflicts`: what concurrent writes lost. */
-import type { ConflictDetail, ConflictSummary, RestoreResult, ShownValue } from "../../node/api.ts";
+import type { ConflictDetail, ConflictSummary, RestoreResult, ShownValue } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options.ts";

@@ -6,7 +6,7 @@ import { CONFIG_OPTION, DB_OPTION, flag, JSON_OPTION, list, text, type Verb } fr
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const db = text(options, "db")!;
-  const { inspectDatabase } = await import("../../node/inspect.ts");
+  const { inspectDatabase } = await import("../../node/offline/doctor.ts");
   const found = inspectDatabase(db, {
     tables: list(options, "tables"),
     exclude: list(options, "exclude") ?? [],

@@ -1,5 +1,5 @@
 /** `marmot status`: this node's view of the cluster. */
-import type { NodeStatus } from "../../node/api.ts";
+import type { NodeStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options.ts";

@@ -1,5 +1,5 @@
 /** `marmot verify`: whether all replicas and this node's file are equal. */
-import type { VerifyResult } from "../../node/api.ts";
+import type { VerifyResult } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options.ts";

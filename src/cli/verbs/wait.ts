@@ -1,5 +1,5 @@
 /** `marmot wait`: returns when what was committed here is ordered and applied. */
-import type { WaitResult } from "../../node/api.ts";
+import type { WaitResult } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options.ts";
