@@ -88,6 +88,11 @@ export class Raft {
     return this.#core.log.lastIndex;
   }
 
+  /** Ticks since the leader was last heard; 0 on the leader. A member that campaigns starts counting again. */
+  get silentTicks(): number {
+    return this.#core.isLeader ? 0 : this.#core.electionElapsed;
+  }
+
   get configuration(): Configuration {
     return this.#core.configuration;
   }

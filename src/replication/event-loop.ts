@@ -215,6 +215,7 @@ export class Engine implements StateMachine {
     const due = Math.floor((now - this.#tickedAt) / TICK_MS);
     this.#tickedAt = due > MAX_LATE_TICKS ? now : this.#tickedAt + due * TICK_MS;
     try {
+      this.#runtime.wasStopped(due);
       for (let i = Math.min(due, MAX_LATE_TICKS); i > 0; i--) this.#runtime.tick();
       if (!this.frozen) this.#pipeline.tick();
       if (now - this.#checkpointedAt >= CHECKPOINT_MS) this.#checkpoint();

@@ -10,6 +10,7 @@ import {
   type HardState,
   type MemberId,
 } from "../raft/model/types.ts";
+import { ConfirmedCommit } from "./confirmed-commit.ts";
 import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
 import { freeSlot } from "./slots.ts";
 import type { StateMachine } from "./state-machine.ts";
@@ -36,6 +37,7 @@ export class Group {
   readonly shard: ShardId;
   readonly raft: Raft;
   readonly log: GroupLog;
+  readonly confirmed: ConfirmedCommit;
   /** The newest that was applied. */
   configuration: GroupConfiguration;
   /** Applied and not on disk yet. */
@@ -91,6 +93,8 @@ export class Group {
       checkQuorum: true,
       random,
     });
+    // A voter gives its leader up by itself within this time; a learner does not.
+    this.confirmed = new ConfirmedCommit(this.raft, 2 * limits.electionTicks);
   }
 
   /** The peer behind a member id, as far as this group's configuration knows. */

@@ -6,26 +6,12 @@ import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
-import { newMessage, type ProposeResult, type Ready } from "../raft/raft.ts";
-import {
-  ConfigChangeType,
-  type MemberId,
-  type Message,
-  MessageType,
-  type SnapshotMetadata,
-} from "../raft/model/types.ts";
+import type { ProposeResult, Ready } from "../raft/raft.ts";
+import { ConfigChangeType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
 import { nextStep } from "./reconcile.ts";
-import type {
-  GroupConfiguration,
-  GroupWrite,
-  LogStore,
-  MemberInfo,
-  PeerId,
-  ShardId,
-  Transport,
-} from "./seams.ts";
+import type { GroupWrite, LogStore, MemberInfo, PeerId, ShardId, Transport } from "./seams.ts";
 import { preferredLeader } from "./spread.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "./wire.ts";
@@ -38,6 +24,8 @@ const COMPACT_BYTES = 64 << 20;
 /** What is kept for followers that were away for a moment. */
 const KEEP_ENTRIES = 2000;
 const TAIL_BYTES = 16 << 20;
+/** Ticks without a message of the leader after which a follower campaigns at the earliest. */
+const ELECTION_TICKS = 10;
 /** Ticks between two heartbeats: idle nodes do little else than sending and answering them. */
 const HEARTBEAT_TICKS = 2;
 /** Ticks between two looks at configurations, leaders and logs. */
@@ -70,21 +58,12 @@ export interface RuntimeOptions {
   readonly committed?: readonly number[];
 }
 
-export interface InstalledShard {
-  readonly shard: ShardId;
-  readonly index: number;
-  readonly term: number;
-  readonly configuration: GroupConfiguration;
-}
-
 export class ShardRuntime {
   readonly groups: readonly Group[];
   readonly #components: RuntimeComponents;
   readonly #options: RuntimeOptions;
   /** Who sent with which id: for answers to members that a configuration does not know yet. */
   readonly #heard = new Map<MemberId, PeerId>();
-  /** Offers of a state that wait for it to be installed. */
-  readonly #offers = new Map<ShardId, Message>();
   /** What a turn that was begun has out. */
   #readies: { group: Group; ready: Ready | null }[] | null = null;
   #ticks = 0;
@@ -103,7 +82,7 @@ export class ShardRuntime {
           options.member,
           { logStore, stateMachine, random: random.fork() },
           {
-            electionTicks: options.electionTicks ?? 10,
+            electionTicks: this.#electionTicks,
             heartbeatTicks: HEARTBEAT_TICKS,
             committed: options.committed?.[shard] ?? 0,
           },
@@ -120,10 +99,21 @@ export class ShardRuntime {
     this.#ticks++;
     for (const group of this.groups) {
       group.raft.tick();
+      group.confirmed.tick();
       group.ticksLed = group.raft.isLeader ? group.ticksLed + 1 : 0;
       if (group.raft.isLeader && group.shard !== 0) this.#followConfiguration(group);
     }
     if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
+  }
+
+  /** The process was stopped for this many ticks: leaders may have changed without a sign. */
+  wasStopped(ticks: number): void {
+    if (ticks < this.#electionTicks) return;
+    for (const group of this.groups) group.confirmed.forget();
+  }
+
+  get #electionTicks(): number {
+    return this.#options.electionTicks ?? ELECTION_TICKS;
   }
 
   propose(shard: ShardId, data: Uint8Array): ProposeResult {
@@ -152,35 +142,7 @@ export class ShardRuntime {
       group.raft.step(message); // nothing to install: Raft answers with where it stands
       return;
     }
-    this.#offers.set(group.shard, message);
     this.#components.stateMachine.snapshotOffered(group.shard, from, metadata);
-  }
-
-  /** The state now stands at this vector: groups that are behind it begin there. */
-  installed(vector: readonly InstalledShard[]): void {
-    for (const { shard, index, term, configuration } of vector) {
-      const group = this.groups[shard]!;
-      const offer = this.#offers.get(shard);
-      this.#offers.delete(shard);
-      if (index <= group.raft.commit) {
-        group.raft.appliedTo(Math.min(index, group.raft.commit));
-        continue;
-      }
-      group.configuration = configuration;
-      group.unsavedConfiguration = configuration;
-      const snapshot: SnapshotMetadata = { index, term, configuration: configuration.configuration };
-      group.raft.step(
-        newMessage({
-          type: MessageType.snapshot,
-          to: this.#options.member,
-          // Without an offer it is taken from nobody, and nobody is answered.
-          from: offer?.from ?? 0,
-          term: offer?.term ?? 0,
-          snapshot,
-        }),
-      );
-      group.raft.appliedTo(index);
-    }
   }
 
   /** Does everything there is to do. Throws what the log store throws: the node must then stop. */
@@ -221,9 +183,13 @@ export class ShardRuntime {
     for (const { group, ready } of readies) {
       if (ready === null) continue;
       if (ready.committed.length > 0) stateMachine.committed(group.shard, ready.committed);
+      group.confirmed.ended(ready.readStates);
       group.raft.advance(ready);
     }
-    for (const group of this.groups) this.#tellLeader(group);
+    for (const group of this.groups) {
+      this.#tellLeader(group);
+      group.confirmed.afterTurn();
+    }
     return sent;
   }
 

@@ -10,8 +10,8 @@ export interface StateMachine {
   /** Committed and locally durable entries in order, configuration changes included. May start before `position`. */
   committed(shard: ShardId, entries: readonly Entry[]): void;
   /**
-   * A leader offers its state because its log no longer reaches back to this node's. Called again and again until
-   * `ShardRuntime.installed` says that a state was installed.
+   * A leader offers its state because its log no longer reaches back to this node's. Called again for each repeated
+   * offer, until this node has installed a state and starts again with a log that begins there.
    */
   snapshotOffered(shard: ShardId, from: PeerId, metadata: SnapshotMetadata): void;
   /** The shard's leader changed; "" while there is none. */

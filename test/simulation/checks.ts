@@ -28,7 +28,7 @@ interface Watched {
   /** Commit index since it leads; -1: it does not. */
   ledCommits: number[];
   ready: boolean;
-  /** Confirmed positions at the time of its start: a ready node has them. */
+  /** Confirmed positions when it started, or had no leader: a ready node has them. */
   owed: number[];
 }
 
@@ -342,16 +342,21 @@ export class Checks {
       this.problems.push(`the file of ${node.name} is not its replica with what is pending: ${wrong}`);
   }
 
-  /** A node that says ready has everything that was confirmed before it started. */
+  /** A node that says ready has every change that was confirmed before it started or last had no leader. */
   #readiness(node: SimNode, member: Member, watched: Watched): void {
-    if (watched.ready || this.counts.steps % 7 !== 0) return;
+    if (member.runtime.groups.some((g) => g.leaderPeer === "")) {
+      watched.owed = [...this.#confirmed];
+      watched.ready = false;
+      return;
+    }
+    if (watched.ready) return;
     if (node.node?.api.notReady() !== null) return;
     watched.ready = true;
     const positions = member.replica.replica.positions();
     watched.owed.forEach((index, shard) => {
       if (positions[shard]! < index)
         this.problems.push(
-          `${node.name} says ready at ${positions[shard]} of shard ${shard}; ${index} was confirmed before it started`,
+          `${node.name} says ready at ${positions[shard]} of shard ${shard}; ${index} was confirmed before it came in touch`,
         );
     });
   }

@@ -117,6 +117,13 @@ export const MUTATIONS: readonly Mutation[] = [
     "export function handleHeartbeatResponse(core: Core, message: Message): void {\n  core.progress.get(message.from)?.acknowledge(core.log.lastIndex);",
   ),
   one(
+    "a node that was cut off is ready without a new confirmed commit index",
+    400,
+    "shard/confirmed-commit.ts",
+    "    this.#index = null;\n    this.#pending = null;",
+    "    this.#pending = null;",
+  ),
+  one(
     "the log is cut beyond what the replica has synced",
     400,
     "replication/event-loop.ts",
