@@ -1,6 +1,7 @@
 /** Rows as arrays from either of Bun's SQLite modules. */
 import type { Database } from "bun:sqlite";
-import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { trusted } from "./typed-rows.ts";
 
 export type Cell = null | number | bigint | string | Uint8Array;
 
@@ -29,10 +30,10 @@ function keeping(db: DatabaseSync): Query {
       if (kept.size === KEPT) kept.delete(kept.keys().next().value!);
       kept.set(sql, statement);
     }
-    return statement.all(...(parameters as SQLInputValue[])) as unknown as Cell[][];
+    return trusted<Cell[][]>(statement.all(...parameters));
   };
 }
 
 export function queryOfBun(db: Database): Query {
-  return (sql, ...parameters) => db.query(sql).values(...parameters) as unknown as Cell[][];
+  return (sql, ...parameters) => trusted<Cell[][]>(db.query(sql).values(...parameters));
 }

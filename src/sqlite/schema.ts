@@ -3,6 +3,7 @@ import { foldName } from "../base/names.ts";
 import { type Affinity, affinityOf } from "./affinity.ts";
 import type { Query } from "./query.ts";
 import { quoteText } from "./quote.ts";
+import { flag, nullable, oneOf, readTuples, text } from "./typed-rows.ts";
 
 export interface SchemaObject {
   readonly kind: "table" | "index" | "view" | "trigger";
@@ -54,18 +55,26 @@ export interface Table {
   readonly foreignKeys: readonly string[];
 }
 
+const KIND = oneOf("table", "index", "view", "trigger");
+const ORIGIN = oneOf("pk", "u", "c");
+
 /** All objects in the order of their creation, internal ones (`sqlite_…`) left out. */
 export function readObjects(query: Query): SchemaObject[] {
   const rows = query(
     `SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid`,
-  ) as [SchemaObject["kind"], string, string, string | null][];
-  return rows.map(([kind, name, tableName, sql]) => ({ kind, name, tableName, sql: sql ?? "" }));
+  );
+  return readTuples(rows, KIND, text, text, nullable(text)).map(([kind, name, tableName, sql]) => ({
+    kind,
+    name,
+    tableName,
+    sql: sql ?? "",
+  }));
 }
 
 /** Name ⇒ what `PRAGMA table_list` calls it: "table", "view", "virtual", "shadow". */
 export function readTableKinds(query: Query): Map<string, string> {
-  const rows = query(`SELECT name, type FROM pragma_table_list WHERE schema = 'main'`) as [string, string][];
-  return new Map(rows);
+  const rows = query(`SELECT name, type FROM pragma_table_list WHERE schema = 'main'`);
+  return new Map(readTuples(rows, text, text));
 }
 
 /** Tables that were read, by the texts that make them: a schema is read many times before it changes. */
@@ -141,11 +150,11 @@ function readUniques(query: Query, table: string): UniqueIndex[] {
     `SELECT l.name, l.origin, l.partial, s.sql FROM pragma_index_list(?) l
        LEFT JOIN main.sqlite_schema s ON s.type = 'index' AND s.name = l.name WHERE l."unique" = 1 ORDER BY l.seq DESC`,
     table,
-  ) as [string, UniqueIndex["origin"], number, string | null][];
-  return indexes.map(([name, origin, partial, sql]) => ({
+  );
+  return readTuples(indexes, text, ORIGIN, flag, nullable(text)).map(([name, origin, partial, sql]) => ({
     name,
     origin,
-    partial: Number(partial) === 1,
+    partial,
     sql: sql ?? "",
     terms: query(`SELECT name, coll, cid FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno`, name).map(
       ([column, collation, cid]) => ({

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
+import { createLog } from "../../src/log-store/log-file.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
 import { type Entry, EntryType } from "../../src/raft/model/types.ts";
 import type { GroupConfiguration } from "../../src/shard/seams.ts";
@@ -23,7 +24,7 @@ const create = (shards = 2): SqliteLogStore => {
     snapshot: { index: 1, term: 1, configuration: CONFIGURATION.configuration },
     configuration: CONFIGURATION,
   };
-  SqliteLogStore.create(
+  createLog(
     path,
     { clusterId: "c", peerId: "p" },
     Array.from({ length: shards }, () => start),

@@ -8,6 +8,7 @@ import { Random } from "../../src/base/random.ts";
 import { encodeMarker, encodeNamed, readMarking } from "../../src/change/marking.ts";
 import { encodeBatch } from "../../src/change/codec.ts";
 import { BatchKind } from "../../src/change/batch.ts";
+import { createLog } from "../../src/log-store/log-file.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
 import { Markers } from "../../src/replication/pipeline/marker-proposer.ts";
 import { newMessage } from "../../src/raft/raft.ts";
@@ -58,7 +59,7 @@ describe("an entry that is seen and not committed", () => {
     };
     const snapshot = { index: 1, term: 1, configuration: configuration.configuration };
     const path = join(folder, "log.db");
-    SqliteLogStore.create(
+    createLog(
       path,
       { clusterId: "c", peerId: "p2" },
       [0, 1, 2].map(() => ({ snapshot, configuration })),

@@ -96,10 +96,10 @@ export const MUTATIONS: readonly Mutation[] = [
     within: 400,
     edits: [
       {
-        file: "log-store/sqlite-log-store.ts",
-        find: "        lastIndex: row.last_index,\n        cache: new EntryCache(row.last_index + 1),",
+        file: "log-store/group-state.ts",
+        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1),",
         replace:
-          "        lastIndex: Number(this.#db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n        cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
+          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
       },
       {
         file: "log-store/sqlite-log-store.ts",

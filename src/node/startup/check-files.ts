@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
-import { readLogHead } from "../../log-store/sqlite-log-store.ts";
+import { readLogHead } from "../../log-store/log-file.ts";
 import { readLocal } from "../../replica/open-replica.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";

@@ -6,7 +6,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import { install, readCaptured, uninstall } from "../../capture/install.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
-import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { createLog } from "../../log-store/log-file.ts";
 import { createReplica, publish, removeDatabase } from "../../replica/copies/initial-import.ts";
 import { numberTables } from "../../replica/store/schema-store.ts";
 import {
@@ -136,7 +136,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
       members: [{ id: FOUNDER, peerId, name: options.name, slot: 0 }],
     };
     removeDatabase(paths.log);
-    SqliteLogStore.create(
+    createLog(
       paths.log,
       { clusterId: settings.clusterId, peerId },
       position.map(() => ({

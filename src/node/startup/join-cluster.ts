@@ -7,7 +7,7 @@ import { errorMessage, UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
-import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { createLog } from "../../log-store/log-file.ts";
 import { replaceReplica, strip } from "../../replica/copies/install-snapshot.ts";
 import { buildLive } from "../../replica/copies/build-app-db.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
@@ -79,7 +79,7 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
         if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
           throw new Error("the replica received is older than this node's admission");
         removeDatabase(paths.joiningLog);
-        SqliteLogStore.create(
+        createLog(
           paths.joiningLog,
           { clusterId: settings.clusterId, peerId },
           header.positions.map((p, shard) => {

@@ -20,7 +20,8 @@ export function limitEntries(entries: Entry[], maxBytes: number): Entry[] {
 }
 
 export class Tail {
-  #entries: Entry[] = [];
+  /** `undefined`: a dropped slot. */
+  #entries: (Entry | undefined)[] = [];
   /** Slots in front that were dropped. */
   #dropped = 0;
   /** Index of the first entry; where the next one goes when empty. */
@@ -74,7 +75,7 @@ export class Tail {
   /** Forgets the first entry. */
   shift(): void {
     const entry = this.#entries[this.#dropped] as Entry;
-    this.#entries[this.#dropped] = undefined as unknown as Entry;
+    this.#entries[this.#dropped] = undefined;
     this.#dropped += 1;
     this.#first += 1;
     this.#bytes -= entryBytes(entry);
@@ -90,7 +91,7 @@ export class Tail {
   /** Entries in [from, to), first ≤ from, to ≤ last + 1. A new array. */
   slice(from: number, to: number): Entry[] {
     const offset = this.#dropped - this.#first;
-    return this.#entries.slice(from + offset, to + offset);
+    return this.#entries.slice(from + offset, to + offset) as Entry[];
   }
 
   /** How far entries from `from` on fit into `maxBytes`, up to `to`: an end for `slice`, at least `from + least`. */
