@@ -1,4 +1,5 @@
 /** `marmot wait`: everything that this machine's applications committed before the call is ordered and applied. */
+import type { PeerId } from "../base/ids.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { WaitResult } from "./api.ts";
@@ -34,7 +35,7 @@ export async function waitFor(
     missing = now.pipeline.obstacle ?? "a change of the schema to be ordered by a quorum";
     if (!now.pipeline.schemaDue && !now.reader.schemaMovedBeside()) return true;
     now.pipeline.touch();
-    now.engine.wake();
+    now.loop.wake();
     return false;
   });
   const first = member();
@@ -45,7 +46,7 @@ export async function waitFor(
     const now = member();
     if (now === null) return false;
     now.pipeline.touch();
-    now.engine.wake();
+    now.loop.wake();
     const fencing = now.pipeline.outbox.fencing();
     let left = 0;
     for (const [table, id] of target) left += now.pipeline.unordered(table, id);
@@ -83,5 +84,5 @@ export async function waitFor(
   return everywhere ? { done: true, missing: "" } : { done: false, missing };
 }
 
-const isMember = (member: Member, peer: string): boolean =>
+const isMember = (member: Member, peer: PeerId): boolean =>
   member.runtime.groups[0]!.memberOf(peer) !== undefined;

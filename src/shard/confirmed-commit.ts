@@ -3,6 +3,7 @@
  * A follower's own commit index proves nothing after a silence: the leader's first heartbeat names only the entries
  * that the follower has. One read follows each silence or change of leader; an idle group sends none.
  */
+import type { LogIndex } from "../base/ids.ts";
 import type { Raft, ReadState } from "../raft/raft.ts";
 import type { MemberId } from "../raft/model/types.ts";
 
@@ -12,7 +13,7 @@ export class ConfirmedCommit {
   readonly #raft: Raft;
   /** Ticks without a message of the leader after which it may have been replaced. */
   readonly #silentTicks: number;
-  #index: number | null = null;
+  #index: LogIndex | null = null;
   /** The leader that was known at the last look. */
   #leader: MemberId = 0;
   /** Context of the read that waits, compared by identity: an answer to an earlier read proves too little. */
@@ -24,7 +25,7 @@ export class ConfirmedCommit {
   }
 
   /** Null: no quorum has confirmed one since the last silence. */
-  get index(): number | null {
+  get index(): LogIndex | null {
     return this.#index;
   }
 

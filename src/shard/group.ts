@@ -1,4 +1,5 @@
 /** One shard's group: its Raft machine, and who is behind the members' ids. */
+import { asPeerId, NO_PEER } from "../base/ids.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
 import { decodeConfigChange, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
@@ -30,7 +31,7 @@ export const memberContext = (member: Pick<MemberInfo, "peerId" | "name">): Uint
 function readContext(bytes: Uint8Array): { peerId: PeerId; name: string } {
   const { peerId = "", name = "" } =
     bytes.length === 0 ? {} : (JSON.parse(fromUtf8(bytes)) as { peerId?: string; name?: string });
-  return { peerId, name };
+  return { peerId: asPeerId(peerId), name };
 }
 
 export class Group {
@@ -107,7 +108,7 @@ export class Group {
   }
 
   get leaderPeer(): PeerId {
-    return this.raft.leader === 0 ? "" : (this.peerOf(this.raft.leader) ?? "");
+    return this.peerOf(this.raft.leader) ?? NO_PEER;
   }
 
   /** Handles what a ready committed: changes of the configuration take effect now, whatever the state does. */
@@ -124,7 +125,7 @@ export class Group {
     const context = readContext(change.context);
     for (const step of change.steps) {
       const id = step.member === 0 ? entry.index : step.member;
-      if (step.type !== ConfigChangeType.removeMember && context.peerId !== "")
+      if (step.type !== ConfigChangeType.removeMember && context.peerId !== NO_PEER)
         members.set(id, {
           id,
           ...context,

@@ -2,13 +2,10 @@
  * What the shard runtime needs from the world: a log on disk, a way to reach peers, a state machine.
  * `log-store/`, `transport/` and `replica/` implement these; none of them imports another.
  */
+import type { LogIndex, PeerId, ShardId } from "../base/ids.ts";
 import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 
-/** 0 … shards − 1. Each is one Raft group. */
-export type ShardId = number;
-
-/** A libp2p peer id as text (base58 or base36). Stable per node. */
-export type PeerId = string;
+export type { PeerId, ShardId } from "../base/ids.ts";
 
 // ------------------------------------------------------------------------------------------------- log store
 
@@ -23,7 +20,7 @@ export interface MemberInfo {
 
 /** A group's configuration as of the entry at `index`, and who its members are. */
 export interface GroupConfiguration {
-  readonly index: number;
+  readonly index: LogIndex;
   readonly configuration: Configuration;
   readonly members: readonly MemberInfo[];
 }
@@ -44,13 +41,13 @@ export interface GroupWrite {
 export interface GroupLog {
   readonly hardState: HardState;
   /** Index of the first entry that can be read; 1 + the compacted index. */
-  firstIndex(): number;
+  firstIndex(): LogIndex;
   /** `firstIndex() − 1` when there are no entries. */
-  lastIndex(): number;
+  lastIndex(): LogIndex;
   /** Term of the entry at `index`, for firstIndex − 1 ≤ index ≤ lastIndex; throws `RangeError` outside. */
-  term(index: number): number;
+  term(index: LogIndex): number;
   /** Entries in [from, to), at least one if there is one, then as many as fit in `maxBytes` of data. */
-  entries(from: number, to: number, maxBytes: number): Entry[];
+  entries(from: LogIndex, to: LogIndex, maxBytes: number): Entry[];
 }
 
 /** The Raft logs of all groups in one place. All methods are synchronous; what `write` took is on disk when it returns. */
@@ -59,11 +56,11 @@ export interface LogStore {
   /** One durable transaction for all groups (`synchronous=FULL`). An I/O error is fatal: it is thrown and never retried. */
   write(writes: readonly GroupWrite[]): void;
   /** The configuration in force at `index`: the newest in the history whose index is ≤ `index`. */
-  configurationAt(shard: ShardId, index: number): GroupConfiguration | undefined;
+  configurationAt(shard: ShardId, index: LogIndex): GroupConfiguration | undefined;
   /** The newest configuration. */
   configuration(shard: ShardId): GroupConfiguration | undefined;
   /** Drops entries at and below `index`, keeping its term. Not synced: losing it costs space only. */
-  compact(shard: ShardId, index: number): void;
+  compact(shard: ShardId, index: LogIndex): void;
   /** Housekeeping on idle ticks (checkpoint). */
   idle(): void;
   /** Bytes on disk, log and WAL. */

@@ -1,12 +1,13 @@
 /** What the runtime asks of the state that the groups agree on. */
+import type { LogIndex } from "../base/ids.ts";
 import type { Entry, SnapshotMetadata } from "../raft/model/types.ts";
 import type { PeerId, ShardId } from "./seams.ts";
 
 export interface StateMachine {
   /** Index and term of the last entry of the shard that the state contains. */
-  position(shard: ShardId): { readonly index: number; readonly term: number };
+  position(shard: ShardId): { readonly index: LogIndex; readonly term: number };
   /** The position up to which the state survives a power cut: the bound for compaction. */
-  syncedPosition(shard: ShardId): number;
+  syncedPosition(shard: ShardId): LogIndex;
   /** Committed and locally durable entries in order, configuration changes included. May start before `position`. */
   committed(shard: ShardId, entries: readonly Entry[]): void;
   /**

@@ -2,6 +2,7 @@
  * Who lives where, by gossip: every node publishes its signed peer record, so a node that knows one peer learns all
  * others and new addresses. News for the cluster goes over a second topic. Never data: large messages get lost.
  */
+import { asPeerId, type PeerId } from "../base/ids.ts";
 import type { GossipSub } from "@chainsafe/libp2p-gossipsub";
 import type { PrivateKey } from "@libp2p/interface";
 import { peerIdFromPrivateKey } from "@libp2p/peer-id";
@@ -26,7 +27,7 @@ export interface DiscoveryComponents {
   readonly clock: Clock;
   readonly addresses: () => string[];
   /** A peer signed that it lives at these addresses. */
-  readonly onRecord: (peer: string, addresses: string[]) => void;
+  readonly onRecord: (peer: PeerId, addresses: string[]) => void;
   readonly onNews: (message: Uint8Array) => void;
 }
 
@@ -101,7 +102,7 @@ export class Discovery {
     try {
       const envelope = await RecordEnvelope.openAndCertify(data, PeerRecord.DOMAIN);
       const record = PeerRecord.createFromProtobuf(envelope.payload);
-      const peer = record.peerId.toString();
+      const peer = asPeerId(record.peerId.toString());
       if (!record.peerId.publicKey?.equals(envelope.publicKey)) return;
       if (record.seqNumber <= (this.#sequences.get(peer) ?? -1n)) return;
       if (this.#sequences.size >= MAX_PEERS && !this.#sequences.has(peer)) return;

@@ -2,6 +2,7 @@
  * The cluster's network over libp2p: one stream to each peer that has the cluster key, found and held by a dial loop of
  * its own. The only room that knows libp2p.
  */
+import { asPeerId, type PeerId } from "../base/ids.ts";
 import { gossipsub, type GossipSub } from "@chainsafe/libp2p-gossipsub";
 import { identify } from "@libp2p/identify";
 import type { Connection, PrivateKey, Stream } from "@libp2p/interface";
@@ -59,18 +60,18 @@ export interface TransportOptions {
   /** Called when addresses worth remembering changed. */
   readonly onAddresses?: (multiaddrs: string[]) => void;
   /** A peer refused this node, and why. */
-  readonly onRefused?: (peerId: string, reason: string) => void;
+  readonly onRefused?: (peerId: PeerId, reason: string) => void;
 }
 
 type Services = { identify: unknown; gossip: GossipSub };
 
 export class Libp2pTransport implements Transport {
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly #components: TransportComponents;
   readonly #options: TransportOptions;
   readonly #book: AddressBook;
-  readonly #links = new Map<string, Link>();
-  readonly #heardAt = new Map<string, number>();
+  readonly #links = new Map<PeerId, Link>();
+  readonly #heardAt = new Map<PeerId, number>();
   readonly #blocked = new Set<string>();
   readonly #transfers = new Map<string, number>();
   #handlers: TransportHandlers | null = null;
@@ -160,7 +161,7 @@ export class Libp2pTransport implements Transport {
     });
     this.#discovery.start();
     node.addEventListener("peer:discovery", ({ detail }) => {
-      this.#onRecord(detail.id.toString(), detail.multiaddrs.map(String));
+      this.#onRecord(asPeerId(detail.id.toString()), detail.multiaddrs.map(String));
     });
     this.#tickedAt = clock.now();
     this.#tick();
@@ -180,15 +181,15 @@ export class Libp2pTransport implements Transport {
     return this.#node?.getMultiaddrs().map(String) ?? [];
   }
 
-  connected(): string[] {
+  connected(): PeerId[] {
     return [...this.#links].filter(([, link]) => link.isOpen).map(([peer]) => peer);
   }
 
-  send(to: string, message: Uint8Array, lane: Lane): boolean {
+  send(to: PeerId, message: Uint8Array, lane: Lane): boolean {
     return this.#links.get(to)?.send(message, lane) ?? false;
   }
 
-  queued(to: string): number {
+  queued(to: PeerId): number {
     return this.#links.get(to)?.queued ?? 0;
   }
 
@@ -200,11 +201,11 @@ export class Libp2pTransport implements Transport {
     this.#book.add(multiaddrs, this.#components.clock.now());
   }
 
-  addressesOf(peerId: string): string[] {
+  addressesOf(peerId: PeerId): string[] {
     return this.#book.of(peerId);
   }
 
-  block(peerId: string, blocked: boolean): void {
+  block(peerId: PeerId, blocked: boolean): void {
     if (!blocked) {
       this.#blocked.delete(peerId);
       return;
@@ -214,14 +215,14 @@ export class Libp2pTransport implements Transport {
     for (const connection of this.#connectionsOf(peerId)) connection.abort(new Error("blocked"));
   }
 
-  async *transfer(from: string, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  async *transfer(from: PeerId, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const connection = this.#connectionsOf(from)[0];
     if (connection === undefined) throw new TransferError("the peer is not connected");
     const stream = await connection.newStream(TRANSFER_PROTOCOL, { signal });
     yield* receiveTransfer(stream, this.#components.clock, request, signal);
   }
 
-  #connectionsOf(peerId: string): Connection[] {
+  #connectionsOf(peerId: PeerId): Connection[] {
     return (
       this.#node?.getConnections().filter((c) => c.remotePeer.toString() === peerId && c.status === "open") ??
       []
@@ -247,7 +248,8 @@ export class Libp2pTransport implements Transport {
       }
       if (speak) link.alive();
     }
-    for (const address of this.#book.due(now, (peer) => this.#links.has(peer))) void this.#dial(address);
+    for (const address of this.#book.due(now, (peer) => this.#links.has(asPeerId(peer))))
+      void this.#dial(address);
     this.#timer = clock.after(TICK_MS, () => this.#tick());
   }
 
@@ -257,7 +259,7 @@ export class Libp2pTransport implements Transport {
     try {
       const target: Multiaddr = multiaddr(address);
       connection = await this.#node!.dial(target, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) });
-      const peer = connection.remotePeer.toString();
+      const peer = asPeerId(connection.remotePeer.toString());
       this.#book.answered(address, peer, clock.now());
       if (peer === this.peerId) {
         void connection.close().catch(() => {});
@@ -282,7 +284,7 @@ export class Libp2pTransport implements Transport {
 
   #attach(stream: Stream, connection: Connection, outbound: boolean): void {
     const handlers = this.#handlers!;
-    const peerId = connection.remotePeer.toString();
+    const peerId = asPeerId(connection.remotePeer.toString());
     let announced = false;
     const link: Link = new Link(stream, outbound, handlers.hello(), {
       onHello: (hello) => {
@@ -326,13 +328,13 @@ export class Libp2pTransport implements Transport {
   }
 
   /** Of two streams that cross, the one that the smaller id opened stays; of two from the same side, the newer. */
-  #isBetter(link: Link, than: Link, peerId: string): boolean {
+  #isBetter(link: Link, than: Link, peerId: PeerId): boolean {
     if (link.outbound === than.outbound) return true;
     return link.outbound === this.peerId < peerId;
   }
 
   #onTransfer(stream: Stream, connection: Connection): void {
-    const peerId = connection.remotePeer.toString();
+    const peerId = asPeerId(connection.remotePeer.toString());
     const running = this.#transfers.get(peerId) ?? 0;
     if (!this.#links.has(peerId) || running >= MAX_TRANSFERS) {
       stream.abort(new TransferError("no transfer for this peer now"));
@@ -345,7 +347,7 @@ export class Libp2pTransport implements Transport {
     serveTransfer(stream, this.#components.clock, (request) => this.#handlers!.onTransfer(peerId, request));
   }
 
-  #onRecord(peer: string, addresses: string[]): void {
+  #onRecord(peer: PeerId, addresses: string[]): void {
     if (this.#node === null || this.#blocked.has(peer)) return;
     const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
     if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay))

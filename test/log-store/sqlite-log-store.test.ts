@@ -1,3 +1,4 @@
+import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -12,7 +13,7 @@ import type { GroupConfiguration } from "../../src/shard/seams.ts";
 const CONFIGURATION: GroupConfiguration = {
   index: 1,
   configuration: { voters: [1], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false },
-  members: [{ id: 1, peerId: "p", name: "n" }],
+  members: [{ id: 1, peerId: asPeerId("p"), name: "n" }],
 };
 const NO_LIMIT = Number.MAX_SAFE_INTEGER;
 

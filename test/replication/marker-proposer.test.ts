@@ -1,4 +1,5 @@
 /** Which markers a node owes, by what Raft tells it; and how little they cost when much is in flight. */
+import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +11,7 @@ import { encodeBatch } from "../../src/change/codec.ts";
 import { BatchKind } from "../../src/change/batch.ts";
 import { createLog } from "../../src/log-store/log-file.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
-import { Markers } from "../../src/replication/pipeline/marker-proposer.ts";
+import { MarkerProposer } from "../../src/replication/pipeline/marker-proposer.ts";
 import { newMessage } from "../../src/raft/raft.ts";
 import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/model/types.ts";
 import { ShardRuntime } from "../../src/shard/runtime.ts";
@@ -27,7 +28,7 @@ const naming = (index: number, term: number, ...names: number[]): Entry => ({
 /** Markers of which every proposal is kept. */
 function owed(shards: number, options: { leads?: (shard: number) => boolean; now?: () => number } = {}) {
   const proposed: { shard: number; upTo: number | null }[] = [];
-  const markers = new Markers(shards, {
+  const markers = new MarkerProposer(shards, {
     leads: options.leads ?? (() => true),
     now: options.now ?? (() => 0),
     propose: (shard, data) => {
@@ -55,7 +56,7 @@ describe("an entry that is seen and not committed", () => {
         learnersNext: [],
         autoLeave: false,
       },
-      members: [1, 2, 3].map((id) => ({ id, peerId: `p${id}`, name: `n${id}` })),
+      members: [1, 2, 3].map((id) => ({ id, peerId: asPeerId(`p${id}`), name: `n${id}` })),
     };
     const snapshot = { index: 1, term: 1, configuration: configuration.configuration };
     const path = join(folder, "log.db");
@@ -80,7 +81,7 @@ describe("an entry that is seen and not committed", () => {
           leaderChanged: () => {},
         },
       },
-      { shards: 3, peerId: "p2", member: 2 },
+      { shards: 3, peerId: asPeerId("p2"), member: 2 },
     );
     const append = (from: number, message: Partial<Message>): void => {
       const whole = newMessage({
@@ -92,7 +93,7 @@ describe("an entry that is seen and not committed", () => {
         commit: 1,
         ...message,
       });
-      runtime.receive(`p${from}`, encodeMessages([{ shard: 0, message: whole }]));
+      runtime.receive(asPeerId(`p${from}`), encodeMessages([{ shard: 0, message: whole }]));
       runtime.turn();
       markers.propose(1);
     };

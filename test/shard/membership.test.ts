@@ -1,3 +1,4 @@
+import { asPeerId } from "../../src/base/ids.ts";
 import { expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { ConfigChangeType, type Configuration } from "../../src/raft/model/types.ts";
@@ -8,7 +9,7 @@ import { preferredLeader } from "../../src/shard/spread.ts";
 const of = (voters: number[], learners: number[] = []): GroupConfiguration => ({
   index: 1,
   configuration: { voters, votersOutgoing: [], learners, learnersNext: [], autoLeave: false },
-  members: [...voters, ...learners].map((id) => ({ id, peerId: `p${id}`, name: `n${id}` })),
+  members: [...voters, ...learners].map((id) => ({ id, peerId: asPeerId(`p${id}`), name: `n${id}` })),
 });
 
 /** Applies a step as Raft would. */

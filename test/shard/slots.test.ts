@@ -1,11 +1,12 @@
 /** Slots: a small number of each member's own while it is one. */
+import { asPeerId } from "../../src/base/ids.ts";
 import { expect, test } from "bun:test";
 import type { MemberInfo } from "../../src/shard/seams.ts";
 import { freeSlot, slotOf } from "../../src/shard/slots.ts";
 
 const member = (id: number, slot?: number): MemberInfo => ({
   id,
-  peerId: `p${id}`,
+  peerId: asPeerId(`p${id}`),
   name: `n${id}`,
   ...(slot === undefined ? {} : { slot }),
 });
@@ -18,14 +19,14 @@ test("the lowest free slot is given, also one that a removed member had", () => 
 
 test("a member's slot does not move when another leaves", () => {
   const all = [member(1, 0), member(5, 1), member(9, 2)];
-  expect(slotOf(all, "p9")).toEqual({ slot: 2, slots: 8 });
-  expect(slotOf([all[0]!, all[2]!], "p9")).toEqual({ slot: 2, slots: 8 });
-  expect(slotOf(all, "p77")).toBeNull();
+  expect(slotOf(all, asPeerId("p9"))).toEqual({ slot: 2, slots: 8 });
+  expect(slotOf([all[0]!, all[2]!], asPeerId("p9"))).toEqual({ slot: 2, slots: 8 });
+  expect(slotOf(all, asPeerId("p77"))).toBeNull();
 });
 
 test("slots are a power of two above every member's", () => {
   const nine = Array.from({ length: 9 }, (_, i) => member(i + 1, i));
-  expect(slotOf(nine, "p1")).toEqual({ slot: 0, slots: 16 });
+  expect(slotOf(nine, asPeerId("p1"))).toEqual({ slot: 0, slots: 16 });
 });
 
 test("members of a configuration that an older build wrote have the slots of their places", () => {

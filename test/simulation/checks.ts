@@ -1,4 +1,5 @@
 /** What must hold after every step, judged by somebody who sees all nodes, their files and what they send. */
+import { asPeerId } from "../../src/base/ids.ts";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Member } from "../../src/replication/replicator.ts";
 import { type Message, MessageType } from "../../src/raft/model/types.ts";
@@ -300,7 +301,7 @@ export class Checks {
     let last: string | null = null;
     for (const { origin, table, row } of this.#order.taken(member.replica.replica.shapes))
       if (row.image !== null && writeOf(table, row.image) === write) last = origin;
-    return last !== null && adopted.has(last);
+    return last !== null && adopted.has(asPeerId(last));
   }
 
   /** After a transaction of Marmot in the application's file. */
@@ -328,12 +329,12 @@ export class Checks {
     if (!replica.betweenEntries || replica.changed.size > 0 || member.pipeline.reflecting) return;
     if (replica.positions().some((index, shard) => index !== reflected[shard])) return;
     this.counts.comparisons++;
-    const { db: live } = this.observer(node);
+    const { db: appDb } = this.observer(node);
     const shadowed = new Set(
-      (live.prepare(`SELECT "id" FROM "__marmot__shadow"`).all() as { id: number }[]).map((r) => r.id),
+      (appDb.prepare(`SELECT "id" FROM "__marmot__shadow"`).all() as { id: number }[]).map((r) => r.id),
     );
     for (const wrong of deviations({
-      live,
+      appDb,
       replica: db,
       shapes: replica.shapes.values(),
       encoding: replica.settings.encoding,

@@ -2,6 +2,7 @@
  * The end of a run with a generated schema: files that are equal to the last object and bit, full-text indexes that find
  * what is there, and the order compared with what the applications' files had, transaction by transaction.
  */
+import { asPeerId } from "../../src/base/ids.ts";
 import { Database } from "bun:sqlite";
 import { decodeImage } from "../../src/change/codec.ts";
 import type { TableShape } from "../../src/change/shape.ts";
@@ -105,7 +106,7 @@ export class GeneratedJudge {
     let entry: TakenRow[] = [];
     const end = (): void => {
       const [first] = entry;
-      const teller = first === undefined ? undefined : tellers.get(first.origin);
+      const teller = first === undefined ? undefined : tellers.get(asPeerId(first.origin));
       if (teller !== undefined) wrong.push(...teller.take(entry, isWhole));
       entry = [];
     };

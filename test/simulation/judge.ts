@@ -1,4 +1,5 @@
 /** The end of a run: what must hold once everything is healed and at rest, and what became of the rows that it does not hold for. */
+import { asPeerId } from "../../src/base/ids.ts";
 import { decodeImage } from "../../src/change/codec.ts";
 import { keyOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
@@ -47,9 +48,9 @@ export class Judge {
         if (reference.get(table) !== hash)
           problems.push(`at the end the replicas of ${first!.name} and ${node.name} differ in ${table}`);
       problems.push(...sameTags(first!, final, node, this.#it.checks.tags(node)));
-      const { db: live } = this.#it.checks.observer(node);
+      const { db: appDb } = this.#it.checks.observer(node);
       for (const [name, file] of [
-        ["file", live],
+        ["file", appDb],
         ["replica", member.replica.db],
       ] as const) {
         const { generated } = this.#it.plan;
@@ -147,7 +148,7 @@ export class Judge {
       const write = row.image === null ? null : writeOf(table, row.image);
       if (write === null) continue;
       const before = seen.get(write);
-      if (before !== undefined && !excused.has(origin))
+      if (before !== undefined && !excused.has(asPeerId(origin)))
         wrong.push(`${write} is ordered twice, at ${before} and ${shard}/${index}`);
       seen.set(write, `${shard}/${index}`);
     }

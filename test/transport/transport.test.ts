@@ -1,3 +1,4 @@
+import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, expect, test } from "bun:test";
 import { connect, createServer } from "node:net";
 import { generateKeyPair } from "@libp2p/crypto/keys";
@@ -77,7 +78,7 @@ test("the queue to a peer is bounded: what does not fit is dropped at once", asy
   expect(taken).toBeLessThan(100);
   expect(taken).toBeGreaterThan(30);
   await until(() => b.messages.length === taken, "what was taken arrives");
-  expect(a.transport.send("nobody", bytes(1, 1), "urgent")).toBe(false);
+  expect(a.transport.send(asPeerId("nobody"), bytes(1, 1), "urgent")).toBe(false);
 });
 
 test("a dial whose time is up before anybody answered fails, and nothing else does", async () => {

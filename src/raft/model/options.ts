@@ -1,5 +1,6 @@
 /** What a Raft machine is given at start: who it is, its log's reading side, and its limits. Checked once. */
 import { assert } from "../../base/assert.ts";
+import type { LogIndex } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
 import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "./types.ts";
 
@@ -10,13 +11,13 @@ import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from
 export interface RaftStorage {
   /** Read once, at start. */
   readonly hardState: HardState;
-  firstIndex(): number;
+  firstIndex(): LogIndex;
   /** `firstIndex() − 1` when there are no entries. */
-  lastIndex(): number;
+  lastIndex(): LogIndex;
   /** Throws `RangeError` outside [firstIndex − 1, lastIndex]. */
-  term(index: number): number;
+  term(index: LogIndex): number;
   /** Entries in [from, to): at least one, then as many as fit in `maxBytes`. */
-  entries(from: number, to: number, maxBytes: number): Entry[];
+  entries(from: LogIndex, to: LogIndex, maxBytes: number): Entry[];
   /** Where a snapshot that can be offered to a laggard stands now; null: none yet, ask again later. */
   snapshot(): SnapshotMetadata | null;
 }

@@ -1,4 +1,5 @@
 /** What a turn of the machine asks of its owner. */
+import type { LogIndex } from "../../base/ids.ts";
 import type { Entry, HardState, Message, SnapshotMetadata } from "./types.ts";
 
 /** The outcome of a read by index. */
@@ -9,7 +10,7 @@ export interface ReadState {
    * A state that contains the entry at `index` contains every write that was acknowledged before the call. Null: the
    * leader was lost, or did not answer for an election timeout; nothing was read, and to ask again is harmless.
    */
-  readonly index: number | null;
+  readonly index: LogIndex | null;
 }
 
 /**

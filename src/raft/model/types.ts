@@ -2,6 +2,7 @@
  * What goes into the Raft machine and what comes out. Values only: no clock, disk, network or randomness.
  * Field names are those of the Raft paper (Ongaro & Ousterhout 2014) where it has one.
  */
+import type { LogIndex } from "../../base/ids.ts";
 
 /** A member of a group. The id is the index of the entry that admitted it, so it is never used twice. 0: nobody. */
 export type MemberId = number;
@@ -11,7 +12,7 @@ export type EntryType = (typeof EntryType)[keyof typeof EntryType];
 
 export interface Entry {
   readonly term: number;
-  readonly index: number;
+  readonly index: LogIndex;
   readonly type: EntryType;
   /** Opaque to Raft for `normal`; an encoded `ConfigChange` for `configChange`. Never mutated once it is here. */
   readonly data: Uint8Array;
@@ -21,7 +22,7 @@ export interface Entry {
 export interface HardState {
   readonly term: number;
   readonly vote: MemberId;
-  readonly commit: number;
+  readonly commit: LogIndex;
 }
 
 /** A configuration. `votersOutgoing` is empty unless joint. Lists are sorted and without repeats. */
@@ -36,7 +37,7 @@ export interface Configuration {
 
 /** Where a snapshot stands. Its contents travel outside of Raft. */
 export interface SnapshotMetadata {
-  readonly index: number;
+  readonly index: LogIndex;
   readonly term: number;
   readonly configuration: Configuration;
 }
@@ -105,8 +106,8 @@ export interface Message {
   readonly term: number;
   /** Term of the entry at `index` (append), of the candidate's last entry (vote), or the hint's term (rejection). */
   readonly logTerm: number;
-  readonly index: number;
-  readonly commit: number;
+  readonly index: LogIndex;
+  readonly commit: LogIndex;
   /** Term of the entry at `commit`, in requests for votes and their refusals, so that who is behind advances; else 0. */
   readonly commitTerm: number;
   readonly reject: boolean;
