@@ -1,6 +1,7 @@
 /**
- * The state that the machine's concerns share: term, vote, role, log, what is known of the members, and the two
- * outboxes. Holds no rules but the plain ones; each rule lives in the file named after its concern.
+ * The state that all rules share: term, vote, role, log, progress of the members, and the two outboxes. It holds only
+ * trivial
+ * rules; every other rule is in the file named after its concern.
  */
 import { assert } from "../../base/assert.ts";
 import type { Random } from "../../base/random.ts";
@@ -36,12 +37,12 @@ export class Core {
   /** Committed changes at and below this index are in `configuration`. */
   configurationIndex: number;
 
-  /** Ticks since an election or a sign of life of the leader; on a leader, since it last counted its quorum. */
+  /** Ticks since an election or a message of the leader; on a leader, since it last counted its quorum. */
   electionElapsed = 0;
   heartbeatElapsed = 0;
   /** This round's election timeout in ticks. */
   electionTimeout = 0;
-  /** Answers of this round. Who votes twice is counted as first said. */
+  /** Answers of this round. Only the first vote of a member counts. */
   readonly votes = new Map<MemberId, boolean>();
 
   // On a leader only:
@@ -49,11 +50,11 @@ export class Core {
   readonly progress = new Map<MemberId, Progress>();
   /** Applies to all members, as `Progress.reason` does to one. */
   appendReason: AppendReason = AppendReason.none;
-  /** Whom leadership is being handed to. */
+  /** Target of a leadership transfer; 0: none in progress. */
   transferee: MemberId = 0;
-  /** No change of the configuration is proposed before this index is in `configuration`. */
+  /** No configuration change is proposed before this index is applied to `configuration`. */
   pendingConfigIndex = 0;
-  /** Data of own entries that were not handed out yet. */
+  /** Bytes of data of own entries that were not handed out yet. */
   uncommittedBytes = 0;
 
   messages: Message[] = [];
@@ -69,7 +70,8 @@ export class Core {
     this.reads = new ReadQueue(options.random);
     this.configuration = options.configuration;
     this.configurationIndex = Math.max(applied, options.configurationIndex ?? applied);
-    // What was applied, as state or as configuration, was committed, whether or not the commit index was saved in time.
+    // Everything applied, to the state or to the configuration, was committed, even if the commit index was not saved
+    // in time.
     const known = Math.min(Math.max(this.configurationIndex, options.committed ?? 0), storage.lastIndex());
     const commit = Math.max(saved.commit, applied, known);
     this.log = new RaftLog(storage, commit, applied, options.maxApplyBytes);
@@ -78,7 +80,8 @@ export class Core {
       appliedTerm === undefined || this.log.matches(applied, appliedTerm),
       `the state stands at entry ${applied} of term ${appliedTerm}, the log has term ${this.log.term(applied)} there`,
     );
-    // A log that was installed or made at genesis may be ahead of the saved term: that term has begun, without a vote.
+    // A log made by a cluster bootstrap or a snapshot may have a newer term than the saved one: that term began,
+    // without a vote.
     this.term = Math.max(saved.term, this.log.lastTerm);
     this.vote = this.term === saved.term ? saved.vote : 0;
     this.resetElectionTimer();
@@ -88,12 +91,12 @@ export class Core {
     return this.role === "leader";
   }
 
-  /** May this member campaign? Learners, strangers and those who wait for a snapshot may not. */
+  /** True: this member may campaign. Learners, removed members and members that wait for a snapshot may not. */
   get promotable(): boolean {
     return isVoter(this.configuration, this.id) && this.log.pendingSnapshot === null;
   }
 
-  /** Has this member heard its leader so lately that it helps nobody to replace it? */
+  /** True: this member heard its leader within an election timeout, so it supports no other candidate. */
   get inLease(): boolean {
     return this.options.checkQuorum && this.leader !== 0 && this.electionElapsed < this.options.electionTicks;
   }
@@ -107,18 +110,19 @@ export class Core {
     return quorumVote(this.configuration, (member) => this.votes.get(member));
   }
 
-  /** May leave at once. The term is this member's unless given. */
+  /** May leave at once. The default term is this member's. */
   send(fields: MessageFields): void {
     this.messages.push(this.#address(fields));
   }
 
-  /** Leaves once all that this member knows by now is on disk. */
+  /** Leaves once everything that this member knows now is on disk. */
   sendAfterPersist(fields: MessageFields): void {
     this.messagesAfterPersist.push(this.#address(fields));
   }
 
   /**
-   * Tells the leader that the logs agree up to `index`. That covers what was acknowledged before, so several in one
+   * Acknowledges to the leader that the logs agree up to `index`. This includes earlier acknowledgements, so several
+   * in one
    * turn become one message.
    */
   acknowledge(to: MemberId, index: number): void {

@@ -1,4 +1,4 @@
-/** The appends to one follower that are under way: a ring that grows on demand, bounded in messages and in bytes. */
+/** The appends to one follower that are in flight: a ring that grows on demand, bounded in messages and in bytes. */
 import { assert } from "../../base/assert.ts";
 
 const FIRST_CAPACITY = 4;
@@ -13,7 +13,7 @@ export class Inflights {
   #count = 0;
   #bytes = 0;
 
-  /** `maxBytes` is soft: a message that starts below it may pass it. */
+  /** `maxBytes` is soft: a message that starts below it may exceed it. */
   constructor(maxMessages: number, maxBytes: number) {
     this.#maxMessages = maxMessages;
     this.#maxBytes = maxBytes;

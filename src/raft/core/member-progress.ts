@@ -1,22 +1,22 @@
 /**
- * What a leader knows of one member's log, and whether it may send there now.
+ * A leader's knowledge of one member's log, and whether it may send to that member now.
  *
- * - `probe`: where the logs agree is not known; one append, then wait for its answer or a heartbeat's.
- * - `replicate`: they agree; entries are sent ahead of their acknowledgement, as far as the window allows.
- * - `snapshot`: what it needs is compacted; nothing is sent until it has a snapshot.
+ * - `probe`: the last common index is unknown; one append, then wait for its answer or a heartbeat's.
+ * - `replicate`: the logs agree; entries are sent before earlier ones are acknowledged, as far as the window allows.
+ * - `snapshot`: the next entry is compacted; nothing is sent until the member has a snapshot.
  */
 import { assert } from "../../base/assert.ts";
 import { Inflights } from "./inflights.ts";
 import type { ProgressState, ProgressStatus } from "../model/raft-status.ts";
 
-/** Why an append should leave with the next ready. A later reason replaces a smaller one. */
+/** Why an append should leave with the next ready. A larger reason replaces a smaller one. */
 export const AppendReason = {
   none: 0,
   /** If there are entries to send. */
   entries: 1,
-  /** Also without entries, if it can move the member's commit index. */
+  /** Also without entries, if it can advance the member's commit index. */
   commit: 2,
-  /** Also without entries: the answer is what matters. */
+  /** Also without entries: the answer is needed. */
   answer: 3,
 } as const;
 export type AppendReason = (typeof AppendReason)[keyof typeof AppendReason];
@@ -24,12 +24,12 @@ export type AppendReason = (typeof AppendReason)[keyof typeof AppendReason];
 export class Progress {
   /** Up to here its log is known to be the leader's. Always below `next`. */
   match: number;
-  /** The next entry to send. Entries in (match, next) are under way. */
+  /** The next entry to send. Entries in (match, next) are in flight. */
   next: number;
   state: ProgressState = "probe";
   /** In `snapshot`: the index it is expected to reach. */
   pendingSnapshot = 0;
-  /** In `snapshot`: election timeouts since it was offered. */
+  /** In `snapshot`: election timeouts since the offer. */
   snapshotAge = 0;
   recentActive: boolean;
   isLearner: boolean;
@@ -38,7 +38,7 @@ export class Progress {
   /** The newest round of reads whose heartbeat it answered. */
   readRound = 0;
   #paused = false;
-  /** Highest commit index under way to it. */
+  /** Highest commit index in flight to the member. */
   #sentCommit = 0;
 
   constructor(init: {
@@ -73,7 +73,7 @@ export class Progress {
     if (reason > this.reason) this.reason = reason;
   }
 
-  /** After a snapshot that was installed, probing starts behind it. */
+  /** After an installed snapshot, probing starts at the entry that follows it. */
   becomeProbe(): void {
     const from = this.state === "snapshot" ? Math.max(this.match, this.pendingSnapshot) : this.match;
     this.#enter("probe");
@@ -102,12 +102,12 @@ export class Progress {
     this.inflights.reset();
   }
 
-  /** May entries, and not just an empty append, go along? */
+  /** True: an append may carry entries. */
   get hasRoom(): boolean {
     return this.state !== "replicate" || !this.inflights.full;
   }
 
-  /** An append with `count` entries from `next` on, of `bytes` in all, and this commit index has left. */
+  /** An append with `count` entries from `next` on, `bytes` in total, and this commit index was sent. */
   sent(count: number, bytes: number, commit: number): void {
     assert(this.state !== "snapshot", "nothing is sent to a member that waits for a snapshot");
     this.#sentCommit = commit;
@@ -126,12 +126,12 @@ export class Progress {
     this.#sentCommit = commit;
   }
 
-  /** Would sending this commit index now tell it more than what is under way? */
+  /** True: this commit index is higher than the one in flight, as far as the member's log can use it. */
   canBumpCommit(commit: number): boolean {
     return commit > this.#sentCommit && this.#sentCommit < this.next - 1;
   }
 
-  /** Its log agrees up to `index`. False: known already. */
+  /** Its log agrees up to `index`. False: this was known. */
   acknowledge(index: number): boolean {
     if (index <= this.match) return false;
     this.match = index;
@@ -141,8 +141,9 @@ export class Progress {
   }
 
   /**
-   * It rejected an append after `rejected`; the logs may agree at `hint`. False: the rejection is out of date, because
-   * what it rejects was acknowledged meanwhile, or is not what is being probed.
+   * The member rejected an append after `rejected`; the logs may agree at `hint`. False: the rejection is out of
+   * date. The
+   * rejected entry was acknowledged since, or is not the one being probed.
    */
   reject(rejected: number, hint: number): boolean {
     if (this.state === "replicate") {

@@ -1,13 +1,14 @@
 /**
- * The reads that wait: this member's own until their outcome is known, and on a leader everybody's until it is confirmed
- * that it still leads. Holds no rules but the limits; those are in reads.ts.
+ * The reads that wait. On every member: its own reads, until their outcome is known. On a leader: the reads of all
+ * members,
+ * until a quorum confirms its leadership. Holds no rules except the limits; the rules are in reads.ts.
  */
 import { bytesEqual } from "../../base/bytes.ts";
 import type { Random } from "../../base/random.ts";
 import type { ReadState } from "../model/ready.ts";
 import type { MemberId } from "../model/types.ts";
 
-/** Own reads that wait at once; a caller beyond is refused. */
+/** Own reads that may wait; further ones are refused. */
 const OWN_MAX = 4096;
 /** Reads of all members that wait on a leader. */
 const QUEUE_MAX = 16_384;
@@ -28,7 +29,7 @@ export const decodeRound = (context: Uint8Array): number =>
 interface OwnRead {
   readonly token: Uint8Array;
   readonly context: Uint8Array;
-  /** Given up at this tick. */
+  /** The read fails at this tick. */
   readonly deadline: number;
 }
 
@@ -44,13 +45,13 @@ interface QueuedRead {
 
 export class ReadQueue {
   readonly #random: Random;
-  /** Drawn at the first read, so that an answer to one before a restart is no answer to one after it. */
+  /** Drawn at the first read, so that an answer to a read before a restart does not match one after it. */
   #nonce: number | null = null;
   #tokens = 0;
   #ticks = 0;
   /** By the number in the token, which is the order of their deadlines. */
   readonly #own = new Map<number, OwnRead>();
-  /** In the order of rounds; those without one are last. */
+  /** In the order of rounds; reads without a round are last. */
   #queue: QueuedRead[] = [];
   #asked = 0;
   /** The newest round of heartbeats. Never the caller's context: callers may repeat theirs. */
@@ -62,22 +63,22 @@ export class ReadQueue {
     this.#random = random;
   }
 
-  /** Everything that is held for reads. */
+  /** Number of reads that hold memory. */
   get size(): number {
     return this.#own.size + this.#queue.length;
   }
 
-  /** Is there a read that no round of heartbeats covers yet? */
+  /** True: a read is not covered by any round of heartbeats yet. */
   get hasUnasked(): boolean {
     return this.#asked < this.#queue.length;
   }
 
-  /** Does a round wait for its answers? */
+  /** True: a round waits for its answers. */
   get hasAsked(): boolean {
     return this.#asked > 0;
   }
 
-  /** A read of this member itself, under a token that no other read had. Null: too many wait. */
+  /** Starts a read of this member, with a token that no other read had. Null: too many reads wait. */
   begin(context: Uint8Array, patience: number): Uint8Array | null {
     if (this.#own.size >= OWN_MAX) return null;
     this.#nonce ??= this.#random.next();
@@ -90,7 +91,7 @@ export class ReadQueue {
     return token;
   }
 
-  /** The outcome of an own read, once; whatever else the token may be is none of ours. */
+  /** Ends an own read, once. An unknown token is ignored. */
   end(token: Uint8Array, index: number | null): void {
     if (token.length !== TOKEN_BYTES) return;
     const number = new DataView(token.buffer, token.byteOffset).getUint32(4);
@@ -107,7 +108,7 @@ export class ReadQueue {
     return true;
   }
 
-  /** A new round, for all that have none. */
+  /** Starts a round that covers all reads without one. */
   ask(index: number): void {
     this.round += 1;
     for (const read of this.#queue.slice(this.#asked)) {
@@ -117,7 +118,7 @@ export class ReadQueue {
     this.#asked = this.#queue.length;
   }
 
-  /** Takes out what rounds up to this one confirm. */
+  /** Removes and returns the reads that rounds up to this one confirm. */
   confirm(round: number): readonly QueuedRead[] {
     let count = 0;
     while (count < this.#asked && (this.#queue[count] as QueuedRead).round <= round) count += 1;
@@ -125,7 +126,7 @@ export class ReadQueue {
     return this.#queue.splice(0, count);
   }
 
-  /** Takes out everything. */
+  /** Removes and returns all reads. */
   drain(): readonly QueuedRead[] {
     const all = this.#queue;
     this.#queue = [];
@@ -133,7 +134,7 @@ export class ReadQueue {
     return all;
   }
 
-  /** A read is given up by who asked for it; the leader forgets it by the same measure. */
+  /** Both the member that asked and the leader drop a read after the same number of ticks. */
   tick(): void {
     this.#ticks += 1;
     for (const { token, deadline } of this.#own.values()) {

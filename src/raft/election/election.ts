@@ -4,15 +4,17 @@ import type { Core } from "../core/core.ts";
 import { becomeCandidate, becomeFollower, becomeLeader, becomePreCandidate } from "./roles.ts";
 import { type Entry, EntryType, type MemberId, type Message, MessageType } from "../model/types.ts";
 
-/** `transfer`: the leader asked for it, so neither pre-vote nor the voters' leases stand in the way. */
+/** `transfer`: requested by the leader, so it skips the pre-vote and the voters ignore their leases. */
 export type CampaignKind = "preVote" | "vote" | "transfer";
 
-/** The context of a vote request that a leader asked for. */
+/** Context of a vote request that a leadership transfer causes. */
 const TRANSFER_CONTEXT = new Uint8Array([1]);
 
 const isConfigChange = (entry: Entry): boolean => entry.type === EntryType.configChange;
 
-/** Is a change committed that is not in the configuration yet? Votes would be counted in the wrong configuration. */
+/**
+ * True: a configuration change is committed but not yet applied. Votes would be counted in the wrong configuration.
+ */
 export function hasUnappliedChange(core: Core): boolean {
   return core.log.someCommitted(core.configurationIndex, isConfigChange);
 }
@@ -33,8 +35,9 @@ export function campaign(core: Core, kind: CampaignKind): void {
 }
 
 /**
- * Requests leave after the write as well. Were a candidate to forget its term and its newest entries in a crash, it
- * could come back under the same term with a shorter log and count a vote that was given to the longer one.
+ * Vote requests leave after the write, as votes do. A candidate that lost its term and newest entries in a crash
+ * could return
+ * under the same term with a shorter log. It would then count a vote that was given to the longer log.
  */
 function requestVotes(core: Core, type: MessageType, term: number, context: Uint8Array): void {
   const { log, configuration } = core;
@@ -46,13 +49,16 @@ function requestVotes(core: Core, type: MessageType, term: number, context: Uint
   }
 }
 
-/** Where this member's log is committed: lets a candidate or voter that is behind advance (thesis §9.6's liveness gap). */
+/**
+ * Commit index and its term. They let a candidate or voter with an older commit index advance (liveness gap of thesis
+ * §9.6).
+ */
 function commitPosition(core: Core): { commit: number; commitTerm: number } {
   const { log } = core;
   return { commit: log.commit, commitTerm: Math.max(log.term(log.commit), 0) };
 }
 
-/** Does this request come at the leader's bidding? */
+/** True: the request belongs to a leadership transfer. */
 export const isTransferVote = (message: Message): boolean => message.context.length > 0;
 
 /** A vote or pre-vote request whose term is this member's, or, for a pre-vote, may be higher. */
@@ -62,7 +68,7 @@ export function handleVoteRequest(core: Core, message: Message): void {
     core.vote === message.from ||
     (core.vote === 0 && core.leader === 0) ||
     (isPreVote && message.term > core.term);
-  // Learners vote: who asks may know of a promotion that has not arrived here.
+  // Learners vote: the candidate may know of a promotion that has not arrived here.
   if (!mayVote || !core.log.isUpToDate(message.logTerm, message.index)) {
     refuseVote(core, message);
     adoptCommit(core, message);
@@ -78,7 +84,7 @@ export function handleVoteRequest(core: Core, message: Message): void {
 const responseTo = (request: Message): MessageType =>
   request.type === MessageType.preVote ? MessageType.preVoteResponse : MessageType.voteResponse;
 
-/** Carries this member's own term, and what it knows to be committed. */
+/** Carries this member's own term and commit index. */
 export function refuseVote(core: Core, message: Message): void {
   core.sendAfterPersist({
     type: responseTo(message),
@@ -88,7 +94,7 @@ export function refuseVote(core: Core, message: Message): void {
   });
 }
 
-/** An answer counts in the round it was asked in; the commit index that comes with it is good in any. */
+/** A vote counts only in the round that requested it; the commit index in the answer is valid in any round. */
 export function handleVoteResponse(core: Core, message: Message): void {
   const expected = core.role === "preCandidate" ? MessageType.preVoteResponse : MessageType.voteResponse;
   const campaigning = core.role === "preCandidate" || core.role === "candidate";
@@ -96,7 +102,7 @@ export function handleVoteResponse(core: Core, message: Message): void {
   adoptCommit(core, message);
 }
 
-/** A candidate's vote for itself in `term` is on disk. A candidate of another round, or none, has no use for it. */
+/** A candidate's vote for itself in `term` is on disk. Ignored unless it is still a candidate in that term. */
 export function handleSelfVotePersisted(core: Core, term: number): void {
   if (core.role === "candidate" && core.term === term) countVote(core, core.id, true);
 }
@@ -111,8 +117,9 @@ function countVote(core: Core, from: MemberId, granted: boolean): void {
 }
 
 /**
- * Takes over a commit index that came with a vote message, if this log holds that very entry. A candidate that learns
- * of a committed change this way has campaigned in the wrong configuration and gives up.
+ * Adopts the commit index of a vote message if this log holds that very entry. A candidate that learns of a committed
+ * change
+ * this way has campaigned in the wrong configuration and gives up.
  */
 function adoptCommit(core: Core, message: Message): void {
   const { commit, commitTerm } = message;

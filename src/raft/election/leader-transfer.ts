@@ -1,10 +1,12 @@
-/** Handing leadership over (thesis §3.10): stop taking proposals, bring the target up to date, tell it to campaign. */
+/** Leadership transfer (thesis §3.10): stop accepting proposals, bring the target up to date, tell it to campaign. */
 import type { Core } from "../core/core.ts";
 import { isVoter } from "../membership/membership.ts";
 import { AppendReason, type Progress } from "../core/member-progress.ts";
 import { type MemberId, type Message, MessageType } from "../model/types.ts";
 
-/** Asks for `to` to lead. On a follower that is passed on to the leader; nothing happens if there is none. */
+/**
+ * Requests that `to` becomes leader. A follower forwards the request to its leader; without a leader nothing happens.
+ */
 export function transferLeader(core: Core, to: MemberId): void {
   if (core.isLeader) startTransfer(core, to);
   else if (core.leader !== 0)
@@ -20,13 +22,13 @@ export function handleTransferRequest(core: Core, message: Message): void {
   }
 }
 
-/** The same target again does not prolong the wait; another one takes its place. */
+/** A repeated request for the same target does not extend the deadline; another target replaces the first. */
 function startTransfer(core: Core, to: MemberId): void {
   const progress = core.progress.get(to);
   if (progress === undefined || !isVoter(core.configuration, to) || to === core.transferee) return;
   core.transferee = 0;
   if (to === core.id) return;
-  // It is to be done within one election timeout.
+  // The transfer must complete within one election timeout.
   core.electionElapsed = 0;
   core.transferee = to;
   if (!sendTimeoutNowIfCaughtUp(core, to, progress)) progress.because(AppendReason.answer);

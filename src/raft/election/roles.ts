@@ -16,7 +16,7 @@ export function becomeFollower(core: Core, term: number, leader: MemberId): void
   core.leader = leader;
 }
 
-/** Nothing but the role changes: a pre-vote raises no term and takes no vote away (thesis §9.6). */
+/** Only the role changes: a pre-vote raises no term and keeps every vote (thesis §9.6). */
 export function becomePreCandidate(core: Core): void {
   assert(core.role !== "leader", "a leader does not become a candidate");
   core.role = "preCandidate";
@@ -39,12 +39,12 @@ export function becomeLeader(core: Core): void {
   core.role = "leader";
   core.leader = core.id;
   for (const member of membersOf(core.configuration)) trackMember(core, member, member === core.id);
-  // There may or may not be a change in the tail; waiting for all of it is always safe.
+  // The tail may contain a configuration change; waiting for all of the tail is always safe.
   core.pendingConfigIndex = core.log.lastIndex;
   appendOwn(core, EntryType.normal, EMPTY_BYTES);
 }
 
-/** The leader's view of a member that it knows nothing of yet. */
+/** The leader's initial view of a member whose log it does not know. */
 export function trackMember(core: Core, member: MemberId, recentActive: boolean): void {
   const isSelf = member === core.id;
   const { maxInflightMessages, maxInflightBytes } = core.options;
@@ -59,7 +59,7 @@ export function trackMember(core: Core, member: MemberId, recentActive: boolean)
   core.progress.set(member, progress);
 }
 
-/** What every new role and term begins with. */
+/** Every new role and term begins with this. */
 function enterTerm(core: Core, term: number): void {
   assert(term >= core.term, "terms only grow");
   if (term !== core.term) {

@@ -1,5 +1,5 @@
 /**
- * One group's log as the machine sees it: the log on disk, and in front of it the tail in memory. Also the cursors:
+ * One group's log: the entries on disk, and the newest ones in memory in front of them. It keeps the cursors:
  *
  *     firstIndex − 1 ≤ applied, handedOut ≤ commit ≤ lastIndex,   stable ≤ lastIndex
  *
@@ -10,7 +10,10 @@ import type { RaftStorage } from "../model/options.ts";
 import { entryBytes, limitEntries, Tail } from "./tail.ts";
 import type { Entry, SnapshotMetadata } from "../model/types.ts";
 
-/** Entries on disk kept in memory too, for the commit and for followers a moment behind: this much before … */
+/**
+ * Entries on disk that also stay in memory, for the commit and for followers that are slightly late: this much before
+ * …
+ */
 const KEEP_STABLE_BYTES = 1024 * 1024;
 /** … and this much after they were handed out. */
 const KEEP_APPLIED_BYTES = 64 * 1024;
@@ -19,7 +22,10 @@ export const NO_TERM = -1;
 
 const NO_ENTRIES: Entry[] = [];
 
-/** Committed entries handed out together: where they end and what they count against `maxApplyBytes`. */
+/**
+ * Committed entries handed out together: the index of the last one, and their bytes, which count against
+ * `maxApplyBytes`.
+ */
 interface Page {
   readonly last: number;
   readonly bytes: number;
@@ -31,7 +37,7 @@ export class RaftLog {
   readonly #tail: Tail;
   /** Everything at and below is on disk. */
   #stable: number;
-  /** Received, replaces the log on disk, not yet there. */
+  /** Received and not yet on disk, where it will replace the log. */
   #snapshot: SnapshotMetadata | null = null;
   #commit: number;
   #handedOut: number;
@@ -88,12 +94,12 @@ export class RaftLog {
     return this.#snapshot === null ? this.#storage.firstIndex() : this.#snapshot.index + 1;
   }
 
-  /** The snapshot that must be on disk before anything else is done with this log. */
+  /** The snapshot that must be on disk before any other use of this log. */
   get pendingSnapshot(): SnapshotMetadata | null {
     return this.#snapshot;
   }
 
-  /** Where a snapshot for a laggard stands; null: none now. */
+  /** Position of a snapshot that can be sent to a follower behind `firstIndex`; null: none now. */
   offeredSnapshot(): SnapshotMetadata | null {
     return this.#storage.snapshot();
   }
@@ -155,8 +161,9 @@ export class RaftLog {
   }
 
   /**
-   * A leader's entries after one on which both logs agree: what is here already stays, the first that differs discards
-   * all from there on (paper §5.3). Never anything committed.
+   * Adds a leader's entries; the entry before them is in both logs. Equal entries stay, the first different one
+   * discards
+   * everything from its index on (paper §5.3). Committed entries are never discarded.
    */
   merge(entries: readonly Entry[]): void {
     let i = 0;
@@ -189,7 +196,7 @@ export class RaftLog {
     return true;
   }
 
-  /** Replaces everything by a snapshot. What it holds counts as applied. */
+  /** Replaces the whole log by a snapshot, whose contents count as applied. */
   restore(snapshot: SnapshotMetadata): void {
     assert(snapshot.index > this.#commit, "a snapshot only moves forward");
     this.#snapshot = snapshot;
@@ -204,14 +211,18 @@ export class RaftLog {
     this.#outstandingBytes = 0;
   }
 
-  /** What is not on disk yet. */
+  /** The entries that are not on disk yet. */
   unstable(): Entry[] {
     return this.#stable === this.lastIndex
       ? NO_ENTRIES
       : this.#tail.slice(this.#stable + 1, this.lastIndex + 1);
   }
 
-  /** What a ready took is on disk now. Counts only as far as it is still this log: it may have been overwritten since. */
+  /**
+   * The entries and snapshot of a ready are on disk now. They count only while they are still part of this log: a
+   * newer
+   * leader may have overwritten them since.
+   */
   persisted(entries: readonly Entry[], snapshot: SnapshotMetadata | null): void {
     if (snapshot !== null && snapshot === this.#snapshot) this.#snapshot = null;
     const last = entries.at(-1);
@@ -236,7 +247,10 @@ export class RaftLog {
     );
   }
 
-  /** The next committed entries to hand out, within what `maxApplyBytes` leaves; at least one while below it. */
+  /**
+   * The next committed entries to hand out, within the rest of `maxApplyBytes`; at least one while some of it is
+   * left.
+   */
   takeCommitted(): Entry[] {
     if (!this.hasCommitted) return NO_ENTRIES;
     const left = this.#maxApplyBytes - this.#outstandingBytes;

@@ -1,15 +1,15 @@
-/** The newest entries of a log, in memory: what is not on disk yet, and what was there a moment ago. */
+/** The newest entries of a log, in memory: those not on disk yet, and those written recently. */
 import { assert } from "../../base/assert.ts";
 import type { Entry } from "../model/types.ts";
 
-/** What an entry costs beside its data, in memory and on the wire, about. Also bounds lists of empty entries. */
+/** Approximate cost of an entry without its data, in memory and on the wire. Also bounds lists of empty entries. */
 const ENTRY_OVERHEAD_BYTES = 16;
-/** Dropped slots in front of the array are given back from this many on. */
+/** From this many on, dropped slots at the front of the array are released. */
 const COMPACT_SLOTS_MIN = 64;
 
 export const entryBytes = (entry: Entry): number => entry.data.length + ENTRY_OVERHEAD_BYTES;
 
-/** The longest head of `entries` within `maxBytes`; always the first one. */
+/** The longest prefix of `entries` within `maxBytes`; at least one entry. */
 export function limitEntries(entries: Entry[], maxBytes: number): Entry[] {
   let bytes = 0;
   for (let i = 0; i < entries.length; i += 1) {

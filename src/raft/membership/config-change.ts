@@ -1,7 +1,9 @@
 /**
- * The codec of configuration changes as they stand in the log. Little and fixed: a format byte, the number of steps,
- * the steps (a byte for what, a float64 for whom, which holds every safe integer), and the rest is the context. Format 2
- * has a byte for the transition behind the number of steps; format 1 leaves that to the configuration.
+ * The codec of configuration changes in the log. Fixed layout: a format byte, the number of steps, the steps, the
+ * context.
+ * A step is a byte for its type and a float64 for the member id, which holds every safe integer. Format 2 adds a byte
+ * for
+ * the transition after the number of steps; format 1 means the transition `auto`.
  */
 import { assert } from "../../base/assert.ts";
 import { EMPTY_BYTES } from "../../base/bytes.ts";
@@ -24,8 +26,7 @@ const MAX_TRANSITION = ConfigChangeTransition.jointExplicit;
 export const LEAVE_JOINT: ConfigChange = { steps: [], context: EMPTY_BYTES };
 
 /**
- * Leaving a joint configuration without a context takes no bytes, so that no limit can refuse it.
- * At most 255 steps.
+ * Leaving a joint configuration without a context takes no bytes, so that no limit can refuse it. At most 255 steps.
  */
 export function encodeConfigChange(change: ConfigChange): Uint8Array {
   assert(change.steps.length <= MAX_STEPS, "a configuration change has at most 255 steps");
@@ -48,7 +49,7 @@ export function encodeConfigChange(change: ConfigChange): Uint8Array {
   return bytes;
 }
 
-/** Throws `RangeError` on bytes that are no change: they came from elsewhere, so this is not an assertion. */
+/** Throws `RangeError` on bytes that encode no change: they come from another node, so this is no assertion. */
 export function decodeConfigChange(bytes: Uint8Array): ConfigChange {
   if (bytes.length === 0) return LEAVE_JOINT;
   const plain = bytes[0] === FORMAT;

@@ -1,7 +1,9 @@
 /**
- * Configurations as values: a change and the configuration before give the configuration after. At most one voter
- * differs: the change is simple (thesis §4.1). Otherwise, or where the change wants it, the configuration becomes joint
- * (§4.3), and leaves that by itself unless the change says that it will be told to.
+ * Configurations as values: the configuration before and a change give the configuration after. A change of at most
+ * one
+ * voter is simple (thesis §4.1). Any other change, or one that asks for it, makes the configuration joint (§4.3). A
+ * joint
+ * configuration is left automatically unless the change demands an explicit second change.
  */
 import {
   ConfigChangeTransition,
@@ -20,20 +22,22 @@ interface Draft {
 
 export const isJoint = (configuration: Configuration): boolean => configuration.votersOutgoing.length > 0;
 
-/** A voter in either set. */
+/** True: a voter of either set. */
 export function isVoter(configuration: Configuration, member: MemberId): boolean {
   return configuration.voters.includes(member) || configuration.votersOutgoing.includes(member);
 }
 
-/** Everyone, sorted. */
+/** All members, sorted. */
 export function membersOf(configuration: Configuration): MemberId[] {
   const { voters, votersOutgoing, learners } = configuration;
   return sorted(new Set([...voters, ...votersOutgoing, ...learners]));
 }
 
 /**
- * The configuration after `change`, whose entry stands at `entryIndex`: that index is the id of a member with id 0.
- * Null when it cannot be: no voter would be left in a half, a change inside a joint configuration, leaving one that is not joint.
+ * The configuration after `change`, whose entry is at `entryIndex`; a step for member 0 uses that index as the new
+ * id. Null:
+ * the change would leave a half without voters, is a change inside a joint configuration, or leaves one that is not
+ * joint.
  */
 export function changeConfiguration(
   before: Configuration,
@@ -47,7 +51,7 @@ export function changeConfiguration(
   const simple = takeSteps(draftOf(before), change, entryIndex);
   if (simple.voters.size === 0) return null;
   if (transition === auto && votersThatDiffer(before, simple) <= 1) return settle(simple, false);
-  if (before.voters.length === 0) return null; // Nobody would be the outgoing half.
+  if (before.voters.length === 0) return null; // The outgoing half would be empty.
   const joint = draftOf(before);
   for (const voter of before.voters) joint.votersOutgoing.add(voter);
   return settle(takeSteps(joint, change, entryIndex), transition !== jointExplicit);
@@ -71,7 +75,7 @@ function addVoter(draft: Draft, member: MemberId): void {
   draft.voters.add(member);
 }
 
-/** A voter that still counts in the outgoing set cannot be a learner at once: it becomes one when that set goes. */
+/** A voter of the outgoing set cannot become a learner at once: it does when that set is dropped. */
 function addLearner(draft: Draft, member: MemberId): void {
   draft.voters.delete(member);
   (draft.votersOutgoing.has(member) ? draft.learnersNext : draft.learners).add(member);

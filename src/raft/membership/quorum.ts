@@ -1,12 +1,13 @@
 /**
- * Majorities: what a set of acknowledgements commits, what a set of votes decides. A configuration always has two sets
- * of voters; the second is empty unless it is joint, and then both must agree (thesis §4.3).
+ * Majorities: the index that acknowledgements commit, the result that votes give. A configuration always has two sets
+ * of
+ * voters; the second is empty unless it is joint, and then both sets must agree (thesis §4.3).
  */
 import type { MemberId } from "../model/types.ts";
 
 export type VoteResult = "won" | "lost" | "pending";
 
-/** What a configuration says about who decides. */
+/** The voters of a configuration. */
 export interface Electorate {
   readonly voters: readonly MemberId[];
   readonly votersOutgoing: readonly MemberId[];
@@ -17,7 +18,7 @@ export const majority = (size: number): number => Math.floor(size / 2) + 1;
 
 const byNumber = (a: number, b: number): number => a - b;
 
-/** The highest index that a majority of `voters` has reached; `Infinity` for no voters: they object to nothing. */
+/** The highest index that a majority of `voters` has reached; `Infinity` without voters, since none objects. */
 export function majorityIndex(voters: readonly MemberId[], reached: (member: MemberId) => number): number {
   const size = voters.length;
   if (size === 0) return Infinity;
@@ -41,7 +42,7 @@ export function quorumIndex(electorate: Electorate, reached: (member: MemberId) 
   );
 }
 
-/** Who is missing from `votes` has not voted yet. Nobody to ask: won. */
+/** A member that is missing from `votes` has not voted yet. Without voters the vote is won. */
 export function majorityVote(
   voters: readonly MemberId[],
   vote: (member: MemberId) => boolean | undefined,

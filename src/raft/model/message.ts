@@ -1,10 +1,10 @@
-/** Building messages: every field present, in one order, so that all messages share one hidden class. */
+/** Builds messages with every field present, in one order, so that all messages share one hidden class. */
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import type { Entry, MemberId, Message, MessageType } from "./types.ts";
 
 const NO_ENTRIES: readonly Entry[] = [];
 
-/** What a message needs; the rest has defaults. */
+/** The required fields of a message; the others have defaults. */
 export type MessageFields = Partial<Message> & { readonly type: MessageType; readonly to: MemberId };
 
 export function newMessage(fields: MessageFields): Message {

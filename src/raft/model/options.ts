@@ -1,12 +1,12 @@
-/** What a Raft machine is given at start: who it is, its log's reading side, and its limits. Checked once. */
+/** Options of a Raft state machine: its id, the reading side of its log, its limits. Checked once, at start. */
 import { assert } from "../../base/assert.ts";
 import type { LogIndex } from "../../base/ids.ts";
 import type { Random } from "../../base/random.ts";
 import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "./types.ts";
 
 /**
- * The reading side of one group's log on disk. The machine never writes: what must be written leaves in `Ready`, and
- * `advance` says that it was. Entries below `firstIndex` are compacted; the term of `firstIndex − 1` is kept.
+ * The reading side of one group's log on disk. The state machine never writes: `Ready` carries the data to write, and
+ * `advance` confirms the write. Entries below `firstIndex` are compacted; the term of `firstIndex − 1` is kept.
  */
 export interface RaftStorage {
   /** Read once, at start. */
@@ -18,7 +18,7 @@ export interface RaftStorage {
   term(index: LogIndex): number;
   /** Entries in [from, to): at least one, then as many as fit in `maxBytes`. */
   entries(from: LogIndex, to: LogIndex, maxBytes: number): Entry[];
-  /** Where a snapshot that can be offered to a laggard stands now; null: none yet, ask again later. */
+  /** Position of a snapshot that can be offered to a follower now; null: none yet, ask again later. */
   snapshot(): SnapshotMetadata | null;
 }
 
@@ -34,33 +34,46 @@ export interface RaftOptions {
   readonly configurationIndex?: number;
   /** Index of the last entry applied before this start. Everything after it is handed out (again). */
   readonly applied: number;
-  /** An index up to which the log is known to be committed, whatever was saved of that. Default `applied`. */
+  /** An index up to which the log is known to be committed, even if a lower one was saved. Default `applied`. */
   readonly committed?: number;
   /**
-   * Term of that entry, if the state keeps it: asserted against the log. A state that was installed from outside may be
-   * ahead of the log after a crash, or beside it; then the log is first replaced by a snapshot at the state's position.
+   * Term of the entry at `applied`, if the state keeps it: asserted against the log. After a crash a state that was
+   * installed
+   * from outside may be ahead of the log. The owner then replaces the log by a snapshot at the state's position
+   * first.
    */
   readonly appliedTerm?: number;
   /** Ticks. A follower that hears nothing campaigns after [electionTicks, 2 × electionTicks − 1]. Greater than heartbeatTicks. */
   readonly electionTicks: number;
   /** Ticks between a leader's heartbeats. At least 1. */
   readonly heartbeatTicks: number;
-  /** Bytes of entries in one append message; one entry always fits. Too low: chatty; too high: heads of line block. */
+  /**
+   * Bytes of entries in one append message; one entry always fits. A low value costs messages, a high one delays
+   * others.
+   */
   readonly maxMessageBytes: number;
   /** Appends to one follower that are not yet acknowledged. At least 1. */
   readonly maxInflightMessages: number;
-  /** Bytes of entries in these. A message that starts below the limit may pass it. */
+  /** Bytes of entries in unacknowledged appends. A message that starts below the limit may exceed it. */
   readonly maxInflightBytes: number;
-  /** Bytes of committed entries handed out and not yet applied. While below it, one more entry always comes out. */
+  /**
+   * Bytes of committed entries handed out and not yet applied. Below the limit, at least one more entry is handed
+   * out.
+   */
   readonly maxApplyBytes: number;
-  /** Bytes of a leader's entries that are not yet committed and handed out; above it proposals are dropped. */
+  /**
+   * Bytes of a leader's entries that are not yet committed and handed out; above the limit, proposals are dropped.
+   */
   readonly maxUncommittedBytes: number;
-  /** Ask whether an election could be won before raising the term (thesis §9.6). */
+  /** Asks whether an election could be won before raising the term (thesis §9.6). */
   readonly preVote: boolean;
-  /** A leader that hears no quorum for an election timeout steps down; who hears a leader grants no votes (§6.2). */
+  /**
+   * A leader that hears from no quorum for an election timeout steps down; a member that hears its leader grants no
+   * votes (§6.2).
+   */
   readonly checkQuorum: boolean;
   readonly random: Random;
-  /** Proposals at a follower are dropped instead of sent on to the leader. Default false. */
+  /** Drops proposals at a follower instead of forwarding them to the leader. Default false. */
   readonly disableProposalForwarding?: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** What can be said of a machine for display and tests. Built on request: not for every tick. */
+/** The status of a state machine for display and tests. Built on request, not at every tick. */
 import type { Configuration, MemberId } from "./types.ts";
 
 export type Role = "follower" | "preCandidate" | "candidate" | "leader";
@@ -33,8 +33,8 @@ export interface RaftStatus {
   readonly configuration: Configuration;
   /** On a leader only; includes itself. */
   readonly progress?: ReadonlyMap<MemberId, ProgressStatus>;
-  /** Whom leadership is being handed to; 0: nobody. */
+  /** Target of a leadership transfer in progress; 0: none. */
   readonly transferee: MemberId;
-  /** Reads by index for which memory is held. */
+  /** Reads by index that hold memory. */
   readonly reads: number;
 }

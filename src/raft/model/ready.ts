@@ -1,4 +1,4 @@
-/** What a turn of the machine asks of its owner. */
+/** The work that a turn of the state machine gives to its owner. */
 import type { LogIndex } from "../../base/ids.ts";
 import type { Entry, HardState, Message, SnapshotMetadata } from "./types.ts";
 
@@ -15,14 +15,15 @@ export interface ReadState {
 
 /**
  * The owner's order: send `messages`; in one durable write put `snapshot`, `entries` and `hardState` on disk; send
- * `messagesAfterPersist`; apply `committed`; call `advance`. All lists belong to the owner, their contents never change.
+ * `messagesAfterPersist`; apply `committed`; call `advance`. All lists belong to the owner, their contents never
+ * change.
  */
 export interface Ready {
   /** Null: unchanged since the last ready. */
   readonly hardState: HardState | null;
-  /** To persist, after discarding everything at and after the first one's index. */
+  /** To persist, after everything from the index of the first one on is discarded. */
   readonly entries: readonly Entry[];
-  /** The log is to be replaced by it, in the same transaction and before `entries`. */
+  /** Replaces the log, in the same transaction as `entries` and before them. */
   readonly snapshot: SnapshotMetadata | null;
   /** To apply, in order. All are on disk once `entries` are. */
   readonly committed: readonly Entry[];
@@ -30,12 +31,14 @@ export interface Ready {
   readonly messages: readonly Message[];
   /** Votes, requests for votes and acknowledgements: leave only when everything above is synced. */
   readonly messagesAfterPersist: readonly Message[];
-  /** Reads by index that ended. What they may see is there once the state has applied their index. */
+  /** Reads by index that ended. A read may be served once the state has applied its index. */
   readonly readStates: readonly ReadState[];
   /**
-   * False: nothing but the commit index moved; losing that in a crash is harmless. Losing it while `entries` of the same or
-   * a later ready stay is not: whoever holds an entry behind a committed change must remember that the change is committed,
-   * or it could campaign, and win, in a configuration that is two changes old.
+   * False: only the commit index changed, and losing that in a crash is harmless. It is not harmless while `entries`
+   * of this or
+   * a later ready survive: a member with an entry after a committed change must remember that the change is
+   * committed.
+   * Otherwise it could campaign, and win, in a configuration that is two changes old.
    */
   readonly mustSync: boolean;
 }

@@ -1,10 +1,13 @@
 /**
- * What goes into the Raft machine and what comes out. Values only: no clock, disk, network or randomness.
- * Field names are those of the Raft paper (Ongaro & Ousterhout 2014) where it has one.
+ * Inputs and outputs of the Raft state machine. Values only: no clock, disk, network or randomness. Field names are
+ * those of
+ * the Raft paper (Ongaro & Ousterhout 2014) where it has one.
  */
 import type { LogIndex } from "../../base/ids.ts";
 
-/** A member of a group. The id is the index of the entry that admitted it, so it is never used twice. 0: nobody. */
+/**
+ * A member of a group. The id is the index of the entry that admitted it, so it is never used twice. 0: no member.
+ */
 export type MemberId = number;
 
 export const EntryType = { normal: 0, configChange: 1 } as const;
@@ -14,11 +17,11 @@ export interface Entry {
   readonly term: number;
   readonly index: LogIndex;
   readonly type: EntryType;
-  /** Opaque to Raft for `normal`; an encoded `ConfigChange` for `configChange`. Never mutated once it is here. */
+  /** Opaque to Raft for `normal`; an encoded `ConfigChange` for `configChange`. Never mutated. */
   readonly data: Uint8Array;
 }
 
-/** What must be on disk before any message that depends on it leaves. */
+/** Must be on disk before any message that depends on it leaves. */
 export interface HardState {
   readonly term: number;
   readonly vote: MemberId;
@@ -35,7 +38,7 @@ export interface Configuration {
   readonly autoLeave: boolean;
 }
 
-/** Where a snapshot stands. Its contents travel outside of Raft. */
+/** Position of a snapshot. Its contents are transferred outside of Raft. */
 export interface SnapshotMetadata {
   readonly index: LogIndex;
   readonly term: number;
@@ -54,19 +57,19 @@ export interface ConfigChangeStep {
 export const ConfigChangeTransition = {
   /** Simple if at most one voter differs, else `jointImplicit`. */
   auto: 0,
-  /** Joint in any case, and left by itself. */
+  /** Always joint, and left automatically. */
   jointImplicit: 1,
-  /** Joint in any case, until a change without steps is proposed. */
+  /** Always joint, until a change without steps is proposed. */
   jointExplicit: 2,
 } as const;
 export type ConfigChangeTransition = (typeof ConfigChangeTransition)[keyof typeof ConfigChangeTransition];
 
 export interface ConfigChange {
-  /** None, with `auto`: leaves the joint configuration. */
+  /** Empty, with `auto`: leaves the joint configuration. */
   readonly steps: readonly ConfigChangeStep[];
   /** Default `auto`. */
   readonly transition?: ConfigChangeTransition;
-  /** Opaque to Raft: for whoever applies the change (peer id, name, …). */
+  /** Opaque to Raft: for the owner that applies the change (peer id, name, …). */
   readonly context: Uint8Array;
 }
 
@@ -82,16 +85,21 @@ export const MessageType = {
   heartbeat: 7,
   heartbeatResponse: 8,
   /**
-   * Says where a snapshot stands. It is stepped once the state it stands for is installed, with the position of what was
-   * installed, which may be another one than was offered; its term may be out of date by then. From 0: not offered to
-   * this group, installed along with another's.
+   * Position of a snapshot. A follower steps it only after the state is installed, with the position of the installed
+   * state.
+   * That position may differ from the offered one, and the message's term may be out of date by then. From 0: this
+   * group's
+   * leader offered nothing, the state came along with another group's.
    */
   snapshot: 9,
-  /** From a leader that hands over: campaign at once. */
+  /** From a leader that transfers its leadership: campaign at once. */
   timeoutNow: 10,
-  /** Asks the leader to hand over to `index`. */
+  /** Requests a leadership transfer to the member `index`. */
   transferLeader: 11,
-  /** Asks the leader for its commit index. `context` names the read; so it does in the answer, with `index` or `reject`. */
+  /**
+   * Requests the leader's commit index. `context` identifies the read, and so it does in the answer, with `index` or
+   * `reject`.
+   */
   readIndex: 12,
   readIndexResponse: 13,
 } as const;
@@ -104,17 +112,23 @@ export interface Message {
   readonly to: MemberId;
   /** 0 for forwarded proposals and reads: they carry no term. */
   readonly term: number;
-  /** Term of the entry at `index` (append), of the candidate's last entry (vote), or the hint's term (rejection). */
+  /**
+   * Term of the entry at `index` (append), of the candidate's last entry (vote), or of the entry at the hint
+   * (rejection).
+   */
   readonly logTerm: number;
   readonly index: LogIndex;
   readonly commit: LogIndex;
-  /** Term of the entry at `commit`, in requests for votes and their refusals, so that who is behind advances; else 0. */
+  /**
+   * Term of the entry at `commit`, in vote requests and refusals, so that a member with an older commit index
+   * advances; else 0.
+   */
   readonly commitTerm: number;
   readonly reject: boolean;
   /** In a rejected append response: the follower's best guess of where the logs agree. */
   readonly rejectHint: number;
   readonly entries: readonly Entry[];
   readonly snapshot: SnapshotMetadata | null;
-  /** Private to who sent it (leader transfer, reads). */
+  /** Private to the sender (leadership transfer, reads). */
   readonly context: Uint8Array;
 }

@@ -1,6 +1,7 @@
 /**
- * What a leader sends: entries, commit indexes, snapshots, heartbeats. Reasons to send are only noted as they arise; all
- * appends are built when a ready is taken, so that everything proposed in a turn leaves in one message per member.
+ * Messages of a leader: entries, commit indexes, snapshots, heartbeats. Reasons to send are only recorded when they
+ * arise.
+ * Appends are built when a ready is taken, so all proposals of a turn leave in one message per member.
  */
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import type { Core } from "../core/core.ts";
@@ -12,7 +13,7 @@ import { type Entry, type MemberId, MessageType } from "../model/types.ts";
 
 const NO_ENTRIES: readonly Entry[] = [];
 
-/** Would a ready taken now carry an append? Exact but for members that need a snapshot. */
+/** True: a ready taken now would carry an append. Exact except for members that need a snapshot. */
 export function wantsAppends(core: Core): boolean {
   for (const [member, progress] of core.progress) {
     if (member !== core.id && wantsAppend(core, progress)) return true;
@@ -20,7 +21,7 @@ export function wantsAppends(core: Core): boolean {
   return false;
 }
 
-/** Notes a reason that holds for all members. */
+/** Records a reason that applies to all members. */
 export function appendToAll(core: Core, reason: AppendReason): void {
   if (reason > core.appendReason) core.appendReason = reason;
 }
@@ -33,7 +34,7 @@ function wantsAppend(core: Core, progress: Progress): boolean {
   return reason === AppendReason.commit && progress.canBumpCommit(core.log.commit);
 }
 
-/** Builds every append that has a reason, as many per member as its window takes. */
+/** Builds every append that has a reason, as many per member as its window allows. */
 export function flushAppends(core: Core): void {
   for (const [member, progress] of core.progress) {
     if (member !== core.id && wantsAppend(core, progress)) {
@@ -52,7 +53,7 @@ export function flushAppends(core: Core): void {
   core.appendReason = AppendReason.none;
 }
 
-/** One append; a snapshot if what should precede it is compacted. False: nothing could be sent. */
+/** Sends one append, or a snapshot if the entry before it is compacted. False: nothing could be sent. */
 function sendAppend(core: Core, to: MemberId, progress: Progress): boolean {
   const { log } = core;
   const index = progress.next - 1;
@@ -67,7 +68,7 @@ function sendAppend(core: Core, to: MemberId, progress: Progress): boolean {
   return true;
 }
 
-/** Only to a member that shows signs of life: it must fetch the contents. */
+/** Only to a member that answered recently: it must fetch the contents. */
 function offerSnapshot(core: Core, to: MemberId, progress: Progress): boolean {
   if (!progress.recentActive) return false;
   const snapshot = core.log.offeredSnapshot();
@@ -77,7 +78,10 @@ function offerSnapshot(core: Core, to: MemberId, progress: Progress): boolean {
   return true;
 }
 
-/** Carries no entries, and of the commit index only what the member is known to have (`match`). While reads wait, asks who still follows. */
+/**
+ * Heartbeats carry no entries, and a commit index only up to the member's `match`. While reads wait, they carry a
+ * round too.
+ */
 export function broadcastHeartbeat(core: Core): void {
   const context = core.reads.hasAsked ? encodeRound(core.reads.round) : EMPTY_BYTES;
   for (const [to, progress] of core.progress) {

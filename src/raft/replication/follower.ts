@@ -1,10 +1,10 @@
-/** The follower's side of replication (paper §5.3, §7): what the leader of this term sends. */
+/** The follower's side of replication (paper §5.3, §7): messages of this term's leader. */
 import type { Core } from "../core/core.ts";
 import { becomeFollower } from "../election/roles.ts";
 import { useConfiguration } from "./reconfigure.ts";
 import { type Entry, type Message, MessageType, type SnapshotMetadata } from "../model/types.ts";
 
-/** Who sends in this term leads it; a candidate of the same term has lost. */
+/** The sender is the leader of this term; a candidate of the same term has lost. */
 export function followLeader(core: Core, message: Message): void {
   if (core.role !== "follower") becomeFollower(core, core.term, message.from);
   core.leader = message.from;
@@ -47,7 +47,7 @@ function areConsecutive(entries: readonly Entry[], after: number, term: number):
 
 export function handleHeartbeat(core: Core, message: Message): void {
   core.log.commitTo(message.commit);
-  // A state that was installed while this member was away is news to a leader that waits for it.
+  // The leader may not know yet that this member has installed a state: the answer carries the commit index.
   const { commit } = core.log;
   core.send({
     type: MessageType.heartbeatResponse,
@@ -58,8 +58,9 @@ export function handleHeartbeat(core: Core, message: Message): void {
 }
 
 /**
- * The state that the snapshot stands for is installed already; here the log is brought in line with it. Afterwards the
- * commit index is at least the snapshot's. The sender may be leader no more; there is none if nobody offered it.
+ * The state of the snapshot is installed already; this brings the log in line with it. Afterwards the commit index is
+ * at
+ * least the snapshot's. The sender may have lost its leadership since; there is none if the snapshot was not offered.
  */
 export function handleSnapshot(core: Core, message: Message): void {
   if (message.snapshot === null) return; // No leader sends this.
@@ -68,8 +69,9 @@ export function handleSnapshot(core: Core, message: Message): void {
 }
 
 /**
- * False: the log stands, because it reaches as far. If it holds the snapshot's last entry, everything up to there is
- * committed, and nothing else changes: changes of the configuration in between come out as they always do.
+ * False: the log is kept, because it reaches as far as the snapshot. If it holds the snapshot's last entry,
+ * everything up to
+ * it is committed, and nothing else changes: configuration changes in between are handed out as usual.
  */
 function restore(core: Core, snapshot: SnapshotMetadata): boolean {
   const { log } = core;
@@ -78,7 +80,7 @@ function restore(core: Core, snapshot: SnapshotMetadata): boolean {
     log.commitTo(snapshot.index);
     return false;
   }
-  // Who campaigned did so with a log that is no more.
+  // A candidate campaigned with the log that is now replaced.
   if (core.role !== "follower") becomeFollower(core, core.term, 0);
   log.restore(snapshot);
   if (snapshot.index > core.configurationIndex)

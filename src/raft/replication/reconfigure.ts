@@ -1,4 +1,6 @@
-/** What changes in a running machine when its configuration does (thesis §4). The sets themselves: membership.ts. */
+/**
+ * Effects of a new configuration on a running group (thesis §4). The sets of members are computed in membership.ts.
+ */
 import { appendToAll } from "./appends.ts";
 import type { Core } from "../core/core.ts";
 import { changeConfiguration, isVoter, membersOf } from "../membership/membership.ts";
@@ -11,8 +13,9 @@ import { LEAVE_JOINT } from "../membership/config-change.ts";
 import type { ConfigChange, Configuration } from "../model/types.ts";
 
 /**
- * The committed change at `entryIndex` takes effect. One that leads nowhere leaves the configuration as it is, and so
- * does one that is in it already, handed out again after a restart.
+ * Applies the committed change at `entryIndex`. An invalid change leaves the configuration as it is. So does a change
+ * that is
+ * handed out again after a restart, because it is applied already.
  */
 export function applyConfigChange(core: Core, change: ConfigChange, entryIndex: number): Configuration {
   if (entryIndex <= core.configurationIndex) return core.configuration;
@@ -21,13 +24,13 @@ export function applyConfigChange(core: Core, change: ConfigChange, entryIndex: 
   return after;
 }
 
-/** From now on `configuration` holds, which is that of the entry at `index`. */
+/** Sets the configuration, made by the entry at `index`. */
 export function useConfiguration(core: Core, configuration: Configuration, index: number): void {
   core.configuration = configuration;
   core.configurationIndex = index;
   if (!core.isLeader) return;
   if (!isVoter(configuration, core.id)) {
-    // The commit index that removed it is on its way to the others since the ready that handed the entry out.
+    // The others receive the commit index of this change from the ready that handed the entry out.
     becomeFollower(core, core.term, 0);
     return;
   }
@@ -39,17 +42,18 @@ export function useConfiguration(core: Core, configuration: Configuration, index
       progress.isLearner = configuration.learners.includes(member);
       continue;
     }
-    // It counts as active, or it would help to depose a leader that it never had a chance to answer.
+    // A new member counts as active: otherwise check-quorum could depose the leader before that member had a chance
+    // to answer.
     trackMember(core, member, true);
     core.progress.get(member)?.because(AppendReason.answer);
   }
-  // A smaller quorum may have what a larger one lacked.
+  // A smaller quorum may have acknowledged entries that a larger one had not.
   if (!maybeCommit(core)) appendToAll(core, AppendReason.entries);
   confirmReads(core);
   if (core.transferee !== 0 && !isVoter(configuration, core.transferee)) core.transferee = 0;
 }
 
-/** A leader leaves a joint configuration that wants it, as soon as that is all that is committed (thesis §4.3). */
+/** Leaves a joint configuration with `autoLeave`, as soon as no configuration change is uncommitted (thesis §4.3). */
 export function maybeLeaveJoint(core: Core): void {
   if (!core.configuration.autoLeave || !core.isLeader) return;
   if (core.configurationIndex >= core.pendingConfigIndex) proposeConfigChange(core, LEAVE_JOINT);

@@ -1,4 +1,4 @@
-/** The leader's side of replication (paper §5.3): what members answer, and what that commits (§5.4.2). */
+/** The leader's side of replication (paper §5.3): answers of members, and the entries that they commit (§5.4.2). */
 import { appendToAll } from "./appends.ts";
 import type { Core } from "../core/core.ts";
 import { AppendReason, type Progress } from "../core/member-progress.ts";
@@ -8,7 +8,7 @@ import { becomeFollower } from "../election/roles.ts";
 import { continueTransfer } from "../election/leader-transfer.ts";
 import type { MemberId, Message } from "../model/types.ts";
 
-/** Election timeouts after which a snapshot that nobody reported on is offered again. */
+/** Election timeouts after which an unreported snapshot is offered again. */
 const SNAPSHOT_RETRY_ELECTION_TIMEOUTS = 4;
 
 export function handleAppendResponse(core: Core, message: Message): void {
@@ -21,8 +21,9 @@ export function handleAppendResponse(core: Core, message: Message): void {
 }
 
 /**
- * The logs differ before what was sent. The follower names the highest index at which its term is at most that of the
- * append; of what lies below, all that has a higher term in the leader's log cannot agree either, and is skipped.
+ * The logs differ before the sent entries. The follower returns the highest index at which its term is at most that
+ * of the
+ * append. Entries of this log below that index with a higher term cannot agree either, and are skipped.
  */
 function handleRejection(core: Core, progress: Progress, message: Message): void {
   const { rejectHint, logTerm } = message;
@@ -34,14 +35,14 @@ function handleRejection(core: Core, progress: Progress, message: Message): void
 
 function handleAcknowledgement(core: Core, from: MemberId, progress: Progress, index: number): void {
   const news = progress.acknowledge(index);
-  // A probe's empty append is answered with what is known already, and still ends the probing.
+  // The answer to a probe's empty append may bring no news, and still ends the probing.
   if (!news && !(progress.state === "probe" && progress.match === index)) return;
   if (progress.state === "probe") {
     progress.becomeReplicate();
   } else if (progress.state === "replicate") {
     progress.inflights.freeTo(index);
   } else if (progress.match + 1 >= core.log.firstIndex) {
-    // Wherever the snapshot stood that it installed: the log goes on from there.
+    // At whichever index the snapshot was installed, the log continues from there.
     progress.becomeProbe();
     progress.becomeReplicate();
   }
@@ -50,13 +51,14 @@ function handleAcknowledgement(core: Core, from: MemberId, progress: Progress, i
   continueTransfer(core, from, progress);
 }
 
-/** A heartbeat's answer lets a paused member be asked again, also when all that filled its window was lost. */
+/** A heartbeat's answer ends a member's pause, even if every append in its window was lost. */
 export function handleHeartbeatResponse(core: Core, message: Message): void {
   const progress = core.progress.get(message.from);
   if (progress === undefined) return;
   progress.recentActive = true;
   progress.resume();
-  // What it has committed agrees with this log. It may have installed the snapshot and had no occasion to say so.
+  // The member's committed entries agree with this log. It may have installed the snapshot without another message
+  // about it.
   if (progress.state === "snapshot" && message.index <= core.log.lastIndex)
     handleAcknowledgement(core, message.from, progress, message.index);
   handleReadConfirmation(core, message);
@@ -64,15 +66,16 @@ export function handleHeartbeatResponse(core: Core, message: Message): void {
     progress.because(AppendReason.answer);
 }
 
-/** The own log counts as far as it is on disk. */
+/** The leader's own log counts only as far as it is on disk. */
 export function acknowledgeSelf(core: Core): void {
   const progress = core.progress.get(core.id);
   if (progress?.acknowledge(core.log.stable) === true) maybeCommit(core);
 }
 
 /**
- * Commits what a quorum has, if that ends with an entry of this term: counting replicas of older entries could commit
- * what a later leader overwrites (paper, figure 8). What lies before commits with it.
+ * Commits the entries that a quorum has, if the last one is of this term; earlier ones commit with it. Counting
+ * replicas of
+ * an older entry could commit one that a later leader overwrites (paper, figure 8).
  */
 export function maybeCommit(core: Core): boolean {
   const index = quorumIndex(core.configuration, (member) => core.progress.get(member)?.match ?? 0);
@@ -82,7 +85,7 @@ export function maybeCommit(core: Core): boolean {
   return true;
 }
 
-/** Each election timeout: who has heard from no quorum since the last one is leader no more (thesis §6.2). */
+/** Each election timeout: a leader that heard from no quorum since the last one steps down (thesis §6.2). */
 export function checkQuorum(core: Core): void {
   const heard = quorumVote(core.configuration, (member) => core.progress.get(member)?.recentActive ?? false);
   if (heard !== "won") {
@@ -94,7 +97,7 @@ export function checkQuorum(core: Core): void {
   }
 }
 
-/** Each election timeout: an offer, or the report on it, may have been lost. */
+/** Each election timeout: a snapshot offer, or the report on it, may have been lost. */
 export function ageSnapshots(core: Core): void {
   for (const progress of core.progress.values()) {
     if (progress.state !== "snapshot") continue;
@@ -110,7 +113,9 @@ export function reportUnreachable(core: Core, member: MemberId): void {
   if (member !== core.id && progress?.state === "replicate") progress.becomeProbe();
 }
 
-/** The member has installed the offered snapshot, or has not. Either way the next word is its own. */
+/**
+ * The member has installed the offered snapshot, or failed to. In both cases the leader waits for its next message.
+ */
 export function reportSnapshot(core: Core, member: MemberId, ok: boolean): void {
   const progress = core.progress.get(member);
   if (progress?.state !== "snapshot") return;
@@ -122,7 +127,7 @@ export function reportSnapshot(core: Core, member: MemberId, ok: boolean): void 
   progress.pause();
 }
 
-/** Back to where the member is known to be, and not at once again. */
+/** Returns to the member's last known index, and pauses first. */
 function failSnapshot(progress: Progress): void {
   progress.pendingSnapshot = 0;
   progress.becomeProbe();

@@ -1,4 +1,4 @@
-/** What clients want in the log: appended by the leader, sent on to it by a follower, or refused for certain. */
+/** Proposals: appended by the leader, forwarded to it by a follower, or refused for certain. */
 import type { Core } from "../core/core.ts";
 import { decodeConfigChange, encodeConfigChange } from "../membership/config-change.ts";
 import { changeConfiguration } from "../membership/membership.ts";
@@ -6,8 +6,9 @@ import { AppendReason } from "../core/member-progress.ts";
 import { type ConfigChange, type Entry, EntryType, type Message, MessageType } from "../model/types.ts";
 
 /**
- * `accepted`: appended here, by the leader. `forwarded`: sent on to the leader; whether it comes out is unknown.
- * `dropped`: definite, it is in no log through this call.
+ * `accepted`: appended here, by the leader. `forwarded`: sent to the leader; the outcome is unknown. `dropped`:
+ * definite,
+ * this call put the proposal into no log.
  */
 export type ProposeResult = "accepted" | "forwarded" | "dropped";
 
@@ -29,7 +30,7 @@ export function proposeConfigChange(core: Core, change: ConfigChange): ProposeRe
   return propose(core, EntryType.configChange, encodeConfigChange(change));
 }
 
-/** From a follower. One that has lost its leadership sends it on: terms grow along the way, so this ends. */
+/** From a follower. A former leader forwards it to the newer leader: terms grow along the way, so this ends. */
 export function handleForwarded(core: Core, message: Message): void {
   if (core.isLeader) {
     for (const entry of message.entries) admit(core, entry.type, entry.data);
@@ -46,7 +47,7 @@ export function handleForwarded(core: Core, message: Message): void {
   });
 }
 
-/** Appends at the end of the leader's log; the next ready sends it to all, with whatever else was appended by then. */
+/** Appends at the end of the leader's log; the next ready sends it, together with all other entries of the turn. */
 export function appendOwn(core: Core, type: EntryType, data: Uint8Array): Entry {
   const entry: Entry = { term: core.term, index: core.log.lastIndex + 1, type, data };
   core.log.push(entry);
@@ -66,7 +67,7 @@ function admit(core: Core, type: EntryType, data: Uint8Array): boolean {
   return true;
 }
 
-/** One that is larger than the whole quota passes when nothing else is under way; one without data always does. */
+/** A proposal larger than the whole quota passes when nothing else is in flight; one without data always does. */
 function hasQuota(core: Core, bytes: number): boolean {
   return (
     bytes === 0 ||
@@ -75,14 +76,14 @@ function hasQuota(core: Core, bytes: number): boolean {
   );
 }
 
-/** One change at a time, and only one that leads to a configuration. */
+/** One change at a time, and only a change with a valid result. */
 function mayChangeConfiguration(core: Core, data: Uint8Array): boolean {
   if (core.pendingConfigIndex > core.configurationIndex) return false;
   try {
     const change = decodeConfigChange(data);
     return changeConfiguration(core.configuration, change, core.log.lastIndex + 1) !== null;
   } catch (error) {
-    if (error instanceof RangeError) return false; // A peer forwarded bytes that are no change.
+    if (error instanceof RangeError) return false; // A peer forwarded bytes that encode no change.
     throw error;
   }
 }

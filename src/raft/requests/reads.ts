@@ -1,9 +1,11 @@
 /**
- * Reads by index (thesis §6.4): a leader that hears, after the read was asked for, from a quorum that it still leads names
- * its commit index of that moment. No clock is trusted: there are no reads by lease.
+ * Reads by index (thesis §6.4). The leader notes its commit index and sends a round of heartbeats. Once a quorum has
+ * answered
+ * them, its leadership at that moment is proven, and the index is the answer. No clock is trusted: no reads by lease.
  *
- * What a heartbeat carries and its answer repeats is a counter of this leadership. The caller's context stays with the
- * member that was asked: it may be repeated, and an answer to an older heartbeat must not confirm a newer read.
+ * A heartbeat and its answer carry a counter of this leadership, never the caller's context. Contexts may repeat, and
+ * an
+ * answer to an older heartbeat must not confirm a newer read.
  */
 import type { Core } from "../core/core.ts";
 import { decodeRound } from "../core/read-queue.ts";
@@ -11,8 +13,9 @@ import { quorumIndex } from "../membership/quorum.ts";
 import { type MemberId, type Message, MessageType } from "../model/types.ts";
 
 /**
- * `accepted`: waits here, on the leader. `forwarded`: sent on to the leader. Both end as a `ReadState` in a ready, at the
- * latest after an election timeout. `dropped`: definite, nobody was asked: no leader is known or too many reads wait.
+ * `accepted`: waits here, on the leader. `forwarded`: sent to the leader. Both end as a `ReadState` in a ready,
+ * within an
+ * election timeout. `dropped`: definite, because no leader is known or too many reads wait.
  */
 export type ReadResult = "accepted" | "forwarded" | "dropped";
 
@@ -33,7 +36,7 @@ function enqueue(core: Core, from: MemberId, token: Uint8Array): void {
   if (!core.reads.enqueue(from, token, core.options.electionTicks)) refuse(core, from, token);
 }
 
-/** From a follower or learner. One that has lost its leadership sends it on, as it does with proposals. */
+/** From a follower or learner. A former leader forwards it to the newer leader, as it does with proposals. */
 export function handleReadIndex(core: Core, message: Message): void {
   const { from, context } = message;
   if (core.isLeader) enqueue(core, from, context);
@@ -46,8 +49,9 @@ export function handleReadIndexResponse(core: Core, message: Message): void {
 }
 
 /**
- * Before the first entry of its term is committed a leader does not know what earlier leaders committed (thesis §6.4,
- * step 1): until then reads are held.
+ * Until the first entry of its term is committed, a leader does not know the commit index of earlier leaders (thesis
+ * §6.4,
+ * step 1): reads wait until then.
  */
 export const mayAskForReads = (core: Core): boolean =>
   core.isLeader && core.reads.hasUnasked && core.log.matches(core.log.commit, core.term);
@@ -60,7 +64,7 @@ export function askForReads(core: Core): boolean {
   return core.reads.hasAsked;
 }
 
-/** A member answered the heartbeat of this round: it followed this leader when that arrived. */
+/** A member answered the heartbeat of a round: it followed this leader when the heartbeat arrived. */
 export function handleReadConfirmation(core: Core, message: Message): void {
   const progress = core.progress.get(message.from);
   const { context } = message;
@@ -83,7 +87,7 @@ export function confirmReads(core: Core): void {
   }
 }
 
-/** It leads no more: what was not confirmed cannot be now. */
+/** Leadership is lost: reads that are not confirmed fail. */
 export function failReads(core: Core): void {
   for (const { from, token } of core.reads.drain()) refuse(core, from, token);
 }
