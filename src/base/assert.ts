@@ -1,6 +1,6 @@
-/** Broken invariants. Assertions stay on in production: a node that contradicts itself must stop, not guess. */
+/** Broken invariants. Assertions are active in production: a node that contradicts itself must stop. */
 
-/** Thrown when the program contradicts itself. Never caught to go on. */
+/** Thrown when the program contradicts itself. Never caught in order to continue. */
 export class AssertionError extends Error {
   override name = "AssertionError";
 }

@@ -55,7 +55,7 @@ export function createLogger(options: LoggerOptions, scope = ""): Logger {
   };
 }
 
-/** Says nothing: for tests. */
+/** Discards everything: for tests. */
 export const silentLogger: Logger = {
   debug() {},
   info() {},

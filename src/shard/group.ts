@@ -1,4 +1,4 @@
-/** One shard's group: its Raft machine, and who is behind the members' ids. */
+/** One shard's group: its Raft state machine, and the peers of its members. */
 import { asPeerId, NO_PEER } from "../base/ids.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
@@ -24,7 +24,7 @@ export interface GroupLimits {
   readonly committed: number;
 }
 
-/** What a change's context says of the member it concerns. */
+/** The context of a configuration change: peer and name of the member that it concerns. */
 export const memberContext = (member: Pick<MemberInfo, "peerId" | "name">): Uint8Array =>
   utf8(JSON.stringify({ peerId: member.peerId, name: member.name }));
 
@@ -39,17 +39,17 @@ export class Group {
   readonly raft: Raft;
   readonly log: GroupLog;
   readonly confirmed: ConfirmedCommit;
-  /** The newest that was applied. */
+  /** The newest applied configuration. */
   configuration: GroupConfiguration;
   /** Applied and not on disk yet. */
   unsavedConfiguration: GroupConfiguration | null = null;
-  /** Moved and not on disk yet: no more than a commit index between two writes. */
+  /** Changed and not on disk yet: between two writes only the commit index may be. */
   unsavedHardState: HardState | null = null;
-  /** The leader that was last told to the state machine. */
+  /** The leader that the state machine was last told. */
   knownLeader: PeerId | null = null;
-  /** Ticks that this node has led without a break. */
+  /** Ticks since this node became the leader. */
   ticksLed = 0;
-  /** Entries and bytes appended since the log was last cut at its front. */
+  /** Entries and bytes appended since the last compaction. */
   appendedEntries = 0;
   appendedBytes = 0;
 
@@ -98,7 +98,7 @@ export class Group {
     this.confirmed = new ConfirmedCommit(this.raft, 2 * limits.electionTicks);
   }
 
-  /** The peer behind a member id, as far as this group's configuration knows. */
+  /** The peer of a member id, as far as this group's configuration knows it. */
   peerOf(member: MemberId): PeerId | undefined {
     return this.configuration.members.find((m) => m.id === member)?.peerId;
   }
@@ -111,7 +111,10 @@ export class Group {
     return this.peerOf(this.raft.leader) ?? NO_PEER;
   }
 
-  /** Handles what a ready committed: changes of the configuration take effect now, whatever the state does. */
+  /**
+   * Applies the configuration changes among a ready's committed entries. They take effect at once, independent of the
+   * state.
+   */
   applyConfigChanges(ready: Ready): void {
     for (const entry of ready.committed)
       if (entry.type === EntryType.configChange) this.#applyConfigChange(entry);

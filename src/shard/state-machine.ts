@@ -1,10 +1,10 @@
-/** What the runtime asks of the state that the groups agree on. */
+/** The runtime's interface to the replicated state. */
 import type { LogIndex } from "../base/ids.ts";
 import type { Entry, SnapshotMetadata } from "../raft/model/types.ts";
 import type { PeerId, ShardId } from "./seams.ts";
 
 export interface StateMachine {
-  /** Index and term of the last entry of the shard that the state contains. */
+  /** Index and term of the shard's last entry that the state contains. */
   position(shard: ShardId): { readonly index: LogIndex; readonly term: number };
   /** The position up to which the state survives a power cut: the bound for compaction. */
   syncedPosition(shard: ShardId): LogIndex;

@@ -8,12 +8,15 @@ export type Cell = null | number | bigint | string | Uint8Array;
 /** Runs a statement and gives its rows as arrays. Integers may come as `number` or `bigint`. */
 export type Query = (sql: string, ...parameters: (string | number)[]) => Cell[][];
 
-/** Statements that are kept of one connection; some name a table, and tables come and go. */
+/** Statements kept per connection. The number is bounded: some statements name a table, and tables come and go. */
 const KEPT = 64;
 
 const queries = new WeakMap<DatabaseSync, Query>();
 
-/** Reading a schema asks the same of every table, and again after each change: statements are kept with the connection. */
+/**
+ * Reading a schema runs the same queries for every table, and again after each change: statements are kept per
+ * connection.
+ */
 export function queryOf(db: DatabaseSync): Query {
   let query = queries.get(db);
   if (query === undefined) queries.set(db, (query = keeping(db)));

@@ -1,4 +1,4 @@
-/** Reading a schema: what SQLite itself says of tables, columns, indexes and keys. No judgement about it. */
+/** Reads a schema: SQLite's own description of tables, columns, indexes and keys, without any decision about it. */
 import { foldName } from "../base/names.ts";
 import { type Affinity, affinityOf } from "./affinity.ts";
 import type { Query } from "./query.ts";
@@ -71,7 +71,7 @@ export function readObjects(query: Query): SchemaObject[] {
   }));
 }
 
-/** Name ⇒ what `PRAGMA table_list` calls it: "table", "view", "virtual", "shadow". */
+/** Kind of each table by name, as `PRAGMA table_list` reports it: "table", "view", "virtual", "shadow". */
 export function readTableKinds(query: Query): Map<string, string> {
   const rows = query(`SELECT name, type FROM pragma_table_list WHERE schema = 'main'`);
   return new Map(readTuples(rows, text, text));
@@ -88,7 +88,7 @@ export function readTable(query: Query, name: string): Table {
     name,
   );
   const sql = texts.find(([type, table]) => type === "table" && table === name)?.[2];
-  // What a view or a virtual table is depends on more than its text.
+  // A view's or a virtual table's columns depend on more than its text.
   if (sql === undefined || /^\s*CREATE\s+VIRTUAL\b/i.test(String(sql)))
     return readByPragmas(query, name, String(sql ?? ""));
   const text = JSON.stringify([name, texts]);
@@ -184,8 +184,9 @@ export function keyColumns(table: Table): Column[] {
 }
 
 /**
- * `id SERIAL PRIMARY KEY`: another database would pick a number, SQLite lets NULL stand, in every row. So the table has a UNIQUE
- * column more and no key. Drizzle's own table of migrations is declared so.
+ * `id SERIAL PRIMARY KEY`: another database would assign a number, while SQLite stores NULL in every row. Such a
+ * table has one
+ * UNIQUE column more and no key. Drizzle's own migrations table is declared this way.
  */
 function isLeftEmpty(table: Table, key: readonly Column[]): boolean {
   const [column] = key;

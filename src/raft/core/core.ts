@@ -78,7 +78,7 @@ export class Core {
     const { appliedTerm } = options;
     assert(
       appliedTerm === undefined || this.log.matches(applied, appliedTerm),
-      `the state stands at entry ${applied} of term ${appliedTerm}, the log has term ${this.log.term(applied)} there`,
+      `the state is at entry ${applied} of term ${appliedTerm}, the log has term ${this.log.term(applied)} there`,
     );
     // A log made by a cluster bootstrap or a snapshot may have a newer term than the saved one: that term began,
     // without a vote.

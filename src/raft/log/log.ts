@@ -51,8 +51,8 @@ export class RaftLog {
   /** `applied`: the last entry applied before this start. `commit`: known to be committed. */
   constructor(storage: RaftStorage, commit: number, applied: number, maxApplyBytes: number) {
     const last = storage.lastIndex();
-    assert(commit <= last, `the log ends at ${last}, before what was committed (${commit})`);
-    assert(applied <= commit, "what was applied was committed");
+    assert(commit <= last, `the log ends at ${last}, before the commit index ${commit}`);
+    assert(applied <= commit, "applied entries are committed");
     const first = storage.firstIndex();
     assert(applied >= first - 1, `applied up to ${applied}, but the log begins at ${first}`);
     this.#storage = storage;
