@@ -132,7 +132,7 @@ describe("hashicorp/raft, fuzzy", () => {
         group.finish();
       });
     }
-    test(`members come and go under load, seed ${seed}`, () => {
+    test(`members are added and removed under load, seed ${seed}`, () => {
       const group = new Group(3, seed);
       group.tick(40);
       for (let round = 0; round < 20; round += 1) {

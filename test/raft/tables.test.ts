@@ -60,7 +60,7 @@ function quorums(command: Command): readonly string[] {
 
 describe("confchange", () => {
   const names = playAll("confchange", changes);
-  test("all of them are there", () => {
+  test("every file of the folder is run", () => {
     const safety = ["joint_safety", "simple_idempotency", "simple_promote_demote", "simple_safety"];
     const joint = ["joint_autoleave", "joint_idempotency", "joint_learners_next"];
     expect(names).toEqual([...joint, ...safety, "update", "zero"]);
@@ -69,6 +69,6 @@ describe("confchange", () => {
 
 describe("quorum", () => {
   const names = playAll("quorum", () => quorums);
-  test("all of them are there", () =>
+  test("every file of the folder is run", () =>
     expect(names).toEqual(["joint_commit", "joint_vote", "majority_commit", "majority_vote"]));
 });

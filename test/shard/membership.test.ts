@@ -25,7 +25,7 @@ function applied(
   return of(without(c.voters), without(c.learners));
 }
 
-test("a group follows group 0 by simple changes, learners first, and comes to rest there", () => {
+test("a group follows group 0's configuration by simple changes, learners first, until both are equal", () => {
   const random = new Random(2);
   for (let round = 0; round < 200; round++) {
     const draw = (): GroupConfiguration => {
@@ -50,7 +50,7 @@ test("a group follows group 0 by simple changes, learners first, and comes to re
   }
 });
 
-test("nobody becomes a voter before it has caught up", () => {
+test("a learner becomes a voter only after it has caught up", () => {
   expect(nextStep(of([1, 2]), of([1], [2]), () => false)).toBeNull();
   expect(nextStep(of([1, 2]), of([1], [2]), () => true)).toEqual({
     type: ConfigChangeType.addVoter,
@@ -58,7 +58,7 @@ test("nobody becomes a voter before it has caught up", () => {
   });
 });
 
-test("leaders are spread evenly over the voters", () => {
+test("preferred leaders are spread evenly over the voters", () => {
   const counts = new Map<number, number>();
   for (let shard = 0; shard < 16; shard++) {
     const leader = preferredLeader(shard, [1, 3, 4]);

@@ -11,7 +11,7 @@ const member = (id: number, slot?: number): MemberInfo => ({
   ...(slot === undefined ? {} : { slot }),
 });
 
-test("the lowest free slot is given, also one that a removed member had", () => {
+test("a new member gets the lowest free slot, also one of a removed member", () => {
   expect(freeSlot([])).toBe(0);
   expect(freeSlot([member(1, 0), member(5, 1), member(9, 2)])).toBe(3);
   expect(freeSlot([member(1, 0), member(9, 2)])).toBe(1);
@@ -29,7 +29,7 @@ test("slots are a power of two above every member's", () => {
   expect(slotOf(nine, asPeerId("p1"))).toEqual({ slot: 0, slots: 16 });
 });
 
-test("members of a configuration that an older build wrote have the slots of their places", () => {
+test("members of an older build's configuration have the slots of their positions", () => {
   const old = [member(1), member(5), member(9)];
   expect(old.map((m) => slotOf(old, m.peerId)!.slot)).toEqual([0, 1, 2]);
   expect(freeSlot(old)).toBe(3);

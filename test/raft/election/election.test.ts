@@ -12,8 +12,8 @@ const MODES: readonly [string, boolean][] = [
   ["with pre-vote", true],
 ];
 
-describe("A2.9 on a timeout: term + 1, vote for itself, ask all others (§5.2)", () => {
-  test("FollowerStartElection", () => {
+describe("A2.9 on a timeout a member raises the term, votes for itself and asks all others (§5.2)", () => {
+  test("a follower (FollowerStartElection)", () => {
     const member = withLog(1, [], { voters: [1, 2, 3], term: 1 });
     member.tick(19);
     expect(member.raft).toMatchObject({ role: "candidate", term: 2 });
@@ -23,7 +23,7 @@ describe("A2.9 on a timeout: term + 1, vote for itself, ask all others (§5.2)",
     expect(messages.every((one) => one.term === 2)).toBe(true);
   });
 
-  test("CandidateStartNewElection", () => {
+  test("a candidate (CandidateStartNewElection)", () => {
     const member = withLog(1, [], { voters: [1, 2, 3], term: 1 });
     member.raft.campaign();
     member.settle();
@@ -33,7 +33,7 @@ describe("A2.9 on a timeout: term + 1, vote for itself, ask all others (§5.2)",
   });
 });
 
-describe("A2.10 LeaderElection: who reaches a majority leads", () => {
+describe("A2.10 a candidate with the votes of a majority becomes leader (LeaderElection)", () => {
   const cases: readonly [size: number, down: MemberId[], leads: boolean][] = [
     [1, [], true],
     [2, [], true],
@@ -71,7 +71,7 @@ describe("A2.10 LeaderElection: who reaches a majority leads", () => {
   }
 });
 
-describe("A2.11 LeaderElectionInOneRoundRPC: grants and refusals decide, or do not (§5.2)", () => {
+describe("A2.11 the role after a round of grants and refusals (LeaderElectionInOneRoundRPC, §5.2)", () => {
   const cases: readonly [size: number, answers: Record<MemberId, boolean>, role: string][] = [
     [1, {}, "leader"],
     [3, { 2: true, 3: true }, "leader"],
@@ -98,7 +98,7 @@ describe("A2.11 LeaderElectionInOneRoundRPC: grants and refusals decide, or do n
       expect(member.raft).toMatchObject({ role, term: 1 });
     });
   }
-  test("an answer counts once, as it was first given", () => {
+  test("only a member's first answer counts", () => {
     const member = new Member({ id: 1, voters: members(5) });
     member.raft.campaign();
     member.settle();
@@ -108,7 +108,7 @@ describe("A2.11 LeaderElectionInOneRoundRPC: grants and refusals decide, or do n
     member.step({ type: MessageType.voteResponse, from: 3 });
     expect(member.raft.role).toBe("leader");
   });
-  test("strangers' votes do not count", () => {
+  test("votes of members outside the configuration do not count", () => {
     const member = new Member({ id: 1, voters: members(3) });
     member.raft.campaign();
     member.settle();
@@ -117,7 +117,7 @@ describe("A2.11 LeaderElectionInOneRoundRPC: grants and refusals decide, or do n
   });
 });
 
-describe("A2.12 FollowerVote: one vote a term, repeated for the same candidate (§5.2)", () => {
+describe("A2.12 a follower grants one vote per term, and repeats it for the same candidate (FollowerVote, §5.2)", () => {
   for (const [vote, from, granted] of [
     [0, 2, true],
     [0, 3, true],
@@ -152,7 +152,7 @@ describe("A2.12 FollowerVote: one vote a term, repeated for the same candidate (
   });
 });
 
-describe("A2.13 CandidateFallback: a leader of the same term has won (§5.2)", () => {
+describe("A2.13 a candidate becomes a follower of the same term's leader (CandidateFallback, §5.2)", () => {
   for (const type of [MessageType.append, MessageType.heartbeat]) {
     test(type === MessageType.append ? "append" : "heartbeat", () => {
       const member = new Member({ id: 1, voters: members(3) });
@@ -164,7 +164,7 @@ describe("A2.13 CandidateFallback: a leader of the same term has won (§5.2)", (
   }
 });
 
-describe("A2.14 election timeouts are drawn anew from [T, 2T − 1] (§5.2)", () => {
+describe("A2.14 each election timeout is drawn from [T, 2T − 1] (§5.2)", () => {
   /** Ticks until it campaigns. */
   function timeout(member: Member): number {
     const { term } = member.raft;
@@ -188,7 +188,7 @@ describe("A2.14 election timeouts are drawn anew from [T, 2T − 1] (§5.2)", ()
       for (const count of seen.values()) expect(count).toBeGreaterThan(50);
     });
   }
-  test("Nonconflict: two members rarely time out first together", () => {
+  test("two members rarely time out together (Nonconflict)", () => {
     const random = new Random(7);
     const electorate = members(5).map((id) => new Member({ id, voters: members(5), seed: random.next() }));
     let conflicts = 0;
@@ -206,7 +206,7 @@ describe("A2.14 election timeouts are drawn anew from [T, 2T − 1] (§5.2)", ()
   });
 });
 
-describe("A2.15 VoteRequest: carries the end of the log, goes to all voters (§5.4.1)", () => {
+describe("A2.15 a vote request carries the end of the log and goes to all voters (VoteRequest, §5.4.1)", () => {
   for (const terms of [[1], [1, 2]]) {
     test(`log of terms ${terms.join(", ")}`, () => {
       const member = new Member({ id: 1, voters: members(3), learners: [4] });
@@ -227,7 +227,7 @@ describe("A2.15 VoteRequest: carries the end of the log, goes to all voters (§5
   }
 });
 
-describe("A2.16 Voter: who is behind in (term, index) of the last entry is refused (§5.4.1)", () => {
+describe("A2.16 a candidate with an older (term, index) of its last entry is refused (Voter, §5.4.1)", () => {
   const cases: readonly [own: number[], logTerm: number, index: number, granted: boolean][] = [
     [[1], 1, 1, true],
     [[1], 1, 2, true],
@@ -256,7 +256,7 @@ describe("A2.16 Voter: who is behind in (term, index) of the last entry is refus
   }
 });
 
-describe("A2.17 LeaderCycle: everyone can lead in turn", () => {
+describe("A2.17 every member can become leader in turn (LeaderCycle)", () => {
   for (const [mode, preVote] of MODES) {
     test(mode, () => {
       const network = Network.of(3, { preVote });
@@ -268,7 +268,7 @@ describe("A2.17 LeaderCycle: everyone can lead in turn", () => {
   }
 });
 
-describe("A2.18 VoteFromAnyState: a rightful request is granted in every role", () => {
+describe("A2.18 a valid vote request is granted in every role (VoteFromAnyState)", () => {
   for (const [name, type] of [
     ["vote", MessageType.vote],
     ["pre-vote", MessageType.preVote],
@@ -292,7 +292,7 @@ describe("A2.18 VoteFromAnyState: a rightful request is granted in every role", 
   }
 });
 
-test("A2.19 DuelingCandidates: the one with the shorter log raises the term and loses", () => {
+test("A2.19 a candidate with the shorter log raises the term and loses (DuelingCandidates)", () => {
   const network = Network.of(3);
   network.cut(1, 3);
   network.campaign(1);
@@ -306,7 +306,7 @@ test("A2.19 DuelingCandidates: the one with the shorter log raises the term and 
   expect(network.get(2).raft).toMatchObject({ role: "follower", term: 2, lastIndex: 1 });
 });
 
-test("A2.20 CandidateConcede: once healed, the candidate takes the leader's log", () => {
+test("A2.20 after a partition the candidate follows and receives the leader's log (CandidateConcede)", () => {
   const network = Network.of(3);
   network.isolate(1);
   network.campaign(1);
@@ -318,7 +318,7 @@ test("A2.20 CandidateConcede: once healed, the candidate takes the leader's log"
   for (const id of members(3)) expect(network.get(id).texts).toEqual(["force follower"]);
 });
 
-describe("A2.21 SingleNodeCandidate: a group of one elects itself", () => {
+describe("A2.21 a group of one elects itself (SingleNodeCandidate)", () => {
   for (const [mode, preVote] of MODES) {
     test(mode, () => {
       const network = Network.of(1, { preVote });
@@ -328,7 +328,7 @@ describe("A2.21 SingleNodeCandidate: a group of one elects itself", () => {
   }
 });
 
-describe("A2.22 LeaderElectionOverwriteNewerLogs: the rightful winner's log replaces uncommitted entries of newer terms", () => {
+describe("A2.22 the winner's log replaces uncommitted entries of newer terms (LeaderElectionOverwriteNewerLogs)", () => {
   for (const [mode, preVote] of MODES) {
     test(mode, () => {
       // 1 led term 1; 3 won term 2 with 4 and 5, and reached nobody else; all vote again.
@@ -353,7 +353,7 @@ describe("A2.22 LeaderElectionOverwriteNewerLogs: the rightful winner's log repl
   }
 });
 
-describe("A2.23 CandidateSelfVoteAfterLostElection: the own vote, synced too late, does not count", () => {
+describe("A2.23 a candidate's own vote does not count if it is synced after the election was lost (CandidateSelfVoteAfterLostElection)", () => {
   for (const [mode, preVote] of MODES) {
     test(mode, () => {
       const member = new Member({ id: 1, voters: members(3), preVote });
@@ -381,7 +381,7 @@ describe("A2.23 CandidateSelfVoteAfterLostElection: the own vote, synced too lat
   }
 });
 
-test("A2.24 the own pre-vote is no vote: leadership waits for the own synced vote", () => {
+test("A2.24 an own pre-vote is no vote: leadership waits for the own synced vote", () => {
   const member = new Member({ id: 1, voters: members(3), preVote: true });
   member.raft.campaign();
   member.step({ type: MessageType.preVoteResponse, from: 2, term: 1 });
@@ -394,7 +394,7 @@ test("A2.24 the own pre-vote is no vote: leadership waits for the own synced vot
   expect(member.raft.role).toBe("leader");
 });
 
-test("A2.25 TransferNonMember: who was removed does not campaign, nor win", () => {
+test("A2.25 a removed member neither campaigns nor wins (TransferNonMember)", () => {
   const member = new Member({ id: 1, voters: [2, 3, 4] });
   member.step({ type: MessageType.timeoutNow, from: 2 });
   expect(member.settle()).toEqual([]);
@@ -403,7 +403,7 @@ test("A2.25 TransferNonMember: who was removed does not campaign, nor win", () =
 });
 
 describe("commit indexes in vote messages (thesis §9.6's liveness gap)", () => {
-  test("a voter that refuses learns what the candidate knows to be committed, and the other way round", () => {
+  test("a refusing voter and the candidate exchange their commit indexes", () => {
     const behind = withLog(1, [1, 1], { voters: [1, 2] });
     behind.step({ type: MessageType.vote, from: 2, term: 2, index: 1, logTerm: 1, commit: 1, commitTerm: 1 });
     expect(behind.settleToOne()).toMatchObject({ reject: true });
@@ -414,7 +414,7 @@ describe("commit indexes in vote messages (thesis §9.6's liveness gap)", () => 
     candidate.step({ type: MessageType.voteResponse, from: 2, reject: true, commit: 2, commitTerm: 1 });
     expect(candidate.raft.commit).toBe(2);
   });
-  test("never an entry that this log does not hold", () => {
+  test("a commit index whose entry is not in this log is ignored", () => {
     for (const [commit, commitTerm] of [
       [2, 2],
       [3, 1],

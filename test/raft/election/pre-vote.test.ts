@@ -5,7 +5,7 @@ import { entry, Member, Network } from "../harness.ts";
 
 const T = 10;
 
-test("A3.26 DuelingPreCandidates: who loses a pre-vote disturbs nobody", () => {
+test("A3.26 a candidate that loses a pre-vote disturbs no other member (DuelingPreCandidates)", () => {
   const network = Network.of(3, { preVote: true });
   network.cut(1, 3);
   network.campaign(1);
@@ -19,7 +19,7 @@ test("A3.26 DuelingPreCandidates: who loses a pre-vote disturbs nobody", () => {
   expect(network.get(3).raft.lastIndex).toBe(0);
 });
 
-test("A3.27 PreVoteWithSplitVote: after a split vote the next round succeeds", () => {
+test("A3.27 after a split vote the next round succeeds (PreVoteWithSplitVote)", () => {
   const network = Network.of(3, { preVote: true });
   network.campaign(1);
   network.isolate(1);
@@ -33,7 +33,7 @@ test("A3.27 PreVoteWithSplitVote: after a split vote the next round succeeds", (
   expect(network.get(3).raft).toMatchObject({ role: "follower", term: 3 });
 });
 
-test("A3.28 PreVoteWithCheckQuorum: pre-votes are ignored while the leader's lease lasts, and heeded after", () => {
+test("A3.28 a pre-vote is ignored during the leader's lease and granted after it (PreVoteWithCheckQuorum)", () => {
   const network = Network.of(3, { preVote: true, checkQuorum: true });
   network.campaign(1);
   network.isolate(1);
@@ -44,7 +44,7 @@ test("A3.28 PreVoteWithCheckQuorum: pre-votes are ignored while the leader's lea
   expect(network.leaders.filter((id) => id !== 1)).toHaveLength(1);
 });
 
-test("A3.29 NodeWithSmallerTermCanCompleteElection: a laggard in term and one other elect, the leader being dead", () => {
+test("A3.29 a member with an older term takes part in an election after the leader's death (NodeWithSmallerTermCanCompleteElection)", () => {
   const network = Network.of(3, { preVote: true });
   network.campaign(1);
   network.isolate(3);
@@ -61,7 +61,7 @@ test("A3.29 NodeWithSmallerTermCanCompleteElection: a laggard in term and one ot
   expect(network.get(3).raft).toMatchObject({ role: "follower", leader: 1 });
 });
 
-describe("A3.30 PreVoteMigration: a member ahead in term and behind in log", () => {
+describe("A3.30 a member with a newer term and an older log (PreVoteMigration)", () => {
   /** 1 leads term 2 with 2; 3, still without pre-vote, has raced to a higher term with a shorter log. */
   function migrated(checkQuorum: boolean): Network {
     const network = Network.of(3, { preVote: true, checkQuorum });
@@ -78,7 +78,7 @@ describe("A3.30 PreVoteMigration: a member ahead in term and behind in log", () 
     return network;
   }
 
-  test("CanCompleteElection: with the leader gone, the others elect", () => {
+  test("without the leader, the others elect one (CanCompleteElection)", () => {
     const network = migrated(false);
     network.isolate(1);
     network.campaign(3);
@@ -90,7 +90,7 @@ describe("A3.30 PreVoteMigration: a member ahead in term and behind in log", () 
     expect(network.get(3).raft).toMatchObject({ role: "follower", leader: 2 });
   });
 
-  test("FreeStuckPreCandidate: the leader steps down when it hears the term, and the next election has all", () => {
+  test("the leader steps down at the newer term and the next election includes all (FreeStuckPreCandidate)", () => {
     const network = migrated(true);
     network.campaign(3);
     expect(network.get(3).raft.role).toBe("preCandidate");
@@ -105,7 +105,7 @@ describe("A3.30 PreVoteMigration: a member ahead in term and behind in log", () 
   });
 });
 
-describe("A3.31 DisruptiveFollower: a late heartbeat to one that just timed out", () => {
+describe("A3.31 a heartbeat that reaches a follower after its timeout (DisruptiveFollower)", () => {
   /** 1 leads; its heartbeat to 3 is on its way while 3 times out; what 3 sends is late. */
   function timedOut(preVote: boolean): { network: Network; heartbeat: Message } {
     const network = Network.of(3, { preVote, checkQuorum: true });
@@ -119,13 +119,13 @@ describe("A3.31 DisruptiveFollower: a late heartbeat to one that just timed out"
     network.get(3).settle();
     return { network, heartbeat };
   }
-  test("without pre-vote it deposes the leader", () => {
+  test("without pre-vote the follower deposes the leader", () => {
     const { network, heartbeat } = timedOut(false);
     expect(network.get(3).raft).toMatchObject({ role: "candidate", term: 2 });
     network.run([heartbeat]);
     expect(network.get(1).raft).toMatchObject({ role: "follower", term: 2 });
   });
-  test("with pre-vote it does not", () => {
+  test("with pre-vote the leader remains", () => {
     const { network, heartbeat } = timedOut(true);
     expect(network.get(3).raft).toMatchObject({ role: "preCandidate", term: 1 });
     network.run([heartbeat]);
@@ -134,7 +134,7 @@ describe("A3.31 DisruptiveFollower: a late heartbeat to one that just timed out"
   });
 });
 
-describe("A3.32 LeaderStepdown: by who answers within an election timeout", () => {
+describe("A3.32 check-quorum counts the answers within an election timeout (LeaderStepdown)", () => {
   for (const answers of [true, false]) {
     test(answers ? "QuorumActive: stays" : "QuorumLost: steps down", () => {
       const member = new Member({ id: 1, voters: [1, 2, 3], checkQuorum: true }).lead();
@@ -150,7 +150,7 @@ describe("A3.32 LeaderStepdown: by who answers within an election timeout", () =
       expect(member.raft.isLeader).toBe(answers);
     });
   }
-  test("a learner's answers do not count", () => {
+  test("answers of learners do not count", () => {
     const member = new Member({ id: 1, voters: [1, 2], learners: [3], checkQuorum: true }).lead();
     for (let i = 0; i < T && member.raft.isLeader; i += 1) {
       member.step({ type: MessageType.heartbeatResponse, from: 3 });
@@ -161,7 +161,7 @@ describe("A3.32 LeaderStepdown: by who answers within an election timeout", () =
   });
 });
 
-test("A3.33 LeaderSupersedingWithCheckQuorum: votes are refused until the voter's own election timeout has passed", () => {
+test("A3.33 a voter refuses votes until its own election timeout has passed (LeaderSupersedingWithCheckQuorum)", () => {
   const network = Network.of(3, { checkQuorum: true });
   network.campaign(1);
   network.campaign(3);
@@ -175,7 +175,7 @@ test("A3.33 LeaderSupersedingWithCheckQuorum: votes are refused until the voter'
   expect(network.get(3).raft.role).toBe("leader");
 });
 
-test("A3.34 LeaderElectionWithCheckQuorum: fresh members vote at once, later elections wait for leases", () => {
+test("A3.34 fresh members vote at once, later elections wait for leases (LeaderElectionWithCheckQuorum)", () => {
   const network = Network.of(3, { checkQuorum: true });
   network.campaign(1);
   expect(network.leaders).toEqual([1]);
@@ -185,7 +185,7 @@ test("A3.34 LeaderElectionWithCheckQuorum: fresh members vote at once, later ele
   expect(network.get(1).raft).toMatchObject({ role: "follower", leader: 3 });
 });
 
-test("A3.35 FreeStuckCandidateWithCheckQuorum: a candidate ahead in term makes the leader step down", () => {
+test("A3.35 a candidate with a newer term makes the leader step down (FreeStuckCandidateWithCheckQuorum)", () => {
   const network = Network.of(3, { checkQuorum: true });
   network.campaign(1);
   network.isolate(1);
@@ -201,7 +201,7 @@ test("A3.35 FreeStuckCandidateWithCheckQuorum: a candidate ahead in term makes t
   expect(network.get(3).raft.role).toBe("leader");
 });
 
-test("A3.36 NonPromotableVoterWithCheckQuorum: one that is not in its own configuration follows all the same", () => {
+test("A3.36 a member outside its own configuration still follows the leader (NonPromotableVoterWithCheckQuorum)", () => {
   const network = Network.with(
     new Member({ id: 1, voters: [1, 2], checkQuorum: true }),
     new Member({ id: 2, voters: [1], checkQuorum: true }),
@@ -213,7 +213,7 @@ test("A3.36 NonPromotableVoterWithCheckQuorum: one that is not in its own config
   expect(network.get(2).raft).toMatchObject({ role: "follower", leader: 1 });
 });
 
-test("a request in a newer term that is ignored for the lease leaves the term alone", () => {
+test("a vote request that the lease refuses does not raise the term", () => {
   const member = new Member({ id: 1, voters: [1, 2, 3], checkQuorum: true });
   member.step({ type: MessageType.append, from: 2, term: 1, entries: [entry(1, 1)] });
   member.settle();

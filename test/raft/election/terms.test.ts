@@ -27,7 +27,7 @@ function inRole(role: RoleName): Member {
   return member;
 }
 
-describe("A1.1 UpdateTermFromMessage: a newer term makes anyone a follower in it", () => {
+describe("A1.1 a message of a newer term makes every role a follower in it (UpdateTermFromMessage)", () => {
   for (const role of ROLES) {
     test(role, () => {
       const member = inRole(role);
@@ -37,7 +37,7 @@ describe("A1.1 UpdateTermFromMessage: a newer term makes anyone a follower in it
   }
 });
 
-describe("A1.2 RejectStaleTermMessage: an older term never reaches the role's handler", () => {
+describe("A1.2 a message of an older term never reaches the role's handler (RejectStaleTermMessage)", () => {
   const stale: readonly (Partial<Message> & { type: Message["type"] })[] = [
     { type: MessageType.append, entries: [entry(1, 1, "stale")], commit: 1 },
     { type: MessageType.heartbeat, commit: 1 },
@@ -62,7 +62,7 @@ describe("A1.2 RejectStaleTermMessage: an older term never reaches the role's ha
   }
 });
 
-test("A1.3 StartAsFollower: fresh or restarted", () => {
+test("A1.3 a fresh and a restarted member start as followers (StartAsFollower)", () => {
   const member = new Member({ id: 1, voters: [1, 2, 3] });
   expect(member.raft.role).toBe("follower");
   member.lead();
@@ -70,7 +70,7 @@ test("A1.3 StartAsFollower: fresh or restarted", () => {
   expect(member.raft).toMatchObject({ role: "follower", term: 1, leader: 0 });
 });
 
-describe("A1.4 StateTransition: only legal steps between roles", () => {
+describe("A1.4 only legal steps between roles (StateTransition)", () => {
   const core = (): Core =>
     new Core({
       id: 1,
@@ -126,7 +126,7 @@ describe("A1.4 StateTransition: only legal steps between roles", () => {
   }
 });
 
-describe("A1.5 AllServerStepdown: newer votes and appends", () => {
+describe("A1.5 votes and appends of a newer term make every role step down (AllServerStepdown)", () => {
   for (const role of ROLES) {
     for (const [name, type] of [
       ["vote", MessageType.vote],
@@ -143,7 +143,7 @@ describe("A1.5 AllServerStepdown: newer votes and appends", () => {
   }
 });
 
-describe("A1.6 CandidateResetTerm: the group's next message takes an isolated candidate back", () => {
+describe("A1.6 an isolated candidate returns as a follower with the group's next message (CandidateResetTerm)", () => {
   for (const how of ["heartbeat", "append"] as const) {
     test(how, () => {
       const network = Network.of(3);
@@ -161,7 +161,7 @@ describe("A1.6 CandidateResetTerm: the group's next message takes an isolated ca
   }
 });
 
-test("A1.7 OldMessages: what a deposed leader sent is ignored, logs stay equal", () => {
+test("A1.7 messages of a deposed leader are ignored and logs stay equal (OldMessages)", () => {
   const network = Network.of(3);
   for (const id of [1, 2, 1]) network.campaign(id);
   const late = {
@@ -182,7 +182,7 @@ test("A1.7 OldMessages: what a deposed leader sent is ignored, logs stay equal",
   }
 });
 
-describe("A1.8 CampaignWhileLeader: a leader told to campaign does nothing", () => {
+describe("A1.8 a leader that is told to campaign does nothing (CampaignWhileLeader)", () => {
   for (const preVote of [false, true]) {
     test(preVote ? "with pre-vote" : "without", () => {
       const member = new Member({ id: 1, voters: [1], preVote }).lead();
@@ -194,7 +194,7 @@ describe("A1.8 CampaignWhileLeader: a leader told to campaign does nothing", () 
   }
 });
 
-test("A10.101 RawNodeStep, IsLocalMsg: a message for somebody else, from nobody or from itself is not taken", () => {
+test("A10.101 a message to another member, without a sender or from itself is ignored (RawNodeStep, IsLocalMsg)", () => {
   const member = withLog(1, [1], { voters: [1, 2] });
   member.step({ type: MessageType.append, from: 2, to: 3, term: 9 });
   member.step({ type: MessageType.append, from: 0, term: 9 });
@@ -204,7 +204,7 @@ test("A10.101 RawNodeStep, IsLocalMsg: a message for somebody else, from nobody 
   expect(member.raft.hasReady()).toBe(false);
 });
 
-test("the notice of a newer term is no acknowledgement, should its receiver lead that term by then", () => {
+test("the refusal with a newer term does not count as an acknowledgement in that term", () => {
   const network = Network.of(3);
   network.campaign(1);
   network.propose(1, "a");

@@ -17,7 +17,7 @@ function transfer(network: Network, via: MemberId, to: MemberId): void {
 
 const transferee = (network: Network): MemberId => network.get(1).raft.status().transferee;
 
-describe("A8.86 LeaderTransferToUpToDateNode: at once", () => {
+describe("A8.86 a transfer to a member that is up to date is immediate (LeaderTransferToUpToDateNode)", () => {
   for (const [name, via, init] of [
     ["from the leader", 1, {}],
     ["FromFollower", 2, {}],
@@ -40,7 +40,7 @@ describe("A8.86 LeaderTransferToUpToDateNode: at once", () => {
 });
 
 describe("A8.87 a slow target catches up first", () => {
-  test("ToSlowFollower: with entries", () => {
+  test("by entries (ToSlowFollower)", () => {
     const network = led();
     network.isolate(3);
     network.propose(1, "a");
@@ -50,7 +50,7 @@ describe("A8.87 a slow target catches up first", () => {
     expect(network.leaders).toEqual([3]);
     expect(network.get(3).texts).toEqual(["a"]);
   });
-  test("AfterSnapshot: with a snapshot", () => {
+  test("by a snapshot (AfterSnapshot)", () => {
     const network = led();
     network.isolate(3);
     for (let i = 0; i < 10; i += 1) network.propose(1, `p${i}`);
@@ -65,7 +65,7 @@ describe("A8.87 a slow target catches up first", () => {
   });
 });
 
-describe("A8.88 transfers that are none", () => {
+describe("A8.88 transfers without effect", () => {
   for (const [name, to] of [
     ["ToSelf", 1],
     ["ToNonExistingNode", 9],
@@ -79,15 +79,15 @@ describe("A8.88 transfers that are none", () => {
       expect(network.propose(1, "a")).toBe("accepted");
     });
   }
-  test("without a leader nobody is asked", () => {
+  test("without a leader no message is sent", () => {
     const member = new Member({ id: 1, voters: [1, 2, 3] });
     member.raft.transferLeader(2);
     expect(member.raft.hasReady()).toBe(false);
   });
 });
 
-describe("A8.89, 90 while it is under way", () => {
-  test("Timeout: given up after one election timeout; IgnoreProposal: until then proposals are dropped", () => {
+describe("A8.89, 90 during a transfer", () => {
+  test("proposals are dropped until it times out after one election timeout (Timeout, IgnoreProposal)", () => {
     const network = led();
     network.isolate(3);
     transfer(network, 1, 3);
@@ -107,7 +107,7 @@ describe("A8.89, 90 while it is under way", () => {
   });
 });
 
-describe("A8.91 what ends it", () => {
+describe("A8.91 the end of a transfer", () => {
   function pending(): Network {
     const network = led();
     network.isolate(3);
@@ -115,7 +115,7 @@ describe("A8.91 what ends it", () => {
     expect(transferee(network)).toBe(3);
     return network;
   }
-  test("ReceiveHigherTermVote", () => {
+  test("a vote request of a higher term ends it (ReceiveHigherTermVote)", () => {
     const network = pending();
     network.campaign(2);
     expect(network.leaders).toEqual([2]);
@@ -141,8 +141,8 @@ describe("A8.91 what ends it", () => {
   }
 });
 
-describe("A8.92 asked again", () => {
-  test("Back: to the leader itself ends it", () => {
+describe("A8.92 a second request during a transfer", () => {
+  test("a request for the leader itself ends it (Back)", () => {
     const network = led();
     network.isolate(3);
     transfer(network, 1, 3);
@@ -150,14 +150,14 @@ describe("A8.92 asked again", () => {
     expect(transferee(network)).toBe(0);
     expect(network.leaders).toEqual([1]);
   });
-  test("SecondTransferToAnotherNode takes its place", () => {
+  test("a request for another member replaces it (SecondTransferToAnotherNode)", () => {
     const network = led();
     network.isolate(3);
     transfer(network, 1, 3);
     transfer(network, 1, 2);
     expect(network.leaders).toEqual([2]);
   });
-  test("SecondTransferToSameNode does not prolong it", () => {
+  test("a request for the same member does not extend it (SecondTransferToSameNode)", () => {
     const network = led();
     network.isolate(3);
     transfer(network, 1, 3);
@@ -168,7 +168,7 @@ describe("A8.92 asked again", () => {
   });
 });
 
-test("a target that was removed meanwhile does not campaign", () => {
+test("a target that is removed during the transfer does not campaign", () => {
   const member = new Member({ id: 3, configuration: configuration([1, 2]) });
   member.step({ type: MessageType.timeoutNow, from: 1, term: 1 });
   expect(member.settle()).toEqual([]);

@@ -32,11 +32,11 @@ const indexes = (entries: readonly Entry[]): number[] => entries.map((one) => on
 const terms = (log: RaftLog): number[] =>
   Array.from({ length: log.lastIndex - log.firstIndex + 1 }, (_, i) => log.term(log.firstIndex + i));
 
-describe("A6.72 all reads work with a compacted prefix", () => {
+describe("A6.72 a log with a compacted prefix", () => {
   const compacted = { index: 5, term: 2 };
   const entries = [entry(2, 6), entry(3, 7), entry(3, 8)];
 
-  test("LogRestore: the term of firstIndex − 1 is kept, nothing below is known", () => {
+  test("keeps the term of firstIndex − 1 and no earlier one (LogRestore)", () => {
     const [log] = open({ compacted });
     expect(log).toMatchObject({ firstIndex: 6, lastIndex: 5, lastTerm: 2, commit: 5, stable: 5 });
     expect([0, 4, 5, 6].map((index) => log.term(index))).toEqual([NO_TERM, NO_TERM, 2, NO_TERM]);
@@ -44,7 +44,7 @@ describe("A6.72 all reads work with a compacted prefix", () => {
     log.push(entry(4, 6));
     expect(terms(log)).toEqual([4]);
   });
-  test("term, across disk and memory", () => {
+  test("gives the term of each entry, on disk and in memory", () => {
     const [log, storage] = open({ compacted, entries });
     log.push(entry(3, 9));
     log.push(entry(5, 10));
@@ -64,7 +64,7 @@ describe("A6.72 all reads work with a compacted prefix", () => {
     expect(log.firstIndex).toBe(9);
     expect([7, 8, 9].map((index) => log.term(index))).toEqual([NO_TERM, 3, 3]);
   });
-  test("entries, across disk and memory, by size", () => {
+  test("gives entries of disk and memory together, within the byte limit", () => {
     const [log] = open({ compacted, entries });
     log.push(entry(3, 9));
     log.push(entry(5, 10));
@@ -86,7 +86,7 @@ describe("A6.72 all reads work with a compacted prefix", () => {
       expect([from, to, bytes, indexes(log.entries(from, to, bytes))]).toEqual([from, to, bytes, expected]);
     }
   });
-  test("CompactionSideEffects: 1,000 entries, half in memory, compacted under the log's feet", () => {
+  test("reads on while storage compacts 1,000 entries, half of them in memory (CompactionSideEffects)", () => {
     const [log, storage] = open({ entries: entriesOf(...Array.from({ length: 750 }, (_, i) => i + 1)) });
     for (let i = 751; i <= 1_000; i += 1) log.push(entry(i, i));
     log.commitTo(750);
@@ -102,7 +102,7 @@ describe("A6.72 all reads work with a compacted prefix", () => {
   });
 });
 
-describe("A4.44 LogMaybeAppend: merging", () => {
+describe("A4.44 merging a leader's entries keeps equal ones and discards from the first different one (LogMaybeAppend)", () => {
   const cases: readonly [given: [number, number][], result: number[] | "throws"][] = [
     [[], [1, 2, 3]],
     [[[2, 2]], [1, 2, 3]],
@@ -148,7 +148,7 @@ describe("A4.44 LogMaybeAppend: merging", () => {
       }
     });
   }
-  test("IsUpToDate: by term, then by index", () => {
+  test("a log is up to date by the last entry's term, then by its index (IsUpToDate)", () => {
     const [log] = open({ entries: entriesOf(1, 2, 3) });
     for (const [term, index, expected] of [
       [4, 1, true],
@@ -161,7 +161,7 @@ describe("A4.44 LogMaybeAppend: merging", () => {
       expect(log.isUpToDate(term, index)).toBe(expected);
     }
   });
-  test("CommitTo: never back, never past the end", () => {
+  test("the commit index never decreases and never passes the end of the log (CommitTo)", () => {
     const [log] = open({ entries: entriesOf(1, 2, 3), hardState: { term: 3, vote: 0, commit: 2 } });
     expect(log.commitTo(3)).toBe(true);
     expect(log.commitTo(1)).toBe(false);
@@ -170,8 +170,8 @@ describe("A4.44 LogMaybeAppend: merging", () => {
   });
 });
 
-describe("A10.102 cursors", () => {
-  test("StableTo: as far as what was written is still the log", () => {
+describe("A10.102 the log's cursors", () => {
+  test("a write moves `stable` only over entries that are still part of the log (StableTo)", () => {
     for (const [overwriteAt, stable] of [
       [0, 5],
       [5, 3],
@@ -194,7 +194,7 @@ describe("A10.102 cursors", () => {
       }
     }
   });
-  test("TruncateAndAppend: of what is on disk too", () => {
+  test("a conflict truncates entries in memory and on disk (TruncateAndAppend)", () => {
     const [log, storage] = open({ entries: entriesOf(1, 1, 1, 1) });
     log.merge([entry(2, 2)]);
     expect(log).toMatchObject({ lastIndex: 2, stable: 1, lastTerm: 2 });
@@ -205,7 +205,7 @@ describe("A10.102 cursors", () => {
     log.merge([entry(3, 1)]);
     expect(terms(log)).toEqual([3]);
   });
-  test("terms after a truncation into the middle of a run", () => {
+  test("terms are right after a truncation inside a run of one term", () => {
     const [log] = open({ entries: entriesOf(1, 1, 2, 2, 2) });
     log.push(entry(2, 6));
     log.push(entry(2, 7));
@@ -215,7 +215,7 @@ describe("A10.102 cursors", () => {
     expect(terms(log)).toEqual([1, 6]);
     expect(log.lastTerm).toBe(6);
   });
-  test("HasNextCommittedEnts, AcceptApplying, AppliedTo: by size, until applied", () => {
+  test("committed entries are handed out within maxApplyBytes, more as they are applied (HasNextCommittedEnts, AppliedTo)", () => {
     const size = entryBytes(entry(1, 1));
     const [log] = open({ entries: entriesOf(1, 1, 1, 1, 1) }, 0, size * 2);
     expect(log.hasCommitted).toBe(false);
@@ -234,7 +234,7 @@ describe("A10.102 cursors", () => {
     log.commitTo(5);
     expect(indexes(log.takeCommitted())).toEqual([5]);
   });
-  test("with a snapshot on its way to disk nothing is handed out, and reads know only what is behind it", () => {
+  test("with a snapshot not yet on disk, nothing is handed out and only later entries can be read", () => {
     const [log, storage] = open({ entries: entriesOf(1, 1, 1) });
     const snapshot = { index: 9, term: 4, configuration: configuration([1]) };
     log.restore(snapshot);
@@ -257,7 +257,7 @@ describe("A10.102 cursors", () => {
     expect(storage.firstIndex()).toBe(10);
     expect(log.term(9)).toBe(4);
   });
-  test("StableToWithSnap: a snapshot that came after the write is still to be written", () => {
+  test("a write that began before a snapshot arrived does not complete that snapshot (StableToWithSnap)", () => {
     const [log, storage] = open({ entries: entriesOf(1, 1) });
     log.push(entry(2, 3));
     const entries = log.unstable();
@@ -269,7 +269,7 @@ describe("A10.102 cursors", () => {
     persist(log, storage);
     expect(storage.lastIndex()).toBe(5);
   });
-  test("FindConflictByTerm: possible matches", () => {
+  test("the possible match is the highest index with a term no higher than the given one (FindConflictByTerm)", () => {
     const [log] = open({
       compacted: { index: 2, term: 2 },
       entries: [entry(2, 3), entry(4, 4), entry(4, 5)],
@@ -288,8 +288,8 @@ describe("A10.102 cursors", () => {
   });
 });
 
-describe("Tail", () => {
-  test("keeps what was written lately, gives memory back", () => {
+describe("the tail in memory", () => {
+  test("keeps recent entries and releases the memory of older ones", () => {
     const [log, storage] = open({});
     const data = "x".repeat(1_000);
     for (let i = 1; i <= 5_000; i += 1) {
@@ -310,7 +310,7 @@ describe("Tail", () => {
     log.entries(4_800, 4_801, 1);
     expect(storage.reads).toBe(3);
   });
-  test("at random, beside a plain array", () => {
+  test("agrees with a plain array under random operations", () => {
     for (let seed = 1; seed <= 300; seed += 1) {
       const random = new Random(seed);
       const tail = new Tail(1);

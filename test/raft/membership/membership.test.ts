@@ -27,7 +27,7 @@ const leaderOf = (voters: readonly MemberId[], init: MemberInit = {}): Member =>
 };
 
 describe("A7.73 one change at a time", () => {
-  test("StepConfig: a change is under way until it is in the configuration", () => {
+  test("a change blocks others until it is applied (StepConfig)", () => {
     const leader = leaderOf([1, 2]);
     expect(leader.raft.proposeConfigChange(change(["addLearner", 3]))).toBe("accepted");
     expect(leader.raft.lastIndex).toBe(2);
@@ -37,14 +37,14 @@ describe("A7.73 one change at a time", () => {
     expect(leader.raft.configuration).toEqual(configuration([1, 2], [3]));
     expect(leader.raft.proposeConfigChange(change(["addLearner", 4]))).toBe("accepted");
   });
-  test("StepIgnoreConfig: a second one that was forwarded is not appended", () => {
+  test("a forwarded second change is not appended (StepIgnoreConfig)", () => {
     const leader = leaderOf([1, 2]);
     leader.raft.proposeConfigChange(change(["addLearner", 3]));
     const entries = [{ ...configEntry(0, 0, change(["addLearner", 4])) }];
     leader.step({ type: MessageType.propose, from: 2, term: 0, entries });
     expect(leader.raft.lastIndex).toBe(2);
   });
-  test("one that leads to no configuration is refused at once", () => {
+  test("a change without a valid result is refused at once", () => {
     const leader = leaderOf([1]);
     expect(leader.raft.proposeConfigChange(change(["removeMember", 1]))).toBe("dropped");
     expect(leader.raft.proposeConfigChange(change())).toBe("dropped");
@@ -55,7 +55,7 @@ describe("A7.73 one change at a time", () => {
   });
 });
 
-test("A7.74 NewLeaderPendingConfig: any uncommitted tail may be a change", () => {
+test("A7.74 a new leader with an uncommitted tail refuses changes until it is committed (NewLeaderPendingConfig)", () => {
   for (const tail of [false, true]) {
     const leader = withLog(1, tail ? [1] : [], { voters: [1, 2] }).lead();
     // Before its first entry is committed, a leader with a tail takes no change; one without takes it.
@@ -66,7 +66,7 @@ test("A7.74 NewLeaderPendingConfig: any uncommitted tail may be a change", () =>
   }
 });
 
-describe("A7.75 set tables", () => {
+describe("A7.75 the sets of members after a change", () => {
   const cases: readonly [
     name: string,
     before: Configuration,
@@ -96,7 +96,7 @@ describe("A7.75 set tables", () => {
   for (const [name, before, what, after] of cases) {
     test(name, () => expect(changeConfiguration(before, what, 99)).toEqual(after));
   }
-  test("Promotable: voters only", () => {
+  test("only a voter may campaign (Promotable)", () => {
     for (const [init, promotable] of [
       [{ voters: [1] }, true],
       [{ voters: [1, 2, 3] }, true],
@@ -109,7 +109,7 @@ describe("A7.75 set tables", () => {
       expect(member.raft.role).toBe(promotable ? "candidate" : "follower");
     }
   });
-  test("a committed change that leads nowhere leaves the configuration as it is", () => {
+  test("a committed change without a valid result leaves the configuration as it is", () => {
     const member = new Member({ id: 1, voters: [1, 2] });
     const entries = [configEntry(1, 1, change(["removeMember", 1], ["removeMember", 2]))];
     member.step({ type: MessageType.append, from: 2, term: 1, entries, commit: 1 });
@@ -118,7 +118,7 @@ describe("A7.75 set tables", () => {
   });
 });
 
-test("A7.76 AddNodeCheckQuorum: one just added, still silent, does not depose the leader at once", () => {
+test("A7.76 a new silent member does not make check-quorum depose the leader at once (AddNodeCheckQuorum)", () => {
   const leader = new Member({ id: 1, voters: [1], checkQuorum: true }).lead();
   leader.tick(9);
   leader.raft.proposeConfigChange(change(["addVoter", 2]));
@@ -129,7 +129,7 @@ test("A7.76 AddNodeCheckQuorum: one just added, still silent, does not depose th
   expect(leader.raft.isLeader).toBe(false);
 });
 
-test("A7.77 CommitAfterRemoveNode: a smaller quorum commits what was waiting", () => {
+test("A7.77 entries that wait are committed when a removal makes the quorum smaller (CommitAfterRemoveNode)", () => {
   const leader = leaderOf([1, 2]);
   leader.raft.proposeConfigChange(change(["removeMember", 2]));
   leader.settle();
@@ -143,14 +143,14 @@ test("A7.77 CommitAfterRemoveNode: a smaller quorum commits what was waiting", (
 });
 
 describe("A7.78 learners", () => {
-  test("LearnerElectionTimeout, LearnerCampaign: never campaign, even told to", () => {
+  test("a learner never campaigns, not even on request (LearnerElectionTimeout, LearnerCampaign)", () => {
     const learner = new Member({ id: 2, voters: [1], learners: [2] });
     learner.tick(100);
     learner.raft.campaign();
     learner.step({ type: MessageType.timeoutNow, from: 1, term: 1 });
     expect(learner.raft).toMatchObject({ role: "follower", term: 1 });
   });
-  test("LearnerPromotion: after it they do", () => {
+  test("a promoted learner campaigns (LearnerPromotion)", () => {
     const network = Network.of(2, { voters: [1], learners: [2] });
     network.campaign(1);
     network.change(1, change(["addVoter", 2]));
@@ -158,7 +158,7 @@ describe("A7.78 learners", () => {
     network.campaign(2);
     expect(network.leaders).toEqual([2]);
   });
-  test("LearnerLogReplication: they get everything, and count for nothing", () => {
+  test("a learner receives every entry and counts for no quorum (LearnerLogReplication)", () => {
     const network = Network.of(3, { voters: [1, 2], learners: [3] });
     network.campaign(1);
     network.propose(1, "a");
@@ -171,13 +171,13 @@ describe("A7.78 learners", () => {
   });
 });
 
-test("A7.79 LearnerCanVote: asked, a learner votes (it may not know that it was promoted)", () => {
+test("A7.79 a learner grants a vote request, because it may not know of its promotion (LearnerCanVote)", () => {
   const learner = new Member({ id: 2, voters: [1], learners: [2] });
   learner.step({ type: MessageType.vote, from: 1, term: 2, logTerm: 11, index: 11 });
   expect(learner.settleToOne()).toMatchObject({ type: MessageType.voteResponse, reject: false });
 });
 
-describe("A7.80 ConfChangeCheckBeforeCampaign: no campaign while a committed change is not applied", () => {
+describe("A7.80 a member with an unapplied committed change does not campaign (ConfChangeCheckBeforeCampaign)", () => {
   for (const [how, provoke] of [
     ["timeout", (member: Member) => member.tick(20)],
     ["TimeoutNow", (member: Member) => member.step({ type: MessageType.timeoutNow, from: 1 })],
@@ -197,7 +197,7 @@ describe("A7.80 ConfChangeCheckBeforeCampaign: no campaign while a committed cha
   }
 });
 
-test("A7.80 after a restart too: who holds what follows a committed change knows from its disk that it is committed", () => {
+test("A7.80 after a restart too: a member with an entry after a committed change has its commit index on disk", () => {
   // 1 and 2 have committed that 3 goes, then that 1 goes; 2 is alone since, and may have committed more by itself.
   const member = new Member({ id: 1, voters: [1, 2, 3] });
   const first = [configEntry(1, 1, change(["removeMember", 3]))];
@@ -224,7 +224,7 @@ test("A7.80 after a restart too: who holds what follows a committed change knows
   expect(member.raft.configuration).toEqual(configuration([1, 2]));
 });
 
-describe("A7.81 RawNodeProposeAndConfChange: simple, joint, leaving by itself", () => {
+describe("A7.81 changes are simple or joint, and joint ones are left automatically (RawNodeProposeAndConfChange)", () => {
   const cases: readonly [
     name: string,
     what: ConfigChange,
@@ -294,7 +294,7 @@ describe("A7.81 RawNodeProposeAndConfChange: simple, joint, leaving by itself", 
   });
 });
 
-test("A7.82 RawNodeJointAutoLeave: also after leadership was lost and won again", () => {
+test("A7.82 a joint configuration is left also after leadership was lost and won again (RawNodeJointAutoLeave)", () => {
   const leader = new Member({ id: 1, voters: [1] }).lead();
   leader.raft.proposeConfigChange(change(["addVoter", 2], ["addVoter", 3]));
   let ready = leader.raft.ready();
@@ -314,7 +314,7 @@ test("A7.82 RawNodeJointAutoLeave: also after leadership was lost and won again"
   expect(leader.raft.configuration).toEqual(configuration([1, 2, 3]));
 });
 
-test("confchange_v2_add_double_auto: proposals meanwhile do not make it leave twice", () => {
+test("proposals in a joint configuration do not make it leave twice (confchange_v2_add_double_auto)", () => {
   const leader = new Member({ id: 1, voters: [1] }).lead();
   leader.raft.proposeConfigChange(change(["addVoter", 2], ["addVoter", 3]));
   for (let i = 0; i < 5; i += 1) {
@@ -329,7 +329,7 @@ test("confchange_v2_add_double_auto: proposals meanwhile do not make it leave tw
   expect(leader.raft.configuration).toEqual(configuration([1, 2, 3]));
 });
 
-test("A7.83 ProposeAddDuplicateNode: adding twice blocks nothing", () => {
+test("A7.83 adding a member twice does not block later changes (ProposeAddDuplicateNode)", () => {
   const network = Network.of(2, { voters: [1] });
   network.campaign(1);
   expect(network.change(1, change(["addVoter", 2]))).toBe("accepted");
@@ -338,7 +338,7 @@ test("A7.83 ProposeAddDuplicateNode: adding twice blocks nothing", () => {
   expect(network.get(1).raft.configuration).toEqual(configuration([1, 2], [3]));
 });
 
-describe("A7.84 ConfChangeQuick", () => {
+describe("A7.84 random changes (ConfChangeQuick)", () => {
   function randomChange(random: Random): ConfigChange {
     const types = ["addVoter", "addLearner", "removeMember"] as const;
     const steps = Array.from(
@@ -347,7 +347,7 @@ describe("A7.84 ConfChangeQuick", () => {
     );
     return change(...(steps as [(typeof types)[number], number][]));
   }
-  test("one step after the other, or joint and out again: the same configuration", () => {
+  test("single steps and one joint change lead to the same configuration", () => {
     for (let seed = 1; seed <= 2_000; seed += 1) {
       const random = new Random(seed);
       let stepwise: Configuration = configuration([1, 2, 3], [4]);
@@ -364,7 +364,7 @@ describe("A7.84 ConfChangeQuick", () => {
       if (possible && direct !== null) expect({ seed, ...direct }).toEqual({ seed, ...stepwise });
     }
   });
-  test("what holds of every configuration", () => {
+  test("every configuration keeps its invariants", () => {
     for (let seed = 1; seed <= 500; seed += 1) {
       const random = new Random(seed);
       let now = configuration([1, 2, 3]);
@@ -387,7 +387,7 @@ describe("A7.84 ConfChangeQuick", () => {
   });
 });
 
-test("A7.84 Restore: any configuration comes back from a snapshot and from a restart as it was", () => {
+test("A7.84 a snapshot and a restart restore any configuration (Restore)", () => {
   for (let seed = 1; seed <= 200; seed += 1) {
     const random = new Random(seed);
     const some = (from: number, count: number): MemberId[] =>
@@ -413,7 +413,7 @@ test("A7.84 Restore: any configuration comes back from a snapshot and from a res
 
 describe("A7.81 joint on demand (thesis §4.3)", () => {
   const { jointImplicit, jointExplicit } = ConfigChangeTransition;
-  test("implicit: one voter differs, and still both majorities are asked, until it is left by itself", () => {
+  test("implicit: a change of one voter needs both majorities until it is left automatically", () => {
     const leader = leaderOf([1, 2]);
     leader.raft.proposeConfigChange({ ...change(["addVoter", 3]), transition: jointImplicit });
     leader.settle();
@@ -427,7 +427,7 @@ describe("A7.81 joint on demand (thesis §4.3)", () => {
     leader.catchUp(2);
     expect(leader.raft.configuration).toEqual(configuration([1, 2, 3]));
   });
-  test("explicit: stays through a change of leader, and is left when somebody proposes that", () => {
+  test("explicit: a joint configuration survives a change of leader and is left by a proposal", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.change(1, { ...change(["addLearner", 3]), transition: jointExplicit });
@@ -445,7 +445,7 @@ describe("A7.81 joint on demand (thesis §4.3)", () => {
 });
 
 describe("the codec of changes", () => {
-  test("there and back", () => {
+  test("a change is the same after encoding and decoding", () => {
     for (const what of [
       change(),
       change(["addLearner", 0]),
@@ -460,7 +460,7 @@ describe("the codec of changes", () => {
     expect(encodeConfigChange(change())).toHaveLength(0);
     expect([...encodeConfigChange(change(["addLearner", 5]))]).toEqual([1, 1, 2, 64, 20, 0, 0, 0, 0, 0, 0]);
   });
-  test("bytes that are no change", () => {
+  test("bytes that encode no change throw RangeError", () => {
     const good = encodeConfigChange(change(["addVoter", 7]));
     for (const bad of [
       new Uint8Array([9]),
@@ -478,7 +478,7 @@ describe("the codec of changes", () => {
 });
 
 describe("removed members", () => {
-  test("confchange_v1_remove_leader_stepdown: a removed leader counts itself no more, and leads no more", () => {
+  test("a removed leader does not count itself and steps down (confchange_v1_remove_leader_stepdown)", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.change(1, change(["removeMember", 1]));
@@ -490,7 +490,7 @@ describe("removed members", () => {
     expect(network.propose(2, "a")).toBe("accepted");
     expect(network.get(3).texts).toEqual(["a"]);
   });
-  test("a removed leader's uncommitted tail is the next leader's to keep or not", () => {
+  test("a removed leader's uncommitted tail is kept or replaced by the next leader", () => {
     const network = Network.of(3);
     network.campaign(1);
     const leader = network.get(1);
@@ -500,14 +500,14 @@ describe("removed members", () => {
     network.campaign(2);
     for (const id of [2, 3]) expect(network.get(id).texts).toEqual(["tail"]);
   });
-  test("a removed follower hears of its removal", () => {
+  test("a removed follower receives the commit of its removal", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.change(1, change(["removeMember", 3]));
     expect(network.get(3).raft.configuration).toEqual(configuration([1, 2]));
     expect(network.get(1).raft.status().progress?.has(3)).toBe(false);
   });
-  test("two shrink to one while the removed leader lives: commit indexes in votes let the other go on", () => {
+  test("the last voter of two is elected by the commit index in votes while the removed leader lives", () => {
     const network = Network.of(2);
     network.campaign(1);
     network.drop(({ type, commit }) => type === MessageType.append && commit > 1);
@@ -522,7 +522,7 @@ describe("removed members", () => {
   });
 });
 
-test("after a restart, changes that are in the configuration already come out again and change nothing", () => {
+test("after a restart, applied changes are handed out again and change nothing", () => {
   const member = new Member({ id: 1, voters: [1, 2] });
   const entries = [configEntry(1, 1, change(["addLearner", 3])), configEntry(1, 2, change(["addVoter", 3]))];
   member.step({ type: MessageType.append, from: 2, term: 1, entries, commit: 2 });
@@ -548,7 +548,7 @@ test("a configuration may be known before the log reaches its entry; an older on
   expect(member.raft.configuration).toEqual(newest);
 });
 
-test("whoever is admitted is probed at once", () => {
+test("an admitted member is probed at once", () => {
   const leader = leaderOf([1, 2]);
   leader.propose("a");
   leader.settle();

@@ -12,7 +12,7 @@ import type { MemberId } from "../../../src/raft/model/types.ts";
 
 const reachedIn = (reached: Record<MemberId, number>) => (member: MemberId) => reached[member] ?? 0;
 
-describe("majority_commit", () => {
+describe("the highest index that a majority has (majority_commit)", () => {
   const cases: readonly [reached: number[], index: number][] = [
     [[], Infinity],
     [[0], 0],
@@ -38,7 +38,7 @@ describe("majority_commit", () => {
   }
 });
 
-describe("majority_vote", () => {
+describe("the result of a vote (majority_vote)", () => {
   const answer = { y: true, n: false, _: undefined } as const;
   const cases: readonly [votes: string, result: VoteResult][] = [
     ["", "won"],
@@ -75,7 +75,7 @@ describe("majority_vote", () => {
   }
 });
 
-describe("joint_commit: the lower of the two", () => {
+describe("a joint configuration commits the lower index of its halves (joint_commit)", () => {
   const cases: readonly [
     voters: MemberId[],
     votersOutgoing: MemberId[],
@@ -98,7 +98,7 @@ describe("joint_commit: the lower of the two", () => {
   }
 });
 
-describe("joint_vote: both must agree", () => {
+describe("a joint configuration needs the votes of both halves (joint_vote)", () => {
   const cases: readonly [
     voters: MemberId[],
     votersOutgoing: MemberId[],
@@ -126,7 +126,7 @@ describe("joint_vote: both must agree", () => {
   }
 });
 
-describe("A7.85 Quick", () => {
+describe("A7.85 random majorities (Quick)", () => {
   const draw = (random: Random): MemberId[] => {
     const size = random.below(8);
     return [...new Set(Array.from({ length: size }, () => random.between(1, 9)))].sort((a, b) => a - b);
@@ -140,7 +140,7 @@ describe("A7.85 Quick", () => {
     }
     return 0;
   };
-  test("the commit index is what a naive count says", () => {
+  test("the commit index equals that of a naive count", () => {
     for (let seed = 1; seed <= 20_000; seed += 1) {
       const random = new Random(seed);
       const [voters, votersOutgoing] = [draw(random), draw(random)];
@@ -150,7 +150,7 @@ describe("A7.85 Quick", () => {
       if (quorumIndex({ voters, votersOutgoing }, reached) !== expected) throw new Error(`seed ${seed}`);
     }
   });
-  test("a vote that is decided stays so, whoever answers yet", () => {
+  test("a decided vote remains decided, whichever answers follow", () => {
     for (let seed = 1; seed <= 20_000; seed += 1) {
       const random = new Random(seed);
       const electorate = { voters: draw(random), votersOutgoing: draw(random) };

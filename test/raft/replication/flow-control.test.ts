@@ -153,14 +153,14 @@ describe("A5.59 SendAppendForProgress: what is sent in each state", () => {
       expect(appendsTo(leader.settle(), 2)).toHaveLength(1);
     }
   });
-  test("Replicate: an append per ready that has something", () => {
+  test("in state replicate each ready with new entries sends an append", () => {
     const leader = replicating();
     for (let i = 0; i < 10; i += 1) {
       leader.propose("somedata");
       expect(appendsTo(leader.settle(), 2)).toHaveLength(1);
     }
   });
-  test("Snapshot: nothing", () => {
+  test("in state snapshot nothing is sent", () => {
     const leader = newLeader({ storage: { compacted: { index: 5, term: 1 } } });
     leader.storage.offered = { index: 5, term: 1, configuration: leader.raft.configuration };
     leader.step({ type: MessageType.appendResponse, from: 2, reject: true, index: 5, rejectHint: 0 });
@@ -173,7 +173,7 @@ describe("A5.59 SendAppendForProgress: what is sent in each state", () => {
   });
 });
 
-describe("A5.60 LeaderIncreaseNext: ahead of the acknowledgement only when replicating", () => {
+describe("A5.60 next runs ahead of acknowledgements only in state replicate (LeaderIncreaseNext)", () => {
   for (const state of ["replicate", "probe"] as const) {
     test(state, () => {
       const leader = replicating();
@@ -186,7 +186,7 @@ describe("A5.60 LeaderIncreaseNext: ahead of the acknowledgement only when repli
   }
 });
 
-test("A5.61 MsgAppRespWaitReset: an acknowledgement resumes only its own sender", () => {
+test("A5.61 an acknowledgement resumes only its sender (MsgAppRespWaitReset)", () => {
   const leader = new Member({ id: 1, voters: [1, 2, 3] }).lead();
   leader.step({ type: MessageType.appendResponse, from: 2, index: 1 });
   leader.settle();
@@ -199,8 +199,8 @@ test("A5.61 MsgAppRespWaitReset: an acknowledgement resumes only its own sender"
   expect(toThree).toMatchObject({ index: 1, entries: [{ index: 2 }] });
 });
 
-describe("A5.62 RecvMsgUnreachable", () => {
-  test("from replicate to probe, from match on", () => {
+describe("A5.62 a report that a member is unreachable (RecvMsgUnreachable)", () => {
+  test("moves it from replicate to probe, from match on", () => {
     const leader = replicating();
     for (let i = 0; i < 3; i += 1) leader.propose("x");
     leader.settle();
@@ -210,7 +210,7 @@ describe("A5.62 RecvMsgUnreachable", () => {
     leader.raft.reportUnreachable(2);
     expect(leader.progress(2)).toMatchObject({ state: "probe", match: 2, next: 3, inflight: 0 });
   });
-  test("nothing happens to others, to itself, on a follower", () => {
+  test("changes nothing for other states, for itself, and on a follower", () => {
     const leader = replicating();
     leader.raft.reportUnreachable(9);
     leader.raft.reportUnreachable(1);
@@ -221,13 +221,13 @@ describe("A5.62 RecvMsgUnreachable", () => {
   });
 });
 
-describe("A5.63 UncommittedEntryLimit", () => {
+describe("A5.63 the quota of uncommitted bytes (UncommittedEntryLimit)", () => {
   const limited = (): Member => {
     const leader = new Member({ id: 1, voters: [1, 2, 3], maxUncommittedBytes: 100 }).lead();
     for (const id of [2, 3]) leader.catchUp(id);
     return leader;
   };
-  test("refused over the quota, which returns as entries are handed out", () => {
+  test("a proposal above the quota is dropped, and entries that are handed out release quota", () => {
     const leader = limited();
     for (let i = 0; i < 10; i += 1) expect(leader.propose("0123456789")).toBe("accepted");
     expect(leader.propose("0")).toBe("dropped");
@@ -237,7 +237,7 @@ describe("A5.63 UncommittedEntryLimit", () => {
     expect(leader.texts).toHaveLength(10);
     expect(leader.propose("0")).toBe("accepted");
   });
-  test("one too large passes when nothing else is under way, empty ones always", () => {
+  test("a proposal larger than the quota passes alone, an empty one always", () => {
     const leader = limited();
     expect(leader.raft.propose(new Uint8Array(1000))).toBe("accepted");
     expect(leader.propose("0")).toBe("dropped");
@@ -246,7 +246,7 @@ describe("A5.63 UncommittedEntryLimit", () => {
     leader.catchUp(2);
     expect(leader.propose("0")).toBe("accepted");
   });
-  test("forwarded ones count as well; a new leadership starts with all of it", () => {
+  test("forwarded proposals count too, and a new leadership starts with the full quota", () => {
     const leader = limited();
     const entries = [0, 1].map(() => ({ term: 0, index: 0, type: 0 as const, data: new Uint8Array(80) }));
     leader.step({ type: MessageType.propose, from: 2, term: 0, entries });
@@ -258,8 +258,8 @@ describe("A5.63 UncommittedEntryLimit", () => {
   });
 });
 
-describe("A5.64 Inflights: a ring that grows", () => {
-  test("Add, across the end of the ring", () => {
+describe("A5.64 the ring of in-flight appends (Inflights)", () => {
+  test("adds across the end of the ring", () => {
     const inflights = new Inflights(10, 1_000);
     for (let i = 0; i < 5; i += 1) inflights.add(i, 100 + i);
     expect(inflights).toMatchObject({ count: 5, bytes: 510, full: false });
@@ -272,7 +272,7 @@ describe("A5.64 Inflights: a ring that grows", () => {
     expect(inflights).toMatchObject({ count: 10, full: true });
     expect(() => inflights.add(20, 1)).toThrow("window");
   });
-  test("FreeTo: at or below, nothing before the first", () => {
+  test("frees messages up to an index (FreeTo)", () => {
     const inflights = new Inflights(10, 1_000);
     for (let i = 0; i < 10; i += 1) inflights.add(10 + i, 1);
     inflights.freeTo(9);
@@ -282,7 +282,7 @@ describe("A5.64 Inflights: a ring that grows", () => {
     inflights.freeTo(99);
     expect(inflights).toMatchObject({ count: 0, bytes: 0 });
   });
-  test("Full: by count, or by bytes, softly", () => {
+  test("is full by count, or softly by bytes (Full)", () => {
     const byCount = new Inflights(2, 1_000);
     byCount.add(1, 1);
     expect(byCount.full).toBe(false);
@@ -296,7 +296,7 @@ describe("A5.64 Inflights: a ring that grows", () => {
     byBytes.freeTo(2);
     expect(byBytes.full).toBe(false);
   });
-  test("Reset", () => {
+  test("is empty after a reset", () => {
     const inflights = new Inflights(3, 100);
     for (let i = 0; i < 3; i += 1) inflights.add(i, 40);
     inflights.reset();
@@ -306,11 +306,11 @@ describe("A5.64 Inflights: a ring that grows", () => {
   });
 });
 
-describe("A5.64 Progress: the steps between its states", () => {
+describe("A5.64 the states of a member's progress", () => {
   const progress = (match: number, next: number): Progress =>
     new Progress({ match, next, isLearner: false, recentActive: true, inflights: new Inflights(10, 1_000) });
 
-  test("BecomeProbe: from match + 1, or behind a snapshot", () => {
+  test("a probe starts at match + 1, or after the snapshot (BecomeProbe)", () => {
     const replicate = progress(1, 5);
     replicate.becomeReplicate();
     replicate.sent(3, 3, 0);
@@ -327,7 +327,7 @@ describe("A5.64 Progress: the steps between its states", () => {
       expect(snapshot.status()).toMatchObject({ state: "probe", match: 1, next, pendingSnapshot: 0 });
     }
   });
-  test("BecomeReplicate, BecomeSnapshot", () => {
+  test("replicate starts at match + 1, snapshot sends nothing (BecomeReplicate, BecomeSnapshot)", () => {
     const one = progress(1, 5);
     one.becomeReplicate();
     expect(one.status()).toMatchObject({ state: "replicate", match: 1, next: 2 });
@@ -340,7 +340,7 @@ describe("A5.64 Progress: the steps between its states", () => {
       paused: true,
     });
   });
-  test("Update: match only grows, next stays above it", () => {
+  test("match only grows and next stays above it (Update)", () => {
     for (const [index, match, next, news] of [
       [2, 3, 5, false],
       [3, 3, 5, false],
@@ -352,7 +352,7 @@ describe("A5.64 Progress: the steps between its states", () => {
       expect(one).toMatchObject({ match, next });
     }
   });
-  test("MaybeDecr: stale rejections change nothing, others go to the hint", () => {
+  test("a stale rejection changes nothing, another one moves next to the hint (MaybeDecr)", () => {
     for (const [state, match, next, rejected, hint, news, then] of [
       ["replicate", 5, 10, 5, 5, false, 10],
       ["replicate", 5, 10, 4, 4, false, 10],
@@ -376,7 +376,7 @@ describe("A5.64 Progress: the steps between its states", () => {
       expect(one).toMatchObject({ match, next: then });
     }
   });
-  test("IsPaused", () => {
+  test("a member is paused in snapshot, and by a full window or a probe (IsPaused)", () => {
     const one = progress(0, 1);
     expect(one.paused).toBe(false);
     one.sent(0, 0, 0);
@@ -390,7 +390,7 @@ describe("A5.64 Progress: the steps between its states", () => {
     expect(one.paused).toBe(true);
     expect(() => progress(3, 3)).toThrow("match < next");
   });
-  test("match < next, whatever happens", () => {
+  test("match < next after any sequence of events", () => {
     const one = progress(0, 1);
     let seed = 12345;
     const next = (bound: number): number => (seed = (seed * 1103515245 + 12345) & 0x7fffffff) % bound;
@@ -408,7 +408,7 @@ describe("A5.64 Progress: the steps between its states", () => {
   });
 });
 
-test("what is sent again is read from memory while it is recent, from disk once it is not", () => {
+test("recent entries are sent again from memory, older ones from disk", () => {
   const leader = replicating({ maxMessageBytes: 1 << 20 });
   const data = bytes("x".repeat(1000));
   for (let i = 0; i < 3_000; i += 1) {

@@ -16,7 +16,7 @@ function settledLeader(size: number, init: ConstructorParameters<typeof Member>[
 }
 
 describe("A4.37 heartbeats (§5.2)", () => {
-  test("LeaderBcastBeat: one to everyone each heartbeat interval, without entries", () => {
+  test("a leader sends every member one heartbeat per interval, without entries (LeaderBcastBeat)", () => {
     const leader = new Member({ id: 1, voters: [1, 2, 3], learners: [4], heartbeatTicks: 2 }).lead();
     for (let i = 0; i < 10; i += 1) leader.propose("x");
     leader.settle();
@@ -30,7 +30,7 @@ describe("A4.37 heartbeats (§5.2)", () => {
       [MessageType.heartbeat, 4, 0],
     ]);
   });
-  test("BcastBeat: commit is min(match, committed)", () => {
+  test("a heartbeat's commit index is min(match, committed) (BcastBeat)", () => {
     const leader = settledLeader(3);
     for (let i = 0; i < 5; i += 1) leader.propose("x");
     leader.settle();
@@ -44,14 +44,14 @@ describe("A4.37 heartbeats (§5.2)", () => {
       [3, 3],
     ]);
   });
-  test("RecvMsgBeat: only a leader beats", () => {
+  test("only a leader sends heartbeats (RecvMsgBeat)", () => {
     const follower = new Member({ id: 1, voters: [1, 2, 3] });
     follower.tick(3);
     expect(follower.settle()).toEqual([]);
   });
 });
 
-test("A4.38 LeaderStartReplication: appended, and sent to all with what precedes it (§5.3)", () => {
+test("A4.38 a leader appends a proposal and sends it with index and term of the entry before it (LeaderStartReplication, §5.3)", () => {
   const leader = settledLeader(3);
   leader.propose("some data");
   const messages = leader.settle();
@@ -71,7 +71,7 @@ test("A4.38 LeaderStartReplication: appended, and sent to all with what precedes
   }
 });
 
-test("many proposals of one turn leave in one append per member", () => {
+test("all proposals of one turn leave in one append per member", () => {
   const leader = settledLeader(3);
   for (let i = 0; i < 100; i += 1) leader.propose(`p${i}`);
   const messages = leader.settle();
@@ -81,7 +81,7 @@ test("many proposals of one turn leave in one append per member", () => {
   ]);
 });
 
-describe("A4.39 LeaderAcknowledgeCommit: committed exactly with a majority (§5.3)", () => {
+describe("A4.39 an entry is committed exactly with a majority (LeaderAcknowledgeCommit, §5.3)", () => {
   const cases: readonly [size: number, acknowledging: MemberId[], committed: boolean][] = [
     [1, [], true],
     [2, [], false],
@@ -108,7 +108,7 @@ describe("A4.39 LeaderAcknowledgeCommit: committed exactly with a majority (§5.
       expect(leader.texts).toEqual(committed ? ["some data"] : []);
     });
   }
-  test("LeaderCommitEntry: the others are told at once", () => {
+  test("a leader sends a new commit index at once (LeaderCommitEntry)", () => {
     const leader = settledLeader(3);
     leader.propose("some data");
     leader.settle();
@@ -118,7 +118,7 @@ describe("A4.39 LeaderAcknowledgeCommit: committed exactly with a majority (§5.
   });
 });
 
-describe("A4.40 LeaderCommitPrecedingEntries: with the first entry of its term, in order (§5.3)", () => {
+describe("A4.40 entries of earlier terms are committed, in order, with the first of the leader's term (LeaderCommitPrecedingEntries, §5.3)", () => {
   for (const terms of [[], [2], [1, 2], [1]]) {
     test(`after [${terms.join(" ")}]`, () => {
       const leader = withLog(1, terms, { voters: [1, 2, 3], term: 2 }).lead();
@@ -145,7 +145,7 @@ describe("A4.41 only entries of the current term are committed by counting (§5.
       expect(leader.raft).toMatchObject({ term: 3, commit });
     });
   }
-  test("Figure 8, as a whole: on a majority and yet not committed, then overwritten", () => {
+  test("figure 8: an older entry on a majority is not committed and is overwritten", () => {
     const network = Network.of(5);
     network.campaign(1);
     for (const id of [3, 4, 5]) network.isolate(id);
@@ -177,7 +177,7 @@ describe("A4.41 only entries of the current term are committed by counting (§5.
     network.tick(5);
     for (const id of members(5)) expect(network.get(id).terms.slice(0, 2)).toEqual([1, 2]);
   });
-  test("CommitWithoutNewTermEntry: a new leader's empty entry commits the tail", () => {
+  test("a new leader's empty entry commits the tail (CommitWithoutNewTermEntry)", () => {
     const network = Network.of(5);
     network.campaign(1);
     for (const id of [3, 4, 5]) network.cut(1, id);
@@ -190,7 +190,7 @@ describe("A4.41 only entries of the current term are committed by counting (§5.
   });
 });
 
-describe("A4.42 FollowerCommitEntry: applied in order, up to min(leader's commit, last new entry) (§5.3)", () => {
+describe("A4.42 a follower commits up to min(leader's commit, last new entry), in order (FollowerCommitEntry, §5.3)", () => {
   const entries = [entry(1, 1, "a"), entry(1, 2, "b")];
   for (const [given, commit, applied] of [
     [1, 1, ["a"]],
@@ -205,7 +205,7 @@ describe("A4.42 FollowerCommitEntry: applied in order, up to min(leader's commit
       expect(follower.texts).toEqual([...applied]);
     });
   }
-  test("not what lies behind that: it may be of another leader, and be replaced yet", () => {
+  test("a follower does not commit later entries of its own, which may be of another leader", () => {
     for (const given of [0, 1]) {
       const follower = withLog(1, [1, 1, 1, 1], { voters: [1, 2, 3] });
       const entries = [entry(1, 2)].slice(0, given);
@@ -215,7 +215,7 @@ describe("A4.42 FollowerCommitEntry: applied in order, up to min(leader's commit
   });
 });
 
-describe("A4.43 FollowerCheckMsgApp: what precedes must match (§5.3)", () => {
+describe("A4.43 a follower accepts an append only if the entry before it matches (FollowerCheckMsgApp, §5.3)", () => {
   for (const [logTerm, index, reject, rejectHint, hintTerm] of [
     [0, 0, false, 0, 0],
     [1, 1, false, 0, 0],
@@ -232,7 +232,7 @@ describe("A4.43 FollowerCheckMsgApp: what precedes must match (§5.3)", () => {
       expect(follower.settleToOne()).toMatchObject({ type: MessageType.appendResponse, reject, ...expected });
     });
   }
-  test("HandleMsgApp: a conflict deletes the suffix, a duplicate truncates nothing", () => {
+  test("a conflicting append deletes the suffix, a duplicate truncates nothing (HandleMsgApp)", () => {
     const follower = withLog(1, [1, 2, 2], { voters: [1, 2], term: 3 });
     follower.step({ type: MessageType.append, from: 2, index: 1, logTerm: 1, entries: [entry(2, 2)] });
     follower.settle();
@@ -241,7 +241,7 @@ describe("A4.43 FollowerCheckMsgApp: what precedes must match (§5.3)", () => {
     follower.settle();
     expect(follower.terms).toEqual([1, 3]);
   });
-  test("entries that are not consecutive are not taken", () => {
+  test("an append with a gap is ignored", () => {
     const follower = withLog(1, [1], { voters: [1, 2], term: 1 });
     for (const entries of [[entry(1, 3)], [entry(1, 2), entry(1, 4)], [entry(9, 2)]]) {
       follower.step({ type: MessageType.append, from: 2, index: 1, logTerm: 1, entries });
@@ -251,7 +251,7 @@ describe("A4.43 FollowerCheckMsgApp: what precedes must match (§5.3)", () => {
   });
 });
 
-describe("A4.44 FollowerAppendEntries: overlap and conflict (§5.3)", () => {
+describe("A4.44 a follower merges entries that overlap or conflict (FollowerAppendEntries, §5.3)", () => {
   const cases: readonly [index: number, logTerm: number, given: Entry[], result: number[]][] = [
     [2, 2, [entry(3, 3)], [1, 2, 3]],
     [1, 1, [entry(3, 2), entry(4, 3)], [1, 3, 4]],
@@ -270,7 +270,7 @@ describe("A4.44 FollowerAppendEntries: overlap and conflict (§5.3)", () => {
   }
 });
 
-describe("A4.45 LeaderSyncFollowerLog: all of figure 7 converge", () => {
+describe("A4.45 every follower of figure 7 converges to the leader's log (LeaderSyncFollowerLog)", () => {
   const leaderTerms = [1, 1, 1, 4, 4, 5, 5, 6, 6, 6];
   const followers: Record<string, number[]> = {
     a: [1, 1, 1, 4, 4, 5, 5, 6, 6],
@@ -298,7 +298,7 @@ describe("A4.45 LeaderSyncFollowerLog: all of figure 7 converge", () => {
   }
 });
 
-describe("A4.46 LogReplication: all logs are equal, whoever is asked", () => {
+describe("A4.46 all logs become equal, whichever member gets the proposals (LogReplication)", () => {
   for (const via of [1, 2]) {
     test(via === 1 ? "via the leader" : "ProposalByProxy", () => {
       const network = Network.of(3);
@@ -311,7 +311,7 @@ describe("A4.46 LogReplication: all logs are equal, whoever is asked", () => {
       }
     });
   }
-  test("across a change of leader", () => {
+  test("also across a change of leader", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.propose(1, "a");
@@ -322,14 +322,14 @@ describe("A4.46 LogReplication: all logs are equal, whoever is asked", () => {
       expect(network.get(id).texts).toEqual(["a", "b"]);
     }
   });
-  test("Proposal: nothing commits without a quorum", () => {
+  test("a proposal without a quorum is not committed (Proposal)", () => {
     const network = Network.of(3, {}, [2, 3]);
     network.campaign(1);
     expect(network.propose(1, "a")).toBe("dropped");
   });
 });
 
-test("A4.47 SingleNodeCommit: one voter commits alone, after its own sync", () => {
+test("A4.47 a single voter commits after its own sync (SingleNodeCommit)", () => {
   const member = new Member({ id: 1, voters: [1] }).lead();
   member.propose("a");
   const ready = member.raft.ready();
@@ -355,7 +355,7 @@ describe("A4.48 heartbeats at both ends", () => {
       expect(only(follower.settle(), MessageType.heartbeatResponse)).toHaveLength(1);
     });
   }
-  test("HandleHeartbeatResp: who lags gets its entries again, who does not gets nothing", () => {
+  test("a heartbeat's answer resends entries to a late follower and nothing to a current one (HandleHeartbeatResp)", () => {
     const leader = withLog(1, [1, 2, 3], { voters: [1, 2] }).lead();
     for (let i = 0; i < 2; i += 1) {
       leader.step({ type: MessageType.heartbeatResponse, from: 2 });
@@ -367,7 +367,7 @@ describe("A4.48 heartbeats at both ends", () => {
   });
 });
 
-describe("A4.49 LeaderAppResp: what answers do to match and next", () => {
+describe("A4.49 answers to appends move match and next (LeaderAppResp)", () => {
   // A leader with three entries (terms 0-1 before it), probing at next = 3.
   const cases: readonly [name: string, Partial<Message>, match: number, next: number, sends: number][] = [
     ["stale rejection", { index: 3, reject: true }, 0, 4, 0],
@@ -386,12 +386,12 @@ describe("A4.49 LeaderAppResp: what answers do to match and next", () => {
       expect(sent.filter((one) => one.to === 2).length).toBeLessThanOrEqual(sends);
     });
   }
-  test("an answer for entries that are not there is not believed", () => {
+  test("an acknowledgement beyond the end of the log is ignored", () => {
     const leader = settledLeader(3);
     leader.step({ type: MessageType.appendResponse, from: 2, index: 99 });
     expect(leader.progress(2).match).toBe(1);
   });
-  test("answers of strangers are refused", () => {
+  test("answers of members outside the configuration are ignored", () => {
     const leader = settledLeader(3);
     leader.step({ type: MessageType.appendResponse, from: 9, index: 1 });
     leader.step({ type: MessageType.heartbeatResponse, from: 9 });
@@ -400,7 +400,7 @@ describe("A4.49 LeaderAppResp: what answers do to match and next", () => {
   });
 });
 
-test("A4.50 LogReplicationWithReorderedMessage: a late rejection never moves next below match + 1", () => {
+test("A4.50 a late rejection never moves next below match + 1 (LogReplicationWithReorderedMessage)", () => {
   const leader = settledLeader(3);
   const follower = withLog(2, [1], { voters: [1, 2, 3], term: 1 });
   leader.propose("1");
@@ -422,7 +422,7 @@ test("A4.50 LogReplicationWithReorderedMessage: a late rejection never moves nex
   expect(leader.progress(2).next).toBeGreaterThan(2);
 });
 
-describe("A4.51 FastLogRejection: one probe per term, skipped from both sides", () => {
+describe("A4.51 probing a different log takes one probe per term (FastLogRejection)", () => {
   // The leader's log, the follower's, and the index at which they are found to agree.
   const cases: readonly [leader: number[], follower: number[], agree: number][] = [
     [[1, 2, 2, 4, 4, 4, 4], [1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3], 3],
@@ -454,12 +454,12 @@ describe("A4.51 FastLogRejection: one probe per term, skipped from both sides", 
       expect(network.get(3).terms).toEqual([...own, term + 1]);
     });
   }
-  test("the follower's hint: its highest index with a term no higher than the append's", () => {
+  test("a follower's hint is its highest index with a term no higher than the append's", () => {
     const follower = withLog(1, [1, 3, 3, 4, 4, 5, 5, 5, 6], { voters: [1, 2], term: 7 });
     follower.step({ type: MessageType.append, from: 2, index: 8, logTerm: 3 });
     expect(follower.settleToOne()).toMatchObject({ reject: true, index: 8, rejectHint: 3, logTerm: 3 });
   });
-  test("with a compacted prefix", () => {
+  test("also with a compacted prefix", () => {
     const storage = { compacted: { index: 5, term: 2 }, entries: [entry(3, 6), entry(3, 7)] };
     const follower = new Member({ id: 1, voters: [1, 2], storage });
     follower.step({ type: MessageType.append, from: 2, term: 4, index: 9, logTerm: 2 });
@@ -467,7 +467,7 @@ describe("A4.51 FastLogRejection: one probe per term, skipped from both sides", 
   });
 });
 
-test("A4.52 LeaderMsgAppSelfAckAfterTermChange: the own write of an older leadership counts for nothing", () => {
+test("A4.52 an own write of an earlier leadership does not count (LeaderMsgAppSelfAckAfterTermChange)", () => {
   const leader = settledLeader(3);
   leader.propose("a");
   const ready = leader.raft.ready();
@@ -483,8 +483,8 @@ test("A4.52 LeaderMsgAppSelfAckAfterTermChange: the own write of an older leader
   expect(leader.terms).toEqual([1, 2]);
 });
 
-describe("A4.53 what is forwarded carries no term and follows the leader", () => {
-  test("ToOldLeader: who has lost its leadership sends it on", () => {
+describe("A4.53 forwarded proposals carry no term and reach the current leader", () => {
+  test("a former leader forwards a proposal to the new one (ToOldLeader)", () => {
     const network = Network.of(3);
     network.campaign(1);
     const late: Message[] = [];
@@ -498,7 +498,7 @@ describe("A4.53 what is forwarded carries no term and follows the leader", () =>
     network.run(late);
     for (const id of members(3)) expect(network.get(id).texts).toEqual(["a"]);
   });
-  test("never back to where it came from", () => {
+  test("a proposal is never sent back to its sender", () => {
     const follower = new Member({ id: 1, voters: [1, 2, 3] });
     follower.step({ type: MessageType.heartbeat, from: 2, term: 1 });
     follower.settle();
@@ -509,14 +509,14 @@ describe("A4.53 what is forwarded carries no term and follows the leader", () =>
 });
 
 describe("proposals", () => {
-  test("DisableProposalForwarding: a follower refuses for certain", () => {
+  test("a follower without forwarding drops a proposal (DisableProposalForwarding)", () => {
     const network = Network.of(3, { disableProposalForwarding: true });
     network.campaign(1);
     expect(network.propose(2, "a")).toBe("dropped");
     expect(network.propose(1, "b")).toBe("accepted");
     for (const id of members(3)) expect(network.get(id).texts).toEqual(["b"]);
   });
-  test("without a leader: dropped", () => {
+  test("a proposal without a leader is dropped", () => {
     const member = new Member({ id: 1, voters: [1, 2, 3] });
     expect(member.propose("a")).toBe("dropped");
     member.raft.campaign();
@@ -525,7 +525,7 @@ describe("proposals", () => {
   });
 });
 
-test("acknowledgements of one turn become one, after the write", () => {
+test("acknowledgements of one turn become one message after the write", () => {
   const follower = new Member({ id: 1, voters: [1, 2] });
   for (let i = 0; i < 5; i += 1) {
     const entries = [entry(1, i + 1)];

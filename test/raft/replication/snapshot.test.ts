@@ -20,14 +20,14 @@ function rejectAll(leader: Member, from = 2): Message[] {
   return leader.settle();
 }
 
-describe("A6.65 a member that needs a snapshot is paused until that is resolved", () => {
-  test("SendingSnapshotSetPendingSnapshot", () => {
+describe("A6.65 a member that needs a snapshot is paused until the offer is resolved", () => {
+  test("the offer sets the pending index (SendingSnapshotSetPendingSnapshot)", () => {
     const leader = offering();
     const [sent] = rejectAll(leader);
     expect(sent).toMatchObject({ type: MessageType.snapshot, to: 2, snapshot: METADATA, entries: [] });
     expect(leader.progress(2)).toMatchObject({ state: "snapshot", pendingSnapshot: 11, next: 12 });
   });
-  test("PendingSnapshotPauseReplication", () => {
+  test("a pending snapshot pauses appends (PendingSnapshotPauseReplication)", () => {
     const leader = offering();
     rejectAll(leader);
     leader.propose("somedata");
@@ -35,7 +35,7 @@ describe("A6.65 a member that needs a snapshot is paused until that is resolved"
     leader.step({ type: MessageType.heartbeatResponse, from: 2 });
     expect(leader.settle()).toEqual([]);
   });
-  test("offered again after four election timeouts without a word", () => {
+  test("an unreported snapshot is offered again after four election timeouts", () => {
     const leader = offering({ electionTicks: 10 });
     rejectAll(leader);
     const offers: number[] = [];
@@ -49,8 +49,8 @@ describe("A6.65 a member that needs a snapshot is paused until that is resolved"
   });
 });
 
-describe("A6.66 how a pending snapshot ends", () => {
-  test("SnapshotFailure: probing from match, not before the next heartbeat's answer", () => {
+describe("A6.66 the end of a pending snapshot", () => {
+  test("a failure leads to probing from match, after the next heartbeat's answer (SnapshotFailure)", () => {
     const leader = offering();
     rejectAll(leader);
     leader.raft.reportSnapshot(2, false);
@@ -59,13 +59,13 @@ describe("A6.66 how a pending snapshot ends", () => {
     leader.step({ type: MessageType.heartbeatResponse, from: 2 });
     expect(leader.settle()).toMatchObject([{ type: MessageType.snapshot }]);
   });
-  test("SnapshotSucceed: probing behind the snapshot, after the member's own word", () => {
+  test("a success leads to probing after the snapshot, once the member answers (SnapshotSucceed)", () => {
     const leader = offering();
     rejectAll(leader);
     leader.raft.reportSnapshot(2, true);
     expect(leader.progress(2)).toMatchObject({ state: "probe", pendingSnapshot: 0, next: 12, paused: true });
   });
-  test("SnapshotAbort: an acknowledgement that reaches the log ends the wait", () => {
+  test("an acknowledgement that reaches the log ends the wait (SnapshotAbort)", () => {
     const leader = offering();
     rejectAll(leader);
     leader.step({ type: MessageType.appendResponse, from: 2, index: 11 });
@@ -73,7 +73,7 @@ describe("A6.66 how a pending snapshot ends", () => {
     expect(leader.progress(2)).toMatchObject({ state: "replicate", match: 11, pendingSnapshot: 0, next: 13 });
     expect(sent).toMatchObject([{ type: MessageType.append, index: 11, entries: [{ index: 12 }] }]);
   });
-  test("a heartbeat's answer tells of a snapshot that was installed while the member was away", () => {
+  test("a heartbeat's answer reports a snapshot that was installed offline", () => {
     const leader = offering();
     rejectAll(leader);
     leader.step({ type: MessageType.heartbeatResponse, from: 2, index: 10 });
@@ -81,7 +81,7 @@ describe("A6.66 how a pending snapshot ends", () => {
     leader.step({ type: MessageType.heartbeatResponse, from: 2, index: 11 });
     expect(leader.progress(2)).toMatchObject({ state: "replicate", match: 11, pendingSnapshot: 0 });
   });
-  test("snapshot_succeed_via_app_resp_behind: wherever the installed one stood, if the log goes on from there", () => {
+  test("an installed snapshot of another index ends the wait if the log continues from there (snapshot_succeed_via_app_resp_behind)", () => {
     const storage = {
       compacted: { index: 5, term: 1 },
       entries: Array.from({ length: 10 }, (_, i) => entry(1, 6 + i)),
@@ -100,7 +100,7 @@ describe("A6.66 how a pending snapshot ends", () => {
     expect(leader.progress(2)).toMatchObject({ state: "replicate", match: 6 });
     expect(sent).toMatchObject({ type: MessageType.append, index: 6, entries: { length: 10 } });
   });
-  test("a report on somebody who needs none is nothing", () => {
+  test("a report on a member without a pending snapshot is ignored", () => {
     const leader = offering();
     leader.catchUp(2);
     for (const ok of [true, false]) leader.raft.reportSnapshot(2, ok);
@@ -109,10 +109,10 @@ describe("A6.66 how a pending snapshot ends", () => {
   });
 });
 
-describe("A6.67 Restore", () => {
+describe("A6.67 restoring from a snapshot (Restore)", () => {
   const snapshot = { index: 11, term: 11, configuration: configuration([1, 2, 3]) };
 
-  test("log, commit and configuration are replaced, in one write; the same again is ignored", () => {
+  test("replaces log, commit index and configuration in one write; a repeated snapshot is ignored", () => {
     const member = withLog(1, [1, 1, 1], { voters: [1, 2] });
     member.step({ type: MessageType.snapshot, from: 2, term: 12, snapshot });
     const ready = member.raft.ready();
@@ -134,7 +134,7 @@ describe("A6.67 Restore", () => {
     expect(member.settle()).toMatchObject([{ index: 11 }]);
     expect(member.raft.lastIndex).toBe(11);
   });
-  test("entries behind it go into the same write and are handed out after it", () => {
+  test("later entries go into the same write and are handed out after it", () => {
     const member = new Member({ id: 1, voters: [1, 2] });
     member.step({ type: MessageType.snapshot, from: 2, term: 11, snapshot });
     const entries = [entry(11, 12, "a"), entry(11, 13, "b")];
@@ -147,7 +147,7 @@ describe("A6.67 Restore", () => {
     member.restart();
     expect(member.raft).toMatchObject({ commit: 13, applied: 13, lastIndex: 13 });
   });
-  test("while it is not on disk, no campaign", () => {
+  test("a member with an unwritten snapshot does not campaign", () => {
     const member = new Member({ id: 1, voters: [1] });
     member.step({ type: MessageType.snapshot, from: 2, term: 11, snapshot });
     member.raft.campaign();
@@ -156,7 +156,7 @@ describe("A6.67 Restore", () => {
     member.raft.campaign();
     expect(member.raft.role).toBe("candidate");
   });
-  test("installed while the leader changed: what it holds is committed in any term", () => {
+  test("a snapshot installed during a change of leader counts in any term", () => {
     const member = withLog(1, [1, 1, 1], { voters: [1, 2, 3], term: 12 });
     member.raft.campaign();
     member.step({ type: MessageType.snapshot, from: 2, term: 11, snapshot });
@@ -164,7 +164,7 @@ describe("A6.67 Restore", () => {
   });
 });
 
-test("installed without an offer: taken, answered to nobody, whatever the term", () => {
+test("a snapshot installed without an offer is accepted in any term and not answered", () => {
   const member = withLog(1, [1, 1, 1], { voters: [1, 2, 3], term: 4 });
   member.step({ type: MessageType.heartbeat, from: 2, term: 4 });
   member.settle();
@@ -174,7 +174,7 @@ test("installed without an offer: taken, answered to nobody, whatever the term",
   expect(member.raft).toMatchObject({ commit: 11, lastIndex: 11, term: 4, leader: 2 });
 });
 
-describe("A6.68 RestoreIgnoreSnapshot", () => {
+describe("A6.68 snapshots that restore nothing (RestoreIgnoreSnapshot)", () => {
   const member = (): Member =>
     new Member({
       id: 1,
@@ -184,7 +184,7 @@ describe("A6.68 RestoreIgnoreSnapshot", () => {
         hardState: { term: 1, vote: 0, commit: 1 },
       },
     });
-  test("at or below the commit index: ignored, answered with the commit index", () => {
+  test("a snapshot at or below the commit index is answered with the commit index", () => {
     const behind = member();
     behind.settle();
     const snapshot = { index: 1, term: 1, configuration: configuration([9]) };
@@ -192,7 +192,7 @@ describe("A6.68 RestoreIgnoreSnapshot", () => {
     expect(behind.settleToOne()).toMatchObject({ type: MessageType.appendResponse, index: 1 });
     expect(behind.raft.configuration.voters).toEqual([1, 2]);
   });
-  test("one that matches the log only moves the commit index", () => {
+  test("a snapshot that matches the log only advances the commit index", () => {
     const ahead = member();
     const snapshot = { index: 2, term: 1, configuration: configuration([9]) };
     ahead.step({ type: MessageType.snapshot, from: 2, snapshot });
@@ -204,7 +204,7 @@ describe("A6.68 RestoreIgnoreSnapshot", () => {
   });
 });
 
-describe("A6.69 the configuration in a snapshot is what holds, for every kind of member", () => {
+describe("A6.69 a restored snapshot sets the configuration, for every kind of member", () => {
   const cases: readonly [string, Configuration][] = [
     ["RestoreWithLearner", configuration([1, 2], [3])],
     [
@@ -234,7 +234,7 @@ describe("A6.69 the configuration in a snapshot is what holds, for every kind of
       expect(member.raft.role).toBe(mayCampaign ? "candidate" : "follower");
     });
   }
-  test("RestoreLearnerPromotion: a learner that the snapshot makes a voter", () => {
+  test("a snapshot promotes a learner to voter (RestoreLearnerPromotion)", () => {
     const member = new Member({ id: 3, voters: [1, 2], learners: [3] });
     const snapshot = { index: 9, term: 3, configuration: configuration([1, 2, 3]) };
     member.step({ type: MessageType.snapshot, from: 2, term: 3, snapshot });
@@ -244,12 +244,12 @@ describe("A6.69 the configuration in a snapshot is what holds, for every kind of
   });
 });
 
-describe("A6.70 ProvideSnap", () => {
-  test("sent when what comes next is compacted", () => {
+describe("A6.70 offering a snapshot (ProvideSnap)", () => {
+  test("a leader offers a snapshot if the next entry is compacted", () => {
     const leader = offering();
     expect(rejectAll(leader)).toMatchObject([{ type: MessageType.snapshot, to: 2 }]);
   });
-  test("IgnoreProvidingSnap: not to one that shows no sign of life", () => {
+  test("a leader offers no snapshot to a silent member (IgnoreProvidingSnap)", () => {
     const leader = offering({ checkQuorum: true, voters: [1, 2, 3] });
     leader.storage.offered = null;
     rejectAll(leader); // Wants one, and there is none.

@@ -21,7 +21,7 @@ const heartbeats = (leader: Member): Message[] => leader.settle().filter(isHeart
 const answer = (leader: Member, heartbeat: Message, from = heartbeat.to): void =>
   leader.step({ type: MessageType.heartbeatResponse, from, context: heartbeat.context });
 
-describe("A9.93 ReadOnlyOptionSafe, ReadOnlyWithLearner: at least what was committed when it was asked for", () => {
+describe("A9.93 a read returns at least the commit index of its start (ReadOnlyOptionSafe, ReadOnlyWithLearner)", () => {
   for (const asked of [1, 2, 4]) {
     test(`asked: ${asked === 1 ? "leader" : asked === 2 ? "follower" : "learner"}`, () => {
       const network = Network.of(4, { voters: [1, 2, 3], learners: [4] });
@@ -36,7 +36,7 @@ describe("A9.93 ReadOnlyOptionSafe, ReadOnlyWithLearner: at least what was commi
       }
     });
   }
-  test("not without a quorum: a leader cut off answers nothing, then that it does not know", () => {
+  test("a leader without a quorum answers nothing, then fails the read", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.isolate(1);
@@ -45,7 +45,7 @@ describe("A9.93 ReadOnlyOptionSafe, ReadOnlyWithLearner: at least what was commi
     network.tick(1, 10);
     expect(network.get(1).readTexts).toEqual(["a@-"]);
   });
-  test("a stale leader cannot confirm, although a newer one has committed more", () => {
+  test("a stale leader cannot confirm a read after a newer leader has committed more", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.isolate(1);
@@ -60,7 +60,7 @@ describe("A9.93 ReadOnlyOptionSafe, ReadOnlyWithLearner: at least what was commi
     network.read(1, "b");
     expect(network.get(1).readTexts).toEqual(["a@-", "b@3"]);
   });
-  test("a quorum that answers before the read was asked for confirms nothing", () => {
+  test("answers of a quorum from before the read confirm nothing", () => {
     const leader = leaderOf({ voters: [1, 2, 3] }, [1, 2, 3]);
     leader.tick();
     const before = heartbeats(leader);
@@ -74,7 +74,7 @@ describe("A9.93 ReadOnlyOptionSafe, ReadOnlyWithLearner: at least what was commi
     leader.settle();
     expect(leader.readTexts).toEqual(["a@1"]);
   });
-  test("all reads of one turn share one round of heartbeats, later ones may confirm earlier ones", () => {
+  test("all reads of one turn share a round of heartbeats; a later round confirms earlier reads", () => {
     const leader = leaderOf({ voters: [1, 2, 3] }, [1, 2, 3]);
     for (const context of ["a", "b", "c"]) leader.read(context);
     expect(heartbeats(leader)).toHaveLength(2); // All lost.
@@ -84,7 +84,7 @@ describe("A9.93 ReadOnlyOptionSafe, ReadOnlyWithLearner: at least what was commi
     leader.settle();
     expect(leader.readTexts).toEqual(["a@1", "b@1", "c@1", "d@1"]);
   });
-  test("regular heartbeats ask again, in case those of the read were lost; without reads they carry nothing", () => {
+  test("regular heartbeats repeat the round while reads wait, and carry no context otherwise", () => {
     const leader = leaderOf({ voters: [1, 2, 3] }, [1, 2, 3]);
     leader.read("a");
     heartbeats(leader);
@@ -99,8 +99,8 @@ describe("A9.93 ReadOnlyOptionSafe, ReadOnlyWithLearner: at least what was commi
   });
 });
 
-describe("A9.93 who is asked", () => {
-  test("one voter answers at once, after its own write; learners are not waited for", () => {
+describe("A9.93 the quorum that confirms a read", () => {
+  test("a single voter answers at once after its own write, without its learners", () => {
     const alone = new Member({ id: 1, voters: [1], learners: [2] });
     alone.raft.campaign();
     alone.finish(alone.raft.ready());
@@ -114,7 +114,7 @@ describe("A9.93 who is asked", () => {
     alone.read("b");
     expect(alone.raft.ready().readStates).toMatchObject([{ index: 1 }]);
   });
-  test("learners' answers do not count", () => {
+  test("answers of learners do not count", () => {
     const leader = leaderOf({ voters: [1, 2, 3], learners: [4, 5] }, [1, 2, 3]);
     leader.read("a");
     const sent = heartbeats(leader);
@@ -125,7 +125,7 @@ describe("A9.93 who is asked", () => {
     leader.settle();
     expect(leader.readTexts).toEqual(["a@1"]);
   });
-  test("strangers' answers do not count", () => {
+  test("answers of members outside the configuration do not count", () => {
     const leader = leaderOf({ voters: [1, 2, 3] }, [1, 2, 3]);
     leader.read("a");
     const [sent] = heartbeats(leader);
@@ -145,7 +145,7 @@ describe("A9.93 who is asked", () => {
     leader.settle();
     expect(leader.readTexts).toEqual(["a@1"]);
   });
-  test("VerifyLeader_PartialConnect: a quorum is enough, whoever else is out of reach", () => {
+  test("a reachable quorum is enough (VerifyLeader_PartialConnect)", () => {
     const network = Network.of(5);
     network.campaign(1);
     network.cut(1, 4);
@@ -156,7 +156,7 @@ describe("A9.93 who is asked", () => {
     network.read(1, "b");
     expect(network.get(1).readTexts).toEqual(["a@1"]);
   });
-  test("read_when_quorum_becomes_less: a smaller quorum confirms what waits", () => {
+  test("a removal that makes the quorum smaller confirms waiting reads (read_when_quorum_becomes_less)", () => {
     const network = Network.of(2);
     network.campaign(1);
     const leader = network.get(1);
@@ -172,8 +172,8 @@ describe("A9.93 who is asked", () => {
   });
 });
 
-describe("A9.94 ReadOnlyForNewLeader: held until an entry of the leader's own term is committed", () => {
-  test("then answered with what that committed", () => {
+describe("A9.94 a new leader holds reads until an entry of its own term is committed (ReadOnlyForNewLeader)", () => {
+  test("and answers with the commit index of that entry", () => {
     const leader = withLog(1, [1, 1], { voters: [1, 2, 3] }).lead();
     expect(leader.raft.commit).toBe(0);
     expect(leader.read("a")).toBe("accepted");
@@ -191,8 +191,8 @@ describe("A9.94 ReadOnlyForNewLeader: held until an entry of the leader's own te
   });
 });
 
-describe("A9.95 ReadOnlyDuplicateRequest: the caller's context confirms nothing", () => {
-  test("the same context again, and late answers to the heartbeats of the first", () => {
+describe("A9.95 the caller's context confirms nothing (ReadOnlyDuplicateRequest)", () => {
+  test("late answers to the first read's heartbeats do not confirm a second read with the same context", () => {
     const network = Network.of(3);
     network.campaign(1);
     const leader = network.get(1);
@@ -214,7 +214,7 @@ describe("A9.95 ReadOnlyDuplicateRequest: the caller's context confirms nothing"
     leader.settle();
     expect(leader.readTexts).toEqual(["same@1"]);
   });
-  test("one context twice at once: two outcomes", () => {
+  test("two reads with one context have two outcomes", () => {
     const network = Network.of(3);
     network.campaign(1);
     for (const id of [1, 2]) {
@@ -223,7 +223,7 @@ describe("A9.95 ReadOnlyDuplicateRequest: the caller's context confirms nothing"
       expect(network.get(id).readTexts).toEqual(["same@1", "same@1"]);
     }
   });
-  test("an answer that comes twice counts once; one to a read before a restart is none to a later one", () => {
+  test("a duplicate answer counts once, and an answer from before a restart matches no later read", () => {
     const follower = new Member({ id: 2, voters: [1, 2, 3] });
     follower.step({ type: MessageType.heartbeat, from: 1, term: 1 });
     follower.settle();
@@ -244,7 +244,7 @@ describe("A9.95 ReadOnlyDuplicateRequest: the caller's context confirms nothing"
     }
     expect(follower.readTexts).toEqual(["b@9"]);
   });
-  test("a heartbeat's answer with another context, or of a round that never was, is none", () => {
+  test("a heartbeat's answer with an unknown context or round confirms nothing", () => {
     const leader = leaderOf({ voters: [1, 2, 3] }, [1, 2, 3]);
     leader.read("a");
     const [sent] = heartbeats(leader);
@@ -262,14 +262,14 @@ describe("A9.95 ReadOnlyDuplicateRequest: the caller's context confirms nothing"
   });
 });
 
-describe("A9.96 RaftFreesReadOnlyMem: nothing is kept of a read that has ended", () => {
-  test("confirmed", () => {
+describe("A9.96 an ended read holds no memory (RaftFreesReadOnlyMem)", () => {
+  test("when it was confirmed", () => {
     const network = Network.of(3);
     network.campaign(1);
     for (let i = 0; i < 100; i += 1) network.read(1 + (i % 3), `r${i}`);
     for (const id of [1, 2, 3]) expect(network.get(id).raft.status().reads).toBe(0);
   });
-  test("given up, on both sides", () => {
+  test("when it timed out, on both sides", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.drop(({ type }) => type === MessageType.heartbeatResponse);
@@ -280,7 +280,7 @@ describe("A9.96 RaftFreesReadOnlyMem: nothing is kept of a read that has ended",
     for (const id of [1, 2]) expect(network.get(id).raft.status().reads).toBe(0);
     expect(network.get(2).readTexts).toEqual(["a@-"]);
   });
-  test("the answer was lost: given up after an election timeout, though the leader lives", () => {
+  test("when its answer was lost: it times out although the leader lives", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.ignore(MessageType.readIndexResponse);
@@ -290,7 +290,7 @@ describe("A9.96 RaftFreesReadOnlyMem: nothing is kept of a read that has ended",
     network.tick([1, 2, 3], 1);
     expect(network.get(2).readTexts).toEqual(["a@-"]);
   });
-  test("too many wait: refused, here for certain and over there by answer", () => {
+  test("above the limits reads are dropped here and refused by the leader", () => {
     const leader = leaderOf({ voters: [1, 2, 3] }, [1, 2, 3]);
     for (let i = 0; i < OWN_MAX; i += 1) expect(leader.read("a")).toBe("accepted");
     expect(leader.read("a")).toBe("dropped");
@@ -304,8 +304,8 @@ describe("A9.96 RaftFreesReadOnlyMem: nothing is kept of a read that has ended",
   });
 });
 
-describe("a leader that leads no more answers for certain", () => {
-  test("its own reads and others', confirmed by nobody: not known", () => {
+describe("a leader that loses its leadership ends its reads", () => {
+  test("its own reads and those of others fail", () => {
     const leader = leaderOf({ voters: [1, 2, 3] }, [1, 2, 3]);
     leader.read("own");
     leader.step({ type: MessageType.readIndex, from: 3, term: 0, context: new Uint8Array([7]) });
@@ -340,7 +340,7 @@ describe("a leader that leads no more answers for certain", () => {
     expect(network.get(1).raft.isLeader).toBe(false);
     expect(network.get(1).readTexts).toEqual(["a@-"]);
   });
-  test("without a leader, and as a candidate: dropped", () => {
+  test("a read without a leader, and on a candidate, is dropped", () => {
     const member = new Member({ id: 1, voters: [1, 2, 3] });
     expect(member.read("a")).toBe("dropped");
     member.raft.campaign();
@@ -349,8 +349,8 @@ describe("a leader that leads no more answers for certain", () => {
   });
 });
 
-describe("A4.53 NodeReadIndexToOldLeader: forwarded reads carry no term and follow the leader", () => {
-  test("who has lost its leadership sends them on", () => {
+describe("A4.53 forwarded reads carry no term and reach the current leader (NodeReadIndexToOldLeader)", () => {
+  test("a former leader forwards a read to the new one", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.cut(2, 3); // 2 does not hear of the next leader.
@@ -366,7 +366,7 @@ describe("A4.53 NodeReadIndexToOldLeader: forwarded reads carry no term and foll
     network.run(relayed);
     expect(network.get(2).readTexts).toEqual(["a@2"]);
   });
-  test("never back to where they came from: refused", () => {
+  test("a read is refused instead of sent back to its sender", () => {
     const network = Network.of(3);
     network.campaign(2);
     const message = { type: MessageType.readIndex, from: 2, term: 0, context: new Uint8Array([7]) } as const;
@@ -377,7 +377,7 @@ describe("A4.53 NodeReadIndexToOldLeader: forwarded reads carry no term and foll
       reject: true,
     });
   });
-  test("one that carries a term is not taken", () => {
+  test("a read that carries a term is ignored", () => {
     const leader = leaderOf({ voters: [1, 2, 3] }, [1, 2, 3]);
     leader.step({ type: MessageType.readIndex, from: 2, term: 1, context: new Uint8Array([7]) });
     expect(heartbeats(leader)).toEqual([]);
