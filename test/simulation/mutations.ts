@@ -166,8 +166,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "incarnations are not remembered",
     400,
     "log-store/sqlite-log-store.ts",
-    "const next = Math.max(Number(last), atLeast) + 1;",
-    "const next = Math.max(Number(last) - Number(last), atLeast) + 1;",
+    "const next = Math.max(last, atLeast) + 1;",
+    "const next = Math.max(last - last, atLeast) + 1;",
   ),
   one(
     "acknowledged when proposed, not when taken",
