@@ -33,7 +33,7 @@ const plain = (text: string, status = 200, headers: Record<string, string> = {})
     headers: { ...HEADERS, "content-type": "text/plain; charset=utf-8", ...headers },
   });
 
-const failure = (status: number, error: string, cure: string): Response => json({ error, cure }, status);
+const failure = (status: number, error: string, hint: string): Response => json({ error, hint }, status);
 
 /** Its own styles and script, its own API, and in nobody's frame. */
 const PAGE_POLICY =
@@ -107,7 +107,7 @@ export class Routes {
         ? plain(reason, 503)
         : failure(503, `this node is not there yet: ${reason}`, "ask again in a moment");
     } catch (error) {
-      if (error instanceof UserError) return failure(400, error.message, error.cure);
+      if (error instanceof UserError) return failure(400, error.message, error.hint);
       return failure(500, errorMessage(error), "see the node's log");
     }
   }

@@ -6,7 +6,7 @@
 import { closeSync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
-export class LiveFile {
+export class FileSync {
   readonly path: string;
   readonly #file: number;
   readonly #folder: number | null;

@@ -7,7 +7,7 @@ import type { Value } from "../change/value.ts";
 import { exactKey, exactKeyColumns, prepareExact } from "../rows/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
-export class LivePending {
+export class PendingKeys {
   readonly #db: DatabaseSync;
   readonly #captured: ReadonlyMap<number, CapturedTable>;
   readonly #encoding: string;

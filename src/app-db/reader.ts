@@ -34,7 +34,7 @@ class SchemaWatch {
   }
 }
 
-export class BunLiveReader {
+export class AppDbReader {
   readonly logs: readonly ChangeLog[];
   readonly #db: Database;
   /** For looks beside a drain, which may hold the first connection's transaction over several turns. */

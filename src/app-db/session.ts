@@ -8,22 +8,22 @@ import type { PositionVector } from "../change/batch.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import { settingOf } from "../change/per-table.ts";
 import { PendingRows } from "../change/pending-rows.ts";
-import type { ShadowedRows } from "../change/withheld-rows.ts";
+import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type BlockPlace, IdBlocks } from "../reflect/id-blocks.ts";
-import type { LiveConnection } from "../reflect/app-db-connection.ts";
-import { LiveLog } from "../reflect/change-log-rows.ts";
+import type { AppDbConnection } from "../reflect/app-db-connection.ts";
+import { ChangeLogRows } from "../reflect/change-log-rows.ts";
 import { Reflector } from "../reflect/reflector.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { KnownSchema } from "../schema/catalogue.ts";
 import { RowAccess } from "../rows/row-access.ts";
-import { BunLiveReader } from "./reader.ts";
-import { readLiveState } from "./stored-state.ts";
+import { AppDbReader } from "./reader.ts";
+import { readStoredState } from "./stored-state.ts";
 
-export interface LiveSideOptions {
+export interface AppDbSessionOptions {
   readonly file: string;
   /** Stays the caller's. */
-  readonly connection: LiveConnection;
+  readonly connection: AppDbConnection;
   readonly replica: Replica;
   readonly captured: readonly CapturedTable[];
   readonly remembered: RememberedSchema;
@@ -33,14 +33,14 @@ export interface LiveSideOptions {
   readonly place: () => BlockPlace | null;
 }
 
-export class LiveSide {
-  #reader: BunLiveReader | null = null;
-  readonly #openReader: () => BunLiveReader;
+export class AppDbSession {
+  #reader: AppDbReader | null = null;
+  readonly #openReader: () => AppDbReader;
   readonly reflector: Reflector;
-  readonly logs: ReadonlyMap<number, LiveLog>;
+  readonly logs: ReadonlyMap<number, ChangeLogRows>;
   readonly pending = new PendingRows();
   readonly bases: BasePositions;
-  readonly shadows: ShadowedRows;
+  readonly shadows: WithheldRows;
   /** Table id ⇒ log id up to which the file says its changes are ordered. */
   readonly acknowledged: ReadonlyMap<number, number>;
   /** The schema that the file last reflected. */
@@ -49,7 +49,7 @@ export class LiveSide {
   readonly expected: KnownSchema | null;
 
   /** Inside a transaction of the connection it may be opened as well. */
-  constructor(options: LiveSideOptions) {
+  constructor(options: AppDbSessionOptions) {
     const { file, connection, replica, captured, remembered, expected, place } = options;
     const { settings } = replica;
     this.remembered = remembered;
@@ -57,7 +57,7 @@ export class LiveSide {
     const { db } = connection;
     const shapes = shapesOf(replica, captured);
     connection.triggers.replicate(shapes.map((s) => s.name));
-    const state = readLiveState(db, shapes, captured, settings.shards);
+    const state = readStoredState(db, shapes, captured, settings.shards);
     this.bases = state.bases;
     this.shadows = state.shadows;
     this.acknowledged = state.acknowledged;
@@ -66,12 +66,12 @@ export class LiveSide {
       shapes.map((shape) => {
         const access = new RowAccess(db, shape, settings.encoding);
         const { log } = captured.find((c) => c.id === shape.id)!;
-        return [shape.id, new LiveLog(db, access, log, state.acknowledged.get(shape.id) ?? 0)];
+        return [shape.id, new ChangeLogRows(db, access, log, state.acknowledged.get(shape.id) ?? 0)];
       }),
     );
     const { bases, shadows, pending, logs } = this;
     this.reflector = new Reflector({
-      ...{ live: connection, logs, source: replica, pending, bases, shadows, expected },
+      ...{ appDb: connection, logs, source: replica, pending, bases, shadows, expected },
       ids: new IdBlocks(
         db,
         expected === null ? [] : shapes,
@@ -79,7 +79,7 @@ export class LiveSide {
         place,
       ),
     });
-    this.#openReader = () => new BunLiveReader(file, shapes, captured, settings.encoding, expected);
+    this.#openReader = () => new AppDbReader(file, shapes, captured, settings.encoding, expected);
   }
 
   /** What the file showed at least of every row, pending and shadowed ones included. */
@@ -91,7 +91,7 @@ export class LiveSide {
   }
 
   /** Connections of its own; not before the transaction in which the side was opened is committed. */
-  get reader(): BunLiveReader {
+  get reader(): AppDbReader {
     this.#reader ??= this.#openReader();
     return this.#reader;
   }

@@ -4,24 +4,24 @@ import type { CapturedTable } from "../capture/install.ts";
 import { BasePositions } from "../change/base-positions.ts";
 import { decodeImage } from "../change/codec.ts";
 import { keyIdOf } from "../change/key.ts";
-import { ShadowedRows } from "../change/withheld-rows.ts";
+import { WithheldRows } from "../change/withheld-rows.ts";
 import type { TableShape } from "../change/shape.ts";
 import { decodePosition } from "../schema/app-db-tables.ts";
 
-export interface LiveState {
+export interface StoredState {
   readonly bases: BasePositions;
-  readonly shadows: ShadowedRows;
+  readonly shadows: WithheldRows;
   /** Table id ⇒ acknowledged log id. */
   readonly acknowledged: ReadonlyMap<number, number>;
 }
 
 /** Of tables that are not among `shapes` nothing is read. */
-export function readLiveState(
+export function readStoredState(
   db: DatabaseSync,
   shapes: readonly TableShape[],
   captured: readonly CapturedTable[],
   shards: number,
-): LiveState {
+): StoredState {
   const status = db.prepare(`SELECT "item", "name", "value" FROM "__marmot__status"`).all() as {
     item: string;
     name: string;
@@ -35,7 +35,7 @@ export function readLiveState(
     next_id: number;
     position: Uint8Array;
   }[];
-  const shadows = new ShadowedRows();
+  const shadows = new WithheldRows();
   const shapeOf = new Map(shapes.map((s) => [s.id, s]));
   for (const row of db.prepare(`SELECT "id", "key", "position" FROM "__marmot__shadow"`).all() as {
     id: number;

@@ -6,7 +6,7 @@ import type { PositionVector } from "./batch.ts";
 import type { KeyId } from "./key.ts";
 import type { Image, Value } from "./value.ts";
 
-export interface ReferenceSource {
+export interface BeforeImageSource {
   /**
    * The image that the live file showed for the key when it reflected `base`, or the own image that the replica took
    * after that; null: there was no such row.

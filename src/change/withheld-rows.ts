@@ -7,13 +7,13 @@ import type { PositionVector } from "./batch.ts";
 import type { KeyId } from "./key.ts";
 import type { Value } from "./value.ts";
 
-export interface ShadowedRow {
+export interface WithheldRow {
   readonly key: readonly Value[];
   readonly position: PositionVector;
 }
 
-export class ShadowedRows {
-  readonly tables = new Map<number, Map<KeyId, ShadowedRow>>();
+export class WithheldRows {
+  readonly tables = new Map<number, Map<KeyId, WithheldRow>>();
 
   get size(): number {
     let size = 0;
@@ -25,13 +25,13 @@ export class ShadowedRows {
     for (const rows of this.tables.values()) for (const { position } of rows.values()) yield position;
   }
 
-  get(table: number, keyId: KeyId): ShadowedRow | undefined {
+  get(table: number, keyId: KeyId): WithheldRow | undefined {
     return this.tables.get(table)?.get(keyId);
   }
 
-  set(table: number, keyId: KeyId, row: ShadowedRow): void {
+  set(table: number, keyId: KeyId, row: WithheldRow): void {
     let rows = this.tables.get(table);
-    if (rows === undefined) this.tables.set(table, (rows = new Map<KeyId, ShadowedRow>()));
+    if (rows === undefined) this.tables.set(table, (rows = new Map<KeyId, WithheldRow>()));
     rows.set(keyId, row);
   }
 

@@ -36,7 +36,7 @@ export class NodeClient {
     if (!existsSync(this.#socket))
       throw new UserError(`no node runs here: there is no ${this.#socket}`, CURE);
     let response: Response;
-    let body: T & { error?: string; cure?: string };
+    let body: T & { error?: string; hint?: string };
     try {
       response = await this.#fetch(method, path, timeoutMs);
       body = (await response.json()) as typeof body;
@@ -46,7 +46,7 @@ export class NodeClient {
       });
     }
     if (!response.ok && !alsoGood.includes(response.status))
-      throw new UserError(body.error ?? `the node answered ${response.status}`, body.cure ?? CURE);
+      throw new UserError(body.error ?? `the node answered ${response.status}`, body.hint ?? CURE);
     return body;
   }
 

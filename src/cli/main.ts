@@ -89,7 +89,7 @@ function verbOf(name: string): Verb {
   throw usage([
     {
       message: `there is no verb ${name}${didYouMean(name, names)}`,
-      cure: `marmot help lists them: ${names.join(", ")}`,
+      hint: `marmot help lists them: ${names.join(", ")}`,
     },
   ]);
 }
@@ -109,7 +109,7 @@ async function runVerbOf(verb: Verb, argv: readonly string[], context: CliContex
 
 /** A user's problem with its cure; anything else is ours, and shows where it comes from. */
 function explain(error: unknown): string {
-  if (error instanceof UserError) return `marmot: ${error.message}\ncure: ${error.cure}`;
+  if (error instanceof UserError) return `marmot: ${error.message}\ncure: ${error.hint}`;
   const stack = error instanceof Error && error.stack !== undefined ? `\n${error.stack}` : "";
   return `marmot: ${errorMessage(error)}${stack}`;
 }

@@ -4,13 +4,13 @@ import { UsageError, UserError } from "../base/errors.ts";
 export interface Problem {
   /** What was expected and what came. */
   readonly message: string;
-  readonly cure: string;
+  readonly hint: string;
 }
 
 /** One problem as it is, several as a list; `about` is the verb, for where to read on. */
-function tell(problems: readonly Problem[], about: string): readonly [message: string, cure: string] {
-  if (problems.length === 1) return [problems[0]!.message, problems[0]!.cure];
-  const lines = problems.map((p) => `  ${p.message}\n    cure: ${p.cure}`);
+function tell(problems: readonly Problem[], about: string): readonly [message: string, hint: string] {
+  if (problems.length === 1) return [problems[0]!.message, problems[0]!.hint];
+  const lines = problems.map((p) => `  ${p.message}\n    cure: ${p.hint}`);
   return [
     `${problems.length} things are wrong\n${lines.join("\n")}`,
     `mend each of them; ${about} --help shows every option`,

@@ -230,7 +230,7 @@ export function doubled(options: Options): readonly Problem[] {
     const twice = whom.find((table, i) => whom.indexOf(table) !== i);
     if (twice === undefined) return [];
     const what = twice === "" ? "all other tables" : `the table ${twice}`;
-    return [{ message: `--${name} says two things of ${what}`, cure: "leave one of them out" }];
+    return [{ message: `--${name} says two things of ${what}`, hint: "leave one of them out" }];
   });
 }
 
@@ -240,19 +240,19 @@ export function contradictions({ node, admin, token }: RunSettings): readonly Pr
   if (admin !== null && token === null && !isLoopback(admin.host))
     problems.push({
       message: `--admin ${admin.host}:${admin.port} is no loopback address, and without --admin-token everybody could use it`,
-      cure: "give --admin-token TOKEN, too (or MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
+      hint: "give --admin-token TOKEN, too (or MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
     });
   const lower = new Set((node.exclude ?? []).map(foldName));
   const both = (node.tables ?? []).filter((t) => lower.has(foldName(t)));
   if (both.length > 0)
     problems.push({
       message: `--tables and --exclude both name ${both.join(", ")}`,
-      cure: "take it out of one of them",
+      hint: "take it out of one of them",
     });
   if (node.create && node.peers.length > 0)
     problems.push({
       message: "--create makes the file of a new cluster, --peers joins a cluster whose file is received",
-      cure: "give one of them",
+      hint: "give one of them",
     });
   return problems;
 }

@@ -22,13 +22,13 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
       work();
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
-      problems.push({ message: error.message, cure: error.cure });
+      problems.push({ message: error.message, hint: error.hint });
     }
   };
   if (node.db !== "" && (await new NodeClient(node.dataDir).answers(ANSWER_MS))) {
     // Then its ports are taken, too, and by it.
-    const cure = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
-    return [{ message: `another marmot runs on ${node.dataDir}`, cure }];
+    const hint = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
+    return [{ message: `another marmot runs on ${node.dataDir}`, hint }];
   }
   const [{ requireDatabase }, keys, { dataPaths }] = await Promise.all([
     import("../node/startup/check-files.ts"),
@@ -52,7 +52,7 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     problems.push({
       message:
         "--role learner has no vote, and without --peers this would be the first node of a new cluster",
-      cure: "give --peers to join a cluster, or leave --role out",
+      hint: "give --peers to join a cluster, or leave --role out",
     });
   for (const address of node.listen) {
     const found = parseMultiaddr(address);
@@ -61,7 +61,7 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     if (obstacle !== null)
       problems.push({
         message: `${address} should be free for peers to reach this node, and cannot be listened on: ${obstacle}`,
-        cure: "choose a free address with --listen, such as /ip4/0.0.0.0/tcp/8161; port 0 picks one",
+        hint: "choose a free address with --listen, such as /ip4/0.0.0.0/tcp/8161; port 0 picks one",
       });
   }
   if (admin !== null) {
@@ -69,7 +69,7 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     if (obstacle !== null)
       problems.push({
         message: `${admin.host}:${admin.port} should be free for the admin API, and cannot be listened on: ${obstacle}`,
-        cure: "choose a free port with --admin HOST:PORT (port 0 picks one), or --admin off",
+        hint: "choose a free port with --admin HOST:PORT (port 0 picks one), or --admin off",
       });
   }
   return problems;
@@ -83,13 +83,13 @@ function folders({ db, dataDir }: NodeOptions): Problem[] {
     if (statSync(parent, { throwIfNoEntry: false })?.isDirectory() !== true)
       problems.push({
         message: `${parent} should be a folder, and ${existsSync(parent) ? "is none" : "does not exist"}`,
-        cure: "make it, or correct --db and --data-dir",
+        hint: "make it, or correct --db and --data-dir",
       });
   const own = statSync(dataDir, { throwIfNoEntry: false });
   if (own !== undefined && !own.isDirectory())
     problems.push({
       message: `--data-dir should be a folder of Marmot's own, and ${dataDir} is a file`,
-      cure: "choose another with --data-dir DIR",
+      hint: "choose another with --data-dir DIR",
     });
   return problems;
 }

@@ -59,7 +59,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     pending: pending(member),
     conflicts: {
       total: member?.replica.replica.journal.total ?? 0,
-      orphans: member?.replica.replica.orphans.total ?? 0,
+      orphans: member?.replica.replica.danglingReferences.total ?? 0,
     },
     tables: {
       replicated:
@@ -70,13 +70,13 @@ export function nodeStatus(source: StatusSource): NodeStatus {
             ),
       skipped: [
         ...(settings?.skipped ?? []),
-        ...(member?.schema.local ?? []).map(({ name, reason, cure }) => ({
+        ...(member?.schema.local ?? []).map(({ name, reason, hint }) => ({
           name,
-          reason: `${reason}; it stays on this node (cure: ${cure})`,
+          reason: `${reason}; it stays on this node (cure: ${hint})`,
         })),
-        ...refused.map(({ name, reason, cure }) => ({
+        ...refused.map(({ name, reason, hint }) => ({
           name,
-          reason: `${reason}; until that is mended this node sends and shows nothing, and what it writes waits (cure: ${cure})`,
+          reason: `${reason}; until that is mended this node sends and shows nothing, and what it writes waits (cure: ${hint})`,
         })),
       ],
     },

@@ -34,7 +34,7 @@ export async function waitFor(
     missing = now.pipeline.obstacle ?? "a change of the schema to be ordered by a quorum";
     if (!now.pipeline.schemaDue && !now.reader.schemaMovedBeside()) return true;
     now.pipeline.touch();
-    now.engine.wake();
+    now.loop.wake();
     return false;
   });
   const first = member();
@@ -45,7 +45,7 @@ export async function waitFor(
     const now = member();
     if (now === null) return false;
     now.pipeline.touch();
-    now.engine.wake();
+    now.loop.wake();
     const fencing = now.pipeline.outbox.fencing();
     let left = 0;
     for (const [table, id] of target) left += now.pipeline.unordered(table, id);

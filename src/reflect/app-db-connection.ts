@@ -6,11 +6,11 @@ import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
-import { LiveTriggers } from "./trigger-silencer.ts";
+import { TriggerSilencer } from "./trigger-silencer.ts";
 
-export interface LiveConnection {
+export interface AppDbConnection {
   readonly db: DatabaseSync;
-  readonly triggers: LiveTriggers;
+  readonly triggers: TriggerSilencer;
 }
 
 const SELF_TEST = `
@@ -38,7 +38,7 @@ export function selfTest(): void {
     const schema = (): string =>
       JSON.stringify(db.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY rowid").all());
     const before = schema();
-    const triggers = new LiveTriggers(db, ["t", "u"]);
+    const triggers = new TriggerSilencer(db, ["t", "u"]);
     const write = (sql: string): void => {
       db.exec("BEGIN");
       triggers.begin();
@@ -77,12 +77,12 @@ export function proveTriggers(): void {
 }
 
 /** Opens the file for reflecting. It must exist and be in WAL mode. `replicated`: the names of its replicated tables. */
-export function openLiveConnection(file: string, replicated: readonly string[]): LiveConnection {
+export function openAppDbConnection(file: string, replicated: readonly string[]): AppDbConnection {
   const db = openDatabase(file, { timeout: LOCKED_MS });
   db.exec(
     "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8000; PRAGMA ignore_check_constraints = ON; PRAGMA recursive_triggers = OFF",
   );
-  const triggers = new LiveTriggers(db, replicated);
+  const triggers = new TriggerSilencer(db, replicated);
   db.exec("PRAGMA busy_timeout = 0"); // at work nothing waits for the application
   return { db, triggers };
 }

@@ -21,7 +21,7 @@ const TAIL_AT_ONCE = 5000;
 /** Id, suspicion, key. */
 type TailRow = readonly [bigint, bigint | null, ...Value[]];
 
-export class LiveLog {
+export class ChangeLogRows {
   readonly shape: TableShape;
   readonly access: RowAccess;
   /** The change log's name. */

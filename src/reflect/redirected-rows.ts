@@ -3,19 +3,19 @@
  * What is pending of them moves there in the file, log rows and all, in the transaction that shows the other row. A row that
  * the application has put in that place meanwhile makes room: it is known to nobody else.
  */
-import type { MovedRow } from "../change/changed-rows.ts";
+import type { RedirectedRow } from "../change/changed-rows.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { Image } from "../change/value.ts";
-import type { LiveLog } from "./change-log-rows.ts";
+import type { ChangeLogRows } from "./change-log-rows.ts";
 
 /** A rowid that no row of the replica ever had, above `above` if there is one, which `used` does not name. */
 export type FreeRowid = (used: (rowid: bigint) => boolean, above: bigint) => bigint;
 
 /** Pending rows of a table that move: rowid ⇒ rowid. `moved`: all of the table. */
 export function movesOf(
-  log: LiveLog,
-  moved: readonly MovedRow[],
+  log: ChangeLogRows,
+  moved: readonly RedirectedRow[],
   pending: PendingRows,
   freeRowid: FreeRowid,
 ): Map<bigint, bigint> {
@@ -37,7 +37,7 @@ export function movesOf(
 
 /** Does it: rows, then their log rows, then what is known of them to be pending. `write` and `remove` write the file. */
 export function moveRows(
-  log: LiveLog,
+  log: ChangeLogRows,
   moves: ReadonlyMap<bigint, bigint>,
   pending: PendingRows,
   writes: {

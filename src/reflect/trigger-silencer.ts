@@ -17,7 +17,7 @@ const WRITES: ReadonlySet<number> = new Set([
   constants.SQLITE_DELETE,
 ]);
 
-export class LiveTriggers {
+export class TriggerSilencer {
   readonly #db: DatabaseSync;
   #replicated: readonly string[];
   readonly #version: StatementSync;

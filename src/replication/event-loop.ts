@@ -9,7 +9,7 @@ import type { OpenReplica } from "../replica/open-replica.ts";
 import type { PeerId, ShardId } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { StateMachine } from "../shard/state-machine.ts";
-import type { Machine } from "./host.ts";
+import type { Host } from "./host.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { TurnResult } from "./pipeline/turn.ts";
 
@@ -28,7 +28,7 @@ const COLLECT_TURNS = 20;
 /** How often the replica is checkpointed when it moved. */
 const CHECKPOINT_MS = 2000;
 
-export interface EngineComponents {
+export interface EventLoopComponents {
   readonly replica: OpenReplica;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -36,13 +36,13 @@ export interface EngineComponents {
   readonly idle: () => void;
   readonly onFailure: (error: Error) => void;
   readonly onSnapshotOffered: (shard: ShardId, from: PeerId, metadata: SnapshotMetadata) => void;
-  readonly machine: Pick<Machine, "memory" | "collectGarbage">;
+  readonly host: Pick<Host, "memory" | "collectGarbage">;
   /** Every tick, after the turn. */
   readonly onTick: () => void;
 }
 
-export class Engine implements StateMachine {
-  readonly #components: EngineComponents;
+export class EventLoop implements StateMachine {
+  readonly #components: EventLoopComponents;
   #runtime!: ShardRuntime;
   #pipeline!: Pipeline;
   #scheduled = false;
@@ -61,7 +61,7 @@ export class Engine implements StateMachine {
   /** Positions are frozen while a snapshot is fetched: what comes meanwhile is in it. */
   frozen = false;
 
-  constructor(components: EngineComponents) {
+  constructor(components: EventLoopComponents) {
     this.#components = components;
     this.#synced = components.replica.replica.positions().map(() => 0);
   }
@@ -162,16 +162,16 @@ export class Engine implements StateMachine {
    * node keeps to a bound instead.
    */
   #collect(): void {
-    const { clock, machine } = this.#components;
+    const { clock, host } = this.#components;
     const now = clock.now();
     if (now - this.#collectedAt < HURRY_MS) return;
     const { turns } = this.#runtime.counters;
     if (turns - this.#collectedTurns < COLLECT_TURNS) return;
     const rested = now - this.#collectedAt >= COLLECT_MS;
-    if (machine.memory() < (rested ? COLLECT_ABOVE_BYTES : HURRY_ABOVE_BYTES)) return;
+    if (host.memory() < (rested ? COLLECT_ABOVE_BYTES : HURRY_ABOVE_BYTES)) return;
     this.#collectedAt = now;
     this.#collectedTurns = turns;
-    machine.collectGarbage();
+    host.collectGarbage();
   }
 
   #rest(result: TurnResult): void {

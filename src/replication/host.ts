@@ -1,5 +1,5 @@
 /** What a node takes from its machine besides time and its files: the network, syncing, file-system events, memory. */
-import { LiveFile } from "../app-db/file-sync.ts";
+import { FileSync } from "../app-db/file-sync.ts";
 import type { WatchFolder } from "../app-db/watcher.ts";
 import type { Transport } from "../shard/seams.ts";
 import { Libp2pTransport, type TransportComponents, type TransportOptions } from "../transport/transport.ts";
@@ -10,9 +10,9 @@ export interface SyncedFile {
 }
 
 /** A simulator brings its own. */
-export interface Machine {
+export interface Host {
   readonly transport: (components: TransportComponents, options: TransportOptions) => Transport;
-  readonly liveFile: (path: string) => SyncedFile;
+  readonly appDbFile: (path: string) => SyncedFile;
   /** null: the file system's own events. */
   readonly watchFolder: WatchFolder | null;
   /** Bytes of memory that the process holds. */
@@ -20,9 +20,9 @@ export interface Machine {
   readonly collectGarbage: () => void;
 }
 
-export const systemMachine: Machine = {
+export const systemHost: Host = {
   transport: (components, options) => new Libp2pTransport(components, options),
-  liveFile: (path) => new LiveFile(path),
+  appDbFile: (path) => new FileSync(path),
   watchFolder: null,
   memory: () => process.memoryUsage.rss(),
   collectGarbage: () => Bun.gc(true),

@@ -13,7 +13,7 @@ export interface Stage {
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array>;
 }
 
-export class Switchboard implements TransportHandlers {
+export class MessageRouter implements TransportHandlers {
   /** Peers by id, as their hellos introduced them. */
   readonly hellos = new Map<PeerId, Hello>();
   readonly #self: Omit<Hello, "clusterId">;

@@ -46,7 +46,7 @@ export class Readiness {
 
   /** The position that the application's file shows. */
   get reflected(): PositionVector {
-    return this.#member.pipeline.side.bases.reflected;
+    return this.#member.pipeline.session.bases.reflected;
   }
 
   /** Entries between the newest known commit and the replica, over all shards. */
@@ -68,8 +68,8 @@ export class Readiness {
   }
 
   #reason(): string | null {
-    const { runtime, pipeline, replica, engine, reader } = this.#member;
-    if (engine.frozen) return "receiving a replica";
+    const { runtime, pipeline, replica, loop, reader } = this.#member;
+    if (loop.frozen) return "receiving a replica";
     if (pipeline.obstacle !== null) return pipeline.obstacle;
     const schema = this.#schemaWaits();
     const leaderless = runtime.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);

@@ -8,7 +8,7 @@ import { Spool } from "../capture/spool.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
-import { type LiveConnection, openLiveConnection, proveTriggers } from "../reflect/app-db-connection.ts";
+import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
 import { isWorthTaking, strip } from "../replica/copies/install-snapshot.ts";
 import { publish } from "../replica/copies/initial-import.ts";
 import { type OpenReplica, openReplica, readLocal } from "../replica/open-replica.ts";
@@ -18,16 +18,16 @@ import { slotOf } from "../shard/slots.ts";
 import { sendSnapshot } from "../snapshot/stream.ts";
 import { SnapshotTaker } from "../snapshot/take.ts";
 import { type Control, encodeControl, type NodeNews } from "./control-messages.ts";
-import { Engine } from "./event-loop.ts";
+import { EventLoop } from "./event-loop.ts";
 import { fetchReplica, REPLICA_REQUEST } from "../node/startup/join-cluster.ts";
-import type { BunLiveReader } from "../app-db/reader.ts";
-import type { Machine, SyncedFile } from "./host.ts";
+import type { AppDbReader } from "../app-db/reader.ts";
+import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { Readiness } from "./readiness.ts";
 import type { OnProgress } from "../node/handle.ts";
-import { SchemaSteps } from "../schema-sync/coordinator.ts";
-import type { Stage, Switchboard } from "./message-router.ts";
+import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
+import type { Stage, MessageRouter } from "./message-router.ts";
 import { VERSION } from "../base/version.ts";
 
 /** Ticks between two words to all peers about where this node stands. */
@@ -50,11 +50,11 @@ export interface MemberOptions {
 
 export interface MemberComponents {
   readonly transport: Transport;
-  readonly switchboard: Switchboard;
+  readonly router: MessageRouter;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  readonly machine: Machine;
+  readonly host: Host;
   readonly onProgress: OnProgress;
   readonly onFailure: (error: Error) => void;
   /** A newer replica waits in `paths.nextReplica`: the member must be closed and opened again. */
@@ -73,16 +73,16 @@ export class Member implements Stage {
   readonly log: SqliteLogStore;
   readonly runtime: ShardRuntime;
   readonly pipeline: Pipeline;
-  readonly schema: SchemaSteps;
+  readonly schema: SchemaCoordinator;
   readonly news = new Map<PeerId, PeerNews>();
   /** Whether a peer's checksums agreed when they were last compared. */
   readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
-  readonly engine: Engine;
+  readonly loop: EventLoop;
   /** Set by `verify`: gets answers about checksums. */
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
   readonly #components: MemberComponents;
-  readonly #live: LiveConnection;
+  readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
   readonly #taker: SnapshotTaker;
   #ticks = 0;
@@ -90,7 +90,7 @@ export class Member implements Stage {
   #sending = 0;
   #closed = false;
 
-  constructor(options: MemberOptions, components: MemberComponents, liveFile: SyncedFile) {
+  constructor(options: MemberOptions, components: MemberComponents, appDbFile: SyncedFile) {
     this.options = options;
     this.#components = components;
     const { db, paths, peerId } = options;
@@ -102,13 +102,13 @@ export class Member implements Stage {
     this.clusterId = settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     this.#alignLog();
-    this.#live = openLiveConnection(db, []);
-    const schema = new SchemaSteps({
+    this.#appDb = openAppDbConnection(db, []);
+    const schema = new SchemaCoordinator({
       file: db,
       replicaFile: paths.replica,
       lostFile: paths.lost,
       peerId,
-      connection: this.#live,
+      connection: this.#appDb,
       replica,
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: logger.child("schema"),
@@ -118,7 +118,7 @@ export class Member implements Stage {
       clock,
       moved: () => this.reader.moved(),
       wake: () => this.#touched(),
-      watchFolder: components.machine.watchFolder,
+      watchFolder: components.host.watchFolder,
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = new Pipeline(
@@ -126,7 +126,7 @@ export class Member implements Stage {
         replica,
         schema,
         spool: new Spool(paths.spool),
-        syncLive: () => liveFile.sync(),
+        syncAppDb: () => appDbFile.sync(),
         onOwnCommit: () => this.#watcher.ownCommit(),
         propose: (shard, data) => this.runtime.propose(shard, data),
         leads: (shard) => this.runtime.groups[shard]!.raft.isLeader,
@@ -137,10 +137,10 @@ export class Member implements Stage {
       },
       { peerId, shards: settings.shards },
     );
-    this.engine = new Engine({
+    this.loop = new EventLoop({
       replica: this.replica,
       clock,
-      machine: components.machine,
+      host: components.host,
       logger: logger.child("engine"),
       idle: () => this.log.idle(),
       onFailure: (error) => components.onFailure(error),
@@ -149,14 +149,14 @@ export class Member implements Stage {
     });
     const member = this.log.configuration(0)?.members.find((m) => m.peerId === peerId)?.id ?? 0;
     this.runtime = new ShardRuntime(
-      { logStore: this.log, transport, stateMachine: this.engine, random, logger: logger.child("raft") },
+      { logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
       {
         shards: settings.shards,
         peerId,
         member: member || Number(readLocal(this.replica.db, "member") ?? 0),
         ...(options.keepEntries === undefined ? {} : { keepEntries: options.keepEntries }),
         // A replica that lost its end in a power cut gets it back from the log before anything else is done with it.
-        committed: this.pipeline.side.bases.reflected,
+        committed: this.pipeline.session.bases.reflected,
       },
     );
     this.#taker = new SnapshotTaker(paths.replica, {
@@ -198,36 +198,36 @@ export class Member implements Stage {
   }
 
   start(): void {
-    this.#components.switchboard.enter(this);
+    this.#components.router.enter(this);
     this.#watcher.start();
-    this.engine.start(this.runtime, this.pipeline);
+    this.loop.start(this.runtime, this.pipeline);
     // A cluster of one need not wait for an election timeout.
     for (const group of this.runtime.groups) {
       const { voters } = group.configuration.configuration;
       if (voters.length === 1 && group.memberOf(this.options.peerId)?.id === voters[0]) group.raft.campaign();
     }
     this.pipeline.openIncarnation();
-    this.engine.wake();
+    this.loop.wake();
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.engine.stop();
+    this.loop.stop();
     this.#watcher.stop();
     this.#fetching?.abort();
     this.pipeline.close();
-    this.#live.db.close();
+    this.#appDb.db.close();
     this.replica.close();
     this.log.close();
   }
 
   get pending(): PendingRows {
-    return this.pipeline.side.pending;
+    return this.pipeline.session.pending;
   }
 
-  get reader(): BunLiveReader {
-    return this.pipeline.side.reader;
+  get reader(): AppDbReader {
+    return this.pipeline.session.reader;
   }
 
   get pollingBecause(): string {
@@ -236,7 +236,7 @@ export class Member implements Stage {
 
   #touched(): void {
     this.pipeline.touch();
-    this.engine.wake();
+    this.loop.wake();
   }
 
   // ------------------------------------------------------------------------------------------ transport
@@ -244,7 +244,7 @@ export class Member implements Stage {
   onConnect(peerId: PeerId): void {
     this.#components.logger.info("connected", { peer: this.nameOf(peerId) });
     this.#components.transport.send(peerId, encodeControl({ kind: "news", ...this.ownNews() }), "urgent");
-    this.engine.wake();
+    this.loop.wake();
   }
 
   onDisconnect(peerId: PeerId): void {
@@ -253,7 +253,7 @@ export class Member implements Stage {
 
   onRaft(peerId: PeerId, body: Uint8Array): void {
     this.runtime.receive(peerId, body);
-    this.engine.wake();
+    this.loop.wake();
   }
 
   onControl(peerId: PeerId, control: Control): void {
@@ -269,12 +269,12 @@ export class Member implements Stage {
             clusterId: this.clusterId,
             shards: this.runtime.groups.length,
           });
-        this.engine.wake();
+        this.loop.wake();
         return;
       }
       case "promote":
         this.runtime.promote(peerId);
-        this.engine.wake();
+        this.loop.wake();
         return;
       case "tell":
         answer({ kind: "news", ...this.ownNews() });
@@ -316,7 +316,7 @@ export class Member implements Stage {
 
   nameOf(peerId: PeerId): string {
     const member = this.runtime.groups[0]!.memberOf(peerId);
-    return member?.name ?? this.#components.switchboard.hellos.get(peerId)?.name ?? peerId;
+    return member?.name ?? this.#components.router.hellos.get(peerId)?.name ?? peerId;
   }
 
   #onTick(): void {
@@ -324,7 +324,7 @@ export class Member implements Stage {
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
     this.tellAll({ kind: "news", ...this.ownNews() });
-    const longest = this.engine.takeLongestTurn();
+    const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
   }
 
@@ -368,7 +368,7 @@ export class Member implements Stage {
     });
     const fetching = new AbortController();
     this.#fetching = fetching;
-    this.engine.frozen = true;
+    this.loop.frozen = true;
     const received = `${paths.incoming}/received.db`;
     void (async () => {
       try {
@@ -386,8 +386,8 @@ export class Member implements Stage {
           error: errorMessage(error),
         });
         rmSync(received, { force: true });
-        this.engine.frozen = false;
-        this.engine.wake();
+        this.loop.frozen = false;
+        this.loop.wake();
       } finally {
         this.#components.onProgress(null);
         this.#fetching = null;

@@ -11,34 +11,34 @@ import { type KeyId, keyIdOfImage } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import type { Acknowledgement } from "../reflect/reflector.ts";
-import { leftOutImage } from "../replica/migrate/journal-rejects.ts";
+import { rejectedImage } from "../replica/migrate/journal-rejects.ts";
 import { type CatalogueObject, stateOf } from "../replica/store/schema-store.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { type AppliedTable, applySchemaChanges } from "../schema/migrate/migrate.ts";
-import type { LeftOutRow, SchemaChange, SchemaState } from "../schema/diff/change.ts";
+import type { RejectedRow, SchemaChange, SchemaState } from "../schema/diff/change.ts";
 import { compareCatalogues } from "../schema/diff/diff.ts";
 import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
-import { withoutShadows } from "../schema/diff/shadow-tables.ts";
+import { withoutWithheld } from "../schema/diff/shadow-tables.ts";
 import { queryOf } from "../sqlite/query.ts";
-import { LivePending } from "../app-db/pending-keys.ts";
+import { PendingKeys } from "../app-db/pending-keys.ts";
 import {
   advanceRecorders,
-  type LiveSchema,
+  type AppDbSchema,
   type NameInFile,
   namesInFile,
   shapeInFile,
   without,
 } from "./detect-change.ts";
-import type { LiveSide } from "../app-db/session.ts";
-import { forgetLost, keepLeftOut, keepTable, nextLost } from "./keep-rejects.ts";
+import type { AppDbSession } from "../app-db/session.ts";
+import { forgetLost, keepRejected, keepTable, nextLost } from "./keep-rejects.ts";
 import { renumberedTables } from "./rekeyed-tables.ts";
 import { fillReturned } from "./refill-columns.ts";
 import type { SchemaFile, SchemaStepsComponents } from "./workspace.ts";
 
 /** What the file is once it has the cluster's schema. */
 export interface Followed {
-  readonly side: LiveSide;
+  readonly session: AppDbSession;
   /** It shows what the replica holds, too. */
   readonly reflected: boolean;
 }
@@ -51,16 +51,16 @@ export function* followSchema(
 ): Generator<void, Followed> {
   const { connection, replica, peerId } = file.components;
   const { db } = connection;
-  const live = file.read();
+  const appDb = file.read();
   const objects = replica.catalogue();
-  const onto = agreedSchema(live, objects, stateOf(objects, replica.settings));
-  const rebased = rebase(file, live, onto);
+  const onto = agreedSchema(appDb, objects, stateOf(objects, replica.settings));
+  const rebased = rebase(file, appDb, onto);
   for (const { table, columns, reason } of rebased.lost)
     if (table !== null) keepLostTable(file, table, columns, reason);
-  const before = shapesBefore(db, live);
-  const pending = new LivePending(db, live.captured, replica.settings.encoding);
+  const before = shapesBefore(db, appDb);
+  const pending = new PendingKeys(db, appDb.captured, replica.settings.encoding);
   const changed = changeFile(file, rebased, before, pending);
-  const entries = replica.schemaEntriesAfter(live.remembered.version);
+  const entries = replica.schemaEntriesAfter(appDb.remembered.version);
   for (const { peer, entry } of entries)
     // The replica's journal has it by now.
     if (peer === peerId && entry.lost !== null) forgetLost(db, entry.lost.id);
@@ -68,54 +68,54 @@ export function* followSchema(
   const awaited = file.awaited.all();
   const created = changed.tables.flatMap((t) => (t.method === "created" ? [foldName(t.to!)] : []));
   const stands = entries[0]?.peer === peerId;
-  const { tables, uncompared } = file.recapture(live, replica, inFile, new Set(created), stands);
+  const { tables, unreconciled } = file.recapture(appDb, replica, inFile, new Set(created), stands);
   const { schemaVersion: version } = replica.settings;
-  writeRemembered(db, { version, state: onto, tables, uncompared });
+  writeRemembered(db, { version, state: onto, tables, unreconciled });
   const reflected = readReflected(db, position.length);
   replica.recallChanges(reflected);
   // The replica took its changes one after the other: what one gave and the next would not is not what all at once give.
-  const isOneStep = rebased.changes.length === 0 && version === live.remembered.version + 1;
+  const isOneStep = rebased.changes.length === 0 && version === appDb.remembered.version + 1;
   // What this node dropped and gets back, a column or more, is empty here.
   const mayDiffer = rebased.lost.length > 0 || !isOneStep;
-  const isMore = rebased.changes.length > 0 || uncompared.length > 0 || nextLost(db) !== null;
+  const isMore = rebased.changes.length > 0 || unreconciled.length > 0 || nextLost(db) !== null;
   showAnew(file, {
     ...{ objects, inFile, before, pending, applied: changed.tables, mayDiffer },
     ...{ reflected, isReflectedLater: isMore },
   });
   if (awaited.size > 0) {
     const changes = entries.flatMap(({ entry }) => entry.changes);
-    for (const [id, { had, keyBefore }] of renumberedTables(live.remembered, changes, replica))
+    for (const [id, { had, keyBefore }] of renumberedTables(appDb.remembered, changes, replica))
       file.awaited.rename(id, awaited.get(had) ?? [], keyBefore);
   }
-  for (const { table, keyId } of changed.leftOut) {
+  for (const { table, keyId } of changed.rejected) {
     const id = tables.get(table);
     if (id !== undefined) file.awaited.note(id, keyId);
   }
   if (isMore) {
     db.exec("COMMIT");
-    return { side: file.openSide(null), reflected: false };
+    return { session: file.openSession(null), reflected: false };
   }
-  const side = file.openSide(knowSchema(queryOf(db)));
-  yield* side.reflector.run(position, acknowledgement, true);
-  return { side, reflected: true };
+  const session = file.openSession(knowSchema(queryOf(db)));
+  yield* session.reflector.run(position, acknowledgement, true);
+  return { session, reflected: true };
 }
 
 /** The cluster's schema as this file is to have it. */
 function agreedSchema(
-  { ignored: kept }: LiveSchema,
+  { ignored: kept }: AppDbSchema,
   objects: readonly CatalogueObject[],
   state: SchemaState,
 ): SchemaState {
   // A table that stays here for what it is gives way to nobody: another of its name cannot be made.
   const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
   const ignored = new Set([...kept].filter((name) => !agreed.has(name)));
-  return without({ ...state, objects: withoutShadows(state.objects) }, ignored);
+  return without({ ...state, objects: withoutWithheld(state.objects) }, ignored);
 }
 
 /** What the application changed, on top of what the cluster decided. */
 function rebase(
   { components }: SchemaFile,
-  { remembered, from, now, recorders, changes }: LiveSchema,
+  { remembered, from, now, recorders, changes }: AppDbSchema,
   onto: SchemaState,
 ): Rebased {
   const { replica, peerId, logger } = components;
@@ -153,27 +153,27 @@ function keepLostTable(
 interface ChangedFile {
   readonly tables: readonly AppliedTable[];
   /** Rows that there was no room for. `table`: its name afterwards. */
-  readonly leftOut: readonly { readonly table: string; readonly keyId: KeyId }[];
+  readonly rejected: readonly { readonly table: string; readonly keyId: KeyId }[];
 }
 
 /** The file's schema, and its rows. What was pending of rows that leave is kept for the journal. */
 function changeFile(
   { components }: SchemaFile,
-  { live: changes }: Rebased,
+  { appDb: changes }: Rebased,
   before: ReadonlyMap<string, TableShape>,
-  pending: LivePending,
+  pending: PendingKeys,
 ): ChangedFile {
-  if (changes.length === 0) return { tables: [], leftOut: [] };
+  if (changes.length === 0) return { tables: [], rejected: [] };
   const { connection, replica } = components;
   const { db } = connection;
-  const leftOut: { table: string; keyId: KeyId }[] = [];
+  const rejected: { table: string; keyId: KeyId }[] = [];
   const lost: { table: string; columns: readonly string[]; reason: string; values: readonly Value[] }[] = [];
   const given = new Map<TableShape, Set<KeyId>>();
-  const leave = (row: LeftOutRow): void => {
+  const leave = (row: RejectedRow): void => {
     const shape = before.get(foldName(row.from));
     if (shape === undefined) return;
-    const keyId = keyIdOfImage(shape, leftOutImage(shape, row));
-    leftOut.push({ table: row.table, keyId });
+    const keyId = keyIdOfImage(shape, rejectedImage(shape, row));
+    rejected.push({ table: row.table, keyId });
     const { id } = shape;
     // What is ordered already, the replica itself has judged and journalled.
     if (pending.newestOf(shape, keyId) <= (replica.shapes.has(id) ? replica.watermark(id, keyId) : 0)) return;
@@ -184,11 +184,11 @@ function changeFile(
   const rank = (table: string, key: readonly Value[]): number =>
     pending.newest(before.get(foldName(table)), key);
   const { tables } = asApplication(components, () =>
-    applySchemaChanges(db, changes, { role: "live", rank, leftOut: leave }),
+    applySchemaChanges(db, changes, { role: "live", rank, rejected: leave }),
   );
   for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
-  keepLeftOut(db, lost);
-  return { tables, leftOut };
+  keepRejected(db, lost);
+  return { tables, rejected };
 }
 
 /** Changes the file's schema, with no trigger silenced. Throws `UserError` for what this file cannot take. */
@@ -212,7 +212,7 @@ interface ShowAnewOptions {
   readonly applied: readonly AppliedTable[];
   /** Rows of tables that changed may hold other values than the replica's. */
   readonly mayDiffer: boolean;
-  readonly pending: LivePending;
+  readonly pending: PendingKeys;
   readonly reflected: PositionVector;
   /** Not in this transaction. */
   readonly isReflectedLater: boolean;
@@ -247,7 +247,7 @@ function showAnew(
 }
 
 /** The captured tables' shapes in the file as it is, by name in lower case. */
-function shapesBefore(db: DatabaseSync, { captured, remembered }: LiveSchema): Map<string, TableShape> {
+function shapesBefore(db: DatabaseSync, { captured, remembered }: AppDbSchema): Map<string, TableShape> {
   const ids = new Set(remembered.tables.values());
   const shapes = new Map<string, TableShape>();
   for (const { id, name } of captured) {

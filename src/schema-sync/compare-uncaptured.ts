@@ -10,7 +10,7 @@ import type { Replica } from "../replica/replica.ts";
 import type { SchemaChange } from "../schema/diff/change.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
-import { readLiveState } from "../app-db/stored-state.ts";
+import { readStoredState } from "../app-db/stored-state.ts";
 import { renumberedTables } from "./rekeyed-tables.ts";
 import type { SchemaFile } from "./workspace.ts";
 import { logDifferences, snapshotOf, type Waits, writing } from "./log-differences.ts";
@@ -19,21 +19,21 @@ import { logDifferences, snapshotOf, type Waits, writing } from "./log-differenc
 export function* compareUncaptured(schema: SchemaFile): Waits {
   const { file, replicaFile, connection, replica } = schema.components;
   const { db } = connection;
-  const { uncompared, ...remembered } = readRemembered(db)!;
+  const { unreconciled, ...remembered } = readRemembered(db)!;
   const captured = readCaptured(db)!;
-  const tables = tablesOf(captured, replica, uncompared);
+  const tables = tablesOf(captured, replica, unreconciled);
   const { encoding } = replica.settings;
   const options = { readOnly: true, timeout: LOCKED_MS };
   const state = snapshotOf(() => openDatabase(replicaFile, options));
-  const live = snapshotOf(() => openDatabase(file, options));
+  const appDb = snapshotOf(() => openDatabase(file, options));
   try {
     const isAbsent = absentRows(schema, tables, captured, replica, []);
-    yield* logDifferences({ replica: state, live, db }, tables, encoding, isAbsent);
+    yield* logDifferences({ replica: state, appDb, db }, tables, encoding, isAbsent);
   } finally {
     state.close();
-    live.close();
+    appDb.close();
   }
-  yield* writing(db, () => writeRemembered(db, { ...remembered, uncompared: [] }));
+  yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
 }
 
 /**
@@ -49,7 +49,7 @@ export function absentRows(
 ): (table: number, keyId: KeyId) => boolean {
   const { db } = components.connection;
   const shapes = new Map(tables.map(({ shape }) => [shape.id, shape]));
-  const { shadows } = readLiveState(db, [...shapes.values()], captured, of.settings.shards);
+  const { shadows } = readStoredState(db, [...shapes.values()], captured, of.settings.shards);
   const before = awaited.all();
   const renumbered = before.size === 0 ? null : renumberedTables(readRemembered(db)!, changes, of);
   return (table, keyId) => {

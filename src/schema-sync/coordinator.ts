@@ -16,8 +16,8 @@ import type { Acknowledgement } from "../reflect/reflector.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
-import type { LiveSchema, LocalTable } from "./detect-change.ts";
-import type { LiveSide } from "../app-db/session.ts";
+import type { AppDbSchema, LocalTable } from "./detect-change.ts";
+import type { AppDbSession } from "../app-db/session.ts";
 import { nextLost } from "./keep-rejects.ts";
 import { compareUncaptured } from "./compare-uncaptured.ts";
 import { SchemaFile, type SchemaStepsComponents } from "./workspace.ts";
@@ -31,7 +31,7 @@ export type SchemaLook =
   | { readonly due: "own"; readonly entry: Uint8Array }
   | { readonly due: "obstacle"; readonly reason: string };
 
-export class SchemaSteps {
+export class SchemaCoordinator {
   readonly #file: SchemaFile;
   /** Tables that the application made and that cannot be replicated: they stay here. */
   local: readonly LocalTable[] = [];
@@ -48,12 +48,12 @@ export class SchemaSteps {
   }
 
   /** Opens what reads and writes the file as it is now. */
-  openSide(): LiveSide {
+  openSession(): AppDbSession {
     const { db } = this.#file.components.connection;
     db.exec("BEGIN");
     try {
       const isSettled = this.#lookAt(this.#file.read()).due === "nothing";
-      return this.#file.openSide(isSettled ? knowSchema(queryOf(db)) : null);
+      return this.#file.openSession(isSettled ? knowSchema(queryOf(db)) : null);
     } finally {
       db.exec("COMMIT");
     }
@@ -69,13 +69,13 @@ export class SchemaSteps {
     }
   }
 
-  #lookAt({ remembered, whole, changes, local, keptByAll, refused }: LiveSchema): SchemaLook {
+  #lookAt({ remembered, whole, changes, local, keptByAll, refused }: AppDbSchema): SchemaLook {
     const { replica } = this.#file.components;
     this.local = local;
     this.refused = refused;
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
     if (refused.length > 0) {
-      const names = refused.map(({ name, reason, cure }) => `${name} (${reason}; cure: ${cure})`).join(", ");
+      const names = refused.map(({ name, reason, hint }) => `${name} (${reason}; cure: ${hint})`).join(", ");
       const reason = `the application changed its schema, and cannot be replicated any more: ${names}`;
       return { due: "obstacle", reason };
     }
@@ -83,7 +83,7 @@ export class SchemaSteps {
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
     if ([...remembered.tables.values()].some((id) => !whole.has(id))) return { due: "follow" };
-    return { due: remembered.uncompared.length > 0 ? "compare" : "nothing" };
+    return { due: remembered.unreconciled.length > 0 ? "compare" : "nothing" };
   }
 
   /**

@@ -15,7 +15,7 @@ import type { Recorder, SchemaChange, SchemaState } from "../schema/diff/change.
 import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts";
 import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
 import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/diff/evolve.ts";
-import { withoutShadows } from "../schema/diff/shadow-tables.ts";
+import { withoutWithheld } from "../schema/diff/shadow-tables.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases } from "../sqlite/schema.ts";
@@ -24,10 +24,10 @@ import { readTable, rowidAliases } from "../sqlite/schema.ts";
 export interface LocalTable {
   readonly name: string;
   readonly reason: string;
-  readonly cure: string;
+  readonly hint: string;
 }
 
-export interface LiveSchema {
+export interface AppDbSchema {
   readonly remembered: RememberedSchema;
   readonly captured: readonly CapturedTable[];
   /** Ids of tables of which every write up to now is in a log. */
@@ -68,11 +68,11 @@ const tableNames = (state: SchemaState): string[] =>
   state.objects.flatMap((o) => (o.kind === "table" ? [o.name] : []));
 
 /** In a transaction, or alone. `replica` reads what the file showed before. null: nothing of Marmot is in the file. */
-export function readLiveSchema(
+export function readAppDbSchema(
   db: DatabaseSync,
   selection: Selection,
   replica: Query = () => [],
-): LiveSchema | null {
+): AppDbSchema | null {
   const query = queryOf(db);
   const remembered = readRemembered(db);
   const captured = readCaptured(db);
@@ -80,9 +80,9 @@ export function readLiveSchema(
   const whole = capturedWhole(db, captured);
   const catalogue = readCatalogue(query);
   // Before anything is left out: what belongs to a virtual table is known by it.
-  const objects = withoutShadows(catalogue.objects);
+  const objects = withoutWithheld(catalogue.objects);
   const isSelected = selected(selection);
-  const leftOut = new Set(
+  const rejected = new Set(
     [...tableNames(remembered.state), ...tableNames(catalogue)]
       .filter((name) => !isSelected(name))
       .map(foldName),
@@ -94,12 +94,12 @@ export function readLiveSchema(
     : [...left, ...rebuiltRecorders(remembered.state, catalogue, left, holdsSameIn(query, replica))];
   const common = { remembered, captured, whole, recorders };
   const compared = (ignored: ReadonlySet<string>) => {
-    const before = { ...remembered.state, objects: withoutShadows(remembered.state.objects) };
+    const before = { ...remembered.state, objects: withoutWithheld(remembered.state.objects) };
     const [from, now] = [without(before, ignored), without({ ...catalogue, objects }, ignored)];
     const changes = sameSchema(from, now) ? [] : compareCatalogues(from, now, recorders);
     return { ignored, from, now, changes };
   };
-  const first = compared(leftOut);
+  const first = compared(rejected);
   if (first.changes.length === 0) return { ...common, ...first, local: [], keptByAll: [], refused: [] };
   const verdicts = new Map(classify(query, selection).map((t) => [foldName(t.name), t]));
   const lineages = followTables(first.from, first.changes);
@@ -109,13 +109,13 @@ export function readLiveSchema(
   const staying = created.filter(
     (t): t is ClassifiedTable => t?.verdict === "refused" || t?.verdict === "skipped",
   );
-  const ignored = new Set([...leftOut, ...staying.map((t) => foldName(t.name))]);
+  const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
   return {
     ...common,
     ...(staying.length === 0 ? first : compared(ignored)),
     local: staying
       .filter((t) => t.reason !== LEFT_OUT)
-      .map(({ name, reason, cure }) => ({ name, reason, cure })),
+      .map(({ name, reason, hint }) => ({ name, reason, hint })),
     keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
     refused: refusedOf(remembered, lineages, verdicts),
   };
@@ -132,7 +132,7 @@ function refusedOf(
     const now = lineage === undefined ? name : lineage.to;
     const verdict = now === null ? undefined : verdicts.get(foldName(now));
     if (verdict?.verdict !== "refused") return [];
-    return [{ name: verdict.name, reason: verdict.reason, cure: verdict.cure }];
+    return [{ name: verdict.name, reason: verdict.reason, hint: verdict.hint }];
   });
 }
 

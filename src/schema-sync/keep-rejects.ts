@@ -37,11 +37,11 @@ export function keepLost(
 }
 
 /** Rows of tables that stay, in the order in which they left. */
-export function keepLeftOut(
+export function keepRejected(
   db: DatabaseSync,
-  leftOut: readonly (Omit<LostRows, "id" | "rows"> & { readonly values: readonly Value[] })[],
+  rejected: readonly (Omit<LostRows, "id" | "rows"> & { readonly values: readonly Value[] })[],
 ): void {
-  const alike = Map.groupBy(leftOut, ({ table, columns, reason }) =>
+  const alike = Map.groupBy(rejected, ({ table, columns, reason }) =>
     JSON.stringify([table, columns, reason]),
   );
   for (const rows of alike.values()) {

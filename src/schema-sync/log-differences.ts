@@ -23,17 +23,17 @@ export type Waits = Generator<"busy" | undefined, void>;
  * took it out to bring back the replica's; nobody deleted it.
  */
 export function* logDifferences(
-  sides: { readonly replica: DatabaseSync; readonly live: DatabaseSync; readonly db: DatabaseSync },
+  sides: { readonly replica: DatabaseSync; readonly appDb: DatabaseSync; readonly db: DatabaseSync },
   tables: readonly { readonly shape: TableShape; readonly log: string }[],
   encoding: string,
-  isAwaited: (table: number, keyId: KeyId) => boolean,
+  isToRestore: (table: number, keyId: KeyId) => boolean,
 ): Waits {
-  const { replica: left, live: right, db } = sides;
+  const { replica: left, appDb: right, db } = sides;
   for (const { shape, log } of tables) {
     const there = new RowAccess(right, shape, encoding);
     let keys: (readonly Value[])[] = [];
     for (const key of differingKeys({ left, right, table: shape, encoding })) {
-      if (key !== null && isAwaited(shape.id, keyIdOf(shape, key)) && there.get(key) === null) continue;
+      if (key !== null && isToRestore(shape.id, keyIdOf(shape, key)) && there.get(key) === null) continue;
       if (key !== null && keys.push(key) < LOGGED_AT_ONCE) continue;
       if (keys.length >= LOGGED_AT_ONCE) {
         yield* writing(db, () => noteRows(db, shape, log, keys));

@@ -15,7 +15,7 @@ import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { namesInFile } from "./detect-change.ts";
-import { LiveSide } from "../app-db/session.ts";
+import { AppDbSession } from "../app-db/session.ts";
 import { nextLost } from "./keep-rejects.ts";
 import { absentRows, tablesOf } from "./compare-uncaptured.ts";
 import type { SchemaFile } from "./workspace.ts";
@@ -29,7 +29,7 @@ export interface OwnOutbox {
   alone(entry: Uint8Array, position: PositionVector): void;
   /** `only`: ids of the tables whose rows go along; null: all. False: the schema moved again; nothing is collected. */
   drain(
-    side: LiveSide,
+    session: AppDbSession,
     replica: Replica,
     entry: Uint8Array,
     position: PositionVector,
@@ -52,11 +52,11 @@ export function* collectOwn(
   const { file, replicaFile, connection, peerId, place } = schema.components;
   const { db } = connection;
   const trial = openReplica(replicaFile, peerId);
-  let side: LiveSide | null = null;
+  let session: AppDbSession | null = null;
   try {
     trial.db.exec("BEGIN IMMEDIATE");
-    const leftOut = yield* pausing(trial.replica.trySchema(entry));
-    if (!outbox.whole && leftOut.length === 0) {
+    const rejected = yield* pausing(trial.replica.trySchema(entry));
+    if (!outbox.whole && rejected.length === 0) {
       outbox.alone(entry, position);
       return true;
     }
@@ -66,15 +66,15 @@ export function* collectOwn(
     });
     if (expected === null) return false;
     const captured = readCaptured(db)!;
-    const { uncompared, ...remembered } = readRemembered(db)!;
+    const { unreconciled, ...remembered } = readRemembered(db)!;
     const options = { readOnly: true, timeout: LOCKED_MS };
-    const live = snapshotOf(() => openDatabase(file, options));
+    const appDb = snapshotOf(() => openDatabase(file, options));
     try {
-      const tables = tablesOf(captured, trial.replica, uncompared);
+      const tables = tablesOf(captured, trial.replica, unreconciled);
       const isAbsent = absentRows(schema, tables, captured, trial.replica, decodeSchemaEntry(entry).changes);
       const { encoding } = trial.replica.settings;
-      yield* logDifferences({ replica: trial.db, live, db }, tables, encoding, isAbsent);
-      const byTable = Map.groupBy(leftOut, ({ table }) => table);
+      yield* logDifferences({ replica: trial.db, appDb, db }, tables, encoding, isAbsent);
+      const byTable = Map.groupBy(rejected, ({ table }) => table);
       for (const table of tablesOf(captured, trial.replica, [...byTable.keys()]))
         yield* logKeys(
           db,
@@ -82,18 +82,18 @@ export function* collectOwn(
           byTable.get(table.shape.id)!.map(({ key }) => key),
         );
     } finally {
-      live.close();
+      appDb.close();
     }
-    yield* writing(db, () => writeRemembered(db, { ...remembered, uncompared: [] }));
+    yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
     const { version } = remembered;
-    side = new LiveSide({
+    session = new AppDbSession({
       ...{ file, connection, replica: trial.replica, captured, expected, place },
-      remembered: { ...remembered, version, uncompared: [] },
+      remembered: { ...remembered, version, unreconciled: [] },
     });
-    const only = outbox.whole ? null : new Set(leftOut.map(({ table }) => table));
-    return yield* outbox.drain(side, trial.replica, entry, position, only);
+    const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));
+    return yield* outbox.drain(session, trial.replica, entry, position, only);
   } finally {
-    side?.close();
+    session?.close();
     if (trial.db.isTransaction) trial.db.exec("ROLLBACK");
     trial.close();
   }
@@ -102,20 +102,20 @@ export function* collectOwn(
 /** Captures what the change made. Returns the file's schema; null: it is another change by now. */
 function captureOwn(schema: SchemaFile, entry: Uint8Array, trial: Replica): KnownSchema | null {
   const { db } = schema.components.connection;
-  const live = schema.read();
-  const { changes, keptByAll } = live;
+  const appDb = schema.read();
+  const { changes, keptByAll } = appDb;
   const lost = nextLost(db);
   if (!bytesEqual(entry, encodeSchemaEntry({ changes, local: keptByAll, lost }))) return null;
-  const had = new Map([...live.remembered.tables].map(([name, id]) => [id, name]));
-  const followed = namesInFile(live.from, changes);
+  const had = new Map([...appDb.remembered.tables].map(([name, id]) => [id, name]));
+  const followed = namesInFile(appDb.from, changes);
   const recordedOf = (object: CatalogueObject): readonly string[] | null => {
-    const before = live.from.objects.find((o) => o.kind === "table" && o.name === had.get(object.tableId!));
+    const before = appDb.from.objects.find((o) => o.kind === "table" && o.name === had.get(object.tableId!));
     // What led here from the remembered schema must stay readable: the change may still be refused.
     return before === undefined ? null : (followed({ ...before, tableId: object.tableId })?.recorded ?? null);
   };
   const inFile = (object: CatalogueObject) => ({ name: object.name, recorded: recordedOf(object) });
-  const { uncompared } = schema.recapture(live, trial, inFile, new Set(), true);
-  writeRemembered(db, { ...live.remembered, uncompared });
+  const { unreconciled } = schema.recapture(appDb, trial, inFile, new Set(), true);
+  writeRemembered(db, { ...appDb.remembered, unreconciled });
   return knowSchema(queryOf(db));
 }
 

@@ -9,7 +9,7 @@ import type { PositionVector } from "../change/batch.ts";
 import { keyIdOfImage, keyOfImage, type KeyId, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import { imageEqual, type Image, type Value } from "../change/value.ts";
-import type { LiveTriggers } from "../reflect/trigger-silencer.ts";
+import type { TriggerSilencer } from "../reflect/trigger-silencer.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { CatalogueObject } from "../replica/store/schema-store.ts";
 import { columnsOf } from "../schema/diff/evolve.ts";
@@ -50,7 +50,7 @@ function areNamedAlike(there: TableShape, here: TableShape, places: readonly Pla
 
 export interface ReturnedColumnsOptions {
   readonly db: DatabaseSync;
-  readonly triggers: LiveTriggers;
+  readonly triggers: TriggerSilencer;
   readonly replica: Replica;
   /** What the file reflects. */
   readonly reflected: PositionVector;

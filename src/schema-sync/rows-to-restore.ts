@@ -14,7 +14,7 @@ const VALUES = new Uint8Array([1]);
 
 const bound = (keyId: KeyId): bigint | string => (typeof keyId === "number" ? BigInt(keyId) : keyId);
 
-export class AwaitedRows {
+export class RowsToRestore {
   readonly #replica: Replica;
   readonly #insert: StatementSync;
   readonly #find: StatementSync;

@@ -10,18 +10,18 @@ import { readCaptured } from "../capture/install.ts";
 import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
-import type { LiveConnection } from "../reflect/app-db-connection.ts";
+import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
 import { type KnownSchema, readCatalogue } from "../schema/catalogue.ts";
-import { LIVE_FORMAT, LIVE_TABLES } from "../schema/app-db-tables.ts";
+import { APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
-import { AwaitedRows } from "./rows-to-restore.ts";
-import { type LiveSchema, type NameInFile, readLiveSchema, shapeInFile } from "./detect-change.ts";
-import { LiveSide } from "../app-db/session.ts";
+import { RowsToRestore } from "./rows-to-restore.ts";
+import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
+import { AppDbSession } from "../app-db/session.ts";
 
 export interface SchemaStepsComponents {
   /** The application's file. */
@@ -30,7 +30,7 @@ export interface SchemaStepsComponents {
   /** Where rows go that do not stand and are too many for the journal. */
   readonly lostFile: string;
   readonly peerId: string;
-  readonly connection: LiveConnection;
+  readonly connection: AppDbConnection;
   readonly replica: Replica;
   /** This node's blocks of ids; null: unknown yet. */
   readonly place: () => BlockPlace | null;
@@ -39,12 +39,12 @@ export interface SchemaStepsComponents {
 
 export class SchemaFile {
   readonly components: SchemaStepsComponents;
-  readonly awaited: AwaitedRows;
+  readonly awaited: RowsToRestore;
 
   constructor(components: SchemaStepsComponents) {
     this.components = components;
     this.#upgrade();
-    this.awaited = new AwaitedRows(components.connection.db, components.replica);
+    this.awaited = new RowsToRestore(components.connection.db, components.replica);
   }
 
   /** A file of an older format gets what it lacks. */
@@ -53,15 +53,15 @@ export class SchemaFile {
     const { format } = db
       .prepare(`SELECT "value" AS format FROM "__marmot__meta" WHERE "name" = 'format'`)
       .get() as { format: number };
-    if (format === LIVE_FORMAT) return;
+    if (format === APP_DB_FORMAT) return;
     db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
     try {
       db.exec("BEGIN IMMEDIATE");
       commitAfter(db, () => {
         if (readRemembered(db) === null) this.#remember();
-        for (const sql of [LIVE_TABLES.lost, LIVE_TABLES.awaited]) db.exec(sql);
+        for (const sql of [APP_DB_TABLES.lost, APP_DB_TABLES.awaited]) db.exec(sql);
         db.prepare(`UPDATE "__marmot__meta" SET "value" = ? WHERE "name" = 'format'`).run(
-          BigInt(LIVE_FORMAT),
+          BigInt(APP_DB_FORMAT),
         );
       });
     } finally {
@@ -80,15 +80,15 @@ export class SchemaFile {
       .prepare(`SELECT "value" AS version FROM "__marmot__meta" WHERE "name" = 'schema_version'`)
       .get() as { version: number };
     assert(version <= schemaVersion, "a file reflects no schema that its replica does not have");
-    writeRemembered(db, { version, state, tables, uncompared: [] });
+    writeRemembered(db, { version, state, tables, unreconciled: [] });
   }
 
   /** In a transaction. */
-  read(): LiveSchema {
+  read(): AppDbSchema {
     const { connection, replica, replicaFile } = this.components;
     let opened: DatabaseSync | null = null;
     try {
-      const schema = readLiveSchema(connection.db, replica.settings.selection, (sql, ...parameters) => {
+      const schema = readAppDbSchema(connection.db, replica.settings.selection, (sql, ...parameters) => {
         opened ??= openDatabase(replicaFile, { readOnly: true });
         return queryOf(opened)(sql, ...parameters);
       });
@@ -100,13 +100,13 @@ export class SchemaFile {
   }
 
   /** What reads and writes the file as it is now. `expected`: see `LiveSideOptions`. In a transaction. */
-  openSide(expected: KnownSchema | null): LiveSide {
+  openSession(expected: KnownSchema | null): AppDbSession {
     const { file, connection, replica, place } = this.components;
     const { db } = connection;
     const there = tableNames(db);
     const captured = readCaptured(db)!.filter(({ log }) => there.has(log));
     const remembered = readRemembered(db)!;
-    return new LiveSide({ file, connection, replica, captured, remembered, expected, place });
+    return new AppDbSession({ file, connection, replica, captured, remembered, expected, place });
   }
 
   /**
@@ -114,19 +114,19 @@ export class SchemaFile {
    * that are empty. `stands`: the file's own change, which was captured under ids that it would give, is among what led to `of`.
    */
   recapture(
-    live: LiveSchema,
+    appDb: AppDbSchema,
     of: Replica,
     inFile: NameInFile,
     created: ReadonlySet<string>,
     stands: boolean,
-  ): Pick<RememberedSchema, "tables" | "uncompared"> {
+  ): Pick<RememberedSchema, "tables" | "unreconciled"> {
     const { connection, replica, peerId } = this.components;
     const { db } = connection;
     const tables = new Map<string, number>();
     const wanted: WantedCapture[] = [];
-    const uncompared = new Set(live.remembered.uncompared);
-    const known = new Set(live.remembered.tables.values());
-    const registered = new Map(live.captured.map((c) => [c.id, foldName(c.name)]));
+    const unreconciled = new Set(appDb.remembered.unreconciled);
+    const known = new Set(appDb.remembered.tables.values());
+    const registered = new Map(appDb.captured.map((c) => [c.id, foldName(c.name)]));
     const strange: number[] = [];
     for (const object of of.catalogue()) {
       const { tableId } = object;
@@ -143,8 +143,8 @@ export class SchemaFile {
         registered.has(tableId) &&
         (!stands || registered.get(tableId) !== name || created.has(name));
       if (isStrange) strange.push(tableId);
-      if (created.has(name)) uncompared.delete(tableId);
-      else if (isStrange || !live.whole.has(tableId)) uncompared.add(tableId);
+      if (created.has(name)) unreconciled.delete(tableId);
+      else if (isStrange || !appDb.whole.has(tableId)) unreconciled.add(tableId);
     }
     uncapture(db, strange);
     const { shards } = replica.settings;
@@ -154,6 +154,6 @@ export class SchemaFile {
       );
     recapture(db, wanted, floor, of !== replica);
     const there = new Set(wanted.map((w) => w.shape.id));
-    return { tables, uncompared: [...uncompared].filter((id) => there.has(id)) };
+    return { tables, unreconciled: [...unreconciled].filter((id) => there.has(id)) };
   }
 }

@@ -9,12 +9,12 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
  * schema that the file last reflected, which an older file begins to remember when it is opened. 3: `awaited`, which an older
  * build would not bring back.
  */
-export const LIVE_FORMAT = 3;
+export const APP_DB_FORMAT = 3;
 
 /** Every object of Marmot in L starts with this. */
 export const PREFIX = "__marmot__";
 
-export const LIVE_TABLES = {
+export const APP_DB_TABLES = {
   /**
    * Facts that rarely change, one a row: `format`, `cluster_id`, `peer_id`, `schema` and `schema_version` (the cluster's
    * schema that the file last reflected, and its version; see `capture/remembered.ts`).
@@ -49,7 +49,7 @@ export const LIVE_TABLES = {
   awaited: `CREATE TABLE IF NOT EXISTS "__marmot__awaited"("id" INTEGER, "key", PRIMARY KEY("id", "key")) WITHOUT ROWID`,
 } as const;
 
-export const liveTableName = (table: keyof typeof LIVE_TABLES): string => `${PREFIX}${table}`;
+export const appDbTableName = (table: keyof typeof APP_DB_TABLES): string => `${PREFIX}${table}`;
 
 export const TRIGGER_KINDS = [
   "insert",

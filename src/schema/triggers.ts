@@ -33,7 +33,7 @@ export interface UserTrigger {
   /** In lower case, views included. */
   readonly writes: ReadonlySet<string>;
   /** Why rows of a table that fires it cannot be written on other nodes; null: they can. */
-  readonly problem: { readonly reason: string; readonly cure: string } | null;
+  readonly problem: { readonly reason: string; readonly hint: string } | null;
 }
 
 interface Observed {
@@ -183,7 +183,7 @@ class Judge {
         mode: "dropped",
         problem: {
           reason: `its trigger ${name} does not compile here: ${error}`,
-          cure: `write ${name} with SQLite's own functions and collations only, or drop it`,
+          hint: `write ${name} with SQLite's own functions and collations only, or drop it`,
         },
       };
     const hard = this.#hardness(trigger);
@@ -196,8 +196,8 @@ class Judge {
     const split = `split ${name} into two triggers, one for each`;
     const problem =
       trigger.functions.size > 0
-        ? { reason, cure: `${split}, or write it with SQLite's own functions only` }
-        : { reason: `${reason}, which must happen on one node only`, cure: split };
+        ? { reason, hint: `${split}, or write it with SQLite's own functions only` }
+        : { reason: `${reason}, which must happen on one node only`, hint: split };
     return { ...common, mode: "dropped", problem };
   }
 }

@@ -53,7 +53,7 @@ test("before there is a node the process is alive, not ready, and says what it i
   expect(status.status).toBe(503);
   expect(await status.json()).toEqual({
     error: "this node is not there yet: import: 5 of 10 rows",
-    cure: "ask again in a moment",
+    hint: "ask again in a moment",
   });
   server.attach(node, socket());
   expect((await get("readyz")).status).toBe(200);
@@ -185,10 +185,10 @@ test("no more than 64 wait at once, and one compares", async () => {
 test("a failure of the node is an answer, and the next request is served", async () => {
   server.attach(node, socket());
   node.waits = () => Promise.reject(new UserError("it cannot", "do this"));
-  expect(await (await post("api/v1/wait")).json()).toEqual({ error: "it cannot", cure: "do this" });
+  expect(await (await post("api/v1/wait")).json()).toEqual({ error: "it cannot", hint: "do this" });
   node.waits = () => Promise.reject(new Error("boom"));
   const failed = await post("api/v1/wait");
-  expect([failed.status, await failed.json()]).toEqual([500, { error: "boom", cure: "see the node's log" }]);
+  expect([failed.status, await failed.json()]).toEqual([500, { error: "boom", hint: "see the node's log" }]);
   expect((await get("healthz")).status).toBe(200);
 });
 

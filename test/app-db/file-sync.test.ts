@@ -4,7 +4,7 @@ import { Database } from "bun:sqlite";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { LiveFile } from "../../src/app-db/file-sync.ts";
+import { FileSync } from "../../src/app-db/file-sync.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -31,11 +31,11 @@ test.skipIf(python === null)(
     const path = join(folder, "app.db");
     const own = new Database(path, { create: true });
     own.exec("PRAGMA journal_mode = WAL; CREATE TABLE t(a); INSERT INTO t VALUES(1)");
-    const live = new LiveFile(path);
-    live.sync();
+    const appDb = new FileSync(path);
+    appDb.sync();
     application(path, "INSERT INTO t VALUES(2)");
     expect(existsSync(`${path}-wal`)).toBe(true);
-    live.sync();
+    appDb.sync();
     own.exec("INSERT INTO t VALUES(3)");
     application(path, "INSERT INTO t VALUES(4)");
     expect(own.query("SELECT a FROM t ORDER BY a").values()).toEqual([[1], [2], [3], [4]]);

@@ -37,7 +37,7 @@ function about(random: Random, any: () => string): () => string {
 /** Every table's rows with storage classes. */
 const dump = (node: LabNode): string[] =>
   [...node.replica.replica.shapes.values()].flatMap((shape) =>
-    [...exactRows(node.live, shape, "UTF-8")].map(
+    [...exactRows(node.appDb, shape, "UTF-8")].map(
       (image) => `${shape.name}: ${image.map((v) => `${typeof v} ${Bun.inspect(v)}`).join(", ")}`,
     ),
   );

@@ -9,7 +9,7 @@ import { encodeMarker, encodeNamed, readMarking } from "../../src/change/marking
 import { encodeBatch } from "../../src/change/codec.ts";
 import { BatchKind } from "../../src/change/batch.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
-import { Markers } from "../../src/replication/pipeline/marker-proposer.ts";
+import { MarkerProposer } from "../../src/replication/pipeline/marker-proposer.ts";
 import { newMessage } from "../../src/raft/raft.ts";
 import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/types.ts";
 import { ShardRuntime } from "../../src/shard/runtime.ts";
@@ -26,7 +26,7 @@ const naming = (index: number, term: number, ...names: number[]): Entry => ({
 /** Markers of which every proposal is kept. */
 function owed(shards: number, options: { leads?: (shard: number) => boolean; now?: () => number } = {}) {
   const proposed: { shard: number; upTo: number | null }[] = [];
-  const markers = new Markers(shards, {
+  const markers = new MarkerProposer(shards, {
     leads: options.leads ?? (() => true),
     now: options.now ?? (() => 0),
     propose: (shard, data) => {

@@ -31,11 +31,11 @@ beforeEach(() => {
   });
   bases = new BasePositions([1, 1]);
   const member = {
-    engine: { frozen: false },
+    loop: { frozen: false },
     pipeline: {
       obstacle: null,
       schemaDue: false,
-      side: { bases },
+      session: { bases },
       outbox: { fencing: () => state.fencing, hasAcknowledged: false },
       unordered: (_table: number, id: number) => id - state.ordered,
     },

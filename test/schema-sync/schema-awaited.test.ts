@@ -1,7 +1,7 @@
 /** What a change of the schema took out of a node's file, and the cluster has: it comes back, also over a restart. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
-import { LIVE_FORMAT } from "../../src/schema/app-db-tables.ts";
+import { APP_DB_FORMAT } from "../../src/schema/app-db-tables.ts";
 import { Lab, type LabNode } from "../node/lab.ts";
 import { expectEqual } from "./schema-lab.ts";
 
@@ -213,7 +213,9 @@ test("a file of format 2 gets what it lacks", async () => {
   );
   db.close();
   b.open();
-  expect(b.query("SELECT value FROM __marmot__meta WHERE name = 'format'")).toEqual([[BigInt(LIVE_FORMAT)]]);
+  expect(b.query("SELECT value FROM __marmot__meta WHERE name = 'format'")).toEqual([
+    [BigInt(APP_DB_FORMAT)],
+  ]);
   b.run("INSERT INTO post VALUES(4, 'd', 'd')");
   expectEqual(lab, b);
   a.run("ALTER TABLE post ADD COLUMN more");

@@ -13,7 +13,7 @@ export const SCHEMA = `CREATE TABLE a(id INTEGER PRIMARY KEY, x TEXT, y INT);
   INSERT INTO b VALUES('p', 1), ('q', 2);`;
 
 export const schemaOf = (node: LabNode): string[] =>
-  readCatalogue(queryOf(node.live))
+  readCatalogue(queryOf(node.appDb))
     .objects.map((o) => `${o.kind} ${o.name} ${o.tableName} ${o.sql}`)
     .sort((one, other) =>
       one.startsWith("trigger") && other.startsWith("trigger") ? 0 : one < other ? -1 : 1,
@@ -23,7 +23,7 @@ export const rowsOf = (node: LabNode): Record<string, string[]> => {
   const { replica } = node.replica;
   const out: Record<string, string[]> = {};
   for (const shape of replica.shapes.values())
-    out[shape.name] = [...exactRows(node.live, shape, "UTF-8")].map((row) =>
+    out[shape.name] = [...exactRows(node.appDb, shape, "UTF-8")].map((row) =>
       row.map((v) => `${typeof v}:${String(v)}`).join("|"),
     );
   return out;

@@ -581,7 +581,7 @@ test("a table that replicates and no longer can stops its node until that is men
   expect(a.schema.refused).toMatchObject([
     { name: "other", reason: expect.stringContaining("no_such_collation") },
   ]);
-  expect(a.schema.refused[0]!.cure).toContain("odd");
+  expect(a.schema.refused[0]!.hint).toContain("odd");
   a.run("INSERT INTO k2 VALUES('waits', 1)");
   b.run("INSERT INTO other VALUES(4, 'b')");
   lab!.settle();

@@ -328,12 +328,12 @@ export class Checks {
     if (!replica.betweenEntries || replica.changed.size > 0 || member.pipeline.reflecting) return;
     if (replica.positions().some((index, shard) => index !== reflected[shard])) return;
     this.counts.comparisons++;
-    const { db: live } = this.observer(node);
+    const { db: appDb } = this.observer(node);
     const shadowed = new Set(
-      (live.prepare(`SELECT "id" FROM "__marmot__shadow"`).all() as { id: number }[]).map((r) => r.id),
+      (appDb.prepare(`SELECT "id" FROM "__marmot__shadow"`).all() as { id: number }[]).map((r) => r.id),
     );
     for (const wrong of deviations({
-      live,
+      appDb,
       replica: db,
       shapes: replica.shapes.values(),
       encoding: replica.settings.encoding,

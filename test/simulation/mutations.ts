@@ -20,7 +20,7 @@ export interface Mutation {
   readonly keyless?: boolean;
   /** The seeds have schemas of the generator's. */
   readonly generated?: boolean;
-  /** Caught by a test instead: what it is about is outside of the simulated machine, or too fine for whole nodes. */
+  /** Caught by a test instead: what it is about is outside of the simulated host, or too fine for whole nodes. */
   readonly test?: string;
 }
 
@@ -259,8 +259,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "what the file shows is not synced before it is sent",
     400,
     "replication/pipeline/drain-task.ts",
-    "if (sink.found() > 0) syncLive();",
-    "if (sink.found() > 1e9) syncLive();",
+    "if (sink.found() > 0) syncAppDb();",
+    "if (sink.found() > 1e9) syncAppDb();",
   ),
   one(
     "the highest row of a change log goes, too",
@@ -351,7 +351,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "after a restart nothing is shown of what was taken before",
     200,
     "replication/pipeline/pipeline.ts",
-    "    replica.recallChanges(this.#side.bases.reflected);",
+    "    replica.recallChanges(this.#session.bases.reflected);",
     "",
   ),
   one(
@@ -383,8 +383,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "the log is not replayed before a received replica takes the place of one that lost its end",
     60,
     "replication/replicator.ts",
-    "committed: this.pipeline.side.bases.reflected,",
-    "committed: this.pipeline.side.bases.reflected.map(() => 0),",
+    "committed: this.pipeline.session.bases.reflected,",
+    "committed: this.pipeline.session.bases.reflected.map(() => 0),",
   ),
   {
     ...one(
@@ -530,7 +530,7 @@ export const MUTATIONS: readonly Mutation[] = [
     // A kill between a change of the schema and the reflection behind it, with rows that found no room.
     test: "test/schema-sync/schema-awaited.test.ts",
   },
-  // ---------------------------------------------------------------------------------------- outside of the simulated machine
+  // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
     name: "a descriptor of the application's file is closed after each sync",
     within: 0,

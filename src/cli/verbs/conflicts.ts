@@ -51,7 +51,7 @@ function check(options: Options, [what, id]: readonly string[]): readonly Proble
     return [
       {
         message: `--${misplaced.join(" and --")} belongs to conflicts restore, not to ${what ?? "nothing"}`,
-        cure: "marmot conflicts restore ID --as-new --db app.db",
+        hint: "marmot conflicts restore ID --as-new --db app.db",
       },
     ];
   if (what === "list" && id === undefined) return [];
@@ -60,7 +60,7 @@ function check(options: Options, [what, id]: readonly string[]): readonly Proble
   return [
     {
       message: `conflicts should be followed by list, show ID or restore ID, not by ${given || "nothing"}`,
-      cure: "marmot conflicts list --db app.db shows the ids",
+      hint: "marmot conflicts list --db app.db shows the ids",
     },
   ];
 }

@@ -63,7 +63,7 @@ export function checkSchema(
   if (refused.length > 0)
     throw new UserError(
       `${refused.length} of ${tables.length} tables of ${file} cannot be replicated:\n` +
-        refused.map((t) => `  ${t.name}: ${t.reason}\n    cure: ${t.cure}`).join("\n"),
+        refused.map((t) => `  ${t.name}: ${t.reason}\n    cure: ${t.hint}`).join("\n"),
       "mend or leave out each of them; without one of its tables a transaction would arrive in parts",
     );
   return tables;
@@ -88,16 +88,16 @@ function checkNamed(
 /** A crash before the replica's rename starts over. */
 export async function found(options: FoundOptions, onProgress: OnProgress): Promise<void> {
   const { db: file, paths, peerId, selection } = options;
-  const live = openDatabase(file, { timeout: LOCKED_MS });
+  const appDb = openDatabase(file, { timeout: LOCKED_MS });
   try {
-    const tables = checkSchema(live, file, selection);
+    const tables = checkSchema(appDb, file, selection);
     const replicated = new Set(
       tables.filter((t) => t.verdict === "replicates" || t.verdict === "care").map((t) => t.name),
     );
     checkNamed("--merge", options.merge, replicated, file);
     checkNamed("--id-block", options.idBlock, replicated, file);
-    const query = queryOf(live);
-    if (readCaptured(live) !== null) uninstall(live); // an attempt that did not reach its end
+    const query = queryOf(appDb);
+    if (readCaptured(appDb) !== null) uninstall(appDb); // an attempt that did not reach its end
     const catalogue = readCatalogue(query);
     const objects = numberTables(catalogue, replicated);
     const shapes = objects.flatMap((o) =>
@@ -118,7 +118,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
       skipped: tables.flatMap((t) => (t.verdict === "skipped" ? [{ name: t.name, reason: t.reason }] : [])),
     };
     const position = Array.from({ length: options.shards }, () => 1);
-    const captured = install(live, shapes, {
+    const captured = install(appDb, shapes, {
       clusterId: settings.clusterId,
       peerId,
       schemaVersion: 1,
@@ -147,7 +147,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
     const start = performance.now();
     await createReplica({
       path: paths.replica,
-      live: file,
+      appDb: file,
       settings,
       objects,
       peerId,
@@ -165,7 +165,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
     });
     onProgress(null);
   } finally {
-    live.close();
+    appDb.close();
   }
 }
 

@@ -9,7 +9,7 @@ import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
 import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
 import { replaceReplica, strip } from "../../replica/copies/install-snapshot.ts";
-import { buildLive } from "../../replica/copies/build-app-db.ts";
+import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { reserveIds } from "../../reflect/id-blocks.ts";
 import { publish, removeDatabase } from "../../replica/copies/initial-import.ts";
@@ -27,7 +27,7 @@ import { queryOf } from "../../sqlite/query.ts";
 import { type Control, encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import type { OnProgress } from "../handle.ts";
-import type { Stage, Switchboard } from "../../replication/message-router.ts";
+import type { Stage, MessageRouter } from "../../replication/message-router.ts";
 
 /** How often a joiner asks all peers it is connected to: at first soon again, for who is admitted hears of it when asking next. */
 const ASK_MS = 300;
@@ -49,7 +49,7 @@ export interface JoinOptions {
 
 export interface JoinComponents {
   readonly transport: Transport;
-  readonly switchboard: Switchboard;
+  readonly router: MessageRouter;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onProgress: OnProgress;
@@ -97,11 +97,11 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
       }
     }
   components.onProgress(null);
-  await prepareLive(options, components);
+  await prepareAppDb(options, components);
 }
 
 async function askToJoin(options: JoinOptions, components: JoinComponents): Promise<Admission> {
-  const { transport, switchboard, clock, signal } = components;
+  const { transport, router, clock, signal } = components;
   let admission: Admission | null = null;
   let asked = 0;
   let wake = (): void => {};
@@ -123,7 +123,7 @@ async function askToJoin(options: JoinOptions, components: JoinComponents): Prom
       throw new Error("this node is joining and has no replica");
     },
   };
-  switchboard.enter(stage);
+  router.enter(stage);
   while (admission === null) {
     signal.throwIfAborted();
     for (const peer of transport.connected())
@@ -162,12 +162,12 @@ export async function fetchReplica(
 }
 
 /** Sees to it that the application's file is there, equal to the replica, and captured. */
-async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinComponents): Promise<void> {
+async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinComponents): Promise<void> {
   const { db: file, paths, peerId } = options;
   if (!existsSync(file)) {
-    await buildLive({
+    await buildAppDb({
       replica: paths.replica,
-      live: file,
+      appDb: file,
       prepare: (fresh, settings, shapes, position) => {
         install(fresh, shapes, {
           clusterId: settings.clusterId,
@@ -183,29 +183,29 @@ async function prepareLive(options: JoinOptions, { onProgress, logger }: JoinCom
     onProgress(null);
     return;
   }
-  const live = openDatabase(file, { timeout: LOCKED_MS });
+  const appDb = openDatabase(file, { timeout: LOCKED_MS });
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
-    const meta = readMeta(live, file);
-    if (meta !== null && meta.peerId === peerId && readCaptured(live) !== null) return;
+    const meta = readMeta(appDb, file);
+    if (meta !== null && meta.peerId === peerId && readCaptured(appDb) !== null) return;
     logger.info("comparing the file with what the cluster has", { file });
-    await requireEqual(live, replica, file, paths);
-    if (meta !== null) uninstall(live); // another node's: a copy that was made by hand
-    live.exec("PRAGMA journal_mode = WAL");
+    await requireEqual(appDb, replica, file, paths);
+    if (meta !== null) uninstall(appDb); // another node's: a copy that was made by hand
+    appDb.exec("PRAGMA journal_mode = WAL");
     const settings = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
-    reserveIds(live, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
+    reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
     const rows = replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as {
       idx: number;
     }[];
-    install(live, shapes, {
+    install(appDb, shapes, {
       clusterId: settings.clusterId,
       peerId,
       schemaVersion: settings.schemaVersion,
       position: rows.map((r) => r.idx),
     });
   } finally {
-    live.close();
+    appDb.close();
     replica.close();
   }
 }
@@ -223,26 +223,26 @@ function placeOf(paths: DataPaths, peerId: string): Slot | null {
 
 /** Refuses a file that holds anything else than the cluster. Nothing is written. */
 async function requireEqual(
-  live: DatabaseSync,
+  appDb: DatabaseSync,
   replica: DatabaseSync,
   file: string,
   paths: DataPaths,
 ): Promise<void> {
-  const cure =
+  const hint =
     `move ${file} away to receive the cluster's data, or, if this file is the right one, form a cluster with it ` +
     `(without --peers) and let the others join that; in either case remove ${paths.folder} first`;
   const text = (objects: readonly { kind: string; name: string; sql: string }[]): string =>
     JSON.stringify(
       objects.map((o) => [o.kind, o.name, o.sql]).sort((a, b) => String(a).localeCompare(String(b))),
     );
-  const { objects } = readCatalogue(queryOf(live));
+  const { objects } = readCatalogue(queryOf(appDb));
   if (text(objects) !== text(readObjectsOf(replica)))
-    throw new UserError(`${file} has another schema than the cluster it joins; nothing was changed`, cure);
+    throw new UserError(`${file} has another schema than the cluster it joins; nothing was changed`, hint);
   const found: string[] = [];
-  live.exec("BEGIN");
+  appDb.exec("BEGIN");
   try {
     await compareRows({
-      left: live,
+      left: appDb,
       right: replica,
       shapes: readShapes(replica),
       encoding: readSettings(replica, paths.replica).encoding,
@@ -250,11 +250,11 @@ async function requireEqual(
       pause: () => new Promise((resolve) => setImmediate(resolve)),
     });
   } finally {
-    live.exec("COMMIT");
+    appDb.exec("COMMIT");
   }
   if (found.length > 0)
     throw new UserError(
       `${file} holds other data than the cluster it joins (first differences: ${found.join(", ")}); nothing was changed`,
-      cure,
+      hint,
     );
 }

@@ -115,7 +115,7 @@ export class AsNew {
       const now = access.get(key);
       if (now === null || !valueEqual(now[column]!, old)) continue;
       const written = replica.referenceWritten(foreignKey, keyId);
-      const sure = !parentStands || replica.strays.isOf(child.id, keyId, conflict);
+      const sure = !parentStands || replica.losersChildren.isOf(child.id, keyId, conflict);
       const mine = sure
         ? "yes"
         : written === null

@@ -51,7 +51,7 @@ export async function restoreConflict(
         db.exec("COMMIT");
         note();
         member.pipeline.touch();
-        member.engine.wake();
+        member.loop.wake();
         return result;
       } catch (error) {
         if (db.isTransaction) db.exec("ROLLBACK");

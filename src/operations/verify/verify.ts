@@ -101,7 +101,7 @@ async function collectSums(
       if (open.length > 0 && now - proposedAt > 2000) {
         proposedAt = now;
         for (const shard of open) member.runtime.propose(shard, checkBatch(member, note, clock));
-        member.engine.wake();
+        member.loop.wake();
       }
       const agreed = (peer: PeerId): boolean =>
         answers.get(peer)?.every((s, shard) => s !== null && s.index === own[shard]?.index) ?? false;
@@ -177,7 +177,7 @@ async function compareFile(
   differences: VerifyDifference[],
 ): Promise<number> {
   const { replica } = member.replica;
-  const live = openDatabase(member.options.db, { readOnly: true });
+  const appDb = openDatabase(member.options.db, { readOnly: true });
   const state = openDatabase(member.options.paths.replica, {
     readOnly: true,
   });
@@ -196,18 +196,18 @@ async function compareFile(
         throw new Error(
           "the file does not keep up with the replica: is the application holding its write lock?",
         );
-      member.engine.wake();
+      member.loop.wake();
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    for (const db of [live, state]) {
+    for (const db of [appDb, state]) {
       db.exec("BEGIN");
       db.prepare("SELECT count(*) FROM sqlite_schema").get();
     }
-    const unsettled = pendingKeys(live, member);
+    const unsettled = pendingKeys(appDb, member);
     const found: RowDifference[] = [];
     const rows = await compareRows({
       left: state,
-      right: live,
+      right: appDb,
       shapes: [...replica.shapes.values()],
       encoding: replica.settings.encoding,
       skip: (table, keyId) => unsettled.has(`${table}/${keyId}`) || member.pipeline.isHeld(table, keyId),
@@ -232,26 +232,26 @@ async function compareFile(
           image: replica.row(table.id, keyValues(table, keyId)),
         });
     }
-    if (repair && found.length > 0) member.engine.wake();
+    if (repair && found.length > 0) member.loop.wake();
     return rows;
   } finally {
-    live.close();
+    appDb.close();
     state.close();
   }
 }
 
 /** Keys with change-log rows that are not acknowledged, in the snapshot that `live` holds. */
-function pendingKeys(live: DatabaseSync, member: Member): Set<string> {
+function pendingKeys(appDb: DatabaseSync, member: Member): Set<string> {
   const keys = new Set<string>();
   const acknowledged = new Map(
     (
-      live.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`).all() as {
+      appDb.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`).all() as {
         name: string;
         value: number;
       }[]
     ).map((r) => [r.name, r.value]),
   );
-  const logs = live.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
+  const logs = appDb.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
     id: number;
     log: string;
   }[];
@@ -262,7 +262,7 @@ function pendingKeys(live: DatabaseSync, member: Member): Set<string> {
       shape,
       shape.key.map((_, i) => `k${i + 1}`),
     );
-    const rows = prepareExact(live, `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ?`);
+    const rows = prepareExact(appDb, `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ?`);
     const { encoding } = member.replica.replica.settings;
     for (const row of rows.iterate(acknowledged.get(shape.name) ?? 0) as unknown as Iterable<Value[]>)
       keys.add(`${id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);

@@ -16,7 +16,7 @@ const PRUNE_AT_ONCE = 20_000;
 
 type PruneRow = [id: number, table: number, keyId: KeyId, shard: number, index: number];
 
-export interface OldestReference {
+export interface OldestBeforeImage {
   readonly keyId: KeyId;
   readonly shard: number;
   readonly index: number;
@@ -103,7 +103,7 @@ export class References {
   }
 
   /** Of every key of the table the oldest entry. */
-  *oldest(table: number): Iterable<OldestReference> {
+  *oldest(table: number): Iterable<OldestBeforeImage> {
     for (const [keyId, ids] of this.#byKey.get(table) ?? []) {
       const row = this.#select.get(typeof ids === "number" ? ids : ids[0]!);
       const [shard, index, image] = row as unknown as [number, number, Uint8Array | null];

@@ -13,7 +13,7 @@ import type { TableShape } from "../../change/shape.ts";
 import { type Image, imageEqual, type Value, valueEqual } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Checksums } from "./checksums.ts";
-import type { Births } from "./rowid-collisions.ts";
+import type { RowidCollisions } from "./rowid-collisions.ts";
 import { ColumnWrites } from "./column-positions.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import { ColumnMerger, type MergedRow } from "./column-merge.ts";
@@ -67,7 +67,7 @@ export class RowApplier {
   readonly #upsertKey: StatementSync;
   readonly #columns: ColumnWrites;
   readonly #merge: PerTable<MergeMode>;
-  readonly #births: Births;
+  readonly #births: RowidCollisions;
   readonly #mergers = new Map<TableShape, ColumnMerger | null>();
 
   constructor(
@@ -77,7 +77,7 @@ export class RowApplier {
       references: References;
       checksums: Checksums;
       changed: ChangedRows;
-      births: Births;
+      births: RowidCollisions;
       settings: Pick<ReplicaSettings, "merge">;
       shardOfKey: (table: number, keyId: KeyId) => number;
     },

@@ -5,7 +5,7 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { Op, type PositionVector, type RowChange } from "../../change/batch.ts";
-import type { MovedRow } from "../../change/changed-rows.ts";
+import type { RedirectedRow } from "../../change/changed-rows.ts";
 import { type KeyId, keyIdOf } from "../../change/key.ts";
 import { prepareExact, type RowAccess } from "../../rows/row-access.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -14,11 +14,11 @@ import { lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 
 const MAX_ROWID = 2n ** 63n - 1n;
 
-export class Births {
+export class RowidCollisions {
   readonly #peer: number;
-  readonly #selectBirth: StatementSync;
+  readonly #selectCreation: StatementSync;
   readonly #selectKey: StatementSync;
-  readonly #upsertBirth: LazyStatement;
+  readonly #upsertCreation: LazyStatement;
   readonly #storeHighest: LazyStatement;
   readonly #insertMoved: LazyStatement;
   readonly #dropMoved: LazyStatement;
@@ -28,7 +28,7 @@ export class Births {
   readonly #dirty = new Set<number>();
   /** "origin/shard" of rows that are noted for their origin. */
   readonly #noted = new Set<string>();
-  #moved: MovedRow[] = [];
+  #moved: RedirectedRow[] = [];
   /** What the live file reflects: more than the replica holds, while that is applied again after a power cut. */
   #reflected: PositionVector = [];
   /** A row of the changeset that is being applied went in under another rowid. */
@@ -45,9 +45,9 @@ export class Births {
       statement.setReturnArrays(true);
       return statement;
     };
-    this.#selectBirth = select("birth");
+    this.#selectCreation = select("birth");
     this.#selectKey = select("key");
-    this.#upsertBirth = lazily(db, `INSERT OR REPLACE INTO "__marmot__birth" VALUES(?, ?, ?, ?, ?)`);
+    this.#upsertCreation = lazily(db, `INSERT OR REPLACE INTO "__marmot__birth" VALUES(?, ?, ?, ?, ?)`);
     this.#storeHighest = lazily(db, `INSERT OR REPLACE INTO "__marmot__rowid" VALUES(?, ?)`);
     this.#insertMoved = lazily(db, `INSERT INTO "__marmot__moved" VALUES(?, ?, ?, ?, ?, ?)`);
     this.#dropMoved = lazily(
@@ -67,7 +67,7 @@ export class Births {
   }
 
   /** Own rows that the live file does not show where they are. */
-  get moved(): readonly MovedRow[] {
+  get moved(): readonly RedirectedRow[] {
     return this.#moved;
   }
 
@@ -87,7 +87,7 @@ export class Births {
     if (this.#moved.length > 0) this.#moved = this.#moved.filter((moved) => this.#isDue(moved));
   }
 
-  #isDue({ shard, index }: MovedRow): boolean {
+  #isDue({ shard, index }: RedirectedRow): boolean {
     return index > (this.#reflected[shard] ?? 0);
   }
 
@@ -135,7 +135,7 @@ export class Births {
     const table = access.shape.id;
     const base = context.bases[row.base];
     const unseen = ({ shard, index }: LastWrite): boolean => index > (base?.[shard] ?? 0);
-    const birth = this.#read(this.#selectBirth, table, row.keyId);
+    const birth = this.#read(this.#selectCreation, table, row.keyId);
     // Of the very same changeset, it was led here: each rowid of its own comes once.
     const ledHere = birth?.shard === context.shard && birth.index === context.index;
     let another = birth !== null && unseen(birth) && (ledHere || birth.origin !== context.origin);
@@ -158,10 +158,10 @@ export class Births {
   }
 
   #bear(table: number, keyId: KeyId, { shard, index, origin }: ChangesetContext): void {
-    this.#upsertBirth.run(table, keyId, shard, index, origin);
+    this.#upsertCreation.run(table, keyId, shard, index, origin);
   }
 
-  #note(moved: MovedRow, { origin, shard, index, own }: ChangesetContext): void {
+  #note(moved: RedirectedRow, { origin, shard, index, own }: ChangesetContext): void {
     this.hasMoved = true;
     this.#noted.add(`${origin}/${shard}`);
     this.#insertMoved.run(origin, shard, index, moved.table, moved.from, moved.to);
@@ -202,7 +202,7 @@ export class Births {
     for (let attempt = 0n; ; attempt++) {
       const rowid = (Bun.hash.xxHash64(`${id}/${name}`, attempt) & (MAX_ROWID >> 1n)) + 1n;
       const keyId = keyIdOf(access.shape, [rowid]);
-      const known = this.#read(this.#selectKey, id, keyId) ?? this.#read(this.#selectBirth, id, keyId);
+      const known = this.#read(this.#selectKey, id, keyId) ?? this.#read(this.#selectCreation, id, keyId);
       if (known === null && !used(rowid) && access.get([rowid]) === null) return rowid;
     }
   }

@@ -13,10 +13,10 @@ import { readObjectsOf, readShapes } from "../store/schema-store.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { readSettings, type ReplicaSettings } from "../store/settings.ts";
 
-export interface BuildLiveOptions {
+export interface BuildAppDbOptions {
   readonly replica: string;
   /** Where the file goes; never over one that is there. */
-  readonly live: string;
+  readonly appDb: string;
   /** Called on the unfinished file with every row in it and the positions it shows: capture is installed here. */
   readonly prepare: (
     db: DatabaseSync,
@@ -27,10 +27,10 @@ export interface BuildLiveOptions {
   readonly onProgress?: (rows: number) => void;
 }
 
-export async function buildLive({ replica, live, prepare, onProgress }: BuildLiveOptions): Promise<void> {
-  mkdirSync(dirname(live), { recursive: true });
+export async function buildAppDb({ replica, appDb, prepare, onProgress }: BuildAppDbOptions): Promise<void> {
+  mkdirSync(dirname(appDb), { recursive: true });
   // Beside its place: the data directory may lie on another file system, from which nothing can be renamed.
-  const fresh = `${live}.receiving`;
+  const fresh = `${appDb}.receiving`;
   removeDatabase(fresh);
   const source = openDatabase(replica, { readOnly: true });
   const settings = readSettings(source, replica);
@@ -85,10 +85,10 @@ export async function buildLive({ replica, live, prepare, onProgress }: BuildLiv
     throw error;
   }
   db.close();
-  if (existsSync(live))
+  if (existsSync(appDb))
     throw new UserError(
-      `${live} appeared while it was being received`,
+      `${appDb} appeared while it was being received`,
       "move it away, or start the node again to have it compared",
     );
-  publish(fresh, live);
+  publish(fresh, appDb);
 }

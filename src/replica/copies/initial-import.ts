@@ -18,11 +18,11 @@ import { readRouting } from "../store/row-routing.ts";
 import { type CatalogueObject, createSchema, readShapes } from "../store/schema-store.ts";
 import { type ReplicaSettings, writeSettings } from "../store/settings.ts";
 
-export interface GenesisOptions {
+export interface InitialImportOptions {
   /** Where the replica goes; must not exist. */
   readonly path: string;
   /** The application's file, with capture installed. */
-  readonly live: string;
+  readonly appDb: string;
   readonly settings: ReplicaSettings;
   readonly objects: readonly CatalogueObject[];
   readonly peerId: string;
@@ -62,8 +62,8 @@ export function publish(from: string, to: string): void {
 }
 
 /** A crash before the end leaves only `<path>.new`, which the next attempt removes. */
-export async function createReplica(options: GenesisOptions): Promise<void> {
-  const { path, live, settings, objects, peerId, logs } = options;
+export async function createReplica(options: InitialImportOptions): Promise<void> {
+  const { path, appDb, settings, objects, peerId, logs } = options;
   const fresh = `${path}.new`;
   removeDatabase(fresh);
   const db = openDatabase(fresh);
@@ -73,7 +73,7 @@ export async function createReplica(options: GenesisOptions): Promise<void> {
       `PRAGMA encoding = ${quoteText(settings.encoding)}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF`,
     );
     db.exec("PRAGMA ignore_check_constraints = ON; PRAGMA cache_size = -64000");
-    db.exec(`ATTACH ${quoteText(`${pathToFileURL(live).href}?mode=ro`)} AS live`);
+    db.exec(`ATTACH ${quoteText(`${pathToFileURL(appDb).href}?mode=ro`)} AS live`);
     db.exec("BEGIN");
     createSchema(db, objects);
     writeSettings(db, settings);

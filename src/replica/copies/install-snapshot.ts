@@ -89,7 +89,7 @@ export async function replaceReplica(
   path: string,
   received: string,
   peerId: string,
-  live: string,
+  appDb: string,
   onProgress: (rows: number) => void,
 ): Promise<boolean> {
   if (!existsSync(path)) {
@@ -110,7 +110,7 @@ export async function replaceReplica(
       previous.exec("BEGIN");
       const isAhead = positionsOf(next).every((index, shard) => index >= before[shard]!);
       done = isAhead || (await mergeParts(previous, next, pause));
-      if (done) await carryOver(previous, next, { peerId, live, before, after: positionsOf(next) }, pause);
+      if (done) await carryOver(previous, next, { peerId, appDb, before, after: positionsOf(next) }, pause);
       next.exec("COMMIT");
       previous.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
     }
@@ -126,7 +126,7 @@ export async function replaceReplica(
 interface CarryOver {
   readonly peerId: string;
   /** The application's file. */
-  readonly live: string;
+  readonly appDb: string;
   /** Positions of the replica that goes and of the one that comes. */
   readonly before: readonly number[];
   readonly after: readonly number[];
@@ -135,7 +135,7 @@ interface CarryOver {
 async function carryOver(
   previous: DatabaseSync,
   next: DatabaseSync,
-  { peerId, live, before, after }: CarryOver,
+  { peerId, appDb, before, after }: CarryOver,
   pause: (rows: number) => Promise<void>,
 ): Promise<void> {
   // An attempt that a crash ended before the rename left its references: begin anew.
@@ -156,7 +156,7 @@ async function carryOver(
   const shapes = readShapes(next);
   const self = peerHash(peerId);
   const forget = next.prepare(`DELETE FROM "__marmot__local_reference" WHERE "tbl" = ? AND "key" = ?`);
-  const file = openDatabase(live, { readOnly: true });
+  const file = openDatabase(appDb, { readOnly: true });
   try {
     file.exec("BEGIN");
     const reflected = reflectedBy(file, before);

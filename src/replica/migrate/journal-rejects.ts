@@ -5,14 +5,14 @@ import { encodeImage } from "../../change/codec.ts";
 import { type KeyId, keyIdOf, keyIdOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Value } from "../../change/value.ts";
-import type { LeftOutRow } from "../../schema/diff/change.ts";
+import type { RejectedRow } from "../../schema/diff/change.ts";
 import type { LostRows } from "../../schema/diff/schema-entry.ts";
 import type { ChangesetContext, LastWrite } from "../apply/row-applier.ts";
 import { UNKNOWN } from "./row-metadata.ts";
 import type { SchemaChangeComponents } from "./schema-change.ts";
 
 /** A row that a constraint left no room for. */
-export interface LeftOutKey {
+export interface RejectedKey {
   /** The table's id before the change. */
   readonly table: number;
   readonly key: readonly Value[];
@@ -81,7 +81,7 @@ export class SeenRows {
   }
 
   /** Nothing that the origin does not know took part in it. */
-  isItsOwnDoing(shape: TableShape, keyId: KeyId, { gaveWayTo }: LeftOutRow): boolean {
+  isItsOwnDoing(shape: TableShape, keyId: KeyId, { gaveWayTo }: RejectedRow): boolean {
     if (this.#context.bases.length === 0) return false;
     if (gaveWayTo === "unknown") return this.table(shape);
     return this.row(shape, keyId) && (gaveWayTo === null || this.row(shape, keyIdOf(shape, gaveWayTo)));
@@ -89,7 +89,7 @@ export class SeenRows {
 }
 
 /** `shape`: the table before the change. */
-export function leftOutImage(shape: TableShape, { columns, values, rowid }: LeftOutRow): Value[] {
+export function rejectedImage(shape: TableShape, { columns, values, rowid }: RejectedRow): Value[] {
   const value = new Map(columns.map((c, i) => [foldName(c), values[i]!]));
   return shape.columns.map((c, i) =>
     shape.rowidKey && i === 0 ? rowid : (value.get(foldName(c.name)) ?? null),
@@ -97,15 +97,15 @@ export function leftOutImage(shape: TableShape, { columns, values, rowid }: Left
 }
 
 /** A row that the new schema has no room for: evicted by whoever changed the schema. */
-export function noteLeftOut(
+export function noteRejected(
   db: DatabaseSync,
   shape: TableShape,
-  row: LeftOutRow,
+  row: RejectedRow,
   context: ChangesetContext,
   { last, journal, references, changed }: SchemaChangeComponents,
   seen: SeenRows,
-): LeftOutKey {
-  const image = leftOutImage(shape, row);
+): RejectedKey {
+  const image = rejectedImage(shape, row);
   const keyId = keyIdOfImage(shape, image);
   const lost = last(shape.id, keyId);
   const bytes = encodeImage(image);

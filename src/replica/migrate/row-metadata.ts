@@ -15,12 +15,12 @@ import { RowAccess } from "../../rows/row-access.ts";
 import type { SchemaEntry } from "../../schema/diff/schema-entry.ts";
 import type { Checksums } from "../apply/checksums.ts";
 import { type ColumnPlaces, ImageMap } from "./image-map.ts";
-import type { OldestReference } from "../apply/before-images.ts";
+import type { OldestBeforeImage } from "../apply/before-images.ts";
 import type { RowRouting } from "../store/row-routing.ts";
 import { type CatalogueObject, stateOf } from "../store/schema-store.ts";
 import type { ReplicaSchema, SchemaChangeComponents } from "./schema-change.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
-import { type Fate, placesOf } from "./table-mapping.ts";
+import { type TableMapping, placesOf } from "./table-mapping.ts";
 
 /** Rows hashed between two yields. */
 const SLICE = 1000;
@@ -29,7 +29,7 @@ const SLICE = 1000;
 export const UNKNOWN = encodeImage([]);
 
 /** A row that others changed and the live file may not show: as it was, and as it is. */
-export interface UnseenRow extends OldestReference {
+export interface UnseenRow extends OldestBeforeImage {
   readonly now: Image | null;
 }
 
@@ -106,7 +106,7 @@ export function forgetTable(
 /** What is kept of the table's rows becomes what the rows became. */
 export function carryRows(
   db: DatabaseSync,
-  { places }: Fate,
+  { places }: TableMapping,
   after: TableShape,
   encoding: string,
   { references, journal, changed }: SchemaChangeComponents,

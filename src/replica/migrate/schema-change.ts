@@ -8,24 +8,24 @@ import type { ChangedRows } from "../../change/changed-rows.ts";
 import { type KeyId, keyIdOf } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { applySchemaChanges } from "../../schema/migrate/migrate.ts";
-import type { LeftOutRow } from "../../schema/diff/change.ts";
+import type { RejectedRow } from "../../schema/diff/change.ts";
 import { readForeignKeys } from "../../schema/foreign-keys.ts";
 import type { SchemaEntry } from "../../schema/diff/schema-entry.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import type { ChangesetContext, LastWrite } from "../apply/row-applier.ts";
-import type { Births } from "../apply/rowid-collisions.ts";
+import type { RowidCollisions } from "../apply/rowid-collisions.ts";
 import { carryRows, forgetTable, nameAnew, sumAnew, unseenRows } from "./row-metadata.ts";
 import type { Checksums } from "../apply/checksums.ts";
 import { foreignKeyTexts, forgetForeignKeys, indexForeignKeys } from "../references/checked-foreign-key.ts";
 import { isSameImage } from "./image-map.ts";
 import type { Journal } from "../conflicts/journal.ts";
-import { type LeftOutKey, noteLeftOut, noteLost, SeenRows } from "./journal-rejects.ts";
+import { type RejectedKey, noteRejected, noteLost, SeenRows } from "./journal-rejects.ts";
 import type { Origins } from "../order/origins.ts";
 import type { References } from "../apply/before-images.ts";
 import { readRouting } from "../store/row-routing.ts";
 import { readObjectsOf, readShapes, stateOf, writeObjects } from "../store/schema-store.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
-import { fatesOf, numberObjects } from "./table-mapping.ts";
+import { mapTables, numberObjects } from "./table-mapping.ts";
 import { REPLICA_FORMAT } from "../store/tables.ts";
 
 export interface SchemaChangeComponents {
@@ -33,7 +33,7 @@ export interface SchemaChangeComponents {
   readonly references: References;
   readonly checksums: Checksums;
   readonly changed: ChangedRows;
-  readonly births: Births;
+  readonly births: RowidCollisions;
   readonly origins: Origins;
   readonly last: (table: number, keyId: KeyId) => LastWrite | null;
 }
@@ -45,7 +45,7 @@ export interface ReplicaSchema {
 }
 
 export interface ChangedSchema extends ReplicaSchema {
-  readonly leftOut: readonly LeftOutKey[];
+  readonly rejected: readonly RejectedKey[];
 }
 
 /** Inside the entry's transaction. `peer`: who made it. Yields now and then; returns what holds from now on. */
@@ -64,14 +64,14 @@ export function* changeSchema(
   const keysBefore = foreignKeyTexts(db, before.shapes);
   const shapeNamed = new Map(before.shapes.map((s) => [foldName(s.name), s]));
   const local = new Set(entry.local.map(foldName));
-  const leftOut: LeftOutRow[] = [];
+  const rejected: RejectedRow[] = [];
   const unseen = unseenRows(db, before, entry, objects, components);
   const applied = applySchemaChanges(db, entry.changes, {
     role: "replica",
     state: stateOf(objects, settings),
     replicates: (table) => !local.has(foldName(table)),
     rank: (table, key) => rankOf(shapeNamed.get(foldName(table)), key, components),
-    leftOut: (row) => void leftOut.push(row),
+    rejected: (row) => void rejected.push(row),
   });
   const version = settings.schemaVersion + 1;
   const next = numberObjects(db, objects, applied.state, applied.tables, { before: shapeNamed, local });
@@ -92,11 +92,11 @@ export function* changeSchema(
   };
   if (entry.lost !== null) noteLost(entry.lost, context, components);
   const seen = new SeenRows(db, context, components.last);
-  const leftOutKeys = leftOut.flatMap((row): LeftOutKey[] => {
+  const rejectedKeys = rejected.flatMap((row): RejectedKey[] => {
     const shape = shapeNamed.get(foldName(row.from));
-    return shape === undefined ? [] : [noteLeftOut(db, shape, row, context, components, seen)];
+    return shape === undefined ? [] : [noteRejected(db, shape, row, context, components, seen)];
   });
-  const fates = fatesOf(before.shapes, after.shapes, applied.tables);
+  const mappings = mapTables(before.shapes, after.shapes, applied.tables);
   const keysAfter = foreignKeyTexts(db, after.shapes);
   const routing = readRouting(db, after.shapes, after.settings);
   const stamp = db.prepare(`INSERT OR REPLACE INTO "__marmot__table_version" VALUES(?, ?)`);
@@ -107,27 +107,28 @@ export function* changeSchema(
     // Not empty where the rows of a table are named anew.
     yield* sumAnew(db, shape, routing, settings, components.checksums);
   }
-  for (const fate of fates) {
-    const { id } = fate.before;
-    const same = fate.after !== null && isSameImage(fate.before, fate.after, fate.places);
-    const moved = fate.after !== null && routingBefore.wayOf(fate.before) !== routing.wayOf(fate.after);
+  for (const mapping of mappings) {
+    const { id } = mapping.before;
+    const same = mapping.after !== null && isSameImage(mapping.before, mapping.after, mapping.places);
+    const moved =
+      mapping.after !== null && routingBefore.wayOf(mapping.before) !== routing.wayOf(mapping.after);
     if (!same || moved) stamp.run(id, version);
     // Whole changesets have one watermark a log, whatever the shard.
     if (moved && settings.transactions === "row") components.origins.meet(id, settings.shards);
     if (keysBefore.get(id) !== keysAfter.get(id)) forgetForeignKeys(db, id);
-    if (fate.after === null) {
-      const table = applied.tables.find((t) => isSameName(t.from, fate.before.name));
+    if (mapping.after === null) {
+      const table = applied.tables.find((t) => isSameName(t.from, mapping.before.name));
       const named = after.shapes.find((s) => isSameName(s.name, table?.to));
       if (named !== undefined)
-        nameAnew(db, fate.before, named, table, unseen.get(id) ?? [], settings.encoding, components);
+        nameAnew(db, mapping.before, named, table, unseen.get(id) ?? [], settings.encoding, components);
       forgetTable(db, id, components);
     }
-    if (fate.after !== null && !same) carryRows(db, fate, fate.after, settings.encoding, components);
-    if (fate.after !== null && (!same || moved || leftOut.length > 0))
-      yield* sumAnew(db, fate.after, routing, settings, components.checksums);
+    if (mapping.after !== null && !same) carryRows(db, mapping, mapping.after, settings.encoding, components);
+    if (mapping.after !== null && (!same || moved || rejected.length > 0))
+      yield* sumAnew(db, mapping.after, routing, settings, components.checksums);
   }
   indexForeignKeys(db, readForeignKeys(queryOf(db), after.shapes));
-  return { ...after, leftOut: leftOutKeys };
+  return { ...after, rejected: rejectedKeys };
 }
 
 /** Of two rows that clash under the new schema the one written later in the order stays. */

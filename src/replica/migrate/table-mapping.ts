@@ -14,7 +14,7 @@ import type { ColumnPlaces } from "./image-map.ts";
 import type { CatalogueObject } from "../store/schema-store.ts";
 
 /** A table that replicated before, and what it is now. */
-export interface Fate {
+export interface TableMapping {
   readonly before: TableShape;
   /** null: it is gone, or its rows have other identities. */
   readonly after: TableShape | null;
@@ -88,11 +88,11 @@ export function numberObjects(
 const isVirtual = (sql: string): boolean => /^\s*CREATE\s+VIRTUAL\b/i.test(sql);
 
 /** What becomes of every table that there was. */
-export function fatesOf(
+export function mapTables(
   before: readonly TableShape[],
   after: readonly TableShape[],
   tables: readonly AppliedTable[],
-): Fate[] {
+): TableMapping[] {
   const byId = new Map(after.map((s) => [s.id, s]));
   const byFrom = new Map(tables.flatMap((t) => (t.from === null ? [] : [[foldName(t.from), t] as const])));
   return before.map((shape) => {

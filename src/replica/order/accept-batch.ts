@@ -15,7 +15,7 @@ export interface OriginMemory {
 
 export const NO_MEMORY: OriginMemory = { incarnation: 0, csn: 0, ended: false, stagedParts: 0 };
 
-export interface JudgedBatch {
+export interface AcceptedBatch {
   readonly incarnation: number;
   readonly csn: number;
   readonly part: number;
@@ -34,7 +34,7 @@ export type Verdict =
   | "refuse";
 
 /** `stale`: it was made under a schema that has changed since in what it touches. */
-export function judge(memory: OriginMemory, batch: JudgedBatch, stale: boolean): Verdict {
+export function acceptBatch(memory: OriginMemory, batch: AcceptedBatch, stale: boolean): Verdict {
   if (batch.incarnation < memory.incarnation) return "ignore";
   if (batch.incarnation > memory.incarnation)
     return batch.previousCsn === 0 && batch.part === 1 && batch.parts === 1 ? "take" : "ignore";
@@ -45,7 +45,10 @@ export function judge(memory: OriginMemory, batch: JudgedBatch, stale: boolean):
 }
 
 /** The memory of a shard that an entry of shard 0 touched: the entry is the last of its chain, in no older incarnation. */
-export function joined(memory: OriginMemory, batch: Pick<JudgedBatch, "incarnation" | "csn">): OriginMemory {
+export function joined(
+  memory: OriginMemory,
+  batch: Pick<AcceptedBatch, "incarnation" | "csn">,
+): OriginMemory {
   const { incarnation, csn } = batch;
   if (incarnation < memory.incarnation) return memory;
   if (incarnation > memory.incarnation) return { incarnation, csn, ended: false, stagedParts: 0 };

@@ -11,13 +11,13 @@ import type { Image } from "../../change/value.ts";
 import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { ChangesetContext, LastWrite, RowApplier } from "../apply/row-applier.ts";
-import { Attached } from "./reference-positions.ts";
+import { ReferencePositions } from "./reference-positions.ts";
 import { CheckedForeignKey } from "./checked-foreign-key.ts";
 import type { Journal } from "../conflicts/journal.ts";
-import type { Orphans } from "./orphans.ts";
+import type { DanglingReferences } from "./dangling-references.ts";
 import { type Candidate, RESOLVED, Resolver } from "./resolver.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
-import type { Strays } from "./losers-children.ts";
+import type { LosersChildren } from "./losers-children.ts";
 
 /** Deleted rows of a changeset that are kept to be put back; beyond it references to them are kept dangling. */
 const DELETED_KEPT = 10_000;
@@ -25,8 +25,8 @@ const DELETED_KEPT = 10_000;
 export interface ForeignKeyComponents {
   readonly applier: RowApplier;
   readonly journal: Journal;
-  readonly orphans: Orphans;
-  readonly strays: Strays;
+  readonly danglingReferences: DanglingReferences;
+  readonly losersChildren: LosersChildren;
   readonly access: ReadonlyMap<number, RowAccess>;
   readonly settings: Pick<ReplicaSettings, "foreignKeys" | "shards" | "transactions">;
 }
@@ -35,7 +35,7 @@ export class ForeignKeys {
   readonly #components: ForeignKeyComponents;
   readonly #ofChild = new Map<number, CheckedForeignKey[]>();
   readonly #ofParent = new Map<number, CheckedForeignKey[]>();
-  readonly attached: Attached;
+  readonly attached: ReferencePositions;
   readonly #resolver: Resolver;
   /** Rows that constrain each other share one order. */
   readonly #ordered: boolean;
@@ -55,7 +55,7 @@ export class ForeignKeys {
       ] as const)
         map.set(id, [...(map.get(id) ?? []), checked]);
     }
-    this.attached = new Attached(db, components.applier);
+    this.attached = new ReferencePositions(db, components.applier);
     this.#resolver = new Resolver({
       ...components,
       ...{ ofChild: this.#ofChild, ofParent: this.#ofParent, attached: this.attached },
@@ -99,7 +99,7 @@ export class ForeignKeys {
     base: PositionVector | undefined,
     context: ChangesetContext,
   ): void {
-    const { strays, applier } = this.#components;
+    const { losersChildren, applier } = this.#components;
     for (const via of keys) {
       const { number, parent } = via.key;
       const values = image === null ? null : via.valuesOf(image);
@@ -110,9 +110,9 @@ export class ForeignKeys {
         continue;
       }
       if (old !== null) {
-        strays.forget(shape.id, keyId);
+        losersChildren.forget(shape.id, keyId);
         this.attached.forget(shape.id, keyId, number);
-        this.#components.orphans.forget(shape.id, keyId, number);
+        this.#components.danglingReferences.forget(shape.id, keyId, number);
       }
       if (values === null || image === null) continue;
       const present = via.hasParent(values);
@@ -150,7 +150,7 @@ export class ForeignKeys {
       const { shard, index, losingOrigin, losingPosition: loser } = conflict;
       if (conflict.keyId !== parentKey || seen(shard, index)) continue;
       if (losingOrigin === context.origin || (loser !== null && seen(loser.shard, loser.index)))
-        this.#components.strays.note(shape.id, keyId, conflict);
+        this.#components.losersChildren.note(shape.id, keyId, conflict);
     }
   }
 
@@ -163,14 +163,15 @@ export class ForeignKeys {
     base: PositionVector | undefined,
     context: ChangesetContext,
   ): void {
-    const { orphans } = this.#components;
+    const { danglingReferences } = this.#components;
     for (const via of keys) {
       const { child } = via.key;
       const now = image === null ? null : via.referencedBy(image);
       const before = old === null ? null : via.referencedBy(old);
       if (via.same(now, before)) continue;
-      if (now !== null && orphans.total > 0)
-        for (const key of via.children(now)) orphans.forget(child.id, keyIdOf(child, key), via.key.number);
+      if (now !== null && danglingReferences.total > 0)
+        for (const key of via.children(now))
+          danglingReferences.forget(child.id, keyIdOf(child, key), via.key.number);
       if (before === null) continue;
       for (const childKey of via.children(before)) {
         const written = this.attached.at(via.key, keyIdOf(child, childKey));

@@ -7,7 +7,7 @@ import type { KeyId } from "../../change/key.ts";
 import type { StoredConflict } from "../conflicts/journal.ts";
 import { lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 
-export class Strays {
+export class LosersChildren {
   readonly #insert: LazyStatement;
   readonly #drop: LazyStatement;
   readonly #select: LazyStatement;

@@ -5,7 +5,7 @@ import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import type { ChangesetContext, LastWrite, RowApplier } from "../apply/row-applier.ts";
 import { arraysLazily, type LazyStatement, lazily } from "../../sqlite/lazy.ts";
 
-export class Attached {
+export class ReferencePositions {
   readonly #applier: RowApplier;
   readonly #select: LazyStatement;
   readonly #insert: LazyStatement;

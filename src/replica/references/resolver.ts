@@ -8,7 +8,7 @@ import type { TableShape } from "../../change/shape.ts";
 import type { Image, Value } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { ChangesetContext, LastWrite } from "../apply/row-applier.ts";
-import type { Attached } from "./reference-positions.ts";
+import type { ReferencePositions } from "./reference-positions.ts";
 import type { CheckedForeignKey } from "./checked-foreign-key.ts";
 import type { ForeignKeyComponents } from "./checker.ts";
 import type { ConflictKind } from "../conflicts/journal.ts";
@@ -39,7 +39,7 @@ export interface Candidate {
 export interface ResolverComponents extends Omit<ForeignKeyComponents, "settings"> {
   readonly ofChild: ReadonlyMap<number, readonly CheckedForeignKey[]>;
   readonly ofParent: ReadonlyMap<number, readonly CheckedForeignKey[]>;
-  readonly attached: Attached;
+  readonly attached: ReferencePositions;
   /** "table/key" ⇒ rows of parent tables that the changeset deleted. */
   readonly deleted: ReadonlyMap<string, Image>;
   /** Child and parent share one order: else references are only counted. */
@@ -107,7 +107,8 @@ export class Resolver {
   #keep({ via, childKey, side, other }: Candidate, now: Image, context: ChangesetContext): void {
     const { child, number } = via.key;
     const keyId = keyIdOf(child, childKey);
-    if (!this.#components.orphans.note(child.id, keyId, number) || !this.#components.ordered) return;
+    if (!this.#components.danglingReferences.note(child.id, keyId, number) || !this.#components.ordered)
+      return;
     const at = this.#components.applier.last(child.id, keyId);
     const deleter = side === "child" ? other : context.origin;
     const lost = { origin: at?.origin ?? 0, at, image: now };
@@ -173,7 +174,7 @@ export class Resolver {
     deleter: number,
     context: ChangesetContext,
   ): void {
-    const { applier, orphans, strays, attached } = this.#components;
+    const { applier, danglingReferences, losersChildren, attached } = this.#components;
     const { shape } = access;
     const keyId = keyIdOfImage(shape, now);
     const at = applier.last(shape.id, keyId);
@@ -188,7 +189,7 @@ export class Resolver {
         continue;
       }
       attached.forget(shape.id, keyId, number);
-      orphans.forget(shape.id, keyId, number);
+      danglingReferences.forget(shape.id, keyId, number);
       // What stands now may refer to what this very changeset took away.
       const gone = values === null || via.hasParent(values!) ? undefined : this.#goneParent(via, values!);
       if (gone !== undefined)
@@ -197,7 +198,7 @@ export class Resolver {
           ...{ other: lost.origin, before: gone },
         });
     }
-    if (image === null) strays.forget(shape.id, keyId);
+    if (image === null) losersChildren.forget(shape.id, keyId);
     for (const via of this.#components.ofParent.get(shape.id) ?? []) {
       const values = via.referencedBy(now);
       if (values === null || via.same(values, stands === null ? null : via.referencedBy(stands))) continue;

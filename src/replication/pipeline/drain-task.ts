@@ -1,33 +1,33 @@
 /** What the application wrote goes into the outbox, in the turns of a pipeline: one read transaction at a time, in slices. */
 import { Drain } from "../../capture/drain.ts";
 import type { CollectingSink, Outbox } from "../../capture/outbox.ts";
-import type { LiveSide } from "../../app-db/session.ts";
+import type { AppDbSession } from "../../app-db/session.ts";
 import type { PipelineComponents } from "./pipeline.ts";
 import { SLICE_MS } from "./turn.ts";
 
-export interface DrainTurnsComponents extends Pick<PipelineComponents, "replica" | "syncLive" | "now"> {
+export interface DrainTaskComponents extends Pick<PipelineComponents, "replica" | "syncAppDb" | "now"> {
   readonly outbox: Outbox;
 }
 
 /** Table id ⇒ log id up to which its rows are ordered. */
 type Acknowledged = ReadonlyMap<number, number>;
 
-export class DrainTurns {
-  readonly #components: DrainTurnsComponents;
-  #side: LiveSide;
+export class DrainTask {
+  readonly #components: DrainTaskComponents;
+  #session: AppDbSession;
   #drain: Drain;
   #running: { readonly steps: Generator<void, boolean>; sink: CollectingSink | null } | null = null;
   /** The application may have committed since the last drain began. */
   #dirty = true;
   #rows = 0;
 
-  constructor(components: DrainTurnsComponents, side: LiveSide, acknowledged: Acknowledged) {
+  constructor(components: DrainTaskComponents, session: AppDbSession, acknowledged: Acknowledged) {
     this.#components = components;
-    this.#side = side;
-    this.#drain = this.#drainOf(side, acknowledged);
+    this.#session = session;
+    this.#drain = this.#drainOf(session, acknowledged);
   }
 
-  #drainOf({ reader, pending, bases, shadows }: LiveSide, acknowledged: Acknowledged): Drain {
+  #drainOf({ reader, pending, bases, shadows }: AppDbSession, acknowledged: Acknowledged): Drain {
     const { replica: references } = this.#components;
     const drain = new Drain({ logs: reader.logs, pending, bases, shadows, references });
     drain.reset(acknowledged);
@@ -40,9 +40,9 @@ export class DrainTurns {
   }
 
   /** From now on the file is read by another side. None may be running. */
-  take(side: LiveSide): void {
-    this.#side = side;
-    this.#drain = this.#drainOf(side, side.acknowledged);
+  take(session: AppDbSession): void {
+    this.#session = session;
+    this.#drain = this.#drainOf(session, session.acknowledged);
     this.#dirty = true;
   }
 
@@ -63,7 +63,7 @@ export class DrainTurns {
     this.#running.sink?.discard();
     this.#running = null;
     this.#dirty = true;
-    this.#side.reader.end();
+    this.#session.reader.end();
   }
 
   /** The file knows that the table's rows are ordered up to the log id. */
@@ -94,8 +94,8 @@ export class DrainTurns {
 
   /** Returns whether the schema is another one. */
   *#drainOnce(): Generator<void, boolean> {
-    const { syncLive, replica, outbox } = this.#components;
-    const { reader } = this.#side;
+    const { syncAppDb, replica, outbox } = this.#components;
+    const { reader } = this.#session;
     reader.begin();
     const moved = reader.schemaMoved();
     const news = moved ? [] : this.#drain.news(reader.newest());
@@ -113,7 +113,7 @@ export class DrainTurns {
       this.#dirty = true; // it waits in the change logs, and more may gather there
       return false;
     }
-    if (sink.found() > 0) syncLive();
+    if (sink.found() > 0) syncAppDb();
     this.#rows += sink.done();
     return false;
   }

@@ -9,7 +9,7 @@ import type { Entry } from "../../raft/types.ts";
 /** Milliseconds after which a marker that did not come is proposed again. */
 const PROPOSE_AGAIN_MS = 300;
 
-export interface MarkersComponents {
+export interface MarkerProposerComponents {
   /** This node leads the shard. */
   readonly leads: (shard: number) => boolean;
   readonly propose: (shard: number, data: Uint8Array) => "accepted" | "forwarded" | "dropped";
@@ -25,12 +25,12 @@ interface Owed {
   proposedAt: number;
 }
 
-export class Markers {
-  readonly #components: MarkersComponents;
+export class MarkerProposer {
+  readonly #components: MarkerProposerComponents;
   /** By shard. */
   readonly #owed: Owed[];
 
-  constructor(shards: number, components: MarkersComponents) {
+  constructor(shards: number, components: MarkerProposerComponents) {
     this.#components = components;
     this.#owed = Array.from({ length: shards }, () => ({ wanted: 0, marked: 0, proposed: 0, proposedAt: 0 }));
   }

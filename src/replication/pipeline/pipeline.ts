@@ -10,11 +10,11 @@ import type { Spool } from "../../capture/spool.ts";
 import type { Entry } from "../../raft/types.ts";
 import type { Acknowledgement, Reflected } from "../../reflect/reflector.ts";
 import type { Replica } from "../../replica/replica.ts";
-import { DrainTurns } from "./drain-task.ts";
-import type { LiveSide } from "../../app-db/session.ts";
-import { Markers } from "./marker-proposer.ts";
-import type { SchemaSteps } from "../../schema-sync/coordinator.ts";
-import { SchemaTurns } from "./schema-task.ts";
+import { DrainTask } from "./drain-task.ts";
+import type { AppDbSession } from "../../app-db/session.ts";
+import { MarkerProposer } from "./marker-proposer.ts";
+import type { SchemaCoordinator } from "../../schema-sync/coordinator.ts";
+import { SchemaTask } from "./schema-task.ts";
 import { SLICE_MS, type TurnResult } from "./turn.ts";
 
 /** Changed rows after which applying pauses until they are reflected: the write lock is held for short times. */
@@ -28,10 +28,10 @@ const PRUNE_MS = 250;
 
 export interface PipelineComponents {
   readonly replica: Replica;
-  readonly schema: SchemaSteps;
+  readonly schema: SchemaCoordinator;
   readonly spool: Spool;
   /** Makes what was read of the live file durable. */
-  readonly syncLive: () => void;
+  readonly syncAppDb: () => void;
   /** Our own commit in the live file is no news. */
   readonly onOwnCommit: () => void;
   readonly propose: (shard: number, data: Uint8Array) => "accepted" | "forwarded" | "dropped";
@@ -53,11 +53,11 @@ export class Pipeline {
   readonly outbox: Outbox;
   readonly #components: PipelineComponents;
   readonly #options: PipelineOptions;
-  readonly #markers: Markers;
-  readonly #schema: SchemaTurns;
-  readonly #drains: DrainTurns;
+  readonly #markers: MarkerProposer;
+  readonly #schema: SchemaTask;
+  readonly #drains: DrainTask;
   readonly #acknowledged = new Map<number, number>();
-  #side: LiveSide;
+  #session: AppDbSession;
   /** The application may have inserted since its next ids were last looked at. */
   #idsDirty = true;
   #idsAt = Number.NEGATIVE_INFINITY;
@@ -66,7 +66,7 @@ export class Pipeline {
   /** The file's schema is not what the side is for. */
   #schemaMoved = false;
   /** How many reflections the side has seen: before the first it is not known which keys are pending. */
-  #sideReflections = 0;
+  #sessionReflections = 0;
   #unreflectedSince: number | null = null;
   #busySince: number | null = null;
   #prunedAt = 0;
@@ -78,24 +78,24 @@ export class Pipeline {
     const { replica, schema, spool, propose, leads, now, wallTime } = components;
     const { peerId, shards } = options;
     const whole = replica.settings.transactions === "whole";
-    this.#side = schema.openSide();
+    this.#session = schema.openSession();
     this.outbox = new Outbox(
       { propose, shardOfKey: (table, keyId) => replica.shardOfKey(table, keyId), spool, now, wallTime },
       {
         origin: peerId,
         shards,
-        schemaVersion: this.#side.remembered.version,
+        schemaVersion: this.#session.remembered.version,
         whole: shards > 1 && whole,
       },
     );
-    this.#markers = new Markers(shards, { leads, propose, now });
-    this.#schema = new SchemaTurns(
+    this.#markers = new MarkerProposer(shards, { leads, propose, now });
+    this.#schema = new SchemaTask(
       { ...components, outbox: this.outbox },
       {
         whole: shards === 1 || whole,
         owner: {
-          oldestBase: () => this.#side.oldestBase(),
-          takeSide: (side) => this.#takeSide(side),
+          oldestBase: () => this.#session.oldestBase(),
+          takeSession: (session) => this.#takeSession(session),
           shown: (position, of) => {
             this.#dropAcknowledged(of);
             this.#reflected(position);
@@ -104,21 +104,21 @@ export class Pipeline {
         },
       },
     );
-    for (const [table, id] of this.#side.acknowledged) this.#acknowledged.set(table, id);
-    this.#drains = new DrainTurns({ ...components, outbox: this.outbox }, this.#side, this.#acknowledged);
-    replica.recallChanges(this.#side.bases.reflected);
+    for (const [table, id] of this.#session.acknowledged) this.#acknowledged.set(table, id);
+    this.#drains = new DrainTask({ ...components, outbox: this.outbox }, this.#session, this.#acknowledged);
+    replica.recallChanges(this.#session.bases.reflected);
     schema.recall();
   }
 
   /** What reads and writes the application's file; another one after a change of the schema. */
-  get side(): LiveSide {
-    return this.#side;
+  get session(): AppDbSession {
+    return this.#session;
   }
 
   /** The last call: ends what is open in the application's file. */
   close(): void {
     this.#schema.close();
-    this.#side.close();
+    this.#session.close();
   }
 
   /** A transaction in the application's file is open. */
@@ -134,8 +134,8 @@ export class Pipeline {
   /** The file's schema and the cluster's are not known to be the same, or not all of the file's rows are captured. */
   get schemaDue(): boolean {
     const { replica } = this.#components;
-    if (this.#schemaMoved || this.#side.expected === null || this.#schema.following) return true;
-    return replica.betweenEntries && replica.settings.schemaVersion !== this.#side.remembered.version;
+    if (this.#schemaMoved || this.#session.expected === null || this.#schema.following) return true;
+    return replica.betweenEntries && replica.settings.schemaVersion !== this.#session.remembered.version;
   }
 
   /** The application may have committed. */
@@ -148,10 +148,10 @@ export class Pipeline {
   openIncarnation(): void {
     const { replica, nextIncarnation } = this.#components;
     this.#drains.abandon();
-    for (const id of this.#side.logs.keys()) this.#acknowledged.set(id, this.acknowledged(id));
+    for (const id of this.#session.logs.keys()) this.#acknowledged.set(id, this.acknowledged(id));
     const seen = Math.max(this.outbox.incarnation, replica.origins.incarnation(this.#options.peerId));
     // Before the first reflection it is only in the logs which keys are pending, and since when.
-    this.#drains.restart(this.#sideReflections === 0 ? this.#side.acknowledged : this.#acknowledged);
+    this.#drains.restart(this.#sessionReflections === 0 ? this.#session.acknowledged : this.#acknowledged);
     this.outbox.open(nextIncarnation(seen));
   }
 
@@ -172,11 +172,11 @@ export class Pipeline {
     this.outbox.tick();
     this.#markers.propose(this.#components.replica.position(0));
     const now = this.#components.now();
-    const { replica, syncLive } = this.#components;
-    const { bases, reflector } = this.#side;
+    const { replica, syncAppDb } = this.#components;
+    const { bases, reflector } = this.#session;
     // Before the first reflection it is not known which keys are pending.
     if (
-      this.#sideReflections === 0 ||
+      this.#sessionReflections === 0 ||
       this.reflecting ||
       this.#schema.owning ||
       replica.references.size === 0
@@ -185,7 +185,7 @@ export class Pipeline {
     if (now - this.#prunedAt < PRUNE_MS) return;
     this.#prunedAt = now;
     const reflected = bases.reflected;
-    syncLive();
+    syncAppDb();
     replica.prune(reflected, (table, keyId) => reflector.isHeld(table, keyId));
   }
 
@@ -240,25 +240,25 @@ export class Pipeline {
   /** Nothing may be written into the file yet. */
   #mustWait(position: PositionVector): boolean {
     if (this.outbox.fencing().length > 0 || this.outbox.incarnation === 0) return true;
-    return position.some((index, shard) => index < (this.#side.bases.reflected[shard] ?? 0));
+    return position.some((index, shard) => index < (this.#session.bases.reflected[shard] ?? 0));
   }
 
   /** The file is another one now: everything that knows its shapes is new. */
-  #takeSide(side: LiveSide): void {
-    this.#side.close();
-    this.#side = side;
-    this.#sideReflections = 0;
+  #takeSession(session: AppDbSession): void {
+    this.#session.close();
+    this.#session = session;
+    this.#sessionReflections = 0;
     this.#schemaMoved = false;
-    this.outbox.schemaVersion = side.remembered.version;
-    for (const [table, id] of side.acknowledged)
+    this.outbox.schemaVersion = session.remembered.version;
+    for (const [table, id] of session.acknowledged)
       if (id > this.acknowledged(table)) this.#acknowledged.set(table, id);
-    this.#drains.take(side);
-    this.#components.replica.recallChanges(side.bases.reflected);
+    this.#drains.take(session);
+    this.#components.replica.recallChanges(session.bases.reflected);
   }
 
   #reflect(): "done" | "more" | "busy" | "lazy" | "waiting" {
     const { replica, now } = this.#components;
-    const { reflector, bases } = this.#side;
+    const { reflector, bases } = this.#session;
     if (this.#reflecting === null) {
       const position = replica.positions();
       if (this.#mustWait(position)) return "waiting";
@@ -297,7 +297,7 @@ export class Pipeline {
     this.#busySince = null;
     this.#unreflectedSince = null;
     this.#reflections++;
-    this.#sideReflections++;
+    this.#sessionReflections++;
     this.#idsDue = false;
     this.#components.onOwnCommit();
   }
@@ -308,14 +308,14 @@ export class Pipeline {
     if (this.#idsDirty && now - this.#idsAt >= IDS_MS) {
       this.#idsDirty = false;
       this.#idsAt = now;
-      this.#idsDue = this.#side.reflector.idsDue;
+      this.#idsDue = this.#session.reflector.idsDue;
     }
     return this.#idsDue;
   }
 
   *#reflectOnce(position: number[]): Generator<void, Reflected> {
     const acknowledgement: Acknowledgement = this.outbox.peekAcknowledged();
-    const done = yield* this.#side.reflector.run(position, acknowledgement);
+    const done = yield* this.#session.reflector.run(position, acknowledgement);
     if (done === "done") this.#dropAcknowledged(acknowledgement);
     return done;
   }
@@ -335,11 +335,11 @@ export class Pipeline {
 
   /** Log rows of a table up to `id` that are still to be ordered. Those of a table that is gone went with it. */
   unordered(table: number, id: number): number {
-    return this.#side.logs.has(table) ? Math.max(0, id - this.acknowledged(table)) : 0;
+    return this.#session.logs.has(table) ? Math.max(0, id - this.acknowledged(table)) : 0;
   }
 
   isHeld(table: number, keyId: KeyId): boolean {
-    return this.#side.reflector.isHeld(table, keyId);
+    return this.#session.reflector.isHeld(table, keyId);
   }
 
   /** Counters since the start. */

@@ -7,50 +7,52 @@ import type { Outbox } from "../../capture/outbox.ts";
 import type { PositionVector } from "../../change/batch.ts";
 import type { Acknowledgement } from "../../reflect/reflector.ts";
 import type { Replica } from "../../replica/replica.ts";
-import type { LiveSide } from "../../app-db/session.ts";
+import type { AppDbSession } from "../../app-db/session.ts";
 import type { PipelineComponents } from "./pipeline.ts";
-import type { SchemaSteps } from "../../schema-sync/coordinator.ts";
+import type { SchemaCoordinator } from "../../schema-sync/coordinator.ts";
 import { SLICE_MS, type TurnResult } from "./turn.ts";
 
 /** How often a schema that cannot go on is looked at again. */
 const LOOK_AGAIN_MS = 500;
 
-export interface SchemaTurnsComponents extends Pick<
+export interface SchemaTaskComponents extends Pick<
   PipelineComponents,
-  "replica" | "schema" | "syncLive" | "onOwnCommit" | "now" | "logger"
+  "replica" | "schema" | "syncAppDb" | "onOwnCommit" | "now" | "logger"
 > {
   readonly outbox: Outbox;
 }
 
 /** What the steps are taken for. */
-export interface SchemaTurnsOwner {
+export interface SchemaTaskOwner {
   /** What the file showed at least of every row, pending and shadowed ones included. */
   oldestBase(): PositionVector;
   /** The file is another one now. */
-  takeSide(side: LiveSide): void;
+  takeSession(session: AppDbSession): void;
   /** The file shows the replica at `position`, and what is acknowledged with `of` is. */
   shown(position: PositionVector, of: Acknowledgement): void;
   /** Nothing may be written into the file yet. */
   mustWait(position: PositionVector): boolean;
 }
 
-export class SchemaTurns {
-  readonly #components: SchemaTurnsComponents;
-  readonly #owner: SchemaTurnsOwner;
+export class SchemaTask {
+  readonly #components: SchemaTaskComponents;
+  readonly #owner: SchemaTaskOwner;
   /** Rows that were written under a change of the schema go along with it. */
   readonly #whole: boolean;
-  #following: { readonly steps: ReturnType<SchemaSteps["follow"]>; readonly of: Acknowledgement } | null =
-    null;
-  #comparing: ReturnType<SchemaSteps["compare"]> | null = null;
+  #following: {
+    readonly steps: ReturnType<SchemaCoordinator["follow"]>;
+    readonly of: Acknowledgement;
+  } | null = null;
+  #comparing: ReturnType<SchemaCoordinator["compare"]> | null = null;
   /** While it runs the replica takes nothing: it is being tried what it would be. */
-  #owning: ReturnType<SchemaSteps["own"]> | null = null;
+  #owning: ReturnType<SchemaCoordinator["own"]> | null = null;
   #obstacle: string | null = null;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #drainedRows = 0;
 
   constructor(
-    components: SchemaTurnsComponents,
-    { whole, owner }: { readonly whole: boolean; readonly owner: SchemaTurnsOwner },
+    components: SchemaTaskComponents,
+    { whole, owner }: { readonly whole: boolean; readonly owner: SchemaTaskOwner },
   ) {
     this.#components = components;
     this.#whole = whole;
@@ -100,7 +102,7 @@ export class SchemaTurns {
     this.#meet(look.due === "obstacle" ? look.reason : null);
     switch (look.due) {
       case "nothing":
-        this.#owner.takeSide(schema.openSide());
+        this.#owner.takeSession(schema.openSession());
         return null;
       case "obstacle":
         return { again: "later", ms: LOOK_AGAIN_MS };
@@ -128,21 +130,21 @@ export class SchemaTurns {
   }
 
   #beginOwn(change: Uint8Array, position: PositionVector): TurnResult {
-    const { replica, schema, outbox, syncLive, logger } = this.#components;
+    const { replica, schema, outbox, syncAppDb, logger } = this.#components;
     logger.info("the application changed the schema", { version: replica.settings.schemaVersion + 1 });
     if (replica.moved.length > 0) {
       // While the logs name rows by older rowids: what was written under it follows when it is taken.
-      syncLive();
+      syncAppDb();
       outbox.collect([], position, { entry: change, base: null }).done();
       return { again: "never" };
     }
     this.#owning = schema.own(change, position, {
       whole: this.#whole,
       alone: (entry, at) => {
-        syncLive();
+        syncAppDb();
         outbox.collect([], at, { entry, base: this.#owner.oldestBase() }).done();
       },
-      drain: (side, trial, entry, at, only) => this.#drainWith(side, trial, entry, at, only),
+      drain: (session, trial, entry, at, only) => this.#drainWith(session, trial, entry, at, only),
     });
     return this.#continue();
   }
@@ -157,11 +159,11 @@ export class SchemaTurns {
         if (!step.done) continue;
         this.#following = null;
         if (step.value === null) return { again: "later", ms: 1 };
-        const { side, reflected } = step.value;
-        this.#owner.takeSide(side);
-        if (reflected) this.#owner.shown(side.bases.reflected, of);
+        const { session, reflected } = step.value;
+        this.#owner.takeSession(session);
+        if (reflected) this.#owner.shown(session.bases.reflected, of);
         else onOwnCommit();
-        logger.info("the file's schema is the cluster's", { version: side.remembered.version });
+        logger.info("the file's schema is the cluster's", { version: session.remembered.version });
         return { again: "now" };
       }
       const step = (this.#comparing ?? this.#owning!).next();
@@ -178,23 +180,23 @@ export class SchemaTurns {
 
   /** Collects what was written under a change of the schema behind it. `only`: of these tables, which are drained again. */
   *#drainWith(
-    side: LiveSide,
+    session: AppDbSession,
     trial: Replica,
     entry: Uint8Array,
     position: PositionVector,
     only: ReadonlySet<number> | null,
   ): Generator<undefined, boolean> {
-    const { outbox, syncLive } = this.#components;
-    const { reader, pending, bases, shadows } = side;
+    const { outbox, syncAppDb } = this.#components;
+    const { reader, pending, bases, shadows } = session;
     const drain = new Drain({ logs: reader.logs, pending, bases, shadows, references: trial });
     // From where the file itself stands: what is ordered and still in the logs dates the keys that are written again.
-    drain.reset(side.acknowledged);
+    drain.reset(session.acknowledged);
     reader.begin();
     if (reader.schemaMoved()) return false;
     const news = drain.news(reader.newest()).filter(({ table }) => only === null || only.has(table));
-    const sink = outbox.collect(only === null ? news : [], position, { entry, base: side.oldestBase() });
+    const sink = outbox.collect(only === null ? news : [], position, { entry, base: session.oldestBase() });
     for (const _ of drain.run(news, sink)) yield;
-    syncLive();
+    syncAppDb();
     this.#drainedRows += sink.done();
     return true;
   }

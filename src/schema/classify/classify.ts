@@ -19,7 +19,7 @@ import { isOwn, readCatalogue } from "../catalogue.ts";
 import { type EvictionLookup, evictionLookups } from "../evictions.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { searchIndexOf } from "../search-index.ts";
-import { LIVE_TABLES, PREFIX } from "../app-db-tables.ts";
+import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
 import { judgeTriggers, type UserTriggers } from "../triggers.ts";
 
@@ -31,7 +31,7 @@ export interface ClassifiedTable {
   readonly verdict: Verdict;
   /** In a sentence; "" for a table that simply replicates. */
   readonly reason: string;
-  readonly cure: string;
+  readonly hint: string;
 }
 
 export interface Selection {
@@ -59,12 +59,12 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
   const tables = objects.filter((o) => o.kind === "table");
   const alone = tables.map(({ name }): ClassifiedTable => {
     if (unwanted.has(foldName(name)) || (wanted !== null && !wanted.has(foldName(name))))
-      return { name, verdict: "skipped", reason: LEFT_OUT, cure: "" };
+      return { name, verdict: "skipped", reason: LEFT_OUT, hint: "" };
     const kind = kinds.get(name);
     if (kind === "shadow")
-      return { name, verdict: "skipped", reason: "belongs to a virtual table", cure: "" };
+      return { name, verdict: "skipped", reason: "belongs to a virtual table", hint: "" };
     // Judged below: whether it can be kept depends on the others.
-    if (kind === "virtual") return { name, verdict: "local", reason: "", cure: "" };
+    if (kind === "virtual") return { name, verdict: "local", reason: "", hint: "" };
     return judge(query, readTable(query, name));
   });
   const triggers = judgeTriggers(
@@ -84,7 +84,7 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
 
 /** Tables and views of the application whose names look like Marmot's. */
 function reservedNames(query: Query): ClassifiedTable[] {
-  const own = new Set<string>(Object.keys(LIVE_TABLES).map((t) => `${PREFIX}${t}`));
+  const own = new Set<string>(Object.keys(APP_DB_TABLES).map((t) => `${PREFIX}${t}`));
   const objects = readObjects(query).filter((o) => o.kind === "table" || o.kind === "view");
   const registry = `${PREFIX}table`;
   if (objects.some((o) => o.name === registry))
@@ -103,7 +103,7 @@ function judgeFired(table: ClassifiedTable, triggers: UserTriggers): ClassifiedT
       return refused(
         table.name,
         problem.reason,
-        `${problem.cure}, or leave the table out: --exclude ${table.name}`,
+        `${problem.hint}, or leave the table out: --exclude ${table.name}`,
       );
   return table;
 }
@@ -119,7 +119,7 @@ function judgeCascade(table: ClassifiedTable, cascades: ReadonlyMap<string, stri
       table.reason,
       `its changes cascade to ${failing}, of which a trigger uses RAISE(FAIL): if the application goes on after that error, what it changed here is in its own file alone until the row is written again`,
     ),
-    cure: join(table.cure, "use RAISE(ABORT), which takes the statement back, or roll back after the error"),
+    hint: join(table.hint, "use RAISE(ABORT), which takes the statement back, or roll back after the error"),
   };
 }
 
@@ -147,7 +147,7 @@ function judgeVirtual(
       name,
       verdict: "skipped",
       reason: `a full-text index of ${index.content}, which does not replicate`,
-      cure: "",
+      hint: "",
     };
   const events = new Set(
     [...triggers.byName.values()].flatMap((t) =>
@@ -169,15 +169,15 @@ function judgeVirtual(
     name,
     verdict: "local",
     reason: `a full-text index of ${index.content}: every node builds its own, and its triggers keep it`,
-    cure: "",
+    hint: "",
   };
 }
 
-const refused = (name: string, reason: string, cure: string): ClassifiedTable => ({
+const refused = (name: string, reason: string, hint: string): ClassifiedTable => ({
   name,
   verdict: "refused",
   reason,
-  cure,
+  hint,
 });
 
 function judge(query: Query, table: Table): ClassifiedTable {
@@ -218,7 +218,7 @@ function judge(query: Query, table: Table): ClassifiedTable {
     return refused(
       name,
       `rows cannot be found through its unique index ${scan.index}: ${scan.why}`,
-      `${scan.cure}, ${leaveOut}`,
+      `${scan.hint}, ${leaveOut}`,
     );
   return { name, ...care(table, nullable) };
 }
@@ -236,9 +236,9 @@ function hasNullKey(query: Query, table: Table): boolean {
   return query(`SELECT 1 FROM main.${quoteIdentifier(table.name)} WHERE ${where} LIMIT 1`).length > 0;
 }
 
-function findScan(query: Query, table: Table): { index: string; why: string; cure: string } | null {
+function findScan(query: Query, table: Table): { index: string; why: string; hint: string } | null {
   const whole = "SQLite would read the whole table";
-  const cure = "write the index without functions of the application";
+  const hint = "write the index without functions of the application";
   for (const lookup of evictionLookups(shapeOf(table, 0), table)) {
     const { index, partial } = lookup;
     try {
@@ -246,15 +246,15 @@ function findScan(query: Query, table: Table): { index: string; why: string; cur
       const step = plan.find((text) => / main\b|^(SEARCH|SCAN) /.test(text)) ?? "";
       const isShort = !partial || step.endsWith(` INDEX ${index}`);
       if (!step.startsWith("SEARCH") && !(isShort && isSingle(query, lookup)))
-        return { index, why: whole, cure };
+        return { index, why: whole, hint };
     } catch (error) {
       const said = error instanceof Error ? error.message : String(error);
-      if (said !== "no query solution") return { index, why: said, cure };
-      if (!partial) return { index, why: whole, cure };
+      if (said !== "no query solution") return { index, why: said, hint };
+      if (!partial) return { index, why: whole, hint };
       return {
         index,
         why: "SQLite searches none whose condition, or a part of it that AND joins, is always true or always false",
-        cure: "write its condition without that part (IS NOT NULL of a NOT NULL column is one)",
+        hint: "write its condition without that part (IS NOT NULL of a NOT NULL column is one)",
       };
     }
   }
@@ -271,27 +271,27 @@ function care(table: Table, nullable: string | null): Omit<ClassifiedTable, "nam
     return {
       verdict: "care",
       reason: `the key column ${nullable} allows NULL; a row without a key cannot be replicated`,
-      cure: `declare it NOT NULL`,
+      hint: `declare it NOT NULL`,
     };
   if (keyColumns(table).length === 0)
     return {
       verdict: "care",
       reason: `${table.columns.some((c) => c.keyPlace > 0) ? "SQLite leaves its primary key empty" : "it has no declared primary key"}: its rows are told apart by SQLite's rowid, and of rows that two nodes insert at the same time those that are ordered later get another one`,
-      cure: "nothing is needed unless something refers to the rowid: then declare an INTEGER PRIMARY KEY",
+      hint: "nothing is needed unless something refers to the rowid: then declare an INTEGER PRIMARY KEY",
     };
   if (table.autoincrement)
     return {
       verdict: "care",
       reason:
         "SQLite picks its ids; each node takes them from blocks of its own, and a burst longer than a block can still pick another node's",
-      cure: "nothing is needed: what collides is in the journal, and marmot conflicts restore ID --as-new puts it back; for longer bursts run with a larger --id-block",
+      hint: "nothing is needed: what collides is in the journal, and marmot conflicts restore ID --as-new puts it back; for longer bursts run with a larger --id-block",
     };
   if (table.rowidColumn !== null)
     return {
       verdict: "care",
       reason:
         "SQLite picks its ids; two nodes that insert at the same time may pick the same one, and the later row stands",
-      cure: "declare it AUTOINCREMENT, insert on one node only, or choose ids that are unique on their own",
+      hint: "declare it AUTOINCREMENT, insert on one node only, or choose ids that are unique on their own",
     };
-  return { verdict: "replicates", reason: "", cure: "" };
+  return { verdict: "replicates", reason: "", hint: "" };
 }

@@ -78,7 +78,7 @@ export interface LostChange {
 }
 
 /** A row that a new constraint leaves no room for. */
-export interface LeftOutRow {
+export interface RejectedRow {
   /** The table's name before and after. */
   readonly from: string;
   readonly table: string;

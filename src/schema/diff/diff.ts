@@ -8,7 +8,7 @@ import { triggerName } from "../app-db-tables.ts";
 import { isVirtual } from "../triggers.ts";
 import type { ColumnOrigin, Recorder, SchemaChange, SchemaState } from "./change.ts";
 import { changeCatalogue, columnsOf, sameSchema } from "./evolve.ts";
-import { withoutShadows } from "./shadow-tables.ts";
+import { withoutWithheld } from "./shadow-tables.ts";
 import { planAlter, renamedText } from "./alter-plan.ts";
 import { updateOf } from "../../sqlite/ddl-text/table-text.ts";
 
@@ -75,7 +75,7 @@ function matchTables(
 
 export const tablesOf = (state: SchemaState): Map<string, SchemaObject> =>
   new Map(
-    withoutShadows(state.objects).flatMap((o) =>
+    withoutWithheld(state.objects).flatMap((o) =>
       o.kind === "table" ? [[foldName(o.name), o] as const] : [],
     ),
   );
@@ -124,8 +124,8 @@ class Differ {
   readonly #after: ReadonlyMap<string, SchemaObject>;
 
   constructor(from: SchemaState, to: SchemaState, targets: ReadonlyMap<string, TableTarget>) {
-    this.#from = { ...from, objects: withoutShadows(from.objects) };
-    this.#to = { ...to, objects: withoutShadows(to.objects) };
+    this.#from = { ...from, objects: withoutWithheld(from.objects) };
+    this.#to = { ...to, objects: withoutWithheld(to.objects) };
     this.#targets = targets;
     this.#before = tablesOf(this.#from);
     this.#after = tablesOf(this.#to);

@@ -62,11 +62,11 @@ const SAMPLE = 100;
 const EQUAL_OF_TEN = 9;
 
 /** `live` reads the file, `replica` what it showed before. NULLs say nothing, and no row at all says no. */
-export function holdsSameIn(live: Query, replica: Query): HoldsSame {
+export function holdsSameIn(appDb: Query, replica: Query): HoldsSame {
   return (table, before, now) => {
     const name = quoteIdentifier(table);
     const was = readTable(replica, table);
-    const keys = keyColumns(readTable(live, table)).map((c) => c.name);
+    const keys = keyColumns(readTable(appDb, table)).map((c) => c.name);
     // The key may be what got another name: then its values are found again, or it is another key.
     const isKey = keys.some((c) => foldName(c) === foldName(now));
     const keysThen = keys.map((c) => (foldName(c) === foldName(now) ? before : c));
@@ -82,7 +82,7 @@ export function holdsSameIn(live: Query, replica: Query): HoldsSame {
       `SELECT ${[column, ...keyThen].map((c) => `quote(${c})`).join(", ")} FROM main.${name} WHERE ${column} IS NOT NULL LIMIT ${SAMPLE}`,
     )) {
       const where = key.map((k, i) => `${k} IS ${String(literals[i])}`).join(" AND ");
-      const [row] = live(`SELECT quote(${quoteIdentifier(now)}) FROM main.${name} WHERE ${where}`);
+      const [row] = appDb(`SELECT quote(${quoteIdentifier(now)}) FROM main.${name} WHERE ${where}`);
       if (row === undefined && !isKey) continue;
       seen++;
       if (row?.[0] === value) equal++;

@@ -13,7 +13,7 @@ const SUFFIXES: readonly (readonly [RegExp, readonly string[]])[] = [
 const moduleOf = (sql: string): string => /\bUSING\s+["'`[]?(\w+)/i.exec(sql)?.[1] ?? "";
 
 /** The catalogue's objects but for shadow tables and what stands on them. */
-export function withoutShadows(objects: readonly SchemaObject[]): SchemaObject[] {
+export function withoutWithheld(objects: readonly SchemaObject[]): SchemaObject[] {
   const shadows = new Set<string>();
   for (const object of objects) {
     if (object.kind !== "table" || !isVirtual(object)) continue;

@@ -5,7 +5,7 @@ import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { keyColumns, rowidAliases, type Table } from "../../sqlite/schema.ts";
 import { exactText, mayBeOdd, prepareExact } from "../../rows/row-access.ts";
-import type { LeftOutRow } from "../diff/change.ts";
+import type { RejectedRow } from "../diff/change.ts";
 
 /** Greater is later, and stays. */
 export type Rank = (table: string, key: readonly Value[]) => number | bigint | string;
@@ -16,19 +16,19 @@ export interface RowRef {
   readonly key: readonly Value[];
 }
 
-export interface LeftOutOptions {
+export interface RejectedOptions {
   /** The table's name before the change and after it. */
   readonly from: string;
   readonly to: string;
   readonly rank: Rank | undefined;
-  readonly report: ((row: LeftOutRow) => void) | undefined;
+  readonly report: ((row: RejectedRow) => void) | undefined;
 }
 
 /** The rows of one table, which may have a temporary name. */
-export class LeftOutRows {
+export class RejectedRows {
   readonly #db: DatabaseSync;
   readonly #table: Table;
-  readonly #options: LeftOutOptions;
+  readonly #options: RejectedOptions;
   readonly #encoding: string;
   readonly #stored: readonly string[];
   /** Quoted columns that name a row: the rowid where it has a name. */
@@ -38,7 +38,7 @@ export class LeftOutRows {
   readonly name: string;
   count = 0;
 
-  constructor(db: DatabaseSync, table: Table, options: LeftOutOptions) {
+  constructor(db: DatabaseSync, table: Table, options: RejectedOptions) {
     this.#db = db;
     this.#table = table;
     this.#options = options;
@@ -99,7 +99,7 @@ export class LeftOutRows {
   }
 
   /** Tells the caller of the row while it is still there. */
-  report({ id }: RowRef, reason: string, gaveWayTo: LeftOutRow["gaveWayTo"]): void {
+  report({ id }: RowRef, reason: string, gaveWayTo: RejectedRow["gaveWayTo"]): void {
     this.count++;
     const { from, to, report } = this.#options;
     if (report === undefined) return;

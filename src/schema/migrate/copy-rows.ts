@@ -5,7 +5,7 @@ import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { type Column, keyColumns, readTable, rowidAliases, type Table } from "../../sqlite/schema.ts";
 import type { ColumnOrigin } from "../diff/change.ts";
-import type { LeftOutRows } from "./constraint-rejects.ts";
+import type { RejectedRows } from "./constraint-rejects.ts";
 import { withScratch } from "../diff/alter-plan.ts";
 
 const SQLITE_CONSTRAINT = 19;
@@ -36,7 +36,7 @@ export function constraintOf(error: unknown): string | null {
 /** `old`: what is copied from, by its present name. A conflict clause that the table declares would drop rows unseen. */
 export function copyRows(
   db: DatabaseSync,
-  old: LeftOutRows,
+  old: RejectedRows,
   to: string,
   columns: readonly ColumnOrigin[],
 ): void {

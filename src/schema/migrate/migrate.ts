@@ -10,15 +10,15 @@ import { readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import { isOwn, readCatalogue } from "../catalogue.ts";
 import { searchIndexOf } from "../search-index.ts";
 import { isVirtual } from "../triggers.ts";
-import type { ColumnOrigin, LeftOutRow, SchemaChange, SchemaState } from "../diff/change.ts";
+import type { ColumnOrigin, RejectedRow, SchemaChange, SchemaState } from "../diff/change.ts";
 import { tablesOf } from "../diff/diff.ts";
 import { constraintOf, copyRows } from "./copy-rows.ts";
 import { FileSchema } from "./schema-writer.ts";
 import { changeCatalogue, followTables, type TableLineage } from "../diff/evolve.ts";
-import { LeftOutRows } from "./constraint-rejects.ts";
+import { RejectedRows } from "./constraint-rejects.ts";
 import { alone } from "./sqlite-schema-rows.ts";
 import { indexesOf } from "./search-indexes.ts";
-import { withoutShadows } from "../diff/shadow-tables.ts";
+import { withoutWithheld } from "../diff/shadow-tables.ts";
 import { planAlter, renamedText } from "../diff/alter-plan.ts";
 import { sameButReferences, sameTokens } from "../../sqlite/ddl-text/table-text.ts";
 import { createUniqueIndex } from "./unique-index.ts";
@@ -35,7 +35,7 @@ export interface ApplyOptions {
    * key's values before the change, or the rowid.
    */
   readonly rank?: (table: string, key: readonly Value[]) => number | bigint | string;
-  readonly leftOut?: (row: LeftOutRow) => void;
+  readonly rejected?: (row: RejectedRow) => void;
 }
 
 export interface AppliedTable {
@@ -45,7 +45,7 @@ export interface AppliedTable {
   /** "renamed": name only; "altered": no row was written, or columns were dropped in place; "rebuilt": every row anew. */
   readonly method: "created" | "dropped" | "renamed" | "altered" | "rebuilt";
   /** Rows left out, by constraints or by UNIQUE indexes. */
-  readonly leftOut: number;
+  readonly rejected: number;
 }
 
 export interface AppliedSchema {
@@ -92,7 +92,7 @@ class Applier {
   readonly #lineages: readonly TableLineage[];
   readonly #methods = new Map<TableLineage | Kept, AppliedTable["method"]>();
   /** By the table's name afterwards, in lower case. */
-  readonly #leftOut = new Map<string, number>();
+  readonly #rejected = new Map<string, number>();
   /** Tables (names afterwards, lower case) that lost triggers of Marmot. */
   readonly #uncaptured = new Set<string>();
 
@@ -100,7 +100,7 @@ class Applier {
     this.#db = db;
     this.#file = new FileSchema(db);
     this.#options = options;
-    this.#before = { ...state, objects: withoutShadows(state.objects) };
+    this.#before = { ...state, objects: withoutWithheld(state.objects) };
     this.#after = changeCatalogue(state, changes);
     this.#tables = tablesOf(this.#after);
     this.#lineages = followTables(state, changes).filter((l) => this.#lives(l));
@@ -141,13 +141,13 @@ class Applier {
     for (const { to } of created) this.#file.exec(this.#tables.get(foldName(to!))!.sql);
     for (const object of this.#after.objects) if (this.#isWantedIndex(object)) this.#makeIndex(object);
     this.#file.reload();
-    if (this.#isLive) this.#finishLive(created);
+    if (this.#isLive) this.#finishAppDb(created);
     return {
       state: this.#after,
       tables: this.#lineages.map((l) => ({
         ...l,
         method: l.from === null ? "created" : l.to === null ? "dropped" : this.#methods.get(l)!,
-        leftOut: l.to === null ? 0 : (this.#leftOut.get(foldName(l.to)) ?? 0),
+        rejected: l.to === null ? 0 : (this.#rejected.get(foldName(l.to)) ?? 0),
       })),
       reinstall: [...this.#tables.values()].flatMap((t) =>
         this.#uncaptured.has(foldName(t.name)) ? [t.name] : [],
@@ -156,7 +156,7 @@ class Applier {
   }
 
   /** Views, triggers and the rest of what only a live file has. */
-  #finishLive(created: readonly TableLineage[]): void {
+  #finishAppDb(created: readonly TableLineage[]): void {
     for (const kind of ["view", "trigger"] as const)
       for (const object of this.#after.objects) {
         if (object.kind !== kind) continue;
@@ -184,7 +184,7 @@ class Applier {
       return index === null || index.content === "" ? [] : [index.name];
     });
     for (const name of fresh) fill(name);
-    const written = new Set(this.#leftOut.keys());
+    const written = new Set(this.#rejected.keys());
     for (const [{ to }, method] of this.#methods) if (method === "rebuilt") written.add(foldName(to!));
     for (const name of indexesOf(this.#after.objects, written)) {
       if (fresh.includes(name)) continue;
@@ -380,15 +380,15 @@ class Applier {
       .run(from, to);
   }
 
-  #rowsOf(present: string, from: string, to: string): LeftOutRows {
+  #rowsOf(present: string, from: string, to: string): RejectedRows {
     const table = readTable(queryOf(this.#db), present);
-    const { rank, leftOut: report } = this.#options;
-    return new LeftOutRows(this.#db, table, { from, to, rank, report });
+    const { rank, rejected: report } = this.#options;
+    return new RejectedRows(this.#db, table, { from, to, rank, report });
   }
 
-  #count(table: string, rows: LeftOutRows): void {
+  #count(table: string, rows: RejectedRows): void {
     if (rows.count > 0)
-      this.#leftOut.set(foldName(table), (this.#leftOut.get(foldName(table)) ?? 0) + rows.count);
+      this.#rejected.set(foldName(table), (this.#rejected.get(foldName(table)) ?? 0) + rows.count);
   }
 
   #makeIndex(object: SchemaObject): void {
@@ -406,7 +406,7 @@ class Applier {
     }
     if (text !== null) this.#file.drop("index", name);
     if (!isUnique(sql)) return this.#file.create(object);
-    let rows: LeftOutRows | null = null;
+    let rows: RejectedRows | null = null;
     const from =
       this.#lineages.find((l) => l.to !== null && foldName(l.to) === foldName(tableName))?.from ?? tableName;
     try {

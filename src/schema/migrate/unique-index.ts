@@ -4,13 +4,13 @@ import type { Value } from "../../change/value.ts";
 import { parseIndex } from "../../sqlite/ddl-text/index-text.ts";
 import { prepareExact } from "../../rows/row-access.ts";
 import { constraintOf, UNIQUE_VALUE } from "./copy-rows.ts";
-import type { LeftOutRows, RowRef } from "./constraint-rejects.ts";
+import type { RejectedRows, RowRef } from "./constraint-rejects.ts";
 
 /** `clearing`: called once before rows go, so that no trigger sees it. */
 export function createUniqueIndex(
   db: DatabaseSync,
   sql: string,
-  rows: () => LeftOutRows,
+  rows: () => RejectedRows,
   clearing: () => void,
 ): void {
   try {
@@ -33,7 +33,7 @@ interface Loser {
   readonly winner: RowRef;
 }
 
-function losersOf(db: DatabaseSync, sql: string, table: LeftOutRows): Loser[] {
+function losersOf(db: DatabaseSync, sql: string, table: RejectedRows): Loser[] {
   const { terms, where } = parseIndex(sql);
   const list = terms.join(", ");
   // NULLs are distinct from each other.

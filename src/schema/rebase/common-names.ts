@@ -97,7 +97,7 @@ export function namesOf(base: SchemaState, theirs: Side, ours: Side): TableNames
 }
 
 /** Gives every table and column its common name. Lists our new names that do not stand. */
-export function settleNames(names: readonly TableNames[], onto: SchemaState, live: SchemaState): LostName[] {
+export function settleNames(names: readonly TableNames[], onto: SchemaState, appDb: SchemaState): LostName[] {
   const lost: LostName[] = [];
   const both = names.filter((n) => n.theirs !== null && n.ours !== null);
   const dropped = new Set(
@@ -114,7 +114,7 @@ export function settleNames(names: readonly TableNames[], onto: SchemaState, liv
       reason: "it has another name elsewhere, or the name is taken",
     });
   for (const name of names) if (!both.includes(name)) name.common = name.theirs ?? name.ours ?? name.base;
-  const [after, mine] = [tablesOf(onto), tablesOf(live)];
+  const [after, mine] = [tablesOf(onto), tablesOf(appDb)];
   for (const table of both) {
     const kept = table.columns.filter((c) => c.theirs !== null && c.ours !== null);
     const addedTo = (object: SchemaObject, side: "theirs" | "ours"): string[] => {

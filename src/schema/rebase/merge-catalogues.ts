@@ -16,20 +16,20 @@ export class Merger {
   readonly #base: SchemaState;
   readonly #ours: SchemaState;
   readonly #theirs: SchemaState;
-  readonly #leftOut: ReadonlyMap<string, string>;
+  readonly #rejected: ReadonlyMap<string, string>;
   readonly #lose: Lose;
 
   constructor(
     base: SchemaState,
     ours: SchemaState,
     theirs: SchemaState,
-    leftOut: ReadonlyMap<string, string>,
+    rejected: ReadonlyMap<string, string>,
     lose: Lose,
   ) {
     this.#base = base;
     this.#ours = ours;
     this.#theirs = theirs;
-    this.#leftOut = leftOut;
+    this.#rejected = rejected;
     this.#lose = lose;
   }
 
@@ -67,7 +67,7 @@ export class Merger {
     their: SchemaObject,
   ): SchemaObject | null {
     const isStranded = their.kind !== "table" && our?.sql.includes(LOST) === true;
-    const why = isStranded ? "what it stands on does not stand" : this.#leftOut.get(keyOf(their));
+    const why = isStranded ? "what it stands on does not stand" : this.#rejected.get(keyOf(their));
     if (why !== undefined) {
       this.#lose(their.kind, their.name, why, null);
       return their;
@@ -100,7 +100,7 @@ export class Merger {
     if (name.startsWith(LOST)) return;
     // Theirs dropped it; what ours made of it meanwhile is made again.
     if (base !== undefined && sameTokens(base.sql, sql)) return;
-    const why = this.#leftOut.get(keyOf(our));
+    const why = this.#rejected.get(keyOf(our));
     const there = (o: SchemaObject): boolean => foldName(o.name) === foldName(name);
     const taken = objects.find((o) => (o.kind === "trigger") === (kind === "trigger") && there(o));
     if (why !== undefined) this.#lose(kind, name, why, null);

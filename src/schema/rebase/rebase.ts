@@ -21,9 +21,9 @@ import { changesBetween, compareCatalogues, tablesOf } from "../diff/diff.ts";
 import { changeCatalogue, followTables, sameSchema } from "../diff/evolve.ts";
 import { Merger } from "./merge-catalogues.ts";
 import { LOST } from "./merge-table.ts";
-import { liveTargets, ontoTargets } from "./targets.ts";
+import { appDbTargets, ontoTargets } from "./targets.ts";
 import { renamedState } from "./renamed-state.ts";
-import { withoutShadows } from "../diff/shadow-tables.ts";
+import { withoutWithheld } from "../diff/shadow-tables.ts";
 
 export interface RebaseInput {
   /** What the live file last reflected. */
@@ -42,20 +42,20 @@ export interface Rebased {
   /** What the live file must become: `onto` with `changes` on top. */
   readonly target: SchemaState;
   /** From the live file as it is to `target`. */
-  readonly live: readonly SchemaChange[];
+  readonly appDb: readonly SchemaChange[];
   readonly lost: readonly LostChange[];
 }
 
-const plain = (state: SchemaState): SchemaState => ({ ...state, objects: withoutShadows(state.objects) });
+const plain = (state: SchemaState): SchemaState => ({ ...state, objects: withoutWithheld(state.objects) });
 
 export function rebaseChanges({ base, pending, onto, theirs }: RebaseInput): Rebased {
-  const live = changeCatalogue(base, pending);
+  const appDb = changeCatalogue(base, pending);
   const isTold = theirs !== undefined && sameSchema(changeCatalogue(base, theirs), onto);
   const known = isTold ? theirs : compareCatalogues(base, onto, []);
   const target = plain(onto);
-  if (pending.length === 0) return { changes: [], target, live: known, lost: [] };
-  if (known.length === 0) return { changes: pending, target: live, live: [], lost: [] };
-  return new Rebase(plain(base), live, target, pending, known).run();
+  if (pending.length === 0) return { changes: [], target, appDb: known, lost: [] };
+  if (known.length === 0) return { changes: pending, target: appDb, appDb: [], lost: [] };
+  return new Rebase(plain(base), appDb, target, pending, known).run();
 }
 
 /** What of ours is left out after all, since the schema does not work with it. */
@@ -78,52 +78,52 @@ interface Merged {
 
 class Rebase {
   readonly #base: SchemaState;
-  readonly #live: SchemaState;
+  readonly #appDb: SchemaState;
   readonly #onto: SchemaState;
   readonly #pending: readonly SchemaChange[];
   readonly #theirs: readonly SchemaChange[];
 
   constructor(
     base: SchemaState,
-    live: SchemaState,
+    appDb: SchemaState,
     onto: SchemaState,
     pending: readonly SchemaChange[],
     theirs: readonly SchemaChange[],
   ) {
     this.#base = base;
-    this.#live = live;
+    this.#appDb = appDb;
     this.#onto = onto;
     this.#pending = pending;
     this.#theirs = theirs;
   }
 
   run(): Rebased {
-    const leftOut: LeftOut = { tables: new Map(), objects: new Map() };
+    const rejected: LeftOut = { tables: new Map(), objects: new Map() };
     // Each round leaves out something more of ours; without any of it theirs stands, which works.
-    for (let round = 0; round <= this.#base.objects.length + this.#live.objects.length; round++) {
+    for (let round = 0; round <= this.#base.objects.length + this.#appDb.objects.length; round++) {
       let merged: Merged;
       try {
-        merged = this.#merge(leftOut);
+        merged = this.#merge(rejected);
       } catch (error) {
         return this.#nothing(errorMessage(error));
       }
-      const verdict = this.#leaveOut(merged, leftOut);
+      const verdict = this.#leaveOut(merged, rejected);
       if (verdict === "stuck" || (verdict === "works" && this.#losesTables(merged))) break;
       if (verdict === "works") return this.#result(merged);
-      this.#leaveOutBeside(leftOut.tables);
+      this.#leaveOutBeside(rejected.tables);
     }
     return this.#nothing("it does not go together with what was changed elsewhere");
   }
 
   /** Tables that took the names of those that are left out. */
-  #leaveOutBeside(leftOut: Map<string, string>): void {
+  #leaveOutBeside(rejected: Map<string, string>): void {
     const lineages = followTables(this.#base, this.#pending);
     for (let found = true; found;) {
       found = false;
       for (const { from, to } of lineages) {
-        if (from === null || to === null || leftOut.has(foldName(from)) || !leftOut.has(foldName(to)))
+        if (from === null || to === null || rejected.has(foldName(from)) || !rejected.has(foldName(to)))
           continue;
-        leftOut.set(foldName(from), "another table is called so again");
+        rejected.set(foldName(from), "another table is called so again");
         found = true;
       }
     }
@@ -148,32 +148,32 @@ class Rebase {
     const lost = this.#pending.map((change) => this.#lostChange(change, reason));
     const names = this.#names(new Map());
     for (const name of names) name.common = name.theirs ?? name.base;
-    const live = changesBetween(
-      this.#live,
+    const appDb = changesBetween(
+      this.#appDb,
       this.#onto,
-      liveTargets(this.#base, this.#pending, names, this.#onto, null),
+      appDbTargets(this.#base, this.#pending, names, this.#onto, null),
     );
-    return { changes: [], target: this.#onto, live, lost };
+    return { changes: [], target: this.#onto, appDb, lost };
   }
 
-  #names(leftOut: ReadonlyMap<string, string>): TableNames[] {
+  #names(rejected: ReadonlyMap<string, string>): TableNames[] {
     const ours = followTables(this.#base, this.#pending).filter(
-      (l) => l.from === null || !leftOut.has(foldName(l.from)),
+      (l) => l.from === null || !rejected.has(foldName(l.from)),
     );
     return namesOf(
       this.#base,
       { state: this.#onto, lineages: followTables(this.#base, this.#theirs) },
-      { state: this.#effective(leftOut), lineages: ours },
+      { state: this.#effective(rejected), lineages: ours },
     );
   }
 
-  #merge(leftOut: LeftOut): Merged {
+  #merge(rejected: LeftOut): Merged {
     const lost: LostChange[] = [];
-    const names = this.#names(leftOut.tables);
-    for (const name of settleNames(names, this.#onto, this.#effective(leftOut.tables)))
+    const names = this.#names(rejected.tables);
+    for (const name of settleNames(names, this.#onto, this.#effective(rejected.tables)))
       lost.push(this.#lostName(name));
-    for (const [table, reason] of leftOut.tables) lost.push(...this.#lostTable(table, reason));
-    for (const table of this.#crowdedOut(leftOut.tables))
+    for (const [table, reason] of rejected.tables) lost.push(...this.#lostTable(table, reason));
+    for (const table of this.#crowdedOut(rejected.tables))
       lost.push(this.#lostObject("table", table, "another table is called so again", null, []));
     const without = (state: SchemaState, gone: ReadonlySet<string>): SchemaState => ({
       ...state,
@@ -192,40 +192,40 @@ class Rebase {
     );
     const dropped = droppedBy("theirs", "ours");
     this.#loseDropped(names, lost);
-    const mine = without(this.#effective(leftOut.tables), dropped);
+    const mine = without(this.#effective(rejected.tables), dropped);
     const renaming = renamingOf(known, "ours");
     const ours = renamedState(mine, { ...renaming, ...this.#makeRoom(mine, known, renaming, lost) });
-    const state = new Merger(base, ours, theirs, leftOut.objects, (kind, name, reason, column) =>
+    const state = new Merger(base, ours, theirs, rejected.objects, (kind, name, reason, column) =>
       lost.push(this.#lostObject(kind, name, reason, column, known)),
     ).merge();
     return { state, names, base, ours, theirs, lost };
   }
 
   /** The live file's schema, as if tables that are left out had not been touched. */
-  #effective(leftOut: ReadonlyMap<string, string>): SchemaState {
+  #effective(rejected: ReadonlyMap<string, string>): SchemaState {
     const lineages = followTables(this.#base, this.#pending);
     const back = new Map<string, SchemaObject>();
     const missing: SchemaObject[] = [];
-    for (const table of leftOut.keys()) {
+    for (const table of rejected.keys()) {
       const was = tablesOf(this.#base).get(table)!;
       const to = lineages.find((l) => l.from !== null && foldName(l.from) === table)?.to;
       if (to === null) missing.push(...this.#base.objects.filter((o) => foldName(o.tableName) === table));
       else back.set(foldName(to ?? was.name), was);
     }
-    const crowded = new Set(this.#crowdedOut(leftOut).map(foldName));
-    const kept = this.#live.objects.filter((o) => o.kind === "view" || !crowded.has(foldName(o.tableName)));
+    const crowded = new Set(this.#crowdedOut(rejected).map(foldName));
+    const kept = this.#appDb.objects.filter((o) => o.kind === "view" || !crowded.has(foldName(o.tableName)));
     const objects = kept.map((object): SchemaObject => {
       const was = object.kind === "view" ? undefined : back.get(foldName(object.tableName));
       if (was === undefined) return object;
       return object.kind === "table" ? was : { ...object, tableName: was.name };
     });
-    return { ...this.#live, objects: [...missing, ...objects] };
+    return { ...this.#appDb, objects: [...missing, ...objects] };
   }
 
   /** Tables that we made under the names of others that are left out, and so called that again. */
-  #crowdedOut(leftOut: ReadonlyMap<string, string>): string[] {
+  #crowdedOut(rejected: ReadonlyMap<string, string>): string[] {
     return followTables(this.#base, this.#pending).flatMap(({ from, to }) =>
-      from === null && to !== null && leftOut.has(foldName(to)) ? [to] : [],
+      from === null && to !== null && rejected.has(foldName(to)) ? [to] : [],
     );
   }
 
@@ -283,7 +283,7 @@ class Rebase {
 
   /** The table of the live file that a change is about; null: none, or it is gone. */
   #tableOf(change: SchemaChange): string | null {
-    const tables = tablesOf(this.#live);
+    const tables = tablesOf(this.#appDb);
     const named =
       change.op === "renameTable"
         ? change.to
@@ -360,13 +360,13 @@ class Rebase {
   }
 
   /** Finds what of ours the merged schema does not work with: then "again". "stuck": it is none of ours alone. */
-  #leaveOut({ state, names, base, theirs }: Merged, leftOut: LeftOut): "works" | "again" | "stuck" {
+  #leaveOut({ state, names, base, theirs }: Merged, rejected: LeftOut): "works" | "again" | "stuck" {
     const broken = brokenObjects(state);
     for (const object of state.objects)
       if (/"__marmot__(?:lost|gone)_/.test(object.sql))
         broken.set(keyOf(object), { object, why: "it names a column that does not stand", isRefused: true });
     if (broken.size === 0) return "works";
-    const [brokenThere, brokenHere] = [brokenObjects(this.#onto), brokenObjects(this.#live)];
+    const [brokenThere, brokenHere] = [brokenObjects(this.#onto), brokenObjects(this.#appDb)];
     const find = (of: SchemaState, key: string): SchemaObject | undefined =>
       of.objects.find((o) => keyOf(o) === key);
     let found = false;
@@ -380,17 +380,17 @@ class Rebase {
       if (was !== undefined && (was.isRefused || !isRefused)) continue;
       const onTables = names.filter(
         (n) =>
-          !leftOut.tables.has(foldName(n.base)) &&
+          !rejected.tables.has(foldName(n.base)) &&
           this.#touches(n.base) &&
           (foldName(n.common) === foldName(object.tableName) ||
             mentions(object.sql, n.common) ||
             mentions(object.sql, n.theirs ?? n.base)),
       );
-      const isOurs = !isTheirs && !leftOut.objects.has(key);
+      const isOurs = !isTheirs && !rejected.objects.has(key);
       if (isOurs && (object.kind !== "table" || find(base, key) === undefined))
-        leftOut.objects.set(key, reason);
+        rejected.objects.set(key, reason);
       else if (onTables.length > 0)
-        for (const { base: table } of onTables) leftOut.tables.set(foldName(table), reason);
+        for (const { base: table } of onTables) rejected.tables.set(foldName(table), reason);
       else {
         // What can be made but does not work is left as SQLite itself would leave it.
         isStuck ||= isRefused;
@@ -411,11 +411,11 @@ class Rebase {
   #result(merged: Merged): Rebased {
     const { state: target, names, lost } = merged;
     const changes = changesBetween(this.#onto, target, ontoTargets(this.#onto, names, target));
-    const live = changesBetween(
-      this.#live,
+    const appDb = changesBetween(
+      this.#appDb,
       target,
-      liveTargets(this.#base, this.#pending, names, target, merged.ours),
+      appDbTargets(this.#base, this.#pending, names, target, merged.ours),
     );
-    return { changes, target, live, lost };
+    return { changes, target, appDb, lost };
   }
 }

@@ -41,7 +41,7 @@ export function ontoTargets(
 }
 
 /** Of the live file's tables. `ours`: its schema in common names; null when nothing of ours stands. */
-export function liveTargets(
+export function appDbTargets(
   base: SchemaState,
   pending: readonly SchemaChange[],
   names: readonly TableNames[],
@@ -49,12 +49,12 @@ export function liveTargets(
   ours: SchemaState | null,
 ): Map<string, TableTarget> {
   const targets = new Map<string, TableTarget>();
-  const { state: live, lineages } = follow(base, pending);
+  const { state: appDb, lineages } = follow(base, pending);
   const after = tablesOf(target);
   const mine = ours === null ? null : tablesOf(ours);
   const taken = new Set<string>();
   const byName = new Map(lineages.flatMap((l) => (l.to === null ? [] : [[foldName(l.to), l] as const])));
-  for (const [name, table] of tablesOf(live)) {
+  for (const [name, table] of tablesOf(appDb)) {
     const lineage = byName.get(name);
     const born = lineage === undefined ? table.name : lineage.from;
     const known = born === null ? undefined : names.find((n) => foldName(n.base) === foldName(born));
@@ -67,14 +67,14 @@ export function liveTargets(
       if (our === undefined || !extendsTable(to.sql, our.sql)) continue;
     }
     taken.add(foldName(to.name));
-    const columns = liveColumns(table, to, lineage?.columns, known, mine?.get(foldName(to.name)));
+    const columns = appDbColumns(table, to, lineage?.columns, known, mine?.get(foldName(to.name)));
     targets.set(name, { to: to.name, columns });
   }
   return targets;
 }
 
 /** `our`: the table in common names. */
-function liveColumns(
+function appDbColumns(
   table: SchemaObject,
   to: SchemaObject,
   lineage: readonly ColumnOrigin[] | undefined,

@@ -46,7 +46,7 @@ test("a trigger of which one part must happen everywhere and another only once i
     );
     expect(t?.verdict).toBe("refused");
     expect(t?.reason).toContain(word);
-    expect(t?.cure).toContain("split w into two triggers");
+    expect(t?.hint).toContain("split w into two triggers");
     expect(u?.verdict).toBe("replicates");
   }
 });
@@ -69,7 +69,7 @@ test("a trigger with the application's functions is taken if it writes only what
     expect(found.get(table)?.reason).toContain(
       "writes local, which each node keeps for itself, and also calls my_function",
     );
-    expect(found.get(table)?.cure).toContain("SQLite's own functions");
+    expect(found.get(table)?.hint).toContain("SQLite's own functions");
   }
 });
 
@@ -103,7 +103,7 @@ test("what SQLite never fires is no obstacle: triggers OF a generated column, of
       `${schema} CREATE TABLE local(x); CREATE TRIGGER w AFTER UPDATE OF ${of} ON t BEGIN DELETE FROM u; INSERT INTO local VALUES(1); END;`,
       ["local"],
     );
-    expect(found.get("t")?.cure).toContain("split w into two triggers");
+    expect(found.get("t")?.hint).toContain("split w into two triggers");
   }
 });
 
@@ -135,7 +135,7 @@ test("a partial unique index whose condition has a part that is always true: SQL
     ).get("t");
   for (const where of ["1", "b IS NOT NULL AND gone IS NULL", "id IS NOT NULL", "0"]) {
     expect(found(where)?.verdict).toBe("refused");
-    expect(found(where)?.cure).toContain("without that part (IS NOT NULL of a NOT NULL column");
+    expect(found(where)?.hint).toContain("without that part (IS NOT NULL of a NOT NULL column");
   }
   for (const where of ["gone IS NULL", "a IS NOT NULL AND gone IS NULL"])
     expect(found(where)?.verdict).toBe("care");
@@ -158,7 +158,7 @@ test("full-text indexes: with external content and triggers they are kept; else 
   const unkept = judged(FTS("content='t'")).get("f");
   expect(unkept?.verdict).toBe("refused");
   expect(unkept?.reason).toContain("INSERT, UPDATE, DELETE");
-  expect(judged(`${FTS("content=''")} ${KEEP}`).get("f")?.cure).toContain("content=");
+  expect(judged(`${FTS("content=''")} ${KEEP}`).get("f")?.hint).toContain("content=");
   expect(judged(`${FTS("prefix='2'")} ${KEEP}`).get("f")?.verdict).toBe("refused");
   expect(verdicts(`${FTS("content='t'")} ${KEEP}`, ["t"])).toMatchObject({ t: "skipped", f: "skipped" });
   expect(verdicts("CREATE VIRTUAL TABLE r USING rtree(id, x, y)")).toMatchObject({ r: "refused" });
@@ -195,7 +195,7 @@ test("without a declared key the rowid is one, under a name that no column takes
   }
   expect(found.get("all3")).toMatchObject({
     verdict: "refused",
-    cure: "give it a PRIMARY KEY, rename one of these columns, or leave it out: --exclude all3",
+    hint: "give it a PRIMARY KEY, rename one of these columns, or leave it out: --exclude all3",
   });
   const db = new DatabaseSync(":memory:");
   db.exec("CREATE TABLE plain(a UNIQUE); CREATE TABLE two(_rowid_ INT, oid AS (_rowid_), b)");
@@ -227,7 +227,7 @@ test("a table whose changes cascade to a trigger with RAISE(FAIL) needs care, an
   for (const name of ["top", "middle"]) {
     expect(care.get(name)!.verdict).toBe("care");
     expect(care.get(name)!.reason).toContain("low, of which a trigger uses RAISE(FAIL)");
-    expect(care.get(name)!.cure).toContain("RAISE(ABORT)");
+    expect(care.get(name)!.hint).toContain("RAISE(ABORT)");
   }
   expect(care.get("low")!.verdict).toBe("replicates");
   expect(care.get("other")!.verdict).toBe("replicates");

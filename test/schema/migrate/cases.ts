@@ -8,7 +8,7 @@ import { captureObjects } from "../../../src/capture/capture-triggers.ts";
 import { createSchema, numberTables, type CatalogueObject } from "../../../src/replica/store/schema-store.ts";
 import { readCatalogue } from "../../../src/schema/catalogue.ts";
 import { applySchemaChanges, type AppliedSchema } from "../../../src/schema/migrate/migrate.ts";
-import type { LeftOutRow, SchemaChange, SchemaState } from "../../../src/schema/diff/change.ts";
+import type { RejectedRow, SchemaChange, SchemaState } from "../../../src/schema/diff/change.ts";
 import { compareCatalogues, readRecorders, tablesOf } from "../../../src/schema/diff/diff.ts";
 import { columnsOf, followTables, sameSchema } from "../../../src/schema/diff/evolve.ts";
 import { ALL, classify } from "../../../src/schema/classify/classify.ts";
@@ -85,16 +85,16 @@ export function apply(
   changes: readonly SchemaChange[],
   role: "live" | "replica",
   state?: SchemaState,
-): AppliedSchema & { leftOutRows: LeftOutRow[] } {
-  const leftOutRows: LeftOutRow[] = [];
+): AppliedSchema & { rejectedRows: RejectedRow[] } {
+  const rejectedRows: RejectedRow[] = [];
   db.exec("BEGIN IMMEDIATE");
   const applied = applySchemaChanges(db, changes, {
     role,
-    leftOut: (row) => leftOutRows.push(row),
+    rejected: (row) => rejectedRows.push(row),
     ...(state === undefined ? {} : { state }),
   });
   db.exec("COMMIT");
-  return { ...applied, leftOutRows };
+  return { ...applied, rejectedRows };
 }
 
 export function integrity(db: DatabaseSync): string {
@@ -103,20 +103,20 @@ export function integrity(db: DatabaseSync): string {
 
 /** A replica as genesis makes it, with the live file's rows. */
 export function replicaOf(
-  live: DatabaseSync,
-  livePath: string,
+  appDb: DatabaseSync,
+  appDbPath: string,
   path: string,
 ): { db: DatabaseSync; objects: CatalogueObject[] } {
-  const catalogue = readCatalogue(queryOf(live));
+  const catalogue = readCatalogue(queryOf(appDb));
   const replicated = new Set(
-    classify(queryOf(live), ALL)
+    classify(queryOf(appDb), ALL)
       .filter((t) => t.verdict === "replicates" || t.verdict === "care")
       .map((t) => t.name),
   );
   const objects = numberTables(catalogue, replicated);
   const db = open(path);
   createSchema(db, objects);
-  db.exec(`PRAGMA ignore_check_constraints = ON; ATTACH '${livePath}' AS live`);
+  db.exec(`PRAGMA ignore_check_constraints = ON; ATTACH '${appDbPath}' AS live`);
   for (const { name, tableId } of objects) {
     if (tableId === null) continue;
     const columns = columnsOf(tablesOf(catalogue).get(name.toLowerCase())!).map(quoteIdentifier).join(", ");
@@ -150,7 +150,7 @@ function checkRows(
   db: DatabaseSync,
   changes: readonly SchemaChange[],
   state: SchemaState,
-  leftOut: readonly LeftOutRow[],
+  rejected: readonly RejectedRow[],
 ): void {
   const lineages = new Map(followTables(state, changes).map((l) => [l.from?.toLowerCase() ?? "", l]));
   for (const [name, old] of before) {
@@ -174,7 +174,7 @@ function checkRows(
     const loose = (cell: string): string => cell.replace(/^(?:text|integer|real)'?(.*?)(?:\.0)?'?$/, "$1");
     const had = old.rows.map((row) => carried.map(([i]) => loose(row[i]!)).join(" ")).sort();
     const has = now.rows.map((row) => carried.map(([, i]) => loose(row[i]!)).join(" ")).sort();
-    const gone = leftOut.filter((row) => row.from.toLowerCase() === name).length;
+    const gone = rejected.filter((row) => row.from.toLowerCase() === name).length;
     check(had.length === has.length + gone, `no row of ${to} is lost`, [had, has]);
     if (gone === 0) check(had.join("\n") === has.join("\n"), `the rows of ${to}`, [had, has]);
   }
@@ -221,38 +221,38 @@ export function runCase(seed: number): void {
         : [...seen.changes, ...compareCatalogues(seen.state, to, [])];
     const detail = JSON.stringify(changes, null, 1) + `\n${log.join(";\n")}`;
     try {
-      const live = open(path("y.db"));
+      const appDb = open(path("y.db"));
       // Written here meanwhile: may clash under what the change demands.
       const isConcurrent = gen.chance(0.3);
       if (isConcurrent)
         for (const { name, sql } of tablesOf(base).values())
-          if (!isVirtual({ sql })) gen.insertRows(live, name, 6);
+          if (!isVirtual({ sql })) gen.insertRows(appDb, name, 6);
       const before = new Map(
         [...tablesOf(base).values()]
           .filter((t) => !isVirtual(t))
-          .map((t) => [t.name.toLowerCase(), rowsOf(live, t.name)]),
+          .map((t) => [t.name.toLowerCase(), rowsOf(appDb, t.name)]),
       );
-      const { db: replica, objects } = replicaOf(live, path("y.db"), path("s.db"));
+      const { db: replica, objects } = replicaOf(appDb, path("y.db"), path("s.db"));
       const inReplica = new Map(
         [...before]
           .filter(([name]) => objects.some((o) => o.tableId !== null && o.name.toLowerCase() === name))
           .map(([name]) => [name, rowsOf(replica, name)]),
       );
-      if (gen.chance(0.5)) live.exec("PRAGMA legacy_alter_table = ON");
-      const applied = apply(live, changes, "live");
-      check(sameSchema(stateOf(live), to), "the live file's schema", stateOf(live));
+      if (gen.chance(0.5)) appDb.exec("PRAGMA legacy_alter_table = ON");
+      const applied = apply(appDb, changes, "live");
+      check(sameSchema(stateOf(appDb), to), "the live file's schema", stateOf(appDb));
       check(sameSchema(applied.state, to), "the state it reports");
-      check(integrity(live) === '[["ok"]]', "integrity of the live file", integrity(live));
-      checkRows(before, live, changes, base, applied.leftOutRows);
+      check(integrity(appDb) === '[["ok"]]', "integrity of the live file", integrity(appDb));
+      checkRows(before, appDb, changes, base, applied.rejectedRows);
       // Dropping a table may have changed rows that refer to it.
       if (
         seen === null &&
         !isConcurrent &&
-        applied.leftOutRows.length === 0 &&
+        applied.rejectedRows.length === 0 &&
         !log.some((sql) => /DROP TABLE/i.test(sql))
       )
-        checkTraceable(origin, live, recorders, gen);
-      checkTriggers(live, names, applied);
+        checkTraceable(origin, appDb, recorders, gen);
+      checkTriggers(appDb, names, applied);
       const again = open(path("y.db"));
       check(sameSchema(stateOf(again), to), "the live file opened again");
       again.close();
@@ -261,9 +261,9 @@ export function runCase(seed: number): void {
       check(sameSchema(appliedS.state, to), "the replica's state");
       check(integrity(replica) === '[["ok"]]', "integrity of the replica", integrity(replica));
       checkReplica(replica, to);
-      checkAlike(live, replica);
-      live.close();
-      checkRows(inReplica, replica, changes, base, appliedS.leftOutRows);
+      checkAlike(appDb, replica);
+      appDb.close();
+      checkRows(inReplica, replica, changes, base, appliedS.rejectedRows);
       replica.close();
     } catch (error) {
       throw new Error(`seed ${seed}: ${(error as Error).stack}\n${detail}`);
@@ -272,7 +272,7 @@ export function runCase(seed: number): void {
 }
 
 /** The same rows stay in both, however they lie there. */
-function checkAlike(live: DatabaseSync, replica: DatabaseSync): void {
+function checkAlike(appDb: DatabaseSync, replica: DatabaseSync): void {
   for (const { kind, name } of stateOf(replica).objects) {
     if (kind !== "table" || keyColumns(readTable(queryOf(replica), name)).length === 0) continue;
     const shown = (db: DatabaseSync): string =>
@@ -280,8 +280,8 @@ function checkAlike(live: DatabaseSync, replica: DatabaseSync): void {
         .rows.map((row) => row.slice(1).join(" "))
         .sort()
         .join("\n");
-    check(shown(live) === shown(replica), `the rows of ${name} in both`, [
-      rowsOf(live, name),
+    check(shown(appDb) === shown(replica), `the rows of ${name} in both`, [
+      rowsOf(appDb, name),
       rowsOf(replica, name),
     ]);
   }
@@ -290,13 +290,13 @@ function checkAlike(live: DatabaseSync, replica: DatabaseSync): void {
 /** Tables whose recorder is still there hold, column by column, what the statements themselves made of them. */
 function checkTraceable(
   origin: DatabaseSync,
-  live: DatabaseSync,
+  appDb: DatabaseSync,
   recorders: ReturnType<typeof readRecorders>,
   gen: Generator,
 ): void {
   for (const { now, columns } of recorders) {
     if (new Set(columns.map((c) => c.toLowerCase())).size < columns.length) continue;
-    const [here, there] = [rowsOf(origin, now), rowsOf(live, now)];
+    const [here, there] = [rowsOf(origin, now), rowsOf(appDb, now)];
     const known = here.columns.map((c) => !gen.readded.has(c.toLowerCase()));
     const shown = (rows: string[][]): string =>
       rows

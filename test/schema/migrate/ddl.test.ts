@@ -151,21 +151,21 @@ describe.each([
       const changes = compareCatalogues(base, to, readRecorders(queryOf(origin), names));
       expect(told(changes)).toEqual([...expected]);
 
-      const live = open(path("y.db"));
-      const { db: replica, objects } = replicaOf(live, path("y.db"), path("s.db"));
-      const applied = apply(live, changes, "live");
-      expect(sameSchema(stateOf(live), to)).toBe(true);
+      const appDb = open(path("y.db"));
+      const { db: replica, objects } = replicaOf(appDb, path("y.db"), path("s.db"));
+      const applied = apply(appDb, changes, "live");
+      expect(sameSchema(stateOf(appDb), to)).toBe(true);
       expect(sameSchema(applied.state, to)).toBe(true);
-      expect(integrity(live)).toBe('[["ok"]]');
-      expect(allRows(live)).toEqual(allRows(origin));
+      expect(integrity(appDb)).toBe('[["ok"]]');
+      expect(allRows(appDb)).toEqual(allRows(origin));
       // Plain statements forget ids whose rows are gone; here no id is given twice.
-      const sequence = queryOf(live)("SELECT name, seq FROM sqlite_sequence");
+      const sequence = queryOf(appDb)("SELECT name, seq FROM sqlite_sequence");
       const isThere = tablesOf(to).has("t");
       expect(sequence).toEqual(isThere ? [["t", 9]] : []);
       // What is left of Marmot on it goes as ever.
-      uninstall(live);
+      uninstall(appDb);
       expect(
-        queryOf(live)(
+        queryOf(appDb)(
           "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '\\_\\_marmot%' ESCAPE '\\'",
         ),
       ).toEqual([]);

@@ -4,7 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../../src/base/errors.ts";
 import { TextBytes } from "../../../src/change/value.ts";
 import { type ApplyOptions, applySchemaChanges } from "../../../src/schema/migrate/migrate.ts";
-import type { LeftOutRow, SchemaChange } from "../../../src/schema/diff/change.ts";
+import type { RejectedRow, SchemaChange } from "../../../src/schema/diff/change.ts";
 import { compareCatalogues } from "../../../src/schema/diff/diff.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import { capture, inFolder, integrity, open, stateOf } from "./cases.ts";
@@ -20,16 +20,16 @@ const between = (from: string, to: string) =>
   compareCatalogues(stateOf(memory(from)), stateOf(memory(to)), []);
 
 function change(db: DatabaseSync, from: string, to: string, options: Partial<ApplyOptions> = {}) {
-  const leftOut: LeftOutRow[] = [];
+  const rejected: RejectedRow[] = [];
   db.exec("BEGIN IMMEDIATE");
   const applied = applySchemaChanges(db, between(from, to), {
     role: "live",
-    leftOut: (row) => leftOut.push(row),
+    rejected: (row) => rejected.push(row),
     ...options,
   });
   db.exec("COMMIT");
   expect(integrity(db)).toBe('[["ok"]]');
-  return { ...applied, leftOut };
+  return { ...applied, rejected };
 }
 
 const all = (db: DatabaseSync, sql: string): unknown => queryOf(db)(sql);
@@ -38,11 +38,11 @@ test("what may be NULL no more and is leaves, and is told exactly", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b, c)";
   const db = memory(from);
   db.exec("INSERT INTO t VALUES(1, 'x', 1, 1.0), (2, NULL, CAST(x'61ff' AS TEXT), 1.0), (3, NULL, x'00', 7)");
-  const { leftOut, tables } = change(db, from, from.replace("a TEXT", "a TEXT NOT NULL"));
+  const { rejected, tables } = change(db, from, from.replace("a TEXT", "a TEXT NOT NULL"));
   expect(all(db, "SELECT id, a FROM t")).toEqual([[1, "x"]]);
-  expect(tables).toMatchObject([{ from: "t", to: "t", leftOut: 2 }]);
+  expect(tables).toMatchObject([{ from: "t", to: "t", rejected: 2 }]);
   const reason = "a column must not be NULL any more";
-  expect(leftOut).toEqual([
+  expect(rejected).toEqual([
     {
       from: "t",
       table: "t",
@@ -69,7 +69,7 @@ test("a default fills what must not be NULL; what comes new holds as little as i
   const db = memory(`${from}; INSERT INTO t VALUES(1, 'x'), (2, NULL)`);
   const to =
     "CREATE TABLE t(n INTEGER NOT NULL, id INTEGER PRIMARY KEY, a TEXT NOT NULL DEFAULT 'none', m TEXT NOT NULL)";
-  expect(change(db, from, to).leftOut).toEqual([]);
+  expect(change(db, from, to).rejected).toEqual([]);
   expect(all(db, "SELECT * FROM t")).toEqual([
     [0, 1, "x", ""],
     [0, 2, "none", ""],
@@ -81,7 +81,7 @@ test("a default without quotes, or in double ones, is a text, also where a colum
   const db = memory(`${from}; INSERT INTO t VALUES(1, NULL, NULL)`);
   const to =
     'CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT NOT NULL DEFAULT hello, b TEXT NOT NULL DEFAULT "id")';
-  expect(change(db, from, to).leftOut).toEqual([]);
+  expect(change(db, from, to).rejected).toEqual([]);
   expect(all(db, "SELECT * FROM t")).toEqual([[1, "hello", "id"]]);
 });
 
@@ -99,10 +99,10 @@ test("of rows that clash the latest stays, also through a chain of clashes", () 
   const to = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a, b, UNIQUE(a), UNIQUE(b))";
   const rows = "INSERT INTO t VALUES('p', 1, 1), ('q', 1, 2), ('r', 2, 2), ('s', NULL, 3), ('t', NULL, 4)";
   const byKey = memory(`${from}; ${rows}`);
-  expect(change(byKey, from, to).leftOut.map((r) => r.values[0])).toEqual(["q"]);
+  expect(change(byKey, from, to).rejected.map((r) => r.values[0])).toEqual(["q"]);
   const byRank = memory(`${from}; ${rows}`);
   const rank = (table: string, [key]: readonly unknown[]) => (table === "t" && key === "q" ? 2 : 1);
-  expect(change(byRank, from, to, { rank }).leftOut.map((r) => r.values[0])).toEqual(["r", "p"]);
+  expect(change(byRank, from, to, { rank }).rejected.map((r) => r.values[0])).toEqual(["r", "p"]);
   expect(all(byRank, "SELECT k FROM t ORDER BY k")).toEqual([["q"], ["s"], ["t"]]);
 });
 
@@ -116,8 +116,8 @@ test("a UNIQUE index over rows that clash: the latest stays, nothing fires, ever
   );
   capture(db);
   const to = `${from}; CREATE UNIQUE INDEX u ON t(a COLLATE NOCASE DESC) WHERE b`;
-  const { leftOut, reinstall } = change(db, from, to, { rank: (_table, [id]) => -Number(id) });
-  expect(leftOut).toMatchObject([
+  const { rejected, reinstall } = change(db, from, to, { rank: (_table, [id]) => -Number(id) });
+  expect(rejected).toMatchObject([
     { from: "t", values: [2n, "X", 1n], reason: "another row has its unique value", gaveWayTo: [1n] },
   ]);
   expect(all(db, "SELECT id FROM t")).toEqual([[1], [3], [4], [5], [6]]);
@@ -131,9 +131,9 @@ test("a UNIQUE index over rows that clash: the latest stays, nothing fires, ever
 test("what a stricter type does not take leaves", () => {
   const from = "CREATE TABLE t(id TEXT PRIMARY KEY NOT NULL, a)";
   const db = memory(`${from}; INSERT INTO t VALUES('7', '12'), ('8', 'x'), ('nine', '1')`);
-  const { leftOut } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, a INTEGER) STRICT");
+  const { rejected } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, a INTEGER) STRICT");
   expect(all(db, "SELECT * FROM t")).toEqual([[7, 12]]);
-  expect(leftOut.map((r) => [r.values[0], r.reason])).toEqual([
+  expect(rejected.map((r) => [r.values[0], r.reason])).toEqual([
     ["nine", "its key is not an integer"],
     ["8", "a value is not of its column's type"],
   ]);
@@ -142,8 +142,8 @@ test("what a stricter type does not take leaves", () => {
 test("what was copied before a row that a STRICT column refuses is not there twice", () => {
   const from = "CREATE TABLE t(k TEXT PRIMARY KEY, b) WITHOUT ROWID";
   const db = memory(`${from}; INSERT INTO t VALUES('a', 1), ('b', 2), ('c', 'no'), ('d', 4)`);
-  const { leftOut } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, b INTEGER) STRICT");
-  expect(leftOut.map((r) => r.values[0])).toEqual(["c"]);
+  const { rejected } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, b INTEGER) STRICT");
+  expect(rejected.map((r) => r.values[0])).toEqual(["c"]);
   expect(all(db, "SELECT k FROM t ORDER BY k")).toEqual([["a"], ["b"], ["d"]]);
 });
 
@@ -152,11 +152,11 @@ test("a conflict clause that the table declares drops no row unseen", () => {
   const db = memory(`${from}; INSERT INTO t VALUES(1, 1), (2, 1), (3, NULL)`);
   const to =
     "CREATE TABLE t(z, id INTEGER PRIMARY KEY, a NOT NULL ON CONFLICT IGNORE UNIQUE ON CONFLICT REPLACE)";
-  expect(change(db, from, to).leftOut.map((r) => r.values[0])).toEqual([3n, 1n]);
+  expect(change(db, from, to).rejected.map((r) => r.values[0])).toEqual([3n, 1n]);
   // Nothing else differs: SQLite copies such a table as a whole.
   const alike = memory(`${from}; INSERT INTO t VALUES(1, 1), (2, 1), (3, NULL)`);
-  const { leftOut } = change(alike, from, from.replace("a)", "a UNIQUE ON CONFLICT IGNORE)"));
-  expect(leftOut.map((r) => r.values[0])).toEqual([1n]);
+  const { rejected } = change(alike, from, from.replace("a)", "a UNIQUE ON CONFLICT IGNORE)"));
+  expect(rejected.map((r) => r.values[0])).toEqual([1n]);
 });
 
 test("the same rows stay on every node, whatever their rowids", () => {
@@ -165,7 +165,7 @@ test("the same rows stay on every node, whatever their rowids", () => {
   for (const to of [from.replace("a)", "a, UNIQUE(a))"), `${from}; CREATE UNIQUE INDEX u ON t(a)`])
     for (const rows of [one, two]) {
       const db = memory(`${from}; INSERT INTO t(rowid, k, a) VALUES${rows}`);
-      expect(change(db, from, to).leftOut.map((r) => r.values[0])).toEqual(["x"]);
+      expect(change(db, from, to).rejected.map((r) => r.values[0])).toEqual(["x"]);
     }
 });
 
@@ -176,7 +176,7 @@ test("constraints, references and defaults of new rows change no row", () => {
   const [[root]] = queryOf(db)("SELECT rootpage FROM sqlite_schema WHERE name = 't'") as [[number]];
   const to =
     "CREATE TABLE t(id INTEGER PRIMARY KEY, a VARCHAR(9) REFERENCES t(a), b NOT NULL, CHECK(b > 0)); CREATE INDEX i ON t(a)";
-  expect(change(db, from, to).tables).toMatchObject([{ method: "altered", leftOut: 0 }]);
+  expect(change(db, from, to).tables).toMatchObject([{ method: "altered", rejected: 0 }]);
   expect(all(db, "SELECT rootpage FROM sqlite_schema WHERE name = 't'")).toEqual([[root]]);
   expect(() => db.exec("INSERT INTO t VALUES(3, 'z', -1)")).toThrow("CHECK");
 });
@@ -340,8 +340,8 @@ test.each([
     CREATE VIRTUAL TABLE f USING fts5(body, tag, content='${content}', content_rowid='id')`;
   const db = memory(`${from}; INSERT INTO docs VALUES(1, 'one', NULL), (2, 'one', 'x'), (3, 'three', NULL);
     INSERT INTO f(f) VALUES('rebuild')`);
-  const { leftOut } = change(db, from, changed(from));
-  expect(leftOut.length).toBe(1);
+  const { rejected } = change(db, from, changed(from));
+  expect(rejected.length).toBe(1);
   expect(all(db, "SELECT rowid FROM f WHERE f MATCH 'one'")).toEqual([[2]]);
   db.exec("INSERT INTO f(f, rank) VALUES('integrity-check', 1)");
 });

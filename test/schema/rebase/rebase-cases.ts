@@ -49,7 +49,7 @@ export function runRebaseCase(seed: number): void {
         copyFileSync(path(secondFile), path("second.db"));
         for (const [file, changes] of [
           ["first.db", rebased.changes],
-          ["second.db", rebased.live],
+          ["second.db", rebased.appDb],
         ] as const) {
           const db = open(path(file));
           apply(db, changes, "live");
@@ -73,19 +73,19 @@ function checkRebased(
   second: { readonly changes: readonly SchemaChange[]; readonly state: SchemaState },
   rebased: Rebased,
 ): void {
-  const { changes, target, live, lost } = rebased;
+  const { changes, target, appDb, lost } = rebased;
   if (process.env.REASONS) for (const l of lost) console.log("REASON", l.change.op, l.reason);
   check(sameSchema(changeCatalogue(first.state, changes), target), "changes lead to the target");
-  check(sameSchema(changeCatalogue(second.state, live), target), "live leads to the target");
+  check(sameSchema(changeCatalogue(second.state, appDb), target), "live leads to the target");
   check(!JSON.stringify(target.objects).includes("__marmot__"), "no name in between stays", target.objects);
   const again = rebaseChanges({ base, pending: second.changes, onto: second.state, theirs: second.changes });
   check(
-    again.changes.length + again.live.length + again.lost.length === 0,
+    again.changes.length + again.appDb.length + again.lost.length === 0,
     "the same twice leaves nothing",
     again,
   );
   const taken = rebaseChanges({ base: first.state, pending: changes, onto: target, theirs: changes });
-  check(taken.changes.length + taken.live.length === 0, "what was taken leaves nothing", taken);
+  check(taken.changes.length + taken.appDb.length === 0, "what was taken leaves nothing", taken);
 
   // Theirs stands but for what we dropped.
   const after = tablesOf(target);
@@ -105,10 +105,10 @@ function checkRebased(
     const found = target.objects.some((o) => o.kind === kind && lower(o.name) === lower(change.name));
     check(found || lostNames.has(lower(change.name)), "what we made is there, or told", [change, lost]);
   }
-  const liveTo = new Map(followTables(second.state, live).map((l) => [lower(l.from ?? ""), l]));
+  const appDbTo = new Map(followTables(second.state, appDb).map((l) => [lower(l.from ?? ""), l]));
   for (const { from, to, columns } of followTables(base, second.changes)) {
     if (from === null || to === null) continue;
-    const now = liveTo.get(lower(to));
+    const now = appDbTo.get(lower(to));
     for (const [column, before] of columns) {
       if (before !== null || now === undefined) continue;
       const kept = now.to !== null && now.columns.some(([, b]) => b !== null && lower(b) === lower(column));

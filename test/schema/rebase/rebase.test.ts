@@ -16,7 +16,7 @@ const BASE = `
   CREATE TRIGGER tr AFTER UPDATE OF a ON t BEGIN UPDATE child SET t_id = NEW.id WHERE t_id = OLD.id; END;`;
 
 interface Outcome extends Rebased {
-  readonly live: Rebased["live"];
+  readonly appDb: Rebased["appDb"];
   readonly file: DatabaseSync;
 }
 
@@ -45,7 +45,7 @@ function rebase(theirs: string, ours: string): Outcome {
   expect(sameSchema(changeCatalogue(onto, rebased.changes), rebased.target)).toBe(true);
   for (const [db, changes] of [
     [there.db, rebased.changes],
-    [here.db, rebased.live],
+    [here.db, rebased.appDb],
   ] as const) {
     apply(db, changes, "live");
     expect(sameSchema(stateOf(db), rebased.target)).toBe(true);
@@ -78,7 +78,7 @@ test("the same on both sides leaves nothing, whatever the style of its text", ()
     // The CHECK names b.
     const statements = sql.includes("DROP COLUMN b") ? "CREATE INDEX i ON child(t_id)" : sql;
     const outcome = rebase(statements, statements);
-    expect([outcome.changes, outcome.live, outcome.lost]).toEqual([[], [], []]);
+    expect([outcome.changes, outcome.appDb, outcome.lost]).toEqual([[], [], []]);
   }
   const outcome = rebase("ALTER TABLE t RENAME a TO aa", 'ALTER TABLE t RENAME a TO "aa"');
   expect([outcome.changes, outcome.lost]).toEqual([[], []]);
@@ -190,7 +190,7 @@ describe("tables", () => {
       "ALTER TABLE t RENAME TO x; ALTER TABLE child RENAME TO t; ALTER TABLE x RENAME TO child",
     );
     expect(outcome.changes.some((c) => c.op === "dropTable" || c.op === "createTable")).toBe(false);
-    expect(outcome.live.some((c) => c.op === "dropTable" || c.op === "createTable")).toBe(false);
+    expect(outcome.appDb.some((c) => c.op === "dropTable" || c.op === "createTable")).toBe(false);
     expect(rows(outcome, "SELECT a FROM child")).toEqual([["x"], ["y"]]);
     expect(rows(outcome, "SELECT t_id FROM kid")).toEqual([[1]]);
   });
@@ -199,7 +199,7 @@ describe("tables", () => {
     const outcome = rebase("CREATE TABLE n(a, b)", "CREATE TABLE n(a PRIMARY KEY); INSERT INTO n VALUES(1)");
     expect(outcome.changes).toEqual([]);
     expect(outcome.lost).toMatchObject([{ table: "n", columns: null, change: { op: "createTable" } }]);
-    expect(outcome.live.map((c) => c.op)).toEqual(["dropTable", "createTable"]);
+    expect(outcome.appDb.map((c) => c.op)).toEqual(["dropTable", "createTable"]);
     expect(rows(outcome, "SELECT * FROM n")).toEqual([]);
   });
 

@@ -6,7 +6,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
 import { lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 
-export class Orphans {
+export class DanglingReferences {
   readonly #insert: LazyStatement;
   readonly #delete: LazyStatement;
   readonly #deleteOne: LazyStatement;
