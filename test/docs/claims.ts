@@ -5,6 +5,7 @@ import { VERBS } from "../../src/cli/main.ts";
 import {
   anchors,
   type Command,
+  fences,
   inlineCode,
   links,
   type Page,
@@ -193,3 +194,25 @@ export const wrongPlans = (from: Page): readonly string[] =>
     .map((m) => m[1]!)
     .filter((name) => !tracked.some((file) => file.endsWith(`/failed/${name}.json`)))
     .map((name) => `${from.path}: ${name} is not kept`);
+
+/** Configuration files and JSON documents in fences. */
+export function wrongExamples(from: Page): readonly string[] {
+  const keys = fences(from, "toml").flatMap((text) => Object.keys(Bun.TOML.parse(text)));
+  const wrong = keys.filter((key) => !optionNames.has(key)).map((key) => `there is no option ${key}`);
+  const broken = fences(from, "json").filter((text) => {
+    try {
+      JSON.parse(text);
+      return false;
+    } catch {
+      return true;
+    }
+  });
+  return [...wrong, ...broken.map((text) => `no JSON: ${text}`)].map((reason) => `${from.path}: ${reason}`);
+}
+
+/** Names of all fields of a document, of lists by their first item. */
+export function fieldsOf(document: unknown): readonly string[] {
+  if (Array.isArray(document)) return fieldsOf(document[0]);
+  if (typeof document !== "object" || document === null) return [];
+  return Object.entries(document).flatMap(([name, value]) => [name, ...fieldsOf(value)]);
+}

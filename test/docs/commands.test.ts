@@ -2,10 +2,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   bareBun,
+  fieldsOf,
   inlineCommands,
   missingOptions,
   proseWords,
   wrongCommand,
+  wrongExamples,
   wrongFiles,
   wrongLinks,
   wrongMessages,
@@ -43,6 +45,7 @@ describe("the pages name only", () => {
     ["kept plans that exist", wrongPlans],
     ["options that exist", wrongOptions],
     ["variables that exist", wrongVariables],
+    ["keys of configuration files that exist, and JSON that can be read", wrongExamples],
     ["commands that work after npm ci alone", bareBun],
     ["commands in running text whose verb and options exist", (p) => inlineCommands(p).flatMap(wrongCommand)],
   ];
@@ -81,8 +84,25 @@ describe("commands run as written", () => {
 
   test("every metric of a node is in the table of metrics, and no other", async () => {
     const named = [...page("docs/metrics.md").text.matchAll(/^\| `(marmot_\w+)/gm)].map((m) => m[1]!);
-    const given = [...(await scratch.metrics()).matchAll(/^# TYPE (marmot_\w+)/gm)].map((m) => m[1]!);
+    const given = [
+      ...(await (await scratch.request("GET", "/metrics")).text()).matchAll(/^# TYPE (marmot_\w+)/gm),
+    ].map((m) => m[1]!);
     expect(named.sort()).toEqual(given.sort());
+  });
+
+  test("every path of the HTTP API answers", async () => {
+    const rows = page("docs/http-api.md").text.matchAll(/^\| `(GET|POST) (\/\S*)`/gm);
+    const paths = [...rows].map((m) => [m[1]!, m[2]!] as const).filter(([, path]) => !path.includes("/ID"));
+    expect(paths.length).toBeGreaterThan(7);
+    for (const [method, path] of paths)
+      expect([path, (await scratch.request(method, path)).status]).toEqual([path, 200]);
+  });
+
+  test("every field of the status is in the table of the HTTP API", async () => {
+    const document: unknown = await (await scratch.request("GET", "/api/v1/status")).json();
+    const { text } = page("docs/http-api.md");
+    const named = new Set([...text.matchAll(/`([^`\n]+)`/g)].flatMap((m) => m[1]!.split(/[.[\]]+/)));
+    expect(fieldsOf(document).filter((field) => !named.has(field))).toEqual([]);
   });
 
   test("the demo prints the text of the README", () => {
@@ -129,6 +149,10 @@ describe("a wrong page is found", () => {
     expect(wrongFiles(made("See `src/raft/none.ts` and `nowhere.ts`."))).toHaveLength(2);
     expect(wrongOptions(made("Give `--no-such-option`."))).toHaveLength(1);
     expect(wrongVariables(made("Set `MARMOT_NO_SUCH`."))).toHaveLength(1);
+  });
+
+  test("a configuration file with an unknown key, and broken JSON", () => {
+    expect(wrongExamples(made('```toml\nnone = 1\n```\n```json\n{"a":\n```\n'))).toHaveLength(2);
   });
 
   test("a command with a wrong verb, option, value, script or path", () => {

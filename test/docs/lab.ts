@@ -61,8 +61,8 @@ export class Scratch {
     }
   }
 
-  async metrics(): Promise<string> {
-    return (await fetch(`http://${this.#admin}/metrics`)).text();
+  request(method: string, path: string): Promise<Response> {
+    return fetch(`http://${this.#admin}${path}`, { method });
   }
 
   /** As written, but for the admin port, which on this machine may be another node's; curl fails on an HTTP error. */
