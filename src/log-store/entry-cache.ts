@@ -1,5 +1,7 @@
 /**
  * The newest entries of one group, so that replication does not wait for the disk. Cut together with the log itself.
+ * Raft's
+ * own tail keeps only the entries of the last moment; this cache serves followers that are late by some megabytes.
  */
 import { assert } from "../base/assert.ts";
 import type { Entry } from "../raft/model/types.ts";

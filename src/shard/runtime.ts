@@ -1,8 +1,9 @@
 /**
- * Runs all groups of a node. One turn: step received messages ─▶ send messages that need no write ─▶ one durable
- * write for all
- * groups ─▶ send the others ─▶ hand over committed entries. It has no timers: the owner calls `tick`, `turn` and
- * `receive`.
+ * Runs all groups of a node. In one turn it steps received messages and sends the ones that need no write. One
+ * durable write
+ * for all groups follows, then the other messages, then the committed entries. It has no timers: the owner calls
+ * `tick`,
+ * `turn` and `receive`.
  */
 import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
@@ -131,7 +132,7 @@ export class ShardRuntime {
       if (message.to !== this.#options.member) continue;
       const group = this.groups[shard]!;
       if (message.term > group.raft.term + MAX_TERM_AHEAD)
-        throw new WireError(`term ${message.term} is far ahead of ${group.raft.term}: no election led there`);
+        throw new WireError(`term ${message.term} is far ahead of ${group.raft.term}`);
       const known = group.peerOf(message.from);
       if (known !== undefined && known !== from) continue; // the id belongs to another peer
       this.#heard.set(message.from, from);

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import { Random } from "../../src/base/random.ts";
 import { encodeMarker, encodeNamed, readMarking } from "../../src/change/marking.ts";
 import { encodeBatch } from "../../src/change/codec.ts";

@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Logger } from "../../src/base/logger.ts";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import type { Random } from "../../src/base/random.ts";
 import type { Host } from "../../src/replication/host.ts";
 import type { Member } from "../../src/replication/replicator.ts";

@@ -61,6 +61,10 @@ export function handleHeartbeat(core: Core, message: Message): void {
  * The state of the snapshot is installed already; this brings the log in line with it. Afterwards the commit index is
  * at
  * least the snapshot's. The sender may have lost its leadership since; there is none if the snapshot was not offered.
+ *
+ * A Marmot node installs a state by starting again with a log that begins there. Only snapshots at or below its
+ * commit index
+ * arrive here; restoring is kept because the algorithm and its simulation need it.
  */
 export function handleSnapshot(core: Core, message: Message): void {
   if (message.snapshot === null) return; // No leader sends this.
