@@ -11,7 +11,7 @@ import { change, configuration, Member, type MemberInit, Network } from "./harne
 const SEEDS = [1, 2, 3];
 const HEAL_TICKS_MAX = 400;
 
-/** A group with a client that proposes at whoever leads, and remembers what came out there. */
+/** A group with a client that proposes at the current leader, and remembers the entries committed there. */
 class Group {
   readonly network: Network;
   readonly random: Random;
@@ -162,7 +162,7 @@ describe("hashicorp/raft, fuzzy", () => {
       group.network.heal();
       const { term } = leader.raft;
       group.tick(100);
-      // It campaigns, and nobody minds.
+      // It campaigns without effect.
       expect(leader.raft).toMatchObject({ isLeader: true, term });
       expect(leader.raft.configuration).toEqual(configuration([1, 2, 3, 4, 5].filter((id) => id !== away)));
       group.finish();

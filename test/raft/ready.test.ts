@@ -1,4 +1,4 @@
-/** Scenarios A10: what a ready holds, restarts, and limits. */
+/** Scenarios A10: contents of a ready, restarts, and limits. */
 import { describe, expect, test } from "bun:test";
 import type { Ready } from "../../src/raft/raft.ts";
 import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/model/types.ts";

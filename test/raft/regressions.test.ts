@@ -35,7 +35,7 @@ describe("raft-rs: a member with an unknown committed change advances by the com
       test(`advance_commit_index_by_${kind.toLowerCase()}_request, ${name}`, () => {
         const entries = [entry(1, 1), changeEntry(1, 2, what), entry(1, 3)];
         const voter = holding(2, entries, 1, { voters: before, preVote: kind === "preVote" });
-        // Its log is longer, so it refuses, and learns what the candidate knows.
+        // Its log is longer, so it refuses, and learns the candidate's commit index.
         const position = { index: 2, logTerm: 1, commit: 2, commitTerm: 1 };
         voter.step({ type: MessageType[kind], from: 4, term: 2, ...position });
         const [answer] = voter.settle();
@@ -102,7 +102,7 @@ describe("raft-rs", () => {
     network.campaign(1);
     network.isolate(1);
     network.tick(1, 30);
-    expect(network.get(1).raft.isLeader).toBe(true); // Nobody answers, and it does not mind.
+    expect(network.get(1).raft.isLeader).toBe(true); // No member answers, and it stays in its role.
     network.heal();
     for (const id of [1, 2, 3]) {
       network.get(id).restart(undefined, { checkQuorum: true });
@@ -169,8 +169,9 @@ describe("raft-rs", () => {
 
 describe("hashicorp/raft", () => {
   test("a removed member that does not know it wins no election and disturbs no leader (VoteNotGranted_WhenNodeNotInCluster)", () => {
-    // Requests of strangers are not refused as such: who asks may be a member by a change that has not arrived here
-    // (thesis §4.2.1). While the leader is heard the lease keeps them off, afterwards their logs are behind.
+    // Requests of unknown members are not refused as such: the candidate may be a member by a change that has not
+    // arrived here
+    // (thesis §4.2.1). The lease refuses them while the leader is heard. Afterwards their logs are too old.
     const network = Network.of(3, { checkQuorum: true, preVote: true });
     network.campaign(1);
     network.isolate(3);
@@ -260,7 +261,8 @@ describe("ScyllaDB", () => {
     network.change(1, change(["removeMember", 3]));
     expect(network.get(3).raft.configuration).toEqual(configuration([1, 2, 3]));
     network.heal();
-    // It has the entry. Whom it asks for a vote has a longer log, refuses, and says that it is committed.
+    // It has the entry. The member it asks for a vote has a longer log, refuses, and says that the entry is
+    // committed.
     network.cut(1, 2);
     network.propose(1, "tail");
     network.campaign(3);

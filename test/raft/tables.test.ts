@@ -1,4 +1,4 @@
-/** Recorded tables: what a change makes of a configuration, what acknowledgements commit, what votes decide. */
+/** Recorded tables: the configuration after a change, the index that acknowledgements commit, the result of votes. */
 import { describe, expect, test } from "bun:test";
 import { changeConfiguration } from "../../src/raft/membership/membership.ts";
 import { quorumIndex, quorumVote } from "../../src/raft/membership/quorum.ts";

@@ -119,7 +119,7 @@ function detailWords(m: Message): string {
   }
 }
 
-/** What a ready asks for, without its messages. */
+/** A ready's contents, without its messages. */
 export function readyWords({ hardState, snapshot, entries, committed, readStates }: Ready): string[] {
   const lines: string[] = [];
   if (hardState !== null) {

@@ -331,7 +331,7 @@ describe("A2.21 a group of one elects itself (SingleNodeCandidate)", () => {
 describe("A2.22 the winner's log replaces uncommitted entries of newer terms (LeaderElectionOverwriteNewerLogs)", () => {
   for (const [mode, preVote] of MODES) {
     test(mode, () => {
-      // 1 led term 1; 3 won term 2 with 4 and 5, and reached nobody else; all vote again.
+      // 1 was the leader of term 1; 3 won term 2 with 4 and 5, and reached no other member; all vote again.
       const init: MemberInit = { voters: members(5), preVote };
       const network = Network.with(
         withLog(1, [1], init),

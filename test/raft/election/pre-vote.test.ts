@@ -106,7 +106,7 @@ describe("A3.30 a member with a newer term and an older log (PreVoteMigration)",
 });
 
 describe("A3.31 a heartbeat that reaches a follower after its timeout (DisruptiveFollower)", () => {
-  /** 1 leads; its heartbeat to 3 is on its way while 3 times out; what 3 sends is late. */
+  /** 1 leads; its heartbeat to 3 is in flight while 3 times out; messages of 3 are late. */
   function timedOut(preVote: boolean): { network: Network; heartbeat: Message } {
     const network = Network.of(3, { preVote, checkQuorum: true });
     network.campaign(1);

@@ -21,7 +21,7 @@ const open = (
   ];
 };
 
-/** As the machine's owner does: what is unstable goes to disk. */
+/** As the owner of the state machine does: unstable entries go to disk. */
 function persist(log: RaftLog, storage: MemoryStorage): void {
   const ready = { entries: log.unstable(), snapshot: log.pendingSnapshot, hardState: null };
   storage.write(ready);
@@ -306,7 +306,7 @@ describe("the tail in memory", () => {
     log.takeCommitted();
     persist(log, storage);
     log.entries(4_990, 4_991, 1);
-    expect(storage.reads).toBeLessThanOrEqual(2); // One for what was handed out.
+    expect(storage.reads).toBeLessThanOrEqual(2); // One for the entries that were handed out.
     log.entries(4_800, 4_801, 1);
     expect(storage.reads).toBe(3);
   });

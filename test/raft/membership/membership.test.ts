@@ -1,4 +1,4 @@
-/** Scenarios A7: membership (thesis §4). Simple changes, and what joint ones must do as well. */
+/** Scenarios A7: membership (thesis §4). Simple changes, and the rules that joint ones must keep as well. */
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../../src/base/random.ts";
 import { changeConfiguration, isJoint, membersOf } from "../../../src/raft/membership/membership.ts";
@@ -215,7 +215,7 @@ test("A7.80 after a restart too: a member with an entry after a committed change
   });
   const ready = member.raft.ready();
   expect(ready).toMatchObject({ entries: [{ index: 2 }], hardState: { commit: 1 }, mustSync: true });
-  // Written, and nothing applied: were it to ask 3, which has nothing, they would be a majority of what it thinks holds.
+  // Written, and nothing applied: with an empty member 3 it would have a majority of its outdated configuration.
   member.storage.write(ready);
   member.restart(0);
   member.raft.campaign();
@@ -527,10 +527,10 @@ test("after a restart, applied changes are handed out again and change nothing",
   const entries = [configEntry(1, 1, change(["addLearner", 3])), configEntry(1, 2, change(["addVoter", 3]))];
   member.step({ type: MessageType.append, from: 2, term: 1, entries, commit: 2 });
   member.settle();
-  member.restart(0); // The state stands at 0, the configuration at 2.
+  member.restart(0); // The state is at 0, the configuration at 2.
   const { committed } = member.raft.ready();
   expect(committed).toHaveLength(2);
-  // Applied anew, the first would make a learner of a voter.
+  // Applied again, the first would demote a voter to learner.
   for (const one of committed) {
     const after = member.raft.applyConfigChange(decodeConfigChange(one.data), one.index);
     expect(after).toEqual(configuration([1, 2, 3]));

@@ -1,4 +1,4 @@
-/** Scenarios A5: how much is under way to whom. */
+/** Scenarios A5: amount of entries in flight to each member. */
 import { describe, expect, test } from "bun:test";
 import { Inflights } from "../../../src/raft/core/inflights.ts";
 import { Progress } from "../../../src/raft/core/member-progress.ts";
