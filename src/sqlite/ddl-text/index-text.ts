@@ -1,7 +1,6 @@
 /**
- * The parts of a CREATE INDEX statement that no pragma returns: the text of its expressions and of its WHERE,
- * verbatim. A
- * tokenizer, not a grammar: it knows quotes, comments and brackets.
+ * The parts of a CREATE INDEX statement that SQLite tells nobody: the text of its expressions and of its WHERE,
+ * verbatim. A tokenizer, not a grammar: it knows quotes, comments and brackets.
  */
 import { assert } from "../../base/assert.ts";
 
@@ -57,7 +56,7 @@ export function splitBracket(sql: string, open: number): [string[], number] {
   throw new Error("a statement without its closing bracket");
 }
 
-/** The characters that separate SQLite's tokens. Other blanks (U+00A0, …) may be part of a name. */
+/** What parts SQLite's tokens: of what else looks like a blank (U+00A0, …) names may be made. */
 export const isBlank = (char: string): boolean => /^[ \t\n\f\r]$/.test(char);
 
 /** Blanks at both ends left out. */
@@ -90,7 +89,7 @@ export function generationOf(definition: string): string | null {
   for (let at = 0; at < definition.length;) {
     const end = skip(definition, at);
     if (end > at) {
-      // A comment may be anywhere; a quoted name ends the word before it.
+      // A comment may stand anywhere, a quoted name ends the word before it.
       if (!/^(?:--|\/\*)/.test(definition.slice(at, at + 2))) word = "";
       at = end;
     } else if (definition[at] === "(") {
@@ -120,10 +119,7 @@ export function collationOf(definition: string): string | null {
   return found;
 }
 
-/**
- * The text after the table's name in a CREATE TABLE statement as `sqlite_schema` keeps it: columns, constraints,
- * options.
- */
+/** What follows the table's name in a CREATE TABLE statement as `sqlite_schema` keeps it: columns, constraints, options. */
 export function afterTableName(sql: string): string {
   const start = /^CREATE\s+TABLE\s+/i.exec(sql);
   assert(start !== null, "a table's statement begins with CREATE TABLE");
@@ -134,7 +130,7 @@ export function afterTableName(sql: string): string {
 
 /** Whether `name` occurs in `text` as a token, quoted or not: a superset of the columns that an expression uses. */
 export function mentions(text: string, name: string): boolean {
-  // A quote inside quotes of the same kind is doubled.
+  // Within quotes of its own kind a quote stands twice.
   const written = new Set([name, ...['"', "`", "'"].map((quote) => name.replaceAll(quote, quote + quote))]);
   return [...written].some((form) => {
     const plain = form.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");

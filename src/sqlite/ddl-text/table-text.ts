@@ -1,7 +1,6 @@
 /**
- * The parts of a CREATE TABLE statement, verbatim: its columns, its constraints, its options. A tokenizer, not a
- * grammar:
- * only SQLite interprets the parts.
+ * The parts of a CREATE TABLE statement, verbatim: its columns, its constraints, its options. A tokenizer, not a grammar:
+ * what a part means is SQLite's to say.
  */
 import { foldName } from "../../base/names.ts";
 import { isBlank, skip, splitBracket, trimBlanks } from "./index-text.ts";
@@ -11,7 +10,7 @@ export interface ColumnText {
   readonly name: string;
   /** The whole definition, name included, as written; blanks and comments around it left out. */
   readonly sql: string;
-  /** The text after the name. */
+  /** What follows the name. */
   readonly definition: string;
   /** Computed, stored or not: no statement writes it. */
   readonly generated: boolean;
@@ -21,7 +20,7 @@ export interface TableText {
   /** `CREATE TABLE name`, before the bracket. */
   readonly head: string;
   readonly columns: readonly ColumnText[];
-  /** Table constraints; one part holds several where no comma separates them. */
+  /** Table constraints; several stand in one part where no comma parts them. */
   readonly constraints: readonly string[];
   /** After the bracket: WITHOUT ROWID, STRICT. */
   readonly options: string;
@@ -34,7 +33,7 @@ const upper = (word: string): string => word.replace(/[a-z]+/g, (part) => part.t
 
 const isComment = (sql: string, at: number): boolean => sql.startsWith("--", at) || sql.startsWith("/*", at);
 
-/** Position of the first character from `at` on that is neither blank nor comment. */
+/** Where the first thing at or after `at` stands that is no blank and no comment. */
 function afterBlanks(sql: string, at: number): number {
   for (;;) {
     while (at < sql.length && isBlank(sql[at]!)) at++;
@@ -118,11 +117,7 @@ export function parseTable(sql: string): TableText {
   return { head: sql.slice(0, at), columns, constraints, options: trimmed(sql.slice(end)) };
 }
 
-/**
- * A statement built from parts. A part must not end with a comment, which would hide the text after it; `parseTable`
- * leaves
- * none.
- */
+/** A statement out of parts. A part that ends with a comment would swallow what follows; `parseTable` leaves none. */
 export function tableText({ head, columns, constraints, options }: TableText): string {
   const parts = [...columns.map((c) => c.sql), ...constraints];
   return `${head}(${parts.join(", ")})${options === "" ? "" : ` ${options}`}`;
