@@ -179,7 +179,8 @@ export class Invariants {
     const at = entry.index - this.#genesis.index - 1;
     const known = this.#committed[at]?.entry;
     if (known === undefined) {
-      if (at !== this.#committed.length) fail(`${id} hands out ${entry.index}, no member has the entry before`);
+      if (at !== this.#committed.length)
+        fail(`${id} hands out ${entry.index}, no member has the entry before`);
       this.#committed.push({ entry, by: raft.term });
     } else if (known.term !== entry.term || text(known.data) !== text(entry.data)) {
       fail(`state machine safety: ${id} hands out ${entry.index}/${entry.term}, others had ${known.term}`);
