@@ -1,7 +1,7 @@
 /** What the admin API answers: the paths of interface.md. State changes by POST alone. */
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { NodeApi } from "../node/api.ts";
-import { renderMetrics } from "./metrics.ts";
+import { renderMetrics } from "./prometheus.ts";
 import page from "./page.html" with { type: "text" };
 
 /** Characters of a path with its query: any of ours is far below. */

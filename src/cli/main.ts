@@ -1,9 +1,9 @@
 /** From arguments to a verb and an exit code: 0 done, 1 failed, 2 wrong usage. */
 import { errorMessage, UsageError, UserError } from "../base/errors.ts";
 import type { CliContext } from "./context.ts";
-import { didYouMean } from "./nearest.ts";
-import { parseOptions } from "./options.ts";
-import { refused, usage } from "./problem.ts";
+import { didYouMean } from "./options/nearest.ts";
+import { parseOptions } from "./options/options.ts";
+import { refused, usage } from "./output/problem.ts";
 import { help, type Verb } from "./verb.ts";
 import { cleanupVerb } from "./verbs/cleanup.ts";
 import { conflictsVerb } from "./verbs/conflicts.ts";

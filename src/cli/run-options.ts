@@ -2,12 +2,12 @@
 import { foldName } from "../base/names.ts";
 import { isLoopback } from "../admin/guard.ts";
 import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
-import { clusterKeySource, CLUSTER_KEY_OPTION } from "./cluster-key.ts";
+import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
-import { checkListen, checkReachable } from "./multiaddr.ts";
-import type { OptionSpec } from "./option-value.ts";
-import type { Options } from "./options.ts";
-import type { Problem } from "./problem.ts";
+import { checkListen, checkReachable } from "./options/multiaddr.ts";
+import type { OptionSpec } from "./options/option-value.ts";
+import type { Options } from "./options/options.ts";
+import type { Problem } from "./output/problem.ts";
 import { CONFIG_OPTION, DATA_DIR_OPTION, dataDirOf, DB_OPTION, flag, list, number, text } from "./verb.ts";
 
 const DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/8160";

@@ -8,8 +8,8 @@ import { dirname, resolve } from "node:path";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { NodeOptions } from "../node/options.ts";
 import { NodeClient } from "./client.ts";
-import { parseMultiaddr } from "./multiaddr.ts";
-import type { Problem } from "./problem.ts";
+import { parseMultiaddr } from "./options/multiaddr.ts";
+import type { Problem } from "./output/problem.ts";
 import type { RunSettings } from "./run-options.ts";
 
 /** A node on this machine answers at once, or is busy. */

@@ -1,8 +1,8 @@
 /** A verb: its options, its help, and what it does. One file each. */
 import type { CliContext } from "./context.ts";
-import type { OptionSpec } from "./option-value.ts";
-import type { Options } from "./options.ts";
-import type { Problem } from "./problem.ts";
+import type { OptionSpec } from "./options/option-value.ts";
+import type { Options } from "./options/options.ts";
+import type { Problem } from "./output/problem.ts";
 
 export interface Verb {
   readonly name: string;

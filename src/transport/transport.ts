@@ -22,7 +22,7 @@ import { Link } from "./link.ts";
 import { sodiumNoise } from "./noise.ts";
 import { privateNetwork } from "./private-network.ts";
 import { tcp } from "./tcp.ts";
-import { receiveTransfer, serveTransfer, TransferError } from "./transfer.ts";
+import { receiveTransfer, serveTransfer, TransferError } from "./transfer-stream.ts";
 
 const RAFT_PROTOCOL = "/marmot/raft/1";
 const TRANSFER_PROTOCOL = "/marmot/transfer/1";

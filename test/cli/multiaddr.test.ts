@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { checkListen, checkReachable, parseMultiaddr } from "../../src/cli/multiaddr.ts";
+import { checkListen, checkReachable, parseMultiaddr } from "../../src/cli/options/multiaddr.ts";
 
 const ID = "12D3KooWGRUfZ1NZzbCXMJBkWnxVWXVGXkGbZ6fTGuDVEhPzkcCx";
 

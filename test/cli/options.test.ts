@@ -1,8 +1,8 @@
 /** Options by themselves: where a value comes from, and everything that can be wrong with one. */
 import { describe, expect, test } from "bun:test";
-import { nearest } from "../../src/cli/nearest.ts";
-import { type OptionSpec, parseDuration, showDuration } from "../../src/cli/option-value.ts";
-import { environmentName, type Parsed, parseOptions } from "../../src/cli/options.ts";
+import { nearest } from "../../src/cli/options/nearest.ts";
+import { type OptionSpec, parseDuration, showDuration } from "../../src/cli/options/option-value.ts";
+import { environmentName, type Parsed, parseOptions } from "../../src/cli/options/options.ts";
 
 const SPECS: readonly OptionSpec[] = [
   { name: "db", type: "text", value: "FILE", help: "the file", required: "data-dir", example: "app.db" },

@@ -5,7 +5,7 @@ import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Database } from "bun:sqlite";
-import { parseOptions } from "../../src/cli/options.ts";
+import { parseOptions } from "../../src/cli/options/options.ts";
 import { contradictions, RUN_OPTIONS, type RunSettings, runSettings } from "../../src/cli/run-options.ts";
 import { survey } from "../../src/cli/run-survey.ts";
 

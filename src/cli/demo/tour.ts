@@ -1,5 +1,5 @@
 /** The demo's tour: writes on all three nodes, one killed and back, and whether all files are equal. */
-import chinook from "../../../test/data/chinook.sql" with { type: "text" };
+import chinook from "../../../assets/chinook.sql" with { type: "text" };
 import type { VerifyResult } from "../../node/api.ts";
 import type { CliContext } from "../context.ts";
 import type { DemoCluster, DemoNode } from "./cluster.ts";

@@ -1,6 +1,6 @@
 /** `marmot cleanup`: the file as it was before Marmot. */
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
+import type { Options } from "../options/options.ts";
 import {
   CONFIG_OPTION,
   DATA_DIR_OPTION,

@@ -2,9 +2,9 @@
 import type { ConflictDetail, ConflictSummary, RestoreResult, ShownValue } from "../../node/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import type { Problem } from "../problem.ts";
-import { table } from "../table.ts";
+import type { Options } from "../options/options.ts";
+import type { Problem } from "../output/problem.ts";
+import { table } from "../output/table.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
 
 /** Longer than the node waits for the application's write lock. */

@@ -1,7 +1,7 @@
 /** `marmot demo`: three nodes on this machine with a real database, a tour of what they do, and what came of it. */
 import type { NodeStatus } from "../../node/api.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
+import type { Options } from "../options/options.ts";
 import { CONFIG_OPTION, flag, type Verb } from "../verb.ts";
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {

@@ -1,7 +1,7 @@
 /** `marmot doctor`: what of a database replicates, without a cluster. */
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import { table } from "../table.ts";
+import type { Options } from "../options/options.ts";
+import { table } from "../output/table.ts";
 import { CONFIG_OPTION, DB_OPTION, flag, JSON_OPTION, list, text, type Verb } from "../verb.ts";
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {

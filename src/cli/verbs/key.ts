@@ -1,8 +1,8 @@
 /** `marmot key`: the cluster's secret and this node's identity. */
-import { clusterKeySource, CLUSTER_KEY_OPTION } from "../cluster-key.ts";
+import { clusterKeySource, CLUSTER_KEY_OPTION } from "../options/cluster-key-option.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import type { Problem } from "../problem.ts";
+import type { Options } from "../options/options.ts";
+import type { Problem } from "../output/problem.ts";
 import { CONFIG_OPTION, DATA_DIR_OPTION, dataDirOf, DB_OPTION, text, type Verb } from "../verb.ts";
 
 const hasNode = (options: Options): boolean =>

@@ -6,10 +6,10 @@ import { Random } from "../../base/random.ts";
 import type { ProgressStatus } from "../../node/api.ts";
 import type { RunningNode } from "../../node/running.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import { describe, ProgressLine } from "../progress.ts";
+import type { Options } from "../options/options.ts";
+import { describe, ProgressLine } from "../output/progress-line.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
-import { screen } from "../run-screen.ts";
+import { screen } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
 /** A node stops in some milliseconds; what takes longer hangs, and a service manager's patience ends at 10 s. */

@@ -2,9 +2,9 @@
 import type { NodeStatus } from "../../node/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import { describe } from "../progress.ts";
-import { table } from "../table.ts";
+import type { Options } from "../options/options.ts";
+import { describe } from "../output/progress-line.ts";
+import { table } from "../output/table.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, type Verb } from "../verb.ts";
 
 const WATCH_MS = 1000;

@@ -2,8 +2,8 @@
 import type { VerifyResult } from "../../node/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import { table } from "../table.ts";
+import type { Options } from "../options/options.ts";
+import { table } from "../output/table.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
 
 const DEFAULT_MS = 30_000;

@@ -2,7 +2,7 @@
 import type { WaitResult } from "../../node/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
+import type { Options } from "../options/options.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
 
 const DEFAULT_MS = 10_000;

@@ -3,10 +3,10 @@
  * it is that file, as with every other option's variable.
  */
 import { existsSync } from "node:fs";
-import type { CliContext } from "./context.ts";
+import type { CliContext } from "../context.ts";
 import type { OptionSpec } from "./option-value.ts";
 import type { Options } from "./options.ts";
-import { text } from "./verb.ts";
+import { text } from "../verb.ts";
 
 export const CLUSTER_KEY_OPTION: OptionSpec = {
   name: "cluster-key",

@@ -1,5 +1,5 @@
 /** What is wrong with a call: collected, so that all of it is told at once, each with its cure. */
-import { UsageError, UserError } from "../base/errors.ts";
+import { UsageError, UserError } from "../../base/errors.ts";
 
 export interface Problem {
   /** What was expected and what came. */

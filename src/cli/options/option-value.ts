@@ -1,5 +1,5 @@
 /** One option's value: from what was given, with what is wrong about it. */
-import type { Problem } from "./problem.ts";
+import type { Problem } from "../output/problem.ts";
 
 export type OptionType = "text" | "list" | "number" | "duration" | "flag";
 

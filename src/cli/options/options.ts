@@ -2,10 +2,10 @@
  * Options of all verbs: a flag, an environment variable and a key in a TOML file each; flag wins over environment over
  * file over default. Pure: argv, environment and file text come in, values and everything that is wrong come out.
  */
-import { errorMessage } from "../base/errors.ts";
+import { errorMessage } from "../../base/errors.ts";
 import { didYouMean } from "./nearest.ts";
 import { convert, type OptionSpec, type OptionValue } from "./option-value.ts";
-import type { Problem } from "./problem.ts";
+import type { Problem } from "../output/problem.ts";
 
 export type Options = Readonly<Record<string, OptionValue | undefined>>;
 

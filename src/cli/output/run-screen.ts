@@ -1,7 +1,7 @@
 /** What a node says when it has started: one screen. */
 import { basename } from "node:path";
-import type { NodeOptions } from "../node/options.ts";
-import type { RunningNode } from "../node/running.ts";
+import type { NodeOptions } from "../../node/options.ts";
+import type { RunningNode } from "../../node/running.ts";
 
 /** Tables that are named; the others are counted. */
 const MAX_NAMES = 24;

@@ -2,9 +2,9 @@
  * Long work while it goes on: one line that is rewritten on a terminal, below the log's lines; elsewhere a log line now
  * and then.
  */
-import type { Logger } from "../base/logger.ts";
-import type { ProgressStatus } from "../node/api.ts";
-import type { CliContext } from "./context.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { ProgressStatus } from "../../node/api.ts";
+import type { CliContext } from "../context.ts";
 
 const TERMINAL_MS = 100;
 /** Work that is done sooner than this is no news. */
