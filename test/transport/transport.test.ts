@@ -115,7 +115,6 @@ test("a peer without the cluster key gets no stream", async () => {
   await Bun.sleep(1500);
   expect(a.transport.connected()).toEqual([friend.transport.peerId]);
   expect(stranger.connects.length + naked.connects.length).toBe(0);
-  expect(stranger.gossip.length + naked.gossip.length).toBe(0);
 });
 
 test("a hello can be refused, and the reason reaches the other side", async () => {
@@ -134,8 +133,6 @@ test("who knows one peer learns all others", async () => {
   const c = await start({ peers: a.transport.addresses() });
   await until(() => linked(b, c), "b and c by gossip");
   await until(() => linked(a, c), "a and c");
-  c.transport.publish(new TextEncoder().encode("news"));
-  await until(() => a.gossip.length > 0 && b.gossip.length > 0, "news");
 });
 
 test("nodes that dial each other at once keep one stream, and it works both ways", async () => {
@@ -229,16 +226,4 @@ test("a transfer that fails says why", async () => {
     (error: Error) => error.message,
   );
   expect(outcome).toContain("no replica here");
-});
-
-test("a blocked peer gets nothing until it is let in again", async () => {
-  const a = await start();
-  const b = await start({ peers: a.transport.addresses() });
-  await until(() => linked(a, b), "linked");
-  a.transport.block(b.transport.peerId, true);
-  await until(() => a.transport.connected().length === 0, "it is gone");
-  await Bun.sleep(500);
-  expect(a.transport.connected()).toEqual([]);
-  a.transport.block(b.transport.peerId, false);
-  await until(() => linked(a, b), "it is back");
 });
