@@ -52,7 +52,7 @@ test("before there is a node the process is alive, not ready, and says what it i
   const status = await get("api/v1/status");
   expect(status.status).toBe(503);
   expect(await status.json()).toEqual({
-    error: "this node is not there yet: import: 5 of 10 rows",
+    error: "this node has not started yet: import: 5 of 10 rows",
     cure: "ask again in a moment",
   });
   server.attach(node, socket());
@@ -188,7 +188,10 @@ test("a failure of the node is an answer, and the next request is served", async
   expect(await (await post("api/v1/wait")).json()).toEqual({ error: "it cannot", cure: "do this" });
   node.waits = () => Promise.reject(new Error("boom"));
   const failed = await post("api/v1/wait");
-  expect([failed.status, await failed.json()]).toEqual([500, { error: "boom", cure: "see the node's log" }]);
+  expect([failed.status, await failed.json()]).toEqual([
+    500,
+    { error: "boom", cure: "marmot status shows whether this node is ready and connected" },
+  ]);
   expect((await get("healthz")).status).toBe(200);
 });
 

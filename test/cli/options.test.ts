@@ -1,7 +1,7 @@
 /** Options by themselves: where a value comes from, and everything that can be wrong with one. */
 import { describe, expect, test } from "bun:test";
 import { nearest } from "../../src/cli/options/nearest.ts";
-import { type OptionSpec, parseDuration, showDuration } from "../../src/cli/options/option-value.ts";
+import type { OptionSpec } from "../../src/cli/options/option-value.ts";
 import { environmentName, type Parsed, parseOptions } from "../../src/cli/options/options.ts";
 
 const SPECS: readonly OptionSpec[] = [
@@ -186,28 +186,6 @@ describe("the file of options", () => {
     );
     expect(wrong(["--config", "m.toml"])[0]).toContain("ENOENT");
   });
-});
-
-test("durations", () => {
-  const good: [string, number][] = [
-    ["0ms", 0],
-    ["500ms", 500],
-    ["10s", 10_000],
-    ["1.5s", 1500],
-    ["2m", 120_000],
-    ["1h", 3_600_000],
-  ];
-  for (const [text, ms] of good) expect([text, parseDuration(text)]).toEqual([text, ms]);
-  for (const text of ["", "10", "s", "-1s", "1 s", "1d", "1e3s", "0x1s", ".5s"])
-    expect([text, parseDuration(text)]).toEqual([text, null]);
-  expect([0, 500, 1500, 10_000, 120_000, 3_600_000].map(showDuration)).toEqual([
-    "0ms",
-    "500ms",
-    "1500ms",
-    "10s",
-    "2m",
-    "1h",
-  ]);
 });
 
 test("names", () => {

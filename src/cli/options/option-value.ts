@@ -1,4 +1,5 @@
 /** One option's value: from what was given, with what is wrong about it. */
+import { parseDuration, showDuration } from "../../base/duration.ts";
 import type { Problem } from "../output/problem.ts";
 
 export type OptionType = "text" | "list" | "number" | "duration" | "flag";
@@ -25,20 +26,6 @@ export interface OptionSpec {
 }
 
 export type OptionValue = string | number | boolean | readonly string[];
-
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** `10s`, `500ms`, `2m`, `1h` ⇒ milliseconds; null: not a duration. */
-export function parseDuration(text: string): number | null {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);
-  return match === null ? null : Math.round(Number(match[1]) * UNITS[match[2]!]!);
-}
-
-/** Milliseconds in the largest unit that shows them whole. */
-export function showDuration(ms: number): string {
-  const unit = ["h", "m", "s"].find((u) => ms > 0 && ms % UNITS[u]! === 0) ?? "ms";
-  return `${ms / UNITS[unit]!}${unit}`;
-}
 
 /** Where a value came from, as it is named in messages: `--shards`, `MARMOT_SHARDS`, … */
 export function convert(
