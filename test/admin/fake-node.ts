@@ -108,9 +108,10 @@ export class FakeNode implements NodeApi {
       differences: [],
     });
   found: readonly ConflictSummary[] = [CONFLICT];
+  shown: NodeStatus = STATUS;
 
   status(): NodeStatus {
-    return STATUS;
+    return this.shown;
   }
   notReady(): string | null {
     return this.reason;

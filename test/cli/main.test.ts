@@ -67,14 +67,14 @@ describe("wrong usage is exit code 2", () => {
     [["cleanup", "--db"], "--db should be followed by FILE"],
     [["key"], "generate, show or id, not by nothing"],
     [["key", "steal"], "not by steal"],
-    [["key", "id"], "whose id?"],
+    [["key", "id"], "the id of which node?"],
     [["conflicts", "--db", "a"], "list, show ID or restore ID, not by nothing"],
     [["conflicts", "show", "--db", "a"], "not by show"],
     [["conflicts", "list", "7", "--db", "a"], "not by list 7"],
     [["wait", "--db", "a", "--timeout", "forever"], "a duration"],
     [["run", "--db", "a", "--merge", "cell"], "row, column or TABLE=column"],
-    [["run", "--db", "a", "--merge", "row,column"], "two things of all other tables"],
-    [["run", "--db", "a", "--id-block", "T=1,t=2"], "two things of the table t"],
+    [["run", "--db", "a", "--merge", "row,column"], "two values for all other tables"],
+    [["run", "--db", "a", "--id-block", "T=1,t=2"], "two values for the table t"],
     [["run", "--db", "a", "--id-block", "-1"], "a number from 0"],
     [["run", "--db", "a", "--foreign-keys", "cascade"], "keep or resolve"],
   ] as const)
@@ -100,18 +100,18 @@ test("usage and what is met are told together", async () => {
   expect(err).toContain("/nowhere/at should be a folder");
 });
 
-test("one problem reads as a sentence with its cure, several as a list", async () => {
+test("one problem reads as a sentence with its hint, several as a list", async () => {
   expect((await marmot(["status"])).err).toBe(
-    "marmot: --db FILE or --data-dir DIR is needed: which node?\ncure: for example --db app.db",
+    "marmot: --db FILE or --data-dir DIR is needed: which node?\nhint: for example --db app.db",
   );
   expect((await marmot(["status", "--colour"])).err).toBe(
     [
-      "marmot: 2 things are wrong",
+      "marmot: 2 problems",
       "  there is no option --colour",
-      "    cure: leave it out, or correct it",
+      "    hint: leave it out, or correct it",
       "  --db FILE or --data-dir DIR is needed: which node?",
-      "    cure: for example --db app.db",
-      "cure: mend each of them; marmot status --help shows every option",
+      "    hint: for example --db app.db",
+      "hint: fix each of them; marmot status --help shows every option",
     ].join("\n"),
   );
 });

@@ -89,7 +89,7 @@ test("words stand beside options, and after -- everything is one", () => {
   expect(parse(["list", "--db", "a.db"]).words).toEqual(["list"]);
   expect(parse(["--db", "a.db", "--", "--watch"])).toMatchObject({ words: ["--watch"], problems: [] });
   expect(wrong(["one", "two", "three"])).toEqual([
-    "nothing more is expected beside the options, but there is two three",
+    "no more words are expected beside the options, but there is two three",
   ]);
 });
 
@@ -116,12 +116,12 @@ describe("what is wrong is said with what was expected and what came", () => {
     ["no choice", ["--role", "king"], {}, '--role should be voter or learner, not "king"'],
     ["bad item", ["--peers", "/a,b"], {}, '--peers should be a multiaddr, not "b"'],
     ["bad flag", ["--watch=maybe"], {}, '--watch should be true or false, not "maybe"'],
-    ["no value", ["--shards"], {}, "--shards should be followed by N, and nothing follows"],
+    ["no value", ["--shards"], {}, "--shards should be followed by N, but nothing follows"],
     [
       "no value before another",
       ["--shards", "--watch"],
       {},
-      "--shards should be followed by N, and nothing follows",
+      "--shards should be followed by N, but nothing follows",
     ],
     ["twice", ["--shards", "1", "--shards", "2"], {}, "--shards is given twice, as 1 and as 2"],
     [
@@ -151,7 +151,7 @@ test("what is missing, unless the other one is there or it was given badly", () 
   ]);
   expect(parse(["--data-dir", "d"]).problems).toEqual([]);
   expect(parse(["--db"]).problems.map((p) => p.message)).toEqual([
-    "--db should be followed by FILE, and nothing follows",
+    "--db should be followed by FILE, but nothing follows",
   ]);
 });
 

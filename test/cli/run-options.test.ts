@@ -130,7 +130,7 @@ describe("before anything is written", () => {
   });
   test("a folder that is not there is told once", async () => {
     const found = await look("nowhere/a.db");
-    expect(found).toContain("should be a folder, and does not exist");
+    expect(found).toContain("should be a folder, but does not exist");
     expect(found.split("\n").length).toBe(1);
   });
   test("a data directory that is a file", async () => {
@@ -158,14 +158,16 @@ describe("before anything is written", () => {
     for (const part of [
       "should be a SQLite file",
       "line 1 should read marmot-cluster-key-1:",
-      `${address} should be free`,
-      `127.0.0.1:${port} should be free for the admin API`,
+      `Cannot listen for peers on ${address}`,
+      `Cannot listen for the admin API on 127.0.0.1:${port}`,
       "choose a free address with --listen",
       "choose a free port with --admin",
     ])
       expect(found).toContain(part);
     expect(await look("folder.db")).toContain("is a folder");
-    expect(await look("good.db", "--listen", "/ip4/192.0.2.1/tcp/8160")).toContain("cannot be listened on");
+    expect(await look("good.db", "--listen", "/ip4/192.0.2.1/tcp/8160")).toContain(
+      "Cannot listen for peers on",
+    );
     expect(readdirSync(folder)).toEqual(before);
   });
 });

@@ -1,26 +1,26 @@
-/** What is wrong with a call: collected, so that all of it is told at once, each with its cure. */
+/** The problems of a call: collected, so that all are shown at once, each with its hint. */
 import { UsageError, UserError } from "../../base/errors.ts";
 
 export interface Problem {
-  /** What was expected and what came. */
+  /** The expected and the given value. */
   readonly message: string;
   readonly cure: string;
 }
 
-/** One problem as it is, several as a list; `about` is the verb, for where to read on. */
+/** One problem as a sentence, several as a list. `about`: the verb whose help is named. */
 function tell(problems: readonly Problem[], about: string): readonly [message: string, cure: string] {
   if (problems.length === 1) return [problems[0]!.message, problems[0]!.cure];
-  const lines = problems.map((p) => `  ${p.message}\n    cure: ${p.cure}`);
+  const lines = problems.map((p) => `  ${p.message}\n    hint: ${p.cure}`);
   return [
-    `${problems.length} things are wrong\n${lines.join("\n")}`,
-    `mend each of them; ${about} --help shows every option`,
+    `${problems.length} problems\n${lines.join("\n")}`,
+    `fix each of them; ${about} --help shows every option`,
   ];
 }
 
-/** How the program was called is wrong. */
+/** The call itself is wrong: exit code 2. */
 export const usage = (problems: readonly Problem[], about = "marmot"): UsageError =>
   new UsageError(...tell(problems, about));
 
-/** The call is right, but what it meets is not. */
+/** The call is valid, but a file, key or port that it names is not: exit code 1. */
 export const refused = (problems: readonly Problem[], about: string): UserError =>
   new UserError(...tell(problems, about));
