@@ -75,7 +75,9 @@ async function until(condition: () => boolean, what: () => string): Promise<void
   }
 }
 
-const isUp = (data: string): boolean => marmot("status", "--data-dir", data).exitCode === 0;
+const isReady = (data: string): boolean => marmot("status", "--data-dir", data).exitCode === 0;
+/** Whether a node answers, ready or not. */
+const isUp = (data: string): boolean => marmot("status", "--data-dir", data).stdout !== "";
 
 test("it runs from an empty folder and knows its version", () => {
   const { exitCode, stdout, stderr } = marmot("version", "--json");
@@ -138,7 +140,7 @@ test("a reader that leaves ends it without a stack", () => {
 test("SIGTERM stops a node: exit code 0, no socket left, and the next one starts", async () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     const { child, said } = start(["--db", "app.db", ...(signal === "SIGTERM" ? ["--create"] : [])]);
-    await until(() => isUp(join(folder, "app.db.marmot")), said);
+    await until(() => isReady(join(folder, "app.db.marmot")), said);
     child.kill(signal);
     expect([await child.exited, said()]).toEqual([0, said()]);
     expect(said()).toContain("stopped");

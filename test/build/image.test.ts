@@ -54,7 +54,7 @@ test("the context is what is needed and no more", () => {
   for (const path of allowed) expect([path, existsSync(join(ROOT, path))]).toEqual([path, true]);
 });
 
-/** The build stage uses npm; where there is Bun alone nobody builds the image. */
+/** The build stage needs npm. */
 const withNpm = test.skipIf(Bun.which("npm") === null);
 
 withNpm(
@@ -88,6 +88,7 @@ withNpm(
           new Response(run.stderr).text(),
         ]);
         expect([rest, await run.exited, `${out}${err}`]).toEqual([rest, 0, `${out}${err}`]);
+        expect(`${out}${err}`).not.toContain("npm warn");
       } else throw new Error(`${instruction} is not known to this test`);
     }
   },
@@ -95,7 +96,7 @@ withNpm(
 );
 
 describe("the final stage", () => {
-  withNpm("has the binary alone, runs as nobody special, and keeps its data", () => {
+  withNpm("has only the binary, does not run as root, and keeps its data", () => {
     const [flag, from, to] = the(final, "COPY").split(" ");
     expect([flag, to]).toEqual(["--from=build", "/usr/local/bin/marmot"]);
     mkdirSync(dirname(join(image, to!)), { recursive: true });
@@ -108,7 +109,7 @@ describe("the final stage", () => {
   });
 
   withNpm(
-    "its entry point runs a node, and the health check says so: no before, yes while it runs, no after",
+    "its entry point runs a node, and the health check says so: no before, yes when it is ready, no after",
     async () => {
       const data = join(image, "data");
       mkdirSync(data);

@@ -1,4 +1,4 @@
-/** The lock files: for every platform, of exact versions, and without the host they came from. */
+/** The lock files: for every platform, of exact versions, without a registry host and without a cause for warnings. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,6 +9,9 @@ interface Locked {
   readonly version: string;
   readonly integrity?: string;
   readonly optional?: boolean;
+  readonly hasInstallScript?: boolean;
+  readonly deprecated?: string;
+  readonly engines?: { readonly node?: string };
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
 
@@ -32,6 +35,25 @@ test("packages of other platforms are in it, or npm ci refuses the file on a fre
     .flatMap((p) => Object.keys(p.optionalDependencies ?? {}))
     .filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`)));
   expect(missing).toEqual([]);
+});
+
+test("npm ci has no reason for a warning: no deprecated package, every install script approved or denied", () => {
+  const { allowScripts, engines } = JSON.parse(read("package.json")) as {
+    allowScripts: Record<string, boolean>;
+    engines: Record<string, string>;
+  };
+  const installing = Object.entries(packages).filter(([, p]) => p.hasInstallScript);
+  expect(installing.map(([path]) => path.split("node_modules/").at(-1)!).sort()).toEqual(
+    Object.keys(allowScripts).sort(),
+  );
+  expect(Object.entries(packages).flatMap(([path, p]) => (p.deprecated === undefined ? [] : [path]))).toEqual(
+    [],
+  );
+  // Every package accepts the oldest Node that package.json names.
+  const oldest = /^>=(\d+\.\d+)$/.exec(engines.node!)![1]!;
+  for (const [path, { engines: needed }] of Object.entries(packages))
+    if (needed?.node !== undefined)
+      expect([path, Bun.semver.satisfies(`${oldest}.0`, needed.node)]).toEqual([path, true]);
 });
 
 test("it names no host, and has a checksum for everything", () => {
