@@ -43,8 +43,8 @@ const compiled = !Bun.main.endsWith(".ts") || Bun.main.startsWith("/$bunfs") || 
 
 /**
  * The size of the machine's memory that JavaScriptCore is told, in bytes. It lets the heap grow in proportion to that
- * size before it collects, so on a large machine a node under load would hold hundreds of megabytes of garbage. This is
- * no limit: a larger heap is possible and is collected more often.
+ * size before it collects. With the real size of a large machine, a node under load would hold hundreds of megabytes of
+ * garbage. This is no limit: a larger heap is possible and is collected more often.
  */
 const HEAP_SCALE = "150000000";
 const HEAP_SCALE_VARIABLE = "BUN_JSC_forceRAMSize";

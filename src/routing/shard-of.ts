@@ -1,6 +1,6 @@
 /**
  * Row ─▶ shard: a consistent hash on a ring. It depends only on the table's name, the row's folded key and the number of
- * shards, so it is the same on every node and platform, whichever groups have a leader.
+ * shards. So it is the same on every node and platform, and does not change with the groups' leaders.
  *
  * The hash is defined as the xxh32 of xxhashjs, and the ring is computed with xxhashjs itself: a row must never change its
  * shard because a runtime changed its built-in hash. Rows are hashed with Bun's built-in, which gives the same result

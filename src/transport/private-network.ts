@@ -1,8 +1,8 @@
 /**
  * libp2p's private network: every byte of a connection is encrypted with a key derived from the cluster key. One fix is
  * put around the library, without a fork. All connections share the memory of one cipher. Data larger than that memory
- * (640 KB) makes it grow, and then each other connection computes a wrong size and makes it grow further, until the limit
- * of the memory is reached and the connections break. So each piece to encrypt is kept far below 640 KB.
+ * (640 KB) makes it grow. Then each other connection computes a wrong size and makes it grow further. At the limit of the
+ * memory the connections break. So each piece to encrypt is kept far below 640 KB.
  */
 import type { ConnectionProtector } from "@libp2p/interface";
 import { preSharedKey } from "@libp2p/pnet";

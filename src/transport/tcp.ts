@@ -14,7 +14,7 @@ interface Connects {
 
 /**
  * The deadline of a dial is hidden from its socket; libp2p itself observes it. Otherwise Bun ends the socket with an error
- * at the deadline, when libp2p has already removed its error listener, and an error without a listener ends the process.
+ * at the deadline. libp2p has removed its error listener by then, and an error without a listener ends the process.
  */
 export function tcp(): MakeTransport {
   const make = libp2pTcp();

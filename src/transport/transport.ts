@@ -1,10 +1,9 @@
 /**
  * The cluster's network over libp2p: one stream to each peer that has the cluster key. The only room that imports libp2p.
  *
- * Dialling is done here and in `address-book.ts` rather than by libp2p's connection manager and peer store. libp2p dials
- * a peer by its id; a node starts with addresses whose peer ids it does not know (`/dns/node-1/tcp/8160`). A cluster also
- * needs a fixed upper limit of the pause between attempts and one dial at a time per peer, and its simulator needs both
- * on a `Clock` and a seeded generator. So libp2p's reconnecting is switched off.
+ * Dialling is done here and in `address-book.ts` rather than by libp2p's connection manager and peer store. libp2p
+ * reconnects to peers by id and gives up after some attempts. A node starts with addresses whose peer ids it does not know
+ * (`/dns/node-1/tcp/8160`). It must try them until it stops, with a fixed upper limit of the pause between two attempts.
  */
 import { gossipsub, type GossipSub } from "@chainsafe/libp2p-gossipsub";
 import { identify } from "@libp2p/identify";

@@ -17,7 +17,7 @@ interface Locked {
 
 const { packages } = JSON.parse(read("package-lock.json")) as { packages: Record<string, Locked> };
 
-test("every dependency is of an exact version, the same in both", () => {
+test("each dependency has an exact version, the same in both lock files", () => {
   const { dependencies, devDependencies } = JSON.parse(read("package.json")) as Record<
     string,
     Record<string, string>
@@ -30,7 +30,7 @@ test("every dependency is of an exact version, the same in both", () => {
   }
 });
 
-test("packages of other platforms are in it, or npm ci refuses the file on a fresh machine", () => {
+test("package-lock.json has the packages of all platforms, which npm ci requires", () => {
   const missing = Object.values(packages)
     .flatMap((p) => Object.keys(p.optionalDependencies ?? {}))
     .filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`)));
@@ -56,7 +56,7 @@ test("npm ci has no reason for a warning: no deprecated package, every install s
       expect([path, Bun.semver.satisfies(`${oldest}.0`, needed.node)]).toEqual([path, true]);
 });
 
-test("it names no host, and has a checksum for everything", () => {
+test("the lock files name no registry host, and each package has a checksum", () => {
   expect(read("package-lock.json")).not.toContain('"resolved"');
   for (const lock of ["bun.lock", "test/apps/drizzle/bun.lock"])
     expect(read(lock)).not.toMatch(/https?:\/\//);

@@ -1,4 +1,4 @@
-/** Verbs against a node's API that answers what it is told to, over a real control socket. */
+/** Verbs against a fake node behind a real control socket. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -98,7 +98,7 @@ describe("wait", () => {
       { all: true, timeoutMs: 120_000 },
     ]);
   });
-  test("exit code 1 when the time runs out, and what is missing", async () => {
+  test("exit code 1 when the time runs out, with the missing step", async () => {
     node.waits = () => Promise.resolve({ done: false, missing: "3 changes to be ordered by a quorum" });
     const { code, out, err } = await marmot(["wait", "--db", db, "--timeout", "1500ms", "--json"]);
     expect(code).toBe(1);
@@ -155,7 +155,7 @@ describe("verify", () => {
     });
     expect(node.calls).toEqual([{ name: "verify", options: { deep: true, repair: false, timeoutMs: 3000 } }]);
   });
-  test("different: what, by table and key, and exit code 1", async () => {
+  test("different: each difference by table and key, and exit code 1", async () => {
     const difference = {
       kind: "file" as const,
       node: "n1",
@@ -205,7 +205,7 @@ describe("conflicts", () => {
 });
 
 describe("conflicts restore", () => {
-  test("says what it did, and what it left", async () => {
+  test("reports restored, moved and unchanged rows", async () => {
     const { code, out } = await marmot(["conflicts", "restore", "0:12:1", "--as-new", "--db", db]);
     expect([code, out.split("\n")]).toEqual([
       0,
@@ -223,14 +223,14 @@ describe("conflicts restore", () => {
     const json = await marmot(["conflicts", "restore", "0:12:1", "--db", db, "--json"]);
     expect(JSON.parse(json.out)).toEqual(JSON.parse(JSON.stringify(RESTORED)));
   });
-  test("of nothing is a failure, and its options belong to nothing else", async () => {
+  test("an unknown id is a failure, and other actions refuse its options", async () => {
     expect((await marmot(["conflicts", "restore", "9:9:9", "--db", db])).code).toBe(1);
     for (const argv of [["restore"], ["list", "--as-new"], ["show", "0:12:1", "--overwrite"]])
       expect([argv, (await marmot(["conflicts", ...argv, "--db", db])).code]).toEqual([argv, 2]);
   });
 });
 
-test("a node that refuses is quoted, with its hint", async () => {
+test("the refusal of a node is shown with its hint", async () => {
   node.waits = () => Promise.reject(new UserError("it cannot", "do this"));
   expect(await marmot(["wait", "--db", db])).toMatchObject({
     code: 1,
