@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { parseArgs } from "node:util";
 import { readCatalogue } from "../src/schema/catalogue.ts";
-import { applySchemaChanges } from "../src/schema/changes/apply.ts";
-import { compareCatalogues } from "../src/schema/changes/compare.ts";
+import { applySchemaChanges } from "../src/schema/migrate/migrate.ts";
+import { compareCatalogues } from "../src/schema/diff/diff.ts";
 import { queryOf } from "../src/sqlite/query.ts";
 
 const { values } = parseArgs({
@@ -69,7 +69,7 @@ try {
   fill("live.db", INDEXES);
   fill("replica.db", INDEXES.slice(1));
   for (const [what, sql, copied] of CASES) {
-    const [plain, live, replica]: Spent[][] = [[], [], []];
+    const [plain, appDb, replica]: Spent[][] = [[], [], []];
     for (let run = 0; run < Number(values.runs); run++) {
       copyFileSync(file("live.db"), file("plain.db"));
       const db = open("plain.db");
@@ -86,7 +86,7 @@ try {
       const changes = compareCatalogues(before, readCatalogue(queryOf(db)), []);
       db.close();
       for (const [role, times] of [
-        ["live", live],
+        ["live", appDb],
         ["replica", replica],
       ] as const) {
         copyFileSync(file(`${role}.db`), file("copy.db"));
@@ -95,7 +95,7 @@ try {
         copy.close();
       }
     }
-    const [p, l, r] = [plain!, live!, replica!].map((list) => ({
+    const [p, l, r] = [plain!, appDb!, replica!].map((list) => ({
       ms: Math.round(median(list.map((t) => t.ms))),
       cpu: Math.round(median(list.map((t) => t.cpu))),
     })) as [Spent, Spent, Spent];
@@ -107,7 +107,7 @@ try {
       JSON.stringify({
         change: what,
         plain: p,
-        live: l,
+        appDb: l,
         replica: r,
         live_by_plain: ratio(l),
         replica_by_plain: ratio(r),

@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { cleanupDatabase } from "../src/node/cleanup.ts";
+import { cleanupDatabase } from "../src/node/offline/cleanup.ts";
 import { TestCluster, type TestNode, until } from "../test/cluster/lab.ts";
 
 const COLUMNS = "(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB)";

@@ -19,9 +19,8 @@ export const plain = (text: string, status = 200, headers: Record<string, string
     headers: { ...HEADERS, "content-type": "text/plain; charset=utf-8", ...headers },
   });
 
-/** The key of the hint is `cure` in this version's API. */
 export const failure = (status: number, error: string, hint: string): Response =>
-  json({ error, cure: hint }, status);
+  json({ error, hint }, status);
 
 export const metricsText = (text: string): Response =>
   new Response(text, {

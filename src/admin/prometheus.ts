@@ -1,5 +1,5 @@
 /** Metrics in the text format of Prometheus: https://prometheus.io/docs/instrumenting/exposition_formats/ */
-import type { Metric } from "../node/api.ts";
+import type { Metric } from "../operations/api.ts";
 
 const escape = (text: string): string =>
   text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");

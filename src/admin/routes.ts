@@ -1,6 +1,6 @@
 /** The paths of the admin API and their handlers, as `Bun.serve` takes them. Only POST changes state. */
 import { errorMessage, UserError } from "../base/errors.ts";
-import type { NodeApi } from "../node/api.ts";
+import type { NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { renderMetrics } from "./prometheus.ts";
 import { conflictsQuery, restoreQuery, verifyQuery, waitQuery } from "./query.ts";
@@ -80,7 +80,7 @@ export class Routes {
       const call = { query: new URL(request.url).searchParams, id: request.params?.id ?? "" };
       return await route.handler(this.#api, call);
     } catch (error) {
-      if (error instanceof UserError) return failure(400, error.message, error.cure);
+      if (error instanceof UserError) return failure(400, error.message, error.hint);
       return failure(
         500,
         errorMessage(error),

@@ -5,7 +5,7 @@
  */
 import { chmodSync, rmSync } from "node:fs";
 import { errorMessage, UserError } from "../base/errors.ts";
-import type { NodeApi } from "../node/api.ts";
+import type { NodeApi } from "../operations/api.ts";
 import { refusal } from "./guard.ts";
 import { type Guard, Routes, type RoutesOptions } from "./routes.ts";
 

@@ -3,11 +3,11 @@
 /** A problem a user can act on. The message says what was expected and what came; `cure` says what to do. */
 export class UserError extends Error {
   override name = "UserError";
-  readonly cure: string;
+  readonly hint: string;
 
-  constructor(message: string, cure: string, options?: ErrorOptions) {
+  constructor(message: string, hint: string, options?: ErrorOptions) {
     super(message, options);
-    this.cure = cure;
+    this.hint = hint;
   }
 }
 

@@ -5,7 +5,7 @@
 import type { PositionVector, Watermark } from "../change/batch.ts";
 import type { KeyList } from "../change/key-list.ts";
 import { BatchBuilder, type BuiltPart, type ChainPlace, type SchemaLead } from "./batch-builder.ts";
-import { LaneChoice } from "./lane.ts";
+import { LaneChoice } from "./active-shard-log.ts";
 import type { Spooled } from "./spool.ts";
 
 export interface DrainRecord {

@@ -7,7 +7,7 @@ import { UserError } from "../base/errors.ts";
 import { keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { TextBytes, Value } from "../change/value.ts";
-import { exactText, keyEquals, mayBeOdd } from "../schema/row-access.ts";
+import { exactText, keyEquals, mayBeOdd } from "../rows/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { CapturedRow, ChangeLogReader } from "./captured-row.ts";
 

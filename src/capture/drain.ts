@@ -8,8 +8,8 @@ import { Op, type PositionVector, type RowChange, type Watermark } from "../chan
 import type { KeyId } from "../change/key.ts";
 import { KeyMap } from "../change/key-map.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
-import type { ShadowedRows } from "../change/shadowed-rows.ts";
-import type { ReferenceSource } from "../change/reference-source.ts";
+import type { WithheldRows } from "../change/withheld-rows.ts";
+import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type Image, imageEqual, valueEqual } from "../change/value.ts";
 import type { CapturedRow, ChangeLogReader } from "./captured-row.ts";
@@ -31,8 +31,8 @@ export interface DrainComponents {
   readonly logs: readonly ChangeLogReader[];
   readonly pending: PendingRows;
   readonly bases: BasePositions;
-  readonly shadows: ShadowedRows;
-  readonly references: ReferenceSource;
+  readonly shadows: WithheldRows;
+  readonly references: BeforeImageSource;
 }
 
 /** Rows handled between two yields. */

@@ -7,7 +7,7 @@ import { UserError } from "../base/errors.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
-import { changeLogName, LIVE_FORMAT, LIVE_TABLES } from "../schema/live-tables.ts";
+import { changeLogName, APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { hasTable } from "../sqlite/has.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -15,7 +15,7 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 import { readTable } from "../sqlite/schema.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { writeRemembered } from "./remembered.ts";
-import { captureObjects } from "./triggers.ts";
+import { captureObjects } from "./capture-triggers.ts";
 
 export interface InstallOptions {
   readonly clusterId: string;
@@ -48,9 +48,9 @@ export function readMeta(db: DatabaseSync, file: string): { clusterId: string; p
     value: unknown;
   }[];
   const meta = new Map(rows.map((r) => [r.name, r.value]));
-  if (Number(meta.get("format")) > LIVE_FORMAT)
+  if (Number(meta.get("format")) > APP_DB_FORMAT)
     throw new UserError(
-      `${file} holds Marmot's tables of format ${Number(meta.get("format"))}; this build knows format ${LIVE_FORMAT}`,
+      `${file} holds Marmot's tables of format ${Number(meta.get("format"))}; this build knows format ${APP_DB_FORMAT}`,
       "run the newer marmot",
     );
   return { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
@@ -102,13 +102,13 @@ export function install(
   const captured: CapturedTable[] = [];
   transaction(db, () => {
     const state = readCatalogue(queryOf(db));
-    for (const sql of Object.values(LIVE_TABLES)) db.exec(sql);
+    for (const sql of Object.values(APP_DB_TABLES)) db.exec(sql);
     const meta = db.prepare(`INSERT INTO "__marmot__meta" VALUES(?, ?)`);
-    meta.run("format", BigInt(LIVE_FORMAT));
+    meta.run("format", BigInt(APP_DB_FORMAT));
     meta.run("cluster_id", options.clusterId);
     meta.run("peer_id", options.peerId);
     const tables = new Map(shapes.map((s) => [s.name, s.id]));
-    writeRemembered(db, { version: options.schemaVersion, state, tables, uncompared: [] });
+    writeRemembered(db, { version: options.schemaVersion, state, tables, unreconciled: [] });
     const status = db.prepare(`INSERT INTO "__marmot__status" VALUES(?, ?, ?)`);
     status.run("node", "peer_id", options.peerId);
     options.position.forEach((index, shard) => status.run("shard", String(shard), BigInt(index)));
@@ -143,7 +143,7 @@ export function uninstall(db: DatabaseSync): { triggers: number; tables: number 
       } else if (type === "index" && /^__marmot__\d+_keep$/.test(name)) {
         db.exec(`DROP INDEX ${quoteIdentifier(name)}`);
       }
-    const own = new Set<string>([...logs, ...Object.keys(LIVE_TABLES).map((t) => `__marmot__${t}`)]);
+    const own = new Set<string>([...logs, ...Object.keys(APP_DB_TABLES).map((t) => `__marmot__${t}`)]);
     for (const { type, name } of objects)
       if (type === "table" && own.has(name)) {
         db.exec(`DROP TABLE ${quoteIdentifier(name)}`);

@@ -12,14 +12,14 @@ import {
   TRIGGER_KINDS,
   type TriggerKind,
   triggerName,
-} from "../schema/live-tables.ts";
-import { mentions } from "../schema/index-text.ts";
+} from "../schema/app-db-tables.ts";
+import { mentions } from "../sqlite/ddl-text/index-text.ts";
 import { hasIndex, hasTable, tableNames } from "../sqlite/has.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { keyColumns, readTable } from "../sqlite/schema.ts";
 import { type CapturedTable, freeLogName, readCaptured } from "./install.ts";
-import { captureObjects } from "./triggers.ts";
+import { captureObjects } from "./capture-triggers.ts";
 
 export interface WantedCapture {
   /** The table as the file has it. */

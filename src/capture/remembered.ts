@@ -3,7 +3,7 @@
  * and what differs is the application's own change. Changed only together with the file's schema, in one transaction.
  */
 import type { DatabaseSync } from "node:sqlite";
-import type { SchemaState } from "../schema/changes/change.ts";
+import type { SchemaState } from "../schema/diff/change.ts";
 
 /** Ids of the replicated tables by their names in `state`. */
 export interface RememberedSchema {
@@ -11,7 +11,7 @@ export interface RememberedSchema {
   readonly state: SchemaState;
   readonly tables: ReadonlyMap<string, number>;
   /** Tables whose rows were written while nothing captured them: to be compared with the replica. */
-  readonly uncompared: readonly number[];
+  readonly unreconciled: readonly number[];
 }
 
 interface Stored {
@@ -24,14 +24,14 @@ interface Stored {
 
 export function writeRemembered(
   db: DatabaseSync,
-  { version, state, tables, uncompared }: RememberedSchema,
+  { version, state, tables, unreconciled }: RememberedSchema,
 ): void {
   const put = db.prepare(`INSERT OR REPLACE INTO "__marmot__meta" VALUES(?, ?)`);
   const { objects, userVersion, applicationId } = state;
   const stored: Stored = {
     ...{ objects, userVersion, applicationId },
     tables: [...tables],
-    uncompared: [...uncompared],
+    uncompared: [...unreconciled],
   };
   put.run("schema_version", BigInt(version));
   put.run("schema", JSON.stringify(stored));
@@ -50,6 +50,6 @@ export function readRemembered(db: DatabaseSync): RememberedSchema | null {
     version: Number(of.get("schema_version")),
     state: { objects, userVersion, applicationId },
     tables: new Map(tables),
-    uncompared,
+    unreconciled: uncompared,
   };
 }

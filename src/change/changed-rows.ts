@@ -14,7 +14,7 @@ export interface ChangedRow {
 }
 
 /** An own row of a table without a declared key that the replica has under another rowid than the live file. */
-export interface MovedRow {
+export interface RedirectedRow {
   readonly table: number;
   readonly from: bigint;
   readonly to: bigint;

@@ -37,7 +37,7 @@ export class NodeClient {
     if (!existsSync(this.#socket))
       throw new UserError(`no node runs here: there is no ${this.#socket}`, HINT);
     let response: Response;
-    let body: T & { error?: string; cure?: string };
+    let body: T & { error?: string; hint?: string };
     try {
       response = await this.#fetch(method, path, timeoutMs);
       body = (await response.json()) as typeof body;
@@ -47,7 +47,7 @@ export class NodeClient {
       });
     }
     if (!response.ok && !alsoGood.includes(response.status))
-      throw new UserError(body.error ?? `the node answered ${response.status}`, body.cure ?? HINT);
+      throw new UserError(body.error ?? `the node answered ${response.status}`, body.hint ?? HINT);
     return body;
   }
 

@@ -89,7 +89,7 @@ function verbOf(name: string): Verb {
   throw usage([
     {
       message: `there is no verb ${name}${didYouMean(name, names)}`,
-      cure: `marmot help lists them: ${names.join(", ")}`,
+      hint: `marmot help lists them: ${names.join(", ")}`,
     },
   ]);
 }
@@ -109,7 +109,7 @@ async function runVerbOf(verb: Verb, argv: readonly string[], context: CliContex
 
 /** A `UserError` with its hint; any other error is a bug of Marmot and is shown with its stack. */
 function explain(error: unknown): string {
-  if (error instanceof UserError) return `marmot: ${error.message}\nhint: ${error.cure}`;
+  if (error instanceof UserError) return `marmot: ${error.message}\nhint: ${error.hint}`;
   const stack = error instanceof Error && error.stack !== undefined ? `\n${error.stack}` : "";
   return `marmot: ${errorMessage(error)}${stack}`;
 }

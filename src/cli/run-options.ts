@@ -230,7 +230,7 @@ export function doubled(options: Options): readonly Problem[] {
     const twice = whom.find((table, i) => whom.indexOf(table) !== i);
     if (twice === undefined) return [];
     const target = twice === "" ? "all other tables" : `the table ${twice}`;
-    return [{ message: `--${name} sets two values for ${target}`, cure: "leave one of them out" }];
+    return [{ message: `--${name} sets two values for ${target}`, hint: "leave one of them out" }];
   });
 }
 
@@ -240,19 +240,19 @@ export function contradictions({ node, admin, token }: RunSettings): readonly Pr
   if (admin !== null && token === null && !isLoopback(admin.host))
     problems.push({
       message: `--admin ${admin.host}:${admin.port} is not a loopback address, and without --admin-token any host could use it`,
-      cure: "also give --admin-token TOKEN (or MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
+      hint: "also give --admin-token TOKEN (or MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
     });
   const lower = new Set((node.exclude ?? []).map(foldName));
   const both = (node.tables ?? []).filter((t) => lower.has(foldName(t)));
   if (both.length > 0)
     problems.push({
       message: `--tables and --exclude both name ${both.join(", ")}`,
-      cure: "remove it from one of the two",
+      hint: "remove it from one of the two",
     });
   if (node.create && node.peers.length > 0)
     problems.push({
       message: "--create makes the file of a new cluster, but --peers joins a cluster and receives its file",
-      cure: "give only one of the two",
+      hint: "give only one of the two",
     });
   return problems;
 }

@@ -22,18 +22,18 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
       work();
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
-      problems.push({ message: error.message, cure: error.cure });
+      problems.push({ message: error.message, hint: error.hint });
     }
   };
   if (node.db !== "" && (await new NodeClient(node.dataDir).answers(ANSWER_MS))) {
     // Its ports are taken by that node, so they are no further problem.
-    const cure = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
-    return [{ message: `another marmot runs on ${node.dataDir}`, cure }];
+    const hint = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
+    return [{ message: `another marmot runs on ${node.dataDir}`, hint }];
   }
   const [{ requireDatabase }, keys, { dataPaths }] = await Promise.all([
-    import("../node/start.ts"),
+    import("../node/startup/check-files.ts"),
     import("../node/keys.ts"),
-    import("../node/paths.ts"),
+    import("../replication/data-paths.ts"),
   ]);
   const paths = dataPaths(node.dataDir);
   const isMember = node.db !== "" && existsSync(paths.replica);
@@ -52,7 +52,7 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     problems.push({
       message:
         "--role learner has no vote, and without --peers this would be the first node of a new cluster",
-      cure: "give --peers to join a cluster, or leave out --role",
+      hint: "give --peers to join a cluster, or leave out --role",
     });
   for (const address of node.listen) {
     const found = parseMultiaddr(address);
@@ -61,7 +61,7 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     if (obstacle !== null)
       problems.push({
         message: `Cannot listen for peers on ${address}: ${obstacle}`,
-        cure: "choose a free address with --listen, such as /ip4/0.0.0.0/tcp/8161; port 0 picks one",
+        hint: "choose a free address with --listen, such as /ip4/0.0.0.0/tcp/8161; port 0 picks one",
       });
   }
   if (admin !== null) {
@@ -69,7 +69,7 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     if (obstacle !== null)
       problems.push({
         message: `Cannot listen for the admin API on ${admin.host}:${admin.port}: ${obstacle}`,
-        cure: "choose a free port with --admin HOST:PORT (port 0 picks one), or --admin off",
+        hint: "choose a free port with --admin HOST:PORT (port 0 picks one), or --admin off",
       });
   }
   return problems;
@@ -83,13 +83,13 @@ function folders({ db, dataDir }: NodeOptions): Problem[] {
     if (statSync(parent, { throwIfNoEntry: false })?.isDirectory() !== true)
       problems.push({
         message: `${parent} should be a folder, but ${existsSync(parent) ? "is not one" : "does not exist"}`,
-        cure: "create it, or correct --db and --data-dir",
+        hint: "create it, or correct --db and --data-dir",
       });
   const own = statSync(dataDir, { throwIfNoEntry: false });
   if (own !== undefined && !own.isDirectory())
     problems.push({
       message: `--data-dir should be a folder for Marmot alone, but ${dataDir} is a file`,
-      cure: "choose another with --data-dir DIR",
+      hint: "choose another with --data-dir DIR",
     });
   return problems;
 }

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { UserError } from "../base/errors.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
-import { dataPaths } from "./paths.ts";
+import { dataPaths } from "../replication/data-paths.ts";
 
 export {
   createClusterKey,

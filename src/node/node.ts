@@ -7,23 +7,23 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
 import { showPerTable } from "../change/per-table.ts";
-import { replaceReplica } from "../replica/adopt.ts";
-import { readSettings, type ReplicaSettings } from "../replica/settings.ts";
+import { replaceReplica } from "../replica/copies/install-snapshot.ts";
+import { readSettings, type ReplicaSettings } from "../replica/store/settings.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
 import type { Transport } from "../shard/seams.ts";
-import type { NodeApi, ProgressStatus } from "./api.ts";
-import { found, tidy } from "./genesis.ts";
-import { join } from "./join.ts";
-import { type Machine, type SyncedFile, systemMachine } from "./machine.ts";
-import { Member } from "./member.ts";
+import type { NodeApi, ProgressStatus } from "../operations/api.ts";
+import { found, tidy } from "./startup/form-cluster.ts";
+import { join } from "./startup/join-cluster.ts";
+import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
+import { Member } from "../replication/replicator.ts";
 import type { NodeOptions } from "./options.ts";
-import { type DataPaths, dataPaths } from "./paths.ts";
-import { silentStage, untilRoom } from "./room.ts";
-import type { RunningNode, StartedInfo } from "./running.ts";
-import { restoreConflict } from "./restore.ts";
-import { checkMember, type Start, startKind } from "./start.ts";
+import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
+import { silentStage, untilRoom } from "./disk-full.ts";
+import type { RunningNode, StartedInfo } from "./handle.ts";
+import { restoreConflict } from "../operations/restore/restore.ts";
+import { checkMember, type Start, startKind } from "./startup/check-files.ts";
 import {
   conflictDetail,
   conflictSummary,
@@ -31,11 +31,11 @@ import {
   nodeMetrics,
   nodeStatus,
   type StatusSource,
-} from "./status.ts";
-import { Switchboard } from "./switchboard.ts";
-import { verify } from "./verify.ts";
-import { VERSION } from "./version.ts";
-import { waitFor } from "./wait.ts";
+} from "../operations/node-status.ts";
+import { MessageRouter } from "../replication/message-router.ts";
+import { verify } from "../operations/verify/verify.ts";
+import { VERSION } from "../base/version.ts";
+import { waitFor } from "../operations/wait.ts";
 import { openDatabase } from "../sqlite/open.ts";
 
 /** Version of the messages between nodes. */
@@ -48,7 +48,7 @@ export interface NodeComponents {
   readonly logger: Logger;
   readonly onProgress?: (progress: ProgressStatus | null) => void;
   /** Default: the real one. */
-  readonly machine?: Machine;
+  readonly host?: Host;
 }
 
 /** Throws `UserError` for everything that a user can mend; then nothing runs. */
@@ -73,9 +73,9 @@ export class Node implements RunningNode {
   #fail!: (error: Error) => void;
   #lock: DatabaseSync | null = null;
   #transport!: Transport;
-  #switchboard!: Switchboard;
-  readonly #machine: Machine;
-  #liveFile: SyncedFile | null = null;
+  #router!: MessageRouter;
+  readonly #host: Host;
+  #appDbFile: SyncedFile | null = null;
   #member: Member | null = null;
   #phase = "starting";
   #progress: ProgressStatus | null = null;
@@ -84,7 +84,7 @@ export class Node implements RunningNode {
   constructor(options: NodeOptions, components: NodeComponents) {
     this.#options = options;
     this.#components = components;
-    this.#machine = components.machine ?? systemMachine;
+    this.#host = components.host ?? systemHost;
     this.#paths = dataPaths(options.dataDir);
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
@@ -107,8 +107,8 @@ export class Node implements RunningNode {
     const { kind, head } = startKind(db, paths, peerId, hasPeers, this.#options.create);
     const clusterKey = keys?.[0] ?? this.#makeKey();
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
-    this.#switchboard = new Switchboard({ name, version: VERSION, role, formats });
-    this.#transport = this.#machine.transport(
+    this.#router = new MessageRouter({ name, version: VERSION, role, formats });
+    this.#transport = this.#host.transport(
       {
         clock: this.#components.clock,
         random: this.#components.random.fork(),
@@ -136,7 +136,7 @@ export class Node implements RunningNode {
         full = error;
       }
     if (kind === "found") await this.#found(peerId);
-    await this.#transport.start(this.#switchboard);
+    await this.#transport.start(this.#router);
     if (kind === "join") {
       this.#phase = "joining: waiting for a member of the cluster to answer";
       this.#background = this.#join(peerId);
@@ -234,13 +234,13 @@ export class Node implements RunningNode {
   /** The cluster's settings are fixed when it is formed. */
   #checkSettings(settings: ReplicaSettings): void {
     const { shards, transactions, merge, foreignKeys, idBlock } = this.#options;
-    const cure = "leave the option out: the cluster's setting holds for every node";
+    const hint = "leave the option out: the cluster's setting holds for every node";
     if (shards !== null && shards !== settings.shards)
-      throw new UserError(`--shards ${shards} was given, but the cluster has ${settings.shards}`, cure);
+      throw new UserError(`--shards ${shards} was given, but the cluster has ${settings.shards}`, hint);
     if (transactions !== null && transactions !== settings.transactions && settings.shards > 1)
       throw new UserError(
         `--transactions ${transactions} was given, but the cluster has ${settings.transactions}`,
-        cure,
+        hint,
       );
     const others = [
       ["merge", merge === null ? null : showPerTable(merge), showPerTable(settings.merge)],
@@ -249,7 +249,7 @@ export class Node implements RunningNode {
     ] as const;
     for (const [option, given, has] of others)
       if (given !== null && given !== has)
-        throw new UserError(`--${option} ${given} was given, but the cluster has ${has}`, cure);
+        throw new UserError(`--${option} ${given} was given, but the cluster has ${has}`, hint);
   }
 
   #readSettings(): ReplicaSettings {
@@ -310,7 +310,7 @@ export class Node implements RunningNode {
         { db, paths: this.#paths, peerId, name, role },
         {
           transport: this.#transport,
-          switchboard: this.#switchboard,
+          router: this.#router,
           clock,
           logger: logger.child("join"),
           onProgress: (progress) => this.#report(progress),
@@ -329,16 +329,16 @@ export class Node implements RunningNode {
   #enter(peerId: string): void {
     const { db, name, role } = this.#options;
     const { clock, random, logger } = this.#components;
-    this.#liveFile ??= this.#machine.liveFile(db);
+    this.#appDbFile ??= this.#host.appDbFile(db);
     const member = new Member(
       { db, paths: this.#paths, peerId, name, role, ...this.#options.limits },
       {
         transport: this.#transport,
-        switchboard: this.#switchboard,
+        router: this.#router,
         clock,
         random: random.fork(),
         logger,
-        machine: this.#machine,
+        host: this.#host,
         onProgress: (progress) => this.#report(progress),
         onFailure: (error) => {
           if (isDiskFull(error)) this.#waitForRoom(peerId, error);
@@ -348,7 +348,7 @@ export class Node implements RunningNode {
           this.#background = this.#replace(peerId);
         },
       },
-      this.#liveFile,
+      this.#appDbFile,
     );
     this.#member = member;
     this.#phase = "";
@@ -401,7 +401,7 @@ export class Node implements RunningNode {
     const clusterId = this.#member?.clusterId ?? "";
     logger.error("the disk is full; this node waits for room", { error: errorMessage(error) });
     this.#phase = `the disk is full (${errorMessage(error)}): waiting for room`;
-    if (clusterId !== "") this.#switchboard.enter(silentStage(clusterId));
+    if (clusterId !== "") this.#router.enter(silentStage(clusterId));
     this.#member?.close();
     this.#member = null;
     this.#background = (async () => {
@@ -431,14 +431,14 @@ export class Node implements RunningNode {
   #failWith(error: unknown): void {
     const failure = error instanceof Error ? error : new Error(errorMessage(error));
     this.#phase = `stopped: ${failure.message}`;
-    this.#member?.engine.stop();
+    this.#member?.loop.stop();
     this.#fail(failure);
   }
 
   async stop(): Promise<void> {
     this.#stopping.abort();
     const transport = this.#transport as Transport | undefined;
-    this.#member?.engine.stop();
+    this.#member?.loop.stop();
     await transport?.stop();
     await this.#background;
     this.#member?.close();

@@ -1,9 +1,9 @@
 /** What `marmot run` needs to know, after flags, environment and file are merged and checked. */
 
 import type { PerTable } from "../change/per-table.ts";
-import type { ForeignKeyMode, MergeMode } from "../replica/settings.ts";
+import type { ForeignKeyMode, MergeMode } from "../replica/store/settings.ts";
 
-export { DEFAULT_ID_BLOCK } from "../replica/settings.ts";
+export { DEFAULT_ID_BLOCK } from "../replica/store/settings.ts";
 
 export interface NodeOptions {
   /** The application's file. */

@@ -7,7 +7,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorMessage } from "../base/errors.ts";
 import type { TableShape } from "../change/shape.ts";
-import { prepareExact } from "../schema/row-access.ts";
+import { prepareExact } from "../rows/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /** Whose turn a block is: block b belongs to slot b mod `slots`. */

@@ -7,28 +7,28 @@ import { assert } from "../base/assert.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
-import { type ChangedRow, type ChangedRows, LOOK_UP, type MovedRow } from "../change/changed-rows.ts";
+import { type ChangedRow, type ChangedRows, LOOK_UP, type RedirectedRow } from "../change/changed-rows.ts";
 import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { KeyList } from "../change/key-list.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
-import type { ShadowedRows } from "../change/shadowed-rows.ts";
+import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { Image, Value } from "../change/value.ts";
 import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
-import { encodePosition, newestIdsSql } from "../schema/live-tables.ts";
-import { prepareExact } from "../schema/row-access.ts";
+import { encodePosition, newestIdsSql } from "../schema/app-db-tables.ts";
+import { prepareExact } from "../rows/row-access.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { IdBlocks } from "./id-blocks.ts";
 import { isBusy } from "../sqlite/locked.ts";
-import type { LiveConnection } from "./live-connection.ts";
-import type { LiveLog } from "./live-log.ts";
-import { moveRows, movesOf } from "./moved-rows.ts";
+import type { AppDbConnection } from "./app-db-connection.ts";
+import type { ChangeLogRows } from "./change-log-rows.ts";
+import { moveRows, movesOf } from "./redirected-rows.ts";
 
 /** What is reflected. */
 export interface ReflectSource {
   readonly changed: ChangedRows;
   /** Own rows that are under other rowids than the file has them. */
-  readonly moved: readonly MovedRow[];
+  readonly moved: readonly RedirectedRow[];
   row(table: number, key: readonly Value[]): Image | null;
   freeRowid(table: number, used: (rowid: bigint) => boolean, above: bigint): bigint;
 }
@@ -40,12 +40,12 @@ export interface Acknowledgement {
 }
 
 export interface ReflectorComponents {
-  readonly live: LiveConnection;
-  readonly logs: ReadonlyMap<number, LiveLog>;
+  readonly appDb: AppDbConnection;
+  readonly logs: ReadonlyMap<number, ChangeLogRows>;
   readonly source: ReflectSource;
   readonly pending: PendingRows;
   readonly bases: BasePositions;
-  readonly shadows: ShadowedRows;
+  readonly shadows: WithheldRows;
   /** Absent: SQLite's ids are left alone. */
   readonly ids?: IdBlocks;
   /** The schema that the components are made for; null: the file does not have it yet. */
@@ -69,7 +69,7 @@ export class Reflector {
   readonly #storePosition: StatementSync;
   readonly #storeShadow: StatementSync;
   readonly #dropShadow: StatementSync;
-  readonly #forgetAwaited: StatementSync;
+  readonly #forgetRestored: StatementSync;
   /** Changed rows that were left alone because their key is pending. */
   readonly #held = new Map<number, Map<KeyId, readonly Value[]>>();
   #sweepMore = false;
@@ -78,7 +78,7 @@ export class Reflector {
   #cookie: unknown;
 
   constructor(components: ReflectorComponents) {
-    const { db } = components.live;
+    const { db } = components.appDb;
     this.#components = components;
     this.#cookie = components.expected?.versions.schema ?? null;
     this.#begin = db.prepare("BEGIN IMMEDIATE");
@@ -95,7 +95,7 @@ export class Reflector {
     );
     this.#dropShadow = db.prepare(`DELETE FROM "__marmot__shadow" WHERE "id" = ? AND "key" = ?`);
     // With a condition: without one SQLite writes the empty table's page each time.
-    this.#forgetAwaited = db.prepare(`DELETE FROM "__marmot__awaited" WHERE "id" >= 0`);
+    this.#forgetRestored = db.prepare(`DELETE FROM "__marmot__awaited" WHERE "id" >= 0`);
   }
 
   /** The row is left alone for now: pending and changed by others, or shadowed. */
@@ -137,18 +137,18 @@ export class Reflector {
         this.#rollback.run();
         return "moved";
       }
-      const { pending, bases, logs, live } = this.#components;
-      live.triggers.begin();
-      const tailed = new Set<LiveLog>();
+      const { pending, bases, logs, appDb } = this.#components;
+      appDb.triggers.begin();
+      const tailed = new Set<ChangeLogRows>();
       for (const [table, newest] of this.#newestIds()) {
         const log = logs.get(table)!;
         if (log.readTail(pending, newest)) tailed.add(log);
       }
-      const written = new Set<LiveLog>();
+      const written = new Set<ChangeLogRows>();
       this.#acknowledge(acknowledgement, written);
       yield* this.#moveRows(written);
       yield* this.#showChanged(written);
-      this.#showShadowed(written);
+      this.#showWithheld(written);
       const commits: (() => void)[] = [];
       const moved = position.some((index, shard) => index !== bases.reflected[shard]);
       if (moved) {
@@ -163,7 +163,7 @@ export class Reflector {
         }
       for (const log of written)
         assert(log.maxId() <= pending.seen(log.shape.id), "nothing of Marmot's own writes is captured");
-      live.triggers.restore();
+      appDb.triggers.restore();
       this.#sweepMore = false;
       for (const log of logs.values()) if (log.sweep()) this.#sweepMore = true;
       const { ids } = this.#components;
@@ -176,7 +176,7 @@ export class Reflector {
       return "done";
     } catch (error) {
       // A full disk makes SQLite roll back by itself.
-      if (this.#components.live.db.isTransaction) this.#rollback.run();
+      if (this.#components.appDb.db.isTransaction) this.#rollback.run();
       throw error;
     }
   }
@@ -187,11 +187,11 @@ export class Reflector {
 
   /** Nothing is written into a schema that these components were not made for: what it holds may not be captured. */
   #hasMoved(): boolean {
-    const { expected, live } = this.#components;
+    const { expected, appDb } = this.#components;
     if (expected === null) return true;
     const cookie = this.#readCookie();
     if (cookie === this.#cookie) return false;
-    if (fingerprint(queryOf(live.db)) !== expected.fingerprint) return true;
+    if (fingerprint(queryOf(appDb.db)) !== expected.fingerprint) return true;
     this.#cookie = cookie;
     return false;
   }
@@ -203,7 +203,7 @@ export class Reflector {
   }
 
   /** Log rows that are ordered stop counting; rows that others changed meanwhile are shown. */
-  #acknowledge({ upTo, looked }: Acknowledgement, written: Set<LiveLog>): void {
+  #acknowledge({ upTo, looked }: Acknowledgement, written: Set<ChangeLogRows>): void {
     const { logs } = this.#components;
     for (const [table, id] of upTo) logs.get(table)?.acknowledge(id); // it may be gone meanwhile
     for (const [table, keys] of looked.flatMap((list) => [...list.tables()])) {
@@ -213,7 +213,7 @@ export class Reflector {
     }
   }
 
-  #release(table: number, keyId: KeyId, id: number, written: Set<LiveLog>): void {
+  #release(table: number, keyId: KeyId, id: number, written: Set<ChangeLogRows>): void {
     const { pending, shadows, source } = this.#components;
     const base = this.#base(table, keyId);
     if (!pending.release(table, keyId, id)) {
@@ -248,7 +248,7 @@ export class Reflector {
   }
 
   /** What is pending of own rows goes where the order put them, before the rows that took their places are shown. */
-  *#moveRows(written: Set<LiveLog>): Generator<void, void> {
+  *#moveRows(written: Set<ChangeLogRows>): Generator<void, void> {
     const { source, logs, pending } = this.#components;
     let handled = 0;
     for (const table of new Set(source.moved.map((m) => m.table))) {
@@ -272,21 +272,21 @@ export class Reflector {
     }
   }
 
-  #prepare(log: LiveLog, written: Set<LiveLog>): void {
+  #prepare(log: ChangeLogRows, written: Set<ChangeLogRows>): void {
     if (written.has(log)) return;
     written.add(log);
-    this.#components.live.triggers.prepare(log.shape.name);
+    this.#components.appDb.triggers.prepare(log.shape.name);
   }
 
-  #write(log: LiveLog, image: Image): void {
-    if (this.#components.live.triggers.fires(log.shape.name)) firing(log, () => log.access.write(image));
+  #write(log: ChangeLogRows, image: Image): void {
+    if (this.#components.appDb.triggers.fires(log.shape.name)) firing(log, () => log.access.write(image));
     else log.access.upsert(image);
   }
 
-  *#showChanged(written: Set<LiveLog>): Generator<void, void> {
+  *#showChanged(written: Set<ChangeLogRows>): Generator<void, void> {
     const { changed } = this.#components.source;
     // They are among what changed.
-    if (changed.size > 0) this.#forgetAwaited.run();
+    if (changed.size > 0) this.#forgetRestored.run();
     let handled = 0;
     for (const [table, rows] of [...changed.tables]) {
       // What goes makes room first.
@@ -312,7 +312,7 @@ export class Reflector {
     return { key, image: source.row(table, key) };
   }
 
-  #showShadowed(written: Set<LiveLog>): void {
+  #showWithheld(written: Set<ChangeLogRows>): void {
     const { shadows, source, pending } = this.#components;
     for (const [table, rows] of [...shadows.tables])
       for (const [keyId, { key }] of [...rows])
@@ -324,7 +324,7 @@ export class Reflector {
     keyId: KeyId,
     key: readonly Value[],
     image: Image | null,
-    written: Set<LiveLog>,
+    written: Set<ChangeLogRows>,
   ): void {
     const { pending, logs, source, bases } = this.#components;
     if (pending.has(table, keyId)) {
@@ -389,7 +389,7 @@ export class Reflector {
 }
 
 /** A write that may fire what an application's trigger does to tables of this node alone, and may so fail. */
-function firing(log: LiveLog, write: () => void): void {
+function firing(log: ChangeLogRows, write: () => void): void {
   try {
     write();
   } catch (cause) {

@@ -5,38 +5,38 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { BatchKind, type PositionVector } from "../change/batch.ts";
-import { ChangedRows, type MovedRow } from "../change/changed-rows.ts";
+import { ChangedRows, type RedirectedRow } from "../change/changed-rows.ts";
 import { type BatchHead, decodeBatchHead, decodeTables, tablesIn } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import { readMarking } from "../change/marking.ts";
-import type { ReferenceSource } from "../change/reference-source.ts";
+import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
 import type { Entry } from "../raft/types.ts";
-import { exactRows } from "../schema/exact-rows.ts";
+import { exactRows } from "../rows/exact-rows.ts";
 import { type ForeignKey, readForeignKeys } from "../schema/foreign-keys.ts";
-import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../schema/row-access.ts";
-import { decodeSchemaEntry, type SchemaEntry } from "../schema/schema-entry.ts";
+import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../rows/row-access.ts";
+import { decodeSchemaEntry, type SchemaEntry } from "../schema/diff/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { type ChangesetContext, type LastWrite, RowApplier } from "./apply-rows.ts";
-import { Births } from "./births.ts";
-import { Checksums } from "./checksums.ts";
-import { EntryQueue, type NextEntry } from "./entry-queue.ts";
-import { ForeignKeys } from "./foreign-keys.ts";
-import { Journal } from "./journal.ts";
-import type { LeftOutKey } from "./left-out-rows.ts";
-import { joined, judge, type Verdict } from "./judge.ts";
-import { Orphans } from "./orphans.ts";
-import { Origins } from "./origins.ts";
-import { passedWith } from "./passing.ts";
-import { References } from "./references.ts";
-import { readRouting, type RowRouting } from "./row-shard.ts";
-import { type CatalogueObject, readObjectsOf } from "./schema.ts";
-import { changeSchema } from "./schema-change.ts";
-import type { ReplicaSettings } from "./settings.ts";
-import { Strays } from "./strays.ts";
-import { peerHash } from "./tables.ts";
+import { type ChangesetContext, type LastWrite, RowApplier } from "./apply/row-applier.ts";
+import { RowidCollisions } from "./apply/rowid-collisions.ts";
+import { Checksums } from "./apply/checksums.ts";
+import { EntryQueue, type NextEntry } from "./order/entry-queue.ts";
+import { ForeignKeys } from "./references/checker.ts";
+import { Journal } from "./conflicts/journal.ts";
+import type { RejectedKey } from "./migrate/journal-rejects.ts";
+import { joined, acceptBatch, type Verdict } from "./order/accept-batch.ts";
+import { DanglingReferences } from "./references/dangling-references.ts";
+import { Origins } from "./order/origins.ts";
+import { passedWith } from "./order/delivery-rule.ts";
+import { References } from "./apply/before-images.ts";
+import { readRouting, type RowRouting } from "./store/row-routing.ts";
+import { type CatalogueObject, readObjectsOf } from "./store/schema-store.ts";
+import { changeSchema } from "./migrate/schema-change.ts";
+import type { ReplicaSettings } from "./store/settings.ts";
+import { LosersChildren } from "./references/losers-children.ts";
+import { peerHash } from "./store/tables.ts";
 
 /** What became of one of this node's own batches. */
 export interface OwnOutcome {
@@ -58,7 +58,7 @@ export interface ReplicaOptions {
 /** Checks kept in the replica. */
 const CHECKS_KEPT = 16;
 
-export class Replica implements ReferenceSource {
+export class Replica implements BeforeImageSource {
   #settings: ReplicaSettings;
   #shapes: ReadonlyMap<number, TableShape>;
   /** Table ⇒ version of the schema at which it was last another thing. */
@@ -69,9 +69,9 @@ export class Replica implements ReferenceSource {
   readonly origins: Origins;
   readonly checksums: Checksums;
   readonly references: References;
-  readonly strays: Strays;
-  readonly orphans: Orphans;
-  readonly births: Births;
+  readonly losersChildren: LosersChildren;
+  readonly danglingReferences: DanglingReferences;
+  readonly births: RowidCollisions;
   readonly #db: DatabaseSync;
   readonly #peerId: string;
   readonly #access = new Map<number, RowAccess>();
@@ -101,11 +101,11 @@ export class Replica implements ReferenceSource {
     this.#queue = new EntryQueue(options.settings.shards, (shard) => this.position(shard));
     this.journal = new Journal(db);
     this.references = new References(db);
-    this.strays = new Strays(db);
+    this.losersChildren = new LosersChildren(db);
     this.checksums = new Checksums(db);
     this.origins = new Origins(db);
-    this.orphans = new Orphans(db);
-    this.births = new Births(db, peerHash(options.peerId));
+    this.danglingReferences = new DanglingReferences(db);
+    this.births = new RowidCollisions(db, peerHash(options.peerId));
     this.#applier = new RowApplier(db, this);
     this.#routing = readRouting(db, options.shapes, options.settings);
     this.#foreignKeys = this.#openTables();
@@ -141,7 +141,7 @@ export class Replica implements ReferenceSource {
 
   /** All that hangs on what the tables are now. */
   #openTables(): ForeignKeys {
-    const { journal, strays, orphans, settings } = this;
+    const { journal, losersChildren, danglingReferences, settings } = this;
     this.#access.clear();
     for (const [id, shape] of this.#shapes)
       this.#access.set(id, new RowAccess(this.#db, shape, settings.encoding));
@@ -152,7 +152,16 @@ export class Replica implements ReferenceSource {
     const foreignKeys = new ForeignKeys(
       this.#db,
       readForeignKeys(queryOf(this.#db), [...this.#shapes.values()]),
-      { ...{ applier: this.#applier, access: this.#access, journal, strays, orphans, settings } },
+      {
+        ...{
+          applier: this.#applier,
+          access: this.#access,
+          journal,
+          losersChildren,
+          danglingReferences,
+          settings,
+        },
+      },
     );
     this.#applier.observer = foreignKeys;
     return foreignKeys;
@@ -279,7 +288,7 @@ export class Replica implements ReferenceSource {
       return;
     }
     const memory = this.origins.memory(head.origin, shard);
-    let verdict: Verdict | "move" = judge(memory, head, this.#isStale(shard, head));
+    let verdict: Verdict | "move" = acceptBatch(memory, head, this.#isStale(shard, head));
     if (verdict === "ignore") return;
     if (verdict === "refuse") {
       this.origins.remember(head.origin, shard, { ...memory, ended: true, stagedParts: 0 });
@@ -330,7 +339,7 @@ export class Replica implements ReferenceSource {
    * What the replica would be: in a transaction of the caller, who rolls it back and closes this replica afterwards. Returns
    * the rows that constraints leave no room for, as long as nothing is known of what the file holds of them.
    */
-  *trySchema(bytes: Uint8Array): Generator<void, readonly LeftOutKey[]> {
+  *trySchema(bytes: Uint8Array): Generator<void, readonly RejectedKey[]> {
     const head = { origin: this.#peerId, bases: [], time: 0 };
     return yield* this.#changeSchema(this.position(0) + 1, head, bytes);
   }
@@ -339,7 +348,7 @@ export class Replica implements ReferenceSource {
     index: number,
     head: Pick<BatchHead, "origin" | "bases" | "time">,
     bytes: Uint8Array,
-  ): Generator<void, readonly LeftOutKey[]> {
+  ): Generator<void, readonly RejectedKey[]> {
     const { journal, references, checksums, changed, births, origins } = this;
     const last = (table: number, keyId: KeyId): LastWrite | null => this.#applier.last(table, keyId);
     const after = yield* changeSchema(
@@ -355,8 +364,8 @@ export class Replica implements ReferenceSource {
     this.#shapes = new Map(after.shapes.map((s) => [s.id, s]));
     this.#routing = readRouting(this.#db, after.shapes, after.settings);
     this.#foreignKeys = this.#openTables();
-    this.orphans.recount();
-    return after.leftOut;
+    this.danglingReferences.recount();
+    return after.rejected;
   }
 
   /** An entry of shard 0 is the last changeset of its origin in every shard that it touches. */
@@ -444,7 +453,7 @@ export class Replica implements ReferenceSource {
   }
 
   /** Own rows that went in under other rowids, which the live file does not show. */
-  get moved(): readonly MovedRow[] {
+  get moved(): readonly RedirectedRow[] {
     return this.births.moved;
   }
 

@@ -2,7 +2,7 @@
 import { foldName } from "../base/names.ts";
 import type { Query } from "../sqlite/query.ts";
 import { readObjects, type SchemaObject } from "../sqlite/schema.ts";
-import { PREFIX } from "./live-tables.ts";
+import { PREFIX } from "./app-db-tables.ts";
 
 export interface Catalogue {
   /** In the order of creation. */

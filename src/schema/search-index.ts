@@ -3,7 +3,7 @@
  * is built and kept by the application's triggers afterwards.
  */
 import type { SchemaObject } from "../sqlite/schema.ts";
-import { parseIndex } from "./index-text.ts";
+import { parseIndex } from "../sqlite/ddl-text/index-text.ts";
 
 export interface SearchIndex {
   readonly name: string;

@@ -13,7 +13,7 @@ const KEY_BYTES = 32;
 /** A key file has a few lines; a larger file is not one. */
 const MAX_FILE_BYTES = 64 * 1024;
 
-const CURE = "use the key file of a node of the cluster, or make one with: marmot key generate";
+const HINT = "use the key file of a node of the cluster, or make one with: marmot key generate";
 
 export const generateClusterKey = (): string => `${PREFIX}${randomBytes(KEY_BYTES).toString("base64")}`;
 
@@ -31,11 +31,11 @@ export function parseClusterKeys(text: string, source: string): Uint8Array[] {
     )
       throw new UserError(
         `${source}: line ${i + 1} should read ${PREFIX}<base64 of ${KEY_BYTES} bytes>, but does not`,
-        CURE,
+        HINT,
       );
     keys.push(new Uint8Array(bytes));
   });
-  if (keys.length === 0) throw new UserError(`${source} holds no cluster key`, CURE);
+  if (keys.length === 0) throw new UserError(`${source} holds no cluster key`, HINT);
   return keys;
 }
 
@@ -45,7 +45,7 @@ export function readClusterKeys(path: string): Uint8Array[] {
     if (statSync(path).size > MAX_FILE_BYTES) throw new Error(`it is larger than ${MAX_FILE_BYTES} bytes`);
     text = readFileSync(path, "utf8");
   } catch (error) {
-    throw new UserError(`the cluster key ${path} cannot be read: ${errorMessage(error)}`, CURE, {
+    throw new UserError(`the cluster key ${path} cannot be read: ${errorMessage(error)}`, HINT, {
       cause: error,
     });
   }

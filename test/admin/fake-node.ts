@@ -8,7 +8,7 @@ import type {
   RestoreResult,
   VerifyResult,
   WaitResult,
-} from "../../src/node/api.ts";
+} from "../../src/operations/api.ts";
 
 export const STATUS: NodeStatus = {
   node: {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { connect } from "node:net";
 import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
-import type { VerifyResult, WaitResult } from "../../src/node/api.ts";
+import type { VerifyResult, WaitResult } from "../../src/operations/api.ts";
 import { FakeNode, STATUS, RESTORED } from "./fake-node.ts";
 
 let folder = "";
@@ -53,7 +53,7 @@ test("before the node has started: alive, not ready, and the work under way as t
   expect(status.status).toBe(503);
   expect(await status.json()).toEqual({
     error: "this node has not started yet: import: 5 of 10 rows",
-    cure: "ask again in a moment",
+    hint: "ask again in a moment",
   });
   server.attach(node, socket());
   expect((await get("readyz")).status).toBe(200);
@@ -113,7 +113,7 @@ test("a bad query parameter is refused with a hint", async () => {
   for (const path of ["wait?timeout=soon", "wait?timeout=-1s", "wait?all=perhaps", "verify?deep=yes"]) {
     const answer = await post(`api/v1/${path}`);
     expect([path, answer.status]).toEqual([path, 400]);
-    expect(Object.keys((await answer.json()) as object)).toEqual(["error", "cure"]);
+    expect(Object.keys((await answer.json()) as object)).toEqual(["error", "hint"]);
   }
   for (const limit of ["0", "10001", "1.5", "many"])
     expect((await get(`api/v1/conflicts?limit=${limit}`)).status).toBe(400);
@@ -185,12 +185,12 @@ test("a 65th concurrent wait and a second verify are refused", async () => {
 test("an error of the node becomes an answer, and the next request is served", async () => {
   server.attach(node, socket());
   node.waits = () => Promise.reject(new UserError("it cannot", "do this"));
-  expect(await (await post("api/v1/wait")).json()).toEqual({ error: "it cannot", cure: "do this" });
+  expect(await (await post("api/v1/wait")).json()).toEqual({ error: "it cannot", hint: "do this" });
   node.waits = () => Promise.reject(new Error("boom"));
   const failed = await post("api/v1/wait");
   expect([failed.status, await failed.json()]).toEqual([
     500,
-    { error: "boom", cure: "marmot status shows whether this node is ready and connected" },
+    { error: "boom", hint: "marmot status shows whether this node is ready and connected" },
   ]);
   expect((await get("healthz")).status).toBe(200);
 });

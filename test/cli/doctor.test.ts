@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../../src/base/errors.ts";
-import { checkSchema } from "../../src/node/genesis.ts";
+import { checkSchema } from "../../src/node/startup/form-cluster.ts";
 import { openDatabase } from "../../src/sqlite/open.ts";
 import { marmot } from "./lab.ts";
 

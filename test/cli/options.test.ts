@@ -135,8 +135,8 @@ describe("a problem names the expected and the given value", () => {
   for (const [name, argv, environment, message] of cases)
     test(name, () => {
       expect(wrong(argv, environment)).toEqual([message]);
-      for (const { cure } of parse(["--db", "a.db", ...argv], environment).problems)
-        expect(cure.length).toBeGreaterThan(5);
+      for (const { hint } of parse(["--db", "a.db", ...argv], environment).problems)
+        expect(hint.length).toBeGreaterThan(5);
     });
 });
 

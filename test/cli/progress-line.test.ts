@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { Logger } from "../../src/base/logger.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { describe as show, ProgressLine } from "../../src/cli/output/progress-line.ts";
-import type { ProgressStatus } from "../../src/node/api.ts";
+import type { ProgressStatus } from "../../src/operations/api.ts";
 
 const rows = (done: number): ProgressStatus => ({
   work: "import",

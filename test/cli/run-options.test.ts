@@ -118,7 +118,7 @@ describe("before anything is written", () => {
       ...(argv.includes("--admin") ? [] : ["--admin", "off"]),
     ];
     const found = await survey(settings(["--db", join(folder, db), ...quiet, ...argv]));
-    return found.map((p) => `${p.message} | ${p.cure}`).join("\n");
+    return found.map((p) => `${p.message} | ${p.hint}`).join("\n");
   };
 
   test("a good file is good", async () => expect(await look("good.db")).toBe(""));

@@ -1,6 +1,6 @@
 /** What concurrent writes lost can be put back: over the command, seen from plain SQLite. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { ConflictSummary, RestoreResult } from "../../src/node/api.ts";
+import type { ConflictSummary, RestoreResult } from "../../src/operations/api.ts";
 import { TestCluster, type TestNode } from "./lab.ts";
 
 const SCHEMA = `

@@ -1,6 +1,6 @@
 /** References that concurrent writes leave dangling, with processes: counted, or resolved alike on all nodes. */
 import { expect, test } from "bun:test";
-import type { ConflictSummary } from "../../src/node/api.ts";
+import type { ConflictSummary } from "../../src/operations/api.ts";
 import { TestCluster, type TestNode } from "./lab.ts";
 
 const SCHEMA = `

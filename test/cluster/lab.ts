@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
 import { freePorts } from "../../src/cli/free-ports.ts";
-import type { NodeStatus } from "../../src/node/api.ts";
+import type { NodeStatus } from "../../src/operations/api.ts";
 import { Links } from "../faults/links.ts";
 
 export const BINARY = join(import.meta.dir, "../../dist/marmot");

@@ -1,6 +1,6 @@
 /** `--merge column`: updates of different columns by two nodes at once both stand; the setting is the cluster's. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { ConflictSummary } from "../../src/node/api.ts";
+import type { ConflictSummary } from "../../src/operations/api.ts";
 import { TestCluster, type TestNode } from "./lab.ts";
 
 const SCHEMA = `

@@ -1,7 +1,7 @@
 /** What must hold when links are cut, one way or both, or come and go: behaviour 19, with all bytes between nodes in a proxy. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
-import type { ConflictSummary } from "../../src/node/api.ts";
+import type { ConflictSummary } from "../../src/operations/api.ts";
 import { CLEAR, type Condition } from "../faults/links.ts";
 import { round } from "../faults/round.ts";
 import { TestCluster, type TestNode, until } from "./lab.ts";

@@ -1,5 +1,5 @@
 /** A case: a schema, and transactions one after the other, as plain SQL. What a plain file makes of it, every node must. */
-import type { ForeignKeyMode, MergeMode } from "../../src/replica/settings.ts";
+import type { ForeignKeyMode, MergeMode } from "../../src/replica/store/settings.ts";
 
 /** Cluster settings that must make no difference when nothing happens at the same time. */
 export interface CaseSettings {

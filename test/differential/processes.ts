@@ -1,5 +1,5 @@
 /** A case on three processes of the compiled binary. */
-import type { VerifyResult } from "../../src/node/api.ts";
+import type { VerifyResult } from "../../src/operations/api.ts";
 import { TestCluster, until } from "../cluster/lab.ts";
 import { makeFile, PlainApplication } from "./application.ts";
 import { type Case, NODES, nodesOf } from "./case.ts";

@@ -150,11 +150,11 @@ class SimulatedCluster {
         integrity_check: string;
       };
       if (integrity_check !== "ok") problems.push(`the replica of n${i}: ${integrity_check}`);
-      const live = node.observe();
+      const appDb = node.observe();
       try {
         const shapes = [...replica.shapes.values()];
         const wrong = deviations({
-          live,
+          appDb,
           replica: replicaDb,
           shapes,
           encoding: replica.settings.encoding,
@@ -162,7 +162,7 @@ class SimulatedCluster {
         });
         problems.push(...wrong.map((w) => `n${i} is not its replica: ${w}`));
       } finally {
-        live.close();
+        appDb.close();
       }
       problems.push(...wrongChecksums(node.member!.replica).map((w) => `n${i}: ${w}`));
       const journal = replica.journal.list(10);

@@ -4,8 +4,8 @@
  */
 import { Database } from "bun:sqlite";
 import { Random } from "../../src/base/random.ts";
-import type { ForeignKeyMode, MergeMode } from "../../src/replica/settings.ts";
-import { ALL, classify } from "../../src/schema/classify.ts";
+import type { ForeignKeyMode, MergeMode } from "../../src/replica/store/settings.ts";
+import { ALL, classify } from "../../src/schema/classify/classify.ts";
 import { queryOfBun } from "../../src/sqlite/query.ts";
 import { applySchema } from "./application.ts";
 import type { Case } from "./case.ts";

@@ -1,5 +1,5 @@
 /** What a run of a case came to. */
-import { ALL, classify } from "../../src/schema/classify.ts";
+import { ALL, classify } from "../../src/schema/classify/classify.ts";
 import { openDatabase } from "../../src/sqlite/open.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
 

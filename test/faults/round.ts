@@ -5,7 +5,7 @@
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
-import type { ConflictSummary } from "../../src/node/api.ts";
+import type { ConflictSummary } from "../../src/operations/api.ts";
 import { TestCluster, type TestNode, until } from "../cluster/lab.ts";
 import { type AppOptions, readAll } from "./app.ts";
 import { check, type ReadyReading } from "./check.ts";

@@ -7,12 +7,12 @@ import { readCaptured } from "../../src/capture/install.ts";
 import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
-import { exactRows, exactRowsStatement } from "../../src/schema/exact-rows.ts";
-import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../src/schema/row-access.ts";
+import { exactRows, exactRowsStatement } from "../../src/rows/exact-rows.ts";
+import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../src/rows/row-access.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 
 export interface DeviationInput {
-  readonly live: DatabaseSync;
+  readonly appDb: DatabaseSync;
   readonly replica: DatabaseSync;
   readonly shapes: Iterable<TableShape>;
   readonly encoding: string;
@@ -41,19 +41,19 @@ function keptOf(db: DatabaseSync, shape: TableShape): Kept {
   return found;
 }
 
-export function deviations({ live, replica, shapes, encoding, returnsLater }: DeviationInput): string[] {
+export function deviations({ appDb, replica, shapes, encoding, returnsLater }: DeviationInput): string[] {
   const out: string[] = [];
-  const logs = readCaptured(live)!;
+  const logs = readCaptured(appDb)!;
   const rowsOf = (db: DatabaseSync, shape: TableShape): Map<KeyId, Image> => {
     const rows = exactRows(db, shape, encoding, keptOf(db, shape).rows);
     return new Map(rows.map((image) => [keyIdOfImage(shape, image), image]));
   };
   for (const shape of shapes) {
-    const inLive = rowsOf(live, shape);
+    const inLive = rowsOf(appDb, shape);
     const inReplica = rowsOf(replica, shape);
     const log = logs.find((c) => c.id === shape.id)!.log;
-    const access = (keptOf(live, shape).access ??= new RowAccess(live, shape, encoding));
-    const pending = pendingKeys(live, log, shape, access);
+    const access = (keptOf(appDb, shape).access ??= new RowAccess(appDb, shape, encoding));
+    const pending = pendingKeys(appDb, log, shape, access);
     for (const [keyId, image] of inReplica) {
       if (pending.has(keyId)) continue;
       const shown = inLive.get(keyId);
@@ -71,8 +71,8 @@ export function deviations({ live, replica, shapes, encoding, returnsLater }: De
 }
 
 /** Keys with change-log rows that are not acknowledged, by the file alone. */
-function pendingKeys(live: DatabaseSync, log: string, shape: TableShape, access: RowAccess): Set<KeyId> {
-  const own = keptOf(live, shape);
+function pendingKeys(appDb: DatabaseSync, log: string, shape: TableShape, access: RowAccess): Set<KeyId> {
+  const own = keptOf(appDb, shape);
   if (own.pending?.log !== log) {
     const columns = exactKeyColumns(
       shape,
@@ -80,7 +80,7 @@ function pendingKeys(live: DatabaseSync, log: string, shape: TableShape, access:
     );
     const acknowledged = `SELECT value FROM __marmot__status WHERE item = 'acknowledged' AND name = ?`;
     const rows = prepareExact(
-      live,
+      appDb,
       `SELECT v, ${columns} FROM ${quoteIdentifier(log)} WHERE id > coalesce((${acknowledged}), 0)`,
     );
     own.pending = { log, rows };

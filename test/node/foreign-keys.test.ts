@@ -47,7 +47,7 @@ const journal = () =>
   lab.nodes[0]!.replica.replica.journal.list(100).map(
     (c) => [c.kind, c.losingImage === null ? null : decodeImage(c.losingImage)[0]] as const,
   );
-const orphans = (): number[] => lab.nodes.map((n) => n.replica.replica.orphans.total);
+const orphans = (): number[] => lab.nodes.map((n) => n.replica.replica.danglingReferences.total);
 const rows = (table: string): unknown[][] => {
   const [first, ...others] = lab.nodes.map((n) => n.query(`SELECT * FROM ${table} ORDER BY id`));
   for (const other of others) expect(other).toEqual(first!);
@@ -295,7 +295,8 @@ test("a child written by one who did not know that its parent lost its id belong
   const [conflict] = replica.journal.list(1) as [NonNullable<ReturnType<typeof replica.journal.get>>];
   const table = [...replica.shapes.values()].find((s) => s.name === "child")!.id;
   expect(conflict.kind).toBe("same key");
-  const strays = (): boolean[] => [50, 51, 52, 53].map((id) => replica.strays.isOf(table, id, conflict));
+  const strays = (): boolean[] =>
+    [50, 51, 52, 53].map((id) => replica.losersChildren.isOf(table, id, conflict));
   expect(strays()).toEqual([false, true, false, true]);
   b.run("UPDATE child SET parent = 2 WHERE id = 53"); // led away, and back to the row that stands
   lab.settle();
@@ -443,7 +444,7 @@ async function enforced(seed: number, shards: number): Promise<void> {
   const check = nodes[0]!.query("PRAGMA foreign_key_check");
   const kinds = nodes[0]!.replica.replica.journal.list(10_000).map((c) => c.kind);
   for (const kind of kinds) seen.set(kind, (seen.get(kind) ?? 0) + 1);
-  const { total } = nodes[0]!.replica.replica.orphans;
+  const { total } = nodes[0]!.replica.replica.danglingReferences;
   // A row's base does not tell which other keys the file held back: see docs/protocol.md.
   if (check.length > total) overlooked.push(`${shards}/${seed}`);
   else expect({ seed, dangling: check.length }).toEqual({ seed, dangling: total });

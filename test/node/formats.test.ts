@@ -1,7 +1,7 @@
 /** Replicas of older and of newer formats. */
 import { afterEach, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
-import { openReplica } from "../../src/replica/open.ts";
+import { openReplica } from "../../src/replica/open-replica.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
 let lab: Lab;
@@ -48,7 +48,7 @@ test("a replica of format 1 opens with the defaults and gets what it lacks", asy
   lab.settle();
   for (const node of lab.nodes) {
     expect(node.query("SELECT p FROM c")).toEqual([[1n]]);
-    expect(node.replica.replica.orphans.total).toBe(1);
+    expect(node.replica.replica.danglingReferences.total).toBe(1);
     expect(node.deviations()).toEqual([]);
   }
 });

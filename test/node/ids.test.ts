@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { forAll } from "../../src/change/per-table.ts";
 import { IdBlocks, raisedTo } from "../../src/reflect/id-blocks.ts";
-import { shapeOf } from "../../src/schema/shape.ts";
+import { shapeOf } from "../../src/schema/read-shape.ts";
 import { openDatabase } from "../../src/sqlite/open.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
 import { readTable } from "../../src/sqlite/schema.ts";

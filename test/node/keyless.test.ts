@@ -2,7 +2,7 @@
 import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
-import { cleanupDatabase } from "../../src/node/cleanup.ts";
+import { cleanupDatabase } from "../../src/node/offline/cleanup.ts";
 import { dumpReplica } from "../replica/lab.ts";
 import { Lab, type LabNode } from "./lab.ts";
 

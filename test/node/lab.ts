@@ -14,18 +14,18 @@ import { settingOf } from "../../src/change/per-table.ts";
 import type { PendingRows } from "../../src/change/pending-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
-import { type FoundOptions, found } from "../../src/node/genesis.ts";
-import type { BunLiveReader } from "../../src/node/live-reader.ts";
-import { dataPaths, type DataPaths } from "../../src/node/paths.ts";
-import { Pipeline } from "../../src/node/pipeline.ts";
-import { SchemaSteps } from "../../src/node/schema-steps.ts";
+import { type FoundOptions, found } from "../../src/node/startup/form-cluster.ts";
+import type { AppDbReader } from "../../src/app-db/reader.ts";
+import { dataPaths, type DataPaths } from "../../src/replication/data-paths.ts";
+import { Pipeline } from "../../src/replication/pipeline/pipeline.ts";
+import { SchemaCoordinator } from "../../src/schema-sync/coordinator.ts";
 import { EntryType, type Entry } from "../../src/raft/types.ts";
-import { openLiveConnection } from "../../src/reflect/live-connection.ts";
+import { openAppDbConnection } from "../../src/reflect/app-db-connection.ts";
 import { reserveIds } from "../../src/reflect/id-blocks.ts";
-import { replaceReplica, strip } from "../../src/replica/adopt.ts";
-import { buildLive } from "../../src/replica/build-live.ts";
-import { type OpenReplica, openReplica } from "../../src/replica/open.ts";
-import { exactRows } from "../../src/schema/exact-rows.ts";
+import { replaceReplica, strip } from "../../src/replica/copies/install-snapshot.ts";
+import { buildAppDb } from "../../src/replica/copies/build-app-db.ts";
+import { type OpenReplica, openReplica } from "../../src/replica/open-replica.ts";
+import { exactRows } from "../../src/rows/exact-rows.ts";
 import { deviations } from "./deviations.ts";
 
 /** Slots of id blocks, of which node i has the i-th. */
@@ -72,9 +72,9 @@ export class Lab {
       copyFileSync(paths.replica, own.replica);
       const positions = lab.order.map(() => ({ index: 1, term: 1 }));
       strip(own.replica, null, `peer-${i}`, { positions, configurations: [] });
-      await buildLive({
+      await buildAppDb({
         replica: own.replica,
-        live: file,
+        appDb: file,
         prepare: (fresh, { clusterId, idBlock }, shapes, position) => {
           install(fresh, shapes, { clusterId, peerId: `peer-${i}`, schemaVersion: 1, position });
           reserveIds(fresh, shapes, (table) => settingOf(idBlock, table), { slot: i, slots: SLOTS });
@@ -132,8 +132,8 @@ export class LabNode {
   #atCommit = new Map<number, number>();
   pipeline!: Pipeline;
   replica!: OpenReplica;
-  schema!: SchemaSteps;
-  live!: DatabaseSync;
+  schema!: SchemaCoordinator;
+  appDb!: DatabaseSync;
   app!: Database;
   /** Proposed and not in the order: they may be lost, repeated or late. */
   proposed: { shard: number; data: Uint8Array }[] = [];
@@ -150,11 +150,11 @@ export class LabNode {
   }
 
   get pending(): PendingRows {
-    return this.pipeline.side.pending;
+    return this.pipeline.session.pending;
   }
 
-  get reader(): BunLiveReader {
-    return this.pipeline.side.reader;
+  get reader(): AppDbReader {
+    return this.pipeline.session.reader;
   }
 
   get lostFile(): string {
@@ -170,9 +170,9 @@ export class LabNode {
     const { replica } = this.replica;
     const shards = this.#lab.order.length;
     this.delivered = replica.positions().map((index) => index - 1);
-    const connection = openLiveConnection(this.file, []);
-    this.live = connection.db;
-    const schema = (this.schema = new SchemaSteps({
+    const connection = openAppDbConnection(this.file, []);
+    this.appDb = connection.db;
+    const schema = (this.schema = new SchemaCoordinator({
       file: this.file,
       replicaFile: this.#paths.replica,
       lostFile: this.#paths.lost,
@@ -187,7 +187,7 @@ export class LabNode {
         replica,
         schema,
         spool: new Spool(this.#paths.spool),
-        syncLive: () => {},
+        syncAppDb: () => {},
         onOwnCommit: () => {
           this.#atCommit = this.reader.newestIds();
         },
@@ -227,7 +227,7 @@ export class LabNode {
   /** Keeps both files as they are now, to be what a power cut leaves of one of them. */
   keep(): void {
     this.replica.db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
-    this.live.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
+    this.appDb.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
     copyFileSync(this.#paths.replica, `${this.#paths.replica}.kept`);
     copyFileSync(this.file, `${this.file}.kept`);
   }
@@ -261,7 +261,7 @@ export class LabNode {
   close(): void {
     this.app.close();
     this.pipeline.close();
-    this.live.close();
+    this.appDb.close();
     this.replica.close();
   }
 
@@ -319,13 +319,13 @@ export class LabNode {
   deviations(): string[] {
     const { replica, db } = this.replica;
     return deviations({
-      live: this.live,
+      appDb: this.appDb,
       replica: db,
       shapes: replica.shapes.values(),
       encoding: replica.settings.encoding,
       returnsLater: ({ id }, keyId) =>
         this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
-        this.pipeline.side.shadows.get(id, keyId) !== undefined,
+        this.pipeline.session.shadows.get(id, keyId) !== undefined,
     });
   }
 

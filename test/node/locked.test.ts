@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { requireDatabase } from "../../src/node/start.ts";
+import { requireDatabase } from "../../src/node/startup/check-files.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "marmot-locked-"));
 afterEach(() => rmSync(folder, { recursive: true, force: true }));

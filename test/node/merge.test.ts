@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { decodeBatchHead, decodeImage, decodeTables } from "../../src/change/codec.ts";
 import { forAll } from "../../src/change/per-table.ts";
-import { judge, NO_MEMORY, type OriginMemory } from "../../src/replica/judge.ts";
+import { acceptBatch, NO_MEMORY, type OriginMemory } from "../../src/replica/order/accept-batch.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
 const SCHEMA = `CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT); INSERT INTO t VALUES(1, '0', '0', '0');
@@ -245,7 +245,7 @@ async function cells(seed: number): Promise<void> {
   const memory = new Map<string, OriginMemory>();
   for (const { data } of lab.order[0]!) {
     const head = decodeBatchHead(data);
-    if (judge(memory.get(head.origin) ?? NO_MEMORY, head, false) !== "take") continue;
+    if (acceptBatch(memory.get(head.origin) ?? NO_MEMORY, head, false) !== "take") continue;
     memory.set(head.origin, { incarnation: head.incarnation, csn: head.csn, ended: false, stagedParts: 0 });
     for (const change of decodeTables(head, () => shape).flatMap((t) => t.rows))
       for (let i = 1; i <= columns.length; i++) {

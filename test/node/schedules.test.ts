@@ -404,15 +404,15 @@ function scenario(
       if (transactions === "row") return;
       const sums = "SELECT owner, sum(n) AS n FROM bank GROUP BY owner ORDER BY owner";
       for (const node of lab.nodes) {
-        const live = node.query(sums).map(([, n]) => Number(n));
+        const appDb = node.query(sums).map(([, n]) => Number(n));
         const agreed = node.replica.db
           .prepare(sums)
           .all()
           .map((r) => Number(r.n));
-        expect({ seed, step, live, agreed }).toEqual({
+        expect({ seed, step, appDb, agreed }).toEqual({
           seed,
           step,
-          live: [400, 400, 400],
+          appDb: [400, 400, 400],
           agreed: [400, 400, 400],
         });
       }

@@ -1,7 +1,7 @@
 /** Random statements on several nodes at once over every kind of table; whatever the order, all files end up equal. */
 import { expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
-import { exactRows } from "../../src/schema/exact-rows.ts";
+import { exactRows } from "../../src/rows/exact-rows.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 import { SCHEMA, statements, TABLES } from "../capture/statements.ts";
 import { Lab, type LabNode } from "../node/lab.ts";
@@ -37,7 +37,7 @@ function about(random: Random, any: () => string): () => string {
 /** Every table's rows with storage classes. */
 const dump = (node: LabNode): string[] =>
   [...node.replica.replica.shapes.values()].flatMap((shape) =>
-    [...exactRows(node.live, shape, "UTF-8")].map(
+    [...exactRows(node.appDb, shape, "UTF-8")].map(
       (image) => `${shape.name}: ${image.map((v) => `${typeof v} ${Bun.inspect(v)}`).join(", ")}`,
     ),
   );

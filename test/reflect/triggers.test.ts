@@ -1,7 +1,7 @@
 /** The application's own triggers: each effect once, on every node, with the schema untouched. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
-import { selfTest } from "../../src/reflect/live-connection.ts";
+import { selfTest } from "../../src/reflect/app-db-connection.ts";
 import { Lab, type LabNode } from "../node/lab.ts";
 
 let lab: Lab;

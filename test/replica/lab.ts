@@ -6,17 +6,17 @@ import { encodeMarker, encodeNamed } from "../../src/change/marking.ts";
 import { forAll } from "../../src/change/per-table.ts";
 import { type Entry, EntryType } from "../../src/raft/types.ts";
 import { Replica } from "../../src/replica/replica.ts";
-import { createSchema, numberTables, readShapes } from "../../src/replica/schema.ts";
+import { createSchema, numberTables, readShapes } from "../../src/replica/store/schema-store.ts";
 import {
   type ForeignKeyMode,
   type MergeMode,
   readSettings,
   writeSettings,
-} from "../../src/replica/settings.ts";
-import { REPLICATED_TABLES } from "../../src/replica/tables.ts";
-import { ALL } from "../../src/schema/classify.ts";
+} from "../../src/replica/store/settings.ts";
+import { REPLICATED_TABLES } from "../../src/replica/store/tables.ts";
+import { ALL } from "../../src/schema/classify/classify.ts";
 import { readCatalogue } from "../../src/schema/catalogue.ts";
-import { prepareExact } from "../../src/schema/row-access.ts";
+import { prepareExact } from "../../src/rows/row-access.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
 
 export const SCHEMA_VERSION = 1;

@@ -63,7 +63,7 @@ class Model {
       return next !== undefined && "marker" in next ? next.marker : -1;
     });
     if (markers.some((u) => u < index)) return false;
-    if (this.#judge(made.batch, shard)) for (const s of names) this.#join(made.batch, s);
+    if (this.#acceptBatch(made.batch, shard)) for (const s of names) this.#join(made.batch, s);
     this.positions[shard] = index;
     names.forEach((s, i) => {
       if (markers[i]! <= index) this.positions[s]!++;
@@ -72,7 +72,7 @@ class Model {
   }
 
   /** True: taken. */
-  #judge(b: Batch, shard: number): boolean {
+  #acceptBatch(b: Batch, shard: number): boolean {
     const memory = this.#of(b.origin, shard);
     if (b.incarnation < memory.incarnation) return false;
     if (b.incarnation > memory.incarnation) {

@@ -1,6 +1,6 @@
 /** What must hold after every step, judged by somebody who sees all nodes, their files and what they send. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { Member } from "../../src/node/member.ts";
+import type { Member } from "../../src/replication/replicator.ts";
 import { type Message, MessageType } from "../../src/raft/types.ts";
 import { MessageKind } from "../../src/shard/frames.ts";
 import { decodeMessages } from "../../src/shard/wire.ts";
@@ -328,12 +328,12 @@ export class Checks {
     if (!replica.betweenEntries || replica.changed.size > 0 || member.pipeline.reflecting) return;
     if (replica.positions().some((index, shard) => index !== reflected[shard])) return;
     this.counts.comparisons++;
-    const { db: live } = this.observer(node);
+    const { db: appDb } = this.observer(node);
     const shadowed = new Set(
-      (live.prepare(`SELECT "id" FROM "__marmot__shadow"`).all() as { id: number }[]).map((r) => r.id),
+      (appDb.prepare(`SELECT "id" FROM "__marmot__shadow"`).all() as { id: number }[]).map((r) => r.id),
     );
     for (const wrong of deviations({
-      live,
+      appDb,
       replica: db,
       shapes: replica.shapes.values(),
       encoding: replica.settings.encoding,

@@ -1,8 +1,8 @@
 /** The rolling checksums of a replica are those of the rows that are there. */
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
-import type { OpenReplica } from "../../src/replica/open.ts";
-import { exactRows } from "../../src/schema/exact-rows.ts";
+import type { OpenReplica } from "../../src/replica/open-replica.ts";
+import { exactRows } from "../../src/rows/exact-rows.ts";
 
 /** Where they are not. */
 export function wrongChecksums({ replica, db }: Pick<OpenReplica, "replica" | "db">): string[] {

@@ -1,7 +1,7 @@
 /** A digest of everything in a replica that must be equal on all nodes at equal positions. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { TableShape } from "../../src/change/shape.ts";
-import { REPLICATED_TABLES } from "../../src/replica/tables.ts";
+import { REPLICATED_TABLES } from "../../src/replica/store/tables.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 
 /** Indexes and what is no table's content. */

@@ -6,7 +6,7 @@ import { Database } from "bun:sqlite";
 import { decodeImage } from "../../src/change/codec.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, valueEqual } from "../../src/change/value.ts";
-import { ALL, classify } from "../../src/schema/classify.ts";
+import { ALL, classify } from "../../src/schema/classify/classify.ts";
 import { queryOfBun } from "../../src/sqlite/query.ts";
 import { quoteIdentifier as q } from "../../src/sqlite/quote.ts";
 import { type Content, contentOf, differences, searchesOf } from "../differential/content.ts";

@@ -47,9 +47,9 @@ export class Judge {
         if (reference.get(table) !== hash)
           problems.push(`at the end the replicas of ${first!.name} and ${node.name} differ in ${table}`);
       problems.push(...sameTags(first!, final, node, this.#it.checks.tags(node)));
-      const { db: live } = this.#it.checks.observer(node);
+      const { db: appDb } = this.#it.checks.observer(node);
       for (const [name, file] of [
-        ["file", live],
+        ["file", appDb],
         ["replica", member.replica.db],
       ] as const) {
         const { generated } = this.#it.plan;

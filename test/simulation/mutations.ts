@@ -20,7 +20,7 @@ export interface Mutation {
   readonly keyless?: boolean;
   /** The seeds have schemas of the generator's. */
   readonly generated?: boolean;
-  /** Caught by a test instead: what it is about is outside of the simulated machine, or too fine for whole nodes. */
+  /** Caught by a test instead: what it is about is outside of the simulated host, or too fine for whole nodes. */
   readonly test?: string;
 }
 
@@ -36,7 +36,7 @@ const unproven = (mutation: Mutation): Mutation => ({
   generated: true,
   edits: [
     ...mutation.edits,
-    { file: "reflect/live-connection.ts", find: "if (!proven) selfTest();", replace: "" },
+    { file: "reflect/app-db-connection.ts", find: "if (!proven) selfTest();", replace: "" },
   ],
 });
 
@@ -119,14 +119,14 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "the log is cut beyond what the replica has synced",
     400,
-    "node/engine.ts",
+    "replication/event-loop.ts",
     "return this.#synced[shard] ?? 0;",
     "return this.#components.replica.replica.position(shard);",
   ),
   one(
     "the replica counts as synced without a checkpoint",
     300,
-    "replica/open.ts",
+    "replica/open-replica.ts",
     'const result = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as {',
     "const result = { busy: 0, log: 0, checkpointed: 0 } as {",
   ),
@@ -134,7 +134,7 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "a changeset is taken without a look at the one before it",
     200,
-    "replica/judge.ts",
+    "replica/order/accept-batch.ts",
     'if (memory.ended || batch.previousCsn !== memory.csn || batch.csn <= memory.csn) return "ignore";',
     'if (memory.ended) return "ignore";',
   ),
@@ -142,7 +142,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "an older incarnation is still taken",
       0,
-      "replica/judge.ts",
+      "replica/order/accept-batch.ts",
       'if (batch.incarnation < memory.incarnation) return "ignore";',
       'if (batch.incarnation < memory.incarnation) return "take";',
     ),
@@ -186,28 +186,28 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "a row outside of the changeset keeps a UNIQUE value that it lost",
     100,
-    "replica/apply-rows.ts",
+    "replica/apply/row-applier.ts",
     "for (const key of access.clashes(image)) this.#evict(access, key, rows[i]!, image, context);",
     "for (const key of access.clashes(image).slice(1)) this.#evict(access, key, rows[i]!, image, context);",
   ),
   one(
     "an evicted row leaves its hash in the checksum",
     20,
-    "replica/apply-rows.ts",
+    "replica/apply/row-applier.ts",
     "    this.#checksums.subtract(table, this.#home(table, keyId, context), imageHash(bytes));\n",
     "",
   ),
   one(
     "a concurrent write is not journalled",
     60,
-    "replica/apply-rows.ts",
+    "replica/apply/row-applier.ts",
     "if (lost !== null && (oldBytes !== null || newBytes !== null))",
     "if (lost !== null && oldBytes === newBytes)",
   ),
   one(
     "the journal takes the writer to have seen a little more than it had",
     200,
-    "replica/apply-rows.ts",
+    "replica/apply/row-applier.ts",
     "return last.index > (context.bases[row.base]?.[last.shard] ?? 0) ? last : null;",
     "return last.index > (context.bases[row.base]?.[last.shard] ?? 0) + 8 ? last : null;",
   ),
@@ -215,21 +215,21 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "two lanes at once",
     400,
-    "capture/lane.ts",
+    "capture/active-shard-log.ts",
     "if (this.#inUse !== null && this.#inUse !== 0 && shard !== this.#inUse) return false;",
     "",
   ),
   one(
     "shard 0 does not wait for markers",
     400,
-    "replica/passing.ts",
+    "replica/order/delivery-rule.ts",
     "return shard !== 0 || unmarked(entry, view).length === 0;",
     "return shard !== 0 || unmarked(entry, view).length < 99;",
   ),
   one(
     "a marker does not wait for shard 0",
     400,
-    "replica/passing.ts",
+    "replica/order/delivery-rule.ts",
     "if (shard !== 0 && entry.marker !== null) return view.position(0) >= entry.marker;",
     "if (shard !== 0 && entry.marker !== null) return true;",
   ),
@@ -237,17 +237,17 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "a marker is proposed once",
       0,
-      "node/markers.ts",
+      "replication/pipeline/marker-proposer.ts",
       "if (proposed >= wanted && now - proposedAt < PROPOSE_AGAIN_MS) return;",
       "if (proposed >= wanted && now >= proposedAt) return;",
     ),
-    test: "test/node/markers.test.ts",
+    test: "test/replication/marker-proposer.test.ts",
   },
   {
     ...one(
       "causes are not waited for",
       0,
-      "replica/passing.ts",
+      "replica/order/delivery-rule.ts",
       "if (entry.after.some((index, at) => view.position(at) < index)) return false;",
       "",
     ),
@@ -258,14 +258,14 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "what the file shows is not synced before it is sent",
     400,
-    "node/drain-turns.ts",
-    "if (sink.found() > 0) syncLive();",
-    "if (sink.found() > 1e9) syncLive();",
+    "replication/pipeline/drain-task.ts",
+    "if (sink.found() > 0) syncAppDb();",
+    "if (sink.found() > 1e9) syncAppDb();",
   ),
   one(
     "the highest row of a change log goes, too",
     200,
-    "reflect/live-log.ts",
+    "reflect/change-log-rows.ts",
     "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);",
     "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ?`);",
   ),
@@ -293,14 +293,14 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "evictions through a second UNIQUE key are not captured",
     100,
-    "capture/triggers.ts",
+    "capture/capture-triggers.ts",
     "1 FROM ${name} WHERE ${l.where};`,",
     "1 FROM ${name} WHERE 0 AND (${l.where});`,",
   ),
   one(
     "key changes log only the new key",
     100,
-    "capture/triggers.ts",
+    "capture/capture-triggers.ts",
     'WHEN ${moved}`,\n      record("OLD"),',
     'WHEN ${moved}`,\n      record("NEW"),',
   ),
@@ -350,21 +350,21 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "after a restart nothing is shown of what was taken before",
     200,
-    "node/pipeline.ts",
-    "    replica.recallChanges(this.#side.bases.reflected);",
+    "replication/pipeline/pipeline.ts",
+    "    replica.recallChanges(this.#session.bases.reflected);",
     "",
   ),
   one(
     "our own writes are captured",
     5,
-    "reflect/live-triggers.ts",
+    "reflect/trigger-silencer.ts",
     "      if (isOwn(name)) return SQLITE_IGNORE;",
     "      if (isOwn(name)) return SQLITE_OK;",
   ),
   one(
     "references are dropped before the file durably shows the change",
     400,
-    "replica/references.ts",
+    "replica/apply/before-images.ts",
     "if (held(table, keyId)) {",
     "if (held(table, keyId) && index < 0) {",
   ),
@@ -373,7 +373,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "a replica that is behind in a shard takes the place of one's own",
       0,
-      "replica/adopt.ts",
+      "replica/copies/install-snapshot.ts",
       "const isAhead = positionsOf(next).every((index, shard) => index >= before[shard]!);",
       "const isAhead = positionsOf(next).length === before.length;",
     ),
@@ -382,15 +382,15 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "the log is not replayed before a received replica takes the place of one that lost its end",
     60,
-    "node/member.ts",
-    "committed: this.pipeline.side.bases.reflected,",
-    "committed: this.pipeline.side.bases.reflected.map(() => 0),",
+    "replication/replicator.ts",
+    "committed: this.pipeline.session.bases.reflected,",
+    "committed: this.pipeline.session.bases.reflected.map(() => 0),",
   ),
   {
     ...one(
       "what a received replica changes is not compared with what was there",
       0,
-      "replica/adopt.ts",
+      "replica/copies/install-snapshot.ts",
       "      else copy.run(++id, table, keyId, moved, after[moved]!, image);",
       "      else if (id < 0) copy.run(++id, table, keyId, moved, after[moved]!, image);",
     ),
@@ -401,7 +401,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "births are not looked at",
       200,
-      "replica/births.ts",
+      "replica/apply/rowid-collisions.ts",
       "let another = birth !== null && unseen(birth) && (ledHere || birth.origin !== context.origin);",
       "let another = false;",
     ),
@@ -411,7 +411,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "an insert replaces a row that came back unknown to its writer",
       200,
-      "replica/births.ts",
+      "replica/apply/rowid-collisions.ts",
       "another = last !== null && last.origin !== context.origin && unseen(last);",
       "another = false;",
     ),
@@ -431,7 +431,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "drained before the file shows where own rows were led",
       400,
-      "node/drain-turns.ts",
+      "replication/pipeline/drain-task.ts",
       'if (this.#components.replica.moved.length > 0) return "done";',
       "",
     ),
@@ -441,7 +441,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "a pending row stays where another one is led to",
       100,
-      "reflect/moved-rows.ts",
+      "reflect/redirected-rows.ts",
       "if (moves.has(to) || !isPending(to)) continue;",
       "continue;",
     ),
@@ -451,7 +451,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "what the file shows already is led elsewhere again after the replica lost its end",
       0,
-      "replica/births.ts",
+      "replica/apply/rowid-collisions.ts",
       "if (own && this.#isDue(moved))",
       "if (own)",
     ),
@@ -461,7 +461,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: "no index keeps the rowids through VACUUM",
     within: 100,
     edits: [
-      { file: "capture/triggers.ts", find: "if (shape.rowidKey) {", replace: "if (shape.id < 0) {" },
+      { file: "capture/capture-triggers.ts", find: "if (shape.rowidKey) {", replace: "if (shape.id < 0) {" },
       // Nor does anybody miss it.
       {
         file: "capture/recapture.ts",
@@ -476,7 +476,7 @@ export const MUTATIONS: readonly Mutation[] = [
     one(
       "a trigger that writes replicated tables fires on every node",
       100,
-      "reflect/live-triggers.ts",
+      "reflect/trigger-silencer.ts",
       'if (trigger.mode === "silent") return SQLITE_IGNORE;',
       'if (trigger.mode === "silent") return SQLITE_OK;',
     ),
@@ -485,7 +485,7 @@ export const MUTATIONS: readonly Mutation[] = [
     one(
       "a full-text index does not hear of other nodes' rows",
       100,
-      "reflect/live-triggers.ts",
+      "reflect/trigger-silencer.ts",
       "return WRITES.has(action) && this.#judged.isReplicated(table) ? SQLITE_IGNORE : SQLITE_OK;",
       "return WRITES.has(action) && table !== '' ? SQLITE_IGNORE : SQLITE_OK;",
     ),
@@ -494,7 +494,7 @@ export const MUTATIONS: readonly Mutation[] = [
     one(
       "triggers that were away come back in another order",
       300,
-      "reflect/live-triggers.ts",
+      "reflect/trigger-silencer.ts",
       "for (const { name, place } of this.#away.values()) move.run(place, name);",
       "for (const { name, place } of this.#away.values()) move.run(place, name + name);",
     ),
@@ -503,7 +503,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "the full-text index of a file that is built is left empty",
       200,
-      "replica/build-live.ts",
+      "replica/copies/build-app-db.ts",
       "if (index === null || exists.get(index.content) === undefined) continue;",
       "if (index === null || rows >= 0) continue;",
     ),
@@ -523,21 +523,21 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "what a schema change takes out of a file for a moment is forgotten over a restart",
       0,
-      "node/awaited-rows.ts",
+      "schema-sync/rows-to-restore.ts",
       "    for (const [id, keys] of this.all())\n",
       "    for (const [id, keys] of new Map<number, KeyId[]>())\n",
     ),
     // A kill between a change of the schema and the reflection behind it, with rows that found no room.
-    test: "test/node/schema-awaited.test.ts",
+    test: "test/schema-sync/schema-awaited.test.ts",
   },
-  // ---------------------------------------------------------------------------------------- outside of the simulated machine
+  // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
     name: "a descriptor of the application's file is closed after each sync",
     within: 0,
-    test: "test/capture/live-file.test.ts",
+    test: "test/app-db/file-sync.test.ts",
     edits: [
       {
-        file: "capture/live-file.ts",
+        file: "app-db/file-sync.ts",
         find: "    fdatasyncSync(this.#wal);\n  }",
         replace: '    fdatasyncSync(this.#wal);\n    closeSync(openSync(this.path, "r"));\n  }',
       },

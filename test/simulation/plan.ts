@@ -287,7 +287,7 @@ function drawFault(random: Random, fault: Fault, nodes: number, shards: number):
 }
 
 const drawCut = (random: Random): PowerCut => ({
-  live: random.chance(0.7),
+  appDb: random.chance(0.7),
   replica: random.chance(0.7),
   log: random.chance(0.7),
 });

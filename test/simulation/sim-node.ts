@@ -8,8 +8,8 @@ import type { Clock } from "../../src/base/clock.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import type { Random } from "../../src/base/random.ts";
-import type { Machine } from "../../src/node/machine.ts";
-import type { Member } from "../../src/node/member.ts";
+import type { Host } from "../../src/replication/host.ts";
+import type { Member } from "../../src/replication/replicator.ts";
 import { Node } from "../../src/node/node.ts";
 import type { NodeOptions } from "../../src/node/options.ts";
 import { openDatabase } from "../../src/sqlite/open.ts";
@@ -39,7 +39,7 @@ export type NodeState = "down" | "starting" | "up" | "dying";
 
 /** Which files lose what was not synced; `null`: the machine goes on, only the process dies. */
 export interface PowerCut {
-  readonly live: boolean;
+  readonly appDb: boolean;
   readonly replica: boolean;
   readonly log: boolean;
 }
@@ -84,7 +84,7 @@ interface Death {
 
 interface Burial {
   readonly image: Image;
-  readonly live: Image | null;
+  readonly appDb: Image | null;
   readonly downMs: number;
   readonly power: boolean;
 }
@@ -222,7 +222,7 @@ export class SimNode {
       clock: this.#clock(),
       random: this.#random.fork(),
       logger: this.#verbose ? this.#logger() : silentLogger,
-      machine: this.#machine(generation),
+      host: this.#host(generation),
     });
     this.#node = node;
     void node.failed.then((error) => this.#failed(generation, error));
@@ -255,11 +255,11 @@ export class SimNode {
   #die({ power, downMs, undo, interrupted }: Death): void {
     if (this.state !== "up" && this.state !== "starting") return;
     const image = imageOf(this.dataDir);
-    const live = undo ? imageOfDatabase(this.file) : null;
+    const appDb = undo ? imageOfDatabase(this.file) : null;
     const cuts: string[] = [];
     if (power !== null) {
-      if (power.live && live !== null)
-        cuts.push(`live ${cutPower(live, this.file, this.#synced.mark, this.#random)}`);
+      if (power.appDb && appDb !== null)
+        cuts.push(`live ${cutPower(appDb, this.file, this.#synced.mark, this.#random)}`);
       if (power.replica)
         cuts.push(`replica ${cutPower(image, `${this.dataDir}/replica.db`, null, this.#random)}`);
       if (power.log) cuts.push(`log ${cutPower(image, `${this.dataDir}/log.db`, "all", this.#random)}`);
@@ -272,13 +272,13 @@ export class SimNode {
     this.#interrupt = null;
     this.#onEvent = null;
     if (this.#transport !== null) this.#network.leave(this.#transport, power !== null);
-    const burial = { image, live, downMs, power: power !== null };
+    const burial = { image, appDb, downMs, power: power !== null };
     // In the middle of an event the process goes on until its end; else nothing of it may run any more.
     if (interrupted) this.#world.after(0, () => void this.#bury(burial));
     else void this.#bury(burial);
   }
 
-  async #bury({ image, live, downMs, power }: Burial): Promise<void> {
+  async #bury({ image, appDb, downMs, power }: Burial): Promise<void> {
     const member = this.#node?.member;
     try {
       member?.reader.end();
@@ -287,11 +287,11 @@ export class SimNode {
     }
     member?.close();
     this.#resumeAll(); // what waits for a timer must come to its end
-    if (live !== null) {
-      restoreDatabase(live, this.file);
+    if (appDb !== null) {
+      restoreDatabase(appDb, this.file);
       this.fileEpoch++;
       this.application.open();
-      if (!this.#late(live)) this.#undoing = false; // it writes again before Marmot does
+      if (!this.#late(appDb)) this.#undoing = false; // it writes again before Marmot does
       if (power) {
         this.#synced.take(); // what is left is what the disk has
         this.#hooks.onPowerLost(this);
@@ -300,9 +300,9 @@ export class SimNode {
     await this.#starting;
     await this.#node?.stop();
     restore(image, this.dataDir);
-    if (live !== null && this.#late(live)) {
+    if (appDb !== null && this.#late(appDb)) {
       this.application.close();
-      restoreDatabase(live, this.file);
+      restoreDatabase(appDb, this.file);
       this.fileEpoch++;
       this.application.open();
     }
@@ -316,8 +316,8 @@ export class SimNode {
   }
 
   /** The dying process was just building the file: it may have done so after the crash. */
-  #late(live: Image): boolean {
-    return live.size === 0;
+  #late(appDb: Image): boolean {
+    return appDb.size === 0;
   }
 
   /** Stops for good, as if told to. */
@@ -407,7 +407,7 @@ export class SimNode {
     return make("");
   }
 
-  #machine(generation: number): Machine {
+  #host(generation: number): Host {
     return {
       transport: () => {
         const transport = new SimTransport(this.peerId, this.#network, {
@@ -431,7 +431,7 @@ export class SimNode {
         this.#transport = transport;
         return transport;
       },
-      liveFile: () => {
+      appDbFile: () => {
         // Forming or joining a cluster has just installed the capture, with a synced commit.
         if (!this.#captured && generation === this.generation) {
           this.#synced.take();

@@ -1,6 +1,6 @@
 /** The tour of the demo: writes on three nodes, a kill and a restart, and a comparison of all files. */
 import chinook from "../../../assets/chinook.sql" with { type: "text" };
-import type { VerifyResult } from "../../node/api.ts";
+import type { VerifyResult } from "../../operations/api.ts";
 import type { CliContext } from "../context.ts";
 import type { DemoCluster, DemoNode } from "./cluster.ts";
 import { digest, withFile } from "./files.ts";

@@ -36,10 +36,10 @@ export function convert(
 ): OptionValue | undefined {
   const refuse = (expected: string, given: unknown = raw): undefined => {
     const example = exampleOf(spec);
-    const cure = spec.type === "flag" ? `give --${spec.name} alone` : `for example --${spec.name} ${example}`;
+    const hint = spec.type === "flag" ? `give --${spec.name} alone` : `for example --${spec.name} ${example}`;
     problems.push({
       message: `${source} should be ${expected}, not ${JSON.stringify(given)}`,
-      cure: `${cure}; or leave it out`,
+      hint: `${hint}; or leave it out`,
     });
     return undefined;
   };

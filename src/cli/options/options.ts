@@ -43,7 +43,7 @@ export function parseOptions({ specs, words: maximumWords, known }: VerbOptions,
     const extra = words.slice(maximumWords).join(" ");
     problems.push({
       message: `no more words are expected beside the options, but there is ${extra}`,
-      cure: "leave it out, or quote values with spaces",
+      hint: "leave it out, or quote values with spaces",
     });
   }
   refuseMisspelt(sources.environment, known, problems);
@@ -82,7 +82,7 @@ function missingOption(spec: OptionSpec, other: OptionSpec | undefined): Problem
   const names = [spec, other].flatMap((s) => (s === undefined ? [] : [`--${s.name} ${s.value ?? "VALUE"}`]));
   return {
     message: `${names.join(" or ")} is needed: ${other === undefined ? spec.help : "which node?"}`,
-    cure: `for example --${spec.name} ${spec.example ?? "VALUE"}`,
+    hint: `for example --${spec.name} ${spec.example ?? "VALUE"}`,
   };
 }
 
@@ -113,7 +113,7 @@ function readArguments(
     if (spec === undefined) {
       problems.push({
         message: `there is no option --${name}${didYouMean(name, [...byName.keys()], "--")}`,
-        cure: "leave it out, or correct it",
+        hint: "leave it out, or correct it",
       });
       // The value of an unknown option is not a second problem.
       if (inline === undefined && i + 1 < argv.length && !argv[i + 1]!.startsWith("-")) i++;
@@ -127,7 +127,7 @@ function readArguments(
       unfinished.add(name);
       problems.push({
         message: `--${name} should be followed by ${spec.value ?? "a value"}, but nothing follows`,
-        cure: `--${name} ${spec.example ?? spec.value ?? "VALUE"}`,
+        hint: `--${name} ${spec.example ?? spec.value ?? "VALUE"}`,
       });
     }
   }
@@ -141,7 +141,7 @@ function take(spec: OptionSpec, raw: string | true, given: Map<string, unknown>,
   else if (before !== undefined && before !== raw)
     problems.push({
       message: `--${spec.name} is given twice, as ${String(before)} and as ${String(raw)}`,
-      cure: "give it once",
+      hint: "give it once",
     });
   else given.set(spec.name, raw);
 }
@@ -159,7 +159,7 @@ function refuseMisspelt(
     if (hint !== "")
       problems.push({
         message: `there is no option for the variable ${variable}${hint}`,
-        cure: `correct it, or unset ${variable}`,
+        hint: `correct it, or unset ${variable}`,
       });
   }
 }
@@ -180,7 +180,7 @@ function readConfig(
   } catch (error) {
     problems.push({
       message: `--config should name a TOML file; ${String(path)} cannot be read as one: ${errorMessage(error)}`,
-      cure: 'check the path and the file; a line of it reads like listen = "/ip4/0.0.0.0/tcp/8160"',
+      hint: 'check the path and the file; a line of it reads like listen = "/ip4/0.0.0.0/tcp/8160"',
     });
     return {};
   }
@@ -190,7 +190,7 @@ function readConfig(
     if (!allowed.includes(key))
       problems.push({
         message: `${String(path)}: there is no option ${key}${didYouMean(key, allowed)}`,
-        cure: "remove the line, or correct it",
+        hint: "remove the line, or correct it",
       });
   return values;
 }

@@ -4,13 +4,13 @@ import { UsageError, UserError } from "../../base/errors.ts";
 export interface Problem {
   /** The expected and the given value. */
   readonly message: string;
-  readonly cure: string;
+  readonly hint: string;
 }
 
 /** One problem as a sentence, several as a list. `about`: the verb whose help is named. */
-function tell(problems: readonly Problem[], about: string): readonly [message: string, cure: string] {
-  if (problems.length === 1) return [problems[0]!.message, problems[0]!.cure];
-  const lines = problems.map((p) => `  ${p.message}\n    hint: ${p.cure}`);
+function tell(problems: readonly Problem[], about: string): readonly [message: string, hint: string] {
+  if (problems.length === 1) return [problems[0]!.message, problems[0]!.hint];
+  const lines = problems.map((p) => `  ${p.message}\n    hint: ${p.hint}`);
   return [
     `${problems.length} problems\n${lines.join("\n")}`,
     `fix each of them; ${about} --help shows every option`,

@@ -3,7 +3,7 @@
  * seconds.
  */
 import type { Logger } from "../../base/logger.ts";
-import type { ProgressStatus } from "../../node/api.ts";
+import type { ProgressStatus } from "../../operations/api.ts";
 import type { CliContext } from "../context.ts";
 
 const TERMINAL_MS = 100;

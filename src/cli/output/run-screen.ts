@@ -1,7 +1,7 @@
 /** The screen that `marmot run` prints when the node has started. */
 import { basename } from "node:path";
 import type { NodeOptions } from "../../node/options.ts";
-import type { RunningNode } from "../../node/running.ts";
+import type { RunningNode } from "../../node/handle.ts";
 
 /** Tables that are named; the rest is counted. */
 const MAX_NAMES = 24;

@@ -14,7 +14,7 @@ import {
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const db = text(options, "db")!;
-  const { cleanupDatabase } = await import("../../node/cleanup.ts");
+  const { cleanupDatabase } = await import("../../node/offline/cleanup.ts");
   const dataDir = dataDirOf(options);
   const result = cleanupDatabase(db, dataDir);
   if (flag(options, "json")) context.print(JSON.stringify(result));

@@ -1,5 +1,5 @@
 /** `marmot conflicts`: lists, shows and restores rows that concurrent writes replaced. */
-import type { ConflictDetail, ConflictSummary, RestoreResult, ShownValue } from "../../node/api.ts";
+import type { ConflictDetail, ConflictSummary, RestoreResult, ShownValue } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
@@ -51,7 +51,7 @@ function check(options: Options, [action, id]: readonly string[]): readonly Prob
     return [
       {
         message: `--${misplaced.join(" and --")} belongs to conflicts restore, not to ${action ?? "nothing"}`,
-        cure: "marmot conflicts restore ID --as-new --db app.db",
+        hint: "marmot conflicts restore ID --as-new --db app.db",
       },
     ];
   if (action === "list" && id === undefined) return [];
@@ -60,7 +60,7 @@ function check(options: Options, [action, id]: readonly string[]): readonly Prob
   return [
     {
       message: `conflicts should be followed by list, show ID or restore ID, not by ${given || "nothing"}`,
-      cure: "marmot conflicts list --db app.db shows the ids",
+      hint: "marmot conflicts list --db app.db shows the ids",
     },
   ];
 }

@@ -1,5 +1,5 @@
 /** `marmot demo`: three nodes on this machine with a sample database, and a tour. */
-import type { NodeStatus } from "../../node/api.ts";
+import type { NodeStatus } from "../../operations/api.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { CONFIG_OPTION, flag, type Verb } from "../verb.ts";

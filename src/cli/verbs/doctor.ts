@@ -6,7 +6,7 @@ import { CONFIG_OPTION, DB_OPTION, flag, JSON_OPTION, list, text, type Verb } fr
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const db = text(options, "db")!;
-  const { inspectDatabase } = await import("../../node/inspect.ts");
+  const { inspectDatabase } = await import("../../node/offline/doctor.ts");
   const found = inspectDatabase(db, {
     tables: list(options, "tables"),
     exclude: list(options, "exclude") ?? [],
@@ -21,8 +21,8 @@ async function run(options: Options, _words: readonly string[], context: CliCont
       found.tables.map((t) => [t.name, t.verdict, t.reason]),
     ),
   );
-  const cures = found.tables.filter((t) => t.cure !== "");
-  if (cures.length > 0) context.print(`\n${cures.map((t) => `${t.name}: ${t.cure}`).join("\n")}`);
+  const hints = found.tables.filter((t) => t.hint !== "");
+  if (hints.length > 0) context.print(`\n${hints.map((t) => `${t.name}: ${t.hint}`).join("\n")}`);
   const notes = [
     `text encoding ${found.encoding}, journal mode ${found.journalMode}${found.journalMode === "wal" ? "" : " (run switches it to WAL)"}`,
   ];

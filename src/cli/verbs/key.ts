@@ -13,7 +13,7 @@ function check(options: Options, [action]: readonly string[]): readonly Problem[
     return [
       {
         message: `key should be followed by generate, show or id, not by ${action ?? "nothing"}`,
-        cure: "for example marmot key generate --cluster-key cluster.key",
+        hint: "for example marmot key generate --cluster-key cluster.key",
       },
     ];
   const enough =
@@ -22,7 +22,7 @@ function check(options: Options, [action]: readonly string[]): readonly Problem[
   return [
     {
       message: `--db FILE or --data-dir DIR is needed: ${action === "id" ? "the id of which node?" : "the key of which node?"}`,
-      cure: "for example --db app.db",
+      hint: "for example --db app.db",
     },
   ];
 }

@@ -1,6 +1,6 @@
 /** `marmot status`: the cluster as this node sees it. Exit code 0 only when the node is ready. */
 import { UserError } from "../../base/errors.ts";
-import type { NodeStatus } from "../../node/api.ts";
+import type { NodeStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";

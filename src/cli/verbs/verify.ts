@@ -1,5 +1,5 @@
 /** `marmot verify`: compares the replicas of all nodes, and this node's file with its replica. */
-import type { VerifyResult } from "../../node/api.ts";
+import type { VerifyResult } from "../../operations/api.ts";
 import { MAX_TIMEOUT_MS } from "../../base/duration.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";

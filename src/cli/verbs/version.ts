@@ -1,6 +1,6 @@
 /** `marmot version`. */
 import { DatabaseSync } from "node:sqlite";
-import { COMMIT, LIBP2P_VERSION, VERSION } from "../../node/version.ts";
+import { COMMIT, LIBP2P_VERSION, VERSION } from "../../base/version.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { CONFIG_OPTION, flag, JSON_OPTION, type Verb } from "../verb.ts";

@@ -1,5 +1,5 @@
 /** `marmot wait`: returns when the changes committed here are ordered and applied. */
-import type { WaitResult } from "../../node/api.ts";
+import type { WaitResult } from "../../operations/api.ts";
 import { MAX_TIMEOUT_MS, showDuration } from "../../base/duration.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";

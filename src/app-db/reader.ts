@@ -1,0 +1,128 @@
+/** The application's file as drains read it: a `bun:sqlite` connection of its own, integers as bigint. */
+import { Database, type Statement } from "bun:sqlite";
+import { ChangeLog } from "../capture/change-log.ts";
+import type { CapturedTable } from "../capture/install.ts";
+import type { TableShape } from "../change/shape.ts";
+import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
+import { newestIdsSql } from "../schema/app-db-tables.ts";
+import { queryOfBun } from "../sqlite/query.ts";
+
+/** Whether a connection sees the schema that capture was installed for. */
+class SchemaWatch {
+  readonly #db: Database;
+  /** The schema's fingerprint; null: none is right. */
+  readonly #expected: string | null;
+  readonly #cheap: Statement;
+  /** What the cheap look gave when the schema was last seen to be the right one. */
+  #seen: string;
+
+  constructor(db: Database, expected: KnownSchema | null) {
+    this.#db = db;
+    this.#expected = expected?.fingerprint ?? null;
+    const { schema, user, application } = expected?.versions ?? {};
+    this.#seen = [schema, user, application].join("/");
+    this.#cheap = db.prepare(VERSIONS_SQL);
+  }
+
+  moved(): boolean {
+    if (this.#expected === null) return true;
+    const seen = this.#cheap.values()[0]!.join("/");
+    if (seen === this.#seen) return false;
+    if (fingerprint(queryOfBun(this.#db)) !== this.#expected) return true;
+    this.#seen = seen;
+    return false;
+  }
+}
+
+export class AppDbReader {
+  readonly logs: readonly ChangeLog[];
+  readonly #db: Database;
+  /** For looks beside a drain, which may hold the first connection's transaction over several turns. */
+  readonly #second: Database;
+  readonly #newest: readonly Statement[];
+  readonly #newestBeside: readonly Statement[];
+  readonly #begin: Statement;
+  readonly #end: Statement;
+  readonly #dataVersion: Statement;
+  readonly #schema: SchemaWatch;
+  readonly #schemaBeside: SchemaWatch;
+  #version: unknown = null;
+
+  constructor(
+    file: string,
+    shapes: readonly TableShape[],
+    captured: readonly CapturedTable[],
+    encoding: string,
+    expected: KnownSchema | null,
+  ) {
+    this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
+    this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
+    const log = new Map(captured.map((c) => [c.id, c.log]));
+    this.logs = shapes.map((shape) => new ChangeLog(this.#db, shape, log.get(shape.id)!, encoding));
+    this.#second = new Database(file, { readwrite: true, create: false, safeIntegers: true });
+    this.#second.exec("PRAGMA cache_size = -500; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
+    const looks = newestIdsSql(shapes.map(({ id }) => ({ id, log: log.get(id)! })));
+    this.#newest = looks.map((sql) => this.#db.prepare(sql));
+    this.#newestBeside = looks.map((sql) => this.#second.prepare(sql));
+    this.#begin = this.#db.prepare("BEGIN");
+    this.#end = this.#db.prepare("COMMIT");
+    this.#dataVersion = this.#db.prepare("PRAGMA data_version");
+    this.#schema = new SchemaWatch(this.#db, expected);
+    this.#schemaBeside = new SchemaWatch(this.#second, expected);
+  }
+
+  /** Somebody else committed since the last call. */
+  moved(): boolean {
+    const version = this.#dataVersion.values()[0]![0];
+    if (version === this.#version) return false;
+    this.#version = version;
+    return true;
+  }
+
+  /** Begins the read transaction. */
+  begin(): void {
+    this.#begin.run();
+  }
+
+  /** Ends it. */
+  end(): void {
+    this.#end.run();
+  }
+
+  /** Inside the transaction: the schema is not the one that this is for. */
+  schemaMoved(): boolean {
+    return this.#schema.moved();
+  }
+
+  /** The same in a snapshot of its own, whatever a drain is at. */
+  schemaMovedBeside(): boolean {
+    return this.#schemaBeside.moved();
+  }
+
+  /** Inside the transaction: table ⇒ highest id of its log, in the order of tables; empty logs may be left out. */
+  newest(): Map<number, number> {
+    return newestOf(this.#newest);
+  }
+
+  /** Highest id of every change log that holds rows, in a snapshot of its own, whatever a drain is at. */
+  newestIds(): Map<number, number> {
+    this.#second.exec("BEGIN");
+    try {
+      return newestOf(this.#newestBeside);
+    } finally {
+      this.#second.exec("COMMIT");
+    }
+  }
+
+  close(): void {
+    // A snapshot that is still read would keep its place in the WAL until the garbage collector comes.
+    if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
+    this.#second.close();
+    this.#db.close();
+  }
+}
+
+function newestOf(looks: readonly Statement[]): Map<number, number> {
+  const rows = looks.flatMap((look) => look.values() as [bigint, bigint][]);
+  return new Map(rows.map(([table, id]) => [Number(table), Number(id)]));
+}

@@ -1,0 +1,47 @@
+/** What `doctor` says of a database, without a cluster: the same judgement that `run` obeys. */
+import { errorMessage, UserError } from "../../base/errors.ts";
+import { readMeta } from "../../capture/install.ts";
+import { readCatalogue } from "../../schema/catalogue.ts";
+import type { ClassifiedTable, Selection } from "../../schema/classify/classify.ts";
+import { openDatabase } from "../../sqlite/open.ts";
+import { queryOf } from "../../sqlite/query.ts";
+import { requireDatabase } from "../startup/check-files.ts";
+import { classifySelected } from "../startup/form-cluster.ts";
+
+export interface Inspection {
+  readonly file: string;
+  readonly encoding: string;
+  readonly journalMode: string;
+  /** Peer id and cluster of the node that captures the file; null: none. */
+  readonly capturedBy: { readonly clusterId: string; readonly peerId: string } | null;
+  readonly tables: readonly ClassifiedTable[];
+  /** Whether `run` would take the file with this selection. */
+  readonly replicates: boolean;
+}
+
+/** Reads only. Throws `UserError` for what is no database. */
+export function inspectDatabase(file: string, selection: Selection): Inspection {
+  requireDatabase(file);
+  const db = openDatabase(file, { readOnly: true });
+  try {
+    const query = queryOf(db);
+    const tables = classifySelected(db, file, selection);
+    return {
+      file,
+      encoding: readCatalogue(query).encoding,
+      journalMode: String(query("PRAGMA journal_mode")[0]![0]),
+      capturedBy: readMeta(db, file),
+      tables,
+      replicates: tables.every((t) => t.verdict !== "refused"),
+    };
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(
+      `${file} cannot be read: ${errorMessage(error)}`,
+      "check the file with sqlite3 and PRAGMA integrity_check",
+      { cause: error },
+    );
+  } finally {
+    db.close();
+  }
+}

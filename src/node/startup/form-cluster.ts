@@ -1,0 +1,181 @@
+/** A new cluster of one, out of the application's file as it is. */
+import { foldName } from "../../base/names.ts";
+import { randomBytes } from "node:crypto";
+import { existsSync, rmSync } from "node:fs";
+import type { DatabaseSync } from "node:sqlite";
+import { UserError } from "../../base/errors.ts";
+import { install, readCaptured, uninstall } from "../../capture/install.ts";
+import { forAll, type PerTable } from "../../change/per-table.ts";
+import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { createReplica, publish, removeDatabase } from "../../replica/copies/initial-import.ts";
+import { numberTables } from "../../replica/store/schema-store.ts";
+import {
+  DEFAULT_ID_BLOCK,
+  type ForeignKeyMode,
+  type MergeMode,
+  type ReplicaSettings,
+} from "../../replica/store/settings.ts";
+import { readCatalogue } from "../../schema/catalogue.ts";
+import { type ClassifiedTable, classify, type Selection } from "../../schema/classify/classify.ts";
+import { shapeOf } from "../../schema/read-shape.ts";
+import type { GroupConfiguration } from "../../shard/seams.ts";
+import { LOCKED_MS } from "../../sqlite/locked.ts";
+import { openDatabase } from "../../sqlite/open.ts";
+import { queryOf } from "../../sqlite/query.ts";
+import { readTable } from "../../sqlite/schema.ts";
+import type { DataPaths } from "../../replication/data-paths.ts";
+import type { OnProgress } from "../handle.ts";
+
+/** The founder's member id: every group begins at index 1. */
+export const FOUNDER = 1;
+
+export interface FoundOptions {
+  readonly db: string;
+  readonly paths: DataPaths;
+  readonly peerId: string;
+  readonly name: string;
+  readonly shards: number;
+  readonly transactions: "whole" | "row";
+  /** Absent: the default. */
+  readonly merge?: PerTable<MergeMode> | null;
+  readonly foreignKeys?: ForeignKeyMode | null;
+  readonly idBlock?: PerTable<number> | null;
+  readonly selection: Selection;
+}
+
+/** Classifies the tables of `file`. Throws `UserError` when the selection names a table that the file does not have. */
+export function classifySelected(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
+  const tables = classify(queryOf(db), selection);
+  const known = new Set(tables.map((t) => foldName(t.name)));
+  const missing = [...(selection.tables ?? []), ...selection.exclude].filter(
+    (name) => !known.has(foldName(name)),
+  );
+  if (missing.length > 0)
+    throw new UserError(
+      `--tables and --exclude name tables of ${file}; it has no ${missing.join(", ")}`,
+      `its tables: ${tables.map((t) => t.name).join(", ")}`,
+    );
+  return tables;
+}
+
+/** Refuses a schema that can be replicated only in part; names every refused table at once. */
+export function checkSchema(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
+  const tables = classifySelected(db, file, selection);
+  const refused = tables.filter((t) => t.verdict === "refused");
+  if (refused.length > 0)
+    throw new UserError(
+      `${refused.length} of ${tables.length} tables of ${file} cannot be replicated:\n` +
+        refused.map((t) => `  ${t.name}: ${t.reason}\n    cure: ${t.hint}`).join("\n"),
+      "mend or leave out each of them; without one of its tables a transaction would arrive in parts",
+    );
+  return tables;
+}
+
+/** Refuses a setting for a table that is not there or does not replicate. */
+function checkNamed(
+  option: string,
+  setting: PerTable<string | number> | null | undefined,
+  replicated: ReadonlySet<string>,
+  file: string,
+): void {
+  const known = new Set([...replicated].map(foldName));
+  const missing = Object.keys(setting?.tables ?? {}).filter((name) => !known.has(name));
+  if (missing.length > 0)
+    throw new UserError(
+      `${option} names tables that replicate; of ${file} ${missing.join(", ")} does not`,
+      `those that do: ${[...replicated].join(", ")}`,
+    );
+}
+
+/** A crash before the replica's rename starts over. */
+export async function found(options: FoundOptions, onProgress: OnProgress): Promise<void> {
+  const { db: file, paths, peerId, selection } = options;
+  const appDb = openDatabase(file, { timeout: LOCKED_MS });
+  try {
+    const tables = checkSchema(appDb, file, selection);
+    const replicated = new Set(
+      tables.filter((t) => t.verdict === "replicates" || t.verdict === "care").map((t) => t.name),
+    );
+    checkNamed("--merge", options.merge, replicated, file);
+    checkNamed("--id-block", options.idBlock, replicated, file);
+    const query = queryOf(appDb);
+    if (readCaptured(appDb) !== null) uninstall(appDb); // an attempt that did not reach its end
+    const catalogue = readCatalogue(query);
+    const objects = numberTables(catalogue, replicated);
+    const shapes = objects.flatMap((o) =>
+      o.tableId === null ? [] : [shapeOf(readTable(query, o.name), o.tableId)],
+    );
+    const settings: ReplicaSettings = {
+      clusterId: randomBytes(16).toString("hex"),
+      shards: options.shards,
+      transactions: options.transactions,
+      merge: options.merge ?? forAll("row"),
+      foreignKeys: options.foreignKeys ?? "keep",
+      idBlock: options.idBlock ?? forAll(DEFAULT_ID_BLOCK),
+      schemaVersion: 1,
+      encoding: catalogue.encoding,
+      userVersion: catalogue.userVersion,
+      applicationId: catalogue.applicationId,
+      selection: { tables: selection.tables, exclude: selection.exclude },
+      skipped: tables.flatMap((t) => (t.verdict === "skipped" ? [{ name: t.name, reason: t.reason }] : [])),
+    };
+    const position = Array.from({ length: options.shards }, () => 1);
+    const captured = install(appDb, shapes, {
+      clusterId: settings.clusterId,
+      peerId,
+      schemaVersion: 1,
+      position,
+    });
+    const configuration: GroupConfiguration = {
+      index: 1,
+      configuration: {
+        voters: [FOUNDER],
+        votersOutgoing: [],
+        learners: [],
+        learnersNext: [],
+        autoLeave: false,
+      },
+      members: [{ id: FOUNDER, peerId, name: options.name, slot: 0 }],
+    };
+    removeDatabase(paths.log);
+    SqliteLogStore.create(
+      paths.log,
+      { clusterId: settings.clusterId, peerId },
+      position.map(() => ({
+        snapshot: { index: 1, term: 1, configuration: configuration.configuration },
+        configuration,
+      })),
+    );
+    const start = performance.now();
+    await createReplica({
+      path: paths.replica,
+      appDb: file,
+      settings,
+      objects,
+      peerId,
+      logs: new Map(captured.map((c) => [c.id, c.log])),
+      onProgress: (done, total) => {
+        const spent = performance.now() - start;
+        onProgress({
+          work: "import",
+          done,
+          total,
+          unit: "rows",
+          remainingMs: done > 0 ? (spent / done) * (total - done) : null,
+        });
+      },
+    });
+    onProgress(null);
+  } finally {
+    appDb.close();
+  }
+}
+
+/** Finishes or clears what a crash left half done. */
+export function tidy(paths: DataPaths): void {
+  removeDatabase(`${paths.replica}.new`);
+  if (existsSync(paths.replica) && !existsSync(paths.log) && existsSync(paths.joiningLog))
+    publish(paths.joiningLog, paths.log);
+  removeDatabase(paths.joiningLog);
+  rmSync(paths.incoming, { recursive: true, force: true });
+}

@@ -1,0 +1,260 @@
+/** A node without a replica becomes a member: it asks, is admitted as a learner, receives the replica, and builds on it. */
+import { existsSync } from "node:fs";
+import type { DatabaseSync } from "node:sqlite";
+import { utf8 } from "../../base/bytes.ts";
+import type { Clock } from "../../base/clock.ts";
+import { errorMessage, UserError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import { settingOf } from "../../change/per-table.ts";
+import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
+import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { replaceReplica, strip } from "../../replica/copies/install-snapshot.ts";
+import { buildAppDb } from "../../replica/copies/build-app-db.ts";
+import { compareRows } from "../../replica/copies/compare-rows.ts";
+import { reserveIds } from "../../reflect/id-blocks.ts";
+import { publish, removeDatabase } from "../../replica/copies/initial-import.ts";
+import { readLocal } from "../../replica/open-replica.ts";
+import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
+import { readSettings } from "../../replica/store/settings.ts";
+import { readCatalogue } from "../../schema/catalogue.ts";
+import type { GroupConfiguration, PeerId, Transport } from "../../shard/seams.ts";
+import { type Slot, slotOf } from "../../shard/slots.ts";
+import type { SnapshotHeader } from "../../snapshot/header.ts";
+import { receiveSnapshot } from "../../snapshot/stream.ts";
+import { LOCKED_MS } from "../../sqlite/locked.ts";
+import { openDatabase } from "../../sqlite/open.ts";
+import { queryOf } from "../../sqlite/query.ts";
+import { type Control, encodeControl } from "../../replication/control-messages.ts";
+import type { DataPaths } from "../../replication/data-paths.ts";
+import type { OnProgress } from "../handle.ts";
+import type { Stage, MessageRouter } from "../../replication/message-router.ts";
+
+/** How often a joiner asks all peers it is connected to: at first soon again, for who is admitted hears of it when asking next. */
+const ASK_MS = 300;
+const ASK_SOON_MS = 40;
+const ASKED_SOON = 10;
+/** Differences named when a joiner's own file is not what the cluster has. */
+const DIFFERENCES_NAMED = 10;
+
+/** What a transfer is asked for by. */
+export const REPLICA_REQUEST = "replica";
+
+export interface JoinOptions {
+  readonly db: string;
+  readonly paths: DataPaths;
+  readonly peerId: string;
+  readonly name: string;
+  readonly role: "voter" | "learner";
+}
+
+export interface JoinComponents {
+  readonly transport: Transport;
+  readonly router: MessageRouter;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onProgress: OnProgress;
+  readonly signal: AbortSignal;
+}
+
+interface Admission {
+  readonly member: number;
+  readonly clusterId: string;
+  readonly by: PeerId;
+}
+
+const sleep = (clock: Clock, ms: number): Promise<void> =>
+  new Promise((resolve) => void clock.after(ms, resolve));
+
+/** Returns when the data directory holds a replica and a log, and the file is there and captured. */
+export async function join(options: JoinOptions, components: JoinComponents): Promise<void> {
+  const { paths, peerId } = options;
+  const { logger, clock, signal } = components;
+  if (!existsSync(paths.replica))
+    for (;;) {
+      signal.throwIfAborted();
+      const admission = await askToJoin(options, components);
+      try {
+        const header = await fetchReplica(admission.by, `${paths.incoming}/replica.db`, components, signal);
+        const settings = strip(`${paths.incoming}/replica.db`, admission.clusterId, peerId, header);
+        if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
+          throw new Error("the replica received is older than this node's admission");
+        removeDatabase(paths.joiningLog);
+        SqliteLogStore.create(
+          paths.joiningLog,
+          { clusterId: settings.clusterId, peerId },
+          header.positions.map((p, shard) => {
+            const configuration = header.configurations[shard]!;
+            return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
+          }),
+        );
+        await replaceReplica(paths.replica, `${paths.incoming}/replica.db`, peerId, options.db, () => {});
+        publish(paths.joiningLog, paths.log);
+        break;
+      } catch (error) {
+        if (error instanceof UserError) throw error;
+        logger.warn("the replica could not be received; trying again", { error: errorMessage(error) });
+        await sleep(clock, ASK_MS);
+      }
+    }
+  components.onProgress(null);
+  await prepareAppDb(options, components);
+}
+
+async function askToJoin(options: JoinOptions, components: JoinComponents): Promise<Admission> {
+  const { transport, router, clock, signal } = components;
+  let admission: Admission | null = null;
+  let asked = 0;
+  let wake = (): void => {};
+  const stage: Stage = {
+    clusterId: "",
+    onConnect: () => {
+      asked = 0;
+      wake();
+    },
+    onDisconnect: () => {},
+    onRaft: () => {}, // a leader may know of us before we have a replica
+    onControl: (by: PeerId, control: Control) => {
+      if (control.kind !== "joined") return;
+      admission ??= { member: control.member, clusterId: control.clusterId, by };
+      wake();
+    },
+    async *onTransfer() {
+      yield* [];
+      throw new Error("this node is joining and has no replica");
+    },
+  };
+  router.enter(stage);
+  while (admission === null) {
+    signal.throwIfAborted();
+    for (const peer of transport.connected())
+      transport.send(peer, encodeControl({ kind: "join", name: options.name, role: options.role }), "urgent");
+    const ms = asked++ < ASKED_SOON ? ASK_SOON_MS : ASK_MS;
+    await new Promise<void>((resolve) => {
+      const timer = clock.after(ms, resolve);
+      wake = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+  return admission;
+}
+
+/** Receives a replica from a peer, with progress. */
+export async function fetchReplica(
+  from: PeerId,
+  target: string,
+  components: Pick<JoinComponents, "transport" | "clock" | "onProgress">,
+  signal: AbortSignal,
+): Promise<SnapshotHeader> {
+  const { transport, clock, onProgress } = components;
+  const start = clock.now();
+  return receiveSnapshot(transport.transfer(from, utf8(REPLICA_REQUEST), signal), target, (done, total) => {
+    const spent = clock.now() - start;
+    onProgress({
+      work: "snapshot",
+      done,
+      total,
+      unit: "bytes",
+      remainingMs: done > 0 ? (spent / done) * (total - done) : null,
+    });
+  });
+}
+
+/** Sees to it that the application's file is there, equal to the replica, and captured. */
+async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinComponents): Promise<void> {
+  const { db: file, paths, peerId } = options;
+  if (!existsSync(file)) {
+    await buildAppDb({
+      replica: paths.replica,
+      appDb: file,
+      prepare: (fresh, settings, shapes, position) => {
+        install(fresh, shapes, {
+          clusterId: settings.clusterId,
+          peerId,
+          schemaVersion: settings.schemaVersion,
+          position,
+        });
+        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
+      },
+      onProgress: (done) =>
+        onProgress({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
+    });
+    onProgress(null);
+    return;
+  }
+  const appDb = openDatabase(file, { timeout: LOCKED_MS });
+  const replica = openDatabase(paths.replica, { readOnly: true });
+  try {
+    const meta = readMeta(appDb, file);
+    if (meta !== null && meta.peerId === peerId && readCaptured(appDb) !== null) return;
+    logger.info("comparing the file with what the cluster has", { file });
+    await requireEqual(appDb, replica, file, paths);
+    if (meta !== null) uninstall(appDb); // another node's: a copy that was made by hand
+    appDb.exec("PRAGMA journal_mode = WAL");
+    const settings = readSettings(replica, paths.replica);
+    const shapes = readShapes(replica);
+    reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
+    const rows = replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as {
+      idx: number;
+    }[];
+    install(appDb, shapes, {
+      clusterId: settings.clusterId,
+      peerId,
+      schemaVersion: settings.schemaVersion,
+      position: rows.map((r) => r.idx),
+    });
+  } finally {
+    appDb.close();
+    replica.close();
+  }
+}
+
+/** This node's blocks of ids, by the configuration that came with the replica; null: it is not known. */
+function placeOf(paths: DataPaths, peerId: string): Slot | null {
+  const replica = openDatabase(paths.replica, { readOnly: true });
+  try {
+    const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];
+    return configuration === undefined ? null : slotOf(configuration.members, peerId);
+  } finally {
+    replica.close();
+  }
+}
+
+/** Refuses a file that holds anything else than the cluster. Nothing is written. */
+async function requireEqual(
+  appDb: DatabaseSync,
+  replica: DatabaseSync,
+  file: string,
+  paths: DataPaths,
+): Promise<void> {
+  const hint =
+    `move ${file} away to receive the cluster's data, or, if this file is the right one, form a cluster with it ` +
+    `(without --peers) and let the others join that; in either case remove ${paths.folder} first`;
+  const text = (objects: readonly { kind: string; name: string; sql: string }[]): string =>
+    JSON.stringify(
+      objects.map((o) => [o.kind, o.name, o.sql]).sort((a, b) => String(a).localeCompare(String(b))),
+    );
+  const { objects } = readCatalogue(queryOf(appDb));
+  if (text(objects) !== text(readObjectsOf(replica)))
+    throw new UserError(`${file} has another schema than the cluster it joins; nothing was changed`, hint);
+  const found: string[] = [];
+  appDb.exec("BEGIN");
+  try {
+    await compareRows({
+      left: appDb,
+      right: replica,
+      shapes: readShapes(replica),
+      encoding: readSettings(replica, paths.replica).encoding,
+      onDifference: ({ table, keyId }) => found.push(`${table.name} ${String(keyId)}`) < DIFFERENCES_NAMED,
+      pause: () => new Promise((resolve) => setImmediate(resolve)),
+    });
+  } finally {
+    appDb.exec("COMMIT");
+  }
+  if (found.length > 0)
+    throw new UserError(
+      `${file} holds other data than the cluster it joins (first differences: ${found.join(", ")}); nothing was changed`,
+      hint,
+    );
+}

@@ -1,0 +1,60 @@
+/**
+ * A rolling checksum per table and shard: the sum, modulo 2^64, of the hashes of the rows' images. Order of rows does
+ * not matter, so it is kept by adding the new image's hash and subtracting the old one's.
+ */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { prepareExact } from "../../rows/row-access.ts";
+
+export class Checksums {
+  readonly #store: StatementSync;
+  /** "table/shard" ⇒ sum. */
+  readonly #sums = new Map<string, bigint>();
+  readonly #dirty = new Set<string>();
+
+  constructor(db: DatabaseSync) {
+    this.#store = db.prepare(
+      `INSERT INTO "__marmot__checksum" VALUES(?, ?, ?) ON CONFLICT("tbl", "shard") DO UPDATE SET "sum" = excluded."sum"`,
+    );
+    const all = prepareExact(db, `SELECT "tbl", "shard", "sum" FROM "__marmot__checksum"`);
+    for (const [table, shard, sum] of all.all() as unknown as [bigint, bigint, bigint][])
+      this.#sums.set(`${table}/${shard}`, BigInt.asUintN(64, sum));
+  }
+
+  add(table: number, shard: number, hash: bigint): void {
+    const name = `${table}/${shard}`;
+    this.#sums.set(name, BigInt.asUintN(64, (this.#sums.get(name) ?? 0n) + hash));
+    this.#dirty.add(name);
+  }
+
+  subtract(table: number, shard: number, hash: bigint): void {
+    this.add(table, shard, -hash);
+  }
+
+  /** Nothing of the table is counted any more. */
+  forget(table: number): void {
+    for (const [name, sum] of this.#sums)
+      if (sum !== 0n && name.startsWith(`${table}/`)) {
+        this.#sums.set(name, 0n);
+        this.#dirty.add(name);
+      }
+  }
+
+  /** Sums of a shard's tables as [table, decimal digits], sorted by table; empty tables are left out. */
+  ofShard(shard: number): [number, string][] {
+    const out: [number, string][] = [];
+    for (const [name, sum] of this.#sums) {
+      const [table, of] = name.split("/").map(Number);
+      if (of === shard && sum !== 0n) out.push([table!, sum.toString()]);
+    }
+    return out.sort((a, b) => a[0] - b[0]);
+  }
+
+  /** Writes what changed; inside the transaction of the rows. */
+  flush(): void {
+    for (const name of this.#dirty) {
+      const [table, shard] = name.split("/").map(Number);
+      this.#store.run(table!, shard!, BigInt.asIntN(64, this.#sums.get(name)!));
+    }
+    this.#dirty.clear();
+  }
+}

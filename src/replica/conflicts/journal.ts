@@ -1,0 +1,211 @@
+/** The conflict journal: what a concurrent write lost, kept with both images so that people can see and restore it. */
+import type { DatabaseSync } from "node:sqlite";
+import type { KeyId } from "../../change/key.ts";
+import { prepareExact } from "../../rows/row-access.ts";
+import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
+
+/** Newest conflicts kept per shard; older ones go, on every node at the same position. */
+export const JOURNAL_LIMIT = 10_000;
+
+export type ConflictKind =
+  | "concurrent write"
+  /** Two nodes inserted rows of one key: two rows, of which one stands. */
+  | "same key"
+  | "unique clash"
+  /** A reference was left dangling, and stays. */
+  | "orphan"
+  /** … and was resolved by the declared action, or by undoing the later write that would have been refused. */
+  | "cascaded"
+  | "set null"
+  | "set default"
+  | "refused"
+  /** A row of a table, or a column, that was made differently on two nodes: that of the first stands. */
+  | "schema clash";
+
+/** What a row was that belongs to no table of the replica. */
+export interface ConflictNote {
+  readonly table: string;
+  readonly columns: readonly string[];
+  readonly reason: string;
+}
+
+export interface Conflict {
+  readonly shard: number;
+  readonly index: number;
+  readonly table: number;
+  readonly keyId: KeyId;
+  readonly kind: ConflictKind;
+  /** Peer hashes; 0: written before the journal's horizon. */
+  readonly losingOrigin: number;
+  readonly winningOrigin: number;
+  /** Encoded images; null: a delete. */
+  readonly losingImage: Uint8Array | null;
+  readonly winningImage: Uint8Array | null;
+  readonly time: number;
+  /** Where in the order the loser stood; null: not known. */
+  readonly losingPosition: { readonly shard: number; readonly index: number } | null;
+  /** Of a "schema clash"; else absent. */
+  readonly note?: ConflictNote;
+}
+
+export interface StoredConflict extends Conflict {
+  readonly ordinal: number;
+}
+
+type Row = [
+  number,
+  number,
+  number,
+  number,
+  KeyId,
+  ConflictKind,
+  number,
+  Uint8Array | null,
+  number,
+  Uint8Array | null,
+  number,
+  number | null,
+  number | null,
+  string | null,
+];
+
+export class Journal {
+  readonly #insert: LazyStatement;
+  readonly #trim: LazyStatement;
+  readonly #list: LazyStatement;
+  readonly #one: LazyStatement;
+  readonly #replaced: LazyStatement;
+  readonly #ofTable: LazyStatement;
+  readonly #replace: LazyStatement;
+  readonly #replacedTables = new Set<number>();
+  readonly #counts = new Map<number, number>();
+  #last = { shard: -1, index: -1, ordinal: 0 };
+
+  constructor(db: DatabaseSync) {
+    this.#insert = lazily(
+      db,
+      `INSERT INTO "__marmot__conflict" VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+    this.#trim = lazily(
+      db,
+      `DELETE FROM "__marmot__conflict" WHERE ("shard", "idx", "ordinal") IN
+         (SELECT "shard", "idx", "ordinal" FROM "__marmot__conflict" WHERE "shard" = ? ORDER BY "idx", "ordinal" LIMIT ?)`,
+    );
+    const columns = `"shard", "idx", "ordinal", "tbl", "key", "kind", "losing_origin", "losing_image", "winning_origin", "winning_image", "time", "losing_shard", "losing_idx", "note"`;
+    this.#list = arraysLazily(
+      db,
+      `SELECT ${columns} FROM "__marmot__conflict" ORDER BY "time" DESC, "idx" DESC, "ordinal" DESC LIMIT ?`,
+    );
+    this.#one = arraysLazily(
+      db,
+      `SELECT ${columns} FROM "__marmot__conflict" WHERE "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
+    );
+    this.#replaced = arraysLazily(
+      db,
+      `SELECT ${columns} FROM "__marmot__conflict" WHERE "tbl" = ? AND "kind" = 'same key' ORDER BY "shard", "idx", "ordinal"`,
+    );
+    this.#ofTable = arraysLazily(
+      db,
+      `SELECT "shard", "idx", "ordinal", "losing_image", "winning_image" FROM "__marmot__conflict" WHERE "tbl" = ?`,
+    );
+    this.#replace = lazily(
+      db,
+      `UPDATE "__marmot__conflict" SET "losing_image" = ?, "winning_image" = ? WHERE "shard" = ? AND "idx" = ? AND "ordinal" = ?`,
+    );
+    const tables = prepareExact(
+      db,
+      `SELECT DISTINCT "tbl" FROM "__marmot__conflict" WHERE "kind" = 'same key'`,
+    );
+    for (const [table] of tables.all() as unknown as [bigint][]) this.#replacedTables.add(Number(table));
+    const counts = prepareExact(db, `SELECT "shard", count(*) FROM "__marmot__conflict" GROUP BY "shard"`);
+    for (const [shard, count] of counts.all() as unknown as [bigint, bigint][])
+      this.#counts.set(Number(shard), Number(count));
+  }
+
+  get total(): number {
+    let total = 0;
+    for (const count of this.#counts.values()) total += count;
+    return total;
+  }
+
+  add(conflict: Conflict): void {
+    const same = this.#last.shard === conflict.shard && this.#last.index === conflict.index;
+    const ordinal = same ? this.#last.ordinal + 1 : 0;
+    this.#last = { shard: conflict.shard, index: conflict.index, ordinal };
+    this.#insert.run(
+      conflict.shard,
+      conflict.index,
+      ordinal,
+      conflict.table,
+      conflict.keyId,
+      conflict.kind,
+      conflict.losingOrigin,
+      conflict.losingImage,
+      conflict.winningOrigin,
+      conflict.winningImage,
+      conflict.time,
+      conflict.losingPosition?.shard ?? null,
+      conflict.losingPosition?.index ?? null,
+      conflict.note === undefined ? null : JSON.stringify(conflict.note),
+    );
+    if (conflict.kind === "same key") this.#replacedTables.add(conflict.table);
+    const count = (this.#counts.get(conflict.shard) ?? 0) + 1;
+    this.#counts.set(conflict.shard, count);
+    if (count > JOURNAL_LIMIT) {
+      this.#trim.run(conflict.shard, count - JOURNAL_LIMIT);
+      this.#counts.set(conflict.shard, JOURNAL_LIMIT);
+    }
+  }
+
+  /** Images of the table's rows are others from now on. */
+  carry(table: number, map: (image: Uint8Array) => Uint8Array): void {
+    const rows = this.#ofTable.all(table) as unknown as [
+      number,
+      number,
+      number,
+      Uint8Array | null,
+      Uint8Array | null,
+    ][];
+    for (const [shard, index, ordinal, losing, winning] of rows)
+      this.#replace.run(
+        losing === null ? null : map(losing),
+        winning === null ? null : map(winning),
+        ...[shard, index, ordinal],
+      );
+  }
+
+  list(limit: number): StoredConflict[] {
+    return (this.#list.all(limit) as unknown as Row[]).map(fromRow);
+  }
+
+  /** Whether the table ever had a row that lost to an insert under the same key; never false if such a conflict is kept. */
+  hasReplaced(table: number): boolean {
+    return this.#replacedTables.has(table);
+  }
+
+  /** Rows of a table that lost to an insert under the same key, in the order in which they lost. */
+  replacedIn(table: number): StoredConflict[] {
+    return (this.#replaced.all(table) as unknown as Row[]).map(fromRow);
+  }
+
+  get(shard: number, index: number, ordinal: number): StoredConflict | null {
+    const row = this.#one.get(shard, index, ordinal) as unknown as Row | undefined;
+    return row === undefined ? null : fromRow(row);
+  }
+}
+
+const fromRow = (row: Row): StoredConflict => ({
+  shard: row[0],
+  index: row[1],
+  ordinal: row[2],
+  table: row[3],
+  keyId: row[4],
+  kind: row[5],
+  losingOrigin: row[6],
+  losingImage: row[7],
+  winningOrigin: row[8],
+  winningImage: row[9],
+  time: row[10],
+  losingPosition: row[11] === null || row[12] === null ? null : { shard: row[11], index: row[12] },
+  ...(row[13] === null ? {} : { note: JSON.parse(row[13]) as ConflictNote }),
+});

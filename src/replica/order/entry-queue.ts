@@ -1,0 +1,102 @@
+/**
+ * Committed entries that the replica has not passed, shard by shard, and which of them may be next. What an entry needs
+ * is decoded once, when it becomes its shard's next.
+ */
+import { type BatchHead, decodeBatchHead } from "../../change/codec.ts";
+import { readMarking } from "../../change/marking.ts";
+import { type Entry, EntryType } from "../../raft/types.ts";
+import { mayPass, type PassingEntry, type PassingView, unmarked } from "./delivery-rule.ts";
+
+export interface NextEntry extends PassingEntry {
+  readonly entry: Entry;
+  /** null: nothing to apply (a marker, a change of the group's configuration, a leader's empty entry). */
+  readonly head: BatchHead | null;
+}
+
+interface ShardQueue {
+  entries: Entry[];
+  /** Entries before it are passed. */
+  at: number;
+  next: NextEntry | null;
+}
+
+/** Passed entries kept before an array is cut. */
+const CUT_AT = 1000;
+
+export class EntryQueue implements PassingView {
+  readonly #queues: ShardQueue[];
+  readonly #position: (shard: number) => number;
+  /** Where the search for the next entry begins: every shard gets its turn. */
+  #turn = 0;
+
+  constructor(shards: number, position: (shard: number) => number) {
+    this.#queues = Array.from({ length: shards }, () => ({ entries: [], at: 0, next: null }));
+    this.#position = position;
+  }
+
+  get size(): number {
+    return this.#queues.reduce((sum, q) => sum + q.entries.length - q.at, 0);
+  }
+
+  /** Index of the shard's last entry; null: it has none. */
+  lastIndex(shard: number): number | null {
+    const { entries, at } = this.#queues[shard]!;
+    return at < entries.length ? entries.at(-1)!.index : null;
+  }
+
+  add(shard: number, entries: readonly Entry[]): void {
+    const queue = this.#queues[shard]!;
+    for (const entry of entries) queue.entries.push(entry);
+  }
+
+  position(shard: number): number {
+    return this.#position(shard);
+  }
+
+  next(shard: number): NextEntry | null {
+    const queue = this.#queues[shard];
+    const entry = queue?.entries[queue.at];
+    if (queue === undefined || entry === undefined) return null;
+    queue.next ??= this.#decode(shard, entry);
+    return queue.next;
+  }
+
+  #decode(shard: number, entry: Entry): NextEntry {
+    const { index } = entry;
+    const nothing = { entry, index, head: null, after: [], names: [], marker: null };
+    if (entry.type !== EntryType.normal || entry.data.length === 0) return nothing;
+    const { names, marker, batch } = readMarking(entry.data);
+    if (marker !== null) return { ...nothing, marker: shard === 0 ? null : marker };
+    const head = decodeBatchHead(batch);
+    const others = shard === 0 ? names.filter((n) => n > 0 && n < this.#queues.length) : [];
+    const after = head.after.slice(0, this.#queues.length);
+    return { entry, index, head, after, names: others, marker: null };
+  }
+
+  /** A shard whose next entry may pass; null: there is none. */
+  passable(): number | null {
+    const count = this.#queues.length;
+    for (let i = 0; i < count; i++) {
+      const shard = (this.#turn + i) % count;
+      const next = this.next(shard);
+      if (next !== null && mayPass(shard, next, this)) return shard;
+    }
+    return null;
+  }
+
+  /** The shard's next entry is passed. */
+  passed(shard: number): void {
+    const queue = this.#queues[shard]!;
+    queue.next = null;
+    this.#turn = shard + 1;
+    if (++queue.at < Math.min(CUT_AT, queue.entries.length)) return;
+    queue.entries = queue.entries.slice(queue.at);
+    queue.at = 0;
+  }
+
+  /** Shards whose marker an entry of shard 0 waits for. */
+  awaited(): number[] {
+    const next = this.next(0);
+    return next === null ? [] : unmarked(next, this);
+  }
+}

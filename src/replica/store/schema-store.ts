@@ -1,0 +1,83 @@
+/** The replica's own schema: Marmot's tables, the application's as they are declared, and only the indexes that constrain. */
+import { foldName } from "../../base/names.ts";
+import type { DatabaseSync } from "node:sqlite";
+import type { TableShape } from "../../change/shape.ts";
+import type { Catalogue } from "../../schema/catalogue.ts";
+import type { SchemaState } from "../../schema/diff/change.ts";
+import { shapeOf } from "../../schema/read-shape.ts";
+import { queryOf } from "../../sqlite/query.ts";
+import { readTable, type SchemaObject } from "../../sqlite/schema.ts";
+import { LOCAL_TABLES, REPLICATED_TABLES } from "./tables.ts";
+
+export interface CatalogueObject extends SchemaObject {
+  /** `TableShape.id` of a replicated table; null for everything else. */
+  readonly tableId: number | null;
+}
+
+/** The catalogue and the two settings as a state that changes are made to. */
+export const stateOf = (
+  objects: readonly CatalogueObject[],
+  settings: Pick<SchemaState, "userVersion" | "applicationId">,
+): SchemaState => ({
+  objects: objects.map(({ kind, name, tableName, sql }) => ({ kind, name, tableName, sql })),
+  userVersion: settings.userVersion,
+  applicationId: settings.applicationId,
+});
+
+/** Ids of the first tables of a cluster: 1, 2, … in the order of creation. */
+export function numberTables(catalogue: Catalogue, replicated: ReadonlySet<string>): CatalogueObject[] {
+  let next = 1;
+  return catalogue.objects.map((object) => ({
+    ...object,
+    tableId: object.kind === "table" && replicated.has(object.name) ? next++ : null,
+  }));
+}
+
+/** Makes an empty replica's schema. */
+export function createSchema(db: DatabaseSync, objects: readonly CatalogueObject[]): void {
+  for (const sql of Object.values(REPLICATED_TABLES)) db.exec(sql);
+  for (const sql of Object.values(LOCAL_TABLES)) db.exec(sql);
+  writeObjects(db, objects);
+  const tables = new Set(objects.filter((o) => o.tableId !== null).map((o) => foldName(o.name)));
+  objects.forEach((object) => {
+    const isTable = object.tableId !== null;
+    const constrains = object.kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(object.sql);
+    if (isTable || (constrains && tables.has(foldName(object.tableName)))) db.exec(object.sql);
+  });
+}
+
+/** Writes the catalogue anew. */
+export function writeObjects(db: DatabaseSync, objects: readonly CatalogueObject[]): void {
+  db.exec(`DELETE FROM "__marmot__object"`);
+  const insert = db.prepare(`INSERT INTO "__marmot__object" VALUES(?, ?, ?, ?, ?, ?)`);
+  objects.forEach((object, i) =>
+    insert.run(i + 1, object.kind, object.name, object.tableName, object.sql, object.tableId),
+  );
+}
+
+export function readObjectsOf(db: DatabaseSync): CatalogueObject[] {
+  const rows = db
+    .prepare(`SELECT "kind", "name", "tbl_name", "sql", "table_id" FROM "__marmot__object" ORDER BY "id"`)
+    .all() as {
+    kind: SchemaObject["kind"];
+    name: string;
+    tbl_name: string;
+    sql: string;
+    table_id: number | null;
+  }[];
+  return rows.map((r) => ({
+    kind: r.kind,
+    name: r.name,
+    tableName: r.tbl_name,
+    sql: r.sql,
+    tableId: r.table_id,
+  }));
+}
+
+/** Shapes of the replicated tables as the replica declares them. */
+export function readShapes(db: DatabaseSync): TableShape[] {
+  const query = queryOf(db);
+  return readObjectsOf(db).flatMap((o) =>
+    o.tableId === null ? [] : [shapeOf(readTable(query, o.name), o.tableId)],
+  );
+}

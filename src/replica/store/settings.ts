@@ -1,0 +1,89 @@
+/** The cluster's record of its settings: written once, when the cluster is formed, and taken over by every joiner. */
+import type { DatabaseSync } from "node:sqlite";
+import { UserError } from "../../base/errors.ts";
+import { forAll, type PerTable } from "../../change/per-table.ts";
+import { LEFT_OUT, type Selection } from "../../schema/classify/classify.ts";
+import { OLDEST_REPLICA_FORMAT, REPLICA_FORMAT } from "./tables.ts";
+
+export type MergeMode = "row" | "column";
+export type ForeignKeyMode = "keep" | "resolve";
+
+/** Ids in a row that one node picks; see `reflect/id-blocks.ts`. */
+export const DEFAULT_ID_BLOCK = 64;
+
+export interface ReplicaSettings {
+  /** 32 hexadecimal digits. */
+  readonly clusterId: string;
+  readonly shards: number;
+  readonly transactions: "whole" | "row";
+  /** What becomes of concurrent updates of one row. */
+  readonly merge: PerTable<MergeMode>;
+  /** What becomes of references that concurrent writes leave dangling. */
+  readonly foreignKeys: ForeignKeyMode;
+  /** Ids in a block of AUTOINCREMENT tables; 0: no blocks. */
+  readonly idBlock: PerTable<number>;
+  readonly schemaVersion: number;
+  /** `PRAGMA encoding` of the application's file. */
+  readonly encoding: string;
+  /** `PRAGMA user_version` and `application_id`: applications migrate by them. */
+  readonly userVersion: number;
+  readonly applicationId: number;
+  /** Which tables replicate, of those that are there and those that come. */
+  readonly selection: Selection;
+  /** Tables left out, by name. */
+  readonly skipped: readonly { readonly name: string; readonly reason: string }[];
+}
+
+export function writeSettings(db: DatabaseSync, settings: ReplicaSettings): void {
+  const insert = db.prepare(`INSERT INTO "__marmot__setting" VALUES(?, ?)`);
+  insert.run("format", BigInt(REPLICA_FORMAT));
+  insert.run("cluster_id", settings.clusterId);
+  insert.run("shards", BigInt(settings.shards));
+  insert.run("transactions", settings.transactions);
+  insert.run("merge", JSON.stringify(settings.merge));
+  insert.run("foreign_keys", settings.foreignKeys);
+  insert.run("id_block", JSON.stringify(settings.idBlock));
+  insert.run("schema_version", BigInt(settings.schemaVersion));
+  insert.run("encoding", settings.encoding);
+  insert.run("user_version", BigInt(settings.userVersion));
+  insert.run("application_id", BigInt(settings.applicationId));
+  insert.run("selection", JSON.stringify(settings.selection));
+  insert.run("skipped", JSON.stringify(settings.skipped));
+}
+
+/** Throws `UserError` when the replica is of a newer format. What an older one does not say has its default. */
+export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
+  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__setting"`).all() as {
+    name: string;
+    value: unknown;
+  }[];
+  const of = new Map(rows.map((r) => [r.name, r.value]));
+  const format = Number(of.get("format"));
+  if (!(format >= OLDEST_REPLICA_FORMAT && format <= REPLICA_FORMAT))
+    throw new UserError(
+      `${file} is of format ${format}; this build knows formats ${OLDEST_REPLICA_FORMAT} to ${REPLICA_FORMAT}`,
+      "run the marmot version that wrote it, or a newer one",
+    );
+  const skipped = JSON.parse(String(of.get("skipped"))) as ReplicaSettings["skipped"];
+  const selection = of.get("selection");
+  return {
+    clusterId: String(of.get("cluster_id")),
+    shards: Number(of.get("shards")),
+    transactions: of.get("transactions") === "whole" ? "whole" : "row",
+    merge: perTable(of.get("merge")) ?? forAll("row"),
+    foreignKeys: of.get("foreign_keys") === "resolve" ? "resolve" : "keep",
+    idBlock: perTable(of.get("id_block")) ?? forAll(DEFAULT_ID_BLOCK),
+    schemaVersion: Number(of.get("schema_version")),
+    encoding: String(of.get("encoding")),
+    userVersion: Number(of.get("user_version")),
+    applicationId: Number(of.get("application_id")),
+    selection:
+      typeof selection === "string"
+        ? (JSON.parse(selection) as Selection)
+        : { tables: null, exclude: skipped.filter((s) => s.reason === LEFT_OUT).map((s) => s.name) },
+    skipped,
+  };
+}
+
+const perTable = <T extends string | number>(text: unknown): PerTable<T> | null =>
+  typeof text === "string" ? (JSON.parse(text) as PerTable<T>) : null;

@@ -1,0 +1,29 @@
+/** What a node takes from its machine besides time and its files: the network, syncing, file-system events, memory. */
+import { FileSync } from "../app-db/file-sync.ts";
+import type { WatchFolder } from "../app-db/watcher.ts";
+import type { Transport } from "../shard/seams.ts";
+import { Libp2pTransport, type TransportComponents, type TransportOptions } from "../transport/transport.ts";
+
+/** Makes what was committed in the application's file durable. */
+export interface SyncedFile {
+  sync(): void;
+}
+
+/** A simulator brings its own. */
+export interface Host {
+  readonly transport: (components: TransportComponents, options: TransportOptions) => Transport;
+  readonly appDbFile: (path: string) => SyncedFile;
+  /** null: the file system's own events. */
+  readonly watchFolder: WatchFolder | null;
+  /** Bytes of memory that the process holds. */
+  readonly memory: () => number;
+  readonly collectGarbage: () => void;
+}
+
+export const systemHost: Host = {
+  transport: (components, options) => new Libp2pTransport(components, options),
+  appDbFile: (path) => new FileSync(path),
+  watchFolder: null,
+  memory: () => process.memoryUsage.rss(),
+  collectGarbage: () => Bun.gc(true),
+};

@@ -1,0 +1,288 @@
+/**
+ * Reading and writing one table's rows by key with exact storage classes, through `node:sqlite` (number ⇒ REAL, bigint
+ * ⇒ INTEGER). Used on the replica and on the application's file alike. Statements are prepared on first use and kept.
+ */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { assert } from "../base/assert.ts";
+import { keyIdOf, keyIdOfImage, keyOfImage } from "../change/key.ts";
+import type { TableShape, UniqueShape } from "../change/shape.ts";
+import { type Image, TextBytes, type Value, valueEqual } from "../change/value.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import { afterTableName } from "../sqlite/ddl-text/index-text.ts";
+
+type Bound = null | bigint | number | string | Uint8Array;
+
+/** Rows come as arrays, integers as bigint. */
+export function prepareExact(db: DatabaseSync, sql: string): StatementSync {
+  const statement = db.prepare(sql);
+  statement.setReturnArrays(true);
+  statement.setReadBigInts(true);
+  return statement;
+}
+
+const REPLACEMENT = "\ufffd";
+const SURROGATE = /[\ud800-\udfff]/;
+
+/**
+ * Whether a text may stand for other bytes than its own. Bun decodes broken UTF-8 to U+FFFD; of a UTF-16 file SQLite
+ * takes a lone surrogate and what follows for a pair. Such a text is looked at again with `exactText`.
+ */
+export const mayBeOdd = (value: Value, encoding: string): value is string =>
+  typeof value === "string" &&
+  (value.includes(REPLACEMENT) || (encoding !== "UTF-8" && SURROGATE.test(value)));
+
+/** `readBytes` reads the cell as `CAST(… AS BLOB)`; `encoding` is the file's. */
+export function exactText(text: string, encoding: string, readBytes: () => Uint8Array): string | TextBytes {
+  const bytes = readBytes();
+  const same =
+    encoding === "UTF-8"
+      ? Buffer.from(text, "utf8").equals(bytes)
+      : Buffer.from(text, "utf16le").equals(encoding === "UTF-16be" ? Buffer.from(bytes).swap16() : bytes);
+  return same ? text : new TextBytes(new Uint8Array(bytes));
+}
+
+/** A list of key columns to select, to be read with `exactKey`: beside each its bytes if it is a text. */
+export function exactKeyColumns(shape: TableShape, columns: readonly string[]): string {
+  if (shape.integerKey) return columns.join(", ");
+  return columns.map((c) => `${c}, CASE typeof(${c}) WHEN 'text' THEN CAST(${c} AS BLOB) END`).join(", ");
+}
+
+/** The key out of a row in which `exactKeyColumns` begin at `from`. */
+export function exactKey(shape: TableShape, row: readonly Value[], encoding: string, from = 0): Value[] {
+  if (shape.integerKey) return [row[from]!];
+  return shape.key.map((_, i) => {
+    const value = row[from + 2 * i]!;
+    if (!mayBeOdd(value, encoding)) return value;
+    return exactText(value, encoding, () => row[from + 2 * i + 1] as Uint8Array);
+  });
+}
+
+/** `"a" COLLATE NOCASE = …` for each key column: a key is compared as its index does, whatever the column says. */
+export function keyEquals(shape: TableShape, columns: readonly string[], values: readonly string[]): string {
+  if (shape.integerKey) return `${columns[0]!} = ${values[0]!}`;
+  return columns.map((c, i) => `${c} COLLATE ${shape.keyCollations[i]!} = ${values[i]!}`).join(" AND ");
+}
+
+const bind = (value: Value): Bound => (value instanceof TextBytes ? value.bytes : value);
+const hasOddText = (values: readonly Value[]): boolean => values.some((v) => v instanceof TextBytes);
+
+/** A placeholder per value; broken text goes in as bytes and is made TEXT by SQLite. */
+const placeholders = (values: readonly Value[]): string[] =>
+  values.map((v) => (v instanceof TextBytes ? "CAST(? AS TEXT)" : "?"));
+
+/** A cell whose text may be odd, as it is. `key`: the row's. */
+export function rereadText(
+  db: DatabaseSync,
+  shape: TableShape,
+  encoding: string,
+  cell: { readonly key: readonly Value[]; readonly column: number; readonly text: string },
+): string | TextBytes {
+  const { key, column, text } = cell;
+  const quoted = shape.columns.map((c) => quoteIdentifier(c.name));
+  const where = keyEquals(
+    shape,
+    shape.key.map((k) => quoted[k]!),
+    placeholders(key),
+  );
+  return exactText(text, encoding, () => {
+    const sql = `SELECT CAST(${quoted[column]!} AS BLOB) FROM main.${quoteIdentifier(shape.name)} WHERE ${where}`;
+    const row = prepareExact(db, sql).get(...key.map(bind)) as unknown as [Uint8Array];
+    return row[0];
+  });
+}
+
+/** Stored columns only: values can be compared as they are. */
+const isPlain = (unique: UniqueShape): boolean =>
+  unique.where === null && unique.terms.every((t) => t.column !== null);
+
+export class RowAccess {
+  readonly shape: TableShape;
+  readonly #db: DatabaseSync;
+  readonly encoding: string;
+  readonly #table: string;
+  readonly #columns: readonly string[];
+  readonly #whereKey: string;
+  readonly #statements = new Map<string, StatementSync>();
+  #knownText: string | null = null;
+  readonly #uniqueColumns: ReadonlySet<number>;
+  readonly #hasExpressions: boolean;
+  readonly #selectSql: string;
+  readonly #upsertSql: string;
+  readonly #deleteSql: string;
+
+  /** `encoding`: the file's `PRAGMA encoding`. */
+  constructor(db: DatabaseSync, shape: TableShape, encoding: string) {
+    this.#db = db;
+    this.shape = shape;
+    this.encoding = encoding;
+    this.#table = `main.${quoteIdentifier(shape.name)}`;
+    this.#columns = shape.columns.map((c) => quoteIdentifier(c.name));
+    this.#whereKey = this.#whereKeyIs(shape.key.map(() => "?"));
+    const terms = shape.uniques.flatMap((u) => u.terms);
+    this.#uniqueColumns = new Set(terms.flatMap((t) => (t.column === null ? [] : [t.column])));
+    this.#hasExpressions = !shape.uniques.every(isPlain);
+    this.#selectSql = this.#selectWhere(this.#whereKey);
+    this.#upsertSql = this.#upsertValues(this.#columns.map(() => "?"));
+    this.#deleteSql = `DELETE FROM ${this.#table} WHERE ${this.#whereKey}`;
+  }
+
+  #selectWhere(where: string): string {
+    return `SELECT ${this.#columns.join(", ")} FROM ${this.#table} WHERE ${where}`;
+  }
+
+  #upsertValues(marks: readonly string[]): string {
+    // With its collation: another UNIQUE index of the same columns may compare them in another way.
+    const { key, keyCollations, integerKey } = this.shape;
+    const target = key
+      .map((k, i) => `${this.#columns[k]!}${integerKey ? "" : ` COLLATE ${keyCollations[i]!}`}`)
+      .join(", ");
+    const sets = this.#columns.map((c) => `${c} = excluded.${c}`).join(", ");
+    return (
+      // Under another name: in a table called "excluded" that word would mean the row that is there.
+      `INSERT INTO ${this.#table} AS "__marmot__row"(${this.#columns.join(", ")}) VALUES(${marks.join(", ")}) ` +
+      `ON CONFLICT(${target}) DO UPDATE SET ${sets}`
+    );
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = prepareExact(this.#db, sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  #where(key: readonly Value[]): string {
+    if (!hasOddText(key)) return this.#whereKey;
+    return this.#whereKeyIs(placeholders(key));
+  }
+
+  #whereKeyIs(marks: readonly string[]): string {
+    const columns = this.shape.key.map((k) => this.#columns[k]!);
+    return keyEquals(this.shape, columns, marks);
+  }
+
+  /** The row's image, or null. `key`: the key's columns in key order. */
+  get(key: readonly Value[]): Value[] | null {
+    const sql = hasOddText(key) ? this.#selectWhere(this.#where(key)) : this.#selectSql;
+    const row = this.#prepare(sql).get(...key.map(bind)) as unknown as Value[] | undefined;
+    if (row === undefined) return null;
+    for (let i = 0; i < row.length; i++) {
+      const value = row[i]!;
+      if (mayBeOdd(value, this.encoding))
+        row[i] = rereadText(this.#db, this.shape, this.encoding, { key, column: i, text: value });
+    }
+    return row;
+  }
+
+  /** Insert, or update of every column in place (the row keeps its rowid). */
+  upsert(image: Image): void {
+    const sql = hasOddText(image) ? this.#upsertValues(placeholders(image)) : this.#upsertSql;
+    this.#prepare(sql).run(...image.map(bind));
+  }
+
+  /** The same for tables whose triggers do something: only columns that differ are set, and an equal row is left alone. */
+  write(image: Image): void {
+    const key = keyOfImage(this.shape, image);
+    const old = this.get(key);
+    if (old === null) {
+      this.#insert(image);
+      return;
+    }
+    const changed = image.flatMap((value, i) => (valueEqual(value, old[i]!) ? [] : [i]));
+    if (changed.length === 0) return;
+    const values = changed.map((i) => image[i]!);
+    const marks = placeholders(values);
+    const sets = changed.map((column, i) => `${this.#columns[column]!} = ${marks[i]!}`).join(", ");
+    const sql = `UPDATE ${this.#table} SET ${sets} WHERE ${this.#where(key)}`;
+    this.#prepare(sql).run(...values.map(bind), ...key.map(bind));
+  }
+
+  #insert(image: Image): void {
+    const sql = `INSERT INTO ${this.#table}(${this.#columns.join(", ")}) VALUES(${placeholders(image).join(", ")})`;
+    this.#prepare(sql).run(...image.map(bind));
+  }
+
+  delete(key: readonly Value[]): void {
+    const sql = hasOddText(key) ? `DELETE FROM ${this.#table} WHERE ${this.#where(key)}` : this.#deleteSql;
+    this.#prepare(sql).run(...key.map(bind));
+  }
+
+  get hasUniques(): boolean {
+    return this.shape.uniques.length > 0;
+  }
+
+  /** Whether going from `old` to `next` can move a UNIQUE value. */
+  uniqueChanges(old: Image, next: Image): boolean {
+    if (this.#hasExpressions) return true;
+    for (const column of this.#uniqueColumns) if (!Object.is(old[column], next[column])) return true;
+    return false;
+  }
+
+  /** Keys of rows, other than the image's own, that hold one of the image's UNIQUE values. Key columns in key order. */
+  clashes(image: Image): Value[][] {
+    const found: Value[][] = [];
+    assert(image.length === this.#columns.length, `an image of ${this.shape.name} is whole`);
+    if (this.#hasExpressions) this.#fillTwin(image);
+    for (const unique of this.shape.uniques) found.push(...this.#clashesOf(unique, image));
+    return found;
+  }
+
+  #clashesOf(unique: UniqueShape, image: Image): Value[][] {
+    const simple = isPlain(unique);
+    const [where, bound] = simple ? this.#plainLookup(unique, image) : [this.#verbatimLookup(unique), []];
+    if (simple && bound.includes(null)) return []; // NULLs are distinct
+    const keys = this.shape.key.map((k) => this.#columns[k]!);
+    const sql = `SELECT ${exactKeyColumns(this.shape, keys)} FROM ${this.#table} WHERE ${where}`;
+    const rows = this.#prepare(sql).all(...bound) as unknown as Value[][];
+    const own = keyIdOfImage(this.shape, image);
+    return rows
+      .map((row) => exactKey(this.shape, row, this.encoding))
+      .filter((key) => keyIdOf(this.shape, key) !== own);
+  }
+
+  #plainLookup(unique: UniqueShape, image: Image): [string, Bound[]] {
+    const values = unique.terms.map((t) => image[t.column!]!);
+    const marks = placeholders(values);
+    const where = unique.terms.map((t, i) => `${t.sql} COLLATE ${t.collation} = ${marks[i]!}`).join(" AND ");
+    return [where, values.map(bind)];
+  }
+
+  /**
+   * Expressions, generated columns and conditions mean what the table's own columns make of them (affinity, collation):
+   * the incoming row is put into an empty twin of the table, and looked at there.
+   */
+  #verbatimLookup(unique: UniqueShape): string {
+    const twin = `temp.${quoteIdentifier(this.#twinName)} AS ${quoteIdentifier(this.shape.name)}`;
+    const tests = unique.terms.map(
+      (t) => `(${t.sql}) COLLATE ${t.collation} = (SELECT ${t.sql} FROM ${twin})`,
+    );
+    if (unique.where !== null) tests.push(`(${unique.where})`, `(SELECT (${unique.where}) FROM ${twin})`);
+    return tests.join(" AND ");
+  }
+
+  /** The table's text, as it was when this was made use of first: another text is another table's. */
+  get #text(): string {
+    const select = "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
+    this.#knownText ??= (this.#db.prepare(select).get(this.shape.name) as { sql: string }).sql;
+    return this.#knownText;
+  }
+
+  get #twinName(): string {
+    return `__marmot__twin_${this.shape.id}_${Bun.hash.xxHash64(this.#text).toString(16)}`;
+  }
+
+  #fillTwin(image: Image): void {
+    const twin = `temp.${quoteIdentifier(this.#twinName)}`;
+    // Asked each time: a rollback may have taken it away.
+    const there = this.#prepare("SELECT 1 FROM temp.sqlite_schema WHERE name = ?");
+    if (there.get(this.#twinName) === undefined)
+      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(this.#text)}`);
+    this.#prepare(`DELETE FROM ${twin}`).run();
+    const marks = placeholders(image).join(", ");
+    this.#prepare(`INSERT INTO ${twin}(${this.#columns.join(", ")}) VALUES(${marks})`).run(
+      ...image.map(bind),
+    );
+  }
+}

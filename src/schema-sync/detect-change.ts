@@ -1,0 +1,185 @@
+/**
+ * The application's schema as it is, against the one that the file last reflected: what the application changed, what of it
+ * travels, and whether every write was captured. Reads only.
+ */
+import { foldName, isSameName } from "../base/names.ts";
+import type { DatabaseSync } from "node:sqlite";
+import { type CapturedTable, readCaptured } from "../capture/install.ts";
+import { capturedWhole } from "../capture/recapture.ts";
+import { readRemembered, type RememberedSchema } from "../capture/remembered.ts";
+import type { TableShape } from "../change/shape.ts";
+import type { CatalogueObject } from "../replica/store/schema-store.ts";
+import { readCatalogue } from "../schema/catalogue.ts";
+import { type ClassifiedTable, classify, LEFT_OUT, type Selection } from "../schema/classify/classify.ts";
+import type { Recorder, SchemaChange, SchemaState } from "../schema/diff/change.ts";
+import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts";
+import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
+import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/diff/evolve.ts";
+import { withoutWithheld } from "../schema/diff/shadow-tables.ts";
+import { shapeOf } from "../schema/read-shape.ts";
+import { type Query, queryOf } from "../sqlite/query.ts";
+import { readTable, rowidAliases } from "../sqlite/schema.ts";
+
+/** A table that cannot be replicated: a new one stays here, one that did replicate stops this node's sending. */
+export interface LocalTable {
+  readonly name: string;
+  readonly reason: string;
+  readonly hint: string;
+}
+
+export interface AppDbSchema {
+  readonly remembered: RememberedSchema;
+  readonly captured: readonly CapturedTable[];
+  /** Ids of tables of which every write up to now is in a log. */
+  readonly whole: ReadonlySet<number>;
+  /** Names, in lower case, that are nobody else's business. */
+  readonly ignored: ReadonlySet<string>;
+  /** What was remembered and what there is, without what is ignored. */
+  readonly from: SchemaState;
+  readonly now: SchemaState;
+  /** What led from one to the other. */
+  readonly changes: readonly SchemaChange[];
+  readonly recorders: readonly Recorder[];
+  /** Tables that came and stay here. */
+  readonly local: readonly LocalTable[];
+  /** Tables that the changes create and every node keeps for itself. */
+  readonly keptByAll: readonly string[];
+  /** Tables that replicate and cannot any more: while there is one, the changes do not travel. */
+  readonly refused: readonly LocalTable[];
+}
+
+/** Without the tables named and all that stands on them. */
+export function without(state: SchemaState, names: ReadonlySet<string>): SchemaState {
+  const { objects, userVersion, applicationId } = state;
+  return {
+    objects: names.size === 0 ? objects : objects.filter((o) => !names.has(foldName(o.tableName))),
+    userVersion,
+    applicationId,
+  };
+}
+
+const selected = ({ tables, exclude }: Selection): ((name: string) => boolean) => {
+  const wanted = tables === null ? null : new Set(tables.map(foldName));
+  const unwanted = new Set(exclude.map(foldName));
+  return (name) => !unwanted.has(foldName(name)) && (wanted === null || wanted.has(foldName(name)));
+};
+
+const tableNames = (state: SchemaState): string[] =>
+  state.objects.flatMap((o) => (o.kind === "table" ? [o.name] : []));
+
+/** In a transaction, or alone. `replica` reads what the file showed before. null: nothing of Marmot is in the file. */
+export function readAppDbSchema(
+  db: DatabaseSync,
+  selection: Selection,
+  replica: Query = () => [],
+): AppDbSchema | null {
+  const query = queryOf(db);
+  const remembered = readRemembered(db);
+  const captured = readCaptured(db);
+  if (remembered === null || captured === null) return null;
+  const whole = capturedWhole(db, captured);
+  const catalogue = readCatalogue(query);
+  // Before anything is left out: what belongs to a virtual table is known by it.
+  const objects = withoutWithheld(catalogue.objects);
+  const isSelected = selected(selection);
+  const rejected = new Set(
+    [...tableNames(remembered.state), ...tableNames(catalogue)]
+      .filter((name) => !isSelected(name))
+      .map(foldName),
+  );
+  const names = new Map([...remembered.tables].map(([name, id]) => [id, name]));
+  const left = readRecorders(query, names);
+  const recorders = sameSchema(remembered.state, catalogue)
+    ? left
+    : [...left, ...rebuiltRecorders(remembered.state, catalogue, left, holdsSameIn(query, replica))];
+  const common = { remembered, captured, whole, recorders };
+  const compared = (ignored: ReadonlySet<string>) => {
+    const before = { ...remembered.state, objects: withoutWithheld(remembered.state.objects) };
+    const [from, now] = [without(before, ignored), without({ ...catalogue, objects }, ignored)];
+    const changes = sameSchema(from, now) ? [] : compareCatalogues(from, now, recorders);
+    return { ignored, from, now, changes };
+  };
+  const first = compared(rejected);
+  if (first.changes.length === 0) return { ...common, ...first, local: [], keptByAll: [], refused: [] };
+  const verdicts = new Map(classify(query, selection).map((t) => [foldName(t.name), t]));
+  const lineages = followTables(first.from, first.changes);
+  const created = lineages.flatMap((l) =>
+    l.from === null && l.to !== null ? [verdicts.get(foldName(l.to))] : [],
+  );
+  const staying = created.filter(
+    (t): t is ClassifiedTable => t?.verdict === "refused" || t?.verdict === "skipped",
+  );
+  const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
+  return {
+    ...common,
+    ...(staying.length === 0 ? first : compared(ignored)),
+    local: staying
+      .filter((t) => t.reason !== LEFT_OUT)
+      .map(({ name, reason, hint }) => ({ name, reason, hint })),
+    keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
+    refused: refusedOf(remembered, lineages, verdicts),
+  };
+}
+
+/** A table that replicates must go on doing so: without one of its tables a transaction would arrive in parts. */
+function refusedOf(
+  { tables }: RememberedSchema,
+  lineages: readonly TableLineage[],
+  verdicts: ReadonlyMap<string, ClassifiedTable>,
+): LocalTable[] {
+  return [...tables.keys()].flatMap((name) => {
+    const lineage = lineages.find((l) => isSameName(l.from, name));
+    const now = lineage === undefined ? name : lineage.to;
+    const verdict = now === null ? undefined : verdicts.get(foldName(now));
+    if (verdict?.verdict !== "refused") return [];
+    return [{ name: verdict.name, reason: verdict.reason, hint: verdict.hint }];
+  });
+}
+
+/** What recorders say of the catalogue that follows `from` by `changes` (of which the file has all). */
+export function advanceRecorders(
+  recorders: readonly Recorder[],
+  from: SchemaState,
+  changes: readonly SchemaChange[],
+): Recorder[] {
+  const lineages = followTables(from, changes);
+  return recorders.flatMap((recorder): Recorder[] => {
+    const lineage = lineages.find((l) => isSameName(l.from, recorder.table));
+    if (lineage === undefined) return [recorder];
+    if (lineage.to === null) return [];
+    const table = from.objects.find((o) => o.kind === "table" && o.name === lineage.from);
+    const before = table === undefined ? [] : columnsOf(table).map(foldName);
+    const columns = lineage.columns.map(([column, origin]) =>
+      origin === null ? column : (recorder.columns[before.indexOf(foldName(origin))] ?? column),
+    );
+    return [{ table: lineage.to, now: recorder.now, columns }];
+  });
+}
+
+/** Of a table of the catalogue: its name in the file, and its columns' if they are called otherwise there; null: it is gone. */
+export type NameInFile = (
+  object: CatalogueObject,
+) => { readonly name: string; readonly recorded: readonly string[] | null } | null;
+
+/** What the file's tables are called, and their columns, of those that the cluster's catalogue `onto` has under `changes`. */
+export function namesInFile(onto: SchemaState, changes: readonly SchemaChange[]): NameInFile {
+  const lineages = changes.length === 0 ? [] : followTables(onto, changes);
+  return (object) => {
+    const lineage = lineages.find((l) => isSameName(l.from, object.name));
+    if (lineage === undefined) return { name: object.name, recorded: null };
+    if (lineage.to === null) return null;
+    const now = new Map(lineage.columns.flatMap(([c, from]) => (from === null ? [] : [[foldName(from), c]])));
+    const taken = new Set(lineage.columns.map(([c]) => foldName(c)));
+    const recorded = columnsOf(object).map(
+      (c, i) => now.get(foldName(c)) ?? (taken.has(foldName(c)) ? `__marmot__gone_${i}` : c),
+    );
+    return { name: lineage.to, recorded };
+  };
+}
+
+/** The shape of a table of the file; null: there is none, or nothing names its rows. */
+export function shapeInFile(db: DatabaseSync, name: string, id: number): TableShape | null {
+  const table = readTable(queryOf(db), name);
+  const isNamed = table.columns.some((c) => c.keyPlace > 0) || rowidAliases(table).length > 0;
+  return table.columns.length > 0 && isNamed ? shapeOf(table, id) : null;
+}

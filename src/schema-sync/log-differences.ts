@@ -1,0 +1,92 @@
+/**
+ * Rows of tables that nothing captured for a while: where the file differs from the replica they get log rows, as the
+ * triggers would have written them. Short transactions, so that the application waits no longer than for a few rows.
+ */
+import type { DatabaseSync } from "node:sqlite";
+import { type KeyId, keyIdOf } from "../change/key.ts";
+import type { TableShape } from "../change/shape.ts";
+import { TextBytes, type Value } from "../change/value.ts";
+import { isBusy } from "../sqlite/locked.ts";
+import { differingKeys } from "../replica/copies/compare-rows.ts";
+import { RowAccess } from "../rows/row-access.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import { commitAfter } from "../sqlite/transaction.ts";
+
+/** Log rows written in one transaction. */
+const LOGGED_AT_ONCE = 2000;
+
+/** "busy": the application holds the write lock; undefined: time for others. */
+export type Waits = Generator<"busy" | undefined, void>;
+
+/**
+ * `replica` and `live` hold read snapshots; `db` writes the file. `isAwaited`: the file has no such row for now, since Marmot
+ * took it out to bring back the replica's; nobody deleted it.
+ */
+export function* logDifferences(
+  sides: { readonly replica: DatabaseSync; readonly appDb: DatabaseSync; readonly db: DatabaseSync },
+  tables: readonly { readonly shape: TableShape; readonly log: string }[],
+  encoding: string,
+  isToRestore: (table: number, keyId: KeyId) => boolean,
+): Waits {
+  const { replica: left, appDb: right, db } = sides;
+  for (const { shape, log } of tables) {
+    const there = new RowAccess(right, shape, encoding);
+    let keys: (readonly Value[])[] = [];
+    for (const key of differingKeys({ left, right, table: shape, encoding })) {
+      if (key !== null && isToRestore(shape.id, keyIdOf(shape, key)) && there.get(key) === null) continue;
+      if (key !== null && keys.push(key) < LOGGED_AT_ONCE) continue;
+      if (keys.length >= LOGGED_AT_ONCE) {
+        yield* writing(db, () => noteRows(db, shape, log, keys));
+        keys = [];
+      }
+      yield;
+    }
+    if (keys.length > 0) yield* writing(db, () => noteRows(db, shape, log, keys));
+  }
+}
+
+/** Rows that are to be looked at, whatever was captured of them. */
+export function* logKeys(
+  db: DatabaseSync,
+  { shape, log }: { readonly shape: TableShape; readonly log: string },
+  keys: readonly (readonly Value[])[],
+): Waits {
+  for (let i = 0; i < keys.length; i += LOGGED_AT_ONCE)
+    yield* writing(db, () => noteRows(db, shape, log, keys.slice(i, i + LOGGED_AT_ONCE)));
+}
+
+/** One write transaction, as soon as the application lets go of its lock. */
+export function* writing(db: DatabaseSync, work: () => void): Waits {
+  for (;;) {
+    try {
+      db.exec("BEGIN IMMEDIATE");
+      break;
+    } catch (error) {
+      if (!isBusy(error)) throw error;
+      yield "busy";
+    }
+  }
+  commitAfter(db, work);
+}
+
+function noteRows(
+  db: DatabaseSync,
+  shape: TableShape,
+  log: string,
+  keys: readonly (readonly Value[])[],
+): void {
+  const columns = shape.key.map((_, i) => `k${i + 1}`).join(", ");
+  for (const key of keys) {
+    const marks = key.map((v) => (v instanceof TextBytes ? "CAST(? AS TEXT)" : "?")).join(", ");
+    const bound = key.map((v) => (v instanceof TextBytes ? v.bytes : v));
+    db.prepare(`INSERT INTO main.${quoteIdentifier(log)}(${columns}) VALUES(${marks})`).run(...bound);
+  }
+}
+
+/** A connection that reads what is committed now, and nothing that comes later. */
+export function snapshotOf(open: () => DatabaseSync): DatabaseSync {
+  const db = open();
+  db.exec("BEGIN");
+  db.prepare("SELECT count(*) FROM sqlite_schema").get();
+  return db;
+}

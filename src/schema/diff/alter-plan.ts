@@ -1,0 +1,165 @@
+/**
+ * What of a table's text decides how its rows are stored. SQLite itself is asked, on an empty table in memory. Two texts
+ * of one structure can take each other's place without a row being touched.
+ */
+import type { DatabaseSync } from "node:sqlite";
+import { foldName } from "../../base/names.ts";
+import { openDatabase } from "../../sqlite/open.ts";
+import { queryOf } from "../../sqlite/query.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { readTable } from "../../sqlite/schema.ts";
+import type { AlterMethod, ColumnOrigin } from "./change.ts";
+import { nameAt, parseTable, sameButReferences } from "../../sqlite/ddl-text/table-text.ts";
+
+export interface Structure {
+  /** Equal for equal structures. */
+  readonly stored: string;
+  /** In lower case; a column that may be NULL here and may not there has to be looked at. */
+  readonly notNull: readonly string[];
+}
+
+/** How an ordinary table is altered in place; `statements` name it, the last change of its text aside. */
+export interface AlterPlan {
+  readonly method: AlterMethod;
+  /** Empty for "rebuild". */
+  readonly statements: readonly string[];
+  /** Columns of which no row may be NULL any more. */
+  readonly newNotNull: readonly string[];
+}
+
+export function withScratch<T>(use: (db: DatabaseSync) => T): T {
+  const db = openDatabase(":memory:");
+  try {
+    return use(db);
+  } finally {
+    db.close();
+  }
+}
+
+export function readStructure(db: DatabaseSync, name: string): Structure {
+  const query = queryOf(db);
+  const table = readTable(query, name);
+  const texts = new Map(parseTable(table.sql).columns.map((c) => [foldName(c.name), c]));
+  const own = query(
+    `SELECT name, origin FROM pragma_index_list(?) WHERE origin <> 'c' ORDER BY seq DESC`,
+    name,
+  );
+  const indexes = own.map(([index, origin]) => [origin, indexTerms(db, String(index))]);
+  // An index over a column has the column's collation, which no pragma tells.
+  const probe = quoteIdentifier(`__marmot__probe_${name}`);
+  db.exec(
+    `CREATE INDEX ${probe} ON ${quoteIdentifier(name)}(${table.columns.map((c) => quoteIdentifier(c.name)).join(", ")})`,
+  );
+  const collations = query(
+    `SELECT coll FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno`,
+    `__marmot__probe_${name}`,
+  ).map(([collation]) => collation);
+  db.exec(`DROP INDEX ${probe}`);
+  const defaults = query(`SELECT dflt_value FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`, name);
+  const columns = table.columns.map((column, i) => [
+    foldName(column.name),
+    column.hidden,
+    table.strict ? foldName(column.declaredType) : column.affinity,
+    collations[i],
+    // Rows from before an ADD COLUMN take the default from the text.
+    defaults[i]![0],
+    column.hidden === 0 ? null : texts.get(foldName(column.name))?.definition,
+  ]);
+  const { withoutRowid, strict, rowidColumn, autoincrement } = table;
+  return {
+    stored: JSON.stringify([
+      withoutRowid,
+      strict,
+      rowidColumn == null ? undefined : foldName(rowidColumn),
+      autoincrement,
+      columns,
+      indexes,
+    ]),
+    notNull: table.columns.flatMap((c) => (c.notNull ? [foldName(c.name)] : [])),
+  };
+}
+
+const indexTerms = (db: DatabaseSync, index: string): unknown[] =>
+  queryOf(db)(`SELECT cid, desc, coll, key FROM pragma_index_xinfo(?) ORDER BY seqno`, index);
+
+const rebuild: AlterPlan = { method: "rebuild", statements: [], newNotNull: [] };
+
+/**
+ * How `before` becomes `after`. Both texts are of a table of the same name. `columns`: stored columns of `after`. What
+ * SQLite cannot compile here (functions of the application) is rebuilt, and says so when it is.
+ */
+export function planAlter(
+  name: string,
+  before: string,
+  after: string,
+  columns: readonly ColumnOrigin[],
+): AlterPlan {
+  const statements = alterStatements(name, before, after, columns);
+  if (statements === null) return rebuild;
+  if (statements.length === 0 && sameButReferences(before, after))
+    return { method: "text", statements, newNotNull: [] };
+  return withScratch((db) => {
+    try {
+      db.exec(before);
+      for (const sql of statements) db.exec(sql);
+      const altered = readStructure(db, name);
+      db.exec(`DROP TABLE ${quoteIdentifier(name)}`);
+      db.exec(after);
+      const wanted = readStructure(db, name);
+      if (altered.stored !== wanted.stored) return rebuild;
+      const newNotNull = wanted.notNull.filter((c) => !altered.notNull.includes(c));
+      const method = statements.some((sql) => sql.includes(" DROP COLUMN ")) ? "drop" : "text";
+      return { method, statements, newNotNull };
+    } catch {
+      return rebuild;
+    }
+  });
+}
+
+/** ALTER TABLE statements that make the columns be those of `after`; null: columns moved. */
+function alterStatements(
+  name: string,
+  before: string,
+  after: string,
+  columns: readonly ColumnOrigin[],
+): string[] | null {
+  const alter = `ALTER TABLE main.${quoteIdentifier(name)}`;
+  const old = parseTable(before).columns;
+  const wanted = parseTable(after).columns;
+  const origin = new Map(
+    columns.map(([column, first]) => [foldName(column), first == null ? undefined : foldName(first)]),
+  );
+  const oldGenerated = new Set(old.flatMap((c) => (c.generated ? [foldName(c.name)] : [])));
+  // For each wanted column the old one it takes the place of.
+  const places = wanted.map((c) => {
+    const key = foldName(c.name);
+    if (c.generated) return oldGenerated.has(key) ? key : null;
+    return origin.get(key) ?? null;
+  });
+  const kept = old.filter((c) => places.includes(foldName(c.name)));
+  if (kept.some((c, i) => places[i] !== foldName(c.name))) return null;
+  const gone = old.filter((c) => !kept.includes(c));
+  const dropped = [...gone.filter((c) => c.generated), ...gone.filter((c) => !c.generated)];
+  const statements = dropped.map((c) => `${alter} DROP COLUMN ${quoteIdentifier(c.name)}`);
+  const renames = kept.flatMap((c, i) => {
+    const to = wanted[i]!.name;
+    return foldName(c.name) === foldName(to) ? [] : [[c.name, to] as const];
+  });
+  const names = new Set(kept.map((c) => foldName(c.name)));
+  const crossing = renames.some(([, to]) => names.has(foldName(to)));
+  const rename = (from: string, to: string): string =>
+    `${alter} RENAME COLUMN ${quoteIdentifier(from)} TO ${quoteIdentifier(to)}`;
+  const between = (i: number): string => `__marmot__column_${i}`;
+  if (crossing) {
+    statements.push(...renames.map(([from], i) => rename(from, between(i))));
+    statements.push(...renames.map(([, to], i) => rename(between(i), to)));
+  } else statements.push(...renames.map(([from, to]) => rename(from, to)));
+  for (const column of wanted.slice(kept.length)) statements.push(`${alter} ADD COLUMN ${column.sql}`);
+  return statements;
+}
+
+/** The same table under another name: what RENAME TABLE makes of its text. */
+export function renamedText(sql: string, to: string): string {
+  const start = /^CREATE\s+TABLE\s+/i.exec(sql)?.[0].length ?? 0;
+  return `CREATE TABLE ${quoteIdentifier(to)}${sql.slice(nameAt(sql, start).end)}`;
+}

@@ -1,0 +1,53 @@
+/** A UNIQUE index made over rows that are there: of those that clash the latest stays. */
+import type { DatabaseSync } from "node:sqlite";
+import type { Value } from "../../change/value.ts";
+import { parseIndex } from "../../sqlite/ddl-text/index-text.ts";
+import { prepareExact } from "../../rows/row-access.ts";
+import { constraintOf, UNIQUE_VALUE } from "./copy-rows.ts";
+import type { RejectedRows, RowRef } from "./constraint-rejects.ts";
+
+/** `clearing`: called once before rows go, so that no trigger sees it. */
+export function createUniqueIndex(
+  db: DatabaseSync,
+  sql: string,
+  rows: () => RejectedRows,
+  clearing: () => void,
+): void {
+  try {
+    db.exec(sql);
+    return;
+  } catch (error) {
+    if (constraintOf(error) === null) throw error;
+  }
+  const table = rows();
+  const losers = losersOf(db, sql, table);
+  clearing();
+  for (const { row, winner } of losers) table.report(row, UNIQUE_VALUE, winner.key);
+  const remove = db.prepare(`DELETE FROM ${table.name} WHERE ${table.where}`);
+  for (const { row } of losers) remove.run(...row.id);
+  db.exec(sql);
+}
+
+interface Loser {
+  readonly row: RowRef;
+  readonly winner: RowRef;
+}
+
+function losersOf(db: DatabaseSync, sql: string, table: RejectedRows): Loser[] {
+  const { terms, where } = parseIndex(sql);
+  const list = terms.join(", ");
+  // NULLs are distinct from each other.
+  const conditions = terms.map((t) => `(${t}) IS NOT NULL`);
+  if (where !== null) conditions.push(`(${where})`);
+  const groups = prepareExact(
+    db,
+    `SELECT * FROM (SELECT dense_rank() OVER (ORDER BY ${list}) "group", count(*) OVER (PARTITION BY ${list}) "size",
+         row_number() OVER (ORDER BY ${table.order}) "place", ${table.columns}
+       FROM ${table.name} WHERE ${conditions.join(" AND ")}) WHERE "size" > 1 ORDER BY "group", "place"`,
+  ).all() as unknown as Value[][];
+  const members = Map.groupBy(groups, (row) => row[0] as bigint);
+  return [...members.values()].flatMap((group) => {
+    const [winner, ...losers] = table.latestFirst(group.map((row) => table.ref(row, 3)));
+    return losers.map((row) => ({ row, winner: winner! }));
+  });
+}

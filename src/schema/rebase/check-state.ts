@@ -1,0 +1,84 @@
+/** Whether a catalogue that was put together works: SQLite makes it and compiles what it holds, without rows. */
+import type { DatabaseSync } from "node:sqlite";
+import { errorMessage } from "../../base/errors.ts";
+import { foldName } from "../../base/names.ts";
+import { openDatabase } from "../../sqlite/open.ts";
+import { mentions } from "../../sqlite/ddl-text/index-text.ts";
+import { queryOf } from "../../sqlite/query.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
+import type { SchemaObject } from "../../sqlite/schema.ts";
+import { isVirtual, judgeTriggers } from "../triggers.ts";
+import type { SchemaState } from "../diff/change.ts";
+import { createAll } from "./renamed-state.ts";
+import { withScratch } from "../diff/alter-plan.ts";
+
+export interface Broken {
+  readonly object: SchemaObject;
+  /** In SQLite's words. */
+  readonly why: string;
+  /** It cannot even be created; else it can, and fails when it is used. */
+  readonly isRefused: boolean;
+}
+
+/**
+ * What does not work, by `keyOf`. What is virtual is not tried. A quoted name that no column has any more is no text all of a
+ * sudden: SQLite would take it for one, an index would go over that one value, and a view would show it. Where a text was
+ * meant, the schemas that were put together are as broken, and the caller compares.
+ */
+export function brokenObjects({ objects }: SchemaState): Map<string, Broken> {
+  const broken = new Map<string, Broken>();
+  const strict = openDatabase(":memory:", { doubleQuotedTexts: false });
+  try {
+    for (const found of brokenIn(strict, objects)) broken.set(keyOf(found.object), found);
+  } finally {
+    strict.close();
+  }
+  // A table with such a text, and all that stands on it, can only be judged as the application's SQLite has it.
+  const tables = objects
+    .filter((o) => o.kind === "table" && broken.has(keyOf(o)))
+    .map((o) => foldName(o.name));
+  if (tables.length > 0)
+    withScratch((db) => {
+      const known = new Map(brokenIn(db, objects).map((b) => [keyOf(b.object), b]));
+      for (const object of objects) {
+        const text = object.sql;
+        if (!tables.some((t) => foldName(object.tableName) === t || mentions(text, t))) continue;
+        const found = known.get(keyOf(object));
+        if (found === undefined) broken.delete(keyOf(object));
+        else broken.set(keyOf(object), found);
+      }
+    });
+  for (const { name, problem } of judgeTriggers(objects, []).byName.values())
+    if (problem !== null && problem.reason.includes("does not compile")) {
+      const object = objects.find((o) => o.kind === "trigger" && o.name === name);
+      if (object !== undefined && !broken.has(keyOf(object)))
+        broken.set(keyOf(object), { object, why: problem.reason, isRefused: false });
+    }
+  return broken;
+}
+
+function brokenIn(db: DatabaseSync, objects: readonly SchemaObject[]): Broken[] {
+  const broken: Broken[] = [];
+  const refused = createAll(db, objects);
+  for (const [object, why] of refused) if (!isVirtual(object)) broken.push({ object, why, isRefused: true });
+  const standing = queryOf(db)("SELECT type, name, tbl_name FROM sqlite_schema");
+  const tables = new Map(
+    standing.map(([kind, name, table]) => [keyOf({ kind: String(kind), name: String(name) }), String(table)]),
+  );
+  for (const object of objects) {
+    const table = tables.get(keyOf(object));
+    const elsewhere = table !== undefined && foldName(table) !== foldName(object.tableName);
+    if (elsewhere)
+      broken.push({ object, why: `it stands on ${table}, not on ${object.tableName}`, isRefused: true });
+    if (object.kind !== "view" || elsewhere || refused.has(object)) continue;
+    try {
+      queryOf(db)(`SELECT 1 FROM main.${quoteIdentifier(object.name)} LIMIT 0`);
+    } catch (error) {
+      broken.push({ object, why: errorMessage(error), isRefused: false });
+    }
+  }
+  return broken;
+}
+
+export const keyOf = ({ kind, name }: { readonly kind: string; readonly name: string }): string =>
+  `${kind} ${foldName(name)}`;

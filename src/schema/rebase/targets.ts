@@ -1,0 +1,106 @@
+/** Where the tables and columns of either side are in what was put together. */
+import { foldName } from "../../base/names.ts";
+import type { SchemaObject } from "../../sqlite/schema.ts";
+import { isVirtual } from "../triggers.ts";
+import type { ColumnOrigin, SchemaChange, SchemaState } from "../diff/change.ts";
+import type { TableNames } from "./common-names.ts";
+import { type TableTarget, tablesOf } from "../diff/diff.ts";
+import { columnsOf, follow } from "../diff/evolve.ts";
+import { extendsTable } from "./merge-table.ts";
+import { type ColumnText, parseTable } from "../../sqlite/ddl-text/table-text.ts";
+
+const isSameKind = (a: SchemaObject, b: SchemaObject): boolean =>
+  isVirtual(a) === isVirtual(b) && (!isVirtual(a) || a.sql === b.sql);
+
+/** Of the cluster's tables. */
+export function ontoTargets(
+  onto: SchemaState,
+  names: readonly TableNames[],
+  target: SchemaState,
+): Map<string, TableTarget> {
+  const targets = new Map<string, TableTarget>();
+  const byTheirs = new Map(
+    names.flatMap((n) => (n.theirs === null ? [] : [[foldName(n.theirs), n] as const])),
+  );
+  const after = tablesOf(target);
+  for (const [name, table] of tablesOf(onto)) {
+    const known = byTheirs.get(name);
+    if (known !== undefined && known.ours === null) continue;
+    const to = after.get(foldName(known?.common ?? table.name));
+    if (to === undefined || !isSameKind(table, to)) continue;
+    const there = new Map(columnsOf(table).map((c) => [foldName(c), c]));
+    const own = new Set(known?.columns.flatMap((c) => (c.theirs === null ? [] : [foldName(c.theirs)])));
+    const columns = columnsOf(to).map((column): ColumnOrigin => {
+      const from = known?.columns.find((c) => c.theirs !== null && foldName(c.common) === foldName(column));
+      if (from !== undefined) return [column, there.get(foldName(from.theirs!)) ?? null];
+      return [column, own.has(foldName(column)) ? null : (there.get(foldName(column)) ?? null)];
+    });
+    targets.set(name, { to: to.name, columns });
+  }
+  return targets;
+}
+
+/** Of the live file's tables. `ours`: its schema in common names; null when nothing of ours stands. */
+export function appDbTargets(
+  base: SchemaState,
+  pending: readonly SchemaChange[],
+  names: readonly TableNames[],
+  target: SchemaState,
+  ours: SchemaState | null,
+): Map<string, TableTarget> {
+  const targets = new Map<string, TableTarget>();
+  const { state: appDb, lineages } = follow(base, pending);
+  const after = tablesOf(target);
+  const mine = ours === null ? null : tablesOf(ours);
+  const taken = new Set<string>();
+  const byName = new Map(lineages.flatMap((l) => (l.to === null ? [] : [[foldName(l.to), l] as const])));
+  for (const [name, table] of tablesOf(appDb)) {
+    const lineage = byName.get(name);
+    const born = lineage === undefined ? table.name : lineage.from;
+    const known = born === null ? undefined : names.find((n) => foldName(n.base) === foldName(born));
+    if (known !== undefined && known.theirs === null) continue;
+    const to = after.get(foldName(known?.common ?? table.name));
+    if (to === undefined || !isSameKind(table, to) || taken.has(foldName(to.name))) continue;
+    if (known === undefined && !extendsTable(to.sql, table.sql)) {
+      // Made on both sides: only if it came out as ours, or more than ours, are its rows these.
+      const our = mine?.get(foldName(to.name));
+      if (our === undefined || !extendsTable(to.sql, our.sql)) continue;
+    }
+    taken.add(foldName(to.name));
+    const columns = appDbColumns(table, to, lineage?.columns, known, mine?.get(foldName(to.name)));
+    targets.set(name, { to: to.name, columns });
+  }
+  return targets;
+}
+
+/** `our`: the table in common names. */
+function appDbColumns(
+  table: SchemaObject,
+  to: SchemaObject,
+  lineage: readonly ColumnOrigin[] | undefined,
+  known: TableNames | undefined,
+  our: SchemaObject | undefined,
+): ColumnOrigin[] {
+  const mine = columnsOf(table);
+  if (known === undefined)
+    return columnsOf(to).map((column) => [
+      column,
+      mine.find((c) => foldName(c) === foldName(column)) ?? null,
+    ]);
+  const fromBase = new Map((lineage ?? mine.map((c) => [c, c] as const)).map(([c, b]) => [foldName(c), b]));
+  const text = (object: SchemaObject | undefined, column: string): ColumnText | undefined =>
+    object === undefined
+      ? undefined
+      : parseTable(object.sql).columns.find((c) => foldName(c.name) === foldName(column));
+  return columnsOf(to).map((column): ColumnOrigin => {
+    const from = known.columns.find((c) => c.theirs !== null && foldName(c.common) === foldName(column));
+    if (from !== undefined)
+      return [column, mine.find((c) => fromBase.get(foldName(c)) === from.base) ?? null];
+    // Added here, and not taken for another's name. Where both added it its values stay, whatever either says of them.
+    if (text(our, column)?.generated !== false) return [column, null];
+    return [
+      column,
+      mine.find((c) => foldName(c) === foldName(column) && fromBase.get(foldName(c)) == null) ?? null,
+    ];
+  });
+}

@@ -1,0 +1,26 @@
+import { expect, test } from "bun:test";
+import { MemoryReplica } from "../lab.ts";
+
+const SCHEMA = `CREATE TABLE artist(id INTEGER PRIMARY KEY, name TEXT);
+  CREATE TABLE album(id INTEGER PRIMARY KEY, artist INT REFERENCES artist, title TEXT);
+  CREATE TABLE alone(id INTEGER PRIMARY KEY, v);
+  CREATE TABLE named(id INTEGER PRIMARY KEY, v UNIQUE)`;
+
+const shards = (one: MemoryReplica, table: number): Set<number> =>
+  new Set(Array.from({ length: 200 }, (_, k) => one.replica.shardOfKey(table, k)));
+
+test("whole: tables tied by foreign keys share one shard, others are spread by their keys", () => {
+  const one = new MemoryReplica({ schema: SCHEMA, shards: 16 });
+  expect(shards(one, 1)).toEqual(shards(one, 2));
+  expect(shards(one, 1).size).toBe(1);
+  expect(shards(one, 3).size).toBe(16);
+  expect(shards(one, 4).size).toBe(1);
+  one.close();
+});
+
+test("row by row: foreign keys tie nothing", () => {
+  const one = new MemoryReplica({ schema: SCHEMA, shards: 16, transactions: "row" });
+  expect([1, 2, 3].map((table) => shards(one, table).size)).toEqual([16, 16, 16]);
+  expect(shards(one, 4).size).toBe(1);
+  one.close();
+});

@@ -1,0 +1,355 @@
+/** What a change does to rows, and what it leaves of a connection. */
+import { expect, test } from "bun:test";
+import { DatabaseSync } from "node:sqlite";
+import { UserError } from "../../../src/base/errors.ts";
+import { TextBytes } from "../../../src/change/value.ts";
+import { type ApplyOptions, applySchemaChanges } from "../../../src/schema/migrate/migrate.ts";
+import type { RejectedRow, SchemaChange } from "../../../src/schema/diff/change.ts";
+import { compareCatalogues } from "../../../src/schema/diff/diff.ts";
+import { queryOf } from "../../../src/sqlite/query.ts";
+import { capture, inFolder, integrity, open, stateOf } from "./cases.ts";
+
+function memory(sql: string): DatabaseSync {
+  const db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
+  db.exec(sql);
+  return db;
+}
+
+/** What leads from one schema to the other; tables and columns are known by their names. */
+const between = (from: string, to: string) =>
+  compareCatalogues(stateOf(memory(from)), stateOf(memory(to)), []);
+
+function change(db: DatabaseSync, from: string, to: string, options: Partial<ApplyOptions> = {}) {
+  const rejected: RejectedRow[] = [];
+  db.exec("BEGIN IMMEDIATE");
+  const applied = applySchemaChanges(db, between(from, to), {
+    role: "live",
+    rejected: (row) => rejected.push(row),
+    ...options,
+  });
+  db.exec("COMMIT");
+  expect(integrity(db)).toBe('[["ok"]]');
+  return { ...applied, rejected };
+}
+
+const all = (db: DatabaseSync, sql: string): unknown => queryOf(db)(sql);
+
+test("what may be NULL no more and is leaves, and is told exactly", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b, c)";
+  const db = memory(from);
+  db.exec("INSERT INTO t VALUES(1, 'x', 1, 1.0), (2, NULL, CAST(x'61ff' AS TEXT), 1.0), (3, NULL, x'00', 7)");
+  const { rejected, tables } = change(db, from, from.replace("a TEXT", "a TEXT NOT NULL"));
+  expect(all(db, "SELECT id, a FROM t")).toEqual([[1, "x"]]);
+  expect(tables).toMatchObject([{ from: "t", to: "t", rejected: 2 }]);
+  const reason = "a column must not be NULL any more";
+  expect(rejected).toEqual([
+    {
+      from: "t",
+      table: "t",
+      columns: ["id", "a", "b", "c"],
+      values: [3n, null, new Uint8Array([0]), 7n],
+      rowid: 3n,
+      reason,
+      gaveWayTo: null,
+    },
+    {
+      from: "t",
+      table: "t",
+      columns: ["id", "a", "b", "c"],
+      values: [2n, null, new TextBytes(new Uint8Array([0x61, 0xff])), 1],
+      rowid: 2n,
+      reason,
+      gaveWayTo: null,
+    },
+  ]);
+});
+
+test("a default fills what must not be NULL; what comes new holds as little as it can", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT)";
+  const db = memory(`${from}; INSERT INTO t VALUES(1, 'x'), (2, NULL)`);
+  const to =
+    "CREATE TABLE t(n INTEGER NOT NULL, id INTEGER PRIMARY KEY, a TEXT NOT NULL DEFAULT 'none', m TEXT NOT NULL)";
+  expect(change(db, from, to).rejected).toEqual([]);
+  expect(all(db, "SELECT * FROM t")).toEqual([
+    [0, 1, "x", ""],
+    [0, 2, "none", ""],
+  ]);
+});
+
+test("a default without quotes, or in double ones, is a text, also where a column is called so", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b TEXT)";
+  const db = memory(`${from}; INSERT INTO t VALUES(1, NULL, NULL)`);
+  const to =
+    'CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT NOT NULL DEFAULT hello, b TEXT NOT NULL DEFAULT "id")';
+  expect(change(db, from, to).rejected).toEqual([]);
+  expect(all(db, "SELECT * FROM t")).toEqual([[1, "hello", "id"]]);
+});
+
+test("a default that depends on the moment is the same on every node", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a)";
+  const to =
+    "CREATE TABLE t(x DEFAULT (random()), y TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, z DEFAULT (1 + 2), id INTEGER PRIMARY KEY, a)";
+  const db = memory(`${from}; INSERT INTO t VALUES(1, 'a')`);
+  change(db, from, to);
+  expect(all(db, "SELECT * FROM t")).toEqual([[null, "1970-01-01 00:00:00", 3, 1, "a"]]);
+});
+
+test("of rows that clash the latest stays, also through a chain of clashes", () => {
+  const from = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a, b)";
+  const to = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a, b, UNIQUE(a), UNIQUE(b))";
+  const rows = "INSERT INTO t VALUES('p', 1, 1), ('q', 1, 2), ('r', 2, 2), ('s', NULL, 3), ('t', NULL, 4)";
+  const byKey = memory(`${from}; ${rows}`);
+  expect(change(byKey, from, to).rejected.map((r) => r.values[0])).toEqual(["q"]);
+  const byRank = memory(`${from}; ${rows}`);
+  const rank = (table: string, [key]: readonly unknown[]) => (table === "t" && key === "q" ? 2 : 1);
+  expect(change(byRank, from, to, { rank }).rejected.map((r) => r.values[0])).toEqual(["r", "p"]);
+  expect(all(byRank, "SELECT k FROM t ORDER BY k")).toEqual([["q"], ["s"], ["t"]]);
+});
+
+test("a UNIQUE index over rows that clash: the latest stays, nothing fires, every trigger is back", () => {
+  const from = `CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b); CREATE TABLE log(x INTEGER PRIMARY KEY);
+    CREATE TRIGGER one AFTER DELETE ON t BEGIN INSERT INTO log VALUES(NULL); END;
+    CREATE TRIGGER two AFTER DELETE ON t BEGIN INSERT INTO log VALUES(NULL); END`;
+  const db = memory(from);
+  db.exec(
+    "INSERT INTO t VALUES(1, 'x', 1), (2, 'X', 1), (3, 'x', 0), (4, NULL, 1), (5, NULL, 1), (6, 'y', 1)",
+  );
+  capture(db);
+  const to = `${from}; CREATE UNIQUE INDEX u ON t(a COLLATE NOCASE DESC) WHERE b`;
+  const { rejected, reinstall } = change(db, from, to, { rank: (_table, [id]) => -Number(id) });
+  expect(rejected).toMatchObject([
+    { from: "t", values: [2n, "X", 1n], reason: "another row has its unique value", gaveWayTo: [1n] },
+  ]);
+  expect(all(db, "SELECT id FROM t")).toEqual([[1], [3], [4], [5], [6]]);
+  expect(all(db, "SELECT * FROM log")).toEqual([]);
+  expect(
+    all(db, "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 't' ORDER BY rowid"),
+  ).toEqual([["one"], ["two"]]);
+  expect(reinstall).toEqual(["t"]);
+});
+
+test("what a stricter type does not take leaves", () => {
+  const from = "CREATE TABLE t(id TEXT PRIMARY KEY NOT NULL, a)";
+  const db = memory(`${from}; INSERT INTO t VALUES('7', '12'), ('8', 'x'), ('nine', '1')`);
+  const { rejected } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, a INTEGER) STRICT");
+  expect(all(db, "SELECT * FROM t")).toEqual([[7, 12]]);
+  expect(rejected.map((r) => [r.values[0], r.reason])).toEqual([
+    ["nine", "its key is not an integer"],
+    ["8", "a value is not of its column's type"],
+  ]);
+});
+
+test("what was copied before a row that a STRICT column refuses is not there twice", () => {
+  const from = "CREATE TABLE t(k TEXT PRIMARY KEY, b) WITHOUT ROWID";
+  const db = memory(`${from}; INSERT INTO t VALUES('a', 1), ('b', 2), ('c', 'no'), ('d', 4)`);
+  const { rejected } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, b INTEGER) STRICT");
+  expect(rejected.map((r) => r.values[0])).toEqual(["c"]);
+  expect(all(db, "SELECT k FROM t ORDER BY k")).toEqual([["a"], ["b"], ["d"]]);
+});
+
+test("a conflict clause that the table declares drops no row unseen", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a)";
+  const db = memory(`${from}; INSERT INTO t VALUES(1, 1), (2, 1), (3, NULL)`);
+  const to =
+    "CREATE TABLE t(z, id INTEGER PRIMARY KEY, a NOT NULL ON CONFLICT IGNORE UNIQUE ON CONFLICT REPLACE)";
+  expect(change(db, from, to).rejected.map((r) => r.values[0])).toEqual([3n, 1n]);
+  // Nothing else differs: SQLite copies such a table as a whole.
+  const alike = memory(`${from}; INSERT INTO t VALUES(1, 1), (2, 1), (3, NULL)`);
+  const { rejected } = change(alike, from, from.replace("a)", "a UNIQUE ON CONFLICT IGNORE)"));
+  expect(rejected.map((r) => r.values[0])).toEqual([1n]);
+});
+
+test("the same rows stay on every node, whatever their rowids", () => {
+  const from = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a)";
+  const [one, two] = ["(1, 'x', 1), (2, 'y', 1)", "(1, 'y', 1), (2, 'x', 1)"];
+  for (const to of [from.replace("a)", "a, UNIQUE(a))"), `${from}; CREATE UNIQUE INDEX u ON t(a)`])
+    for (const rows of [one, two]) {
+      const db = memory(`${from}; INSERT INTO t(rowid, k, a) VALUES${rows}`);
+      expect(change(db, from, to).rejected.map((r) => r.values[0])).toEqual(["x"]);
+    }
+});
+
+test("constraints, references and defaults of new rows change no row", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b); CREATE INDEX i ON t(a)";
+  const db = memory(from);
+  db.exec("INSERT INTO t VALUES(1, 'x', 2), (2, 'y', 1)");
+  const [[root]] = queryOf(db)("SELECT rootpage FROM sqlite_schema WHERE name = 't'") as [[number]];
+  const to =
+    "CREATE TABLE t(id INTEGER PRIMARY KEY, a VARCHAR(9) REFERENCES t(a), b NOT NULL, CHECK(b > 0)); CREATE INDEX i ON t(a)";
+  expect(change(db, from, to).tables).toMatchObject([{ method: "altered", rejected: 0 }]);
+  expect(all(db, "SELECT rootpage FROM sqlite_schema WHERE name = 't'")).toEqual([[root]]);
+  expect(() => db.exec("INSERT INTO t VALUES(3, 'z', -1)")).toThrow("CHECK");
+});
+
+test("a default that old rows may still be read with is not changed behind them", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY)";
+  const db = memory(`${from}; INSERT INTO t VALUES(1)`);
+  const added = "CREATE TABLE t(id INTEGER PRIMARY KEY, a DEFAULT 'old')";
+  expect(change(db, from, added).tables).toMatchObject([{ method: "altered" }]);
+  expect(change(db, added, added.replace("old", "new")).tables).toMatchObject([{ method: "rebuilt" }]);
+  expect(all(db, "SELECT * FROM t")).toEqual([[1, "old"]]);
+});
+
+test("another collation orders every index anew", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT); CREATE INDEX i ON t(a, id)";
+  const db = memory(`${from}; INSERT INTO t VALUES(1, 'b'), (2, 'A'), (3, 'C')`);
+  const to = from.replace("a TEXT", "a TEXT COLLATE NOCASE");
+  expect(change(db, from, to).tables).toMatchObject([{ method: "rebuilt" }]);
+  expect(all(db, "SELECT id FROM t WHERE a = 'B'")).toEqual([[1]]);
+});
+
+test("a new integer key counts the rows alike on every node", () => {
+  const from = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a)";
+  const to = "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, a NOT NULL)";
+  const [one, two] = [memory(from), memory(from)];
+  one.exec("INSERT INTO t(rowid, k, a) VALUES(5, 'x', 1), (7, 'y', 2), (9, 'z', 3)");
+  two.exec("INSERT INTO t(rowid, k, a) VALUES(8, 'z', 3), (1, 'y', 2), (4, 'x', 1)");
+  for (const db of [one, two]) change(db, from, to);
+  expect(all(one, "SELECT * FROM t")).toEqual([
+    [1, "z", 3],
+    [2, "y", 2],
+    [3, "x", 1],
+  ]);
+  expect(all(two, "SELECT * FROM t")).toEqual(all(one, "SELECT * FROM t"));
+});
+
+test("rowids and the highest id ever given stay", () => {
+  const from = "CREATE TABLE t(a, b); CREATE TABLE u(id INTEGER PRIMARY KEY AUTOINCREMENT, a, rowid)";
+  const db = memory(from);
+  db.exec(
+    "INSERT INTO t(rowid, a) VALUES(4, 'x'), (9, 'x'); INSERT INTO u VALUES(3, 1, 'r'), (8, 2, 's'); DELETE FROM u WHERE id = 8",
+  );
+  const to = "CREATE TABLE t(b, a); CREATE TABLE u(rowid, id INTEGER PRIMARY KEY AUTOINCREMENT, a)";
+  expect(change(db, from, to).tables.map((t) => t.method)).toEqual(["rebuilt", "rebuilt"]);
+  expect(all(db, "SELECT rowid, a FROM t")).toEqual([
+    [4, "x"],
+    [9, "x"],
+  ]);
+  expect(all(db, "SELECT rowid, id, a FROM u")).toEqual([["r", 3, 1]]);
+  expect(all(db, "SELECT * FROM sqlite_sequence")).toEqual([["u", 8]]);
+});
+
+test("a change that a file cannot take is undone, and says what is missing", () => {
+  const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE VIEW v AS SELECT a FROM t";
+  const db = memory(`${from}; INSERT INTO t VALUES(1, 2)`);
+  const before = stateOf(db);
+  const changes = [
+    { op: "drop", kind: "view", name: "v" } as const,
+    { op: "createTable", name: "u", sql: "CREATE VIRTUAL TABLE u USING of_the_application(a)" } as const,
+  ];
+  db.exec("BEGIN IMMEDIATE");
+  let error: unknown;
+  try {
+    applySchemaChanges(db, changes, { role: "live" });
+  } catch (thrown) {
+    error = thrown;
+  }
+  expect(error).toBeInstanceOf(UserError);
+  expect((error as UserError).message).toContain("no such module: of_the_application");
+  db.exec("ROLLBACK");
+  expect(stateOf(db)).toEqual(before);
+  expect(all(db, "SELECT * FROM v")).toEqual([[2]]);
+  expect(all(db, "PRAGMA legacy_alter_table")).toEqual([[0]]);
+  expect(all(db, "PRAGMA ignore_check_constraints")).toEqual([[0]]);
+  expect(() => db.exec("UPDATE sqlite_schema SET sql = sql")).toThrow();
+  expect(() => applySchemaChanges(db, changes, { role: "live" })).toThrow("transaction");
+});
+
+test("a change that does not fit is refused before anything is done", () => {
+  const db = memory("CREATE TABLE t(a)");
+  db.exec("BEGIN");
+  const missing = { op: "drop", kind: "index", name: "i" } as const;
+  expect(() => applySchemaChanges(db, [missing], { role: "live" })).toThrow(UserError);
+  const twice = { op: "createTable", name: "T", sql: "CREATE TABLE T(b)" } as const;
+  expect(() => applySchemaChanges(db, [twice], { role: "live" })).toThrow(UserError);
+  const newer = [{ op: "moveTable", name: "t" }] as unknown as SchemaChange[];
+  expect(() => applySchemaChanges(db, newer, { role: "live" })).toThrow("moveTable");
+  db.exec("COMMIT");
+});
+
+test("beside an attached replica, in WAL mode and UTF-16, with statements that stay prepared", () => {
+  inFolder((path) => {
+    const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT); CREATE TABLE u(x REFERENCES t)";
+    const replica = open(path("s.db"));
+    replica.exec("PRAGMA encoding = 'UTF-16le'; CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT)");
+    replica.close();
+    const db = open(path("x.db"));
+    db.exec(`PRAGMA encoding = 'UTF-16le'; PRAGMA journal_mode = WAL; ${from}; INSERT INTO t VALUES(1, 'ä')`);
+    db.exec(`ATTACH 'file:${path("s.db")}?mode=ro' AS replica`);
+    const reader = new DatabaseSync(path("x.db"), { readOnly: true });
+    const [mine, other] = [db.prepare("SELECT * FROM t"), reader.prepare("SELECT * FROM t")];
+    expect(other.all()).toHaveLength(1);
+    const to =
+      "CREATE TABLE t(id INTEGER PRIMARY KEY, b TEXT, a TEXT); CREATE TABLE u(x REFERENCES t(id), CHECK(x > 0))";
+    change(db, from, to);
+    expect(mine.all().map((r) => Object.values(r))).toEqual([[1, null, "ä"]]);
+    expect(other.all().map((r) => Object.values(r))).toEqual([[1, null, "ä"]]);
+    expect(all(db, "SELECT count(*) FROM replica.t")).toEqual([[0]]);
+    expect(all(db, "SELECT count(*) FROM replica.sqlite_schema")).toEqual([[1]]);
+    reader.close();
+    db.close();
+  });
+});
+
+test("names are told apart as SQLite tells them apart: É is not é, A is a", () => {
+  const from = "CREATE TABLE É(id INTEGER PRIMARY KEY, A, ä, Ä); CREATE TABLE é(x)";
+  const db = memory(from);
+  db.exec("INSERT INTO É VALUES(1, 2, 3, 4)");
+  change(db, from, "CREATE TABLE É(id INTEGER PRIMARY KEY, Ä, a, ä); CREATE TABLE é(x, y)");
+  expect(all(db, "SELECT * FROM É")).toEqual([[1, 4, 2, 3]]);
+});
+
+test("a replica's own indexes on references go where the references change their places", () => {
+  const from =
+    "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TABLE c(id INTEGER PRIMARY KEY, a, b REFERENCES t)";
+  const db = memory(from);
+  const own = "SELECT name FROM sqlite_schema WHERE name LIKE '\\_\\_marmot%' ESCAPE '\\'";
+  db.exec('CREATE INDEX "__marmot__fk_2_0" ON c(b)');
+  const state = stateOf(memory(from));
+  change(db, from, from.replace("a,", "a CHECK(a > 0),"), { role: "replica", state });
+  expect(all(db, own)).toEqual([["__marmot__fk_2_0"]]);
+  change(db, from, from.replace("a,", "a REFERENCES t,"), { role: "replica", state });
+  expect(all(db, own)).toEqual([]);
+});
+
+test("a full-text index comes filled, and its shadow tables never travel", () => {
+  const from = "CREATE TABLE docs(id INTEGER PRIMARY KEY, body TEXT)";
+  const to = `${from}; CREATE VIRTUAL TABLE f USING fts5(body, content='docs', content_rowid='id')`;
+  expect(between(from, to).map((c) => c.op)).toEqual(["createTable"]);
+  const db = memory(`${from}; INSERT INTO docs VALUES(1, 'one two'), (2, 'three')`);
+  change(db, from, to);
+  expect(all(db, "SELECT rowid FROM f WHERE f MATCH 'three'")).toEqual([[2]]);
+  change(db, to, from);
+  expect(all(db, "SELECT name FROM sqlite_schema")).toEqual([["docs"]]);
+});
+
+test.each([
+  [
+    "rows that a UNIQUE index leaves no room for",
+    "docs",
+    (sql: string) => `${sql}; CREATE UNIQUE INDEX i ON docs(body)`,
+  ],
+  ["… where the content is a view", "shown", (sql: string) => `${sql}; CREATE UNIQUE INDEX i ON docs(body)`],
+  [
+    "rows that are left out, and defaults in place of NULL, when a table is rebuilt",
+    "docs",
+    (sql: string) => sql.replace("body TEXT, tag TEXT", "body TEXT UNIQUE, tag TEXT NOT NULL DEFAULT 'none'"),
+  ],
+])("a full-text index is told of %s", (_what, content, changed) => {
+  const from = `CREATE TABLE docs(id INTEGER PRIMARY KEY, body TEXT, tag TEXT); CREATE VIEW shown AS SELECT * FROM docs;
+    CREATE VIRTUAL TABLE f USING fts5(body, tag, content='${content}', content_rowid='id')`;
+  const db = memory(`${from}; INSERT INTO docs VALUES(1, 'one', NULL), (2, 'one', 'x'), (3, 'three', NULL);
+    INSERT INTO f(f) VALUES('rebuild')`);
+  const { rejected } = change(db, from, changed(from));
+  expect(rejected.length).toBe(1);
+  expect(all(db, "SELECT rowid FROM f WHERE f MATCH 'one'")).toEqual([[2]]);
+  db.exec("INSERT INTO f(f, rank) VALUES('integrity-check', 1)");
+});
+
+test("a full-text index that names what its content no longer has is the application's to mend", () => {
+  const from = `CREATE TABLE docs(id INTEGER PRIMARY KEY, body TEXT, tag TEXT);
+    CREATE VIRTUAL TABLE f USING fts5(body, tag, content='docs', content_rowid='id')`;
+  const db = memory(`${from}; INSERT INTO docs VALUES(1, 'one', 'x')`);
+  change(db, from, from.replace("body TEXT, tag TEXT", "body TEXT UNIQUE"));
+  expect(all(db, "SELECT id, body FROM docs")).toEqual([[1, "one"]]);
+});
