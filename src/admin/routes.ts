@@ -3,7 +3,7 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { renderMetrics } from "./prometheus.ts";
-import { conflictsQuery, restoreQuery, verifyQuery, waitQuery } from "./query.ts";
+import { conflictsQuery, restoreQuery, verifyQuery, waitQuery } from "./parameters.ts";
 
 /** Characters of a path with its query. */
 const MAX_URL = 4096;

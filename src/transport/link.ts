@@ -8,9 +8,9 @@ import type { Lane } from "../shard/seams.ts";
 import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
 
 /** Bytes that may wait for one peer; further messages are dropped (Raft repeats them). */
-export const QUEUE_BYTES = 64 << 20;
+const QUEUE_BYTES = 64 << 20;
 /** Upper limit of one message. */
-export const MAX_MESSAGE_BYTES = 64 << 20;
+const MAX_MESSAGE_BYTES = 64 << 20;
 const MAX_HELLO_BYTES = 16 << 10;
 /** Bulk bytes handed to the stream per turn. A small limit keeps the wait of a later urgent message short. */
 const BULK_SLICE_BYTES = 256 << 10;

@@ -8,7 +8,7 @@ import type { ConnectionProtector } from "@libp2p/interface";
 import { preSharedKey } from "@libp2p/pnet";
 
 /** Upper limit of one piece to encrypt. */
-export const PIECE_BYTES = 256 << 10;
+const PIECE_BYTES = 256 << 10;
 const TIMEOUT_MS = 5000;
 
 type Components = Parameters<ReturnType<typeof preSharedKey>>;

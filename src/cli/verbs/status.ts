@@ -10,7 +10,7 @@ import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, type Verb } 
 
 const WATCH_MS = 1000;
 
-export function showStatus(status: NodeStatus): string {
+function showStatus(status: NodeStatus): string {
   const { node, cluster, members, shards, pending, conflicts, tables, progress } = status;
   const parts = [
     `node ${node.name} ${node.peerId}, marmot ${node.version}: ${node.ready ? "ready" : node.waitingFor}`,
