@@ -65,8 +65,8 @@ export function checkSchema(db: DatabaseSync, file: string, selection: Selection
   if (refused.length > 0)
     throw new UserError(
       `${refused.length} of ${tables.length} tables of ${file} cannot be replicated:\n` +
-        refused.map((t) => `  ${t.name}: ${t.reason}\n    cure: ${t.hint}`).join("\n"),
-      "mend or leave out each of them; without one of its tables a transaction would arrive in parts",
+        refused.map((t) => `  ${t.name}: ${t.reason}\n    hint: ${t.hint}`).join("\n"),
+      "fix or leave out each of them; without one of its tables a transaction would arrive in parts",
     );
   return tables;
 }
