@@ -229,7 +229,6 @@ export class SimTransport implements Transport {
     const refusal = other.#handlers?.admit({
       peerId: this.peerId,
       hello: own.slice(),
-      remoteAddress: `/memory/${this.peerId}`,
     });
     return refusal === null;
   }
@@ -240,7 +239,6 @@ export class SimTransport implements Transport {
       this.#handlers?.onConnect({
         peerId: peer,
         hello: new Uint8Array(0),
-        remoteAddress: `/memory/${peer}`,
       }),
     );
   }
@@ -285,17 +283,9 @@ export class SimTransport implements Transport {
     }
   }
 
-  queued(): number {
-    return 0;
-  }
-
-  publish(): void {}
-
   addAddresses(): void {}
 
   addressesOf(peerId: PeerId): string[] {
     return [`/memory/${peerId}`];
   }
-
-  block(): void {}
 }
