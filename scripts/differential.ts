@@ -1,13 +1,17 @@
 /**
- * Random schemas and transactions on three nodes and on one plain SQLite file, which must come to the same:
- * bun scripts/differential.ts [--cases N] [--from S] [--jobs J] [--real]. In simulated time, or with --real on processes of
- * the compiled binary. Stops at the first case that fails, makes it small, and prints the command that repeats it;
- * --save NAME keeps it in test/differential/failed. --show prints the SQL of one case. --file PATH runs a kept one.
+ * The differential test: random schemas and transactions on three nodes and on one plain SQLite file, with equal results.
+ * Stops at the first case that fails, reduces it, and prints the command that repeats it.
+ *
+ *   bun scripts/differential.ts [--cases N] [--from S] [--jobs J] [--real] [--save NAME]
+ *   bun scripts/differential.ts --show --from S        prints and runs one case
+ *   bun scripts/differential.ts --file PATH            prints and runs a kept case
+ *
+ * It runs in simulated time, with --real on processes of the compiled binary. --save keeps the reduced case in
+ * test/differential/failed.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import type { Case, KeptCase } from "../test/differential/case.ts";
 import { type Draft, render } from "../test/differential/draft.ts";
 import { draw, OPTIONS } from "../test/differential/draw.ts";
@@ -15,25 +19,23 @@ import { runReal } from "../test/differential/processes.ts";
 import { shrink } from "../test/differential/shrink.ts";
 import { runSimulated } from "../test/differential/simulated.ts";
 import type { Verdict } from "../test/differential/verdict.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
-/** Cases that one process runs before a fresh one takes over. */
+/** Cases that one process runs before another is started. */
 const CASES_PER_PROCESS = 50;
 const SHRINK_MS = 180_000;
 const BROKE = "it broke";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    cases: { type: "string", default: "100" },
-    from: { type: "string", default: "1" },
-    jobs: { type: "string", default: String(cpus().length) },
-    save: { type: "string" },
-    file: { type: "string" },
-    /** For several processes: no shrinking, one line of JSON. */
-    batch: { type: "boolean", default: false },
-    real: { type: "boolean", default: false },
-    show: { type: "boolean", default: false },
-  },
+const { values, positionals } = parseScriptArgs(import.meta.path, {
+  cases: { type: "string", default: "100" },
+  from: { type: "string", default: "1" },
+  jobs: { type: "string", default: String(cpus().length) },
+  save: { type: "string" },
+  file: { type: "string" },
+  /** For several processes: no shrinking, one line of JSON. */
+  batch: { type: "boolean", default: false },
+  real: { type: "boolean", default: false },
+  show: { type: "boolean", default: false },
 });
 
 interface Batch {
@@ -100,7 +102,7 @@ function show({ encoding, settings, schema, steps }: Case): void {
   }
 }
 
-/** What a smaller case must show as well, or it may be another one. */
+/** The kind of a problem. A smaller case must show the same kind, or it may have another cause. */
 const kindOf = (problem: string): string =>
   [
     BROKE,
@@ -120,7 +122,7 @@ async function explain(seed: number): Promise<void> {
   const first = await verdictOf(render(failing));
   for (const problem of first.problems.slice(0, 5)) console.log(`WRONG ${problem}`);
   if (first.problems.length === 0) {
-    console.log(`case ${seed} failed before and does not now`);
+    console.log(`case ${seed} failed before and passes now`);
     return;
   }
   const kind = kindOf(first.problems[0]!);
@@ -130,7 +132,7 @@ async function explain(seed: number): Promise<void> {
   };
   const { draft, runs } = await shrink(failing, fails, SHRINK_MS);
   const small = render(draft);
-  console.log(`the smallest case found in ${runs} runs:`);
+  console.log(`the smallest failing case of ${runs} runs:`);
   show(small);
   const { problems } = await verdictOf(small);
   for (const problem of problems.slice(0, 5)) console.log(`WRONG ${problem}`);
@@ -153,7 +155,7 @@ async function main(): Promise<number> {
     show(it);
     const { problems, refused } = await verdictOf(it);
     for (const problem of problems) console.log(`WRONG ${problem}`);
-    console.log(refused ?? (problems.length === 0 ? "nothing is wrong" : `${problems.length} problems`));
+    console.log(refused ?? (problems.length === 0 ? "no problem" : `${problems.length} problems`));
     return problems.length === 0 ? 0 : 1;
   }
   const done: Batch[] = [];
@@ -183,7 +185,7 @@ async function main(): Promise<number> {
   return 1;
 }
 
-/** For scripts/mutations.ts: the first case that fails, and how. */
+/** For scripts/mutations.ts: the first case that fails, with its first problem. */
 async function first(from: number, cases: number): Promise<void> {
   const { failed, problem } = await batch(from, cases);
   console.log(failed === null ? "no seed" : `seed ${failed}: ${problem.split("\n")[0]}`);

@@ -1,6 +1,6 @@
 /** Time, chance, timers, the process and the console: which files may use what the runtime has for everyone. */
 import { expect, test } from "bun:test";
-import { codeOf } from "../../scripts/source-text.ts";
+import { codeOf } from "../../scripts/lib/pieces.ts";
 import { codeOfFile, files, roomOf } from "./source.ts";
 
 /** Rooms that compute and do nothing else. */

@@ -1,7 +1,8 @@
 /** No circle of imports, types included: neither between files nor between folders. */
 import { expect, test } from "bun:test";
 import { dirname } from "node:path";
-import { files, importsOf, sourceOf, targetOf } from "./source.ts";
+import { importsOf } from "../../scripts/lib/pieces.ts";
+import { files, sourceOf, targetOf } from "./source.ts";
 
 type Graph = ReadonlyMap<string, ReadonlySet<string>>;
 

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
-import { lineAt, piecesOf } from "../../scripts/source-text.ts";
+import { lineAt, piecesOf } from "../../scripts/lib/pieces.ts";
 import { ROOT, repositoryFiles } from "./source.ts";
 
 const all = repositoryFiles();

@@ -1,6 +1,7 @@
 /** The direction of imports between rooms, types included, and which packages a room may use. */
 import { expect, test } from "bun:test";
-import { files, importsOf, roomOf, sourceOf, targetOf } from "./source.ts";
+import { importsOf } from "../../scripts/lib/pieces.ts";
+import { files, roomOf, sourceOf, targetOf } from "./source.ts";
 
 /** Floors, top down. A room imports only from lower floors, never from a room on its own floor. */
 const FLOORS: readonly (readonly string[])[] = [

@@ -1,6 +1,6 @@
 /** From five parameters on a function takes one object. */
 import { expect, test } from "bun:test";
-import { codeOf, lineAt } from "../../scripts/source-text.ts";
+import { codeOf, lineAt } from "../../scripts/lib/pieces.ts";
 import { files, sourceOf } from "./source.ts";
 
 const AT_MOST = 4;

@@ -1,7 +1,7 @@
 /** The files of src as the tests of the architecture read them. */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
-import { codeOf, piecesOf } from "../../scripts/source-text.ts";
+import { codeOf } from "../../scripts/lib/pieces.ts";
 
 export const ROOT = join(import.meta.dir, "../..");
 export const SOURCE = join(ROOT, "src");
@@ -16,21 +16,6 @@ export const sourceOf = (file: string): string => readFileSync(join(SOURCE, file
 /** `main.ts` is a room of its own. */
 export const roomOf = (file: string): string =>
   file.includes("/") ? file.split("/")[0]! : file.replace(/\.ts$/, "");
-
-/** Of `import … from`, `export … from`, `import "…"`, `import("…")`, `import("…").Type`, `require("…")`. */
-export function importsOf(text: string): string[] {
-  const found: string[] = [];
-  let code = "";
-  for (const piece of piecesOf(text)) {
-    if (piece.kind === "code") code = piece.text;
-    else if (piece.kind === "comment") continue;
-    else {
-      if (/\b(?:from|import|require)\s*\(?\s*$/.test(code)) found.push(piece.text.slice(1, -1));
-      code = "";
-    }
-  }
-  return found;
-}
 
 /** The imported path relative to src; it may lead out of src. */
 export const targetOf = (file: string, target: string): string =>

@@ -80,3 +80,18 @@ export const codeOf = (text: string): string =>
 
 /** From 1. */
 export const lineAt = (text: string, at: number): number => text.slice(0, at).split("\n").length;
+
+/** Of `import … from`, `export … from`, `import "…"`, `import("…")`, `import("…").Type`, `require("…")`. */
+export function importsOf(text: string): string[] {
+  const found: string[] = [];
+  let code = "";
+  for (const piece of piecesOf(text)) {
+    if (piece.kind === "code") code = piece.text;
+    else if (piece.kind === "comment") continue;
+    else {
+      if (/\b(?:from|import|require)\s*\(?\s*$/.test(code)) found.push(piece.text.slice(1, -1));
+      code = "";
+    }
+  }
+  return found;
+}
