@@ -5,7 +5,7 @@ import { type Result, simulate } from "./simulation.ts";
 const EVENTS_SHOWN = 40;
 const PROBLEMS_SHOWN = 10;
 
-const LEGEND: readonly string[] = [
+export const LEGEND: readonly string[] = [
   "legend: n0 is node 0; an event begins with its simulated time in milliseconds.",
   "  A row is table/key. A value 1.7.0 is written by node 1 in its transaction 7, as its write 0 (from 0).",
   "  A line with a shard and a log index, 2/31: a row in the total order, with its origin, its value and its base position.",
