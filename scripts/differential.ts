@@ -16,6 +16,7 @@ import type { Case, KeptCase } from "../test/differential/case.ts";
 import { type Draft, render } from "../test/differential/draft.ts";
 import { draw, OPTIONS } from "../test/differential/draw.ts";
 import { runReal } from "../test/differential/processes.ts";
+import { problemsOf, replayCommand, statementsOf } from "../test/differential/report.ts";
 import { shrink } from "../test/differential/shrink.ts";
 import { runSimulated } from "../test/differential/simulated.ts";
 import type { Verdict } from "../test/differential/verdict.ts";
@@ -93,13 +94,8 @@ async function spawnBatch(from: number, cases: number): Promise<Batch> {
   return JSON.parse(text) as Batch;
 }
 
-function show({ encoding, settings, schema, steps }: Case): void {
-  console.log(`${encoding} ${JSON.stringify(settings)}`);
-  for (const text of schema) console.log(`  ${text};`);
-  for (const [i, { node, settled, sql }] of steps.entries()) {
-    console.log(`step ${i} on ${node === "all" ? "all nodes" : `n${node}`}${settled ? "" : ", at once"}`);
-    for (const text of sql) console.log(`  ${text};`);
-  }
+function print(lines: readonly string[]): void {
+  for (const line of lines) console.log(line);
 }
 
 /** The kind of a problem. A smaller case must show the same kind, or it may have another cause. */
@@ -120,7 +116,7 @@ const kindOf = (problem: string): string =>
 async function explain(seed: number): Promise<void> {
   const failing = draw(seed, OPTIONS);
   const first = await verdictOf(render(failing));
-  for (const problem of first.problems.slice(0, 5)) console.log(`WRONG ${problem}`);
+  print(problemsOf(first.problems));
   if (first.problems.length === 0) {
     console.log(`case ${seed} failed before and passes now`);
     return;
@@ -133,16 +129,16 @@ async function explain(seed: number): Promise<void> {
   const { draft, runs } = await shrink(failing, fails, SHRINK_MS);
   const small = render(draft);
   console.log(`the smallest failing case of ${runs} runs:`);
-  show(small);
+  print(statementsOf(small));
   const { problems } = await verdictOf(small);
-  for (const problem of problems.slice(0, 5)) console.log(`WRONG ${problem}`);
+  print(problemsOf(problems));
   const kept: KeptCase = { found: (problems[0] ?? first.problems[0]!).split("\n")[0]!, case: small };
   if (values.save !== undefined)
     writeFileSync(
       join(import.meta.dir, `../test/differential/failed/${values.save}.json`),
       `${JSON.stringify(kept, null, 1)}\n`,
     );
-  console.log(`again: bun scripts/differential.ts --from ${seed} --cases 1${values.real ? " --real" : ""}`);
+  console.log(replayCommand(seed, values.real));
 }
 
 async function main(): Promise<number> {
@@ -152,9 +148,9 @@ async function main(): Promise<number> {
       values.file === undefined
         ? render(draw(from, OPTIONS))
         : (JSON.parse(readFileSync(values.file, "utf8")) as KeptCase).case;
-    show(it);
+    print(statementsOf(it));
     const { problems, refused } = await verdictOf(it);
-    for (const problem of problems) console.log(`WRONG ${problem}`);
+    print(problemsOf(problems));
     console.log(refused ?? (problems.length === 0 ? "no problem" : `${problems.length} problems`));
     return problems.length === 0 ? 0 : 1;
   }

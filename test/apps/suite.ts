@@ -49,7 +49,7 @@ export function tryApplication(application: Application): void {
 
   describe.skipIf(missing !== null)(missing === null ? name : `${name} (skipped: ${missing})`, () => {
     for (const shards of [1, 16]) {
-      test(`a file from before, written on all nodes, migrated on one while the others write, ${shards} shards`, async () => {
+      test(`an existing file is written on all nodes and migrated on one while the others write, ${shards} shards`, async () => {
         const file = join(folder, `${shards}.db`);
         await runs.done(1, "migrate", file);
         let kept = await runs.fill(1, file, "before");
@@ -78,7 +78,7 @@ export function tryApplication(application: Application): void {
         }
       }, 400_000);
 
-      test(`an empty file, each release's migrations on all nodes at once, ${shards} shards`, async () => {
+      test(`the migrations of each release run on all nodes at once, from an empty file, ${shards} shards`, async () => {
         const file = join(folder, `empty${shards}.db`);
         writeFileSync(file, "");
         const cluster = await start(shards, file);

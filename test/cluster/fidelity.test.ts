@@ -33,7 +33,7 @@ const found = (node: TestNode, word: string): unknown =>
     `SELECT group_concat(rowid) FROM (SELECT rowid FROM search WHERE search MATCH '${word}' ORDER BY rowid)`,
   )[0]![0];
 
-test("triggers have each effect once, search finds every node's rows, also on a node that comes later and after a crash", async () => {
+test("each effect of a trigger occurs once and search finds the rows of every node, also on a joiner and after a crash", async () => {
   cluster = await TestCluster.start({ shards: 1, schema: FORUM, first: ["--exclude", "seen"] });
   const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
   b.run("INSERT INTO post VALUES(2, 'second', 'about figs')");
@@ -141,7 +141,7 @@ test.skipIf(PYTHON === null)(
   180_000,
 );
 
-test("five hundred tables: they start, idle cheaply and replicate", async () => {
+test("a cluster with five hundred tables starts, replicates, and uses little CPU when idle", async () => {
   const tables = Array.from(
     { length: 500 },
     (_, i) =>

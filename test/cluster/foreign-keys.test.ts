@@ -43,7 +43,7 @@ const WRITES = {
 };
 
 for (const shards of [1, 16])
-  test(`resolve, ${shards} ${shards === 1 ? "shard" : "shards"}: by the declared action, on all nodes; an application that does not enforce is left alone`, async () => {
+  test(`resolve, ${shards} ${shards === 1 ? "shard" : "shards"}: a dangling reference gets its declared action on all nodes, not where the application enforces none`, async () => {
     const cluster = await TestCluster.start({
       shards,
       schema: SCHEMA,
@@ -80,7 +80,7 @@ for (const [shards, transactions] of [
   [16, "whole"],
   [16, "row"],
 ] as const)
-  test(`keep, ${shards} ${shards === 1 ? "shard" : "shards"}, ${transactions}: nothing is touched, what dangles is counted while it does`, async () => {
+  test(`keep, ${shards} ${shards === 1 ? "shard" : "shards"}, ${transactions}: a dangling reference stays and is counted until its parent is back or its child is deleted`, async () => {
     const cluster = await TestCluster.start({
       shards,
       schema: SCHEMA,

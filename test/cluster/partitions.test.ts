@@ -47,7 +47,7 @@ const verified = async (node: TestNode): Promise<void> =>
 
 for (const shards of [1, 16])
   describe(`${shards} ${shards === 1 ? "shard" : "shards"}`, () => {
-    test("the majority goes on; the cut-off leader takes writes, cannot confirm them and says so; then all are equal", async () => {
+    test("the majority continues; the isolated leader accepts local writes and confirms none; after healing all files are equal", async () => {
       const { nodes, links } = await start(shards);
       put(nodes[0]!, 1, "before");
       await cluster!.settle();
@@ -94,7 +94,7 @@ for (const shards of [1, 16])
       await verified(alone);
     }, 180_000);
 
-    test("every node alone: nobody confirms anything, nothing is lost", async () => {
+    test("with every node isolated no write is confirmed, and after healing none is lost", async () => {
       const { nodes, links } = await start(shards);
       for (const node of nodes) links!.between([node.name], names(nodes.filter((n) => n !== node)), HELD);
       for (const [i, node] of nodes.entries()) put(node, i, node.name);
@@ -109,7 +109,7 @@ for (const shards of [1, 16])
       for (const node of nodes) expect(nodes.map((_, k) => get(node, k))).toEqual(names(nodes));
     }, 180_000);
 
-    test("one way: a leader that hears nobody, then one whom nobody hears, loses nothing", async () => {
+    test("a leader that receives nothing, and one that reaches no node, lose no write", async () => {
       const { nodes, links } = await start(shards);
       for (const deaf of [true, false]) {
         const leader = await leaderOf(nodes);
@@ -130,7 +130,7 @@ for (const shards of [1, 16])
     }, 180_000);
   });
 
-test("a flapping link: writes are confirmed all along by those who are not behind it, and all are equal after", async () => {
+test("while a link goes up and down the nodes beside it confirm writes, and afterwards all files are equal", async () => {
   const { nodes, links } = await start(1);
   const [steady, other, flapping] = nodes as [TestNode, TestNode, TestNode];
   let flaps = 0;
@@ -159,7 +159,7 @@ test("a flapping link: writes are confirmed all along by those who are not behin
 }, 180_000);
 
 for (const shards of [1, 16])
-  test(`faults of all kinds with ${shards} ${shards === 1 ? "shard" : "shards"}: nothing lost, doubled, reordered or torn`, async () => {
+  test(`a round of drawn faults with ${shards} ${shards === 1 ? "shard" : "shards"}: no write is lost, doubled, reordered or split`, async () => {
     const seed = Number(process.env.FAULTS_SEED ?? crypto.getRandomValues(new Uint32Array(1))[0]!);
     const result = await round({ seed, seconds: ROUND_SECONDS, shards, nodes: 3, say: console.log });
     expect(result.wrong).toEqual([]);

@@ -90,7 +90,7 @@ async function end(child: Bun.Subprocess<"pipe", "pipe", "inherit">): Promise<st
   return text.trim();
 }
 
-test("money moves on all nodes while one is killed halfway: a reader anywhere, at any time, sees the sums", async () => {
+test("while all nodes transfer money and one is killed, every reader sees the constant sums", async () => {
   const seed = Number(process.env.MARMOT_SEED ?? 1);
   const random = new Random(seed);
   cluster = await TestCluster.start({ shards: SHARDS, schema: SCHEMA });
@@ -119,7 +119,7 @@ test("money moves on all nodes while one is killed halfway: a reader anywhere, a
   expect((await nodes[0]!.status()).conflicts.total).toBe(0);
 }, 120_000);
 
-test("without a quorum nothing of a changeset over several shards is seen elsewhere; with it all of it is", async () => {
+test("a changeset over several shards is visible on no other node without a quorum, and whole with it", async () => {
   cluster = await TestCluster.start({ shards: SHARDS, schema: SCHEMA });
   const { nodes } = cluster;
   await nodes[1]!.kill();
@@ -143,7 +143,7 @@ test("without a quorum nothing of a changeset over several shards is seen elsewh
   await cluster.settle();
 }, 60_000);
 
-test("a cluster that orders row by row keeps doing so", async () => {
+test("a cluster that orders row by row does so after a restart", async () => {
   cluster = new TestCluster(1, 4);
   const [node] = cluster.nodes as [TestNode];
   node.run("PRAGMA journal_mode = WAL", SCHEMA);
