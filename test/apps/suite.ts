@@ -1,6 +1,6 @@
 /**
- * An application that nobody here wrote the libraries of, unchanged, on three nodes: what it migrated before there was a
- * cluster, what it writes on all nodes at once, and what it migrates on one node or on all while the cluster runs.
+ * An unchanged application with its libraries on three nodes: its migrations before there is a cluster, its writes on
+ * all nodes at once, and its migrations on one node or on all while the cluster runs.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -85,7 +85,7 @@ export function tryApplication(application: Application): void {
         try {
           await migrateAll(1, cluster.nodes);
           let kept = await runs.fillAll(1, cluster.nodes, "one");
-          // A data migration writes every row: one that another node changes meanwhile would be a conflict.
+          // A data migration writes every row: a concurrent change of another node would be a conflict.
           await cluster.settle();
           await migrateAll(2, cluster.nodes);
           await runs.migrated(2, cluster.nodes);

@@ -24,7 +24,7 @@ const ORDER = (who: string): string => `BEGIN;
   INSERT INTO lines SELECT max(id), 1, '${who}' FROM orders;
   COMMIT`;
 
-/** Rows whose parent is not the one that they were written with; a missing parent counts. */
+/** Rows whose parent differs from the one that they were written with; a missing parent counts. */
 const STRAYED = `SELECT count(*) FROM (
   SELECT c.who AS c, p.who AS p FROM items c LEFT JOIN orders p ON p.id = c.order_id
   UNION ALL SELECT c.who, p.who FROM notes c LEFT JOIN orders p ON p.id = c.order_id
@@ -66,7 +66,7 @@ for (const [shards, transactions] of [
     const restore = async (node: TestNode, id: string, ...options: string[]) => {
       await node.ready();
       const { code, stdout, stderr } = node.marmot("conflicts", "restore", id, "--json", ...options);
-      // What is refused shows its words where "done" is looked at.
+      // A refused restore shows its message where "done" is expected.
       const result = (code === 0 ? JSON.parse(stdout) : { done: stderr, children: [] }) as RestoreResult;
       return { code, stderr, result };
     };

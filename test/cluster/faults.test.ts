@@ -1,4 +1,4 @@
-/** What must hold when nodes die, stall, are away for long, or are cut off. */
+/** Nodes that are killed, paused, stopped for long or isolated: the guarantees that must hold. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -143,7 +143,7 @@ for (const shards of [1, 16])
       await away.kill();
       insert(away, 100, 10, "while away");
       away.run("UPDATE kv SET v = 'edited away' WHERE k = 3", "DELETE FROM kv WHERE k = 4");
-      // More entries than a log keeps: each small transaction is an entry of its own, as the pipeline allows.
+      // More entries than a log keeps: each small transaction is an entry.
       const db = nodes[0]!.open();
       const statement = db.query("INSERT INTO kv VALUES(?, 'x') ON CONFLICT(k) DO UPDATE SET v = v || 'x'");
       const bulk = db.query("INSERT INTO kv VALUES(?, ?)");

@@ -1,4 +1,4 @@
-/** Real clusters under schemas and drivers that nobody here chose: triggers, search, other SQLite versions, many tables. */
+/** Real clusters with schemas and drivers from elsewhere: triggers, search, other SQLite versions, many tables. */
 import { afterEach, expect, test } from "bun:test";
 import { TestCluster, type TestNode, until } from "./lab.ts";
 
@@ -122,7 +122,7 @@ test.skipIf(PYTHON === null)(
       const code = await writer.exited;
       expect(`${code} ${await new Response(writer.stderr).text()}`).toBe("0 ");
     }
-    // `seen` is each node's own, and says in which order rows came.
+    // `seen` is local to each node and records the order in which rows arrived.
     for (const node of cluster.nodes) expect(await node.wait({ all: true, timeout: "60s" })).toBe(true);
     for (const node of cluster.nodes) node.run("DELETE FROM seen");
     const rows = await cluster.settle();

@@ -54,7 +54,7 @@ for (const shards of [1, 16])
       await atOnce(cluster, WRITES.refer, WRITES.remove);
       expect(ids(c, "cascades")).toEqual([]);
       expect(c.query("SELECT id, parent FROM nulls")).toEqual([[20n, null]]);
-      // Whichever came later would have been refused: either both are there or neither.
+      // The later one would have been refused: either both are there or neither.
       expect(ids(c, "refuses").length).toBe(ids(c, "parent").includes(3) ? 1 : 0);
       expect(kinds(a)).toEqual(["cascaded", "refused", "set null"]);
       expect((await a.status()).conflicts).toEqual({ total: 3, orphans: 0 });
@@ -64,7 +64,7 @@ for (const shards of [1, 16])
       expect(ids(c, "refuses")).toContain(31);
       expect((await c.status()).conflicts).toEqual({ total: 3, orphans: 0 });
       expect(c.marmot("verify", "--deep").code).toBe(0);
-      // What was cascaded can be had back.
+      // A cascaded row can be restored.
       const list = JSON.parse(c.marmot("conflicts", "list", "--json").stdout) as ConflictSummary[];
       c.run("INSERT INTO parent VALUES(1, 'again')");
       expect(c.marmot("conflicts", "restore", list.find((x) => x.kind === "cascaded")!.id).code).toBe(0);

@@ -75,7 +75,7 @@ describe.skipIf(reason !== null)("a full disk", () => {
     write(full, 2000, 20);
     const waited = await full.verb("wait", "--timeout", "1s");
     expect([waited.code, waited.stderr]).toEqual([1, expect.stringContaining("the disk is full")]);
-    // Killed, or stopped, and started on the full disk it is in the same state, not gone.
+    // Killed or stopped, and started on the full disk, it is in the same state and does not exit.
     for (const signal of ["SIGKILL", "SIGTERM"] as const) {
       await full.kill(signal);
       disk!.fill();

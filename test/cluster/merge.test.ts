@@ -44,7 +44,7 @@ for (const shards of [1, 16])
           const column = ["a", "b", "c"][i]!;
           for (const id of [2, 3])
             db.query(`UPDATE cells SET ${column} = ? WHERE id = ?`).run(String(round), id);
-          // What a node writes alone never goes back in its own file.
+          // A column that only this node writes never goes back in its own file.
           expect(db.query(`SELECT ${column} FROM cells WHERE id = 2`).values()).toEqual([[String(round)]]);
         }
       for (const db of dbs) db.close();

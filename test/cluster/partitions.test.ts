@@ -54,7 +54,7 @@ for (const shards of [1, 16])
       const alone = await leaderOf(nodes);
       const others = nodes.filter((n) => n !== alone);
       links!.between([alone.name], names(others), HELD);
-      // The majority confirms as soon as it has a leader of its own; nothing of it crosses the cut.
+      // The majority confirms as soon as it has a leader; no message crosses the cut.
       put(others[0]!, 2, "by the majority");
       expect((await others[0]!.verb("wait", "--timeout", "30s")).code).toBe(0);
       await shows(others[1]!, 2, "by the majority");
@@ -84,7 +84,7 @@ for (const shards of [1, 16])
       for (const node of nodes) {
         await node.ready();
         expect([2, 3, 4].map((k) => get(node, k))).toEqual(["by the majority", "by the minority", "still"]);
-        // The minority's write was ordered when it came back: last, and over one that it had not seen.
+        // The write of the minority was ordered after healing: last, and over a write that it had not seen.
         expect(get(node, 1)).toBe("clash, minority");
         const conflicts = JSON.parse((await node.http("/api/v1/conflicts")).text) as ConflictSummary[];
         expect(conflicts.map((c) => [c.losingOrigin, c.winningOrigin])).toEqual([

@@ -338,7 +338,7 @@ for (const shards of [1, 16])
 
     test("verify finds and repairs a row that was changed without triggers", async () => {
       const db = nodes[2]!.open();
-      // Neither a trigger nor a log row: what a broken disk or a restored file would do.
+      // Neither a trigger nor a log row, as after a disk error or a restored file.
       const triggers = db
         .query("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'kv'")
         .values() as string[][];

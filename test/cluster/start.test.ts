@@ -1,4 +1,4 @@
-/** Starting: what is refused, with what was expected, what came and the cure; and that nothing is written then. */
+/** Refusals at the start: the message has the expected and the given value and a hint, and nothing is written. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import {

@@ -1,4 +1,7 @@
-/** Whole transactions over sixteen shards, between real processes: nobody sees a part of one, whoever dies. */
+/**
+ * Whole transactions over sixteen shards, between real processes: no reader sees a part of one, also when nodes are
+ * killed.
+ */
 import { afterEach, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { TestCluster, type TestNode, until } from "./lab.ts";
@@ -6,7 +9,7 @@ import { TestCluster, type TestNode, until } from "./lab.ts";
 const SHARDS = 16;
 const ACCOUNTS = 20;
 const BALANCE = 1000;
-/** Accounts of node i have the numbers i × 100 … i × 100 + 19: nobody overwrites another's. */
+/** The accounts of node i have the numbers i × 100 … i × 100 + 19: no node writes the accounts of another. */
 const SCHEMA = `CREATE TABLE accounts(id INTEGER PRIMARY KEY, owner INT NOT NULL, balance INT NOT NULL);
   INSERT INTO accounts VALUES ${[0, 1, 2]
     .flatMap((owner) =>
@@ -43,7 +46,7 @@ function application(node: TestNode, script: string): Bun.Subprocess<"pipe", "pi
   return child;
 }
 
-/** Reads the sums of all owners again and again; the first wrong one is what it prints, else how often it looked. */
+/** Reads the sums of all owners repeatedly; prints the first wrong sum, or the number of reads. */
 const reader = (node: TestNode) =>
   application(
     node,
@@ -102,7 +105,7 @@ test("while all nodes transfer money and one is killed, every reader sees the co
     const victim = nodes[round]!;
     await Bun.sleep(random.between(300, 900)); // how far it has come is chance; no check hangs on it
     await victim.kill();
-    // Its application goes on; so do the others, whose shards it led.
+    // Its application continues; so do the other nodes, whose shards it had led.
     await Bun.sleep(random.between(200, 600));
     await victim.start();
     await victim.ready();

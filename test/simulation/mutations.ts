@@ -1,6 +1,6 @@
 /**
- * Deliberate bugs, one rule of the protocol broken in each. The simulator is worth its seeds only if it finds them:
- * scripts/mutations.ts applies each to a copy of the tree and runs seeds until something is wrong.
+ * Deliberate bugs: each breaks one rule of the protocol. scripts/mutations.ts applies each to a copy of the tree and
+ * runs seeds until one fails. A bug that no seed finds shows a gap in the simulator.
  */
 
 export interface Edit {
@@ -20,7 +20,9 @@ export interface Mutation {
   readonly keyless?: boolean;
   /** The seeds have schemas of the generator's. */
   readonly generated?: boolean;
-  /** Caught by a test instead: what it is about is outside of the simulated host, or too fine for whole nodes. */
+  /**
+   * Caught by this test instead: the rule lies outside of the simulated host, or whole nodes do not reach its case.
+   */
   readonly test?: string;
 }
 
@@ -30,7 +32,7 @@ export const one = (name: string, within: number, file: string, find: string, re
   edits: [{ file, find, replace }],
 });
 
-/** Under generated schemas, and without what a node proves of its own connection before it begins. */
+/** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
   generated: true,
@@ -57,7 +59,8 @@ export const MUTATIONS: readonly Mutation[] = [
       "if (index <= core.log.commit || !core.log.matches(index, core.term)) return false;",
       "if (index <= core.log.commit) return false;",
     ),
-    // Whole nodes send the new leader's first entry along with what is before it; the groups' own simulation cuts finer.
+    // Whole nodes send the first entry of a new leader together with the earlier ones. The simulation of groups
+    // splits them.
     test: "test/raft/simulation.test.ts",
   },
   one(
