@@ -31,11 +31,19 @@ const readFile = (file: string): string | null => {
 };
 
 describe.each([
-  ["the simulator", OF_PROTOCOL],
-  ["the differential test", OF_FIDELITY],
-] as const)("mutations of %s", (_name, mutations) => {
+  ["the simulator", OF_PROTOCOL, "docs/simulation.md"],
+  ["the differential test", OF_FIDELITY, "docs/differential.md"],
+] as const)("mutations of %s", (_name, mutations, document) => {
   test("each has a name of its own", () => {
     expect(new Set(mutations.map(({ name }) => name)).size).toBe(mutations.length);
+  });
+
+  test(`the table of ${document} has no other names`, () => {
+    const table = /<!-- mutations -->([\s\S]*)<!-- end -->/.exec(readFile(document)!)![1]!;
+    const names = [...table.matchAll(/^\| (.*?) \|/gm)].map(([, name]) => name!).slice(2);
+    expect(names.length).toBeGreaterThan(10);
+    const known = mutations.map(({ name }) => name);
+    expect(names.filter((name) => !known.includes(name))).toEqual([]);
   });
 
   test.each(mutations.map((mutation) => [mutation.name, mutation] as const))(
