@@ -9,10 +9,13 @@ export interface Passage {
   readonly text: string;
 }
 
-/** In place of a code span or of an expression in a template: names may be any words. */
+/** In place of a code span, a file name or an expression in a template: names may be any words. */
 const CODE = "CODE";
+const FILE_NAME = /(?:[\w.-]+\/)*[\w.-]+\.(?:ts|md|sql|json|html|py)\b/g;
 const withoutSpans = (text: string): string =>
-  text.replace(/(`+)(?:(?!\1)[\s\S])+\1/g, (span) => CODE + "\n".repeat(span.split("\n").length - 1));
+  text
+    .replace(/(`+)(?:(?!\1)[\s\S])+\1/g, (span) => CODE + "\n".repeat(span.split("\n").length - 1))
+    .replace(FILE_NAME, CODE);
 
 const isLineComment = (piece: Piece): boolean => piece.text.startsWith("//");
 /** For a tool, not for a reader. */

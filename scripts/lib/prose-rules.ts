@@ -40,7 +40,7 @@ const LONG_WORDS = 25;
 const LONG_SHARE = 0.1;
 const LONG_ALWAYS_PERMITTED = 3;
 
-/** Words that a reader must guess at, with the plain ones. Names in code font are not meant. */
+/** Words that a reader must guess at, with the plain ones. Names in code font and "values" in double quotes are permitted. */
 export const PLAIN_WORDS: readonly (readonly [RegExp, string])[] = [
   [/\bcures?\b/gi, "hint"],
   [/\bmend(?:s|ed|ing)?\b/gi, "fix"],
@@ -52,7 +52,7 @@ export const PLAIN_WORDS: readonly (readonly [RegExp, string])[] = [
   [/\bstray(?:s|ed)?\b/gi, "child of a losing row"],
   [/\borphan(?:s|ed)?\b/gi, "dangling reference"],
   [/\bgenesis\b/gi, "cluster bootstrap"],
-  [/\badopt(?:s|ed|ing|ion)?\b/gi, "install (a snapshot), take over"],
+  [/\badopt(?:s|ed|ing)?\b(?=[^.;]*\b(?:snapshot|replica|file)s?\b)/gi, "install"],
   [/\bfates?\b/gi, "table mapping"],
   [/\b(?:births?|born)\b/gi, "creation position, inserted"],
   [/\bawaited\b/gi, "row to restore"],
@@ -112,13 +112,18 @@ function longSentences({ name, passages }: Group): Offence[] {
   }));
 }
 
+const isQuoted = (text: string, { 0: word, index }: RegExpExecArray): boolean =>
+  text[index - 1] === '"' && text[index + word.length] === '"';
+
 const wordsToReplace = ({ passages, tables = [] }: Group): Offence[] =>
   [...passages, ...tables].flatMap((passage) =>
     PLAIN_WORDS.flatMap(([pattern, plain]) =>
-      [...passage.text.matchAll(pattern)].map((match) => ({
-        ...placeOf(passage, match.index),
-        message: `"${match[0].replace(/\s+/g, " ")}"; plain: ${plain}`,
-      })),
+      [...passage.text.matchAll(pattern)]
+        .filter((match) => !isQuoted(passage.text, match))
+        .map((match) => ({
+          ...placeOf(passage, match.index),
+          message: `"${match[0].replace(/\s+/g, " ")}"; plain: ${plain}`,
+        })),
     ),
   );
 

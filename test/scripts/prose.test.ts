@@ -23,10 +23,9 @@ describe("the texts that are read", () => {
     ]);
   });
 
-  test("a code span counts as one word and cannot offend", () => {
-    expect(commentsOf("a.ts", "// The table `orphan of nobody` is empty.")[0]!.text).toBe(
-      "The table CODE is empty.",
-    );
+  test("a code span and a file name count as one word each and cannot offend", () => {
+    const source = "// The table `orphan of nobody` of src/orphan.ts is empty.";
+    expect(commentsOf("a.ts", source)[0]!.text).toBe("The table CODE of CODE is empty.");
   });
 
   test("messages are read, with expressions as names; keys, labels and SQL are not", () => {
@@ -57,7 +56,7 @@ describe("the texts that are read", () => {
   });
 
   test("a sentence ends at a full stop before a space, and at an item of a list", () => {
-    const text = "Version 1.2 of a.ts is old. Is it?\n- an item\n- another";
+    const text = "Version 1.2 of Bun is old. Is it?\n- an item\n- another";
     const sentences = sentencesOf({ file: "a.ts", line: 1, text });
     expect(sentences.map(({ words }) => words)).toEqual([6, 2, 2, 1]);
   });
@@ -84,11 +83,14 @@ describe("bad text is found", () => {
 
   test("words with a plainer one, also in a table, with the line on which they are", () => {
     const tables = [{ file: "b.md", line: 7, text: "| the cure | see the log |" }];
-    const offences = offencesIn({ ...textOf("One.\nThe orphan is adopted,\nmeanwhile."), tables });
+    const offences = offencesIn({
+      ...textOf("One.\nIt adopts the replica of an orphan,\nmeanwhile."),
+      tables,
+    });
     expect(offences.map(({ file, line, message }) => `${file}:${line} ${message.split(";")[0]}`)).toEqual([
       'a.md:3 "meanwhile"',
       'a.md:2 "orphan"',
-      'a.md:2 "adopted"',
+      'a.md:2 "adopts"',
       'b.md:7 "cure"',
       'b.md:7 "see the log"',
     ]);
@@ -100,6 +102,11 @@ describe("bad text is found", () => {
     expect(messagesOf(texts)).toHaveLength(4);
     expect(messagesOf(texts)[1]).toStartWith("2: a sentence of 26 words: 100 % of the sentences in a text");
     expect(messagesOf(texts + "Short. ".repeat(36))).toEqual([]);
+  });
+
+  test("a word in double quotes is a value and no offence", () => {
+    expect(messagesOf('Dangling references have the kind "orphan".')).toEqual([]);
+    expect(messagesOf('It has "no orphan".')).toHaveLength(1);
   });
 
   test("plain text has no offence", () => {
