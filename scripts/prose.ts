@@ -18,7 +18,7 @@ function sourcesIn(root: string, folder: string): { file: string; source: string
   return paths.map((file) => ({ file, source: readFileSync(join(root, file), "utf8") }));
 }
 
-/** `src/raft/log/tail.ts` is of the room `src/raft`, `src/main.ts` of none. */
+/** The folder below src; `src/main.ts` is a room of its own. */
 const roomOf = (file: string): string => file.split("/").slice(0, 2).join("/");
 
 function groupsOf(root: string): Group[] {
