@@ -53,7 +53,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...["transport", "snapshot", "schema", "shard", "rows", "raft", "change", "sqlite", "base"],
   ],
   admin: ["operations", "base"],
-  cli: ["admin", "node", "operations", "base"],
+  cli: ["admin", "node", "operations", "replication", "base"],
   main: ["cli"],
 };
 
