@@ -13,7 +13,7 @@ import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { ConfigChangeType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
-import { nextStep } from "./reconcile.ts";
+import { nextChange } from "./reconcile.ts";
 import type { GroupWrite, LogStore, MemberInfo, PeerId, ShardId, Transport } from "./seams.ts";
 import { preferredLeader } from "./spread.ts";
 import type { StateMachine } from "./state-machine.ts";
@@ -133,12 +133,22 @@ export class ShardRuntime {
       const group = this.groups[shard]!;
       if (message.term > group.raft.term + MAX_TERM_AHEAD)
         throw new WireError(`term ${message.term} is far ahead of ${group.raft.term}`);
-      const known = group.peerOf(message.from);
-      if (known !== undefined && known !== from) continue; // the id belongs to another peer
+      if (!this.#isFrom(group, message, from)) continue;
       this.#heard.set(message.from, from);
+      if (group.peerOf(message.from) !== undefined) group.acknowledged.note(message);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else group.raft.step(message);
     }
+  }
+
+  /**
+   * The sender's id is that of the peer, in the group or in group 0. Ids are indexes of group 0: an unknown id up to its
+   * configuration was removed, or never admitted. A higher one may belong to a member that this node does not know yet.
+   */
+  #isFrom(group: Group, { from: id }: Message, peer: PeerId): boolean {
+    const first = this.groups[0]!;
+    const known = group.peerOf(id) ?? first.peerOf(id);
+    return known === undefined ? id > first.configuration.index : known === peer;
   }
 
   #offered(group: Group, from: PeerId, message: Message): void {
@@ -261,14 +271,14 @@ export class ShardRuntime {
   /** Group 0 defines the members; the other groups' leaders follow, one change at a time. */
   #followConfiguration(group: Group): void {
     const wanted = this.groups[0]!.configuration;
-    const step = nextStep(wanted, group.configuration, (member) => {
+    const change = nextChange(wanted, group.configuration, (member) => {
       const one = group.raft.status().progress?.get(member);
       return one !== undefined && one.recentActive && group.raft.lastIndex - one.match < KEEP_ENTRIES;
     });
-    if (step === null) return;
-    const member = wanted.members.find((m) => m.id === step.member);
+    if (change === null) return;
+    const member = wanted.members.find((m) => m.id === change.member);
     group.raft.proposeConfigChange({
-      steps: [step],
+      steps: change.steps,
       context: member === undefined ? EMPTY_BYTES : memberContext(member),
     });
   }
@@ -306,15 +316,24 @@ export class ShardRuntime {
   // ------------------------------------------------------------------------------------------ membership
 
   /**
-   * Proposes a new member as a learner. Only the leader of group 0 can; a `MemberInfo`: the peer is a member already.
+   * Proposes a new member as a learner. Only the leader of group 0 can. A `MemberInfo`: this admission took effect. A peer
+   * that is a member by another admission lost its log with its votes: its old id leaves in the same change.
    */
-  admit(peer: { readonly peerId: PeerId; readonly name: string }): MemberInfo | "proposed" | "not leader" {
+  admit(
+    peer: Pick<MemberInfo, "peerId" | "name" | "admission">,
+  ): MemberInfo | "proposed" | "not leader" | "last voter" {
     const group = this.groups[0]!;
-    const known = group.memberOf(peer.peerId);
-    if (known !== undefined) return known;
+    const known = group.configuration.members.filter((m) => m.peerId === peer.peerId);
+    const same = known.find((m) => m.admission === peer.admission);
+    if (same !== undefined) return same;
     if (!group.raft.isLeader) return "not leader";
+    const { voters } = group.configuration.configuration;
+    if (voters.every((voter) => known.some((m) => m.id === voter))) return "last voter";
     group.raft.proposeConfigChange({
-      steps: [{ type: ConfigChangeType.addLearner, member: 0 }],
+      steps: [
+        ...known.map(({ id }) => ({ type: ConfigChangeType.removeMember, member: id })),
+        { type: ConfigChangeType.addLearner, member: 0 },
+      ],
       context: memberContext(peer),
     });
     return "proposed";

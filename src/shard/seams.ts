@@ -17,6 +17,8 @@ export interface MemberInfo {
   readonly name: string;
   /** A small number, unique among the members; absent in configurations of older builds (see `slots.ts`). */
   readonly slot?: number;
+  /** The nonce of the join that admitted the member; absent in configurations of older builds. */
+  readonly admission?: string;
 }
 
 /** A group's configuration as of the entry at `index`, and its members. */
