@@ -19,7 +19,7 @@ import type { RejectedRow, SchemaChange, SchemaState } from "../schema/diff/chan
 import { compareCatalogues } from "../schema/diff/diff.ts";
 import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
-import { withoutWithheld } from "../schema/diff/shadow-tables.ts";
+import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { PendingKeys } from "../app-db/pending-keys.ts";
 import {
@@ -109,7 +109,7 @@ function agreedSchema(
   // A table that stays here for what it is gives way to nobody: another of its name cannot be made.
   const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
   const ignored = new Set([...kept].filter((name) => !agreed.has(name)));
-  return without({ ...state, objects: withoutWithheld(state.objects) }, ignored);
+  return without({ ...state, objects: withoutShadowTables(state.objects) }, ignored);
 }
 
 /** What the application changed, on top of what the cluster decided. */

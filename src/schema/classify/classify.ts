@@ -21,7 +21,7 @@ import { raisingCascades } from "./raising-cascades.ts";
 import { searchIndexOf } from "../search-index.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
-import { judgeTriggers, type UserTriggers } from "../triggers.ts";
+import { classifyTriggers, type UserTriggers } from "../triggers.ts";
 
 /** "local": not replicated itself, but built and kept on every node out of what is. */
 export type Verdict = "replicates" | "care" | "refused" | "skipped" | "local";
@@ -67,7 +67,7 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
     if (kind === "virtual") return { name, verdict: "local", reason: "", hint: "" };
     return judge(query, readTable(query, name));
   });
-  const triggers = judgeTriggers(
+  const triggers = classifyTriggers(
     objects,
     alone.filter(replicates).map((t) => t.name),
   );

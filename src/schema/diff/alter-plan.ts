@@ -4,11 +4,12 @@
  */
 import type { DatabaseSync } from "node:sqlite";
 import { foldName } from "../../base/names.ts";
-import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable } from "../../sqlite/schema.ts";
 import type { AlterMethod, ColumnOrigin } from "./change.ts";
+import { withScratch } from "../scratch.ts";
+import { renameSteps } from "./rename-steps.ts";
 import { nameAt, parseTable, sameButReferences } from "../../sqlite/ddl-text/table-text.ts";
 
 export interface Structure {
@@ -25,15 +26,6 @@ export interface AlterPlan {
   readonly statements: readonly string[];
   /** Columns of which no row may be NULL any more. */
   readonly newNotNull: readonly string[];
-}
-
-export function withScratch<T>(use: (db: DatabaseSync) => T): T {
-  const db = openDatabase(":memory:");
-  try {
-    return use(db);
-  } finally {
-    db.close();
-  }
 }
 
 export function readStructure(db: DatabaseSync, name: string): Structure {
@@ -143,17 +135,10 @@ function alterStatements(
   const statements = dropped.map((c) => `${alter} DROP COLUMN ${quoteIdentifier(c.name)}`);
   const renames = kept.flatMap((c, i) => {
     const to = wanted[i]!.name;
-    return foldName(c.name) === foldName(to) ? [] : [[c.name, to] as const];
+    return foldName(c.name) === foldName(to) ? [] : [{ from: c.name, to }];
   });
-  const names = new Set(kept.map((c) => foldName(c.name)));
-  const crossing = renames.some(([, to]) => names.has(foldName(to)));
-  const rename = (from: string, to: string): string =>
-    `${alter} RENAME COLUMN ${quoteIdentifier(from)} TO ${quoteIdentifier(to)}`;
-  const between = (i: number): string => `__marmot__column_${i}`;
-  if (crossing) {
-    statements.push(...renames.map(([from], i) => rename(from, between(i))));
-    statements.push(...renames.map(([, to], i) => rename(between(i), to)));
-  } else statements.push(...renames.map(([from, to]) => rename(from, to)));
+  for (const { from, to } of renameSteps(renames, () => "__marmot__column"))
+    statements.push(`${alter} RENAME COLUMN ${quoteIdentifier(from)} TO ${quoteIdentifier(to)}`);
   for (const column of wanted.slice(kept.length)) statements.push(`${alter} ADD COLUMN ${column.sql}`);
   return statements;
 }

@@ -5,11 +5,11 @@ import type { Query } from "../../sqlite/query.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { afterTableName } from "../../sqlite/ddl-text/index-text.ts";
 import { triggerName } from "../app-db-tables.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual, withoutShadowTables } from "../virtual-tables.ts";
 import type { ColumnOrigin, Recorder, SchemaChange, SchemaState } from "./change.ts";
 import { changeCatalogue, columnsOf, sameSchema } from "./evolve.ts";
-import { withoutWithheld } from "./shadow-tables.ts";
 import { planAlter, renamedText } from "./alter-plan.ts";
+import { renameSteps } from "./rename-steps.ts";
 import { updateOf } from "../../sqlite/ddl-text/table-text.ts";
 
 /** Where an older table went: its name now, and for each of its new stored columns the old one. */
@@ -75,7 +75,7 @@ function matchTables(
 
 export const tablesOf = (state: SchemaState): Map<string, SchemaObject> =>
   new Map(
-    withoutWithheld(state.objects).flatMap((o) =>
+    withoutShadowTables(state.objects).flatMap((o) =>
       o.kind === "table" ? [[foldName(o.name), o] as const] : [],
     ),
   );
@@ -124,8 +124,8 @@ class Differ {
   readonly #after: ReadonlyMap<string, SchemaObject>;
 
   constructor(from: SchemaState, to: SchemaState, targets: ReadonlyMap<string, TableTarget>) {
-    this.#from = { ...from, objects: withoutWithheld(from.objects) };
-    this.#to = { ...to, objects: withoutWithheld(to.objects) };
+    this.#from = { ...from, objects: withoutShadowTables(from.objects) };
+    this.#to = { ...to, objects: withoutShadowTables(to.objects) };
     this.#targets = targets;
     this.#before = tablesOf(this.#from);
     this.#after = tablesOf(this.#to);
@@ -170,29 +170,18 @@ class Differ {
     for (const { name } of views) this.#changes.push({ op: "drop", kind: "view", name });
   }
 
-  /** A name is free before it is taken: in a circle one table steps aside. */
   #renameTables(kept: readonly { readonly table: SchemaObject; readonly target: TableTarget }[]): void {
-    let waiting = kept
-      .filter(({ table, target }) => table.name !== target.to)
-      .map(({ table, target }) => ({ name: table.name, to: target.to, sql: table.sql }));
+    const renames = kept.map(({ table, target }) => ({ from: table.name, to: target.to }));
+    const texts = new Map(kept.map(({ table }) => [foldName(table.name), table.sql]));
     let aside = 0;
-    while (waiting.length > 0) {
-      const names = new Set(waiting.map((w) => foldName(w.name)));
-      const free = waiting.filter((w) => foldName(w.name) === foldName(w.to) || !names.has(foldName(w.to)));
-      if (free.length === 0) {
-        const first = waiting[0]!;
-        const to = `__marmot__aside_${++aside}`;
-        const sql = renamedText(first.sql, to);
-        this.#changes.push({ op: "renameTable", name: first.name, to, sql });
-        waiting = [{ name: to, to: first.to, sql }, ...waiting.slice(1)];
-        continue;
-      }
-      for (const { name, to, sql } of free) {
-        const wanted = this.#after.get(foldName(to))!.sql;
-        const alone = afterTableName(wanted) === afterTableName(sql);
-        this.#changes.push({ op: "renameTable", name, to, sql: alone ? wanted : renamedText(sql, to) });
-      }
-      waiting = waiting.filter((w) => !free.includes(w));
+    for (const { from: name, to } of renameSteps(renames, () => `__marmot__aside_${++aside}`)) {
+      const text = texts.get(foldName(name))!;
+      const wanted = this.#after.get(foldName(to))?.sql;
+      const isRename = wanted !== undefined && afterTableName(wanted) === afterTableName(text);
+      const sql = isRename ? wanted : renamedText(text, to);
+      texts.delete(foldName(name));
+      texts.set(foldName(to), sql);
+      this.#changes.push({ op: "renameTable", name, to, sql });
     }
   }
 

@@ -2,9 +2,8 @@
 import { foldName, isSameName } from "../../base/names.ts";
 import { UserError } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual, withoutShadowTables } from "../virtual-tables.ts";
 import type { ColumnOrigin, SchemaChange, SchemaState } from "./change.ts";
-import { withoutWithheld } from "./shadow-tables.ts";
 import { storedColumns } from "../../sqlite/ddl-text/table-text.ts";
 
 export interface TableLineage {
@@ -45,7 +44,7 @@ class Follower {
   readonly tracked = new Map<string, Tracked>();
 
   constructor(state: SchemaState) {
-    this.objects = withoutWithheld(state.objects);
+    this.objects = withoutShadowTables(state.objects);
     this.userVersion = state.userVersion;
     this.applicationId = state.applicationId;
     for (const object of this.objects)
@@ -232,7 +231,7 @@ export function settled(objects: readonly SchemaObject[]): SchemaObject[] {
 export const isOrdered = ({ kind }: SchemaObject): boolean => kind === "index" || kind === "trigger";
 
 function plain({ objects, userVersion, applicationId }: SchemaState): string {
-  const list = withoutWithheld(objects).map(
+  const list = withoutShadowTables(objects).map(
     (o) => [o.kind, o.name, o.tableName, o.sql, isOrdered(o)] as const,
   );
   const unordered = list.filter((o) => !o[4]).map((o) => JSON.stringify(o));

@@ -10,7 +10,7 @@ import type { Query } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { keyColumns, readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import type { Recorder, SchemaState } from "./change.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import { type ColumnText, parseTable } from "../../sqlite/ddl-text/table-text.ts";
 
 /** Whether a column now holds what another held, before. */

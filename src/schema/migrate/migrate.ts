@@ -9,7 +9,7 @@ import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import { isOwn, readCatalogue } from "../catalogue.ts";
 import { searchIndexOf } from "../search-index.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual, withoutShadowTables } from "../virtual-tables.ts";
 import type { ColumnOrigin, RejectedRow, SchemaChange, SchemaState } from "../diff/change.ts";
 import { tablesOf } from "../diff/diff.ts";
 import { constraintOf, copyRows } from "./copy-rows.ts";
@@ -18,8 +18,8 @@ import { changeCatalogue, followTables, type TableLineage } from "../diff/evolve
 import { RejectedRows } from "./constraint-rejects.ts";
 import { alone } from "./sqlite-schema-rows.ts";
 import { indexesOf } from "./search-indexes.ts";
-import { withoutWithheld } from "../diff/shadow-tables.ts";
 import { planAlter, renamedText } from "../diff/alter-plan.ts";
+import { renameSteps } from "../diff/rename-steps.ts";
 import { sameButReferences, sameTokens } from "../../sqlite/ddl-text/table-text.ts";
 import { createUniqueIndex } from "./unique-index.ts";
 
@@ -100,7 +100,7 @@ class Applier {
     this.#db = db;
     this.#file = new FileSchema(db);
     this.#options = options;
-    this.#before = { ...state, objects: withoutWithheld(state.objects) };
+    this.#before = { ...state, objects: withoutShadowTables(state.objects) };
     this.#after = changeCatalogue(state, changes);
     this.#tables = tablesOf(this.#after);
     this.#lineages = followTables(state, changes).filter((l) => this.#lives(l));
@@ -265,23 +265,9 @@ class Applier {
     return kind === "index" && (this.#isLive || isUnique(sql));
   }
 
-  /** A name is free before it is taken: in a circle one table steps aside. */
   #renameTables(kept: readonly Kept[]): void {
-    let waiting = kept.filter((k) => k.from !== k.to).map(({ from, to }) => ({ from, to }));
-    const rename = (from: string, to: string): void =>
+    for (const { from, to } of renameSteps(kept, () => this.#file.freeName()))
       this.#file.exec(`ALTER TABLE main.${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`);
-    while (waiting.length > 0) {
-      const names = new Set(waiting.map((w) => foldName(w.from)));
-      const free = waiting.filter((w) => foldName(w.from) === foldName(w.to) || !names.has(foldName(w.to)));
-      if (free.length === 0) {
-        const aside = this.#file.freeName();
-        rename(waiting[0]!.from, aside);
-        waiting = [{ from: aside, to: waiting[0]!.to }, ...waiting.slice(1)];
-        continue;
-      }
-      for (const { from, to } of free) rename(from, to);
-      waiting = waiting.filter((w) => !free.includes(w));
-    }
   }
 
   /** The table has its new name, and the columns that it had. */

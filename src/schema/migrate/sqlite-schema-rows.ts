@@ -6,7 +6,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../../base/assert.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { withoutWithheld } from "../diff/shadow-tables.ts";
+import { withoutShadowTables } from "../virtual-tables.ts";
 
 /**
  * Runs `work` on a connection on which ALTER TABLE changes one table and nothing else: views and triggers are neither
@@ -64,7 +64,7 @@ export function reorder(db: DatabaseSync, objects: readonly SchemaObject[]): boo
     rows.filter((r) => r.inner !== null),
     (r) => r.inner!,
   );
-  const wanted = withoutWithheld(objects).flatMap(({ kind, name }) => {
+  const wanted = withoutShadowTables(objects).flatMap(({ kind, name }) => {
     const row = byKey.get(`${kind} ${name}`);
     if (row === undefined) return [];
     return kind === "table" ? [row, ...(inner.get(name) ?? [])] : [row];

@@ -7,10 +7,10 @@ import { mentions } from "../../sqlite/ddl-text/index-text.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { isVirtual, judgeTriggers } from "../triggers.ts";
+import { classifyTriggers } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import type { SchemaState } from "../diff/change.ts";
-import { createAll } from "./renamed-state.ts";
-import { withScratch } from "../diff/alter-plan.ts";
+import { createAll, withScratch } from "../scratch.ts";
 
 export interface Broken {
   readonly object: SchemaObject;
@@ -48,7 +48,7 @@ export function brokenObjects({ objects }: SchemaState): Map<string, Broken> {
         else broken.set(keyOf(object), found);
       }
     });
-  for (const { name, problem } of judgeTriggers(objects, []).byName.values())
+  for (const { name, problem } of classifyTriggers(objects, []).byName.values())
     if (problem !== null && problem.reason.includes("does not compile")) {
       const object = objects.find((o) => o.kind === "trigger" && o.name === name);
       if (object !== undefined && !broken.has(keyOf(object)))

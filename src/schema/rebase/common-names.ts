@@ -4,7 +4,7 @@
  */
 import { foldName } from "../../base/names.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import type { SchemaState } from "../diff/change.ts";
 import { tablesOf } from "../diff/diff.ts";
 import type { TableLineage } from "../diff/evolve.ts";

@@ -1,6 +1,6 @@
 /** Three catalogues in common names, merged object by object. */
 import { foldName } from "../../base/names.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import type { SchemaState } from "../diff/change.ts";
 import { keyOf } from "./check-state.ts";

@@ -1,7 +1,7 @@
 /** Three texts of one table, in common names: what both sides changed is put together part by part. */
 import { foldName } from "../../base/names.ts";
 import { afterTableName } from "../../sqlite/ddl-text/index-text.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import { type ColumnText, parseTable, sameTokens, tableText } from "../../sqlite/ddl-text/table-text.ts";
 
 export interface MergedTable {

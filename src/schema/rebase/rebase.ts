@@ -6,7 +6,7 @@ import { foldName } from "../../base/names.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { mentions } from "../../sqlite/ddl-text/index-text.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual, withoutShadowTables } from "../virtual-tables.ts";
 import type { LostChange, SchemaChange, SchemaState } from "../diff/change.ts";
 import { brokenObjects, keyOf } from "./check-state.ts";
 import {
@@ -23,7 +23,6 @@ import { Merger } from "./merge-catalogues.ts";
 import { LOST } from "./merge-table.ts";
 import { appDbTargets, ontoTargets } from "./targets.ts";
 import { renamedState } from "./renamed-state.ts";
-import { withoutWithheld } from "../diff/shadow-tables.ts";
 
 export interface RebaseInput {
   /** What the live file last reflected. */
@@ -46,7 +45,10 @@ export interface Rebased {
   readonly lost: readonly LostChange[];
 }
 
-const plain = (state: SchemaState): SchemaState => ({ ...state, objects: withoutWithheld(state.objects) });
+const plain = (state: SchemaState): SchemaState => ({
+  ...state,
+  objects: withoutShadowTables(state.objects),
+});
 
 export function rebaseChanges({ base, pending, onto, theirs }: RebaseInput): Rebased {
   const appDb = changeCatalogue(base, pending);

@@ -1,7 +1,7 @@
 /** Where the tables and columns of either side are in what was put together. */
 import { foldName } from "../../base/names.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import type { ColumnOrigin, SchemaChange, SchemaState } from "../diff/change.ts";
 import type { TableNames } from "./common-names.ts";
 import { type TableTarget, tablesOf } from "../diff/diff.ts";

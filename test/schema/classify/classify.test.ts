@@ -67,7 +67,7 @@ test("a trigger with the application's functions is taken if it writes only what
       ["local"],
     );
     expect(found.get(table)?.reason).toContain(
-      "writes local, which each node keeps for itself, and also calls my_function",
+      "writes local, which does not replicate, and also calls my_function",
     );
     expect(found.get(table)?.hint).toContain("SQLite's own functions");
   }

@@ -14,7 +14,7 @@ import { columnsOf, followTables, sameSchema } from "../../../src/schema/diff/ev
 import { ALL, classify } from "../../../src/schema/classify/classify.ts";
 import { changeLogName, triggerName } from "../../../src/schema/app-db-tables.ts";
 import { shapeOf } from "../../../src/schema/read-shape.ts";
-import { isVirtual } from "../../../src/schema/triggers.ts";
+import { isVirtual } from "../../../src/schema/virtual-tables.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import { quoteIdentifier } from "../../../src/sqlite/quote.ts";
 import {

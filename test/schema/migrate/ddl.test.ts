@@ -6,7 +6,7 @@ import type { SchemaChange } from "../../../src/schema/diff/change.ts";
 import { compareCatalogues, readRecorders, tablesOf } from "../../../src/schema/diff/diff.ts";
 import { sameSchema } from "../../../src/schema/diff/evolve.ts";
 import { uninstall } from "../../../src/capture/install.ts";
-import { isVirtual } from "../../../src/schema/triggers.ts";
+import { isVirtual } from "../../../src/schema/virtual-tables.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import {
   apply,

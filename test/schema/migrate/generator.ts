@@ -11,7 +11,7 @@ import {
   type SchemaObject,
 } from "../../../src/sqlite/schema.ts";
 import { isOwn } from "../../../src/schema/catalogue.ts";
-import { withoutWithheld } from "../../../src/schema/diff/shadow-tables.ts";
+import { withoutShadowTables } from "../../../src/schema/virtual-tables.ts";
 
 export const TABLES = ["t", "u", "Order", "a b", 'q"x', "v_1", "w"] as const;
 export const COLUMNS = ["a", "b", "c", "select", "d e", 'q"c', "F", "g", "h"] as const;
@@ -160,7 +160,7 @@ export class Generator {
 
   objects(db: DatabaseSync, kind: SchemaObject["kind"]): string[] {
     const kinds = readTableKinds(queryOf(db));
-    return withoutWithheld(readObjects(queryOf(db)))
+    return withoutShadowTables(readObjects(queryOf(db)))
       .filter((o) => o.kind === kind && !isOwn(o.name) && kinds.get(o.name) !== "virtual")
       .map((o) => o.name);
   }
