@@ -10,7 +10,7 @@ import { readRemembered, type RememberedSchema } from "../capture/remembered.ts"
 import type { TableShape } from "../change/shape.ts";
 import type { CatalogueObject } from "../replica/store/schema-store.ts";
 import { readCatalogue } from "../schema/catalogue.ts";
-import { type ClassifiedTable, classify, LEFT_OUT, type Selection } from "../schema/classify/classify.ts";
+import { type ClassifiedTable, classify, NOT_SELECTED, type Selection } from "../schema/classify/classify.ts";
 import type { Recorder, SchemaChange, SchemaState } from "../schema/diff/change.ts";
 import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts";
 import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
@@ -114,7 +114,7 @@ export function readAppDbSchema(
     ...common,
     ...(staying.length === 0 ? first : compared(ignored)),
     local: staying
-      .filter((t) => t.reason !== LEFT_OUT)
+      .filter((t) => t.reason !== NOT_SELECTED)
       .map(({ name, reason, hint }) => ({ name, reason, hint })),
     keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
     refused: refusedOf(remembered, lineages, verdicts),

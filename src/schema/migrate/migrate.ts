@@ -8,7 +8,7 @@ import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import { isOwn, readCatalogue } from "../catalogue.ts";
-import { searchIndexOf } from "../search-index.ts";
+import { indexesOver, searchIndexOf } from "../search-index.ts";
 import { isVirtual, withoutShadowTables } from "../virtual-tables.ts";
 import type { ColumnOrigin, RejectedRow, SchemaChange, SchemaState } from "../diff/change.ts";
 import { tablesOf } from "../diff/diff.ts";
@@ -17,7 +17,6 @@ import { FileSchema } from "./schema-writer.ts";
 import { changeCatalogue, followTables, type TableLineage } from "../diff/evolve.ts";
 import { RejectedRows } from "./constraint-rejects.ts";
 import { alone } from "./sqlite-schema-rows.ts";
-import { indexesOf } from "./search-indexes.ts";
 import { planAlter, renamedText } from "../diff/alter-plan.ts";
 import { renameSteps } from "../diff/rename-steps.ts";
 import { sameButReferences, sameTokens } from "../../sqlite/ddl-text/table-text.ts";
@@ -186,7 +185,7 @@ class Applier {
     for (const name of fresh) fill(name);
     const written = new Set(this.#rejected.keys());
     for (const [{ to }, method] of this.#methods) if (method === "rebuilt") written.add(foldName(to!));
-    for (const name of indexesOf(this.#after.objects, written)) {
+    for (const name of indexesOver(this.#after.objects, written)) {
       if (fresh.includes(name)) continue;
       try {
         fill(name);
