@@ -4,7 +4,7 @@ import { isVirtual } from "../virtual-tables.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import type { SchemaState } from "../diff/change.ts";
 import { keyOf } from "./check-state.ts";
-import { settled } from "../diff/evolve.ts";
+import { inReadOrder } from "../diff/evolve.ts";
 import { extendsTable, LOST, mergeTable, sameTable } from "./merge-table.ts";
 import { sameTokens } from "../../sqlite/ddl-text/table-text.ts";
 
@@ -43,13 +43,13 @@ export class Merger {
       if (merged !== null) objects.push(merged);
     }
     for (const [key, our] of ours) if (!theirs.has(key)) this.#add(objects, base.get(key), our);
-    const works = new Set(settled(objects));
+    const works = new Set(inReadOrder(objects));
     for (const object of objects)
       if (!works.has(object) && !theirs.has(keyOf(object)))
         this.#lose(object.kind, object.name, "what it stands on does not stand", null);
     const { userVersion, applicationId } = this.#ours;
     return {
-      objects: settled(objects),
+      objects: inReadOrder(objects),
       // Migrations count it up: the file went through the higher number's.
       userVersion:
         userVersion === this.#base.userVersion

@@ -7,7 +7,7 @@ import { errorMessage } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { mentions } from "../../sqlite/ddl-text/index-text.ts";
 import { isVirtual, withoutShadowTables } from "../virtual-tables.ts";
-import type { LostChange, SchemaChange, SchemaState } from "../diff/change.ts";
+import type { RejectedChange, SchemaChange, SchemaState } from "../diff/change.ts";
 import { brokenObjects, keyOf } from "./check-state.ts";
 import {
   columnNames,
@@ -42,7 +42,7 @@ export interface Rebased {
   readonly target: SchemaState;
   /** From the live file as it is to `target`. */
   readonly appDb: readonly SchemaChange[];
-  readonly lost: readonly LostChange[];
+  readonly lost: readonly RejectedChange[];
 }
 
 const plain = (state: SchemaState): SchemaState => ({
@@ -75,7 +75,7 @@ interface Merged {
   readonly base: SchemaState;
   readonly ours: SchemaState;
   readonly theirs: SchemaState;
-  readonly lost: LostChange[];
+  readonly lost: RejectedChange[];
 }
 
 class Rebase {
@@ -170,7 +170,7 @@ class Rebase {
   }
 
   #merge(rejected: LeftOut): Merged {
-    const lost: LostChange[] = [];
+    const lost: RejectedChange[] = [];
     const names = this.#names(rejected.tables);
     for (const name of settleNames(names, this.#onto, this.#effective(rejected.tables)))
       lost.push(this.#lostName(name));
@@ -236,7 +236,7 @@ class Rebase {
     mine: SchemaState,
     names: readonly TableNames[],
     renaming: ReturnType<typeof renamingOf>,
-    lost: LostChange[],
+    lost: RejectedChange[],
   ): ReturnType<typeof renamingOf> {
     const tables = new Map(renaming.tables);
     const columns = new Map(renaming.columns);
@@ -266,7 +266,7 @@ class Rebase {
   }
 
   /** What we did to tables that theirs dropped. */
-  #loseDropped(names: readonly TableNames[], lost: LostChange[]): void {
+  #loseDropped(names: readonly TableNames[], lost: RejectedChange[]): void {
     const ours = new Map(
       followTables(this.#base, this.#pending).map((l) => [foldName(l.from ?? ""), l.to] as const),
     );
@@ -297,7 +297,7 @@ class Rebase {
     return named === null ? null : (tables.get(foldName(named))?.name ?? null);
   }
 
-  #lostChange(change: SchemaChange, reason: string): LostChange {
+  #lostChange(change: SchemaChange, reason: string): RejectedChange {
     const table = this.#tableOf(change);
     const rows = change.op === "createTable" || change.op === "alterTable" || change.op === "renameTable";
     const added =
@@ -305,7 +305,7 @@ class Rebase {
     return { change, reason, table: rows ? table : null, columns: rows ? added : null };
   }
 
-  #lostName({ table, column, reason }: LostName): LostChange {
+  #lostName({ table, column, reason }: LostName): RejectedChange {
     const isOf = (c: SchemaChange): boolean =>
       column === null
         ? c.op === "renameTable" && foldName(c.to) === foldName(table)
@@ -325,7 +325,7 @@ class Rebase {
   }
 
   /** Everything of ours on a table of the base. */
-  #lostTable(base: string, reason: string): LostChange[] {
+  #lostTable(base: string, reason: string): RejectedChange[] {
     const to = followTables(this.#base, this.#pending).find(
       (l) => l.from !== null && foldName(l.from) === base,
     )?.to;
@@ -345,7 +345,7 @@ class Rebase {
     reason: string,
     column: string | null,
     names: readonly TableNames[],
-  ): LostChange {
+  ): RejectedChange {
     const table = names.find((n) => foldName(n.common) === foldName(name));
     const ours = kind === "table" ? (table?.ours ?? name) : name;
     const isOf = (c: SchemaChange): boolean => {
