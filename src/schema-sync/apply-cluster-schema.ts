@@ -184,7 +184,7 @@ function changeFile(
   const rank = (table: string, key: readonly Value[]): number =>
     pending.newest(before.get(foldName(table)), key);
   const { tables } = asApplication(components, () =>
-    applySchemaChanges(db, changes, { role: "live", rank, rejected: leave }),
+    applySchemaChanges(db, changes, { role: "app-db", rank, rejected: leave }),
   );
   for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
   keepRejected(db, lost);

@@ -11,7 +11,7 @@ type Kind = SchemaObject["kind"];
 
 const keyOf = (kind: string, name: string): string => `${kind} ${foldName(name)}`;
 
-export class FileSchema {
+export class SchemaWriter {
   readonly #db: DatabaseSync;
   /** Texts were written behind the connection's back. */
   #stale = false;

@@ -83,7 +83,7 @@ export const stateOf = (db: DatabaseSync): SchemaState => readCatalogue(queryOf(
 export function apply(
   db: DatabaseSync,
   changes: readonly SchemaChange[],
-  role: "live" | "replica",
+  role: "app-db" | "replica",
   state?: SchemaState,
 ): AppliedSchema & { rejectedRows: RejectedRow[] } {
   const rejectedRows: RejectedRow[] = [];
@@ -239,7 +239,7 @@ export function runCase(seed: number): void {
           .map(([name]) => [name, rowsOf(replica, name)]),
       );
       if (gen.chance(0.5)) appDb.exec("PRAGMA legacy_alter_table = ON");
-      const applied = apply(appDb, changes, "live");
+      const applied = apply(appDb, changes, "app-db");
       check(sameSchema(stateOf(appDb), to), "the live file's schema", stateOf(appDb));
       check(sameSchema(applied.state, to), "the state it reports");
       check(integrity(appDb) === '[["ok"]]', "integrity of the live file", integrity(appDb));

@@ -153,7 +153,7 @@ describe.each([
 
       const appDb = open(path("y.db"));
       const { db: replica, objects } = replicaOf(appDb, path("y.db"), path("s.db"));
-      const applied = apply(appDb, changes, "live");
+      const applied = apply(appDb, changes, "app-db");
       expect(sameSchema(stateOf(appDb), to)).toBe(true);
       expect(sameSchema(applied.state, to)).toBe(true);
       expect(integrity(appDb)).toBe('[["ok"]]');

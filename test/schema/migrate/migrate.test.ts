@@ -23,7 +23,7 @@ function change(db: DatabaseSync, from: string, to: string, options: Partial<App
   const rejected: RejectedRow[] = [];
   db.exec("BEGIN IMMEDIATE");
   const applied = applySchemaChanges(db, between(from, to), {
-    role: "live",
+    role: "app-db",
     rejected: (row) => rejected.push(row),
     ...options,
   });
@@ -240,7 +240,7 @@ test("a change that a file cannot take is undone, and says what is missing", () 
   db.exec("BEGIN IMMEDIATE");
   let error: unknown;
   try {
-    applySchemaChanges(db, changes, { role: "live" });
+    applySchemaChanges(db, changes, { role: "app-db" });
   } catch (thrown) {
     error = thrown;
   }
@@ -252,18 +252,18 @@ test("a change that a file cannot take is undone, and says what is missing", () 
   expect(all(db, "PRAGMA legacy_alter_table")).toEqual([[0]]);
   expect(all(db, "PRAGMA ignore_check_constraints")).toEqual([[0]]);
   expect(() => db.exec("UPDATE sqlite_schema SET sql = sql")).toThrow();
-  expect(() => applySchemaChanges(db, changes, { role: "live" })).toThrow("transaction");
+  expect(() => applySchemaChanges(db, changes, { role: "app-db" })).toThrow("transaction");
 });
 
 test("a change that does not fit is refused before anything is done", () => {
   const db = memory("CREATE TABLE t(a)");
   db.exec("BEGIN");
   const missing = { op: "drop", kind: "index", name: "i" } as const;
-  expect(() => applySchemaChanges(db, [missing], { role: "live" })).toThrow(UserError);
+  expect(() => applySchemaChanges(db, [missing], { role: "app-db" })).toThrow(UserError);
   const twice = { op: "createTable", name: "T", sql: "CREATE TABLE T(b)" } as const;
-  expect(() => applySchemaChanges(db, [twice], { role: "live" })).toThrow(UserError);
+  expect(() => applySchemaChanges(db, [twice], { role: "app-db" })).toThrow(UserError);
   const newer = [{ op: "moveTable", name: "t" }] as unknown as SchemaChange[];
-  expect(() => applySchemaChanges(db, newer, { role: "live" })).toThrow("moveTable");
+  expect(() => applySchemaChanges(db, newer, { role: "app-db" })).toThrow("moveTable");
   db.exec("COMMIT");
 });
 

@@ -52,7 +52,7 @@ export function runRebaseCase(seed: number): void {
           ["second.db", rebased.appDb],
         ] as const) {
           const db = open(path(file));
-          apply(db, changes, "live");
+          apply(db, changes, "app-db");
           check(sameSchema(stateOf(db), rebased.target), `the schema of ${file}`, stateOf(db));
           check(integrity(db) === '[["ok"]]', "integrity", integrity(db));
           db.close();

@@ -47,7 +47,7 @@ function rebase(theirs: string, ours: string): Outcome {
     [there.db, rebased.changes],
     [here.db, rebased.appDb],
   ] as const) {
-    apply(db, changes, "live");
+    apply(db, changes, "app-db");
     expect(sameSchema(stateOf(db), rebased.target)).toBe(true);
     expect(integrity(db)).toBe('[["ok"]]');
   }
