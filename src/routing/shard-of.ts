@@ -1,19 +1,19 @@
 /**
- * Row ─▶ shard: a consistent hash on a ring. A function of the table's name, the row's folded key and the number of
- * shards, equal on every node and platform; never of which groups have a leader.
+ * Row ─▶ shard: a consistent hash on a ring. The shard depends on the table's name, the row's folded key and the number of
+ * shards only, never on leaders, and is the same on every node and platform.
  *
- * The hash is xxh32 as xxhashjs defines it. The ring is made with xxhashjs; rows, of which there are many, are hashed with
- * Bun's built-in, which gives the same result thirty times faster (a test compares them).
+ * The hash is xxh32 as the npm package xxhashjs defines it, and the ring is built with that package. Rows are hashed with
+ * Bun's built-in xxh32, which is thirty times faster; a test compares the two.
  */
 import XXH from "xxhashjs";
 
-/** Points per shard. More: evener shares, and a longer search. */
+/** Points per shard. More points: more even shares, and a longer search. */
 const POINTS = 160;
 
 interface Ring {
   /** Sorted. */
   readonly points: Uint32Array;
-  /** The shard that owns the arc ending at the point of the same place. */
+  /** The shard that owns the arc which ends at the point of the same index. */
   readonly owners: Uint8Array;
 }
 
@@ -28,7 +28,7 @@ function makeRing(shards: number): Ring {
   return { points: Uint32Array.from(all, (a) => a.point), owners: Uint8Array.from(all, (a) => a.shard) };
 }
 
-/** `key`: the folded key, or "" for a table whose rows all belong together. `shards`: 1 to 64. */
+/** `key`: the folded key, or "" for a table whose rows share one shard. `shards`: 1 to 64. */
 export function shardOf(table: string, key: string, shards: number): number {
   if (shards === 1) return 0;
   let ring = rings.get(shards);

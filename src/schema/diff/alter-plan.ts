@@ -12,7 +12,7 @@ import { withScratch } from "../scratch.ts";
 import { renameSteps } from "./rename-steps.ts";
 import { nameAt, parseTable, sameButReferences } from "../../sqlite/ddl-text/table-text.ts";
 
-export interface Structure {
+interface Structure {
   /** Equal for equal structures. */
   readonly stored: string;
   /** In lower case. Where a column becomes NOT NULL, the rows have to be checked. */
@@ -28,7 +28,7 @@ export interface AlterPlan {
   readonly newNotNull: readonly string[];
 }
 
-export function readStructure(db: DatabaseSync, name: string): Structure {
+function readStructure(db: DatabaseSync, name: string): Structure {
   const query = queryOf(db);
   const table = readTable(query, name);
   const texts = new Map(parseTable(table.sql).columns.map((c) => [foldName(c.name), c]));

@@ -41,7 +41,7 @@ test("what may be NULL no more and is leaves, and is told exactly", () => {
   const { rejected, tables } = change(db, from, from.replace("a TEXT", "a TEXT NOT NULL"));
   expect(all(db, "SELECT id, a FROM t")).toEqual([[1, "x"]]);
   expect(tables).toMatchObject([{ from: "t", to: "t", rejected: 2 }]);
-  const reason = "a column must not be NULL any more";
+  const reason = "it has NULL in a column that is NOT NULL now";
   expect(rejected).toEqual([
     {
       from: "t",
@@ -135,7 +135,7 @@ test("what a stricter type does not take leaves", () => {
   expect(all(db, "SELECT * FROM t")).toEqual([[7, 12]]);
   expect(rejected.map((r) => [r.values[0], r.reason])).toEqual([
     ["nine", "its key is not an integer"],
-    ["8", "a value is not of its column's type"],
+    ["8", "it has a value of another type than its column"],
   ]);
 });
 
