@@ -55,7 +55,7 @@ export function* followSchema(
   const objects = replica.catalogue();
   const onto = agreedSchema(appDb, objects, stateOf(objects, replica.settings));
   const rebased = rebase(file, appDb, onto);
-  for (const { table, columns, reason } of rebased.lost)
+  for (const { table, columns, reason } of rebased.rejected)
     if (table !== null) keepLostTable(file, table, columns, reason);
   const before = shapesBefore(db, appDb);
   const pending = new PendingKeys(db, appDb.captured, replica.settings.encoding);
@@ -76,7 +76,7 @@ export function* followSchema(
   // The replica took its changes one after the other: what one gave and the next would not is not what all at once give.
   const isOneStep = rebased.changes.length === 0 && version === appDb.remembered.version + 1;
   // What this node dropped and gets back, a column or more, is empty here.
-  const mayDiffer = rebased.lost.length > 0 || !isOneStep;
+  const mayDiffer = rebased.rejected.length > 0 || !isOneStep;
   const isMore = rebased.changes.length > 0 || unreconciled.length > 0 || nextLost(db) !== null;
   showAnew(file, {
     ...{ objects, inFile, before, pending, applied: changed.tables, mayDiffer },
@@ -130,7 +130,7 @@ function rebase(
     theirs = rest.flatMap((e) => e.entry.changes);
   }
   const rebased = rebaseChanges({ base, pending, onto, theirs });
-  for (const { change, reason } of rebased.lost)
+  for (const { change, reason } of rebased.rejected)
     logger.warn("a schema change of this node does not stand", { change: JSON.stringify(change), reason });
   return rebased;
 }

@@ -1,4 +1,4 @@
-/** A catalogue under other names: SQLite itself renames, in memory, and rewrites what refers to them. */
+/** Renames tables and columns of a catalogue: SQLite itself does it, in memory, and rewrites all references to them. */
 import { foldName } from "../../base/names.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -7,7 +7,7 @@ import type { SchemaState } from "../diff/change.ts";
 import { type RenameStep, renameSteps } from "../diff/rename-steps.ts";
 import { createAll, withScratch } from "../scratch.ts";
 
-/** Present names, in lower case ⇒ names wanted. */
+/** Present names in lower case ⇒ wanted names. */
 export interface Renaming {
   readonly tables: ReadonlyMap<string, string>;
   /** By the table's present name in lower case. */
@@ -29,7 +29,7 @@ export function renamedState(state: SchemaState, renaming: Renaming): SchemaStat
   return withScratch((db) => {
     const refused = createAll(db, state.objects);
     db.enableDefensive(false);
-    // What is wrong with other objects is no reason to stop.
+    // With it ALTER TABLE ignores errors in other objects.
     db.exec("PRAGMA writable_schema = ON");
     for (const { table, from, to } of columns)
       db.exec(

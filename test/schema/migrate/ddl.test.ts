@@ -1,4 +1,4 @@
-/** Each kind of DDL made with plain statements on a captured file, and carried to another file and to a replica. */
+/** Each kind of DDL, made with plain statements on a captured file and migrated to another file and to a replica. */
 import { describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
@@ -43,7 +43,7 @@ const REBUILD = `
   DROP TABLE t; ALTER TABLE new_t RENAME TO t; CREATE INDEX t_b ON t(b);
   CREATE VIEW v AS SELECT a, b FROM t`;
 
-/** What happens, the changes it is told as (op and name), and whether Marmot's columns are known through it. */
+/** The DDL's name, its statements, and the expected changes (op, name and method). */
 const KINDS: readonly (readonly [name: string, sql: string, changes: readonly string[]])[] = [
   ["nothing", "ANALYZE; REINDEX", []],
   ["create table", "CREATE TABLE n(a, b DEFAULT 'x')", ["createTable n"]],
@@ -158,11 +158,11 @@ describe.each([
       expect(sameSchema(applied.state, to)).toBe(true);
       expect(integrity(appDb)).toBe('[["ok"]]');
       expect(allRows(appDb)).toEqual(allRows(origin));
-      // Plain statements forget ids whose rows are gone; here no id is given twice.
+      // Plain statements forget the ids of deleted rows; after a migration no id is given twice.
       const sequence = queryOf(appDb)("SELECT name, seq FROM sqlite_sequence");
       const isThere = tablesOf(to).has("t");
       expect(sequence).toEqual(isThere ? [["t", 9]] : []);
-      // What is left of Marmot on it goes as ever.
+      // Marmot's remaining triggers can be uninstalled.
       uninstall(appDb);
       expect(
         queryOf(appDb)(
