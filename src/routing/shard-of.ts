@@ -1,6 +1,6 @@
 /**
- * Row ─▶ shard: a consistent hash on a ring. The shard depends on the table's name, the row's folded key and the number of
- * shards only, never on leaders, and is the same on every node and platform.
+ * Row ─▶ shard: a consistent hash on a ring. The shard depends only on the table's name, the row's folded key and the number of
+ * shards, never on leaders. It is the same on every node and platform.
  *
  * The hash is xxh32 as the npm package xxhashjs defines it, and the ring is built with that package. Rows are hashed with
  * Bun's built-in xxh32, which is thirty times faster; a test compares the two.

@@ -1,6 +1,6 @@
 /**
- * Reads and writes rows of one table by key with exact storage classes, through `node:sqlite` (number ⇒ REAL, bigint ⇒
- * INTEGER), on the replica and on the app database. Statements are prepared on first use and kept.
+ * Reads and writes rows of one table by key, on the replica and on the app database. Storage classes are exact: in `node:sqlite`
+ * a number is a REAL and a bigint an INTEGER. Statements are prepared on first use and kept.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";

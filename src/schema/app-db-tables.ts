@@ -6,8 +6,8 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /**
  * Version of Marmot's objects in L; a file with a newer one is refused. Version 2 added the indexes that keep rowids
- * (`keepIndexName`) and the schema that the file last reflected, which is written when an older file is opened. Version 3
- * added `awaited`: an older build would not restore its rows.
+ * (`keepIndexName`), and the schema that the file last reflected; opening an older file writes it. Version 3 added `awaited`: an
+ * older build would not restore its rows.
  */
 export const APP_DB_FORMAT = 3;
 
@@ -21,8 +21,8 @@ export const APP_DB_TABLES = {
    */
   meta: `CREATE TABLE "__marmot__meta"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
   /**
-   * For applications and people: ('node', 'peer_id', id) once, ('shard', '<n>', index) the position this file reflects,
-   * ('acknowledged', '<table>', id) the change-log id up to which the table's changes are ordered.
+   * For applications and people. ('node', 'peer_id', id): once. ('shard', '<n>', index): the position that this file reflects.
+   * ('acknowledged', '<table>', id): the table's changes are ordered up to this change-log id.
    */
   status: `CREATE TABLE "__marmot__status"("item" TEXT, "name" TEXT, "value", PRIMARY KEY("item", "name")) WITHOUT ROWID`,
   /**
@@ -31,13 +31,13 @@ export const APP_DB_TABLES = {
    */
   table: `CREATE TABLE "__marmot__table"("id" INTEGER PRIMARY KEY, "name" TEXT, "log" TEXT)`,
   /**
-   * Base positions. Log rows of table `id` with an id ≥ `next_id` were written while this file reflected `position` (a vector,
-   * 8 bytes little endian per shard), up to the next record of the same table. Pruned on acknowledgement.
+   * Base positions. Log rows of table `id` with an id ≥ `next_id`, up to the next record of the table, were written while this
+   * file reflected `position`. That is a vector of 8 bytes per shard, little endian. Pruned on acknowledgement.
    */
   base: `CREATE TABLE "__marmot__base"("id" INTEGER, "next_id" INTEGER, "position" BLOB, PRIMARY KEY("id", "next_id")) WITHOUT ROWID`,
   /**
-   * Withheld rows: this file shows them as of an older position, because an unacknowledged row holds one of their UNIQUE
-   * values, or because they were unacknowledged while other nodes changed them. `key`: an encoded image of the key's columns.
+   * Withheld rows: this file shows them as of an older position. Either an unacknowledged row holds one of their UNIQUE values,
+   * or they were unacknowledged while other nodes changed them. `key`: an encoded image of the key's columns.
    * `position`: the older position.
    */
   shadow: `CREATE TABLE "__marmot__shadow"("id" INTEGER, "key" BLOB, "position" BLOB, PRIMARY KEY("id", "key")) WITHOUT ROWID`,

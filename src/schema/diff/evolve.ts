@@ -173,7 +173,7 @@ const identity = (sql: string): ColumnOrigin[] => columnsOf({ sql }).map((c) => 
 const doesNotFit = (problem: string): UserError =>
   new UserError(
     `a schema change does not fit the schema it is applied to: ${problem}`,
-    "move this node's database file and data directory away, and start it with --peers: it then receives both again",
+    "move this node's database file and data directory to another place, and start it with --peers: it then receives both",
   );
 
 export function follow(state: SchemaState, changes: readonly SchemaChange[]): Followed {

@@ -1,6 +1,6 @@
 /**
- * Finds renamed columns of tables that were rebuilt. The rebuild drops the trigger that records renames, so an ORM that renames
- * a column by a rebuild, or after one, leaves no trace but the catalogue. A new column with the definition of a missing one is
+ * Finds renamed columns of tables that were rebuilt. The rebuild drops the trigger that records renames. An ORM that renames a
+ * column by a rebuild, or after one, leaves no trace but the catalogue. A new column with the definition of a missing one is
  * its candidate, and counts as renamed only if both hold the same values.
  *
  * A rename that was taken for a drop and an add would discard the values that other nodes write under the old name. A column

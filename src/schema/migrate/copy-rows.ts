@@ -134,7 +134,7 @@ function copiedValue(source: Column, { notNull, defaultValue: fallback }: Column
 
 /**
  * The value of a new column; null: its default. It must be the same on every node. Where the default depends on the moment, the
- * origin sends the row with its value, and until then a NOT NULL column has an empty value.
+ * origin sends the row with its value; until then a NOT NULL column has an empty value.
  */
 function newValue(column: Column, isRowid: boolean): string | null {
   const { defaultValue: fallback } = column;
