@@ -1,4 +1,4 @@
-/** Groups of tables tied by declared foreign keys. While transactions are kept whole, all rows of a group share one shard. Pure. */
+/** Groups of tables connected by declared foreign keys: with whole transactions, all rows of a group share one shard. Pure. */
 import { foldName } from "../base/names.ts";
 
 export interface TiedTable {
@@ -9,8 +9,8 @@ export interface TiedTable {
 }
 
 /**
- * Table id ⇒ the name by which its rows are routed: the name of the group's oldest table (lowest id). A table without foreign
- * keys from or to it is absent. A referenced table that is not among `tables` ties nothing.
+ * Table id ⇒ the name by which its rows are routed: the name of the group's oldest table (lowest id). A table without
+ * foreign keys in either direction is absent. References to tables that are not given are ignored.
  */
 export function groupNames(tables: readonly TiedTable[]): Map<number, string> {
   const byName = new Map(tables.map((t) => [foldName(t.name), t]));

@@ -1,19 +1,20 @@
 /**
- * Row ─▶ shard: a consistent hash on a ring. The shard depends only on the table's name, the row's folded key and the number of
- * shards, never on leaders. It is the same on every node and platform.
+ * Row ─▶ shard: a consistent hash on a ring. It depends only on the table's name, the row's folded key and the number of
+ * shards. So it is the same on every node and platform, and does not change with the groups' leaders.
  *
- * The hash is xxh32 as the npm package xxhashjs defines it, and the ring is built with that package. Rows are hashed with
- * Bun's built-in xxh32, which is thirty times faster; a test compares the two.
+ * The hash is defined as the xxh32 of xxhashjs, and the ring is computed with xxhashjs itself: a row must never change its
+ * shard because a runtime changed its built-in hash. Rows are hashed with Bun's built-in, which gives the same result
+ * thirty times faster. A test compares the two.
  */
 import XXH from "xxhashjs";
 
-/** Points per shard. More points: more even shares, and a longer search. */
+/** Points per shard. More points give more equal shares and a longer search. */
 const POINTS = 160;
 
 interface Ring {
   /** Sorted. */
   readonly points: Uint32Array;
-  /** The shard that owns the arc which ends at the point of the same index. */
+  /** Shard that owns the arc which ends at the point of the same position in `points`. */
   readonly owners: Uint8Array;
 }
 
@@ -28,7 +29,7 @@ function makeRing(shards: number): Ring {
   return { points: Uint32Array.from(all, (a) => a.point), owners: Uint8Array.from(all, (a) => a.shard) };
 }
 
-/** `key`: the folded key, or "" for a table whose rows share one shard. `shards`: 1 to 64. */
+/** `key`: the folded key; "" for a table whose rows share one shard. `shards`: 1 to 64. */
 export function shardOf(table: string, key: string, shards: number): number {
   if (shards === 1) return 0;
   let ring = rings.get(shards);
