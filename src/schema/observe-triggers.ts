@@ -92,7 +92,8 @@ class Observer {
     try {
       if (!isOfView) db.exec(object.sql);
       for (const sql of firingStatements(db, object.tableName, event)) {
-        db.setAuthorizer((action, a, b, _database, trigger) => {
+        db.setAuthorizer((action, ...details) => {
+          const [a, b, , trigger] = details;
           if (!isSameName(trigger, name)) return constants.SQLITE_OK;
           fired = true;
           if (action === constants.SQLITE_FUNCTION && this.#standIns.has(foldName(b ?? "")))
