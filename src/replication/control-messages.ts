@@ -15,6 +15,25 @@ const integer = v.pipe(v.number(), v.safeInteger());
 const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
 const role = v.picklist(["voter", "learner"]);
 
+/** Identifies one process of a member. Older builds do not send it. */
+const LIFE = v.pipe(
+  v.object({
+    member: integer,
+    /** The newest incarnation that this process has opened. */
+    incarnation: integer,
+    nonce: text,
+    /** Per shard, the end of the log and the term of its hard state. */
+    logs: v.pipe(
+      v.array(v.pipe(v.object({ term: integer, lastIndex: integer }), v.readonly())),
+      v.maxLength(MAX_SHARDS),
+      v.readonly(),
+    ),
+  }),
+  v.readonly(),
+);
+
+export type Life = v.InferOutput<typeof LIFE>;
+
 const HELLO = v.pipe(
   v.object({
     /** "" while a node joins. */
@@ -25,6 +44,10 @@ const HELLO = v.pipe(
     role: v.fallback(role, "learner"),
     /** Format of wire, log entries and snapshots, each. */
     formats: v.strictTuple([v.number(), v.number(), v.number()]),
+    /** Random for each process, also of a node that joins. */
+    nonce: v.optional(text),
+    /** Absent while a node joins, or waits for room on its disk. */
+    life: v.optional(LIFE),
   }),
   v.readonly(),
 );
@@ -50,8 +73,15 @@ const SUMS = v.nullable(
 );
 
 const CONTROL = {
-  join: v.object({ kind: v.literal("join"), name: text, role }),
+  /** `nonce` is the same in all requests of one join, so that it is admitted once; older builds have none. */
+  join: v.object({ kind: v.literal("join"), name: text, role, nonce: v.optional(text) }),
   joined: v.object({ kind: v.literal("joined"), member: integer, clusterId: text, shards: integer }),
+  /** The sender's life, when it changes on an open connection. */
+  life: v.object({ kind: v.literal("life"), life: LIFE }),
+  /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */
+  refused: v.object({ kind: v.literal("refused"), reason: text }),
+  /** Another process has the receiver's identity and was refused. */
+  twin: v.object({ kind: v.literal("twin") }),
   promote: v.object({ kind: v.literal("promote") }),
   tell: v.object({ kind: v.literal("tell") }),
   news: v.object({ kind: v.literal("news"), ...NEWS }),

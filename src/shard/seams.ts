@@ -80,6 +80,8 @@ export interface PeerHello {
   readonly peerId: PeerId;
   /** The bytes that the other side's `hello()` gave. */
   readonly hello: Uint8Array;
+  /** Milliseconds since a frame came over another open link of the same peer; null: there is none. */
+  readonly otherLinkSilentMs: number | null;
 }
 
 /** `urgent` messages (heartbeats, votes, acknowledgements, control) never wait behind `bulk` ones (entries). */

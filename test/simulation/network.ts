@@ -111,7 +111,9 @@ export class Network {
       const [left, right] = [this.#up.get(a), this.#up.get(b)];
       if (left === undefined || right === undefined || link.open) return;
       if (this.isCut(a, b) || this.isCut(b, a)) return this.#dialLater(a, b);
-      if (!left.greet(right) || !right.greet(left)) return this.#dialLater(a, b);
+      // Both hellos cross: each side hears whether the other refuses it.
+      const greetings = [left.greet(right), right.greet(left)];
+      if (!greetings.every(Boolean)) return this.#dialLater(a, b);
       link.open = true;
       link.epoch++;
       link.arrival.clear();
@@ -180,6 +182,8 @@ export interface TransportHooks {
   readonly alive: () => boolean;
   /** A peer's state is asked for. */
   readonly onFetch: () => void;
+  /** A peer refused this node's hello. */
+  readonly onTurnedAway: (by: PeerId, reason: string) => void;
   /** A message was none. */
   readonly onRefused: (from: PeerId, error: unknown) => void;
 }
@@ -229,8 +233,11 @@ export class SimTransport implements Transport {
     const refusal = other.#handlers?.admit({
       peerId: this.peerId,
       hello: own.slice(),
+      otherLinkSilentMs: null,
     });
-    return refusal === null;
+    if (refusal === null) return true;
+    if (refusal !== undefined) this.#hooks.run(() => this.#hooks.onTurnedAway(other.peerId, refusal));
+    return false;
   }
 
   found(peer: PeerId): void {
@@ -239,6 +246,7 @@ export class SimTransport implements Transport {
       this.#handlers?.onConnect({
         peerId: peer,
         hello: new Uint8Array(0),
+        otherLinkSilentMs: null,
       }),
     );
   }

@@ -410,7 +410,7 @@ export class SimNode {
 
   #host(generation: number): Host {
     return {
-      transport: () => {
+      transport: (_components, { onRefused }) => {
         const transport = new SimTransport(this.peerId, this.#network, {
           onSend: (message) => {
             this.#look(generation);
@@ -425,6 +425,7 @@ export class SimNode {
           onFetch: () => {
             if (existsSync(`${this.dataDir}/replica.db`)) this.adopted = true;
           },
+          onTurnedAway: (by, reason) => onRefused?.(by, reason),
           onRefused: (from, error) => {
             if (generation === this.generation) this.#hooks.onRefused(this, from, error);
           },
