@@ -1,4 +1,4 @@
-/** Keys as the verbs need them. */
+/** Node and cluster keys for the commands. */
 import { existsSync } from "node:fs";
 import { UserError } from "../base/errors.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
@@ -11,11 +11,14 @@ export {
   readClusterKeys,
 } from "../transport/cluster-key.ts";
 
-/** The peer id of the node whose data directory this is. */
+/** The peer id of the node that owns the data directory. */
 export async function readPeerId(dataDir: string): Promise<string> {
   const { identity } = dataPaths(dataDir);
   if (!existsSync(identity))
-    throw new UserError(`there is no node key ${identity}`, "a node makes its key when it first runs");
+    throw new UserError(
+      `there is no node key ${identity}`,
+      "check --data-dir; marmot run makes the key when a node first starts",
+    );
   return peerIdOf(await loadIdentity(identity));
 }
 

@@ -7,6 +7,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { install } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
@@ -14,7 +15,7 @@ import { settingOf } from "../../src/change/per-table.ts";
 import type { PendingRows } from "../../src/change/pending-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
-import { type FoundOptions, found } from "../../src/node/startup/form-cluster.ts";
+import { formCluster, type FormClusterOptions } from "../../src/node/startup/form-cluster.ts";
 import type { AppDbReader } from "../../src/app-db/reader.ts";
 import { dataPaths, type DataPaths } from "../../src/replication/data-paths.ts";
 import { Pipeline } from "../../src/replication/pipeline/pipeline.ts";
@@ -51,7 +52,7 @@ export class Lab {
     shards = 1,
     transactions: "whole" | "row" = "whole",
     exclude: readonly string[] = [],
-    settings: Pick<FoundOptions, "merge" | "foreignKeys" | "idBlock"> = {},
+    settings: Pick<FormClusterOptions, "merge" | "foreignKeys" | "idBlock"> = {},
   ): Promise<Lab> {
     const lab = new Lab(shards, count);
     const first = join(lab.folder, "n0.db");
@@ -61,9 +62,9 @@ export class Lab {
     const paths = dataPaths(`${first}.marmot`);
     mkdirSync(paths.folder);
     const selection = { tables: null, exclude };
-    await found(
+    await formCluster(
       { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection, ...settings },
-      () => {},
+      { clock: systemClock, onProgress: () => {} },
     );
     for (let i = 1; i < count; i++) {
       const file = join(lab.folder, `n${i}.db`);
@@ -158,7 +159,7 @@ export class LabNode {
   }
 
   get lostFile(): string {
-    return this.#paths.lost;
+    return this.#paths.rejects;
   }
 
   get replicaFile(): string {
@@ -175,7 +176,7 @@ export class LabNode {
     const schema = (this.schema = new SchemaCoordinator({
       file: this.file,
       replicaFile: this.#paths.replica,
-      lostFile: this.#paths.lost,
+      rejectsFile: this.#paths.rejects,
       peerId: this.peerId,
       connection,
       replica,

@@ -1,6 +1,6 @@
 /** What must hold after every step, judged by somebody who sees all nodes, their files and what they send. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { Member } from "../../src/replication/replicator.ts";
+import type { Replicator } from "../../src/replication/replicator.ts";
 import { type Message, MessageType } from "../../src/raft/types.ts";
 import { MessageKind } from "../../src/shard/frames.ts";
 import { decodeMessages } from "../../src/shard/wire.ts";
@@ -18,7 +18,7 @@ const COMPARE_EVERY = 12;
 
 interface Watched {
   /** Of this member; another one begins anew. */
-  member: Member | null;
+  member: Replicator | null;
   reflections: number;
   vector: string;
   /** Per shard: index up to which committed entries were compared. */
@@ -126,7 +126,7 @@ export class Checks {
       this.#promise(node, member, shard, m);
   }
 
-  #promise(node: SimNode, member: Member, shard: number, message: Message): void {
+  #promise(node: SimNode, member: Replicator, shard: number, message: Message): void {
     const log = member.log.group(shard);
     const { term, vote } = log.hardState;
     const say = (what: string): void =>
@@ -153,7 +153,7 @@ export class Checks {
   }
 
   /** After a durable write of the log: terms only grow, also over crashes. */
-  written(node: SimNode, member: Member): void {
+  written(node: SimNode, member: Replicator): void {
     for (let shard = 0; shard < this.#shards; shard++) {
       const kept = this.#keptOf(node, shard);
       const { term } = member.log.group(shard).hardState;
@@ -188,7 +188,7 @@ export class Checks {
     }
   }
 
-  #raft(node: SimNode, member: Member, watched: Watched): void {
+  #raft(node: SimNode, member: Replicator, watched: Watched): void {
     for (const group of member.runtime.groups) {
       const { shard, raft, log } = group;
       const upTo = Math.min(raft.commit, log.lastIndex());
@@ -247,7 +247,7 @@ export class Checks {
   }
 
   /** Equal positions, equal replicas. */
-  #state(node: SimNode, member: Member, watched: Watched): void {
+  #state(node: SimNode, member: Replicator, watched: Watched): void {
     const { replica, db } = member.replica;
     if (!replica.betweenEntries) return;
     const vector = replica.positions().join(",");
@@ -294,7 +294,7 @@ export class Checks {
    * The last who sent the node's write is a node that touched the row and received a replica over its own, which then cannot
    * tell that from a change; see `Judge.#orderedTwice`.
    */
-  #isSentAgain(node: SimNode, member: Member, write: string): boolean {
+  #isSentAgain(node: SimNode, member: Replicator, write: string): boolean {
     const adopted = new Set(this.#nodes.flatMap((n) => (n.adopted && n !== node ? [n.peerId] : [])));
     if (adopted.size === 0) return false;
     let last: string | null = null;
@@ -304,7 +304,7 @@ export class Checks {
   }
 
   /** After a transaction of Marmot in the application's file. */
-  #file(node: SimNode, member: Member, watched: Watched): void {
+  #file(node: SimNode, member: Replicator, watched: Watched): void {
     const { reflections } = member.pipeline.counters();
     if (reflections === watched.reflections) return;
     watched.reflections = reflections;
@@ -320,7 +320,7 @@ export class Checks {
   }
 
   /** The whole file against the whole replica. */
-  compare(node: SimNode, member: Member): void {
+  compare(node: SimNode, member: Replicator): void {
     const { replica, db } = member.replica;
     const reflected = member.readiness.reflected;
     // What nothing captured is not known to be pending before it was compared.
@@ -343,7 +343,7 @@ export class Checks {
   }
 
   /** A node that says ready has everything that was confirmed before it started. */
-  #readiness(node: SimNode, member: Member, watched: Watched): void {
+  #readiness(node: SimNode, member: Replicator, watched: Watched): void {
     if (watched.ready || this.counts.steps % 7 !== 0) return;
     if (node.node?.api.notReady() !== null) return;
     watched.ready = true;

@@ -9,7 +9,7 @@ import type { Logger } from "../../src/base/logger.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import type { Random } from "../../src/base/random.ts";
 import type { Host } from "../../src/replication/host.ts";
-import type { Member } from "../../src/replication/replicator.ts";
+import type { Replicator } from "../../src/replication/replicator.ts";
 import { Node } from "../../src/node/node.ts";
 import type { NodeOptions } from "../../src/node/options.ts";
 import { openDatabase } from "../../src/sqlite/open.ts";
@@ -154,8 +154,8 @@ export class SimNode {
   }
 
   /** The member at work; null while the process is down, joining or adopting a replica. */
-  get member(): Member | null {
-    return this.state === "up" ? (this.#node?.member ?? null) : null;
+  get member(): Replicator | null {
+    return this.state === "up" ? (this.#node?.replicator ?? null) : null;
   }
 
   get node(): Node | null {
@@ -168,8 +168,8 @@ export class SimNode {
   }
 
   /** The member even while the process is still starting. */
-  get process(): Member | null {
-    return this.state === "dying" ? null : (this.#node?.member ?? null);
+  get process(): Replicator | null {
+    return this.state === "dying" ? null : (this.#node?.replicator ?? null);
   }
 
   /** The application can write. */
@@ -279,7 +279,7 @@ export class SimNode {
   }
 
   async #bury({ image, appDb, downMs, power }: Burial): Promise<void> {
-    const member = this.#node?.member;
+    const member = this.#node?.replicator;
     try {
       member?.reader.end();
     } catch {
@@ -518,7 +518,7 @@ export class SimNode {
   }
 
   /** Every durable write of the log goes through here once the member is there. */
-  watchLog(member: Member, onWritten: () => void): void {
+  watchLog(member: Replicator, onWritten: () => void): void {
     const { log } = member;
     const write = log.write.bind(log);
     const { generation } = this;
