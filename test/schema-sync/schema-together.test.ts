@@ -453,7 +453,7 @@ test("a table that cannot replicate stays on its node, with reason and cure, and
   lab!.settle(lab!.nodes.slice(1));
   expect(lab!.nodes[2]!.query("SELECT w FROM words")).toEqual([["b"]]);
   a.deliver();
-  expect(() => a.turns()).toThrow(/version 3 of the cluster's schema cannot be made in .*words/);
+  expect(() => a.turns()).toThrow(/version 3 of the cluster's schema cannot be applied to .*words/);
   a.stopped((app) => app.exec("DROP TABLE words"));
   expectEqual(lab!, b);
 });
