@@ -55,7 +55,7 @@ const rows = (table: string): unknown[][] => {
   return first!;
 };
 
-describe("a parent deleted here, a child inserted there", () => {
+describe("a parent deleted on one node while another inserts a child", () => {
   for (const action of ACTIONS)
     for (const deleteFirst of [true, false]) {
       const run = (nodes: LabNode[]): void => {
@@ -116,8 +116,8 @@ describe("a parent deleted here, a child inserted there", () => {
     }
 });
 
-describe("resolve", () => {
-  test("what the writer wrote on top, before it knew, follows", async () => {
+describe("--foreign-keys resolve", () => {
+  test("later writes of an origin that has not seen the resolution follow it", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve")) as [LabNode, LabNode];
     b.run("DELETE FROM parent WHERE id = 1");
     send(b);
@@ -130,7 +130,7 @@ describe("resolve", () => {
     expect(lab.nodes[0]!.query("PRAGMA foreign_key_check")).toEqual([]);
   });
 
-  test("a child that was led to another parent, which is gone, is led back where that would have been refused", async () => {
+  test("a child that moved to a deleted parent gets its earlier reference back where RESTRICT would have refused the move", async () => {
     const [a, b] = (await make(schema("RESTRICT"), "resolve")) as [LabNode, LabNode];
     atOnce(
       [b, "DELETE FROM parent WHERE id = 1"],
@@ -140,7 +140,7 @@ describe("resolve", () => {
     expect(journal()).toEqual([["refused", 20n]]);
   });
 
-  test("with a child that is undone go only the rows that were hung on it with it", async () => {
+  test("an undone child takes only the rows of the same changeset that refer to it", async () => {
     const [a, b] = (await make(schema("RESTRICT"), "resolve")) as [LabNode, LabNode];
     a.run("INSERT INTO grandchild VALUES(99, 10)"); // dangles by itself: its writer does not enforce
     lab.settle();
@@ -151,7 +151,7 @@ describe("resolve", () => {
     expect([rows("child").map((r) => r[0]), rows("grandchild")]).toEqual([[20n], [[99n, 10n]]]);
   });
 
-  test("a cascade that would have to go through a RESTRICT is not done: the reference is kept and counted", async () => {
+  test("a cascade that meets a RESTRICT is not done: the reference is kept and counted", async () => {
     const sql = schema("CASCADE").replace("REFERENCES child(id) ON DELETE CASCADE", "REFERENCES child(id)");
     const [a, b] = (await make(sql, "resolve")) as [LabNode, LabNode];
     const add =
@@ -161,7 +161,7 @@ describe("resolve", () => {
     expect([journal(), orphans()]).toEqual([[["orphan", 10n]], [1, 1]]);
   });
 
-  test("a default that clashes in a UNIQUE value undoes the later write, or keeps the reference", async () => {
+  test("SET DEFAULT with a default that clashes in a UNIQUE value undoes the later write, or keeps the reference", async () => {
     const sql =
       schema("SET DEFAULT").replace("DEFAULT 9 ", "UNIQUE DEFAULT 9 ") +
       "; INSERT INTO child VALUES(21, 9, 'has it')";
@@ -178,7 +178,7 @@ describe("resolve", () => {
     await make(sql, "resolve");
   });
 
-  test("a parent that is put back brings the rows that it needs", async () => {
+  test("a restored parent brings back the rows that it refers to", async () => {
     const sql = `CREATE TABLE g(id INTEGER PRIMARY KEY); CREATE TABLE p(id INTEGER PRIMARY KEY, g INTEGER NOT NULL REFERENCES g(id) ON DELETE CASCADE);
       CREATE TABLE c(id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p(id)); INSERT INTO g VALUES(1); INSERT INTO p VALUES(1, 1)`;
     const [a, b] = (await make(sql, "resolve")) as [LabNode, LabNode];
@@ -187,7 +187,7 @@ describe("resolve", () => {
     for (const node of lab.nodes) expect(node.query("PRAGMA foreign_key_check")).toEqual([]);
   });
 
-  test("killed before its own entry came: the file shows what was resolved", async () => {
+  test("a node killed before its own entry is applied shows the resolution in its file", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve")) as [LabNode, LabNode];
     b.run("DELETE FROM parent WHERE id = 1");
     send(b);
@@ -200,7 +200,7 @@ describe("resolve", () => {
     expect(rows("child").map((r) => r[0])).toEqual([20n]);
   });
 
-  test("a replica received meanwhile: the file shows what was resolved, on the child's node and on the parent's", async () => {
+  test("after a received replica the files of the child's node and of the parent's show the resolution", async () => {
     for (const late of [0, 1]) {
       const [a, b] = (await make(schema("CASCADE"), "resolve", 3)) as [LabNode, LabNode];
       // The reference is an update's: the row is there before and gone after.
@@ -219,7 +219,7 @@ describe("resolve", () => {
     await make(schema("CASCADE"), "resolve");
   });
 
-  test("a key that is a text, under NOCASE, and one of two columns", async () => {
+  test("foreign keys to a text key under NOCASE, and to a key of two columns, are resolved", async () => {
     const sql = `CREATE TABLE p(k TEXT PRIMARY KEY NOT NULL COLLATE NOCASE); CREATE TABLE c(id INTEGER PRIMARY KEY, k TEXT REFERENCES p(k) ON DELETE CASCADE);
       CREATE TABLE pp(a INTEGER NOT NULL, b TEXT NOT NULL, PRIMARY KEY(b, a)) WITHOUT ROWID;
       CREATE TABLE cc(id INTEGER PRIMARY KEY, a INTEGER, b TEXT, FOREIGN KEY(b, a) REFERENCES pp ON DELETE SET NULL);
@@ -236,7 +236,7 @@ describe("resolve", () => {
     await make(sql, "resolve");
   });
 
-  test("an application that does not enforce foreign keys is left alone", async () => {
+  test("references written without foreign key enforcement are not resolved", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve")) as [LabNode, LabNode];
     const before = rows("child").length;
     // Writes a reference to what never was, and one to what it deleted itself; deletes a parent whose child it saw.
@@ -255,7 +255,7 @@ describe("resolve", () => {
     expect([journal(), orphans()]).toEqual([[], [0, 0]]);
   });
 
-  test("a parent deleted while only another column of its child is written, by one who does not enforce, is left alone", async () => {
+  test("a child whose other column was written without enforcement is not resolved when its parent is deleted", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve")) as [LabNode, LabNode];
     a.run("UPDATE child SET v = 'a' WHERE id = 20");
     send(a);
@@ -266,7 +266,7 @@ describe("resolve", () => {
     expect(journal()).toEqual([]);
   });
 
-  test("with several shards and rows ordered one by one references are counted, and nothing is resolved", async () => {
+  test("several shards with --transactions row: dangling references are counted and not resolved", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve", 2, 4, "row", "row")) as [LabNode, LabNode];
     atOnce([b, "DELETE FROM parent WHERE id = 1"], [a, "INSERT INTO child VALUES(10, 1, 'new')"]);
     expect(rows("child").map((r) => r[0])).toEqual([10n, 20n]);
@@ -275,7 +275,7 @@ describe("resolve", () => {
   });
 });
 
-test("a child written by one who did not know that its parent lost its id belongs to the loser", async () => {
+test("a child written by an origin that had not seen its parent lose the id belongs to the losing row", async () => {
   const [a, b, c] = (await make(schema("RESTRICT"), "keep", 3)) as [LabNode, LabNode, LabNode];
   a.run("INSERT INTO parent VALUES(5, 'first')");
   send(a);
@@ -310,7 +310,7 @@ test("a child written by one who did not know that its parent lost its id belong
   expect(strays()).toEqual([false, false, false, false]);
 });
 
-test("a replica made of two has what was noted of references and columns from the one that is further in their shard", async () => {
+test("a merged replica takes reference positions and column positions from the replica that is ahead in their shard", async () => {
   const sql = `${schema("RESTRICT")}; CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT)`;
   const [a, b, c] = (await make(sql, "keep", 3, 4, "column")) as [LabNode, LabNode, LabNode];
   const { shapes } = a.replica.replica;
@@ -468,7 +468,7 @@ describe("random writes of applications that enforce foreign keys", () => {
   for (const shards of [1, 3])
     for (let seed = first; seed < first + count; seed++)
       test(`${shards} shards, seed ${seed}`, () => enforced(seed, shards));
-  test("the runs came to every kind of resolution, and hardly ever overlooked a reference", async () => {
+  test("the random runs cover each kind of resolution and overlook almost no reference", async () => {
     await make("CREATE TABLE t(id INTEGER PRIMARY KEY)", "keep", 1);
     console.log(`conflicts of the random runs: ${JSON.stringify(Object.fromEntries(seen))}`);
     console.log(`overlooked in ${overlooked.length} of ${2 * count} runs: ${overlooked.join(", ")}`);

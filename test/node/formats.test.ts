@@ -10,7 +10,7 @@ afterEach(() => lab.close());
 const SCHEMA = `CREATE TABLE p(id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT); INSERT INTO p VALUES(1, 'a');
   CREATE TABLE c(id INTEGER PRIMARY KEY, p INTEGER REFERENCES p(id))`;
 
-test("a replica of format 1 opens with the defaults and gets what it lacks", async () => {
+test("a replica of format 1 opens with default settings and is upgraded", async () => {
   lab = await Lab.create(SCHEMA, 2, 1, "whole", [], { foreignKeys: "resolve" });
   lab.settle();
   const [a, b] = lab.nodes as [LabNode, LabNode];

@@ -12,7 +12,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const HOLD = `const { Database } = require("bun:sqlite"); const db = new Database(process.argv[1]);
   db.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; INSERT INTO t VALUES(1)"); console.log("held"); setTimeout(() => { db.exec("COMMIT"); db.close(); }, 500);`;
 
-test("a file that another process has for itself for a moment is waited for", async () => {
+test("opening a file that another process locks exclusively waits for the lock", async () => {
   const file = join(folder, "app.db");
   const db = new Database(file);
   db.exec("PRAGMA journal_mode = WAL; CREATE TABLE t(a)");

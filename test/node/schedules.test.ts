@@ -14,7 +14,7 @@ const value = (n: number, k = 1): unknown =>
 const conflicts = (): number => lab.nodes[0]!.replica.replica.journal.total;
 
 describe("one shard", () => {
-  test("no phantom: touching a row without changing it sends nothing, also over a foreign change not yet shown", async () => {
+  test("a write that changes no value is not proposed, also over a foreign change that is not yet reflected", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -32,7 +32,7 @@ describe("one shard", () => {
     expect(conflicts()).toBe(0);
   });
 
-  test("there and back before the acknowledgement: the way back is sent", async () => {
+  test("a change back to the old value before the acknowledgement is proposed", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const a = lab.nodes[0]!;
@@ -47,7 +47,7 @@ describe("one shard", () => {
     expect([value(0), value(1)]).toEqual(["0", "0"]);
   });
 
-  test("what equals an image in flight is not sent again, and arrives though the first try is lost", async () => {
+  test("a row equal to its image in flight is not proposed again, and arrives though the first proposal is lost", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const a = lab.nodes[0]!;
@@ -66,7 +66,7 @@ describe("one shard", () => {
     expect([value(0), value(1)]).toEqual(["1", "1"]);
   });
 
-  test("an own no-op after a foreign write leaves the foreign value", async () => {
+  test("an own write without a change after a foreign write keeps the foreign value", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -87,7 +87,7 @@ describe("one shard", () => {
     expect(conflicts()).toBe(0);
   });
 
-  test("killed between propose and acknowledge: the own write is ordered once, though a foreign one saw it", async () => {
+  test("a kill between proposal and acknowledgement: the own write is ordered once, though a foreign write saw it", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -140,7 +140,7 @@ describe("one shard", () => {
     expect([value(0), value(1)]).toEqual(["second", "second"]);
   });
 
-  test("an emptied sqlite_sequence and an emptied change log do not bring an id back", async () => {
+  test("change-log ids are not reused after sqlite_sequence and the change log were emptied", async () => {
     lab = await Lab.create("CREATE TABLE kv(k INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT)", 2);
     lab.settle();
     const [a] = lab.nodes as [Lab["nodes"][0]];
@@ -170,7 +170,7 @@ describe("one shard", () => {
     expect(value(0)).toBe(value(1));
   });
 
-  test("a suspicion that was none does not date a later write of the row", async () => {
+  test("a mistaken suspicion of a conflict does not change the base position of a later write", async () => {
     lab = await Lab.create(
       "CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE); INSERT INTO u VALUES(4, 'p')",
       2,
@@ -191,7 +191,7 @@ describe("one shard", () => {
     expect(conflicts()).toBe(0);
   });
 
-  test("a row that hides behind a pending unique value returns when that is given up", async () => {
+  test("a withheld row returns when the unacknowledged unique value that blocks it is released", async () => {
     lab = await Lab.create(
       "CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE); INSERT INTO u VALUES(1, 'x')",
       2,
@@ -217,8 +217,8 @@ describe("one shard", () => {
   });
 });
 
-describe("a power cut", () => {
-  test("takes the end of the application's file: what others wrote is shown again, what was not sent and survived is sent", async () => {
+describe("a power failure", () => {
+  test("loses the file's last transactions: foreign rows are reflected again, surviving unproposed rows are proposed", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -236,7 +236,7 @@ describe("a power cut", () => {
     expect(conflicts()).toBe(0);
   });
 
-  test("takes the end of the replica: the file never goes back in time, and nothing is ordered twice", async () => {
+  test("loses the replica's last entries: the file never shows older values, and no write is ordered twice", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -283,11 +283,11 @@ test("a changeset of more rows than are kept in memory arrives whole: inserts, u
   expect(a.query("SELECT count(*) FROM kv WHERE k % 3 = 1")).toEqual([[0n]]);
 });
 
-describe("a replica received over a laggard", () => {
+describe("a replica received by a node that is far behind", () => {
   const SCHEMA = `CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT); CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE);
     INSERT INTO kv VALUES(1, '0'), (2, '0'), (3, '0'), (4, '0'), (5, '0')`;
 
-  test("keeps what is pending, sends nothing twice, shows the rest", async () => {
+  test("keeps unacknowledged rows, proposes none twice, and reflects the others", async () => {
     lab = await Lab.create(SCHEMA, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -327,7 +327,7 @@ describe("a replica received over a laggard", () => {
     expect(lab.nodes[1]!.replica.replica.journal.list(10).map((c) => c.kind)).toEqual(["unique clash"]);
   });
 
-  test("is not taken when it is behind", async () => {
+  test("is not installed when it is older than the own replica", async () => {
     lab = await Lab.create(SCHEMA, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];

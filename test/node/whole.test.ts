@@ -55,7 +55,7 @@ const hand = (node: LabNode): void => {
 };
 
 describe("a changeset over several shards", () => {
-  test("is one entry of shard 0 and is seen nowhere before the markers are there, then everywhere at once", async () => {
+  test("is one entry of shard 0, visible on no node before its markers, and then on each at once", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     nobodyLeads(1, 3);
     write(a, put(1, "x"), put(3, "x"));
@@ -108,7 +108,7 @@ describe("a changeset over several shards", () => {
     lab.settle();
   });
 
-  test("of a size that needs parts: they are staged in shard 0 and name nobody, the last names all", async () => {
+  test("in several parts is staged in shard 0: only the last part names the other shards", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     const big = "x".repeat(400_000);
     a.run("BEGIN", ...[1, 2, 3, 1, 2, 3, 1, 2, 3].map((s, i) => put(s, big, i)), "COMMIT");
@@ -142,7 +142,7 @@ describe("a changeset over several shards", () => {
 });
 
 describe("a marker", () => {
-  test("that is lost is proposed again, by whoever leads then, though the origin is dead", async () => {
+  test("that is lost is proposed again by the current leader, though the origin is down", async () => {
     const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
     write(a, put(1, "x"), put(2, "x"));
     a.order();
@@ -164,7 +164,7 @@ describe("a marker", () => {
     lab.settle();
   });
 
-  test("is proposed when its entry is committed and no more once it is there", async () => {
+  test("is proposed when its entry is committed, and not once it is in the log", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     nobodyLeads(2);
     for (let i = 0; i < 3; i++) write(a, put(1, String(i)), put(2, String(i)));
@@ -186,7 +186,7 @@ describe("a marker", () => {
     expect(values(b, [1, 2])).toEqual(["2", "2"]);
   });
 
-  test("late, twice, or smaller than one before does nothing", async () => {
+  test("that is late, repeated or smaller than an earlier one has no effect", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "1"), put(2, "1"));
     lab.settle();
@@ -198,7 +198,7 @@ describe("a marker", () => {
     expect(a.replica.replica.queued + b.replica.replica.queued).toBe(0);
   });
 
-  test("of a node whose log begins where its replica stands is not asked for; of one that died waiting it is", async () => {
+  test("is not proposed after a start at the replica's own position, and is after a kill while waiting", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "1"), put(3, "1"));
     a.order();
@@ -224,8 +224,8 @@ describe("a marker", () => {
   });
 });
 
-describe("one lane at a time", () => {
-  test("what goes straight to a shard keeps everything else back until it is taken", async () => {
+describe("one active shard log at a time", () => {
+  test("a changeset in the log of its own shard delays all others until it is applied", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "x"));
     expect(lanes(a)).toEqual([1]);
@@ -243,7 +243,7 @@ describe("one lane at a time", () => {
     expect(shown(b, 1, 1)).toBe("x2");
   });
 
-  test("what had to wait gathers, and leaves through shard 0 with what came after it", async () => {
+  test("delayed rows are collected and proposed through shard 0 with later ones", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "x"));
     write(a, put(2, "y"));
@@ -261,7 +261,7 @@ describe("one lane at a time", () => {
     lab.settle();
   });
 
-  test("killed before it saw its own write taken, straight or through shard 0: the foreign one that followed stays", async () => {
+  test("a kill before the own entry is applied, in either log: the foreign write that followed it wins", async () => {
     for (const shards of [[1], [1, 2]]) {
       const [a, b] = (await start()) as [LabNode, LabNode];
       write(a, ...shards.map((s) => put(s, "own")));
@@ -297,7 +297,7 @@ describe("one lane at a time", () => {
     everywhere((n) => expect(n.wrongChecksums()).toEqual([]));
   });
 
-  test("a large changeset of which a late row lies elsewhere leaves nothing behind, waits, and arrives whole", async () => {
+  test("a large changeset whose last rows are in another shard is withdrawn, waits, and arrives whole", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "in flight"));
     const { bytesInFlight, rowsInFlight } = a.pipeline.outbox;
@@ -320,7 +320,7 @@ describe("one lane at a time", () => {
     expect(b.replica.replica.journal.total).toBe(0);
   });
 
-  test("a straight batch that comes late, after a changeset through shard 0, changes nothing", async () => {
+  test("a late batch in the log of its own shard, after a changeset through shard 0, changes no row", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "1"));
     const late = [...a.proposed];
@@ -340,7 +340,7 @@ describe("one lane at a time", () => {
     expect(shown(b, 1)).toBe("3");
   });
 
-  test("one watermark per change log: nothing is sent twice over a change of lanes and a restart", async () => {
+  test("one watermark per change log: no row is proposed twice over a change of the active log and a restart", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "1"));
     a.order();
@@ -365,7 +365,7 @@ describe("one lane at a time", () => {
 });
 
 describe("an incarnation", () => {
-  test("is opened before the marker of an entry of the last one: the entry counts, and once", async () => {
+  test("is opened before the marker of an entry of the previous one: that entry is applied once", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     nobodyLeads(1, 2);
     write(a, put(1, "old"), put(2, "old"));
@@ -390,7 +390,7 @@ describe("an incarnation", () => {
     expect(b.replica.replica.journal.total).toBe(0);
   });
 
-  test("ends with a refused entry of shard 0; its rows are drained anew and arrive", async () => {
+  test("ends with a rejected entry of shard 0; its rows are drained again and arrive", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "x"), put(2, "x"));
     write(b, "ALTER TABLE kv ADD COLUMN w");
@@ -403,8 +403,8 @@ describe("an incarnation", () => {
   });
 });
 
-describe("after", () => {
-  test("a node that is behind in one shard never shows what its origin wrote later in another", async () => {
+describe("the order of changesets over shards", () => {
+  test("a node that is behind in one shard does not show later writes of the same origin in another", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "first"));
     a.order();
@@ -430,7 +430,7 @@ describe("after", () => {
     expect(values(b, [1, 2, 3])).toEqual(["first", "straight", "then"]);
   });
 
-  test("causes come before effects over different origins, too, and shards that do not wait go on", async () => {
+  test("a cause precedes its effect over different origins too, and other shards do not wait", async () => {
     const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
     write(a, put(1, "cause"));
     a.order();
@@ -452,7 +452,7 @@ describe("after", () => {
 });
 
 describe("a shard without a quorum", () => {
-  test("stops what names it and what is behind that in shard 0; other shards go on, and it can be named", async () => {
+  test("delays the changesets that name it and later entries of shard 0; other shards continue, and it is reported", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     nobodyLeads(3);
     write(a, put(2, "stuck"), put(3, "stuck"));
@@ -486,7 +486,7 @@ describe("two replicas of which neither is ahead", () => {
   const all = Number.POSITIVE_INFINITY;
   const copy = (node: LabNode): string => dumpReplica(node.replica.db, node.replica.replica);
 
-  test("whose logs are cut there take from each other what they miss: the greater position in each shard", async () => {
+  test("with logs truncated there take the greater position of each shard from each other", async () => {
     const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
     write(c, put(1, "one"));
     c.order();
@@ -520,7 +520,7 @@ describe("two replicas of which neither is ahead", () => {
     expect(shown(c, 3)).toBe("pending on a");
   });
 
-  test("a changeset that took effect before its marker was passed is in the part of the one further in shard 0", async () => {
+  test("keep a changeset applied before its marker, from the replica that is ahead in shard 0", async () => {
     for (const way of ["there", "back"]) {
       const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
       nobodyLeads(1, 2, 3);
@@ -553,7 +553,7 @@ describe("two replicas of which neither is ahead", () => {
     }
   });
 
-  test("contain what the taker sent: it counts as taken, straight or through shard 0, and is not sent again", async () => {
+  test("contain an own changeset of the receiver: it is acknowledged and not proposed again", async () => {
     for (const shards of [[1], [1, 2]]) {
       const [a, b] = (await start()) as [LabNode, LabNode];
       for (let i = 0; i < 20; i++) lab.append(0, new Uint8Array()); // shard 0 is far ahead
@@ -575,7 +575,7 @@ describe("two replicas of which neither is ahead", () => {
     }
   });
 
-  test("are left as they are when one has nothing that is new to the other", async () => {
+  test("are not merged when one has no newer entry", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "x"));
     a.order();
@@ -586,8 +586,8 @@ describe("two replicas of which neither is ahead", () => {
   });
 });
 
-describe("row by row", () => {
-  test("a changeset taken in part is no reference for the rest, and each shard has its own watermark", async () => {
+describe("--transactions row", () => {
+  test("a partly applied changeset is no before image for its other rows, and each shard has its own watermark", async () => {
     const [a, b] = (await start(2, "row")) as [LabNode, LabNode];
     write(a, put(1, "half"), put(2, "half"));
     expect(lanes(a).sort()).toEqual([1, 2]);

@@ -37,14 +37,14 @@ function owed(shards: number, options: { leads?: (shard: number) => boolean; now
   return { markers, proposed };
 }
 
-describe("an entry that is seen and not committed", () => {
+describe("an entry that is in the log and not committed", () => {
   let folder = "";
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "marmot-markers-"));
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-  test("is given no marker, neither before nor after another takes its place", () => {
+  test("gets no marker, neither before nor after another entry replaces it", () => {
     const configuration = {
       index: 1,
       configuration: {
@@ -106,8 +106,8 @@ describe("an entry that is seen and not committed", () => {
   });
 });
 
-describe("much in flight", () => {
-  test("a thousand entries and a slow shard: a marker for each commit, none waits for another, one serves all", () => {
+describe("many entries in flight", () => {
+  test("a slow shard: a marker for each commit, none waits for another, and the last covers all", () => {
     const shards = 4;
     const keys = ((one: MemoryReplica): number[] => {
       const found = [0, 1, 2, 3].map((shard) => {
@@ -155,7 +155,7 @@ describe("much in flight", () => {
     real.close();
   });
 
-  test("a marker is proposed again only by a leader, after a while, and not when it is there or needless", () => {
+  test("a marker is proposed again by the leader only, after a delay, and not when it is in the log or not needed", () => {
     let now = 0;
     let leads = false;
     const { markers, proposed } = owed(2, { leads: () => leads, now: () => now });

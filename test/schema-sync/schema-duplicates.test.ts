@@ -115,7 +115,7 @@ describe.each([
     expect(conflicts(lab)).toEqual([]);
   });
 
-  test("tables of other kinds, on two nodes", async () => {
+  test("tables without a key and with collations, migrated on two nodes, agree", async () => {
     lab = await Lab.create(SCHEMA, 3, shards, mode);
     lab.settle();
     const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
@@ -127,7 +127,7 @@ describe.each([
     expect(conflicts(lab)).toEqual([]);
   });
 
-  test("the same migration on every node at the same moment", async () => {
+  test("the same migration on each node at the same time gives one schema", async () => {
     lab = await Lab.create(SCHEMA, 3, shards, mode);
     lab.settle();
     for (const node of lab.nodes) {
@@ -139,7 +139,7 @@ describe.each([
     expect(conflicts(lab)).toEqual([]);
   });
 
-  test("a duplicate that another node writes at the same moment is in the journal", async () => {
+  test("a duplicate that another node writes at the same time is in the journal", async () => {
     lab = await Lab.create(SCHEMA, 3, shards, mode);
     lab.settle();
     const [a, b] = lab.nodes as [LabNode, LabNode];

@@ -32,7 +32,7 @@ const WRITES = [
   `DELETE FROM "ï"`,
 ];
 
-test("each table is judged for itself", () => {
+test("each table is classified by its own definition", () => {
   const db = new DatabaseSync(":memory:");
   db.exec(SCHEMA);
   const verdicts = (tables: readonly string[] | null, exclude: readonly string[]) =>
@@ -45,7 +45,7 @@ test("each table is judged for itself", () => {
 });
 
 describe.each([1, 16])("%d shards", (shards) => {
-  test("rows, before and after changes of the schema", async () => {
+  test("tables with unusual names replicate before and after schema changes", async () => {
     lab = await Lab.create(SCHEMA, 3, shards);
     const [first, second, third] = lab.nodes as [LabNode, LabNode, LabNode];
     first.run(...WRITES);

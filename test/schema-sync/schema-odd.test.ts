@@ -142,7 +142,7 @@ describe.each([1, 16])("%d shards", (shards) => {
 });
 
 describe.each([1, 16])("%d shards: unique constants", (shards) => {
-  test("one row of a kind: it is replaced, made while Marmot runs, and written by two nodes at once", async () => {
+  test("a unique index over a constant: its row is replaced, and written by two nodes at once", async () => {
     lab = await Lab.create(
       `CREATE TABLE address(id INTEGER PRIMARY KEY, street TEXT, chosen INT); CREATE UNIQUE INDEX one ON address((1)) WHERE chosen;
        CREATE TABLE setting(id INTEGER PRIMARY KEY, v); INSERT INTO address VALUES(1, 'a', 1), (2, 'b', 0); INSERT INTO setting VALUES(1, 'x')`,

@@ -73,7 +73,7 @@ describe.each([1, 16])("%d shards", (shards) => {
   });
 });
 
-test("nothing is waited for in a table that another node dropped", async () => {
+test("draining does not wait for rows of a table that another node dropped", async () => {
   lab = await Lab.create(
     "CREATE TABLE a(id INTEGER PRIMARY KEY, v); CREATE TABLE gone(id INTEGER PRIMARY KEY, v)",
     3,
