@@ -115,7 +115,7 @@ describe.each([
     expect(conflicts(lab)).toEqual([]);
   });
 
-  test("tables without a key and with collations, migrated on two nodes, agree", async () => {
+  test("migrations that delete duplicates from two tables on two nodes record no conflict", async () => {
     lab = await Lab.create(SCHEMA, 3, shards, mode);
     lab.settle();
     const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];

@@ -32,7 +32,7 @@ const WRITES = [
   `DELETE FROM "ï"`,
 ];
 
-test("each table is classified by its own definition", () => {
+test("names that differ in the case of non-ASCII letters are different tables", () => {
   const db = new DatabaseSync(":memory:");
   db.exec(SCHEMA);
   const verdicts = (tables: readonly string[] | null, exclude: readonly string[]) =>
@@ -45,7 +45,7 @@ test("each table is classified by its own definition", () => {
 });
 
 describe.each([1, 16])("%d shards", (shards) => {
-  test("tables with unusual names replicate before and after schema changes", async () => {
+  test("tables whose names differ in the case of non-ASCII letters replicate, before and after schema changes", async () => {
     lab = await Lab.create(SCHEMA, 3, shards);
     const [first, second, third] = lab.nodes as [LabNode, LabNode, LabNode];
     first.run(...WRITES);
