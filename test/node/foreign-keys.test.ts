@@ -1,4 +1,4 @@
-/** Declared foreign keys under concurrency: what dangles is kept and counted, or resolved alike on all nodes. */
+/** Declared foreign keys under concurrency: dangling references are kept and counted, or resolved equally on all nodes. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { decodeImage } from "../../src/change/codec.ts";
@@ -36,7 +36,7 @@ const send = (node: LabNode): void => {
   node.turns();
   node.order();
 };
-/** Both write without knowing of each other; `first` is ordered first. */
+/** Both write before they see each other's write; `first` is ordered first. */
 const atOnce = (first: [LabNode, string], second: [LabNode, string]): void => {
   for (const [node, sql] of [first, second]) node.run("PRAGMA foreign_keys = ON", sql);
   send(first[0]);
@@ -74,7 +74,7 @@ describe("a parent deleted on one node while another inserts a child", () => {
         expect(rows("child")).toContainEqual([10n, 1n, "new"]);
         expect(journal()).toEqual([["orphan", 10n]]);
         expect(orphans()).toEqual([1, 1]);
-        // It is counted as long as it dangles.
+        // The reference is counted while it dangles.
         lab.nodes[1]!.run("INSERT INTO parent VALUES(1, 'back')");
         lab.settle();
         expect(orphans()).toEqual([0, 0]);
@@ -98,7 +98,7 @@ describe("a parent deleted on one node while another inserts a child", () => {
             expect([grandchildren, journal()]).toEqual([[[100n, 10n]], [["set default", 10n]]]);
             break;
           default:
-            // The later of the two would have been refused.
+            // SQLite would have refused the later of the two.
             if (deleteFirst) {
               expect([parents, children, grandchildren]).toEqual([[2n, 9n], [], []]);
               expect(journal().toSorted()).toEqual([
@@ -142,7 +142,7 @@ describe("--foreign-keys resolve", () => {
 
   test("an undone child takes only the rows of the same changeset that refer to it", async () => {
     const [a, b] = (await make(schema("RESTRICT"), "resolve")) as [LabNode, LabNode];
-    a.run("INSERT INTO grandchild VALUES(99, 10)"); // dangles by itself: its writer does not enforce
+    a.run("INSERT INTO grandchild VALUES(99, 10)"); // dangles in its own file: its application does not enforce
     lab.settle();
     atOnce(
       [b, "DELETE FROM parent WHERE id = 1"],
@@ -203,7 +203,7 @@ describe("--foreign-keys resolve", () => {
   test("after a received replica the files of the child's node and of the parent's show the resolution", async () => {
     for (const late of [0, 1]) {
       const [a, b] = (await make(schema("CASCADE"), "resolve", 3)) as [LabNode, LabNode];
-      // The reference is an update's: the row is there before and gone after.
+      // An update wrote the reference: the row exists before the resolution and not after it.
       b.run("DELETE FROM parent WHERE id = 1");
       send(b);
       a.run("UPDATE child SET parent = 1 WHERE id = 20");
@@ -239,13 +239,13 @@ describe("--foreign-keys resolve", () => {
   test("references written without foreign key enforcement are not resolved", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve")) as [LabNode, LabNode];
     const before = rows("child").length;
-    // Writes a reference to what never was, and one to what it deleted itself; deletes a parent whose child it saw.
+    // Writes references to a row that never existed and to one that it deleted; deletes a parent whose child it saw.
     a.run("INSERT INTO child VALUES(30, 777, 'nowhere')");
     a.run("DELETE FROM parent WHERE id = 1", "INSERT INTO child VALUES(31, 1, 'own')");
     lab.settle();
     b.run("INSERT INTO child VALUES(32, 1, 'saw that it is gone')", "DELETE FROM parent WHERE id = 2");
     lab.settle();
-    // Concurrent writes that leave the reference as it is, of a child that dangles already or whose parent is deleted.
+    // Concurrent writes that keep the reference, of a child that dangles already or whose parent is deleted.
     a.run("UPDATE child SET v = 'a' WHERE id IN (20, 30)");
     b.run("DELETE FROM parent WHERE id = 9");
     send(a);
@@ -280,10 +280,10 @@ test("a child written by an origin that had not seen its parent lose the id belo
   a.run("INSERT INTO parent VALUES(5, 'first')");
   send(a);
   c.deliver();
-  c.turns(); // c has seen the first, and no other
+  c.turns(); // c has seen only the first
   b.run("INSERT INTO parent VALUES(5, 'second')", "INSERT INTO child VALUES(50, 5, 'second')");
   send(b);
-  // After the conflict in the order, before these know of it.
+  // After the conflict in the log, before these nodes see it.
   a.run("INSERT INTO child VALUES(51, 5, 'first')");
   c.run("INSERT INTO child VALUES(53, 5, 'first')");
   send(a);
@@ -298,7 +298,7 @@ test("a child written by an origin that had not seen its parent lose the id belo
   const strays = (): boolean[] =>
     [50, 51, 52, 53].map((id) => replica.losersChildren.isOf(table, id, conflict));
   expect(strays()).toEqual([false, true, false, true]);
-  b.run("UPDATE child SET parent = 2 WHERE id = 53"); // led away, and back to the row that stands
+  b.run("UPDATE child SET parent = 2 WHERE id = 53"); // to another parent, and back to the winning row
   lab.settle();
   a.run("UPDATE child SET parent = 5 WHERE id = 53");
   lab.settle();
@@ -357,14 +357,14 @@ test("a merged replica takes reference positions and column positions from the r
   expect(rows("child").length).toBe(4);
 });
 
-/** Kinds of conflicts that the random runs came to. */
+/** Kinds of conflicts in the random runs. */
 const seen = new Map<string, number>();
 /** "shards/seed" of runs with a reference that dangles uncounted. */
 const overlooked: string[] = [];
 
 /**
- * Applications that enforce foreign keys write at random on three nodes: at the end nothing dangles anywhere. With several
- * shards their transactions go over them, and nodes take over each other's replicas.
+ * Applications that enforce foreign keys write at random on three nodes: at the end no reference dangles. With several
+ * shards transactions span shards, and nodes install each other's replicas.
  */
 async function enforced(seed: number, shards: number): Promise<void> {
   const random = new Random(seed);
@@ -381,7 +381,7 @@ async function enforced(seed: number, shards: number): Promise<void> {
   const write = (node: LabNode): void => {
     const [k, x, y] = [id(), id(), id()];
     const name = random.pick(["p", "q", "r", "s", "t"]);
-    // SQLite overlooks a dangling reference that is written by a statement which mends another: so it is asked here, too.
+    // SQLite overlooks a dangling reference written by a statement that fixes another one: so the test checks, too.
     const has = (...rows: string[]): string =>
       `WHERE ${rows.map((row) => `EXISTS(SELECT 1 FROM ${row})`).join(" AND ")}`;
     const statements = [

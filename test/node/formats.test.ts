@@ -14,7 +14,7 @@ test("a replica of format 1 opens with default settings and is upgraded", async 
   lab = await Lab.create(SCHEMA, 2, 1, "whole", [], { foreignKeys: "resolve" });
   lab.settle();
   const [a, b] = lab.nodes as [LabNode, LabNode];
-  // As the version before wrote it, with a conflict in the journal.
+  // As the previous version wrote it, with a conflict in the journal.
   a.run("INSERT INTO p VALUES(100, 'a')");
   b.run("INSERT INTO p VALUES(100, 'b')");
   lab.settle();

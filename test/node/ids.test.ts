@@ -1,4 +1,4 @@
-/** Ids that SQLite picks on several nodes at once: blocks that belong to one node each keep them apart. */
+/** Ids that SQLite picks on several nodes at once: each node has its own blocks, so that ids do not collide. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { forAll } from "../../src/change/per-table.ts";
@@ -18,7 +18,7 @@ afterEach(() => {
 describe("raisedTo", () => {
   const place = { slot: 1, slots: 4 };
   test("an id in an own block is kept until the block is nearly used up", () => {
-    // Blocks of 8: 1–8 is slot 0's, 9–16 slot 1's, then 41–48.
+    // Blocks of 8: slot 0 has 1–8, slot 1 has 9–16, then 41–48.
     expect(raisedTo(9n, 8n, place)).toBeNull();
     expect(raisedTo(15n, 8n, place)).toBeNull();
     expect(raisedTo(16n, 8n, place)).toBe(40n);
@@ -59,7 +59,7 @@ test("no ids are reserved for a table that was just renamed or dropped, or whose
 const SCHEMA = `CREATE TABLE parent(id INTEGER PRIMARY KEY AUTOINCREMENT, who TEXT);
   CREATE TABLE child(id INTEGER PRIMARY KEY AUTOINCREMENT, parent INTEGER NOT NULL REFERENCES parent(id), who TEXT)`;
 
-/** Steps in which nodes insert at random and see each other `delay` steps later. Returns rows inserted and rows lost. */
+/** Nodes insert at random and see each other `delay` steps later. Returns the numbers of inserted and of lost rows. */
 async function insertAtRandom(
   seed: number,
   delay: number,
@@ -140,8 +140,8 @@ test("a joined node and the first node of a file with rows insert in their own b
     [],
     { idBlock: { usual: 64, tables: { child: 16 } } },
   );
-  // Before Marmot wrote anything into these files.
-  expect(next(lab.nodes[1]!, "parent")).toBe(71n); // block 1 is n1's
+  // Before the first write of Marmot to these files.
+  expect(next(lab.nodes[1]!, "parent")).toBe(71n); // block 1 belongs to n1
   expect(next(lab.nodes[2]!, "parent")).toBe(129n);
   lab.settle();
   expect(next(lab.nodes[0]!, "parent")).toBe(513n);
@@ -158,11 +158,11 @@ test("ids return to the own block after sqlite_sequence was emptied, also withou
   lab.settle();
   const [a] = lab.nodes as [LabNode];
   a.run("INSERT INTO parent(who) VALUES('a')", "DELETE FROM sqlite_sequence");
-  a.run("INSERT INTO parent VALUES(64, 'by hand')"); // 65 is the other's
+  a.run("INSERT INTO parent VALUES(64, 'by hand')"); // 65 belongs to the other node
   for (let i = 0; i < 3; i++) {
     a.touch();
     lab.clock += 20;
-    a.turns(); // nothing is ordered
+    a.turns(); // no entry is ordered
   }
   expect(a.query("INSERT INTO parent(who) VALUES('a') RETURNING id")).toEqual([[513n]]);
 });

@@ -1,4 +1,4 @@
-/** Tables without a declared key: two nodes whose SQLite picks the same rowid, and both rows live. */
+/** Tables without a declared key: SQLite picks the same rowid on two nodes, and both rows remain. */
 import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
@@ -19,7 +19,7 @@ async function start(schema = LOG, count = 2, shards = 1): Promise<Nodes> {
   return lab.nodes as Nodes;
 }
 
-/** Both nodes have inserted, under the same rowid, and nothing is ordered yet. */
+/** Both nodes have inserted under the same rowid, and no entry is ordered yet. */
 async function startBothInserted(): Promise<Nodes> {
   const nodes = await start();
   const [a, b] = nodes;
@@ -41,7 +41,7 @@ const hand = (node: LabNode): void => {
 const shown = (node: LabNode, sql = "SELECT v FROM log ORDER BY v"): string =>
   node.query(sql).flat().map(String).join(" ");
 
-/** All at rest: every node shows the same, nothing deviates, and the journal is empty. */
+/** After settling all nodes show the same rows without deviation, and the journal is empty. */
 function agree(expected: string, sql?: string): void {
   lab.settle();
   for (const node of lab.nodes) {
@@ -201,7 +201,7 @@ describe("redirected rowids under failures and later writes", () => {
     hand(a);
     expect(a.replica.replica.moved).toHaveLength(0);
     expect(a.query("SELECT rowid FROM log WHERE v = 'a2'")).toEqual([[3n]]);
-    a.proposed = []; // nothing has left since
+    a.proposed = []; // nothing was proposed since
     a.lose("live");
     expect(a.replica.replica.moved).toHaveLength(1);
     agree("0 a2 b next");
@@ -218,7 +218,7 @@ describe("redirected rowids under failures and later writes", () => {
     b.order();
     a.order();
     lab.settle();
-    a.run("UPDATE log SET v = 'b by a' WHERE v = 'b'"); // the row that has the rowid which was given to 'a'
+    a.run("UPDATE log SET v = 'b by a' WHERE v = 'b'"); // the row with the rowid that 'a' was redirected to
     a.lose("replica");
     expect(a.delivered).toEqual(kept);
     agree("0 a b by a");

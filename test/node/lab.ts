@@ -1,6 +1,6 @@
 /**
- * Whole pipelines (capture, drain, replica, reflect) on real files, without Raft: the order is a list that the test fills
- * and hands out as it likes, so that a schedule can be told step by step.
+ * Whole pipelines (capture, drain, replica, reflect) on real files, without Raft: the log is a list that the test fills
+ * and delivers, so that it controls a schedule step by step.
  */
 import { Database } from "bun:sqlite";
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -35,9 +35,9 @@ const SLOTS = 8;
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), "marmot-lab-"));
   readonly nodes: LabNode[] = [];
-  /** The order of each shard: entry i stands at index i + 2, after the founding position. */
+  /** The log of each shard: entry i has index i + 2, after the position of the cluster bootstrap. */
   readonly order: Entry[][];
-  /** Number of the node that leads a shard and proposes its markers; null: nobody does. */
+  /** Number of the node that leads a shard and proposes its markers; null: no node does. */
   readonly leaders: (number | null)[];
   clock = 1000;
 
@@ -87,7 +87,7 @@ export class Lab {
     return lab;
   }
 
-  /** What the nodes proposed goes into the order, node by node, and everything is handed to everybody until all is quiet. */
+  /** Appends the proposals to the log, node by node, and delivers all entries to each node until no work is left. */
   settle(nodes: readonly LabNode[] = this.nodes): void {
     for (let round = 0; round < 1000; round++) {
       let busy = false;
@@ -129,16 +129,16 @@ export class LabNode {
   readonly #lab: Lab;
   readonly #paths: DataPaths;
   #incarnation = 0;
-  /** Newest log ids at Marmot's last commit in L: the promise is about these moments. */
+  /** Newest log ids at Marmot's last commit in L: the guarantee holds at these moments. */
   #atCommit = new Map<number, number>();
   pipeline!: Pipeline;
   replica!: OpenReplica;
   schema!: SchemaCoordinator;
   appDb!: DatabaseSync;
   app!: Database;
-  /** Proposed and not in the order: they may be lost, repeated or late. */
+  /** Proposed and not in the log: they may be lost, repeated or late. */
   proposed: { shard: number; data: Uint8Array }[] = [];
-  /** Entries of each shard that were handed over. */
+  /** Delivered entries of each shard. */
   delivered: number[];
 
   constructor(lab: Lab, number: number) {
@@ -209,13 +209,13 @@ export class LabNode {
     this.app.exec("PRAGMA busy_timeout = 0");
   }
 
-  /** kill -9: what was proposed and not ordered may still come later; the caller decides. */
+  /** kill -9: proposals that are not ordered may still arrive later; the caller decides. */
   crash(): void {
     this.close();
     this.open();
   }
 
-  /** Stopped: the application writes, and the others go on. */
+  /** Stopped: the application writes, and the other nodes continue. */
   stopped(write: (app: Database) => void, meanwhile: () => void = () => {}): void {
     this.close();
     const app = new Database(this.file);
@@ -225,7 +225,7 @@ export class LabNode {
     this.open();
   }
 
-  /** Keeps both files as they are now, to be what a power cut leaves of one of them. */
+  /** Saves both files in their current state, as a power failure may leave one of them. */
   keep(): void {
     this.replica.db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
     this.appDb.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
@@ -233,7 +233,10 @@ export class LabNode {
     copyFileSync(this.file, `${this.file}.kept`);
   }
 
-  /** A power cut: one of the files goes back to what was kept. `write`: the application, before Marmot starts again. */
+  /**
+   * A power failure: one of the files returns to its saved state. `write`: writes of the application before Marmot
+   * starts again.
+   */
   lose(what: "live" | "replica", write: (app: Database) => void = () => {}): void {
     this.close();
     const path = what === "live" ? this.file : this.#paths.replica;
@@ -245,7 +248,7 @@ export class LabNode {
     this.open();
   }
 
-  /** Takes over another node's replica, as a laggard does whose log no longer reaches. */
+  /** Installs the replica of another node, as a node does whose log ends before the leader's log begins. */
   async adopt(from: LabNode): Promise<boolean> {
     this.close();
     from.replica.checkpoint();
@@ -278,20 +281,20 @@ export class LabNode {
     this.pipeline.touch();
   }
 
-  /** Turns until there is nothing to do at once. */
+  /** Runs turns until no immediate work is left. */
   turns(): void {
     for (let i = 0; i < 1000; i++) if (this.pipeline.turn().again !== "now") return;
     throw new Error("the pipeline does not come to rest");
   }
 
-  /** Puts what was proposed into the order. Returns how much. */
+  /** Appends the proposals to the log. Returns their number. */
   order(): number {
     const count = this.proposed.length;
     for (const { shard, data } of this.proposed.splice(0)) this.#lab.append(shard, data);
     return count;
   }
 
-  /** Hands over up to `count` entries of each shard, or of some. Returns how many. */
+  /** Delivers up to `count` entries of each shard, or of the given shards. Returns their number. */
   deliver(
     count = Number.POSITIVE_INFINITY,
     shards: readonly number[] = this.#lab.order.keys().toArray(),
@@ -309,14 +312,14 @@ export class LabNode {
     return handed;
   }
 
-  /** Applies what was delivered to S only: as if the application held the write lock. */
+  /** Applies the delivered entries to S only, as while an application holds the write lock. */
   applyOnly(): void {
     this.app.exec("BEGIN IMMEDIATE");
     this.turns();
     this.app.exec("ROLLBACK");
   }
 
-  /** Every way in which L is not S with the pending rows on top; only true right after a reflection. */
+  /** Each deviation of L from S with the unacknowledged rows on top; valid only right after a reflection. */
   deviations(): string[] {
     const { replica, db } = this.replica;
     return deviations({
@@ -330,7 +333,7 @@ export class LabNode {
     });
   }
 
-  /** The checksums of the replica's rows, summed anew, where they are not what it has: each row counts where it is routed. */
+  /** Tables whose stored checksum differs from the sum over the rows; each row counts in the shard to which it is routed. */
   wrongChecksums(): string[] {
     const { replica, db } = this.replica;
     const sums = new Map<string, bigint>();

@@ -1,4 +1,4 @@
-/** Updates of different columns both stand (`--merge column`), told step by step. */
+/** Updates of different columns both win (`--merge column`), step by step. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { decodeBatchHead, decodeImage, decodeTables } from "../../src/change/codec.ts";
@@ -18,7 +18,7 @@ const make = async (count = 2, merge: "row" | "column" = "column"): Promise<LabN
   lab.settle();
   return lab.nodes;
 };
-/** Drains and proposes, and puts it into the order. */
+/** Drains, proposes, and appends to the log. */
 const send = (node: LabNode): void => {
   node.touch();
   node.turns();
@@ -31,7 +31,7 @@ const journal = () =>
     kind: c.kind,
     lost: c.losingImage === null ? null : decodeImage(c.losingImage),
   }));
-/** All files and replicas are equal, and each file is what its replica says. */
+/** All files and replicas are equal, and each file equals its replica. */
 const same = (expected: unknown, table = "t", id = 1): void => {
   for (const node of lab.nodes) {
     expect(row(node, table, id)).toEqual(expected);
@@ -156,7 +156,7 @@ describe("column merge", () => {
     send(a);
     send(b);
     lab.settle();
-    same([1n, "x", "mon", "green", "1"], "u"); // not (wed, green), which nobody wrote
+    same([1n, "x", "mon", "green", "1"], "u"); // not (wed, green), which no node wrote
     expect(journal()).toEqual([{ kind: "concurrent write", lost: [1n, "x", "wed", "red", "0"] }]);
   });
 
@@ -178,7 +178,7 @@ describe("column merge", () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     a.run("UPDATE u SET name = 'z' WHERE id = 1");
     send(a);
-    // The writer has not seen that 1 is 'z' now, finds it free and gives it to 2, and changes another column of 1.
+    // The writer has not seen that row 1 has 'z' now: it gives 'z' to row 2, and changes another column of row 1.
     b.run("BEGIN; UPDATE u SET name = 'z' WHERE id = 2; UPDATE u SET v = 'B' WHERE id = 1; COMMIT");
     send(b);
     lab.settle();
@@ -202,8 +202,8 @@ describe("column merge", () => {
 });
 
 /**
- * Each column is a cell that three nodes write at random, every value once. In the order, a change's mask must hold only
- * cells whose value its own application wrote; at the end each cell holds the last value that was ordered for it.
+ * Three nodes write the cells of a table at random, each value once. The mask of a logged change has only cells that
+ * its own application wrote; at the end each cell has the last value in the log.
  */
 async function cells(seed: number): Promise<void> {
   const random = new Random(seed);

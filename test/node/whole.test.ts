@@ -1,4 +1,7 @@
-/** Whole transactions over several shards, told step by step: markers, lanes, positions, and what nobody may see. */
+/**
+ * Whole transactions over several shards, step by step: markers, active shard logs, positions, and forbidden
+ * intermediate states.
+ */
 import { afterEach, describe, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { encodeMarker, readMarking } from "../../src/change/marking.ts";
@@ -10,7 +13,7 @@ const SCHEMA = "CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT)";
 let lab: Lab;
 afterEach(() => lab.close());
 
-/** Four shards led by two or three nodes in turn, everything settled. */
+/** Four shards, led by two or three nodes in turn, after settling. */
 async function start(count = 2, transactions: "whole" | "row" = "whole"): Promise<LabNode[]> {
   lab = await Lab.create(SCHEMA, count, 4, transactions);
   lab.settle();
@@ -37,7 +40,7 @@ const write = (node: LabNode, ...statements: string[]): void => {
   node.touch();
   node.turns();
 };
-/** Shards in which something waits to be ordered, markers aside. */
+/** Shards with proposals that are not ordered, markers excluded. */
 const lanes = (node: LabNode): number[] =>
   node.proposed.filter(({ data }) => readMarking(data).marker === null).map((p) => p.shard);
 const markers = (node: LabNode): { shard: number; upTo: number }[] =>
@@ -123,7 +126,7 @@ describe("a changeset over several shards", () => {
     expect(parts.map((p) => p.names)).toEqual(parts.map((_, i) => (i < parts.length - 1 ? [] : [1, 2, 3])));
     expect(parts.map((p) => p.waits)).toEqual(parts.map((_, i) => i === parts.length - 1));
     expect(new Set(parts.map((p) => p.shard))).toEqual(new Set([0]));
-    // All but the last come, then the origin dies: an ended incarnation's parts go.
+    // All parts but the last arrive, then the origin is killed: the parts of an ended incarnation are dropped.
     const last = a.proposed.pop()!;
     a.order();
     everywhere(hand);
@@ -170,10 +173,10 @@ describe("a marker", () => {
     for (let i = 0; i < 3; i++) write(a, put(1, String(i)), put(2, String(i)));
     expect(lanes(a)).toEqual([0, 0, 0]);
     b.turns();
-    expect(markers(b)).toEqual([]); // nothing is committed
+    expect(markers(b)).toEqual([]); // no entry is committed
     a.order();
     hand(b);
-    expect(markers(b)).toHaveLength(1); // one serves all three, and none of them had to pass first
+    expect(markers(b)).toHaveLength(1); // one marker covers all three, and none of them was applied before
     b.order();
     hand(b);
     lab.clock += 10_000;
@@ -205,7 +208,7 @@ describe("a marker", () => {
     hand(b);
     b.order(); // the markers
     hand(b);
-    b.crash(); // log 0 begins behind the entry now
+    b.crash(); // log 0 begins after the entry now
     b.pipeline.tick();
     b.turns();
     expect(markers(b)).toEqual([]);
@@ -215,7 +218,7 @@ describe("a marker", () => {
     write(a, put(1, "2"), put(3, "2"));
     a.order();
     hand(b);
-    b.proposed = []; // its markers never left
+    b.proposed = []; // its markers were never sent
     b.crash();
     hand(b);
     expect(markers(b).map((m) => m.shard)).toEqual([1, 3]);
@@ -230,12 +233,12 @@ describe("one active shard log at a time", () => {
     write(a, put(1, "x"));
     expect(lanes(a)).toEqual([1]);
     write(a, put(1, "x2", 1));
-    expect(lanes(a)).toEqual([1, 1]); // the same lane
-    a.proposed = []; // lost on the wire
+    expect(lanes(a)).toEqual([1, 1]); // the same log
+    a.proposed = []; // lost in the network
     write(a, put(2, "y"));
     write(a, put(2, "z"), put(3, "z"));
     expect(lanes(a)).toEqual([]);
-    // The origin dies: nothing of it is ordered, all of it is still pending.
+    // The origin is killed: none of its rows is ordered, all are still unacknowledged.
     a.crash();
     expect(values(a, [1, 2, 3])).toEqual(["x", "z", "z"]);
     lab.settle();
@@ -253,7 +256,7 @@ describe("one active shard log at a time", () => {
     hand(a);
     expect(lanes(a)).toEqual([0]);
     write(a, put(2, "again"));
-    expect(lanes(a)).toEqual([0, 0]); // one shard alone, but something is in flight in shard 0
+    expect(lanes(a)).toEqual([0, 0]); // one shard only, but an entry is in flight in shard 0
     lab.settle();
     expect(values(b, [1, 2, 3])).toEqual(["x", "again", "z"]);
     write(a, put(2, "straight"));
@@ -331,7 +334,7 @@ describe("one active shard log at a time", () => {
     for (const { shard, data } of late) lab.append(shard, data); // before the marker
     hand(b);
     b.order();
-    for (const { shard, data } of late) lab.append(shard, data); // and behind it
+    for (const { shard, data } of late) lab.append(shard, data); // and after it
     lab.settle();
     expect(values(b, [1, 2])).toEqual(["2", "2"]);
     expect(values(a, [1, 2])).toEqual(["2", "2"]);
@@ -350,7 +353,7 @@ describe("one active shard log at a time", () => {
     everywhere(hand);
     b.order();
     a.order();
-    for (const node of lab.nodes) node.deliver(); // a's own replica gets it, but a dies first
+    for (const node of lab.nodes) node.deliver(); // a is killed before its own replica applies it
     const entries = lab.order.map((l) => l.length);
     a.crash();
     lab.settle();
@@ -358,7 +361,7 @@ describe("one active shard log at a time", () => {
       `SELECT "shard", "up_to" FROM "__marmot__watermark" WHERE "peer" = 'peer-0' ORDER BY "shard"`,
     );
     expect(kept.all().map((row) => ({ ...row }))).toEqual([{ shard: 0, up_to: 3 }]);
-    // Openings of the new incarnation, and nothing of the change logs.
+    // Entries that open the new incarnation, and no rows.
     expect(lab.order.map((l, s) => l.length - entries[s]!)).toEqual([1, 1, 1, 1]);
     expect(values(b, [1, 2])).toEqual(["1", "2"]);
   });
@@ -370,10 +373,10 @@ describe("an incarnation", () => {
     nobodyLeads(1, 2);
     write(a, put(1, "old"), put(2, "old"));
     const late = [...a.proposed];
-    a.order(); // no marker yet, and the origin dies
+    a.order(); // no marker yet, and the origin is killed
     a.crash();
     a.turns();
-    a.order(); // openings of the next incarnation, in all shards
+    a.order(); // entries that open the next incarnation, in all shards
     everywhere(hand);
     expect(a.pipeline.outbox.fencing()).toEqual([0]);
     expect(values(b, [1, 2])).toEqual([null, null]);
@@ -409,7 +412,7 @@ describe("the order of changesets over shards", () => {
     write(a, put(1, "first"));
     a.order();
     hand(a);
-    expect(a.pipeline.outbox.oldestMs()).toBe(0); // taken here, not seen by b
+    expect(a.pipeline.outbox.oldestMs()).toBe(0); // applied here, not seen by b
     write(a, put(2, "then"), put(3, "then"));
     a.order();
     hand(a);
@@ -473,7 +476,7 @@ describe("a shard without a quorum", () => {
       everywhere((n) => n.pipeline.tick());
       everywhere((n) => n.turns());
     }
-    expect([lanes(a), lanes(b)]).toEqual([[], []]); // what is ordered and waits is not ordered again
+    expect([lanes(a), lanes(b)]).toEqual([[], []]); // an ordered entry that waits is not ordered again
     expect(shown(a, 1)).toBe("goes on");
     expect(values(b, [2, 3])).toEqual([null, null]);
     lab.leaders[3] = 1;
@@ -495,7 +498,7 @@ describe("two replicas of which neither is ahead", () => {
     write(c, put(2, "two more", 1));
     c.order();
     a.run(put(3, "pending on a"), put(2, "pending, too", 1));
-    // b has seen nothing of shard 1, a nothing of shard 2; what waits for shard 1 waits.
+    // b has no entry of shard 1, a none of shard 2; entries that wait for shard 1 wait.
     a.deliver(all, [0, 1, 3]);
     b.deliver(all, [0, 2, 3]);
     for (const node of [a, b]) node.turns();
@@ -528,7 +531,7 @@ describe("two replicas of which neither is ahead", () => {
       write(c, put(1, "second"));
       c.order();
       const g = lab.order[0]!.length;
-      lab.append(1, encodeMarker(g + 1)); // serves both
+      lab.append(1, encodeMarker(g + 1)); // covers both
       lab.append(2, encodeMarker(g));
       lab.append(3, new Uint8Array());
       a.deliver(1, [0]);
@@ -536,11 +539,11 @@ describe("two replicas of which neither is ahead", () => {
       b.deliver(all, [3]);
       for (const node of [a, b]) node.turns();
       const before = [a, b].map((n) => n.replica.replica.positions());
-      expect(before[0]![1]).toBe(before[1]![1]!); // level in shard 1, but a has the first changeset
+      expect(before[0]![1]).toBe(before[1]![1]!); // equal in shard 1, but a has the first changeset
       expect([agreed(a, 1), agreed(b, 1)]).toEqual(["first", null]);
       const [taker, giver] = way === "there" ? [b, a] : [a, b];
       expect(await taker.adopt(giver)).toBe(true);
-      // A third node that walks there.
+      // A third node that applies all entries.
       c.deliver(1, [0]);
       c.deliver(all, [1, 2, 3]);
       c.applyOnly();
@@ -568,7 +571,7 @@ describe("two replicas of which neither is ahead", () => {
       a.run(put(1, "own")); // written again, without a change
       expect(await a.adopt(b)).toBe(true);
       lab.settle();
-      // Openings of the new incarnation, and nothing else.
+      // Only the entries that open the new incarnation.
       expect(lab.order.map((log, s) => log.length - entries[s]!)).toEqual([1, 1, 1, 1]);
       everywhere((n) => expect(shown(n, 1)).toBe("own"));
       if (shards.length === 1) lab.close();

@@ -1,4 +1,4 @@
-/** Changes of the schema that change what names a row, tables without a declared key, and the rarer kinds of everything. */
+/** Schema changes of keys, of tables without a declared key, and of rare kinds of tables. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Lab, type LabNode } from "../node/lab.ts";
 import { expectEqual } from "./schema-lab.ts";
@@ -18,7 +18,7 @@ afterEach(() => {
   lab = null;
 });
 
-/** [what it is called, what one node does, what another does at the same moment, which rows are then expected] */
+/** [name, statements of one node, concurrent statements of another, query, expected rows] */
 const CASES: readonly (readonly [
   name: string,
   ddl: readonly string[],

@@ -1,4 +1,4 @@
-/** Changes of the schema on several nodes at once, during absences and crashes, and of what capture rests on. */
+/** Schema changes on several nodes at once, during disconnections and crashes, and with capture triggers dropped. */
 import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
 import { decodeImage } from "../../src/change/codec.ts";
@@ -17,7 +17,7 @@ async function start(shards: number, transactions: "whole" | "row" = "whole", sc
   return lab;
 }
 
-/** The node looks at its file and proposes; nothing is ordered yet. */
+/** The node checks its file and proposes; no entry is ordered yet. */
 const look = (node: LabNode): void => {
   node.touch();
   node.turns();
@@ -195,7 +195,7 @@ describe.each([
       for (const node of when === "first" ? [a, b] : [b, a]) node.order();
       expectEqual(lab!, a);
       expect(c.query("SELECT id FROM other ORDER BY id")).toEqual([[1n], [2n], [3n]]);
-      // What names it goes, or it stays.
+      // Objects that refer to it are dropped, or it stays.
       expect(textOf(c, "other").includes(" v")).toBe(when === "later");
       for (const name of ["one", "shown"]) expect(textOf(c, name) === "").toBe(when === "first");
       for (const name of ["meant", "of_told", "more"]) expect(textOf(c, name)).toMatch(/(["'])some text\1/);
@@ -447,7 +447,7 @@ test("a table that cannot be replicated stays on its node, with reason and hint,
   a.run("INSERT INTO a VALUES(9, 'nine', 9, 9)");
   lab!.settle();
   expect(b.query("SELECT x FROM a WHERE id = 9")).toEqual([["nine"]]);
-  // Another node's table of that name cannot be made here: this node stops, and the others go on.
+  // The table of that name of another node cannot be created here: this node stops, and the others continue.
   b.run("CREATE TABLE words(id INTEGER PRIMARY KEY, w)", "INSERT INTO words VALUES(1, 'b')");
   lab!.leaders.fill(1);
   lab!.settle(lab!.nodes.slice(1));
@@ -487,7 +487,7 @@ test("a rejected table with many rows: the journal has its limit, and a file of 
   );
   expect(saved.values()).toEqual(lost as never);
   file.close();
-  // It goes on, and what was kept on the way is gone from the application's file.
+  // Replication continues, and the kept rows are no longer in the application's file.
   b.run("INSERT INTO m VALUES(2, 'of b')");
   expectEqual(lab!, b);
   expect(b.query("SELECT count(*) FROM __marmot__lost")).toEqual([[0n]]);
@@ -510,7 +510,7 @@ test.each(["pending", "in flight"])(
     const { journal, settings } = a.replica.replica;
     const lost = journal.list(20_000).map((c) => Number(decodeImage(c.losingImage!)[0]));
     expect(lost.toSorted((x, y) => x - y)).toEqual(Array.from({ length: 1198 }, (_, i) => i + 10));
-    // The index, and the rows that the replica never saw in three slices.
+    // The index, and in three slices the rows that the replica never had.
     expect(settings.schemaVersion).toBe(when === "pending" ? 5 : 2);
   },
 );
@@ -587,7 +587,7 @@ test("a replicated table that no longer can be replicated pauses its node until 
   lab!.settle();
   expect(b.query("SELECT * FROM k2")).toEqual([]);
   a.run("DROP TRIGGER odd");
-  lab!.clock += 1000; // it looks again now and then
+  lab!.clock += 1000; // the node checks again at intervals
   expectEqual(lab!, b);
   expect(a.pipeline.obstacle).toBeNull();
   expect(a.schema.refused).toEqual([]);
@@ -595,7 +595,7 @@ test("a replicated table that no longer can be replicated pauses its node until 
 });
 
 describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
-  /** What the node shows, after each entry that comes, until all is there. */
+  /** The rows that the node shows after each applied entry, until all are applied. */
   function watch(origin: LabNode, node: LabNode, sql: string): unknown[] {
     const seen: unknown[] = [];
     const note = (): void => {
