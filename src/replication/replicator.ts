@@ -91,37 +91,50 @@ export class Replicator implements Stage {
     this.options = options;
     this.#components = components;
     const { db, paths, peerId } = options;
-    const { clock, logger, random, transport } = components;
+    const { clock, host } = components;
     proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
-    const { replica } = this.replica;
-    const { settings } = replica;
-    this.clusterId = settings.clusterId;
+    this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
     this.#appDb = openAppDbConnection(db, []);
-    const schema = new SchemaCoordinator({
+    this.schema = this.#openSchema();
+    this.#watcher = new Watcher(db, {
+      clock,
+      moved: () => this.reader.moved(),
+      wake: () => this.#touched(),
+      watchFolder: host.watchFolder,
+    });
+    mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
+    this.pipeline = this.#openPipeline(appDbFile);
+    this.loop = this.#openLoop();
+    this.runtime = this.#openRuntime();
+    this.#snapshots = this.#openSnapshots();
+    this.readiness = new Readiness(this.#facts(), clock);
+  }
+
+  #openSchema(): SchemaCoordinator {
+    const { db, paths, peerId } = this.options;
+    return new SchemaCoordinator({
       file: db,
       replicaFile: paths.replica,
       rejectsFile: paths.rejects,
       peerId,
       connection: this.#appDb,
-      replica,
+      replica: this.replica.replica,
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
-      logger: logger.child("schema"),
+      logger: this.#components.logger.child("schema"),
     });
-    this.schema = schema;
-    this.#watcher = new Watcher(db, {
-      clock,
-      moved: () => this.reader.moved(),
-      wake: () => this.#touched(),
-      watchFolder: components.host.watchFolder,
-    });
-    mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
-    this.pipeline = new Pipeline(
+  }
+
+  #openPipeline(appDbFile: SyncedFile): Pipeline {
+    const { paths, peerId } = this.options;
+    const { clock, logger } = this.#components;
+    const { replica } = this.replica;
+    return new Pipeline(
       {
         replica,
-        schema,
+        schema: this.schema,
         spool: new Spool(paths.spool),
         syncAppDb: () => appDbFile.sync(),
         onOwnCommit: () => this.#watcher.ownCommit(),
@@ -132,36 +145,48 @@ export class Replicator implements Stage {
         wallTime: () => clock.wallTime(),
         logger: logger.child("pipeline"),
       },
-      { peerId, shards: settings.shards },
+      { peerId, shards: replica.settings.shards },
     );
-    this.loop = new EventLoop({
+  }
+
+  #openLoop(): EventLoop {
+    const { clock, host, logger, onFailure } = this.#components;
+    return new EventLoop({
       replica: this.replica,
       clock,
-      host: components.host,
+      host,
       logger: logger.child("engine"),
       idle: () => this.log.idle(),
-      onFailure: (error) => components.onFailure(error),
+      onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from) => this.#snapshots.receive(shard, from),
       onTick: () => this.#onTick(),
     });
+  }
+
+  #openRuntime(): ShardRuntime {
+    const { peerId, keepEntries } = this.options;
+    const { transport, random, logger } = this.#components;
     const member = this.log.configuration(0)?.members.find((m) => m.peerId === peerId)?.id ?? 0;
-    this.runtime = new ShardRuntime(
+    return new ShardRuntime(
       { logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
       {
-        shards: settings.shards,
+        shards: this.replica.replica.settings.shards,
         peerId,
         member: member || Number(readLocal(this.replica.db, "member") ?? 0),
-        ...(options.keepEntries === undefined ? {} : { keepEntries: options.keepEntries }),
+        ...(keepEntries === undefined ? {} : { keepEntries }),
         // A replica that lost its newest entries in a power failure reads them from the log again before any other work.
         committed: this.pipeline.session.bases.reflected,
       },
     );
-    this.#snapshots = new SnapshotExchange(
+  }
+
+  #openSnapshots(): SnapshotExchange {
+    const { paths, peerId } = this.options;
+    const { transport, clock, logger, onProgress, onReplacement } = this.#components;
+    return new SnapshotExchange(
       {
-        ...{ replica: this.replica, log: this.log, transport, clock, logger },
+        ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.nameOf(peer),
-        onProgress: components.onProgress,
-        onReplacement: components.onReplacement,
         freeze: (isFrozen) => {
           this.loop.frozen = isFrozen;
           if (!isFrozen) this.loop.wake();
@@ -169,7 +194,23 @@ export class Replicator implements Stage {
       },
       { paths, peerId },
     );
-    this.readiness = new Readiness(this.#facts(), clock);
+  }
+
+  #facts(): ReadinessFacts {
+    const { runtime, loop, pipeline } = this;
+    const { replica } = this.replica;
+    return {
+      groups: runtime.groups,
+      replica,
+      isReceiving: () => loop.frozen,
+      obstacle: () => pipeline.obstacle,
+      isSchemaDue: () => pipeline.schemaDue,
+      fencing: () => pipeline.outbox.fencing(),
+      hasAcknowledged: () => pipeline.outbox.hasAcknowledged,
+      unordered: (table, id) => pipeline.unordered(table, id),
+      newestIds: () => this.reader.newestIds(),
+      reflected: () => pipeline.session.bases.reflected,
+    };
   }
 
   start(): void {
@@ -313,22 +354,5 @@ export class Replicator implements Stage {
 
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {
     return this.#snapshots.send(peerId, request);
-  }
-
-  #facts(): ReadinessFacts {
-    const { runtime, loop, pipeline } = this;
-    const { replica } = this.replica;
-    return {
-      groups: runtime.groups,
-      replica,
-      isReceiving: () => loop.frozen,
-      obstacle: () => pipeline.obstacle,
-      isSchemaDue: () => pipeline.schemaDue,
-      fencing: () => pipeline.outbox.fencing(),
-      hasAcknowledged: () => pipeline.outbox.hasAcknowledged,
-      unordered: (table, id) => pipeline.unordered(table, id),
-      newestIds: () => this.reader.newestIds(),
-      reflected: () => pipeline.session.bases.reflected,
-    };
   }
 }
