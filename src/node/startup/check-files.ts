@@ -8,10 +8,13 @@ import { readLocal } from "../../replica/open-replica.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
 
 /** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
 type StartKind = "member" | "form" | "join";
+
+/** Whether the data directory belongs to a node that has its replica already. */
+export const hasReplica = (dataDir: string): boolean => existsSync(dataPaths(dataDir).replica);
 
 const HEADER = "SQLite format 3\0";
 
