@@ -1,5 +1,6 @@
 /** Node and cluster keys for the commands. */
 import { existsSync } from "node:fs";
+import type { PeerId } from "../base/ids.ts";
 import { UserError } from "../base/errors.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { dataPaths } from "../replication/data-paths.ts";
@@ -12,7 +13,7 @@ export {
 } from "../transport/cluster-key.ts";
 
 /** The peer id of the node that owns the data directory. */
-export async function readPeerId(dataDir: string): Promise<string> {
+export async function readPeerId(dataDir: string): Promise<PeerId> {
   const { identity } = dataPaths(dataDir);
   if (!existsSync(identity))
     throw new UserError(

@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { errorMessage, isDiskFull } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
+import { NO_PEER, type PeerId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
 import type { NodeApi } from "../operations/api.ts";
@@ -101,7 +102,7 @@ export class Node implements RunningNode {
     const paths = this.#paths;
     const hasPeers = peers.length > 0;
     // Refused before the first write: a wrong path must not leave a data directory behind.
-    if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: "", hasPeers, create });
+    if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
     const keys = findClusterKeys(this.#options, paths, hasPeers);
     mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
     this.#lock = lockDataDir(paths);
@@ -146,7 +147,7 @@ export class Node implements RunningNode {
   }
 
   /** `seen`: the head of the application's file, if it was just read; null: read it. */
-  async #checkFiles(peerId: string, seen: Start["head"]): Promise<void> {
+  async #checkFiles(peerId: PeerId, seen: Start["head"]): Promise<void> {
     const isInstalled = await this.#installReceived(peerId);
     const settings = checkMemberFiles(this.#options.db, this.#paths, peerId, isInstalled ? null : seen);
     checkClusterSettings(this.#options, settings);
@@ -161,7 +162,7 @@ export class Node implements RunningNode {
   }
 
   /** Installs a replica that was received before the last stop. False: there is none. */
-  async #installReceived(peerId: string): Promise<boolean> {
+  async #installReceived(peerId: PeerId): Promise<boolean> {
     if (!existsSync(this.#paths.nextReplica)) return false;
     const { replica, nextReplica } = this.#paths;
     const done = await replaceReplica(replica, nextReplica, peerId, this.#options.db, (rows) =>
@@ -172,7 +173,7 @@ export class Node implements RunningNode {
     return true;
   }
 
-  async #formCluster(peerId: string): Promise<void> {
+  async #formCluster(peerId: PeerId): Promise<void> {
     const { db, name, tables, exclude, merge, foreignKeys, idBlock } = this.#options;
     const shards = this.#options.shards ?? DEFAULT_SHARDS;
     const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "whole");
@@ -189,7 +190,7 @@ export class Node implements RunningNode {
     this.#notes.push(`formed a new cluster with ${shards} ${shards === 1 ? "shard" : "shards"}`);
   }
 
-  async #join(peerId: string): Promise<void> {
+  async #join(peerId: PeerId): Promise<void> {
     const { db, name, role } = this.#options;
     const { clock, logger } = this.#components;
     try {
@@ -213,7 +214,7 @@ export class Node implements RunningNode {
     }
   }
 
-  #enter(peerId: string): void {
+  #enter(peerId: PeerId): void {
     const { db, name, role } = this.#options;
     const { clock, random, logger } = this.#components;
     this.#appDbFile ??= this.#host.appDbFile(db);
@@ -247,7 +248,7 @@ export class Node implements RunningNode {
     for (const peer of this.#transport.connected()) replicator.onConnect(peer);
   }
 
-  async #replace(peerId: string): Promise<void> {
+  async #replace(peerId: PeerId): Promise<void> {
     try {
       this.#phase = "installing a received replica";
       this.#replicator?.close();
@@ -260,7 +261,7 @@ export class Node implements RunningNode {
     }
   }
 
-  #enterOrWait(peerId: string): void {
+  #enterOrWait(peerId: PeerId): void {
     try {
       this.#enter(peerId);
     } catch (error) {
@@ -273,7 +274,7 @@ export class Node implements RunningNode {
    * Closes all files, as if the process had been killed, and opens them again when the disk has room. During this time
    * applications can write where their disk has room, and no ordered entry is lost.
    */
-  #waitForRoom(peerId: string, error: unknown): void {
+  #waitForRoom(peerId: PeerId, error: unknown): void {
     const { db } = this.#options;
     const { clock, logger } = this.#components;
     const clusterId = this.#replicator?.clusterId ?? "";

@@ -1,4 +1,5 @@
 /** Entries of the conflict journal as `marmot conflicts` lists and shows them. */
+import { asPeerId } from "../base/ids.ts";
 import { decodeImage } from "../change/codec.ts";
 import type { Image } from "../change/value.ts";
 import type { StoredConflict } from "../replica/conflicts/journal.ts";
@@ -20,7 +21,7 @@ export function conflictSummary(replicator: Replicator, conflict: StoredConflict
   const shape = replica.shapes.get(conflict.table);
   const nameOf = (hash: number): string => {
     const peer = replica.origins.peerOf(hash);
-    return peer === "" ? "unknown" : replicator.nameOf(peer);
+    return peer === "" ? "unknown" : replicator.nameOf(asPeerId(peer));
   };
   return {
     id: conflictId(conflict),

@@ -1,5 +1,6 @@
 /** The status that a node reports of itself and its cluster. */
 import type { Clock } from "../base/clock.ts";
+import type { PeerId } from "../base/ids.ts";
 import { isSameName } from "../base/names.ts";
 import { showPerTable } from "../change/per-table.ts";
 import type { Transport } from "../shard/seams.ts";
@@ -9,7 +10,7 @@ import { VERSION } from "../base/version.ts";
 
 export interface StatusSource {
   readonly name: string;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly replicator: Replicator | null;
   readonly transport: Transport;
   readonly clock: Clock;

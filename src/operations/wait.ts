@@ -1,6 +1,6 @@
 /** `marmot wait`: waits until each local commit from before the call is in the log and applied. */
 import { type Clock, sleep } from "../base/clock.ts";
-import type { Transport } from "../shard/seams.ts";
+import type { PeerId, Transport } from "../shard/seams.ts";
 import type { WaitResult } from "./api.ts";
 import type { Replicator } from "../replication/replicator.ts";
 
@@ -80,5 +80,5 @@ export async function waitFor(
   return everywhere ? { done: true, missing: "" } : { done: false, missing };
 }
 
-const isMember = (replicator: Replicator, peer: string): boolean =>
+const isMember = (replicator: Replicator, peer: PeerId): boolean =>
   replicator.runtime.groups[0]!.memberOf(peer) !== undefined;

@@ -1,7 +1,7 @@
 /**
  * Whether a node is ready: fenced, in contact with each leader, caught up, reflected, capturing. Under load some committed
  * entry is always unapplied, and Raft's commit index may run ahead of the replica while shard 0 waits for a marker. So the
- * goal of a starting node is fixed: the commit indexes at the time when it was in contact with each leader.
+ * goal is fixed: the commit index of each shard that a quorum confirmed after the start, and after each silence.
  */
 import type { Clock } from "../base/clock.ts";
 import type { PositionVector } from "../change/batch.ts";
@@ -18,6 +18,9 @@ const SCHEMA_WITHIN_MS = 5000;
 const reaches = (at: PositionVector, goal: PositionVector): boolean =>
   goal.every((index, shard) => (at[shard] ?? 0) >= index);
 
+const isConfirmed = (goal: readonly (number | null)[]): goal is PositionVector =>
+  goal.every((index) => index !== null);
+
 /** The facts that readiness depends on; they change from call to call. */
 export interface ReadinessFacts {
   readonly groups: readonly {
@@ -25,6 +28,8 @@ export interface ReadinessFacts {
     /** "": no leader is known. */
     readonly leaderPeer: string;
     readonly raft: { readonly commit: number };
+    /** The commit index that a quorum confirmed; null: not yet. */
+    readonly confirmed: { readonly index: number | null };
   }[];
   readonly replica: {
     positions(): PositionVector;
@@ -59,8 +64,6 @@ export class Readiness {
   #wasReady = false;
   /** The newest change-log ids at the first look after the fence, by table. */
   #before: readonly (readonly [table: number, id: number])[] | null = null;
-  /** The commit indexes when the fence was committed and each leader known; null: not yet. */
-  #goal: PositionVector | null = null;
   #passedAt: number;
   /** The last time without a pending schema change. */
   #schemaAt: number;
@@ -107,15 +110,18 @@ export class Readiness {
     if (leaderless.length > 0) return `waiting for a leader of shard ${leaderless.join(", ")}`;
     const fencing = facts.fencing();
     if (fencing.length > 0) return `fencing, waiting for shard ${fencing.join(", ")}`;
-    this.#goal ??= facts.groups.map((g) => g.raft.commit);
+    const goal = facts.groups.map((g) => g.confirmed.index);
+    if (!isConfirmed(goal)) {
+      const shards = goal.flatMap((index, shard) => (index === null ? [shard] : []));
+      return `waiting for a quorum to confirm the commit index of shard ${shards.join(", ")}`;
+    }
     const positions = facts.replica.positions();
     const { reflected } = this;
     const behind = this.behind();
     if (schema !== null) return schema;
     const stalled = this.#stalled();
     if (stalled !== null) return stalled;
-    if (behind > BEHIND_LIMIT || (!this.#wasReady && !reaches(positions, this.#goal)))
-      return `catching up, ${behind} entries behind`;
+    if (behind > BEHIND_LIMIT || !reaches(positions, goal)) return `catching up, ${behind} entries behind`;
     if (!this.#wasReady) {
       // A row from before the start may be ordered and overwritten already. Until this node sees that, the file shows it.
       this.#before ??= [...facts.newestIds()];
@@ -128,7 +134,7 @@ export class Readiness {
       this.#reflectedAt = now;
       this.#toShow = positions;
     }
-    if (!this.#wasReady && !reaches(reflected, this.#goal)) return "reflecting into the file";
+    if (!reaches(reflected, goal)) return "reflecting into the file";
     if (now - this.#reflectedAt > REFLECT_WITHIN_MS)
       return "the file is behind the replica: the application holds its write lock";
     return null;

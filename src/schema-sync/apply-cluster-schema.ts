@@ -19,7 +19,7 @@ import type { RejectedRow, SchemaChange, SchemaState } from "../schema/diff/chan
 import { compareCatalogues } from "../schema/diff/diff.ts";
 import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
-import { withoutWithheld } from "../schema/diff/shadow-tables.ts";
+import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { PendingKeys } from "../app-db/pending-keys.ts";
 import {
@@ -55,7 +55,7 @@ export function* applyClusterSchema(
   const objects = replica.catalogue();
   const onto = agreedSchema(appDb, objects, stateOf(objects, replica.settings));
   const rebased = rebase(workspace, appDb, onto);
-  for (const { table, columns, reason } of rebased.lost)
+  for (const { table, columns, reason } of rebased.rejected)
     if (table !== null) keepTableRejects(workspace, table, columns, reason);
   const before = shapesBefore(db, appDb);
   const pending = new PendingKeys(db, appDb.captured, replica.settings.encoding);
@@ -80,7 +80,7 @@ export function* applyClusterSchema(
   // The replica applied its changes one by one. All of them at once may give a row other values.
   const isOneStep = rebased.changes.length === 0 && version === appDb.remembered.version + 1;
   // Columns that this node dropped and the cluster keeps are empty in this file.
-  const mayDiffer = rebased.lost.length > 0 || !isOneStep;
+  const mayDiffer = rebased.rejected.length > 0 || !isOneStep;
   const isMore = rebased.changes.length > 0 || unreconciled.length > 0 || nextRejects(db) !== null;
   markRowsToRestore(workspace, {
     ...{ objects, inFile, before, pending, applied: changed.tables, mayDiffer },
@@ -113,7 +113,7 @@ function agreedSchema(
   // A local table keeps its name unless a replicated table of the cluster has that name.
   const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
   const ignored = new Set([...kept].filter((name) => !agreed.has(name)));
-  return without({ ...state, objects: withoutWithheld(state.objects) }, ignored);
+  return without({ ...state, objects: withoutShadowTables(state.objects) }, ignored);
 }
 
 /** Rebases the application's schema changes on the schema of the cluster. */
@@ -134,7 +134,7 @@ function rebase(
     theirs = rest.flatMap((e) => e.entry.changes);
   }
   const rebased = rebaseChanges({ base, pending, onto, theirs });
-  for (const { change, reason } of rebased.lost)
+  for (const { change, reason } of rebased.rejected)
     logger.warn("a schema change of this node was rejected", { change: JSON.stringify(change), reason });
   return rebased;
 }
@@ -191,7 +191,7 @@ function changeFile(
   const rank = (table: string, key: readonly Value[]): number =>
     pending.newest(before.get(foldName(table)), key);
   const { tables } = asApplication(components, () =>
-    applySchemaChanges(db, changes, { role: "live", rank, rejected: leave }),
+    applySchemaChanges(db, changes, { role: "app-db", rank, rejected: leave }),
   );
   for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
   keepRejectedRows(db, lost);

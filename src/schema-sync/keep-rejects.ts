@@ -7,7 +7,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { encodeImage } from "../change/codec.ts";
 import type { Value } from "../change/value.ts";
 import { exactRows } from "../rows/exact-rows.ts";
-import type { LostRows } from "../schema/diff/schema-entry.ts";
+import type { RejectsOfTable } from "../schema/diff/schema-entry.ts";
 import { declaredColumns } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { shapeInFile } from "./detect-change.ts";
@@ -23,7 +23,7 @@ const encoded = (image: readonly Value[]): string => Buffer.from(encodeImage(ima
 /** Inside a write transaction. `images` may read from the file during the call. */
 function keepRejects(
   db: DatabaseSync,
-  lost: Omit<LostRows, "id" | "rows">,
+  lost: Omit<RejectsOfTable, "id" | "rows">,
   images: Iterable<readonly Value[]>,
 ): void {
   const insert = db.prepare(`INSERT INTO "__marmot__lost"("rows") VALUES(?)`);
@@ -39,7 +39,7 @@ function keepRejects(
 /** Rejected rows of tables that remain, in the order of their removal. */
 export function keepRejectedRows(
   db: DatabaseSync,
-  rejected: readonly (Omit<LostRows, "id" | "rows"> & { readonly values: readonly Value[] })[],
+  rejected: readonly (Omit<RejectsOfTable, "id" | "rows"> & { readonly values: readonly Value[] })[],
 ): void {
   const alike = Map.groupBy(rejected, ({ table, columns, reason }) =>
     JSON.stringify([table, columns, reason]),
@@ -97,10 +97,10 @@ export function keepRejectedTable(
 }
 
 /** The next kept rows; null: none are kept. */
-export function nextRejects(db: DatabaseSync): LostRows | null {
+export function nextRejects(db: DatabaseSync): RejectsOfTable | null {
   const row = db.prepare(`SELECT "id", "rows" FROM "__marmot__lost" ORDER BY "id" LIMIT 1`).get() as
     { id: number; rows: string } | undefined;
-  return row === undefined ? null : { id: row.id, ...(JSON.parse(row.rows) as Omit<LostRows, "id">) };
+  return row === undefined ? null : { id: row.id, ...(JSON.parse(row.rows) as Omit<RejectsOfTable, "id">) };
 }
 
 /** Removes kept rows that are in the journal now. */

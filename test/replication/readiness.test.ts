@@ -7,6 +7,7 @@ import { Readiness, type ReadinessFacts } from "../../src/replication/readiness.
 const state = {
   now: 0,
   commits: [10, 10],
+  confirmed: [1, 1] as (number | null)[],
   positions: [1, 1],
   leaders: ["a", "b"],
   fencing: [] as number[],
@@ -21,6 +22,7 @@ beforeEach(() => {
   Object.assign(state, {
     now: 0,
     commits: [10, 10],
+    confirmed: [1, 1],
     positions: [1, 1],
     leaders: ["a", "b"],
     fencing: [],
@@ -33,6 +35,11 @@ beforeEach(() => {
       shard,
       get leaderPeer() {
         return state.leaders[shard]!;
+      },
+      confirmed: {
+        get index() {
+          return state.confirmed[shard]!;
+        },
       },
       raft: {
         get commit() {
@@ -60,7 +67,8 @@ beforeEach(() => {
 const apply = (...positions: number[]): void => void (state.positions = positions);
 const reflect = (...positions: number[]): void => void (reflected = positions);
 
-test("a starting node must reach and show the commit index of its first contact; entries committed later may be missing", () => {
+test("a starting node must reach and show the confirmed commit index; entries committed later may be missing", () => {
+  state.confirmed = [11, 10];
   state.fencing = [1];
   expect(readiness.notReady()).toContain("fencing");
   state.fencing = [];
@@ -77,6 +85,20 @@ test("a starting node must reach and show the commit index of its first contact;
   expect(readiness.notReady()).toBeNull();
   state.commits = [20_000, 20];
   expect(readiness.notReady()).toContain("catching up");
+});
+
+test("after a silence a node is ready only at a commit index that a quorum confirms again", () => {
+  state.commits = [1, 1];
+  expect(readiness.notReady()).toBeNull();
+  state.confirmed = [1, null];
+  expect(readiness.notReady()).toContain("confirm the commit index of shard 1");
+  state.confirmed = [1, 4]; // the node's own commit index has not moved yet
+  expect(readiness.notReady()).toContain("catching up");
+  state.commits = [1, 5];
+  apply(1, 4);
+  expect(readiness.notReady()).toContain("reflecting");
+  reflect(1, 4);
+  expect(readiness.notReady()).toBeNull();
 });
 
 test("a file that follows at a distance leaves the node ready; a file that no longer follows does not", () => {

@@ -2,8 +2,9 @@
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../../base/errors.ts";
+import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
-import { readLogHead } from "../../log-store/sqlite-log-store.ts";
+import { readLogHead } from "../../log-store/log-file.ts";
 import { readLocal } from "../../replica/open-replica.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
@@ -84,7 +85,7 @@ export interface StartOptions {
   readonly file: string;
   readonly paths: DataPaths;
   /** "": this node has no key yet. */
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly hasPeers: boolean;
   /** Create the file if it is missing. */
   readonly create: boolean;
@@ -143,7 +144,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
 export function checkMemberFiles(
   file: string,
   paths: DataPaths,
-  peerId: string,
+  peerId: PeerId,
   seen: FileHead | null,
 ): ReplicaSettings {
   const { meta, isCaptured } = seen ?? readDatabase(file, (db) => readHead(db, file));

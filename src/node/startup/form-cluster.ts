@@ -3,10 +3,11 @@ import { randomBytes } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
+import type { PeerId } from "../../base/ids.ts";
 import { foldName } from "../../base/names.ts";
 import { install, readCaptured, uninstall } from "../../capture/install.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
-import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { createLog } from "../../log-store/log-file.ts";
 import { createReplica, removeDatabase } from "../../replica/copies/initial-import.ts";
 import { numberTables } from "../../replica/store/schema-store.ts";
 import {
@@ -16,7 +17,7 @@ import {
   type ReplicaSettings,
 } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import { classify, type Selection } from "../../schema/classify/classify.ts";
+import { type ClassifiedTable, classify, type Selection } from "../../schema/classify/classify.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
@@ -32,7 +33,7 @@ const FIRST_MEMBER = 1;
 export interface FormClusterOptions {
   readonly db: string;
   readonly paths: DataPaths;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly name: string;
   readonly shards: number;
   readonly transactions: "whole" | "row";
@@ -43,8 +44,8 @@ export interface FormClusterOptions {
   readonly selection: Selection;
 }
 
-/** Throws a `UserError` that lists each table that cannot be replicated. */
-function checkSchema(db: DatabaseSync, file: string, selection: Selection): ReturnType<typeof classify> {
+/** Classifies the tables of `file`. Throws `UserError` if the selection names a table that the file does not have. */
+export function classifySelected(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
   const tables = classify(queryOf(db), selection);
   const known = new Set(tables.map((t) => foldName(t.name)));
   const missing = [...(selection.tables ?? []), ...selection.exclude].filter(
@@ -55,6 +56,12 @@ function checkSchema(db: DatabaseSync, file: string, selection: Selection): Retu
       `--tables and --exclude must name tables of ${file}; it has no ${missing.join(", ")}`,
       `its tables: ${tables.map((t) => t.name).join(", ")}`,
     );
+  return tables;
+}
+
+/** Throws a `UserError` that lists each table that cannot be replicated. */
+export function checkSchema(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
+  const tables = classifySelected(db, file, selection);
   const refused = tables.filter((t) => t.verdict === "refused");
   if (refused.length > 0)
     throw new UserError(
@@ -140,7 +147,7 @@ export async function formCluster(
       members: [{ id: FIRST_MEMBER, peerId, name: options.name, slot: 0 }],
     };
     removeDatabase(paths.log);
-    SqliteLogStore.create(
+    createLog(
       paths.log,
       { clusterId: settings.clusterId, peerId },
       position.map(() => ({

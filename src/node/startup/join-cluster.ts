@@ -9,7 +9,7 @@ import { errorMessage, UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
-import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { createLog } from "../../log-store/log-file.ts";
 import { replaceReplica, strip } from "../../replica/copies/install-snapshot.ts";
 import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
@@ -40,7 +40,7 @@ const DIFFERENCES_NAMED = 10;
 export interface JoinOptions {
   readonly db: string;
   readonly paths: DataPaths;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly name: string;
   readonly role: "voter" | "learner";
 }
@@ -74,7 +74,7 @@ export async function joinCluster(options: JoinOptions, components: JoinComponen
         if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
           throw new Error("the received replica is older than the admission of this node");
         removeDatabase(paths.joiningLog);
-        SqliteLogStore.create(
+        createLog(
           paths.joiningLog,
           { clusterId: settings.clusterId, peerId },
           header.positions.map((p, shard) => {
@@ -185,7 +185,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
 }
 
 /** The slot of this node's id blocks, from the configuration that came with the replica; null: unknown. */
-function slotFrom(paths: DataPaths, peerId: string): Slot | null {
+function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];
