@@ -3,6 +3,7 @@ import { Database } from "bun:sqlite";
 import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import type { LogIndex } from "../base/ids.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
@@ -26,6 +27,8 @@ export interface LogHead {
   readonly incarnation: number;
   /** This node's member id. It never changes: another id under the same key is another member. 0: not stored yet. */
   readonly member: MemberId;
+  /** Per shard. Index 0 stands for the place before the first entry. */
+  readonly groups: readonly { readonly compactedIndex: LogIndex; readonly lastIndex: LogIndex }[];
 }
 
 /** A new log holds no entries: each group begins at a snapshot. */
@@ -111,7 +114,12 @@ function readHead(db: Database, path: string): LogHead {
     );
   const identity = { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
   const member = Number(meta.get("member") ?? 0);
-  return { identity, member, incarnation: Number(meta.get("incarnation")) };
+  const rows = db.prepare("SELECT compacted_index, last_index FROM grp ORDER BY shard").values();
+  const groups = readTuples(rows, integer, integer).map(([compactedIndex, lastIndex]) => ({
+    compactedIndex,
+    lastIndex,
+  }));
+  return { identity, member, groups, incarnation: Number(meta.get("incarnation")) };
 }
 
 /** Throws as `SqliteLogStore.open` does, except for damaged entries. */

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage, isDiskFull } from "../base/errors.ts";
+import { type Halt, HaltError, haltSentence } from "../base/halt.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
@@ -31,6 +32,7 @@ import { silentStage, untilRoom } from "./disk-full.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
 import { createNodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
+import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
 import { formCluster, switchToWal } from "./startup/form-cluster.ts";
 import { joinCluster } from "./startup/join-cluster.ts";
@@ -38,6 +40,8 @@ import { joinCluster } from "./startup/join-cluster.ts";
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
 const DEFAULT_SHARDS = 1;
+/** Without a refusal for this time, a node that ran twice goes on. */
+const RESUME_MS = 5000;
 
 export interface NodeComponents {
   readonly clock: Clock;
@@ -60,6 +64,12 @@ export async function startNode(options: NodeOptions, components: NodeComponents
   return node;
 }
 
+interface Halted {
+  readonly halt: Halt;
+  /** Members whose refusals count. */
+  readonly members: readonly PeerId[];
+}
+
 export class Node implements RunningNode {
   readonly api: NodeApi;
   readonly failed: Promise<Error>;
@@ -76,6 +86,8 @@ export class Node implements RunningNode {
   #appDbFile: SyncedFile | null = null;
   #replicator: Replicator | null = null;
   #phase = "starting";
+  /** null: the node replicates, or is about to. */
+  #halted: Halted | null = null;
   #progress: ProgressStatus | null = null;
   #background: Promise<void> = Promise.resolve();
 
@@ -111,37 +123,38 @@ export class Node implements RunningNode {
     const peerId = peerIdOf(privateKey);
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
     this.#openTransport(privateKey, keys?.[0] ?? this.#makeKey());
-    let full: unknown = null;
-    if (kind === "member")
-      try {
-        await this.#checkFiles(peerId, head);
-      } catch (error) {
-        if (!isDiskFull(error)) throw error;
-        full = error;
-      }
-    if (kind === "form") await this.#formCluster(peerId);
-    await this.#transport.start(this.#router);
     if (kind === "join") {
+      await this.#transport.start(this.#router);
       this.#phase = "joining: waiting for a member of the cluster to answer";
       this.#background = this.#join(peerId);
-    } else if (full === null) this.#enterOrWait(peerId);
-    else this.#waitForRoom(peerId, full);
+      return;
+    }
+    if (kind === "form") await this.#formCluster(peerId);
+    try {
+      if (kind === "member") await this.#checkFiles(peerId, head);
+      // The first hello has the incarnation of this start: it is on disk before the node can be reached.
+      this.#enter(peerId);
+    } catch (error) {
+      if (error instanceof HaltError) return this.#halt(error.halt);
+      if (!isDiskFull(error)) throw error;
+      this.#waitForRoom(peerId, error);
+    }
+    await this.#transport.start(this.#router);
   }
 
   #openTransport(privateKey: Awaited<ReturnType<typeof loadIdentity>>, clusterKey: Uint8Array): void {
     const { name, role, listen, announce, peers, mdns } = this.#options;
     const { clock, random, logger } = this.#components;
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
-    this.#router = new MessageRouter({ name, version: VERSION, role, formats });
+    const nonce = this.#host.nonce();
+    this.#router = new MessageRouter({ name, version: VERSION, role, formats, nonce });
     this.#transport = this.#host.transport(
       { clock, random: random.fork(), logger: logger.child("transport") },
       {
         ...{ privateKey, clusterKey, listen, announce, mdns },
         peers: [...peers, ...storedAddresses(this.#paths)],
         onAddresses: (addresses) => storeAddresses(this.#paths, addresses, logger),
-        onRefused: (peer, reason) => {
-          if (this.#replicator === null) this.#phase = `${peer} refuses this node: ${reason}`;
-        },
+        onRefused: (peer, reason) => this.#onRefused(peer, reason),
       },
     );
   }
@@ -235,6 +248,7 @@ export class Node implements RunningNode {
         onReplacement: () => {
           this.#background = this.#replace(peerId);
         },
+        onRefused: (peer, reason) => this.#onRefused(peer, reason),
       },
       this.#appDbFile,
     );
@@ -245,7 +259,60 @@ export class Node implements RunningNode {
     if (replicator.pollingBecause !== "")
       this.#notes.push(`the file system cannot be watched (${replicator.pollingBecause}): polling`);
     replicator.start();
-    for (const peer of this.#transport.connected()) replicator.onConnect(peer);
+    replicator.takeOver(this.#transport.connected());
+  }
+
+  /** Only members of this node's cluster can stop it. */
+  #onRefused(peer: PeerId, reason: string): void {
+    const replicator = this.#replicator;
+    if (replicator === null) {
+      if (this.#halted === null) this.#phase = `${peer} refuses this node: ${reason}`;
+      else this.#refusedAgain(peer, reason);
+      return;
+    }
+    if (replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
+    const halt = haltOf(reason, replicator.nameOf(peer), this.#options.db);
+    if (halt !== null) this.#halt(halt);
+  }
+
+  /** Closes all files and stays up: status, log and `wait` give the reason. */
+  #halt(halt: Halt): void {
+    const { name, reason, hint } = halt;
+    this.#components.logger.error(`${name}: ${reason}`, { hint });
+    const replicator = this.#replicator;
+    const members = replicator?.runtime.groups[0]!.configuration.members.map((m) => m.peerId) ?? [];
+    this.#halted = { halt, members };
+    this.#phase = haltSentence(halt);
+    const life = replicator?.life() ?? null;
+    replicator?.close();
+    this.#replicator = null;
+    if (name !== "twice") {
+      this.#background = this.#background.then(() => this.#transport.stop());
+      return;
+    }
+    this.#router.enter(haltedStage(replicator?.clusterId ?? "", life, () => this.#resumeLater()));
+  }
+
+  /** Another process had this identity. A member accepts this one now: it goes on if none refuses it for a while. */
+  #resumeLater(): void {
+    const { clock } = this.#components;
+    const halted = this.#halted;
+    clock.after(RESUME_MS, () => {
+      if (halted === null || this.#halted !== halted || this.#stopping.signal.aborted) return;
+      this.#halted = null;
+      this.#components.logger.info("no other process has the identity of this node any more; going on");
+      this.#enterOrWait(this.#transport.peerId);
+    });
+  }
+
+  #refusedAgain(peer: PeerId, reason: string): void {
+    const halted = this.#halted;
+    if (halted === null || !halted.members.includes(peer)) return;
+    const name = this.#router.hellos.get(peer)?.name ?? peer;
+    const halt = haltOf(reason, name, this.#options.db);
+    // A new object: what waits for the end of the last refusals gives up.
+    if (halt === null || halt.name === halted.halt.name) this.#halted = { ...halted };
+    else this.#halt(halt);
   }
 
   async #replace(peerId: PeerId): Promise<void> {
@@ -265,8 +332,9 @@ export class Node implements RunningNode {
     try {
       this.#enter(peerId);
     } catch (error) {
-      if (!isDiskFull(error)) throw error;
-      this.#waitForRoom(peerId, error);
+      if (error instanceof HaltError) this.#halt(error.halt);
+      else if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+      else throw error;
     }
   }
 
@@ -297,6 +365,7 @@ export class Node implements RunningNode {
       } catch (failure) {
         if (this.#stopping.signal.aborted) return;
         if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
+        else if (failure instanceof HaltError) this.#halt(failure.halt);
         else this.#failWith(failure);
       }
     })();

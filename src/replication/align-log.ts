@@ -3,6 +3,7 @@ import type { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type OpenReplica, readLocal } from "../replica/open-replica.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 
+/** Call after `logEndHalt`: only a received replica may be ahead of the log. */
 export function alignLog(store: SqliteLogStore, { replica, db }: OpenReplica): void {
   const received = readLocal(db, "configurations");
   const configurations = received === null ? [] : (JSON.parse(received) as GroupConfiguration[]);

@@ -459,6 +459,7 @@ export class SimNode {
       },
       memory: () => 0,
       collectGarbage: () => {},
+      nonce: () => `${this.name}/${generation}`,
     };
   }
 

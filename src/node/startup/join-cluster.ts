@@ -71,7 +71,8 @@ export async function joinCluster(options: JoinOptions, components: JoinComponen
       try {
         const header = await fetchReplica(admission.by, `${paths.incoming}/replica.db`, components, signal);
         const settings = strip(`${paths.incoming}/replica.db`, admission.clusterId, peerId, header);
-        if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
+        const { members } = header.configurations[0]!;
+        if (!members.some((m) => m.peerId === peerId && m.id === admission.member))
           throw new Error("the received replica is older than the admission of this node");
         removeDatabase(paths.joiningLog);
         createLog(
@@ -121,8 +122,9 @@ async function askToJoin(options: JoinOptions, components: JoinComponents): Prom
   router.enter(stage);
   while (admission === null) {
     signal.throwIfAborted();
-    for (const peer of transport.connected())
-      transport.send(peer, encodeControl({ kind: "join", name: options.name, role: options.role }), "urgent");
+    const { name, role } = options;
+    const request = encodeControl({ kind: "join", name, role, nonce: router.nonce });
+    for (const peer of transport.connected()) transport.send(peer, request, "urgent");
     const ms = asked++ < ASKED_SOON ? ASK_SOON_MS : ASK_MS;
     await new Promise<void>((resolve) => {
       const timer = clock.after(ms, resolve);

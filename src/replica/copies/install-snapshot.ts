@@ -68,6 +68,7 @@ export function strip(
     }
     writeLocal(db, "peer_id", peerId);
     writeLocal(db, "configurations", JSON.stringify(vector.configurations));
+    writeLocal(db, "received", JSON.stringify(found));
     db.exec("COMMIT");
     return settings;
   } finally {

@@ -1,0 +1,116 @@
+/** Tells peers the life of this node, and checks the lives that they tell: see `hello-check.ts`. */
+import type { Clock } from "../base/clock.ts";
+import type { PeerMemory } from "../log-store/peer-memory.ts";
+import type { MemberId } from "../raft/model/types.ts";
+import type { ShardRuntime } from "../shard/runtime.ts";
+import type { PeerHello, PeerId } from "../shard/seams.ts";
+import type { Hello, Life } from "./control-messages.ts";
+import { checkLife, refusalText } from "./hello-check.ts";
+
+/** Not a refusal code: the peer connects again after a pause. */
+const COME_BACK = "the last connection of this node is still open; try again";
+/** Processes that were asked to come back; more are not remembered. */
+const MAX_DEFERRED = 1000;
+
+export interface LifeGuardComponents {
+  readonly clock: Clock;
+  readonly runtime: ShardRuntime;
+  readonly peers: PeerMemory;
+  readonly member: MemberId;
+  readonly nonce: string;
+  /** The newest incarnation that this process has opened; 0: none. */
+  readonly incarnation: () => number;
+  /** A process with the identity of a connected peer was refused. */
+  readonly onTwin: (peer: PeerId) => void;
+}
+
+export class LifeGuard {
+  readonly #components: LifeGuardComponents;
+  /** Nonce and time of the processes that were asked to come back. */
+  readonly #deferred = new Map<string, number>();
+  /** The newest positions that a member told. */
+  readonly #told = new Map<MemberId, readonly number[]>();
+  readonly #refused = new Set<PeerId>();
+
+  constructor(components: LifeGuardComponents) {
+    this.#components = components;
+  }
+
+  /** null before the first incarnation is on disk. */
+  life(): Life | null {
+    const { runtime, member, nonce, incarnation } = this.#components;
+    if (incarnation() === 0) return null;
+    const logs = runtime.groups.map(({ log }) => ({ term: log.hardState.term, lastIndex: log.lastIndex() }));
+    return { member, incarnation: incarnation(), nonce, logs };
+  }
+
+  /** Nothing that the peer sends counts any more. */
+  isRefused(peer: PeerId): boolean {
+    return this.#refused.has(peer);
+  }
+
+  /** The reason of a refusal; null: the peer may speak. `linkedNonce`: of the last process that was accepted. */
+  admit({ peerId, otherLinkSilentMs }: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
+    const nonce = hello.nonce ?? hello.life?.nonce;
+    if (nonce === undefined) return null;
+    const linked =
+      otherLinkSilentMs === null || linkedNonce === null
+        ? null
+        : { nonce: linkedNonce, silentMs: otherLinkSilentMs };
+    return this.#check(peerId, { nonce, life: hello.life ?? null }, linked);
+  }
+
+  /** The peer tells a new life over its open connection. */
+  changed(peerId: PeerId, life: Life): string | null {
+    const reason = this.#check(peerId, { nonce: life.nonce, life }, null);
+    if (reason !== null) this.#refused.add(peerId);
+    return reason;
+  }
+
+  #check(
+    peerId: PeerId,
+    { nonce, life }: { readonly nonce: string; readonly life: Life | null },
+    linked: { readonly nonce: string; readonly silentMs: number } | null,
+  ): string | null {
+    const { clock, peers, onTwin } = this.#components;
+    const deferredAt = this.#deferred.get(nonce);
+    const verdict = checkLife(nonce, life, {
+      known: peers.get(peerId),
+      linked,
+      deferredMs: deferredAt === undefined ? null : clock.now() - deferredAt,
+      isRemoved: (one) => this.#isRemoved(one.member),
+      keepsPromises: (one) => this.#keepsPromises(one),
+    });
+    if (verdict === "later") {
+      if (deferredAt === undefined && this.#deferred.size < MAX_DEFERRED)
+        this.#deferred.set(nonce, clock.now());
+      return COME_BACK;
+    }
+    this.#deferred.delete(nonce);
+    if (verdict === "twice") onTwin(peerId);
+    if (verdict !== null) return refusalText(verdict);
+    this.#refused.delete(peerId);
+    if (life !== null) peers.remember(peerId, life);
+    return null;
+  }
+
+  /** A member's id is the index of its admission: an id up to the applied configuration that is not in it has left. */
+  #isRemoved(member: MemberId): boolean {
+    const { index, members } = this.#components.runtime.groups[0]!.configuration;
+    return member <= index && members.every(({ id }) => id !== member);
+  }
+
+  #keepsPromises({ member, logs }: Life): boolean {
+    const told = this.#told.get(member) ?? [];
+    return this.#components.runtime.groups.every(({ acknowledged, shard }) => {
+      const end = logs[shard];
+      return end !== undefined && acknowledged.isKeptBy(member, end) && end.lastIndex >= (told[shard] ?? 0);
+    });
+  }
+
+  /** The peer has these positions applied, which its log has on disk. */
+  hears(peer: PeerId, applied: readonly number[]): void {
+    const member = this.#components.runtime.groups[0]!.memberOf(peer)?.id;
+    if (member !== undefined) this.#told.set(member, applied);
+  }
+}
