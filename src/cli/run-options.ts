@@ -57,6 +57,14 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     example: "/dns/node-1/tcp/8160",
   },
   {
+    name: "bootstrap-expect",
+    type: "number",
+    value: "N",
+    help: "form a cluster when N nodes have met",
+    minimum: 1,
+    maximum: 64,
+  },
+  {
     name: "discover",
     type: "text",
     value: "mdns",
@@ -185,6 +193,7 @@ export function runSettings(
       announce: list(options, "announce") ?? [],
       peers: list(options, "peers") ?? [],
       mdns: text(options, "discover") === "mdns",
+      bootstrapExpect: number(options, "bootstrap-expect"),
       name: text(options, "name") ?? context.hostName,
       role: text(options, "role") === "learner" ? "learner" : "voter",
       create: flag(options, "create"),
@@ -249,7 +258,13 @@ export function contradictions({ node, admin, token }: RunSettings): readonly Pr
       message: `--tables and --exclude both name ${both.join(", ")}`,
       hint: "remove it from one of the two",
     });
-  if (node.create && node.peers.length > 0)
+  const { bootstrapExpect: expect } = node;
+  if (expect !== null && expect > 1 && node.peers.length === 0 && !node.mdns)
+    problems.push({
+      message: `--bootstrap-expect ${expect} waits for other nodes, but no address leads to them`,
+      hint: "give --peers with the addresses of the others, or --discover mdns",
+    });
+  if (node.create && node.peers.length > 0 && expect === null)
     problems.push({
       message: "--create makes the file of a new cluster, but --peers joins a cluster and receives its file",
       hint: "give only one of the two",

@@ -110,9 +110,9 @@ export class Node implements RunningNode {
   }
 
   async start(): Promise<void> {
-    const { db, peers, create } = this.#options;
+    const { db, peers, create, bootstrapExpect } = this.#options;
     const paths = this.#paths;
-    const hasPeers = peers.length > 0;
+    const hasPeers = peers.length > 0 || (bootstrapExpect ?? 1) > 1;
     // Refused before the first write: a wrong path must not leave a data directory behind.
     if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
     const keys = findClusterKeys(this.#options, paths, hasPeers);
@@ -122,7 +122,7 @@ export class Node implements RunningNode {
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
-    this.#openTransport(privateKey, keys?.[0] ?? this.#makeKey());
+    this.#openTransport(privateKey, keys ?? [this.#makeKey()]);
     if (kind === "join") {
       await this.#transport.start(this.#router);
       this.#phase = "joining: waiting for a member of the cluster to answer";
@@ -142,7 +142,10 @@ export class Node implements RunningNode {
     await this.#transport.start(this.#router);
   }
 
-  #openTransport(privateKey: Awaited<ReturnType<typeof loadIdentity>>, clusterKey: Uint8Array): void {
+  #openTransport(
+    privateKey: Awaited<ReturnType<typeof loadIdentity>>,
+    clusterKeys: readonly Uint8Array[],
+  ): void {
     const { name, role, listen, announce, peers, mdns } = this.#options;
     const { clock, random, logger } = this.#components;
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
@@ -151,8 +154,8 @@ export class Node implements RunningNode {
     this.#transport = this.#host.transport(
       { clock, random: random.fork(), logger: logger.child("transport") },
       {
-        ...{ privateKey, clusterKey, listen, announce, mdns },
-        peers: [...peers, ...storedAddresses(this.#paths)],
+        ...{ privateKey, clusterKeys, listen, announce, mdns, peers },
+        remembered: storedAddresses(this.#paths),
         onAddresses: (addresses) => storeAddresses(this.#paths, addresses, logger),
         onRefused: (peer, reason) => this.#onRefused(peer, reason),
       },
@@ -204,27 +207,42 @@ export class Node implements RunningNode {
   }
 
   async #join(peerId: PeerId): Promise<void> {
-    const { db, name, role } = this.#options;
+    const { db, name, role, bootstrapExpect: expect } = this.#options;
     const { clock, logger } = this.#components;
     try {
-      await joinCluster(
-        { db, paths: this.#paths, peerId, name, role },
+      const done = await joinCluster(
+        { db, paths: this.#paths, peerId, name, role, expect },
         {
           transport: this.#transport,
           router: this.#router,
           clock,
           logger: logger.child("join"),
           onProgress: (progress) => this.#report(progress),
+          onPhase: (phase) => {
+            this.#phase = phase;
+          },
           signal: this.#stopping.signal,
         },
       );
+      if (done === "form") await this.#formExpected(peerId);
       this.#stopping.signal.throwIfAborted();
       checkClusterSettings(this.#options, readClusterSettings(this.#paths.replica));
       this.#enterOrWait(peerId);
-      logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
+      const { id: cluster } = this.api.status().cluster;
+      logger.info(done === "form" ? "formed the cluster" : "joined the cluster", { cluster });
     } catch (error) {
       if (!this.#stopping.signal.aborted) this.#failWith(error);
     }
+  }
+
+  /** The nodes of `--bootstrap-expect` have met, and this one forms the cluster. */
+  async #formExpected(peerId: PeerId): Promise<void> {
+    const { db } = this.#options;
+    this.#phase = "forming the cluster";
+    if (!existsSync(db))
+      this.#components.logger.info("no node has data: the cluster begins with an empty file", { db });
+    startKind({ file: db, paths: this.#paths, peerId, hasPeers: false, create: true });
+    await this.#formCluster(peerId);
   }
 
   #enter(peerId: PeerId): void {

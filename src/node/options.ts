@@ -13,6 +13,8 @@ export interface NodeOptions {
   readonly announce: readonly string[];
   readonly peers: readonly string[];
   readonly mdns: boolean;
+  /** Nodes that form a new cluster together; null: not given. */
+  readonly bootstrapExpect: number | null;
   readonly name: string;
   readonly role: "voter" | "learner";
   /** Create an empty database if the file is missing and no peers are given. */

@@ -4,16 +4,21 @@
  */
 import * as v from "valibot";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
+import { asPeerId } from "../base/ids.ts";
 import { MessageKind, withKind } from "../shard/frames.ts";
 
 const MAX_TEXT = 4096;
 const MAX_SHARDS = 64;
+const MAX_PEER_ID = 128;
+/** Nodes of a new cluster that one message names. */
+const MAX_MET = 64;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const integer = v.pipe(v.number(), v.safeInteger());
 /** A number for each shard. */
 const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
 const role = v.picklist(["voter", "learner"]);
+const peer = v.pipe(v.string(), v.maxLength(MAX_PEER_ID), v.transform(asPeerId));
 
 /** Identifies one process of a member. Older builds do not send it. */
 const LIFE = v.pipe(
@@ -82,6 +87,18 @@ const CONTROL = {
   refused: v.object({ kind: v.literal("refused"), reason: text }),
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
+  /** A member forwards the join of a peer to the leader. */
+  forward: v.object({ kind: v.literal("forward"), peerId: peer, name: text, nonce: v.optional(text) }),
+  /** Between nodes of a new cluster: see `meeting.ts`. */
+  meet: v.object({
+    kind: v.literal("meet"),
+    name: text,
+    role,
+    expect: integer,
+    data: text,
+    sees: v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly()),
+    gives: peer,
+  }),
   promote: v.object({ kind: v.literal("promote") }),
   tell: v.object({ kind: v.literal("tell") }),
   news: v.object({ kind: v.literal("news"), ...NEWS }),

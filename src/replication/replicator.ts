@@ -297,6 +297,11 @@ export class Replicator implements Stage {
     return this.lives.admit(peer, hello, linkedNonce);
   }
 
+  /** Records of others are invented, or of nodes that connect by themselves. */
+  knows(peer: PeerId): boolean {
+    return this.runtime.groups[0]!.memberOf(peer) !== undefined;
+  }
+
   /** Takes over connections that were opened before this node was a member, or while its files were closed. */
   takeOver(peers: readonly PeerId[]): void {
     for (const peer of peers) {
@@ -335,11 +340,7 @@ export class Replicator implements Stage {
       void this.#components.transport.send(peerId, encodeControl(message), "urgent");
     switch (control.kind) {
       case "join": {
-        const { name, nonce: admission } = control;
-        const admitted = this.runtime.admit({
-          ...{ peerId, name },
-          ...(admission === undefined ? {} : { admission }),
-        });
+        const admitted = this.#admit(peerId, control);
         if (typeof admitted === "object")
           answer({
             kind: "joined",
@@ -374,9 +375,29 @@ export class Replicator implements Stage {
       case "sums":
         this.onSums?.(peerId, control);
         return;
+      case "forward":
+        // Only a member vouches for another node.
+        if (this.runtime.groups[0]!.memberOf(peerId) !== undefined) this.#admit(control.peerId, control);
+        this.loop.wake();
+        return;
       case "joined":
+      case "meet":
         return;
     }
+  }
+
+  /** A joiner may reach no leader: a member that does forwards the request. */
+  #admit(peerId: PeerId, { kind, name, nonce }: Extract<Control, { kind: "join" | "forward" }>) {
+    const admission = nonce === undefined ? {} : { admission: nonce };
+    const admitted = this.runtime.admit({ peerId, name, ...admission });
+    const { leaderPeer } = this.runtime.groups[0]!;
+    if (admitted === "not leader" && kind === "join" && leaderPeer !== "")
+      this.#components.transport.send(
+        leaderPeer,
+        encodeControl({ kind: "forward", peerId, name, ...(nonce === undefined ? {} : { nonce }) }),
+        "urgent",
+      );
+    return admitted;
   }
 
   /** The checksums that this node recorded for a check entry, per shard; null: the entry is not applied yet. */

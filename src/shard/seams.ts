@@ -92,12 +92,19 @@ export interface TransportHandlers {
   hello(): Uint8Array;
   /** Checks a peer's hello. A string refuses it: the stream is closed and the reason shown to that peer. */
   admit(peer: PeerHello): string | null;
+  /** Whether addresses of this peer may be learned. Absent: of all. */
+  knows?(peerId: PeerId): boolean;
   onConnect(peer: PeerHello): void;
   onDisconnect(peerId: PeerId): void;
   /** One whole message. The bytes belong to the handler. Throwing closes the stream to that peer. */
   onMessage(peerId: PeerId, message: Uint8Array): void;
   /** A peer asks for a bulk transfer; yield the chunks (≤ 64 KiB each is best). Errors abort the transfer. */
   onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array>;
+}
+
+export interface AddressProblem {
+  readonly address: string;
+  readonly reason: string;
 }
 
 export interface Transport {
@@ -122,4 +129,6 @@ export interface Transport {
   addAddresses(multiaddrs: readonly string[]): void;
   /** Known addresses of a peer. */
   addressesOf(peerId: PeerId): string[];
+  /** Given addresses that do not lead to a peer, and why, as a few words each. */
+  problems(): AddressProblem[];
 }

@@ -30,6 +30,7 @@ test("defaults", () => {
       announce: [],
       peers: [],
       mdns: false,
+      bootstrapExpect: null,
       name: "host-7",
       role: "voter",
       create: false,

@@ -296,4 +296,8 @@ export class SimTransport implements Transport {
   addressesOf(peerId: PeerId): string[] {
     return [`/memory/${peerId}`];
   }
+
+  problems(): [] {
+    return [];
+  }
 }

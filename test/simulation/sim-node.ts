@@ -204,6 +204,7 @@ export class SimNode {
       announce: [],
       peers: number === 0 ? [] : ["/memory/n0"],
       mdns: false,
+      bootstrapExpect: null,
       name: this.name,
       role: "voter",
       create: false,

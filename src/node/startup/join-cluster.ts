@@ -4,9 +4,8 @@
  */
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
-import { type Clock, nextTurn, sleep } from "../../base/clock.ts";
+import { nextTurn, sleep } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
-import type { Logger } from "../../base/logger.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
 import { createLog } from "../../log-store/log-file.ts";
@@ -19,55 +18,44 @@ import { readLocal } from "../../replica/open-replica.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import type { GroupConfiguration, PeerId, Transport } from "../../shard/seams.ts";
+import type { GroupConfiguration, PeerId } from "../../shard/seams.ts";
 import { type Slot, slotOf } from "../../shard/slots.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { type Control, encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
-import type { MessageRouter, Stage } from "../../replication/message-router.ts";
 import type { OnProgress } from "../../replication/work-progress.ts";
+import { type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
 
-/** Milliseconds between two requests to all connected peers; shorter for the first ones, since the next request is answered with the admission. */
-const ASK_MS = 300;
-const ASK_SOON_MS = 40;
-const ASKED_SOON = 10;
+/** Pause before the next attempt to receive the replica. */
+const AGAIN_MS = 300;
 /** Differences named if the file of a joining node differs from the data of the cluster. */
 const DIFFERENCES_NAMED = 10;
 
-export interface JoinOptions {
-  readonly db: string;
+export interface JoinOptions extends AskOptions {
   readonly paths: DataPaths;
-  readonly peerId: PeerId;
-  readonly name: string;
-  readonly role: "voter" | "learner";
 }
 
-export interface JoinComponents {
-  readonly transport: Transport;
-  readonly router: MessageRouter;
-  readonly clock: Clock;
-  readonly logger: Logger;
+export interface JoinComponents extends AskComponents {
   readonly onProgress: OnProgress;
-  readonly signal: AbortSignal;
 }
 
-interface Admission {
-  readonly member: number;
-  readonly clusterId: string;
-  readonly by: PeerId;
-}
-
-/** Resolves when the data directory has a replica and a log, and the file exists and is captured. */
-export async function joinCluster(options: JoinOptions, components: JoinComponents): Promise<void> {
+/**
+ * Resolves when the data directory has a replica and a log, and the file exists and is captured. "form": nothing was
+ * written, and this node forms the cluster that the others join.
+ */
+export async function joinCluster(
+  options: JoinOptions,
+  components: JoinComponents,
+): Promise<"joined" | "form"> {
   const { paths, peerId } = options;
   const { logger, clock, signal } = components;
   if (!existsSync(paths.replica))
     for (;;) {
       signal.throwIfAborted();
       const admission = await askToJoin(options, components);
+      if (admission === "form") return "form";
       try {
         const header = await fetchReplica(admission.by, `${paths.incoming}/replica.db`, components, signal);
         const settings = strip(`${paths.incoming}/replica.db`, admission.clusterId, peerId, header);
@@ -89,52 +77,12 @@ export async function joinCluster(options: JoinOptions, components: JoinComponen
       } catch (error) {
         if (error instanceof UserError) throw error;
         logger.warn("the replica could not be received; trying again", { error: errorMessage(error) });
-        await sleep(clock, ASK_MS);
+        await sleep(clock, AGAIN_MS);
       }
     }
   components.onProgress(null);
   await prepareAppDb(options, components);
-}
-
-async function askToJoin(options: JoinOptions, components: JoinComponents): Promise<Admission> {
-  const { transport, router, clock, signal } = components;
-  let admission: Admission | null = null;
-  let asked = 0;
-  let wake = (): void => {};
-  const stage: Stage = {
-    clusterId: "",
-    onConnect: () => {
-      asked = 0;
-      wake();
-    },
-    onDisconnect: () => {},
-    onRaft: () => {}, // a leader may send messages before this node has a replica
-    onControl: (by: PeerId, control: Control) => {
-      if (control.kind !== "joined") return;
-      admission ??= { member: control.member, clusterId: control.clusterId, by };
-      wake();
-    },
-    async *onTransfer() {
-      yield* [];
-      throw new Error("this node is joining and has no replica");
-    },
-  };
-  router.enter(stage);
-  while (admission === null) {
-    signal.throwIfAborted();
-    const { name, role } = options;
-    const request = encodeControl({ kind: "join", name, role, nonce: router.nonce });
-    for (const peer of transport.connected()) transport.send(peer, request, "urgent");
-    const ms = asked++ < ASKED_SOON ? ASK_SOON_MS : ASK_MS;
-    await new Promise<void>((resolve) => {
-      const timer = clock.after(ms, resolve);
-      wake = () => {
-        timer.cancel();
-        resolve();
-      };
-    });
-  }
-  return admission;
+  return "joined";
 }
 
 /** Builds the application's file from the replica, or requires an existing file to equal it, and captures it. */
