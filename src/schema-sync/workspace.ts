@@ -19,6 +19,7 @@ import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
+import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
 import { AppDbSession } from "../app-db/session.ts";
@@ -36,6 +37,10 @@ export interface SchemaSyncComponents {
   readonly place: () => BlockPlace | null;
   readonly logger: Logger;
 }
+
+const readMetaNumber = (db: DatabaseSync, name: string): number =>
+  readRow(db.prepare(`SELECT "value" FROM "__marmot__meta" WHERE "name" = ?`).get(name), { value: integer })
+    .value;
 
 export interface RecaptureOptions {
   readonly inFile: NameInFile;
@@ -58,9 +63,7 @@ export class SchemaWorkspace {
   /** Upgrades a file of an older format. */
   #upgrade(): void {
     const { db } = this.components.connection;
-    const { format } = db
-      .prepare(`SELECT "value" AS format FROM "__marmot__meta" WHERE "name" = 'format'`)
-      .get() as { format: number };
+    const format = readMetaNumber(db, "format");
     if (format === APP_DB_FORMAT) return;
     db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
     try {
@@ -84,9 +87,7 @@ export class SchemaWorkspace {
     const { schemaVersion } = replica.settings;
     const state = readCatalogue(queryOf(db));
     const tables = new Map([...replica.shapes.values()].map((s) => [s.name, s.id]));
-    const { version } = db
-      .prepare(`SELECT "value" AS version FROM "__marmot__meta" WHERE "name" = 'schema_version'`)
-      .get() as { version: number };
+    const version = readMetaNumber(db, "schema_version");
     assert(version <= schemaVersion, "a file reflects no newer schema than its replica");
     writeRemembered(db, { version, state, tables, unreconciled: [] });
   }

@@ -3,12 +3,12 @@ import type { DatabaseSync } from "node:sqlite";
 import { type Clock, nextTurn, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { keyIdOf, keyValues } from "../../change/key.ts";
-import type { Value } from "../../change/value.ts";
 import { compareRows, type RowDifference } from "../../replica/copies/compare-rows.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { exactKey, exactKeyColumns, prepareExact } from "../../rows/row-access.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { integer, readRows, text } from "../../sqlite/typed-rows.ts";
 import type { VerifyDifference } from "../api.ts";
 import { showKey } from "../literals.ts";
 
@@ -90,17 +90,15 @@ async function untilReflected(replicator: Replicator, clock: Clock): Promise<voi
 function unacknowledgedKeys(appDb: DatabaseSync, replicator: Replicator): Set<string> {
   const keys = new Set<string>();
   const acknowledged = new Map(
-    (
-      appDb.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`).all() as {
-        name: string;
-        value: number;
-      }[]
-    ).map((r) => [r.name, r.value]),
+    readRows(
+      appDb.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`).all(),
+      { name: text, value: integer },
+    ).map(({ name, value }) => [name, value]),
   );
-  const logs = appDb.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
-    id: number;
-    log: string;
-  }[];
+  const logs = readRows(appDb.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all(), {
+    id: integer,
+    log: text,
+  });
   const { shapes, settings } = replicator.replica.replica;
   for (const { id, log } of logs) {
     const shape = shapes.get(id);
@@ -110,7 +108,7 @@ function unacknowledgedKeys(appDb: DatabaseSync, replicator: Replicator): Set<st
       shape.key.map((_, i) => `k${i + 1}`),
     );
     const rows = prepareExact(appDb, `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ?`);
-    for (const row of rows.iterate(acknowledged.get(shape.name) ?? 0) as unknown as Iterable<Value[]>)
+    for (const row of rows.iterate(acknowledged.get(shape.name) ?? 0))
       keys.add(`${id}/${keyIdOf(shape, exactKey(shape, row, settings.encoding))}`);
   }
   return keys;
