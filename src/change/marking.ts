@@ -22,6 +22,9 @@ export interface Marking {
 
 const NO_NAMES: readonly number[] = [];
 
+/** The marking of an entry without a batch. */
+export const UNMARKED: Marking = { names: NO_NAMES, marker: null, batch: EMPTY_BYTES };
+
 /** `names`: ascending, 1 to 63 each. Without names the batch stays as it is. */
 export function encodeNamed(names: readonly number[], batch: Uint8Array): Uint8Array {
   if (names.length === 0) return batch;

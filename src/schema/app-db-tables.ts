@@ -49,8 +49,6 @@ export const APP_DB_TABLES = {
   awaited: `CREATE TABLE IF NOT EXISTS "__marmot__awaited"("id" INTEGER, "key", PRIMARY KEY("id", "key")) WITHOUT ROWID`,
 } as const;
 
-export const appDbTableName = (table: keyof typeof APP_DB_TABLES): string => `${PREFIX}${table}`;
-
 export const TRIGGER_KINDS = [
   "insert",
   "update",

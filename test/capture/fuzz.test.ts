@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { Random } from "../../src/base/random.ts";
-import { ChangeLog } from "../../src/capture/change-log.ts";
+import { ChangeLogReader, selectsOfBun } from "../../src/rows/change-log-reader.ts";
 import { install } from "../../src/capture/install.ts";
 import type { KeyId } from "../../src/change/key.ts";
 import { type Image, imageEqual } from "../../src/change/value.ts";
@@ -44,7 +44,10 @@ function run(seed: number, ablation: Ablation): boolean {
         .all() as { name: string }[])
         writer.exec(`DROP TRIGGER "${name}"`);
     const reader = new Database(path, { safeIntegers: true });
-    const logs = shapes.map((shape, i) => new ChangeLog(reader, shape, captured[i]!.log, "UTF-8"));
+    const logs = shapes.map(
+      (shape, i) =>
+        new ChangeLogReader(selectsOfBun(reader), { shape, log: captured[i]!.log, encoding: "UTF-8" }),
+    );
     const mirror = TABLES.map(() => new Map<KeyId, Image>());
     const drained = TABLES.map(() => 0);
     const random = new Random(seed);
@@ -72,7 +75,7 @@ function run(seed: number, ablation: Ablation): boolean {
       reader.exec("BEGIN");
       logs.forEach((log, t) => {
         const upTo = log.maxId();
-        for (const row of log.rows(drained[t]!, upTo)) {
+        for (const row of log.captured(drained[t]!, upTo)) {
           if (row.suspect && row.image !== null) continue;
           if (row.image === null) mirror[t]!.delete(row.keyId);
           else mirror[t]!.set(row.keyId, row.image);

@@ -12,6 +12,7 @@ import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
 import { MarkerProposer } from "../../src/replication/pipeline/marker-proposer.ts";
 import { newMessage } from "../../src/raft/raft.ts";
 import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/types.ts";
+import { committedEntry } from "../../src/replica/order/entry-queue.ts";
 import { ShardRuntime } from "../../src/shard/runtime.ts";
 import { encodeMessages } from "../../src/shard/wire.ts";
 import { batch, MemoryReplica } from "../replica/lab.ts";
@@ -74,7 +75,7 @@ describe("an entry that is seen and not committed", () => {
         stateMachine: {
           position: () => ({ index: 1, term: 1 }),
           syncedPosition: () => 1,
-          committed: (shard, entries) => markers.committed(shard, entries),
+          committed: (shard, entries) => markers.committed(shard, entries.map(committedEntry)),
           snapshotOffered: () => {},
           leaderChanged: () => {},
         },
@@ -132,7 +133,7 @@ describe("much in flight", () => {
     const own = [[], [], [], []] as Entry[][];
     for (let at = 0; at < entries.length; at += entries.length / commits) {
       const some = entries.slice(at, at + entries.length / commits);
-      markers.committed(0, some);
+      markers.committed(0, some.map(committedEntry));
       real.replica.enqueue(0, some);
       markers.propose(real.replica.position(0));
       for (const { shard, upTo } of proposed.splice(0)) {
@@ -159,7 +160,7 @@ describe("much in flight", () => {
     let now = 0;
     let leads = false;
     const { markers, proposed } = owed(2, { leads: () => leads, now: () => now });
-    markers.committed(0, [naming(5, 1, 1)]);
+    markers.committed(0, [committedEntry(naming(5, 1, 1))]);
     markers.propose(4);
     expect(proposed).toHaveLength(0);
     leads = true;
@@ -171,7 +172,7 @@ describe("much in flight", () => {
     now = 2000;
     markers.propose(5); // the replica is past it
     expect(proposed).toHaveLength(3);
-    markers.committed(1, [{ index: 9, term: 1, type: EntryType.normal, data: encodeMarker(5) }]);
+    markers.committed(1, [{ index: 9, names: [], marker: 5 }]);
     markers.propose(4);
     expect(proposed).toHaveLength(3);
   });
