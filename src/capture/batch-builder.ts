@@ -13,7 +13,7 @@ import {
 } from "../change/batch.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import { encodeBatch } from "../change/codec.ts";
-import { KeyList } from "../change/key-list.ts";
+import { KeyList } from "../change/key-map.ts";
 import { encodeNamed } from "../change/marking.ts";
 import type { TableShape } from "../change/shape.ts";
 import { imageSize } from "../change/value.ts";

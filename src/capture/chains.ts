@@ -3,7 +3,7 @@
  * each shard; whole, there is one chain in the active shard log.
  */
 import type { PositionVector, Watermark } from "../change/batch.ts";
-import type { KeyList } from "../change/key-list.ts";
+import type { KeyList } from "../change/key-map.ts";
 import { ActiveShardLog } from "./active-shard-log.ts";
 import { BatchBuilder, type BuiltPart, type ChainPlace, type SchemaLead } from "./batch-builder.ts";
 import type { Spooled } from "./spool.ts";

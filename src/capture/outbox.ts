@@ -7,11 +7,10 @@
  * A drain enters with `collect`, the total order answers with `committed`, the replica with `taken`.
  */
 import { assert } from "../base/assert.ts";
-import type { PositionVector, RowChange, Watermark } from "../change/batch.ts";
+import type { OwnOutcome, PositionVector, RowChange, Watermark } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
-import { KeyList } from "../change/key-list.ts";
+import { KeyList } from "../change/key-map.ts";
 import type { KeyId } from "../change/key.ts";
-import type { OwnOutcome } from "../change/own-outcome.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type ChainPlace, openingBatch, type SchemaLead } from "./batch-builder.ts";
 import {

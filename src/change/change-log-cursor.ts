@@ -4,7 +4,7 @@
  * reflect and the session itself use it and may not import each other.
  */
 import type { Watermark } from "./batch.ts";
-import type { KeyList } from "./key-list.ts";
+import type { KeyList } from "./key-map.ts";
 
 /** Log ids of one table. Rows up to an id have taken that step. */
 export class ChangeLogCursor {

@@ -4,12 +4,11 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { BatchKind, type PositionVector } from "../change/batch.ts";
+import { BatchKind, type OwnOutcome, type PositionVector } from "../change/batch.ts";
 import { ChangedRows, type RedirectedRow } from "../change/changed-rows.ts";
 import { type BatchHead, decodeBatchHead, decodeTables, tablesIn } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import { readMarking } from "../change/marking.ts";
-import type { OwnOutcome } from "../change/own-outcome.ts";
 import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
