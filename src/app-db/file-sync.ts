@@ -1,7 +1,7 @@
 /**
  * Makes everything that was read of the app database durable, without SQLite: one descriptor each of the file, its WAL and
- * its folder. They are never closed while the process lives: when any descriptor of a file is closed, POSIX drops the locks
- * that SQLite holds on it, and the next application to close would delete the WAL.
+ * its folder. They stay open while the process lives: when any descriptor of a file is closed, POSIX drops SQLite's locks on
+ * it. The next application to close would then delete the WAL.
  */
 import { closeSync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";

@@ -1,4 +1,4 @@
-/** Reads the app database for drains, on `bun:sqlite` connections of its own with integers as bigint. */
+/** Reads the app database for drains, on separate `bun:sqlite` connections with integers as bigint. */
 import { Database, type Statement } from "bun:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import { ChangeLogReader, selectsOfBun } from "../rows/change-log-reader.ts";

@@ -98,7 +98,7 @@ export class AppDbSession {
     return oldest;
   }
 
-  /** Has connections of its own. Not before the transaction in which the session was opened is committed. */
+  /** Opens separate connections. Not before the transaction in which the session was opened is committed. */
   get reader(): AppDbReader {
     this.#reader ??= this.#openReader();
     return this.#reader;

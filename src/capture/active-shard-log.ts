@@ -1,8 +1,8 @@
 /**
  * Chooses the shard log through which a whole changeset leaves when there are several shards. Everything that an origin has
- * in flight lies in one log, so that its changesets are taken in its order and one watermark per change log is enough.
- * The changeset leaves through its own shard if all rows lie there and nothing is in flight elsewhere; through shard 0 if
- * nothing is in flight outside of it; otherwise it waits.
+ * in flight lies in one log: its changesets are taken in its order, and one watermark per change log is enough.
+ * The changeset leaves through the shard of its rows if all of them lie there and nothing is in flight elsewhere. It leaves
+ * through shard 0 if nothing is in flight outside of that. Otherwise it waits.
  */
 import { assert } from "../base/assert.ts";
 

@@ -24,7 +24,7 @@ export interface DrainSink {
    * are drained another time.
    */
   add(shape: TableShape, row: Omit<RowChange, "base">, base: PositionVector): boolean;
-  /** Every key that was looked at, changed or not: acknowledged together with the drain. */
+  /** Every key of the drain, changed or not: acknowledged together with it. */
   looked(table: number, keyId: KeyId): void;
 }
 

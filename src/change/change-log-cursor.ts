@@ -73,7 +73,7 @@ export class ChangeLogCursor {
 /** The cursors of all tables, and the keys to release with the next acknowledgement. */
 export class ChangeLogCursors {
   readonly #tables = new Map<number, ChangeLogCursor>();
-  /** Keys that ordered drains looked at, one list a drain. */
+  /** Keys of ordered drains, one list a drain. */
   readonly #looked: KeyList[];
 
   /**
@@ -90,7 +90,7 @@ export class ChangeLogCursors {
     this.#looked = previous === null ? [] : [...previous.#looked];
   }
 
-  /** A table that the session does not have yet, or any more, gets a cursor of its own. */
+  /** A new cursor for a table that the session does not have yet, or no longer has. */
   of(table: number): ChangeLogCursor {
     let cursor = this.#tables.get(table);
     if (cursor === undefined) this.#tables.set(table, (cursor = new ChangeLogCursor(0)));

@@ -71,8 +71,8 @@ export class ChangeLogWriter {
   }
 
   /**
-   * Notes the keys of new log rows up to `newest`, the highest, and settles suspicions: an eviction happened if the row is
-   * gone now. The result goes into the log, because a later delete by another node would make an old suspicion look true.
+   * Notes the keys of new log rows up to `newest`, the highest, and settles suspicions: an eviction happened if the row no
+   * longer exists. The result goes into the log, because a later delete by another node would make an old suspicion look true.
    * False: there are no new log rows.
    */
   readTail(pending: PendingRows, newest: number): boolean {

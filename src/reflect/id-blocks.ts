@@ -1,6 +1,6 @@
 /**
- * Keeps the ids that SQLite picks for AUTOINCREMENT tables in blocks that belong to one node each, so that two nodes rarely
- * pick the same id. SQLite's next id is max(sqlite_sequence, highest rowid) + 1, and rows of other nodes raise it.
+ * Keeps the ids that SQLite picks for AUTOINCREMENT tables in blocks. Each block belongs to one node, so that two nodes
+ * rarely pick the same id. SQLite's next id is max(sqlite_sequence, highest rowid) + 1, and rows of other nodes raise it.
  * Marmot raises `sqlite_sequence` to this node's next block at the end of its transactions. Only the rate of id collisions
  * depends on this.
  */

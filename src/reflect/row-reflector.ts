@@ -216,7 +216,7 @@ export class RowReflector {
     for (const clash of clashes) this.#showDisplaced(log, clash);
   }
 
-  /** A deleted row that held one of the new row's UNIQUE values has another value in the replica: it is shown with that. */
+  /** A row was deleted because it had a UNIQUE value of another row. In the replica it has another value: it is shown so. */
   #showDisplaced(log: ChangeLogWriter, key: readonly Value[]): void {
     const { source } = this.#components;
     const table = log.shape.id;

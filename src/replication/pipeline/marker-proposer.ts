@@ -1,7 +1,7 @@
 /**
- * Proposes the cross-shard markers that this node's shards owe. The leader of a shard proposes into it how far shard 0 has
- * committed entries that name it, at once and again until the marker is there. Uncommitted entries do not count: they may
- * be replaced, and the shard would wait for an index that shard 0 does not have.
+ * Proposes the cross-shard markers that this node's shards owe. The leader of a shard proposes the index of the
+ * newest committed entry of shard 0 that names the shard, at once and again until the marker is there. Uncommitted entries
+ * do not count: they may be replaced, and the shard would wait for an index that shard 0 does not have.
  */
 import { encodeMarker } from "../../change/marking.ts";
 import type { CommittedEntry } from "../../replica/order/entry-queue.ts";

@@ -1,4 +1,4 @@
-/** What a pipeline and its tasks are made of, so that a task need not import the pipeline. */
+/** The components of a pipeline and its tasks, so that a task need not import the pipeline. */
 import type { Logger } from "../../base/logger.ts";
 import type { Outbox } from "../../capture/outbox.ts";
 import type { Spool } from "../../capture/spool.ts";

@@ -14,7 +14,7 @@ import { LAZY_MS, ReflectTask } from "./reflect-task.ts";
 import { SchemaTask } from "./schema-task.ts";
 import { SLICE_MS, type TurnResult } from "./turn.ts";
 
-/** Changed rows after which applying pauses until they are reflected: the write lock is held for short times. */
+/** Changed rows after which applying pauses until they are reflected: Marmot keeps the write lock only for short times. */
 const REFLECT_AT_ROWS = 2000;
 /** How often before images that the synced file makes needless are dropped. */
 const PRUNE_MS = 250;
@@ -100,7 +100,7 @@ export class Pipeline {
     const { replica, nextIncarnation } = this.#components;
     this.#drain.abandon();
     const seen = Math.max(this.outbox.incarnation, replica.origins.incarnation(this.#options.peerId));
-    // Before the first reflection only the change logs tell the pending keys and their base positions.
+    // Before the first reflection the pending keys are known from the change logs alone.
     this.#session.cursors.restart(this.#reflect.knowsPending ? "ordered" : "acknowledged");
     this.#drain.touch();
     this.outbox.open(nextIncarnation(seen));
@@ -131,7 +131,7 @@ export class Pipeline {
     replica.prune(reflected, (table, keyId) => reflector.isDeferred(table, keyId));
   }
 
-  /** One slice of every task. Throws what the databases throw: the node must then stop. */
+  /** One slice of every task. If a database throws, the node must stop. */
   turn(): TurnResult {
     this.#markers.propose(this.#components.replica.position(0));
     const applied = this.#apply();

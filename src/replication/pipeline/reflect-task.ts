@@ -44,7 +44,7 @@ export class ReflectTask {
     return this.#total;
   }
 
-  /** Milliseconds for which the application has held the write lock; 0: it does not. */
+  /** Milliseconds since the application took the write lock; 0: it does not have it. */
   get lockWaitMs(): number {
     return this.#busySince === null ? 0 : this.#components.now() - this.#busySince;
   }
