@@ -1,4 +1,4 @@
-/** Which markers a node owes, by what Raft tells it; and how little they cost when much is in flight. */
+/** The cross-shard markers that a node owes for committed entries, and their number when many entries are in flight. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -38,14 +38,14 @@ function owed(shards: number, options: { leads?: (shard: number) => boolean; now
   return { markers, proposed };
 }
 
-describe("an entry that is seen and not committed", () => {
+describe("an uncommitted entry", () => {
   let folder = "";
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "marmot-markers-"));
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-  test("is given no marker, neither before nor after another takes its place", () => {
+  test("gets no marker, neither before nor after another entry replaces it", () => {
     const configuration = {
       index: 1,
       configuration: {
@@ -107,8 +107,8 @@ describe("an entry that is seen and not committed", () => {
   });
 });
 
-describe("much in flight", () => {
-  test("a thousand entries and a slow shard: a marker for each commit, none waits for another, one serves all", () => {
+describe("many entries in flight", () => {
+  test("a thousand entries need one marker a commit, none waits for another, and the last serves all", () => {
     const shards = 4;
     const keys = ((one: MemoryReplica): number[] => {
       const found = [0, 1, 2, 3].map((shard) => {
@@ -156,7 +156,7 @@ describe("much in flight", () => {
     real.close();
   });
 
-  test("a marker is proposed again only by a leader, after a while, and not when it is there or needless", () => {
+  test("only a leader proposes a marker again, after a delay, and not when it is committed or needless", () => {
     let now = 0;
     let leads = false;
     const { markers, proposed } = owed(2, { leads: () => leads, now: () => now });
