@@ -11,7 +11,7 @@ const bun = process.execPath;
 const paths = process.argv.slice(2).map((path) => path.replace(/\/+$/, ""));
 
 /** Rooms whose tests start processes or open sockets: after the others, since they share cores badly. */
-const WITH_PROCESSES = ["test/transport", "test/build", "test/cluster", "test/apps"];
+const WITH_PROCESSES = ["test/transport", "test/build", "test/docs", "test/cluster", "test/apps"];
 /** Files of theirs at a time: each starts clusters of its own, and half of the time waits for elections and deadlines. */
 const AT_A_TIME = 2;
 /** Of a single test; those that need more say so themselves. */

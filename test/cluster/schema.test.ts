@@ -259,11 +259,11 @@ describe("by themselves", () => {
       );
       await until(async () => {
         const { status, text } = await a.http("/readyz");
-        return (status === 503 && /pets .*no_such_collation.*cure: .*odd/.test(text)) || text;
+        return (status === 503 && /pets .*no_such_collation.*hint: .*odd/.test(text)) || text;
       }, "it is not ready, and says why");
       const { tables } = await a.status();
       expect(tables.replicated.toSorted()).toEqual(["load", "people"]);
-      expect(tables.skipped).toMatchObject([{ name: "pets", reason: expect.stringContaining("cure: ") }]);
+      expect(tables.skipped).toMatchObject([{ name: "pets", reason: expect.stringContaining("hint: ") }]);
       const { code, stdout } = a.marmot("doctor");
       expect(code).toBe(1);
       expect(stdout).toContain("no_such_collation");

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
 import { TestCluster, type TestNode } from "./lab.ts";
 
-const CHINOOK = readFileSync(join(import.meta.dir, "../data/chinook.sql"), "utf8");
+const CHINOOK = readFileSync(join(import.meta.dir, "../../assets/chinook.sql"), "utf8");
 
 const SCHEMA = `
   ${CHINOOK}

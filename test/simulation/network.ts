@@ -228,7 +228,6 @@ export class SimTransport implements Transport {
     const refusal = other.#handlers?.admit({
       peerId: this.peerId,
       hello: own.slice(),
-      remoteAddress: `/memory/${this.peerId}`,
     });
     return refusal === null;
   }
@@ -239,7 +238,6 @@ export class SimTransport implements Transport {
       this.#handlers?.onConnect({
         peerId: peer,
         hello: new Uint8Array(0),
-        remoteAddress: `/memory/${peer}`,
       }),
     );
   }
@@ -284,17 +282,9 @@ export class SimTransport implements Transport {
     }
   }
 
-  queued(): number {
-    return 0;
-  }
-
-  publish(): void {}
-
   addAddresses(): void {}
 
   addressesOf(peerId: string): string[] {
     return [`/memory/${peerId}`];
   }
-
-  block(): void {}
 }
