@@ -30,14 +30,8 @@ export function captureObjects(
   const logKeys = keys.map((_, i) => `k${i + 1}`).join(", ");
   const record = (row: "NEW" | "OLD") =>
     `INSERT INTO ${into}(${logKeys}) VALUES(${keys.map((k) => `${row}.${k}`).join(", ")});`;
-  const trigger = (kind: TriggerKind, event: string, body: string): CaptureObject => {
-    const quoted = quoteIdentifier(triggerName(shape.id, kind));
-    return {
-      kind: "trigger",
-      name: triggerName(shape.id, kind),
-      sql: `CREATE TRIGGER ${quoted} ${event} BEGIN ${body} END`,
-    };
-  };
+  const trigger = (kind: TriggerKind, event: string, body: string): CaptureObject =>
+    createTrigger(shape.id, kind, event, body);
   // An UPDATE can change the rowid under its other names without naming the key's column.
   const aliases = shape.integerKey ? rowidAliases(table).map(quoteIdentifier) : [];
   const moved = keys.map((k) => `OLD.${k} IS NOT NEW.${k}`).join(" OR ");
@@ -61,21 +55,43 @@ export function captureObjects(
     const sql = `CREATE INDEX ${quoteIdentifier(index)} ON ${name}((0)) WHERE 0`;
     objects.push({ kind: "index", name: index, sql });
   }
+  return [...objects, ...evictionTriggers(shape, table, { into, keys, logKeys })];
+}
+
+interface LogSql {
+  /** The change log, quoted. */
+  readonly into: string;
+  /** The table's key columns, quoted. */
+  readonly keys: readonly string[];
+  /** The log's key columns. */
+  readonly logKeys: string;
+}
+
+function createTrigger(tableId: number, kind: TriggerKind, event: string, body: string): CaptureObject {
+  const name = triggerName(tableId, kind);
+  const sql = `CREATE TRIGGER ${quoteIdentifier(name)} ${event} BEGIN ${body} END`;
+  return { kind: "trigger", name, sql };
+}
+
+/** Log the keys of rows that a conflict clause may evict. Empty: the table has no UNIQUE index beside its key. */
+function evictionTriggers(shape: TableShape, table: Table, { into, keys, logKeys }: LogSql): CaptureObject[] {
   const lookups = evictionLookups(shape, table);
-  if (lookups.length === 0) return objects;
+  if (lookups.length === 0) return [];
+  const name = quoteIdentifier(shape.name);
   const body = lookups
     .map(
       (l) => `INSERT INTO ${into}(${logKeys}, v) SELECT ${keys.join(", ")}, 1 FROM ${name} WHERE ${l.where};`,
     )
     .join(" ");
   const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier);
-  objects.push(trigger("evict_insert", `BEFORE INSERT ON ${name}`, body));
   // A BEFORE UPDATE trigger gets only the columns that it names; generated columns are computed from these alone.
   const given = lookups.some((l) => l.generated)
     ? `SELECT ${claimed.map((c) => `NEW.${c}`).join(", ")}; `
     : "";
   // A UNIQUE constant names no column.
   const of = claimed.length === 0 ? "" : ` OF ${claimed.join(", ")}`;
-  objects.push(trigger("evict_update", `BEFORE UPDATE${of} ON ${name}`, given + body));
-  return objects;
+  return [
+    createTrigger(shape.id, "evict_insert", `BEFORE INSERT ON ${name}`, body),
+    createTrigger(shape.id, "evict_update", `BEFORE UPDATE${of} ON ${name}`, given + body),
+  ];
 }

@@ -25,8 +25,8 @@ export interface ReflectorComponents extends RowReflectorComponents {
   readonly expected: KnownSchema | null;
 }
 
-/** "busy": the application holds the write lock; "moved": it changed the schema. In both cases nothing happened. */
-export type Reflected = "done" | "busy" | "moved";
+/** "busy": the application holds the write lock; "schema-changed": it changed the schema. In both cases nothing happened. */
+export type Reflected = "done" | "busy" | "schema-changed";
 
 export class Reflector {
   readonly #components: ReflectorComponents;
@@ -86,7 +86,7 @@ export class Reflector {
     try {
       if (!joined && this.#hasMoved()) {
         this.#rollback.run();
-        return "moved";
+        return "schema-changed";
       }
       const commits = yield* this.#write(position);
       this.#commit.run();

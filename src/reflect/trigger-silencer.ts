@@ -63,7 +63,7 @@ export class TriggerSilencer {
   }
 
   #silence(): void {
-    this.#db.setAuthorizer((action, table, _column, _database, trigger) =>
+    this.#db.setAuthorizer((action, table, ...[, , trigger]) =>
       trigger === null || trigger === undefined
         ? constants.SQLITE_OK
         : this.#authorize(action, table ?? "", trigger),

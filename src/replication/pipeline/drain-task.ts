@@ -53,8 +53,8 @@ export class DrainTask {
     this.#session.reader.end();
   }
 
-  /** `mayBegin`: a new drain may begin. "moved": the application changed the schema, and nothing was drained. */
-  slice(mayBegin: boolean): "done" | "more" | "moved" {
+  /** `mayBegin`: a new drain may begin. "schema-changed": the application changed the schema, and nothing was drained. */
+  slice(mayBegin: boolean): "done" | "more" | "schema-changed" {
     const { now, outbox } = this.#components;
     if (this.#running === null) {
       if (!this.#dirty || !outbox.ready || !mayBegin) return "done";
@@ -67,7 +67,7 @@ export class DrainTask {
       const step = this.#running.steps.next();
       if (step.done) {
         this.#running = null;
-        if (step.value) return "moved";
+        if (step.value) return "schema-changed";
         return this.#dirty && outbox.ready ? "more" : "done";
       }
     } while (now() < end);

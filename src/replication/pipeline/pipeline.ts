@@ -143,11 +143,11 @@ export class Pipeline {
       if (result !== null) return result;
     }
     const reflected = applied ? this.#reflect.slice((position) => this.#mayWrite(position)) : "waiting";
-    if (reflected === "moved") this.#schemaMoved = true;
+    if (reflected === "schema-changed") this.#schemaMoved = true;
     const drained = this.#drain.slice(!this.schemaDue);
-    if (drained === "moved") this.#schemaMoved = true;
+    if (drained === "schema-changed") this.#schemaMoved = true;
     this.outbox.propose();
-    if (!applied || reflected === "more" || reflected === "moved" || drained !== "done")
+    if (!applied || reflected === "more" || reflected === "schema-changed" || drained !== "done")
       return { again: "now" };
     if (reflected === "busy") return { again: "later", ms: 1 };
     if (reflected === "lazy") return { again: "later", ms: LAZY_MS };

@@ -60,10 +60,10 @@ export class ReflectTask {
     this.#idsDirty = true;
   }
 
-  /** `mayBegin`: a new transaction may begin at the position. "moved": the application changed the schema. */
+  /** `mayBegin`: a new transaction may begin at the position. "schema-changed": the application changed the schema. */
   slice(
     mayBegin: (position: PositionVector) => boolean,
-  ): "done" | "more" | "busy" | "lazy" | "waiting" | "moved" {
+  ): "done" | "more" | "busy" | "lazy" | "waiting" | "schema-changed" {
     const { replica, now } = this.#components;
     const { reflector } = this.#session;
     if (this.#running === null) {
