@@ -1,17 +1,19 @@
 /** The cross-shard markers that a node owes for committed entries, and their number when many entries are in flight. */
+import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import { Random } from "../../src/base/random.ts";
 import { encodeMarker, encodeNamed, readMarking } from "../../src/change/marking.ts";
 import { encodeBatch } from "../../src/change/codec.ts";
 import { BatchKind } from "../../src/change/batch.ts";
+import { createLog } from "../../src/log-store/log-file.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
 import { MarkerProposer } from "../../src/replication/pipeline/marker-proposer.ts";
 import { newMessage } from "../../src/raft/raft.ts";
-import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/types.ts";
+import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/model/types.ts";
 import { committedEntry } from "../../src/replica/order/entry-queue.ts";
 import { ShardRuntime } from "../../src/shard/runtime.ts";
 import { encodeMessages } from "../../src/shard/wire.ts";
@@ -55,11 +57,11 @@ describe("an uncommitted entry", () => {
         learnersNext: [],
         autoLeave: false,
       },
-      members: [1, 2, 3].map((id) => ({ id, peerId: `p${id}`, name: `n${id}` })),
+      members: [1, 2, 3].map((id) => ({ id, peerId: asPeerId(`p${id}`), name: `n${id}` })),
     };
     const snapshot = { index: 1, term: 1, configuration: configuration.configuration };
     const path = join(folder, "log.db");
-    SqliteLogStore.create(
+    createLog(
       path,
       { clusterId: "c", peerId: "p2" },
       [0, 1, 2].map(() => ({ snapshot, configuration })),
@@ -80,7 +82,7 @@ describe("an uncommitted entry", () => {
           leaderChanged: () => {},
         },
       },
-      { shards: 3, peerId: "p2", member: 2 },
+      { shards: 3, peerId: asPeerId("p2"), member: 2 },
     );
     const append = (from: number, message: Partial<Message>): void => {
       const whole = newMessage({
@@ -92,7 +94,7 @@ describe("an uncommitted entry", () => {
         commit: 1,
         ...message,
       });
-      runtime.receive(`p${from}`, encodeMessages([{ shard: 0, message: whole }]));
+      runtime.receive(asPeerId(`p${from}`), encodeMessages([{ shard: 0, message: whole }]));
       runtime.turn();
       markers.propose(1);
     };

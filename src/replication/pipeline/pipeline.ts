@@ -6,7 +6,7 @@ import type { AppDbSession } from "../../app-db/session.ts";
 import { Outbox } from "../../capture/outbox.ts";
 import type { PositionVector } from "../../change/batch.ts";
 import type { KeyId } from "../../change/key.ts";
-import type { Entry } from "../../raft/types.ts";
+import type { Entry } from "../../raft/model/types.ts";
 import { DrainTask } from "./drain-task.ts";
 import { MarkerProposer } from "./marker-proposer.ts";
 import type { PipelineComponents, PipelineOptions } from "./pipeline-components.ts";
