@@ -9,6 +9,7 @@ import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
 import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
@@ -108,14 +109,16 @@ export class SchemaWorkspace {
     }
   }
 
-  /** A session for the current schema of the file. `expected`: see `AppDbSessionOptions`. In a transaction. */
-  openSession(expected: KnownSchema | null): AppDbSession {
+  /** A session for the current schema of the file. `expected`, `previous`: see `AppDbSessionOptions`. In a transaction. */
+  openSession(expected: KnownSchema | null, previous: ChangeLogCursors | null): AppDbSession {
     const { file, connection, replica, place } = this.components;
     const { db } = connection;
     const there = tableNames(db);
     const captured = readCaptured(db)!.filter(({ log }) => there.has(log));
     const remembered = readRemembered(db)!;
-    return new AppDbSession({ file, connection, replica, captured, remembered, expected, place });
+    return new AppDbSession({
+      ...{ file, connection, replica, captured, remembered, expected, place, previous },
+    });
   }
 
   /** Captures each table of `of`, which is the replica or a trial of its next state. In a write transaction. */
