@@ -43,6 +43,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
+    unreached: replicator?.unreached() ?? [],
     pending: pending(replicator),
     conflicts: {
       total: replicator?.replica.replica.journal.total ?? 0,

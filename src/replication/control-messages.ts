@@ -67,6 +67,9 @@ const NEWS = {
   ready: v.fallback(v.boolean(), false),
   applied: vector,
   reflected: vector,
+  /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
+  reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
+  addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
 };
 
 /** Position and [table, sum]; null: the shard has not reached the check yet. */

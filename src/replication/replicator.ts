@@ -22,6 +22,7 @@ import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
 import { LifeGuard } from "./life-guard.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
+import { type Reach, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
 import type { OnProgress } from "./work-progress.ts";
@@ -32,6 +33,11 @@ import { VERSION } from "../base/version.ts";
 
 /** Ticks between two messages to all peers with the positions of this node. */
 const NEWS_TICKS = 10;
+/** Positions of a peer that are older say nothing of the present. */
+const FRESH_MS = 5000;
+/** Peers and addresses in one message. */
+const TOLD_PEERS = 64;
+const TOLD_ADDRESSES = 8;
 /** A learner asks to become a voter in each of the first ticks, then once per `NEWS_TICKS`. */
 const EAGER_TICKS = 50;
 /** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
@@ -89,6 +95,7 @@ export class Replicator implements Stage {
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
   readonly #snapshots: SnapshotExchange;
+  readonly #unreached = new UnreachedReports();
   #ticks = 0;
   #closed = false;
 
@@ -226,7 +233,7 @@ export class Replicator implements Stage {
       obstacle: () => pipeline.obstacle,
       isSchemaDue: () => pipeline.schemaDue,
       fencing: () => pipeline.outbox.fencing(),
-      hasAcknowledged: () => pipeline.outbox.hasAcknowledged,
+      hasAcknowledged: () => pipeline.session.cursors.waiting,
       unordered: (table, id) => pipeline.unordered(table, id),
       newestIds: () => this.reader.newestIds(),
       reflected: () => pipeline.session.bases.reflected,
@@ -413,7 +420,22 @@ export class Replicator implements Stage {
       ready: this.readiness.notReady() === null,
       applied: replica.positions(),
       reflected: [...this.readiness.reflected],
+      reaches: this.#components.transport.connected().slice(0, TOLD_PEERS),
+      addresses: this.#components.transport.announced().slice(0, TOLD_ADDRESSES),
     };
+  }
+
+  /** Pairs of running members that do not reach each other. */
+  unreached(): UnreachedPair[] {
+    const { clock, transport } = this.#components;
+    const live = this.runtime.groups[0]!.configuration.members.flatMap(({ peerId, name }): Reach[] => {
+      if (peerId === this.options.peerId)
+        return [{ peerId, name, reaches: transport.connected(), addresses: transport.announced() }];
+      const news = this.news.get(peerId);
+      if (news === undefined || clock.now() - news.at > FRESH_MS) return [];
+      return [{ peerId, name, reaches: news.reaches ?? null, addresses: news.addresses ?? [] }];
+    });
+    return unreachedPairs(live);
   }
 
   tellAll(control: Control): void {
@@ -431,6 +453,8 @@ export class Replicator implements Stage {
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
     this.tellAll({ kind: "news", ...this.ownNews() });
+    for (const { from, to, reason } of this.#unreached.take(this.unreached(), this.#components.clock.now()))
+      this.#components.logger.warn("two nodes do not reach each other", { from, to, reason });
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
   }

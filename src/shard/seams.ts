@@ -111,6 +111,8 @@ export interface Transport {
   readonly peerId: PeerId;
   /** Full listen multiaddrs with /p2p/, after `start`. */
   addresses(): string[];
+  /** The addresses that peers are told, without /p2p/. */
+  announced(): string[];
   start(handlers: TransportHandlers): Promise<void>;
   stop(): Promise<void>;
   /**

@@ -170,7 +170,7 @@ export class Libp2pTransport implements Transport {
       gossip: (node.services as unknown as Services).gossip,
       privateKey,
       clock,
-      addresses: () => announced(this.addresses().map((a) => splitAddress(a).address)),
+      addresses: () => this.announced(),
       knows: (peer) => this.#handlers?.knows?.(peer) ?? true,
       onRecord: (peer, addresses) => this.#onRecord(peer, addresses),
     });
@@ -194,6 +194,10 @@ export class Libp2pTransport implements Transport {
 
   addresses(): string[] {
     return this.#node?.getMultiaddrs().map(String) ?? [];
+  }
+
+  announced(): string[] {
+    return announced(this.addresses().map((a) => splitAddress(a).address));
   }
 
   connected(): PeerId[] {

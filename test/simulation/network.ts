@@ -297,6 +297,10 @@ export class SimTransport implements Transport {
     return [`/memory/${peerId}`];
   }
 
+  announced(): string[] {
+    return this.addresses();
+  }
+
   problems(): [] {
     return [];
   }
