@@ -6,6 +6,7 @@ import type { Logger } from "../base/logger.ts";
 import { publish, removeDatabase } from "../replica/copies/initial-import.ts";
 import type { DataPaths } from "../replication/data-paths.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
 
 /** Locks the data directory for this process. Closing the returned connection unlocks it. */
@@ -15,7 +16,7 @@ export function lockDataDir({ folder, lock: path }: DataPaths): DatabaseSync {
   try {
     lock.exec("PRAGMA journal_mode = DELETE");
     // Locking an empty database would write its first page, which fails on a full disk: so it is never empty.
-    const { page_count: pages } = lock.prepare("PRAGMA page_count").get() as { page_count: number };
+    const { page_count: pages } = readRow(lock.prepare("PRAGMA page_count").get(), { page_count: integer });
     if (pages === 0) lock.exec("PRAGMA user_version = 1");
     lock.exec("BEGIN EXCLUSIVE");
     return lock;

@@ -226,7 +226,7 @@ export class Replicator implements Stage {
       obstacle: () => pipeline.obstacle,
       isSchemaDue: () => pipeline.schemaDue,
       fencing: () => pipeline.outbox.fencing(),
-      hasAcknowledged: () => pipeline.outbox.hasAcknowledged,
+      hasAcknowledged: () => pipeline.session.cursors.waiting,
       unordered: (table, id) => pipeline.unordered(table, id),
       newestIds: () => this.reader.newestIds(),
       reflected: () => pipeline.session.bases.reflected,

@@ -2,10 +2,11 @@
  * Compares unreconciled tables, which were written while no trigger captured them, with the replica: rows that differ get log
  * rows. Rows that Marmot removed from the file and withheld rows get none, since no application deleted them.
  */
-import { type CapturedTable, readCaptured } from "../capture/install.ts";
+import { readCaptured } from "../capture/install.ts";
 import { readRemembered, writeRemembered } from "../capture/remembered.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { SchemaChange } from "../schema/diff/change.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
@@ -27,7 +28,7 @@ export function* compareUncaptured(workspace: SchemaWorkspace): Waits {
   const state = snapshotOf(() => openDatabase(replicaFile, options));
   const appDb = snapshotOf(() => openDatabase(file, options));
   try {
-    const isAbsent = absentRows(workspace, { tables, captured, of: replica, changes: [] });
+    const isAbsent = absentRows(workspace, { tables, of: replica, changes: [] });
     yield* logDifferences({ replica: state, appDb, db }, tables, encoding, isAbsent);
   } finally {
     state.close();
@@ -38,7 +39,6 @@ export function* compareUncaptured(workspace: SchemaWorkspace): Waits {
 
 export interface AbsentRowsOptions {
   readonly tables: readonly LoggedTable[];
-  readonly captured: readonly CapturedTable[];
   /** The replica, or a trial of its next state. */
   readonly of: Replica;
   /** Lead from the remembered schema of the file to the schema of `of`. */
@@ -48,15 +48,15 @@ export interface AbsentRowsOptions {
 /** Whether the file lacks a row for now, though `of` may have it, and a reflection will restore it. */
 export function absentRows(
   { components, toRestore }: SchemaWorkspace,
-  { tables, captured, of, changes }: AbsentRowsOptions,
+  { tables, of, changes }: AbsentRowsOptions,
 ): (table: number, keyId: KeyId) => boolean {
   const { db } = components.connection;
   const shapes = new Map(tables.map(({ shape }) => [shape.id, shape]));
-  const { shadows } = readStoredState(db, [...shapes.values()], captured, of.settings.shards);
+  const { withheld } = readStoredState(db, [...shapes.values()], of.settings.shards);
   const before = toRestore.all();
   const rekeyed = before.size === 0 ? null : rekeyedTables(readRemembered(db)!, changes, of);
   return (table, keyId) => {
-    if (shadows.get(table, keyId) !== undefined) return true;
+    if (withheld.get(table, keyId) !== undefined) return true;
     const rekeyedTable = rekeyed?.get(table);
     if (rekeyedTable === undefined) return toRestore.has(table, keyId);
     const row = of.row(table, keyValues(shapes.get(table)!, keyId));

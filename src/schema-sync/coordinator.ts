@@ -10,8 +10,8 @@
  * Between these steps no row is drained or reflected.
  */
 import type { PositionVector } from "../change/batch.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { isBusy } from "../sqlite/locked.ts";
-import type { Acknowledgement } from "../reflect/reflector.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -46,13 +46,13 @@ export class SchemaCoordinator {
     this.#workspace.toRestore.recall();
   }
 
-  /** Opens a session for the current schema of the file. */
-  openSession(): AppDbSession {
+  /** Opens a session for the current schema of the file. `previous`: the cursors of the session before. */
+  openSession(previous: ChangeLogCursors | null): AppDbSession {
     const { db } = this.#workspace.components.connection;
     db.exec("BEGIN");
     try {
       const isSettled = this.#lookAt(this.#workspace.read()).due === "nothing";
-      return this.#workspace.openSession(isSettled ? knowSchema(queryOf(db)) : null);
+      return this.#workspace.openSession(isSettled ? knowSchema(queryOf(db)) : null, previous);
     } finally {
       db.exec("COMMIT");
     }
@@ -90,7 +90,7 @@ export class SchemaCoordinator {
    * further step is due, the file also reflects the replica at `position`. null: an application holds the write lock, and
    * nothing was changed.
    */
-  *follow(position: PositionVector, acknowledgement: Acknowledgement): Generator<void, AppliedSchema | null> {
+  *follow(position: PositionVector, previous: ChangeLogCursors): Generator<void, AppliedSchema | null> {
     const { db } = this.#workspace.components.connection;
     try {
       db.exec("BEGIN IMMEDIATE");
@@ -99,7 +99,7 @@ export class SchemaCoordinator {
       throw error;
     }
     try {
-      return yield* applyClusterSchema(this.#workspace, position, acknowledgement);
+      return yield* applyClusterSchema(this.#workspace, position, previous);
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");
       throw error;

@@ -10,6 +10,7 @@ import { exactRows } from "../rows/exact-rows.ts";
 import type { RejectsOfTable } from "../schema/diff/schema-entry.ts";
 import { declaredColumns } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
+import { integer, readRow, text } from "../sqlite/typed-rows.ts";
 import { shapeInFile } from "./detect-change.ts";
 import { saveRejects } from "./rejects-file.ts";
 
@@ -88,9 +89,8 @@ export function keepRejectedTable(
     }
   }
   keepRejects(db, { table, columns: kept, reason }, images(JOURNALLED));
-  const { rows } = db.prepare(`SELECT count(*) AS rows FROM main.${quoteIdentifier(table)}`).get() as {
-    rows: number;
-  };
+  const count = db.prepare(`SELECT count(*) AS rows FROM main.${quoteIdentifier(table)}`).get();
+  const { rows } = readRow(count, { rows: integer });
   if (rows <= JOURNALLED) return null;
   const all = images(Number.POSITIVE_INFINITY);
   return { name: saveRejects(file, { table, version, columns: kept, rows: all }, encoding), rows };
@@ -98,9 +98,10 @@ export function keepRejectedTable(
 
 /** The next kept rows; null: none are kept. */
 export function nextRejects(db: DatabaseSync): RejectsOfTable | null {
-  const row = db.prepare(`SELECT "id", "rows" FROM "__marmot__lost" ORDER BY "id" LIMIT 1`).get() as
-    { id: number; rows: string } | undefined;
-  return row === undefined ? null : { id: row.id, ...(JSON.parse(row.rows) as Omit<RejectsOfTable, "id">) };
+  const row = db.prepare(`SELECT "id", "rows" FROM "__marmot__lost" ORDER BY "id" LIMIT 1`).get();
+  if (row === undefined) return null;
+  const { id, rows } = readRow(row, { id: integer, rows: text });
+  return { id, ...(JSON.parse(rows) as Omit<RejectsOfTable, "id">) };
 }
 
 /** Removes kept rows that are in the journal now. */

@@ -21,13 +21,15 @@ import { absentRows, tablesOf } from "./compare-uncaptured.ts";
 import type { SchemaWorkspace } from "./workspace.ts";
 import { logDifferences, logKeys, snapshotOf, writing } from "./log-differences.ts";
 
-/** A local schema change for the outbox. */
-interface LocalChange {
+/** Rows that are proposed with a schema change. */
+export interface OwnRows {
+  /** Reads the file with the changed schema. */
+  readonly session: AppDbSession;
   /** The replica with the change applied, in a transaction that is rolled back afterwards. */
   readonly replica: Replica;
   readonly entry: Uint8Array;
   readonly position: PositionVector;
-  /** Ids of the tables whose rows are included; null: all. */
+  /** Ids of the tables whose rows are included, and are drained again afterwards; null: all. */
   readonly only: ReadonlySet<number> | null;
 }
 
@@ -38,7 +40,7 @@ export interface OwnOutbox {
   /** The change without rows. */
   alone(entry: Uint8Array, position: PositionVector): void;
   /** The change with rows. False: the schema changed again, and nothing is collected. */
-  drain(session: AppDbSession, change: LocalChange): Generator<undefined, boolean>;
+  drain(rows: OwnRows): Generator<undefined, boolean>;
 }
 
 /**
@@ -75,7 +77,7 @@ export function* proposeLocalChange(
     try {
       const tables = tablesOf(captured, trial.replica, unreconciled);
       const isAbsent = absentRows(workspace, {
-        ...{ tables, captured, of: trial.replica },
+        ...{ tables, of: trial.replica },
         changes: decodeSchemaEntry(entry).changes,
       });
       const { encoding } = trial.replica.settings;
@@ -93,11 +95,11 @@ export function* proposeLocalChange(
     yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
     const { version } = remembered;
     session = new AppDbSession({
-      ...{ file, connection, replica: trial.replica, captured, expected, place },
+      ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },
       remembered: { ...remembered, version, unreconciled: [] },
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));
-    return yield* outbox.drain(session, { replica: trial.replica, entry, position, only });
+    return yield* outbox.drain({ session, replica: trial.replica, entry, position, only });
   } finally {
     session?.close();
     if (trial.db.isTransaction) trial.db.exec("ROLLBACK");

@@ -81,7 +81,7 @@ export function refillColumns(
   const { encoding } = replica.settings;
   const filled = (image: Image): Value[] | null => {
     const key = keyOfImage(here, image);
-    const shown = replica.reference(here.id, keyIdOfImage(here, image), key, reflected);
+    const shown = replica.beforeImage(here.id, keyIdOfImage(here, image), key, reflected);
     // A row of the file's own, or one whose earlier values are unknown.
     if (shown === null || shown.length === 0) return null;
     const row = [...image];

@@ -9,6 +9,7 @@ import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
 import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
@@ -19,6 +20,7 @@ import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
+import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
 import { AppDbSession } from "../app-db/session.ts";
@@ -36,6 +38,10 @@ export interface SchemaSyncComponents {
   readonly place: () => BlockPlace | null;
   readonly logger: Logger;
 }
+
+const readMetaNumber = (db: DatabaseSync, name: string): number =>
+  readRow(db.prepare(`SELECT "value" FROM "__marmot__meta" WHERE "name" = ?`).get(name), { value: integer })
+    .value;
 
 export interface RecaptureOptions {
   readonly inFile: NameInFile;
@@ -58,9 +64,7 @@ export class SchemaWorkspace {
   /** Upgrades a file of an older format. */
   #upgrade(): void {
     const { db } = this.components.connection;
-    const { format } = db
-      .prepare(`SELECT "value" AS format FROM "__marmot__meta" WHERE "name" = 'format'`)
-      .get() as { format: number };
+    const format = readMetaNumber(db, "format");
     if (format === APP_DB_FORMAT) return;
     db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
     try {
@@ -84,9 +88,7 @@ export class SchemaWorkspace {
     const { schemaVersion } = replica.settings;
     const state = readCatalogue(queryOf(db));
     const tables = new Map([...replica.shapes.values()].map((s) => [s.name, s.id]));
-    const { version } = db
-      .prepare(`SELECT "value" AS version FROM "__marmot__meta" WHERE "name" = 'schema_version'`)
-      .get() as { version: number };
+    const version = readMetaNumber(db, "schema_version");
     assert(version <= schemaVersion, "a file reflects no newer schema than its replica");
     writeRemembered(db, { version, state, tables, unreconciled: [] });
   }
@@ -107,14 +109,16 @@ export class SchemaWorkspace {
     }
   }
 
-  /** A session for the current schema of the file. `expected`: see `AppDbSessionOptions`. In a transaction. */
-  openSession(expected: KnownSchema | null): AppDbSession {
+  /** A session for the current schema of the file. `expected`, `previous`: see `AppDbSessionOptions`. In a transaction. */
+  openSession(expected: KnownSchema | null, previous: ChangeLogCursors | null): AppDbSession {
     const { file, connection, replica, place } = this.components;
     const { db } = connection;
     const there = tableNames(db);
     const captured = readCaptured(db)!.filter(({ log }) => there.has(log));
     const remembered = readRemembered(db)!;
-    return new AppDbSession({ file, connection, replica, captured, remembered, expected, place });
+    return new AppDbSession({
+      ...{ file, connection, replica, captured, remembered, expected, place, previous },
+    });
   }
 
   /** Captures each table of `of`, which is the replica or a trial of its next state. In a write transaction. */

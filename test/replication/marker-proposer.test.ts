@@ -1,4 +1,4 @@
-/** The markers that a leader proposes after commits, and their small number while many entries are in flight. */
+/** The cross-shard markers that a node owes for committed entries, and their number when many entries are in flight. */
 import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -14,6 +14,7 @@ import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
 import { MarkerProposer } from "../../src/replication/pipeline/marker-proposer.ts";
 import { newMessage } from "../../src/raft/raft.ts";
 import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/model/types.ts";
+import { committedEntry } from "../../src/replica/order/entry-queue.ts";
 import { ShardRuntime } from "../../src/shard/runtime.ts";
 import { encodeMessages } from "../../src/shard/wire.ts";
 import { batch, MemoryReplica } from "../replica/lab.ts";
@@ -25,7 +26,7 @@ const naming = (index: number, term: number, ...names: number[]): Entry => ({
   data: encodeNamed(names, encodeBatch(batch({ csn: index, previousCsn: index - 1 }))),
 });
 
-/** A marker proposer whose proposals are recorded. */
+/** Markers of which every proposal is kept. */
 function owed(shards: number, options: { leads?: (shard: number) => boolean; now?: () => number } = {}) {
   const proposed: { shard: number; upTo: number | null }[] = [];
   const markers = new MarkerProposer(shards, {
@@ -39,7 +40,7 @@ function owed(shards: number, options: { leads?: (shard: number) => boolean; now
   return { markers, proposed };
 }
 
-describe("an entry that is in the log and not committed", () => {
+describe("an uncommitted entry", () => {
   let folder = "";
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "marmot-markers-"));
@@ -76,7 +77,7 @@ describe("an entry that is in the log and not committed", () => {
         stateMachine: {
           position: () => ({ index: 1, term: 1 }),
           syncedPosition: () => 1,
-          committed: (shard, entries) => markers.committed(shard, entries),
+          committed: (shard, entries) => markers.committed(shard, entries.map(committedEntry)),
           snapshotOffered: () => {},
           leaderChanged: () => {},
         },
@@ -100,7 +101,7 @@ describe("an entry that is in the log and not committed", () => {
     append(1, { term: 2, entries: [naming(2, 2, 1), naming(3, 2, 1)] });
     expect(logStore.group(0).lastIndex()).toBe(3);
     expect(proposed).toEqual([]);
-    // Another leader never had them: its entry at index 2 names another shard, and it has no index 3.
+    // Another leader never had them; what it commits at index 2 names another shard, and there is no index 3.
     append(3, { term: 3, entries: [naming(2, 3, 2)], commit: 2 });
     expect(logStore.group(0).lastIndex()).toBe(2);
     expect(proposed).toEqual([{ shard: 2, upTo: 2 }]);
@@ -109,7 +110,7 @@ describe("an entry that is in the log and not committed", () => {
 });
 
 describe("many entries in flight", () => {
-  test("a slow shard: a marker for each commit, none waits for another, and the last covers all", () => {
+  test("a thousand entries need one marker a commit, none waits for another, and the last serves all", () => {
     const shards = 4;
     const keys = ((one: MemoryReplica): number[] => {
       const found = [0, 1, 2, 3].map((shard) => {
@@ -134,21 +135,21 @@ describe("many entries in flight", () => {
     const own = [[], [], [], []] as Entry[][];
     for (let at = 0; at < entries.length; at += entries.length / commits) {
       const some = entries.slice(at, at + entries.length / commits);
-      markers.committed(0, some);
+      markers.committed(0, some.map(committedEntry));
       real.replica.enqueue(0, some);
       markers.propose(real.replica.position(0));
       for (const { shard, upTo } of proposed.splice(0)) {
         const index = own[shard]!.length + 2;
         const data = encodeMarker(upTo!);
         own[shard]!.push({ index, term: 1, type: EntryType.normal, data });
-        // Two shards answer at once; the markers of the third stay in flight.
+        // Two shards answer at once; the third's markers are on their way all the time.
         if (shard !== 3) real.replica.enqueue(shard, [own[shard]!.at(-1)!]);
       }
       real.replica.advance(() => false);
     }
     expect(own.map((log) => log.length)).toEqual([0, commits, commits, commits]);
     expect(real.replica.position(0)).toBe(1);
-    // One delivery of the slow shard's log applies all entries.
+    // One delivery of the slow shard's log, and everything takes effect.
     real.replica.enqueue(3, own[3]!);
     real.replica.advance(() => false);
     expect(real.replica.position(0)).toBe(1001);
@@ -157,11 +158,11 @@ describe("many entries in flight", () => {
     real.close();
   });
 
-  test("a marker is proposed again by the leader only, after a delay, and not when it is in the log or not needed", () => {
+  test("only a leader proposes a marker again, after a delay, and not when it is committed or needless", () => {
     let now = 0;
     let leads = false;
     const { markers, proposed } = owed(2, { leads: () => leads, now: () => now });
-    markers.committed(0, [naming(5, 1, 1)]);
+    markers.committed(0, [committedEntry(naming(5, 1, 1))]);
     markers.propose(4);
     expect(proposed).toHaveLength(0);
     leads = true;
@@ -173,7 +174,7 @@ describe("many entries in flight", () => {
     now = 2000;
     markers.propose(5); // the replica is past it
     expect(proposed).toHaveLength(3);
-    markers.committed(1, [{ index: 9, term: 1, type: EntryType.normal, data: encodeMarker(5) }]);
+    markers.committed(1, [{ index: 9, names: [], marker: 5 }]);
     markers.propose(4);
     expect(proposed).toHaveLength(3);
   });

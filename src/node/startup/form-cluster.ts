@@ -24,6 +24,7 @@ import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
+import { readRow, text } from "../../sqlite/typed-rows.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { type OnProgress, remainingMs } from "../../replication/work-progress.ts";
 
@@ -182,9 +183,11 @@ export async function formCluster(
 export function switchToWal(file: string): string | null {
   const db = openDatabase(file, { timeout: LOCKED_MS });
   try {
-    const before = (db.prepare("PRAGMA journal_mode").get() as { journal_mode: string }).journal_mode;
+    const modeOf = (sql: string): string =>
+      readRow(db.prepare(sql).get(), { journal_mode: text }).journal_mode;
+    const before = modeOf("PRAGMA journal_mode");
     if (before === "wal") return null;
-    const after = (db.prepare("PRAGMA journal_mode = WAL").get() as { journal_mode: string }).journal_mode;
+    const after = modeOf("PRAGMA journal_mode = WAL");
     if (after !== "wal")
       throw new UserError(
         `${file} stays in journal mode ${after}`,

@@ -24,6 +24,7 @@ import { type Slot, slotOf } from "../../shard/slots.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
+import { integer, readRows } from "../../sqlite/typed-rows.ts";
 import { type Control, encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
@@ -171,14 +172,15 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
     const settings = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
     reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
-    const rows = replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as {
-      idx: number;
-    }[];
+    const position = readRows(
+      replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all(),
+      { idx: integer },
+    ).map(({ idx }) => idx);
     install(appDb, shapes, {
       clusterId: settings.clusterId,
       peerId,
       schemaVersion: settings.schemaVersion,
-      position: rows.map((r) => r.idx),
+      position,
     });
   } finally {
     appDb.close();

@@ -11,6 +11,7 @@ import type { StoredConflict } from "../../replica/conflicts/journal.ts";
 import { RestoredHere, rowsReferring } from "../../replica/conflicts/restored.ts";
 import { type ForeignKey, readForeignKeys } from "../../schema/foreign-keys.ts";
 import { queryOf } from "../../sqlite/query.ts";
+import { bigInteger, readRow } from "../../sqlite/typed-rows.ts";
 import type { RestoreResult } from "../api.ts";
 import type { RowWriter } from "./row-writer.ts";
 import { conflictId } from "../conflicts.ts";
@@ -68,7 +69,7 @@ export class RestoreAsNew {
     this.#writer.write(this.#writer.accessTo(shape), image.with(at, null));
     const id = this.#writer.db.prepare("SELECT last_insert_rowid() AS id");
     id.setReadBigInts(true);
-    const newId = (id.get() as { id: bigint }).id;
+    const { id: newId } = readRow(id.get(), { id: bigInteger });
     this.#notes.push({ conflict, key: [newId] });
     // The children of a losing update are children of the winning row.
     if (conflict.kind !== "same key" && conflict.kind !== "unique clash") return newId;

@@ -2,13 +2,12 @@
 import type { DatabaseSync } from "node:sqlite";
 import { type Clock, nextTurn, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
-import { keyIdOf, keyValues } from "../../change/key.ts";
-import type { Value } from "../../change/value.ts";
+import { keyValues } from "../../change/key.ts";
 import { compareRows, type RowDifference } from "../../replica/copies/compare-rows.ts";
 import type { Replicator } from "../../replication/replicator.ts";
-import { exactKey, exactKeyColumns, prepareExact } from "../../rows/row-access.ts";
+import { ChangeLogReader, selectsOf } from "../../rows/change-log-reader.ts";
+import { readAcknowledged, readChangeLogs } from "../../rows/change-logs.ts";
 import { openDatabase } from "../../sqlite/open.ts";
-import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { VerifyDifference } from "../api.ts";
 import { showKey } from "../literals.ts";
 
@@ -47,7 +46,7 @@ export async function compareFile(
       shapes: [...replica.shapes.values()],
       encoding: replica.settings.encoding,
       skip: (table, keyId) =>
-        unacknowledged.has(`${table}/${keyId}`) || replicator.pipeline.isHeld(table, keyId),
+        unacknowledged.has(`${table}/${keyId}`) || replicator.pipeline.isDeferred(table, keyId),
       onDifference: (difference) => found.push(difference) < MAX_DIFFERENCES,
       pause: nextTurn,
     });
@@ -86,32 +85,16 @@ async function untilReflected(replicator: Replicator, clock: Clock): Promise<voi
   );
 }
 
-/** Keys with unacknowledged rows in the change logs, as the snapshot of `appDb` shows them. */
+/** Keys with unacknowledged change-log rows, in the snapshot of `appDb`. */
 function unacknowledgedKeys(appDb: DatabaseSync, replicator: Replicator): Set<string> {
   const keys = new Set<string>();
-  const acknowledged = new Map(
-    (
-      appDb.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`).all() as {
-        name: string;
-        value: number;
-      }[]
-    ).map((r) => [r.name, r.value]),
-  );
-  const logs = appDb.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
-    id: number;
-    log: string;
-  }[];
   const { shapes, settings } = replicator.replica.replica;
-  for (const { id, log } of logs) {
+  const acknowledged = readAcknowledged(appDb);
+  for (const { id, log } of readChangeLogs(appDb)) {
     const shape = shapes.get(id);
     if (shape === undefined) continue;
-    const columns = exactKeyColumns(
-      shape,
-      shape.key.map((_, i) => `k${i + 1}`),
-    );
-    const rows = prepareExact(appDb, `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ?`);
-    for (const row of rows.iterate(acknowledged.get(shape.name) ?? 0) as unknown as Iterable<Value[]>)
-      keys.add(`${id}/${keyIdOf(shape, exactKey(shape, row, settings.encoding))}`);
+    const reader = new ChangeLogReader(selectsOf(appDb), { shape, log, encoding: settings.encoding });
+    for (const [, keyId] of reader.keyIds(acknowledged.get(id) ?? 0)) keys.add(`${id}/${keyId}`);
   }
   return keys;
 }

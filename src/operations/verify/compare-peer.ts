@@ -10,6 +10,7 @@ import { fetchReplica } from "../../replication/fetch-replica.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { integer, readRow, readRows } from "../../sqlite/typed-rows.ts";
 import type { VerifyDifference } from "../api.ts";
 import { showKey } from "../literals.ts";
 
@@ -22,9 +23,9 @@ export interface ComparePeerComponents {
 }
 
 const positionsOf = (db: DatabaseSync): number[] =>
-  (db.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as { idx: number }[]).map(
-    (r) => r.idx,
-  );
+  readRows(db.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all(), {
+    idx: integer,
+  }).map(({ idx }) => idx);
 
 /** Rows that one node changed after the position of the other may differ. Returns the number of compared rows. */
 export async function comparePeer(
@@ -80,7 +81,9 @@ function changedLater(ours: DatabaseSync, theirs: DatabaseSync): (table: number,
   // An entry of shard 0 may write a row that is routed to another shard: the row's own position names the log.
   return (table, keyId) =>
     lastWrites.some((statement) => {
-      const written = statement.get(table, keyId) as { shard: number; idx: number } | undefined;
-      return written !== undefined && written.idx > Math.min(a[written.shard]!, b[written.shard]!);
+      const row = statement.get(table, keyId);
+      if (row === undefined) return false;
+      const written = readRow(row, { shard: integer, idx: integer });
+      return written.idx > Math.min(a[written.shard]!, b[written.shard]!);
     });
 }
