@@ -8,6 +8,8 @@ import { MessageKind, withKind } from "../shard/frames.ts";
 
 const MAX_TEXT = 4096;
 const MAX_SHARDS = 64;
+/** Members of a cluster are far fewer. */
+export const MAX_LIVES = 64;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const integer = v.pipe(v.number(), v.safeInteger());
@@ -62,6 +64,14 @@ const NEWS = {
   ready: v.fallback(v.boolean(), false),
   applied: vector,
   reflected: vector,
+  /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */
+  lives: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.tuple([text, integer, integer, text]), v.readonly())),
+      v.maxLength(MAX_LIVES),
+      v.readonly(),
+    ),
+  ),
 };
 
 /** Position and [table, sum]; null: the shard has not reached the check yet. */
