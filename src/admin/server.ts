@@ -1,7 +1,7 @@
 /**
  * The two servers of the admin API. A TCP port for people and monitoring is opened before the node starts, so that an
  * occupied port is found before anything is written. The control socket in the data directory, for the verbs, is opened
- * when the node has started. `routes.ts` has the answers, `guard.ts` the access rules.
+ * when the node has locked that directory. `routes.ts` has the answers, `guard.ts` the access rules.
  */
 import { chmodSync, rmSync } from "node:fs";
 import { errorMessage, UserError } from "../base/errors.ts";
@@ -64,9 +64,14 @@ export class AdminServer {
     }
   }
 
-  /** The node has started: its API answers here and on the control socket. Replaces a socket left by a crash. */
+  /** The node has started: its API answers from now on, also on the control socket. */
   attach(api: NodeApi, controlSocket: string): void {
     this.#routes.attach(api);
+    if (this.#control === null) this.openControl(controlSocket);
+  }
+
+  /** Opens the control socket. The caller holds the lock of the data directory: a socket there was left by a crash. */
+  openControl(controlSocket: string): void {
     rmSync(controlSocket, { force: true });
     try {
       const options = {

@@ -37,12 +37,13 @@ export class PeerMemory {
     return this.#lives.get(peer) ?? null;
   }
 
-  /** Keeps the life if it is later than the known one; on disk when it returns. */
-  remember(peer: PeerId, life: PeerLife): void {
+  /** Keeps the life if it is later than the known one; on disk when it returns. False: it is not. */
+  remember(peer: PeerId, life: PeerLife): boolean {
     const known = this.#lives.get(peer);
-    if (known !== undefined && !isLater(life, known)) return;
+    if (known !== undefined && !isLater(life, known)) return false;
     const { member, incarnation, nonce } = life;
     this.#put.run(peer, member, incarnation, nonce);
     this.#lives.set(peer, { member, incarnation, nonce });
+    return true;
   }
 }

@@ -48,6 +48,8 @@ export interface NodeComponents {
   readonly random: Random;
   readonly logger: Logger;
   readonly onProgress?: OnProgress;
+  /** The data directory exists, and is this process's. */
+  readonly onLocked?: () => void;
   /** Default: the machine itself. */
   readonly host?: Host;
 }
@@ -118,6 +120,7 @@ export class Node implements RunningNode {
     const keys = findClusterKeys(this.#options, paths, hasPeers);
     mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
     this.#lock = lockDataDir(paths);
+    this.#components.onLocked?.();
     cleanUpAfterCrash(paths);
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);

@@ -12,6 +12,8 @@ const MAX_SHARDS = 64;
 const MAX_PEER_ID = 128;
 /** Nodes of a new cluster that one message names. */
 const MAX_MET = 64;
+/** Members of a cluster are far fewer. */
+export const MAX_LIVES = 64;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const integer = v.pipe(v.number(), v.safeInteger());
@@ -70,6 +72,14 @@ const NEWS = {
   /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
   reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
   addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
+  /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */
+  lives: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.tuple([text, integer, integer, text]), v.readonly())),
+      v.maxLength(MAX_LIVES),
+      v.readonly(),
+    ),
+  ),
 };
 
 /** Position and [table, sum]; null: the shard has not reached the check yet. */

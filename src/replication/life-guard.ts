@@ -4,7 +4,8 @@ import type { PeerMemory } from "../log-store/peer-memory.ts";
 import type { MemberId } from "../raft/model/types.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { PeerHello, PeerId } from "../shard/seams.ts";
-import type { Hello, Life } from "./control-messages.ts";
+import { asPeerId } from "../base/ids.ts";
+import { type Hello, type Life, MAX_LIVES, type NodeNews } from "./control-messages.ts";
 import { checkLife, refusalText } from "./hello-check.ts";
 
 /** Not a refusal code: the peer connects again after a pause. */
@@ -18,6 +19,7 @@ export interface LifeGuardComponents {
   readonly peers: PeerMemory;
   readonly member: MemberId;
   readonly nonce: string;
+  readonly self: PeerId;
   /** The newest incarnation that this process has opened; 0: none. */
   readonly incarnation: () => number;
   /** A process with the identity of a connected peer was refused. */
@@ -28,8 +30,6 @@ export class LifeGuard {
   readonly #components: LifeGuardComponents;
   /** Nonce and time of the processes that were asked to come back. */
   readonly #deferred = new Map<string, number>();
-  /** The newest positions that a member told. */
-  readonly #told = new Map<MemberId, readonly number[]>();
   readonly #refused = new Set<PeerId>();
 
   constructor(components: LifeGuardComponents) {
@@ -101,16 +101,38 @@ export class LifeGuard {
   }
 
   #keepsPromises({ member, logs }: Life): boolean {
-    const told = this.#told.get(member) ?? [];
     return this.#components.runtime.groups.every(({ acknowledged, shard }) => {
       const end = logs[shard];
-      return end !== undefined && acknowledged.isKeptBy(member, end) && end.lastIndex >= (told[shard] ?? 0);
+      return end !== undefined && acknowledged.isKeptBy(member, end);
+    });
+  }
+
+  /** For peers: a member that they did not meet in its last life may come back without it. */
+  known(): NonNullable<NodeNews["lives"]> {
+    const { peers, runtime } = this.#components;
+    return runtime.groups[0]!.configuration.members.slice(0, MAX_LIVES).flatMap(({ peerId }) => {
+      const life = peers.get(peerId);
+      return life === null ? [] : [[peerId, life.member, life.incarnation, life.nonce] as const];
+    });
+  }
+
+  /** Takes over the lives that a member has met. Returns the peers of which one was later than the known one. */
+  learn(by: PeerId, lives: NonNullable<NodeNews["lives"]>): PeerId[] {
+    const { peers, runtime, self } = this.#components;
+    const group = runtime.groups[0]!;
+    if (group.memberOf(by) === undefined) return [];
+    return lives.flatMap(([id, member, incarnation, nonce]) => {
+      const peer = asPeerId(id);
+      if (peer === self || group.memberOf(peer) === undefined) return [];
+      return peers.remember(peer, { member, incarnation, nonce }) ? [peer] : [];
     });
   }
 
   /** The peer has these positions applied, which its log has on disk. */
   hears(peer: PeerId, applied: readonly number[]): void {
-    const member = this.#components.runtime.groups[0]!.memberOf(peer)?.id;
-    if (member !== undefined) this.#told.set(member, applied);
+    for (const group of this.#components.runtime.groups) {
+      const member = group.memberOf(peer)?.id;
+      if (member !== undefined) group.acknowledged.has(member, applied[group.shard] ?? 0);
+    }
   }
 }

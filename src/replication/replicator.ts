@@ -195,13 +195,8 @@ export class Replicator implements Stage {
   #openLives(): LifeGuard {
     const { clock, router, transport } = this.#components;
     return new LifeGuard({
-      ...{
-        clock,
-        runtime: this.runtime,
-        peers: this.log.peers,
-        member: this.log.member,
-        nonce: router.nonce,
-      },
+      ...{ clock, runtime: this.runtime, peers: this.log.peers, member: this.log.member },
+      ...{ nonce: router.nonce, self: this.options.peerId },
       incarnation: () => this.pipeline.outbox.incarnation,
       onTwin: (peer) => void transport.send(peer, encodeControl({ kind: "twin" }), "urgent"),
     });
@@ -312,11 +307,17 @@ export class Replicator implements Stage {
   /** Takes over connections that were opened before this node was a member, or while its files were closed. */
   takeOver(peers: readonly PeerId[]): void {
     for (const peer of peers) {
-      const { life } = this.#components.router.hellos.get(peer) ?? {};
-      if (life !== undefined) this.#checkLife(peer, life);
+      this.#checkHello(peer);
       this.onConnect(peer);
     }
     if (peers.length > 0) this.#tellLife();
+  }
+
+  /** Checks the life that the peer told last: this node knows more by now. */
+  #checkHello(peer: PeerId): void {
+    const { router, transport } = this.#components;
+    const { life } = router.hellos.get(peer) ?? {};
+    if (life !== undefined && transport.connected().includes(peer)) this.#checkLife(peer, life);
   }
 
   #checkLife(peer: PeerId, life: Life): void {
@@ -374,6 +375,7 @@ export class Replicator implements Stage {
         return;
       case "news":
         this.lives.hears(peerId, control.applied);
+        for (const peer of this.lives.learn(peerId, control.lives ?? [])) this.#checkHello(peer);
         this.news.set(peerId, { ...control, at: this.#components.clock.now() });
         return;
       case "sums?":
@@ -422,6 +424,7 @@ export class Replicator implements Stage {
       reflected: [...this.readiness.reflected],
       reaches: this.#components.transport.connected().slice(0, TOLD_PEERS),
       addresses: this.#components.transport.announced().slice(0, TOLD_ADDRESSES),
+      lives: this.lives.known(),
     };
   }
 

@@ -51,3 +51,18 @@ test("messages that leave before a write promise nothing", () => {
   );
   expect(acknowledged.isKeptBy(MEMBER, { term: 1, lastIndex: 1 })).toBeTrue();
 });
+
+test("a leader has the entries that it says are committed, also in a later term", () => {
+  const acknowledged = after({ type: MessageType.heartbeat, term: 3, commit: 10 });
+  expect(acknowledged.isKeptBy(MEMBER, { term: 3, lastIndex: 9 })).toBeFalse();
+  expect(acknowledged.isKeptBy(MEMBER, { term: 4, lastIndex: 9 })).toBeFalse();
+  expect(acknowledged.isKeptBy(MEMBER, { term: 3, lastIndex: 10 })).toBeTrue();
+});
+
+test("entries that a member has applied are in its log", () => {
+  const acknowledged = after();
+  acknowledged.has(MEMBER, 5);
+  acknowledged.has(MEMBER, 3);
+  expect(acknowledged.isKeptBy(MEMBER, { term: 1, lastIndex: 4 })).toBeFalse();
+  expect(acknowledged.isKeptBy(MEMBER, { term: 1, lastIndex: 5 })).toBeTrue();
+});

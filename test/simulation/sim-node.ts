@@ -47,6 +47,8 @@ export interface PowerCut {
 
 export interface SimNodeOptions {
   readonly number: number;
+  /** Of a clone, in the network; absent: the peer id. */
+  readonly address?: string;
   readonly folder: string;
   readonly peerId: PeerId;
   readonly shards: number;
@@ -412,7 +414,8 @@ export class SimNode {
   #host(generation: number): Host {
     return {
       transport: (_components, { onRefused }) => {
-        const transport = new SimTransport(this.peerId, this.#network, {
+        const address = this.options.address ?? this.peerId;
+        const transport = new SimTransport({ peerId: this.peerId, address }, this.#network, {
           onSend: (message) => {
             this.#look(generation);
             if (generation === this.generation) this.#hooks.onSend(this, message);
@@ -460,7 +463,7 @@ export class SimNode {
       },
       memory: () => 0,
       collectGarbage: () => {},
-      nonce: () => `${this.name}/${generation}`,
+      nonce: () => `${this.options.address ?? this.name}/${generation}`,
     };
   }
 

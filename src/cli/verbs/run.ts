@@ -41,13 +41,16 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     progress = now;
     line.report(now, logger);
   };
-  const starting = startNode(settings.node, { clock: systemClock, random, logger, onProgress });
+  const controlSocket = controlSocketOf(settings.node.dataDir);
+  const onLocked = (): void => admin.openControl(controlSocket);
+  const starting = startNode(settings.node, { clock: systemClock, random, logger, onProgress, onLocked });
   let node: RunningNode;
   try {
     // A start may end at any point: the next one begins again.
     const started = await Promise.race([starting, interrupted]);
     if (started === "interrupted") {
       starting.catch(() => {}); // the process ends
+      await admin.stop();
       return 0;
     }
     node = started;
@@ -57,7 +60,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   let failure: Error | null = null;
   try {
-    admin.attach(node.api, controlSocketOf(settings.node.dataDir));
+    admin.attach(node.api, controlSocket);
     const lines = screen(node, admin.url, settings.node);
     if (text(options, "log-format") === "json") logger.info("started", { screen: lines });
     else line.say(lines.join("\n"));
