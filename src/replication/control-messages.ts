@@ -72,6 +72,8 @@ const NEWS = {
   /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
   reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
   addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
+  /** Per shard, the position from which a receiver of this node's replica needs the log. */
+  holds: v.optional(vector),
   /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */
   lives: v.optional(
     v.pipe(
@@ -93,7 +95,16 @@ const SUMS = v.nullable(
 const CONTROL = {
   /** `nonce` is the same in all requests of one join, so that it is admitted once; older builds have none. */
   join: v.object({ kind: v.literal("join"), name: text, role, nonce: v.optional(text) }),
-  joined: v.object({ kind: v.literal("joined"), member: integer, clusterId: text, shards: integer }),
+  joined: v.object({
+    kind: v.literal("joined"),
+    member: integer,
+    clusterId: text,
+    shards: integer,
+    /** See `slots.ts`; older builds do not send it. */
+    place: v.optional(v.pipe(v.object({ slot: integer, slots: integer }), v.readonly())),
+  }),
+  /** The sender has received a replica. */
+  received: v.object({ kind: v.literal("received") }),
   /** The sender's life, when it changes on an open connection. */
   life: v.object({ kind: v.literal("life"), life: LIFE }),
   /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */

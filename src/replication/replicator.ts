@@ -5,6 +5,7 @@
 import { mkdirSync } from "node:fs";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import type { LogIndex } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
 import { Watcher } from "../app-db/watcher.ts";
@@ -12,9 +13,9 @@ import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
-import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
+import type { PeerHello, PeerId, ShardId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
-import { slotOf } from "../shard/slots.ts";
+import { type Slot, slotOf } from "../shard/slots.ts";
 import { type Control, encodeControl, type Hello, type Life, type NodeNews } from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
@@ -180,7 +181,10 @@ export class Replicator implements Stage {
     const { peerId, keepEntries } = this.options;
     const { transport, random, logger } = this.#components;
     return new ShardRuntime(
-      { logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+      {
+        ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+        keepFrom: (shard) => this.#keepFrom(shard),
+      },
       {
         shards: this.replica.replica.settings.shards,
         peerId,
@@ -209,6 +213,7 @@ export class Replicator implements Stage {
       {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.nameOf(peer),
+        nonce: this.#components.router.nonce,
         freeze: (isFrozen) => {
           this.loop.frozen = isFrozen;
           if (!isFrozen) this.loop.wake();
@@ -355,6 +360,7 @@ export class Replicator implements Stage {
             member: admitted.id,
             clusterId: this.clusterId,
             shards: this.runtime.groups.length,
+            ...this.#placeOf(peerId),
           });
         this.loop.wake();
         return;
@@ -377,6 +383,12 @@ export class Replicator implements Stage {
         this.lives.hears(peerId, control.applied);
         for (const peer of this.lives.learn(peerId, control.lives ?? [])) this.#checkHello(peer);
         this.news.set(peerId, { ...control, at: this.#components.clock.now() });
+        this.#snapshots.served(peerId);
+        this.#snapshots.holds.heard(
+          peerId,
+          control.applied,
+          this.runtime.groups.map((g) => g.log.lastIndex()),
+        );
         return;
       case "sums?":
         answer({ kind: "sums", note: control.note, shards: this.checks(control.note) });
@@ -389,10 +401,36 @@ export class Replicator implements Stage {
         if (this.runtime.groups[0]!.memberOf(peerId) !== undefined) this.#admit(control.peerId, control);
         this.loop.wake();
         return;
+      case "received":
+        return this.#snapshots.served(peerId);
       case "joined":
       case "meet":
         return;
     }
+  }
+
+  #placeOf(peerId: PeerId): { readonly place?: Slot } {
+    const place = slotOf(this.runtime.groups[0]!.configuration.members, peerId);
+    return place === null ? {} : { place };
+  }
+
+  #holds(): { readonly holds?: number[] } {
+    const { holds } = this.#snapshots;
+    if (holds.isEmpty) return {};
+    return { holds: this.runtime.groups.map(({ shard, log }) => holds.lowest(shard) ?? log.lastIndex()) };
+  }
+
+  /** The lowest position from which a receiver of a replica, here or at a peer, needs the log. */
+  #keepFrom(shard: ShardId): LogIndex | null {
+    const now = this.#components.clock.now();
+    const own = this.#snapshots.holds.lowest(shard);
+    let lowest = own;
+    for (const { holds, at } of this.news.values()) {
+      const index = holds?.[shard];
+      if (index === undefined || now - at > FRESH_MS) continue;
+      if (lowest === null || index < lowest) lowest = index;
+    }
+    return lowest;
   }
 
   /** A joiner may reach no leader: a member that does forwards the request. */
@@ -424,6 +462,7 @@ export class Replicator implements Stage {
       reflected: [...this.readiness.reflected],
       reaches: this.#components.transport.connected().slice(0, TOLD_PEERS),
       addresses: this.#components.transport.announced().slice(0, TOLD_ADDRESSES),
+      ...this.#holds(),
       lives: this.lives.known(),
     };
   }
@@ -458,6 +497,7 @@ export class Replicator implements Stage {
     this.tellAll({ kind: "news", ...this.ownNews() });
     for (const { from, to, reason } of this.#unreached.take(this.unreached(), this.#components.clock.now()))
       this.#components.logger.warn("two nodes do not reach each other", { from, to, reason });
+    this.#snapshots.holds.tick(this.#components.transport.connected(), this.#components.clock.now());
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
   }

@@ -7,6 +7,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { LogIndex } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
@@ -30,6 +31,8 @@ const COMPACT_BYTES = 64 << 20;
 /** Kept for followers that are late by a moment. */
 const KEEP_ENTRIES = 2000;
 const TAIL_BYTES = 16 << 20;
+/** Bytes of a log that are kept at most for receivers of a replica. */
+const MAX_HELD_BYTES = 512 << 20;
 /** Ticks without a message of the leader after which a follower campaigns at the earliest. */
 const ELECTION_TICKS = 10;
 /** Ticks between two heartbeats: an idle node does little else than send and answer them. */
@@ -49,6 +52,8 @@ export interface RuntimeComponents {
   readonly stateMachine: StateMachine;
   readonly random: Random;
   readonly logger: Logger;
+  /** The position from which a receiver of a replica needs the log; null: none. Absent: none. */
+  readonly keepFrom?: (shard: ShardId) => LogIndex | null;
 }
 
 export interface RuntimeOptions {
@@ -303,7 +308,11 @@ export class ShardRuntime {
     const { logStore, stateMachine } = this.#components;
     const keep = this.#options.keepEntries ?? KEEP_ENTRIES;
     const first = group.log.firstIndex();
-    const synced = Math.min(stateMachine.syncedPosition(group.shard), group.log.lastIndex());
+    const held = group.appendedBytes < MAX_HELD_BYTES ? this.#components.keepFrom?.(group.shard) : null;
+    const synced = Math.min(
+      ...[stateMachine.syncedPosition(group.shard), group.log.lastIndex()],
+      held ?? Number.POSITIVE_INFINITY,
+    );
     if (synced - first < COMPACT_FACTOR * keep && group.appendedBytes < COMPACT_BYTES) return;
     const average = group.appendedBytes / Math.max(1, group.appendedEntries);
     const tail = Math.min(keep, Math.ceil(TAIL_BYTES / Math.max(1, average)));

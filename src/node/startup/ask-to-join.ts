@@ -8,6 +8,7 @@ import type { Logger } from "../../base/logger.ts";
 import { type Control, encodeControl } from "../../replication/control-messages.ts";
 import type { MessageRouter, Stage } from "../../replication/message-router.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
+import type { Slot } from "../../shard/slots.ts";
 import { fileData, fileDigest } from "./file-digest.ts";
 import { Meeting, type Step } from "./meeting.ts";
 
@@ -23,6 +24,8 @@ export interface Admission {
   readonly member: number;
   readonly clusterId: string;
   readonly by: PeerId;
+  /** null: an older build admitted this node. */
+  readonly place: Slot | null;
 }
 
 export interface AskOptions {
@@ -93,7 +96,10 @@ class Asking {
       onControl: (by: PeerId, control: Control) => {
         if (control.kind === "meet") this.#meeting?.heard(by, control, this.#components.clock.now());
         if (control.kind !== "joined") return;
-        this.#admission ??= { member: control.member, clusterId: control.clusterId, by };
+        this.#admission ??= {
+          ...{ member: control.member, clusterId: control.clusterId, by },
+          place: control.place ?? null,
+        };
         this.#wake();
       },
       async *onTransfer() {

@@ -24,13 +24,17 @@ import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { integer, readRows } from "../../sqlite/typed-rows.ts";
+import { encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
+import { partialCopy } from "../../snapshot/partial.ts";
 import type { OnProgress } from "../../replication/work-progress.ts";
-import { type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
+import { type Admission, type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
 
 /** Pause before the next attempt to receive the replica. */
 const AGAIN_MS = 300;
+/** An interrupted transfer is continued from the same peer, if that is connected within this time. */
+const DONOR_MS = 5000;
 /** Differences named if the file of a joining node differs from the data of the cluster. */
 const DIFFERENCES_NAMED = 10;
 
@@ -52,42 +56,79 @@ export async function joinCluster(
 ): Promise<"joined" | "form"> {
   const { paths, peerId } = options;
   const { logger, clock, signal } = components;
+  let place: Slot | null = null;
   if (!existsSync(paths.replica))
     for (;;) {
       signal.throwIfAborted();
       const admission = await askToJoin(options, components);
       if (admission === "form") return "form";
+      place = admission.place;
       try {
-        const header = await fetchReplica(admission.by, `${paths.incoming}/replica.db`, components, signal);
-        const settings = strip(`${paths.incoming}/replica.db`, admission.clusterId, peerId, header);
-        const { members } = header.configurations[0]!;
-        if (!members.some((m) => m.peerId === peerId && m.id === admission.member))
-          throw new Error("the received replica is older than the admission of this node");
-        removeDatabase(paths.joiningLog);
-        createLog(
-          paths.joiningLog,
-          { clusterId: settings.clusterId, peerId },
-          header.positions.map((p, shard) => {
-            const configuration = header.configurations[shard]!;
-            return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
-          }),
-        );
-        await replaceReplica(paths.replica, `${paths.incoming}/replica.db`, peerId, options.db, () => {});
-        publish(paths.joiningLog, paths.log);
+        await receiveReplica(admission, options, components);
         break;
       } catch (error) {
         if (error instanceof UserError) throw error;
-        logger.warn("the replica could not be received; trying again", { error: errorMessage(error) });
+        signal.throwIfAborted();
+        logger.warn("the transfer of the replica was interrupted; it will be continued", {
+          error: errorMessage(error),
+        });
         await sleep(clock, AGAIN_MS);
       }
     }
+  components.onPhase("joining: preparing the file");
   components.onProgress(null);
-  await prepareAppDb(options, components);
+  await prepareAppDb(options, components, place ?? slotFrom(paths, peerId));
   return "joined";
 }
 
+/** The peer whose copy is here in part, if it is connected again within a while. The id of a copy begins with its nonce. */
+async function lastDonor(
+  target: string,
+  { transport, router, clock }: JoinComponents,
+): Promise<PeerId | null> {
+  const copy = partialCopy(target);
+  if (copy === null) return null;
+  for (const end = clock.now() + DONOR_MS; ; await sleep(clock, AGAIN_MS)) {
+    const donor = transport.connected().find((peer) => {
+      const { nonce = "", clusterId = "" } = router.hellos.get(peer) ?? {};
+      return nonce !== "" && clusterId !== "" && copy.startsWith(`${nonce}-`);
+    });
+    if (donor !== undefined) return donor;
+    if (clock.now() > end) return null;
+  }
+}
+
+/** The replica may be older than the admission: the log goes on from its position. */
+async function receiveReplica(
+  { by: admittedBy, clusterId, member }: Admission,
+  { paths, peerId, db }: JoinOptions,
+  components: JoinComponents,
+): Promise<void> {
+  const { transport, router, signal, onPhase } = components;
+  const target = paths.joiningReplica;
+  const by = (await lastDonor(target, components)) ?? admittedBy;
+  onPhase(`joining: receiving the replica from ${router.hellos.get(by)?.name ?? by}`);
+  const header = await fetchReplica(by, target, components, signal);
+  for (const peer of transport.connected())
+    transport.send(peer, encodeControl({ kind: "received" }), "urgent");
+  onPhase("joining: installing the received replica");
+  const identity = { clusterId: strip(target, clusterId, peerId, header).clusterId, peerId };
+  removeDatabase(paths.joiningLog);
+  const starts = header.positions.map((p, shard) => {
+    const configuration = header.configurations[shard]!;
+    return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
+  });
+  createLog(paths.joiningLog, identity, starts, member);
+  await replaceReplica(paths.replica, target, peerId, db, () => {});
+  publish(paths.joiningLog, paths.log);
+}
+
 /** Builds the application's file from the replica, or requires an existing file to equal it, and captures it. */
-async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinComponents): Promise<void> {
+async function prepareAppDb(
+  options: JoinOptions,
+  { onProgress, logger }: JoinComponents,
+  place: Slot | null,
+): Promise<void> {
   const { db: file, paths, peerId } = options;
   if (!existsSync(file)) {
     await buildAppDb({
@@ -100,7 +141,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
           schemaVersion: settings.schemaVersion,
           position,
         });
-        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
+        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), place);
       },
       onProgress: (done) =>
         onProgress({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
@@ -119,7 +160,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
     appDb.exec("PRAGMA journal_mode = WAL");
     const settings = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
-    reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
+    reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), place);
     const position = readRows(
       replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all(),
       { idx: integer },
