@@ -33,6 +33,9 @@ type CipherClass = new (nonce: Uint8Array, key: Uint8Array) => Cipher;
 interface RawConnection {
   readonly remoteAddr: { toString(): string };
   readonly direction: "inbound" | "outbound";
+  readonly readBufferLength: number;
+  /** Called by the socket. */
+  onData(data: Bytes): void;
   send(data: Bytes): boolean;
   addEventListener(type: "message", listener: (event: { data: Bytes }) => void): void;
   addEventListener(type: "close", listener: () => void): void;
@@ -63,11 +66,13 @@ export function privateNetwork(
     const protect: ConnectionProtector["protect"] = async (connection, options) => {
       const raw = connection as unknown as RawConnection;
       const nonces = readNonces(raw);
+      const release = holdAfterNonce(raw);
       const encrypted = await inner.protect(connection, options);
       if (raw.direction === "outbound") handlers.onReached(raw.remoteAddr.toString());
       const own = encrypted as unknown as Encrypted;
       own.maxMessageSize = PIECE_BYTES;
       chooseKey(own, raw, nonces, keys, handlers);
+      release();
       return encrypted;
     };
     return new Proxy(inner, {
@@ -97,6 +102,24 @@ function readNonces(raw: RawConnection): Nonces {
     return send(data);
   };
   return nonces;
+}
+
+/** Bytes that arrive with the nonce would be decrypted before the key is chosen: they wait until the returned call. */
+function holdAfterNonce(raw: RawConnection): () => void {
+  const onData = raw.onData.bind(raw);
+  const held: Uint8Array[] = [];
+  let missing = Math.max(0, NONCE_BYTES - raw.readBufferLength);
+  raw.onData = (data) => {
+    const bytes = flat(data);
+    const nonce = bytes.subarray(0, missing);
+    missing -= nonce.length;
+    if (nonce.length < bytes.length) held.push(bytes.subarray(nonce.length));
+    if (nonce.length > 0) onData(nonce);
+  };
+  return () => {
+    raw.onData = onData;
+    for (const bytes of held.splice(0)) onData(bytes);
+  };
 }
 
 /** Decides with the first bytes that arrive. Until then an incoming connection has sent nothing but its nonce. */
