@@ -31,6 +31,7 @@ import {
 import { silentStage, untilRoom } from "./disk-full.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
 import { createNodeApi } from "./node-api.ts";
+import { leadersOf, Milestones } from "./milestones.ts";
 import type { NodeOptions } from "./options.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
@@ -87,6 +88,7 @@ export class Node implements RunningNode {
   readonly #host: Host;
   #appDbFile: SyncedFile | null = null;
   #replicator: Replicator | null = null;
+  #milestones: Milestones | null = null;
   #phase = "starting";
   /** null: the node replicates, or is about to. */
   #halted: Halted | null = null;
@@ -112,6 +114,18 @@ export class Node implements RunningNode {
   }
 
   async start(): Promise<void> {
+    const { clock, logger } = this.#components;
+    this.#milestones = new Milestones({
+      ...{ clock, logger },
+      notReady: () => this.api.notReady(),
+      leaders: () =>
+        this.#replicator === null
+          ? null
+          : leadersOf(this.#replicator, {
+              peerId: this.#transport.peerId,
+              connected: this.#transport.connected(),
+            }),
+    });
     const { db, peers, create, bootstrapExpect } = this.#options;
     const paths = this.#paths;
     const hasPeers = peers.length > 0 || (bootstrapExpect ?? 1) > 1;
@@ -404,8 +418,14 @@ export class Node implements RunningNode {
     this.#fail(failure);
   }
 
+  /** Before an orderly stop. */
+  async handOver(): Promise<void> {
+    await this.#replicator?.handOver();
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort();
+    this.#milestones?.stop();
     const transport = this.#transport as Transport | undefined;
     this.#replicator?.loop.stop();
     await transport?.stop();

@@ -4,6 +4,8 @@ import type { PeerId } from "../shard/seams.ts";
 
 /** A receiver that is not connected for this time no longer counts. */
 const GONE_MS = 60_000;
+/** News of a peer that is older says nothing of the present. */
+const FRESH_MS = 5000;
 /** Entries behind the end of a log that each node keeps for late followers. */
 const CLOSE_ENTRIES = 1000;
 
@@ -49,4 +51,19 @@ export class LogHolds {
   get isEmpty(): boolean {
     return this.#holds.size === 0;
   }
+}
+
+/** The lowest position from which a receiver of a replica needs the log, of this node's or of a peer's; null: none. */
+export function lowestHold(
+  shard: ShardId,
+  own: LogHolds,
+  news: Iterable<{ readonly at: number; readonly holds?: readonly LogIndex[] | undefined }>,
+  now: number,
+): LogIndex | null {
+  let lowest = own.lowest(shard);
+  for (const { holds, at } of news) {
+    const index = holds?.[shard];
+    if (index !== undefined && now - at <= FRESH_MS && (lowest === null || index < lowest)) lowest = index;
+  }
+  return lowest;
 }

@@ -21,6 +21,9 @@ export interface UnreachedPair {
 const SAY_AFTER_MS = 5000;
 const SAY_AGAIN_MS = 600_000;
 
+/** News of a peer that is older says nothing of the present. */
+const FRESH_MS = 5000;
+
 const LOOPBACK = /^\/(?:ip4\/127\.|ip6\/::1\/|dns[46]?\/localhost\/)/;
 
 function reasonOf(from: Reach, to: Reach): string {
@@ -31,6 +34,27 @@ function reasonOf(from: Reach, to: Reach): string {
   return address === undefined
     ? "no connection between the two"
     : `no connection between the two: check that ${from.name} can open ${address}`;
+}
+
+interface News {
+  readonly at: number;
+  readonly reaches?: readonly PeerId[] | undefined;
+  readonly addresses?: readonly string[] | undefined;
+}
+
+/** This node, and the members that it hears from. */
+export function liveMembers(
+  members: readonly { readonly peerId: PeerId; readonly name: string }[],
+  self: Omit<Reach, "name">,
+  news: ReadonlyMap<PeerId, News>,
+  now: number,
+): Reach[] {
+  return members.flatMap(({ peerId, name }): Reach[] => {
+    if (peerId === self.peerId) return [{ ...self, name }];
+    const last = news.get(peerId);
+    if (last === undefined || now - last.at > FRESH_MS) return [];
+    return [{ peerId, name, reaches: last.reaches ?? null, addresses: last.addresses ?? [] }];
+  });
 }
 
 /** `live`: this node, and the members that it hears from. */

@@ -5,7 +5,6 @@
 import { mkdirSync } from "node:fs";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
-import type { LogIndex } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
 import { Watcher } from "../app-db/watcher.ts";
@@ -13,17 +12,19 @@ import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
-import type { PeerHello, PeerId, ShardId, Transport } from "../shard/seams.ts";
+import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { type Slot, slotOf } from "../shard/slots.ts";
 import { type Control, encodeControl, type Hello, type Life, type NodeNews } from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
+import { handOverLeadership } from "./hand-over.ts";
 import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
 import { LifeGuard } from "./life-guard.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
-import { type Reach, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
+import { lowestHold } from "./log-holds.ts";
+import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
 import type { OnProgress } from "./work-progress.ts";
@@ -34,8 +35,6 @@ import { VERSION } from "../base/version.ts";
 
 /** Ticks between two messages to all peers with the positions of this node. */
 const NEWS_TICKS = 10;
-/** Positions of a peer that are older say nothing of the present. */
-const FRESH_MS = 5000;
 /** Peers and addresses in one message. */
 const TOLD_PEERS = 64;
 const TOLD_ADDRESSES = 8;
@@ -183,7 +182,8 @@ export class Replicator implements Stage {
     return new ShardRuntime(
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
-        keepFrom: (shard) => this.#keepFrom(shard),
+        keepFrom: (shard) =>
+          lowestHold(shard, this.#snapshots.holds, this.news.values(), this.#components.clock.now()),
       },
       {
         shards: this.replica.replica.settings.shards,
@@ -251,6 +251,17 @@ export class Replicator implements Stage {
     }
     this.pipeline.openIncarnation();
     this.loop.wake();
+  }
+
+  /** Hands the leadership of all groups over, as far as other voters take it within a short time. */
+  handOver(): Promise<void> {
+    const { clock, logger } = this.#components;
+    const ask = (): number => {
+      if (this.#closed) return 0;
+      this.loop.wake();
+      return this.runtime.handOver();
+    };
+    return handOverLeadership({ clock, logger, ask });
   }
 
   close(): void {
@@ -420,19 +431,6 @@ export class Replicator implements Stage {
     return { holds: this.runtime.groups.map(({ shard, log }) => holds.lowest(shard) ?? log.lastIndex()) };
   }
 
-  /** The lowest position from which a receiver of a replica, here or at a peer, needs the log. */
-  #keepFrom(shard: ShardId): LogIndex | null {
-    const now = this.#components.clock.now();
-    const own = this.#snapshots.holds.lowest(shard);
-    let lowest = own;
-    for (const { holds, at } of this.news.values()) {
-      const index = holds?.[shard];
-      if (index === undefined || now - at > FRESH_MS) continue;
-      if (lowest === null || index < lowest) lowest = index;
-    }
-    return lowest;
-  }
-
   /** A joiner may reach no leader: a member that does forwards the request. */
   #admit(peerId: PeerId, { kind, name, nonce }: Extract<Control, { kind: "join" | "forward" }>) {
     const admission = nonce === undefined ? {} : { admission: nonce };
@@ -470,14 +468,13 @@ export class Replicator implements Stage {
   /** Pairs of running members that do not reach each other. */
   unreached(): UnreachedPair[] {
     const { clock, transport } = this.#components;
-    const live = this.runtime.groups[0]!.configuration.members.flatMap(({ peerId, name }): Reach[] => {
-      if (peerId === this.options.peerId)
-        return [{ peerId, name, reaches: transport.connected(), addresses: transport.announced() }];
-      const news = this.news.get(peerId);
-      if (news === undefined || clock.now() - news.at > FRESH_MS) return [];
-      return [{ peerId, name, reaches: news.reaches ?? null, addresses: news.addresses ?? [] }];
-    });
-    return unreachedPairs(live);
+    const self = {
+      peerId: this.options.peerId,
+      reaches: transport.connected(),
+      addresses: transport.announced(),
+    };
+    const { members } = this.runtime.groups[0]!.configuration;
+    return unreachedPairs(liveMembers(members, self, this.news, clock.now()));
   }
 
   tellAll(control: Control): void {

@@ -14,9 +14,9 @@ import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { ConfigChangeType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
+import { handOver, spreadLeader } from "./leadership.ts";
 import { nextChange } from "./reconcile.ts";
 import type { GroupWrite, LogStore, MemberInfo, PeerId, ShardId, Transport } from "./seams.ts";
-import { preferredLeader } from "./spread.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "./wire.ts";
 
@@ -39,8 +39,6 @@ const ELECTION_TICKS = 10;
 const HEARTBEAT_TICKS = 2;
 /** Ticks between two checks of configurations, leaders and logs. */
 const UPKEEP_TICKS = 5;
-/** Ticks of leadership after which it may be transferred to the preferred node. */
-const SPREAD_AFTER_TICKS = 30;
 /** Elections that a node may have missed. A term beyond is damaged or malicious, and would never be forgotten. */
 const MAX_TERM_AHEAD = 1_000_000;
 /** Voters; further nodes remain learners. */
@@ -268,7 +266,8 @@ export class ShardRuntime {
 
   #upkeep(): void {
     for (const group of this.groups) {
-      if (group.raft.isLeader) this.#spread(group);
+      if (group.raft.isLeader && this.groups.length > 1)
+        spreadLeader(group, this.#options.member, this.#components.transport.connected());
       this.#compact(group);
     }
   }
@@ -288,20 +287,9 @@ export class ShardRuntime {
     });
   }
 
-  #spread(group: Group): void {
-    if (this.groups.length === 1 || group.ticksLed < SPREAD_AFTER_TICKS) return;
-    const preferred = preferredLeader(group.shard, group.configuration.configuration.voters);
-    if (preferred === this.#options.member) return;
-    const one = group.raft.status().progress?.get(preferred);
-    if (
-      one === undefined ||
-      !one.recentActive ||
-      one.state !== "replicate" ||
-      group.raft.lastIndex - one.match > 100
-    )
-      return;
-    group.ticksLed = 0;
-    group.raft.transferLeader(preferred);
+  /** See `leadership.ts`. */
+  handOver(): number {
+    return handOver(this.groups, this.#options.member);
   }
 
   #compact(group: Group): void {

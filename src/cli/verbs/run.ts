@@ -77,7 +77,10 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 /** False: stopping took too long; the process ends anyway. */
 async function stop(node: RunningNode, admin: { stop(): Promise<void> }, logger: Logger): Promise<boolean> {
-  const all = admin.stop().then(() => node.stop());
+  const all = node
+    .handOver()
+    .then(() => admin.stop())
+    .then(() => node.stop());
   const inTime = await Promise.race([all.then(() => true), Bun.sleep(STOP_MS).then(() => false)]);
   if (inTime) logger.info("stopped");
   else
