@@ -112,7 +112,8 @@ export class Node implements RunningNode {
   async start(): Promise<void> {
     const { db, peers, create } = this.#options;
     const paths = this.#paths;
-    const hasPeers = peers.length > 0;
+    // A node that was a member knows its peers, also without --peers.
+    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0;
     // Refused before the first write: a wrong path must not leave a data directory behind.
     if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
     const keys = findClusterKeys(this.#options, paths, hasPeers);
