@@ -7,7 +7,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
 import { showPerTable } from "../change/per-table.ts";
-import { replaceReplica } from "../replica/copies/install-snapshot.ts";
+import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { readSettings, type ReplicaSettings } from "../replica/store/settings.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
@@ -223,9 +223,11 @@ export class Node implements RunningNode {
   async #adoptReplacement(peerId: string): Promise<boolean> {
     if (!existsSync(this.#paths.nextReplica)) return false;
     const { replica, nextReplica } = this.#paths;
-    const done = await replaceReplica(replica, nextReplica, peerId, this.#options.db, (rows) =>
-      this.#report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
-    );
+    const done = await installSnapshot({
+      ...{ replica, received: nextReplica, peerId, appDb: this.#options.db },
+      onProgress: (rows) =>
+        this.#report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
+    });
     if (!done) rmSync(nextReplica); // this node's own is ahead by now
     this.#report(null);
     return true;

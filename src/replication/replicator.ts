@@ -9,9 +9,10 @@ import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
-import { isWorthTaking, strip } from "../replica/copies/install-snapshot.ts";
-import { publish } from "../replica/copies/initial-import.ts";
-import { type OpenReplica, openReplica, readLocal } from "../replica/open-replica.ts";
+import { publish } from "../replica/copies/database-files.ts";
+import { isWorthTaking, prepareSnapshot } from "../replica/copies/install-snapshot.ts";
+import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
+import { readLocal } from "../replica/store/local.ts";
 import type { GroupConfiguration, PeerId, ShardId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
@@ -374,7 +375,7 @@ export class Member implements Stage {
       try {
         const header = await fetchReplica(from, received, this.#components, fetching.signal);
         if (this.#closed) return;
-        strip(received, this.clusterId, peerId, header);
+        prepareSnapshot(received, this.clusterId, peerId, header);
         const positions = header.positions.map((p) => p.index);
         if (!isWorthTaking(positions, this.replica.replica.positions()))
           throw new Error("the replica received has nothing that this node's has not");

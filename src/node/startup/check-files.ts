@@ -4,7 +4,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readLogHead } from "../../log-store/sqlite-log-store.ts";
-import { readLocal } from "../../replica/open-replica.ts";
+import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";

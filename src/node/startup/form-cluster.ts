@@ -7,7 +7,8 @@ import { UserError } from "../../base/errors.ts";
 import { install, readCaptured, uninstall } from "../../capture/install.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
 import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
-import { createReplica, publish, removeDatabase } from "../../replica/copies/initial-import.ts";
+import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import { createReplica } from "../../replica/copies/initial-import.ts";
 import { numberTables } from "../../replica/store/schema-store.ts";
 import {
   DEFAULT_ID_BLOCK,

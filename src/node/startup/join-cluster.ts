@@ -8,12 +8,13 @@ import type { Logger } from "../../base/logger.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
 import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
-import { replaceReplica, strip } from "../../replica/copies/install-snapshot.ts";
+import { installSnapshot, prepareSnapshot } from "../../replica/copies/install-snapshot.ts";
 import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { reserveIds } from "../../reflect/id-blocks.ts";
-import { publish, removeDatabase } from "../../replica/copies/initial-import.ts";
-import { readLocal } from "../../replica/open-replica.ts";
+import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import { readLocal } from "../../replica/store/local.ts";
+import { readPositions } from "../../replica/store/positions.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
@@ -75,7 +76,8 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
       const admission = await askToJoin(options, components);
       try {
         const header = await fetchReplica(admission.by, `${paths.incoming}/replica.db`, components, signal);
-        const settings = strip(`${paths.incoming}/replica.db`, admission.clusterId, peerId, header);
+        const received = `${paths.incoming}/replica.db`;
+        const settings = prepareSnapshot(received, admission.clusterId, peerId, header);
         if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
           throw new Error("the replica received is older than this node's admission");
         removeDatabase(paths.joiningLog);
@@ -87,7 +89,10 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
             return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
           }),
         );
-        await replaceReplica(paths.replica, `${paths.incoming}/replica.db`, peerId, options.db, () => {});
+        await installSnapshot({
+          ...{ replica: paths.replica, received, peerId, appDb: options.db },
+          onProgress: () => {},
+        });
         publish(paths.joiningLog, paths.log);
         break;
       } catch (error) {
@@ -195,14 +200,11 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
     const settings = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
     reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
-    const rows = replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as {
-      idx: number;
-    }[];
     install(appDb, shapes, {
       clusterId: settings.clusterId,
       peerId,
       schemaVersion: settings.schemaVersion,
-      position: rows.map((r) => r.idx),
+      position: readPositions(replica),
     });
   } finally {
     appDb.close();

@@ -13,6 +13,7 @@ import { type KeyId, keyIdOf, keyValues } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { TextBytes, type Value } from "../../change/value.ts";
 import { compareRows, type RowDifference } from "../../replica/copies/compare-rows.ts";
+import { readPositions } from "../../replica/store/positions.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import { exactKey, exactKeyColumns, prepareExact } from "../../rows/row-access.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
@@ -301,11 +302,7 @@ async function compareDeep(
       differences.push({ kind: "replica", node, table: "", key: "", detail });
       return 0;
     }
-    const positions = (db: DatabaseSync): number[] =>
-      (db.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as { idx: number }[]).map(
-        (r) => r.idx,
-      );
-    const [a, b] = [positions(ours), positions(theirs)];
+    const [a, b] = [readPositions(ours), readPositions(theirs)];
     const last = [ours, theirs].map((db) =>
       db.prepare(`SELECT "shard", "idx" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`),
     );

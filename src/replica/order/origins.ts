@@ -1,4 +1,4 @@
-/** What the replica last took from each origin in each shard, and up to which change-log ids: part of the replica. */
+/** The last changeset taken from each origin in each shard, and how far its change logs are ordered. Replicated state. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Watermark } from "../../change/batch.ts";
 import { NO_MEMORY, type OriginMemory } from "./accept-batch.ts";
@@ -100,10 +100,10 @@ export class Origins {
   }
 
   /**
-   * The table's rows lie in other shards from now on: of none is more known to be ordered than what every shard has ordered.
-   * What is drained again is compared with what was taken, and not sent.
+   * The table's rows are routed to other shards from now on: lowers its watermarks to the least of all shards. Rows that
+   * are drained again are equal to the replica's rows, so they are not sent again.
    */
-  meet(table: number, shards: number): void {
+  levelWatermarks(table: number, shards: number): void {
     for (const [name, watermarks] of [...this.#watermarks]) {
       if (!watermarks.has(table)) continue;
       const peer = name.slice(name.indexOf("/") + 1);
@@ -116,7 +116,7 @@ export class Origins {
     }
   }
 
-  /** The peer behind a hash; "" when nobody of that hash was ever seen. */
+  /** The peer of a hash; "" if no changeset of such a peer was ever taken. */
   peerOf(hash: number): string {
     return this.#peers.get(hash) ?? "";
   }

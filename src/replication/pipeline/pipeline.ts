@@ -179,7 +179,7 @@ export class Pipeline {
       this.#sessionReflections === 0 ||
       this.reflecting ||
       this.#schema.owning ||
-      replica.references.size === 0
+      replica.beforeImages.size === 0
     )
       return;
     if (now - this.#prunedAt < PRUNE_MS) return;
@@ -293,7 +293,7 @@ export class Pipeline {
   }
 
   #reflected(position: PositionVector): void {
-    this.#components.replica.births.shown(position);
+    this.#components.replica.reflected(position);
     this.#busySince = null;
     this.#unreflectedSince = null;
     this.#reflections++;

@@ -1,8 +1,8 @@
 /** The passing rule on its own, over every small set of logs: what is reached does not depend on the order of looking. */
 import { describe, expect, test } from "bun:test";
-import { mayPass, passedWith, type PassingEntry } from "../../../src/replica/order/delivery-rule.ts";
+import { mayApply, markersOf, type DeliverableEntry } from "../../../src/replica/order/delivery-rule.ts";
 
-type Kind = Pick<PassingEntry, "after" | "names" | "marker">;
+type Kind = Pick<DeliverableEntry, "after" | "names" | "marker">;
 /** Per shard; the entry at place i stands at index i + 1. */
 type Logs = readonly (readonly Kind[])[];
 
@@ -13,7 +13,7 @@ const after = (...vector: number[]): Kind => ({ ...plain, after: vector });
 
 const view = (logs: Logs, position: readonly number[]) => ({
   position: (shard: number) => position[shard]!,
-  next: (shard: number): PassingEntry | null => {
+  next: (shard: number): DeliverableEntry | null => {
     const entry = logs[shard]![position[shard]!];
     return entry === undefined ? null : { ...entry, index: position[shard]! + 1 };
   },
@@ -23,8 +23,8 @@ const view = (logs: Logs, position: readonly number[]) => ({
 function step(logs: Logs, position: readonly number[], shard: number): number[] | null {
   const at = view(logs, position);
   const next = at.next(shard);
-  if (next === null || !mayPass(shard, next, at)) return null;
-  return [shard, ...(shard === 0 ? passedWith(next, at) : [])];
+  if (next === null || !mayApply(shard, next, at)) return null;
+  return [shard, ...(shard === 0 ? markersOf(next, at) : [])];
 }
 
 /**
