@@ -31,7 +31,7 @@ import type { ReplicaSettings } from "./store/settings.ts";
 
 export type { OwnOutcome } from "./batch-applier.ts";
 
-export interface ReplicaOptions {
+interface ReplicaOptions {
   /** The id of this node. */
   readonly peerId: string;
   readonly settings: ReplicaSettings;

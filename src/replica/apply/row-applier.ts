@@ -23,7 +23,7 @@ import { type RowWrite, TableMerge } from "./table-merge.ts";
 /** Rows handled between two yields. */
 const SLICE = 500;
 
-export interface RowApplierComponents {
+interface RowApplierComponents {
   readonly journal: Journal;
   readonly beforeImages: BeforeImages;
   readonly checksums: Checksums;

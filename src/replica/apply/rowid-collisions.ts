@@ -97,7 +97,7 @@ export class RowidCollisions {
     const table = access.shape.id;
     const base = context.bases[row.base];
     const creation = this.#creation(table, row.keyId);
-    // A row of this very changeset was redirected to this rowid: the changeset has each of its own rowids once.
+    // A row of this very changeset was redirected to this rowid: a changeset has each rowid once.
     const isRedirectedHere = creation?.shard === context.shard && creation.index === context.index;
     const isForeign = isRedirectedHere || creation?.origin !== context.origin;
     let collides = creation !== null && !covers(base, creation) && isForeign;

@@ -30,13 +30,13 @@ export interface ConflictNote {
 }
 
 /** The entry that causes a conflict. */
-export interface ConflictPosition {
+interface ConflictPosition {
   readonly shard: number;
   readonly index: number;
   readonly time: number;
 }
 
-export interface Conflict {
+interface Conflict {
   readonly table: number;
   readonly keyId: KeyId;
   readonly kind: ConflictKind;

@@ -28,7 +28,7 @@ interface ReplicaContents {
   readonly positions: readonly number[];
 }
 
-export interface BuildAppDbOptions {
+interface BuildAppDbOptions {
   readonly replica: string;
   /** Path of the new file. An existing file is never replaced. */
   readonly appDb: string;

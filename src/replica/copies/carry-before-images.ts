@@ -19,7 +19,7 @@ import { peerHash } from "../store/tables.ts";
 import { acknowledgedIds, loggedKeys, reflectedPosition } from "./app-db-logs.ts";
 import { compareRows } from "./compare-rows.ts";
 
-export interface CarryOver {
+interface CarryOver {
   /** This node's replica, and the snapshot that takes its place. */
   readonly previous: DatabaseSync;
   readonly next: DatabaseSync;
@@ -100,7 +100,7 @@ function beforeImageWriter(
   records.setReturnArrays(true);
   type Stored = [number, KeyId, number, number, Uint8Array | null];
   for (const record of records.iterate() as unknown as Iterable<Stored>) insert.run(++id, ...record);
-  // The app database gets all changes of the snapshot at once, so any shard that moves forward may stand for all.
+  // The app database gets all changes of the snapshot at once, so the new position of any one shard is enough.
   const shown = before.map((index, shard) => Math.max(index, reflected[shard]!));
   const shard = Math.max(
     0,

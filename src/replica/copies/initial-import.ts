@@ -19,7 +19,7 @@ import {
 } from "./database-files.ts";
 import type { TableShape } from "../../change/shape.ts";
 
-export interface InitialImportOptions {
+interface InitialImportOptions {
   /** Path of the new replica; no file may exist there. */
   readonly path: string;
   /** The app database, with capture installed. */

@@ -1,5 +1,5 @@
 /**
- * Installs a snapshot: a received replica becomes this node's first one, or takes the place of its own. The sender's
+ * Installs a snapshot: a received replica becomes this node's first one, or replaces it. The sender's
  * node-local records are deleted and this node's are kept. For every row that differs between the two replicas, a before
  * image records the row as this node's app database last had it.
  */
@@ -17,7 +17,7 @@ import { publish, yieldToLoop } from "./database-files.ts";
 import { mergeParts } from "./merge-replicas.ts";
 
 /** The positions of a snapshot and the configurations of its groups, from the snapshot's header. */
-export interface SnapshotVector {
+interface SnapshotVector {
   readonly positions: readonly { readonly index: number; readonly term: number }[];
   readonly configurations: readonly GroupConfiguration[];
 }
@@ -66,7 +66,7 @@ export const isWorthTaking = (received: readonly number[], own: readonly number[
   received.every((index, shard) => index >= own[shard]!) ||
   received.some((index, shard) => index > own[shard]!);
 
-export interface SnapshotInstall {
+interface SnapshotInstall {
   /** Path of this node's replica. */
   readonly replica: string;
   /** Path of the prepared snapshot. */
@@ -79,7 +79,7 @@ export interface SnapshotInstall {
 }
 
 /**
- * Puts a prepared snapshot in the place of this node's replica. If that is ahead in a shard, its part of the shard is
+ * Replaces this node's replica by a prepared snapshot. If that is ahead in a shard, its part of the shard is
  * kept. False: the snapshot has nothing new, and nothing changed. No connection to the replica may be open. The
  * installation takes effect at one moment, with the rename.
  */

@@ -1,6 +1,6 @@
 /**
- * Maps images of rows from before a change of their table to the table's new shape, so that recorded images (before
- * images, the journal) remain comparable. SQLite itself converts the values, in an empty copy of the table.
+ * Maps images of rows to the new shape of their table after a schema change, so that before images and images in the
+ * journal remain comparable. SQLite itself converts the values, in an empty copy of the table.
  */
 import { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../../change/shape.ts";
@@ -16,7 +16,7 @@ export const isSameImage = (before: TableShape, after: TableShape, places: Colum
   before.columns.length === after.columns.length &&
   places.every((from, i) => from === i && before.columns[i]!.affinity === after.columns[i]!.affinity);
 
-export class ImageMap {
+class ImageMap {
   readonly #db: DatabaseSync;
   readonly #after: TableShape;
   readonly #places: ColumnPlaces;

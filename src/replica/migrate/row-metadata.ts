@@ -69,7 +69,7 @@ function mapColumnPositions(db: DatabaseSync, table: number, places: ColumnPlace
 }
 
 /** The rows of a replica and their routing. */
-export interface RowSource {
+interface RowSource {
   readonly db: DatabaseSync;
   readonly routing: RowRouting;
   readonly encoding: string;

@@ -20,12 +20,12 @@ import { rekeyRows, type UnreflectedRow, unreflectedRows } from "./rekeyed-rows.
 import { forgetTable, mapRecordedImages, sumRows } from "./row-metadata.ts";
 import { mapTables, numberObjects, placesOf, type TableMapping } from "./table-mapping.ts";
 
-export interface ChangedSchema extends ReplicaSchema {
+interface ChangedSchema extends ReplicaSchema {
   readonly rejected: readonly RejectedKey[];
 }
 
 /** A schema change, as it was made and as it was received. */
-export interface SchemaProposal {
+interface SchemaProposal {
   readonly entry: SchemaEntry;
   readonly bytes: Uint8Array;
   /** The node that made it. */

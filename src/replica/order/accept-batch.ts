@@ -15,7 +15,7 @@ export interface OriginMemory {
 
 export const NO_MEMORY: OriginMemory = { incarnation: 0, csn: 0, ended: false, stagedParts: 0 };
 
-export interface AcceptedBatch {
+interface AcceptedBatch {
   readonly incarnation: number;
   readonly csn: number;
   readonly part: number;

@@ -24,7 +24,7 @@ import { Resolver } from "./resolver.ts";
 /** Deleted parent rows of a changeset that can be restored. References to further ones are kept dangling. */
 const DELETED_KEPT = 10_000;
 
-export interface CheckerComponents extends ReferenceComponents {
+interface CheckerComponents extends ReferenceComponents {
   readonly settings: Pick<ReplicaSettings, "foreignKeys" | "shards" | "transactions">;
 }
 

@@ -1,6 +1,7 @@
 /**
- * Resolves references that a changeset left dangling. They are kept and journalled, or resolved by the declared action, or
- * by undoing the later of the two writes, which would have failed where the application enforces the key. Deterministic.
+ * Resolves references that a changeset left dangling: they are kept and journalled, or resolved by the declared action, or
+ * the later of the two writes is undone. An application that enforces the key would have had that write fail.
+ * Deterministic.
  */
 import { encodeImage } from "../../change/codec.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "../../change/key.ts";

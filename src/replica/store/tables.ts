@@ -170,7 +170,7 @@ export const LOCAL_TABLES = {
   restored: `CREATE TABLE "__marmot__local_restored"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
   /**
    * Facts of the node that owns this replica.
-   * - `name`: `peer_id` or `configurations`.
+   * - `name`: for example `peer_id` or `configurations`.
    * - `value`: a text.
    */
   node: `CREATE TABLE "__marmot__local_node"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
