@@ -72,11 +72,11 @@ export function nodeStatus(source: StatusSource): NodeStatus {
         ...(settings?.skipped ?? []),
         ...(member?.schema.local ?? []).map(({ name, reason, hint }) => ({
           name,
-          reason: `${reason}; it stays on this node (cure: ${hint})`,
+          reason: `${reason}; it stays on this node (hint: ${hint})`,
         })),
         ...refused.map(({ name, reason, hint }) => ({
           name,
-          reason: `${reason}; until that is mended this node sends and shows nothing, and what it writes waits (cure: ${hint})`,
+          reason: `${reason}; until that is mended this node sends and shows nothing, and what it writes waits (hint: ${hint})`,
         })),
       ],
     },

@@ -73,13 +73,11 @@ export interface LogStore {
 
 // ------------------------------------------------------------------------------------------------- transport
 
-/** What a node says of itself when a stream opens. Opaque to the transport but for its size (≤ 16 KiB). */
+/** The hello of a peer, received when a stream opens. The transport checks its size (≤ 16 KiB) and nothing else. */
 export interface PeerHello {
   readonly peerId: PeerId;
   /** The bytes that the other side's `hello()` gave. */
   readonly hello: Uint8Array;
-  /** The multiaddr the connection runs over, for display. */
-  readonly remoteAddress: string;
 }
 
 /** `urgent` messages (heartbeats, votes, acknowledgements, control) never wait behind `bulk` ones (entries). */
@@ -96,8 +94,6 @@ export interface TransportHandlers {
   onMessage(peerId: PeerId, message: Uint8Array): void;
   /** A peer asks for a bulk transfer; yield the chunks (≤ 64 KiB each is best). Errors abort the transfer. */
   onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array>;
-  /** Gossip from a peer with the cluster key. Not ordered, may be lost, ≤ 64 KiB. */
-  onGossip(message: Uint8Array): void;
 }
 
 export interface Transport {
@@ -114,13 +110,8 @@ export interface Transport {
   connected(): PeerId[];
   /** Hands a bulk transfer's chunks in order. Rejects when the peer refuses, breaks off or stalls. */
   transfer(from: PeerId, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array>;
-  /** Bytes waiting for a peer. */
-  queued(to: PeerId): number;
-  publish(message: Uint8Array): void;
   /** Adds addresses to dial for ever (with or without /p2p/). An address that worked is never dropped. */
   addAddresses(multiaddrs: readonly string[]): void;
   /** Known addresses of a peer. */
   addressesOf(peerId: PeerId): string[];
-  /** Closes streams to a peer and refuses it (true), or lifts that (false). */
-  block(peerId: PeerId, blocked: boolean): void;
 }

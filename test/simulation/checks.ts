@@ -1,4 +1,4 @@
-/** What must hold after every step, judged by somebody who sees all nodes, their files and what they send. */
+/** The invariants after every step. They read the state, the files and the messages of all nodes. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Member } from "../../src/replication/replicator.ts";
 import { type Message, MessageType } from "../../src/raft/types.ts";
@@ -17,7 +17,7 @@ const DIGEST_EVERY = 16;
 const COMPARE_EVERY = 12;
 
 interface Watched {
-  /** Of this member; another one begins anew. */
+  /** Of this member; for a new one the state begins again. */
   member: Member | null;
   reflections: number;
   vector: string;
@@ -55,7 +55,7 @@ export class Checks {
   >();
   /** Positions at which `wait` confirmed something anywhere. */
   readonly #confirmed: number[];
-  /** Of what was looked at, for the report. */
+  /** Counts of the checks, for the report. */
   readonly counts = { steps: 0, comparisons: 0, digests: 0, equalDigests: 0, entries: 0 };
 
   constructor(
@@ -140,7 +140,7 @@ export class Checks {
     }
     if (message.type === MessageType.vote && message.term > term) say(`a candidacy in term ${message.term}`);
     if (message.type !== MessageType.voteResponse || message.reject) return;
-    // What is on disk may be of a later term by now: then it votes no more in the earlier one.
+    // The term on disk may be later by now; then the node does not vote in the earlier term.
     if (message.term > term || (message.term === term && vote !== message.to))
       say(`a vote for ${message.to} in term ${message.term}`);
     const { votes } = this.#keptOf(node, shard);
@@ -291,8 +291,8 @@ export class Checks {
   }
 
   /**
-   * The last who sent the node's write is a node that touched the row and received a replica over its own, which then cannot
-   * tell that from a change; see `Judge.#orderedTwice`.
+   * The last sender of the write is another node that installed a snapshot over its own replica and touched the row.
+   * It cannot tell a touched row from a changed one; see `Judge.#orderedTwice`.
    */
   #isSentAgain(node: SimNode, member: Member, write: string): boolean {
     const adopted = new Set(this.#nodes.flatMap((n) => (n.adopted && n !== node ? [n.peerId] : [])));
@@ -323,7 +323,7 @@ export class Checks {
   compare(node: SimNode, member: Member): void {
     const { replica, db } = member.replica;
     const reflected = member.readiness.reflected;
-    // What nothing captured is not known to be pending before it was compared.
+    // A change that no trigger captured counts as unacknowledged only after the comparison.
     if (member.pipeline.schemaDue || member.reader.schemaMovedBeside()) return;
     if (!replica.betweenEntries || replica.changed.size > 0 || member.pipeline.reflecting) return;
     if (replica.positions().some((index, shard) => index !== reflected[shard])) return;

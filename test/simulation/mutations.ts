@@ -1,6 +1,6 @@
 /**
- * Deliberate bugs, one rule of the protocol broken in each. The simulator is worth its seeds only if it finds them:
- * scripts/mutations.ts applies each to a copy of the tree and runs seeds until something is wrong.
+ * Deliberate bugs: each breaks one rule of the protocol. scripts/mutations.ts applies each to a copy of the tree and
+ * runs seeds until one fails. A bug that no seed finds shows a gap in the simulator.
  */
 
 export interface Edit {
@@ -20,7 +20,9 @@ export interface Mutation {
   readonly keyless?: boolean;
   /** The seeds have schemas of the generator's. */
   readonly generated?: boolean;
-  /** Caught by a test instead: what it is about is outside of the simulated host, or too fine for whole nodes. */
+  /**
+   * Caught by this test instead: the rule lies outside of the simulated host, or whole nodes do not reach its case.
+   */
   readonly test?: string;
 }
 
@@ -30,7 +32,7 @@ export const one = (name: string, within: number, file: string, find: string, re
   edits: [{ file, find, replace }],
 });
 
-/** Under generated schemas, and without what a node proves of its own connection before it begins. */
+/** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
   generated: true,
@@ -57,7 +59,8 @@ export const MUTATIONS: readonly Mutation[] = [
       "if (index <= core.log.commit || !core.log.matches(index, core.term)) return false;",
       "if (index <= core.log.commit) return false;",
     ),
-    // Whole nodes send the new leader's first entry along with what is before it; the groups' own simulation cuts finer.
+    // Whole nodes send the first entry of a new leader together with the earlier ones. The simulation of groups
+    // splits them.
     test: "test/raft/simulation.test.ts",
   },
   one(
@@ -110,14 +113,14 @@ export const MUTATIONS: readonly Mutation[] = [
     ],
   },
   one(
-    "a heartbeat carries the leader's commit index whatever the follower has",
+    "a heartbeat carries the commit index of the leader, also beyond the log of the follower",
     400,
     "raft/replication.ts",
     "export function handleHeartbeatResponse(core: Core, message: Message): void {",
     "export function handleHeartbeatResponse(core: Core, message: Message): void {\n  core.progress.get(message.from)?.acknowledge(core.log.lastIndex);",
   ),
   one(
-    "the log is cut beyond what the replica has synced",
+    "the log is compacted beyond the synced position of the replica",
     400,
     "replication/event-loop.ts",
     "return this.#synced[shard] ?? 0;",
@@ -132,7 +135,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   // ---------------------------------------------------------------------------------------- taking
   one(
-    "a changeset is taken without a look at the one before it",
+    "a changeset is accepted without a check of the previous one",
     200,
     "replica/order/accept-batch.ts",
     'if (memory.ended || batch.previousCsn !== memory.csn || batch.csn <= memory.csn) return "ignore";',
@@ -140,7 +143,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     ...one(
-      "an older incarnation is still taken",
+      "a batch of an older incarnation is accepted",
       0,
       "replica/order/accept-batch.ts",
       'if (batch.incarnation < memory.incarnation) return "ignore";',
@@ -149,7 +152,7 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/replica/orders.test.ts",
   },
   one(
-    "no fence: a new incarnation drains at once",
+    "a new incarnation drains without a fence",
     400,
     "capture/outbox.ts",
     "      opened: false,",
@@ -163,14 +166,14 @@ export const MUTATIONS: readonly Mutation[] = [
     "const next = Math.max(Number(last) - Number(last), atLeast) + 1;",
   ),
   one(
-    "acknowledged when proposed, not when taken",
+    "log rows are acknowledged when proposed, not when ordered",
     100,
     "capture/outbox.ts",
     "    this.propose();\n  }\n\n  /** The shard has a new leader",
     "    this.propose();\n    this.#lanes.forEach((l, shard) => {\n      const s = l.sent[0];\n      if (s && s.drain !== null && s.proposedAt !== null) this.taken(shard, s.csn, s.part);\n    });\n  }\n\n  /** The shard has a new leader",
   ),
   one(
-    "what is proposed is never proposed again",
+    "a lost proposal is not proposed again",
     200,
     "capture/outbox.ts",
     "if (at === null || now - at <= lane.patienceMs) continue;",
@@ -205,7 +208,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (lost !== null && bytes.before === bytes.after)",
   ),
   one(
-    "the journal takes the writer to have seen a little more than it had",
+    "the journal assumes a base position after the real one",
     200,
     "replica/apply/changeset.ts",
     "return covers(base, write) ? null : write;",
@@ -213,7 +216,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   // ---------------------------------------------------------------------------------------- several shards
   one(
-    "two lanes at once",
+    "two shard logs are active at once",
     400,
     "capture/active-shard-log.ts",
     "if (this.#inUse !== null && this.#inUse !== 0 && shard !== this.#inUse) return false;",
@@ -256,35 +259,35 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   // ---------------------------------------------------------------------------------------- capture and drain
   one(
-    "what the file shows is not synced before it is sent",
+    "the app database is not synced before its changes are sent",
     400,
     "replication/pipeline/drain-task.ts",
     "if (sink.found() > 0) syncAppDb();",
     "if (sink.found() > 1e9) syncAppDb();",
   ),
   one(
-    "the highest row of a change log goes, too",
+    "the sweep deletes the highest row of a change log, too",
     200,
     "reflect/change-log-rows.ts",
     "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);",
     "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ?`);",
   ),
   one(
-    "compared with the replica as it is now, not with what the application saw",
+    "a change is compared with the present replica, not with the state that the application read",
     60,
     "replica/replica.ts",
     "return before === undefined ? this.row(table, key) : before;",
     "return before === undefined || before !== null ? this.row(table, key) : before;",
   ),
   one(
-    "dated by what the file reflects now",
+    "the base position of a change is the present reflected position",
     60,
     "change/base-positions.ts",
     "if (list[i]!.nextId <= id) return list[i]!.position;\n",
     "if (list[i]!.nextId <= id) return this.reflected;\n",
   ),
   one(
-    "the date of a key that stays pending moves on",
+    "the base position of an unacknowledged key advances",
     400,
     "reflect/reflector.ts",
     "if (base !== null) this.#keepBase(table, keyId, base);",
@@ -313,7 +316,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   // ---------------------------------------------------------------------------------------- reflecting
   one(
-    "a pending row is overwritten by what the replica holds",
+    "an unacknowledged row is overwritten by the row of the replica",
     60,
     "reflect/reflector.ts",
     "    if (pending.has(table, keyId)) {",
@@ -334,21 +337,21 @@ export const MUTATIONS: readonly Mutation[] = [
     "    if (position.length > 99) shadows.set(table, keyId, { key, position });",
   ),
   one(
-    "rows held back while pending are not shown afterwards",
+    "deferred rows are not reflected afterwards",
     60,
     "reflect/reflector.ts",
     "    if (source.changed.get(table, keyId) === undefined)\n",
     "    if (source.changed.get(table, keyId) === undefined && key.length > 9)\n",
   ),
   one(
-    "the position that the file shows is not written into it",
+    "the reflected position is not written into the app database",
     100,
     "reflect/reflector.ts",
     "if (index !== bases.reflected[shard]) this.#storePosition.run(BigInt(index), String(shard));",
     "if (index < 0) this.#storePosition.run(BigInt(index), String(shard));",
   ),
   one(
-    "after a restart nothing is shown of what was taken before",
+    "after a restart the changes accepted before it are not reflected",
     200,
     "replication/pipeline/pipeline.ts",
     "    replica.recallChanges(this.#session.bases.reflected);",
@@ -371,7 +374,7 @@ export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- snapshots
   {
     ...one(
-      "a replica that is behind in a shard takes the place of one's own",
+      "a snapshot that is behind in a shard replaces the own replica",
       0,
       "replica/copies/install-snapshot.ts",
       "const isAhead = readPositions(next).every((index, shard) => index >= before[shard]!);",
@@ -380,7 +383,7 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/node/whole.test.ts",
   },
   one(
-    "the log is not replayed before a received replica takes the place of one that lost its end",
+    "the log is not replayed before a snapshot replaces a replica that lost its end",
     60,
     "replication/replicator.ts",
     "committed: this.pipeline.session.bases.reflected,",
@@ -388,7 +391,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     ...one(
-      "what a received replica changes is not compared with what was there",
+      "the changes by an installed snapshot are not compared with the old rows",
       0,
       "replica/copies/carry-before-images.ts",
       "    else insert.run(++id, table, keyId, shard, after[shard]!, image);",
@@ -399,7 +402,7 @@ export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- without a declared key
   {
     ...one(
-      "births are not looked at",
+      "creation positions are ignored",
       200,
       "replica/apply/rowid-collisions.ts",
       "let collides = creation !== null && !covers(base, creation) && isForeign;",
@@ -409,7 +412,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "an insert replaces a row that came back unknown to its writer",
+      "an insert replaces a re-created row that its writer had not seen",
       200,
       "replica/apply/rowid-collisions.ts",
       "collides = unseenWrite(last, base, context) !== null;",
@@ -419,7 +422,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "rows that are led elsewhere do not end the incarnation",
+      "redirected rowids do not end the incarnation",
       100,
       "replica/batch-applier.ts",
       "const ended = rowidCollisions.hasRedirected;",
@@ -429,7 +432,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "drained before the file shows where own rows were led",
+      "the file is drained before it shows the redirected rowids of own rows",
       400,
       "replication/pipeline/drain-task.ts",
       'if (this.#components.replica.moved.length > 0) return "done";',
@@ -439,7 +442,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "a pending row stays where another one is led to",
+      "an unacknowledged row keeps a rowid to which another row is redirected",
       100,
       "reflect/redirected-rows.ts",
       "if (moves.has(to) || !isPending(to)) continue;",
@@ -449,7 +452,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "what the file shows already is led elsewhere again after the replica lost its end",
+      "a rowid that the file already shows is redirected again after the replica lost its end",
       0,
       "replica/apply/redirected-rowids.ts",
       "if (own && this.#isPending(row))",
@@ -483,7 +486,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   unproven(
     one(
-      "a full-text index does not hear of other nodes' rows",
+      "a full-text index does not receive the rows of other nodes",
       100,
       "reflect/trigger-silencer.ts",
       "return WRITES.has(action) && this.#judged.isReplicated(table) ? SQLITE_IGNORE : SQLITE_OK;",
@@ -492,7 +495,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   unproven(
     one(
-      "triggers that were away come back in another order",
+      "silenced triggers are re-created in another order",
       300,
       "reflect/trigger-silencer.ts",
       "for (const { name, place } of this.#away.values()) move.run(place, name);",
@@ -501,7 +504,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     ...one(
-      "the full-text index of a file that is built is left empty",
+      "the full-text index of a built app database stays empty",
       200,
       "replica/copies/build-app-db.ts",
       "if (index === null || exists.get(index.content) === undefined) continue;",
@@ -521,7 +524,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "what a schema change takes out of a file for a moment is forgotten over a restart",
+      "the rows to restore after a schema change are lost by a restart",
       0,
       "schema-sync/rows-to-restore.ts",
       "    for (const [id, keys] of this.all())\n",
@@ -532,7 +535,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
-    name: "a descriptor of the application's file is closed after each sync",
+    name: "a descriptor of the app database is closed after each sync",
     within: 0,
     test: "test/app-db/file-sync.test.ts",
     edits: [

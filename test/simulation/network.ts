@@ -22,7 +22,7 @@ export const CALM: NetworkProfile = { latency: [0.2, 1], ordered: true, loss: 0,
 
 class Link {
   open = false;
-  /** Counts connections: what was sent over an older one does not arrive. */
+  /** Counts connections: a message that was sent over an older one does not arrive. */
   epoch = 0;
   dialing = false;
   /** Where the last message of each direction arrives, for order. */
@@ -84,7 +84,7 @@ export class Network {
       if (peer !== transport.peerId) this.#dialLater(transport.peerId, peer);
   }
 
-  /** The process of this transport is gone; `silently`: nobody is told. */
+  /** The process of this transport has ended; `silently`: its peers are not notified. */
   leave(transport: SimTransport, silently: boolean): void {
     if (this.#up.get(transport.peerId) !== transport) return;
     this.#up.delete(transport.peerId);
@@ -163,7 +163,7 @@ export class Network {
     return true;
   }
 
-  /** Waits for a message's way; false: the connection of that time is gone. */
+  /** Resolves when the message would arrive; false: its connection no longer exists. */
   async way(from: string, to: string, epoch: number): Promise<boolean> {
     await new Promise<void>((resolve) => void this.#world.after(this.#latency(), resolve));
     const link = this.linkOf(from, to);
@@ -172,7 +172,7 @@ export class Network {
 }
 
 export interface TransportHooks {
-  /** Called before each message leaves: judges it, and the process may die just then. */
+  /** Called before each message leaves, to check it; a crash of the process may be placed here. */
   readonly onSend: (message: Uint8Array) => void;
   /** Runs what the network calls into the node, as that node's own: later, if it is stopped for a while. */
   readonly run: (work: () => void) => void;
@@ -228,7 +228,6 @@ export class SimTransport implements Transport {
     const refusal = other.#handlers?.admit({
       peerId: this.peerId,
       hello: own.slice(),
-      remoteAddress: `/memory/${this.peerId}`,
     });
     return refusal === null;
   }
@@ -239,7 +238,6 @@ export class SimTransport implements Transport {
       this.#handlers?.onConnect({
         peerId: peer,
         hello: new Uint8Array(0),
-        remoteAddress: `/memory/${peer}`,
       }),
     );
   }
@@ -284,17 +282,9 @@ export class SimTransport implements Transport {
     }
   }
 
-  queued(): number {
-    return 0;
-  }
-
-  publish(): void {}
-
   addAddresses(): void {}
 
   addressesOf(peerId: string): string[] {
     return [`/memory/${peerId}`];
   }
-
-  block(): void {}
 }

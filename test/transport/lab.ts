@@ -23,7 +23,6 @@ export interface TestPeer {
   readonly connects: PeerHello[];
   readonly disconnects: string[];
   readonly refusals: string[];
-  readonly gossip: Uint8Array[];
   admit: (peer: PeerHello) => string | null;
   onMessage: ((from: string, bytes: Uint8Array) => void) | null;
   onTransfer: (request: Uint8Array) => AsyncIterable<Uint8Array>;
@@ -54,7 +53,6 @@ export async function peer(
     connects: [],
     disconnects: [],
     refusals,
-    gossip: [],
     admit: () => null,
     onMessage: null,
     onTransfer: async function* () {},
@@ -69,7 +67,6 @@ export async function peer(
       else node.messages.push({ from, bytes });
     },
     onTransfer: (_from, request) => node.onTransfer(request),
-    onGossip: (message) => node.gossip.push(message),
   });
   return node;
 }

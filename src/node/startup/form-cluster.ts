@@ -17,7 +17,7 @@ import {
   type ReplicaSettings,
 } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import { classify, type Selection } from "../../schema/classify/classify.ts";
+import { type ClassifiedTable, classify, type Selection } from "../../schema/classify/classify.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
@@ -44,12 +44,8 @@ export interface FoundOptions {
   readonly selection: Selection;
 }
 
-/** Refuses a schema of which something can replicate only in part; names every table at once. */
-export function checkSchema(
-  db: DatabaseSync,
-  file: string,
-  selection: Selection,
-): ReturnType<typeof classify> {
+/** Classifies the tables of `file`. Throws `UserError` when the selection names a table that the file does not have. */
+export function classifySelected(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
   const tables = classify(queryOf(db), selection);
   const known = new Set(tables.map((t) => foldName(t.name)));
   const missing = [...(selection.tables ?? []), ...selection.exclude].filter(
@@ -60,12 +56,18 @@ export function checkSchema(
       `--tables and --exclude name tables of ${file}; it has no ${missing.join(", ")}`,
       `its tables: ${tables.map((t) => t.name).join(", ")}`,
     );
+  return tables;
+}
+
+/** Refuses a schema that can be replicated only in part; names every refused table at once. */
+export function checkSchema(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
+  const tables = classifySelected(db, file, selection);
   const refused = tables.filter((t) => t.verdict === "refused");
   if (refused.length > 0)
     throw new UserError(
       `${refused.length} of ${tables.length} tables of ${file} cannot be replicated:\n` +
-        refused.map((t) => `  ${t.name}: ${t.reason}\n    cure: ${t.hint}`).join("\n"),
-      "mend or leave out each of them; without one of its tables a transaction would arrive in parts",
+        refused.map((t) => `  ${t.name}: ${t.reason}\n    hint: ${t.hint}`).join("\n"),
+      "fix or leave out each of them; without one of its tables a transaction would arrive in parts",
     );
   return tables;
 }

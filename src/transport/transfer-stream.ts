@@ -1,16 +1,16 @@
-/** Bulk transfers on streams of their own: a request, chunks with backpressure both ways, and an end or a reason. */
+/** Bulk transfers, each on its own stream: a request, chunks with backpressure in both directions, and an end or a reason. */
 import type { Stream } from "@libp2p/interface";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
 
-/** A transfer that moves nothing for this long is broken off. */
+/** A transfer without progress for this long is aborted. */
 const STALL_MS = 20_000;
-/** Bytes received and not yet taken above which the stream is paused. */
+/** The stream is paused above this many received bytes that the caller has not taken. */
 const PAUSE_ABOVE_BYTES = 2 << 20;
 
-/** A transfer that ended before its end. */
+/** The transfer ended before it was complete. */
 export class TransferError extends Error {
   override name = "TransferError";
 }
@@ -26,7 +26,7 @@ const listen = (stream: Stream, feed: (chunk: Uint8Array) => void, onError: (err
   });
 };
 
-/** Serves one request that comes on `stream`. Never throws. */
+/** Serves the one request of `stream`. Never throws. */
 export function serveTransfer(
   stream: Stream,
   clock: Clock,
@@ -57,7 +57,7 @@ async function sendAll(stream: Stream, clock: Clock, chunks: AsyncIterable<Uint8
   }
 }
 
-/** The stream's drain event, its close, or a stall. */
+/** Resolves at the stream's drain event; rejects when it closes or stalls. */
 function drained(stream: Stream, clock: Clock): Promise<void> {
   return new Promise((resolve, reject) => {
     const end = (error?: Error): void => {
@@ -68,7 +68,7 @@ function drained(stream: Stream, clock: Clock): Promise<void> {
       else reject(error);
     };
     const onDrain = (): void => end();
-    const onClose = (): void => end(new TransferError("the receiver broke off"));
+    const onClose = (): void => end(new TransferError("the receiver closed the stream"));
     const timer = clock.after(STALL_MS, () => {
       stream.abort(new TransferError("the receiver stalls"));
       end(new TransferError("the receiver stalls"));
@@ -78,7 +78,7 @@ function drained(stream: Stream, clock: Clock): Promise<void> {
   });
 }
 
-/** Sends `request` and hands out the answer's chunks. Rejects with `TransferError`. */
+/** Sends `request` and yields the chunks of the answer. Throws `TransferError`. */
 export async function* receiveTransfer(
   stream: Stream,
   clock: Clock,
@@ -105,13 +105,13 @@ export async function* receiveTransfer(
       if (waiting > PAUSE_ABOVE_BYTES) queueMicrotask(() => waiting > PAUSE_ABOVE_BYTES && stream.pause());
     } else if (kind === FrameKind.end) done = true;
     else if (kind === FrameKind.failed)
-      failure ??= new TransferError(`the sender broke off: ${fromUtf8(payload)}`);
+      failure ??= new TransferError(`the sender stopped: ${fromUtf8(payload)}`);
     else throw new FramingError(`a frame of kind ${kind}`);
     notify();
   });
   listen(stream, feed, fail);
-  stream.addEventListener("close", () => fail(new TransferError("the sender broke off")));
-  const onAbort = (): void => fail(new TransferError("the transfer was given up"));
+  stream.addEventListener("close", () => fail(new TransferError("the sender closed the stream")));
+  const onAbort = (): void => fail(new TransferError("the transfer was cancelled"));
   signal.addEventListener("abort", onAbort);
   try {
     stream.send(frame(FrameKind.request, request));

@@ -1,11 +1,11 @@
 /**
- * Options of all verbs: a flag, an environment variable and a key in a TOML file each; flag wins over environment over
- * file over default. Pure: argv, environment and file text come in, values and everything that is wrong come out.
+ * Parses the options of a verb. Each is a flag, an environment variable and a key of a TOML file; the flag wins over the
+ * variable, the variable over the file, the file over the default. Pure: takes texts, returns values and all problems.
  */
-import { errorMessage } from "../base/errors.ts";
+import { errorMessage } from "../../base/errors.ts";
 import { didYouMean } from "./nearest.ts";
 import { convert, type OptionSpec, type OptionValue } from "./option-value.ts";
-import type { Problem } from "./problem.ts";
+import type { Problem } from "../output/problem.ts";
 
 export type Options = Readonly<Record<string, OptionValue | undefined>>;
 
@@ -13,14 +13,14 @@ export interface Sources {
   /** Arguments after the verb. */
   readonly argv: readonly string[];
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Reads the file named by `--config`; throws what reading throws. */
+  /** Reads the file named by `--config`; may throw. */
   readonly readFile: (path: string) => string;
 }
 
 export interface Parsed {
-  /** Only what was given and is good. */
+  /** The options that were given and are valid. */
   readonly options: Options;
-  /** What is no option, in order. */
+  /** The arguments that are no options, in order. */
   readonly words: readonly string[];
   readonly problems: readonly Problem[];
 }
@@ -29,20 +29,20 @@ export const environmentName = (name: string): string => `MARMOT_${name.toUpperC
 
 export interface VerbOptions {
   readonly specs: readonly OptionSpec[];
-  /** Words beside options at most. */
+  /** The largest number of words beside options. */
   readonly words: number;
-  /** Names of options of all verbs: in the environment and in a file these are no mistake. */
+  /** Option names of all verbs. In the environment and in a file they are no mistake. */
   readonly known: readonly string[];
 }
 
-/** Never throws: what is wrong is in the result. */
+/** Never throws; problems are in the result. */
 export function parseOptions({ specs, words: maximumWords, known }: VerbOptions, sources: Sources): Parsed {
   const problems: Problem[] = [];
   const { given, words, unfinished } = readArguments(specs, sources.argv, problems);
   if (words.length > maximumWords) {
     const extra = words.slice(maximumWords).join(" ");
     problems.push({
-      message: `nothing more is expected beside the options, but there is ${extra}`,
+      message: `no more words are expected beside the options, but there is ${extra}`,
       hint: "leave it out, or quote values with spaces",
     });
   }
@@ -52,7 +52,7 @@ export function parseOptions({ specs, words: maximumWords, known }: VerbOptions,
   const missing: OptionSpec[] = [];
   for (const spec of specs) {
     const variable = environmentName(spec.name);
-    // An empty variable is how a container says "not given".
+    // Containers pass a variable that is not given as an empty one.
     const fromEnvironment = sources.environment[variable] || undefined;
     const [raw, source] = given.has(spec.name)
       ? [given.get(spec.name), `--${spec.name}`]
@@ -60,7 +60,7 @@ export function parseOptions({ specs, words: maximumWords, known }: VerbOptions,
         ? [fromEnvironment, variable]
         : [file[spec.name], `${spec.name} in the configuration file`];
     if (raw === undefined) {
-      // One that was given without its value is told already.
+      // An option without its value has its problem already.
       if (!unfinished.has(spec.name)) missing.push(spec);
       continue;
     }
@@ -72,13 +72,13 @@ export function parseOptions({ specs, words: maximumWords, known }: VerbOptions,
     const { required } = spec;
     if (required === true || (required !== undefined && absent.has(required)))
       problems.push(
-        whatIsNeeded(spec, required === true ? undefined : specs.find((s) => s.name === required)),
+        missingOption(spec, required === true ? undefined : specs.find((s) => s.name === required)),
       );
   }
   return { options, words, problems };
 }
 
-function whatIsNeeded(spec: OptionSpec, other: OptionSpec | undefined): Problem {
+function missingOption(spec: OptionSpec, other: OptionSpec | undefined): Problem {
   const names = [spec, other].flatMap((s) => (s === undefined ? [] : [`--${s.name} ${s.value ?? "VALUE"}`]));
   return {
     message: `${names.join(" or ")} is needed: ${other === undefined ? spec.help : "which node?"}`,
@@ -86,7 +86,7 @@ function whatIsNeeded(spec: OptionSpec, other: OptionSpec | undefined): Problem 
   };
 }
 
-/** Flags as `--name value`, `--name=value`, with one dash or two; `--` ends them. */
+/** Flags are `--name value` or `--name=value`, with one dash or two; `--` ends them. */
 function readArguments(
   specs: readonly OptionSpec[],
   argv: readonly string[],
@@ -115,7 +115,7 @@ function readArguments(
         message: `there is no option --${name}${didYouMean(name, [...byName.keys()], "--")}`,
         hint: "leave it out, or correct it",
       });
-      // Its value, if it has one, is no mistake of its own.
+      // The value of an unknown option is not a second problem.
       if (inline === undefined && i + 1 < argv.length && !argv[i + 1]!.startsWith("-")) i++;
     } else if (spec.type === "flag") {
       take(spec, inline ?? true, given, problems);
@@ -126,7 +126,7 @@ function readArguments(
     } else {
       unfinished.add(name);
       problems.push({
-        message: `--${name} should be followed by ${spec.value ?? "a value"}, and nothing follows`,
+        message: `--${name} should be followed by ${spec.value ?? "a value"}, but nothing follows`,
         hint: `--${name} ${spec.example ?? spec.value ?? "VALUE"}`,
       });
     }
@@ -134,7 +134,7 @@ function readArguments(
   return { given, words, unfinished };
 }
 
-/** A list may be given in parts; anything else given twice, differently, is a contradiction. */
+/** A list may be given in parts. Any other option given twice with different values is a problem. */
 function take(spec: OptionSpec, raw: string | true, given: Map<string, unknown>, problems: Problem[]): void {
   const before = given.get(spec.name);
   if (spec.type === "list") given.set(spec.name, [...((before as string[] | undefined) ?? []), raw]);
@@ -146,7 +146,7 @@ function take(spec: OptionSpec, raw: string | true, given: Map<string, unknown>,
   else given.set(spec.name, raw);
 }
 
-/** Other programs' variables begin with MARMOT_, too (service links of containers): only what is nearly ours is refused. */
+/** Variables of other programs may begin with MARMOT_ (service links of containers): only near misses are refused. */
 function refuseMisspelt(
   environment: Readonly<Record<string, string | undefined>>,
   known: readonly string[],
@@ -184,7 +184,7 @@ function readConfig(
     });
     return {};
   }
-  // A file of options cannot name another one.
+  // A configuration file cannot name another one.
   const allowed = known.filter((name) => name !== "config");
   for (const key of Object.keys(values))
     if (!allowed.includes(key))

@@ -1,4 +1,4 @@
-/** Multiaddrs as options take them: a host, a TCP port, perhaps a peer id. https://github.com/multiformats/multiaddr */
+/** Multiaddrs in options: a host, a TCP port and optionally a peer id. https://github.com/multiformats/multiaddr */
 import { isIPv4, isIPv6 } from "node:net";
 
 export interface HostAndPort {
@@ -8,13 +8,13 @@ export interface HostAndPort {
 }
 
 const SHAPE = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/\s]+)\/tcp\/(\d{1,5})(?:\/p2p\/([^/\s]+))?$/;
-/** Labels of letters, digits, dashes and underscores (containers have those). */
+/** Labels of letters, digits, dashes and underscores (used in names of containers). */
 const DNS_NAME =
   /^(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?$/;
-/** Base58 of an identity or SHA-256 multihash. */
+/** An identity or SHA-256 multihash in base58. */
 const PEER_ID = /^[1-9A-HJ-NP-Za-km-z]{40,64}$/;
 
-/** null: not of that form. */
+/** null: not such a multiaddr. */
 export function parseMultiaddr(text: string): HostAndPort | null {
   const match = SHAPE.exec(text);
   if (match === null) return null;
@@ -27,7 +27,7 @@ export function parseMultiaddr(text: string): HostAndPort | null {
   return { kind, host, port };
 }
 
-/** Checks for option tables: what was expected, or null. */
+/** Checks for options: null, or the expected form. */
 
 export const checkListen = (text: string): string | null => {
   const found = parseMultiaddr(text);

@@ -1,12 +1,12 @@
 /**
- * Which cluster key an option or the environment names. `MARMOT_CLUSTER_KEY` holds the key itself; where it names a file,
- * it is that file, as with every other option's variable.
+ * The option `--cluster-key` and its variable. `MARMOT_CLUSTER_KEY` holds the key itself, or, like the variables of other
+ * options, the name of a file that exists.
  */
 import { existsSync } from "node:fs";
-import type { CliContext } from "./context.ts";
+import type { CliContext } from "../context.ts";
 import type { OptionSpec } from "./option-value.ts";
 import type { Options } from "./options.ts";
-import { text } from "./verb.ts";
+import { text } from "../verb.ts";
 
 export const CLUSTER_KEY_OPTION: OptionSpec = {
   name: "cluster-key",
@@ -17,9 +17,9 @@ export const CLUSTER_KEY_OPTION: OptionSpec = {
 };
 
 export interface KeySource {
-  /** null: not by a file. */
+  /** null: no file is named. */
   readonly file: string | null;
-  /** null: not by the environment. Never shown. */
+  /** null: the environment holds no key. Never shown. */
   readonly text: string | null;
 }
 

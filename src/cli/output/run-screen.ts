@@ -1,17 +1,17 @@
-/** What a node says when it has started: one screen. */
+/** The screen that `marmot run` prints when the node has started. */
 import { basename } from "node:path";
-import type { NodeOptions } from "../node/options.ts";
-import type { RunningNode } from "../node/handle.ts";
+import type { NodeOptions } from "../../node/options.ts";
+import type { RunningNode } from "../../node/handle.ts";
 
-/** Tables that are named; the others are counted. */
+/** Tables that are named; the rest is counted. */
 const MAX_NAMES = 24;
 const MAX_SKIPPED = 8;
 const MAX_ADDRESSES = 6;
 
 export function screen({ started, api }: RunningNode, url: string | null, options: NodeOptions): string[] {
   const lines = [`node       ${started.name} ${started.peerId}`];
-  const rest = (count: number, shown: number, what: string): void => {
-    if (count > shown) lines.push(`           and ${count - shown} more ${what}`);
+  const rest = (count: number, shown: number, unit: string): void => {
+    if (count > shown) lines.push(`           and ${count - shown} more ${unit}`);
   };
   started.addresses
     .slice(0, MAX_ADDRESSES)

@@ -1,9 +1,9 @@
-/** What was probably meant. */
+/** Suggestions for a misspelt name. */
 
-/** Letters that may differ. */
+/** The largest edit distance of a suggestion. */
 const MAX_DISTANCE = 2;
 
-/** The one of `names` that differs in the fewest letters, at most two and fewer than it has; null: none is near. */
+/** The name with the smallest edit distance: at most two, and less than its length. null: there is none. */
 export function nearest(name: string, names: readonly string[]): string | null {
   let best: string | null = null;
   let least = MAX_DISTANCE + 1;
@@ -17,13 +17,13 @@ export function nearest(name: string, names: readonly string[]): string | null {
   return best;
 }
 
-/** "; did you mean X?", or nothing. */
+/** "; did you mean X?", or "". */
 export function didYouMean(name: string, names: readonly string[], prefix = ""): string {
   const near = nearest(name, names);
   return near === null ? "" : `; did you mean ${prefix}${near}?`;
 }
 
-/** Levenshtein's: letters to insert, delete or replace. */
+/** Levenshtein distance: letters to insert, delete or replace. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Logger } from "../../src/base/logger.ts";
 import { silentLogger } from "../../src/base/logger.ts";
-import { describe as show, ProgressLine } from "../../src/cli/progress.ts";
+import { describe as show, ProgressLine } from "../../src/cli/output/progress-line.ts";
 import type { ProgressStatus } from "../../src/operations/api.ts";
 
 const rows = (done: number): ProgressStatus => ({
@@ -29,7 +29,7 @@ function lab(isTerminal: boolean, columns = 80) {
   };
 }
 
-test("a terminal has one line, at most ten a second, below the log", () => {
+test("a terminal has one line below the log, rewritten at most ten times a second", () => {
   const { seen, line, at } = lab(true);
   at(0, rows(1));
   at(50, rows(2));
@@ -54,7 +54,7 @@ test("the line never wraps", () => {
   expect(seen).toEqual(["draw CLEAR import: 1 of 1,000 "]);
 });
 
-test("elsewhere it is a log line now and then, and the end of what was told", () => {
+test("without a terminal: a log line every few seconds, and a last one when the work ends", () => {
   const { seen, at } = lab(false);
   for (let ms = 0; ms <= 11_000; ms += 500) at(ms, rows(ms / 20));
   at(11_200, null);
@@ -66,7 +66,7 @@ test("elsewhere it is a log line now and then, and the end of what was told", ()
   ]);
 });
 
-test("work that is done at once is no news", () => {
+test("work that ends within a second is not logged", () => {
   const { seen, at } = lab(false);
   at(0, rows(1));
   at(900, rows(900));
@@ -74,7 +74,7 @@ test("work that is done at once is no news", () => {
   expect(seen).toEqual([]);
 });
 
-test("in words", () => {
+test("the text of a progress", () => {
   const bytes: ProgressStatus = {
     work: "snapshot",
     done: 1.25e9,

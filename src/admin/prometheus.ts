@@ -1,4 +1,4 @@
-/** Metrics in Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/ */
+/** Metrics in the text format of Prometheus: https://prometheus.io/docs/instrumenting/exposition_formats/ */
 import type { Metric } from "../operations/api.ts";
 
 const escape = (text: string): string =>

@@ -1,46 +1,33 @@
-/** One option's value: from what was given, with what is wrong about it. */
-import type { Problem } from "./problem.ts";
+/** The value of one option: converted from its text, or a problem. */
+import { parseDuration, showDuration } from "../../base/duration.ts";
+import type { Problem } from "../output/problem.ts";
 
 export type OptionType = "text" | "list" | "number" | "duration" | "flag";
 
 export interface OptionSpec {
   readonly name: string;
   readonly type: OptionType;
-  /** As shown in help: FILE, N, … */
+  /** The placeholder in the help: FILE, N, … */
   readonly value?: string;
   readonly help: string;
-  /** Shares a line of the help with the option before it. */
+  /** Shares a line of the help with the previous option. */
   readonly joined?: true;
-  /** Must be given; or, where it is another option's name, one of the two must. */
+  /** true: must be given; the name of another option: one of the two must be given. */
   readonly required?: true | string;
-  /** A good value, for the cure of a bad one. */
+  /** A valid value, shown with the refusal of a bad one. */
   readonly example?: string;
-  /** Allowed words. */
+  /** The allowed values. */
   readonly choices?: readonly string[];
-  /** Of a number; of a duration in milliseconds. */
+  /** Limits of a number, or of a duration in milliseconds. */
   readonly minimum?: number;
   readonly maximum?: number;
-  /** Checks one text value, or each item of a list; returns what was expected, or null. */
+  /** Checks a text value, or each item of a list. Returns null, or the expected form. */
   readonly check?: (text: string) => string | null;
 }
 
 export type OptionValue = string | number | boolean | readonly string[];
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** `10s`, `500ms`, `2m`, `1h` ⇒ milliseconds; null: not a duration. */
-export function parseDuration(text: string): number | null {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);
-  return match === null ? null : Math.round(Number(match[1]) * UNITS[match[2]!]!);
-}
-
-/** Milliseconds in the largest unit that shows them whole. */
-export function showDuration(ms: number): string {
-  const unit = ["h", "m", "s"].find((u) => ms > 0 && ms % UNITS[u]! === 0) ?? "ms";
-  return `${ms / UNITS[unit]!}${unit}`;
-}
-
-/** Where a value came from, as it is named in messages: `--shards`, `MARMOT_SHARDS`, … */
+/** `source` names the origin of the value in messages: `--shards`, `MARMOT_SHARDS`, … undefined: refused. */
 export function convert(
   spec: OptionSpec,
   raw: unknown,
@@ -48,7 +35,7 @@ export function convert(
   problems: Problem[],
 ): OptionValue | undefined {
   const refuse = (expected: string, given: unknown = raw): undefined => {
-    const example = spec.example ?? spec.choices?.[0] ?? String(spec.minimum ?? 1);
+    const example = exampleOf(spec);
     const hint = spec.type === "flag" ? `give --${spec.name} alone` : `for example --${spec.name} ${example}`;
     problems.push({
       message: `${source} should be ${expected}, not ${JSON.stringify(given)}`,
@@ -62,7 +49,7 @@ export function convert(
     return refuse("true or false");
   }
   if (spec.type === "list") return convertList(spec, raw, refuse);
-  // A file of options may give numbers and durations without quotes; anything with parts is a mistake.
+  // A configuration file may give numbers without quotes; a table or an array is a mistake.
   if (!["string", "number", "bigint"].includes(typeof raw)) return refuse(spec.value ?? "a value");
   const text = String(raw);
   if (text === "" || text.includes("\0")) return refuse(spec.value ?? "a value");
@@ -84,6 +71,14 @@ export function convert(
   if (spec.choices !== undefined && !spec.choices.includes(text)) return refuse(spec.choices.join(" or "));
   const expected = spec.check?.(text) ?? null;
   return expected === null ? text : refuse(expected);
+}
+
+/** A value that this option accepts. */
+function exampleOf({ example, choices, type, minimum, maximum }: OptionSpec): string {
+  if (example !== undefined) return example;
+  if (choices !== undefined) return choices[0]!;
+  if (type === "duration") return showDuration(minimum ?? Math.min(10_000, maximum ?? 10_000));
+  return String(minimum ?? 1);
 }
 
 function convertList(

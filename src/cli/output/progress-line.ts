@@ -1,13 +1,13 @@
 /**
- * Long work while it goes on: one line that is rewritten on a terminal, below the log's lines; elsewhere a log line now
- * and then.
+ * Progress of long work. On a terminal: one line below the log lines that is rewritten. Elsewhere: a log line every few
+ * seconds.
  */
-import type { Logger } from "../base/logger.ts";
-import type { ProgressStatus } from "../operations/api.ts";
-import type { CliContext } from "./context.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { ProgressStatus } from "../../operations/api.ts";
+import type { CliContext } from "../context.ts";
 
 const TERMINAL_MS = 100;
-/** Work that is done sooner than this is no news. */
+/** Work that ends before this is not logged. */
 const FIRST_LOG_MS = 1000;
 const LOG_MS = 5000;
 
@@ -33,7 +33,7 @@ export function describe({ work, done, total, unit, remainingMs }: ProgressStatu
 export class ProgressLine {
   readonly #context: Pick<CliContext, "isTerminal" | "columns" | "say" | "draw">;
   readonly #now: () => number;
-  /** What stands on the terminal's last line; "" for nothing. */
+  /** The text on the terminal's last line; "": none. */
   #shown = "";
   #work = "";
   #last: ProgressStatus | null = null;
@@ -45,7 +45,7 @@ export class ProgressLine {
     this.#now = now;
   }
 
-  /** A line of the log: goes above the progress. */
+  /** Writes a log line above the progress. */
   say(line: string): void {
     const { say, draw } = this.#context;
     if (this.#shown === "") return say(line);
@@ -73,7 +73,7 @@ export class ProgressLine {
     if (now < this.#nextAt) return;
     this.#nextAt = now + (isTerminal ? TERMINAL_MS : LOG_MS);
     if (isTerminal) {
-      // A wrapped line could not be taken back.
+      // A wrapped line could not be erased.
       this.#shown = describe(progress).slice(0, columns() - 1);
       draw(CLEAR + this.#shown);
     } else {
