@@ -1,8 +1,8 @@
 /**
  * Merges two replicas of which neither is ahead of the other in all shards: the part of each shard is taken from the
  * replica with the greater position there. Every node can reach the greater position in each shard (`delivery-rule.ts`),
- * so the result equals the replica of a node at these positions. Without this, two nodes with truncated logs could wait for each
- * other for ever.
+ * so the result equals the replica of a node at these positions. Without a merge, two nodes with truncated logs could
+ * wait for each other without end.
  *
  * Rows of a shard depend on its position and on that of shard 0, which has the changesets over several shards. The replica
  * ahead in a shard has taken every such changeset that the other one has. At equal positions the one ahead in shard 0 has

@@ -11,7 +11,7 @@
  * of a shard, and those of shard 0 that name it, are applied in one order everywhere. If two nodes reached two vectors of
  * positions, a third node can reach the vector of their maxima.
  *
- * No entry waits for ever while every group can commit. Suppose that no shard could continue. An `after` was reached by
+ * No entry waits without end while every group can commit. Suppose that no shard could continue. An `after` was reached by
  * some node, so by the last paragraph an entry can be applied on the way to it: no entry waits for an `after`. A marker
  * waits for an entry of shard 0 that is committed, because markers are made of committed entries only. Shard 0 waits for
  * the marker of a shard behind entries that, as shown, wait for nothing. If the marker is not proposed yet, the leader of

@@ -127,7 +127,7 @@ describe("over every small set of logs", () => {
       for (const b of sequences(second, 2)) for (const c of sequences(third, 2)) check([a, b, c]);
   });
 
-  test("no entry waits for ever if markers are of committed entries and origins had reached their positions", () => {
+  test("no entry waits without end if markers are of committed entries and origins had reached their positions", () => {
     const first = [plain, names(1), names(2), names(1, 2)];
     let ends = 0;
     for (const a of sequences(first, 3))
