@@ -8,6 +8,7 @@ import { Replica } from "./replica.ts";
 import { readShapes } from "./store/schema-store.ts";
 import { readSettings } from "./store/settings.ts";
 import { completeReplica } from "./store/tables.ts";
+import { integer, readRow } from "../sqlite/typed-rows.ts";
 
 /** Pages of WAL after which SQLite checkpoints by itself. */
 const CHECKPOINT_ABOVE_PAGES = 2000;
@@ -50,12 +51,13 @@ export function openReplica(path: string, peerId: string): OpenReplica {
       replica,
       checkpoint() {
         const positions = replica.positions();
-        const result = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as {
-          busy: number;
-          log: number;
-          checkpointed: number;
-        };
-        return result.busy === 0 && result.log === result.checkpointed ? positions : null;
+        const row = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();
+        const { busy, log, checkpointed } = readRow(row, {
+          busy: integer,
+          log: integer,
+          checkpointed: integer,
+        });
+        return busy === 0 && log === checkpointed ? positions : null;
       },
       close: () => open.close(),
     };

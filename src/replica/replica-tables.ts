@@ -11,6 +11,7 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { ReplicaSchema } from "./migrate/migration-components.ts";
 import { readRouting, type RowRouting } from "./store/row-routing.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
+import { integer, readRows, trusted } from "../sqlite/typed-rows.ts";
 
 export class ReplicaTables {
   readonly #db: DatabaseSync;
@@ -47,7 +48,7 @@ export class ReplicaTables {
       new Map(shapes.map((s) => [s.id, s])),
       readRouting(this.#db, shapes, settings),
       new Map(shapes.map((s) => [s.id, new RowAccess(this.#db, s, settings.encoding)])),
-      new Map((versions.all() as { tbl: number; version: number }[]).map((r) => [r.tbl, r.version])),
+      new Map(readRows(versions.all(), { tbl: integer, version: integer }).map((r) => [r.tbl, r.version])),
     ];
   }
 
@@ -86,7 +87,7 @@ export class ReplicaTables {
       this.#db,
       `SELECT ${exactKeyColumns(shape, columns)} FROM main.${quoteIdentifier(shape.name)}`,
     );
-    return (rows.all() as unknown as Value[][]).map((row) =>
+    return trusted<Value[][]>(rows.all()).map((row) =>
       keyIdOf(shape, exactKey(shape, row, this.#settings.encoding)),
     );
   }

@@ -28,6 +28,7 @@ import { ReplicaTables } from "./replica-tables.ts";
 import { AppliedPositions } from "./store/positions.ts";
 import { type CatalogueObject, readObjectsOf } from "./store/schema-store.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
+import { blob, readRows, text } from "../sqlite/typed-rows.ts";
 
 export type { OwnOutcome } from "./batch-applier.ts";
 
@@ -112,8 +113,11 @@ export class Replica implements BeforeImageSource {
   schemaEntriesAfter(version: number): { peer: string; entry: SchemaEntry }[] {
     const rows = this.#db
       .prepare(`SELECT "peer", "entry" FROM "__marmot__schema" WHERE "version" > ? ORDER BY "version"`)
-      .all(version) as { peer: string; entry: Uint8Array }[];
-    return rows.map(({ peer, entry }) => ({ peer, entry: decodeSchemaEntry(entry) }));
+      .all(version);
+    return readRows(rows, { peer: text, entry: blob }).map(({ peer, entry }) => ({
+      peer,
+      entry: decodeSchemaEntry(entry),
+    }));
   }
 
   position(shard: number): number {

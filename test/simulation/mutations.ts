@@ -130,8 +130,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "the replica counts as synced without a checkpoint",
     300,
     "replica/open-replica.ts",
-    'const result = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as {',
-    "const result = { busy: 0, log: 0, checkpointed: 0 } as {",
+    'const row = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();',
+    "const row = { busy: 0, log: 0, checkpointed: 0 };",
   ),
   // ---------------------------------------------------------------------------------------- taking
   one(

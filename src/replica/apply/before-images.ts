@@ -11,6 +11,7 @@ import { KeyMap } from "../../change/key-map.ts";
 import type { Image } from "../../change/value.ts";
 import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 import { covers, type LastWrite } from "./changeset.ts";
+import { trusted } from "../../sqlite/typed-rows.ts";
 
 /** Records examined in one call of `prune`, which runs between other work. */
 const PRUNE_AT_ONCE = 20_000;
@@ -57,7 +58,7 @@ export class BeforeImages {
     this.#oldest = arraysLazily(db, `${columns} WHERE "id" > ? ORDER BY "id" LIMIT ?`);
     const all = db.prepare(`${columns} ORDER BY "id"`);
     all.setReturnArrays(true);
-    for (const [id, table, keyId] of all.iterate() as unknown as Iterable<PruneRow>) {
+    for (const [id, table, keyId] of trusted<Iterable<PruneRow>>(all.iterate())) {
       this.#remember(table, keyId, id);
       this.#nextId = id + 1;
     }
@@ -122,7 +123,7 @@ export class BeforeImages {
   }
 
   #read(id: number): [shard: number, index: number, image: Uint8Array | null] {
-    return this.#select.get(id) as unknown as [number, number, Uint8Array | null];
+    return trusted(this.#select.get(id));
   }
 
   /** A schema change gives the table's rows another shape: maps each image. */
@@ -153,7 +154,7 @@ export class BeforeImages {
    * synced. `isHeld`: keys whose changes it has not taken (unacknowledged or withheld rows). Call inside a transaction.
    */
   prune(synced: PositionVector, isHeld: (table: number, keyId: KeyId) => boolean): void {
-    const rows = this.#oldest.all(this.#prunedTo, PRUNE_AT_ONCE) as unknown as PruneRow[];
+    const rows = trusted<PruneRow[]>(this.#oldest.all(this.#prunedTo, PRUNE_AT_ONCE));
     let from = this.#prunedTo;
     let to = from;
     for (const [id, table, keyId, shard, index] of rows) {

@@ -5,6 +5,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { imageHash } from "../../change/codec.ts";
 import { prepareExact } from "../../rows/row-access.ts";
+import { bigInteger, integer, readTuples } from "../../sqlite/typed-rows.ts";
 
 export class Checksums {
   readonly #store: StatementSync;
@@ -17,7 +18,7 @@ export class Checksums {
       `INSERT INTO "__marmot__checksum" VALUES(?, ?, ?) ON CONFLICT("tbl", "shard") DO UPDATE SET "sum" = excluded."sum"`,
     );
     const all = prepareExact(db, `SELECT "tbl", "shard", "sum" FROM "__marmot__checksum"`);
-    for (const [table, shard, sum] of all.all() as unknown as [bigint, bigint, bigint][])
+    for (const [table, shard, sum] of readTuples(all.all(), integer, integer, bigInteger))
       this.#sums.set(`${table}/${shard}`, BigInt.asUintN(64, sum));
   }
 

@@ -6,6 +6,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
 import { arraysLazily, type LazyStatement, lazily } from "../../sqlite/lazy.ts";
 import type { LastWrite } from "./changeset.ts";
+import { trusted } from "../../sqlite/typed-rows.ts";
 
 type Packed = readonly [shard: number, index: number, origin: number];
 
@@ -42,7 +43,7 @@ export class ColumnPositions {
   }
 
   #read(table: number, keyId: KeyId): ColumnRecord | null {
-    const row = this.#select.get(table, keyId) as unknown as [string] | undefined;
+    const row = trusted<[string] | undefined>(this.#select.get(table, keyId));
     return row === undefined ? null : (JSON.parse(row[0]) as ColumnRecord);
   }
 

@@ -3,6 +3,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
 import { arraysLazily, type LazyStatement } from "../../sqlite/lazy.ts";
 import type { LastWrite } from "./changeset.ts";
+import { integer, readTuples, trusted } from "../../sqlite/typed-rows.ts";
 
 export class KeyPositions {
   readonly #select: StatementSync;
@@ -31,7 +32,7 @@ export class KeyPositions {
 
   /** The last write of a key; null: the key was not written since the replica was created. */
   last(table: number, keyId: KeyId): LastWrite | null {
-    const row = this.#select.get(table, keyId) as unknown as [number, number, number] | undefined;
+    const row = trusted<[number, number, number] | undefined>(this.#select.get(table, keyId));
     return row === undefined ? null : { shard: row[0], index: row[1], origin: row[2] };
   }
 
@@ -41,13 +42,13 @@ export class KeyPositions {
 
   /** The newest write to the table in each shard by each origin. */
   newest(table: number): LastWrite[] {
-    const rows = this.#newest.all(table) as unknown as [number, number, number][];
+    const rows = readTuples(this.#newest.all(table), integer, integer, integer);
     return rows.map(([shard, index, origin]) => ({ shard, index, origin }));
   }
 
   /** Keys whose last write is in the shard, after `index`. */
   since(shard: number, index: number): { table: number; keyId: KeyId; origin: number }[] {
-    const rows = this.#since.all(shard, index) as unknown as [number, KeyId, number][];
+    const rows = trusted<[number, KeyId, number][]>(this.#since.all(shard, index));
     return rows.map(([table, keyId, origin]) => ({ table, keyId, origin }));
   }
 }

@@ -8,6 +8,7 @@ import type { RedirectedRow } from "../../change/changed-rows.ts";
 import { prepareExact } from "../../rows/row-access.ts";
 import { lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 import { type ChangesetContext, covers } from "./changeset.ts";
+import { bigInteger, integer, readTuples } from "../../sqlite/typed-rows.ts";
 
 export class RedirectedRowids {
   readonly #peer: number;
@@ -33,7 +34,7 @@ export class RedirectedRowids {
       `SELECT "tbl", "from_rowid", "to_rowid", "shard", "idx" FROM "__marmot__moved" WHERE "origin" = ?`,
     );
     const recorded = prepareExact(db, `SELECT DISTINCT "origin", "shard" FROM "__marmot__moved"`);
-    for (const [origin, shard] of recorded.all() as unknown as [bigint, bigint][])
+    for (const [origin, shard] of readTuples(recorded.all(), integer, integer))
       this.#recorded.add(`${origin}/${shard}`);
   }
 
@@ -44,11 +45,8 @@ export class RedirectedRowids {
 
   /** After a start: the app database reflects `position`. */
   recall(position: PositionVector): void {
-    const rows = this.#select.all(this.#peer) as unknown as [bigint, bigint, bigint, bigint, bigint][];
-    this.#pending = rows.map(([table, from, to, shard, index]) => ({
-      ...{ table: Number(table), from, to },
-      ...{ shard: Number(shard), index: Number(index) },
-    }));
+    const rows = readTuples(this.#select.all(this.#peer), integer, bigInteger, bigInteger, integer, integer);
+    this.#pending = rows.map(([table, from, to, shard, index]) => ({ table, from, to, shard, index }));
     this.reflected(position);
   }
 

@@ -4,6 +4,7 @@ import { type KeyId, keyIdOf } from "../../change/key.ts";
 import { prepareExact, type RowAccess } from "../../rows/row-access.ts";
 import { lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { bigInteger, integer, nullable, readTuple, readTuples } from "../../sqlite/typed-rows.ts";
 
 const MAX_ROWID = 2n ** 63n - 1n;
 
@@ -20,8 +21,8 @@ export class RowidAllocator {
     this.#wasUsed = wasUsed;
     this.#store = lazily(db, `INSERT OR REPLACE INTO "__marmot__rowid" VALUES(?, ?)`);
     const highest = prepareExact(db, `SELECT "tbl", "highest" FROM "__marmot__rowid"`);
-    for (const [table, rowid] of highest.all() as unknown as [bigint, bigint][])
-      this.#highest.set(Number(table), rowid);
+    for (const [table, rowid] of readTuples(highest.all(), integer, bigInteger))
+      this.#highest.set(table, rowid);
   }
 
   /** The highest rowid that a row of the table ever had. Its first call must precede the first delete in the table. */
@@ -30,7 +31,7 @@ export class RowidAllocator {
     let highest = this.#highest.get(id);
     if (highest === undefined) {
       const sql = `SELECT max(${quoteIdentifier(columns[0]!.name)}) FROM main.${quoteIdentifier(name)}`;
-      const [top] = prepareExact(this.#db, sql).get() as unknown as [bigint | null];
+      const [top] = readTuple(prepareExact(this.#db, sql).get(), nullable(bigInteger));
       highest = top ?? 0n;
       this.#raise(id, highest);
     }

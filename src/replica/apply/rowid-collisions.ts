@@ -14,6 +14,7 @@ import { type ChangesetContext, covers, type LastWrite, unseenWrite } from "./ch
 import type { KeyPositions } from "./key-positions.ts";
 import { RedirectedRowids } from "./redirected-rowids.ts";
 import { RowidAllocator } from "./rowid-allocator.ts";
+import { trusted } from "../../sqlite/typed-rows.ts";
 
 export class RowidCollisions {
   readonly #keyPositions: KeyPositions;
@@ -116,7 +117,7 @@ export class RowidCollisions {
 
   /** Where the row of the key was inserted; null: the row is older than the replica. */
   #creation(table: number, keyId: KeyId): LastWrite | null {
-    const row = this.#selectCreation.get(table, keyId) as unknown as [number, number, number] | undefined;
+    const row = trusted<[number, number, number] | undefined>(this.#selectCreation.get(table, keyId));
     return row === undefined ? null : { shard: row[0], index: row[1], origin: row[2] };
   }
 

@@ -3,6 +3,17 @@ import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
 import { prepareExact } from "../../rows/row-access.ts";
 import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
+import {
+  blob,
+  integer,
+  nullable,
+  oneOf,
+  readTuple,
+  readTuples,
+  text,
+  trusted,
+} from "../../sqlite/typed-rows.ts";
+import { keyCell } from "../store/key-cell.ts";
 
 /** Newest conflicts kept per shard. Every node drops older ones at the same position. */
 const JOURNAL_LIMIT = 10_000;
@@ -56,7 +67,7 @@ export interface StoredConflict extends ConflictPosition, Conflict {
   readonly ordinal: number;
 }
 
-type Row = [
+type Row = readonly [
   number,
   number,
   number,
@@ -120,10 +131,9 @@ export class Journal {
       db,
       `SELECT DISTINCT "tbl" FROM "__marmot__conflict" WHERE "kind" = 'same key'`,
     );
-    for (const [table] of tables.all() as unknown as [bigint][]) this.#replacedTables.add(Number(table));
+    for (const [table] of readTuples(tables.all(), integer)) this.#replacedTables.add(table);
     const counts = prepareExact(db, `SELECT "shard", count(*) FROM "__marmot__conflict" GROUP BY "shard"`);
-    for (const [shard, count] of counts.all() as unknown as [bigint, bigint][])
-      this.#counts.set(Number(shard), Number(count));
+    for (const [shard, count] of readTuples(counts.all(), integer, integer)) this.#counts.set(shard, count);
   }
 
   get total(): number {
@@ -163,14 +173,11 @@ export class Journal {
 
   /** A schema change gives the table's rows another shape: maps both images of its conflicts. */
   mapImages(table: number, map: (image: Uint8Array) => Uint8Array): void {
-    const rows = this.#ofTable.all(table) as unknown as [
-      number,
-      number,
-      number,
-      Uint8Array | null,
-      Uint8Array | null,
-    ][];
-    for (const [shard, index, ordinal, losing, winning] of rows)
+    const rows = this.#ofTable.all(table);
+    for (const [shard, index, ordinal, losing, winning] of readTuples(
+      rows,
+      ...([integer, integer, integer, nullable(blob), nullable(blob)] as const),
+    ))
       this.#replace.run(
         losing === null ? null : map(losing),
         winning === null ? null : map(winning),
@@ -179,7 +186,7 @@ export class Journal {
   }
 
   list(limit: number): StoredConflict[] {
-    return (this.#list.all(limit) as unknown as Row[]).map(fromRow);
+    return this.#list.all(limit).map(readConflict);
   }
 
   /** False: the journal keeps no conflict in which a row of the table lost to an insert under the same key. */
@@ -189,14 +196,29 @@ export class Journal {
 
   /** Conflicts in which a row of the table lost to an insert under the same key, in log order. */
   replacedIn(table: number): StoredConflict[] {
-    return (this.#replaced.all(table) as unknown as Row[]).map(fromRow);
+    return trusted<Row[]>(this.#replaced.all(table)).map(fromRow);
   }
 
   get(shard: number, index: number, ordinal: number): StoredConflict | null {
-    const row = this.#one.get(shard, index, ordinal) as unknown as Row | undefined;
-    return row === undefined ? null : fromRow(row);
+    const row = this.#one.get(shard, index, ordinal);
+    return row === undefined ? null : readConflict(row);
   }
 }
+
+const KINDS = [
+  ...["concurrent write", "same key", "unique clash", "orphan", "cascaded"],
+  ...["set null", "set default", "refused", "schema clash"],
+] as const satisfies readonly ConflictKind[];
+
+const readConflict = (row: unknown): StoredConflict =>
+  fromRow(
+    readTuple(
+      row,
+      ...([integer, integer, integer, integer, keyCell, oneOf(...KINDS)] as const),
+      ...([integer, nullable(blob), integer, nullable(blob)] as const),
+      ...([integer, nullable(integer), nullable(integer), nullable(text)] as const),
+    ),
+  );
 
 const fromRow = (row: Row): StoredConflict => ({
   shard: row[0],

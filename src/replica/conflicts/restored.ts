@@ -2,6 +2,8 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
 import type { StoredConflict } from "./journal.ts";
+import { readTuple } from "../../sqlite/typed-rows.ts";
+import { keyCell } from "../store/key-cell.ts";
 
 export class RestoredHere {
   readonly #insert: StatementSync;
@@ -21,7 +23,7 @@ export class RestoredHere {
 
   /** The new key of the conflict's losing row; null: it is not restored. */
   keyOf({ shard, index, ordinal }: StoredConflict): KeyId | null {
-    const row = this.#select.get(shard, index, ordinal) as unknown as [KeyId] | undefined;
-    return row === undefined ? null : row[0];
+    const row = this.#select.get(shard, index, ordinal);
+    return row === undefined ? null : readTuple(row, keyCell)[0];
   }
 }

@@ -6,14 +6,12 @@ import type { Value } from "../../change/value.ts";
 import { exactKey, exactKeyColumns, prepareExact } from "../../rows/row-access.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { integer, readRows, text, trusted } from "../../sqlite/typed-rows.ts";
 
 /** Values of one item of the status table, by name. */
 function readStatus(file: DatabaseSync, item: "acknowledged" | "shard"): Map<string, number> {
-  const rows = file.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = ?`).all(item) as {
-    name: string;
-    value: number;
-  }[];
-  return new Map(rows.map(({ name, value }) => [name, value]));
+  const rows = file.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = ?`).all(item);
+  return new Map(readRows(rows, { name: text, value: integer }).map(({ name, value }) => [name, value]));
 }
 
 /** The position that the app database reflects; 0 for a shard without one. */
@@ -36,10 +34,10 @@ export function loggedKeys(
 ): Set<string> {
   const keys = new Set<string>();
   const encoding = String(queryOf(file)("PRAGMA encoding")[0]![0]);
-  const logs = file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
-    id: number;
-    log: string;
-  }[];
+  const logs = readRows(file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all(), {
+    id: integer,
+    log: text,
+  });
   for (const shape of shapes) {
     const log = logs.find((l) => l.id === shape.id)?.log;
     if (log === undefined) continue;
@@ -51,7 +49,7 @@ export function loggedKeys(
       file,
       `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
     );
-    for (const row of rows.iterate(from(shape), to(shape)) as unknown as Iterable<Value[]>)
+    for (const row of trusted<Iterable<Value[]>>(rows.iterate(from(shape), to(shape))))
       keys.add(`${shape.id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);
   }
   return keys;

@@ -18,6 +18,7 @@ import { readSettings, type ReplicaSettings } from "../store/settings.ts";
 import { peerHash } from "../store/tables.ts";
 import { acknowledgedIds, loggedKeys, reflectedPosition } from "./app-db-logs.ts";
 import { compareRows } from "./compare-rows.ts";
+import { bigInteger, integer, nullable, readRow, readTuples, trusted } from "../../sqlite/typed-rows.ts";
 
 interface CarryOver {
   /** This node's replica, and the snapshot that takes its place. */
@@ -99,7 +100,7 @@ function beforeImageWriter(
   );
   records.setReturnArrays(true);
   type Stored = [number, KeyId, number, number, Uint8Array | null];
-  for (const record of records.iterate() as unknown as Iterable<Stored>) insert.run(++id, ...record);
+  for (const record of trusted<Iterable<Stored>>(records.iterate())) insert.run(++id, ...record);
   // The app database gets all changes of the snapshot at once, so the new position of any one shard is enough.
   const shown = before.map((index, shard) => Math.max(index, reflected[shard]!));
   const shard = Math.max(
@@ -118,6 +119,8 @@ function unchangedTables(previous: DatabaseSync, next: DatabaseSync): Set<number
   return new Set(readShapes(next).flatMap((s) => (texts.get(s.id) === JSON.stringify(s) ? [s.id] : [])));
 }
 
+type WrittenKey = [keyId: KeyId, shard: number, index: number, origin: number];
+
 /**
  * Rows of tables that a schema change altered or created: the image in the app database is unknown in the new shape, and
  * a new table has no rows there.
@@ -130,8 +133,7 @@ function noteChangedTables(
   const written = next.prepare(`SELECT "key", "shard", "idx", "origin" FROM "__marmot__key" WHERE "tbl" = ?`);
   written.setReturnArrays(true);
   for (const { id } of shapes)
-    for (const row of written.all(id) as unknown as [KeyId, number, number, number][]) {
-      const [keyId, shard, index, origin] = row;
+    for (const [keyId, shard, index, origin] of trusted<WrittenKey[]>(written.all(id))) {
       if (covers(before, { shard, index })) continue;
       note({ table: id, keyId, own: origin === self, image: known.has(id) ? UNKNOWN_IMAGE : null });
     }
@@ -184,7 +186,7 @@ function noteFromAppDb(shapes: readonly TableShape[], carry: Carry): void {
 function keysTaken(shapes: readonly TableShape[], { previous, next, peerId, file }: Carry): Set<string> {
   const bound = (db: DatabaseSync, which: "min" | "max", table: number): number => {
     const sql = `SELECT ${which}("up_to") AS bound FROM "__marmot__watermark" WHERE "peer" = ? AND "tbl" = ?`;
-    return (db.prepare(sql).get(peerId, table) as { bound: number | null }).bound ?? 0;
+    return readRow(db.prepare(sql).get(peerId, table), { bound: nullable(integer) }).bound ?? 0;
   };
   return loggedKeys(file, shapes, {
     from: ({ id }) => bound(previous, "min", id),
@@ -198,10 +200,10 @@ function redirectedKeys(shapes: readonly TableShape[], { next, self, before }: C
     next,
     `SELECT "tbl", "to_rowid", "shard", "idx" FROM "__marmot__moved" WHERE "origin" = ?`,
   );
-  const rows = redirected.all(self) as unknown as [bigint, bigint, bigint, bigint][];
-  const shapeOf = new Map(shapes.map((s) => [BigInt(s.id), s]));
+  const rows = readTuples(redirected.all(self), integer, bigInteger, integer, integer);
+  const shapeOf = new Map(shapes.map((s) => [s.id, s]));
   return rows.flatMap(([table, to, shard, index]) =>
-    !covers(before, { shard: Number(shard), index: Number(index) }) && shapeOf.has(table)
+    !covers(before, { shard, index }) && shapeOf.has(table)
       ? [`${table}/${keyIdOf(shapeOf.get(table)!, [to])}`]
       : [],
   );

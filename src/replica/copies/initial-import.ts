@@ -18,6 +18,7 @@ import {
   yieldToLoop,
 } from "./database-files.ts";
 import type { TableShape } from "../../change/shape.ts";
+import { integer, readRow } from "../../sqlite/typed-rows.ts";
 
 interface InitialImportOptions {
   /** Path of the new replica; no file may exist there. */
@@ -84,9 +85,8 @@ function storeWatermarks(
   const kept = settings.transactions === "whole" ? 1 : settings.shards;
   for (const { id } of shapes) {
     const log = quoteIdentifier(logs.get(id)!);
-    const { top } = db.prepare(`SELECT coalesce(max(id), 0) AS top FROM source.${log}`).get() as {
-      top: number;
-    };
+    const row = db.prepare(`SELECT coalesce(max(id), 0) AS top FROM source.${log}`).get();
+    const { top } = readRow(row, { top: integer });
     for (let shard = 0; shard < kept; shard++) insert.run(peerId, shard, id, top);
   }
 }

@@ -18,6 +18,7 @@ import { readRouting } from "../store/row-routing.ts";
 import { readShapes } from "../store/schema-store.ts";
 import { readSettings } from "../store/settings.ts";
 import { compareRows } from "./compare-rows.ts";
+import { integer, readRow, trusted } from "../../sqlite/typed-rows.ts";
 
 /** Tables of which the part of a shard is replaced as a whole, by the column "shard". */
 const BY_SHARD = ["origin", "checksum", "conflict", "staged", "check", "moved"] as const;
@@ -104,7 +105,7 @@ async function copyRows(
   const [from, to] = [access(source), access(target)];
   const differing = target.prepare(`SELECT "tbl", "key" FROM temp."differs"`);
   differing.setReturnArrays(true);
-  const keys = (): Iterable<[number, KeyId]> => differing.iterate() as unknown as Iterable<[number, KeyId]>;
+  const keys = (): Iterable<[number, KeyId]> => trusted(differing.iterate());
   for (const [table, keyId] of keys()) to.get(table)!.delete(keyValues(shapes.get(table)!, keyId));
   for (const [table, keyId] of keys()) {
     const image = from.get(table)!.get(keyValues(shapes.get(table)!, keyId));
@@ -113,13 +114,14 @@ async function copyRows(
   target.exec(`DROP TABLE temp."differs"`);
 }
 
+type KeyRow = [table: number, keyId: KeyId, shard: number, index: number, origin: number];
+
 /** Copies key positions. The replica ahead in a shard has all keys there that the other one has. */
 function copyKeys({ source, target, isSources }: Merge): void {
   const all = source.prepare(`SELECT "tbl", "key", "shard", "idx", "origin" FROM "__marmot__key"`);
   all.setReturnArrays(true);
   const put = target.prepare(`INSERT OR REPLACE INTO "__marmot__key" VALUES(?, ?, ?, ?, ?)`);
-  for (const row of all.iterate() as unknown as Iterable<[number, KeyId, number, number, number]>)
-    if (isSources(row[0], row[1])) put.run(...row);
+  for (const row of trusted<Iterable<KeyRow>>(all.iterate())) if (isSources(row[0], row[1])) put.run(...row);
 }
 
 /** Replaces the records about the source's rows. */
@@ -128,7 +130,7 @@ function replaceRecords(table: (typeof BY_KEY)[number], merge: Merge): void {
   const keys = target.prepare(`SELECT DISTINCT "tbl", "key" FROM "__marmot__${table}"`);
   keys.setReturnArrays(true);
   const drop = target.prepare(`DELETE FROM "__marmot__${table}" WHERE "tbl" = ? AND "key" = ?`);
-  for (const [tbl, key] of keys.all() as unknown as [number, KeyId][])
+  for (const [tbl, key] of trusted<[number, KeyId][]>(keys.all()))
     if (isSources(tbl, key)) drop.run(tbl, key);
   copyAll(merge, table, { wanted: ([tbl, key]) => isSources(Number(tbl), asKeyId(key)) });
 }
@@ -145,7 +147,7 @@ function copyShard(merge: Merge, shard: number): void {
     copyAll(merge, table, { where: `WHERE "shard" = ${shard}` });
   }
   const position = source.prepare(`SELECT "idx", "term" FROM "__marmot__position" WHERE "shard" = ?`);
-  const { idx, term } = position.get(shard) as { idx: number; term: number };
+  const { idx, term } = readRow(position.get(shard), { idx: integer, term: integer });
   target
     .prepare(`UPDATE "__marmot__position" SET "idx" = ?, "term" = ? WHERE "shard" = ?`)
     .run(idx, term, shard);
@@ -171,5 +173,5 @@ function copyAll(
     .all()
     .map(() => "?");
   const put = target.prepare(`INSERT INTO "__marmot__${table}" VALUES(${marks.join(", ")}) ${conflict}`);
-  for (const row of rows.iterate() as unknown as Iterable<CopiedRow>) if (wanted(row)) put.run(...row);
+  for (const row of trusted<Iterable<CopiedRow>>(rows.iterate())) if (wanted(row)) put.run(...row);
 }

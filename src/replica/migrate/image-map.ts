@@ -7,6 +7,7 @@ import type { TableShape } from "../../change/shape.ts";
 import { type Image, TextBytes } from "../../change/value.ts";
 import { exactRows } from "../../rows/exact-rows.ts";
 import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
+import { readRow, text } from "../../sqlite/typed-rows.ts";
 
 /** For each stored column of the new shape its place in the old image; null: the column is new. */
 export type ColumnPlaces = readonly (number | null)[];
@@ -26,10 +27,9 @@ class ImageMap {
   constructor(replica: DatabaseSync, after: TableShape, places: ColumnPlaces) {
     this.#after = after;
     this.#places = places;
-    const { encoding } = replica.prepare("PRAGMA encoding").get() as { encoding: string };
-    const { sql } = replica
-      .prepare(`SELECT "sql" FROM main.sqlite_schema WHERE type = 'table' AND name = ?`)
-      .get(after.name) as { sql: string };
+    const { encoding } = readRow(replica.prepare("PRAGMA encoding").get(), { encoding: text });
+    const select = replica.prepare(`SELECT "sql" FROM main.sqlite_schema WHERE type = 'table' AND name = ?`);
+    const { sql } = readRow(select.get(after.name), { sql: text });
     this.#encoding = encoding;
     this.#db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
     this.#db.exec(`PRAGMA encoding = ${quoteText(encoding)}; PRAGMA ignore_check_constraints = ON`);

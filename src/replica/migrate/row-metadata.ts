@@ -4,7 +4,7 @@
  */
 import type { DatabaseSync } from "node:sqlite";
 import { decodeImage, encodeImage, imageHash } from "../../change/codec.ts";
-import { type KeyId, keyIdOfImage } from "../../change/key.ts";
+import { keyIdOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { exactRows } from "../../rows/exact-rows.ts";
 import { UNKNOWN_IMAGE } from "../apply/before-images.ts";
@@ -12,6 +12,8 @@ import type { Checksums } from "../apply/checksums.ts";
 import type { RowRouting } from "../store/row-routing.ts";
 import { type ColumnPlaces, withImageMap } from "./image-map.ts";
 import type { MigrationComponents } from "./migration-components.ts";
+import { readRows, text } from "../../sqlite/typed-rows.ts";
+import { keyCell } from "../store/key-cell.ts";
 
 /** Rows hashed between two yields. */
 const SLICE = 1000;
@@ -53,12 +55,9 @@ export function mapRecordedImages(
 
 /** Column positions are stored by the place of the column. */
 function mapColumnPositions(db: DatabaseSync, table: number, places: ColumnPlaces): void {
-  const rows = db.prepare(`SELECT "key", "writes" FROM "__marmot__column" WHERE "tbl" = ?`).all(table) as {
-    key: KeyId;
-    writes: string;
-  }[];
+  const rows = db.prepare(`SELECT "key", "writes" FROM "__marmot__column" WHERE "tbl" = ?`).all(table);
   const put = db.prepare(`UPDATE "__marmot__column" SET "writes" = ? WHERE "tbl" = ? AND "key" = ?`);
-  for (const { key, writes } of rows) {
+  for (const { key, writes } of readRows(rows, { key: keyCell, writes: text })) {
     const entry = JSON.parse(writes) as { columns: Record<string, unknown> };
     const columns: Record<string, unknown> = {};
     places.forEach((from, i) => {

@@ -11,6 +11,7 @@ import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
 import type { ColumnPlaces } from "./image-map.ts";
 import type { CatalogueObject } from "../store/schema-store.ts";
+import { integer, readRow } from "../../sqlite/typed-rows.ts";
 
 /** A replicated table before and after a schema change. */
 export interface TableMapping {
@@ -59,11 +60,14 @@ export function numberObjects(
 ): CatalogueObject[] {
   const ids = new Map(objects.map((o) => [`${o.kind}/${foldName(o.name)}`, o.tableId]));
   const byTo = new Map(tables.flatMap((t) => (t.to === null ? [] : [[foldName(t.to), t] as const])));
-  const highest = db
-    .prepare(
-      `SELECT max(coalesce((SELECT max("table_id") FROM "__marmot__object"), 0), coalesce((SELECT max("tbl") FROM "__marmot__table_version"), 0)) AS id`,
-    )
-    .get() as { id: number };
+  const highest = readRow(
+    db
+      .prepare(
+        `SELECT max(coalesce((SELECT max("table_id") FROM "__marmot__object"), 0), coalesce((SELECT max("tbl") FROM "__marmot__table_version"), 0)) AS id`,
+      )
+      .get(),
+    { id: integer },
+  );
   let next = highest.id + 1;
   const query = queryOf(db);
   return state.objects.map((object) => {

@@ -2,6 +2,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type BatchHead, decodeBatchHead } from "../../change/codec.ts";
 import { readMarking } from "../../change/marking.ts";
+import { blob, readTuple } from "../../sqlite/typed-rows.ts";
 
 export class StagedParts {
   readonly #insert: StatementSync;
@@ -26,8 +27,10 @@ export class StagedParts {
   /** The staged parts of the batch's changeset, in order. */
   *of(shard: number, head: BatchHead): Iterable<BatchHead> {
     const rows = this.#select.iterate(head.origin, shard, head.incarnation, head.csn);
-    for (const [data] of rows as unknown as Iterable<[Uint8Array]>)
+    for (const row of rows) {
+      const [data] = readTuple(row, blob);
       yield decodeBatchHead(readMarking(data).batch);
+    }
   }
 
   /** Drops all staged parts of an origin in a shard. */

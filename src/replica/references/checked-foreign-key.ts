@@ -6,6 +6,7 @@ import { prepareExact } from "../../rows/row-access.ts";
 import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { bound, prepareReferring } from "./referring-rows.ts";
+import { trusted } from "../../sqlite/typed-rows.ts";
 
 /** A default that has the same value on every node: a literal. */
 const LITERAL = /^\s*(?:NULL|[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|'(?:[^']|'')*'|x'(?:[0-9a-f]{2})*')\s*$/i;
@@ -34,7 +35,7 @@ export class CheckedForeignKey {
     if (columns.some((c) => child.key.includes(c))) return null;
     if (onDelete === "SET NULL") return nullable ? columns.map(() => null) : null;
     if (onDelete !== "SET DEFAULT" || !defaults.every((d) => LITERAL.test(d))) return null;
-    return prepareExact(db, `SELECT ${defaults.join(", ")}`).get() as unknown as Value[];
+    return trusted<Value[]>(prepareExact(db, `SELECT ${defaults.join(", ")}`).get());
   }
 
   /** The values of the reference; null: a column is NULL, so the row refers to no parent. */
@@ -62,7 +63,7 @@ export class CheckedForeignKey {
   children(values: readonly Value[]): Value[][] {
     // Broken text is bound as a blob, and no text equals a blob.
     if (values.some((v) => v instanceof TextBytes)) return [];
-    return this.#children.all(...values.map(bound)) as unknown as Value[][];
+    return trusted<Value[][]>(this.#children.all(...values.map(bound)));
   }
 
   /** The parent's key; null: the foreign key refers to a UNIQUE constraint instead of the parent's key. */

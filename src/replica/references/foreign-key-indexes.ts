@@ -4,6 +4,7 @@ import type { TableShape } from "../../change/shape.ts";
 import { type ForeignKey, readForeignKeys } from "../../schema/foreign-keys.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { readRows, text } from "../../sqlite/typed-rows.ts";
 
 const indexName = ({ child, number }: ForeignKey): string => `__marmot__fk_${child.id}_${number}`;
 
@@ -41,6 +42,6 @@ export function forgetForeignKeys(db: DatabaseSync, table: number): void {
     db.prepare(`DELETE FROM "__marmot__${name}" WHERE "tbl" = ?`).run(table);
   const indexes = db
     .prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'index' AND name LIKE ? ESCAPE '\\'`)
-    .all(`\\_\\_marmot\\_\\_fk\\_${table}\\_%`) as { name: string }[];
-  for (const { name } of indexes) db.exec(`DROP INDEX ${quoteIdentifier(name)}`);
+    .all(`\\_\\_marmot\\_\\_fk\\_${table}\\_%`);
+  for (const { name } of readRows(indexes, { name: text })) db.exec(`DROP INDEX ${quoteIdentifier(name)}`);
 }

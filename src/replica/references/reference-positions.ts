@@ -5,6 +5,7 @@ import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import { arraysLazily, type LazyStatement, lazily } from "../../sqlite/lazy.ts";
 import type { LastWrite } from "../apply/changeset.ts";
 import type { KeyPositions } from "../apply/key-positions.ts";
+import { trusted } from "../../sqlite/typed-rows.ts";
 
 export class ReferencePositions {
   readonly #keyPositions: KeyPositions;
@@ -33,7 +34,7 @@ export class ReferencePositions {
 
   /** null: the reference is older than the replica. */
   at({ child, number }: ForeignKey, keyId: KeyId): LastWrite | null {
-    const row = this.#select.get(child.id, keyId, number) as unknown as [number, number, number] | undefined;
+    const row = trusted<[number, number, number] | undefined>(this.#select.get(child.id, keyId, number));
     if (row === undefined) return this.#keyPositions.last(child.id, keyId);
     return { shard: row[0], index: row[1], origin: row[2] };
   }

@@ -4,6 +4,7 @@ import { TextBytes, type Value } from "../../change/value.ts";
 import { prepareExact } from "../../rows/row-access.ts";
 import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { trusted } from "../../sqlite/typed-rows.ts";
 
 export const bound = (value: Value): Exclude<Value, TextBytes> =>
   value instanceof TextBytes ? value.bytes : value;
@@ -28,4 +29,4 @@ export const rowsReferring = (
   db: DatabaseSync,
   foreignKey: ForeignKey,
   values: readonly Value[],
-): Value[][] => prepareReferring(db, foreignKey).all(...values.map(bound)) as unknown as Value[][];
+): Value[][] => trusted(prepareReferring(db, foreignKey).all(...values.map(bound)));

@@ -1,5 +1,6 @@
 /** Checksums recorded at check entries, so that nodes can compare their replicas at one position. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { integer, readRow, text } from "../../sqlite/typed-rows.ts";
 
 /** Records kept per shard. */
 const RECORDS_KEPT = 16;
@@ -26,8 +27,9 @@ export class CheckRecords {
 
   /** The sums recorded for `note` in a shard; null: the entry is not applied yet, or the record was trimmed. */
   find(note: string, shard: number): { index: number; sums: [number, string][] } | null {
-    const row = this.#select.get(note, shard) as { idx: number; sums: string } | undefined;
+    const row = this.#select.get(note, shard);
     if (row === undefined) return null;
-    return { index: row.idx, sums: JSON.parse(row.sums) as [number, string][] };
+    const { idx, sums } = readRow(row, { idx: integer, sums: text });
+    return { index: idx, sums: JSON.parse(sums) as [number, string][] };
   }
 }

@@ -3,8 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 
 /** A fact of this node by its name; null: it was never stored. */
 export function readLocal(db: DatabaseSync, name: string): string | null {
-  const row = db.prepare(`SELECT "value" FROM "__marmot__local_node" WHERE "name" = ?`).get(name) as
-    { value: string } | undefined;
+  const row = db.prepare(`SELECT "value" FROM "__marmot__local_node" WHERE "name" = ?`).get(name);
   return row === undefined ? null : String(row.value);
 }
 

@@ -1,19 +1,17 @@
 /** The applied position of each shard: index and term of the last log entry that the replica has applied. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../../base/assert.ts";
+import { integer, readRows } from "../../sqlite/typed-rows.ts";
 
 interface Position {
   index: number;
   term: number;
 }
 
-const selectPositions = (db: DatabaseSync): Position[] =>
-  (
-    db.prepare(`SELECT "idx", "term" FROM "__marmot__position" ORDER BY "shard"`).all() as {
-      idx: number;
-      term: number;
-    }[]
-  ).map(({ idx, term }) => ({ index: idx, term }));
+function selectPositions(db: DatabaseSync): Position[] {
+  const rows = db.prepare(`SELECT "idx", "term" FROM "__marmot__position" ORDER BY "shard"`).all();
+  return readRows(rows, { idx: integer, term: integer }).map(({ idx, term }) => ({ index: idx, term }));
+}
 
 /** The applied index of every shard, read from a replica's file. */
 export const readPositions = (db: DatabaseSync): number[] => selectPositions(db).map(({ index }) => index);

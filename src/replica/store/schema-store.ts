@@ -8,6 +8,7 @@ import { shapeOf } from "../../schema/read-shape.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import { LOCAL_TABLES, REPLICATED_TABLES } from "./tables.ts";
+import { integer, nullable, oneOf, readRows, text } from "../../sqlite/typed-rows.ts";
 
 export interface CatalogueObject extends SchemaObject {
   /** `TableShape.id` of a replicated table; null for everything else. */
@@ -58,14 +59,12 @@ export function writeObjects(db: DatabaseSync, objects: readonly CatalogueObject
 export function readObjectsOf(db: DatabaseSync): CatalogueObject[] {
   const rows = db
     .prepare(`SELECT "kind", "name", "tbl_name", "sql", "table_id" FROM "__marmot__object" ORDER BY "id"`)
-    .all() as {
-    kind: SchemaObject["kind"];
-    name: string;
-    tbl_name: string;
-    sql: string;
-    table_id: number | null;
-  }[];
-  return rows.map((r) => ({
+    .all();
+  const columns = {
+    kind: oneOf("table", "index", "trigger", "view"),
+    ...{ name: text, tbl_name: text, sql: text, table_id: nullable(integer) },
+  };
+  return readRows(rows, columns).map((r) => ({
     kind: r.kind,
     name: r.name,
     tableName: r.tbl_name,

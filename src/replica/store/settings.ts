@@ -53,11 +53,8 @@ export function writeSettings(db: DatabaseSync, settings: ReplicaSettings): void
 
 /** Throws `UserError` for an unknown format. Settings that an older format lacks have their default. */
 export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
-  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__setting"`).all() as {
-    name: string;
-    value: unknown;
-  }[];
-  const of = new Map(rows.map((r) => [r.name, r.value]));
+  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__setting"`).all();
+  const of = new Map(rows.map((r) => [String(r.name), r.value]));
   const format = Number(of.get("format"));
   if (!(format >= OLDEST_REPLICA_FORMAT && format <= REPLICA_FORMAT))
     throw new UserError(
