@@ -9,7 +9,7 @@ import type { ChangedRows, RedirectedRow } from "../change/changed-rows.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
-import type { Entry } from "../raft/types.ts";
+import type { Entry } from "../raft/model/types.ts";
 import type { ForeignKey } from "../schema/foreign-keys.ts";
 import { decodeSchemaEntry, type SchemaEntry } from "../schema/diff/schema-entry.ts";
 import type { BeforeImages } from "./apply/before-images.ts";

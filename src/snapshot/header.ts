@@ -1,4 +1,5 @@
 /** The header before the bytes of a replica: its cluster, its positions, its size. JSON, validated by a schema. */
+import { asPeerId } from "../base/ids.ts";
 import * as v from "valibot";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
@@ -19,7 +20,12 @@ const CONFIGURATION = v.object({
     autoLeave: v.boolean(),
   }),
   members: v.array(
-    v.object({ id: v.number(), peerId: v.string(), name: v.string(), slot: v.exactOptional(v.number()) }),
+    v.object({
+      id: v.number(),
+      peerId: v.pipe(v.string(), v.transform(asPeerId)),
+      name: v.string(),
+      slot: v.exactOptional(v.number()),
+    }),
   ),
 });
 

@@ -2,6 +2,7 @@
  * Peer discovery by gossip: each node publishes its signed peer record, so a node that knows one peer learns the addresses
  * of all others. Only records travel by gossip; everything else uses the streams between two nodes.
  */
+import { asPeerId, type PeerId } from "../base/ids.ts";
 import type { GossipSub } from "@chainsafe/libp2p-gossipsub";
 import type { PrivateKey } from "@libp2p/interface";
 import { peerIdFromPrivateKey } from "@libp2p/peer-id";
@@ -24,7 +25,7 @@ export interface DiscoveryComponents {
   readonly clock: Clock;
   readonly addresses: () => string[];
   /** A record, signed by the peer, with its addresses. */
-  readonly onRecord: (peer: string, addresses: string[]) => void;
+  readonly onRecord: (peer: PeerId, addresses: string[]) => void;
 }
 
 export class Discovery {
@@ -89,7 +90,7 @@ export class Discovery {
     try {
       const envelope = await RecordEnvelope.openAndCertify(data, PeerRecord.DOMAIN);
       const record = PeerRecord.createFromProtobuf(envelope.payload);
-      const peer = record.peerId.toString();
+      const peer = asPeerId(record.peerId.toString());
       if (!record.peerId.publicKey?.equals(envelope.publicKey)) return;
       if (record.seqNumber <= (this.#sequences.get(peer) ?? -1n)) return;
       if (this.#sequences.size >= MAX_PEERS && !this.#sequences.has(peer)) return;

@@ -1,4 +1,5 @@
 /** A node's stable identity: an Ed25519 key in its data directory. The peer id is the public key's. */
+import { asPeerId, type PeerId } from "../base/ids.ts";
 import { chmodSync, closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from "@libp2p/crypto/keys";
 import type { PrivateKey } from "@libp2p/interface";
@@ -36,4 +37,4 @@ export async function loadIdentity(path: string): Promise<PrivateKey> {
   }
 }
 
-export const peerIdOf = (key: PrivateKey): string => peerIdFromPrivateKey(key).toString();
+export const peerIdOf = (key: PrivateKey): PeerId => asPeerId(peerIdFromPrivateKey(key).toString());

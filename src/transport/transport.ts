@@ -5,6 +5,7 @@
  * reconnects to peers by id and gives up after some attempts. A node starts with addresses whose peer ids it does not know
  * (`/dns/node-1/tcp/8160`). It must try them until it stops, with a fixed upper limit of the pause between two attempts.
  */
+import { asPeerId, type PeerId } from "../base/ids.ts";
 import { gossipsub, type GossipSub } from "@chainsafe/libp2p-gossipsub";
 import { identify } from "@libp2p/identify";
 import type { Connection, PrivateKey, Stream } from "@libp2p/interface";
@@ -62,18 +63,18 @@ export interface TransportOptions {
   /** Called when the addresses to remember over a restart have changed. */
   readonly onAddresses?: (multiaddrs: string[]) => void;
   /** A peer refused this node, and why. */
-  readonly onRefused?: (peerId: string, reason: string) => void;
+  readonly onRefused?: (peerId: PeerId, reason: string) => void;
 }
 
 type Services = { identify: unknown; gossip: GossipSub };
 
 export class Libp2pTransport implements Transport {
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly #components: TransportComponents;
   readonly #options: TransportOptions;
   readonly #book: AddressBook;
-  readonly #links = new Map<string, Link>();
-  readonly #heardAt = new Map<string, number>();
+  readonly #links = new Map<PeerId, Link>();
+  readonly #heardAt = new Map<PeerId, number>();
   readonly #transfers = new Map<string, number>();
   #handlers: TransportHandlers | null = null;
   #node: Libp2p | null = null;
@@ -159,7 +160,7 @@ export class Libp2pTransport implements Transport {
     });
     this.#discovery.start();
     node.addEventListener("peer:discovery", ({ detail }) => {
-      this.#onRecord(detail.id.toString(), detail.multiaddrs.map(String));
+      this.#onRecord(asPeerId(detail.id.toString()), detail.multiaddrs.map(String));
     });
     this.#tickedAt = clock.now();
     this.#tick();
@@ -179,11 +180,11 @@ export class Libp2pTransport implements Transport {
     return this.#node?.getMultiaddrs().map(String) ?? [];
   }
 
-  connected(): string[] {
+  connected(): PeerId[] {
     return [...this.#links].filter(([, link]) => link.isOpen).map(([peer]) => peer);
   }
 
-  send(to: string, message: Uint8Array, lane: Lane): boolean {
+  send(to: PeerId, message: Uint8Array, lane: Lane): boolean {
     return this.#links.get(to)?.send(message, lane) ?? false;
   }
 
@@ -191,18 +192,18 @@ export class Libp2pTransport implements Transport {
     this.#book.add(multiaddrs, this.#components.clock.now());
   }
 
-  addressesOf(peerId: string): string[] {
+  addressesOf(peerId: PeerId): string[] {
     return this.#book.of(peerId);
   }
 
-  async *transfer(from: string, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  async *transfer(from: PeerId, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const connection = this.#connectionsOf(from)[0];
     if (connection === undefined) throw new TransferError("the peer is not connected");
     const stream = await connection.newStream(TRANSFER_PROTOCOL, { signal });
     yield* receiveTransfer(stream, this.#components.clock, request, signal);
   }
 
-  #connectionsOf(peerId: string): Connection[] {
+  #connectionsOf(peerId: PeerId): Connection[] {
     return (
       this.#node?.getConnections().filter((c) => c.remotePeer.toString() === peerId && c.status === "open") ??
       []
@@ -228,7 +229,8 @@ export class Libp2pTransport implements Transport {
       }
       if (speak) link.alive();
     }
-    for (const address of this.#book.due(now, (peer) => this.#links.has(peer))) void this.#dial(address);
+    for (const address of this.#book.due(now, (peer) => this.#links.has(asPeerId(peer))))
+      void this.#dial(address);
     this.#timer = clock.after(TICK_MS, () => this.#tick());
   }
 
@@ -238,7 +240,7 @@ export class Libp2pTransport implements Transport {
     try {
       const target: Multiaddr = multiaddr(address);
       connection = await this.#node!.dial(target, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) });
-      const peer = connection.remotePeer.toString();
+      const peer = asPeerId(connection.remotePeer.toString());
       this.#book.answered(address, peer, clock.now());
       if (peer === this.peerId) {
         void connection.close().catch(() => {});
@@ -263,7 +265,7 @@ export class Libp2pTransport implements Transport {
 
   #attach(stream: Stream, connection: Connection, outbound: boolean): void {
     const handlers = this.#handlers!;
-    const peerId = connection.remotePeer.toString();
+    const peerId = asPeerId(connection.remotePeer.toString());
     let announced = false;
     const link: Link = new Link(stream, outbound, handlers.hello(), {
       onHello: (hello) => {
@@ -306,13 +308,13 @@ export class Libp2pTransport implements Transport {
   }
 
   /** Of two streams opened at the same time, the one opened by the smaller id is kept; of two from one side, the newer. */
-  #isBetter(link: Link, than: Link, peerId: string): boolean {
+  #isBetter(link: Link, than: Link, peerId: PeerId): boolean {
     if (link.outbound === than.outbound) return true;
     return link.outbound === this.peerId < peerId;
   }
 
   #onTransfer(stream: Stream, connection: Connection): void {
-    const peerId = connection.remotePeer.toString();
+    const peerId = asPeerId(connection.remotePeer.toString());
     const running = this.#transfers.get(peerId) ?? 0;
     if (!this.#links.has(peerId) || running >= MAX_TRANSFERS) {
       stream.abort(new TransferError("no transfer for this peer now"));
@@ -325,7 +327,7 @@ export class Libp2pTransport implements Transport {
     serveTransfer(stream, this.#components.clock, (request) => this.#handlers!.onTransfer(peerId, request));
   }
 
-  #onRecord(peer: string, addresses: string[]): void {
+  #onRecord(peer: PeerId, addresses: string[]): void {
     if (this.#node === null) return;
     const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
     if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay))

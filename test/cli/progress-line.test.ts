@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Logger } from "../../src/base/logger.ts";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import { describe as show, ProgressLine } from "../../src/cli/output/progress-line.ts";
 import type { ProgressStatus } from "../../src/operations/api.ts";
 

@@ -1,7 +1,8 @@
 /** The invariants after every step. They read the state, the files and the messages of all nodes. */
+import { asPeerId } from "../../src/base/ids.ts";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Member } from "../../src/replication/replicator.ts";
-import { type Message, MessageType } from "../../src/raft/types.ts";
+import { type Message, MessageType } from "../../src/raft/model/types.ts";
 import { MessageKind } from "../../src/shard/frames.ts";
 import { decodeMessages } from "../../src/shard/wire.ts";
 import { deviations } from "../node/deviations.ts";
@@ -28,7 +29,7 @@ interface Watched {
   /** Commit index since it leads; -1: it does not. */
   ledCommits: number[];
   ready: boolean;
-  /** Confirmed positions at the time of its start: a ready node has them. */
+  /** Confirmed positions when it started, or had no leader: a ready node has them. */
   owed: number[];
 }
 
@@ -300,7 +301,7 @@ export class Checks {
     let last: string | null = null;
     for (const { origin, table, row } of this.#order.taken(member.replica.replica.shapes))
       if (row.image !== null && writeOf(table, row.image) === write) last = origin;
-    return last !== null && adopted.has(last);
+    return last !== null && adopted.has(asPeerId(last));
   }
 
   /** After a transaction of Marmot in the application's file. */
@@ -342,16 +343,21 @@ export class Checks {
       this.problems.push(`the file of ${node.name} is not its replica with what is pending: ${wrong}`);
   }
 
-  /** A node that says ready has everything that was confirmed before it started. */
+  /** A node that says ready has every change that was confirmed before it started or last had no leader. */
   #readiness(node: SimNode, member: Member, watched: Watched): void {
-    if (watched.ready || this.counts.steps % 7 !== 0) return;
+    if (member.runtime.groups.some((g) => g.leaderPeer === "")) {
+      watched.owed = [...this.#confirmed];
+      watched.ready = false;
+      return;
+    }
+    if (watched.ready) return;
     if (node.node?.api.notReady() !== null) return;
     watched.ready = true;
     const positions = member.replica.replica.positions();
     watched.owed.forEach((index, shard) => {
       if (positions[shard]! < index)
         this.problems.push(
-          `${node.name} says ready at ${positions[shard]} of shard ${shard}; ${index} was confirmed before it started`,
+          `${node.name} says ready at ${positions[shard]} of shard ${shard}; ${index} was confirmed before it came in touch`,
         );
     });
   }

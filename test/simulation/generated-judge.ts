@@ -2,6 +2,7 @@
  * The checks at the end of a run with a generated schema: equal files, complete full-text indexes, and a total order
  * that agrees with the transactions of each application.
  */
+import { asPeerId } from "../../src/base/ids.ts";
 import { Database } from "bun:sqlite";
 import { decodeImage } from "../../src/change/codec.ts";
 import type { TableShape } from "../../src/change/shape.ts";
@@ -106,7 +107,7 @@ export class GeneratedJudge {
     let entry: TakenRow[] = [];
     const end = (): void => {
       const [first] = entry;
-      const teller = first === undefined ? undefined : tellers.get(first.origin);
+      const teller = first === undefined ? undefined : tellers.get(asPeerId(first.origin));
       if (teller !== undefined) wrong.push(...teller.take(entry, isWhole));
       entry = [];
     };

@@ -2,6 +2,7 @@
  * The checks at the end of a run, when everything is healed and settled, and the story of the rows for which they
  * fail.
  */
+import { asPeerId } from "../../src/base/ids.ts";
 import { decodeImage } from "../../src/change/codec.ts";
 import { keyOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
@@ -153,7 +154,7 @@ export class Judge {
       const write = row.image === null ? null : writeOf(table, row.image);
       if (write === null) continue;
       const before = seen.get(write);
-      if (before !== undefined && !excused.has(origin))
+      if (before !== undefined && !excused.has(asPeerId(origin)))
         wrong.push(`${write} is ordered twice, at ${before} and ${shard}/${index}`);
       seen.set(write, `${shard}/${index}`);
     }

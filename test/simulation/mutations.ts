@@ -55,7 +55,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "an entry of an older term is committed by counting",
       0,
-      "raft/replication.ts",
+      "raft/replication/replication.ts",
       "if (index <= core.log.commit || !core.log.matches(index, core.term)) return false;",
       "if (index <= core.log.commit) return false;",
     ),
@@ -66,14 +66,14 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "a second vote in one term",
     400,
-    "raft/election.ts",
+    "raft/election/election.ts",
     "    (core.vote === 0 && core.leader === 0) ||",
     "    core.leader === 0 ||",
   ),
   one(
     "a vote for a candidate whose log is behind",
     400,
-    "raft/election.ts",
+    "raft/election/election.ts",
     "if (!mayVote || !core.log.isUpToDate(message.logTerm, message.index)) {",
     "if (!mayVote) {",
   ),
@@ -99,10 +99,10 @@ export const MUTATIONS: readonly Mutation[] = [
     within: 400,
     edits: [
       {
-        file: "log-store/sqlite-log-store.ts",
-        find: "        lastIndex: row.last_index,\n        cache: new EntryCache(row.last_index + 1),",
+        file: "log-store/group-state.ts",
+        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1),",
         replace:
-          "        lastIndex: Number(this.#db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n        cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
+          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
       },
       {
         file: "log-store/sqlite-log-store.ts",
@@ -115,9 +115,16 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "a heartbeat carries the commit index of the leader, also beyond the log of the follower",
     400,
-    "raft/replication.ts",
+    "raft/replication/replication.ts",
     "export function handleHeartbeatResponse(core: Core, message: Message): void {",
     "export function handleHeartbeatResponse(core: Core, message: Message): void {\n  core.progress.get(message.from)?.acknowledge(core.log.lastIndex);",
+  ),
+  one(
+    "a node that was cut off is ready without a new confirmed commit index",
+    400,
+    "shard/confirmed-commit.ts",
+    "    this.#index = null;\n    this.#pending = null;",
+    "    this.#pending = null;",
   ),
   one(
     "the log is compacted beyond the synced position of the replica",
@@ -162,8 +169,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "incarnations are not remembered",
     400,
     "log-store/sqlite-log-store.ts",
-    "const next = Math.max(Number(last), atLeast) + 1;",
-    "const next = Math.max(Number(last) - Number(last), atLeast) + 1;",
+    "const next = Math.max(last, atLeast) + 1;",
+    "const next = Math.max(last - last, atLeast) + 1;",
   ),
   one(
     "log rows are acknowledged when proposed, not when ordered",

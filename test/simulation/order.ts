@@ -3,7 +3,7 @@ import { type BatchHead, decodeBatchHead, decodeTables } from "../../src/change/
 import { BatchKind, type PositionVector, type RowChange } from "../../src/change/batch.ts";
 import { type Marking, readMarking } from "../../src/change/marking.ts";
 import type { TableShape } from "../../src/change/shape.ts";
-import { type Entry, EntryType } from "../../src/raft/types.ts";
+import { type Entry, EntryType } from "../../src/raft/model/types.ts";
 import { RowidOrder } from "./keyless.ts";
 
 interface Seen {

@@ -2,11 +2,12 @@
  * A node of the simulation: the real `Node` on a machine with simulated time, network, file events and power. A crash
  * keeps the state on disk at that moment; later effects of the process in the same event are undone.
  */
+import type { PeerId } from "../../src/base/ids.ts";
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Logger } from "../../src/base/logger.ts";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import type { Random } from "../../src/base/random.ts";
 import type { Host } from "../../src/replication/host.ts";
 import type { Member } from "../../src/replication/replicator.ts";
@@ -47,7 +48,7 @@ export interface PowerCut {
 export interface SimNodeOptions {
   readonly number: number;
   readonly folder: string;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly shards: number;
   readonly transactions: "whole" | "row";
   readonly keepEntries: number;
@@ -92,7 +93,7 @@ interface Burial {
 export class SimNode {
   readonly options: SimNodeOptions;
   readonly name: string;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly file: string;
   readonly dataDir: string;
   readonly application: Application;

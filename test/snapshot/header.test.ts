@@ -1,4 +1,5 @@
 /** Headers and trailers of snapshots: read back as they were written, malformed ones refused with the place. */
+import { asPeerId } from "../../src/base/ids.ts";
 import { expect, test } from "bun:test";
 import { utf8 } from "../../src/base/bytes.ts";
 import {
@@ -24,8 +25,8 @@ const header: SnapshotHeader = {
         autoLeave: false,
       },
       members: [
-        { id: 1, peerId: "p1", name: "n1", slot: 1 },
-        { id: 2, peerId: "p2", name: "n2" },
+        { id: 1, peerId: asPeerId("p1"), name: "n1", slot: 1 },
+        { id: 2, peerId: asPeerId("p2"), name: "n2" },
       ],
     },
   ],

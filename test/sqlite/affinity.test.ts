@@ -1,4 +1,4 @@
-/** An expression's value as a column stores it is what SQLite's column stores. */
+/** The value of an expression as a column stores it equals the value that SQLite's column stores. */
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { affinityOf, storedSql } from "../../src/sqlite/affinity.ts";

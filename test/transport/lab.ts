@@ -2,7 +2,7 @@
 import { generateKeyPair } from "@libp2p/crypto/keys";
 import type { PrivateKey } from "@libp2p/interface";
 import { systemClock } from "../../src/base/clock.ts";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import { Random } from "../../src/base/random.ts";
 import type { PeerHello } from "../../src/shard/seams.ts";
 import { Libp2pTransport, type TransportOptions } from "../../src/transport/transport.ts";

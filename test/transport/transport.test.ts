@@ -1,3 +1,4 @@
+import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, expect, test } from "bun:test";
 import { connect, createServer } from "node:net";
 import { generateKeyPair } from "@libp2p/crypto/keys";
@@ -77,7 +78,7 @@ test("the queue to a peer is bounded: a message that does not fit is dropped", a
   expect(taken).toBeLessThan(100);
   expect(taken).toBeGreaterThan(30);
   await until(() => b.messages.length === taken, "each accepted message arrives");
-  expect(a.transport.send("unknown", bytes(1, 1), "urgent")).toBe(false);
+  expect(a.transport.send(asPeerId("unknown"), bytes(1, 1), "urgent")).toBe(false);
 });
 
 test("a dial that is aborted before an answer fails without an uncaught error", async () => {

@@ -1,4 +1,5 @@
 /** A new cluster of one, out of the application's file as it is. */
+import type { PeerId } from "../../base/ids.ts";
 import { foldName } from "../../base/names.ts";
 import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
@@ -6,7 +7,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import { install, readCaptured, uninstall } from "../../capture/install.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
-import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { createLog } from "../../log-store/log-file.ts";
 import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
 import { createReplica } from "../../replica/copies/initial-import.ts";
 import { numberTables } from "../../replica/store/schema-store.ts";
@@ -33,7 +34,7 @@ export const FOUNDER = 1;
 export interface FoundOptions {
   readonly db: string;
   readonly paths: DataPaths;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly name: string;
   readonly shards: number;
   readonly transactions: "whole" | "row";
@@ -139,7 +140,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
       members: [{ id: FOUNDER, peerId, name: options.name, slot: 0 }],
     };
     removeDatabase(paths.log);
-    SqliteLogStore.create(
+    createLog(
       paths.log,
       { clusterId: settings.clusterId, peerId },
       position.map(() => ({
