@@ -58,7 +58,7 @@ export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
   const format = Number(of.get("format"));
   if (!(format >= OLDEST_REPLICA_FORMAT && format <= REPLICA_FORMAT))
     throw new UserError(
-      `${file} has format ${format}; this version reads formats ${OLDEST_REPLICA_FORMAT} to ${REPLICA_FORMAT}`,
+      `${file} is of format ${format}; this build knows formats ${OLDEST_REPLICA_FORMAT} to ${REPLICA_FORMAT}`,
       "run the marmot version that wrote it, or a newer one",
     );
   const skipped = JSON.parse(String(of.get("skipped"))) as ReplicaSettings["skipped"];
