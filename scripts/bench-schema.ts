@@ -69,12 +69,12 @@ function fill(name: string, indexes: readonly string[]): void {
 }
 
 try {
-  fill("live.db", INDEXES);
+  fill("app-db.db", INDEXES);
   fill("replica.db", INDEXES.slice(1));
   for (const [what, sql, copied] of CASES) {
     const [plain, appDb, replica]: Spent[][] = [[], [], []];
     for (let run = 0; run < Number(values.runs); run++) {
-      copyFileSync(file("live.db"), file("plain.db"));
+      copyFileSync(file("app-db.db"), file("plain.db"));
       const db = open("plain.db");
       const before = readCatalogue(queryOf(db));
       plain!.push(
@@ -89,7 +89,7 @@ try {
       const changes = compareCatalogues(before, readCatalogue(queryOf(db)), []);
       db.close();
       for (const [role, times] of [
-        ["live", appDb],
+        ["app-db", appDb],
         ["replica", replica],
       ] as const) {
         copyFileSync(file(`${role}.db`), file("copy.db"));

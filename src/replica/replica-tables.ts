@@ -11,7 +11,7 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 import type { ReplicaSchema } from "./migrate/migration-components.ts";
 import { readRouting, type RowRouting } from "./store/row-routing.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
-import { integer, readRows, trusted } from "../sqlite/typed-rows.ts";
+import { integer, readRows } from "../sqlite/typed-rows.ts";
 
 export class ReplicaTables {
   readonly #db: DatabaseSync;
@@ -87,9 +87,7 @@ export class ReplicaTables {
       this.#db,
       `SELECT ${exactKeyColumns(shape, columns)} FROM main.${quoteIdentifier(shape.name)}`,
     );
-    return trusted<Value[][]>(rows.all()).map((row) =>
-      keyIdOf(shape, exactKey(shape, row, this.#settings.encoding)),
-    );
+    return rows.all().map((row) => keyIdOf(shape, exactKey(shape, row, this.#settings.encoding)));
   }
 
   shardOfKey(table: number, keyId: KeyId): number {

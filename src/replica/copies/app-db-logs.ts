@@ -2,11 +2,10 @@
 import type { DatabaseSync } from "node:sqlite";
 import { keyIdOf } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
-import type { Value } from "../../change/value.ts";
 import { exactKey, exactKeyColumns, prepareExact } from "../../rows/row-access.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
-import { integer, readRows, text, trusted } from "../../sqlite/typed-rows.ts";
+import { integer, readRows, text } from "../../sqlite/typed-rows.ts";
 
 /** Values of one item of the status table, by name. */
 function readStatus(file: DatabaseSync, item: "acknowledged" | "shard"): Map<string, number> {
@@ -49,7 +48,7 @@ export function loggedKeys(
       file,
       `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
     );
-    for (const row of trusted<Iterable<Value[]>>(rows.iterate(from(shape), to(shape))))
+    for (const row of rows.iterate(from(shape), to(shape)))
       keys.add(`${shape.id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);
   }
   return keys;

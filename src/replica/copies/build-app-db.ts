@@ -5,7 +5,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { searchIndexOf } from "../../schema/search-index.ts";
-import { tablesInOrder } from "../../schema/triggers.ts";
+import { tablesInOrder } from "../../schema/virtual-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readPositions } from "../store/positions.ts";

@@ -5,7 +5,7 @@ import { type KeyId, keyIdOf, keyIdOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Value } from "../../change/value.ts";
 import type { RejectedRow } from "../../schema/diff/change.ts";
-import type { LostRows } from "../../schema/diff/schema-entry.ts";
+import type { RejectsOfTable } from "../../schema/diff/schema-entry.ts";
 import { UNKNOWN_IMAGE } from "../apply/before-images.ts";
 import { unseenWrite } from "../apply/changeset.ts";
 import type { MigrationComponents } from "./migration-components.ts";
@@ -19,7 +19,7 @@ export interface RejectedKey {
 
 /** Journals rows of the origin's app database that were rejected there before any other node had them. */
 export function journalLocalRejects(
-  { table, columns, reason, rows }: LostRows,
+  { table, columns, reason, rows }: RejectsOfTable,
   { journal, context }: MigrationComponents,
 ): void {
   rows.forEach((row, i) =>

@@ -2,11 +2,10 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../../change/key.ts";
 import { type Image, TextBytes, type Value, valueEqual } from "../../change/value.ts";
-import { prepareExact } from "../../rows/row-access.ts";
+import { type ExactStatement, prepareExact } from "../../rows/row-access.ts";
 import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { bound, prepareReferring } from "./referring-rows.ts";
-import { trusted } from "../../sqlite/typed-rows.ts";
 
 /** A default that has the same value on every node: a literal. */
 const LITERAL = /^\s*(?:NULL|[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|'(?:[^']|'')*'|x'(?:[0-9a-f]{2})*')\s*$/i;
@@ -14,7 +13,7 @@ const LITERAL = /^\s*(?:NULL|[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?|'(?:[^']|'')*'|x'(
 export class CheckedForeignKey {
   readonly key: ForeignKey;
   readonly #parent: StatementSync;
-  readonly #children: StatementSync;
+  readonly #children: ExactStatement;
   /** The values that SET NULL or SET DEFAULT writes; null: the action is impossible for this table. */
   readonly replacement: readonly Value[] | null;
 
@@ -35,7 +34,7 @@ export class CheckedForeignKey {
     if (columns.some((c) => child.key.includes(c))) return null;
     if (onDelete === "SET NULL") return nullable ? columns.map(() => null) : null;
     if (onDelete !== "SET DEFAULT" || !defaults.every((d) => LITERAL.test(d))) return null;
-    return trusted<Value[]>(prepareExact(db, `SELECT ${defaults.join(", ")}`).get());
+    return prepareExact(db, `SELECT ${defaults.join(", ")}`).get() ?? null;
   }
 
   /** The values of the reference; null: a column is NULL, so the row refers to no parent. */
@@ -63,7 +62,7 @@ export class CheckedForeignKey {
   children(values: readonly Value[]): Value[][] {
     // Broken text is bound as a blob, and no text equals a blob.
     if (values.some((v) => v instanceof TextBytes)) return [];
-    return trusted<Value[][]>(this.#children.all(...values.map(bound)));
+    return this.#children.all(...values.map(bound));
   }
 
   /** The parent's key; null: the foreign key refers to a UNIQUE constraint instead of the parent's key. */

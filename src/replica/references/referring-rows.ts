@@ -1,10 +1,9 @@
 /** Finds the rows that refer to a parent. */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { TextBytes, type Value } from "../../change/value.ts";
-import { prepareExact } from "../../rows/row-access.ts";
+import { type ExactStatement, prepareExact } from "../../rows/row-access.ts";
 import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
-import { trusted } from "../../sqlite/typed-rows.ts";
 
 export const bound = (value: Value): Exclude<Value, TextBytes> =>
   value instanceof TextBytes ? value.bytes : value;
@@ -13,7 +12,7 @@ export const bound = (value: Value): Exclude<Value, TextBytes> =>
 export function prepareReferring(
   db: DatabaseSync,
   { child, columns, collations }: ForeignKey,
-): StatementSync {
+): ExactStatement {
   const keys = child.key.map((k) => quoteIdentifier(child.columns[k]!.name)).join(", ");
   const where = columns.map(
     (c, i) => `${quoteIdentifier(child.columns[c]!.name)} COLLATE ${collations[i]!} = ?`,
@@ -29,4 +28,4 @@ export const rowsReferring = (
   db: DatabaseSync,
   foreignKey: ForeignKey,
   values: readonly Value[],
-): Value[][] => trusted(prepareReferring(db, foreignKey).all(...values.map(bound)));
+): Value[][] => prepareReferring(db, foreignKey).all(...values.map(bound));
