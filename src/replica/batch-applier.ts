@@ -1,6 +1,6 @@
 /** Applies one committed batch to the replica: accepts, stages or refuses it, and applies its rows or its schema change. */
 import type { DatabaseSync } from "node:sqlite";
-import { BatchKind } from "../change/batch.ts";
+import { BatchKind, type OwnOutcome } from "../change/batch.ts";
 import { type BatchHead, decodeTables } from "../change/codec.ts";
 import { readForeignKeys } from "../schema/foreign-keys.ts";
 import { decodeSchemaEntry } from "../schema/diff/schema-entry.ts";
@@ -16,16 +16,6 @@ import type { ReferencePositions } from "./references/reference-positions.ts";
 import type { ReplicaComponents } from "./replica-components.ts";
 import type { ReplicaTables } from "./replica-tables.ts";
 import { peerHash } from "./store/tables.ts";
-
-/** The result of applying one of this node's own batches. */
-export interface OwnOutcome {
-  readonly shard: number;
-  readonly incarnation: number;
-  readonly csn: number;
-  readonly part: number;
-  /** "move": taken, with rows under redirected rowids, which ends the incarnation. */
-  readonly verdict: "take" | "move" | "stage" | "refuse";
-}
 
 type Origin = Pick<BatchHead, "origin" | "bases" | "time">;
 
@@ -81,7 +71,7 @@ export class BatchApplier {
       return;
     }
     const memory = origins.memory(head.origin, shard);
-    let verdict: Verdict | "move" = acceptBatch(memory, head, this.#isStale(shard, head));
+    let verdict: Verdict | "redirect" = acceptBatch(memory, head, this.#isStale(shard, head));
     if (verdict === "ignore") return;
     if (verdict === "refuse") {
       origins.remember(head.origin, shard, { ...memory, ended: true, stagedParts: 0 });
@@ -91,7 +81,7 @@ export class BatchApplier {
       origins.remember(head.origin, shard, { ...memory, stagedParts: head.part });
     } else {
       const redirects = yield* this.#take(shard, next, head, memory);
-      if (redirects) verdict = "move";
+      if (redirects) verdict = "redirect";
     }
     if (head.origin === this.#peerId)
       this.#outcomes.push({ shard, incarnation: head.incarnation, csn: head.csn, part: head.part, verdict });

@@ -4,7 +4,7 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { BeforeImageSource } from "../change/before-image-source.ts";
-import type { PositionVector } from "../change/batch.ts";
+import type { OwnOutcome, PositionVector } from "../change/batch.ts";
 import type { ChangedRows, RedirectedRow } from "../change/changed-rows.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
@@ -15,11 +15,11 @@ import { decodeSchemaEntry, type SchemaEntry } from "../schema/diff/schema-entry
 import type { BeforeImages } from "./apply/before-images.ts";
 import type { LastWrite } from "./apply/changeset.ts";
 import type { Checksums } from "./apply/checksums.ts";
-import { BatchApplier, type OwnOutcome } from "./batch-applier.ts";
+import { BatchApplier } from "./batch-applier.ts";
 import type { Journal } from "./conflicts/journal.ts";
 import type { RejectedKey } from "./migrate/journal-rejects.ts";
 import { markersOf } from "./order/delivery-rule.ts";
-import { EntryQueue } from "./order/entry-queue.ts";
+import { type CommittedEntry, EntryQueue } from "./order/entry-queue.ts";
 import type { Origins } from "./order/origins.ts";
 import type { DanglingReferences } from "./references/dangling-references.ts";
 import type { LosersChildren } from "./references/losers-children.ts";
@@ -29,8 +29,6 @@ import { AppliedPositions } from "./store/positions.ts";
 import { type CatalogueObject, readObjectsOf } from "./store/schema-store.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
 import { blob, readRows, text } from "../sqlite/typed-rows.ts";
-
-export type { OwnOutcome } from "./batch-applier.ts";
 
 interface ReplicaOptions {
   /** The id of this node. */
@@ -147,14 +145,16 @@ export class Replica implements BeforeImageSource {
     return this.#queue.awaited();
   }
 
-  /** Index of the shard's last queued entry; if none is queued, the applied position. */
-  lastQueued(shard: number): number {
-    return this.#queue.lastIndex(shard) ?? this.position(shard);
-  }
-
-  /** Adds committed entries of a shard that follow those added before. */
-  enqueue(shard: number, entries: readonly Entry[]): void {
-    this.#queue.add(shard, entries);
+  /**
+   * Adds committed entries of a shard that follow those added before. After a restart or a snapshot, entries that the
+   * replica contains come again. Returns the others, with their markings.
+   */
+  enqueue(shard: number, entries: readonly Entry[]): CommittedEntry[] {
+    const last = this.#queue.lastIndex(shard) ?? this.position(shard);
+    return this.#queue.add(
+      shard,
+      entries.filter((entry) => entry.index > last),
+    );
   }
 
   /**
@@ -239,7 +239,7 @@ export class Replica implements BeforeImageSource {
     return this.#tables.shardOfKey(table, keyId);
   }
 
-  reference(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null {
+  beforeImage(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null {
     const before = this.beforeImages.at(table, keyId, base);
     return before === undefined ? this.row(table, key) : before;
   }
@@ -250,7 +250,7 @@ export class Replica implements BeforeImageSource {
   }
 
   /** Own rows with redirected rowids that the app database does not have yet. */
-  get moved(): readonly RedirectedRow[] {
+  get redirected(): readonly RedirectedRow[] {
     return this.#components.rowidCollisions.pending;
   }
 

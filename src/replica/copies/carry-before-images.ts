@@ -8,6 +8,7 @@ import { type KeyId, keyIdOf, keyValues } from "../../change/key.ts";
 import { settingOf } from "../../change/per-table.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Image } from "../../change/value.ts";
+import { readAcknowledged } from "../../rows/change-logs.ts";
 import { prepareExact, RowAccess } from "../../rows/row-access.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { UNKNOWN_IMAGE } from "../apply/before-images.ts";
@@ -16,7 +17,7 @@ import { KeyPositions } from "../apply/key-positions.ts";
 import { readShapes } from "../store/schema-store.ts";
 import { readSettings, type ReplicaSettings } from "../store/settings.ts";
 import { peerHash } from "../store/tables.ts";
-import { acknowledgedIds, loggedKeys, reflectedPosition } from "./app-db-logs.ts";
+import { loggedKeys, reflectedPosition } from "./app-db-logs.ts";
 import { compareRows } from "./compare-rows.ts";
 import { bigInteger, integer, nullable, readRow, readTuples, trusted } from "../../sqlite/typed-rows.ts";
 
@@ -167,8 +168,8 @@ async function noteDifferences(shapes: readonly TableShape[], carry: Carry): Pro
 function noteFromAppDb(shapes: readonly TableShape[], carry: Carry): void {
   const { file, settings, reflected, self, written, note } = carry;
   const shapeOf = new Map(shapes.map((s) => [s.id, s]));
-  const acknowledged = acknowledgedIds(file);
-  const pending = loggedKeys(file, shapes, { from: ({ name }) => acknowledged.get(name) ?? 0 });
+  const acknowledged = readAcknowledged(file);
+  const pending = loggedKeys(file, shapes, { from: ({ id }) => acknowledged.get(id) ?? 0 });
   const access = new Map(shapes.map((s) => [s.id, new RowAccess(file, s, settings.encoding)]));
   reflected.forEach((index, shard) => {
     for (const { table, keyId, origin } of written.since(shard, index)) {
