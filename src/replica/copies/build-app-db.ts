@@ -1,4 +1,5 @@
 /** Builds an app database for a node that has none: the replica's rows under the application's own schema, verbatim. */
+import { nextTurn } from "../../base/clock.ts";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
@@ -11,14 +12,7 @@ import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readPositions } from "../store/positions.ts";
 import { type CatalogueObject, readObjectsOf, readShapes } from "../store/schema-store.ts";
 import { readSettings, type ReplicaSettings } from "../store/settings.ts";
-import {
-  attachSource,
-  copyTable,
-  openForFilling,
-  publish,
-  removeDatabase,
-  yieldToLoop,
-} from "./database-files.ts";
+import { attachSource, copyTable, openForFilling, publish, removeDatabase } from "./database-files.ts";
 
 /** The application's schema and the applied positions, read from a replica. */
 interface ReplicaContents {
@@ -99,7 +93,7 @@ async function fill(
   for (const shape of shapes) {
     rows += copyTable(db, shape);
     onProgress?.(rows);
-    await yieldToLoop();
+    await nextTurn();
   }
   for (const object of objects) if (object.kind !== "table") db.exec(object.sql);
   for (const object of objects) {

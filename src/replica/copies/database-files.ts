@@ -3,12 +3,9 @@ import { closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
-import { systemClock } from "../../base/clock.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
 import type { TableShape } from "../../change/shape.ts";
-
-export const yieldToLoop = (): Promise<void> => new Promise((resolve) => systemClock.soon(resolve));
 
 /** Syncs a folder, so that a rename in it survives a power cut. */
 function syncFolder(folder: string): void {

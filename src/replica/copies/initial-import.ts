@@ -1,4 +1,5 @@
 /** Initial import: the first replica of a cluster, made from one read snapshot of the app database, at position 1. */
+import { nextTurn } from "../../base/clock.ts";
 import { chmodSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -9,14 +10,7 @@ import { writeLocal } from "../store/local.ts";
 import { readRouting } from "../store/row-routing.ts";
 import { type CatalogueObject, createSchema, readShapes } from "../store/schema-store.ts";
 import { type ReplicaSettings, writeSettings } from "../store/settings.ts";
-import {
-  attachSource,
-  copyTable,
-  openForFilling,
-  publish,
-  removeDatabase,
-  yieldToLoop,
-} from "./database-files.ts";
+import { attachSource, copyTable, openForFilling, publish, removeDatabase } from "./database-files.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { integer, readRow } from "../../sqlite/typed-rows.ts";
 
@@ -64,10 +58,10 @@ async function fill(db: DatabaseSync, options: InitialImportOptions): Promise<vo
   let total = 0;
   for (const shape of shapes) {
     total += copyTable(db, shape);
-    await yieldToLoop();
+    await nextTurn();
   }
   indexForeignKeys(db, shapes);
-  await yieldToLoop();
+  await nextTurn();
   await fillChecksums(db, shapes, settings, (rows) => onProgress?.(rows, total));
   onProgress?.(total, total);
   const position = db.prepare(`INSERT INTO "__marmot__position" VALUES(?, 1, 1)`);
@@ -103,7 +97,7 @@ async function fillChecksums(
   for (const shape of shapes)
     for (const rows of sumRows(shape, source, checksums)) {
       onProgress((done += rows));
-      await yieldToLoop();
+      await nextTurn();
     }
   checksums.flush();
 }

@@ -3,6 +3,7 @@
  * node-local records are deleted and this node's are kept. For every row that differs between the two replicas, a before
  * image records the row as this node's app database last had it.
  */
+import { nextTurn } from "../../base/clock.ts";
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
@@ -13,7 +14,7 @@ import { readPositions } from "../store/positions.ts";
 import { readSettings, type ReplicaSettings } from "../store/settings.ts";
 import { completeReplica, LOCAL_TABLES } from "../store/tables.ts";
 import { carryBeforeImages } from "./carry-before-images.ts";
-import { publish, yieldToLoop } from "./database-files.ts";
+import { publish } from "./database-files.ts";
 import { mergeParts } from "./merge-replicas.ts";
 
 /** The positions of a snapshot and the configurations of its groups, from the snapshot's header. */
@@ -109,7 +110,7 @@ async function takeOver(
   if (!isWorthTaking(readPositions(next), before)) return false;
   const pause = async (rows: number): Promise<void> => {
     onProgress(rows);
-    await yieldToLoop();
+    await nextTurn();
   };
   next.exec("BEGIN");
   previous.exec("BEGIN");
