@@ -18,13 +18,17 @@ import { Replicator } from "../replication/replicator.ts";
 import type { OnProgress, ProgressStatus } from "../replication/work-progress.ts";
 import type { Transport } from "../shard/seams.ts";
 import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
+import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
 import {
   cleanUpAfterCrash,
   findClusterKeys,
+  keepClusterKey,
+  keyFileNotes,
   lockDataDir,
   makeClusterKey,
+  missingKey,
   storeAddresses,
   storedAddresses,
 } from "./data-dir.ts";
@@ -36,6 +40,7 @@ import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
 import { formCluster, switchToWal } from "./startup/form-cluster.ts";
 import { joinCluster } from "./startup/join-cluster.ts";
+import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts";
 
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
@@ -86,6 +91,9 @@ export class Node implements RunningNode {
   #appDbFile: SyncedFile | null = null;
   #replicator: Replicator | null = null;
   #phase = "starting";
+  #keyFingerprint = "";
+  /** Name and role of this node, from the cluster if it is a member. */
+  #member: NameAndRole;
   /** null: the node replicates, or is about to. */
   #halted: Halted | null = null;
   #progress: ProgressStatus | null = null;
@@ -93,6 +101,7 @@ export class Node implements RunningNode {
 
   constructor(options: NodeOptions, components: NodeComponents) {
     this.#options = options;
+    this.#member = newMember(options);
     this.#components = components;
     this.#host = components.host ?? systemHost;
     this.#paths = dataPaths(options.dataDir);
@@ -100,12 +109,13 @@ export class Node implements RunningNode {
       this.#fail = resolve;
     });
     this.api = createNodeApi(() => ({
-      name: options.name,
+      name: this.#member.name,
       clock: components.clock,
       transport: this.#transport,
       replicator: this.#replicator,
       phase: this.#phase,
       progress: this.#progress,
+      keyFingerprint: this.#keyFingerprint,
     }));
   }
 
@@ -123,7 +133,14 @@ export class Node implements RunningNode {
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
-    this.#openTransport(privateKey, keys?.[0] ?? this.#makeKey());
+    if (keys === null && kind !== "form") throw missingKey(paths);
+    if (kind === "member") this.#member = this.#readMember();
+    const [clusterKey = this.#makeKey()] = keys ?? [];
+    this.#keyFingerprint = keyFingerprint(clusterKey);
+    this.#notes.push(...keyFileNotes(this.#options, paths));
+    // A join keeps its key when it is done: another one may be tried until then.
+    if (kind !== "join") keepClusterKey(this.#options, paths);
+    this.#openTransport(privateKey, clusterKey);
     if (kind === "join") {
       await this.#transport.start(this.#router);
       this.#phase = "joining: waiting for a member of the cluster to answer";
@@ -143,8 +160,18 @@ export class Node implements RunningNode {
     await this.#transport.start(this.#router);
   }
 
+  #readMember(): NameAndRole {
+    try {
+      return ownMember(this.#options, this.#paths);
+    } catch (error) {
+      if (isDiskFull(error)) return newMember(this.#options);
+      throw error;
+    }
+  }
+
   #openTransport(privateKey: Awaited<ReturnType<typeof loadIdentity>>, clusterKey: Uint8Array): void {
-    const { name, role, listen, announce, peers, mdns } = this.#options;
+    const { listen, announce, peers, mdns } = this.#options;
+    const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
     const nonce = this.#host.nonce();
@@ -190,7 +217,8 @@ export class Node implements RunningNode {
   }
 
   async #formCluster(peerId: PeerId): Promise<void> {
-    const { db, name, tables, exclude, merge, foreignKeys, idBlock } = this.#options;
+    const { db, tables, exclude, merge, foreignKeys, idBlock } = this.#options;
+    const { name } = this.#member;
     const shards = this.#options.shards ?? DEFAULT_SHARDS;
     const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "whole");
     const note = switchToWal(db);
@@ -207,7 +235,8 @@ export class Node implements RunningNode {
   }
 
   async #join(peerId: PeerId): Promise<void> {
-    const { db, name, role } = this.#options;
+    const { db } = this.#options;
+    const { name, role } = this.#member;
     const { clock, logger } = this.#components;
     try {
       await joinCluster(
@@ -223,6 +252,7 @@ export class Node implements RunningNode {
       );
       this.#stopping.signal.throwIfAborted();
       checkClusterSettings(this.#options, readClusterSettings(this.#paths.replica));
+      keepClusterKey(this.#options, this.#paths);
       this.#enterOrWait(peerId);
       logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
     } catch (error) {
@@ -231,7 +261,8 @@ export class Node implements RunningNode {
   }
 
   #enter(peerId: PeerId): void {
-    const { db, name, role } = this.#options;
+    const { db } = this.#options;
+    const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
     this.#appDbFile ??= this.#host.appDbFile(db);
     const replicator = new Replicator(
@@ -407,7 +438,7 @@ export class Node implements RunningNode {
     const settings = this.#replicator?.replica.replica.settings;
     return {
       peerId: this.#transport.peerId,
-      name: this.#options.name,
+      name: this.#member.name,
       addresses: this.#transport.addresses(),
       clusterId: this.#replicator?.clusterId ?? "",
       replicated:

@@ -92,6 +92,23 @@ const CONTROL = {
   refused: v.object({ kind: v.literal("refused"), reason: text }),
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
+  /** A change of a member, for the leader of group 0; the answer has the same id. */
+  change: v.object({
+    kind: v.literal("change"),
+    id: text,
+    action: v.picklist(["promote", "demote", "remove", "rename"]),
+    member: integer,
+    /** The new name. */
+    to: v.optional(text),
+  }),
+  changed: v.object({
+    kind: v.literal("changed"),
+    id: text,
+    state: v.picklist(["done", "proposed", "not leader", "refused"]),
+    reason: text,
+  }),
+  /** A node that was admitted does not become a member after all. The answer is `changed`, with the nonce as its id. */
+  leave: v.object({ kind: v.literal("leave"), nonce: text }),
   promote: v.object({ kind: v.literal("promote") }),
   tell: v.object({ kind: v.literal("tell") }),
   news: v.object({ kind: v.literal("news"), ...NEWS }),

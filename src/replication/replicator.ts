@@ -21,6 +21,7 @@ import type { AppDbReader } from "../app-db/reader.ts";
 import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
 import { LifeGuard } from "./life-guard.ts";
+import { MemberChanges, shown } from "./member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
@@ -82,7 +83,10 @@ export class Replicator implements Stage {
   readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
   readonly lives: LifeGuard;
+  readonly members: MemberChanges;
   readonly loop: EventLoop;
+  /** Set by a request that changes a member: receives the answers of the leader. */
+  onChanged: ((control: Extract<Control, { kind: "changed" }>) => void) | null = null;
   /** Set by `verify`: receives the checksums that peers report. */
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
   readonly #components: ReplicatorComponents;
@@ -115,6 +119,7 @@ export class Replicator implements Stage {
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
     this.lives = this.#openLives();
+    this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
     this.readiness = new Readiness(this.#facts(), clock);
   }
@@ -193,6 +198,13 @@ export class Replicator implements Stage {
       incarnation: () => this.pipeline.outbox.incarnation,
       onTwin: (peer) => void transport.send(peer, encodeControl({ kind: "twin" }), "urgent"),
     });
+  }
+
+  #openMembers(): MemberChanges {
+    const { transport, clock, logger } = this.#components;
+    const { runtime, clusterId } = this;
+    const self = this.options.peerId;
+    return new MemberChanges({ runtime, transport, clock, clusterId, self, logger: logger.child("members") });
   }
 
   #openSnapshots(): SnapshotExchange {
@@ -335,24 +347,23 @@ export class Replicator implements Stage {
     const answer = (message: Control): void =>
       void this.#components.transport.send(peerId, encodeControl(message), "urgent");
     switch (control.kind) {
-      case "join": {
-        const { name, nonce: admission } = control;
-        const admitted = this.runtime.admit({
-          ...{ peerId, name },
-          ...(admission === undefined ? {} : { admission }),
-        });
-        if (typeof admitted === "object")
-          answer({
-            kind: "joined",
-            member: admitted.id,
-            clusterId: this.clusterId,
-            shards: this.runtime.groups.length,
-          });
+      case "join":
+        this.members.join(peerId, control, answer);
         this.loop.wake();
         return;
-      }
+      case "leave":
+        this.members.leave(peerId, control.nonce, answer);
+        this.loop.wake();
+        return;
+      case "change":
+        answer({ kind: "changed", id: control.id, ...shown(this.members.change(peerId, control)) });
+        this.loop.wake();
+        return;
+      case "changed":
+        this.onChanged?.(control);
+        return;
       case "promote":
-        this.runtime.promote(peerId);
+        this.members.promote(peerId);
         this.loop.wake();
         return;
       case "tell":
@@ -412,6 +423,9 @@ export class Replicator implements Stage {
     const ticks = ++this.#ticks;
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
+    this.members.look();
+    // Peers that were removed since their hello are told so.
+    for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
     this.tellAll({ kind: "news", ...this.ownNews() });
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
@@ -419,10 +433,12 @@ export class Replicator implements Stage {
 
   /** A learner that is close to the end of each log asks to become a voter. */
   #askForPromotion(): void {
-    if (this.options.role === "learner" || this.runtime.isVoter(this.options.peerId)) return;
+    const self = this.runtime.groups[0]!.memberOf(this.options.peerId);
+    if (this.options.role === "learner" || self?.role === "learner") return;
+    if (this.runtime.isVoter(this.options.peerId)) return;
     if (this.readiness.behind() > PROMOTE_WITHIN) return;
     this.tellAll({ kind: "promote" });
-    this.runtime.promote(this.options.peerId);
+    this.members.promote(this.options.peerId);
   }
 
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {
