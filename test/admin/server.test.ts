@@ -142,6 +142,7 @@ test("GET changes no state: 405; an unknown path: 404", async () => {
 });
 
 test("members are changed by POST, by their names", async () => {
+  server.attach(node, socket());
   expect((await post("api/v1/members/a%20b/promote")).status).toBe(200);
   expect((await post("api/v1/members/n1/rename?to=n9")).status).toBe(200);
   expect(node.calls).toEqual([

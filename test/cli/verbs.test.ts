@@ -214,7 +214,7 @@ describe("members", () => {
   });
   test("an action is sent to the node, and its end is shown", async () => {
     const { code, out } = await marmot(["members", "rename", "n2", "a name", "--db", db]);
-    expect([code, out]).toEqual([0, "n2 has the name a name now\n"]);
+    expect([code, out]).toEqual([0, "n2 has the name a name now"]);
     expect((await marmot(["members", "remove", "n2", "--db", db])).code).toBe(0);
     expect(node.calls).toEqual([
       { name: "rename", options: { name: "n2", to: "a name" } },
@@ -223,7 +223,7 @@ describe("members", () => {
   });
   test("a refusal is an error with a hint", async () => {
     const { code, err } = await marmot(["members", "demote", "nobody", "--db", db]);
-    expect([code, err]).toEqual([1, "marmot: there is no member nobody\nhint: the members are n1, n2\n"]);
+    expect([code, err]).toEqual([1, "marmot: there is no member nobody\nhint: the members are n1, n2"]);
   });
   test("missing and unknown words are wrong usage", async () => {
     for (const words of [[], ["remove"], ["rename", "n1"], ["list", "n1"], ["eject", "n1"]])

@@ -71,7 +71,7 @@ async function run(options: Options, words: readonly string[], context: CliConte
 
 export const membersVerb: Verb = {
   name: "members",
-  summary: "Lists members; removes, promotes, demotes, renames them, moves leadership.",
+  summary: "Lists and changes the members of the cluster.",
   details: [
     "members list | remove NAME | promote NAME | demote NAME | rename NAME NEW |",
     "transfer NAME. Any node of the cluster can be asked; a majority must be there.",
