@@ -38,6 +38,7 @@ import { createNodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
+import { noteDataDir, refuseHeldFile } from "./startup/held-file.ts";
 import { formCluster, switchToWal } from "./startup/form-cluster.ts";
 import { joinCluster } from "./startup/join-cluster.ts";
 import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts";
@@ -133,6 +134,7 @@ export class Node implements RunningNode {
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
+    refuseHeldFile(db, paths.folder);
     if (keys === null && kind !== "form") throw missingKey(paths);
     if (kind === "member") this.#member = this.#readMember();
     const [clusterKey = this.#makeKey()] = keys ?? [];
@@ -147,7 +149,10 @@ export class Node implements RunningNode {
       this.#background = this.#join(peerId);
       return;
     }
-    if (kind === "form") await this.#formCluster(peerId);
+    if (kind === "form") {
+      await this.#formCluster(peerId);
+      noteDataDir(db, paths.folder);
+    }
     try {
       if (kind === "member") await this.#checkFiles(peerId, head);
       // The first hello has the incarnation of this start: it is on disk before the node can be reached.
@@ -253,6 +258,7 @@ export class Node implements RunningNode {
       this.#stopping.signal.throwIfAborted();
       checkClusterSettings(this.#options, readClusterSettings(this.#paths.replica));
       keepClusterKey(this.#options, this.#paths);
+      noteDataDir(db, this.#paths.folder);
       this.#enterOrWait(peerId);
       logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
     } catch (error) {
