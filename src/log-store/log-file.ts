@@ -7,8 +7,8 @@ import type { LogIndex } from "../base/ids.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
-import { integer, readRow, readTuples, text } from "../sqlite/typed-rows.ts";
-import { encodeConfiguration } from "./configuration-codec.ts";
+import { blob, integer, readRow, readTuples, text } from "../sqlite/typed-rows.ts";
+import { decodeConfiguration, encodeConfiguration } from "./configuration-codec.ts";
 import { damaged, LOG_FORMAT, TABLES } from "./log-format.ts";
 
 const WAL_PAGE_BYTES = 4096;
@@ -131,6 +131,19 @@ export function readLogHead(path: string): LogHead {
   return openLog(path, (db, head) => {
     db.close();
     return head;
+  });
+}
+
+/** The newest configuration of group 0 that this node applied, and its own id in it. */
+export function readMembership(path: string): { readonly self: MemberId; readonly at: GroupConfiguration } {
+  return openLog(path, (db, { identity, member }) => {
+    const rows = db
+      .prepare("SELECT data FROM configuration WHERE shard = 0 ORDER BY idx DESC LIMIT 1")
+      .values();
+    const [[data]] = readTuples(rows, blob) as [[Uint8Array]];
+    db.close();
+    const at = decodeConfiguration(data);
+    return { self: member === 0 ? memberOf(at, identity.peerId) : member, at };
   });
 }
 

@@ -10,7 +10,7 @@ import { NO_PEER, type PeerId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
 import type { NodeApi } from "../operations/api.ts";
-import { replaceReplica } from "../replica/copies/install-snapshot.ts";
+import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
 import { MessageRouter } from "../replication/message-router.ts";
@@ -18,13 +18,17 @@ import { Replicator } from "../replication/replicator.ts";
 import type { OnProgress, ProgressStatus } from "../replication/work-progress.ts";
 import type { Transport } from "../shard/seams.ts";
 import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
+import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
 import {
   cleanUpAfterCrash,
   findClusterKeys,
+  keepClusterKey,
+  keyFileNotes,
   lockDataDir,
   makeClusterKey,
+  missingKey,
   storeAddresses,
   storedAddresses,
 } from "./data-dir.ts";
@@ -35,8 +39,10 @@ import { leadersOf, Milestones } from "./milestones.ts";
 import type { NodeOptions } from "./options.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
+import { noteDataDir, refuseHeldFile } from "./startup/held-file.ts";
 import { formCluster, switchToWal } from "./startup/form-cluster.ts";
 import { joinCluster } from "./startup/join-cluster.ts";
+import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts";
 
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
@@ -90,6 +96,9 @@ export class Node implements RunningNode {
   #replicator: Replicator | null = null;
   #milestones: Milestones | null = null;
   #phase = "starting";
+  #keyFingerprint = "";
+  /** Name and role of this node, from the cluster if it is a member. */
+  #member: NameAndRole;
   /** null: the node replicates, or is about to. */
   #halted: Halted | null = null;
   #progress: ProgressStatus | null = null;
@@ -97,6 +106,7 @@ export class Node implements RunningNode {
 
   constructor(options: NodeOptions, components: NodeComponents) {
     this.#options = options;
+    this.#member = newMember(options);
     this.#components = components;
     this.#host = components.host ?? systemHost;
     this.#paths = dataPaths(options.dataDir);
@@ -104,12 +114,13 @@ export class Node implements RunningNode {
       this.#fail = resolve;
     });
     this.api = createNodeApi(() => ({
-      name: options.name,
+      name: this.#member.name,
       clock: components.clock,
       transport: this.#transport,
       replicator: this.#replicator,
       phase: this.#phase,
       progress: this.#progress,
+      keyFingerprint: this.#keyFingerprint,
     }));
   }
 
@@ -128,7 +139,8 @@ export class Node implements RunningNode {
     });
     const { db, peers, create, bootstrapExpect } = this.#options;
     const paths = this.#paths;
-    const hasPeers = peers.length > 0 || (bootstrapExpect ?? 1) > 1;
+    // A node that was a member knows its peers, also without --peers.
+    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0 || (bootstrapExpect ?? 1) > 1;
     // Refused before the first write: a wrong path must not leave a data directory behind.
     if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
     const keys = findClusterKeys(this.#options, paths, hasPeers);
@@ -139,14 +151,25 @@ export class Node implements RunningNode {
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
-    this.#openTransport(privateKey, keys ?? [this.#makeKey()]);
+    refuseHeldFile(db, paths.folder);
+    if (keys === null && kind !== "form") throw missingKey(paths);
+    if (kind === "member") this.#member = this.#readMember();
+    const clusterKeys = keys ?? [this.#makeKey()];
+    this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
+    this.#notes.push(...keyFileNotes(this.#options, paths));
+    // A join keeps its key when it is done: another one may be tried until then.
+    if (kind !== "join") keepClusterKey(this.#options, paths);
+    this.#openTransport(privateKey, clusterKeys);
     if (kind === "join") {
       await this.#transport.start(this.#router);
       this.#phase = "joining: waiting for a member of the cluster to answer";
       this.#background = this.#join(peerId);
       return;
     }
-    if (kind === "form") await this.#formCluster(peerId);
+    if (kind === "form") {
+      await this.#formCluster(peerId);
+      noteDataDir(db, paths.folder);
+    }
     try {
       if (kind === "member") await this.#checkFiles(peerId, head);
       // The first hello has the incarnation of this start: it is on disk before the node can be reached.
@@ -159,11 +182,21 @@ export class Node implements RunningNode {
     await this.#transport.start(this.#router);
   }
 
+  #readMember(): NameAndRole {
+    try {
+      return ownMember(this.#options, this.#paths);
+    } catch (error) {
+      if (isDiskFull(error)) return newMember(this.#options);
+      throw error;
+    }
+  }
+
   #openTransport(
     privateKey: Awaited<ReturnType<typeof loadIdentity>>,
     clusterKeys: readonly Uint8Array[],
   ): void {
-    const { name, role, listen, announce, peers, mdns } = this.#options;
+    const { listen, announce, peers, mdns } = this.#options;
+    const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
     const nonce = this.#host.nonce();
@@ -198,16 +231,19 @@ export class Node implements RunningNode {
   async #installReceived(peerId: PeerId): Promise<boolean> {
     if (!existsSync(this.#paths.nextReplica)) return false;
     const { replica, nextReplica } = this.#paths;
-    const done = await replaceReplica(replica, nextReplica, peerId, this.#options.db, (rows) =>
-      this.#report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
-    );
+    const done = await installSnapshot({
+      ...{ replica, received: nextReplica, peerId, appDb: this.#options.db },
+      onProgress: (rows) =>
+        this.#report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
+    });
     if (!done) rmSync(nextReplica); // this node's own replica is newer
     this.#report(null);
     return true;
   }
 
   async #formCluster(peerId: PeerId): Promise<void> {
-    const { db, name, tables, exclude, merge, foreignKeys, idBlock } = this.#options;
+    const { db, tables, exclude, merge, foreignKeys, idBlock } = this.#options;
+    const { name } = this.#member;
     const shards = this.#options.shards ?? DEFAULT_SHARDS;
     const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "whole");
     const note = switchToWal(db);
@@ -224,7 +260,8 @@ export class Node implements RunningNode {
   }
 
   async #join(peerId: PeerId): Promise<void> {
-    const { db, name, role, bootstrapExpect: expect } = this.#options;
+    const { db, bootstrapExpect: expect } = this.#options;
+    const { name, role } = this.#member;
     const { clock, logger } = this.#components;
     try {
       const done = await joinCluster(
@@ -244,6 +281,8 @@ export class Node implements RunningNode {
       if (done === "form") await this.#formExpected(peerId);
       this.#stopping.signal.throwIfAborted();
       checkClusterSettings(this.#options, readClusterSettings(this.#paths.replica));
+      keepClusterKey(this.#options, this.#paths);
+      noteDataDir(db, this.#paths.folder);
       this.#enterOrWait(peerId);
       const { id: cluster } = this.api.status().cluster;
       logger.info(done === "form" ? "formed the cluster" : "joined the cluster", { cluster });
@@ -263,7 +302,8 @@ export class Node implements RunningNode {
   }
 
   #enter(peerId: PeerId): void {
-    const { db, name, role } = this.#options;
+    const { db } = this.#options;
+    const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
     this.#appDbFile ??= this.#host.appDbFile(db);
     const replicator = new Replicator(
@@ -445,7 +485,7 @@ export class Node implements RunningNode {
     const settings = this.#replicator?.replica.replica.settings;
     return {
       peerId: this.#transport.peerId,
-      name: this.#options.name,
+      name: this.#member.name,
       addresses: this.#transport.addresses(),
       clusterId: this.#replicator?.clusterId ?? "",
       replicated:

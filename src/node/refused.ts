@@ -7,7 +7,7 @@ import type { PeerId } from "../shard/seams.ts";
 
 /** The node must become another member: its old member id never votes again. */
 export const rejoinHint = (file: string): string =>
-  `stop this node, run marmot rejoin --db ${file}, and start it again: it joins as a new member; the old file stays beside the new one`;
+  `stop this node and its applications, run marmot rejoin --db ${file}, and start it again: it joins as a new member; the old file is kept`;
 
 const HINTS = {
   twice: (): string => "stop one of the two; only one machine may run this data directory",

@@ -112,7 +112,7 @@ const CONTROL = {
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
   /** A member forwards the join of a peer to the leader. */
-  forward: v.object({ kind: v.literal("forward"), peerId: peer, name: text, nonce: v.optional(text) }),
+  forward: v.object({ kind: v.literal("forward"), peerId: peer, name: text, role, nonce: v.optional(text) }),
   /** Between nodes of a new cluster: see `meeting.ts`. */
   meet: v.object({
     kind: v.literal("meet"),
@@ -123,6 +123,23 @@ const CONTROL = {
     sees: v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly()),
     gives: peer,
   }),
+  /** A change of a member, for the leader of group 0; the answer has the same id. */
+  change: v.object({
+    kind: v.literal("change"),
+    id: text,
+    action: v.picklist(["promote", "demote", "remove", "rename"]),
+    member: integer,
+    /** The new name. */
+    to: v.optional(text),
+  }),
+  changed: v.object({
+    kind: v.literal("changed"),
+    id: text,
+    state: v.picklist(["done", "proposed", "not leader", "refused"]),
+    reason: text,
+  }),
+  /** A node that was admitted does not become a member after all. The answer is `changed`, with the nonce as its id. */
+  leave: v.object({ kind: v.literal("leave"), nonce: text }),
   promote: v.object({ kind: v.literal("promote") }),
   tell: v.object({ kind: v.literal("tell") }),
   news: v.object({ kind: v.literal("news"), ...NEWS }),

@@ -18,6 +18,8 @@ const ALIVE_MS = 2500;
 export interface Knowledge {
   /** The latest life of the peer that this node has met. */
   readonly known: PeerLife | null;
+  /** The nonce of the process that this node accepted last: it may have promised more since its hello. */
+  readonly accepted: string | null;
   /** The nonce at the other end of another open link of the peer; null: no such link, or an older build. */
   readonly linked: { readonly nonce: string; readonly silentMs: number } | null;
   /** Milliseconds since this process was first asked to come back because of that link; null: it was not. */
@@ -42,7 +44,7 @@ export function checkLife(
     return isOld || isAliveSince ? "twice" : "later";
   }
   if (isOld) return "went-back";
-  const isNewProcess = life !== null && nonce !== known?.nonce;
+  const isNewProcess = life !== null && nonce !== knowledge.accepted;
   return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;
 }
 

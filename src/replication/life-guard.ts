@@ -31,6 +31,8 @@ export class LifeGuard {
   /** Nonce and time of the processes that were asked to come back. */
   readonly #deferred = new Map<string, number>();
   readonly #refused = new Set<PeerId>();
+  /** The nonce of each peer's process that this node accepted last. */
+  readonly #accepted = new Map<PeerId, string>();
 
   constructor(components: LifeGuardComponents) {
     this.#components = components;
@@ -76,6 +78,7 @@ export class LifeGuard {
     const deferredAt = this.#deferred.get(nonce);
     const verdict = checkLife(nonce, life, {
       known: peers.get(peerId),
+      accepted: this.#accepted.get(peerId) ?? null,
       linked,
       deferredMs: deferredAt === undefined ? null : clock.now() - deferredAt,
       isRemoved: (one) => this.#isRemoved(one.member),
@@ -90,7 +93,9 @@ export class LifeGuard {
     if (verdict === "twice") onTwin(peerId);
     if (verdict !== null) return refusalText(verdict);
     this.#refused.delete(peerId);
-    if (life !== null) peers.remember(peerId, life);
+    if (life === null) return null;
+    this.#accepted.set(peerId, nonce);
+    peers.remember(peerId, life);
     return null;
   }
 

@@ -14,7 +14,7 @@ import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../ref
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
 import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
-import { type Slot, slotOf } from "../shard/slots.ts";
+import { slotOf } from "../shard/slots.ts";
 import { type Control, encodeControl, type Hello, type Life, type NodeNews } from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
@@ -22,6 +22,7 @@ import { handOverLeadership } from "./hand-over.ts";
 import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
 import { LifeGuard } from "./life-guard.ts";
+import { MemberChanges, shown } from "./member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { lowestHold } from "./log-holds.ts";
 import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
@@ -88,7 +89,10 @@ export class Replicator implements Stage {
   readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
   readonly lives: LifeGuard;
+  readonly members: MemberChanges;
   readonly loop: EventLoop;
+  /** Set by a request that changes a member: receives the answers of the leader. */
+  onChanged: ((control: Extract<Control, { kind: "changed" }>) => void) | null = null;
   /** Set by `verify`: receives the checksums that peers report. */
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
   readonly #components: ReplicatorComponents;
@@ -122,6 +126,7 @@ export class Replicator implements Stage {
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
     this.lives = this.#openLives();
+    this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
     this.readiness = new Readiness(this.#facts(), clock);
   }
@@ -204,6 +209,13 @@ export class Replicator implements Stage {
       incarnation: () => this.pipeline.outbox.incarnation,
       onTwin: (peer) => void transport.send(peer, encodeControl({ kind: "twin" }), "urgent"),
     });
+  }
+
+  #openMembers(): MemberChanges {
+    const { transport, clock, logger } = this.#components;
+    const { runtime, clusterId } = this;
+    const self = this.options.peerId;
+    return new MemberChanges({ runtime, transport, clock, clusterId, self, logger: logger.child("members") });
   }
 
   #openSnapshots(): SnapshotExchange {
@@ -363,21 +375,23 @@ export class Replicator implements Stage {
     const answer = (message: Control): void =>
       void this.#components.transport.send(peerId, encodeControl(message), "urgent");
     switch (control.kind) {
-      case "join": {
-        const admitted = this.#admit(peerId, control);
-        if (typeof admitted === "object")
-          answer({
-            kind: "joined",
-            member: admitted.id,
-            clusterId: this.clusterId,
-            shards: this.runtime.groups.length,
-            ...this.#placeOf(peerId),
-          });
+      case "join":
+        this.members.join(peerId, control, answer);
         this.loop.wake();
         return;
-      }
+      case "leave":
+        this.members.leave(peerId, control.nonce, answer);
+        this.loop.wake();
+        return;
+      case "change":
+        answer({ kind: "changed", id: control.id, ...shown(this.members.change(peerId, control)) });
+        this.loop.wake();
+        return;
+      case "changed":
+        this.onChanged?.(control);
+        return;
       case "promote":
-        this.runtime.promote(peerId);
+        this.members.promote(peerId);
         this.loop.wake();
         return;
       case "tell":
@@ -408,8 +422,7 @@ export class Replicator implements Stage {
         this.onSums?.(peerId, control);
         return;
       case "forward":
-        // Only a member vouches for another node.
-        if (this.runtime.groups[0]!.memberOf(peerId) !== undefined) this.#admit(control.peerId, control);
+        this.members.forwarded(peerId, control);
         this.loop.wake();
         return;
       case "received":
@@ -420,29 +433,10 @@ export class Replicator implements Stage {
     }
   }
 
-  #placeOf(peerId: PeerId): { readonly place?: Slot } {
-    const place = slotOf(this.runtime.groups[0]!.configuration.members, peerId);
-    return place === null ? {} : { place };
-  }
-
   #holds(): { readonly holds?: number[] } {
     const { holds } = this.#snapshots;
     if (holds.isEmpty) return {};
     return { holds: this.runtime.groups.map(({ shard, log }) => holds.lowest(shard) ?? log.lastIndex()) };
-  }
-
-  /** A joiner may reach no leader: a member that does forwards the request. */
-  #admit(peerId: PeerId, { kind, name, nonce }: Extract<Control, { kind: "join" | "forward" }>) {
-    const admission = nonce === undefined ? {} : { admission: nonce };
-    const admitted = this.runtime.admit({ peerId, name, ...admission });
-    const { leaderPeer } = this.runtime.groups[0]!;
-    if (admitted === "not leader" && kind === "join" && leaderPeer !== "")
-      this.#components.transport.send(
-        leaderPeer,
-        encodeControl({ kind: "forward", peerId, name, ...(nonce === undefined ? {} : { nonce }) }),
-        "urgent",
-      );
-    return admitted;
   }
 
   /** The checksums that this node recorded for a check entry, per shard; null: the entry is not applied yet. */
@@ -491,6 +485,9 @@ export class Replicator implements Stage {
     const ticks = ++this.#ticks;
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
+    this.members.look();
+    // Peers that were removed since their hello are told so.
+    for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
     this.tellAll({ kind: "news", ...this.ownNews() });
     for (const { from, to, reason } of this.#unreached.take(this.unreached(), this.#components.clock.now()))
       this.#components.logger.warn("two nodes do not reach each other", { from, to, reason });
@@ -501,10 +498,12 @@ export class Replicator implements Stage {
 
   /** A learner that is close to the end of each log asks to become a voter. */
   #askForPromotion(): void {
-    if (this.options.role === "learner" || this.runtime.isVoter(this.options.peerId)) return;
+    const self = this.runtime.groups[0]!.memberOf(this.options.peerId);
+    if (this.options.role === "learner" || self?.role === "learner") return;
+    if (this.runtime.isVoter(this.options.peerId)) return;
     if (this.readiness.behind() > PROMOTE_WITHIN) return;
     this.tellAll({ kind: "promote" });
-    this.runtime.promote(this.options.peerId);
+    this.members.promote(this.options.peerId);
   }
 
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {

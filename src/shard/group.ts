@@ -26,17 +26,21 @@ export interface GroupLimits {
 }
 
 /** The context of a configuration change: peer and name of the member that it concerns. */
-export const memberContext = ({
-  peerId,
-  name,
-  admission,
-}: Pick<MemberInfo, "peerId" | "name" | "admission">): Uint8Array =>
-  utf8(JSON.stringify({ peerId, name, ...(admission === undefined ? {} : { admission }) }));
+export const memberContext = ({ peerId, name, ...rest }: MemberFacts): Uint8Array =>
+  utf8(JSON.stringify({ peerId, name, ...optionalFacts(rest) }));
 
-function readContext(bytes: Uint8Array): Omit<MemberInfo, "id" | "slot"> {
+type MemberFacts = Omit<MemberInfo, "id" | "slot">;
+
+/** Facts that configurations of older builds do not have. */
+const optionalFacts = ({ admission, role }: Partial<MemberInfo>): Partial<MemberFacts> => ({
+  ...(admission === undefined ? {} : { admission }),
+  ...(role === "learner" ? { role } : {}),
+});
+
+function readContext(bytes: Uint8Array): MemberFacts {
   if (bytes.length === 0) return { peerId: NO_PEER, name: "" };
-  const { peerId = "", name = "", admission } = JSON.parse(fromUtf8(bytes)) as Partial<MemberInfo>;
-  return { peerId: asPeerId(peerId), name, ...(admission === undefined ? {} : { admission }) };
+  const { peerId = "", name = "", ...rest } = JSON.parse(fromUtf8(bytes)) as Partial<MemberInfo>;
+  return { peerId: asPeerId(peerId), name, ...optionalFacts(rest) };
 }
 
 export class Group {

@@ -11,12 +11,13 @@ import type { LogIndex } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
-import { ConfigChangeType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
+import { type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
 import { handOver, spreadLeader } from "./leadership.ts";
+import { Membership } from "./membership.ts";
 import { nextChange } from "./reconcile.ts";
-import type { GroupWrite, LogStore, MemberInfo, PeerId, ShardId, Transport } from "./seams.ts";
+import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "./wire.ts";
 
@@ -41,8 +42,6 @@ const HEARTBEAT_TICKS = 2;
 const UPKEEP_TICKS = 5;
 /** Elections that a node may have missed. A term beyond is damaged or malicious, and would never be forgotten. */
 const MAX_TERM_AHEAD = 1_000_000;
-/** Voters; further nodes remain learners. */
-export const MAX_VOTERS = 5;
 
 export interface RuntimeComponents {
   readonly logStore: LogStore;
@@ -69,6 +68,7 @@ export interface RuntimeOptions {
 
 export class ShardRuntime {
   readonly groups: readonly Group[];
+  readonly membership: Membership;
   readonly #components: RuntimeComponents;
   readonly #options: RuntimeOptions;
   /** The sender of each member id: for answers to members that a configuration does not contain yet. */
@@ -97,6 +97,11 @@ export class ShardRuntime {
           },
         ),
     );
+    this.membership = new Membership(this.groups[0]!);
+  }
+
+  get peerId(): PeerId {
+    return this.#options.peerId;
   }
 
   get counters(): { turns: number; messages: number } {
@@ -311,45 +316,6 @@ export class ShardRuntime {
   }
 
   // ------------------------------------------------------------------------------------------ membership
-
-  /**
-   * Proposes a new member as a learner. Only the leader of group 0 can. A `MemberInfo`: this admission took effect. A peer
-   * that is a member by another admission lost its log with its votes: its old id leaves in the same change.
-   */
-  admit(
-    peer: Pick<MemberInfo, "peerId" | "name" | "admission">,
-  ): MemberInfo | "proposed" | "not leader" | "last voter" {
-    const group = this.groups[0]!;
-    const known = group.configuration.members.filter((m) => m.peerId === peer.peerId);
-    const same = known.find((m) => m.admission === peer.admission);
-    if (same !== undefined) return same;
-    if (!group.raft.isLeader) return "not leader";
-    const { voters } = group.configuration.configuration;
-    if (voters.every((voter) => known.some((m) => m.id === voter))) return "last voter";
-    group.raft.proposeConfigChange({
-      steps: [
-        ...known.map(({ id }) => ({ type: ConfigChangeType.removeMember, member: id })),
-        { type: ConfigChangeType.addLearner, member: 0 },
-      ],
-      context: memberContext(peer),
-    });
-    return "proposed";
-  }
-
-  /** Makes a learner a voter, within `MAX_VOTERS`. */
-  promote(peerId: PeerId): "promoted" | "proposed" | "not leader" | "no room" {
-    const group = this.groups[0]!;
-    const member = group.memberOf(peerId);
-    const { voters } = group.configuration.configuration;
-    if (member === undefined || !group.raft.isLeader) return "not leader";
-    if (voters.includes(member.id)) return "promoted";
-    if (voters.length >= MAX_VOTERS) return "no room";
-    group.raft.proposeConfigChange({
-      steps: [{ type: ConfigChangeType.addVoter, member: member.id }],
-      context: memberContext(member),
-    });
-    return "proposed";
-  }
 
   isVoter(peerId: PeerId): boolean {
     return this.groups.every((g) => {

@@ -19,6 +19,8 @@ export interface MemberInfo {
   readonly slot?: number;
   /** The nonce of the join that admitted the member; absent in configurations of older builds. */
   readonly admission?: string;
+  /** A learner by choice, that does not ask for a vote; absent: it asks for one. */
+  readonly role?: "learner";
 }
 
 /** A group's configuration as of the entry at `index`, and its members. */

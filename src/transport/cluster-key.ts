@@ -91,6 +91,12 @@ function cannotWrite(path: string, error: unknown): UserError {
 export const derivedKey = (clusterKey: Uint8Array): Uint8Array =>
   new Uint8Array(hkdfSync("sha256", clusterKey, new Uint8Array(0), "marmot private network 1", 32));
 
+/** Tells keys apart without showing them. */
+export const keyFingerprint = (clusterKey: Uint8Array): string =>
+  Buffer.from(hkdfSync("sha256", clusterKey, new Uint8Array(0), "marmot key fingerprint 1", 8)).toString(
+    "hex",
+  );
+
 /** The key of the private network, in the format of libp2p's pnet. */
 export const privateNetworkKey = (clusterKey: Uint8Array): Uint8Array =>
   new TextEncoder().encode(

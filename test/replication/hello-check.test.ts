@@ -16,6 +16,7 @@ const life = (incarnation: number, nonce: string, member = 5): Life => ({
 });
 const NOTHING: Knowledge = {
   known: null,
+  accepted: null,
   linked: null,
   deferredMs: null,
   isRemoved: () => false,
@@ -51,8 +52,12 @@ describe("a peer of which a life is known", () => {
 
   test("lost its log if it does not keep its promises, judged once for each process", () => {
     const keepsPromises = (): boolean => false;
-    expect(check(life(5, "b"), { known, keepsPromises })).toBe("log-lost");
-    expect(check(life(4, "a"), { known, keepsPromises })).toBeNull();
+    expect(check(life(5, "b"), { known, accepted: "a", keepsPromises })).toBe("log-lost");
+    expect(check(life(4, "a"), { known, accepted: "a", keepsPromises })).toBeNull();
+  });
+
+  test("is judged by its promises also if another member told of its process first", () => {
+    expect(check(life(4, "a"), { known, keepsPromises: () => false })).toBe("log-lost");
   });
 });
 

@@ -6,6 +6,7 @@ import type { Clock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type Control, encodeControl } from "../../replication/control-messages.ts";
+import { isNameTaken } from "../../replication/member-changes.ts";
 import type { MessageRouter, Stage } from "../../replication/message-router.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import type { Slot } from "../../shard/slots.ts";
@@ -16,6 +17,8 @@ import { Meeting, type Step } from "./meeting.ts";
 const ASK_MS = 300;
 const ASK_SOON_MS = 40;
 const ASKED_SOON = 10;
+/** The name of this node is refused for this long before it gives up. */
+const NAME_TAKEN_MS = 8000;
 /** A reason is logged when it has not changed for the first time, and again after the second. */
 const SAY_AFTER_MS = 3000;
 const SAY_AGAIN_MS = 600_000;
@@ -59,6 +62,8 @@ class Asking {
   #wake: () => void = () => {};
   #asked = 0;
   #digesting = false;
+  /** Since when the name of this node is refused. */
+  #takenSince = Number.POSITIVE_INFINITY;
   #said = { text: "", since: 0, at: Number.NEGATIVE_INFINITY, last: "" };
 
   constructor(options: AskOptions, components: AskComponents) {
@@ -74,6 +79,7 @@ class Asking {
     for (;;) {
       signal.throwIfAborted();
       if (this.#admission !== null) return this.#admission;
+      this.#refuseTakenName();
       const step = this.#meeting?.next(clock.now()) ?? null;
       if (step?.kind === "form") return "form";
       if (step?.kind === "refuse") throw new UserError(step.reason, step.hint);
@@ -94,6 +100,8 @@ class Asking {
       onDisconnect: (peer) => this.#meeting?.left(peer),
       onRaft: () => {}, // a leader may send messages before this node has a replica
       onControl: (by: PeerId, control: Control) => {
+        if (control.kind === "refused" && isNameTaken(control.reason))
+          this.#takenSince = Math.min(this.#takenSince, this.#components.clock.now());
         if (control.kind === "meet") this.#meeting?.heard(by, control, this.#components.clock.now());
         if (control.kind !== "joined") return;
         this.#admission ??= {
@@ -107,6 +115,15 @@ class Asking {
         throw new Error("this node is joining and has no replica");
       },
     };
+  }
+
+  /** A member that has just died counts as alive for some seconds. */
+  #refuseTakenName(): void {
+    if (this.#components.clock.now() - this.#takenSince <= NAME_TAKEN_MS) return;
+    throw new UserError(
+      `the cluster has a member with the name ${this.#options.name}, and it is alive`,
+      "choose another name with --name NAME",
+    );
   }
 
   #ask(): void {

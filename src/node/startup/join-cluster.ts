@@ -9,12 +9,13 @@ import { errorMessage, UserError } from "../../base/errors.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
 import { createLog } from "../../log-store/log-file.ts";
-import { replaceReplica, strip } from "../../replica/copies/install-snapshot.ts";
+import { installSnapshot, prepareSnapshot } from "../../replica/copies/install-snapshot.ts";
 import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { reserveIds } from "../../reflect/id-blocks.ts";
-import { publish, removeDatabase } from "../../replica/copies/initial-import.ts";
-import { readLocal } from "../../replica/open-replica.ts";
+import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import { readLocal } from "../../replica/store/local.ts";
+import { readPositions } from "../../replica/store/positions.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
@@ -23,11 +24,11 @@ import { type Slot, slotOf } from "../../shard/slots.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { integer, readRows } from "../../sqlite/typed-rows.ts";
 import { encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
 import { partialCopy } from "../../snapshot/partial.ts";
+import { withdraw } from "./withdraw.ts";
 import type { OnProgress } from "../../replication/work-progress.ts";
 import { type Admission, type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
 
@@ -57,12 +58,14 @@ export async function joinCluster(
   const { paths, peerId } = options;
   const { logger, clock, signal } = components;
   let place: Slot | null = null;
+  let isAdmittedNow = false;
   if (!existsSync(paths.replica))
     for (;;) {
       signal.throwIfAborted();
       const admission = await askToJoin(options, components);
       if (admission === "form") return "form";
       place = admission.place;
+      isAdmittedNow = true;
       try {
         await receiveReplica(admission, options, components);
         break;
@@ -77,7 +80,16 @@ export async function joinCluster(
     }
   components.onPhase("joining: preparing the file");
   components.onProgress(null);
-  await prepareAppDb(options, components, place ?? slotFrom(paths, peerId));
+  try {
+    await prepareAppDb(options, components, place ?? slotFrom(paths, peerId));
+  } catch (error) {
+    const known = receivedConfiguration(paths)?.members.find((m) => m.peerId === peerId)?.admission;
+    const admission = isAdmittedNow ? components.router.nonce : known;
+    if (!(error instanceof UserError) || admission === undefined) throw error;
+    const isDone = await withdraw(admission, paths, components);
+    if (!isDone) logger.warn("this node is still a member; remove it with marmot members remove");
+    throw error;
+  }
   return "joined";
 }
 
@@ -112,14 +124,17 @@ async function receiveReplica(
   for (const peer of transport.connected())
     transport.send(peer, encodeControl({ kind: "received" }), "urgent");
   onPhase("joining: installing the received replica");
-  const identity = { clusterId: strip(target, clusterId, peerId, header).clusterId, peerId };
+  const identity = { clusterId: prepareSnapshot(target, clusterId, peerId, header).clusterId, peerId };
   removeDatabase(paths.joiningLog);
   const starts = header.positions.map((p, shard) => {
     const configuration = header.configurations[shard]!;
     return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
   });
   createLog(paths.joiningLog, identity, starts, member);
-  await replaceReplica(paths.replica, target, peerId, db, () => {});
+  await installSnapshot({
+    ...{ replica: paths.replica, received: target, peerId, appDb: db },
+    onProgress: () => {},
+  });
   publish(paths.joiningLog, paths.log);
 }
 
@@ -161,15 +176,11 @@ async function prepareAppDb(
     const settings = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
     reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), place);
-    const position = readRows(
-      replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all(),
-      { idx: integer },
-    ).map(({ idx }) => idx);
     install(appDb, shapes, {
       clusterId: settings.clusterId,
       peerId,
       schemaVersion: settings.schemaVersion,
-      position,
+      position: readPositions(replica),
     });
   } finally {
     appDb.close();
@@ -179,10 +190,16 @@ async function prepareAppDb(
 
 /** The slot of this node's id blocks, from the configuration that came with the replica; null: unknown. */
 function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
+  const configuration = receivedConfiguration(paths);
+  return configuration === null ? null : slotOf(configuration.members, peerId);
+}
+
+/** The configuration of group 0 that came with the replica. */
+function receivedConfiguration(paths: DataPaths): GroupConfiguration | null {
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];
-    return configuration === undefined ? null : slotOf(configuration.members, peerId);
+    return configuration ?? null;
   } finally {
     replica.close();
   }
