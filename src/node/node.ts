@@ -33,6 +33,7 @@ import {
   storedAddresses,
 } from "./data-dir.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
+import { groupId, shareFile, shareFolder } from "./group.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
 import { createNodeApi } from "./node-api.ts";
 import { leadersOf, Milestones } from "./milestones.ts";
@@ -95,6 +96,8 @@ export class Node implements RunningNode {
   #appDbFile: SyncedFile | null = null;
   #replicator: Replicator | null = null;
   #milestones: Milestones | null = null;
+  /** Gives a file that this node makes to the group of `--group`. */
+  #shareNewFile: () => void = () => {};
   #phase = "starting";
   #keyFingerprint = "";
   /** Name and role of this node, from the cluster if it is a member. */
@@ -146,6 +149,9 @@ export class Node implements RunningNode {
     const keys = findClusterKeys(this.#options, paths, hasPeers);
     mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
     this.#lock = lockDataDir(paths);
+    const group = this.#options.group === null ? null : groupId(this.#options.group);
+    if (group !== null) shareFolder(paths.folder, group);
+    this.#shareNewFile = group !== null && !existsSync(db) ? () => shareFile(db, group) : () => {};
     this.#components.onLocked?.();
     cleanUpAfterCrash(paths);
     const privateKey = await loadIdentity(paths.identity);
@@ -305,6 +311,8 @@ export class Node implements RunningNode {
     const { db } = this.#options;
     const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
+    this.#shareNewFile();
+    this.#shareNewFile = () => {};
     this.#appDbFile ??= this.#host.appDbFile(db);
     const replicator = new Replicator(
       { db, paths: this.#paths, peerId, name, role, ...this.#options.limits },

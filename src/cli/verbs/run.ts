@@ -8,6 +8,7 @@ import type { RunningNode } from "../../node/handle.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
+import { readTokenFile } from "../options/admin-token.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
 import { screen } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
@@ -25,15 +26,21 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     write: (entry) => line.say(entry),
     wallTime: () => systemClock.wallTime(),
   });
-  const [{ startNode }, { AdminServer }, { controlSocketOf }] = await Promise.all([
+  const [{ startNode }, { AdminServer }, { controlSocketOf }, { groupId, shareSocket }] = await Promise.all([
     import("../../node/node.ts"),
     import("../../admin/server.ts"),
     import("../../node/keys.ts"),
+    import("../../node/group.ts"),
   ]);
+  // Every file of this process is its user's alone, unless it is shared on purpose.
+  process.umask(0o077);
+  const group = settings.node.group === null ? null : groupId(settings.node.group);
   let progress: ProgressStatus | null = null;
   const admin = AdminServer.open({
     address: settings.admin,
-    token: settings.token,
+    token: settings.tokenFile === null ? settings.token : readTokenFile(settings.tokenFile),
+    open: settings.open,
+    shareSocket: group === null ? null : (path) => shareSocket(path, group),
     starting: () => (progress === null ? "starting" : describe(progress)),
   });
   const random = new Random(crypto.getRandomValues(new Uint32Array(1))[0]!);
