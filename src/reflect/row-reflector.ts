@@ -205,7 +205,8 @@ export class RowReflector {
       return;
     }
     const clashes = access.hasUniques ? access.clashes(image) : [];
-    if (clashes.some((clash) => pending.has(table, keyIdOf(access.shape, clash)))) {
+    // A row with NULL in its key is this node's alone: it cannot be deleted by its key, nor shown again.
+    if (clashes.some((clash) => clash.includes(null) || pending.has(table, keyIdOf(access.shape, clash)))) {
       access.delete(key);
       this.#withhold(table, keyId, key, bases.reflected);
       return;

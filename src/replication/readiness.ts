@@ -72,6 +72,7 @@ export class Readiness {
     const { runtime, pipeline, replica, loop, reader } = this.#member;
     if (loop.frozen) return "receiving a replica";
     if (pipeline.obstacle !== null) return pipeline.obstacle;
+    if (pipeline.held !== null) return pipeline.held;
     const schema = this.#schemaWaits();
     const leaderless = runtime.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);
     if (leaderless.length > 0) return `waiting for a leader of shard ${leaderless.join(", ")}`;

@@ -1,5 +1,6 @@
 /** Drains the application's writes into the outbox, in the turns of a pipeline: one read transaction at a time, in slices. */
 import { Drain } from "../../capture/drain.ts";
+import { HeldTables } from "../../capture/held-tables.ts";
 import type { CollectingSink } from "../../capture/outbox.ts";
 import type { AppDbSession } from "../../app-db/session.ts";
 import type { TaskComponents } from "./pipeline-components.ts";
@@ -15,16 +16,28 @@ export class DrainTask {
   /** The application may have committed since the last drain began. */
   #dirty = true;
   #rows = 0;
+  #held: HeldTables;
 
   constructor(components: DrainTaskComponents, session: AppDbSession) {
     this.#components = components;
     this.#session = session;
+    this.#held = this.#noneHeld();
     this.#drain = this.#drainOf(session);
   }
 
   #drainOf({ reader, cursors, pending, bases, withheld }: AppDbSession): Drain {
     const { replica: beforeImages } = this.#components;
     return new Drain({ logs: reader.logs, cursors, pending, bases, withheld, beforeImages });
+  }
+
+  #noneHeld(): HeldTables {
+    const { shards, transactions } = this.#components.replica.settings;
+    return new HeldTables(shards === 1 || transactions === "whole");
+  }
+
+  /** Tables whose rows wait until a row without a key is fixed. */
+  get held(): HeldTables {
+    return this.#held;
   }
 
   /** Rows collected since the start. */
@@ -36,6 +49,7 @@ export class DrainTask {
   use(session: AppDbSession): void {
     this.#session = session;
     this.#drain = this.#drainOf(session);
+    this.#held = this.#noneHeld();
     this.#dirty = true;
   }
 
@@ -80,7 +94,11 @@ export class DrainTask {
     const { reader } = this.#session;
     reader.begin();
     const moved = reader.schemaMoved();
-    const news = moved ? [] : this.#drain.news(reader.newest());
+    const news = moved
+      ? []
+      : this.#held.admit(this.#drain.news(reader.newest()), (watermark) =>
+          this.#drain.hasRowWithoutKey(watermark),
+        );
     this.#dirty = false;
     if (news.length === 0) {
       reader.end();
@@ -88,10 +106,14 @@ export class DrainTask {
     }
     const sink = outbox.collect({ upTo: news, after: replica.positions() });
     this.#running!.sink = sink;
-    const taken = yield* this.#drain.run(news, sink);
+    const drained = yield* this.#drain.run(news, sink);
     reader.end();
-    if (!taken) {
-      sink.giveUp();
+    if (drained !== "done") {
+      if (drained === "refused") sink.giveUp();
+      else {
+        sink.discard();
+        this.#held.hold(drained.held, news);
+      }
       this.#dirty = true; // the rows wait in the change logs, where more may come to them
       return false;
     }
