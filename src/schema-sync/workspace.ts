@@ -7,9 +7,11 @@ import { assert } from "../base/assert.ts";
 import type { Logger } from "../base/logger.ts";
 import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
 import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
+import { UNSEEN_REASON, UnseenRows } from "../change/unseen-rows.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
@@ -22,7 +24,8 @@ import { queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
-import { AppDbSession } from "../app-db/session.ts";
+import { AppDbSession, type AppDbSessionOptions } from "../app-db/session.ts";
+import { keepLost } from "./keep-rejects.ts";
 
 export interface SchemaStepsComponents {
   /** The application's file. */
@@ -36,14 +39,18 @@ export interface SchemaStepsComponents {
   /** This node's blocks of ids; null: unknown yet. */
   readonly place: () => BlockPlace | null;
   readonly logger: Logger;
+  /** Absent: none are known. */
+  readonly unseen?: UnseenRows;
 }
 
 export class SchemaFile {
   readonly components: SchemaStepsComponents;
   readonly awaited: RowsToRestore;
+  readonly #unseen: UnseenRows;
 
   constructor(components: SchemaStepsComponents) {
     this.components = components;
+    this.#unseen = components.unseen ?? new UnseenRows();
     this.#upgrade();
     this.awaited = new RowsToRestore(components.connection.db, components.replica);
   }
@@ -109,7 +116,20 @@ export class SchemaFile {
     const remembered = readRemembered(db)!;
     return new AppDbSession({
       ...{ file, connection, replica, captured, remembered, expected, place, previous },
+      ...this.unseenRows(captured),
     });
+  }
+
+  /** Rows that no trigger saw, and how they get into the journal. */
+  unseenRows(captured: readonly CapturedTable[]): Pick<AppDbSessionOptions, "unseen" | "keepUnseen"> {
+    const { db } = this.components.connection;
+    return {
+      unseen: this.#unseen,
+      keepUnseen: ({ id, name, columns }, images) => {
+        const table = captured.find((c) => c.id === id)?.name ?? name;
+        keepLost(db, { table, columns: columns.map((c) => c.name), reason: UNSEEN_REASON }, images);
+      },
+    };
   }
 
   /**

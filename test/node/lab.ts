@@ -12,6 +12,7 @@ import { silentLogger } from "../silent-logger.ts";
 import { install } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
 import { settingOf } from "../../src/change/per-table.ts";
+import { UnseenRows } from "../../src/change/unseen-rows.ts";
 import type { PendingRows } from "../../src/change/pending-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
@@ -143,6 +144,8 @@ export class LabNode {
   pipeline!: Pipeline;
   replica!: OpenReplica;
   schema!: SchemaCoordinator;
+  /** Rows that no trigger saw, of which a test says that a comparison found them. */
+  unseen = new UnseenRows();
   appDb!: DatabaseSync;
   app!: Database;
   /** Proposed and not in the order: they may be lost, repeated or late. */
@@ -191,6 +194,7 @@ export class LabNode {
       replica,
       place: () => ({ slot: this.number, slots: SLOTS }),
       logger: silentLogger,
+      unseen: (this.unseen = new UnseenRows()),
     }));
     this.pipeline = new Pipeline(
       {
