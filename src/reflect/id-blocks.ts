@@ -40,12 +40,19 @@ interface WatchedTable {
   readonly look: StatementSync;
 }
 
-/** What SQLite would go on from; null: the application has just renamed or dropped what is looked at. */
+/**
+ * What SQLite would go on from; null: the application has just renamed, dropped or rebuilt what is looked at, or a view has
+ * its name. A look has no transaction of its own, so the schema may be any.
+ */
 function look({ look: statement, name }: WatchedTable): [seq: bigint | null, top: bigint | null] | null {
   try {
-    return statement.get(name) as unknown as [bigint | null, bigint | null];
+    const row = statement.get(name) as unknown as unknown[];
+    const isId = (value: unknown): value is bigint | null => value === null || typeof value === "bigint";
+    const [seq, top] = row;
+    return isId(seq) && isId(top) ? [seq, top] : null;
   } catch (error) {
-    if (/no such (?:table|column)/.test(errorMessage(error))) return null;
+    // The authorizer knows nothing of a view that is new.
+    if (/no such (?:table|column)|is prohibited/.test(errorMessage(error))) return null;
     throw error;
   }
 }
