@@ -1,4 +1,4 @@
-/** Which markers a node owes, by what Raft tells it; and how little they cost when much is in flight. */
+/** The markers that a leader proposes after commits, and their small number while many entries are in flight. */
 import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -25,7 +25,7 @@ const naming = (index: number, term: number, ...names: number[]): Entry => ({
   data: encodeNamed(names, encodeBatch(batch({ csn: index, previousCsn: index - 1 }))),
 });
 
-/** Markers of which every proposal is kept. */
+/** A marker proposer whose proposals are recorded. */
 function owed(shards: number, options: { leads?: (shard: number) => boolean; now?: () => number } = {}) {
   const proposed: { shard: number; upTo: number | null }[] = [];
   const markers = new MarkerProposer(shards, {
@@ -39,14 +39,14 @@ function owed(shards: number, options: { leads?: (shard: number) => boolean; now
   return { markers, proposed };
 }
 
-describe("an entry that is seen and not committed", () => {
+describe("an entry that is in the log and not committed", () => {
   let folder = "";
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "marmot-markers-"));
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-  test("is given no marker, neither before nor after another takes its place", () => {
+  test("gets no marker, neither before nor after another entry replaces it", () => {
     const configuration = {
       index: 1,
       configuration: {
@@ -100,7 +100,7 @@ describe("an entry that is seen and not committed", () => {
     append(1, { term: 2, entries: [naming(2, 2, 1), naming(3, 2, 1)] });
     expect(logStore.group(0).lastIndex()).toBe(3);
     expect(proposed).toEqual([]);
-    // Another leader never had them; what it commits at index 2 names another shard, and there is no index 3.
+    // Another leader never had them: its entry at index 2 names another shard, and it has no index 3.
     append(3, { term: 3, entries: [naming(2, 3, 2)], commit: 2 });
     expect(logStore.group(0).lastIndex()).toBe(2);
     expect(proposed).toEqual([{ shard: 2, upTo: 2 }]);
@@ -108,8 +108,8 @@ describe("an entry that is seen and not committed", () => {
   });
 });
 
-describe("much in flight", () => {
-  test("a thousand entries and a slow shard: a marker for each commit, none waits for another, one serves all", () => {
+describe("many entries in flight", () => {
+  test("a slow shard: a marker for each commit, none waits for another, and the last covers all", () => {
     const shards = 4;
     const keys = ((one: MemoryReplica): number[] => {
       const found = [0, 1, 2, 3].map((shard) => {
@@ -141,14 +141,14 @@ describe("much in flight", () => {
         const index = own[shard]!.length + 2;
         const data = encodeMarker(upTo!);
         own[shard]!.push({ index, term: 1, type: EntryType.normal, data });
-        // Two shards answer at once; the third's markers are on their way all the time.
+        // Two shards answer at once; the markers of the third stay in flight.
         if (shard !== 3) real.replica.enqueue(shard, [own[shard]!.at(-1)!]);
       }
       real.replica.advance(() => false);
     }
     expect(own.map((log) => log.length)).toEqual([0, commits, commits, commits]);
     expect(real.replica.position(0)).toBe(1);
-    // One delivery of the slow shard's log, and everything takes effect.
+    // One delivery of the slow shard's log applies all entries.
     real.replica.enqueue(3, own[3]!);
     real.replica.advance(() => false);
     expect(real.replica.position(0)).toBe(1001);
@@ -157,7 +157,7 @@ describe("much in flight", () => {
     real.close();
   });
 
-  test("a marker is proposed again only by a leader, after a while, and not when it is there or needless", () => {
+  test("a marker is proposed again by the leader only, after a delay, and not when it is in the log or not needed", () => {
     let now = 0;
     let leads = false;
     const { markers, proposed } = owed(2, { leads: () => leads, now: () => now });

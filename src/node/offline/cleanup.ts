@@ -1,4 +1,4 @@
-/** Takes everything of Marmot out of an application's file. */
+/** Removes all tables and triggers of Marmot from an application's file. */
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
@@ -9,7 +9,7 @@ import { readLeftovers } from "../../schema/leftovers.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 
-export interface CleanupResult {
+interface CleanupResult {
   readonly triggers: number;
   readonly tables: number;
   /** What older replicators had left in the file. */
@@ -32,7 +32,11 @@ export function cleanupDatabase(file: string, dataDir: string, alsoOthers = fals
       lock.exec("BEGIN EXCLUSIVE");
     } catch (error) {
       lock.close();
-      throw new UserError(`a marmot runs on ${dataDir}`, "stop it first", { cause: error });
+      throw new UserError(
+        `a marmot runs on ${dataDir}`,
+        `stop it first; marmot status --data-dir ${dataDir} shows it`,
+        { cause: error },
+      );
     }
   }
   const db = openDatabase(file);

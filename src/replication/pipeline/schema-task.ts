@@ -144,7 +144,8 @@ export class SchemaTask {
         syncAppDb();
         outbox.collect([], at, { entry, base: this.#owner.oldestBase() }).done();
       },
-      drain: (session, trial, entry, at, only) => this.#drainWith(session, trial, entry, at, only),
+      drain: (session, { replica: trial, entry, position: at, only }) =>
+        this.#drainWith(session, trial, entry, at, only),
     });
     return this.#continue();
   }
