@@ -13,6 +13,7 @@ import { replaceReplica } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
 import { MessageRouter } from "../replication/message-router.ts";
+import { fileChecks } from "../operations/verify/file-checks.ts";
 import { Replicator } from "../replication/replicator.ts";
 import type { OnProgress, ProgressStatus } from "../replication/work-progress.ts";
 import type { Transport } from "../shard/seams.ts";
@@ -239,6 +240,7 @@ export class Node implements RunningNode {
       this.#appDbFile,
     );
     this.#replicator = replicator;
+    replicator.onFileAsked = fileChecks(replicator, clock);
     this.#phase = "";
     const note = shardsNote(replicator.replica.replica.settings);
     if (note !== null && !this.#notes.includes(note)) this.#notes.push(note);
