@@ -13,6 +13,8 @@ import { replaceReplica } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
 import { MessageRouter } from "../replication/message-router.ts";
+import { Scans } from "../operations/scan/scans.ts";
+import { fileChecks } from "../operations/verify/file-checks.ts";
 import { Replicator } from "../replication/replicator.ts";
 import type { OnProgress, ProgressStatus } from "../replication/work-progress.ts";
 import type { Transport } from "../shard/seams.ts";
@@ -70,6 +72,7 @@ export class Node implements RunningNode {
   readonly #stopping = new AbortController();
   #fail!: (error: Error) => void;
   #lock: DatabaseSync | null = null;
+  readonly #scans: Scans;
   #transport!: Transport;
   #router!: MessageRouter;
   readonly #host: Host;
@@ -87,6 +90,11 @@ export class Node implements RunningNode {
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
+    const { clock, logger } = components;
+    this.#scans = new Scans(
+      { replicator: () => this.#replicator, clock, logger: logger.child("scan"), file: this.#paths.scans },
+      options.scan ?? {},
+    );
     this.api = createNodeApi(() => ({
       name: options.name,
       clock: components.clock,
@@ -126,6 +134,7 @@ export class Node implements RunningNode {
       this.#background = this.#join(peerId);
     } else if (full === null) this.#enterOrWait(peerId);
     else this.#waitForRoom(peerId, full);
+    this.#scans.start();
   }
 
   #openTransport(privateKey: Awaited<ReturnType<typeof loadIdentity>>, clusterKey: Uint8Array): void {
@@ -239,6 +248,7 @@ export class Node implements RunningNode {
       this.#appDbFile,
     );
     this.#replicator = replicator;
+    replicator.onFileAsked = fileChecks(replicator, clock);
     this.#phase = "";
     const note = shardsNote(replicator.replica.replica.settings);
     if (note !== null && !this.#notes.includes(note)) this.#notes.push(note);
@@ -310,6 +320,7 @@ export class Node implements RunningNode {
   #failWith(error: unknown): void {
     const failure = error instanceof Error ? error : new Error(errorMessage(error));
     this.#phase = `stopped: ${failure.message}`;
+    this.#scans.stop();
     this.#replicator?.loop.stop();
     this.#fail(failure);
   }
@@ -317,6 +328,7 @@ export class Node implements RunningNode {
   async stop(): Promise<void> {
     this.#stopping.abort();
     const transport = this.#transport as Transport | undefined;
+    this.#scans.stop();
     this.#replicator?.loop.stop();
     await transport?.stop();
     await this.#background;
