@@ -8,6 +8,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorMessage } from "../base/errors.ts";
 import type { TableShape } from "../change/shape.ts";
 import { prepareExact } from "../rows/row-access.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /** Which blocks a node has: block b belongs to slot b mod `slots`. */
@@ -46,7 +47,7 @@ interface WatchedTable {
  */
 function stateOf({ select, name }: WatchedTable): [seq: bigint | null, top: bigint | null] | null {
   try {
-    const [seq, top] = select.get(name) as unknown as unknown[];
+    const [seq, top] = trusted<[unknown, unknown]>(select.get(name));
     const isId = (value: unknown): value is bigint | null => value === null || typeof value === "bigint";
     return isId(seq) && isId(top) ? [seq, top] : null;
   } catch (error) {

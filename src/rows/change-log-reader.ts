@@ -8,6 +8,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, TextBytes, Value } from "../change/value.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { exactText, keyEquals, mayBeOdd, prepareExact } from "./row-access.ts";
 
@@ -54,7 +55,7 @@ export type PrepareSelect = (sql: string) => Select;
 export function selectsOf(db: DatabaseSync): PrepareSelect {
   return (sql) => {
     const statement = prepareExact(db, sql);
-    return (...parameters) => statement.all(...parameters) as unknown as Value[][];
+    return (...parameters) => trusted<Value[][]>(statement.all(...parameters));
   };
 }
 
@@ -62,7 +63,7 @@ export function selectsOf(db: DatabaseSync): PrepareSelect {
 export function selectsOfBun(db: Database): PrepareSelect {
   return (sql) => {
     const statement = db.prepare(sql);
-    return (...parameters) => statement.values(...parameters) as unknown as Value[][];
+    return (...parameters) => trusted<Value[][]>(statement.values(...parameters));
   };
 }
 
