@@ -9,7 +9,7 @@ import { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { settingOf } from "../change/per-table.ts";
 import { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
-import type { UnseenRows } from "../change/unseen-rows.ts";
+import type { UnseenRows } from "../rows/unseen-rows.ts";
 import type { Image } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";

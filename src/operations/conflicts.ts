@@ -1,7 +1,7 @@
 /** Entries of the conflict journal as `marmot conflicts` lists and shows them. */
 import { asPeerId } from "../base/ids.ts";
 import { decodeImage } from "../change/codec.ts";
-import { UNSEEN_REASON } from "../change/unseen-rows.ts";
+import { UNSEEN_REASON } from "../rows/unseen-rows.ts";
 import type { Image } from "../change/value.ts";
 import type { StoredConflict } from "../replica/conflicts/journal.ts";
 import type { Replicator } from "../replication/replicator.ts";

@@ -11,7 +11,7 @@ import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
-import type { UnseenRows } from "../change/unseen-rows.ts";
+import type { UnseenRows } from "../rows/unseen-rows.ts";
 import { type Image, imageEqual, type Value } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
 import { encodePosition } from "../schema/app-db-tables.ts";

@@ -9,7 +9,7 @@ import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
-import { UnseenRows } from "../change/unseen-rows.ts";
+import { UnseenRows } from "../rows/unseen-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";

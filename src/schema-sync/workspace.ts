@@ -11,7 +11,7 @@ import type { CapturedTable } from "../rows/change-logs.ts";
 import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
-import { UNSEEN_REASON, UnseenRows } from "../change/unseen-rows.ts";
+import { UNSEEN_REASON, UnseenRows } from "../rows/unseen-rows.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";

@@ -13,7 +13,7 @@ import { silentLogger } from "../silent-logger.ts";
 import { install } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
 import { settingOf } from "../../src/change/per-table.ts";
-import { UnseenRows } from "../../src/change/unseen-rows.ts";
+import { UnseenRows } from "../../src/rows/unseen-rows.ts";
 import type { PendingRows } from "../../src/change/pending-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";

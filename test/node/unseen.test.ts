@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { decodeImage } from "../../src/change/codec.ts";
 import { keyIdOf } from "../../src/change/key.ts";
-import { UNSEEN_REASON } from "../../src/change/unseen-rows.ts";
+import { UNSEEN_REASON } from "../../src/rows/unseen-rows.ts";
 import type { Value } from "../../src/change/value.ts";
 import { Lab, type LabNode } from "./lab.ts";
 

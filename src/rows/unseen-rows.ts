@@ -2,7 +2,7 @@
  * Rows of the application's file that no trigger saw, as far as a comparison with the replica has found them. A write of
  * another node would replace such a row without a trace: its values go into the conflict journal before.
  */
-import type { KeyId } from "./key.ts";
+import type { KeyId } from "../change/key.ts";
 
 /** Why the values are in the journal. */
 export const UNSEEN_REASON = "no trigger saw this write of the file, and the row of the cluster replaced it";
