@@ -2,7 +2,9 @@
 import { Drain } from "../../capture/drain.ts";
 import { HeldTables } from "../../capture/held-tables.ts";
 import type { CollectingSink } from "../../capture/outbox.ts";
+import type { AppDbReader } from "../../app-db/reader.ts";
 import type { AppDbSession } from "../../app-db/session.ts";
+import type { LogRange } from "../../app-db/wal-commits.ts";
 import type { TaskComponents } from "./pipeline-components.ts";
 import { SLICE_MS } from "./turn.ts";
 
@@ -32,7 +34,11 @@ export class DrainTask {
 
   #noneHeld(): HeldTables {
     const { shards, transactions } = this.#components.replica.settings;
-    return new HeldTables(shards === 1 || transactions === "whole");
+    const { cursors } = this.#session;
+    return new HeldTables({
+      whole: shards === 1 || transactions === "whole",
+      drained: (table) => cursors.drained(table),
+    });
   }
 
   /** Tables whose rows wait until a row without a key is fixed. */
@@ -55,6 +61,12 @@ export class DrainTask {
 
   /** The application may have committed, or rows must be drained again. */
   touch(): void {
+    this.#dirty = true;
+  }
+
+  /** Rows in flight are drained again. */
+  restart(): void {
+    this.#session.reader.restarted();
     this.#dirty = true;
   }
 
@@ -94,26 +106,30 @@ export class DrainTask {
     const { reader } = this.#session;
     reader.begin();
     const moved = reader.schemaMoved();
+    const together = (ranges: readonly LogRange[]): ReturnType<AppDbReader["writtenTogether"]> =>
+      reader.writtenTogether(ranges);
     const news = moved
       ? []
-      : this.#held.admit(this.#drain.news(reader.newest()), (watermark) =>
-          this.#drain.hasRowWithoutKey(watermark),
+      : this.#held.admit(
+          this.#drain.news(reader.newest()),
+          (watermark) => this.#drain.hasRowWithoutKey(watermark),
+          together,
         );
     this.#dirty = false;
     if (news.length === 0) {
+      if (!moved) reader.drained();
       reader.end();
       return moved;
     }
     const sink = outbox.collect({ upTo: news, after: replica.positions() });
     this.#running!.sink = sink;
     const drained = yield* this.#drain.run(news, sink);
+    if (drained === "done") reader.drained();
+    else if (drained !== "refused") this.#held.hold(drained.held, news, together);
     reader.end();
     if (drained !== "done") {
       if (drained === "refused") sink.giveUp();
-      else {
-        sink.discard();
-        this.#held.hold(drained.held, news);
-      }
+      else sink.discard();
       this.#dirty = true; // the rows wait in the change logs, where more may come to them
       return false;
     }

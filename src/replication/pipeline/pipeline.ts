@@ -109,7 +109,7 @@ export class Pipeline {
     const seen = Math.max(this.outbox.incarnation, replica.origins.incarnation(this.#options.peerId));
     // Before the first reflection the pending keys are known from the change logs alone.
     this.#session.cursors.restart(this.#reflect.knowsPending ? "ordered" : "acknowledged");
-    this.#drain.touch();
+    this.#drain.restart();
     this.outbox.open(nextIncarnation(seen));
   }
 
