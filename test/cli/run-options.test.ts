@@ -42,6 +42,7 @@ test("defaults", () => {
       idBlock: null,
       tables: null,
       exclude: null,
+      scan: {},
     },
   });
 });
