@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
+import { isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 
 const MAX_CONFLICTS = 10_000;
 
@@ -89,3 +90,13 @@ export const restoreQuery = (
   asNew: read(query, "asNew", flag),
   overwrite: read(query, "overwrite", flag),
 });
+
+/** The new name of a member, under the rule of --name. */
+export function renameQuery(query: URLSearchParams): string {
+  const to = query.get("to") ?? "";
+  if (isNodeName(to)) return to;
+  throw new UserError(
+    `to should be a name of at most ${MAX_NODE_NAME} printable characters, not ${JSON.stringify(to)}`,
+    "use to=NAME",
+  );
+}

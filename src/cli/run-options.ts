@@ -1,6 +1,6 @@
 /** The options of `marmot run`, and the settings made from them. */
 import { parseDuration } from "../base/duration.ts";
-import { foldName } from "../base/names.ts";
+import { foldName, isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 import { isLoopback } from "../admin/guard.ts";
 import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
@@ -13,7 +13,6 @@ import { CONFIG_OPTION, DATA_DIR_OPTION, dataDirOf, DB_OPTION, flag, list, numbe
 
 const DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/8160";
 const DEFAULT_ADMIN = "127.0.0.1:6010";
-const MAX_NAME = 64;
 /** The largest id block: larger ones would use up the ids below 2^53 too fast. */
 const MAX_ID_BLOCK = 1_000_000;
 
@@ -74,10 +73,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     value: "NAME",
     help: "this node in tables and logs (host name)",
     example: "node-1",
-    check: (given) =>
-      given.length <= MAX_NAME && !/[\p{Cc}\p{Cf}]/u.test(given) && given.trim() === given
-        ? null
-        : `at most ${MAX_NAME} printable characters`,
+    check: (given) => (isNodeName(given) ? null : `at most ${MAX_NODE_NAME} printable characters`),
   },
   {
     name: "role",
@@ -201,8 +197,9 @@ export function runSettings(
       announce: list(options, "announce") ?? [],
       peers: list(options, "peers") ?? [],
       mdns: text(options, "discover") === "mdns",
-      name: text(options, "name") ?? context.hostName,
-      role: text(options, "role") === "learner" ? "learner" : "voter",
+      name: text(options, "name"),
+      hostName: context.hostName,
+      role: text(options, "role") as "voter" | "learner" | null,
       create: flag(options, "create"),
       clusterKeyText: key.text,
       clusterKeyFile: key.file,

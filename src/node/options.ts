@@ -14,8 +14,11 @@ export interface NodeOptions {
   readonly announce: readonly string[];
   readonly peers: readonly string[];
   readonly mdns: boolean;
-  readonly name: string;
-  readonly role: "voter" | "learner";
+  /** null: not given. A member keeps its name; a new node gets `hostName`. */
+  readonly name: string | null;
+  readonly hostName?: string;
+  /** null: not given. A member keeps its role; a new node becomes a voter. */
+  readonly role: "voter" | "learner" | null;
   /** Create an empty database if the file is missing and no peers are given. */
   readonly create: boolean;
   /** The key itself, if the environment gives it; else null. */

@@ -57,6 +57,8 @@ export interface NodeStatus {
     readonly merge: string;
     readonly foreignKeys: "keep" | "resolve";
     readonly idBlock: string;
+    /** Tells cluster keys apart without showing them. */
+    readonly keyFingerprint: string;
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
@@ -67,6 +69,8 @@ export interface NodeStatus {
   /** Long work in progress (an import, a snapshot); null: none. */
   readonly progress: ProgressStatus | null;
 }
+
+export type MemberAction = "remove" | "promote" | "demote" | "rename" | "transfer";
 
 /** A counter or gauge of `/metrics`; its name without the prefix `marmot_`. */
 export interface Metric {
@@ -172,6 +176,8 @@ export interface NodeApi {
   notReady(): string | null;
   metrics(): readonly Metric[];
   wait(options: { readonly all: boolean; readonly timeoutMs: number }): Promise<WaitResult>;
+  /** Resolves when the change is in force. Rejects with `UserError` when it is refused, or has no majority. */
+  changeMember(action: MemberAction, name: string, to?: string): Promise<void>;
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;

@@ -1,7 +1,9 @@
 /** A fake of a node's API: gives the answers that a test sets, and records the calls. */
+import { UserError } from "../../src/base/errors.ts";
 import type {
   ConflictDetail,
   ConflictSummary,
+  MemberAction,
   Metric,
   NodeApi,
   NodeStatus,
@@ -28,6 +30,7 @@ export const STATUS: NodeStatus = {
     merge: "row",
     foreignKeys: "keep",
     idBlock: "64",
+    keyFingerprint: "0123456789abcdef",
   },
   members: [
     {
@@ -144,6 +147,12 @@ export class FakeNode implements NodeApi {
   }): Promise<VerifyResult> {
     this.calls.push({ name: "verify", options });
     return this.verifies();
+  }
+  changeMember(action: MemberAction, name: string, to?: string): Promise<void> {
+    this.calls.push({ name: action, options: { name, ...(to === undefined ? {} : { to }) } });
+    return name === "nobody"
+      ? Promise.reject(new UserError("there is no member nobody", "the members are n1, n2"))
+      : Promise.resolve();
   }
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });

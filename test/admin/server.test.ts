@@ -141,6 +141,19 @@ test("GET changes no state: 405; an unknown path: 404", async () => {
   expect(node.calls).toEqual([]);
 });
 
+test("members are changed by POST, by their names", async () => {
+  server.attach(node, socket());
+  expect((await post("api/v1/members/a%20b/promote")).status).toBe(200);
+  expect((await post("api/v1/members/n1/rename?to=n9")).status).toBe(200);
+  expect(node.calls).toEqual([
+    { name: "promote", options: { name: "a b" } },
+    { name: "rename", options: { name: "n1", to: "n9" } },
+  ]);
+  expect((await post("api/v1/members/nobody/remove")).status).toBe(400);
+  expect((await post("api/v1/members/n1/rename?to=%20")).status).toBe(400);
+  expect((await get("api/v1/members/n1/remove")).status).toBe(404);
+});
+
 test("a conflict is restored by POST, with the parameters of the call", async () => {
   server.attach(node, socket());
   const done = await post("api/v1/conflicts/0%3A12%3A1/restore?asNew=true");

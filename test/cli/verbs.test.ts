@@ -36,7 +36,7 @@ describe("status", () => {
     expect(code).toBe(0);
     for (const line of [
       "node n1 12D3KooWone, marmot 0.1.0: ready",
-      "cluster c0ffee, 2 shards, transactions row, schema 3",
+      "cluster c0ffee, 2 shards, transactions row, schema 3, key 0123456789abcdef",
       "catch-up: 50 of 200 entries (25 %), 2 s left",
       "n1    voter    yes        0       yes     0.1.0    /ip4/127.0.0.1/tcp/8160",
       "n2    learner  no         ?       NO",
@@ -224,6 +224,34 @@ describe("conflicts", () => {
       1,
       "marmot: there is no conflict 9:9:9\nhint: marmot conflicts list shows those that are kept",
     ]);
+  });
+});
+
+describe("members", () => {
+  test("list, as a table and as JSON", async () => {
+    const { code, out } = await marmot(["members", "list", "--db", db]);
+    expect(code).toBe(0);
+    expect(out).toContain("n2    learner  no");
+    const json = await marmot(["members", "list", "--db", db, "--json"]);
+    expect(JSON.parse(json.out)).toEqual(JSON.parse(JSON.stringify(STATUS.members)));
+  });
+  test("an action is sent to the node, and its end is shown", async () => {
+    const { code, out } = await marmot(["members", "rename", "n2", "a name", "--db", db]);
+    expect([code, out]).toEqual([0, "n2 has the name a name now"]);
+    expect((await marmot(["members", "remove", "n2", "--db", db])).code).toBe(0);
+    expect(node.calls).toEqual([
+      { name: "rename", options: { name: "n2", to: "a name" } },
+      { name: "remove", options: { name: "n2" } },
+    ]);
+  });
+  test("a refusal is an error with a hint", async () => {
+    const { code, err } = await marmot(["members", "demote", "nobody", "--db", db]);
+    expect([code, err]).toEqual([1, "marmot: there is no member nobody\nhint: the members are n1, n2"]);
+  });
+  test("missing and unknown words are wrong usage", async () => {
+    for (const words of [[], ["remove"], ["rename", "n1"], ["list", "n1"], ["eject", "n1"]])
+      expect((await marmot(["members", ...words, "--db", db])).code).toBe(2);
+    expect(node.calls).toEqual([]);
   });
 });
 

@@ -32,6 +32,12 @@ export const one = (name: string, within: number, file: string, find: string, re
   edits: [{ file, find, replace }],
 });
 
+/** Caught by the seeds of machines that are rolled back, run twice, or lose the end of their log. */
+const ofMachines = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/machines.test.ts",
+});
+
 /** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
@@ -600,6 +606,48 @@ export const MUTATIONS: readonly Mutation[] = [
       "const dependent = dependentObjects(objects, new Set(onlyHere(ignored, objects, replica)).intersection(new Set()));",
     ),
     test: "test/schema-sync/schema-local-targets.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- machines that lose their past
+  ofMachines(
+    "an older life of a member is accepted",
+    "replication/hello-check.ts",
+    'if (isOld) return "went-back";',
+    "",
+  ),
+  ofMachines(
+    "a new process of a member need not have the entries that the last one acknowledged",
+    "replication/hello-check.ts",
+    'return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;',
+    "return null;",
+  ),
+  ofMachines(
+    "a second process of a connected member is accepted",
+    "replication/hello-check.ts",
+    'return isOld || isAliveSince ? "twice" : "later";',
+    "return null;",
+  ),
+  ofMachines(
+    "members do not tell each other the lives that they have met",
+    "replication/life-guard.ts",
+    "return peers.remember(peer, { member, incarnation, nonce }) ? [peer] : [];",
+    "return [];",
+  ),
+  ofMachines(
+    "a commit index of a leader is no promise of its log",
+    "shard/acknowledged.ts",
+    "this.has(from, message.commit);",
+    "",
+  ),
+  {
+    ...one(
+      "a log that ends before the replica is used",
+      0,
+      "replication/log-end.ts",
+      "if (seen > lastIndex)",
+      "if (seen > lastIndex + 1)",
+    ),
+    // In the simulation the peers refuse the node, too: they know the entries that it acknowledged.
+    test: "test/replication/log-end.test.ts",
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
