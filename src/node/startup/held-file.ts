@@ -22,8 +22,9 @@ function identityOf(file: string): string {
 export function noteDataDir(file: string, dataDir: string): void {
   const db = openDatabase(file, { timeout: LOCKED_MS });
   try {
-    db.prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'data_dir', ?)`).run(
-      resolve(dataDir),
+    const note: Note = { dataDir: resolve(dataDir), file: identityOf(file) };
+    db.prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'held_by', ?)`).run(
+      JSON.stringify(note),
     );
   } finally {
     db.close();
@@ -47,7 +48,7 @@ function dataDirOf(file: string): string | null {
   try {
     if (readMeta(db, file) === null) return null;
     const row = db
-      .prepare(`SELECT "value" FROM "__marmot__status" WHERE "item" = 'node' AND "name" = 'data_dir'`)
+      .prepare(`SELECT "value" FROM "__marmot__status" WHERE "item" = 'node' AND "name" = 'held_by'`)
       .get();
     if (row === undefined) return null;
     const note = JSON.parse(String(row.value)) as Note;
