@@ -386,6 +386,7 @@ export class Replicator implements Stage {
         answer({ kind: "news", ...this.ownNews() });
         return;
       case "life":
+        this.#components.router.introduce(peerId, control.life);
         return this.#checkLife(peerId, control.life);
       case "refused":
         return this.#components.onRefused(peerId, control.reason);
