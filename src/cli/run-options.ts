@@ -1,4 +1,5 @@
 /** The options of `marmot run`, and the settings made from them. */
+import { parseDuration } from "../base/duration.ts";
 import { foldName, isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 import { isLoopback, PUBLIC_PATHS, type PublicName } from "../admin/guard.ts";
 import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
@@ -15,6 +16,9 @@ const DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/8160";
 const DEFAULT_ADMIN = "127.0.0.1:6010";
 /** The largest id block: larger ones would use up the ids below 2^53 too fast. */
 const MAX_ID_BLOCK = 1_000_000;
+
+/** The shortest time between two passes of a scan. */
+const SHORTEST_SCAN_MS = 1000;
 
 export interface HostPort {
   readonly host: string;
@@ -60,7 +64,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "bootstrap-expect",
     type: "number",
     value: "N",
-    help: "form a cluster when N have met",
+    help: "form it when N have met",
     joined: true,
     minimum: 1,
     maximum: 64,
@@ -176,6 +180,18 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     choices: ["text", "json"],
   },
   CONFIG_OPTION,
+  {
+    name: "scan",
+    type: "list",
+    value: "T=TIME,…",
+    help: "; look for unseen rows",
+    joined: true,
+    example: "files=1m",
+    check: (given) =>
+      (parseDuration(/^.+=([^=]+)$/.exec(given)?.[1] ?? "") ?? 0) >= SHORTEST_SCAN_MS
+        ? null
+        : "TABLE=TIME,… with at least 1s",
+  },
 ];
 
 export interface RunSettings {
@@ -222,6 +238,7 @@ export function runSettings(
       idBlock: perTable(options, "id-block", DEFAULT_ID_BLOCK, Number),
       tables: list(options, "tables"),
       exclude: list(options, "exclude"),
+      scan: scanIntervals(options),
     },
   };
 }
@@ -245,9 +262,19 @@ function perTable<T extends string | number>(
   return { usual: forOthers, tables };
 }
 
+/** Table in lower case ⇒ milliseconds. */
+function scanIntervals(options: Options): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    (list(options, "scan") ?? []).map((item) => {
+      const equals = item.lastIndexOf("=");
+      return [foldName(item.slice(0, equals).trim()), parseDuration(item.slice(equals + 1)) ?? 0];
+    }),
+  );
+}
+
 /** Options that set two values for one table, or for all other tables. */
 export function doubled(options: Options): readonly Problem[] {
-  return ["merge", "id-block"].flatMap((name) => {
+  return ["merge", "id-block", "scan"].flatMap((name) => {
     const whom = (list(options, name) ?? []).map((item) => {
       const equals = item.lastIndexOf("=");
       return equals === -1 ? "" : foldName(item.slice(0, equals).trim());

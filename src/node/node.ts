@@ -14,6 +14,8 @@ import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
 import { MessageRouter } from "../replication/message-router.ts";
+import { Scans } from "../operations/scan/scans.ts";
+import { fileChecks } from "../operations/verify/file-checks.ts";
 import { Replicator } from "../replication/replicator.ts";
 import type { OnProgress, ProgressStatus } from "../replication/work-progress.ts";
 import type { Transport } from "../shard/seams.ts";
@@ -90,6 +92,7 @@ export class Node implements RunningNode {
   readonly #stopping = new AbortController();
   #fail!: (error: Error) => void;
   #lock: DatabaseSync | null = null;
+  readonly #scans: Scans;
   #transport!: Transport;
   #router!: MessageRouter;
   readonly #host: Host;
@@ -116,6 +119,11 @@ export class Node implements RunningNode {
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
+    const { clock, logger } = components;
+    this.#scans = new Scans(
+      { replicator: () => this.#replicator, clock, logger: logger.child("scan"), file: this.#paths.scans },
+      options.scan ?? {},
+    );
     this.api = createNodeApi(() => ({
       name: this.#member.name,
       clock: components.clock,
@@ -166,6 +174,7 @@ export class Node implements RunningNode {
     // A join keeps its key when it is done: another one may be tried until then.
     if (kind !== "join") keepClusterKey(this.#options, paths);
     this.#openTransport(privateKey, clusterKeys);
+    this.#scans.start();
     if (kind === "join") {
       await this.#transport.start(this.#router);
       this.#phase = "joining: waiting for a member of the cluster to answer";
@@ -336,6 +345,7 @@ export class Node implements RunningNode {
       this.#appDbFile,
     );
     this.#replicator = replicator;
+    replicator.onFileAsked = fileChecks(replicator, clock);
     this.#phase = "";
     const note = shardsNote(replicator.replica.replica.settings);
     if (note !== null && !this.#notes.includes(note)) this.#notes.push(note);
@@ -462,6 +472,7 @@ export class Node implements RunningNode {
   #failWith(error: unknown): void {
     const failure = error instanceof Error ? error : new Error(errorMessage(error));
     this.#phase = `stopped: ${failure.message}`;
+    this.#scans.stop();
     this.#replicator?.loop.stop();
     this.#fail(failure);
   }
@@ -475,6 +486,7 @@ export class Node implements RunningNode {
     this.#stopping.abort();
     this.#milestones?.stop();
     const transport = this.#transport as Transport | undefined;
+    this.#scans.stop();
     this.#replicator?.loop.stop();
     await transport?.stop();
     await this.#background;

@@ -1,5 +1,6 @@
 /** The options of `marmot run` after flags, environment and configuration file are merged and checked. */
 import type { PerTable } from "../change/per-table.ts";
+import type { ScanIntervals } from "../operations/scan/scans.ts";
 import type { ForeignKeyMode, MergeMode } from "../replica/store/settings.ts";
 
 export { DEFAULT_ID_BLOCK } from "../replica/store/settings.ts";
@@ -36,6 +37,8 @@ export interface NodeOptions {
   readonly idBlock: PerTable<number> | null;
   readonly tables: readonly string[] | null;
   readonly exclude: readonly string[] | null;
+  /** Tables that are compared with the replica in the background. */
+  readonly scan?: ScanIntervals;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */
   readonly limits?: { readonly keepEntries: number; readonly logWalPages?: number };
 }

@@ -104,9 +104,17 @@ export interface VerifyResult {
   readonly positions: readonly number[];
   /** Names of the nodes that were compared. */
   readonly nodes: readonly string[];
-  /** Names of the members that did not answer in time. */
+  /** Every voter answered. */
+  readonly complete: boolean;
+  /** Names of the members that did not answer in time, or did not compare their files. */
   readonly missing: readonly string[];
+  /** The same with the reason. */
+  readonly notCompared: readonly { readonly node: string; readonly reason: string }[];
   readonly rows: number;
+  /** Rows of this node's file that no trigger saw, and that are ordered now. */
+  readonly published: number;
+  /** Rows of this node's file that are the replica's again. */
+  readonly repaired: number;
   readonly differences: readonly VerifyDifference[];
 }
 
@@ -124,8 +132,8 @@ export interface ConflictSummary {
   readonly table: string;
   readonly key: string;
   /**
-   * "concurrent write", "same key" (two inserts), "unique clash"; for dangling references: "orphan" (kept), "cascaded",
-   * "set null", "set default", "refused".
+   * "concurrent write", "same key" (two inserts), "unique clash", "schema clash", "unseen write" (no trigger saw it); for
+   * dangling references: "orphan" (kept), "cascaded", "set null", "set default", "refused".
    */
   readonly kind: string;
   readonly losingOrigin: string;
@@ -175,6 +183,8 @@ export interface NodeApi {
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;
+    /** Orders the file's version of rows that no trigger saw. `table`: of one table; null: of all. */
+    readonly publish: { readonly table: string | null } | null;
     readonly timeoutMs: number;
   }): Promise<VerifyResult>;
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[];

@@ -92,6 +92,20 @@ const SUMS = v.nullable(
   }),
 );
 
+/** How a node's own file compares with its replica. */
+const FILE_CHECK = {
+  state: v.picklist(["comparing", "compared", "failed"]),
+  rows: integer,
+  /** All of them; `differences` has the first. */
+  different: integer,
+  differences: v.pipe(
+    v.array(v.pipe(v.object({ table: text, key: text, detail: text }), v.readonly())),
+    v.readonly(),
+  ),
+  /** Why it failed, in a sentence, or "". */
+  reason: text,
+};
+
 const CONTROL = {
   /** `nonce` is the same in all requests of one join, so that it is admitted once; older builds have none. */
   join: v.object({ kind: v.literal("join"), name: text, role, nonce: v.optional(text) }),
@@ -149,11 +163,15 @@ const CONTROL = {
     note: text,
     shards: v.pipe(v.array(SUMS), v.maxLength(MAX_SHARDS), v.readonly()),
   }),
+  "file?": v.object({ kind: v.literal("file?"), note: text }),
+  file: v.object({ kind: v.literal("file"), note: text, ...FILE_CHECK }),
 } as const;
 type Kind = keyof typeof CONTROL;
 
 export type Control = { [K in Kind]: Readonly<v.InferOutput<(typeof CONTROL)[K]>> }[Kind];
 export type NodeNews = Omit<Extract<Control, { kind: "news" }>, "kind">;
+
+export type FileCheck = Omit<Extract<Control, { kind: "file" }>, "kind" | "note">;
 
 export const encodeControl = (control: Control): Uint8Array =>
   withKind(MessageKind.control, utf8(JSON.stringify(control)));

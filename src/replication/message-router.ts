@@ -74,6 +74,12 @@ export class MessageRouter implements TransportHandlers {
     return this.#stage?.knows?.(peerId) ?? true;
   }
 
+  /** A peer tells another life than in its hello, which it sent before it was a member. */
+  introduce(peer: PeerId, life: Life): void {
+    const hello = this.hellos.get(peer);
+    if (hello !== undefined) this.hellos.set(peer, { ...hello, life });
+  }
+
   onConnect(peer: PeerHello): void {
     this.#stage?.onConnect(peer.peerId);
   }

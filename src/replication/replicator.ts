@@ -9,13 +9,21 @@ import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
+import { UnseenRows } from "../rows/unseen-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
 import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
-import { type Control, encodeControl, type Hello, type Life, type NodeNews } from "./control-messages.ts";
+import {
+  type Control,
+  encodeControl,
+  type FileCheck,
+  type Hello,
+  type Life,
+  type NodeNews,
+} from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./hand-over.ts";
@@ -85,6 +93,8 @@ export class Replicator implements Stage {
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
   readonly news = new Map<PeerId, PeerNews>();
+  /** Rows of the file that no trigger saw and that `verify` found. */
+  readonly unseen = new UnseenRows();
   /** Whether a peer's checksums agreed when they were last compared. */
   readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
@@ -95,6 +105,10 @@ export class Replicator implements Stage {
   onChanged: ((control: Extract<Control, { kind: "changed" }>) => void) | null = null;
   /** Set by `verify`: receives the checksums that peers report. */
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
+  /** Set by `verify`: receives the state of a peer's comparison. */
+  onFile: ((from: PeerId, control: Extract<Control, { kind: "file" }>) => void) | null = null;
+  /** Set by the node: begins the comparison of this node's file, or tells how far it has come; null: it cannot be done. */
+  onFileAsked: ((note: string) => FileCheck) | null = null;
   readonly #components: ReplicatorComponents;
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
@@ -142,6 +156,7 @@ export class Replicator implements Stage {
       replica: this.replica.replica,
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
+      unseen: this.unseen,
     });
   }
 
@@ -243,6 +258,7 @@ export class Replicator implements Stage {
       replica,
       isReceiving: () => loop.frozen,
       obstacle: () => pipeline.obstacle,
+      held: () => pipeline.held,
       isSchemaDue: () => pipeline.schemaDue,
       fencing: () => pipeline.outbox.fencing(),
       hasAcknowledged: () => pipeline.session.cursors.waiting,
@@ -398,6 +414,7 @@ export class Replicator implements Stage {
         answer({ kind: "news", ...this.ownNews() });
         return;
       case "life":
+        this.#components.router.introduce(peerId, control.life);
         return this.#checkLife(peerId, control.life);
       case "refused":
         return this.#components.onRefused(peerId, control.reason);
@@ -427,6 +444,14 @@ export class Replicator implements Stage {
         return;
       case "received":
         return this.#snapshots.served(peerId);
+      case "file?": {
+        const check = this.onFileAsked?.(control.note);
+        if (check !== undefined) answer({ kind: "file", note: control.note, ...check });
+        return;
+      }
+      case "file":
+        this.onFile?.(peerId, control);
+        return;
       case "joined":
       case "meet":
         return;

@@ -97,6 +97,7 @@ export function* proposeLocalChange(
     session = new AppDbSession({
       ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },
       remembered: { ...remembered, version, unreconciled: [] },
+      ...workspace.unseenRows(captured),
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));
     return yield* outbox.drain({ session, replica: trial.replica, entry, position, only });

@@ -98,19 +98,24 @@ export const RESTORED: RestoreResult = {
   ],
 };
 
+export const COMPARED: VerifyResult = {
+  equal: true,
+  complete: true,
+  positions: [17, 9],
+  nodes: ["n1", "n2"],
+  missing: [],
+  notCompared: [],
+  rows: 3,
+  published: 0,
+  repaired: 0,
+  differences: [],
+};
+
 export class FakeNode implements NodeApi {
   readonly calls: { readonly name: string; readonly options: unknown }[] = [];
   reason: string | null = null;
   waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "" });
-  verifies: () => Promise<VerifyResult> = () =>
-    Promise.resolve({
-      equal: true,
-      positions: [17, 9],
-      nodes: ["n1", "n2"],
-      missing: [],
-      rows: 3,
-      differences: [],
-    });
+  verifies: () => Promise<VerifyResult> = () => Promise.resolve(COMPARED);
   found: readonly ConflictSummary[] = [CONFLICT];
   shown: NodeStatus = STATUS;
 
@@ -138,6 +143,7 @@ export class FakeNode implements NodeApi {
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;
+    readonly publish: { readonly table: string | null } | null;
     readonly timeoutMs: number;
   }): Promise<VerifyResult> {
     this.calls.push({ name: "verify", options });

@@ -47,6 +47,7 @@ test("defaults", () => {
       idBlock: null,
       tables: null,
       exclude: null,
+      scan: {},
     },
   });
 });

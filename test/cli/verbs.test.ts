@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
 import { NodeClient } from "../../src/cli/client.ts";
-import { CONFLICT, RESTORED, FakeNode, STATUS } from "../admin/fake-node.ts";
+import { COMPARED, CONFLICT, RESTORED, FakeNode, STATUS } from "../admin/fake-node.ts";
 import { marmot } from "./lab.ts";
 
 let folder = "";
@@ -153,7 +153,9 @@ describe("verify", () => {
       out: "equal: replicas of n1, n2 at 17, 9; 3 rows compared",
       err: "",
     });
-    expect(node.calls).toEqual([{ name: "verify", options: { deep: true, repair: false, timeoutMs: 3000 } }]);
+    expect(node.calls).toEqual([
+      { name: "verify", options: { deep: true, repair: false, publish: null, timeoutMs: 3000 } },
+    ]);
   });
   test("different: each difference by table and key, and exit code 1", async () => {
     const difference = {
@@ -165,18 +167,39 @@ describe("verify", () => {
     };
     node.verifies = () =>
       Promise.resolve({
-        equal: false,
-        positions: [1],
-        nodes: ["n1"],
-        missing: ["n2"],
-        rows: 9,
-        differences: [difference],
+        ...COMPARED,
+        ...{
+          equal: false,
+          complete: false,
+          positions: [1],
+          nodes: ["n1"],
+          rows: 9,
+          differences: [difference],
+        },
+        ...{ missing: ["n2"], notCompared: [{ node: "n2", reason: "no answer" }] },
       });
     const { code, out, err } = await marmot(["verify", "--db", db]);
     expect(code).toBe(1);
     expect(out).toContain("file  n1    books  7    only in the file");
     expect(out).toContain("DIFFERENT: replicas of n1 at 1; 9 rows compared");
-    expect(err).toContain("n2");
+    expect(err).toContain("not compared: n2 (no answer)");
+    expect(err).toContain(`marmot verify --db ${db} --publish sends the rows of this file`);
+  });
+  test("equal, but a voter did not answer: exit code 1", async () => {
+    node.verifies = () =>
+      Promise.resolve({
+        ...COMPARED,
+        ...{ complete: false, missing: ["n3"], notCompared: [{ node: "n3", reason: "no answer" }] },
+      });
+    const { code, out, err } = await marmot(["verify", "--db", db]);
+    expect([code, err]).toEqual([1, "not compared: n3 (no answer)"]);
+    expect(out).toContain("equal, but NOT ALL VOTERS answered");
+  });
+  test("the table of --publish is a word beside the options", async () => {
+    expect((await marmot(["verify", "--db", db, "--publish", "books"])).code).toBe(0);
+    expect(node.calls.at(-1)!.options).toMatchObject({ publish: { table: "books" } });
+    expect((await marmot(["verify", "--db", db, "books"])).code).toBe(2);
+    expect((await marmot(["verify", "--db", db, "--publish", "--repair"])).code).toBe(2);
   });
 });
 

@@ -546,6 +546,67 @@ export const MUTATIONS: readonly Mutation[] = [
     // A kill between a change of the schema and the reflection behind it, with rows that found no room.
     test: "test/schema-sync/rows-to-restore.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- applications beside the rules
+  {
+    ...one(
+      "a transaction with a row without a key is sent in halves",
+      0,
+      "capture/held-tables.ts",
+      "if (this.#options.whole && hasNews && ranges.length > 1) {",
+      "if (this.#options.whole && hasNews && ranges.length > 99) {",
+    ),
+    test: "test/node/null-keys.test.ts",
+  },
+  {
+    ...one(
+      "a NULL key that no row has any more holds back its table",
+      0,
+      "rows/change-log-reader.ts",
+      "if (!isChecked && this.hasRowWithoutKey(from, to)) throw new RowWithoutKey();",
+      "if (!isChecked) throw new RowWithoutKey();",
+    ),
+    test: "test/rows/change-log-reader.test.ts",
+  },
+  {
+    ...one(
+      "a WAL that was written from its start again is taken for whole",
+      0,
+      "app-db/wal-commits.ts",
+      "if (!before.isEmpty) return now.salt === before.salt;",
+      "if (!before.isEmpty) return true;",
+    ),
+    test: "test/app-db/wal-commits.test.ts",
+  },
+  {
+    ...one(
+      "a row that no trigger saw is replaced without a trace",
+      0,
+      "reflect/row-reflector.ts",
+      "      this.#unseen.set(log, [...(this.#unseen.get(log) ?? []), now]);\n",
+      "",
+    ),
+    test: "test/node/unseen.test.ts",
+  },
+  {
+    ...one(
+      "a row that no trigger saw is replaced before the journal has it",
+      0,
+      "reflect/row-reflector.ts",
+      "if (isLost && (this.#unseen.size > 0 || this.#journalWaits.get() !== undefined)) return true;",
+      "",
+    ),
+    test: "test/node/unseen.test.ts",
+  },
+  {
+    ...one(
+      "triggers travel without the table that they need",
+      0,
+      "schema-sync/detect-change.ts",
+      "const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica));",
+      "const dependent = dependentObjects(objects, new Set(onlyHere(ignored, objects, replica)).intersection(new Set()));",
+    ),
+    test: "test/schema-sync/schema-local-targets.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofMachines(
     "an older life of a member is accepted",
