@@ -10,6 +10,11 @@ import { type Control, encodeControl } from "./control-messages.ts";
 /** A member that was heard within this time is alive: a name that it has is taken. */
 const ALIVE_MS = 6000;
 
+/** Members of a cluster. */
+const MAX_MEMBERS = 64;
+/** Pause between two admissions: a flood of requests changes the configuration slowly. */
+const ADMIT_MS = 100;
+
 type Answer = (control: Control) => void;
 export type MemberChange = Omit<Extract<Control, { kind: "change" }>, "kind" | "id">;
 
@@ -31,6 +36,7 @@ export class MemberChanges {
   /** When the connection to a peer was last seen to be open. */
   readonly #seenAt = new Map<PeerId, number>();
   readonly #startedAt: number;
+  #admittedAt = Number.NEGATIVE_INFINITY;
 
   constructor(components: MemberChangesComponents) {
     this.#components = components;
@@ -52,6 +58,10 @@ export class MemberChanges {
 
   join(peerId: PeerId, request: Extract<Control, { kind: "join" }>, answer: Answer): void {
     const { runtime, clusterId } = this.#components;
+    const { members } = runtime.groups[0]!.configuration;
+    const isMember = members.some((m) => m.peerId === peerId);
+    if (!isMember && members.length >= MAX_MEMBERS)
+      return answer({ kind: "refused", reason: `the cluster has ${MAX_MEMBERS} members already` });
     const admitted = this.#admit(peerId, request);
     if (admitted === "not leader") this.#forward(peerId, request);
     if (admitted === "name taken") answer({ kind: "refused", reason: NAME_TAKEN });
@@ -81,7 +91,14 @@ export class MemberChanges {
     peerId: PeerId,
     { name, role, nonce }: Extract<Control, { kind: "join" | "forward" }>,
   ): ReturnType<ShardRuntime["membership"]["admit"]> {
-    return this.#components.runtime.membership.admit(
+    const { runtime, clock } = this.#components;
+    const isNew = runtime.groups[0]!.configuration.members.every(
+      (m) => m.peerId !== peerId || m.admission !== nonce,
+    );
+    // The peer asks again.
+    if (isNew && clock.now() - this.#admittedAt < ADMIT_MS) return "proposed";
+    if (isNew) this.#admittedAt = clock.now();
+    return runtime.membership.admit(
       {
         ...{ peerId, name },
         ...(nonce === undefined ? {} : { admission: nonce }),

@@ -24,6 +24,28 @@ const MAX_BEHIND = 50_000;
 /** Copies for one receiver alone, such as `verify`, at the same time. */
 const MAX_ALONE = 1;
 
+/** Pause before another offer of a peer whose offer failed; doubled with each failure. */
+const FIRST_REST_MS = 500;
+const LONGEST_REST_MS = 600_000;
+/** Peers whose failures are remembered. */
+const MAX_FAILED = 256;
+
+/** Offers that fail again and again would keep this node from its work: they are taken less and less often. */
+class FailedOffers {
+  readonly #failed = new Map<PeerId, { readonly failures: number; readonly until: number }>();
+
+  mayTry(peer: PeerId, now: number): boolean {
+    return now >= (this.#failed.get(peer)?.until ?? Number.NEGATIVE_INFINITY);
+  }
+
+  failed(peer: PeerId, now: number): void {
+    if (this.#failed.size >= MAX_FAILED) this.#failed.clear();
+    const failures = (this.#failed.get(peer)?.failures ?? 0) + 1;
+    const rest = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** Math.min(failures - 1, 20));
+    this.#failed.set(peer, { failures, until: now + rest });
+  }
+}
+
 export interface SnapshotExchangeComponents {
   readonly replica: OpenReplica;
   readonly log: SqliteLogStore;
@@ -47,6 +69,7 @@ export class SnapshotExchange {
   readonly #taker: SnapshotTaker;
   readonly #shared: SharedCopy;
   readonly holds = new LogHolds();
+  readonly #offers = new FailedOffers();
   #receiving: AbortController | null = null;
   #sent = 0;
   #alone = 0;
@@ -157,7 +180,8 @@ export class SnapshotExchange {
 
   /** This node's log ends before the leader's log begins: receives the replica of the leader to continue with it. */
   receive(shard: ShardId, from: PeerId): void {
-    if (this.#receiving !== null || this.#closed) return;
+    if (this.#receiving !== null || this.#closed || !this.#offers.mayTry(from, this.#components.clock.now()))
+      return;
     const { logger, nameOf, freeze } = this.#components;
     logger.info("receiving a replica: this node's log ends before the leader's log begins", {
       shard,
@@ -183,6 +207,7 @@ export class SnapshotExchange {
       onReplacement();
     } catch (error) {
       if (this.#closed) return;
+      this.#offers.failed(from, this.#components.clock.now());
       logger.warn("the replica could not be received; the leader will offer it again", {
         error: errorMessage(error),
       });

@@ -23,7 +23,7 @@ import { dialReason } from "./dial-reason.ts";
 import { Discovery, RECORDS } from "./discovery.ts";
 import { peerIdOf } from "./identity.ts";
 import { announced, isLoopbackAddress } from "./loopback.ts";
-import { Link } from "./link.ts";
+import { Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
 import { sodiumNoise } from "./noise.ts";
 import { privateNetwork } from "./private-network.ts";
 import { Strangers } from "./strangers.ts";
@@ -43,6 +43,8 @@ const YIELD_DIAL_MS = 700;
 const ALIVE_MS = 1000;
 /** A link over which nothing arrives for this long is closed. */
 const SILENCE_MS = 5000;
+/** Peers at the same time; only members may exceed it. */
+const MAX_LINKS = 200;
 /** Transfers that one peer may request at the same time. */
 const MAX_TRANSFERS = 2;
 /** Pause between two warnings of the same text, and the texts that are known. */
@@ -316,11 +318,14 @@ export class Libp2pTransport implements Transport {
     const handlers = this.#handlers!;
     const peerId = asPeerId(connection.remotePeer.toString());
     let announced = false;
+    const isKnown = (): boolean => handlers.knows?.(peerId) ?? true;
     const link: Link = new Link(stream, outbound, handlers.hello(), {
+      maxMessageBytes: () => (isKnown() ? MAX_MESSAGE_BYTES : MAX_STRANGER_BYTES),
       onHello: (hello) => {
         const other = this.#links.get(peerId);
         const peer = { peerId, hello, otherLinkSilentMs: this.#silence(peerId, other) };
-        const refusal = handlers.admit(peer);
+        const isFull = this.#links.size >= MAX_LINKS && other === undefined && !isKnown();
+        const refusal = isFull ? `there are ${MAX_LINKS} peers already` : handlers.admit(peer);
         if (refusal !== null) {
           this.#warn("a peer was refused", peerId, refusal);
           return refusal;
