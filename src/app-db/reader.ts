@@ -3,6 +3,7 @@ import { Database, type Statement } from "bun:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import { ChangeLogReader, selectsOfBun } from "../rows/change-log-reader.ts";
 import type { CapturedTable } from "../rows/change-logs.ts";
+import { type FileLife, LIFE_SQL, requireLife } from "../rows/file-life.ts";
 import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
 import { queryOfBun } from "../sqlite/query.ts";
@@ -10,21 +11,31 @@ import { queryOfBun } from "../sqlite/query.ts";
 /** Whether a connection sees the schema that capture was installed for. */
 class SchemaWatch {
   readonly #db: Database;
+  readonly #life: Statement;
+  readonly #expectedLife: () => FileLife | null;
   /** The schema's fingerprint; null: no schema is the expected one. */
   readonly #expected: string | null;
   readonly #versions: Statement;
   /** The versions when the schema was last known to be the expected one. */
   #seen: string;
 
-  constructor(db: Database, expected: KnownSchema | null) {
+  constructor(db: Database, expected: KnownSchema | null, life: () => FileLife | null) {
     this.#db = db;
+    this.#life = db.prepare(LIFE_SQL);
+    this.#expectedLife = life;
     this.#expected = expected?.fingerprint ?? null;
     const { schema, user, application } = expected?.versions ?? {};
     this.#seen = [schema, user, application].join("/");
     this.#versions = db.prepare(VERSIONS_SQL);
   }
 
+  /** Throws `FileChangedError` if the file is not as Marmot left it. */
+  requireLife(): void {
+    requireLife(this.#expectedLife(), this.#life.values()[0]!);
+  }
+
   moved(): boolean {
+    this.requireLife();
     if (this.#expected === null) return true;
     const seen = this.#versions.values()[0]!.join("/");
     if (seen === this.#seen) return false;
@@ -40,6 +51,8 @@ export interface AppDbReaderOptions {
   readonly captured: readonly CapturedTable[];
   readonly encoding: string;
   readonly expected: KnownSchema | null;
+  /** Of the last transaction of Marmot in the file; null: unknown. */
+  readonly life: () => FileLife | null;
 }
 
 export class AppDbReader {
@@ -56,7 +69,7 @@ export class AppDbReader {
   readonly #schemaBeside: SchemaWatch;
   #version: unknown = null;
 
-  constructor({ file, shapes, captured, encoding, expected }: AppDbReaderOptions) {
+  constructor({ file, shapes, captured, encoding, expected, life }: AppDbReaderOptions) {
     this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
     this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
     const log = new Map(captured.map((c) => [c.id, c.log]));
@@ -72,8 +85,8 @@ export class AppDbReader {
     this.#begin = this.#db.prepare("BEGIN");
     this.#end = this.#db.prepare("COMMIT");
     this.#dataVersion = this.#db.prepare("PRAGMA data_version");
-    this.#schema = new SchemaWatch(this.#db, expected);
-    this.#schemaBeside = new SchemaWatch(this.#second, expected);
+    this.#schema = new SchemaWatch(this.#db, expected, life);
+    this.#schemaBeside = new SchemaWatch(this.#second, expected, life);
   }
 
   /** Another connection committed since the last call. */
@@ -113,6 +126,7 @@ export class AppDbReader {
   newestIds(): Map<number, number> {
     this.#second.exec("BEGIN");
     try {
+      this.#schemaBeside.requireLife();
       return newestOf(this.#newestBeside);
     } finally {
       this.#second.exec("COMMIT");

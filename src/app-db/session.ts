@@ -83,7 +83,10 @@ export class AppDbSession {
       }),
     });
     this.#openReader = () =>
-      new AppDbReader({ file, shapes, captured, encoding: settings.encoding, expected });
+      new AppDbReader({
+        ...{ file, shapes, captured, encoding: settings.encoding, expected },
+        life: () => connection.life.current,
+      });
   }
 
   get schemaVersion(): number {

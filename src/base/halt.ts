@@ -8,7 +8,7 @@ export type HaltName = "file-replaced" | "file-older" | "damaged" | "went-back" 
 
 export interface Halt {
   readonly name: HaltName;
-  /** Says what is wrong, with the path or the peer. */
+  /** The fault in a sentence, with the path or the peer. */
   readonly reason: string;
   /** One command or edit that helps. */
   readonly hint: string;

@@ -53,6 +53,16 @@ export class Drain {
     return [...newest].flatMap(([table, upTo]) => (upTo > cursors.drained(table) ? [{ table, upTo }] : []));
   }
 
+  /** A log lost rows: its newest id fell, or its mark is missing. Writes of the application may be missing in it. */
+  isCut(newest: ReadonlyMap<number, number>): boolean {
+    const { logs, cursors } = this.#components;
+    return logs.some((log) => {
+      const id = newest.get(log.shape.id) ?? 0;
+      const drained = cursors.drained(log.shape.id);
+      return id < drained || (id > drained && !log.isMarked());
+    });
+  }
+
   /**
    * Gives `sink` everything up to `watermarks` (from `news`, in the same read transaction). Yields now and then.
    * False as result: the sink refused a row, and nothing counts as drained.

@@ -65,3 +65,22 @@ export class LifeCounter {
     };
   }
 }
+
+/** How the app database is another one than this process left. */
+export type FileChange = "restored" | "stripped" | "missing" | "replaced" | "truncated" | "wal-removed";
+
+/** The file is not as this process left it: everything that is open on it must be closed, and the file inspected. */
+export class FileChangedError extends Error {
+  override name = "FileChangedError";
+  readonly change: FileChange;
+
+  constructor(change: FileChange, options?: ErrorOptions) {
+    super(`the application's file was ${change}`, options);
+    this.change = change;
+  }
+}
+
+/** `row`: of `LIFE_SQL`. Throws unless it is the expected life. */
+export function requireLife(expected: FileLife | null, [epoch, life]: readonly unknown[]): void {
+  if (expected !== null && !isSameLife(lifeOf(epoch, life), expected)) throw new FileChangedError("restored");
+}

@@ -92,7 +92,9 @@ export function* followSchema(
     if (id !== undefined) file.awaited.note(id, keyId);
   }
   if (isMore) {
+    const committed = connection.life.raise();
     db.exec("COMMIT");
+    committed();
     return { session: file.openSession(null, previous), reflected: false };
   }
   const session = file.openSession(knowSchema(queryOf(db)), previous);

@@ -29,12 +29,12 @@ export function* compareUncaptured(schema: SchemaFile): Waits {
   const appDb = snapshotOf(() => openDatabase(file, options));
   try {
     const isAbsent = absentRows(schema, tables, replica, []);
-    yield* logDifferences({ replica: state, appDb, db }, tables, encoding, isAbsent);
+    yield* logDifferences({ replica: state, appDb, connection }, tables, encoding, isAbsent);
   } finally {
     state.close();
     appDb.close();
   }
-  yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
+  yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
 }
 
 /**

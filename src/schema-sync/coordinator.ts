@@ -11,6 +11,7 @@
  * In between nothing is drained and nothing reflected.
  */
 import type { PositionVector } from "../change/batch.ts";
+import { requireSameFile } from "../reflect/app-db-connection.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { knowSchema } from "../schema/catalogue.ts";
@@ -100,6 +101,7 @@ export class SchemaCoordinator {
       throw error;
     }
     try {
+      requireSameFile(this.#file.components.connection);
       return yield* followSchema(this.#file, position, previous);
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");

@@ -5,7 +5,7 @@
 import { foldName, isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { readCaptured } from "../capture/install.ts";
-import { capturedWhole } from "../capture/recapture.ts";
+import { capturedWhole, type UsedIds } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema } from "../capture/remembered.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { CapturedTable } from "../rows/change-logs.ts";
@@ -73,12 +73,13 @@ export function readAppDbSchema(
   db: DatabaseSync,
   selection: Selection,
   replica: Query = () => [],
+  used: UsedIds = () => 0,
 ): AppDbSchema | null {
   const query = queryOf(db);
   const remembered = readRemembered(db);
   const captured = readCaptured(db);
   if (remembered === null || captured === null) return null;
-  const whole = capturedWhole(db, captured);
+  const whole = capturedWhole(db, captured, used);
   const catalogue = readCatalogue(query);
   // Before anything is left out: what belongs to a virtual table is known by it.
   const objects = withoutShadowTables(catalogue.objects);

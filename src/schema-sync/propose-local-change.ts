@@ -67,7 +67,7 @@ export function* collectOwn(
       return true;
     }
     let expected: KnownSchema | null = null;
-    yield* writing(db, () => {
+    yield* writing(connection, () => {
       expected = captureOwn(schema, entry, trial.replica);
     });
     if (expected === null) return false;
@@ -79,18 +79,18 @@ export function* collectOwn(
       const tables = tablesOf(captured, trial.replica, unreconciled);
       const isAbsent = absentRows(schema, tables, trial.replica, decodeSchemaEntry(entry).changes);
       const { encoding } = trial.replica.settings;
-      yield* logDifferences({ replica: trial.db, appDb, db }, tables, encoding, isAbsent);
+      yield* logDifferences({ replica: trial.db, appDb, connection }, tables, encoding, isAbsent);
       const byTable = Map.groupBy(rejected, ({ table }) => table);
       for (const table of tablesOf(captured, trial.replica, [...byTable.keys()]))
         yield* logKeys(
-          db,
+          connection,
           table,
           byTable.get(table.shape.id)!.map(({ key }) => key),
         );
     } finally {
       appDb.close();
     }
-    yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
+    yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
     const { version } = remembered;
     session = new AppDbSession({
       ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },

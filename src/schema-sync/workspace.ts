@@ -13,12 +13,13 @@ import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
+import { FileChangedError } from "../rows/file-life.ts";
 import { type KnownSchema, readCatalogue } from "../schema/catalogue.ts";
 import { APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
-import { queryOf } from "../sqlite/query.ts";
+import { type Query, queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
@@ -89,15 +90,25 @@ export class SchemaFile {
     const { connection, replica, replicaFile } = this.components;
     let opened: DatabaseSync | null = null;
     try {
-      const schema = readAppDbSchema(connection.db, replica.settings.selection, (sql, ...parameters) => {
+      const query: Query = (sql, ...parameters) => {
         opened ??= openDatabase(replicaFile, { readOnly: true });
         return queryOf(opened)(sql, ...parameters);
-      });
-      assert(schema !== null, "a member's file is captured");
+      };
+      const { selection } = replica.settings;
+      const schema = readAppDbSchema(connection.db, selection, query, (table) => this.#usedIds(table));
+      if (schema === null) throw new FileChangedError("stripped");
       return schema;
     } finally {
       (opened as DatabaseSync | null)?.close();
     }
+  }
+
+  /** The highest log id of the table that is ordered. */
+  #usedIds(table: number): number {
+    const { replica, peerId } = this.components;
+    const { shards } = replica.settings;
+    const ids = Array.from({ length: shards }, (_, shard) => replica.origins.watermark(peerId, shard, table));
+    return Math.max(...ids);
   }
 
   /** A session for the file as it is now. `expected`, `previous`: see `AppDbSessionOptions`. In a transaction. */
@@ -123,7 +134,7 @@ export class SchemaFile {
     created: ReadonlySet<string>,
     stands: boolean,
   ): Pick<RememberedSchema, "tables" | "unreconciled"> {
-    const { connection, replica, peerId } = this.components;
+    const { connection, replica } = this.components;
     const { db } = connection;
     const tables = new Map<string, number>();
     const wanted: WantedCapture[] = [];
@@ -150,12 +161,7 @@ export class SchemaFile {
       else if (isStrange || !appDb.whole.has(tableId)) unreconciled.add(tableId);
     }
     uncapture(db, strange);
-    const { shards } = replica.settings;
-    const floor = (table: number): number =>
-      Math.max(
-        ...Array.from({ length: shards }, (_, shard) => replica.origins.watermark(peerId, shard, table)),
-      );
-    recapture(db, wanted, floor, of !== replica);
+    recapture(db, wanted, (table) => this.#usedIds(table), of !== replica);
     const there = new Set(wanted.map((w) => w.shape.id));
     return { tables, unreconciled: [...unreconciled].filter((id) => there.has(id)) };
   }

@@ -74,13 +74,14 @@ export class DrainTask {
     return "more";
   }
 
-  /** Returns whether the schema is another one. */
+  /** Returns whether the schema is another one, or a change log lost rows. */
   *#drainOnce(): Generator<void, boolean> {
     const { syncAppDb, replica, outbox } = this.#components;
     const { reader } = this.#session;
     reader.begin();
-    const moved = reader.schemaMoved();
-    const news = moved ? [] : this.#drain.news(reader.newest());
+    const newest = reader.schemaMoved() ? null : reader.newest();
+    const moved = newest === null || this.#drain.isCut(newest);
+    const news = moved ? [] : this.#drain.news(newest);
     this.#dirty = false;
     if (news.length === 0) {
       reader.end();
