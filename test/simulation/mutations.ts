@@ -538,7 +538,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "    for (const [id, keys] of new Map<number, KeyId[]>())\n",
     ),
     // A kill between a change of the schema and the reflection behind it, with rows that found no room.
-    test: "test/schema-sync/schema-awaited.test.ts",
+    test: "test/schema-sync/rows-to-restore.test.ts",
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
