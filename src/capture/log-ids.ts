@@ -3,6 +3,7 @@
  * A log that lost rows gets a row without a change at the highest id that was ever used, and goes on above it.
  */
 import type { DatabaseSync } from "node:sqlite";
+import { readChangeLogs, STORE_ACKNOWLEDGED } from "../rows/change-logs.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /** Id of the row that marks a log as complete. */
@@ -28,4 +29,20 @@ export function isLogComplete(db: DatabaseSync, log: string, floor: number): boo
 export function continueLog(db: DatabaseSync, log: string, floor: number): void {
   markLog(db, log);
   if (highestId(db, log) < floor) blank(db, log, floor);
+}
+
+/** More ids than a node has in flight. */
+const SKIPPED = 1 << 16;
+
+/**
+ * In a file that was built or brought back: no id that this node ever used, or has in flight, comes again, and all log rows
+ * up to there count as acknowledged.
+ */
+export function skipIds(db: DatabaseSync, used: (table: number) => number): void {
+  const acknowledge = db.prepare(STORE_ACKNOWLEDGED);
+  for (const { id, name, log } of readChangeLogs(db)) {
+    const floor = Math.max(used(id), highestId(db, log), 0) + SKIPPED;
+    continueLog(db, log, floor);
+    acknowledge.run(name, BigInt(floor));
+  }
 }

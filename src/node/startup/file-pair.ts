@@ -5,7 +5,7 @@ import { readRemembered } from "../../capture/remembered.ts";
 import { type KeyId, keyIdOf, keyValues } from "../../change/key.ts";
 import { settingOf } from "../../change/per-table.ts";
 import type { TableShape } from "../../change/shape.ts";
-import { type Image, imageEqual } from "../../change/value.ts";
+import { type Image, imageEqual, type Value } from "../../change/value.ts";
 import { KeyPositions } from "../../replica/apply/key-positions.ts";
 import { readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
@@ -39,6 +39,8 @@ export class FilePair {
   readonly #shapes: readonly TableShape[];
   readonly #acknowledged: ReadonlyMap<number, number>;
   readonly #logs: ReadonlyMap<number, ChangeLogReader>;
+  /** Set by a salvage: a row or a log that cannot be read is reported and passed over. Absent: the error is thrown. */
+  onUnreadable: ((shape: TableShape, error: unknown) => void) | null = null;
 
   constructor(db: DatabaseSync, replica: DatabaseSync, { peerId, replicaFile }: FilePairOptions) {
     this.#db = db;
@@ -112,22 +114,42 @@ export class FilePair {
     return rows;
   }
 
-  /** Each row once. Damaged rows are passed over. */
+  /** Rows with unacknowledged log rows that the replica has otherwise; each once. */
   *ownRows(): Generator<OwnRow, void> {
-    const { encoding } = this.#settings;
     for (const shape of this.#shapes) {
-      const [there, here] = [this.#replica, this.#db].map((db) => new RowAccess(db, shape, encoding));
       const seen = new Set<KeyId>();
-      for (const { suspect, key } of this.#logs.get(shape.id)!.rows(this.#acknowledged.get(shape.id) ?? 0)) {
-        if (key.includes(null)) continue;
-        const keyId = keyIdOf(shape, key);
-        if (seen.has(keyId)) continue;
-        const [image, inReplica] = [here!.get(key), there!.get(key)];
-        if (suspect && image !== null) continue;
-        seen.add(keyId);
-        if (!isSame(image, inReplica)) yield { shape, keyId, image, inReplica };
+      try {
+        const log = this.#logs.get(shape.id)!;
+        for (const { suspect, key } of log.rows(this.#acknowledged.get(shape.id) ?? 0)) {
+          if (key.includes(null) || seen.has(keyIdOf(shape, key))) continue;
+          const row = this.#ownRow(shape, key);
+          if (row === null || (suspect && row.image !== null)) continue;
+          seen.add(row.keyId);
+          if (!isSame(row.image, row.inReplica)) yield row;
+        }
+      } catch (error) {
+        this.#report(shape, error);
       }
     }
+  }
+
+  /** null: it cannot be read. */
+  #ownRow(shape: TableShape, key: readonly Value[]): OwnRow | null {
+    const { encoding } = this.#settings;
+    try {
+      const [inReplica, image] = [this.#replica, this.#db].map((db) =>
+        new RowAccess(db, shape, encoding).get(key),
+      );
+      return { shape, keyId: keyIdOf(shape, key), image: image ?? null, inReplica: inReplica ?? null };
+    } catch (error) {
+      this.#report(shape, error);
+      return null;
+    }
+  }
+
+  #report(shape: TableShape, error: unknown): void {
+    if (this.onUnreadable === null) throw error;
+    this.onUnreadable(shape, error);
   }
 }
 

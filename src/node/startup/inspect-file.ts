@@ -9,11 +9,11 @@ import { errorMessage } from "../../base/errors.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readRemembered } from "../../capture/remembered.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
-import { readLocal } from "../../replica/store/local.ts";
+import { readFileNote, stoppedInOrder } from "../../replica/store/file-note.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
-import { type FileLife, isSameLife, lifeOf, readFileLife } from "../../rows/file-life.ts";
+import { readFileLife } from "../../rows/file-life.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
@@ -39,13 +39,6 @@ export interface InspectedFile {
 
 /** The file is checked for damage after a stop that was not orderly, up to this size. */
 const QUICK_CHECK_BYTES = 64 << 20;
-
-/** Facts that a replica keeps of the app database beside it. */
-export const FILE_LIFE = { epoch: "file_epoch", life: "file_life", stopped: "file_stopped" } as const;
-
-/** The life that the file had at least when a batch of this node was taken; null: no batch was since capture was installed. */
-export const notedLife = (replica: DatabaseSync): FileLife | null =>
-  lifeOf(readLocal(replica, FILE_LIFE.epoch), readLocal(replica, FILE_LIFE.life));
 
 const repair = (file: string): string => `marmot repair --db ${file}`;
 
@@ -113,7 +106,7 @@ async function verdictOf(
   const damage = suspectedDamage(inspected, db, replica);
   if (damage !== null) return { kind: "halt", halt: damagedHalt(inspected, damage) };
   const pair = new FilePair(db, replica, { peerId, replicaFile: inspected.paths.replica });
-  const noted = notedLife(replica);
+  const noted = readFileNote(replica);
   const life = readFileLife(db);
   const isOlder =
     noted !== null && (life === null || life.epoch !== noted.epoch || life.life < noted.life)
@@ -136,8 +129,7 @@ function suspectedDamage(
   replica: DatabaseSync,
 ): string | null {
   const life = readFileLife(db);
-  const stopped = readLocal(replica, FILE_LIFE.stopped);
-  if (life === null || stopped === `${life.epoch}/${life.life}`) return null;
+  if (life === null || stoppedInOrder(replica, life)) return null;
   if (statSync(file).size > QUICK_CHECK_BYTES) return null;
   return quickCheck(db);
 }
@@ -181,5 +173,3 @@ async function strippedVerdict(
   if (missing === 0) return { kind: "install" };
   return halt("file-replaced", `${stripped}; rows of the cluster are missing in it`, choices(inspected));
 }
-
-export { isSameLife };

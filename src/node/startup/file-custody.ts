@@ -1,0 +1,110 @@
+/** Carries out the verdict on the file at its path, so that a replicator can be opened on it. */
+import type { DatabaseSync } from "node:sqlite";
+import type { Halt } from "../../base/halt.ts";
+import { install, newFileLife, uninstall } from "../../capture/install.ts";
+import { markLog, skipIds } from "../../capture/log-ids.ts";
+import { readRemembered, writeRemembered } from "../../capture/remembered.ts";
+import { writeFileNote } from "../../replica/store/file-note.ts";
+import { readPositions } from "../../replica/store/positions.ts";
+import { readShapes } from "../../replica/store/schema-store.ts";
+import { readSettings } from "../../replica/store/settings.ts";
+import { readChangeLogs } from "../../rows/change-logs.ts";
+import { type FileLife, readFileLife, storeFileLife } from "../../rows/file-life.ts";
+import { openDatabase } from "../../sqlite/open.ts";
+import { LOCKED_MS } from "../../sqlite/locked.ts";
+import { commitAfter } from "../../sqlite/transaction.ts";
+import { inspectFile, type InspectedFile } from "./inspect-file.ts";
+
+/** What was done with the file, for the log; "": nothing. */
+export type Custody = { readonly halt: Halt } | { readonly halt: null; readonly done: string };
+
+/** No connection of this process may be open on the file or the replica. */
+export async function takeFile(inspected: InspectedFile): Promise<Custody> {
+  const { file, paths, peerId } = inspected;
+  const verdict = await inspectFile(inspected);
+  if (verdict.kind === "halt") return verdict;
+  if (verdict.kind === "take") {
+    writing(file, completeOlderFormat);
+    return { halt: null, done: "" };
+  }
+  const life = newFileLife();
+  // Before the file: a crash in between finds a file of another epoch, as it did before.
+  storeNote(paths.replica, life);
+  const used = orderedIds(paths.replica, peerId);
+  if (verdict.kind === "renew") {
+    writing(file, (db) => {
+      storeFileLife(db, life);
+      skipIds(db, used);
+    });
+    return { halt: null, done: "the file is an older copy of itself; it is brought up to date" };
+  }
+  reinstall(inspected, life, used);
+  return { halt: null, done: "Marmot's tables were gone from the file; capture is installed again" };
+}
+
+/** A file of a build that counted no lives gets one, and complete change logs. */
+function completeOlderFormat(db: DatabaseSync): void {
+  if (readFileLife(db) !== null) return;
+  storeFileLife(db, newFileLife());
+  for (const { log } of readChangeLogs(db)) markLog(db, log);
+}
+
+/** The application's rows beyond the replica's are found by the comparison of unreconciled tables. */
+function reinstall(
+  { file, paths, peerId }: InspectedFile,
+  life: FileLife,
+  usedIds: (table: number) => number,
+): void {
+  const replica = openDatabase(paths.replica, { readOnly: true });
+  const db = openDatabase(file, { timeout: LOCKED_MS });
+  try {
+    const { clusterId, schemaVersion } = readSettings(replica, paths.replica);
+    const shapes = readShapes(replica);
+    uninstall(db);
+    install(db, shapes, {
+      ...{ clusterId, peerId, schemaVersion, position: readPositions(replica), usedIds, life },
+    });
+    writing(file, (own) => {
+      skipIds(own, usedIds);
+      writeRemembered(own, { ...readRemembered(own)!, unreconciled: shapes.map(({ id }) => id) });
+    });
+  } finally {
+    db.close();
+    replica.close();
+  }
+}
+
+function writing(file: string, work: (db: DatabaseSync) => void): void {
+  const db = openDatabase(file, { timeout: LOCKED_MS });
+  try {
+    db.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
+    commitAfter(db, () => work(db));
+  } finally {
+    db.close();
+  }
+}
+
+/** Durably. */
+export function storeNote(replica: string, life: FileLife): void {
+  const db = openDatabase(replica, { timeout: LOCKED_MS });
+  try {
+    db.exec("PRAGMA synchronous = FULL");
+    writeFileNote(db, life);
+  } finally {
+    db.close();
+  }
+}
+
+/** Table id ⇒ the highest change-log id of this node that is ordered. */
+export function orderedIds(replica: string, peerId: string): (table: number) => number {
+  const db = openDatabase(replica, { readOnly: true });
+  try {
+    const rows = db
+      .prepare(`SELECT "tbl", max("up_to") AS id FROM "__marmot__watermark" WHERE "peer" = ? GROUP BY "tbl"`)
+      .all(peerId) as { tbl: number; id: number }[];
+    const ids = new Map(rows.map(({ tbl, id }) => [tbl, id]));
+    return (table) => ids.get(table) ?? 0;
+  } finally {
+    db.close();
+  }
+}
