@@ -3,7 +3,7 @@ import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync 
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { publish, removeDatabase } from "../replica/copies/initial-import.ts";
+import { publish, removeDatabase } from "../replica/copies/database-files.ts";
 import type { DataPaths } from "../replication/data-paths.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";

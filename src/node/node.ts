@@ -9,7 +9,7 @@ import { NO_PEER, type PeerId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
 import type { NodeApi } from "../operations/api.ts";
-import { replaceReplica } from "../replica/copies/install-snapshot.ts";
+import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
 import { MessageRouter } from "../replication/message-router.ts";
@@ -165,9 +165,11 @@ export class Node implements RunningNode {
   async #installReceived(peerId: PeerId): Promise<boolean> {
     if (!existsSync(this.#paths.nextReplica)) return false;
     const { replica, nextReplica } = this.#paths;
-    const done = await replaceReplica(replica, nextReplica, peerId, this.#options.db, (rows) =>
-      this.#report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
-    );
+    const done = await installSnapshot({
+      ...{ replica, received: nextReplica, peerId, appDb: this.#options.db },
+      onProgress: (rows) =>
+        this.#report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
+    });
     if (!done) rmSync(nextReplica); // this node's own replica is newer
     this.#report(null);
     return true;

@@ -4,8 +4,8 @@ import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
-import { publish } from "../replica/copies/initial-import.ts";
-import { isWorthTaking, strip } from "../replica/copies/install-snapshot.ts";
+import { publish } from "../replica/copies/database-files.ts";
+import { isWorthTaking, prepareSnapshot } from "../replica/copies/install-snapshot.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { PeerId, ShardId, Transport } from "../shard/seams.ts";
 import { sendSnapshot } from "../snapshot/stream.ts";
@@ -92,7 +92,7 @@ export class SnapshotExchange {
     try {
       const header = await fetchReplica(from, received, this.#components, signal);
       if (this.#closed) return;
-      strip(received, replica.replica.settings.clusterId, this.#peerId, header);
+      prepareSnapshot(received, replica.replica.settings.clusterId, this.#peerId, header);
       const positions = header.positions.map((p) => p.index);
       if (!isWorthTaking(positions, replica.replica.positions()))
         throw new Error("the received replica contains no entry that this node's replica lacks");

@@ -306,7 +306,7 @@ describe("redirected rowids under failures and later writes", () => {
     agree("0 a2 b");
     lab.clock += 1000;
     for (const node of lab.nodes) node.pipeline.tick();
-    for (const node of lab.nodes) expect(node.replica.replica.references.size).toBe(0);
+    for (const node of lab.nodes) expect(node.replica.replica.beforeImages.size).toBe(0);
   });
 
   test("an update by an origin that saw the redirected row is not overwritten unseen", async () => {

@@ -24,7 +24,7 @@ import { SchemaCoordinator } from "../../src/schema-sync/coordinator.ts";
 import { EntryType, type Entry } from "../../src/raft/model/types.ts";
 import { openAppDbConnection } from "../../src/reflect/app-db-connection.ts";
 import { reserveIds } from "../../src/reflect/id-blocks.ts";
-import { replaceReplica, strip } from "../../src/replica/copies/install-snapshot.ts";
+import { installSnapshot, prepareSnapshot } from "../../src/replica/copies/install-snapshot.ts";
 import { buildAppDb } from "../../src/replica/copies/build-app-db.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open-replica.ts";
 import { exactRows } from "../../src/rows/exact-rows.ts";
@@ -82,7 +82,7 @@ export class Lab {
       mkdirSync(own.folder);
       copyFileSync(paths.replica, own.replica);
       const positions = lab.order.map(() => ({ index: 1, term: 1 }));
-      strip(own.replica, null, `peer-${i}`, { positions, configurations: [] });
+      prepareSnapshot(own.replica, null, `peer-${i}`, { positions, configurations: [] });
       await buildAppDb({
         replica: own.replica,
         appDb: file,
@@ -266,8 +266,11 @@ export class LabNode {
     copyFileSync(from.#paths.replica, received);
     const { replica } = from.replica;
     const positions = replica.positions().map((index, shard) => ({ index, term: replica.term(shard) }));
-    strip(received, null, this.peerId, { positions, configurations: [] });
-    const done = await replaceReplica(this.#paths.replica, received, this.peerId, this.file, () => {});
+    prepareSnapshot(received, null, this.peerId, { positions, configurations: [] });
+    const done = await installSnapshot({
+      ...{ replica: this.#paths.replica, received, peerId: this.peerId, appDb: this.file },
+      onProgress: () => {},
+    });
     this.open();
     return done;
   }

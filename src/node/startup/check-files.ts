@@ -5,7 +5,7 @@ import { errorMessage, UserError } from "../../base/errors.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readLogHead } from "../../log-store/log-file.ts";
-import { readLocal } from "../../replica/open-replica.ts";
+import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";

@@ -8,7 +8,8 @@ import { foldName } from "../../base/names.ts";
 import { install, readCaptured, uninstall } from "../../capture/install.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
 import { createLog } from "../../log-store/log-file.ts";
-import { createReplica, removeDatabase } from "../../replica/copies/initial-import.ts";
+import { removeDatabase } from "../../replica/copies/database-files.ts";
+import { createReplica } from "../../replica/copies/initial-import.ts";
 import { numberTables } from "../../replica/store/schema-store.ts";
 import {
   DEFAULT_ID_BLOCK,

@@ -10,12 +10,13 @@ import type { Logger } from "../../base/logger.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
 import { createLog } from "../../log-store/log-file.ts";
-import { replaceReplica, strip } from "../../replica/copies/install-snapshot.ts";
+import { installSnapshot, prepareSnapshot } from "../../replica/copies/install-snapshot.ts";
 import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { reserveIds } from "../../reflect/id-blocks.ts";
-import { publish, removeDatabase } from "../../replica/copies/initial-import.ts";
-import { readLocal } from "../../replica/open-replica.ts";
+import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import { readLocal } from "../../replica/store/local.ts";
+import { readPositions } from "../../replica/store/positions.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
@@ -24,7 +25,6 @@ import { type Slot, slotOf } from "../../shard/slots.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { integer, readRows } from "../../sqlite/typed-rows.ts";
 import { type Control, encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
@@ -70,8 +70,9 @@ export async function joinCluster(options: JoinOptions, components: JoinComponen
       signal.throwIfAborted();
       const admission = await askToJoin(options, components);
       try {
-        const header = await fetchReplica(admission.by, `${paths.incoming}/replica.db`, components, signal);
-        const settings = strip(`${paths.incoming}/replica.db`, admission.clusterId, peerId, header);
+        const received = `${paths.incoming}/replica.db`;
+        const header = await fetchReplica(admission.by, received, components, signal);
+        const settings = prepareSnapshot(received, admission.clusterId, peerId, header);
         if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
           throw new Error("the received replica is older than the admission of this node");
         removeDatabase(paths.joiningLog);
@@ -83,7 +84,10 @@ export async function joinCluster(options: JoinOptions, components: JoinComponen
             return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
           }),
         );
-        await replaceReplica(paths.replica, `${paths.incoming}/replica.db`, peerId, options.db, () => {});
+        await installSnapshot({
+          ...{ replica: paths.replica, received, peerId, appDb: options.db },
+          onProgress: () => {},
+        });
         publish(paths.joiningLog, paths.log);
         break;
       } catch (error) {
@@ -170,15 +174,11 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
     const settings = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
     reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
-    const position = readRows(
-      replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all(),
-      { idx: integer },
-    ).map(({ idx }) => idx);
     install(appDb, shapes, {
       clusterId: settings.clusterId,
       peerId,
       schemaVersion: settings.schemaVersion,
-      position,
+      position: readPositions(replica),
     });
   } finally {
     appDb.close();
