@@ -91,9 +91,12 @@ export class Drain {
     const minId = pending.note(shape.id, row.keyId, row.minId, row.maxId);
     if (taken.has(row.keyId)) return true;
     sink.looked(shape.id, row.keyId);
-    if (row.maxId <= beforeImages.watermark(shape.id, row.keyId)) return true; // ordered before a restart
-    taken.set(row.keyId, 0);
     const base = withheld.get(shape.id, row.keyId)?.position ?? bases.at(shape.id, minId);
+    // Ordered before a restart, and others have written since. An own image is compared all the same: if it differs, an older
+    // copy of the file gave the log id to another write.
+    if (row.maxId <= beforeImages.watermark(shape.id, row.keyId))
+      if (!beforeImages.isLastWriteOwn(shape.id, row.keyId, base)) return true;
+    taken.set(row.keyId, 0);
     const sent = sink.inFlight(shape.id, row.keyId);
     const before = sent !== undefined ? sent : beforeImages.beforeImage(shape.id, row.keyId, row.key, base);
     if (before === null && row.image === null) return true;

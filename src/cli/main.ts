@@ -10,6 +10,7 @@ import { conflictsVerb } from "./verbs/conflicts.ts";
 import { demoVerb } from "./verbs/demo.ts";
 import { doctorVerb } from "./verbs/doctor.ts";
 import { keyVerb } from "./verbs/key.ts";
+import { repairVerb } from "./verbs/repair.ts";
 import { runVerb } from "./verbs/run.ts";
 import { statusVerb } from "./verbs/status.ts";
 import { verifyVerb } from "./verbs/verify.ts";
@@ -22,6 +23,7 @@ export const VERBS: readonly Verb[] = [
   waitVerb,
   verifyVerb,
   conflictsVerb,
+  repairVerb,
   doctorVerb,
   cleanupVerb,
   keyVerb,

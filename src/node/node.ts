@@ -1,14 +1,15 @@
 /** The composition root: starts a node from its options, opens and replaces its replicator, and stops the node. */
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
-import type { Clock } from "../base/clock.ts";
-import { errorMessage, isDiskFull } from "../base/errors.ts";
+import { type Clock, nextTurn } from "../base/clock.ts";
+import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
+import { type Halt, haltSentence } from "../base/halt.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
-import type { NodeApi } from "../operations/api.ts";
+import type { FileRepair, NodeApi } from "../operations/api.ts";
 import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
@@ -29,6 +30,11 @@ import {
 } from "./data-dir.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
+import { isDamage } from "../sqlite/damage.ts";
+import { FileChangedError } from "../rows/file-life.ts";
+import { isFileTrouble, untilFileTaken } from "./halted-file.ts";
+import { repairFile } from "./repair-file.ts";
+import { takeFile } from "./startup/file-custody.ts";
 import { createNodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
@@ -38,6 +44,9 @@ import { joinCluster } from "./startup/join-cluster.ts";
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
 const DEFAULT_SHARDS = 1;
+/** Inspections of the file within this time after which the trouble is a failure. */
+const TROUBLES = 5;
+const TROUBLE_MS = 10_000;
 
 export interface NodeComponents {
   readonly clock: Clock;
@@ -77,6 +86,11 @@ export class Node implements RunningNode {
   #replicator: Replicator | null = null;
   #phase = "starting";
   #progress: ProgressStatus | null = null;
+  #halt: Halt | null = null;
+  #hasFailed = false;
+  #isRepairing = false;
+  /** Times at which the file had to be inspected. */
+  #troubles: number[] = [];
   #background: Promise<void> = Promise.resolve();
 
   constructor(options: NodeOptions, components: NodeComponents) {
@@ -94,6 +108,8 @@ export class Node implements RunningNode {
       replicator: this.#replicator,
       phase: this.#phase,
       progress: this.#progress,
+      halt: this.#halt,
+      repair: () => this.#repair(),
     }));
   }
 
@@ -112,9 +128,11 @@ export class Node implements RunningNode {
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
     this.#openTransport(privateKey, keys?.[0] ?? this.#makeKey());
     let full: unknown = null;
+    let isTaken = true;
     if (kind === "member")
       try {
         await this.#checkFiles(peerId, head);
+        isTaken = await this.#takeFile(peerId);
       } catch (error) {
         if (!isDiskFull(error)) throw error;
         full = error;
@@ -124,7 +142,8 @@ export class Node implements RunningNode {
     if (kind === "join") {
       this.#phase = "joining: waiting for a member of the cluster to answer";
       this.#background = this.#join(peerId);
-    } else if (full === null) this.#enterOrWait(peerId);
+    } else if (!isTaken) this.#waitForFile(peerId, null);
+    else if (full === null) this.#enterOrWait(peerId);
     else this.#waitForRoom(peerId, full);
   }
 
@@ -232,6 +251,7 @@ export class Node implements RunningNode {
         onProgress: (progress) => this.#report(progress),
         onFailure: (error) => {
           if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+          else if (isFileTrouble(error)) this.#waitForFile(peerId, error);
           else this.#failWith(error);
         },
         onReplacement: () => {
@@ -242,6 +262,7 @@ export class Node implements RunningNode {
     );
     this.#replicator = replicator;
     this.#phase = "";
+    this.#halt = null;
     const note = shardsNote(replicator.replica.replica.settings);
     if (note !== null && !this.#notes.includes(note)) this.#notes.push(note);
     if (replicator.pollingBecause !== "")
@@ -267,8 +288,93 @@ export class Node implements RunningNode {
     try {
       this.#enter(peerId);
     } catch (error) {
-      if (!isDiskFull(error)) throw error;
-      this.#waitForRoom(peerId, error);
+      if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+      else if (isFileTrouble(error)) this.#waitForFile(peerId, error);
+      else throw error;
+    }
+  }
+
+  /** Makes the file ready for a replicator. False: the node is halted. */
+  async #takeFile(peerId: PeerId): Promise<boolean> {
+    const { db: file } = this.#options;
+    const custody = await takeFile({ file, paths: this.#paths, peerId, pause: nextTurn });
+    if (custody.halt !== null) this.#haltWith(custody.halt);
+    else this.#logDone(custody.done);
+    return custody.halt === null;
+  }
+
+  #logDone(done: string): void {
+    if (done !== "") this.#components.logger.warn(done, { file: this.#options.db });
+  }
+
+  #haltWith(halt: Halt): void {
+    if (this.#halt?.name === halt.name && this.#halt.reason === halt.reason) return;
+    this.#halt = halt;
+    this.#components.logger.error(`this node does not replicate: ${haltSentence(halt)}`);
+  }
+
+  /** Closes all files, and opens them again when the file at the path can be taken. `error`: null at the start. */
+  #waitForFile(peerId: PeerId, error: unknown): void {
+    const { db: file } = this.#options;
+    const { clock, logger } = this.#components;
+    if (error !== null && this.#isTroubleAgain()) return this.#failWith(error);
+    const change = error instanceof FileChangedError ? error.change : null;
+    const clusterId = this.#replicator?.clusterId ?? readClusterSettings(this.#paths.replica).clusterId;
+    this.#router.enter(silentStage(clusterId));
+    this.#phase = "inspecting the application's file";
+    if (error !== null) logger.warn("the application's file is inspected", { error: errorMessage(error) });
+    this.#background = (async () => {
+      try {
+        await nextTurn(); // not in the turn that failed: its callers still use the closed files
+        this.#replicator?.close();
+        this.#replicator = null;
+        this.#appDbFile?.close();
+        this.#appDbFile = null;
+        const inspected = { file, paths: this.#paths, peerId, isSuspect: isDamage(error) };
+        const done = await untilFileTaken(inspected, change, {
+          ...{ clock, signal: this.#stopping.signal, isBusy: () => this.#isRepairing },
+          report: (halt) => this.#haltWith(halt),
+        });
+        this.#logDone(done);
+        await this.#checkFiles(peerId, null);
+        if (this.#stopping.signal.aborted) return;
+        if (this.#halt !== null) logger.info("the file can be taken; going on", { file });
+        this.#enterOrWait(peerId);
+      } catch (failure) {
+        if (this.#stopping.signal.aborted) return;
+        if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
+        else this.#failWith(failure);
+      }
+    })();
+  }
+
+  /** The file was inspected and found sound a few times shortly before, and the trouble did not end. */
+  #isTroubleAgain(): boolean {
+    const now = this.#components.clock.now();
+    this.#troubles = [...this.#troubles.filter((at) => now - at < TROUBLE_MS), now];
+    return this.#troubles.length > TROUBLES;
+  }
+
+  async #repair(): Promise<FileRepair> {
+    const { db } = this.#options;
+    const halt = this.#halt;
+    if (halt === null || !["file-replaced", "file-older", "damaged"].includes(halt.name))
+      throw new UserError(`${db} needs no repair`, "marmot verify compares it with the replica");
+    if (this.#isRepairing)
+      throw new UserError(`${db} is being repaired already`, "wait for the other repair");
+    this.#isRepairing = true;
+    try {
+      return await repairFile(
+        { db, paths: this.#paths, peerId: this.#transport.peerId },
+        {
+          wallTime: () => this.#components.clock.wallTime(),
+          onProgress: (done) =>
+            this.#report({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
+        },
+      );
+    } finally {
+      this.#report(null);
+      this.#isRepairing = false;
     }
   }
 
@@ -312,6 +418,7 @@ export class Node implements RunningNode {
   #failWith(error: unknown): void {
     const failure = error instanceof Error ? error : new Error(errorMessage(error));
     this.#phase = `stopped: ${failure.message}`;
+    this.#hasFailed = true;
     this.#replicator?.loop.stop();
     this.#fail(failure);
   }
@@ -322,10 +429,23 @@ export class Node implements RunningNode {
     this.#replicator?.loop.stop();
     await transport?.stop();
     await this.#background;
+    this.#noteStop();
     this.#replicator?.close();
     this.#replicator = null;
     this.#lock?.close();
     this.#lock = null;
+  }
+
+  #noteStop(): void {
+    if (this.#replicator === null || this.#replicator.isClosed || this.#hasFailed) return;
+    try {
+      this.#replicator.noteStop();
+    } catch (error) {
+      // The next start checks the file.
+      this.#components.logger.warn("the state of the file could not be noted", {
+        error: errorMessage(error),
+      });
+    }
   }
 
   /** null while the node joins, or replaces its replica. */

@@ -18,7 +18,7 @@ import { keepRejectedRows } from "../schema-sync/keep-rejects.ts";
 import { isDamage } from "../sqlite/damage.ts";
 import { type KeptRow, salvage } from "./salvage.ts";
 import { orderedIds, storeNote } from "./startup/file-custody.ts";
-import { placeOf } from "./startup/join-cluster.ts";
+import { slotFrom } from "./startup/join-cluster.ts";
 
 /** Rows that go into the journal at most: it keeps 10,000 entries, and other conflicts need room. The old file has all. */
 const JOURNALLED = 1000;
@@ -56,7 +56,7 @@ export async function repairFile(
         usedIds: used,
       });
       skipIds(built, used);
-      reserveIds(built, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
+      reserveIds(built, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
       keepRejectedRows(built, kept.rows.slice(0, JOURNALLED).map(rejectOf));
     },
     onProgress,

@@ -1,5 +1,6 @@
 /** The status that a node reports of itself and its cluster. */
 import type { Clock } from "../base/clock.ts";
+import type { Halt } from "../base/halt.ts";
 import type { PeerId } from "../base/ids.ts";
 import { isSameName } from "../base/names.ts";
 import { showPerTable } from "../change/per-table.ts";
@@ -16,6 +17,7 @@ export interface StatusSource {
   readonly clock: Clock;
   readonly progress: ProgressStatus | null;
   readonly notReady: string | null;
+  readonly halt: Halt | null;
 }
 
 export function nodeStatus(source: StatusSource): NodeStatus {
@@ -30,6 +32,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       addresses: transport.addresses(),
       version: VERSION,
       ready: source.notReady === null,
+      state: source.halt?.name ?? (source.notReady === null ? "ready" : "waiting"),
       waitingFor: source.notReady ?? "",
     },
     cluster: {

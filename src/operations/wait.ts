@@ -28,6 +28,7 @@ export async function waitFor(
   const schema = await until(() => {
     const now = replicator();
     if (now === null) return false;
+    now.checkFile();
     missing = now.pipeline.obstacle ?? "a change of the schema to be ordered by a quorum";
     if (!now.pipeline.schemaDue && !now.reader.schemaMovedBeside()) return true;
     now.pipeline.touch();
@@ -41,6 +42,7 @@ export async function waitFor(
   const ordered = await until(() => {
     const now = replicator();
     if (now === null) return false;
+    now.checkFile();
     now.pipeline.touch();
     now.loop.wake();
     const fencing = now.pipeline.outbox.fencing();
@@ -63,6 +65,7 @@ export async function waitFor(
   const everywhere = await until(() => {
     const now = replicator();
     if (now === null) return false;
+    now.checkFile();
     if (clock.now() - askedAt >= ASK_MS) {
       askedAt = clock.now();
       now.tellAll({ kind: "tell" });

@@ -58,6 +58,11 @@ export class BatchApplier {
     return this.#checker.referencePositions;
   }
 
+  /** Own batches were applied since `takeOutcomes`. */
+  get hasOutcomes(): boolean {
+    return this.#outcomes.length > 0;
+  }
+
   /** The results of own batches since the last call. */
   takeOutcomes(): OwnOutcome[] {
     return this.#outcomes.splice(0);

@@ -11,6 +11,8 @@ import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
+import { noteOrderlyStop } from "../replica/store/file-note.ts";
+import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
 import { readLocal } from "../replica/store/local.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
@@ -83,6 +85,7 @@ export class Replicator implements Stage {
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
   readonly #components: ReplicatorComponents;
   readonly #appDb: AppDbConnection;
+  readonly #appDbFile: SyncedFile;
   readonly #watcher: Watcher;
   readonly #snapshots: SnapshotExchange;
   #ticks = 0;
@@ -98,16 +101,17 @@ export class Replicator implements Stage {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
+    this.#appDbFile = appDbFile;
     this.#appDb = openAppDbConnection(db, []);
     this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
       clock,
-      moved: () => this.reader.moved(),
+      moved: () => this.#hasMoved(),
       wake: () => this.#touched(),
       watchFolder: host.watchFolder,
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
-    this.pipeline = this.#openPipeline(appDbFile);
+    this.pipeline = this.#openPipeline();
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
     this.#snapshots = this.#openSnapshots();
@@ -128,7 +132,7 @@ export class Replicator implements Stage {
     });
   }
 
-  #openPipeline(appDbFile: SyncedFile): Pipeline {
+  #openPipeline(): Pipeline {
     const { paths, peerId } = this.options;
     const { clock, logger } = this.#components;
     const { replica } = this.replica;
@@ -137,7 +141,10 @@ export class Replicator implements Stage {
         replica,
         schema: this.schema,
         spool: new Spool(paths.spool),
-        syncAppDb: () => appDbFile.sync(),
+        syncAppDb: () => {
+          this.#appDbFile.sync();
+          replica.fileNote.synced = this.#appDb.life.current;
+        },
         onOwnCommit: () => this.#watcher.ownCommit(),
         propose: (shard, data) => this.runtime.propose(shard, data),
         leads: (shard) => this.runtime.groups[shard]!.raft.isLeader,
@@ -160,6 +167,7 @@ export class Replicator implements Stage {
       idle: () => this.log.idle(),
       onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from) => this.#snapshots.receive(shard, from),
+      checkFile: () => this.checkFile(),
       onTick: () => this.#onTick(),
     });
   }
@@ -203,6 +211,7 @@ export class Replicator implements Stage {
     return {
       groups: runtime.groups,
       replica,
+      fileChange: () => this.#appDbFile.look(),
       isReceiving: () => loop.frozen,
       obstacle: () => pipeline.obstacle,
       isSchemaDue: () => pipeline.schemaDue,
@@ -237,6 +246,30 @@ export class Replicator implements Stage {
     this.#appDb.db.close();
     this.replica.close();
     this.log.close();
+  }
+
+  /** Before the last `close` of an orderly stop: notes the state of the file, so that the next start need not check it. */
+  noteStop(): void {
+    const life = this.#appDb.life.current;
+    if (life === null || !this.replica.replica.betweenEntries || this.#appDbFile.look() !== null) return;
+    this.#appDbFile.sync();
+    noteOrderlyStop(this.replica.db, life);
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** Throws `FileChangedError` if the path of the app database no longer leads to the open file. */
+  checkFile(): void {
+    const change = this.#appDbFile.look();
+    if (change !== null) throw new FileChangedError(change);
+  }
+
+  #hasMoved(): boolean {
+    if (this.#appDbFile.look() === null) return this.reader.moved();
+    this.loop.fileSuspect = true;
+    return true;
   }
 
   get pending(): PendingRows {

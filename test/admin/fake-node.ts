@@ -2,6 +2,7 @@
 import type {
   ConflictDetail,
   ConflictSummary,
+  FileRepair,
   Metric,
   NodeApi,
   NodeStatus,
@@ -18,6 +19,7 @@ export const STATUS: NodeStatus = {
     addresses: ["/ip4/127.0.0.1/tcp/8160"],
     version: "0.1.0",
     ready: true,
+    state: "ready",
     waitingFor: "",
   },
   cluster: {
@@ -138,6 +140,10 @@ export class FakeNode implements NodeApi {
   }): Promise<VerifyResult> {
     this.calls.push({ name: "verify", options });
     return this.verifies();
+  }
+  repair(): Promise<FileRepair> {
+    this.calls.push({ name: "repair", options: null });
+    return Promise.resolve({ file: "app.db", before: null, rows: [], journalled: 0, unreadable: [] });
   }
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });

@@ -52,6 +52,7 @@ beforeEach(() => {
       position: (shard) => state.positions[shard]!,
       awaitedMarkers: () => state.awaited,
     },
+    fileChange: () => null,
     isReceiving: () => false,
     obstacle: () => null,
     isSchemaDue: () => false,

@@ -446,6 +446,8 @@ export class SimNode {
             if (this.#isFull("live")) throw new Error("ENOSPC: no space left on device, fdatasync");
             this.#doOrFail("live", () => this.#synced.take());
           },
+          look: () => null,
+          close: () => {},
         };
       },
       watchFolder: (_folder, onEvent) => {

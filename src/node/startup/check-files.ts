@@ -8,6 +8,7 @@ import { readLogHead } from "../../log-store/log-file.ts";
 import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
+import { isDamage } from "../../sqlite/damage.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
 
@@ -91,11 +92,21 @@ export interface StartOptions {
   readonly create: boolean;
 }
 
+/** null: there is no replica beside the file, or the file is damaged and will be inspected. */
+function readHeadOf(file: string, hasReplica: boolean): FileHead | null {
+  try {
+    return readDatabase(file, (db) => (hasReplica ? readHead(db, file) : null));
+  } catch (error) {
+    if (hasReplica && isDamage(error)) return { meta: null, isCaptured: true };
+    throw error;
+  }
+}
+
 /** Throws `UserError` where more than one kind of start is possible. */
 export function startKind({ file, paths, peerId, hasPeers, create }: StartOptions): Start {
   const exists = existsSync(file);
   const hasReplica = existsSync(paths.replica);
-  const head = exists ? readDatabase(file, (db) => (hasReplica ? readHead(db, file) : null)) : null;
+  const head = exists ? readHeadOf(file, hasReplica) : null;
   const isCaptured = head?.isCaptured === true;
   if (hasReplica) {
     if (!existsSync(paths.log))
@@ -108,7 +119,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
-        `restore the file, or move ${paths.folder} to another place and start with --peers to receive the file`,
+        `put the file back, or run marmot repair --db ${file} to build it from the replica, or move ${paths.folder} to another place and start with --peers`,
       );
     return { kind: "member", head };
   }
@@ -137,8 +148,8 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
 }
 
 /**
- * Checks that file, replica and log belong to the same node and cluster. Changes of the schema or of Marmot's triggers are
- * detected later, when the file is opened. `seen`: the head of the file, if it was just read; null: read it. Returns the
+ * Checks that file, replica and log belong to the same node and cluster. A damaged file, or one without Marmot's tables, is
+ * inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
  * settings of the cluster. Throws `UserError`.
  */
 export function checkMemberFiles(
@@ -147,7 +158,7 @@ export function checkMemberFiles(
   peerId: PeerId,
   seen: FileHead | null,
 ): ReplicaSettings {
-  const { meta, isCaptured } = seen ?? readDatabase(file, (db) => readHead(db, file));
+  const { meta } = seen ?? readHeadOf(file, true)!;
   const log = readLogHead(paths.log).identity;
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
@@ -169,11 +180,6 @@ export function checkMemberFiles(
           CHOICES(paths),
         );
     }
-    if (meta === null || !isCaptured)
-      throw new UserError(
-        `${file} has no change logs, but ${paths.folder} belongs to a replicated file: it was replaced or cleaned up`,
-        CHOICES(paths),
-      );
     return settings;
   } finally {
     replica.close();

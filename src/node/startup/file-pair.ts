@@ -79,7 +79,9 @@ export class FilePair {
     const { merge, shards, encoding } = this.#settings;
     const open = this.#shapes.filter(
       ({ id, name, rowidKey }) =>
-        !rowidKey && settingOf(merge, name) === "row" && this.#ordered(id) > (this.#acknowledged.get(id) ?? 0),
+        !rowidKey &&
+        settingOf(merge, name) === "row" &&
+        this.#ordered(id) > (this.#acknowledged.get(id) ?? 0),
     );
     if (open.length === 0 || !this.#hasSameSchema) return false;
     const { bases, withheld } = readStoredState(this.#db, open, shards);

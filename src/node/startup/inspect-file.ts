@@ -2,7 +2,7 @@
  * Decides how a member goes on with the file at its path: as it is, under a new epoch, with capture installed again, or not
  * at all. Run at the start, and again when the file changed under a running node. Nothing else may be open on the replica.
  */
-import { existsSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Halt } from "../../base/halt.ts";
 import { errorMessage } from "../../base/errors.ts";
@@ -33,6 +33,8 @@ export interface InspectedFile {
   readonly file: string;
   readonly paths: DataPaths;
   readonly peerId: string;
+  /** The file is checked for damage in any case. */
+  readonly isSuspect?: boolean;
   /** Lets other work run between slices of a long comparison. */
   readonly pause: () => Promise<void>;
 }
@@ -69,13 +71,13 @@ const halt = (name: Halt["name"], reason: string, hint: string): FileVerdict => 
 export async function inspectFile(inspected: InspectedFile): Promise<FileVerdict> {
   const { file, paths } = inspected;
   if (!existsSync(file)) return { kind: "halt", halt: missingHalt(inspected) };
-  if (statSync(file).size === 0) return halt("damaged", `${file} is empty`, choices(inspected));
+  const shorter = missingBytes(file);
+  if (shorter !== null) return { kind: "halt", halt: damagedHalt(inspected, shorter) };
   let db: DatabaseSync | null = null;
   let replica: DatabaseSync | null = null;
   try {
     db = openDatabase(file, { timeout: LOCKED_MS });
-    const pages = db.prepare("PRAGMA schema_version").get();
-    if (pages === undefined) throw new Error("the header cannot be read");
+    db.prepare("SELECT count(*) FROM sqlite_schema").get();
     replica = openDatabase(paths.replica, { readOnly: true });
     return await verdictOf(inspected, db, replica);
   } catch (error) {
@@ -85,6 +87,22 @@ export async function inspectFile(inspected: InspectedFile): Promise<FileVerdict
     db?.close();
     replica?.close();
   }
+}
+
+/** The header names a size that the file does not have: it was truncated, or is being copied. null: it is long enough. */
+function missingBytes(file: string): string | null {
+  const { size } = statSync(file);
+  if (size === 0) return "it is empty";
+  const header = Buffer.alloc(32);
+  const descriptor = openSync(file, "r");
+  try {
+    if (readSync(descriptor, header) < header.length) return `it has ${size} bytes`;
+  } finally {
+    closeSync(descriptor); // no connection of this process is open
+  }
+  const pageSize = header.readUInt16BE(16) === 1 ? 65_536 : header.readUInt16BE(16);
+  const pages = header.readUInt32BE(28);
+  return size < pages * pageSize ? `it has ${size} of ${pages * pageSize} bytes` : null;
 }
 
 async function verdictOf(
@@ -124,10 +142,11 @@ async function verdictOf(
 
 /** The first line of `quick_check` of a small file after a crash; null: it is sound, or was not checked. */
 function suspectedDamage(
-  { file }: InspectedFile,
+  { file, isSuspect }: InspectedFile,
   db: DatabaseSync,
   replica: DatabaseSync,
 ): string | null {
+  if (isSuspect === true) return quickCheck(db);
   const life = readFileLife(db);
   if (life === null || stoppedInOrder(replica, life)) return null;
   if (statSync(file).size > QUICK_CHECK_BYTES) return null;

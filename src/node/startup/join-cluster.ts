@@ -187,7 +187,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
 }
 
 /** The slot of this node's id blocks, from the configuration that came with the replica; null: unknown. */
-function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
+export function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];
