@@ -53,14 +53,10 @@ export class Drain {
     return [...newest].flatMap(([table, upTo]) => (upTo > cursors.drained(table) ? [{ table, upTo }] : []));
   }
 
-  /** A log lost rows: its newest id fell, or its mark is missing. Writes of the application may be missing in it. */
+  /** A log lost rows: its newest id fell, or its mark is missing (`CUT_LOG`). Writes of the application may be missing in it. */
   isCut(newest: ReadonlyMap<number, number>): boolean {
     const { logs, cursors } = this.#components;
-    return logs.some((log) => {
-      const id = newest.get(log.shape.id) ?? 0;
-      const drained = cursors.drained(log.shape.id);
-      return id < drained || (id > drained && !log.isMarked());
-    });
+    return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));
   }
 
   /**

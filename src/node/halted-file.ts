@@ -19,6 +19,16 @@ export const isFileTrouble = (error: unknown): boolean =>
   isDamage(error) ||
   (error instanceof Error && /no such table: (?:main\.)?__marmot__/.test(error.message));
 
+export const hasContent = (path: string): boolean =>
+  (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0;
+
+/** Nothing can be closed or opened safely in this process. */
+export const replacedWalHalt = (file: string): Halt => ({
+  name: "file-replaced",
+  reason: `${file}-wal was removed and made again while the file was in use, so that processes see different contents`,
+  hint: "stop the applications that use the file, then stop this node and start it with marmot run; it inspects the file",
+});
+
 export interface FileWait {
   readonly clock: Clock;
   readonly signal: AbortSignal;

@@ -32,7 +32,7 @@ import { silentStage, untilRoom } from "./disk-full.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
 import { isDamage } from "../sqlite/damage.ts";
 import { FileChangedError } from "../rows/file-life.ts";
-import { isFileTrouble, untilFileTaken } from "./halted-file.ts";
+import { hasContent, isFileTrouble, replacedWalHalt, untilFileTaken } from "./halted-file.ts";
 import { repairFile } from "./repair-file.ts";
 import { takeFile } from "./startup/file-custody.ts";
 import { createNodeApi } from "./node-api.ts";
@@ -326,6 +326,12 @@ export class Node implements RunningNode {
     this.#background = (async () => {
       try {
         await nextTurn(); // not in the turn that failed: its callers still use the closed files
+        if (change === "wal-removed" && hasContent(`${file}-wal`)) {
+          this.#replicator?.abandonFile();
+          this.#replicator = null;
+          this.#haltWith(replacedWalHalt(file));
+          return;
+        }
         this.#replicator?.close();
         this.#replicator = null;
         this.#appDbFile?.close();

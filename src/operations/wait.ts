@@ -1,5 +1,6 @@
 /** `marmot wait`: waits until each local commit from before the call is in the log and applied. */
 import { type Clock, sleep } from "../base/clock.ts";
+import { CUT_LOG } from "../schema/app-db-tables.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import type { WaitResult } from "./api.ts";
 import type { Replicator } from "../replication/replicator.ts";
@@ -24,21 +25,25 @@ export async function waitFor(
     return true;
   };
   if (replicator() === null) return { done: false, missing };
+  let target = new Map<number, number>();
   // A schema change precedes the rows that were written under it. Rows that no trigger captured get log rows at that time.
   const schema = await until(() => {
     const now = replicator();
     if (now === null) return false;
     now.checkFile();
     missing = now.pipeline.obstacle ?? "a change of the schema to be ordered by a quorum";
-    if (!now.pipeline.schemaDue && !now.reader.schemaMovedBeside()) return true;
+    if (!now.pipeline.schemaDue && !now.reader.schemaMovedBeside()) {
+      // The newest commits: read in a snapshot that begins after the call.
+      target = now.reader.newestIds();
+      if (![...target.values()].includes(CUT_LOG)) return true;
+      missing = "a comparison of tables whose change log lost rows";
+    }
     now.pipeline.touch();
     now.loop.wake();
     return false;
   });
   const first = replicator();
   if (!schema || first === null) return { done: false, missing };
-  // The newest commits: read in a snapshot that begins after the call.
-  const target = first.reader.newestIds();
   const ordered = await until(() => {
     const now = replicator();
     if (now === null) return false;

@@ -73,10 +73,9 @@ export class ChangeLogWriter {
     return this.#reader.maxId();
   }
 
-  /** The log lost rows: its newest id fell, or its mark is missing (see `capture/log-ids.ts`). */
+  /** The log lost rows: its newest id fell, or its mark is missing (`CUT_LOG`). */
   isCut(newest: number): boolean {
-    if (newest < Math.max(this.#looked, this.#cursor.drained)) return true;
-    return newest > this.#looked && !this.#reader.isMarked();
+    return newest < Math.max(this.#looked, this.#cursor.drained);
   }
 
   /**

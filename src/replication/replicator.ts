@@ -39,6 +39,9 @@ const EAGER_TICKS = 50;
 /** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
 const PROMOTE_WITHIN = 200;
 
+/** Keeps connections from the garbage collector, which would close them. */
+const ABANDONED: unknown[] = [];
+
 export interface ReplicatorOptions {
   readonly db: string;
   readonly paths: DataPaths;
@@ -238,12 +241,26 @@ export class Replicator implements Stage {
 
   close(): void {
     if (this.#closed) return;
+    this.pipeline.close();
+    this.#appDb.db.close();
+    this.#closeRest();
+  }
+
+  /**
+   * Closes everything but the connections to the app database, which stay open as long as the process lives: SQLite would
+   * write their WAL, which was removed, over the file that others write by now.
+   */
+  abandonFile(): void {
+    if (this.#closed) return;
+    ABANDONED.push(this);
+    this.#closeRest();
+  }
+
+  #closeRest(): void {
     this.#closed = true;
     this.loop.stop();
     this.#watcher.stop();
     this.#snapshots.close();
-    this.pipeline.close();
-    this.#appDb.db.close();
     this.replica.close();
     this.log.close();
   }

@@ -83,7 +83,6 @@ export class ChangeLogReader {
   /** Compares a row `t` of the table with a log row `l`. */
   readonly #joined: string;
   #maxId: Select | null = null;
-  #mark: Select | null = null;
   #rows: Select | null = null;
   #captured: Select | null = null;
   readonly #bytes = new Map<string, Select>();
@@ -111,12 +110,6 @@ export class ChangeLogReader {
   maxId(): number {
     this.#maxId ??= this.#prepare(`SELECT max(id) FROM ${this.#log}`);
     return Number(this.#maxId()[0]![0] ?? 0n);
-  }
-
-  /** The row that marks the log as complete is there; see `capture/log-ids.ts`. */
-  isMarked(): boolean {
-    this.#mark ??= this.#prepare(`SELECT 1 FROM ${this.#log} WHERE id = 0`);
-    return this.#mark().length > 0;
   }
 
   /** Log rows with ids in (from, to], in their order, without unfounded suspicions. */

@@ -6,7 +6,8 @@
 import type { DatabaseSync } from "node:sqlite";
 import { type Clock, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
-import { decodeImage } from "../../change/codec.ts";
+import { isSameName } from "../../base/names.ts";
+import { decodeImage, encodeImage } from "../../change/codec.ts";
 import { keyIdOfImage, keyOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { type Image, imageEqual } from "../../change/value.ts";
@@ -80,26 +81,52 @@ function restore(
   { asNew, overwrite }: RestoreOptions,
 ): { result: RestoreResult; note: () => void } {
   const id = conflictId(conflict);
-  const shape = writer.replicator.replica.replica.shapes.get(conflict.table);
+  const { shapes } = writer.replicator.replica.replica;
+  const { note } = conflict;
+  const shape =
+    note === undefined
+      ? shapes.get(conflict.table)
+      : [...shapes.values()].find(({ name }) => isSameName(name, note.table));
   if (shape === undefined)
     throw new UserError(
       `the table of conflict ${id} no longer exists`,
       "marmot conflicts show prints the row; insert it into another table by hand",
     );
   const columns = shape.columns.map((c) => c.name);
+  const row = note === undefined ? conflict : noted(writer, shape, conflict);
   if (asNew) {
-    const asNewRow = new RestoreAsNew(writer, conflict);
+    const asNewRow = new RestoreAsNew(writer, row);
     const key = String(asNewRow.run(shape));
     const { children } = asNewRow;
     const done = "restored as new";
     const result: RestoreResult = { id, table: shape.name, columns, done, key, replaced: null, children };
     return { result, note: () => asNewRow.note() };
   }
-  const { done, key, replaced } = restoreInPlace(writer, shape, conflict, overwrite);
+  const { done, key, replaced } = restoreInPlace(writer, shape, row, overwrite);
   const shown = replaced?.map(showValue) ?? null;
   return {
     result: { id, table: shape.name, columns, done, key, replaced: shown, children: [] },
     note: () => {},
+  };
+}
+
+/** A row that was kept outside of the replica, as a conflict of the table that has its name now. */
+function noted(writer: RowWriter, shape: TableShape, conflict: StoredConflict): StoredConflict {
+  const { columns, table } = conflict.note!;
+  const values = decodeImage(conflict.losingImage!);
+  const places = shape.columns.map(({ name }) => columns.findIndex((column) => isSameName(column, name)));
+  if (shape.key.some((k) => places[k] === -1) || columns.length > values.length)
+    throw new UserError(
+      `the table ${table} has another key than the kept row`,
+      "marmot conflicts show prints the row; insert it by hand",
+    );
+  const image = (now: Image | null): Image =>
+    places.map((at, i) => (at === -1 ? (now?.[i] ?? null) : values[at]!));
+  const now = writer.accessTo(shape).get(keyOfImage(shape, image(null)));
+  const wanted = image(now);
+  return {
+    ...conflict,
+    ...{ table: shape.id, keyId: keyIdOfImage(shape, wanted), losingImage: encodeImage(wanted) },
   };
 }
 
