@@ -7,6 +7,18 @@ import { closeSync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } fr
 import { dirname } from "node:path";
 import type { FileChange } from "../rows/file-life.ts";
 
+/**
+ * Descriptors by device and inode, open as long as the process lives. Even when all connections are closed, a statement that
+ * the garbage collector has not reached yet keeps one of them, and SQLite goes on to count its lock.
+ */
+const DESCRIPTORS = new Map<string, number>();
+
+function descriptorOf(path: string, inode: string): number {
+  let descriptor = DESCRIPTORS.get(inode);
+  if (descriptor === undefined) DESCRIPTORS.set(inode, (descriptor = openSync(path, "r+")));
+  return descriptor;
+}
+
 export class FileSync {
   readonly path: string;
   readonly #file: number;
@@ -21,10 +33,10 @@ export class FileSync {
   /** The file must exist. */
   constructor(path: string) {
     this.path = path;
-    this.#file = openSync(path, "r+");
-    const { ino, dev } = fstatSync(this.#file);
+    const { ino, dev } = statSync(path);
     this.#inode = ino;
     this.#device = dev;
+    this.#file = descriptorOf(path, `${dev}/${ino}`);
     // A folder cannot be opened on every platform; its entries are then as durable as the platform makes them.
     this.#folder = process.platform === "win32" ? null : openSync(dirname(path), "r");
   }
@@ -57,9 +69,8 @@ export class FileSync {
     return wal === this.#firstWal ? null : "wal-removed";
   }
 
-  /** Not while this process has a connection to the file. */
+  /** The descriptor of the file itself stays open; see `DESCRIPTORS`. */
   close(): void {
-    closeSync(this.#file);
     if (this.#wal !== null) closeSync(this.#wal);
     if (this.#folder !== null) closeSync(this.#folder);
   }

@@ -19,15 +19,19 @@ export const isFileTrouble = (error: unknown): boolean =>
   isDamage(error) ||
   (error instanceof Error && /no such table: (?:main\.)?__marmot__/.test(error.message));
 
-export const hasContent = (path: string): boolean =>
-  (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0;
-
-/** Nothing can be closed or opened safely in this process. */
-export const replacedWalHalt = (file: string): Halt => ({
-  name: "file-replaced",
-  reason: `${file}-wal was removed and made again while the file was in use, so that processes see different contents`,
-  hint: "stop the applications that use the file, then stop this node and start it with marmot run; it inspects the file",
-});
+/**
+ * The halt after a change under which nothing may be closed or opened in this process: SQLite would write the WAL that it has
+ * open over a file that others write by now. null: the file can be closed.
+ */
+export function overwrittenHalt(file: string, change: FileChange | null): Halt | null {
+  const hint = `stop the applications that use the file, then stop this node and start it with marmot run; it inspects the file`;
+  if (change === "truncated")
+    return { name: "damaged", reason: `${file} was truncated or overwritten while it was in use`, hint };
+  const isMadeAgain = (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
+  if (change !== "wal-removed" || !isMadeAgain) return null;
+  const reason = `${file}-wal was removed and made again while the file was in use: processes see different contents`;
+  return { name: "file-replaced", reason, hint };
+}
 
 export interface FileWait {
   readonly clock: Clock;

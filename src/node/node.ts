@@ -336,7 +336,13 @@ export class Node implements RunningNode {
         this.#replicator = null;
         this.#appDbFile?.close();
         this.#appDbFile = null;
-        const inspected = { file, paths: this.#paths, peerId, isSuspect: isDamage(error) };
+        this.#host.collectGarbage(); // statements keep closed connections, and their locks, until then
+        const inspected = {
+          file,
+          paths: this.#paths,
+          peerId,
+          isSuspect: isDamage(error) || change === "wal-removed",
+        };
         const done = await untilFileTaken(inspected, change, {
           ...{ clock, signal: this.#stopping.signal, isBusy: () => this.#isRepairing },
           report: (halt) => this.#haltWith(halt),

@@ -2,7 +2,7 @@
  * Decides how a member goes on with the file at its path: as it is, under a new epoch, with capture installed again, or not
  * at all. Run at the start, and again when the file changed under a running node. Nothing else may be open on the replica.
  */
-import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Halt } from "../../base/halt.ts";
 import { errorMessage } from "../../base/errors.ts";
@@ -71,13 +71,14 @@ const halt = (name: Halt["name"], reason: string, hint: string): FileVerdict => 
 export async function inspectFile(inspected: InspectedFile): Promise<FileVerdict> {
   const { file, paths } = inspected;
   if (!existsSync(file)) return { kind: "halt", halt: missingHalt(inspected) };
-  const shorter = missingBytes(file);
-  if (shorter !== null) return { kind: "halt", halt: damagedHalt(inspected, shorter) };
+  if (statSync(file).size === 0) return { kind: "halt", halt: damagedHalt(inspected, "it is empty") };
   let db: DatabaseSync | null = null;
   let replica: DatabaseSync | null = null;
   try {
     db = openDatabase(file, { timeout: LOCKED_MS });
     db.prepare("SELECT count(*) FROM sqlite_schema").get();
+    const shorter = missingBytes(file, db);
+    if (shorter !== null) return { kind: "halt", halt: damagedHalt(inspected, shorter) };
     replica = openDatabase(paths.replica, { readOnly: true });
     return await verdictOf(inspected, db, replica);
   } catch (error) {
@@ -89,19 +90,15 @@ export async function inspectFile(inspected: InspectedFile): Promise<FileVerdict
   }
 }
 
-/** The header names a size that the file does not have: it was truncated, or is being copied. null: it is long enough. */
-function missingBytes(file: string): string | null {
+/**
+ * The file is shorter than its header says: it was truncated, or is being copied. null: it is long enough. The header is read
+ * through SQLite: closing another descriptor of the file would drop its locks.
+ */
+function missingBytes(file: string, db: DatabaseSync): string | null {
   const { size } = statSync(file);
-  if (size === 0) return "it is empty";
-  const header = Buffer.alloc(32);
-  const descriptor = openSync(file, "r");
-  try {
-    if (readSync(descriptor, header) < header.length) return `it has ${size} bytes`;
-  } finally {
-    closeSync(descriptor); // no connection of this process is open
-  }
-  const pageSize = header.readUInt16BE(16) === 1 ? 65_536 : header.readUInt16BE(16);
-  const pages = header.readUInt32BE(28);
+  if ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0) return null; // pages may be in the WAL alone
+  const { page_count: pages } = db.prepare("PRAGMA page_count").get() as { page_count: number };
+  const { page_size: pageSize } = db.prepare("PRAGMA page_size").get() as { page_size: number };
   return size < pages * pageSize ? `it has ${size} of ${pages * pageSize} bytes` : null;
 }
 
