@@ -2,14 +2,13 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { type Clock, nextTurn } from "../base/clock.ts";
-import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
-import { type Halt, haltSentence } from "../base/halt.ts";
+import { errorMessage, isDiskFull } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
-import type { FileRepair, NodeApi } from "../operations/api.ts";
+import type { NodeApi } from "../operations/api.ts";
 import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
@@ -30,11 +29,8 @@ import {
 } from "./data-dir.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
-import { isDamage } from "../sqlite/damage.ts";
-import { FileChangedError } from "../rows/file-life.ts";
-import { hasContent, isFileTrouble, replacedWalHalt, untilFileTaken } from "./halted-file.ts";
-import { repairFile } from "./repair-file.ts";
-import { takeFile } from "./startup/file-custody.ts";
+import { FileGuard } from "./file-guard.ts";
+import { isFileTrouble } from "./halted-file.ts";
 import { createNodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
@@ -44,9 +40,6 @@ import { joinCluster } from "./startup/join-cluster.ts";
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
 const DEFAULT_SHARDS = 1;
-/** Inspections of the file within this time after which the trouble is a failure. */
-const TROUBLES = 5;
-const TROUBLE_MS = 10_000;
 
 export interface NodeComponents {
   readonly clock: Clock;
@@ -86,11 +79,8 @@ export class Node implements RunningNode {
   #replicator: Replicator | null = null;
   #phase = "starting";
   #progress: ProgressStatus | null = null;
-  #halt: Halt | null = null;
+  readonly #guard: FileGuard;
   #hasFailed = false;
-  #isRepairing = false;
-  /** Times at which the file had to be inspected. */
-  #troubles: number[] = [];
   #background: Promise<void> = Promise.resolve();
 
   constructor(options: NodeOptions, components: NodeComponents) {
@@ -101,6 +91,19 @@ export class Node implements RunningNode {
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
+    this.#guard = new FileGuard(
+      { file: options.db, paths: this.#paths },
+      {
+        ...{ clock: components.clock, logger: components.logger, signal: this.#stopping.signal },
+        collectGarbage: () => this.#host.collectGarbage(),
+        onRows: (done) =>
+          this.#report(
+            done === null
+              ? null
+              : { work: "building the file", done, total: 0, unit: "rows", remainingMs: null },
+          ),
+      },
+    );
     this.api = createNodeApi(() => ({
       name: options.name,
       clock: components.clock,
@@ -108,8 +111,8 @@ export class Node implements RunningNode {
       replicator: this.#replicator,
       phase: this.#phase,
       progress: this.#progress,
-      halt: this.#halt,
-      repair: () => this.#repair(),
+      halt: this.#guard.halt,
+      repair: () => this.#guard.repair(this.#transport.peerId),
     }));
   }
 
@@ -132,7 +135,7 @@ export class Node implements RunningNode {
     if (kind === "member")
       try {
         await this.#checkFiles(peerId, head);
-        isTaken = await this.#takeFile(peerId);
+        isTaken = await this.#guard.take(peerId);
       } catch (error) {
         if (!isDiskFull(error)) throw error;
         full = error;
@@ -262,7 +265,7 @@ export class Node implements RunningNode {
     );
     this.#replicator = replicator;
     this.#phase = "";
-    this.#halt = null;
+    this.#guard.halt = null;
     const note = shardsNote(replicator.replica.replica.settings);
     if (note !== null && !this.#notes.includes(note)) this.#notes.push(note);
     if (replicator.pollingBecause !== "")
@@ -294,100 +297,27 @@ export class Node implements RunningNode {
     }
   }
 
-  /** Makes the file ready for a replicator. False: the node is halted. */
-  async #takeFile(peerId: PeerId): Promise<boolean> {
-    const { db: file } = this.#options;
-    const custody = await takeFile({ file, paths: this.#paths, peerId, pause: nextTurn });
-    if (custody.halt !== null) this.#haltWith(custody.halt);
-    else this.#logDone(custody.done);
-    return custody.halt === null;
-  }
-
-  #logDone(done: string): void {
-    if (done !== "") this.#components.logger.warn(done, { file: this.#options.db });
-  }
-
-  #haltWith(halt: Halt): void {
-    if (this.#halt?.name === halt.name && this.#halt.reason === halt.reason) return;
-    this.#halt = halt;
-    this.#components.logger.error(`this node does not replicate: ${haltSentence(halt)}`);
-  }
-
   /** Closes all files, and opens them again when the file at the path can be taken. `error`: null at the start. */
   #waitForFile(peerId: PeerId, error: unknown): void {
-    const { db: file } = this.#options;
-    const { clock, logger } = this.#components;
-    if (error !== null && this.#isTroubleAgain()) return this.#failWith(error);
-    const change = error instanceof FileChangedError ? error.change : null;
+    if (error !== null && this.#guard.isTroubleAgain()) return this.#failWith(error);
     const clusterId = this.#replicator?.clusterId ?? readClusterSettings(this.#paths.replica).clusterId;
     this.#router.enter(silentStage(clusterId));
     this.#phase = "inspecting the application's file";
-    if (error !== null) logger.warn("the application's file is inspected", { error: errorMessage(error) });
     this.#background = (async () => {
       try {
-        await nextTurn(); // not in the turn that failed: its callers still use the closed files
-        if (change === "wal-removed" && hasContent(`${file}-wal`)) {
-          this.#replicator?.abandonFile();
-          this.#replicator = null;
-          this.#haltWith(replacedWalHalt(file));
-          return;
-        }
-        this.#replicator?.close();
+        await nextTurn(); // not in the turn that failed
+        const open = { replicator: this.#replicator, appDbFile: this.#appDbFile };
         this.#replicator = null;
-        this.#appDbFile?.close();
         this.#appDbFile = null;
-        this.#host.collectGarbage(); // statements keep closed connections, and their locks, until then
-        const inspected = {
-          file,
-          paths: this.#paths,
-          peerId,
-          isSuspect: isDamage(error) || change === "wal-removed",
-        };
-        const done = await untilFileTaken(inspected, change, {
-          ...{ clock, signal: this.#stopping.signal, isBusy: () => this.#isRepairing },
-          report: (halt) => this.#haltWith(halt),
-        });
-        this.#logDone(done);
+        await this.#guard.reopen(peerId, error, open);
         await this.#checkFiles(peerId, null);
-        if (this.#stopping.signal.aborted) return;
-        if (this.#halt !== null) logger.info("the file can be taken; going on", { file });
-        this.#enterOrWait(peerId);
+        if (!this.#stopping.signal.aborted) this.#enterOrWait(peerId);
       } catch (failure) {
         if (this.#stopping.signal.aborted) return;
         if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
         else this.#failWith(failure);
       }
     })();
-  }
-
-  /** The file was inspected and found sound a few times shortly before, and the trouble did not end. */
-  #isTroubleAgain(): boolean {
-    const now = this.#components.clock.now();
-    this.#troubles = [...this.#troubles.filter((at) => now - at < TROUBLE_MS), now];
-    return this.#troubles.length > TROUBLES;
-  }
-
-  async #repair(): Promise<FileRepair> {
-    const { db } = this.#options;
-    const halt = this.#halt;
-    if (halt === null || !["file-replaced", "file-older", "damaged"].includes(halt.name))
-      throw new UserError(`${db} needs no repair`, "marmot verify compares it with the replica");
-    if (this.#isRepairing)
-      throw new UserError(`${db} is being repaired already`, "wait for the other repair");
-    this.#isRepairing = true;
-    try {
-      return await repairFile(
-        { db, paths: this.#paths, peerId: this.#transport.peerId },
-        {
-          wallTime: () => this.#components.clock.wallTime(),
-          onProgress: (done) =>
-            this.#report({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
-        },
-      );
-    } finally {
-      this.#report(null);
-      this.#isRepairing = false;
-    }
   }
 
   /**
@@ -441,23 +371,11 @@ export class Node implements RunningNode {
     this.#replicator?.loop.stop();
     await transport?.stop();
     await this.#background;
-    this.#noteStop();
+    if (!this.#hasFailed) this.#replicator?.noteStop();
     this.#replicator?.close();
     this.#replicator = null;
     this.#lock?.close();
     this.#lock = null;
-  }
-
-  #noteStop(): void {
-    if (this.#replicator === null || this.#replicator.isClosed || this.#hasFailed) return;
-    try {
-      this.#replicator.noteStop();
-    } catch (error) {
-      // The next start checks the file.
-      this.#components.logger.warn("the state of the file could not be noted", {
-        error: errorMessage(error),
-      });
-    }
   }
 
   /** null while the node joins, or replaces its replica. */

@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from "node:fs";
 import type { Clock } from "../base/clock.ts";
+import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
@@ -267,14 +268,16 @@ export class Replicator implements Stage {
 
   /** Before the last `close` of an orderly stop: notes the state of the file, so that the next start need not check it. */
   noteStop(): void {
-    const life = this.#appDb.life.current;
-    if (life === null || !this.replica.replica.betweenEntries || this.#appDbFile.look() !== null) return;
-    this.#appDbFile.sync();
-    noteOrderlyStop(this.replica.db, life);
-  }
-
-  get isClosed(): boolean {
-    return this.#closed;
+    if (this.#closed || !this.replica.replica.betweenEntries) return;
+    try {
+      const life = this.#appDb.life.current;
+      if (life === null || this.#appDbFile.look() !== null) return;
+      this.#appDbFile.sync();
+      noteOrderlyStop(this.replica.db, life);
+    } catch (error) {
+      const { logger } = this.#components;
+      logger.warn("the state of the file could not be noted", { error: errorMessage(error) });
+    }
   }
 
   /** Throws `FileChangedError` if the path of the app database no longer leads to the open file. */
