@@ -6,6 +6,7 @@ import type { CapturedTable } from "../rows/change-logs.ts";
 import { type FileLife, LIFE_SQL, requireLife } from "../rows/file-life.ts";
 import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
+import { closingFully } from "../sqlite/close-fully.ts";
 import { queryOfBun } from "../sqlite/query.ts";
 
 /** Whether a connection sees the schema that capture was installed for. */
@@ -60,6 +61,8 @@ export class AppDbReader {
   readonly #db: Database;
   /** For reads beside a drain, which may hold the first connection's transaction over several turns. */
   readonly #second: Database;
+  readonly #closeDb: () => void;
+  readonly #closeSecond: () => void;
   readonly #newest: readonly Statement[];
   readonly #newestBeside: readonly Statement[];
   readonly #begin: Statement;
@@ -71,6 +74,7 @@ export class AppDbReader {
 
   constructor({ file, shapes, captured, encoding, expected, life }: AppDbReaderOptions) {
     this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
+    this.#closeDb = closingFully(this.#db);
     this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
     const log = new Map(captured.map((c) => [c.id, c.log]));
     const select = selectsOfBun(this.#db);
@@ -78,6 +82,7 @@ export class AppDbReader {
       (shape) => new ChangeLogReader(select, { shape, log: log.get(shape.id)!, encoding }),
     );
     this.#second = new Database(file, { readwrite: true, create: false, safeIntegers: true });
+    this.#closeSecond = closingFully(this.#second);
     this.#second.exec("PRAGMA cache_size = -500; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
     const looks = newestIdsSql(shapes.map(({ id }) => ({ id, log: log.get(id)! })));
     this.#newest = looks.map((sql) => this.#db.prepare(sql));
@@ -136,8 +141,8 @@ export class AppDbReader {
   close(): void {
     // An open snapshot would keep its place in the WAL until garbage collection.
     if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
-    this.#second.close();
-    this.#db.close();
+    this.#closeSecond();
+    this.#closeDb();
   }
 }
 

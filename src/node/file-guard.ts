@@ -49,7 +49,7 @@ export class FileGuard {
   #troubles: number[] = [];
   #isRepairing = false;
   /** The file cannot be opened again in this process. */
-  #mustRestart = false;
+  mustRestart = false;
   /** Why the node does not replicate; null: not because of its file. */
   halt: Halt | null = null;
 
@@ -85,7 +85,7 @@ export class FileGuard {
     const overwritten = overwrittenHalt(file, change);
     if (overwritten !== null) {
       replicator?.abandonFile();
-      this.#mustRestart = true;
+      this.mustRestart = true;
       this.#haltWith(overwritten);
       await new Promise((_, reject) =>
         signal.addEventListener("abort", () => reject(signal.reason as Error)),
@@ -119,7 +119,7 @@ export class FileGuard {
     const { clock, onRows } = this.#components;
     if (this.halt === null || !OF_FILE.includes(this.halt.name))
       throw new UserError(`${db} needs no repair`, "marmot verify compares it with the replica");
-    if (this.#mustRestart)
+    if (this.mustRestart)
       throw new UserError(
         `this node has the overwritten ${db} open`,
         "stop the node, and give the command again",

@@ -378,6 +378,10 @@ export class Node implements RunningNode {
     this.#lock = null;
   }
 
+  get mustBeKilled(): boolean {
+    return this.#guard.mustRestart;
+  }
+
   /** null while the node joins, or replaces its replica. */
   get replicator(): Replicator | null {
     return this.#replicator;
