@@ -18,6 +18,8 @@ export interface Mutation {
   readonly within: number;
   /** The seeds have a table without a declared key. */
   readonly keyless?: boolean;
+  /** The seeds have emptied change logs. */
+  readonly custody?: boolean;
   /** The seeds have schemas of the generator's. */
   readonly generated?: boolean;
   /**
@@ -539,6 +541,74 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     // A kill between a change of the schema and the reflection behind it, with rows that found no room.
     test: "test/schema-sync/rows-to-restore.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- custody of the file
+  {
+    ...one(
+      "a change log that lost rows counts as complete",
+      100,
+      "capture/log-ids.ts",
+      "return mark !== undefined && highestId(db, log) >= floor;",
+      "return true;",
+    ),
+    custody: true,
+  },
+  {
+    name: "no one notices an emptied change log while the node runs",
+    within: 100,
+    custody: true,
+    edits: [
+      {
+        file: "capture/drain.ts",
+        find: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));",
+        replace: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < -2);",
+      },
+      {
+        file: "reflect/change-log-writer.ts",
+        find: "return newest < Math.max(this.#looked, this.#cursor.drained);",
+        replace: "return newest < -2;",
+      },
+    ],
+  },
+  {
+    ...one(
+      "the log ids of an emptied change log begin again",
+      100,
+      "capture/log-ids.ts",
+      "if (highestId(db, log) < floor) blank(db, log, floor);",
+      "",
+    ),
+    custody: true,
+  },
+  {
+    ...one(
+      "a log id that an older copy of the file used again counts as ordered",
+      0,
+      "capture/drain.ts",
+      "if (!beforeImages.isLastWriteOwn(shape.id, row.keyId, base)) return true;",
+      "return true;",
+    ),
+    test: "test/node/custody.test.ts",
+  },
+  {
+    ...one(
+      "an older copy of the file is taken for the file",
+      0,
+      "node/startup/inspect-file.ts",
+      "(life === null || life.epoch !== noted.epoch || life.life < noted.life)",
+      "life === null",
+    ),
+    test: "test/node/custody.test.ts",
+  },
+  {
+    ...one(
+      "own rows that the file lost are not looked for",
+      0,
+      "node/startup/file-pair.ts",
+      "if (!isSame(there!.get(key), here!.get(key))) return true;",
+      "if (shards < 0) return true;",
+    ),
+    test: "test/node/custody.test.ts",
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
