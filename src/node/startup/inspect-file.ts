@@ -5,6 +5,7 @@
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Halt } from "../../base/halt.ts";
+import type { PeerId } from "../../base/ids.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readRemembered } from "../../capture/remembered.ts";
@@ -32,7 +33,7 @@ export type FileVerdict =
 export interface InspectedFile {
   readonly file: string;
   readonly paths: DataPaths;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   /** The file is checked for damage in any case. */
   readonly isSuspect?: boolean;
   /** Lets other work run between slices of a long comparison. */
