@@ -8,6 +8,7 @@ import type { FileRepair } from "../operations/api.ts";
 import type { DataPaths } from "../replication/data-paths.ts";
 import type { SyncedFile } from "../replication/host.ts";
 import type { Replicator } from "../replication/replicator.ts";
+import type { OnProgress } from "../replication/work-progress.ts";
 import { FileChangedError } from "../rows/file-life.ts";
 import { isDamage } from "../sqlite/damage.ts";
 import { overwrittenHalt, untilFileTaken } from "./halted-file.ts";
@@ -32,8 +33,7 @@ export interface FileGuardComponents {
   /** Aborted when the node stops. */
   readonly signal: AbortSignal;
   readonly collectGarbage: () => void;
-  /** Called with the number of rows of a repair; null: it ended. */
-  readonly onRows: (rows: number | null) => void;
+  readonly onProgress: OnProgress;
 }
 
 /** What is open on the file. */
@@ -116,7 +116,7 @@ export class FileGuard {
   /** Throws `UserError` unless the node is halted because of its file. */
   async repair(peerId: PeerId): Promise<FileRepair> {
     const { file: db, paths } = this.#options;
-    const { clock, onRows } = this.#components;
+    const { clock, onProgress } = this.#components;
     if (this.halt === null || !OF_FILE.includes(this.halt.name))
       throw new UserError(`${db} needs no repair`, "marmot verify compares it with the replica");
     if (this.mustRestart)
@@ -130,10 +130,14 @@ export class FileGuard {
     try {
       return await repairFile(
         { db, paths, peerId },
-        { wallTime: () => clock.wallTime(), onProgress: (rows) => onRows(rows) },
+        {
+          wallTime: () => clock.wallTime(),
+          onProgress: (done) =>
+            onProgress({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
+        },
       );
     } finally {
-      onRows(null);
+      onProgress(null);
       this.#isRepairing = false;
     }
   }

@@ -75,18 +75,23 @@ export async function untilFileTaken(
     const isWritten = now.content !== last.content && clock.now() - last.at >= INSPECT_AGAIN_MS;
     if (!isNew && !isWritten) continue;
     const custody = await takeOrReport(inspected, wait);
-    if (custody !== null) return custody;
+    if (custody === "again") continue;
+    if (custody !== null) return custody.done;
     last = { ...signatureOf(inspected.file), at: clock.now() };
   }
 }
 
-/** null: the file cannot be taken now. */
-async function takeOrReport(inspected: InspectedFile, { signal, report }: FileWait): Promise<string | null> {
+/** null: the file cannot be taken as it is now. */
+async function takeOrReport(
+  inspected: InspectedFile,
+  { signal, report }: FileWait,
+): Promise<{ done: string } | "again" | null> {
   try {
     const custody = await takeFile(inspected);
     signal.throwIfAborted();
-    if (custody.halt === null) return custody.done;
+    if (custody.halt === null) return { done: custody.done };
     report(custody.halt);
+    if (custody.isBusy) return "again";
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     report({ name: "file-replaced", reason: error.message, hint: error.hint });

@@ -96,12 +96,7 @@ export class Node implements RunningNode {
       {
         ...{ clock: components.clock, logger: components.logger, signal: this.#stopping.signal },
         collectGarbage: () => this.#host.collectGarbage(),
-        onRows: (done) =>
-          this.#report(
-            done === null
-              ? null
-              : { work: "building the file", done, total: 0, unit: "rows", remainingMs: null },
-          ),
+        onProgress: (progress) => this.#report(progress),
       },
     );
     this.api = createNodeApi(() => ({

@@ -4,7 +4,6 @@
  */
 import { mkdirSync } from "node:fs";
 import type { Clock } from "../base/clock.ts";
-import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
@@ -12,13 +11,13 @@ import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
-import { noteOrderlyStop } from "../replica/store/file-note.ts";
 import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
 import { readLocal } from "../replica/store/local.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
+import { neverClose, noteStop } from "./closing.ts";
 import { type Control, encodeControl, type NodeNews } from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
@@ -39,9 +38,6 @@ const NEWS_TICKS = 10;
 const EAGER_TICKS = 50;
 /** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
 const PROMOTE_WITHIN = 200;
-
-/** Keeps connections from the garbage collector, which would close them. */
-const ABANDONED: unknown[] = [];
 
 export interface ReplicatorOptions {
   readonly db: string;
@@ -247,13 +243,10 @@ export class Replicator implements Stage {
     this.#closeRest();
   }
 
-  /**
-   * Closes everything but the connections to the app database, which stay open as long as the process lives: SQLite would
-   * write their WAL, which was removed, over the file that others write by now.
-   */
+  /** Closes everything but the connections to the app database; see `neverClose`. */
   abandonFile(): void {
     if (this.#closed) return;
-    ABANDONED.push(this);
+    neverClose(this);
     this.#closeRest();
   }
 
@@ -266,18 +259,11 @@ export class Replicator implements Stage {
     this.log.close();
   }
 
-  /** Before the last `close` of an orderly stop: notes the state of the file, so that the next start need not check it. */
+  /** Before the last `close` of an orderly stop. */
   noteStop(): void {
-    if (this.#closed || !this.replica.replica.betweenEntries) return;
-    try {
-      const life = this.#appDb.life.current;
-      if (life === null || this.#appDbFile.look() !== null) return;
-      this.#appDbFile.sync();
-      noteOrderlyStop(this.replica.db, life);
-    } catch (error) {
-      const { logger } = this.#components;
-      logger.warn("the state of the file could not be noted", { error: errorMessage(error) });
-    }
+    if (this.#closed) return;
+    const { replica } = this;
+    noteStop({ replica, appDb: this.#appDb, appDbFile: this.#appDbFile }, this.#components.logger);
   }
 
   /** Throws `FileChangedError` if the path of the app database no longer leads to the open file. */

@@ -11,35 +11,59 @@ import { readSettings } from "../../replica/store/settings.ts";
 import { readChangeLogs } from "../../rows/change-logs.ts";
 import { type FileLife, readFileLife, storeFileLife } from "../../rows/file-life.ts";
 import { openDatabase } from "../../sqlite/open.ts";
-import { LOCKED_MS } from "../../sqlite/locked.ts";
+import { isBusy, LOCKED_MS } from "../../sqlite/locked.ts";
 import { commitAfter } from "../../sqlite/transaction.ts";
 import { inspectFile, type InspectedFile } from "./inspect-file.ts";
 
-/** What was done with the file, for the log; "": nothing. */
-export type Custody = { readonly halt: Halt } | { readonly halt: null; readonly done: string };
+/** `done`: a sentence for the log; "": nothing was done. `isBusy`: the application holds the write lock; try again. */
+export type Custody =
+  { readonly halt: Halt; readonly isBusy: boolean } | { readonly halt: null; readonly done: string };
+
+/** Milliseconds that one attempt waits for the write lock. */
+const PATIENCE_MS = 500;
 
 /** No connection of this process may be open on the file or the replica. */
 export async function takeFile(inspected: InspectedFile): Promise<Custody> {
-  const { file, paths, peerId } = inspected;
   const verdict = await inspectFile(inspected);
-  if (verdict.kind === "halt") return verdict;
-  if (verdict.kind === "take") {
-    writing(file, completeOlderFormat);
-    return { halt: null, done: "" };
+  if (verdict.kind === "halt") return { halt: verdict.halt, isBusy: false };
+  try {
+    return { halt: null, done: carryOut(verdict.kind, inspected) };
+  } catch (error) {
+    if (!isBusy(error) && !isBusy((error as Error).cause)) throw error;
+    const name = verdict.kind === "install" ? "file-replaced" : "file-older";
+    const reason = `${inspected.file} must be brought up to date, and an application holds its write lock`;
+    return { halt: { name, reason, hint: "let the application end its transaction" }, isBusy: true };
+  }
+}
+
+function carryOut(kind: "take" | "renew" | "install", inspected: InspectedFile): string {
+  const { file, paths, peerId } = inspected;
+  if (kind === "take") {
+    if (isOlderFormat(file)) writing(file, completeOlderFormat);
+    return "";
   }
   const life = newFileLife();
   // Before the file: a crash in between finds a file of another epoch, as it did before.
   storeNote(paths.replica, life);
   const used = orderedIds(paths.replica, peerId);
-  if (verdict.kind === "renew") {
+  if (kind === "renew") {
     writing(file, (db) => {
       storeFileLife(db, life);
       skipIds(db, used);
     });
-    return { halt: null, done: "the file is an older copy of itself; it is brought up to date" };
+    return "the file is an older copy of itself; it is brought up to date";
   }
   reinstall(inspected, life, used);
-  return { halt: null, done: "Marmot's tables were gone from the file; capture is installed again" };
+  return "Marmot's tables were gone from the file; capture is installed again";
+}
+
+function isOlderFormat(file: string): boolean {
+  const db = openDatabase(file, { timeout: LOCKED_MS });
+  try {
+    return readFileLife(db) === null;
+  } finally {
+    db.close();
+  }
 }
 
 /** A file of a build that counted no lives gets one, and complete change logs. */
@@ -75,7 +99,7 @@ function reinstall(
 }
 
 function writing(file: string, work: (db: DatabaseSync) => void): void {
-  const db = openDatabase(file, { timeout: LOCKED_MS });
+  const db = openDatabase(file, { timeout: PATIENCE_MS });
   try {
     db.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
     commitAfter(db, () => work(db));

@@ -29,6 +29,7 @@ import { type Control, encodeControl } from "../../replication/control-messages.
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
 import type { MessageRouter, Stage } from "../../replication/message-router.ts";
+import { orderedIds } from "./file-custody.ts";
 import type { OnProgress } from "../../replication/work-progress.ts";
 
 /** Milliseconds between two requests to all connected peers; shorter for the first ones, since the next request is answered with the admission. */
@@ -153,6 +154,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
           peerId,
           schemaVersion: settings.schemaVersion,
           position,
+          usedIds: orderedIds(paths.replica, peerId),
         });
         reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
       },
@@ -179,6 +181,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
       peerId,
       schemaVersion: settings.schemaVersion,
       position: readPositions(replica),
+      usedIds: orderedIds(paths.replica, peerId),
     });
   } finally {
     appDb.close();
