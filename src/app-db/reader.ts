@@ -1,10 +1,11 @@
 /** The application's file as drains read it: a `bun:sqlite` connection of its own, integers as bigint. */
-import { Database, type Statement } from "bun:sqlite";
+import type { Database, Statement } from "bun:sqlite";
 import { ChangeLog } from "../capture/change-log.ts";
 import type { CapturedTable } from "../capture/install.ts";
 import type { TableShape } from "../change/shape.ts";
 import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
+import { openAppDbReader } from "../sqlite/open-app-db.ts";
 import { queryOfBun } from "../sqlite/query.ts";
 
 /** Whether a connection sees the schema that capture was installed for. */
@@ -55,12 +56,10 @@ export class AppDbReader {
     encoding: string,
     expected: KnownSchema | null,
   ) {
-    this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
-    this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
+    this.#db = openAppDbReader(file, 8000);
     const log = new Map(captured.map((c) => [c.id, c.log]));
     this.logs = shapes.map((shape) => new ChangeLog(this.#db, shape, log.get(shape.id)!, encoding));
-    this.#second = new Database(file, { readwrite: true, create: false, safeIntegers: true });
-    this.#second.exec("PRAGMA cache_size = -500; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
+    this.#second = openAppDbReader(file, 500);
     const looks = newestIdsSql(shapes.map(({ id }) => ({ id, log: log.get(id)! })));
     this.#newest = looks.map((sql) => this.#db.prepare(sql));
     this.#newestBeside = looks.map((sql) => this.#second.prepare(sql));

@@ -37,6 +37,7 @@ import { verify } from "../operations/verify/verify.ts";
 import { VERSION } from "../base/version.ts";
 import { waitFor } from "../operations/wait.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { openAppDb } from "../sqlite/open-app-db.ts";
 
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
@@ -286,7 +287,7 @@ export class Node implements RunningNode {
 
   /** Opens or makes the file and switches it to WAL. */
   #toWal(file: string): void {
-    const db = openDatabase(file, { timeout: 10_000 });
+    const db = openAppDb(file, { timeout: 10_000 });
     try {
       const before = (db.prepare("PRAGMA journal_mode").get() as { journal_mode: string }).journal_mode;
       if (before === "wal") return;

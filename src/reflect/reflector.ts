@@ -62,7 +62,6 @@ const NOTHING: Acknowledgement = { upTo: new Map(), looked: [] };
 
 export class Reflector {
   readonly #components: ReflectorComponents;
-  readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #rollback: StatementSync;
   readonly #newest: readonly StatementSync[];
@@ -81,7 +80,6 @@ export class Reflector {
     const { db } = components.appDb;
     this.#components = components;
     this.#cookie = components.expected?.versions.schema ?? null;
-    this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#schemaVersion = db.prepare("PRAGMA schema_version");
     this.#commit = db.prepare("COMMIT");
     this.#rollback = db.prepare("ROLLBACK");
@@ -127,7 +125,7 @@ export class Reflector {
     joined = false,
   ): Generator<void, Reflected> {
     try {
-      if (!joined) this.#begin.run();
+      if (!joined) this.#components.appDb.db.beginWriting();
     } catch (error) {
       if (isBusy(error)) return "busy";
       throw error;

@@ -5,6 +5,7 @@ import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
+import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
@@ -85,6 +86,7 @@ export class Member implements Stage {
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
   readonly #taker: SnapshotTaker;
+  readonly #wal: WalUpkeep;
   #ticks = 0;
   #fetching: AbortController | null = null;
   #sending = 0;
@@ -137,6 +139,11 @@ export class Member implements Stage {
       },
       { peerId, shards: settings.shards },
     );
+    this.#wal = new WalUpkeep({
+      db: this.#appDb.db,
+      now: () => clock.now(),
+      isUsed: () => this.pipeline.usesAppDb,
+    });
     this.loop = new EventLoop({
       replica: this.replica,
       clock,
@@ -320,6 +327,7 @@ export class Member implements Stage {
   }
 
   #onTick(): void {
+    this.#wal.tick();
     const ticks = ++this.#ticks;
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;

@@ -10,6 +10,7 @@ import type { Replica } from "../replica/replica.ts";
 import type { SchemaChange } from "../schema/diff/change.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { openAppDb } from "../sqlite/open-app-db.ts";
 import { readStoredState } from "../app-db/stored-state.ts";
 import { renumberedTables } from "./rekeyed-tables.ts";
 import type { SchemaFile } from "./workspace.ts";
@@ -25,7 +26,7 @@ export function* compareUncaptured(schema: SchemaFile): Waits {
   const { encoding } = replica.settings;
   const options = { readOnly: true, timeout: LOCKED_MS };
   const state = snapshotOf(() => openDatabase(replicaFile, options));
-  const appDb = snapshotOf(() => openDatabase(file, options));
+  const appDb = snapshotOf(() => openAppDb(file, options));
   try {
     const isAbsent = absentRows(schema, tables, captured, replica, []);
     yield* logDifferences({ replica: state, appDb, db }, tables, encoding, isAbsent);

@@ -12,6 +12,7 @@
  */
 import type { PositionVector } from "../change/batch.ts";
 import { isBusy } from "../sqlite/locked.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import type { Acknowledgement } from "../reflect/reflector.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
@@ -94,7 +95,7 @@ export class SchemaCoordinator {
   *follow(position: PositionVector, acknowledgement: Acknowledgement): Generator<void, Followed | null> {
     const { db } = this.#file.components.connection;
     try {
-      db.exec("BEGIN IMMEDIATE");
+      beginWriting(db);
     } catch (error) {
       if (isBusy(error)) return null;
       throw error;

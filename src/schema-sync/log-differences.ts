@@ -7,6 +7,7 @@ import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import { TextBytes, type Value } from "../change/value.ts";
 import { isBusy } from "../sqlite/locked.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { differingKeys } from "../replica/copies/compare-rows.ts";
 import { RowAccess } from "../rows/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -59,7 +60,7 @@ export function* logKeys(
 export function* writing(db: DatabaseSync, work: () => void): Waits {
   for (;;) {
     try {
-      db.exec("BEGIN IMMEDIATE");
+      beginWriting(db);
       break;
     } catch (error) {
       if (!isBusy(error)) throw error;

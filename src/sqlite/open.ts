@@ -13,12 +13,14 @@ export interface OpenOptions {
  * SQLite takes "abc" for the text 'abc' where no column has that name, unless it was told not to; Bun's `node:sqlite` tells
  * it. Schemas full of such texts work in applications, so they must here. Foreign keys act where the application writes.
  */
-export const openDatabase = (
-  path: string,
-  { doubleQuotedTexts = true, ...options }: OpenOptions = {},
-): DatabaseSync =>
-  new DatabaseSync(path, {
-    enableDoubleQuotedStringLiterals: doubleQuotedTexts,
-    enableForeignKeyConstraints: false,
-    ...options,
-  });
+export const openDatabase = (path: string, options: OpenOptions = {}): DatabaseSync =>
+  new DatabaseSync(path, sqliteOptions(options));
+
+export const sqliteOptions = ({
+  doubleQuotedTexts = true,
+  ...options
+}: OpenOptions): ConstructorParameters<typeof DatabaseSync>[1] => ({
+  enableDoubleQuotedStringLiterals: doubleQuotedTexts,
+  enableForeignKeyConstraints: false,
+  ...options,
+});

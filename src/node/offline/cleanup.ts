@@ -6,6 +6,7 @@ import { uninstall } from "../../capture/install.ts";
 import { dataPaths } from "../../replication/data-paths.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 
 export interface CleanupResult {
   readonly triggers: number;
@@ -26,7 +27,7 @@ export function cleanupDatabase(file: string, dataDir: string): CleanupResult {
       throw new UserError(`a marmot runs on ${dataDir}`, "stop it first", { cause: error });
     }
   }
-  const db = openDatabase(file);
+  const db = openAppDb(file);
   try {
     return uninstall(db);
   } finally {

@@ -3,7 +3,7 @@ import { errorMessage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
 import { type ClassifiedTable, classify, type Selection } from "../../schema/classify/classify.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 
@@ -21,7 +21,7 @@ export interface Inspection {
 /** Reads only. Throws `UserError` for what is no database. */
 export function inspectDatabase(file: string, selection: Selection): Inspection {
   requireDatabase(file);
-  const db = openDatabase(file, { readOnly: true });
+  const db = openAppDb(file, { readOnly: true });
   try {
     const query = queryOf(db);
     const tables = classify(query, selection);

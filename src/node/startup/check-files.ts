@@ -8,6 +8,7 @@ import { readLocal } from "../../replica/open-replica.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 
 export type StartKind = "member" | "found" | "join";
@@ -35,7 +36,7 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
   let db: DatabaseSync | null = null;
   try {
     try {
-      db = openDatabase(file, { timeout: LOCKED_MS });
+      db = openAppDb(file, { timeout: LOCKED_MS });
       db.prepare("SELECT count(*) FROM sqlite_schema").get();
     } catch (error) {
       throw new UserError(
@@ -111,7 +112,7 @@ export function startKind(
       "check --db; with --create an empty database is made, with --peers it is received",
     );
   if (exists) {
-    const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
+    const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
     try {
       const meta = readMeta(db, file);
       if (meta !== null && meta.peerId !== peerId)

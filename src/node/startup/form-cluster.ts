@@ -20,7 +20,7 @@ import { classify, type Selection } from "../../schema/classify/classify.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
@@ -88,7 +88,7 @@ function checkNamed(
 /** A crash before the replica's rename starts over. */
 export async function found(options: FoundOptions, onProgress: OnProgress): Promise<void> {
   const { db: file, paths, peerId, selection } = options;
-  const appDb = openDatabase(file, { timeout: LOCKED_MS });
+  const appDb = openAppDb(file, { timeout: LOCKED_MS });
   try {
     const tables = checkSchema(appDb, file, selection);
     const replicated = new Set(

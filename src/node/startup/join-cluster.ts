@@ -23,6 +23,7 @@ import type { SnapshotHeader } from "../../snapshot/header.ts";
 import { receiveSnapshot } from "../../snapshot/stream.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { type Control, encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
@@ -183,7 +184,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
     onProgress(null);
     return;
   }
-  const appDb = openDatabase(file, { timeout: LOCKED_MS });
+  const appDb = openAppDb(file, { timeout: LOCKED_MS });
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const meta = readMeta(appDb, file);

@@ -18,7 +18,7 @@ import { AsNew } from "./restore-as-new.ts";
 import { literals, RestoreFile } from "./row-writer.ts";
 import { conflictId, show } from "../node-status.ts";
 import { showKey } from "../verify/verify.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { beginWriting, openAppDb } from "../../sqlite/open-app-db.ts";
 
 export interface RestoreOptions {
   readonly asNew: boolean;
@@ -37,7 +37,7 @@ export async function restoreConflict(
   conflict: StoredConflict,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  const db = openDatabase(member.options.db, { timeout: 0 });
+  const db = openAppDb(member.options.db, { timeout: 0 });
   try {
     for (const end = clock.now() + PATIENCE_MS; ; await later(clock)) {
       if (clock.now() > end)
@@ -67,7 +67,7 @@ const later = (clock: Clock): Promise<void> => new Promise((resolve) => void clo
 
 function begin(db: DatabaseSync): boolean {
   try {
-    db.exec("BEGIN IMMEDIATE");
+    beginWriting(db);
     return true;
   } catch (error) {
     if (isBusy(error)) return false;

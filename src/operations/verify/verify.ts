@@ -17,6 +17,7 @@ import { readSettings } from "../../replica/store/settings.ts";
 import { exactKey, exactKeyColumns, prepareExact } from "../../rows/row-access.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { VerifyDifference, VerifyResult } from "../api.ts";
 import type { Control } from "../../replication/control-messages.ts";
@@ -177,7 +178,7 @@ async function compareFile(
   differences: VerifyDifference[],
 ): Promise<number> {
   const { replica } = member.replica;
-  const appDb = openDatabase(member.options.db, { readOnly: true });
+  const appDb = openAppDb(member.options.db, { readOnly: true });
   const state = openDatabase(member.options.paths.replica, {
     readOnly: true,
   });

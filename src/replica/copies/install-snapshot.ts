@@ -12,6 +12,7 @@ import type { TableShape } from "../../change/shape.ts";
 import type { Value } from "../../change/value.ts";
 import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../rows/row-access.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
@@ -156,7 +157,7 @@ async function carryOver(
   const shapes = readShapes(next);
   const self = peerHash(peerId);
   const forget = next.prepare(`DELETE FROM "__marmot__local_reference" WHERE "tbl" = ? AND "key" = ?`);
-  const file = openDatabase(appDb, { readOnly: true });
+  const file = openAppDb(appDb, { readOnly: true });
   try {
     file.exec("BEGIN");
     const reflected = reflectedBy(file, before);

@@ -34,6 +34,11 @@ export class DrainTask {
     return drain;
   }
 
+  /** A read transaction of a drain is open. */
+  get running(): boolean {
+    return this.#running !== null;
+  }
+
   /** Rows collected since the start. */
   get rows(): number {
     return this.#rows;

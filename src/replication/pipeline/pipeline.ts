@@ -126,6 +126,11 @@ export class Pipeline {
     return this.#reflecting !== null || this.#schema.following;
   }
 
+  /** A transaction of this node on the application's file is open, for reading or for writing. */
+  get usesAppDb(): boolean {
+    return this.reflecting || this.#schema.owning || this.#drains.running;
+  }
+
   /** Why the schema keeps this node from going on; null: it does not. */
   get obstacle(): string | null {
     return this.#schema.obstacle;
