@@ -9,7 +9,7 @@ RUN npm ci
 COPY bunfig.toml tsconfig.json ./
 COPY scripts ./scripts
 COPY src ./src
-COPY test/data ./test/data
+COPY assets ./assets
 ARG MARMOT_COMMIT=unknown
 RUN MARMOT_COMMIT="$MARMOT_COMMIT" npm run build
 

@@ -1,23 +1,25 @@
 /**
- * How often ids that SQLite picks collide when three nodes insert at once, with tables of Django's and Rails' kind and
- * clusters of the compiled binary: bun scripts/bench-ids.ts [--rates 1,10,100] [--blocks 0,64] [--seconds 10] [--seed 1].
+ * Measures how often ids that SQLite picks collide when three nodes insert at once, with tables as Django and Rails
+ * declare them. Needs dist/marmot.
+ *
+ *   bun scripts/bench-ids.ts [--rates 1,10,100] [--blocks 0,64] [--seconds 10] [--seed 1]
+ *
+ * --rates: parents per second and node; --blocks: id blocks, 0 is off.
  */
-import { parseArgs } from "node:util";
 import { Random } from "../src/base/random.ts";
 import { writeLikeOrms } from "../test/cluster/ids-load.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
-const { values } = parseArgs({
-  options: {
-    rates: { type: "string", default: "1,10,100" },
-    blocks: { type: "string", default: "0,64" },
-    seconds: { type: "string", default: "10" },
-    seed: { type: "string", default: "1" },
-  },
+const { values } = parseScriptArgs(import.meta.path, {
+  rates: { type: "string", default: "1,10,100" },
+  blocks: { type: "string", default: "0,64" },
+  seconds: { type: "string", default: "10" },
+  seed: { type: "string", default: "1" },
 });
 
 for (const rate of values.rates.split(",").map(Number))
   for (const block of values.blocks.split(",").map(Number)) {
-    // A slow rate needs time for a number of rows that says something.
+    // At a slow rate it takes longer until there are enough rows.
     const seconds = Math.max(Number(values.seconds), 60 / rate);
     const result = await writeLikeOrms({
       random: new Random(Number(values.seed)),

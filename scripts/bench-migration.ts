@@ -1,17 +1,19 @@
 /**
- * How long a migration that rebuilds a large table keeps applications on the other nodes from writing, against the same
- * migration on a plain SQLite file with the machine to itself: bun scripts/bench-migration.ts [--rows 1000000] [--runs 3].
- * Nodes of the compiled binary; on the node of the migration it is the application itself that holds the lock.
+ * Measures how long the other nodes hold the write lock of their files while a large table is rebuilt, against the same
+ * migration on a plain SQLite file with the machine to itself. Needs dist/marmot.
+ *
+ *   bun scripts/bench-migration.ts [--rows 1000000] [--runs 3]
  */
 import { Database } from "bun:sqlite";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { TestCluster, until } from "../test/cluster/lab.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
-const { values } = parseArgs({
-  options: { rows: { type: "string", default: "1000000" }, runs: { type: "string", default: "3" } },
+const { values } = parseScriptArgs(import.meta.path, {
+  rows: { type: "string", default: "1000000" },
+  runs: { type: "string", default: "3" },
 });
 
 const LOOK_MS = 2;
@@ -28,7 +30,7 @@ const migration = (run: number): string => `PRAGMA foreign_keys = OFF; BEGIN IMM
   INSERT INTO new_t SELECT id, name, code, amount, note FROM t; DROP TABLE t; ALTER TABLE new_t RENAME TO t;
   CREATE INDEX i_name ON t(name); CREATE UNIQUE INDEX i_code ON t(code); COMMIT`;
 
-/** In a process of its own, as applications are. Returns milliseconds. */
+/** In another process, as an application. Returns milliseconds. */
 async function migrate(file: string, run: number): Promise<number> {
   const code = `const { Database } = require("bun:sqlite");
     const db = new Database(${JSON.stringify(file)});
@@ -42,7 +44,7 @@ async function migrate(file: string, run: number): Promise<number> {
   return Number(text);
 }
 
-/** Asks for the write lock again and again until `stop`; gives the longest time without it, milliseconds. */
+/** Takes the write lock repeatedly until `stop`; returns the longest time without it, in milliseconds. */
 function watchLock(file: string): { stop(): Promise<number> } {
   const db = new Database(file);
   db.exec("PRAGMA busy_timeout = 0");
@@ -54,7 +56,7 @@ function watchLock(file: string): { stop(): Promise<number> } {
         longest = Math.max(longest, performance.now() - since);
         db.exec("ROLLBACK");
         since = performance.now();
-        if (!running) break; // not before the lock was had once more
+        if (!running) break; // only after the lock was taken once more
       } catch (error) {
         if (!/locked|busy/i.test(String(error))) throw error;
       }

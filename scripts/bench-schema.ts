@@ -1,26 +1,29 @@
 /**
- * What a schema change of a large table costs when Marmot brings a file to it, against the same done with plain
- * statements (create, copy, drop, rename, indexes): bun scripts/bench-schema.ts [--rows 1000000] [--runs 3].
+ * Measures a schema change of a large table as Marmot applies it to an app database and to a replica, against the same
+ * change by plain statements (create, copy, drop, rename, indexes).
+ *
+ *   bun scripts/bench-schema.ts [--rows 1000000] [--runs 3]
  */
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { parseArgs } from "node:util";
 import { readCatalogue } from "../src/schema/catalogue.ts";
 import { applySchemaChanges } from "../src/schema/migrate/migrate.ts";
 import { compareCatalogues } from "../src/schema/diff/diff.ts";
 import { queryOf } from "../src/sqlite/query.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
-const { values } = parseArgs({
-  options: { rows: { type: "string", default: "1000000" }, runs: { type: "string", default: "3" } },
+const { values } = parseScriptArgs(import.meta.path, {
+  rows: { type: "string", default: "1000000" },
+  runs: { type: "string", default: "3" },
 });
 
 const INDEXES = ["CREATE INDEX i_name ON t(name)", "CREATE UNIQUE INDEX i_code ON t(code)"];
 const OLD = "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, code TEXT, amount REAL, note TEXT)";
 const COLUMNS = "id, name, code, amount, note";
 
-/** Each: the new table's text, and the columns that an ORM copies. */
+/** Each: a label, the text of the new table, and the columns that an ORM copies. */
 const CASES: readonly (readonly [string, string, string])[] = [
   ["another type and default", OLD.replace("amount REAL", "amount TEXT DEFAULT 'none'"), COLUMNS],
   ["a column in the middle", OLD.replace("code TEXT", "born TEXT DEFAULT 'x', code TEXT"), COLUMNS],
@@ -40,7 +43,7 @@ function open(name: string): DatabaseSync {
 
 interface Spent {
   readonly ms: number;
-  /** Of this process alone: what other work on the machine does not change. */
+  /** CPU time of this process alone: other work on the machine does not change it. */
   readonly cpu: number;
 }
 
@@ -66,12 +69,12 @@ function fill(name: string, indexes: readonly string[]): void {
 }
 
 try {
-  fill("live.db", INDEXES);
+  fill("app-db.db", INDEXES);
   fill("replica.db", INDEXES.slice(1));
   for (const [what, sql, copied] of CASES) {
     const [plain, appDb, replica]: Spent[][] = [[], [], []];
     for (let run = 0; run < Number(values.runs); run++) {
-      copyFileSync(file("live.db"), file("plain.db"));
+      copyFileSync(file("app-db.db"), file("plain.db"));
       const db = open("plain.db");
       const before = readCatalogue(queryOf(db));
       plain!.push(
@@ -86,7 +89,7 @@ try {
       const changes = compareCatalogues(before, readCatalogue(queryOf(db)), []);
       db.close();
       for (const [role, times] of [
-        ["live", appDb],
+        ["app-db", appDb],
         ["replica", replica],
       ] as const) {
         copyFileSync(file(`${role}.db`), file("copy.db"));

@@ -1,14 +1,16 @@
 /**
- * What replication costs and gives, measured with clusters of the compiled binary and with plain SQLite in the same run:
- * bun scripts/bench.ts [--shards N] [--only single,bulk,triggers,latency,memory,idle,catchup,captured]. Read the ratios; machines differ.
+ * Measures replication: clusters of the compiled binary beside plain SQLite in the same run. Read the ratios; machines
+ * differ. Needs dist/marmot.
+ *
+ *   bun scripts/bench.ts [--shards N] [--only single,bulk,triggers,latency,memory,idle,catchup,captured]
  */
 import { Database } from "bun:sqlite";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { cleanupDatabase } from "../src/node/offline/cleanup.ts";
 import { TestCluster, type TestNode, until } from "../test/cluster/lab.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
 const COLUMNS = "(id INTEGER PRIMARY KEY, a INT, b TEXT, c REAL, d BLOB)";
 /** `u` has a trigger of the application's, whose effects replicate, too. */
@@ -218,8 +220,9 @@ function watchMemory(nodes: readonly TestNode[]): () => { quarters: number[][]; 
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: { shards: { type: "string", default: "1" }, only: { type: "string" } },
+  const { values } = parseScriptArgs(import.meta.path, {
+    shards: { type: "string", default: "1" },
+    only: { type: "string" },
   });
   const shards = Number(values.shards);
   const wanted = values.only?.split(",");

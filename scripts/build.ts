@@ -1,10 +1,14 @@
 /**
- * Compiles the binary: `bun scripts/build.ts` for this machine to dist/marmot, `bun scripts/build.ts --all` for every
- * platform to dist/marmot-<platform>. Other platforms' runtimes come from the package registry, as Bun's own package
- * does, and are kept in node_modules/.cache.
+ * Compiles the binary: for this machine to dist/marmot, with --all for every platform to dist/marmot-<platform>. The
+ * runtimes of other platforms come from the package registry and are kept in node_modules/.cache.
+ *
+ *   bun scripts/build.ts [--all]
  */
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseScriptArgs } from "./lib/usage.ts";
+
+const { values } = parseScriptArgs(import.meta.path, { all: { type: "boolean", default: false } });
 
 const ROOT = join(import.meta.dir, "..");
 const packageJson = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
@@ -13,7 +17,7 @@ const packageJson = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"))
 };
 
 interface Target {
-  /** Bun's name of it. */
+  /** As Bun names the platform. */
   readonly target: string;
   /** The package with its runtime, and the runtime in it. */
   readonly runtime: string;
@@ -37,7 +41,7 @@ const TARGETS: readonly Target[] = [
   target("windows-x64", "windows-x64", "windows-x64.exe", "bin/bun.exe"),
 ];
 
-/** Where there is no git (an image is built without it) the variable says it. */
+/** From git, or from the variable where there is no git, as in the build of an image. */
 function commit(): string {
   if (process.env.MARMOT_COMMIT) return process.env.MARMOT_COMMIT;
   try {
@@ -59,7 +63,7 @@ function compile(outfile: string, extra: readonly string[]): void {
     process.execPath,
     // A top-level await needs ESM; the external one is an addon that would be loaded from the build machine's path.
     ...["build", "--compile", "--minify", "--bytecode", "--format=esm", "--external", "msgpackr-extract"],
-    // Else the binary would read .env and bunfig.toml of whatever folder it is started in.
+    // Otherwise the binary would read .env and bunfig.toml of the folder in which it is started.
     ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
     ...define("MARMOT_VERSION", packageJson.version),
     ...define("MARMOT_COMMIT", commit()),
@@ -71,7 +75,7 @@ function compile(outfile: string, extra: readonly string[]): void {
   console.log(`${outfile}  ${Math.round(statSync(join(ROOT, outfile)).size / 1e6)} MB`);
 }
 
-/** Another platform's runtime of the same version as this one, fetched once. */
+/** The path of the runtime of another platform, in the version of this one; fetched once. */
 function runtimeOf({ target, runtime, executable }: Target): string {
   const folder = join(ROOT, "node_modules", ".cache", "runtimes", `${target}-${Bun.version}`);
   const path = join(folder, "node_modules", runtime, executable);
@@ -84,7 +88,7 @@ function runtimeOf({ target, runtime, executable }: Target): string {
 }
 
 mkdirSync(join(ROOT, "dist"), { recursive: true });
-if (process.argv.includes("--all"))
+if (values.all)
   for (const t of TARGETS)
     compile(t.output, ["--target", t.target, "--compile-executable-path", runtimeOf(t)]);
 else compile(process.platform === "win32" ? "dist/marmot.exe" : "dist/marmot", []);

@@ -1,5 +1,12 @@
-/** Types, format and lint: everything that can be said of the code without running it. */
+/**
+ * The checks that need no run of the code: types, format, lint and prose. Ends with 1 when one of them fails.
+ *
+ *   bun scripts/check.ts
+ */
 import { join } from "node:path";
+import { parseScriptArgs } from "./lib/usage.ts";
+
+parseScriptArgs(import.meta.path, {});
 
 const ROOT = join(import.meta.dir, "..");
 const bun = process.execPath;
@@ -11,6 +18,7 @@ const CHECKS: readonly (readonly [string, readonly string[]])[] = [
     "lint",
     [join(ROOT, "node_modules/.bin/oxlint"), "--type-aware", "--deny-warnings", "src", "scripts", "test"],
   ],
+  ["prose", [bun, "scripts/prose.ts"]],
 ];
 
 let failed = 0;

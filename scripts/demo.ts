@@ -1,6 +1,17 @@
-/** Builds the binary if it is not there, and runs its demo's tour on the Chinook database. */
+/**
+ * Runs the demo of the binary on the Chinook database, and builds the binary first if it is missing. Options go to
+ * `marmot demo`; without any it is `marmot demo --once`.
+ *
+ *   bun scripts/demo.ts [options of marmot demo]
+ */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { printUsage } from "./lib/usage.ts";
+
+if (process.argv[2] === "--help") {
+  printUsage(import.meta.path);
+  process.exit(0);
+}
 
 const ROOT = join(import.meta.dir, "..");
 const binary = join(ROOT, process.platform === "win32" ? "dist/marmot.exe" : "dist/marmot");

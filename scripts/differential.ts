@@ -1,39 +1,42 @@
 /**
- * Random schemas and transactions on three nodes and on one plain SQLite file, which must come to the same:
- * bun scripts/differential.ts [--cases N] [--from S] [--jobs J] [--real]. In simulated time, or with --real on processes of
- * the compiled binary. Stops at the first case that fails, makes it small, and prints the command that repeats it;
- * --save NAME keeps it in test/differential/failed. --show prints the SQL of one case. --file PATH runs a kept one.
+ * The differential test: random schemas and transactions on three nodes and on one plain SQLite file, with equal results.
+ * Stops at the first case that fails, reduces it, and prints the command that repeats it.
+ *
+ *   bun scripts/differential.ts [--cases N] [--from S] [--jobs J] [--real] [--save NAME]
+ *   bun scripts/differential.ts --show --from S        prints and runs one case
+ *   bun scripts/differential.ts --file PATH            prints and runs a kept case
+ *
+ * It runs in simulated time, with --real on processes of the compiled binary. --save keeps the reduced case in
+ * test/differential/failed.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import type { Case, KeptCase } from "../test/differential/case.ts";
 import { type Draft, render } from "../test/differential/draft.ts";
 import { draw, OPTIONS } from "../test/differential/draw.ts";
 import { runReal } from "../test/differential/processes.ts";
+import { problemsOf, replayCommand, statementsOf } from "../test/differential/report.ts";
 import { shrink } from "../test/differential/shrink.ts";
 import { runSimulated } from "../test/differential/simulated.ts";
 import type { Verdict } from "../test/differential/verdict.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
-/** Cases that one process runs before a fresh one takes over. */
+/** Cases that one process runs before another is started. */
 const CASES_PER_PROCESS = 50;
 const SHRINK_MS = 180_000;
 const BROKE = "it broke";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    cases: { type: "string", default: "100" },
-    from: { type: "string", default: "1" },
-    jobs: { type: "string", default: String(cpus().length) },
-    save: { type: "string" },
-    file: { type: "string" },
-    /** For several processes: no shrinking, one line of JSON. */
-    batch: { type: "boolean", default: false },
-    real: { type: "boolean", default: false },
-    show: { type: "boolean", default: false },
-  },
+const { values, positionals } = parseScriptArgs(import.meta.path, {
+  cases: { type: "string", default: "100" },
+  from: { type: "string", default: "1" },
+  jobs: { type: "string", default: String(cpus().length) },
+  save: { type: "string" },
+  file: { type: "string" },
+  /** For several processes: no shrinking, one line of JSON. */
+  batch: { type: "boolean", default: false },
+  real: { type: "boolean", default: false },
+  show: { type: "boolean", default: false },
 });
 
 interface Batch {
@@ -91,16 +94,11 @@ async function spawnBatch(from: number, cases: number): Promise<Batch> {
   return JSON.parse(text) as Batch;
 }
 
-function show({ encoding, settings, schema, steps }: Case): void {
-  console.log(`${encoding} ${JSON.stringify(settings)}`);
-  for (const text of schema) console.log(`  ${text};`);
-  for (const [i, { node, settled, sql }] of steps.entries()) {
-    console.log(`step ${i} on ${node === "all" ? "all nodes" : `n${node}`}${settled ? "" : ", at once"}`);
-    for (const text of sql) console.log(`  ${text};`);
-  }
+function print(lines: readonly string[]): void {
+  for (const line of lines) console.log(line);
 }
 
-/** What a smaller case must show as well, or it may be another one. */
+/** The kind of a problem. A smaller case must show the same kind, or it may have another cause. */
 const kindOf = (problem: string): string =>
   [
     BROKE,
@@ -118,9 +116,9 @@ const kindOf = (problem: string): string =>
 async function explain(seed: number): Promise<void> {
   const failing = draw(seed, OPTIONS);
   const first = await verdictOf(render(failing));
-  for (const problem of first.problems.slice(0, 5)) console.log(`WRONG ${problem}`);
+  print(problemsOf(first.problems));
   if (first.problems.length === 0) {
-    console.log(`case ${seed} failed before and does not now`);
+    console.log(`case ${seed} failed before and passes now`);
     return;
   }
   const kind = kindOf(first.problems[0]!);
@@ -130,17 +128,17 @@ async function explain(seed: number): Promise<void> {
   };
   const { draft, runs } = await shrink(failing, fails, SHRINK_MS);
   const small = render(draft);
-  console.log(`the smallest case found in ${runs} runs:`);
-  show(small);
+  console.log(`the smallest failing case of ${runs} runs:`);
+  print(statementsOf(small));
   const { problems } = await verdictOf(small);
-  for (const problem of problems.slice(0, 5)) console.log(`WRONG ${problem}`);
+  print(problemsOf(problems));
   const kept: KeptCase = { found: (problems[0] ?? first.problems[0]!).split("\n")[0]!, case: small };
   if (values.save !== undefined)
     writeFileSync(
       join(import.meta.dir, `../test/differential/failed/${values.save}.json`),
       `${JSON.stringify(kept, null, 1)}\n`,
     );
-  console.log(`again: bun scripts/differential.ts --from ${seed} --cases 1${values.real ? " --real" : ""}`);
+  console.log(replayCommand(seed, values.real));
 }
 
 async function main(): Promise<number> {
@@ -150,10 +148,10 @@ async function main(): Promise<number> {
       values.file === undefined
         ? render(draw(from, OPTIONS))
         : (JSON.parse(readFileSync(values.file, "utf8")) as KeptCase).case;
-    show(it);
+    print(statementsOf(it));
     const { problems, refused } = await verdictOf(it);
-    for (const problem of problems) console.log(`WRONG ${problem}`);
-    console.log(refused ?? (problems.length === 0 ? "nothing is wrong" : `${problems.length} problems`));
+    print(problemsOf(problems));
+    console.log(refused ?? (problems.length === 0 ? "no problem" : `${problems.length} problems`));
     return problems.length === 0 ? 0 : 1;
   }
   const done: Batch[] = [];
@@ -183,7 +181,7 @@ async function main(): Promise<number> {
   return 1;
 }
 
-/** For scripts/mutations.ts: the first case that fails, and how. */
+/** For scripts/mutations.ts: the first case that fails, with its first problem. */
 async function first(from: number, cases: number): Promise<void> {
   const { failed, problem } = await batch(from, cases);
   console.log(failed === null ? "no seed" : `seed ${failed}: ${problem.split("\n")[0]}`);

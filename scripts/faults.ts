@@ -1,21 +1,23 @@
 /**
- * The fault runner: bun scripts/faults.ts [--seed S] [--seconds T] [--shards N] [--nodes N] plays one round (without
- * --shards one with 1 and one with 16); with --minutes M it plays rounds of fresh seeds until the time is up. Stops at
- * the first round after which something is wrong, with the command that repeats it. Needs dist/marmot.
+ * The fault runner: a round starts a cluster of the compiled binary, injects the faults that a seed draws, and checks
+ * the histories of the applications. Stops at the first round with a problem and prints the command that repeats it.
+ *
+ *   bun scripts/faults.ts [--seed S] [--seconds T] [--shards N] [--nodes N] [--minutes M]
+ *
+ * Without --shards it plays one round with 1 shard and one with 16. With --minutes it plays rounds of new seeds until the
+ * time is up. Needs dist/marmot.
  */
-import { parseArgs } from "node:util";
 import { command, round } from "../test/faults/round.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string" },
-    seconds: { type: "string", default: "30" },
-    minutes: { type: "string" },
-    shards: { type: "string" },
-    nodes: { type: "string", default: "3" },
-  },
+const { values } = parseScriptArgs(import.meta.path, {
+  seed: { type: "string" },
+  seconds: { type: "string", default: "30" },
+  minutes: { type: "string" },
+  shards: { type: "string" },
+  nodes: { type: "string", default: "3" },
 });
-// Leaving runs what undoes mounts and ends processes.
+// The handlers of "exit" remove mounts and end processes.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 const end = performance.now() + Number(values.minutes ?? 0) * 60_000;
 let seed = Number(values.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!);

@@ -1,26 +1,27 @@
 /**
- * Can the simulator find bugs? Applies each of test/simulation/mutations.ts to a copy of the tree and runs seeds until one
- * fails: bun scripts/mutations.ts [--only TEXT] [--skip N] [--write]. --write puts what was run into the table of
- * docs/simulation.md. With --differential the same of test/differential/mutations.ts, the differential test and
- * docs/differential.md. Ends with 1 when a mutation was not caught within its seeds.
+ * Shows that the simulator finds bugs: applies each mutation of test/simulation/mutations.ts to a copy of the tree and
+ * runs seeds until one fails. Ends with 1 when a mutation was not caught within its seeds.
+ *
+ *   bun scripts/mutations.ts [--only TEXT] [--skip N] [--jobs J] [--write] [--differential]
+ *
+ * --only: mutations with this text in their names; --write: puts the outcomes into the table of docs/simulation.md;
+ * --differential: the mutations of test/differential/mutations.ts, the differential test and docs/differential.md.
  */
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { MUTATIONS as OF_FIDELITY } from "../test/differential/mutations.ts";
 import { type Mutation, MUTATIONS as OF_PROTOCOL } from "../test/simulation/mutations.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
 const ROOT = join(import.meta.dir, "..");
 
-const { values } = parseArgs({
-  options: {
-    only: { type: "string" },
-    skip: { type: "string", default: "0" },
-    write: { type: "boolean", default: false },
-    jobs: { type: "string" },
-    differential: { type: "boolean", default: false },
-  },
+const { values } = parseScriptArgs(import.meta.path, {
+  only: { type: "string" },
+  skip: { type: "string", default: "0" },
+  write: { type: "boolean", default: false },
+  jobs: { type: "string" },
+  differential: { type: "boolean", default: false },
 });
 const MUTATIONS = values.differential ? OF_FIDELITY : OF_PROTOCOL;
 const SCRIPT = values.differential ? "scripts/differential.ts" : "scripts/simulate.ts";
@@ -28,15 +29,15 @@ const DOC = join(ROOT, values.differential ? "docs/differential.md" : "docs/simu
 
 interface Outcome {
   readonly mutation: Mutation;
-  /** The seed that found it; 0: a test did; null: nothing did. */
+  /** The seed that found it; 0: a test found it; null: it was not found. */
   readonly seed: number | null;
   readonly problem: string;
 }
 
 function copyTree(): string {
   const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "marmot-mutation-"));
-  for (const name of ["src", "test", "scripts", "package.json", "tsconfig.json", "bunfig.toml"])
-    cpSync(join(ROOT, name), join(folder, name), { recursive: true });
+  for (const name of ["src", "test", "scripts", "assets", "package.json", "tsconfig.json", "bunfig.toml"])
+    if (existsSync(join(ROOT, name))) cpSync(join(ROOT, name), join(folder, name), { recursive: true });
   symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
   return folder;
 }
@@ -96,7 +97,7 @@ function row({ mutation, seed }: Outcome): string {
   return `| ${cell(mutation.name)} | ${within} | ${found} |`;
 }
 
-/** Puts an outcome into the table of the docs, in the order of the list; the others' lines stay. */
+/** Puts an outcome into the table of the document, in the order of the list; other lines stay. */
 function write(outcome: Outcome): void {
   const text = readFileSync(DOC, "utf8");
   const marks = /(<!-- mutations -->\n)([\s\S]*)(<!-- end -->)/;

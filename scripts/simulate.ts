@@ -1,25 +1,31 @@
 /**
- * Whole nodes in the simulator: bun scripts/simulate.ts [--seeds N] [--from S] [--jobs J]. Runs the seeds on all cores and
- * stops at the first after which something is wrong, which it cuts down to the actions that matter; then it prints the
- * command that replays them; --save NAME keeps them in test/simulation/failed. --only 3,7,12 keeps these actions of the plan, --verbose says everything that happens,
- * --keyless adds a table without a declared key, --schema changes of the schema; --generated takes tables and statements of
- * the differential test's generator, with --schema its migrations, too.
+ * Whole nodes in the simulator. Runs seeds on all cores and stops at the first one with a problem; then it removes
+ * actions of the plan that the problem does not need, and prints the command that replays the rest.
+ *
+ *   bun scripts/simulate.ts [--seeds N] [--from S] [--jobs J] [--keyless] [--schema] [--generated] [--save NAME]
+ *   bun scripts/simulate.ts --from S [--only 3,7,12] [--verbose]      runs one seed
+ *   bun scripts/simulate.ts --file PATH [--verbose]                   runs a kept plan
+ *
+ * --keyless: with a table without a declared key; --schema: with schema changes; --generated: with tables and statements
+ * of the generator of the differential test, with --schema also its migrations. --only: these actions of the plan alone;
+ * --verbose: every event; --progress: a line for each batch; --save: keeps the reduced plan in test/simulation/failed.
  */
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { draw, type Plan, withGenerated, withMigrations } from "../test/simulation/plan.ts";
+import { replayCommand, reportOf } from "../test/simulation/report.ts";
 import { keep, shrink } from "../test/simulation/shrink.ts";
 import { shrinkStatements } from "../test/simulation/shrink-statements.ts";
 import { type Result, simulate } from "../test/simulation/simulation.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
-/** Seeds that one process runs before a fresh one takes over: the first dozens are slower, until all is compiled. */
+/** Seeds that one process runs before another is started. The first dozens are slower, until all code is compiled. */
 const SEEDS_PER_PROCESS = 250;
 const SHRINK_MS = 120_000;
 /**
- * A process of some minutes does not earn back what JavaScriptCore's last tier of compiling costs, nor what giving memory
- * back between two seeds does. Neither changes what a seed does.
+ * In a process of some minutes, neither the last compiler tier of JavaScriptCore nor the return of memory between two seeds
+ * pays off. Neither setting changes the course of a seed.
  */
 const BATCH_ENVIRONMENT = { BUN_JSC_useFTLJIT: "0", MIMALLOC_PURGE_DELAY: "-1" };
 
@@ -32,20 +38,29 @@ interface Batch {
   readonly failed: number | null;
 }
 
-/** Also of the processes that main starts. */
-const KEYLESS = "--keyless";
-const isKeyless = process.argv.includes(KEYLESS);
+const { values, positionals } = parseScriptArgs(import.meta.path, {
+  seeds: { type: "string", default: "100" },
+  from: { type: "string", default: "1" },
+  jobs: { type: "string", default: String(cpus().length) },
+  only: { type: "string" },
+  file: { type: "string" },
+  save: { type: "string" },
+  verbose: { type: "boolean", default: false },
+  progress: { type: "boolean", default: false },
+  keyless: { type: "boolean", default: false },
+  schema: { type: "boolean", default: false },
+  generated: { type: "boolean", default: false },
+});
 
-const SCHEMA = "--schema";
-const changesSchema = process.argv.includes(SCHEMA);
-
-const GENERATED = "--generated";
-const isGenerated = process.argv.includes(GENERATED);
+/** The options that change plans, for the processes of the batches. */
+const KINDS = (["keyless", "schema", "generated"] as const)
+  .filter((kind) => values[kind])
+  .map((kind) => `--${kind}`);
 
 function planOf(seed: number): Plan {
-  if (isGenerated) return withGenerated(draw(seed), changesSchema);
-  const plan = changesSchema ? withMigrations(draw(seed)) : draw(seed);
-  return isKeyless ? { ...plan, keyless: true } : plan;
+  if (values.generated) return withGenerated(draw(seed), values.schema);
+  const plan = values.schema ? withMigrations(draw(seed)) : draw(seed);
+  return values.keyless ? { ...plan, keyless: true } : plan;
 }
 
 async function batch(from: number, seeds: number): Promise<Batch> {
@@ -69,16 +84,7 @@ const cpuSince = (before: NodeJS.CpuUsage): number => {
 
 async function spawnBatch(from: number, seeds: number): Promise<Batch> {
   const child = Bun.spawn(
-    [
-      process.execPath,
-      import.meta.path,
-      "batch",
-      String(from),
-      String(seeds),
-      ...(isKeyless ? [KEYLESS] : []),
-      ...(changesSchema ? [SCHEMA] : []),
-      ...(isGenerated ? [GENERATED] : []),
-    ],
+    [process.execPath, import.meta.path, "batch", String(from), String(seeds), ...KINDS],
     {
       env: { ...process.env, ...BATCH_ENVIRONMENT },
       stdout: "pipe",
@@ -92,12 +98,10 @@ async function spawnBatch(from: number, seeds: number): Promise<Batch> {
 }
 
 function show(result: Result): void {
-  for (const line of result.trace.slice(-40)) console.log(`  ${line}`);
-  for (const line of result.story) console.log(line);
-  for (const problem of result.problems.slice(0, 10)) console.log(`WRONG ${problem}`);
+  for (const line of reportOf(result)) console.log(line);
 }
 
-/** Seeds mean other plans when the drawing of plans changes: what failed is kept as a plan. */
+/** Keeps the plan, not the seed: a seed draws another plan when the drawing of plans changes. */
 function savePlan(name: string, { plan, problems }: Result): void {
   const { actions, ...rest } = plan;
   const lines = actions.map((action) => JSON.stringify(action)).join(",\n");
@@ -110,46 +114,32 @@ async function explain(seed: number, save: string | undefined): Promise<void> {
   show(failed);
   if (failed.problems.length === 0) {
     console.log(
-      `seed ${seed} failed before and does not now: something in the simulation is not drawn from the seed`,
+      `seed ${seed} failed before and passes now: something in the simulation is not drawn from the seed`,
     );
     return;
   }
-  console.log(`seed ${seed}: ${failed.plan.actions.length} actions; looking for fewer that fail as well …`);
+  console.log(`seed ${seed}: ${failed.plan.actions.length} actions; looking for a smaller plan that fails …`);
   const { result: fewer, kept, runs } = await shrink(failed, SHRINK_MS);
   console.log(`${kept.length} actions are enough (${runs} runs):`);
-  const result = isGenerated ? await shrinkStatements(fewer, SHRINK_MS) : fewer;
+  const result = values.generated ? await shrinkStatements(fewer, SHRINK_MS) : fewer;
   for (const text of result.plan.generated?.schema ?? []) console.log(`  ${text};`);
   for (const { at, action } of result.plan.actions) console.log(`  ${at} ${JSON.stringify(action)}`);
   show(result);
   if (save !== undefined) savePlan(save, result);
-  console.log(
-    `again: bun scripts/simulate.ts --from ${seed} --seeds 1 --only ${kept.join(",") || "none"} --verbose${isKeyless ? ` ${KEYLESS}` : ""}${changesSchema ? ` ${SCHEMA}` : ""}${isGenerated ? ` ${GENERATED}` : ""}`,
-  );
+  console.log(replayCommand(planOf(seed), kept));
 }
 
+const keptPlan = (path: string): Plan => (JSON.parse(readFileSync(path, "utf8")) as { plan: Plan }).plan;
+
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      seeds: { type: "string", default: "100" },
-      from: { type: "string", default: "1" },
-      jobs: { type: "string", default: String(cpus().length) },
-      only: { type: "string" },
-      save: { type: "string" },
-      verbose: { type: "boolean", default: false },
-      progress: { type: "boolean", default: false },
-      keyless: { type: "boolean", default: false },
-      schema: { type: "boolean", default: false },
-      generated: { type: "boolean", default: false },
-    },
-  });
   const from = Number(values.from);
   const seeds = Number(values.seeds);
-  if (values.only !== undefined || values.verbose) {
-    const plan = planOf(from);
+  if (values.file !== undefined || values.only !== undefined || values.verbose) {
+    const plan = values.file === undefined ? planOf(from) : keptPlan(values.file);
     const kept = values.only === "none" ? [] : values.only?.split(",").map(Number);
     const result = await simulate(kept === undefined ? plan : keep(plan, kept), { verbose: values.verbose });
     show(result);
-    console.log(result.problems.length === 0 ? "nothing is wrong" : `${result.problems.length} problems`);
+    console.log(result.problems.length === 0 ? "no problem" : `${result.problems.length} problems`);
     return result.problems.length === 0 ? 0 : 1;
   }
   const done: Batch[] = [];
@@ -185,7 +175,7 @@ async function main(): Promise<number> {
   return 1;
 }
 
-/** For scripts/mutations.ts: the first seed that fails, and how. */
+/** For scripts/mutations.ts: the first seed that fails, with its first problem. */
 async function first(from: number, seeds: number): Promise<void> {
   for (let seed = from; seed < from + seeds; seed++) {
     const { problems } = await simulate(planOf(seed));
@@ -196,9 +186,9 @@ async function first(from: number, seeds: number): Promise<void> {
   console.log("no seed");
 }
 
-const [command, from, seeds] = process.argv.slice(2);
+const [command, from, seeds] = positionals;
 if (command === "batch") console.log(JSON.stringify(await batch(Number(from), Number(seeds))));
 else if (command === "first") await first(Number(from), Number(seeds));
 else process.exitCode = await main();
-// Connections that a crash left half open may wait for garbage collection; nobody waits for that.
+// Connections that a simulated crash left half open would delay the end until garbage collection.
 process.exit();

@@ -1,17 +1,17 @@
 /**
- * The soak of the tests for as long as you like: bun scripts/soak.ts [--seeds N] [--from S] [--seconds T] [--shards N].
- * Stops at the first seed after which something is wrong.
+ * The soak test over many seeds: writers on three nodes while nodes are killed. Stops at the first seed with a problem.
+ * Without --shards each seed runs with 1 shard and with 16. Needs dist/marmot.
+ *
+ *   bun scripts/soak.ts [--seeds N] [--from S] [--seconds T] [--shards N]
  */
-import { parseArgs } from "node:util";
 import { soak } from "../test/cluster/soak.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: "string", default: "10" },
-    from: { type: "string", default: "1" },
-    seconds: { type: "string", default: "60" },
-    shards: { type: "string" },
-  },
+const { values } = parseScriptArgs(import.meta.path, {
+  seeds: { type: "string", default: "10" },
+  from: { type: "string", default: "1" },
+  seconds: { type: "string", default: "60" },
+  shards: { type: "string" },
 });
 const from = Number(values.from);
 for (let seed = from; seed < from + Number(values.seeds); seed++)

@@ -1,20 +1,27 @@
 /**
- * All tests: checks, the binary, the rooms on all cores, then what starts processes. With paths as arguments only
- * those, one after the other. Ends with a line that counts; the checks and the build count as one test each.
+ * The tests: checks, the binary, the rooms on all cores, then the rooms that start processes or open sockets. A folder of
+ * test/ with a test file is a room. Ends with a line of counts; the checks and the build count as one test each.
+ *
+ *   bun scripts/test.ts                all of them
+ *   bun scripts/test.ts PATH ...       only these files or folders, one after the other, without the checks
+ *   bun scripts/test.ts --list         the names of the rooms, on the first line those that only compute
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { dirname, join, relative } from "node:path";
+import { importsOf } from "./lib/pieces.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const bun = process.execPath;
-const paths = process.argv.slice(2).map((path) => path.replace(/\/+$/, ""));
+const { values, positionals } = parseScriptArgs(import.meta.path, {
+  list: { type: "boolean", default: false },
+});
+const paths = positionals.map((path) => path.replace(/\/+$/, ""));
 
-/** Rooms whose tests start processes or open sockets: after the others, since they share cores badly. */
-const WITH_PROCESSES = ["test/transport", "test/build", "test/docs", "test/cluster", "test/apps"];
-/** Files of theirs at a time: each starts clusters of its own, and half of the time waits for elections and deadlines. */
+/** Rooms with processes at a time: each starts clusters, and half of its time it waits for elections and deadlines. */
 const AT_A_TIME = 2;
-/** Of a single test; those that need more say so themselves. */
+/** Of a single test. A test that needs more has its own limit. */
 const TIMEOUT_MS = 120_000;
 
 const counted = { pass: 0, fail: 0, skip: 0 };
@@ -24,7 +31,7 @@ interface Finished {
   readonly output: string;
 }
 
-/** Shows the output while it comes, and keeps it. */
+/** Forwards the output of a command as it arrives, and returns it. */
 async function run(command: readonly string[]): Promise<Finished> {
   const child = Bun.spawn([...command], { cwd: ROOT, stdout: "pipe", stderr: "pipe", stdin: "ignore" });
   let output = "";
@@ -50,36 +57,69 @@ async function step(name: string, script: string): Promise<boolean> {
 async function tests(name: string, args: readonly string[]): Promise<void> {
   console.log(`\n== ${name}`);
   const { code, output } = await run([bun, "test", "--timeout", String(TIMEOUT_MS), ...args]);
-  // The summary is the last thing it says; a test may print the like before.
+  // The summary is the last output; a test may print similar lines before.
   const count = (word: string): number =>
     Number([...output.matchAll(new RegExp(`^\\s*(\\d+) ${word}$`, "gm"))].at(-1)?.[1] ?? 0);
   const failures = count("fail") + count("errors?");
   counted.pass += count("pass");
   counted.skip += count("skip");
-  // It may also break off, or find no test.
+  // The run may also end early, or find no test.
   counted.fail += failures === 0 && code !== 0 ? 1 : failures;
 }
 
-const hasTests = (room: string): boolean =>
-  [...new Bun.Glob(`${room}/**/*.test.ts`).scanSync({ cwd: ROOT })].length > 0;
+/** A file with the compiled binary, or one of the network, runs apart from the rooms that compute. */
+const USES_BINARY = /["'`/]dist\/?["'`/, ]+marmot|dist\/marmot/;
+const USES_SOCKETS = /src\/transport\//;
 
-const needsBinary = (path: string): boolean =>
-  WITH_PROCESSES.some((room) => path.startsWith(room) || room.startsWith(path));
+const textOf = new Map<string, string>();
+function read(file: string): string {
+  let text = textOf.get(file);
+  if (text === undefined) textOf.set(file, (text = readFileSync(join(ROOT, file), "utf8")));
+  return text;
+}
 
+/** Whether the file, or one of test/ that it imports, contains the pattern. */
+function reaches(file: string, pattern: RegExp, visited = new Set<string>()): boolean {
+  if (visited.has(file)) return false;
+  visited.add(file);
+  const text = read(file);
+  if (pattern.test(text)) return true;
+  return importsOf(text)
+    .filter((target) => target.startsWith(".") && target.endsWith(".ts"))
+    .map((target) => relative(ROOT, join(ROOT, dirname(file), target)))
+    .some((target) => target.startsWith("test/") && reaches(target, pattern, visited));
+}
+
+const testsOf = (path: string): string[] =>
+  path.endsWith(".ts") ? [path] : [...new Bun.Glob(`${path}/**/*.test.ts`).scanSync({ cwd: ROOT })];
+const needsBinary = (path: string): boolean => testsOf(path).some((file) => reaches(file, USES_BINARY));
+const opensSockets = (room: string): boolean => testsOf(room).some((file) => USES_SOCKETS.test(read(file)));
+
+function roomsOf(): { compute: string[]; apart: string[] } {
+  const rooms = [...new Bun.Glob("test/*/").scanSync({ cwd: ROOT, onlyFiles: false })]
+    .map((room) => room.replace(/\/$/, ""))
+    .filter((room) => testsOf(room).length > 0)
+    .sort();
+  const apart = rooms.filter((room) => needsBinary(room) || opensSockets(room));
+  return { compute: rooms.filter((room) => !apart.includes(room)), apart };
+}
+
+if (values.list) {
+  const { compute, apart } = roomsOf();
+  console.log(`${compute.join(" ")}\n${apart.join(" ")}`);
+  process.exit(0);
+}
 if (paths.length > 0) {
-  // What is tested is what is written now; without a binary its tests have nothing to start.
+  // The binary must be of the present source.
   if (!paths.some(needsBinary) || (await step("the binary", "scripts/build.ts")))
     await tests(paths.join(" "), paths);
 } else {
   await step("checks", "scripts/check.ts");
   await step("the binary", "scripts/build.ts");
-  const rooms = [...new Bun.Glob("test/*/").scanSync({ cwd: ROOT, onlyFiles: false })]
-    .map((room) => room.replace(/\/$/, ""))
-    .filter((room) => !WITH_PROCESSES.includes(room) && hasTests(room))
-    .sort();
-  await tests("rooms", [`--parallel=${availableParallelism()}`, ...rooms]);
+  const { compute, apart } = roomsOf();
+  await tests("rooms that compute", [`--parallel=${availableParallelism()}`, ...compute]);
   if (existsSync(join(ROOT, "dist")))
-    await tests("what starts processes", [`--parallel=${AT_A_TIME}`, ...WITH_PROCESSES.filter(hasTests)]);
+    await tests("rooms that start processes or open sockets", [`--parallel=${AT_A_TIME}`, ...apart]);
 }
 const { pass, fail, skip } = counted;
 console.log(`\n${pass} passed, ${fail} failed${skip > 0 ? `, ${skip} skipped` : ""}`);

@@ -1,13 +1,13 @@
-/** The process: arguments, environment, signals, exit code. What it does is in cli/. */
+/** The process: arguments, environment, signals, exit code. The command itself is in `cli/main.ts`. */
 import { readFileSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { main } from "./cli/main.ts";
 
 const STDOUT = 1;
-/** While the reader of standard output is slow. */
+/** Pause while the reader of standard output is slow. */
 const RETRY_MS = 2;
 
-/** Whole, before it returns: the process may end right after it, and a pipe takes 64 KB at a time. */
+/** Writes all of `text` before it returns: the process may end right afterwards, and a pipe takes 64 KB at a time. */
 function print(text: string): void {
   const bytes = Buffer.from(`${text}\n`);
   for (let at = 0; at < bytes.length;) {
@@ -15,14 +15,14 @@ function print(text: string): void {
       at += writeSync(STDOUT, bytes, at);
     } catch (error) {
       const { code } = error as { code?: string };
-      if (code === "EPIPE") process.exit(1); // nobody reads on
+      if (code === "EPIPE") process.exit(1); // the reader has closed the pipe
       if (code !== "EAGAIN") throw error;
       Bun.sleepSync(RETRY_MS);
     }
   }
 }
 
-// Who closed standard error does not want messages; that is no reason to stop a node.
+// A closed standard error must not stop a node.
 process.stderr.on("error", () => {});
 
 let interrupted: Promise<void> | null = null;
@@ -42,14 +42,14 @@ function onInterrupt(): Promise<void> {
 const compiled = !Bun.main.endsWith(".ts") || Bun.main.startsWith("/$bunfs") || Bun.main.includes("~BUN");
 
 /**
- * As much memory as JavaScriptCore is told that the machine has, bytes. It lets a heap grow in proportion to that before
- * it collects, so a node under load would hold hundreds of megabytes of garbage on a large machine. No limit: what is
- * needed beyond it is had, with collections at smaller growth.
+ * The size of the machine's memory that JavaScriptCore is told, in bytes. It lets the heap grow in proportion to that
+ * size before it collects. With the real size of a large machine, a node under load would hold hundreds of megabytes of
+ * garbage. This is no limit: a larger heap is possible and is collected more often.
  */
 const HEAP_SCALE = "150000000";
 const HEAP_SCALE_VARIABLE = "BUN_JSC_forceRAMSize";
 
-/** The engine reads its options only at its start, so a node begins as this process does and replaces itself once. */
+/** JavaScriptCore reads its options only when it starts, so `marmot run` replaces its process once with itself. */
 function scaleHeap(): void {
   const args = process.argv.slice(2);
   if (args[0] !== "run" || process.env[HEAP_SCALE_VARIABLE] !== undefined) return;
@@ -61,7 +61,7 @@ function scaleHeap(): void {
       [HEAP_SCALE_VARIABLE]: HEAP_SCALE,
     });
   } catch {
-    // The program's file was replaced this very moment: it runs as it is, with a larger heap.
+    // The file of the program is being replaced: this process goes on, with a larger heap.
   }
 }
 

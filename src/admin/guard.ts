@@ -1,20 +1,20 @@
 /**
- * Who may talk to the admin API's TCP port. Without a token it listens on loopback only and answers only under a name of
- * loopback: a web page whose own name leads here (DNS rebinding) is refused, as is one that sends requests across
- * origins. With a token everybody needs it. The control socket has no guard: file permissions are its.
+ * The access rules of the admin API's TCP port. Without a token it listens on loopback only, and answers only requests
+ * with a loopback name in their Host header: that refuses web pages that use DNS rebinding. Requests of other origins are
+ * refused, too. With a token each request needs it. The control socket has no guard; file permissions protect it.
  */
 import { timingSafeEqual } from "node:crypto";
 
-/** Loopback by name or number, as in `--admin` and in a Host header without its port. */
+/** `host`: a name or an address without a port, as in `--admin` and in a Host header. */
 export const isLoopback = (host: string): boolean => /^(127(\.\d{1,3}){3}|localhost|::1)$/i.test(host);
 
-/** "host", "host:port", "[v6]:port" ⇒ the host alone. */
+/** "host", "host:port", "[v6]:port" ⇒ the host. */
 const hostOf = (header: string): string => header.replace(/:\d*$/, "").replace(/^\[|\]$/g, "");
 
-/** Longer than any token that a person types; what is longer is not looked at. */
+/** Longer headers are refused without being decoded. */
 const MAX_AUTHORIZATION = 4096;
 
-/** Why the request is refused; null: let in. */
+/** The refusal; null: the request may pass. */
 export function refusal(request: Request, token: string | null): Response | null {
   const host = request.headers.get("host") ?? "";
   const origin = request.headers.get("origin");
@@ -23,7 +23,7 @@ export function refusal(request: Request, token: string | null): Response | null
   if (token === null) return isLoopback(hostOf(host)) ? null : deny(403, "this host name is refused");
   if (isAuthorized(request.headers.get("authorization") ?? "", token)) return null;
   return deny(401, "a token is needed: Authorization: Bearer TOKEN, or as password of any user", {
-    // Lets a browser ask for it.
+    // Makes a browser ask for it.
     "www-authenticate": 'Basic realm="marmot", charset="UTF-8"',
   });
 }
@@ -42,7 +42,7 @@ function isAuthorized(header: string, token: string): boolean {
   return pair.includes(":") && isSame(pair.slice(pair.indexOf(":") + 1), token);
 }
 
-/** Takes the same time wherever they differ, so that a token cannot be found letter by letter. */
+/** Takes the same time wherever the two differ, so that a token cannot be guessed letter by letter. */
 function isSame(given: string, wanted: string): boolean {
   const [a, b] = [Buffer.from(given), Buffer.from(wanted)];
   return a.length === b.length && timingSafeEqual(a, b);

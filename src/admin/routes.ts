@@ -1,73 +1,43 @@
-/** What the admin API answers: the paths of interface.md. State changes by POST alone. */
+/** The paths of the admin API and their handlers, as `Bun.serve` takes them. Only POST changes state. */
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { NodeApi } from "../operations/api.ts";
-import { renderMetrics } from "./metrics.ts";
-import page from "./page.html" with { type: "text" };
+import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
+import { renderMetrics } from "./prometheus.ts";
+import { conflictsQuery, restoreQuery, verifyQuery, waitQuery } from "./parameters.ts";
 
-/** Characters of a path with its query: any of ours is far below. */
+/** Characters of a path with its query. */
 const MAX_URL = 4096;
-const DEFAULT_WAIT_MS = 10_000;
-const MAX_WAIT_MS = 3_600_000;
-/** Requests that wait for something at once; each costs a look every few milliseconds. */
+/** Requests that may wait at the same time; each costs a look every few milliseconds. */
 const MAX_WAITING = 64;
-const MAX_CONFLICTS = 10_000;
-
-/** The conflicts' path; the rest of it is the id. */
-const CONFLICT = "/api/v1/conflicts/";
-/** … and after the id what is to be done with it. */
-const RESTORE = "/restore";
-
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-const HEADERS = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
-
-const json = (value: unknown, status = 200): Response =>
-  new Response(`${JSON.stringify(value)}\n`, {
-    status,
-    headers: { ...HEADERS, "content-type": "application/json" },
-  });
-
-const plain = (text: string, status = 200, headers: Record<string, string> = {}): Response =>
-  new Response(`${text}\n`, {
-    status,
-    headers: { ...HEADERS, "content-type": "text/plain; charset=utf-8", ...headers },
-  });
-
-const failure = (status: number, error: string, hint: string): Response => json({ error, hint }, status);
-
-/** Its own styles and script, its own API, and in nobody's frame. */
-const PAGE_POLICY =
-  "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-
-function milliseconds(value: string | null): number {
-  if (value === null) return DEFAULT_WAIT_MS;
-  const match = /^(\d{1,10}(?:\.\d{1,3})?)(ms|s|m|h)?$/.exec(value);
-  if (match === null)
-    throw new UserError(`timeout should be a duration such as 10s, not ${value}`, "use 500ms, 10s or 2m");
-  return Math.min(MAX_WAIT_MS, Number(match[1]) * UNITS[match[2] ?? "ms"]!);
-}
-
-function truth(name: string, value: string | null): boolean {
-  if (value === null || value === "false" || value === "0") return false;
-  if (value === "true" || value === "1" || value === "") return true;
-  throw new UserError(`${name} should be true or false, not ${value}`, `use ${name}=true, or leave it out`);
-}
-
-function conflictLimit(value: string | null): number {
-  const limit = Number(value ?? 100);
-  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_CONFLICTS) return limit;
-  throw new UserError(
-    `limit should be a whole number from 1 to ${MAX_CONFLICTS}, not ${value ?? ""}`,
-    "leave it out for the newest 100",
-  );
-}
-
-type Handler = (api: NodeApi, query: URLSearchParams, path: string) => Response | Promise<Response>;
 
 export interface RoutesOptions {
-  /** What a node that has not started yet is at, in a sentence. */
+  /** In a sentence, the work of a node that has not started yet. */
   readonly starting: () => string;
 }
+
+/** null: the request may pass. */
+export type Guard = (request: Request) => Response | null;
+
+interface Call {
+  readonly query: URLSearchParams;
+  /** The path parameter `:id`; "" where there is none. */
+  readonly id: string;
+}
+
+type Answer = Response | Promise<Response>;
+type Handler = (api: NodeApi, call: Call) => Answer;
+
+interface Route {
+  readonly method: "GET" | "POST";
+  readonly handler: Handler;
+  /** For other methods the path does not exist: 404 instead of 405. */
+  readonly isAction?: true;
+  /** The answer before the node has started; absent: 503. */
+  readonly early?: () => Response;
+}
+
+type RoutedRequest = Request & { readonly params?: { readonly id?: string } };
+export type Table = Readonly<Record<string, (request: RoutedRequest) => Promise<Response>>>;
 
 export class Routes {
   readonly #options: RoutesOptions;
@@ -79,51 +49,56 @@ export class Routes {
     this.#options = options;
   }
 
-  /** From now on there is a node to ask. */
+  /** The node has started: its API answers from now on. */
   attach(api: NodeApi): void {
     this.#api = api;
   }
 
-  /** Never throws. */
-  async answer(request: Request): Promise<Response> {
-    const url = new URL(request.url);
-    if (url.pathname.length + url.search.length > MAX_URL) return plain("the URL is too long", 414);
-    // A HEAD is answered like its GET; the server leaves the body out.
+  /** The `routes` of a server. */
+  table(guard: Guard): Table {
+    return Object.fromEntries(
+      Object.entries(this.#routes).map(([path, route]) => [
+        path,
+        async (request: RoutedRequest): Promise<Response> => guard(request) ?? this.#answer(route, request),
+      ]),
+    );
+  }
+
+  /** The `fetch` of a server, which answers the paths that are not in the table. */
+  fallback(guard: Guard): (request: Request) => Response {
+    return (request) => guard(request) ?? (isTooLong(request) ? tooLong() : unknownPath());
+  }
+
+  /** Never throws. A HEAD is answered like its GET; the server leaves the body out. */
+  async #answer(route: Route, request: RoutedRequest): Promise<Response> {
+    if (isTooLong(request)) return tooLong();
     const method = request.method === "HEAD" ? "GET" : request.method;
-    const path = url.pathname.startsWith(CONFLICT) ? CONFLICT : url.pathname;
-    const handler = this.#table[`${method} ${path}`];
-    if (handler === undefined) {
-      const allowed = ["GET", "POST"].filter((m) => this.#table[`${m} ${path}`] !== undefined);
-      return allowed.length > 0
-        ? plain("method not allowed", 405, { allow: allowed.join(", ") })
-        : plain("not found", 404);
-    }
+    if (method !== route.method)
+      return route.isAction ? unknownPath() : plain("method not allowed", 405, { allow: route.method });
     try {
-      if (this.#api !== null) return await handler(this.#api, url.searchParams, url.pathname);
-      if (path === "/healthz") return plain("ok");
-      if (path === "/") return this.#page();
-      const reason = this.#options.starting();
-      return path === "/readyz"
-        ? plain(reason, 503)
-        : failure(503, `this node is not there yet: ${reason}`, "ask again in a moment");
+      if (this.#api === null) return route.early?.() ?? this.#starting();
+      const call = { query: new URL(request.url).searchParams, id: request.params?.id ?? "" };
+      return await route.handler(this.#api, call);
     } catch (error) {
       if (error instanceof UserError) return failure(400, error.message, error.hint);
-      return failure(500, errorMessage(error), "see the node's log");
+      return failure(
+        500,
+        errorMessage(error),
+        "marmot status shows whether this node is ready and connected",
+      );
     }
   }
 
-  #page(): Response {
-    return new Response(page as unknown as string, {
-      headers: {
-        ...HEADERS,
-        "content-type": "text/html; charset=utf-8",
-        "content-security-policy": PAGE_POLICY,
-      },
-    });
+  #starting(): Response {
+    return failure(
+      503,
+      `this node has not started yet: ${this.#options.starting()}`,
+      "ask again in a moment",
+    );
   }
 
-  async #wait(api: NodeApi, query: URLSearchParams): Promise<Response> {
-    const options = { all: truth("all", query.get("all")), timeoutMs: milliseconds(query.get("timeout")) };
+  async #wait(api: NodeApi, { query }: Call): Promise<Response> {
+    const options = waitQuery(query);
     if (this.#waiting >= MAX_WAITING)
       return failure(503, `${MAX_WAITING} requests wait already`, "wait for one of them to return");
     this.#waiting++;
@@ -135,12 +110,8 @@ export class Routes {
     }
   }
 
-  async #verify(api: NodeApi, query: URLSearchParams): Promise<Response> {
-    const options = {
-      deep: truth("deep", query.get("deep")),
-      repair: truth("repair", query.get("repair")),
-      timeoutMs: milliseconds(query.get("timeout")),
-    };
+  async #verify(api: NodeApi, { query }: Call): Promise<Response> {
+    const options = verifyQuery(query);
     if (this.#verifying)
       return failure(503, "this node compares already", "wait for the other verify to return");
     this.#verifying = true;
@@ -151,50 +122,51 @@ export class Routes {
     }
   }
 
-  /** "METHOD path" ⇒ handler. */
-  readonly #table: Readonly<Record<string, Handler>> = {
-    "GET /": () => this.#page(),
-    "GET /healthz": () => plain("ok"),
-    "GET /readyz": (api) => {
-      const reason = api.notReady();
-      return reason === null ? plain("ready") : plain(reason, 503);
-    },
-    "GET /metrics": (api) =>
-      new Response(renderMetrics(api.metrics()), {
-        headers: { ...HEADERS, "content-type": "text/plain; version=0.0.4; charset=utf-8" },
+  readonly #routes: Readonly<Record<string, Route>> = {
+    "/": get(() => dashboard(), dashboard),
+    "/healthz": get(
+      () => plain("ok"),
+      () => plain("ok"),
+    ),
+    "/readyz": get(
+      (api) => {
+        const reason = api.notReady();
+        return reason === null ? plain("ready") : plain(reason, 503);
+      },
+      () => plain(this.#options.starting(), 503),
+    ),
+    "/metrics": get((api) => metricsText(renderMetrics(api.metrics()))),
+    "/api/v1/status": get((api) => json(api.status())),
+    "/api/v1/members": get((api) => json(api.status().members)),
+    "/api/v1/wait": post((api, call) => this.#wait(api, call)),
+    "/api/v1/verify": post((api, call) => this.#verify(api, call)),
+    "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
+    "/api/v1/conflicts/:id": get((api, { id }) => {
+      const found = api.conflict(id);
+      return found === null ? noConflict(id) : json(found);
+    }),
+    "/api/v1/conflicts/:id/restore": {
+      ...post(async (api, { id, query }) => {
+        const done = await api.restore(id, restoreQuery(query));
+        return done === null ? noConflict(id) : json(done);
       }),
-    "GET /api/v1/status": (api) => json(api.status()),
-    "GET /api/v1/members": (api) => json(api.status().members),
-    "POST /api/v1/wait": (api, query) => this.#wait(api, query),
-    "POST /api/v1/verify": (api, query) => this.#verify(api, query),
-    "GET /api/v1/conflicts": (api, query) =>
-      json(api.conflicts({ limit: conflictLimit(query.get("limit")) })),
-    [`GET ${CONFLICT}`]: (api, _query, path) => {
-      const id = decoded(path.slice(CONFLICT.length));
-      const found = id === null ? null : api.conflict(id);
-      return found === null ? NO_CONFLICT(id ?? path) : json(found);
-    },
-    [`POST ${CONFLICT}`]: async (api, query, path) => {
-      if (!path.endsWith(RESTORE)) return plain("method not allowed", 405, { allow: "GET" });
-      const id = decoded(path.slice(CONFLICT.length, -RESTORE.length));
-      const options = {
-        asNew: truth("asNew", query.get("asNew")),
-        overwrite: truth("overwrite", query.get("overwrite")),
-      };
-      const done = id === null ? null : await api.restore(id, options);
-      return done === null ? NO_CONFLICT(id ?? path) : json(done);
+      isAction: true,
     },
   };
 }
 
-const NO_CONFLICT = (id: string): Response =>
+function get(handler: Handler, early?: () => Response): Route {
+  return { method: "GET", handler, ...(early === undefined ? {} : { early }) };
+}
+
+function post(handler: Handler): Route {
+  return { method: "POST", handler };
+}
+
+const noConflict = (id: string): Response =>
   failure(404, `there is no conflict ${id}`, "marmot conflicts list shows those that are kept");
 
-/** null: no valid escapes. */
-function decoded(text: string): string | null {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return null;
-  }
-}
+/** Of the path with its query; the origin does not count. */
+const isTooLong = ({ url }: Request): boolean => url.length - url.indexOf("/", "https://".length) > MAX_URL;
+const unknownPath = (): Response => plain("not found", 404);
+const tooLong = (): Response => plain("the URL is too long", 414);

@@ -1,23 +1,29 @@
 /**
- * Where the admin API is served: a TCP port for people and monitors, opened before the node starts so that an occupied
- * port is found while nothing is written yet, and the control socket in the data directory for the verbs, once there is
- * a node. What is answered is in routes.ts, who may ask in guard.ts.
+ * The two servers of the admin API. A TCP port for people and monitoring is opened before the node starts, so that an
+ * occupied port is found before anything is written. The control socket in the data directory, for the verbs, is opened
+ * when the node has started. `routes.ts` has the answers, `guard.ts` the access rules.
  */
 import { chmodSync, rmSync } from "node:fs";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { NodeApi } from "../operations/api.ts";
 import { refusal } from "./guard.ts";
-import { Routes, type RoutesOptions } from "./routes.ts";
+import { type Guard, Routes, type RoutesOptions } from "./routes.ts";
 
 export interface AdminOptions extends RoutesOptions {
   /** null: no TCP port. Port 0 picks a free one. */
   readonly address: { readonly host: string; readonly port: number } | null;
-  /** Needed from everybody on the TCP port when it is set. */
+  /** Required of each request on the TCP port; null: none is required. */
   readonly token: string | null;
 }
 
-/** No request of ours has a body. */
-const MAX_BODY_BYTES = 1 << 16;
+const noGuard: Guard = () => null;
+
+const SERVER = {
+  /** Bytes. No request of this API has a body. */
+  maxRequestBodySize: 1 << 16,
+  /** Seconds; 0: no limit. A wait or a comparison sends nothing for as long as its timeout allows. */
+  idleTimeout: 0,
+} as const;
 
 export class AdminServer {
   /** The dashboard's URL; null: no TCP port. */
@@ -36,6 +42,7 @@ export class AdminServer {
   static open(options: AdminOptions): AdminServer {
     const routes = new Routes(options);
     const { address, token } = options;
+    const guard: Guard = (request) => refusal(request, token);
     if (address === null) return new AdminServer(routes, null, null);
     const { host, port } = address;
     const shown = host.includes(":") ? `[${host}]` : host;
@@ -43,9 +50,9 @@ export class AdminServer {
       const tcp = Bun.serve({
         hostname: host,
         port,
-        idleTimeout: 0, // a wait may take its time
-        maxRequestBodySize: MAX_BODY_BYTES,
-        fetch: (request) => refusal(request, token) ?? routes.answer(request),
+        ...SERVER,
+        routes: routes.table(guard),
+        fetch: routes.fallback(guard),
       });
       return new AdminServer(routes, tcp, `http://${shown}:${tcp.port}/`);
     } catch (error) {
@@ -57,29 +64,32 @@ export class AdminServer {
     }
   }
 
-  /** The node has started: its API answers here and on the control socket. Replaces what a crash left of the socket. */
+  /** The node has started: its API answers here and on the control socket. Replaces a socket left by a crash. */
   attach(api: NodeApi, controlSocket: string): void {
     this.#routes.attach(api);
     rmSync(controlSocket, { force: true });
     try {
-      const server = Bun.serve({
-        unix: controlSocket, // without an idle timeout
-        maxRequestBodySize: MAX_BODY_BYTES,
-        fetch: (request) => this.#routes.answer(request),
-      });
+      const options = {
+        unix: controlSocket,
+        ...SERVER,
+        routes: this.#routes.table(noGuard),
+        fetch: this.#routes.fallback(noGuard),
+      };
+      // Bun obeys `idleTimeout` on a Unix socket, too, but its types do not allow the two together.
+      const server = Bun.serve(options as Omit<typeof options, "idleTimeout">);
       this.#control = { server, path: controlSocket };
     } catch (error) {
       throw new UserError(
-        `the control socket ${controlSocket} cannot be made: ${errorMessage(error)}`,
+        `the control socket ${controlSocket} cannot be opened: ${errorMessage(error)}`,
         "choose a folder with a short path, on a local file system, with --data-dir DIR",
         { cause: error },
       );
     }
-    // Until here the folder's permissions, 0700, stand alone.
+    // Before this line only the permissions of the folder, 0700, protect the socket.
     if (process.platform !== "win32") chmodSync(controlSocket, 0o600);
   }
 
-  /** Ends open requests, too. */
+  /** Also ends open requests. */
   async stop(): Promise<void> {
     const control = this.#control;
     this.#control = null;

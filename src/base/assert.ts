@@ -1,6 +1,6 @@
-/** Broken invariants. Assertions stay on in production: a node that contradicts itself must stop, not guess. */
+/** Broken invariants. Assertions are active in production: a node that contradicts itself must stop. */
 
-/** Thrown when the program contradicts itself. Never caught to go on. */
+/** Thrown when the program contradicts itself. Never caught in order to continue. */
 export class AssertionError extends Error {
   override name = "AssertionError";
 }
@@ -8,9 +8,4 @@ export class AssertionError extends Error {
 /** Throws `AssertionError` unless `condition` holds. `message` names the invariant, not the line. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new AssertionError(message);
-}
-
-/** For the `default` of an exhaustive switch. */
-export function unreachable(value: never): never {
-  throw new AssertionError(`unreachable: ${String(value)}`);
 }

@@ -7,7 +7,7 @@ export interface Timer {
 export interface Clock {
   /** Monotonic, milliseconds. */
   now(): number;
-  /** Wall clock, milliseconds since 1970. For people only: no rule may depend on it. */
+  /** Wall clock, milliseconds since 1970. For display only: no rule may depend on it. */
   wallTime(): number;
   /** Calls once after `delayMs`. */
   after(delayMs: number, run: () => void): Timer;

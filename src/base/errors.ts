@@ -1,6 +1,9 @@
-/** Errors for the world outside: what was expected, what came, and the cure. */
+/** Errors for users: the problem with the value that came, and a hint. */
 
-/** A problem a user can act on. The message says what was expected and what came; `cure` says what to do. */
+/**
+ * A problem that a user can fix. The message says what is wrong with the value that came; `hint` names one command or
+ * edit.
+ */
 export class UserError extends Error {
   override name = "UserError";
   readonly hint: string;
@@ -24,7 +27,7 @@ const SQLITE_FULL = 13;
 /** The shared-memory file beside a WAL could not grow. */
 const SQLITE_IOERR_SHMSIZE = 4874;
 
-/** Nothing is damaged: there was no room to write. Knows errors of both SQLite modules and of the file system. */
+/** No data is damaged: there was no space to write. Covers errors of both SQLite modules and of the file system. */
 export function isDiskFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const { code, errno, errcode } = error as { code?: unknown; errno?: unknown; errcode?: unknown };

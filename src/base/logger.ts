@@ -54,12 +54,3 @@ export function createLogger(options: LoggerOptions, scope = ""): Logger {
     child: (inner) => createLogger(options, scope ? `${scope}/${inner}` : inner),
   };
 }
-
-/** Says nothing: for tests. */
-export const silentLogger: Logger = {
-  debug() {},
-  info() {},
-  warn() {},
-  error() {},
-  child: () => silentLogger,
-};

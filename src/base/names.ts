@@ -1,7 +1,7 @@
-/** Names as SQLite tells them apart: without the case of ASCII letters, and of these alone ("É" is not "é"). */
+/** Names as SQLite compares them: it ignores the case of ASCII letters only ("É" is not "é"). */
 
 export const foldName = (name: string): string => name.replace(/[A-Z]+/g, (part) => part.toLowerCase());
 
-/** False where one of them is missing. */
+/** False if one of them is missing. */
 export const isSameName = (a: string | null | undefined, b: string | null | undefined): boolean =>
   a != null && b != null && (a === b || (a.length === b.length && foldName(a) === foldName(b)));

@@ -1,4 +1,4 @@
-/** Seeded randomness (splitmix32). Chance is an argument: a seed replays a run exactly. */
+/** Seeded randomness (splitmix32). The generator is an argument: a seed replays a run exactly. */
 
 export class Random {
   #state: number;
@@ -35,7 +35,7 @@ export class Random {
     return values[this.below(values.length)] as T;
   }
 
-  /** A generator of its own, so that one consumer's draws do not shift another's. */
+  /** An independent generator, so that one consumer's draws do not shift another's. */
   fork(): Random {
     return new Random(this.next());
   }

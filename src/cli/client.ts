@@ -1,8 +1,9 @@
-/** Talking to the node on this machine: its API over the control socket in the data directory. */
+/** A client of the node on this machine: its API over the control socket in the data directory. */
 import { existsSync } from "node:fs";
-import { errorMessage, UserError } from "../base/errors.ts";
+import { showDuration } from "../base/duration.ts";
+import { UserError } from "../base/errors.ts";
 
-const CURE = "start it with marmot run, or check --db and --data-dir";
+const HINT = "start it with marmot run, or check --db and --data-dir";
 const DEFAULT_MS = 10_000;
 
 export class NodeClient {
@@ -21,12 +22,12 @@ export class NodeClient {
     }
   }
 
-  /** Like `request` by POST, but running out of time (504) is an answer, too. */
+  /** Like `request` with POST, but accepts the answer that the time ran out (504). */
   async requestWait<T>(path: string, timeoutMs: number): Promise<T> {
     return this.request<T>("POST", path, timeoutMs, [504]);
   }
 
-  /** The parsed answer. Throws `UserError` when no node answers, or with what it answered. */
+  /** The parsed answer. Throws `UserError` when no node answers, and for an error that it answers. */
   async request<T>(
     method: "GET" | "POST",
     path: string,
@@ -34,19 +35,19 @@ export class NodeClient {
     alsoGood: readonly number[] = [],
   ): Promise<T> {
     if (!existsSync(this.#socket))
-      throw new UserError(`no node runs here: there is no ${this.#socket}`, CURE);
+      throw new UserError(`no node runs here: there is no ${this.#socket}`, HINT);
     let response: Response;
     let body: T & { error?: string; hint?: string };
     try {
       response = await this.#fetch(method, path, timeoutMs);
       body = (await response.json()) as typeof body;
     } catch (error) {
-      throw new UserError(`the node at ${this.#socket} does not answer: ${errorMessage(error)}`, CURE, {
+      throw new UserError(`the node at ${this.#socket} ${whyNoAnswer(error, timeoutMs)}`, HINT, {
         cause: error,
       });
     }
     if (!response.ok && !alsoGood.includes(response.status))
-      throw new UserError(body.error ?? `the node answered ${response.status}`, body.hint ?? CURE);
+      throw new UserError(body.error ?? `the node answered ${response.status}`, body.hint ?? HINT);
     return body;
   }
 
@@ -55,8 +56,18 @@ export class NodeClient {
       method,
       unix: this.#socket,
       signal: AbortSignal.timeout(timeoutMs),
-      // Ours is the only limit: a wait or a comparison may be silent for longer than Bun's own.
+      // The signal is the only limit: a wait or a comparison may be silent for longer than Bun's own limit.
       timeout: false,
     } as RequestInit & { unix: string; timeout: false });
   }
+}
+
+/** The runtime's own messages name its functions and options, so they are not shown. */
+function whyNoAnswer(error: unknown, timeoutMs: number): string {
+  const { name, code } = error as { name?: string; code?: string };
+  if (name === "TimeoutError") return `did not answer within ${showDuration(timeoutMs)}`;
+  if (code === "ECONNRESET") return "closed the connection before it answered";
+  if (code === "ECONNREFUSED" || code === "FailedToOpenSocket") return "does not answer: it has stopped";
+  if (name === "SyntaxError") return "gave an answer that is not JSON";
+  return `does not answer${code === undefined ? "" : `: ${code}`}`;
 }

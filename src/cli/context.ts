@@ -1,26 +1,26 @@
-/** What a verb may touch of the process: handed in, so that tests can hand in theirs. */
+/** The parts of the process that a verb may use. Tests pass their own. */
 
 export interface CliContext {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly readFile: (path: string) => string;
-  /** Results: a line, or several, on standard output. */
+  /** Results: one or more lines on standard output. */
   readonly print: (text: string) => void;
-  /** Messages: a line, or several, on standard error. */
+  /** Messages: one or more lines on standard error. */
   readonly say: (text: string) => void;
-  /** Progress: as it is, on standard error, which is a terminal then. */
+  /** Progress: written unchanged to standard error. Used only when that is a terminal. */
   readonly draw: (text: string) => void;
-  /** Whether a person looks at standard error. */
+  /** Whether standard error is a terminal. */
   readonly isTerminal: boolean;
   /** Width of the terminal, in characters. */
   readonly columns: () => number;
   readonly hostName: string;
-  /** How this program is started again, for `demo`. */
+  /** The command that starts this program, for `demo`. */
   readonly command: readonly string[];
   /**
-   * Resolves at the first SIGINT or SIGTERM; the second ends the process at once. Until the first call signals end the
-   * process as they do by default, which is right for every verb that has nothing to put away.
+   * Resolves at the first SIGINT or SIGTERM; the second ends the process at once. Before this is called, a signal ends the
+   * process as by default, which is right for each verb that has nothing to clean up.
    */
   readonly interrupted: () => Promise<void>;
-  /** Called when the process ends, also at once; it must not wait for anything. */
+  /** `run` is called when the process ends, also after a second signal. It must be synchronous. */
   readonly atExit: (run: () => void) => void;
 }

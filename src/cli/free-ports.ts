@@ -1,15 +1,15 @@
-/** Ports for nodes that a program starts by itself: the demo, and clusters under test. */
+/** Free ports for nodes that the demo or a test starts. */
 import { createServer, type Server } from "node:net";
 
 /**
- * Below every usual system's range for outgoing connections (Linux from 32768, others from 49152): a port of that range
- * that is free now may be some connection's own end when its node binds it, or when the node comes back after a stop.
+ * Below the usual ranges for outgoing connections (Linux from 32768, others from 49152). A free port of such a range may
+ * be taken by an outgoing connection before a node binds it, or while the node is stopped.
  */
 const FIRST = 20_000;
 const END = 32_768;
 const TRIES = 1_000;
 
-/** What this process was given before is not given again, though nothing may listen there yet. */
+/** Ports that this process was given before. They are not given again, even if nothing listens there yet. */
 const given = new Set<number>();
 
 const listen = (port: number): Promise<Server | null> =>
@@ -19,7 +19,7 @@ const listen = (port: number): Promise<Server | null> =>
     server.listen({ host: "127.0.0.1", port, exclusive: true }, () => resolve(server));
   });
 
-/** Ports of loopback that nothing listens on, all different. */
+/** Different loopback ports on which nothing listens. */
 export async function freePorts(count: number): Promise<number[]> {
   const held: Server[] = [];
   const ports: number[] = [];

@@ -1,9 +1,9 @@
-/** From arguments to a verb and an exit code: 0 done, 1 failed, 2 wrong usage. */
+/** The command: runs the verb of the arguments and returns an exit code: 0 done, 1 failed, 2 wrong usage. */
 import { errorMessage, UsageError, UserError } from "../base/errors.ts";
 import type { CliContext } from "./context.ts";
-import { didYouMean } from "./nearest.ts";
-import { parseOptions } from "./options.ts";
-import { refused, usage } from "./problem.ts";
+import { didYouMean } from "./options/nearest.ts";
+import { parseOptions } from "./options/options.ts";
+import { refused, usage } from "./output/problem.ts";
 import { help, type Verb } from "./verb.ts";
 import { cleanupVerb } from "./verbs/cleanup.ts";
 import { conflictsVerb } from "./verbs/conflicts.ts";
@@ -29,7 +29,7 @@ export const VERBS: readonly Verb[] = [
   versionVerb,
 ];
 
-/** Names of the options of all verbs. */
+/** Option names of all verbs. */
 const KNOWN: readonly string[] = [...new Set(VERBS.flatMap((v) => v.options.map((o) => o.name)))];
 
 const overview = (): string =>
@@ -48,8 +48,8 @@ const overview = (): string =>
 const isHelp = (word: string | undefined): boolean =>
   word !== undefined && ["help", "--help", "-help", "-h"].includes(word);
 
-/** The ancestor's spelling: `marmot -db-path FILE -cleanup`. Null: it is not that. */
-function ancestral(argv: readonly string[]): string[] | null {
+/** The spelling of maxpert/marmot v0.3, `marmot -db-path FILE -cleanup`; null: another call. */
+function oldSpelling(argv: readonly string[]): string[] | null {
   const isCleanup = (word: string): boolean => /^--?cleanup(=true)?$/.test(word);
   if (!argv.some(isCleanup) || !argv.some((a) => /^--?db-path(=|$)/.test(a))) return null;
   const rest = argv.filter((a) => !isCleanup(a)).map((a) => a.replace(/^--?db-path/, "--db"));
@@ -58,7 +58,7 @@ function ancestral(argv: readonly string[]): string[] | null {
 
 /** Runs a verb. Never throws. */
 export async function main(given: readonly string[], context: CliContext): Promise<number> {
-  const argv = ancestral(given) ?? given;
+  const argv = oldSpelling(given) ?? given;
   try {
     const [name, ...rest] = argv;
     if (name === undefined) {
@@ -94,22 +94,22 @@ function verbOf(name: string): Verb {
   ]);
 }
 
-/** Everything that is wrong with the call, and with what it names, is told at once, before anything is done. */
+/** Shows all problems of the call, and of the files and ports that it names, before the verb runs. */
 async function runVerbOf(verb: Verb, argv: readonly string[], context: CliContext): Promise<number> {
   const sources = { argv, environment: context.environment, readFile: context.readFile };
   const parsed = parseOptions({ specs: verb.options, words: verb.words ?? 0, known: KNOWN }, sources);
   const { options, words } = parsed;
   const problems = [...parsed.problems, ...(verb.check?.(options, words, context) ?? [])];
-  const met = (await verb.survey?.(options, context)) ?? [];
+  const surroundings = (await verb.survey?.(options, context)) ?? [];
   const about = `marmot ${verb.name}`;
-  if (problems.length > 0) throw usage([...problems, ...met], about);
-  if (met.length > 0) throw refused(met, about);
+  if (problems.length > 0) throw usage([...problems, ...surroundings], about);
+  if (surroundings.length > 0) throw refused(surroundings, about);
   return verb.run(options, words, context);
 }
 
-/** A user's problem with its cure; anything else is ours, and shows where it comes from. */
+/** A `UserError` with its hint; any other error is a bug of Marmot and is shown with its stack. */
 function explain(error: unknown): string {
-  if (error instanceof UserError) return `marmot: ${error.message}\ncure: ${error.hint}`;
+  if (error instanceof UserError) return `marmot: ${error.message}\nhint: ${error.hint}`;
   const stack = error instanceof Error && error.stack !== undefined ? `\n${error.stack}` : "";
   return `marmot: ${errorMessage(error)}${stack}`;
 }

@@ -1,19 +1,19 @@
-/** The options of `marmot run`, and what they come to. */
+/** The options of `marmot run`, and the settings made from them. */
 import { foldName } from "../base/names.ts";
 import { isLoopback } from "../admin/guard.ts";
 import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
-import { clusterKeySource, CLUSTER_KEY_OPTION } from "./cluster-key.ts";
+import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
-import { checkListen, checkReachable } from "./multiaddr.ts";
-import type { OptionSpec } from "./option-value.ts";
-import type { Options } from "./options.ts";
-import type { Problem } from "./problem.ts";
+import { checkListen, checkReachable } from "./options/multiaddr.ts";
+import type { OptionSpec } from "./options/option-value.ts";
+import type { Options } from "./options/options.ts";
+import type { Problem } from "./output/problem.ts";
 import { CONFIG_OPTION, DATA_DIR_OPTION, dataDirOf, DB_OPTION, flag, list, number, text } from "./verb.ts";
 
 const DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/8160";
 const DEFAULT_ADMIN = "127.0.0.1:6010";
 const MAX_NAME = 64;
-/** Ids of one node in a row: beyond it 2^53 would come near. */
+/** The largest id block: larger ones would use up the ids below 2^53 too fast. */
 const MAX_ID_BLOCK = 1_000_000;
 
 export interface HostPort {
@@ -44,7 +44,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "announce",
     type: "list",
     value: "ADDR,…",
-    help: "what to tell peers, behind NAT",
+    help: "addresses for peers, behind NAT",
     check: checkReachable,
     example: "/dns/node-1/tcp/8160",
   },
@@ -124,8 +124,8 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
         ? null
         : `a number from 0 to ${MAX_ID_BLOCK}, or TABLE=NUMBER,…`,
   },
-  { name: "tables", type: "list", value: "A,B", help: "what replicates", example: "a,b" },
-  { name: "exclude", type: "list", value: "C", help: ", or does not (all)", example: "c", joined: true },
+  { name: "tables", type: "list", value: "A,B", help: "replicate these", example: "a,b" },
+  { name: "exclude", type: "list", value: "C", help: ", or all but these (all)", example: "c", joined: true },
   {
     name: "admin",
     type: "text",
@@ -138,7 +138,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "admin-token",
     type: "text",
     value: "TOKEN",
-    help: "needed off loopback; asked of everybody",
+    help: "required with a non-loopback --admin",
     example: "a-long-secret",
     check: (given) => (/^[\x21-\x7e]{8,256}$/.test(given) ? null : "8 to 256 characters without spaces"),
   },
@@ -168,7 +168,7 @@ export interface RunSettings {
   readonly token: string | null;
 }
 
-/** Of options that are good, each for itself; those that are missing have their defaults. */
+/** Each option given is valid; missing ones get their defaults. */
 export function runSettings(
   options: Options,
   context: Pick<CliContext, "environment" | "hostName">,
@@ -220,7 +220,7 @@ function perTable<T extends string | number>(
   return { usual: forOthers, tables };
 }
 
-/** Options that say two things for one table, or for all others. */
+/** Options that set two values for one table, or for all other tables. */
 export function doubled(options: Options): readonly Problem[] {
   return ["merge", "id-block"].flatMap((name) => {
     const whom = (list(options, name) ?? []).map((item) => {
@@ -229,30 +229,30 @@ export function doubled(options: Options): readonly Problem[] {
     });
     const twice = whom.find((table, i) => whom.indexOf(table) !== i);
     if (twice === undefined) return [];
-    const what = twice === "" ? "all other tables" : `the table ${twice}`;
-    return [{ message: `--${name} says two things of ${what}`, hint: "leave one of them out" }];
+    const target = twice === "" ? "all other tables" : `the table ${twice}`;
+    return [{ message: `--${name} sets two values for ${target}`, hint: "leave one of them out" }];
   });
 }
 
-/** What options contradict each other. */
+/** Options that contradict each other. */
 export function contradictions({ node, admin, token }: RunSettings): readonly Problem[] {
   const problems: Problem[] = [];
   if (admin !== null && token === null && !isLoopback(admin.host))
     problems.push({
-      message: `--admin ${admin.host}:${admin.port} is no loopback address, and without --admin-token everybody could use it`,
-      hint: "give --admin-token TOKEN, too (or MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
+      message: `--admin ${admin.host}:${admin.port} is not a loopback address, and without --admin-token any host could use it`,
+      hint: "also give --admin-token TOKEN (or MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
     });
   const lower = new Set((node.exclude ?? []).map(foldName));
   const both = (node.tables ?? []).filter((t) => lower.has(foldName(t)));
   if (both.length > 0)
     problems.push({
       message: `--tables and --exclude both name ${both.join(", ")}`,
-      hint: "take it out of one of them",
+      hint: "remove it from one of the two",
     });
   if (node.create && node.peers.length > 0)
     problems.push({
-      message: "--create makes the file of a new cluster, --peers joins a cluster whose file is received",
-      hint: "give one of them",
+      message: "--create makes the file of a new cluster, but --peers joins a cluster and receives its file",
+      hint: "give only one of the two",
     });
   return problems;
 }

@@ -1,6 +1,6 @@
 /**
- * Looks, before `marmot run` does anything, at what its options name: the file, the key, the ports. All that is wrong is
- * told at once and nothing is written. The node checks again what only it can judge.
+ * Checks the file, the key and the ports that the options of `marmot run` name, before anything is written. All problems
+ * are shown at once. The node itself checks the rest when it starts.
  */
 import { existsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
@@ -8,11 +8,11 @@ import { dirname, resolve } from "node:path";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { NodeOptions } from "../node/options.ts";
 import { NodeClient } from "./client.ts";
-import { parseMultiaddr } from "./multiaddr.ts";
-import type { Problem } from "./problem.ts";
+import { parseMultiaddr } from "./options/multiaddr.ts";
+import type { Problem } from "./output/problem.ts";
 import type { RunSettings } from "./run-options.ts";
 
-/** A node on this machine answers at once, or is busy. */
+/** A running node on this machine answers within this time. */
 const ANSWER_MS = 1000;
 
 export async function survey({ node, admin }: RunSettings): Promise<readonly Problem[]> {
@@ -26,7 +26,7 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     }
   };
   if (node.db !== "" && (await new NodeClient(node.dataDir).answers(ANSWER_MS))) {
-    // Then its ports are taken, too, and by it.
+    // Its ports are taken by that node, so they are no further problem.
     const hint = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
     return [{ message: `another marmot runs on ${node.dataDir}`, hint }];
   }
@@ -52,7 +52,7 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     problems.push({
       message:
         "--role learner has no vote, and without --peers this would be the first node of a new cluster",
-      hint: "give --peers to join a cluster, or leave --role out",
+      hint: "give --peers to join a cluster, or leave out --role",
     });
   for (const address of node.listen) {
     const found = parseMultiaddr(address);
@@ -60,7 +60,7 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     const obstacle = await cannotListen(found.host, found.port);
     if (obstacle !== null)
       problems.push({
-        message: `${address} should be free for peers to reach this node, and cannot be listened on: ${obstacle}`,
+        message: `Cannot listen for peers on ${address}: ${obstacle}`,
         hint: "choose a free address with --listen, such as /ip4/0.0.0.0/tcp/8161; port 0 picks one",
       });
   }
@@ -68,33 +68,33 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     const obstacle = await cannotListen(admin.host, admin.port);
     if (obstacle !== null)
       problems.push({
-        message: `${admin.host}:${admin.port} should be free for the admin API, and cannot be listened on: ${obstacle}`,
+        message: `Cannot listen for the admin API on ${admin.host}:${admin.port}: ${obstacle}`,
         hint: "choose a free port with --admin HOST:PORT (port 0 picks one), or --admin off",
       });
   }
   return problems;
 }
 
-/** The folders in which the file and the data directory are, or are to be. */
+/** Problems with the folders of the file and of the data directory. */
 function folders({ db, dataDir }: NodeOptions): Problem[] {
   const problems: Problem[] = [];
   const parents = new Set([dirname(resolve(db)), dirname(resolve(dataDir))]);
   for (const parent of parents)
     if (statSync(parent, { throwIfNoEntry: false })?.isDirectory() !== true)
       problems.push({
-        message: `${parent} should be a folder, and ${existsSync(parent) ? "is none" : "does not exist"}`,
-        hint: "make it, or correct --db and --data-dir",
+        message: `${parent} should be a folder, but ${existsSync(parent) ? "is not one" : "does not exist"}`,
+        hint: "create it, or correct --db and --data-dir",
       });
   const own = statSync(dataDir, { throwIfNoEntry: false });
   if (own !== undefined && !own.isDirectory())
     problems.push({
-      message: `--data-dir should be a folder of Marmot's own, and ${dataDir} is a file`,
+      message: `--data-dir should be a folder for Marmot alone, but ${dataDir} is a file`,
       hint: "choose another with --data-dir DIR",
     });
   return problems;
 }
 
-/** Why nothing can listen there now; null: something can, or port 0 was asked for. */
+/** The reason why this process cannot listen there; null: it can, or the port is 0. */
 function cannotListen(host: string, port: number): Promise<string | null> {
   if (port === 0) return Promise.resolve(null);
   return new Promise((resolve) => {

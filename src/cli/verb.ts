@@ -1,24 +1,24 @@
-/** A verb: its options, its help, and what it does. One file each. */
+/** A verb of the command: its options, its help and its function. Each verb has a file. */
 import type { CliContext } from "./context.ts";
-import type { OptionSpec } from "./option-value.ts";
-import type { Options } from "./options.ts";
-import type { Problem } from "./problem.ts";
+import type { OptionSpec } from "./options/option-value.ts";
+import type { Options } from "./options/options.ts";
+import type { Problem } from "./output/problem.ts";
 
 export interface Verb {
   readonly name: string;
-  /** What it does, in a line that also stands in the list of verbs. */
+  /** One line, also shown in the list of verbs. */
   readonly summary: string;
-  /** What else is worth knowing, in a few lines. */
+  /** More help, in a few lines. */
   readonly details?: readonly string[];
-  /** How it is called. */
+  /** The form of a call. */
   readonly usage: string;
   readonly options: readonly OptionSpec[];
-  /** Words beside options that it takes at most. */
+  /** The largest number of words beside options. */
   readonly words?: number;
   readonly example: string;
-  /** What is wrong with several options together, or missing: wrong usage. Sees only the good ones of what was given. */
+  /** Problems of the call: options that contradict each other or are missing. Gets only the valid options. Exit code 2. */
   check?(options: Options, words: readonly string[], context: CliContext): readonly Problem[];
-  /** What is wrong with the world that the options name: files, ports, keys. Writes nothing. */
+  /** Problems of the files, ports and keys that the options name. Writes nothing. Exit code 1. */
   survey?(options: Options, context: CliContext): Promise<readonly Problem[]>;
   /** Returns the exit code: 0 done, 1 failed. Throws `UsageError` (2) and `UserError` (1). */
   run(options: Options, words: readonly string[], context: CliContext): Promise<number>;
@@ -39,7 +39,7 @@ export const DATA_DIR_OPTION: OptionSpec = {
   help: "Marmot's own files (FILE.marmot)",
   example: "app.db.marmot",
 };
-/** For verbs that talk to a node, which is found by its files. */
+/** For verbs that talk to a node. */
 export const NODE_OPTIONS: readonly OptionSpec[] = [{ ...DB_OPTION, required: "data-dir" }, DATA_DIR_OPTION];
 export const CONFIG_OPTION: OptionSpec = {
   name: "config",
@@ -62,15 +62,15 @@ export const number = (options: Options, name: string): number | null =>
   (options[name] as number | undefined) ?? null;
 export const flag = (options: Options, name: string): boolean => options[name] === true;
 
-/** Where the node's files are; one of the two was given. */
+/** The folder of the node's files. One of the two options was given. */
 export function dataDirOf(options: Options): string {
   return text(options, "data-dir") ?? `${text(options, "db") ?? ""}.marmot`;
 }
 
-/** Room for the names of options in the help, in characters. */
+/** Width of the column of option names in the help, in characters. */
 const NAMES_WIDTH = 30;
 
-/** Fits a screen of 24 × 80, and ends with an example. */
+/** The help of a verb: fits a screen of 24 × 80 and ends with an example. */
 export function help(verb: Verb): string {
   const rows: { names: string; about: string }[] = [];
   for (const spec of verb.options) {

@@ -1,4 +1,4 @@
-/** A group's configuration as JSON bytes: read rarely, by people too. */
+/** A group's configuration as JSON bytes: rarely read, and readable for people. */
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 

@@ -1,6 +1,10 @@
-/** The newest entries of one group, so that replication never waits for the disk. Cut together with the log itself. */
+/**
+ * The newest entries of one group, so that replication does not wait for the disk. Cut together with the log itself.
+ * Raft's
+ * own tail keeps only the entries of the last moment; this cache serves followers that are late by some megabytes.
+ */
 import { assert } from "../base/assert.ts";
-import type { Entry } from "../raft/types.ts";
+import type { Entry } from "../raft/model/types.ts";
 
 /** Bytes of data kept per group. */
 const CACHE_BYTES = 4 << 20;
@@ -37,7 +41,7 @@ export class EntryCache {
     this.#entries.push(entry);
     this.#bytes += entry.data.length;
     if (this.#bytes <= CACHE_BYTES && this.#entries.length <= CACHE_ENTRIES) return;
-    // Half at once, so that the array is not moved for each entry.
+    // Drops half at once, so that the array is not moved for each entry.
     let drop = 0;
     while (
       drop < this.#entries.length - 1 &&
@@ -48,13 +52,13 @@ export class EntryCache {
     this.#first += drop;
   }
 
-  /** Everything at and after `index` is rewritten. */
+  /** Drops everything from `index` on: it will be rewritten. */
   cut(index: number): void {
     if (index < this.#first) this.reset(index);
     else for (const entry of this.#entries.splice(index - this.#first)) this.#bytes -= entry.data.length;
   }
 
-  /** Everything up to `index` is compacted. */
+  /** Drops everything up to `index`: it is compacted. */
   forget(index: number): void {
     const count = index - this.#first + 1;
     if (count <= 0) return;

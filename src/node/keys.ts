@@ -1,4 +1,5 @@
 /** Keys as the verbs need them. */
+import type { PeerId } from "../base/ids.ts";
 import { existsSync } from "node:fs";
 import { UserError } from "../base/errors.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
@@ -12,7 +13,7 @@ export {
 } from "../transport/cluster-key.ts";
 
 /** The peer id of the node whose data directory this is. */
-export async function readPeerId(dataDir: string): Promise<string> {
+export async function readPeerId(dataDir: string): Promise<PeerId> {
   const { identity } = dataPaths(dataDir);
   if (!existsSync(identity))
     throw new UserError(`there is no node key ${identity}`, "a node makes its key when it first runs");

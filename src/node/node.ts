@@ -1,4 +1,5 @@
 /** The composition root: starts a node from its options, keeps it one member after another, and stops it. */
+import { NO_PEER, type PeerId } from "../base/ids.ts";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
@@ -97,7 +98,7 @@ export class Node implements RunningNode {
     const paths = this.#paths;
     const hadFolder = existsSync(paths.folder);
     // Refuse before anything is written: a wrong path must not leave a data directory behind.
-    if (!hadFolder) startKind(db, paths, "", peers.length > 0, this.#options.create);
+    if (!hadFolder) startKind(db, paths, NO_PEER, peers.length > 0, this.#options.create);
     const hasPeers = peers.length > 0;
     const keys = this.#readKeys(hasPeers);
     mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
@@ -146,7 +147,7 @@ export class Node implements RunningNode {
   }
 
   /** `seen`: of the file, just before; null: nobody looked. */
-  async #checkFiles(peerId: string, seen: Start["head"]): Promise<void> {
+  async #checkFiles(peerId: PeerId, seen: Start["head"]): Promise<void> {
     const adopted = await this.#adoptReplacement(peerId);
     this.#checkSettings(checkMember(this.#options.db, this.#paths, peerId, adopted ? null : seen));
   }
@@ -221,7 +222,7 @@ export class Node implements RunningNode {
   }
 
   /** A replica that was received before the last stop takes its place now. False: there is none. */
-  async #adoptReplacement(peerId: string): Promise<boolean> {
+  async #adoptReplacement(peerId: PeerId): Promise<boolean> {
     if (!existsSync(this.#paths.nextReplica)) return false;
     const { replica, nextReplica } = this.#paths;
     const done = await replaceReplica(replica, nextReplica, peerId, this.#options.db, (rows) =>
@@ -262,7 +263,7 @@ export class Node implements RunningNode {
     }
   }
 
-  async #found(peerId: string): Promise<void> {
+  async #found(peerId: PeerId): Promise<void> {
     const { db, name, tables, exclude } = this.#options;
     const shards = this.#options.shards ?? DEFAULT_SHARDS;
     const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "whole");
@@ -303,7 +304,7 @@ export class Node implements RunningNode {
     }
   }
 
-  async #join(peerId: string): Promise<void> {
+  async #join(peerId: PeerId): Promise<void> {
     const { db, name, role } = this.#options;
     const { clock, logger } = this.#components;
     try {
@@ -327,7 +328,7 @@ export class Node implements RunningNode {
     }
   }
 
-  #enter(peerId: string): void {
+  #enter(peerId: PeerId): void {
     const { db, name, role } = this.#options;
     const { clock, random, logger } = this.#components;
     this.#appDbFile ??= this.#host.appDbFile(db);
@@ -370,7 +371,7 @@ export class Node implements RunningNode {
     if (shards > 1 && !this.#notes.includes(note)) this.#notes.push(note);
   }
 
-  async #replace(peerId: string): Promise<void> {
+  async #replace(peerId: PeerId): Promise<void> {
     try {
       this.#phase = "adopting a received replica";
       this.#member?.close();
@@ -383,7 +384,7 @@ export class Node implements RunningNode {
     }
   }
 
-  #enterOrWait(peerId: string): void {
+  #enterOrWait(peerId: PeerId): void {
     try {
       this.#enter(peerId);
     } catch (error) {
@@ -396,7 +397,7 @@ export class Node implements RunningNode {
    * A full disk is waited out: the files are closed as they are, as if the process had been killed, and opened anew when
    * there is room. Applications write on meanwhile, where their disk has room; nothing that was ordered is lost.
    */
-  #waitForRoom(peerId: string, error: unknown): void {
+  #waitForRoom(peerId: PeerId, error: unknown): void {
     const { db } = this.#options;
     const { clock, logger } = this.#components;
     const clusterId = this.#member?.clusterId ?? "";

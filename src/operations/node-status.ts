@@ -1,4 +1,5 @@
 /** What a node says of itself and its cluster. */
+import { asPeerId, type PeerId } from "../base/ids.ts";
 import type { Clock } from "../base/clock.ts";
 import { isSameName } from "../base/names.ts";
 import { decodeImage } from "../change/codec.ts";
@@ -23,7 +24,7 @@ import { VERSION } from "../base/version.ts";
 
 export interface StatusSource {
   readonly name: string;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly member: Member | null;
   readonly transport: Transport;
   readonly clock: Clock;
@@ -72,11 +73,11 @@ export function nodeStatus(source: StatusSource): NodeStatus {
         ...(settings?.skipped ?? []),
         ...(member?.schema.local ?? []).map(({ name, reason, hint }) => ({
           name,
-          reason: `${reason}; it stays on this node (cure: ${hint})`,
+          reason: `${reason}; it stays on this node (hint: ${hint})`,
         })),
         ...refused.map(({ name, reason, hint }) => ({
           name,
-          reason: `${reason}; until that is mended this node sends and shows nothing, and what it writes waits (cure: ${hint})`,
+          reason: `${reason}; until that is mended this node sends and shows nothing, and what it writes waits (hint: ${hint})`,
         })),
       ],
     },
@@ -168,7 +169,7 @@ export function conflictSummary(member: Member, conflict: StoredConflict): Confl
   const shape = replica.shapes.get(conflict.table);
   const nameOf = (hash: number): string => {
     const peer = replica.origins.peerOf(hash);
-    return peer === "" ? "unknown" : member.nameOf(peer);
+    return peer === "" ? "unknown" : member.nameOf(asPeerId(peer));
   };
   return {
     id: conflictId(conflict),

@@ -1,4 +1,5 @@
 /** `marmot wait`: everything that this machine's applications committed before the call is ordered and applied. */
+import type { PeerId } from "../base/ids.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { WaitResult } from "./api.ts";
@@ -83,5 +84,5 @@ export async function waitFor(
   return everywhere ? { done: true, missing: "" } : { done: false, missing };
 }
 
-const isMember = (member: Member, peer: string): boolean =>
+const isMember = (member: Member, peer: PeerId): boolean =>
   member.runtime.groups[0]!.memberOf(peer) !== undefined;

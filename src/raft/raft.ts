@@ -1,21 +1,29 @@
 /**
- * One group's Raft as a machine: ticks, messages and proposals go in, `Ready` comes out. No clock, disk, network or
- * randomness of its own. The rules live in the files named after them; this one is the face they share.
+ * One Raft group as a state machine: ticks, messages and proposals go in, `Ready` comes out. It has no clock, disk,
+ * network or random source inside. Each rule lives in the file named after it; this class is their common interface.
+ *
+ * The folders form a line; each one imports only folders to its left:
+ *
+ *     model ← membership ← log ← core ← requests ← election ← replication ← raft.ts, step.ts, tick.ts
+ *
+ * model: values, options, `Ready`. membership: configurations and quorums as values. log: the log with its cursors.
+ * core: the state that all rules share. requests: proposals and reads. election: roles, votes, leadership transfer.
+ * replication: both sides of appending, and a configuration that changes while the group runs.
  */
 import { assert } from "../base/assert.ts";
-import { flushAppends, wantsAppends } from "./appends.ts";
-import { Core } from "./core.ts";
-import { campaign, handleSelfVotePersisted } from "./election.ts";
-import type { RaftOptions } from "./options.ts";
-import { proposeConfigChange, propose, type ProposeResult } from "./proposals.ts";
-import type { Ready } from "./ready.ts";
-import { flushReads, mayAskForReads, readIndex, type ReadResult } from "./reads.ts";
-import { applyConfigChange, maybeLeaveJoint } from "./reconfigure.ts";
-import { acknowledgeSelf, reportSnapshot, reportUnreachable } from "./replication.ts";
-import type { RaftStatus, Role } from "./status.ts";
+import { broadcastHeartbeat, flushAppends, wantsAppends } from "./replication/appends.ts";
+import { Core } from "./core/core.ts";
+import { campaign, handleSelfVotePersisted } from "./election/election.ts";
+import type { RaftOptions } from "./model/options.ts";
+import { proposeConfigChange, propose, type ProposeResult } from "./requests/proposals.ts";
+import type { Ready } from "./model/ready.ts";
+import { askForReads, mayAskForReads, readIndex, type ReadResult } from "./requests/reads.ts";
+import { applyConfigChange, maybeLeaveJoint } from "./replication/reconfigure.ts";
+import { acknowledgeSelf, reportSnapshot, reportUnreachable } from "./replication/replication.ts";
+import type { RaftStatus, Role } from "./model/raft-status.ts";
 import { step } from "./step.ts";
 import { tick } from "./tick.ts";
-import { transferLeader } from "./transfer.ts";
+import { transferLeader } from "./election/leader-transfer.ts";
 import {
   type ConfigChange,
   type Configuration,
@@ -24,22 +32,23 @@ import {
   type HardState,
   type MemberId,
   type Message,
-} from "./types.ts";
+} from "./model/types.ts";
 
-export { decodeConfigChange, encodeConfigChange } from "./config-change.ts";
-export { newMessage } from "./message.ts";
-export type { RaftOptions, RaftStorage } from "./options.ts";
-export type { ProposeResult } from "./proposals.ts";
-export type { ReadState } from "./read-queue.ts";
-export type { ReadResult } from "./reads.ts";
-export type { Ready } from "./ready.ts";
-export type { ProgressStatus, RaftStatus, Role } from "./status.ts";
+export { decodeConfigChange, encodeConfigChange } from "./membership/config-change.ts";
+export { newMessage } from "./model/message.ts";
+export type { RaftOptions, RaftStorage } from "./model/options.ts";
+export type { ProposeResult } from "./requests/proposals.ts";
+export type { ReadResult } from "./requests/reads.ts";
+export type { Ready, ReadState } from "./model/ready.ts";
+export type { ProgressStatus, RaftStatus, Role } from "./model/raft-status.ts";
 
 export class Raft {
   readonly #core: Core;
-  /** As it is on disk, or in the ready that is out. */
+  /** The hard state on disk, or in the ready that is out. */
   #hardState: HardState;
-  /** The ready that is out, and the term in which it persists this candidate's vote for itself; 0: in none. */
+  /**
+   * The ready that is out, and the term in which it persists this candidate's vote for itself; 0: it persists none.
+   */
   #out: Ready | null = null;
   #outVoteTerm = 0;
 
@@ -81,6 +90,11 @@ export class Raft {
     return this.#core.log.lastIndex;
   }
 
+  /** Ticks since the leader was last heard; 0 on the leader. A member that campaigns starts counting again. */
+  get silentTicks(): number {
+    return this.#core.isLeader ? 0 : this.#core.electionElapsed;
+  }
+
   get configuration(): Configuration {
     return this.#core.configuration;
   }
@@ -90,12 +104,15 @@ export class Raft {
     tick(this.#core);
   }
 
-  /** Takes a message from another member. Its contents are never changed afterwards, by either side. */
+  /** Handles a message of another member. Neither side changes its contents afterwards. */
   step(message: Message): void {
     step(this.#core, message);
   }
 
-  /** Starts an election now, with a pre-vote if that is on. A leader does nothing, nor does who may not campaign. */
+  /**
+   * Starts an election now, with a pre-vote if enabled. Does nothing on a leader and on a member that may not
+   * campaign.
+   */
   campaign(): void {
     campaign(this.#core, this.#core.options.preVote ? "preVote" : "vote");
   }
@@ -104,14 +121,16 @@ export class Raft {
     return propose(this.#core, EntryType.normal, data);
   }
 
-  /** Dropped also while another change is under way, and when it leads to no configuration. */
+  /** Also dropped while another change is in progress, and when no valid configuration results. */
   proposeConfigChange(change: ConfigChange): ProposeResult {
     return proposeConfigChange(this.#core, change);
   }
 
   /**
-   * Asks up to where a state must be applied to show every write that was acknowledged by now (thesis §6.4). Here or by
-   * the leader, if this is a follower or learner. The answer comes in a ready, with `context`, which need not be unique.
+   * Requests an index; a state that has applied it shows every write acknowledged by now (thesis §6.4). Served here
+   * or by the
+   * leader, if this is a follower or learner. The answer arrives in a ready, with `context`, which need not be
+   * unique.
    */
   readIndex(context: Uint8Array): ReadResult {
     return readIndex(this.#core, context);
@@ -136,12 +155,12 @@ export class Raft {
     );
   }
 
-  /** Everything there is to do now. One is out at a time: `advance` brings it back. */
+  /** All pending work. Only one ready is out at a time: `advance` returns it. */
   ready(): Ready {
     assert(this.#out === null, "the ready before is advanced first");
     const core = this.#core;
     flushAppends(core);
-    flushReads(core);
+    if (askForReads(core)) broadcastHeartbeat(core);
     const committed = core.log.takeCommitted();
     releaseQuota(core, committed);
     const before = this.#hardState;
@@ -168,7 +187,7 @@ export class Raft {
     return ready;
   }
 
-  /** The ready is persisted, its messages sent, its committed entries handed over and their changes applied. */
+  /** The ready is persisted, its messages are sent, its committed entries are handed over and its changes applied. */
   advance(ready: Ready): void {
     assert(ready === this.#out, "the ready that is out is advanced");
     this.#out = null;
@@ -182,14 +201,16 @@ export class Raft {
   }
 
   /**
-   * Everything up to `index` is applied to the state, and counts no more against `maxApplyBytes`. May lag behind what
-   * was handed out, or be ahead of it where a state was installed: those entries still come out, for their changes.
+   * The state has applied everything up to `index`, which no longer counts against `maxApplyBytes`. May lag behind
+   * the
+   * entries handed out, or be ahead of them where a state was installed: those entries are still handed out, for
+   * their changes.
    */
   appliedTo(index: number): void {
     this.#core.log.appliedTo(index);
   }
 
-  /** For every committed change, in order, before `advance`. Gives the configuration that holds from now on. */
+  /** Called for every committed change, in order, before `advance`. Returns the new configuration. */
   applyConfigChange(change: ConfigChange, entryIndex: number): Configuration {
     return applyConfigChange(this.#core, change, entryIndex);
   }
@@ -199,12 +220,12 @@ export class Raft {
     reportUnreachable(this.#core, member);
   }
 
-  /** Whether this member has got the snapshot that was offered to it. */
+  /** Reports whether this member received the snapshot that was offered to it. */
   reportSnapshot(member: MemberId, ok: boolean): void {
     reportSnapshot(this.#core, member, ok);
   }
 
-  /** For display; built anew each time. */
+  /** For display; built for each call. */
   status(): RaftStatus {
     const { id, term, vote, log, role, leader, configuration, transferee, progress, reads } = this.#core;
     const { commit, applied, lastIndex } = log;
@@ -221,7 +242,7 @@ export class Raft {
   }
 }
 
-/** What is handed out makes room for proposals; entries of earlier leaders were never counted. */
+/** Entries that are handed out make room for proposals; entries of earlier leaders were never counted. */
 function releaseQuota(core: Core, committed: readonly Entry[]): void {
   if (core.uncommittedBytes === 0) return;
   let bytes = core.uncommittedBytes;

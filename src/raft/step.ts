@@ -1,15 +1,23 @@
-/** Where a message goes: first its term is judged, for all roles alike (paper §5.1), then its type. */
-import type { Core } from "./core.ts";
-import { campaign, handleVoteRequest, handleVoteResponse, isTransferVote, refuseVote } from "./election.ts";
-import { followLeader, handleAppend, handleHeartbeat, handleSnapshot } from "./follower.ts";
-import { handleForwarded } from "./proposals.ts";
-import { handleReadIndex, handleReadIndexResponse } from "./reads.ts";
-import { handleAppendResponse, handleHeartbeatResponse } from "./replication.ts";
-import { becomeFollower } from "./roles.ts";
-import { handleTransferRequest } from "./transfer.ts";
-import { type Message, MessageType } from "./types.ts";
+/** Dispatch of a message: first by its term, for all roles alike (paper §5.1), then by its type. */
+import type { Core } from "./core/core.ts";
+import {
+  campaign,
+  handleVoteRequest,
+  handleVoteResponse,
+  isTransferVote,
+  refuseVote,
+} from "./election/election.ts";
+import { followLeader, handleAppend, handleHeartbeat, handleSnapshot } from "./replication/follower.ts";
+import { handleForwarded } from "./requests/proposals.ts";
+import { handleReadIndex, handleReadIndexResponse } from "./requests/reads.ts";
+import { handleAppendResponse, handleHeartbeatResponse } from "./replication/replication.ts";
+import { becomeFollower } from "./election/roles.ts";
+import { handleTransferRequest } from "./election/leader-transfer.ts";
+import { type Message, MessageType } from "./model/types.ts";
 
-/** A message for somebody else, from this member itself or from nobody is not taken, but for installed snapshots. */
+/**
+ * Ignores messages to other members and from this member. Without a sender, only an installed snapshot is accepted.
+ */
 export function step(core: Core, message: Message): void {
   if (message.to !== core.id || message.from === core.id) return;
   if (message.from === 0) {
@@ -37,11 +45,11 @@ const isFromLeader = (message: Message): boolean =>
   message.type === MessageType.heartbeat ||
   message.type === MessageType.snapshot;
 
-/** Takes over a newer term. False: the message is to be ignored, its term too. */
+/** Adopts a newer term. False: the message is ignored, with its term. */
 function acceptNewerTerm(core: Core, message: Message): boolean {
-  // A member that hears its leader helps nobody to replace it, unless the leader itself asks for it.
+  // A member that hears its leader supports no other candidate, unless the leader itself requested the transfer.
   if (isVoteRequest(message) && core.inLease && !isTransferVote(message)) return false;
-  // The term of a pre-vote is not reached yet: not by who asks, nor by who is granted one.
+  // No member has reached the term of a pre-vote: neither the candidate nor the voter that grants it.
   if (message.type === MessageType.preVote) return true;
   if (message.type === MessageType.preVoteResponse && !message.reject) return true;
   becomeFollower(core, message.term, isFromLeader(message) ? message.from : 0);
@@ -49,26 +57,28 @@ function acceptNewerTerm(core: Core, message: Message): boolean {
 }
 
 /**
- * What an older term asks is not done, but who asks is told of the newer one (paper, figure 2: "reply false if term <
- * currentTerm"), or it could be stuck. A leader may be the only one who still reaches a member that went ahead in term
- * alone and whose requests for votes nobody heeds: it steps down and the next election includes both. A candidate may
- * never catch up with one that campaigns as often.
+ * A request of an older term is refused with the newer term (paper, figure 2: "reply false if term < currentTerm"),
+ * or its
+ * sender could be stuck. Perhaps only an old leader reaches a member whose term ran ahead and whose vote requests the
+ * others
+ * ignore. That leader steps down, and the next election includes both. A candidate may never catch up with one that
+ * campaigns as often.
  */
 function handleOlderTerm(core: Core, message: Message): void {
   if (message.type === MessageType.append || message.type === MessageType.heartbeat) {
-    // A rejection, so that it says nothing of logs should the receiver lead this very term by then.
+    // A rejection, because it makes no claim about logs should the receiver lead this very term by then.
     core.sendAfterPersist({ type: MessageType.appendResponse, to: message.from, reject: true });
   } else if (isVoteRequest(message)) {
     refuseVote(core, message);
   } else if (message.type === MessageType.snapshot) {
-    // The state was installed, however long that took: what it holds is committed in any term.
+    // The installed state is committed in any term, however long the installation took.
     handleSnapshot(core, message);
   }
 }
 
 function dispatch(core: Core, message: Message): void {
   if (isFromLeader(message)) {
-    if (core.isLeader) return; // There is one leader a term, and this is it.
+    if (core.isLeader) return; // One leader per term, and this member is it.
     followLeader(core, message);
   }
   switch (message.type) {

@@ -1,9 +1,9 @@
-/** Time, in ticks: elections, heartbeats, and what a leader looks after once per election timeout. */
-import { broadcastHeartbeat } from "./appends.ts";
-import type { Core } from "./core.ts";
-import { campaign } from "./election.ts";
-import { ageSnapshots, checkQuorum } from "./replication.ts";
-import { maybeLeaveJoint } from "./reconfigure.ts";
+/** Time, in ticks: elections, heartbeats, and the leader's checks once per election timeout. */
+import { broadcastHeartbeat } from "./replication/appends.ts";
+import type { Core } from "./core/core.ts";
+import { campaign } from "./election/election.ts";
+import { ageSnapshots, checkQuorum } from "./replication/replication.ts";
+import { maybeLeaveJoint } from "./replication/reconfigure.ts";
 
 export function tick(core: Core): void {
   core.reads.tick();
@@ -23,13 +23,13 @@ function tickLeader(core: Core): void {
     if (core.options.checkQuorum) checkQuorum(core);
     if (!core.isLeader) return;
     ageSnapshots(core);
-    // A transfer that took this long has failed: proposals are taken again.
+    // A transfer that took this long has failed: proposals are accepted again.
     core.transferee = 0;
   }
   core.heartbeatElapsed += 1;
   if (core.heartbeatElapsed < core.options.heartbeatTicks) return;
   core.heartbeatElapsed = 0;
   broadcastHeartbeat(core);
-  // Proposed here too, for the case that a transfer that failed stood in the way.
+  // Proposed here too, in case a failed transfer prevented it.
   maybeLeaveJoint(core);
 }

@@ -6,7 +6,7 @@
 import { foldName } from "../base/names.ts";
 import { constants, type DatabaseSync, type StatementSync } from "node:sqlite";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
-import { judgeTriggers, type UserTrigger, type UserTriggers } from "../schema/triggers.ts";
+import { classifyTriggers, type UserTrigger, type UserTriggers } from "../schema/triggers.ts";
 import type { SchemaObject } from "../sqlite/schema.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
@@ -80,7 +80,7 @@ export class TriggerSilencer {
 
   #judge(schema: readonly SchemaObject[]): UserTriggers {
     this.#schema = JSON.stringify(schema);
-    return judgeTriggers(schema, this.#replicated);
+    return classifyTriggers(schema, this.#replicated);
   }
 
   #authorize(action: number, table: string, name: string): number {

@@ -12,7 +12,7 @@ import { readMarking } from "../change/marking.ts";
 import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
-import type { Entry } from "../raft/types.ts";
+import type { Entry } from "../raft/model/types.ts";
 import { exactRows } from "../rows/exact-rows.ts";
 import { type ForeignKey, readForeignKeys } from "../schema/foreign-keys.ts";
 import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../rows/row-access.ts";

@@ -1,98 +1,92 @@
 /**
- * What nodes say to each other beside Raft: joining, promotion, where each stands, checksums. JSON, read strictly; an
- * unknown kind is ignored, so that versions can differ while a cluster is updated.
+ * Messages between nodes beside Raft: joining, promotion, positions, checksums. JSON, validated by a schema each. A message
+ * of an unknown kind is ignored, so that nodes of different versions can work together while a cluster is updated.
  */
+import * as v from "valibot";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import { MessageKind, withKind } from "../shard/frames.ts";
 
-/** In the hello of each stream. */
-export interface Hello {
-  /** "" while a node joins. */
-  readonly clusterId: string;
-  readonly name: string;
-  readonly version: string;
-  readonly role: "voter" | "learner";
-  /** Format of wire, log entries and snapshots, each. */
-  readonly formats: readonly [number, number, number];
-}
+const MAX_TEXT = 4096;
+const MAX_SHARDS = 64;
 
-/** Where a node stands. */
-export interface NodeNews {
-  readonly name: string;
-  readonly version: string;
-  readonly ready: boolean;
-  readonly applied: readonly number[];
-  readonly reflected: readonly number[];
-}
+const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
+const integer = v.pipe(v.number(), v.safeInteger());
+/** A number for each shard. */
+const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
+const role = v.picklist(["voter", "learner"]);
 
-export type Control =
-  | { readonly kind: "join"; readonly name: string; readonly role: "voter" | "learner" }
-  | { readonly kind: "joined"; readonly member: number; readonly clusterId: string; readonly shards: number }
-  | { readonly kind: "promote" }
-  | { readonly kind: "tell" }
-  | ({ readonly kind: "news" } & NodeNews)
-  | { readonly kind: "sums?"; readonly note: string }
-  | {
-      readonly kind: "sums";
-      readonly note: string;
-      /** Per shard: position and [table, sum]; null: not reached yet. */
-      readonly shards: readonly ({
-        readonly index: number;
-        readonly sums: readonly [number, string][];
-      } | null)[];
-    };
+const HELLO = v.pipe(
+  v.object({
+    /** "" while a node joins. */
+    clusterId: v.string(),
+    name: v.string(),
+    version: v.string(),
+    /** A role that this version does not know must not end the connection. */
+    role: v.fallback(role, "learner"),
+    /** Format of wire, log entries and snapshots, each. */
+    formats: v.strictTuple([v.number(), v.number(), v.number()]),
+  }),
+  v.readonly(),
+);
+
+/** The first message on each stream. */
+export type Hello = v.InferOutput<typeof HELLO>;
+
+/** The positions and the state of a node. */
+const NEWS = {
+  name: text,
+  version: text,
+  ready: v.fallback(v.boolean(), false),
+  applied: vector,
+  reflected: vector,
+};
+
+/** Position and [table, sum]; null: the shard has not reached the check yet. */
+const SUMS = v.nullable(
+  v.object({
+    index: integer,
+    sums: v.pipe(v.array(v.pipe(v.tuple([integer, text]), v.readonly())), v.readonly()),
+  }),
+);
+
+const CONTROL = {
+  join: v.object({ kind: v.literal("join"), name: text, role }),
+  joined: v.object({ kind: v.literal("joined"), member: integer, clusterId: text, shards: integer }),
+  promote: v.object({ kind: v.literal("promote") }),
+  tell: v.object({ kind: v.literal("tell") }),
+  news: v.object({ kind: v.literal("news"), ...NEWS }),
+  "sums?": v.object({ kind: v.literal("sums?"), note: text }),
+  sums: v.object({
+    kind: v.literal("sums"),
+    note: text,
+    shards: v.pipe(v.array(SUMS), v.maxLength(MAX_SHARDS), v.readonly()),
+  }),
+} as const;
+type Kind = keyof typeof CONTROL;
+
+export type Control = { [K in Kind]: Readonly<v.InferOutput<(typeof CONTROL)[K]>> }[Kind];
+export type NodeNews = Omit<Extract<Control, { kind: "news" }>, "kind">;
 
 export const encodeControl = (control: Control): Uint8Array =>
   withKind(MessageKind.control, utf8(JSON.stringify(control)));
 
-/** `body`: without the kind byte. Throws for what is no control message; null for one of an unknown kind. */
+/** `body`: without the kind byte. Throws for bytes that are no control message; null: the kind is unknown. */
 export function decodeControl(body: Uint8Array): Control | null {
-  const value = JSON.parse(fromUtf8(body)) as Record<string, unknown>;
-  const isText = (x: unknown): boolean => typeof x === "string" && x.length < 4096;
-  const isVector = (x: unknown): boolean =>
-    Array.isArray(x) && x.length <= 64 && x.every((n) => Number.isSafeInteger(n));
-  const good = ((): boolean => {
-    switch (value.kind) {
-      case "join":
-        return isText(value.name) && (value.role === "voter" || value.role === "learner");
-      case "joined":
-        return (
-          Number.isSafeInteger(value.member) && isText(value.clusterId) && Number.isSafeInteger(value.shards)
-        );
-      case "promote":
-      case "tell":
-        return true;
-      case "news":
-        return (
-          isText(value.name) && isText(value.version) && isVector(value.applied) && isVector(value.reflected)
-        );
-      case "sums?":
-        return isText(value.note);
-      case "sums":
-        return isText(value.note) && Array.isArray(value.shards) && value.shards.length <= 64;
-      default:
-        return true;
-    }
-  })();
-  if (!good) throw new Error(`a malformed ${String(value.kind)} message`);
-  const known = ["join", "joined", "promote", "tell", "news", "sums?", "sums"];
-  return known.includes(String(value.kind)) ? (value as unknown as Control) : null;
+  const value: unknown = JSON.parse(fromUtf8(body));
+  const { kind } = v.parse(v.object({ kind: v.string() }), value);
+  if (!Object.hasOwn(CONTROL, kind)) return null;
+  const result = v.safeParse(CONTROL[kind as Kind], value);
+  if (!result.success) throw new Error(`a malformed ${kind} message: ${v.summarize(result.issues)}`);
+  return result.output;
 }
 
 export const encodeHello = (hello: Hello): Uint8Array => utf8(JSON.stringify(hello));
 
-/** Null: not a hello. */
+/** null: not a hello. */
 export function decodeHello(bytes: Uint8Array): Hello | null {
   try {
-    const value = JSON.parse(fromUtf8(bytes)) as Partial<Hello>;
-    if (
-      typeof value.clusterId !== "string" ||
-      typeof value.name !== "string" ||
-      typeof value.version !== "string"
-    )
-      return null;
-    if (!Array.isArray(value.formats) || value.formats.length !== 3) return null;
-    return value as Hello;
+    const result = v.safeParse(HELLO, JSON.parse(fromUtf8(bytes)));
+    return result.success ? result.output : null;
   } catch {
     return null;
   }

@@ -4,7 +4,7 @@
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
-import type { Entry, SnapshotMetadata } from "../raft/types.ts";
+import type { Entry, SnapshotMetadata } from "../raft/model/types.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { PeerId, ShardId } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
@@ -215,6 +215,7 @@ export class EventLoop implements StateMachine {
     const due = Math.floor((now - this.#tickedAt) / TICK_MS);
     this.#tickedAt = due > MAX_LATE_TICKS ? now : this.#tickedAt + due * TICK_MS;
     try {
+      this.#runtime.wasStopped(due);
       for (let i = Math.min(due, MAX_LATE_TICKS); i > 0; i--) this.#runtime.tick();
       if (!this.frozen) this.#pipeline.tick();
       if (now - this.#checkpointedAt >= CHECKPOINT_MS) this.#checkpoint();

@@ -66,8 +66,4 @@ export class MessageRouter implements TransportHandlers {
     if (this.#stage === null) throw new Error("this node is not ready for that");
     yield* this.#stage.onTransfer(peerId, fromUtf8(request));
   }
-
-  onGossip(): void {
-    // News of the cluster travels on the streams; the topic is there for what comes later.
-  }
 }

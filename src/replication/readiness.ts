@@ -1,7 +1,7 @@
 /**
- * Whether a node is ready: fenced, in touch with every leader, caught up, reflected, capturing. Raft's commit index may
- * run ahead of what the replica may apply while shard 0 waits for a marker; under load there is always something
- * committed that is not applied yet. So a node that starts must reach what was committed when it came in touch.
+ * Whether a node is ready: fenced, in touch with every leader, caught up, reflected, capturing. Under load some committed
+ * entry is always unapplied, and Raft's commit index may run ahead of the replica while shard 0 waits for a marker. So
+ * the goal is fixed: the commit index of each shard that a quorum confirmed after the start, and after each silence.
  */
 import type { Clock } from "../base/clock.ts";
 import type { PositionVector } from "../change/batch.ts";
@@ -20,6 +20,9 @@ const SCHEMA_WITHIN_MS = 5000;
 const reaches = (at: PositionVector, goal: PositionVector): boolean =>
   goal.every((index, shard) => (at[shard] ?? 0) >= index);
 
+const isConfirmed = (goal: readonly (number | null)[]): goal is PositionVector =>
+  goal.every((index) => index !== null);
+
 export class Readiness {
   readonly #member: Member;
   readonly #clock: Clock;
@@ -29,8 +32,6 @@ export class Readiness {
   #wasReady = false;
   /** Newest change-log ids at the first look after the fence, by table. */
   #before: readonly (readonly [table: number, id: number])[] | null = null;
-  /** What was committed when the fence was passed and every leader heard from; null: not yet. */
-  #goal: PositionVector | null = null;
   #passedAt: number;
   /** When no change of the schema was on its way. */
   #schemaAt: number;
@@ -76,15 +77,18 @@ export class Readiness {
     if (leaderless.length > 0) return `waiting for a leader of shard ${leaderless.join(", ")}`;
     const fencing = pipeline.outbox.fencing();
     if (fencing.length > 0) return `fencing, waiting for shard ${fencing.join(", ")}`;
-    this.#goal ??= runtime.groups.map((g) => g.raft.commit);
+    const goal = runtime.groups.map((g) => g.confirmed.index);
+    if (!isConfirmed(goal)) {
+      const shards = goal.flatMap((index, shard) => (index === null ? [shard] : []));
+      return `waiting for a quorum to confirm the commit index of shard ${shards.join(", ")}`;
+    }
     const positions = replica.replica.positions();
     const { reflected } = this;
     const behind = this.behind();
     if (schema !== null) return schema;
     const stalled = this.#stalled();
     if (stalled !== null) return stalled;
-    if (behind > BEHIND_LIMIT || (!this.#wasReady && !reaches(positions, this.#goal)))
-      return `catching up, ${behind} entries behind`;
+    if (behind > BEHIND_LIMIT || !reaches(positions, goal)) return `catching up, ${behind} entries behind`;
     if (!this.#wasReady) {
       // A row written before the start may be ordered, and overwritten, already: until it is seen to be, the file shows it.
       this.#before ??= [...reader.newestIds()];
@@ -97,7 +101,7 @@ export class Readiness {
       this.#reflectedAt = now;
       this.#toShow = positions;
     }
-    if (!this.#wasReady && !reaches(reflected, this.#goal)) return "reflecting into the file";
+    if (!reaches(reflected, goal)) return "reflecting into the file";
     if (now - this.#reflectedAt > REFLECT_WITHIN_MS)
       return "the file is behind the replica: the application holds its write lock";
     return null;

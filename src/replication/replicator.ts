@@ -41,7 +41,7 @@ const PROMOTE_WITHIN = 200;
 export interface MemberOptions {
   readonly db: string;
   readonly paths: DataPaths;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly name: string;
   readonly role: "voter" | "learner";
   /** See `NodeOptions.limits`. */

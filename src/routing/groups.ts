@@ -1,16 +1,16 @@
-/** Tables tied by declared foreign keys: where transactions are whole, all rows of such a group share one shard. Pure. */
+/** Groups of tables connected by declared foreign keys: with whole transactions, all rows of a group share one shard. Pure. */
 import { foldName } from "../base/names.ts";
 
 export interface TiedTable {
   readonly id: number;
   readonly name: string;
-  /** Names of the tables that it references, in whatever case. */
+  /** Names of the tables that it references, in any case. */
   readonly references: readonly string[];
 }
 
 /**
- * Table id ⇒ the name that its rows are routed by: that of the group's oldest table (lowest id). A table that references
- * nothing and is referenced by nobody is absent. What is referenced and not given ties nothing.
+ * Table id ⇒ the name by which its rows are routed: the name of the group's oldest table (lowest id). A table without
+ * foreign keys in either direction is absent. References to tables that are not given are ignored.
  */
 export function groupNames(tables: readonly TiedTable[]): Map<number, string> {
   const byName = new Map(tables.map((t) => [foldName(t.name), t]));

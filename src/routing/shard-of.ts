@@ -1,19 +1,20 @@
 /**
- * Row ─▶ shard: a consistent hash on a ring. A function of the table's name, the row's folded key and the number of
- * shards, equal on every node and platform; never of which groups have a leader.
+ * Row ─▶ shard: a consistent hash on a ring. It depends only on the table's name, the row's folded key and the number of
+ * shards. So it is the same on every node and platform, and does not change with the groups' leaders.
  *
- * The hash is xxh32 as xxhashjs defines it. The ring is made with xxhashjs; rows, of which there are many, are hashed with
- * Bun's built-in, which gives the same result thirty times faster (a test compares them).
+ * The hash is defined as the xxh32 of xxhashjs, and the ring is computed with xxhashjs itself: a row must never change its
+ * shard because a runtime changed its built-in hash. Rows are hashed with Bun's built-in, which gives the same result
+ * thirty times faster. A test compares the two.
  */
 import XXH from "xxhashjs";
 
-/** Points per shard. More: evener shares, and a longer search. */
+/** Points per shard. More points give more equal shares and a longer search. */
 const POINTS = 160;
 
 interface Ring {
   /** Sorted. */
   readonly points: Uint32Array;
-  /** The shard that owns the arc ending at the point of the same place. */
+  /** Shard that owns the arc which ends at the point of the same position in `points`. */
   readonly owners: Uint8Array;
 }
 
@@ -28,7 +29,7 @@ function makeRing(shards: number): Ring {
   return { points: Uint32Array.from(all, (a) => a.point), owners: Uint8Array.from(all, (a) => a.shard) };
 }
 
-/** `key`: the folded key, or "" for a table whose rows all belong together. `shards`: 1 to 64. */
+/** `key`: the folded key; "" for a table whose rows share one shard. `shards`: 1 to 64. */
 export function shardOf(table: string, key: string, shards: number): number {
   if (shards === 1) return 0;
   let ring = rings.get(shards);

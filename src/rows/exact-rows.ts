@@ -1,12 +1,19 @@
-/** All rows of a table with exact storage classes, in the order of the key, streamed. */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+/** Streams all rows of a table with exact storage classes, in the order of the key. */
+import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { exactKey, exactKeyColumns, mayBeOdd, prepareExact, rereadText } from "./row-access.ts";
+import {
+  exactKey,
+  exactKeyColumns,
+  type ExactStatement,
+  mayBeOdd,
+  prepareExact,
+  rereadText,
+} from "./row-access.ts";
 
-/** Gives every column and the key's bytes, for `exactRows`. */
-export function exactRowsStatement(db: DatabaseSync, shape: TableShape): StatementSync {
+/** Selects every column and the key's bytes, for `exactRows`. */
+export function exactRowsStatement(db: DatabaseSync, shape: TableShape): ExactStatement {
   const columns = shape.columns.map((c) => quoteIdentifier(c.name));
   const table = `main.${quoteIdentifier(shape.name)}`;
   const keys = shape.key.map((k) => columns[k]!);
@@ -16,7 +23,7 @@ export function exactRowsStatement(db: DatabaseSync, shape: TableShape): Stateme
   );
 }
 
-/** `encoding`: the file's. The statement is open while the rows are taken: keep to one table's at a time. */
+/** `encoding`: the file's. The statement remains open while rows are read: read one table at a time. */
 export function* exactRows(
   db: DatabaseSync,
   shape: TableShape,
@@ -24,7 +31,7 @@ export function* exactRows(
   statement = exactRowsStatement(db, shape),
 ): Generator<Value[], void> {
   const width = shape.columns.length;
-  for (const row of statement.iterate() as unknown as Iterable<Value[]>) {
+  for (const row of statement.iterate()) {
     const image = row.slice(0, width);
     let key: Value[] | null = null;
     for (let i = 0; i < width; i++) {

@@ -1,6 +1,6 @@
 /**
- * Reading and writing one table's rows by key with exact storage classes, through `node:sqlite` (number ⇒ REAL, bigint
- * ⇒ INTEGER). Used on the replica and on the application's file alike. Statements are prepared on first use and kept.
+ * Reads and writes rows of one table by key, on the replica and on the app database. Storage classes are exact: in `node:sqlite`
+ * a number is a REAL and a bigint an INTEGER. Statements are prepared on first use and kept.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
@@ -12,20 +12,29 @@ import { afterTableName } from "../sqlite/ddl-text/index-text.ts";
 
 type Bound = null | bigint | number | string | Uint8Array;
 
-/** Rows come as arrays, integers as bigint. */
-export function prepareExact(db: DatabaseSync, sql: string): StatementSync {
+/** A column of an application may hold any storage class, so the rows have no closer type. */
+interface ExactRows {
+  get(...values: Bound[]): Value[] | undefined;
+  all(...values: Bound[]): Value[][];
+  iterate(...values: Bound[]): Iterable<Value[]>;
+}
+
+export type ExactStatement = ExactRows & StatementSync;
+
+/** The statement returns rows as arrays, and integers as bigint. */
+export function prepareExact(db: DatabaseSync, sql: string): ExactStatement {
   const statement = db.prepare(sql);
   statement.setReturnArrays(true);
   statement.setReadBigInts(true);
-  return statement;
+  return statement as ExactStatement;
 }
 
 const REPLACEMENT = "\ufffd";
 const SURROGATE = /[\ud800-\udfff]/;
 
 /**
- * Whether a text may stand for other bytes than its own. Bun decodes broken UTF-8 to U+FFFD; of a UTF-16 file SQLite
- * takes a lone surrogate and what follows for a pair. Such a text is looked at again with `exactText`.
+ * Whether the stored bytes may differ from this text. Bun decodes invalid UTF-8 to U+FFFD. In a UTF-16 file SQLite reads a lone
+ * surrogate and the next unit as a pair. `exactText` compares such a text with its bytes.
  */
 export const mayBeOdd = (value: Value, encoding: string): value is string =>
   typeof value === "string" &&
@@ -41,13 +50,13 @@ export function exactText(text: string, encoding: string, readBytes: () => Uint8
   return same ? text : new TextBytes(new Uint8Array(bytes));
 }
 
-/** A list of key columns to select, to be read with `exactKey`: beside each its bytes if it is a text. */
+/** A list of key columns to select; `exactKey` reads it. Each column that may be a text is followed by its bytes. */
 export function exactKeyColumns(shape: TableShape, columns: readonly string[]): string {
   if (shape.integerKey) return columns.join(", ");
   return columns.map((c) => `${c}, CASE typeof(${c}) WHEN 'text' THEN CAST(${c} AS BLOB) END`).join(", ");
 }
 
-/** The key out of a row in which `exactKeyColumns` begin at `from`. */
+/** The key of a row in which `exactKeyColumns` begin at index `from`. */
 export function exactKey(shape: TableShape, row: readonly Value[], encoding: string, from = 0): Value[] {
   if (shape.integerKey) return [row[from]!];
   return shape.key.map((_, i) => {
@@ -57,7 +66,7 @@ export function exactKey(shape: TableShape, row: readonly Value[], encoding: str
   });
 }
 
-/** `"a" COLLATE NOCASE = …` for each key column: a key is compared as its index does, whatever the column says. */
+/** `"a" COLLATE NOCASE = …` for each key column: keys are compared with the collations of their index, not of the columns. */
 export function keyEquals(shape: TableShape, columns: readonly string[], values: readonly string[]): string {
   if (shape.integerKey) return `${columns[0]!} = ${values[0]!}`;
   return columns.map((c, i) => `${c} COLLATE ${shape.keyCollations[i]!} = ${values[i]!}`).join(" AND ");
@@ -66,11 +75,11 @@ export function keyEquals(shape: TableShape, columns: readonly string[], values:
 const bind = (value: Value): Bound => (value instanceof TextBytes ? value.bytes : value);
 const hasOddText = (values: readonly Value[]): boolean => values.some((v) => v instanceof TextBytes);
 
-/** A placeholder per value; broken text goes in as bytes and is made TEXT by SQLite. */
+/** One placeholder per value. Invalid text is bound as bytes, and SQLite casts it to TEXT. */
 const placeholders = (values: readonly Value[]): string[] =>
   values.map((v) => (v instanceof TextBytes ? "CAST(? AS TEXT)" : "?"));
 
-/** A cell whose text may be odd, as it is. `key`: the row's. */
+/** Reads a cell again of which `mayBeOdd` is true. `key`: the key of its row. */
 export function rereadText(
   db: DatabaseSync,
   shape: TableShape,
@@ -86,12 +95,11 @@ export function rereadText(
   );
   return exactText(text, encoding, () => {
     const sql = `SELECT CAST(${quoted[column]!} AS BLOB) FROM main.${quoteIdentifier(shape.name)} WHERE ${where}`;
-    const row = prepareExact(db, sql).get(...key.map(bind)) as unknown as [Uint8Array];
-    return row[0];
+    return prepareExact(db, sql).get(...key.map(bind))![0] as Uint8Array;
   });
 }
 
-/** Stored columns only: values can be compared as they are. */
+/** Of stored columns only: the values of an image can be compared directly. */
 const isPlain = (unique: UniqueShape): boolean =>
   unique.where === null && unique.terms.every((t) => t.column !== null);
 
@@ -102,7 +110,7 @@ export class RowAccess {
   readonly #table: string;
   readonly #columns: readonly string[];
   readonly #whereKey: string;
-  readonly #statements = new Map<string, StatementSync>();
+  readonly #statements = new Map<string, ExactStatement>();
   #knownText: string | null = null;
   readonly #uniqueColumns: ReadonlySet<number>;
   readonly #hasExpressions: boolean;
@@ -131,20 +139,20 @@ export class RowAccess {
   }
 
   #upsertValues(marks: readonly string[]): string {
-    // With its collation: another UNIQUE index of the same columns may compare them in another way.
+    // With its collations: another UNIQUE index of the same columns may have other ones.
     const { key, keyCollations, integerKey } = this.shape;
     const target = key
       .map((k, i) => `${this.#columns[k]!}${integerKey ? "" : ` COLLATE ${keyCollations[i]!}`}`)
       .join(", ");
     const sets = this.#columns.map((c) => `${c} = excluded.${c}`).join(", ");
     return (
-      // Under another name: in a table called "excluded" that word would mean the row that is there.
+      // The alias is needed for a table named "excluded", in which that word would mean the stored row.
       `INSERT INTO ${this.#table} AS "__marmot__row"(${this.#columns.join(", ")}) VALUES(${marks.join(", ")}) ` +
       `ON CONFLICT(${target}) DO UPDATE SET ${sets}`
     );
   }
 
-  #prepare(sql: string): StatementSync {
+  #prepare(sql: string): ExactStatement {
     let statement = this.#statements.get(sql);
     if (statement === undefined) {
       statement = prepareExact(this.#db, sql);
@@ -163,10 +171,10 @@ export class RowAccess {
     return keyEquals(this.shape, columns, marks);
   }
 
-  /** The row's image, or null. `key`: the key's columns in key order. */
+  /** The image of the row; null: there is none. `key`: the values of the key columns in key order. */
   get(key: readonly Value[]): Value[] | null {
     const sql = hasOddText(key) ? this.#selectWhere(this.#where(key)) : this.#selectSql;
-    const row = this.#prepare(sql).get(...key.map(bind)) as unknown as Value[] | undefined;
+    const row = this.#prepare(sql).get(...key.map(bind));
     if (row === undefined) return null;
     for (let i = 0; i < row.length; i++) {
       const value = row[i]!;
@@ -176,13 +184,13 @@ export class RowAccess {
     return row;
   }
 
-  /** Insert, or update of every column in place (the row keeps its rowid). */
+  /** Inserts the row, or updates every column in place (the row keeps its rowid). */
   upsert(image: Image): void {
     const sql = hasOddText(image) ? this.#upsertValues(placeholders(image)) : this.#upsertSql;
     this.#prepare(sql).run(...image.map(bind));
   }
 
-  /** The same for tables whose triggers do something: only columns that differ are set, and an equal row is left alone. */
+  /** For tables of which triggers have effects: sets only columns that differ, and does not touch an equal row. */
   write(image: Image): void {
     const key = keyOfImage(this.shape, image);
     const old = this.get(key);
@@ -213,14 +221,14 @@ export class RowAccess {
     return this.shape.uniques.length > 0;
   }
 
-  /** Whether going from `old` to `next` can move a UNIQUE value. */
+  /** Whether the change from `old` to `next` can change a UNIQUE value. */
   uniqueChanges(old: Image, next: Image): boolean {
     if (this.#hasExpressions) return true;
     for (const column of this.#uniqueColumns) if (!Object.is(old[column], next[column])) return true;
     return false;
   }
 
-  /** Keys of rows, other than the image's own, that hold one of the image's UNIQUE values. Key columns in key order. */
+  /** Keys of other rows that hold one of the image's UNIQUE values. Key columns in key order. */
   clashes(image: Image): Value[][] {
     const found: Value[][] = [];
     assert(image.length === this.#columns.length, `an image of ${this.shape.name} is whole`);
@@ -235,7 +243,7 @@ export class RowAccess {
     if (simple && bound.includes(null)) return []; // NULLs are distinct
     const keys = this.shape.key.map((k) => this.#columns[k]!);
     const sql = `SELECT ${exactKeyColumns(this.shape, keys)} FROM ${this.#table} WHERE ${where}`;
-    const rows = this.#prepare(sql).all(...bound) as unknown as Value[][];
+    const rows = this.#prepare(sql).all(...bound);
     const own = keyIdOfImage(this.shape, image);
     return rows
       .map((row) => exactKey(this.shape, row, this.encoding))
@@ -250,8 +258,8 @@ export class RowAccess {
   }
 
   /**
-   * Expressions, generated columns and conditions mean what the table's own columns make of them (affinity, collation):
-   * the incoming row is put into an empty twin of the table, and looked at there.
+   * The value of an expression, a generated column or a condition depends on the affinity and collation of the table's columns.
+   * So the incoming row is put into an empty copy of the table, and the expressions are evaluated there.
    */
   #verbatimLookup(unique: UniqueShape): string {
     const twin = `temp.${quoteIdentifier(this.#twinName)} AS ${quoteIdentifier(this.shape.name)}`;
@@ -262,7 +270,7 @@ export class RowAccess {
     return tests.join(" AND ");
   }
 
-  /** The table's text, as it was when this was made use of first: another text is another table's. */
+  /** The table's text at the first use. A schema change makes a new `RowAccess`. */
   get #text(): string {
     const select = "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
     this.#knownText ??= (this.#db.prepare(select).get(this.shape.name) as { sql: string }).sql;
@@ -275,7 +283,7 @@ export class RowAccess {
 
   #fillTwin(image: Image): void {
     const twin = `temp.${quoteIdentifier(this.#twinName)}`;
-    // Asked each time: a rollback may have taken it away.
+    // Checked each time: a rollback may have removed the copy.
     const there = this.#prepare("SELECT 1 FROM temp.sqlite_schema WHERE name = ?");
     if (there.get(this.#twinName) === undefined)
       this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(this.#text)}`);

@@ -19,7 +19,7 @@ import type { RejectedRow, SchemaChange, SchemaState } from "../schema/diff/chan
 import { compareCatalogues } from "../schema/diff/diff.ts";
 import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
-import { withoutWithheld } from "../schema/diff/shadow-tables.ts";
+import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { PendingKeys } from "../app-db/pending-keys.ts";
 import {
@@ -55,7 +55,7 @@ export function* followSchema(
   const objects = replica.catalogue();
   const onto = agreedSchema(appDb, objects, stateOf(objects, replica.settings));
   const rebased = rebase(file, appDb, onto);
-  for (const { table, columns, reason } of rebased.lost)
+  for (const { table, columns, reason } of rebased.rejected)
     if (table !== null) keepLostTable(file, table, columns, reason);
   const before = shapesBefore(db, appDb);
   const pending = new PendingKeys(db, appDb.captured, replica.settings.encoding);
@@ -76,7 +76,7 @@ export function* followSchema(
   // The replica took its changes one after the other: what one gave and the next would not is not what all at once give.
   const isOneStep = rebased.changes.length === 0 && version === appDb.remembered.version + 1;
   // What this node dropped and gets back, a column or more, is empty here.
-  const mayDiffer = rebased.lost.length > 0 || !isOneStep;
+  const mayDiffer = rebased.rejected.length > 0 || !isOneStep;
   const isMore = rebased.changes.length > 0 || unreconciled.length > 0 || nextLost(db) !== null;
   showAnew(file, {
     ...{ objects, inFile, before, pending, applied: changed.tables, mayDiffer },
@@ -109,7 +109,7 @@ function agreedSchema(
   // A table that stays here for what it is gives way to nobody: another of its name cannot be made.
   const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
   const ignored = new Set([...kept].filter((name) => !agreed.has(name)));
-  return without({ ...state, objects: withoutWithheld(state.objects) }, ignored);
+  return without({ ...state, objects: withoutShadowTables(state.objects) }, ignored);
 }
 
 /** What the application changed, on top of what the cluster decided. */
@@ -130,7 +130,7 @@ function rebase(
     theirs = rest.flatMap((e) => e.entry.changes);
   }
   const rebased = rebaseChanges({ base, pending, onto, theirs });
-  for (const { change, reason } of rebased.lost)
+  for (const { change, reason } of rebased.rejected)
     logger.warn("a schema change of this node does not stand", { change: JSON.stringify(change), reason });
   return rebased;
 }
@@ -184,7 +184,7 @@ function changeFile(
   const rank = (table: string, key: readonly Value[]): number =>
     pending.newest(before.get(foldName(table)), key);
   const { tables } = asApplication(components, () =>
-    applySchemaChanges(db, changes, { role: "live", rank, rejected: leave }),
+    applySchemaChanges(db, changes, { role: "app-db", rank, rejected: leave }),
   );
   for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
   keepRejected(db, lost);

@@ -76,7 +76,7 @@ export class SchemaCoordinator {
     this.refused = refused;
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
     if (refused.length > 0) {
-      const names = refused.map(({ name, reason, hint }) => `${name} (${reason}; cure: ${hint})`).join(", ");
+      const names = refused.map(({ name, reason, hint }) => `${name} (${reason}; hint: ${hint})`).join(", ");
       const reason = `the application changed its schema, and cannot be replicated any more: ${names}`;
       return { due: "obstacle", reason };
     }

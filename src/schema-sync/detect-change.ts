@@ -10,12 +10,12 @@ import { readRemembered, type RememberedSchema } from "../capture/remembered.ts"
 import type { TableShape } from "../change/shape.ts";
 import type { CatalogueObject } from "../replica/store/schema-store.ts";
 import { readCatalogue } from "../schema/catalogue.ts";
-import { type ClassifiedTable, classify, LEFT_OUT, type Selection } from "../schema/classify/classify.ts";
+import { type ClassifiedTable, classify, NOT_SELECTED, type Selection } from "../schema/classify/classify.ts";
 import type { Recorder, SchemaChange, SchemaState } from "../schema/diff/change.ts";
 import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts";
 import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
 import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/diff/evolve.ts";
-import { withoutWithheld } from "../schema/diff/shadow-tables.ts";
+import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases } from "../sqlite/schema.ts";
@@ -80,7 +80,7 @@ export function readAppDbSchema(
   const whole = capturedWhole(db, captured);
   const catalogue = readCatalogue(query);
   // Before anything is left out: what belongs to a virtual table is known by it.
-  const objects = withoutWithheld(catalogue.objects);
+  const objects = withoutShadowTables(catalogue.objects);
   const isSelected = selected(selection);
   const rejected = new Set(
     [...tableNames(remembered.state), ...tableNames(catalogue)]
@@ -94,7 +94,7 @@ export function readAppDbSchema(
     : [...left, ...rebuiltRecorders(remembered.state, catalogue, left, holdsSameIn(query, replica))];
   const common = { remembered, captured, whole, recorders };
   const compared = (ignored: ReadonlySet<string>) => {
-    const before = { ...remembered.state, objects: withoutWithheld(remembered.state.objects) };
+    const before = { ...remembered.state, objects: withoutShadowTables(remembered.state.objects) };
     const [from, now] = [without(before, ignored), without({ ...catalogue, objects }, ignored)];
     const changes = sameSchema(from, now) ? [] : compareCatalogues(from, now, recorders);
     return { ignored, from, now, changes };
@@ -114,7 +114,7 @@ export function readAppDbSchema(
     ...common,
     ...(staying.length === 0 ? first : compared(ignored)),
     local: staying
-      .filter((t) => t.reason !== LEFT_OUT)
+      .filter((t) => t.reason !== NOT_SELECTED)
       .map(({ name, reason, hint }) => ({ name, reason, hint })),
     keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
     refused: refusedOf(remembered, lineages, verdicts),

@@ -7,7 +7,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { encodeImage } from "../change/codec.ts";
 import type { Value } from "../change/value.ts";
 import { exactRows } from "../rows/exact-rows.ts";
-import type { LostRows } from "../schema/diff/schema-entry.ts";
+import type { RejectsOfTable } from "../schema/diff/schema-entry.ts";
 import { declaredColumns } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { shapeInFile } from "./detect-change.ts";
@@ -23,7 +23,7 @@ const encoded = (image: readonly Value[]): string => Buffer.from(encodeImage(ima
 /** Inside a write transaction. `images` may be read from the file meanwhile. */
 export function keepLost(
   db: DatabaseSync,
-  lost: Omit<LostRows, "id" | "rows">,
+  lost: Omit<RejectsOfTable, "id" | "rows">,
   images: Iterable<readonly Value[]>,
 ): void {
   const insert = db.prepare(`INSERT INTO "__marmot__lost"("rows") VALUES(?)`);
@@ -39,7 +39,7 @@ export function keepLost(
 /** Rows of tables that stay, in the order in which they left. */
 export function keepRejected(
   db: DatabaseSync,
-  rejected: readonly (Omit<LostRows, "id" | "rows"> & { readonly values: readonly Value[] })[],
+  rejected: readonly (Omit<RejectsOfTable, "id" | "rows"> & { readonly values: readonly Value[] })[],
 ): void {
   const alike = Map.groupBy(rejected, ({ table, columns, reason }) =>
     JSON.stringify([table, columns, reason]),
@@ -97,10 +97,10 @@ export function keepTable(
 }
 
 /** The next of what is kept; null: nothing is. */
-export function nextLost(db: DatabaseSync): LostRows | null {
+export function nextLost(db: DatabaseSync): RejectsOfTable | null {
   const row = db.prepare(`SELECT "id", "rows" FROM "__marmot__lost" ORDER BY "id" LIMIT 1`).get() as
     { id: number; rows: string } | undefined;
-  return row === undefined ? null : { id: row.id, ...(JSON.parse(row.rows) as Omit<LostRows, "id">) };
+  return row === undefined ? null : { id: row.id, ...(JSON.parse(row.rows) as Omit<RejectsOfTable, "id">) };
 }
 
 /** It is in the journal. */

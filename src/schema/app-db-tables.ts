@@ -1,55 +1,55 @@
 /**
- * Marmot's own tables inside the application's file (L): names, SQL and what each column holds. Capture installs them,
- * reflect keeps them, cleanup removes them; nothing else in the file is Marmot's but the change logs and triggers.
+ * Marmot's own tables inside the app database (L): their names, SQL and columns. Capture installs them, reflect maintains
+ * them, cleanup removes them. Marmot has nothing else in the file but the change logs, triggers and `keepIndexName` indexes.
  */
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /**
- * Version of everything Marmot keeps in L. A newer one is refused. 2: indexes that keep rowids (`keepIndexName`), and the
- * schema that the file last reflected, which an older file begins to remember when it is opened. 3: `awaited`, which an older
- * build would not bring back.
+ * Version of Marmot's objects in L; a file with a newer one is refused. Version 2 added the indexes that keep rowids
+ * (`keepIndexName`), and the schema that the file last reflected; opening an older file writes it. Version 3 added `awaited`: an
+ * older build would not restore its rows.
  */
 export const APP_DB_FORMAT = 3;
 
-/** Every object of Marmot in L starts with this. */
+/** The names of all of Marmot's objects in L begin with this. */
 export const PREFIX = "__marmot__";
 
 export const APP_DB_TABLES = {
   /**
-   * Facts that rarely change, one a row: `format`, `cluster_id`, `peer_id`, `schema` and `schema_version` (the cluster's
+   * Facts that rarely change, one per row: `format`, `cluster_id`, `peer_id`, `schema` and `schema_version` (the cluster's
    * schema that the file last reflected, and its version; see `capture/remembered.ts`).
    */
   meta: `CREATE TABLE "__marmot__meta"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
   /**
-   * For applications and people: ('node', 'peer_id', id) once, ('shard', '<n>', index) the position this file reflects,
-   * ('acknowledged', '<table>', id) the change-log id up to which the table's changes are ordered.
+   * For applications and people. ('node', 'peer_id', id): once. ('shard', '<n>', index): the position that this file reflects.
+   * ('acknowledged', '<table>', id): the table's changes are ordered up to this change-log id.
    */
   status: `CREATE TABLE "__marmot__status"("item" TEXT, "name" TEXT, "value", PRIMARY KEY("item", "name")) WITHOUT ROWID`,
   /**
-   * Which table has which change log. `id`: `TableShape.id`, stable over RENAME. `log`: the change log's name. Triggers
-   * are named by id (`triggerName`), so that no table's name can clash with another's triggers.
+   * Captured tables and their change logs. `id`: `TableShape.id`, stable over RENAME. `log`: the change log's name. Triggers
+   * are named by id (`triggerName`), so that the name of a table cannot clash with the triggers of another one.
    */
   table: `CREATE TABLE "__marmot__table"("id" INTEGER PRIMARY KEY, "name" TEXT, "log" TEXT)`,
   /**
-   * Log rows of table `id` with an id ≥ `next_id` were written while this file reflected `position` (a vector, 8 bytes
-   * little endian per shard), up to the next record of the same table. Pruned on acknowledgement.
+   * Base positions. Log rows of table `id` with an id ≥ `next_id`, up to the next record of the table, were written while this
+   * file reflected `position`. That is a vector of 8 bytes per shard, little endian. Pruned on acknowledgement.
    */
   base: `CREATE TABLE "__marmot__base"("id" INTEGER, "next_id" INTEGER, "position" BLOB, PRIMARY KEY("id", "next_id")) WITHOUT ROWID`,
   /**
-   * Rows that this file shows as of an older position: because a pending row holds one of their UNIQUE values, or because
-   * they stayed pending while others changed them. Key as an encoded image of the key's columns, and that position.
+   * Withheld rows: this file shows them as of an older position. Either an unacknowledged row holds one of their UNIQUE values,
+   * or they were unacknowledged while other nodes changed them. `key`: an encoded image of the key's columns.
+   * `position`: the older position.
    */
   shadow: `CREATE TABLE "__marmot__shadow"("id" INTEGER, "key" BLOB, "position" BLOB, PRIMARY KEY("id", "key")) WITHOUT ROWID`,
-  /** Rows that a change of the schema left no room for, until they are in the journal; see `schema-sync/keep-rejects.ts`. */
+  /** Rows that a schema change rejected, until they are in the conflict journal; see `schema-sync/keep-rejects.ts`. */
   lost: `CREATE TABLE IF NOT EXISTS "__marmot__lost"("id" INTEGER PRIMARY KEY, "rows" TEXT)`,
   /**
-   * Rows of table `id` that a change of the schema took out of this file, though the replica has them: they come back with
-   * the next reflection, which empties this. `key`: a `KeyId`; an empty BLOB: every row of the table. See `schema-sync/rows-to-restore.ts`.
+   * Rows to restore: a schema change removed them from this file, but the replica has them. The next reflection writes them
+   * again and empties this table. `id`: the table. `key`: a `KeyId`; an empty BLOB: every row of the table. See
+   * `schema-sync/rows-to-restore.ts`.
    */
   awaited: `CREATE TABLE IF NOT EXISTS "__marmot__awaited"("id" INTEGER, "key", PRIMARY KEY("id", "key")) WITHOUT ROWID`,
 } as const;
-
-export const appDbTableName = (table: keyof typeof APP_DB_TABLES): string => `${PREFIX}${table}`;
 
 export const TRIGGER_KINDS = [
   "insert",
@@ -62,34 +62,39 @@ export const TRIGGER_KINDS = [
 ] as const;
 export type TriggerKind = (typeof TRIGGER_KINDS)[number];
 
-/** Unquoted. Eviction triggers say in their name what to do, because SQLite prints it when DROP COLUMN fails. */
+/** Unquoted. SQLite prints the name when DROP COLUMN fails, so the names of eviction triggers contain the hint. */
 export function triggerName(tableId: number, kind: TriggerKind): string {
   if (kind === "evict_insert" || kind === "evict_update")
     return `${PREFIX}${tableId}_${kind} (drop the index and the column in separate transactions)`;
   return `${PREFIX}${tableId}_${kind}`;
 }
 
-/** Of a table without a declared key: named by id, as the triggers are. Unquoted. */
+/** The index of a table without a declared key, named by id as the triggers are. Unquoted. */
 export const keepIndexName = (tableId: number): string => `${PREFIX}${tableId}_keep`;
 
-/** The ancestor's name; a suffix where the name is taken is the caller's business. Unquoted. */
+/** As maxpert/marmot v0.3 names it. The caller adds a suffix where the name is taken. Unquoted. */
 export const changeLogName = (table: string): string => `${PREFIX}${table}_change_log`;
 
-/** `columns`: number of key columns. `id` grows for ever: the highest row is never deleted. `v` = 1: a suspected eviction; 0: one that was none. */
+/**
+ * `columns`: number of key columns. `id` only grows, because the highest row is never deleted. `v` = 1: a suspected eviction;
+ * 0: the suspicion was wrong.
+ */
 export function changeLogSql(log: string, columns: number): string {
   const keys = Array.from({ length: columns }, (_, i) => `k${i + 1}`);
   return `CREATE TABLE ${quoteIdentifier(log)}(id INTEGER PRIMARY KEY, ${keys.join(", ")}, v)`;
 }
 
-/** SQLite takes 500 terms in a compound. */
+/** SQLite accepts at most 500 terms in a compound SELECT. */
 const LOGS_AT_ONCE = 200;
 
-/** Statements that together give [table id, highest log id] of every log that holds a row: one look, however many tables. */
+/** Statements that together return [table id, highest log id] of every log with a row: few statements for many tables. */
 export function newestIdsSql(logs: readonly { readonly id: number; readonly log: string }[]): string[] {
-  const looks = logs.map(({ id, log }) => `SELECT ${id} t, max(id) n FROM main.${quoteIdentifier(log)}`);
+  const selects = logs.map(({ id, log }) => `SELECT ${id} t, max(id) n FROM main.${quoteIdentifier(log)}`);
   const statements: string[] = [];
-  for (let i = 0; i < looks.length; i += LOGS_AT_ONCE)
-    statements.push(`SELECT t, n FROM (${looks.slice(i, i + LOGS_AT_ONCE).join(" UNION ALL ")}) WHERE n > 0`);
+  for (let i = 0; i < selects.length; i += LOGS_AT_ONCE)
+    statements.push(
+      `SELECT t, n FROM (${selects.slice(i, i + LOGS_AT_ONCE).join(" UNION ALL ")}) WHERE n > 0`,
+    );
   return statements;
 }
 

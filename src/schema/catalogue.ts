@@ -1,4 +1,4 @@
-/** The application's part of a schema: what is Marmot's or SQLite's own is left out, order and text are kept. */
+/** The application's part of a schema, in its order and with its texts. Objects of Marmot and of SQLite itself are not in it. */
 import { foldName } from "../base/names.ts";
 import type { Query } from "../sqlite/query.ts";
 import { readObjects, type SchemaObject } from "../sqlite/schema.ts";
@@ -25,7 +25,7 @@ export function readCatalogue(query: Query): Catalogue {
   };
 }
 
-/** Equal for equal schemas: what `PRAGMA schema_version` cannot say, since VACUUM and ANALYZE move it, too. */
+/** Equal for equal schemas, unlike `PRAGMA schema_version`, which VACUUM and ANALYZE change, too. */
 export function fingerprint(query: Query): string {
   const rows = query(
     `SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name`,
@@ -38,14 +38,14 @@ export function fingerprint(query: Query): string {
     .toString(16);
 }
 
-/** A file's schema, known again. */
+/** Identifies the schema that a file had. */
 export interface KnownSchema {
   readonly fingerprint: string;
-  /** What `readVersions` gave when it was. */
+  /** Of the same moment: while these are equal, the fingerprint need not be computed again. */
   readonly versions: SchemaVersions;
 }
 
-/** Where none of these moved the schema is as it was; the last two are part of it and do not move the first. */
+/** While none of these changes, the schema does not. A change of the last two does not change the first. */
 export interface SchemaVersions {
   readonly schema: number;
   readonly user: number;

@@ -1,6 +1,6 @@
 /**
- * REPLACE removes rows through a UNIQUE index without firing a delete trigger. These lookups name, before a row is
- * written, the rows that it could remove. Text of expressions and conditions is verbatim; each must be a SEARCH.
+ * REPLACE deletes rows through a UNIQUE index without firing a delete trigger. These lookups find, before a row is written,
+ * the rows that it could delete. Expressions and conditions are the index's own text, and each lookup must be a SEARCH.
  */
 import { foldName } from "../base/names.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
@@ -13,15 +13,15 @@ export interface EvictionLookup {
   readonly index: string;
   /** A WHERE clause over the table, with the incoming row as NEW. */
   readonly where: string;
-  /** A SELECT with the same WHERE and parameters in place of NEW's columns, for EXPLAIN QUERY PLAN. */
+  /** A SELECT with the same WHERE, and with parameters in place of NEW's columns, for EXPLAIN QUERY PLAN. */
   readonly probe: string;
-  /** It names generated columns. */
+  /** The index names generated columns. */
   readonly generated: boolean;
   /** Names of columns whose change can claim another row's value. */
   readonly columns: readonly string[];
-  /** The index's terms if they name no column: where none of them is NULL, the index holds one row at most. null: they do. */
+  /** The index's terms if they name no column: while none of them is NULL, the index holds one row at most. null: they name columns. */
   readonly constants: readonly string[] | null;
-  /** Not every row of the table is in the index. */
+  /** The index has a condition, so it need not contain every row of the table. */
   readonly partial: boolean;
 }
 
@@ -30,7 +30,7 @@ export function evictionLookups(shape: TableShape, table: Table): EvictionLookup
   const lookup = (unique: UniqueShape, filled: readonly Filled[]): EvictionLookup => {
     const where = whereOf(unique, table, (name) => `NEW.${quoteIdentifier(name)}`, filled);
     const probed = whereOf(unique, table, () => "?1", filled);
-    // After ANALYZE of few rows SQLite reads them all, whatever index there is.
+    // After ANALYZE of a small table SQLite would scan it in spite of the index.
     const from = `main.${quoteIdentifier(shape.name)} INDEXED BY ${quoteIdentifier(unique.name)}`;
     const probe = `SELECT ${keys} FROM ${from} WHERE ${probed}`;
     const generated = namedColumns(unique, table).some((c) => c.hidden !== 0);
@@ -46,21 +46,21 @@ export function evictionLookups(shape: TableShape, table: Table): EvictionLookup
   });
 }
 
-/** A column that has its value only after BEFORE triggers have seen the row. */
+/** A column that gets its value only after the BEFORE triggers have run. */
 interface Filled {
   readonly name: string;
-  /** Whether what such a trigger sees is no value. */
+  /** An expression: the value that such a trigger sees means "no value". */
   readonly isMissing: (given: string) => string;
-  /** What the row gets. */
+  /** An expression: the value that the row gets. */
   readonly value: (given: string) => string;
 }
 
-/** Under REPLACE a default takes the place of NULL; and SQLite picks an id. */
+/** Under REPLACE a NOT NULL column takes its default in place of NULL. A missing id is picked by SQLite. */
 function filledLater(unique: UniqueShape, table: Table): Filled[] {
   const used = usedColumns(unique, table);
   return table.columns.flatMap(({ name, affinity, notNull, defaultValue, hidden }): Filled[] => {
     if (hidden !== 0 || !used.includes(name)) return [];
-    // An id that is given as -1 is looked up as it is, too.
+    // A BEFORE trigger sees -1 for a missing id. An id that really is -1 is found by the other lookup.
     if (name === table.rowidColumn)
       return [
         {
@@ -81,7 +81,7 @@ function filledLater(unique: UniqueShape, table: Table): Filled[] {
   });
 }
 
-/** The id that SQLite will pick, unless the highest of all is taken: then it picks by chance. */
+/** The id that SQLite will pick. When the highest possible id is taken SQLite picks at random, which no lookup can foresee. */
 function nextId(table: Table, column: string): string {
   const highest = `max(${quoteIdentifier(column)})`;
   const from = quoteIdentifier(table.name);
@@ -90,7 +90,7 @@ function nextId(table: Table, column: string): string {
   return `(SELECT max(v) + 1 FROM (SELECT 0 AS v UNION ALL SELECT ${highest} FROM ${from} UNION ALL ${given}))`;
 }
 
-/** Columns that the index names, generated ones among them. */
+/** Columns that the index names, including generated ones. */
 function namedColumns(unique: UniqueShape, table: Table): Column[] {
   const text = withoutStrings([...unique.terms.map((t) => t.sql), unique.where ?? ""].join(" , "));
   return table.columns.filter((c) => mentions(text, c.name));
@@ -98,24 +98,24 @@ function namedColumns(unique: UniqueShape, table: Table): Column[] {
 
 const QUOTED = /"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|'(?:[^']|'')*'|--[^\n]*|\/\*[\s\S]*?\*\//g;
 
-/** What is a text in an expression is no column, even if one is called so: that one may be dropped. */
+/** A string literal is no column, even if a column has the same name: that column may be dropped. */
 const withoutStrings = (text: string): string =>
   text.replace(QUOTED, (quoted) => (quoted.startsWith("'") ? "''" : quoted));
 
-/** Every column whose change can move a value of the index: those that it names, and what generated ones are made of. */
+/** Every column whose change can change a value of the index: the named ones, and the sources of generated ones. */
 function usedColumns(unique: UniqueShape, table: Table): string[] {
   const named = namedColumns(unique, table);
   const names = named.flatMap((c) => (c.hidden === 0 ? [c.name] : sourcesOf(c, table)));
   return [...new Set(names)];
 }
 
-/** Other columns that a column's part of CREATE TABLE names. */
+/** Other columns that the column's definition in CREATE TABLE names. */
 function mentionedBy({ name }: Column, table: Table): Column[] {
   const text = withoutStrings(definitionOf(name, table) ?? table.sql);
   return table.columns.filter((c) => c.name !== name && mentions(text, c.name));
 }
 
-/** The stored columns that a generated one may be made of. */
+/** The stored columns from which a generated one may be computed. */
 function sourcesOf(column: Column, table: Table): string[] {
   const found = new Set<string>();
   const visit = (of: Column): void => {
@@ -129,7 +129,7 @@ function sourcesOf(column: Column, table: Table): string[] {
   return table.columns.filter((c) => c.hidden === 0 && found.has(c.name)).map((c) => c.name);
 }
 
-/** A column's part of CREATE TABLE; null: it is not found. */
+/** The column's definition in CREATE TABLE; null: it is not found. */
 function definitionOf(name: string, table: Table): string | null {
   const { terms } = parseIndex(table.sql);
   const spelled = [name, quoteIdentifier(name), `[${name}]`, `\`${name}\``, `'${name}'`];
@@ -142,7 +142,7 @@ function definitionOf(name: string, table: Table): string | null {
   return own.length === 1 ? own[0]! : null;
 }
 
-/** `filled`: only if one of these has no value yet, and with that which it gets. */
+/** `filled`: columns of which one must have no value yet; the condition uses the value that it gets. */
 function whereOf(
   unique: UniqueShape,
   table: Table,
@@ -154,13 +154,13 @@ function whereOf(
     const { name, affinity } = column;
     if (later.has(name)) return later.get(name)!.value(given(name));
     if (column.hidden === 0 || !sourcesOf(column, table).some((c) => later.has(c))) return given(name);
-    // NEW has what comes of no value.
+    // NEW has the value that is computed from the missing one.
     const generation = generationOf(definitionOf(name, table) ?? table.sql);
     return generation === null
       ? given(name)
       : storedSql(affinity, `(SELECT ${generation} FROM ${row(mentionedBy(column, table))})`);
   };
-  // In a comparison NEW's columns have no affinity: a subquery has that of its last part, and no collation.
+  // In a comparison NEW's columns have no affinity. A compound subquery has the affinity of its last part, and no collation.
   const own = quoteIdentifier(table.name);
   const asColumn = (column: Column): string => {
     const name = quoteIdentifier(column.name);
@@ -172,7 +172,7 @@ function whereOf(
   const isName = (sql: string) =>
     sql.startsWith('"') && table.columns.some((c) => quoteIdentifier(c.name) === sql);
   const tests = unique.terms.map((term) => {
-    // On the left, where it stands above a COLLATE inside the expression, as it does in the index.
+    // The collation is on the left, where it overrides a COLLATE inside the expression, as in the index.
     const collate = ` COLLATE ${term.collation}`;
     if (isName(term.sql)) {
       const column = table.columns.find((c) => quoteIdentifier(c.name) === term.sql)!;
@@ -180,7 +180,7 @@ function whereOf(
     }
     return `(${term.sql})${collate} = (SELECT ${term.sql} FROM ${row(namedColumns(unique, table))})`;
   });
-  // The verbatim condition lets SQLite use the partial index.
+  // With the verbatim condition SQLite can use the partial index.
   if (unique.where !== null) tests.push(`(${unique.where})`);
   const missing = filled.map(({ name, isMissing }) => isMissing(given(name)));
   if (missing.length > 0) tests.push(`(${missing.join(" OR ")})`);

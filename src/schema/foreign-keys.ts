@@ -1,4 +1,4 @@
-/** Declared foreign keys between replicated tables, as positions in their images. What SQLite itself would call a mismatch is left out. */
+/** Declared foreign keys between replicated tables, as positions in their images. Keys that SQLite calls a mismatch are not included. */
 import { foldName } from "../base/names.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Query } from "../sqlite/query.ts";
@@ -6,25 +6,25 @@ import type { Query } from "../sqlite/query.ts";
 export type ForeignKeyAction = "NO ACTION" | "RESTRICT" | "CASCADE" | "SET NULL" | "SET DEFAULT";
 
 export interface ForeignKey {
-  /** Its place among its table's foreign keys, in the order of declaration. */
+  /** Its index among its table's foreign keys, in the order of declaration. */
   readonly number: number;
   readonly child: TableShape;
   /** Indexes into the child's columns; the i-th refers to the i-th of `parentColumns`. */
   readonly columns: readonly number[];
   readonly parent: TableShape;
   readonly parentColumns: readonly number[];
-  /** The parent columns' collations, by which SQLite compares. */
+  /** Collations of the parent columns; SQLite compares by them. */
   readonly collations: readonly string[];
   readonly onDelete: ForeignKeyAction;
-  /** All of its columns may be NULL. */
+  /** All its columns allow NULL. */
   readonly nullable: boolean;
   /** The SQL text of its columns' defaults. */
   readonly defaults: readonly string[];
-  /** For each column of `parent.key` its place in `columns`; null: the reference is to another UNIQUE constraint. */
+  /** For each column of `parent.key` its index in `columns`; null: the foreign key refers to another UNIQUE constraint. */
   readonly keyOrder: readonly number[] | null;
 }
 
-/** In the order of tables and declarations. */
+/** In the order of `shapes`, then of declaration. */
 export function readForeignKeys(query: Query, shapes: Iterable<TableShape>): ForeignKey[] {
   const all = [...shapes];
   const byName = new Map(all.map((s) => [foldName(s.name), s]));
@@ -36,7 +36,7 @@ export function readForeignKeys(query: Query, shapes: Iterable<TableShape>): For
     for (const id of new Set(rows.map((r) => r[0]))) {
       const parts = rows.filter((r) => r[0] === id);
       const parent = byName.get(foldName(parts[0]![1]));
-      const found = parent === undefined ? null : foreignKey(query, child, parent, parts, number);
+      const found = parent === undefined ? null : resolveForeignKey(query, { number, child, parent, parts });
       if (found !== null) keys.push(found);
       number++;
     }
@@ -53,7 +53,7 @@ type DeclaredPart = [
   onUpdate: ForeignKeyAction,
 ];
 
-/** By table in lower case, as `PRAGMA foreign_key_list` tells it, in the order of declaration. */
+/** Rows of `PRAGMA foreign_key_list` by table in lower case, in the order of declaration. */
 export function readDeclared(query: Query): Map<string, DeclaredPart[]> {
   const rows = query(
     `SELECT m.name, f.id, f."table", f."from", f."to", f.on_delete, f.on_update
@@ -69,22 +69,25 @@ export function readDeclared(query: Query): Map<string, DeclaredPart[]> {
   return declared;
 }
 
-function foreignKey(
-  query: Query,
-  child: TableShape,
-  parent: TableShape,
-  parts: readonly DeclaredPart[],
-  number: number,
-): ForeignKey | null {
+interface DeclaredKey {
+  readonly number: number;
+  readonly child: TableShape;
+  readonly parent: TableShape;
+  /** One per column. */
+  readonly parts: readonly DeclaredPart[];
+}
+
+/** null: SQLite would call it a mismatch. */
+function resolveForeignKey(query: Query, { number, child, parent, parts }: DeclaredKey): ForeignKey | null {
   const place = (shape: TableShape, name: string): number =>
     shape.columns.findIndex((c) => foldName(c.name) === foldName(name));
   const columns = parts.map((p) => place(child, p[2]));
   const named = parts.every((p) => p[3] !== null);
   const parentColumns = named ? parts.map((p) => place(parent, p[3]!)) : [...parent.key];
-  // A generated column is in no image.
+  // An image has no generated columns.
   if (columns.includes(-1) || parentColumns.includes(-1) || columns.length !== parentColumns.length)
     return null;
-  if (parent.rowidKey && parentColumns.includes(0)) return null; // nothing can refer to a rowid
+  if (parent.rowidKey && parentColumns.includes(0)) return null; // a foreign key cannot refer to a rowid
   const onDelete = parts[0]![4];
   const declared = new Map(
     query(`SELECT name, "notnull", dflt_value FROM pragma_table_info(?)`, child.name).map((r) => [r[0], r]),

@@ -1,4 +1,4 @@
-/** From what SQLite says of a table to the plain value that the rest of the pipeline works with. */
+/** Turns SQLite's description of a table into a `TableShape`, the plain value that the pipeline works with. */
 import { foldName } from "../base/names.ts";
 import { assert } from "../base/assert.ts";
 import type { Collation, ColumnShape, TableShape, UniqueShape, UniqueTerm } from "../change/shape.ts";
@@ -6,10 +6,10 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 import { keyCollations, keyColumns, rowidAliases, type Table, type UniqueIndex } from "../sqlite/schema.ts";
 import { parseIndex } from "../sqlite/ddl-text/index-text.ts";
 
-/** Stored columns: generated ones are computed again on every node. */
+/** Only stored columns travel: every node computes generated ones itself. */
 const isStored = (column: { readonly hidden: number }): boolean => column.hidden === 0;
 
-/** `id`: the table's for ever. The table must have been classified as one that replicates. */
+/** `id`: the permanent id of the table. `classify` must have accepted the table. */
 export function shapeOf(table: Table, id: number): TableShape {
   const declared: readonly ColumnShape[] = table.columns.filter(isStored);
   const rowidKey = keyColumns(table).length === 0;
@@ -34,7 +34,7 @@ export function shapeOf(table: Table, id: number): TableShape {
   };
 }
 
-/** The rowid as if it were a column, under that of its free names which a new column is least likely to take. */
+/** The rowid as a column, under the free name that a new column is least likely to take. */
 function rowidColumn(table: Table): ColumnShape {
   const name = rowidAliases(table).at(-1);
   assert(name !== undefined, `the rowid of ${table.name} has a name`);
@@ -46,7 +46,7 @@ function uniqueShape(index: UniqueIndex, place: ReadonlyMap<string, number>): Un
   const terms = index.terms.map((term, i): UniqueTerm => {
     const { collation } = term;
     if (term.column === null) return { column: null, sql: text!.terms[i]!, collation };
-    // A generated column is no stored one: it is compared as an expression by its name.
+    // A generated column is not stored: it is compared as an expression, its name.
     const column = place.get(foldName(term.column)) ?? null;
     return { column, sql: quoteIdentifier(term.column), collation };
   });

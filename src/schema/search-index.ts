@@ -1,17 +1,18 @@
 /**
- * Full-text indexes (FTS5, FTS4) with external content: each node keeps its own, filled from the content when the file
- * is built and kept by the application's triggers afterwards.
+ * Full-text indexes (FTS5, FTS4) with external content. Each node has its own: it is filled from the content when the file is
+ * built, and the application's triggers keep it up to date afterwards.
  */
+import { foldName } from "../base/names.ts";
 import type { SchemaObject } from "../sqlite/schema.ts";
 import { parseIndex } from "../sqlite/ddl-text/index-text.ts";
 
 export interface SearchIndex {
   readonly name: string;
-  /** The table or view with the content; "": the index holds its content itself, or none. */
+  /** The table or view with the content; "": the index has no external content. */
   readonly content: string;
 }
 
-/** Null: another kind of object. */
+/** null: the object is no full-text index. */
 export function searchIndexOf(object: SchemaObject): SearchIndex | null {
   const module = /^\s*CREATE\s+VIRTUAL\s+TABLE\b[\s\S]*?\bUSING\s+["'`[]?(fts[45])\b/i.exec(object.sql);
   if (object.kind !== "table" || module === null) return null;
@@ -29,4 +30,14 @@ function unquote(text: string): string {
   if (quote === "[") return text.slice(1, -1);
   if (!['"', "'", "`"].includes(quote)) return text;
   return text.slice(1, -1).replaceAll(quote + quote, quote);
+}
+
+/** Names of the full-text indexes over a table of `written` (names in lower case), or over a view, which may show any of them. */
+export function indexesOver(objects: readonly SchemaObject[], written: ReadonlySet<string>): string[] {
+  if (written.size === 0) return [];
+  const views = new Set(objects.flatMap((o) => (o.kind === "view" ? [foldName(o.name)] : [])));
+  return objects.flatMap((object) => {
+    const content = foldName(searchIndexOf(object)?.content ?? "");
+    return written.has(content) || views.has(content) ? [object.name] : [];
+  });
 }

@@ -1,9 +1,9 @@
-/** What a message between two nodes is about: one byte in front. Raft's own are the first kind; others are control. */
+/** The kind of a message between two nodes, in one byte at its front: Raft or control. */
 
 export const MessageKind = {
   /** Raft messages of all groups. */
   raft: 0,
-  /** A request of `cluster/` or `node/`, and its answer: MessagePack. */
+  /** A control message of src/replication, or the answer to one: MessagePack. */
   control: 1,
 } as const;
 export type MessageKind = (typeof MessageKind)[keyof typeof MessageKind];

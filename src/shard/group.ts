@@ -1,4 +1,5 @@
-/** One shard's group: its Raft machine, and who is behind the members' ids. */
+/** One shard's group: its Raft state machine, and the peers of its members. */
+import { asPeerId, NO_PEER } from "../base/ids.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
 import { decodeConfigChange, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
@@ -9,7 +10,8 @@ import {
   EntryType,
   type HardState,
   type MemberId,
-} from "../raft/types.ts";
+} from "../raft/model/types.ts";
+import { ConfirmedCommit } from "./confirmed-commit.ts";
 import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
 import { freeSlot } from "./slots.ts";
 import type { StateMachine } from "./state-machine.ts";
@@ -22,31 +24,32 @@ export interface GroupLimits {
   readonly committed: number;
 }
 
-/** What a change's context says of the member it concerns. */
+/** The context of a configuration change: peer and name of the member that it concerns. */
 export const memberContext = (member: Pick<MemberInfo, "peerId" | "name">): Uint8Array =>
   utf8(JSON.stringify({ peerId: member.peerId, name: member.name }));
 
 function readContext(bytes: Uint8Array): { peerId: PeerId; name: string } {
   const { peerId = "", name = "" } =
     bytes.length === 0 ? {} : (JSON.parse(fromUtf8(bytes)) as { peerId?: string; name?: string });
-  return { peerId, name };
+  return { peerId: asPeerId(peerId), name };
 }
 
 export class Group {
   readonly shard: ShardId;
   readonly raft: Raft;
   readonly log: GroupLog;
-  /** The newest that was applied. */
+  readonly confirmed: ConfirmedCommit;
+  /** The newest applied configuration. */
   configuration: GroupConfiguration;
   /** Applied and not on disk yet. */
   unsavedConfiguration: GroupConfiguration | null = null;
-  /** Moved and not on disk yet: no more than a commit index between two writes. */
+  /** Changed and not on disk yet: between two writes only the commit index may be. */
   unsavedHardState: HardState | null = null;
-  /** The leader that was last told to the state machine. */
+  /** The leader that the state machine was last told. */
   knownLeader: PeerId | null = null;
-  /** Ticks that this node has led without a break. */
+  /** Ticks since this node became the leader. */
   ticksLed = 0;
-  /** Entries and bytes appended since the log was last cut at its front. */
+  /** Entries and bytes appended since the last compaction. */
   appendedEntries = 0;
   appendedBytes = 0;
 
@@ -91,9 +94,11 @@ export class Group {
       checkQuorum: true,
       random,
     });
+    // A voter gives its leader up by itself within this time; a learner does not.
+    this.confirmed = new ConfirmedCommit(this.raft, 2 * limits.electionTicks);
   }
 
-  /** The peer behind a member id, as far as this group's configuration knows. */
+  /** The peer of a member id, as far as this group's configuration knows it. */
   peerOf(member: MemberId): PeerId | undefined {
     return this.configuration.members.find((m) => m.id === member)?.peerId;
   }
@@ -103,10 +108,13 @@ export class Group {
   }
 
   get leaderPeer(): PeerId {
-    return this.raft.leader === 0 ? "" : (this.peerOf(this.raft.leader) ?? "");
+    return this.peerOf(this.raft.leader) ?? NO_PEER;
   }
 
-  /** Handles what a ready committed: changes of the configuration take effect now, whatever the state does. */
+  /**
+   * Applies the configuration changes among a ready's committed entries. They take effect at once, independent of the
+   * state.
+   */
   applyConfigChanges(ready: Ready): void {
     for (const entry of ready.committed)
       if (entry.type === EntryType.configChange) this.#applyConfigChange(entry);
@@ -120,7 +128,7 @@ export class Group {
     const context = readContext(change.context);
     for (const step of change.steps) {
       const id = step.member === 0 ? entry.index : step.member;
-      if (step.type !== ConfigChangeType.removeMember && context.peerId !== "")
+      if (step.type !== ConfigChangeType.removeMember && context.peerId !== NO_PEER)
         members.set(id, {
           id,
           ...context,

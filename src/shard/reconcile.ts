@@ -1,8 +1,8 @@
-/** The next simple change that brings a group's configuration nearer to group 0's. Pure. */
-import { ConfigChangeType, type ConfigChangeStep, type MemberId } from "../raft/types.ts";
+/** The next simple change that makes a group's configuration more like group 0's. Pure. */
+import { ConfigChangeType, type ConfigChangeStep, type MemberId } from "../raft/model/types.ts";
 import type { GroupConfiguration } from "./seams.ts";
 
-/** `caughtUp`: the member's log is near the leader's end. Null: nothing to do now. */
+/** `caughtUp`: the member's log is close to the leader's end. Null: no change now. */
 export function nextStep(
   wanted: GroupConfiguration,
   current: GroupConfiguration,

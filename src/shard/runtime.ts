@@ -1,52 +1,46 @@
 /**
- * Runs all groups of a node in one turn: step what came ─▶ send what may leave ─▶ one durable write for all groups ─▶ send
- * the rest ─▶ hand over what is committed. No time of its own: somebody calls `tick`, `turn` and `receive`.
+ * Runs all groups of a node. In one turn it steps received messages and sends the ones that need no write. One
+ * durable write
+ * for all groups follows, then the other messages, then the committed entries. It has no timers: the owner calls
+ * `tick`,
+ * `turn` and `receive`.
  */
 import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
-import { newMessage, type ProposeResult, type Ready } from "../raft/raft.ts";
-import {
-  ConfigChangeType,
-  type MemberId,
-  type Message,
-  MessageType,
-  type SnapshotMetadata,
-} from "../raft/types.ts";
+import type { ProposeResult, Ready } from "../raft/raft.ts";
+import { ConfigChangeType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
 import { nextStep } from "./reconcile.ts";
-import type {
-  GroupConfiguration,
-  GroupWrite,
-  LogStore,
-  MemberInfo,
-  PeerId,
-  ShardId,
-  Transport,
-} from "./seams.ts";
+import type { GroupWrite, LogStore, MemberInfo, PeerId, ShardId, Transport } from "./seams.ts";
 import { preferredLeader } from "./spread.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "./wire.ts";
 
-/** Rounds of ready in one turn: what a write made possible is done at once, but not without end. */
+/** Rounds of ready in one turn: a write often makes the next round possible, and the number of rounds is bounded. */
 const ROUNDS = 4;
-/** A log is cut when it holds this many times the entries that are kept, or bytes, that the state durably contains. */
+/**
+ * A log is compacted when it holds this many times the kept entries, or these bytes, and the state durably contains
+ * them.
+ */
 const COMPACT_FACTOR = 5;
 const COMPACT_BYTES = 64 << 20;
-/** What is kept for followers that were away for a moment. */
+/** Kept for followers that are late by a moment. */
 const KEEP_ENTRIES = 2000;
 const TAIL_BYTES = 16 << 20;
-/** Ticks between two heartbeats: idle nodes do little else than sending and answering them. */
+/** Ticks without a message of the leader after which a follower campaigns at the earliest. */
+const ELECTION_TICKS = 10;
+/** Ticks between two heartbeats: an idle node does little else than send and answer them. */
 const HEARTBEAT_TICKS = 2;
-/** Ticks between two looks at configurations, leaders and logs. */
+/** Ticks between two checks of configurations, leaders and logs. */
 const UPKEEP_TICKS = 5;
-/** Ticks of leading after which leadership may be handed to the preferred node. */
+/** Ticks of leadership after which it may be transferred to the preferred node. */
 const SPREAD_AFTER_TICKS = 30;
-/** Elections that a node may have missed; a term beyond is damage or malice, and would be kept for ever. */
+/** Elections that a node may have missed. A term beyond is damaged or malicious, and would never be forgotten. */
 const MAX_TERM_AHEAD = 1_000_000;
-/** Voters; further nodes stay learners. */
+/** Voters; further nodes remain learners. */
 export const MAX_VOTERS = 5;
 
 export interface RuntimeComponents {
@@ -62,30 +56,21 @@ export interface RuntimeOptions {
   readonly peerId: PeerId;
   /** This node's id in every group. */
   readonly member: MemberId;
-  /** Default 10: campaigns 1 to 2 s after the leader's last word at a tick of 100 ms. */
+  /** Default 10: with a tick of 100 ms a node campaigns 1 to 2 s after the leader's last message. */
   readonly electionTicks?: number;
-  /** Entries of each log kept for followers that were away; it is cut at five times as many. Default 2000. */
+  /** Entries of each log kept for late followers; compacted at five times as many. Default 2000. */
   readonly keepEntries?: number;
   /** Per shard, an index that is known to be committed. */
   readonly committed?: readonly number[];
-}
-
-export interface InstalledShard {
-  readonly shard: ShardId;
-  readonly index: number;
-  readonly term: number;
-  readonly configuration: GroupConfiguration;
 }
 
 export class ShardRuntime {
   readonly groups: readonly Group[];
   readonly #components: RuntimeComponents;
   readonly #options: RuntimeOptions;
-  /** Who sent with which id: for answers to members that a configuration does not know yet. */
+  /** The sender of each member id: for answers to members that a configuration does not contain yet. */
   readonly #heard = new Map<MemberId, PeerId>();
-  /** Offers of a state that wait for it to be installed. */
-  readonly #offers = new Map<ShardId, Message>();
-  /** What a turn that was begun has out. */
+  /** The readies of a turn between `begin` and `finish`. */
   #readies: { group: Group; ready: Ready | null }[] | null = null;
   #ticks = 0;
   #turns = 0;
@@ -103,7 +88,7 @@ export class ShardRuntime {
           options.member,
           { logStore, stateMachine, random: random.fork() },
           {
-            electionTicks: options.electionTicks ?? 10,
+            electionTicks: this.#electionTicks,
             heartbeatTicks: HEARTBEAT_TICKS,
             committed: options.committed?.[shard] ?? 0,
           },
@@ -115,30 +100,41 @@ export class ShardRuntime {
     return { turns: this.#turns, messages: this.#sentMessages };
   }
 
-  /** A unit of time passed. */
+  /** One unit of time has passed. */
   tick(): void {
     this.#ticks++;
     for (const group of this.groups) {
       group.raft.tick();
+      group.confirmed.tick();
       group.ticksLed = group.raft.isLeader ? group.ticksLed + 1 : 0;
       if (group.raft.isLeader && group.shard !== 0) this.#followConfiguration(group);
     }
     if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
   }
 
+  /** The process was stopped for this many ticks: leaders may have changed unnoticed. */
+  wasStopped(ticks: number): void {
+    if (ticks < this.#electionTicks) return;
+    for (const group of this.groups) group.confirmed.forget();
+  }
+
+  get #electionTicks(): number {
+    return this.#options.electionTicks ?? ELECTION_TICKS;
+  }
+
   propose(shard: ShardId, data: Uint8Array): ProposeResult {
     return this.groups[shard]!.raft.propose(data);
   }
 
-  /** Messages of a peer. Throws `WireError` for what are none. */
+  /** Handles messages of a peer. Throws `WireError` for other bytes. */
   receive(from: PeerId, bytes: Uint8Array): void {
     for (const { shard, message } of decodeMessages(bytes, this.groups.length)) {
       if (message.to !== this.#options.member) continue;
       const group = this.groups[shard]!;
       if (message.term > group.raft.term + MAX_TERM_AHEAD)
-        throw new WireError(`term ${message.term} is far ahead of ${group.raft.term}: no election led there`);
+        throw new WireError(`term ${message.term} is far ahead of ${group.raft.term}`);
       const known = group.peerOf(message.from);
-      if (known !== undefined && known !== from) continue; // not who it says it is
+      if (known !== undefined && known !== from) continue; // the id belongs to another peer
       this.#heard.set(message.from, from);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else group.raft.step(message);
@@ -149,41 +145,13 @@ export class ShardRuntime {
     const metadata = message.snapshot;
     if (metadata === null) return;
     if (metadata.index <= group.raft.commit) {
-      group.raft.step(message); // nothing to install: Raft answers with where it stands
+      group.raft.step(message); // nothing to install: Raft answers with its commit index
       return;
     }
-    this.#offers.set(group.shard, message);
     this.#components.stateMachine.snapshotOffered(group.shard, from, metadata);
   }
 
-  /** The state now stands at this vector: groups that are behind it begin there. */
-  installed(vector: readonly InstalledShard[]): void {
-    for (const { shard, index, term, configuration } of vector) {
-      const group = this.groups[shard]!;
-      const offer = this.#offers.get(shard);
-      this.#offers.delete(shard);
-      if (index <= group.raft.commit) {
-        group.raft.appliedTo(Math.min(index, group.raft.commit));
-        continue;
-      }
-      group.configuration = configuration;
-      group.unsavedConfiguration = configuration;
-      const snapshot: SnapshotMetadata = { index, term, configuration: configuration.configuration };
-      group.raft.step(
-        newMessage({
-          type: MessageType.snapshot,
-          to: this.#options.member,
-          // Without an offer it is taken from nobody, and nobody is answered.
-          from: offer?.from ?? 0,
-          term: offer?.term ?? 0,
-          snapshot,
-        }),
-      );
-      group.raft.appliedTo(index);
-    }
-  }
-
-  /** Does everything there is to do. Throws what the log store throws: the node must then stop. */
+  /** Does all pending work. Throws errors of the log store: the node must then stop. */
   turn(): void {
     for (let round = 0; round < ROUNDS && this.hasWork; round++) {
       this.begin();
@@ -192,8 +160,9 @@ export class ShardRuntime {
   }
 
   /**
-   * First half of a turn: sends what may leave before the write. True: something was sent, and a caller that lets the
-   * network have its turn before `finish` gains the time that the write takes.
+   * First half of a turn: sends messages that need no write. True: something was sent. A caller that runs the network
+   * before
+   * `finish` then gains the time of the write.
    */
   begin(): boolean {
     assert(this.#readies === null, "a turn that was begun is finished first");
@@ -206,7 +175,9 @@ export class ShardRuntime {
     return this.#send(this.#readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
   }
 
-  /** Second half: one durable write, the messages that depend on it, what is committed. True: something was sent. */
+  /**
+   * Second half: one durable write, the messages that depend on it, the committed entries. True: something was sent.
+   */
   finish(): boolean {
     const { logStore, stateMachine } = this.#components;
     const readies = this.#readies ?? [];
@@ -221,9 +192,13 @@ export class ShardRuntime {
     for (const { group, ready } of readies) {
       if (ready === null) continue;
       if (ready.committed.length > 0) stateMachine.committed(group.shard, ready.committed);
+      group.confirmed.ended(ready.readStates);
       group.raft.advance(ready);
     }
-    for (const group of this.groups) this.#tellLeader(group);
+    for (const group of this.groups) {
+      this.#tellLeader(group);
+      group.confirmed.afterTurn();
+    }
     return sent;
   }
 
@@ -283,7 +258,7 @@ export class ShardRuntime {
     }
   }
 
-  /** Group 0 says who is a member; the other groups' leaders follow, one change at a time. */
+  /** Group 0 defines the members; the other groups' leaders follow, one change at a time. */
   #followConfiguration(group: Group): void {
     const wanted = this.groups[0]!.configuration;
     const step = nextStep(wanted, group.configuration, (member) => {
@@ -330,7 +305,9 @@ export class ShardRuntime {
 
   // ------------------------------------------------------------------------------------------ membership
 
-  /** Asks for a new member as a learner. Only the leader of group 0 can; true: proposed, or a member already. */
+  /**
+   * Proposes a new member as a learner. Only the leader of group 0 can; a `MemberInfo`: the peer is a member already.
+   */
   admit(peer: { readonly peerId: PeerId; readonly name: string }): MemberInfo | "proposed" | "not leader" {
     const group = this.groups[0]!;
     const known = group.memberOf(peer.peerId);
@@ -343,7 +320,7 @@ export class ShardRuntime {
     return "proposed";
   }
 
-  /** Makes a learner a voter, as far as there is room for one. */
+  /** Makes a learner a voter, within `MAX_VOTERS`. */
   promote(peerId: PeerId): "promoted" | "proposed" | "not leader" | "no room" {
     const group = this.groups[0]!;
     const member = group.memberOf(peerId);
@@ -377,7 +354,7 @@ function groupWrite(group: Group, ready: Ready | null): GroupWrite[] {
   const entries = ready?.entries ?? [];
   for (const entry of entries) group.appendedBytes += entry.data.length;
   group.appendedEntries += entries.length;
-  // A commit index that moved alone is written with the next write that must be synced.
+  // A changed commit index alone is written with the next write that must be synced.
   if (configuration === null && !ready?.mustSync) return [];
   const hardState = group.unsavedHardState;
   group.unsavedHardState = null;

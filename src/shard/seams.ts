@@ -1,39 +1,39 @@
 /**
- * What the shard runtime needs from the world: a log on disk, a way to reach peers, a state machine.
- * `log-store/`, `transport/` and `replica/` implement these; none of them imports another.
+ * The shard runtime's dependencies: a log on disk, a transport to peers, a state machine. `log-store/`, `transport/`
+ * and
+ * `replica/` implement these; none of them imports another.
  */
-import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "../raft/types.ts";
+import type { LogIndex, PeerId, ShardId } from "../base/ids.ts";
+import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 
-/** 0 … shards − 1. Each is one Raft group. */
-export type ShardId = number;
-
-/** A libp2p peer id as text (base58 or base36). Stable per node. */
-export type PeerId = string;
+export type { PeerId, ShardId } from "../base/ids.ts";
 
 // ------------------------------------------------------------------------------------------------- log store
 
-/** Who is behind a member id; recorded with the configuration so that every group knows whom to send to. */
+/** The peer of a member id; recorded with the configuration so that every group knows the addressee. */
 export interface MemberInfo {
   readonly id: MemberId;
   readonly peerId: PeerId;
   readonly name: string;
-  /** A small number of the member's own while it is one; absent in configurations of older builds (see `slots.ts`). */
+  /** A small number, unique among the members; absent in configurations of older builds (see `slots.ts`). */
   readonly slot?: number;
 }
 
-/** A group's configuration as of the entry at `index`, and who its members are. */
+/** A group's configuration as of the entry at `index`, and its members. */
 export interface GroupConfiguration {
-  readonly index: number;
+  readonly index: LogIndex;
   readonly configuration: Configuration;
   readonly members: readonly MemberInfo[];
 }
 
-/** Everything that one turn writes for one group. Applied in this order: snapshot, entries, hardState, configuration. */
+/**
+ * All data that one turn writes for one group. Applied in this order: snapshot, entries, hardState, configuration.
+ */
 export interface GroupWrite {
   readonly shard: ShardId;
   /** Replaces the whole log of the group: afterwards firstIndex = index + 1, lastIndex = index. */
   readonly snapshot?: SnapshotMetadata;
-  /** Consecutive. Everything at and after the first one's index is discarded before they are written. */
+  /** Consecutive. Everything from the index of the first one on is discarded before they are written. */
   readonly entries?: readonly Entry[];
   readonly hardState?: HardState;
   /** Appended to the group's history of configurations. */
@@ -44,26 +44,26 @@ export interface GroupWrite {
 export interface GroupLog {
   readonly hardState: HardState;
   /** Index of the first entry that can be read; 1 + the compacted index. */
-  firstIndex(): number;
+  firstIndex(): LogIndex;
   /** `firstIndex() − 1` when there are no entries. */
-  lastIndex(): number;
+  lastIndex(): LogIndex;
   /** Term of the entry at `index`, for firstIndex − 1 ≤ index ≤ lastIndex; throws `RangeError` outside. */
-  term(index: number): number;
+  term(index: LogIndex): number;
   /** Entries in [from, to), at least one if there is one, then as many as fit in `maxBytes` of data. */
-  entries(from: number, to: number, maxBytes: number): Entry[];
+  entries(from: LogIndex, to: LogIndex, maxBytes: number): Entry[];
 }
 
-/** The Raft logs of all groups in one place. All methods are synchronous; what `write` took is on disk when it returns. */
+/** The Raft logs of all groups in one place. All methods are synchronous; a write is on disk when `write` returns. */
 export interface LogStore {
   group(shard: ShardId): GroupLog;
   /** One durable transaction for all groups (`synchronous=FULL`). An I/O error is fatal: it is thrown and never retried. */
   write(writes: readonly GroupWrite[]): void;
   /** The configuration in force at `index`: the newest in the history whose index is ≤ `index`. */
-  configurationAt(shard: ShardId, index: number): GroupConfiguration | undefined;
+  configurationAt(shard: ShardId, index: LogIndex): GroupConfiguration | undefined;
   /** The newest configuration. */
   configuration(shard: ShardId): GroupConfiguration | undefined;
-  /** Drops entries at and below `index`, keeping its term. Not synced: losing it costs space only. */
-  compact(shard: ShardId, index: number): void;
+  /** Drops entries up to `index`, keeping the term of the last one. Not synced: losing it costs only space. */
+  compact(shard: ShardId, index: LogIndex): void;
   /** Housekeeping on idle ticks (checkpoint). */
   idle(): void;
   /** Bytes on disk, log and WAL. */
@@ -73,13 +73,11 @@ export interface LogStore {
 
 // ------------------------------------------------------------------------------------------------- transport
 
-/** What a node says of itself when a stream opens. Opaque to the transport but for its size (≤ 16 KiB). */
+/** A node's self-description when a stream opens. Opaque to the transport except for its size (≤ 16 KiB). */
 export interface PeerHello {
   readonly peerId: PeerId;
   /** The bytes that the other side's `hello()` gave. */
   readonly hello: Uint8Array;
-  /** The multiaddr the connection runs over, for display. */
-  readonly remoteAddress: string;
 }
 
 /** `urgent` messages (heartbeats, votes, acknowledgements, control) never wait behind `bulk` ones (entries). */
@@ -88,16 +86,14 @@ export type Lane = "urgent" | "bulk";
 export interface TransportHandlers {
   /** Called per new stream; both sides send it first. */
   hello(): Uint8Array;
-  /** Judges a peer's hello. A string refuses it: the stream is closed and the reason shown to that peer. */
+  /** Checks a peer's hello. A string refuses it: the stream is closed and the reason shown to that peer. */
   admit(peer: PeerHello): string | null;
   onConnect(peer: PeerHello): void;
   onDisconnect(peerId: PeerId): void;
-  /** One whole message as it was sent. The bytes belong to the handler. Throwing closes the stream to that peer. */
+  /** One whole message. The bytes belong to the handler. Throwing closes the stream to that peer. */
   onMessage(peerId: PeerId, message: Uint8Array): void;
   /** A peer asks for a bulk transfer; yield the chunks (≤ 64 KiB each is best). Errors abort the transfer. */
   onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array>;
-  /** Gossip from a peer with the cluster key. Not ordered, may be lost, ≤ 64 KiB. */
-  onGossip(message: Uint8Array): void;
 }
 
 export interface Transport {
@@ -107,20 +103,19 @@ export interface Transport {
   start(handlers: TransportHandlers): Promise<void>;
   stop(): Promise<void>;
   /**
-   * Queues a message (≤ 64 MiB) to a connected peer; what one turn sends leaves as few writes. False: not connected,
-   * or the peer's queue (bounded in bytes) is full; the message is dropped and Raft repeats it.
+   * Queues a message (≤ 64 MiB) to a connected peer; messages of one turn leave in few writes. False: not connected,
+   * or the
+   * peer's queue (bounded in bytes) is full. The message is then dropped, and Raft repeats it.
    */
   send(to: PeerId, message: Uint8Array, lane: Lane): boolean;
   connected(): PeerId[];
-  /** Hands a bulk transfer's chunks in order. Rejects when the peer refuses, breaks off or stalls. */
+  /** Yields a bulk transfer's chunks in order. Rejects when the peer refuses, aborts or stalls. */
   transfer(from: PeerId, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array>;
-  /** Bytes waiting for a peer. */
-  queued(to: PeerId): number;
-  publish(message: Uint8Array): void;
-  /** Adds addresses to dial for ever (with or without /p2p/). An address that worked is never dropped. */
+  /**
+   * Adds addresses to dial until the transport stops (with or without /p2p/). An address that worked is never
+   * dropped.
+   */
   addAddresses(multiaddrs: readonly string[]): void;
   /** Known addresses of a peer. */
   addressesOf(peerId: PeerId): string[];
-  /** Closes streams to a peer and refuses it (true), or lifts that (false). */
-  block(peerId: PeerId, blocked: boolean): void;
 }

@@ -1,10 +1,11 @@
 /**
- * A small number for each member, its own while it is one: given with the admission, so every node that applied the same
- * configuration knows the same. Blocks of ids are dealt out by it.
+ * A small number for each member, unique while it is one. It is assigned with the admission, so every node that
+ * applied the
+ * same configuration knows the same. Blocks of ids are assigned by it.
  */
 import type { MemberInfo, PeerId } from "./seams.ts";
 
-/** Slots that are dealt out at least, so that the first joiners change nothing for those who are there. */
+/** The number of slots starts here, so that the first joiners do not change the blocks of existing members. */
 const MIN_SLOTS = 8;
 
 export interface Slot {

@@ -1,20 +1,27 @@
 /**
- * Raft messages of all groups to one peer, as one MessagePack array: [version, [shard, message] …]. Decoding is strict:
- * whatever is not exactly that is a `WireError`, and the stream it came on is closed.
+ * Raft messages of all groups to one peer, as one MessagePack array: [version, [shard, message] …]. Decoding is
+ * strict: other
+ * bytes are a `WireError`, and their stream is closed.
  */
 import { Packr } from "msgpackr";
 import { packExact } from "../base/pack.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
-import { type Entry, EntryType, type Message, MessageType, type SnapshotMetadata } from "../raft/types.ts";
+import {
+  type Entry,
+  EntryType,
+  type Message,
+  MessageType,
+  type SnapshotMetadata,
+} from "../raft/model/types.ts";
 import type { ShardId } from "./seams.ts";
 
 const VERSION = 1;
-/** Terms beyond this are no election's. */
+/** No election produces a term beyond this. */
 const MAX_TERM = 2 ** 40;
 const MAX_INDEX = 2 ** 40;
 const TYPES: ReadonlySet<unknown> = new Set(Object.values(MessageType));
 
-/** Bytes that are no messages of this version. */
+/** The bytes are no messages of this version. */
 export class WireError extends Error {
   override name = "WireError";
 }
@@ -55,8 +62,8 @@ function packMessage({ shard, message: m }: GroupMessage): unknown[] {
 const isCount = (x: unknown, limit: number): x is number =>
   typeof x === "number" && Number.isInteger(x) && x >= 0 && x <= limit;
 
-function count(x: unknown, limit: number, what: string): number {
-  if (!isCount(x, limit)) throw new WireError(`${what} is not a number from 0 to ${limit}`);
+function count(x: unknown, limit: number, field: string): number {
+  if (!isCount(x, limit)) throw new WireError(`${field} is not a number from 0 to ${limit}`);
   return x;
 }
 

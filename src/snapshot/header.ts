@@ -1,20 +1,60 @@
-/** What goes before a replica's bytes: whose, where in the order, how many. JSON, and strictly read. */
+/** The header before the bytes of a replica: its cluster, its positions, its size. JSON, validated by a schema. */
+import { asPeerId } from "../base/ids.ts";
+import * as v from "valibot";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 
 export const SNAPSHOT_FORMAT = 1;
 
+const index = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const members = v.pipe(v.array(v.number()), v.readonly());
+
+/** `GroupConfiguration` of the shard seams; a member's `slot` is absent in configurations of older versions. */
+const CONFIGURATION = v.object({
+  index,
+  configuration: v.object({
+    voters: members,
+    votersOutgoing: members,
+    learners: members,
+    learnersNext: members,
+    autoLeave: v.boolean(),
+  }),
+  members: v.array(
+    v.object({
+      id: v.number(),
+      peerId: v.pipe(v.string(), v.transform(asPeerId)),
+      name: v.string(),
+      slot: v.exactOptional(v.number()),
+    }),
+  ),
+});
+
+const HEADER = v.pipe(
+  v.object({
+    clusterId: v.string(),
+    /** One per shard. */
+    positions: v.array(v.object({ index, term: index })),
+    /** The groups' configurations at these positions. */
+    configurations: v.array(CONFIGURATION),
+    /** Bytes of the replica that follow. */
+    size: index,
+  }),
+  v.check(
+    ({ positions, configurations }) => positions.length === configurations.length,
+    "it should have a position and a configuration for every shard",
+  ),
+);
+
+const TRAILER = v.object({ hash: v.pipe(v.string(), v.regex(/^[0-9a-f]{1,16}$/)) });
+
 export interface SnapshotHeader {
   readonly clusterId: string;
-  /** One per shard. */
   readonly positions: readonly { readonly index: number; readonly term: number }[];
-  /** The groups' configurations at these positions. */
   readonly configurations: readonly GroupConfiguration[];
-  /** Bytes of the replica that follow. */
   readonly size: number;
 }
 
-/** Bytes that are no snapshot of this format. */
+/** The bytes are not a snapshot of this format. */
 export class SnapshotError extends Error {
   override name = "SnapshotError";
 }
@@ -22,43 +62,33 @@ export class SnapshotError extends Error {
 export const encodeHeader = (header: SnapshotHeader): Uint8Array =>
   utf8(JSON.stringify({ format: SNAPSHOT_FORMAT, ...header }));
 
+/** Throws `SnapshotError`. */
 export function decodeHeader(bytes: Uint8Array): SnapshotHeader {
-  const value = parse(bytes);
-  if (value.format !== SNAPSHOT_FORMAT)
-    throw new SnapshotError(`a snapshot of format ${String(value.format)}`);
-  const { clusterId, positions, configurations, size } = value;
-  const isIndex = (x: unknown): boolean => typeof x === "number" && Number.isSafeInteger(x) && x >= 0;
-  if (typeof clusterId !== "string" || !isIndex(size)) throw new SnapshotError("a malformed snapshot header");
-  if (
-    !Array.isArray(positions) ||
-    !Array.isArray(configurations) ||
-    positions.length !== configurations.length
-  )
-    throw new SnapshotError("a snapshot has a position and a configuration for every shard");
-  for (const p of positions as { index?: unknown; term?: unknown }[])
-    if (!isIndex(p?.index) || !isIndex(p?.term)) throw new SnapshotError("a malformed position");
-  for (const c of configurations as Partial<GroupConfiguration>[])
-    if (!isIndex(c?.index) || !Array.isArray(c?.members) || !Array.isArray(c?.configuration?.voters))
-      throw new SnapshotError("a malformed configuration");
-  return { clusterId, positions, configurations, size: size as number };
+  const { format, ...value } = parse(v.looseObject({ format: v.unknown() }), bytes);
+  if (format !== SNAPSHOT_FORMAT) throw new SnapshotError(`a snapshot of format ${String(format)}`);
+  return check(HEADER, value);
 }
 
-function parse(bytes: Uint8Array): Record<string, unknown> {
+function parse<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint8Array): T {
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(fromUtf8(bytes));
-    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
+    value = JSON.parse(fromUtf8(bytes));
   } catch {
-    // Falls through to the error below.
+    throw new SnapshotError("not a snapshot");
   }
-  throw new SnapshotError("not a snapshot");
+  return check(schema, value);
 }
 
-/** The last chunk: a hash over all chunks before it. */
+function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
+  const result = v.safeParse(schema, value);
+  if (result.success) return result.output;
+  const [{ message, path }] = result.issues;
+  const where = path?.map(({ key }) => String(key)).join(".") ?? "";
+  throw new SnapshotError(`a malformed snapshot: ${where === "" ? "" : `${where}: `}${message}`);
+}
+
+/** The last chunk: a hash of all chunks before it. */
 export const encodeTrailer = (hash: bigint): Uint8Array => utf8(JSON.stringify({ hash: hash.toString(16) }));
 
-export const decodeTrailer = (bytes: Uint8Array): bigint => {
-  const { hash } = parse(bytes);
-  if (typeof hash !== "string" || !/^[0-9a-f]{1,16}$/.test(hash))
-    throw new SnapshotError("a malformed trailer");
-  return BigInt(`0x${hash}`);
-};
+/** Throws `SnapshotError`. */
+export const decodeTrailer = (bytes: Uint8Array): bigint => BigInt(`0x${parse(TRAILER, bytes).hash}`);

@@ -1,4 +1,4 @@
-/** A replica over the wire: header, chunks, and a hash over all of them. */
+/** Sends and receives a replica: a header, chunks, and a hash of all of them. */
 import { closeSync, fsyncSync, mkdirSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import {
@@ -12,7 +12,7 @@ import {
 
 const CHUNK = 64 << 10;
 
-/** Reads the copy at `path` as a transfer. */
+/** Yields the chunks of a transfer of the copy at `path`. */
 export async function* sendSnapshot(header: SnapshotHeader, path: string): AsyncIterable<Uint8Array> {
   const first = encodeHeader(header);
   let hash = Bun.hash.xxHash64(first, 0n);
@@ -34,8 +34,8 @@ export async function* sendSnapshot(header: SnapshotHeader, path: string): Async
 }
 
 /**
- * Writes a transfer to `target`, verified and synced; on any failure nothing is left. Throws `SnapshotError` for what is no
- * snapshot and what the transfer throws.
+ * Writes a transfer to `target`, verified and synced; after a failure the file is removed. Throws `SnapshotError` for bytes
+ * that are no snapshot, and the errors of the transfer.
  */
 export async function receiveSnapshot(
   chunks: AsyncIterable<Uint8Array>,
@@ -58,7 +58,8 @@ export async function receiveSnapshot(
         verified = true;
         continue;
       } else {
-        if (at + chunk.length > header.size) throw new SnapshotError("the snapshot is longer than it said");
+        if (at + chunk.length > header.size)
+          throw new SnapshotError("the snapshot is longer than its header says");
         writeSync(descriptor, chunk, 0, chunk.length, at);
         at += chunk.length;
         onProgress(at, header.size);

@@ -1,7 +1,7 @@
 /**
- * A frozen copy of the replica while it goes on: once its WAL is wholly in the file, a reader that needs nothing of the
- * WAL keeps every checkpoint from touching the file, so the file can be copied at leisure. Read through one descriptor
- * that is never closed: closing it would drop the locks that SQLite holds on the file.
+ * Copies the replica at one position while it is written to. Once the whole WAL is checkpointed, a read transaction is
+ * opened: until it ends, SQLite cannot checkpoint newer pages into the file, so the file does not change during the copy.
+ * The file is read through one descriptor that is never closed: closing it would drop SQLite's POSIX locks on the file.
  */
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
@@ -9,7 +9,7 @@ import { SnapshotError } from "./header.ts";
 import { openDatabase } from "../sqlite/open.ts";
 
 const CHUNK = 1 << 20;
-/** Attempts to find the WAL empty; each is a turn of the loop apart. */
+/** Attempts to find the WAL empty, one in each turn of the event loop. */
 const ATTEMPTS = 200;
 
 export interface Copy {
@@ -19,9 +19,9 @@ export interface Copy {
 }
 
 export interface TakeComponents {
-  /** True: everything is in the file and nothing is being written in this turn. */
+  /** True: the whole WAL is in the file, and no write is open in this turn. */
   readonly checkpoint: () => boolean;
-  /** Where the replica stands, in the same turn. */
+  /** The replica's positions, read in the same turn. */
   readonly positions: () => { index: number; term: number }[];
 }
 
@@ -36,7 +36,7 @@ export class SnapshotTaker {
     this.#components = components;
   }
 
-  /** Copies to `target`, which is the caller's to remove. */
+  /** Copies to `target`. The caller removes it. */
   async take(target: string): Promise<Copy> {
     this.#descriptor ??= openSync(this.#path, "r");
     const reader = openDatabase(this.#path, { readOnly: true });

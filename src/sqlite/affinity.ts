@@ -3,7 +3,7 @@ import { foldName } from "../base/names.ts";
 
 export type Affinity = "INTEGER" | "TEXT" | "BLOB" | "REAL" | "NUMERIC";
 
-/** `strict`: of a STRICT table, where ANY keeps what it is given. */
+/** `strict`: the column of a STRICT table, where ANY converts nothing. */
 export function affinityOf(declaredType: string, strict = false): Affinity {
   const type = foldName(declaredType);
   if (strict && type === "any") return "BLOB";
@@ -28,7 +28,7 @@ export function storedSql(affinity: Affinity, expression: string): string {
       return value(`CASE WHEN typeof(v) = 'integer' OR ${isNumeral} THEN CAST(v AS REAL) ELSE v END`, given);
     default: {
       const number = value(`CASE WHEN ${isNumeral} THEN CAST(v AS NUMERIC) ELSE v END AS v`, given);
-      // -9223372036854775808.0 and what is less stays REAL.
+      // -9223372036854775808.0 and smaller values stay REAL.
       const isWhole = "typeof(v) = 'real' AND v = CAST(v AS INTEGER) AND v > -9223372036854775808";
       return value(`CASE WHEN ${isWhole} THEN CAST(v AS INTEGER) ELSE v END`, number);
     }

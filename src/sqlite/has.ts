@@ -1,6 +1,7 @@
-/** Whether a file's own schema, not an attached one, has an object of that name. */
+/** Tests whether the main schema, not an attached one, has an object of that name. */
 import type { DatabaseSync } from "node:sqlite";
 import { queryOf } from "./query.ts";
+import { readRows, text } from "./typed-rows.ts";
 
 const has = (db: DatabaseSync, type: "table" | "index", name: string): boolean =>
   queryOf(db)(`SELECT 1 FROM main.sqlite_schema WHERE type = ? AND name = ?`, type, name).length > 0;
@@ -8,10 +9,8 @@ const has = (db: DatabaseSync, type: "table" | "index", name: string): boolean =
 export const hasTable = (db: DatabaseSync, name: string): boolean => has(db, "table", name);
 export const hasIndex = (db: DatabaseSync, name: string): boolean => has(db, "index", name);
 
-/** The names of all of its own tables. */
-export const tableNames = (db: DatabaseSync): Set<string> =>
-  new Set(
-    (db.prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table'`).all() as { name: string }[]).map(
-      ({ name }) => name,
-    ),
-  );
+/** Names of all tables of the main schema. */
+export const tableNames = (db: DatabaseSync): Set<string> => {
+  const rows = db.prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table'`).all();
+  return new Set(readRows(rows, { name: text }).map(({ name }) => name));
+};

@@ -1,4 +1,4 @@
-/** Statements that are compiled when they are first used: whatever is opened has many, and most of them never run. */
+/** Statements that are compiled at their first use: most statements of an opened database never run. */
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 
 export class LazyStatement {
@@ -30,7 +30,7 @@ export class LazyStatement {
 export const lazily = (db: DatabaseSync, sql: string): LazyStatement =>
   new LazyStatement(() => db.prepare(sql));
 
-/** Rows come as arrays. */
+/** Rows are arrays. */
 export const arraysLazily = (db: DatabaseSync, sql: string): LazyStatement =>
   new LazyStatement(() => {
     const statement = db.prepare(sql);

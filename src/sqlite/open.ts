@@ -1,17 +1,20 @@
-/** How a file is opened whose schema an application made. */
+/** Opens a file whose schema an application made. */
 import { DatabaseSync } from "node:sqlite";
 
 export interface OpenOptions {
   readonly readOnly?: boolean;
-  /** Milliseconds to wait for a lock; 0: not at all, the default. */
+  /** Milliseconds to wait for a lock. Default 0: no wait. */
   readonly timeout?: number;
   /** "abc" is the text 'abc' where no column has that name. Default: true, as applications have it. */
   readonly doubleQuotedTexts?: boolean;
 }
 
 /**
- * SQLite takes "abc" for the text 'abc' where no column has that name, unless it was told not to; Bun's `node:sqlite` tells
- * it. Schemas full of such texts work in applications, so they must here. Foreign keys act where the application writes.
+ * SQLite reads "abc" as the text 'abc' where no column has that name, unless configured otherwise. Bun's
+ * `node:sqlite` does
+ * configure it otherwise. Schemas with such texts work in applications, so they must work here. Foreign keys are
+ * enforced
+ * where the application writes.
  */
 export const openDatabase = (path: string, options: OpenOptions = {}): DatabaseSync =>
   new DatabaseSync(path, sqliteOptions(options));

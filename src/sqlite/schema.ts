@@ -1,8 +1,9 @@
-/** Reading a schema: what SQLite itself says of tables, columns, indexes and keys. No judgement about it. */
+/** Reads a schema: SQLite's own description of tables, columns, indexes and keys, without any decision about it. */
 import { foldName } from "../base/names.ts";
 import { type Affinity, affinityOf } from "./affinity.ts";
 import type { Query } from "./query.ts";
 import { quoteText } from "./quote.ts";
+import { flag, nullable, oneOf, readTuples, text } from "./typed-rows.ts";
 
 export interface SchemaObject {
   readonly kind: "table" | "index" | "view" | "trigger";
@@ -54,18 +55,26 @@ export interface Table {
   readonly foreignKeys: readonly string[];
 }
 
+const KIND = oneOf("table", "index", "view", "trigger");
+const ORIGIN = oneOf("pk", "u", "c");
+
 /** All objects in the order of their creation, internal ones (`sqlite_…`) left out. */
 export function readObjects(query: Query): SchemaObject[] {
   const rows = query(
     `SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid`,
-  ) as [SchemaObject["kind"], string, string, string | null][];
-  return rows.map(([kind, name, tableName, sql]) => ({ kind, name, tableName, sql: sql ?? "" }));
+  );
+  return readTuples(rows, KIND, text, text, nullable(text)).map(([kind, name, tableName, sql]) => ({
+    kind,
+    name,
+    tableName,
+    sql: sql ?? "",
+  }));
 }
 
-/** Name ⇒ what `PRAGMA table_list` calls it: "table", "view", "virtual", "shadow". */
+/** Kind of each table by name, as `PRAGMA table_list` reports it: "table", "view", "virtual", "shadow". */
 export function readTableKinds(query: Query): Map<string, string> {
-  const rows = query(`SELECT name, type FROM pragma_table_list WHERE schema = 'main'`) as [string, string][];
-  return new Map(rows);
+  const rows = query(`SELECT name, type FROM pragma_table_list WHERE schema = 'main'`);
+  return new Map(readTuples(rows, text, text));
 }
 
 /** Tables that were read, by the texts that make them: a schema is read many times before it changes. */
@@ -79,7 +88,7 @@ export function readTable(query: Query, name: string): Table {
     name,
   );
   const sql = texts.find(([type, table]) => type === "table" && table === name)?.[2];
-  // What a view or a virtual table is depends on more than its text.
+  // A view's or a virtual table's columns depend on more than its text.
   if (sql === undefined || /^\s*CREATE\s+VIRTUAL\b/i.test(String(sql)))
     return readByPragmas(query, name, String(sql ?? ""));
   const text = JSON.stringify([name, texts]);
@@ -141,11 +150,11 @@ function readUniques(query: Query, table: string): UniqueIndex[] {
     `SELECT l.name, l.origin, l.partial, s.sql FROM pragma_index_list(?) l
        LEFT JOIN main.sqlite_schema s ON s.type = 'index' AND s.name = l.name WHERE l."unique" = 1 ORDER BY l.seq DESC`,
     table,
-  ) as [string, UniqueIndex["origin"], number, string | null][];
-  return indexes.map(([name, origin, partial, sql]) => ({
+  );
+  return readTuples(indexes, text, ORIGIN, flag, nullable(text)).map(([name, origin, partial, sql]) => ({
     name,
     origin,
-    partial: Number(partial) === 1,
+    partial,
     sql: sql ?? "",
     terms: query(`SELECT name, coll, cid FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno`, name).map(
       ([column, collation, cid]) => ({
@@ -175,8 +184,9 @@ export function keyColumns(table: Table): Column[] {
 }
 
 /**
- * `id SERIAL PRIMARY KEY`: another database would pick a number, SQLite lets NULL stand, in every row. So the table has a UNIQUE
- * column more and no key. Drizzle's own table of migrations is declared so.
+ * `id SERIAL PRIMARY KEY`: another database would assign a number, while SQLite stores NULL in every row. Such a
+ * table has one
+ * UNIQUE column more and no key. Drizzle's own migrations table is declared this way.
  */
 function isLeftEmpty(table: Table, key: readonly Column[]): boolean {
   const [column] = key;

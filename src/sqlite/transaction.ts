@@ -1,13 +1,13 @@
-/** The end of a transaction that is open. */
+/** Ends an open transaction. */
 import type { DatabaseSync } from "node:sqlite";
 
-/** Does `work` and commits; whatever it throws undoes all. */
+/** Runs `work` and commits; an error rolls everything back. */
 export function commitAfter(db: DatabaseSync, work: () => void): void {
   try {
     work();
     db.exec("COMMIT");
   } catch (error) {
-    // A full disk makes SQLite roll back by itself.
+    // On a full disk SQLite rolls back automatically.
     if (db.isTransaction) db.exec("ROLLBACK");
     throw error;
   }

@@ -1,26 +1,30 @@
-/** Which addresses to dial, for whom and when. No I/O: the transport asks what is due and says what came of it. */
+/**
+ * The addresses to dial, with the peer and the time of the next attempt for each. No I/O: the transport asks for the
+ * addresses that are due and reports each result. Kept beside libp2p's peer store, which files addresses under a peer id:
+ * the addresses of `--peers` have no peer id until a node has answered there, and must never be dropped.
+ */
 import type { Random } from "../base/random.ts";
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 3000;
-/** Addresses learned of one peer; more would be noise or malice. */
+/** Addresses accepted from the record of one peer. */
 const MAX_LEARNED_PER_PEER = 8;
-/** Addresses known in all. */
+/** Addresses of all peers together. */
 const MAX_ADDRESSES = 1024;
 
 interface Known {
   /** Without /p2p/. */
   readonly address: string;
-  /** null: nobody has answered there yet. */
+  /** null: no node has answered there yet. */
   peer: string | null;
-  /** Given by the user, or worked once: never dropped. */
+  /** Given by the user or dialled with success: never dropped. */
   lasting: boolean;
   failures: number;
   dueAt: number;
   dialling: boolean;
 }
 
-/** `/ip4/…/tcp/8160/p2p/ID` ⇒ the address and the id, or null when there is none. */
+/** `/ip4/…/tcp/8160/p2p/ID` ⇒ the address and the id; null: without an id. */
 export function splitAddress(multiaddr: string): { address: string; peer: string | null } {
   const at = multiaddr.lastIndexOf("/p2p/");
   if (at === -1) return { address: multiaddr.replace(/\/$/, ""), peer: null };
@@ -37,7 +41,7 @@ export class AddressBook {
     this.#random = random;
   }
 
-  /** Addresses that a user gave or that are remembered from before. */
+  /** Adds addresses given by the user or remembered from an earlier run. */
   add(multiaddrs: readonly string[], now: number): void {
     for (const multiaddr of multiaddrs) {
       const { address, peer } = splitAddress(multiaddr);
@@ -49,7 +53,7 @@ export class AddressBook {
     }
   }
 
-  /** Addresses that a peer says of itself. `delayMs`: how long to leave the first dial to the other side. */
+  /** Replaces the addresses learned from a peer's record. `delayMs`: time for the other side to dial first. True: some are new. */
   learn(peer: string, addresses: readonly string[], now: number, delayMs: number): boolean {
     if (peer === this.#self) return false;
     const wanted = new Set(addresses.map((a) => splitAddress(a).address).slice(0, MAX_LEARNED_PER_PEER));
@@ -72,7 +76,7 @@ export class AddressBook {
     return news;
   }
 
-  /** Addresses to dial now: of peers that are not `connected`, and those where nobody has answered yet. */
+  /** Addresses to dial now: those of peers that are not `connected`, and those where no node has answered yet. */
   due(now: number, connected: (peer: string) => boolean): string[] {
     const out: string[] = [];
     const busy = new Set<string>();
@@ -107,7 +111,7 @@ export class AddressBook {
     known.dueAt = now + pause / 2 + this.#random.below(pause / 2 + 1);
   }
 
-  /** Another peer's link broke: try it soon. */
+  /** The link to `peer` broke: its addresses are due soon. */
   hurry(peer: string, now: number): void {
     for (const known of this.#known.values())
       if (known.peer === peer) known.dueAt = Math.min(known.dueAt, now + FIRST_PAUSE_MS);
@@ -117,7 +121,7 @@ export class AddressBook {
     return [...this.#known.values()].filter((k) => k.peer === peer).map((k) => k.address);
   }
 
-  /** Everything worth remembering over a restart. */
+  /** The addresses to remember over a restart. */
   all(): string[] {
     return [...this.#known.values()]
       .filter((k) => k.peer !== this.#self)

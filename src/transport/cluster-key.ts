@@ -4,19 +4,20 @@
  */
 import { hkdfSync, randomBytes } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
-import { UserError } from "../base/errors.ts";
+import { dirname, resolve } from "node:path";
+import { errorMessage, UserError } from "../base/errors.ts";
 import { writeSecret } from "./identity.ts";
 
 const PREFIX = "marmot-cluster-key-1:";
 const KEY_BYTES = 32;
-/** A key file is a few lines; more is some other file. */
+/** A key file has a few lines; a larger file is not one. */
 const MAX_FILE_BYTES = 64 * 1024;
 
-const CURE = "use the key file of a node of the cluster, or make one with: marmot key generate";
+const HINT = "use the key file of a node of the cluster, or make one with: marmot key generate";
 
 export const generateClusterKey = (): string => `${PREFIX}${randomBytes(KEY_BYTES).toString("base64")}`;
 
-/** Keys in `text`, in order, at least one. `source` says where the text is from, for the error. */
+/** The keys in `text`, in order, at least one. `source` names the origin of the text in errors. */
 export function parseClusterKeys(text: string, source: string): Uint8Array[] {
   const lines = text.split(/\r?\n/).map((line) => line.trim());
   const keys: Uint8Array[] = [];
@@ -29,12 +30,12 @@ export function parseClusterKeys(text: string, source: string): Uint8Array[] {
       bytes.toString("base64") !== line.slice(PREFIX.length)
     )
       throw new UserError(
-        `${source}: line ${i + 1} should read ${PREFIX}<base64 of ${KEY_BYTES} bytes> and does not`,
-        CURE,
+        `${source}: line ${i + 1} should read ${PREFIX}<base64 of ${KEY_BYTES} bytes>, but does not`,
+        HINT,
       );
     keys.push(new Uint8Array(bytes));
   });
-  if (keys.length === 0) throw new UserError(`${source} holds no cluster key`, CURE);
+  if (keys.length === 0) throw new UserError(`${source} holds no cluster key`, HINT);
   return keys;
 }
 
@@ -44,34 +45,49 @@ export function readClusterKeys(path: string): Uint8Array[] {
     if (statSync(path).size > MAX_FILE_BYTES) throw new Error(`it is larger than ${MAX_FILE_BYTES} bytes`);
     text = readFileSync(path, "utf8");
   } catch (error) {
-    throw new UserError(
-      `the cluster key ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-      CURE,
-      { cause: error },
-    );
+    throw new UserError(`the cluster key ${path} cannot be read: ${errorMessage(error)}`, HINT, {
+      cause: error,
+    });
   }
   return parseClusterKeys(text, path);
 }
 
-/** Makes a key file. Never overwrites one. */
+/** Makes a key file. Throws `UserError` where one exists, or where the folder cannot be written. */
 export function createClusterKey(path: string): string {
   const line = generateClusterKey();
   try {
     writeSecret(path, `${line}\n`);
   } catch (error) {
-    if ((error as { code?: string }).code !== "EEXIST") throw error;
-    throw new UserError(
-      `${path} exists; a cluster key is never overwritten`,
-      "choose another file, or remove this one",
-      {
-        cause: error,
-      },
-    );
+    throw cannotWrite(path, error);
   }
   return line;
 }
 
-/** The private network's key in the form that libp2p's pnet reads. */
+function cannotWrite(path: string, error: unknown): UserError {
+  const folder = dirname(resolve(path));
+  switch ((error as { code?: string }).code) {
+    case "EEXIST":
+      return new UserError(
+        `${path} exists; a cluster key is never overwritten`,
+        "choose another file, or remove this one",
+        { cause: error },
+      );
+    case "ENOENT":
+      return new UserError(
+        `${path} cannot be written: the folder ${folder} does not exist`,
+        `mkdir -p ${folder}`,
+        { cause: error },
+      );
+    default:
+      return new UserError(
+        `${path} cannot be written: ${errorMessage(error)}`,
+        `choose a file in a folder that this user may write to, or change the permissions of ${folder}`,
+        { cause: error },
+      );
+  }
+}
+
+/** The key of the private network, in the format of libp2p's pnet. */
 export function privateNetworkKey(clusterKey: Uint8Array): Uint8Array {
   const derived = hkdfSync("sha256", clusterKey, new Uint8Array(0), "marmot private network 1", 32);
   return new TextEncoder().encode(`/key/swarm/psk/1.0.0/\n/base16/\n${Buffer.from(derived).toString("hex")}`);

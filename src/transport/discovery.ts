@@ -1,7 +1,8 @@
 /**
- * Who lives where, by gossip: every node publishes its signed peer record, so a node that knows one peer learns all
- * others and new addresses. News for the cluster goes over a second topic. Never data: large messages get lost.
+ * Peer discovery by gossip: each node publishes its signed peer record, so a node that knows one peer learns the addresses
+ * of all others. Only records travel by gossip; everything else uses the streams between two nodes.
  */
+import { asPeerId, type PeerId } from "../base/ids.ts";
 import type { GossipSub } from "@chainsafe/libp2p-gossipsub";
 import type { PrivateKey } from "@libp2p/interface";
 import { peerIdFromPrivateKey } from "@libp2p/peer-id";
@@ -10,14 +11,12 @@ import { multiaddr } from "@multiformats/multiaddr";
 import type { Clock, Timer } from "../base/clock.ts";
 
 const RECORDS = "marmot/records/1";
-const NEWS = "marmot/news/1";
 const PUBLISH_MS = 10_000;
-/** After a new link: several at once are told once. */
+/** Pause after a new link, so that several new links cause one record. */
 const SOON_MS = 50;
 const MAX_ADDRESSES = 8;
 const MAX_RECORD_BYTES = 8 << 10;
-export const MAX_NEWS_BYTES = 64 << 10;
-/** Peers whose last sequence number is remembered. */
+/** Peers whose newest sequence number is kept. */
 const MAX_PEERS = 4096;
 
 export interface DiscoveryComponents {
@@ -25,9 +24,8 @@ export interface DiscoveryComponents {
   readonly privateKey: PrivateKey;
   readonly clock: Clock;
   readonly addresses: () => string[];
-  /** A peer signed that it lives at these addresses. */
-  readonly onRecord: (peer: string, addresses: string[]) => void;
-  readonly onNews: (message: Uint8Array) => void;
+  /** A record, signed by the peer, with its addresses. */
+  readonly onRecord: (peer: PeerId, addresses: string[]) => void;
 }
 
 export class Discovery {
@@ -45,11 +43,9 @@ export class Discovery {
     const { gossip } = this.#components;
     gossip.addEventListener("message", (event) => {
       const { topic, data } = event.detail;
-      if (topic === NEWS && data.length <= MAX_NEWS_BYTES) this.#components.onNews(data);
       if (topic === RECORDS && data.length <= MAX_RECORD_BYTES) void this.#onRecord(data);
     });
     gossip.subscribe(RECORDS);
-    gossip.subscribe(NEWS);
     this.#repeat();
   }
 
@@ -65,25 +61,13 @@ export class Discovery {
     this.#timer = this.#components.clock.after(PUBLISH_MS, () => this.#repeat());
   }
 
-  /** Tells everybody about this node soon: there is a new link. */
+  /** Publishes this node's record soon, because there is a new link. */
   announce(): void {
     if (this.#stopped || this.#soon !== null) return;
     this.#soon = this.#components.clock.after(SOON_MS, () => {
       this.#soon = null;
       void this.#publishRecord();
     });
-  }
-
-  news(message: Uint8Array): void {
-    if (!this.#stopped) void this.#publish(NEWS, message);
-  }
-
-  async #publish(topic: string, data: Uint8Array): Promise<void> {
-    try {
-      await this.#components.gossip.publish(topic, data);
-    } catch {
-      // Nobody listens yet; the next round tells them.
-    }
   }
 
   async #publishRecord(): Promise<void> {
@@ -94,21 +78,26 @@ export class Discovery {
       .map((a) => multiaddr(a));
     const record = new PeerRecord({ peerId, multiaddrs, seqNumber: BigInt(Math.floor(clock.wallTime())) });
     const envelope = await RecordEnvelope.seal(record, privateKey);
-    if (!this.#stopped) await this.#publish(RECORDS, envelope.marshal());
+    if (this.#stopped) return;
+    try {
+      await this.#components.gossip.publish(RECORDS, envelope.marshal());
+    } catch {
+      // No peer has subscribed yet; the next round sends the record again.
+    }
   }
 
   async #onRecord(data: Uint8Array): Promise<void> {
     try {
       const envelope = await RecordEnvelope.openAndCertify(data, PeerRecord.DOMAIN);
       const record = PeerRecord.createFromProtobuf(envelope.payload);
-      const peer = record.peerId.toString();
+      const peer = asPeerId(record.peerId.toString());
       if (!record.peerId.publicKey?.equals(envelope.publicKey)) return;
       if (record.seqNumber <= (this.#sequences.get(peer) ?? -1n)) return;
       if (this.#sequences.size >= MAX_PEERS && !this.#sequences.has(peer)) return;
       this.#sequences.set(peer, record.seqNumber);
       this.#components.onRecord(peer, record.multiaddrs.slice(0, MAX_ADDRESSES).map(String));
     } catch {
-      // Not a signed record: nothing is learned from it.
+      // Not a valid signed record: ignored.
     }
   }
 }

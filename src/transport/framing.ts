@@ -1,4 +1,4 @@
-/** Frames on a stream: u32 little endian length of what follows, u8 kind, payload. Stream chunks keep no boundaries. */
+/** Frames on a stream: u32 little-endian length of kind and payload, u8 kind, payload. A chunk of a stream may hold any part of a frame. */
 
 export const FrameKind = {
   /** First on every stream, both ways. */
@@ -9,9 +9,9 @@ export const FrameKind = {
   piece: 2,
   /** The last piece of a bulk message. */
   lastPiece: 3,
-  /** Says that the peer lives, when there is nothing else to say. */
+  /** Keeps a link alive that has nothing else to send. */
   alive: 4,
-  /** The stream is refused; the payload says why. */
+  /** The stream is refused; the payload is the reason. */
   refused: 5,
   /** Transfers: the request, a chunk, the end, and the end by an error with its reason. */
   request: 6,
@@ -23,10 +23,10 @@ export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 
 const HEAD = 5;
 
-/** Payload bytes of one frame. Larger messages go in pieces. */
+/** Payload bytes of one frame. Larger messages are sent in pieces. */
 export const MAX_FRAME_BYTES = 256 * 1024;
 
-/** Bytes that are no frame: the stream must be closed. */
+/** The bytes are not a frame: the stream must be closed. */
 export class FramingError extends Error {
   override name = "FramingError";
 }
@@ -39,7 +39,7 @@ export function frame(kind: FrameKind, payload: Uint8Array): Uint8Array {
   return out;
 }
 
-/** Feeds on chunks, calls `onFrame` per whole frame; the payload is a view that lives as long as the call. */
+/** Returns a function that takes chunks and calls `onFrame` per whole frame. The payload is a view, valid during the call. */
 export function frameParser(
   onFrame: (kind: number, payload: Uint8Array) => void,
 ): (chunk: Uint8Array) => void {

@@ -1,26 +1,25 @@
 /**
- * The one long-lived stream to a peer: two lanes out, whole messages in. Urgent messages go before bulk ones, and between
- * the pieces of a large one; what one turn sends leaves as one write.
+ * The one long-lived stream to a peer: two lanes out, whole messages in. Urgent messages are sent before bulk ones, and
+ * between the pieces of a large one. All frames of one turn leave in one write.
  */
 import type { Stream } from "@libp2p/interface";
-import { UserError } from "../base/errors.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Lane } from "../shard/seams.ts";
 import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
 
-/** Bytes that may wait for one peer; beyond it messages are dropped (Raft repeats them). */
-export const QUEUE_BYTES = 64 << 20;
-/** Bytes of one message. */
-export const MAX_MESSAGE_BYTES = 64 << 20;
+/** Bytes that may wait for one peer; further messages are dropped (Raft repeats them). */
+const QUEUE_BYTES = 64 << 20;
+/** Upper limit of one message. */
+const MAX_MESSAGE_BYTES = 64 << 20;
 const MAX_HELLO_BYTES = 16 << 10;
-/** Bulk bytes handed to the stream per turn, so that what becomes urgent meanwhile is near the front. */
+/** Bulk bytes handed to the stream per turn. A small limit keeps the wait of a later urgent message short. */
 const BULK_SLICE_BYTES = 256 << 10;
 
 export interface LinkHandlers {
-  /** A string refuses the peer. */
+  /** null: accepted; a string: refused, with this reason. */
   onHello(hello: Uint8Array): string | null;
   onMessage(message: Uint8Array): void;
-  /** The other side refused us. */
+  /** The peer refused this node. */
   onRefused(reason: string): void;
   onClose(): void;
 }
@@ -39,12 +38,12 @@ export class Link {
   #blocked = false;
   #pieces: Uint8Array[] = [];
   #piecesSize = 0;
-  /** Something came since `takeHeard`. */
+  /** A frame arrived since the last call of `takeHeard`. */
   #heard = true;
-  /** Something left since the last call of `alive`. */
+  /** A frame was sent since the last call of `alive`. */
   #spoke = false;
 
-  /** Attaches its listeners at once and says hello. `outbound`: this node opened the stream. */
+  /** Attaches its listeners at once and sends the hello. `outbound`: this node opened the stream. */
   constructor(stream: Stream, outbound: boolean, hello: Uint8Array, handlers: LinkHandlers) {
     this.outbound = outbound;
     this.#stream = stream;
@@ -72,12 +71,7 @@ export class Link {
     return this.#state === "open";
   }
 
-  /** Bytes waiting. */
-  get queued(): number {
-    return this.#queued;
-  }
-
-  /** Whether anything came since the last call. */
+  /** Whether a frame arrived since the last call. */
   takeHeard(): boolean {
     const heard = this.#heard;
     this.#heard = false;
@@ -96,7 +90,7 @@ export class Link {
     return true;
   }
 
-  /** Says that this node lives, if nothing was said since the last call. */
+  /** Sends an `alive` frame, unless another frame was sent since the last call. */
   alive(): void {
     const spoke = this.#spoke;
     this.#spoke = false;
@@ -181,10 +175,10 @@ export class Link {
 
   #refusedByPeer(payload: Uint8Array): void {
     this.#handlers.onRefused(fromUtf8(payload.subarray(0, 1000)));
-    this.abort(new UserError("the peer refused this node", "see its reason"));
+    this.abort(new Error("the peer refused this node"));
   }
 
-  /** Tells the peer why, and closes. */
+  /** Sends the reason to the peer and closes the stream. */
   refuse(reason: string): void {
     if (this.#state === "closed") return;
     this.#stream.send(frame(FrameKind.refused, utf8(reason)));
@@ -197,7 +191,7 @@ export class Link {
     this.#closed();
   }
 
-  /** Resolves when what was queued is handed to the stream and it is closed. */
+  /** Hands the queued frames to the stream and closes it. Resolves when it is closed. */
   async close(): Promise<void> {
     if (this.#state === "closed") return;
     this.#flush();

@@ -1,9 +1,9 @@
 /**
- * Noise on Bun. Two things are mended around the library, without a fork:
- * - Bun's node:crypto has no chacha20-poly1305, so payloads above 1,200 bytes would abort the connection: libsodium does it.
- * - The muxer answers each frame with a window update of its own: what one turn sends is joined, one encryption and one
- *   write instead of two. (Noise's length and ciphertext, which it writes apart, are joined by the private network's
- *   protector below it.)
+ * Noise on Bun. Two fixes are put around the library, without a fork:
+ * - Bun's node:crypto has no chacha20-poly1305, so payloads above 1,200 bytes would abort the connection. libsodium
+ *   encrypts and decrypts instead.
+ * - The muxer answers each frame with a window update. The frames of one turn are joined, so that one encryption and one
+ *   write serve both. (Noise writes length and ciphertext separately; the private network's protector joins those.)
  */
 import { noise } from "@chainsafe/libp2p-noise";
 import { defaultCrypto } from "@chainsafe/libp2p-noise/crypto";
@@ -14,14 +14,14 @@ type Encrypter = ReturnType<typeof noise>;
 
 const flat = (data: Bytes): Uint8Array => (data instanceof Uint8Array ? data : data.subarray());
 
-/** The parts of libp2p's connection that are wrapped. */
+/** The parts of libp2p's connection that are used here. */
 interface SecureConnection {
   status: string;
   writableNeedsDrain: boolean;
   send(data: Bytes): boolean;
 }
 
-/** Await before the first handshake. */
+/** Resolves when libsodium is loaded, which must be before the first handshake. */
 export async function sodiumNoise(): Promise<Encrypter> {
   await sodium.ready;
   const crypto = {
@@ -34,7 +34,7 @@ export async function sodiumNoise(): Promise<Encrypter> {
   return joined(noise({ crypto } as unknown as Parameters<typeof noise>[0]));
 }
 
-/** Joins what one turn sends before it is encrypted. */
+/** Joins the data of one turn before it is encrypted. */
 function joined(encrypter: Encrypter): Encrypter {
   return ((components: Parameters<Encrypter>[0]) => {
     const inner = encrypter(components);

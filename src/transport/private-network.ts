@@ -1,15 +1,14 @@
 /**
- * libp2p's private network: every byte of a connection is encrypted with a key of the cluster's before anything else is
- * said. One thing is mended around the library, without a fork: all connections share the memory in which the cipher
- * works. More than it holds at once, 640 KB, makes it grow; each other connection then takes itself for larger than
- * the memory and makes it grow, too, until the memory has reached its limit and the connections break. So what is
- * handed over at once is kept far below that.
+ * libp2p's private network: every byte of a connection is encrypted with a key derived from the cluster key. One fix is
+ * put around the library, without a fork. All connections share the memory of one cipher. Data larger than that memory
+ * (640 KB) makes it grow. Then each other connection computes a wrong size and makes it grow further. At the limit of the
+ * memory the connections break. So each piece to encrypt is kept far below 640 KB.
  */
 import type { ConnectionProtector } from "@libp2p/interface";
 import { preSharedKey } from "@libp2p/pnet";
 
-/** Bytes encrypted at once. */
-export const PIECE_BYTES = 256 << 10;
+/** Upper limit of one piece to encrypt. */
+const PIECE_BYTES = 256 << 10;
 const TIMEOUT_MS = 5000;
 
 type Components = Parameters<ReturnType<typeof preSharedKey>>;

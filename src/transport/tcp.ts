@@ -13,8 +13,8 @@ interface Connects {
 }
 
 /**
- * Its sockets are not told of a dial's deadline, which libp2p itself minds. Bun would end such a socket with an error when
- * the deadline passes, and libp2p listens for its errors no longer by then: an error that nobody listens for ends the process.
+ * The deadline of a dial is hidden from its socket; libp2p itself observes it. Otherwise Bun ends the socket with an error
+ * at the deadline. libp2p has removed its error listener by then, and an error without a listener ends the process.
  */
 export function tcp(): MakeTransport {
   const make = libp2pTcp();
@@ -22,7 +22,7 @@ export function tcp(): MakeTransport {
     const transport = make(components);
     const connecting = transport as unknown as Connects;
     const connect = connecting._connect.bind(connecting);
-    // What a socket is made with are the options that can be enumerated.
+    // The socket is created from the enumerable options.
     connecting._connect = (address, options) =>
       connect(
         address,

@@ -1,7 +1,11 @@
 /**
- * The cluster's network over libp2p: one stream to each peer that has the cluster key, found and held by a dial loop of
- * its own. The only room that knows libp2p.
+ * The cluster's network over libp2p: one stream to each peer that has the cluster key. The only room that imports libp2p.
+ *
+ * Dialling is done here and in `address-book.ts` rather than by libp2p's connection manager and peer store. libp2p
+ * reconnects to peers by id and gives up after some attempts. A node starts with addresses whose peer ids it does not know
+ * (`/dns/node-1/tcp/8160`). It must try them until it stops, with a fixed upper limit of the pause between two attempts.
  */
+import { asPeerId, type PeerId } from "../base/ids.ts";
 import { gossipsub, type GossipSub } from "@chainsafe/libp2p-gossipsub";
 import { identify } from "@libp2p/identify";
 import type { Connection, PrivateKey, Stream } from "@libp2p/interface";
@@ -16,28 +20,28 @@ import type { Random } from "../base/random.ts";
 import type { Lane, Transport, TransportHandlers } from "../shard/seams.ts";
 import { AddressBook, splitAddress } from "./address-book.ts";
 import { privateNetworkKey } from "./cluster-key.ts";
-import { Discovery, MAX_NEWS_BYTES } from "./discovery.ts";
+import { Discovery } from "./discovery.ts";
 import { peerIdOf } from "./identity.ts";
 import { Link } from "./link.ts";
 import { sodiumNoise } from "./noise.ts";
 import { privateNetwork } from "./private-network.ts";
 import { tcp } from "./tcp.ts";
-import { receiveTransfer, serveTransfer, TransferError } from "./transfer.ts";
+import { receiveTransfer, serveTransfer, TransferError } from "./transfer-stream.ts";
 
 const RAFT_PROTOCOL = "/marmot/raft/1";
 const TRANSFER_PROTOCOL = "/marmot/transfer/1";
 
 const TICK_MS = 250;
-/** News is sent to all at once; the mesh is upkeep, and every beat costs an idle node CPU. */
+/** Records are sent to all peers at once, so the mesh matters little; each heartbeat costs an idle node CPU time. */
 const GOSSIP_HEARTBEAT_MS = 5000;
 const DIAL_TIMEOUT_MS = 5000;
-/** A peer learned by gossip with a smaller id dials us: we leave it that long. */
+/** A peer learned by gossip that has the smaller id dials this node; this node waits so long before it dials itself. */
 const YIELD_DIAL_MS = 700;
-/** A word to each peer at least this often. */
+/** Each peer gets at least one frame in this time. */
 const ALIVE_MS = 1000;
-/** A link that nothing came over for this long is broken. */
+/** A link over which nothing arrives for this long is closed. */
 const SILENCE_MS = 5000;
-/** Transfers served to one peer at once. */
+/** Transfers that one peer may request at the same time. */
 const MAX_TRANSFERS = 2;
 
 export interface TransportComponents {
@@ -48,30 +52,29 @@ export interface TransportComponents {
 
 export interface TransportOptions {
   readonly privateKey: PrivateKey;
-  /** 32 bytes; null: no private network (tests of strangers). */
+  /** 32 bytes; null: no private network (tests of foreign peers). */
   readonly clusterKey: Uint8Array | null;
   readonly listen: readonly string[];
-  /** What to tell peers; empty: what is listened on. */
+  /** Addresses that peers are told; empty: the listen addresses. */
   readonly announce: readonly string[];
-  /** Multiaddrs to dial for ever. */
+  /** Multiaddrs that are dialled until the node stops. */
   readonly peers: readonly string[];
   readonly mdns: boolean;
-  /** Called when addresses worth remembering changed. */
+  /** Called when the addresses to remember over a restart have changed. */
   readonly onAddresses?: (multiaddrs: string[]) => void;
   /** A peer refused this node, and why. */
-  readonly onRefused?: (peerId: string, reason: string) => void;
+  readonly onRefused?: (peerId: PeerId, reason: string) => void;
 }
 
 type Services = { identify: unknown; gossip: GossipSub };
 
 export class Libp2pTransport implements Transport {
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly #components: TransportComponents;
   readonly #options: TransportOptions;
   readonly #book: AddressBook;
-  readonly #links = new Map<string, Link>();
-  readonly #heardAt = new Map<string, number>();
-  readonly #blocked = new Set<string>();
+  readonly #links = new Map<PeerId, Link>();
+  readonly #heardAt = new Map<PeerId, number>();
   readonly #transfers = new Map<string, number>();
   #handlers: TransportHandlers | null = null;
   #node: Libp2p | null = null;
@@ -88,7 +91,7 @@ export class Libp2pTransport implements Transport {
     this.#book.add(options.peers, components.clock.now());
   }
 
-  /** Throws `UserError` when an address cannot be listened on. */
+  /** Throws `UserError` when the node cannot listen on an address. */
   async start(handlers: TransportHandlers): Promise<void> {
     this.#handlers = handlers;
     const { clusterKey, listen, announce, privateKey } = this.#options;
@@ -116,8 +119,6 @@ export class Libp2pTransport implements Transport {
       },
       connectionMonitor: { enabled: false },
       connectionGater: {
-        denyInboundEncryptedConnection: (peer) => this.#blocked.has(peer.toString()),
-        denyOutboundEncryptedConnection: (peer) => this.#blocked.has(peer.toString()),
         denyDialMultiaddr: () => false,
       },
       services: {
@@ -144,8 +145,8 @@ export class Libp2pTransport implements Transport {
       await node.start();
     } catch (error) {
       throw new UserError(
-        `peers cannot be listened for on ${listen.join(", ")}: ${errorMessage(error)}`,
-        "choose a free address with --listen, or stop what uses it",
+        `Cannot listen for peers on ${listen.join(", ")}: ${errorMessage(error)}`,
+        "choose a free address with --listen, or stop the program that uses this one",
         { cause: error },
       );
     }
@@ -156,11 +157,10 @@ export class Libp2pTransport implements Transport {
       clock,
       addresses: () => this.addresses().map((a) => splitAddress(a).address),
       onRecord: (peer, addresses) => this.#onRecord(peer, addresses),
-      onNews: (message) => handlers.onGossip(message),
     });
     this.#discovery.start();
     node.addEventListener("peer:discovery", ({ detail }) => {
-      this.#onRecord(detail.id.toString(), detail.multiaddrs.map(String));
+      this.#onRecord(asPeerId(detail.id.toString()), detail.multiaddrs.map(String));
     });
     this.#tickedAt = clock.now();
     this.#tick();
@@ -180,48 +180,30 @@ export class Libp2pTransport implements Transport {
     return this.#node?.getMultiaddrs().map(String) ?? [];
   }
 
-  connected(): string[] {
+  connected(): PeerId[] {
     return [...this.#links].filter(([, link]) => link.isOpen).map(([peer]) => peer);
   }
 
-  send(to: string, message: Uint8Array, lane: Lane): boolean {
+  send(to: PeerId, message: Uint8Array, lane: Lane): boolean {
     return this.#links.get(to)?.send(message, lane) ?? false;
-  }
-
-  queued(to: string): number {
-    return this.#links.get(to)?.queued ?? 0;
-  }
-
-  publish(message: Uint8Array): void {
-    if (message.length <= MAX_NEWS_BYTES) this.#discovery?.news(message);
   }
 
   addAddresses(multiaddrs: readonly string[]): void {
     this.#book.add(multiaddrs, this.#components.clock.now());
   }
 
-  addressesOf(peerId: string): string[] {
+  addressesOf(peerId: PeerId): string[] {
     return this.#book.of(peerId);
   }
 
-  block(peerId: string, blocked: boolean): void {
-    if (!blocked) {
-      this.#blocked.delete(peerId);
-      return;
-    }
-    this.#blocked.add(peerId);
-    this.#links.get(peerId)?.refuse("this node refuses you");
-    for (const connection of this.#connectionsOf(peerId)) connection.abort(new Error("blocked"));
-  }
-
-  async *transfer(from: string, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  async *transfer(from: PeerId, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const connection = this.#connectionsOf(from)[0];
     if (connection === undefined) throw new TransferError("the peer is not connected");
     const stream = await connection.newStream(TRANSFER_PROTOCOL, { signal });
     yield* receiveTransfer(stream, this.#components.clock, request, signal);
   }
 
-  #connectionsOf(peerId: string): Connection[] {
+  #connectionsOf(peerId: PeerId): Connection[] {
     return (
       this.#node?.getConnections().filter((c) => c.remotePeer.toString() === peerId && c.status === "open") ??
       []
@@ -231,7 +213,7 @@ export class Libp2pTransport implements Transport {
   #tick(): void {
     const { clock } = this.#components;
     const now = clock.now();
-    // After a stall of our own, nobody's silence means anything.
+    // After this process itself was stalled, a peer's silence proves nothing.
     if (now - this.#tickedAt > SILENCE_MS / 2)
       for (const peer of this.#heardAt.keys()) this.#heardAt.set(peer, now);
     this.#tickedAt = now;
@@ -240,14 +222,15 @@ export class Libp2pTransport implements Transport {
     for (const [peer, link] of this.#links) {
       if (link.takeHeard()) this.#heardAt.set(peer, now);
       else if (now - (this.#heardAt.get(peer) ?? now) > SILENCE_MS) {
-        this.#components.logger.info("a peer fell silent", { peer });
+        this.#components.logger.info("closing the link to a silent peer", { peer });
         link.abort(new Error("nothing was heard"));
         for (const connection of this.#connectionsOf(peer)) connection.abort(new Error("nothing was heard"));
         continue;
       }
       if (speak) link.alive();
     }
-    for (const address of this.#book.due(now, (peer) => this.#links.has(peer))) void this.#dial(address);
+    for (const address of this.#book.due(now, (peer) => this.#links.has(asPeerId(peer))))
+      void this.#dial(address);
     this.#timer = clock.after(TICK_MS, () => this.#tick());
   }
 
@@ -257,7 +240,7 @@ export class Libp2pTransport implements Transport {
     try {
       const target: Multiaddr = multiaddr(address);
       connection = await this.#node!.dial(target, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) });
-      const peer = connection.remotePeer.toString();
+      const peer = asPeerId(connection.remotePeer.toString());
       this.#book.answered(address, peer, clock.now());
       if (peer === this.peerId) {
         void connection.close().catch(() => {});
@@ -282,12 +265,11 @@ export class Libp2pTransport implements Transport {
 
   #attach(stream: Stream, connection: Connection, outbound: boolean): void {
     const handlers = this.#handlers!;
-    const peerId = connection.remotePeer.toString();
+    const peerId = asPeerId(connection.remotePeer.toString());
     let announced = false;
     const link: Link = new Link(stream, outbound, handlers.hello(), {
       onHello: (hello) => {
-        if (this.#blocked.has(peerId)) return "this node refuses you";
-        const peer = { peerId, hello, remoteAddress: connection.remoteAddr.toString() };
+        const peer = { peerId, hello };
         const refusal = handlers.admit(peer);
         if (refusal !== null) {
           this.#components.logger.warn("a peer was refused", { peer: peerId, reason: refusal });
@@ -301,7 +283,7 @@ export class Libp2pTransport implements Transport {
           other.refuse("there is a newer stream");
         }
         announced = true;
-        // The link counts as open once this returns: say so on the next turn of the queue.
+        // The link counts as open only after this function returns, so the handlers are called in a microtask.
         queueMicrotask(() => {
           if (this.#links.get(peerId) !== link) return;
           handlers.onConnect(peer);
@@ -325,14 +307,14 @@ export class Libp2pTransport implements Transport {
     });
   }
 
-  /** Of two streams that cross, the one that the smaller id opened stays; of two from the same side, the newer. */
-  #isBetter(link: Link, than: Link, peerId: string): boolean {
+  /** Of two streams opened at the same time, the one opened by the smaller id is kept; of two from one side, the newer. */
+  #isBetter(link: Link, than: Link, peerId: PeerId): boolean {
     if (link.outbound === than.outbound) return true;
     return link.outbound === this.peerId < peerId;
   }
 
   #onTransfer(stream: Stream, connection: Connection): void {
-    const peerId = connection.remotePeer.toString();
+    const peerId = asPeerId(connection.remotePeer.toString());
     const running = this.#transfers.get(peerId) ?? 0;
     if (!this.#links.has(peerId) || running >= MAX_TRANSFERS) {
       stream.abort(new TransferError("no transfer for this peer now"));
@@ -345,8 +327,8 @@ export class Libp2pTransport implements Transport {
     serveTransfer(stream, this.#components.clock, (request) => this.#handlers!.onTransfer(peerId, request));
   }
 
-  #onRecord(peer: string, addresses: string[]): void {
-    if (this.#node === null || this.#blocked.has(peer)) return;
+  #onRecord(peer: PeerId, addresses: string[]): void {
+    if (this.#node === null) return;
     const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
     if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay))
       this.#options.onAddresses?.(this.#book.all());

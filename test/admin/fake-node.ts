@@ -1,4 +1,4 @@
-/** A node's API that answers what a test tells it to, and keeps what it was asked. */
+/** A fake of a node's API: gives the answers that a test sets, and records the calls. */
 import type {
   ConflictDetail,
   ConflictSummary,
@@ -108,9 +108,10 @@ export class FakeNode implements NodeApi {
       differences: [],
     });
   found: readonly ConflictSummary[] = [CONFLICT];
+  shown: NodeStatus = STATUS;
 
   status(): NodeStatus {
-    return STATUS;
+    return this.shown;
   }
   notReady(): string | null {
     return this.reason;

@@ -1,4 +1,4 @@
-/** The admin API over real sockets, in front of a node that answers what it is told to. */
+/** The admin API over real sockets, in front of a fake node. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -31,7 +31,7 @@ const post = (path: string): Promise<Response> => get(path, { method: "POST" });
 const control = (path: string, method = "GET"): Promise<Response> =>
   fetch(`http://localhost/${path}`, { method, unix: socket() });
 
-/** A request as written, for what fetch would not send. Returns the status line. */
+/** Sends a request that fetch would not send. Returns the status line. */
 function raw(lines: readonly string[]): Promise<string> {
   const { port } = new URL(server.url!);
   return new Promise((resolve, reject) => {
@@ -45,14 +45,14 @@ function raw(lines: readonly string[]): Promise<string> {
   });
 }
 
-test("before there is a node the process is alive, not ready, and says what it is at", async () => {
+test("before the node has started: alive, not ready, and the work under way as the reason", async () => {
   expect((await get("healthz")).status).toBe(200);
   const ready = await get("readyz");
   expect([ready.status, await ready.text()]).toEqual([503, "import: 5 of 10 rows\n"]);
   const status = await get("api/v1/status");
   expect(status.status).toBe(503);
   expect(await status.json()).toEqual({
-    error: "this node is not there yet: import: 5 of 10 rows",
+    error: "this node has not started yet: import: 5 of 10 rows",
     hint: "ask again in a moment",
   });
   server.attach(node, socket());
@@ -86,8 +86,8 @@ test("status, members, metrics and the page", async () => {
   expect([head.status, await head.text()]).toEqual([200, ""]);
 });
 
-test("the control socket answers the same, is its owner's alone, replaces a stale one, and is gone at the end", async () => {
-  writeFileSync(socket(), "what a crash left");
+test("the control socket: same answers, mode 0600, replaces an old socket, removed by stop", async () => {
+  writeFileSync(socket(), "a socket left by a crash");
   server.attach(node, socket());
   expect(statSync(socket()).mode & 0o777).toBe(0o600);
   expect(await (await control("api/v1/status")).json()).toEqual(JSON.parse(JSON.stringify(STATUS)));
@@ -95,7 +95,7 @@ test("the control socket answers the same, is its owner's alone, replaces a stal
   expect(existsSync(socket())).toBe(false);
 });
 
-test("wait passes what was asked on, and answers 504 when the time ran out", async () => {
+test("wait passes its parameters on, and answers 504 when the time runs out", async () => {
   server.attach(node, socket());
   expect((await post("api/v1/wait?timeout=2.5s&all=true")).status).toBe(200);
   expect((await control("api/v1/wait", "POST")).status).toBe(200);
@@ -108,12 +108,12 @@ test("wait passes what was asked on, and answers 504 when the time ran out", asy
   expect([late.status, await late.json()]).toEqual([504, { done: false, missing: "a quorum" }]);
 });
 
-test("what cannot be understood is refused with the cure", async () => {
+test("a bad query parameter is refused with a hint", async () => {
   server.attach(node, socket());
   for (const path of ["wait?timeout=soon", "wait?timeout=-1s", "wait?all=perhaps", "verify?deep=yes"]) {
     const answer = await post(`api/v1/${path}`);
     expect([path, answer.status]).toEqual([path, 400]);
-    expect(Object.keys((await answer.json()) as object)).toEqual(["error", "cure"]);
+    expect(Object.keys((await answer.json()) as object)).toEqual(["error", "hint"]);
   }
   for (const limit of ["0", "10001", "1.5", "many"])
     expect((await get(`api/v1/conflicts?limit=${limit}`)).status).toBe(400);
@@ -130,7 +130,7 @@ test("conflicts: listed, one by id, and none of that id", async () => {
   expect((await get("api/v1/conflicts/%ff")).status).toBe(404);
 });
 
-test("state does not change by GET, and unknown paths are not found", async () => {
+test("GET changes no state: 405; an unknown path: 404", async () => {
   server.attach(node, socket());
   const wait = await get("api/v1/wait");
   expect([wait.status, wait.headers.get("allow")]).toEqual([405, "POST"]);
@@ -141,7 +141,7 @@ test("state does not change by GET, and unknown paths are not found", async () =
   expect(node.calls).toEqual([]);
 });
 
-test("a conflict is restored by POST, with what was asked for", async () => {
+test("a conflict is restored by POST, with the parameters of the call", async () => {
   server.attach(node, socket());
   const done = await post("api/v1/conflicts/0%3A12%3A1/restore?asNew=true");
   expect([done.status, await done.json()]).toEqual([200, JSON.parse(JSON.stringify(RESTORED))]);
@@ -151,14 +151,14 @@ test("a conflict is restored by POST, with what was asked for", async () => {
   expect((await get("api/v1/conflicts/0:12:1/restore")).status).toBe(404);
 });
 
-test("URLs and bodies are bounded", async () => {
+test("URLs over 4 KB and bodies over 64 KB are refused", async () => {
   server.attach(node, socket());
   expect((await get(`healthz?${"x".repeat(5000)}`)).status).toBe(414);
   const large = await get("api/v1/wait", { method: "POST", body: "x".repeat(100_000) });
   expect(large.status).toBe(413);
 });
 
-test("no more than 64 wait at once, and one compares", async () => {
+test("a 65th concurrent wait and a second verify are refused", async () => {
   server.attach(node, socket());
   const { promise, resolve } = Promise.withResolvers<WaitResult>();
   node.waits = () => promise;
@@ -182,17 +182,20 @@ test("no more than 64 wait at once, and one compares", async () => {
   });
 });
 
-test("a failure of the node is an answer, and the next request is served", async () => {
+test("an error of the node becomes an answer, and the next request is served", async () => {
   server.attach(node, socket());
   node.waits = () => Promise.reject(new UserError("it cannot", "do this"));
   expect(await (await post("api/v1/wait")).json()).toEqual({ error: "it cannot", hint: "do this" });
   node.waits = () => Promise.reject(new Error("boom"));
   const failed = await post("api/v1/wait");
-  expect([failed.status, await failed.json()]).toEqual([500, { error: "boom", hint: "see the node's log" }]);
+  expect([failed.status, await failed.json()]).toEqual([
+    500,
+    { error: "boom", hint: "marmot status shows whether this node is ready and connected" },
+  ]);
   expect((await get("healthz")).status).toBe(200);
 });
 
-test("web pages of other names and origins are kept away", async () => {
+test("requests with another host name or another origin are refused", async () => {
   server.attach(node, socket());
   const { port, host } = new URL(server.url!);
   for (const name of ["127.0.0.1", "localhost", "[::1]"])
@@ -207,7 +210,7 @@ test("web pages of other names and origins are kept away", async () => {
   expect(node.calls.length).toBe(1);
 });
 
-test("with a token everybody needs it, on TCP; the control socket has its permissions", async () => {
+test("with a token each TCP request needs it; the control socket does not", async () => {
   await server.stop();
   server = AdminServer.open({ address: LOOPBACK, token: "s3cret-token", starting });
   server.attach(node, socket());
@@ -230,7 +233,7 @@ test("with a token everybody needs it, on TCP; the control socket has its permis
   expect((await control("readyz")).status).toBe(200);
 });
 
-test("an occupied port is an error with the cure; off opens none", async () => {
+test("an occupied port is an error; off opens no port", async () => {
   const { port } = new URL(server.url!);
   const open = (): AdminServer =>
     AdminServer.open({ address: { host: "127.0.0.1", port: Number(port) }, token: null, starting });
@@ -243,7 +246,7 @@ test("an occupied port is an error with the cure; off opens none", async () => {
   await off.stop();
 });
 
-test("a long path of the data directory is no obstacle; one that is missing has its cure", async () => {
+test("the control socket works in a folder with a long path; a missing folder is an error", async () => {
   const deep = join(folder, "d".repeat(90), "e".repeat(90));
   expect(() => server.attach(node, join(deep, "control.sock"))).toThrow("the control socket");
   mkdirSync(deep, { recursive: true });

@@ -1,4 +1,4 @@
-/** What every application here can be told, and what is asked of it. */
+/** The commands that every application here understands. */
 import { expect } from "bun:test";
 import type { TestCluster, TestNode } from "../cluster/lab.ts";
 import { until } from "../cluster/lab.ts";
@@ -8,8 +8,8 @@ import { type Command, type Done, execute } from "./packages.ts";
 export type Release = 1 | 2;
 
 /**
- * `migrate` leads to the release; `check` ends with 0 when there is nothing to do. `fill WHO ROUNDS` writes transactions and
- * says how many rows it kept; `report` says what the application sees.
+ * `migrate` migrates to the release; `check` ends with 0 when there is nothing to migrate. `fill WHO ROUNDS` writes
+ * transactions and prints the number of rows that it kept; `report` prints the rows that the application sees.
  */
 export type Verb = "migrate" | "check" | "fill" | "report";
 
@@ -63,7 +63,7 @@ export class Runs {
     return (JSON.parse(output) as { kept: number }).kept;
   }
 
-  /** Everybody writes at once; the number of rows that they keep of it. */
+  /** All nodes write at once; the result is the number of rows that they keep. */
   async fillAll(release: Release, nodes: readonly TestNode[], name: string): Promise<number> {
     const counts = await Promise.all(nodes.map((n) => this.fill(release, n.db, `${name}-${n.name}`)));
     return counts.reduce((a, b) => a + b);

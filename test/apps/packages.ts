@@ -1,6 +1,6 @@
 /**
- * Packages of the applications: of exact versions, installed once into a git-ignored folder by the runtime's own client with
- * the machine's own index. What cannot be had here is a reason to skip, never a failure.
+ * Packages of the applications: in exact versions, installed once into a git-ignored folder by the client of the
+ * runtime with the index of the machine. A package that is not available is a reason to skip, never a failure.
  */
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -50,8 +50,8 @@ const missing = (reason: string): Installed => ({ folder: null, missing: reason 
 const lastLine = ({ stderr, stdout }: Done): string => `${stdout}\n${stderr}`.trim().split("\n").at(-1) ?? "";
 
 /**
- * Runs `commands` in a fresh folder, once for each content of `files` and answer of `version`; "%" in a word stands for
- * the folder.
+ * Runs `commands` in a new folder, once for each content of `files` and answer of `version`; "%" in a word is
+ * replaced by the folder.
  */
 export async function install(options: {
   readonly name: string;

@@ -1,6 +1,6 @@
 /**
- * An application that nobody here wrote the libraries of, unchanged, on three nodes: what it migrated before there was a
- * cluster, what it writes on all nodes at once, and what it migrates on one node or on all while the cluster runs.
+ * An unchanged application with its libraries on three nodes: its migrations before there is a cluster, its writes on
+ * all nodes at once, and its migrations on one node or on all while the cluster runs.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -49,7 +49,7 @@ export function tryApplication(application: Application): void {
 
   describe.skipIf(missing !== null)(missing === null ? name : `${name} (skipped: ${missing})`, () => {
     for (const shards of [1, 16]) {
-      test(`a file from before, written on all nodes, migrated on one while the others write, ${shards} shards`, async () => {
+      test(`an existing file is written on all nodes and migrated on one while the others write, ${shards} shards`, async () => {
         const file = join(folder, `${shards}.db`);
         await runs.done(1, "migrate", file);
         let kept = await runs.fill(1, file, "before");
@@ -78,14 +78,14 @@ export function tryApplication(application: Application): void {
         }
       }, 400_000);
 
-      test(`an empty file, each release's migrations on all nodes at once, ${shards} shards`, async () => {
+      test(`the migrations of each release run on all nodes at once, from an empty file, ${shards} shards`, async () => {
         const file = join(folder, `empty${shards}.db`);
         writeFileSync(file, "");
         const cluster = await start(shards, file);
         try {
           await migrateAll(1, cluster.nodes);
           let kept = await runs.fillAll(1, cluster.nodes, "one");
-          // A data migration writes every row: one that another node changes meanwhile would be a conflict.
+          // A data migration writes every row: a concurrent change of another node would be a conflict.
           await cluster.settle();
           await migrateAll(2, cluster.nodes);
           await runs.migrated(2, cluster.nodes);

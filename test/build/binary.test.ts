@@ -1,4 +1,4 @@
-/** The compiled binary on its own: from an empty folder, with strangers' files around it, into pipes, under signals. */
+/** The compiled binary: in an empty folder, beside configuration files of others, with pipes and signals. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import {
@@ -30,12 +30,12 @@ afterEach(async () => {
 });
 
 const marmot = (...argv: string[]): { exitCode: number; stdout: string; stderr: string } => {
-  // Nothing of this machine: no path, no home.
+  // Without PATH, HOME and other variables of this machine.
   const done = Bun.spawnSync([BINARY, ...argv], { cwd: folder, env: {}, stdout: "pipe", stderr: "pipe" });
   return { exitCode: done.exitCode, stdout: done.stdout.toString(), stderr: done.stderr.toString() };
 };
 
-/** A node of its own; `said` grows. */
+/** Starts a node. `said` returns its output until now. */
 function start(
   argv: readonly string[],
   env: Record<string, string> = {},
@@ -54,7 +54,7 @@ function start(
   return { child, said: () => readFileSync(log, "utf8") };
 }
 
-/** Of every process of this machine. */
+/** Command lines of all processes of this machine. */
 function commandLines(): readonly string[] {
   if (!existsSync("/proc/self/cmdline"))
     return Bun.spawnSync(["ps", "-eo", "args"], { stdout: "pipe" }).stdout.toString().split("\n");
@@ -62,7 +62,7 @@ function commandLines(): readonly string[] {
     try {
       return /^\d+$/.test(pid) ? [readFileSync(`/proc/${pid}/cmdline`, "utf8")] : [];
     } catch {
-      return []; // it ended meanwhile
+      return []; // the process has ended
     }
   });
 }
@@ -75,7 +75,9 @@ async function until(condition: () => boolean, what: () => string): Promise<void
   }
 }
 
-const isUp = (data: string): boolean => marmot("status", "--data-dir", data).exitCode === 0;
+const isReady = (data: string): boolean => marmot("status", "--data-dir", data).exitCode === 0;
+/** Whether a node answers, ready or not. */
+const isUp = (data: string): boolean => marmot("status", "--data-dir", data).stdout !== "";
 
 test("it runs from an empty folder and knows its version", () => {
   const { exitCode, stdout, stderr } = marmot("version", "--json");
@@ -109,7 +111,7 @@ test("it reads no .env, bunfig.toml, package.json or tsconfig.json of the folder
   expect(stderr).not.toContain("SHARDS");
 });
 
-test("a large result reaches a slow reader whole", () => {
+test("a large result reaches a slow reader completely", () => {
   const path = join(folder, "many.db");
   const db = new Database(path, { create: true });
   db.exec("BEGIN");
@@ -125,7 +127,7 @@ test("a large result reaches a slow reader whole", () => {
   expect((JSON.parse(text) as { tables: unknown[] }).tables.length).toBe(3000);
 });
 
-test("a reader that leaves ends it without a stack", () => {
+test("a reader that closes the pipe ends it without a stack trace", () => {
   const left = Bun.spawnSync(["sh", "-c", `"${BINARY}" help 2>&1 | true; "${BINARY}" help | head -1`], {
     cwd: folder,
     stdout: "pipe",
@@ -138,7 +140,7 @@ test("a reader that leaves ends it without a stack", () => {
 test("SIGTERM stops a node: exit code 0, no socket left, and the next one starts", async () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     const { child, said } = start(["--db", "app.db", ...(signal === "SIGTERM" ? ["--create"] : [])]);
-    await until(() => isUp(join(folder, "app.db.marmot")), said);
+    await until(() => isReady(join(folder, "app.db.marmot")), said);
     child.kill(signal);
     expect([await child.exited, said()]).toEqual([0, said()]);
     expect(said()).toContain("stopped");
@@ -169,7 +171,7 @@ test.skipIf(!existsSync("/proc/self/environ"))(
   },
 );
 
-test("a node whose messages nobody reads any more goes on", async () => {
+test("a node keeps running when the reader of standard error closes the pipe", async () => {
   const child = Bun.spawn(
     [
       "sh",
@@ -193,8 +195,8 @@ test("a node whose messages nobody reads any more goes on", async () => {
   expect(child.exitCode).toBe(null);
 });
 
-test("Ctrl-C ends a verb that waits, at once", async () => {
-  // A member of a cluster whose other half never comes has nothing to say: the joiner's wait has no end.
+test("Ctrl-C ends status --watch", async () => {
+  // A joiner whose peer never answers: its status stays "not ready".
   const key = marmot("key", "generate").stdout;
   writeFileSync(join(folder, "c.key"), key);
   const { said } = start(["--db", "app.db", "--peers", "/ip4/127.0.0.1/tcp/1", "--cluster-key", "c.key"]);
@@ -223,7 +225,7 @@ test("with --log-format json every line on standard error is JSON", async () => 
   expect(lines.map((l) => l.message)).toContain("started");
 });
 
-test("an interrupted demo leaves neither folder nor process behind", async () => {
+test("an interrupted demo removes its folder and ends its processes", async () => {
   const temporary = join(folder, "tmp");
   mkdirSync(temporary);
   const demo = Bun.spawn([BINARY, "demo", "--once"], {

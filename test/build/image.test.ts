@@ -1,6 +1,6 @@
 /**
- * The Dockerfile without Docker: its build stage step by step in a folder, from what .dockerignore lets in; then what the
- * final stage promises of the binary it copies: its entry point, its health check, its volume, and that it is not root.
+ * The Dockerfile without Docker: its build stage step by step in a folder, with the files that .dockerignore allows; then the
+ * entry point, health check, volume and user of the final stage.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -15,7 +15,7 @@ interface Step {
   readonly rest: string;
 }
 
-/** Stages in order, each beginning with its FROM. */
+/** The stages in order. Each begins with its FROM. */
 function stagesOf(dockerfile: string): Step[][] {
   const lines = dockerfile
     .replace(/\\\n/g, " ")
@@ -38,7 +38,7 @@ const the = (steps: readonly Step[], instruction: string): string => {
   return found[0]!.rest;
 };
 
-/** What COPY may see: everything but what .dockerignore leaves out. */
+/** Paths that .dockerignore allows: the only ones that COPY may use. */
 const allowed = readFileSync(join(ROOT, ".dockerignore"), "utf8")
   .split("\n")
   .flatMap((line) => (line.startsWith("!") ? [line.slice(1)] : []));
@@ -49,16 +49,16 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(image, { recursive: true, force: true }));
 
-test("the context is what is needed and no more", () => {
+test("the context has the needed files and no others", () => {
   expect(readFileSync(join(ROOT, ".dockerignore"), "utf8").split("\n")).toContain("*");
   for (const path of allowed) expect([path, existsSync(join(ROOT, path))]).toEqual([path, true]);
 });
 
-/** The build stage uses npm; where there is Bun alone nobody builds the image. */
+/** The build stage needs npm. */
 const withNpm = test.skipIf(Bun.which("npm") === null);
 
 withNpm(
-  "the build stage, step by step",
+  "each step of the build stage succeeds, and npm ci gives no warning",
   async () => {
     let workdir = image;
     const environment: Record<string, string> = {};
@@ -88,6 +88,7 @@ withNpm(
           new Response(run.stderr).text(),
         ]);
         expect([rest, await run.exited, `${out}${err}`]).toEqual([rest, 0, `${out}${err}`]);
+        expect(`${out}${err}`).not.toContain("npm warn");
       } else throw new Error(`${instruction} is not known to this test`);
     }
   },
@@ -95,7 +96,7 @@ withNpm(
 );
 
 describe("the final stage", () => {
-  withNpm("has the binary alone, runs as nobody special, and keeps its data", () => {
+  withNpm("has only the binary, does not run as root, and keeps its data", () => {
     const [flag, from, to] = the(final, "COPY").split(" ");
     expect([flag, to]).toEqual(["--from=build", "/usr/local/bin/marmot"]);
     mkdirSync(dirname(join(image, to!)), { recursive: true });
@@ -108,7 +109,7 @@ describe("the final stage", () => {
   });
 
   withNpm(
-    "its entry point runs a node, and the health check says so: no before, yes while it runs, no after",
+    "its entry point runs a node, and the health check says so: no before, yes when it is ready, no after",
     async () => {
       const data = join(image, "data");
       mkdirSync(data);

@@ -1,4 +1,4 @@
-/** The lock files: for every platform, of exact versions, and without the host they came from. */
+/** The lock files: for every platform, of exact versions, without a registry host and without a cause for warnings. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,12 +9,15 @@ interface Locked {
   readonly version: string;
   readonly integrity?: string;
   readonly optional?: boolean;
+  readonly hasInstallScript?: boolean;
+  readonly deprecated?: string;
+  readonly engines?: { readonly node?: string };
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
 
 const { packages } = JSON.parse(read("package-lock.json")) as { packages: Record<string, Locked> };
 
-test("every dependency is of an exact version, the same in both", () => {
+test("each dependency has an exact version, the same in both lock files", () => {
   const { dependencies, devDependencies } = JSON.parse(read("package.json")) as Record<
     string,
     Record<string, string>
@@ -27,14 +30,33 @@ test("every dependency is of an exact version, the same in both", () => {
   }
 });
 
-test("packages of other platforms are in it, or npm ci refuses the file on a fresh machine", () => {
+test("package-lock.json has the packages of all platforms, which npm ci requires", () => {
   const missing = Object.values(packages)
     .flatMap((p) => Object.keys(p.optionalDependencies ?? {}))
     .filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`)));
   expect(missing).toEqual([]);
 });
 
-test("it names no host, and has a checksum for everything", () => {
+test("npm ci has no reason for a warning: no deprecated package, every install script approved or denied", () => {
+  const { allowScripts, engines } = JSON.parse(read("package.json")) as {
+    allowScripts: Record<string, boolean>;
+    engines: Record<string, string>;
+  };
+  const installing = Object.entries(packages).filter(([, p]) => p.hasInstallScript);
+  expect(installing.map(([path]) => path.split("node_modules/").at(-1)!).sort()).toEqual(
+    Object.keys(allowScripts).sort(),
+  );
+  expect(Object.entries(packages).flatMap(([path, p]) => (p.deprecated === undefined ? [] : [path]))).toEqual(
+    [],
+  );
+  // Every package accepts the oldest Node that package.json names.
+  const oldest = /^>=(\d+\.\d+)$/.exec(engines.node!)![1]!;
+  for (const [path, { engines: needed }] of Object.entries(packages))
+    if (needed?.node !== undefined)
+      expect([path, Bun.semver.satisfies(`${oldest}.0`, needed.node)]).toEqual([path, true]);
+});
+
+test("the lock files name no registry host, and each package has a checksum", () => {
   expect(read("package-lock.json")).not.toContain('"resolved"');
   for (const lock of ["bun.lock", "test/apps/drizzle/bun.lock"])
     expect(read(lock)).not.toMatch(/https?:\/\//);

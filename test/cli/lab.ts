@@ -12,10 +12,13 @@ export interface Surroundings {
   readonly environment?: Record<string, string>;
   readonly files?: Record<string, string>;
   readonly interrupted?: Promise<void>;
+  /** Called with each result and each message. */
+  readonly onPrint?: (text: string) => void;
+  readonly onSay?: (text: string) => void;
 }
 
 export function contextOf(
-  { environment = {}, files = {}, interrupted = new Promise(() => {}) }: Surroundings,
+  { environment = {}, files = {}, interrupted = new Promise(() => {}), onPrint, onSay }: Surroundings,
   out: string[],
   err: string[],
 ): CliContext {
@@ -26,8 +29,14 @@ export function contextOf(
       if (text === undefined) throw new Error(`ENOENT: no such file, ${path}`);
       return text;
     },
-    print: (text) => void out.push(text),
-    say: (text) => void err.push(text),
+    print: (text) => {
+      out.push(text);
+      onPrint?.(text);
+    },
+    say: (text) => {
+      err.push(text);
+      onSay?.(text);
+    },
     draw: (text) => void err.push(text),
     isTerminal: false,
     columns: () => 80,

@@ -1,4 +1,4 @@
-/** The command as a whole: verbs, help, exit codes, and the ancestor's spelling. */
+/** The command as a whole: verbs, help, exit codes, and the spelling of maxpert/marmot v0.3. */
 import { describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -33,12 +33,12 @@ describe("help fits a screen and ends with an example", () => {
       expect(out).toBe((await marmot(["help", verb.name])).out);
       for (const option of verb.options) expect(out).toContain(`--${option.name}`);
     });
-  test("help is help, whatever else is wrong", async () => {
+  test("--help is answered even when another option is wrong", async () => {
     expect((await marmot(["run", "--colour", "-h"])).code).toBe(0);
   });
 });
 
-test("an example is a call that is understood", async () => {
+test("the example of each verb is a valid call", async () => {
   for (const verb of VERBS.filter((v) => !["run", "demo"].includes(v.name))) {
     const argv = verb.example.split(" ").slice(1);
     if (verb.name === "key") continue; // it would write the file
@@ -47,7 +47,7 @@ test("an example is a call that is understood", async () => {
   }
 });
 
-test("options of one name are alike in all verbs that have it", () => {
+test("an option has the same type in every verb that has it", () => {
   const seen = new Map<string, string>();
   for (const verb of VERBS)
     for (const { name, type } of verb.options) {
@@ -67,14 +67,14 @@ describe("wrong usage is exit code 2", () => {
     [["cleanup", "--db"], "--db should be followed by FILE"],
     [["key"], "generate, show or id, not by nothing"],
     [["key", "steal"], "not by steal"],
-    [["key", "id"], "whose id?"],
+    [["key", "id"], "the id of which node?"],
     [["conflicts", "--db", "a"], "list, show ID or restore ID, not by nothing"],
     [["conflicts", "show", "--db", "a"], "not by show"],
     [["conflicts", "list", "7", "--db", "a"], "not by list 7"],
     [["wait", "--db", "a", "--timeout", "forever"], "a duration"],
     [["run", "--db", "a", "--merge", "cell"], "row, column or TABLE=column"],
-    [["run", "--db", "a", "--merge", "row,column"], "two things of all other tables"],
-    [["run", "--db", "a", "--id-block", "T=1,t=2"], "two things of the table t"],
+    [["run", "--db", "a", "--merge", "row,column"], "two values for all other tables"],
+    [["run", "--db", "a", "--id-block", "T=1,t=2"], "two values for the table t"],
     [["run", "--db", "a", "--id-block", "-1"], "a number from 0"],
     [["run", "--db", "a", "--foreign-keys", "cascade"], "keep or resolve"],
   ] as const)
@@ -85,7 +85,7 @@ describe("wrong usage is exit code 2", () => {
     });
 });
 
-test("usage and what is met are told together", async () => {
+test("wrong usage and a missing folder are shown together", async () => {
   const { code, err } = await marmot([
     "run",
     "--db",
@@ -100,23 +100,23 @@ test("usage and what is met are told together", async () => {
   expect(err).toContain("/nowhere/at should be a folder");
 });
 
-test("one problem reads as a sentence with its cure, several as a list", async () => {
+test("one problem reads as a sentence with its hint, several as a list", async () => {
   expect((await marmot(["status"])).err).toBe(
-    "marmot: --db FILE or --data-dir DIR is needed: which node?\ncure: for example --db app.db",
+    "marmot: --db FILE or --data-dir DIR is needed: which node?\nhint: for example --db app.db",
   );
   expect((await marmot(["status", "--colour"])).err).toBe(
     [
-      "marmot: 2 things are wrong",
+      "marmot: 2 problems",
       "  there is no option --colour",
-      "    cure: leave it out, or correct it",
+      "    hint: leave it out, or correct it",
       "  --db FILE or --data-dir DIR is needed: which node?",
-      "    cure: for example --db app.db",
-      "cure: mend each of them; marmot status --help shows every option",
+      "    hint: for example --db app.db",
+      "hint: fix each of them; marmot status --help shows every option",
     ].join("\n"),
   );
 });
 
-test("version, by verb and by flag, and as JSON", async () => {
+test("version: by verb, by flag and as JSON", async () => {
   const { out, code } = await marmot(["version"]);
   expect(code).toBe(0);
   expect(out).toMatch(/^marmot \S+ \(commit \S+\), Bun \d+\.\d+\.\d+, SQLite 3\.\d+\.\d+, libp2p /);
@@ -130,7 +130,7 @@ test("version, by verb and by flag, and as JSON", async () => {
   ]);
 });
 
-test("the ancestor's spelling of cleanup", async () => {
+test("cleanup accepts the spelling of maxpert/marmot v0.3", async () => {
   const folder = mkdtempSync(join(tmpdir(), "marmot-cli-"));
   try {
     const path = join(folder, "a.db");
@@ -152,6 +152,6 @@ test("the ancestor's spelling of cleanup", async () => {
   }
 });
 
-test("every summary is a line of the overview", () => {
+test("the help of each verb has its summary as a line", () => {
   for (const verb of VERBS) expect(help(verb)).toContain(`\n${verb.summary}\n`);
 });

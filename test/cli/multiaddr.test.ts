@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { checkListen, checkReachable, parseMultiaddr } from "../../src/cli/multiaddr.ts";
+import { checkListen, checkReachable, parseMultiaddr } from "../../src/cli/options/multiaddr.ts";
 
 const ID = "12D3KooWGRUfZ1NZzbCXMJBkWnxVWXVGXkGbZ6fTGuDVEhPzkcCx";
 
-describe("multiaddrs that are taken", () => {
+describe("valid multiaddrs", () => {
   for (const [text, host, port] of [
     ["/ip4/10.0.0.1/tcp/8160", "10.0.0.1", 8160],
     ["/ip6/::1/tcp/1", "::1", 1],
@@ -17,7 +17,7 @@ describe("multiaddrs that are taken", () => {
     });
 });
 
-describe("multiaddrs that are refused", () => {
+describe("refused multiaddrs", () => {
   for (const text of [
     "",
     "node-1:8160",
@@ -43,7 +43,7 @@ describe("multiaddrs that are refused", () => {
     test(text || "nothing", () => expect(checkReachable(text)).toContain("a multiaddr such as"));
 });
 
-test("what is listened on is an address of this machine, port 0 picks one", () => {
+test("a listen address is an IP address without a peer id; its port may be 0", () => {
   expect(checkListen("/ip4/0.0.0.0/tcp/0")).toBe(null);
   expect(checkListen("/ip6/::/tcp/8160")).toBe(null);
   for (const text of ["/dns/localhost/tcp/1", `/ip4/1.2.3.4/tcp/1/p2p/${ID}`])

@@ -1,8 +1,8 @@
-/** Options by themselves: where a value comes from, and everything that can be wrong with one. */
+/** The parser of options: the source of a value, and each problem. */
 import { describe, expect, test } from "bun:test";
-import { nearest } from "../../src/cli/nearest.ts";
-import { type OptionSpec, parseDuration, showDuration } from "../../src/cli/option-value.ts";
-import { environmentName, type Parsed, parseOptions } from "../../src/cli/options.ts";
+import { nearest } from "../../src/cli/options/nearest.ts";
+import type { OptionSpec } from "../../src/cli/options/option-value.ts";
+import { environmentName, type Parsed, parseOptions } from "../../src/cli/options/options.ts";
 
 const SPECS: readonly OptionSpec[] = [
   { name: "db", type: "text", value: "FILE", help: "the file", required: "data-dir", example: "app.db" },
@@ -30,11 +30,11 @@ function parse(argv: string[], environment: Record<string, string> = {}, toml?: 
   return parseOptions({ specs: SPECS, words: 1, known: KNOWN }, { argv, environment, readFile });
 }
 
-/** Messages of what is wrong, the always needed option left out. */
+/** Messages of the problems when the required option is given. */
 const wrong = (argv: string[], environment: Record<string, string> = {}, toml?: string): string[] =>
   parse(["--db", "a.db", ...argv], environment, toml).problems.map((p) => p.message);
 
-test("flag over environment over file", () => {
+test("a flag wins over the environment, the environment over the file", () => {
   const toml = `shards = 3\npeers = ["/a", "/b"]\ntimeout = "5s"\nwatch = true\nrole = "learner"\n`;
   const environment = {
     MARMOT_SHARDS: "2",
@@ -58,7 +58,7 @@ test("flag over environment over file", () => {
   expect(parse(["--config", "m.toml", "--db=x"], {}, toml).options.shards).toBe(3);
 });
 
-test("an empty variable says nothing, an empty flag is refused", () => {
+test("an empty variable counts as not given, an empty flag is refused", () => {
   const parsed = parse(["--db", "a.db"], { MARMOT_SHARDS: "", MARMOT_PEERS: "" });
   expect([parsed.options, parsed.problems]).toEqual([{ db: "a.db" }, []]);
   expect(wrong(["--role", ""])).toEqual(['--role should be ROLE, not ""']);
@@ -85,15 +85,15 @@ describe("spellings", () => {
     });
 });
 
-test("words stand beside options, and after -- everything is one", () => {
+test("words are allowed beside options, and every argument after -- is one", () => {
   expect(parse(["list", "--db", "a.db"]).words).toEqual(["list"]);
   expect(parse(["--db", "a.db", "--", "--watch"])).toMatchObject({ words: ["--watch"], problems: [] });
   expect(wrong(["one", "two", "three"])).toEqual([
-    "nothing more is expected beside the options, but there is two three",
+    "no more words are expected beside the options, but there is two three",
   ]);
 });
 
-describe("what is wrong is said with what was expected and what came", () => {
+describe("a problem names the expected and the given value", () => {
   const cases: [string, string[], Record<string, string>, string][] = [
     ["unknown", ["--colour"], {}, "there is no option --colour"],
     ["misspelt", ["--shard", "3"], {}, "there is no option --shard; did you mean --shards?"],
@@ -116,12 +116,12 @@ describe("what is wrong is said with what was expected and what came", () => {
     ["no choice", ["--role", "king"], {}, '--role should be voter or learner, not "king"'],
     ["bad item", ["--peers", "/a,b"], {}, '--peers should be a multiaddr, not "b"'],
     ["bad flag", ["--watch=maybe"], {}, '--watch should be true or false, not "maybe"'],
-    ["no value", ["--shards"], {}, "--shards should be followed by N, and nothing follows"],
+    ["no value", ["--shards"], {}, "--shards should be followed by N, but nothing follows"],
     [
       "no value before another",
       ["--shards", "--watch"],
       {},
-      "--shards should be followed by N, and nothing follows",
+      "--shards should be followed by N, but nothing follows",
     ],
     ["twice", ["--shards", "1", "--shards", "2"], {}, "--shards is given twice, as 1 and as 2"],
     [
@@ -140,39 +140,39 @@ describe("what is wrong is said with what was expected and what came", () => {
     });
 });
 
-test("all of it at once", () => {
+test("all problems are reported together", () => {
   const { problems } = parse(["--shards", "0", "--role=king", "--colour", "red"], { MARMOT_TIMEOUT: "soon" });
   expect(problems.length).toBe(5); // and the missing --db
 });
 
-test("what is missing, unless the other one is there or it was given badly", () => {
+test("a required option is missing, unless its alternative is given or its value is", () => {
   expect(parse([]).problems.map((p) => p.message)).toEqual([
     "--db FILE or --data-dir DIR is needed: which node?",
   ]);
   expect(parse(["--data-dir", "d"]).problems).toEqual([]);
   expect(parse(["--db"]).problems.map((p) => p.message)).toEqual([
-    "--db should be followed by FILE, and nothing follows",
+    "--db should be followed by FILE, but nothing follows",
   ]);
 });
 
-test("the same value twice is no contradiction", () => {
+test("the same value given twice is no problem", () => {
   expect(wrong(["--shards", "2", "--shards", "2"])).toEqual([]);
 });
 
-test("variables of other verbs and of other programs are no mistake", () => {
+test("variables of other verbs and of other programs are ignored", () => {
   expect(
     wrong([], { MARMOT_ONCE: "1", MARMOT_SERVICE_HOST: "10.0.0.1", MARMOT_PORT_8160_TCP: "x", PATH: "/" }),
   ).toEqual([]);
 });
 
-describe("the file of options", () => {
+describe("the configuration file", () => {
   const from = (toml: string): string[] => wrong(["--config", "m.toml"], {}, toml);
-  test("keys of other verbs are no mistake, unknown ones are", () => {
+  test("keys of other verbs are ignored, unknown ones refused", () => {
     expect(from("once = true\n")).toEqual([]);
     expect(from("shard = 1\n")).toEqual(["m.toml: there is no option shard; did you mean shards?"]);
     expect(from('config = "other.toml"\n')).toEqual(["m.toml: there is no option config"]);
   });
-  test("values of a wrong kind", () => {
+  test("values of a wrong type are refused", () => {
     expect(from("shards = [1]\n")).toEqual(["shards in the configuration file should be N, not [1]"]);
     expect(from("[role]\na = 1\n")).toEqual(['role in the configuration file should be ROLE, not {"a":1}']);
     expect(from("peers = [1, 2]\n")).toEqual([
@@ -180,7 +180,7 @@ describe("the file of options", () => {
     ]);
     expect(from('watch = "perhaps"\n').length).toBe(1);
   });
-  test("no TOML, and no file", () => {
+  test("a file that is not TOML and a missing file are refused", () => {
     expect(from("this is not\n")[0]).toStartWith(
       "--config should name a TOML file; m.toml cannot be read as one",
     );
@@ -188,29 +188,7 @@ describe("the file of options", () => {
   });
 });
 
-test("durations", () => {
-  const good: [string, number][] = [
-    ["0ms", 0],
-    ["500ms", 500],
-    ["10s", 10_000],
-    ["1.5s", 1500],
-    ["2m", 120_000],
-    ["1h", 3_600_000],
-  ];
-  for (const [text, ms] of good) expect([text, parseDuration(text)]).toEqual([text, ms]);
-  for (const text of ["", "10", "s", "-1s", "1 s", "1d", "1e3s", "0x1s", ".5s"])
-    expect([text, parseDuration(text)]).toEqual([text, null]);
-  expect([0, 500, 1500, 10_000, 120_000, 3_600_000].map(showDuration)).toEqual([
-    "0ms",
-    "500ms",
-    "1500ms",
-    "10s",
-    "2m",
-    "1h",
-  ]);
-});
-
-test("names", () => {
+test("the name of a variable, and the nearest name to a misspelt one", () => {
   expect(environmentName("admin-token")).toBe("MARMOT_ADMIN_TOKEN");
   expect(nearest("lisen", ["listen", "peers"])).toBe("listen");
   expect(nearest("xx", ["db"])).toBe(null);

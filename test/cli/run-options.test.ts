@@ -1,11 +1,11 @@
-/** What the options of `marmot run` come to, what contradicts, and what is looked at before anything is written. */
+/** `marmot run`: settings from options, contradictions, and the checks before anything is written. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Database } from "bun:sqlite";
-import { parseOptions } from "../../src/cli/options.ts";
+import { parseOptions } from "../../src/cli/options/options.ts";
 import { contradictions, RUN_OPTIONS, type RunSettings, runSettings } from "../../src/cli/run-options.ts";
 import { survey } from "../../src/cli/run-survey.ts";
 
@@ -65,7 +65,7 @@ describe("the cluster key", () => {
     return [node.clusterKeyFile, node.clusterKeyText];
   };
   test("the variable holds it", () => expect(key([], { MARMOT_CLUSTER_KEY: KEY })).toEqual([null, KEY]));
-  test("what the variable holds is never taken for a path", () =>
+  test("a variable that names no file is taken as a key, not as a path", () =>
     expect(key([], { MARMOT_CLUSTER_KEY: "half-a-key" })).toEqual([null, "half-a-key"]));
   test("the flag names a file", () =>
     expect(key(["--cluster-key", "k"], { MARMOT_CLUSTER_KEY: KEY })).toEqual(["k", null]));
@@ -76,7 +76,7 @@ describe("the cluster key", () => {
 describe("contradictions", () => {
   const wrong = (...argv: string[]): string[] =>
     contradictions(settings(["--db", "a.db", ...argv])).map((p) => p.message);
-  test("an admin port for everybody without a token", () => {
+  test("an admin address that is not loopback, without a token", () => {
     for (const host of ["0.0.0.0", "10.0.0.1", "[::]", "node-1"])
       expect(wrong("--admin", `${host}:6010`)[0]).toContain("--admin-token");
     for (const host of ["127.0.0.1", "127.9.9.9", "localhost", "[::1]"])
@@ -87,9 +87,8 @@ describe("contradictions", () => {
     expect(wrong("--tables", "a,b", "--exclude", "B,c")).toEqual(["--tables and --exclude both name b"]);
     expect(wrong("--tables", "a,b", "--exclude", "c")).toEqual([]);
   });
-  test("making a file and receiving it", () =>
-    expect(wrong("--create", "--peers", "/dns/a/tcp/1").length).toBe(1));
-  test("nothing about whole transactions over several shards, nor about rows", () => {
+  test("--create and --peers", () => expect(wrong("--create", "--peers", "/dns/a/tcp/1").length).toBe(1));
+  test("whole transactions and rows are both valid with any number of shards", () => {
     for (const how of ["whole", "row"])
       for (const shards of ["1", "16"]) expect(wrong("--transactions", how, "--shards", shards)).toEqual([]);
   });
@@ -112,7 +111,7 @@ describe("before anything is written", () => {
     await new Promise((resolve) => taken.close(resolve));
     rmSync(folder, { recursive: true, force: true });
   });
-  /** What is wrong with it; ports are left alone unless they are given. */
+  /** The problems found. Ports are checked only where they are given. */
   const look = async (db: string, ...argv: string[]): Promise<string> => {
     const quiet = [
       ...(argv.includes("--listen") ? [] : ["--listen", "/ip4/127.0.0.1/tcp/0"]),
@@ -128,9 +127,9 @@ describe("before anything is written", () => {
     expect(await look("none.db", "--create")).toBe("");
     expect(await look("none.db", "--peers", "/dns/a/tcp/1")).toBe("");
   });
-  test("a folder that is not there is told once", async () => {
+  test("a missing folder is reported once", async () => {
     const found = await look("nowhere/a.db");
-    expect(found).toContain("should be a folder, and does not exist");
+    expect(found).toContain("should be a folder, but does not exist");
     expect(found.split("\n").length).toBe(1);
   });
   test("a data directory that is a file", async () => {
@@ -140,7 +139,7 @@ describe("before anything is written", () => {
     expect(await look("good.db", "--role", "learner")).toContain("--peers");
     expect(await look("good.db", "--role", "learner", "--peers", "/dns/a/tcp/1")).toBe("");
   });
-  test("everything at once, and nothing is written", async () => {
+  test("all problems are reported together, and nothing is written", async () => {
     writeFileSync(join(folder, "text.db"), "no database ".repeat(100));
     mkdirSync(join(folder, "folder.db"));
     writeFileSync(join(folder, "bad.key"), `${KEY.slice(0, -5)}\n`);
@@ -158,14 +157,16 @@ describe("before anything is written", () => {
     for (const part of [
       "should be a SQLite file",
       "line 1 should read marmot-cluster-key-1:",
-      `${address} should be free`,
-      `127.0.0.1:${port} should be free for the admin API`,
+      `Cannot listen for peers on ${address}`,
+      `Cannot listen for the admin API on 127.0.0.1:${port}`,
       "choose a free address with --listen",
       "choose a free port with --admin",
     ])
       expect(found).toContain(part);
     expect(await look("folder.db")).toContain("is a folder");
-    expect(await look("good.db", "--listen", "/ip4/192.0.2.1/tcp/8160")).toContain("cannot be listened on");
+    expect(await look("good.db", "--listen", "/ip4/192.0.2.1/tcp/8160")).toContain(
+      "Cannot listen for peers on",
+    );
     expect(readdirSync(folder)).toEqual(before);
   });
 });

@@ -1,4 +1,4 @@
-/** Verbs against a node's API that answers what it is told to, over a real control socket. */
+/** Verbs against a fake node behind a real control socket. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,10 +19,13 @@ beforeAll(() => {
   db = join(folder, "app.db");
   mkdirSync(`${db}.marmot`);
 });
-beforeEach(() => {
-  node = new FakeNode();
+const open = (): void => {
   server = AdminServer.open({ address: null, token: null, starting: () => "" });
   server.attach(node, `${db}.marmot/control.sock`);
+};
+beforeEach(() => {
+  node = new FakeNode();
+  open();
 });
 afterEach(() => server.stop());
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -48,11 +51,41 @@ describe("status", () => {
     const { out } = await marmot(["status", "--data-dir", `${db}.marmot`, "--json"]);
     expect(JSON.parse(out)).toEqual(JSON.parse(JSON.stringify(STATUS)));
   });
-  test("--watch goes on until it is interrupted, and that is no failure", async () => {
+  test("exit code 1 when the node is not ready, with the same output", async () => {
+    node.shown = { ...STATUS, node: { ...STATUS.node, ready: false, waitingFor: "no leader of shard 1" } };
+    const { code, out, err } = await marmot(["status", "--db", db]);
+    expect([code, err]).toEqual([1, ""]);
+    expect(out).toStartWith("node n1 12D3KooWone, marmot 0.1.0: no leader of shard 1\n");
+    expect((await marmot(["status", "--db", db, "--json"])).code).toBe(1);
+  });
+  test("--watch runs until it is interrupted, with exit code 0", async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     const watching = marmot(["status", "--db", db, "--watch", "--json"], { interrupted: promise });
     resolve();
     expect(await watching).toMatchObject({ code: 0, err: "" });
+  });
+  test("--watch survives a restart of the node: it says so and shows the node again", async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const lines: string[] = [];
+    const watching = marmot(["status", "--db", db, "--watch", "--json"], {
+      interrupted: promise,
+      onPrint: () => void lines.push("shown"),
+      onSay: (text) => void lines.push(text),
+    });
+    const until = async (last: RegExp, count: number): Promise<void> => {
+      while (lines.length < count || !last.test(lines.at(-1)!)) await Bun.sleep(10);
+    };
+    await until(/shown/, 1);
+    await server.stop();
+    await until(/no node runs here.*; trying again$/, 2);
+    open();
+    await until(/shown/, 3);
+    resolve();
+    expect((await watching).code).toBe(0);
+  });
+  test("--watch of a node that does not run is a failure", async () => {
+    const { code, err } = await marmot(["status", "--db", join(folder, "other.db"), "--watch"]);
+    expect([code, err.includes("no node runs here")]).toEqual([1, true]);
   });
 });
 
@@ -65,13 +98,52 @@ describe("wait", () => {
       { all: true, timeoutMs: 120_000 },
     ]);
   });
-  test("exit code 1 when the time runs out, and what is missing", async () => {
+  test("exit code 1 when the time runs out, with the missing step", async () => {
     node.waits = () => Promise.resolve({ done: false, missing: "3 changes to be ordered by a quorum" });
     const { code, out, err } = await marmot(["wait", "--db", db, "--timeout", "1500ms", "--json"]);
     expect(code).toBe(1);
     expect(JSON.parse(out)).toEqual({ done: false, missing: "3 changes to be ordered by a quorum" });
-    expect(err).toBe("not within 1.5 s: waiting for 3 changes to be ordered by a quorum");
+    expect(err).toBe("not done within 1500ms: waiting for 3 changes to be ordered by a quorum");
   });
+});
+
+test("the example in the refusal of a timeout is itself accepted", async () => {
+  for (const verb of ["wait", "verify"]) {
+    const refused = await marmot([verb, "--db", db, "--timeout", "5"]);
+    expect(refused.code).toBe(2);
+    const example = /for example --timeout (\S+);/.exec(refused.err)![1]!;
+    expect((await marmot([verb, "--db", db, "--timeout", example])).code).toBe(0);
+  }
+});
+
+test("wait and verify get an answer that takes 30 s over the control socket", async () => {
+  const slowly = async <T>(answer: () => Promise<T>): Promise<T> => {
+    await Bun.sleep(30_000);
+    return answer();
+  };
+  const { waits, verifies } = node;
+  node.waits = () => slowly(waits);
+  node.verifies = () => slowly(verifies);
+  const [wait, verify] = await Promise.all([
+    marmot(["wait", "--db", db, "--timeout", "40s"]),
+    marmot(["verify", "--db", db, "--timeout", "40s"]),
+  ]);
+  expect([wait.code, wait.err, verify.code, verify.err]).toEqual([0, "", 0, ""]);
+}, 60_000);
+
+test("a node that stops while it is asked is named, without words of the runtime", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  node.waits = () => {
+    resolve();
+    return new Promise(() => {});
+  };
+  const waiting = marmot(["wait", "--db", db]);
+  await promise;
+  await server.stop();
+  const { code, err } = await waiting;
+  expect(code).toBe(1);
+  expect(err).toStartWith(`marmot: the node at ${db}.marmot/control.sock closed the connection`);
+  expect(err).not.toMatch(/ECONN|fetch|verbose/);
 });
 
 describe("verify", () => {
@@ -83,7 +155,7 @@ describe("verify", () => {
     });
     expect(node.calls).toEqual([{ name: "verify", options: { deep: true, repair: false, timeoutMs: 3000 } }]);
   });
-  test("different: what, by table and key, and exit code 1", async () => {
+  test("different: each difference by table and key, and exit code 1", async () => {
     const difference = {
       kind: "file" as const,
       node: "n1",
@@ -127,13 +199,13 @@ describe("conflicts", () => {
     const none = await marmot(["conflicts", "show", "9:9:9", "--db", db]);
     expect([none.code, none.err]).toEqual([
       1,
-      "marmot: there is no conflict 9:9:9\ncure: marmot conflicts list shows those that are kept",
+      "marmot: there is no conflict 9:9:9\nhint: marmot conflicts list shows those that are kept",
     ]);
   });
 });
 
 describe("conflicts restore", () => {
-  test("says what it did, and what it left", async () => {
+  test("reports restored, moved and unchanged rows", async () => {
     const { code, out } = await marmot(["conflicts", "restore", "0:12:1", "--as-new", "--db", db]);
     expect([code, out.split("\n")]).toEqual([
       0,
@@ -151,18 +223,18 @@ describe("conflicts restore", () => {
     const json = await marmot(["conflicts", "restore", "0:12:1", "--db", db, "--json"]);
     expect(JSON.parse(json.out)).toEqual(JSON.parse(JSON.stringify(RESTORED)));
   });
-  test("of nothing is a failure, and its options belong to nothing else", async () => {
+  test("an unknown id is a failure, and other actions refuse its options", async () => {
     expect((await marmot(["conflicts", "restore", "9:9:9", "--db", db])).code).toBe(1);
     for (const argv of [["restore"], ["list", "--as-new"], ["show", "0:12:1", "--overwrite"]])
       expect([argv, (await marmot(["conflicts", ...argv, "--db", db])).code]).toEqual([argv, 2]);
   });
 });
 
-test("a node that refuses is quoted, with its cure", async () => {
+test("the refusal of a node is shown with its hint", async () => {
   node.waits = () => Promise.reject(new UserError("it cannot", "do this"));
   expect(await marmot(["wait", "--db", db])).toMatchObject({
     code: 1,
-    err: "marmot: it cannot\ncure: do this",
+    err: "marmot: it cannot\nhint: do this",
   });
 });
 
@@ -187,6 +259,14 @@ describe("key", () => {
     const again = await marmot(["key", "generate", "--cluster-key", path]);
     expect(again.code).toBe(1);
     expect(again.err).toContain("never overwritten");
+  });
+  test("generate into a folder that does not exist: the path and a hint, no stack", async () => {
+    const path = join(folder, "missing", "a.key");
+    expect(await marmot(["key", "generate", "--cluster-key", path])).toEqual({
+      code: 1,
+      out: "",
+      err: `marmot: ${path} cannot be written: the folder ${join(folder, "missing")} does not exist\nhint: mkdir -p ${join(folder, "missing")}`,
+    });
   });
   test("a key in the environment is no path to write to", async () => {
     const { out } = await marmot(["key", "generate"]);

@@ -24,7 +24,7 @@ const ORDER = (who: string): string => `BEGIN;
   INSERT INTO lines SELECT max(id), 1, '${who}' FROM orders;
   COMMIT`;
 
-/** Rows whose parent is not the one that they were written with; a missing parent counts. */
+/** Rows whose parent differs from the one that they were written with; a missing parent counts. */
 const STRAYED = `SELECT count(*) FROM (
   SELECT c.who AS c, p.who AS p FROM items c LEFT JOIN orders p ON p.id = c.order_id
   UNION ALL SELECT c.who, p.who FROM notes c LEFT JOIN orders p ON p.id = c.order_id
@@ -66,12 +66,12 @@ for (const [shards, transactions] of [
     const restore = async (node: TestNode, id: string, ...options: string[]) => {
       await node.ready();
       const { code, stdout, stderr } = node.marmot("conflicts", "restore", id, "--json", ...options);
-      // What is refused shows its words where "done" is looked at.
+      // A refused restore shows its message where "done" is expected.
       const result = (code === 0 ? JSON.parse(stdout) : { done: stderr, children: [] }) as RestoreResult;
       return { code, stderr, result };
     };
 
-    test("an order that lost its id comes back under a fresh one, with its children", async () => {
+    test("restoring a losing insert as new gives its row a new id and brings its children back", async () => {
       await atOnce([ORDER("first")], [ORDER("second")]);
       const [conflict] = conflictsOf("orders") as [ConflictSummary];
       expect(conflict.kind).toBe("same key");
@@ -100,7 +100,7 @@ for (const [shards, transactions] of [
       expect(again.stderr).toContain("already");
     });
 
-    test("a lost update is written back, and what it overwrote is said", async () => {
+    test("restoring a losing update writes it again and reports the values that it replaces", async () => {
       await atOnce(["UPDATE plain SET v = 'a' WHERE id = 1"], ["UPDATE plain SET v = 'b' WHERE id = 1"]);
       const [conflict] = conflictsOf("plain") as [ConflictSummary];
       const [[stands]] = nodes[2].query("SELECT v FROM plain WHERE id = 1") as [[string]];
@@ -122,7 +122,7 @@ for (const [shards, transactions] of [
       expect(nodes[2].query("SELECT count(*) FROM plain")).toEqual([[3n]]);
     });
 
-    test("a lost delete deletes again", async () => {
+    test("restoring a losing delete deletes the row again", async () => {
       await atOnce(["DELETE FROM plain WHERE id = 2"], ["UPDATE plain SET w = 'kept' WHERE id = 2"]);
       const conflict = conflictsOf("plain").find((c) => c.key === "2")!;
       const before = nodes[2].query("SELECT count(*) FROM plain WHERE id = 2");
@@ -134,7 +134,7 @@ for (const [shards, transactions] of [
       ]);
     });
 
-    test("what cannot be done is refused with the cure, and nothing is written", async () => {
+    test("a restore that is not possible is refused with a hint and writes nothing", async () => {
       await atOnce(["INSERT INTO words VALUES('w', 'a')"], ["INSERT INTO words VALUES('w', 'b')"]);
       const [word] = conflictsOf("words") as [ConflictSummary];
       const fresh = await restore(nodes[0], word.id, "--as-new");

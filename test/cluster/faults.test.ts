@@ -1,4 +1,4 @@
-/** What must hold when nodes die, stall, are away for long, or are cut off. */
+/** Nodes that are killed, paused, stopped for long or isolated: the guarantees that must hold. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -26,7 +26,7 @@ const count = (node: TestNode): number => Number(node.query("SELECT count(*) FRO
 
 for (const shards of [1, 16])
   describe(`${shards} ${shards === 1 ? "shard" : "shards"}`, () => {
-    test("any node killed at any moment comes back equal; what was acknowledged is there, nothing twice", async () => {
+    test("a node killed at any moment ends equal to the others, with each acknowledged write once", async () => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const { nodes } = cluster;
       let rows = 0;
@@ -54,7 +54,7 @@ for (const shards of [1, 16])
       expect((await nodes[0]!.status()).conflicts.total).toBe(0);
     });
 
-    test("a node that comes back is not ready while its file shows own writes that others overwrote", async () => {
+    test("a restarted node is not ready while its file shows own writes that other nodes overwrote", async () => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const [first, , victim] = cluster.nodes as [TestNode, TestNode, TestNode];
       const rows = 5000;
@@ -86,7 +86,7 @@ for (const shards of [1, 16])
       expect(own).toBeGreaterThan(0);
     });
 
-    test("all nodes killed at once come back with everything", async () => {
+    test("nodes that are all killed at once restart with every acknowledged write", async () => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const { nodes } = cluster;
       insert(nodes[0]!, 0, 500, "a");
@@ -100,7 +100,7 @@ for (const shards of [1, 16])
       expect(nodes.map(count)).toEqual([1500, 1500, 1500]);
     });
 
-    test("without a quorum local writes go on and are not confirmed; afterwards nothing is lost", async () => {
+    test("without a quorum local writes succeed and are not confirmed; with it again none is lost", async () => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const { nodes } = cluster;
       await nodes[1]!.kill();
@@ -109,7 +109,7 @@ for (const shards of [1, 16])
       expect(await nodes[0]!.wait({ timeout: "2s" })).toBe(false);
       await until(
         async () => (await nodes[0]!.http("/readyz")).status === 503,
-        "it says that it is not ready",
+        "the node reports that it is not ready",
       );
       expect((await nodes[0]!.status()).pending.changes).toBe(100);
       await nodes[1]!.start();
@@ -118,7 +118,7 @@ for (const shards of [1, 16])
       expect(nodes.map(count)).toEqual([100, 100, 100]);
     });
 
-    test("a node that was stopped (SIGSTOP) through an election goes on as if nothing had been", async () => {
+    test("a node that was paused by SIGSTOP during an election catches up", async () => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const { nodes } = cluster;
       const roles = await Promise.all(nodes.map(async (n) => (await n.status()).shards[0]!.role));
@@ -134,7 +134,7 @@ for (const shards of [1, 16])
       expect(nodes.map(count)).toEqual([100, 100, 100]);
     });
 
-    test("a node that was away beyond the log's reach gets the replica, and keeps what it wrote meanwhile", async () => {
+    test("a node that was stopped until the log was compacted installs a snapshot and keeps its own writes", async () => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const { nodes } = cluster;
       const away = nodes[2]!;
@@ -143,7 +143,7 @@ for (const shards of [1, 16])
       await away.kill();
       insert(away, 100, 10, "while away");
       away.run("UPDATE kv SET v = 'edited away' WHERE k = 3", "DELETE FROM kv WHERE k = 4");
-      // More entries than a log keeps: each small transaction is an entry of its own, as the pipeline allows.
+      // More entries than a log keeps: each small transaction is an entry.
       const db = nodes[0]!.open();
       const statement = db.query("INSERT INTO kv VALUES(?, 'x') ON CONFLICT(k) DO UPDATE SET v = v || 'x'");
       const bulk = db.query("INSERT INTO kv VALUES(?, ?)");
@@ -177,7 +177,7 @@ for (const shards of [1, 16])
     }, 240_000);
   });
 
-test("a node that is killed between receiving the replica and building its file goes on joining", async () => {
+test("a joiner that is killed after it received the replica continues to join when it is started again", async () => {
   cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, count: 1 });
   const { nodes } = cluster;
   insert(nodes[0]!, 0, 500_000, "a value that makes building the file take a while");
@@ -195,7 +195,7 @@ test("a node that is killed between receiving the replica and building its file 
   expect(count(joiner)).toBe(500_000);
 }, 180_000);
 
-test("an application's transaction that is killed halfway leaves nothing anywhere", async () => {
+test("a transaction of an application that is killed halfway leaves no change on any node", async () => {
   cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });
   const { nodes } = cluster;
   const script = `
@@ -216,7 +216,7 @@ test("an application's transaction that is killed halfway leaves nothing anywher
   expect(nodes.map(count)).toEqual([1, 1, 1]);
 });
 
-test("a restarted node never says ready while it misses something that was acknowledged", async () => {
+test("a restarted node is not ready while it lacks an acknowledged write", async () => {
   cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });
   const { nodes } = cluster;
   for (let round = 0; round < 5; round++) {
@@ -229,7 +229,7 @@ test("a restarted node never says ready while it misses something that was ackno
   }
 });
 
-test("a fourth node joins under load, and a learner stays one", async () => {
+test("a fourth node joins under load, and a learner remains a learner", async () => {
   cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });
   const { nodes } = cluster;
   insert(nodes[0]!, 0, 1000, "before");

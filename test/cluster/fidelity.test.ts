@@ -1,4 +1,4 @@
-/** Real clusters under schemas and drivers that nobody here chose: triggers, search, other SQLite versions, many tables. */
+/** Real clusters with schemas and drivers from elsewhere: triggers, search, other SQLite versions, many tables. */
 import { afterEach, expect, test } from "bun:test";
 import { TestCluster, type TestNode, until } from "./lab.ts";
 
@@ -33,7 +33,7 @@ const found = (node: TestNode, word: string): unknown =>
     `SELECT group_concat(rowid) FROM (SELECT rowid FROM search WHERE search MATCH '${word}' ORDER BY rowid)`,
   )[0]![0];
 
-test("triggers have each effect once, search finds every node's rows, also on a node that comes later and after a crash", async () => {
+test("each effect of a trigger occurs once and search finds the rows of every node, also on a joiner and after a crash", async () => {
   cluster = await TestCluster.start({ shards: 1, schema: FORUM, first: ["--exclude", "seen"] });
   const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
   b.run("INSERT INTO post VALUES(2, 'second', 'about figs')");
@@ -122,7 +122,7 @@ test.skipIf(PYTHON === null)(
       const code = await writer.exited;
       expect(`${code} ${await new Response(writer.stderr).text()}`).toBe("0 ");
     }
-    // `seen` is each node's own, and says in which order rows came.
+    // `seen` is local to each node and records the order in which rows arrived.
     for (const node of cluster.nodes) expect(await node.wait({ all: true, timeout: "60s" })).toBe(true);
     for (const node of cluster.nodes) node.run("DELETE FROM seen");
     const rows = await cluster.settle();
@@ -141,7 +141,7 @@ test.skipIf(PYTHON === null)(
   180_000,
 );
 
-test("five hundred tables: they start, idle cheaply and replicate", async () => {
+test("a cluster with five hundred tables starts, replicates, and uses little CPU when idle", async () => {
   const tables = Array.from(
     { length: 500 },
     (_, i) =>

@@ -43,7 +43,7 @@ const WRITES = {
 };
 
 for (const shards of [1, 16])
-  test(`resolve, ${shards} ${shards === 1 ? "shard" : "shards"}: by the declared action, on all nodes; an application that does not enforce is left alone`, async () => {
+  test(`resolve, ${shards} ${shards === 1 ? "shard" : "shards"}: a dangling reference gets its declared action on all nodes, not where the application enforces none`, async () => {
     const cluster = await TestCluster.start({
       shards,
       schema: SCHEMA,
@@ -54,7 +54,7 @@ for (const shards of [1, 16])
       await atOnce(cluster, WRITES.refer, WRITES.remove);
       expect(ids(c, "cascades")).toEqual([]);
       expect(c.query("SELECT id, parent FROM nulls")).toEqual([[20n, null]]);
-      // Whichever came later would have been refused: either both are there or neither.
+      // The later one would have been refused: either both are there or neither.
       expect(ids(c, "refuses").length).toBe(ids(c, "parent").includes(3) ? 1 : 0);
       expect(kinds(a)).toEqual(["cascaded", "refused", "set null"]);
       expect((await a.status()).conflicts).toEqual({ total: 3, orphans: 0 });
@@ -64,7 +64,7 @@ for (const shards of [1, 16])
       expect(ids(c, "refuses")).toContain(31);
       expect((await c.status()).conflicts).toEqual({ total: 3, orphans: 0 });
       expect(c.marmot("verify", "--deep").code).toBe(0);
-      // What was cascaded can be had back.
+      // A cascaded row can be restored.
       const list = JSON.parse(c.marmot("conflicts", "list", "--json").stdout) as ConflictSummary[];
       c.run("INSERT INTO parent VALUES(1, 'again')");
       expect(c.marmot("conflicts", "restore", list.find((x) => x.kind === "cascaded")!.id).code).toBe(0);
@@ -80,7 +80,7 @@ for (const [shards, transactions] of [
   [16, "whole"],
   [16, "row"],
 ] as const)
-  test(`keep, ${shards} ${shards === 1 ? "shard" : "shards"}, ${transactions}: nothing is touched, what dangles is counted while it does`, async () => {
+  test(`keep, ${shards} ${shards === 1 ? "shard" : "shards"}, ${transactions}: a dangling reference stays and is counted until its parent is back or its child is deleted`, async () => {
     const cluster = await TestCluster.start({
       shards,
       schema: SCHEMA,

@@ -61,7 +61,7 @@ const reason = canMount();
 if (reason !== null) console.log(`full disks are not tested: ${reason}`);
 
 describe.skipIf(reason !== null)("a full disk", () => {
-  test("of the log and the replica: the node waits and says so, the others go on, it comes back with everything", async () => {
+  test("for log and replica: the node waits and reports it, the other nodes continue, and no write is lost", async () => {
     const [first, second, full] = (await start("data")) as [TestNode, TestNode, TestNode];
     write(first, 0, 50);
     await cluster!.settle();
@@ -75,7 +75,7 @@ describe.skipIf(reason !== null)("a full disk", () => {
     write(full, 2000, 20);
     const waited = await full.verb("wait", "--timeout", "1s");
     expect([waited.code, waited.stderr]).toEqual([1, expect.stringContaining("the disk is full")]);
-    // Killed, or stopped, and started on the full disk it is in the same state, not gone.
+    // Killed or stopped, and started on the full disk, it is in the same state and does not exit.
     for (const signal of ["SIGKILL", "SIGTERM"] as const) {
       await full.kill(signal);
       disk!.fill();
@@ -92,7 +92,7 @@ describe.skipIf(reason !== null)("a full disk", () => {
     expect((await full.verb("verify", "--json")).code).toBe(0);
   }, 180_000);
 
-  test("of the application's file: nothing that is ordered is lost, and the file follows when there is room", async () => {
+  test("for the app database: no ordered change is lost, and the file receives the changes when there is room", async () => {
     const [first, , full] = (await start("file")) as [TestNode, TestNode, TestNode];
     write(first, 0, 50);
     await cluster!.settle();

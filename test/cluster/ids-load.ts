@@ -32,7 +32,7 @@ export interface IdsResult {
   /** Rows that applications inserted, and of them those that others' rows replaced. */
   readonly inserted: number;
   readonly lost: number;
-  /** Children whose parent is not the one that was inserted with them. */
+  /** Children whose parent differs from the one that was inserted with them. */
   readonly strayed: number;
   /** Conflicts in the journal. */
   readonly journalled: number;

@@ -7,7 +7,7 @@ import { writeLikeOrms } from "./ids-load.ts";
 const seed = Number(process.env.MARMOT_SEED ?? 11);
 
 for (const shards of [1, 16])
-  test(`unchanged ORMs write on all nodes, ${shards} shards`, async () => {
+  test(`inserts of ORMs without ids do not collide between nodes with id blocks, ${shards} shards`, async () => {
     const load = { perSecond: 20, seconds: 6, shards };
     const blocks = await writeLikeOrms({ ...load, random: new Random(seed), block: 64 });
     console.log(`seed ${seed}, ${shards} shards, blocks of 64: ${JSON.stringify(blocks)}`);
@@ -15,7 +15,7 @@ for (const shards of [1, 16])
     expect(blocks).toMatchObject({ lost: 0, strayed: 0, journalled: 0 });
   }, 120_000);
 
-test("members have slots of their own, and a node that joined picks from its block before anybody inserted", async () => {
+test("each member has its own slot, and a joiner draws its first id from its block", async () => {
   const cluster = await TestCluster.start({
     shards: 1,
     schema: "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT)",
@@ -38,7 +38,7 @@ test("members have slots of their own, and a node that joined picks from its blo
   }
 }, 120_000);
 
-test("without blocks the same writes collide, and each loser is in the journal", async () => {
+test("without id blocks the same inserts collide, and each loser is in the journal", async () => {
   const plain = await writeLikeOrms({ random: new Random(seed), perSecond: 20, seconds: 6, block: 0 });
   console.log(`seed ${seed}, without blocks: ${JSON.stringify(plain)}`);
   expect(plain.lost).toBeGreaterThan(0);

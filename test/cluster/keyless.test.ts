@@ -10,7 +10,7 @@ const SECONDS = 4;
 const PER_SECOND = 60;
 
 for (const shards of [1, 16])
-  test(`inserts on all nodes, ${shards} shards`, async () => {
+  test(`concurrent inserts into a table without a declared key keep every row, ${shards} shards`, async () => {
     const cluster = await TestCluster.start({ shards, schema: SCHEMA, quiet: true });
     try {
       const [first, , third] = cluster.nodes as [

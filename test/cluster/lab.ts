@@ -89,7 +89,7 @@ function isMarmots(db: Database, name: string): boolean {
   return db.query(`SELECT 1 FROM "__marmot__table" WHERE "log" = ?`).values(name).length > 0;
 }
 
-/** Nobody listens there: with links of its own a cluster's nodes must not find each other past them. */
+/** No process listens there: the nodes of a cluster with proxied links must not find each other directly. */
 const NOWHERE = "/ip4/127.0.0.1/tcp/1";
 
 export class TestNode {
@@ -301,7 +301,7 @@ export class TestCluster {
         await node.ready();
       }
       await cluster.voters();
-      // Who came first knew nobody to dial; addresses are not gossiped here.
+      // The first node had no address to dial; addresses are not gossiped here.
       if (links !== null)
         for (const node of cluster.nodes.slice(0, -1)) {
           await node.kill("SIGTERM");

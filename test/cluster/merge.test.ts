@@ -19,7 +19,7 @@ for (const shards of [1, 16])
     });
     afterAll(() => cluster?.stop());
 
-    test("both stand in a table that is merged by column; in another the later one stands whole", async () => {
+    test("concurrent updates of two columns are both kept with merge by column; without it the later row wins", async () => {
       await cluster.settle();
       for (const n of nodes) n.signal("SIGSTOP");
       for (const [i, column] of ["a", "b"].entries())
@@ -37,14 +37,14 @@ for (const shards of [1, 16])
       expect(lost.map((c) => c.table)).toEqual(["rows"]);
     });
 
-    test("each node writes a column of its own, fast: nothing is lost, and no one's column is ever touched", async () => {
+    test("nodes that each write another column of one row lose no value and change no other column", async () => {
       const dbs = nodes.map((n) => n.open());
       for (let round = 1; round <= 60; round++)
         for (const [i, db] of dbs.entries()) {
           const column = ["a", "b", "c"][i]!;
           for (const id of [2, 3])
             db.query(`UPDATE cells SET ${column} = ? WHERE id = ?`).run(String(round), id);
-          // What a node writes alone never goes back in its own file.
+          // A column that only this node writes never goes back in its own file.
           expect(db.query(`SELECT ${column} FROM cells WHERE id = 2`).values()).toEqual([[String(round)]]);
         }
       for (const db of dbs) db.close();
@@ -61,7 +61,7 @@ for (const shards of [1, 16])
       expect(nodes[2].marmot("verify").code).toBe(0);
     });
 
-    test("a member that is started with another setting is refused; with the same or none it goes on", async () => {
+    test("a member that is started with another merge setting is refused, with the same or none accepted", async () => {
       await nodes[2].kill("SIGTERM");
       await nodes[2].start(["--merge", "column"]);
       expect(await nodes[2].process!.exited).toBe(1);

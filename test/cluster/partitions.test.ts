@@ -47,14 +47,14 @@ const verified = async (node: TestNode): Promise<void> =>
 
 for (const shards of [1, 16])
   describe(`${shards} ${shards === 1 ? "shard" : "shards"}`, () => {
-    test("the majority goes on; the cut-off leader takes writes, cannot confirm them and says so; then all are equal", async () => {
+    test("the majority continues; the isolated leader accepts local writes and confirms none; after healing all files are equal", async () => {
       const { nodes, links } = await start(shards);
       put(nodes[0]!, 1, "before");
       await cluster!.settle();
       const alone = await leaderOf(nodes);
       const others = nodes.filter((n) => n !== alone);
       links!.between([alone.name], names(others), HELD);
-      // The majority confirms as soon as it has a leader of its own; nothing of it crosses the cut.
+      // The majority confirms as soon as it has a leader; no message crosses the cut.
       put(others[0]!, 2, "by the majority");
       expect((await others[0]!.verb("wait", "--timeout", "30s")).code).toBe(0);
       await shows(others[1]!, 2, "by the majority");
@@ -84,7 +84,7 @@ for (const shards of [1, 16])
       for (const node of nodes) {
         await node.ready();
         expect([2, 3, 4].map((k) => get(node, k))).toEqual(["by the majority", "by the minority", "still"]);
-        // The minority's write was ordered when it came back: last, and over one that it had not seen.
+        // The write of the minority was ordered after healing: last, and over a write that it had not seen.
         expect(get(node, 1)).toBe("clash, minority");
         const conflicts = JSON.parse((await node.http("/api/v1/conflicts")).text) as ConflictSummary[];
         expect(conflicts.map((c) => [c.losingOrigin, c.winningOrigin])).toEqual([
@@ -94,7 +94,7 @@ for (const shards of [1, 16])
       await verified(alone);
     }, 180_000);
 
-    test("every node alone: nobody confirms anything, nothing is lost", async () => {
+    test("with every node isolated no write is confirmed, and after healing none is lost", async () => {
       const { nodes, links } = await start(shards);
       for (const node of nodes) links!.between([node.name], names(nodes.filter((n) => n !== node)), HELD);
       for (const [i, node] of nodes.entries()) put(node, i, node.name);
@@ -109,7 +109,7 @@ for (const shards of [1, 16])
       for (const node of nodes) expect(nodes.map((_, k) => get(node, k))).toEqual(names(nodes));
     }, 180_000);
 
-    test("one way: a leader that hears nobody, then one whom nobody hears, loses nothing", async () => {
+    test("a leader that receives nothing, and one that reaches no node, lose no write", async () => {
       const { nodes, links } = await start(shards);
       for (const deaf of [true, false]) {
         const leader = await leaderOf(nodes);
@@ -130,7 +130,7 @@ for (const shards of [1, 16])
     }, 180_000);
   });
 
-test("a flapping link: writes are confirmed all along by those who are not behind it, and all are equal after", async () => {
+test("while a link goes up and down the nodes beside it confirm writes, and afterwards all files are equal", async () => {
   const { nodes, links } = await start(1);
   const [steady, other, flapping] = nodes as [TestNode, TestNode, TestNode];
   let flaps = 0;
@@ -159,7 +159,7 @@ test("a flapping link: writes are confirmed all along by those who are not behin
 }, 180_000);
 
 for (const shards of [1, 16])
-  test(`faults of all kinds with ${shards} ${shards === 1 ? "shard" : "shards"}: nothing lost, doubled, reordered or torn`, async () => {
+  test(`a round of drawn faults with ${shards} ${shards === 1 ? "shard" : "shards"}: no write is lost, doubled, reordered or split`, async () => {
     const seed = Number(process.env.FAULTS_SEED ?? crypto.getRandomValues(new Uint32Array(1))[0]!);
     const result = await round({ seed, seconds: ROUND_SECONDS, shards, nodes: 3, say: console.log });
     expect(result.wrong).toEqual([]);

@@ -47,7 +47,7 @@ for (const shards of [1, 16])
     });
     afterAll(() => cluster?.stop());
 
-    test("the others start empty and receive data, indexes and views byte for byte", async () => {
+    test("joiners with an empty file receive rows, indexes and views byte for byte", async () => {
       await cluster.settle();
       const schema = (n: TestNode) =>
         n.query(
@@ -58,7 +58,7 @@ for (const shards of [1, 16])
       expect(nodes[2]!.query("SELECT count(*) FROM named")).toEqual([[3n]]);
     });
 
-    test("insert, update, delete, transactions over rows and tables", async () => {
+    test("inserts, updates, deletes and transactions over several tables arrive on all nodes", async () => {
       nodes[0]!.run(
         "INSERT INTO kv VALUES(10, 'ten')",
         "UPDATE kv SET v = 'uno' WHERE k = 1",
@@ -78,7 +78,7 @@ for (const shards of [1, 16])
       expect(nodes[1]!.query("SELECT name FROM people WHERE id = 1")).toEqual([["Zed"]]);
     });
 
-    test("ten inserts here, five updates there, three deletes elsewhere", async () => {
+    test("inserts on one node, updates on another and deletes on a third are all applied", async () => {
       nodes[0]!.run(...Array.from({ length: 10 }, (_, i) => `INSERT INTO kv VALUES(${100 + i}, 'x')`));
       await cluster.settle();
       nodes[1]!.run(...Array.from({ length: 5 }, (_, i) => `UPDATE kv SET v = 'y' WHERE k = ${100 + i}`));
@@ -92,7 +92,7 @@ for (const shards of [1, 16])
       ]);
     });
 
-    test("hot rows updated from all nodes at once hold one of the written values", async () => {
+    test("rows that all nodes update at once have one of the written values, the same on every node", async () => {
       const written = new Set<string>(["0"]);
       const dbs = nodes.map((n) => n.open());
       for (let round = 0; round < 40; round++)
@@ -109,7 +109,7 @@ for (const shards of [1, 16])
       for (const [v] of rows) expect(written.has(v as string)).toBe(true);
     });
 
-    test("the same id inserted on two nodes: one stands, the loser is in the journal with both images", async () => {
+    test("of two inserts of one id one wins, and the journal has the loser with both images", async () => {
       const before = (await nodes[0]!.status()).conflicts.total;
       // Both commit before either is replicated: the nodes are stopped while their files are written.
       for (const n of nodes) n.signal("SIGSTOP");
@@ -151,7 +151,7 @@ for (const shards of [1, 16])
       await cluster.settle();
     });
 
-    test("changed keys, swapped keys, swapped unique values", async () => {
+    test("changed keys, swapped keys and swapped unique values arrive on all nodes", async () => {
       nodes[0]!.run("INSERT INTO kv VALUES(500, 'five'), (501, 'six')");
       await cluster.settle();
       nodes[1]!.run("UPDATE kv SET k = 900 WHERE k = 500");
@@ -201,7 +201,7 @@ for (const shards of [1, 16])
       }
     });
 
-    test("composite, folded and odd keys, STRICT, generated columns, odd names, 200 columns", async () => {
+    test("composite and NOCASE keys, STRICT, generated columns, quoted names and 200 columns replicate", async () => {
       nodes[0]!.run(
         "INSERT INTO words VALUES('Apple', 1), ('pear', 2)",
         "INSERT INTO pairs VALUES('a', 1, 'x'), ('a', 2, 'y'), ('b', 1, 'z')",
@@ -239,7 +239,7 @@ for (const shards of [1, 16])
       ]);
     });
 
-    test("every value keeps its storage class and bits", async () => {
+    test("each value keeps its storage class and its bits", async () => {
       const db = nodes[1]!.open();
       const values = [
         "9223372036854775807",
@@ -290,7 +290,7 @@ for (const shards of [1, 16])
       expect(nodes[0]!.query("SELECT typeof(x) FROM anything WHERE id = 4")).toEqual([["real"]]);
     });
 
-    test("a reader on any node sees the total unchanged while money moves on all", async () => {
+    test("a reader on any node sees a constant sum while all nodes transfer money", async () => {
       const dbs = nodes.map((n) => n.open());
       let moved = 0;
       for (let round = 0; round < 60; round++) {
@@ -312,7 +312,7 @@ for (const shards of [1, 16])
       expect(moved).toBe(180);
     });
 
-    test("status, verify, wait, readiness and metrics say what is", async () => {
+    test("status, verify, wait, readiness and metrics report the state of the node", async () => {
       const status = await nodes[0]!.status();
       expect(status.members.map((m) => m.name).sort()).toEqual(["n0", "n1", "n2"]);
       expect(status.cluster.shards).toBe(shards);
@@ -336,9 +336,9 @@ for (const shards of [1, 16])
       expect(own).toEqual([[status.node.peerId]]);
     });
 
-    test("verify finds a row that was changed behind Marmot's back, and repairs it", async () => {
+    test("verify finds and repairs a row that was changed without triggers", async () => {
       const db = nodes[2]!.open();
-      // Neither a trigger nor a log row: what a broken disk or a restored file would do.
+      // Neither a trigger nor a log row, as after a disk error or a restored file.
       const triggers = db
         .query("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'kv'")
         .values() as string[][];
@@ -359,7 +359,7 @@ for (const shards of [1, 16])
       expect(nodes[2]!.marmot("verify").code).toBe(0);
     });
 
-    test("cleanup leaves the schema byte for byte as it was", async () => {
+    test("cleanup restores the schema byte for byte", async () => {
       await cluster.settle();
       await nodes[2]!.kill("SIGTERM");
       await nodes[1]!.kill("SIGKILL");

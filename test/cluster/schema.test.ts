@@ -86,7 +86,7 @@ describe.each([1, 16])("%d shards", (shards) => {
     return settleSchema(cluster);
   }
 
-  test("CREATE TABLE, ADD COLUMN and CREATE INDEX on one node arrive while the others write", async () => {
+  test("CREATE TABLE, ADD COLUMN and CREATE INDEX of one node reach the other nodes while they write", async () => {
     const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
     await change(
       a,
@@ -115,7 +115,7 @@ describe.each([1, 16])("%d shards", (shards) => {
     expect(versions[0]).toBeGreaterThanOrEqual(4);
   }, 90_000);
 
-  test("tables, columns, views and triggers are renamed, dropped and rebuilt while the others write", async () => {
+  test("renamed, dropped and rebuilt tables, columns, views and triggers reach the other nodes while they write", async () => {
     const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
     await change(
       b,
@@ -156,7 +156,7 @@ describe.each([1, 16])("%d shards", (shards) => {
     }
   }, 90_000);
 
-  test("a migration made while Marmot is stopped, and one made while a node is away", async () => {
+  test("a migration while Marmot is stopped, and one while another node is stopped, reach all nodes", async () => {
     const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
     await b.kill("SIGTERM");
     b.run(
@@ -190,7 +190,7 @@ describe.each([1, 16])("%d shards", (shards) => {
     expect(b.query("SELECT v, late FROM stopped")).toEqual([["b", "by the newcomer"]]);
   }, 90_000);
 
-  test("the same migration on all nodes at the same moment, and different ones", async () => {
+  test("the same migration on all nodes at once, and different migrations at once, end in one schema", async () => {
     const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
     for (const node of cluster.nodes)
       node.run(
@@ -206,7 +206,7 @@ describe.each([1, 16])("%d shards", (shards) => {
   }, 90_000);
 });
 
-describe("by themselves", () => {
+describe("schema changes with a cluster for each test", () => {
   let cluster: TestCluster | null = null;
   afterEach(async () => {
     await cluster?.stop();
@@ -214,7 +214,7 @@ describe("by themselves", () => {
   });
 
   test.each([1, 16])(
-    "migrations on both sides of a partition, %d shards",
+    "migrations on both sides of a partition are combined after healing, %d shards",
     async (shards) => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA, linked: new Random(1) });
       const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
@@ -248,7 +248,7 @@ describe("by themselves", () => {
   );
 
   test.each([1, 16])(
-    "a table that cannot be replicated any more is told with its cure; its node's writes wait, the others go on, %d shards",
+    "a schema change that makes a table unsupported is reported with a hint; the node queues its writes, the others continue, %d shards",
     async (shards) => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
@@ -259,11 +259,11 @@ describe("by themselves", () => {
       );
       await until(async () => {
         const { status, text } = await a.http("/readyz");
-        return (status === 503 && /pets .*no_such_collation.*cure: .*odd/.test(text)) || text;
+        return (status === 503 && /pets .*no_such_collation.*hint: .*odd/.test(text)) || text;
       }, "it is not ready, and says why");
       const { tables } = await a.status();
       expect(tables.replicated.toSorted()).toEqual(["load", "people"]);
-      expect(tables.skipped).toMatchObject([{ name: "pets", reason: expect.stringContaining("cure: ") }]);
+      expect(tables.skipped).toMatchObject([{ name: "pets", reason: expect.stringContaining("hint: ") }]);
       const { code, stdout } = a.marmot("doctor");
       expect(code).toBe(1);
       expect(stdout).toContain("no_such_collation");
@@ -282,7 +282,7 @@ describe("by themselves", () => {
     90_000,
   );
 
-  test("row by row, triggers dropped by hand, and cleanup afterwards", async () => {
+  test("a cluster that orders row by row takes a schema change, repairs dropped triggers, and cleanup restores the file", async () => {
     cluster = await TestCluster.start({ shards: 4, schema: SCHEMA, first: ["--transactions", "row"] });
     const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
     const stop = load([b, c]);

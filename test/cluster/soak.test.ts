@@ -5,7 +5,7 @@ import { soak } from "./soak.ts";
 const SECONDS = 30;
 
 for (const shards of [1, 16])
-  test(`${shards} ${shards === 1 ? "shard" : "shards"}: writers on all nodes, nodes killed at random, nothing lost or doubled`, async () => {
+  test(`${shards} ${shards === 1 ? "shard" : "shards"}: writers on all nodes while nodes are killed at random lose and double nothing`, async () => {
     const seed = Number(process.env.MARMOT_SOAK_SEED ?? crypto.getRandomValues(new Uint32Array(1))[0]!);
     const result = await soak({ seed, seconds: SECONDS, shards, say: console.log });
     expect(result.wrong).toEqual([]);

@@ -1,7 +1,7 @@
 /**
- * Writers on three nodes while nodes are killed and restarted at random. Each writer owns its keys, so at the end every
- * row must hold exactly what its owner wrote last; rows that all write must merely be equal. A seed replays the schedule
- * of kills and the writes, not the machine's timing.
+ * Writers on three nodes while nodes are killed and restarted at random. Each writer owns its keys, so at the end
+ * every row must hold the last write of its owner. Rows that all write must only be equal. A seed replays the
+ * schedule of kills and the writes, not the timing of the machine.
  */
 import type { Database } from "bun:sqlite";
 import { readFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
 import { TestCluster, type TestNode } from "./lab.ts";
 
-const CHINOOK = readFileSync(join(import.meta.dir, "../data/chinook.sql"), "utf8");
+const CHINOOK = readFileSync(join(import.meta.dir, "../../assets/chinook.sql"), "utf8");
 
 const SCHEMA = `
   ${CHINOOK}
@@ -106,7 +106,7 @@ class Writer {
   }
 }
 
-/** What is on a node of what writers own, compared with what they wrote. */
+/** The rows of the writers on a node, compared with their writes. */
 function missing(node: TestNode, writers: readonly Writer[]): string[] {
   const wrong: string[] = [];
   const own = new Map(

@@ -1,4 +1,4 @@
-/** Starting: what is refused, with what was expected, what came and the cure; and that nothing is written then. */
+/** Refusals at the start: the message has the expected and the given value and a hint, and nothing is written. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import {
@@ -44,7 +44,7 @@ test("a wrong path is an error, not a new empty file", () => {
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test("what is no database is refused, and left alone", () => {
+test("a file that is not a database is refused and not changed", () => {
   writeFileSync(
     file("text.db"),
     "this is a text, and a long one, so that it is no empty database either".repeat(20),
@@ -61,7 +61,7 @@ test("what is no database is refused, and left alone", () => {
   }
 });
 
-test("every wrong option is named at once, with exit code 2", () => {
+test("all wrong options are named together, with exit code 2", () => {
   const { code, stderr } = marmot(
     [
       "run",
@@ -120,7 +120,7 @@ test("options come from flags, the environment and a file, in that order", () =>
   expect(marmot(["doctor", "--config", file("bad.toml")]).stderr).toContain("there is no option colour");
 });
 
-test("tables that cannot be replicated are refused by name with the cure; left out, the rest replicates", () => {
+test("unsupported tables are refused by name with a hint; with these excluded the others replicate", () => {
   const db = database(
     "a.db",
     `CREATE TABLE good(id INTEGER PRIMARY KEY); CREATE TABLE keyless(rowid, oid, _rowid_); CREATE VIRTUAL TABLE search USING fts5(x);
@@ -136,7 +136,7 @@ test("tables that cannot be replicated are refused by name with the cure; left o
   expect(marmot(["run", "--db", db, "--exclude", "nothing", ...LOCAL]).stderr).toContain("it has no nothing");
 });
 
-test("a wrong or unreadable key, and a joiner without one, are refused", () => {
+test("a wrong key, an unreadable key and a joiner without a key are refused", () => {
   const peers = ["--peers", "/ip4/127.0.0.1/tcp/1"];
   const none = marmot(["run", "--db", file("a.db"), ...peers, ...LOCAL]);
   expect(none.code).toBe(1);
@@ -150,7 +150,7 @@ test("a wrong or unreadable key, and a joiner without one, are refused", () => {
   expect(readdirSync(folder)).toEqual(["bad.key"]);
 });
 
-test("an occupied port is an error with the cure", async () => {
+test("an occupied port is an error with a hint", async () => {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as { port: number };
@@ -172,7 +172,7 @@ test("an occupied port is an error with the cure", async () => {
   server.close();
 });
 
-test("verbs without a running node say so and how to start one", () => {
+test("a verb without a running node says so and names the command that starts one", () => {
   const db = database("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY)");
   for (const verb of ["status", "wait", "verify"]) {
     const { code, stderr } = marmot([verb, "--db", db]);
@@ -182,7 +182,7 @@ test("verbs without a running node say so and how to start one", () => {
   expect(marmot(["status"]).code).toBe(2);
 });
 
-test("it reads no stray .env or bunfig.toml of the folder it is started in", () => {
+test("the binary ignores .env and bunfig.toml in the folder in which it is started", () => {
   writeFileSync(file(".env"), "MARMOT_SHARDS=99\n");
   writeFileSync(file("bunfig.toml"), "preload = ['./nothing.ts']\n");
   const done = Bun.spawnSync([BINARY, "version"], { cwd: folder, stdout: "pipe", stderr: "pipe" });
@@ -195,7 +195,7 @@ test("it reads no stray .env or bunfig.toml of the folder it is started in", () 
   expect(run.stderr.toString()).not.toContain("MARMOT_SHARDS");
 });
 
-test("joining: a file that is equal is taken, another is refused with the choices and stays as it was", async () => {
+test("a joiner with an equal file is accepted; one with another file is refused with the choices, and the file is not changed", async () => {
   cluster = await TestCluster.start({
     shards: 1,
     schema: "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'a')",
@@ -225,7 +225,7 @@ test("joining: a file that is equal is taken, another is refused with the choice
   expect(other.query("SELECT count(*) FROM sqlite_schema")).toEqual([[1n]]);
 });
 
-test("a file whose data directory is gone never forms a new cluster by itself", async () => {
+test("a file without its data directory forms no new cluster", async () => {
   cluster = await TestCluster.start({
     shards: 1,
     schema: "CREATE TABLE t(id INTEGER PRIMARY KEY)",
@@ -240,7 +240,7 @@ test("a file whose data directory is gone never forms a new cluster by itself", 
   expect(stderr).toContain("--peers");
 });
 
-test("two processes on one data directory, a replaced file and another node's directory are refused", async () => {
+test("a second process on a data directory, a replaced file and the directory of another node are refused", async () => {
   cluster = await TestCluster.start({
     shards: 1,
     schema: "CREATE TABLE t(id INTEGER PRIMARY KEY)",

@@ -1,4 +1,7 @@
-/** Whole transactions over sixteen shards, between real processes: nobody sees a part of one, whoever dies. */
+/**
+ * Whole transactions over sixteen shards, between real processes: no reader sees a part of one, also when nodes are
+ * killed.
+ */
 import { afterEach, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { TestCluster, type TestNode, until } from "./lab.ts";
@@ -6,7 +9,7 @@ import { TestCluster, type TestNode, until } from "./lab.ts";
 const SHARDS = 16;
 const ACCOUNTS = 20;
 const BALANCE = 1000;
-/** Accounts of node i have the numbers i × 100 … i × 100 + 19: nobody overwrites another's. */
+/** The accounts of node i have the numbers i × 100 … i × 100 + 19: no node writes the accounts of another. */
 const SCHEMA = `CREATE TABLE accounts(id INTEGER PRIMARY KEY, owner INT NOT NULL, balance INT NOT NULL);
   INSERT INTO accounts VALUES ${[0, 1, 2]
     .flatMap((owner) =>
@@ -43,7 +46,7 @@ function application(node: TestNode, script: string): Bun.Subprocess<"pipe", "pi
   return child;
 }
 
-/** Reads the sums of all owners again and again; the first wrong one is what it prints, else how often it looked. */
+/** Reads the sums of all owners repeatedly; prints the first wrong sum, or the number of reads. */
 const reader = (node: TestNode) =>
   application(
     node,
@@ -90,7 +93,7 @@ async function end(child: Bun.Subprocess<"pipe", "pipe", "inherit">): Promise<st
   return text.trim();
 }
 
-test("money moves on all nodes while one is killed halfway: a reader anywhere, at any time, sees the sums", async () => {
+test("while all nodes transfer money and one is killed, every reader sees the constant sums", async () => {
   const seed = Number(process.env.MARMOT_SEED ?? 1);
   const random = new Random(seed);
   cluster = await TestCluster.start({ shards: SHARDS, schema: SCHEMA });
@@ -102,7 +105,7 @@ test("money moves on all nodes while one is killed halfway: a reader anywhere, a
     const victim = nodes[round]!;
     await Bun.sleep(random.between(300, 900)); // how far it has come is chance; no check hangs on it
     await victim.kill();
-    // Its application goes on; so do the others, whose shards it led.
+    // Its application continues; so do the other nodes, whose shards it had led.
     await Bun.sleep(random.between(200, 600));
     await victim.start();
     await victim.ready();
@@ -119,7 +122,7 @@ test("money moves on all nodes while one is killed halfway: a reader anywhere, a
   expect((await nodes[0]!.status()).conflicts.total).toBe(0);
 }, 120_000);
 
-test("without a quorum nothing of a changeset over several shards is seen elsewhere; with it all of it is", async () => {
+test("a changeset over several shards is visible on no other node without a quorum, and whole with it", async () => {
   cluster = await TestCluster.start({ shards: SHARDS, schema: SCHEMA });
   const { nodes } = cluster;
   await nodes[1]!.kill();
@@ -143,7 +146,7 @@ test("without a quorum nothing of a changeset over several shards is seen elsewh
   await cluster.settle();
 }, 60_000);
 
-test("a cluster that orders row by row keeps doing so", async () => {
+test("a cluster that orders row by row does so after a restart", async () => {
   cluster = new TestCluster(1, 4);
   const [node] = cluster.nodes as [TestNode];
   node.run("PRAGMA journal_mode = WAL", SCHEMA);

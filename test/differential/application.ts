@@ -1,4 +1,7 @@
-/** One connection to a plain file, and what its statements answered: the same on a replicated file and on a plain one. */
+/**
+ * One connection to a plain file, with the answers of its statements. A replicated file and a plain file must answer
+ * alike.
+ */
 import { Database } from "bun:sqlite";
 import type { Case, Step } from "./case.ts";
 
@@ -31,7 +34,7 @@ export class PlainApplication {
 
   #answer(text: string): string {
     try {
-      // What a failed INSERT leaves in last_insert_rowid() depends on whether the table has triggers at all.
+      // After a failed INSERT, the value of last_insert_rowid() depends on whether the table has triggers at all.
       const inserts = this.#rowids && /^\s*(?:INSERT|REPLACE)\b/i.test(text);
       if (inserts) this.db.exec(FORGET);
       const statement = this.db.prepare(text);
@@ -81,6 +84,6 @@ export function applySchema(db: Database, schema: readonly string[]): void {
     try {
       db.exec(text);
     } catch {
-      // A row that a constraint forbids; in a case that was cut down also what names things that are gone.
+      // A row that a constraint forbids; in a reduced case also a statement that names missing objects.
     }
 }

@@ -1,4 +1,7 @@
-/** A case: a schema, and transactions one after the other, as plain SQL. What a plain file makes of it, every node must. */
+/**
+ * A case: a schema and a sequence of transactions, as plain SQL. Every node must end with the contents of a plain
+ * file.
+ */
 import type { ForeignKeyMode, MergeMode } from "../../src/replica/store/settings.ts";
 
 /** Cluster settings that must make no difference when nothing happens at the same time. */
@@ -15,7 +18,10 @@ export interface Step {
   readonly node: number | "all";
   /** Begins when everything before it is shown everywhere; else at once, on the node that wrote last. */
   readonly settled: boolean;
-  /** One statement each, on the node's one connection. What fails must fail in the plain file with the same words. */
+  /**
+   * One statement each, on the one connection of the node. A failure must occur in the plain file with the same
+   * message.
+   */
   readonly sql: readonly string[];
 }
 
@@ -32,7 +38,7 @@ export interface Case {
   readonly words: readonly string[];
 }
 
-/** A case that failed once, kept: what was found, in a line. */
+/** A kept case that failed in the past, with a line about the bug. */
 export interface KeptCase {
   readonly found: string;
   readonly case: Case;

@@ -18,7 +18,7 @@ export function contentOf(db: Database): Content {
   return { rows, schema: schemaOf(db) };
 }
 
-/** What reads every table and view of a schema; null: a view of what is gone. */
+/** The queries that read every table and view of a schema; null: a view of a missing table. */
 interface Reading {
   readonly version: unknown;
   readonly statements: readonly (readonly [table: string, rows: Statement | null])[];
@@ -123,7 +123,7 @@ const show = (rows: readonly string[]): string =>
         .map((r) => (r.length > 300 ? `${r.slice(0, 300)}…` : r))
         .join(" | ");
 
-/** Full-text indexes of a file: whether SQLite finds each sound, and what a search for each word gives. */
+/** The full-text indexes of a file: whether SQLite finds each sound, and the results of a search for each word. */
 export function searchesOf(
   db: Database,
   words: readonly string[],

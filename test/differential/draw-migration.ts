@@ -1,4 +1,7 @@
-/** Random schema changes: single statements, and tables rebuilt as ORMs do. What stands in their way is left alone. */
+/**
+ * Random schema changes: single statements, and rebuilds of tables as ORMs do them. A change with an obstacle is not
+ * drawn.
+ */
 import type { Random } from "../../src/base/random.ts";
 import { quoteIdentifier as q } from "../../src/sqlite/quote.ts";
 import { renderPart, type Statement, sql, type TablePart } from "./draft.ts";
@@ -148,7 +151,7 @@ class Migration {
   #renameColumn(table: DrawnTableInfo): Statement[] {
     const random = this.#random;
     const { views, objects } = this.#schema;
-    // What refers to it by its name in other tables, or in text that SQLite rewrites in its own way, is not followed.
+    // References by name in other tables, or in text that SQLite rewrites differently, are not followed.
     if (table.searched || this.#isNamed(table) || views.some((v) => v.table === table.name)) return [];
     const { name } = random.pick(table.columns);
     if (objects.some((o) => o.table === table.name && o.sql.includes(q(name)))) return [];
@@ -305,7 +308,10 @@ class Migration {
     return view.sql.map(sql);
   }
 
-  /** Create, copy, drop, rename, and what belonged to it again: as https://www.sqlite.org/lang_altertable.html#otheralter. */
+  /**
+   * Create, copy, drop, rename, then indexes and triggers, as https://www.sqlite.org/lang_altertable.html#otheralter
+   * says.
+   */
   #rebuild(table: DrawnTableInfo): Statement[] {
     if (this.#isNamed(table) || table.part.constraints.some((c) => c.text.includes("REFERENCES"))) return [];
     const { objects } = this.#schema;

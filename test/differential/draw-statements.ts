@@ -19,8 +19,8 @@ const POLICIES = [
 ];
 
 /**
- * Which index SQLite walks depends on the columns that triggers need: without one, rows come in their own order. NOT INDEXED
- * says nothing in a table WITHOUT ROWID, whose rows are an index.
+ * The index that SQLite walks depends on the columns that triggers need; without an index, rows come in rowid order.
+ * NOT INDEXED has no effect in a table WITHOUT ROWID, whose rows are an index.
  */
 export const inOrder = ({ name, withoutRowid }: TableInfo): string =>
   withoutRowid ? ` INDEXED BY ${q(`sqlite_autoindex_${name}_1`)}` : " NOT INDEXED";
@@ -134,7 +134,7 @@ export class StatementDrawer {
     const isKey = table.key.includes(name);
     if (kind === "int" && random.chance(0.3)) {
       if (table.picks && isKey) return `${c} + 1`;
-      // What is beyond 64 bits is a REAL, which a STRICT table does not take.
+      // An integer beyond 64 bits is a REAL, which a STRICT table refuses.
       return random.pick(
         table.strict ? [`~${c}`, `${c} / 2`, `${c} % 5`] : [`${c} + 1`, `-${c}`, `${c} * 2`],
       );

@@ -143,7 +143,7 @@ export function drawTable(
     constraints.push({ text: words([text, ...clauses, when]), columns: [drawn.info.name] });
     bound([drawn.info.name]);
   }
-  // With orphans that are there already, what SQLite counts depends on whether the table has triggers at all.
+  // With dangling references, the count of SQLite depends on whether the table has triggers at all.
   if (features.enforced && style === "rowid" && random.chance(features.references / 2)) {
     const own = columns.find((c) => c.info.kind === "int" && !key.includes(c.info.name));
     if (own !== undefined) {
@@ -157,7 +157,7 @@ export function drawTable(
       bound([own.info.name]);
     }
   }
-  // Generated columns, of what comes before them.
+  // Generated columns that read earlier columns.
   const picks = style === "rowid" && random.chance(0.5);
   for (let i = 0; i < 3 && columns.length > 0; i++) {
     if (!random.chance(features.generated)) continue;
@@ -235,7 +235,7 @@ export function drawTable(
       name: index,
       sql: `CREATE ${unique}INDEX ${q(index)} ON ${q(name)}(${terms.join(", ")})${where}`,
     });
-    // What ON CONFLICT may name, and what rows may swap: plain columns under their own collation.
+    // Columns that ON CONFLICT may name and that rows may swap: plain columns with their declared collation.
     const isPlain = terms.every((term, n) => term.replace(/ DESC$/, "") === q(used[n]!));
     if (unique !== "" && where === "" && isPlain && ![key, ...uniques].some((u) => sameSet(u, used)))
       uniques.push(used);

@@ -1,6 +1,6 @@
 /**
- * Triggers, views and full-text indexes over tables. Triggers write tables further down the list only, so that they end; of
- * a table whose rows have no order of their own they do nothing in which order would count.
+ * Triggers, views and full-text indexes over tables. Triggers write only tables further down the list, so that they
+ * end. On a table whose rows have no defined order they do nothing that depends on the order.
  */
 import type { Random } from "../../src/base/random.ts";
 import { quoteIdentifier as q, quoteText } from "../../src/sqlite/quote.ts";
@@ -72,7 +72,8 @@ function drawBody(random: Random, features: Features, { table, later, value }: B
     if (features.references > 0 && action.startsWith("FAIL")) return count;
     // A row that stays while the index's triggers are left out breaks the index, in plain SQLite, too.
     if (features.anyOrder === true && features.search > 0 && /^(?:IGNORE|FAIL)/.test(action)) return count;
-    // What FAIL leaves behind is what came before in the order of rows; of a searched table a row that is not in the index.
+    // FAIL keeps the changes to earlier rows, in the order of rows; in a searched table also a row without its index
+    // entry.
     const leaves = action.startsWith("FAIL") || (table.searched && action === "IGNORE");
     if ((table.ordered && !table.searched) || !leaves) return `SELECT RAISE(${action}) WHERE ${test}`;
   }

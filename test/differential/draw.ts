@@ -1,4 +1,4 @@
-/** What a seed stands for: a schema and transactions. Pure: the same seed and options give the same case. */
+/** The case that a seed draws: a schema and transactions. Pure: the same seed and options give the same case. */
 import { Random } from "../../src/base/random.ts";
 import { quoteIdentifier as q } from "../../src/sqlite/quote.ts";
 import { NODES } from "./case.ts";

@@ -32,8 +32,8 @@ export interface Features {
   /** Tables with many columns. */
   readonly wide: boolean;
   /**
-   * No BLOBs: in a UTF-16 file SQLite reads a BLOB that a function takes for text in another way when it is bound than when
-   * it is a literal or comes from a row, so that what a function makes of it depends on how it was written.
+   * No BLOBs: in a UTF-16 file SQLite reads a BLOB argument of a text function differently when it is bound than when
+   * it is a literal or comes from a row. So the result would depend on how the value was written.
    */
   readonly bloblessly: boolean;
   /** Of values that are extreme or do not fit. */

@@ -38,7 +38,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "Class.real",
   ),
   one(
-    "text that is no valid UTF-8 is sent as it is decoded",
+    "invalid UTF-8 text is sent as decoded text",
     500,
     "rows/row-access.ts",
     'value.includes(REPLACEMENT) || (encoding !== "UTF-8" && SURROGATE.test(value))',
@@ -73,21 +73,21 @@ export const MUTATIONS: readonly Mutation[] = [
     'if (trigger.mode === "silent") return SQLITE_OK;',
   ),
   one(
-    "a trigger that deletes is not taken away while Marmot writes",
+    "a trigger that deletes is not silenced while Marmot writes",
     500,
     "reflect/trigger-silencer.ts",
     'if (trigger.mode !== "dropped" || this.#away.has(trigger.name)) continue;',
     "if (trigger.name !== '') continue;",
   ),
   one(
-    "triggers that were away come back in another order",
+    "silenced triggers are re-created in another order",
     500,
     "reflect/trigger-silencer.ts",
     "for (const { name, place } of this.#away.values()) move.run(place, name);",
     "for (const { name, place } of this.#away.values()) move.run(place, name + name);",
   ),
   one(
-    "a full-text index does not hear of other nodes' rows",
+    "a full-text index does not receive the rows of other nodes",
     500,
     "reflect/trigger-silencer.ts",
     "return WRITES.has(action) && this.#judged.isReplicated(table) ? SQLITE_IGNORE : SQLITE_OK;",
@@ -101,21 +101,21 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (index === null || rows >= 0) continue;",
   ),
   one(
-    "foreign keys act once more when rows are shown",
+    "foreign key actions run again when rows are reflected",
     500,
     "sqlite/open.ts",
     "enableForeignKeyConstraints: false,",
     "enableForeignKeyConstraints: true,",
   ),
   one(
-    "CHECKs are held against rows of other nodes",
+    "CHECK constraints are enforced on rows of other nodes",
     1500,
     "reflect/app-db-connection.ts",
     "PRAGMA ignore_check_constraints = ON; ",
     "",
   ),
   one(
-    "functions are forbidden to silenced triggers",
+    "silenced triggers may call no functions",
     500,
     "reflect/trigger-silencer.ts",
     "if (action === SQLITE_FUNCTION) return SQLITE_OK;",
@@ -123,7 +123,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     ...one(
-      "generated columns of a BEFORE UPDATE trigger are computed from nothing",
+      "generated columns in a BEFORE UPDATE trigger are computed without their inputs",
       0,
       "capture/capture-triggers.ts",
       "given + body",

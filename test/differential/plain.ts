@@ -1,4 +1,4 @@
-/** What a plain SQLite file makes of a case: the answers of all statements, and what it holds after each step. */
+/** A case on a plain SQLite file: the answers of all statements, and the contents after each step. */
 import { rmSync } from "node:fs";
 import { scratch } from "../simulation/template.ts";
 import { refusalOf } from "./verdict.ts";

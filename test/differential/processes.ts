@@ -31,7 +31,7 @@ export async function runReal(given: Case): Promise<Verdict> {
     await Promise.all(others.map((node) => node.start().then(() => node.ready())));
     await cluster.voters();
     for (const node of cluster.nodes) applications.push(new PlainApplication(node.db, it, BUSY_MS));
-    /** Waits until a node shows what it must; says how it differs when it does not in time. */
+    /** Waits until a node shows the expected contents; reports the differences when the time is over. */
     const shows = async (number: number, content: Content, when: string): Promise<void> => {
       let wrong: string[] = [];
       const equal = (): boolean => {

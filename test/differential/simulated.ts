@@ -113,7 +113,7 @@ class SimulatedCluster {
     return this.#settle("while the cluster forms", null);
   }
 
-  /** `expected`: what every file must show; where the schema changes, it is also waited for. */
+  /** `expected`: the contents of every file; after a schema change they are also waited for. */
   async #settle(when: string, expected: Content | null): Promise<boolean> {
     const world = this.#world;
     const end = world.now + SETTLE_MS;

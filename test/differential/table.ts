@@ -7,7 +7,7 @@ export interface ColumnInfo {
   readonly notNull: boolean;
   /** NOT NULL with a default: under REPLACE that takes the place of NULL. */
   readonly defaulted?: boolean;
-  /** Takes no value of its own. */
+  /** It accepts no value of a statement. */
   readonly generated: boolean;
   /** No key, constraint, index, reference or trigger has to do with it: any order of writes gives the same. */
   readonly free: boolean;
@@ -26,9 +26,9 @@ export interface TableInfo {
   /** Rows may come without a key, which SQLite then picks. Never after the highest rowid of all: it would pick by chance. */
   readonly picks: boolean;
   /**
-   * Its rows are scanned in the same order on every node: that of the key, or, without one, that of rowids which travel. Else
-   * in that of hidden rowids, which belong to each file:
-   * what a statement about several rows does may then depend on the file, and only single rows are written.
+   * The rows have the same scan order on every node: by key, or by replicated rowids. Otherwise they are scanned by
+   * hidden rowids, which differ between files. Then the effect of a statement over several rows may depend on the
+   * file, so only single rows are written.
    */
   readonly ordered: boolean;
   /** Columns of each plain UNIQUE constraint or index. */

@@ -1,6 +1,6 @@
 /**
- * Schemas and transactions for nodes that all write at once, with nothing to compare them with: what the simulator of whole
- * nodes takes from this generator. Pure but for asking SQLite whether a schema can be replicated.
+ * Schemas and transactions for nodes that all write at once, without a plain file to compare with: the part of this
+ * generator that the simulator uses. Pure, except that it asks SQLite whether a schema can be replicated.
  */
 import { Database } from "bun:sqlite";
 import { Random } from "../../src/base/random.ts";
@@ -30,7 +30,7 @@ export interface TrafficSchema {
   readonly merge: MergeMode;
   readonly foreignKeys: ForeignKeyMode;
   readonly idBlock: number;
-  /** Makes the schema and its first rows; what SQLite does not take is left out. */
+  /** Creates the schema and its first rows, without the statements that SQLite refuses. */
   readonly schema: readonly string[];
   /** Words to look for in full-text indexes; empty: there is none. */
   readonly words: readonly string[];
@@ -50,7 +50,7 @@ export class Traffic {
     const random = new Random(seed);
     // Full-text indexes are what the simulator's own schema has not at all.
     const isSearched = random.chance(0.25);
-    // Where nodes do not know each other's schema yet, a name in double quotes of what is not there would be a text.
+    // While nodes do not know the schemas of each other, a missing name in double quotes would be read as text.
     this.#isBracketed = migrations || random.chance(0.3);
     for (let i = 0; ; i++) {
       const encoding = random.pick(["UTF-8", "UTF-8", "UTF-8", "UTF-8", "UTF-16le", "UTF-16be"] as const);

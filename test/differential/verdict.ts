@@ -1,4 +1,4 @@
-/** What a run of a case came to. */
+/** The result of a case. */
 import { ALL, classify } from "../../src/schema/classify/classify.ts";
 import { openDatabase } from "../../src/sqlite/open.ts";
 import { queryOf } from "../../src/sqlite/query.ts";

@@ -135,7 +135,7 @@ const EXTREMES: Readonly<Record<Kind, readonly string[]>> = {
 export interface LiteralOptions {
   /** Chance of NULL. */
   readonly nulls: number;
-  /** Chance of what is extreme or, unless it `fits`, of another kind. */
+  /** Chance of an extreme value or, unless it `fits`, of a value of another kind. */
   readonly oddity: number;
   readonly fits?: boolean;
   /** No BLOB. */

@@ -1,6 +1,6 @@
 /**
- * An application: a plain SQLite client of one node's file that writes, reads and keeps its history. Knows nothing of
- * Marmot but the admin port, which it asks to `wait`. Run as a process of its own: bun test/faults/app.ts '<json>'.
+ * An application: a plain SQLite client of the file of one node. It writes, reads and keeps its history. It knows
+ * only the admin port of Marmot, for `wait`. Run as another process: bun test/faults/app.ts '<json>'.
  */
 import { Database } from "bun:sqlite";
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
@@ -50,7 +50,7 @@ class App {
     this.#db.exec(`PRAGMA busy_timeout = ${BUSY_MS}`);
     this.#operation = options.session * 1_000_000;
     this.#list = options.node * 10_000;
-    // What a torn line left is closed off.
+    // Ends a torn line of a killed predecessor.
     if (existsSync(options.history) && !readFileSync(options.history, "utf8").endsWith("\n"))
       appendFileSync(options.history, "\n");
     this.#say({ kind: "start", at: now() });
@@ -70,7 +70,7 @@ class App {
     return found?.v ?? null;
   }
 
-  /** One transaction; the history says what became of it. `body` returns what it saw before it wrote. */
+  /** One transaction; the history records its outcome. `body` returns the values that it read before it wrote. */
   #transact(intent: Omit<Intent, "at">, body: () => Reading): void {
     const op = this.#operation++;
     this.#say({ kind: "intent", op, intent: { at: now(), ...intent } });
@@ -90,7 +90,7 @@ class App {
         } catch {
           rolledBack = false;
         }
-      // A COMMIT that failed may have been written: nobody knows.
+      // A COMMIT that failed may have been written: its outcome is unknown.
       if (!committing && rolledBack) this.#say({ kind: "failed", op, error: String(error) });
     }
   }

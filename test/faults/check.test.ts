@@ -30,15 +30,15 @@ const evidence = (nodes: readonly Line[][], final: string, more: Partial<Evidenc
   ...more,
 });
 
-describe("the order of a row", () => {
-  test("blind concurrent writes may stand in either order", () => {
+describe("the writes of a row have one order", () => {
+  test("concurrent writes that did not see each other may have either order", () => {
     const a = [...write(1, 10, "initial"), confirmed(20, 90)];
     const b = [...write(2, 12, "initial"), confirmed(21, 90)];
     expect(check(evidence([a, b], "v1"))).toEqual([]);
     expect(check(evidence([a, b], "v2"))).toEqual([]);
   });
 
-  test("what was confirmed before another write began cannot win over it", () => {
+  test("a write confirmed before another one began cannot win over it", () => {
     const a = [...write(1, 10, "initial"), confirmed(20, 30)];
     const b = write(2, 40, "initial");
     expect(check(evidence([a, b], "v2"))).toEqual([]);
@@ -47,25 +47,25 @@ describe("the order of a row", () => {
     expect(check(evidence([[...write(1, 10, "initial"), confirmed(20, 50)], b], "v1"))).toEqual([]);
   });
 
-  test("a wait that began before the commit confirms nothing of it", () => {
+  test("a wait that began before a commit does not confirm it", () => {
     const a = [...write(1, 10, "initial"), confirmed(12, 30)];
     expect(check(evidence([a, write(2, 40, "initial")], "v1"))).toEqual([]);
   });
 
-  test("a committed write that is nowhere is lost", () => {
+  test("a committed write that no file has is reported as lost", () => {
     expect(check(evidence([write(1, 10, "initial"), []], "initial")).join()).toContain(
       "no order is possible",
     );
   });
 
-  test("a file does not go back, not to an own older value either", () => {
+  test("a file that shows an older value again is reported, also when the value is its own", () => {
     const a = [...write(1, 10, "initial"), ...write(2, 20, "v1"), read(30, "v1")];
     expect(check(evidence([a, []], "v2")).join()).toContain("no order is possible");
     const b = [read(1, "initial"), read(2, "v1"), read(3, "initial")];
     expect(check(evidence([write(1, 0, "initial"), b], "v1")).join()).toContain("no order is possible");
   });
 
-  test("two nodes agree on the order that they saw", () => {
+  test("two nodes that read writes in different orders are reported", () => {
     const [a, b] = [write(1, 0, "initial"), write(2, 0, "initial")];
     const c = [read(10, "v1"), read(11, "v2")];
     const d = [read(10, "v2"), read(11, "v1")];
@@ -73,7 +73,7 @@ describe("the order of a row", () => {
     expect(check(evidence([a, b, c, d], "v2")).join()).toContain("no order is possible");
   });
 
-  test("an unknown outcome may have happened or not, a failed one not", () => {
+  test("a write with unknown outcome may be there or not, a failed one may not", () => {
     const intent = write(1, 10, "initial")[0]!;
     expect(check(evidence([[intent], []], "initial"))).toEqual([]);
     expect(check(evidence([[intent], [read(50, "v1")]], "v1"))).toEqual([]);
@@ -81,7 +81,7 @@ describe("the order of a row", () => {
     expect(check(evidence([[intent, failed], []], "v1")).join()).toContain("nobody can have written");
   });
 
-  test("a node that says ready shows what was confirmed before its start", () => {
+  test("a ready node that lacks a write confirmed before its start is reported", () => {
     const a = [...write(1, 10, "initial"), confirmed(20, 30), ...write(2, 31, "v1")];
     const ready = (startedAt: number, value: string): Partial<Evidence> => ({
       ready: [{ node: "n1", startedAt, saw: saw({ "hot/0": value }) }],
@@ -92,7 +92,7 @@ describe("the order of a row", () => {
   });
 });
 
-describe("lists, bank, journal", () => {
+describe("lists, sums and the journal", () => {
   const append = (op: number, n: number): Line[] => [
     { kind: "intent", op, intent: { at: op, writes: [], appends: [{ list: 7, n, id: `e${op}` }] } },
     { kind: "committed", op, at: op, saw: saw({}, n === 0 ? {} : { 7: n }) },
@@ -104,7 +104,7 @@ describe("lists, bank, journal", () => {
   ];
   const final = saw({ "hot/0": "initial" }, { 7: 2 });
 
-  test("every element is there exactly once", () => {
+  test("a missing element, an element that no application appended and a short list are reported", () => {
     const right = { finalElements: elements, final };
     expect(check(evidence([two], "initial", right))).toEqual([]);
     expect(
@@ -120,7 +120,7 @@ describe("lists, bank, journal", () => {
     );
   });
 
-  test("no reader sees a list out of order or go back", () => {
+  test("a reader that sees a list out of order or shortened is reported", () => {
     const right = { finalElements: elements, final };
     const reader = (...counts: number[]): Line[] =>
       counts.map((count, at) => ({ kind: "read", at, saw: saw({}, { 7: count }) }));
@@ -129,7 +129,7 @@ describe("lists, bank, journal", () => {
     expect(check(evidence([two, reader(1, -1)], "initial", right)).join()).toContain("not in order");
   });
 
-  test("every reader sees the total unchanged, where transactions stay whole", () => {
+  test("a reader that sees another total is reported, where transactions are whole", () => {
     const lines: Line[] = [{ kind: "read", at: 1, saw: saw({}, {}, 99) }];
     expect(check(evidence([lines], "initial")).join()).toContain("a total of 99");
     expect(check(evidence([lines], "initial", { whole: false }))).toEqual([]);
@@ -137,7 +137,7 @@ describe("lists, bank, journal", () => {
     expect(check(evidence([lines], "initial", torn)).join()).toContain("a total of 101");
   });
 
-  test("the loser of two blind writers is in the journal, and nobody else", () => {
+  test("the loser of two concurrent writes must be in the journal, the winner must not", () => {
     const duel = (op: number, over: string | null): Line[] => [
       {
         kind: "intent",
@@ -155,7 +155,7 @@ describe("lists, bank, journal", () => {
   });
 });
 
-test("a schedule is a function of its seed", () => {
+test("a seed gives the same schedule twice, another seed another one", () => {
   const of = (seed: number): string => JSON.stringify(schedule(new Random(seed), 3, 60_000));
   expect(of(5)).toBe(of(5));
   expect(of(5)).not.toBe(of(6));

@@ -1,19 +1,20 @@
 /**
  * The checks of histories.
  *
- * The model. A write commits in its node's file at once and is ordered by Raft later; of two writes of a row by one node
- * between two drains only the later is ordered (the earlier is then "just before" it). What holds, for each row, is that
- * one total order of its writes exists in which
- *   1. writes of one node stand as they were committed there;
- *   2. a write that `wait` confirmed stands before every write, on any node, that began after `wait` had returned: the
- *      one was committed by a quorum before the other could be proposed;
- *   3. the values that a node's file shows, own writes included, never go back: own pending writes are shown before they
- *      are ordered, and hide what is ordered before them;
- *   4. a node that was started after a write was confirmed shows it, or a later one, once it says ready;
- *   5. the value at the end, on all nodes, is the last; so every committed write stands before it.
- * A write whose outcome is unknown may have happened, from its beginning until for ever: it counts when somebody saw it.
- * Reads may be old, so nothing is searched for: as all values differ, the rules are edges between writes, and an order
- * exists if and only if they make no cycle (`orderOf`).
+ * The model. A write commits in the file of its node at once and is ordered by Raft later. Of two writes of a row by
+ * one node between two drains only the later is ordered; the earlier counts as directly before it. For each row there
+ * is one total order of its writes in which
+ *   1. writes of one node have the order of their commits there;
+ *   2. a write that `wait` confirmed precedes every write, on any node, that began after `wait` had returned: a
+ *      quorum committed the one before the other could be proposed;
+ *   3. the values in the file of a node, own writes included, never go back: own pending writes are shown before they
+ *      are ordered, and hide the writes ordered before them;
+ *   4. a node that was started after a write was confirmed shows it, or a later one, once it is ready;
+ *   5. the value at the end, on all nodes, is the last; so every committed write precedes it.
+ *
+ * A write with unknown outcome may have happened at any time after it began: it counts when a process read it. Reads
+ * may be old, so no search is needed: all values differ, so the rules are edges between writes, and an order exists
+ * if and only if they have no cycle (`Precedence`).
  */
 import { INITIAL, type Line, type Reading } from "./history.ts";
 import { Precedence } from "./precedence.ts";
@@ -134,7 +135,7 @@ function checkRow(row: string, evidence: Evidence, all: readonly Checked[]): str
     wrong.push(`${row}: ${where} shows ${value}, which nobody can have written there`);
     return null;
   };
-  // Rules 1 and 3: what the node's file held, one after another.
+  // Rules 1 and 3: the successive values in the file of a node.
   for (const { node, ops } of all) {
     const byOp = new Map(ops.map((op) => [op.op, op]));
     let last: number | null = null;

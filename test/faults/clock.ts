@@ -1,7 +1,7 @@
 /**
- * The wall clock of one process, shifted while it runs: a small library in front of the C library's, built with the
- * machine's C compiler (without one the fault is left out). A time namespace shifts only monotonic time, which is not
- * what an administrator or NTP does.
+ * Shifts the wall clock of one process while it runs, by a small library before the C library, built with the C
+ * compiler of the machine. Without a compiler the fault is left out. A time namespace would shift only monotonic
+ * time, not the time that an administrator or NTP sets.
  */
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";

@@ -1,7 +1,7 @@
 /**
- * What applications did and saw, one JSON line each, written before and after every transaction: an application that is
- * killed between the two leaves an outcome that nobody knows. Times are milliseconds since 1970, with fractions, that run
- * evenly within a process and are the same in all.
+ * The histories of applications: one JSON line before and one after every transaction. An application that is killed
+ * between the two leaves an unknown outcome. Times are milliseconds since 1970 with fractions; they run evenly within
+ * a process and agree between processes.
  */
 import { existsSync, readFileSync } from "node:fs";
 
@@ -35,7 +35,7 @@ export interface RowWrite {
   readonly value: string;
 }
 
-/** One transaction: what it means to do. */
+/** The intended changes of one transaction. */
 export interface Intent {
   readonly at: number;
   readonly writes: readonly RowWrite[];
@@ -56,7 +56,7 @@ export type Line =
   /** A process begins; it follows on the one before. */
   | { readonly kind: "start"; readonly at: number }
   | { readonly kind: "intent"; readonly op: number; readonly intent: Intent }
-  /** `saw`: what the same transaction read before it wrote. */
+  /** `saw`: the values that the same transaction read before it wrote. */
   | { readonly kind: "committed"; readonly op: number; readonly at: number; readonly saw: Reading }
   /** Rolled back for certain. */
   | { readonly kind: "failed"; readonly op: number; readonly error: string }
@@ -85,5 +85,5 @@ export function countItems(items: string): number {
   return numbers.every((n, i) => n === String(i)) ? numbers.length : -1;
 }
 
-/** `process.hrtime` begins anew with each process of this runtime: a process is placed by when it began. */
+/** `process.hrtime` begins at zero in each process of this runtime: the start of the process is added. */
 export const now = (): number => performance.timeOrigin + performance.now();

@@ -1,7 +1,7 @@
 /**
- * The network between nodes on one machine: a TCP proxy for each ordered pair (who dials, who is dialled), so that every
- * direction of every pair can be held, slowed or broken by itself. A held direction loses nothing and delivers nothing,
- * not even a FIN: what a real network does until a partition heals or a peer gives up.
+ * The network between nodes on one machine: a TCP proxy for each ordered pair of a dialling and a dialled node. So
+ * each direction of each pair can be held, slowed or broken. A held direction loses and delivers nothing, not even a
+ * FIN, as a real network until a partition heals or a peer gives up.
  */
 import { createServer, connect, type Server, type Socket } from "node:net";
 import type { Random } from "../../src/base/random.ts";
@@ -134,7 +134,7 @@ export class Links {
     return direction;
   }
 
-  /** Opens the way on which `from` dials `to`, whose port may be known later. */
+  /** Opens the proxy on which `from` dials `to`, whose port may be known later. */
   async open(from: string, to: string, port: () => number): Promise<void> {
     const [there, back] = [this.#direction(from, to), this.#direction(to, from)];
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
@@ -189,7 +189,7 @@ export class Links {
       }
   }
 
-  /** Breaks the connections of a pair, whoever dialled; what was on the way is lost. */
+  /** Breaks the connections of a pair, in either direction of dialling; bytes in transit are lost. */
   reset(a: string, b: string): void {
     for (const direction of [this.#direction(a, b), this.#direction(b, a)])
       for (const flow of [...direction.flows]) flow.reset();

@@ -1,6 +1,7 @@
 /**
- * One round: a cluster of the compiled binary, an application process beside each node, faults drawn from a seed, then
- * peace, and everything that must hold. The seed replays faults and the applications' choices, not the machine's timing.
+ * One round: a cluster of the compiled binary, an application process beside each node, faults drawn from a seed,
+ * then a time without faults, and the checks. The seed replays faults and choices of the applications, not the timing
+ * of the machine.
  */
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
@@ -172,7 +173,7 @@ async function play(
   const ready: ReadyReading[] = [];
   const watching = new Set<Promise<void>>();
   let over = false;
-  /** Reads what a node shows as soon as it says ready after a start. */
+  /** Reads the contents of a node as soon as it is ready after a start. */
   const watch = async (node: TestNode, startedAt: number): Promise<void> => {
     await Bun.sleep(30);
     const { process: child } = node;
@@ -188,7 +189,7 @@ async function play(
           return;
         }
       } catch {
-        await Bun.sleep(30); // not there yet, or killed meanwhile
+        await Bun.sleep(30); // not started yet, or killed
       }
       await Bun.sleep(10);
     }

@@ -1,17 +1,19 @@
+import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
+import { createLog } from "../../src/log-store/log-file.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
-import { type Entry, EntryType } from "../../src/raft/types.ts";
+import { type Entry, EntryType } from "../../src/raft/model/types.ts";
 import type { GroupConfiguration } from "../../src/shard/seams.ts";
 
 const CONFIGURATION: GroupConfiguration = {
   index: 1,
   configuration: { voters: [1], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false },
-  members: [{ id: 1, peerId: "p", name: "n" }],
+  members: [{ id: 1, peerId: asPeerId("p"), name: "n" }],
 };
 const NO_LIMIT = Number.MAX_SAFE_INTEGER;
 
@@ -23,7 +25,7 @@ const create = (shards = 2): SqliteLogStore => {
     snapshot: { index: 1, term: 1, configuration: CONFIGURATION.configuration },
     configuration: CONFIGURATION,
   };
-  SqliteLogStore.create(
+  createLog(
     path,
     { clusterId: "c", peerId: "p" },
     Array.from({ length: shards }, () => start),
@@ -58,7 +60,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test("begins at the snapshot and keeps its term", () => {
+test("a new log begins at its snapshot and keeps its term", () => {
   const log = create().group(0);
   expect([log.firstIndex(), log.lastIndex(), log.term(1)]).toEqual([2, 1, 1]);
   expect(log.hardState).toEqual({ term: 1, vote: 0, commit: 1 });
@@ -66,7 +68,7 @@ test("begins at the snapshot and keeps its term", () => {
   expect(() => log.term(0)).toThrow(RangeError);
 });
 
-test("one transaction for all groups, there after reopening", () => {
+test("one transaction for all groups is on disk after reopening", () => {
   const store = create(3);
   const before = store.transactions;
   store.write([
@@ -83,7 +85,7 @@ test("one transaction for all groups, there after reopening", () => {
   expect(again.group(0).hardState).toEqual({ term: 1, vote: 1, commit: 3 });
 });
 
-test("a rewritten suffix is gone, in memory, on disk and after a restart", () => {
+test("a rewritten suffix is discarded, in memory, on disk and after a restart", () => {
   const store = create();
   store.write([{ shard: 0, entries: range(2, 100, 1) }]);
   store.write([{ shard: 0, entries: [entry(50, 2, "new")] }]);
@@ -121,7 +123,7 @@ test("compaction keeps the term before the first entry and the configuration in 
   }
 });
 
-test("entries are bounded in bytes, and one always fits, from memory and from disk", () => {
+test("reads are bounded in bytes and return at least one entry, from memory and from disk", () => {
   const store = create();
   store.write([
     { shard: 0, entries: [entry(2, 1, "x".repeat(1000)), entry(3, 1, "y".repeat(1000)), entry(4, 1, "z")] },
@@ -154,7 +156,7 @@ test("a snapshot replaces the whole log in the transaction of the hard state", (
   }
 });
 
-test("a damaged or missing entry is an error that names the cure", () => {
+test("a damaged or missing entry is an error with a hint", () => {
   create().write([{ shard: 0, entries: range(2, 10, 1) }]);
   for (const store of open.splice(0)) store.close();
   const change = (sql: string): void => {
@@ -168,7 +170,7 @@ test("a damaged or missing entry is an error that names the cure", () => {
   expect(reopen).toThrow("entry 5 of shard 0 is missing");
 });
 
-test("an incarnation is never given twice, over restarts", () => {
+test("an incarnation number is given only once, across restarts", () => {
   let store = create();
   const given = [store.nextIncarnation(0), store.nextIncarnation(0)];
   store = reopen();
@@ -176,7 +178,7 @@ test("an incarnation is never given twice, over restarts", () => {
   expect(given).toEqual([1, 2, 3, 11, 12]);
 });
 
-test("what a killed process had written is there, and nothing of a transaction that it had not finished", async () => {
+test("after a kill every finished write is on disk and no part of an unfinished one", async () => {
   create();
   for (const store of open.splice(0)) store.close();
   const script = `
@@ -202,7 +204,7 @@ test("what a killed process had written is there, and nothing of a transaction t
   expect(read(store, 0)).toHaveLength(store.group(0).lastIndex() - 1);
 });
 
-test("random writes, rewrites, compactions and restarts give what a plain model gives", () => {
+test("random writes, rewrites, compactions and restarts agree with a plain model", () => {
   for (let seed = 1; seed <= 15; seed++) {
     rmSync(path, { force: true });
     for (const suffix of ["-wal", "-shm"]) rmSync(path + suffix, { force: true });

@@ -8,7 +8,13 @@ import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
 import { exactRows, exactRowsStatement } from "../../src/rows/exact-rows.ts";
-import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../src/rows/row-access.ts";
+import {
+  exactKey,
+  exactKeyColumns,
+  type ExactStatement,
+  prepareExact,
+  RowAccess,
+} from "../../src/rows/row-access.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 
 export interface DeviationInput {
@@ -25,7 +31,7 @@ export interface DeviationInput {
 
 /** Statements are dear to make, and a simulated file is compared again and again. */
 interface Kept {
-  readonly rows: StatementSync;
+  readonly rows: ExactStatement;
   access: RowAccess | null;
   pending: { readonly log: string; readonly rows: StatementSync } | null;
 }

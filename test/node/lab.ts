@@ -2,12 +2,13 @@
  * Whole pipelines (capture, drain, replica, reflect) on real files, without Raft: the order is a list that the test fills
  * and hands out as it likes, so that a schedule can be told step by step.
  */
+import { asPeerId } from "../../src/base/ids.ts";
 import { Database } from "bun:sqlite";
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import { install } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
 import { settingOf } from "../../src/change/per-table.ts";
@@ -19,7 +20,7 @@ import type { AppDbReader } from "../../src/app-db/reader.ts";
 import { dataPaths, type DataPaths } from "../../src/replication/data-paths.ts";
 import { Pipeline } from "../../src/replication/pipeline/pipeline.ts";
 import { SchemaCoordinator } from "../../src/schema-sync/coordinator.ts";
-import { EntryType, type Entry } from "../../src/raft/types.ts";
+import { EntryType, type Entry } from "../../src/raft/model/types.ts";
 import { openAppDbConnection } from "../../src/reflect/app-db-connection.ts";
 import { reserveIds } from "../../src/reflect/id-blocks.ts";
 import { replaceReplica, strip } from "../../src/replica/copies/install-snapshot.ts";
@@ -62,7 +63,16 @@ export class Lab {
     mkdirSync(paths.folder);
     const selection = { tables: null, exclude };
     await found(
-      { db: first, paths, peerId: "peer-0", name: "n0", shards, transactions, selection, ...settings },
+      {
+        db: first,
+        paths,
+        peerId: asPeerId("peer-0"),
+        name: "n0",
+        shards,
+        transactions,
+        selection,
+        ...settings,
+      },
       () => {},
     );
     for (let i = 1; i < count; i++) {

@@ -1,6 +1,7 @@
 /**
- * Members that do nothing unless a script tells them to, and a network that keeps every message until it is told what
- * becomes of it. Every command says what happened.
+ * Members that act only on a script's commands, and a network that keeps every message until the script delivers or
+ * drops
+ * it. Every command returns its effects as text.
  */
 import type { Ready } from "../../src/raft/raft.ts";
 import {
@@ -9,7 +10,7 @@ import {
   type MemberId,
   type Message,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { newMessage } from "../../src/raft/raft.ts";
 import { bytes, configuration, entry, Member, type MemberInit } from "./harness.ts";
 import type { Command } from "./script.ts";
@@ -31,7 +32,7 @@ class Node {
   readonly member: Member;
   /** A ready that is out while its write takes its time. */
   out: Ready | null = null;
-  /** What was said of it last. */
+  /** Its last reported state. */
   said = "";
   saidConfiguration: string;
 
@@ -132,7 +133,7 @@ export class Conversation {
     for (const id of command.ids.length > 0 ? command.ids : this.#nodes.keys()) what(id);
   }
 
-  /** What became of roles since they were last told. */
+  /** Changes of roles since the last report. */
   #sayRoles(): void {
     for (const [id, node] of this.#nodes) {
       const role = roleWords(node.member);
@@ -146,7 +147,7 @@ export class Conversation {
 
   // ------------------------------------------------------------------------------------------------ members
 
-  /** `index`: everybody's genesis. `log`: terms of entries from there on. */
+  /** `index`: where every member's log begins. `log`: terms of entries from there on. */
   #addNodes(command: Command): void {
     for (let i = 0; i < command.id; i += 1) {
       const id = command.number("id", this.#nodes.size + 1) + (command.option("id") === undefined ? 0 : i);
@@ -161,14 +162,14 @@ export class Conversation {
     }
   }
 
-  /** Crashes and comes back with what is on disk. */
+  /** Crashes and restarts with the state on disk. */
   #restart(id: MemberId): void {
     const node = this.#of(id);
     node.out = null;
     node.member.restart();
   }
 
-  /** A leader's election timeout; anybody else's, however it was drawn. */
+  /** A leader's election timeout; that of any other member, however it was drawn. */
   #tickElection(member: Member): void {
     const { isLeader, term, role } = member.raft;
     for (let i = 0; i < 2 * ELECTION_TICKS - 1; i += 1) {
@@ -199,7 +200,7 @@ export class Conversation {
     this.#finishReady(id);
   }
 
-  /** Takes a ready; what may leave before the write leaves. */
+  /** Takes a ready; messages that need no write leave. */
   #beginReady(id: MemberId): void {
     const node = this.#of(id);
     const ready = node.member.raft.ready();
@@ -227,7 +228,7 @@ export class Conversation {
 
   // ------------------------------------------------------------------------------------------------ the network
 
-  /** To those who are named, or all; `drop`: to these they are lost; `type`: only these. */
+  /** To the named members, or all; `drop`: messages to these are lost; `type`: only these. */
   #deliver(command: Command): void {
     const drop = command.numbers("drop");
     const named = [...command.ids, ...drop];
@@ -249,14 +250,14 @@ export class Conversation {
     this.#sayRoles();
   }
 
-  /** `of`: whose state it is, for one that got an offer from its leader and the state from somebody else. */
+  /** `of`: the donor of the state, if the member got the offer from its leader and the state from another member. */
   #sendSnapshot(from: MemberId, to: MemberId, of: MemberId): void {
     const { term } = this.#of(from).member.raft;
     const snapshot = this.#of(of).member.storage.offered;
     this.#send(newMessage({ type: MessageType.snapshot, from, to, term, snapshot }), "send");
   }
 
-  /** Readies and deliveries among those who are named, or all, until there are none. */
+  /** Readies and deliveries among the named members, or all, until none is left. */
   #stabilize(command: Command): void {
     const ids = command.ids.length > 0 ? command.ids : [...this.#nodes.keys()];
     for (let round = 0; round < ROUNDS_MAX; round += 1) {

@@ -5,13 +5,13 @@
  */
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
-import { type MemberId, type Message, MessageType } from "../../src/raft/types.ts";
+import { type MemberId, type Message, MessageType } from "../../src/raft/model/types.ts";
 import { change, configuration, Member, type MemberInit, Network } from "./harness.ts";
 
 const SEEDS = [1, 2, 3];
 const HEAL_TICKS_MAX = 400;
 
-/** A group with a client that proposes at whoever leads, and remembers what came out there. */
+/** A group with a client that proposes at the current leader, and remembers the entries committed there. */
 class Group {
   readonly network: Network;
   readonly random: Random;
@@ -132,7 +132,7 @@ describe("hashicorp/raft, fuzzy", () => {
         group.finish();
       });
     }
-    test(`members come and go under load, seed ${seed}`, () => {
+    test(`members are added and removed under load, seed ${seed}`, () => {
       const group = new Group(3, seed);
       group.tick(40);
       for (let round = 0; round < 20; round += 1) {
@@ -162,7 +162,7 @@ describe("hashicorp/raft, fuzzy", () => {
       group.network.heal();
       const { term } = leader.raft;
       group.tick(100);
-      // It campaigns, and nobody minds.
+      // It campaigns without effect.
       expect(leader.raft).toMatchObject({ isLeader: true, term });
       expect(leader.raft.configuration).toEqual(configuration([1, 2, 3, 4, 5].filter((id) => id !== away)));
       group.finish();

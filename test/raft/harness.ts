@@ -1,4 +1,7 @@
-/** A member with its storage and state, and a network of them that delivers at once, in order, but for what tests cut. */
+/**
+ * A member with its storage and state, and a network that delivers at once and in order, except for links that tests
+ * cut.
+ */
 import { Random } from "../../src/base/random.ts";
 import {
   decodeConfigChange,
@@ -18,7 +21,7 @@ import {
   type MemberId,
   type Message,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { MemoryStorage, type StorageInit } from "./memory-storage.ts";
 
 const MAX_ROUNDS = 100_000;
@@ -63,7 +66,7 @@ export class Member {
   committed: Entry[] = [];
   /** Every read that ended, in order. */
   reads: ReadState[] = [];
-  /** Off: the test says itself what is applied. */
+  /** Off: the test itself reports applied entries. */
   autoApply = true;
   /** The configuration that is on disk, and the index of the entry that made it. */
   saved: { configuration: Configuration; index: number };
@@ -126,7 +129,7 @@ export class Member {
     this.raft.step(newMessage({ to: this.id, term: this.raft.term, ...fields }));
   }
 
-  /** Persists, applies and advances a ready; gives what it sends, in the order in which it may leave. */
+  /** Persists, applies and advances a ready; returns its messages in the order in which they may leave. */
   finish(ready: Ready): Message[] {
     this.storage.write(ready);
     this.reads.push(...ready.readStates);
@@ -203,7 +206,7 @@ export class Member {
     this.settle();
   }
 
-  /** Comes back with what is on disk, and perhaps other options. `applied`: what its state held. */
+  /** Restarts with the state on disk, and perhaps other options. `applied`: the position of its state. */
   restart(applied = this.raft.applied, changed: MemberInit = {}): void {
     this.init = { ...this.init, ...changed };
     this.committed = this.committed.filter((one) => one.index <= applied);
@@ -289,7 +292,7 @@ export class Network {
     this.#filters = [];
   }
 
-  /** Delivers until nobody has anything to say. */
+  /** Delivers until no member has a ready or a message. */
   run(first: readonly Message[] = []): void {
     const queue: Message[] = [...first];
     for (let round = 0; ; round += 1) {

@@ -40,7 +40,7 @@ describe("interaction", () => {
     const conversation = new Conversation();
     return (command) => conversation.execute(command);
   });
-  test("all of them are there", () => {
+  test("every file of the folder is run", () => {
     expect(ETCD).toHaveLength(28);
     expect(ETCD.filter((name) => !names.includes(name))).toEqual([]);
   });

@@ -1,6 +1,7 @@
 /**
- * What must hold at every moment in every group (paper, figure 3, and the invariants of etcd-io/raft's TLA+ model), judged by
- * somebody who sees the memory and the disk of all members. Those that speak of quorums are in quorum-invariants.ts.
+ * Invariants of every group at every moment: figure 3 of the paper, and those of etcd-io/raft's TLA+ model. The
+ * observer sees
+ * memory and disk of all members. Invariants about quorums are in quorum-invariants.ts.
  */
 import type { Raft, ReadState, Ready } from "../../src/raft/raft.ts";
 import {
@@ -10,7 +11,7 @@ import {
   type Message,
   MessageType,
   type SnapshotMetadata,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { text } from "./harness.ts";
 import type { MemoryStorage } from "./memory-storage.ts";
 import { fail, holds, type Position, QuorumInvariants, quorumsOverlap } from "./quorum-invariants.ts";
@@ -41,16 +42,16 @@ export class Invariants {
   readonly #leaders = new Map<number, MemberId>();
   /** By "index/term": there is one such entry, and one term before it. Log matching follows by induction. */
   readonly #entries = new Map<string, { data: string; before: number }>();
-  /** What was handed out anywhere, from genesis on. */
+  /** The entries that any member handed out, from the beginning. */
   readonly #committed: Committed[] = [];
   #configurations: { index: number; configuration: Configuration }[];
   readonly #seen = new Map<MemberId, Seen>();
   readonly #quorums: QuorumInvariants;
-  /** Reads under way: what was committed when they were asked for, by their context. */
+  /** Reads in progress: the commit index when each one started, by its context. */
   readonly #reads = new Map<string, number>();
   /** How many reads were answered: to see that the check is one. */
   readsAnswered = 0;
-  /** Members that were admitted after genesis. */
+  /** Members that were admitted after the group was formed. */
   readonly admitted = new Set<MemberId>();
 
   constructor(genesis: Position, configuration: Configuration) {
@@ -78,7 +79,10 @@ export class Invariants {
     });
   }
 
-  /** After a write: one vote per term, terms and commit on disk only grow, entries are what they are everywhere. */
+  /**
+   * After a write: one vote per term, terms and commit indexes on disk only grow, an entry is the same on every
+   * member.
+   */
   written(id: MemberId, ready: Ready): void {
     const seen = this.#of(id);
     const { storage } = seen;
@@ -96,7 +100,7 @@ export class Invariants {
     this.#keepsPromise(id, seen, ready);
   }
 
-  /** What the leader of this term was told to be here stays here, unless a later term's leader replaces it. */
+  /** Entries acknowledged to the leader of this term stay here, unless a later term's leader replaces them. */
   #keepsPromise(id: MemberId, seen: Seen, ready: Ready): void {
     const { promised, storage } = seen;
     if (promised.term !== storage.hardState.term) return;
@@ -114,7 +118,7 @@ export class Invariants {
       fail(`log matching: ${id} holds another entry ${key}`);
   }
 
-  /** Messages that leave after the write promise only what is on disk. */
+  /** Messages that leave after the write promise only data on disk. */
   promised(id: MemberId, messages: readonly Message[]): void {
     const seen = this.#of(id);
     const { hardState } = seen.storage;
@@ -175,7 +179,8 @@ export class Invariants {
     const at = entry.index - this.#genesis.index - 1;
     const known = this.#committed[at]?.entry;
     if (known === undefined) {
-      if (at !== this.#committed.length) fail(`${id} hands out ${entry.index}, nobody has what is before`);
+      if (at !== this.#committed.length)
+        fail(`${id} hands out ${entry.index}, no member has the entry before`);
       this.#committed.push({ entry, by: raft.term });
     } else if (known.term !== entry.term || text(known.data) !== text(entry.data)) {
       fail(`state machine safety: ${id} hands out ${entry.index}/${entry.term}, others had ${known.term}`);
@@ -205,7 +210,7 @@ export class Invariants {
     this.#reads.set(context, this.#committed.at(-1)?.entry.index ?? this.#genesis.index);
   }
 
-  /** Whatever was handed out anywhere before a read was asked for is within its index; and it ends once. */
+  /** The index of a read covers every entry that any member handed out before the read; and a read ends once. */
   readEnded({ context, index }: ReadState): void {
     const floor = this.#reads.get(text(context));
     if (floor === undefined) return fail(`a read ends twice: ${text(context)}`);

@@ -1,17 +1,17 @@
-/** A group's log in memory. What `write` took counts as synced; a crash keeps exactly that. */
+/** A group's log in memory. A `write` counts as synced; a crash keeps exactly the written data. */
 import type { RaftStorage, Ready } from "../../src/raft/raft.ts";
-import type { Configuration, Entry, HardState, SnapshotMetadata } from "../../src/raft/types.ts";
+import type { Configuration, Entry, HardState, SnapshotMetadata } from "../../src/raft/model/types.ts";
 
 export interface StorageInit {
   readonly hardState?: HardState;
-  /** Position of what is compacted away. Default (0, 0): nothing. */
+  /** Position up to which entries are compacted. Default (0, 0): none. */
   readonly compacted?: { readonly index: number; readonly term: number };
   readonly entries?: readonly Entry[];
 }
 
 export class MemoryStorage implements RaftStorage {
   hardState: HardState;
-  /** What `snapshot()` offers. */
+  /** The snapshot that `snapshot()` offers. */
   offered: SnapshotMetadata | null = null;
   /** How often entries were read, to see that caches work. */
   reads = 0;
@@ -73,7 +73,7 @@ export class MemoryStorage implements RaftStorage {
     if (ready.hardState !== null) this.hardState = ready.hardState;
   }
 
-  /** Drops entries at and below `index`, and offers a snapshot that stands there. */
+  /** Drops entries at and below `index`, and offers a snapshot of that position. */
   compact(index: number, configuration: Configuration): void {
     const term = this.term(index);
     this.#entries = this.#entries.slice(index - this.#compacted.index);

@@ -1,10 +1,11 @@
 /**
- * The invariants of etcd-io/raft's TLA+ model that speak of quorums: what every quorum knows, who can be elected, what a
- * leader may call committed. Majorities are counted here once more, naively, so that src/raft does not judge itself.
+ * The invariants of etcd-io/raft's TLA+ model about quorums: every quorum's knowledge, possible election winners,
+ * commits of a
+ * leader. Majorities are counted here a second time, naively, so that src/raft does not check itself.
  */
-import { membersOf } from "../../src/raft/membership.ts";
+import { membersOf } from "../../src/raft/membership/membership.ts";
 import type { Raft } from "../../src/raft/raft.ts";
-import { type Configuration, type Entry, EntryType, type MemberId } from "../../src/raft/types.ts";
+import { type Configuration, type Entry, EntryType, type MemberId } from "../../src/raft/model/types.ts";
 import type { MemoryStorage } from "./memory-storage.ts";
 
 export interface Position {
@@ -16,7 +17,7 @@ export const fail = (message: string): never => {
   throw new Error(message);
 };
 
-/** Is this entry on that disk, as an entry or within what is compacted? */
+/** True: this entry is on that disk, as an entry or within the compacted part. */
 export function holds(storage: MemoryStorage, { index, term }: Pick<Entry, "index" | "term">): boolean {
   if (index < storage.firstIndex() - 1) return true;
   return index <= storage.lastIndex() && storage.term(index) === term;
@@ -25,7 +26,7 @@ export function holds(storage: MemoryStorage, { index, term }: Pick<Entry, "inde
 const isMajority = (voters: readonly MemberId[], has: (member: MemberId) => boolean): boolean =>
   2 * voters.filter(has).length > voters.length;
 
-/** Do those for whom `has` holds decide? In a joint configuration in both halves (thesis §4.3). */
+/** True: the members for which `has` holds are a quorum. In a joint configuration, in both halves (thesis §4.3). */
 export function isQuorum(configuration: Configuration, has: (member: MemberId) => boolean): boolean {
   const { voters, votersOutgoing } = configuration;
   return isMajority(voters, has) && (votersOutgoing.length === 0 || isMajority(votersOutgoing, has));
@@ -54,7 +55,10 @@ export class QuorumInvariants {
     return disk !== undefined && holds(disk, entry);
   }
 
-  /** QuorumLog: every quorum has a member with what this member has handed out, so no election can pass it by. */
+  /**
+   * QuorumLog: every quorum has a member with all entries that this member handed out, so no election can bypass
+   * them.
+   */
   quorumLog(id: MemberId, raft: Raft, entry: Entry): void {
     if (isQuorum(raft.configuration, (member) => !this.#holds(member, entry)))
       fail(`quorum log: by ${id}'s configuration a quorum lacks ${entry.index}/${entry.term}`);
@@ -85,8 +89,9 @@ export class QuorumInvariants {
   }
 
   /**
-   * CommittedIsDurable: what a leader commits is an entry of its term (paper §5.4.2), and on the disks of a quorum of one of
-   * these configurations; its own write may be slower than that.
+   * CommittedIsDurable: a leader commits up to an entry of its term (paper §5.4.2). That entry is on the disks of a
+   * quorum of
+   * one of these configurations; the leader's own write may be later.
    */
   committedIsDurable(id: MemberId, raft: Raft, configurations: readonly Configuration[]): void {
     const { commit, term } = raft;

@@ -1,7 +1,7 @@
-/** Scenarios A10: what a ready holds, restarts, and limits. */
+/** Scenarios A10: contents of a ready, restarts, and limits. */
 import { describe, expect, test } from "bun:test";
 import type { Ready } from "../../src/raft/raft.ts";
-import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/types.ts";
+import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/model/types.ts";
 import { bytes, change, configuration, entriesOf, entry, Member, Network, text, withLog } from "./harness.ts";
 import { MemoryStorage } from "./memory-storage.ts";
 
@@ -17,7 +17,7 @@ const NOTHING: Ready = {
 };
 
 describe("A10.97 the exact contents of the first readies", () => {
-  test("NodeStart: a group of one, from genesis to its first write", () => {
+  test("a group of one, from its bootstrap to its first write (NodeStart)", () => {
     const storage = { compacted: { index: 1, term: 1 } };
     const member = new Member({ id: 1, voters: [1], storage });
     // The log was made in term 1, which therefore has begun.
@@ -41,7 +41,7 @@ describe("A10.97 the exact contents of the first readies", () => {
     member.finish(committed);
     expect(member.raft.hasReady()).toBe(false);
   });
-  test("NodeAdvance: a proposal, the write, the commit", () => {
+  test("a proposal, its write, its commit (NodeAdvance)", () => {
     const member = new Member({ id: 1, voters: [1] }).lead();
     member.propose("foo");
     const write = member.raft.ready();
@@ -54,7 +54,7 @@ describe("A10.97 the exact contents of the first readies", () => {
     member.finish(commit);
     expect(member.raft.hasReady()).toBe(false);
   });
-  test("NodeRestart: what was committed and not applied, and nothing to write", () => {
+  test("a restart hands out committed entries that were not applied, and writes nothing (NodeRestart)", () => {
     const entries = entriesOf(1, 1, 1);
     const hardState = { term: 1, vote: 1, commit: 2 };
     const member = new Member({ id: 1, voters: [1, 2], storage: { entries, hardState } });
@@ -66,7 +66,7 @@ describe("A10.97 the exact contents of the first readies", () => {
     expect(member.raft.hasReady()).toBe(false);
     expect(member.raft.status()).toMatchObject({ term: 1, vote: 1, commit: 2, applied: 2, lastIndex: 3 });
   });
-  test("a commit index that is known from elsewhere counts, as far as the log reaches", () => {
+  test("a commit index from the state counts as far as the log reaches", () => {
     const entries = entriesOf(1, 1, 1);
     const storage = { entries, hardState: { term: 1, vote: 0, commit: 1 } };
     expect(new Member({ id: 1, voters: [1, 2], storage, committed: 2 }).raft.ready().committed).toEqual(
@@ -76,7 +76,7 @@ describe("A10.97 the exact contents of the first readies", () => {
       entries,
     );
   });
-  test("NodeRestartFromSnapshot", () => {
+  test("a restart from a snapshot hands out the entries after it (NodeRestartFromSnapshot)", () => {
     const entries = [entry(1, 3, "foo")];
     const storage = { entries, compacted: { index: 2, term: 1 }, hardState: { term: 1, vote: 0, commit: 3 } };
     const member = new Member({ id: 1, voters: [1, 2], storage });
@@ -85,13 +85,13 @@ describe("A10.97 the exact contents of the first readies", () => {
     member.finish(ready);
     expect(member.raft.hasReady()).toBe(false);
   });
-  test("what was applied was committed, also when the commit index was not saved in time", () => {
+  test("applied entries count as committed, also if the commit index was not saved in time", () => {
     const storage = { entries: entriesOf(1, 1, 1), hardState: { term: 1, vote: 0, commit: 1 } };
     const member = new Member({ id: 1, voters: [1, 2], storage, applied: 3, appliedTerm: 1 });
     expect(member.raft.commit).toBe(3);
     expect(member.raft.ready()).toMatchObject({ hardState: { commit: 3 }, mustSync: false, committed: [] });
   });
-  test("refused: a log that ends before what was applied, begins after it, or has another entry there", () => {
+  test("a log that ends before, begins after or differs at the applied index is refused", () => {
     const storage = { entries: entriesOf(1, 1, 1), hardState: { term: 1, vote: 0, commit: 3 } };
     expect(() => new Member({ id: 1, storage, applied: 4 })).toThrow("the log ends at 3");
     expect(() => new Member({ id: 1, storage, applied: 3, appliedTerm: 2 })).toThrow(
@@ -100,7 +100,7 @@ describe("A10.97 the exact contents of the first readies", () => {
     const compacted = { compacted: { index: 9, term: 1 }, hardState: { term: 1, vote: 0, commit: 9 } };
     expect(() => new Member({ id: 1, storage: compacted, applied: 5 })).toThrow("the log begins at 10");
   });
-  test("nothing to say: no ready, however often it ticks", () => {
+  test("an idle follower has no ready, however often it ticks", () => {
     const member = new Member({ id: 1, voters: [1, 2] });
     for (let i = 0; i < 9; i += 1) {
       member.tick();
@@ -110,8 +110,8 @@ describe("A10.97 the exact contents of the first readies", () => {
   });
 });
 
-describe("what leaves before the write, and what after", () => {
-  test("a leader's appends and heartbeats before; its own count after", () => {
+describe("messages before the write and after it", () => {
+  test("a leader's appends and heartbeats leave before; its own acknowledgement counts after", () => {
     const leader = new Member({ id: 1, voters: [1, 2, 3] }).lead();
     for (const id of [2, 3]) leader.catchUp(id);
     leader.propose("a");
@@ -122,7 +122,7 @@ describe("what leaves before the write, and what after", () => {
     expect(types).toEqual(new Set([MessageType.append, MessageType.heartbeat]));
     expect(ready.messagesAfterPersist).toEqual([]);
   });
-  test("requests for votes after, since they speak for the log and the term", () => {
+  test("vote requests leave after, because they promise log and term", () => {
     for (const preVote of [false, true]) {
       const member = new Member({ id: 1, voters: [1, 2, 3], preVote });
       member.raft.campaign();
@@ -140,8 +140,8 @@ describe("what leaves before the write, and what after", () => {
   });
 });
 
-describe("A10.98 pages", () => {
-  test("AppendPagination: messages within the limit, nothing lost", () => {
+describe("A10.98 limits of messages and of applying", () => {
+  test("appends keep the byte limit and lose nothing (AppendPagination)", () => {
     const network = Network.of(3, { maxMessageBytes: 2048 });
     network.recorded = [];
     network.campaign(1);
@@ -163,7 +163,7 @@ describe("A10.98 pages", () => {
     network.run();
     for (const id of [1, 2]) expect(network.get(id).texts).toHaveLength(3);
   });
-  test("CommitPagination: committed entries within maxApplyBytes, in order, the rest as they are applied", () => {
+  test("committed entries are handed out in order within maxApplyBytes, the rest as they are applied (CommitPagination)", () => {
     const member = new Member({ id: 1, voters: [1], maxApplyBytes: 2000 }).lead();
     member.autoApply = false;
     for (let i = 0; i < 5; i += 1) member.propose(String(i).repeat(1000));
@@ -189,7 +189,7 @@ describe("A10.98 pages", () => {
   });
 });
 
-describe("A10.99 CommitPaginationAfterRestart: limits that differ between storage and machine skip nothing", () => {
+describe("A10.99 different byte limits of storage and state machine skip no entry (CommitPaginationAfterRestart)", () => {
   class Odd extends MemoryStorage {
     pages = 0;
     readonly #how: "more" | "one";
@@ -217,7 +217,7 @@ describe("A10.99 CommitPaginationAfterRestart: limits that differ between storag
   }
 });
 
-test("A10.100 RawNodeBoundedLogGrowthWithPartition: a leader cut off stops taking proposals", () => {
+test("A10.100 a leader without a quorum drops proposals at its quota (RawNodeBoundedLogGrowthWithPartition)", () => {
   const network = Network.of(3, { maxUncommittedBytes: 16 });
   network.campaign(1);
   network.isolate(1);
@@ -231,7 +231,7 @@ test("A10.100 RawNodeBoundedLogGrowthWithPartition: a leader cut off stops takin
   expect(network.propose(1, "testdata")).toBe("accepted");
 });
 
-test("a state that was installed from outside: entries up to it still come out, and count as applied", () => {
+test("entries up to an installed state are still handed out and count as applied", () => {
   const entries = [
     ...entriesOf(1, 1),
     {
@@ -254,7 +254,7 @@ test("a state that was installed from outside: entries up to it still come out, 
   expect(member.raft.configuration).toEqual(snapshot.configuration);
 });
 
-test("a message never shares what its receiver may change: entries and their bytes stay as they are", () => {
+test("entries and their bytes never change after they were sent", () => {
   const leader = new Member({ id: 1, voters: [1, 2] }).lead();
   leader.catchUp(2);
   leader.propose("a");
@@ -289,7 +289,7 @@ test("100,000 entries through three members, a hundred a turn", () => {
   }
 });
 
-test("a change that stalls behind applies takes effect when it is handed out", () => {
+test("a configuration change that waits behind applies takes effect when it is handed out", () => {
   const leader = new Member({ id: 1, voters: [1] }).lead();
   leader.autoApply = false;
   leader.raft.proposeConfigChange(change(["addLearner", 2]));

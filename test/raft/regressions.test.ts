@@ -7,7 +7,7 @@ import {
   EntryType,
   type MemberId,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { bytes, change, configuration, entry, Member, type MemberInit, Network, withLog } from "./harness.ts";
 
 const changeEntry = (term: number, index: number, what: ConfigChange): Entry => ({
@@ -21,7 +21,7 @@ const changeEntry = (term: number, index: number, what: ConfigChange): Entry => 
 const holding = (id: MemberId, entries: readonly Entry[], commit: number, init: MemberInit): Member =>
   new Member({ ...init, id, storage: { entries, hardState: { term: 1, vote: 0, commit } }, applied: 1 });
 
-describe("raft-rs: commit indexes in vote messages let those go on who would campaign in the wrong configuration", () => {
+describe("raft-rs: a member with an unknown committed change advances by the commit index of vote messages", () => {
   for (const [name, what, before, after] of [
     ["simple", change(["addVoter", 4]), [1, 2, 3], configuration([1, 2, 3, 4])],
     [
@@ -35,7 +35,7 @@ describe("raft-rs: commit indexes in vote messages let those go on who would cam
       test(`advance_commit_index_by_${kind.toLowerCase()}_request, ${name}`, () => {
         const entries = [entry(1, 1), changeEntry(1, 2, what), entry(1, 3)];
         const voter = holding(2, entries, 1, { voters: before, preVote: kind === "preVote" });
-        // Its log is longer, so it refuses, and learns what the candidate knows.
+        // Its log is longer, so it refuses, and learns the candidate's commit index.
         const position = { index: 2, logTerm: 1, commit: 2, commitTerm: 1 };
         voter.step({ type: MessageType[kind], from: 4, term: 2, ...position });
         const [answer] = voter.settle();
@@ -63,7 +63,7 @@ describe("raft-rs: commit indexes in vote messages let those go on who would cam
 });
 
 describe("raft-rs", () => {
-  test("remove_node_itself: a leader of one voter and a learner cannot, one of two voters can", () => {
+  test("a leader may remove itself unless it is the only voter (remove_node_itself)", () => {
     const alone = new Member({ id: 1, voters: [1], learners: [2] }).lead();
     expect(alone.raft.proposeConfigChange(change(["removeMember", 1]))).toBe("dropped");
     const network = Network.of(2);
@@ -77,7 +77,7 @@ describe("raft-rs", () => {
     expect(network.get(1).raft.role).toBe("follower");
   });
 
-  test("uncommitted_entry_after_leader_election: what a former leader left takes and gives no quota", () => {
+  test("entries of a former leader use and release no quota (uncommitted_entry_after_leader_election)", () => {
     const leader = withLog(1, [1, 1, 1], { voters: [1, 2], maxUncommittedBytes: 4, maxApplyBytes: 1 });
     for (const one of leader.storage.all()) Object.assign(one, { data: bytes("xxxx") });
     leader.autoApply = false;
@@ -97,12 +97,12 @@ describe("raft-rs", () => {
     expect(leader.propose("z")).toBe("accepted");
   });
 
-  test("switching_check_quorum: what the option says holds from the restart on, also while the group is of two minds", () => {
+  test("check-quorum can be switched at a restart, also while members differ in it (switching_check_quorum)", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.isolate(1);
     network.tick(1, 30);
-    expect(network.get(1).raft.isLeader).toBe(true); // Nobody answers, and it does not mind.
+    expect(network.get(1).raft.isLeader).toBe(true); // No member answers, and it stays in its role.
     network.heal();
     for (const id of [1, 2, 3]) {
       network.get(id).restart(undefined, { checkQuorum: true });
@@ -117,7 +117,7 @@ describe("raft-rs", () => {
     expect(network.get(leader).raft.isLeader).toBe(false);
   });
 
-  describe("follower snapshots: a state that was fetched without an offer", () => {
+  describe("a follower that installed a state without an offer", () => {
     const behind = (): Network => {
       const network = Network.of(3);
       network.campaign(1);
@@ -133,7 +133,7 @@ describe("raft-rs", () => {
       term: 0,
       snapshot: { index, term: network.get(1).storage.term(index), configuration: configuration([1, 2, 3]) },
     });
-    test("saves the leader from offering one", () => {
+    test("is sent entries instead of a snapshot offer", () => {
       const network = behind();
       network.get(3).step(fetched(network, 6));
       network.recorded = [];
@@ -143,7 +143,7 @@ describe("raft-rs", () => {
       expect(network.get(3).texts).toEqual(["next"]);
       expect(network.recorded.some(({ type }) => type === MessageType.snapshot)).toBe(false);
     });
-    test("while one is offered: the acknowledgement ends the wait", () => {
+    test("ends the leader's wait with an acknowledgement, if an offer is in flight", () => {
       const network = behind();
       network.ignore(MessageType.snapshot);
       network.tick(1, 2);
@@ -155,7 +155,7 @@ describe("raft-rs", () => {
       network.tick([1, 2], 60);
       expect(network.get(1).progress(3)).toMatchObject({ state: "replicate", match: 6 });
     });
-    test("older than what is here: nothing changes", () => {
+    test("changes nothing if the state is older than the log", () => {
       const network = behind();
       network.get(2).step(fetched(network, 6));
       network
@@ -168,9 +168,10 @@ describe("raft-rs", () => {
 });
 
 describe("hashicorp/raft", () => {
-  test("VoteNotGranted_WhenNodeNotInCluster: one that was removed and does not know it wins nothing, and disturbs nobody", () => {
-    // Requests of strangers are not refused as such: who asks may be a member by a change that has not arrived here
-    // (thesis §4.2.1). While the leader is heard the lease keeps them off, afterwards their logs are behind.
+  test("a removed member that does not know it wins no election and disturbs no leader (VoteNotGranted_WhenNodeNotInCluster)", () => {
+    // Requests of unknown members are not refused as such: the candidate may be a member by a change that has not
+    // arrived here
+    // (thesis §4.2.1). The lease refuses them while the leader is heard. Afterwards their logs are too old.
     const network = Network.of(3, { checkQuorum: true, preVote: true });
     network.campaign(1);
     network.isolate(3);
@@ -190,7 +191,7 @@ describe("hashicorp/raft", () => {
     expect(removed.raft.isLeader).toBe(false);
   });
 
-  test("ClusterCanRegainStability_WhenNonVoterWithHigherTermJoin", () => {
+  test("a group with a learner of a higher term elects a leader again (ClusterCanRegainStability_WhenNonVoterWithHigherTermJoin)", () => {
     const network = Network.of(3, { checkQuorum: true, preVote: true });
     network.campaign(1);
     network.propose(1, "a");
@@ -213,7 +214,7 @@ describe("hashicorp/raft", () => {
 });
 
 describe("ScyllaDB", () => {
-  test("snapshot_uses_correct_term: that of the entry at its position, not the leader's", () => {
+  test("an offered snapshot has the term of its last entry, not the leader's term (snapshot_uses_correct_term)", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.isolate(3);
@@ -233,7 +234,7 @@ describe("ScyllaDB", () => {
     expect(network.get(3).texts).toEqual(["b"]);
   });
 
-  test("snapshotting_preserves_config: of all kinds of members, through compaction and restart", () => {
+  test("a configuration survives compaction and restart, with every kind of member (snapshotting_preserves_config)", () => {
     const network = Network.of(4, { voters: [1, 2, 3] });
     network.campaign(1);
     network.change(1, change(["addLearner", 4]));
@@ -253,14 +254,15 @@ describe("ScyllaDB", () => {
     expect(fresh.raft.configuration).toEqual(joint);
   });
 
-  test("a removed follower learns of its removal, also when it missed that it was committed", () => {
+  test("a removed follower learns of its removal, also if it missed the commit", () => {
     const network = Network.of(3);
     network.campaign(1);
     network.drop(({ to, type, commit }) => to === 3 && type === MessageType.append && commit > 1);
     network.change(1, change(["removeMember", 3]));
     expect(network.get(3).raft.configuration).toEqual(configuration([1, 2, 3]));
     network.heal();
-    // It has the entry. Whom it asks for a vote has a longer log, refuses, and says that it is committed.
+    // It has the entry. The member it asks for a vote has a longer log, refuses, and says that the entry is
+    // committed.
     network.cut(1, 2);
     network.propose(1, "tail");
     network.campaign(3);
@@ -269,7 +271,7 @@ describe("ScyllaDB", () => {
     expect(network.get(3).raft.role).toBe("follower");
   });
 
-  test("remove the leader while followers forward to it: nothing is lost that was not dropped for certain", () => {
+  test("a leader is removed while followers forward to it: every proposal is committed or definitely dropped", () => {
     const network = Network.of(3);
     network.campaign(1);
     expect(network.propose(2, "before")).toBe("forwarded");
@@ -282,8 +284,8 @@ describe("ScyllaDB", () => {
   });
 });
 
-describe("ids are never used again (types.ts)", () => {
-  test("a member that is admitted gets the index of its entry, whoever has gone before", () => {
+describe("ids are used only once", () => {
+  test("an admitted member gets the index of its entry as its id, also after removals", () => {
     const leader = new Member({ id: 1, voters: [1] }).lead();
     const ids: MemberId[] = [];
     for (let i = 0; i < 5; i += 1) {

@@ -1,12 +1,16 @@
 /**
- * Scripts with a recorded outcome. A line that starts with "> " is a command; the indented lines below it are what it said
- * when the script was recorded, and what it must say again. Lines that start with "#" are for the reader: the first ones
- * name the rule that the script shows. `RECORD=1 bun test test/raft/…` records anew; read the difference before it stays.
+ * Scripts with a recorded output. A line that starts with "> " is a command. The indented lines below it are its
+ * output when
+ * the script was recorded, and the output must be the same again. Lines that start with "#" are for the reader: the
+ * first
+ * ones name the rule that the script shows. `RECORD=1 bun test test/raft/…` records again; read the difference before
+ * you
+ * keep it.
  */
 import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import type { MemberId } from "../../src/raft/types.ts";
+import type { MemberId } from "../../src/raft/model/types.ts";
 
 const FOLDER = join(import.meta.dir, "testdata");
 const RECORD = process.env["RECORD"] === "1";
@@ -62,7 +66,7 @@ function asNumber(text: string): number {
   return Number(text);
 }
 
-/** The script as it reads when its commands say what they say now. */
+/** The script with its commands' current output. */
 export function play(source: string, execute: (command: Command) => readonly string[]): string {
   const lines: string[] = [];
   for (const line of source.split("\n")) {

@@ -1,6 +1,7 @@
 /**
- * A process of the simulation that may be down. What it has on disk: its log, its state's position, its configurations. Its
- * writes may be slow: then messages and ticks come in between, and a crash finds them done or not.
+ * A process of the simulation that may be down. On disk it has its log, its state's position and its configurations.
+ * Its
+ * writes may be slow: then messages and ticks arrive during a write, and a crash finds it done or not.
  */
 import { Random } from "../../src/base/random.ts";
 import { decodeConfigChange, newMessage, Raft, type Ready } from "../../src/raft/raft.ts";
@@ -10,7 +11,7 @@ import {
   type MemberId,
   type Message,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import type { Invariants } from "./invariants.ts";
 import { MemoryStorage } from "./memory-storage.ts";
 
@@ -34,7 +35,7 @@ export class SimulatedNode {
   readonly id: MemberId;
   readonly storage: MemoryStorage;
   raft: Raft | null = null;
-  /** Position of the state in memory, and of what of it survives a crash. */
+  /** Position of the state in memory, and the part of it that survives a crash. */
   applied: number;
   syncedApplied: number;
   readonly #init: NodeInit;
@@ -88,7 +89,7 @@ export class SimulatedNode {
     invariants.started(this.id, this.raft, this.storage);
   }
 
-  /** What is being written is written, or not, as a whole. */
+  /** A write in progress is completed, or lost, as a whole. */
   crash(): void {
     this.#init.trace.push(`crash ${this.id}`);
     if (this.#out !== null && this.#random.chance(0.5)) this.#persist(this.#out);
@@ -96,7 +97,7 @@ export class SimulatedNode {
     this.raft = null;
   }
 
-  /** What was not synced is gone: of the state any suffix, of the configurations those that the state does not need. */
+  /** Unsynced data is lost: of the state any suffix, of the configurations those that the state does not need. */
   restart(): void {
     if (this.raft !== null) return;
     const r = this.#random;
@@ -188,7 +189,7 @@ export class SimulatedNode {
     else this.raft?.step(message);
   }
 
-  /** The state comes from any donor, so it may stand further on than what was offered. */
+  /** The state comes from any donor, so it may be newer than the offered one. */
   #install(message: Message, donor: SimulatedNode | null): void {
     const { raft } = this;
     const index = donor?.applied ?? message.snapshot?.index ?? 0;

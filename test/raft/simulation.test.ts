@@ -19,7 +19,7 @@ function run(seed: number): number {
   }
 }
 
-describe("paper, figure 3: what holds in every schedule", () => {
+describe("the invariants of figure 3 hold in every schedule", () => {
   const only = process.env["RAFT_SEED"];
   if (only !== undefined) {
     test(`seed ${only}`, () => void run(Number(only)));

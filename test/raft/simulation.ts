@@ -1,8 +1,11 @@
 /**
- * A group under random faults, drawn from one seed: messages lost, doubled and overtaking each other, partitions and one-way
- * cuts, crashes before, during and after the write, slow writes, uneven clocks, lagging applies, compaction, snapshots from
- * elsewhere, simple and joint changes of membership, transfers, reads. The invariants are checked after every step; at the
- * end all heals and the group must get on.
+ * A group under random faults, drawn from one seed. Messages are lost, doubled and reordered. There are partitions
+ * and one-way
+ * cuts, crashes before, during and after the write, slow writes, uneven clocks and late applies. There are
+ * compaction,
+ * snapshots of other members, simple and joint changes, transfers and reads. The invariants are checked after every
+ * step;
+ * at the end all faults are healed and the group must make progress.
  */
 import { Random } from "../../src/base/random.ts";
 import {
@@ -13,7 +16,7 @@ import {
   type MemberId,
   type Message,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { bytes, change, configuration, describe } from "./harness.ts";
 import { Invariants } from "./invariants.ts";
 import { MemoryStorage } from "./memory-storage.ts";
@@ -67,7 +70,7 @@ export class Simulation {
       crash: r.pick([0, 0.002, 0.01]),
       partition: r.pick([0, 0.002, 0.01]),
       compact: r.pick([0, 0.005, 0.02]),
-      // Without either, a removed member that does not know it disrupts the others for ever (thesis §4.2.3).
+      // Without either, a removed member that does not know it disrupts the others again and again (thesis §4.2.3).
       membership: this.#preVote || this.#checkQuorum ? r.pick([0, 0.005, 0.02, 0.1]) : 0,
       reads: r.pick([0, 0.02, 0.1]),
       slow: r.pick([0, 0.1, 0.4]),
@@ -75,7 +78,7 @@ export class Simulation {
     };
     const size = r.pick([1, 2, 3, 3, 3, 5]);
     const voters = Array.from({ length: size }, (_, i) => i + 1);
-    // Index 10 is everybody's genesis; ids of later members are indexes of entries, so they start above these.
+    // Every log begins at index 10; ids of later members are indexes of entries, so they are higher.
     const genesis = { index: 10, term: 1 };
     this.invariants = new Invariants(genesis, configuration(voters));
     for (const id of voters) {
@@ -165,7 +168,7 @@ export class Simulation {
     node.turn(this.#faults.crash * 5, this.#faults.slow);
   }
 
-  /** Whose state is taken when a snapshot is offered; null: that of who offers it. */
+  /** The donor of the state when a snapshot is offered; null: the member that offers it. */
   #donorFor({ type, snapshot }: Message): SimulatedNode | null {
     if (type !== MessageType.snapshot) return null;
     const donors = this.#up().filter((donor) => donor.applied >= (snapshot?.index ?? 0));

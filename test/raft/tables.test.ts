@@ -1,8 +1,8 @@
-/** Recorded tables: what a change makes of a configuration, what acknowledgements commit, what votes decide. */
+/** Recorded tables: the configuration after a change, the index that acknowledgements commit, the result of votes. */
 import { describe, expect, test } from "bun:test";
-import { changeConfiguration } from "../../src/raft/membership.ts";
-import { quorumIndex, quorumVote } from "../../src/raft/quorum.ts";
-import type { Configuration, MemberId } from "../../src/raft/types.ts";
+import { changeConfiguration } from "../../src/raft/membership/membership.ts";
+import { quorumIndex, quorumVote } from "../../src/raft/membership/quorum.ts";
+import type { Configuration, MemberId } from "../../src/raft/model/types.ts";
 import { configuration } from "./harness.ts";
 import { type Command, playAll } from "./script.ts";
 import { configurationWords, readChange } from "./words.ts";
@@ -60,7 +60,7 @@ function quorums(command: Command): readonly string[] {
 
 describe("confchange", () => {
   const names = playAll("confchange", changes);
-  test("all of them are there", () => {
+  test("every file of the folder is run", () => {
     const safety = ["joint_safety", "simple_idempotency", "simple_promote_demote", "simple_safety"];
     const joint = ["joint_autoleave", "joint_idempotency", "joint_learners_next"];
     expect(names).toEqual([...joint, ...safety, "update", "zero"]);
@@ -69,6 +69,6 @@ describe("confchange", () => {
 
 describe("quorum", () => {
   const names = playAll("quorum", () => quorums);
-  test("all of them are there", () =>
+  test("every file of the folder is run", () =>
     expect(names).toEqual(["joint_commit", "joint_vote", "majority_commit", "majority_vote"]));
 });

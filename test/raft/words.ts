@@ -1,5 +1,5 @@
 /** Messages, entries, configurations and readies in words, for recorded conversations. Positions are index/term. */
-import { isJoint } from "../../src/raft/membership.ts";
+import { isJoint } from "../../src/raft/membership/membership.ts";
 import { decodeConfigChange, type ProgressStatus, type Ready } from "../../src/raft/raft.ts";
 import {
   type ConfigChange,
@@ -11,7 +11,7 @@ import {
   type MemberId,
   type Message,
   MessageType,
-} from "../../src/raft/types.ts";
+} from "../../src/raft/model/types.ts";
 import { text } from "./harness.ts";
 
 const LETTERS: Readonly<Record<string, ConfigChangeType>> = {
@@ -119,7 +119,7 @@ function detailWords(m: Message): string {
   }
 }
 
-/** What a ready asks for, without its messages. */
+/** A ready's contents, without its messages. */
 export function readyWords({ hardState, snapshot, entries, committed, readStates }: Ready): string[] {
   const lines: string[] = [];
   if (hardState !== null) {

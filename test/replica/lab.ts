@@ -4,7 +4,7 @@ import { type Batch, BatchKind, Op } from "../../src/change/batch.ts";
 import { encodeBatch } from "../../src/change/codec.ts";
 import { encodeMarker, encodeNamed } from "../../src/change/marking.ts";
 import { forAll } from "../../src/change/per-table.ts";
-import { type Entry, EntryType } from "../../src/raft/types.ts";
+import { type Entry, EntryType } from "../../src/raft/model/types.ts";
 import { Replica } from "../../src/replica/replica.ts";
 import { createSchema, numberTables, readShapes } from "../../src/replica/store/schema-store.ts";
 import {

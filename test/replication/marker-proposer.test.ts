@@ -1,17 +1,19 @@
 /** Which markers a node owes, by what Raft tells it; and how little they cost when much is in flight. */
+import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import { Random } from "../../src/base/random.ts";
 import { encodeMarker, encodeNamed, readMarking } from "../../src/change/marking.ts";
 import { encodeBatch } from "../../src/change/codec.ts";
 import { BatchKind } from "../../src/change/batch.ts";
+import { createLog } from "../../src/log-store/log-file.ts";
 import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
 import { MarkerProposer } from "../../src/replication/pipeline/marker-proposer.ts";
 import { newMessage } from "../../src/raft/raft.ts";
-import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/types.ts";
+import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/model/types.ts";
 import { ShardRuntime } from "../../src/shard/runtime.ts";
 import { encodeMessages } from "../../src/shard/wire.ts";
 import { batch, MemoryReplica } from "../replica/lab.ts";
@@ -54,11 +56,11 @@ describe("an entry that is seen and not committed", () => {
         learnersNext: [],
         autoLeave: false,
       },
-      members: [1, 2, 3].map((id) => ({ id, peerId: `p${id}`, name: `n${id}` })),
+      members: [1, 2, 3].map((id) => ({ id, peerId: asPeerId(`p${id}`), name: `n${id}` })),
     };
     const snapshot = { index: 1, term: 1, configuration: configuration.configuration };
     const path = join(folder, "log.db");
-    SqliteLogStore.create(
+    createLog(
       path,
       { clusterId: "c", peerId: "p2" },
       [0, 1, 2].map(() => ({ snapshot, configuration })),
@@ -79,7 +81,7 @@ describe("an entry that is seen and not committed", () => {
           leaderChanged: () => {},
         },
       },
-      { shards: 3, peerId: "p2", member: 2 },
+      { shards: 3, peerId: asPeerId("p2"), member: 2 },
     );
     const append = (from: number, message: Partial<Message>): void => {
       const whole = newMessage({
@@ -91,7 +93,7 @@ describe("an entry that is seen and not committed", () => {
         commit: 1,
         ...message,
       });
-      runtime.receive(`p${from}`, encodeMessages([{ shard: 0, message: whole }]));
+      runtime.receive(asPeerId(`p${from}`), encodeMessages([{ shard: 0, message: whole }]));
       runtime.turn();
       markers.propose(1);
     };

@@ -9,6 +9,7 @@ import { Readiness } from "../../src/replication/readiness.ts";
 const state = {
   now: 0,
   commits: [10, 10],
+  confirmed: [1, 1] as (number | null)[],
   positions: [1, 1],
   leaders: ["a", "b"],
   fencing: [] as number[],
@@ -23,6 +24,7 @@ beforeEach(() => {
   Object.assign(state, {
     now: 0,
     commits: [10, 10],
+    confirmed: [1, 1],
     positions: [1, 1],
     leaders: ["a", "b"],
     fencing: [],
@@ -46,6 +48,11 @@ beforeEach(() => {
         get leaderPeer() {
           return state.leaders[shard]!;
         },
+        confirmed: {
+          get index() {
+            return state.confirmed[shard]!;
+          },
+        },
         raft: {
           get commit() {
             return state.commits[shard]!;
@@ -67,7 +74,8 @@ beforeEach(() => {
 const apply = (...positions: number[]): void => void (state.positions = positions);
 const reflect = (...positions: number[]): void => void (bases.reflected = positions);
 
-test("it must reach, and show, what was committed when it came in touch; more may have come since", () => {
+test("a starting node must reach and show the confirmed commit index; entries committed later may be missing", () => {
+  state.confirmed = [11, 10];
   state.fencing = [1];
   expect(readiness.notReady()).toContain("fencing");
   state.fencing = [];
@@ -84,6 +92,20 @@ test("it must reach, and show, what was committed when it came in touch; more ma
   expect(readiness.notReady()).toBeNull();
   state.commits = [20_000, 20];
   expect(readiness.notReady()).toContain("catching up");
+});
+
+test("after a silence a node is ready only at a commit index that a quorum confirms again", () => {
+  state.commits = [1, 1];
+  expect(readiness.notReady()).toBeNull();
+  state.confirmed = [1, null];
+  expect(readiness.notReady()).toContain("confirm the commit index of shard 1");
+  state.confirmed = [1, 4]; // the node's own commit index has not moved yet
+  expect(readiness.notReady()).toContain("catching up");
+  state.commits = [1, 5];
+  apply(1, 4);
+  expect(readiness.notReady()).toContain("reflecting");
+  reflect(1, 4);
+  expect(readiness.notReady()).toBeNull();
 });
 
 test("a file that follows at some distance is no reason; one that stands still is", () => {

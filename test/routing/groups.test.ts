@@ -3,7 +3,7 @@ import { groupNames } from "../../src/routing/groups.ts";
 
 const table = (id: number, name: string, ...references: string[]) => ({ id, name, references });
 
-test("tables tied by foreign keys, over others and in whatever case, are routed by their oldest table's name", () => {
+test("tables tied by foreign keys, directly or over others, are routed by the name of the oldest one", () => {
   const groups = groupNames([
     table(4, "album", "ARTIST"),
     table(2, "artist"),
@@ -23,13 +23,13 @@ test("tables tied by foreign keys, over others and in whatever case, are routed 
   ]);
 });
 
-test("a table that references itself is a group; one that references what does not replicate is none", () => {
+test("a table that references itself is a group; one that references an unknown table is not", () => {
   expect(groupNames([table(1, "tree", "tree"), table(2, "note", "elsewhere")])).toEqual(
     new Map([[1, "tree"]]),
   );
 });
 
-test("the order in which tables are given does not matter", () => {
+test("groups do not depend on the order of the tables", () => {
   const tables = [
     table(1, "a", "d"),
     table(2, "b", "c"),

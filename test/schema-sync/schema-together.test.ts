@@ -440,8 +440,7 @@ test("a table that cannot replicate stays on its node, with reason and cure, and
   expect(a.schema.local).toMatchObject([
     {
       name: "words",
-      reason:
-        "it is a full-text index that holds its content itself, or none, and cannot be rebuilt on another node",
+      reason: "it is a full-text index without external content, which cannot be rebuilt on another node",
     },
   ]);
   a.run("INSERT INTO a VALUES(9, 'nine', 9, 9)");

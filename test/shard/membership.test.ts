@@ -1,6 +1,7 @@
+import { asPeerId } from "../../src/base/ids.ts";
 import { expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
-import { ConfigChangeType, type Configuration } from "../../src/raft/types.ts";
+import { ConfigChangeType, type Configuration } from "../../src/raft/model/types.ts";
 import { nextStep } from "../../src/shard/reconcile.ts";
 import type { GroupConfiguration } from "../../src/shard/seams.ts";
 import { preferredLeader } from "../../src/shard/spread.ts";
@@ -8,7 +9,7 @@ import { preferredLeader } from "../../src/shard/spread.ts";
 const of = (voters: number[], learners: number[] = []): GroupConfiguration => ({
   index: 1,
   configuration: { voters, votersOutgoing: [], learners, learnersNext: [], autoLeave: false },
-  members: [...voters, ...learners].map((id) => ({ id, peerId: `p${id}`, name: `n${id}` })),
+  members: [...voters, ...learners].map((id) => ({ id, peerId: asPeerId(`p${id}`), name: `n${id}` })),
 });
 
 /** Applies a step as Raft would. */
@@ -24,7 +25,7 @@ function applied(
   return of(without(c.voters), without(c.learners));
 }
 
-test("a group follows group 0 by simple changes, learners first, and comes to rest there", () => {
+test("a group follows group 0's configuration by simple changes, learners first, until both are equal", () => {
   const random = new Random(2);
   for (let round = 0; round < 200; round++) {
     const draw = (): GroupConfiguration => {
@@ -49,7 +50,7 @@ test("a group follows group 0 by simple changes, learners first, and comes to re
   }
 });
 
-test("nobody becomes a voter before it has caught up", () => {
+test("a learner becomes a voter only after it has caught up", () => {
   expect(nextStep(of([1, 2]), of([1], [2]), () => false)).toBeNull();
   expect(nextStep(of([1, 2]), of([1], [2]), () => true)).toEqual({
     type: ConfigChangeType.addVoter,
@@ -57,7 +58,7 @@ test("nobody becomes a voter before it has caught up", () => {
   });
 });
 
-test("leaders are spread evenly over the voters", () => {
+test("preferred leaders are spread evenly over the voters", () => {
   const counts = new Map<number, number>();
   for (let shard = 0; shard < 16; shard++) {
     const leader = preferredLeader(shard, [1, 3, 4]);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { newMessage } from "../../src/raft/raft.ts";
-import { EntryType, MessageType } from "../../src/raft/types.ts";
+import { EntryType, MessageType } from "../../src/raft/model/types.ts";
 import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "../../src/shard/wire.ts";
 
 const MESSAGES: GroupMessage[] = [
@@ -57,7 +57,7 @@ test("messages of several groups come back whole from one frame", () => {
   expect(decodeMessages(encodeMessages(MESSAGES), 16)).toEqual(MESSAGES);
 });
 
-test("reads by index, and the heartbeats that confirm them, keep what names them", () => {
+test("reads by index and their heartbeats keep their contexts", () => {
   const context = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]);
   const messages = (["readIndex", "readIndexResponse", "heartbeat", "heartbeatResponse"] as const).map(
     (type) => ({
@@ -68,7 +68,7 @@ test("reads by index, and the heartbeats that confirm them, keep what names them
   expect(decodeMessages(encodeMessages(messages), 16)).toEqual(messages);
 });
 
-test("an unknown group, an unknown type and a term without end are refused", () => {
+test("an unknown group, an unknown type and an impossible term are refused", () => {
   expect(() => decodeMessages(encodeMessages(MESSAGES), 15)).toThrow(WireError);
   const odd = { ...MESSAGES[0]!.message, type: 99 as never };
   expect(() => decodeMessages(encodeMessages([{ shard: 0, message: odd }]), 16)).toThrow("unknown type");
@@ -76,7 +76,7 @@ test("an unknown group, an unknown type and a term without end are refused", () 
   expect(() => decodeMessages(encodeMessages([{ shard: 0, message: far }]), 16)).toThrow("term");
 });
 
-test("truncated and mangled bytes are a WireError or other messages, never another error", () => {
+test("truncated and mangled bytes are a WireError or valid messages, never another error", () => {
   const good = encodeMessages(MESSAGES);
   const random = new Random(3);
   let refused = 0;

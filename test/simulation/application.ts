@@ -1,7 +1,7 @@
 /**
- * An application on one node: plain transactions on the plain file, with every clause that makes replication hard. Each
- * written row carries a tag of its own, and each transaction says which rows it found and left, so that it can be told
- * afterwards who had seen what.
+ * The application of one node: plain transactions on the plain file, with the clauses that are hard to replicate.
+ * Each written row has a unique tag, and each transaction records which rows it found and left. So the order of reads
+ * and writes can be checked afterwards.
  */
 import { Database } from "bun:sqlite";
 import type { Random } from "../../src/base/random.ts";
@@ -107,7 +107,7 @@ const DUMP = `
   SELECT 'w/' || lower(word) || '/' || n, tag FROM w UNION ALL SELECT 'p/' || id, tag FROM p UNION ALL
   SELECT 'c/' || id, tag FROM c`;
 
-/** "table/key" ⇒ its tag; of a row without a declared key that stands in several copies, all of theirs. */
+/** "table/key" ⇒ its tag; several tags for a row without a declared key of which the file has several copies. */
 export type Tags = Map<string, string>;
 
 /** Tags of all copies of a row. */
@@ -138,7 +138,7 @@ export class Application {
   #db: Database | null = null;
   #seq = 0;
   #open: Open | null = null;
-  /** Of this node's application, as it was drawn. */
+  /** A setting of the application of this node, drawn from the seed. */
   recursiveTriggers = false;
   foreignKeys = true;
   /** There is a table without a declared key. */
@@ -164,8 +164,8 @@ export class Application {
       `PRAGMA synchronous = ${this.#synchronous}; PRAGMA busy_timeout = 0; PRAGMA foreign_keys = ${this.foreignKeys}`,
     );
     this.#db.exec(`PRAGMA recursive_triggers = ${this.recursiveTriggers}; PRAGMA cache_size = -1000`);
-    this.#db.query("SELECT count(*) FROM sqlite_schema").get(); // a WAL that is there is recovered now
-    // Which shape a row is of that another node's schema change moved, nobody here can tell.
+    this.#db.query("SELECT count(*) FROM sqlite_schema").get(); // recovers an existing WAL
+    // After a schema change of another node the shape of a row is not known here.
     if (this.generated !== null && !this.generated.migrations)
       this.#reader = new RowReader(this.#file, this.generated.encoding);
   }
@@ -176,7 +176,7 @@ export class Application {
     return this.keyless ? DUMP + KEYLESS_TAGS : DUMP;
   }
 
-  /** False: somebody holds the write lock, or SQLite refuses it; nothing happened. */
+  /** False: another connection holds the write lock, or SQLite refuses the transaction; nothing happened. */
   migrate(what: Migration, random: Random): boolean {
     const db = this.#db!;
     const table = random.pick(["kv", "u", "w", "p", "c", "list", "bank", "counter"]);
@@ -233,7 +233,7 @@ export class Application {
     return new Map(this.#db!.query(this.tagsSql).values() as [string, string][]);
   }
 
-  /** False: somebody else writes. */
+  /** False: another connection has the write lock. */
   begin(work?: Work): boolean {
     const db = this.#db;
     if (db === null || this.#open !== null) return false;
@@ -389,7 +389,7 @@ export class Application {
     }
   }
 
-  /** Outside of a transaction; not while somebody else writes. */
+  /** Outside of a transaction, and only while no other connection has the write lock. */
   maintain(sql: string): void {
     try {
       this.#db?.exec(sql);

@@ -1,7 +1,8 @@
-/** What must hold after every step, judged by somebody who sees all nodes, their files and what they send. */
+/** The invariants after every step. They read the state, the files and the messages of all nodes. */
+import { asPeerId } from "../../src/base/ids.ts";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Member } from "../../src/replication/replicator.ts";
-import { type Message, MessageType } from "../../src/raft/types.ts";
+import { type Message, MessageType } from "../../src/raft/model/types.ts";
 import { MessageKind } from "../../src/shard/frames.ts";
 import { decodeMessages } from "../../src/shard/wire.ts";
 import { deviations } from "../node/deviations.ts";
@@ -17,7 +18,7 @@ const DIGEST_EVERY = 16;
 const COMPARE_EVERY = 12;
 
 interface Watched {
-  /** Of this member; another one begins anew. */
+  /** Of this member; for a new one the state begins again. */
   member: Member | null;
   reflections: number;
   vector: string;
@@ -28,7 +29,7 @@ interface Watched {
   /** Commit index since it leads; -1: it does not. */
   ledCommits: number[];
   ready: boolean;
-  /** Confirmed positions at the time of its start: a ready node has them. */
+  /** Confirmed positions when it started, or had no leader: a ready node has them. */
   owed: number[];
 }
 
@@ -55,7 +56,7 @@ export class Checks {
   >();
   /** Positions at which `wait` confirmed something anywhere. */
   readonly #confirmed: number[];
-  /** Of what was looked at, for the report. */
+  /** Counts of the checks, for the report. */
   readonly counts = { steps: 0, comparisons: 0, digests: 0, equalDigests: 0, entries: 0 };
 
   constructor(
@@ -140,7 +141,7 @@ export class Checks {
     }
     if (message.type === MessageType.vote && message.term > term) say(`a candidacy in term ${message.term}`);
     if (message.type !== MessageType.voteResponse || message.reject) return;
-    // What is on disk may be of a later term by now: then it votes no more in the earlier one.
+    // The term on disk may be later by now; then the node does not vote in the earlier term.
     if (message.term > term || (message.term === term && vote !== message.to))
       say(`a vote for ${message.to} in term ${message.term}`);
     const { votes } = this.#keptOf(node, shard);
@@ -291,8 +292,8 @@ export class Checks {
   }
 
   /**
-   * The last who sent the node's write is a node that touched the row and received a replica over its own, which then cannot
-   * tell that from a change; see `Judge.#orderedTwice`.
+   * The last sender of the write is another node that installed a snapshot over its own replica and touched the row.
+   * It cannot tell a touched row from a changed one; see `Judge.#orderedTwice`.
    */
   #isSentAgain(node: SimNode, member: Member, write: string): boolean {
     const adopted = new Set(this.#nodes.flatMap((n) => (n.adopted && n !== node ? [n.peerId] : [])));
@@ -300,7 +301,7 @@ export class Checks {
     let last: string | null = null;
     for (const { origin, table, row } of this.#order.taken(member.replica.replica.shapes))
       if (row.image !== null && writeOf(table, row.image) === write) last = origin;
-    return last !== null && adopted.has(last);
+    return last !== null && adopted.has(asPeerId(last));
   }
 
   /** After a transaction of Marmot in the application's file. */
@@ -323,7 +324,7 @@ export class Checks {
   compare(node: SimNode, member: Member): void {
     const { replica, db } = member.replica;
     const reflected = member.readiness.reflected;
-    // What nothing captured is not known to be pending before it was compared.
+    // A change that no trigger captured counts as unacknowledged only after the comparison.
     if (member.pipeline.schemaDue || member.reader.schemaMovedBeside()) return;
     if (!replica.betweenEntries || replica.changed.size > 0 || member.pipeline.reflecting) return;
     if (replica.positions().some((index, shard) => index !== reflected[shard])) return;
@@ -342,16 +343,21 @@ export class Checks {
       this.problems.push(`the file of ${node.name} is not its replica with what is pending: ${wrong}`);
   }
 
-  /** A node that says ready has everything that was confirmed before it started. */
+  /** A node that says ready has every change that was confirmed before it started or last had no leader. */
   #readiness(node: SimNode, member: Member, watched: Watched): void {
-    if (watched.ready || this.counts.steps % 7 !== 0) return;
+    if (member.runtime.groups.some((g) => g.leaderPeer === "")) {
+      watched.owed = [...this.#confirmed];
+      watched.ready = false;
+      return;
+    }
+    if (watched.ready) return;
     if (node.node?.api.notReady() !== null) return;
     watched.ready = true;
     const positions = member.replica.replica.positions();
     watched.owed.forEach((index, shard) => {
       if (positions[shard]! < index)
         this.problems.push(
-          `${node.name} says ready at ${positions[shard]} of shard ${shard}; ${index} was confirmed before it started`,
+          `${node.name} says ready at ${positions[shard]} of shard ${shard}; ${index} was confirmed before it came in touch`,
         );
     });
   }

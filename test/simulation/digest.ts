@@ -4,7 +4,7 @@ import type { TableShape } from "../../src/change/shape.ts";
 import { REPLICATED_TABLES } from "../../src/replica/store/tables.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 
-/** Indexes and what is no table's content. */
+/** The names of the replicated tables, without indexes. */
 const TABLES = Object.values(REPLICATED_TABLES).flatMap(
   (sql) => /^CREATE TABLE "(\w+)"/.exec(sql)?.[1] ?? [],
 );
@@ -19,7 +19,7 @@ function show(value: unknown): string {
 
 type Hashed = [name: string, rows: StatementSync][];
 
-/** With rows ordered one by one over several shards, each node has its own view of what dangles. */
+/** With rows ordered one by one over several shards, each node counts dangling references for itself. */
 const OWN_VIEW = "__marmot__orphan";
 
 /** Statements are dear to make, and a replica is looked at again and again; they are of the tables that it had. */

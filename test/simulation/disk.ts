@@ -1,6 +1,6 @@
 /**
- * What a crash leaves of a node's files. A killed process loses nothing that was written; a power cut loses what was not
- * synced, of each file on its own, and may tear the frame that was being written.
+ * The files of a node after a crash. A killed process loses no write. A power cut loses the writes of each file that
+ * were not synced, and may tear the frame that was being written.
  */
 import {
   closeSync,
@@ -46,7 +46,7 @@ export class SyncMark {
 
   /** Everything committed by now is durable. */
   take(): void {
-    // In a simulation one process holds every lock: closing a descriptor drops nobody else's.
+    // In the simulation one process holds all locks: closing a descriptor must not release the locks of another node.
     let index: number;
     try {
       index = openSync(`${this.#path}-shm`, "r");
@@ -71,7 +71,7 @@ export class SyncMark {
 /** Path ⇒ content. */
 export type Image = Map<string, Uint8Array>;
 
-/** Every file of a data directory as it is on disk now, but for what only running processes know. */
+/** Every file of a data directory as it is on disk now, without the shared memory that only running processes use. */
 export function imageOf(folder: string): Image {
   const image: Image = new Map();
   const walk = (path: string): void => {
@@ -93,9 +93,8 @@ export function imageOfDatabase(path: string): Image {
 }
 
 /**
- * Takes from a WAL's image what a power cut may take: frames after those that a checkpoint or `synced` made durable, at a
- * place drawn at random. "all": every commit was synced, so only what was being written is torn. Says how many of how
- * many frames are left.
+ * Cuts the WAL of an image at a random frame after those that a checkpoint or `synced` made durable. "all": every
+ * commit was synced, so only the last frame may be torn. Returns a text with the number of frames left.
  */
 export function cutPower(image: Image, path: string, synced: WalMark | "all" | null, random: Random): string {
   const wal = image.get(`${path}-wal`);

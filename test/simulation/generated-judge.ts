@@ -1,7 +1,8 @@
 /**
- * The end of a run with a generated schema: files that are equal to the last object and bit, full-text indexes that find
- * what is there, and the order compared with what the applications' files had, transaction by transaction.
+ * The checks at the end of a run with a generated schema: equal files, complete full-text indexes, and a total order
+ * that agrees with the transactions of each application.
  */
+import { asPeerId } from "../../src/base/ids.ts";
 import { Database } from "bun:sqlite";
 import { decodeImage } from "../../src/change/codec.ts";
 import type { TableShape } from "../../src/change/shape.ts";
@@ -16,8 +17,8 @@ import type { TakenRow } from "./order.ts";
 import type { Generated } from "./plan.ts";
 
 /**
- * Whether it can be told from the order alone which entries take effect: where rows without a declared key are removed by
- * others' UNIQUE values, or with what they refer to, only the replica knows which rowids are free.
+ * Whether the order alone decides which entries take effect. It does not where UNIQUE values or foreign keys of other
+ * nodes remove rows without a declared key: only the replica knows which rowids are free then.
  */
 export const isOrderKnown = (
   { foreignKeys, migrations }: Generated,
@@ -66,7 +67,7 @@ export class GeneratedJudge {
     return wrong;
   }
 
-  /** Full-text indexes are sound, and find what one finds that is built anew out of the rows that are there. */
+  /** Full-text indexes are sound, and find the same as an index that is rebuilt from the rows. */
   #judgeSearches(db: Database, who: string): string[] {
     const { words } = this.#generated;
     if (words.length === 0) return [];
@@ -86,14 +87,15 @@ export class GeneratedJudge {
   }
 
   /**
-   * What is ordered of a node is what its file had after its transactions, in their order, and each at most once. Where
-   * transactions stay whole, every entry says by its row of `counter` up to which one it goes: it has every row that those
-   * since the entry before it changed in sum.
+   * The ordered rows of a node are the rows that its transactions left, in their order, each at most once. Where
+   * transactions are whole, each entry contains its row of `counter`: it has every row that the transactions since
+   * the previous entry changed in sum.
    */
   #judgeOrder(): string[] {
     const { replica } = this.#it.present[0]!.member!.replica;
     const wrong: string[] = [];
-    // A node that received a replica over its own may send what was only touched; see the judge of tagged rows.
+    // A node that installed a snapshot over its own replica may send rows that were only touched; see the check of
+    // tagged rows.
     const nodes = this.#it.nodes.filter((node) => !node.adopted);
     const tellers = new Map(
       nodes.map((node) => [
@@ -105,7 +107,7 @@ export class GeneratedJudge {
     let entry: TakenRow[] = [];
     const end = (): void => {
       const [first] = entry;
-      const teller = first === undefined ? undefined : tellers.get(first.origin);
+      const teller = first === undefined ? undefined : tellers.get(asPeerId(first.origin));
       if (teller !== undefined) wrong.push(...teller.take(entry, isWhole));
       entry = [];
     };
@@ -125,8 +127,8 @@ export class GeneratedJudge {
   }
 
   /**
-   * Every row that a transaction left is there at the end, or some transaction found it and wrote over it, or the journal has
-   * it. Rows are known by what they hold: two that are equal are one here.
+   * Every row that a transaction left is in the final files, or another transaction found and replaced it, or the
+   * journal has it. Rows are identified by their contents: two equal rows count as one.
    */
   #unaccounted(): string[] {
     const [first] = this.#it.present;
@@ -141,7 +143,7 @@ export class GeneratedJudge {
     const nameOf = ({ table, keyId }: Pick<RowWrite, "table" | "keyId">): string =>
       table.rowidKey ? table.name : nameOfRow(table, keyId);
     const contentOfRow = ({ table }: Pick<RowWrite, "table">, image: Image): Image =>
-      table.rowidKey ? image.slice(1) : image; // rows without a declared key may have been led elsewhere
+      table.rowidKey ? image.slice(1) : image; // rows without a declared key may have a redirected rowid
     for (const row of rowsOf(first!.file, this.#generated.encoding).values())
       note(nameOf(row), contentOfRow(row, row.image));
     for (const { rows } of all)
@@ -214,7 +216,10 @@ export class Teller {
   /** Newest transaction that is ordered. */
   #seq = 0;
 
-  /** `mayHaveBegun`: the cluster may have been formed of what its first transactions left; these are not ordered then. */
+  /**
+   * `mayHaveBegun`: the cluster may have been formed from a file that already had the first transactions; these are
+   * not ordered then.
+   */
   constructor(who: string, writes: readonly Write[], mayHaveBegun = false) {
     this.#who = who;
     this.#mayHaveBegun = mayHaveBegun;
@@ -233,7 +238,7 @@ export class Teller {
     const at = `${shard}/${index} of ${this.#who}`;
     const wrong: string[] = [];
     for (const { table, row } of entry) {
-      if (table.rowidKey) continue; // led elsewhere, perhaps; the fixed schema's notes tell of these
+      if (table.rowidKey) continue; // its rowid may be redirected; the notes of the fixed schema test these rows
       const name = nameOfRow(table, row.keyId);
       const left = this.#left.get(name) ?? [];
       const place = left.findIndex(

@@ -1,6 +1,7 @@
 /**
- * Plans with a schema of the generator's: what stands beside its tables, and what an application does in them. The generator
- * knows nothing of this simulator, so whole rows take the place of tags: each transaction says which rows it found and left.
+ * Plans with a schema of the generator: the tables beside its own, and the transactions of an application. The
+ * generator does not know the simulator, so whole rows replace tags: each transaction records which rows it found and
+ * left.
  */
 import type { Database } from "bun:sqlite";
 import type { DatabaseSync } from "node:sqlite";
@@ -33,8 +34,8 @@ export const prepareConnection = (db: Database, work: Work): void =>
   void db.exec([DEFAULTS, ...work.settings].join(";"));
 
 /**
- * The statements of the open transaction. Constraints and triggers may forbid them, or end it; and where the schema
- * changes, or a plan was cut down, they may name what is not there. Returns what they must not be answered.
+ * Executes the statements of the open transaction. Constraints and triggers may refuse them or end the transaction.
+ * In a reduced plan, or after a schema change, they may name missing objects. Returns the errors that must not occur.
  */
 export function perform(db: Database, { statements }: Work): string[] {
   const wrong: string[] = [];
@@ -51,8 +52,9 @@ export function perform(db: Database, { statements }: Work): string[] {
 }
 
 /**
- * A change of the schema, unless something could not be replicated then: a trigger, say, that names what another node is
- * only about to make. A node that has such a file stops sending until it is mended, and here nobody would.
+ * Executes a schema change, except one that makes a table unsupported, such as a trigger that names a table which
+ * another node has not created yet. A node with such a file stops sending until it is fixed, and the simulation has
+ * no one who fixes it.
  */
 function change(db: Database, text: string): void {
   db.exec("SAVEPOINT change");
@@ -64,7 +66,7 @@ function change(db: Database, text: string): void {
   }
 }
 
-/** A row that a transaction changed: what it found and what it left; null: no row. */
+/** A row that a transaction changed, before and after; null: no row. */
 export interface RowWrite {
   readonly table: TableShape;
   readonly keyId: KeyId;

@@ -1,4 +1,4 @@
-/** What the history says of rows without a declared key that stand in several copies. */
+/** The history of rows without a declared key of which a file has several copies. */
 import { expect, test } from "bun:test";
 import { type Change, changesOfRow } from "./application.ts";
 import { History } from "./history.ts";
@@ -9,7 +9,7 @@ const change = (before: string | null, after: string | null): Change => ({
   after,
 });
 
-/** Nodes 0 and 1 wrote a row of node 2 that somebody deleted, neither knowing of the other. */
+/** Nodes 0 and 1 concurrently wrote a row of node 2 that another node deleted. */
 function copied(): History {
   const history = new History();
   const add = (node: number, seq: number, changes: Change[]): void =>
@@ -22,19 +22,19 @@ function copied(): History {
 
 const final = (tags: string): Map<string, string> => new Map([["note/2.1.0", tags]]);
 
-test("each write stands in a copy of the row, whichever is read last", () => {
+test("a write that one of the copies has is accounted for, in either order of the copies", () => {
   for (const tags of ["0.1.0 1.1.0", "1.1.0 0.1.0"])
     expect(copied().unaccounted(final(tags), new Set())).toEqual([]);
 });
 
-test("a write that stands in no copy, and that nobody saw, is missed", () => {
+test("a write that no copy has, no later write read and no journal lists is reported as lost", () => {
   const lost = ["write note/2.1.0=0.1.0 of n0 (transaction 1) is gone without a trace"];
   for (const tags of ["1.1.0", "1.1.0 2.1.0"])
     expect(copied().unaccounted(final(tags), new Set())).toEqual(lost);
   expect(copied().unaccounted(final("1.1.0"), new Set(["note/2.1.0=0.1.0"]))).toEqual([]);
 });
 
-test("who writes over one of the copies has seen that one, and not the others", () => {
+test("a write over one of the copies counts as having read that copy alone", () => {
   expect(changesOfRow("note/2.1.0", "0.1.0 1.1.0", "3.1.0 1.1.0")).toEqual([change("0.1.0", "3.1.0")]);
   expect(changesOfRow("note/2.1.0", "0.1.0 1.1.0", "1.1.0")).toEqual([change("0.1.0", null)]);
   expect(changesOfRow("note/2.1.0", "0.1.0 1.1.0", "0.1.0 1.1.0")).toEqual([]);
@@ -42,7 +42,7 @@ test("who writes over one of the copies has seen that one, and not the others", 
   expect(changesOfRow("note/2.1.0", "2.1.0", undefined)).toEqual([change("2.1.0", null)]);
 });
 
-test("an own older write in place of a newer one is seen, but for rows that stood in several copies", () => {
+test("an own older write in place of a newer one is reported, except for rows with several copies", () => {
   const history = copied();
   history.add({ node: 2, seq: 2, changes: [change("2.1.0", "2.2.0")], appended: [] });
   expect(history.steppedBack(2, final("2.1.0"))).toEqual([

@@ -1,6 +1,6 @@
 /**
- * What the applications did, and what must have become of it: every write of a surviving transaction is in the final state,
- * or somebody who saw it wrote over it, or the journal has it as the loser of a conflict.
+ * The transactions of the applications, and the check that none is lost. Every write of a surviving transaction is in
+ * the final state, or a later transaction read and replaced it, or the journal has it as the loser of a conflict.
  */
 import { type Tags, tagsIn, type Transaction } from "./application.ts";
 
@@ -46,7 +46,10 @@ export class History {
     this.#confirmed.set(node, Math.max(seq, this.#confirmed.get(node) ?? 0));
   }
 
-  /** A power cut took the node's transactions after `survived`. Says what is wrong with that. */
+  /**
+   * A power cut took the transactions of the node after `survived`. Returns the confirmed ones among them as
+   * problems.
+   */
   lose(node: number, survived: number): string[] {
     const list = this.#transactions.get(node) ?? [];
     const confirmed = this.#confirmed.get(node) ?? 0;
@@ -62,8 +65,8 @@ export class History {
   }
 
   /**
-   * An own newer write replaced by an own older one, in what the node's file shows now. Not of rows that stood in several copies:
-   * the older one may be another copy's. `isSentAgain`: somebody else sent the write "row=tag" once more.
+   * An own newer write that an own older one replaced in the file of the node. Rows that had several copies are left
+   * out: the older write may be in another copy. `isSentAgain`: another node sent the write "row=tag" again.
    */
   steppedBack(node: number, shown: Tags, isSentAgain: (write: string) => boolean = () => false): string[] {
     const last = this.#last.get(node);
@@ -96,7 +99,7 @@ export class History {
     return wrong;
   }
 
-  /** Rows whose name begins so and that nobody but one node wrote, with the tag it left; null: it deleted the row. */
+  /** Rows with this prefix that only one node wrote, with the last tag; null: it deleted the row. */
   *untouched(prefix: string): Iterable<[row: string, tag: string | null]> {
     const writers = new Map<string, Set<number>>();
     for (const list of this.#transactions.values())
@@ -107,7 +110,7 @@ export class History {
       if (nodes.size === 1) yield [row, this.#last.get([...nodes][0]!)!.get(row)!];
   }
 
-  /** Who found what in the row, and left what. */
+  /** The transactions that changed the row, with the tag that each found and left. */
   story(row: string): string[] {
     const lines: string[] = [];
     for (const list of this.#transactions.values())

@@ -1,4 +1,8 @@
-/** The end of a run: what must hold once everything is healed and at rest, and what became of the rows that it does not hold for. */
+/**
+ * The checks at the end of a run, when everything is healed and settled, and the story of the rows for which they
+ * fail.
+ */
+import { asPeerId } from "../../src/base/ids.ts";
 import { decodeImage } from "../../src/change/codec.ts";
 import { keyOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
@@ -13,7 +17,7 @@ import type { Order, TakenRow } from "./order.ts";
 import type { Plan } from "./plan.ts";
 import type { SimNode } from "./sim-node.ts";
 
-/** What is judged. */
+/** The state of a run that is checked. */
 export interface Judged {
   readonly plan: Plan;
   readonly nodes: readonly SimNode[];
@@ -31,7 +35,7 @@ export class Judge {
     this.#it = it;
   }
 
-  /** Everything that must hold once all is at rest; what does not goes to the problems. */
+  /** Everything that must hold once the cluster has settled; violations are added to the problems. */
   judge(): void {
     const { problems } = this.#it.checks;
     const present = this.#it.present;
@@ -73,7 +77,10 @@ export class Judge {
     if (generated === undefined) problems.push(...this.#orderedTwice(replica.shapes));
   }
 
-  /** Rows without a declared key that only their owner wrote are there once, as he left them, or not at all if he deleted them. */
+  /**
+   * Rows without a declared key that only their owner wrote exist once with the last tag, or not at all if the owner
+   * deleted them.
+   */
   #judgeNotes(node: SimNode, journalled: ReadonlySet<string>): void {
     const { db } = this.#it.checks.observer(node);
     const shown = new Map<string, string[]>();
@@ -136,8 +143,8 @@ export class Judge {
   }
 
   /**
-   * Each own write is ordered at most once. But a node that received a replica over its own does not know every image that
-   * came and went in between: it cannot tell a row that was only touched from one that was changed, and sends it.
+   * Each own write is ordered at most once. An exception is a node that installed a snapshot over its own replica: it
+   * does not know every image between, cannot tell a touched row from a changed one, and sends it.
    */
   #orderedTwice(shapes: ReadonlyMap<number, TableShape>): string[] {
     const seen = new Map<string, string>();
@@ -147,7 +154,7 @@ export class Judge {
       const write = row.image === null ? null : writeOf(table, row.image);
       if (write === null) continue;
       const before = seen.get(write);
-      if (before !== undefined && !excused.has(origin))
+      if (before !== undefined && !excused.has(asPeerId(origin)))
         wrong.push(`${write} is ordered twice, at ${before} and ${shard}/${index}`);
       seen.set(write, `${shard}/${index}`);
     }

@@ -1,6 +1,6 @@
 /**
- * The table without a declared key: what applications do to it, where its rows go in the order, and what must be left at the
- * end. Told apart from the replica's own way: here every row is an object, and its writers are asked whether they knew it.
+ * The table without a declared key: the statements of applications, the routing of its rows, and the expected end. It
+ * does not use the code of the replica: each row is an object that records which writers knew it.
  */
 import type { Database } from "bun:sqlite";
 import type { Random } from "../../src/base/random.ts";
@@ -10,8 +10,8 @@ import type { TableShape } from "../../src/change/shape.ts";
 
 export const KEYLESS_SCHEMA = "CREATE TABLE note(uid TEXT, tag TEXT);";
 /**
- * `uid`: what the application knows a row by; it never changes. Where two nodes wrote a row that a third deleted, whose rowid
- * another row has by now, each of them has its own copy: the tags of all.
+ * `uid` identifies a row for the application and never changes. Two nodes may write a row that a third node deleted
+ * and whose rowid another row has taken. Then each has its own copy, and this lists the tags of all copies.
  */
 export const KEYLESS_TAGS =
   " UNION ALL SELECT 'note/' || uid, group_concat(tag, ' ' ORDER BY rowid) FROM note GROUP BY uid";
@@ -57,7 +57,7 @@ interface Place {
   readonly origin: string;
 }
 
-/** What stands, or last stood, under a rowid. */
+/** The row that a rowid has, or had last. */
 interface Slot {
   born: Place;
   written: Place;

@@ -1,6 +1,6 @@
 /**
- * Deliberate bugs, one rule of the protocol broken in each. The simulator is worth its seeds only if it finds them:
- * scripts/mutations.ts applies each to a copy of the tree and runs seeds until something is wrong.
+ * Deliberate bugs: each breaks one rule of the protocol. scripts/mutations.ts applies each to a copy of the tree and
+ * runs seeds until one fails. A bug that no seed finds shows a gap in the simulator.
  */
 
 export interface Edit {
@@ -20,7 +20,9 @@ export interface Mutation {
   readonly keyless?: boolean;
   /** The seeds have schemas of the generator's. */
   readonly generated?: boolean;
-  /** Caught by a test instead: what it is about is outside of the simulated host, or too fine for whole nodes. */
+  /**
+   * Caught by this test instead: the rule lies outside of the simulated host, or whole nodes do not reach its case.
+   */
   readonly test?: string;
 }
 
@@ -30,7 +32,7 @@ export const one = (name: string, within: number, file: string, find: string, re
   edits: [{ file, find, replace }],
 });
 
-/** Under generated schemas, and without what a node proves of its own connection before it begins. */
+/** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
   generated: true,
@@ -53,24 +55,25 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "an entry of an older term is committed by counting",
       0,
-      "raft/replication.ts",
+      "raft/replication/replication.ts",
       "if (index <= core.log.commit || !core.log.matches(index, core.term)) return false;",
       "if (index <= core.log.commit) return false;",
     ),
-    // Whole nodes send the new leader's first entry along with what is before it; the groups' own simulation cuts finer.
+    // Whole nodes send the first entry of a new leader together with the earlier ones. The simulation of groups
+    // splits them.
     test: "test/raft/simulation.test.ts",
   },
   one(
     "a second vote in one term",
     400,
-    "raft/election.ts",
+    "raft/election/election.ts",
     "    (core.vote === 0 && core.leader === 0) ||",
     "    core.leader === 0 ||",
   ),
   one(
     "a vote for a candidate whose log is behind",
     400,
-    "raft/election.ts",
+    "raft/election/election.ts",
     "if (!mayVote || !core.log.isUpToDate(message.logTerm, message.index)) {",
     "if (!mayVote) {",
   ),
@@ -96,10 +99,10 @@ export const MUTATIONS: readonly Mutation[] = [
     within: 400,
     edits: [
       {
-        file: "log-store/sqlite-log-store.ts",
-        find: "        lastIndex: row.last_index,\n        cache: new EntryCache(row.last_index + 1),",
+        file: "log-store/group-state.ts",
+        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1),",
         replace:
-          "        lastIndex: Number(this.#db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n        cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
+          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
       },
       {
         file: "log-store/sqlite-log-store.ts",
@@ -110,14 +113,21 @@ export const MUTATIONS: readonly Mutation[] = [
     ],
   },
   one(
-    "a heartbeat carries the leader's commit index whatever the follower has",
+    "a heartbeat carries the commit index of the leader, also beyond the log of the follower",
     400,
-    "raft/replication.ts",
+    "raft/replication/replication.ts",
     "export function handleHeartbeatResponse(core: Core, message: Message): void {",
     "export function handleHeartbeatResponse(core: Core, message: Message): void {\n  core.progress.get(message.from)?.acknowledge(core.log.lastIndex);",
   ),
   one(
-    "the log is cut beyond what the replica has synced",
+    "a node that was cut off is ready without a new confirmed commit index",
+    400,
+    "shard/confirmed-commit.ts",
+    "    this.#index = null;\n    this.#pending = null;",
+    "    this.#pending = null;",
+  ),
+  one(
+    "the log is compacted beyond the synced position of the replica",
     400,
     "replication/event-loop.ts",
     "return this.#synced[shard] ?? 0;",
@@ -132,7 +142,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   // ---------------------------------------------------------------------------------------- taking
   one(
-    "a changeset is taken without a look at the one before it",
+    "a changeset is accepted without a check of the previous one",
     200,
     "replica/order/accept-batch.ts",
     'if (memory.ended || batch.previousCsn !== memory.csn || batch.csn <= memory.csn) return "ignore";',
@@ -140,7 +150,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     ...one(
-      "an older incarnation is still taken",
+      "a batch of an older incarnation is accepted",
       0,
       "replica/order/accept-batch.ts",
       'if (batch.incarnation < memory.incarnation) return "ignore";',
@@ -149,7 +159,7 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/replica/orders.test.ts",
   },
   one(
-    "no fence: a new incarnation drains at once",
+    "a new incarnation drains without a fence",
     400,
     "capture/outbox.ts",
     "      opened: false,",
@@ -159,18 +169,18 @@ export const MUTATIONS: readonly Mutation[] = [
     "incarnations are not remembered",
     400,
     "log-store/sqlite-log-store.ts",
-    "const next = Math.max(Number(last), atLeast) + 1;",
-    "const next = Math.max(Number(last) - Number(last), atLeast) + 1;",
+    "const next = Math.max(last, atLeast) + 1;",
+    "const next = Math.max(last - last, atLeast) + 1;",
   ),
   one(
-    "acknowledged when proposed, not when taken",
+    "log rows are acknowledged when proposed, not when ordered",
     100,
     "capture/outbox.ts",
     "    this.propose();\n  }\n\n  /** The shard has a new leader",
     "    this.propose();\n    this.#lanes.forEach((l, shard) => {\n      const s = l.sent[0];\n      if (s && s.drain !== null && s.proposedAt !== null) this.taken(shard, s.csn, s.part);\n    });\n  }\n\n  /** The shard has a new leader",
   ),
   one(
-    "what is proposed is never proposed again",
+    "a lost proposal is not proposed again",
     200,
     "capture/outbox.ts",
     "if (at === null || now - at <= lane.patienceMs) continue;",
@@ -205,7 +215,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (lost !== null && oldBytes === newBytes)",
   ),
   one(
-    "the journal takes the writer to have seen a little more than it had",
+    "the journal assumes a base position after the real one",
     200,
     "replica/apply/row-applier.ts",
     "return last.index > (context.bases[row.base]?.[last.shard] ?? 0) ? last : null;",
@@ -213,7 +223,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   // ---------------------------------------------------------------------------------------- several shards
   one(
-    "two lanes at once",
+    "two shard logs are active at once",
     400,
     "capture/active-shard-log.ts",
     "if (this.#inUse !== null && this.#inUse !== 0 && shard !== this.#inUse) return false;",
@@ -256,35 +266,35 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   // ---------------------------------------------------------------------------------------- capture and drain
   one(
-    "what the file shows is not synced before it is sent",
+    "the app database is not synced before its changes are sent",
     400,
     "replication/pipeline/drain-task.ts",
     "if (sink.found() > 0) syncAppDb();",
     "if (sink.found() > 1e9) syncAppDb();",
   ),
   one(
-    "the highest row of a change log goes, too",
+    "the sweep deletes the highest row of a change log, too",
     200,
     "reflect/change-log-rows.ts",
     "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);",
     "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ?`);",
   ),
   one(
-    "compared with the replica as it is now, not with what the application saw",
+    "a change is compared with the present replica, not with the state that the application read",
     60,
     "replica/replica.ts",
     "return before === undefined ? this.row(table, key) : before;",
     "return before === undefined || before !== null ? this.row(table, key) : before;",
   ),
   one(
-    "dated by what the file reflects now",
+    "the base position of a change is the present reflected position",
     60,
     "change/base-positions.ts",
     "if (list[i]!.nextId <= id) return list[i]!.position;\n",
     "if (list[i]!.nextId <= id) return this.reflected;\n",
   ),
   one(
-    "the date of a key that stays pending moves on",
+    "the base position of an unacknowledged key advances",
     400,
     "reflect/reflector.ts",
     "if (base !== null) this.#keepBase(table, keyId, base);",
@@ -313,7 +323,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   // ---------------------------------------------------------------------------------------- reflecting
   one(
-    "a pending row is overwritten by what the replica holds",
+    "an unacknowledged row is overwritten by the row of the replica",
     60,
     "reflect/reflector.ts",
     "    if (pending.has(table, keyId)) {",
@@ -334,21 +344,21 @@ export const MUTATIONS: readonly Mutation[] = [
     "    if (position.length > 99) shadows.set(table, keyId, { key, position });",
   ),
   one(
-    "rows held back while pending are not shown afterwards",
+    "deferred rows are not reflected afterwards",
     60,
     "reflect/reflector.ts",
     "    if (source.changed.get(table, keyId) === undefined)\n",
     "    if (source.changed.get(table, keyId) === undefined && key.length > 9)\n",
   ),
   one(
-    "the position that the file shows is not written into it",
+    "the reflected position is not written into the app database",
     100,
     "reflect/reflector.ts",
     "if (index !== bases.reflected[shard]) this.#storePosition.run(BigInt(index), String(shard));",
     "if (index < 0) this.#storePosition.run(BigInt(index), String(shard));",
   ),
   one(
-    "after a restart nothing is shown of what was taken before",
+    "after a restart the changes accepted before it are not reflected",
     200,
     "replication/pipeline/pipeline.ts",
     "    replica.recallChanges(this.#session.bases.reflected);",
@@ -371,7 +381,7 @@ export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- snapshots
   {
     ...one(
-      "a replica that is behind in a shard takes the place of one's own",
+      "a snapshot that is behind in a shard replaces the own replica",
       0,
       "replica/copies/install-snapshot.ts",
       "const isAhead = positionsOf(next).every((index, shard) => index >= before[shard]!);",
@@ -380,7 +390,7 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/node/whole.test.ts",
   },
   one(
-    "the log is not replayed before a received replica takes the place of one that lost its end",
+    "the log is not replayed before a snapshot replaces a replica that lost its end",
     60,
     "replication/replicator.ts",
     "committed: this.pipeline.session.bases.reflected,",
@@ -388,7 +398,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     ...one(
-      "what a received replica changes is not compared with what was there",
+      "the changes by an installed snapshot are not compared with the old rows",
       0,
       "replica/copies/install-snapshot.ts",
       "      else copy.run(++id, table, keyId, moved, after[moved]!, image);",
@@ -399,7 +409,7 @@ export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- without a declared key
   {
     ...one(
-      "births are not looked at",
+      "creation positions are ignored",
       200,
       "replica/apply/rowid-collisions.ts",
       "let another = birth !== null && unseen(birth) && (ledHere || birth.origin !== context.origin);",
@@ -409,7 +419,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "an insert replaces a row that came back unknown to its writer",
+      "an insert replaces a re-created row that its writer had not seen",
       200,
       "replica/apply/rowid-collisions.ts",
       "another = last !== null && last.origin !== context.origin && unseen(last);",
@@ -419,7 +429,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "rows that are led elsewhere do not end the incarnation",
+      "redirected rowids do not end the incarnation",
       100,
       "replica/replica.ts",
       "const ended = this.births.hasMoved;",
@@ -429,7 +439,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "drained before the file shows where own rows were led",
+      "the file is drained before it shows the redirected rowids of own rows",
       400,
       "replication/pipeline/drain-task.ts",
       'if (this.#components.replica.moved.length > 0) return "done";',
@@ -439,7 +449,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "a pending row stays where another one is led to",
+      "an unacknowledged row keeps a rowid to which another row is redirected",
       100,
       "reflect/redirected-rows.ts",
       "if (moves.has(to) || !isPending(to)) continue;",
@@ -449,7 +459,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "what the file shows already is led elsewhere again after the replica lost its end",
+      "a rowid that the file already shows is redirected again after the replica lost its end",
       0,
       "replica/apply/rowid-collisions.ts",
       "if (own && this.#isDue(moved))",
@@ -483,7 +493,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   unproven(
     one(
-      "a full-text index does not hear of other nodes' rows",
+      "a full-text index does not receive the rows of other nodes",
       100,
       "reflect/trigger-silencer.ts",
       "return WRITES.has(action) && this.#judged.isReplicated(table) ? SQLITE_IGNORE : SQLITE_OK;",
@@ -492,7 +502,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   unproven(
     one(
-      "triggers that were away come back in another order",
+      "silenced triggers are re-created in another order",
       300,
       "reflect/trigger-silencer.ts",
       "for (const { name, place } of this.#away.values()) move.run(place, name);",
@@ -501,7 +511,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     ...one(
-      "the full-text index of a file that is built is left empty",
+      "the full-text index of a built app database stays empty",
       200,
       "replica/copies/build-app-db.ts",
       "if (index === null || exists.get(index.content) === undefined) continue;",
@@ -521,7 +531,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     ...one(
-      "what a schema change takes out of a file for a moment is forgotten over a restart",
+      "the rows to restore after a schema change are lost by a restart",
       0,
       "schema-sync/rows-to-restore.ts",
       "    for (const [id, keys] of this.all())\n",
@@ -532,7 +542,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
-    name: "a descriptor of the application's file is closed after each sync",
+    name: "a descriptor of the app database is closed after each sync",
     within: 0,
     test: "test/app-db/file-sync.test.ts",
     edits: [

@@ -1,4 +1,5 @@
 /** A simulated network behind the `Transport` seam: connections that break, messages that are late, lost, doubled, reordered. */
+import type { PeerId } from "../../src/base/ids.ts";
 import type { Random } from "../../src/base/random.ts";
 import { MessageKind } from "../../src/shard/frames.ts";
 import type { Transport, TransportHandlers } from "../../src/shard/seams.ts";
@@ -22,7 +23,7 @@ export const CALM: NetworkProfile = { latency: [0.2, 1], ordered: true, loss: 0,
 
 class Link {
   open = false;
-  /** Counts connections: what was sent over an older one does not arrive. */
+  /** Counts connections: a message that was sent over an older one does not arrive. */
   epoch = 0;
   dialing = false;
   /** Where the last message of each direction arrives, for order. */
@@ -33,7 +34,7 @@ export class Network {
   profile: NetworkProfile = CALM;
   readonly #world: World;
   readonly #random: Random;
-  readonly #up = new Map<string, SimTransport>();
+  readonly #up = new Map<PeerId, SimTransport>();
   readonly #links = new Map<string, Link>();
   readonly #cut = new Map<string, number>();
   messages = 0;
@@ -54,12 +55,12 @@ export class Network {
     return [...this.#up.keys()];
   }
 
-  transportOf(peer: string): SimTransport | undefined {
+  transportOf(peer: PeerId): SimTransport | undefined {
     return this.#up.get(peer);
   }
 
   /** Nothing goes from `a` to `b`. */
-  cut(a: string, b: string): void {
+  cut(a: PeerId, b: PeerId): void {
     this.#cut.set(`${a}>${b}`, this.#world.now);
     this.#world.after(this.#random.between(1000, SILENCE_MS), () => {
       if (this.isCut(a, b)) this.#close(a, b);
@@ -84,7 +85,7 @@ export class Network {
       if (peer !== transport.peerId) this.#dialLater(transport.peerId, peer);
   }
 
-  /** The process of this transport is gone; `silently`: nobody is told. */
+  /** The process of this transport has ended; `silently`: its peers are not notified. */
   leave(transport: SimTransport, silently: boolean): void {
     if (this.#up.get(transport.peerId) !== transport) return;
     this.#up.delete(transport.peerId);
@@ -101,7 +102,7 @@ export class Network {
     }
   }
 
-  #dialLater(a: string, b: string): void {
+  #dialLater(a: PeerId, b: PeerId): void {
     const link = this.linkOf(a, b);
     if (link.open || link.dialing) return;
     link.dialing = true;
@@ -119,7 +120,7 @@ export class Network {
     });
   }
 
-  #close(a: string, b: string): void {
+  #close(a: PeerId, b: PeerId): void {
     const link = this.linkOf(a, b);
     if (!link.open) return;
     link.open = false;
@@ -129,7 +130,7 @@ export class Network {
     this.#dialLater(a, b);
   }
 
-  breakLink(a: string, b: string): void {
+  breakLink(a: PeerId, b: PeerId): void {
     this.#close(a, b);
   }
 
@@ -138,7 +139,7 @@ export class Network {
     return from + ((to - from) * this.#random.below(1000)) / 1000;
   }
 
-  send(from: string, to: string, message: Uint8Array): boolean {
+  send(from: PeerId, to: PeerId, message: Uint8Array): boolean {
     const link = this.linkOf(from, to);
     if (!link.open) return false;
     this.messages++;
@@ -163,8 +164,8 @@ export class Network {
     return true;
   }
 
-  /** Waits for a message's way; false: the connection of that time is gone. */
-  async way(from: string, to: string, epoch: number): Promise<boolean> {
+  /** Resolves when the message would arrive; false: its connection no longer exists. */
+  async way(from: PeerId, to: PeerId, epoch: number): Promise<boolean> {
     await new Promise<void>((resolve) => void this.#world.after(this.#latency(), resolve));
     const link = this.linkOf(from, to);
     return link.open && link.epoch === epoch && !this.isCut(from, to);
@@ -172,7 +173,7 @@ export class Network {
 }
 
 export interface TransportHooks {
-  /** Called before each message leaves: judges it, and the process may die just then. */
+  /** Called before each message leaves, to check it; a crash of the process may be placed here. */
   readonly onSend: (message: Uint8Array) => void;
   /** Runs what the network calls into the node, as that node's own: later, if it is stopped for a while. */
   readonly run: (work: () => void) => void;
@@ -180,17 +181,17 @@ export interface TransportHooks {
   /** A peer's state is asked for. */
   readonly onFetch: () => void;
   /** A message was none. */
-  readonly onRefused: (from: string, error: unknown) => void;
+  readonly onRefused: (from: PeerId, error: unknown) => void;
 }
 
 export class SimTransport implements Transport {
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly #network: Network;
   readonly #hooks: TransportHooks;
-  readonly #connected = new Set<string>();
+  readonly #connected = new Set<PeerId>();
   #handlers: TransportHandlers | null = null;
 
-  constructor(peerId: string, network: Network, hooks: TransportHooks) {
+  constructor(peerId: PeerId, network: Network, hooks: TransportHooks) {
     this.peerId = peerId;
     this.#network = network;
     this.#hooks = hooks;
@@ -228,29 +229,27 @@ export class SimTransport implements Transport {
     const refusal = other.#handlers?.admit({
       peerId: this.peerId,
       hello: own.slice(),
-      remoteAddress: `/memory/${this.peerId}`,
     });
     return refusal === null;
   }
 
-  found(peer: string): void {
+  found(peer: PeerId): void {
     this.#connected.add(peer);
     this.#hooks.run(() =>
       this.#handlers?.onConnect({
         peerId: peer,
         hello: new Uint8Array(0),
-        remoteAddress: `/memory/${peer}`,
       }),
     );
   }
 
-  lost(peer: string): void {
+  lost(peer: PeerId): void {
     if (!this.#connected.delete(peer)) return;
     this.#hooks.run(() => this.#handlers?.onDisconnect(peer));
   }
 
   /** A handler that throws closes the stream. */
-  deliver(from: string, message: Uint8Array): void {
+  deliver(from: PeerId, message: Uint8Array): void {
     this.#hooks.run(() => {
       try {
         this.#handlers?.onMessage(from, message);
@@ -261,16 +260,16 @@ export class SimTransport implements Transport {
     });
   }
 
-  send(to: string, message: Uint8Array): boolean {
+  send(to: PeerId, message: Uint8Array): boolean {
     if (this.alive) this.#hooks.onSend(message);
     return this.alive && this.#connected.has(to) && this.#network.send(this.peerId, to, message);
   }
 
-  connected(): string[] {
+  connected(): PeerId[] {
     return [...this.#connected];
   }
 
-  async *transfer(from: string, request: Uint8Array): AsyncIterable<Uint8Array> {
+  async *transfer(from: PeerId, request: Uint8Array): AsyncIterable<Uint8Array> {
     this.#hooks.onFetch();
     const link = this.#network.linkOf(from, this.peerId);
     const source = this.#network.transportOf(from);
@@ -284,17 +283,9 @@ export class SimTransport implements Transport {
     }
   }
 
-  queued(): number {
-    return 0;
-  }
-
-  publish(): void {}
-
   addAddresses(): void {}
 
-  addressesOf(peerId: string): string[] {
+  addressesOf(peerId: PeerId): string[] {
     return [`/memory/${peerId}`];
   }
-
-  block(): void {}
 }

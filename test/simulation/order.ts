@@ -3,7 +3,7 @@ import { type BatchHead, decodeBatchHead, decodeTables } from "../../src/change/
 import { BatchKind, type PositionVector, type RowChange } from "../../src/change/batch.ts";
 import { type Marking, readMarking } from "../../src/change/marking.ts";
 import type { TableShape } from "../../src/change/shape.ts";
-import { type Entry, EntryType } from "../../src/raft/types.ts";
+import { type Entry, EntryType } from "../../src/raft/model/types.ts";
 import { RowidOrder } from "./keyless.ts";
 
 interface Seen {
@@ -32,7 +32,7 @@ export class Order {
     this.#last = Array.from({ length: shards }, () => 0);
   }
 
-  /** Says what is wrong with the entry, or null. */
+  /** Returns a violation of state machine safety, or null. */
   note(node: string, shard: number, entry: Entry): string | null {
     const known = this.#shards[shard]!.get(entry.index);
     const hash = hashOf(entry);
@@ -54,8 +54,9 @@ export class Order {
   }
 
   /**
-   * Every row that takes effect, under the key where it does, in an order in which it may: batches that continue what was last taken from their origin in
-   * their shard, each once. Told anew here, apart from the replica's own judge and rule of passing.
+   * Every row that takes effect, with the key under which it does, in a valid order: each batch once, when it
+   * continues the last accepted batch of its origin in its shard. Written a second time here, independent of batch
+   * acceptance and delivery rule of the replica.
    */
   *taken(shapes: ReadonlyMap<number, TableShape>): Generator<TakenRow, void> {
     const memory = new Map<string, Memory>();

@@ -1,6 +1,7 @@
 /**
- * `setImmediate` under simulated time. What the product does in pieces goes on by one piece at each step of the world, in
- * the order in which it was asked for; a turn of the real event loop at every step would cost more than the step.
+ * `setImmediate` under simulated time. Work that the product splits into slices continues by one slice at each step
+ * of the world, in the order of the requests. A turn of the real event loop at every step would cost more than the
+ * step.
  */
 import { drainMicrotasks } from "bun:jsc";
 
@@ -37,7 +38,7 @@ export class Pieces {
     return new Promise((resolve) => real(resolve));
   }
 
-  /** As it was before; what still waits goes on by itself. */
+  /** Restores the real function; slices that still wait are run by it. */
   release(): void {
     globalThis.setImmediate = this.#before;
     for (const run of this.#waiting) setImmediate(run);

@@ -1,11 +1,14 @@
-/** What a seed stands for: a cluster, and a list of things that happen to it. A plan can be cut down and run again. */
+/** The plan that a seed draws: a cluster, and a list of timed actions. A plan can be reduced and run again. */
 import { Random } from "../../src/base/random.ts";
 import { Traffic, type TrafficSchema, type Work } from "../differential/traffic.ts";
 import type { NetworkProfile } from "./network.ts";
 import type { PowerCut } from "./sim-node.ts";
 
 export type Action =
-  /** A transaction of `statements`; `looks` > 0: in the middle of what the node is doing; `holdMs` > 0: it takes that long. */
+  /**
+   * A transaction of `statements`; `looks` > 0: during the work of the node, at this many looks at the clock;
+   * `holdMs` > 0: the time that it stays open.
+   */
   | {
       readonly kind: "write";
       readonly node: number;
@@ -14,7 +17,7 @@ export type Action =
       readonly holdMs: number;
       readonly rollback: boolean;
       readonly bulk: boolean;
-      /** In a plan with a generated schema: what is done. */
+      /** In a plan with a generated schema: the statements. */
       readonly work?: Work;
     }
   /** An application's VACUUM, ANALYZE or REINDEX. */
@@ -115,8 +118,8 @@ export interface Generated extends TrafficSchema {
 }
 
 /**
- * The same plan with a schema and transactions that the generator of the differential test draws: what happens when, and
- * on which node, stays as it is.
+ * The same plan with a schema and transactions that the generator of the differential test draws. The times and nodes
+ * of its actions do not change.
  */
 export function withGenerated(plan: Plan, migrations: boolean): Plan {
   const random = new Random(plan.seed ^ 0x67656e72);

@@ -1,4 +1,4 @@
-/** Whether nodes have come to rest: everything is ordered, shown everywhere, and nobody waits for anything. */
+/** Whether the cluster has settled: every change is ordered and reflected on every node, and no task waits. */
 import type { SimNode } from "./sim-node.ts";
 
 /** Why they are not; empty: they are. */

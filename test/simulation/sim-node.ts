@@ -1,12 +1,13 @@
 /**
- * A node of the simulation: the real `Node` on a machine whose time, network, file events and power are the simulator's.
- * A crash keeps what is on disk at that moment; whatever the process would still do in that event is undone.
+ * A node of the simulation: the real `Node` on a machine with simulated time, network, file events and power. A crash
+ * keeps the state on disk at that moment; later effects of the process in the same event are undone.
  */
+import type { PeerId } from "../../src/base/ids.ts";
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Logger } from "../../src/base/logger.ts";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import type { Random } from "../../src/base/random.ts";
 import type { Host } from "../../src/replication/host.ts";
 import type { Member } from "../../src/replication/replicator.ts";
@@ -26,11 +27,11 @@ import {
 import { type Network, SimTransport } from "./network.ts";
 import type { World } from "./world.ts";
 
-/** Milliseconds that a look at the clock stands for: code takes time. */
+/** Milliseconds that pass at each look at the clock, since code takes time. */
 const LOOK_MS = 0.01;
 /** A file event this long after a commit, at most; some do not come at all. */
 const EVENT_MS = 2;
-/** What a write or a sync fails with; nobody may go on after it. */
+/** The error of a failed write or sync; the node must stop after it. */
 export const IO_ERROR = "EIO: i/o error";
 const WALL_START = 1_700_000_000_000;
 const CLUSTER_KEY = `marmot-cluster-key-1:${Buffer.alloc(32, 7).toString("base64")}`;
@@ -47,7 +48,7 @@ export interface PowerCut {
 export interface SimNodeOptions {
   readonly number: number;
   readonly folder: string;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly shards: number;
   readonly transactions: "whole" | "row";
   readonly keepEntries: number;
@@ -70,7 +71,7 @@ export interface SimNodeHooks {
   readonly onStarted: (node: SimNode) => void;
   /** A peer sent what is no message. */
   readonly onRefused: (node: SimNode, from: string, error: unknown) => void;
-  /** After a power cut and before anything runs: the application's file is what was left of it. */
+  /** After a power cut and before the next start: the app database has the part that was durable. */
   readonly onPowerLost: (node: SimNode) => void;
 }
 
@@ -78,7 +79,7 @@ interface Death {
   readonly power: PowerCut | null;
   readonly downMs: number;
   readonly undo: boolean;
-  /** In the middle of what the node is doing. */
+  /** During the work of the node, not between two events. */
   readonly interrupted: boolean;
 }
 
@@ -92,7 +93,7 @@ interface Burial {
 export class SimNode {
   readonly options: SimNodeOptions;
   readonly name: string;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly file: string;
   readonly dataDir: string;
   readonly application: Application;
@@ -153,7 +154,7 @@ export class SimNode {
     this.application = new Application(this.file, options.number, options.synchronous);
   }
 
-  /** The member at work; null while the process is down, joining or adopting a replica. */
+  /** The running member; null while the process is down, joining or installing a snapshot. */
   get member(): Member | null {
     return this.state === "up" ? (this.#node?.member ?? null) : null;
   }
@@ -183,7 +184,7 @@ export class SimNode {
 
   // ------------------------------------------------------------------------------------------ process
 
-  /** The machine is on: what its disk has is there, applications run, and Marmot starts. */
+  /** The machine starts with the files on its disk; applications run, and Marmot starts. */
   begin(): void {
     this.application.open();
     this.#synced.take();
@@ -286,14 +287,14 @@ export class SimNode {
       // No drain had a transaction open.
     }
     member?.close();
-    this.#resumeAll(); // what waits for a timer must come to its end
+    this.#resumeAll(); // work that waits for a timer must end
     if (appDb !== null) {
       restoreDatabase(appDb, this.file);
       this.fileEpoch++;
       this.application.open();
       if (!this.#late(appDb)) this.#undoing = false; // it writes again before Marmot does
       if (power) {
-        this.#synced.take(); // what is left is what the disk has
+        this.#synced.take(); // only the durable transactions are left
         this.#hooks.onPowerLost(this);
       }
     }
@@ -415,7 +416,7 @@ export class SimNode {
             this.#look(generation);
             if (generation === this.generation) this.#hooks.onSend(this, message);
           },
-          // What the network brings to a process that is gone arrives nowhere.
+          // A message to a process that has ended is dropped.
           run: (work) =>
             this.#enter(generation, () => {
               if (generation === this.generation) work();

@@ -36,7 +36,10 @@ export interface Result {
   /** Empty: everything held. */
   readonly problems: readonly string[];
   readonly trace: readonly string[];
-  /** What happened to the rows that the problems name: who found and left what, and what the order says. */
+  /**
+   * The story of the rows that the problems name: which transactions found and left which tag, and the rows in the
+   * total order.
+   */
   readonly story: readonly string[];
   readonly hash: string;
   readonly simulatedMs: number;
@@ -134,7 +137,7 @@ export class Simulation {
     if (plan.generated !== undefined && !plan.fresh) await this.#form();
   }
 
-  /** Nobody else has this schema: no copy of a cluster can be had. */
+  /** A schema of one plan: there is no template of a formed cluster to copy. */
   async #form(): Promise<void> {
     this.network.profile = CALM;
     if (!(await this.#until(() => this.settled, SETTLE_MS)) && this.checks.problems.length === 0)
@@ -157,7 +160,7 @@ export class Simulation {
       );
   }
 
-  /** The first node's file, and everybody's identity. */
+  /** The file of the first node, and the identities of all nodes. */
   async #lay(folder: string, members: number): Promise<void> {
     const { generated, keyless } = this.plan;
     if (generated !== undefined) {
@@ -218,8 +221,8 @@ export class Simulation {
   }
 
   /**
-   * A full disk may stop a node, and an I/O error must; so does an application that has the write lock all the time while a
-   * cluster is formed. Nothing else may.
+   * A full disk may stop a node, and an I/O error must. So may an application that holds the write lock while a
+   * cluster is formed. Every other stop is a problem.
    */
   #failed(node: SimNode, error: Error): void {
     const isFull = node.full !== null && /ENOSPC|SQLITE_FULL|is full/.test(error.message);
@@ -347,7 +350,7 @@ export class Simulation {
         this.checks.problems.push(`the application of ${node.name}: ${wrong}`);
     const { fileEpoch } = node;
     const finish = (): void => {
-      if (node.fileEpoch !== fileEpoch || !application.holds) return; // its machine died meanwhile
+      if (node.fileEpoch !== fileEpoch || !application.holds) return; // its machine crashed before the end
       const transaction = application.finish(!action.rollback);
       if (transaction === null) return;
       this.history.add(transaction);

@@ -1,4 +1,5 @@
 /** Clusters that are formed already, to begin runs with: made once per kind and process, then copied. */
+import type { PeerId } from "../../src/base/ids.ts";
 import {
   existsSync,
   mkdirSync,
@@ -20,10 +21,10 @@ export const scratch = (name: string): string =>
 
 const keyOf = (node: number) => generateKeyPairFromSeed("Ed25519", new Uint8Array(32).fill(node + 1));
 
-const peerIds: string[] = [];
+const peerIds: PeerId[] = [];
 
 /** The same peer ids in every run, so that a seed replays. */
-export async function peerIdOfNode(node: number): Promise<string> {
+export async function peerIdOfNode(node: number): Promise<PeerId> {
   return (peerIds[node] ??= peerIdOf(await keyOf(node)));
 }
 

@@ -50,7 +50,7 @@ export class World {
       event.run();
     }
     this.#pieces.goOn();
-    // Nothing of a node waits for the real event loop; what else may be there gets its turn now and then.
+    // No node waits for the real event loop; other work in the process gets a turn of it now and then.
     if (event === undefined || this.events % TURN_EVERY === 0) await this.#pieces.turn();
     return event !== undefined;
   }
@@ -73,7 +73,7 @@ export class World {
     if (this.#trace.length > 2 * TRACE_KEPT) this.#trace.splice(0, TRACE_KEPT);
   }
 
-  /** The last lines of what happened. */
+  /** The last events, a line each. */
   get trace(): readonly string[] {
     return this.#trace;
   }

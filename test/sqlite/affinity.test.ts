@@ -1,4 +1,4 @@
-/** An expression's value as a column stores it is what SQLite's column stores. */
+/** `storedSql` computes the same value that a column of SQLite stores. */
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { affinityOf, storedSql } from "../../src/sqlite/affinity.ts";
@@ -30,7 +30,7 @@ for (const encoding of ["UTF-8", "UTF-16le"])
     ["TEXT", true],
     ["REAL", true],
   ] as const)
-    test(`${type}${strict ? ", STRICT" : ""}, ${encoding}`, () => {
+    test(`storedSql equals a stored value: type ${type || "(none)"}${strict ? ", STRICT" : ""}, ${encoding}`, () => {
       const db = new Database(":memory:");
       db.exec(`PRAGMA encoding = '${encoding}'`);
       let compared = 0;

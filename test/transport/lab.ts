@@ -2,7 +2,7 @@
 import { generateKeyPair } from "@libp2p/crypto/keys";
 import type { PrivateKey } from "@libp2p/interface";
 import { systemClock } from "../../src/base/clock.ts";
-import { silentLogger } from "../../src/base/logger.ts";
+import { silentLogger } from "../silent-logger.ts";
 import { Random } from "../../src/base/random.ts";
 import type { PeerHello } from "../../src/shard/seams.ts";
 import { Libp2pTransport, type TransportOptions } from "../../src/transport/transport.ts";
@@ -23,7 +23,6 @@ export interface TestPeer {
   readonly connects: PeerHello[];
   readonly disconnects: string[];
   readonly refusals: string[];
-  readonly gossip: Uint8Array[];
   admit: (peer: PeerHello) => string | null;
   onMessage: ((from: string, bytes: Uint8Array) => void) | null;
   onTransfer: (request: Uint8Array) => AsyncIterable<Uint8Array>;
@@ -54,7 +53,6 @@ export async function peer(
     connects: [],
     disconnects: [],
     refusals,
-    gossip: [],
     admit: () => null,
     onMessage: null,
     onTransfer: async function* () {},
@@ -69,7 +67,6 @@ export async function peer(
       else node.messages.push({ from, bytes });
     },
     onTransfer: (_from, request) => node.onTransfer(request),
-    onGossip: (message) => node.gossip.push(message),
   });
   return node;
 }

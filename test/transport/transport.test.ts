@@ -1,3 +1,4 @@
+import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, expect, test } from "bun:test";
 import { connect, createServer } from "node:net";
 import { generateKeyPair } from "@libp2p/crypto/keys";
@@ -24,7 +25,7 @@ async function cipherMemory(): Promise<number> {
 
 const bytes = (length: number, fill: number): Uint8Array => new Uint8Array(length).fill(fill);
 
-test("two nodes say hello and messages of every size arrive whole and in order", async () => {
+test("two nodes exchange hellos, and messages of every size arrive whole and in order", async () => {
   const a = await start();
   const b = await start({ peers: a.transport.addresses() });
   await until(() => linked(a, b), "linked");
@@ -38,7 +39,7 @@ test("two nodes say hello and messages of every size arrive whole and in order",
   expect(large).toEqual([262_145, 1 << 20, 5 << 20]);
 });
 
-test("much at once on many connections breaks none of them", async () => {
+test("megabytes on many connections at the same time break none of them", async () => {
   const a = await start();
   const others = await Promise.all([1, 2, 3].map(() => start({ peers: a.transport.addresses() })));
   await until(() => others.every((other) => linked(a, other)), "linked");
@@ -48,8 +49,8 @@ test("much at once on many connections breaks none of them", async () => {
       a.transport.send(other.transport.peerId, bytes(3 << 20, round), "bulk");
       other.transport.send(a.transport.peerId, bytes(1 << 20, round), "bulk");
     }
-    await until(() => others.every((other) => other.messages.length === round), "what went out is there");
-    await until(() => a.messages.length === round * others.length, "what came is there");
+    await until(() => others.every((other) => other.messages.length === round), "the sent messages arrive");
+    await until(() => a.messages.length === round * others.length, "the received messages arrive");
   }
   for (const node of [a, ...others]) expect(node.disconnects).toEqual([]);
   expect(await cipherMemory()).toBeLessThan(1 << 20);
@@ -68,7 +69,7 @@ test("an urgent message overtakes bulk that waits", async () => {
   expect(order.indexOf(100)).toBeLessThan(20);
 });
 
-test("the queue to a peer is bounded: what does not fit is dropped at once", async () => {
+test("the queue to a peer is bounded: a message that does not fit is dropped", async () => {
   const a = await start();
   const b = await start({ peers: a.transport.addresses() });
   await until(() => linked(a, b), "linked");
@@ -76,11 +77,11 @@ test("the queue to a peer is bounded: what does not fit is dropped at once", asy
   for (let i = 0; i < 100; i++) if (a.transport.send(b.transport.peerId, bytes(1 << 20, i), "bulk")) taken++;
   expect(taken).toBeLessThan(100);
   expect(taken).toBeGreaterThan(30);
-  await until(() => b.messages.length === taken, "what was taken arrives");
-  expect(a.transport.send("nobody", bytes(1, 1), "urgent")).toBe(false);
+  await until(() => b.messages.length === taken, "each accepted message arrives");
+  expect(a.transport.send(asPeerId("unknown"), bytes(1, 1), "urgent")).toBe(false);
 });
 
-test("a dial whose time is up before anybody answered fails, and nothing else does", async () => {
+test("a dial that is aborted before an answer fails without an uncaught error", async () => {
   const server = createServer(() => {});
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as { port: number };
@@ -98,7 +99,7 @@ test("a dial whose time is up before anybody answered fails, and nothing else do
       time.abort();
       expect(await dialled.catch((error: Error) => error.name)).toBe("AbortError");
     }
-    await Bun.sleep(0); // an event that nobody listens for comes a turn later
+    await Bun.sleep(0); // an error event without a listener is thrown a turn later
     expect(errors).toEqual([]);
   } finally {
     process.off("uncaughtException", onError);
@@ -115,7 +116,6 @@ test("a peer without the cluster key gets no stream", async () => {
   await Bun.sleep(1500);
   expect(a.transport.connected()).toEqual([friend.transport.peerId]);
   expect(stranger.connects.length + naked.connects.length).toBe(0);
-  expect(stranger.gossip.length + naked.gossip.length).toBe(0);
 });
 
 test("a hello can be refused, and the reason reaches the other side", async () => {
@@ -127,18 +127,16 @@ test("a hello can be refused, and the reason reaches the other side", async () =
   expect(a.transport.connected()).toEqual([]);
 });
 
-test("who knows one peer learns all others", async () => {
+test("a node that knows one peer learns the addresses of all others", async () => {
   const a = await start();
   const b = await start({ peers: a.transport.addresses() });
   await until(() => linked(a, b), "a and b");
   const c = await start({ peers: a.transport.addresses() });
   await until(() => linked(b, c), "b and c by gossip");
   await until(() => linked(a, c), "a and c");
-  c.transport.publish(new TextEncoder().encode("news"));
-  await until(() => a.gossip.length > 0 && b.gossip.length > 0, "news");
 });
 
-test("nodes that dial each other at once keep one stream, and it works both ways", async () => {
+test("two nodes that dial each other keep one stream, which works in both directions", async () => {
   const keys = [await generateKeyPair("Ed25519"), await generateKeyPair("Ed25519")];
   const a = await start({ identity: keys[0]! });
   const b = await start({ identity: keys[1]!, peers: a.transport.addresses() });
@@ -164,7 +162,7 @@ test("a restarted peer with the same identity and address is found again", async
   await until(() => linked(a, again), "linked again");
 });
 
-test("garbage on the port and on a stream closes that stream and nothing else", async () => {
+test("garbage on the port or on a stream closes only that connection or stream", async () => {
   const a = await start();
   const b = await start({ peers: a.transport.addresses() });
   await until(() => linked(a, b), "linked");
@@ -185,7 +183,7 @@ test("garbage on the port and on a stream closes that stream and nothing else", 
   await until(() => b.messages.length > 0, "a message on it");
 });
 
-test("a transfer arrives whole at a slow receiver, with little of it in memory", async () => {
+test("a transfer to a slow receiver is paused, so that little of it is in memory", async () => {
   const a = await start();
   const b = await start({ peers: a.transport.addresses() });
   await until(() => linked(a, b), "linked");
@@ -213,7 +211,7 @@ test("a transfer arrives whole at a slow receiver, with little of it in memory",
   expect(ahead).toBeLessThan(250);
 });
 
-test("a transfer that fails says why", async () => {
+test("the receiver of a failed transfer gets the reason", async () => {
   const a = await start();
   const b = await start({ peers: a.transport.addresses() });
   await until(() => linked(a, b), "linked");
@@ -229,16 +227,4 @@ test("a transfer that fails says why", async () => {
     (error: Error) => error.message,
   );
   expect(outcome).toContain("no replica here");
-});
-
-test("a blocked peer gets nothing until it is let in again", async () => {
-  const a = await start();
-  const b = await start({ peers: a.transport.addresses() });
-  await until(() => linked(a, b), "linked");
-  a.transport.block(b.transport.peerId, true);
-  await until(() => a.transport.connected().length === 0, "it is gone");
-  await Bun.sleep(500);
-  expect(a.transport.connected()).toEqual([]);
-  a.transport.block(b.transport.peerId, false);
-  await until(() => linked(a, b), "it is back");
 });

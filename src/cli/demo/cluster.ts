@@ -1,4 +1,4 @@
-/** The demo's cluster: three nodes as processes of this same program, in a folder that is gone afterwards. */
+/** The cluster of the demo: three nodes as processes of this program, in a temporary folder. */
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { freePorts } from "../free-ports.ts";
 const NAMES = ["amsterdam", "berlin", "chennai"] as const;
 const READY_MS = 60_000;
 const LOOK_MS = 20;
-/** A node's own limit is 9 s. */
+/** A node itself gives up stopping after 9 s. */
 const STOP_MS = 10_000;
 
 export interface DemoNode {
@@ -30,14 +30,14 @@ export class DemoCluster {
   constructor(context: CliContext) {
     this.#context = context;
     this.#folder = mkdtempSync(join(tmpdir(), "marmot-demo-"));
-    context.atExit(() => this.#vanish());
+    context.atExit(() => this.#remove());
   }
 
   get nodes(): readonly DemoNode[] {
     return this.#nodes;
   }
 
-  /** Nothing runs yet; the first node's file is for the caller to make. */
+  /** Starts no node. The caller makes the file of the first node. */
   async prepare(): Promise<void> {
     const ports = await freePorts(2 * NAMES.length);
     this.#nodes = NAMES.map((name, i) => {
@@ -52,7 +52,7 @@ export class DemoCluster {
     const first = this.#nodes[0]!;
     const peers = this.#nodes.filter((n) => n !== node).map((n) => `/ip4/127.0.0.1/tcp/${n.port}`);
     const joins = ["--peers", peers.join(","), "--cluster-key", `${first.db}.marmot/cluster.key`];
-    // Options of whoever starts the demo are not the nodes'.
+    // Variables that set options of the demo must not set options of its nodes.
     const environment = Object.fromEntries(
       Object.entries(this.#context.environment).filter(([name]) => !name.startsWith("MARMOT_")),
     );
@@ -88,14 +88,17 @@ export class DemoCluster {
       await Bun.sleep(LOOK_MS);
     }
     const log = readFileSync(this.#logOf(node), "utf8").slice(-1500);
-    throw new UserError(`${node.name} did not get ready: ${reason.trim()}\n${log}`, "see the log above");
+    throw new UserError(
+      `${node.name} did not get ready: ${reason.trim()}\n${log}`,
+      "start the demo again; marmot doctor --db FILE checks a database of your own",
+    );
   }
 
   client(node: DemoNode): NodeClient {
     return new NodeClient(`${node.db}.marmot`);
   }
 
-  /** Everything that was written on `node` is applied on every node that runs. */
+  /** Resolves when all changes written on `node` are applied on each running node. */
   async everywhere(node: DemoNode): Promise<void> {
     const path = "/api/v1/wait?timeout=60s&all=true";
     const result = await this.client(node).requestWait<{ done: boolean; missing: string }>(
@@ -119,11 +122,11 @@ export class DemoCluster {
   async stop(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#nodes.map((n) => this.kill(n, "SIGTERM")));
-    this.#vanish();
+    this.#remove();
   }
 
-  /** At once: also when the demo ends in the middle. */
-  #vanish(): void {
+  /** Kills the nodes and removes the folder; synchronous, so it also works at exit. */
+  #remove(): void {
     for (const { process } of this.#nodes) if (process?.exitCode === null) process.kill("SIGKILL");
     rmSync(this.#folder, { recursive: true, force: true, maxRetries: 3 });
   }

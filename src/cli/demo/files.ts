@@ -1,4 +1,4 @@
-/** The nodes' files as an application has them: plain SQLite. */
+/** The files of the nodes, opened as an application does: plain SQLite. */
 import { DatabaseSync } from "node:sqlite";
 
 const BUSY_MS = 10_000;
@@ -20,7 +20,7 @@ export interface Digest {
 const TABLES = `SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_'
   AND substr(name, 1, 10) <> '__marmot__' ORDER BY name`;
 
-/** Of every row of every table of the application, storage classes included, whatever the rows' order. */
+/** A hash of all rows of the application's tables, with storage classes, independent of the order of rows. */
 export function digest(file: string): Digest {
   return withFile(file, (db) => {
     db.exec("BEGIN");

@@ -1,5 +1,5 @@
-/** The demo's tour: writes on all three nodes, one killed and back, and whether all files are equal. */
-import chinook from "../../../test/data/chinook.sql" with { type: "text" };
+/** The tour of the demo: writes on three nodes, a kill and a restart, and a comparison of all files. */
+import chinook from "../../../assets/chinook.sql" with { type: "text" };
 import type { VerifyResult } from "../../operations/api.ts";
 import type { CliContext } from "../context.ts";
 import type { DemoCluster, DemoNode } from "./cluster.ts";
@@ -20,14 +20,14 @@ function insertArtists(file: string, from: number, count: number): void {
 
 const execute = (node: DemoNode, sql: string): void => withFile(node.db, (db) => db.exec(sql));
 
-/** True: at the end all files are equal. */
+/** Resolves to whether all files are equal at the end. */
 export async function tour(cluster: DemoCluster, { print }: Pick<CliContext, "print">): Promise<boolean> {
-  const timed = async (what: string, work: () => Promise<void>): Promise<void> => {
+  const timed = async (label: string, work: () => Promise<void>): Promise<void> => {
     const start = performance.now();
     await work();
-    print(`  ${what.padEnd(LABEL)} ${((performance.now() - start) / 1000).toFixed(2).padStart(5)} s`);
+    print(`  ${label.padEnd(LABEL)} ${((performance.now() - start) / 1000).toFixed(2).padStart(5)} s`);
   };
-  print("three nodes on this machine, each with a file of its own");
+  print("three nodes on this machine, each with its own file");
   await cluster.prepare();
   const [first, second, third] = cluster.nodes as [DemoNode, DemoNode, DemoNode];
   const everywhere = async (): Promise<void> => {
@@ -44,7 +44,7 @@ export async function tour(cluster: DemoCluster, { print }: Pick<CliContext, "pr
       await cluster.ready(node);
     }
   });
-  await timed(`an artist is added on ${first.name}, and is on all three`, async () => {
+  await timed(`an artist is added on ${first.name} and reaches all three`, async () => {
     execute(first, `INSERT INTO "Artist"("Name") VALUES('Marmota marmota')`);
     await everywhere();
   });
@@ -55,12 +55,12 @@ export async function tour(cluster: DemoCluster, { print }: Pick<CliContext, "pr
     await everywhere();
   });
   await timed(`${third.name} is killed (SIGKILL)`, () => cluster.kill(third, "SIGKILL"));
-  await timed(`10,000 rows on ${first.name}, and 1,000 on the dead node's file`, async () => {
+  await timed(`10,000 rows on ${first.name}, 1,000 in the file of the killed node`, async () => {
     insertArtists(first.db, 100_000, 10_000);
     insertArtists(third.db, 200_000, 1000);
     await cluster.everywhere(first);
   });
-  await timed(`${third.name} is back and has caught up, both ways`, async () => {
+  await timed(`${third.name} restarts and catches up in both directions`, async () => {
     cluster.spawn(third);
     await cluster.ready(third);
     await everywhere();

@@ -1,6 +1,6 @@
-/** `marmot cleanup`: the file as it was before Marmot. */
+/** `marmot cleanup`: removes Marmot's triggers and tables from the application's file. */
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
+import type { Options } from "../options/options.ts";
 import {
   CONFIG_OPTION,
   DATA_DIR_OPTION,
@@ -29,8 +29,8 @@ export const cleanupVerb: Verb = {
   name: "cleanup",
   summary: "Removes every trigger and table of Marmot from FILE.",
   details: [
-    "Its schema is then byte for byte what it was. The node must be stopped.",
-    "Changes that were not sent yet stay in FILE only.",
+    "Its schema is then byte for byte as before. The node must be stopped.",
+    "Changes that were not yet sent stay in FILE only.",
   ],
   usage: "cleanup --db FILE [options]",
   options: [DB_OPTION, DATA_DIR_OPTION, JSON_OPTION, CONFIG_OPTION],

@@ -1,10 +1,10 @@
-/** `marmot conflicts`: what concurrent writes lost. */
+/** `marmot conflicts`: lists, shows and restores rows that concurrent writes replaced. */
 import type { ConflictDetail, ConflictSummary, RestoreResult, ShownValue } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import type { Problem } from "../problem.ts";
-import { table } from "../table.ts";
+import type { Options } from "../options/options.ts";
+import type { Problem } from "../output/problem.ts";
+import { table } from "../output/table.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
 
 /** Longer than the node waits for the application's write lock. */
@@ -24,9 +24,9 @@ function showDetail(c: ConflictDetail): string {
   const rows = c.columns.map((name, n) => [name, image(c.losingImage, n), image(c.winningImage, n)]);
   return [
     `conflict ${c.id}: ${c.kind} in ${c.table}, key ${c.key}, ${time(c.time)}`,
-    `lost: ${c.losingOrigin}    stands: ${c.winningOrigin}`,
+    `lost: ${c.losingOrigin}    won: ${c.winningOrigin}`,
     "",
-    table(["COLUMN", "LOST", "STANDS"], rows),
+    table(["COLUMN", "LOST", "WON"], rows),
   ].join("\n");
 }
 
@@ -45,18 +45,18 @@ function showRestored(r: RestoreResult): string {
   return lines.join("\n");
 }
 
-function check(options: Options, [what, id]: readonly string[]): readonly Problem[] {
-  const misplaced = ["as-new", "overwrite"].filter((name) => flag(options, name) && what !== "restore");
+function check(options: Options, [action, id]: readonly string[]): readonly Problem[] {
+  const misplaced = ["as-new", "overwrite"].filter((name) => flag(options, name) && action !== "restore");
   if (misplaced.length > 0)
     return [
       {
-        message: `--${misplaced.join(" and --")} belongs to conflicts restore, not to ${what ?? "nothing"}`,
+        message: `--${misplaced.join(" and --")} belongs to conflicts restore, not to ${action ?? "nothing"}`,
         hint: "marmot conflicts restore ID --as-new --db app.db",
       },
     ];
-  if (what === "list" && id === undefined) return [];
-  if ((what === "show" || what === "restore") && id !== undefined) return [];
-  const given = [what, id].filter((w) => w !== undefined).join(" ");
+  if (action === "list" && id === undefined) return [];
+  if ((action === "show" || action === "restore") && id !== undefined) return [];
+  const given = [action, id].filter((w) => w !== undefined).join(" ");
   return [
     {
       message: `conflicts should be followed by list, show ID or restore ID, not by ${given || "nothing"}`,
@@ -66,9 +66,9 @@ function check(options: Options, [what, id]: readonly string[]): readonly Proble
 }
 
 async function run(options: Options, words: readonly string[], context: CliContext): Promise<number> {
-  const [what, id] = words;
+  const [action, id] = words;
   const client = new NodeClient(dataDirOf(options));
-  if (what === "show") {
+  if (action === "show") {
     const conflict = await client.request<ConflictDetail>(
       "GET",
       `/api/v1/conflicts/${encodeURIComponent(id!)}`,
@@ -76,7 +76,7 @@ async function run(options: Options, words: readonly string[], context: CliConte
     context.print(flag(options, "json") ? JSON.stringify(conflict) : showDetail(conflict));
     return 0;
   }
-  if (what === "restore") {
+  if (action === "restore") {
     const query = `asNew=${flag(options, "as-new")}&overwrite=${flag(options, "overwrite")}`;
     const done = await client.request<RestoreResult>(
       "POST",
@@ -104,7 +104,7 @@ async function run(options: Options, words: readonly string[], context: CliConte
     context.print(
       found.length === 0
         ? "no conflicts"
-        : table(["ID", "TIME", "TABLE", "KEY", "KIND", "LOST", "STANDS"], rows),
+        : table(["ID", "TIME", "TABLE", "KEY", "KIND", "LOST", "WON"], rows),
     );
   }
   return 0;
@@ -112,10 +112,10 @@ async function run(options: Options, words: readonly string[], context: CliConte
 
 export const conflictsVerb: Verb = {
   name: "conflicts",
-  summary: "Lists what concurrent writes lost; shows or restores one.",
+  summary: "Lists rows that lost to a concurrent write; shows or restores one.",
   details: [
-    "show prints both images of the row: the one that lost, the one that stands.",
-    "restore writes the one that lost back, as an ordinary write on this node.",
+    "show prints both images of the row: the losing and the winning one.",
+    "restore writes the losing image again, as an ordinary write on this node.",
   ],
   usage: "conflicts list|show ID|restore ID --db FILE [options]",
   words: 2,
@@ -129,8 +129,8 @@ export const conflictsVerb: Verb = {
       minimum: 1,
       maximum: 10_000,
     },
-    { name: "as-new", type: "flag", help: "restore under a fresh id, with its children" },
-    { name: "overwrite", type: "flag", help: "restore though the row was written since" },
+    { name: "as-new", type: "flag", help: "restore under a new id, with its children" },
+    { name: "overwrite", type: "flag", help: "restore even if the row was written since" },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

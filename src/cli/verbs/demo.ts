@@ -1,12 +1,12 @@
-/** `marmot demo`: three nodes on this machine with a real database, a tour of what they do, and what came of it. */
+/** `marmot demo`: three nodes on this machine with a sample database, and a tour. */
 import type { NodeStatus } from "../../operations/api.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
+import type { Options } from "../options/options.ts";
 import { CONFIG_OPTION, flag, type Verb } from "../verb.ts";
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const interrupted = context.interrupted().then(() => null);
-  // The sample database is a part of the tour; other verbs need not carry it.
+  // Loaded only here, because the tour contains the sample database.
   const [{ DemoCluster }, { tour }] = await Promise.all([
     import("../demo/cluster.ts"),
     import("../demo/tour.ts"),
@@ -16,7 +16,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     const finished = tour(cluster, context);
     const equal = await Promise.race([finished, interrupted]);
     if (equal === null) {
-      finished.catch(() => {}); // it ends with its nodes
+      finished.catch(() => {}); // it fails when its nodes stop
       return 1;
     }
     if (flag(options, "once")) return equal ? 0 : 1;
@@ -26,12 +26,12 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     context.print(
       [
         "",
-        `cluster ${about.id} goes on; its dashboards:`,
+        `cluster ${about.id} keeps running; its dashboards:`,
         `  ${pages.join("  ")}`,
         "try it:",
         `  sqlite3 ${second!.db} "UPDATE Artist SET Name = 'you' WHERE ArtistId = 1"`,
         `  sqlite3 ${third!.db} "SELECT Name FROM Artist WHERE ArtistId = 1"`,
-        "Ctrl-C ends it and leaves nothing behind",
+        "Ctrl-C ends it and removes its files",
       ].join("\n"),
     );
     await interrupted;
@@ -44,13 +44,10 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 export const demoVerb: Verb = {
   name: "demo",
   summary: "Three nodes on this machine with a sample database: a tour.",
-  details: [
-    "Writes on all, one killed and back, and whether all files are equal.",
-    "Ctrl-C leaves nothing behind.",
-  ],
+  details: ["Writes on all, kills and restarts one, and compares all files.", "Ctrl-C removes its files."],
   usage: "demo [--once]",
   options: [
-    { name: "once", type: "flag", help: "the tour alone; exit code 0 when all files are equal" },
+    { name: "once", type: "flag", help: "only the tour; exit code 0 when all files are equal" },
     CONFIG_OPTION,
   ],
   example: "marmot demo --once",

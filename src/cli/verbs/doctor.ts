@@ -1,7 +1,7 @@
-/** `marmot doctor`: what of a database replicates, without a cluster. */
+/** `marmot doctor`: whether the tables of a database can replicate. Needs no cluster. */
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import { table } from "../table.ts";
+import type { Options } from "../options/options.ts";
+import { table } from "../output/table.ts";
 import { CONFIG_OPTION, DB_OPTION, flag, JSON_OPTION, list, text, type Verb } from "../verb.ts";
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
@@ -36,15 +36,15 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 export const doctorVerb: Verb = {
   name: "doctor",
-  summary: "Says of each table whether it replicates, needs care or is refused.",
+  summary: "Shows which tables replicate, need care or are refused.",
   details: [
-    "With the reason and the cure. Needs no cluster and changes nothing.",
+    "With reason and hint. Needs no cluster and changes nothing.",
     "Exit code 1 when marmot run would refuse the file.",
   ],
   usage: "doctor --db FILE [options]",
   options: [
     DB_OPTION,
-    { name: "tables", type: "list", value: "A,B", help: "judge only these", example: "a,b" },
+    { name: "tables", type: "list", value: "A,B", help: "check only these", example: "a,b" },
     { name: "exclude", type: "list", value: "C", help: "leave these out", example: "c" },
     JSON_OPTION,
     CONFIG_OPTION,

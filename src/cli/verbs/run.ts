@@ -1,4 +1,4 @@
-/** `marmot run`: a node until it is told to stop. */
+/** `marmot run`: runs a node until SIGINT or SIGTERM. */
 import { systemClock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { createLogger, type Logger, type LogLevel } from "../../base/logger.ts";
@@ -6,13 +6,13 @@ import { Random } from "../../base/random.ts";
 import type { ProgressStatus } from "../../operations/api.ts";
 import type { RunningNode } from "../../node/handle.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import { describe, ProgressLine } from "../progress.ts";
+import type { Options } from "../options/options.ts";
+import { describe, ProgressLine } from "../output/progress-line.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
-import { screen } from "../run-screen.ts";
+import { screen } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
-/** A node stops in some milliseconds; what takes longer hangs, and a service manager's patience ends at 10 s. */
+/** A node stops in milliseconds. After this time it hangs; service managers usually kill after 10 s. */
 const STOP_MS = 9000;
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
@@ -44,10 +44,10 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   const starting = startNode(settings.node, { clock: systemClock, random, logger, onProgress });
   let node: RunningNode;
   try {
-    // A start that is not finished leaves nothing that the next one cannot begin anew.
+    // A start may end at any point: the next one begins again.
     const started = await Promise.race([starting, interrupted]);
     if (started === "interrupted") {
-      starting.catch(() => {}); // the process ends now
+      starting.catch(() => {}); // the process ends
       return 0;
     }
     node = started;
@@ -68,27 +68,27 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   line.report(null, logger);
   const stopped = await stop(node, admin, logger);
-  if (failure !== null) throw whyItStopped(failure);
+  if (failure !== null) throw stoppedBy(failure);
   return stopped ? 0 : 1;
 }
 
-/** False: it took too long, and ends as it is. */
+/** False: stopping took too long; the process ends anyway. */
 async function stop(node: RunningNode, admin: { stop(): Promise<void> }, logger: Logger): Promise<boolean> {
   const all = admin.stop().then(() => node.stop());
   const inTime = await Promise.race([all.then(() => true), Bun.sleep(STOP_MS).then(() => false)]);
   if (inTime) logger.info("stopped");
   else
-    logger.warn("did not stop in time; ending now, which loses nothing that was acknowledged", {
+    logger.warn("did not stop in time; ending anyway, no acknowledged change is lost", {
       limitMs: STOP_MS,
     });
   return inTime;
 }
 
-function whyItStopped(failure: Error): UserError {
+function stoppedBy(failure: Error): UserError {
   if (failure instanceof UserError) return failure;
   return new UserError(
     `the node stopped: ${errorMessage(failure)}`,
-    "see the log above; nothing that was acknowledged is lost",
+    "start it again with marmot run; no acknowledged change is lost",
     { cause: failure },
   );
 }

@@ -1,15 +1,16 @@
-/** `marmot status`: this node's view of the cluster. */
+/** `marmot status`: the cluster as this node sees it. Exit code 0 only when the node is ready. */
+import { UserError } from "../../base/errors.ts";
 import type { NodeStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import { describe } from "../progress.ts";
-import { table } from "../table.ts";
+import type { Options } from "../options/options.ts";
+import { describe } from "../output/progress-line.ts";
+import { table } from "../output/table.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, type Verb } from "../verb.ts";
 
 const WATCH_MS = 1000;
 
-export function showStatus(status: NodeStatus): string {
+function showStatus(status: NodeStatus): string {
   const { node, cluster, members, shards, pending, conflicts, tables, progress } = status;
   const parts = [
     `node ${node.name} ${node.peerId}, marmot ${node.version}: ${node.ready ? "ready" : node.waitingFor}`,
@@ -43,24 +44,37 @@ export function showStatus(status: NodeStatus): string {
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const client = new NodeClient(dataDirOf(options));
-  const watch = flag(options, "watch");
-  const interrupted = watch ? context.interrupted().then(() => true) : null;
+  const ask = (): Promise<NodeStatus> => client.request<NodeStatus>("GET", "/api/v1/status");
+  const show = (status: NodeStatus): string =>
+    flag(options, "json") ? JSON.stringify(status) : showStatus(status);
+  const first = await ask();
+  if (!flag(options, "watch")) {
+    context.print(show(first));
+    return first.node.ready ? 0 : 1;
+  }
+  const interrupted = context.interrupted().then(() => true);
+  const clear = context.isTerminal ? "\u001b[H\u001b[2J" : "";
+  context.print(clear + show(first));
   for (;;) {
-    const status = await client.request<NodeStatus>("GET", "/api/v1/status");
-    const clear = watch && context.isTerminal ? "\u001b[H\u001b[2J" : "";
-    context.print(clear + (flag(options, "json") ? JSON.stringify(status) : showStatus(status)));
-    if (interrupted === null) return 0;
     if (await Promise.race([interrupted, Bun.sleep(WATCH_MS).then(() => false)])) return 0;
+    try {
+      context.print(clear + show(await ask()));
+    } catch (error) {
+      // The node may be restarting.
+      if (!(error instanceof UserError)) throw error;
+      context.say(`${error.message}; trying again`);
+    }
   }
 }
 
 export const statusVerb: Verb = {
   name: "status",
-  summary: "Shows nodes, shards and what is pending, as this node sees them.",
+  summary: "Shows nodes, shards and pending changes, as this node sees them.",
+  details: ["Exit code 0 when this node is ready, 1 when it is not."],
   usage: "status --db FILE [options]",
   options: [
     ...NODE_OPTIONS,
-    { name: "watch", type: "flag", help: "again every second, until Ctrl-C" },
+    { name: "watch", type: "flag", help: "repeat every second, until Ctrl-C" },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

@@ -1,14 +1,14 @@
-/** `marmot verify`: whether all replicas and this node's file are equal. */
+/** `marmot verify`: compares the replicas of all nodes, and this node's file with its replica. */
 import type { VerifyResult } from "../../operations/api.ts";
+import { MAX_TIMEOUT_MS } from "../../base/duration.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
-import { table } from "../table.ts";
+import type { Options } from "../options/options.ts";
+import { table } from "../output/table.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
 
 const DEFAULT_MS = 30_000;
-const MAX_MS = 3_600_000;
-/** Comparing rows takes as long as it takes. */
+/** Time to compare rows, which --timeout does not limit. */
 const ROWS_MS = 3_600_000;
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
@@ -21,7 +21,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     if (result.differences.length > 0)
       context.print(
         table(
-          ["WHAT", "NODE", "TABLE", "KEY", "DIFFERENCE"],
+          ["KIND", "NODE", "TABLE", "KEY", "DIFFERENCE"],
           result.differences.map((d) => [d.kind, d.node, d.table, d.key, d.detail]),
         ),
       );
@@ -29,14 +29,14 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     context.print(`${result.equal ? "equal" : "DIFFERENT"}: ${where}`);
   }
   if (result.missing.length > 0)
-    context.say(`not compared, because they did not answer: ${result.missing.join(", ")}`);
+    context.say(`not compared, because of no answer: ${result.missing.join(", ")}`);
   return result.equal ? 0 : 1;
 }
 
 export const verifyVerb: Verb = {
   name: "verify",
   summary: "Compares the replicas of all nodes, and FILE with its replica.",
-  details: ["At one position of the order. Exit code 1 on a difference."],
+  details: ["At one position of the log. Exit code 1 on a difference."],
   usage: "verify --db FILE [options]",
   options: [
     ...NODE_OPTIONS,
@@ -46,8 +46,9 @@ export const verifyVerb: Verb = {
       name: "timeout",
       type: "duration",
       value: "TIME",
-      help: "for the others' answers (30s)",
-      maximum: MAX_MS,
+      help: "limit for the other nodes (30s)",
+      maximum: MAX_TIMEOUT_MS,
+      example: "30s",
     },
     JSON_OPTION,
     CONFIG_OPTION,

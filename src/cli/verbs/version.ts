@@ -2,7 +2,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { COMMIT, LIBP2P_VERSION, VERSION } from "../../base/version.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
+import type { Options } from "../options/options.ts";
 import { CONFIG_OPTION, flag, JSON_OPTION, type Verb } from "../verb.ts";
 
 function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {

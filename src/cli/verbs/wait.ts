@@ -1,13 +1,13 @@
-/** `marmot wait`: returns when what was committed here is ordered and applied. */
+/** `marmot wait`: returns when the changes committed here are ordered and applied. */
 import type { WaitResult } from "../../operations/api.ts";
+import { MAX_TIMEOUT_MS, showDuration } from "../../base/duration.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
-import type { Options } from "../options.ts";
+import type { Options } from "../options/options.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, number, type Verb } from "../verb.ts";
 
 const DEFAULT_MS = 10_000;
-const MAX_MS = 3_600_000;
-/** For the answer itself. */
+/** Time for the answer itself. */
 const SLACK_MS = 10_000;
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
@@ -19,22 +19,29 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     timeout + SLACK_MS,
   );
   if (flag(options, "json")) context.print(JSON.stringify(result));
-  if (!result.done) context.say(`not within ${timeout / 1000} s: waiting for ${result.missing}`);
+  if (!result.done) context.say(`not done within ${showDuration(timeout)}: waiting for ${result.missing}`);
   return result.done ? 0 : 1;
 }
 
 export const waitVerb: Verb = {
   name: "wait",
-  summary: "Returns when what was committed to FILE is ordered and applied.",
+  summary: "Returns when the changes committed to FILE are ordered and applied.",
   details: [
-    "Everything committed before the call: ordered by a quorum, applied here.",
+    "All changes committed before the call: ordered by a quorum, applied here.",
     "Exit code 1 when the time runs out.",
   ],
   usage: "wait --db FILE [options]",
   options: [
     ...NODE_OPTIONS,
     { name: "all", type: "flag", help: "applied on every live node" },
-    { name: "timeout", type: "duration", value: "TIME", help: "how long at most (10s)", maximum: MAX_MS },
+    {
+      name: "timeout",
+      type: "duration",
+      value: "TIME",
+      help: "the longest wait (10s)",
+      maximum: MAX_TIMEOUT_MS,
+      example: "10s",
+    },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

@@ -2,10 +2,11 @@
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import { type ClassifiedTable, classify, type Selection } from "../../schema/classify/classify.ts";
+import type { ClassifiedTable, Selection } from "../../schema/classify/classify.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { requireDatabase } from "../startup/check-files.ts";
+import { classifySelected } from "../startup/form-cluster.ts";
 
 export interface Inspection {
   readonly file: string;
@@ -24,7 +25,7 @@ export function inspectDatabase(file: string, selection: Selection): Inspection 
   const db = openAppDb(file, { readOnly: true });
   try {
     const query = queryOf(db);
-    const tables = classify(query, selection);
+    const tables = classifySelected(db, file, selection);
     return {
       file,
       encoding: readCatalogue(query).encoding,

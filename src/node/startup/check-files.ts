@@ -1,9 +1,10 @@
 /** Which of its starts a node is at, and everything that must agree before it may go on. Nothing is written when not. */
+import type { PeerId } from "../../base/ids.ts";
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
-import { readLogHead } from "../../log-store/sqlite-log-store.ts";
+import { readLogHead } from "../../log-store/log-file.ts";
 import { readLocal } from "../../replica/open-replica.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
@@ -80,7 +81,7 @@ export interface Start {
 export function startKind(
   file: string,
   paths: DataPaths,
-  peerId: string,
+  peerId: PeerId,
   hasPeers: boolean,
   create: boolean,
 ): Start {
@@ -135,7 +136,7 @@ export function startKind(
 export function checkMember(
   file: string,
   paths: DataPaths,
-  peerId: string,
+  peerId: PeerId,
   seen: FileHead | null,
 ): ReplicaSettings {
   const { meta, isCaptured } = seen ?? readDatabase(file, (db) => readHead(db, file));

@@ -1,4 +1,5 @@
 /** A new cluster of one, out of the application's file as it is. */
+import type { PeerId } from "../../base/ids.ts";
 import { foldName } from "../../base/names.ts";
 import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
@@ -6,7 +7,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import { install, readCaptured, uninstall } from "../../capture/install.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
-import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { createLog } from "../../log-store/log-file.ts";
 import { createReplica, publish, removeDatabase } from "../../replica/copies/initial-import.ts";
 import { numberTables } from "../../replica/store/schema-store.ts";
 import {
@@ -16,7 +17,7 @@ import {
   type ReplicaSettings,
 } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import { classify, type Selection } from "../../schema/classify/classify.ts";
+import { type ClassifiedTable, classify, type Selection } from "../../schema/classify/classify.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
@@ -32,7 +33,7 @@ export const FOUNDER = 1;
 export interface FoundOptions {
   readonly db: string;
   readonly paths: DataPaths;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly name: string;
   readonly shards: number;
   readonly transactions: "whole" | "row";
@@ -43,12 +44,8 @@ export interface FoundOptions {
   readonly selection: Selection;
 }
 
-/** Refuses a schema of which something can replicate only in part; names every table at once. */
-export function checkSchema(
-  db: DatabaseSync,
-  file: string,
-  selection: Selection,
-): ReturnType<typeof classify> {
+/** Classifies the tables of `file`. Throws `UserError` when the selection names a table that the file does not have. */
+export function classifySelected(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
   const tables = classify(queryOf(db), selection);
   const known = new Set(tables.map((t) => foldName(t.name)));
   const missing = [...(selection.tables ?? []), ...selection.exclude].filter(
@@ -59,12 +56,18 @@ export function checkSchema(
       `--tables and --exclude name tables of ${file}; it has no ${missing.join(", ")}`,
       `its tables: ${tables.map((t) => t.name).join(", ")}`,
     );
+  return tables;
+}
+
+/** Refuses a schema that can be replicated only in part; names every refused table at once. */
+export function checkSchema(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
+  const tables = classifySelected(db, file, selection);
   const refused = tables.filter((t) => t.verdict === "refused");
   if (refused.length > 0)
     throw new UserError(
       `${refused.length} of ${tables.length} tables of ${file} cannot be replicated:\n` +
-        refused.map((t) => `  ${t.name}: ${t.reason}\n    cure: ${t.hint}`).join("\n"),
-      "mend or leave out each of them; without one of its tables a transaction would arrive in parts",
+        refused.map((t) => `  ${t.name}: ${t.reason}\n    hint: ${t.hint}`).join("\n"),
+      "fix or leave out each of them; without one of its tables a transaction would arrive in parts",
     );
   return tables;
 }
@@ -136,7 +139,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
       members: [{ id: FOUNDER, peerId, name: options.name, slot: 0 }],
     };
     removeDatabase(paths.log);
-    SqliteLogStore.create(
+    createLog(
       paths.log,
       { clusterId: settings.clusterId, peerId },
       position.map(() => ({

@@ -7,7 +7,7 @@ import { errorMessage, UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
-import { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { createLog } from "../../log-store/log-file.ts";
 import { replaceReplica, strip } from "../../replica/copies/install-snapshot.ts";
 import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
@@ -43,7 +43,7 @@ export const REPLICA_REQUEST = "replica";
 export interface JoinOptions {
   readonly db: string;
   readonly paths: DataPaths;
-  readonly peerId: string;
+  readonly peerId: PeerId;
   readonly name: string;
   readonly role: "voter" | "learner";
 }
@@ -80,7 +80,7 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
         if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
           throw new Error("the replica received is older than this node's admission");
         removeDatabase(paths.joiningLog);
-        SqliteLogStore.create(
+        createLog(
           paths.joiningLog,
           { clusterId: settings.clusterId, peerId },
           header.positions.map((p, shard) => {
@@ -212,7 +212,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
 }
 
 /** This node's blocks of ids, by the configuration that came with the replica; null: it is not known. */
-function placeOf(paths: DataPaths, peerId: string): Slot | null {
+function placeOf(paths: DataPaths, peerId: PeerId): Slot | null {
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];

@@ -5,7 +5,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { UserError } from "../../base/errors.ts";
 import { searchIndexOf } from "../../schema/search-index.ts";
-import { tablesInOrder } from "../../schema/triggers.ts";
+import { tablesInOrder } from "../../schema/virtual-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
 import { publish, removeDatabase, yieldToLoop } from "./initial-import.ts";

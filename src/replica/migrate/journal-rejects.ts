@@ -6,7 +6,7 @@ import { type KeyId, keyIdOf, keyIdOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Value } from "../../change/value.ts";
 import type { RejectedRow } from "../../schema/diff/change.ts";
-import type { LostRows } from "../../schema/diff/schema-entry.ts";
+import type { RejectsOfTable } from "../../schema/diff/schema-entry.ts";
 import type { ChangesetContext, LastWrite } from "../apply/row-applier.ts";
 import { UNKNOWN } from "./row-metadata.ts";
 import type { SchemaChangeComponents } from "./schema-change.ts";
@@ -20,7 +20,7 @@ export interface RejectedKey {
 
 /** Rows of the origin that nobody has, and that nobody will have. */
 export function noteLost(
-  { table, columns, reason, rows }: LostRows,
+  { table, columns, reason, rows }: RejectsOfTable,
   context: ChangesetContext,
   { journal }: SchemaChangeComponents,
 ): void {

@@ -4,7 +4,7 @@
  */
 import { type BatchHead, decodeBatchHead } from "../../change/codec.ts";
 import { readMarking } from "../../change/marking.ts";
-import { type Entry, EntryType } from "../../raft/types.ts";
+import { type Entry, EntryType } from "../../raft/model/types.ts";
 import { mayPass, type PassingEntry, type PassingView, unmarked } from "./delivery-rule.ts";
 
 export interface NextEntry extends PassingEntry {

@@ -2,7 +2,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
-import { LEFT_OUT, type Selection } from "../../schema/classify/classify.ts";
+import { NOT_SELECTED, type Selection } from "../../schema/classify/classify.ts";
 import { OLDEST_REPLICA_FORMAT, REPLICA_FORMAT } from "./tables.ts";
 
 export type MergeMode = "row" | "column";
@@ -80,7 +80,7 @@ export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
     selection:
       typeof selection === "string"
         ? (JSON.parse(selection) as Selection)
-        : { tables: null, exclude: skipped.filter((s) => s.reason === LEFT_OUT).map((s) => s.name) },
+        : { tables: null, exclude: skipped.filter((s) => s.reason === NOT_SELECTED).map((s) => s.name) },
     skipped,
   };
 }

@@ -4,7 +4,7 @@
  * log may be replaced, and the shard would wait for an index that shard 0 does not have.
  */
 import { encodeMarker, readMarking } from "../../change/marking.ts";
-import type { Entry } from "../../raft/types.ts";
+import type { Entry } from "../../raft/model/types.ts";
 
 /** Milliseconds after which a marker that did not come is proposed again. */
 const PROPOSE_AGAIN_MS = 300;

@@ -7,7 +7,7 @@ import type { PositionVector } from "../../change/batch.ts";
 import type { KeyId } from "../../change/key.ts";
 import { Outbox } from "../../capture/outbox.ts";
 import type { Spool } from "../../capture/spool.ts";
-import type { Entry } from "../../raft/types.ts";
+import type { Entry } from "../../raft/model/types.ts";
 import type { Acknowledgement, Reflected } from "../../reflect/reflector.ts";
 import type { Replica } from "../../replica/replica.ts";
 import { DrainTask } from "./drain-task.ts";

@@ -1,7 +1,8 @@
 /**
- * What of a schema replicates, what needs care and what is refused, by table, with reason and cure. `doctor` prints it
+ * Which tables of a schema replicate, which need care and which are refused, with reason and hint. `doctor` prints the result
  * and `run` obeys it.
  */
+import { errorMessage } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
 import type { Query } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -21,15 +22,15 @@ import { raisingCascades } from "./raising-cascades.ts";
 import { searchIndexOf } from "../search-index.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
-import { judgeTriggers, type UserTriggers } from "../triggers.ts";
+import { classifyTriggers, type UserTriggers } from "../triggers.ts";
 
-/** "local": not replicated itself, but built and kept on every node out of what is. */
+/** "local": every node builds and keeps its own out of replicated tables. */
 export type Verdict = "replicates" | "care" | "refused" | "skipped" | "local";
 
 export interface ClassifiedTable {
   readonly name: string;
   readonly verdict: Verdict;
-  /** In a sentence; "" for a table that simply replicates. */
+  /** In a sentence; "" for a table that replicates without care. */
   readonly reason: string;
   readonly hint: string;
 }
@@ -42,14 +43,15 @@ export interface Selection {
 
 export const ALL: Selection = { tables: null, exclude: [] };
 
-/** Why a table is skipped that the selection does not have. */
-export const LEFT_OUT = "left out by --tables or --exclude";
+/** The reason of a table that the selection does not have. Replicas keep it on disk. */
+export const NOT_SELECTED = "left out by --tables or --exclude";
 
 const BUILT_IN = new Set(["BINARY", "NOCASE", "RTRIM"]);
+const OTHER_COLLATION = "use NOCASE, RTRIM or BINARY";
 
 const lower = (names: readonly string[]): Set<string> => new Set(names.map(foldName));
 
-/** In the order of creation. Names in the selection that no table has are the caller's to report. */
+/** In the order of creation. The caller reports names in the selection that no table has. */
 export function classify(query: Query, selection: Selection): ClassifiedTable[] {
   const kinds = readTableKinds(query);
   const { objects } = readCatalogue(query);
@@ -59,27 +61,27 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
   const tables = objects.filter((o) => o.kind === "table");
   const alone = tables.map(({ name }): ClassifiedTable => {
     if (unwanted.has(foldName(name)) || (wanted !== null && !wanted.has(foldName(name))))
-      return { name, verdict: "skipped", reason: LEFT_OUT, hint: "" };
+      return { name, verdict: "skipped", reason: NOT_SELECTED, hint: "" };
     const kind = kinds.get(name);
     if (kind === "shadow")
       return { name, verdict: "skipped", reason: "belongs to a virtual table", hint: "" };
-    // Judged below: whether it can be kept depends on the others.
+    // Decided by `classifyVirtual`: it depends on the other tables.
     if (kind === "virtual") return { name, verdict: "local", reason: "", hint: "" };
-    return judge(query, readTable(query, name));
+    return classifyTable(query, readTable(query, name));
   });
-  const triggers = judgeTriggers(
+  const triggers = classifyTriggers(
     objects,
     alone.filter(replicates).map((t) => t.name),
   );
   const cascades = raisingCascades(query, objects);
-  const judged = alone.map((table) =>
-    replicates(table) ? judgeCascade(judgeFired(table, triggers), cascades) : table,
+  const classified = alone.map((table) =>
+    replicates(table) ? withCascades(withTriggers(table, triggers), cascades) : table,
   );
   const views = lower(objects.filter((o) => o.kind === "view").map((o) => o.name));
-  const judgedAll = judged.map((table, i) =>
-    table.verdict === "local" ? judgeVirtual(tables[i]!, judged, views, triggers) : table,
+  const all = classified.map((table, i) =>
+    table.verdict === "local" ? classifyVirtual(tables[i]!, classified, views, triggers) : table,
   );
-  return [...judgedAll, ...reserved];
+  return [...all, ...reserved];
 }
 
 /** Tables and views of the application whose names look like Marmot's. */
@@ -96,8 +98,8 @@ function reservedNames(query: Query): ClassifiedTable[] {
 
 const replicates = ({ verdict }: ClassifiedTable): boolean => verdict === "replicates" || verdict === "care";
 
-/** A table is only as good as the triggers that writing it fires. */
-function judgeFired(table: ClassifiedTable, triggers: UserTriggers): ClassifiedTable {
+/** A table is refused if a write of it fires a trigger with a problem. */
+function withTriggers(table: ClassifiedTable, triggers: UserTriggers): ClassifiedTable {
   for (const { problem } of triggers.reachedFrom(table.name))
     if (problem !== null)
       return refused(
@@ -108,7 +110,7 @@ function judgeFired(table: ClassifiedTable, triggers: UserTriggers): ClassifiedT
   return table;
 }
 
-function judgeCascade(table: ClassifiedTable, cascades: ReadonlyMap<string, string>): ClassifiedTable {
+function withCascades(table: ClassifiedTable, cascades: ReadonlyMap<string, string>): ClassifiedTable {
   const failing = cascades.get(foldName(table.name));
   if (failing === undefined || !replicates(table)) return table;
   const join = (one: string, other: string): string => (one === "" ? other : `${one}; ${other}`);
@@ -117,14 +119,14 @@ function judgeCascade(table: ClassifiedTable, cascades: ReadonlyMap<string, stri
     verdict: "care",
     reason: join(
       table.reason,
-      `its changes cascade to ${failing}, of which a trigger uses RAISE(FAIL): if the application goes on after that error, what it changed here is in its own file alone until the row is written again`,
+      `its changes cascade to ${failing}, of which a trigger uses RAISE(FAIL): if the application continues after that error, its change of this table is captured only when the row is written again`,
     ),
-    hint: join(table.hint, "use RAISE(ABORT), which takes the statement back, or roll back after the error"),
+    hint: join(table.hint, "use RAISE(ABORT), which undoes the statement, or roll back after the error"),
   };
 }
 
-/** A virtual table replicates in no way; a full-text index over what replicates can be kept on every node. */
-function judgeVirtual(
+/** A virtual table never replicates. A full-text index over replicated tables can be kept on every node. */
+function classifyVirtual(
   object: SchemaObject,
   tables: readonly ClassifiedTable[],
   views: ReadonlySet<string>,
@@ -137,8 +139,8 @@ function judgeVirtual(
   if (index.content === "")
     return refused(
       name,
-      "it is a full-text index that holds its content itself, or none, and cannot be rebuilt on another node",
-      `keep the text in a table of its own and name that with content=, or ${leaveOut}`,
+      "it is a full-text index without external content, which cannot be rebuilt on another node",
+      `keep the text in an ordinary table and name that with content=, or ${leaveOut}`,
     );
   const content = foldName(index.content);
   const source = tables.find((t) => foldName(t.name) === content);
@@ -162,13 +164,13 @@ function judgeVirtual(
   if (missing.length > 0)
     return refused(
       name,
-      `it is a full-text index of ${index.content} without a trigger that keeps it on ${missing.join(", ")}: search would miss other nodes' rows`,
+      `it is a full-text index of ${index.content} without a trigger that updates it on ${missing.join(", ")}: a search would miss rows of other nodes`,
       `create the triggers that the documentation of FTS5 gives for external content, or ${leaveOut}`,
     );
   return {
     name,
     verdict: "local",
-    reason: `a full-text index of ${index.content}: every node builds its own, and its triggers keep it`,
+    reason: `a full-text index of ${index.content}: every node builds its own, and its triggers keep it up to date`,
     hint: "",
   };
 }
@@ -180,37 +182,37 @@ const refused = (name: string, reason: string, hint: string): ClassifiedTable =>
   hint,
 });
 
-function judge(query: Query, table: Table): ClassifiedTable {
+function classifyTable(query: Query, table: Table): ClassifiedTable {
   const { name } = table;
   const leaveOut = `or leave it out: --exclude ${name}`;
   const key = keyColumns(table);
   if (key.length === 0 && rowidAliases(table).length === 0)
     return refused(
       name,
-      "it has no declared primary key, and columns called rowid, _rowid_ and oid hide what else tells its rows apart",
+      "it has no declared primary key, and columns named rowid, _rowid_ and oid hide SQLite's rowid, which would identify its rows",
       `give it a PRIMARY KEY, rename one of these columns, ${leaveOut}`,
     );
   if (key.some((c) => c.hidden !== 0))
     return refused(name, "a generated column is part of its primary key", `give it another key, ${leaveOut}`);
-  const odd = keyCollations(table).find((c) => !BUILT_IN.has(c));
-  if (odd !== undefined)
+  const ofKey = keyCollations(table).find((c) => !BUILT_IN.has(c));
+  if (ofKey !== undefined)
     return refused(
       name,
-      `its key has the collation ${odd}, which only the application knows`,
-      `use NOCASE, RTRIM or BINARY, ${leaveOut}`,
+      `its key has the collation ${ofKey}, which only the application has`,
+      `${OTHER_COLLATION}, ${leaveOut}`,
     );
-  const foreign = table.uniques.flatMap((u) => u.terms).find((t) => !BUILT_IN.has(t.collation));
-  if (foreign !== undefined)
+  const ofIndex = table.uniques.flatMap((u) => u.terms).find((t) => !BUILT_IN.has(t.collation));
+  if (ofIndex !== undefined)
     return refused(
       name,
-      `a unique index has the collation ${foreign.collation}, which only the application knows`,
-      `use NOCASE, RTRIM or BINARY, ${leaveOut}`,
+      `a unique index has the collation ${ofIndex.collation}, which only the application has`,
+      `${OTHER_COLLATION}, ${leaveOut}`,
     );
   const nullable = nullableKey(table);
   if (nullable !== null && hasNullKey(query, table))
     return refused(
       name,
-      `rows have NULL in the key column ${nullable}`,
+      `it has rows with NULL in the key column ${nullable}`,
       `give these rows a key, ${leaveOut}`,
     );
   const scan = findScan(query, table);
@@ -220,7 +222,7 @@ function judge(query: Query, table: Table): ClassifiedTable {
       `rows cannot be found through its unique index ${scan.index}: ${scan.why}`,
       `${scan.hint}, ${leaveOut}`,
     );
-  return { name, ...care(table, nullable) };
+  return { name, ...careOf(table, nullable) };
 }
 
 /** A key column of a rowid table that may be NULL, or null. */
@@ -236,6 +238,7 @@ function hasNullKey(query: Query, table: Table): boolean {
   return query(`SELECT 1 FROM main.${quoteIdentifier(table.name)} WHERE ${where} LIMIT 1`).length > 0;
 }
 
+/** A unique index through which SQLite does not find rows by a search; null: it searches all of them. */
 function findScan(query: Query, table: Table): { index: string; why: string; hint: string } | null {
   const whole = "SQLite would read the whole table";
   const hint = "write the index without functions of the application";
@@ -248,12 +251,12 @@ function findScan(query: Query, table: Table): { index: string; why: string; hin
       if (!step.startsWith("SEARCH") && !(isShort && isSingle(query, lookup)))
         return { index, why: whole, hint };
     } catch (error) {
-      const said = error instanceof Error ? error.message : String(error);
-      if (said !== "no query solution") return { index, why: said, hint };
+      const message = errorMessage(error);
+      if (message !== "no query solution") return { index, why: message, hint };
       if (!partial) return { index, why: whole, hint };
       return {
         index,
-        why: "SQLite searches none whose condition, or a part of it that AND joins, is always true or always false",
+        why: "SQLite searches no index with a condition, or an AND-joined part of it, that is always true or always false",
         hint: "write its condition without that part (IS NOT NULL of a NOT NULL column is one)",
       };
     }
@@ -261,37 +264,37 @@ function findScan(query: Query, table: Table): { index: string; why: string; hin
   return null;
 }
 
-/** The whole index is one row at most: one of a kind, as `UNIQUE INDEX … ((1)) WHERE chosen` has it. */
+/** The index holds one row at most, as `UNIQUE INDEX … ((1)) WHERE chosen` does. */
 const isSingle = (query: Query, { constants }: EvictionLookup): boolean =>
   constants !== null &&
   Number(query(`SELECT ${constants.map((c) => `(${c}) IS NOT NULL`).join(" AND ")}`)[0]![0]) === 1;
 
-function care(table: Table, nullable: string | null): Omit<ClassifiedTable, "name"> {
+function careOf(table: Table, nullable: string | null): Omit<ClassifiedTable, "name"> {
   if (nullable !== null)
     return {
       verdict: "care",
-      reason: `the key column ${nullable} allows NULL; a row without a key cannot be replicated`,
-      hint: `declare it NOT NULL`,
+      reason: `the key column ${nullable} allows NULL, and a row without a key cannot be replicated`,
+      hint: "declare it NOT NULL",
     };
   if (keyColumns(table).length === 0)
     return {
       verdict: "care",
-      reason: `${table.columns.some((c) => c.keyPlace > 0) ? "SQLite leaves its primary key empty" : "it has no declared primary key"}: its rows are told apart by SQLite's rowid, and of rows that two nodes insert at the same time those that are ordered later get another one`,
+      reason: `${table.columns.some((c) => c.keyPlace > 0) ? "SQLite leaves its primary key empty" : "it has no declared primary key"}: SQLite's rowid identifies its rows, and when two nodes insert at the same time the row that is ordered later gets another rowid`,
       hint: "nothing is needed unless something refers to the rowid: then declare an INTEGER PRIMARY KEY",
     };
   if (table.autoincrement)
     return {
       verdict: "care",
       reason:
-        "SQLite picks its ids; each node takes them from blocks of its own, and a burst longer than a block can still pick another node's",
-      hint: "nothing is needed: what collides is in the journal, and marmot conflicts restore ID --as-new puts it back; for longer bursts run with a larger --id-block",
+        "SQLite picks its ids; each node takes them from blocks of its own, and a burst longer than a block can still pick an id of another node",
+      hint: "nothing is needed: rows that collide are in the journal, and marmot conflicts restore ID --as-new puts one back; for longer bursts run with a larger --id-block",
     };
   if (table.rowidColumn !== null)
     return {
       verdict: "care",
       reason:
-        "SQLite picks its ids; two nodes that insert at the same time may pick the same one, and the later row stands",
-      hint: "declare it AUTOINCREMENT, insert on one node only, or choose ids that are unique on their own",
+        "SQLite picks its ids; two nodes that insert at the same time may pick the same one, and the later row wins",
+      hint: "declare it AUTOINCREMENT, insert on one node only, or choose ids that are unique by themselves",
     };
   return { verdict: "replicates", reason: "", hint: "" };
 }

@@ -1,17 +1,17 @@
 /**
- * Tables whose changes cascade to a table with a trigger that uses RAISE(FAIL). SQLite runs cascades before the other triggers of
- * the parent see its change; an application that goes on after such an error keeps that change, and nothing has captured it.
+ * Tables whose changes cascade to a table with a trigger that uses RAISE(FAIL). SQLite runs cascades before the capture triggers
+ * of the parent. An application that continues after such an error keeps the change of the parent, but it is not captured.
  */
 import { foldName } from "../../base/names.ts";
 import type { Query } from "../../sqlite/query.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { readDeclared } from "../foreign-keys.ts";
 
-/** Actions that change the rows of the child. */
+/** Actions that change rows of the child. */
 const WRITES: ReadonlySet<string> = new Set(["CASCADE", "SET NULL", "SET DEFAULT"]);
 const RAISES = /\bRAISE\s*\(\s*FAIL\b/i;
 
-/** Parents by folded name ⇒ the table whose trigger may fail, by name. */
+/** Folded name of the parent ⇒ name of the table whose trigger may fail. */
 export function raisingCascades(query: Query, objects: readonly SchemaObject[]): Map<string, string> {
   const raising = new Map(
     objects.flatMap((o) =>

@@ -1,42 +1,34 @@
 /**
- * What of a table's text decides how its rows are stored. SQLite itself is asked, on an empty table in memory. Two texts
- * of one structure can take each other's place without a row being touched.
+ * How a table can be altered in place. Two texts with the same structure store rows in the same way, so one can replace the
+ * other without touching a row. SQLite itself reads the structure, from an empty table in memory.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { foldName } from "../../base/names.ts";
-import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable } from "../../sqlite/schema.ts";
 import type { AlterMethod, ColumnOrigin } from "./change.ts";
+import { withScratch } from "../scratch.ts";
+import { renameSteps } from "./rename-steps.ts";
 import { nameAt, parseTable, sameButReferences } from "../../sqlite/ddl-text/table-text.ts";
 
-export interface Structure {
+interface Structure {
   /** Equal for equal structures. */
   readonly stored: string;
-  /** In lower case; a column that may be NULL here and may not there has to be looked at. */
+  /** In lower case. Where a column becomes NOT NULL, the rows have to be checked. */
   readonly notNull: readonly string[];
 }
 
-/** How an ordinary table is altered in place; `statements` name it, the last change of its text aside. */
+/** How an ordinary table is altered. After `statements` its text is replaced by the wanted one. */
 export interface AlterPlan {
   readonly method: AlterMethod;
   /** Empty for "rebuild". */
   readonly statements: readonly string[];
-  /** Columns of which no row may be NULL any more. */
+  /** Columns that become NOT NULL. */
   readonly newNotNull: readonly string[];
 }
 
-export function withScratch<T>(use: (db: DatabaseSync) => T): T {
-  const db = openDatabase(":memory:");
-  try {
-    return use(db);
-  } finally {
-    db.close();
-  }
-}
-
-export function readStructure(db: DatabaseSync, name: string): Structure {
+function readStructure(db: DatabaseSync, name: string): Structure {
   const query = queryOf(db);
   const table = readTable(query, name);
   const texts = new Map(parseTable(table.sql).columns.map((c) => [foldName(c.name), c]));
@@ -45,7 +37,7 @@ export function readStructure(db: DatabaseSync, name: string): Structure {
     name,
   );
   const indexes = own.map(([index, origin]) => [origin, indexTerms(db, String(index))]);
-  // An index over a column has the column's collation, which no pragma tells.
+  // No pragma returns a column's collation, but an index over the column has it.
   const probe = quoteIdentifier(`__marmot__probe_${name}`);
   db.exec(
     `CREATE INDEX ${probe} ON ${quoteIdentifier(name)}(${table.columns.map((c) => quoteIdentifier(c.name)).join(", ")})`,
@@ -61,7 +53,7 @@ export function readStructure(db: DatabaseSync, name: string): Structure {
     column.hidden,
     table.strict ? foldName(column.declaredType) : column.affinity,
     collations[i],
-    // Rows from before an ADD COLUMN take the default from the text.
+    // Rows older than an ADD COLUMN read the default from the text.
     defaults[i]![0],
     column.hidden === 0 ? null : texts.get(foldName(column.name))?.definition,
   ]);
@@ -85,8 +77,8 @@ const indexTerms = (db: DatabaseSync, index: string): unknown[] =>
 const rebuild: AlterPlan = { method: "rebuild", statements: [], newNotNull: [] };
 
 /**
- * How `before` becomes `after`. Both texts are of a table of the same name. `columns`: stored columns of `after`. What
- * SQLite cannot compile here (functions of the application) is rebuilt, and says so when it is.
+ * How `before` becomes `after`. Both texts are of a table of the same name. `columns`: stored columns of `after`. A text that
+ * SQLite cannot compile here (it uses functions of the application) means a rebuild, which then reports the error.
  */
 export function planAlter(
   name: string,
@@ -116,7 +108,7 @@ export function planAlter(
   });
 }
 
-/** ALTER TABLE statements that make the columns be those of `after`; null: columns moved. */
+/** ALTER TABLE statements that turn the columns into those of `after`; null: the kept columns have another order. */
 function alterStatements(
   name: string,
   before: string,
@@ -130,7 +122,7 @@ function alterStatements(
     columns.map(([column, first]) => [foldName(column), first == null ? undefined : foldName(first)]),
   );
   const oldGenerated = new Set(old.flatMap((c) => (c.generated ? [foldName(c.name)] : [])));
-  // For each wanted column the old one it takes the place of.
+  // For each wanted column the old column in its place.
   const places = wanted.map((c) => {
     const key = foldName(c.name);
     if (c.generated) return oldGenerated.has(key) ? key : null;
@@ -138,27 +130,20 @@ function alterStatements(
   });
   const kept = old.filter((c) => places.includes(foldName(c.name)));
   if (kept.some((c, i) => places[i] !== foldName(c.name))) return null;
-  const gone = old.filter((c) => !kept.includes(c));
-  const dropped = [...gone.filter((c) => c.generated), ...gone.filter((c) => !c.generated)];
+  const removed = old.filter((c) => !kept.includes(c));
+  const dropped = [...removed.filter((c) => c.generated), ...removed.filter((c) => !c.generated)];
   const statements = dropped.map((c) => `${alter} DROP COLUMN ${quoteIdentifier(c.name)}`);
   const renames = kept.flatMap((c, i) => {
     const to = wanted[i]!.name;
-    return foldName(c.name) === foldName(to) ? [] : [[c.name, to] as const];
+    return foldName(c.name) === foldName(to) ? [] : [{ from: c.name, to }];
   });
-  const names = new Set(kept.map((c) => foldName(c.name)));
-  const crossing = renames.some(([, to]) => names.has(foldName(to)));
-  const rename = (from: string, to: string): string =>
-    `${alter} RENAME COLUMN ${quoteIdentifier(from)} TO ${quoteIdentifier(to)}`;
-  const between = (i: number): string => `__marmot__column_${i}`;
-  if (crossing) {
-    statements.push(...renames.map(([from], i) => rename(from, between(i))));
-    statements.push(...renames.map(([, to], i) => rename(between(i), to)));
-  } else statements.push(...renames.map(([from, to]) => rename(from, to)));
+  for (const { from, to } of renameSteps(renames, () => "__marmot__column"))
+    statements.push(`${alter} RENAME COLUMN ${quoteIdentifier(from)} TO ${quoteIdentifier(to)}`);
   for (const column of wanted.slice(kept.length)) statements.push(`${alter} ADD COLUMN ${column.sql}`);
   return statements;
 }
 
-/** The same table under another name: what RENAME TABLE makes of its text. */
+/** The text of the table after RENAME TABLE. */
 export function renamedText(sql: string, to: string): string {
   const start = /^CREATE\s+TABLE\s+/i.exec(sql)?.[0].length ?? 0;
   return `CREATE TABLE ${quoteIdentifier(to)}${sql.slice(nameAt(sql, start).end)}`;

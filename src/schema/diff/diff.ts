@@ -1,24 +1,24 @@
-/** Two catalogues compared: what led from one to the other. */
+/** Compares two catalogues: the list of changes that leads from one to the other. */
 import { foldName } from "../../base/names.ts";
 import { assert } from "../../base/assert.ts";
 import type { Query } from "../../sqlite/query.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { afterTableName } from "../../sqlite/ddl-text/index-text.ts";
 import { triggerName } from "../app-db-tables.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual, withoutShadowTables } from "../virtual-tables.ts";
 import type { ColumnOrigin, Recorder, SchemaChange, SchemaState } from "./change.ts";
 import { changeCatalogue, columnsOf, sameSchema } from "./evolve.ts";
-import { withoutWithheld } from "./shadow-tables.ts";
 import { planAlter, renamedText } from "./alter-plan.ts";
+import { renameSteps } from "./rename-steps.ts";
 import { updateOf } from "../../sqlite/ddl-text/table-text.ts";
 
-/** Where an older table went: its name now, and for each of its new stored columns the old one. */
+/** The newer form of an older table: its name now, and for each stored column the older one. */
 export interface TableTarget {
   readonly to: string;
   readonly columns: readonly ColumnOrigin[];
 }
 
-/** `names`: table id ⇒ the table's name in the older catalogue. Tables whose recorder is gone are left out. */
+/** `names`: table id ⇒ the table's name in the older catalogue. A table whose recorder was dropped is not in the list. */
 export function readRecorders(query: Query, names: ReadonlyMap<number, string>): Recorder[] {
   const rows = query(
     `SELECT name, tbl_name, sql FROM main.sqlite_schema WHERE type = 'trigger' AND name LIKE '\\_\\_marmot\\_\\_%\\_columns' ESCAPE '\\'`,
@@ -36,7 +36,7 @@ export function readRecorders(query: Query, names: ReadonlyMap<number, string>):
   return recorders;
 }
 
-/** In an order in which they can be applied: `changeCatalogue(from, …)` is `to`. */
+/** In an order in which they can be applied: `changeCatalogue(from, …)` returns `to`. */
 export function compareCatalogues(
   from: SchemaState,
   to: SchemaState,
@@ -45,7 +45,7 @@ export function compareCatalogues(
   return changesBetween(from, to, matchTables(from, to, recorders));
 }
 
-/** Older table (lower case) ⇒ where it went. Absent: dropped. */
+/** Older table (lower case) ⇒ its newer form. Absent: dropped. */
 function matchTables(
   from: SchemaState,
   to: SchemaState,
@@ -66,7 +66,7 @@ function matchTables(
   for (const old of before.values()) {
     const now = after.get(foldName(old.name));
     if (matches.has(foldName(old.name)) || now === undefined || taken.has(foldName(now.name))) continue;
-    // A virtual table of another text is another one; so is a table in place of a virtual one.
+    // A virtual table with another text is another table, and so is an ordinary table in place of a virtual one.
     if ((isVirtual(old) || isVirtual(now)) && (old.sql !== now.sql || old.name !== now.name)) continue;
     matches.set(foldName(old.name), { to: now.name, columns: columnsByName(old, now) });
   }
@@ -75,12 +75,12 @@ function matchTables(
 
 export const tablesOf = (state: SchemaState): Map<string, SchemaObject> =>
   new Map(
-    withoutWithheld(state.objects).flatMap((o) =>
+    withoutShadowTables(state.objects).flatMap((o) =>
       o.kind === "table" ? [[foldName(o.name), o] as const] : [],
     ),
   );
 
-export function columnsByName(old: SchemaObject, now: SchemaObject): ColumnOrigin[] {
+function columnsByName(old: SchemaObject, now: SchemaObject): ColumnOrigin[] {
   if (old.sql === now.sql) return columnsOf(now).map((c) => [c, c]);
   const before = new Map(columnsOf(old).map((c) => [foldName(c), c]));
   return columnsOf(now).map((c) => [c, before.get(foldName(c)) ?? null]);
@@ -91,28 +91,30 @@ function recordedColumns(old: SchemaObject, now: SchemaObject, recorder: Recorde
   if (recorder.columns.length !== before.length) return columnsByName(old, now);
   return columnsOf(now).map((column): ColumnOrigin => {
     const places = before.flatMap((_, i) => (foldName(recorder.columns[i]!) === foldName(column) ? [i] : []));
-    // Dropped, then another renamed to its name: the list has it twice, and the renamed one lives.
+    // One column was dropped, then another renamed to its name: the list has the name twice, and the renamed one exists.
     const renamed = places.filter((i) => foldName(before[i]!) !== foldName(column));
     const place = renamed.at(-1) ?? places[0];
     return [column, place === undefined ? null : before[place]!];
   });
 }
 
-/** `targets`: where each older table went, by its name in lower case; tables that are not named were dropped. */
+/** `targets`: the newer form of each older table, by its name in lower case. Other tables were dropped. */
 export function changesBetween(
   from: SchemaState,
   to: SchemaState,
   targets: ReadonlyMap<string, TableTarget>,
 ): SchemaChange[] {
-  if (sameSchema(from, to) && unmoved(targets)) return [];
+  if (sameSchema(from, to) && [...targets].every(([name, target]) => isUnchanged(name, target))) return [];
   const differ = new Differ(from, to, targets);
   const changes = differ.changes();
   assert(sameSchema(changeCatalogue(from, changes), to), "changes lead from one schema to the other");
   return changes;
 }
 
-const unmoved = (targets: ReadonlyMap<string, TableTarget>): boolean =>
-  [...targets].every(([name, t]) => foldName(t.to) === name && t.columns.every(([c, b]) => c === b));
+const isIdentity = (columns: readonly ColumnOrigin[]): boolean => columns.every(([c, b]) => c === b);
+
+const isUnchanged = (name: string, { to, columns }: TableTarget): boolean =>
+  foldName(to) === name && isIdentity(columns);
 
 class Differ {
   readonly #from: SchemaState;
@@ -124,8 +126,8 @@ class Differ {
   readonly #after: ReadonlyMap<string, SchemaObject>;
 
   constructor(from: SchemaState, to: SchemaState, targets: ReadonlyMap<string, TableTarget>) {
-    this.#from = { ...from, objects: withoutWithheld(from.objects) };
-    this.#to = { ...to, objects: withoutWithheld(to.objects) };
+    this.#from = { ...from, objects: withoutShadowTables(from.objects) };
+    this.#to = { ...to, objects: withoutShadowTables(to.objects) };
     this.#targets = targets;
     this.#before = tablesOf(this.#from);
     this.#after = tablesOf(this.#to);
@@ -142,10 +144,11 @@ class Differ {
     });
     this.#renameTables(kept);
     for (const { table, target } of kept) this.#alterTable(table, target);
-    const came = new Set([...this.#targets.values()].map((t) => foldName(t.to)));
+    const continued = new Set([...this.#targets.values()].map((t) => foldName(t.to)));
     for (const { kind, name, sql } of this.#to.objects)
-      if (kind === "table" && !came.has(foldName(name))) this.#changes.push({ op: "createTable", name, sql });
-    this.#makeOthers();
+      if (kind === "table" && !continued.has(foldName(name)))
+        this.#changes.push({ op: "createTable", name, sql });
+    this.#createOthers();
     const { userVersion, applicationId } = this.#to;
     if (this.#from.userVersion !== userVersion) this.#changes.push({ op: "userVersion", value: userVersion });
     if (this.#from.applicationId !== applicationId)
@@ -154,59 +157,48 @@ class Differ {
     return this.#changes;
   }
 
-  /** Triggers, views and indexes that are gone; those of dropped tables and views go by themselves. */
+  /** Triggers, views and indexes. SQLite drops those of dropped tables and views itself. */
   #dropOthers(): void {
     const wanted = new Set(this.#to.objects.map((o) => `${o.kind} ${o.name}`));
     const isWanted = (o: SchemaObject): boolean => wanted.has(`${o.kind} ${o.name}`);
-    const gone = (kind: SchemaObject["kind"]): SchemaObject[] =>
+    const unwanted = (kind: SchemaObject["kind"]): SchemaObject[] =>
       this.#from.objects.filter((o) => o.kind === kind && !isWanted(o));
-    const views = gone("view");
-    const leaving = new Set(views.map((o) => foldName(o.name)));
-    for (const name of this.#before.keys()) if (!this.#targets.has(name)) leaving.add(name);
-    for (const { name, tableName } of gone("trigger"))
-      if (!leaving.has(foldName(tableName))) this.#changes.push({ op: "drop", kind: "trigger", name });
-    for (const { name, tableName } of gone("index"))
-      if (!leaving.has(foldName(tableName))) this.#changes.push({ op: "drop", kind: "index", name });
+    const views = unwanted("view");
+    const dropped = new Set(views.map((o) => foldName(o.name)));
+    for (const name of this.#before.keys()) if (!this.#targets.has(name)) dropped.add(name);
+    for (const { name, tableName } of unwanted("trigger"))
+      if (!dropped.has(foldName(tableName))) this.#changes.push({ op: "drop", kind: "trigger", name });
+    for (const { name, tableName } of unwanted("index"))
+      if (!dropped.has(foldName(tableName))) this.#changes.push({ op: "drop", kind: "index", name });
     for (const { name } of views) this.#changes.push({ op: "drop", kind: "view", name });
   }
 
-  /** A name is free before it is taken: in a circle one table steps aside. */
   #renameTables(kept: readonly { readonly table: SchemaObject; readonly target: TableTarget }[]): void {
-    let waiting = kept
-      .filter(({ table, target }) => table.name !== target.to)
-      .map(({ table, target }) => ({ name: table.name, to: target.to, sql: table.sql }));
+    const renames = kept.map(({ table, target }) => ({ from: table.name, to: target.to }));
+    const texts = new Map(kept.map(({ table }) => [foldName(table.name), table.sql]));
     let aside = 0;
-    while (waiting.length > 0) {
-      const names = new Set(waiting.map((w) => foldName(w.name)));
-      const free = waiting.filter((w) => foldName(w.name) === foldName(w.to) || !names.has(foldName(w.to)));
-      if (free.length === 0) {
-        const first = waiting[0]!;
-        const to = `__marmot__aside_${++aside}`;
-        const sql = renamedText(first.sql, to);
-        this.#changes.push({ op: "renameTable", name: first.name, to, sql });
-        waiting = [{ name: to, to: first.to, sql }, ...waiting.slice(1)];
-        continue;
-      }
-      for (const { name, to, sql } of free) {
-        const wanted = this.#after.get(foldName(to))!.sql;
-        const alone = afterTableName(wanted) === afterTableName(sql);
-        this.#changes.push({ op: "renameTable", name, to, sql: alone ? wanted : renamedText(sql, to) });
-      }
-      waiting = waiting.filter((w) => !free.includes(w));
+    for (const { from: name, to } of renameSteps(renames, () => `__marmot__aside_${++aside}`)) {
+      const text = texts.get(foldName(name))!;
+      const wanted = this.#after.get(foldName(to))?.sql;
+      const isRename = wanted !== undefined && afterTableName(wanted) === afterTableName(text);
+      const sql = isRename ? wanted : renamedText(text, to);
+      texts.delete(foldName(name));
+      texts.set(foldName(to), sql);
+      this.#changes.push({ op: "renameTable", name, to, sql });
     }
   }
 
   #alterTable(table: SchemaObject, { to: name, columns }: TableTarget): void {
     const wanted = this.#after.get(foldName(name))!.sql;
-    const isMoved = table.name !== name;
-    if (isMoved && afterTableName(wanted) === afterTableName(table.sql) && isIdentity(columns)) return;
-    const sql = isMoved ? renamedText(table.sql, name) : table.sql;
+    const isRenamed = table.name !== name;
+    if (isRenamed && afterTableName(wanted) === afterTableName(table.sql) && isIdentity(columns)) return;
+    const sql = isRenamed ? renamedText(table.sql, name) : table.sql;
     if (sql === wanted && isIdentity(columns)) return;
     const { method } = planAlter(name, sql, wanted, columns);
     this.#changes.push({ op: "alterTable", name, sql: wanted, columns, method });
   }
 
-  #makeOthers(): void {
+  #createOthers(): void {
     const now = changeCatalogue(this.#from, this.#changes);
     const there = new Map(now.objects.map((o) => [`${o.kind} ${o.name}`, o]));
     for (const kind of ["view", "index", "trigger"] as const)
@@ -229,5 +221,3 @@ class Differ {
     if (objects.length > 0) this.#changes.push({ op: "order", objects });
   }
 }
-
-const isIdentity = (columns: readonly ColumnOrigin[]): boolean => columns.every(([c, b]) => c === b);

@@ -1,10 +1,9 @@
-/** What a catalogue becomes under a list of changes, and where its tables and columns went. */
+/** Applies a list of changes to a catalogue in memory, and follows its tables and columns. */
 import { foldName, isSameName } from "../../base/names.ts";
 import { UserError } from "../../base/errors.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual, withoutShadowTables } from "../virtual-tables.ts";
 import type { ColumnOrigin, SchemaChange, SchemaState } from "./change.ts";
-import { withoutWithheld } from "./shadow-tables.ts";
 import { storedColumns } from "../../sqlite/ddl-text/table-text.ts";
 
 export interface TableLineage {
@@ -21,8 +20,8 @@ interface Followed {
   readonly lineages: TableLineage[];
 }
 
-/** Objects of these kinds share one space of names; triggers have their own. */
-const clash = (a: SchemaObject["kind"], b: SchemaObject["kind"]): boolean =>
+/** Objects of these kinds share one name space; triggers have their own. */
+const shareNames = (a: SchemaObject["kind"], b: SchemaObject["kind"]): boolean =>
   (a === "trigger") === (b === "trigger");
 
 /** Stored columns of an ordinary table; none for a virtual one. */
@@ -45,7 +44,7 @@ class Follower {
   readonly tracked = new Map<string, Tracked>();
 
   constructor(state: SchemaState) {
-    this.objects = withoutWithheld(state.objects);
+    this.objects = withoutShadowTables(state.objects);
     this.userVersion = state.userVersion;
     this.applicationId = state.applicationId;
     for (const object of this.objects)
@@ -58,13 +57,13 @@ class Follower {
 
   find(kind: SchemaObject["kind"], name: string): number {
     const at = this.objects.findIndex((o) => o.kind === kind && isSameName(o.name, name));
-    if (at === -1) misfit(`there is no ${kind} ${name}`);
+    if (at === -1) throw doesNotFit(`there is no ${kind} ${name}`);
     return at;
   }
 
   #mustBeFree(kind: SchemaObject["kind"], name: string): void {
-    const taken = this.objects.find((o) => clash(o.kind, kind) && isSameName(o.name, name));
-    if (taken !== undefined) misfit(`there is a ${taken.kind} ${taken.name} already`);
+    const taken = this.objects.find((o) => shareNames(o.kind, kind) && isSameName(o.name, name));
+    if (taken !== undefined) throw doesNotFit(`there is a ${taken.kind} ${taken.name} already`);
   }
 
   step(change: SchemaChange): void {
@@ -96,8 +95,8 @@ class Follower {
         return this.#order(change.objects);
       default:
         throw new UserError(
-          `a schema change of a kind that this build does not know: ${String((change as { op: unknown }).op)}`,
-          "run the newer marmot",
+          `this version of marmot does not know the schema change ${String((change as { op: unknown }).op)}`,
+          "install the version of marmot that the other nodes run",
         );
     }
   }
@@ -168,17 +167,15 @@ const objectOf = (change: SchemaChange & { op: "create" | "replace" }): SchemaOb
   sql: change.sql,
 });
 
-/** Every stored column is what it was. */
+/** No stored column changed. */
 const identity = (sql: string): ColumnOrigin[] => columnsOf({ sql }).map((c) => [c, c]);
 
-function misfit(what: string): never {
-  throw new UserError(
-    `a schema change does not fit the schema it is applied to: ${what}`,
-    "compare the file's schema with another node's; a file that was changed behind marmot's back is received anew",
+const doesNotFit = (problem: string): UserError =>
+  new UserError(
+    `a schema change does not fit the schema it is applied to: ${problem}`,
+    "move this node's database file and data directory to another place, and start it with --peers: it then receives both",
   );
-}
 
-/** Both of what follows at once. */
 export function follow(state: SchemaState, changes: readonly SchemaChange[]): Followed {
   const follower = new Follower(state);
   for (const change of changes) follower.step(change);
@@ -198,10 +195,10 @@ export function follow(state: SchemaState, changes: readonly SchemaChange[]): Fo
           : identity(tracked.sql);
     (from === null ? created : kept).push({ from, to: object.name, columns });
   }
-  const gone = follower.dropped.map(({ from }): TableLineage => ({ from, to: null, columns: [] }));
+  const dropped = follower.dropped.map(({ from }): TableLineage => ({ from, to: null, columns: [] }));
   return {
-    state: { objects: settled(objects), userVersion, applicationId },
-    lineages: [...gone, ...kept, ...created],
+    state: { objects: inReadOrder(objects), userVersion, applicationId },
+    lineages: [...dropped, ...kept, ...created],
   };
 }
 
@@ -209,12 +206,12 @@ export function follow(state: SchemaState, changes: readonly SchemaChange[]): Fo
 export const changeCatalogue = (state: SchemaState, changes: readonly SchemaChange[]): SchemaState =>
   follow(state, changes).state;
 
-/** Tables that changed in name or text: dropped ones, then in the order of the newer catalogue, created ones last. */
+/** Tables that changed in name or text: first dropped ones, then the others in the newer order, created ones last. */
 export const followTables = (state: SchemaState, changes: readonly SchemaChange[]): TableLineage[] =>
   follow(state, changes).lineages;
 
-/** What stands on a table or view comes after it, as SQLite reads a schema; what stands on none goes. */
-export function settled(objects: readonly SchemaObject[]): SchemaObject[] {
+/** Puts every index and trigger after its table or view, as SQLite reads a schema, and removes those that have none. */
+export function inReadOrder(objects: readonly SchemaObject[]): SchemaObject[] {
   const isOwner = ({ kind }: SchemaObject): boolean => kind === "table" || kind === "view";
   const owners = new Map(objects.flatMap((o) => (isOwner(o) ? [[foldName(o.name), o] as const] : [])));
   const list = new Set<SchemaObject>();
@@ -226,13 +223,13 @@ export function settled(objects: readonly SchemaObject[]): SchemaObject[] {
 }
 
 /**
- * Of a kind whose order means something: triggers fire by it, and of clashes the older index's comes first. That of tables
- * and views means nothing, and a VACUUM puts them into another.
+ * Triggers fire in their order, and of two violated indexes the older one is reported. The order of tables and views has no
+ * effect, and a VACUUM changes it.
  */
-export const isOrdered = ({ kind }: SchemaObject): boolean => kind === "index" || kind === "trigger";
+const isOrdered = ({ kind }: SchemaObject): boolean => kind === "index" || kind === "trigger";
 
-function plain({ objects, userVersion, applicationId }: SchemaState): string {
-  const list = withoutWithheld(objects).map(
+function comparable({ objects, userVersion, applicationId }: SchemaState): string {
+  const list = withoutShadowTables(objects).map(
     (o) => [o.kind, o.name, o.tableName, o.sql, isOrdered(o)] as const,
   );
   const unordered = list.filter((o) => !o[4]).map((o) => JSON.stringify(o));
@@ -240,5 +237,5 @@ function plain({ objects, userVersion, applicationId }: SchemaState): string {
   return JSON.stringify([unordered.sort(), ordered("index"), ordered("trigger"), userVersion, applicationId]);
 }
 
-/** Byte-equal, and in the order where it means something; shadow tables aside. */
-export const sameSchema = (a: SchemaState, b: SchemaState): boolean => plain(a) === plain(b);
+/** The same texts, and the same order where it has an effect. Shadow tables are ignored. */
+export const sameSchema = (a: SchemaState, b: SchemaState): boolean => comparable(a) === comparable(b);

@@ -1,22 +1,23 @@
 /**
- * A table that was rebuilt has lost the trigger that records renames: an ORM that renames a column by rebuilding, or rebuilds
- * and then renames, leaves no trace but the catalogue. Which of the new columns is an older one under another name is
- * guessed by the definitions, and believed only if both hold the same. Taken for "dropped" and "new", the values that
- * other nodes write under the old name meanwhile would be gone; taken for a rename without looking, they could show up in a
- * column that has nothing to do with them.
+ * Finds renamed columns of tables that were rebuilt. The rebuild drops the trigger that records renames. An ORM that renames a
+ * column by a rebuild, or after one, leaves no trace but the catalogue. A new column with the definition of a missing one is
+ * its candidate, and counts as renamed only if both hold the same values.
+ *
+ * A rename that was taken for a drop and an add would discard the values that other nodes write under the old name. A column
+ * that was wrongly taken for a renamed one would show those values.
  */
 import { foldName } from "../../base/names.ts";
 import type { Query } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { keyColumns, readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import type { Recorder, SchemaState } from "./change.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import { type ColumnText, parseTable } from "../../sqlite/ddl-text/table-text.ts";
 
-/** Whether a column now holds what another held, before. */
+/** Whether column `now` holds the values that column `before` held. */
 export type HoldsSame = (table: string, before: string, now: string) => boolean;
 
-/** What the recorders of rebuilt tables would say. `recorders`: those that are left. */
+/** The recorders that rebuilt tables would have. `recorders`: the ones that still exist. */
 export function rebuiltRecorders(
   from: SchemaState,
   to: SchemaState,
@@ -45,29 +46,29 @@ function renamedColumns(old: SchemaObject, now: SchemaObject, holdsSame: HoldsSa
   const [before, after] = [stored(old), stored(now)];
   const names = (columns: readonly ColumnText[]) => new Set(columns.map((c) => foldName(c.name)));
   const [had, has] = [names(before), names(after)];
-  const came = after.filter((c) => !had.has(foldName(c.name)));
+  const added = after.filter((c) => !had.has(foldName(c.name)));
   const renamed = new Map<string, string>();
-  for (const gone of before.filter((c) => !has.has(foldName(c.name)))) {
-    const at = came.findIndex(
-      (c) => definition(c) === definition(gone) && holdsSame(now.name, gone.name, c.name),
+  for (const missing of before.filter((c) => !has.has(foldName(c.name)))) {
+    const at = added.findIndex(
+      (c) => definition(c) === definition(missing) && holdsSame(now.name, missing.name, c.name),
     );
-    if (at >= 0) renamed.set(gone.name, came.splice(at, 1)[0]!.name);
+    if (at >= 0) renamed.set(missing.name, added.splice(at, 1)[0]!.name);
   }
   return renamed;
 }
 
-/** Rows that are looked at. */
+/** Rows that are compared. */
 const SAMPLE = 100;
-/** Of ten that are in both as many must be equal: the application may have written some since. */
+/** Of ten rows that are in both files so many must be equal: the application may have written the others since. */
 const EQUAL_OF_TEN = 9;
 
-/** `live` reads the file, `replica` what it showed before. NULLs say nothing, and no row at all says no. */
+/** `appDb` reads the file, `replica` its earlier rows. NULLs are not compared; without a row to compare the answer is no. */
 export function holdsSameIn(appDb: Query, replica: Query): HoldsSame {
   return (table, before, now) => {
     const name = quoteIdentifier(table);
     const was = readTable(replica, table);
     const keys = keyColumns(readTable(appDb, table)).map((c) => c.name);
-    // The key may be what got another name: then its values are found again, or it is another key.
+    // Perhaps the key itself was renamed. Then its values must be found again, or it is another key.
     const isKey = keys.some((c) => foldName(c) === foldName(now));
     const keysThen = keys.map((c) => (foldName(c) === foldName(now) ? before : c));
     const had = new Set(was.columns.map((c) => foldName(c.name)));

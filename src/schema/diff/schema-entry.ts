@@ -1,30 +1,30 @@
-/** What an entry of kind `schema` carries: the changes, and what they make that is not replicated. JSON, strictly read. */
+/** The payload of a log entry of kind `schema`: changes, and the created tables that do not replicate. JSON, strictly checked. */
 import { fromUtf8, utf8 } from "../../base/bytes.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { SchemaChange } from "./change.ts";
 
-/** Rows that an earlier change of others left no room for in their origin's file; they go into the journal. */
-export interface LostRows {
-  /** Of what the origin keeps: it is done with it when the entry is taken. */
+/** Rows of one table that an earlier schema change of another node rejected in their origin's file, for the conflict journal. */
+export interface RejectsOfTable {
+  /** Id of the origin's record in `__marmot__lost`; the origin deletes the record when the entry is accepted. */
   readonly id: number;
-  /** The table's name there. */
+  /** The table's name at the origin. */
   readonly table: string;
   readonly columns: readonly string[];
-  /** Why, in a sentence. */
+  /** In a sentence. */
   readonly reason: string;
   /** Encoded images of the columns, in base64. */
   readonly rows: readonly string[];
 }
 
 export interface SchemaEntry {
-  /** In their order; see `changes/change.ts`. */
+  /** In their order; see `change.ts`. */
   readonly changes: readonly SchemaChange[];
-  /** Tables that the changes create and that every node keeps for itself (a full-text index). */
+  /** Tables that the changes create and that do not replicate: every node keeps its own (a full-text index). */
   readonly local: readonly string[];
-  readonly lost: LostRows | null;
+  readonly lost: RejectsOfTable | null;
 }
 
-/** Bytes that are no change of a schema. */
+/** The payload of a schema entry is malformed. */
 export class SchemaEntryError extends Error {
   override name = "SchemaEntryError";
 }
@@ -34,7 +34,7 @@ export const encodeSchemaEntry = ({ changes, local, lost }: SchemaEntry): Uint8A
 
 const isTexts = (x: unknown): x is string[] => Array.isArray(x) && x.every((v) => typeof v === "string");
 
-function isLost(x: unknown): x is LostRows {
+function isRejects(x: unknown): x is RejectsOfTable {
   if (typeof x !== "object" || x === null) return false;
   const { id, table, columns, reason, rows } = x as Record<string, unknown>;
   if (!Number.isSafeInteger(id) || typeof table !== "string" || typeof reason !== "string") return false;
@@ -46,14 +46,15 @@ export function decodeSchemaEntry(bytes: Uint8Array): SchemaEntry {
   try {
     value = JSON.parse(fromUtf8(bytes)) as typeof value;
   } catch (error) {
-    throw new SchemaEntryError(`not a change of a schema: ${errorMessage(error)}`, { cause: error });
+    throw new SchemaEntryError(`a schema entry is not JSON: ${errorMessage(error)}`, { cause: error });
   }
   const { changes, local, lost } = value ?? {};
   const hasOp = (change: unknown): boolean =>
     typeof change === "object" && change !== null && typeof (change as { op?: unknown }).op === "string";
   if (!Array.isArray(changes) || !changes.every(hasOp))
-    throw new SchemaEntryError("the changes of a schema are a list of operations");
-  if (!isTexts(local)) throw new SchemaEntryError("the tables that are not replicated are a list of names");
-  if (lost !== null && !isLost(lost)) throw new SchemaEntryError("rows that were lost are malformed");
+    throw new SchemaEntryError("the changes of a schema entry are no list of operations");
+  if (!isTexts(local)) throw new SchemaEntryError("the local tables of a schema entry are no list of names");
+  if (lost !== null && !isRejects(lost))
+    throw new SchemaEntryError("the rejected rows of a schema entry are malformed");
   return { changes: changes as SchemaChange[], local, lost };
 }

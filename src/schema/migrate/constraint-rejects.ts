@@ -1,4 +1,4 @@
-/** Rows for which a new constraint leaves no room: which of those that clash stays, and what the others held. */
+/** Rows that a new constraint rejects: of clashing rows one is kept, and the values of the others are reported. */
 import type { DatabaseSync } from "node:sqlite";
 import type { Value } from "../../change/value.ts";
 import { queryOf } from "../../sqlite/query.ts";
@@ -7,31 +7,31 @@ import { keyColumns, rowidAliases, type Table } from "../../sqlite/schema.ts";
 import { exactText, mayBeOdd, prepareExact } from "../../rows/row-access.ts";
 import type { RejectedRow } from "../diff/change.ts";
 
-/** Greater is later, and stays. */
+/** Of clashing rows the one with the greatest rank, the latest, is kept. */
 export type Rank = (table: string, key: readonly Value[]) => number | bigint | string;
 
 export interface RowRef {
-  /** Values of `LeftOutRows.identity`. */
+  /** Values of `RejectedRows.identity`. */
   readonly id: readonly (null | bigint | number | string | Uint8Array)[];
   readonly key: readonly Value[];
 }
 
 export interface RejectedOptions {
-  /** The table's name before the change and after it. */
+  /** The table's name before and after the change. */
   readonly from: string;
   readonly to: string;
   readonly rank: Rank | undefined;
   readonly report: ((row: RejectedRow) => void) | undefined;
 }
 
-/** The rows of one table, which may have a temporary name. */
+/** The rows of one table. At the moment it may have another name than in the options. */
 export class RejectedRows {
   readonly #db: DatabaseSync;
   readonly #table: Table;
   readonly #options: RejectedOptions;
   readonly #encoding: string;
   readonly #stored: readonly string[];
-  /** Quoted columns that name a row: the rowid where it has a name. */
+  /** Quoted columns that identify a row: the rowid if it has a free name, else the key. */
   readonly identity: readonly string[];
   readonly #rowid: string | null;
   readonly #key: readonly string[];
@@ -51,12 +51,12 @@ export class RejectedRows {
     this.#key = key.length > 0 ? key : this.identity;
   }
 
-  /** To be selected, then read with `ref`. */
+  /** A list of columns to select; `ref` reads it. */
   get columns(): string {
     return [...this.identity, ...this.#withBytes(this.#key)].join(", ");
   }
 
-  /** The greatest key first: rowids of tables with a key of their own need not be alike on all nodes. */
+  /** The greatest key first. Rowids of tables with another key may differ between nodes. */
   get order(): string {
     return this.#key.map((c) => `${c} DESC`).join(", ");
   }
@@ -83,7 +83,7 @@ export class RejectedRows {
     return { id, key: this.#exact(row, at + id.length, this.#key.length) };
   }
 
-  /** The latest first; rows of one rank in the order they come. */
+  /** The latest first; rows of equal rank in the given order. */
   latestFirst(rows: readonly RowRef[]): RowRef[] {
     const { rank, from } = this.#options;
     if (rank === undefined) return [...rows];
@@ -94,18 +94,18 @@ export class RejectedRows {
   /** Every row, the latest first. */
   all(): RowRef[] {
     const sql = `SELECT ${this.columns} FROM ${this.name} NOT INDEXED ORDER BY ${this.order}`;
-    const rows = prepareExact(this.#db, sql).all() as unknown as Value[][];
+    const rows = prepareExact(this.#db, sql).all();
     return this.latestFirst(rows.map((row) => this.ref(row)));
   }
 
-  /** Tells the caller of the row while it is still there. */
+  /** Reports a row that is about to be deleted. */
   report({ id }: RowRef, reason: string, gaveWayTo: RejectedRow["gaveWayTo"]): void {
     this.count++;
     const { from, to, report } = this.#options;
     if (report === undefined) return;
     const columns = this.#stored.map(quoteIdentifier);
     const sql = `SELECT ${[...this.#withBytes(columns), this.#rowid ?? "NULL"].join(", ")} FROM ${this.name} WHERE ${this.where}`;
-    const row = prepareExact(this.#db, sql).get(...id) as unknown as Value[];
+    const row = prepareExact(this.#db, sql).get(...id)!;
     report({
       from,
       table: to,

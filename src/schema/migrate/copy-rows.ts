@@ -1,4 +1,4 @@
-/** The rows of a table that is rebuilt, from the old one to the new one, each under its rowid. */
+/** Copies the rows of a rebuilt table from the old table to the new one. Rowids are kept. */
 import { foldName } from "../../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { queryOf } from "../../sqlite/query.ts";
@@ -6,14 +6,14 @@ import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { type Column, keyColumns, readTable, rowidAliases, type Table } from "../../sqlite/schema.ts";
 import type { ColumnOrigin } from "../diff/change.ts";
 import type { RejectedRows } from "./constraint-rejects.ts";
-import { withScratch } from "../diff/alter-plan.ts";
+import { withScratch } from "../scratch.ts";
 
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
 
 export const UNIQUE_VALUE = "another row has its unique value";
 
-/** What a row runs into, by SQLite's extended result code; null: something else went wrong. */
+/** The constraint that a row violates, by SQLite's extended result code; null: another error. */
 export function constraintOf(error: unknown): string | null {
   const code = (error as { errcode?: unknown } | null)?.errcode;
   if (typeof code !== "number") return null;
@@ -21,19 +21,19 @@ export function constraintOf(error: unknown): string | null {
   if ((code & 0xff) !== SQLITE_CONSTRAINT) return null;
   switch (code >> 8) {
     case 5:
-      return "a column must not be NULL any more";
+      return "it has NULL in a column that is NOT NULL now";
     case 6:
     case 8:
     case 10:
       return UNIQUE_VALUE;
     case 12:
-      return "a value is not of its column's type";
+      return "it has a value of another type than its column";
     default:
-      return "a constraint of the new table";
+      return "it violates a constraint of the new table";
   }
 }
 
-/** `old`: what is copied from, by its present name. A conflict clause that the table declares would drop rows unseen. */
+/** OR ABORT overrides a conflict clause that the table declares, which would drop rows without a report. */
 export function copyRows(
   db: DatabaseSync,
   old: RejectedRows,
@@ -52,7 +52,7 @@ export function copyRows(
     return;
   } catch (error) {
     if (constraintOf(error) === null) throw error;
-    // SQLite leaves the rows before one that a STRICT column refuses: it takes no savepoint for that alone.
+    // When a STRICT column refuses a row, the rows before it remain: SQLite takes no savepoint for such a statement.
     db.exec(`DELETE FROM ${target}`);
   }
   const one = db.prepare(
@@ -68,7 +68,7 @@ export function copyRows(
     }
 }
 
-/** SQLite copies whole pages' worth of cells where nothing differs; only with an INTEGER PRIMARY KEY it keeps rowids. */
+/** Whether SELECT * copies the rows as they are, which is faster. It keeps rowids only with an INTEGER PRIMARY KEY. */
 function isWhole(old: Table, now: Table, columns: readonly ColumnOrigin[]): boolean {
   const names = old.columns.map((c) => foldName(c.name));
   return (
@@ -98,7 +98,7 @@ function copied(
     if (column.hidden !== 0) continue;
     const source = before.get(origin.get(foldName(column.name)) ?? "");
     const isRowid = column.name === now.rowidColumn;
-    const value = source === undefined ? newValue(column, isRowid) : carried(source, column);
+    const value = source === undefined ? newValue(column, isRowid) : copiedValue(source, column);
     if (isRowid && source === undefined) continue;
     keyed ||= isRowid;
     if (value === null) continue;
@@ -109,7 +109,7 @@ function copied(
   const oldKey = keyColumns(old).map((c) => `${quoteIdentifier(c.name)} DESC`);
   if (!keyed && oldRowid !== undefined && newRowid !== undefined) {
     into.unshift(newRowid);
-    // Of a table with a key of its own the rowids need not be alike on all nodes.
+    // If the old table has another key, its rowids may differ between nodes: the new ones follow the order of the key.
     if (now.rowidColumn !== null && oldKey.length > 0) {
       const number = `row_number() OVER (ORDER BY ${oldKey.join(", ")})`;
       return { into, from: [number, ...from], fromOne: ["NULL", ...from] };
@@ -117,7 +117,7 @@ function copied(
     from.unshift(oldRowid);
   }
   if (into.length === 0) {
-    // Nothing is carried over and there is no rowid to name: one row for each, of defaults.
+    // No column is copied and the rowid has no name: each row becomes one of defaults.
     const first = now.columns.find((c) => c.hidden === 0)!;
     into.push(quoteIdentifier(first.name));
     from.push(first.defaultValue ?? "NULL");
@@ -125,20 +125,20 @@ function copied(
   return { into, from, fromOne: from };
 }
 
-/** A column that may have been NULL takes its default where it must not be any more. */
-function carried(source: Column, { notNull, defaultValue: fallback }: Column): string {
+/** Where a column becomes NOT NULL, its default replaces NULL. */
+function copiedValue(source: Column, { notNull, defaultValue: fallback }: Column): string {
   const name = quoteIdentifier(source.name);
-  if (!notNull || source.notNull || fallback === null || !isSteady(fallback)) return name;
+  if (!notNull || source.notNull || fallback === null || !isDeterministic(fallback)) return name;
   return `coalesce(${name}, ${fallback})`;
 }
 
 /**
- * What a new column holds; null: its default. Every node must come to the same: a default that depends on the moment is
- * left to the row that its origin sends, and a column that must not be NULL holds as little as it can until then.
+ * The value of a new column; null: its default. It must be the same on every node. Where the default depends on the moment, the
+ * origin sends the row with its value; until then a NOT NULL column has an empty value.
  */
 function newValue(column: Column, isRowid: boolean): string | null {
   const { defaultValue: fallback } = column;
-  if (isRowid || (fallback !== null && !isNull(fallback) && isSteady(fallback))) return null;
+  if (isRowid || (fallback !== null && !isNull(fallback) && isDeterministic(fallback))) return null;
   if (!column.notNull) return fallback === null ? null : "NULL";
   if (fallback !== null && /^\(*\s*CURRENT_TIMESTAMP/i.test(fallback)) return "'1970-01-01 00:00:00'";
   switch (column.affinity) {
@@ -153,8 +153,8 @@ function newValue(column: Column, isRowid: boolean): string | null {
 
 const isNull = (text: string): boolean => /^\(*\s*NULL\s*\)*$/i.test(text);
 
-/** Whether an expression is the same at any time and on any node: SQLite allows no other in an index. */
-function isSteady(expression: string): boolean {
+/** Whether an expression has the same value at any time and on any node: SQLite allows no other one in an index. */
+function isDeterministic(expression: string): boolean {
   if (/^(?:[-+]?[\d.]+(?:e[-+]?\d+)?|'(?:[^']|'')*'|x'[\da-f]*'|true|false|null)$/i.test(expression))
     return true;
   return withScratch((db) => {

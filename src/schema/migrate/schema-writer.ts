@@ -1,4 +1,4 @@
-/** The schema of the file that is changed: statements, texts, and what is there now. Used within `alone`. */
+/** Writes the schema of a file, by statements and by texts, and knows the present texts. Used within `alone`. */
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
@@ -11,11 +11,11 @@ type Kind = SchemaObject["kind"];
 
 const keyOf = (kind: string, name: string): string => `${kind} ${foldName(name)}`;
 
-export class FileSchema {
+export class SchemaWriter {
   readonly #db: DatabaseSync;
-  /** Texts were written behind the connection's back. */
+  /** Texts were written of which the connection does not know yet. */
   #stale = false;
-  /** Texts of what there is, by kind and name; null: read it again. */
+  /** Present texts by kind and name; null: they must be read again. */
   #present: Map<string, string> | null = null;
 
   constructor(db: DatabaseSync) {
@@ -35,7 +35,7 @@ export class FileSchema {
 
   drop(kind: "index" | "view" | "trigger", name: string): void {
     this.#run(`DROP ${kind.toUpperCase()} main.${quoteIdentifier(name)}`);
-    // The triggers of a view go with it.
+    // SQLite drops the triggers of a view with it.
     if (kind === "view") this.forget();
     else this.#present?.delete(keyOf(kind, name));
   }
@@ -52,12 +52,12 @@ export class FileSchema {
     if (isDiskFull(error)) return error;
     return new UserError(
       `this file cannot take a schema change of the cluster: ${errorMessage(error)}, in: ${sql}`,
-      "make what the statement needs available here (a module or function of the application), or undo the change on the node it came from",
+      "make the module or function that the statement needs available to marmot, or undo the change on the node that made it",
       { cause: error },
     );
   }
 
-  /** Of an object as the file has it now; null: it has none. */
+  /** The present text of an object; null: the file has no such object. */
   text(kind: Kind, name: string): string | null {
     this.#present ??= new Map(
       queryOf(this.#db)("SELECT type, name, sql FROM main.sqlite_schema").map(([type, of, sql]) => [
@@ -68,17 +68,17 @@ export class FileSchema {
     return this.#present.get(keyOf(kind, name)) ?? null;
   }
 
-  /** An object was created by another hand. */
+  /** The caller created an object itself. */
   note({ kind, name, sql }: SchemaObject): void {
     this.#present?.set(keyOf(kind, name), sql);
   }
 
-  /** The schema was changed by another hand. */
+  /** The caller changed the schema itself. */
   forget(): void {
     this.#present = null;
   }
 
-  /** Takes the place of a text that stores alike. */
+  /** Replaces a text by one with the same structure. */
   setText(kind: "table" | "index", name: string, sql: string): void {
     setText(this.#db, kind, name, sql);
     this.#present?.set(keyOf(kind, name), sql);
@@ -89,13 +89,13 @@ export class FileSchema {
     if (reorder(this.#db, objects)) this.#stale = true;
   }
 
-  /** Makes written texts be the schema. */
+  /** Lets the connection read the written texts. */
   reload(): void {
     if (this.#stale) reload(this.#db);
     this.#stale = false;
   }
 
-  /** For a table that steps aside. */
+  /** A name for a table during the migration. */
   freeName(): string {
     for (let i = 1; ; i++) {
       const name = `__marmot__aside_${i}`;

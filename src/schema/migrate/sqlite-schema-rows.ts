@@ -1,16 +1,16 @@
 /**
- * Writing `sqlite_schema` itself, as https://www.sqlite.org/lang_altertable.html §7 describes it: texts that mean the same
- * storage, and the order of objects. In a transaction of the caller; a rollback undoes it like any other write.
+ * Writes to `sqlite_schema` itself, as https://www.sqlite.org/lang_altertable.html §7 describes: texts with the same structure,
+ * and the order of objects. In a transaction of the caller; a rollback undoes it like any other write.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../../base/assert.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { withoutWithheld } from "../diff/shadow-tables.ts";
+import { withoutShadowTables } from "../virtual-tables.ts";
 
 /**
- * Runs `work` on a connection on which ALTER TABLE changes one table and nothing else: views and triggers are neither
- * rewritten nor checked, nor are references of other tables. Afterwards the connection is as it was, and defensive.
+ * Runs `work` on a connection on which ALTER TABLE changes one table only: SQLite neither rewrites nor checks views, triggers
+ * and references of other tables. Afterwards the connection has its former settings and is defensive.
  */
 export function alone<T>(db: DatabaseSync, work: () => T): T {
   const query = queryOf(db);
@@ -22,7 +22,7 @@ export function alone<T>(db: DatabaseSync, work: () => T): T {
   db.enableDefensive(false);
   try {
     db.exec("PRAGMA legacy_alter_table = ON; PRAGMA ignore_check_constraints = ON");
-    // With it ALTER TABLE ignores what it finds wrong in other objects.
+    // With it ALTER TABLE ignores errors in other objects.
     db.exec("PRAGMA writable_schema = ON");
     return work();
   } finally {
@@ -32,7 +32,7 @@ export function alone<T>(db: DatabaseSync, work: () => T): T {
   }
 }
 
-/** The caller proved that the text means what is stored. Call `reload` before the schema is used. */
+/** The caller proved that the text has the structure of the stored rows. Call `reload` before the schema is used. */
 export function setText(db: DatabaseSync, kind: "table" | "index", name: string, sql: string): void {
   const { changes } = db
     .prepare("UPDATE main.sqlite_schema SET sql = ? WHERE type = ? AND name = ?")
@@ -40,7 +40,7 @@ export function setText(db: DatabaseSync, kind: "table" | "index", name: string,
   assert(Number(changes) === 1, `the text of one ${kind} is set`);
 }
 
-/** Makes this connection and all others read the schema anew. Only within `alone`. */
+/** Makes this connection and all others read the schema again. Only within `alone`. */
 export function reload(db: DatabaseSync): void {
   const [[version] = [0]] = queryOf(db)("PRAGMA main.schema_version");
   db.exec(`PRAGMA main.schema_version = ${(Number(version) + 1) % 0x7fff_ffff}`);
@@ -48,8 +48,8 @@ export function reload(db: DatabaseSync): void {
 }
 
 /**
- * Puts the application's objects into this order; what is not among them follows, in the order that it has: Marmot's triggers stay the
- * youngest. A table's own indexes go with it.
+ * Puts the application's objects into this order. Other objects follow in their present order, so Marmot's triggers remain the
+ * youngest. The automatic indexes of a table keep their place behind it. False: nothing had to be moved.
  */
 export function reorder(db: DatabaseSync, objects: readonly SchemaObject[]): boolean {
   const rows = queryOf(db)("SELECT rowid, type, name, tbl_name FROM main.sqlite_schema ORDER BY rowid").map(
@@ -64,13 +64,13 @@ export function reorder(db: DatabaseSync, objects: readonly SchemaObject[]): boo
     rows.filter((r) => r.inner !== null),
     (r) => r.inner!,
   );
-  const wanted = withoutWithheld(objects).flatMap(({ kind, name }) => {
+  const wanted = withoutShadowTables(objects).flatMap(({ kind, name }) => {
     const row = byKey.get(`${kind} ${name}`);
     if (row === undefined) return [];
     return kind === "table" ? [row, ...(inner.get(name) ?? [])] : [row];
   });
   const members = new Set(wanted);
-  // What came anew stands last; that means something for these alone.
+  // A newly created object is last. Only for indexes and triggers the order has an effect.
   const isInOrder = (kind: string): boolean => {
     const of = (list: readonly (typeof rows)[number][]) =>
       list.filter((r) => r.key.startsWith(kind) && members.has(r));

@@ -1,17 +1,16 @@
-/** A UNIQUE index made over rows that are there: of those that clash the latest stays. */
+/** Creates a UNIQUE index over existing rows. Of rows that clash the latest is kept. */
 import type { DatabaseSync } from "node:sqlite";
-import type { Value } from "../../change/value.ts";
 import { parseIndex } from "../../sqlite/ddl-text/index-text.ts";
 import { prepareExact } from "../../rows/row-access.ts";
 import { constraintOf, UNIQUE_VALUE } from "./copy-rows.ts";
 import type { RejectedRows, RowRef } from "./constraint-rejects.ts";
 
-/** `clearing`: called once before rows go, so that no trigger sees it. */
+/** `dropTriggers`: called once before rows are deleted, so that no trigger fires. */
 export function createUniqueIndex(
   db: DatabaseSync,
   sql: string,
   rows: () => RejectedRows,
-  clearing: () => void,
+  dropTriggers: () => void,
 ): void {
   try {
     db.exec(sql);
@@ -21,7 +20,7 @@ export function createUniqueIndex(
   }
   const table = rows();
   const losers = losersOf(db, sql, table);
-  clearing();
+  dropTriggers();
   for (const { row, winner } of losers) table.report(row, UNIQUE_VALUE, winner.key);
   const remove = db.prepare(`DELETE FROM ${table.name} WHERE ${table.where}`);
   for (const { row } of losers) remove.run(...row.id);
@@ -44,7 +43,7 @@ function losersOf(db: DatabaseSync, sql: string, table: RejectedRows): Loser[] {
     `SELECT * FROM (SELECT dense_rank() OVER (ORDER BY ${list}) "group", count(*) OVER (PARTITION BY ${list}) "size",
          row_number() OVER (ORDER BY ${table.order}) "place", ${table.columns}
        FROM ${table.name} WHERE ${conditions.join(" AND ")}) WHERE "size" > 1 ORDER BY "group", "place"`,
-  ).all() as unknown as Value[][];
+  ).all();
   const members = Map.groupBy(groups, (row) => row[0] as bigint);
   return [...members.values()].flatMap((group) => {
     const [winner, ...losers] = table.latestFirst(group.map((row) => table.ref(row, 3)));

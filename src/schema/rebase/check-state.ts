@@ -1,4 +1,4 @@
-/** Whether a catalogue that was put together works: SQLite makes it and compiles what it holds, without rows. */
+/** Checks whether a merged catalogue works: SQLite creates and compiles its objects in memory, without rows. */
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
@@ -7,23 +7,23 @@ import { mentions } from "../../sqlite/ddl-text/index-text.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { isVirtual, judgeTriggers } from "../triggers.ts";
+import { classifyTriggers } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import type { SchemaState } from "../diff/change.ts";
-import { createAll } from "./renamed-state.ts";
-import { withScratch } from "../diff/alter-plan.ts";
+import { createAll, withScratch } from "../scratch.ts";
 
 export interface Broken {
   readonly object: SchemaObject;
-  /** In SQLite's words. */
+  /** SQLite's message. */
   readonly why: string;
-  /** It cannot even be created; else it can, and fails when it is used. */
+  /** true: SQLite refuses to create it; false: it fails when it is used. */
   readonly isRefused: boolean;
 }
 
 /**
- * What does not work, by `keyOf`. What is virtual is not tried. A quoted name that no column has any more is no text all of a
- * sudden: SQLite would take it for one, an index would go over that one value, and a view would show it. Where a text was
- * meant, the schemas that were put together are as broken, and the caller compares.
+ * Objects that do not work, by `keyOf`. Virtual tables are not checked. A name in double quotes counts as a column, also if no
+ * column has it any more: SQLite would take it for a text, which an index or a view would then contain. If a text was meant,
+ * the same object is broken on one of the merged sides, too, and the caller compares.
  */
 export function brokenObjects({ objects }: SchemaState): Map<string, Broken> {
   const broken = new Map<string, Broken>();
@@ -33,7 +33,7 @@ export function brokenObjects({ objects }: SchemaState): Map<string, Broken> {
   } finally {
     strict.close();
   }
-  // A table with such a text, and all that stands on it, can only be judged as the application's SQLite has it.
+  // A table with such a text, and its dependent objects, are checked in the mode that applications use.
   const tables = objects
     .filter((o) => o.kind === "table" && broken.has(keyOf(o)))
     .map((o) => foldName(o.name));
@@ -48,8 +48,8 @@ export function brokenObjects({ objects }: SchemaState): Map<string, Broken> {
         else broken.set(keyOf(object), found);
       }
     });
-  for (const { name, problem } of judgeTriggers(objects, []).byName.values())
-    if (problem !== null && problem.reason.includes("does not compile")) {
+  for (const { name, compiles, problem } of classifyTriggers(objects, []).byName.values())
+    if (!compiles && problem !== null) {
       const object = objects.find((o) => o.kind === "trigger" && o.name === name);
       if (object !== undefined && !broken.has(keyOf(object)))
         broken.set(keyOf(object), { object, why: problem.reason, isRefused: false });
@@ -61,15 +61,15 @@ function brokenIn(db: DatabaseSync, objects: readonly SchemaObject[]): Broken[] 
   const broken: Broken[] = [];
   const refused = createAll(db, objects);
   for (const [object, why] of refused) if (!isVirtual(object)) broken.push({ object, why, isRefused: true });
-  const standing = queryOf(db)("SELECT type, name, tbl_name FROM sqlite_schema");
+  const created = queryOf(db)("SELECT type, name, tbl_name FROM sqlite_schema");
   const tables = new Map(
-    standing.map(([kind, name, table]) => [keyOf({ kind: String(kind), name: String(name) }), String(table)]),
+    created.map(([kind, name, table]) => [keyOf({ kind: String(kind), name: String(name) }), String(table)]),
   );
   for (const object of objects) {
     const table = tables.get(keyOf(object));
     const elsewhere = table !== undefined && foldName(table) !== foldName(object.tableName);
     if (elsewhere)
-      broken.push({ object, why: `it stands on ${table}, not on ${object.tableName}`, isRefused: true });
+      broken.push({ object, why: `it belongs to ${table}, not to ${object.tableName}`, isRefused: true });
     if (object.kind !== "view" || elsewhere || refused.has(object)) continue;
     try {
       queryOf(db)(`SELECT 1 FROM main.${quoteIdentifier(object.name)} LIMIT 0`);

@@ -1,10 +1,10 @@
 /**
- * Both sides' renames put together: every table and column that the base had gets one name under which the base, this
- * node's schema and the cluster's can be compared. Where both renamed the same, or a new name is taken, theirs stands.
+ * Combines the renames of both sides: every table and column of the base gets one common name, under which the base, this node's
+ * schema and the cluster's can be compared. Where both sides renamed the same object, or a new name is taken, theirs wins.
  */
 import { foldName } from "../../base/names.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import type { SchemaState } from "../diff/change.ts";
 import { tablesOf } from "../diff/diff.ts";
 import type { TableLineage } from "../diff/evolve.ts";
@@ -13,7 +13,7 @@ import { type ColumnText, parseTable } from "../../sqlite/ddl-text/table-text.ts
 
 export interface ColumnNames {
   readonly base: string;
-  /** null: dropped there. */
+  /** null: they dropped it. */
   readonly theirs: string | null;
   readonly ours: string | null;
   common: string;
@@ -27,19 +27,20 @@ export interface TableNames {
   readonly columns: ColumnNames[];
 }
 
-export interface LostName {
-  /** In the live file's names. */
+/** A new name of ours that is rejected. */
+export interface RejectedName {
+  /** By its name in the app database. */
   readonly table: string;
   /** null: the table's own name. */
   readonly column: string | null;
   readonly reason: string;
 }
 
-/** Generated ones, too. */
+/** With generated ones. */
 export const columnNames = (object: SchemaObject): string[] =>
   isVirtual(object) ? [] : parseTable(object.sql).columns.map((c) => c.name);
 
-/** Where a column went that the base had; null: away. */
+/** The name of a column of the base after the lineage; null: dropped. */
 function columnTo(lineage: TableLineage | undefined, column: string): string | null {
   if (lineage === undefined) return column;
   return (
@@ -48,7 +49,7 @@ function columnTo(lineage: TableLineage | undefined, column: string): string | n
   );
 }
 
-/** Of one side: where each generated column went. No recorder tells; where there are as many, the order does. */
+/** The names of generated columns on one side. They are not recorded; if their number is the same, their order decides. */
 function generatedTo(base: SchemaObject, now: SchemaObject | undefined): Map<string, string> {
   const names = (object: SchemaObject): string[] =>
     parseTable(object.sql).columns.flatMap((c) => (c.generated ? [c.name] : []));
@@ -61,7 +62,7 @@ function generatedTo(base: SchemaObject, now: SchemaObject | undefined): Map<str
   );
 }
 
-/** A side's schema, and what led there from the base. */
+/** The schema of a side, and the lineages from the base to it. */
 export interface Side {
   readonly state: SchemaState;
   readonly lineages: readonly TableLineage[];
@@ -96,9 +97,13 @@ export function namesOf(base: SchemaState, theirs: Side, ours: Side): TableNames
     });
 }
 
-/** Gives every table and column its common name. Lists our new names that do not stand. */
-export function settleNames(names: readonly TableNames[], onto: SchemaState, appDb: SchemaState): LostName[] {
-  const lost: LostName[] = [];
+/** Gives every table and column its common name. Returns our new names that are rejected. */
+export function settleNames(
+  names: readonly TableNames[],
+  onto: SchemaState,
+  appDb: SchemaState,
+): RejectedName[] {
+  const rejected: RejectedName[] = [];
   const both = names.filter((n) => n.theirs !== null && n.ours !== null);
   const dropped = new Set(
     names.flatMap((n) => (n.ours === null && n.theirs !== null ? [foldName(n.theirs)] : [])),
@@ -108,11 +113,7 @@ export function settleNames(names: readonly TableNames[], onto: SchemaState, app
     .filter((o) => !both.some((n) => o.kind === "table" && foldName(n.theirs!) === foldName(o.name)))
     .map((o) => o.name);
   for (const table of settle(both, others))
-    lost.push({
-      table: table.ours!,
-      column: null,
-      reason: "it has another name elsewhere, or the name is taken",
-    });
+    rejected.push({ table: table.ours!, column: null, reason: RENAMED });
   for (const name of names) if (!both.includes(name)) name.common = name.theirs ?? name.ours ?? name.base;
   const [after, mine] = [tablesOf(onto), tablesOf(appDb)];
   for (const table of both) {
@@ -124,22 +125,20 @@ export function settleNames(names: readonly TableNames[], onto: SchemaState, app
     const added = addedTo(after.get(foldName(table.theirs!))!, "theirs");
     const ours = addedTo(mine.get(foldName(table.ours!))!, "ours");
     for (const column of settle(kept, added))
-      lost.push({
-        table: table.ours!,
-        column: column.ours,
-        reason: "it has another name elsewhere, or the name is taken",
-      });
+      rejected.push({ table: table.ours!, column: column.ours, reason: RENAMED });
     const taken = new Set([...kept.map((c) => c.common), ...added, ...ours].map(foldName));
     for (const column of table.columns) {
       if (kept.includes(column)) continue;
       column.common = column.theirs ?? column.base;
-      // One that is going away makes room for the one that is called so now.
+      // A column that one side dropped leaves its name to the column that has it now.
       if (column.theirs === null || taken.has(foldName(column.common)))
         column.common = `__marmot__gone_${column.base}`;
     }
   }
-  return lost;
+  return rejected;
 }
+
+const RENAMED = "it has another name on another node, or the name is taken";
 
 interface Named {
   readonly base: string;
@@ -148,29 +147,29 @@ interface Named {
   common: string;
 }
 
-/** Ours where only we renamed, unless that makes two of one name. Gives those whose new name of ours does not stand. */
+/** Our name if only we renamed, unless two objects would have it. Returns the objects of which our name is rejected. */
 function settle<T extends Named>(list: readonly T[], others: readonly string[]): T[] {
-  const lost = new Set<T>();
+  const rejected = new Set<T>();
   for (const item of list) {
     const renamed = item.ours !== item.base;
     const isOurs = renamed && item.theirs === item.base;
     item.common = isOurs ? item.ours! : item.theirs!;
-    if (renamed && !isOurs && foldName(item.ours!) !== foldName(item.theirs!)) lost.add(item);
+    if (renamed && !isOurs && foldName(item.ours!) !== foldName(item.theirs!)) rejected.add(item);
   }
   for (;;) {
     const count = new Map<string, number>();
     for (const name of [...others, ...list.map((i) => i.common)])
       count.set(foldName(name), (count.get(foldName(name)) ?? 0) + 1);
     const twice = list.filter((i) => i.common !== i.theirs && count.get(foldName(i.common))! > 1);
-    if (twice.length === 0) return [...lost];
+    if (twice.length === 0) return [...rejected];
     for (const item of twice) {
       item.common = item.theirs!;
-      lost.add(item);
+      rejected.add(item);
     }
   }
 }
 
-/** From one side's names to the common ones. */
+/** From the names of one side to the common ones. */
 export function renamingOf(names: readonly TableNames[], side: "base" | "theirs" | "ours"): Renaming {
   const tables = new Map<string, string>();
   const columns = new Map<string, Map<string, string>>();

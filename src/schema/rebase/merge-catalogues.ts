@@ -1,36 +1,49 @@
-/** Three catalogues in common names, merged object by object. */
+/** Merges three catalogues in common names, object by object. */
 import { foldName } from "../../base/names.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import type { SchemaState } from "../diff/change.ts";
 import { keyOf } from "./check-state.ts";
-import { settled } from "../diff/evolve.ts";
-import { extendsTable, LOST, mergeTable, sameTable } from "./merge-table.ts";
+import { inReadOrder } from "../diff/evolve.ts";
+import { extendsTable, mergeTable, REJECTED_PREFIX, sameTable } from "./merge-table.ts";
 import { sameTokens } from "../../sqlite/ddl-text/table-text.ts";
 
-/** Told of what of ours does not stand. `column`: of a table of both sides, in common names. */
-export type Lose = (kind: SchemaObject["kind"], name: string, reason: string, column: string | null) => void;
+/** An object of ours that is rejected. Names are common ones. */
+export interface RejectedObject {
+  readonly kind: SchemaObject["kind"];
+  readonly name: string;
+  readonly reason: string;
+  /** The column, of a table that both sides have, whose values alone are rejected; null: the whole object. */
+  readonly column: string | null;
+}
 
-/** Three catalogues in common names. */
+interface MergeInput {
+  readonly base: SchemaState;
+  readonly ours: SchemaState;
+  readonly theirs: SchemaState;
+  /** Objects of ours, by `keyOf`, that must be rejected, with their reasons. */
+  readonly rejected: ReadonlyMap<string, string>;
+}
+
+const BASE_REJECTED = "its table or view was rejected";
+
 export class Merger {
   readonly #base: SchemaState;
   readonly #ours: SchemaState;
   readonly #theirs: SchemaState;
   readonly #rejected: ReadonlyMap<string, string>;
-  readonly #lose: Lose;
+  readonly #report: (object: RejectedObject) => void;
 
-  constructor(
-    base: SchemaState,
-    ours: SchemaState,
-    theirs: SchemaState,
-    rejected: ReadonlyMap<string, string>,
-    lose: Lose,
-  ) {
+  constructor({ base, ours, theirs, rejected }: MergeInput, report: (object: RejectedObject) => void) {
     this.#base = base;
     this.#ours = ours;
     this.#theirs = theirs;
     this.#rejected = rejected;
-    this.#lose = lose;
+    this.#report = report;
+  }
+
+  #reject({ kind, name }: SchemaObject, reason: string, column: string | null = null): void {
+    this.#report({ kind, name, reason, column });
   }
 
   merge(): SchemaState {
@@ -43,14 +56,13 @@ export class Merger {
       if (merged !== null) objects.push(merged);
     }
     for (const [key, our] of ours) if (!theirs.has(key)) this.#add(objects, base.get(key), our);
-    const works = new Set(settled(objects));
+    const works = new Set(inReadOrder(objects));
     for (const object of objects)
-      if (!works.has(object) && !theirs.has(keyOf(object)))
-        this.#lose(object.kind, object.name, "what it stands on does not stand", null);
+      if (!works.has(object) && !theirs.has(keyOf(object))) this.#reject(object, BASE_REJECTED);
     const { userVersion, applicationId } = this.#ours;
     return {
-      objects: settled(objects),
-      // Migrations count it up: the file went through the higher number's.
+      objects: inReadOrder(objects),
+      // Migrations increase it: the file has passed the migration with the higher number.
       userVersion:
         userVersion === this.#base.userVersion
           ? this.#theirs.userVersion
@@ -60,19 +72,19 @@ export class Merger {
     };
   }
 
-  /** null: it goes. */
+  /** null: the merged schema does not have it. */
   #mergeOne(
     base: SchemaObject | undefined,
     our: SchemaObject | undefined,
     their: SchemaObject,
   ): SchemaObject | null {
-    const isStranded = their.kind !== "table" && our?.sql.includes(LOST) === true;
-    const why = isStranded ? "what it stands on does not stand" : this.#rejected.get(keyOf(their));
+    const isStranded = their.kind !== "table" && our?.sql.includes(REJECTED_PREFIX) === true;
+    const why = isStranded ? BASE_REJECTED : this.#rejected.get(keyOf(their));
     if (why !== undefined) {
-      this.#lose(their.kind, their.name, why, null);
+      this.#reject(their, why);
       return their;
     }
-    // Ours dropped it, which comes later in the order than what theirs made of it.
+    // We dropped it, and our change is the later one in the log.
     if (our === undefined) return base === undefined ? their : null;
     const same = (a: SchemaObject, b: SchemaObject): boolean =>
       a.kind === "table" ? sameTable(a.sql, b.sql) : sameTokens(a.sql, b.sql);
@@ -80,32 +92,31 @@ export class Merger {
     if (base !== undefined && same(our, base)) return their;
     if (base !== undefined && same(their, base)) return our;
     if (base === undefined && their.kind === "table") {
-      // The same migrations on both, one of them further through: no other table, but this one altered.
+      // Both sides ran the same migrations, and one of them ran more: it is the same table, altered.
       if (extendsTable(our.sql, their.sql)) return { ...our, name: their.name, tableName: their.tableName };
       if (extendsTable(their.sql, our.sql)) return their;
     }
     if (base === undefined || their.kind !== "table" || isVirtual(their) || isVirtual(our)) {
-      const how = base === undefined ? "made" : "changed";
-      this.#lose(their.kind, their.name, `${their.kind} ${their.name} was ${how} otherwise elsewhere`, null);
+      const how = base === undefined ? "created" : "changed";
+      this.#reject(their, `${their.kind} ${their.name} was ${how} differently on another node`);
       return their;
     }
-    const { sql, lost } = mergeTable(base.sql, our.sql, their.sql);
-    for (const { column, reason } of lost) this.#lose("table", their.name, reason, column);
+    const { sql, rejected } = mergeTable(base.sql, our.sql, their.sql);
+    for (const { column, reason } of rejected) this.#reject(their, reason, column);
     return { ...their, sql };
   }
 
-  /** An object that only we have. */
+  /** Adds an object that only we have. */
   #add(objects: SchemaObject[], base: SchemaObject | undefined, our: SchemaObject): void {
     const { kind, name, sql } = our;
-    if (name.startsWith(LOST)) return;
-    // Theirs dropped it; what ours made of it meanwhile is made again.
+    if (name.startsWith(REJECTED_PREFIX)) return;
+    // They dropped it. If we changed it, our version is created again.
     if (base !== undefined && sameTokens(base.sql, sql)) return;
     const why = this.#rejected.get(keyOf(our));
     const there = (o: SchemaObject): boolean => foldName(o.name) === foldName(name);
     const taken = objects.find((o) => (o.kind === "trigger") === (kind === "trigger") && there(o));
-    if (why !== undefined) this.#lose(kind, name, why, null);
-    else if (taken !== undefined)
-      this.#lose(kind, name, `there is a ${taken.kind} ${taken.name} already`, null);
+    if (why !== undefined) this.#reject(our, why);
+    else if (taken !== undefined) this.#reject(our, `there is already a ${taken.kind} ${taken.name}`);
     else objects.push(our);
   }
 }

@@ -1,25 +1,31 @@
-/** Three texts of one table, in common names: what both sides changed is put together part by part. */
+/** Merges three texts of one table, in common names, part by part. */
 import { foldName } from "../../base/names.ts";
 import { afterTableName } from "../../sqlite/ddl-text/index-text.ts";
-import { isVirtual } from "../triggers.ts";
+import { isVirtual } from "../virtual-tables.ts";
 import { type ColumnText, parseTable, sameTokens, tableText } from "../../sqlite/ddl-text/table-text.ts";
+
+interface RejectedPart {
+  /** Its name in our text, if its values are rejected, too; null: only a definition is. */
+  readonly column: string | null;
+  readonly reason: string;
+}
 
 export interface MergedTable {
   readonly sql: string;
-  /** What of ours does not stand. `column`: its name in our text, if its values go with it; null: a definition alone. */
-  readonly lost: readonly { readonly column: string | null; readonly reason: string }[];
+  /** Rejected parts of ours. */
+  readonly rejected: readonly RejectedPart[];
 }
 
-/** Whatever they are called; of virtual ones the text is all there is. */
+/** Apart from their names. Texts of virtual tables are compared as they are. */
 export function sameTable(a: string, b: string): boolean {
   if (isVirtual({ sql: a }) || isVirtual({ sql: b })) return a === b;
   return sameTokens(afterTableName(a), afterTableName(b));
 }
 
-/** What of ours is lost already, and only has a name in between. */
-export const LOST = "__marmot__lost_";
+/** Rejected tables and columns of ours have names with this prefix while sides are merged. */
+export const REJECTED_PREFIX = "__marmot__lost_";
 
-/** Whether a table has all that another has, and perhaps more columns or constraints. */
+/** Whether a table has all columns and constraints of another, and perhaps more. */
 export function extendsTable(table: string, other: string): boolean {
   if (isVirtual({ sql: table }) || isVirtual({ sql: other })) return table === other;
   const [more, less] = [parseTable(table), parseTable(other)];
@@ -34,31 +40,31 @@ export function extendsTable(table: string, other: string): boolean {
   );
 }
 
-/** Where both changed the same part differently, theirs stands. */
+/** Where both sides changed the same part differently, theirs wins. */
 export function mergeTable(base: string, ours: string, theirs: string): MergedTable {
-  if (sameTable(ours, base) || sameTable(ours, theirs)) return { sql: theirs, lost: [] };
-  if (sameTable(theirs, base) && !ours.includes(LOST)) return { sql: ours, lost: [] };
-  const lost: { column: string | null; reason: string }[] = [];
+  if (sameTable(ours, base) || sameTable(ours, theirs)) return { sql: theirs, rejected: [] };
+  if (sameTable(theirs, base) && !ours.includes(REJECTED_PREFIX)) return { sql: ours, rejected: [] };
+  const rejected: RejectedPart[] = [];
   const [b, o, t] = [parseTable(base), parseTable(ours), parseTable(theirs)];
-  const columns = mergeColumns(b.columns, o.columns, t.columns, lost);
+  const columns = mergeColumns(b.columns, o.columns, t.columns, rejected);
   const has = (list: readonly string[], part: string): boolean => list.some((p) => sameTokens(p, part));
   const constraints = t.constraints.filter((c) => !has(b.constraints, c) || has(o.constraints, c));
   constraints.push(...o.constraints.filter((c) => !has(b.constraints, c) && !has(t.constraints, c)));
   let { options } = t;
   if (!sameTokens(o.options, b.options) && !sameTokens(o.options, t.options)) {
     if (sameTokens(t.options, b.options)) ({ options } = o);
-    else lost.push({ column: null, reason: "its options were changed otherwise elsewhere" });
+    else rejected.push({ column: null, reason: "its options were changed differently on another node" });
   }
   const sql = tableText({ head: t.head, columns, constraints, options });
-  if (sameTable(sql, theirs)) return { sql: theirs, lost };
-  return { sql: sameTable(sql, ours) ? ours : sql, lost };
+  if (sameTable(sql, theirs)) return { sql: theirs, rejected };
+  return { sql: sameTable(sql, ours) ? ours : sql, rejected };
 }
 
 function mergeColumns(
   base: readonly ColumnText[],
   ours: readonly ColumnText[],
   theirs: readonly ColumnText[],
-  lost: { column: string | null; reason: string }[],
+  rejected: RejectedPart[],
 ): ColumnText[] {
   const byName = (list: readonly ColumnText[]): Map<string, ColumnText> =>
     new Map(list.map((c) => [foldName(c.name), c]));
@@ -69,7 +75,7 @@ function mergeColumns(
     const was = inBase.get(foldName(their.name));
     const our = inOurs.get(foldName(their.name));
     if (our === undefined) {
-      // Ours dropped it, which comes later in the order than what theirs made of it.
+      // We dropped it, and our change is the later one in the log.
       if (was === undefined) merged.push(their);
       continue;
     }
@@ -77,21 +83,21 @@ function mergeColumns(
     if (was !== undefined && same(their, was)) merged.push(isOurs ? our : their);
     else {
       merged.push(their);
-      // Added on both sides it is one column, which holds what either wrote, where both store it.
+      // Added on both sides it is one column. It holds the values of both if both store it.
       const isStored = was === undefined && !our.generated && !their.generated;
       if (!same(our, their) && (isOurs || was === undefined))
-        lost.push({
+        rejected.push({
           column: isStored ? null : our.name,
-          reason: `its column ${our.name} was ${was === undefined ? "added" : "changed"} otherwise elsewhere`,
+          reason: `its column ${our.name} was ${was === undefined ? "added" : "changed"} differently on another node`,
         });
     }
   }
   for (const our of ours) {
-    if (inTheirs.has(foldName(our.name)) || our.name.startsWith(LOST)) continue;
+    if (inTheirs.has(foldName(our.name)) || our.name.startsWith(REJECTED_PREFIX)) continue;
     const was = inBase.get(foldName(our.name));
     if (was === undefined) merged.push(our);
     else if (!same(our, was))
-      lost.push({ column: our.name, reason: `its column ${our.name} was dropped elsewhere` });
+      rejected.push({ column: our.name, reason: `its column ${our.name} was dropped on another node` });
   }
   return merged;
 }

@@ -1,16 +1,16 @@
 /**
- * The parts of a CREATE INDEX statement that SQLite tells nobody: the text of its expressions and of its WHERE,
- * verbatim. A tokenizer, not a grammar: it knows quotes, comments and brackets.
+ * The parts of a CREATE INDEX statement that no pragma returns: the verbatim text of its expressions and of its WHERE. This is a
+ * tokenizer without a grammar: it knows quotes, comments and brackets.
  */
 import { assert } from "../../base/assert.ts";
 
 export interface IndexText {
-  /** Each indexed term as written, COLLATE included, ASC or DESC left out. */
+  /** Each indexed term as written, with COLLATE but without ASC or DESC. */
   readonly terms: readonly string[];
   readonly where: string | null;
 }
 
-/** Where the quoted token or comment starting at `at` ends (exclusive); `at` itself when none starts there. */
+/** The end (exclusive) of the quoted token or comment that starts at `at`; `at` itself when none starts there. */
 export function skip(sql: string, at: number): number {
   const char = sql[at]!;
   if (char === "'" || char === '"' || char === "`") {
@@ -30,7 +30,7 @@ export function skip(sql: string, at: number): number {
   return at;
 }
 
-/** Splits the bracket that opens at `open` at its top-level commas; gives the parts and where the bracket ends (exclusive). */
+/** Splits the bracket that opens at `open` at its top-level commas; returns the parts and the end (exclusive) of the bracket. */
 export function splitBracket(sql: string, open: number): [string[], number] {
   const parts: string[] = [];
   let depth = 0;
@@ -53,13 +53,13 @@ export function splitBracket(sql: string, open: number): [string[], number] {
     }
     i++;
   }
-  throw new Error("a statement without its closing bracket");
+  throw new Error("a statement has no closing bracket");
 }
 
-/** What parts SQLite's tokens: of what else looks like a blank (U+00A0, …) names may be made. */
+/** The characters that separate SQLite's tokens. Other blanks (U+00A0, …) may be part of names. */
 export const isBlank = (char: string): boolean => /^[ \t\n\f\r]$/.test(char);
 
-/** Blanks at both ends left out. */
+/** Without blanks at both ends. */
 export const trimBlanks = (text: string): string => text.replace(/^[ \t\n\f\r]+|[ \t\n\f\r]+$/g, "");
 
 const TRAILER = /[ \t\n\f\r]+(?:ASC|DESC)[ \t\n\f\r]*$/i;
@@ -83,13 +83,13 @@ export function parseIndex(sql: string): IndexText {
   return { terms, where: where === null ? null : trimBlanks(where[1]!) };
 }
 
-/** The expression of a generated column, from its part of CREATE TABLE, verbatim; null: it is none. */
+/** The verbatim expression of a generated column, from its definition in CREATE TABLE; null: the column is not generated. */
 export function generationOf(definition: string): string | null {
   let word = "";
   for (let at = 0; at < definition.length;) {
     const end = skip(definition, at);
     if (end > at) {
-      // A comment may stand anywhere, a quoted name ends the word before it.
+      // A comment may be anywhere; a quoted name ends the word before it.
       if (!/^(?:--|\/\*)/.test(definition.slice(at, at + 2))) word = "";
       at = end;
     } else if (definition[at] === "(") {
@@ -101,7 +101,7 @@ export function generationOf(definition: string): string | null {
   return null;
 }
 
-/** The collation that a column's part of CREATE TABLE declares; null: none. */
+/** The collation that a column's definition in CREATE TABLE declares; null: none. */
 export function collationOf(definition: string): string | null {
   let found: string | null = null;
   let isNext = false;
@@ -119,7 +119,7 @@ export function collationOf(definition: string): string | null {
   return found;
 }
 
-/** What follows the table's name in a CREATE TABLE statement as `sqlite_schema` keeps it: columns, constraints, options. */
+/** The rest of a CREATE TABLE statement of `sqlite_schema` after the table's name: columns, constraints, options. */
 export function afterTableName(sql: string): string {
   const start = /^CREATE\s+TABLE\s+/i.exec(sql);
   assert(start !== null, "a table's statement begins with CREATE TABLE");
@@ -128,9 +128,9 @@ export function afterTableName(sql: string): string {
   return quoted > at ? sql.slice(quoted) : sql.slice(at).replace(/^[^ \t\n\f\r(]+/, "");
 }
 
-/** Whether `name` occurs in `text` as a token, quoted or not: a superset of the columns that an expression uses. */
+/** Whether `name` occurs in `text` as a token, quoted or not. True for every column that an expression uses, and perhaps for more. */
 export function mentions(text: string, name: string): boolean {
-  // Within quotes of its own kind a quote stands twice.
+  // A quote is doubled within quotes of its own kind.
   const written = new Set([name, ...['"', "`", "'"].map((quote) => name.replaceAll(quote, quote + quote))]);
   return [...written].some((form) => {
     const plain = form.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");

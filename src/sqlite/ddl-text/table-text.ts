@@ -1,6 +1,6 @@
 /**
- * The parts of a CREATE TABLE statement, verbatim: its columns, its constraints, its options. A tokenizer, not a grammar:
- * what a part means is SQLite's to say.
+ * The verbatim parts of a CREATE TABLE statement: columns, constraints and options. This is a tokenizer without a grammar: it
+ * does not interpret the parts.
  */
 import { foldName } from "../../base/names.ts";
 import { isBlank, skip, splitBracket, trimBlanks } from "./index-text.ts";
@@ -8,9 +8,9 @@ import { isBlank, skip, splitBracket, trimBlanks } from "./index-text.ts";
 export interface ColumnText {
   /** Without quotes. */
   readonly name: string;
-  /** The whole definition, name included, as written; blanks and comments around it left out. */
+  /** The whole definition as written, with the name, without blanks and comments around it. */
   readonly sql: string;
-  /** What follows the name. */
+  /** The rest after the name. */
   readonly definition: string;
   /** Computed, stored or not: no statement writes it. */
   readonly generated: boolean;
@@ -20,7 +20,7 @@ export interface TableText {
   /** `CREATE TABLE name`, before the bracket. */
   readonly head: string;
   readonly columns: readonly ColumnText[];
-  /** Table constraints; several stand in one part where no comma parts them. */
+  /** Table constraints. Constraints without a comma between them form one part. */
   readonly constraints: readonly string[];
   /** After the bracket: WITHOUT ROWID, STRICT. */
   readonly options: string;
@@ -33,7 +33,7 @@ const upper = (word: string): string => word.replace(/[a-z]+/g, (part) => part.t
 
 const isComment = (sql: string, at: number): boolean => sql.startsWith("--", at) || sql.startsWith("/*", at);
 
-/** Where the first thing at or after `at` stands that is no blank and no comment. */
+/** The first index at or after `at` that is in no blank and no comment. */
 function afterBlanks(sql: string, at: number): number {
   for (;;) {
     while (at < sql.length && isBlank(sql[at]!)) at++;
@@ -42,7 +42,7 @@ function afterBlanks(sql: string, at: number): number {
   }
 }
 
-/** Blanks and comments around a part left out. A comment within stays, and ends its line. */
+/** Without blanks and comments around a part. A comment inside is kept with the end of its line. */
 function trimmed(part: string): string {
   const start = afterBlanks(part, 0);
   let end = start;
@@ -54,8 +54,8 @@ function trimmed(part: string): string {
   return part.slice(start, end);
 }
 
-/** `"a""b"` ⇒ `a"b`, in each of SQLite's four ways to quote; a bare word is itself. */
-export function unquoteName(token: string): string {
+/** `"a""b"` ⇒ `a"b`, in each of SQLite's four ways to quote. A bare word is returned as it is. */
+function unquoteName(token: string): string {
   const quote = token[0] ?? "";
   if (quote === "[") return token.slice(1, -1);
   if (quote === '"' || quote === "'" || quote === "`")
@@ -63,7 +63,7 @@ export function unquoteName(token: string): string {
   return token;
 }
 
-/** The name at `at`, quoted or not, and where it ends. */
+/** The name at `at`, quoted or not, and its end (exclusive). */
 export function nameAt(sql: string, at: number): { readonly name: string; readonly end: number } {
   const quoted = skip(sql, at);
   if (quoted > at) return { name: unquoteName(sql.slice(at, quoted)), end: quoted };
@@ -117,7 +117,7 @@ export function parseTable(sql: string): TableText {
   return { head: sql.slice(0, at), columns, constraints, options: trimmed(sql.slice(end)) };
 }
 
-/** A statement out of parts. A part that ends with a comment would swallow what follows; `parseTable` leaves none. */
+/** A statement of the parts. No part may end with a comment, which would hide the rest; those of `parseTable` do not. */
 export function tableText({ head, columns, constraints, options }: TableText): string {
   const parts = [...columns.map((c) => c.sql), ...constraints];
   return `${head}(${parts.join(", ")})${options === "" ? "" : ` ${options}`}`;
@@ -127,7 +127,7 @@ export function tableText({ head, columns, constraints, options }: TableText): s
 export const storedColumns = (sql: string): string[] =>
   parseTable(sql).columns.flatMap((c) => (c.generated ? [] : [c.name]));
 
-/** An `UPDATE OF` list and the table of a trigger; null: it has no list. */
+/** The `UPDATE OF` list and the table of a trigger; null: it has no list. */
 export function updateOf(sql: string): { readonly columns: string[]; readonly table: string } | null {
   let words: string[] = [];
   const columns: string[] = [];
@@ -148,7 +148,7 @@ export function updateOf(sql: string): { readonly columns: string[]; readonly ta
   return null;
 }
 
-/** Everything but blanks and comments; names as `"name` without their quotes, in lower case. */
+/** All tokens except blanks and comments. A name is `"name` in lower case without its quotes. */
 function tokens(sql: string): string[] {
   const list: string[] = [];
   for (let i = afterBlanks(sql, 0); i < sql.length; i = afterBlanks(sql, i)) {
@@ -160,18 +160,15 @@ function tokens(sql: string): string[] {
   return list;
 }
 
-/** Whether two statements differ only in which tables they refer to, as after such a table was renamed. */
+/** Whether two statements differ only in the names of referenced tables, as after a rename of such a table. */
 export function sameButReferences(a: string, b: string): boolean {
-  const plain = (sql: string): string[] => {
-    const list = tokens(sql);
-    return list.map((token, i) => (list[i - 1] === '"references' ? "" : token));
-  };
-  const [left, right] = [plain(a), plain(b)];
-  return left.length === right.length && left.every((token, i) => token === right[i]);
+  const withoutNames = (list: readonly string[]): string[] =>
+    list.map((token, i) => (list[i - 1] === '"references' ? "" : token));
+  return isEqual(withoutNames(tokens(a)), withoutNames(tokens(b)));
 }
 
-/** Whether two statements differ only in how names are quoted, in case, in blanks and comments. */
-export function sameTokens(a: string, b: string): boolean {
-  const [left, right] = [tokens(a), tokens(b)];
-  return left.length === right.length && left.every((token, i) => token === right[i]);
-}
+/** Whether two statements differ only in quotes around names, in case, in blanks and in comments. */
+export const sameTokens = (a: string, b: string): boolean => isEqual(tokens(a), tokens(b));
+
+const isEqual = (left: readonly string[], right: readonly string[]): boolean =>
+  left.length === right.length && left.every((token, i) => token === right[i]);

@@ -1,4 +1,4 @@
-/** What of a schema replicates and what is refused: the one judgement behind `doctor` and `run`. */
+/** Which tables of a schema replicate and which are refused: the classification behind `doctor` and `run`. */
 import { expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { type ClassifiedTable, classify } from "../../../src/schema/classify/classify.ts";
@@ -6,7 +6,7 @@ import { shapeOf } from "../../../src/schema/read-shape.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import { readTable } from "../../../src/sqlite/schema.ts";
 
-function judged(schema: string, exclude: readonly string[] = []): Map<string, ClassifiedTable> {
+function classified(schema: string, exclude: readonly string[] = []): Map<string, ClassifiedTable> {
   const db = new DatabaseSync(":memory:");
   db.exec(schema);
   const tables = classify(queryOf(db), { tables: null, exclude });
@@ -14,12 +14,12 @@ function judged(schema: string, exclude: readonly string[] = []): Map<string, Cl
   return new Map(tables.map((t) => [t.name, t]));
 }
 const verdicts = (schema: string, exclude: readonly string[] = []): Record<string, string> =>
-  Object.fromEntries([...judged(schema, exclude)].map(([name, { verdict }]) => [name, verdict]));
+  Object.fromEntries([...classified(schema, exclude)].map(([name, { verdict }]) => [name, verdict]));
 
 const TABLES = `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a) WITHOUT ROWID; CREATE TABLE u(id TEXT NOT NULL PRIMARY KEY, n);
   CREATE TABLE local(x);`;
 
-test("triggers that only write what replicates, and those that only write beside it, are taken", () => {
+test("a table is accepted with triggers that write replicated tables and with triggers that write local ones", () => {
   for (const body of [
     "INSERT INTO u VALUES(NEW.id, 1)",
     "DELETE FROM u WHERE id = OLD.id",
@@ -35,14 +35,14 @@ test("triggers that only write what replicates, and those that only write beside
     });
 });
 
-test("a trigger of which one part must happen everywhere and another only once is refused with the cure", () => {
+test("a trigger with an effect for one node and an effect for every node is refused, and the hint says to split it", () => {
   for (const [body, word] of [
     ["DELETE FROM u; INSERT INTO local VALUES(1)", "deletes from u"],
     ["UPDATE u SET id = 5; INSERT INTO local VALUES(1)", "changes keys of u"],
     ["INSERT INTO local VALUES(1); SELECT RAISE(IGNORE)", "uses RAISE"],
   ] as const) {
     const { t, u } = Object.fromEntries(
-      judged(`${TABLES} CREATE TRIGGER w AFTER INSERT ON t BEGIN ${body}; END`, ["local"]),
+      classified(`${TABLES} CREATE TRIGGER w AFTER INSERT ON t BEGIN ${body}; END`, ["local"]),
     );
     expect(t?.verdict).toBe("refused");
     expect(t?.reason).toContain(word);
@@ -51,7 +51,7 @@ test("a trigger of which one part must happen everywhere and another only once i
   }
 });
 
-test("a trigger with the application's functions is taken if it writes only what replicates, also behind another table", () => {
+test("a trigger with functions of the application is accepted only if it writes replicated tables alone", () => {
   const behind = `${TABLES} CREATE TRIGGER w AFTER DELETE ON t BEGIN INSERT INTO local VALUES(OLD.a); END;`;
   for (const trigger of [
     "CREATE TRIGGER x AFTER INSERT ON local BEGIN INSERT INTO u VALUES(my_function(NEW.x), 1); END",
@@ -59,29 +59,29 @@ test("a trigger with the application's functions is taken if it writes only what
     "CREATE TRIGGER x BEFORE INSERT ON u BEGIN SELECT RAISE(ABORT, 'no') WHERE my_function(NEW.n); END",
   ])
     expect(verdicts(`${behind} ${trigger};`, ["local"])).toMatchObject({ t: "replicates", u: "replicates" });
-  // Both call it: each is asked.
+  // Both triggers call the function: each is classified.
   for (const table of ["t", "u"]) {
-    const found = judged(
+    const found = classified(
       `${TABLES} CREATE TRIGGER one AFTER INSERT ON t BEGIN UPDATE u SET n = my_function(NEW.a); END;
        CREATE TRIGGER two AFTER INSERT ON ${table} BEGIN INSERT INTO local VALUES(my_function(NEW.id)); END;`,
       ["local"],
     );
     expect(found.get(table)?.reason).toContain(
-      "writes local, which each node keeps for itself, and also calls my_function",
+      "writes local, which does not replicate, and also calls my_function",
     );
     expect(found.get(table)?.hint).toContain("SQLite's own functions");
   }
 });
 
-test("a trigger that does not compile without the application is refused, also behind another table", () => {
+test("a trigger with a collation of the application is refused, also if another trigger fires it", () => {
   const schema = `${TABLES} CREATE TRIGGER w AFTER DELETE ON t BEGIN INSERT INTO local VALUES(OLD.a); END;
     CREATE TRIGGER x AFTER INSERT ON local BEGIN UPDATE u SET n = 1 WHERE id = NEW.x COLLATE my_collation; END;`;
-  const found = judged(schema, ["local"]);
+  const found = classified(schema, ["local"]);
   expect(found.get("t")?.reason).toContain("my_collation");
   expect(found.get("u")?.verdict).toBe("replicates");
 });
 
-test("what SQLite never fires is no obstacle: triggers OF a generated column, of none, of a rowid by a name", () => {
+test("a trigger OF a generated column, a missing column or the rowid counts only where SQLite fires it", () => {
   const schema = `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a, g AS (a * 2), s AS (a * 3) STORED);
     CREATE VIEW v AS SELECT id, a, a + 1 AS g FROM t; CREATE TABLE u(id TEXT NOT NULL PRIMARY KEY, n);`;
   for (const trigger of [
@@ -97,9 +97,9 @@ test("what SQLite never fires is no obstacle: triggers OF a generated column, of
       u: "replicates",
       local: "skipped",
     });
-  // What does fire is judged by what it does, also where only the rowid's name does it.
+  // A trigger that fires is classified by its effects, also if only an UPDATE of the rowid fires it.
   for (const of of ["g, a", "a", "rowid", "OID"]) {
-    const found = judged(
+    const found = classified(
       `${schema} CREATE TABLE local(x); CREATE TRIGGER w AFTER UPDATE OF ${of} ON t BEGIN DELETE FROM u; INSERT INTO local VALUES(1); END;`,
       ["local"],
     );
@@ -111,12 +111,12 @@ test("a trigger's upsert may name the columns of a UNIQUE index", () => {
   const upsert = "INSERT INTO u VALUES(NEW.id, NEW.a) ON CONFLICT(n) DO UPDATE SET n = -n";
   const schema = `${TABLES} CREATE UNIQUE INDEX u_n ON u(n); CREATE TRIGGER w AFTER INSERT ON t BEGIN ${upsert}; END`;
   expect(verdicts(schema, ["local"])).toEqual({ t: "replicates", u: "replicates", local: "skipped" });
-  expect(judged(schema.replace("UNIQUE ", ""), ["local"]).get("t")?.reason).toContain("ON CONFLICT");
+  expect(classified(schema.replace("UNIQUE ", ""), ["local"]).get("t")?.reason).toContain("ON CONFLICT");
 });
 
-test("a unique index over a constant holds one row at most, and needs no search", () => {
+test("a unique index over constants needs no search, because it holds one row at most", () => {
   const found = (index: string) =>
-    judged(
+    classified(
       `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a, chosen); CREATE UNIQUE INDEX one ON t${index};`,
     ).get("t");
   for (const index of ["((1)) WHERE chosen", "(1)", "('x' || 'y', 2) WHERE chosen = 1 AND a IS NOT NULL"])
@@ -128,9 +128,9 @@ test("a unique index over a constant holds one row at most, and needs no search"
   }
 });
 
-test("a partial unique index whose condition has a part that is always true: SQLite cannot search it, and the cure says which", () => {
+test("a partial unique index with an always-true part of its condition is refused, and the hint names that part", () => {
   const found = (where: string) =>
-    judged(
+    classified(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, a, b NOT NULL, gone); CREATE UNIQUE INDEX one ON t(a) WHERE ${where};`,
     ).get("t");
   for (const where of ["1", "b IS NOT NULL AND gone IS NULL", "id IS NOT NULL", "0"]) {
@@ -148,23 +148,23 @@ const KEEP = `CREATE TRIGGER i AFTER INSERT ON t BEGIN INSERT INTO f(rowid, a) V
    CREATE TRIGGER d AFTER DELETE ON t BEGIN INSERT INTO f(f, rowid, a) VALUES('delete', OLD.id, OLD.a); END;
    CREATE TRIGGER c AFTER UPDATE ON t BEGIN INSERT INTO f(f, rowid, a) VALUES('delete', OLD.id, OLD.a); INSERT INTO f(rowid, a) VALUES(NEW.id, NEW.a); END;`;
 
-test("full-text indexes: with external content and triggers they are kept; else refused by name", () => {
+test("a full-text index is local with external content and triggers, and refused without either", () => {
   for (const content of ["content='t'", "content = t", 'content="t"', "CONTENT=[t]", "content='v'"])
     expect(verdicts(`${FTS(content)} ${KEEP}`)).toMatchObject({
       t: "replicates",
       f: "local",
       f_data: "skipped",
     });
-  const unkept = judged(FTS("content='t'")).get("f");
+  const unkept = classified(FTS("content='t'")).get("f");
   expect(unkept?.verdict).toBe("refused");
   expect(unkept?.reason).toContain("INSERT, UPDATE, DELETE");
-  expect(judged(`${FTS("content=''")} ${KEEP}`).get("f")?.hint).toContain("content=");
-  expect(judged(`${FTS("prefix='2'")} ${KEEP}`).get("f")?.verdict).toBe("refused");
+  expect(classified(`${FTS("content=''")} ${KEEP}`).get("f")?.hint).toContain("content=");
+  expect(classified(`${FTS("prefix='2'")} ${KEEP}`).get("f")?.verdict).toBe("refused");
   expect(verdicts(`${FTS("content='t'")} ${KEEP}`, ["t"])).toMatchObject({ t: "skipped", f: "skipped" });
   expect(verdicts("CREATE VIRTUAL TABLE r USING rtree(id, x, y)")).toMatchObject({ r: "refused" });
 });
 
-test("an application's table with Marmot's prefix is refused; Marmot's own are not mentioned", () => {
+test("a table of the application with Marmot's prefix is refused; Marmot's own tables are not listed", () => {
   expect(verdicts("CREATE TABLE __marmot__x(id INT PRIMARY KEY)")).toEqual({ __marmot__x: "refused" });
   expect(
     verdicts(`CREATE TABLE t(id INT NOT NULL PRIMARY KEY); CREATE TABLE __marmot__table(id, name, log);
@@ -172,8 +172,8 @@ test("an application's table with Marmot's prefix is refused; Marmot's own are n
   ).toEqual({ t: "replicates" });
 });
 
-test("a key of a type that elsewhere fills itself is none here", () => {
-  const found = judged(`
+test("a SERIAL primary key counts as no key, because SQLite leaves it empty", () => {
+  const found = classified(`
     CREATE TABLE a(id SERIAL PRIMARY KEY, v); INSERT INTO a(v) VALUES(1), (2);
     CREATE TABLE b(id bigserial PRIMARY KEY NOT NULL, v);
     CREATE TABLE c(id SERIAL, v, PRIMARY KEY(id, v)); INSERT INTO c(v) VALUES(1)`);
@@ -185,8 +185,8 @@ test("a key of a type that elsewhere fills itself is none here", () => {
   expect(found.get("c")?.verdict).toBe("refused");
 });
 
-test("without a declared key the rowid is one, under a name that no column takes; without such a name the table is refused", () => {
-  const found = judged(
+test("without a declared key the rowid is the key, under a free name; without a free name the table is refused", () => {
+  const found = classified(
     `CREATE TABLE plain(a); CREATE TABLE two(rowid, _rowid_); CREATE TABLE all3(rowid, OID, "_ROWID_"); CREATE TABLE child(p REFERENCES plain)`,
   );
   for (const name of ["plain", "two", "child"]) {
@@ -210,7 +210,7 @@ test("without a declared key the rowid is one, under a name that no column takes
   db.close();
 });
 
-test("rows of a table are found through its unique indexes, whatever ANALYZE counted", () => {
+test("a table with unique indexes is accepted before and after ANALYZE", () => {
   const schema = `CREATE TABLE t(a NOT NULL PRIMARY KEY, b, c UNIQUE); CREATE UNIQUE INDEX i ON t(b + 0 COLLATE NOCASE DESC) WHERE b <> 'b';
     CREATE TABLE u(a NOT NULL PRIMARY KEY, b, UNIQUE(b)) WITHOUT ROWID; INSERT INTO t VALUES(1, 2, 3); INSERT INTO u VALUES(1, 2)`;
   const both = { t: "replicates", u: "replicates" };
@@ -218,12 +218,12 @@ test("rows of a table are found through its unique indexes, whatever ANALYZE cou
   expect(verdicts(`${schema}; ANALYZE`)).toEqual(both);
 });
 
-test("a table whose changes cascade to a trigger with RAISE(FAIL) needs care, and it is said why", () => {
+test("a table whose changes cascade to a trigger with RAISE(FAIL) needs care", () => {
   const schema = (action: string, body: string): string => `
     CREATE TABLE top(id TEXT NOT NULL PRIMARY KEY); CREATE TABLE middle(id TEXT NOT NULL PRIMARY KEY REFERENCES Top ON UPDATE CASCADE);
     CREATE TABLE low(id TEXT NOT NULL PRIMARY KEY, m REFERENCES middle(id) ${action}); CREATE TABLE other(id TEXT NOT NULL PRIMARY KEY REFERENCES low);
     CREATE TRIGGER w BEFORE DELETE ON low BEGIN SELECT ${body}; END`;
-  const care = judged(schema("ON DELETE CASCADE", "raise ( FAIL, 'no')"));
+  const care = classified(schema("ON DELETE CASCADE", "raise ( FAIL, 'no')"));
   for (const name of ["top", "middle"]) {
     expect(care.get(name)!.verdict).toBe("care");
     expect(care.get(name)!.reason).toContain("low, of which a trigger uses RAISE(FAIL)");
@@ -232,5 +232,5 @@ test("a table whose changes cascade to a trigger with RAISE(FAIL) needs care, an
   expect(care.get("low")!.verdict).toBe("replicates");
   expect(care.get("other")!.verdict).toBe("replicates");
   for (const harmless of [schema("ON DELETE CASCADE", "RAISE(ABORT, 'no')"), schema("", "RAISE(FAIL, 'no')")])
-    expect([...judged(harmless).values()].map((t) => t.verdict)).toEqual(Array(4).fill("replicates"));
+    expect([...classified(harmless).values()].map((t) => t.verdict)).toEqual(Array(4).fill("replicates"));
 });

@@ -1,11 +1,11 @@
-/** Renames that a rebuild hides: guessed by definition, believed by what the columns hold. */
+/** Renames that a rebuild hides: found by definition, confirmed by the values of the columns. */
 import { expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { readCatalogue } from "../../../src/schema/catalogue.ts";
 import { holdsSameIn, rebuiltRecorders } from "../../../src/schema/diff/rebuilt-columns.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 
-/** Names of the older columns now; null: nothing is said of the table. */
+/** The present names of the older columns; null: no rename was found. */
 function recorded(before: string, after: string): readonly string[] | null {
   const [old, now] = [before, after].map((sql) => {
     const db = new DatabaseSync(":memory:");
@@ -19,13 +19,13 @@ function recorded(before: string, after: string): readonly string[] | null {
 const rows = (table: string, ...values: string[]): string =>
   `INSERT INTO ${table} VALUES${values.map((v) => `(${v})`).join(", ")};`;
 
-test("a column of the same definition that holds the same is the older one", () => {
+test("a column with the same definition and values is the renamed one", () => {
   const before = `CREATE TABLE t(id INTEGER PRIMARY KEY, name varchar(100)  NOT NULL, n INT); ${rows("t", "1, 'a', 1", "2, 'b', 2")}`;
   const after = `CREATE TABLE t("id" INTEGER PRIMARY KEY, extra varchar(30) NOT NULL, "full name" VARCHAR(100) NOT NULL, n INT); ${rows("t", "1, '', 'a', 1", "2, '', 'b', 2", "3, '', 'c', 3")}`;
   expect(recorded(before, after)).toEqual(["id", "full name", "n"]);
 });
 
-test("other values, another definition, or no row to tell by: not the older one", () => {
+test("a column with other values, another definition or no rows is not the renamed one", () => {
   const before = "CREATE TABLE t(k TEXT PRIMARY KEY, a TEXT, b INT);";
   const after = "CREATE TABLE t(k TEXT PRIMARY KEY, c TEXT, b INT);";
   expect(recorded(before + rows("t", "'x', 'secret', 1"), after + rows("t", "'x', 'nick', 1"))).toBeNull();
@@ -35,13 +35,13 @@ test("other values, another definition, or no row to tell by: not the older one"
   expect(recorded(before + rows("t", "'x', '1', 1"), other + rows("t", "'x', 1, 1"))).toBeNull();
 });
 
-test("several renames, composite keys, values of every class", () => {
+test("two renamed columns of a composite-key table are matched by values of every storage class", () => {
   const before = `CREATE TABLE t(a, b, c BLOB, d BLOB, PRIMARY KEY(a, b)) WITHOUT ROWID; ${rows("t", "1, 'x', x'00ff', 1.5", "1, 'y', 7, -0.0", "2.5, x'01', 'text', NULL")}`;
   const after = `CREATE TABLE t(a, b, d2 BLOB, c2 BLOB, PRIMARY KEY(a, b)) WITHOUT ROWID; ${rows("t", "1, 'x', 1.5, x'00ff'", "1, 'y', -0.0, 7", "2.5, x'01', NULL, 'text'")}`;
   expect(recorded(before, after)).toEqual(["a", "b", "c2", "d2"]);
 });
 
-test("the application may have written some rows since", () => {
+test("one tenth of the rows may differ, because the application may have written them since", () => {
   const many = (wrong: number) =>
     Array.from({ length: 20 }, (_, i) => `${i}, '${i < wrong ? "new" : `v${i}`}'`);
   const before = `CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); ${rows("t", ...many(0))}`;
@@ -51,7 +51,7 @@ test("the application may have written some rows since", () => {
   expect(recorded(before, after(3))).toBeNull();
 });
 
-test("a key under another name is the older one if its values are found again; a table with another key stops nothing", () => {
+test("a key is renamed if its values are found again; a table with another key is no error", () => {
   const before = `CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); ${rows("t", "1, 'a'", "2, 'b'")}`;
   const after = "CREATE TABLE t(number INTEGER PRIMARY KEY, v TEXT);";
   expect(recorded(before, after + rows("t", "1, 'a'", "2, 'b'"))).toEqual(["number", "v"]);

@@ -1,4 +1,4 @@
-/** One random migration from a seed: made on one file, carried to copies of it as it was. */
+/** One random migration from a seed: made on one file, then applied to a copy of the older file and to a replica. */
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ import { columnsOf, followTables, sameSchema } from "../../../src/schema/diff/ev
 import { ALL, classify } from "../../../src/schema/classify/classify.ts";
 import { changeLogName, triggerName } from "../../../src/schema/app-db-tables.ts";
 import { shapeOf } from "../../../src/schema/read-shape.ts";
-import { isVirtual } from "../../../src/schema/triggers.ts";
+import { isVirtual } from "../../../src/schema/virtual-tables.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import { quoteIdentifier } from "../../../src/sqlite/quote.ts";
 import {
@@ -45,7 +45,7 @@ export function inFolder<T>(use: (path: (name: string) => string) => T): T {
   }
 }
 
-/** Puts Marmot's triggers on every table that replicates, and the recorder on the others; table id ⇒ name. */
+/** Creates Marmot's triggers on every replicated table, and the rename recorder on the others. Returns table id ⇒ name. */
 export function capture(db: DatabaseSync): Map<number, string> {
   const names = new Map<number, string>();
   const query = queryOf(db);
@@ -66,7 +66,7 @@ export function capture(db: DatabaseSync): Map<number, string> {
   return names;
 }
 
-/** Each row with its identity first (the rowid, or its key), then its stored columns, exactly. */
+/** Each row: its rowid, then its stored columns with exact storage classes. */
 export function rowsOf(db: DatabaseSync, name: string): { columns: string[]; rows: string[][] } {
   const table = readTable(queryOf(db), name);
   const columns = table.columns.filter((c) => c.hidden === 0).map((c) => c.name);
@@ -83,7 +83,7 @@ export const stateOf = (db: DatabaseSync): SchemaState => readCatalogue(queryOf(
 export function apply(
   db: DatabaseSync,
   changes: readonly SchemaChange[],
-  role: "live" | "replica",
+  role: "app-db" | "replica",
   state?: SchemaState,
 ): AppliedSchema & { rejectedRows: RejectedRow[] } {
   const rejectedRows: RejectedRow[] = [];
@@ -101,7 +101,7 @@ export function integrity(db: DatabaseSync): string {
   return JSON.stringify(queryOf(db)("PRAGMA integrity_check"));
 }
 
-/** A replica as genesis makes it, with the live file's rows. */
+/** A replica as the initial import creates it, with the app database's rows. */
 export function replicaOf(
   appDb: DatabaseSync,
   appDbPath: string,
@@ -128,7 +128,7 @@ export function replicaOf(
   return { db, objects };
 }
 
-/** A replica has the tables that replicate, and of the indexes those that constrain them: no more, no less. */
+/** A replica has exactly the replicated tables and their UNIQUE indexes. */
 export function checkReplica(db: DatabaseSync, to: SchemaState): void {
   const { objects } = stateOf(db);
   const tables = new Set(objects.flatMap((o) => (o.kind === "table" ? [o.name] : [])));
@@ -141,10 +141,10 @@ export function checkReplica(db: DatabaseSync, to: SchemaState): void {
       .map((o) => JSON.stringify([o.kind, o.name, o.tableName, o.sql]))
       .sort()
       .join("\n");
-  check(shown(objects) === shown(wanted), "what the replica holds", [objects, wanted]);
+  check(shown(objects) === shown(wanted), "the objects of the replica", [objects, wanted]);
 }
 
-/** Rows of every table that was there before are there again under its new name, column by column. */
+/** The rows of every older table are in the table of its new name, column by column. */
 function checkRows(
   before: ReadonlyMap<string, ReturnType<typeof rowsOf>>,
   db: DatabaseSync,
@@ -165,7 +165,7 @@ function checkRows(
     const carried = origins.flatMap(([column, from]) => {
       if (from === null) return [];
       const at = old.columns.findIndex((c) => c.toLowerCase() === from.toLowerCase());
-      // What must not be NULL takes its default.
+      // A NOT NULL column takes its default.
       const isFilled = required.has(column) && old.rows.some((row) => row[at + 1] === "nullNULL");
       if (isFilled) return [];
       return [[at + 1, now.columns.indexOf(column) + 1] as const];
@@ -180,7 +180,7 @@ function checkRows(
   }
 }
 
-/** All of a case; throws with what went wrong. */
+/** Runs a case; throws an error with the seed and the statements. */
 export function runCase(seed: number): void {
   inFolder((path) => {
     const gen = new Generator(new Random(seed));
@@ -193,7 +193,7 @@ export function runCase(seed: number): void {
     const origin = open(path("x.db"));
     const log: string[] = [];
     const steps = 1 + gen.int(8);
-    // Seen halfway, too: the two lists after one another are one.
+    // Sometimes compared halfway, too: the two lists of changes, one after the other, have the same effect as one.
     const halfway = gen.chance(0.3) ? gen.int(steps) : -1;
     let seen: { readonly state: SchemaState; readonly changes: readonly SchemaChange[] } | null = null;
     for (let i = 0; i < steps; i++) {
@@ -222,7 +222,7 @@ export function runCase(seed: number): void {
     const detail = JSON.stringify(changes, null, 1) + `\n${log.join(";\n")}`;
     try {
       const appDb = open(path("y.db"));
-      // Written here meanwhile: may clash under what the change demands.
+      // Concurrent rows may violate the new constraints.
       const isConcurrent = gen.chance(0.3);
       if (isConcurrent)
         for (const { name, sql } of tablesOf(base).values())
@@ -239,10 +239,10 @@ export function runCase(seed: number): void {
           .map(([name]) => [name, rowsOf(replica, name)]),
       );
       if (gen.chance(0.5)) appDb.exec("PRAGMA legacy_alter_table = ON");
-      const applied = apply(appDb, changes, "live");
-      check(sameSchema(stateOf(appDb), to), "the live file's schema", stateOf(appDb));
+      const applied = apply(appDb, changes, "app-db");
+      check(sameSchema(stateOf(appDb), to), "the schema of the app database", stateOf(appDb));
       check(sameSchema(applied.state, to), "the state it reports");
-      check(integrity(appDb) === '[["ok"]]', "integrity of the live file", integrity(appDb));
+      check(integrity(appDb) === '[["ok"]]', "integrity of the app database", integrity(appDb));
       checkRows(before, appDb, changes, base, applied.rejectedRows);
       // Dropping a table may have changed rows that refer to it.
       if (
@@ -254,7 +254,7 @@ export function runCase(seed: number): void {
         checkTraceable(origin, appDb, recorders, gen);
       checkTriggers(appDb, names, applied);
       const again = open(path("y.db"));
-      check(sameSchema(stateOf(again), to), "the live file opened again");
+      check(sameSchema(stateOf(again), to), "the app database opened again");
       again.close();
 
       const appliedS = apply(replica, changes, "replica", { ...base, objects });
@@ -271,7 +271,7 @@ export function runCase(seed: number): void {
   });
 }
 
-/** The same rows stay in both, however they lie there. */
+/** Both keep the same rows. */
 function checkAlike(appDb: DatabaseSync, replica: DatabaseSync): void {
   for (const { kind, name } of stateOf(replica).objects) {
     if (kind !== "table" || keyColumns(readTable(queryOf(replica), name)).length === 0) continue;
@@ -287,7 +287,7 @@ function checkAlike(appDb: DatabaseSync, replica: DatabaseSync): void {
   }
 }
 
-/** Tables whose recorder is still there hold, column by column, what the statements themselves made of them. */
+/** Tables that still have their recorder hold, column by column, the same rows as the file on which the statements ran. */
 function checkTraceable(
   origin: DatabaseSync,
   appDb: DatabaseSync,
@@ -307,7 +307,7 @@ function checkTraceable(
   }
 }
 
-/** Marmot's triggers are all there or all gone, and none is where the caller would not install them. */
+/** A table has all of Marmot's triggers, as the youngest ones, or none of them and is in `reinstall`. */
 function checkTriggers(db: DatabaseSync, names: ReadonlyMap<number, string>, applied: AppliedSchema): void {
   const rows = queryOf(db)(
     `SELECT name, tbl_name, rowid FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY rowid`,

@@ -1,4 +1,4 @@
-/** Each kind of DDL made with plain statements on a captured file, and carried to another file and to a replica. */
+/** Each kind of DDL, made with plain statements on a captured file and migrated to another file and to a replica. */
 import { describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
@@ -6,7 +6,7 @@ import type { SchemaChange } from "../../../src/schema/diff/change.ts";
 import { compareCatalogues, readRecorders, tablesOf } from "../../../src/schema/diff/diff.ts";
 import { sameSchema } from "../../../src/schema/diff/evolve.ts";
 import { uninstall } from "../../../src/capture/install.ts";
-import { isVirtual } from "../../../src/schema/triggers.ts";
+import { isVirtual } from "../../../src/schema/virtual-tables.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
 import {
   apply,
@@ -43,7 +43,7 @@ const REBUILD = `
   DROP TABLE t; ALTER TABLE new_t RENAME TO t; CREATE INDEX t_b ON t(b);
   CREATE VIEW v AS SELECT a, b FROM t`;
 
-/** What happens, the changes it is told as (op and name), and whether Marmot's columns are known through it. */
+/** The DDL's name, its statements, and the expected changes (op, name and method). */
 const KINDS: readonly (readonly [name: string, sql: string, changes: readonly string[]])[] = [
   ["nothing", "ANALYZE; REINDEX", []],
   ["create table", "CREATE TABLE n(a, b DEFAULT 'x')", ["createTable n"]],
@@ -153,16 +153,16 @@ describe.each([
 
       const appDb = open(path("y.db"));
       const { db: replica, objects } = replicaOf(appDb, path("y.db"), path("s.db"));
-      const applied = apply(appDb, changes, "live");
+      const applied = apply(appDb, changes, "app-db");
       expect(sameSchema(stateOf(appDb), to)).toBe(true);
       expect(sameSchema(applied.state, to)).toBe(true);
       expect(integrity(appDb)).toBe('[["ok"]]');
       expect(allRows(appDb)).toEqual(allRows(origin));
-      // Plain statements forget ids whose rows are gone; here no id is given twice.
+      // Plain statements forget the ids of deleted rows; after a migration no id is given twice.
       const sequence = queryOf(appDb)("SELECT name, seq FROM sqlite_sequence");
       const isThere = tablesOf(to).has("t");
       expect(sequence).toEqual(isThere ? [["t", 9]] : []);
-      // What is left of Marmot on it goes as ever.
+      // Marmot's remaining triggers can be uninstalled.
       uninstall(appDb);
       expect(
         queryOf(appDb)(

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { runCase } from "./cases.ts";
 import { runRebaseCase } from "../rebase/rebase-cases.ts";
 
-/** Run others with `SEEDS=from-to`. A failure prints its seed. */
+/** `SEEDS=from-to` runs other seeds. A failure prints its seed. */
 const [from, to] = (process.env.SEEDS ?? "1-60").split("-").map(Number) as [number, number];
 
 function run(one: (seed: number) => void): string {
@@ -16,10 +16,10 @@ function run(one: (seed: number) => void): string {
   return failed.join("\n\n");
 }
 
-test("a migration made with plain statements reaches other files, texts and rows", () => {
+test("a random migration gives another file and a replica the same schema and rows", () => {
   expect(run(runCase)).toBe("");
 }, 600_000);
 
-test("of two migrations made apart either comes first, and the other goes on top of it or is told", () => {
+test("of two concurrent random migrations the second is rebased on the first or reported as rejected", () => {
   expect(run(runRebaseCase)).toBe("");
 }, 600_000);

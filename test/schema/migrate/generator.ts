@@ -11,7 +11,7 @@ import {
   type SchemaObject,
 } from "../../../src/sqlite/schema.ts";
 import { isOwn } from "../../../src/schema/catalogue.ts";
-import { withoutWithheld } from "../../../src/schema/diff/shadow-tables.ts";
+import { withoutShadowTables } from "../../../src/schema/virtual-tables.ts";
 
 export const TABLES = ["t", "u", "Order", "a b", 'q"x', "v_1", "w"] as const;
 export const COLUMNS = ["a", "b", "c", "select", "d e", 'q"c', "F", "g", "h"] as const;
@@ -20,7 +20,7 @@ const DEFAULTS = ["1", "'x, y'", "-2.5", "NULL", "x'00ff'", "(1 + 2)", "CURRENT_
 
 export class Generator {
   readonly random: Random;
-  /** Columns that were dropped, and those made again under such a name: their rows cannot be traced. */
+  /** Names of dropped columns that were added again: their values cannot be traced. */
   readonly dropped = new Set<string>();
   readonly readded = new Set<string>();
   #serial = 0;
@@ -43,7 +43,7 @@ export class Generator {
     return keyed.sort((a, b) => a[0] - b[0]).map(([, item]) => item);
   }
 
-  /** Quoted in one of SQLite's ways, or bare where it can be. */
+  /** Quoted in one of SQLite's ways, or bare if possible. */
   name(name: string): string {
     const bare = /^\w+$/.test(name) && !["select", "order"].includes(name.toLowerCase());
     const styles = [quoteIdentifier(name)];
@@ -160,7 +160,7 @@ export class Generator {
 
   objects(db: DatabaseSync, kind: SchemaObject["kind"]): string[] {
     const kinds = readTableKinds(queryOf(db));
-    return withoutWithheld(readObjects(queryOf(db)))
+    return withoutShadowTables(readObjects(queryOf(db)))
       .filter((o) => o.kind === kind && !isOwn(o.name) && kinds.get(o.name) !== "virtual")
       .map((o) => o.name);
   }
@@ -170,7 +170,7 @@ export class Generator {
     return tables.length === 0 ? null : this.pick(tables);
   }
 
-  /** A schema from nothing. */
+  /** Creates a schema in an empty file. */
   build(db: DatabaseSync): void {
     const count = 1 + this.int(4);
     for (let i = 0; i < count; i++) this.step(db, 0);
@@ -183,7 +183,7 @@ export class Generator {
     for (const table of this.objects(db, "table")) this.insertRows(db, table, this.int(12));
   }
 
-  /** One statement, or a few that belong together. What SQLite refuses did not happen. */
+  /** One statement, or a few that belong together. SQLite may refuse them. */
   step(db: DatabaseSync, kind = this.int(17)): void {
     for (const sql of this.statements(db, kind)) if (!attempt(db, sql)) return;
   }
@@ -257,7 +257,7 @@ export class Generator {
     }
   }
 
-  /** As ORMs do it. The new table takes the old columns that it has; its indexes are gone. */
+  /** As ORMs do it. The new table takes the values of columns that it still has, and loses its indexes. */
   rebuild(db: DatabaseSync, table: string): string[] {
     const old = readTable(queryOf(db), table);
     const isPlain = old.columns.every((c) => c.hidden === 0);

@@ -1,4 +1,4 @@
-/** What a change does to rows, and what it leaves of a connection. */
+/** The effects of a migration on rows and on the connection. */
 import { expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../../src/base/errors.ts";
@@ -15,7 +15,7 @@ function memory(sql: string): DatabaseSync {
   return db;
 }
 
-/** What leads from one schema to the other; tables and columns are known by their names. */
+/** The changes from one schema to the other; tables and columns are matched by name. */
 const between = (from: string, to: string) =>
   compareCatalogues(stateOf(memory(from)), stateOf(memory(to)), []);
 
@@ -23,7 +23,7 @@ function change(db: DatabaseSync, from: string, to: string, options: Partial<App
   const rejected: RejectedRow[] = [];
   db.exec("BEGIN IMMEDIATE");
   const applied = applySchemaChanges(db, between(from, to), {
-    role: "live",
+    role: "app-db",
     rejected: (row) => rejected.push(row),
     ...options,
   });
@@ -34,14 +34,14 @@ function change(db: DatabaseSync, from: string, to: string, options: Partial<App
 
 const all = (db: DatabaseSync, sql: string): unknown => queryOf(db)(sql);
 
-test("what may be NULL no more and is leaves, and is told exactly", () => {
+test("a row with NULL in a column that becomes NOT NULL is rejected and reported with exact values", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b, c)";
   const db = memory(from);
   db.exec("INSERT INTO t VALUES(1, 'x', 1, 1.0), (2, NULL, CAST(x'61ff' AS TEXT), 1.0), (3, NULL, x'00', 7)");
   const { rejected, tables } = change(db, from, from.replace("a TEXT", "a TEXT NOT NULL"));
   expect(all(db, "SELECT id, a FROM t")).toEqual([[1, "x"]]);
   expect(tables).toMatchObject([{ from: "t", to: "t", rejected: 2 }]);
-  const reason = "a column must not be NULL any more";
+  const reason = "it has NULL in a column that is NOT NULL now";
   expect(rejected).toEqual([
     {
       from: "t",
@@ -64,7 +64,7 @@ test("what may be NULL no more and is leaves, and is told exactly", () => {
   ]);
 });
 
-test("a default fills what must not be NULL; what comes new holds as little as it can", () => {
+test("a default replaces NULL in a NOT NULL column; a new NOT NULL column without one is empty", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT)";
   const db = memory(`${from}; INSERT INTO t VALUES(1, 'x'), (2, NULL)`);
   const to =
@@ -76,7 +76,7 @@ test("a default fills what must not be NULL; what comes new holds as little as i
   ]);
 });
 
-test("a default without quotes, or in double ones, is a text, also where a column is called so", () => {
+test("a default without quotes or in double quotes is a text, even if a column has that name", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b TEXT)";
   const db = memory(`${from}; INSERT INTO t VALUES(1, NULL, NULL)`);
   const to =
@@ -85,7 +85,7 @@ test("a default without quotes, or in double ones, is a text, also where a colum
   expect(all(db, "SELECT * FROM t")).toEqual([[1, "hello", "id"]]);
 });
 
-test("a default that depends on the moment is the same on every node", () => {
+test("a default that depends on the moment is not evaluated by the migration", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a)";
   const to =
     "CREATE TABLE t(x DEFAULT (random()), y TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, z DEFAULT (1 + 2), id INTEGER PRIMARY KEY, a)";
@@ -94,7 +94,7 @@ test("a default that depends on the moment is the same on every node", () => {
   expect(all(db, "SELECT * FROM t")).toEqual([[null, "1970-01-01 00:00:00", 3, 1, "a"]]);
 });
 
-test("of rows that clash the latest stays, also through a chain of clashes", () => {
+test("of clashing rows the latest is kept, also in a chain of clashes", () => {
   const from = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a, b)";
   const to = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a, b, UNIQUE(a), UNIQUE(b))";
   const rows = "INSERT INTO t VALUES('p', 1, 1), ('q', 1, 2), ('r', 2, 2), ('s', NULL, 3), ('t', NULL, 4)";
@@ -106,7 +106,7 @@ test("of rows that clash the latest stays, also through a chain of clashes", () 
   expect(all(byRank, "SELECT k FROM t ORDER BY k")).toEqual([["q"], ["s"], ["t"]]);
 });
 
-test("a UNIQUE index over rows that clash: the latest stays, nothing fires, every trigger is back", () => {
+test("a new UNIQUE index keeps the latest of clashing rows, fires no trigger and loses none", () => {
   const from = `CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b); CREATE TABLE log(x INTEGER PRIMARY KEY);
     CREATE TRIGGER one AFTER DELETE ON t BEGIN INSERT INTO log VALUES(NULL); END;
     CREATE TRIGGER two AFTER DELETE ON t BEGIN INSERT INTO log VALUES(NULL); END`;
@@ -128,18 +128,18 @@ test("a UNIQUE index over rows that clash: the latest stays, nothing fires, ever
   expect(reinstall).toEqual(["t"]);
 });
 
-test("what a stricter type does not take leaves", () => {
+test("a row whose value does not fit a stricter type is rejected", () => {
   const from = "CREATE TABLE t(id TEXT PRIMARY KEY NOT NULL, a)";
   const db = memory(`${from}; INSERT INTO t VALUES('7', '12'), ('8', 'x'), ('nine', '1')`);
   const { rejected } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, a INTEGER) STRICT");
   expect(all(db, "SELECT * FROM t")).toEqual([[7, 12]]);
   expect(rejected.map((r) => [r.values[0], r.reason])).toEqual([
     ["nine", "its key is not an integer"],
-    ["8", "a value is not of its column's type"],
+    ["8", "it has a value of another type than its column"],
   ]);
 });
 
-test("what was copied before a row that a STRICT column refuses is not there twice", () => {
+test("rows copied before one that a STRICT column refuses are not copied twice", () => {
   const from = "CREATE TABLE t(k TEXT PRIMARY KEY, b) WITHOUT ROWID";
   const db = memory(`${from}; INSERT INTO t VALUES('a', 1), ('b', 2), ('c', 'no'), ('d', 4)`);
   const { rejected } = change(db, from, "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, b INTEGER) STRICT");
@@ -147,7 +147,7 @@ test("what was copied before a row that a STRICT column refuses is not there twi
   expect(all(db, "SELECT k FROM t ORDER BY k")).toEqual([["a"], ["b"], ["d"]]);
 });
 
-test("a conflict clause that the table declares drops no row unseen", () => {
+test("a row that a declared conflict clause would drop is reported", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a)";
   const db = memory(`${from}; INSERT INTO t VALUES(1, 1), (2, 1), (3, NULL)`);
   const to =
@@ -159,7 +159,7 @@ test("a conflict clause that the table declares drops no row unseen", () => {
   expect(rejected.map((r) => r.values[0])).toEqual([1n]);
 });
 
-test("the same rows stay on every node, whatever their rowids", () => {
+test("nodes with different rowids keep the same rows", () => {
   const from = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a)";
   const [one, two] = ["(1, 'x', 1), (2, 'y', 1)", "(1, 'y', 1), (2, 'x', 1)"];
   for (const to of [from.replace("a)", "a, UNIQUE(a))"), `${from}; CREATE UNIQUE INDEX u ON t(a)`])
@@ -169,7 +169,7 @@ test("the same rows stay on every node, whatever their rowids", () => {
     }
 });
 
-test("constraints, references and defaults of new rows change no row", () => {
+test("a new constraint, reference or column type without violating rows touches no row", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b); CREATE INDEX i ON t(a)";
   const db = memory(from);
   db.exec("INSERT INTO t VALUES(1, 'x', 2), (2, 'y', 1)");
@@ -181,7 +181,7 @@ test("constraints, references and defaults of new rows change no row", () => {
   expect(() => db.exec("INSERT INTO t VALUES(3, 'z', -1)")).toThrow("CHECK");
 });
 
-test("a default that old rows may still be read with is not changed behind them", () => {
+test("a changed default of an added column rebuilds the table, because old rows are read with it", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY)";
   const db = memory(`${from}; INSERT INTO t VALUES(1)`);
   const added = "CREATE TABLE t(id INTEGER PRIMARY KEY, a DEFAULT 'old')";
@@ -190,7 +190,7 @@ test("a default that old rows may still be read with is not changed behind them"
   expect(all(db, "SELECT * FROM t")).toEqual([[1, "old"]]);
 });
 
-test("another collation orders every index anew", () => {
+test("another collation rebuilds the table and its indexes", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT); CREATE INDEX i ON t(a, id)";
   const db = memory(`${from}; INSERT INTO t VALUES(1, 'b'), (2, 'A'), (3, 'C')`);
   const to = from.replace("a TEXT", "a TEXT COLLATE NOCASE");
@@ -198,7 +198,7 @@ test("another collation orders every index anew", () => {
   expect(all(db, "SELECT id FROM t WHERE a = 'B'")).toEqual([[1]]);
 });
 
-test("a new integer key counts the rows alike on every node", () => {
+test("a new INTEGER PRIMARY KEY numbers the rows in the same order on every node", () => {
   const from = "CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, a)";
   const to = "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, a NOT NULL)";
   const [one, two] = [memory(from), memory(from)];
@@ -213,7 +213,7 @@ test("a new integer key counts the rows alike on every node", () => {
   expect(all(two, "SELECT * FROM t")).toEqual(all(one, "SELECT * FROM t"));
 });
 
-test("rowids and the highest id ever given stay", () => {
+test("a rebuild keeps rowids and the AUTOINCREMENT sequence", () => {
   const from = "CREATE TABLE t(a, b); CREATE TABLE u(id INTEGER PRIMARY KEY AUTOINCREMENT, a, rowid)";
   const db = memory(from);
   db.exec(
@@ -229,7 +229,7 @@ test("rowids and the highest id ever given stay", () => {
   expect(all(db, "SELECT * FROM sqlite_sequence")).toEqual([["u", 8]]);
 });
 
-test("a change that a file cannot take is undone, and says what is missing", () => {
+test("a change with an unknown module fails with its name, and the rollback restores everything", () => {
   const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE VIEW v AS SELECT a FROM t";
   const db = memory(`${from}; INSERT INTO t VALUES(1, 2)`);
   const before = stateOf(db);
@@ -240,7 +240,7 @@ test("a change that a file cannot take is undone, and says what is missing", () 
   db.exec("BEGIN IMMEDIATE");
   let error: unknown;
   try {
-    applySchemaChanges(db, changes, { role: "live" });
+    applySchemaChanges(db, changes, { role: "app-db" });
   } catch (thrown) {
     error = thrown;
   }
@@ -252,22 +252,22 @@ test("a change that a file cannot take is undone, and says what is missing", () 
   expect(all(db, "PRAGMA legacy_alter_table")).toEqual([[0]]);
   expect(all(db, "PRAGMA ignore_check_constraints")).toEqual([[0]]);
   expect(() => db.exec("UPDATE sqlite_schema SET sql = sql")).toThrow();
-  expect(() => applySchemaChanges(db, changes, { role: "live" })).toThrow("transaction");
+  expect(() => applySchemaChanges(db, changes, { role: "app-db" })).toThrow("transaction");
 });
 
-test("a change that does not fit is refused before anything is done", () => {
+test("a change that does not fit the schema is refused before the file is changed", () => {
   const db = memory("CREATE TABLE t(a)");
   db.exec("BEGIN");
   const missing = { op: "drop", kind: "index", name: "i" } as const;
-  expect(() => applySchemaChanges(db, [missing], { role: "live" })).toThrow(UserError);
+  expect(() => applySchemaChanges(db, [missing], { role: "app-db" })).toThrow(UserError);
   const twice = { op: "createTable", name: "T", sql: "CREATE TABLE T(b)" } as const;
-  expect(() => applySchemaChanges(db, [twice], { role: "live" })).toThrow(UserError);
+  expect(() => applySchemaChanges(db, [twice], { role: "app-db" })).toThrow(UserError);
   const newer = [{ op: "moveTable", name: "t" }] as unknown as SchemaChange[];
-  expect(() => applySchemaChanges(db, newer, { role: "live" })).toThrow("moveTable");
+  expect(() => applySchemaChanges(db, newer, { role: "app-db" })).toThrow("moveTable");
   db.exec("COMMIT");
 });
 
-test("beside an attached replica, in WAL mode and UTF-16, with statements that stay prepared", () => {
+test("a migration beside an attached replica, in WAL mode and UTF-16, keeps prepared statements valid", () => {
   inFolder((path) => {
     const from = "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT); CREATE TABLE u(x REFERENCES t)";
     const replica = open(path("s.db"));
@@ -291,7 +291,7 @@ test("beside an attached replica, in WAL mode and UTF-16, with statements that s
   });
 });
 
-test("names are told apart as SQLite tells them apart: É is not é, A is a", () => {
+test("names are compared as SQLite compares them: É differs from é, A equals a", () => {
   const from = "CREATE TABLE É(id INTEGER PRIMARY KEY, A, ä, Ä); CREATE TABLE é(x)";
   const db = memory(from);
   db.exec("INSERT INTO É VALUES(1, 2, 3, 4)");
@@ -299,7 +299,7 @@ test("names are told apart as SQLite tells them apart: É is not é, A is a", ()
   expect(all(db, "SELECT * FROM É")).toEqual([[1, 4, 2, 3]]);
 });
 
-test("a replica's own indexes on references go where the references change their places", () => {
+test("a replica's indexes for foreign keys are dropped when the keys get other numbers", () => {
   const from =
     "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TABLE c(id INTEGER PRIMARY KEY, a, b REFERENCES t)";
   const db = memory(from);
@@ -312,7 +312,7 @@ test("a replica's own indexes on references go where the references change their
   expect(all(db, own)).toEqual([]);
 });
 
-test("a full-text index comes filled, and its shadow tables never travel", () => {
+test("a new full-text index is filled, and no change names its shadow tables", () => {
   const from = "CREATE TABLE docs(id INTEGER PRIMARY KEY, body TEXT)";
   const to = `${from}; CREATE VIRTUAL TABLE f USING fts5(body, content='docs', content_rowid='id')`;
   expect(between(from, to).map((c) => c.op)).toEqual(["createTable"]);
@@ -324,18 +324,18 @@ test("a full-text index comes filled, and its shadow tables never travel", () =>
 });
 
 test.each([
+  ["a UNIQUE index rejects rows", "docs", (sql: string) => `${sql}; CREATE UNIQUE INDEX i ON docs(body)`],
   [
-    "rows that a UNIQUE index leaves no room for",
-    "docs",
+    "a UNIQUE index rejects rows under a view with the content",
+    "shown",
     (sql: string) => `${sql}; CREATE UNIQUE INDEX i ON docs(body)`,
   ],
-  ["… where the content is a view", "shown", (sql: string) => `${sql}; CREATE UNIQUE INDEX i ON docs(body)`],
   [
-    "rows that are left out, and defaults in place of NULL, when a table is rebuilt",
+    "a rebuild rejects rows and replaces NULL by defaults",
     "docs",
     (sql: string) => sql.replace("body TEXT, tag TEXT", "body TEXT UNIQUE, tag TEXT NOT NULL DEFAULT 'none'"),
   ],
-])("a full-text index is told of %s", (_what, content, changed) => {
+])("a full-text index is filled again when %s", (_case, content, changed) => {
   const from = `CREATE TABLE docs(id INTEGER PRIMARY KEY, body TEXT, tag TEXT); CREATE VIEW shown AS SELECT * FROM docs;
     CREATE VIRTUAL TABLE f USING fts5(body, tag, content='${content}', content_rowid='id')`;
   const db = memory(`${from}; INSERT INTO docs VALUES(1, 'one', NULL), (2, 'one', 'x'), (3, 'three', NULL);
@@ -346,7 +346,7 @@ test.each([
   db.exec("INSERT INTO f(f, rank) VALUES('integrity-check', 1)");
 });
 
-test("a full-text index that names what its content no longer has is the application's to mend", () => {
+test("a full-text index that names a dropped column of its content does not stop the migration", () => {
   const from = `CREATE TABLE docs(id INTEGER PRIMARY KEY, body TEXT, tag TEXT);
     CREATE VIRTUAL TABLE f USING fts5(body, tag, content='docs', content_rowid='id')`;
   const db = memory(`${from}; INSERT INTO docs VALUES(1, 'one', 'x')`);

@@ -1,4 +1,4 @@
-/** Two random migrations of one file, made apart: either comes first, and the other is put on top. */
+/** Two concurrent random migrations of one file: each is once the first, and the other is rebased on it. */
 import { copyFileSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { Random } from "../../../src/base/random.ts";
@@ -52,7 +52,7 @@ export function runRebaseCase(seed: number): void {
           ["second.db", rebased.appDb],
         ] as const) {
           const db = open(path(file));
-          apply(db, changes, "live");
+          apply(db, changes, "app-db");
           check(sameSchema(stateOf(db), rebased.target), `the schema of ${file}`, stateOf(db));
           check(integrity(db) === '[["ok"]]', "integrity", integrity(db));
           db.close();
@@ -73,37 +73,40 @@ function checkRebased(
   second: { readonly changes: readonly SchemaChange[]; readonly state: SchemaState },
   rebased: Rebased,
 ): void {
-  const { changes, target, appDb, lost } = rebased;
-  if (process.env.REASONS) for (const l of lost) console.log("REASON", l.change.op, l.reason);
+  const { changes, target, appDb, rejected } = rebased;
+  if (process.env.REASONS) for (const l of rejected) console.log("REASON", l.change.op, l.reason);
   check(sameSchema(changeCatalogue(first.state, changes), target), "changes lead to the target");
-  check(sameSchema(changeCatalogue(second.state, appDb), target), "live leads to the target");
-  check(!JSON.stringify(target.objects).includes("__marmot__"), "no name in between stays", target.objects);
+  check(sameSchema(changeCatalogue(second.state, appDb), target), "the app database leads to the target");
+  check(!JSON.stringify(target.objects).includes("__marmot__"), "no temporary name is left", target.objects);
   const again = rebaseChanges({ base, pending: second.changes, onto: second.state, theirs: second.changes });
   check(
-    again.changes.length + again.appDb.length + again.lost.length === 0,
+    again.changes.length + again.appDb.length + again.rejected.length === 0,
     "the same twice leaves nothing",
     again,
   );
   const taken = rebaseChanges({ base: first.state, pending: changes, onto: target, theirs: changes });
-  check(taken.changes.length + taken.appDb.length === 0, "what was taken leaves nothing", taken);
+  check(taken.changes.length + taken.appDb.length === 0, "an accepted change leaves nothing", taken);
 
-  // Theirs stands but for what we dropped.
+  // Their tables are kept, except those that we dropped.
   const after = tablesOf(target);
   const ontoTo = new Map(followTables(first.state, changes).map((l) => [lower(l.from ?? ""), l]));
   const dropped = new Set(second.changes.flatMap((c) => (c.op === "dropTable" ? [lower(c.name)] : [])));
   for (const table of tablesOf(first.state).values()) {
     const lineage = ontoTo.get(lower(table.name));
     if (lineage !== undefined && lineage.to === null)
-      check(dropped.size > 0, "only what we dropped is gone", table.name);
+      check(dropped.size > 0, "only tables that we dropped are dropped", table.name);
     else check(after.has(lower(lineage?.to ?? table.name)), "a table of theirs is there", table.name);
   }
-  // Ours stands or is told.
-  const lostNames = new Set(lost.map((l) => lower(nameOf(l.change))));
+  // Our objects are kept or rejected.
+  const rejectedNames = new Set(rejected.map((l) => lower(nameOf(l.change))));
   for (const change of second.changes) {
     if (change.op !== "createTable" && change.op !== "create") continue;
     const kind = change.op === "create" ? change.kind : "table";
     const found = target.objects.some((o) => o.kind === kind && lower(o.name) === lower(change.name));
-    check(found || lostNames.has(lower(change.name)), "what we made is there, or told", [change, lost]);
+    check(found || rejectedNames.has(lower(change.name)), "an object of ours is kept or rejected", [
+      change,
+      rejected,
+    ]);
   }
   const appDbTo = new Map(followTables(second.state, appDb).map((l) => [lower(l.from ?? ""), l]));
   for (const { from, to, columns } of followTables(base, second.changes)) {
@@ -113,9 +116,9 @@ function checkRebased(
       if (before !== null || now === undefined) continue;
       const kept = now.to !== null && now.columns.some(([, b]) => b !== null && lower(b) === lower(column));
       check(
-        kept || lost.some((l) => l.table !== null && lower(l.table) === lower(to)),
-        "a column of ours is there, or told",
-        [to, column, lost],
+        kept || rejected.some((l) => l.table !== null && lower(l.table) === lower(to)),
+        "a column of ours is kept or rejected",
+        [to, column, rejected],
       );
     }
   }

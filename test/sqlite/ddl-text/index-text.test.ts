@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { generationOf, mentions, parseIndex } from "../../../src/sqlite/ddl-text/index-text.ts";
 
-test("terms and condition are taken verbatim, whatever is quoted in them", () => {
+test("parseIndex returns terms and condition verbatim, also with quoted brackets and commas", () => {
   expect(parseIndex("CREATE UNIQUE INDEX i ON t(a, b DESC)")).toEqual({ terms: ["a", "b"], where: null });
   expect(
     parseIndex(`CREATE UNIQUE INDEX "i(" ON "t)"("a,b", lower("c)") COLLATE NOCASE ASC) WHERE d > '(' AND e`),
@@ -18,11 +18,11 @@ test("terms and condition are taken verbatim, whatever is quoted in them", () =>
   ]);
 });
 
-test("a comment may be left open", () => {
+test("parseIndex accepts an unclosed comment at the end", () => {
   expect(parseIndex("CREATE INDEX i ON t(a) /* and so on").terms).toEqual(["a"]);
 });
 
-test("a column is mentioned as a token only", () => {
+test("mentions finds a column as a whole token only, quoted or not", () => {
   expect(mentions("lower(name) || x", "name")).toBe(true);
   expect(mentions(`"na me"`, "na me")).toBe(true);
   expect(mentions("surname", "name")).toBe(false);
@@ -31,7 +31,7 @@ test("a column is mentioned as a token only", () => {
   expect(mentions("`a``b` + 1", "a`b")).toBe(true);
 });
 
-test("the expression of a generated column is what stands in the bracket after AS", () => {
+test("generationOf returns the expression in the bracket after AS", () => {
   const of = (sql: string): string | null => generationOf(sql);
   expect(of("g AS (a + 1)")).toBe("a + 1");
   expect(

@@ -8,7 +8,7 @@ const SQL = `CREATE TABLE "a (b" -- the (first, table
   , CONSTRAINT "u, (" UNIQUE(h), CHECK ("x""y" <> ','), FOREIGN KEY(h) REFERENCES t(a, b) ON DELETE CASCADE -- the end
   ) /* and */ WITHOUT ROWID, STRICT`;
 
-test("a table's parts are taken verbatim, whatever is quoted in them", () => {
+test("parseTable returns the parts verbatim, also with quoted brackets, commas and comments", () => {
   const { head, columns, constraints, options } = parseTable(SQL);
   expect(head).toBe(`CREATE TABLE "a (b" -- the (first, table\n `);
   expect(columns.map((c) => c.name)).toEqual(['x"y', "c d", "e`f", "g", "as_is", "unique_id", "h"]);
@@ -23,14 +23,14 @@ test("a table's parts are taken verbatim, whatever is quoted in them", () => {
   expect(options).toBe("WITHOUT ROWID, STRICT");
 });
 
-test("a statement made of its parts means the same", () => {
+test("tableText of the parsed parts has the same tokens", () => {
   expect(sameTokens(tableText(parseTable(SQL)), SQL)).toBe(true);
   expect(sameTokens("CREATE TABLE t(a TEXT)", 'create table [T] ( "a"\ntext ) -- x')).toBe(true);
   expect(sameTokens("CREATE TABLE t(a DEFAULT 'x')", "CREATE TABLE t(a DEFAULT 'X')")).toBe(false);
   expect(sameTokens("CREATE TABLE t(a)", "CREATE TABLE t(a, b)")).toBe(false);
 });
 
-test("the list of a trigger is read as SQLite rewrites it", () => {
+test("updateOf reads the UPDATE OF list as SQLite rewrites it", () => {
   const sql = `CREATE TRIGGER "__marmot__1_columns" AFTER UPDATE OF "id","on" , b,[c d] ON "t ""x" WHEN 0 BEGIN SELECT 1; END`;
   expect(updateOf(sql)).toEqual({ columns: ["id", "on", "b", "c d"], table: 't "x' });
   expect(updateOf("CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END")).toBeNull();

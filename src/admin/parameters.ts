@@ -1,0 +1,78 @@
+/** The query parameters of the admin API: a schema each, and the refusal of a bad value. */
+import * as v from "valibot";
+import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
+import { UserError } from "../base/errors.ts";
+
+const MAX_CONFLICTS = 10_000;
+
+interface Parameter<T> {
+  readonly schema: v.GenericSchema<string, T>;
+  /** The value when the parameter is absent. */
+  readonly usual: T;
+  /** Completes "NAME should be …". */
+  readonly expected: string;
+  readonly hint: (name: string) => string;
+}
+
+const flag: Parameter<boolean> = {
+  schema: v.pipe(
+    v.picklist(["true", "1", "", "false", "0"]),
+    v.transform((given) => given !== "false" && given !== "0"),
+  ),
+  usual: false,
+  expected: "true or false",
+  hint: (name) => `use ${name}=true, or leave it out`,
+};
+
+const timeout: Parameter<number> = {
+  schema: v.pipe(
+    v.string(),
+    // A number alone is milliseconds, as in version 0.1.
+    v.transform((given) => parseDuration(given, "ms")),
+    v.number(),
+    v.transform((ms) => Math.min(ms, MAX_TIMEOUT_MS)),
+  ),
+  usual: 10_000,
+  expected: "a duration such as 10s",
+  hint: () => "use 500ms, 10s or 2m",
+};
+
+const limit: Parameter<number> = {
+  schema: v.pipe(v.string(), v.regex(/^\d+$/), v.transform(Number), v.minValue(1), v.maxValue(MAX_CONFLICTS)),
+  usual: 100,
+  expected: `a whole number from 1 to ${MAX_CONFLICTS}`,
+  hint: () => "leave it out for the newest 100",
+};
+
+function read<T>(query: URLSearchParams, name: string, { schema, usual, expected, hint }: Parameter<T>): T {
+  const given = query.get(name);
+  if (given === null) return usual;
+  const result = v.safeParse(schema, given);
+  if (result.success) return result.output;
+  throw new UserError(`${name} should be ${expected}, not ${given}`, hint(name));
+}
+
+/** Each throws `UserError` for a value that is not of its schema. */
+export const waitQuery = (query: URLSearchParams): { readonly all: boolean; readonly timeoutMs: number } => ({
+  all: read(query, "all", flag),
+  timeoutMs: read(query, "timeout", timeout),
+});
+
+export const verifyQuery = (
+  query: URLSearchParams,
+): { readonly deep: boolean; readonly repair: boolean; readonly timeoutMs: number } => ({
+  deep: read(query, "deep", flag),
+  repair: read(query, "repair", flag),
+  timeoutMs: read(query, "timeout", timeout),
+});
+
+export const conflictsQuery = (query: URLSearchParams): { readonly limit: number } => ({
+  limit: read(query, "limit", limit),
+});
+
+export const restoreQuery = (
+  query: URLSearchParams,
+): { readonly asNew: boolean; readonly overwrite: boolean } => ({
+  asNew: read(query, "asNew", flag),
+  overwrite: read(query, "overwrite", flag),
+});

@@ -1,0 +1,114 @@
+/** Creating and opening log.db, and its header. */
+import { Database } from "bun:sqlite";
+import { chmodSync, statSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import { assert } from "../base/assert.ts";
+import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
+import type { SnapshotMetadata } from "../raft/model/types.ts";
+import type { GroupConfiguration } from "../shard/seams.ts";
+import { integer, readRow, readTuples, text } from "../sqlite/typed-rows.ts";
+import { encodeConfiguration } from "./configuration-codec.ts";
+import { damaged, LOG_FORMAT, TABLES } from "./log-format.ts";
+
+const WAL_PAGE_BYTES = 4096;
+/** A row of this size fills one page. */
+const FILLER_BYTES = 4000;
+
+export interface LogIdentity {
+  readonly clusterId: string;
+  readonly peerId: string;
+}
+
+/** The header of a log, without its entries. */
+export interface LogHead {
+  readonly identity: LogIdentity;
+  /** The newest incarnation that was given out; 0: none, the log was never used. */
+  readonly incarnation: number;
+}
+
+/** A new log holds no entries: each group begins at a snapshot. */
+export interface GroupStart {
+  readonly snapshot: SnapshotMetadata;
+  readonly configuration: GroupConfiguration;
+}
+
+/** The file must not exist. `starts`: one for each group. */
+export function createLog(path: string, identity: LogIdentity, starts: readonly GroupStart[]): void {
+  // No WAL yet: the file alone is the log when this returns, and can be renamed.
+  const db = new DatabaseSync(path);
+  chmodSync(path, 0o600);
+  try {
+    db.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
+    db.exec(TABLES);
+    const meta = db.prepare("INSERT INTO meta VALUES(?, ?)");
+    for (const [name, value] of [
+      ["format", LOG_FORMAT],
+      ["cluster_id", identity.clusterId],
+      ["peer_id", identity.peerId],
+      ["incarnation", 0],
+      ["shards", starts.length],
+    ] as const)
+      meta.run(name, value);
+    const group = db.prepare("INSERT INTO grp VALUES(?, ?, 0, ?, ?, ?, ?)");
+    const configuration = db.prepare("INSERT INTO configuration VALUES(?, ?, ?)");
+    starts.forEach(({ snapshot, configuration: c }, shard) => {
+      group.run(shard, snapshot.term, snapshot.index, snapshot.index, snapshot.term, snapshot.index);
+      configuration.run(shard, c.index, encodeConfiguration(c));
+    });
+    db.exec("COMMIT");
+  } finally {
+    db.close();
+  }
+}
+
+/** Opens a log for `work`; closed again if that throws. Throws `UserError` for a damaged file and a newer format. */
+export function openLog<T>(path: string, work: (db: Database, head: LogHead) => T): T {
+  let db: Database | null = null;
+  try {
+    db = new Database(path, { create: false, readwrite: true });
+    db.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4000; PRAGMA busy_timeout = 2000",
+    );
+    const { synchronous } = readRow(db.prepare("PRAGMA synchronous").get(), { synchronous: integer });
+    assert(synchronous === 2, "the log is opened with synchronous=FULL");
+    return work(db, readHead(db, path));
+  } catch (error) {
+    db?.close();
+    if (error instanceof UserError || isDiskFull(error)) throw error;
+    throw damaged(path, errorMessage(error), error);
+  }
+}
+
+function readHead(db: Database, path: string): LogHead {
+  const value = (cell: unknown): unknown => cell;
+  const meta = new Map(readTuples(db.prepare("SELECT name, value FROM meta").values(), text, value));
+  if (Number(meta.get("format")) !== LOG_FORMAT)
+    throw new UserError(
+      `${path} is of format ${String(meta.get("format"))}; this build knows format ${LOG_FORMAT}`,
+      "run the marmot version that wrote it, or a newer one",
+    );
+  const identity = { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
+  return { identity, incarnation: Number(meta.get("incarnation")) };
+}
+
+/** Throws as `SqliteLogStore.open` does, except for damaged entries. */
+export function readLogHead(path: string): LogHead {
+  return openLog(path, (db, head) => {
+    db.close();
+    return head;
+  });
+}
+
+/** Grows the WAL to this many pages, so that a later sync overwrites blocks that exist. */
+export function fillWal(db: Database, path: string, pages: number): void {
+  const { size } = statSync(`${path}-wal`, { throwIfNoEntry: false }) ?? { size: 0 };
+  if (size >= pages * WAL_PAGE_BYTES) return;
+  db.exec("PRAGMA wal_autocheckpoint = 0; BEGIN; CREATE TABLE filler(data BLOB)");
+  const fill = db.prepare("INSERT INTO filler VALUES(?)");
+  const row = new Uint8Array(FILLER_BYTES);
+  for (let i = 0; i < pages; i++) fill.run(row);
+  fill.finalize();
+  db.exec("DROP TABLE filler; COMMIT");
+  db.prepare("PRAGMA wal_checkpoint(RESTART)").all();
+  db.exec(`PRAGMA wal_autocheckpoint = ${pages}`);
+}

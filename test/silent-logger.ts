@@ -1,0 +1,10 @@
+/** A logger that discards everything. */
+import type { Logger } from "../src/base/logger.ts";
+
+export const silentLogger: Logger = {
+  debug() {},
+  info() {},
+  warn() {},
+  error() {},
+  child: () => silentLogger,
+};
