@@ -26,7 +26,7 @@ static uint64_t draw(void){
   return state;
 }
 static void rest(int which){
-  if( pauses[which] && draw()%3==0 ) usleep(draw()%pauses[which]);
+  if( pauses[which] && draw()%10<9 ) usleep(draw()%pauses[which]);
 }
 static uint32_t big(uint32_t word){
   const unsigned char *b = (const unsigned char*)&word;
