@@ -9,8 +9,12 @@ import { buildApplication, PACKAGES } from "../test/faults/race/build.ts";
 import { race } from "../test/faults/race/race.ts";
 
 const FIXED = "3.53.2";
-/** Pages: for many restarts, and as SQLite has it by itself, where Marmot's own checkpoints would come in between. */
-const AUTOCHECKPOINT = [4, 100, 1000];
+/** For many restarts, and as SQLite has it by itself, with pauses in which a checkpoint of Marmot would come in between. */
+const PAUSES = [
+  { autocheckpoint: 4, beforeLockUs: 3000, afterReadUs: 10_000 },
+  { autocheckpoint: 4, beforeLockUs: 1000, afterReadUs: 3000 },
+  { autocheckpoint: 1000, beforeLockUs: 100_000, afterReadUs: 300_000 },
+];
 const { values } = parseArgs({
   options: {
     restarts: { type: "string", default: "1000" },
@@ -36,13 +40,9 @@ for (;;) {
       continue;
     }
     const result = await race({
+      ...PAUSES[tried % PAUSES.length]!,
       ...{ application: application.path, seed: seed++, connections },
-      ...{
-        commits: Math.ceil(Number(values.commits) / connections),
-        autocheckpoint: AUTOCHECKPOINT[seed % AUTOCHECKPOINT.length]!,
-        beforeLockUs: 3000,
-        afterReadUs: 10_000,
-      },
+      commits: Math.ceil(Number(values.commits) / connections),
     });
     tried++;
     restarts += result.restarts;

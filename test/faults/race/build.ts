@@ -40,7 +40,16 @@ export function buildApplication(version: string): Built {
   writeFileSync(join(folder, "sqlite3.c"), withHooks(readFileSync(source, "utf8"), version));
   const done = Bun.spawnSync(
     [
-      ...["cc", "-O1", "-w", "-DSQLITE_THREADSAFE=0", "-DSQLITE_OMIT_LOAD_EXTENSION", "-I", folder],
+      ...[
+        "cc",
+        "-O1",
+        "-w",
+        "-DSQLITE_THREADSAFE=0",
+        "-DHAVE_USLEEP=1",
+        "-DSQLITE_OMIT_LOAD_EXTENSION",
+        "-I",
+        folder,
+      ],
       ...["-o", `${path}.new`, APPLICATION, "-lm"],
     ],
     { stderr: "pipe" },

@@ -136,11 +136,10 @@ export async function race(options: RaceOptions): Promise<RaceResult> {
     const wrong: string[] = [];
     const strange = all.reduce((total, c) => total + c.strange, 0);
     if (strange > 0) wrong.push(`Marmot restarted the WAL under ${strange} checkpoints of the application`);
-    if (
-      !(await node.wait({ all: true, timeout: "60s" })) ||
-      !(await other.wait({ all: true, timeout: "60s" }))
-    )
-      wrong.push("marmot wait --all fails");
+    for (const each of [node, other]) {
+      const confirmed = await each.wait({ all: true, timeout: "60s" }).catch(() => false);
+      if (!confirmed) wrong.push(`marmot wait --all fails on ${each.name}: ${each.log().slice(-1000)}`);
+    }
     for (const { db } of cluster.nodes) wrong.push(...check(db, options));
     const rows = (n: TestNode): string =>
       JSON.stringify(n.query("SELECT count(*), sum(id), sum(length(v)) FROM t"), (_, v: unknown) =>
