@@ -4,7 +4,7 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { BatchKind, type PositionVector } from "../change/batch.ts";
+import { BatchKind, type OwnOutcome, type PositionVector } from "../change/batch.ts";
 import { ChangedRows, type RedirectedRow } from "../change/changed-rows.ts";
 import { type BatchHead, decodeBatchHead, decodeTables, tablesIn } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
@@ -22,7 +22,7 @@ import { quoteIdentifier } from "../sqlite/quote.ts";
 import { type ChangesetContext, type LastWrite, RowApplier } from "./apply/row-applier.ts";
 import { RowidCollisions } from "./apply/rowid-collisions.ts";
 import { Checksums } from "./apply/checksums.ts";
-import { EntryQueue, type NextEntry } from "./order/entry-queue.ts";
+import { type CommittedEntry, EntryQueue, type NextEntry } from "./order/entry-queue.ts";
 import { ForeignKeys } from "./references/checker.ts";
 import { Journal } from "./conflicts/journal.ts";
 import type { RejectedKey } from "./migrate/journal-rejects.ts";
@@ -37,16 +37,6 @@ import { changeSchema } from "./migrate/schema-change.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
 import { LosersChildren } from "./references/losers-children.ts";
 import { peerHash } from "./store/tables.ts";
-
-/** What became of one of this node's own batches. */
-export interface OwnOutcome {
-  readonly shard: number;
-  readonly incarnation: number;
-  readonly csn: number;
-  readonly part: number;
-  /** "move": taken, with rows under other rowids than their own, which ends the incarnation. */
-  readonly verdict: "take" | "move" | "stage" | "refuse";
-}
 
 export interface ReplicaOptions {
   /** This node's. */
@@ -207,14 +197,16 @@ export class Replica implements BeforeImageSource {
     return this.#queue.awaited();
   }
 
-  /** Index of the last entry of the shard that was handed over. */
-  lastQueued(shard: number): number {
-    return this.#queue.lastIndex(shard) ?? this.position(shard);
-  }
-
-  /** Committed entries of a shard, following those handed over before. */
-  enqueue(shard: number, entries: readonly Entry[]): void {
-    this.#queue.add(shard, entries);
+  /**
+   * Committed entries of a shard, following those handed over before. After a restart or a snapshot, entries that the replica
+   * contains come again. Returns the others, with their markings.
+   */
+  enqueue(shard: number, entries: readonly Entry[]): CommittedEntry[] {
+    const last = this.#queue.lastIndex(shard) ?? this.position(shard);
+    return this.#queue.add(
+      shard,
+      entries.filter((entry) => entry.index > last),
+    );
   }
 
   /**
@@ -288,7 +280,7 @@ export class Replica implements BeforeImageSource {
       return;
     }
     const memory = this.origins.memory(head.origin, shard);
-    let verdict: Verdict | "move" = acceptBatch(memory, head, this.#isStale(shard, head));
+    let verdict: Verdict | "redirect" = acceptBatch(memory, head, this.#isStale(shard, head));
     if (verdict === "ignore") return;
     if (verdict === "refuse") {
       this.origins.remember(head.origin, shard, { ...memory, ended: true, stagedParts: 0 });
@@ -304,7 +296,7 @@ export class Replica implements BeforeImageSource {
       yield* this.#applyRows(context, head);
       this.#foreignKeys.finish(context);
       const ended = this.births.hasMoved;
-      if (ended) verdict = "move";
+      if (ended) verdict = "redirect";
       if (memory.stagedParts > 0) this.#statements.unstage.run(head.origin, shard);
       this.origins.raise(head.origin, this.#whole ? 0 : shard, head.watermarks);
       const { incarnation, csn } = head;
@@ -426,7 +418,7 @@ export class Replica implements BeforeImageSource {
     return this.#routing.shardOf(this.shapes.get(table)!, keyId);
   }
 
-  reference(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null {
+  beforeImage(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null {
     const before = this.references.at(table, keyId, base);
     return before === undefined ? this.row(table, key) : before;
   }
@@ -453,7 +445,7 @@ export class Replica implements BeforeImageSource {
   }
 
   /** Own rows that went in under other rowids, which the live file does not show. */
-  get moved(): readonly RedirectedRow[] {
+  get redirected(): readonly RedirectedRow[] {
     return this.births.moved;
   }
 

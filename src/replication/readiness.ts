@@ -94,7 +94,7 @@ export class Readiness {
       this.#before ??= [...reader.newestIds()];
       if (this.#before.some(([table, id]) => pipeline.unordered(table, id) > 0))
         return "waiting for what was written before the start to be ordered";
-      if (pipeline.outbox.hasAcknowledged) return "reflecting into the file";
+      if (pipeline.session.cursors.waiting) return "reflecting into the file";
     }
     const now = this.#clock.now();
     if (reaches(reflected, this.#toShow)) {

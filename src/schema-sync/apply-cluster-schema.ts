@@ -7,10 +7,10 @@ import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { foldName } from "../base/names.ts";
 import { writeRemembered } from "../capture/remembered.ts";
 import type { PositionVector } from "../change/batch.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { type KeyId, keyIdOfImage } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
-import type { Acknowledgement } from "../reflect/reflector.ts";
 import { rejectedImage } from "../replica/migrate/journal-rejects.ts";
 import { type CatalogueObject, stateOf } from "../replica/store/schema-store.ts";
 import { knowSchema } from "../schema/catalogue.ts";
@@ -47,7 +47,7 @@ export interface Followed {
 export function* followSchema(
   file: SchemaFile,
   position: PositionVector,
-  acknowledgement: Acknowledgement,
+  previous: ChangeLogCursors,
 ): Generator<void, Followed> {
   const { connection, replica, peerId } = file.components;
   const { db } = connection;
@@ -93,10 +93,10 @@ export function* followSchema(
   }
   if (isMore) {
     db.exec("COMMIT");
-    return { session: file.openSession(null), reflected: false };
+    return { session: file.openSession(null, previous), reflected: false };
   }
-  const session = file.openSession(knowSchema(queryOf(db)));
-  yield* session.reflector.run(position, acknowledgement, true);
+  const session = file.openSession(knowSchema(queryOf(db)), previous);
+  yield* session.reflector.run(position, true);
   return { session, reflected: true };
 }
 

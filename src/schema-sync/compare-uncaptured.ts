@@ -2,10 +2,11 @@
  * Tables that were written while nothing captured them, against the replica: what differs gets log rows. What Marmot itself
  * took out of the file, or does not show for now, does not: nobody deleted it.
  */
-import { type CapturedTable, readCaptured } from "../capture/install.ts";
+import { readCaptured } from "../capture/install.ts";
 import { readRemembered, writeRemembered } from "../capture/remembered.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { SchemaChange } from "../schema/diff/change.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
@@ -28,7 +29,7 @@ export function* compareUncaptured(schema: SchemaFile): Waits {
   const state = snapshotOf(() => openDatabase(replicaFile, options));
   const appDb = snapshotOf(() => openAppDb(file, options));
   try {
-    const isAbsent = absentRows(schema, tables, captured, replica, []);
+    const isAbsent = absentRows(schema, tables, replica, []);
     yield* logDifferences({ replica: state, appDb, db }, tables, encoding, isAbsent);
   } finally {
     state.close();
@@ -44,17 +45,16 @@ export function* compareUncaptured(schema: SchemaFile): Waits {
 export function absentRows(
   { components, awaited }: SchemaFile,
   tables: readonly LoggedTable[],
-  captured: readonly CapturedTable[],
   of: Replica,
   changes: readonly SchemaChange[],
 ): (table: number, keyId: KeyId) => boolean {
   const { db } = components.connection;
   const shapes = new Map(tables.map(({ shape }) => [shape.id, shape]));
-  const { shadows } = readStoredState(db, [...shapes.values()], captured, of.settings.shards);
+  const { withheld } = readStoredState(db, [...shapes.values()], of.settings.shards);
   const before = awaited.all();
   const renumbered = before.size === 0 ? null : renumberedTables(readRemembered(db)!, changes, of);
   return (table, keyId) => {
-    if (shadows.get(table, keyId) !== undefined) return true;
+    if (withheld.get(table, keyId) !== undefined) return true;
     const anew = renumbered?.get(table);
     if (anew === undefined) return awaited.has(table, keyId);
     const row = of.row(table, keyValues(shapes.get(table)!, keyId));

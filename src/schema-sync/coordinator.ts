@@ -12,8 +12,8 @@
  */
 import type { PositionVector } from "../change/batch.ts";
 import { isBusy } from "../sqlite/locked.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
-import type { Acknowledgement } from "../reflect/reflector.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -48,13 +48,13 @@ export class SchemaCoordinator {
     this.#file.awaited.recall();
   }
 
-  /** Opens what reads and writes the file as it is now. */
-  openSession(): AppDbSession {
+  /** Opens a session for the file as it is now. `previous`: the cursors of the session before. */
+  openSession(previous: ChangeLogCursors | null): AppDbSession {
     const { db } = this.#file.components.connection;
     db.exec("BEGIN");
     try {
       const isSettled = this.#lookAt(this.#file.read()).due === "nothing";
-      return this.#file.openSession(isSettled ? knowSchema(queryOf(db)) : null);
+      return this.#file.openSession(isSettled ? knowSchema(queryOf(db)) : null, previous);
     } finally {
       db.exec("COMMIT");
     }
@@ -92,7 +92,7 @@ export class SchemaCoordinator {
    * Where nothing else is due then, the file also shows what the replica holds, `position`. null: the application holds
    * the write lock, nothing happened.
    */
-  *follow(position: PositionVector, acknowledgement: Acknowledgement): Generator<void, Followed | null> {
+  *follow(position: PositionVector, previous: ChangeLogCursors): Generator<void, Followed | null> {
     const { db } = this.#file.components.connection;
     try {
       beginWriting(db);
@@ -101,7 +101,7 @@ export class SchemaCoordinator {
       throw error;
     }
     try {
-      return yield* followSchema(this.#file, position, acknowledgement);
+      return yield* followSchema(this.#file, position, previous);
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");
       throw error;

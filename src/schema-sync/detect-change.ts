@@ -4,10 +4,11 @@
  */
 import { foldName, isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
-import { type CapturedTable, readCaptured } from "../capture/install.ts";
+import { readCaptured } from "../capture/install.ts";
 import { capturedWhole } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema } from "../capture/remembered.ts";
 import type { TableShape } from "../change/shape.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
 import type { CatalogueObject } from "../replica/store/schema-store.ts";
 import { readCatalogue } from "../schema/catalogue.ts";
 import { type ClassifiedTable, classify, NOT_SELECTED, type Selection } from "../schema/classify/classify.ts";

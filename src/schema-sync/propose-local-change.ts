@@ -27,14 +27,20 @@ export interface OwnOutbox {
   readonly whole: boolean;
   /** The change without rows. */
   alone(entry: Uint8Array, position: PositionVector): void;
-  /** `only`: ids of the tables whose rows go along; null: all. False: the schema moved again; nothing is collected. */
-  drain(
-    session: AppDbSession,
-    replica: Replica,
-    entry: Uint8Array,
-    position: PositionVector,
-    only: ReadonlySet<number> | null,
-  ): Generator<undefined, boolean>;
+  /** False: the schema changed again; nothing is collected. */
+  drain(rows: OwnRows): Generator<undefined, boolean>;
+}
+
+/** Rows that go with a schema change. */
+export interface OwnRows {
+  /** Reads the file with the changed schema. */
+  readonly session: AppDbSession;
+  /** The replica as it would be. */
+  readonly replica: Replica;
+  readonly entry: Uint8Array;
+  readonly position: PositionVector;
+  /** Ids of the tables whose rows go along, and are drained again afterwards; null: all. */
+  readonly only: ReadonlySet<number> | null;
 }
 
 /**
@@ -71,7 +77,7 @@ export function* collectOwn(
     const appDb = snapshotOf(() => openAppDb(file, options));
     try {
       const tables = tablesOf(captured, trial.replica, unreconciled);
-      const isAbsent = absentRows(schema, tables, captured, trial.replica, decodeSchemaEntry(entry).changes);
+      const isAbsent = absentRows(schema, tables, trial.replica, decodeSchemaEntry(entry).changes);
       const { encoding } = trial.replica.settings;
       yield* logDifferences({ replica: trial.db, appDb, db }, tables, encoding, isAbsent);
       const byTable = Map.groupBy(rejected, ({ table }) => table);
@@ -87,11 +93,11 @@ export function* collectOwn(
     yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
     const { version } = remembered;
     session = new AppDbSession({
-      ...{ file, connection, replica: trial.replica, captured, expected, place },
+      ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },
       remembered: { ...remembered, version, unreconciled: [] },
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));
-    return yield* outbox.drain(session, trial.replica, entry, position, only);
+    return yield* outbox.drain({ session, replica: trial.replica, entry, position, only });
   } finally {
     session?.close();
     if (trial.db.isTransaction) trial.db.exec("ROLLBACK");

@@ -81,7 +81,7 @@ export function fillReturned(
   const { encoding } = replica.settings;
   const filled = (image: Image): Value[] | null => {
     const key = keyOfImage(here, image);
-    const shown = replica.reference(here.id, keyIdOfImage(here, image), key, reflected);
+    const shown = replica.beforeImage(here.id, keyIdOfImage(here, image), key, reflected);
     // The file's own, or nothing is known of what it was.
     if (shown === null || shown.length === 0) return null;
     const row = [...image];

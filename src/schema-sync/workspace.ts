@@ -9,6 +9,7 @@ import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
 import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
@@ -100,14 +101,16 @@ export class SchemaFile {
     }
   }
 
-  /** What reads and writes the file as it is now. `expected`: see `LiveSideOptions`. In a transaction. */
-  openSession(expected: KnownSchema | null): AppDbSession {
+  /** A session for the file as it is now. `expected`, `previous`: see `AppDbSessionOptions`. In a transaction. */
+  openSession(expected: KnownSchema | null, previous: ChangeLogCursors | null): AppDbSession {
     const { file, connection, replica, place } = this.components;
     const { db } = connection;
     const there = tableNames(db);
     const captured = readCaptured(db)!.filter(({ log }) => there.has(log));
     const remembered = readRemembered(db)!;
-    return new AppDbSession({ file, connection, replica, captured, remembered, expected, place });
+    return new AppDbSession({
+      ...{ file, connection, replica, captured, remembered, expected, place, previous },
+    });
   }
 
   /**

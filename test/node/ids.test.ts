@@ -43,12 +43,7 @@ test("a table that the application has just renamed or dropped, or whose key it 
   for (const table of ["t", "u", "w"])
     db.exec(`CREATE TABLE ${table}(id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO ${table} VALUES(5)`);
   const shapes = ["t", "u", "w"].map((name, i) => shapeOf(readTable(queryOf(db), name), i + 1));
-  const blocks = new IdBlocks(
-    db,
-    shapes,
-    () => 8,
-    () => ({ slot: 1, slots: 2 }),
-  );
+  const blocks = new IdBlocks(db, { shapes, sizeOf: () => 8, place: () => ({ slot: 1, slots: 2 }) });
   expect(blocks.due).toBe(true);
   db.exec("ALTER TABLE t RENAME TO v; DROP TABLE u; ALTER TABLE w RENAME COLUMN id TO uid");
   expect(blocks.due).toBe(false);

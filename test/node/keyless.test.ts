@@ -196,14 +196,14 @@ describe("what else must not come between", () => {
     b.order();
     a.order();
     hand(a);
-    expect(a.replica.replica.moved).toHaveLength(1); // not before the fence
+    expect(a.replica.replica.redirected).toHaveLength(1); // not before the fence
     a.order();
     hand(a);
-    expect(a.replica.replica.moved).toHaveLength(0);
+    expect(a.replica.replica.redirected).toHaveLength(0);
     expect(a.query("SELECT rowid FROM log WHERE v = 'a2'")).toEqual([[3n]]);
     a.proposed = []; // nothing has left since
     a.lose("live");
-    expect(a.replica.replica.moved).toHaveLength(1);
+    expect(a.replica.replica.redirected).toHaveLength(1);
     agree("0 a2 b next");
   });
 

@@ -335,7 +335,7 @@ export class LabNode {
       encoding: replica.settings.encoding,
       returnsLater: ({ id }, keyId) =>
         this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
-        this.pipeline.session.shadows.get(id, keyId) !== undefined,
+        this.pipeline.session.withheld.get(id, keyId) !== undefined,
     });
   }
 

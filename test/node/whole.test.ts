@@ -73,7 +73,7 @@ describe("a changeset over several shards", () => {
     lab.append(3, encodeMarker(g));
     everywhere(hand);
     expect(values(b, [1, 3])).toEqual(["x", "x"]);
-    expect(a.pipeline.outbox.idle || a.pipeline.outbox.hasAcknowledged).toBe(true);
+    expect(a.pipeline.outbox.idle || a.pipeline.session.cursors.waiting).toBe(true);
     lab.settle();
     everywhere((n) => expect(n.deviations()).toEqual([]));
     everywhere((n) => expect(n.wrongChecksums()).toEqual([]));

@@ -37,8 +37,8 @@ beforeEach(() => {
     pipeline: {
       obstacle: null,
       schemaDue: false,
-      session: { bases },
-      outbox: { fencing: () => state.fencing, hasAcknowledged: false },
+      session: { bases, cursors: { waiting: false } },
+      outbox: { fencing: () => state.fencing },
       unordered: (_table: number, id: number) => id - state.ordered,
     },
     reader: { newestIds: () => new Map([[1, 7]]) },

@@ -9,16 +9,16 @@ import type { Clock } from "../../base/clock.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { BatchKind } from "../../change/batch.ts";
 import { encodeBatch } from "../../change/codec.ts";
-import { type KeyId, keyIdOf, keyValues } from "../../change/key.ts";
+import { type KeyId, keyValues } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { TextBytes, type Value } from "../../change/value.ts";
 import { compareRows, type RowDifference } from "../../replica/copies/compare-rows.ts";
 import { readSettings } from "../../replica/store/settings.ts";
-import { exactKey, exactKeyColumns, prepareExact } from "../../rows/row-access.ts";
+import { ChangeLogReader, selectsOf } from "../../rows/change-log-reader.ts";
+import { readAcknowledged, readChangeLogs } from "../../rows/change-logs.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
-import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { VerifyDifference, VerifyResult } from "../api.ts";
 import type { Control } from "../../replication/control-messages.ts";
 import { fetchReplica } from "../../node/startup/join-cluster.ts";
@@ -211,7 +211,7 @@ async function compareFile(
       right: appDb,
       shapes: [...replica.shapes.values()],
       encoding: replica.settings.encoding,
-      skip: (table, keyId) => unsettled.has(`${table}/${keyId}`) || member.pipeline.isHeld(table, keyId),
+      skip: (table, keyId) => unsettled.has(`${table}/${keyId}`) || member.pipeline.isDeferred(table, keyId),
       onDifference: (difference) => found.push(difference) < DIFFERENCES_SHOWN,
       pause: yieldToLoop,
     });
@@ -241,32 +241,16 @@ async function compareFile(
   }
 }
 
-/** Keys with change-log rows that are not acknowledged, in the snapshot that `live` holds. */
+/** Keys with unacknowledged change-log rows, in the snapshot of `appDb`. */
 function pendingKeys(appDb: DatabaseSync, member: Member): Set<string> {
   const keys = new Set<string>();
-  const acknowledged = new Map(
-    (
-      appDb.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`).all() as {
-        name: string;
-        value: number;
-      }[]
-    ).map((r) => [r.name, r.value]),
-  );
-  const logs = appDb.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
-    id: number;
-    log: string;
-  }[];
-  for (const { id, log } of logs) {
-    const shape = member.replica.replica.shapes.get(id);
+  const { shapes, settings } = member.replica.replica;
+  const acknowledged = readAcknowledged(appDb);
+  for (const { id, log } of readChangeLogs(appDb)) {
+    const shape = shapes.get(id);
     if (shape === undefined) continue;
-    const columns = exactKeyColumns(
-      shape,
-      shape.key.map((_, i) => `k${i + 1}`),
-    );
-    const rows = prepareExact(appDb, `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ?`);
-    const { encoding } = member.replica.replica.settings;
-    for (const row of rows.iterate(acknowledged.get(shape.name) ?? 0) as unknown as Iterable<Value[]>)
-      keys.add(`${id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);
+    const reader = new ChangeLogReader(selectsOf(appDb), { shape, log, encoding: settings.encoding });
+    for (const [, keyId] of reader.keyIds(acknowledged.get(id) ?? 0)) keys.add(`${id}/${keyId}`);
   }
   return keys;
 }

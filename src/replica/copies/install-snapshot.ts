@@ -9,12 +9,12 @@ import { encodeImage } from "../../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../../change/key.ts";
 import { settingOf } from "../../change/per-table.ts";
 import type { TableShape } from "../../change/shape.ts";
-import type { Value } from "../../change/value.ts";
-import { exactKey, exactKeyColumns, prepareExact, RowAccess } from "../../rows/row-access.ts";
+import { ChangeLogReader, selectsOf } from "../../rows/change-log-reader.ts";
+import { readAcknowledged, readChangeLogs } from "../../rows/change-logs.ts";
+import { prepareExact, RowAccess } from "../../rows/row-access.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { compareRows, type RowDifference } from "./compare-rows.ts";
 import { publish, yieldToLoop } from "./initial-import.ts";
@@ -259,12 +259,8 @@ interface Shown {
 function noteShown(next: DatabaseSync, file: DatabaseSync, shown: Shown): void {
   const { shapes, encoding, merge, reflected, self, note } = shown;
   const shapeOf = new Map(shapes.map((s) => [s.id, s]));
-  const acknowledged = new Map(
-    prepareArrays(file, `SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`)
-      .all()
-      .map((row) => row as unknown as [string, number]),
-  );
-  const pending = pendingSince(file, shapes, ({ name }) => acknowledged.get(name) ?? 0);
+  const acknowledged = readAcknowledged(file);
+  const pending = pendingSince(file, shapes, ({ id }) => acknowledged.get(id) ?? 0);
   const access = new Map(shapes.map((s) => [s.id, new RowAccess(file, s, encoding)]));
   const changedSince = prepareArrays(
     next,
@@ -344,23 +340,12 @@ function pendingSince(
 ): Set<string> {
   const keys = new Set<string>();
   const encoding = String(queryOf(file)("PRAGMA encoding")[0]![0]);
-  const logs = file.prepare(`SELECT "id", "log" FROM "__marmot__table"`).all() as {
-    id: number;
-    log: string;
-  }[];
+  const logs = new Map(readChangeLogs(file).map(({ id, log }) => [id, log]));
   for (const shape of shapes) {
-    const log = logs.find((l) => l.id === shape.id)?.log;
+    const log = logs.get(shape.id);
     if (log === undefined) continue;
-    const columns = exactKeyColumns(
-      shape,
-      shape.key.map((_, i) => `k${i + 1}`),
-    );
-    const rows = prepareExact(
-      file,
-      `SELECT ${columns} FROM ${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
-    );
-    for (const row of rows.iterate(from(shape), to(shape)) as unknown as Iterable<Value[]>)
-      keys.add(`${shape.id}/${keyIdOf(shape, exactKey(shape, row, encoding))}`);
+    const reader = new ChangeLogReader(selectsOf(file), { shape, log, encoding });
+    for (const [, keyId] of reader.keyIds(from(shape), to(shape))) keys.add(`${shape.id}/${keyId}`);
   }
   return keys;
 }

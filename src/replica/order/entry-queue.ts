@@ -1,11 +1,19 @@
 /**
- * Committed entries that the replica has not passed, shard by shard, and which of them may be next. What an entry needs
- * is decoded once, when it becomes its shard's next.
+ * Committed entries that the replica has not passed, shard by shard, and which of them may be next. The marking of an entry
+ * is read once, when it is committed; its batch is decoded once, when it becomes its shard's next.
  */
 import { type BatchHead, decodeBatchHead } from "../../change/codec.ts";
-import { readMarking } from "../../change/marking.ts";
+import { type Marking, readMarking, UNMARKED } from "../../change/marking.ts";
 import { type Entry, EntryType } from "../../raft/model/types.ts";
 import { mayPass, type PassingEntry, type PassingView, unmarked } from "./delivery-rule.ts";
+
+/** A committed entry with its marking. */
+export interface CommittedEntry extends Entry, Marking {}
+
+export function committedEntry({ index, term, type, data }: Entry): CommittedEntry {
+  const { names, marker, batch } = type === EntryType.normal ? readMarking(data) : UNMARKED;
+  return { index, term, type, data, names, marker, batch };
+}
 
 export interface NextEntry extends PassingEntry {
   readonly entry: Entry;
@@ -14,7 +22,7 @@ export interface NextEntry extends PassingEntry {
 }
 
 interface ShardQueue {
-  entries: Entry[];
+  entries: CommittedEntry[];
   /** Entries before it are passed. */
   at: number;
   next: NextEntry | null;
@@ -44,9 +52,12 @@ export class EntryQueue implements PassingView {
     return at < entries.length ? entries.at(-1)!.index : null;
   }
 
-  add(shard: number, entries: readonly Entry[]): void {
+  /** Returns the entries with their markings, for others that need those. */
+  add(shard: number, entries: readonly Entry[]): CommittedEntry[] {
+    const committed = entries.map(committedEntry);
     const queue = this.#queues[shard]!;
-    for (const entry of entries) queue.entries.push(entry);
+    for (const entry of committed) queue.entries.push(entry);
+    return committed;
   }
 
   position(shard: number): number {
@@ -61,11 +72,11 @@ export class EntryQueue implements PassingView {
     return queue.next;
   }
 
-  #decode(shard: number, entry: Entry): NextEntry {
+  #decode(shard: number, entry: CommittedEntry): NextEntry {
     const { index } = entry;
     const nothing = { entry, index, head: null, after: [], names: [], marker: null };
     if (entry.type !== EntryType.normal || entry.data.length === 0) return nothing;
-    const { names, marker, batch } = readMarking(entry.data);
+    const { names, marker, batch } = entry;
     if (marker !== null) return { ...nothing, marker: shard === 0 ? null : marker };
     const head = decodeBatchHead(batch);
     const others = shard === 0 ? names.filter((n) => n > 0 && n < this.#queues.length) : [];
