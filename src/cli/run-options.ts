@@ -32,6 +32,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   DB_OPTION,
   { name: "create", type: "flag", help: "make an empty FILE if there is none" },
   DATA_DIR_OPTION,
+  { name: "unsafe-filesystem", type: "flag", help: "also run on NFS, SMB, FUSE and 9p" },
   {
     name: "listen",
     type: "list",
@@ -188,6 +189,7 @@ export function runSettings(
       name: text(options, "name") ?? context.hostName,
       role: text(options, "role") === "learner" ? "learner" : "voter",
       create: flag(options, "create"),
+      unsafeFileSystem: flag(options, "unsafe-filesystem"),
       clusterKeyText: key.text,
       clusterKeyFile: key.file,
       shards: number(options, "shards"),

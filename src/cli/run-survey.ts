@@ -30,18 +30,22 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     const hint = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
     return [{ message: `another marmot runs on ${node.dataDir}`, hint }];
   }
-  const [{ requireDatabase }, keys, { dataPaths }] = await Promise.all([
-    import("../node/startup/check-files.ts"),
-    import("../node/keys.ts"),
-    import("../replication/data-paths.ts"),
-  ]);
+  const [{ requireDatabase }, { accessProblems }, { fileSystemProblems }, keys, { dataPaths }] =
+    await Promise.all([
+      import("../node/startup/check-files.ts"),
+      import("../node/startup/file-access.ts"),
+      import("../node/startup/file-systems.ts"),
+      import("../node/keys.ts"),
+      import("../replication/data-paths.ts"),
+    ]);
   const paths = dataPaths(node.dataDir);
   const isMember = node.db !== "" && existsSync(paths.replica);
   const isReceived = node.peers.length > 0 || node.create;
   if (node.db !== "") {
     const missing = folders(node);
-    problems.push(...missing);
-    if (existsSync(node.db) || !(isReceived || isMember || missing.length > 0))
+    problems.push(...missing, ...accessProblems(node.db, node.dataDir));
+    if (!node.unsafeFileSystem) problems.push(...fileSystemProblems(node.db, node.dataDir));
+    if (problems.length === 0 && (existsSync(node.db) || !(isReceived || isMember)))
       tryTo(() => requireDatabase(node.db));
   }
   tryTo(() => {

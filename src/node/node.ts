@@ -38,7 +38,10 @@ import { verify } from "../operations/verify/verify.ts";
 import { VERSION } from "../base/version.ts";
 import { waitFor } from "../operations/wait.ts";
 import { openDatabase } from "../sqlite/open.ts";
-import { openAppDb } from "../sqlite/open-app-db.ts";
+import { requireOwnSqlite, type SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { readWriterVersion, walResetNote } from "../sqlite/writer-version.ts";
+import { nodeFileError } from "./startup/file-access.ts";
+import { switchToWal, untilWal } from "./startup/wal-mode.ts";
 
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
@@ -55,12 +58,13 @@ export interface NodeComponents {
 
 /** Throws `UserError` for everything that a user can mend; then nothing runs. */
 export async function startNode(options: NodeOptions, components: NodeComponents): Promise<Node> {
+  requireOwnSqlite();
   const node = new Node(options, components);
   try {
     await node.start();
   } catch (error) {
     await node.stop();
-    throw error;
+    throw nodeFileError(error, { db: options.db, ...dataPaths(options.dataDir) }) ?? error;
   }
   return node;
 }
@@ -78,6 +82,7 @@ export class Node implements RunningNode {
   #router!: MessageRouter;
   readonly #host: Host;
   #appDbFile: SyncedFile | null = null;
+  #applicationVersion: SqliteVersion | null = null;
   #member: Member | null = null;
   #phase = "starting";
   #progress: ProgressStatus | null = null;
@@ -96,6 +101,8 @@ export class Node implements RunningNode {
   async start(): Promise<void> {
     const { db, name, role, peers } = this.#options;
     const paths = this.#paths;
+    // Before Marmot writes the first page itself.
+    if (this.#components.host === undefined) this.#seeVersion(readWriterVersion(db));
     const hadFolder = existsSync(paths.folder);
     // Refuse before anything is written: a wrong path must not leave a data directory behind.
     if (!hadFolder) startKind(db, paths, NO_PEER, peers.length > 0, this.#options.create);
@@ -150,6 +157,12 @@ export class Node implements RunningNode {
   async #checkFiles(peerId: PeerId, seen: Start["head"]): Promise<void> {
     const adopted = await this.#adoptReplacement(peerId);
     this.#checkSettings(checkMember(this.#options.db, this.#paths, peerId, adopted ? null : seen));
+  }
+
+  #seeVersion(version: SqliteVersion | null): void {
+    this.#applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.#notes.push(`${note.message} (hint: ${note.hint})`);
   }
 
   /** Keys that were given or are there; null: there are none yet. */
@@ -288,20 +301,33 @@ export class Node implements RunningNode {
 
   /** Opens or makes the file and switches it to WAL. */
   #toWal(file: string): void {
-    const db = openAppDb(file, { timeout: 10_000 });
-    try {
-      const before = (db.prepare("PRAGMA journal_mode").get() as { journal_mode: string }).journal_mode;
-      if (before === "wal") return;
-      const after = (db.prepare("PRAGMA journal_mode = WAL").get() as { journal_mode: string }).journal_mode;
-      if (after !== "wal")
-        throw new UserError(
-          `${file} stays in journal mode ${after}`,
-          "close the applications that use it, and start again",
-        );
-      this.#notes.push(`switched ${file} from journal mode ${before} to WAL`);
-    } finally {
-      db.close();
-    }
+    const before = switchToWal(file, 10_000);
+    if (before === "busy")
+      throw new UserError(
+        `${file} cannot be switched to WAL mode: other connections use it`,
+        "close the applications that use it, and start again",
+      );
+    this.#noteMode(before);
+  }
+
+  #noteMode(before: string): void {
+    if (before !== "wal") this.#notes.push(`switched ${this.#options.db} from journal mode ${before} to WAL`);
+  }
+
+  /** The application took the file out of WAL mode and uses it: the node goes on when its connections allow that. */
+  #waitForWal(peerId: PeerId): void {
+    const { db } = this.#options;
+    const { clock, logger } = this.#components;
+    this.#phase = `${db} is not in WAL mode, and a transaction of another connection prevents the switch: waiting for its end`;
+    logger.warn(this.#phase);
+    this.#background = (async () => {
+      try {
+        this.#noteMode(await untilWal(db, clock, this.#stopping.signal));
+        this.#enterOrWait(peerId);
+      } catch (error) {
+        if (!this.#stopping.signal.aborted) this.#failWith(error);
+      }
+    })();
   }
 
   async #join(peerId: PeerId): Promise<void> {
@@ -333,7 +359,10 @@ export class Node implements RunningNode {
     const { clock, random, logger } = this.#components;
     this.#appDbFile ??= this.#host.appDbFile(db);
     const member = new Member(
-      { db, paths: this.#paths, peerId, name, role, ...this.#options.limits },
+      {
+        ...{ db, paths: this.#paths, peerId, name, role, ...this.#options.limits },
+        applicationVersion: this.#applicationVersion,
+      },
       {
         transport: this.#transport,
         router: this.#router,
@@ -386,6 +415,12 @@ export class Node implements RunningNode {
 
   #enterOrWait(peerId: PeerId): void {
     try {
+      const before = switchToWal(this.#options.db, 0);
+      if (before === "busy") {
+        this.#waitForWal(peerId);
+        return;
+      }
+      this.#noteMode(before);
       this.#enter(peerId);
     } catch (error) {
       if (!isDiskFull(error)) throw error;
@@ -431,7 +466,8 @@ export class Node implements RunningNode {
   }
 
   #failWith(error: unknown): void {
-    const failure = error instanceof Error ? error : new Error(errorMessage(error));
+    const explained = nodeFileError(error, { db: this.#options.db, ...this.#paths });
+    const failure = explained ?? (error instanceof Error ? error : new Error(errorMessage(error)));
     this.#phase = `stopped: ${failure.message}`;
     this.#member?.loop.stop();
     this.#fail(failure);

@@ -18,6 +18,8 @@ export interface NodeOptions {
   readonly role: "voter" | "learner";
   /** Make an empty database when the file is missing and no peers are given. */
   readonly create: boolean;
+  /** Do not refuse file systems on which SQLite's WAL cannot work. Default: false. */
+  readonly unsafeFileSystem?: boolean;
   /** The line of the key file, where the environment gives the key itself; else null. */
   readonly clusterKeyText: string | null;
   /** null: the default path in the data directory. */

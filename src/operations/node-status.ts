@@ -1,4 +1,6 @@
 /** What a node says of itself and its cluster. */
+import { ownVersion, showVersion } from "../sqlite/sqlite-version.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
 import { asPeerId, type PeerId } from "../base/ids.ts";
 import type { Clock } from "../base/clock.ts";
 import { isSameName } from "../base/names.ts";
@@ -58,6 +60,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     members: member === null ? [] : members(source, member),
     shards: member === null ? [] : shards(member),
     pending: pending(member),
+    sqlite: sqliteStatus(member),
     conflicts: {
       total: member?.replica.replica.journal.total ?? 0,
       orphans: member?.replica.replica.danglingReferences.total ?? 0,
@@ -82,6 +85,16 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       ],
     },
     progress: source.progress,
+  };
+}
+
+function sqliteStatus(member: Member | null): NodeStatus["sqlite"] {
+  const version = member?.applicationVersion ?? null;
+  const note = walResetNote(version);
+  return {
+    marmot: showVersion(ownVersion()),
+    application: version === null ? null : showVersion(version),
+    warning: note === null ? "" : `${note.message} (hint: ${note.hint})`,
   };
 }
 

@@ -87,7 +87,7 @@ export class Reflector {
         return "schema-changed";
       }
       const commits = yield* this.#write(position);
-      this.#commit.run();
+      yield* this.#commitWhenFree();
       for (const commit of commits) commit();
       this.#components.bases.reflected = [...position];
       this.#cookie = this.#readCookie();
@@ -123,6 +123,18 @@ export class Reflector {
     if (ids !== undefined)
       commits.push(ids.keep(new Set([...tailed, ...written].map((log) => log.shape.id))));
     return commits;
+  }
+
+  /** A connection that reads keeps a commit waiting only where the application took the file out of WAL mode. */
+  *#commitWhenFree(): Generator<void, void> {
+    for (;;)
+      try {
+        this.#commit.run();
+        return;
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        yield;
+      }
   }
 
   #readCookie(): unknown {

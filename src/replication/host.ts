@@ -7,6 +7,8 @@ import { Libp2pTransport, type TransportComponents, type TransportOptions } from
 /** Makes what was committed in the application's file durable. */
 export interface SyncedFile {
   sync(): void;
+  /** The version of SQLite that the application writes with; null: it is not known. Absent: it cannot be found out. */
+  writerVersion?(): number | null;
 }
 
 /** A simulator brings its own. */

@@ -6,6 +6,8 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
@@ -47,6 +49,8 @@ export interface MemberOptions {
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;
+  /** The SQLite that the application wrote with before this node did; null: unknown. */
+  readonly applicationVersion?: SqliteVersion | null;
 }
 
 export interface MemberComponents {
@@ -87,6 +91,8 @@ export class Member implements Stage {
   readonly #watcher: Watcher;
   readonly #taker: SnapshotTaker;
   readonly #wal: WalUpkeep;
+  readonly #appDbFile: SyncedFile;
+  #applicationVersion: SqliteVersion | null;
   #ticks = 0;
   #fetching: AbortController | null = null;
   #sending = 0;
@@ -95,6 +101,8 @@ export class Member implements Stage {
   constructor(options: MemberOptions, components: MemberComponents, appDbFile: SyncedFile) {
     this.options = options;
     this.#components = components;
+    this.#appDbFile = appDbFile;
+    this.#applicationVersion = options.applicationVersion ?? null;
     const { db, paths, peerId } = options;
     const { clock, logger, random, transport } = components;
     proveTriggers();
@@ -331,9 +339,23 @@ export class Member implements Stage {
     const ticks = ++this.#ticks;
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
+    this.#lookAtVersion();
     this.tellAll({ kind: "news", ...this.ownNews() });
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
+  }
+
+  /** The SQLite that the application writes with, as the file tells it; null: it does not. */
+  get applicationVersion(): SqliteVersion | null {
+    return this.#applicationVersion;
+  }
+
+  #lookAtVersion(): void {
+    const version = this.#appDbFile.writerVersion?.() ?? null;
+    if (version === null || version === this.#applicationVersion) return;
+    this.#applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
   }
 
   /** A learner that is near the end of every shard asks to become a voter. */

@@ -1,5 +1,6 @@
 /** Versions of SQLite, as its files and its library give them, and those with the WAL-reset bug. */
 import { DatabaseSync } from "node:sqlite";
+import { UserError } from "../base/errors.ts";
 
 /** `3 * 1000000 + minor * 1000 + patch`, as in bytes 96 to 99 of a file. */
 export type SqliteVersion = number;
@@ -34,4 +35,13 @@ export function ownVersion(): SqliteVersion {
     own = parseVersion(version);
   }
   return own;
+}
+
+/** Throws `UserError` where the system's library, which Bun uses on macOS, is too old. */
+export function requireOwnSqlite(version: SqliteVersion = ownVersion()): void {
+  if (version >= OLDEST_OWN_VERSION) return;
+  throw new UserError(
+    `marmot should run on SQLite ${showVersion(OLDEST_OWN_VERSION)} or later, without the WAL-reset bug, but this machine's is ${showVersion(version)}`,
+    "update the operating system, or run marmot in its container image",
+  );
 }

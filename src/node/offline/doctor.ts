@@ -5,6 +5,8 @@ import { readCatalogue } from "../../schema/catalogue.ts";
 import type { ClassifiedTable, Selection } from "../../schema/classify/classify.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
+import { readWriterVersion, walResetNote } from "../../sqlite/writer-version.ts";
+import { fileSystemProblems } from "../startup/file-systems.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 import { classifySelected } from "../startup/form-cluster.ts";
 
@@ -15,12 +17,18 @@ export interface Inspection {
   /** Peer id and cluster of the node that captures the file; null: none. */
   readonly capturedBy: { readonly clusterId: string; readonly peerId: string } | null;
   readonly tables: readonly ClassifiedTable[];
+  /** No reasons to refuse the file, but dangers for it. */
+  readonly warnings: readonly { readonly message: string; readonly hint: string }[];
   /** Whether `run` would take the file with this selection. */
   readonly replicates: boolean;
 }
 
 /** Reads only. Throws `UserError` for what is no database. */
 export function inspectDatabase(file: string, selection: Selection): Inspection {
+  // Before SQLite opens the file in this process.
+  const warnings = [walResetNote(readWriterVersion(file)), ...fileSystemProblems(file, null)].filter(
+    (warning) => warning !== null,
+  );
   requireDatabase(file);
   const db = openAppDb(file, { readOnly: true });
   try {
@@ -32,6 +40,7 @@ export function inspectDatabase(file: string, selection: Selection): Inspection 
       journalMode: String(query("PRAGMA journal_mode")[0]![0]),
       capturedBy: readMeta(db, file),
       tables,
+      warnings,
       replicates: tables.every((t) => t.verdict !== "refused"),
     };
   } catch (error) {

@@ -10,6 +10,7 @@ import { readSettings, type ReplicaSettings } from "../../replica/store/settings
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
+import { fileError } from "./file-access.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 
 export type StartKind = "member" | "found" | "join";
@@ -40,6 +41,8 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
       db = openAppDb(file, { timeout: LOCKED_MS });
       db.prepare("SELECT count(*) FROM sqlite_schema").get();
     } catch (error) {
+      const known = fileError(error, file);
+      if (known !== null) throw known;
       throw new UserError(
         `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
         "check --db",

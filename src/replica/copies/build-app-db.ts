@@ -7,6 +7,7 @@ import { UserError } from "../../base/errors.ts";
 import { searchIndexOf } from "../../schema/search-index.ts";
 import { tablesInOrder } from "../../schema/virtual-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { copyFormat } from "./file-format.ts";
 import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
 import { publish, removeDatabase, yieldToLoop } from "./initial-import.ts";
 import { readObjectsOf, readShapes } from "../store/schema-store.ts";
@@ -46,10 +47,12 @@ export async function buildAppDb({ replica, appDb, prepare, onProgress }: BuildA
       `PRAGMA encoding = ${quoteText(settings.encoding)}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF`,
     );
     db.exec("PRAGMA ignore_check_constraints = ON; PRAGMA cache_size = -64000");
+    db.exec(`ATTACH ${quoteText(`${pathToFileURL(replica).href}?mode=ro`)} AS replica`);
+    copyFormat(db, "replica");
     db.exec(
       `PRAGMA user_version = ${settings.userVersion}; PRAGMA application_id = ${settings.applicationId}`,
     );
-    db.exec(`ATTACH ${quoteText(`${pathToFileURL(replica).href}?mode=ro`)} AS replica; BEGIN`);
+    db.exec("BEGIN");
     // Tables and rows first; indexes, views and triggers on rows that are there are cheaper, and fire nothing.
     const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
     for (const object of tablesInOrder(objects))

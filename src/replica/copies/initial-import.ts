@@ -9,6 +9,7 @@ import type { TableShape } from "../../change/shape.ts";
 import type { Value } from "../../change/value.ts";
 import { exactRows } from "../../rows/exact-rows.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { copyFormat } from "./file-format.ts";
 import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
 import { readForeignKeys } from "../../schema/foreign-keys.ts";
 import { queryOf } from "../../sqlite/query.ts";
@@ -74,6 +75,7 @@ export async function createReplica(options: InitialImportOptions): Promise<void
     );
     db.exec("PRAGMA ignore_check_constraints = ON; PRAGMA cache_size = -64000");
     db.exec(`ATTACH ${quoteText(`${pathToFileURL(appDb).href}?mode=ro`)} AS live`);
+    copyFormat(db, "live");
     db.exec("BEGIN");
     createSchema(db, objects);
     writeSettings(db, settings);
