@@ -59,5 +59,6 @@ export class WalUpkeep {
     if (bytes < DUE_BYTES) return;
     if (bytes < OVERDUE_BYTES && time - this.#committedAt < QUIET_MS) return;
     if (db.truncateWal().busy) this.#retryAt = time + RETRY_MS;
+    this.#version = this.#dataVersion(); // the checkpoint itself is no commit
   }
 }
