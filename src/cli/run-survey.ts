@@ -30,21 +30,19 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     const hint = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
     return [{ message: `another marmot runs on ${node.dataDir}`, hint }];
   }
-  const [{ requireDatabase }, { accessProblems }, { fileSystemProblems }, keys, { dataPaths }] =
+  const [{ hasReplica, requireDatabase }, { accessProblems }, { fileSystemProblems }, keys] =
     await Promise.all([
       import("../node/startup/check-files.ts"),
       import("../node/startup/file-access.ts"),
       import("../node/startup/file-systems.ts"),
       import("../node/keys.ts"),
-      import("../replication/data-paths.ts"),
     ]);
-  const paths = dataPaths(node.dataDir);
-  const isMember = node.db !== "" && existsSync(paths.replica);
+  const isMember = node.db !== "" && hasReplica(node.dataDir);
   const isReceived = node.peers.length > 0 || node.create;
   if (node.db !== "") {
     const missing = folders(node);
     problems.push(...missing, ...accessProblems(node.db, node.dataDir));
-    if (!node.unsafeFileSystem) problems.push(...fileSystemProblems(node.db, node.dataDir));
+    if (node.unsafeFileSystem !== true) problems.push(...fileSystemProblems(node.db, node.dataDir));
     if (problems.length === 0 && (existsSync(node.db) || !(isReceived || isMember)))
       tryTo(() => requireDatabase(node.db));
   }

@@ -1,6 +1,6 @@
 /**
- * The application's schema as it is, against the one that the file last reflected: what the application changed, what of it
- * travels, and whether every write was captured. Reads only.
+ * Compares the current schema of the file with the one that it last reflected: the changes of the application, the part of
+ * them that replicates, and whether each write was captured. Reads only.
  */
 import { foldName, isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
@@ -21,7 +21,7 @@ import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases } from "../sqlite/schema.ts";
 
-/** A table that cannot be replicated: a new one stays here, one that did replicate stops this node's sending. */
+/** A table that cannot be replicated: a new one stays on this node, a replicated one pauses replication on this node. */
 export interface LocalTable {
   readonly name: string;
   readonly reason: string;
@@ -31,25 +31,25 @@ export interface LocalTable {
 export interface AppDbSchema {
   readonly remembered: RememberedSchema;
   readonly captured: readonly CapturedTable[];
-  /** Ids of tables of which every write up to now is in a log. */
+  /** Ids of the tables with a log row for each write so far. */
   readonly whole: ReadonlySet<number>;
-  /** Names, in lower case, that are nobody else's business. */
+  /** Names, in lower case, of tables that stay on this node. */
   readonly ignored: ReadonlySet<string>;
-  /** What was remembered and what there is, without what is ignored. */
+  /** The remembered and the current schema without the ignored tables. */
   readonly from: SchemaState;
   readonly now: SchemaState;
-  /** What led from one to the other. */
+  /** The changes that lead from the one to the other. */
   readonly changes: readonly SchemaChange[];
   readonly recorders: readonly Recorder[];
-  /** Tables that came and stay here. */
+  /** New tables that stay on this node. */
   readonly local: readonly LocalTable[];
-  /** Tables that the changes create and every node keeps for itself. */
+  /** Names of new tables whose rows are local on each node. */
   readonly keptByAll: readonly string[];
-  /** Tables that replicate and cannot any more: while there is one, the changes do not travel. */
+  /** Replicated tables that cannot be replicated in their new form: while there is one, the changes are not proposed. */
   readonly refused: readonly LocalTable[];
 }
 
-/** Without the tables named and all that stands on them. */
+/** `state` without the named tables and the objects that belong to them. */
 export function without(state: SchemaState, names: ReadonlySet<string>): SchemaState {
   const { objects, userVersion, applicationId } = state;
   return {
@@ -68,7 +68,7 @@ const selected = ({ tables, exclude }: Selection): ((name: string) => boolean) =
 const tableNames = (state: SchemaState): string[] =>
   state.objects.flatMap((o) => (o.kind === "table" ? [o.name] : []));
 
-/** In a transaction, or alone. `replica` reads what the file showed before. null: nothing of Marmot is in the file. */
+/** `replica` reads the rows that the file showed before. null: the file has no tables of Marmot. */
 export function readAppDbSchema(
   db: DatabaseSync,
   selection: Selection,
@@ -80,7 +80,7 @@ export function readAppDbSchema(
   if (remembered === null || captured === null) return null;
   const whole = capturedWhole(db, captured);
   const catalogue = readCatalogue(query);
-  // Before anything is left out: what belongs to a virtual table is known by it.
+  // Before tables are left out: the shadow tables of a virtual table are recognised by it.
   const objects = withoutShadowTables(catalogue.objects);
   const isSelected = selected(selection);
   const rejected = new Set(
@@ -122,7 +122,7 @@ export function readAppDbSchema(
   };
 }
 
-/** A table that replicates must go on doing so: without one of its tables a transaction would arrive in parts. */
+/** The replicated tables with a refused new form: without one of its tables a transaction would arrive in parts. */
 function refusedOf(
   { tables }: RememberedSchema,
   lineages: readonly TableLineage[],
@@ -137,7 +137,7 @@ function refusedOf(
   });
 }
 
-/** What recorders say of the catalogue that follows `from` by `changes` (of which the file has all). */
+/** The recorders for the catalogue that follows `from` by `changes`, all of which the file has. */
 export function advanceRecorders(
   recorders: readonly Recorder[],
   from: SchemaState,
@@ -157,12 +157,12 @@ export function advanceRecorders(
   });
 }
 
-/** Of a table of the catalogue: its name in the file, and its columns' if they are called otherwise there; null: it is gone. */
+/** The name in the file of a table of the catalogue, and its column names if they differ; null: the file has no such table. */
 export type NameInFile = (
   object: CatalogueObject,
 ) => { readonly name: string; readonly recorded: readonly string[] | null } | null;
 
-/** What the file's tables are called, and their columns, of those that the cluster's catalogue `onto` has under `changes`. */
+/** Names in the file of the tables and columns of the catalogue `onto` of the cluster, after `changes` of the application. */
 export function namesInFile(onto: SchemaState, changes: readonly SchemaChange[]): NameInFile {
   const lineages = changes.length === 0 ? [] : followTables(onto, changes);
   return (object) => {
@@ -178,7 +178,7 @@ export function namesInFile(onto: SchemaState, changes: readonly SchemaChange[])
   };
 }
 
-/** The shape of a table of the file; null: there is none, or nothing names its rows. */
+/** The shape of a table of the file; null: the table does not exist, or its rows have no key. */
 export function shapeInFile(db: DatabaseSync, name: string, id: number): TableShape | null {
   const table = readTable(queryOf(db), name);
   const isNamed = table.columns.some((c) => c.keyPlace > 0) || rowidAliases(table).length > 0;

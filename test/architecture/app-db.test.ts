@@ -10,16 +10,14 @@ const OTHERS = [
   "cli: file", // the demo plays the application
   'cli: ":memory:"',
   "log-store: path",
-  "node: this.#paths.lock",
-  "node: this.#paths.replica",
-  "node: path", // lock.db
+  "node: path", // lock.db, or replica.db
   "node: paths.replica",
-  "operations: member.options.paths.replica",
+  "operations: paths.replica",
+  "operations: replicator.options.paths.replica",
   "operations: path", // a replica that was received
   'reflect: ":memory:"',
-  "replica: path",
+  "replica: path", // replica.db, or a file that is renamed to its place when it is complete
   "replica: replica",
-  "replica: fresh", // renamed to its place when it is complete
   "replica: received",
   'replica: ":memory:"',
   "schema-sync: replicaFile",

@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { errorMessage, isDiskFull, UserError } from "../../base/errors.ts";
 import { isBusy } from "../../sqlite/locked.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 
 export interface FileProblem {
   readonly message: string;
@@ -102,9 +102,9 @@ const isDamage = (error: unknown): boolean => {
 /** The damage of a database that cannot be read; null: it can. */
 function damageOf(path: string): string | null {
   if (!existsSync(path)) return null;
-  let db: ReturnType<typeof openDatabase> | null = null;
+  let db: ReturnType<typeof openAppDb> | null = null;
   try {
-    db = openDatabase(path, { readOnly: true });
+    db = openAppDb(path, { readOnly: true });
     const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
     return found === "ok" ? null : found;
   } catch (error) {

@@ -1,6 +1,7 @@
 /** The application's file in WAL mode: an application can take it out of that while no node runs. */
 import type { Clock } from "../../base/clock.ts";
-import { isBusy } from "../../sqlite/locked.ts";
+import { UserError } from "../../base/errors.ts";
+import { isBusy, LOCKED_MS } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 
 const LOOK_MS = 100;
@@ -22,6 +23,17 @@ export function switchToWal(file: string, waitMs: number): string {
     if (isBusy(error)) return "busy";
     throw error;
   }
+}
+
+/** The same for a new cluster's first node, which nothing can wait for. Throws `UserError`. */
+export function requireWal(file: string): string {
+  const before = switchToWal(file, LOCKED_MS);
+  if (before === "busy")
+    throw new UserError(
+      `${file} cannot be switched to WAL mode: other connections use it`,
+      "close the applications that use it, and start the node again",
+    );
+  return before;
 }
 
 const modeBy = (db: ReturnType<typeof openAppDb>, sql: string): string =>

@@ -129,7 +129,7 @@ export class Pipeline {
     const { replica, syncAppDb, now } = this.#components;
     const { bases, reflector } = this.#session;
     if (!this.#reflect.knowsPending || this.reflecting || this.#schema.proposing) return;
-    if (replica.references.size === 0 || now() - this.#prunedAt < PRUNE_MS) return;
+    if (replica.beforeImages.size === 0 || now() - this.#prunedAt < PRUNE_MS) return;
     this.#prunedAt = now();
     const { reflected } = bases;
     syncAppDb();

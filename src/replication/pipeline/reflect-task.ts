@@ -103,7 +103,7 @@ export class ReflectTask {
 
   /** The file shows the replica: this task or a schema change has committed it. */
   done(): void {
-    this.#components.replica.births.shown(this.#session.bases.reflected);
+    this.#components.replica.reflected(this.#session.bases.reflected);
     this.#busySince = null;
     this.#waitingSince = null;
     this.#total++;
