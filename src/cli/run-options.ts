@@ -30,9 +30,9 @@ function parseHostPort(given: string): HostPort | null {
 
 export const RUN_OPTIONS: readonly OptionSpec[] = [
   DB_OPTION,
-  { name: "create", type: "flag", help: "make an empty FILE if there is none" },
+  { name: "create", type: "flag", help: "make an empty FILE if none; " },
+  { name: "unsafe-filesystem", type: "flag", help: "also on NFS, SMB, FUSE", joined: true },
   DATA_DIR_OPTION,
-  { name: "unsafe-filesystem", type: "flag", help: "also run on NFS, SMB, FUSE and 9p" },
   {
     name: "listen",
     type: "list",

@@ -33,6 +33,7 @@ test("defaults", () => {
       name: "host-7",
       role: "voter",
       create: false,
+      unsafeFileSystem: false,
       clusterKeyText: null,
       clusterKeyFile: null,
       shards: null,
