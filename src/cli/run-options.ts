@@ -31,7 +31,7 @@ function parseHostPort(given: string): HostPort | null {
 export const RUN_OPTIONS: readonly OptionSpec[] = [
   DB_OPTION,
   { name: "create", type: "flag", help: "make an empty FILE if none; " },
-  { name: "unsafe-filesystem", type: "flag", help: "also on NFS, SMB, FUSE", joined: true },
+  { name: "unsafe-filesystem", type: "flag", help: "also on NFS, FUSE", joined: true },
   DATA_DIR_OPTION,
   {
     name: "listen",
