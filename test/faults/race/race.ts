@@ -91,6 +91,8 @@ function check(file: string, { connections, commits }: RaceOptions): string[] {
     if (count !== connections * commits)
       wrong.push(`${connections * commits - count} acknowledged rows are not in ${file}`);
     return wrong;
+  } catch (error) {
+    return [`${file}: ${(error as Error).message}`];
   } finally {
     db.close();
   }
