@@ -33,7 +33,8 @@ function parseHostPort(given: string): HostPort | null {
 
 export const RUN_OPTIONS: readonly OptionSpec[] = [
   DB_OPTION,
-  { name: "create", type: "flag", help: "make an empty FILE if there is none" },
+  { name: "create", type: "flag", help: "make an empty FILE if none; " },
+  { name: "unsafe-filesystem", type: "flag", help: "also on NFS, FUSE", joined: true },
   DATA_DIR_OPTION,
   {
     name: "listen",
@@ -201,6 +202,7 @@ export function runSettings(
       hostName: context.hostName,
       role: text(options, "role") as "voter" | "learner" | null,
       create: flag(options, "create"),
+      unsafeFileSystem: flag(options, "unsafe-filesystem"),
       clusterKeyText: key.text,
       clusterKeyFile: key.file,
       shards: number(options, "shards"),

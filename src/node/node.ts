@@ -40,8 +40,12 @@ import { createNodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
+import { nodeFileError } from "./startup/file-access.ts";
 import { noteDataDir, refuseHeldFile } from "./startup/held-file.ts";
-import { formCluster, switchToWal } from "./startup/form-cluster.ts";
+import { requireWal, switchToWal, untilWal } from "./startup/wal-mode.ts";
+import { requireOwnSqlite, type SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { readWriterVersion, walResetNote } from "../sqlite/writer-version.ts";
+import { formCluster } from "./startup/form-cluster.ts";
 import { joinCluster } from "./startup/join-cluster.ts";
 import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts";
 
@@ -62,12 +66,13 @@ export interface NodeComponents {
 
 /** Throws `UserError` for each problem that a user can fix; nothing runs then. */
 export async function startNode(options: NodeOptions, components: NodeComponents): Promise<Node> {
+  requireOwnSqlite();
   const node = new Node(options, components);
   try {
     await node.start();
   } catch (error) {
     await node.stop();
-    throw error;
+    throw nodeFileError(error, { db: options.db, ...dataPaths(options.dataDir) }) ?? error;
   }
   return node;
 }
@@ -93,6 +98,7 @@ export class Node implements RunningNode {
   #router!: MessageRouter;
   readonly #host: Host;
   #appDbFile: SyncedFile | null = null;
+  #applicationVersion: SqliteVersion | null = null;
   #replicator: Replicator | null = null;
   #phase = "starting";
   #keyFingerprint = "";
@@ -133,6 +139,8 @@ export class Node implements RunningNode {
     const paths = this.#paths;
     // A node that was a member knows its peers, also without --peers.
     const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0;
+    // Before Marmot writes the first page itself.
+    if (this.#components.host === undefined) this.#noteVersion(readWriterVersion(db));
     // Refused before the first write: a wrong path must not leave a data directory behind.
     if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
     const keys = findClusterKeys(this.#options, paths, hasPeers);
@@ -164,14 +172,15 @@ export class Node implements RunningNode {
     }
     try {
       if (kind === "member") await this.#checkFiles(peerId, head);
-      // The first hello has the incarnation of this start: it is on disk before the node can be reached.
-      this.#enter(peerId);
     } catch (error) {
       if (error instanceof HaltError) return this.#halt(error.halt);
       if (!isDiskFull(error)) throw error;
       this.#waitForRoom(peerId, error);
+      return this.#transport.start(this.#router);
     }
-    await this.#transport.start(this.#router);
+    // The first hello has the incarnation of this start: it is on disk before the node can be reached.
+    this.#enterOrWait(peerId);
+    if (this.#halted === null) await this.#transport.start(this.#router);
   }
 
   #readMember(): NameAndRole {
@@ -181,6 +190,12 @@ export class Node implements RunningNode {
       if (isDiskFull(error)) return newMember(this.#options);
       throw error;
     }
+  }
+
+  #noteVersion(version: SqliteVersion | null): void {
+    this.#applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.#notes.push(`${note.message} (hint: ${note.hint})`);
   }
 
   #openTransport(privateKey: Awaited<ReturnType<typeof loadIdentity>>, clusterKey: Uint8Array): void {
@@ -235,8 +250,7 @@ export class Node implements RunningNode {
     const { name } = this.#member;
     const shards = this.#options.shards ?? DEFAULT_SHARDS;
     const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "whole");
-    const note = switchToWal(db);
-    if (note !== null) this.#notes.push(note);
+    this.#noteMode(requireWal(db));
     const selection = { tables, exclude: exclude ?? [] };
     await formCluster(
       {
@@ -281,7 +295,10 @@ export class Node implements RunningNode {
     const { clock, random, logger } = this.#components;
     this.#appDbFile ??= this.#host.appDbFile(db);
     const replicator = new Replicator(
-      { db, paths: this.#paths, peerId, name, role, ...this.#options.limits },
+      {
+        ...{ db, paths: this.#paths, peerId, name, role, ...this.#options.limits },
+        applicationVersion: this.#applicationVersion,
+      },
       {
         transport: this.#transport,
         router: this.#router,
@@ -380,12 +397,38 @@ export class Node implements RunningNode {
 
   #enterOrWait(peerId: PeerId): void {
     try {
+      const before = switchToWal(this.#options.db, 0);
+      if (before === "busy") {
+        this.#waitForWal(peerId);
+        return;
+      }
+      this.#noteMode(before);
       this.#enter(peerId);
     } catch (error) {
       if (error instanceof HaltError) this.#halt(error.halt);
       else if (isDiskFull(error)) this.#waitForRoom(peerId, error);
       else throw error;
     }
+  }
+
+  #noteMode(before: string): void {
+    if (before !== "wal") this.#notes.push(`switched ${this.#options.db} from journal mode ${before} to WAL`);
+  }
+
+  /** The application took the file out of WAL mode and uses it: the node goes on when its connections allow that. */
+  #waitForWal(peerId: PeerId): void {
+    const { db } = this.#options;
+    const { clock, logger } = this.#components;
+    this.#phase = `${db} is not in WAL mode, and a transaction of another connection prevents the switch: waiting for its end`;
+    logger.warn(this.#phase);
+    this.#background = (async () => {
+      try {
+        this.#noteMode(await untilWal(db, clock, this.#stopping.signal));
+        this.#enterOrWait(peerId);
+      } catch (error) {
+        if (!this.#stopping.signal.aborted) this.#failWith(error);
+      }
+    })();
   }
 
   /**
@@ -427,7 +470,8 @@ export class Node implements RunningNode {
   }
 
   #failWith(error: unknown): void {
-    const failure = error instanceof Error ? error : new Error(errorMessage(error));
+    const explained = nodeFileError(error, { db: this.#options.db, ...this.#paths });
+    const failure = explained ?? (error instanceof Error ? error : new Error(errorMessage(error)));
     this.#phase = `stopped: ${failure.message}`;
     this.#scans.stop();
     this.#replicator?.loop.stop();

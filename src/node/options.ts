@@ -21,6 +21,8 @@ export interface NodeOptions {
   readonly role: "voter" | "learner" | null;
   /** Create an empty database if the file is missing and no peers are given. */
   readonly create: boolean;
+  /** Do not refuse file systems on which SQLite's WAL cannot work. Default: false. */
+  readonly unsafeFileSystem?: boolean;
   /** The key itself, if the environment gives it; else null. */
   readonly clusterKeyText: string | null;
   /** null: the default path in the data directory. */

@@ -7,6 +7,9 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
+import { WalUpkeep } from "../app-db/wal-upkeep.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { UnseenRows } from "../rows/unseen-rows.ts";
@@ -56,6 +59,8 @@ export interface ReplicatorOptions {
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;
+  /** The SQLite with which the application wrote before this node did; null: unknown. */
+  readonly applicationVersion?: SqliteVersion | null;
 }
 
 export interface ReplicatorComponents {
@@ -107,11 +112,16 @@ export class Replicator implements Stage {
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
   readonly #snapshots: SnapshotExchange;
+  readonly #wal: WalUpkeep;
+  readonly #appDbFile: SyncedFile;
+  #applicationVersion: SqliteVersion | null;
   #ticks = 0;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
     this.options = options;
+    this.#appDbFile = appDbFile;
+    this.#applicationVersion = options.applicationVersion ?? null;
     this.#components = components;
     const { db, paths, peerId } = options;
     const { clock, host } = components;
@@ -130,6 +140,11 @@ export class Replicator implements Stage {
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = this.#openPipeline(appDbFile);
+    this.#wal = new WalUpkeep({
+      db: this.#appDb.db,
+      now: () => clock.now(),
+      isUsed: () => this.pipeline.usesAppDb,
+    });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
     this.lives = this.#openLives();
@@ -445,15 +460,30 @@ export class Replicator implements Stage {
   }
 
   #onTick(): void {
+    this.#wal.tick();
     const ticks = ++this.#ticks;
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
     this.members.look();
     // Peers that were removed since their hello are told so.
     for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
+    this.#lookAtVersion();
     this.tellAll({ kind: "news", ...this.ownNews() });
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
+  }
+
+  /** The SQLite that the application writes with, as its file shows; null: unknown. */
+  get applicationVersion(): SqliteVersion | null {
+    return this.#applicationVersion;
+  }
+
+  #lookAtVersion(): void {
+    const version = this.#appDbFile.writerVersion?.() ?? null;
+    if (version === null || version === this.#applicationVersion) return;
+    this.#applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
   }
 
   /** A learner that is close to the end of each log asks to become a voter. */

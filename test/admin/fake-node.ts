@@ -61,6 +61,7 @@ export const STATUS: NodeStatus = {
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
   conflicts: { total: 1, orphans: 0 },
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }] },
+  sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
 };
 

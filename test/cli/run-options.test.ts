@@ -34,6 +34,7 @@ test("defaults", () => {
       hostName: "host-7",
       role: null,
       create: false,
+      unsafeFileSystem: false,
       clusterKeyText: null,
       clusterKeyFile: null,
       shards: null,

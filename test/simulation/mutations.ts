@@ -270,6 +270,37 @@ export const MUTATIONS: readonly Mutation[] = [
     // Three nodes and two shards, of which one is late: whole nodes come to it once in a thousand seeds.
     test: "test/node/whole.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- the WAL of the app database
+  {
+    ...one(
+      "connections to the app database checkpoint by themselves",
+      0,
+      "sqlite/open-app-db.ts",
+      "PRAGMA wal_autocheckpoint = 0",
+      "PRAGMA wal_autocheckpoint = 1000",
+    ),
+    test: "test/sqlite/open-app-db.test.ts",
+  },
+  {
+    ...one(
+      "a commit restarts the WAL of the app database",
+      0,
+      "sqlite/open-app-db.ts",
+      "return frames > 0 && frames === backfilled;",
+      "return frames > 0 && frames < backfilled;",
+    ),
+    test: "test/sqlite/open-app-db.test.ts",
+  },
+  {
+    ...one(
+      "the WAL is checkpointed between two commits of the application",
+      0,
+      "app-db/wal-upkeep.ts",
+      "const QUIET_MS = 1000;",
+      "const QUIET_MS = 0;",
+    ),
+    test: "test/app-db/wal-upkeep.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- capture and drain
   one(
     "the app database is not synced before its changes are sent",

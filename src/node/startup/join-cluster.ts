@@ -24,6 +24,7 @@ import type { GroupConfiguration, PeerId, Transport } from "../../shard/seams.ts
 import { type Slot, slotOf } from "../../shard/slots.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { isNameTaken } from "../../replication/member-changes.ts";
 import { type Control, encodeControl } from "../../replication/control-messages.ts";
@@ -186,7 +187,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
     onProgress(null);
     return;
   }
-  const appDb = openDatabase(file, { timeout: LOCKED_MS });
+  const appDb = openAppDb(file, { timeout: LOCKED_MS });
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const meta = readMeta(appDb, file);

@@ -46,6 +46,11 @@ export class DrainTask {
     return this.#held;
   }
 
+  /** A read transaction of a drain is open. */
+  get running(): boolean {
+    return this.#running !== null;
+  }
+
   /** Rows collected since the start. */
   get rows(): number {
     return this.#rows;

@@ -78,6 +78,11 @@ export class Pipeline {
     return this.#reflect.running || this.#schema.following;
   }
 
+  /** A transaction of this node on the application's file is open, for reading or for writing. */
+  get usesAppDb(): boolean {
+    return this.reflecting || this.#schema.proposing || this.#drain.running;
+  }
+
   /** The reason why the schema keeps this node from replicating; null: there is none. */
   get obstacle(): string | null {
     return this.#schema.obstacle;
