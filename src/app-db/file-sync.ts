@@ -6,6 +6,8 @@
 import { closeSync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { FileChange } from "../rows/file-life.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { WriterVersion } from "../sqlite/writer-version.ts";
 
 /**
  * Descriptors by device and inode, open as long as the process lives. Even when all connections are closed, a statement that
@@ -29,6 +31,7 @@ export class FileSync {
   readonly #device: number;
   /** Of the WAL that SQLite opened; null: not seen yet. */
   #firstWal: number | null = null;
+  readonly #versions = new WriterVersion();
 
   /** The file must exist. */
   constructor(path: string) {
@@ -49,13 +52,23 @@ export class FileSync {
       return;
     }
     if (this.#wal === null || inode !== this.#walInode) {
-      if (this.#wal !== null) closeSync(this.#wal); // of a deleted WAL: no locks depend on it
-      this.#wal = openSync(`${this.path}-wal`, "r+");
-      this.#walInode = fstatSync(this.#wal).ino;
+      this.#openWal();
       if (this.#folder !== null) fsyncSync(this.#folder);
       fdatasyncSync(this.#file);
     }
-    fdatasyncSync(this.#wal);
+    fdatasyncSync(this.#wal!);
+  }
+
+  /** The last version of SQLite, beside Marmot's own, that wrote the file's first page; null: none was seen. */
+  writerVersion(): SqliteVersion | null {
+    this.#versions.look({ file: this.#file, wal: this.#wal });
+    return this.#versions.application;
+  }
+
+  #openWal(): void {
+    if (this.#wal !== null) closeSync(this.#wal); // of a deleted WAL: no locks depend on it
+    this.#wal = openSync(`${this.path}-wal`, "r+");
+    this.#walInode = fstatSync(this.#wal).ino;
   }
 
   /** How the path differs from the file that is open; null: it does not. While a connection is open, a WAL stays the same. */

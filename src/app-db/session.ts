@@ -9,6 +9,8 @@ import { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { settingOf } from "../change/per-table.ts";
 import { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
+import type { UnseenRows } from "../rows/unseen-rows.ts";
+import type { Image } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import { ChangeLogWriter } from "../reflect/change-log-writer.ts";
@@ -34,6 +36,9 @@ export interface AppDbSessionOptions {
   readonly place: () => BlockPlace | null;
   /** Cursors of the session before, whose ordered log ids still hold; null: it is the first one. */
   readonly previous: ChangeLogCursors | null;
+  readonly unseen: UnseenRows;
+  /** See `RowReflectorComponents`. */
+  readonly keepUnseen: (shape: TableShape, images: readonly Image[]) => void;
 }
 
 export class AppDbSession {
@@ -52,7 +57,8 @@ export class AppDbSession {
 
   /** It may also be opened inside a transaction of the connection. */
   constructor(options: AppDbSessionOptions) {
-    const { file, connection, replica, captured, remembered, expected, place, previous } = options;
+    const { file, connection, replica, captured, remembered, expected, place, previous, unseen, keepUnseen } =
+      options;
     const { settings } = replica;
     this.remembered = remembered;
     this.expected = expected;
@@ -75,7 +81,18 @@ export class AppDbSession {
     );
     const { bases, withheld, pending, logs, cursors } = this;
     this.reflector = new Reflector({
-      ...{ appDb: connection, logs, source: replica, pending, bases, withheld, cursors, expected },
+      ...{
+        appDb: connection,
+        logs,
+        source: replica,
+        pending,
+        bases,
+        withheld,
+        cursors,
+        expected,
+        unseen,
+        keepUnseen,
+      },
       ids: new IdBlocks(db, {
         shapes: expected === null ? [] : shapes,
         sizeOf: (table) => settingOf(settings.idBlock, table),

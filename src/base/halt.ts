@@ -4,11 +4,12 @@
  */
 import { UserError } from "./errors.ts";
 
-export type HaltName = "file-replaced" | "file-older" | "damaged" | "went-back" | "twice" | "log-lost";
+export type HaltName =
+  "file-replaced" | "file-older" | "damaged" | "went-back" | "twice" | "log-lost" | "removed";
 
 export interface Halt {
   readonly name: HaltName;
-  /** The fault in a sentence, with the path or the peer. */
+  /** The problem, with the path or the peer. */
   readonly reason: string;
   /** One command or edit that helps. */
   readonly hint: string;

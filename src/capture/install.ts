@@ -10,9 +10,11 @@ import type { TableShape } from "../change/shape.ts";
 import { type CapturedTable, readChangeLogs } from "../rows/change-logs.ts";
 import { type FileLife, storeFileLife } from "../rows/file-life.ts";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
+import { readLeftovers } from "../schema/leftovers.ts";
 import { changeLogName, APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { hasTable } from "../sqlite/has.ts";
 import { isBusy } from "../sqlite/locked.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { readTable } from "../sqlite/schema.ts";
@@ -74,7 +76,7 @@ function transaction(db: DatabaseSync, work: () => void): void {
 
 function begin(db: DatabaseSync): void {
   try {
-    db.exec("BEGIN IMMEDIATE");
+    beginWriting(db);
   } catch (error) {
     if (!isBusy(error)) throw error;
     throw new UserError(
@@ -131,8 +133,13 @@ function captureTable(db: DatabaseSync, shape: TableShape): CapturedTable {
   return { id, name, log };
 }
 
-/** Removes every trigger, index and table of Marmot: triggers first, or writes of the application would fail in between. */
-export function uninstall(db: DatabaseSync): { triggers: number; tables: number } {
+export interface Removed {
+  readonly triggers: number;
+  readonly tables: number;
+}
+
+/** Removes every trigger, index and table of Marmot: triggers first, or the application's writes would fail in between. */
+export function uninstall(db: DatabaseSync): Removed {
   let triggers = 0;
   let tables = 0;
   transaction(db, () => {
@@ -158,4 +165,20 @@ export function uninstall(db: DatabaseSync): { triggers: number; tables: number 
       }
   });
   return { triggers, tables };
+}
+
+/** Removes what older replicators left in the file: those of maxpert/marmot, and of HarmonyLite where `alsoOthers` says so. */
+export function removeLeftovers(db: DatabaseSync, alsoOthers: boolean): Removed {
+  const removed = { triggers: 0, tables: 0 };
+  const isWanted = (of: string): boolean => alsoOthers || of === "maxpert/marmot";
+  if (!readLeftovers(queryOf(db)).some(({ of }) => isWanted(of))) return removed;
+  transaction(db, () => {
+    const leftovers = readLeftovers(queryOf(db)).filter(({ of }) => isWanted(of));
+    for (const kind of ["trigger", "table"] as const)
+      for (const { name } of leftovers.filter((l) => l.kind === kind)) {
+        db.exec(`DROP ${kind === "trigger" ? "TRIGGER" : "TABLE"} ${quoteIdentifier(name)}`);
+        removed[`${kind}s`]++;
+      }
+  });
+  return removed;
 }

@@ -1,6 +1,6 @@
 /** Guards the file of a member: takes it before a replicator is opened on it, and halts the node while it cannot be taken. */
 import { type Clock, nextTurn } from "../base/clock.ts";
-import { errorMessage, UserError } from "../base/errors.ts";
+import { errorMessage, isDamage, UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
@@ -10,7 +10,6 @@ import type { SyncedFile } from "../replication/host.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { OnProgress } from "../replication/work-progress.ts";
 import { FileChangedError } from "../rows/file-life.ts";
-import { isDamage } from "../sqlite/damage.ts";
 import { overwrittenHalt, untilFileTaken } from "./halted-file.ts";
 import { repairFile } from "./repair-file.ts";
 import { takeFile } from "./startup/file-custody.ts";

@@ -2,10 +2,9 @@
 import { existsSync, statSync } from "node:fs";
 import { isOpenElsewhere } from "../app-db/exclusive.ts";
 import { type Clock, nextTurn, sleep } from "../base/clock.ts";
-import { UserError } from "../base/errors.ts";
+import { isDamage, UserError } from "../base/errors.ts";
 import type { Halt } from "../base/halt.ts";
 import { type FileChange, FileChangedError } from "../rows/file-life.ts";
-import { isDamage } from "../sqlite/damage.ts";
 import { takeFile } from "./startup/file-custody.ts";
 import { type InspectedFile, missingHalt } from "./startup/inspect-file.ts";
 

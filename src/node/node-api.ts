@@ -4,6 +4,7 @@ import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
 import type { FileRepair, NodeApi } from "../operations/api.ts";
 import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
+import { changeMember } from "../operations/members.ts";
 import { nodeMetrics } from "../operations/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
@@ -24,6 +25,7 @@ export interface NodeState {
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
+  readonly keyFingerprint: string;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
@@ -44,6 +46,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   transport: state.transport,
   clock: state.clock,
   progress: state.progress,
+  keyFingerprint: state.keyFingerprint,
   notReady: notReadyReason(state),
   halt: state.halt,
 });
@@ -71,6 +74,10 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     const { replicator, transport, clock } = state();
     if (replicator === null) throw notReadyError(state().phase);
     return verify({ replicator, transport, clock }, options);
+  },
+  changeMember: (action, name, to) => {
+    const { transport, clock } = state();
+    return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
   repair: () => state().repair(),
   conflicts: ({ limit }) => {

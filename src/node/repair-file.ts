@@ -4,7 +4,7 @@
  */
 import { existsSync, renameSync } from "node:fs";
 import { isOpenElsewhere } from "../app-db/exclusive.ts";
-import { UserError } from "../base/errors.ts";
+import { isDamage, UserError } from "../base/errors.ts";
 import type { PeerId } from "../base/ids.ts";
 import { install, newFileLife } from "../capture/install.ts";
 import { skipIds } from "../capture/log-ids.ts";
@@ -15,7 +15,6 @@ import { buildAppDb } from "../replica/copies/build-app-db.ts";
 import { publish, removeDatabase } from "../replica/copies/database-files.ts";
 import type { DataPaths } from "../replication/data-paths.ts";
 import { keepRejectedRows } from "../schema-sync/keep-rejects.ts";
-import { isDamage } from "../sqlite/damage.ts";
 import { type KeptRow, salvage } from "./salvage.ts";
 import { orderedIds, storeNote } from "./startup/file-custody.ts";
 import { slotFrom } from "./startup/join-cluster.ts";
@@ -50,7 +49,7 @@ export async function repairFile(
     replica: paths.replica,
     appDb: fresh,
     prepare: (built, settings, shapes, position) => {
-      const used = orderedIds(paths.replica, peerId);
+      const used = orderedIds(paths, peerId);
       install(built, shapes, {
         ...{ clusterId: settings.clusterId, peerId, schemaVersion: settings.schemaVersion, position, life },
         usedIds: used,
@@ -62,7 +61,7 @@ export async function repairFile(
     onProgress,
   });
   // Before the file: a crash in between finds a file of another epoch, as it did before.
-  storeNote(paths.replica, life);
+  storeNote(paths, life);
   const before = existsSync(file) ? keepOld(file, wallTime()) : null;
   publish(fresh, file);
   const tables = Map.groupBy(kept.rows, ({ shape }) => shape.name);

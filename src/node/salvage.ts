@@ -12,6 +12,7 @@ import type { DataPaths } from "../replication/data-paths.ts";
 import { exactRows } from "../rows/exact-rows.ts";
 import { RowAccess } from "../rows/row-access.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { openAppDb } from "../sqlite/open-app-db.ts";
 import { FilePair } from "./startup/file-pair.ts";
 
 export interface KeptRow {
@@ -37,7 +38,7 @@ export function salvage(file: string, paths: DataPaths, peerId: PeerId): Salvage
     void unreadable.push({ table, reason: errorMessage(error) });
   let db: DatabaseSync | null = null;
   try {
-    db = openDatabase(file);
+    db = openAppDb(file);
     if (isOwn(db, file, peerId)) {
       const pair = new FilePair(db, replica, { peerId, replicaFile: paths.replica });
       pair.onUnreadable = (shape, error) => failed(shape.name, error);

@@ -7,6 +7,8 @@ import { showPerTable } from "../change/per-table.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { MemberStatus, NodeStatus, ProgressStatus, ShardStatus } from "./api.ts";
 import type { Replicator } from "../replication/replicator.ts";
+import { ownVersion, showVersion } from "../sqlite/sqlite-version.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
 import { VERSION } from "../base/version.ts";
 
 export interface StatusSource {
@@ -17,6 +19,7 @@ export interface StatusSource {
   readonly clock: Clock;
   readonly progress: ProgressStatus | null;
   readonly notReady: string | null;
+  readonly keyFingerprint: string;
   readonly halt: Halt | null;
 }
 
@@ -26,8 +29,8 @@ export function nodeStatus(source: StatusSource): NodeStatus {
   const refused = replicator?.schema.refused ?? [];
   return {
     node: {
-      id: replicator?.runtime.groups[0]!.memberOf(peerId)?.id ?? 0,
-      name,
+      id: replicator?.log.member ?? 0,
+      name: replicator?.runtime.groups[0]!.memberOf(peerId)?.name ?? name,
       peerId,
       addresses: transport.addresses(),
       version: VERSION,
@@ -43,10 +46,12 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       merge: settings === undefined ? "" : showPerTable(settings.merge),
       foreignKeys: settings?.foreignKeys ?? "keep",
       idBlock: settings === undefined ? "" : showPerTable(settings.idBlock),
+      keyFingerprint: source.keyFingerprint,
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
     pending: pending(replicator),
+    sqlite: sqliteStatus(replicator),
     conflicts: {
       total: replicator?.replica.replica.journal.total ?? 0,
       orphans: replicator?.replica.replica.danglingReferences.total ?? 0,
@@ -71,6 +76,16 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       ],
     },
     progress: source.progress,
+  };
+}
+
+function sqliteStatus(replicator: Replicator | null): NodeStatus["sqlite"] {
+  const version = replicator?.applicationVersion ?? null;
+  const note = walResetNote(version);
+  return {
+    marmot: showVersion(ownVersion()),
+    application: version === null ? null : showVersion(version),
+    warning: note === null ? "" : `${note.message} (hint: ${note.hint})`,
   };
 }
 

@@ -33,12 +33,12 @@ export type Reflected = "done" | "busy" | "schema-changed";
 export class Reflector {
   readonly #components: ReflectorComponents;
   readonly #rows: RowReflector;
-  readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #rollback: StatementSync;
   readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
   #sweepMore = false;
+  #keptUnseen = false;
   readonly #schemaVersion: StatementSync;
   /** SQLite's schema version when the schema was last known to be the expected one. */
   #cookie: unknown;
@@ -48,7 +48,6 @@ export class Reflector {
     this.#components = components;
     this.#rows = new RowReflector(components);
     this.#cookie = components.expected?.versions.schema ?? null;
-    this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#schemaVersion = db.prepare("PRAGMA schema_version");
     this.#commit = db.prepare("COMMIT");
     this.#rollback = db.prepare("ROLLBACK");
@@ -69,6 +68,13 @@ export class Reflector {
     return this.#sweepMore;
   }
 
+  /** Rows that no trigger saw wait for the conflict journal, since the last call. */
+  takeKeptUnseen(): boolean {
+    const kept = this.#keptUnseen;
+    this.#keptUnseen = false;
+    return kept;
+  }
+
   /** SQLite would pick an id of another node: a transaction is due. */
   get idsDue(): boolean {
     return this.#components.ids?.due ?? false;
@@ -80,7 +86,7 @@ export class Reflector {
    */
   *run(position: PositionVector, joined = false): Generator<void, Reflected> {
     try {
-      if (!joined) this.#begin.run();
+      if (!joined) this.#components.appDb.db.beginWriting();
     } catch (error) {
       if (isBusy(error)) return "busy";
       throw error;
@@ -96,7 +102,7 @@ export class Reflector {
         return "schema-changed";
       }
       const commits = yield* this.#write(position, newest);
-      this.#commit.run();
+      yield* this.#commitWhenFree();
       for (const commit of commits) commit();
       this.#components.bases.reflected = [...position];
       this.#cookie = this.#readCookie();
@@ -125,6 +131,7 @@ export class Reflector {
     yield* this.#rows.redirect();
     yield* this.#rows.showChanged();
     this.#rows.showWithheld();
+    if (this.#rows.keepUnseen()) this.#keptUnseen = true;
     const commits = [acknowledged.committed, ...this.#storePositions(position, acknowledged.tables)];
     commits.push(appDb.life.raise());
     const { written } = this.#rows;
@@ -136,6 +143,18 @@ export class Reflector {
     if (ids !== undefined)
       commits.push(ids.keep(new Set([...tailed, ...written].map((log) => log.shape.id))));
     return commits;
+  }
+
+  /** A connection that reads keeps a commit waiting only where the application took the file out of WAL mode. */
+  *#commitWhenFree(): Generator<void, void> {
+    for (;;)
+      try {
+        this.#commit.run();
+        return;
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        yield;
+      }
   }
 
   #readCookie(): unknown {

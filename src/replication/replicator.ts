@@ -7,22 +7,34 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
+import { WalUpkeep } from "../app-db/wal-upkeep.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
+import { UnseenRows } from "../rows/unseen-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
 import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
-import { readLocal } from "../replica/store/local.ts";
-import type { PeerId, Transport } from "../shard/seams.ts";
+import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
-import { neverClose, noteStop } from "./closing.ts";
-import { type Control, encodeControl, type NodeNews } from "./control-messages.ts";
+import { neverClose, noteStop } from "../app-db/closing.ts";
+import {
+  type Control,
+  encodeControl,
+  type FileCheck,
+  type Hello,
+  type Life,
+  type NodeNews,
+} from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
+import { LifeGuard } from "./life-guard.ts";
+import { MemberChanges, shown } from "./member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
@@ -38,6 +50,7 @@ const NEWS_TICKS = 10;
 const EAGER_TICKS = 50;
 /** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
 const PROMOTE_WITHIN = 200;
+const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };
 
 export interface ReplicatorOptions {
   readonly db: string;
@@ -48,6 +61,8 @@ export interface ReplicatorOptions {
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;
+  /** The SQLite with which the application wrote before this node did; null: unknown. */
+  readonly applicationVersion?: SqliteVersion | null;
 }
 
 export interface ReplicatorComponents {
@@ -61,6 +76,8 @@ export interface ReplicatorComponents {
   readonly onFailure: (error: Error) => void;
   /** A newer replica is stored at `paths.nextReplica`: this replicator must be closed and opened again. */
   readonly onReplacement: () => void;
+  /** A peer refuses this node over an open connection. */
+  readonly onRefused: (peer: PeerId, reason: string) => void;
 }
 
 /** The last positions that a peer reported, and the time of the report. */
@@ -77,22 +94,36 @@ export class Replicator implements Stage {
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
   readonly news = new Map<PeerId, PeerNews>();
+  /** Rows of the file that no trigger saw and that `verify` found. */
+  readonly unseen = new UnseenRows();
   /** Whether a peer's checksums agreed when they were last compared. */
   readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
+  readonly lives: LifeGuard;
+  readonly members: MemberChanges;
   readonly loop: EventLoop;
+  /** Set by a request that changes a member: receives the answers of the leader. */
+  onChanged: ((control: Extract<Control, { kind: "changed" }>) => void) | null = null;
   /** Set by `verify`: receives the checksums that peers report. */
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
+  /** Set by `verify`: receives the state of a peer's comparison. */
+  onFile: ((from: PeerId, control: Extract<Control, { kind: "file" }>) => void) | null = null;
+  /** Set by the node: begins the comparison of this node's file, or tells how far it has come; null: it cannot be done. */
+  onFileAsked: ((note: string) => FileCheck) | null = null;
   readonly #components: ReplicatorComponents;
   readonly #appDb: AppDbConnection;
-  readonly #appDbFile: SyncedFile;
   readonly #watcher: Watcher;
   readonly #snapshots: SnapshotExchange;
+  readonly #wal: WalUpkeep;
+  readonly #appDbFile: SyncedFile;
+  #applicationVersion: SqliteVersion | null;
   #ticks = 0;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
     this.options = options;
+    this.#appDbFile = appDbFile;
+    this.#applicationVersion = options.applicationVersion ?? null;
     this.#components = components;
     const { db, paths, peerId } = options;
     const { clock, host } = components;
@@ -101,7 +132,6 @@ export class Replicator implements Stage {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
-    this.#appDbFile = appDbFile;
     this.#appDb = openAppDbConnection(db, []);
     this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
@@ -112,8 +142,15 @@ export class Replicator implements Stage {
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = this.#openPipeline();
+    this.#wal = new WalUpkeep({
+      db: this.#appDb.db,
+      now: () => clock.now(),
+      isUsed: () => this.pipeline.usesAppDb,
+    });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
+    this.lives = this.#openLives();
+    this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
     this.readiness = new Readiness(this.#facts(), clock);
   }
@@ -129,6 +166,7 @@ export class Replicator implements Stage {
       replica: this.replica.replica,
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
+      unseen: this.unseen,
     });
   }
 
@@ -148,7 +186,7 @@ export class Replicator implements Stage {
         onOwnCommit: () => this.#watcher.ownCommit(),
         propose: (shard, data) => this.runtime.propose(shard, data),
         leads: (shard) => this.runtime.groups[shard]!.raft.isLeader,
-        nextIncarnation: (atLeast) => this.log.nextIncarnation(atLeast),
+        nextIncarnation: (atLeast) => this.#nextIncarnation(atLeast),
         now: () => clock.now(),
         wallTime: () => clock.wallTime(),
         logger: logger.child("pipeline"),
@@ -175,18 +213,34 @@ export class Replicator implements Stage {
   #openRuntime(): ShardRuntime {
     const { peerId, keepEntries } = this.options;
     const { transport, random, logger } = this.#components;
-    const member = this.log.configuration(0)?.members.find((m) => m.peerId === peerId)?.id ?? 0;
     return new ShardRuntime(
       { logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
       {
         shards: this.replica.replica.settings.shards,
         peerId,
-        member: member || Number(readLocal(this.replica.db, "member") ?? 0),
+        member: this.log.member,
         ...(keepEntries === undefined ? {} : { keepEntries }),
         // A replica that lost its newest entries in a power failure reads them from the log again before any other work.
         committed: this.pipeline.session.bases.reflected,
       },
     );
+  }
+
+  #openLives(): LifeGuard {
+    const { clock, router, transport } = this.#components;
+    return new LifeGuard({
+      ...{ clock, runtime: this.runtime, peers: this.log.peers, member: this.log.member },
+      ...{ nonce: router.nonce, self: this.options.peerId },
+      incarnation: () => this.pipeline.outbox.incarnation,
+      onTwin: (peer) => void transport.send(peer, encodeControl({ kind: "twin" }), "urgent"),
+    });
+  }
+
+  #openMembers(): MemberChanges {
+    const { transport, clock, logger } = this.#components;
+    const { runtime, clusterId } = this;
+    const self = this.options.peerId;
+    return new MemberChanges({ runtime, transport, clock, clusterId, self, logger: logger.child("members") });
   }
 
   #openSnapshots(): SnapshotExchange {
@@ -214,6 +268,7 @@ export class Replicator implements Stage {
       fileChange: () => this.#appDbFile.look(),
       isReceiving: () => loop.frozen,
       obstacle: () => pipeline.obstacle,
+      held: () => pipeline.held,
       isSchemaDue: () => pipeline.schemaDue,
       fencing: () => pipeline.outbox.fencing(),
       hasAcknowledged: () => pipeline.session.cursors.waiting,
@@ -230,7 +285,7 @@ export class Replicator implements Stage {
     // The only voter of a group need not wait for an election timeout.
     for (const group of this.runtime.groups) {
       const { voters } = group.configuration.configuration;
-      if (voters.length === 1 && group.memberOf(this.options.peerId)?.id === voters[0]) group.raft.campaign();
+      if (voters.length === 1 && this.log.member === voters[0]) group.raft.campaign();
     }
     this.pipeline.openIncarnation();
     this.loop.wake();
@@ -295,7 +350,50 @@ export class Replicator implements Stage {
     this.loop.wake();
   }
 
+  #nextIncarnation(atLeast: number): number {
+    const next = this.log.nextIncarnation(atLeast);
+    // The first one is told by the hello; peers on open connections learn the others.
+    if (this.pipeline.outbox.incarnation > 0) queueMicrotask(() => this.#tellLife());
+    return next;
+  }
+
+  #tellLife(): void {
+    const life = this.life();
+    if (!this.#closed && life !== null) this.tellAll({ kind: "life", life });
+  }
+
   // ------------------------------------------------------------------------------------------ transport
+
+  life(): Life | null {
+    return this.lives.life();
+  }
+
+  admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
+    return this.lives.admit(peer, hello, linkedNonce);
+  }
+
+  /** Takes over connections that were opened before this node was a member, or while its files were closed. */
+  takeOver(peers: readonly PeerId[]): void {
+    for (const peer of peers) {
+      this.#checkHello(peer);
+      this.onConnect(peer);
+    }
+    if (peers.length > 0) this.#tellLife();
+  }
+
+  /** Checks the life that the peer told last: this node knows more by now. */
+  #checkHello(peer: PeerId): void {
+    const { router, transport } = this.#components;
+    const { life } = router.hellos.get(peer) ?? {};
+    if (life !== undefined && transport.connected().includes(peer)) this.#checkLife(peer, life);
+  }
+
+  #checkLife(peer: PeerId, life: Life): void {
+    const reason = this.lives.changed(peer, life);
+    if (reason === null) return;
+    this.#components.logger.warn("a peer was refused", { peer: this.nameOf(peer), reason });
+    this.#components.transport.send(peer, encodeControl({ kind: "refused", reason }), "urgent");
+  }
 
   onConnect(peerId: PeerId): void {
     this.#components.logger.info("connected", { peer: this.nameOf(peerId) });
@@ -308,6 +406,7 @@ export class Replicator implements Stage {
   }
 
   onRaft(peerId: PeerId, body: Uint8Array): void {
+    if (this.lives.isRefused(peerId)) return;
     this.runtime.receive(peerId, body);
     this.loop.wake();
   }
@@ -316,26 +415,39 @@ export class Replicator implements Stage {
     const answer = (message: Control): void =>
       void this.#components.transport.send(peerId, encodeControl(message), "urgent");
     switch (control.kind) {
-      case "join": {
-        const admitted = this.runtime.admit({ peerId, name: control.name });
-        if (typeof admitted === "object")
-          answer({
-            kind: "joined",
-            member: admitted.id,
-            clusterId: this.clusterId,
-            shards: this.runtime.groups.length,
-          });
+      case "join":
+        this.members.join(peerId, control, answer);
         this.loop.wake();
         return;
-      }
+      case "leave":
+        this.members.leave(peerId, control.nonce, answer);
+        this.loop.wake();
+        return;
+      case "change":
+        answer({ kind: "changed", id: control.id, ...shown(this.members.change(peerId, control)) });
+        this.loop.wake();
+        return;
+      case "changed":
+        this.onChanged?.(control);
+        return;
       case "promote":
-        this.runtime.promote(peerId);
+        this.members.promote(peerId);
         this.loop.wake();
         return;
       case "tell":
         answer({ kind: "news", ...this.ownNews() });
         return;
+      case "life":
+        this.#components.router.introduce(peerId, control.life);
+        return this.#checkLife(peerId, control.life);
+      case "refused":
+        return this.#components.onRefused(peerId, control.reason);
+      case "twin":
+        this.#components.logger.error("another process has the identity of this node", TWIN_HINT);
+        return;
       case "news":
+        this.lives.hears(peerId, control.applied);
+        for (const peer of this.lives.learn(peerId, control.lives ?? [])) this.#checkHello(peer);
         this.news.set(peerId, { ...control, at: this.#components.clock.now() });
         return;
       case "sums?":
@@ -343,6 +455,14 @@ export class Replicator implements Stage {
         return;
       case "sums":
         this.onSums?.(peerId, control);
+        return;
+      case "file?": {
+        const check = this.onFileAsked?.(control.note);
+        if (check !== undefined) answer({ kind: "file", note: control.note, ...check });
+        return;
+      }
+      case "file":
+        this.onFile?.(peerId, control);
         return;
       case "joined":
         return;
@@ -362,6 +482,7 @@ export class Replicator implements Stage {
       ready: this.readiness.notReady() === null,
       applied: replica.positions(),
       reflected: [...this.readiness.reflected],
+      lives: this.lives.known(),
     };
   }
 
@@ -376,20 +497,40 @@ export class Replicator implements Stage {
   }
 
   #onTick(): void {
+    this.#wal.tick();
     const ticks = ++this.#ticks;
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
+    this.members.look();
+    // Peers that were removed since their hello are told so.
+    for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
+    this.#lookAtVersion();
     this.tellAll({ kind: "news", ...this.ownNews() });
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
   }
 
+  /** The SQLite that the application writes with, as its file shows; null: unknown. */
+  get applicationVersion(): SqliteVersion | null {
+    return this.#applicationVersion;
+  }
+
+  #lookAtVersion(): void {
+    const version = this.#appDbFile.writerVersion?.() ?? null;
+    if (version === null || version === this.#applicationVersion) return;
+    this.#applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
+  }
+
   /** A learner that is close to the end of each log asks to become a voter. */
   #askForPromotion(): void {
-    if (this.options.role === "learner" || this.runtime.isVoter(this.options.peerId)) return;
+    const self = this.runtime.groups[0]!.memberOf(this.options.peerId);
+    if (this.options.role === "learner" || self?.role === "learner") return;
+    if (this.runtime.isVoter(this.options.peerId)) return;
     if (this.readiness.behind() > PROMOTE_WITHIN) return;
     this.tellAll({ kind: "promote" });
-    this.runtime.promote(this.options.peerId);
+    this.members.promote(this.options.peerId);
   }
 
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {

@@ -17,9 +17,10 @@ import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts
 import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
 import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/diff/evolve.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
+import { dependentObjects } from "../schema/dependent-objects.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
-import { readTable, rowidAliases } from "../sqlite/schema.ts";
+import { readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
 
 /** A table that cannot be replicated: a new one stays on this node, a replicated one pauses replication on this node. */
 export interface LocalTable {
@@ -95,9 +96,10 @@ export function readAppDbSchema(
     ? left
     : [...left, ...rebuiltRecorders(remembered.state, catalogue, left, holdsSameIn(query, replica))];
   const common = { remembered, captured, whole, recorders };
-  const compared = (ignored: ReadonlySet<string>) => {
+  const compared = (ignored: ReadonlySet<string>, staying: readonly SchemaObject[] = []) => {
     const before = { ...remembered.state, objects: withoutShadowTables(remembered.state.objects) };
-    const [from, now] = [without(before, ignored), without({ ...catalogue, objects }, ignored)];
+    const travelling = objects.filter((o) => !staying.includes(o));
+    const [from, now] = [without(before, ignored), without({ ...catalogue, objects: travelling }, ignored)];
     const changes = sameSchema(from, now) ? [] : compareCatalogues(from, now, recorders);
     return { ignored, from, now, changes };
   };
@@ -112,15 +114,33 @@ export function readAppDbSchema(
     (t): t is ClassifiedTable => t?.verdict === "refused" || t?.verdict === "skipped",
   );
   const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
+  const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica));
   return {
     ...common,
-    ...(staying.length === 0 ? first : compared(ignored)),
+    ...(staying.length + dependent.length === 0 ? first : compared(ignored, dependent)),
     local: staying
       .filter((t) => t.reason !== NOT_SELECTED)
       .map(({ name, reason, hint }) => ({ name, reason, hint })),
     keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
     refused: refusedOf(remembered, lineages, verdicts),
   };
+}
+
+/** Tables of the file, in lower case, that no other node has: what needs them stays here with them. */
+function onlyHere(
+  ignored: ReadonlySet<string>,
+  objects: readonly SchemaObject[],
+  replica: Query,
+): ReadonlySet<string> {
+  const names = objects.flatMap((o) => (o.kind === "table" ? [foldName(o.name)] : []));
+  const here = names.filter((name) => ignored.has(name));
+  if (here.length === 0) return new Set();
+  const cluster = new Set(
+    replica(`SELECT "name" FROM "__marmot__object" WHERE "kind" = 'table'`).map(([name]) =>
+      foldName(String(name)),
+    ),
+  );
+  return new Set(here.filter((name) => !cluster.has(name)));
 }
 
 /** The replicated tables with a refused new form: without one of its tables a transaction would arrive in parts. */
@@ -131,8 +151,8 @@ function refusedOf(
 ): LocalTable[] {
   return [...tables.keys()].flatMap((name) => {
     const lineage = lineages.find((l) => isSameName(l.from, name));
-    const now = lineage === undefined ? name : lineage.to;
-    const verdict = now === null ? undefined : verdicts.get(foldName(now));
+    // Where it was dropped another table may have taken its name.
+    const verdict = verdicts.get(foldName(lineage?.to ?? name));
     if (verdict?.verdict !== "refused") return [];
     return [{ name: verdict.name, reason: verdict.reason, hint: verdict.hint }];
   });

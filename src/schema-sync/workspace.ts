@@ -7,9 +7,11 @@ import { assert } from "../base/assert.ts";
 import type { Logger } from "../base/logger.ts";
 import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
 import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
+import { UNSEEN_REASON, UnseenRows } from "../rows/unseen-rows.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
@@ -19,12 +21,14 @@ import { APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
-import { AppDbSession } from "../app-db/session.ts";
+import { AppDbSession, type AppDbSessionOptions } from "../app-db/session.ts";
+import { keepRejects } from "./keep-rejects.ts";
 
 export interface SchemaSyncComponents {
   /** The application's file. */
@@ -38,6 +42,8 @@ export interface SchemaSyncComponents {
   /** The slot of this node's id blocks; null: not known yet. */
   readonly place: () => BlockPlace | null;
   readonly logger: Logger;
+  /** Absent: none are known. */
+  readonly unseen?: UnseenRows;
 }
 
 const readMetaNumber = (db: DatabaseSync, name: string): number =>
@@ -55,9 +61,11 @@ export interface RecaptureOptions {
 export class SchemaWorkspace {
   readonly components: SchemaSyncComponents;
   readonly toRestore: RowsToRestore;
+  readonly #unseen: UnseenRows;
 
   constructor(components: SchemaSyncComponents) {
     this.components = components;
+    this.#unseen = components.unseen ?? new UnseenRows();
     this.#upgrade();
     this.toRestore = new RowsToRestore(components.connection.db, components.replica);
   }
@@ -69,7 +77,7 @@ export class SchemaWorkspace {
     if (format === APP_DB_FORMAT) return;
     db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
     try {
-      db.exec("BEGIN IMMEDIATE");
+      beginWriting(db);
       commitAfter(db, () => {
         if (readRemembered(db) === null) this.#remember();
         for (const sql of [APP_DB_TABLES.lost, APP_DB_TABLES.awaited]) db.exec(sql);
@@ -129,7 +137,20 @@ export class SchemaWorkspace {
     const remembered = readRemembered(db)!;
     return new AppDbSession({
       ...{ file, connection, replica, captured, remembered, expected, place, previous },
+      ...this.unseenRows(captured),
     });
+  }
+
+  /** Rows that no trigger saw, and how they get into the journal. */
+  unseenRows(captured: readonly CapturedTable[]): Pick<AppDbSessionOptions, "unseen" | "keepUnseen"> {
+    const { db } = this.components.connection;
+    return {
+      unseen: this.#unseen,
+      keepUnseen: ({ id, name, columns }, images) => {
+        const table = captured.find((c) => c.id === id)?.name ?? name;
+        keepRejects(db, { table, columns: columns.map((c) => c.name), reason: UNSEEN_REASON }, images);
+      },
+    };
   }
 
   /** Captures each table of `of`, which is the replica or a trial of its next state. In a write transaction. */

@@ -30,9 +30,11 @@ test("defaults", () => {
       announce: [],
       peers: [],
       mdns: false,
-      name: "host-7",
-      role: "voter",
+      name: null,
+      hostName: "host-7",
+      role: null,
       create: false,
+      unsafeFileSystem: false,
       clusterKeyText: null,
       clusterKeyFile: null,
       shards: null,
@@ -42,6 +44,7 @@ test("defaults", () => {
       idBlock: null,
       tables: null,
       exclude: null,
+      scan: {},
     },
   });
 });

@@ -11,8 +11,10 @@ import { readSettings } from "../../replica/store/settings.ts";
 import { readChangeLogs } from "../../rows/change-logs.ts";
 import { type FileLife, readFileLife, storeFileLife } from "../../rows/file-life.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { isBusy, LOCKED_MS } from "../../sqlite/locked.ts";
 import { commitAfter } from "../../sqlite/transaction.ts";
+import type { DataPaths } from "../../replication/data-paths.ts";
 import { inspectFile, type InspectedFile } from "./inspect-file.ts";
 
 /** `done`: a sentence for the log; "": nothing was done. `isBusy`: the application holds the write lock; try again. */
@@ -44,8 +46,8 @@ function carryOut(kind: "take" | "renew" | "install", inspected: InspectedFile):
   }
   const life = newFileLife();
   // Before the file: a crash in between finds a file of another epoch, as it did before.
-  storeNote(paths.replica, life);
-  const used = orderedIds(paths.replica, peerId);
+  storeNote(paths, life);
+  const used = orderedIds(paths, peerId);
   if (kind === "renew") {
     writing(file, (db) => {
       storeFileLife(db, life);
@@ -58,7 +60,7 @@ function carryOut(kind: "take" | "renew" | "install", inspected: InspectedFile):
 }
 
 function isOlderFormat(file: string): boolean {
-  const db = openDatabase(file, { timeout: LOCKED_MS });
+  const db = openAppDb(file, { timeout: LOCKED_MS });
   try {
     return readFileLife(db) === null;
   } finally {
@@ -80,7 +82,7 @@ function reinstall(
   usedIds: (table: number) => number,
 ): void {
   const replica = openDatabase(paths.replica, { readOnly: true });
-  const db = openDatabase(file, { timeout: LOCKED_MS });
+  const db = openAppDb(file, { timeout: LOCKED_MS });
   try {
     const { clusterId, schemaVersion } = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
@@ -99,9 +101,10 @@ function reinstall(
 }
 
 function writing(file: string, work: (db: DatabaseSync) => void): void {
-  const db = openDatabase(file, { timeout: PATIENCE_MS });
+  const db = openAppDb(file, { timeout: PATIENCE_MS });
   try {
-    db.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
+    db.exec("PRAGMA synchronous = FULL");
+    db.beginWriting();
     commitAfter(db, () => work(db));
   } finally {
     db.close();
@@ -109,8 +112,8 @@ function writing(file: string, work: (db: DatabaseSync) => void): void {
 }
 
 /** Durably. */
-export function storeNote(replica: string, life: FileLife): void {
-  const db = openDatabase(replica, { timeout: LOCKED_MS });
+export function storeNote(paths: DataPaths, life: FileLife): void {
+  const db = openDatabase(paths.replica, { timeout: LOCKED_MS });
   try {
     db.exec("PRAGMA synchronous = FULL");
     writeFileNote(db, life);
@@ -120,8 +123,8 @@ export function storeNote(replica: string, life: FileLife): void {
 }
 
 /** Table id ⇒ the highest change-log id of this node that is ordered. */
-export function orderedIds(replica: string, peerId: string): (table: number) => number {
-  const db = openDatabase(replica, { readOnly: true });
+export function orderedIds(paths: DataPaths, peerId: string): (table: number) => number {
+  const db = openDatabase(paths.replica, { readOnly: true });
   try {
     const rows = db
       .prepare(`SELECT "tbl", max("up_to") AS id FROM "__marmot__watermark" WHERE "peer" = ? GROUP BY "tbl"`)

@@ -6,7 +6,7 @@ import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Halt } from "../../base/halt.ts";
 import type { PeerId } from "../../base/ids.ts";
-import { errorMessage } from "../../base/errors.ts";
+import { errorMessage, isDamage } from "../../base/errors.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readRemembered } from "../../capture/remembered.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
@@ -18,8 +18,8 @@ import { readFileLife } from "../../rows/file-life.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { isDamage } from "../../sqlite/damage.ts";
 import { FilePair } from "./file-pair.ts";
 
 /**
@@ -76,7 +76,7 @@ export async function inspectFile(inspected: InspectedFile): Promise<FileVerdict
   let db: DatabaseSync | null = null;
   let replica: DatabaseSync | null = null;
   try {
-    db = openDatabase(file, { timeout: LOCKED_MS });
+    db = openAppDb(file, { timeout: LOCKED_MS });
     db.prepare("SELECT count(*) FROM sqlite_schema").get();
     const shorter = missingBytes(file, db);
     if (shorter !== null) return { kind: "halt", halt: damagedHalt(inspected, shorter) };

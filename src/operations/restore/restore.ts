@@ -6,7 +6,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { type Clock, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
-import { isSameName } from "../../base/names.ts";
+import { foldName, isSameName } from "../../base/names.ts";
 import { decodeImage, encodeImage } from "../../change/codec.ts";
 import { keyIdOfImage, keyOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
@@ -19,7 +19,7 @@ import { RestoreAsNew } from "./restore-as-new.ts";
 import { RowWriter } from "./row-writer.ts";
 import { conflictId } from "../conflicts.ts";
 import { showImage, showKey, showValue } from "../literals.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { beginWriting, openAppDb } from "../../sqlite/open-app-db.ts";
 
 export interface RestoreOptions {
   readonly asNew: boolean;
@@ -38,7 +38,7 @@ export async function restoreConflict(
   conflict: StoredConflict,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  const db = openDatabase(replicator.options.db, { timeout: 0 });
+  const db = openAppDb(replicator.options.db, { timeout: 0 });
   try {
     for (const end = clock.now() + PATIENCE_MS; ; await sleep(clock, LOOK_MS)) {
       if (clock.now() > end)
@@ -66,7 +66,7 @@ export async function restoreConflict(
 
 function begin(db: DatabaseSync): boolean {
   try {
-    db.exec("BEGIN IMMEDIATE");
+    beginWriting(db);
     return true;
   } catch (error) {
     if (isBusy(error)) return false;
@@ -77,32 +77,28 @@ function begin(db: DatabaseSync): boolean {
 /** Inside an open transaction on the file. Synchronous, so that the replica does not change during the call. */
 function restore(
   writer: RowWriter,
-  conflict: StoredConflict,
+  stored: StoredConflict,
   { asNew, overwrite }: RestoreOptions,
 ): { result: RestoreResult; note: () => void } {
-  const id = conflictId(conflict);
+  const id = conflictId(stored);
   const { shapes } = writer.replicator.replica.replica;
-  const { note } = conflict;
-  const shape =
-    note === undefined
-      ? shapes.get(conflict.table)
-      : [...shapes.values()].find(({ name }) => isSameName(name, note.table));
+  const conflict = ofTable(stored, shapes.values());
+  const shape = shapes.get(conflict.table);
   if (shape === undefined)
     throw new UserError(
       `the table of conflict ${id} no longer exists`,
       "marmot conflicts show prints the row; insert it into another table by hand",
     );
   const columns = shape.columns.map((c) => c.name);
-  const row = note === undefined ? conflict : noted(writer, shape, conflict);
   if (asNew) {
-    const asNewRow = new RestoreAsNew(writer, row);
+    const asNewRow = new RestoreAsNew(writer, conflict);
     const key = String(asNewRow.run(shape));
     const { children } = asNewRow;
     const done = "restored as new";
     const result: RestoreResult = { id, table: shape.name, columns, done, key, replaced: null, children };
     return { result, note: () => asNewRow.note() };
   }
-  const { done, key, replaced } = restoreInPlace(writer, shape, row, overwrite);
+  const { done, key, replaced } = restoreInPlace(writer, shape, conflict, overwrite);
   const shown = replaced?.map(showValue) ?? null;
   return {
     result: { id, table: shape.name, columns, done, key, replaced: shown, children: [] },
@@ -110,24 +106,16 @@ function restore(
   };
 }
 
-/** A row that was kept outside of the replica, as a conflict of the table that has its name now. */
-function noted(writer: RowWriter, shape: TableShape, conflict: StoredConflict): StoredConflict {
-  const { columns, table } = conflict.note!;
-  const values = decodeImage(conflict.losingImage!);
-  const places = shape.columns.map(({ name }) => columns.findIndex((column) => isSameName(column, name)));
-  if (shape.key.some((k) => places[k] === -1) || columns.length > values.length)
-    throw new UserError(
-      `the table ${table} has another key than the kept row`,
-      "marmot conflicts show prints the row; insert it by hand",
-    );
-  const image = (now: Image | null): Image =>
-    places.map((at, i) => (at === -1 ? (now?.[i] ?? null) : values[at]!));
-  const now = writer.accessTo(shape).get(keyOfImage(shape, image(null)));
-  const wanted = image(now);
-  return {
-    ...conflict,
-    ...{ table: shape.id, keyId: keyIdOfImage(shape, wanted), losingImage: encodeImage(wanted) },
-  };
+/** A row that is journalled under the name of its table: as a conflict of the table that has the name and all columns now. */
+function ofTable(conflict: StoredConflict, shapes: Iterable<TableShape>): StoredConflict {
+  const { note, losingImage } = conflict;
+  if (note === undefined || losingImage === null) return conflict;
+  const shape = [...shapes].find((s) => isSameName(s.name, note.table));
+  const values = new Map(decodeImage(losingImage).map((value, i) => [foldName(note.columns[i]!), value]));
+  if (shape === undefined || !shape.columns.every((c) => values.has(foldName(c.name)))) return conflict;
+  const image = shape.columns.map((c) => values.get(foldName(c.name))!);
+  const keyId = keyIdOfImage(shape, image);
+  return { ...conflict, table: shape.id, keyId, losingImage: encodeImage(image) };
 }
 
 /** Writes the losing image under its own key. */

@@ -4,7 +4,6 @@ import type { Logger } from "../base/logger.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import { noteOrderlyStop } from "../replica/store/file-note.ts";
-import type { SyncedFile } from "./host.ts";
 
 /** Keeps connections from the garbage collector, which would close them. */
 const ABANDONED: unknown[] = [];
@@ -18,7 +17,7 @@ export const neverClose = (owner: unknown): void => void ABANDONED.push(owner);
 export interface StoppedFile {
   readonly replica: OpenReplica;
   readonly appDb: AppDbConnection;
-  readonly appDbFile: SyncedFile;
+  readonly appDbFile: { sync(): void; look(): string | null };
 }
 
 /** Notes the state of the file in the replica, so that the next start need not check it. */
