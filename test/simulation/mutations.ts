@@ -442,7 +442,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "the file is drained before it shows the redirected rowids of own rows",
       400,
       "replication/pipeline/drain-task.ts",
-      'if (this.#components.replica.redirected.length > 0) return "done";',
+      'if (replica.redirected.length > 0) return "done";',
       "",
     ),
     keyless: true,
