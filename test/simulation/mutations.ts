@@ -309,6 +309,26 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (sink.found() > 0) syncAppDb();",
     "if (sink.found() > 1e9) syncAppDb();",
   ),
+  {
+    ...one(
+      "an application that writes without a pause holds up its acknowledgements",
+      0,
+      "replication/pipeline/pipeline.ts",
+      "const first = !this.#sentFirst && !this.reflecting",
+      "const first = !this.reflecting",
+    ),
+    test: "test/node/turns.test.ts",
+  },
+  {
+    ...one(
+      "rows of other nodes wait for rows of the application",
+      0,
+      "replication/pipeline/pipeline.ts",
+      "!this.reflecting && changed.size === 0 && redirected.length === 0;",
+      "!this.reflecting;",
+    ),
+    test: "test/node/turns.test.ts",
+  },
   one(
     "the sweep deletes the highest row of a change log, too",
     200,
@@ -479,7 +499,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "the file is drained before it shows the redirected rowids of own rows",
       400,
       "replication/pipeline/drain-task.ts",
-      'if (this.#components.replica.redirected.length > 0) return "done";',
+      'if (replica.redirected.length > 0) return "done";',
       "",
     ),
     keyless: true,
