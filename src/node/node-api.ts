@@ -11,7 +11,7 @@ import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
 import { waitFor } from "../operations/wait.ts";
 import type { Replicator } from "../replication/replicator.ts";
-import type { ProgressStatus } from "../replication/work-progress.ts";
+import { describeProgress, type ProgressStatus } from "../replication/work-progress.ts";
 import { FileChangedError } from "../rows/file-life.ts";
 import type { Transport } from "../shard/seams.ts";
 
@@ -32,12 +32,11 @@ export interface NodeState {
   readonly repair: () => Promise<FileRepair>;
 }
 
-const notReadyReason = ({ phase, replicator, halt }: NodeState): string | null =>
-  halt !== null
-    ? haltSentence(halt)
-    : phase !== "" || replicator === null
-      ? phase
-      : replicator.readiness.notReady();
+function notReadyReason({ phase, replicator, progress, halt }: NodeState): string | null {
+  if (halt !== null) return haltSentence(halt);
+  const reason = phase !== "" || replicator === null ? phase : replicator.readiness.notReady();
+  return reason === null || progress === null ? reason : `${reason}: ${describeProgress(progress)}`;
+}
 
 const sourceOf = (state: NodeState): StatusSource => ({
   name: state.name,

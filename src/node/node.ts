@@ -35,10 +35,12 @@ import {
   storedAddresses,
 } from "./data-dir.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
+import { groupId, shareFile, shareFolder } from "./group.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
-import { FileGuard } from "./file-guard.ts";
-import { isFileTrouble } from "./halted-file.ts";
+import { FileGuard } from "./file/file-guard.ts";
+import { isFileTrouble } from "./file/halted-file.ts";
 import { createNodeApi } from "./node-api.ts";
+import { leadersOf, Milestones } from "./milestones.ts";
 import type { NodeOptions } from "./options.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
@@ -62,6 +64,8 @@ export interface NodeComponents {
   readonly random: Random;
   readonly logger: Logger;
   readonly onProgress?: OnProgress;
+  /** The data directory exists, and is this process's. */
+  readonly onLocked?: () => void;
   /** Default: the machine itself. */
   readonly host?: Host;
 }
@@ -102,6 +106,9 @@ export class Node implements RunningNode {
   #appDbFile: SyncedFile | null = null;
   #applicationVersion: SqliteVersion | null = null;
   #replicator: Replicator | null = null;
+  #milestones: Milestones | null = null;
+  /** Gives a file that this node makes to the group of `--group`. */
+  #shareNewFile: () => void = () => {};
   #phase = "starting";
   #keyFingerprint = "";
   /** Name and role of this node, from the cluster if it is a member. */
@@ -149,10 +156,22 @@ export class Node implements RunningNode {
   }
 
   async start(): Promise<void> {
-    const { db, peers, create } = this.#options;
+    const { clock, logger } = this.#components;
+    this.#milestones = new Milestones({
+      ...{ clock, logger },
+      notReady: () => this.api.notReady(),
+      leaders: () =>
+        this.#replicator === null
+          ? null
+          : leadersOf(this.#replicator, {
+              peerId: this.#transport.peerId,
+              connected: this.#transport.connected(),
+            }),
+    });
+    const { db, peers, create, bootstrapExpect } = this.#options;
     const paths = this.#paths;
     // A node that was a member knows its peers, also without --peers.
-    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0;
+    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0 || (bootstrapExpect ?? 1) > 1;
     // Before Marmot writes the first page itself.
     if (this.#components.host === undefined) this.#noteVersion(readWriterVersion(db));
     // Refused before the first write: a wrong path must not leave a data directory behind.
@@ -160,6 +179,10 @@ export class Node implements RunningNode {
     const keys = findClusterKeys(this.#options, paths, hasPeers);
     mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
     this.#lock = lockDataDir(paths);
+    const group = this.#options.group === null ? null : groupId(this.#options.group);
+    if (group !== null) shareFolder(paths.folder, group);
+    this.#shareNewFile = group !== null && !existsSync(db) ? () => shareFile(db, group) : () => {};
+    this.#components.onLocked?.();
     cleanUpAfterCrash(paths);
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
@@ -167,12 +190,12 @@ export class Node implements RunningNode {
     refuseHeldFile(db, paths.folder);
     if (keys === null && kind !== "form") throw missingKey(paths);
     if (kind === "member") this.#member = this.#readMember();
-    const [clusterKey = this.#makeKey()] = keys ?? [];
-    this.#keyFingerprint = keyFingerprint(clusterKey);
+    const clusterKeys = keys ?? [this.#makeKey()];
+    this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
     this.#notes.push(...keyFileNotes(this.#options, paths));
     // A join keeps its key when it is done: another one may be tried until then.
     if (kind !== "join") keepClusterKey(this.#options, paths);
-    this.#openTransport(privateKey, clusterKey);
+    this.#openTransport(privateKey, clusterKeys);
     this.#scans.start();
     if (kind === "join") {
       await this.#transport.start(this.#router);
@@ -217,7 +240,10 @@ export class Node implements RunningNode {
     if (note !== null) this.#notes.push(`${note.message} (hint: ${note.hint})`);
   }
 
-  #openTransport(privateKey: Awaited<ReturnType<typeof loadIdentity>>, clusterKey: Uint8Array): void {
+  #openTransport(
+    privateKey: Awaited<ReturnType<typeof loadIdentity>>,
+    clusterKeys: readonly Uint8Array[],
+  ): void {
     const { listen, announce, peers, mdns } = this.#options;
     const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
@@ -227,8 +253,8 @@ export class Node implements RunningNode {
     this.#transport = this.#host.transport(
       { clock, random: random.fork(), logger: logger.child("transport") },
       {
-        ...{ privateKey, clusterKey, listen, announce, mdns },
-        peers: [...peers, ...storedAddresses(this.#paths)],
+        ...{ privateKey, clusterKeys, listen, announce, mdns, peers },
+        remembered: storedAddresses(this.#paths),
         onAddresses: (addresses) => storeAddresses(this.#paths, addresses, logger),
         onRefused: (peer, reason) => this.#onRefused(peer, reason),
       },
@@ -282,36 +308,53 @@ export class Node implements RunningNode {
   }
 
   async #join(peerId: PeerId): Promise<void> {
-    const { db } = this.#options;
+    const { db, bootstrapExpect: expect } = this.#options;
     const { name, role } = this.#member;
     const { clock, logger } = this.#components;
     try {
-      await joinCluster(
-        { db, paths: this.#paths, peerId, name, role },
+      const done = await joinCluster(
+        { db, paths: this.#paths, peerId, name, role, expect },
         {
           transport: this.#transport,
           router: this.#router,
           clock,
           logger: logger.child("join"),
           onProgress: (progress) => this.#report(progress),
+          onPhase: (phase) => {
+            this.#phase = phase;
+          },
           signal: this.#stopping.signal,
         },
       );
+      if (done === "form") await this.#formExpected(peerId);
       this.#stopping.signal.throwIfAborted();
       checkClusterSettings(this.#options, readClusterSettings(this.#paths.replica));
       keepClusterKey(this.#options, this.#paths);
       noteDataDir(db, this.#paths.folder);
       this.#enterOrWait(peerId);
-      logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
+      const { id: cluster } = this.api.status().cluster;
+      logger.info(done === "form" ? "formed the cluster" : "joined the cluster", { cluster });
     } catch (error) {
       if (!this.#stopping.signal.aborted) this.#failWith(error);
     }
+  }
+
+  /** The nodes of `--bootstrap-expect` have met, and this one forms the cluster. */
+  async #formExpected(peerId: PeerId): Promise<void> {
+    const { db } = this.#options;
+    this.#phase = "forming the cluster";
+    if (!existsSync(db))
+      this.#components.logger.info("no node has data: the cluster begins with an empty file", { db });
+    startKind({ file: db, paths: this.#paths, peerId, hasPeers: false, create: true });
+    await this.#formCluster(peerId);
   }
 
   #enter(peerId: PeerId): void {
     const { db } = this.#options;
     const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
+    this.#shareNewFile();
+    this.#shareNewFile = () => {};
     this.#appDbFile ??= this.#host.appDbFile(db);
     const replicator = new Replicator(
       {
@@ -527,8 +570,14 @@ export class Node implements RunningNode {
     this.#fail(failure);
   }
 
+  /** Before an orderly stop. */
+  async handOver(): Promise<void> {
+    await this.#replicator?.handOver();
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort();
+    this.#milestones?.stop();
     const transport = this.#transport as Transport | undefined;
     this.#scans.stop();
     this.#replicator?.loop.stop();

@@ -14,6 +14,10 @@ export interface NodeOptions {
   readonly announce: readonly string[];
   readonly peers: readonly string[];
   readonly mdns: boolean;
+  /** Unix group that may use the node, by name or number; null: none. */
+  readonly group: string | null;
+  /** Nodes that form a new cluster together; null: not given. */
+  readonly bootstrapExpect: number | null;
   /** null: not given. A member keeps its name; a new node gets `hostName`. */
   readonly name: string | null;
   readonly hostName?: string;

@@ -64,6 +64,8 @@ export interface NodeStatus {
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
+  /** Pairs of running nodes that do not reach each other, by name. */
+  readonly unreached: readonly { readonly from: string; readonly to: string; readonly reason: string }[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
   /** Entries of the conflict journal; `orphans`: references that concurrent writes left dangling and that still dangle. */
   readonly conflicts: { readonly total: number; readonly orphans: number };

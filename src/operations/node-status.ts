@@ -50,6 +50,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
+    unreached: replicator?.unreached() ?? [],
     pending: pending(replicator),
     sqlite: sqliteStatus(replicator),
     conflicts: {

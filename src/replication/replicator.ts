@@ -31,11 +31,14 @@ import {
 } from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
+import { handOverLeadership } from "./hand-over.ts";
 import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
 import { LifeGuard } from "./life-guard.ts";
 import { MemberChanges, shown } from "./member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
+import { lowestHold } from "./log-holds.ts";
+import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
 import type { OnProgress } from "./work-progress.ts";
@@ -46,6 +49,9 @@ import { VERSION } from "../base/version.ts";
 
 /** Ticks between two messages to all peers with the positions of this node. */
 const NEWS_TICKS = 10;
+/** Peers and addresses in one message. */
+const TOLD_PEERS = 64;
+const TOLD_ADDRESSES = 8;
 /** A learner asks to become a voter in each of the first ticks, then once per `NEWS_TICKS`. */
 const EAGER_TICKS = 50;
 /** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
@@ -117,6 +123,7 @@ export class Replicator implements Stage {
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
   #applicationVersion: SqliteVersion | null;
+  readonly #unreached = new UnreachedReports();
   #ticks = 0;
   #closed = false;
 
@@ -214,7 +221,11 @@ export class Replicator implements Stage {
     const { peerId, keepEntries } = this.options;
     const { transport, random, logger } = this.#components;
     return new ShardRuntime(
-      { logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+      {
+        ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+        keepFrom: (shard) =>
+          lowestHold(shard, this.#snapshots.holds, this.news.values(), this.#components.clock.now()),
+      },
       {
         shards: this.replica.replica.settings.shards,
         peerId,
@@ -250,6 +261,7 @@ export class Replicator implements Stage {
       {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.nameOf(peer),
+        nonce: this.#components.router.nonce,
         freeze: (isFrozen) => {
           this.loop.frozen = isFrozen;
           if (!isFrozen) this.loop.wake();
@@ -289,6 +301,17 @@ export class Replicator implements Stage {
     }
     this.pipeline.openIncarnation();
     this.loop.wake();
+  }
+
+  /** Hands the leadership of all groups over, as far as other voters take it within a short time. */
+  handOver(): Promise<void> {
+    const { clock, logger } = this.#components;
+    const ask = (): number => {
+      if (this.#closed) return 0;
+      this.loop.wake();
+      return this.runtime.handOver();
+    };
+    return handOverLeadership({ clock, logger, ask });
   }
 
   close(): void {
@@ -372,6 +395,11 @@ export class Replicator implements Stage {
     return this.lives.admit(peer, hello, linkedNonce);
   }
 
+  /** Records of others are invented, or of nodes that connect by themselves. */
+  knows(peer: PeerId): boolean {
+    return this.runtime.groups[0]!.memberOf(peer) !== undefined;
+  }
+
   /** Takes over connections that were opened before this node was a member, or while its files were closed. */
   takeOver(peers: readonly PeerId[]): void {
     for (const peer of peers) {
@@ -449,6 +477,12 @@ export class Replicator implements Stage {
         this.lives.hears(peerId, control.applied);
         for (const peer of this.lives.learn(peerId, control.lives ?? [])) this.#checkHello(peer);
         this.news.set(peerId, { ...control, at: this.#components.clock.now() });
+        this.#snapshots.served(peerId);
+        this.#snapshots.holds.heard(
+          peerId,
+          control.applied,
+          this.runtime.groups.map((g) => g.log.lastIndex()),
+        );
         return;
       case "sums?":
         answer({ kind: "sums", note: control.note, shards: this.checks(control.note) });
@@ -456,6 +490,12 @@ export class Replicator implements Stage {
       case "sums":
         this.onSums?.(peerId, control);
         return;
+      case "forward":
+        this.members.forwarded(peerId, control);
+        this.loop.wake();
+        return;
+      case "received":
+        return this.#snapshots.served(peerId);
       case "file?": {
         const check = this.onFileAsked?.(control.note);
         if (check !== undefined) answer({ kind: "file", note: control.note, ...check });
@@ -465,8 +505,15 @@ export class Replicator implements Stage {
         this.onFile?.(peerId, control);
         return;
       case "joined":
+      case "meet":
         return;
     }
+  }
+
+  #holds(): { readonly holds?: number[] } {
+    const { holds } = this.#snapshots;
+    if (holds.isEmpty) return {};
+    return { holds: this.runtime.groups.map(({ shard, log }) => holds.lowest(shard) ?? log.lastIndex()) };
   }
 
   /** The checksums that this node recorded for a check entry, per shard; null: the entry is not applied yet. */
@@ -482,8 +529,23 @@ export class Replicator implements Stage {
       ready: this.readiness.notReady() === null,
       applied: replica.positions(),
       reflected: [...this.readiness.reflected],
+      reaches: this.#components.transport.connected().slice(0, TOLD_PEERS),
+      addresses: this.#components.transport.announced().slice(0, TOLD_ADDRESSES),
+      ...this.#holds(),
       lives: this.lives.known(),
     };
+  }
+
+  /** Pairs of running members that do not reach each other. */
+  unreached(): UnreachedPair[] {
+    const { clock, transport } = this.#components;
+    const self = {
+      peerId: this.options.peerId,
+      reaches: transport.connected(),
+      addresses: transport.announced(),
+    };
+    const { members } = this.runtime.groups[0]!.configuration;
+    return unreachedPairs(liveMembers(members, self, this.news, clock.now()));
   }
 
   tellAll(control: Control): void {
@@ -506,6 +568,9 @@ export class Replicator implements Stage {
     for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
     this.#lookAtVersion();
     this.tellAll({ kind: "news", ...this.ownNews() });
+    for (const { from, to, reason } of this.#unreached.take(this.unreached(), this.#components.clock.now()))
+      this.#components.logger.warn("two nodes do not reach each other", { from, to, reason });
+    this.#snapshots.holds.tick(this.#components.transport.connected(), this.#components.clock.now());
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
   }

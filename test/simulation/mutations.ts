@@ -311,12 +311,32 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (sink.found() > 0) syncAppDb();",
     "if (sink.found() > 1e9) syncAppDb();",
   ),
+  {
+    ...one(
+      "an application that writes without a pause holds up its acknowledgements",
+      0,
+      "replication/pipeline/pipeline.ts",
+      "const first = !this.#sentFirst && !this.reflecting",
+      "const first = !this.reflecting",
+    ),
+    test: "test/node/turns.test.ts",
+  },
+  {
+    ...one(
+      "rows of other nodes wait for rows of the application",
+      0,
+      "replication/pipeline/pipeline.ts",
+      "!this.reflecting && changed.size === 0 && redirected.length === 0;",
+      "!this.reflecting;",
+    ),
+    test: "test/node/turns.test.ts",
+  },
   one(
     "the sweep deletes the highest row of a change log, too",
     200,
     "reflect/change-log-writer.ts",
-    "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id BETWEEN 1 AND ? AND id < (SELECT max(id) FROM ${name})`);",
-    "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id BETWEEN 1 AND ?`);",
+    "`DELETE FROM ${name} WHERE id BETWEEN 1 AND ? AND id < (SELECT max(id) FROM ${name})`,",
+    "`DELETE FROM ${name} WHERE id BETWEEN 1 AND ?`,",
   ),
   one(
     "a change is compared with the present replica, not with the state that the application read",
@@ -481,7 +501,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "the file is drained before it shows the redirected rowids of own rows",
       400,
       "replication/pipeline/drain-task.ts",
-      'if (this.#components.replica.redirected.length > 0) return "done";',
+      'if (replica.redirected.length > 0) return "done";',
       "",
     ),
     keyless: true,
@@ -631,7 +651,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "an older copy of the file is taken for the file",
       0,
-      "node/startup/inspect-file.ts",
+      "node/file/inspect-file.ts",
       "(life === null || life.epoch !== noted.epoch || life.life < noted.life)",
       "life === null",
     ),
@@ -641,7 +661,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "own rows that the file lost are not looked for",
       0,
-      "node/startup/file-pair.ts",
+      "node/file/file-pair.ts",
       "if (!isSame(there!.get(key), here!.get(key))) return true;",
       "if (shards < 0) return true;",
     ),

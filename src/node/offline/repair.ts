@@ -6,8 +6,8 @@ import type { FileRepair } from "../../operations/api.ts";
 import { dataPaths } from "../../replication/data-paths.ts";
 import { lockDataDir } from "../data-dir.ts";
 import { readPeerId } from "../keys.ts";
-import { repairFile } from "../repair-file.ts";
-import { inspectFile } from "../startup/inspect-file.ts";
+import { repairFile } from "../file/repair-file.ts";
+import { inspectFile } from "../file/inspect-file.ts";
 
 /** Throws `UserError` while a node runs on the data directory, and for a file that needs no repair. */
 export async function repairDatabase(db: string, dataDir: string): Promise<FileRepair> {

@@ -1,18 +1,18 @@
 /** Guards the file of a member: takes it before a replicator is opened on it, and halts the node while it cannot be taken. */
-import { type Clock, nextTurn } from "../base/clock.ts";
-import { errorMessage, isDamage, UserError } from "../base/errors.ts";
-import { type Halt, haltSentence } from "../base/halt.ts";
-import type { PeerId } from "../base/ids.ts";
-import type { Logger } from "../base/logger.ts";
-import type { FileRepair } from "../operations/api.ts";
-import type { DataPaths } from "../replication/data-paths.ts";
-import type { SyncedFile } from "../replication/host.ts";
-import type { Replicator } from "../replication/replicator.ts";
-import type { OnProgress } from "../replication/work-progress.ts";
-import { FileChangedError } from "../rows/file-life.ts";
+import { type Clock, nextTurn } from "../../base/clock.ts";
+import { errorMessage, isDamage, UserError } from "../../base/errors.ts";
+import { type Halt, haltSentence } from "../../base/halt.ts";
+import type { PeerId } from "../../base/ids.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { FileRepair } from "../../operations/api.ts";
+import type { DataPaths } from "../../replication/data-paths.ts";
+import type { SyncedFile } from "../../replication/host.ts";
+import type { Replicator } from "../../replication/replicator.ts";
+import type { OnProgress } from "../../replication/work-progress.ts";
+import { FileChangedError } from "../../rows/file-life.ts";
 import { overwrittenHalt, untilFileTaken } from "./halted-file.ts";
 import { repairFile } from "./repair-file.ts";
-import { takeFile } from "./startup/file-custody.ts";
+import { takeFile } from "./file-custody.ts";
 
 /** Inspections of the file within this time after which the trouble is a failure of the node. */
 const TROUBLES = 5;

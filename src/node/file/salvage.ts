@@ -1,19 +1,19 @@
 /** Reads the rows of an app database that the cluster does not have, as far as the file is readable. */
 import type { DatabaseSync } from "node:sqlite";
-import { errorMessage } from "../base/errors.ts";
-import type { PeerId } from "../base/ids.ts";
-import { readCaptured, readMeta } from "../capture/install.ts";
-import { keyOfImage } from "../change/key.ts";
-import type { TableShape } from "../change/shape.ts";
-import type { Image } from "../change/value.ts";
-import { readShapes } from "../replica/store/schema-store.ts";
-import { readSettings } from "../replica/store/settings.ts";
-import type { DataPaths } from "../replication/data-paths.ts";
-import { exactRows } from "../rows/exact-rows.ts";
-import { RowAccess } from "../rows/row-access.ts";
-import { openDatabase } from "../sqlite/open.ts";
-import { openAppDb } from "../sqlite/open-app-db.ts";
-import { FilePair } from "./startup/file-pair.ts";
+import { errorMessage } from "../../base/errors.ts";
+import type { PeerId } from "../../base/ids.ts";
+import { readCaptured, readMeta } from "../../capture/install.ts";
+import { keyOfImage } from "../../change/key.ts";
+import type { TableShape } from "../../change/shape.ts";
+import type { Image } from "../../change/value.ts";
+import { readShapes } from "../../replica/store/schema-store.ts";
+import { readSettings } from "../../replica/store/settings.ts";
+import type { DataPaths } from "../../replication/data-paths.ts";
+import { exactRows } from "../../rows/exact-rows.ts";
+import { RowAccess } from "../../rows/row-access.ts";
+import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
+import { FilePair } from "./file-pair.ts";
 
 export interface KeptRow {
   readonly shape: TableShape;

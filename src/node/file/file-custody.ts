@@ -4,7 +4,6 @@ import type { Halt } from "../../base/halt.ts";
 import { install, newFileLife, uninstall } from "../../capture/install.ts";
 import { markLog, skipIds } from "../../capture/log-ids.ts";
 import { readRemembered, writeRemembered } from "../../capture/remembered.ts";
-import { writeFileNote } from "../../replica/store/file-note.ts";
 import { readPositions } from "../../replica/store/positions.ts";
 import { readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
@@ -14,7 +13,7 @@ import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { isBusy, LOCKED_MS } from "../../sqlite/locked.ts";
 import { commitAfter } from "../../sqlite/transaction.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import { orderedIds, storeNote } from "../startup/ordered-ids.ts";
 import { inspectFile, type InspectedFile } from "./inspect-file.ts";
 
 /** `done`: a sentence for the log; "": nothing was done. `isBusy`: the application holds the write lock; try again. */
@@ -106,31 +105,6 @@ function writing(file: string, work: (db: DatabaseSync) => void): void {
     db.exec("PRAGMA synchronous = FULL");
     db.beginWriting();
     commitAfter(db, () => work(db));
-  } finally {
-    db.close();
-  }
-}
-
-/** Durably. */
-export function storeNote(paths: DataPaths, life: FileLife): void {
-  const db = openDatabase(paths.replica, { timeout: LOCKED_MS });
-  try {
-    db.exec("PRAGMA synchronous = FULL");
-    writeFileNote(db, life);
-  } finally {
-    db.close();
-  }
-}
-
-/** Table id ⇒ the highest change-log id of this node that is ordered. */
-export function orderedIds(paths: DataPaths, peerId: string): (table: number) => number {
-  const db = openDatabase(paths.replica, { readOnly: true });
-  try {
-    const rows = db
-      .prepare(`SELECT "tbl", max("up_to") AS id FROM "__marmot__watermark" WHERE "peer" = ? GROUP BY "tbl"`)
-      .all(peerId) as { tbl: number; id: number }[];
-    const ids = new Map(rows.map(({ tbl, id }) => [tbl, id]));
-    return (table) => ids.get(table) ?? 0;
   } finally {
     db.close();
   }

@@ -3,21 +3,21 @@
  * has go into the conflict journal, from which `marmot conflicts restore` brings them back.
  */
 import { existsSync, renameSync } from "node:fs";
-import { isOpenElsewhere } from "../app-db/exclusive.ts";
-import { isDamage, UserError } from "../base/errors.ts";
-import type { PeerId } from "../base/ids.ts";
-import { install, newFileLife } from "../capture/install.ts";
-import { skipIds } from "../capture/log-ids.ts";
-import { settingOf } from "../change/per-table.ts";
-import type { FileRepair } from "../operations/api.ts";
-import { reserveIds } from "../reflect/id-blocks.ts";
-import { buildAppDb } from "../replica/copies/build-app-db.ts";
-import { publish, removeDatabase } from "../replica/copies/database-files.ts";
-import type { DataPaths } from "../replication/data-paths.ts";
-import { keepRejectedRows } from "../schema-sync/keep-rejects.ts";
+import { isOpenElsewhere } from "../../app-db/exclusive.ts";
+import { isDamage, UserError } from "../../base/errors.ts";
+import type { PeerId } from "../../base/ids.ts";
+import { install, newFileLife } from "../../capture/install.ts";
+import { skipIds } from "../../capture/log-ids.ts";
+import { settingOf } from "../../change/per-table.ts";
+import type { FileRepair } from "../../operations/api.ts";
+import { reserveIds } from "../../reflect/id-blocks.ts";
+import { buildAppDb } from "../../replica/copies/build-app-db.ts";
+import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import type { DataPaths } from "../../replication/data-paths.ts";
+import { keepRejectedRows } from "../../schema-sync/keep-rejects.ts";
 import { type KeptRow, salvage } from "./salvage.ts";
-import { orderedIds, storeNote } from "./startup/file-custody.ts";
-import { slotFrom } from "./startup/join-cluster.ts";
+import { orderedIds, storeNote } from "../startup/ordered-ids.ts";
+import { slotFrom } from "../startup/join-cluster.ts";
 
 /** Rows that go into the journal at most: it keeps 10,000 entries, and other conflicts need room. The old file has all. */
 const JOURNALLED = 1000;

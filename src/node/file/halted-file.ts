@@ -1,12 +1,12 @@
 /** Waiting until the file at the path can be taken, while nothing of this process is open on it or on the replica. */
 import { existsSync, statSync } from "node:fs";
-import { isOpenElsewhere } from "../app-db/exclusive.ts";
-import { type Clock, nextTurn, sleep } from "../base/clock.ts";
-import { isDamage, UserError } from "../base/errors.ts";
-import type { Halt } from "../base/halt.ts";
-import { type FileChange, FileChangedError } from "../rows/file-life.ts";
-import { takeFile } from "./startup/file-custody.ts";
-import { type InspectedFile, missingHalt } from "./startup/inspect-file.ts";
+import { isOpenElsewhere } from "../../app-db/exclusive.ts";
+import { type Clock, nextTurn, sleep } from "../../base/clock.ts";
+import { isDamage, UserError } from "../../base/errors.ts";
+import type { Halt } from "../../base/halt.ts";
+import { type FileChange, FileChangedError } from "../../rows/file-life.ts";
+import { takeFile } from "./file-custody.ts";
+import { type InspectedFile, missingHalt } from "./inspect-file.ts";
 
 const LOOK_MS = 250;
 /** A halted file that the application goes on writing is inspected again after this time. */
