@@ -99,10 +99,10 @@ function noMajority({ runtime, news }: Replicator, change: string): UserError {
   const voters = members.filter((m) => configuration.voters.includes(m.id));
   const silent = voters.filter((m) => m.peerId !== runtime.peerId && !news.has(m.peerId));
   return new UserError(
-    `${change} was not confirmed by a majority of the ${voters.length} voters in ${CHANGE_MS / 1000} s`,
+    `${change} was not confirmed by a majority of the ${voters.length} voters in ${CHANGE_MS / 1000} s; it may still take effect`,
     silent.length === 0
       ? "marmot status shows the leader; try again"
-      : `start ${silent.map((m) => m.name).join(" or ")}, then try again`,
+      : `start ${silent.map((m) => m.name).join(" or ")}`,
   );
 }
 

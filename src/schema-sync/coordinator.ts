@@ -12,6 +12,7 @@
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { isBusy } from "../sqlite/locked.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -93,7 +94,7 @@ export class SchemaCoordinator {
   *follow(position: PositionVector, previous: ChangeLogCursors): Generator<void, AppliedSchema | null> {
     const { db } = this.#workspace.components.connection;
     try {
-      db.exec("BEGIN IMMEDIATE");
+      beginWriting(db);
     } catch (error) {
       if (isBusy(error)) return null;
       throw error;

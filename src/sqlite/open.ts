@@ -16,12 +16,14 @@ export interface OpenOptions {
  * enforced
  * where the application writes.
  */
-export const openDatabase = (
-  path: string,
-  { doubleQuotedTexts = true, ...options }: OpenOptions = {},
-): DatabaseSync =>
-  new DatabaseSync(path, {
-    enableDoubleQuotedStringLiterals: doubleQuotedTexts,
-    enableForeignKeyConstraints: false,
-    ...options,
-  });
+export const openDatabase = (path: string, options: OpenOptions = {}): DatabaseSync =>
+  new DatabaseSync(path, sqliteOptions(options));
+
+export const sqliteOptions = ({
+  doubleQuotedTexts = true,
+  ...options
+}: OpenOptions): ConstructorParameters<typeof DatabaseSync>[1] => ({
+  enableDoubleQuotedStringLiterals: doubleQuotedTexts,
+  enableForeignKeyConstraints: false,
+  ...options,
+});

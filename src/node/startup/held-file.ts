@@ -1,5 +1,5 @@
 /** Refuses the file of another node that runs: two nodes on one file would remove each other's triggers. */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
@@ -7,12 +7,24 @@ import { dataPaths } from "../../replication/data-paths.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 
+/** A copy of the file has the note of its original, and another identity. */
+interface Note {
+  readonly dataDir: string;
+  readonly file: string;
+}
+
+function identityOf(file: string): string {
+  const { dev, ino } = statSync(file);
+  return `${dev}/${ino}`;
+}
+
 /** The file names the data directory of its node, for the nodes that open it later. */
 export function noteDataDir(file: string, dataDir: string): void {
   const db = openDatabase(file, { timeout: LOCKED_MS });
   try {
-    db.prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'data_dir', ?)`).run(
-      resolve(dataDir),
+    const note: Note = { dataDir: resolve(dataDir), file: identityOf(file) };
+    db.prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'held_by', ?)`).run(
+      JSON.stringify(note),
     );
   } finally {
     db.close();
@@ -30,15 +42,17 @@ export function refuseHeldFile(file: string, dataDir: string): void {
   );
 }
 
-/** null: no node uses the file, or one of an older build. */
+/** null: no node uses the file, it is a copy, or its node is of an older build. */
 function dataDirOf(file: string): string | null {
   const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
   try {
     if (readMeta(db, file) === null) return null;
     const row = db
-      .prepare(`SELECT "value" FROM "__marmot__status" WHERE "item" = 'node' AND "name" = 'data_dir'`)
+      .prepare(`SELECT "value" FROM "__marmot__status" WHERE "item" = 'node' AND "name" = 'held_by'`)
       .get();
-    return row === undefined ? null : String(row.value);
+    if (row === undefined) return null;
+    const note = JSON.parse(String(row.value)) as Note;
+    return note.file === identityOf(file) ? note.dataDir : null;
   } finally {
     db.close();
   }
