@@ -263,8 +263,8 @@ export class Outbox {
           if (ahead > 0 && ahead + sent.size > IN_FLIGHT_BYTES) break;
           const bytes = this.#components.spool.read(sent.bytes);
           if (this.#components.propose(shard, bytes) === "dropped") break;
-          sent.proposedAt = now;
           this.#proposed++;
+          sent.proposedAt = now;
         }
         ahead += sent.size;
       }

@@ -222,6 +222,36 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (lost !== null && (bytes.before !== null || bytes.after !== null))",
     "if (lost !== null && bytes.before === bytes.after)",
   ),
+  {
+    ...one(
+      "a deleted row above the highest row counts as never written",
+      0,
+      "replica/apply/plain-rows.ts",
+      "return Math.max(access.highest(), this.#components.keyPositions.highest(shape.id));",
+      "return access.highest();",
+    ),
+    test: "test/replica/apply/plain-rows.test.ts",
+  },
+  {
+    ...one(
+      "a key that comes twice in a changeset is written in one slice",
+      0,
+      "replica/apply/plain-rows.ts",
+      "if (seen.has(keyId)) return i;",
+      "",
+    ),
+    test: "test/replica/apply/plain-rows.test.ts",
+  },
+  {
+    ...one(
+      "rows of other shards count in the checksum of shard 0",
+      0,
+      "replica/apply/plain-rows.ts",
+      "if (context.shard !== 0 || settings.shards === 1)",
+      "if (settings.shards > 0)",
+    ),
+    test: "test/replica/apply/plain-rows.test.ts",
+  },
   one(
     "the journal assumes a base position after the real one",
     200,
