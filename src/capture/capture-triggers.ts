@@ -3,7 +3,7 @@
  * functions, no conflict clauses (a trigger takes the outer statement's), every name quoted, and only keys are logged.
  */
 import { declaredColumns, type TableShape } from "../change/shape.ts";
-import { evictionLookups } from "../schema/evictions.ts";
+import { type EvictionLookup, evictionLookups } from "../schema/evictions.ts";
 import { changeLogSql, keepIndexName, type TriggerKind, triggerName } from "../schema/app-db-tables.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { rowidAliases, type Table } from "../sqlite/schema.ts";
@@ -63,19 +63,22 @@ export function captureObjects(
   }
   const lookups = evictionLookups(shape, table);
   if (lookups.length === 0) return objects;
-  const body = lookups
-    .map(
-      (l) => `INSERT INTO ${into}(${logKeys}, v) SELECT ${keys.join(", ")}, 1 FROM ${name} WHERE ${l.where};`,
-    )
-    .join(" ");
+  const bodyOf = (of: readonly EvictionLookup[]): string =>
+    of
+      .map(
+        (l) =>
+          `INSERT INTO ${into}(${logKeys}, v) SELECT ${keys.join(", ")}, 1 FROM ${name} WHERE ${l.where};`,
+      )
+      .join(" ");
   const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier);
-  objects.push(trigger("evict_insert", `BEFORE INSERT ON ${name}`, body));
+  objects.push(trigger("evict_insert", `BEFORE INSERT ON ${name}`, bodyOf(lookups)));
+  const updated = evictionLookups(shape, table, "UPDATE");
   // A BEFORE UPDATE trigger is given only the columns that it names, and generated ones are computed from just these.
   const given = lookups.some((l) => l.generated)
     ? `SELECT ${claimed.map((c) => `NEW.${c}`).join(", ")}; `
     : "";
   // A UNIQUE constant names no column.
   const of = claimed.length === 0 ? "" : ` OF ${claimed.join(", ")}`;
-  objects.push(trigger("evict_update", `BEFORE UPDATE${of} ON ${name}`, given + body));
+  objects.push(trigger("evict_update", `BEFORE UPDATE${of} ON ${name}`, given + bodyOf(updated)));
   return objects;
 }

@@ -259,15 +259,19 @@ export class RowAccess {
 
   /**
    * The value of an expression, a generated column or a condition depends on the affinity and collation of the table's columns.
-   * So the incoming row is put into an empty copy of the table, and the expressions are evaluated there.
+   * So the incoming row is put into an empty copy of the table, and the expressions are evaluated there: terms only where the
+   * condition holds, as in the index.
    */
   #verbatimLookup(unique: UniqueShape): string {
     const twin = `temp.${quoteIdentifier(this.#twinName)} AS ${quoteIdentifier(this.shape.name)}`;
+    const { where } = unique;
+    const conditions = where === null ? [] : [`(${where})`, `(SELECT (${where}) FROM ${twin})`];
+    const incoming = (sql: string): string =>
+      where === null ? sql : `CASE WHEN (${where}) THEN (${sql}) END`;
     const tests = unique.terms.map(
-      (t) => `(${t.sql}) COLLATE ${t.collation} = (SELECT ${t.sql} FROM ${twin})`,
+      (t) => `(${t.sql}) COLLATE ${t.collation} = (SELECT ${incoming(t.sql)} FROM ${twin})`,
     );
-    if (unique.where !== null) tests.push(`(${unique.where})`, `(SELECT (${unique.where}) FROM ${twin})`);
-    return tests.join(" AND ");
+    return [...conditions, ...tests].join(" AND ");
   }
 
   /** The table's text at the first use. A schema change makes a new `RowAccess`. */

@@ -35,9 +35,11 @@ interface Loser {
 function losersOf(db: DatabaseSync, sql: string, table: RejectedRows): Loser[] {
   const { terms, where } = parseIndex(sql);
   const list = terms.join(", ");
-  // NULLs are distinct from each other.
-  const conditions = terms.map((t) => `(${t}) IS NOT NULL`);
-  if (where !== null) conditions.push(`(${where})`);
+  // NULLs are distinct from each other. A term is evaluated only where the condition holds.
+  const held = (term: string): string =>
+    where === null ? `(${term})` : `CASE WHEN (${where}) THEN (${term}) END`;
+  const conditions = terms.map((t) => `${held(t)} IS NOT NULL`);
+  if (where !== null) conditions.unshift(`(${where})`);
   const groups = prepareExact(
     db,
     `SELECT * FROM (SELECT dense_rank() OVER (ORDER BY ${list}) "group", count(*) OVER (PARTITION BY ${list}) "size",
