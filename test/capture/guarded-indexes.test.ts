@@ -128,7 +128,7 @@ describe("an expression is evaluated after NOT NULL, CHECK and conflicts", () =>
 
   test("the arrows and abs", () => {
     const schema = `CREATE TABLE j(id INTEGER PRIMARY KEY, d TEXT, n INTEGER);
-      CREATE UNIQUE INDEX u ON j(d ->> '$.a' COLLATE NOCASE) WHERE n > 0; CREATE UNIQUE INDEX x ON j(abs(n)) WHERE id > 5;
+      CREATE UNIQUE INDEX u ON j((d ->> '$.a') COLLATE NOCASE) WHERE n > 0; CREATE UNIQUE INDEX x ON j(abs(n)) WHERE id > 5;
       INSERT INTO j VALUES(1, '{"a":"X"}', 1)`;
     const evicted = compare(schema, [
       "INSERT INTO j VALUES(2, 'no', -9223372036854775808)",
