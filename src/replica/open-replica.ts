@@ -2,12 +2,13 @@
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
+import { addStandIns } from "../schema/classify/writable.ts";
 import { readForeignKeys } from "../schema/foreign-keys.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { indexForeignKeys } from "./references/checked-foreign-key.ts";
 import { Replica } from "./replica.ts";
-import { readShapes } from "./store/schema-store.ts";
+import { readObjectsOf, readShapes } from "./store/schema-store.ts";
 import { readSettings } from "./store/settings.ts";
 import { completeReplica } from "./store/tables.ts";
 
@@ -43,6 +44,10 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     db.exec(`PRAGMA ignore_check_constraints = ON; PRAGMA wal_autocheckpoint = ${CHECKPOINT_ABOVE_PAGES}`);
     const settings = readSettings(db, path);
     completeReplica(db);
+    addStandIns(
+      db,
+      readObjectsOf(db).filter((o) => o.tableId !== null),
+    );
     const shapes = readShapes(db);
     indexForeignKeys(db, readForeignKeys(queryOf(db), shapes));
     const replica = new Replica(db, { peerId, settings, shapes });

@@ -9,6 +9,7 @@ import type { TableShape, UniqueShape } from "../change/shape.ts";
 import { type Image, TextBytes, type Value, valueEqual } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { afterTableName } from "../sqlite/ddl-text/index-text.ts";
+import { createAsWritten } from "../sqlite/stand-ins.ts";
 
 type Bound = null | bigint | number | string | Uint8Array;
 
@@ -290,7 +291,10 @@ export class RowAccess {
     // Checked each time: a rollback may have removed the copy.
     const there = this.#prepare("SELECT 1 FROM temp.sqlite_schema WHERE name = ?");
     if (there.get(this.#twinName) === undefined)
-      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(this.#text)}`);
+      createAsWritten(
+        this.#db,
+        `CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(this.#text)}`,
+      );
     this.#prepare(`DELETE FROM ${twin}`).run();
     const marks = placeholders(image).join(", ");
     this.#prepare(`INSERT INTO ${twin}(${this.#columns.join(", ")}) VALUES(${marks})`).run(

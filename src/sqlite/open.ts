@@ -1,5 +1,6 @@
 /** Opens a file whose schema an application made. */
 import { DatabaseSync } from "node:sqlite";
+import { extend, extensions } from "./extensions.ts";
 
 export interface OpenOptions {
   readonly readOnly?: boolean;
@@ -16,12 +17,16 @@ export interface OpenOptions {
  * enforced
  * where the application writes.
  */
-export const openDatabase = (
+export function openDatabase(
   path: string,
   { doubleQuotedTexts = true, ...options }: OpenOptions = {},
-): DatabaseSync =>
-  new DatabaseSync(path, {
+): DatabaseSync {
+  const db = new DatabaseSync(path, {
     enableDoubleQuotedStringLiterals: doubleQuotedTexts,
     enableForeignKeyConstraints: false,
+    allowExtension: extensions().libraries.length > 0,
     ...options,
   });
+  extend(db);
+  return db;
+}

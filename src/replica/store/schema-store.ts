@@ -4,6 +4,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../../change/shape.ts";
 import type { Catalogue } from "../../schema/catalogue.ts";
 import type { SchemaState } from "../../schema/diff/change.ts";
+import { createObject } from "../../schema/scratch.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable, type SchemaObject } from "../../sqlite/schema.ts";
@@ -42,7 +43,7 @@ export function createSchema(db: DatabaseSync, objects: readonly CatalogueObject
   objects.forEach((object) => {
     const isTable = object.tableId !== null;
     const constrains = object.kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(object.sql);
-    if (isTable || (constrains && tables.has(foldName(object.tableName)))) db.exec(object.sql);
+    if (isTable || (constrains && tables.has(foldName(object.tableName)))) createObject(db, object);
   });
 }
 

@@ -2,9 +2,10 @@
  * Which tables of a schema replicate, which need care and which are refused, with reason and hint. `doctor` prints the result
  * and `run` obeys it.
  */
+import type { DatabaseSync } from "node:sqlite";
 import { errorMessage } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
-import type { Query } from "../../sqlite/query.ts";
+import { type Query, queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import {
   keyCollations,
@@ -16,8 +17,10 @@ import {
   type SchemaObject,
   type Table,
 } from "../../sqlite/schema.ts";
+import { withStandIns } from "../../sqlite/stand-ins.ts";
 import { isOwn, readCatalogue } from "../catalogue.ts";
 import { type EvictionLookup, evictionLookups } from "../evictions.ts";
+import { type SchemaCopy, type Unwritable, unwritableTables, withCopy } from "./writable.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { searchIndexOf } from "../search-index.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
@@ -53,8 +56,14 @@ const lower = (names: readonly string[]): Set<string> => new Set(names.map(foldN
 
 /** In the order of creation. The caller reports names in the selection that no table has. */
 export function classify(query: Query, selection: Selection): ClassifiedTable[] {
-  const kinds = readTableKinds(query);
   const { objects } = readCatalogue(query);
+  return withCopy(objects, (copy) => classifyAll(query, selection, copy));
+}
+
+function classifyAll(query: Query, selection: Selection, copy: SchemaCopy): ClassifiedTable[] {
+  const kinds = readTableKinds(query);
+  const { objects } = copy;
+  const unwritable = unwritableTables(copy);
   const wanted = selection.tables === null ? null : lower(selection.tables);
   const unwanted = lower(selection.exclude);
   const reserved = reservedNames(query);
@@ -67,7 +76,7 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
       return { name, verdict: "skipped", reason: "belongs to a virtual table", hint: "" };
     // Decided by `classifyVirtual`: it depends on the other tables.
     if (kind === "virtual") return { name, verdict: "local", reason: "", hint: "" };
-    return classifyTable(query, readTable(query, name));
+    return classifyTable(query, readTable(query, name), copy, unwritable.get(foldName(name)) ?? []);
   });
   const triggers = classifyTriggers(
     objects,
@@ -182,7 +191,12 @@ const refused = (name: string, reason: string, hint: string): ClassifiedTable =>
   hint,
 });
 
-function classifyTable(query: Query, table: Table): ClassifiedTable {
+function classifyTable(
+  query: Query,
+  table: Table,
+  copy: SchemaCopy,
+  unwritable: readonly Unwritable[],
+): ClassifiedTable {
   const { name } = table;
   const leaveOut = `or leave it out: --exclude ${name}`;
   const key = keyColumns(table);
@@ -208,6 +222,12 @@ function classifyTable(query: Query, table: Table): ClassifiedTable {
       `a unique index has the collation ${ofIndex.collation}, which only the application has`,
       `${OTHER_COLLATION}, ${leaveOut}`,
     );
+  if (unwritable.length > 0)
+    return refused(
+      name,
+      unwritable.map((u) => u.reason).join("; "),
+      `${[...new Set(unwritable.map((u) => u.hint))].join("; ")}, ${leaveOut}`,
+    );
   const nullable = nullableKey(table);
   if (nullable !== null && hasNullKey(query, table))
     return refused(
@@ -215,7 +235,7 @@ function classifyTable(query: Query, table: Table): ClassifiedTable {
       `it has rows with NULL in the key column ${nullable}`,
       `give these rows a key, ${leaveOut}`,
     );
-  const scan = findScan(query, table);
+  const scan = findScan(copy.db, table);
   if (scan !== null)
     return refused(
       name,
@@ -239,13 +259,15 @@ function hasNullKey(query: Query, table: Table): boolean {
 }
 
 /** A unique index through which SQLite does not find rows by a search; null: it searches all of them. */
-function findScan(query: Query, table: Table): { index: string; why: string; hint: string } | null {
+function findScan(db: DatabaseSync, table: Table): { index: string; why: string; hint: string } | null {
+  const query = queryOf(db);
   const whole = "SQLite would read the whole table";
   const hint = "write the index without functions of the application";
   for (const lookup of evictionLookups(shapeOf(table, 0), table)) {
     const { index, partial } = lookup;
     try {
-      const plan = query(`EXPLAIN QUERY PLAN ${lookup.probe}`).map((row) => String(row[3]));
+      const explain = `EXPLAIN QUERY PLAN ${lookup.probe}`;
+      const plan = withStandIns(db, () => query(explain)).map((row) => String(row[3]));
       const step = plan.find((text) => / main\b|^(SEARCH|SCAN) /.test(text)) ?? "";
       const isShort = !partial || step.endsWith(` INDEX ${index}`);
       if (!step.startsWith("SEARCH") && !(isShort && isSingle(query, lookup)))
