@@ -31,12 +31,16 @@ export interface AppDbSessionOptions {
   readonly expected: KnownSchema | null;
   /** This node's blocks of ids; null: unknown yet. */
   readonly place: () => BlockPlace | null;
+  /** Ids of tables of which rows of other nodes are not written for now. */
+  readonly heldBack?: ReadonlySet<number>;
 }
 
 export class AppDbSession {
   #reader: AppDbReader | null = null;
   readonly #openReader: () => AppDbReader;
   readonly reflector: Reflector;
+  /** Ids of tables of which rows of other nodes are not written for now. */
+  readonly heldBack: ReadonlySet<number>;
   readonly logs: ReadonlyMap<number, ChangeLogRows>;
   readonly pending = new PendingRows();
   readonly bases: BasePositions;
@@ -54,6 +58,7 @@ export class AppDbSession {
     const { settings } = replica;
     this.remembered = remembered;
     this.expected = expected;
+    this.heldBack = options.heldBack ?? new Set();
     const { db } = connection;
     const shapes = shapesOf(replica, captured);
     connection.triggers.replicate(shapes.map((s) => s.name));
@@ -72,6 +77,7 @@ export class AppDbSession {
     const { bases, shadows, pending, logs } = this;
     this.reflector = new Reflector({
       ...{ appDb: connection, logs, source: replica, pending, bases, shadows, expected },
+      heldBack: this.heldBack,
       ids: new IdBlocks(
         db,
         expected === null ? [] : shapes,

@@ -19,6 +19,7 @@ import type {
   ShownValue,
 } from "./api.ts";
 import type { Member } from "../replication/replicator.ts";
+import type { HeldTable } from "../schema-sync/detect-change.ts";
 import { showKey } from "./verify/verify.ts";
 import { VERSION } from "../base/version.ts";
 
@@ -35,7 +36,7 @@ export interface StatusSource {
 export function nodeStatus(source: StatusSource): NodeStatus {
   const { member, transport, name, peerId } = source;
   const settings = member?.replica.replica.settings;
-  const refused = member?.schema.refused ?? [];
+  const held = member?.schema.held ?? [];
   return {
     node: {
       id: member?.runtime.groups[0]!.memberOf(peerId)?.id ?? 0,
@@ -67,7 +68,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
         member === null
           ? []
           : [...member.replica.replica.shapes.values()].flatMap(({ name }) =>
-              refused.some((t) => isSameName(t.name, name)) ? [] : [name],
+              held.some((t) => isSameName(t.remembered, name)) ? [] : [name],
             ),
       skipped: [
         ...(settings?.skipped ?? []),
@@ -75,14 +76,28 @@ export function nodeStatus(source: StatusSource): NodeStatus {
           name,
           reason: `${reason}; it stays on this node (hint: ${hint})`,
         })),
-        ...refused.map(({ name, reason, hint }) => ({
-          name,
-          reason: `${reason}; until that is mended this node sends and shows nothing, and what it writes waits (hint: ${hint})`,
-        })),
+        ...held.map((table) => ({ name: table.name, reason: heldReason(table, member) })),
+        ...(member === null ? [] : failures(member)),
       ],
     },
     progress: source.progress,
   };
+}
+
+function heldReason({ id, reason, hint, sends }: HeldTable, member: Member | null): string {
+  const rows = member?.pipeline.session.reflector.waiting().get(id) ?? 0;
+  const waits = sends
+    ? `its rows of other nodes wait (${rows} so far), with the transactions that wrote them; its own rows and all other tables go on`
+    : "until that is fixed this node sends and shows nothing, and its own writes wait";
+  return `${reason}; ${waits} (hint: ${hint})`;
+}
+
+/** Tables of which a row of another node cannot be written, though others can. */
+function failures({ pipeline, replica }: Member): { name: string; reason: string }[] {
+  return [...pipeline.session.reflector.failures].map(([id, message]) => ({
+    name: replica.replica.shapes.get(id)?.name ?? `table ${id}`,
+    reason: `a row of another node cannot be shown here: ${message}; it waits until it changes, and all other rows go on (hint: the expression of an index or a generated column fails for it)`,
+  }));
 }
 
 function pending(member: Member | null): NodeStatus["pending"] {

@@ -13,11 +13,13 @@ import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { KeyList } from "../change/key-list.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
-import type { Image, Value } from "../change/value.ts";
+import { type Image, imageEqual, type Value } from "../change/value.ts";
 import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
 import { encodePosition, newestIdsSql } from "../schema/app-db-tables.ts";
-import { prepareExact } from "../rows/row-access.ts";
+import { prepareExact, type RowAccess } from "../rows/row-access.ts";
+import { isFailedExpression } from "../sqlite/failed-expression.ts";
 import { queryOf } from "../sqlite/query.ts";
+import { HoldBack } from "./hold-back.ts";
 import type { IdBlocks } from "./id-blocks.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import type { AppDbConnection } from "./app-db-connection.ts";
@@ -46,6 +48,8 @@ export interface ReflectorComponents {
   readonly pending: PendingRows;
   readonly bases: BasePositions;
   readonly shadows: WithheldRows;
+  /** Ids of tables that this node cannot write for now. Absent: it can write all. */
+  readonly heldBack?: ReadonlySet<number>;
   /** Absent: SQLite's ids are left alone. */
   readonly ids?: IdBlocks;
   /** The schema that the components are made for; null: the file does not have it yet. */
@@ -72,7 +76,8 @@ export class Reflector {
   readonly #forgetRestored: StatementSync;
   /** Changed rows that were left alone because their key is pending. */
   readonly #held = new Map<number, Map<KeyId, readonly Value[]>>();
-  #sweepMore = false;
+  #sweepMore: boolean;
+  readonly #holdBack: HoldBack;
   readonly #schemaVersion: StatementSync;
   /** Under which the schema was last seen to be what is expected. */
   #cookie: unknown;
@@ -80,6 +85,9 @@ export class Reflector {
   constructor(components: ReflectorComponents) {
     const { db } = components.appDb;
     this.#components = components;
+    this.#holdBack = new HoldBack(components.heldBack ?? new Set(), components.shadows);
+    // Rows that were withheld when the file was opened may be shown now.
+    this.#sweepMore = components.shadows.size > 0;
     this.#cookie = components.expected?.versions.schema ?? null;
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#schemaVersion = db.prepare("PRAGMA schema_version");
@@ -147,6 +155,7 @@ export class Reflector {
       const written = new Set<ChangeLogRows>();
       this.#acknowledge(acknowledgement, written);
       yield* this.#moveRows(written);
+      this.#holdBack.failures.clear();
       yield* this.#showChanged(written);
       this.#showWithheld(written);
       const commits: (() => void)[] = [];
@@ -316,7 +325,8 @@ export class Reflector {
     const { shadows, source, pending } = this.#components;
     for (const [table, rows] of [...shadows.tables])
       for (const [keyId, { key }] of [...rows])
-        if (!pending.has(table, keyId)) this.#show(table, keyId, key, source.row(table, key), written);
+        if (!pending.has(table, keyId) && !this.#holdBack.has(table, keyId))
+          this.#show(table, keyId, key, source.row(table, key), written);
   }
 
   #show(
@@ -335,15 +345,22 @@ export class Reflector {
     }
     const log = logs.get(table)!;
     const { access } = log;
+    if (this.#holdBack.holds(table, keyId, source.changed)) {
+      if (this.#showsAlready(access, key, image)) this.#unshadow(table, keyId);
+      else this.#shadow(table, keyId, key, bases.reflected);
+      return;
+    }
     this.#prepare(log, written);
     if (image === null) {
-      firing(log, () => access.delete(key));
-      this.#unshadow(table, keyId);
+      if (this.#attempt(log, () => firing(log, () => access.delete(key)))) this.#unshadow(table, keyId);
+      else this.#shadow(table, keyId, key, bases.reflected);
       return;
     }
     const displaced: Value[][] = [];
+    let isWritten = true;
     if (access.hasUniques) {
-      const clashes = access.clashes(image);
+      let clashes: Value[][] = [];
+      isWritten = this.#attempt(log, () => (clashes = access.clashes(image)));
       if (clashes.some((clash) => pending.has(table, keyIdOf(access.shape, clash)))) {
         access.delete(key);
         this.#shadow(table, keyId, key, bases.reflected);
@@ -354,8 +371,9 @@ export class Reflector {
         displaced.push(clash);
       }
     }
-    this.#write(log, image);
-    this.#unshadow(table, keyId);
+    isWritten &&= this.#attempt(log, () => this.#write(log, image));
+    if (isWritten) this.#unshadow(table, keyId);
+    else this.#shadow(table, keyId, key, bases.reflected);
     // A row that stood in the way has moved in the replica, too: show it where it is now.
     for (const clash of displaced) {
       const clashId = keyIdOf(access.shape, clash);
@@ -368,6 +386,38 @@ export class Reflector {
         written,
       );
     }
+  }
+
+  /** False: an expression of the schema fails for this row. It stays as the file has it, until it changes. */
+  #attempt(log: ChangeLogRows, write: () => void): boolean {
+    try {
+      write();
+      return true;
+    } catch (error) {
+      const cause = error instanceof UserError ? error.cause : error;
+      if (!isFailedExpression(cause)) throw error;
+      this.#holdBack.failed(log.shape.id, errorMessage(cause));
+      return false;
+    }
+  }
+
+  #showsAlready(access: RowAccess, key: readonly Value[], image: Image | null): boolean {
+    const there = access.get(key);
+    return image === null || there === null ? image === there : imageEqual(image, there);
+  }
+
+  /** Table ⇒ why a row of another node could not be written when it was last tried. */
+  get failures(): ReadonlyMap<number, string> {
+    return this.#holdBack.failures;
+  }
+
+  isHeldBack(table: number, keyId: KeyId): boolean {
+    return this.#holdBack.has(table, keyId);
+  }
+
+  /** Rows of other nodes that wait since this node cannot write them, by table. */
+  waiting(): Map<number, number> {
+    return this.#holdBack.waiting();
   }
 
   /** From now on the file is known to show the row as of `lastShown` only. */

@@ -65,6 +65,8 @@ export class Replica implements BeforeImageSource {
   readonly #tableVersions = new Map<number, number>();
   /** Rows that the live file may not show yet. The reflector empties it. */
   readonly changed = new ChangedRows();
+  /** Rows that the application's file does not show for now; null: it can show all. Set by the owner of that file. */
+  heldBack: { readonly tables: ReadonlySet<number>; has(table: number, keyId: KeyId): boolean } | null = null;
   readonly journal: Journal;
   readonly origins: Origins;
   readonly checksums: Checksums;
@@ -298,11 +300,13 @@ export class Replica implements BeforeImageSource {
       this.origins.remember(head.origin, shard, { ...memory, stagedParts: head.part });
     } else {
       const context = this.#contextOf(shard, entry.index, head);
+      this.changed.tying = !context.own && this.#isTied(shard, head);
       if (head.schema !== undefined) yield* this.#changeSchema(entry.index, head, head.schema);
       this.births.begin(context);
       if (head.part > 1) yield* this.#applyStaged(shard, entry.index, head);
       yield* this.#applyRows(context, head);
       this.#foreignKeys.finish(context);
+      this.changed.tying = false;
       const ended = this.births.hasMoved;
       if (ended) verdict = "move";
       if (memory.stagedParts > 0) this.#statements.unstage.run(head.origin, shard);
@@ -374,6 +378,28 @@ export class Replica implements BeforeImageSource {
     const memory = joined(before, head);
     if (before.stagedParts > 0 && memory.stagedParts === 0) this.#statements.unstage.run(head.origin, shard);
     this.origins.remember(head.origin, shard, memory);
+  }
+
+  /** The changeset has a row that the application's file does not show for now. */
+  #isTied(shard: number, head: BatchHead): boolean {
+    const held = this.heldBack;
+    if (held === null) return false;
+    const heads = [head];
+    if (head.part > 1)
+      for (const [data] of this.#statements.staged.all(
+        head.origin,
+        shard,
+        head.incarnation,
+        head.csn,
+      ) as unknown as [Uint8Array][])
+        heads.push(decodeBatchHead(readMarking(data).batch));
+    return heads.some((part) => {
+      if (tablesIn(part).some((table) => held.tables.has(table))) return true;
+      for (const { table, rows } of decodeTables(part, (id) => this.shapes.get(id)))
+        if (rows.some((row) => held.has(table, row.keyId) || this.changed.isTied(table, row.keyId)))
+          return true;
+      return false;
+    });
   }
 
   *#applyStaged(shard: number, index: number, last: BatchHead): Generator<void, void> {

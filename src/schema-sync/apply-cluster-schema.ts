@@ -13,6 +13,7 @@ import type { Value } from "../change/value.ts";
 import type { Acknowledgement } from "../reflect/reflector.ts";
 import { rejectedImage } from "../replica/migrate/journal-rejects.ts";
 import { type CatalogueObject, stateOf } from "../replica/store/schema-store.ts";
+import type { ReplicaSettings } from "../replica/store/settings.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { type AppliedTable, applySchemaChanges } from "../schema/migrate/migrate.ts";
 import type { RejectedRow, SchemaChange, SchemaState } from "../schema/diff/change.ts";
@@ -25,9 +26,12 @@ import { PendingKeys } from "../app-db/pending-keys.ts";
 import {
   advanceRecorders,
   type AppDbSchema,
+  type HeldTable,
   type NameInFile,
   namesInFile,
+  selected,
   shapeInFile,
+  withHeld,
   without,
 } from "./detect-change.ts";
 import type { AppDbSession } from "../app-db/session.ts";
@@ -53,7 +57,7 @@ export function* followSchema(
   const { db } = connection;
   const appDb = file.read();
   const objects = replica.catalogue();
-  const onto = agreedSchema(appDb, objects, stateOf(objects, replica.settings));
+  const onto = agreedSchema(appDb, objects, replica.settings);
   const rebased = rebase(file, appDb, onto);
   for (const { table, columns, reason } of rebased.rejected)
     if (table !== null) keepLostTable(file, table, columns, reason);
@@ -93,23 +97,34 @@ export function* followSchema(
   }
   if (isMore) {
     db.exec("COMMIT");
-    return { session: file.openSession(null), reflected: false };
+    return { session: file.openSession(null, appDb.held), reflected: false };
   }
-  const session = file.openSession(knowSchema(queryOf(db)));
+  const session = file.openSession(knowSchema(queryOf(db)), appDb.held);
   yield* session.reflector.run(position, acknowledgement, true);
   return { session, reflected: true };
 }
 
-/** The cluster's schema as this file is to have it. */
+/** The cluster's schema as this file is to have it: held tables stay as they were. */
 function agreedSchema(
-  { ignored: kept }: AppDbSchema,
+  { ignored: kept, held, from }: AppDbSchema,
   objects: readonly CatalogueObject[],
-  state: SchemaState,
+  settings: ReplicaSettings,
 ): SchemaState {
+  const state = stateOf(objects, settings);
   // A table that stays here for what it is gives way to nobody: another of its name cannot be made.
   const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
   const ignored = new Set([...kept].filter((name) => !agreed.has(name)));
-  return without({ ...state, objects: withoutShadowTables(state.objects) }, ignored);
+  const isSelected = selected(settings.selection);
+  for (const { kind, name, tableId } of objects)
+    if (kind === "table" && tableId === null && !isSelected(name)) ignored.add(foldName(name));
+  const agreedNames = new Map(
+    objects.flatMap((o) => (o.tableId === null ? [] : [[o.tableId, o.name] as const])),
+  );
+  const there = held.flatMap((t): HeldTable[] => {
+    const name = agreedNames.get(t.id);
+    return name === undefined ? [] : [{ ...t, name }];
+  });
+  return without(withHeld({ ...state, objects: withoutShadowTables(state.objects) }, from, there), ignored);
 }
 
 /** What the application changed, on top of what the cluster decided. */

@@ -11,12 +11,13 @@
  * In between nothing is drained and nothing reflected.
  */
 import type { PositionVector } from "../change/batch.ts";
+import { foldName } from "../base/names.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import type { Acknowledgement } from "../reflect/reflector.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
-import type { AppDbSchema, LocalTable } from "./detect-change.ts";
+import { type AppDbSchema, type HeldTable, type LocalTable, shapeInFile } from "./detect-change.ts";
 import type { AppDbSession } from "../app-db/session.ts";
 import { nextLost } from "./keep-rejects.ts";
 import { compareUncaptured } from "./compare-uncaptured.ts";
@@ -35,8 +36,8 @@ export class SchemaCoordinator {
   readonly #file: SchemaFile;
   /** Tables that the application made and that cannot be replicated: they stay here. */
   local: readonly LocalTable[] = [];
-  /** Tables that replicate and, as the application changed them, cannot any more. */
-  refused: readonly LocalTable[] = [];
+  /** Tables that replicate and that this node cannot write as they are. */
+  held: readonly HeldTable[] = [];
 
   constructor(components: SchemaStepsComponents) {
     this.#file = new SchemaFile(components);
@@ -52,8 +53,9 @@ export class SchemaCoordinator {
     const { db } = this.#file.components.connection;
     db.exec("BEGIN");
     try {
-      const isSettled = this.#lookAt(this.#file.read()).due === "nothing";
-      return this.#file.openSession(isSettled ? knowSchema(queryOf(db)) : null);
+      const appDb = this.#file.read();
+      const isSettled = this.#lookAt(appDb).due === "nothing";
+      return this.#file.openSession(isSettled ? knowSchema(queryOf(db)) : null, appDb.held);
     } finally {
       db.exec("COMMIT");
     }
@@ -69,13 +71,16 @@ export class SchemaCoordinator {
     }
   }
 
-  #lookAt({ remembered, whole, changes, local, keptByAll, refused }: AppDbSchema): SchemaLook {
+  #lookAt(appDb: AppDbSchema): SchemaLook {
+    const { remembered, whole, changes, local, keptByAll } = appDb;
     const { replica } = this.#file.components;
+    const held = appDb.held.map((table) => ({ ...table, sends: table.sends && this.#hasColumns(table) }));
     this.local = local;
-    this.refused = refused;
+    this.held = held;
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
-    if (refused.length > 0) {
-      const names = refused.map(({ name, reason, hint }) => `${name} (${reason}; hint: ${hint})`).join(", ");
+    const silent = held.filter((t) => !t.sends);
+    if (silent.length > 0) {
+      const names = silent.map(({ name, reason, hint }) => `${name} (${reason}; hint: ${hint})`).join(", ");
       const reason = `the application changed its schema, and cannot be replicated any more: ${names}`;
       return { due: "obstacle", reason };
     }
@@ -84,6 +89,15 @@ export class SchemaCoordinator {
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
     if ([...remembered.tables.values()].some((id) => !whole.has(id))) return { due: "follow" };
     return { due: remembered.unreconciled.length > 0 ? "compare" : "nothing" };
+  }
+
+  /** The file's table has every column that the cluster's has by now. */
+  #hasColumns({ id, name }: HeldTable): boolean {
+    const { connection, replica } = this.#file.components;
+    const shape = replica.shapes.get(id);
+    const here = shape === undefined ? null : shapeInFile(connection.db, name, id);
+    const columns = new Set(here?.columns.map((c) => foldName(c.name)));
+    return shape === undefined || shape.columns.every((c) => columns.has(foldName(c.name)));
   }
 
   /**

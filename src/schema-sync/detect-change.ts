@@ -16,15 +16,37 @@ import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts
 import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
 import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/diff/evolve.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
+import { type Unwritable, unwritableTables, withCopy } from "../schema/classify/writable.ts";
+import { renamedText } from "../schema/diff/alter-plan.ts";
 import { shapeOf } from "../schema/read-shape.ts";
+import { createObject, withScratch } from "../schema/scratch.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
-import { readTable, rowidAliases } from "../sqlite/schema.ts";
+import {
+  keyCollations,
+  keyColumns,
+  readTable,
+  rowidAliases,
+  type SchemaObject,
+  type Table,
+} from "../sqlite/schema.ts";
 
-/** A table that cannot be replicated: a new one stays here, one that did replicate stops this node's sending. */
+/** A new table that cannot be replicated: it stays on this node. */
 export interface LocalTable {
   readonly name: string;
   readonly reason: string;
   readonly hint: string;
+}
+
+/**
+ * A table that replicates and that this node cannot write as the application changed it. Its rows of other nodes wait, and its
+ * changed schema stays on this node. `name`: in the file.
+ */
+export interface HeldTable extends LocalTable {
+  readonly id: number;
+  /** Its name in the schema that the file remembers. */
+  readonly remembered: string;
+  /** Its rows are still identified and stored as the cluster has them, so those of this node travel. */
+  readonly sends: boolean;
 }
 
 export interface AppDbSchema {
@@ -44,8 +66,8 @@ export interface AppDbSchema {
   readonly local: readonly LocalTable[];
   /** Tables that the changes create and every node keeps for itself. */
   readonly keptByAll: readonly string[];
-  /** Tables that replicate and cannot any more: while there is one, the changes do not travel. */
-  readonly refused: readonly LocalTable[];
+  /** Tables that are held back. In `from` and `now` they are as remembered. */
+  readonly held: readonly HeldTable[];
 }
 
 /** Without the tables named and all that stands on them. */
@@ -58,7 +80,7 @@ export function without(state: SchemaState, names: ReadonlySet<string>): SchemaS
   };
 }
 
-const selected = ({ tables, exclude }: Selection): ((name: string) => boolean) => {
+export const selected = ({ tables, exclude }: Selection): ((name: string) => boolean) => {
   const wanted = tables === null ? null : new Set(tables.map(foldName));
   const unwanted = new Set(exclude.map(foldName));
   return (name) => !unwanted.has(foldName(name)) && (wanted === null || wanted.has(foldName(name)));
@@ -93,14 +115,18 @@ export function readAppDbSchema(
     ? left
     : [...left, ...rebuiltRecorders(remembered.state, catalogue, left, holdsSameIn(query, replica))];
   const common = { remembered, captured, whole, recorders };
-  const compared = (ignored: ReadonlySet<string>) => {
+  const compared = (ignored: ReadonlySet<string>, held: readonly HeldTable[] = []) => {
     const before = { ...remembered.state, objects: withoutShadowTables(remembered.state.objects) };
-    const [from, now] = [without(before, ignored), without({ ...catalogue, objects }, ignored)];
+    const present = withHeld({ ...catalogue, objects }, before, held);
+    const [from, now] = [without(before, ignored), without(present, ignored)];
     const changes = sameSchema(from, now) ? [] : compareCatalogues(from, now, recorders);
     return { ignored, from, now, changes };
   };
   const first = compared(rejected);
-  if (first.changes.length === 0) return { ...common, ...first, local: [], keptByAll: [], refused: [] };
+  if (first.changes.length === 0) {
+    const held = heldTables(query, remembered, [], new Map(), unwritable(objects));
+    return { ...common, ...compared(rejected, held), local: [], keptByAll: [], held };
+  }
   const verdicts = new Map(classify(query, selection).map((t) => [foldName(t.name), t]));
   const lineages = followTables(first.from, first.changes);
   const created = lineages.flatMap((l) =>
@@ -110,29 +136,92 @@ export function readAppDbSchema(
     (t): t is ClassifiedTable => t?.verdict === "refused" || t?.verdict === "skipped",
   );
   const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
+  const held = heldTables(query, remembered, lineages, verdicts, unwritable(objects));
   return {
     ...common,
-    ...(staying.length === 0 ? first : compared(ignored)),
+    ...(staying.length + held.length === 0 ? first : compared(ignored, held)),
     local: staying
       .filter((t) => t.reason !== NOT_SELECTED)
-      .map(({ name, reason, hint }) => ({ name, reason, hint })),
+      .map(({ name, reason, hint, fix }) => ({ name, reason, hint: fix ?? hint })),
     keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
-    refused: refusedOf(remembered, lineages, verdicts),
+    held,
   };
 }
 
-/** A table that replicates must go on doing so: without one of its tables a transaction would arrive in parts. */
-function refusedOf(
-  { tables }: RememberedSchema,
+const unwritable = (objects: readonly SchemaObject[]): Map<string, readonly Unwritable[]> =>
+  withCopy(objects, unwritableTables);
+
+/** `state` with the held tables, and the objects on them, as they were `before`. */
+export function withHeld<T extends SchemaState>(
+  state: T,
+  before: SchemaState,
+  held: readonly HeldTable[],
+): T {
+  if (held.length === 0) return state;
+  const [now, then] = [
+    new Set(held.map((t) => foldName(t.name))),
+    new Set(held.map((t) => foldName(t.remembered))),
+  ];
+  const isKept = (o: SchemaObject): boolean => o.kind === "view" || !now.has(foldName(o.tableName));
+  const kept = new Map(state.objects.filter(isKept).map((o) => [`${o.kind} ${o.name}`, o]));
+  const objects: SchemaObject[] = [];
+  // In the former order: one that changed is no change of its own here.
+  for (const object of before.objects) {
+    const key = `${object.kind} ${object.name}`;
+    if (object.kind !== "view" && then.has(foldName(object.tableName))) objects.push(object);
+    else if (kept.has(key)) objects.push(kept.get(key)!);
+    kept.delete(key);
+  }
+  return { ...state, objects: [...objects, ...kept.values()] };
+}
+
+/** Tables that replicate, and that this node cannot write as they are now. */
+function heldTables(
+  query: Query,
+  { tables, state }: RememberedSchema,
   lineages: readonly TableLineage[],
   verdicts: ReadonlyMap<string, ClassifiedTable>,
-): LocalTable[] {
-  return [...tables.keys()].flatMap((name) => {
-    const lineage = lineages.find((l) => isSameName(l.from, name));
-    const now = lineage === undefined ? name : lineage.to;
-    const verdict = now === null ? undefined : verdicts.get(foldName(now));
-    if (verdict?.verdict !== "refused") return [];
-    return [{ name: verdict.name, reason: verdict.reason, hint: verdict.hint }];
+  unwritable: ReadonlyMap<string, readonly Unwritable[]>,
+): HeldTable[] {
+  return [...tables].flatMap(([remembered, id]): HeldTable[] => {
+    const lineage = lineages.find((l) => isSameName(l.from, remembered));
+    const name = lineage === undefined ? remembered : lineage.to;
+    if (name === null) return [];
+    const verdict = verdicts.get(foldName(name));
+    const why = unwritable.get(foldName(name)) ?? [];
+    if (verdict?.verdict !== "refused" && why.length === 0) return [];
+    const old = state.objects.find((o) => o.kind === "table" && isSameName(o.name, remembered));
+    const sends = old !== undefined && isStoredAlike(old.sql, readTable(query, name));
+    return [
+      {
+        ...{ name, id, remembered, sends },
+        reason: verdict?.reason ?? why.map((u) => u.reason).join("; "),
+        hint: verdict?.fix ?? [...new Set(why.map((u) => u.hint))].join("; "),
+      },
+    ];
+  });
+}
+
+/** Rows of the table have the key and the columns that they had under its older text. */
+function isStoredAlike(before: string, now: Table): boolean {
+  const stored = new Set(now.columns.flatMap((c) => (c.hidden === 0 ? [foldName(c.name)] : [])));
+  if (!columnsOf({ sql: before }).every((c) => stored.has(foldName(c)))) return false;
+  return withScratch((db) => {
+    createObject(db, {
+      kind: "table",
+      name: now.name,
+      tableName: now.name,
+      sql: renamedText(before, now.name),
+    });
+    const old = readTable(queryOf(db), now.name);
+    const keyOf = (table: Table): string =>
+      JSON.stringify([
+        keyColumns(table).map((c) => [foldName(c.name), c.affinity]),
+        keyCollations(table),
+        table.rowidColumn === null,
+        table.withoutRowid,
+      ]);
+    return keyOf(old) === keyOf(now);
   });
 }
 

@@ -89,6 +89,7 @@ export function* collectOwn(
     session = new AppDbSession({
       ...{ file, connection, replica: trial.replica, captured, expected, place },
       remembered: { ...remembered, version, unreconciled: [] },
+      heldBack: new Set(schema.read().held.map((t) => t.id)),
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));
     return yield* outbox.drain(session, trial.replica, entry, position, only);

@@ -20,7 +20,13 @@ import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
-import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
+import {
+  type AppDbSchema,
+  type HeldTable,
+  type NameInFile,
+  readAppDbSchema,
+  shapeInFile,
+} from "./detect-change.ts";
 import { AppDbSession } from "../app-db/session.ts";
 
 export interface SchemaStepsComponents {
@@ -100,13 +106,14 @@ export class SchemaFile {
   }
 
   /** What reads and writes the file as it is now. `expected`: see `LiveSideOptions`. In a transaction. */
-  openSession(expected: KnownSchema | null): AppDbSession {
+  openSession(expected: KnownSchema | null, held: readonly HeldTable[]): AppDbSession {
     const { file, connection, replica, place } = this.components;
     const { db } = connection;
+    const heldBack = new Set(held.map((t) => t.id));
     const there = tableNames(db);
     const captured = readCaptured(db)!.filter(({ log }) => there.has(log));
     const remembered = readRemembered(db)!;
-    return new AppDbSession({ file, connection, replica, captured, remembered, expected, place });
+    return new AppDbSession({ file, connection, replica, captured, remembered, expected, place, heldBack });
   }
 
   /**
@@ -128,11 +135,13 @@ export class SchemaFile {
     const known = new Set(appDb.remembered.tables.values());
     const registered = new Map(appDb.captured.map((c) => [c.id, foldName(c.name)]));
     const strange: number[] = [];
+    const heldBy = new Map(appDb.held.map((t) => [t.id, t]));
     for (const object of of.catalogue()) {
       const { tableId } = object;
       if (tableId === null) continue;
-      tables.set(object.name, tableId);
-      const here = inFile(object);
+      const held = heldBy.get(tableId);
+      tables.set(held?.remembered ?? object.name, tableId);
+      const here = held === undefined ? inFile(object) : heldInFile(appDb, held);
       const shape = here === null ? null : shapeInFile(db, here.name, tableId);
       if (here === null || shape === null) continue;
       wanted.push({ shape, recorded: here.recorded });
@@ -156,4 +165,10 @@ export class SchemaFile {
     const there = new Set(wanted.map((w) => w.shape.id));
     return { tables, unreconciled: [...unreconciled].filter((id) => there.has(id)) };
   }
+}
+
+/** The table keeps what records renames: it is read once the table is not held back any more. */
+function heldInFile({ recorders }: AppDbSchema, { name, remembered }: HeldTable): ReturnType<NameInFile> {
+  const recorder = recorders.find((r) => foldName(r.table) === foldName(remembered));
+  return { name, recorded: recorder?.columns ?? null };
 }

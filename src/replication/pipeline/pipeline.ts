@@ -106,6 +106,7 @@ export class Pipeline {
     );
     for (const [table, id] of this.#session.acknowledged) this.#acknowledged.set(table, id);
     this.#drains = new DrainTask({ ...components, outbox: this.outbox }, this.#session, this.#acknowledged);
+    this.#holdBack();
     replica.recallChanges(this.#session.bases.reflected);
     schema.recall();
   }
@@ -253,7 +254,16 @@ export class Pipeline {
     for (const [table, id] of session.acknowledged)
       if (id > this.acknowledged(table)) this.#acknowledged.set(table, id);
     this.#drains.take(session);
+    this.#holdBack();
     this.#components.replica.recallChanges(session.bases.reflected);
+  }
+
+  #holdBack(): void {
+    const { heldBack, reflector } = this.#session;
+    this.#components.replica.heldBack =
+      heldBack.size === 0
+        ? null
+        : { tables: heldBack, has: (table, keyId) => reflector.isHeldBack(table, keyId) };
   }
 
   #reflect(): "done" | "more" | "busy" | "lazy" | "waiting" {

@@ -36,6 +36,8 @@ export interface ClassifiedTable {
   /** In a sentence; "" for a table that replicates without care. */
   readonly reason: string;
   readonly hint: string;
+  /** The hint for a table that replicates already, or stays on its node: it cannot be left out any more. */
+  readonly fix?: string;
 }
 
 export interface Selection {
@@ -114,7 +116,8 @@ function withTriggers(table: ClassifiedTable, triggers: UserTriggers): Classifie
       return refused(
         table.name,
         problem.reason,
-        `${problem.hint}, or leave the table out: --exclude ${table.name}`,
+        problem.hint,
+        `or leave the table out: --exclude ${table.name}`,
       );
   return table;
 }
@@ -144,12 +147,14 @@ function classifyVirtual(
   const { name } = object;
   const leaveOut = `leave it out: --exclude ${name}, and fill it on each node`;
   const index = searchIndexOf(object);
-  if (index === null) return refused(name, "it is a virtual table", leaveOut);
+  if (index === null)
+    return { ...refused(name, "it is a virtual table", leaveOut), fix: "fill it on each node" };
   if (index.content === "")
     return refused(
       name,
       "it is a full-text index without external content, which cannot be rebuilt on another node",
-      `keep the text in an ordinary table and name that with content=, or ${leaveOut}`,
+      "keep the text in an ordinary table and name that with content=",
+      `or ${leaveOut}`,
     );
   const content = foldName(index.content);
   const source = tables.find((t) => foldName(t.name) === content);
@@ -174,7 +179,8 @@ function classifyVirtual(
     return refused(
       name,
       `it is a full-text index of ${index.content} without a trigger that updates it on ${missing.join(", ")}: a search would miss rows of other nodes`,
-      `create the triggers that the documentation of FTS5 gives for external content, or ${leaveOut}`,
+      "create the triggers that the documentation of FTS5 gives for external content",
+      `or ${leaveOut}`,
     );
   return {
     name,
@@ -184,11 +190,13 @@ function classifyVirtual(
   };
 }
 
-const refused = (name: string, reason: string, hint: string): ClassifiedTable => ({
+/** `hint`: in parts, of which the last one says how to leave the table out. */
+const refused = (name: string, reason: string, fix: string, leaveOut = ""): ClassifiedTable => ({
   name,
   verdict: "refused",
   reason,
-  hint,
+  hint: leaveOut === "" ? fix : `${fix}, ${leaveOut}`,
+  fix,
 });
 
 function classifyTable(
@@ -204,43 +212,49 @@ function classifyTable(
     return refused(
       name,
       "it has no declared primary key, and columns named rowid, _rowid_ and oid hide SQLite's rowid, which would identify its rows",
-      `give it a PRIMARY KEY, rename one of these columns, ${leaveOut}`,
+      "give it a PRIMARY KEY, rename one of these columns",
+      leaveOut,
     );
   if (key.some((c) => c.hidden !== 0))
-    return refused(name, "a generated column is part of its primary key", `give it another key, ${leaveOut}`);
+    return refused(name, "a generated column is part of its primary key", "give it another key", leaveOut);
   const ofKey = keyCollations(table).find((c) => !BUILT_IN.has(c));
   if (ofKey !== undefined)
     return refused(
       name,
       `its key has the collation ${ofKey}, which only the application has`,
-      `${OTHER_COLLATION}, ${leaveOut}`,
+      `${OTHER_COLLATION}`,
+      leaveOut,
     );
   const ofIndex = table.uniques.flatMap((u) => u.terms).find((t) => !BUILT_IN.has(t.collation));
   if (ofIndex !== undefined)
     return refused(
       name,
       `a unique index has the collation ${ofIndex.collation}, which only the application has`,
-      `${OTHER_COLLATION}, ${leaveOut}`,
+      `${OTHER_COLLATION}`,
+      leaveOut,
     );
   if (unwritable.length > 0)
     return refused(
       name,
       unwritable.map((u) => u.reason).join("; "),
-      `${[...new Set(unwritable.map((u) => u.hint))].join("; ")}, ${leaveOut}`,
+      `${[...new Set(unwritable.map((u) => u.hint))].join("; ")}`,
+      leaveOut,
     );
   const nullable = nullableKey(table);
   if (nullable !== null && hasNullKey(query, table))
     return refused(
       name,
       `it has rows with NULL in the key column ${nullable}`,
-      `give these rows a key, ${leaveOut}`,
+      "give these rows a key",
+      leaveOut,
     );
   const scan = findScan(copy.db, table);
   if (scan !== null)
     return refused(
       name,
       `rows cannot be found through its unique index ${scan.index}: ${scan.why}`,
-      `${scan.hint}, ${leaveOut}`,
+      `${scan.hint}`,
+      leaveOut,
     );
   return { name, ...careOf(table, nullable) };
 }

@@ -49,7 +49,9 @@ const ASKED_MAX = 4;
 
 /** Gives a connection that writes these tables what it needs to compile its statements; see `sqlite/stand-ins.ts`. */
 export function addStandIns(db: DatabaseSync, objects: readonly SchemaObject[]): void {
-  const text = JSON.stringify(objects.flatMap((o) => (o.kind === "table" || o.kind === "index" ? [o.sql] : [])));
+  const text = JSON.stringify(
+    objects.flatMap((o) => (o.kind === "table" || o.kind === "index" ? [o.sql] : [])),
+  );
   const missing = asked.get(text) ?? withCopy(objects, (copy) => (unwritableTables(copy), [...copy.missing]));
   asked.delete(text);
   asked.set(text, missing);
