@@ -17,6 +17,7 @@ import { mentions } from "../sqlite/ddl-text/index-text.ts";
 import { hasIndex, hasTable, tableNames } from "../sqlite/has.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
+import { commitAfter } from "../sqlite/transaction.ts";
 import { keyColumns, readTable } from "../sqlite/schema.ts";
 import { type CapturedTable, freeLogName, readCaptured } from "./install.ts";
 import { captureObjects } from "./capture-triggers.ts";
@@ -117,6 +118,41 @@ export function recapture(
   const put = db.prepare(`INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?)`);
   for (const { id, name } of captured) if (acknowledged.has(id)) put.run(name, BigInt(acknowledged.get(id)!));
   return captured;
+}
+
+/** Eviction triggers as this version writes them, in a file of an older one. In a write transaction of its own. */
+export function renewEvictions(
+  db: DatabaseSync,
+  shapeNamed: (name: string, id: number) => TableShape | null,
+): void {
+  const wanted = outdatedEvictions(db, shapeNamed);
+  if (wanted.length === 0) return;
+  db.exec("BEGIN IMMEDIATE");
+  commitAfter(db, () => {
+    for (const { name, sql } of outdatedEvictions(db, shapeNamed)) {
+      db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
+      db.exec(sql);
+    }
+  });
+}
+
+function outdatedEvictions(
+  db: DatabaseSync,
+  shapeNamed: (name: string, id: number) => TableShape | null,
+): { readonly name: string; readonly sql: string }[] {
+  const triggers = readTriggers(db);
+  const there = new Map(triggers.map((t) => [t.name, t]));
+  return (readCaptured(db) ?? []).flatMap(({ id, name, log }) => {
+    // The table may have been renamed, or be gone; then the schema is followed, and this with it.
+    const on = there.get(triggerName(id, "evict_insert"))?.table;
+    const shape = on === undefined || !isSameName(on, name) ? null : shapeNamed(on, id);
+    if (shape === null) return [];
+    const objects = captureObjects(shape, readTable(queryOf(db), shape.name), log);
+    return objects.filter((o) => {
+      const old = o.kind === "trigger" && o.name.includes("_evict_") ? there.get(o.name) : undefined;
+      return old !== undefined && isSameName(old.table, shape.name) && old.sql !== o.sql;
+    });
+  });
 }
 
 /** Takes the capture of tables away, with all that their logs say. */

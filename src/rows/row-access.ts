@@ -8,7 +8,10 @@ import { keyIdOf, keyIdOfImage, keyOfImage } from "../change/key.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
 import { type Image, TextBytes, type Value, valueEqual } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { afterTableName } from "../sqlite/ddl-text/index-text.ts";
+import { failureOf } from "../sqlite/ddl-text/can-fail.ts";
+import { parseTable } from "../sqlite/ddl-text/table-text.ts";
+import { isFailedExpression } from "../sqlite/failed-expression.ts";
+import { afterTableName, generationOf } from "../sqlite/ddl-text/index-text.ts";
 import { createAsWritten } from "../sqlite/stand-ins.ts";
 
 type Bound = null | bigint | number | string | Uint8Array;
@@ -104,6 +107,18 @@ export function rereadText(
 const isPlain = (unique: UniqueShape): boolean =>
   unique.where === null && unique.terms.every((t) => t.column !== null);
 
+/** An expression that SQLite evaluates when it writes a row of the table may fail. */
+function canFail({ uniques }: TableShape, text: string): boolean {
+  const generated = parseTable(text).columns.flatMap((c) =>
+    c.generated ? [generationOf(c.definition)] : [],
+  );
+  const indexed = uniques.flatMap((u) => [
+    ...u.terms.flatMap((t) => (t.column === null ? [t.sql] : [])),
+    u.where,
+  ]);
+  return [...generated, ...indexed].some((sql) => sql !== null && failureOf(sql).fails !== "never");
+}
+
 export class RowAccess {
   readonly shape: TableShape;
   readonly #db: DatabaseSync;
@@ -113,6 +128,7 @@ export class RowAccess {
   readonly #whereKey: string;
   readonly #statements = new Map<string, ExactStatement>();
   #knownText: string | null = null;
+  #canFail: boolean | null = null;
   readonly #uniqueColumns: ReadonlySet<number>;
   readonly #hasExpressions: boolean;
   readonly #selectSql: string;
@@ -227,6 +243,27 @@ export class RowAccess {
     if (this.#hasExpressions) return true;
     for (const column of this.#uniqueColumns) if (!Object.is(old[column], next[column])) return true;
     return false;
+  }
+
+  /**
+   * Whether SQLite can evaluate the expressions of the UNIQUE indexes and of generated columns for the row. A row that mixes
+   * columns of two writers may be one that no application wrote.
+   */
+  evaluates(image: Image): boolean {
+    this.#canFail ??= canFail(this.shape, this.#text);
+    if (!this.#canFail) return true;
+    try {
+      this.#fillTwin(image);
+      const twin = `temp.${quoteIdentifier(this.#twinName)} AS ${quoteIdentifier(this.shape.name)}`;
+      for (const { where, terms } of this.shape.uniques) {
+        const values = terms.map((t) => `(${t.sql})`).join(", ");
+        this.#prepare(`SELECT ${values} FROM ${twin}${where === null ? "" : ` WHERE (${where})`}`).all();
+      }
+      return true;
+    } catch (error) {
+      if (!isFailedExpression(error)) throw error;
+      return false;
+    }
   }
 
   /** Keys of other rows that hold one of the image's UNIQUE values. Key columns in key order. */

@@ -20,6 +20,7 @@ import type { RejectedRow, SchemaChange, SchemaState } from "../schema/diff/chan
 import { compareCatalogues } from "../schema/diff/diff.ts";
 import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
+import { isSelected } from "../schema/selection.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { PendingKeys } from "../app-db/pending-keys.ts";
@@ -29,7 +30,6 @@ import {
   type HeldTable,
   type NameInFile,
   namesInFile,
-  selected,
   shapeInFile,
   withHeld,
   without,
@@ -114,9 +114,9 @@ function agreedSchema(
   // A table that stays here for what it is gives way to nobody: another of its name cannot be made.
   const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
   const ignored = new Set([...kept].filter((name) => !agreed.has(name)));
-  const isSelected = selected(settings.selection);
+  const chosen = isSelected(settings.selection);
   for (const { kind, name, tableId } of objects)
-    if (kind === "table" && tableId === null && !isSelected(name)) ignored.add(foldName(name));
+    if (kind === "table" && tableId === null && !chosen(name)) ignored.add(foldName(name));
   const agreedNames = new Map(
     objects.flatMap((o) => (o.tableId === null ? [] : [[o.tableId, o.name] as const])),
   );

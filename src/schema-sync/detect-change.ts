@@ -19,6 +19,7 @@ import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { type Unwritable, unwritableTables, withCopy } from "../schema/classify/writable.ts";
 import { renamedText } from "../schema/diff/alter-plan.ts";
 import { shapeOf } from "../schema/read-shape.ts";
+import { isSelected } from "../schema/selection.ts";
 import { createObject, withScratch } from "../schema/scratch.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import {
@@ -80,12 +81,6 @@ export function without(state: SchemaState, names: ReadonlySet<string>): SchemaS
   };
 }
 
-export const selected = ({ tables, exclude }: Selection): ((name: string) => boolean) => {
-  const wanted = tables === null ? null : new Set(tables.map(foldName));
-  const unwanted = new Set(exclude.map(foldName));
-  return (name) => !unwanted.has(foldName(name)) && (wanted === null || wanted.has(foldName(name)));
-};
-
 const tableNames = (state: SchemaState): string[] =>
   state.objects.flatMap((o) => (o.kind === "table" ? [o.name] : []));
 
@@ -103,11 +98,9 @@ export function readAppDbSchema(
   const catalogue = readCatalogue(query);
   // Before anything is left out: what belongs to a virtual table is known by it.
   const objects = withoutShadowTables(catalogue.objects);
-  const isSelected = selected(selection);
+  const chosen = isSelected(selection);
   const rejected = new Set(
-    [...tableNames(remembered.state), ...tableNames(catalogue)]
-      .filter((name) => !isSelected(name))
-      .map(foldName),
+    [...tableNames(remembered.state), ...tableNames(catalogue)].filter((name) => !chosen(name)).map(foldName),
   );
   const names = new Map([...remembered.tables].map(([name, id]) => [id, name]));
   const left = readRecorders(query, names);

@@ -7,7 +7,7 @@ import { assert } from "../base/assert.ts";
 import type { Logger } from "../base/logger.ts";
 import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
-import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
+import { recapture, renewEvictions, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
@@ -50,6 +50,7 @@ export class SchemaFile {
   constructor(components: SchemaStepsComponents) {
     this.components = components;
     this.#upgrade();
+    this.#renewEvictions();
     this.awaited = new RowsToRestore(components.connection.db, components.replica);
   }
 
@@ -70,6 +71,16 @@ export class SchemaFile {
           BigInt(APP_DB_FORMAT),
         );
       });
+    } finally {
+      db.exec("PRAGMA busy_timeout = 0");
+    }
+  }
+
+  #renewEvictions(): void {
+    const { db } = this.components.connection;
+    db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
+    try {
+      renewEvictions(db, (name, id) => shapeInFile(db, name, id));
     } finally {
       db.exec("PRAGMA busy_timeout = 0");
     }

@@ -111,7 +111,12 @@ export class RowApplier {
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i]!;
       const before = access.get(row.key);
-      const merged = merger?.merge(row, before) ?? { image: row.image, columns: null };
+      const merged = this.#evaluable(
+        access,
+        row,
+        merger?.merge(row, before) ?? { image: row.image, columns: null },
+        context,
+      );
       this.#write(access, row, merged, before, true, context);
       if (i % SLICE === SLICE - 1) yield;
     }
@@ -139,8 +144,9 @@ export class RowApplier {
       old.push(access.get(rows[i]!.key));
       if (i % SLICE === SLICE - 1) yield;
     }
-    const merged =
+    const sent =
       merger?.mergeSet(rows, old) ?? rows.map((row): MergedRow => ({ image: row.image, columns: null }));
+    const merged = sent.map((row, i) => this.#evaluable(access, rows[i]!, row, context));
     for (let i = 0; i < rows.length; i++) {
       const [before, { image }] = [old[i]!, merged[i]!];
       if (before !== null && (image === null || access.uniqueChanges(before, image)))
@@ -154,6 +160,26 @@ export class RowApplier {
       this.#write(access, rows[i]!, merged[i]!, old[i]!, false, context);
       if (i % SLICE === SLICE - 1) yield;
     }
+  }
+
+  /**
+   * The row as it was sent where SQLite cannot evaluate an expression of the table for the merged one; no row where it cannot
+   * for either. That one is in the journal.
+   */
+  #evaluable(access: RowAccess, row: RowChange, merged: MergedRow, context: ChangesetContext): MergedRow {
+    if (merged.image === null || row.image === null || access.evaluates(merged.image)) return merged;
+    if (merged.columns !== null && access.evaluates(row.image)) return { image: row.image, columns: null };
+    this.#journal.add({
+      ...{ shard: context.shard, index: context.index, table: access.shape.id, keyId: row.keyId },
+      kind: "concurrent write",
+      losingOrigin: context.origin,
+      losingPosition: null,
+      losingImage: encodeImage(row.image),
+      winningOrigin: 0,
+      winningImage: null,
+      time: context.time,
+    });
+    return { image: null, columns: null };
   }
 
   /** `merged`: what goes in for `row`. */

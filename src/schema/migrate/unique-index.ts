@@ -2,6 +2,8 @@
 import type { DatabaseSync } from "node:sqlite";
 import { parseIndex } from "../../sqlite/ddl-text/index-text.ts";
 import { prepareExact } from "../../rows/row-access.ts";
+import { failureOf } from "../../sqlite/ddl-text/can-fail.ts";
+import { isFailedExpression } from "../../sqlite/failed-expression.ts";
 import { constraintOf, UNIQUE_VALUE } from "./copy-rows.ts";
 import type { RejectedRows, RowRef } from "./constraint-rejects.ts";
 
@@ -16,15 +18,41 @@ export function createUniqueIndex(
     db.exec(sql);
     return;
   } catch (error) {
-    if (constraintOf(error) === null) throw error;
+    if (constraintOf(error) === null && !isFailedExpression(error)) throw error;
   }
   const table = rows();
+  removeFailing(db, sql, table, dropTriggers);
   const losers = losersOf(db, sql, table);
   dropTriggers();
   for (const { row, winner } of losers) table.report(row, UNIQUE_VALUE, winner.key);
   const remove = db.prepare(`DELETE FROM ${table.name} WHERE ${table.where}`);
   for (const { row } of losers) remove.run(...row.id);
   db.exec(sql);
+}
+
+/** Rows that the index cannot hold since its expression fails for them: the origin's file has none of them. */
+function removeFailing(db: DatabaseSync, sql: string, table: RejectedRows, dropTriggers: () => void): void {
+  const { terms, where } = parseIndex(sql);
+  if ([...terms, where ?? "1"].every((text) => failureOf(text).fails === "never")) return;
+  const value =
+    where === null ? terms.join(", ") : terms.map((t) => `CASE WHEN (${where}) THEN (${t}) END`).join(", ");
+  const evaluate = prepareExact(db, `SELECT ${value} FROM ${table.name} WHERE ${table.where}`);
+  const failing = [...table.all()].filter((row) => {
+    try {
+      evaluate.all(...row.id);
+      return false;
+    } catch (error) {
+      if (!isFailedExpression(error)) throw error;
+      return true;
+    }
+  });
+  if (failing.length === 0) return;
+  dropTriggers();
+  const remove = db.prepare(`DELETE FROM ${table.name} WHERE ${table.where}`);
+  for (const row of failing) {
+    table.report(row, "an expression of a unique index fails for it", null);
+    remove.run(...row.id);
+  }
 }
 
 interface Loser {
