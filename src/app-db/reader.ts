@@ -1,8 +1,8 @@
-/** The application's file as drains read it: a `bun:sqlite` connection of its own, integers as bigint. */
+/** Reads the app database for drains, on separate `bun:sqlite` connections with integers as bigint. */
 import { Database, type Statement } from "bun:sqlite";
-import { ChangeLog } from "../capture/change-log.ts";
-import type { CapturedTable } from "../capture/install.ts";
 import type { TableShape } from "../change/shape.ts";
+import { ChangeLogReader, selectsOfBun } from "../rows/change-log-reader.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
 import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
 import { queryOfBun } from "../sqlite/query.ts";
@@ -10,10 +10,10 @@ import { queryOfBun } from "../sqlite/query.ts";
 /** Whether a connection sees the schema that capture was installed for. */
 class SchemaWatch {
   readonly #db: Database;
-  /** The schema's fingerprint; null: none is right. */
+  /** The schema's fingerprint; null: no schema is the expected one. */
   readonly #expected: string | null;
-  readonly #cheap: Statement;
-  /** What the cheap look gave when the schema was last seen to be the right one. */
+  readonly #versions: Statement;
+  /** The versions when the schema was last known to be the expected one. */
   #seen: string;
 
   constructor(db: Database, expected: KnownSchema | null) {
@@ -21,12 +21,12 @@ class SchemaWatch {
     this.#expected = expected?.fingerprint ?? null;
     const { schema, user, application } = expected?.versions ?? {};
     this.#seen = [schema, user, application].join("/");
-    this.#cheap = db.prepare(VERSIONS_SQL);
+    this.#versions = db.prepare(VERSIONS_SQL);
   }
 
   moved(): boolean {
     if (this.#expected === null) return true;
-    const seen = this.#cheap.values()[0]!.join("/");
+    const seen = this.#versions.values()[0]!.join("/");
     if (seen === this.#seen) return false;
     if (fingerprint(queryOfBun(this.#db)) !== this.#expected) return true;
     this.#seen = seen;
@@ -34,10 +34,18 @@ class SchemaWatch {
   }
 }
 
+export interface AppDbReaderOptions {
+  readonly file: string;
+  readonly shapes: readonly TableShape[];
+  readonly captured: readonly CapturedTable[];
+  readonly encoding: string;
+  readonly expected: KnownSchema | null;
+}
+
 export class AppDbReader {
-  readonly logs: readonly ChangeLog[];
+  readonly logs: readonly ChangeLogReader[];
   readonly #db: Database;
-  /** For looks beside a drain, which may hold the first connection's transaction over several turns. */
+  /** For reads beside a drain, which may hold the first connection's transaction over several turns. */
   readonly #second: Database;
   readonly #newest: readonly Statement[];
   readonly #newestBeside: readonly Statement[];
@@ -48,17 +56,14 @@ export class AppDbReader {
   readonly #schemaBeside: SchemaWatch;
   #version: unknown = null;
 
-  constructor(
-    file: string,
-    shapes: readonly TableShape[],
-    captured: readonly CapturedTable[],
-    encoding: string,
-    expected: KnownSchema | null,
-  ) {
+  constructor({ file, shapes, captured, encoding, expected }: AppDbReaderOptions) {
     this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
     this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
     const log = new Map(captured.map((c) => [c.id, c.log]));
-    this.logs = shapes.map((shape) => new ChangeLog(this.#db, shape, log.get(shape.id)!, encoding));
+    const select = selectsOfBun(this.#db);
+    this.logs = shapes.map(
+      (shape) => new ChangeLogReader(select, { shape, log: log.get(shape.id)!, encoding }),
+    );
     this.#second = new Database(file, { readwrite: true, create: false, safeIntegers: true });
     this.#second.exec("PRAGMA cache_size = -500; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
     const looks = newestIdsSql(shapes.map(({ id }) => ({ id, log: log.get(id)! })));
@@ -71,7 +76,7 @@ export class AppDbReader {
     this.#schemaBeside = new SchemaWatch(this.#second, expected);
   }
 
-  /** Somebody else committed since the last call. */
+  /** Another connection committed since the last call. */
   moved(): boolean {
     const version = this.#dataVersion.values()[0]![0];
     if (version === this.#version) return false;
@@ -89,12 +94,12 @@ export class AppDbReader {
     this.#end.run();
   }
 
-  /** Inside the transaction: the schema is not the one that this is for. */
+  /** Inside the transaction: the schema is not the expected one. */
   schemaMoved(): boolean {
     return this.#schema.moved();
   }
 
-  /** The same in a snapshot of its own, whatever a drain is at. */
+  /** The same in a separate snapshot, independent of a drain. */
   schemaMovedBeside(): boolean {
     return this.#schemaBeside.moved();
   }
@@ -104,7 +109,7 @@ export class AppDbReader {
     return newestOf(this.#newest);
   }
 
-  /** Highest id of every change log that holds rows, in a snapshot of its own, whatever a drain is at. */
+  /** Highest id of every change log that holds rows, in a separate snapshot, independent of a drain. */
   newestIds(): Map<number, number> {
     this.#second.exec("BEGIN");
     try {
@@ -115,7 +120,7 @@ export class AppDbReader {
   }
 
   close(): void {
-    // A snapshot that is still read would keep its place in the WAL until the garbage collector comes.
+    // An open snapshot would keep its place in the WAL until garbage collection.
     if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
     this.#second.close();
     this.#db.close();

@@ -1,17 +1,17 @@
 /**
- * Wakes the loop when the application may have committed. The file system speaks at the write into the WAL, before the
- * commit is visible (under `synchronous=FULL` one fsync before), so after an event the watcher looks again for a while;
- * and it looks slowly for ever, since an event can be missed.
+ * Wakes the loop when the application may have committed. File-system events arrive at the write into the WAL, before the
+ * commit is visible (under `synchronous=FULL` one fsync before). The watcher therefore checks again for some milliseconds
+ * after each event, and every 250 ms in case an event was missed.
  */
 import { type FSWatcher, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { Clock, Timer } from "../base/clock.ts";
 
-/** Looks again without a pause for this long after an event. */
+/** Checks without a pause for this long after an event. */
 const SPIN_MS = 0.25;
 /** Then after these pauses. */
 const PAUSES_MS = [1, 1, 1, 1, 4, 8, 16, 32, 64] as const;
-/** Where in the pauses an event of our own commit begins. */
+/** Index of the first pause after an event of our own commit. */
 const OWN_PAUSE = 3;
 const POLL_MS = 250;
 /** An event this soon after our own commit is that commit's. */
@@ -44,7 +44,7 @@ export class Watcher {
   #pause = 0;
   #spinning = false;
   #stopped = false;
-  /** Why there is only polling, or "". */
+  /** The reason for polling alone, or "". */
   pollingBecause = "";
 
   constructor(file: string, components: WatcherComponents) {
@@ -62,7 +62,7 @@ export class Watcher {
     } catch (error) {
       this.pollingBecause = error instanceof Error ? error.message : String(error);
     }
-    this.#slowly();
+    this.#pollLater();
   }
 
   stop(): void {
@@ -72,20 +72,20 @@ export class Watcher {
     this.#next?.cancel();
   }
 
-  /** Marmot itself committed just now. */
+  /** Marmot itself has just committed. */
   ownCommit(): void {
     this.#ownAt = this.#components.clock.now();
   }
 
-  #slowly(): void {
+  #pollLater(): void {
     if (this.#stopped) return;
     this.#poll = this.#components.clock.after(this.#watcher === null ? 5 : POLL_MS, () => {
-      this.#look();
-      this.#slowly();
+      this.#check();
+      this.#pollLater();
     });
   }
 
-  #look(): boolean {
+  #check(): boolean {
     if (this.#stopped || !this.#components.moved()) return false;
     this.#components.wake();
     return true;
@@ -95,19 +95,19 @@ export class Watcher {
     const now = this.#components.clock.now();
     this.#eventAt = now;
     this.#pause = 0;
-    // A look that waits for its pause is brought forward; one that spins takes the new event's time.
+    // A check that waits for its pause comes earlier; a spinning one goes on from the new event.
     if (this.#spinning) return;
     this.#next?.cancel();
     const own = now - this.#ownAt < OWN_MS;
-    if (own) this.#pause = OWN_PAUSE; // most likely no news, but the application may have committed just then
+    if (own) this.#pause = OWN_PAUSE; // most likely no news, but the application may have committed at the same time
     this.#again(own);
   }
 
-  /** `own`: an event of our own commit is no reason to spin. */
+  /** `own`: an event of our own commit does not make the watcher spin. */
   #again(own: boolean): void {
     this.#spinning = false;
     if (this.#stopped) return;
-    this.#look();
+    this.#check();
     const { clock } = this.#components;
     if (!own && clock.now() - this.#eventAt < SPIN_MS) {
       this.#spinning = true;

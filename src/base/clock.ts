@@ -27,3 +27,10 @@ export const systemClock: Clock = {
     setImmediate(run);
   },
 };
+
+/** Resolves on the next turn of the event loop, after pending I/O: long work yields with it. */
+export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Resolves after `ms`. */
+export const sleep = (clock: Clock, ms: number): Promise<void> =>
+  new Promise((resolve) => void clock.after(ms, resolve));

@@ -1,7 +1,7 @@
 /**
- * Packs a drain's rows into batches, one chain a shard: a small changeset is one batch, a large one goes in parts that
- * take effect together. Encoded parts are handed over as they fill, so that a transaction of a million rows needs no
- * million rows in memory.
+ * Packs a drain's rows into batches, one chain a shard. A small changeset is one batch; a large one has parts that take
+ * effect together. Encoded parts are handed over as they fill, so that a transaction of a million rows does not need them
+ * all in memory.
  */
 import {
   type Batch,
@@ -13,7 +13,7 @@ import {
 } from "../change/batch.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import { encodeBatch } from "../change/codec.ts";
-import { KeyList } from "../change/key-list.ts";
+import { KeyList } from "../change/key-map.ts";
 import { encodeNamed } from "../change/marking.ts";
 import type { TableShape } from "../change/shape.ts";
 import { imageSize } from "../change/value.ts";
@@ -28,7 +28,7 @@ export interface ChainPlace {
   readonly previousCsn: number;
   readonly schemaVersion: number;
   readonly time: number;
-  /** Where the origin's replica stood when it drained; empty: nobody asks. */
+  /** The positions of the origin's replica when it drained; empty where no rule needs them. */
   readonly after: PositionVector;
 }
 
@@ -39,10 +39,10 @@ export interface BuiltPart {
   readonly rows: number;
 }
 
-/** A change of the schema that leads a changeset. */
+/** A schema change at the beginning of a changeset. */
 export interface SchemaLead {
   readonly entry: Uint8Array;
-  /** What the origin's file showed at least of every row; null: nothing can be said. */
+  /** The position that the origin's file showed at least of every row; null: it is unknown. */
   readonly base: PositionVector | null;
 }
 
@@ -64,12 +64,12 @@ export class BatchBuilder {
   #bytes = 0;
   #rows = 0;
   #part = 1;
-  /** Keys of all parts, to be forgotten when the changeset is taken. */
+  /** Keys of all parts. Their images are forgotten when the changeset is taken. */
   readonly keys = new KeyList();
 
   /**
-   * `place` is asked when a part is closed, and knows then whether it is the last. `schema`: what changes before any of the
-   * rows; it goes with the last part, as does its base.
+   * `place` is called when a part is closed, with whether it is the last. `schema`: the change before the rows; it goes with
+   * the last part, as does its base.
    */
   constructor(
     place: (last: boolean) => ChainPlace,
@@ -120,7 +120,7 @@ export class BatchBuilder {
       part: this.#part,
       parts: last ? this.#part : 0,
       bases: this.#bases,
-      after: last ? place.after : [], // what is staged is not seen
+      after: last ? place.after : [], // a staged part takes no effect
       watermarks,
       note: "",
       tables,

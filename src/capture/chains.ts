@@ -1,11 +1,11 @@
 /**
- * Where a drain's rows go: into numbered batches that continue what the origin sent before. Row by row, a chain for each
- * shard; whole, one chain in the lane that is in use.
+ * Puts the rows of a drain into numbered batches that continue the origin's earlier ones. Row by row, there is a chain for
+ * each shard; whole, there is one chain in the active shard log.
  */
 import type { PositionVector, Watermark } from "../change/batch.ts";
-import type { KeyList } from "../change/key-list.ts";
+import type { KeyList } from "../change/key-map.ts";
+import { ActiveShardLog } from "./active-shard-log.ts";
 import { BatchBuilder, type BuiltPart, type ChainPlace, type SchemaLead } from "./batch-builder.ts";
-import { LaneChoice } from "./active-shard-log.ts";
 import type { Spooled } from "./spool.ts";
 
 export interface DrainRecord {
@@ -14,7 +14,7 @@ export interface DrainRecord {
   readonly startedAt: number;
   batchesLeft: number;
   rows: number;
-  /** Its rows are too many to remember: it travels alone. */
+  /** Its rows are too many to remember: nothing else is in flight beside it. */
   alone: boolean;
 }
 
@@ -29,17 +29,17 @@ export interface Sent {
   readonly drain: DrainRecord | null;
   /** Keys whose images are in flight with this changeset; on the last part, null: on the others. */
   readonly keys: KeyList | null;
-  /** When it was proposed; null: not yet, or to be proposed again. */
+  /** When it was proposed; null: not yet, or it must be proposed again. */
   proposedAt: number | null;
 }
 
-/** What an incarnation has in flight in one shard's log. */
-export interface Lane {
+/** The part of an incarnation that is in flight in one shard's log. */
+export interface SentChain {
   /** The newest changeset of the chain, sent here or through shard 0. */
   csn: number;
   /** In order of the chain. */
   readonly sent: Sent[];
-  /** So many of the first are committed: they are taken when their turn comes, however long other shards let it wait. */
+  /** So many of the first are committed. They are taken later if the replica must wait for other shards. */
   ordered: number;
   /** Milliseconds without an answer after which the others are proposed again. */
   patienceMs: number;
@@ -47,39 +47,40 @@ export interface Lane {
 }
 
 /** The shard in whose log something is in flight; null: nothing is. Whole changesets use one at a time. */
-export function laneInUse(lanes: readonly Lane[]): number | null {
-  const lane = lanes.findIndex(({ sent }) => sent.length > 0);
-  return lane === -1 ? null : lane;
+export function shardInUse(chains: readonly SentChain[]): number | null {
+  const shard = chains.findIndex(({ sent }) => sent.length > 0);
+  return shard === -1 ? null : shard;
 }
 
-export interface ChainsComponents {
-  readonly lanes: readonly Lane[];
+export interface ChangesetComponents {
+  /** By shard. */
+  readonly chains: readonly SentChain[];
   readonly place: (csn: number, previousCsn: number, after: PositionVector) => ChainPlace;
   /** Takes the bytes of a part. */
   readonly keep: (bytes: Uint8Array) => Spooled;
+  readonly drain: DrainRecord;
 }
 
-export interface Chains {
+export interface Changeset {
   /** null: rows of the shard cannot leave now. */
   builderOf(shard: number): BatchBuilder | null;
-  /** Closes the last parts and puts all of them in their lanes. */
+  /** Closes the last parts and puts all of them into their chains. */
   finish(): void;
   /** Bytes of all parts so far. */
   size(): number;
 }
 
-interface OpenChain {
+interface OpenChangeset {
   readonly builder: BatchBuilder;
   readonly parts: Sent[];
 }
 
-function openChain(
+function openChangeset(
   csn: number,
-  drain: DrainRecord,
   place: (last: boolean) => ChainPlace,
-  keep: ChainsComponents["keep"],
+  { drain, keep }: Pick<ChangesetComponents, "drain" | "keep">,
   schema: SchemaLead | null = null,
-): OpenChain {
+): OpenChangeset {
   const parts: Sent[] = [];
   const onPart = ({ part, last, bytes, rows }: BuiltPart): void => {
     const keys = last ? builder.keys : null;
@@ -92,24 +93,25 @@ function openChain(
 
 const sizeOf = (parts: readonly Sent[]): number => parts.reduce((sum, { size }) => sum + size, 0);
 
-/** Row by row: a chain for every shard that a row of the drain lies in. */
-export function rowChains({ lanes, place, keep }: ChainsComponents, drain: DrainRecord): Chains {
-  const open = new Map<number, OpenChain>();
+/** Row by row: a changeset for every shard that a row of the drain lies in. */
+export function changesetPerShard(components: ChangesetComponents): Changeset {
+  const { chains, place, drain } = components;
+  const open = new Map<number, OpenChangeset>();
   return {
     builderOf: (shard) => {
-      let chain = open.get(shard);
-      if (chain === undefined) {
-        const { csn } = lanes[shard]!;
-        chain = openChain(csn + 1, drain, () => place(csn + 1, csn, []), keep);
-        open.set(shard, chain);
+      let changeset = open.get(shard);
+      if (changeset === undefined) {
+        const { csn } = chains[shard]!;
+        changeset = openChangeset(csn + 1, () => place(csn + 1, csn, []), components);
+        open.set(shard, changeset);
       }
-      return chain.builder;
+      return changeset.builder;
     },
     finish: () => {
       for (const [shard, { builder, parts }] of open) {
         builder.finish(drain.upTo);
-        lanes[shard]!.csn++;
-        lanes[shard]!.sent.push(...parts);
+        chains[shard]!.csn++;
+        chains[shard]!.sent.push(...parts);
         drain.batchesLeft++;
       }
     },
@@ -117,49 +119,46 @@ export function rowChains({ lanes, place, keep }: ChainsComponents, drain: Drain
   };
 }
 
-/** Whole: one chain, in a lane that is chosen when it must be; numbers rise over all shards. */
-export function wholeChain(
-  { lanes, place, keep }: ChainsComponents,
-  drain: DrainRecord,
-  after: PositionVector,
-): Chains {
-  const choice = new LaneChoice(laneInUse(lanes));
-  const csn = Math.max(...lanes.map((lane) => lane.csn)) + 1;
-  const at = (last: boolean): ChainPlace => place(csn, lanes[choice.decide(last)]!.csn, after);
-  const { builder, parts } = openChain(csn, drain, at, keep);
+/** Whole: one changeset, in a shard log that is chosen as late as possible; numbers rise over all shards. */
+export function wholeChangeset(components: ChangesetComponents, after: PositionVector): Changeset {
+  const { chains, place, drain } = components;
+  const active = new ActiveShardLog(shardInUse(chains));
+  const csn = Math.max(...chains.map((chain) => chain.csn)) + 1;
+  const at = (last: boolean): ChainPlace => place(csn, chains[active.decide(last)]!.csn, after);
+  const { builder, parts } = openChangeset(csn, at, components);
   return {
-    builderOf: (shard) => (choice.admit(shard) ? builder : null),
+    builderOf: (shard) => (active.admit(shard) ? builder : null),
     finish: () => {
-      const lane = choice.decide(true);
-      const names = choice.names();
+      const shard = active.decide(true);
+      const names = active.names();
       builder.finish(drain.upTo, names);
-      for (const shard of [lane, ...names]) lanes[shard]!.csn = csn;
-      lanes[lane]!.sent.push(...parts);
+      for (const touched of [shard, ...names]) chains[touched]!.csn = csn;
+      chains[shard]!.sent.push(...parts);
       drain.batchesLeft = 1;
     },
     size: () => sizeOf(parts),
   };
 }
 
-/** A change of the schema with rows, alone in flight: through shard 0, and the last of its chain in every other. */
-export function schemaChain(
-  { lanes, place, keep }: ChainsComponents,
-  drain: DrainRecord,
+/** A schema change with rows, alone in flight: through shard 0, and the last of its chain in every other shard. */
+export function schemaChangeset(
+  components: ChangesetComponents,
   after: PositionVector,
   schema: SchemaLead,
-): Chains {
-  const csn = Math.max(...lanes.map((lane) => lane.csn)) + 1;
-  const at = (): ChainPlace => place(csn, lanes[0]!.csn, after);
-  const { builder, parts } = openChain(csn, drain, at, keep, schema);
+): Changeset {
+  const { chains, place, drain } = components;
+  const csn = Math.max(...chains.map((chain) => chain.csn)) + 1;
+  const at = (): ChainPlace => place(csn, chains[0]!.csn, after);
+  const { builder, parts } = openChangeset(csn, at, components, schema);
   return {
     builderOf: () => builder,
     finish: () => {
       builder.finish(
         drain.upTo,
-        lanes.flatMap((_, shard) => (shard === 0 ? [] : [shard])),
+        chains.flatMap((_, shard) => (shard === 0 ? [] : [shard])),
       );
-      for (const lane of lanes) lane.csn = csn;
-      lanes[0]!.sent.push(...parts);
+      for (const chain of chains) chain.csn = csn;
+      chains[0]!.sent.push(...parts);
       drain.batchesLeft = 1;
     },
     size: () => sizeOf(parts),

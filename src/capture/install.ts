@@ -1,11 +1,12 @@
 /**
- * Putting capture into the application's file and taking it out again: one short transaction each, so that an
- * application never meets half of it.
+ * Installs capture in the app database and removes it: one short transaction each, so that an application never sees half
+ * of it.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
+import { type CapturedTable, readChangeLogs } from "../rows/change-logs.ts";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
 import { changeLogName, APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { hasTable } from "../sqlite/has.ts";
@@ -21,26 +22,16 @@ export interface InstallOptions {
   readonly clusterId: string;
   readonly peerId: string;
   readonly schemaVersion: number;
-  /** What the file reflects once it is installed. */
+  /** The position that the file reflects once capture is installed. */
   readonly position: PositionVector;
 }
 
-/** A captured table in the file: its id and its change log's name. */
-export interface CapturedTable {
-  readonly id: number;
-  readonly name: string;
-  readonly log: string;
-}
-
-/** The registry, or null when nothing of Marmot is installed. */
+/** The registry of change logs; null: nothing of Marmot is installed. */
 export function readCaptured(db: DatabaseSync): CapturedTable[] | null {
-  if (!hasTable(db, "__marmot__table")) return null;
-  return db
-    .prepare(`SELECT "id", "name", "log" FROM "__marmot__table" ORDER BY "id"`)
-    .all() as unknown as CapturedTable[];
+  return hasTable(db, "__marmot__table") ? readChangeLogs(db) : null;
 }
 
-/** What the file says of itself; null: nothing of Marmot is installed. Throws `UserError` for a newer format. */
+/** The file's cluster and node; null: nothing of Marmot is installed. Throws `UserError` for a newer format. */
 export function readMeta(db: DatabaseSync, file: string): { clusterId: string; peerId: string } | null {
   if (!hasTable(db, "__marmot__meta")) return null;
   const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__meta"`).all() as {
@@ -59,9 +50,9 @@ export function readMeta(db: DatabaseSync, file: string): { clusterId: string; p
 /** Milliseconds for which the application may be in the middle of a transaction. */
 const WAIT_MS = 10_000;
 
-/** Runs `work` in a write transaction that waits for the application's for some seconds. Throws `UserError` after that. */
+/** Runs `work` in a write transaction. Waits some seconds for the application's transaction, then throws `UserError`. */
 function transaction(db: DatabaseSync, work: () => void): void {
-  // Synced: what is built on it next outlives a power cut, so this must, too.
+  // Synced: the next steps survive a power cut, so this must, too.
   db.exec(`PRAGMA busy_timeout = ${WAIT_MS}; PRAGMA synchronous = FULL`);
   try {
     begin(db);
@@ -84,7 +75,7 @@ function begin(db: DatabaseSync): void {
   }
 }
 
-/** A free name for a table's change log: the ancestor's, with a suffix where an application's object has it. */
+/** A free name for a table's change log: that of Marmot v0.3, with a suffix if an application's object has it. */
 export function freeLogName(db: DatabaseSync, table: string): string {
   for (let i = 1; ; i++) {
     const name = i === 1 ? changeLogName(table) : `${changeLogName(table)}_${i}`;
@@ -93,7 +84,7 @@ export function freeLogName(db: DatabaseSync, table: string): string {
   }
 }
 
-/** Installs everything from nothing. */
+/** Installs everything in a file that has no capture. */
 export function install(
   db: DatabaseSync,
   shapes: readonly TableShape[],
@@ -112,19 +103,20 @@ export function install(
     const status = db.prepare(`INSERT INTO "__marmot__status" VALUES(?, ?, ?)`);
     status.run("node", "peer_id", options.peerId);
     options.position.forEach((index, shard) => status.run("shard", String(shard), BigInt(index)));
-    const register = db.prepare(`INSERT INTO "__marmot__table" VALUES(?, ?, ?)`);
-    for (const shape of shapes) {
-      const log = freeLogName(db, shape.name);
-      register.run(shape.id, shape.name, log);
-      captured.push({ id: shape.id, name: shape.name, log });
-      for (const object of captureObjects(shape, readTable(queryOf(db), shape.name), log))
-        db.exec(object.sql);
-    }
+    for (const shape of shapes) captured.push(captureTable(db, shape));
   });
   return captured;
 }
 
-/** Removes every trigger, index and table of Marmot: triggers first, or the application's writes would fail in between. */
+function captureTable(db: DatabaseSync, shape: TableShape): CapturedTable {
+  const { id, name } = shape;
+  const log = freeLogName(db, name);
+  db.prepare(`INSERT INTO "__marmot__table" VALUES(?, ?, ?)`).run(id, name, log);
+  for (const object of captureObjects(shape, readTable(queryOf(db), name), log)) db.exec(object.sql);
+  return { id, name, log };
+}
+
+/** Removes every trigger, index and table of Marmot: triggers first, or writes of the application would fail in between. */
 export function uninstall(db: DatabaseSync): { triggers: number; tables: number } {
   let triggers = 0;
   let tables = 0;

@@ -1,6 +1,6 @@
 /**
- * Capture after the schema changed: what is missing comes, what is not as it must be is made anew, what belongs to tables
- * that are gone goes. Inside a transaction of the caller.
+ * Capture after a schema change: creates missing objects, re-creates wrong ones, and drops those of dropped tables. Works
+ * inside a transaction of the caller.
  */
 import { isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
@@ -19,33 +19,34 @@ import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { keyColumns, readTable } from "../sqlite/schema.ts";
-import { type CapturedTable, freeLogName, readCaptured } from "./install.ts";
+import { type CapturedTable, readAcknowledged, STORE_ACKNOWLEDGED } from "../rows/change-logs.ts";
 import { captureObjects } from "./capture-triggers.ts";
+import { freeLogName, readCaptured } from "./install.ts";
 
 export interface WantedCapture {
-  /** The table as the file has it. */
+  /** The table in the file. */
   readonly shape: TableShape;
-  /** Names, in the file, of the columns that the cluster's table has; null: they are the shape's. */
+  /** The file's names of the columns of the cluster's table; null: they are the shape's. */
   readonly recorded: readonly string[] | null;
 }
 
-interface Existing {
+interface ExistingTrigger {
   readonly name: string;
   readonly table: string;
   readonly sql: string;
-  /** Triggers fire the youngest first. */
-  readonly age: number;
+  /** Rises with each new trigger. The newest trigger fires first. */
+  readonly place: number;
 }
 
-function readTriggers(db: DatabaseSync): Existing[] {
+function readTriggers(db: DatabaseSync): ExistingTrigger[] {
   const rows = queryOf(db)(
     `SELECT name, tbl_name, sql, rowid FROM main.sqlite_schema WHERE type = 'trigger'`,
   );
-  return rows.map(([name, table, sql, age]) => ({
+  return rows.map(([name, table, sql, place]) => ({
     name: String(name),
     table: String(table),
     sql: String(sql),
-    age: Number(age),
+    place: Number(place),
   }));
 }
 
@@ -55,8 +56,8 @@ const idOf = (trigger: string): number | null => {
 };
 
 /**
- * Ids of registered tables of which every write was captured up to now: each trigger that it needs is on one table, and
- * its log is there.
+ * Ids of registered tables whose writes were all captured up to now: all of the table's triggers are on one table, and its
+ * log exists.
  */
 export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable[]): Set<number> {
   const query = queryOf(db);
@@ -70,7 +71,7 @@ export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable
     const table = readTable(query, name);
     const evicts = table.uniques.some((u) => u.origin !== "pk");
     const needed = TRIGGER_KINDS.filter((kind) => evicts || !kind.startsWith("evict"));
-    // Without its index the rows of a table without a declared key may have other rowids by now.
+    // Without its index a table without a declared key may have other rowids by now.
     const isKept = keyColumns(table).length > 0 || hasIndex(db, keepIndexName(id));
     if (isKept && needed.every((kind) => on(kind) === name) && !isCutShort(triggers.values(), id, name))
       whole.add(id);
@@ -78,16 +79,16 @@ export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable
   return whole;
 }
 
-/** A trigger that was made since fires before Marmot's: with RAISE(IGNORE) or FAIL the row stays, and nothing records it. */
-function isCutShort(triggers: Iterable<Existing>, id: number, table: string): boolean {
+/** A trigger created since then fires before Marmot's. With RAISE(IGNORE) or FAIL the row stays and is not captured. */
+function isCutShort(triggers: Iterable<ExistingTrigger>, id: number, table: string): boolean {
   const on = [...triggers].filter((t) => isSameName(t.table, table));
-  const oldest = Math.min(...on.filter((t) => idOf(t.name) === id).map((t) => t.age));
-  return on.some((t) => idOf(t.name) === null && t.age > oldest && mentions(t.sql, "RAISE"));
+  const oldest = Math.min(...on.filter((t) => idOf(t.name) === id).map((t) => t.place));
+  return on.some((t) => idOf(t.name) === null && t.place > oldest && mentions(t.sql, "RAISE"));
 }
 
 /**
- * `floor`: the highest log id of a table that was ever used; a log that was lost goes on after it. `keep`: what belongs to
- * other tables stays, since it may still be wanted.
+ * `floor`: the highest log id of a table that was ever used; a log that was lost goes on after it. `keep`: the capture of
+ * other tables stays, since it may still be needed.
  */
 export function recapture(
   db: DatabaseSync,
@@ -96,7 +97,7 @@ export function recapture(
   keep = false,
 ): CapturedTable[] {
   const before = new Map((readCaptured(db) ?? []).map((c) => [c.id, c]));
-  const acknowledged = readAcknowledged(db, before);
+  const acknowledged = readAcknowledged(db);
   const ids = new Set(wanted.map((w) => w.shape.id));
   const triggers = readTriggers(db);
   if (!keep) {
@@ -109,15 +110,24 @@ export function recapture(
   const register = db.prepare(`INSERT OR REPLACE INTO "__marmot__table" VALUES(?, ?, ?)`);
   const captured = wanted.map(({ shape, recorded }): CapturedTable => {
     const log = before.get(shape.id)?.log ?? freeLogName(db, shape.name);
-    if (!hasTable(db, log)) makeLog(db, log, shape.key.length, floor(shape.id));
+    if (!hasTable(db, log)) createLog(db, log, shape.key.length, floor(shape.id));
     register.run(shape.id, shape.name, log);
-    makeTriggers(db, shape, log, recorded, triggers);
+    createTriggers(db, { shape, log, recorded }, triggers);
     return { id: shape.id, name: shape.name, log };
   });
-  db.exec(`DELETE FROM "__marmot__status" WHERE "item" = 'acknowledged'`);
-  const put = db.prepare(`INSERT INTO "__marmot__status" VALUES('acknowledged', ?, ?)`);
-  for (const { id, name } of captured) if (acknowledged.has(id)) put.run(name, BigInt(acknowledged.get(id)!));
+  storeAcknowledged(db, captured, acknowledged);
   return captured;
+}
+
+/** Acknowledged ids are stored under table names, which may be others now. */
+function storeAcknowledged(
+  db: DatabaseSync,
+  captured: readonly CapturedTable[],
+  acknowledged: ReadonlyMap<number, number>,
+): void {
+  db.exec(`DELETE FROM "__marmot__status" WHERE "item" = 'acknowledged'`);
+  const put = db.prepare(STORE_ACKNOWLEDGED);
+  for (const { id, name } of captured) if (acknowledged.has(id)) put.run(name, BigInt(acknowledged.get(id)!));
 }
 
 /** Eviction triggers as this version writes them, in a file of an older one. In a write transaction of its own. */
@@ -125,8 +135,7 @@ export function renewEvictions(
   db: DatabaseSync,
   shapeNamed: (name: string, id: number) => TableShape | null,
 ): void {
-  const wanted = outdatedEvictions(db, shapeNamed);
-  if (wanted.length === 0) return;
+  if (outdatedEvictions(db, shapeNamed).length === 0) return;
   db.exec("BEGIN IMMEDIATE");
   commitAfter(db, () => {
     for (const { name, sql } of outdatedEvictions(db, shapeNamed)) {
@@ -140,10 +149,9 @@ function outdatedEvictions(
   db: DatabaseSync,
   shapeNamed: (name: string, id: number) => TableShape | null,
 ): { readonly name: string; readonly sql: string }[] {
-  const triggers = readTriggers(db);
-  const there = new Map(triggers.map((t) => [t.name, t]));
+  const there = new Map(readTriggers(db).map((t) => [t.name, t]));
   return (readCaptured(db) ?? []).flatMap(({ id, name, log }) => {
-    // The table may have been renamed, or be gone; then the schema is followed, and this with it.
+    // A table that was renamed or dropped is captured again when its schema is followed.
     const on = there.get(triggerName(id, "evict_insert"))?.table;
     const shape = on === undefined || !isSameName(on, name) ? null : shapeNamed(on, id);
     if (shape === null) return [];
@@ -155,7 +163,7 @@ function outdatedEvictions(
   });
 }
 
-/** Takes the capture of tables away, with all that their logs say. */
+/** Removes the capture of tables, their logs included. */
 export function uncapture(db: DatabaseSync, ids: readonly number[]): void {
   const captured = readCaptured(db) ?? [];
   for (const { name } of readTriggers(db)) {
@@ -169,20 +177,7 @@ export function uncapture(db: DatabaseSync, ids: readonly number[]): void {
   }
 }
 
-function readAcknowledged(
-  db: DatabaseSync,
-  captured: ReadonlyMap<number, CapturedTable>,
-): Map<number, number> {
-  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'acknowledged'`);
-  const byName = new Map((rows.all() as { name: string; value: number }[]).map((r) => [r.name, r.value]));
-  return new Map(
-    [...captured.values()].flatMap(({ id, name }) =>
-      byName.has(name) ? [[id, byName.get(name)!] as const] : [],
-    ),
-  );
-}
-
-/** The table is gone: so is everything that its log says. */
+/** Drops the log of a table, and everything that is stored about its log rows. */
 function forget(db: DatabaseSync, id: number, log: string): void {
   db.exec(`DROP TABLE IF EXISTS ${quoteIdentifier(log)}`);
   db.exec(`DROP INDEX IF EXISTS ${quoteIdentifier(keepIndexName(id))}`);
@@ -190,19 +185,17 @@ function forget(db: DatabaseSync, id: number, log: string): void {
     db.prepare(`DELETE FROM "${PREFIX}${table}" WHERE "id" = ?`).run(id);
 }
 
-/** Ids of a log are never used twice: the new one begins with a row that says nothing. */
-function makeLog(db: DatabaseSync, log: string, columns: number, floor: number): void {
+/** Ids of a log are never used twice: a new log begins with a row that counts as no change. */
+function createLog(db: DatabaseSync, log: string, columns: number, floor: number): void {
   db.exec(changeLogSql(log, columns));
   if (floor > 0) db.prepare(`INSERT INTO ${quoteIdentifier(log)}(id, v) VALUES(?, 0)`).run(floor);
 }
 
-/** Marmot's triggers of a table are younger than the application's, so that they fire first. */
-function makeTriggers(
+/** Marmot's triggers of a table are newer than the application's, so that they fire first. */
+function createTriggers(
   db: DatabaseSync,
-  shape: TableShape,
-  log: string,
-  recorded: readonly string[] | null,
-  existing: readonly Existing[],
+  { shape, log, recorded }: WantedCapture & { readonly log: string },
+  existing: readonly ExistingTrigger[],
 ): void {
   const table = readTable(queryOf(db), shape.name);
   const objects = captureObjects(shape, table, log, recorded);
@@ -213,11 +206,11 @@ function makeTriggers(
   const wanted = objects.filter((o) => o.kind === "trigger");
   const own = existing.filter((t) => idOf(t.name) === shape.id);
   const others = existing.filter((t) => idOf(t.name) === null && isSameName(t.table, shape.name));
-  const youngest = Math.max(0, ...others.map((t) => t.age));
+  const newest = Math.max(0, ...others.map((t) => t.place));
   const there = new Map(own.map((t) => [t.name, t]));
   const right =
     own.length === wanted.length &&
-    wanted.every(({ name, sql }) => there.get(name)?.sql === sql && there.get(name)!.age > youngest);
+    wanted.every(({ name, sql }) => there.get(name)?.sql === sql && there.get(name)!.place > newest);
   if (right) return;
   for (const { name } of own) db.exec(`DROP TRIGGER IF EXISTS ${quoteIdentifier(name)}`);
   for (const { sql } of wanted) db.exec(sql);

@@ -1,6 +1,6 @@
 /**
- * What the application's file remembers of the schema it last reflected: against this its present schema is compared,
- * and what differs is the application's own change. Changed only together with the file's schema, in one transaction.
+ * The schema that the app database last reflected, stored in the file. Its present schema is compared with this one, and
+ * differences are the application's own change. Written only together with the file's schema, in one transaction.
  */
 import type { DatabaseSync } from "node:sqlite";
 import type { SchemaState } from "../schema/diff/change.ts";
@@ -10,7 +10,7 @@ export interface RememberedSchema {
   readonly version: number;
   readonly state: SchemaState;
   readonly tables: ReadonlyMap<string, number>;
-  /** Tables whose rows were written while nothing captured them: to be compared with the replica. */
+  /** Tables whose rows were written without capture: they must be compared with the replica. */
   readonly unreconciled: readonly number[];
 }
 
@@ -19,6 +19,7 @@ interface Stored {
   readonly userVersion: number;
   readonly applicationId: number;
   readonly tables: [name: string, id: number][];
+  /** `unreconciled`, under the name that it has on disk. */
   readonly uncompared: number[];
 }
 
@@ -37,7 +38,7 @@ export function writeRemembered(
   put.run("schema", JSON.stringify(stored));
 }
 
-/** null: a file of format 1, which did not remember. */
+/** null: a file of format 1, which does not store it. */
 export function readRemembered(db: DatabaseSync): RememberedSchema | null {
   const rows = db
     .prepare(`SELECT "name", "value" FROM "__marmot__meta" WHERE "name" IN ('schema', 'schema_version')`)

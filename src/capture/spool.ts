@@ -1,9 +1,9 @@
-/** Encoded parts that wait for their turn: in memory up to a bound, beyond it in a file that goes when they are done. */
+/** Encoded parts that wait to be proposed and taken: in memory up to a bound, beyond it in a temporary file. */
 import { closeSync, mkdirSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { assert } from "../base/assert.ts";
 
-/** Bytes kept in memory; what comes while there are so many goes to disk. */
+/** Bytes kept in memory; further parts go to disk. */
 export const SPOOL_ABOVE_BYTES = 64 << 20;
 
 export type Spooled = Uint8Array | { readonly at: number; readonly length: number };
@@ -35,19 +35,19 @@ export class Spool {
 
   read(spooled: Spooled): Uint8Array {
     if (spooled instanceof Uint8Array) return spooled;
-    assert(this.#descriptor !== null, "what was spooled can be read");
+    assert(this.#descriptor !== null, "a spooled part can be read");
     const bytes = new Uint8Array(spooled.length);
     const read = readSync(this.#descriptor, bytes, 0, spooled.length, spooled.at);
-    assert(read === spooled.length, "the spool is as long as what was written");
+    assert(read === spooled.length, "the spool holds every byte that was written");
     return bytes;
   }
 
-  /** What `add` gave is done with. Room in the file comes back with `clear` only. */
+  /** A part is no longer needed. Its room in the file is free after `clear` only. */
   release(spooled: Spooled): void {
     if (spooled instanceof Uint8Array) this.#inMemory -= spooled.length;
   }
 
-  /** Everything that was added is done with. */
+  /** No part is needed any more. */
   clear(): void {
     this.#inMemory = 0;
     this.#end = 0;

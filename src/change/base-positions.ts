@@ -1,6 +1,7 @@
 /**
- * Which position the live file reflected when a change-log row was written. A table's records split its log by id: rows
- * from `nextId` on were written while `position` was reflected, up to the next record. No record: the position reflected now.
+ * The base position of each change-log row: the position that the app database reflected when the row was written. A table's
+ * records split its log by id: rows from `nextId` up to the next record were written while `position` was reflected. Without
+ * a record it is the position reflected now.
  */
 import type { PositionVector } from "./batch.ts";
 
@@ -11,7 +12,7 @@ export interface BaseRecord {
 
 export class BasePositions {
   readonly #records = new Map<number, BaseRecord[]>();
-  /** The position that the live file reflects. */
+  /** The position that the app database reflects. */
   reflected: PositionVector;
 
   constructor(reflected: PositionVector, records: readonly (BaseRecord & { readonly table: number })[] = []) {
@@ -30,11 +31,11 @@ export class BasePositions {
     const list = this.#records.get(table);
     if (list === undefined || list.length === 0) return this.reflected;
     for (let i = list.length - 1; i > 0; i--) if (list[i]!.nextId <= id) return list[i]!.position;
-    // The first record begins after what is acknowledged; an id before it is a lower bound of one that comes later.
+    // The first record begins after the acknowledged id; an id before it is a lower bound of one that comes later.
     return list[0]!.position;
   }
 
-  /** What the file showed at least of every row, whenever its log row was written. */
+  /** The position that the file showed at least of every row, whenever its log row was written. */
   oldest(): PositionVector {
     const lists = [...this.#records.values()].flatMap((list) =>
       list.length === 0 ? [] : [list[0]!.position],
@@ -47,8 +48,8 @@ export class BasePositions {
   }
 
   /**
-   * What a table's records must be once the file reflects `next`: `acknowledged` and `newest` are log ids. The caller
-   * writes them to the file in the same transaction and then calls `replace`.
+   * The table's records once the file reflects `next`; `acknowledged` and `newest` are log ids. The caller writes them to the
+   * file in the same transaction and then calls `replace`.
    */
   advanced(table: number, next: PositionVector, acknowledged: number, newest: number): BaseRecord[] {
     if (newest <= acknowledged) return [];

@@ -1,4 +1,4 @@
-/** What travels through the order: batches of row changes, and the few other kinds of entries. */
+/** The contents of the total order: batches of row changes, and the few other kinds of entries. */
 import type { KeyId } from "./key.ts";
 import type { Image, Value } from "./value.ts";
 
@@ -32,7 +32,7 @@ export interface RowChange {
   readonly image: Image | null;
   /** The key's columns in key order. */
   readonly key: readonly Value[];
-  /** Updates: bit i of byte i/8 is set when column i differs from the reference. null otherwise. */
+  /** Updates: bit i of byte i/8 is set when column i differs from the before image. null otherwise. */
   readonly mask: Uint8Array | null;
   /** Index into `Batch.bases`. */
   readonly base: number;
@@ -68,18 +68,28 @@ export interface Batch {
   readonly previousCsn: number;
   readonly schemaVersion: number;
   /**
-   * Distinct position vectors that rows refer to; [0] is the usual one. `schema`: [0] of the last part is what the
-   * origin's file showed at least of every row; where it is empty, nothing is known of that.
+   * Distinct position vectors that rows refer to; [0] is the usual one. `schema`: [0] of the last part is the position that
+   * the origin's file showed at least of every row; without it that position is unknown.
    */
   readonly bases: readonly PositionVector[];
-  /** The origin's position when it drained; empty unless transactions are whole across shards. */
+  /** The origin's replica positions when it drained; empty unless transactions are whole across shards. */
   readonly after: PositionVector;
   readonly watermarks: readonly Watermark[];
-  /** Wall clock of the origin, milliseconds since 1970: shown to people, judged by nobody. */
+  /** Wall clock of the origin, milliseconds since 1970. It is only shown to people; no rule depends on it. */
   readonly time: number;
-  /** `check`: an id by which the asker finds its answers; else "". */
+  /** `check`: an id by which the asking node finds its answers; else "". */
   readonly note: string;
   readonly tables: readonly TableChanges[];
-  /** `schema`: what changes, as `schema/` encodes it; empty in parts before the last. Else absent. */
+  /** `schema`: the schema change, as `schema/` encodes it; empty in parts before the last. Else absent. */
   readonly schema?: Uint8Array;
+}
+
+/** The replica's answer to one of this node's own batches, for the outbox. */
+export interface OwnOutcome {
+  readonly shard: number;
+  readonly incarnation: number;
+  readonly csn: number;
+  readonly part: number;
+  /** "redirect": taken, but some rows got other rowids than their own, which ends the incarnation. */
+  readonly verdict: "take" | "redirect" | "stage" | "refuse";
 }

@@ -1,32 +1,32 @@
 /**
- * Rows of the replica that the live file may not show yet: filled by `replica/`, emptied by `reflect/`. Keyed, so a row
- * that changes ten times is written once.
+ * Rows of the replica that the app database may not show yet: filled by `replica/`, emptied by `reflect/`. They are keyed:
+ * a row that changes ten times is written once.
  */
 import type { KeyId } from "./key.ts";
 import { KeyMap } from "./key-map.ts";
 import type { Image, Value } from "./value.ts";
 
 export interface ChangedRow {
-  /** Key columns in key order, as the replica spells them (or last spelt them, for a row that is gone). */
+  /** Key columns in key order, with the replica's spelling; for a deleted row, its last one. */
   readonly key: readonly Value[];
-  /** The replica's row now; null: it has none. */
+  /** The replica's present row; null: it has none. */
   readonly image: Image | null;
 }
 
-/** An own row of a table without a declared key that the replica has under another rowid than the live file. */
+/** An own row of a table without a declared key that has another rowid in the replica than in the app database. */
 export interface RedirectedRow {
   readonly table: number;
   readonly from: bigint;
   readonly to: bigint;
-  /** Where in the order it went in. */
+  /** Its place in the total order. */
   readonly shard: number;
   readonly index: number;
 }
 
-/** In place of a row when there are very many: key and image are looked up when the row's turn comes. */
+/** In place of a row when there are very many: key and image are read when the row is shown. */
 export const LOOK_UP = 0;
 
-/** Rows kept with their images; beyond it only their keys are. */
+/** Rows kept with their images; of further rows only the keys are kept. */
 const KEPT_ROWS = 20_000;
 
 export class ChangedRows {
@@ -71,13 +71,13 @@ export class ChangedRows {
     this.#size = 0;
   }
 
-  /** The table is gone. */
+  /** The table was dropped. */
   forgetTable(table: number): void {
     this.#size -= this.tables.get(table)?.size ?? 0;
     this.tables.delete(table);
   }
 
-  /** The table's images are not what the replica has any more. */
+  /** The table's kept images are out of date. */
   lookUp(table: number): void {
     const rows = this.tables.get(table);
     for (const keyId of [...(rows?.keys() ?? [])]) rows!.set(keyId, LOOK_UP);

@@ -1,7 +1,7 @@
 /**
  * Batches and images as MessagePack. MessagePack has no REAL 1.0 beside INTEGER 1, no -0.0 and no broken text, so each
- * row may carry exceptions `[column, class, column, class, …]`; every other value is what it looks like: an integral
- * number INTEGER, another number REAL. Decoding yields exact values (`value.ts`) or throws `CodecError`.
+ * row may carry exceptions `[column, class, column, class, …]`. Without an exception an integral number is INTEGER and any
+ * other number REAL. Decoding yields exact values (`value.ts`) or throws `CodecError`.
  */
 import { Packr } from "msgpackr";
 import { packExact } from "../base/pack.ts";
@@ -10,7 +10,7 @@ import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";
 import type { TableShape } from "./shape.ts";
 import { type Image, TextBytes, type Value } from "./value.ts";
 
-/** Bytes that are not a batch of a format this build knows. */
+/** The bytes are not a batch of a format that this build knows. */
 export class CodecError extends Error {
   override name = "CodecError";
 }
@@ -79,7 +79,7 @@ function unpackValues(packed: unknown, classes: unknown): Value[] {
   return out;
 }
 
-/** An image on its own: for references, the journal and checksums. */
+/** One image: for before images, the journal and checksums. */
 export function encodeImage(image: Image): Uint8Array {
   const [values, classes] = packValues(image);
   return packExact(packr, classes === null ? values : [values, classes]);
@@ -164,13 +164,14 @@ function unpackRow(packed: unknown, shape: TableShape, bases: number): RowChange
 }
 
 /**
- * The head of a batch, with its tables still packed: who it is from can be judged before anything is decoded.
- * Throws `CodecError`.
+ * The head of a batch, with its tables still packed: a batch is accepted or ignored by its origin and numbers before its
+ * rows are decoded.
  */
 export interface BatchHead extends Omit<Batch, "tables"> {
   readonly packedTables: readonly unknown[];
 }
 
+/** Throws `CodecError`. */
 export function decodeBatchHead(bytes: Uint8Array): BatchHead {
   const decoded = unpack(bytes);
   if (!Array.isArray(decoded) || decoded.length < 15) throw new CodecError("not a batch");
@@ -183,7 +184,7 @@ export function decodeBatchHead(bytes: Uint8Array): BatchHead {
     );
   if (!KINDS.has(kind as BatchKind)) throw new CodecError("unknown kind of batch");
   if ((kind === BatchKind.schema) !== schema instanceof Uint8Array)
-    throw new CodecError("a change of the schema has what changes, and nothing else has");
+    throw new CodecError("a schema entry without its change, or a change in another kind of entry");
   const numbers = [incarnation, csn, part, parts, previousCsn, schemaVersion];
   if (
     typeof origin !== "string" ||
@@ -216,7 +217,7 @@ export function decodeBatchHead(bytes: Uint8Array): BatchHead {
   };
 }
 
-/** `shapeOf` gives the table's shape at the schema version that the batch was judged by. */
+/** `shapeOf` gives the table's shape at the schema version under which the batch was accepted. */
 export function decodeTables(
   head: BatchHead,
   shapeOf: (table: number) => TableShape | undefined,

@@ -1,14 +1,14 @@
 /**
- * A map by key for a million rows. Keys that are numbers, which most are, with values that are numbers take 24 to 48 bytes
- * each, outside the heap that is collected; a `Map` takes two or three times that. All others are in a `Map`.
+ * A map and a list of keys for a million rows. In the map, number keys (most keys) with number values take 24 to 48 bytes
+ * each, outside of the collected heap; a `Map` takes two or three times that. All others are in a `Map`.
  */
 import type { KeyId } from "./key.ts";
 
 const LEAST_SLOTS = 16;
-/** Above so many slots they are given back when most are not needed. */
+/** Above so many slots the map shrinks when most of them are empty. */
 const KEPT_SLOTS = 4096;
 
-/** Entries in the order of insertion, found by linear probing; one that is deleted leaves NaN, which equals nothing. */
+/** Entries in the order of insertion, found by linear probing. A deleted entry leaves NaN, which equals nothing. */
 class NumberMap {
   #keys = new Float64Array(LEAST_SLOTS / 2);
   #values = new Float64Array(LEAST_SLOTS / 2);
@@ -63,7 +63,7 @@ class NumberMap {
     return true;
   }
 
-  /** Without what was deleted, and with room for as many again. */
+  /** Drops deleted entries and makes room for as many again. */
   #resize(): void {
     let slots = LEAST_SLOTS;
     while (slots < 4 * this.#size) slots *= 2;
@@ -84,7 +84,7 @@ class NumberMap {
     }
   }
 
-  /** What is deleted meanwhile does not come; what is added may or may not. */
+  /** Entries that are deleted during the iteration do not come; entries that are added may come. */
   *keys(): Generator<number, void> {
     const keys = this.#keys;
     for (let i = 0; i < (keys === this.#keys ? this.#count : keys.length); i++) {
@@ -124,12 +124,12 @@ export class KeyMap<N extends number, T extends object> {
     }
   }
 
-  /** False: it was not there. */
+  /** False: there was no entry. */
   delete(keyId: KeyId): boolean {
     return (typeof keyId === "number" && this.#numbers.delete(keyId)) || this.#others.delete(keyId);
   }
 
-  /** What is deleted meanwhile does not come; what is added may or may not. */
+  /** Entries that are deleted during the iteration do not come; entries that are added may come. */
   *keys(): Generator<KeyId, void> {
     yield* this.#others.keys();
     yield* this.#numbers.keys();
@@ -142,5 +142,21 @@ export class KeyMap<N extends number, T extends object> {
 
   *values(): Generator<N | T, void> {
     for (const [, value] of this) yield value;
+  }
+}
+
+/** Keys by table, each as often as it was added, without an object for each. */
+export class KeyList {
+  readonly #tables = new Map<number, KeyId[]>();
+
+  add(table: number, keyId: KeyId): void {
+    const keys = this.#tables.get(table);
+    if (keys === undefined) this.#tables.set(table, [keyId]);
+    else keys.push(keyId);
+  }
+
+  /** In the order in which tables, and the keys of each, were first added. */
+  tables(): Iterable<[table: number, keys: readonly KeyId[]]> {
+    return this.#tables;
   }
 }

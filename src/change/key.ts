@@ -1,6 +1,6 @@
 /**
- * The identity of a row: its key, folded the way the key's collation compares ('k' = 'K' under NOCASE, 1 = 1.0), so
- * that equal keys are equal JS values, hash to one shard and find each other in maps.
+ * The identity of a row: its key, folded the way the key's collation compares ('k' = 'K' under NOCASE, 1 = 1.0). Equal keys
+ * are equal JS values, hash to one shard and are the same key of a map.
  */
 import { assert } from "../base/assert.ts";
 import type { Collation, TableShape } from "./shape.ts";
@@ -77,10 +77,10 @@ export function keyIdOfImage(shape: TableShape, image: Image): KeyId {
   return keyIdOf(shape, keyOfImage(shape, image));
 }
 
-/** What routing hashes for a row. */
+/** The text that routing hashes for a row. */
 export const routingKey = (id: KeyId): string => (typeof id === "number" ? `i${id}` : id);
 
-/** The key's values back out of an id: equal to the row's own under the key's collations, not always to the letter. */
+/** The key's values from an id: equal to the row's own under the key's collations, but perhaps spelt differently. */
 export function keyValues(shape: TableShape, id: KeyId): Value[] {
   if (typeof id === "number") return [BigInt(id)];
   if (shape.key.length === 1) return [unfold(id, 0)[0]];

@@ -1,9 +1,9 @@
 /**
- * What the order must know of an entry before anybody decodes it, in front of the entry's bytes: which other shards an
- * entry of shard 0 names, or that the entry is a marker. A frame begins with a byte that no MessagePack begins with, so
- * an entry that names nothing is the batch alone, as it always was.
+ * The part of an entry that the delivery rule needs before the batch is decoded. A frame before the batch has the other
+ * shards that an entry of shard 0 names, or the index of a cross-shard marker. It begins with a byte that no MessagePack
+ * begins with, so an entry that names no shard is the batch alone, as in older versions.
  *
- *     0xc1, n, shard × n, batch        an entry of shard 0 that touches n other shards, too
+ *     0xc1, n, shard × n, batch        an entry of shard 0 that also touches n other shards
  *     0xc1, 0xff, u as 8 bytes         a marker: entries of shard 0 up to index u may take effect here
  */
 import { EMPTY_BYTES } from "../base/bytes.ts";
@@ -16,11 +16,14 @@ export interface Marking {
   readonly names: readonly number[];
   /** A marker's index in shard 0; null: no marker. */
   readonly marker: number | null;
-  /** What is left: a batch, or nothing. */
+  /** The rest: a batch, or nothing. */
   readonly batch: Uint8Array;
 }
 
 const NO_NAMES: readonly number[] = [];
+
+/** The marking of an entry without a batch. */
+export const UNMARKED: Marking = { names: NO_NAMES, marker: null, batch: EMPTY_BYTES };
 
 /** `names`: ascending, 1 to 63 each. Without names the batch stays as it is. */
 export function encodeNamed(names: readonly number[], batch: Uint8Array): Uint8Array {
@@ -39,7 +42,7 @@ export function encodeMarker(upTo: number): Uint8Array {
   return out;
 }
 
-/** Never throws: bytes that are no frame are a batch, and its decoder judges them. */
+/** Never throws: bytes without a frame are a batch, which its decoder checks. */
 export function readMarking(bytes: Uint8Array): Marking {
   if (bytes[0] !== FRAME) return { names: NO_NAMES, marker: null, batch: bytes };
   const count = bytes[1] ?? 0;

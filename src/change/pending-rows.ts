@@ -1,6 +1,6 @@
 /**
- * Keys with change-log rows that are not acknowledged: on these the live file is ahead of the replica. Filled by the
- * drain and by the reflector's look at the logs' tails, emptied when acknowledged log rows go.
+ * Keys with unacknowledged change-log rows: their rows in the app database are ahead of the replica. Filled by the drain and
+ * by the reflector, which reads the tails of the logs. Emptied by acknowledgements.
  */
 import type { KeyId } from "./key.ts";
 import { KeyMap } from "./key-map.ts";
@@ -11,7 +11,7 @@ export interface PendingRow {
   readonly maxId: number;
 }
 
-/** Most keys were written once: there may be a million of them, and a number needs no object. */
+/** Most keys were written once. There may be a million of them, and a number needs no object. */
 type Ids = number | PendingRow;
 
 const ids = (minId: number, maxId: number): Ids => (minId === maxId ? minId : { minId, maxId });
@@ -35,12 +35,12 @@ export class PendingRows {
     return found === undefined ? undefined : rowOf(found);
   }
 
-  /** Log id up to which the table's log was looked at. */
+  /** Log id up to which the table's log was read. */
   seen(table: number): number {
     return this.#seen.get(table) ?? 0;
   }
 
-  /** The table's log was looked at up to `id`. */
+  /** The table's log was read up to `id`. */
   see(table: number, id: number): void {
     if (id > this.seen(table)) this.#seen.set(table, id);
   }
@@ -62,7 +62,7 @@ export class PendingRows {
     return oldest;
   }
 
-  /** Log rows up to `upTo` are acknowledged. True: nothing of the key is pending any more. */
+  /** Log rows up to `upTo` are acknowledged. True: the key is no longer pending. */
   release(table: number, keyId: KeyId, upTo: number): boolean {
     const rows = this.#tables.get(table);
     const known = rows?.get(keyId);
@@ -77,7 +77,7 @@ export class PendingRows {
     return true;
   }
 
-  /** Nothing of the key is pending any more: its log rows name another one. What it was; undefined: nothing. */
+  /** The key is no longer pending: its log rows name another key. Returns its ids; undefined: it was not pending. */
   remove(table: number, keyId: KeyId): PendingRow | undefined {
     const row = this.get(table, keyId);
     if (row !== undefined) this.release(table, keyId, row.maxId);

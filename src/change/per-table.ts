@@ -14,7 +14,7 @@ export function settingOf<T extends string | number>(setting: PerTable<T>, table
   return Object.hasOwn(setting.tables, name) ? setting.tables[name]! : setting.usual;
 }
 
-/** As it is given on the command line: `64,orders=16`. Equal settings give equal texts. */
+/** In the form of the command line: `64,orders=16`. Equal settings give equal texts. */
 export function showPerTable<T extends string | number>({ usual, tables }: PerTable<T>): string {
   const named = Object.keys(tables)
     .filter((name) => tables[name] !== usual)

@@ -1,4 +1,4 @@
-/** What the rest of the pipeline needs to know of a table: a plain value, made from the schema by `schema/`. */
+/** The shape of a table, as replication needs it: a plain value that `schema/` makes from the schema. */
 
 /** Built-in collations; a table whose key uses another is refused. */
 export type Collation = "BINARY" | "NOCASE" | "RTRIM";
@@ -40,7 +40,7 @@ export interface TableShape {
   readonly withoutRowid: boolean;
   /** The key is one INTEGER PRIMARY KEY column, or the rowid. */
   readonly integerKey: boolean;
-  /** No key is declared: rows are known by their rowid, `columns[0]`, which SQLite picks and which may be led elsewhere. */
+  /** No key is declared: the rowid, `columns[0]`, identifies rows. SQLite picks it, and it may be redirected. */
   readonly rowidKey: boolean;
   /** … and it is declared AUTOINCREMENT: SQLite keeps the highest id ever picked in `sqlite_sequence`. */
   readonly autoincrement: boolean;

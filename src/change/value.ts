@@ -1,6 +1,6 @@
 /**
- * SQLite values with their storage class, exactly: a JS `number` is always REAL, a `bigint` always INTEGER. Nothing
- * else in the project may blur that line (1.0 and 1 are different values).
+ * SQLite values with their storage class, exactly: a JS `number` is always REAL, a `bigint` always INTEGER. All other code
+ * must keep this distinction (1.0 and 1 are different values).
  */
 import { bytesEqual } from "../base/bytes.ts";
 

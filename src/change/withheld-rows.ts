@@ -1,7 +1,7 @@
 /**
- * Rows that the live file shows as of an older position than the one it reflects: left out because a pending row holds one
- * of their UNIQUE values, or pending themselves for so long that newer log rows were written at later positions. The
- * position that the file last showed for them is what an application saw that writes such a key.
+ * Rows that the app database shows as of an older position than the one it reflects. Either a pending row holds one of their
+ * UNIQUE values, or they stayed pending while newer log rows were written at later positions. Their position is the last one
+ * shown: an application that writes such a key has seen that.
  */
 import type { PositionVector } from "./batch.ts";
 import type { KeyId } from "./key.ts";

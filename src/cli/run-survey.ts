@@ -30,13 +30,11 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     const hint = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
     return [{ message: `another marmot runs on ${node.dataDir}`, hint }];
   }
-  const [{ requireDatabase }, keys, { dataPaths }] = await Promise.all([
+  const [{ hasReplica, requireDatabase }, keys] = await Promise.all([
     import("../node/startup/check-files.ts"),
     import("../node/keys.ts"),
-    import("../replication/data-paths.ts"),
   ]);
-  const paths = dataPaths(node.dataDir);
-  const isMember = node.db !== "" && existsSync(paths.replica);
+  const isMember = node.db !== "" && hasReplica(node.dataDir);
   const isReceived = node.peers.length > 0 || node.create;
   if (node.db !== "") {
     const missing = folders(node);

@@ -1,21 +1,21 @@
 /**
- * Waiting for room on a disk that is full. A write that found no room left nothing behind: SQLite rolled back, and what the
- * files hold is what was committed. A sync that failed is another matter (nobody knows what is on disk): that ends the process.
+ * Waits for room on a full disk. SQLite rolled back the write that failed, so the files hold exactly the committed
+ * transactions. A failed sync is different: the content of the disk is unknown then, and the process ends.
  */
 import { closeSync, fsyncSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, sleep } from "../base/clock.ts";
 import { isDiskFull } from "../base/errors.ts";
 import type { DataPaths } from "../replication/data-paths.ts";
 import type { Stage } from "../replication/message-router.ts";
 
 const LOOK_MS = 1000;
-/** What a node needs at once to open its files and go on; with less it would stop again. */
+/** Free space that a node needs to open its files and continue; with less it would stop again. */
 const ROOM_BYTES = 16 << 20;
-/** Little: an application may need the last bytes more than we do. */
+/** Size of the test write: small, since an application may need the last free bytes. */
 const TRIED_BYTES = 64 << 10;
 
-/** Whether `folder`'s disk has so much, and lets us write: quotas are in no figure. */
+/** Whether the disk of `folder` has that space and accepts a write: `statfs` does not report quotas. */
 function hasRoom(folder: string): boolean {
   const { bavail, bsize } = statfsSync(folder);
   if (bavail * bsize < ROOM_BYTES) return false;
@@ -37,11 +37,11 @@ function hasRoom(folder: string): boolean {
   }
 }
 
-/** Folders of a node whose disk is full; a disk is asked for each, as they may be different ones. */
+/** The folders of a node whose disk is full; the data directory and the file may be on different disks. */
 const fullFolders = (db: string, paths: DataPaths): string[] =>
   [...new Set([paths.folder, dirname(db)])].filter((folder) => !hasRoom(folder));
 
-/** Resolves when there is room for the data directory and for the file. `report` gets the full folders at each look. */
+/** Resolves when data directory and file both have room. Until then `report` receives the full folders at each look. */
 export async function untilRoom(
   { db, paths }: { readonly db: string; readonly paths: DataPaths },
   { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
@@ -52,11 +52,11 @@ export async function untilRoom(
     const full = fullFolders(db, paths);
     if (full.length === 0) return;
     report(full);
-    await new Promise((resolve) => void clock.after(LOOK_MS, () => resolve(null)));
+    await sleep(clock, LOOK_MS);
   }
 }
 
-/** What peers meet meanwhile: a node of the cluster that says nothing. */
+/** The stage for messages of peers until then: a node of the cluster that does not answer. */
 export const silentStage = (clusterId: string): Stage => ({
   clusterId,
   onConnect: () => {},

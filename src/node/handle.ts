@@ -1,27 +1,27 @@
-/** A node as whoever started it sees it. */
-import type { NodeApi, ProgressStatus } from "../operations/api.ts";
+/** A running node, for the process that started it. */
+import type { NodeApi } from "../operations/api.ts";
+import type { OnProgress } from "../replication/work-progress.ts";
 
-/** What the start screen says. */
+export type { OnProgress };
+
+/** The facts that the start screen shows. */
 export interface StartedInfo {
   readonly peerId: string;
   readonly name: string;
-  /** Full listen multiaddrs. */
+  /** Listen addresses as complete multiaddrs. */
   readonly addresses: readonly string[];
   readonly clusterId: string;
   readonly replicated: readonly string[];
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
-  /** Things worth knowing, a sentence each. */
+  /** Remarks for the user, a sentence each. */
   readonly notes: readonly string[];
 }
 
 export interface RunningNode {
   readonly api: NodeApi;
   readonly started: StartedInfo;
-  /** Resolves when everything is closed. */
+  /** Resolves when all files and connections are closed. */
   stop(): Promise<void>;
-  /** Resolves with why the node stopped by itself; never when it was told to. */
+  /** Resolves with the reason if the node stops because of a failure; never after `stop`. */
   readonly failed: Promise<Error>;
 }
-
-/** Told of long work while a node starts or catches up. */
-export type OnProgress = (progress: ProgressStatus | null) => void;

@@ -1,6 +1,6 @@
-/** Keys as the verbs need them. */
-import type { PeerId } from "../base/ids.ts";
+/** Node and cluster keys for the commands. */
 import { existsSync } from "node:fs";
+import type { PeerId } from "../base/ids.ts";
 import { UserError } from "../base/errors.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { dataPaths } from "../replication/data-paths.ts";
@@ -12,11 +12,14 @@ export {
   readClusterKeys,
 } from "../transport/cluster-key.ts";
 
-/** The peer id of the node whose data directory this is. */
+/** The peer id of the node that owns the data directory. */
 export async function readPeerId(dataDir: string): Promise<PeerId> {
   const { identity } = dataPaths(dataDir);
   if (!existsSync(identity))
-    throw new UserError(`there is no node key ${identity}`, "a node makes its key when it first runs");
+    throw new UserError(
+      `there is no node key ${identity}`,
+      "check --data-dir; marmot run makes the key when a node first starts",
+    );
   return peerIdOf(await loadIdentity(identity));
 }
 

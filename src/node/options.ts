@@ -1,5 +1,4 @@
-/** What `marmot run` needs to know, after flags, environment and file are merged and checked. */
-
+/** The options of `marmot run` after flags, environment and configuration file are merged and checked. */
 import type { PerTable } from "../change/per-table.ts";
 import type { ForeignKeyMode, MergeMode } from "../replica/store/settings.ts";
 
@@ -16,13 +15,13 @@ export interface NodeOptions {
   readonly mdns: boolean;
   readonly name: string;
   readonly role: "voter" | "learner";
-  /** Make an empty database when the file is missing and no peers are given. */
+  /** Create an empty database if the file is missing and no peers are given. */
   readonly create: boolean;
-  /** The line of the key file, where the environment gives the key itself; else null. */
+  /** The key itself, if the environment gives it; else null. */
   readonly clusterKeyText: string | null;
   /** null: the default path in the data directory. */
   readonly clusterKeyFile: string | null;
-  /** Cluster settings. null: not given, the cluster's or the default holds. */
+  /** Cluster settings. null: not given; the setting of the cluster or the default applies. */
   readonly shards: number | null;
   readonly transactions: "whole" | "row" | null;
   readonly merge: PerTable<MergeMode> | null;
@@ -30,6 +29,6 @@ export interface NodeOptions {
   readonly idBlock: PerTable<number> | null;
   readonly tables: readonly string[] | null;
   readonly exclude: readonly string[] | null;
-  /** Not for users: tests make them small. See `RuntimeOptions` and `SqliteLogStore.open`. */
+  /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */
   readonly limits?: { readonly keepEntries: number; readonly logWalPages?: number };
 }

@@ -1,31 +1,34 @@
 /**
- * What a running node offers to the admin room and, through its control socket, to the verbs. Field names of
+ * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
+import type { ProgressStatus } from "../replication/work-progress.ts";
+
+export type { ProgressStatus };
 
 export interface MemberStatus {
   readonly peerId: string;
   readonly name: string;
   readonly addresses: readonly string[];
-  readonly role: "voter" | "learner" | "joining";
+  readonly role: "voter" | "learner";
   readonly connected: boolean;
-  /** Entries, summed over shards, that the member's replica is behind the newest known commit; null: unknown. */
+  /** Committed entries, summed over shards, that the member has not applied yet; null: unknown. */
   readonly lagEntries: number | null;
   /** null: not compared yet. */
   readonly checksumAgrees: boolean | null;
-  /** Marmot's version there; "" while unknown. */
+  /** The version of Marmot that the member runs; "" while unknown. */
   readonly version: string;
 }
 
 export interface ShardStatus {
   readonly shard: number;
   readonly role: "leader" | "follower" | "candidate" | "learner";
-  /** The leader's name; "" while there is none. */
+  /** Name of the leader; "" while there is none. */
   readonly leader: string;
   readonly term: number;
   readonly commitIndex: number;
   readonly appliedIndex: number;
-  /** Own changes sent to this shard and not yet acknowledged. */
+  /** Changes of this node that are proposed to this shard and not yet acknowledged. */
   readonly pendingChanges: number;
 }
 
@@ -42,7 +45,7 @@ export interface NodeStatus {
     readonly addresses: readonly string[];
     readonly version: string;
     readonly ready: boolean;
-    /** Why it is not ready, in a sentence; "" when it is. */
+    /** The reason, as a sentence, while the node is not ready; "" when it is ready. */
     readonly waitingFor: string;
   };
   readonly cluster: {
@@ -50,7 +53,7 @@ export interface NodeStatus {
     readonly shards: number;
     readonly transactions: "whole" | "row";
     readonly schemaVersion: number;
-    /** As the options spell them: "row,orders=column", "keep", "64". */
+    /** In the syntax of the options: "row,orders=column", "keep", "64". */
     readonly merge: string;
     readonly foreignKeys: "keep" | "resolve";
     readonly idBlock: string;
@@ -58,25 +61,14 @@ export interface NodeStatus {
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
-  /** Entries of the journal; references that concurrent writes left dangling and that dangle now. */
+  /** Entries of the conflict journal; `orphans`: references that concurrent writes left dangling and that still dangle. */
   readonly conflicts: { readonly total: number; readonly orphans: number };
   readonly tables: { readonly replicated: readonly string[]; readonly skipped: readonly SkippedTable[] };
-  /** Long work under way (import, snapshot, catch-up); null when there is none. */
+  /** Long work in progress (an import, a snapshot); null: none. */
   readonly progress: ProgressStatus | null;
 }
 
-export interface ProgressStatus {
-  /** "import", "snapshot", "catch-up", … */
-  readonly work: string;
-  readonly done: number;
-  /** 0: unknown. */
-  readonly total: number;
-  readonly unit: "rows" | "bytes" | "entries";
-  /** Estimated milliseconds left; null: unknown. */
-  readonly remainingMs: number | null;
-}
-
-/** Counters and gauges for /metrics; names without the `marmot_` prefix. */
+/** A counter or gauge of `/metrics`; its name without the prefix `marmot_`. */
 export interface Metric {
   readonly name: string;
   readonly help: string;
@@ -86,12 +78,12 @@ export interface Metric {
 
 export interface WaitResult {
   readonly done: boolean;
-  /** What was still missing when the time ran out, in a sentence; "" when done. */
+  /** The condition that was not met when the time ran out, as a sentence; "" when done. */
   readonly missing: string;
 }
 
 export interface VerifyDifference {
-  /** "replica": two nodes' replicas differ; "file": a node's file differs from its replica. */
+  /** "replica": the replicas of two nodes differ; "file": the application's file differs from the replica beside it. */
   readonly kind: "replica" | "file";
   readonly node: string;
   readonly table: string;
@@ -102,20 +94,20 @@ export interface VerifyDifference {
 
 export interface VerifyResult {
   readonly equal: boolean;
-  /** Position per shard at which replicas were compared. */
+  /** Log index per shard at which the replicas were compared. */
   readonly positions: readonly number[];
-  /** Names of nodes that were compared. */
+  /** Names of the nodes that were compared. */
   readonly nodes: readonly string[];
-  /** Members that could not be reached in time. */
+  /** Names of the members that did not answer in time. */
   readonly missing: readonly string[];
   readonly rows: number;
   readonly differences: readonly VerifyDifference[];
 }
 
-/** A value with its storage class, as SQL would show it. */
+/** A value with its storage class. */
 export interface ShownValue {
   readonly type: "null" | "integer" | "real" | "text" | "blob";
-  /** Decimal digits, text, or hex for a blob. */
+  /** Decimal digits, text, or hexadecimal digits for a blob. */
   readonly text: string;
 }
 
@@ -126,49 +118,49 @@ export interface ConflictSummary {
   readonly table: string;
   readonly key: string;
   /**
-   * "concurrent write", "same key" (two inserts), "unique clash"; of references left dangling: "orphan" (kept), "cascaded",
+   * "concurrent write", "same key" (two inserts), "unique clash"; for dangling references: "orphan" (kept), "cascaded",
    * "set null", "set default", "refused".
    */
   readonly kind: string;
   readonly losingOrigin: string;
   readonly winningOrigin: string;
-  /** Wall clock of the winner's proposal, milliseconds since 1970: for people. */
+  /** Wall-clock time of the winning proposal in milliseconds since 1970: for display only. */
   readonly time: number;
 }
 
 export interface ConflictDetail extends ConflictSummary {
   readonly columns: readonly string[];
-  /** null: a delete. */
+  /** null: the losing change was a delete. */
   readonly losingImage: readonly ShownValue[] | null;
   readonly winningImage: readonly ShownValue[] | null;
 }
 
-/** What `conflicts restore` did. */
+/** The effects of `marmot conflicts restore`. */
 export interface RestoreResult {
-  /** The conflict's. */
+  /** Id of the conflict. */
   readonly id: string;
   readonly table: string;
   readonly columns: readonly string[];
   readonly done: "restored" | "deleted again" | "restored as new" | "nothing to do";
-  /** The row's key as SQL literals; a fresh one after "restored as new". */
+  /** The key of the row as SQL literals; a new key after "restored as new". */
   readonly key: string;
-  /** What stood under the key and was overwritten; null: nothing. */
+  /** The row that was overwritten; null: there was none. */
   readonly replaced: readonly ShownValue[] | null;
-  /** Rows that refer to a row restored as new by a declared foreign key. */
+  /** Rows that refer to a row restored as new through a declared foreign key. */
   readonly children: readonly {
     readonly table: string;
     readonly key: string;
-    /** "moved": its reference was changed; "restored": it had lost, too; "left": as it is, for `reason`. */
+    /** "moved": its reference was changed; "restored": it had lost too and is back; "left": unchanged, because of `reason`. */
     readonly done: "moved" | "restored" | "left";
     readonly newKey: string;
     readonly reason: string;
   }[];
 }
 
-/** All methods may be called at any time between start and stop. */
+/** Every method may be called at any time between start and stop. */
 export interface NodeApi {
   status(): NodeStatus;
-  /** null when ready; else the reason. */
+  /** null: the node is ready; else the reason, as a sentence. */
   notReady(): string | null;
   metrics(): readonly Metric[];
   wait(options: { readonly all: boolean; readonly timeoutMs: number }): Promise<WaitResult>;
@@ -177,9 +169,9 @@ export interface NodeApi {
     readonly repair: boolean;
     readonly timeoutMs: number;
   }): Promise<VerifyResult>;
-  conflicts(options: { readonly limit: number; readonly before?: string }): readonly ConflictSummary[];
+  conflicts(options: { readonly limit: number }): readonly ConflictSummary[];
   conflict(id: string): ConflictDetail | null;
-  /** null: there is no such conflict. Rejects with `UserError` when it cannot be done; then nothing was written. */
+  /** null: no conflict has this id. Rejects with `UserError` if the restore is impossible; nothing is written then. */
   restore(
     id: string,
     options: { readonly asNew: boolean; readonly overwrite: boolean },

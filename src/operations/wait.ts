@@ -1,25 +1,21 @@
-/** `marmot wait`: everything that this machine's applications committed before the call is ordered and applied. */
-import type { PeerId } from "../base/ids.ts";
-import type { Clock } from "../base/clock.ts";
-import type { Transport } from "../shard/seams.ts";
+/** `marmot wait`: waits until each local commit from before the call is in the log and applied. */
+import { type Clock, sleep } from "../base/clock.ts";
+import type { PeerId, Transport } from "../shard/seams.ts";
 import type { WaitResult } from "./api.ts";
-import type { Member } from "../replication/replicator.ts";
+import type { Replicator } from "../replication/replicator.ts";
 
 const LOOK_MS = 5;
-/** How often peers are asked where they stand. */
+/** Milliseconds between two requests for the positions of the peers. */
 const ASK_MS = 30;
 
-const sleep = (clock: Clock, ms: number): Promise<void> =>
-  new Promise((resolve) => void clock.after(ms, resolve));
-
 export async function waitFor(
-  member: () => Member | null,
+  replicator: () => Replicator | null,
   components: { readonly clock: Clock; readonly transport: Transport },
   options: { readonly all: boolean; readonly timeoutMs: number },
 ): Promise<WaitResult> {
   const { clock, transport } = components;
   const end = clock.now() + options.timeoutMs;
-  let missing = "the node to be a member of the cluster";
+  let missing = "the node to become a member of the cluster";
   const until = async (condition: () => boolean): Promise<boolean> => {
     while (!condition()) {
       if (clock.now() >= end) return false;
@@ -27,10 +23,10 @@ export async function waitFor(
     }
     return true;
   };
-  if (member() === null) return { done: false, missing };
-  // A change of the schema comes before the rows that were written under it; those that nothing captured get log rows then.
+  if (replicator() === null) return { done: false, missing };
+  // A schema change precedes the rows that were written under it. Rows that no trigger captured get log rows at that time.
   const schema = await until(() => {
-    const now = member();
+    const now = replicator();
     if (now === null) return false;
     missing = now.pipeline.obstacle ?? "a change of the schema to be ordered by a quorum";
     if (!now.pipeline.schemaDue && !now.reader.schemaMovedBeside()) return true;
@@ -38,12 +34,12 @@ export async function waitFor(
     now.loop.wake();
     return false;
   });
-  const first = member();
+  const first = replicator();
   if (!schema || first === null) return { done: false, missing };
-  // What is committed now: read in a snapshot that begins after the call came.
+  // The newest commits: read in a snapshot that begins after the call.
   const target = first.reader.newestIds();
   const ordered = await until(() => {
-    const now = member();
+    const now = replicator();
     if (now === null) return false;
     now.pipeline.touch();
     now.loop.wake();
@@ -51,21 +47,21 @@ export async function waitFor(
     let left = 0;
     for (const [table, id] of target) left += now.pipeline.unordered(table, id);
     const marker = now.replica.replica.awaitedMarkers().join(", ");
-    const stands = marker === "" ? "" : `; shard 0 waits for a marker in shard ${marker}`;
+    const marking = marker === "" ? "" : `; shard 0 waits for a marker in shard ${marker}`;
     missing =
       now.pipeline.obstacle ??
       (fencing.length > 0
-        ? `a quorum of shard ${fencing.join(", ")} (this node is fencing)${stands}`
-        : `${left} changes to be ordered by a quorum${stands}`);
+        ? `a quorum of shard ${fencing.join(", ")} (this node is fencing)${marking}`
+        : `${left} changes to be ordered by a quorum${marking}`);
     return fencing.length === 0 && left === 0;
   });
   if (!ordered) return { done: false, missing };
   if (!options.all) return { done: true, missing: "" };
-  const position = member()!.replica.replica.positions();
+  const position = replicator()!.replica.replica.positions();
   const peers = new Set(transport.connected());
   let askedAt = Number.NEGATIVE_INFINITY;
   const everywhere = await until(() => {
-    const now = member();
+    const now = replicator();
     if (now === null) return false;
     if (clock.now() - askedAt >= ASK_MS) {
       askedAt = clock.now();
@@ -84,5 +80,5 @@ export async function waitFor(
   return everywhere ? { done: true, missing: "" } : { done: false, missing };
 }
 
-const isMember = (member: Member, peer: PeerId): boolean =>
-  member.runtime.groups[0]!.memberOf(peer) !== undefined;
+const isMember = (replicator: Replicator, peer: PeerId): boolean =>
+  replicator.runtime.groups[0]!.memberOf(peer) !== undefined;

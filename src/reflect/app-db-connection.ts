@@ -1,6 +1,6 @@
 /**
- * Marmot's writing connection to the application's file: `node:sqlite`, because its authorizer can silence triggers on
- * this connection alone. Nothing here waits for a lock: the caller tries again on a later turn.
+ * Marmot's writing connection to the app database: `node:sqlite`, because its authorizer can silence triggers on this
+ * connection alone. It never waits for a lock: the caller tries again on a later turn.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
@@ -30,7 +30,7 @@ const SELF_TEST = `
     INSERT INTO f(rowid, b) VALUES(NEW.a, NEW.b); END;
   CREATE TRIGGER fd AFTER DELETE ON t BEGIN INSERT INTO f(f, rowid, b) VALUES('delete', OLD.a, OLD.b); END;`;
 
-/** Proves on a database of its own that triggers are silenced in this build, and that what must happen does. */
+/** Proves in a separate database that this build silences triggers, and that their allowed effects happen. */
 export function selfTest(): void {
   const db = openDatabase(":memory:");
   try {
@@ -60,9 +60,9 @@ export function selfTest(): void {
     assert(
       shown("SELECT a FROM local") === '[{"a":1},{"a":2}]' &&
         shown("SELECT rowid FROM f WHERE f MATCH 'one OR two OR uno'") === '[{"rowid":1}]',
-      "what triggers write beside the replicated tables happens",
+      "writes of triggers to tables of this node alone happen",
     );
-    assert(schema() === before, "triggers that were away are back as they were");
+    assert(schema() === before, "suspended triggers are re-created as they were");
   } finally {
     db.close();
   }
@@ -70,7 +70,7 @@ export function selfTest(): void {
 
 let proven = false;
 
-/** The self-test, once a process: a build does not change while it runs. */
+/** Runs the self-test once per process: a build does not change while it runs. */
 export function proveTriggers(): void {
   if (!proven) selfTest();
   proven = true;
@@ -83,6 +83,6 @@ export function openAppDbConnection(file: string, replicated: readonly string[])
     "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8000; PRAGMA ignore_check_constraints = ON; PRAGMA recursive_triggers = OFF",
   );
   const triggers = new TriggerSilencer(db, replicated);
-  db.exec("PRAGMA busy_timeout = 0"); // at work nothing waits for the application
+  db.exec("PRAGMA busy_timeout = 0"); // reflecting never waits for the application
   return { db, triggers };
 }

@@ -1,8 +1,8 @@
 /**
- * Ids that SQLite picks for AUTOINCREMENT tables, kept in blocks that belong to one node each, so that two nodes rarely
- * pick the same. SQLite's next id is max(sqlite_sequence, highest rowid) + 1, which another node's rows drag along;
- * raising `sqlite_sequence` at the end of a transaction of Marmot leads it back before the application picks again.
- * Nothing depends on it but how often ids collide.
+ * Keeps the ids that SQLite picks for AUTOINCREMENT tables in blocks. Each block belongs to one node, so that two nodes
+ * rarely pick the same id. SQLite's next id is max(sqlite_sequence, highest rowid) + 1, and rows of other nodes raise it.
+ * Marmot raises `sqlite_sequence` to this node's next block at the end of its transactions. Only the rate of id collisions
+ * depends on this.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorMessage } from "../base/errors.ts";
@@ -10,18 +10,18 @@ import type { TableShape } from "../change/shape.ts";
 import { prepareExact } from "../rows/row-access.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
-/** Whose turn a block is: block b belongs to slot b mod `slots`. */
+/** Which blocks a node has: block b belongs to slot b mod `slots`. */
 export interface BlockPlace {
   readonly slot: number;
   readonly slots: number;
 }
 
-/** A block is left when less than this part of it is free: what is inserted before Marmot looks again has room. */
+/** A node leaves a block when less than this part of it is free, so that inserts before the next check have room. */
 const RESERVE = 4;
-/** Ids stay what every driver can hold. */
+/** Every driver can hold ids up to here. */
 const MAX_ID = BigInt(Number.MAX_SAFE_INTEGER);
 
-/** What `sqlite_sequence.seq` must be raised to when `next` would be picked next; null: it may. */
+/** The new `sqlite_sequence.seq` when SQLite would pick `next`; null: it may. */
 export function raisedTo(next: bigint, size: bigint, { slot, slots }: BlockPlace): bigint | null {
   if (next < 1n || size < 1n) return null;
   const [mine, all] = [BigInt(slot), BigInt(slots)];
@@ -37,17 +37,25 @@ interface WatchedTable {
   readonly size: bigint;
   readonly name: string;
   /** [seq or null, highest rowid or null] */
-  readonly look: StatementSync;
+  readonly select: StatementSync;
 }
 
-/** What SQLite would go on from; null: the application has just renamed or dropped what is looked at. */
-function look({ look: statement, name }: WatchedTable): [seq: bigint | null, top: bigint | null] | null {
+/** The state from which SQLite picks the next id; null: the application has just renamed or dropped the table or column. */
+function stateOf({ select, name }: WatchedTable): [seq: bigint | null, top: bigint | null] | null {
   try {
-    return statement.get(name) as unknown as [bigint | null, bigint | null];
+    return select.get(name) as unknown as [bigint | null, bigint | null];
   } catch (error) {
     if (/no such (?:table|column)/.test(errorMessage(error))) return null;
     throw error;
   }
+}
+
+export interface IdBlocksOptions {
+  readonly shapes: Iterable<TableShape>;
+  /** Ids in a block of the table; 0: it has no blocks. */
+  readonly sizeOf: (table: string) => number;
+  /** null while it is unknown. */
+  readonly place: () => BlockPlace | null;
 }
 
 export class IdBlocks {
@@ -55,44 +63,38 @@ export class IdBlocks {
   readonly #place: () => BlockPlace | null;
   readonly #update: StatementSync | null = null;
   readonly #insert: StatementSync | null = null;
-  /** Where all tables were last looked at. */
-  #lookedFrom: BlockPlace | null = null;
+  /** This node's place when all tables were last checked. */
+  #checkedFrom: BlockPlace | null = null;
 
-  /** `sizeOf`: ids in a block of the table; 0: it has no blocks. `place`: null while it is unknown. */
-  constructor(
-    db: DatabaseSync,
-    shapes: Iterable<TableShape>,
-    sizeOf: (table: string) => number,
-    place: () => BlockPlace | null,
-  ) {
+  constructor(db: DatabaseSync, { shapes, sizeOf, place }: IdBlocksOptions) {
     this.#place = place;
     const sequence = db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE name = 'sqlite_sequence'`).get();
     if (sequence === undefined) return; // no table is AUTOINCREMENT
     for (const shape of shapes) {
       const size = sizeOf(shape.name);
       if (!shape.autoincrement || size === 0) continue;
-      // With the table before it, or a name that is gone would be a text.
+      // Qualified, because SQLite would take the quoted name of a dropped column for a text.
       const key = `t.${quoteIdentifier(shape.columns[shape.key[0]!]!.name)}`;
-      const look = prepareExact(
+      const select = prepareExact(
         db,
         `SELECT (SELECT max(seq) FROM main.sqlite_sequence WHERE name = ?), (SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)} AS t)`,
       );
-      this.#tables.set(shape.id, { size: BigInt(size), name: shape.name, look });
+      this.#tables.set(shape.id, { size: BigInt(size), name: shape.name, select });
     }
     this.#update = db.prepare(`UPDATE main.sqlite_sequence SET seq = ? WHERE name = ?`);
     this.#insert = db.prepare(`INSERT INTO main.sqlite_sequence(name, seq) VALUES(?, ?)`);
   }
 
   #wanted(table: WatchedTable, place: BlockPlace): { seq: bigint; present: boolean } | null {
-    const looked = look(table);
-    if (looked === null) return null;
-    const [seq, top] = looked;
+    const state = stateOf(table);
+    if (state === null) return null;
+    const [seq, top] = state;
     const highest = (seq ?? 0n) > (top ?? 0n) ? (seq ?? 0n) : (top ?? 0n);
     const raised = raisedTo(highest + 1n, table.size, place);
     return raised === null ? null : { seq: raised, present: seq !== null };
   }
 
-  /** An id that SQLite would pick now lies elsewhere. Reads only. */
+  /** The next id of some table lies outside of this node's blocks. Reads only. */
   get due(): boolean {
     const place = this.#place();
     if (place === null) return false;
@@ -101,13 +103,13 @@ export class IdBlocks {
   }
 
   /**
-   * Inside a transaction on the file: looks at the tables given, or at all when this node's place is new. Call what is
-   * returned after the commit.
+   * Inside a transaction on the file: checks the given tables, or all when this node's place is new. Call the result after
+   * the commit.
    */
   keep(touched: ReadonlySet<number>): () => void {
     const place = this.#place();
     if (place === null || this.#tables.size === 0) return () => {};
-    const last = this.#lookedFrom;
+    const last = this.#checkedFrom;
     const all = last === null || last.slot !== place.slot || last.slots !== place.slots;
     for (const [id, table] of this.#tables) {
       if (!all && !touched.has(id)) continue;
@@ -117,12 +119,12 @@ export class IdBlocks {
       else this.#insert!.run(table.name, wanted.seq);
     }
     return () => {
-      this.#lookedFrom = place;
+      this.#checkedFrom = place;
     };
   }
 }
 
-/** Before anybody inserts: in a transaction of its own, for a file that this node has just received. */
+/** Before the first insert into a file that this node has just received: in a separate transaction. */
 export function reserveIds(
   db: DatabaseSync,
   shapes: readonly TableShape[],
@@ -130,7 +132,7 @@ export function reserveIds(
   place: BlockPlace | null,
 ): void {
   if (place === null) return;
-  const blocks = new IdBlocks(db, shapes, sizeOf, () => place);
+  const blocks = new IdBlocks(db, { shapes, sizeOf, place: () => place });
   if (!blocks.due) return;
   db.exec("BEGIN IMMEDIATE");
   try {

@@ -1,30 +1,30 @@
 /**
- * Own rows of tables without a declared key that the order put under other rowids, as somebody else's row was there first.
- * What is pending of them moves there in the file, log rows and all, in the transaction that shows the other row. A row that
- * the application has put in that place meanwhile makes room: it is known to nobody else.
+ * Own rows of tables without a declared key that got other rowids in the total order, because rows of other nodes had
+ * theirs first. The transaction that shows the other row gives the pending row its new rowid, log rows included. If the
+ * application has put a row at that new rowid, that row makes room: no other node knows it.
  */
 import type { RedirectedRow } from "../change/changed-rows.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { Image } from "../change/value.ts";
-import type { ChangeLogRows } from "./change-log-rows.ts";
+import type { ChangeLogWriter } from "./change-log-writer.ts";
 
-/** A rowid that no row of the replica ever had, above `above` if there is one, which `used` does not name. */
+/** A rowid that no row of the replica ever had, above `above` if there is one, and for which `used` is false. */
 export type FreeRowid = (used: (rowid: bigint) => boolean, above: bigint) => bigint;
 
-/** Pending rows of a table that move: rowid ⇒ rowid. `moved`: all of the table. */
-export function movesOf(
-  log: ChangeLogRows,
-  moved: readonly RedirectedRow[],
+/** New rowids of a table's pending rows: rowid ⇒ rowid. `redirected`: all of the table. */
+export function redirections(
+  log: ChangeLogWriter,
+  redirected: readonly RedirectedRow[],
   pending: PendingRows,
   freeRowid: FreeRowid,
 ): Map<bigint, bigint> {
   const { shape } = log;
   const isPending = (rowid: bigint): boolean => pending.has(shape.id, keyIdOf(shape, [rowid]));
   const moves = new Map<bigint, bigint>();
-  for (const { from, to } of moved) if (isPending(from)) moves.set(from, to);
+  for (const { from, to } of redirected) if (isPending(from)) moves.set(from, to);
   let above: bigint | null = null;
-  for (const { to } of moved) {
+  for (const { to } of redirected) {
     if (moves.has(to) || !isPending(to)) continue;
     above ??= log.highestRowid(pending);
     const used = (rowid: bigint): boolean => isPending(rowid) || log.access.get([rowid]) !== null;
@@ -35,9 +35,9 @@ export function movesOf(
   return moves;
 }
 
-/** Does it: rows, then their log rows, then what is known of them to be pending. `write` and `remove` write the file. */
-export function moveRows(
-  log: ChangeLogRows,
+/** Moves the rows, then their log rows, then their pending keys. `write` and `remove` write the file. */
+export function redirectRows(
+  log: ChangeLogWriter,
   moves: ReadonlyMap<bigint, bigint>,
   pending: PendingRows,
   writes: {

@@ -1,7 +1,7 @@
 /**
- * Triggers while Marmot writes the application's file. What a trigger writes to replicated tables is ignored, since it
- * arrives as rows; what it writes to other tables happens. Marmot's own do nothing. A trigger that no authorizer can
- * silence (it deletes) is away while a table that fires it is written, and back before the transaction ends.
+ * Triggers while Marmot writes the app database. Their writes to replicated tables are ignored, since those arrive as rows;
+ * their writes to other tables happen. Marmot's own triggers do nothing. The authorizer cannot silence a trigger that
+ * deletes: Marmot drops it inside its own write transaction and re-creates it before the commit.
  */
 import { foldName } from "../base/names.ts";
 import { constants, type DatabaseSync, type StatementSync } from "node:sqlite";
@@ -23,14 +23,14 @@ export class TriggerSilencer {
   #replicated: readonly string[];
   readonly #version: StatementSync;
   readonly #place: StatementSync;
-  #judged: UserTriggers;
-  /** What was judged. */
+  #triggers: UserTriggers;
+  /** The schema that `#triggers` was read from, as JSON. */
   #schema = "";
   #cookie: unknown;
   /** Tables that were prepared for writing in the open transaction. */
   readonly #prepared = new Set<string>();
-  /** With their place in the schema, which is the order in which triggers fire. */
-  readonly #away = new Map<string, UserTrigger & { readonly place: bigint }>();
+  /** Dropped triggers, with their place in the schema, which is the order in which triggers fire. */
+  readonly #suspended = new Map<string, UserTrigger & { readonly place: bigint }>();
 
   /** `replicated`: the names of the tables. From now on the connection's triggers are silenced. */
   constructor(db: DatabaseSync, replicated: readonly string[]) {
@@ -42,7 +42,7 @@ export class TriggerSilencer {
     );
     this.#place.setReadBigInts(true);
     this.#cookie = this.#readCookie();
-    this.#judged = this.#judge(this.#readSchema());
+    this.#triggers = this.#classify(this.#readSchema());
     this.#silence();
   }
 
@@ -50,7 +50,7 @@ export class TriggerSilencer {
   replicate(names: readonly string[]): void {
     this.#replicated = names;
     this.#cookie = this.#readCookie();
-    this.#judged = this.#judge(this.#readSchema());
+    this.#triggers = this.#classify(this.#readSchema());
   }
 
   /** Runs `change`, which changes the schema, with every trigger in force. */
@@ -64,7 +64,7 @@ export class TriggerSilencer {
   }
 
   #silence(): void {
-    this.#db.setAuthorizer((action, table, _column, _database, trigger) =>
+    this.#db.setAuthorizer((action, table, ...[, , trigger]) =>
       trigger === null || trigger === undefined
         ? constants.SQLITE_OK
         : this.#authorize(action, table ?? "", trigger),
@@ -79,7 +79,7 @@ export class TriggerSilencer {
     return [...readCatalogue(queryOf(this.#db)).objects];
   }
 
-  #judge(schema: readonly SchemaObject[]): UserTriggers {
+  #classify(schema: readonly SchemaObject[]): UserTriggers {
     this.#schema = JSON.stringify(schema);
     addStandIns(this.#db, schema);
     return classifyTriggers(schema, this.#replicated);
@@ -87,67 +87,67 @@ export class TriggerSilencer {
 
   #authorize(action: number, table: string, name: string): number {
     const { SQLITE_OK, SQLITE_IGNORE, SQLITE_DENY, SQLITE_FUNCTION } = constants;
-    // Only to be denied, not ignored; what is done with its result is what counts.
+    // A function cannot be ignored, only denied. The use of its result is authorized separately.
     if (action === SQLITE_FUNCTION) return SQLITE_OK;
-    const trigger = this.#judged.byName.get(foldName(name));
+    const trigger = this.#triggers.byName.get(foldName(name));
     if (trigger === undefined) {
       if (isOwn(name)) return SQLITE_IGNORE;
-      // A view that a trigger reads comes under the view's name.
-      return this.#judged.isView(name) && !WRITES.has(action) ? SQLITE_OK : SQLITE_DENY;
+      // A view that a trigger reads is reported under the view's name.
+      return this.#triggers.isView(name) && !WRITES.has(action) ? SQLITE_OK : SQLITE_DENY;
     }
     if (trigger.mode === "dropped") return SQLITE_DENY;
     if (trigger.mode === "silent") return SQLITE_IGNORE;
-    return WRITES.has(action) && this.#judged.isReplicated(table) ? SQLITE_IGNORE : SQLITE_OK;
+    return WRITES.has(action) && this.#triggers.isReplicated(table) ? SQLITE_IGNORE : SQLITE_OK;
   }
 
-  /** At the beginning of a transaction: triggers that were made since the last time are judged, too. */
+  /** At the beginning of a transaction: reads the triggers again if the schema changed. */
   begin(): void {
     this.#prepared.clear();
-    this.#away.clear();
+    this.#suspended.clear();
     const cookie = this.#readCookie();
     if (cookie === this.#cookie) return;
     this.#cookie = cookie;
     const schema = this.#readSchema();
-    if (JSON.stringify(schema) === this.#schema) return; // a VACUUM, or triggers that were away
-    this.#judged = this.#judge(schema);
+    if (JSON.stringify(schema) === this.#schema) return; // a VACUUM, or re-created triggers
+    this.#triggers = this.#classify(schema);
   }
 
   /** Before the first write of a table in a transaction. */
   prepare(table: string): void {
     if (this.#prepared.has(table)) return;
     this.#prepared.add(table);
-    for (const trigger of this.#judged.reachedFrom(table)) {
-      if (trigger.mode !== "dropped" || this.#away.has(trigger.name)) continue;
+    for (const trigger of this.#triggers.reachedFrom(table)) {
+      if (trigger.mode !== "dropped" || this.#suspended.has(trigger.name)) continue;
       const { place } = this.#place.get(trigger.name) as { place: bigint };
-      this.#away.set(trigger.name, { ...trigger, place });
+      this.#suspended.set(trigger.name, { ...trigger, place });
       this.#db.exec(`DROP TRIGGER ${quoteIdentifier(trigger.name)}`);
     }
   }
 
   /**
-   * Before the commit. A rollback brings them back by itself. Made anew they would be the youngest and fire before
-   * Marmot's own: one that fails under OR FAIL would then leave a row behind that was not recorded.
+   * Re-creates suspended triggers before the commit; a rollback restores them itself. A re-created trigger is the newest and
+   * would fire before Marmot's own: if it fails under OR FAIL, a row would stay that was not captured.
    */
   restore(): void {
-    if (this.#away.size === 0) return;
-    for (const { sql } of this.#away.values()) this.#db.exec(sql);
+    if (this.#suspended.size === 0) return;
+    for (const { sql } of this.#suspended.values()) this.#db.exec(sql);
     this.#db.enableDefensive(false);
     this.#db.exec("PRAGMA writable_schema = ON");
     try {
       const move = this.#db.prepare(
         "UPDATE main.sqlite_schema SET rowid = ? WHERE type = 'trigger' AND name = ?",
       );
-      for (const { name, place } of this.#away.values()) move.run(place, name);
+      for (const { name, place } of this.#suspended.values()) move.run(place, name);
     } finally {
       this.#db.exec("PRAGMA writable_schema = OFF");
       this.#db.enableDefensive(true);
     }
-    this.#away.clear();
+    this.#suspended.clear();
     this.#cookie = this.#readCookie();
   }
 
-  /** Writing the table fires triggers that do something: only what really changes may be written. */
+  /** Writing the table fires triggers with effects: only real changes may be written. */
   fires(table: string): boolean {
-    return this.#judged.passes(table);
+    return this.#triggers.passes(table);
   }
 }

@@ -1,26 +1,25 @@
-/** Opening a replica, and knowing what of it is synced. */
+/** Opens a replica, and checkpoints it so that its positions survive a power cut. */
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { addStandIns } from "../schema/classify/writable.ts";
-import { readForeignKeys } from "../schema/foreign-keys.ts";
 import { openDatabase } from "../sqlite/open.ts";
-import { queryOf } from "../sqlite/query.ts";
-import { indexForeignKeys } from "./references/checked-foreign-key.ts";
+import { indexForeignKeys } from "./references/foreign-key-indexes.ts";
 import { Replica } from "./replica.ts";
 import { readObjectsOf, readShapes } from "./store/schema-store.ts";
 import { readSettings } from "./store/settings.ts";
 import { completeReplica } from "./store/tables.ts";
+import { integer, readRow } from "../sqlite/typed-rows.ts";
 
-/** Bytes of WAL after which a checkpoint is due. */
+/** Pages of WAL after which SQLite checkpoints by itself. */
 const CHECKPOINT_ABOVE_PAGES = 2000;
 
 export interface OpenReplica {
   readonly db: DatabaseSync;
   readonly replica: Replica;
   /**
-   * Moves what is in the WAL into the file, synced on both sides. Returns the positions that a power cut cannot take any
-   * more, or null when readers kept it from finishing. Not while a transaction of the replica is open.
+   * Checkpoints the WAL into the file; SQLite syncs both. Returns the positions that survive a power cut from now on, or
+   * null if readers kept the checkpoint from finishing. Not while a transaction of the replica is open.
    */
   checkpoint(): number[] | null;
   close(): void;
@@ -49,7 +48,7 @@ export function openReplica(path: string, peerId: string): OpenReplica {
       readObjectsOf(db).filter((o) => o.tableId !== null),
     );
     const shapes = readShapes(db);
-    indexForeignKeys(db, readForeignKeys(queryOf(db), shapes));
+    indexForeignKeys(db, shapes);
     const replica = new Replica(db, { peerId, settings, shapes });
     const open = db;
     return {
@@ -57,12 +56,13 @@ export function openReplica(path: string, peerId: string): OpenReplica {
       replica,
       checkpoint() {
         const positions = replica.positions();
-        const result = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as {
-          busy: number;
-          log: number;
-          checkpointed: number;
-        };
-        return result.busy === 0 && result.log === result.checkpointed ? positions : null;
+        const row = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();
+        const { busy, log, checkpointed } = readRow(row, {
+          busy: integer,
+          log: integer,
+          checkpointed: integer,
+        });
+        return busy === 0 && log === checkpointed ? positions : null;
       },
       close: () => open.close(),
     };
@@ -71,15 +71,4 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     if (error instanceof UserError || isDiskFull(error)) throw error;
     throw damaged(path, error);
   }
-}
-
-/** Reads one of this node's own facts in its replica. */
-export function readLocal(db: DatabaseSync, name: string): string | null {
-  const row = db.prepare(`SELECT "value" FROM "__marmot__local_node" WHERE "name" = ?`).get(name) as
-    { value: string } | undefined;
-  return row === undefined ? null : String(row.value);
-}
-
-export function writeLocal(db: DatabaseSync, name: string, value: string): void {
-  db.prepare(`INSERT OR REPLACE INTO "__marmot__local_node" VALUES(?, ?)`).run(name, value);
 }

@@ -1,13 +1,13 @@
-/** The files of a node's data directory. Nothing is kept anywhere else but in the application's file. */
+/** The files of the data directory. All other state of a node is in the application's file. */
 import { join } from "node:path";
 
 export interface DataPaths {
   readonly folder: string;
   readonly replica: string;
-  /** A received replica that is to take the place of `replica` at the next start. */
+  /** A received replica that replaces `replica` at the next start. */
   readonly nextReplica: string;
   readonly log: string;
-  /** The log of a join that is not finished. */
+  /** The log of an unfinished join. */
   readonly joiningLog: string;
   readonly identity: string;
   readonly clusterKey: string;
@@ -16,8 +16,8 @@ export interface DataPaths {
   readonly incoming: string;
   readonly controlSocket: string;
   readonly lock: string;
-  /** Rows of tables that do not stand; see `lost-file.ts`. */
-  readonly lost: string;
+  /** Rejected rows that are too many for the conflict journal. */
+  readonly rejects: string;
 }
 
 export function dataPaths(folder: string): DataPaths {
@@ -34,6 +34,6 @@ export function dataPaths(folder: string): DataPaths {
     incoming: join(folder, "incoming"),
     controlSocket: join(folder, "control.sock"),
     lock: join(folder, "lock.db"),
-    lost: join(folder, "lost.db"),
+    rejects: join(folder, "lost.db"),
   };
 }

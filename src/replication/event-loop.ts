@@ -1,6 +1,6 @@
 /**
- * A member at work: groups, pipeline, watcher and timers around one loop. Events only wake it; each run is one
- * uninterrupted slice of everything there is to do.
+ * The loop of a replicator: Raft groups, pipeline and timers. Events only wake it; each run is one uninterrupted slice of
+ * all pending work.
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
@@ -14,25 +14,25 @@ import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { TurnResult } from "./pipeline/turn.ts";
 
 const TICK_MS = 100;
-/** Ticks of a stall of our own that are made up for: more would make us campaign against a living leader. */
+/** Late ticks that are repeated after a stall of this process: more would start an election against a working leader. */
 const MAX_LATE_TICKS = 2;
-/** Rounds of Raft in one stage: what a write made possible is done at once, but not without end. */
+/** Rounds of Raft in one stage: work that a write made possible is done at once, up to this bound. */
 const MAX_ROUNDS = 4;
-/** Memory of the process above which garbage is collected, and how often that may be; and where there is hurry. */
+/** Memory of the process above which garbage is collected, and the least time between two collections; then both under pressure. */
 const COLLECT_ABOVE_BYTES = 144 << 20;
 const COLLECT_MS = 1000;
 const HURRY_ABOVE_BYTES = 224 << 20;
 const HURRY_MS = 250;
-/** Turns of work since the last time, without which there is nothing to collect. */
+/** Raft turns since the last collection, below which there is little garbage. */
 const COLLECT_TURNS = 20;
-/** How often the replica is checkpointed when it moved. */
+/** Milliseconds between two checkpoints of a replica that changed. */
 const CHECKPOINT_MS = 2000;
 
 export interface EventLoopComponents {
   readonly replica: OpenReplica;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** The log is idle: it may tidy up. */
+  /** Called when the log is idle and may compact itself. */
   readonly idle: () => void;
   readonly onFailure: (error: Error) => void;
   readonly onSnapshotOffered: (shard: ShardId, from: PeerId, metadata: SnapshotMetadata) => void;
@@ -58,7 +58,7 @@ export class EventLoop implements StateMachine {
   #collectedAt = 0;
   #collectedTurns = 0;
   #startedAt = 0;
-  /** Positions are frozen while a snapshot is fetched: what comes meanwhile is in it. */
+  /** While a snapshot is received, positions must not change: the snapshot contains later entries. */
   frozen = false;
 
   constructor(components: EventLoopComponents) {
@@ -66,7 +66,7 @@ export class EventLoop implements StateMachine {
     this.#synced = components.replica.replica.positions().map(() => 0);
   }
 
-  /** The engine is the runtime's state machine, so they cannot be made in one go. */
+  /** The loop is the state machine of the runtime, so the runtime is set after construction. */
   start(runtime: ShardRuntime, pipeline: Pipeline): void {
     this.#runtime = runtime;
     this.#pipeline = pipeline;
@@ -82,14 +82,14 @@ export class EventLoop implements StateMachine {
     this.#ticker?.cancel();
   }
 
-  /** Milliseconds that the longest turn since the last call took. */
+  /** Duration in milliseconds of the longest turn since the last call. */
   takeLongestTurn(): number {
     const longest = this.#turnMs;
     this.#turnMs = 0;
     return longest;
   }
 
-  /** Runs soon: what comes in one turn of the event loop is handled together. */
+  /** Runs soon: all events of one turn of the JavaScript event loop are handled together. */
   wake(): void {
     if (this.#scheduled || this.#stopped) return;
     this.#scheduled = true;
@@ -103,8 +103,8 @@ export class EventLoop implements StateMachine {
   }
 
   /**
-   * One run: Raft, then the pipeline, then what the pipeline proposed. After each sending the network gets its turn
-   * before the next long thing (a write, a transaction), so that bytes leave first.
+   * One run: Raft, then the pipeline, then the proposals of the pipeline. After each send the network gets a turn before the
+   * next long step (a write, a transaction), so that the bytes leave first.
    */
   #run(): void {
     this.#scheduled = false;
@@ -114,7 +114,7 @@ export class EventLoop implements StateMachine {
     this.#raft(1, () => this.#work());
   }
 
-  /** Does `step` and hands on to `next` when what it sent is with the network; failures end the node. */
+  /** Runs `step`, and `next` when the network has the sent bytes. A failure ends the node. */
   #stage(step: () => boolean, next: () => void): void {
     if (this.#stopped) return;
     let sent: boolean;
@@ -124,7 +124,7 @@ export class EventLoop implements StateMachine {
       this.#fail(error);
       return;
     }
-    // A link joins what one microtask turn sends, the encryption what the next does: two hops and the bytes are out.
+    // A link batches the messages of one microtask turn, the encryption those of the next: after two the bytes are sent.
     if (sent) queueMicrotask(() => queueMicrotask(next));
     else next();
   }
@@ -157,10 +157,7 @@ export class EventLoop implements StateMachine {
     );
   }
 
-  /**
-   * The heap grows to what the machine's memory seems to allow before it is collected by itself; under a long load this
-   * node keeps to a bound instead.
-   */
+  /** Bounds the heap under a long load: the runtime itself collects only when the memory of the machine runs short. */
   #collect(): void {
     const { clock, host } = this.#components;
     const now = clock.now();
@@ -186,7 +183,7 @@ export class EventLoop implements StateMachine {
     else if (result.again === "later") this.#after(result.ms);
   }
 
-  /** Runs after a while, or earlier. */
+  /** Runs after `ms` or earlier. */
   #after(ms: number): void {
     const at = this.#components.clock.now() + ms;
     if (this.#later !== null && this.#laterAt <= at) return;

@@ -1,19 +1,19 @@
-/** What a node takes from its machine besides time and its files: the network, syncing, file-system events, memory. */
+/** The services of the machine besides time and files: network, syncing, file-system events, memory. */
 import { FileSync } from "../app-db/file-sync.ts";
 import type { WatchFolder } from "../app-db/watcher.ts";
 import type { Transport } from "../shard/seams.ts";
 import { Libp2pTransport, type TransportComponents, type TransportOptions } from "../transport/transport.ts";
 
-/** Makes what was committed in the application's file durable. */
+/** Makes the committed transactions of the application's file durable. */
 export interface SyncedFile {
   sync(): void;
 }
 
-/** A simulator brings its own. */
+/** The simulator has its own implementation. */
 export interface Host {
   readonly transport: (components: TransportComponents, options: TransportOptions) => Transport;
   readonly appDbFile: (path: string) => SyncedFile;
-  /** null: the file system's own events. */
+  /** null: the events of the file system. */
   readonly watchFolder: WatchFolder | null;
   /** Bytes of memory that the process holds. */
   readonly memory: () => number;

@@ -1,4 +1,4 @@
-/** Who handles what the transport brings: first the joining stage, then the member at work. The transport starts once. */
+/** Routes the messages of the transport to the current stage: first the join, then the replicator. */
 import { fromUtf8 } from "../base/bytes.ts";
 import { MessageKind } from "../shard/frames.ts";
 import type { PeerHello, PeerId, TransportHandlers } from "../shard/seams.ts";
@@ -14,7 +14,7 @@ export interface Stage {
 }
 
 export class MessageRouter implements TransportHandlers {
-  /** Peers by id, as their hellos introduced them. */
+  /** The last hello of each peer. */
   readonly hellos = new Map<PeerId, Hello>();
   readonly #self: Omit<Hello, "clusterId">;
   #stage: Stage | null = null;
@@ -23,7 +23,7 @@ export class MessageRouter implements TransportHandlers {
     this.#self = self;
   }
 
-  /** Peers that are connected already are announced to the new stage by the caller. */
+  /** The caller announces the peers that are already connected to the new stage. */
   enter(stage: Stage): void {
     this.#stage = stage;
   }
@@ -63,7 +63,7 @@ export class MessageRouter implements TransportHandlers {
   }
 
   async *onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array> {
-    if (this.#stage === null) throw new Error("this node is not ready for that");
+    if (this.#stage === null) throw new Error("this node is not ready for transfers");
     yield* this.#stage.onTransfer(peerId, fromUtf8(request));
   }
 }

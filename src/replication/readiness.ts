@@ -1,20 +1,18 @@
 /**
- * Whether a node is ready: fenced, in touch with every leader, caught up, reflected, capturing. Under load some committed
- * entry is always unapplied, and Raft's commit index may run ahead of the replica while shard 0 waits for a marker. So
- * the goal is fixed: the commit index of each shard that a quorum confirmed after the start, and after each silence.
+ * Whether a node is ready: fenced, in contact with each leader, caught up, reflected, capturing. Under load some committed
+ * entry is always unapplied, and Raft's commit index may run ahead of the replica while shard 0 waits for a marker. So the
+ * goal is fixed: the commit index of each shard that a quorum confirmed after the start, and after each silence.
  */
 import type { Clock } from "../base/clock.ts";
 import type { PositionVector } from "../change/batch.ts";
-import type { Member } from "./replicator.ts";
 
-/** Entries that a ready node may be behind, over all shards. */
+/** Committed entries, over all shards, that a ready node may have to apply. */
 const BEHIND_LIMIT = 5000;
-/** Milliseconds after which the file must show what the replica holds. */
+/** Milliseconds within which the file must reflect the position of the replica. */
 const REFLECT_WITHIN_MS = 5000;
-/** Milliseconds after which a marker that does not come is no delay any more. */
+/** Milliseconds that shard 0 may wait for a marker while the node is ready. */
 const MARKER_WITHIN_MS = 5000;
-
-/** Milliseconds after which a change of the schema that does not come through is no delay any more. */
+/** Milliseconds that a schema change may take while the node is ready. */
 const SCHEMA_WITHIN_MS = 5000;
 
 const reaches = (at: PositionVector, goal: PositionVector): boolean =>
@@ -23,22 +21,56 @@ const reaches = (at: PositionVector, goal: PositionVector): boolean =>
 const isConfirmed = (goal: readonly (number | null)[]): goal is PositionVector =>
   goal.every((index) => index !== null);
 
+/** The facts that readiness depends on; they change from call to call. */
+export interface ReadinessFacts {
+  readonly groups: readonly {
+    readonly shard: number;
+    /** "": no leader is known. */
+    readonly leaderPeer: string;
+    readonly raft: { readonly commit: number };
+    /** The commit index that a quorum confirmed; null: not yet. */
+    readonly confirmed: { readonly index: number | null };
+  }[];
+  readonly replica: {
+    positions(): PositionVector;
+    position(shard: number): number;
+    /** Shards whose cross-shard marker shard 0 waits for. */
+    awaitedMarkers(): readonly number[];
+  };
+  /** This node receives a replica, and applies nothing until it has it. */
+  isReceiving(): boolean;
+  /** The reason, as a sentence, for which replication is paused; null: none. */
+  obstacle(): string | null;
+  /** The schema of the file is not the cluster's. */
+  isSchemaDue(): boolean;
+  /** Shards in which the entry that opens this incarnation is not committed. */
+  fencing(): readonly number[];
+  /** Rows are acknowledged and not yet reflected. */
+  hasAcknowledged(): boolean;
+  /** Change-log rows of a table, up to `id`, that are not ordered yet. */
+  unordered(table: number, id: number): number;
+  /** The newest change-log id by table. */
+  newestIds(): Iterable<readonly [table: number, id: number]>;
+  /** The position that the application's file shows. */
+  reflected(): PositionVector;
+}
+
 export class Readiness {
-  readonly #member: Member;
+  readonly #facts: ReadinessFacts;
   readonly #clock: Clock;
-  /** Where the replica stood when the file last showed all of what it held a while before. */
+  /** The position of the replica at the time when the file last reached the previous `#toShow`. */
   #toShow: PositionVector = [];
   #reflectedAt: number;
   #wasReady = false;
-  /** Newest change-log ids at the first look after the fence, by table. */
+  /** The newest change-log ids at the first look after the fence, by table. */
   #before: readonly (readonly [table: number, id: number])[] | null = null;
   #passedAt: number;
-  /** When no change of the schema was on its way. */
+  /** The last time without a pending schema change. */
   #schemaAt: number;
   #passed = 0;
 
-  constructor({ member, clock }: { member: Member; clock: Clock }) {
-    this.#member = member;
+  constructor(facts: ReadinessFacts, clock: Clock) {
+    this.#facts = facts;
     this.#clock = clock;
     this.#reflectedAt = clock.now();
     this.#passedAt = clock.now();
@@ -47,21 +79,21 @@ export class Readiness {
 
   /** The position that the application's file shows. */
   get reflected(): PositionVector {
-    return this.#member.pipeline.session.bases.reflected;
+    return this.#facts.reflected();
   }
 
-  /** Entries between the newest known commit and the replica, over all shards. */
+  /** Committed entries, over all shards, that the replica has not applied; infinite while a leader is unknown. */
   behind(): number {
-    const { replica } = this.#member.replica;
+    const { replica, groups } = this.#facts;
     let behind = 0;
-    for (const group of this.#member.runtime.groups) {
+    for (const group of groups) {
       if (group.leaderPeer === "") return Number.POSITIVE_INFINITY;
       behind += Math.max(0, group.raft.commit - replica.position(group.shard));
     }
     return behind;
   }
 
-  /** In a sentence; null: ready. */
+  /** The reason as a sentence; null: ready. */
   notReady(): string | null {
     const reason = this.#reason();
     if (reason === null) this.#wasReady = true;
@@ -69,20 +101,21 @@ export class Readiness {
   }
 
   #reason(): string | null {
-    const { runtime, pipeline, replica, loop, reader } = this.#member;
-    if (loop.frozen) return "receiving a replica";
-    if (pipeline.obstacle !== null) return pipeline.obstacle;
+    const facts = this.#facts;
+    if (facts.isReceiving()) return "receiving a replica";
+    const obstacle = facts.obstacle();
+    if (obstacle !== null) return obstacle;
     const schema = this.#schemaWaits();
-    const leaderless = runtime.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);
+    const leaderless = facts.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);
     if (leaderless.length > 0) return `waiting for a leader of shard ${leaderless.join(", ")}`;
-    const fencing = pipeline.outbox.fencing();
+    const fencing = facts.fencing();
     if (fencing.length > 0) return `fencing, waiting for shard ${fencing.join(", ")}`;
-    const goal = runtime.groups.map((g) => g.confirmed.index);
+    const goal = facts.groups.map((g) => g.confirmed.index);
     if (!isConfirmed(goal)) {
       const shards = goal.flatMap((index, shard) => (index === null ? [shard] : []));
       return `waiting for a quorum to confirm the commit index of shard ${shards.join(", ")}`;
     }
-    const positions = replica.replica.positions();
+    const positions = facts.replica.positions();
     const { reflected } = this;
     const behind = this.behind();
     if (schema !== null) return schema;
@@ -90,11 +123,11 @@ export class Readiness {
     if (stalled !== null) return stalled;
     if (behind > BEHIND_LIMIT || !reaches(positions, goal)) return `catching up, ${behind} entries behind`;
     if (!this.#wasReady) {
-      // A row written before the start may be ordered, and overwritten, already: until it is seen to be, the file shows it.
-      this.#before ??= [...reader.newestIds()];
-      if (this.#before.some(([table, id]) => pipeline.unordered(table, id) > 0))
-        return "waiting for what was written before the start to be ordered";
-      if (pipeline.outbox.hasAcknowledged) return "reflecting into the file";
+      // A row from before the start may be ordered and overwritten already. Until this node sees that, the file shows it.
+      this.#before ??= [...facts.newestIds()];
+      if (this.#before.some(([table, id]) => facts.unordered(table, id) > 0))
+        return "waiting for the rows written before the start to be ordered";
+      if (facts.hasAcknowledged()) return "reflecting into the file";
     }
     const now = this.#clock.now();
     if (reaches(reflected, this.#toShow)) {
@@ -107,17 +140,17 @@ export class Readiness {
     return null;
   }
 
-  /** The file's schema is not the cluster's, and was not for some time; null: it is. */
+  /** The reason if the schema of the file has differed from the cluster's for some time; null: it has not. */
   #schemaWaits(): string | null {
     const now = this.#clock.now();
-    if (!this.#member.pipeline.schemaDue) this.#schemaAt = now;
+    if (!this.#facts.isSchemaDue()) this.#schemaAt = now;
     if (this.#wasReady && now - this.#schemaAt <= SCHEMA_WITHIN_MS) return null;
-    return this.#member.pipeline.schemaDue ? "a change of the schema waits to be ordered" : null;
+    return this.#facts.isSchemaDue() ? "a schema change waits to be ordered" : null;
   }
 
-  /** Shard 0 has stood for some time at a changeset that others must mark; null: it has not. */
+  /** The reason if shard 0 has waited for some time for a cross-shard marker; null: it has not. */
   #stalled(): string | null {
-    const { replica } = this.#member.replica;
+    const { replica } = this.#facts;
     const now = this.#clock.now();
     const shards = replica.awaitedMarkers();
     if (shards.length === 0 || replica.position(0) !== this.#passed) {

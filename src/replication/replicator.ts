@@ -1,7 +1,9 @@
-/** A member of a cluster at work: everything opened, wired and answering. */
-import { mkdirSync, rmSync } from "node:fs";
+/**
+ * Replicates the application's file of one node: opens replica, log and file, connects Raft, pipeline and event loop, and
+ * answers the messages of the peers.
+ */
+import { mkdirSync } from "node:fs";
 import type { Clock } from "../base/clock.ts";
-import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
@@ -9,35 +11,33 @@ import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
-import { isWorthTaking, strip } from "../replica/copies/install-snapshot.ts";
-import { publish } from "../replica/copies/initial-import.ts";
-import { type OpenReplica, openReplica, readLocal } from "../replica/open-replica.ts";
-import type { GroupConfiguration, PeerId, ShardId, Transport } from "../shard/seams.ts";
+import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
+import { readLocal } from "../replica/store/local.ts";
+import type { PeerId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
-import { sendSnapshot } from "../snapshot/stream.ts";
-import { SnapshotTaker } from "../snapshot/take.ts";
 import { type Control, encodeControl, type NodeNews } from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
-import { fetchReplica, REPLICA_REQUEST } from "../node/startup/join-cluster.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
-import { Readiness } from "./readiness.ts";
-import type { OnProgress } from "../node/handle.ts";
+import { Readiness, type ReadinessFacts } from "./readiness.ts";
+import { SnapshotExchange } from "./snapshot-exchange.ts";
+import type { OnProgress } from "./work-progress.ts";
+import { alignLog } from "./align-log.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { Stage, MessageRouter } from "./message-router.ts";
 import { VERSION } from "../base/version.ts";
 
-/** Ticks between two words to all peers about where this node stands. */
+/** Ticks between two messages to all peers with the positions of this node. */
 const NEWS_TICKS = 10;
-/** Ticks after the start in each of which a learner asks to become a voter; then as often as it gives news. */
+/** A learner asks to become a voter in each of the first ticks, then once per `NEWS_TICKS`. */
 const EAGER_TICKS = 50;
-/** Entries behind a leader's commit below which a learner asks to become a voter. */
+/** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
 const PROMOTE_WITHIN = 200;
 
-export interface MemberOptions {
+export interface ReplicatorOptions {
   readonly db: string;
   readonly paths: DataPaths;
   readonly peerId: PeerId;
@@ -48,7 +48,7 @@ export interface MemberOptions {
   readonly logWalPages?: number;
 }
 
-export interface MemberComponents {
+export interface ReplicatorComponents {
   readonly transport: Transport;
   readonly router: MessageRouter;
   readonly clock: Clock;
@@ -57,17 +57,17 @@ export interface MemberComponents {
   readonly host: Host;
   readonly onProgress: OnProgress;
   readonly onFailure: (error: Error) => void;
-  /** A newer replica waits in `paths.nextReplica`: the member must be closed and opened again. */
+  /** A newer replica is stored at `paths.nextReplica`: this replicator must be closed and opened again. */
   readonly onReplacement: () => void;
 }
 
-/** What a peer last said of itself. */
-export interface PeerNews extends NodeNews {
+/** The last positions that a peer reported, and the time of the report. */
+interface PeerNews extends NodeNews {
   readonly at: number;
 }
 
-export class Member implements Stage {
-  readonly options: MemberOptions;
+export class Replicator implements Stage {
+  readonly options: ReplicatorOptions;
   readonly clusterId: string;
   readonly replica: OpenReplica;
   readonly log: SqliteLogStore;
@@ -79,52 +79,63 @@ export class Member implements Stage {
   readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
   readonly loop: EventLoop;
-  /** Set by `verify`: gets answers about checksums. */
+  /** Set by `verify`: receives the checksums that peers report. */
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
-  readonly #components: MemberComponents;
+  readonly #components: ReplicatorComponents;
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
-  readonly #taker: SnapshotTaker;
+  readonly #snapshots: SnapshotExchange;
   #ticks = 0;
-  #fetching: AbortController | null = null;
-  #sending = 0;
   #closed = false;
 
-  constructor(options: MemberOptions, components: MemberComponents, appDbFile: SyncedFile) {
+  constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
     this.options = options;
     this.#components = components;
     const { db, paths, peerId } = options;
-    const { clock, logger, random, transport } = components;
+    const { clock, host } = components;
     proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
-    const { replica } = this.replica;
-    const { settings } = replica;
-    this.clusterId = settings.clusterId;
+    this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
-    this.#alignLog();
+    alignLog(this.log, this.replica);
     this.#appDb = openAppDbConnection(db, []);
-    const schema = new SchemaCoordinator({
-      file: db,
-      replicaFile: paths.replica,
-      lostFile: paths.lost,
-      peerId,
-      connection: this.#appDb,
-      replica,
-      place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
-      logger: logger.child("schema"),
-    });
-    this.schema = schema;
+    this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
       clock,
       moved: () => this.reader.moved(),
       wake: () => this.#touched(),
-      watchFolder: components.host.watchFolder,
+      watchFolder: host.watchFolder,
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
-    this.pipeline = new Pipeline(
+    this.pipeline = this.#openPipeline(appDbFile);
+    this.loop = this.#openLoop();
+    this.runtime = this.#openRuntime();
+    this.#snapshots = this.#openSnapshots();
+    this.readiness = new Readiness(this.#facts(), clock);
+  }
+
+  #openSchema(): SchemaCoordinator {
+    const { db, paths, peerId } = this.options;
+    return new SchemaCoordinator({
+      file: db,
+      replicaFile: paths.replica,
+      rejectsFile: paths.rejects,
+      peerId,
+      connection: this.#appDb,
+      replica: this.replica.replica,
+      place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
+      logger: this.#components.logger.child("schema"),
+    });
+  }
+
+  #openPipeline(appDbFile: SyncedFile): Pipeline {
+    const { paths, peerId } = this.options;
+    const { clock, logger } = this.#components;
+    const { replica } = this.replica;
+    return new Pipeline(
       {
         replica,
-        schema,
+        schema: this.schema,
         spool: new Spool(paths.spool),
         syncAppDb: () => appDbFile.sync(),
         onOwnCommit: () => this.#watcher.ownCommit(),
@@ -135,73 +146,79 @@ export class Member implements Stage {
         wallTime: () => clock.wallTime(),
         logger: logger.child("pipeline"),
       },
-      { peerId, shards: settings.shards },
+      { peerId, shards: replica.settings.shards },
     );
-    this.loop = new EventLoop({
+  }
+
+  #openLoop(): EventLoop {
+    const { clock, host, logger, onFailure } = this.#components;
+    return new EventLoop({
       replica: this.replica,
       clock,
-      host: components.host,
+      host,
       logger: logger.child("engine"),
       idle: () => this.log.idle(),
-      onFailure: (error) => components.onFailure(error),
-      onSnapshotOffered: (shard, from) => this.#onSnapshotOffered(shard, from),
+      onFailure: (error) => onFailure(error),
+      onSnapshotOffered: (shard, from) => this.#snapshots.receive(shard, from),
       onTick: () => this.#onTick(),
     });
+  }
+
+  #openRuntime(): ShardRuntime {
+    const { peerId, keepEntries } = this.options;
+    const { transport, random, logger } = this.#components;
     const member = this.log.configuration(0)?.members.find((m) => m.peerId === peerId)?.id ?? 0;
-    this.runtime = new ShardRuntime(
+    return new ShardRuntime(
       { logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
       {
-        shards: settings.shards,
+        shards: this.replica.replica.settings.shards,
         peerId,
         member: member || Number(readLocal(this.replica.db, "member") ?? 0),
-        ...(options.keepEntries === undefined ? {} : { keepEntries: options.keepEntries }),
-        // A replica that lost its end in a power cut gets it back from the log before anything else is done with it.
+        ...(keepEntries === undefined ? {} : { keepEntries }),
+        // A replica that lost its newest entries in a power failure reads them from the log again before any other work.
         committed: this.pipeline.session.bases.reflected,
       },
     );
-    this.#taker = new SnapshotTaker(paths.replica, {
-      checkpoint: () => replica.betweenEntries && this.replica.checkpoint() !== null,
-      positions: () => replica.positions().map((index, shard) => ({ index, term: replica.term(shard) })),
-    });
-    this.readiness = new Readiness({ member: this, clock });
   }
 
-  /** A replica that is ahead of the log, after one was received: the log begins where the replica stands. */
-  #alignLog(): void {
-    const { replica, db } = this.replica;
-    const received = readLocal(db, "configurations");
-    const configurations = received === null ? [] : (JSON.parse(received) as GroupConfiguration[]);
-    for (let shard = 0; shard < replica.settings.shards; shard++) {
-      const log = this.log.group(shard);
-      const index = replica.position(shard);
-      const term = replica.term(shard);
-      const matches = index >= log.firstIndex() - 1 && index <= log.lastIndex() && log.term(index) === term;
-      if (matches) continue;
-      const configuration = this.log.configurationAt(shard, index);
-      const received = configurations[shard];
-      const inForce =
-        received !== undefined && received.index > (configuration?.index ?? -1) ? received : configuration!;
-      const { hardState } = log;
-      this.log.write([
-        {
-          shard,
-          snapshot: { index, term, configuration: inForce.configuration },
-          hardState: {
-            term: Math.max(hardState.term, term),
-            vote: hardState.term >= term ? hardState.vote : 0,
-            commit: index,
-          },
-          configuration: inForce,
+  #openSnapshots(): SnapshotExchange {
+    const { paths, peerId } = this.options;
+    const { transport, clock, logger, onProgress, onReplacement } = this.#components;
+    return new SnapshotExchange(
+      {
+        ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
+        nameOf: (peer) => this.nameOf(peer),
+        freeze: (isFrozen) => {
+          this.loop.frozen = isFrozen;
+          if (!isFrozen) this.loop.wake();
         },
-      ]);
-    }
+      },
+      { paths, peerId },
+    );
+  }
+
+  #facts(): ReadinessFacts {
+    const { runtime, loop, pipeline } = this;
+    const { replica } = this.replica;
+    return {
+      groups: runtime.groups,
+      replica,
+      isReceiving: () => loop.frozen,
+      obstacle: () => pipeline.obstacle,
+      isSchemaDue: () => pipeline.schemaDue,
+      fencing: () => pipeline.outbox.fencing(),
+      hasAcknowledged: () => pipeline.session.cursors.waiting,
+      unordered: (table, id) => pipeline.unordered(table, id),
+      newestIds: () => this.reader.newestIds(),
+      reflected: () => pipeline.session.bases.reflected,
+    };
   }
 
   start(): void {
     this.#components.router.enter(this);
     this.#watcher.start();
     this.loop.start(this.runtime, this.pipeline);
-    // A cluster of one need not wait for an election timeout.
+    // The only voter of a group need not wait for an election timeout.
     for (const group of this.runtime.groups) {
       const { voters } = group.configuration.configuration;
       if (voters.length === 1 && group.memberOf(this.options.peerId)?.id === voters[0]) group.raft.campaign();
@@ -215,7 +232,7 @@ export class Member implements Stage {
     this.#closed = true;
     this.loop.stop();
     this.#watcher.stop();
-    this.#fetching?.abort();
+    this.#snapshots.close();
     this.pipeline.close();
     this.#appDb.db.close();
     this.replica.close();
@@ -293,7 +310,7 @@ export class Member implements Stage {
     }
   }
 
-  /** Checksums that a check entry made this node record, per shard. */
+  /** The checksums that this node recorded for a check entry, per shard; null: the entry is not applied yet. */
   checks(note: string): ({ index: number; sums: [number, string][] } | null)[] {
     return this.runtime.groups.map((g) => this.replica.replica.check(note, g.shard));
   }
@@ -328,7 +345,7 @@ export class Member implements Stage {
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
   }
 
-  /** A learner that is near the end of every shard asks to become a voter. */
+  /** A learner that is close to the end of each log asks to become a voter. */
   #askForPromotion(): void {
     if (this.options.role === "learner" || this.runtime.isVoter(this.options.peerId)) return;
     if (this.readiness.behind() > PROMOTE_WITHIN) return;
@@ -336,62 +353,7 @@ export class Member implements Stage {
     this.runtime.promote(this.options.peerId);
   }
 
-  // ------------------------------------------------------------------------------------------ snapshots
-
-  async *onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {
-    if (request !== REPLICA_REQUEST) throw new Error(`there is no transfer called ${request.slice(0, 100)}`);
-    const target = `${this.options.paths.incoming}/sent-${++this.#sending}.db`;
-    const { logger } = this.#components;
-    try {
-      const copy = await this.#taker.take(target);
-      const configurations = copy.positions.map(({ index }, shard) =>
-        this.log.configurationAt(shard, index)!,
-      );
-      logger.info("sending the replica", { to: this.nameOf(peerId), bytes: copy.size });
-      yield* sendSnapshot(
-        { clusterId: this.clusterId, positions: copy.positions, configurations, size: copy.size },
-        target,
-      );
-    } finally {
-      rmSync(target, { force: true });
-    }
-  }
-
-  /** This node's log ends before the leader's begins: receive the leader's replica and start over with it. */
-  #onSnapshotOffered(shard: ShardId, from: PeerId): void {
-    if (this.#fetching !== null || this.#closed) return;
-    const { logger } = this.#components;
-    const { paths, peerId } = this.options;
-    logger.info("receiving a replica: this node is further behind than the log reaches", {
-      shard,
-      from: this.nameOf(from),
-    });
-    const fetching = new AbortController();
-    this.#fetching = fetching;
-    this.loop.frozen = true;
-    const received = `${paths.incoming}/received.db`;
-    void (async () => {
-      try {
-        const header = await fetchReplica(from, received, this.#components, fetching.signal);
-        if (this.#closed) return;
-        strip(received, this.clusterId, peerId, header);
-        const positions = header.positions.map((p) => p.index);
-        if (!isWorthTaking(positions, this.replica.replica.positions()))
-          throw new Error("the replica received has nothing that this node's has not");
-        publish(received, paths.nextReplica);
-        this.#components.onReplacement();
-      } catch (error) {
-        if (this.#closed) return;
-        logger.warn("the replica could not be received; it will be offered again", {
-          error: errorMessage(error),
-        });
-        rmSync(received, { force: true });
-        this.loop.frozen = false;
-        this.loop.wake();
-      } finally {
-        this.#components.onProgress(null);
-        this.#fetching = null;
-      }
-    })();
+  onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {
+    return this.#snapshots.send(peerId, request);
   }
 }

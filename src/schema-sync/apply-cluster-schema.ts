@@ -1,16 +1,16 @@
 /**
- * The application's file is brought to the cluster's schema, with what the application changed beyond it on top, and capture
- * follows: one write transaction, of which a crash leaves all or nothing.
+ * Applies the schema of the cluster to the application's file, rebases the application's own pending schema changes on it,
+ * and adapts the capture triggers: one write transaction, so that a crash leaves all or nothing.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { foldName } from "../base/names.ts";
 import { writeRemembered } from "../capture/remembered.ts";
 import type { PositionVector } from "../change/batch.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { type KeyId, keyIdOfImage } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
-import type { Acknowledgement } from "../reflect/reflector.ts";
 import { rejectedImage } from "../replica/migrate/journal-rejects.ts";
 import { type CatalogueObject, stateOf } from "../replica/store/schema-store.ts";
 import type { ReplicaSettings } from "../replica/store/settings.ts";
@@ -27,91 +27,94 @@ import { PendingKeys } from "../app-db/pending-keys.ts";
 import {
   advanceRecorders,
   type AppDbSchema,
-  type HeldTable,
   type NameInFile,
   namesInFile,
   shapeInFile,
-  withHeld,
   without,
 } from "./detect-change.ts";
 import type { AppDbSession } from "../app-db/session.ts";
-import { forgetLost, keepRejected, keepTable, nextLost } from "./keep-rejects.ts";
-import { renumberedTables } from "./rekeyed-tables.ts";
-import { fillReturned } from "./refill-columns.ts";
-import type { SchemaFile, SchemaStepsComponents } from "./workspace.ts";
+import { forgetRejects, keepRejectedRows, keepRejectedTable, nextRejects } from "./keep-rejects.ts";
+import { rekeyedTables } from "./rekeyed-tables.ts";
+import { type HeldTable, withHeld } from "./held-tables.ts";
+import { refillColumns } from "./refill-columns.ts";
+import type { SchemaWorkspace, SchemaSyncComponents } from "./workspace.ts";
 
-/** What the file is once it has the cluster's schema. */
-export interface Followed {
+/** The file after it has the schema of the cluster. */
+export interface AppliedSchema {
   readonly session: AppDbSession;
-  /** It shows what the replica holds, too. */
+  /** The file also reflects the position of the replica. */
   readonly reflected: boolean;
 }
 
-/** Inside a write transaction, which it commits. Yields now and then while that is open. */
-export function* followSchema(
-  file: SchemaFile,
+/** Inside a write transaction, which it commits. Yields between steps while the transaction is open. */
+export function* applyClusterSchema(
+  workspace: SchemaWorkspace,
   position: PositionVector,
-  acknowledgement: Acknowledgement,
-): Generator<void, Followed> {
-  const { connection, replica, peerId } = file.components;
+  previous: ChangeLogCursors,
+): Generator<void, AppliedSchema> {
+  const { connection, replica, peerId } = workspace.components;
   const { db } = connection;
-  const appDb = file.read();
+  const appDb = workspace.read();
   const objects = replica.catalogue();
   const onto = agreedSchema(appDb, objects, replica.settings);
-  const rebased = rebase(file, appDb, onto);
+  const rebased = rebase(workspace, appDb, onto);
   for (const { table, columns, reason } of rebased.rejected)
-    if (table !== null) keepLostTable(file, table, columns, reason);
+    if (table !== null) keepTableRejects(workspace, table, columns, reason);
   const before = shapesBefore(db, appDb);
   const pending = new PendingKeys(db, appDb.captured, replica.settings.encoding);
-  const changed = changeFile(file, rebased, before, pending);
+  const changed = changeFile(workspace, rebased, before, pending);
   const entries = replica.schemaEntriesAfter(appDb.remembered.version);
   for (const { peer, entry } of entries)
-    // The replica's journal has it by now.
-    if (peer === peerId && entry.lost !== null) forgetLost(db, entry.lost.id);
+    // The conflict journal of the replica has these rows now.
+    if (peer === peerId && entry.lost !== null) forgetRejects(db, entry.lost.id);
   const inFile = namesInFile(onto, rebased.changes);
-  const awaited = file.awaited.all();
+  const toRestore = workspace.toRestore.all();
   const created = changed.tables.flatMap((t) => (t.method === "created" ? [foldName(t.to!)] : []));
-  const stands = entries[0]?.peer === peerId;
-  const { tables, unreconciled } = file.recapture(appDb, replica, inFile, new Set(created), stands);
+  const isOwnChange = entries[0]?.peer === peerId;
+  const { tables, unreconciled } = workspace.recapture(appDb, replica, {
+    inFile,
+    created: new Set(created),
+    isOwnChange,
+  });
   const { schemaVersion: version } = replica.settings;
   writeRemembered(db, { version, state: onto, tables, unreconciled });
   const reflected = readReflected(db, position.length);
   replica.recallChanges(reflected);
-  // The replica took its changes one after the other: what one gave and the next would not is not what all at once give.
+  // The replica applied its changes one by one. All of them at once may give a row other values.
   const isOneStep = rebased.changes.length === 0 && version === appDb.remembered.version + 1;
-  // What this node dropped and gets back, a column or more, is empty here.
+  // Columns that this node dropped and the cluster keeps are empty in this file.
   const mayDiffer = rebased.rejected.length > 0 || !isOneStep;
-  const isMore = rebased.changes.length > 0 || unreconciled.length > 0 || nextLost(db) !== null;
-  showAnew(file, {
+  const isMore = rebased.changes.length > 0 || unreconciled.length > 0 || nextRejects(db) !== null;
+  markRowsToRestore(workspace, {
     ...{ objects, inFile, before, pending, applied: changed.tables, mayDiffer },
     ...{ reflected, isReflectedLater: isMore },
   });
-  if (awaited.size > 0) {
+  if (toRestore.size > 0) {
     const changes = entries.flatMap(({ entry }) => entry.changes);
-    for (const [id, { had, keyBefore }] of renumberedTables(appDb.remembered, changes, replica))
-      file.awaited.rename(id, awaited.get(had) ?? [], keyBefore);
+    for (const [id, { had, keyBefore }] of rekeyedTables(appDb.remembered, changes, replica))
+      workspace.toRestore.rename(id, toRestore.get(had) ?? [], keyBefore);
   }
   for (const { table, keyId } of changed.rejected) {
     const id = tables.get(table);
-    if (id !== undefined) file.awaited.note(id, keyId);
+    if (id !== undefined) workspace.toRestore.note(id, keyId);
   }
   if (isMore) {
     db.exec("COMMIT");
-    return { session: file.openSession(null, appDb.held), reflected: false };
+    return { session: workspace.openSession(null, previous, appDb.held), reflected: false };
   }
-  const session = file.openSession(knowSchema(queryOf(db)), appDb.held);
-  yield* session.reflector.run(position, acknowledgement, true);
+  const session = workspace.openSession(knowSchema(queryOf(db)), previous, appDb.held);
+  yield* session.reflector.run(position, true);
   return { session, reflected: true };
 }
 
-/** The cluster's schema as this file is to have it: held tables stay as they were. */
+/** The schema of the cluster without the tables that this file keeps to itself. Held tables stay as they were. */
 function agreedSchema(
   { ignored: kept, held, from }: AppDbSchema,
   objects: readonly CatalogueObject[],
   settings: ReplicaSettings,
 ): SchemaState {
   const state = stateOf(objects, settings);
-  // A table that stays here for what it is gives way to nobody: another of its name cannot be made.
+  // A local table keeps its name unless a replicated table of the cluster has that name.
   const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
   const ignored = new Set([...kept].filter((name) => !agreed.has(name)));
   const chosen = isSelected(settings.selection);
@@ -124,12 +127,13 @@ function agreedSchema(
     const name = agreedNames.get(t.id);
     return name === undefined ? [] : [{ ...t, name }];
   });
-  return without(withHeld({ ...state, objects: withoutShadowTables(state.objects) }, from, there), ignored);
+  const present = { ...state, objects: withoutShadowTables(state.objects) };
+  return without(withHeld(present, from, there), ignored);
 }
 
-/** What the application changed, on top of what the cluster decided. */
+/** Rebases the application's schema changes on the schema of the cluster. */
 function rebase(
-  { components }: SchemaFile,
+  { components }: SchemaWorkspace,
   { remembered, from, now, recorders, changes }: AppDbSchema,
   onto: SchemaState,
 ): Rebased {
@@ -139,41 +143,44 @@ function rebase(
   let pending: readonly SchemaChange[] = changes;
   let theirs = [first, ...rest].flatMap((e) => e?.entry.changes ?? []);
   if (first?.peer === peerId) {
-    // This node's own change is in the file already: what the file has beyond it is what is pending.
+    // The file has this node's own change already; only later changes of the file are pending.
     base = changeCatalogue(from, first.entry.changes);
     pending = compareCatalogues(base, now, advanceRecorders(recorders, from, first.entry.changes));
     theirs = rest.flatMap((e) => e.entry.changes);
   }
   const rebased = rebaseChanges({ base, pending, onto, theirs });
   for (const { change, reason } of rebased.rejected)
-    logger.warn("a schema change of this node does not stand", { change: JSON.stringify(change), reason });
+    logger.warn("a schema change of this node was rejected", { change: JSON.stringify(change), reason });
   return rebased;
 }
 
-function keepLostTable(
-  { components }: SchemaFile,
+function keepTableRejects(
+  { components }: SchemaWorkspace,
   table: string,
   columns: readonly string[] | null,
   reason: string,
 ): void {
-  const { connection, replica, lostFile: file, logger } = components;
+  const { connection, replica, rejectsFile: file, logger } = components;
   const { encoding, schemaVersion: version } = replica.settings;
-  const saved = keepTable(connection.db, { table, columns, reason, encoding, file, version });
+  const saved = keepRejectedTable(connection.db, { table, columns, reason, encoding, file, version });
   if (saved !== null)
-    logger.warn("a table's rows do not stand, and are too many for the journal: all of them are in a file", {
-      ...{ table, rows: saved.rows, reason, file, as: saved.name },
-    });
+    logger.warn(
+      "all rows of a table were rejected, and are too many for the journal: they are saved in a file",
+      {
+        ...{ table, rows: saved.rows, reason, file, as: saved.name },
+      },
+    );
 }
 
 interface ChangedFile {
   readonly tables: readonly AppliedTable[];
-  /** Rows that there was no room for. `table`: its name afterwards. */
+  /** Rows that the new schema rejects. `table`: the name of the table afterwards. */
   readonly rejected: readonly { readonly table: string; readonly keyId: KeyId }[];
 }
 
-/** The file's schema, and its rows. What was pending of rows that leave is kept for the journal. */
+/** Changes the schema and the rows of the file. Unacknowledged changes of rejected rows are kept for the journal. */
 function changeFile(
-  { components }: SchemaFile,
+  { components }: SchemaWorkspace,
   { appDb: changes }: Rebased,
   before: ReadonlyMap<string, TableShape>,
   pending: PendingKeys,
@@ -190,9 +197,9 @@ function changeFile(
     const keyId = keyIdOfImage(shape, rejectedImage(shape, row));
     rejected.push({ table: row.table, keyId });
     const { id } = shape;
-    // What is ordered already, the replica itself has judged and journalled.
+    // The replica itself rejected and journalled the changes that are already ordered.
     if (pending.newestOf(shape, keyId) <= (replica.shapes.has(id) ? replica.watermark(id, keyId) : 0)) return;
-    // The journal keeps it. That it is gone here is no delete: what the others have of the row comes back.
+    // The journal keeps the rejected change. Its absence here is no delete: the row of the cluster is restored.
     lost.push({ table: row.from, columns: row.columns, reason: row.reason, values: row.values });
     given.set(shape, (given.get(shape) ?? new Set()).add(keyId));
   };
@@ -202,41 +209,41 @@ function changeFile(
     applySchemaChanges(db, changes, { role: "app-db", rank, rejected: leave }),
   );
   for (const [shape, keyIds] of given) pending.forget(shape, keyIds);
-  keepRejected(db, lost);
+  keepRejectedRows(db, lost);
   return { tables, rejected };
 }
 
-/** Changes the file's schema, with no trigger silenced. Throws `UserError` for what this file cannot take. */
-function asApplication<T>({ file, connection, replica }: SchemaStepsComponents, change: () => T): T {
+/** Changes the schema of the file with its triggers enabled. Throws `UserError` if this file does not accept the change. */
+function asApplication<T>({ file, connection, replica }: SchemaSyncComponents, change: () => T): T {
   try {
     return connection.triggers.asApplication(change);
   } catch (cause) {
     if (isDiskFull(cause)) throw cause;
     throw new UserError(
-      `version ${replica.settings.schemaVersion} of the cluster's schema cannot be made in ${file}: ${errorMessage(cause)}`,
-      "rename or drop what this file has in its place, and start the node again; it then goes on from here, and nothing is lost",
+      `version ${replica.settings.schemaVersion} of the cluster's schema cannot be applied to ${file}: ${errorMessage(cause)}`,
+      "rename or drop the object that is in its place, and start the node again; no data is lost",
       { cause },
     );
   }
 }
 
-interface ShowAnewOptions {
+interface MarkOptions {
   readonly objects: readonly CatalogueObject[];
   readonly inFile: NameInFile;
   readonly before: ReadonlyMap<string, TableShape>;
   readonly applied: readonly AppliedTable[];
-  /** Rows of tables that changed may hold other values than the replica's. */
+  /** Rows of changed tables may have other values than the replica. */
   readonly mayDiffer: boolean;
   readonly pending: PendingKeys;
   readonly reflected: PositionVector;
-  /** Not in this transaction. */
+  /** The reflection follows in a later transaction. */
   readonly isReflectedLater: boolean;
 }
 
-/** Tables of which rows, or values of them, are not what the replica has, though nobody wrote them. */
-function showAnew(
-  { components, awaited }: SchemaFile,
-  { objects, inFile, before, applied, mayDiffer, pending, reflected, isReflectedLater }: ShowAnewOptions,
+/** Marks rows and values that differ from the replica although no application wrote them. */
+function markRowsToRestore(
+  { components, toRestore }: SchemaWorkspace,
+  { objects, inFile, before, applied, mayDiffer, pending, reflected, isReflectedLater }: MarkOptions,
 ): void {
   const { connection, replica } = components;
   const { db, triggers } = connection;
@@ -250,18 +257,18 @@ function showAnew(
     const table = byName.get(foldName(here.name));
     if (table === undefined) continue;
     const isEmpty = table.method === "created";
-    if (isEmpty || mayDiffer) awaited.noteTable(id, isEmpty);
+    if (isEmpty || mayDiffer) toRestore.noteTable(id, isEmpty);
     const had = mayDiffer && !isEmpty ? before.get(foldName(table.from!)) : undefined;
     const shape = had?.id === id ? shapeInFile(db, here.name, id) : null;
     if (had === undefined || shape === null) continue;
     const empty = table.columns.flatMap(([column, from]) => (from === null ? [column] : []));
-    // Others are shown as the replica has them.
+    // The reflection writes the other rows as the replica has them.
     const only = isReflectedLater ? null : pending.keys(had);
-    fillReturned({ db, triggers, replica, reflected }, { object, inFile: here, table: shape, empty, only });
+    refillColumns({ db, triggers, replica, reflected }, { object, inFile: here, table: shape, empty, only });
   }
 }
 
-/** The captured tables' shapes in the file as it is, by name in lower case. */
+/** The current shapes of the captured tables in the file, by name in lower case. */
 function shapesBefore(db: DatabaseSync, { captured, remembered }: AppDbSchema): Map<string, TableShape> {
   const ids = new Set(remembered.tables.values());
   const shapes = new Map<string, TableShape>();

@@ -1,23 +1,24 @@
 /**
- * Tables that were written while nothing captured them, against the replica: what differs gets log rows. What Marmot itself
- * took out of the file, or does not show for now, does not: nobody deleted it.
+ * Compares unreconciled tables, which were written while no trigger captured them, with the replica: rows that differ get log
+ * rows. Rows that Marmot removed from the file and withheld rows get none, since no application deleted them.
  */
-import { type CapturedTable, readCaptured } from "../capture/install.ts";
+import { readCaptured } from "../capture/install.ts";
 import { readRemembered, writeRemembered } from "../capture/remembered.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { SchemaChange } from "../schema/diff/change.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { readStoredState } from "../app-db/stored-state.ts";
-import { renumberedTables } from "./rekeyed-tables.ts";
-import type { SchemaFile } from "./workspace.ts";
+import { rekeyedTables } from "./rekeyed-tables.ts";
+import type { SchemaWorkspace } from "./workspace.ts";
 import { logDifferences, snapshotOf, type Waits, writing } from "./log-differences.ts";
 
-/** A read snapshot and short transactions. */
-export function* compareUncaptured(schema: SchemaFile): Waits {
-  const { file, replicaFile, connection, replica } = schema.components;
+/** Reads one snapshot and writes in short transactions. */
+export function* compareUncaptured(workspace: SchemaWorkspace): Waits {
+  const { file, replicaFile, connection, replica } = workspace.components;
   const { db } = connection;
   const { unreconciled, ...remembered } = readRemembered(db)!;
   const captured = readCaptured(db)!;
@@ -27,7 +28,7 @@ export function* compareUncaptured(schema: SchemaFile): Waits {
   const state = snapshotOf(() => openDatabase(replicaFile, options));
   const appDb = snapshotOf(() => openDatabase(file, options));
   try {
-    const isAbsent = absentRows(schema, tables, captured, replica, []);
+    const isAbsent = absentRows(workspace, { tables, of: replica, changes: [] });
     yield* logDifferences({ replica: state, appDb, db }, tables, encoding, isAbsent);
   } finally {
     state.close();
@@ -36,38 +37,40 @@ export function* compareUncaptured(schema: SchemaFile): Waits {
   yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
 }
 
-/**
- * Rows that the file has not, though `of`, the replica or what it will be, may have them, and that come back by themselves.
- * `changes` lead to it from what the file remembers.
- */
+export interface AbsentRowsOptions {
+  readonly tables: readonly LoggedTable[];
+  /** The replica, or a trial of its next state. */
+  readonly of: Replica;
+  /** Lead from the remembered schema of the file to the schema of `of`. */
+  readonly changes: readonly SchemaChange[];
+}
+
+/** Whether the file lacks a row for now, though `of` may have it, and a reflection will restore it. */
 export function absentRows(
-  { components, awaited }: SchemaFile,
-  tables: readonly LoggedTable[],
-  captured: readonly CapturedTable[],
-  of: Replica,
-  changes: readonly SchemaChange[],
+  { components, toRestore }: SchemaWorkspace,
+  { tables, of, changes }: AbsentRowsOptions,
 ): (table: number, keyId: KeyId) => boolean {
   const { db } = components.connection;
   const shapes = new Map(tables.map(({ shape }) => [shape.id, shape]));
-  const { shadows } = readStoredState(db, [...shapes.values()], captured, of.settings.shards);
-  const before = awaited.all();
-  const renumbered = before.size === 0 ? null : renumberedTables(readRemembered(db)!, changes, of);
+  const { withheld } = readStoredState(db, [...shapes.values()], of.settings.shards);
+  const before = toRestore.all();
+  const rekeyed = before.size === 0 ? null : rekeyedTables(readRemembered(db)!, changes, of);
   return (table, keyId) => {
-    if (shadows.get(table, keyId) !== undefined) return true;
-    const anew = renumbered?.get(table);
-    if (anew === undefined) return awaited.has(table, keyId);
+    if (withheld.get(table, keyId) !== undefined) return true;
+    const rekeyedTable = rekeyed?.get(table);
+    if (rekeyedTable === undefined) return toRestore.has(table, keyId);
     const row = of.row(table, keyValues(shapes.get(table)!, keyId));
-    if (row === null || anew.keyBefore === null) return before.has(anew.had);
-    return awaited.has(anew.had, anew.keyBefore(row));
+    if (row === null || rekeyedTable.keyBefore === null) return before.has(rekeyedTable.had);
+    return toRestore.has(rekeyedTable.had, rekeyedTable.keyBefore(row));
   };
 }
 
-export interface LoggedTable {
+interface LoggedTable {
   readonly shape: TableShape;
   readonly log: string;
 }
 
-/** Of those that the replica has. */
+/** The tables among `ids` that the replica has. */
 export function tablesOf(
   captured: readonly CapturedTable[],
   { shapes }: Replica,

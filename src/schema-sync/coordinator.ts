@@ -1,71 +1,71 @@
 /**
- * What is done to the application's file when its schema or the cluster's changed. Each step leaves the file whole, so
- * that a crash after any of them goes on with the next:
+ * The steps after a change of the file's schema or the cluster's. Each step leaves the file consistent, so that after a crash
+ * the next step continues:
  *
  * 1. The application's own change is proposed with the rows that were written under it (`own`), alone in flight.
- * 2. When the replica's schema is another than the file last reflected, the file's is brought to it, with what the
- *    application changed beyond it on top; capture follows; all in one transaction (`follow`).
- * 3. Tables that were written while nothing captured them are compared with the replica; what differs gets log rows
- *    (`compare`).
+ * 2. If the schema of the replica is not the one that the file last reflected, it is applied to the file, with the pending
+ *    changes of the application on top, and capture is adapted, all in one transaction (`follow`).
+ * 3. Unreconciled tables are compared with the replica; rows that differ get log rows (`compare`).
  *
- * In between nothing is drained and nothing reflected.
+ * Between these steps no row is drained or reflected.
  */
 import type { PositionVector } from "../change/batch.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { foldName } from "../base/names.ts";
 import { isBusy } from "../sqlite/locked.ts";
-import type { Acknowledgement } from "../reflect/reflector.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
-import { type AppDbSchema, type HeldTable, type LocalTable, shapeInFile } from "./detect-change.ts";
+import { type AppDbSchema, type LocalTable, shapeInFile } from "./detect-change.ts";
+import type { HeldTable } from "./held-tables.ts";
 import type { AppDbSession } from "../app-db/session.ts";
-import { nextLost } from "./keep-rejects.ts";
+import { nextRejects } from "./keep-rejects.ts";
 import { compareUncaptured } from "./compare-uncaptured.ts";
-import { SchemaFile, type SchemaStepsComponents } from "./workspace.ts";
-import { type Followed, followSchema } from "./apply-cluster-schema.ts";
-import { collectOwn, type OwnOutbox } from "./propose-local-change.ts";
+import { SchemaWorkspace, type SchemaSyncComponents } from "./workspace.ts";
+import { type AppliedSchema, applyClusterSchema } from "./apply-cluster-schema.ts";
+import { proposeLocalChange, type OwnOutbox } from "./propose-local-change.ts";
 import type { Waits } from "./log-differences.ts";
 
-/** What has to be done before anything is drained or reflected. */
-export type SchemaLook =
+/** The next step that must precede draining and reflecting. */
+type SchemaLook =
   | { readonly due: "nothing" | "follow" | "compare" }
   | { readonly due: "own"; readonly entry: Uint8Array }
   | { readonly due: "obstacle"; readonly reason: string };
 
 export class SchemaCoordinator {
-  readonly #file: SchemaFile;
-  /** Tables that the application made and that cannot be replicated: they stay here. */
+  readonly #workspace: SchemaWorkspace;
+  /** Tables of the application that cannot be replicated: they stay on this node. */
   local: readonly LocalTable[] = [];
-  /** Tables that replicate and that this node cannot write as they are. */
+  /** Replicated tables that this node cannot write as they are. */
   held: readonly HeldTable[] = [];
 
-  constructor(components: SchemaStepsComponents) {
-    this.#file = new SchemaFile(components);
+  constructor(components: SchemaSyncComponents) {
+    this.#workspace = new SchemaWorkspace(components);
   }
 
-  /** After a start: notes for the reflector what an earlier change of the schema took out of the file. */
+  /** After a start: tells the reflector which rows to restore after an earlier schema change. */
   recall(): void {
-    this.#file.awaited.recall();
+    this.#workspace.toRestore.recall();
   }
 
-  /** Opens what reads and writes the file as it is now. */
-  openSession(): AppDbSession {
-    const { db } = this.#file.components.connection;
+  /** Opens a session for the current schema of the file. `previous`: the cursors of the session before. */
+  openSession(previous: ChangeLogCursors | null): AppDbSession {
+    const { db } = this.#workspace.components.connection;
     db.exec("BEGIN");
     try {
-      const appDb = this.#file.read();
+      const appDb = this.#workspace.read();
       const isSettled = this.#lookAt(appDb).due === "nothing";
-      return this.#file.openSession(isSettled ? knowSchema(queryOf(db)) : null, appDb.held);
+      return this.#workspace.openSession(isSettled ? knowSchema(queryOf(db)) : null, previous, appDb.held);
     } finally {
       db.exec("COMMIT");
     }
   }
 
   look(): SchemaLook {
-    const { db } = this.#file.components.connection;
+    const { db } = this.#workspace.components.connection;
     db.exec("BEGIN");
     try {
-      return this.#lookAt(this.#file.read());
+      return this.#lookAt(this.#workspace.read());
     } finally {
       db.exec("COMMIT");
     }
@@ -73,18 +73,17 @@ export class SchemaCoordinator {
 
   #lookAt(appDb: AppDbSchema): SchemaLook {
     const { remembered, whole, changes, local, keptByAll } = appDb;
-    const { replica } = this.#file.components;
-    const held = appDb.held.map((table) => ({ ...table, sends: table.sends && this.#hasColumns(table) }));
+    const { replica } = this.#workspace.components;
     this.local = local;
-    this.held = held;
+    this.held = appDb.held.map((table) => ({ ...table, sends: table.sends && this.#hasColumns(table) }));
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
-    const silent = held.filter((t) => !t.sends);
+    const silent = this.held.filter((t) => !t.sends);
     if (silent.length > 0) {
       const names = silent.map(({ name, reason, hint }) => `${name} (${reason}; hint: ${hint})`).join(", ");
-      const reason = `the application changed its schema, and cannot be replicated any more: ${names}`;
+      const reason = `the application changed its schema in a way that cannot be replicated: ${names}`;
       return { due: "obstacle", reason };
     }
-    const lost = nextLost(this.#file.components.connection.db);
+    const lost = nextRejects(this.#workspace.components.connection.db);
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
     if ([...remembered.tables.values()].some((id) => !whole.has(id))) return { due: "follow" };
@@ -93,7 +92,7 @@ export class SchemaCoordinator {
 
   /** The file's table has every column that the cluster's has by now. */
   #hasColumns({ id, name }: HeldTable): boolean {
-    const { connection, replica } = this.#file.components;
+    const { connection, replica } = this.#workspace.components;
     const shape = replica.shapes.get(id);
     const here = shape === undefined ? null : shapeInFile(connection.db, name, id);
     const columns = new Set(here?.columns.map((c) => foldName(c.name)));
@@ -101,12 +100,12 @@ export class SchemaCoordinator {
   }
 
   /**
-   * One transaction; yields now and then while it is open. The side that is opened is for the file as it is afterwards.
-   * Where nothing else is due then, the file also shows what the replica holds, `position`. null: the application holds
-   * the write lock, nothing happened.
+   * One transaction; yields between steps while it is open. The returned session is for the new schema of the file. If no
+   * further step is due, the file also reflects the replica at `position`. null: an application holds the write lock, and
+   * nothing was changed.
    */
-  *follow(position: PositionVector, acknowledgement: Acknowledgement): Generator<void, Followed | null> {
-    const { db } = this.#file.components.connection;
+  *follow(position: PositionVector, previous: ChangeLogCursors): Generator<void, AppliedSchema | null> {
+    const { db } = this.#workspace.components.connection;
     try {
       db.exec("BEGIN IMMEDIATE");
     } catch (error) {
@@ -114,24 +113,24 @@ export class SchemaCoordinator {
       throw error;
     }
     try {
-      return yield* followSchema(this.#file, position, acknowledgement);
+      return yield* applyClusterSchema(this.#workspace, position, previous);
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");
       throw error;
     }
   }
 
-  /** Gives log rows to what tables that nothing captured for a while have otherwise than the replica. */
+  /** See `compareUncaptured`. */
   compare(): Waits {
-    return compareUncaptured(this.#file);
+    return compareUncaptured(this.#workspace);
   }
 
-  /** See `collectOwn`. */
+  /** See `proposeLocalChange`. */
   own(
     entry: Uint8Array,
     position: PositionVector,
     outbox: OwnOutbox,
   ): Generator<"busy" | undefined, boolean> {
-    return collectOwn(this.#file, entry, position, outbox);
+    return proposeLocalChange(this.#workspace, entry, position, outbox);
   }
 }

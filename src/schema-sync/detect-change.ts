@@ -1,35 +1,29 @@
 /**
- * The application's schema as it is, against the one that the file last reflected: what the application changed, what of it
- * travels, and whether every write was captured. Reads only.
+ * Compares the current schema of the file with the one that it last reflected: the changes of the application, the part of
+ * them that replicates, and whether each write was captured. Reads only.
  */
 import { foldName, isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
-import { type CapturedTable, readCaptured } from "../capture/install.ts";
+import { readCaptured } from "../capture/install.ts";
 import { capturedWhole } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema } from "../capture/remembered.ts";
 import type { TableShape } from "../change/shape.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
 import type { CatalogueObject } from "../replica/store/schema-store.ts";
 import { readCatalogue } from "../schema/catalogue.ts";
-import { type ClassifiedTable, classify, NOT_SELECTED, type Selection } from "../schema/classify/classify.ts";
+import { type ClassifiedTable, classify, NOT_SELECTED } from "../schema/classify/classify.ts";
+import type { Selection } from "../schema/selection.ts";
 import type { Recorder, SchemaChange, SchemaState } from "../schema/diff/change.ts";
 import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts";
 import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
-import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/diff/evolve.ts";
+import { columnsOf, followTables, sameSchema } from "../schema/diff/evolve.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
-import { type Unwritable, unwritableTables, withCopy } from "../schema/classify/writable.ts";
-import { renamedText } from "../schema/diff/alter-plan.ts";
-import { shapeOf } from "../schema/read-shape.ts";
+import { unwritableTables, withCopy } from "../schema/classify/writable.ts";
 import { isSelected } from "../schema/selection.ts";
-import { createObject, withScratch } from "../schema/scratch.ts";
+import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
-import {
-  keyCollations,
-  keyColumns,
-  readTable,
-  rowidAliases,
-  type SchemaObject,
-  type Table,
-} from "../sqlite/schema.ts";
+import { readTable, rowidAliases } from "../sqlite/schema.ts";
+import { type HeldTable, heldTables, withHeld } from "./held-tables.ts";
 
 /** A new table that cannot be replicated: it stays on this node. */
 export interface LocalTable {
@@ -38,40 +32,28 @@ export interface LocalTable {
   readonly hint: string;
 }
 
-/**
- * A table that replicates and that this node cannot write as the application changed it. Its rows of other nodes wait, and its
- * changed schema stays on this node. `name`: in the file.
- */
-export interface HeldTable extends LocalTable {
-  readonly id: number;
-  /** Its name in the schema that the file remembers. */
-  readonly remembered: string;
-  /** Its rows are still identified and stored as the cluster has them, so those of this node travel. */
-  readonly sends: boolean;
-}
-
 export interface AppDbSchema {
   readonly remembered: RememberedSchema;
   readonly captured: readonly CapturedTable[];
-  /** Ids of tables of which every write up to now is in a log. */
+  /** Ids of the tables with a log row for each write so far. */
   readonly whole: ReadonlySet<number>;
-  /** Names, in lower case, that are nobody else's business. */
+  /** Names, in lower case, of tables that stay on this node. */
   readonly ignored: ReadonlySet<string>;
-  /** What was remembered and what there is, without what is ignored. */
+  /** The remembered and the current schema without the ignored tables. */
   readonly from: SchemaState;
   readonly now: SchemaState;
-  /** What led from one to the other. */
+  /** The changes that lead from the one to the other. */
   readonly changes: readonly SchemaChange[];
   readonly recorders: readonly Recorder[];
-  /** Tables that came and stay here. */
+  /** New tables that stay on this node. */
   readonly local: readonly LocalTable[];
-  /** Tables that the changes create and every node keeps for itself. */
+  /** Names of new tables whose rows are local on each node. */
   readonly keptByAll: readonly string[];
   /** Tables that are held back. In `from` and `now` they are as remembered. */
   readonly held: readonly HeldTable[];
 }
 
-/** Without the tables named and all that stands on them. */
+/** `state` without the named tables and the objects that belong to them. */
 export function without(state: SchemaState, names: ReadonlySet<string>): SchemaState {
   const { objects, userVersion, applicationId } = state;
   return {
@@ -84,7 +66,7 @@ export function without(state: SchemaState, names: ReadonlySet<string>): SchemaS
 const tableNames = (state: SchemaState): string[] =>
   state.objects.flatMap((o) => (o.kind === "table" ? [o.name] : []));
 
-/** In a transaction, or alone. `replica` reads what the file showed before. null: nothing of Marmot is in the file. */
+/** `replica` reads the rows that the file showed before. null: the file has no tables of Marmot. */
 export function readAppDbSchema(
   db: DatabaseSync,
   selection: Selection,
@@ -96,7 +78,7 @@ export function readAppDbSchema(
   if (remembered === null || captured === null) return null;
   const whole = capturedWhole(db, captured);
   const catalogue = readCatalogue(query);
-  // Before anything is left out: what belongs to a virtual table is known by it.
+  // Before tables are left out: the shadow tables of a virtual table are recognised by it.
   const objects = withoutShadowTables(catalogue.objects);
   const chosen = isSelected(selection);
   const rejected = new Set(
@@ -116,8 +98,9 @@ export function readAppDbSchema(
     return { ignored, from, now, changes };
   };
   const first = compared(rejected);
+  const unwritable = withCopy(objects, unwritableTables);
   if (first.changes.length === 0) {
-    const held = heldTables(query, remembered, [], new Map(), unwritable(objects));
+    const held = heldTables(query, remembered, { lineages: [], verdicts: new Map(), unwritable });
     return { ...common, ...compared(rejected, held), local: [], keptByAll: [], held };
   }
   const verdicts = new Map(classify(query, selection).map((t) => [foldName(t.name), t]));
@@ -129,7 +112,7 @@ export function readAppDbSchema(
     (t): t is ClassifiedTable => t?.verdict === "refused" || t?.verdict === "skipped",
   );
   const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
-  const held = heldTables(query, remembered, lineages, verdicts, unwritable(objects));
+  const held = heldTables(query, remembered, { lineages, verdicts, unwritable });
   return {
     ...common,
     ...(staying.length + held.length === 0 ? first : compared(ignored, held)),
@@ -141,84 +124,7 @@ export function readAppDbSchema(
   };
 }
 
-const unwritable = (objects: readonly SchemaObject[]): Map<string, readonly Unwritable[]> =>
-  withCopy(objects, unwritableTables);
-
-/** `state` with the held tables, and the objects on them, as they were `before`. */
-export function withHeld<T extends SchemaState>(
-  state: T,
-  before: SchemaState,
-  held: readonly HeldTable[],
-): T {
-  if (held.length === 0) return state;
-  const [now, then] = [
-    new Set(held.map((t) => foldName(t.name))),
-    new Set(held.map((t) => foldName(t.remembered))),
-  ];
-  const isKept = (o: SchemaObject): boolean => o.kind === "view" || !now.has(foldName(o.tableName));
-  const kept = new Map(state.objects.filter(isKept).map((o) => [`${o.kind} ${o.name}`, o]));
-  const objects: SchemaObject[] = [];
-  // In the former order: one that changed is no change of its own here.
-  for (const object of before.objects) {
-    const key = `${object.kind} ${object.name}`;
-    if (object.kind !== "view" && then.has(foldName(object.tableName))) objects.push(object);
-    else if (kept.has(key)) objects.push(kept.get(key)!);
-    kept.delete(key);
-  }
-  return { ...state, objects: [...objects, ...kept.values()] };
-}
-
-/** Tables that replicate, and that this node cannot write as they are now. */
-function heldTables(
-  query: Query,
-  { tables, state }: RememberedSchema,
-  lineages: readonly TableLineage[],
-  verdicts: ReadonlyMap<string, ClassifiedTable>,
-  unwritable: ReadonlyMap<string, readonly Unwritable[]>,
-): HeldTable[] {
-  return [...tables].flatMap(([remembered, id]): HeldTable[] => {
-    const lineage = lineages.find((l) => isSameName(l.from, remembered));
-    const name = lineage === undefined ? remembered : lineage.to;
-    if (name === null) return [];
-    const verdict = verdicts.get(foldName(name));
-    const why = unwritable.get(foldName(name)) ?? [];
-    if (verdict?.verdict !== "refused" && why.length === 0) return [];
-    const old = state.objects.find((o) => o.kind === "table" && isSameName(o.name, remembered));
-    const sends = old !== undefined && isStoredAlike(old.sql, readTable(query, name));
-    return [
-      {
-        ...{ name, id, remembered, sends },
-        reason: verdict?.reason ?? why.map((u) => u.reason).join("; "),
-        hint: verdict?.fix ?? [...new Set(why.map((u) => u.hint))].join("; "),
-      },
-    ];
-  });
-}
-
-/** Rows of the table have the key and the columns that they had under its older text. */
-function isStoredAlike(before: string, now: Table): boolean {
-  const stored = new Set(now.columns.flatMap((c) => (c.hidden === 0 ? [foldName(c.name)] : [])));
-  if (!columnsOf({ sql: before }).every((c) => stored.has(foldName(c)))) return false;
-  return withScratch((db) => {
-    createObject(db, {
-      kind: "table",
-      name: now.name,
-      tableName: now.name,
-      sql: renamedText(before, now.name),
-    });
-    const old = readTable(queryOf(db), now.name);
-    const keyOf = (table: Table): string =>
-      JSON.stringify([
-        keyColumns(table).map((c) => [foldName(c.name), c.affinity]),
-        keyCollations(table),
-        table.rowidColumn === null,
-        table.withoutRowid,
-      ]);
-    return keyOf(old) === keyOf(now);
-  });
-}
-
-/** What recorders say of the catalogue that follows `from` by `changes` (of which the file has all). */
+/** The recorders for the catalogue that follows `from` by `changes`, all of which the file has. */
 export function advanceRecorders(
   recorders: readonly Recorder[],
   from: SchemaState,
@@ -238,12 +144,12 @@ export function advanceRecorders(
   });
 }
 
-/** Of a table of the catalogue: its name in the file, and its columns' if they are called otherwise there; null: it is gone. */
+/** The name in the file of a table of the catalogue, and its column names if they differ; null: the file has no such table. */
 export type NameInFile = (
   object: CatalogueObject,
 ) => { readonly name: string; readonly recorded: readonly string[] | null } | null;
 
-/** What the file's tables are called, and their columns, of those that the cluster's catalogue `onto` has under `changes`. */
+/** Names in the file of the tables and columns of the catalogue `onto` of the cluster, after `changes` of the application. */
 export function namesInFile(onto: SchemaState, changes: readonly SchemaChange[]): NameInFile {
   const lineages = changes.length === 0 ? [] : followTables(onto, changes);
   return (object) => {
@@ -259,7 +165,7 @@ export function namesInFile(onto: SchemaState, changes: readonly SchemaChange[])
   };
 }
 
-/** The shape of a table of the file; null: there is none, or nothing names its rows. */
+/** The shape of a table of the file; null: the table does not exist, or its rows have no key. */
 export function shapeInFile(db: DatabaseSync, name: string, id: number): TableShape | null {
   const table = readTable(queryOf(db), name);
   const isNamed = table.columns.some((c) => c.keyPlace > 0) || rowidAliases(table).length > 0;

@@ -1,6 +1,6 @@
 /**
- * Rows of this node that a change of the schema by others leaves no room for: kept in the file, in the transaction in which
- * they go, until they are in the cluster's conflict journal.
+ * Rows of this node that a schema change of another node rejects: stored in the file, in the transaction that removes them,
+ * until they are in the conflict journal of the cluster.
  */
 import { foldName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
@@ -10,18 +10,19 @@ import { exactRows } from "../rows/exact-rows.ts";
 import type { RejectsOfTable } from "../schema/diff/schema-entry.ts";
 import { declaredColumns } from "../change/shape.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
+import { integer, readRow, text } from "../sqlite/typed-rows.ts";
 import { shapeInFile } from "./detect-change.ts";
-import { saveLost } from "./rejects-file.ts";
+import { saveRejects } from "./rejects-file.ts";
 
-/** Rows that go into the journal at once. */
+/** Rows that enter the journal in one entry. */
 const AT_ONCE = 500;
-/** More rows of one table go into a file of this node: the journal would forget the first, and those of others. */
+/** If a table has more rejected rows, they go into a file of this node: the journal would drop its oldest entries. */
 const JOURNALLED = 10_000;
 
 const encoded = (image: readonly Value[]): string => Buffer.from(encodeImage(image)).toString("base64");
 
-/** Inside a write transaction. `images` may be read from the file meanwhile. */
-export function keepLost(
+/** Inside a write transaction. `images` may read from the file during the call. */
+function keepRejects(
   db: DatabaseSync,
   lost: Omit<RejectsOfTable, "id" | "rows">,
   images: Iterable<readonly Value[]>,
@@ -36,8 +37,8 @@ export function keepLost(
   flush();
 }
 
-/** Rows of tables that stay, in the order in which they left. */
-export function keepRejected(
+/** Rejected rows of tables that remain, in the order of their removal. */
+export function keepRejectedRows(
   db: DatabaseSync,
   rejected: readonly (Omit<RejectsOfTable, "id" | "rows"> & { readonly values: readonly Value[] })[],
 ): void {
@@ -46,7 +47,7 @@ export function keepRejected(
   );
   for (const rows of alike.values()) {
     const { table, columns, reason } = rows[0]!;
-    keepLost(
+    keepRejects(
       db,
       { table, columns, reason },
       rows.map(({ values }) => values),
@@ -54,22 +55,22 @@ export function keepRejected(
   }
 }
 
-export interface KeepTableOptions {
+interface KeepTableOptions {
   readonly table: string;
   /** null: all. */
   readonly columns: readonly string[] | null;
   readonly reason: string;
   readonly encoding: string;
-  /** Where rows go that are too many for the journal, and the schema's version under which they do. */
+  /** The file for rows that are too many for the journal, and the schema version that rejects them. */
   readonly file: string;
   readonly version: number;
 }
 
 /**
- * All rows of a table of the file, or some columns of them beside what names a row. Inside a write transaction. Returns what
- * was saved in `file` because it is too much for the journal; null: nothing was.
+ * Keeps all rows of a table of the file, or the given columns and the key of each row. Inside a write transaction. Returns the
+ * saved table in `file` if the rows are too many for the journal; null: they are not.
  */
-export function keepTable(
+export function keepRejectedTable(
   db: DatabaseSync,
   { table, columns, reason, encoding, file, version }: KeepTableOptions,
 ): { readonly name: string; readonly rows: number } | null {
@@ -87,23 +88,23 @@ export function keepTable(
       yield places.map((i) => row[i]!);
     }
   }
-  keepLost(db, { table, columns: kept, reason }, images(JOURNALLED));
-  const { rows } = db.prepare(`SELECT count(*) AS rows FROM main.${quoteIdentifier(table)}`).get() as {
-    rows: number;
-  };
+  keepRejects(db, { table, columns: kept, reason }, images(JOURNALLED));
+  const count = db.prepare(`SELECT count(*) AS rows FROM main.${quoteIdentifier(table)}`).get();
+  const { rows } = readRow(count, { rows: integer });
   if (rows <= JOURNALLED) return null;
   const all = images(Number.POSITIVE_INFINITY);
-  return { name: saveLost(file, { table, version, columns: kept, rows: all }, encoding), rows };
+  return { name: saveRejects(file, { table, version, columns: kept, rows: all }, encoding), rows };
 }
 
-/** The next of what is kept; null: nothing is. */
-export function nextLost(db: DatabaseSync): RejectsOfTable | null {
-  const row = db.prepare(`SELECT "id", "rows" FROM "__marmot__lost" ORDER BY "id" LIMIT 1`).get() as
-    { id: number; rows: string } | undefined;
-  return row === undefined ? null : { id: row.id, ...(JSON.parse(row.rows) as Omit<RejectsOfTable, "id">) };
+/** The next kept rows; null: none are kept. */
+export function nextRejects(db: DatabaseSync): RejectsOfTable | null {
+  const row = db.prepare(`SELECT "id", "rows" FROM "__marmot__lost" ORDER BY "id" LIMIT 1`).get();
+  if (row === undefined) return null;
+  const { id, rows } = readRow(row, { id: integer, rows: text });
+  return { id, ...(JSON.parse(rows) as Omit<RejectsOfTable, "id">) };
 }
 
-/** It is in the journal. */
-export function forgetLost(db: DatabaseSync, id: number): void {
+/** Removes kept rows that are in the journal now. */
+export function forgetRejects(db: DatabaseSync, id: number): void {
   db.prepare(`DELETE FROM "__marmot__lost" WHERE "id" = ?`).run(id);
 }

@@ -1,6 +1,6 @@
 /**
- * Rows of tables that nothing captured for a while: where the file differs from the replica they get log rows, as the
- * triggers would have written them. Short transactions, so that the application waits no longer than for a few rows.
+ * Writes log rows, as the capture triggers do, for rows of unreconciled tables that differ from the replica. Uses short
+ * transactions, so that an application waits only for a few rows.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../change/key.ts";
@@ -15,12 +15,12 @@ import { commitAfter } from "../sqlite/transaction.ts";
 /** Log rows written in one transaction. */
 const LOGGED_AT_ONCE = 2000;
 
-/** "busy": the application holds the write lock; undefined: time for others. */
+/** Yields "busy" while an application holds the write lock, undefined between slices of work. */
 export type Waits = Generator<"busy" | undefined, void>;
 
 /**
- * `replica` and `live` hold read snapshots; `db` writes the file. `isAwaited`: the file has no such row for now, since Marmot
- * took it out to bring back the replica's; nobody deleted it.
+ * `replica` and `appDb` hold read snapshots; `db` writes the file. `isToRestore`: the file lacks the row only because Marmot
+ * removed it and will restore the row of the replica; no application deleted it.
  */
 export function* logDifferences(
   sides: { readonly replica: DatabaseSync; readonly appDb: DatabaseSync; readonly db: DatabaseSync },
@@ -45,7 +45,7 @@ export function* logDifferences(
   }
 }
 
-/** Rows that are to be looked at, whatever was captured of them. */
+/** Writes log rows for the given keys without a comparison. */
 export function* logKeys(
   db: DatabaseSync,
   { shape, log }: { readonly shape: TableShape; readonly log: string },
@@ -55,7 +55,7 @@ export function* logKeys(
     yield* writing(db, () => noteRows(db, shape, log, keys.slice(i, i + LOGGED_AT_ONCE)));
 }
 
-/** One write transaction, as soon as the application lets go of its lock. */
+/** One write transaction, as soon as no application holds the write lock. */
 export function* writing(db: DatabaseSync, work: () => void): Waits {
   for (;;) {
     try {
@@ -83,7 +83,7 @@ function noteRows(
   }
 }
 
-/** A connection that reads what is committed now, and nothing that comes later. */
+/** A connection with a read snapshot of the current commits. */
 export function snapshotOf(open: () => DatabaseSync): DatabaseSync {
   const db = open();
   db.exec("BEGIN");

@@ -1,6 +1,6 @@
 /**
- * The application's own change of the schema, with the rows that were written under it: the replica shows, in a transaction
- * that is rolled back, what it will be, and what the file has otherwise goes into the same changeset.
+ * Proposes a schema change of the application with the rows that were written under it. A trial on the replica, in a
+ * transaction that is rolled back, gives the rows after the change; rows of the file that differ go into the same changeset.
  */
 import { bytesEqual } from "../base/bytes.ts";
 import { readCaptured } from "../capture/install.ts";
@@ -16,40 +16,45 @@ import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { namesInFile } from "./detect-change.ts";
 import { AppDbSession } from "../app-db/session.ts";
-import { nextLost } from "./keep-rejects.ts";
+import { nextRejects } from "./keep-rejects.ts";
 import { absentRows, tablesOf } from "./compare-uncaptured.ts";
-import type { SchemaFile } from "./workspace.ts";
+import type { SchemaWorkspace } from "./workspace.ts";
 import { logDifferences, logKeys, snapshotOf, writing } from "./log-differences.ts";
 
-/** What collects the rows that go with a change of the schema. */
+/** Rows that are proposed with a schema change. */
+export interface OwnRows {
+  /** Reads the file with the changed schema. */
+  readonly session: AppDbSession;
+  /** The replica with the change applied, in a transaction that is rolled back afterwards. */
+  readonly replica: Replica;
+  readonly entry: Uint8Array;
+  readonly position: PositionVector;
+  /** Ids of the tables whose rows are included, and are drained again afterwards; null: all. */
+  readonly only: ReadonlySet<number> | null;
+}
+
+/** The outbox, as it collects a schema change and its rows. */
 export interface OwnOutbox {
-  /** All rows that were written under the change go along, not only those that it would leave out. */
+  /** Include all rows that were written under the change, not only those that it would reject. */
   readonly whole: boolean;
   /** The change without rows. */
   alone(entry: Uint8Array, position: PositionVector): void;
-  /** `only`: ids of the tables whose rows go along; null: all. False: the schema moved again; nothing is collected. */
-  drain(
-    session: AppDbSession,
-    replica: Replica,
-    entry: Uint8Array,
-    position: PositionVector,
-    only: ReadonlySet<number> | null,
-  ): Generator<undefined, boolean>;
+  /** The change with rows. False: the schema changed again, and nothing is collected. */
+  drain(rows: OwnRows): Generator<undefined, boolean>;
 }
 
 /**
- * The application's change, with the rows that were written under it: the replica shows, in a transaction that is rolled
- * back, what it will be, and what the file has otherwise goes into the same changeset. Of rows that a new constraint leaves
- * no room for in the replica the file says which stay: it obeys the constraint already. Row by row only these go along.
- * False: the schema changed again meanwhile, and nothing was put in the outbox. The replica takes nothing while this runs.
+ * If a new constraint rejects rows of the replica, the file decides which of them remain, since it satisfies the constraint
+ * already. Under transactions by row only the rows of such tables are included. False: the schema changed again, and the
+ * outbox has nothing. The replica must not change during the generator.
  */
-export function* collectOwn(
-  schema: SchemaFile,
+export function* proposeLocalChange(
+  workspace: SchemaWorkspace,
   entry: Uint8Array,
   position: PositionVector,
   outbox: OwnOutbox,
 ): Generator<"busy" | undefined, boolean> {
-  const { file, replicaFile, connection, peerId, place } = schema.components;
+  const { file, replicaFile, connection, peerId, place } = workspace.components;
   const { db } = connection;
   const trial = openReplica(replicaFile, peerId);
   let session: AppDbSession | null = null;
@@ -62,7 +67,7 @@ export function* collectOwn(
     }
     let expected: KnownSchema | null = null;
     yield* writing(db, () => {
-      expected = captureOwn(schema, entry, trial.replica);
+      expected = captureLocalChange(workspace, entry, trial.replica);
     });
     if (expected === null) return false;
     const captured = readCaptured(db)!;
@@ -71,7 +76,10 @@ export function* collectOwn(
     const appDb = snapshotOf(() => openDatabase(file, options));
     try {
       const tables = tablesOf(captured, trial.replica, unreconciled);
-      const isAbsent = absentRows(schema, tables, captured, trial.replica, decodeSchemaEntry(entry).changes);
+      const isAbsent = absentRows(workspace, {
+        ...{ tables, of: trial.replica },
+        changes: decodeSchemaEntry(entry).changes,
+      });
       const { encoding } = trial.replica.settings;
       yield* logDifferences({ replica: trial.db, appDb, db }, tables, encoding, isAbsent);
       const byTable = Map.groupBy(rejected, ({ table }) => table);
@@ -87,12 +95,12 @@ export function* collectOwn(
     yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
     const { version } = remembered;
     session = new AppDbSession({
-      ...{ file, connection, replica: trial.replica, captured, expected, place },
+      ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },
       remembered: { ...remembered, version, unreconciled: [] },
-      heldBack: new Set(schema.read().held.map((t) => t.id)),
+      heldBack: new Set(workspace.read().held.map((t) => t.id)),
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));
-    return yield* outbox.drain(session, trial.replica, entry, position, only);
+    return yield* outbox.drain({ session, replica: trial.replica, entry, position, only });
   } finally {
     session?.close();
     if (trial.db.isTransaction) trial.db.exec("ROLLBACK");
@@ -100,27 +108,35 @@ export function* collectOwn(
   }
 }
 
-/** Captures what the change made. Returns the file's schema; null: it is another change by now. */
-function captureOwn(schema: SchemaFile, entry: Uint8Array, trial: Replica): KnownSchema | null {
-  const { db } = schema.components.connection;
-  const appDb = schema.read();
+/** Captures the tables of the new schema. Returns the schema of the file; null: it changed again. */
+function captureLocalChange(
+  workspace: SchemaWorkspace,
+  entry: Uint8Array,
+  trial: Replica,
+): KnownSchema | null {
+  const { db } = workspace.components.connection;
+  const appDb = workspace.read();
   const { changes, keptByAll } = appDb;
-  const lost = nextLost(db);
+  const lost = nextRejects(db);
   if (!bytesEqual(entry, encodeSchemaEntry({ changes, local: keptByAll, lost }))) return null;
   const had = new Map([...appDb.remembered.tables].map(([name, id]) => [id, name]));
   const followed = namesInFile(appDb.from, changes);
   const recordedOf = (object: CatalogueObject): readonly string[] | null => {
     const before = appDb.from.objects.find((o) => o.kind === "table" && o.name === had.get(object.tableId!));
-    // What led here from the remembered schema must stay readable: the change may still be refused.
+    // The way here from the remembered schema must stay readable: the change may still be rejected.
     return before === undefined ? null : (followed({ ...before, tableId: object.tableId })?.recorded ?? null);
   };
   const inFile = (object: CatalogueObject) => ({ name: object.name, recorded: recordedOf(object) });
-  const { unreconciled } = schema.recapture(appDb, trial, inFile, new Set(), true);
+  const { unreconciled } = workspace.recapture(appDb, trial, {
+    inFile,
+    created: new Set(),
+    isOwnChange: true,
+  });
   writeRemembered(db, { ...appDb.remembered, unreconciled });
   return knowSchema(queryOf(db));
 }
 
-/** `steps` with a pause for others at each of its own. */
+/** Runs `steps` and yields undefined at each of their yields. */
 function* pausing<T>(steps: Generator<void, T>): Generator<undefined, T> {
   for (;;) {
     const step = steps.next();

@@ -1,7 +1,7 @@
 /**
- * Columns of a table that the cluster has and the file had not: its application dropped them and they stay after all, or
- * changes that came one after the other gave them values which all at once do not. They hold what the file showed of them,
- * or would have: that they were empty here is nothing that the application wrote.
+ * Refills columns that the cluster has and the file lacked: the application dropped them and the cluster keeps them, or
+ * several changes applied one by one gave them values that all at once do not. They get the values that the file showed last,
+ * since their absence is no write of the application.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { foldName } from "../base/names.ts";
@@ -17,13 +17,13 @@ import { exactRows } from "../rows/exact-rows.ts";
 import { RowAccess } from "../rows/row-access.ts";
 import type { NameInFile } from "./detect-change.ts";
 
-/** A column's place in the cluster's table and in the file's. */
+/** The place of a column in the cluster's table and in the file's. */
 interface Place {
   readonly there: number;
   readonly here: number;
 }
 
-/** Where the columns of the cluster's table `object` are in the file's. */
+/** The places of the columns of the cluster's table `object`. */
 function placesOf(
   there: TableShape,
   here: TableShape,
@@ -40,57 +40,57 @@ function placesOf(
   });
 }
 
-/** Rows go by the same keys in both tables. */
-function areNamedAlike(there: TableShape, here: TableShape, places: readonly Place[]): boolean {
+/** Whether a row has the same key in both tables. */
+function haveSameKey(there: TableShape, here: TableShape, places: readonly Place[]): boolean {
   const textOf = ({ rowidKey, keyCollations }: TableShape, key: readonly unknown[]): string =>
     JSON.stringify([rowidKey, keyCollations, key]);
   const key = there.key.map((k) => places.find((p) => p.there === k)?.here);
   return textOf(there, key) === textOf(here, here.key);
 }
 
-export interface ReturnedColumnsOptions {
+interface RefillOptions {
   readonly db: DatabaseSync;
   readonly triggers: TriggerSilencer;
   readonly replica: Replica;
-  /** What the file reflects. */
+  /** The position that the file reflects. */
   readonly reflected: PositionVector;
 }
 
-export interface ReturnedColumns {
-  /** The cluster's table, and what the file calls it. */
+interface RefilledColumns {
+  /** The table of the cluster, and its name in the file. */
   readonly object: CatalogueObject;
   readonly inFile: NonNullable<ReturnType<NameInFile>>;
-  /** As the file has it, under the cluster's id. */
+  /** The table of the file, under the id of the cluster. */
   readonly table: TableShape;
-  /** The file's columns that took their values from nowhere. */
+  /** New columns of the file, which have no values yet. */
   readonly empty: readonly string[];
   /** Only these rows; null: all. */
   readonly only: Iterable<KeyId> | null;
 }
 
 /** Inside a write transaction. */
-export function fillReturned(
-  { db, triggers, replica, reflected }: ReturnedColumnsOptions,
-  { object, inFile, table: here, empty, only }: ReturnedColumns,
+export function refillColumns(
+  { db, triggers, replica, reflected }: RefillOptions,
+  { object, inFile, table: here, empty, only }: RefilledColumns,
 ): void {
   const there = replica.shapes.get(here.id)!;
   const places = placesOf(there, here, object, inFile);
   const isEmpty = new Set(empty.map(foldName));
-  const returned = places.filter((p) => isEmpty.has(foldName(here.columns[p.here]!.name)));
-  if (returned.length === 0 || !areNamedAlike(there, here, places)) return;
+  const refilled = places.filter((p) => isEmpty.has(foldName(here.columns[p.here]!.name)));
+  if (refilled.length === 0 || !haveSameKey(there, here, places)) return;
   const { encoding } = replica.settings;
   const filled = (image: Image): Value[] | null => {
     const key = keyOfImage(here, image);
-    const shown = replica.reference(here.id, keyIdOfImage(here, image), key, reflected);
-    // The file's own, or nothing is known of what it was.
+    const shown = replica.beforeImage(here.id, keyIdOfImage(here, image), key, reflected);
+    // A row of the file's own, or one whose earlier values are unknown.
     if (shown === null || shown.length === 0) return null;
     const row = [...image];
-    for (const place of returned) row[place.here] = shown[place.there]!;
+    for (const place of refilled) row[place.here] = shown[place.there]!;
     return imageEqual(row, image) ? null : row;
   };
   const keyIds: KeyId[] = only === null ? [] : [...only];
   if (only === null)
-    // Not the rows: a table of a million need not be held.
+    // Collects keys instead of rows: a large table need not fit into memory.
     for (const image of exactRows(db, here, encoding))
       if (filled(image) !== null) keyIds.push(keyIdOfImage(here, image));
   if (keyIds.length === 0) return;
@@ -100,7 +100,7 @@ export function fillReturned(
   for (const keyId of keyIds) {
     const image = access.get(keyValues(here, keyId));
     const row = image === null ? null : filled(image);
-    // What holds its place is reflected later, and so is this.
+    // A clashing row is reflected later, and then this row too.
     if (row !== null && access.clashes(row).length === 0) access.write(row);
   }
   triggers.restore();

@@ -1,6 +1,6 @@
 /**
- * Rows of this node that a change of the schema by others leaves no room for and that are too many for the cluster's journal:
- * whole, in a plain SQLite file of the data directory, for people to take them back from.
+ * Rejected rows that are too many for the conflict journal: saved in a SQLite file of the data directory, from which a user
+ * can restore them.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { TextBytes, type Value } from "../change/value.ts";
@@ -8,19 +8,19 @@ import { openDatabase } from "../sqlite/open.ts";
 import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 
-export interface LostTable {
+interface RejectedTable {
   /** The table of the application. */
   readonly table: string;
-  /** The schema's version under which it went. */
+  /** The schema version that rejected its rows. */
   readonly version: number;
   readonly columns: readonly string[];
   readonly rows: Iterable<readonly Value[]>;
 }
 
-/** Durable when it returns; saving them again replaces them. Returns the name of their table in `file`. */
-export function saveLost(
+/** Durable on return; a repeated call replaces the table. Returns the name of the table in `file`. */
+export function saveRejects(
   file: string,
-  { table, version, columns, rows }: LostTable,
+  { table, version, columns, rows }: RejectedTable,
   encoding: string,
 ): string {
   const name = `${table} (schema ${version})`;

@@ -1,4 +1,4 @@
-/** Tables of the cluster whose rows go by other keys after a change, and which therefore have another id. */
+/** Rekeyed tables: a change gave their rows other keys, and therefore gave the tables other ids. */
 import { foldName, isSameName } from "../base/names.ts";
 import type { RememberedSchema } from "../capture/remembered.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
@@ -12,29 +12,29 @@ import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { readTable } from "../sqlite/schema.ts";
 
-export interface RenumberedTable {
-  /** The older id. */
+export interface RekeyedTable {
+  /** The id before the change. */
   readonly had: number;
-  /** The older key of a row as it is now; null: columns of it are gone. */
+  /** The earlier key of a row in its current form; null: columns of that key no longer exist. */
   readonly keyBefore: ((image: Image) => KeyId) | null;
 }
 
-/** By their ids in `replica`, to which `changes` led from what is remembered. */
-export function renumberedTables(
+/** By their ids in `replica`, to whose schema `changes` lead from the remembered one. */
+export function rekeyedTables(
   { state, tables }: RememberedSchema,
   changes: readonly SchemaChange[],
   replica: Replica,
-): Map<number, RenumberedTable> {
-  const renumbered = new Map<number, RenumberedTable>();
+): Map<number, RekeyedTable> {
+  const rekeyed = new Map<number, RekeyedTable>();
   const shapes = [...replica.shapes.values()];
   for (const { from, to, columns } of followTables(state, changes)) {
     const object = state.objects.find((o) => o.kind === "table" && o.name === from);
     const had = tables.get(from ?? "");
     const now = shapes.find(({ name }) => isSameName(name, to));
     if (object === undefined || had === undefined || now === undefined || now.id === had) continue;
-    renumbered.set(now.id, { had, keyBefore: keyBefore(shapeOfText(object, had), now, columns) });
+    rekeyed.set(now.id, { had, keyBefore: keyBefore(shapeOfText(object, had), now, columns) });
   }
-  return renumbered;
+  return rekeyed;
 }
 
 function shapeOfText({ name, sql }: { readonly name: string; readonly sql: string }, id: number): TableShape {
@@ -51,8 +51,8 @@ function keyBefore(
   before: TableShape,
   now: TableShape,
   columns: readonly ColumnOrigin[],
-): RenumberedTable["keyBefore"] {
-  // A rowid is no column that goes on.
+): RekeyedTable["keyBefore"] {
+  // A rowid is no column that a change can keep.
   if (before.rowidKey) return null;
   const names = now.columns.map((c) => foldName(c.name));
   const places = before.key.map((k) => {

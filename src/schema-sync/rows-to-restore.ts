@@ -1,15 +1,15 @@
 /**
- * Rows of the replica that a change of the schema took out of the file, or values of them: noted in the file, in the
- * transaction in which they go, until a reflection has brought them back. Meanwhile nobody takes them for deleted.
+ * Rows of the replica that a schema change removed from the file, or whose values it removed. They are recorded in the file,
+ * in the transaction that removes them, until a reflection restores them. Until then their absence is no delete.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type KeyId, keyIdOfImage } from "../change/key.ts";
 import type { Replica } from "../replica/replica.ts";
-import type { RenumberedTable } from "./rekeyed-tables.ts";
+import type { RekeyedTable } from "./rekeyed-tables.ts";
 
-/** In place of a key: the table is empty, and all of its rows come back. */
+/** In place of a key: the table is empty, and all its rows are restored. */
 const ALL = new Uint8Array();
-/** In place of a key: the table's rows are there, with values that may not be the replica's. */
+/** In place of a key: the table has its rows, but their values may differ from the replica. */
 const VALUES = new Uint8Array([1]);
 
 const bound = (keyId: KeyId): bigint | string => (typeof keyId === "number" ? BigInt(keyId) : keyId);
@@ -20,7 +20,7 @@ export class RowsToRestore {
   readonly #find: StatementSync;
   readonly #select: StatementSync;
 
-  /** `db`: the application's file, of this format. */
+  /** `db`: the application's file in the current format. */
   constructor(db: DatabaseSync, replica: Replica) {
     this.#replica = replica;
     this.#insert = db.prepare(`INSERT OR IGNORE INTO "__marmot__awaited" VALUES(?, ?)`);
@@ -28,35 +28,31 @@ export class RowsToRestore {
     this.#select = db.prepare(`SELECT "id", "key" FROM "__marmot__awaited"`);
   }
 
-  /** Inside a write transaction: the row is to come back. */
+  /** Inside a write transaction: records a row to restore. */
   note(table: number, keyId: KeyId): void {
     this.#insert.run(table, bound(keyId));
     this.#replica.recallRow(table, keyId);
   }
 
-  /** Inside a write transaction: all rows of the table are to be shown. `isEmpty`: the file has none of them. */
+  /** Inside a write transaction: records all rows of the table. `isEmpty`: the file has none of them. */
   noteTable(table: number, isEmpty: boolean): void {
     this.#insert.run(table, isEmpty ? ALL : VALUES);
     this.#replica.recallTable(table);
   }
 
-  /** By table id: keys of the rows, or what stands in their place. */
+  /** By table id: keys of the rows, or the markers in place of keys. */
   all(): Map<number, (KeyId | Uint8Array)[]> {
     const rows = this.#select.all() as { id: number; key: KeyId | Uint8Array }[];
     return new Map([...Map.groupBy(rows, ({ id }) => id)].map(([id, of]) => [id, of.map(({ key }) => key)]));
   }
 
-  /** Inside a write transaction: the rows that were awaited under `keys` go by other keys, in table `table`. */
-  rename(
-    table: number,
-    keys: readonly (KeyId | Uint8Array)[],
-    keyBefore: RenumberedTable["keyBefore"],
-  ): void {
+  /** Inside a write transaction: the rows recorded under `keys` have other keys now, in table `table`. */
+  rename(table: number, keys: readonly (KeyId | Uint8Array)[], keyBefore: RekeyedTable["keyBefore"]): void {
     if (keys.length === 0) return;
     const shape = this.#replica.shapes.get(table)!;
     const rows = new Set(keys.filter((key) => !(key instanceof Uint8Array)));
     const isEmpty = keys.some((key) => key instanceof Uint8Array && key.length === 0);
-    // Where it is not known which they are, none of the table's rows is taken for deleted.
+    // If the new keys are unknown, all rows of the table are recorded: no absence is a delete then.
     if (isEmpty || (rows.size > 0 && keyBefore === null)) this.noteTable(table, true);
     if (rows.size < keys.length) this.noteTable(table, false);
     if (keyBefore !== null)
@@ -64,12 +60,12 @@ export class RowsToRestore {
         if (rows.has(keyBefore(image))) this.note(table, keyIdOfImage(shape, image));
   }
 
-  /** The file has no such row for now, though the replica may. */
+  /** Whether the file lacks this row for now, though the replica may have it. */
   has(table: number, keyId: KeyId): boolean {
     return this.#find.get(table, bound(keyId)) !== undefined;
   }
 
-  /** After a start: what was to come back still is. */
+  /** After a start: tells the replica which rows are still to restore. */
   recall(): void {
     for (const [id, keys] of this.all())
       for (const key of keys)

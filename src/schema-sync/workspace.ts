@@ -1,6 +1,6 @@
 /**
- * The application's file and the replica beside it, as the steps of a schema change see them: the schema as it is, what
- * captures it, and what reads and writes the file's rows.
+ * The workspace of the steps of a schema change: the application's file, the replica beside it, the capture triggers, and the
+ * session that reads and writes rows of the file.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
@@ -9,6 +9,7 @@ import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
 import { recapture, renewEvictions, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
@@ -19,47 +20,53 @@ import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
+import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
-import {
-  type AppDbSchema,
-  type HeldTable,
-  type NameInFile,
-  readAppDbSchema,
-  shapeInFile,
-} from "./detect-change.ts";
+import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
+import type { HeldTable } from "./held-tables.ts";
 import { AppDbSession } from "../app-db/session.ts";
 
-export interface SchemaStepsComponents {
+export interface SchemaSyncComponents {
   /** The application's file. */
   readonly file: string;
   readonly replicaFile: string;
-  /** Where rows go that do not stand and are too many for the journal. */
-  readonly lostFile: string;
+  /** For rejected rows that are too many for the journal. */
+  readonly rejectsFile: string;
   readonly peerId: string;
   readonly connection: AppDbConnection;
   readonly replica: Replica;
-  /** This node's blocks of ids; null: unknown yet. */
+  /** The slot of this node's id blocks; null: not known yet. */
   readonly place: () => BlockPlace | null;
   readonly logger: Logger;
 }
 
-export class SchemaFile {
-  readonly components: SchemaStepsComponents;
-  readonly awaited: RowsToRestore;
+const readMetaNumber = (db: DatabaseSync, name: string): number =>
+  readRow(db.prepare(`SELECT "value" FROM "__marmot__meta" WHERE "name" = ?`).get(name), { value: integer })
+    .value;
 
-  constructor(components: SchemaStepsComponents) {
+export interface RecaptureOptions {
+  readonly inFile: NameInFile;
+  /** Names of the tables that are empty. */
+  readonly created: ReadonlySet<string>;
+  /** The schema of `of` includes the file's own change, whose tables were captured under the ids that it would give. */
+  readonly isOwnChange: boolean;
+}
+
+export class SchemaWorkspace {
+  readonly components: SchemaSyncComponents;
+  readonly toRestore: RowsToRestore;
+
+  constructor(components: SchemaSyncComponents) {
     this.components = components;
     this.#upgrade();
     this.#renewEvictions();
-    this.awaited = new RowsToRestore(components.connection.db, components.replica);
+    this.toRestore = new RowsToRestore(components.connection.db, components.replica);
   }
 
-  /** A file of an older format gets what it lacks. */
+  /** Upgrades a file of an older format. */
   #upgrade(): void {
     const { db } = this.components.connection;
-    const { format } = db
-      .prepare(`SELECT "value" AS format FROM "__marmot__meta" WHERE "name" = 'format'`)
-      .get() as { format: number };
+    const format = readMetaNumber(db, "format");
     if (format === APP_DB_FORMAT) return;
     db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
     try {
@@ -86,17 +93,15 @@ export class SchemaFile {
     }
   }
 
-  /** Of format 1: no schema was ever changed in its cluster. */
+  /** For format 1, in whose time no cluster could change its schema. */
   #remember(): void {
     const { connection, replica } = this.components;
     const { db } = connection;
     const { schemaVersion } = replica.settings;
     const state = readCatalogue(queryOf(db));
     const tables = new Map([...replica.shapes.values()].map((s) => [s.name, s.id]));
-    const { version } = db
-      .prepare(`SELECT "value" AS version FROM "__marmot__meta" WHERE "name" = 'schema_version'`)
-      .get() as { version: number };
-    assert(version <= schemaVersion, "a file reflects no schema that its replica does not have");
+    const version = readMetaNumber(db, "schema_version");
+    assert(version <= schemaVersion, "a file reflects no newer schema than its replica");
     writeRemembered(db, { version, state, tables, unreconciled: [] });
   }
 
@@ -109,34 +114,35 @@ export class SchemaFile {
         opened ??= openDatabase(replicaFile, { readOnly: true });
         return queryOf(opened)(sql, ...parameters);
       });
-      assert(schema !== null, "a member's file is captured");
+      assert(schema !== null, "the file of a member is captured");
       return schema;
     } finally {
       (opened as DatabaseSync | null)?.close();
     }
   }
 
-  /** What reads and writes the file as it is now. `expected`: see `LiveSideOptions`. In a transaction. */
-  openSession(expected: KnownSchema | null, held: readonly HeldTable[]): AppDbSession {
+  /** A session for the current schema of the file. `expected`, `previous`: see `AppDbSessionOptions`. In a transaction. */
+  openSession(
+    expected: KnownSchema | null,
+    previous: ChangeLogCursors | null,
+    held: readonly HeldTable[],
+  ): AppDbSession {
     const { file, connection, replica, place } = this.components;
     const { db } = connection;
-    const heldBack = new Set(held.map((t) => t.id));
     const there = tableNames(db);
     const captured = readCaptured(db)!.filter(({ log }) => there.has(log));
     const remembered = readRemembered(db)!;
-    return new AppDbSession({ file, connection, replica, captured, remembered, expected, place, heldBack });
+    return new AppDbSession({
+      ...{ file, connection, replica, captured, remembered, expected, place, previous },
+      heldBack: new Set(held.map((t) => t.id)),
+    });
   }
 
-  /**
-   * Everything that `of` has, the replica or what it will be, is captured in the file from now on. `created`: names of tables
-   * that are empty. `stands`: the file's own change, which was captured under ids that it would give, is among what led to `of`.
-   */
+  /** Captures each table of `of`, which is the replica or a trial of its next state. In a write transaction. */
   recapture(
     appDb: AppDbSchema,
     of: Replica,
-    inFile: NameInFile,
-    created: ReadonlySet<string>,
-    stands: boolean,
+    { inFile, created, isOwnChange }: RecaptureOptions,
   ): Pick<RememberedSchema, "tables" | "unreconciled"> {
     const { connection, replica, peerId } = this.components;
     const { db } = connection;
@@ -145,7 +151,7 @@ export class SchemaFile {
     const unreconciled = new Set(appDb.remembered.unreconciled);
     const known = new Set(appDb.remembered.tables.values());
     const registered = new Map(appDb.captured.map((c) => [c.id, foldName(c.name)]));
-    const strange: number[] = [];
+    const others: number[] = [];
     const heldBy = new Map(appDb.held.map((t) => [t.id, t]));
     for (const object of of.catalogue()) {
       const { tableId } = object;
@@ -157,16 +163,16 @@ export class SchemaFile {
       if (here === null || shape === null) continue;
       wanted.push({ shape, recorded: here.recorded });
       const name = foldName(here.name);
-      // Captured for a change that was not taken, under an id that a change of others gave: whatever it is called.
-      const isStrange =
+      // Captured for a rejected change, under an id that a change of another node assigned to a different table.
+      const isOther =
         !known.has(tableId) &&
         registered.has(tableId) &&
-        (!stands || registered.get(tableId) !== name || created.has(name));
-      if (isStrange) strange.push(tableId);
+        (!isOwnChange || registered.get(tableId) !== name || created.has(name));
+      if (isOther) others.push(tableId);
       if (created.has(name)) unreconciled.delete(tableId);
-      else if (isStrange || !appDb.whole.has(tableId)) unreconciled.add(tableId);
+      else if (isOther || !appDb.whole.has(tableId)) unreconciled.add(tableId);
     }
-    uncapture(db, strange);
+    uncapture(db, others);
     const { shards } = replica.settings;
     const floor = (table: number): number =>
       Math.max(
@@ -178,7 +184,7 @@ export class SchemaFile {
   }
 }
 
-/** The table keeps what records renames: it is read once the table is not held back any more. */
+/** The table keeps its record of renames, which is read once the table is not held back any more. */
 function heldInFile({ recorders }: AppDbSchema, { name, remembered }: HeldTable): ReturnType<NameInFile> {
   const recorder = recorders.find((r) => foldName(r.table) === foldName(remembered));
   return { name, recorded: recorder?.columns ?? null };

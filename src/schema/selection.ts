@@ -2,7 +2,12 @@
 import { foldName } from "../base/names.ts";
 import { mentions } from "../sqlite/ddl-text/index-text.ts";
 import type { SchemaObject } from "../sqlite/schema.ts";
-import type { Selection } from "./classify/classify.ts";
+
+export interface Selection {
+  /** null: all. */
+  readonly tables: readonly string[] | null;
+  readonly exclude: readonly string[];
+}
 
 export function isSelected({ tables, exclude }: Selection): (name: string) => boolean {
   const wanted = tables === null ? null : new Set(tables.map(foldName));

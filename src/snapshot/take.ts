@@ -6,6 +6,7 @@
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { SnapshotError } from "./header.ts";
+import { nextTurn } from "../base/clock.ts";
 import { openDatabase } from "../sqlite/open.ts";
 
 const CHUNK = 1 << 20;
@@ -60,7 +61,7 @@ export class SnapshotTaker {
         reader.prepare("SELECT count(*) FROM sqlite_schema").get();
         return this.#components.positions();
       }
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
     }
     throw new SnapshotError("the replica is too busy to be copied now");
   }
@@ -74,7 +75,7 @@ export class SnapshotTaker {
         if (length === 0) throw new SnapshotError("the replica's file became shorter");
         writeSync(out, buffer, 0, length, at);
         at += length;
-        await new Promise((resolve) => setImmediate(resolve));
+        await nextTurn();
       }
     } finally {
       closeSync(out);

@@ -1,6 +1,6 @@
 /**
  * Functions that a schema calls and this SQLite does not have. Where a statement of Marmot compiles such a call but its result
- * is stored nowhere (a CHECK, a virtual generated column), a function that returns NULL stands in for it.
+ * is stored nowhere (a CHECK, a virtual generated column), a function that returns NULL takes its place.
  * `schema/classify/writable.ts` refuses a table of which a result would be stored.
  */
 import type { DatabaseSync } from "node:sqlite";
@@ -10,7 +10,7 @@ import { BUILT_IN_COLLATIONS, collationsIn } from "./ddl-text/collations.ts";
 
 const standIns = new WeakMap<DatabaseSync, Set<string>>();
 
-/** Folded names of the functions of this connection that stand in for others. */
+/** Folded names of the functions of this connection that take the place of missing ones. */
 export const standInsOf = (db: DatabaseSync): ReadonlySet<string> => standIns.get(db) ?? new Set();
 
 /** The name in SQLite's message; null: another error. */
@@ -28,7 +28,7 @@ export function standIn(db: DatabaseSync, name: string): void {
   db.function(name, { varargs: true, deterministic: true }, () => null);
 }
 
-/** Runs `work` again for each function that it lacks, with one that stands in for it. */
+/** Runs `work` again for each function that it lacks, with one in its place. */
 export function withStandIns<T>(db: DatabaseSync, work: () => T): T {
   for (;;)
     try {

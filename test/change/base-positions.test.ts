@@ -26,7 +26,7 @@ test("each unacknowledged log row keeps the position that was reflected when it 
   }
 });
 
-test("an id whose record went with its acknowledgement is of the oldest position that is left, not of the newest", () => {
+test("an id whose record was pruned by an acknowledgement has the oldest remaining position, not the newest", () => {
   const bases = new BasePositions([10]);
   bases.replace(1, bases.advanced(1, [11], 398, 400)); // rows 399, 400 at 10
   bases.reflected = [11];

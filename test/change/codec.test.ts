@@ -73,7 +73,7 @@ const VALUES: Value[] = [
 ];
 
 describe("images", () => {
-  test("every storage class comes back to the bit", () => {
+  test("every storage class is decoded bit for bit", () => {
     for (const value of VALUES) {
       const image = [1n, value, "x"];
       expect(imageEqual(decodeImage(encodeImage(image)), image)).toBe(true);
@@ -94,7 +94,7 @@ describe("images", () => {
     }
   });
 
-  test("the bytes of an image are what they were when the format was fixed", () => {
+  test("the bytes of an image are those of the fixed format", () => {
     const bytes = encodeImage([1n, 1, -0, 2n ** 63n - 1n, "a", null, new TextBytes(new Uint8Array([255]))]);
     expect(Buffer.from(bytes).toString("hex")).toBe("9297010100d37fffffffffffffffa161c0c401ff96010102020603");
   });
@@ -107,7 +107,7 @@ describe("batches", () => {
     { op: Op.delete, keyId: 3, key: [3n], image: null, mask: null, base: 0 },
   ];
 
-  test("come back whole", () => {
+  test("a decoded batch equals the encoded one", () => {
     const head = decodeBatchHead(encodeBatch(batch(rows)));
     const { packedTables: _packed, ...plain } = head;
     const { tables: _tables, ...expected } = batch(rows);
@@ -115,14 +115,14 @@ describe("batches", () => {
     expect(decodeTables(head, () => shape)).toEqual(batch(rows).tables as never);
   });
 
-  test("the bytes of a batch are what they were when the format was fixed", () => {
+  test("the bytes of a batch are those of the fixed format", () => {
     const fixed = { ...batch([rows[0]!, rows[2]!]), origin: "p", bases: [[5]] };
     expect(Buffer.from(encodeBatch(fixed)).toString("hex")).toBe(
       "9f0101a170030901010801919105909192070c919307039292009301cb4004000000000000a17892029103cb4278bcfe56800000a0",
     );
   });
 
-  test("truncated, mangled or foreign bytes are a CodecError, never another error", () => {
+  test("truncated, mangled or foreign bytes throw CodecError and no other error", () => {
     const good = encodeBatch(batch(rows));
     const random = new Random(5);
     let refused = 0;

@@ -50,7 +50,7 @@ describe("a map by key", () => {
     expect([...map.values()].length).toBe(model.size);
   });
 
-  test("while it is iterated, what is deleted does not come, and all else comes once", () => {
+  test("entries deleted during an iteration do not come, and all others come once", () => {
     const map = new KeyMap<number, { n: number }>();
     const count = 20_000;
     for (let i = 0; i < count; i++) map.set(i, i);
@@ -69,7 +69,7 @@ describe("a map by key", () => {
     expect(map.size).toBe(100);
   });
 
-  test("a million keys come and go in memory for as many as there are at once", () => {
+  test("memory follows the number of present keys while a million keys are added and deleted", () => {
     const map = new KeyMap<0, never>();
     const before = process.memoryUsage().arrayBuffers;
     for (let i = 0; i < 1_000_000; i++) {

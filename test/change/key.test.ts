@@ -44,13 +44,13 @@ test("keys that SQLite tells apart have different ids", () => {
   expect(new Set(ids).size).toBe(values.length);
 });
 
-test("composite keys do not run into each other", () => {
+test("composite keys with the same concatenated text have different ids", () => {
   const shape = shapeOf("BINARY", "BINARY");
   expect(keyIdOf(shape, ["a;", "b"])).not.toBe(keyIdOf(shape, ["a", ";b"]));
   expect(keyIdOf(shape, ["t1:a", ""])).not.toBe(keyIdOf(shape, ["", "t1:a"]));
 });
 
-test("an id gives back key values that find the row", () => {
+test("the key values of an id find the row", () => {
   const keys: Value[][] = [
     [1n, "a;b:c"],
     [-(2n ** 63n), "x"],

@@ -3,13 +3,13 @@ import { encodeMarker, encodeNamed, readMarking } from "../../src/change/marking
 
 const batch = new Uint8Array([0x9f, 1, 2, 3]);
 
-test("golden bytes: a batch that names nothing is itself, names and markers stand in front", () => {
+test("golden bytes: a batch without names has no frame; names and markers precede the batch", () => {
   expect(encodeNamed([], batch)).toBe(batch);
   expect([...encodeNamed([1, 63], batch)]).toEqual([0xc1, 2, 1, 63, 0x9f, 1, 2, 3]);
   expect([...encodeMarker(2 ** 40 + 5)]).toEqual([0xc1, 0xff, 0, 0, 1, 0, 0, 0, 0, 5]);
 });
 
-test("what was written is read back, also out of a larger buffer", () => {
+test("markings are read back, also out of a larger buffer", () => {
   expect(readMarking(batch)).toEqual({ names: [], marker: null, batch });
   for (const names of [[5], [1, 2, 3], Array.from({ length: 63 }, (_, i) => i + 1)])
     expect(readMarking(encodeNamed(names, batch))).toEqual({ names, marker: null, batch });

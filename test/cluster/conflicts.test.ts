@@ -62,10 +62,14 @@ for (const [shards, transactions] of [
       (JSON.parse(nodes[1].marmot("conflicts", "list", "--json").stdout) as ConflictSummary[]).filter(
         (c) => c.table === table,
       );
-    /** Nodes that were stopped may still elect leaders. */
+    /** Nodes that were stopped may elect leaders, also after they were ready: then the restore is tried again. */
     const restore = async (node: TestNode, id: string, ...options: string[]) => {
-      await node.ready();
-      const { code, stdout, stderr } = node.marmot("conflicts", "restore", id, "--json", ...options);
+      let answer: ReturnType<TestNode["marmot"]>;
+      do {
+        await node.ready();
+        answer = node.marmot("conflicts", "restore", id, "--json", ...options);
+      } while (answer.stderr.includes("this node is not ready"));
+      const { code, stdout, stderr } = answer;
       // A refused restore shows its message where "done" is expected.
       const result = (code === 0 ? JSON.parse(stdout) : { done: stderr, children: [] }) as RestoreResult;
       return { code, stderr, result };
@@ -147,7 +151,7 @@ for (const [shards, transactions] of [
       expect(evicted.kind).toBe("unique clash");
       for (const options of [[], ["--as-new"]]) {
         const clash = await restore(nodes[0], evicted.id, ...options);
-        expect([clash.code, clash.stderr.includes("UNIQUE")]).toEqual([1, true]);
+        expect([clash.code, clash.stderr]).toEqual([1, expect.stringContaining("UNIQUE")]);
       }
       await cluster.settle();
       expect(nodes[0].query("SELECT count(*) FROM people")).toEqual([[1n]]);

@@ -1,6 +1,6 @@
 /**
- * Every way in which an application's file is not the replica with the pending rows on top, by a full comparison. Only true
- * right after a transaction of Marmot in the file.
+ * Each deviation of an application's file from the replica with the unacknowledged rows on top, by a full comparison.
+ * Valid only right after a transaction of Marmot in the file.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { readCaptured } from "../../src/capture/install.ts";
@@ -23,13 +23,13 @@ export interface DeviationInput {
   readonly shapes: Iterable<TableShape>;
   readonly encoding: string;
   /**
-   * The row is listed as shadowed, and the application wrote since Marmot's last commit: the clash may have ended, and at
-   * the next commit the row returns.
+   * The row is withheld, and the application has written since Marmot's last commit: the clash may have ended, and the
+   * row returns with the next commit.
    */
   readonly returnsLater: (table: TableShape, keyId: KeyId) => boolean;
 }
 
-/** Statements are dear to make, and a simulated file is compared again and again. */
+/** Statements are expensive to prepare, and a simulated file is compared many times. */
 interface Kept {
   readonly rows: ExactStatement;
   access: RowAccess | null;
@@ -65,7 +65,7 @@ export function deviations({ appDb, replica, shapes, encoding, returnsLater }: D
       const shown = inLive.get(keyId);
       if (shown !== undefined && imageEqual(shown, image)) continue;
       const clashes = access.clashes(image).some((key) => pending.has(keyIdOf(shape, key)));
-      if (shown === undefined && clashes) continue; // shadowed
+      if (shown === undefined && clashes) continue; // withheld
       if (shown === undefined && returnsLater(shape, keyId)) continue;
       out.push(`${shape.name} ${String(keyId)}: ${String(shown)} shown, ${String(image)} agreed`);
     }
@@ -76,7 +76,7 @@ export function deviations({ appDb, replica, shapes, encoding, returnsLater }: D
   return out;
 }
 
-/** Keys with change-log rows that are not acknowledged, by the file alone. */
+/** Keys with unacknowledged change-log rows, as the file shows them. */
 function pendingKeys(appDb: DatabaseSync, log: string, shape: TableShape, access: RowAccess): Set<KeyId> {
   const own = keptOf(appDb, shape);
   if (own.pending?.log !== log) {

@@ -1,4 +1,4 @@
-/** Declared foreign keys under concurrency: what dangles is kept and counted, or resolved alike on all nodes. */
+/** Declared foreign keys under concurrency: dangling references are kept and counted, or resolved equally on all nodes. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { decodeImage } from "../../src/change/codec.ts";
@@ -36,7 +36,7 @@ const send = (node: LabNode): void => {
   node.turns();
   node.order();
 };
-/** Both write without knowing of each other; `first` is ordered first. */
+/** Both write before they see each other's write; `first` is ordered first. */
 const atOnce = (first: [LabNode, string], second: [LabNode, string]): void => {
   for (const [node, sql] of [first, second]) node.run("PRAGMA foreign_keys = ON", sql);
   send(first[0]);
@@ -55,7 +55,7 @@ const rows = (table: string): unknown[][] => {
   return first!;
 };
 
-describe("a parent deleted here, a child inserted there", () => {
+describe("a parent deleted on one node while another inserts a child", () => {
   for (const action of ACTIONS)
     for (const deleteFirst of [true, false]) {
       const run = (nodes: LabNode[]): void => {
@@ -74,7 +74,7 @@ describe("a parent deleted here, a child inserted there", () => {
         expect(rows("child")).toContainEqual([10n, 1n, "new"]);
         expect(journal()).toEqual([["orphan", 10n]]);
         expect(orphans()).toEqual([1, 1]);
-        // It is counted as long as it dangles.
+        // The reference is counted while it dangles.
         lab.nodes[1]!.run("INSERT INTO parent VALUES(1, 'back')");
         lab.settle();
         expect(orphans()).toEqual([0, 0]);
@@ -98,7 +98,7 @@ describe("a parent deleted here, a child inserted there", () => {
             expect([grandchildren, journal()]).toEqual([[[100n, 10n]], [["set default", 10n]]]);
             break;
           default:
-            // The later of the two would have been refused.
+            // SQLite would have refused the later of the two.
             if (deleteFirst) {
               expect([parents, children, grandchildren]).toEqual([[2n, 9n], [], []]);
               expect(journal().toSorted()).toEqual([
@@ -116,8 +116,8 @@ describe("a parent deleted here, a child inserted there", () => {
     }
 });
 
-describe("resolve", () => {
-  test("what the writer wrote on top, before it knew, follows", async () => {
+describe("--foreign-keys resolve", () => {
+  test("later writes of an origin that has not seen the resolution follow it", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve")) as [LabNode, LabNode];
     b.run("DELETE FROM parent WHERE id = 1");
     send(b);
@@ -130,7 +130,7 @@ describe("resolve", () => {
     expect(lab.nodes[0]!.query("PRAGMA foreign_key_check")).toEqual([]);
   });
 
-  test("a child that was led to another parent, which is gone, is led back where that would have been refused", async () => {
+  test("a child that moved to a deleted parent gets its earlier reference back where RESTRICT would have refused the move", async () => {
     const [a, b] = (await make(schema("RESTRICT"), "resolve")) as [LabNode, LabNode];
     atOnce(
       [b, "DELETE FROM parent WHERE id = 1"],
@@ -140,9 +140,9 @@ describe("resolve", () => {
     expect(journal()).toEqual([["refused", 20n]]);
   });
 
-  test("with a child that is undone go only the rows that were hung on it with it", async () => {
+  test("an undone child takes only the rows of the same changeset that refer to it", async () => {
     const [a, b] = (await make(schema("RESTRICT"), "resolve")) as [LabNode, LabNode];
-    a.run("INSERT INTO grandchild VALUES(99, 10)"); // dangles by itself: its writer does not enforce
+    a.run("INSERT INTO grandchild VALUES(99, 10)"); // dangles in its own file: its application does not enforce
     lab.settle();
     atOnce(
       [b, "DELETE FROM parent WHERE id = 1"],
@@ -151,7 +151,7 @@ describe("resolve", () => {
     expect([rows("child").map((r) => r[0]), rows("grandchild")]).toEqual([[20n], [[99n, 10n]]]);
   });
 
-  test("a cascade that would have to go through a RESTRICT is not done: the reference is kept and counted", async () => {
+  test("a cascade that meets a RESTRICT is not done: the reference is kept and counted", async () => {
     const sql = schema("CASCADE").replace("REFERENCES child(id) ON DELETE CASCADE", "REFERENCES child(id)");
     const [a, b] = (await make(sql, "resolve")) as [LabNode, LabNode];
     const add =
@@ -161,7 +161,7 @@ describe("resolve", () => {
     expect([journal(), orphans()]).toEqual([[["orphan", 10n]], [1, 1]]);
   });
 
-  test("a default that clashes in a UNIQUE value undoes the later write, or keeps the reference", async () => {
+  test("SET DEFAULT with a default that clashes in a UNIQUE value undoes the later write, or keeps the reference", async () => {
     const sql =
       schema("SET DEFAULT").replace("DEFAULT 9 ", "UNIQUE DEFAULT 9 ") +
       "; INSERT INTO child VALUES(21, 9, 'has it')";
@@ -178,7 +178,7 @@ describe("resolve", () => {
     await make(sql, "resolve");
   });
 
-  test("a parent that is put back brings the rows that it needs", async () => {
+  test("a restored parent brings back the rows that it refers to", async () => {
     const sql = `CREATE TABLE g(id INTEGER PRIMARY KEY); CREATE TABLE p(id INTEGER PRIMARY KEY, g INTEGER NOT NULL REFERENCES g(id) ON DELETE CASCADE);
       CREATE TABLE c(id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p(id)); INSERT INTO g VALUES(1); INSERT INTO p VALUES(1, 1)`;
     const [a, b] = (await make(sql, "resolve")) as [LabNode, LabNode];
@@ -187,7 +187,7 @@ describe("resolve", () => {
     for (const node of lab.nodes) expect(node.query("PRAGMA foreign_key_check")).toEqual([]);
   });
 
-  test("killed before its own entry came: the file shows what was resolved", async () => {
+  test("a node killed before its own entry is applied shows the resolution in its file", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve")) as [LabNode, LabNode];
     b.run("DELETE FROM parent WHERE id = 1");
     send(b);
@@ -200,10 +200,10 @@ describe("resolve", () => {
     expect(rows("child").map((r) => r[0])).toEqual([20n]);
   });
 
-  test("a replica received meanwhile: the file shows what was resolved, on the child's node and on the parent's", async () => {
+  test("after a received replica the files of the child's node and of the parent's show the resolution", async () => {
     for (const late of [0, 1]) {
       const [a, b] = (await make(schema("CASCADE"), "resolve", 3)) as [LabNode, LabNode];
-      // The reference is an update's: the row is there before and gone after.
+      // An update wrote the reference: the row exists before the resolution and not after it.
       b.run("DELETE FROM parent WHERE id = 1");
       send(b);
       a.run("UPDATE child SET parent = 1 WHERE id = 20");
@@ -219,7 +219,7 @@ describe("resolve", () => {
     await make(schema("CASCADE"), "resolve");
   });
 
-  test("a key that is a text, under NOCASE, and one of two columns", async () => {
+  test("foreign keys to a text key under NOCASE, and to a key of two columns, are resolved", async () => {
     const sql = `CREATE TABLE p(k TEXT PRIMARY KEY NOT NULL COLLATE NOCASE); CREATE TABLE c(id INTEGER PRIMARY KEY, k TEXT REFERENCES p(k) ON DELETE CASCADE);
       CREATE TABLE pp(a INTEGER NOT NULL, b TEXT NOT NULL, PRIMARY KEY(b, a)) WITHOUT ROWID;
       CREATE TABLE cc(id INTEGER PRIMARY KEY, a INTEGER, b TEXT, FOREIGN KEY(b, a) REFERENCES pp ON DELETE SET NULL);
@@ -236,16 +236,16 @@ describe("resolve", () => {
     await make(sql, "resolve");
   });
 
-  test("an application that does not enforce foreign keys is left alone", async () => {
+  test("references written without foreign key enforcement are not resolved", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve")) as [LabNode, LabNode];
     const before = rows("child").length;
-    // Writes a reference to what never was, and one to what it deleted itself; deletes a parent whose child it saw.
+    // Writes references to a row that never existed and to one that it deleted; deletes a parent whose child it saw.
     a.run("INSERT INTO child VALUES(30, 777, 'nowhere')");
     a.run("DELETE FROM parent WHERE id = 1", "INSERT INTO child VALUES(31, 1, 'own')");
     lab.settle();
     b.run("INSERT INTO child VALUES(32, 1, 'saw that it is gone')", "DELETE FROM parent WHERE id = 2");
     lab.settle();
-    // Concurrent writes that leave the reference as it is, of a child that dangles already or whose parent is deleted.
+    // Concurrent writes that keep the reference, of a child that dangles already or whose parent is deleted.
     a.run("UPDATE child SET v = 'a' WHERE id IN (20, 30)");
     b.run("DELETE FROM parent WHERE id = 9");
     send(a);
@@ -255,7 +255,7 @@ describe("resolve", () => {
     expect([journal(), orphans()]).toEqual([[], [0, 0]]);
   });
 
-  test("a parent deleted while only another column of its child is written, by one who does not enforce, is left alone", async () => {
+  test("a child whose other column was written without enforcement is not resolved when its parent is deleted", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve")) as [LabNode, LabNode];
     a.run("UPDATE child SET v = 'a' WHERE id = 20");
     send(a);
@@ -266,7 +266,7 @@ describe("resolve", () => {
     expect(journal()).toEqual([]);
   });
 
-  test("with several shards and rows ordered one by one references are counted, and nothing is resolved", async () => {
+  test("several shards with --transactions row: dangling references are counted and not resolved", async () => {
     const [a, b] = (await make(schema("CASCADE"), "resolve", 2, 4, "row", "row")) as [LabNode, LabNode];
     atOnce([b, "DELETE FROM parent WHERE id = 1"], [a, "INSERT INTO child VALUES(10, 1, 'new')"]);
     expect(rows("child").map((r) => r[0])).toEqual([10n, 20n]);
@@ -275,15 +275,15 @@ describe("resolve", () => {
   });
 });
 
-test("a child written by one who did not know that its parent lost its id belongs to the loser", async () => {
+test("a child written by an origin that had not seen its parent lose the id belongs to the losing row", async () => {
   const [a, b, c] = (await make(schema("RESTRICT"), "keep", 3)) as [LabNode, LabNode, LabNode];
   a.run("INSERT INTO parent VALUES(5, 'first')");
   send(a);
   c.deliver();
-  c.turns(); // c has seen the first, and no other
+  c.turns(); // c has seen only the first
   b.run("INSERT INTO parent VALUES(5, 'second')", "INSERT INTO child VALUES(50, 5, 'second')");
   send(b);
-  // After the conflict in the order, before these know of it.
+  // After the conflict in the log, before these nodes see it.
   a.run("INSERT INTO child VALUES(51, 5, 'first')");
   c.run("INSERT INTO child VALUES(53, 5, 'first')");
   send(a);
@@ -298,7 +298,7 @@ test("a child written by one who did not know that its parent lost its id belong
   const strays = (): boolean[] =>
     [50, 51, 52, 53].map((id) => replica.losersChildren.isOf(table, id, conflict));
   expect(strays()).toEqual([false, true, false, true]);
-  b.run("UPDATE child SET parent = 2 WHERE id = 53"); // led away, and back to the row that stands
+  b.run("UPDATE child SET parent = 2 WHERE id = 53"); // to another parent, and back to the winning row
   lab.settle();
   a.run("UPDATE child SET parent = 5 WHERE id = 53");
   lab.settle();
@@ -310,7 +310,7 @@ test("a child written by one who did not know that its parent lost its id belong
   expect(strays()).toEqual([false, false, false, false]);
 });
 
-test("a replica made of two has what was noted of references and columns from the one that is further in their shard", async () => {
+test("a merged replica takes reference positions and column positions from the replica that is ahead in their shard", async () => {
   const sql = `${schema("RESTRICT")}; CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT)`;
   const [a, b, c] = (await make(sql, "keep", 3, 4, "column")) as [LabNode, LabNode, LabNode];
   const { shapes } = a.replica.replica;
@@ -357,14 +357,14 @@ test("a replica made of two has what was noted of references and columns from th
   expect(rows("child").length).toBe(4);
 });
 
-/** Kinds of conflicts that the random runs came to. */
+/** Kinds of conflicts in the random runs. */
 const seen = new Map<string, number>();
 /** "shards/seed" of runs with a reference that dangles uncounted. */
 const overlooked: string[] = [];
 
 /**
- * Applications that enforce foreign keys write at random on three nodes: at the end nothing dangles anywhere. With several
- * shards their transactions go over them, and nodes take over each other's replicas.
+ * Applications that enforce foreign keys write at random on three nodes: at the end no reference dangles. With several
+ * shards transactions span shards, and nodes install each other's replicas.
  */
 async function enforced(seed: number, shards: number): Promise<void> {
   const random = new Random(seed);
@@ -381,7 +381,7 @@ async function enforced(seed: number, shards: number): Promise<void> {
   const write = (node: LabNode): void => {
     const [k, x, y] = [id(), id(), id()];
     const name = random.pick(["p", "q", "r", "s", "t"]);
-    // SQLite overlooks a dangling reference that is written by a statement which mends another: so it is asked here, too.
+    // SQLite overlooks a dangling reference written by a statement that fixes another one: so the test checks, too.
     const has = (...rows: string[]): string =>
       `WHERE ${rows.map((row) => `EXISTS(SELECT 1 FROM ${row})`).join(" AND ")}`;
     const statements = [
@@ -468,7 +468,7 @@ describe("random writes of applications that enforce foreign keys", () => {
   for (const shards of [1, 3])
     for (let seed = first; seed < first + count; seed++)
       test(`${shards} shards, seed ${seed}`, () => enforced(seed, shards));
-  test("the runs came to every kind of resolution, and hardly ever overlooked a reference", async () => {
+  test("the random runs cover each kind of resolution and overlook almost no reference", async () => {
     await make("CREATE TABLE t(id INTEGER PRIMARY KEY)", "keep", 1);
     console.log(`conflicts of the random runs: ${JSON.stringify(Object.fromEntries(seen))}`);
     console.log(`overlooked in ${overlooked.length} of ${2 * count} runs: ${overlooked.join(", ")}`);

@@ -10,11 +10,11 @@ afterEach(() => lab.close());
 const SCHEMA = `CREATE TABLE p(id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT); INSERT INTO p VALUES(1, 'a');
   CREATE TABLE c(id INTEGER PRIMARY KEY, p INTEGER REFERENCES p(id))`;
 
-test("a replica of format 1 opens with the defaults and gets what it lacks", async () => {
+test("a replica of format 1 opens with default settings and is upgraded", async () => {
   lab = await Lab.create(SCHEMA, 2, 1, "whole", [], { foreignKeys: "resolve" });
   lab.settle();
   const [a, b] = lab.nodes as [LabNode, LabNode];
-  // As the version before wrote it, with a conflict in the journal.
+  // As the previous version wrote it, with a conflict in the journal.
   a.run("INSERT INTO p VALUES(100, 'a')");
   b.run("INSERT INTO p VALUES(100, 'b')");
   lab.settle();

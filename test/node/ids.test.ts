@@ -1,4 +1,4 @@
-/** Ids that SQLite picks on several nodes at once: blocks that belong to one node each keep them apart. */
+/** Ids that SQLite picks on several nodes at once: each node has its own blocks, so that ids do not collide. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { forAll } from "../../src/change/per-table.ts";
@@ -17,13 +17,13 @@ afterEach(() => {
 
 describe("raisedTo", () => {
   const place = { slot: 1, slots: 4 };
-  test("an id in an own block stays, until little of the block is left", () => {
-    // Blocks of 8: 1–8 is slot 0's, 9–16 slot 1's, then 41–48.
+  test("an id in an own block is kept until the block is nearly used up", () => {
+    // Blocks of 8: slot 0 has 1–8, slot 1 has 9–16, then 41–48.
     expect(raisedTo(9n, 8n, place)).toBeNull();
     expect(raisedTo(15n, 8n, place)).toBeNull();
     expect(raisedTo(16n, 8n, place)).toBe(40n);
   });
-  test("an id in another's block goes to the next own one, never back", () => {
+  test("an id in the block of another node is raised to the next own block, never lowered", () => {
     for (let next = 1n; next < 400n; next++) {
       const seq = raisedTo(next, 8n, place);
       if (seq === null) continue;
@@ -32,23 +32,18 @@ describe("raisedTo", () => {
       expect(raisedTo(seq + 1n, 8n, place)).toBeNull();
     }
   });
-  test("the end of the ids that every driver can hold is not passed", () => {
+  test("an id never exceeds the largest integer that each driver can represent", () => {
     expect(raisedTo(BigInt(Number.MAX_SAFE_INTEGER) - 5n, 64n, place)).toBeNull();
     expect(raisedTo(2n ** 63n - 1n, 64n, place)).toBeNull();
   });
 });
 
-test("a table that the application has just renamed or dropped, or whose key it has renamed, is left alone", () => {
+test("no ids are reserved for a table that was just renamed or dropped, or whose key was renamed", () => {
   const db = openDatabase(":memory:");
   for (const table of ["t", "u", "w"])
     db.exec(`CREATE TABLE ${table}(id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO ${table} VALUES(5)`);
   const shapes = ["t", "u", "w"].map((name, i) => shapeOf(readTable(queryOf(db), name), i + 1));
-  const blocks = new IdBlocks(
-    db,
-    shapes,
-    () => 8,
-    () => ({ slot: 1, slots: 2 }),
-  );
+  const blocks = new IdBlocks(db, { shapes, sizeOf: () => 8, place: () => ({ slot: 1, slots: 2 }) });
   expect(blocks.due).toBe(true);
   db.exec("ALTER TABLE t RENAME TO v; DROP TABLE u; ALTER TABLE w RENAME COLUMN id TO uid");
   expect(blocks.due).toBe(false);
@@ -59,7 +54,7 @@ test("a table that the application has just renamed or dropped, or whose key it 
 const SCHEMA = `CREATE TABLE parent(id INTEGER PRIMARY KEY AUTOINCREMENT, who TEXT);
   CREATE TABLE child(id INTEGER PRIMARY KEY AUTOINCREMENT, parent INTEGER NOT NULL REFERENCES parent(id), who TEXT)`;
 
-/** Steps in which nodes insert at random and see each other `delay` steps later. Returns rows inserted and rows lost. */
+/** Nodes insert at random and see each other `delay` steps later. Returns the numbers of inserted and of lost rows. */
 async function insertAtRandom(
   seed: number,
   delay: number,
@@ -112,7 +107,7 @@ async function insertAtRandom(
 
 describe("three nodes insert parents and children at once", () => {
   for (const delay of [2, 5, 20])
-    test(`each sees the others ${delay} steps later`, async () => {
+    test(`with blocks no row is lost when each sees the others ${delay} steps later`, async () => {
       const seed = Number(process.env.MARMOT_SEED ?? 7);
       const plain = await insertAtRandom(seed, delay, 0);
       const blocks = await insertAtRandom(seed, delay, 64);
@@ -131,7 +126,7 @@ const next = (node: LabNode, table: string): bigint => {
   return id;
 };
 
-test("a node that joined inserts in its own block at once; so does the founder of a file with rows", async () => {
+test("a joined node and the first node of a file with rows insert in their own blocks at once", async () => {
   lab = await Lab.create(
     `${SCHEMA}; INSERT INTO parent VALUES(70, 'old'); INSERT INTO child VALUES(1, 70, 'old')`,
     3,
@@ -140,8 +135,8 @@ test("a node that joined inserts in its own block at once; so does the founder o
     [],
     { idBlock: { usual: 64, tables: { child: 16 } } },
   );
-  // Before Marmot wrote anything into these files.
-  expect(next(lab.nodes[1]!, "parent")).toBe(71n); // block 1 is n1's
+  // Before the first write of Marmot to these files.
+  expect(next(lab.nodes[1]!, "parent")).toBe(71n); // block 1 belongs to n1
   expect(next(lab.nodes[2]!, "parent")).toBe(129n);
   lab.settle();
   expect(next(lab.nodes[0]!, "parent")).toBe(513n);
@@ -153,16 +148,16 @@ test("a node that joined inserts in its own block at once; so does the founder o
   expect(lab.nodes[0]!.query("SELECT max(id) FROM child")).toEqual([[33n]]);
 });
 
-test("an emptied sqlite_sequence, and no quorum: ids are led back all the same", async () => {
+test("ids return to the own block after sqlite_sequence was emptied, also without a quorum", async () => {
   lab = await Lab.create(SCHEMA, 2, 1);
   lab.settle();
   const [a] = lab.nodes as [LabNode];
   a.run("INSERT INTO parent(who) VALUES('a')", "DELETE FROM sqlite_sequence");
-  a.run("INSERT INTO parent VALUES(64, 'by hand')"); // 65 is the other's
+  a.run("INSERT INTO parent VALUES(64, 'by hand')"); // 65 belongs to the other node
   for (let i = 0; i < 3; i++) {
     a.touch();
     lab.clock += 20;
-    a.turns(); // nothing is ordered
+    a.turns(); // no entry is ordered
   }
   expect(a.query("INSERT INTO parent(who) VALUES('a') RETURNING id")).toEqual([[513n]]);
 });

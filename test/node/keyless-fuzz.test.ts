@@ -1,7 +1,7 @@
 /**
- * Chance schedules on tables without a declared key. Where everybody writes only rows of his own, each must be there exactly
- * once at the end, as its owner last left it, and nothing is a conflict; where everybody writes everything, what is gone was
- * deleted by somebody or is in the journal.
+ * Random schedules on tables without a declared key. Where each node writes only its own rows, each row exists exactly
+ * once at the end, with its owner's last values and without a conflict. Where each node writes all rows, a missing row
+ * was deleted by a node or is in the journal.
  */
 import { afterEach, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
@@ -16,7 +16,7 @@ const SEEDS = Number(process.env.KEYLESS_SEEDS ?? 24);
 const FROM = Number(process.env.KEYLESS_FROM ?? 1);
 const NODES = 3;
 
-/** `own`: rows of which only their owner knows the name. `n` never clashes between owners; `name` may. */
+/** `own`: rows that only their owner addresses. `n` never clashes between owners; `name` may. */
 const SCHEMA = `
   CREATE TABLE own(uid TEXT, v INTEGER, twice AS (v * 2));
   CREATE TABLE single(uid TEXT, v INTEGER, n TEXT UNIQUE);
@@ -28,7 +28,7 @@ const SCHEMA = `
 interface Model {
   /** "table/uid" ⇒ v of rows that only their owner writes. */
   readonly rows: Map<string, number>;
-  /** Rows of `shared` that were inserted, and those that somebody may have taken away. */
+  /** Inserted rows of `shared`, and those that a node may have deleted. */
   readonly inserted: Set<string>;
   readonly deleted: Set<string>;
 }
@@ -91,7 +91,7 @@ for (let seed = FROM; seed < FROM + SEEDS; seed++)
     judge(model);
   });
 
-/** The file shows where the replica stands. */
+/** The file reflects the position of the replica. */
 function reflected(node: LabNode): boolean {
   const { replica } = node.replica;
   const rows = node.query("SELECT value FROM __marmot__status WHERE item = 'shard' ORDER BY name + 0");
@@ -119,7 +119,7 @@ function write(node: LabNode, random: Random, model: Model, fresh: () => string)
     const extra = table === "single" ? `, '${node.number}.${random.below(4)}'` : "";
     const kind = random.below(6);
     if (kind < 3 || name === "") {
-      // In `single` it may replace an own row that holds the value.
+      // In `single` it may replace an own row with the same value.
       node.run(`INSERT OR REPLACE INTO ${table} VALUES('${uid}', ${v}${extra})`);
       if (!undo) {
         model.rows.set(`${table}/${uid}`, v);

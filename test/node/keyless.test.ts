@@ -1,4 +1,4 @@
-/** Tables without a declared key: two nodes whose SQLite picks the same rowid, and both rows live. */
+/** Tables without a declared key: SQLite picks the same rowid on two nodes, and both rows remain. */
 import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
@@ -19,7 +19,7 @@ async function start(schema = LOG, count = 2, shards = 1): Promise<Nodes> {
   return lab.nodes as Nodes;
 }
 
-/** Both nodes have inserted, under the same rowid, and nothing is ordered yet. */
+/** Both nodes have inserted under the same rowid, and no entry is ordered yet. */
 async function startBothInserted(): Promise<Nodes> {
   const nodes = await start();
   const [a, b] = nodes;
@@ -41,7 +41,7 @@ const hand = (node: LabNode): void => {
 const shown = (node: LabNode, sql = "SELECT v FROM log ORDER BY v"): string =>
   node.query(sql).flat().map(String).join(" ");
 
-/** All at rest: every node shows the same, nothing deviates, and the journal is empty. */
+/** After settling all nodes show the same rows without deviation, and the journal is empty. */
 function agree(expected: string, sql?: string): void {
   lab.settle();
   for (const node of lab.nodes) {
@@ -56,7 +56,7 @@ function agree(expected: string, sql?: string): void {
 }
 
 describe("the same rowid on two nodes", () => {
-  test("insert and insert", async () => {
+  test("two inserts: the later row gets another rowid", async () => {
     const [a, b] = await startBothInserted();
     b.order();
     a.order();
@@ -68,7 +68,7 @@ describe("the same rowid on two nodes", () => {
     ]);
   });
 
-  test("insert and insert, with an edit in flight and one not sent", async () => {
+  test("two inserts, with one edit in flight and one not proposed: both edits follow the row", async () => {
     const [a, b] = await startBothInserted();
     a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
     send(a);
@@ -79,7 +79,7 @@ describe("the same rowid on two nodes", () => {
     agree("0 a3 b");
   });
 
-  test("insert and delete", async () => {
+  test("an insert and a delete: the inserted row remains", async () => {
     const [a, b] = await startBothInserted();
     a.run("DELETE FROM log WHERE v = 'a'");
     send(a);
@@ -88,7 +88,7 @@ describe("the same rowid on two nodes", () => {
     agree("0 b");
   });
 
-  test("the origin's next insert has the rowid to which its row must go", async () => {
+  test("the origin's next insert already has the rowid that its redirected row would get", async () => {
     const [a, b] = await startBothInserted();
     a.run("INSERT INTO log VALUES('next')");
     send(a);
@@ -98,7 +98,7 @@ describe("the same rowid on two nodes", () => {
     agree("0 a! b last next!");
   });
 
-  test("a delete of a row that is gone spares the row that has its rowid now", async () => {
+  test("a delete of a redirected row does not delete the row that has its old rowid now", async () => {
     const [a, b] = await start();
     b.run("DELETE FROM log");
     send(b);
@@ -112,7 +112,7 @@ describe("the same rowid on two nodes", () => {
     agree("b");
   });
 
-  test("an update of a row that is gone brings it back under another rowid", async () => {
+  test("an update of a deleted row restores it under another rowid", async () => {
     const [a, b] = await start();
     b.run("DELETE FROM log");
     send(b);
@@ -125,7 +125,7 @@ describe("the same rowid on two nodes", () => {
     agree("a b");
   });
 
-  test("two updates of a row that is gone, neither seen by the other, give two rows: neither is lost", async () => {
+  test("two concurrent updates of a deleted row give two rows", async () => {
     const [a, b, c] = (await start(LOG, 3)) as [LabNode, LabNode, LabNode];
     c.run("INSERT INTO log VALUES('c')");
     lab.settle();
@@ -139,7 +139,7 @@ describe("the same rowid on two nodes", () => {
     agree("0 a b x");
   });
 
-  test("a row that came back unknown to somebody who inserted in its place lives beside his", async () => {
+  test("a restored row and a row inserted at its rowid by an origin that had not seen it both remain", async () => {
     const [a, b] = await start();
     a.run("DELETE FROM log");
     send(a);
@@ -158,8 +158,8 @@ describe("the same rowid on two nodes", () => {
   });
 });
 
-describe("what else must not come between", () => {
-  test("a kill at every step of the way", async () => {
+describe("redirected rowids under failures and later writes", () => {
+  test("a kill at each step loses no row", async () => {
     for (let at = 0; at < 6; at++) {
       const [a, b] = await start();
       const step = (n: number): void => {
@@ -189,25 +189,25 @@ describe("what else must not come between", () => {
     await start();
   });
 
-  test("a power cut that takes the file's last transaction: the row is led there again", async () => {
+  test("a power failure that loses the file's last transaction: the row is redirected again", async () => {
     const [a, b] = await startBothInserted();
     a.run("UPDATE log SET v = 'a2' WHERE v = 'a'", "INSERT INTO log VALUES('next')");
     a.keep();
     b.order();
     a.order();
     hand(a);
-    expect(a.replica.replica.moved).toHaveLength(1); // not before the fence
+    expect(a.replica.replica.redirected).toHaveLength(1); // not before the fence
     a.order();
     hand(a);
-    expect(a.replica.replica.moved).toHaveLength(0);
+    expect(a.replica.replica.redirected).toHaveLength(0);
     expect(a.query("SELECT rowid FROM log WHERE v = 'a2'")).toEqual([[3n]]);
-    a.proposed = []; // nothing has left since
+    a.proposed = []; // nothing was proposed since
     a.lose("live");
-    expect(a.replica.replica.moved).toHaveLength(1);
+    expect(a.replica.replica.redirected).toHaveLength(1);
     agree("0 a2 b next");
   });
 
-  test("a power cut that takes the replica's end: what the file shows already is not led anywhere again", async () => {
+  test("a power failure that loses the replica's last entries: a row already redirected in the file is not redirected twice", async () => {
     const [a, b] = await start();
     a.keep();
     const kept = [...a.delivered];
@@ -218,13 +218,13 @@ describe("what else must not come between", () => {
     b.order();
     a.order();
     lab.settle();
-    a.run("UPDATE log SET v = 'b by a' WHERE v = 'b'"); // the row that has the rowid which was given to 'a'
+    a.run("UPDATE log SET v = 'b by a' WHERE v = 'b'"); // the row with the rowid that 'a' was redirected to
     a.lose("replica");
     expect(a.delivered).toEqual(kept);
     agree("0 a b by a");
   });
 
-  test("the note goes when the origin's next changeset tells that its file shows it", async () => {
+  test("the redirection is forgotten when the origin's next changeset confirms that its file shows it", async () => {
     const [a, b] = await start();
     const notes = (): unknown => b.replica.db.prepare(`SELECT count(*) AS n FROM "__marmot__moved"`).get()!.n;
     a.run("INSERT INTO log VALUES('a')");
@@ -240,7 +240,7 @@ describe("what else must not come between", () => {
     expect(Number(notes())).toBeLessThanOrEqual(1);
   });
 
-  test("a laggard takes over a replica in which its own row was led elsewhere", async () => {
+  test("a node far behind installs a snapshot in which its own row was redirected", async () => {
     const [a, b] = await startBothInserted();
     a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
     b.order();
@@ -254,7 +254,7 @@ describe("what else must not come between", () => {
     agree("0 a2 b2");
   });
 
-  test("… and was changed by others since, while more of it is pending", async () => {
+  test("a node far behind installs a snapshot in which its redirected row was changed by others and is unacknowledged here", async () => {
     const [a, b] = await startBothInserted();
     a.run("UPDATE log SET v = 'a2' WHERE v = 'a'");
     b.order();
@@ -272,7 +272,7 @@ describe("what else must not come between", () => {
     }
   });
 
-  test("two replicas of which neither is ahead become one that knows both's births", async () => {
+  test("a merge of two replicas, neither ahead, keeps the creation positions of both", async () => {
     lab = await Lab.create("CREATE TABLE log(v TEXT); CREATE TABLE other(v TEXT)", 3, 4, "row");
     lab.settle();
     const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
@@ -298,7 +298,7 @@ describe("what else must not come between", () => {
     lab.settle();
   });
 
-  test("what a row was before it was led elsewhere is not kept for ever", async () => {
+  test("the earlier image of a redirected row is dropped in time", async () => {
     const [a, b] = await startBothInserted();
     b.order();
     hand(a);
@@ -306,10 +306,10 @@ describe("what else must not come between", () => {
     agree("0 a2 b");
     lab.clock += 1000;
     for (const node of lab.nodes) node.pipeline.tick();
-    for (const node of lab.nodes) expect(node.replica.replica.references.size).toBe(0);
+    for (const node of lab.nodes) expect(node.replica.replica.beforeImages.size).toBe(0);
   });
 
-  test("an update by somebody who saw the row where it was led is not overwritten unseen", async () => {
+  test("an update by an origin that saw the redirected row is not overwritten unseen", async () => {
     const [a, b] = await startBothInserted();
     b.order();
     a.order();
@@ -326,7 +326,7 @@ describe("what else must not come between", () => {
     }
   });
 
-  test("many rows, of which some collide: only those are led elsewhere, in parts, too", async () => {
+  test("of many rows only the colliding ones are redirected, also in a changeset of several parts", async () => {
     for (const size of [1, 2000]) {
       const [a, b] = await start("CREATE TABLE log(v TEXT)", 3);
       const insert = (node: LabNode, count: number): void => {
@@ -354,7 +354,7 @@ describe("what else must not come between", () => {
     await start();
   });
 
-  test("the highest rowid there is", async () => {
+  test("a collision at the largest rowid is redirected to a free one", async () => {
     const [a, b] = await start();
     const max = "9223372036854775807";
     a.run(`INSERT INTO log(rowid, v) VALUES(${max}, 'a')`);
@@ -367,7 +367,7 @@ describe("what else must not come between", () => {
     agree("0 a2 b more");
   });
 
-  test("rowids below zero", async () => {
+  test("negative rowids collide and are redirected like others", async () => {
     const [a, b] = await start("CREATE TABLE log(v TEXT); INSERT INTO log(rowid, v) VALUES(-9, '0')");
     for (const node of [b, a]) {
       node.run(`INSERT INTO log(rowid, v) VALUES(-5, '${node.number}')`);
@@ -377,7 +377,7 @@ describe("what else must not come between", () => {
     agree("0 0 1");
   });
 
-  test("a full-text index over such a table finds each row where it is", async () => {
+  test("a full-text index over a table without a key finds each redirected row", async () => {
     const [a, b] =
       await start(`CREATE TABLE log(v TEXT); CREATE VIRTUAL TABLE search USING fts5(v, content='log');
       CREATE TRIGGER si AFTER INSERT ON log BEGIN INSERT INTO search(rowid, v) VALUES(NEW.rowid, NEW.v); END;
@@ -399,7 +399,7 @@ describe("what else must not come between", () => {
     }
   });
 
-  test("an application's trigger that deletes, on such a table", async () => {
+  test("an application trigger that deletes from a table without a key acts once", async () => {
     const [a, b] = await start(`CREATE TABLE log(v TEXT); CREATE TABLE recent(v TEXT);
       CREATE TRIGGER keep AFTER INSERT ON log BEGIN
         INSERT INTO recent VALUES(NEW.v); DELETE FROM recent WHERE rowid < (SELECT max(rowid) FROM recent); END`);
@@ -413,7 +413,7 @@ describe("what else must not come between", () => {
     agree("0 again 1 again", "SELECT v FROM recent ORDER BY v");
   });
 
-  test("VACUUM keeps the rowids, and the index that sees to that goes with cleanup", async () => {
+  test("VACUUM keeps the rowids, and cleanup removes the index that ensures it", async () => {
     const schema = `CREATE TABLE log(v TEXT, "rowid" TEXT); CREATE INDEX mine ON log(v); CREATE VIEW w AS SELECT * FROM log`;
     const [a, b] = await start(schema);
     a.run("INSERT INTO log VALUES('1', 'x'), ('2', 'x'), ('3', 'x'), ('4', 'x')");
@@ -447,14 +447,14 @@ describe("a declared key that SQLite never fills", () => {
   const insert = (hash: string): string =>
     `INSERT INTO "__drizzle_migrations" ("hash", "created_at") VALUES('${hash}', 2)`;
 
-  test("rows without a key are all kept, also of two nodes at once", async () => {
+  test("rows with a NULL key are all kept, also when two nodes insert at once", async () => {
     const [a, b] = await start(DRIZZLE);
     a.run(insert("a"), insert("b"));
     b.run(insert("c"), `UPDATE "__drizzle_migrations" SET created_at = 3 WHERE hash = '0'`);
     agree("0 a b c", ROWS);
   });
 
-  test("those that have one all the same are UNIQUE by it", async () => {
+  test("rows with a key value are UNIQUE by it", async () => {
     const [a, b] = await start(DRIZZLE);
     a.run(`INSERT INTO "__drizzle_migrations" VALUES(7, 'a', 2)`);
     lab.settle();

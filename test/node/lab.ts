@@ -1,6 +1,6 @@
 /**
- * Whole pipelines (capture, drain, replica, reflect) on real files, without Raft: the order is a list that the test fills
- * and hands out as it likes, so that a schedule can be told step by step.
+ * Whole pipelines (capture, drain, replica, reflect) on real files, without Raft: the log is a list that the test fills
+ * and delivers, so that it controls a schedule step by step.
  */
 import { asPeerId } from "../../src/base/ids.ts";
 import { Database } from "bun:sqlite";
@@ -8,6 +8,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../silent-logger.ts";
 import { install } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
@@ -15,7 +16,7 @@ import { settingOf } from "../../src/change/per-table.ts";
 import type { PendingRows } from "../../src/change/pending-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
-import { type FoundOptions, found } from "../../src/node/startup/form-cluster.ts";
+import { formCluster, type FormClusterOptions } from "../../src/node/startup/form-cluster.ts";
 import type { AppDbReader } from "../../src/app-db/reader.ts";
 import { dataPaths, type DataPaths } from "../../src/replication/data-paths.ts";
 import { Pipeline } from "../../src/replication/pipeline/pipeline.ts";
@@ -23,7 +24,7 @@ import { SchemaCoordinator } from "../../src/schema-sync/coordinator.ts";
 import { EntryType, type Entry } from "../../src/raft/model/types.ts";
 import { openAppDbConnection } from "../../src/reflect/app-db-connection.ts";
 import { reserveIds } from "../../src/reflect/id-blocks.ts";
-import { replaceReplica, strip } from "../../src/replica/copies/install-snapshot.ts";
+import { installSnapshot, prepareSnapshot } from "../../src/replica/copies/install-snapshot.ts";
 import { buildAppDb } from "../../src/replica/copies/build-app-db.ts";
 import { type OpenReplica, openReplica } from "../../src/replica/open-replica.ts";
 import { exactRows } from "../../src/rows/exact-rows.ts";
@@ -35,9 +36,9 @@ const SLOTS = 8;
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), "marmot-lab-"));
   readonly nodes: LabNode[] = [];
-  /** The order of each shard: entry i stands at index i + 2, after the founding position. */
+  /** The log of each shard: entry i has index i + 2, after the position of the cluster bootstrap. */
   readonly order: Entry[][];
-  /** Number of the node that leads a shard and proposes its markers; null: nobody does. */
+  /** Number of the node that leads a shard and proposes its markers; null: no node does. */
   readonly leaders: (number | null)[];
   clock = 1000;
 
@@ -52,7 +53,7 @@ export class Lab {
     shards = 1,
     transactions: "whole" | "row" = "whole",
     exclude: readonly string[] = [],
-    settings: Pick<FoundOptions, "merge" | "foreignKeys" | "idBlock"> = {},
+    settings: Pick<FormClusterOptions, "merge" | "foreignKeys" | "idBlock"> = {},
   ): Promise<Lab> {
     const lab = new Lab(shards, count);
     const first = join(lab.folder, "n0.db");
@@ -62,7 +63,7 @@ export class Lab {
     const paths = dataPaths(`${first}.marmot`);
     mkdirSync(paths.folder);
     const selection = { tables: null, exclude };
-    await found(
+    await formCluster(
       {
         db: first,
         paths,
@@ -73,7 +74,7 @@ export class Lab {
         selection,
         ...settings,
       },
-      () => {},
+      { clock: systemClock, onProgress: () => {} },
     );
     for (let i = 1; i < count; i++) {
       const file = join(lab.folder, `n${i}.db`);
@@ -81,7 +82,7 @@ export class Lab {
       mkdirSync(own.folder);
       copyFileSync(paths.replica, own.replica);
       const positions = lab.order.map(() => ({ index: 1, term: 1 }));
-      strip(own.replica, null, `peer-${i}`, { positions, configurations: [] });
+      prepareSnapshot(own.replica, null, `peer-${i}`, { positions, configurations: [] });
       await buildAppDb({
         replica: own.replica,
         appDb: file,
@@ -96,7 +97,7 @@ export class Lab {
     return lab;
   }
 
-  /** What the nodes proposed goes into the order, node by node, and everything is handed to everybody until all is quiet. */
+  /** Appends the proposals to the log, node by node, and delivers all entries to each node until no work is left. */
   settle(nodes: readonly LabNode[] = this.nodes): void {
     for (let round = 0; round < 1000; round++) {
       let busy = false;
@@ -138,16 +139,16 @@ export class LabNode {
   readonly #lab: Lab;
   readonly #paths: DataPaths;
   #incarnation = 0;
-  /** Newest log ids at Marmot's last commit in L: the promise is about these moments. */
+  /** Newest log ids at Marmot's last commit in L: the guarantee holds at these moments. */
   #atCommit = new Map<number, number>();
   pipeline!: Pipeline;
   replica!: OpenReplica;
   schema!: SchemaCoordinator;
   appDb!: DatabaseSync;
   app!: Database;
-  /** Proposed and not in the order: they may be lost, repeated or late. */
+  /** Proposed and not in the log: they may be lost, repeated or late. */
   proposed: { shard: number; data: Uint8Array }[] = [];
-  /** Entries of each shard that were handed over. */
+  /** Delivered entries of each shard. */
   delivered: number[];
 
   constructor(lab: Lab, number: number) {
@@ -168,7 +169,7 @@ export class LabNode {
   }
 
   get lostFile(): string {
-    return this.#paths.lost;
+    return this.#paths.rejects;
   }
 
   get replicaFile(): string {
@@ -185,7 +186,7 @@ export class LabNode {
     const schema = (this.schema = new SchemaCoordinator({
       file: this.file,
       replicaFile: this.#paths.replica,
-      lostFile: this.#paths.lost,
+      rejectsFile: this.#paths.rejects,
       peerId: this.peerId,
       connection,
       replica,
@@ -218,13 +219,13 @@ export class LabNode {
     this.app.exec("PRAGMA busy_timeout = 0");
   }
 
-  /** kill -9: what was proposed and not ordered may still come later; the caller decides. */
+  /** kill -9: proposals that are not ordered may still arrive later; the caller decides. */
   crash(): void {
     this.close();
     this.open();
   }
 
-  /** Stopped: the application writes, and the others go on. */
+  /** Stopped: the application writes, and the other nodes continue. */
   stopped(write: (app: Database) => void, meanwhile: () => void = () => {}): void {
     this.close();
     const app = new Database(this.file);
@@ -234,7 +235,7 @@ export class LabNode {
     this.open();
   }
 
-  /** Keeps both files as they are now, to be what a power cut leaves of one of them. */
+  /** Saves both files in their current state, as a power failure may leave one of them. */
   keep(): void {
     this.replica.db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
     this.appDb.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
@@ -242,7 +243,10 @@ export class LabNode {
     copyFileSync(this.file, `${this.file}.kept`);
   }
 
-  /** A power cut: one of the files goes back to what was kept. `write`: the application, before Marmot starts again. */
+  /**
+   * A power failure: one of the files returns to its saved state. `write`: writes of the application before Marmot
+   * starts again.
+   */
   lose(what: "live" | "replica", write: (app: Database) => void = () => {}): void {
     this.close();
     const path = what === "live" ? this.file : this.#paths.replica;
@@ -254,7 +258,7 @@ export class LabNode {
     this.open();
   }
 
-  /** Takes over another node's replica, as a laggard does whose log no longer reaches. */
+  /** Installs the replica of another node, as a node does whose log ends before the leader's log begins. */
   async adopt(from: LabNode): Promise<boolean> {
     this.close();
     from.replica.checkpoint();
@@ -262,8 +266,11 @@ export class LabNode {
     copyFileSync(from.#paths.replica, received);
     const { replica } = from.replica;
     const positions = replica.positions().map((index, shard) => ({ index, term: replica.term(shard) }));
-    strip(received, null, this.peerId, { positions, configurations: [] });
-    const done = await replaceReplica(this.#paths.replica, received, this.peerId, this.file, () => {});
+    prepareSnapshot(received, null, this.peerId, { positions, configurations: [] });
+    const done = await installSnapshot({
+      ...{ replica: this.#paths.replica, received, peerId: this.peerId, appDb: this.file },
+      onProgress: () => {},
+    });
     this.open();
     return done;
   }
@@ -287,20 +294,20 @@ export class LabNode {
     this.pipeline.touch();
   }
 
-  /** Turns until there is nothing to do at once. */
+  /** Runs turns until no immediate work is left. */
   turns(): void {
     for (let i = 0; i < 1000; i++) if (this.pipeline.turn().again !== "now") return;
     throw new Error("the pipeline does not come to rest");
   }
 
-  /** Puts what was proposed into the order. Returns how much. */
+  /** Appends the proposals to the log. Returns their number. */
   order(): number {
     const count = this.proposed.length;
     for (const { shard, data } of this.proposed.splice(0)) this.#lab.append(shard, data);
     return count;
   }
 
-  /** Hands over up to `count` entries of each shard, or of some. Returns how many. */
+  /** Delivers up to `count` entries of each shard, or of the given shards. Returns their number. */
   deliver(
     count = Number.POSITIVE_INFINITY,
     shards: readonly number[] = this.#lab.order.keys().toArray(),
@@ -318,14 +325,14 @@ export class LabNode {
     return handed;
   }
 
-  /** Applies what was delivered to S only: as if the application held the write lock. */
+  /** Applies the delivered entries to S only, as while an application holds the write lock. */
   applyOnly(): void {
     this.app.exec("BEGIN IMMEDIATE");
     this.turns();
     this.app.exec("ROLLBACK");
   }
 
-  /** Every way in which L is not S with the pending rows on top; only true right after a reflection. */
+  /** Each deviation of L from S with the unacknowledged rows on top; valid only right after a reflection. */
   deviations(): string[] {
     const { replica, db } = this.replica;
     return deviations({
@@ -335,11 +342,11 @@ export class LabNode {
       encoding: replica.settings.encoding,
       returnsLater: ({ id }, keyId) =>
         this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
-        this.pipeline.session.shadows.get(id, keyId) !== undefined,
+        this.pipeline.session.withheld.get(id, keyId) !== undefined,
     });
   }
 
-  /** The checksums of the replica's rows, summed anew, where they are not what it has: each row counts where it is routed. */
+  /** Tables whose stored checksum differs from the sum over the rows; each row counts in the shard to which it is routed. */
   wrongChecksums(): string[] {
     const { replica, db } = this.replica;
     const sums = new Map<string, bigint>();

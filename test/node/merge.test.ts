@@ -1,4 +1,4 @@
-/** Updates of different columns both stand (`--merge column`), told step by step. */
+/** Updates of different columns both win (`--merge column`), step by step. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { decodeBatchHead, decodeImage, decodeTables } from "../../src/change/codec.ts";
@@ -18,7 +18,7 @@ const make = async (count = 2, merge: "row" | "column" = "column"): Promise<LabN
   lab.settle();
   return lab.nodes;
 };
-/** Drains and proposes, and puts it into the order. */
+/** Drains, proposes, and appends to the log. */
 const send = (node: LabNode): void => {
   node.touch();
   node.turns();
@@ -31,7 +31,7 @@ const journal = () =>
     kind: c.kind,
     lost: c.losingImage === null ? null : decodeImage(c.losingImage),
   }));
-/** All files and replicas are equal, and each file is what its replica says. */
+/** All files and replicas are equal, and each file equals its replica. */
 const same = (expected: unknown, table = "t", id = 1): void => {
   for (const node of lab.nodes) {
     expect(row(node, table, id)).toEqual(expected);
@@ -40,7 +40,7 @@ const same = (expected: unknown, table = "t", id = 1): void => {
 };
 
 describe("column merge", () => {
-  test("updates of different columns at once both stand, also in the file of the one that came later", async () => {
+  test("concurrent updates of different columns both win, also in the file of the later origin", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     a.run("UPDATE t SET a = 'A' WHERE id = 1");
     b.run("UPDATE t SET b = 'B' WHERE id = 1");
@@ -51,7 +51,7 @@ describe("column merge", () => {
     expect(journal()).toEqual([]);
   });
 
-  test("by row the later one wins whole: the test bites", async () => {
+  test("--merge row: the later update wins with all its columns", async () => {
     const [a, b] = (await make(2, "row")) as [LabNode, LabNode];
     a.run("UPDATE t SET a = 'A' WHERE id = 1");
     b.run("UPDATE t SET b = 'B' WHERE id = 1");
@@ -62,7 +62,7 @@ describe("column merge", () => {
     expect(journal().length).toBe(1);
   });
 
-  test("of the same column the later stands and the other is in the journal; the rest of both stands", async () => {
+  test("of one column the later update wins and the other is in the journal; the other columns of both win", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     a.run("UPDATE t SET a = 'A', c = 'C' WHERE id = 1");
     b.run("UPDATE t SET a = 'B', b = 'B' WHERE id = 1");
@@ -73,7 +73,7 @@ describe("column merge", () => {
     expect(journal()).toEqual([{ kind: "concurrent write", lost: [1n, "A", "0", "C"] }]);
   });
 
-  test("a newer own write, drained while the first is in flight or after it was merged, gives only its own column", async () => {
+  test("a newer own write, drained while the first is in flight or after its merge, changes only its own column", async () => {
     for (const drainEarly of [true, false]) {
       const [a, b] = (await make()) as [LabNode, LabNode];
       b.run("UPDATE t SET b = 'B' WHERE id = 1");
@@ -94,7 +94,7 @@ describe("column merge", () => {
     await make();
   });
 
-  test("killed in between, and restarted: the merged row comes into the file, a pending write stays a patch", async () => {
+  test("after a kill the merged row is reflected, and an unacknowledged write still changes only its own columns", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     b.run("UPDATE t SET b = 'B' WHERE id = 1");
     send(b);
@@ -109,7 +109,7 @@ describe("column merge", () => {
     expect(journal()).toEqual([]);
   });
 
-  test("touching a row without changing it over a merged own write sends nothing", async () => {
+  test("a write that changes no value over a merged own write is not proposed", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     b.run("UPDATE t SET b = 'B' WHERE id = 1");
     send(b);
@@ -125,7 +125,7 @@ describe("column merge", () => {
     same([1n, "A", "B", "0"]);
   });
 
-  test("a foreign delete: the update brings the row back whole, and the delete is in the journal", async () => {
+  test("an update after a concurrent delete restores the whole row, and the delete is in the journal", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     b.run("DELETE FROM t WHERE id = 1");
     send(b);
@@ -136,7 +136,7 @@ describe("column merge", () => {
     expect(journal()).toEqual([{ kind: "concurrent write", lost: null }]);
   });
 
-  test("a delete after an own column was merged: what it knew nothing of is in the journal", async () => {
+  test("a delete records the merged columns that it had not seen in the journal", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     b.run("UPDATE t SET b = 'B' WHERE id = 1");
     send(b);
@@ -149,18 +149,18 @@ describe("column merge", () => {
     expect(journal()).toEqual([{ kind: "concurrent write", lost: [1n, "A", "B", "0"] }]);
   });
 
-  test("columns of one UNIQUE constraint are never mixed", async () => {
+  test("columns of one UNIQUE constraint are taken from one update", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     a.run("UPDATE u SET day = 'wed' WHERE id = 1");
     b.run("UPDATE u SET room = 'green', v = '1' WHERE id = 1");
     send(a);
     send(b);
     lab.settle();
-    same([1n, "x", "mon", "green", "1"], "u"); // not (wed, green), which nobody wrote
+    same([1n, "x", "mon", "green", "1"], "u"); // not (wed, green), which no node wrote
     expect(journal()).toEqual([{ kind: "concurrent write", lost: [1n, "x", "wed", "red", "0"] }]);
   });
 
-  test("a swap of a unique column against a foreign change of another column", async () => {
+  test("a swap of a unique column merges with a concurrent change of another column", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     a.run(
       "BEGIN; UPDATE u SET name = 'tmp' WHERE id = 1; UPDATE u SET name = 'x' WHERE id = 2; UPDATE u SET name = 'y' WHERE id = 1; COMMIT",
@@ -174,11 +174,11 @@ describe("column merge", () => {
     expect(journal()).toEqual([]);
   });
 
-  test("a kept unique value that the same changeset claims elsewhere: its rows go in whole", async () => {
+  test("rows are merged whole where the same changeset uses a kept unique value in another row", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     a.run("UPDATE u SET name = 'z' WHERE id = 1");
     send(a);
-    // The writer has not seen that 1 is 'z' now, finds it free and gives it to 2, and changes another column of 1.
+    // The writer has not seen that row 1 has 'z' now: it gives 'z' to row 2, and changes another column of row 1.
     b.run("BEGIN; UPDATE u SET name = 'z' WHERE id = 2; UPDATE u SET v = 'B' WHERE id = 1; COMMIT");
     send(b);
     lab.settle();
@@ -187,7 +187,7 @@ describe("column merge", () => {
     expect(journal().map((c) => c.lost)).toEqual([[1n, "z", "mon", "red", "0"]]);
   });
 
-  test("a replica received over an own write that was merged in it: the file shows what stands", async () => {
+  test("a received replica with a merged own write: the file shows the merged row", async () => {
     const [a, b] = (await make()) as [LabNode, LabNode];
     b.run("UPDATE t SET b = 'B' WHERE id = 1");
     send(b);
@@ -202,8 +202,8 @@ describe("column merge", () => {
 });
 
 /**
- * Each column is a cell that three nodes write at random, every value once. In the order, a change's mask must hold only
- * cells whose value its own application wrote; at the end each cell holds the last value that was ordered for it.
+ * Three nodes write the cells of a table at random, each value once. The mask of a logged change has only cells that
+ * its own application wrote; at the end each cell has the last value in the log.
  */
 async function cells(seed: number): Promise<void> {
   const random = new Random(seed);

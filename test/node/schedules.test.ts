@@ -1,4 +1,4 @@
-/** Schedules that broke simpler rules, told step by step. Each once lost, doubled or misplaced a write. */
+/** Schedules that broke simpler rules, step by step. Each once lost, repeated or misplaced a write. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { forAll } from "../../src/change/per-table.ts";
@@ -14,7 +14,7 @@ const value = (n: number, k = 1): unknown =>
 const conflicts = (): number => lab.nodes[0]!.replica.replica.journal.total;
 
 describe("one shard", () => {
-  test("no phantom: touching a row without changing it sends nothing, also over a foreign change not yet shown", async () => {
+  test("a write that changes no value is not proposed, also over a foreign change that is not yet reflected", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -32,7 +32,7 @@ describe("one shard", () => {
     expect(conflicts()).toBe(0);
   });
 
-  test("there and back before the acknowledgement: the way back is sent", async () => {
+  test("a change back to the old value before the acknowledgement is proposed", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const a = lab.nodes[0]!;
@@ -47,14 +47,14 @@ describe("one shard", () => {
     expect([value(0), value(1)]).toEqual(["0", "0"]);
   });
 
-  test("what equals an image in flight is not sent again, and arrives though the first try is lost", async () => {
+  test("a row equal to its image in flight is not proposed again, and arrives though the first proposal is lost", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const a = lab.nodes[0]!;
     a.run("UPDATE kv SET v = '1' WHERE k = 1");
     a.touch();
     a.turns();
-    a.proposed = []; // lost on the wire
+    a.proposed = []; // lost in the network
     a.run("UPDATE kv SET v = '1' WHERE k = 1");
     a.touch();
     a.turns();
@@ -66,7 +66,7 @@ describe("one shard", () => {
     expect([value(0), value(1)]).toEqual(["1", "1"]);
   });
 
-  test("an own no-op after a foreign write leaves the foreign value", async () => {
+  test("an own write without a change after a foreign write keeps the foreign value", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -80,14 +80,14 @@ describe("one shard", () => {
     b.touch();
     b.turns();
     b.order();
-    a.run("UPDATE kv SET v = v WHERE k = 1"); // still pending, own image shown
+    a.run("UPDATE kv SET v = v WHERE k = 1"); // still unacknowledged, own image shown
     a.deliver();
     lab.settle();
     expect([value(0), value(1)]).toEqual(["foreign", "foreign"]);
     expect(conflicts()).toBe(0);
   });
 
-  test("killed between propose and acknowledge: the own write is ordered once, though a foreign one saw it", async () => {
+  test("a kill between proposal and acknowledgement: the own write is ordered once, though a foreign write saw it", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -101,7 +101,7 @@ describe("one shard", () => {
     b.touch();
     b.turns();
     b.order();
-    a.crash(); // before it saw its own entry
+    a.crash(); // before its own entry is applied
     lab.settle();
     expect([value(0), value(1)]).toEqual(["after own", "after own"]);
     expect(conflicts()).toBe(0);
@@ -131,7 +131,7 @@ describe("one shard", () => {
     a.touch();
     a.turns();
     a.order();
-    // Ordered, but the file does not know it yet; then many more log rows, the key's last one far behind its first.
+    // Ordered and not yet acknowledged in the file; then many log rows between the key's first and last.
     a.run("BEGIN");
     for (let i = 0; i < 5000; i++) a.app.query("INSERT INTO kv VALUES(?, 'x')").run(100 + i);
     a.run("UPDATE kv SET v = 'second' WHERE k = 1", "COMMIT");
@@ -140,7 +140,7 @@ describe("one shard", () => {
     expect([value(0), value(1)]).toEqual(["second", "second"]);
   });
 
-  test("an emptied sqlite_sequence and an emptied change log do not bring an id back", async () => {
+  test("change-log ids are not reused after sqlite_sequence and the change log were emptied", async () => {
     lab = await Lab.create("CREATE TABLE kv(k INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT)", 2);
     lab.settle();
     const [a] = lab.nodes as [Lab["nodes"][0]];
@@ -160,17 +160,17 @@ describe("one shard", () => {
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
     a.run("UPDATE kv SET v = 'a' WHERE k = 1");
     lab.settle();
-    b.run("UPDATE kv SET v = 'b' WHERE k = 1"); // saw a's
+    b.run("UPDATE kv SET v = 'b' WHERE k = 1"); // has seen a's write
     lab.settle();
     expect(conflicts()).toBe(0);
     a.run("DELETE FROM kv WHERE k = 1");
-    b.run("UPDATE kv SET v = 'b2' WHERE k = 1"); // did not see the delete
+    b.run("UPDATE kv SET v = 'b2' WHERE k = 1"); // had not seen the delete
     lab.settle();
     expect(conflicts()).toBe(1);
     expect(value(0)).toBe(value(1));
   });
 
-  test("a suspicion that was none does not date a later write of the row", async () => {
+  test("a mistaken suspicion of a conflict does not change the base position of a later write", async () => {
     lab = await Lab.create(
       "CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE); INSERT INTO u VALUES(4, 'p')",
       2,
@@ -181,9 +181,9 @@ describe("one shard", () => {
     b.touch();
     b.turns();
     b.order();
-    a.run("INSERT OR IGNORE INTO u VALUES(5, 'p')"); // suspects row 4, and does nothing
+    a.run("INSERT OR IGNORE INTO u VALUES(5, 'p')"); // suspects row 4 and changes no row
     a.deliver();
-    a.turns(); // the foreign delete is shown
+    a.turns(); // the foreign delete is reflected
     expect(a.query("SELECT count(*) FROM u")).toEqual([[0n]]);
     a.run("INSERT INTO u VALUES(4, 'p')"); // the same image as before the delete
     lab.settle();
@@ -191,7 +191,7 @@ describe("one shard", () => {
     expect(conflicts()).toBe(0);
   });
 
-  test("a row that hides behind a pending unique value returns when that is given up", async () => {
+  test("a withheld row returns when the unacknowledged unique value that blocks it is released", async () => {
     lab = await Lab.create(
       "CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE); INSERT INTO u VALUES(1, 'x')",
       2,
@@ -202,7 +202,7 @@ describe("one shard", () => {
     b.touch();
     b.turns();
     b.order();
-    a.run("INSERT INTO u VALUES(8, 'taken')"); // pending here
+    a.run("INSERT INTO u VALUES(8, 'taken')"); // unacknowledged here
     a.deliver();
     a.turns();
     lab.clock += 100;
@@ -217,8 +217,8 @@ describe("one shard", () => {
   });
 });
 
-describe("a power cut", () => {
-  test("takes the end of the application's file: what others wrote is shown again, what was not sent and survived is sent", async () => {
+describe("a power failure", () => {
+  test("loses the file's last transactions: foreign rows are reflected again, surviving unproposed rows are proposed", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -236,7 +236,7 @@ describe("a power cut", () => {
     expect(conflicts()).toBe(0);
   });
 
-  test("takes the end of the replica: the file never goes back in time, and nothing is ordered twice", async () => {
+  test("loses the replica's last entries: the file never shows older values, and no write is ordered twice", async () => {
     lab = await Lab.create(KV, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -248,14 +248,14 @@ describe("a power cut", () => {
     a.lose("replica");
     a.turns();
     expect([value(0), value(0, 2)]).toEqual(["own", "foreign"]);
-    a.deliver(1); // behind what the file shows: nothing is shown yet
+    a.deliver(1); // behind the position of the file: no reflection yet
     a.turns();
     lab.clock += 100;
     a.turns();
     expect([value(0), value(0, 2)]).toEqual(["own", "foreign"]);
     lab.settle();
     expect([value(0), value(0, 2), value(1), value(1, 2)]).toEqual(["own", "foreign", "own", "foreign"]);
-    // The new incarnation's opening, and not one row.
+    // The entry that opens the new incarnation, and no row.
     expect(lab.order[0]!.length).toBe(entries + 1);
     expect(a.deviations()).toEqual([]);
   });
@@ -283,15 +283,15 @@ test("a changeset of more rows than are kept in memory arrives whole: inserts, u
   expect(a.query("SELECT count(*) FROM kv WHERE k % 3 = 1")).toEqual([[0n]]);
 });
 
-describe("a replica received over a laggard", () => {
+describe("a replica received by a node that is far behind", () => {
   const SCHEMA = `CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT); CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE);
     INSERT INTO kv VALUES(1, '0'), (2, '0'), (3, '0'), (4, '0'), (5, '0')`;
 
-  test("keeps what is pending, sends nothing twice, shows the rest", async () => {
+  test("keeps unacknowledged rows, proposes none twice, and reflects the others", async () => {
     lab = await Lab.create(SCHEMA, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
-    // Ordered, but not seen here: contained in what is received.
+    // Ordered, not applied here: contained in the received replica.
     a.run("UPDATE kv SET v = 'taken' WHERE k = 1", "UPDATE kv SET v = 'taken' WHERE k = 5");
     a.touch();
     a.turns();
@@ -308,7 +308,7 @@ describe("a replica received over a laggard", () => {
     b.order();
     b.deliver();
     b.turns();
-    // Written meanwhile and not ordered: a change, the way back of the one that was taken, a clash, a no-op.
+    // Written since and not ordered: a change, a change back of the ordered one, a clash, a write without a change.
     a.run("UPDATE kv SET v = 'pending' WHERE k = 4", "UPDATE kv SET v = '0' WHERE k = 1");
     a.run("INSERT INTO u VALUES(9, 'x')", "UPDATE kv SET v = v WHERE k = 2");
     expect(await a.adopt(b)).toBe(true);
@@ -323,11 +323,11 @@ describe("a replica received over a laggard", () => {
       expect(node.query("SELECT id FROM u WHERE name = 'x'")).toEqual([[9n]]);
       expect(node.deviations()).toEqual([]);
     }
-    // The clash is the one thing that two nodes did without knowing of each other.
+    // The clash is the only concurrent write of two nodes.
     expect(lab.nodes[1]!.replica.replica.journal.list(10).map((c) => c.kind)).toEqual(["unique clash"]);
   });
 
-  test("is not taken when it is behind", async () => {
+  test("is not installed when it is older than the own replica", async () => {
     lab = await Lab.create(SCHEMA, 2);
     lab.settle();
     const [a, b] = lab.nodes as [Lab["nodes"][0], Lab["nodes"][0]];
@@ -343,7 +343,7 @@ describe("a replica received over a laggard", () => {
   });
 });
 
-/** Random applications, deliveries, losses and crashes; after each reflection L must be S with the pending rows on top. */
+/** Random writes, deliveries, losses and crashes; after each reflection L must be S with the unacknowledged rows on top. */
 function scenario(
   seed: number,
   shards: number,
@@ -388,7 +388,7 @@ function scenario(
       for (let i = random.between(1, 3); i > 0; i--) node.run(random.pick(statements));
       node.run(random.chance(0.1) ? "ROLLBACK" : "COMMIT");
     };
-    // Each node moves what its own accounts hold: whoever sees another sum has seen a part of a transaction.
+    // Each node moves amounts between its own accounts: another sum shows a part of a transaction.
     const transfer = (node: Lab["nodes"][0]): void => {
       const account = () => node.number * 10 + random.below(4);
       const amount = random.between(1, 9);
@@ -437,7 +437,7 @@ function scenario(
           break;
         case 5:
           if (random.chance(0.5)) node.deliver(random.between(1, 4));
-          // Logs come at their own pace.
+          // The logs are delivered independently.
           else for (const shard of lab.order.keys()) node.deliver(random.below(5), [shard]);
           if (random.chance(0.3)) node.applyOnly();
           break;
@@ -495,7 +495,10 @@ function scenario(
   })();
 }
 
-/** Seeds that once failed. 2181: an unfounded suspicion of an eviction dated a later write of the same row. */
+/**
+ * Seeds that once failed. 2181: a mistaken suspicion of an eviction changed the base position of a later write of the
+ * row.
+ */
 const FAILED_ONCE = [2181];
 const FIRST = Number(process.env.MARMOT_SEED ?? 1);
 const SEEDS = Number(process.env.MARMOT_SEEDS ?? 40);

@@ -1,4 +1,7 @@
-/** Whole transactions over several shards, told step by step: markers, lanes, positions, and what nobody may see. */
+/**
+ * Whole transactions over several shards, step by step: markers, active shard logs, positions, and forbidden
+ * intermediate states.
+ */
 import { afterEach, describe, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { encodeMarker, readMarking } from "../../src/change/marking.ts";
@@ -10,7 +13,7 @@ const SCHEMA = "CREATE TABLE kv(k INTEGER PRIMARY KEY, v TEXT)";
 let lab: Lab;
 afterEach(() => lab.close());
 
-/** Four shards led by two or three nodes in turn, everything settled. */
+/** Four shards, led by two or three nodes in turn, after settling. */
 async function start(count = 2, transactions: "whole" | "row" = "whole"): Promise<LabNode[]> {
   lab = await Lab.create(SCHEMA, count, 4, transactions);
   lab.settle();
@@ -37,7 +40,7 @@ const write = (node: LabNode, ...statements: string[]): void => {
   node.touch();
   node.turns();
 };
-/** Shards in which something waits to be ordered, markers aside. */
+/** Shards with proposals that are not ordered, markers excluded. */
 const lanes = (node: LabNode): number[] =>
   node.proposed.filter(({ data }) => readMarking(data).marker === null).map((p) => p.shard);
 const markers = (node: LabNode): { shard: number; upTo: number }[] =>
@@ -55,7 +58,7 @@ const hand = (node: LabNode): void => {
 };
 
 describe("a changeset over several shards", () => {
-  test("is one entry of shard 0 and is seen nowhere before the markers are there, then everywhere at once", async () => {
+  test("is one entry of shard 0, visible on no node before its markers, and then on each at once", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     nobodyLeads(1, 3);
     write(a, put(1, "x"), put(3, "x"));
@@ -73,7 +76,7 @@ describe("a changeset over several shards", () => {
     lab.append(3, encodeMarker(g));
     everywhere(hand);
     expect(values(b, [1, 3])).toEqual(["x", "x"]);
-    expect(a.pipeline.outbox.idle || a.pipeline.outbox.hasAcknowledged).toBe(true);
+    expect(a.pipeline.outbox.idle || a.pipeline.session.cursors.waiting).toBe(true);
     lab.settle();
     everywhere((n) => expect(n.deviations()).toEqual([]));
     everywhere((n) => expect(n.wrongChecksums()).toEqual([]));
@@ -108,7 +111,7 @@ describe("a changeset over several shards", () => {
     lab.settle();
   });
 
-  test("of a size that needs parts: they are staged in shard 0 and name nobody, the last names all", async () => {
+  test("in several parts is staged in shard 0: only the last part names the other shards", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     const big = "x".repeat(400_000);
     a.run("BEGIN", ...[1, 2, 3, 1, 2, 3, 1, 2, 3].map((s, i) => put(s, big, i)), "COMMIT");
@@ -123,7 +126,7 @@ describe("a changeset over several shards", () => {
     expect(parts.map((p) => p.names)).toEqual(parts.map((_, i) => (i < parts.length - 1 ? [] : [1, 2, 3])));
     expect(parts.map((p) => p.waits)).toEqual(parts.map((_, i) => i === parts.length - 1));
     expect(new Set(parts.map((p) => p.shard))).toEqual(new Set([0]));
-    // All but the last come, then the origin dies: an ended incarnation's parts go.
+    // All parts but the last arrive, then the origin is killed: the parts of an ended incarnation are dropped.
     const last = a.proposed.pop()!;
     a.order();
     everywhere(hand);
@@ -142,7 +145,7 @@ describe("a changeset over several shards", () => {
 });
 
 describe("a marker", () => {
-  test("that is lost is proposed again, by whoever leads then, though the origin is dead", async () => {
+  test("that is lost is proposed again by the current leader, though the origin is down", async () => {
     const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
     write(a, put(1, "x"), put(2, "x"));
     a.order();
@@ -164,16 +167,16 @@ describe("a marker", () => {
     lab.settle();
   });
 
-  test("is proposed when its entry is committed and no more once it is there", async () => {
+  test("is proposed when its entry is committed, and not once it is in the log", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     nobodyLeads(2);
     for (let i = 0; i < 3; i++) write(a, put(1, String(i)), put(2, String(i)));
     expect(lanes(a)).toEqual([0, 0, 0]);
     b.turns();
-    expect(markers(b)).toEqual([]); // nothing is committed
+    expect(markers(b)).toEqual([]); // no entry is committed
     a.order();
     hand(b);
-    expect(markers(b)).toHaveLength(1); // one serves all three, and none of them had to pass first
+    expect(markers(b)).toHaveLength(1); // one marker covers all three, and none of them was applied before
     b.order();
     hand(b);
     lab.clock += 10_000;
@@ -186,7 +189,7 @@ describe("a marker", () => {
     expect(values(b, [1, 2])).toEqual(["2", "2"]);
   });
 
-  test("late, twice, or smaller than one before does nothing", async () => {
+  test("that is late, repeated or smaller than an earlier one has no effect", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "1"), put(2, "1"));
     lab.settle();
@@ -198,14 +201,14 @@ describe("a marker", () => {
     expect(a.replica.replica.queued + b.replica.replica.queued).toBe(0);
   });
 
-  test("of a node whose log begins where its replica stands is not asked for; of one that died waiting it is", async () => {
+  test("is not proposed after a start at the replica's own position, and is after a kill while waiting", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "1"), put(3, "1"));
     a.order();
     hand(b);
     b.order(); // the markers
     hand(b);
-    b.crash(); // log 0 begins behind the entry now
+    b.crash(); // log 0 begins after the entry now
     b.pipeline.tick();
     b.turns();
     expect(markers(b)).toEqual([]);
@@ -215,7 +218,7 @@ describe("a marker", () => {
     write(a, put(1, "2"), put(3, "2"));
     a.order();
     hand(b);
-    b.proposed = []; // its markers never left
+    b.proposed = []; // its markers were never sent
     b.crash();
     hand(b);
     expect(markers(b).map((m) => m.shard)).toEqual([1, 3]);
@@ -224,18 +227,18 @@ describe("a marker", () => {
   });
 });
 
-describe("one lane at a time", () => {
-  test("what goes straight to a shard keeps everything else back until it is taken", async () => {
+describe("one active shard log at a time", () => {
+  test("a changeset in the log of its own shard delays all others until it is applied", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "x"));
     expect(lanes(a)).toEqual([1]);
     write(a, put(1, "x2", 1));
-    expect(lanes(a)).toEqual([1, 1]); // the same lane
-    a.proposed = []; // lost on the wire
+    expect(lanes(a)).toEqual([1, 1]); // the same log
+    a.proposed = []; // lost in the network
     write(a, put(2, "y"));
     write(a, put(2, "z"), put(3, "z"));
     expect(lanes(a)).toEqual([]);
-    // The origin dies: nothing of it is ordered, all of it is still pending.
+    // The origin is killed: none of its rows is ordered, all are still unacknowledged.
     a.crash();
     expect(values(a, [1, 2, 3])).toEqual(["x", "z", "z"]);
     lab.settle();
@@ -243,7 +246,7 @@ describe("one lane at a time", () => {
     expect(shown(b, 1, 1)).toBe("x2");
   });
 
-  test("what had to wait gathers, and leaves through shard 0 with what came after it", async () => {
+  test("delayed rows are collected and proposed through shard 0 with later ones", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "x"));
     write(a, put(2, "y"));
@@ -253,7 +256,7 @@ describe("one lane at a time", () => {
     hand(a);
     expect(lanes(a)).toEqual([0]);
     write(a, put(2, "again"));
-    expect(lanes(a)).toEqual([0, 0]); // one shard alone, but something is in flight in shard 0
+    expect(lanes(a)).toEqual([0, 0]); // one shard only, but an entry is in flight in shard 0
     lab.settle();
     expect(values(b, [1, 2, 3])).toEqual(["x", "again", "z"]);
     write(a, put(2, "straight"));
@@ -261,7 +264,7 @@ describe("one lane at a time", () => {
     lab.settle();
   });
 
-  test("killed before it saw its own write taken, straight or through shard 0: the foreign one that followed stays", async () => {
+  test("a kill before the own entry is applied, in either log: the foreign write that followed it wins", async () => {
     for (const shards of [[1], [1, 2]]) {
       const [a, b] = (await start()) as [LabNode, LabNode];
       write(a, ...shards.map((s) => put(s, "own")));
@@ -297,7 +300,7 @@ describe("one lane at a time", () => {
     everywhere((n) => expect(n.wrongChecksums()).toEqual([]));
   });
 
-  test("a large changeset of which a late row lies elsewhere leaves nothing behind, waits, and arrives whole", async () => {
+  test("a large changeset whose last rows are in another shard is withdrawn, waits, and arrives whole", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "in flight"));
     const { bytesInFlight, rowsInFlight } = a.pipeline.outbox;
@@ -320,7 +323,7 @@ describe("one lane at a time", () => {
     expect(b.replica.replica.journal.total).toBe(0);
   });
 
-  test("a straight batch that comes late, after a changeset through shard 0, changes nothing", async () => {
+  test("a late batch in the log of its own shard, after a changeset through shard 0, changes no row", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "1"));
     const late = [...a.proposed];
@@ -331,7 +334,7 @@ describe("one lane at a time", () => {
     for (const { shard, data } of late) lab.append(shard, data); // before the marker
     hand(b);
     b.order();
-    for (const { shard, data } of late) lab.append(shard, data); // and behind it
+    for (const { shard, data } of late) lab.append(shard, data); // and after it
     lab.settle();
     expect(values(b, [1, 2])).toEqual(["2", "2"]);
     expect(values(a, [1, 2])).toEqual(["2", "2"]);
@@ -340,7 +343,7 @@ describe("one lane at a time", () => {
     expect(shown(b, 1)).toBe("3");
   });
 
-  test("one watermark per change log: nothing is sent twice over a change of lanes and a restart", async () => {
+  test("one watermark per change log: no row is proposed twice over a change of the active log and a restart", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "1"));
     a.order();
@@ -350,7 +353,7 @@ describe("one lane at a time", () => {
     everywhere(hand);
     b.order();
     a.order();
-    for (const node of lab.nodes) node.deliver(); // a's own replica gets it, but a dies first
+    for (const node of lab.nodes) node.deliver(); // a is killed before its own replica applies it
     const entries = lab.order.map((l) => l.length);
     a.crash();
     lab.settle();
@@ -358,22 +361,22 @@ describe("one lane at a time", () => {
       `SELECT "shard", "up_to" FROM "__marmot__watermark" WHERE "peer" = 'peer-0' ORDER BY "shard"`,
     );
     expect(kept.all().map((row) => ({ ...row }))).toEqual([{ shard: 0, up_to: 3 }]);
-    // Openings of the new incarnation, and nothing of the change logs.
+    // Entries that open the new incarnation, and no rows.
     expect(lab.order.map((l, s) => l.length - entries[s]!)).toEqual([1, 1, 1, 1]);
     expect(values(b, [1, 2])).toEqual(["1", "2"]);
   });
 });
 
 describe("an incarnation", () => {
-  test("is opened before the marker of an entry of the last one: the entry counts, and once", async () => {
+  test("is opened before the marker of an entry of the previous one: that entry is applied once", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     nobodyLeads(1, 2);
     write(a, put(1, "old"), put(2, "old"));
     const late = [...a.proposed];
-    a.order(); // no marker yet, and the origin dies
+    a.order(); // no marker yet, and the origin is killed
     a.crash();
     a.turns();
-    a.order(); // openings of the next incarnation, in all shards
+    a.order(); // entries that open the next incarnation, in all shards
     everywhere(hand);
     expect(a.pipeline.outbox.fencing()).toEqual([0]);
     expect(values(b, [1, 2])).toEqual([null, null]);
@@ -390,7 +393,7 @@ describe("an incarnation", () => {
     expect(b.replica.replica.journal.total).toBe(0);
   });
 
-  test("ends with a refused entry of shard 0; its rows are drained anew and arrive", async () => {
+  test("ends with a rejected entry of shard 0; its rows are drained again and arrive", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "x"), put(2, "x"));
     write(b, "ALTER TABLE kv ADD COLUMN w");
@@ -403,13 +406,13 @@ describe("an incarnation", () => {
   });
 });
 
-describe("after", () => {
-  test("a node that is behind in one shard never shows what its origin wrote later in another", async () => {
+describe("the order of changesets over shards", () => {
+  test("a node that is behind in one shard does not show later writes of the same origin in another", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "first"));
     a.order();
     hand(a);
-    expect(a.pipeline.outbox.oldestMs()).toBe(0); // taken here, not seen by b
+    expect(a.pipeline.outbox.oldestMs()).toBe(0); // applied here, not seen by b
     write(a, put(2, "then"), put(3, "then"));
     a.order();
     hand(a);
@@ -430,7 +433,7 @@ describe("after", () => {
     expect(values(b, [1, 2, 3])).toEqual(["first", "straight", "then"]);
   });
 
-  test("causes come before effects over different origins, too, and shards that do not wait go on", async () => {
+  test("a cause precedes its effect over different origins too, and other shards do not wait", async () => {
     const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
     write(a, put(1, "cause"));
     a.order();
@@ -452,7 +455,7 @@ describe("after", () => {
 });
 
 describe("a shard without a quorum", () => {
-  test("stops what names it and what is behind that in shard 0; other shards go on, and it can be named", async () => {
+  test("delays the changesets that name it and later entries of shard 0; other shards continue, and it is reported", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     nobodyLeads(3);
     write(a, put(2, "stuck"), put(3, "stuck"));
@@ -473,7 +476,7 @@ describe("a shard without a quorum", () => {
       everywhere((n) => n.pipeline.tick());
       everywhere((n) => n.turns());
     }
-    expect([lanes(a), lanes(b)]).toEqual([[], []]); // what is ordered and waits is not ordered again
+    expect([lanes(a), lanes(b)]).toEqual([[], []]); // an ordered entry that waits is not ordered again
     expect(shown(a, 1)).toBe("goes on");
     expect(values(b, [2, 3])).toEqual([null, null]);
     lab.leaders[3] = 1;
@@ -486,7 +489,7 @@ describe("two replicas of which neither is ahead", () => {
   const all = Number.POSITIVE_INFINITY;
   const copy = (node: LabNode): string => dumpReplica(node.replica.db, node.replica.replica);
 
-  test("whose logs are cut there take from each other what they miss: the greater position in each shard", async () => {
+  test("with logs truncated there take the greater position of each shard from each other", async () => {
     const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
     write(c, put(1, "one"));
     c.order();
@@ -495,7 +498,7 @@ describe("two replicas of which neither is ahead", () => {
     write(c, put(2, "two more", 1));
     c.order();
     a.run(put(3, "pending on a"), put(2, "pending, too", 1));
-    // b has seen nothing of shard 1, a nothing of shard 2; what waits for shard 1 waits.
+    // b has no entry of shard 1, a none of shard 2; entries that wait for shard 1 wait.
     a.deliver(all, [0, 1, 3]);
     b.deliver(all, [0, 2, 3]);
     for (const node of [a, b]) node.turns();
@@ -520,7 +523,7 @@ describe("two replicas of which neither is ahead", () => {
     expect(shown(c, 3)).toBe("pending on a");
   });
 
-  test("a changeset that took effect before its marker was passed is in the part of the one further in shard 0", async () => {
+  test("keep a changeset applied before its marker, from the replica that is ahead in shard 0", async () => {
     for (const way of ["there", "back"]) {
       const [a, b, c] = (await start(3)) as [LabNode, LabNode, LabNode];
       nobodyLeads(1, 2, 3);
@@ -528,7 +531,7 @@ describe("two replicas of which neither is ahead", () => {
       write(c, put(1, "second"));
       c.order();
       const g = lab.order[0]!.length;
-      lab.append(1, encodeMarker(g + 1)); // serves both
+      lab.append(1, encodeMarker(g + 1)); // covers both
       lab.append(2, encodeMarker(g));
       lab.append(3, new Uint8Array());
       a.deliver(1, [0]);
@@ -536,11 +539,11 @@ describe("two replicas of which neither is ahead", () => {
       b.deliver(all, [3]);
       for (const node of [a, b]) node.turns();
       const before = [a, b].map((n) => n.replica.replica.positions());
-      expect(before[0]![1]).toBe(before[1]![1]!); // level in shard 1, but a has the first changeset
+      expect(before[0]![1]).toBe(before[1]![1]!); // equal in shard 1, but a has the first changeset
       expect([agreed(a, 1), agreed(b, 1)]).toEqual(["first", null]);
       const [taker, giver] = way === "there" ? [b, a] : [a, b];
       expect(await taker.adopt(giver)).toBe(true);
-      // A third node that walks there.
+      // A third node that applies all entries.
       c.deliver(1, [0]);
       c.deliver(all, [1, 2, 3]);
       c.applyOnly();
@@ -553,7 +556,7 @@ describe("two replicas of which neither is ahead", () => {
     }
   });
 
-  test("contain what the taker sent: it counts as taken, straight or through shard 0, and is not sent again", async () => {
+  test("contain an own changeset of the receiver: it is acknowledged and not proposed again", async () => {
     for (const shards of [[1], [1, 2]]) {
       const [a, b] = (await start()) as [LabNode, LabNode];
       for (let i = 0; i < 20; i++) lab.append(0, new Uint8Array()); // shard 0 is far ahead
@@ -568,14 +571,14 @@ describe("two replicas of which neither is ahead", () => {
       a.run(put(1, "own")); // written again, without a change
       expect(await a.adopt(b)).toBe(true);
       lab.settle();
-      // Openings of the new incarnation, and nothing else.
+      // Only the entries that open the new incarnation.
       expect(lab.order.map((log, s) => log.length - entries[s]!)).toEqual([1, 1, 1, 1]);
       everywhere((n) => expect(shown(n, 1)).toBe("own"));
       if (shards.length === 1) lab.close();
     }
   });
 
-  test("are left as they are when one has nothing that is new to the other", async () => {
+  test("are not merged when one has no newer entry", async () => {
     const [a, b] = (await start()) as [LabNode, LabNode];
     write(a, put(1, "x"));
     a.order();
@@ -586,8 +589,8 @@ describe("two replicas of which neither is ahead", () => {
   });
 });
 
-describe("row by row", () => {
-  test("a changeset taken in part is no reference for the rest, and each shard has its own watermark", async () => {
+describe("--transactions row", () => {
+  test("a partly applied changeset is no before image for its other rows, and each shard has its own watermark", async () => {
     const [a, b] = (await start(2, "row")) as [LabNode, LabNode];
     write(a, put(1, "half"), put(2, "half"));
     expect(lanes(a).sort()).toEqual([1, 2]);

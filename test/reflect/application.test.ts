@@ -1,4 +1,4 @@
-/** What applications do to their file beside writing rows: none of it stops a node or gets lost. */
+/** Everything else that applications do to their file, beside writing rows: it stops no node, and no row is lost. */
 import { Database } from "bun:sqlite";
 import { afterEach, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
@@ -17,7 +17,7 @@ function expectEqual(sql: string, rows?: unknown[][]): void {
   for (const node of lab.nodes) expect(node.pipeline.obstacle).toBeNull();
 }
 
-test("VACUUM, ANALYZE, REINDEX, PRAGMA optimize and incremental_vacuum move the schema's cookie and stop nothing", async () => {
+test("VACUUM, ANALYZE, REINDEX, PRAGMA optimize and incremental_vacuum change the schema cookie, and replication goes on", async () => {
   lab = await Lab.create(`PRAGMA auto_vacuum = INCREMENTAL; VACUUM; ${KV}`, 2);
   lab.settle();
   const [a, b] = lab.nodes as [LabNode, LabNode];
@@ -43,7 +43,7 @@ test("VACUUM, ANALYZE, REINDEX, PRAGMA optimize and incremental_vacuum move the 
   expect(a.query("SELECT count(*) > 0 FROM sqlite_stat1")).toEqual([[1n]]);
 });
 
-test("ATTACH, savepoints, TEMP tables and triggers, defensive and untrusting drivers", async () => {
+test("writes under ATTACH, savepoints, TEMP tables and triggers, and defensive connections are captured", async () => {
   lab = await Lab.create(KV, 2);
   lab.settle();
   const [a] = lab.nodes as [LabNode];
@@ -86,7 +86,7 @@ test("ATTACH, savepoints, TEMP tables and triggers, defensive and untrusting dri
   rmSync(other);
 });
 
-test("changes() and last_insert_rowid() are what they are without capture", async () => {
+test("changes() and last_insert_rowid() return the same values with and without capture", async () => {
   lab = await Lab.create("CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE)", 2);
   const [a] = lab.nodes as [LabNode];
   a.run("INSERT INTO t VALUES(5, 'a'), (7, 'b')");
@@ -103,7 +103,7 @@ test("changes() and last_insert_rowid() are what they are without capture", asyn
 });
 
 for (const encoding of ["UTF-16le", "UTF-16be"])
-  test(`a database in ${encoding}: texts to the byte, also lone surrogates, in values and keys`, async () => {
+  test(`a database in ${encoding} replicates texts byte for byte, also lone surrogates, in values and keys`, async () => {
     lab = await Lab.create(
       `PRAGMA encoding = '${encoding}'; CREATE TABLE w(k TEXT NOT NULL PRIMARY KEY, v, u UNIQUE) WITHOUT ROWID; INSERT INTO w VALUES('ä', 'ö', 1)`,
       2,
@@ -121,7 +121,7 @@ for (const encoding of ["UTF-16le", "UTF-16be"])
     expectEqual("PRAGMA encoding", [[encoding]]);
   });
 
-test("keys: 1 and 1.0 are one, text is another; NULs, broken UTF-8, blobs, composite with REAL", async () => {
+test("keys with NULs, broken UTF-8, blobs and REAL replicate; 1 and 1.0 are one key, the text is another", async () => {
   lab = await Lab.create(
     `CREATE TABLE loose(k NOT NULL PRIMARY KEY, v); CREATE TABLE wide(a BLOB NOT NULL, b REAL NOT NULL, c TEXT NOT NULL COLLATE NOCASE, v, PRIMARY KEY(c, a, b)) WITHOUT ROWID`,
     3,
@@ -150,7 +150,7 @@ test("keys: 1 and 1.0 are one, text is another; NULs, broken UTF-8, blobs, compo
   expectEqual("SELECT count(*) FROM loose", [[7n]]);
 });
 
-test("keys and UNIQUE values change places within and between transactions", async () => {
+test("rows that exchange keys or UNIQUE values, within and between transactions, replicate", async () => {
   lab = await Lab.create(
     "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE); INSERT INTO t VALUES(1, 'a'), (2, 'b'), (3, 'c'); CREATE TABLE s(k TEXT NOT NULL PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO s VALUES('x', 1), ('y', 2)",
     2,
@@ -185,7 +185,7 @@ test("keys and UNIQUE values change places within and between transactions", asy
   ]);
 });
 
-test("foreign keys with every action, recursive triggers on and off: each effect once", async () => {
+test("foreign key actions take effect once on every node, with recursive triggers on and off", async () => {
   lab = await Lab.create(
     `CREATE TABLE p(id INTEGER PRIMARY KEY, n); INSERT INTO p VALUES(0, 'zero'), (1, 'one'), (2, 'two'), (3, 'three'), (4, 'four');
      CREATE TABLE cas(id INTEGER PRIMARY KEY, p INT REFERENCES p ON DELETE CASCADE ON UPDATE CASCADE);
@@ -231,7 +231,7 @@ test("foreign keys with every action, recursive triggers on and off: each effect
   expectEqual("SELECT n FROM p WHERE id = 22", [["again"]]);
 });
 
-test("CHECK constraints, DEFAULT expressions and STRICT hold for the application and stand in no row's way", async () => {
+test("CHECK, DEFAULT and STRICT hold for the application and do not reject rows of other nodes", async () => {
   lab = await Lab.create(
     `CREATE TABLE t(id INTEGER PRIMARY KEY, n INT CHECK(n > 0), d TEXT DEFAULT (upper('x') || 'y'), r TEXT DEFAULT CURRENT_TIMESTAMP, CHECK(n < 100 OR d = 'big'));
      CREATE TABLE s(id INT NOT NULL PRIMARY KEY, i INT, x ANY, b BLOB) STRICT`,
@@ -252,7 +252,7 @@ test("CHECK constraints, DEFAULT expressions and STRICT hold for the application
   expectEqual("SELECT typeof(i), typeof(x), typeof(b) FROM s", [["integer", "text", "blob"]]);
 });
 
-test("two hundred columns, ten megabytes in one value, empty values, NULL everywhere", async () => {
+test("rows with two hundred columns, ten megabytes in one value, empty values or only NULL replicate", async () => {
   const columns = Array.from({ length: 199 }, (_, i) => `c${i}`);
   lab = await Lab.create(
     `CREATE TABLE wide(id INTEGER PRIMARY KEY, ${columns.join(", ")}); CREATE TABLE b(id INTEGER PRIMARY KEY, v)`,

@@ -6,7 +6,7 @@ import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 import { SCHEMA, statements, TABLES } from "../capture/statements.ts";
 import { Lab, type LabNode } from "../node/lab.ts";
 
-/** An application's turn: some statements, perhaps in a transaction. What fails, fails for the application alone. */
+/** An application's turn: some statements, perhaps in a transaction. An error concerns the application alone. */
 function write(node: LabNode, random: Random, statement: () => string): void {
   const quietly = (sql: string): void => {
     try {

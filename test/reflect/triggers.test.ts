@@ -36,12 +36,12 @@ const SHOP = `
 `;
 
 describe("the application's triggers", () => {
-  test("the self-test at start proves it for this build", async () => {
+  test("the self-test proves that this build silences triggers", async () => {
     lab = await Lab.create("CREATE TABLE t(id INTEGER PRIMARY KEY)", 1);
     selfTest();
   });
 
-  test("functions in what is silenced: in SET, WHEN, a default that is not used", async () => {
+  test("silenced triggers may call functions: in SET, in WHEN, in an unused default", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, v);
        CREATE TABLE u(id INTEGER PRIMARY KEY, n, at TEXT DEFAULT CURRENT_TIMESTAMP, x DEFAULT (lower('X')));
@@ -55,7 +55,7 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT n, at, x FROM u", [["AB", "then", "x"]]);
   });
 
-  test("what they write to replicated tables happens once; what they write beside happens once on every node", async () => {
+  test("writes to replicated tables happen once; writes to other tables happen once on every node", async () => {
     lab = await Lab.create(SHOP, 3, 1, "whole", ["audit"]);
     lab.settle();
     const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
@@ -70,7 +70,7 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT item, name FROM history", [[1n, "pear"]]);
     c.run("UPDATE item SET price = 9 WHERE id = 2");
     lab.settle();
-    // The delete cannot be silenced: on the others the trigger is away meanwhile, and `history` loses its row by a row.
+    // The delete cannot be silenced: on the others the trigger is suspended, and `history` loses its row by a row.
     a.run("DELETE FROM item WHERE id = 1");
     lab.settle();
     expectEverywhere("SELECT count(*) FROM history", [[0n]]);
@@ -86,9 +86,9 @@ describe("the application's triggers", () => {
       expect(schemaOf(node)).toEqual(before);
       expect(node.pipeline.obstacle).toBeNull();
     }
-    // The order in which triggers fire is the order in which they stand there.
+    // The order in which triggers fire is their order in the schema.
     expect(everywhere("SELECT rowid, name FROM sqlite_schema ORDER BY rowid")).toEqual(places);
-    // Triggers that were away are there again: they do their work for the application.
+    // Suspended triggers exist again: they work for the application.
     b.run("INSERT INTO item VALUES(3, 'kiwi', 1)", "UPDATE item SET name = 'x' WHERE id = 3");
     b.run("DELETE FROM item WHERE id = 3");
     expect(() => c.run("INSERT INTO item VALUES(4, 'nut', -1)")).toThrow("no");
@@ -97,7 +97,7 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT n FROM total", [[1n]]);
   });
 
-  test("upserts over a UNIQUE index, beside what replicates and in it", async () => {
+  test("triggers with upserts over a UNIQUE index, in replicated and in other tables, converge", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, w TEXT);
        CREATE TABLE u(id INTEGER PRIMARY KEY, w TEXT, n INT DEFAULT 1);
@@ -121,7 +121,7 @@ describe("the application's triggers", () => {
       ]);
   });
 
-  test("a trigger that fails under OR FAIL leaves its row behind, and that row is recorded all the same", async () => {
+  test("a row that stays when a trigger fails under OR FAIL is captured", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE u(id INTEGER PRIMARY KEY, v UNIQUE); INSERT INTO u VALUES(1, 'taken');
        CREATE TRIGGER fails AFTER INSERT ON t BEGIN DELETE FROM u WHERE id = 7; INSERT INTO u(v) VALUES(NEW.v); END;`,
@@ -129,14 +129,14 @@ describe("the application's triggers", () => {
     );
     const [a, b] = lab.nodes as [LabNode, LabNode];
     a.run("INSERT INTO t VALUES(1, 'x')");
-    lab.settle(); // on b the trigger was away and came back
+    lab.settle(); // on b the trigger was suspended and re-created
     expect(() => b.run("INSERT OR FAIL INTO t VALUES(2, 'taken')")).toThrow("UNIQUE");
     expect(b.query("SELECT id FROM t")).toEqual([[1n], [2n]]);
     lab.settle();
     expectEverywhere("SELECT id FROM t", [[1n], [2n]]);
   });
 
-  test("a row that stays behind when a trigger that was made just now raises is recorded, too", async () => {
+  test("a row that stays when a newly created trigger raises is captured", async () => {
     lab = await Lab.create(
       "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 0), (2, 0)",
       2,
@@ -156,7 +156,7 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT v FROM t", [[7n], [7n]]);
   });
 
-  test("a trigger that fails on this node alone stops this node with the cure, and writes nothing", async () => {
+  test("a trigger that fails on this node alone stops the node with a hint, and nothing is written", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE local(v UNIQUE); CREATE TABLE u(id INTEGER PRIMARY KEY);
        CREATE TRIGGER notes AFTER INSERT ON t BEGIN INSERT INTO local VALUES(NEW.v); END;
@@ -180,7 +180,7 @@ describe("the application's triggers", () => {
     expectEverywhere("SELECT count(*) FROM t", [[2n]]);
   });
 
-  test("a trigger OF a generated column never fires, one OF the rowid's name where SQLite fires it", async () => {
+  test("a trigger OF a generated column never fires; one OF the rowid's name fires where SQLite fires it", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a INT, g AS (a * 2) STORED); CREATE TABLE gone(id INTEGER PRIMARY KEY);
        CREATE TABLE local(x);
@@ -216,7 +216,7 @@ describe("the application's triggers", () => {
     for (const node of lab.nodes) expect(schemaOf(node)).toEqual(schema);
   });
 
-  test("a trigger with a function that only the application has: its effects happen once, schema changes included", async () => {
+  test("a trigger with a function of the application takes effect once, also over schema changes", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, v, w); CREATE TABLE u(id INTEGER PRIMARY KEY, n); CREATE TABLE c(id INTEGER PRIMARY KEY, n);
        INSERT INTO c VALUES(1, 0);
@@ -268,7 +268,7 @@ describe("the application's triggers", () => {
     }
   });
 
-  test("a row that is touched and stays the same fires nothing elsewhere", async () => {
+  test("an update without a change fires no trigger on other nodes", async () => {
     lab = await Lab.create(SHOP, 2, 1, "whole", ["audit"]);
     const [a, b] = lab.nodes as [LabNode, LabNode];
     a.run("INSERT INTO item VALUES(1, 'pear', 3)");
@@ -279,7 +279,7 @@ describe("the application's triggers", () => {
     expect(b.query("SELECT count(*) FROM history")).toEqual(a.query("SELECT count(*) FROM history"));
   });
 
-  test("triggers that fire triggers, views with INSTEAD OF, and counters kept on both sides of a circle", async () => {
+  test("nested triggers, INSTEAD OF triggers of views and counters on both sides of a circle take effect once", async () => {
     lab = await Lab.create(
       `CREATE TABLE a(id INTEGER PRIMARY KEY, v); CREATE TABLE b(id INTEGER PRIMARY KEY, v); CREATE TABLE c(id INTEGER PRIMARY KEY, v);
        CREATE TABLE seen(t TEXT, id INT);
@@ -321,7 +321,7 @@ describe("the application's triggers", () => {
     expect(schemaOf(b)).toEqual(schemaOf(a));
   });
 
-  test("a trigger that is made while Marmot runs is not fired by what it writes", async () => {
+  test("Marmot's writes do not fire a trigger that was created while it runs", async () => {
     lab = await Lab.create(SHOP, 2, 1, "whole", ["audit"]);
     const [a, b] = lab.nodes as [LabNode, LabNode];
     a.run("INSERT INTO item VALUES(1, 'pear', 3)");
@@ -351,8 +351,8 @@ describe("FTS5 with external content", () => {
     `SELECT group_concat(rowid) FROM (SELECT rowid FROM docs_fts WHERE docs_fts MATCH '${word}' ORDER BY rowid)`;
   const CHECK = "INSERT INTO docs_fts(docs_fts, rank) VALUES('integrity-check', 1)";
 
-  test("search finds replicated rows on every node, what was there before included", async () => {
-    // After a VACUUM the shadow tables stand before the virtual one.
+  test("search finds replicated rows on every node, also rows from before the cluster", async () => {
+    // After a VACUUM the shadow tables precede the virtual one.
     lab = await Lab.create(`${DOCS} VACUUM;`, 3);
     lab.settle();
     expectEverywhere(found("about"), [["1,2"]]);
@@ -376,7 +376,7 @@ describe("FTS5 with external content", () => {
     expectEverywhere("SELECT v FROM docs_fts_more", [["not a shadow"]]);
   });
 
-  test("an index that lost its content is built where nodes join, empty as it is", async () => {
+  test("a joining node builds an index that lost its content empty, as the others have it", async () => {
     lab = await Lab.create(
       `CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE TABLE c(id INTEGER PRIMARY KEY, a);
        CREATE VIRTUAL TABLE f USING fts5(a, content = 'c', content_rowid = 'id'); DROP TABLE c;`,
@@ -390,7 +390,7 @@ describe("FTS5 with external content", () => {
     expectEverywhere("SELECT a FROM t", [["x"]]);
   });
 
-  test("the content may be a view over several tables", async () => {
+  test("an index over a view of several tables finds replicated rows", async () => {
     lab = await Lab.create(
       `CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE note(id INTEGER PRIMARY KEY, person INT, body TEXT);
        CREATE VIEW said AS SELECT note.id AS nr, name, body FROM note JOIN person ON person.id = note.person;
@@ -415,7 +415,7 @@ describe("FTS5 with external content", () => {
     expectEverywhere(sql("limes"), [[null]]);
   });
 
-  test("the index follows when a row gives way in a UNIQUE clash", async () => {
+  test("the index follows when a row loses a UNIQUE clash", async () => {
     lab = await Lab.create(DOCS.replace("title TEXT", "title TEXT UNIQUE"), 2);
     lab.settle();
     const [a, b] = lab.nodes as [LabNode, LabNode];

@@ -5,7 +5,7 @@ import { Lab, type LabNode } from "../node/lab.ts";
 let lab: Lab;
 afterEach(() => lab.close());
 
-/** Two nodes write at once; the later of two that clash stands. Rows as text, equal on both. */
+/** Two nodes write at once; the later of two that clash wins. Rows as text, equal on both. */
 async function race(schema: string, first: string, second: string): Promise<string[]> {
   lab = await Lab.create(schema, 2);
   lab.settle();
@@ -90,7 +90,7 @@ for (const [name, schema, first, second, left] of CASES)
     expect(await race(schema, first, second)).toEqual(left);
   });
 
-test("the loser of a clash may have a key that is no valid UTF-8", async () => {
+test("the losing row of a UNIQUE clash may have a key that is not valid UTF-8", async () => {
   lab = await Lab.create("CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY, a UNIQUE)", 2);
   lab.settle();
   const [a, b] = lab.nodes as [LabNode, LabNode];

@@ -1,4 +1,4 @@
-/** Replicas in memory that a test feeds with entries of its own making. */
+/** Replicas in memory, to which a test gives entries that it makes itself. */
 import { DatabaseSync } from "node:sqlite";
 import { type Batch, BatchKind, Op } from "../../src/change/batch.ts";
 import { encodeBatch } from "../../src/change/codec.ts";
@@ -21,7 +21,7 @@ import { queryOf } from "../../src/sqlite/query.ts";
 
 export const SCHEMA_VERSION = 1;
 
-/** Everything that must be equal where positions are. */
+/** The replicated state as a text: equal at equal positions. */
 export function dumpReplica(db: DatabaseSync, replica: Replica): string {
   const names = Object.values(REPLICATED_TABLES).flatMap((sql) => /TABLE "(\w+)"/.exec(sql)?.[1] ?? []);
   const tables = [...names, ...[...replica.shapes.values()].map((s) => s.name)];
@@ -72,13 +72,13 @@ export class MemoryReplica {
     for (let shard = 0; shard < options.shards; shard++)
       this.db.prepare(`INSERT INTO "__marmot__position" VALUES(?, 0, 0)`).run(shard);
     this.replica = new Replica(this.db, {
-      peerId: options.peerId ?? "nobody",
+      peerId: options.peerId ?? "observer",
       settings: readSettings(this.db, "a replica in memory"),
       shapes: readShapes(this.db),
     });
   }
 
-  /** Hands over one entry and applies all that may be applied. */
+  /** Adds one entry, and applies all entries that may be applied. */
   give(shard: number, entry: Entry): void {
     this.replica.enqueue(shard, [entry]);
     this.replica.advance(() => false);
@@ -125,7 +125,7 @@ export function batch(change: Partial<Batch> & { writes?: readonly Write[] }): B
   };
 }
 
-/** What a log holds: a marker, or a batch with the shards that it names. */
+/** An entry of a log: a marker, or a batch with the shards that it names. */
 export type Made =
   { readonly marker: number } | { readonly batch: Batch; readonly names?: readonly number[] };
 

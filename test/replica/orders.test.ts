@@ -1,7 +1,7 @@
 /**
- * The replica is a function of its positions: whatever the order in which a node looks at its logs, it is equal to the
- * letter at equal positions, and to a model of a few lines that knows only the rules. Small logs with changesets out of
- * order, two incarnations, repeats, gaps, refused and staged ones, and markers of all kinds.
+ * The replica is a function of its positions: at equal positions all replicas are identical, in whatever order they visit
+ * their logs. They also equal a model of a few lines that has only the rules. The logs are small: changesets out of order,
+ * of two incarnations, repeated, missing, refused and staged, and markers of all kinds.
  */
 import { expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
@@ -26,7 +26,7 @@ interface Memory {
   parts: Batch[];
 }
 
-/** The rules of batches, markers and positions, as they stand in the documents; nothing of the replica is used. */
+/** The documented rules of batches, markers and positions, without any code of the replica. */
 class Model {
   readonly positions: number[];
   readonly rows = new Map<number, string>();
@@ -46,7 +46,7 @@ class Model {
     return memory;
   }
 
-  /** Passes one entry of the shard, if it may be passed. */
+  /** Applies the next entry of the shard, if it may be applied. */
   step(shard: number): boolean {
     const made = this.#logs[shard]![this.positions[shard]!];
     if (made === undefined) return false;
@@ -112,7 +112,7 @@ const opening = (incarnation: number, origin = "a"): Made => ({
   batch: batch({ kind: BatchKind.open, incarnation, origin }),
 });
 
-/** A changeset that writes a key of each shard it lies in. */
+/** A changeset that writes one key of each of its shards. */
 function changeset(incarnation: number, csn: number, previousCsn: number, shards: number[], more = {}): Made {
   const writes = shards.map((s) => ({ k: KEYS[s]![csn % 2]!, v: `${incarnation}.${csn}` }));
   const watermarks = [{ table: 1, upTo: csn }];
@@ -122,7 +122,7 @@ function changeset(incarnation: number, csn: number, previousCsn: number, shards
   };
 }
 
-/** All ways to hand out the logs one entry after the other, unless there are too many: then some, drawn. */
+/** All interleavings of the logs; if there are more than `most`, a random choice of them. */
 function* deliveries(lengths: readonly number[], random: Random, most: number): Iterable<number[]> {
   const all: number[][] = [];
   const visit = (left: readonly number[], path: number[]): void => {
@@ -149,7 +149,7 @@ function* deliveries(lengths: readonly number[], random: Random, most: number): 
     }
 }
 
-/** Every delivery of the logs into real replicas, compared at each vector that is met; and all of them into the model. */
+/** Applies every interleaving to a real replica, compares the replicas at equal vectors, and compares the end with the model. */
 function compare(logs: readonly (readonly Made[])[], random: Random, most: number): Map<string, string> {
   const seen = new Map<string, string>();
   const entries = logs.map((log) => log.map((made, i) => entry(i + 1, made)));
@@ -202,7 +202,7 @@ function* sequences<T>(alphabet: readonly T[], length: number): Iterable<T[]> {
 
 const SEED = Number(process.env.MARMOT_SEED ?? 1);
 
-test("every pair of short logs: openings of two incarnations, straight and through shard 0, markers", () => {
+test("every pair of short logs with fences of two incarnations, direct changesets, changesets over shard 0, and markers: one state per vector", () => {
   const random = new Random(SEED);
   const first = [opening(2), changeset(1, 2, 1, [0, 1]), changeset(2, 2, 1, [1])];
   const straight = changeset(1, 2, 1, [1]);
@@ -221,7 +221,7 @@ test("every pair of short logs: openings of two incarnations, straight and throu
   expect(vectors).toBeGreaterThan(1000);
 }, 180_000);
 
-test("drawn logs of three shards: repeats, gaps, permuted numbers, refused, staged, waiting for positions", () => {
+test("random logs of three shards with repeats, gaps, refused and staged changesets: one state per vector", () => {
   const logs = Number(process.env.MARMOT_LOGS ?? 150);
   let passedAll = 0;
   for (let seed = SEED; seed < SEED + logs; seed++) {
@@ -252,7 +252,7 @@ test("drawn logs of three shards: repeats, gaps, permuted numbers, refused, stag
     };
     const log = (shard: number): Made[] => {
       const made = Array.from({ length: 4 }, (_, at) => one(shard, at));
-      // What leaders add in the end: markers for all.
+      // At the end leaders add markers for all entries.
       const opened = [opening(1), opening(1, "b")].filter(() => random.chance(0.8));
       return [...opened, ...made, ...(shard === 0 ? [] : [{ marker: 6 }])];
     };
@@ -263,7 +263,7 @@ test("drawn logs of three shards: repeats, gaps, permuted numbers, refused, stag
   expect(passedAll).toBeGreaterThan(logs / 4);
 }, 180_000);
 
-test("a lower incarnation's changeset through shard 0 does not lower what an opening has raised", () => {
+test("a changeset over shard 0 of an older incarnation does not lower the incarnation that a fence has raised", () => {
   const logs: Made[][] = [
     [opening(1), changeset(1, 2, 1, [0, 1]), opening(2)],
     [opening(1), opening(2), { marker: 2 }, changeset(2, 2, 1, [1]), changeset(1, 3, 2, [1])],
@@ -275,7 +275,7 @@ test("a lower incarnation's changeset through shard 0 does not lower what an ope
   expect(end).not.toContain("1.3");
 });
 
-test("the last part of a changeset whose first never came opens no incarnation", () => {
+test("the last part of a changeset without its first part starts no incarnation", () => {
   const half = changeset(2, 1, 0, [1], { part: 2, parts: 2 });
   const seen = compare([[opening(1)], [opening(1), { ...half, names: [] }]], new Random(SEED), 10);
   expect(seen.get("1,2")).toContain("a,1,1,1,0");

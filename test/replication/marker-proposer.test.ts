@@ -1,4 +1,4 @@
-/** Which markers a node owes, by what Raft tells it; and how little they cost when much is in flight. */
+/** The cross-shard markers that a node owes for committed entries, and their number when many entries are in flight. */
 import { asPeerId } from "../../src/base/ids.ts";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -14,6 +14,7 @@ import { SqliteLogStore } from "../../src/log-store/sqlite-log-store.ts";
 import { MarkerProposer } from "../../src/replication/pipeline/marker-proposer.ts";
 import { newMessage } from "../../src/raft/raft.ts";
 import { type Entry, EntryType, type Message, MessageType } from "../../src/raft/model/types.ts";
+import { committedEntry } from "../../src/replica/order/entry-queue.ts";
 import { ShardRuntime } from "../../src/shard/runtime.ts";
 import { encodeMessages } from "../../src/shard/wire.ts";
 import { batch, MemoryReplica } from "../replica/lab.ts";
@@ -39,14 +40,14 @@ function owed(shards: number, options: { leads?: (shard: number) => boolean; now
   return { markers, proposed };
 }
 
-describe("an entry that is seen and not committed", () => {
+describe("an uncommitted entry", () => {
   let folder = "";
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "marmot-markers-"));
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-  test("is given no marker, neither before nor after another takes its place", () => {
+  test("gets no marker, neither before nor after another entry replaces it", () => {
     const configuration = {
       index: 1,
       configuration: {
@@ -76,7 +77,7 @@ describe("an entry that is seen and not committed", () => {
         stateMachine: {
           position: () => ({ index: 1, term: 1 }),
           syncedPosition: () => 1,
-          committed: (shard, entries) => markers.committed(shard, entries),
+          committed: (shard, entries) => markers.committed(shard, entries.map(committedEntry)),
           snapshotOffered: () => {},
           leaderChanged: () => {},
         },
@@ -108,8 +109,8 @@ describe("an entry that is seen and not committed", () => {
   });
 });
 
-describe("much in flight", () => {
-  test("a thousand entries and a slow shard: a marker for each commit, none waits for another, one serves all", () => {
+describe("many entries in flight", () => {
+  test("a thousand entries need one marker a commit, none waits for another, and the last serves all", () => {
     const shards = 4;
     const keys = ((one: MemoryReplica): number[] => {
       const found = [0, 1, 2, 3].map((shard) => {
@@ -134,7 +135,7 @@ describe("much in flight", () => {
     const own = [[], [], [], []] as Entry[][];
     for (let at = 0; at < entries.length; at += entries.length / commits) {
       const some = entries.slice(at, at + entries.length / commits);
-      markers.committed(0, some);
+      markers.committed(0, some.map(committedEntry));
       real.replica.enqueue(0, some);
       markers.propose(real.replica.position(0));
       for (const { shard, upTo } of proposed.splice(0)) {
@@ -157,11 +158,11 @@ describe("much in flight", () => {
     real.close();
   });
 
-  test("a marker is proposed again only by a leader, after a while, and not when it is there or needless", () => {
+  test("only a leader proposes a marker again, after a delay, and not when it is committed or needless", () => {
     let now = 0;
     let leads = false;
     const { markers, proposed } = owed(2, { leads: () => leads, now: () => now });
-    markers.committed(0, [naming(5, 1, 1)]);
+    markers.committed(0, [committedEntry(naming(5, 1, 1))]);
     markers.propose(4);
     expect(proposed).toHaveLength(0);
     leads = true;
@@ -173,7 +174,7 @@ describe("much in flight", () => {
     now = 2000;
     markers.propose(5); // the replica is past it
     expect(proposed).toHaveLength(3);
-    markers.committed(1, [{ index: 9, term: 1, type: EntryType.normal, data: encodeMarker(5) }]);
+    markers.committed(1, [{ index: 9, names: [], marker: 5 }]);
     markers.propose(4);
     expect(proposed).toHaveLength(3);
   });

@@ -1,11 +1,9 @@
-/** When a node says that it is ready, while there is always something committed that it has not applied yet. */
+/** Readiness of a node while some committed entry is always unapplied. */
 import { beforeEach, expect, test } from "bun:test";
-import { BasePositions } from "../../src/change/base-positions.ts";
 import type { Clock } from "../../src/base/clock.ts";
-import type { Member } from "../../src/replication/replicator.ts";
-import { Readiness } from "../../src/replication/readiness.ts";
+import { Readiness, type ReadinessFacts } from "../../src/replication/readiness.ts";
 
-/** Two shards; what readiness looks at of a member. */
+/** The facts of a node with two shards. */
 const state = {
   now: 0,
   commits: [10, 10],
@@ -17,7 +15,7 @@ const state = {
   /** Of the 7 rows of the one change log. */
   ordered: 7,
 };
-let bases: BasePositions;
+let reflected: number[] = [];
 let readiness: Readiness;
 
 beforeEach(() => {
@@ -31,48 +29,43 @@ beforeEach(() => {
     awaited: [],
     ordered: 7,
   });
-  bases = new BasePositions([1, 1]);
-  const member = {
-    loop: { frozen: false },
-    pipeline: {
-      obstacle: null,
-      schemaDue: false,
-      session: { bases },
-      outbox: { fencing: () => state.fencing, hasAcknowledged: false },
-      unordered: (_table: number, id: number) => id - state.ordered,
-    },
-    reader: { newestIds: () => new Map([[1, 7]]) },
-    runtime: {
-      groups: [0, 1].map((shard) => ({
-        shard,
-        get leaderPeer() {
-          return state.leaders[shard]!;
-        },
-        confirmed: {
-          get index() {
-            return state.confirmed[shard]!;
-          },
-        },
-        raft: {
-          get commit() {
-            return state.commits[shard]!;
-          },
-        },
-      })),
-    },
-    replica: {
-      replica: {
-        positions: () => [...state.positions],
-        position: (shard: number) => state.positions[shard]!,
-        awaitedMarkers: () => state.awaited,
+  reflected = [1, 1];
+  const facts: ReadinessFacts = {
+    groups: [0, 1].map((shard) => ({
+      shard,
+      get leaderPeer() {
+        return state.leaders[shard]!;
       },
+      confirmed: {
+        get index() {
+          return state.confirmed[shard]!;
+        },
+      },
+      raft: {
+        get commit() {
+          return state.commits[shard]!;
+        },
+      },
+    })),
+    replica: {
+      positions: () => [...state.positions],
+      position: (shard) => state.positions[shard]!,
+      awaitedMarkers: () => state.awaited,
     },
-  } as unknown as Member;
-  readiness = new Readiness({ member, clock: { now: () => state.now } as Clock });
+    isReceiving: () => false,
+    obstacle: () => null,
+    isSchemaDue: () => false,
+    fencing: () => state.fencing,
+    hasAcknowledged: () => false,
+    unordered: (_table, id) => id - state.ordered,
+    newestIds: () => new Map([[1, 7]]),
+    reflected: () => reflected,
+  };
+  readiness = new Readiness(facts, { now: () => state.now } as Clock);
 });
 
 const apply = (...positions: number[]): void => void (state.positions = positions);
-const reflect = (...positions: number[]): void => void (bases.reflected = positions);
+const reflect = (...positions: number[]): void => void (reflected = positions);
 
 test("a starting node must reach and show the confirmed commit index; entries committed later may be missing", () => {
   state.confirmed = [11, 10];
@@ -88,7 +81,7 @@ test("a starting node must reach and show the confirmed commit index; entries co
   expect(readiness.notReady()).toContain("reflecting");
   reflect(11, 10);
   expect(readiness.notReady()).toBeNull();
-  state.commits = [20, 20]; // under load it never meets a moment without anything new
+  state.commits = [20, 20]; // under load some entry is always new
   expect(readiness.notReady()).toBeNull();
   state.commits = [20_000, 20];
   expect(readiness.notReady()).toContain("catching up");
@@ -108,7 +101,7 @@ test("after a silence a node is ready only at a commit index that a quorum confi
   expect(readiness.notReady()).toBeNull();
 });
 
-test("a file that follows at some distance is no reason; one that stands still is", () => {
+test("a file that follows at a distance leaves the node ready; a file that no longer follows does not", () => {
   state.commits = [1, 1];
   expect(readiness.notReady()).toBeNull();
   for (let i = 2; i < 40; i++) {
@@ -124,14 +117,14 @@ test("a file that follows at some distance is no reason; one that stands still i
   expect(readiness.notReady()).toContain("write lock");
 });
 
-test("shard 0 at a changeset whose marker does not come is named, after a while", () => {
+test("a marker that does not arrive is reported with its shard, after some seconds", () => {
   state.commits = [1, 1];
   expect(readiness.notReady()).toBeNull();
   state.commits = [4, 1];
   state.awaited = [1];
   for (let i = 0; i < 10; i++) {
     state.now += 1000;
-    apply(2 + (i % 2), 1); // it goes on
+    apply(2 + (i % 2), 1); // shard 0 makes progress
     reflect(2 + (i % 2), 1);
     expect(readiness.notReady()).toBeNull();
   }
@@ -141,7 +134,7 @@ test("shard 0 at a changeset whose marker does not come is named, after a while"
   expect(readiness.notReady()).toBeNull();
 });
 
-test("what was written before the start is ordered first: it may be overwritten already", () => {
+test("a starting node is not ready before the rows written before the start are ordered", () => {
   state.ordered = 6;
   apply(10, 10);
   reflect(10, 10);

@@ -1,6 +1,6 @@
 /**
- * A migration that makes a constraint of rows that break it, which it removes or changes first: nothing is lost by that, and
- * the journal stays empty. What others wrote meanwhile and the constraint leaves no room for is in the journal.
+ * A migration removes or changes the rows that violate its new constraint first: no row is lost, and the journal stays
+ * empty. Concurrent rows of others that the constraint rejects are in the journal.
  */
 import { afterEach, describe, expect, test } from "bun:test";
 import { decodeImage } from "../../src/change/codec.ts";
@@ -16,7 +16,7 @@ const INDEX = "CREATE UNIQUE INDEX by_mail ON u(mail)";
 const rebuilt = (table: string): string =>
   `CREATE TABLE u2(${table}; INSERT INTO u2 SELECT id, mail, n FROM u; DROP TABLE u; ALTER TABLE u2 RENAME TO u`;
 
-/** [what it is, what one node's application does, statement by statement, the ids that are left of u] */
+/** [name, statements of one application, the remaining ids of u] */
 const MIGRATIONS: readonly (readonly [
   name: string,
   statements: readonly string[],
@@ -77,7 +77,7 @@ afterEach(() => {
   lab = null;
 });
 
-/** [kind, losing image] of every conflict, the same on all nodes. */
+/** [kind, losing image] of each conflict, equal on all nodes. */
 function conflicts(of: Lab): unknown[] {
   const [first, ...others] = of.nodes.map(({ replica: { replica } }) =>
     replica.journal
@@ -104,18 +104,18 @@ describe.each([
     lab = await Lab.create(SCHEMA, 3, shards, mode);
     lab.settle();
     const [a, b] = lab.nodes as [LabNode, LabNode];
-    // Written since: by the node that migrates and by another.
+    // Written later, by the migrating node and by another.
     b.run("UPDATE u SET n = 33 WHERE id = 3", "INSERT INTO busy VALUES(1, 1)");
     a.run("UPDATE u SET n = 55 WHERE id = 5");
     lab.settle();
-    b.run("INSERT INTO busy VALUES(2, 2)"); // at the same moment, and nothing of it is touched
+    b.run("INSERT INTO busy VALUES(2, 2)"); // at the same time, and unaffected by the migration
     a.run(...statements);
     expectEqual(lab, a);
     expect(ids(b)).toEqual(left as unknown[]);
     expect(conflicts(lab)).toEqual([]);
   });
 
-  test("tables of other kinds, on two nodes", async () => {
+  test("migrations that delete duplicates from two tables on two nodes record no conflict", async () => {
     lab = await Lab.create(SCHEMA, 3, shards, mode);
     lab.settle();
     const [a, b, c] = lab.nodes as [LabNode, LabNode, LabNode];
@@ -127,7 +127,7 @@ describe.each([
     expect(conflicts(lab)).toEqual([]);
   });
 
-  test("the same migration on every node at the same moment", async () => {
+  test("the same migration on each node at the same time gives one schema", async () => {
     lab = await Lab.create(SCHEMA, 3, shards, mode);
     lab.settle();
     for (const node of lab.nodes) {
@@ -139,11 +139,11 @@ describe.each([
     expect(conflicts(lab)).toEqual([]);
   });
 
-  test("a duplicate that another node writes at the same moment is in the journal", async () => {
+  test("a duplicate that another node writes at the same time is in the journal", async () => {
     lab = await Lab.create(SCHEMA, 3, shards, mode);
     lab.settle();
     const [a, b] = lab.nodes as [LabNode, LabNode];
-    // Ordered first, and not seen by the node that migrates.
+    // Ordered first, and not seen by the migrating node.
     b.run("INSERT INTO u VALUES(8, 'b', 8)");
     look(b);
     b.order();
@@ -151,7 +151,7 @@ describe.each([
     look(a);
     a.order();
     expectEqual(lab, a);
-    // The migration is ordered later, and what it kept stands. With 8 those are told that gave way to it: 4 for a moment, 5 for good.
+    // The migration is ordered later, and its rows win. Row 8 replaced others: 4 for a moment, 5 finally.
     expect(ids(a)).toEqual([1n, 4n, 6n, 7n]);
     const found = conflicts(lab) as [string, unknown[]][];
     expect(found).toContainEqual(["unique clash", [8n, "b", 8n]]);

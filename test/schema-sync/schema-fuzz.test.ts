@@ -1,7 +1,7 @@
 /**
- * Migrations and rows by chance, on all nodes, with what is proposed lost, repeated and late, and nodes killed, those of odd
- * seeds also in the middle of what they do. Afterwards all files are one: text of the schema, rows, and what is kept about
- * them. `MARMOT_SEED` and `MARMOT_SEEDS` choose.
+ * Random migrations and rows on all nodes, with proposals lost, repeated and late, and nodes killed, with odd seeds
+ * also between two turns. At the end all files are equal: text of the schema, rows and their metadata. `MARMOT_SEED`
+ * and `MARMOT_SEEDS` choose the seeds.
  */
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
@@ -12,8 +12,8 @@ const FIRST = Number(process.env.MARMOT_SEED ?? 1);
 const SEEDS = Number(process.env.MARMOT_SEEDS ?? 6);
 const STEPS = 60;
 /**
- * Row by row, a table's new shards said that rows were ordered which were not; a table that two nodes gave other keys was not
- * compared.
+ * With --transactions row the new shards of a table reported unordered rows as ordered; a table rekeyed by two nodes
+ * was not compared.
  */
 const FAILED_ONCE = [702, 1075];
 
@@ -33,7 +33,7 @@ const columnsOf = (node: LabNode, table: string): { name: string; key: boolean }
     .values(table)
     .map(([name, pk]) => ({ name: String(name), key: Number(pk) > 0 }));
 
-/** A statement on a table that is there; the application may be told that it fails. */
+/** A statement on an existing table; it may fail. */
 function write(random: Random, node: LabNode): string {
   const table = random.pick(tablesOf(node));
   const columns = columnsOf(node, table);
@@ -96,7 +96,7 @@ function migrate(random: Random, node: LabNode): string {
   }
 }
 
-/** SQLite may refuse it: then nothing happened. */
+/** SQLite may reject it without an effect. */
 function attempt(node: LabNode, sql: string, log: string[]): void {
   try {
     node.run(sql);
@@ -106,7 +106,7 @@ function attempt(node: LabNode, sql: string, log: string[]): void {
   }
 }
 
-/** `kills`: after some of its turns. */
+/** `kills`: the node is killed after some of its turns. */
 function turn(random: Random, node: LabNode, kills: boolean): void {
   if (!kills) {
     if (random.chance(0.7)) node.turns();

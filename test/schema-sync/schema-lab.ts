@@ -1,11 +1,11 @@
-/** What tests of schema changes compare: the text of the schema, the rows, and all that is kept about them. */
+/** Comparisons for tests of schema changes: the text of the schema, the rows and their metadata. */
 import { expect } from "bun:test";
 import { readCatalogue } from "../../src/schema/catalogue.ts";
 import { exactRows } from "../../src/rows/exact-rows.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
 import type { Lab, LabNode } from "../node/lab.ts";
 
-/** Two tables tied by a foreign key, and one alone. */
+/** Two tables connected by a foreign key, and one without. */
 export const SCHEMA = `CREATE TABLE a(id INTEGER PRIMARY KEY, x TEXT, y INT);
   CREATE TABLE b(k TEXT PRIMARY KEY, a_id INT REFERENCES a(id)) WITHOUT ROWID;
   CREATE TABLE other(id INTEGER PRIMARY KEY, v);
@@ -29,7 +29,7 @@ export const rowsOf = (node: LabNode): Record<string, string[]> => {
   return out;
 };
 
-/** Files, replicas and everything that is kept about them are equal, and the file of `like` is what they are equal to. */
+/** All files, replicas and their metadata equal those of the node `like`. */
 export function expectEqual(of: Lab, like: LabNode): void {
   of.settle();
   const [schema, rows] = [schemaOf(like), rowsOf(like)];

@@ -1,4 +1,7 @@
-/** Names that differ in the case of other letters than A to Z, or hold what only looks like a blank, are different names. */
+/**
+ * Names that differ in the case of letters outside A to Z, or contain characters that look like a blank, are different
+ * names.
+ */
 import { afterEach, describe, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { ALL, classify } from "../../src/schema/classify/classify.ts";
@@ -32,7 +35,7 @@ const WRITES = [
   `DELETE FROM "ï"`,
 ];
 
-test("each table is judged for itself", () => {
+test("names that differ in the case of non-ASCII letters are different tables", () => {
   const db = new DatabaseSync(":memory:");
   db.exec(SCHEMA);
   const verdicts = (tables: readonly string[] | null, exclude: readonly string[]) =>
@@ -45,7 +48,7 @@ test("each table is judged for itself", () => {
 });
 
 describe.each([1, 16])("%d shards", (shards) => {
-  test("rows, before and after changes of the schema", async () => {
+  test("tables whose names differ in the case of non-ASCII letters replicate, before and after schema changes", async () => {
     lab = await Lab.create(SCHEMA, 3, shards);
     const [first, second, third] = lab.nodes as [LabNode, LabNode, LabNode];
     first.run(...WRITES);
@@ -90,7 +93,7 @@ describe.each([1, 16])("%d shards", (shards) => {
       );
     expectEqual(lab, second);
     expect(first.query(`SELECT count(*) FROM "Ő"`)).toEqual([[4n]]);
-    // Both are made at the same moment by two nodes: neither is the other.
+    // Two nodes create them at the same time: they are different tables.
     first.run(`CREATE TABLE "Ç"(id INTEGER PRIMARY KEY, a)`, `INSERT INTO "Ç" VALUES(1, 'first')`);
     second.run(`CREATE TABLE "ç"(id TEXT PRIMARY KEY, b)`, `INSERT INTO "ç" VALUES('k', 'second')`);
     third.run(`ALTER TABLE "Ä" ADD COLUMN "Ý" DEFAULT 1`, `ALTER TABLE "Ő" RENAME COLUMN "á" TO "Á"`);

@@ -1,4 +1,4 @@
-/** Changes of the schema that change what names a row, tables without a declared key, and the rarer kinds of everything. */
+/** Schema changes of keys, of tables without a declared key, and of rare kinds of tables. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Lab, type LabNode } from "../node/lab.ts";
 import { expectEqual } from "./schema-lab.ts";
@@ -18,7 +18,7 @@ afterEach(() => {
   lab = null;
 });
 
-/** [what it is called, what one node does, what another does at the same moment, which rows are then expected] */
+/** [name, statements of one node, concurrent statements of another, query, expected rows] */
 const CASES: readonly (readonly [
   name: string,
   ddl: readonly string[],
@@ -142,7 +142,7 @@ describe.each([1, 16])("%d shards", (shards) => {
 });
 
 describe.each([1, 16])("%d shards: unique constants", (shards) => {
-  test("one row of a kind: it is replaced, made while Marmot runs, and written by two nodes at once", async () => {
+  test("a unique index over a constant: its row is replaced, and written by two nodes at once", async () => {
     lab = await Lab.create(
       `CREATE TABLE address(id INTEGER PRIMARY KEY, street TEXT, chosen INT); CREATE UNIQUE INDEX one ON address((1)) WHERE chosen;
        CREATE TABLE setting(id INTEGER PRIMARY KEY, v); INSERT INTO address VALUES(1, 'a', 1), (2, 'b', 0); INSERT INTO setting VALUES(1, 'x')`,

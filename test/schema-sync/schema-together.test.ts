@@ -1,4 +1,4 @@
-/** Changes of the schema on several nodes at once, during absences and crashes, and of what capture rests on. */
+/** Schema changes on several nodes at once, during disconnections and crashes, and with capture triggers dropped. */
 import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
 import { decodeImage } from "../../src/change/codec.ts";
@@ -17,7 +17,7 @@ async function start(shards: number, transactions: "whole" | "row" = "whole", sc
   return lab;
 }
 
-/** The node looks at its file and proposes; nothing is ordered yet. */
+/** The node checks its file and proposes; no entry is ordered yet. */
 const look = (node: LabNode): void => {
   node.touch();
   node.turns();
@@ -31,7 +31,7 @@ describe.each([
   [16, "whole"],
   [4, "row"],
 ] as const)("%d shards, %s", (shards, mode) => {
-  test("the same migration on all nodes at the same moment: one schema, no node stuck", async () => {
+  test("the same migration on all nodes at the same time gives one schema and stops no node", async () => {
     const { nodes } = await start(shards, mode);
     for (const node of nodes) {
       node.run(
@@ -49,7 +49,7 @@ describe.each([
     expectEqual(lab!, nodes[2]!);
   });
 
-  test("a table whose unique index computes gets another column while its rows go on", async () => {
+  test("a table with a unique index on an expression gets a column while its rows change", async () => {
     const { nodes } = await start(
       shards,
       mode,
@@ -72,7 +72,7 @@ describe.each([
     ]);
   });
 
-  test("a table that two nodes rebuild with keys of different types: no row is there twice, or on one node only", async () => {
+  test("two nodes rebuild a table with keys of different types: each row is on each node once", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b] = nodes as [LabNode, LabNode, LabNode];
     const rebuild = (key: string): string => `CREATE TABLE n(${key} NOT NULL PRIMARY KEY, v);
@@ -86,7 +86,7 @@ describe.each([
     expect(a.query("SELECT v FROM a ORDER BY id")).toEqual([["one"], ["two"], ["three"]]);
   });
 
-  test("two changes that a node meets as one: values that the first gave stand", async () => {
+  test("two changes that a node applies as one keep the values of the first", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b] = nodes as [LabNode, LabNode];
     a.run("ALTER TABLE a ADD COLUMN z TEXT NOT NULL DEFAULT 'given'");
@@ -105,7 +105,7 @@ describe.each([
     expect(b.query("SELECT z FROM a")).toEqual([["given"], ["given"], ["given"]]);
   });
 
-  test("a column that a rebuilt table has under another name keeps what others write meanwhile", async () => {
+  test("a renamed column of a rebuilt table keeps concurrent writes of others", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b] = nodes as [LabNode, LabNode];
     a.run(
@@ -122,7 +122,7 @@ describe.each([
     expect(a.query("SELECT xx, y, note FROM a WHERE id = 9")).toEqual([["of b", 90n, ""]]);
   });
 
-  test("a new column of a rebuilt table shows nothing of one that was dropped", async () => {
+  test("a new column of a rebuilt table has no values of a dropped column", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b] = nodes as [LabNode, LabNode];
     a.run(
@@ -138,7 +138,7 @@ describe.each([
     expect(a.query("SELECT nick FROM a WHERE id = 9")).toEqual([[null]]);
   });
 
-  test("different migrations at the same moment: all of them stand", async () => {
+  test("different migrations at the same time are all applied", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
     a.run("ALTER TABLE a ADD COLUMN c1 DEFAULT 'a'", "UPDATE a SET c1 = 'of a' WHERE id = 1");
@@ -153,7 +153,7 @@ describe.each([
     ]);
   });
 
-  test("a table made differently on two nodes: the first in the order stands", async () => {
+  test("a table created differently on two nodes: the first in the log wins", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b] = nodes as [LabNode, LabNode, LabNode];
     a.run("CREATE TABLE m(id INTEGER PRIMARY KEY, v TEXT)", "INSERT INTO m VALUES(1, 'of a')");
@@ -173,7 +173,7 @@ describe.each([
   });
 
   test.each(["first", "later"])(
-    "a quoted column that another node drops %s is no text; one that was meant stays",
+    "a quoted column that another node drops %s does not become a text; a quoted text remains one",
     async (when) => {
       const { nodes } = await start(shards, mode);
       const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
@@ -195,7 +195,7 @@ describe.each([
       for (const node of when === "first" ? [a, b] : [b, a]) node.order();
       expectEqual(lab!, a);
       expect(c.query("SELECT id FROM other ORDER BY id")).toEqual([[1n], [2n], [3n]]);
-      // What names it goes, or it stays.
+      // Objects that refer to it are dropped, or it stays.
       expect(textOf(c, "other").includes(" v")).toBe(when === "later");
       for (const name of ["one", "shown"]) expect(textOf(c, name) === "").toBe(when === "first");
       for (const name of ["meant", "of_told", "more"]) expect(textOf(c, name)).toMatch(/(["'])some text\1/);
@@ -203,7 +203,7 @@ describe.each([
     },
   );
 
-  test("a schema changed while Marmot is stopped is found at the start, with the rows", async () => {
+  test("a schema changed while Marmot is stopped is detected at the start, with its rows", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b] = nodes as [LabNode, LabNode, LabNode];
     b.run("UPDATE a SET y = 21 WHERE id = 2");
@@ -222,7 +222,7 @@ describe.each([
     expect(b.query("SELECT * FROM other")).toEqual([[1n, "late", 2n]]);
   });
 
-  test("a node that was away with writes of its own comes back to another schema", async () => {
+  test("a disconnected node with unacknowledged writes returns to another schema", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
     lab!.leaders.fill(0);
@@ -246,7 +246,7 @@ describe.each([
     expect(a.query("SELECT v FROM others WHERE id = 7")).toEqual([["away"]]);
   });
 
-  test("the same, when it comes back by a replica of another's", async () => {
+  test("a disconnected node with unacknowledged writes returns by a received replica of another schema", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
     lab!.leaders.fill(0);
@@ -271,7 +271,7 @@ describe.each([
     expect(a.query("SELECT v FROM other WHERE id = 7")).toEqual([["away"]]);
   });
 
-  test("triggers dropped by hand: what changed meanwhile is found, running and stopped", async () => {
+  test("changes made while the triggers were dropped by hand are detected, running and stopped", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b] = nodes as [LabNode, LabNode, LabNode];
     const drop = a
@@ -299,7 +299,7 @@ describe.each([
     expect(b.query("SELECT count(*) FROM other")).toEqual([[0n]]);
   });
 
-  test("a batch of the older schema that touches the changed table is drained anew, another one is taken", async () => {
+  test("a batch of the older schema is drained again if it has rows of the changed table, else applied", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
     b.run("UPDATE a SET y = 77 WHERE id = 1");
@@ -314,7 +314,7 @@ describe.each([
     expect(a.query("SELECT v FROM other")).toEqual([["c"]]);
   });
 
-  test("a unique index over rows that clash: the later row stays, the other is in the journal", async () => {
+  test("a new unique index over clashing rows: the later row wins, the other is in the journal", async () => {
     const { nodes } = await start(shards, mode);
     const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
     b.run("UPDATE a SET x = 'two and a half' WHERE id = 3");
@@ -329,7 +329,7 @@ describe.each([
     expect(a.replica.replica.journal.total).toBeGreaterThan(0);
   });
 
-  test("its origin is killed at every step of a change, and so are the others", async () => {
+  test("a kill of the origin or of another node at each step of a change loses nothing", async () => {
     for (let steps = 0; steps < 8; steps++) {
       const { nodes } = await start(shards, mode);
       const [a, b] = nodes as [LabNode, LabNode, LabNode];
@@ -357,7 +357,7 @@ describe.each([
   }, 180_000);
 });
 
-test("nothing is reflected into a schema that was not looked at: what nothing captured is not overwritten", async () => {
+test("no row is reflected into an unchecked schema: uncaptured rows are not overwritten", async () => {
   const { nodes } = await start(1);
   const [a, b] = nodes as [LabNode, LabNode, LabNode];
   b.run("UPDATE a SET x = 'theirs' WHERE id = 1");
@@ -373,7 +373,7 @@ test("nothing is reflected into a schema that was not looked at: what nothing ca
   expect(b.replica.replica.journal.total).toBe(1);
 });
 
-test("a pending row that was touched, not changed, is not sent over another's change when the schema changes between", async () => {
+test("an unacknowledged write without a change is not proposed over a foreign change after a schema change", async () => {
   const { nodes } = await start(1);
   const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
   b.run("UPDATE a SET y = y WHERE id = 1");
@@ -392,7 +392,7 @@ test("a pending row that was touched, not changed, is not sent over another's ch
   expect(b.replica.replica.journal.total).toBe(0);
 });
 
-test("a column renamed again before its renaming is ordered keeps its last name, and its values", async () => {
+test("a column renamed twice before the first rename is ordered keeps its last name and its values", async () => {
   const { nodes } = await start(1);
   const [a, b] = nodes as [LabNode, LabNode, LabNode];
   a.run("ALTER TABLE a RENAME COLUMN x TO x1");
@@ -403,7 +403,7 @@ test("a column renamed again before its renaming is ordered keeps its last name,
   expect(b.replica.replica.journal.total).toBe(0);
 });
 
-test("a refused change is still known for what it was", async () => {
+test("a rejected schema change is still recognised as the same change", async () => {
   const { nodes } = await start(1);
   const [a, b, c] = nodes as [LabNode, LabNode, LabNode];
   a.run(
@@ -426,7 +426,7 @@ test("a refused change is still known for what it was", async () => {
   ]);
 });
 
-test("a table that cannot replicate stays on its node, with reason and cure, and the rest replicates", async () => {
+test("a table that cannot be replicated stays on its node, with reason and hint, and the others replicate", async () => {
   const { nodes } = await start(1);
   const [a, b] = nodes as [LabNode, LabNode, LabNode];
   a.run(
@@ -446,18 +446,18 @@ test("a table that cannot replicate stays on its node, with reason and cure, and
   a.run("INSERT INTO a VALUES(9, 'nine', 9, 9)");
   lab!.settle();
   expect(b.query("SELECT x FROM a WHERE id = 9")).toEqual([["nine"]]);
-  // Another node's table of that name cannot be made here: this node stops, and the others go on.
+  // The table of that name of another node cannot be created here: this node stops, and the others continue.
   b.run("CREATE TABLE words(id INTEGER PRIMARY KEY, w)", "INSERT INTO words VALUES(1, 'b')");
   lab!.leaders.fill(1);
   lab!.settle(lab!.nodes.slice(1));
   expect(lab!.nodes[2]!.query("SELECT w FROM words")).toEqual([["b"]]);
   a.deliver();
-  expect(() => a.turns()).toThrow(/version 3 of the cluster's schema cannot be made in .*words/);
+  expect(() => a.turns()).toThrow(/version 3 of the cluster's schema cannot be applied to .*words/);
   a.stopped((app) => app.exec("DROP TABLE words"));
   expectEqual(lab!, b);
 });
 
-test("a table of many rows that does not stand: the journal has what it keeps, a file of its node all, exactly", async () => {
+test("a rejected table with many rows: the journal has its limit, and a file of the node has all rows exactly", async () => {
   const { nodes } = await start(1);
   const [a, b] = nodes as [LabNode, LabNode, LabNode];
   const count = 10_020;
@@ -486,14 +486,14 @@ test("a table of many rows that does not stand: the journal has what it keeps, a
   );
   expect(saved.values()).toEqual(lost as never);
   file.close();
-  // It goes on, and what was kept on the way is gone from the application's file.
+  // Replication continues, and the kept rows are no longer in the application's file.
   b.run("INSERT INTO m VALUES(2, 'of b')");
   expectEqual(lab!, b);
   expect(b.query("SELECT count(*) FROM __marmot__lost")).toEqual([[0n]]);
 });
 
 test.each(["pending", "in flight"])(
-  "rows that a unique index of another node leaves no room for are journalled once: %s",
+  "rows that a unique index of another node rejects are journalled once: %s",
   async (when) => {
     const { nodes } = await start(1);
     const [a, b] = nodes as [LabNode, LabNode, LabNode];
@@ -509,7 +509,7 @@ test.each(["pending", "in flight"])(
     const { journal, settings } = a.replica.replica;
     const lost = journal.list(20_000).map((c) => Number(decodeImage(c.losingImage!)[0]));
     expect(lost.toSorted((x, y) => x - y)).toEqual(Array.from({ length: 1198 }, (_, i) => i + 10));
-    // The index, and the rows that the replica never saw in three slices.
+    // The index, and in three slices the rows that the replica never had.
     expect(settings.schemaVersion).toBe(when === "pending" ? 5 : 2);
   },
 );
@@ -525,7 +525,7 @@ describe.each(["whole", "row"] as const)("nodes at different steps of one migrat
   ];
   const BLOG = `CREATE TABLE post(id INTEGER PRIMARY KEY, title TEXT, old TEXT); INSERT INTO post VALUES(1, 'a', 'a'), (2, 'b', 'b'), (3, 'c', 'c')`;
 
-  test("a column that is filled keeps its values when its last shape comes from elsewhere", async () => {
+  test("a filled column keeps its values when its last form comes from another node", async () => {
     const { nodes } = await start(mode === "row" ? 4 : 1, mode, BLOG);
     const [a, b] = nodes as [LabNode, LabNode, LabNode];
     for (const step of STEPS) a.run(...step);
@@ -545,7 +545,7 @@ describe.each(["whole", "row"] as const)("nodes at different steps of one migrat
       ]);
   });
 
-  test("rows that find no room here come back as they are elsewhere, also where the table was rebuilt meanwhile", async () => {
+  test("rows rejected on one node are restored from the replica, also after the table was rebuilt", async () => {
     const { nodes } = await start(mode === "row" ? 4 : 1, mode, BLOG);
     const [a, b] = nodes as [LabNode, LabNode, LabNode];
     a.run("CREATE UNIQUE INDEX one ON post(title)");
@@ -594,7 +594,7 @@ test("a table that replicates and no longer can holds back itself; other tables 
   expect(b.query("SELECT k FROM k2 ORDER BY k")).toEqual([["free"], ["goes"], ["later"], ["tied"]]);
   expect(a.query("SELECT k FROM k2 ORDER BY k")).toEqual([["free"], ["goes"]]);
   expect(a.query("SELECT id FROM other WHERE id < 7")).toEqual([]);
-  const waiting = a.pipeline.session.reflector.waiting();
+  const waiting = a.pipeline.session.holdBack.waiting();
   expect([...waiting.values()].reduce((sum, n) => sum + n, 0)).toBe(4);
   a.run(
     "UPDATE other SET v = 'own' WHERE id = 7",
@@ -614,7 +614,7 @@ test("a table that replicates and no longer can holds back itself; other tables 
 });
 
 describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
-  /** What the node shows, after each entry that comes, until all is there. */
+  /** The rows that the node shows after each applied entry, until all are applied. */
   function watch(origin: LabNode, node: LabNode, sql: string): unknown[] {
     const seen: unknown[] = [];
     const note = (): void => {
@@ -643,7 +643,7 @@ describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
   }
   const text = (_key: string, value: unknown): unknown => (typeof value === "bigint" ? String(value) : value);
 
-  test("is seen whole on another node", async () => {
+  test("is applied whole on another node", async () => {
     const { nodes } = await start(shards);
     lab!.leaders.fill(0);
     const [a, b] = nodes as [LabNode, LabNode, LabNode];
@@ -654,7 +654,7 @@ describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
     expectEqual(lab!, a);
   }, 180_000);
 
-  test("of many parts, too; and its origin's death halfway leaves all of it or nothing", async () => {
+  test("in many parts is applied whole, and a kill of its origin halfway leaves all of it or nothing", async () => {
     const { nodes } = await start(shards);
     lab!.leaders.fill(0);
     const [a, b] = nodes as [LabNode, LabNode, LabNode];
@@ -675,7 +675,7 @@ describe.each([1, 16])("%d shards: a migration with its data", (shards) => {
   }, 180_000);
 });
 
-describe.each([1, 4])("the same migration, further through on one node, %d shards", (shards) => {
+describe.each([1, 4])("the same migration, further on one node than on others, %d shards", (shards) => {
   const ADD = ["ALTER TABLE a ADD COLUMN slug TEXT", "UPDATE a SET slug = x || '-' || id"];
   test.each([
     ["a column that was nullable", "slug TEXT NOT NULL"],

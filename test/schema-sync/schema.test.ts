@@ -1,4 +1,4 @@
-/** Changes of the schema by one node, in whole pipelines: what arrives is the same text and the same rows everywhere. */
+/** Schema changes of one node, in whole pipelines: each node gets the same schema text and the same rows. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Lab, type LabNode } from "../node/lab.ts";
 import { expectEqual, SCHEMA } from "./schema-lab.ts";
@@ -9,7 +9,7 @@ afterEach(() => {
   lab = null;
 });
 
-/** [what it is called, statements of one node, what all nodes do afterwards] */
+/** [name, statements of one node, later statements of all nodes] */
 const CHANGES: readonly (readonly [name: string, ddl: readonly string[], after: readonly string[]])[] = [
   [
     "CREATE TABLE with rows at once",
@@ -73,7 +73,7 @@ describe.each([1, 16])("%d shards", (shards) => {
   });
 });
 
-test("nothing is waited for in a table that another node dropped", async () => {
+test("draining does not wait for rows of a table that another node dropped", async () => {
   lab = await Lab.create(
     "CREATE TABLE a(id INTEGER PRIMARY KEY, v); CREATE TABLE gone(id INTEGER PRIMARY KEY, v)",
     3,

@@ -1,7 +1,7 @@
 /** The invariants after every step. They read the state, the files and the messages of all nodes. */
 import { asPeerId } from "../../src/base/ids.ts";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { Member } from "../../src/replication/replicator.ts";
+import type { Replicator } from "../../src/replication/replicator.ts";
 import { type Message, MessageType } from "../../src/raft/model/types.ts";
 import { MessageKind } from "../../src/shard/frames.ts";
 import { decodeMessages } from "../../src/shard/wire.ts";
@@ -19,7 +19,7 @@ const COMPARE_EVERY = 12;
 
 interface Watched {
   /** Of this member; for a new one the state begins again. */
-  member: Member | null;
+  member: Replicator | null;
   reflections: number;
   vector: string;
   /** Per shard: index up to which committed entries were compared. */
@@ -127,7 +127,7 @@ export class Checks {
       this.#promise(node, member, shard, m);
   }
 
-  #promise(node: SimNode, member: Member, shard: number, message: Message): void {
+  #promise(node: SimNode, member: Replicator, shard: number, message: Message): void {
     const log = member.log.group(shard);
     const { term, vote } = log.hardState;
     const say = (what: string): void =>
@@ -154,7 +154,7 @@ export class Checks {
   }
 
   /** After a durable write of the log: terms only grow, also over crashes. */
-  written(node: SimNode, member: Member): void {
+  written(node: SimNode, member: Replicator): void {
     for (let shard = 0; shard < this.#shards; shard++) {
       const kept = this.#keptOf(node, shard);
       const { term } = member.log.group(shard).hardState;
@@ -189,7 +189,7 @@ export class Checks {
     }
   }
 
-  #raft(node: SimNode, member: Member, watched: Watched): void {
+  #raft(node: SimNode, member: Replicator, watched: Watched): void {
     for (const group of member.runtime.groups) {
       const { shard, raft, log } = group;
       const upTo = Math.min(raft.commit, log.lastIndex());
@@ -248,7 +248,7 @@ export class Checks {
   }
 
   /** Equal positions, equal replicas. */
-  #state(node: SimNode, member: Member, watched: Watched): void {
+  #state(node: SimNode, member: Replicator, watched: Watched): void {
     const { replica, db } = member.replica;
     if (!replica.betweenEntries) return;
     const vector = replica.positions().join(",");
@@ -295,7 +295,7 @@ export class Checks {
    * The last sender of the write is another node that installed a snapshot over its own replica and touched the row.
    * It cannot tell a touched row from a changed one; see `Judge.#orderedTwice`.
    */
-  #isSentAgain(node: SimNode, member: Member, write: string): boolean {
+  #isSentAgain(node: SimNode, member: Replicator, write: string): boolean {
     const adopted = new Set(this.#nodes.flatMap((n) => (n.adopted && n !== node ? [n.peerId] : [])));
     if (adopted.size === 0) return false;
     let last: string | null = null;
@@ -305,7 +305,7 @@ export class Checks {
   }
 
   /** After a transaction of Marmot in the application's file. */
-  #file(node: SimNode, member: Member, watched: Watched): void {
+  #file(node: SimNode, member: Replicator, watched: Watched): void {
     const { reflections } = member.pipeline.counters();
     if (reflections === watched.reflections) return;
     watched.reflections = reflections;
@@ -321,7 +321,7 @@ export class Checks {
   }
 
   /** The whole file against the whole replica. */
-  compare(node: SimNode, member: Member): void {
+  compare(node: SimNode, member: Replicator): void {
     const { replica, db } = member.replica;
     const reflected = member.readiness.reflected;
     // A change that no trigger captured counts as unacknowledged only after the comparison.
@@ -344,7 +344,7 @@ export class Checks {
   }
 
   /** A node that says ready has every change that was confirmed before it started or last had no leader. */
-  #readiness(node: SimNode, member: Member, watched: Watched): void {
+  #readiness(node: SimNode, member: Replicator, watched: Watched): void {
     if (member.runtime.groups.some((g) => g.leaderPeer === "")) {
       watched.owed = [...this.#confirmed];
       watched.ready = false;

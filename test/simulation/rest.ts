@@ -22,7 +22,11 @@ export function unsettled(present: readonly SimNode[]): string[] {
     else if (member.pipeline.schemaDue || member.reader.schemaMovedBeside())
       out.push(`${node.name} has not the cluster's schema`);
     else if (node.application.holds) out.push(`the application of ${node.name} is at work`);
-    else if ([...member.reader.newestIds()].some(([table, id]) => id > member.pipeline.acknowledged(table)))
+    else if (
+      [...member.reader.newestIds()].some(
+        ([table, id]) => id > member.pipeline.session.cursors.ordered(table),
+      )
+    )
       out.push(`${node.name} has not looked at its change logs`);
     if (out.length > 0) break;
     const notReady = node.node!.api.notReady();

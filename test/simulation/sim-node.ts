@@ -10,7 +10,7 @@ import type { Logger } from "../../src/base/logger.ts";
 import { silentLogger } from "../silent-logger.ts";
 import type { Random } from "../../src/base/random.ts";
 import type { Host } from "../../src/replication/host.ts";
-import type { Member } from "../../src/replication/replicator.ts";
+import type { Replicator } from "../../src/replication/replicator.ts";
 import { Node } from "../../src/node/node.ts";
 import type { NodeOptions } from "../../src/node/options.ts";
 import { openDatabase } from "../../src/sqlite/open.ts";
@@ -155,8 +155,8 @@ export class SimNode {
   }
 
   /** The running member; null while the process is down, joining or installing a snapshot. */
-  get member(): Member | null {
-    return this.state === "up" ? (this.#node?.member ?? null) : null;
+  get member(): Replicator | null {
+    return this.state === "up" ? (this.#node?.replicator ?? null) : null;
   }
 
   get node(): Node | null {
@@ -169,8 +169,8 @@ export class SimNode {
   }
 
   /** The member even while the process is still starting. */
-  get process(): Member | null {
-    return this.state === "dying" ? null : (this.#node?.member ?? null);
+  get process(): Replicator | null {
+    return this.state === "dying" ? null : (this.#node?.replicator ?? null);
   }
 
   /** The application can write. */
@@ -280,7 +280,7 @@ export class SimNode {
   }
 
   async #bury({ image, appDb, downMs, power }: Burial): Promise<void> {
-    const member = this.#node?.member;
+    const member = this.#node?.replicator;
     try {
       member?.reader.end();
     } catch {
@@ -519,7 +519,7 @@ export class SimNode {
   }
 
   /** Every durable write of the log goes through here once the member is there. */
-  watchLog(member: Member, onWritten: () => void): void {
+  watchLog(member: Replicator, onWritten: () => void): void {
     const { log } = member;
     const write = log.write.bind(log);
     const { generation } = this;

@@ -2,6 +2,7 @@
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { systemClock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
@@ -73,9 +74,9 @@ export class DemoCluster {
   }
 
   async ready(node: DemoNode): Promise<void> {
-    const end = performance.now() + READY_MS;
+    const end = systemClock.now() + READY_MS;
     let reason = "it does not answer";
-    while (performance.now() < end) {
+    while (systemClock.now() < end) {
       if (this.#stopped) throw new UserError("the demo was interrupted", "start it again");
       if (node.process?.exitCode !== null) break;
       try {

@@ -1,4 +1,5 @@
 /** The tour of the demo: writes on three nodes, a kill and a restart, and a comparison of all files. */
+import { systemClock } from "../../base/clock.ts";
 import chinook from "../../../assets/chinook.sql" with { type: "text" };
 import type { VerifyResult } from "../../operations/api.ts";
 import type { CliContext } from "../context.ts";
@@ -23,9 +24,9 @@ const execute = (node: DemoNode, sql: string): void => withFile(node.db, (db) =>
 /** Resolves to whether all files are equal at the end. */
 export async function tour(cluster: DemoCluster, { print }: Pick<CliContext, "print">): Promise<boolean> {
   const timed = async (label: string, work: () => Promise<void>): Promise<void> => {
-    const start = performance.now();
+    const start = systemClock.now();
     await work();
-    print(`  ${label.padEnd(LABEL)} ${((performance.now() - start) / 1000).toFixed(2).padStart(5)} s`);
+    print(`  ${label.padEnd(LABEL)} ${((systemClock.now() - start) / 1000).toFixed(2).padStart(5)} s`);
   };
   print("three nodes on this machine, each with its own file");
   await cluster.prepare();

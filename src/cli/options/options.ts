@@ -47,7 +47,9 @@ export function parseOptions({ specs, words: maximumWords, known }: VerbOptions,
     });
   }
   refuseMisspelt(sources.environment, known, problems);
-  const file = readConfig(specs, given, known, sources, problems);
+  const config = given.get("config") ?? (sources.environment[environmentName("config")] || undefined);
+  const takesFile = specs.some((s) => s.name === "config");
+  const file = readConfig(takesFile ? config : undefined, known, sources, problems);
   const options: Record<string, OptionValue | undefined> = {};
   const missing: OptionSpec[] = [];
   for (const spec of specs) {
@@ -165,14 +167,11 @@ function refuseMisspelt(
 }
 
 function readConfig(
-  specs: readonly OptionSpec[],
-  given: ReadonlyMap<string, unknown>,
+  path: unknown,
   known: readonly string[],
   sources: Sources,
   problems: Problem[],
 ): Readonly<Record<string, unknown>> {
-  if (!specs.some((s) => s.name === "config")) return {};
-  const path = given.get("config") ?? (sources.environment[environmentName("config")] || undefined);
   if (path === undefined) return {};
   let values: Record<string, unknown>;
   try {

@@ -1,4 +1,4 @@
-/** Takes everything of Marmot out of an application's file. */
+/** Removes all tables and triggers of Marmot from an application's file. */
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
@@ -7,7 +7,7 @@ import { dataPaths } from "../../replication/data-paths.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 
-export interface CleanupResult {
+interface CleanupResult {
   readonly triggers: number;
   readonly tables: number;
 }
@@ -23,7 +23,11 @@ export function cleanupDatabase(file: string, dataDir: string): CleanupResult {
       lock.exec("BEGIN EXCLUSIVE");
     } catch (error) {
       lock.close();
-      throw new UserError(`a marmot runs on ${dataDir}`, "stop it first", { cause: error });
+      throw new UserError(
+        `a marmot runs on ${dataDir}`,
+        `stop it first; marmot status --data-dir ${dataDir} shows it`,
+        { cause: error },
+      );
     }
   }
   const db = openDatabase(file);

@@ -1,25 +1,26 @@
-/** What `doctor` says of a database, without a cluster: the same judgement that `run` obeys. */
+/** The report of `marmot doctor` on a database, without a cluster: by the same classification as `marmot run`. */
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import type { ClassifiedTable, Selection } from "../../schema/classify/classify.ts";
+import type { ClassifiedTable } from "../../schema/classify/classify.ts";
+import type { Selection } from "../../schema/selection.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 import { classifySelected } from "../startup/form-cluster.ts";
 
-export interface Inspection {
+interface Inspection {
   readonly file: string;
   readonly encoding: string;
   readonly journalMode: string;
-  /** Peer id and cluster of the node that captures the file; null: none. */
+  /** Peer id and cluster of the node that captures the file; null: no node does. */
   readonly capturedBy: { readonly clusterId: string; readonly peerId: string } | null;
   readonly tables: readonly ClassifiedTable[];
-  /** Whether `run` would take the file with this selection. */
+  /** Whether `marmot run` accepts the file with this selection. */
   readonly replicates: boolean;
 }
 
-/** Reads only. Throws `UserError` for what is no database. */
+/** Reads only. Throws `UserError` for a file that is no database. */
 export function inspectDatabase(file: string, selection: Selection): Inspection {
   requireDatabase(file);
   const db = openDatabase(file, { readOnly: true });
@@ -38,7 +39,7 @@ export function inspectDatabase(file: string, selection: Selection): Inspection 
     if (error instanceof UserError) throw error;
     throw new UserError(
       `${file} cannot be read: ${errorMessage(error)}`,
-      "check the file with sqlite3 and PRAGMA integrity_check",
+      `run sqlite3 ${file} "PRAGMA integrity_check"`,
       { cause: error },
     );
   } finally {

@@ -1,37 +1,41 @@
-/** Which of its starts a node is at, and everything that must agree before it may go on. Nothing is written when not. */
-import type { PeerId } from "../../base/ids.ts";
+/** Decides the kind of a start, and checks that the files of a node belong together. Writes nothing. */
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../../base/errors.ts";
+import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readLogHead } from "../../log-store/log-file.ts";
-import { readLocal } from "../../replica/open-replica.ts";
+import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
 
-export type StartKind = "member" | "found" | "join";
+/** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
+type StartKind = "member" | "form" | "join";
+
+/** Whether the data directory belongs to a node that has its replica already. */
+export const hasReplica = (dataDir: string): boolean => existsSync(dataPaths(dataDir).replica);
 
 const HEADER = "SQLite format 3\0";
 
-/** Opens `file` through SQLite alone and reads a page of it. Throws `UserError` for what is no usable database. */
+/** Reads a page of `file` through SQLite. Throws `UserError` for a file that is no usable database. */
 export function requireDatabase(file: string): void {
   readDatabase(file, () => {});
 }
 
-/** The same, and reads more with the connection. */
+/** The same, and calls `read` with the open connection. */
 function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
   const stat = statSync(file, { throwIfNoEntry: false });
   if (stat === undefined)
     throw new UserError(
       `${file} does not exist`,
-      "check --db; with --create an empty database is made, with --peers it is received",
+      "check --db, or give --create to make an empty database, or --peers to receive it from a cluster",
     );
   if (!stat.isFile())
     throw new UserError(
       `${file} should be a SQLite file and is a ${stat.isDirectory() ? "folder" : "special file"}`,
-      "check --db",
+      "give the path of a SQLite file with --db",
     );
   let db: DatabaseSync | null = null;
   try {
@@ -41,7 +45,7 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
     } catch (error) {
       throw new UserError(
         `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
-        "check --db",
+        "give the path of a SQLite file with --db",
         { cause: error },
       );
     }
@@ -52,16 +56,16 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
 }
 
 const CHOICES = (paths: DataPaths): string =>
-  `give --peers to join the cluster again (after moving ${paths.folder} away), or run marmot cleanup on the file and form a new cluster with it`;
+  `give --peers to join the cluster again (after moving ${paths.folder} to another place), or run marmot cleanup on the file and form a new cluster with it`;
 
-/** Before its first use the log of an unfinished start says nothing that could be lost. */
+/** The log of an unfinished start: before its first use it holds no votes or entries. */
 const isUnused = (paths: DataPaths): boolean => readLogHead(paths.log).incarnation === 0;
 
-/** What the application's file says of itself. */
+/** Marmot's records in the application's file. */
 interface FileHead {
-  /** null: nothing of Marmot is in it. */
+  /** null: the file has no tables of Marmot. */
   readonly meta: ReturnType<typeof readMeta>;
-  /** Somebody's change logs are in it. */
+  /** The file has change logs. */
   readonly isCaptured: boolean;
 }
 
@@ -70,20 +74,25 @@ const readHead = (db: DatabaseSync, file: string): FileHead => ({
   isCaptured: readCaptured(db) !== null,
 });
 
-/** A start, and what was seen of the file meanwhile; null: there is none, or nobody looked. */
+/** `head`: as read for the decision; null: the file does not exist or was not read. */
 export interface Start {
   readonly kind: StartKind;
   readonly head: FileHead | null;
 }
 
-/** Decides, and refuses what must not be guessed. */
-export function startKind(
-  file: string,
-  paths: DataPaths,
-  peerId: PeerId,
-  hasPeers: boolean,
-  create: boolean,
-): Start {
+export interface StartOptions {
+  /** The application's file. */
+  readonly file: string;
+  readonly paths: DataPaths;
+  /** "": this node has no key yet. */
+  readonly peerId: PeerId;
+  readonly hasPeers: boolean;
+  /** Create the file if it is missing. */
+  readonly create: boolean;
+}
+
+/** Throws `UserError` where more than one kind of start is possible. */
+export function startKind({ file, paths, peerId, hasPeers, create }: StartOptions): Start {
   const exists = existsSync(file);
   const hasReplica = existsSync(paths.replica);
   const head = exists ? readDatabase(file, (db) => (hasReplica ? readHead(db, file) : null)) : null;
@@ -91,15 +100,15 @@ export function startKind(
   if (hasReplica) {
     if (!existsSync(paths.log))
       throw new UserError(
-        `${paths.log} is missing beside ${paths.replica}: this node's votes are lost`,
+        `${paths.log} is missing beside ${paths.replica}: the votes of this node are lost`,
         CHOICES(paths),
       );
-    // A join that a crash ended between receiving the replica and having the file: it goes on where it was.
+    // A crash interrupted a join between receiving the replica and building the file: the join continues.
     if (!isCaptured && isUnused(paths)) return { kind: "join", head };
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
-        `restore the file, or move ${paths.folder} away and join again with --peers; an absent file is then received`,
+        `restore the file, or move ${paths.folder} to another place and start with --peers to receive the file`,
       );
     return { kind: "member", head };
   }
@@ -109,7 +118,7 @@ export function startKind(
   if (!exists && !create)
     throw new UserError(
       `${file} does not exist`,
-      "check --db; with --create an empty database is made, with --peers it is received",
+      "check --db, or give --create to make an empty database, or --peers to receive it from a cluster",
     );
   if (exists) {
     const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
@@ -124,15 +133,15 @@ export function startKind(
       db.close();
     }
   }
-  return { kind: "found", head };
+  return { kind: "form", head };
 }
 
 /**
- * Cross-checks file, replica and log of a member. What the application did to the schema meanwhile, or to Marmot's triggers,
- * is found when the file is opened. `seen`: what was just seen of the file; null: look. Returns the cluster's settings.
- * Throws `UserError`.
+ * Checks that file, replica and log belong to the same node and cluster. Changes of the schema or of Marmot's triggers are
+ * detected later, when the file is opened. `seen`: the head of the file, if it was just read; null: read it. Returns the
+ * settings of the cluster. Throws `UserError`.
  */
-export function checkMember(
+export function checkMemberFiles(
   file: string,
   paths: DataPaths,
   peerId: PeerId,
@@ -143,26 +152,26 @@ export function checkMember(
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const settings = readSettings(replica, paths.replica);
-    const who: [string, string, string][] = [
-      [paths.replica, settings.clusterId, readLocal(replica, "peer_id") ?? "nobody"],
+    const owners: [string, string, string][] = [
+      [paths.replica, settings.clusterId, readLocal(replica, "peer_id") ?? "(none)"],
       [paths.log, log.clusterId, log.peerId],
     ];
-    if (meta !== null) who.push([file, meta.clusterId, meta.peerId]);
-    for (const [path, cluster, peer] of who) {
+    if (meta !== null) owners.push([file, meta.clusterId, meta.peerId]);
+    for (const [path, cluster, peer] of owners) {
       if (cluster !== settings.clusterId)
         throw new UserError(
-          `${path} is of cluster ${cluster}, ${paths.replica} of cluster ${settings.clusterId}`,
+          `${path} belongs to cluster ${cluster}, but ${paths.replica} to cluster ${settings.clusterId}`,
           CHOICES(paths),
         );
       if (peer !== peerId)
         throw new UserError(
-          `${path} is of node ${peer}, the key in ${paths.identity} is of node ${peerId}`,
+          `${path} belongs to node ${peer}, but the key in ${paths.identity} to node ${peerId}`,
           CHOICES(paths),
         );
     }
     if (meta === null || !isCaptured)
       throw new UserError(
-        `${file} holds no change logs, but ${paths.folder} says that it is replicated: it was replaced or cleaned up`,
+        `${file} has no change logs, but ${paths.folder} belongs to a replicated file: it was replaced or cleaned up`,
         CHOICES(paths),
       );
     return settings;

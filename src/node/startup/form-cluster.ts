@@ -1,14 +1,15 @@
-/** A new cluster of one, out of the application's file as it is. */
+/** Forms a new cluster with one member from the application's file. */
+import { randomBytes } from "node:crypto";
+import type { DatabaseSync } from "node:sqlite";
+import type { Clock } from "../../base/clock.ts";
+import { UserError } from "../../base/errors.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { foldName } from "../../base/names.ts";
-import { randomBytes } from "node:crypto";
-import { existsSync, rmSync } from "node:fs";
-import type { DatabaseSync } from "node:sqlite";
-import { UserError } from "../../base/errors.ts";
 import { install, readCaptured, uninstall } from "../../capture/install.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
 import { createLog } from "../../log-store/log-file.ts";
-import { createReplica, publish, removeDatabase } from "../../replica/copies/initial-import.ts";
+import { removeDatabase } from "../../replica/copies/database-files.ts";
+import { createReplica } from "../../replica/copies/initial-import.ts";
 import { numberTables } from "../../replica/store/schema-store.ts";
 import {
   DEFAULT_ID_BLOCK,
@@ -17,20 +18,22 @@ import {
   type ReplicaSettings,
 } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import { type ClassifiedTable, classify, type Selection } from "../../schema/classify/classify.ts";
+import { type ClassifiedTable, classify } from "../../schema/classify/classify.ts";
+import type { Selection } from "../../schema/selection.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
+import { readRow, text } from "../../sqlite/typed-rows.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
-import type { OnProgress } from "../handle.ts";
+import { type OnProgress, remainingMs } from "../../replication/work-progress.ts";
 
-/** The founder's member id: every group begins at index 1. */
-export const FOUNDER = 1;
+/** Member id of the first node: each group begins at index 1, and ids are log indexes. */
+const FIRST_MEMBER = 1;
 
-export interface FoundOptions {
+export interface FormClusterOptions {
   readonly db: string;
   readonly paths: DataPaths;
   readonly peerId: PeerId;
@@ -44,7 +47,7 @@ export interface FoundOptions {
   readonly selection: Selection;
 }
 
-/** Classifies the tables of `file`. Throws `UserError` when the selection names a table that the file does not have. */
+/** Classifies the tables of `file`. Throws `UserError` if the selection names a table that the file does not have. */
 export function classifySelected(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
   const tables = classify(queryOf(db), selection);
   const known = new Set(tables.map((t) => foldName(t.name)));
@@ -53,13 +56,13 @@ export function classifySelected(db: DatabaseSync, file: string, selection: Sele
   );
   if (missing.length > 0)
     throw new UserError(
-      `--tables and --exclude name tables of ${file}; it has no ${missing.join(", ")}`,
+      `--tables and --exclude must name tables of ${file}; it has no ${missing.join(", ")}`,
       `its tables: ${tables.map((t) => t.name).join(", ")}`,
     );
   return tables;
 }
 
-/** Refuses a schema that can be replicated only in part; names every refused table at once. */
+/** Throws a `UserError` that lists each table that cannot be replicated. */
 export function checkSchema(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
   const tables = classifySelected(db, file, selection);
   const refused = tables.filter((t) => t.verdict === "refused");
@@ -67,12 +70,12 @@ export function checkSchema(db: DatabaseSync, file: string, selection: Selection
     throw new UserError(
       `${refused.length} of ${tables.length} tables of ${file} cannot be replicated:\n` +
         refused.map((t) => `  ${t.name}: ${t.reason}\n    hint: ${t.hint}`).join("\n"),
-      "fix or leave out each of them; without one of its tables a transaction would arrive in parts",
+      "fix or --exclude each of them; without one of its tables a transaction would arrive in parts",
     );
   return tables;
 }
 
-/** Refuses a setting for a table that is not there or does not replicate. */
+/** Throws `UserError` for a setting of a table that does not exist or is not replicated. */
 function checkNamed(
   option: string,
   setting: PerTable<string | number> | null | undefined,
@@ -83,13 +86,21 @@ function checkNamed(
   const missing = Object.keys(setting?.tables ?? {}).filter((name) => !known.has(name));
   if (missing.length > 0)
     throw new UserError(
-      `${option} names tables that replicate; of ${file} ${missing.join(", ")} does not`,
-      `those that do: ${[...replicated].join(", ")}`,
+      `${option} must name replicated tables; of ${file} ${missing.join(", ")} is not replicated`,
+      `the replicated tables: ${[...replicated].join(", ")}`,
     );
 }
 
-/** A crash before the replica's rename starts over. */
-export async function found(options: FoundOptions, onProgress: OnProgress): Promise<void> {
+export interface FormClusterComponents {
+  readonly clock: Clock;
+  readonly onProgress: OnProgress;
+}
+
+/** After a crash before the replica is renamed into place, the next start begins again. */
+export async function formCluster(
+  options: FormClusterOptions,
+  { clock, onProgress }: FormClusterComponents,
+): Promise<void> {
   const { db: file, paths, peerId, selection } = options;
   const appDb = openDatabase(file, { timeout: LOCKED_MS });
   try {
@@ -100,7 +111,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
     checkNamed("--merge", options.merge, replicated, file);
     checkNamed("--id-block", options.idBlock, replicated, file);
     const query = queryOf(appDb);
-    if (readCaptured(appDb) !== null) uninstall(appDb); // an attempt that did not reach its end
+    if (readCaptured(appDb) !== null) uninstall(appDb); // left by an interrupted attempt
     const catalogue = readCatalogue(query);
     const objects = numberTables(catalogue, replicated);
     const shapes = objects.flatMap((o) =>
@@ -130,13 +141,13 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
     const configuration: GroupConfiguration = {
       index: 1,
       configuration: {
-        voters: [FOUNDER],
+        voters: [FIRST_MEMBER],
         votersOutgoing: [],
         learners: [],
         learnersNext: [],
         autoLeave: false,
       },
-      members: [{ id: FOUNDER, peerId, name: options.name, slot: 0 }],
+      members: [{ id: FIRST_MEMBER, peerId, name: options.name, slot: 0 }],
     };
     removeDatabase(paths.log);
     createLog(
@@ -147,7 +158,7 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
         configuration,
       })),
     );
-    const start = performance.now();
+    const start = clock.now();
     await createReplica({
       path: paths.replica,
       appDb: file,
@@ -155,16 +166,14 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
       objects,
       peerId,
       logs: new Map(captured.map((c) => [c.id, c.log])),
-      onProgress: (done, total) => {
-        const spent = performance.now() - start;
+      onProgress: (done, total) =>
         onProgress({
           work: "import",
           done,
           total,
           unit: "rows",
-          remainingMs: done > 0 ? (spent / done) * (total - done) : null,
-        });
-      },
+          remainingMs: remainingMs(clock.now() - start, done, total),
+        }),
     });
     onProgress(null);
   } finally {
@@ -172,11 +181,22 @@ export async function found(options: FoundOptions, onProgress: OnProgress): Prom
   }
 }
 
-/** Finishes or clears what a crash left half done. */
-export function tidy(paths: DataPaths): void {
-  removeDatabase(`${paths.replica}.new`);
-  if (existsSync(paths.replica) && !existsSync(paths.log) && existsSync(paths.joiningLog))
-    publish(paths.joiningLog, paths.log);
-  removeDatabase(paths.joiningLog);
-  rmSync(paths.incoming, { recursive: true, force: true });
+/** Opens or creates the file and switches it to WAL. Returns a note for the user; null: it was in WAL mode already. */
+export function switchToWal(file: string): string | null {
+  const db = openDatabase(file, { timeout: LOCKED_MS });
+  try {
+    const modeOf = (sql: string): string =>
+      readRow(db.prepare(sql).get(), { journal_mode: text }).journal_mode;
+    const before = modeOf("PRAGMA journal_mode");
+    if (before === "wal") return null;
+    const after = modeOf("PRAGMA journal_mode = WAL");
+    if (after !== "wal")
+      throw new UserError(
+        `${file} stays in journal mode ${after}`,
+        "close the applications that use it, and start the node again",
+      );
+    return `switched ${file} from journal mode ${before} to WAL`;
+  } finally {
+    db.close();
+  }
 }

@@ -1,19 +1,22 @@
-/** A node without a replica becomes a member: it asks, is admitted as a learner, receives the replica, and builds on it. */
+/**
+ * Joins a cluster: the node asks the peers, is admitted as a learner, receives the replica, and builds or checks the
+ * application's file.
+ */
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
-import { utf8 } from "../../base/bytes.ts";
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, nextTurn, sleep } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
 import { createLog } from "../../log-store/log-file.ts";
-import { replaceReplica, strip } from "../../replica/copies/install-snapshot.ts";
+import { installSnapshot, prepareSnapshot } from "../../replica/copies/install-snapshot.ts";
 import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { reserveIds } from "../../reflect/id-blocks.ts";
-import { publish, removeDatabase } from "../../replica/copies/initial-import.ts";
-import { readLocal } from "../../replica/open-replica.ts";
+import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import { readLocal } from "../../replica/store/local.ts";
+import { readPositions } from "../../replica/store/positions.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
@@ -21,25 +24,21 @@ import { isSelected } from "../../schema/selection.ts";
 import { foldName } from "../../base/names.ts";
 import type { GroupConfiguration, PeerId, Transport } from "../../shard/seams.ts";
 import { type Slot, slotOf } from "../../shard/slots.ts";
-import type { SnapshotHeader } from "../../snapshot/header.ts";
-import { receiveSnapshot } from "../../snapshot/stream.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { type Control, encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
-import type { OnProgress } from "../handle.ts";
-import type { Stage, MessageRouter } from "../../replication/message-router.ts";
+import { fetchReplica } from "../../replication/fetch-replica.ts";
+import type { MessageRouter, Stage } from "../../replication/message-router.ts";
+import type { OnProgress } from "../../replication/work-progress.ts";
 
-/** How often a joiner asks all peers it is connected to: at first soon again, for who is admitted hears of it when asking next. */
+/** Milliseconds between two requests to all connected peers; shorter for the first ones, since the next request is answered with the admission. */
 const ASK_MS = 300;
 const ASK_SOON_MS = 40;
 const ASKED_SOON = 10;
-/** Differences named when a joiner's own file is not what the cluster has. */
+/** Differences named if the file of a joining node differs from the data of the cluster. */
 const DIFFERENCES_NAMED = 10;
-
-/** What a transfer is asked for by. */
-export const REPLICA_REQUEST = "replica";
 
 export interface JoinOptions {
   readonly db: string;
@@ -64,11 +63,8 @@ interface Admission {
   readonly by: PeerId;
 }
 
-const sleep = (clock: Clock, ms: number): Promise<void> =>
-  new Promise((resolve) => void clock.after(ms, resolve));
-
-/** Returns when the data directory holds a replica and a log, and the file is there and captured. */
-export async function join(options: JoinOptions, components: JoinComponents): Promise<void> {
+/** Resolves when the data directory has a replica and a log, and the file exists and is captured. */
+export async function joinCluster(options: JoinOptions, components: JoinComponents): Promise<void> {
   const { paths, peerId } = options;
   const { logger, clock, signal } = components;
   if (!existsSync(paths.replica))
@@ -76,10 +72,11 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
       signal.throwIfAborted();
       const admission = await askToJoin(options, components);
       try {
-        const header = await fetchReplica(admission.by, `${paths.incoming}/replica.db`, components, signal);
-        const settings = strip(`${paths.incoming}/replica.db`, admission.clusterId, peerId, header);
+        const received = `${paths.incoming}/replica.db`;
+        const header = await fetchReplica(admission.by, received, components, signal);
+        const settings = prepareSnapshot(received, admission.clusterId, peerId, header);
         if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
-          throw new Error("the replica received is older than this node's admission");
+          throw new Error("the received replica is older than the admission of this node");
         removeDatabase(paths.joiningLog);
         createLog(
           paths.joiningLog,
@@ -89,7 +86,10 @@ export async function join(options: JoinOptions, components: JoinComponents): Pr
             return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
           }),
         );
-        await replaceReplica(paths.replica, `${paths.incoming}/replica.db`, peerId, options.db, () => {});
+        await installSnapshot({
+          ...{ replica: paths.replica, received, peerId, appDb: options.db },
+          onProgress: () => {},
+        });
         publish(paths.joiningLog, paths.log);
         break;
       } catch (error) {
@@ -114,7 +114,7 @@ async function askToJoin(options: JoinOptions, components: JoinComponents): Prom
       wake();
     },
     onDisconnect: () => {},
-    onRaft: () => {}, // a leader may know of us before we have a replica
+    onRaft: () => {}, // a leader may send messages before this node has a replica
     onControl: (by: PeerId, control: Control) => {
       if (control.kind !== "joined") return;
       admission ??= { member: control.member, clusterId: control.clusterId, by };
@@ -142,28 +142,7 @@ async function askToJoin(options: JoinOptions, components: JoinComponents): Prom
   return admission;
 }
 
-/** Receives a replica from a peer, with progress. */
-export async function fetchReplica(
-  from: PeerId,
-  target: string,
-  components: Pick<JoinComponents, "transport" | "clock" | "onProgress">,
-  signal: AbortSignal,
-): Promise<SnapshotHeader> {
-  const { transport, clock, onProgress } = components;
-  const start = clock.now();
-  return receiveSnapshot(transport.transfer(from, utf8(REPLICA_REQUEST), signal), target, (done, total) => {
-    const spent = clock.now() - start;
-    onProgress({
-      work: "snapshot",
-      done,
-      total,
-      unit: "bytes",
-      remainingMs: done > 0 ? (spent / done) * (total - done) : null,
-    });
-  });
-}
-
-/** Sees to it that the application's file is there, equal to the replica, and captured. */
+/** Builds the application's file from the replica, or requires an existing file to equal it, and captures it. */
 async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinComponents): Promise<void> {
   const { db: file, paths, peerId } = options;
   if (!existsSync(file)) {
@@ -177,7 +156,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
           schemaVersion: settings.schemaVersion,
           position,
         });
-        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
+        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
       },
       onProgress: (done) =>
         onProgress({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
@@ -190,21 +169,18 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
   try {
     const meta = readMeta(appDb, file);
     if (meta !== null && meta.peerId === peerId && readCaptured(appDb) !== null) return;
-    logger.info("comparing the file with what the cluster has", { file });
+    logger.info("comparing the file with the data of the cluster", { file });
     await requireEqual(appDb, replica, file, paths);
-    if (meta !== null) uninstall(appDb); // another node's: a copy that was made by hand
+    if (meta !== null) uninstall(appDb); // the file is a copy of another node's file
     appDb.exec("PRAGMA journal_mode = WAL");
     const settings = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
-    reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), placeOf(paths, peerId));
-    const rows = replica.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as {
-      idx: number;
-    }[];
+    reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
     install(appDb, shapes, {
       clusterId: settings.clusterId,
       peerId,
       schemaVersion: settings.schemaVersion,
-      position: rows.map((r) => r.idx),
+      position: readPositions(replica),
     });
   } finally {
     appDb.close();
@@ -212,8 +188,8 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
   }
 }
 
-/** This node's blocks of ids, by the configuration that came with the replica; null: it is not known. */
-function placeOf(paths: DataPaths, peerId: PeerId): Slot | null {
+/** The slot of this node's id blocks, from the configuration that came with the replica; null: unknown. */
+function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];
@@ -223,7 +199,7 @@ function placeOf(paths: DataPaths, peerId: PeerId): Slot | null {
   }
 }
 
-/** Refuses a file that holds anything else than the cluster. Nothing is written. */
+/** Throws `UserError` for a file whose schema or rows differ from the replica. Writes nothing. */
 async function requireEqual(
   appDb: DatabaseSync,
   replica: DatabaseSync,
@@ -231,8 +207,8 @@ async function requireEqual(
   paths: DataPaths,
 ): Promise<void> {
   const hint =
-    `move ${file} away to receive the cluster's data, or, if this file is the right one, form a cluster with it ` +
-    `(without --peers) and let the others join that; in either case remove ${paths.folder} first`;
+    `move ${file} to another place to receive the cluster's data, or, if this file is the right one, form a cluster ` +
+    `with it (without --peers) and let the others join that; in either case remove ${paths.folder} first`;
   const text = (objects: readonly { kind: string; name: string; sql: string }[]): string =>
     JSON.stringify(
       objects.map((o) => [o.kind, o.name, o.sql]).sort((a, b) => String(a).localeCompare(String(b))),
@@ -249,7 +225,7 @@ async function requireEqual(
     all.filter((o) => !left.has(foldName(o.tableName)));
   if (text(compared(objects)) !== text(compared(readObjectsOf(replica))))
     throw new UserError(`${file} has another schema than the cluster it joins; nothing was changed`, hint);
-  const found: string[] = [];
+  const differences: string[] = [];
   appDb.exec("BEGIN");
   try {
     await compareRows({
@@ -257,15 +233,16 @@ async function requireEqual(
       right: replica,
       shapes: readShapes(replica),
       encoding: readSettings(replica, paths.replica).encoding,
-      onDifference: ({ table, keyId }) => found.push(`${table.name} ${String(keyId)}`) < DIFFERENCES_NAMED,
-      pause: () => new Promise((resolve) => setImmediate(resolve)),
+      onDifference: ({ table, keyId }) =>
+        differences.push(`${table.name} ${String(keyId)}`) < DIFFERENCES_NAMED,
+      pause: nextTurn,
     });
   } finally {
     appDb.exec("COMMIT");
   }
-  if (found.length > 0)
+  if (differences.length > 0)
     throw new UserError(
-      `${file} holds other data than the cluster it joins (first differences: ${found.join(", ")}); nothing was changed`,
+      `${file} holds other data than the cluster it joins (first differences: ${differences.join(", ")}); nothing was changed`,
       hint,
     );
 }

@@ -1,10 +1,10 @@
 /**
- * `marmot conflicts restore`: the losing image of a conflict goes back into the application's file as an ordinary write on
- * this node, captured and replicated like any other; with `asNew` under a fresh id, together with the rows that were
- * written as its children. Nothing is overwritten unsaid, and what cannot be done is said with the reason.
+ * `marmot conflicts restore`: writes the losing image of a conflict into the application's file as an ordinary write of this
+ * node, captured and replicated like any other. With `asNew` the row gets a new id, and the rows that were written as its
+ * children follow. A row that changed since the conflict is overwritten only with `overwrite`.
  */
 import type { DatabaseSync } from "node:sqlite";
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { decodeImage } from "../../change/codec.ts";
 import { keyIdOfImage, keyOfImage } from "../../change/key.ts";
@@ -13,45 +13,45 @@ import { type Image, imageEqual } from "../../change/value.ts";
 import { isBusy } from "../../sqlite/locked.ts";
 import type { StoredConflict } from "../../replica/conflicts/journal.ts";
 import type { RestoreResult } from "../api.ts";
-import type { Member } from "../../replication/replicator.ts";
-import { AsNew } from "./restore-as-new.ts";
-import { literals, RestoreFile } from "./row-writer.ts";
-import { conflictId, show } from "../node-status.ts";
-import { showKey } from "../verify/verify.ts";
+import type { Replicator } from "../../replication/replicator.ts";
+import { RestoreAsNew } from "./restore-as-new.ts";
+import { RowWriter } from "./row-writer.ts";
+import { conflictId } from "../conflicts.ts";
+import { showImage, showKey, showValue } from "../literals.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 
 export interface RestoreOptions {
   readonly asNew: boolean;
-  /** Also when somebody has written the row since the conflict. */
+  /** Replace the row even if it was written again since the conflict. */
   readonly overwrite: boolean;
 }
 
-/** How long the application may hold its write lock, or the replica be in the middle of a changeset. */
+/** Milliseconds to wait for the write lock of the application, and for the end of a changeset in the replica. */
 const PATIENCE_MS = 10_000;
 const LOOK_MS = 5;
 
-/** Throws `UserError` when it cannot be done; then nothing was written. */
+/** Throws `UserError` if the restore is impossible; nothing is written then. */
 export async function restoreConflict(
-  member: Member,
+  replicator: Replicator,
   clock: Clock,
   conflict: StoredConflict,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  const db = openDatabase(member.options.db, { timeout: 0 });
+  const db = openDatabase(replicator.options.db, { timeout: 0 });
   try {
-    for (const end = clock.now() + PATIENCE_MS; ; await later(clock)) {
+    for (const end = clock.now() + PATIENCE_MS; ; await sleep(clock, LOOK_MS)) {
       if (clock.now() > end)
         throw new UserError(
-          "the application holds the write lock of its file, or a very large changeset arrives",
+          "an application holds the write lock of the file, or a very large changeset is being applied",
           "try again in a moment",
         );
-      if (!member.replica.replica.betweenEntries || !begin(db)) continue;
+      if (!replicator.replica.replica.betweenEntries || !begin(db)) continue;
       try {
-        const { result, note } = restore(new RestoreFile(member, db), conflict, options);
+        const { result, note } = restore(new RowWriter(replicator, db), conflict, options);
         db.exec("COMMIT");
         note();
-        member.pipeline.touch();
-        member.loop.wake();
+        replicator.pipeline.touch();
+        replicator.loop.wake();
         return result;
       } catch (error) {
         if (db.isTransaction) db.exec("ROLLBACK");
@@ -63,8 +63,6 @@ export async function restoreConflict(
   }
 }
 
-const later = (clock: Clock): Promise<void> => new Promise((resolve) => void clock.after(LOOK_MS, resolve));
-
 function begin(db: DatabaseSync): boolean {
   try {
     db.exec("BEGIN IMMEDIATE");
@@ -75,66 +73,70 @@ function begin(db: DatabaseSync): boolean {
   }
 }
 
-/** Inside an open transaction on the file. The replica stands still meanwhile: nothing here waits. */
+/** Inside an open transaction on the file. Synchronous, so that the replica does not change during the call. */
 function restore(
-  file: RestoreFile,
+  writer: RowWriter,
   conflict: StoredConflict,
   { asNew, overwrite }: RestoreOptions,
 ): { result: RestoreResult; note: () => void } {
   const id = conflictId(conflict);
-  const shape = file.member.replica.replica.shapes.get(conflict.table);
+  const shape = writer.replicator.replica.replica.shapes.get(conflict.table);
   if (shape === undefined)
     throw new UserError(
-      `the table of conflict ${id} is gone`,
-      "marmot conflicts show prints the row; insert it where it belongs",
+      `the table of conflict ${id} no longer exists`,
+      "marmot conflicts show prints the row; insert it into another table by hand",
     );
   const columns = shape.columns.map((c) => c.name);
   if (asNew) {
-    const fresh = new AsNew(file, conflict);
-    const key = String(fresh.run(shape));
-    const { children } = fresh;
+    const asNewRow = new RestoreAsNew(writer, conflict);
+    const key = String(asNewRow.run(shape));
+    const { children } = asNewRow;
     const done = "restored as new";
     const result: RestoreResult = { id, table: shape.name, columns, done, key, replaced: null, children };
-    return { result, note: () => fresh.note() };
+    return { result, note: () => asNewRow.note() };
   }
-  const { done, key, replaced } = inPlace(file, shape, conflict, overwrite);
-  const shown = replaced?.map(show) ?? null;
+  const { done, key, replaced } = restoreInPlace(writer, shape, conflict, overwrite);
+  const shown = replaced?.map(showValue) ?? null;
   return {
     result: { id, table: shape.name, columns, done, key, replaced: shown, children: [] },
     note: () => {},
   };
 }
 
-/** The row as it was, under its own key. */
-function inPlace(
-  file: RestoreFile,
+/** Writes the losing image under its own key. */
+function restoreInPlace(
+  writer: RowWriter,
   shape: TableShape,
   conflict: StoredConflict,
   overwrite: boolean,
 ): Pick<RestoreResult, "done" | "key"> & { replaced: Image | null } {
   const { losingImage, winningImage, keyId } = conflict;
-  const access = file.accessTo(shape);
+  const access = writer.accessTo(shape);
   const wanted = losingImage === null ? null : decodeImage(losingImage);
   const [keyImage] = [wanted, winningImage === null ? null : decodeImage(winningImage)].filter(
     (i) => i !== null && keyIdOfImage(shape, i) === keyId,
   );
   if (keyImage === undefined || keyImage === null)
-    throw new UserError("the conflict names no row of its key", "marmot conflicts show prints what it holds");
+    throw new UserError(
+      "neither image of the conflict has its key",
+      "marmot conflicts show prints both images; write the row by hand",
+    );
   const key = keyOfImage(shape, keyImage);
   const now = access.get(key);
   const shown = showKey(shape, keyId);
   if (wanted === null ? now === null : now !== null && imageEqual(now, wanted))
     return { done: "nothing to do", key: shown, replaced: null };
-  // A unique clash names the row that claimed the value, which is another one.
-  const stood = winningImage === null || conflict.kind === "unique clash" ? null : decodeImage(winningImage);
-  const unchanged = now === null ? stood === null : stood !== null && imageEqual(now, stood);
+  // After a unique clash the winning image is another row: the one that holds the unique value.
+  const expected =
+    winningImage === null || conflict.kind === "unique clash" ? null : decodeImage(winningImage);
+  const unchanged = now === null ? expected === null : expected !== null && imageEqual(now, expected);
   if (!unchanged && now !== null && !overwrite)
     throw new UserError(
-      `the row ${shown} of ${shape.name} was written again since the conflict; it is now (${literals(now)})`,
-      "give --overwrite to replace it all the same, or --as-new to keep both",
+      `the row ${shown} of ${shape.name} was written again since the conflict; it is now (${showImage(now)})`,
+      "give --overwrite to replace it, or --as-new to keep both",
     );
   if (wanted === null) access.delete(key);
-  else file.write(access, wanted);
+  else writer.write(access, wanted);
   return {
     done: wanted === null ? "deleted again" : "restored",
     key: shown,

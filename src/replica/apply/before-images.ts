@@ -1,18 +1,23 @@
 /**
- * What rows were before other nodes changed them, until the live file shows those changes and is synced. A drain asks
- * here what the application saw when it wrote. Node-local: a snapshot does not carry it. In memory there is only which
- * entries a key has: a changeset of a million rows must not need a million objects.
+ * Before images of rows that other nodes changed, kept until the app database has those changes and is synced. A drain
+ * compares the application's write with the image that the application saw. Node-local: a snapshot does not contain them.
+ * Memory has only the record ids of each key: a changeset of a million rows must not need a million objects.
  */
 import type { DatabaseSync } from "node:sqlite";
 import type { PositionVector } from "../../change/batch.ts";
-import { decodeImage } from "../../change/codec.ts";
+import { decodeImage, encodeImage } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
 import { KeyMap } from "../../change/key-map.ts";
 import type { Image } from "../../change/value.ts";
 import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
+import { covers, type LastWrite } from "./changeset.ts";
+import { trusted } from "../../sqlite/typed-rows.ts";
 
-/** Entries looked at in one prune: it runs beside everything else. */
+/** Records examined in one call of `prune`, which runs between other work. */
 const PRUNE_AT_ONCE = 20_000;
+
+/** Equals no image: the before image is unknown, so any write of the application to the row is sent. */
+export const UNKNOWN_IMAGE = encodeImage([]);
 
 type PruneRow = [id: number, table: number, keyId: KeyId, shard: number, index: number];
 
@@ -20,22 +25,24 @@ export interface OldestBeforeImage {
   readonly keyId: KeyId;
   readonly shard: number;
   readonly index: number;
-  /** The row before the change there; null: there was none. */
+  /** The row before that change; null: there was none. */
   readonly image: Image | null;
 }
 
-export class References {
+const listOf = (ids: number | number[]): readonly number[] => (typeof ids === "number" ? [ids] : ids);
+
+export class BeforeImages {
   readonly #insert: LazyStatement;
   readonly #remove: LazyStatement;
   readonly #removeRange: LazyStatement;
   readonly #select: LazyStatement;
   readonly #replace: LazyStatement;
   readonly #oldest: LazyStatement;
-  /** Table ⇒ key ⇒ ids of its entries, in their order. */
+  /** Table ⇒ key ⇒ ids of its records, oldest first. */
   readonly #byKey = new Map<number, KeyMap<number, number[]>>();
   #size = 0;
   #nextId = 1;
-  /** Prune goes on after this id; it begins anew when it met the end of what is shown. */
+  /** Prune continues after this id; 0: it starts from the oldest record. */
   #prunedTo = 0;
 
   constructor(db: DatabaseSync) {
@@ -51,7 +58,7 @@ export class References {
     this.#oldest = arraysLazily(db, `${columns} WHERE "id" > ? ORDER BY "id" LIMIT ?`);
     const all = db.prepare(`${columns} ORDER BY "id"`);
     all.setReturnArrays(true);
-    for (const [id, table, keyId] of all.iterate() as unknown as Iterable<PruneRow>) {
+    for (const [id, table, keyId] of trusted<Iterable<PruneRow>>(all.iterate())) {
       this.#remember(table, keyId, id);
       this.#nextId = id + 1;
     }
@@ -73,17 +80,22 @@ export class References {
 
   #ids(table: number, keyId: KeyId): readonly number[] {
     const ids = this.#byKey.get(table)?.get(keyId);
-    return ids === undefined ? [] : typeof ids === "number" ? [ids] : ids;
+    return ids === undefined ? [] : listOf(ids);
   }
 
-  /** `image`: the row before the change at (shard, index), encoded; null: there was none. */
-  add(table: number, keyId: KeyId, shard: number, index: number, image: Uint8Array | null): void {
+  /** `image`: the encoded row before the change at this position; null: there was none. */
+  add(
+    table: number,
+    keyId: KeyId,
+    { shard, index }: Pick<LastWrite, "shard" | "index">,
+    image: Uint8Array | null,
+  ): void {
     const id = this.#nextId++;
     this.#insert.run(id, table, keyId, shard, index, image);
     this.#remember(table, keyId, id);
   }
 
-  /** The own image was taken: whatever the row was before it no longer matters. */
+  /** The replica took this node's own image: older before images of the row are obsolete. */
   forget(table: number, keyId: KeyId): void {
     const ids = this.#ids(table, keyId);
     if (ids.length === 0) return;
@@ -92,62 +104,65 @@ export class References {
     this.#byKey.get(table)!.delete(keyId);
   }
 
-  /** The table is gone, or its rows have other keys. */
+  /** The table was dropped, or its rows have other keys. */
   forgetTable(table: number): void {
     for (const ids of this.#byKey.get(table)?.values() ?? [])
-      for (const id of typeof ids === "number" ? [ids] : ids) {
+      for (const id of listOf(ids)) {
         this.#remove.run(id);
         this.#size--;
       }
     this.#byKey.delete(table);
   }
 
-  /** Of every key of the table the oldest entry. */
+  /** The oldest before image of each key of the table. */
   *oldest(table: number): Iterable<OldestBeforeImage> {
     for (const [keyId, ids] of this.#byKey.get(table) ?? []) {
-      const row = this.#select.get(typeof ids === "number" ? ids : ids[0]!);
-      const [shard, index, image] = row as unknown as [number, number, Uint8Array | null];
+      const [shard, index, image] = this.#read(listOf(ids)[0]!);
       yield { keyId, shard, index, image: image === null ? null : decodeImage(image) };
     }
   }
 
-  /** What the table's rows were is another image from now on. */
-  carry(table: number, map: (image: Uint8Array) => Uint8Array): void {
+  #read(id: number): [shard: number, index: number, image: Uint8Array | null] {
+    return trusted(this.#select.get(id));
+  }
+
+  /** A schema change gives the table's rows another shape: maps each image. */
+  mapImages(table: number, map: (image: Uint8Array) => Uint8Array): void {
     for (const ids of this.#byKey.get(table)?.values() ?? [])
-      for (const id of typeof ids === "number" ? [ids] : ids) {
-        const [, , image] = this.#select.get(id) as unknown as [number, number, Uint8Array | null];
+      for (const id of listOf(ids)) {
+        const [, , image] = this.#read(id);
         if (image !== null) this.#replace.run(map(image), id);
       }
   }
 
-  /** The row as of `base`: null for "no row", undefined when nothing was changed since, so that the replica's row is it. */
+  /** The row at the position `base`; null: there was none; undefined: no change since, so it is the row in the replica. */
   at(table: number, keyId: KeyId, base: PositionVector): Image | null | undefined {
     for (const id of this.#ids(table, keyId)) {
-      const [shard, index, image] = this.#select.get(id) as unknown as [number, number, Uint8Array | null];
-      if (index > (base[shard] ?? 0)) return image === null ? null : decodeImage(image);
+      const [shard, index, image] = this.#read(id);
+      if (!covers(base, { shard, index })) return image === null ? null : decodeImage(image);
     }
     return undefined;
   }
 
-  /** All keys that other nodes changed and the live file is not known to show durably. */
+  /** All keys with a change of another node that the app database is not known to have durably. */
   *keys(): Iterable<{ table: number; keyId: KeyId }> {
     for (const [table, keys] of this.#byKey) for (const keyId of keys.keys()) yield { table, keyId };
   }
 
   /**
-   * Drops some of what the live file durably shows. `synced`: the position it reflects and is synced past. `held`: keys
-   * that it leaves as they are (pending or shadowed). Call inside a transaction.
+   * Drops some before images whose changes the app database has durably. `synced`: the position that it reflects and has
+   * synced. `isHeld`: keys whose changes it has not taken (unacknowledged or withheld rows). Call inside a transaction.
    */
-  prune(synced: PositionVector, held: (table: number, keyId: KeyId) => boolean): void {
-    const rows = this.#oldest.all(this.#prunedTo, PRUNE_AT_ONCE) as unknown as PruneRow[];
+  prune(synced: PositionVector, isHeld: (table: number, keyId: KeyId) => boolean): void {
+    const rows = trusted<PruneRow[]>(this.#oldest.all(this.#prunedTo, PRUNE_AT_ONCE));
     let from = this.#prunedTo;
     let to = from;
     for (const [id, table, keyId, shard, index] of rows) {
-      if (index > (synced[shard] ?? 0)) {
-        rows.length = 0; // what follows is not shown yet
+      if (!covers(synced, { shard, index })) {
+        rows.length = 0; // the following changes are not reflected yet
         break;
       }
-      if (held(table, keyId)) {
+      if (isHeld(table, keyId)) {
         if (to > from) this.#removeRange.run(from, to);
         from = id;
       } else this.#drop(table, keyId, id);

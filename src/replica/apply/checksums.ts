@@ -1,9 +1,11 @@
 /**
- * A rolling checksum per table and shard: the sum, modulo 2^64, of the hashes of the rows' images. Order of rows does
- * not matter, so it is kept by adding the new image's hash and subtracting the old one's.
+ * A rolling checksum per table and shard: the sum, modulo 2^64, of the hashes of the rows' images. The order of rows does
+ * not matter: a write adds the hash of the new image and subtracts that of the old one.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { imageHash } from "../../change/codec.ts";
 import { prepareExact } from "../../rows/row-access.ts";
+import { bigInteger, integer, readTuples } from "../../sqlite/typed-rows.ts";
 
 export class Checksums {
   readonly #store: StatementSync;
@@ -16,7 +18,7 @@ export class Checksums {
       `INSERT INTO "__marmot__checksum" VALUES(?, ?, ?) ON CONFLICT("tbl", "shard") DO UPDATE SET "sum" = excluded."sum"`,
     );
     const all = prepareExact(db, `SELECT "tbl", "shard", "sum" FROM "__marmot__checksum"`);
-    for (const [table, shard, sum] of all.all() as unknown as [bigint, bigint, bigint][])
+    for (const [table, shard, sum] of readTuples(all.all(), integer, integer, bigInteger))
       this.#sums.set(`${table}/${shard}`, BigInt.asUintN(64, sum));
   }
 
@@ -26,11 +28,14 @@ export class Checksums {
     this.#dirty.add(name);
   }
 
-  subtract(table: number, shard: number, hash: bigint): void {
-    this.add(table, shard, -hash);
+  /** An encoded image takes the place of another; null: there is none. */
+  replace(table: number, shard: number, before: Uint8Array | null, after: Uint8Array | null): void {
+    if (before === null && after === null) return;
+    const removed = before === null ? 0n : imageHash(before);
+    this.add(table, shard, (after === null ? 0n : imageHash(after)) - removed);
   }
 
-  /** Nothing of the table is counted any more. */
+  /** Sets the checksums of a table to zero. */
   forget(table: number): void {
     for (const [name, sum] of this.#sums)
       if (sum !== 0n && name.startsWith(`${table}/`)) {
@@ -39,7 +44,7 @@ export class Checksums {
       }
   }
 
-  /** Sums of a shard's tables as [table, decimal digits], sorted by table; empty tables are left out. */
+  /** Sums of a shard's tables as [table, decimal digits], sorted by table, without sums of zero. */
   ofShard(shard: number): [number, string][] {
     const out: [number, string][] = [];
     for (const [name, sum] of this.#sums) {
@@ -49,7 +54,7 @@ export class Checksums {
     return out.sort((a, b) => a[0] - b[0]);
   }
 
-  /** Writes what changed; inside the transaction of the rows. */
+  /** Stores the changed sums, in the transaction of the rows. */
   flush(): void {
     for (const name of this.#dirty) {
       const [table, shard] = name.split("/").map(Number);

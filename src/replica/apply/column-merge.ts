@@ -1,7 +1,7 @@
 /**
- * Column merge: an update is a patch of the columns that its writer changed, so that updates of different columns by
- * writers who did not see each other both stand. The columns of the key, and those of one UNIQUE constraint, are never
- * mixed: whoever changed one of them gives them all. Pure: rows in, images out.
+ * Column merge: an update is a patch of the columns that its writer changed, so that concurrent updates of different
+ * columns are both kept. The columns of the key are one unit, and so are those of a UNIQUE constraint: an update of one
+ * column writes the whole unit. Pure: rows in, images out.
  */
 import type { RowChange } from "../../change/batch.ts";
 import { Op } from "../../change/batch.ts";
@@ -11,9 +11,9 @@ import { type Image, type Value, valueEqual } from "../../change/value.ts";
 import { mentions } from "../../sqlite/ddl-text/index-text.ts";
 
 export interface MergedRow {
-  /** What goes into the replica; null: the row is deleted. */
+  /** The row to write; null: the row is deleted. */
   readonly image: Image | null;
-  /** Columns that the change gives, in order; null: all of them. */
+  /** Columns taken from the change, in order; null: all of them. */
   readonly columns: readonly number[] | null;
 }
 
@@ -31,7 +31,7 @@ export class ColumnMerger {
     this.#units = [shape.key, ...shape.uniques.map((u) => columnsOf(u, shape))];
   }
 
-  /** `before`: the replica's row; null: it has none. */
+  /** `before`: the row in the replica; null: there is none. */
   merge(row: RowChange, before: Image | null): MergedRow {
     if (row.op !== Op.update || row.mask === null || row.image === null || before === null) return whole(row);
     const given = new Set<number>();
@@ -49,7 +49,7 @@ export class ColumnMerger {
     return { image: image.map((value, i) => (given.has(i) ? value : before[i]!)), columns };
   }
 
-  /** Rows of one changeset together: when a UNIQUE value that one kept is claimed by another, all go in as they were sent. */
+  /** Merges the rows of one changeset. If two merged rows have equal UNIQUE values, all rows are written as they were sent. */
   mergeSet(rows: readonly RowChange[], before: readonly (Image | null)[]): MergedRow[] {
     const merged = rows.map((row, i) => this.merge(row, before[i]!));
     return this.#clashes(rows, merged) ? rows.map(whole) : merged;
@@ -63,7 +63,7 @@ export class ColumnMerger {
       );
       if (!kept.includes(true)) return false;
       const columns = unique.terms.map((t) => t.column);
-      // Of an expression or a condition it is not computed here which values are equal.
+      // Equality of expressions and partial indexes is not computed here: assume a clash.
       if (unique.where !== null || columns.includes(null)) return true;
       const key = columns as number[];
       const collations = unique.terms.map((t) => t.collation as Collation);
@@ -80,7 +80,7 @@ export class ColumnMerger {
   }
 }
 
-/** Stored columns that a UNIQUE constraint depends on; those of a generated column are not told apart: all of them. */
+/** Stored columns that a UNIQUE constraint depends on. A generated column counts as depending on all of them. */
 function columnsOf(unique: UniqueShape, shape: TableShape): number[] {
   const all = shape.columns.map((_, i) => i);
   const text = [...unique.terms.map((t) => t.sql), unique.where ?? ""].join(" , ");

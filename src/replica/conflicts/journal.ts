@@ -1,37 +1,53 @@
-/** The conflict journal: what a concurrent write lost, kept with both images so that people can see and restore it. */
+/** The conflict journal: rows that lost to a concurrent write, kept with both images so that users can see and restore them. */
 import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
 import { prepareExact } from "../../rows/row-access.ts";
 import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
+import {
+  blob,
+  integer,
+  nullable,
+  oneOf,
+  readTuple,
+  readTuples,
+  text,
+  trusted,
+} from "../../sqlite/typed-rows.ts";
+import { keyCell } from "../store/key-cell.ts";
 
-/** Newest conflicts kept per shard; older ones go, on every node at the same position. */
-export const JOURNAL_LIMIT = 10_000;
+/** Newest conflicts kept per shard. Every node drops older ones at the same position. */
+const JOURNAL_LIMIT = 10_000;
 
 export type ConflictKind =
   | "concurrent write"
-  /** Two nodes inserted rows of one key: two rows, of which one stands. */
+  /** Two nodes inserted different rows under one key: the later one wins. */
   | "same key"
   | "unique clash"
-  /** A reference was left dangling, and stays. */
+  /** A reference was left dangling and is kept. */
   | "orphan"
-  /** … and was resolved by the declared action, or by undoing the later write that would have been refused. */
+  /** A dangling reference was resolved by its declared action, or by undoing the later of the two writes. */
   | "cascaded"
   | "set null"
   | "set default"
   | "refused"
-  /** A row of a table, or a column, that was made differently on two nodes: that of the first stands. */
+  /** Two nodes created a table or column differently: the first definition wins, and rows of the other are rejected. */
   | "schema clash";
 
-/** What a row was that belongs to no table of the replica. */
+/** Describes a row that belongs to no table of the replica. */
 export interface ConflictNote {
   readonly table: string;
   readonly columns: readonly string[];
   readonly reason: string;
 }
 
-export interface Conflict {
+/** The entry that causes a conflict. */
+interface ConflictPosition {
   readonly shard: number;
   readonly index: number;
+  readonly time: number;
+}
+
+interface Conflict {
   readonly table: number;
   readonly keyId: KeyId;
   readonly kind: ConflictKind;
@@ -41,18 +57,17 @@ export interface Conflict {
   /** Encoded images; null: a delete. */
   readonly losingImage: Uint8Array | null;
   readonly winningImage: Uint8Array | null;
-  readonly time: number;
-  /** Where in the order the loser stood; null: not known. */
+  /** Position of the losing write; null: unknown. */
   readonly losingPosition: { readonly shard: number; readonly index: number } | null;
-  /** Of a "schema clash"; else absent. */
+  /** Only for a "schema clash". */
   readonly note?: ConflictNote;
 }
 
-export interface StoredConflict extends Conflict {
+export interface StoredConflict extends ConflictPosition, Conflict {
   readonly ordinal: number;
 }
 
-type Row = [
+type Row = readonly [
   number,
   number,
   number,
@@ -116,10 +131,9 @@ export class Journal {
       db,
       `SELECT DISTINCT "tbl" FROM "__marmot__conflict" WHERE "kind" = 'same key'`,
     );
-    for (const [table] of tables.all() as unknown as [bigint][]) this.#replacedTables.add(Number(table));
+    for (const [table] of readTuples(tables.all(), integer)) this.#replacedTables.add(table);
     const counts = prepareExact(db, `SELECT "shard", count(*) FROM "__marmot__conflict" GROUP BY "shard"`);
-    for (const [shard, count] of counts.all() as unknown as [bigint, bigint][])
-      this.#counts.set(Number(shard), Number(count));
+    for (const [shard, count] of readTuples(counts.all(), integer, integer)) this.#counts.set(shard, count);
   }
 
   get total(): number {
@@ -128,13 +142,13 @@ export class Journal {
     return total;
   }
 
-  add(conflict: Conflict): void {
-    const same = this.#last.shard === conflict.shard && this.#last.index === conflict.index;
+  add({ shard, index, time }: ConflictPosition, conflict: Conflict): void {
+    const same = this.#last.shard === shard && this.#last.index === index;
     const ordinal = same ? this.#last.ordinal + 1 : 0;
-    this.#last = { shard: conflict.shard, index: conflict.index, ordinal };
+    this.#last = { shard, index, ordinal };
     this.#insert.run(
-      conflict.shard,
-      conflict.index,
+      shard,
+      index,
       ordinal,
       conflict.table,
       conflict.keyId,
@@ -143,30 +157,27 @@ export class Journal {
       conflict.losingImage,
       conflict.winningOrigin,
       conflict.winningImage,
-      conflict.time,
+      time,
       conflict.losingPosition?.shard ?? null,
       conflict.losingPosition?.index ?? null,
       conflict.note === undefined ? null : JSON.stringify(conflict.note),
     );
     if (conflict.kind === "same key") this.#replacedTables.add(conflict.table);
-    const count = (this.#counts.get(conflict.shard) ?? 0) + 1;
-    this.#counts.set(conflict.shard, count);
+    const count = (this.#counts.get(shard) ?? 0) + 1;
+    this.#counts.set(shard, count);
     if (count > JOURNAL_LIMIT) {
-      this.#trim.run(conflict.shard, count - JOURNAL_LIMIT);
-      this.#counts.set(conflict.shard, JOURNAL_LIMIT);
+      this.#trim.run(shard, count - JOURNAL_LIMIT);
+      this.#counts.set(shard, JOURNAL_LIMIT);
     }
   }
 
-  /** Images of the table's rows are others from now on. */
-  carry(table: number, map: (image: Uint8Array) => Uint8Array): void {
-    const rows = this.#ofTable.all(table) as unknown as [
-      number,
-      number,
-      number,
-      Uint8Array | null,
-      Uint8Array | null,
-    ][];
-    for (const [shard, index, ordinal, losing, winning] of rows)
+  /** A schema change gives the table's rows another shape: maps both images of its conflicts. */
+  mapImages(table: number, map: (image: Uint8Array) => Uint8Array): void {
+    const rows = this.#ofTable.all(table);
+    for (const [shard, index, ordinal, losing, winning] of readTuples(
+      rows,
+      ...([integer, integer, integer, nullable(blob), nullable(blob)] as const),
+    ))
       this.#replace.run(
         losing === null ? null : map(losing),
         winning === null ? null : map(winning),
@@ -175,24 +186,39 @@ export class Journal {
   }
 
   list(limit: number): StoredConflict[] {
-    return (this.#list.all(limit) as unknown as Row[]).map(fromRow);
+    return this.#list.all(limit).map(readConflict);
   }
 
-  /** Whether the table ever had a row that lost to an insert under the same key; never false if such a conflict is kept. */
+  /** False: the journal keeps no conflict in which a row of the table lost to an insert under the same key. */
   hasReplaced(table: number): boolean {
     return this.#replacedTables.has(table);
   }
 
-  /** Rows of a table that lost to an insert under the same key, in the order in which they lost. */
+  /** Conflicts in which a row of the table lost to an insert under the same key, in log order. */
   replacedIn(table: number): StoredConflict[] {
-    return (this.#replaced.all(table) as unknown as Row[]).map(fromRow);
+    return trusted<Row[]>(this.#replaced.all(table)).map(fromRow);
   }
 
   get(shard: number, index: number, ordinal: number): StoredConflict | null {
-    const row = this.#one.get(shard, index, ordinal) as unknown as Row | undefined;
-    return row === undefined ? null : fromRow(row);
+    const row = this.#one.get(shard, index, ordinal);
+    return row === undefined ? null : readConflict(row);
   }
 }
+
+const KINDS = [
+  ...["concurrent write", "same key", "unique clash", "orphan", "cascaded"],
+  ...["set null", "set default", "refused", "schema clash"],
+] as const satisfies readonly ConflictKind[];
+
+const readConflict = (row: unknown): StoredConflict =>
+  fromRow(
+    readTuple(
+      row,
+      ...([integer, integer, integer, integer, keyCell, oneOf(...KINDS)] as const),
+      ...([integer, nullable(blob), integer, nullable(blob)] as const),
+      ...([integer, nullable(integer), nullable(integer), nullable(text)] as const),
+    ),
+  );
 
 const fromRow = (row: Row): StoredConflict => ({
   shard: row[0],

@@ -1,9 +1,10 @@
-/** A live file for a node that has none: the replica's rows under the application's own schema, byte for byte. */
+/** Builds an app database for a node that has none: the replica's rows under the application's own schema, verbatim. */
+import { nextTurn } from "../../base/clock.ts";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { pathToFileURL } from "node:url";
 import { UserError } from "../../base/errors.ts";
+import type { TableShape } from "../../change/shape.ts";
 import { foldName } from "../../base/names.ts";
 import { unwritableTables, withCopy } from "../../schema/classify/writable.ts";
 import { createObject } from "../../schema/scratch.ts";
@@ -12,17 +13,25 @@ import { mentions } from "../../sqlite/ddl-text/index-text.ts";
 import { searchIndexOf } from "../../schema/search-index.ts";
 import { tablesInOrder } from "../../schema/virtual-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
-import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
-import { publish, removeDatabase, yieldToLoop } from "./initial-import.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { readPositions } from "../store/positions.ts";
 import { type CatalogueObject, readObjectsOf, readShapes } from "../store/schema-store.ts";
-import type { TableShape } from "../../change/shape.ts";
 import { readSettings, type ReplicaSettings } from "../store/settings.ts";
+import { attachSource, copyTable, openForFilling, publish, removeDatabase } from "./database-files.ts";
 
-export interface BuildAppDbOptions {
+/** The application's schema and the applied positions, read from a replica. */
+interface ReplicaContents {
+  readonly settings: ReplicaSettings;
+  readonly objects: readonly CatalogueObject[];
+  readonly shapes: readonly TableShape[];
+  readonly positions: readonly number[];
+}
+
+interface BuildAppDbOptions {
   readonly replica: string;
-  /** Where the file goes; never over one that is there. */
+  /** Path of the new file. An existing file is never replaced. */
   readonly appDb: string;
-  /** Called on the unfinished file with every row in it and the positions it shows: capture is installed here. */
+  /** Called on the unfinished file, which has all rows, with the positions that it reflects: installs capture. */
   readonly prepare: (
     db: DatabaseSync,
     settings: ReplicaSettings,
@@ -30,6 +39,52 @@ export interface BuildAppDbOptions {
     position: readonly number[],
   ) => void;
   readonly onProgress?: (rows: number) => void;
+}
+
+export async function buildAppDb({ replica, appDb, prepare, onProgress }: BuildAppDbOptions): Promise<void> {
+  mkdirSync(dirname(appDb), { recursive: true });
+  // In the same folder: a file cannot be renamed from a data directory on another file system.
+  const fresh = `${appDb}.receiving`;
+  removeDatabase(fresh);
+  const contents = readContents(replica);
+  const { settings, shapes, positions } = contents;
+  const db = openForFilling(fresh, settings.encoding);
+  try {
+    db.exec(
+      `PRAGMA user_version = ${settings.userVersion}; PRAGMA application_id = ${settings.applicationId}`,
+    );
+    attachSource(db, replica);
+    db.exec("BEGIN");
+    await fill(db, contents, onProgress);
+    db.exec("COMMIT; DETACH source; PRAGMA journal_mode = WAL");
+    prepare(db, settings, shapes, positions);
+  } catch (error) {
+    db.close();
+    removeDatabase(fresh);
+    throw error;
+  }
+  db.close();
+  if (existsSync(appDb))
+    throw new UserError(
+      `${appDb} appeared while it was being received`,
+      "move it away, or start the node again to have it compared",
+    );
+  publish(fresh, appDb);
+}
+
+function readContents(replica: string): ReplicaContents {
+  const source = openDatabase(replica, { readOnly: true });
+  try {
+    const settings = readSettings(source, replica);
+    return {
+      settings,
+      objects: builtElsewhere(readObjectsOf(source), settings.selection),
+      shapes: readShapes(source),
+      positions: readPositions(source),
+    };
+  } finally {
+    source.close();
+  }
 }
 
 /**
@@ -45,76 +100,34 @@ function builder(db: DatabaseSync, objects: readonly CatalogueObject[]): (object
   return (object) => {
     const { kind, name, tableName, sql, tableId } = object;
     const isNeeded = tableId !== null || (kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(sql));
-    const lacks = missing.find((other) => foldName(other) === foldName(tableName) || mentions(sql, other));
-    if (!isNeeded && (refused.has(name) || unwritable.has(name) || (kind !== "table" && lacks !== undefined)))
+    const lacks = missing.some((other) => foldName(other) === foldName(tableName) || mentions(sql, other));
+    if (!isNeeded && (refused.has(name) || unwritable.has(name) || (kind !== "table" && lacks)))
       missing.push(name);
     else createObject(db, object);
   };
 }
 
-export async function buildAppDb({ replica, appDb, prepare, onProgress }: BuildAppDbOptions): Promise<void> {
-  mkdirSync(dirname(appDb), { recursive: true });
-  // Beside its place: the data directory may lie on another file system, from which nothing can be renamed.
-  const fresh = `${appDb}.receiving`;
-  removeDatabase(fresh);
-  const source = openDatabase(replica, { readOnly: true });
-  const settings = readSettings(source, replica);
-  const objects = builtElsewhere(readObjectsOf(source), settings.selection);
-  const shapes = readShapes(source);
-  const positions = source.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as {
-    idx: number;
-  }[];
-  source.close();
-  const db = openDatabase(fresh);
-  try {
-    db.exec(
-      `PRAGMA encoding = ${quoteText(settings.encoding)}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF`,
-    );
-    db.exec("PRAGMA ignore_check_constraints = ON; PRAGMA cache_size = -64000");
-    db.exec(
-      `PRAGMA user_version = ${settings.userVersion}; PRAGMA application_id = ${settings.applicationId}`,
-    );
-    db.exec(`ATTACH ${quoteText(`${pathToFileURL(replica).href}?mode=ro`)} AS replica; BEGIN`);
-    // Tables and rows first; indexes, views and triggers on rows that are there are cheaper, and fire nothing.
-    const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
-    const build = builder(db, objects);
-    for (const object of tablesInOrder(objects)) if (exists.get(object.name) === undefined) build(object); // else a virtual table made it
-    let rows = 0;
-    for (const shape of shapes) {
-      const columns = shape.columns.map((c) => quoteIdentifier(c.name)).join(", ");
-      const name = quoteIdentifier(shape.name);
-      const { changes } = db
-        .prepare(`INSERT INTO main.${name}(${columns}) SELECT ${columns} FROM replica.${name}`)
-        .run();
-      rows += Number(changes);
-      onProgress?.(rows);
-      await yieldToLoop();
-    }
-    for (const object of objects) if (object.kind !== "table") build(object);
-    for (const object of objects) {
-      const index = searchIndexOf(object);
-      if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)
-        continue;
-      const name = quoteIdentifier(index.name);
-      db.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
-    }
-    db.exec("COMMIT; DETACH replica; PRAGMA journal_mode = WAL");
-    prepare(
-      db,
-      settings,
-      shapes,
-      positions.map((p) => p.idx),
-    );
-  } catch (error) {
-    db.close();
-    removeDatabase(fresh);
-    throw error;
+/** Creates tables and rows first: indexes are cheaper on existing rows, and triggers do not fire. */
+async function fill(
+  db: DatabaseSync,
+  { objects, shapes }: ReplicaContents,
+  onProgress: ((rows: number) => void) | undefined,
+): Promise<void> {
+  const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
+  const build = builder(db, objects);
+  for (const object of tablesInOrder(objects)) if (exists.get(object.name) === undefined) build(object); // else a virtual table created it
+  let rows = 0;
+  for (const shape of shapes) {
+    rows += copyTable(db, shape);
+    onProgress?.(rows);
+    await nextTurn();
   }
-  db.close();
-  if (existsSync(appDb))
-    throw new UserError(
-      `${appDb} appeared while it was being received`,
-      "move it away, or start the node again to have it compared",
-    );
-  publish(fresh, appDb);
+  for (const object of objects) if (object.kind !== "table") build(object);
+  for (const object of objects) {
+    const index = searchIndexOf(object);
+    if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)
+      continue;
+    const name = quoteIdentifier(index.name);
+    db.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
+  }
 }

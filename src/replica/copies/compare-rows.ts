@@ -1,6 +1,6 @@
-/** A full and exact comparison of two databases' rows, table by table, both streamed in the order of the key. */
+/** Compares the rows of two databases fully and exactly, table by table, in the order of the key. */
 import type { DatabaseSync } from "node:sqlite";
-import { type KeyId, keyIdOfImage } from "../../change/key.ts";
+import { type KeyId, keyIdOfImage, keyOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../change/value.ts";
 import { exactRows } from "../../rows/exact-rows.ts";
@@ -13,72 +13,62 @@ export interface RowDifference {
   readonly right: Image | null;
 }
 
-export interface CompareOptions {
-  readonly left: DatabaseSync;
-  readonly right: DatabaseSync;
-  readonly shapes: readonly TableShape[];
-  readonly encoding: string;
-  /** Keys that may differ. */
-  readonly skip?: (table: number, keyId: KeyId) => boolean;
-  /** False: that is enough. */
-  readonly onDifference: (difference: RowDifference) => boolean;
-  /** Called now and then with the rows compared so far; may wait. */
-  readonly pause?: (rows: number) => Promise<void>;
-}
-
-const SLICE = 2000;
-
-/** The caller holds a read transaction on both sides. Returns how many rows were looked at. */
-export async function compareRows(options: CompareOptions): Promise<number> {
-  const { left, right, shapes, encoding, skip, onDifference, pause } = options;
-  let rows = 0;
-  for (const table of shapes) {
-    const other = new RowAccess(right, table, encoding);
-    for (const image of exactRows(left, table, encoding)) {
-      if (++rows % SLICE === 0) await pause?.(rows);
-      const keyId = keyIdOfImage(table, image);
-      const match = other.get(keyOf(table, image));
-      if (match !== null && imageEqual(image, match)) continue;
-      if (skip?.(table.id, keyId)) continue;
-      if (!onDifference({ table, keyId, left: image, right: match })) return rows;
-    }
-    const own = new RowAccess(left, table, encoding);
-    for (const image of exactRows(right, table, encoding)) {
-      if (++rows % SLICE === 0) await pause?.(rows);
-      if (own.get(keyOf(table, image)) !== null) continue;
-      const keyId = keyIdOfImage(table, image);
-      if (skip?.(table.id, keyId)) continue;
-      if (!onDifference({ table, keyId, left: null, right: image })) return rows;
-    }
-  }
-  return rows;
-}
-
-const keyOf = (table: TableShape, image: Image): Value[] => table.key.map((k) => image[k]!);
-
-/**
- * Keys of the rows of one table in which two databases differ. Yields null now and then, so that the caller can let others
- * run; the statements stay open meanwhile.
- */
-export function* differingKeys(options: {
+interface ComparedTable {
   readonly left: DatabaseSync;
   readonly right: DatabaseSync;
   readonly table: TableShape;
   readonly encoding: string;
-}): Generator<readonly Value[] | null, void> {
-  const { left, right, table, encoding } = options;
-  let rows = 0;
-  const other = new RowAccess(right, table, encoding);
+}
+
+interface ComparedTables extends Omit<ComparedTable, "table"> {
+  readonly shapes: readonly TableShape[];
+  /** Keys that may differ. */
+  readonly skip?: (table: number, keyId: KeyId) => boolean;
+  /** False ends the comparison. */
+  readonly onDifference: (difference: RowDifference) => boolean;
+  /** Called between slices with the number of rows compared so far. */
+  readonly pause?: (rows: number) => Promise<void>;
+}
+
+/** Rows compared between two pauses. */
+const SLICE = 2000;
+
+/** Yields the differing rows of one table, and null between slices. Adds the rows compared to `count`. */
+function* differences(
+  { left, right, table, encoding }: ComparedTable,
+  count: { rows: number },
+): Generator<RowDifference | null, void> {
+  const inRight = new RowAccess(right, table, encoding);
   for (const image of exactRows(left, table, encoding)) {
-    if (++rows % SLICE === 0) yield null;
-    const key = keyOf(table, image);
-    const match = other.get(key);
-    if (match === null || !imageEqual(image, match)) yield key;
+    if (++count.rows % SLICE === 0) yield null;
+    const match = inRight.get(keyOfImage(table, image));
+    if (match === null || !imageEqual(image, match))
+      yield { table, keyId: keyIdOfImage(table, image), left: image, right: match };
   }
-  const own = new RowAccess(left, table, encoding);
+  const inLeft = new RowAccess(left, table, encoding);
   for (const image of exactRows(right, table, encoding)) {
-    if (++rows % SLICE === 0) yield null;
-    const key = keyOf(table, image);
-    if (own.get(key) === null) yield key;
+    if (++count.rows % SLICE === 0) yield null;
+    if (inLeft.get(keyOfImage(table, image)) === null)
+      yield { table, keyId: keyIdOfImage(table, image), left: null, right: image };
   }
+}
+
+/** The caller holds a read transaction on both sides. Returns the number of rows compared. */
+export async function compareRows(options: ComparedTables): Promise<number> {
+  const { shapes, skip, onDifference, pause } = options;
+  const count = { rows: 0 };
+  for (const table of shapes)
+    for (const difference of differences({ ...options, table }, count))
+      if (difference === null) await pause?.(count.rows);
+      else if (!skip?.(table.id, difference.keyId) && !onDifference(difference)) return count.rows;
+  return count.rows;
+}
+
+/**
+ * Yields the keys of the differing rows of one table, and null between slices, so that the caller can let other work run.
+ * The statements stay open until the end.
+ */
+export function* differingKeys(options: ComparedTable): Generator<readonly Value[] | null, void> {
+  for (const difference of differences(options, { rows: 0 }))
+    yield difference === null ? null : keyOfImage(options.table, (difference.left ?? difference.right)!);
 }

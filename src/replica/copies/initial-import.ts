@@ -1,110 +1,41 @@
-/** The first node's replica: the application's file as it is, in one read snapshot, at position 1 of every shard. */
-import { chmodSync, closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
-import { dirname } from "node:path";
+/** Initial import: the first replica of a cluster, made from one read snapshot of the app database, at position 1. */
+import { nextTurn } from "../../base/clock.ts";
+import { chmodSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
-import { pathToFileURL } from "node:url";
-import { encodeImage, imageHash } from "../../change/codec.ts";
-import { keyIdOfImage } from "../../change/key.ts";
-import type { TableShape } from "../../change/shape.ts";
-import type { Value } from "../../change/value.ts";
-import { exactRows } from "../../rows/exact-rows.ts";
-import { openDatabase } from "../../sqlite/open.ts";
-import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
-import { readForeignKeys } from "../../schema/foreign-keys.ts";
-import { queryOf } from "../../sqlite/query.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { Checksums } from "../apply/checksums.ts";
-import { indexForeignKeys } from "../references/checked-foreign-key.ts";
+import { sumRows } from "../migrate/row-metadata.ts";
+import { indexForeignKeys } from "../references/foreign-key-indexes.ts";
+import { writeLocal } from "../store/local.ts";
 import { readRouting } from "../store/row-routing.ts";
 import { type CatalogueObject, createSchema, readShapes } from "../store/schema-store.ts";
 import { type ReplicaSettings, writeSettings } from "../store/settings.ts";
+import { attachSource, copyTable, openForFilling, publish, removeDatabase } from "./database-files.ts";
+import type { TableShape } from "../../change/shape.ts";
+import { integer, readRow } from "../../sqlite/typed-rows.ts";
 
-export interface InitialImportOptions {
-  /** Where the replica goes; must not exist. */
+interface InitialImportOptions {
+  /** Path of the new replica; no file may exist there. */
   readonly path: string;
-  /** The application's file, with capture installed. */
+  /** The app database, with capture installed. */
   readonly appDb: string;
   readonly settings: ReplicaSettings;
   readonly objects: readonly CatalogueObject[];
   readonly peerId: string;
-  /** Table id ⇒ change log's name in the file. */
+  /** Table id ⇒ name of its change log in the app database. */
   readonly logs: ReadonlyMap<number, string>;
   readonly onProgress?: (rows: number, total: number) => void;
 }
 
-/** Rows hashed between two turns of the event loop. */
-const SLICE = 5000;
-
-export const yieldToLoop = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
-/** Makes sure that a rename in `folder` survives a power cut. */
-export function syncFolder(folder: string): void {
-  if (process.platform === "win32") return;
-  const descriptor = openSync(folder, "r");
-  fsyncSync(descriptor);
-  closeSync(descriptor);
-}
-
-export function syncFile(path: string): void {
-  const descriptor = openSync(path, "r+");
-  fsyncSync(descriptor);
-  closeSync(descriptor);
-}
-
-export function removeDatabase(path: string): void {
-  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(path + suffix, { force: true });
-}
-
-/** Puts a finished database in its place: no WAL, durable, atomically. */
-export function publish(from: string, to: string): void {
-  syncFile(from);
-  renameSync(from, to);
-  syncFolder(dirname(to));
-}
-
 /** A crash before the end leaves only `<path>.new`, which the next attempt removes. */
 export async function createReplica(options: InitialImportOptions): Promise<void> {
-  const { path, appDb, settings, objects, peerId, logs } = options;
+  const { path, settings } = options;
   const fresh = `${path}.new`;
   removeDatabase(fresh);
-  const db = openDatabase(fresh);
+  const db = openForFilling(fresh, settings.encoding);
   chmodSync(fresh, 0o600);
   try {
-    db.exec(
-      `PRAGMA encoding = ${quoteText(settings.encoding)}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF`,
-    );
-    db.exec("PRAGMA ignore_check_constraints = ON; PRAGMA cache_size = -64000");
-    db.exec(`ATTACH ${quoteText(`${pathToFileURL(appDb).href}?mode=ro`)} AS live`);
-    db.exec("BEGIN");
-    createSchema(db, objects);
-    writeSettings(db, settings);
-    db.prepare(`INSERT INTO "__marmot__local_node" VALUES('peer_id', ?)`).run(peerId);
-    const shapes = readShapes(db);
-    // Reading any of these begins the snapshot of the live file; all are in it.
-    const watermark = db.prepare(`INSERT INTO "__marmot__watermark" VALUES(?, ?, ?, ?)`);
-    for (const shape of shapes) {
-      const log = quoteIdentifier(logs.get(shape.id)!);
-      const { top } = db.prepare(`SELECT coalesce(max(id), 0) AS top FROM live.${log}`).get() as {
-        top: number;
-      };
-      const kept = settings.transactions === "whole" ? 1 : settings.shards;
-      for (let shard = 0; shard < kept; shard++) watermark.run(peerId, shard, shape.id, top);
-    }
-    let total = 0;
-    for (const shape of shapes) {
-      const columns = shape.columns.map((c) => quoteIdentifier(c.name)).join(", ");
-      const name = quoteIdentifier(shape.name);
-      const { changes } = db
-        .prepare(`INSERT INTO main.${name}(${columns}) SELECT ${columns} FROM live.${name}`)
-        .run();
-      total += Number(changes);
-      await yieldToLoop();
-    }
-    indexForeignKeys(db, readForeignKeys(queryOf(db), shapes));
-    await yieldToLoop();
-    await fillChecksums(db, shapes, settings, (rows) => options.onProgress?.(rows, total));
-    const position = db.prepare(`INSERT INTO "__marmot__position" VALUES(?, 1, 1)`);
-    for (let shard = 0; shard < settings.shards; shard++) position.run(shard);
-    db.exec("COMMIT; DETACH live");
+    await fill(db, options);
   } catch (error) {
     db.close();
     removeDatabase(fresh);
@@ -114,7 +45,46 @@ export async function createReplica(options: InitialImportOptions): Promise<void
   publish(fresh, path);
 }
 
-/** Sums the hashes of all rows by table and shard. */
+async function fill(db: DatabaseSync, options: InitialImportOptions): Promise<void> {
+  const { appDb, settings, objects, peerId, onProgress } = options;
+  attachSource(db, appDb);
+  db.exec("BEGIN");
+  createSchema(db, objects);
+  writeSettings(db, settings);
+  writeLocal(db, "peer_id", peerId);
+  const shapes = readShapes(db);
+  // The first read begins the snapshot of the app database: change logs and rows are of the same moment.
+  storeWatermarks(db, shapes, options);
+  let total = 0;
+  for (const shape of shapes) {
+    total += copyTable(db, shape);
+    await nextTurn();
+  }
+  indexForeignKeys(db, shapes);
+  await nextTurn();
+  await fillChecksums(db, shapes, settings, (rows) => onProgress?.(rows, total));
+  onProgress?.(total, total);
+  const position = db.prepare(`INSERT INTO "__marmot__position" VALUES(?, 1, 1)`);
+  for (let shard = 0; shard < settings.shards; shard++) position.run(shard);
+  db.exec("COMMIT; DETACH source");
+}
+
+/** The import contains all rows of the change logs: they count as ordered. */
+function storeWatermarks(
+  db: DatabaseSync,
+  shapes: readonly TableShape[],
+  { settings, peerId, logs }: InitialImportOptions,
+): void {
+  const insert = db.prepare(`INSERT INTO "__marmot__watermark" VALUES(?, ?, ?, ?)`);
+  const kept = settings.transactions === "whole" ? 1 : settings.shards;
+  for (const { id } of shapes) {
+    const log = quoteIdentifier(logs.get(id)!);
+    const row = db.prepare(`SELECT coalesce(max(id), 0) AS top FROM source.${log}`).get();
+    const { top } = readRow(row, { top: integer });
+    for (let shard = 0; shard < kept; shard++) insert.run(peerId, shard, id, top);
+  }
+}
+
 async function fillChecksums(
   db: DatabaseSync,
   shapes: readonly TableShape[],
@@ -122,17 +92,12 @@ async function fillChecksums(
   onProgress: (rows: number) => void,
 ): Promise<void> {
   const checksums = new Checksums(db);
-  const routing = readRouting(db, shapes, settings);
+  const source = { db, routing: readRouting(db, shapes, settings), encoding: settings.encoding };
   let done = 0;
   for (const shape of shapes)
-    for (const image of exactRows(db, shape, settings.encoding)) {
-      const shard = routing.shardOf(shape, keyIdOfImage(shape, image as Value[]));
-      checksums.add(shape.id, shard, imageHash(encodeImage(image)));
-      if (++done % SLICE === 0) {
-        onProgress(done);
-        await yieldToLoop();
-      }
+    for (const rows of sumRows(shape, source, checksums)) {
+      onProgress((done += rows));
+      await nextTurn();
     }
   checksums.flush();
-  onProgress(done);
 }

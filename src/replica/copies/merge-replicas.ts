@@ -1,46 +1,52 @@
 /**
- * Two replicas of which neither is ahead of the other, made into one that is: each shard's part is taken from the one
- * that is further there. The greater position in each shard is one that any node could reach (`passing.ts`), so what comes
- * out is what a node that stands there holds. Without it, two nodes whose logs are cut at what they have could wait for
- * each other for ever.
+ * Merges two replicas of which neither is ahead of the other in all shards: the part of each shard is taken from the
+ * replica with the greater position there. Every node can reach the greater position in each shard (`delivery-rule.ts`),
+ * so the result equals the replica of a node at these positions. Without a merge, two nodes with truncated logs could
+ * wait for each other without end.
  *
- * What rows of a shard are depends on the positions there and in shard 0, where changesets over several shards stand. The
- * one further in a shard has taken every such changeset that the other has; at equal positions the one further in shard 0
- * has more of them, as an entry there may take effect before the marker that it needed is passed.
+ * Rows of a shard depend on its position and on that of shard 0, which has the changesets over several shards. The replica
+ * ahead in a shard has taken every such changeset that the other one has. At equal positions the one ahead in shard 0 has
+ * more of them: an entry of shard 0 may take effect before the marker that it needed is applied.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../../base/assert.ts";
 import { keyValues, type KeyId } from "../../change/key.ts";
+import type { TableShape } from "../../change/shape.ts";
 import { prepareExact, RowAccess } from "../../rows/row-access.ts";
-import { compareRows } from "./compare-rows.ts";
+import { readPositions } from "../store/positions.ts";
 import { readRouting } from "../store/row-routing.ts";
 import { readShapes } from "../store/schema-store.ts";
 import { readSettings } from "../store/settings.ts";
+import { compareRows } from "./compare-rows.ts";
+import { integer, readRow, trusted } from "../../sqlite/typed-rows.ts";
 
-/** Tables that a shard's part replaces as a whole, by their column "shard". */
+/** Tables of which the part of a shard is replaced as a whole, by the column "shard". */
 const BY_SHARD = ["origin", "checksum", "conflict", "staged", "check", "moved"] as const;
 
 /**
- * Tables whose rows go with the row that they are about, by "tbl" and "key", as positions may be in shard 0. Unlike the
- * keys' they come and go: what the one further in a shard does not have, it had to forget.
+ * Tables of records about a row, by "tbl" and "key"; their positions may be in shard 0. Unlike key positions, such records
+ * are also deleted: a record that the replica ahead does not have was dropped there.
  */
 const BY_KEY = ["column", "orphan", "attached", "stray", "birth"] as const;
 
-/** Shard ⇒ its part is the first replica's. */
-export function furtherParts(first: readonly number[], second: readonly number[]): boolean[] {
+/** Per shard: its part is taken from the first replica. */
+function furtherParts(first: readonly number[], second: readonly number[]): boolean[] {
   return first.map((index, shard) =>
     index === second[shard]! ? first[0]! > second[0]! : index > second[shard]!,
   );
 }
 
-const positionsOf = (db: DatabaseSync): number[] =>
-  (db.prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`).all() as { idx: number }[]).map(
-    (r) => r.idx,
-  );
+/** The two replicas: parts of `source` are copied into `target`. */
+interface Merge {
+  readonly source: DatabaseSync;
+  readonly target: DatabaseSync;
+  /** The row is routed to a shard whose part is taken from the source. */
+  readonly isSources: (table: number, keyId: KeyId) => boolean;
+}
 
 /**
- * Makes `target` the greater of both. Call inside transactions of both; `pause` is called with the rows looked at. False:
- * they are of different schema versions, and nothing changed.
+ * Makes `target` the greater of both. Call inside transactions of both. `pause` is called with the number of rows
+ * compared. False: the schema versions differ, and nothing changed.
  */
 export async function mergeParts(
   source: DatabaseSync,
@@ -49,7 +55,7 @@ export async function mergeParts(
 ): Promise<boolean> {
   const settings = readSettings(target, "the replica received");
   if (readSettings(source, "the replica").schemaVersion !== settings.schemaVersion) return false;
-  const parts = furtherParts(positionsOf(source), positionsOf(target));
+  const parts = furtherParts(readPositions(source), readPositions(target));
   const shapes = new Map(readShapes(target).map((s) => [s.id, s]));
   const routing = readRouting(target, [...shapes.values()], settings);
   const isSources = (table: number, keyId: KeyId): boolean => {
@@ -57,14 +63,37 @@ export async function mergeParts(
     assert(shape !== undefined, "replicas of one schema version have the same tables");
     return parts[routing.shardOf(shape, keyId)]!;
   };
-  // Rows: which differ is noted first, as a table that is being read stays as it is.
+  const merge = { source, target, isSources };
+  await copyRows(merge, shapes, settings.encoding, pause);
+  copyKeys(merge);
+  for (const table of BY_KEY) replaceRecords(table, merge);
+  parts.forEach((isSource, shard) => {
+    if (isSource) copyShard(merge, shard);
+  });
+  copyAll(merge, "watermark", {
+    conflict: `ON CONFLICT DO UPDATE SET "up_to" = max("up_to", excluded."up_to")`,
+  });
+  copyAll(merge, "rowid", {
+    conflict: `ON CONFLICT DO UPDATE SET "highest" = max("highest", excluded."highest")`,
+  });
+  copyAll(merge, "peer", { conflict: "ON CONFLICT DO NOTHING" });
+  return true;
+}
+
+/** Copies the source's rows. Their keys are collected first, because a table must not change while it is compared. */
+async function copyRows(
+  { source, target, isSources }: Merge,
+  shapes: ReadonlyMap<number, TableShape>,
+  encoding: string,
+  pause: (rows: number) => Promise<void>,
+): Promise<void> {
   target.exec(`CREATE TEMP TABLE "differs"("tbl" INTEGER, "key")`);
   const note = target.prepare(`INSERT INTO temp."differs" VALUES(?, ?)`);
   await compareRows({
     left: source,
     right: target,
     shapes: [...shapes.values()],
-    encoding: settings.encoding,
+    encoding,
     onDifference: ({ table, keyId }) => {
       if (isSources(table.id, keyId)) note.run(table.id, keyId);
       return true;
@@ -72,60 +101,38 @@ export async function mergeParts(
     pause,
   });
   const access = (db: DatabaseSync) =>
-    new Map([...shapes.values()].map((s) => [s.id, new RowAccess(db, s, settings.encoding)]));
+    new Map([...shapes.values()].map((s) => [s.id, new RowAccess(db, s, encoding)]));
   const [from, to] = [access(source), access(target)];
   const differing = target.prepare(`SELECT "tbl", "key" FROM temp."differs"`);
   differing.setReturnArrays(true);
-  const keys = (): Iterable<[number, KeyId]> => differing.iterate() as unknown as Iterable<[number, KeyId]>;
+  const keys = (): Iterable<[number, KeyId]> => trusted(differing.iterate());
   for (const [table, keyId] of keys()) to.get(table)!.delete(keyValues(shapes.get(table)!, keyId));
   for (const [table, keyId] of keys()) {
     const image = from.get(table)!.get(keyValues(shapes.get(table)!, keyId));
     if (image !== null) to.get(table)!.upsert(image);
   }
   target.exec(`DROP TABLE temp."differs"`);
-  copyKeys(source, target, isSources);
-  for (const table of BY_KEY) replaceOf(table, source, target, isSources);
-  parts.forEach((isSource, shard) => {
-    if (isSource) copyShard(source, target, shard);
-  });
-  copyAll(source, target, "watermark", `ON CONFLICT DO UPDATE SET "up_to" = max("up_to", excluded."up_to")`);
-  copyAll(
-    source,
-    target,
-    "rowid",
-    `ON CONFLICT DO UPDATE SET "highest" = max("highest", excluded."highest")`,
-  );
-  copyAll(source, target, "peer", "ON CONFLICT DO NOTHING");
-  return true;
 }
 
-/** The keys' last positions. The one further in a shard has all keys there that the other has. */
-function copyKeys(
-  source: DatabaseSync,
-  target: DatabaseSync,
-  isSources: (table: number, keyId: KeyId) => boolean,
-): void {
+type KeyRow = [table: number, keyId: KeyId, shard: number, index: number, origin: number];
+
+/** Copies key positions. The replica ahead in a shard has all keys there that the other one has. */
+function copyKeys({ source, target, isSources }: Merge): void {
   const all = source.prepare(`SELECT "tbl", "key", "shard", "idx", "origin" FROM "__marmot__key"`);
   all.setReturnArrays(true);
   const put = target.prepare(`INSERT OR REPLACE INTO "__marmot__key" VALUES(?, ?, ?, ?, ?)`);
-  for (const row of all.iterate() as unknown as Iterable<[number, KeyId, number, number, number]>)
-    if (isSources(row[0], row[1])) put.run(...row);
+  for (const row of trusted<Iterable<KeyRow>>(all.iterate())) if (isSources(row[0], row[1])) put.run(...row);
 }
 
-/** What a table says of the source's rows is replaced by what the source's says. */
-function replaceOf(
-  table: (typeof BY_KEY)[number],
-  source: DatabaseSync,
-  target: DatabaseSync,
-  isSources: (table: number, keyId: KeyId) => boolean,
-): void {
+/** Replaces the records about the source's rows. */
+function replaceRecords(table: (typeof BY_KEY)[number], merge: Merge): void {
+  const { target, isSources } = merge;
   const keys = target.prepare(`SELECT DISTINCT "tbl", "key" FROM "__marmot__${table}"`);
   keys.setReturnArrays(true);
   const drop = target.prepare(`DELETE FROM "__marmot__${table}" WHERE "tbl" = ? AND "key" = ?`);
-  for (const [tbl, key] of keys.all() as unknown as [number, KeyId][])
+  for (const [tbl, key] of trusted<[number, KeyId][]>(keys.all()))
     if (isSources(tbl, key)) drop.run(tbl, key);
-  const isRows = ([tbl, key]: CopiedRow): boolean => isSources(Number(tbl), asKeyId(key));
-  copyAll(source, target, table, "", "", isRows);
+  copyAll(merge, table, { wanted: ([tbl, key]) => isSources(Number(tbl), asKeyId(key)) });
 }
 
 type CopiedRow = (null | number | bigint | string | Uint8Array)[];
@@ -133,25 +140,32 @@ type CopiedRow = (null | number | bigint | string | Uint8Array)[];
 const asKeyId = (key: CopiedRow[number] | undefined): KeyId =>
   typeof key === "bigint" ? Number(key) : (key as KeyId);
 
-function copyShard(source: DatabaseSync, target: DatabaseSync, shard: number): void {
+function copyShard(merge: Merge, shard: number): void {
+  const { source, target } = merge;
   for (const table of BY_SHARD) {
     target.prepare(`DELETE FROM "__marmot__${table}" WHERE "shard" = ?`).run(shard);
-    copyAll(source, target, table, "", `WHERE "shard" = ${shard}`);
+    copyAll(merge, table, { where: `WHERE "shard" = ${shard}` });
   }
   const position = source.prepare(`SELECT "idx", "term" FROM "__marmot__position" WHERE "shard" = ?`);
-  const { idx, term } = position.get(shard) as { idx: number; term: number };
+  const { idx, term } = readRow(position.get(shard), { idx: integer, term: integer });
   target
     .prepare(`UPDATE "__marmot__position" SET "idx" = ?, "term" = ? WHERE "shard" = ?`)
     .run(idx, term, shard);
 }
 
+/** Copies rows of one of Marmot's tables. `conflict`: the upsert clause; `where` and `wanted` choose the rows. */
 function copyAll(
-  source: DatabaseSync,
-  target: DatabaseSync,
+  { source, target }: Merge,
   table: string,
-  conflict: string,
-  where = "",
-  wanted: (row: CopiedRow) => boolean = () => true,
+  {
+    conflict = "",
+    where = "",
+    wanted = () => true,
+  }: {
+    readonly conflict?: string;
+    readonly where?: string;
+    readonly wanted?: (row: CopiedRow) => boolean;
+  },
 ): void {
   const rows = prepareExact(source, `SELECT * FROM "__marmot__${table}" ${where}`);
   const marks = source
@@ -159,5 +173,5 @@ function copyAll(
     .all()
     .map(() => "?");
   const put = target.prepare(`INSERT INTO "__marmot__${table}" VALUES(${marks.join(", ")}) ${conflict}`);
-  for (const row of rows.iterate() as unknown as Iterable<CopiedRow>) if (wanted(row)) put.run(...row);
+  for (const row of trusted<Iterable<CopiedRow>>(rows.iterate())) if (wanted(row)) put.run(...row);
 }

@@ -1,38 +1,42 @@
 /**
- * Images of rows from before a change of their table, as the table would hold them after it: what was kept of rows
- * (references, the journal) stays comparable. SQLite itself says what becomes of a value, on an empty copy of the table.
+ * Maps images of rows to the new shape of their table after a schema change, so that before images and images in the
+ * journal remain comparable. SQLite itself converts the values, in an empty copy of the table.
  */
 import { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../../change/shape.ts";
 import { type Image, TextBytes } from "../../change/value.ts";
 import { exactRows } from "../../rows/exact-rows.ts";
 import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
+import { readRow, text } from "../../sqlite/typed-rows.ts";
 
-/** The place in the older image of each stored column now; null: it is new. */
+/** For each stored column of the new shape its place in the old image; null: the column is new. */
 export type ColumnPlaces = readonly (number | null)[];
 
-/** Every column is where it was, and means the same. */
+/** Every column has its old place and its old affinity. */
 export const isSameImage = (before: TableShape, after: TableShape, places: ColumnPlaces): boolean =>
   before.columns.length === after.columns.length &&
   places.every((from, i) => from === i && before.columns[i]!.affinity === after.columns[i]!.affinity);
 
-export class ImageMap {
+class ImageMap {
   readonly #db: DatabaseSync;
   readonly #after: TableShape;
   readonly #places: ColumnPlaces;
   readonly #encoding: string;
 
-  /** `sql`: the table's text after the change. */
-  constructor(sql: string, after: TableShape, places: ColumnPlaces, encoding: string) {
+  /** `replica`: has the table in its new form. */
+  constructor(replica: DatabaseSync, after: TableShape, places: ColumnPlaces) {
     this.#after = after;
     this.#places = places;
+    const { encoding } = readRow(replica.prepare("PRAGMA encoding").get(), { encoding: text });
+    const select = replica.prepare(`SELECT "sql" FROM main.sqlite_schema WHERE type = 'table' AND name = ?`);
+    const { sql } = readRow(select.get(after.name), { sql: text });
     this.#encoding = encoding;
     this.#db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
     this.#db.exec(`PRAGMA encoding = ${quoteText(encoding)}; PRAGMA ignore_check_constraints = ON`);
     this.#db.exec(sql);
   }
 
-  /** null: the table takes no such row any more. */
+  /** null: the table cannot hold such a row any more. */
   map(image: Image): Image | null {
     const { columns } = this.#after;
     const table = `main.${quoteIdentifier(this.#after.name)}`;
@@ -49,7 +53,7 @@ export class ImageMap {
         .prepare(`INSERT INTO ${table}(${kept.map((k) => k.name).join(", ")}) VALUES(${marks.join(", ")})`)
         .run(...bound);
     } catch {
-      return null; // a column that must have a value now
+      return null; // a NOT NULL column has no value
     }
     const [row] = [...exactRows(this.#db, this.#after, this.#encoding)];
     return row ?? null;
@@ -57,5 +61,20 @@ export class ImageMap {
 
   close(): void {
     this.#db.close();
+  }
+}
+
+/** Runs `use` with an image map that is closed afterwards. */
+export function withImageMap(
+  replica: DatabaseSync,
+  after: TableShape,
+  places: ColumnPlaces,
+  use: (images: ImageMap) => void,
+): void {
+  const images = new ImageMap(replica, after, places);
+  try {
+    use(images);
+  } finally {
+    images.close();
   }
 }

@@ -1,5 +1,4 @@
-/** Rows that a change of the schema leaves no room for, in the replica or in the file of the node that made it: into the journal. */
-import type { DatabaseSync } from "node:sqlite";
+/** Rows that a schema change rejects, in the replica or in the app database of the node that made it, go into the journal. */
 import { foldName } from "../../base/names.ts";
 import { encodeImage } from "../../change/codec.ts";
 import { type KeyId, keyIdOf, keyIdOfImage } from "../../change/key.ts";
@@ -7,27 +6,24 @@ import type { TableShape } from "../../change/shape.ts";
 import type { Value } from "../../change/value.ts";
 import type { RejectedRow } from "../../schema/diff/change.ts";
 import type { RejectsOfTable } from "../../schema/diff/schema-entry.ts";
-import type { ChangesetContext, LastWrite } from "../apply/row-applier.ts";
-import { UNKNOWN } from "./row-metadata.ts";
-import type { SchemaChangeComponents } from "./schema-change.ts";
+import { UNKNOWN_IMAGE } from "../apply/before-images.ts";
+import { unseenWrite } from "../apply/changeset.ts";
+import type { MigrationComponents } from "./migration-components.ts";
 
-/** A row that a constraint left no room for. */
+/** The key of a rejected row. */
 export interface RejectedKey {
   /** The table's id before the change. */
   readonly table: number;
   readonly key: readonly Value[];
 }
 
-/** Rows of the origin that nobody has, and that nobody will have. */
-export function noteLost(
+/** Journals rows of the origin's app database that were rejected there before any other node had them. */
+export function journalLocalRejects(
   { table, columns, reason, rows }: RejectsOfTable,
-  context: ChangesetContext,
-  { journal }: SchemaChangeComponents,
+  { journal, context }: MigrationComponents,
 ): void {
   rows.forEach((row, i) =>
-    journal.add({
-      shard: context.shard,
-      index: context.index,
+    journal.add(context, {
       table: 0,
       keyId: i,
       kind: "schema clash",
@@ -36,53 +32,44 @@ export function noteLost(
       losingImage: new Uint8Array(Buffer.from(row, "base64")),
       winningOrigin: 0,
       winningImage: null,
-      time: context.time,
       note: { table, columns, reason },
     }),
   );
 }
 
 /**
- * What the origin knew when it changed the schema. Its file obeys the new constraints: of rows that it had seen, and that a
- * constraint leaves no room for, its application has removed or changed one itself, and nothing is lost.
+ * The writes that the origin of a schema change had seen. Its app database satisfies the new constraints. So if it had
+ * seen all rows that clash, its application has deleted or changed one of them itself, and no row is lost.
  */
 export class SeenRows {
-  readonly #db: DatabaseSync;
-  readonly #context: ChangesetContext;
-  readonly #last: SchemaChangeComponents["last"];
+  readonly #components: MigrationComponents;
   readonly #tables = new Map<number, boolean>();
 
-  constructor(db: DatabaseSync, context: ChangesetContext, last: SchemaChangeComponents["last"]) {
-    this.#db = db;
-    this.#context = context;
-    this.#last = last;
-  }
-
-  #has({ shard, index, origin }: LastWrite): boolean {
-    return origin === this.#context.origin || index <= (this.#context.bases[0]?.[shard] ?? 0);
+  constructor(components: MigrationComponents) {
+    this.#components = components;
   }
 
   row(shape: TableShape, keyId: KeyId): boolean {
-    const last = this.#last(shape.id, keyId);
-    return last === null || this.#has(last);
+    const { keyPositions, context } = this.#components;
+    return unseenWrite(keyPositions.last(shape.id, keyId), context.bases[0], context) === null;
   }
 
-  /** Everything that was ever written to the table. */
+  /** The origin had seen every write to the table. */
   table(shape: TableShape): boolean {
+    const { keyPositions, context } = this.#components;
     let seen = this.#tables.get(shape.id);
     if (seen === undefined) {
-      const newest = this.#db.prepare(
-        `SELECT "shard", max("idx") AS "index", "origin" FROM "__marmot__key" WHERE "tbl" = ? GROUP BY "shard", "origin"`,
-      );
-      seen = (newest.all(shape.id) as unknown as LastWrite[]).every((last) => this.#has(last));
+      seen = keyPositions
+        .newest(shape.id)
+        .every((last) => unseenWrite(last, context.bases[0], context) === null);
       this.#tables.set(shape.id, seen);
     }
     return seen;
   }
 
-  /** Nothing that the origin does not know took part in it. */
-  isItsOwnDoing(shape: TableShape, keyId: KeyId, { gaveWayTo }: RejectedRow): boolean {
-    if (this.#context.bases.length === 0) return false;
+  /** The origin had seen the rejected row and the row that it clashes with. */
+  isOriginsOwn(shape: TableShape, keyId: KeyId, { gaveWayTo }: RejectedRow): boolean {
+    if (this.#components.context.bases.length === 0) return false;
     if (gaveWayTo === "unknown") return this.table(shape);
     return this.row(shape, keyId) && (gaveWayTo === null || this.row(shape, keyIdOf(shape, gaveWayTo)));
   }
@@ -96,42 +83,32 @@ export function rejectedImage(shape: TableShape, { columns, values, rowid }: Rej
   );
 }
 
-/** A row that the new schema has no room for: evicted by whoever changed the schema. */
-export function noteRejected(
-  db: DatabaseSync,
+/** Journals a row of the replica that the schema change rejected, and records its delete. */
+export function journalReject(
   shape: TableShape,
   row: RejectedRow,
-  context: ChangesetContext,
-  { last, journal, references, changed }: SchemaChangeComponents,
   seen: SeenRows,
+  components: MigrationComponents,
 ): RejectedKey {
+  const { context, keyPositions, journal, beforeImages, changed } = components;
   const image = rejectedImage(shape, row);
   const keyId = keyIdOfImage(shape, image);
-  const lost = last(shape.id, keyId);
+  const last = keyPositions.last(shape.id, keyId);
   const bytes = encodeImage(image);
-  if (!seen.isItsOwnDoing(shape, keyId, row))
-    journal.add({
-      shard: context.shard,
-      index: context.index,
+  if (!seen.isOriginsOwn(shape, keyId, row))
+    journal.add(context, {
       table: shape.id,
       keyId,
       kind: "unique clash",
-      losingOrigin: lost?.origin ?? 0,
-      losingPosition: lost,
+      losingOrigin: last?.origin ?? 0,
+      losingPosition: last,
       losingImage: bytes,
       winningOrigin: context.origin,
       winningImage: null,
-      time: context.time,
     });
-  db.prepare(`INSERT OR REPLACE INTO "__marmot__key" VALUES(?, ?, ?, ?, ?)`).run(
-    shape.id,
-    keyId,
-    context.shard,
-    context.index,
-    context.origin,
-  );
-  // What the origin's file says of the row, that it stays or that it is gone, leads it everywhere: it is sent in any case.
-  references.add(shape.id, keyId, context.shard, context.index, context.own ? UNKNOWN : bytes);
+  keyPositions.set(shape.id, keyId, context);
+  // At the origin, an unknown image makes the drain send the row in any case: present or deleted, its file decides.
+  beforeImages.add(shape.id, keyId, context, context.own ? UNKNOWN_IMAGE : bytes);
   const key = shape.key.map((k) => image[k]!);
   changed.set(shape.id, keyId, { key, image: null });
   return { table: shape.id, key };

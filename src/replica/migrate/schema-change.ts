@@ -1,63 +1,58 @@
 /**
- * A change of the schema takes effect in the replica, in the transaction of its entry: the tables, the catalogue, and all
- * that the replica keeps about rows of tables that are another thing now. Deterministic but for what is this node's own.
+ * Applies a schema change to the replica, in the transaction of its entry: the tables, the catalogue, and the records about
+ * rows of changed tables. Deterministic, except for records that belong to this node alone.
  */
-import type { DatabaseSync } from "node:sqlite";
 import { foldName, isSameName } from "../../base/names.ts";
-import type { ChangedRows } from "../../change/changed-rows.ts";
-import { type KeyId, keyIdOf } from "../../change/key.ts";
+import { keyIdOf } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
-import { applySchemaChanges } from "../../schema/migrate/migrate.ts";
 import type { RejectedRow } from "../../schema/diff/change.ts";
-import { readForeignKeys } from "../../schema/foreign-keys.ts";
 import type { SchemaEntry } from "../../schema/diff/schema-entry.ts";
-import { queryOf } from "../../sqlite/query.ts";
-import type { ChangesetContext, LastWrite } from "../apply/row-applier.ts";
-import type { RowidCollisions } from "../apply/rowid-collisions.ts";
-import { carryRows, forgetTable, nameAnew, sumAnew, unseenRows } from "./row-metadata.ts";
-import type { Checksums } from "../apply/checksums.ts";
-import { foreignKeyTexts, forgetForeignKeys, indexForeignKeys } from "../references/checked-foreign-key.ts";
-import { isSameImage } from "./image-map.ts";
-import type { Journal } from "../conflicts/journal.ts";
-import { type RejectedKey, noteRejected, noteLost, SeenRows } from "./journal-rejects.ts";
-import type { Origins } from "../order/origins.ts";
-import type { References } from "../apply/before-images.ts";
-import { readRouting } from "../store/row-routing.ts";
+import { type AppliedSchema, applySchemaChanges } from "../../schema/migrate/migrate.ts";
+import { foreignKeyTexts, forgetForeignKeys, indexForeignKeys } from "../references/foreign-key-indexes.ts";
+import { readRouting, type RowRouting } from "../store/row-routing.ts";
 import { readObjectsOf, readShapes, stateOf, writeObjects } from "../store/schema-store.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
-import { mapTables, numberObjects } from "./table-mapping.ts";
 import { REPLICA_FORMAT } from "../store/tables.ts";
+import { isSameImage } from "./image-map.ts";
+import { journalLocalRejects, journalReject, type RejectedKey, SeenRows } from "./journal-rejects.ts";
+import type { MigrationComponents, ReplicaSchema } from "./migration-components.ts";
+import { rekeyRows, type UnreflectedRow, unreflectedRows } from "./rekeyed-rows.ts";
+import { forgetTable, mapRecordedImages, sumRows } from "./row-metadata.ts";
+import { mapTables, numberObjects, placesOf, type TableMapping } from "./table-mapping.ts";
 
-export interface SchemaChangeComponents {
-  readonly journal: Journal;
-  readonly references: References;
-  readonly checksums: Checksums;
-  readonly changed: ChangedRows;
-  readonly births: RowidCollisions;
-  readonly origins: Origins;
-  readonly last: (table: number, keyId: KeyId) => LastWrite | null;
-}
-
-/** How the replica stands before an entry, and after it. */
-export interface ReplicaSchema {
-  readonly settings: ReplicaSettings;
-  readonly shapes: readonly TableShape[];
-}
-
-export interface ChangedSchema extends ReplicaSchema {
+interface ChangedSchema extends ReplicaSchema {
   readonly rejected: readonly RejectedKey[];
 }
 
-/** Inside the entry's transaction. `peer`: who made it. Yields now and then; returns what holds from now on. */
+/** A schema change, as it was made and as it was received. */
+interface SchemaProposal {
+  readonly entry: SchemaEntry;
+  readonly bytes: Uint8Array;
+  /** The node that made it. */
+  readonly peer: string;
+}
+
+/** The old and the new schema while records are adapted. */
+interface Migration {
+  readonly before: ReplicaSchema;
+  readonly after: ReplicaSchema;
+  readonly routingBefore: RowRouting;
+  readonly routing: RowRouting;
+  readonly keysBefore: ReadonlyMap<number, string>;
+  readonly keysAfter: ReadonlyMap<number, string>;
+  readonly tables: AppliedSchema["tables"];
+  readonly unreflected: ReadonlyMap<number, readonly UnreflectedRow[]>;
+  readonly hasRejects: boolean;
+}
+
+/** Inside the entry's transaction. Yields between slices of rows; returns the schema that holds from now on. */
 export function* changeSchema(
-  db: DatabaseSync,
   before: ReplicaSchema,
-  entry: SchemaEntry,
-  peer: string,
-  bytes: Uint8Array,
-  context: ChangesetContext,
-  components: SchemaChangeComponents,
+  proposal: SchemaProposal,
+  components: MigrationComponents,
 ): Generator<void, ChangedSchema> {
+  const { entry } = proposal;
+  const { db } = components;
   const { settings } = before;
   const objects = readObjectsOf(db);
   const routingBefore = readRouting(db, before.shapes, settings);
@@ -65,7 +60,7 @@ export function* changeSchema(
   const shapeNamed = new Map(before.shapes.map((s) => [foldName(s.name), s]));
   const local = new Set(entry.local.map(foldName));
   const rejected: RejectedRow[] = [];
-  const unseen = unseenRows(db, before, entry, objects, components);
+  const unreflected = unreflectedRows(before, entry, objects, components);
   const applied = applySchemaChanges(db, entry.changes, {
     role: "replica",
     state: stateOf(objects, settings),
@@ -73,69 +68,123 @@ export function* changeSchema(
     rank: (table, key) => rankOf(shapeNamed.get(foldName(table)), key, components),
     rejected: (row) => void rejected.push(row),
   });
-  const version = settings.schemaVersion + 1;
-  const next = numberObjects(db, objects, applied.state, applied.tables, { before: shapeNamed, local });
-  writeObjects(db, next);
+  writeObjects(db, numberObjects(db, objects, applied, { before: shapeNamed, local }));
+  const after = { settings: storeVersion(settings, applied, proposal, components), shapes: readShapes(db) };
+  if (entry.lost !== null) journalLocalRejects(entry.lost, components);
+  const seen = new SeenRows(components);
+  const rejectedKeys = rejected.flatMap((row): RejectedKey[] => {
+    const shape = shapeNamed.get(foldName(row.from));
+    return shape === undefined ? [] : [journalReject(shape, row, seen, components)];
+  });
+  yield* adaptRecords(
+    {
+      ...{ before, after, routingBefore, keysBefore, unreflected },
+      routing: readRouting(db, after.shapes, after.settings),
+      keysAfter: foreignKeyTexts(db, after.shapes),
+      tables: applied.tables,
+      hasRejects: rejected.length > 0,
+    },
+    components,
+  );
+  indexForeignKeys(db, after.shapes);
+  return { ...after, rejected: rejectedKeys };
+}
+
+/** Of two rows that clash under the new schema, the one with the later write wins. */
+function rankOf(
+  shape: TableShape | undefined,
+  key: Parameters<typeof keyIdOf>[1],
+  { keyPositions }: MigrationComponents,
+): number {
+  return shape === undefined ? 0 : (keyPositions.last(shape.id, keyIdOf(shape, key))?.index ?? 0);
+}
+
+/** Stores the schema entry and the changed settings. Returns the settings that hold from now on. */
+function storeVersion(
+  settings: ReplicaSettings,
+  { state: { userVersion, applicationId } }: AppliedSchema,
+  { peer, bytes }: SchemaProposal,
+  { db }: MigrationComponents,
+): ReplicaSettings {
+  const schemaVersion = settings.schemaVersion + 1;
   const set = db.prepare(`INSERT OR REPLACE INTO "__marmot__setting" VALUES(?, ?)`);
-  const { userVersion, applicationId } = applied.state;
   for (const [name, value] of [
     ["format", REPLICA_FORMAT],
-    ["schema_version", version],
+    ["schema_version", schemaVersion],
     ["user_version", userVersion],
     ["application_id", applicationId],
   ] as const)
     set.run(name, BigInt(value));
-  db.prepare(`INSERT INTO "__marmot__schema" VALUES(?, ?, ?)`).run(version, peer, bytes);
-  const after: ReplicaSchema = {
-    settings: { ...settings, schemaVersion: version, userVersion, applicationId },
-    shapes: readShapes(db),
-  };
-  if (entry.lost !== null) noteLost(entry.lost, context, components);
-  const seen = new SeenRows(db, context, components.last);
-  const rejectedKeys = rejected.flatMap((row): RejectedKey[] => {
-    const shape = shapeNamed.get(foldName(row.from));
-    return shape === undefined ? [] : [noteRejected(db, shape, row, context, components, seen)];
-  });
-  const mappings = mapTables(before.shapes, after.shapes, applied.tables);
-  const keysAfter = foreignKeyTexts(db, after.shapes);
-  const routing = readRouting(db, after.shapes, after.settings);
-  const stamp = db.prepare(`INSERT OR REPLACE INTO "__marmot__table_version" VALUES(?, ?)`);
+  db.prepare(`INSERT INTO "__marmot__schema" VALUES(?, ?, ?)`).run(schemaVersion, peer, bytes);
+  return { ...settings, schemaVersion, userVersion, applicationId };
+}
+
+/** Adapts the records about rows to the new tables. */
+function* adaptRecords(migration: Migration, components: MigrationComponents): Generator<void, void> {
+  const { before, after, tables } = migration;
   const known = new Set(before.shapes.map((s) => s.id));
   for (const shape of after.shapes) {
     if (known.has(shape.id)) continue;
-    stamp.run(shape.id, version);
-    // Not empty where the rows of a table are named anew.
-    yield* sumAnew(db, shape, routing, settings, components.checksums);
+    stampVersion(shape.id, migration, components);
+    // A new table id may have rows: those of a table whose key changed.
+    yield* sumAgain(shape, migration, components);
   }
-  for (const mapping of mappings) {
-    const { id } = mapping.before;
-    const same = mapping.after !== null && isSameImage(mapping.before, mapping.after, mapping.places);
-    const moved =
-      mapping.after !== null && routingBefore.wayOf(mapping.before) !== routing.wayOf(mapping.after);
-    if (!same || moved) stamp.run(id, version);
-    // Whole changesets have one watermark a log, whatever the shard.
-    if (moved && settings.transactions === "row") components.origins.meet(id, settings.shards);
-    if (keysBefore.get(id) !== keysAfter.get(id)) forgetForeignKeys(db, id);
-    if (mapping.after === null) {
-      const table = applied.tables.find((t) => isSameName(t.from, mapping.before.name));
-      const named = after.shapes.find((s) => isSameName(s.name, table?.to));
-      if (named !== undefined)
-        nameAnew(db, mapping.before, named, table, unseen.get(id) ?? [], settings.encoding, components);
-      forgetTable(db, id, components);
-    }
-    if (mapping.after !== null && !same) carryRows(db, mapping, mapping.after, settings.encoding, components);
-    if (mapping.after !== null && (!same || moved || rejected.length > 0))
-      yield* sumAnew(db, mapping.after, routing, settings, components.checksums);
-  }
-  indexForeignKeys(db, readForeignKeys(queryOf(db), after.shapes));
-  return { ...after, rejected: rejectedKeys };
+  for (const mapping of mapTables(before.shapes, after.shapes, tables))
+    yield* adaptTable(mapping, migration, components);
 }
 
-/** Of two rows that clash under the new schema the one written later in the order stays. */
-function rankOf(
-  shape: TableShape | undefined,
-  key: Parameters<typeof keyIdOf>[1],
-  { last }: SchemaChangeComponents,
-): number {
-  return shape === undefined ? 0 : (last(shape.id, keyIdOf(shape, key))?.index ?? 0);
+/** Adapts the records about rows of one table of the old schema. */
+function* adaptTable(
+  mapping: TableMapping,
+  migration: Migration,
+  components: MigrationComponents,
+): Generator<void, void> {
+  const { routingBefore, routing, keysBefore, keysAfter, hasRejects } = migration;
+  const { settings } = migration.before;
+  const { before, after, places } = mapping;
+  const same = after !== null && isSameImage(before, after, places);
+  const rerouted = after !== null && routingBefore.routeOf(before) !== routing.routeOf(after);
+  if (!same || rerouted) stampVersion(before.id, migration, components);
+  // Where transactions are whole, one watermark per change log covers all shards.
+  if (rerouted && settings.transactions === "row")
+    components.origins.levelWatermarks(before.id, settings.shards);
+  if (keysBefore.get(before.id) !== keysAfter.get(before.id)) forgetForeignKeys(components.db, before.id);
+  if (after === null) {
+    rekeyTable(before, migration, components);
+    forgetTable(before.id, components);
+    return;
+  }
+  if (!same) mapRecordedImages(after, places, components);
+  if (!same || rerouted || hasRejects) yield* sumAgain(after, migration, components);
+}
+
+/** A table of the old schema has no successor with its key: carries its before images over to the table with the new key. */
+function rekeyTable(
+  before: TableShape,
+  { after, tables, unreflected }: Migration,
+  components: MigrationComponents,
+): void {
+  const table = tables.find((t) => isSameName(t.from, before.name));
+  const renamed = after.shapes.find((s) => isSameName(s.name, table?.to));
+  if (renamed !== undefined)
+    rekeyRows(renamed, placesOf(before, renamed, table), unreflected.get(before.id) ?? [], components);
+}
+
+/** Records that rows of the table changed their shape or shard with this schema version. */
+function stampVersion(table: number, { after }: Migration, { db }: MigrationComponents): void {
+  db.prepare(`INSERT OR REPLACE INTO "__marmot__table_version" VALUES(?, ?)`).run(
+    table,
+    after.settings.schemaVersion,
+  );
+}
+
+/** Computes the checksums of a table again: its rows have other images, or other shards. */
+function* sumAgain(
+  shape: TableShape,
+  { routing, before }: Migration,
+  { db, checksums }: MigrationComponents,
+): Generator<void, void> {
+  checksums.forget(shape.id);
+  const source = { db, routing, encoding: before.settings.encoding };
+  for (const _rows of sumRows(shape, source, checksums)) yield;
 }

@@ -1,22 +1,22 @@
 /**
- * What a change of the schema makes of the replica's tables: which keep their ids and all that is known of their rows, which
- * are other tables from now on.
+ * Table mapping: which tables keep their id, and with it the records about their rows, in a schema change, and which are
+ * other tables afterwards.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { foldName } from "../../base/names.ts";
 import type { TableShape } from "../../change/shape.ts";
-import type { AppliedTable } from "../../schema/migrate/migrate.ts";
-import type { SchemaState } from "../../schema/diff/change.ts";
+import type { AppliedSchema, AppliedTable } from "../../schema/migrate/migrate.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
 import type { ColumnPlaces } from "./image-map.ts";
 import type { CatalogueObject } from "../store/schema-store.ts";
+import { integer, readRow } from "../../sqlite/typed-rows.ts";
 
-/** A table that replicated before, and what it is now. */
+/** A replicated table before and after a schema change. */
 export interface TableMapping {
   readonly before: TableShape;
-  /** null: it is gone, or its rows have other identities. */
+  /** null: the table was dropped, or its rows have other keys. */
   readonly after: TableShape | null;
   readonly places: ColumnPlaces;
 }
@@ -24,7 +24,7 @@ export interface TableMapping {
 const keyText = ({ key, columns, keyCollations }: TableShape, name: (column: number) => string): string =>
   JSON.stringify([key.map(name), keyCollations, key.map((k) => columns[k]!.affinity)]);
 
-/** Where each column's values were before the change; null: nowhere. */
+/** The place of each new column in the old image; null: the column is new. */
 export const placesOf = (
   before: TableShape,
   after: TableShape,
@@ -33,7 +33,7 @@ export const placesOf = (
   if (table === undefined) return after.columns.map((_, i) => i);
   const place = new Map(before.columns.map((c, i) => [foldName(c.name), i]));
   const origin = new Map(table.columns.map(([column, from]) => [foldName(column), from]));
-  // The rowid is no stored column, and may go by another name when a column takes its.
+  // The rowid is no stored column, and gets another name when a column takes its name.
   if (before.rowidKey && after.rowidKey) {
     place.delete(foldName(before.columns[0]!.name));
     return after.columns.map((c, i) =>
@@ -43,7 +43,7 @@ export const placesOf = (
   return after.columns.map((c) => place.get(foldName(origin.get(foldName(c.name)) ?? "")) ?? null);
 };
 
-/** Rows are still named by what named them. */
+/** The key consists of the same columns as before. */
 function sameKey(before: TableShape, after: TableShape, places: ColumnPlaces): boolean {
   if (before.rowidKey !== after.rowidKey) return false;
   if (after.rowidKey) return true;
@@ -51,21 +51,23 @@ function sameKey(before: TableShape, after: TableShape, places: ColumnPlaces): b
   return keyText(before, nowCalled) === keyText(after, (column) => after.columns[column]!.name);
 }
 
-/** Gives every table its id: the one it had, if its rows are still named alike, or a fresh one. */
+/** Gives every table its id: its old one if the key is the same, else a new one. */
 export function numberObjects(
   db: DatabaseSync,
   objects: readonly CatalogueObject[],
-  state: SchemaState,
-  tables: readonly AppliedTable[],
+  { state, tables }: AppliedSchema,
   { before, local }: { before: ReadonlyMap<string, TableShape>; local: ReadonlySet<string> },
 ): CatalogueObject[] {
   const ids = new Map(objects.map((o) => [`${o.kind}/${foldName(o.name)}`, o.tableId]));
   const byTo = new Map(tables.flatMap((t) => (t.to === null ? [] : [[foldName(t.to), t] as const])));
-  const highest = db
-    .prepare(
-      `SELECT max(coalesce((SELECT max("table_id") FROM "__marmot__object"), 0), coalesce((SELECT max("tbl") FROM "__marmot__table_version"), 0)) AS id`,
-    )
-    .get() as { id: number };
+  const highest = readRow(
+    db
+      .prepare(
+        `SELECT max(coalesce((SELECT max("table_id") FROM "__marmot__object"), 0), coalesce((SELECT max("tbl") FROM "__marmot__table_version"), 0)) AS id`,
+      )
+      .get(),
+    { id: integer },
+  );
   let next = highest.id + 1;
   const query = queryOf(db);
   return state.objects.map((object) => {
@@ -87,7 +89,7 @@ export function numberObjects(
 
 const isVirtual = (sql: string): boolean => /^\s*CREATE\s+VIRTUAL\b/i.test(sql);
 
-/** What becomes of every table that there was. */
+/** Maps every table of the old schema. */
 export function mapTables(
   before: readonly TableShape[],
   after: readonly TableShape[],

@@ -1,21 +1,21 @@
 /**
- * Whether a batch continues what was last taken from its origin in its shard. Pure, and the same on every node: a batch
- * may therefore be proposed twice, and nothing is applied twice.
+ * Batch acceptance: whether a batch continues the last changeset taken from its origin in its shard. Pure, with the same
+ * result on every node: so a batch may be proposed twice, and is applied once.
  */
 
 export interface OriginMemory {
   readonly incarnation: number;
-  /** csn of the last changeset taken whole. */
+  /** csn of the last changeset that was taken. */
   readonly csn: number;
-  /** A batch of this incarnation was refused: nothing more of it is taken. */
+  /** A batch of this incarnation was refused: no more of it is taken. */
   readonly ended: boolean;
-  /** Parts staged of the changeset after `csn`. */
+  /** Number of staged parts of the changeset after `csn`. */
   readonly stagedParts: number;
 }
 
 export const NO_MEMORY: OriginMemory = { incarnation: 0, csn: 0, ended: false, stagedParts: 0 };
 
-export interface AcceptedBatch {
+interface AcceptedBatch {
   readonly incarnation: number;
   readonly csn: number;
   readonly part: number;
@@ -24,16 +24,16 @@ export interface AcceptedBatch {
 }
 
 export type Verdict =
-  /** Takes effect now. */
+  /** It is applied now. */
   | "take"
-  /** A part that waits for its last. */
+  /** A part that waits for the last part of its changeset. */
   | "stage"
-  /** Repeated, overtaken or of an older incarnation: nothing happens. */
+  /** Repeated, out of order, or of an older incarnation: no effect. */
   | "ignore"
-  /** In order, but made under a schema that has changed since where it matters: ends the incarnation. */
+  /** In order, but made under an older schema of a table that it touches: ends the incarnation. */
   | "refuse";
 
-/** `stale`: it was made under a schema that has changed since in what it touches. */
+/** `stale`: the schema of a table that the batch touches has changed since the batch was made. */
 export function acceptBatch(memory: OriginMemory, batch: AcceptedBatch, stale: boolean): Verdict {
   if (batch.incarnation < memory.incarnation) return "ignore";
   if (batch.incarnation > memory.incarnation)
@@ -44,7 +44,7 @@ export function acceptBatch(memory: OriginMemory, batch: AcceptedBatch, stale: b
   return batch.part === batch.parts ? "take" : "stage";
 }
 
-/** The memory of a shard that an entry of shard 0 touched: the entry is the last of its chain, in no older incarnation. */
+/** The memory of a shard that a taken entry of shard 0 names: the entry becomes the origin's last changeset there. */
 export function joined(
   memory: OriginMemory,
   batch: Pick<AcceptedBatch, "incarnation" | "csn">,

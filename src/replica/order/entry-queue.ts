@@ -1,32 +1,40 @@
 /**
- * Committed entries that the replica has not passed, shard by shard, and which of them may be next. What an entry needs
- * is decoded once, when it becomes its shard's next.
+ * Committed entries that the replica has not applied, per shard, and the choice of the next one. The marking of an entry is
+ * read once, when it is added; its batch is decoded once, when it becomes the next of its shard.
  */
 import { type BatchHead, decodeBatchHead } from "../../change/codec.ts";
-import { readMarking } from "../../change/marking.ts";
+import { type Marking, readMarking, UNMARKED } from "../../change/marking.ts";
 import { type Entry, EntryType } from "../../raft/model/types.ts";
-import { mayPass, type PassingEntry, type PassingView, unmarked } from "./delivery-rule.ts";
+import { mayApply, type DeliverableEntry, type DeliveryView, unmarked } from "./delivery-rule.ts";
 
-export interface NextEntry extends PassingEntry {
+/** A committed entry with its marking. */
+export interface CommittedEntry extends Entry, Marking {}
+
+export function committedEntry({ index, term, type, data }: Entry): CommittedEntry {
+  const { names, marker, batch } = type === EntryType.normal ? readMarking(data) : UNMARKED;
+  return { index, term, type, data, names, marker, batch };
+}
+
+export interface NextEntry extends DeliverableEntry {
   readonly entry: Entry;
-  /** null: nothing to apply (a marker, a change of the group's configuration, a leader's empty entry). */
+  /** null: no batch (a marker, a configuration change, a leader's empty entry). */
   readonly head: BatchHead | null;
 }
 
 interface ShardQueue {
-  entries: Entry[];
-  /** Entries before it are passed. */
+  entries: CommittedEntry[];
+  /** Entries before this place are applied. */
   at: number;
   next: NextEntry | null;
 }
 
-/** Passed entries kept before an array is cut. */
+/** Applied entries kept before an array is cut. */
 const CUT_AT = 1000;
 
-export class EntryQueue implements PassingView {
+export class EntryQueue implements DeliveryView {
   readonly #queues: ShardQueue[];
   readonly #position: (shard: number) => number;
-  /** Where the search for the next entry begins: every shard gets its turn. */
+  /** The shard at which the search for the next entry begins, so that all shards take turns. */
   #turn = 0;
 
   constructor(shards: number, position: (shard: number) => number) {
@@ -38,15 +46,18 @@ export class EntryQueue implements PassingView {
     return this.#queues.reduce((sum, q) => sum + q.entries.length - q.at, 0);
   }
 
-  /** Index of the shard's last entry; null: it has none. */
+  /** Index of the shard's last entry; null: there is none. */
   lastIndex(shard: number): number | null {
     const { entries, at } = this.#queues[shard]!;
     return at < entries.length ? entries.at(-1)!.index : null;
   }
 
-  add(shard: number, entries: readonly Entry[]): void {
+  /** Returns the entries with their markings. */
+  add(shard: number, entries: readonly Entry[]): CommittedEntry[] {
+    const committed = entries.map(committedEntry);
     const queue = this.#queues[shard]!;
-    for (const entry of entries) queue.entries.push(entry);
+    for (const entry of committed) queue.entries.push(entry);
+    return committed;
   }
 
   position(shard: number): number {
@@ -61,11 +72,11 @@ export class EntryQueue implements PassingView {
     return queue.next;
   }
 
-  #decode(shard: number, entry: Entry): NextEntry {
+  #decode(shard: number, entry: CommittedEntry): NextEntry {
     const { index } = entry;
     const nothing = { entry, index, head: null, after: [], names: [], marker: null };
     if (entry.type !== EntryType.normal || entry.data.length === 0) return nothing;
-    const { names, marker, batch } = readMarking(entry.data);
+    const { names, marker, batch } = entry;
     if (marker !== null) return { ...nothing, marker: shard === 0 ? null : marker };
     const head = decodeBatchHead(batch);
     const others = shard === 0 ? names.filter((n) => n > 0 && n < this.#queues.length) : [];
@@ -73,19 +84,19 @@ export class EntryQueue implements PassingView {
     return { entry, index, head, after, names: others, marker: null };
   }
 
-  /** A shard whose next entry may pass; null: there is none. */
-  passable(): number | null {
+  /** A shard whose next entry may be applied; null: there is none. */
+  deliverable(): number | null {
     const count = this.#queues.length;
     for (let i = 0; i < count; i++) {
       const shard = (this.#turn + i) % count;
       const next = this.next(shard);
-      if (next !== null && mayPass(shard, next, this)) return shard;
+      if (next !== null && mayApply(shard, next, this)) return shard;
     }
     return null;
   }
 
-  /** The shard's next entry is passed. */
-  passed(shard: number): void {
+  /** The shard's next entry is applied. */
+  applied(shard: number): void {
     const queue = this.#queues[shard]!;
     queue.next = null;
     this.#turn = shard + 1;
@@ -94,7 +105,7 @@ export class EntryQueue implements PassingView {
     queue.at = 0;
   }
 
-  /** Shards whose marker an entry of shard 0 waits for. */
+  /** Shards whose marker the next entry of shard 0 waits for. */
   awaited(): number[] {
     const next = this.next(0);
     return next === null ? [] : unmarked(next, this);

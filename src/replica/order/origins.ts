@@ -1,8 +1,10 @@
-/** What the replica last took from each origin in each shard, and up to which change-log ids: part of the replica. */
+/** The last changeset taken from each origin in each shard, and how far its change logs are ordered. Replicated state. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Watermark } from "../../change/batch.ts";
+import { prepareExact } from "../../rows/row-access.ts";
 import { NO_MEMORY, type OriginMemory } from "./accept-batch.ts";
 import { peerHash } from "../store/tables.ts";
+import { flag, integer, readTuples, text } from "../../sqlite/typed-rows.ts";
 
 export class Origins {
   readonly #storeMemory: StatementSync;
@@ -25,37 +27,31 @@ export class Origins {
          ON CONFLICT("peer", "shard", "tbl") DO UPDATE SET "up_to" = excluded."up_to"`,
     );
     this.#storePeer = db.prepare(`INSERT OR IGNORE INTO "__marmot__peer" VALUES(?, ?)`);
-    const rows = (sql: string): unknown[][] => {
-      const statement = db.prepare(sql);
-      statement.setReturnArrays(true);
-      return statement.all() as unknown as unknown[][];
-    };
+    const rows = (sql: string): readonly unknown[] => prepareExact(db, sql).all();
     const staged = new Map<string, number>();
-    for (const [peer, shard, incarnation, csn, parts] of rows(
+    const parts = rows(
       `SELECT "peer", "shard", "incarnation", "csn", count(*) FROM "__marmot__staged" GROUP BY 1, 2, 3, 4`,
-    ) as [string, number, number, number, number][])
-      staged.set(`${shard}/${peer}/${incarnation}/${csn}`, parts);
-    for (const [peer, shard, incarnation, csn, ended] of rows(`SELECT * FROM "__marmot__origin"`) as [
-      string,
-      number,
-      number,
-      number,
-      number,
-    ][]) {
+    );
+    for (const [peer, shard, incarnation, csn, count] of readTuples(
+      parts,
+      ...([text, integer, integer, integer, integer] as const),
+    ))
+      staged.set(`${shard}/${peer}/${incarnation}/${csn}`, count);
+    const origins = rows(`SELECT "peer", "shard", "incarnation", "csn", "ended" FROM "__marmot__origin"`);
+    for (const [peer, shard, incarnation, csn, ended] of readTuples(
+      origins,
+      ...([text, integer, integer, integer, flag] as const),
+    )) {
       let stagedParts = 0;
-      for (const [name, parts] of staged)
-        if (name.startsWith(`${shard}/${peer}/${incarnation}/`)) stagedParts = parts;
-      this.#memory.set(`${shard}/${peer}`, { incarnation, csn, ended: ended === 1, stagedParts });
+      for (const [name, count] of staged)
+        if (name.startsWith(`${shard}/${peer}/${incarnation}/`)) stagedParts = count;
+      this.#memory.set(`${shard}/${peer}`, { incarnation, csn, ended, stagedParts });
     }
-    for (const [peer, shard, table, upTo] of rows(`SELECT * FROM "__marmot__watermark"`) as [
-      string,
-      number,
-      number,
-      number,
-    ][])
+    const watermarks = rows(`SELECT "peer", "shard", "tbl", "up_to" FROM "__marmot__watermark"`);
+    for (const [peer, shard, table, upTo] of readTuples(watermarks, text, integer, integer, integer))
       this.#watermarksOf(peer, shard).set(table, upTo);
-    for (const [hash, peer] of rows(`SELECT * FROM "__marmot__peer"`) as [number, string][])
-      this.#peers.set(hash, peer);
+    const peers = rows(`SELECT "hash", "peer" FROM "__marmot__peer"`);
+    for (const [hash, peer] of readTuples(peers, integer, text)) this.#peers.set(hash, peer);
   }
 
   #watermarksOf(peer: string, shard: number): Map<number, number> {
@@ -100,10 +96,10 @@ export class Origins {
   }
 
   /**
-   * The table's rows lie in other shards from now on: of none is more known to be ordered than what every shard has ordered.
-   * What is drained again is compared with what was taken, and not sent.
+   * The table's rows are routed to other shards from now on: lowers its watermarks to the least of all shards. Rows that
+   * are drained again are equal to the replica's rows, so they are not sent again.
    */
-  meet(table: number, shards: number): void {
+  levelWatermarks(table: number, shards: number): void {
     for (const [name, watermarks] of [...this.#watermarks]) {
       if (!watermarks.has(table)) continue;
       const peer = name.slice(name.indexOf("/") + 1);
@@ -116,7 +112,7 @@ export class Origins {
     }
   }
 
-  /** The peer behind a hash; "" when nobody of that hash was ever seen. */
+  /** The peer of a hash; "" if no changeset of such a peer was ever taken. */
   peerOf(hash: number): string {
     return this.#peers.get(hash) ?? "";
   }

@@ -1,6 +1,7 @@
 /**
- * Rows whose writer referred to a parent that had lost its key meanwhile, unknown to that writer: they stand after the
- * conflict in the order and belong to the loser all the same. Replicated state, as long as the journal keeps the conflict.
+ * Children of a losing row: the writer meant a parent that had lost its key to another row, in a conflict that the writer
+ * had not seen. Such a row is later in the log than the conflict, but it is a child of the losing row. Replicated state,
+ * as long as the journal keeps the conflict.
  */
 import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
@@ -28,12 +29,12 @@ export class LosersChildren {
     this.#insert.run(table, keyId, shard, index, ordinal);
   }
 
-  /** The row was written by somebody who knows better, or is gone. */
+  /** The row was written again by a node that had seen the conflict, or it was deleted. */
   forget(table: number, keyId: KeyId): void {
     if (this.#any) this.#drop.run(table, keyId);
   }
 
-  /** The row was written as a child of the conflict's loser. */
+  /** The row was written as a child of the conflict's losing row. */
   isOf(table: number, keyId: KeyId, { shard, index, ordinal }: StoredConflict): boolean {
     return this.#select.get(table, keyId, shard, index, ordinal) !== undefined;
   }

@@ -1,51 +1,45 @@
 /**
- * What becomes of references that a changeset left dangling: kept and journalled, or resolved by the declared action, or by
- * undoing the later write, which an application that enforces the key would have seen refused. Deterministic.
+ * Resolves references that a changeset left dangling: they are kept and journalled, or resolved by the declared action, or
+ * the later of the two writes is undone. An application that enforces the key would have had that write fail.
+ * Deterministic.
  */
 import { encodeImage } from "../../change/codec.ts";
-import { type KeyId, keyIdOf, keyIdOfImage, keyOfImage } from "../../change/key.ts";
+import { keyIdOf, keyIdOfImage, keyOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Image, Value } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
-import type { ChangesetContext, LastWrite } from "../apply/row-applier.ts";
-import type { ReferencePositions } from "./reference-positions.ts";
-import type { CheckedForeignKey } from "./checked-foreign-key.ts";
-import type { ForeignKeyComponents } from "./checker.ts";
+import type { ChangesetContext, LastWrite } from "../apply/changeset.ts";
 import type { ConflictKind } from "../conflicts/journal.ts";
+import type { CheckedForeignKey } from "./checked-foreign-key.ts";
+import type { Candidate, ResolverComponents } from "./reference-components.ts";
 
-/** Origin of what the order itself wrote: nobody's, so every writer that came without knowing it is in conflict with it. */
-export const RESOLVED = 0;
-
-/** Levels of children that a cascade looks down. */
+/** Levels of children that a cascade may have. */
 const MAX_DEPTH = 32;
 
-/** A reference that may dangle because its two sides did not know of each other. */
-export interface Candidate {
-  readonly via: CheckedForeignKey;
-  /** The reference, as the child spells it; null: it is gone already. */
-  readonly values: readonly Value[] | null;
-  readonly childKey: readonly Value[];
-  /**
-   * "child": the changeset wrote the reference; "parent": it took the parent away; "order": a declared action did;
-   * "undone": the parent is undone.
-   */
-  readonly side: "child" | "parent" | "order" | "undone";
-  /** Who wrote the other side. */
-  readonly other: number;
-  /** The child before the changeset, for "child"; the parent before it, for "parent". */
-  readonly before: Image | null;
+/** A row that loses, and the image that wins. */
+interface Resolution {
+  readonly kind: ConflictKind;
+  readonly shape: TableShape;
+  readonly losing: { readonly origin: number; readonly at: LastWrite | null; readonly image: Image | null };
+  readonly winning: { readonly origin: number; readonly image: Image | null };
 }
 
-export interface ResolverComponents extends Omit<ForeignKeyComponents, "settings"> {
-  readonly ofChild: ReadonlyMap<number, readonly CheckedForeignKey[]>;
-  readonly ofParent: ReadonlyMap<number, readonly CheckedForeignKey[]>;
-  readonly attached: ReferencePositions;
-  /** "table/key" ⇒ rows of parent tables that the changeset deleted. */
-  readonly deleted: ReadonlyMap<string, Image>;
-  /** Child and parent share one order: else references are only counted. */
-  readonly ordered: boolean;
-  readonly resolves: boolean;
+/** A write by the resolver to a child. */
+interface ForcedWrite {
+  readonly kind: ConflictKind;
+  readonly child: RowAccess;
+  readonly before: Image;
+  /** null: the row is deleted. */
+  readonly image: Image | null;
+  /** The origin that removed the parent. */
+  readonly deleter: number;
 }
+
+/** The origin that removed the parent. */
+const deleterOf = ({ side, other }: Candidate, { origin }: ChangesetContext): number =>
+  side === "child" ? other : origin;
+
+const encoded = (image: Image | null): Uint8Array | null => (image === null ? null : encodeImage(image));
 
 export class Resolver {
   readonly #components: ResolverComponents;
@@ -56,97 +50,86 @@ export class Resolver {
   }
 
   run(candidates: readonly Candidate[], context: ChangesetContext): void {
-    const { attached } = this.#components;
+    const { access, referencePositions, resolves } = this.#components;
     this.#candidates = [...candidates];
     // Resolving one may add others.
     for (let i = 0; i < this.#candidates.length; i++) {
       const candidate = this.#candidates[i]!;
       const { via, values, childKey } = candidate;
-      const child = this.#components.access.get(via.key.child.id)!;
+      const child = access.get(via.key.child.id)!;
       const now = child.get(childKey);
       if (now === null || values === null || !via.same(via.valuesOf(now), values)) continue;
       if (via.hasParent(values)) continue;
-      // With a row that is undone go those that this very changeset hung on it, and no others.
-      const at = candidate.side === "undone" ? attached.at(via.key, keyIdOf(via.key.child, childKey)) : null;
+      // If the parent's write is undone, only references that this changeset wrote are undone with it.
+      const at =
+        candidate.side === "undone" ? referencePositions.at(via.key, keyIdOf(via.key.child, childKey)) : null;
       if (at !== null && (at.shard !== context.shard || at.index !== context.index)) continue;
-      if (!this.#components.resolves || !this.#resolve(candidate, child, now, context))
-        this.#keep(candidate, now, context);
+      if (!resolves || !this.#resolve(candidate, child, now, context)) this.#keep(candidate, now, context);
     }
     this.#candidates = [];
   }
 
-  /** The reference as the child spells it: a collation may hold for equal what is spelt otherwise. */
+  /** The reference's values as stored in the child: a collation may treat other spellings as equal. */
   valuesOf(via: CheckedForeignKey, childKey: readonly Value[]): readonly Value[] | null {
     const row = this.#components.access.get(via.key.child.id)!.get(childKey);
     return row === null ? null : via.valuesOf(row);
   }
 
-  #add(
-    kind: ConflictKind,
-    shape: TableShape,
-    keyId: KeyId,
-    lost: { origin: number; at: LastWrite | null; image: Image | null },
-    stands: { origin: number; image: Image | null },
-    context: ChangesetContext,
-  ): void {
-    this.#components.journal.add({
-      shard: context.shard,
-      index: context.index,
+  #journal({ kind, shape, losing, winning }: Resolution, key: readonly Value[], at: ChangesetContext): void {
+    this.#components.journal.add(at, {
       table: shape.id,
-      keyId,
+      keyId: keyIdOf(shape, key),
       kind,
-      losingOrigin: lost.origin,
-      losingPosition: lost.at,
-      losingImage: lost.image === null ? null : encodeImage(lost.image),
-      winningOrigin: stands.origin,
-      winningImage: stands.image === null ? null : encodeImage(stands.image),
-      time: context.time,
+      losingOrigin: losing.origin,
+      losingPosition: losing.at,
+      losingImage: encoded(losing.image),
+      winningOrigin: winning.origin,
+      winningImage: encoded(winning.image),
     });
   }
 
-  #keep({ via, childKey, side, other }: Candidate, now: Image, context: ChangesetContext): void {
-    const { child, number } = via.key;
-    const keyId = keyIdOf(child, childKey);
-    if (!this.#components.danglingReferences.note(child.id, keyId, number) || !this.#components.ordered)
-      return;
-    const at = this.#components.applier.last(child.id, keyId);
-    const deleter = side === "child" ? other : context.origin;
-    const lost = { origin: at?.origin ?? 0, at, image: now };
-    this.#add("orphan", child, keyId, lost, { origin: deleter, image: null }, context);
+  #keep(candidate: Candidate, now: Image, context: ChangesetContext): void {
+    const { danglingReferences, keyPositions, ordered } = this.#components;
+    const { child: shape, number } = candidate.via.key;
+    const keyId = keyIdOf(shape, candidate.childKey);
+    if (!danglingReferences.note(shape.id, keyId, number) || !ordered) return;
+    const at = keyPositions.last(shape.id, keyId);
+    const losing = { origin: at?.origin ?? 0, at, image: now };
+    const winning = { origin: deleterOf(candidate, context), image: null };
+    this.#journal({ kind: "orphan", shape, losing, winning }, candidate.childKey, context);
   }
 
-  /** False: the declared action cannot be done here; the reference is kept. */
+  /** False: the declared action is impossible here, so the reference is kept. */
   #resolve(candidate: Candidate, child: RowAccess, now: Image, context: ChangesetContext): boolean {
-    const { via, side, other } = candidate;
-    const deleter = side === "child" ? other : context.origin;
+    const { via, side, before } = candidate;
+    const deleter = deleterOf(candidate, context);
     const action = via.key.onDelete;
     if (action === "CASCADE") {
-      if (this.#blocked(child.shape, now, 0)) return false;
-      this.#force("cascaded", child, now, null, deleter, context);
+      if (this.#isBlocked(child.shape, now)) return false;
+      this.#force({ kind: "cascaded", child, before: now, image: null, deleter }, context);
       return true;
     }
     if ((action === "SET NULL" || action === "SET DEFAULT") && via.replacement !== null) {
       const { columns } = via.key;
       const image = now.map((v, i) => (columns.includes(i) ? via.replacement![columns.indexOf(i)]! : v));
-      const led = via.valuesOf(image);
-      if ((led === null || via.hasParent(led)) && child.clashes(image).length === 0) {
+      const values = via.valuesOf(image);
+      if ((values === null || via.hasParent(values)) && child.clashes(image).length === 0) {
         const kind = action === "SET NULL" ? "set null" : "set default";
-        this.#force(kind, child, now, image, deleter, context);
+        this.#force({ kind, child, before: now, image, deleter }, context);
         return true;
       }
     }
-    // An application that enforces the key would have seen the later of the two writes refused.
+    // The later of the two writes would have failed where the application enforces the key: it is undone.
     if (side === "parent") return this.#putBack(candidate, context);
     if (side === "order") return false;
-    const { before } = candidate;
     if (before !== null && child.clashes(before).length > 0) return false;
-    if (before === null && this.#blocked(child.shape, now, 0, true)) return false;
-    this.#force("refused", child, now, before, deleter, context);
+    if (before === null && this.#isBlocked(child.shape, now, { undoes: true })) return false;
+    this.#force({ kind: "refused", child, before: now, image: before, deleter }, context);
     return true;
   }
 
-  /** Rows that refer to this one would have to be refused, or the cascade would not end. `anything`: of this order they are undone, too. */
-  #blocked(shape: TableShape, image: Image, depth: number, anything = false): boolean {
+  /** A delete of this row leaves references that no action resolves. `undoes`: references without an action are undone too. */
+  #isBlocked(shape: TableShape, image: Image, { depth = 0, undoes = false } = {}): boolean {
     if (depth >= MAX_DEPTH) return true;
     return (this.#components.ofParent.get(shape.id) ?? []).some((via) => {
       const values = via.referencedBy(image);
@@ -156,85 +139,92 @@ export class Resolver {
       const children = found.filter((key) => keyIdOf(child, key) !== self);
       if (children.length === 0) return false;
       const settable = via.replacement !== null && (onDelete === "SET NULL" || onDelete === "SET DEFAULT");
-      if (onDelete !== "CASCADE") return !settable && !anything;
+      if (onDelete !== "CASCADE") return !settable && !undoes;
       const access = this.#components.access.get(child.id)!;
       return children.some((key) => {
         const row = access.get(key);
-        return row !== null && this.#blocked(child, row, depth + 1, anything);
+        return row !== null && this.#isBlocked(child, row, { depth: depth + 1, undoes });
       });
     });
   }
 
-  /** The order itself writes a child; what refers to it is looked at in turn. */
-  #force(
-    kind: ConflictKind,
-    access: RowAccess,
-    now: Image,
-    image: Image | null,
-    deleter: number,
-    context: ChangesetContext,
-  ): void {
-    const { applier, danglingReferences, losersChildren, attached } = this.#components;
-    const { shape } = access;
-    const keyId = keyIdOfImage(shape, now);
-    const at = applier.last(shape.id, keyId);
-    const stands = applier.force(access, keyId, keyOfImage(shape, now), image, RESOLVED, context);
-    const lost = { origin: at?.origin ?? 0, at, image: now };
-    this.#add(kind, shape, keyId, lost, { origin: deleter, image: stands }, context);
-    for (const via of this.#components.ofChild.get(shape.id) ?? []) {
-      const { number } = via.key;
-      const [before, values] = [now, stands].map((i) => (i === null ? null : via.valuesOf(i)));
-      if (stands !== null && via.same(before!, values!)) {
-        if (values !== null) attached.keep(shape.id, keyId, number, at, context);
-        continue;
-      }
-      attached.forget(shape.id, keyId, number);
-      danglingReferences.forget(shape.id, keyId, number);
-      // What stands now may refer to what this very changeset took away.
-      const gone = values === null || via.hasParent(values!) ? undefined : this.#goneParent(via, values!);
-      if (gone !== undefined)
-        this.#candidates.push({
-          ...{ via, values: values!, childKey: keyOfImage(shape, now), side: "parent" },
-          ...{ other: lost.origin, before: gone },
-        });
-    }
+  /** Writes or deletes a child, and adds the references that dangle because of it. */
+  #force(write: ForcedWrite, context: ChangesetContext): void {
+    const { applier, keyPositions, losersChildren } = this.#components;
+    const { kind, child, before, image, deleter } = write;
+    const { shape } = child;
+    const key = keyOfImage(shape, before);
+    const keyId = keyIdOf(shape, key);
+    const at = keyPositions.last(shape.id, keyId);
+    const after = applier.force(child, key, image, context);
+    const losing = { origin: at?.origin ?? 0, at, image: before };
+    this.#journal({ kind, shape, losing, winning: { origin: deleter, image: after } }, key, context);
+    this.#followParents(shape, { before, after, at }, context);
     if (image === null) losersChildren.forget(shape.id, keyId);
     for (const via of this.#components.ofParent.get(shape.id) ?? []) {
-      const values = via.referencedBy(now);
-      if (values === null || via.same(values, stands === null ? null : via.referencedBy(stands))) continue;
+      const values = via.referencedBy(before);
+      if (values === null || via.same(values, after === null ? null : via.referencedBy(after))) continue;
       for (const childKey of via.children(values)) {
-        const spelt = this.valuesOf(via, childKey);
+        const stored = this.valuesOf(via, childKey);
         const side = kind === "refused" ? "undone" : "order";
-        this.#candidates.push({ via, values: spelt, childKey, side, other: deleter, before: null });
+        this.#candidates.push({ via, values: stored, childKey, side, other: deleter, before: null });
       }
     }
   }
 
-  /** The parent that these values refer to, if the changeset deleted it. */
-  #goneParent(via: CheckedForeignKey, values: readonly Value[]): Image | undefined {
+  /** The records of a row's own references, after the resolver wrote it. */
+  #followParents(
+    shape: TableShape,
+    { before, after, at }: { before: Image; after: Image | null; at: LastWrite | null },
+    context: ChangesetContext,
+  ): void {
+    const { danglingReferences, referencePositions } = this.#components;
+    const childKey = keyOfImage(shape, before);
+    const keyId = keyIdOf(shape, childKey);
+    for (const via of this.#components.ofChild.get(shape.id) ?? []) {
+      const { number } = via.key;
+      const values = after === null ? null : via.valuesOf(after);
+      if (after !== null && via.same(via.valuesOf(before), values)) {
+        const written = at ?? { shard: context.shard, index: 0, origin: 0 };
+        if (values !== null) referencePositions.keep(shape.id, keyId, number, written);
+        continue;
+      }
+      referencePositions.forget(shape.id, keyId, number);
+      danglingReferences.forget(shape.id, keyId, number);
+      // The new values may refer to a row that this changeset deleted.
+      const deleted = values === null || via.hasParent(values) ? undefined : this.#deletedParent(via, values);
+      if (values !== null && deleted !== undefined)
+        this.#candidates.push({
+          ...{ via, values, childKey, side: "parent" },
+          ...{ other: at?.origin ?? 0, before: deleted },
+        });
+    }
+  }
+
+  /** The parent with these values, if the changeset deleted it. */
+  #deletedParent(via: CheckedForeignKey, values: readonly Value[]): Image | undefined {
     const key = via.parentKeyId(values);
     return key === null ? undefined : this.#components.deleted.get(`${via.key.parent.id}/${key}`);
   }
 
-  /** The parent's delete, or the change of what is referred to, is undone; and of the rows that it needs itself. */
+  /** Undoes the delete of a parent, or the change of its referenced columns; also of the rows that it refers to itself. */
   #putBack({ via, before, other }: Candidate, context: ChangesetContext): boolean {
     const access = this.#components.access.get(via.key.parent.id)!;
+    const { shape } = access;
     const image = before!;
-    const key = keyOfImage(access.shape, image);
+    const key = keyOfImage(shape, image);
     if (access.clashes(image).length > 0) return false;
     const now = access.get(key);
-    const keyId = keyIdOf(access.shape, key);
-    this.#components.applier.force(access, keyId, key, image, RESOLVED, context);
-    const at = { shard: context.shard, index: context.index, origin: context.origin };
-    const lost = { origin: context.origin, at, image: now };
-    this.#add("refused", access.shape, keyId, lost, { origin: other, image }, context);
-    for (const up of this.#components.ofChild.get(access.shape.id) ?? []) {
+    this.#components.applier.force(access, key, image, context);
+    const losing = { origin: context.origin, at: context, image: now };
+    this.#journal({ kind: "refused", shape, losing, winning: { origin: other, image } }, key, context);
+    for (const up of this.#components.ofChild.get(shape.id) ?? []) {
       const values = up.valuesOf(image);
       if (values === null || up.hasParent(values)) continue;
-      const gone = this.#goneParent(up, values);
-      // What this changeset did not take away dangled before.
-      if (gone !== undefined)
-        this.#putBack({ via: up, values, childKey: key, side: "parent", other, before: gone }, context);
+      const deleted = this.#deletedParent(up, values);
+      // Without one, the reference dangled before this changeset.
+      if (deleted !== undefined)
+        this.#putBack({ via: up, values, childKey: key, side: "parent", other, before: deleted }, context);
     }
     return true;
   }

@@ -1,4 +1,4 @@
-/** Which shard a row belongs to: the one place that turns a row into what routing hashes. */
+/** Maps a row to its shard. This is the only place that builds the text that routing hashes. */
 import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, routingKey } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
@@ -12,14 +12,14 @@ export class RowRouting {
   readonly #shards: number;
   readonly #groups: ReadonlyMap<number, string>;
 
-  /** `groups`: table id ⇒ the name of the group of tables that it is routed with. */
+  /** `groups`: table id ⇒ name of the group of tables that are routed together. */
   constructor(shards: number, groups: ReadonlyMap<number, string>) {
     this.#shards = shards;
     this.#groups = groups;
   }
 
-  /** Equal for equal routing: the same rows of the table then lie in the same shards. */
-  wayOf(shape: TableShape): string {
+  /** A text that is equal for equal routing: rows of the table then belong to the same shards. */
+  routeOf(shape: TableShape): string {
     if (this.#shards === 1) return "";
     const group = this.#groups.get(shape.id);
     const together = group !== undefined || shape.routedByName;
@@ -34,7 +34,7 @@ export class RowRouting {
   }
 }
 
-/** The routing of a replica whose schema `db` has. Row by row, only UNIQUE constraints keep rows together. */
+/** The routing of a replica. With `transactions: row`, only UNIQUE constraints keep rows of a table together. */
 export function readRouting(
   db: DatabaseSync,
   shapes: readonly TableShape[],

@@ -1,4 +1,4 @@
-/** The replica's own schema: Marmot's tables, the application's as they are declared, and only the indexes that constrain. */
+/** The schema of the replica: Marmot's tables, the application's tables as declared, and only its UNIQUE indexes. */
 import { foldName } from "../../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../../change/shape.ts";
@@ -9,13 +9,14 @@ import { shapeOf } from "../../schema/read-shape.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import { LOCAL_TABLES, REPLICATED_TABLES } from "./tables.ts";
+import { integer, nullable, oneOf, readRows, text } from "../../sqlite/typed-rows.ts";
 
 export interface CatalogueObject extends SchemaObject {
   /** `TableShape.id` of a replicated table; null for everything else. */
   readonly tableId: number | null;
 }
 
-/** The catalogue and the two settings as a state that changes are made to. */
+/** Catalogue, `user_version` and `application_id` as the state that schema changes apply to. */
 export const stateOf = (
   objects: readonly CatalogueObject[],
   settings: Pick<SchemaState, "userVersion" | "applicationId">,
@@ -25,7 +26,7 @@ export const stateOf = (
   applicationId: settings.applicationId,
 });
 
-/** Ids of the first tables of a cluster: 1, 2, … in the order of creation. */
+/** Numbers the first tables of a cluster: 1, 2, … in the order of creation. */
 export function numberTables(catalogue: Catalogue, replicated: ReadonlySet<string>): CatalogueObject[] {
   let next = 1;
   return catalogue.objects.map((object) => ({
@@ -34,7 +35,7 @@ export function numberTables(catalogue: Catalogue, replicated: ReadonlySet<strin
   }));
 }
 
-/** Makes an empty replica's schema. */
+/** Creates the schema of an empty replica. */
 export function createSchema(db: DatabaseSync, objects: readonly CatalogueObject[]): void {
   for (const sql of Object.values(REPLICATED_TABLES)) db.exec(sql);
   for (const sql of Object.values(LOCAL_TABLES)) db.exec(sql);
@@ -42,12 +43,12 @@ export function createSchema(db: DatabaseSync, objects: readonly CatalogueObject
   const tables = new Set(objects.filter((o) => o.tableId !== null).map((o) => foldName(o.name)));
   objects.forEach((object) => {
     const isTable = object.tableId !== null;
-    const constrains = object.kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(object.sql);
-    if (isTable || (constrains && tables.has(foldName(object.tableName)))) createObject(db, object);
+    const isUnique = object.kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(object.sql);
+    if (isTable || (isUnique && tables.has(foldName(object.tableName)))) createObject(db, object);
   });
 }
 
-/** Writes the catalogue anew. */
+/** Replaces the stored catalogue. */
 export function writeObjects(db: DatabaseSync, objects: readonly CatalogueObject[]): void {
   db.exec(`DELETE FROM "__marmot__object"`);
   const insert = db.prepare(`INSERT INTO "__marmot__object" VALUES(?, ?, ?, ?, ?, ?)`);
@@ -59,14 +60,12 @@ export function writeObjects(db: DatabaseSync, objects: readonly CatalogueObject
 export function readObjectsOf(db: DatabaseSync): CatalogueObject[] {
   const rows = db
     .prepare(`SELECT "kind", "name", "tbl_name", "sql", "table_id" FROM "__marmot__object" ORDER BY "id"`)
-    .all() as {
-    kind: SchemaObject["kind"];
-    name: string;
-    tbl_name: string;
-    sql: string;
-    table_id: number | null;
-  }[];
-  return rows.map((r) => ({
+    .all();
+  const columns = {
+    kind: oneOf("table", "index", "trigger", "view"),
+    ...{ name: text, tbl_name: text, sql: text, table_id: nullable(integer) },
+  };
+  return readRows(rows, columns).map((r) => ({
     kind: r.kind,
     name: r.name,
     tableName: r.tbl_name,
@@ -75,7 +74,7 @@ export function readObjectsOf(db: DatabaseSync): CatalogueObject[] {
   }));
 }
 
-/** Shapes of the replicated tables as the replica declares them. */
+/** Shapes of the replicated tables, read from the replica's own declarations. */
 export function readShapes(db: DatabaseSync): TableShape[] {
   const query = queryOf(db);
   return readObjectsOf(db).flatMap((o) =>

@@ -1,14 +1,15 @@
-/** The cluster's record of its settings: written once, when the cluster is formed, and taken over by every joiner. */
+/** The settings of the cluster: written once at cluster bootstrap, and received by every joiner with its snapshot. */
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
-import { NOT_SELECTED, type Selection } from "../../schema/classify/classify.ts";
+import { NOT_SELECTED } from "../../schema/classify/classify.ts";
+import type { Selection } from "../../schema/selection.ts";
 import { OLDEST_REPLICA_FORMAT, REPLICA_FORMAT } from "./tables.ts";
 
 export type MergeMode = "row" | "column";
 export type ForeignKeyMode = "keep" | "resolve";
 
-/** Ids in a row that one node picks; see `reflect/id-blocks.ts`. */
+/** Consecutive ids that one node may assign; see `reflect/id-blocks.ts`. */
 export const DEFAULT_ID_BLOCK = 64;
 
 export interface ReplicaSettings {
@@ -16,9 +17,9 @@ export interface ReplicaSettings {
   readonly clusterId: string;
   readonly shards: number;
   readonly transactions: "whole" | "row";
-  /** What becomes of concurrent updates of one row. */
+  /** How concurrent updates of one row are merged: the later row wins whole, or column by column. */
   readonly merge: PerTable<MergeMode>;
-  /** What becomes of references that concurrent writes leave dangling. */
+  /** Whether references that concurrent writes leave dangling are kept or resolved. */
   readonly foreignKeys: ForeignKeyMode;
   /** Ids in a block of AUTOINCREMENT tables; 0: no blocks. */
   readonly idBlock: PerTable<number>;
@@ -28,9 +29,9 @@ export interface ReplicaSettings {
   /** `PRAGMA user_version` and `application_id`: applications migrate by them. */
   readonly userVersion: number;
   readonly applicationId: number;
-  /** Which tables replicate, of those that are there and those that come. */
+  /** The rule by which existing and future tables are replicated. */
   readonly selection: Selection;
-  /** Tables left out, by name. */
+  /** Tables that are not replicated, by name. */
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
 }
 
@@ -51,13 +52,10 @@ export function writeSettings(db: DatabaseSync, settings: ReplicaSettings): void
   insert.run("skipped", JSON.stringify(settings.skipped));
 }
 
-/** Throws `UserError` when the replica is of a newer format. What an older one does not say has its default. */
+/** Throws `UserError` for an unknown format. Settings that an older format lacks have their default. */
 export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
-  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__setting"`).all() as {
-    name: string;
-    value: unknown;
-  }[];
-  const of = new Map(rows.map((r) => [r.name, r.value]));
+  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__setting"`).all();
+  const of = new Map(rows.map((r) => [String(r.name), r.value]));
   const format = Number(of.get("format"));
   if (!(format >= OLDEST_REPLICA_FORMAT && format <= REPLICA_FORMAT))
     throw new UserError(

@@ -1,16 +1,11 @@
-/** What the application wrote goes into the outbox, in the turns of a pipeline: one read transaction at a time, in slices. */
+/** Drains the application's writes into the outbox, in the turns of a pipeline: one read transaction at a time, in slices. */
 import { Drain } from "../../capture/drain.ts";
-import type { CollectingSink, Outbox } from "../../capture/outbox.ts";
+import type { CollectingSink } from "../../capture/outbox.ts";
 import type { AppDbSession } from "../../app-db/session.ts";
-import type { PipelineComponents } from "./pipeline.ts";
+import type { TaskComponents } from "./pipeline-components.ts";
 import { SLICE_MS } from "./turn.ts";
 
-export interface DrainTaskComponents extends Pick<PipelineComponents, "replica" | "syncAppDb" | "now"> {
-  readonly outbox: Outbox;
-}
-
-/** Table id ⇒ log id up to which its rows are ordered. */
-type Acknowledged = ReadonlyMap<number, number>;
+type DrainTaskComponents = Pick<TaskComponents, "replica" | "outbox" | "syncAppDb" | "now">;
 
 export class DrainTask {
   readonly #components: DrainTaskComponents;
@@ -21,17 +16,15 @@ export class DrainTask {
   #dirty = true;
   #rows = 0;
 
-  constructor(components: DrainTaskComponents, session: AppDbSession, acknowledged: Acknowledged) {
+  constructor(components: DrainTaskComponents, session: AppDbSession) {
     this.#components = components;
     this.#session = session;
-    this.#drain = this.#drainOf(session, acknowledged);
+    this.#drain = this.#drainOf(session);
   }
 
-  #drainOf({ reader, pending, bases, shadows }: AppDbSession, acknowledged: Acknowledged): Drain {
-    const { replica: references } = this.#components;
-    const drain = new Drain({ logs: reader.logs, pending, bases, shadows, references });
-    drain.reset(acknowledged);
-    return drain;
+  #drainOf({ reader, cursors, pending, bases, withheld }: AppDbSession): Drain {
+    const { replica: beforeImages } = this.#components;
+    return new Drain({ logs: reader.logs, cursors, pending, bases, withheld, beforeImages });
   }
 
   /** Rows collected since the start. */
@@ -39,25 +32,19 @@ export class DrainTask {
     return this.#rows;
   }
 
-  /** From now on the file is read by another side. None may be running. */
-  take(session: AppDbSession): void {
+  /** Another session reads the file from now on. No drain may be running. */
+  use(session: AppDbSession): void {
     this.#session = session;
-    this.#drain = this.#drainOf(session, session.acknowledged);
+    this.#drain = this.#drainOf(session);
     this.#dirty = true;
   }
 
-  /** The application may have committed. */
+  /** The application may have committed, or rows must be drained again. */
   touch(): void {
     this.#dirty = true;
   }
 
-  /** Everything that is not acknowledged is to be drained again. */
-  restart(acknowledged: Acknowledged): void {
-    this.#drain.reset(acknowledged);
-    this.#dirty = true;
-  }
-
-  /** Ends what is running; nothing of it is collected. */
+  /** Ends the running drain; none of its rows is collected. */
   abandon(): void {
     if (this.#running === null) return;
     this.#running.sink?.discard();
@@ -66,18 +53,13 @@ export class DrainTask {
     this.#session.reader.end();
   }
 
-  /** The file knows that the table's rows are ordered up to the log id. */
-  ordered(table: number, id: number): void {
-    this.#drain.ordered(table, id);
-  }
-
-  /** `mayBegin`: a new one. "moved": the application changed the schema, and nothing was drained. */
-  slice(mayBegin: boolean): "done" | "more" | "moved" {
+  /** `mayBegin`: a new drain may begin. "schema-changed": the application changed the schema, and nothing was drained. */
+  slice(mayBegin: boolean): "done" | "more" | "schema-changed" {
     const { now, outbox } = this.#components;
     if (this.#running === null) {
       if (!this.#dirty || !outbox.ready || !mayBegin) return "done";
-      // The change logs still name own rows by rowids that are others' in the replica.
-      if (this.#components.replica.moved.length > 0) return "done";
+      // The change logs still name own rows by rowids that rows of other nodes have in the replica.
+      if (this.#components.replica.redirected.length > 0) return "done";
       this.#running = { steps: this.#drainOnce(), sink: null };
     }
     const end = now() + SLICE_MS;
@@ -85,7 +67,7 @@ export class DrainTask {
       const step = this.#running.steps.next();
       if (step.done) {
         this.#running = null;
-        if (step.value) return "moved";
+        if (step.value) return "schema-changed";
         return this.#dirty && outbox.ready ? "more" : "done";
       }
     } while (now() < end);
@@ -104,13 +86,13 @@ export class DrainTask {
       reader.end();
       return moved;
     }
-    const sink = outbox.collect(news, replica.positions());
+    const sink = outbox.collect({ upTo: news, after: replica.positions() });
     this.#running!.sink = sink;
     const taken = yield* this.#drain.run(news, sink);
     reader.end();
     if (!taken) {
       sink.giveUp();
-      this.#dirty = true; // it waits in the change logs, and more may gather there
+      this.#dirty = true; // the rows wait in the change logs, where more may come to them
       return false;
     }
     if (sink.found() > 0) syncAppDb();

@@ -1,12 +1,12 @@
 /**
- * The markers that this node's shards owe: whoever leads a shard proposes into it how far shard 0 has committed entries
- * that name it, at once and again until the marker is there. Only of entries that are committed: one that is merely in a
- * log may be replaced, and the shard would wait for an index that shard 0 does not have.
+ * Proposes the cross-shard markers that this node's shards owe. The leader of a shard proposes the index of the
+ * newest committed entry of shard 0 that names the shard, at once and again until the marker is there. Uncommitted entries
+ * do not count: they may be replaced, and the shard would wait for an index that shard 0 does not have.
  */
-import { encodeMarker, readMarking } from "../../change/marking.ts";
-import type { Entry } from "../../raft/model/types.ts";
+import { encodeMarker } from "../../change/marking.ts";
+import type { CommittedEntry } from "../../replica/order/entry-queue.ts";
 
-/** Milliseconds after which a marker that did not come is proposed again. */
+/** Milliseconds after which a missing marker is proposed again. */
 const PROPOSE_AGAIN_MS = 300;
 
 export interface MarkerProposerComponents {
@@ -35,10 +35,9 @@ export class MarkerProposer {
     this.#owed = Array.from({ length: shards }, () => ({ wanted: 0, marked: 0, proposed: 0, proposedAt: 0 }));
   }
 
-  /** Committed entries of a shard; no others. */
-  committed(shard: number, entries: readonly Entry[]): void {
-    for (const { index, data } of entries) {
-      const { names, marker } = readMarking(data);
+  /** Committed entries of a shard. */
+  committed(shard: number, entries: readonly Pick<CommittedEntry, "index" | "names" | "marker">[]): void {
+    for (const { index, names, marker } of entries) {
       if (shard === 0) for (const name of names) this.#want(name, index);
       else if (marker !== null) this.#owed[shard]!.marked = Math.max(this.#owed[shard]!.marked, marker);
     }
@@ -49,7 +48,7 @@ export class MarkerProposer {
     if (owed !== undefined && index > owed.wanted) owed.wanted = index;
   }
 
-  /** Proposes what is due. `passed`: where this node's replica stands in shard 0; what it passed has its markers. */
+  /** Proposes due markers. `passed`: the replica's position in shard 0; entries up to it have their markers. */
   propose(passed: number): void {
     const now = this.#components.now();
     this.#owed.forEach((owed, shard) => {

@@ -23,6 +23,7 @@ import { type EvictionLookup, evictionLookups } from "../evictions.ts";
 import { type SchemaCopy, type Unwritable, unwritableTables, withCopy } from "./writable.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { searchIndexOf } from "../search-index.ts";
+import type { Selection } from "../selection.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
 import { classifyTriggers, type UserTriggers } from "../triggers.ts";
@@ -38,12 +39,6 @@ export interface ClassifiedTable {
   readonly hint: string;
   /** The hint for a table that replicates already, or stays on its node: it cannot be left out any more. */
   readonly fix?: string;
-}
-
-export interface Selection {
-  /** null: all. */
-  readonly tables: readonly string[] | null;
-  readonly exclude: readonly string[];
 }
 
 export const ALL: Selection = { tables: null, exclude: [] };

@@ -1,9 +1,9 @@
-/** The passing rule on its own, over every small set of logs: what is reached does not depend on the order of looking. */
+/** The delivery rule alone, over every small set of logs: the result does not depend on the order in which logs are visited. */
 import { describe, expect, test } from "bun:test";
-import { mayPass, passedWith, type PassingEntry } from "../../../src/replica/order/delivery-rule.ts";
+import { mayApply, markersOf, type DeliverableEntry } from "../../../src/replica/order/delivery-rule.ts";
 
-type Kind = Pick<PassingEntry, "after" | "names" | "marker">;
-/** Per shard; the entry at place i stands at index i + 1. */
+type Kind = Pick<DeliverableEntry, "after" | "names" | "marker">;
+/** Per shard; the entry at place i has index i + 1. */
 type Logs = readonly (readonly Kind[])[];
 
 const plain: Kind = { after: [], names: [], marker: null };
@@ -13,23 +13,23 @@ const after = (...vector: number[]): Kind => ({ ...plain, after: vector });
 
 const view = (logs: Logs, position: readonly number[]) => ({
   position: (shard: number) => position[shard]!,
-  next: (shard: number): PassingEntry | null => {
+  next: (shard: number): DeliverableEntry | null => {
     const entry = logs[shard]![position[shard]!];
     return entry === undefined ? null : { ...entry, index: position[shard]! + 1 };
   },
 });
 
-/** The shards that move when `shard` goes on; null: it may not. */
+/** The shards whose position advances when the next entry of `shard` is applied; null: it may not be applied. */
 function step(logs: Logs, position: readonly number[], shard: number): number[] | null {
   const at = view(logs, position);
   const next = at.next(shard);
-  if (next === null || !mayPass(shard, next, at)) return null;
-  return [shard, ...(shard === 0 ? passedWith(next, at) : [])];
+  if (next === null || !mayApply(shard, next, at)) return null;
+  return [shard, ...(shard === 0 ? markersOf(next, at) : [])];
 }
 
 /**
- * Every vector that can be reached, with the history of each shard there: its own entries and those of shard 0 that name
- * it, as they took effect. Throws when two ways to one vector differ in it.
+ * Every reachable vector of positions, with the history of each shard there: its own entries and those of shard 0 that
+ * name it, in order. Throws if two ways to one vector give different histories.
  */
 function explore(logs: Logs): Map<string, string> {
   const reached = new Map<string, string>();
@@ -75,7 +75,7 @@ function* sequences<T>(alphabet: readonly T[], length: number): Iterable<T[]> {
   for (const rest of sequences(alphabet, length - 1)) for (const one of alphabet) yield [...rest, one];
 }
 
-/** What must hold for any logs at all, also such as no leader would write. */
+/** Checks the properties that hold for all logs, even for those that no leader would write. */
 function check(logs: Logs): number {
   const reached = explore(logs);
   const all = vectors(reached);
@@ -87,7 +87,7 @@ function check(logs: Logs): number {
         throw new Error(
           `${JSON.stringify(logs)}: ${a.join()} and ${b.join()} are reached, ${both.join()} is not`,
         );
-      // A shard's part is that of the one further there; where they are level, of the one further in shard 0.
+      // The part of a shard is that of the vector ahead there; at equal positions, of the vector ahead in shard 0.
       const parts = history.split("/");
       const [ofA, ofB] = [reached.get(a.join())!.split("/"), reached.get(b.join())!.split("/")];
       parts.forEach((part, s) => {
@@ -101,7 +101,7 @@ function check(logs: Logs): number {
   return all.length;
 }
 
-/** Markers that leaders would still write: for everything of shard 0 that names a shard and has none there. */
+/** Adds the markers that leaders would still write: for entries of shard 0 that name a shard without a marker there. */
 function marked(logs: Logs): Logs {
   return logs.map((log, shard) => {
     if (shard === 0) return log;
@@ -111,7 +111,7 @@ function marked(logs: Logs): Logs {
 }
 
 describe("over every small set of logs", () => {
-  test("two shards, four entries each: one history a vector, and the greater of two vectors is reached", () => {
+  test("two shards with four entries each: every vector has one history, and the maximum of two vectors is reachable", () => {
     const first = [plain, names(1)];
     const second = [plain, marker(1), marker(2), marker(3), marker(4), after(2, 0)];
     let reached = 0;
@@ -119,7 +119,7 @@ describe("over every small set of logs", () => {
     expect(reached).toBeGreaterThan(150_000);
   });
 
-  test("three shards", () => {
+  test("three shards: every vector has one history, and the maximum of two vectors is reachable", () => {
     const first = [plain, names(1), names(2), names(1, 2)];
     const second = [plain, marker(1), marker(2), marker(3)];
     const third = [plain, marker(1), marker(2), after(1, 1)];
@@ -127,18 +127,18 @@ describe("over every small set of logs", () => {
       for (const b of sequences(second, 2)) for (const c of sequences(third, 2)) check([a, b, c]);
   });
 
-  test("nothing waits for ever: markers of committed entries, origins that had been where they say", () => {
+  test("no entry waits without end if markers are of committed entries and origins had reached their positions", () => {
     const first = [plain, names(1), names(2), names(1, 2)];
     let ends = 0;
     for (const a of sequences(first, 3))
       for (const early of [0, 1, 2, 3])
         for (const shard of [0, 1, 2]) {
-          // A marker that was proposed early, when shard 0 had fewer entries; the rest of the leaders' markers.
+          // A marker proposed early, when shard 0 had fewer entries, and then the other markers of the leaders.
           const wanted = (s: number): number =>
             a.slice(0, early).findLastIndex((e) => e.names.includes(s)) + 1;
           const log = (s: number): Kind[] => (wanted(s) > 0 ? [marker(wanted(s)), plain] : [plain]);
           const before: Logs = marked([a, log(1), log(2)]);
-          // An origin that stood at any vector that can be reached adds an entry at the end of any shard.
+          // An origin at any reachable vector adds an entry at the end of any shard.
           for (const vector of vectors(explore(before))) {
             const logs = marked(before.map((l, s) => (s === shard ? [...l, after(...vector)] : l)));
             const end = logs.map((l) => l.length).join();
@@ -150,38 +150,38 @@ describe("over every small set of logs", () => {
   });
 });
 
-describe("a marker", () => {
+describe("markers", () => {
   const at = (logs: Logs): string[] => [...explore(logs).keys()];
 
-  test("serves several entries of shard 0, in their order", () => {
+  test("a marker serves several entries of shard 0, in log order", () => {
     const logs: Logs = [
       [names(1), names(1), plain],
       [plain, marker(2), plain],
     ];
-    expect(at(logs)).toContain("1,1"); // decided, and still before the marker
+    expect(at(logs)).toContain("1,1"); // applied, and still before the marker
     expect(at(logs)).not.toContain("0,2");
     expect(at(logs)).not.toContain("1,2");
     expect(at(logs)).toContain("3,3");
   });
 
-  test("that is too small lets nothing through, and a greater one after it does", () => {
+  test("a marker below the entry's index does not deliver it, a later greater marker does", () => {
     const small: Logs = [[plain, names(1)], [marker(1)]];
     expect(at(small)).not.toContain("2,1");
     const both: Logs = [small[0]!, [marker(1), marker(2)]];
     expect(at(both)).toContain("2,2");
   });
 
-  test("that comes late, again, or smaller than one before does nothing", () => {
+  test("a late, repeated or smaller marker has no effect", () => {
     const logs: Logs = [[names(1)], [marker(1), marker(1), plain, marker(0)]];
     expect(at(logs)).toEqual(["0,0", "1,1", "1,2", "1,3", "1,4"]);
   });
 
-  test("of an entry that shard 0 does not have holds its shard up until it does", () => {
+  test("a marker waits until shard 0 has applied its entry", () => {
     const logs: Logs = [[plain], [marker(2), plain]];
     expect(at(logs)).toEqual(["0,0", "1,0"]);
   });
 
-  test("moves together with the entry whose last it is", () => {
+  test("the last marker of an entry is applied together with it", () => {
     const logs: Logs = [[names(1, 2)], [marker(1)], [marker(1)]];
     expect(at(logs)).toEqual(["0,0,0", "1,1,1"]);
   });

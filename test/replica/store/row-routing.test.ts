@@ -9,7 +9,7 @@ const SCHEMA = `CREATE TABLE artist(id INTEGER PRIMARY KEY, name TEXT);
 const shards = (one: MemoryReplica, table: number): Set<number> =>
   new Set(Array.from({ length: 200 }, (_, k) => one.replica.shardOfKey(table, k)));
 
-test("whole: tables tied by foreign keys share one shard, others are spread by their keys", () => {
+test("transactions whole: tables connected by foreign keys share one shard, other rows are spread by key", () => {
   const one = new MemoryReplica({ schema: SCHEMA, shards: 16 });
   expect(shards(one, 1)).toEqual(shards(one, 2));
   expect(shards(one, 1).size).toBe(1);
@@ -18,7 +18,7 @@ test("whole: tables tied by foreign keys share one shard, others are spread by t
   one.close();
 });
 
-test("row by row: foreign keys tie nothing", () => {
+test("transactions row: foreign keys do not affect the shard", () => {
   const one = new MemoryReplica({ schema: SCHEMA, shards: 16, transactions: "row" });
   expect([1, 2, 3].map((table) => shards(one, table).size)).toEqual([16, 16, 16]);
   expect(shards(one, 4).size).toBe(1);

@@ -1,4 +1,7 @@
-/** What a change of the schema took out of a node's file, and the cluster has: it comes back, also over a restart. */
+/**
+ * Rows and values that a schema change removed from the file of a node are restored from the replica, also after a
+ * restart.
+ */
 import { afterEach, describe, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { APP_DB_FORMAT } from "../../src/schema/app-db-tables.ts";
@@ -10,7 +13,7 @@ afterEach(() => lab.close());
 
 const POSTS = `CREATE TABLE post(id INTEGER PRIMARY KEY, title TEXT, old TEXT);
   INSERT INTO post VALUES(1, 'a', 'a'), (2, 'b', 'b'), (3, 'c', 'c')`;
-/** As an ORM does it: nothing captures the table any more. */
+/** A rebuild as an ORM does it: no trigger captures the table afterwards. */
 const rebuild = (columns: string, copied: string): string =>
   `CREATE TABLE tmp(${columns}); INSERT INTO tmp(${copied}) SELECT ${copied} FROM post; DROP TABLE post; ALTER TABLE tmp RENAME TO post`;
 const WITH_MORE = rebuild("id INTEGER PRIMARY KEY, title TEXT, old TEXT, more DEFAULT 1", "id, title, old");
@@ -21,20 +24,20 @@ async function start(mode: "whole" | "row", schema = POSTS): Promise<[LabNode, L
   return lab.nodes as [LabNode, LabNode, LabNode];
 }
 
-/** The node looks at its file and proposes. */
+/** The node checks its file and proposes. */
 const look = (node: LabNode): void => {
   node.touch();
   node.turns();
 };
 
-/** It meets what the others decided, and is killed after some of its turns. */
+/** The node applies the entries of the others, and is killed after some of its turns. */
 function meet(node: LabNode, turns: number): void {
   node.deliver();
   for (let i = 0; i < turns; i++) node.pipeline.turn();
   node.crash();
 }
 
-/** By an index of `a` rows of `b` leave its file, whose application has just changed them and the schema. */
+/** An index of `a` rejects rows of `b`, whose application has just changed them and the schema. */
 function leaveOut(a: LabNode, b: LabNode): void {
   a.run("CREATE UNIQUE INDEX one ON post(title)");
   look(a);
@@ -91,7 +94,7 @@ describe.each(["whole", "row"] as const)("%s, killed after each of its turns", (
         a.run("CREATE INDEX one ON post(old)");
         look(a);
         a.order();
-        // What is pending of the same rows does not carry that they are empty here.
+        // Unacknowledged changes of these rows do not include the empty columns.
         b.run(
           change,
           "UPDATE post SET title = 'later' WHERE id = 2",
@@ -111,7 +114,7 @@ describe.each(["whole", "row"] as const)("%s, killed after each of its turns", (
   );
 });
 
-describe("a table that its node dropped, and that stays since others made a view of it, is empty there for a while", () => {
+describe("a dropped table that stays, since another node made a view of it, is empty until its rows are restored", () => {
   test.each(["nothing", "it is rebuilt", "the node is killed", "it is rebuilt, and the node is killed"])(
     "%s",
     async (meanwhile) => {
@@ -123,7 +126,7 @@ describe("a table that its node dropped, and that stays since others made a view
       b.deliver();
       b.pipeline.turn();
       expect(b.query(POSTS_NOW)).toEqual([]);
-      // An ORM that rebuilds under a view does so.
+      // As an ORM does that rebuilds a table under a view.
       if (meanwhile.includes("rebuilt")) b.run(`PRAGMA legacy_alter_table = ON; ${WITH_MORE}`);
       if (meanwhile.includes("killed")) b.crash();
       expectEqual(lab, a);
@@ -133,37 +136,37 @@ describe("a table that its node dropped, and that stays since others made a view
   );
 });
 
+test.each([false, true])("rows to restore get another key from another node; killed: %p", async (killed) => {
+  const [a, b, c] = await start("whole");
+  leaveOut(a, b);
+  expect(b.query("SELECT count(*) FROM __marmot__awaited")).toEqual([[2n]]);
+  c.deliver();
+  c.turns();
+  c.run(rebuild("id INT, title TEXT UNIQUE, old TEXT PRIMARY KEY", "id, title, old"));
+  look(c);
+  c.order();
+  b.deliver();
+  if (killed) b.crash();
+  expectEqual(lab, c);
+  expect(a.query("SELECT id, old FROM post ORDER BY id")).toEqual(AS_FOUNDED.map(([id, , old]) => [id, old]));
+});
+
 test.each([false, true])(
-  "rows that are to come back get another key meanwhile; killed: %p",
+  "rows to restore get another key from their own node; killed: %p",
   async (killed) => {
-    const [a, b, c] = await start("whole");
+    const [a, b] = await start("whole");
     leaveOut(a, b);
-    expect(b.query("SELECT count(*) FROM __marmot__awaited")).toEqual([[2n]]);
-    c.deliver();
-    c.turns();
-    c.run(rebuild("id INT, title TEXT UNIQUE, old TEXT PRIMARY KEY", "id, title, old"));
-    look(c);
-    c.order();
-    b.deliver();
+    b.run(rebuild("id INT, title TEXT UNIQUE, old TEXT PRIMARY KEY", "id, title, old"));
     if (killed) b.crash();
-    expectEqual(lab, c);
+    expectEqual(lab, a);
     expect(a.query("SELECT id, old FROM post ORDER BY id")).toEqual(
       AS_FOUNDED.map(([id, , old]) => [id, old]),
     );
   },
 );
 
-test.each([false, true])("their own node gives them another key meanwhile; killed: %p", async (killed) => {
-  const [a, b] = await start("whole");
-  leaveOut(a, b);
-  b.run(rebuild("id INT, title TEXT UNIQUE, old TEXT PRIMARY KEY", "id, title, old"));
-  if (killed) b.crash();
-  expectEqual(lab, a);
-  expect(a.query("SELECT id, old FROM post ORDER BY id")).toEqual(AS_FOUNDED.map(([id, , old]) => [id, old]));
-});
-
 test.each([
-  ["rebuilt the table meanwhile", WITH_MORE],
+  ["rebuilt the table", WITH_MORE],
   ["changed a row of it meanwhile", "UPDATE post SET title = 'later' WHERE id = 2"],
 ])(
   "values that the first of two changes gave stand, also where the application %s",
@@ -186,7 +189,7 @@ test.each([
   },
 );
 
-test("a row that a pending one keeps out of the file is not taken for deleted when the table is rebuilt", async () => {
+test("a withheld row is not proposed as deleted when the table is rebuilt", async () => {
   const [a, b] = await start("whole", `${POSTS}; CREATE UNIQUE INDEX one ON post(title)`);
   a.run("UPDATE post SET title = 'x' WHERE id = 2");
   look(a);
@@ -204,7 +207,7 @@ test("a row that a pending one keeps out of the file is not taken for deleted wh
   ]);
 });
 
-test("a file of format 2 gets what it lacks", async () => {
+test("a file of format 2 is upgraded", async () => {
   const [a, b] = await start("whole");
   b.close();
   const db = new DatabaseSync(b.file);

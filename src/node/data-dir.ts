@@ -1,0 +1,100 @@
+/** The data directory of a node: its lock, the cluster key, the addresses of peers, and clean-up after a crash. */
+import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import type { DatabaseSync } from "node:sqlite";
+import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import { publish, removeDatabase } from "../replica/copies/database-files.ts";
+import type { DataPaths } from "../replication/data-paths.ts";
+import { openDatabase } from "../sqlite/open.ts";
+import { integer, readRow } from "../sqlite/typed-rows.ts";
+import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
+
+/** Locks the data directory for this process. Closing the returned connection unlocks it. */
+export function lockDataDir({ folder, lock: path }: DataPaths): DatabaseSync {
+  const lock = openDatabase(path, { timeout: 0 });
+  chmodSync(path, 0o600);
+  try {
+    lock.exec("PRAGMA journal_mode = DELETE");
+    // Locking an empty database would write its first page, which fails on a full disk: so it is never empty.
+    const { page_count: pages } = readRow(lock.prepare("PRAGMA page_count").get(), { page_count: integer });
+    if (pages === 0) lock.exec("PRAGMA user_version = 1");
+    lock.exec("BEGIN EXCLUSIVE");
+    return lock;
+  } catch (error) {
+    lock.close();
+    if (isDiskFull(error))
+      throw new UserError(
+        `the disk of ${folder} is full: ${errorMessage(error)}`,
+        "free some space, and start the node again",
+        { cause: error },
+      );
+    throw new UserError(
+      `another marmot runs on ${folder}`,
+      `stop it first; marmot status --data-dir ${folder} shows it`,
+      { cause: error },
+    );
+  }
+}
+
+/** Completes or removes the files that a crash left unfinished. */
+export function cleanUpAfterCrash(paths: DataPaths): void {
+  removeDatabase(`${paths.replica}.new`);
+  if (existsSync(paths.replica) && !existsSync(paths.log) && existsSync(paths.joiningLog))
+    publish(paths.joiningLog, paths.log);
+  removeDatabase(paths.joiningLog);
+  rmSync(paths.incoming, { recursive: true, force: true });
+}
+
+export interface KeySource {
+  /** The key itself, from the environment; null: not given. */
+  readonly clusterKeyText: string | null;
+  /** null: the default path in the data directory. */
+  readonly clusterKeyFile: string | null;
+}
+
+/** The cluster keys that are given or stored; null: the cluster has none yet. */
+export function findClusterKeys(
+  { clusterKeyText, clusterKeyFile }: KeySource,
+  paths: DataPaths,
+  hasPeers: boolean,
+): Uint8Array[] | null {
+  if (clusterKeyText !== null) return parseClusterKeys(clusterKeyText, "MARMOT_CLUSTER_KEY");
+  if (clusterKeyFile !== null) return readClusterKeys(clusterKeyFile);
+  if (existsSync(paths.clusterKey)) return readClusterKeys(paths.clusterKey);
+  if (hasPeers)
+    throw new UserError(
+      `joining needs the cluster's key, and there is none at ${paths.clusterKey}`,
+      "copy cluster.key from a node of the cluster and give it with --cluster-key FILE or in MARMOT_CLUSTER_KEY",
+    );
+  return null;
+}
+
+/** Makes the key of a new cluster. */
+export function makeClusterKey(paths: DataPaths): Uint8Array {
+  const line = createClusterKey(paths.clusterKey);
+  return parseClusterKeys(line, paths.clusterKey)[0]!;
+}
+
+/** Addresses of peers from earlier runs. */
+export function storedAddresses({ addresses }: DataPaths): string[] {
+  try {
+    const value: unknown = JSON.parse(readFileSync(addresses, "utf8"));
+    return Array.isArray(value) ? value.filter((x): x is string => typeof x === "string") : [];
+  } catch {
+    return []; // no file yet, or one that a crash cut short: peers send their addresses again
+  }
+}
+
+export function storeAddresses(
+  { addresses: path }: DataPaths,
+  known: readonly string[],
+  logger: Logger,
+): void {
+  try {
+    // Written beside and renamed: on a full disk the old file stays.
+    writeFileSync(`${path}.new`, JSON.stringify(known), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  } catch (error) {
+    logger.warn("addresses of peers could not be stored", { error: errorMessage(error) });
+  }
+}

@@ -1,0 +1,77 @@
+/** The API of a running node. Each call reads the state of the node at that time. */
+import type { Clock } from "../base/clock.ts";
+import { UserError } from "../base/errors.ts";
+import type { NodeApi } from "../operations/api.ts";
+import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
+import { nodeMetrics } from "../operations/node-metrics.ts";
+import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
+import { restoreConflict } from "../operations/restore/restore.ts";
+import { verify } from "../operations/verify/verify.ts";
+import { waitFor } from "../operations/wait.ts";
+import type { Replicator } from "../replication/replicator.ts";
+import type { ProgressStatus } from "../replication/work-progress.ts";
+import type { Transport } from "../shard/seams.ts";
+
+/** The state of a node at one time. */
+export interface NodeState {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly transport: Transport;
+  /** null: the node is joining, or replaces its replica. */
+  readonly replicator: Replicator | null;
+  /** The current step of a start, as a sentence; "": the node has started. */
+  readonly phase: string;
+  readonly progress: ProgressStatus | null;
+}
+
+const notReadyReason = ({ phase, replicator }: NodeState): string | null =>
+  phase !== "" || replicator === null ? phase : replicator.readiness.notReady();
+
+const sourceOf = (state: NodeState): StatusSource => ({
+  name: state.name,
+  peerId: state.transport.peerId,
+  replicator: state.replicator,
+  transport: state.transport,
+  clock: state.clock,
+  progress: state.progress,
+  notReady: notReadyReason(state),
+});
+
+const notReadyError = (reason: string): UserError =>
+  new UserError(`this node is not ready: ${reason}`, "wait until marmot status shows that it is ready");
+
+export const createNodeApi = (state: () => NodeState): NodeApi => ({
+  status: () => nodeStatus(sourceOf(state())),
+  notReady: () => notReadyReason(state()),
+  metrics: () => nodeMetrics(sourceOf(state())),
+  wait: async (options) => {
+    const { clock, transport } = state();
+    const result = await waitFor(() => state().replicator, { clock, transport }, options);
+    return result.done || state().replicator !== null
+      ? result
+      : { done: false, missing: `this node (${state().phase})` };
+  },
+  verify: (options) => {
+    const { replicator, transport, clock } = state();
+    if (replicator === null) throw notReadyError(state().phase);
+    return verify({ replicator, transport, clock }, options);
+  },
+  conflicts: ({ limit }) => {
+    const { replicator } = state();
+    return replicator === null
+      ? []
+      : replicator.replica.replica.journal.list(limit).map((c) => conflictSummary(replicator, c));
+  },
+  conflict: (id) => {
+    const { replicator } = state();
+    const conflict = replicator === null ? null : findConflict(replicator, id);
+    return replicator === null || conflict === null ? null : conflictDetail(replicator, conflict);
+  },
+  restore: async (id, options) => {
+    const { replicator, clock } = state();
+    const reason = notReadyReason(state());
+    if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
+    const conflict = findConflict(replicator, id);
+    return conflict === null ? null : restoreConflict(replicator, clock, conflict, options);
+  },
+});

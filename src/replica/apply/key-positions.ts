@@ -1,0 +1,54 @@
+/** Position and origin of the last write of every key. Replicated state. */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { KeyId } from "../../change/key.ts";
+import { arraysLazily, type LazyStatement } from "../../sqlite/lazy.ts";
+import type { LastWrite } from "./changeset.ts";
+import { integer, readTuples, trusted } from "../../sqlite/typed-rows.ts";
+
+export class KeyPositions {
+  readonly #select: StatementSync;
+  readonly #upsert: StatementSync;
+  readonly #newest: LazyStatement;
+  readonly #since: LazyStatement;
+
+  constructor(db: DatabaseSync) {
+    this.#select = db.prepare(
+      `SELECT "shard", "idx", "origin" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
+    );
+    this.#select.setReturnArrays(true);
+    this.#upsert = db.prepare(
+      `INSERT INTO "__marmot__key" VALUES(?, ?, ?, ?, ?) ON CONFLICT("tbl", "key")
+         DO UPDATE SET "shard" = excluded."shard", "idx" = excluded."idx", "origin" = excluded."origin"`,
+    );
+    this.#newest = arraysLazily(
+      db,
+      `SELECT "shard", max("idx"), "origin" FROM "__marmot__key" WHERE "tbl" = ? GROUP BY "shard", "origin"`,
+    );
+    this.#since = arraysLazily(
+      db,
+      `SELECT "tbl", "key", "origin" FROM "__marmot__key" WHERE "shard" = ? AND "idx" > ?`,
+    );
+  }
+
+  /** The last write of a key; null: the key was not written since the replica was created. */
+  last(table: number, keyId: KeyId): LastWrite | null {
+    const row = trusted<[number, number, number] | undefined>(this.#select.get(table, keyId));
+    return row === undefined ? null : { shard: row[0], index: row[1], origin: row[2] };
+  }
+
+  set(table: number, keyId: KeyId, { shard, index, origin }: LastWrite): void {
+    this.#upsert.run(table, keyId, shard, index, origin);
+  }
+
+  /** The newest write to the table in each shard by each origin. */
+  newest(table: number): LastWrite[] {
+    const rows = readTuples(this.#newest.all(table), integer, integer, integer);
+    return rows.map(([shard, index, origin]) => ({ shard, index, origin }));
+  }
+
+  /** Keys whose last write is in the shard, after `index`. */
+  since(shard: number, index: number): { table: number; keyId: KeyId; origin: number }[] {
+    const rows = trusted<[number, KeyId, number][]>(this.#since.all(shard, index));
+    return rows.map(([table, keyId, origin]) => ({ table, keyId, origin }));
+  }
+}

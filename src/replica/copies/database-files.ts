@@ -1,0 +1,55 @@
+/** Database files that are built or received under a temporary name and then renamed. */
+import { closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
+import { pathToFileURL } from "node:url";
+import { openDatabase } from "../../sqlite/open.ts";
+import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
+import type { TableShape } from "../../change/shape.ts";
+
+/** Syncs a folder, so that a rename in it survives a power cut. */
+function syncFolder(folder: string): void {
+  if (process.platform === "win32") return;
+  const descriptor = openSync(folder, "r");
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+}
+
+function syncFile(path: string): void {
+  const descriptor = openSync(path, "r+");
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+}
+
+export function removeDatabase(path: string): void {
+  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(path + suffix, { force: true });
+}
+
+/** Renames a finished database that has no WAL to its final name, atomically and durably. */
+export function publish(from: string, to: string): void {
+  syncFile(from);
+  renameSync(from, to);
+  syncFolder(dirname(to));
+}
+
+/** Opens a new database that is filled in one transaction: without a journal, and without checks of the rows. */
+export function openForFilling(path: string, encoding: string): DatabaseSync {
+  const db = openDatabase(path);
+  db.exec(`PRAGMA encoding = ${quoteText(encoding)}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF`);
+  db.exec("PRAGMA ignore_check_constraints = ON; PRAGMA cache_size = -64000");
+  return db;
+}
+
+/** Attaches a database as `source`, read-only. */
+export const attachSource = (db: DatabaseSync, path: string): void =>
+  db.exec(`ATTACH ${quoteText(`${pathToFileURL(path).href}?mode=ro`)} AS source`);
+
+/** Copies the rows of a table from the attached `source`. Returns their number. */
+export function copyTable(db: DatabaseSync, shape: TableShape): number {
+  const columns = shape.columns.map((c) => quoteIdentifier(c.name)).join(", ");
+  const name = quoteIdentifier(shape.name);
+  const { changes } = db
+    .prepare(`INSERT INTO main.${name}(${columns}) SELECT ${columns} FROM source.${name}`)
+    .run();
+  return Number(changes);
+}

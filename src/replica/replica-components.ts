@@ -1,0 +1,58 @@
+/** The stores of the replica beside its rows, made once per open replica. */
+import type { DatabaseSync } from "node:sqlite";
+import { ChangedRows } from "../change/changed-rows.ts";
+import type { KeyId } from "../change/key.ts";
+import { BeforeImages } from "./apply/before-images.ts";
+import { Checksums } from "./apply/checksums.ts";
+import { KeyPositions } from "./apply/key-positions.ts";
+import { RowidCollisions } from "./apply/rowid-collisions.ts";
+import { Journal } from "./conflicts/journal.ts";
+import { Origins } from "./order/origins.ts";
+import { StagedParts } from "./order/staged-parts.ts";
+import { DanglingReferences } from "./references/dangling-references.ts";
+import { LosersChildren } from "./references/losers-children.ts";
+import { CheckRecords } from "./store/check-records.ts";
+import { peerHash } from "./store/tables.ts";
+
+/** Rows of changesets that this node cannot show. */
+export interface HeldRows {
+  readonly tables: ReadonlySet<number>;
+  has(table: number, keyId: KeyId): boolean;
+}
+
+export class ReplicaComponents {
+  /** Rows that the app database may not have yet. The reflector empties it. */
+  readonly changed = new ChangedRows();
+  /** Rows that the app database does not show for now; null: it can show all. */
+  heldBack: HeldRows | null = null;
+  readonly journal: Journal;
+  readonly origins: Origins;
+  readonly staged: StagedParts;
+  readonly checksums: Checksums;
+  readonly checks: CheckRecords;
+  readonly keyPositions: KeyPositions;
+  readonly beforeImages: BeforeImages;
+  readonly losersChildren: LosersChildren;
+  readonly danglingReferences: DanglingReferences;
+  readonly rowidCollisions: RowidCollisions;
+
+  constructor(db: DatabaseSync, peerId: string) {
+    this.journal = new Journal(db);
+    this.origins = new Origins(db);
+    this.staged = new StagedParts(db);
+    this.checksums = new Checksums(db);
+    this.checks = new CheckRecords(db);
+    this.keyPositions = new KeyPositions(db);
+    this.beforeImages = new BeforeImages(db);
+    this.losersChildren = new LosersChildren(db);
+    this.danglingReferences = new DanglingReferences(db);
+    this.rowidCollisions = new RowidCollisions(db, peerHash(peerId), this.keyPositions);
+  }
+
+  /** Stores all changes that are only in memory, in the transaction of the rows. */
+  flush(): void {
+    this.origins.flush();
+    this.checksums.flush();
+    this.rowidCollisions.flush();
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * The one reader of change-log rows. It serves the drain, the reflector, the keys pending in a schema change, `verify` and
+ * installing a snapshot. It lies on this floor because capture, reflect and replica may not import each other.
+ * It works on both of Bun's SQLite modules and takes part in the caller's transaction.
+ */
+import type { Database } from "bun:sqlite";
+import type { DatabaseSync } from "node:sqlite";
+import { UserError } from "../base/errors.ts";
+import { type KeyId, keyIdOf } from "../change/key.ts";
+import type { TableShape } from "../change/shape.ts";
+import type { Image, TextBytes, Value } from "../change/value.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import { exactText, keyEquals, mayBeOdd, prepareExact } from "./row-access.ts";
+
+/** `v` of a log row whose suspected eviction did not happen. NULL is a change, 1 a suspicion that the trigger wrote. */
+export const UNFOUNDED = 0n;
+
+/** Log ids that one statement of a drain covers. A key that occurs in two ranges comes twice, with the same image. */
+const IDS_AT_ONCE = 2000;
+/** Log rows that are read with one statement. */
+const ROWS_AT_ONCE = 5000;
+
+/** One row of a change log. */
+export interface LogRow {
+  readonly id: number;
+  /** The row only suspects that an eviction happened. */
+  readonly suspect: boolean;
+  /** Key columns in key order. */
+  readonly key: Value[];
+}
+
+/** One key of a change log, with its row of the table in the same read transaction. */
+export interface CapturedRow {
+  readonly keyId: KeyId;
+  /** Key columns in key order. */
+  readonly key: readonly Value[];
+  /** Oldest and newest log id of the key in the range that was read. */
+  readonly minId: number;
+  readonly maxId: number;
+  /** All of the key's log rows in the range only suspect an eviction. */
+  readonly suspect: boolean;
+  /** null: the row is gone. */
+  readonly image: Image | null;
+}
+
+/** Runs a prepared statement. Rows come as arrays, INTEGER as bigint, REAL as number. */
+type Select = (...parameters: number[]) => Value[][];
+export type PrepareSelect = (sql: string) => Select;
+
+export function selectsOf(db: DatabaseSync): PrepareSelect {
+  return (sql) => {
+    const statement = prepareExact(db, sql);
+    return (...parameters) => statement.all(...parameters) as unknown as Value[][];
+  };
+}
+
+/** The database must be open with `safeIntegers`. */
+export function selectsOfBun(db: Database): PrepareSelect {
+  return (sql) => {
+    const statement = db.prepare(sql);
+    return (...parameters) => statement.values(...parameters) as unknown as Value[][];
+  };
+}
+
+export interface ChangeLogReaderOptions {
+  readonly shape: TableShape;
+  /** The change log's name. */
+  readonly log: string;
+  /** The file's `PRAGMA encoding`. */
+  readonly encoding: string;
+}
+
+/** Statements are prepared when they are first used: the table may have another shape by then, and is not read. */
+export class ChangeLogReader {
+  readonly shape: TableShape;
+  readonly #prepare: PrepareSelect;
+  readonly #encoding: string;
+  /** Quoted, with its schema. */
+  readonly #log: string;
+  readonly #table: string;
+  /** Names of the log's key columns. */
+  readonly #keys: readonly string[];
+  /** Compares a row `t` of the table with a log row `l`. */
+  readonly #joined: string;
+  #maxId: Select | null = null;
+  #rows: Select | null = null;
+  #captured: Select | null = null;
+  readonly #bytes = new Map<string, Select>();
+
+  constructor(prepare: PrepareSelect, { shape, log, encoding }: ChangeLogReaderOptions) {
+    this.shape = shape;
+    this.#prepare = prepare;
+    this.#encoding = encoding;
+    this.#log = `main.${quoteIdentifier(log)}`;
+    this.#table = `main.${quoteIdentifier(shape.name)}`;
+    this.#keys = shape.key.map((_, i) => `k${i + 1}`);
+    this.#joined = keyEquals(
+      shape,
+      shape.key.map((k) => this.#column(k)),
+      this.#keys.map((k) => `l.${k}`),
+    );
+  }
+
+  /** A column of the table, of its row `t`. */
+  #column(i: number): string {
+    return `t.${quoteIdentifier(this.shape.columns[i]!.name)}`;
+  }
+
+  /** The highest id of the log; 0: it is empty. */
+  maxId(): number {
+    this.#maxId ??= this.#prepare(`SELECT max(id) FROM ${this.#log}`);
+    return Number(this.#maxId()[0]![0] ?? 0n);
+  }
+
+  /** Log rows with ids in (from, to], in their order, without unfounded suspicions. */
+  *rows(from: number, to: number = Number.MAX_SAFE_INTEGER): Generator<LogRow, void> {
+    this.#rows ??= this.#prepare(
+      `SELECT id, v, ${this.#keys.join(", ")} FROM ${this.#log} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`,
+    );
+    for (let after = from; ;) {
+      const rows = this.#rows(after, to, ROWS_AT_ONCE);
+      for (const row of rows) {
+        if (row[1] === UNFOUNDED) continue;
+        const id = Number(row[0]);
+        yield { id, suspect: row[1] !== null, key: this.#exactKey(row.slice(2), id) };
+      }
+      if (rows.length < ROWS_AT_ONCE) return;
+      after = Number(rows.at(-1)![0]);
+    }
+  }
+
+  /** The same as ids of keys. A key with a NULL identifies no row and is skipped. */
+  *keyIds(from: number, to?: number): Generator<readonly [id: number, keyId: KeyId], void> {
+    for (const { id, key } of this.rows(from, to))
+      if (!key.includes(null)) yield [id, keyIdOf(this.shape, key)];
+  }
+
+  /**
+   * Keys with log ids in (from, to], some perhaps more than once, each with its row of the table. Throws `UserError` for a
+   * NULL key.
+   */
+  *captured(from: number, to: number): Generator<CapturedRow, void> {
+    this.#captured ??= this.#prepare(this.#capturedSql());
+    for (let at = from; at < to; at += IDS_AT_ONCE)
+      for (const row of this.#captured(at, Math.min(to, at + IDS_AT_ONCE))) yield this.#capturedRow(row);
+  }
+
+  #capturedSql(): string {
+    const { key, keyCollations, columns } = this.shape;
+    const keys = this.#keys;
+    const grouped = keys.map((k, i) => `${k} COLLATE ${keyCollations[i]!}`).join(", ");
+    const images = columns.map((_, i) => this.#column(i)).join(", ");
+    return `SELECT l.a, l.n, l.s, ${this.#column(key[0]!)} IS NULL, ${keys.map((k) => `l.${k}`).join(", ")}, ${images}
+         FROM (SELECT ${keys.join(", ")}, min(id) a, max(id) n, min(v IS NOT NULL) s FROM ${this.#log}
+                 WHERE id > ? AND id <= ? AND v IS NOT 0 GROUP BY ${grouped}) l
+         LEFT JOIN ${this.#table} t ON ${this.#joined} ORDER BY l.a`;
+  }
+
+  #capturedRow(row: Value[]): CapturedRow {
+    const width = this.shape.key.length;
+    const maxId = Number(row[1]);
+    const key = row.slice(4, 4 + width);
+    if (key.includes(null)) this.#refuseNullKey();
+    this.#exactKey(key, maxId);
+    let image: Value[] | null = null;
+    if (row[3] !== 1n) {
+      image = row.slice(4 + width);
+      for (let i = 0; i < image.length; i++) {
+        const value = image[i]!;
+        if (mayBeOdd(value, this.#encoding)) image[i] = this.#reread(value, this.#column(i), maxId);
+      }
+    }
+    const keyId = keyIdOf(this.shape, key);
+    return { keyId, key, minId: Number(row[0]), maxId, suspect: row[2] === 1n, image };
+  }
+
+  /** Puts exact values into the key of log row `id`, and returns it. */
+  #exactKey(key: Value[], id: number): Value[] {
+    for (let i = 0; i < key.length; i++) {
+      const value = key[i]!;
+      if (mayBeOdd(value, this.#encoding)) key[i] = this.#reread(value, `l.${this.#keys[i]!}`, id);
+    }
+    return key;
+  }
+
+  #refuseNullKey(): never {
+    const { name, columns, key } = this.shape;
+    const list = key.map((k) => columns[k]!.name).join(", ");
+    throw new UserError(
+      `a row of ${name} was written with NULL in its key (${list}); such a row has no identity and cannot be replicated`,
+      `give the row a key or delete it, declare the key NOT NULL, or leave the table out with --exclude ${name}`,
+    );
+  }
+
+  /** A text of log row `id`, or of its row of the table, read again as bytes. */
+  #reread(text: string, expression: string, id: number): string | TextBytes {
+    let select = this.#bytes.get(expression);
+    if (select === undefined) {
+      const from = expression.startsWith("l.")
+        ? `${this.#log} l`
+        : `${this.#log} l LEFT JOIN ${this.#table} t ON ${this.#joined}`;
+      select = this.#prepare(`SELECT CAST(${expression} AS BLOB) FROM ${from} WHERE l.id = ?`);
+      this.#bytes.set(expression, select);
+    }
+    const read = select;
+    return exactText(text, this.#encoding, () => read(id)[0]![0] as Uint8Array);
+  }
+}
