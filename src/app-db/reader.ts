@@ -5,6 +5,7 @@ import { ChangeLogReader, selectsOfBun } from "../rows/change-log-reader.ts";
 import type { CapturedTable } from "../rows/change-logs.ts";
 import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
+import { extendReader } from "../sqlite/extensions.ts";
 import { queryOfBun } from "../sqlite/query.ts";
 
 /** Whether a connection sees the schema that capture was installed for. */
@@ -58,6 +59,7 @@ export class AppDbReader {
 
   constructor({ file, shapes, captured, encoding, expected }: AppDbReaderOptions) {
     this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
+    extendReader(this.#db);
     this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
     const log = new Map(captured.map((c) => [c.id, c.log]));
     const select = selectsOfBun(this.#db);
@@ -65,6 +67,7 @@ export class AppDbReader {
       (shape) => new ChangeLogReader(select, { shape, log: log.get(shape.id)!, encoding }),
     );
     this.#second = new Database(file, { readwrite: true, create: false, safeIntegers: true });
+    extendReader(this.#second);
     this.#second.exec("PRAGMA cache_size = -500; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
     const looks = newestIdsSql(shapes.map(({ id }) => ({ id, log: log.get(id)! })));
     this.#newest = looks.map((sql) => this.#db.prepare(sql));

@@ -28,6 +28,23 @@ function parseHostPort(given: string): HostPort | null {
   return { host: match[1]!.replace(/^\[|\]$/g, ""), port: Number(match[2]) };
 }
 
+/** For verbs that read an application's schema. */
+export const FUNCTIONS_OPTION: OptionSpec = {
+  name: "functions",
+  type: "text",
+  value: "FILE.js",
+  help: "functions of the application, ",
+  example: "functions.js",
+};
+export const LIBRARIES_OPTION: OptionSpec = {
+  name: "load-extension",
+  type: "list",
+  value: "LIB",
+  help: "libraries for SQLite",
+  example: "./unicode.so",
+  joined: true,
+};
+
 export const RUN_OPTIONS: readonly OptionSpec[] = [
   DB_OPTION,
   { name: "create", type: "flag", help: "make an empty FILE if there is none" },
@@ -126,6 +143,8 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   },
   { name: "tables", type: "list", value: "A,B", help: "replicate these", example: "a,b" },
   { name: "exclude", type: "list", value: "C", help: ", or all but these (all)", example: "c", joined: true },
+  FUNCTIONS_OPTION,
+  LIBRARIES_OPTION,
   {
     name: "admin",
     type: "text",
@@ -197,6 +216,8 @@ export function runSettings(
       idBlock: perTable(options, "id-block", DEFAULT_ID_BLOCK, Number),
       tables: list(options, "tables"),
       exclude: list(options, "exclude"),
+      functions: text(options, "functions"),
+      libraries: list(options, "load-extension") ?? [],
     },
   };
 }

@@ -32,6 +32,7 @@ import type { RunningNode, StartedInfo } from "./handle.ts";
 import { createNodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
+import { giveExtensions } from "./startup/extensions.ts";
 import { formCluster, switchToWal } from "./startup/form-cluster.ts";
 import { joinCluster } from "./startup/join-cluster.ts";
 
@@ -50,6 +51,7 @@ export interface NodeComponents {
 
 /** Throws `UserError` for each problem that a user can fix; nothing runs then. */
 export async function startNode(options: NodeOptions, components: NodeComponents): Promise<Node> {
+  await giveExtensions(options);
   const node = new Node(options, components);
   try {
     await node.start();

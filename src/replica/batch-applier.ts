@@ -96,8 +96,8 @@ export class BatchApplier {
   ): Generator<void, boolean> {
     const { origins, staged, rowidCollisions, changed } = this.#components;
     const context = this.#contextOf(shard, entry.index, head);
-    changed.tying = !context.own && this.#isTied(shard, head);
     if (head.schema !== undefined) yield* this.changeSchema(entry.index, head, head.schema);
+    changed.tying = !context.own && this.#isTied(shard, head);
     rowidCollisions.begin(context);
     if (head.part > 1)
       for (const part of staged.of(shard, head))

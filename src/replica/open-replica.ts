@@ -2,11 +2,11 @@
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
-import { addStandIns } from "../schema/classify/writable.ts";
+import { addStandIns, requireWritable } from "../schema/classify/writable.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { indexForeignKeys } from "./references/foreign-key-indexes.ts";
 import { Replica } from "./replica.ts";
-import { readObjectsOf, readShapes } from "./store/schema-store.ts";
+import { readObjectsOf, readShapes, replicaObjects } from "./store/schema-store.ts";
 import { readSettings } from "./store/settings.ts";
 import { completeReplica } from "./store/tables.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
@@ -43,10 +43,9 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     db.exec(`PRAGMA ignore_check_constraints = ON; PRAGMA wal_autocheckpoint = ${CHECKPOINT_ABOVE_PAGES}`);
     const settings = readSettings(db, path);
     completeReplica(db);
-    addStandIns(
-      db,
-      readObjectsOf(db).filter((o) => o.tableId !== null),
-    );
+    const objects = replicaObjects(readObjectsOf(db));
+    requireWritable(objects);
+    addStandIns(db, objects);
     const shapes = readShapes(db);
     indexForeignKeys(db, shapes);
     const replica = new Replica(db, { peerId, settings, shapes });

@@ -39,6 +39,10 @@ const NEWS = {
   ready: v.fallback(v.boolean(), false),
   applied: vector,
   reflected: vector,
+  /** Digest of the node's `--functions` and `--load-extension`; "": it has none, or is of an older version. */
+  functions: v.optional(text, ""),
+  /** Rows of other nodes that its file does not show, since it cannot write their tables. */
+  waiting: v.optional(integer, 0),
 };
 
 /** Position and [table, sum]; null: the shard has not reached the check yet. */

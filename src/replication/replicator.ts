@@ -26,6 +26,7 @@ import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
 import type { OnProgress } from "./work-progress.ts";
 import { alignLog } from "./align-log.ts";
+import { extensions } from "../sqlite/extensions.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { Stage, MessageRouter } from "./message-router.ts";
 import { VERSION } from "../base/version.ts";
@@ -125,6 +126,7 @@ export class Replicator implements Stage {
       replica: this.replica.replica,
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
+      withOtherFunctions: () => this.withOtherFunctions(),
     });
   }
 
@@ -323,7 +325,26 @@ export class Replicator implements Stage {
       ready: this.readiness.notReady() === null,
       applied: replica.positions(),
       reflected: [...this.readiness.reflected],
+      functions: extensions().digest,
+      waiting: this.waiting,
     };
+  }
+
+  /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
+  get waiting(): number {
+    return [...this.pipeline.session.holdBack.waiting().values()].reduce((sum, n) => sum + n, 0);
+  }
+
+  /** Names of connected nodes that have other functions of the application than this one, as far as they told. */
+  withOtherFunctions(): string[] {
+    const { digest } = extensions();
+    return this.#components.transport
+      .connected()
+      .filter((peer) => {
+        const isMember = this.runtime.groups[0]!.memberOf(peer) !== undefined;
+        return isMember && (this.news.get(peer)?.functions ?? "") !== digest;
+      })
+      .map((peer) => this.nameOf(peer));
   }
 
   tellAll(control: Control): void {

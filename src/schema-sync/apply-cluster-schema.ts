@@ -13,6 +13,7 @@ import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { rejectedImage } from "../replica/migrate/journal-rejects.ts";
 import { type CatalogueObject, stateOf } from "../replica/store/schema-store.ts";
+import type { Replica } from "../replica/replica.ts";
 import type { ReplicaSettings } from "../replica/store/settings.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { type AppliedTable, applySchemaChanges } from "../schema/migrate/migrate.ts";
@@ -20,8 +21,10 @@ import type { RejectedRow, SchemaChange, SchemaState } from "../schema/diff/chan
 import { compareCatalogues } from "../schema/diff/diff.ts";
 import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
+import { unwritableTables, withCopy } from "../schema/classify/writable.ts";
 import { isSelected } from "../schema/selection.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
+import { isUniqueIndex, type SchemaObject } from "../sqlite/schema.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { PendingKeys } from "../app-db/pending-keys.ts";
 import {
@@ -35,7 +38,7 @@ import {
 import type { AppDbSession } from "../app-db/session.ts";
 import { forgetRejects, keepRejectedRows, keepRejectedTable, nextRejects } from "./keep-rejects.ts";
 import { rekeyedTables } from "./rekeyed-tables.ts";
-import { type HeldTable, withHeld } from "./held-tables.ts";
+import { hasColumns, type HeldTable, withHeld } from "./held-tables.ts";
 import { refillColumns } from "./refill-columns.ts";
 import type { SchemaWorkspace, SchemaSyncComponents } from "./workspace.ts";
 
@@ -84,7 +87,11 @@ export function* applyClusterSchema(
   const isOneStep = rebased.changes.length === 0 && version === appDb.remembered.version + 1;
   // Columns that this node dropped and the cluster keeps are empty in this file.
   const mayDiffer = rebased.rejected.length > 0 || !isOneStep;
-  const isMore = rebased.changes.length > 0 || unreconciled.length > 0 || nextRejects(db) !== null;
+  const isMore =
+    rebased.changes.length > 0 ||
+    unreconciled.length > 0 ||
+    nextRejects(db) !== null ||
+    appDb.held.some((table) => !hasColumns(db, replica, table));
   markRowsToRestore(workspace, {
     ...{ objects, inFile, before, pending, applied: changed.tables, mayDiffer },
     ...{ reflected, isReflectedLater: isMore },
@@ -127,8 +134,30 @@ function agreedSchema(
     const name = agreedNames.get(t.id);
     return name === undefined ? [] : [{ ...t, name }];
   });
-  const present = { ...state, objects: withoutShadowTables(state.objects) };
+  const present = { ...state, objects: withoutIndexes(withoutShadowTables(state.objects)) };
   return without(withHeld(present, from, there), ignored);
+}
+
+/** Without indexes that this node cannot write: a table can do without one that is not UNIQUE. */
+function withoutIndexes(objects: readonly SchemaObject[]): SchemaObject[] {
+  const left = new Set(
+    [...withCopy(objects, unwritableTables).values()].flat().flatMap(({ index }) => index ?? []),
+  );
+  return objects.filter((o) => o.kind !== "index" || !left.has(o.name) || isUniqueIndex(o));
+}
+
+/** The file has replicated tables in an older form than the cluster, since it could not write their newer one. */
+export function isBehind(appDb: AppDbSchema, replica: Replica): boolean {
+  const objects = replica.catalogue();
+  const replicated = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
+  const texts = (state: SchemaState): string =>
+    JSON.stringify(
+      state.objects
+        .filter((o) => o.kind === "table" || o.kind === "index")
+        .flatMap((o) => (replicated.has(foldName(o.tableName)) ? [`${o.kind} ${o.name} ${o.sql}`] : []))
+        .sort(),
+    );
+  return texts(agreedSchema(appDb, objects, replica.settings)) !== texts(appDb.from);
 }
 
 /** Rebases the application's schema changes on the schema of the cluster. */

@@ -11,18 +11,18 @@
  */
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
-import { foldName } from "../base/names.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
+import { extensions } from "../sqlite/extensions.ts";
 import { queryOf } from "../sqlite/query.ts";
-import { type AppDbSchema, type LocalTable, shapeInFile } from "./detect-change.ts";
-import type { HeldTable } from "./held-tables.ts";
+import type { AppDbSchema, LocalTable } from "./detect-change.ts";
+import { hasColumns, type HeldTable } from "./held-tables.ts";
 import type { AppDbSession } from "../app-db/session.ts";
 import { nextRejects } from "./keep-rejects.ts";
 import { compareUncaptured } from "./compare-uncaptured.ts";
 import { SchemaWorkspace, type SchemaSyncComponents } from "./workspace.ts";
-import { type AppliedSchema, applyClusterSchema } from "./apply-cluster-schema.ts";
+import { type AppliedSchema, applyClusterSchema, isBehind } from "./apply-cluster-schema.ts";
 import { proposeLocalChange, type OwnOutbox } from "./propose-local-change.ts";
 import type { Waits } from "./log-differences.ts";
 
@@ -39,8 +39,21 @@ export class SchemaCoordinator {
   /** Replicated tables that this node cannot write as they are. */
   held: readonly HeldTable[] = [];
 
+  /** Nodes with other functions of the application, when the schema was last looked at. */
+  #lacking = "";
+
   constructor(components: SchemaSyncComponents) {
     this.#workspace = new SchemaWorkspace(components);
+  }
+
+  /** Other nodes have other functions than when the schema was last looked at, and a table may wait for them. */
+  get isOutdated(): boolean {
+    const { withOtherFunctions } = this.#workspace.components;
+    return (
+      this.#lacking !== "" &&
+      withOtherFunctions !== undefined &&
+      withOtherFunctions().join() !== this.#lacking
+    );
   }
 
   /** After a start: tells the reflector which rows to restore after an earlier schema change. */
@@ -73,9 +86,10 @@ export class SchemaCoordinator {
 
   #lookAt(appDb: AppDbSchema): SchemaLook {
     const { remembered, whole, changes, local, keptByAll } = appDb;
-    const { replica } = this.#workspace.components;
+    const { connection, replica, withOtherFunctions } = this.#workspace.components;
+    this.#lacking = extensions().digest === "" ? "" : (withOtherFunctions?.() ?? []).join();
     this.local = local;
-    this.held = appDb.held.map((table) => ({ ...table, sends: table.sends && this.#hasColumns(table) }));
+    this.held = appDb.held.map((t) => ({ ...t, sends: t.sends && hasColumns(connection.db, replica, t) }));
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
     const silent = this.held.filter((t) => !t.sends);
     if (silent.length > 0) {
@@ -87,16 +101,8 @@ export class SchemaCoordinator {
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
     if ([...remembered.tables.values()].some((id) => !whole.has(id))) return { due: "follow" };
+    if (isBehind(appDb, replica)) return { due: "follow" };
     return { due: remembered.unreconciled.length > 0 ? "compare" : "nothing" };
-  }
-
-  /** The file's table has every column that the cluster's has by now. */
-  #hasColumns({ id, name }: HeldTable): boolean {
-    const { connection, replica } = this.#workspace.components;
-    const shape = replica.shapes.get(id);
-    const here = shape === undefined ? null : shapeInFile(connection.db, name, id);
-    const columns = new Set(here?.columns.map((c) => foldName(c.name)));
-    return shape === undefined || shape.columns.every((c) => columns.has(foldName(c.name)));
   }
 
   /**

@@ -18,12 +18,12 @@ import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts
 import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
 import { columnsOf, followTables, sameSchema } from "../schema/diff/evolve.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
-import { unwritableTables, withCopy } from "../schema/classify/writable.ts";
+import { hintOf, type Unwritable, unwritableTables, withCopy } from "../schema/classify/writable.ts";
 import { isSelected } from "../schema/selection.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases } from "../sqlite/schema.ts";
-import { type HeldTable, heldTables, withHeld } from "./held-tables.ts";
+import { type HeldTable, heldTables, unknownElsewhere, withHeld } from "./held-tables.ts";
 
 /** A new table that cannot be replicated: it stays on this node. */
 export interface LocalTable {
@@ -66,10 +66,15 @@ export function without(state: SchemaState, names: ReadonlySet<string>): SchemaS
 const tableNames = (state: SchemaState): string[] =>
   state.objects.flatMap((o) => (o.kind === "table" ? [o.name] : []));
 
+export interface ReadOptions extends Selection {
+  /** Names of nodes that have other functions of the application than this one. Absent: none. */
+  readonly withOtherFunctions?: readonly string[];
+}
+
 /** `replica` reads the rows that the file showed before. null: the file has no tables of Marmot. */
 export function readAppDbSchema(
   db: DatabaseSync,
-  selection: Selection,
+  selection: ReadOptions,
   replica: Query = () => [],
 ): AppDbSchema | null {
   const query = queryOf(db);
@@ -98,7 +103,10 @@ export function readAppDbSchema(
     return { ignored, from, now, changes };
   };
   const first = compared(rejected);
-  const unwritable = withCopy(objects, unwritableTables);
+  const unwritable = new Map<string, readonly Unwritable[]>([
+    ...unknownElsewhere(objects, remembered.state, selection.withOtherFunctions ?? []),
+    ...withCopy(objects, unwritableTables),
+  ]);
   if (first.changes.length === 0) {
     const held = heldTables(query, remembered, { lineages: [], verdicts: new Map(), unwritable });
     return { ...common, ...compared(rejected, held), local: [], keptByAll: [], held };
@@ -108,9 +116,13 @@ export function readAppDbSchema(
   const created = lineages.flatMap((l) =>
     l.from === null && l.to !== null ? [verdicts.get(foldName(l.to))] : [],
   );
-  const staying = created.filter(
-    (t): t is ClassifiedTable => t?.verdict === "refused" || t?.verdict === "skipped",
-  );
+  const staying = created.flatMap((t): ClassifiedTable[] => {
+    if (t?.verdict === "refused" || t?.verdict === "skipped") return [t];
+    const [why] = t === undefined ? [] : (unwritable.get(foldName(t.name)) ?? []);
+    return t === undefined || why === undefined
+      ? []
+      : [{ ...t, reason: why.reason, fix: hintOf([why]), verdict: "refused" }];
+  });
   const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
   const held = heldTables(query, remembered, { lineages, verdicts, unwritable });
   return {

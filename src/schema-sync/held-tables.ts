@@ -1,8 +1,11 @@
 /** Replicated tables that this node cannot write as they are: they are held back, and everything else goes on. */
+import type { DatabaseSync } from "node:sqlite";
 import { foldName, isSameName } from "../base/names.ts";
 import type { RememberedSchema } from "../capture/remembered.ts";
+import { declaredColumns } from "../change/shape.ts";
+import type { Replica } from "../replica/replica.ts";
 import type { ClassifiedTable } from "../schema/classify/classify.ts";
-import type { Unwritable } from "../schema/classify/writable.ts";
+import { extensionsOf, hintOf, type Unwritable } from "../schema/classify/writable.ts";
 import { renamedText } from "../schema/diff/alter-plan.ts";
 import type { SchemaState } from "../schema/diff/change.ts";
 import { columnsOf, type TableLineage } from "../schema/diff/evolve.ts";
@@ -49,7 +52,7 @@ export function heldTables(
       {
         ...{ id, name, remembered },
         reason: isRefused ? verdict.reason : why.map((u) => u.reason).join("; "),
-        hint: isRefused ? (verdict.fix ?? verdict.hint) : [...new Set(why.map((u) => u.hint))].join("; "),
+        hint: isRefused ? (verdict.fix ?? verdict.hint) : hintOf(why),
         sends: old !== undefined && isStoredAlike(old.sql, readTable(query, name)),
       },
     ];
@@ -67,6 +70,17 @@ function isStoredAlike(before: string, now: Table): boolean {
   });
 }
 
+/** The file's table has every column that the replica's has by now. */
+export function hasColumns(
+  db: DatabaseSync,
+  { shapes }: Pick<Replica, "shapes">,
+  { id, name }: HeldTable,
+): boolean {
+  const here = new Set(readTable(queryOf(db), name).columns.map((c) => foldName(c.name)));
+  const shape = shapes.get(id);
+  return shape === undefined || declaredColumns(shape).every((c) => here.has(foldName(c.name)));
+}
+
 const keyText = (table: Table): string =>
   JSON.stringify([
     keyColumns(table).map((c) => [foldName(c.name), c.affinity]),
@@ -74,6 +88,29 @@ const keyText = (table: Table): string =>
     table.rowidColumn === null,
     table.withoutRowid,
   ]);
+
+/**
+ * Changed tables whose replica calls a function of `--functions` that the named nodes lack: they could not follow the change.
+ * By folded name.
+ */
+export function unknownElsewhere(
+  objects: readonly SchemaObject[],
+  before: SchemaState,
+  nodes: readonly string[],
+): Map<string, readonly Unwritable[]> {
+  const found = new Map<string, readonly Unwritable[]>();
+  if (nodes.length === 0) return found;
+  for (const { kind, name } of objects) {
+    if (kind !== "table") continue;
+    const had = extensionsOf(name, before.objects);
+    const called = extensionsOf(name, objects).filter((f) => !had.includes(f));
+    if (called.length === 0) continue;
+    const reason = `it calls ${called.join(", ")} of --functions, and ${nodes.join(", ")} has other functions`;
+    const give = `start ${nodes.join(", ")} with the same --functions and --load-extension, which sends the change`;
+    found.set(foldName(name), [{ index: null, reason, give, without: "" }]);
+  }
+  return found;
+}
 
 /** `state` with the held tables, and the objects on them, as they were `before`. */
 export function withHeld<T extends SchemaState>(

@@ -38,6 +38,8 @@ export interface SchemaSyncComponents {
   /** The slot of this node's id blocks; null: not known yet. */
   readonly place: () => BlockPlace | null;
   readonly logger: Logger;
+  /** Names of nodes that have other functions of the application (`--functions`). Absent: none. */
+  readonly withOtherFunctions?: () => readonly string[];
 }
 
 const readMetaNumber = (db: DatabaseSync, name: string): number =>
@@ -110,10 +112,14 @@ export class SchemaWorkspace {
     const { connection, replica, replicaFile } = this.components;
     let opened: DatabaseSync | null = null;
     try {
-      const schema = readAppDbSchema(connection.db, replica.settings.selection, (sql, ...parameters) => {
-        opened ??= openDatabase(replicaFile, { readOnly: true });
-        return queryOf(opened)(sql, ...parameters);
-      });
+      const schema = readAppDbSchema(
+        connection.db,
+        { ...replica.settings.selection, withOtherFunctions: this.components.withOtherFunctions?.() ?? [] },
+        (sql, ...parameters) => {
+          opened ??= openDatabase(replicaFile, { readOnly: true });
+          return queryOf(opened)(sql, ...parameters);
+        },
+      );
       assert(schema !== null, "the file of a member is captured");
       return schema;
     } finally {

@@ -14,15 +14,17 @@ export interface Extensions {
   /** Paths of shared libraries, loaded in this order. */
   readonly libraries: readonly string[];
   readonly functions: ReadonlyMap<string, ApplicationFunction>;
-  /** Of the file with the functions; "": none was given. Nodes compare it. */
+  /** Folded names of all functions that they bring. */
+  readonly names: ReadonlySet<string>;
+  /** Nodes compare it; "": none are given. */
   readonly digest: string;
 }
 
-export const NO_EXTENSIONS: Extensions = { libraries: [], functions: new Map(), digest: "" };
+const NO_EXTENSIONS: Extensions = { libraries: [], functions: new Map(), names: new Set(), digest: "" };
 
 let given: Extensions = NO_EXTENSIONS;
 
-/** Once, before the first file is opened. */
+/** Once, before a file is opened. */
 export function useExtensions(extensions: Extensions): void {
   given = extensions;
 }

@@ -6,16 +6,17 @@ import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { foldName } from "../../base/names.ts";
-import { unwritableTables, withCopy } from "../../schema/classify/writable.ts";
+import { requireWritable, unwritableTables, withCopy } from "../../schema/classify/writable.ts";
 import { createObject } from "../../schema/scratch.ts";
 import { builtElsewhere } from "../../schema/selection.ts";
 import { mentions } from "../../sqlite/ddl-text/index-text.ts";
 import { searchIndexOf } from "../../schema/search-index.ts";
+import { isUniqueIndex } from "../../sqlite/schema.ts";
 import { tablesInOrder } from "../../schema/virtual-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readPositions } from "../store/positions.ts";
-import { type CatalogueObject, readObjectsOf, readShapes } from "../store/schema-store.ts";
+import { type CatalogueObject, readObjectsOf, readShapes, replicaObjects } from "../store/schema-store.ts";
 import { readSettings, type ReplicaSettings } from "../store/settings.ts";
 import { attachSource, copyTable, openForFilling, publish, removeDatabase } from "./database-files.ts";
 
@@ -99,7 +100,7 @@ function builder(db: DatabaseSync, objects: readonly CatalogueObject[]): (object
   }));
   return (object) => {
     const { kind, name, tableName, sql, tableId } = object;
-    const isNeeded = tableId !== null || (kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(sql));
+    const isNeeded = tableId !== null || isUniqueIndex(object);
     const lacks = missing.some((other) => foldName(other) === foldName(tableName) || mentions(sql, other));
     if (!isNeeded && (refused.has(name) || unwritable.has(name) || (kind !== "table" && lacks)))
       missing.push(name);
@@ -114,6 +115,7 @@ async function fill(
   onProgress: ((rows: number) => void) | undefined,
 ): Promise<void> {
   const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
+  requireWritable(replicaObjects(objects));
   const build = builder(db, objects);
   for (const object of tablesInOrder(objects)) if (exists.get(object.name) === undefined) build(object); // else a virtual table created it
   let rows = 0;

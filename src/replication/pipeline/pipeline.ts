@@ -122,6 +122,7 @@ export class Pipeline {
   tick(): void {
     this.outbox.propose();
     this.#markers.propose(this.#components.replica.position(0));
+    if (this.#components.schema.isOutdated) this.#schemaMoved = true;
     this.#prune();
   }
 

@@ -20,7 +20,7 @@ import {
 import { withStandIns } from "../../sqlite/stand-ins.ts";
 import { isOwn, readCatalogue } from "../catalogue.ts";
 import { type EvictionLookup, evictionLookups } from "../evictions.ts";
-import { type SchemaCopy, type Unwritable, unwritableTables, withCopy } from "./writable.ts";
+import { hintOf, type SchemaCopy, type Unwritable, unwritableTables, withCopy } from "./writable.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { searchIndexOf } from "../search-index.ts";
 import type { Selection } from "../selection.ts";
@@ -229,12 +229,7 @@ function classifyTable(
       leaveOut,
     );
   if (unwritable.length > 0)
-    return refused(
-      name,
-      unwritable.map((u) => u.reason).join("; "),
-      `${[...new Set(unwritable.map((u) => u.hint))].join("; ")}`,
-      leaveOut,
-    );
+    return refused(name, unwritable.map((u) => u.reason).join("; "), hintOf(unwritable), leaveOut);
   const nullable = nullableKey(table);
   if (nullable !== null && hasNullKey(query, table))
     return refused(

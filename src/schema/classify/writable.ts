@@ -4,11 +4,12 @@
  * since Marmot switches that off, and nothing keeps the value of a virtual generated column that no index names.
  */
 import type { DatabaseSync } from "node:sqlite";
-import { errorMessage } from "../../base/errors.ts";
-import { foldName } from "../../base/names.ts";
+import { errorMessage, UserError } from "../../base/errors.ts";
+import { foldName, isSameName } from "../../base/names.ts";
 import { BUILT_IN_COLLATIONS, collationsIn } from "../../sqlite/ddl-text/collations.ts";
 import { generationOf, mentions, parseIndex } from "../../sqlite/ddl-text/index-text.ts";
 import { parseTable } from "../../sqlite/ddl-text/table-text.ts";
+import { extensions } from "../../sqlite/extensions.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable, type SchemaObject, type Table } from "../../sqlite/schema.ts";
@@ -20,8 +21,17 @@ export interface Unwritable {
   /** The index that needs it; null: the table itself does. */
   readonly index: string | null;
   readonly reason: string;
-  /** What gives it to SQLite, or does without; without "leave the table out". */
-  readonly hint: string;
+  /** Gives SQLite the function, the collation or the module. */
+  readonly give: string;
+  /** Does without it; "": nothing does. */
+  readonly without: string;
+}
+
+/** One hint for all reasons, without "leave the table out". */
+export function hintOf(reasons: readonly Unwritable[]): string {
+  const gives = [...new Set(reasons.map((r) => r.give))].filter((give) => give !== "");
+  const withouts = [...new Set(reasons.map((r) => r.without))].filter((without) => without !== "");
+  return [gives.join(" and "), withouts.join(" and ")].filter((part) => part !== "").join(", or ");
 }
 
 /** An empty copy of a schema in memory. */
@@ -43,9 +53,37 @@ export const withCopy = <T>(objects: readonly SchemaObject[], use: (copy: Schema
     return use({ db, objects, refused, missing: standInsOf(db) });
   });
 
+/**
+ * Throws `UserError` for tables that this SQLite would write otherwise than the other nodes do: a replica, and the file built
+ * from it, evaluate their expressions. `objects`: replicated tables and their UNIQUE indexes.
+ */
+export function requireWritable(objects: readonly SchemaObject[]): void {
+  const found = withCopy(objects, (copy) => [...unwritableTables(copy)]);
+  if (found.length === 0) return;
+  const tables = found.map(([table, why]) => `${table} (${why.map((u) => u.reason).join("; ")})`);
+  throw new UserError(
+    `this node cannot write tables of the cluster's schema: ${tables.join(", ")}`,
+    "start it with the --functions FILE.js and --load-extension FILE that the other nodes have",
+  );
+}
+
 /** The schemas asked for last: each connection to a file asks for the same. */
 const asked = new Map<string, readonly string[]>();
 const ASKED_MAX = 4;
+
+/** Functions of `--functions` and `--load-extension` that this table's replica evaluates when it is written. */
+export function extensionsOf(table: string, objects: readonly SchemaObject[]): string[] {
+  const { names } = extensions();
+  if (names.size === 0) return [];
+  const texts = objects
+    .filter((o) => isSameName(o.tableName, table))
+    .flatMap((o) => {
+      if (o.kind === "index") return /^\s*CREATE\s+UNIQUE\b/i.test(o.sql) ? [o.sql] : [];
+      if (o.kind !== "table" || isVirtual(o)) return [];
+      return parseTable(o.sql).columns.flatMap((c) => (c.generated ? [c.definition] : []));
+    });
+  return [...names].filter((name) => texts.some((text) => mentions(text, name)));
+}
 
 /** Gives a connection that writes these tables what it needs to compile its statements; see `sqlite/stand-ins.ts`. */
 export function addStandIns(db: DatabaseSync, objects: readonly SchemaObject[]): void {
@@ -86,14 +124,16 @@ class TableCheck {
     const { refused } = this.#copy;
     const why = refused.get(this.#object);
     if (why !== undefined)
-      return [{ index: null, reason: `SQLite cannot create it here: ${why}`, hint: GIVE_LIBRARY }];
+      return [
+        { index: null, reason: `SQLite cannot create it here: ${why}`, give: GIVE_LIBRARY, without: "" },
+      ];
     const table = readTable(queryOf(this.#copy.db), this.#object.name);
     const calls = this.#columnCalls(table);
     const reasons = table.columns.flatMap((column): Unwritable[] => {
       const called = column.hidden === 3 ? calls.get(column.name) : undefined;
       if (called === undefined) return [];
       const reason = `its stored generated column ${column.name} calls ${called}, which only the application has`;
-      return [{ index: null, reason, hint: `${GIVE_FUNCTION}, or declare the column VIRTUAL` }];
+      return [{ index: null, reason, give: GIVE_FUNCTION, without: `declare ${column.name} VIRTUAL` }];
     });
     const indexes = this.#copy.objects.filter(
       (o) => o.kind === "index" && foldName(o.tableName) === foldName(table.name),
@@ -110,7 +150,7 @@ class TableCheck {
       collation === null
         ? `SQLite cannot write it here: ${errorMessage(failure)}`
         : `it compares with the collation ${collation}, which only the application has`;
-    return [{ index: null, reason, hint: `${GIVE_LIBRARY}, or declare it with NOCASE, RTRIM or BINARY` }];
+    return [{ index: null, reason, give: GIVE_LIBRARY, without: "declare it with NOCASE, RTRIM or BINARY" }];
   }
 
   /** Name of a generated column ⇒ the missing function from which it is computed, if by way of other columns. */
@@ -140,10 +180,12 @@ class TableCheck {
   #reasonOf(index: SchemaObject, calls: ReadonlyMap<string, string>): Unwritable | null {
     const unique = /^\s*CREATE\s+UNIQUE\b/i.test(index.sql) ? "unique index" : "index";
     const { terms, where } = parseIndex(index.sql);
-    const found = (problem: string, hint: string): Unwritable => ({
+    const without = `drop the index: DROP INDEX ${quoteIdentifier(index.name)}`;
+    const found = (problem: string, give: string): Unwritable => ({
       index: index.name,
       reason: `its ${unique} ${index.name} ${problem}, which only the application has`,
-      hint: `${hint}, or drop the index: DROP INDEX ${quoteIdentifier(index.name)}`,
+      give,
+      without,
     });
     const called = this.#called([...terms, where ?? ""].join(" , "), calls);
     if (called !== null) return found(`calls ${called}`, GIVE_FUNCTION);
@@ -158,7 +200,8 @@ class TableCheck {
     return {
       index: index.name,
       reason: `SQLite cannot create its index ${index.name} here: ${why}`,
-      hint: "drop the index",
+      give: "",
+      without,
     };
   }
 
