@@ -32,7 +32,7 @@ import type { RunningNode, StartedInfo } from "./handle.ts";
 import { createNodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
-import { giveExtensions } from "./startup/extensions.ts";
+import { giveExtensions } from "./startup/give-extensions.ts";
 import { formCluster, switchToWal } from "./startup/form-cluster.ts";
 import { joinCluster } from "./startup/join-cluster.ts";
 

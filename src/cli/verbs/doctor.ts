@@ -7,7 +7,7 @@ import { CONFIG_OPTION, DB_OPTION, flag, JSON_OPTION, list, text, type Verb } fr
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const db = text(options, "db")!;
-  const { giveExtensions } = await import("../../node/startup/extensions.ts");
+  const { giveExtensions } = await import("../../node/startup/give-extensions.ts");
   await giveExtensions({
     functions: text(options, "functions"),
     libraries: list(options, "load-extension") ?? [],
