@@ -13,6 +13,7 @@ import { ChangeLogReader, selectsOf, UNFOUNDED } from "../rows/change-log-reader
 import { type CapturedTable, STORE_ACKNOWLEDGED } from "../rows/change-logs.ts";
 import { prepareExact, type RowAccess } from "../rows/row-access.ts";
 import { encodePosition } from "../schema/app-db-tables.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { lazily, type LazyStatement } from "../sqlite/lazy.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
@@ -95,7 +96,7 @@ export class ChangeLogWriter {
 
   /** The highest rowid in the table or among its pending rows. */
   highestRowid(pending: PendingRows): bigint {
-    const [top] = prepareExact(this.#db, this.#highestSql).get() as unknown as [bigint | null];
+    const [top] = trusted<[bigint | null]>(prepareExact(this.#db, this.#highestSql).get());
     let highest = top ?? 0n;
     for (const keyId of pending.keys(this.shape.id)) {
       const [rowid] = keyValues(this.shape, keyId) as [bigint];

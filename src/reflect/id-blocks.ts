@@ -8,6 +8,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorMessage } from "../base/errors.ts";
 import type { TableShape } from "../change/shape.ts";
 import { prepareExact } from "../rows/row-access.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /** Which blocks a node has: block b belongs to slot b mod `slots`. */
@@ -43,7 +44,7 @@ interface WatchedTable {
 /** The state from which SQLite picks the next id; null: the application has just renamed or dropped the table or column. */
 function stateOf({ select, name }: WatchedTable): [seq: bigint | null, top: bigint | null] | null {
   try {
-    return select.get(name) as unknown as [bigint | null, bigint | null];
+    return trusted<[bigint | null, bigint | null]>(select.get(name));
   } catch (error) {
     if (/no such (?:table|column)/.test(errorMessage(error))) return null;
     throw error;

@@ -11,6 +11,7 @@ import type { KeyId } from "../change/key.ts";
 import { prepareExact } from "../rows/row-access.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
 import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
@@ -146,7 +147,7 @@ export class Reflector {
 
   /** Of logs that hold rows. */
   #newestIds(): [number, number][] {
-    const rows = this.#newest.flatMap((s) => s.all() as unknown as [bigint, bigint][]);
+    const rows = this.#newest.flatMap((s) => trusted<[bigint, bigint][]>(s.all()));
     return rows.map(([table, id]) => [Number(table), Number(id)]);
   }
 

@@ -9,6 +9,7 @@ import { UserError } from "../base/errors.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, TextBytes, Value } from "../change/value.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { exactText, keyEquals, mayBeOdd, prepareExact } from "./row-access.ts";
 
@@ -50,7 +51,7 @@ export type PrepareSelect = (sql: string) => Select;
 export function selectsOf(db: DatabaseSync): PrepareSelect {
   return (sql) => {
     const statement = prepareExact(db, sql);
-    return (...parameters) => statement.all(...parameters) as unknown as Value[][];
+    return (...parameters) => trusted<Value[][]>(statement.all(...parameters));
   };
 }
 
@@ -58,7 +59,7 @@ export function selectsOf(db: DatabaseSync): PrepareSelect {
 export function selectsOfBun(db: Database): PrepareSelect {
   return (sql) => {
     const statement = db.prepare(sql);
-    return (...parameters) => statement.values(...parameters) as unknown as Value[][];
+    return (...parameters) => trusted<Value[][]>(statement.values(...parameters));
   };
 }
 

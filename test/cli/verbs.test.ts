@@ -287,7 +287,7 @@ describe("key", () => {
   });
   test("id of a node that never ran", async () => {
     expect((await marmot(["key", "id", "--db", join(folder, "other.db")])).err).toContain(
-      "when it first runs",
+      "when a node first starts",
     );
   });
 });
