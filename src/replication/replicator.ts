@@ -338,6 +338,9 @@ export class Replicator implements Stage {
   /** Names of connected nodes that have other functions of the application than this one, as far as they told. */
   withOtherFunctions(): string[] {
     const { digest } = extensions();
+    if (digest === "") return [];
+    // While the node opens its files, no peer has told anything.
+    if ((this.runtime as ShardRuntime | undefined) === undefined) return ["another node"];
     return this.#components.transport
       .connected()
       .filter((peer) => {
