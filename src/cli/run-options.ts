@@ -32,22 +32,22 @@ function parseHostPort(given: string): HostPort | null {
 export const FUNCTIONS_OPTION: OptionSpec = {
   name: "functions",
   type: "text",
-  value: "FILE.js",
-  help: "functions of the application, ",
+  value: "JS",
+  help: "functions of the application; ",
   example: "functions.js",
 };
 export const LIBRARIES_OPTION: OptionSpec = {
   name: "load-extension",
   type: "list",
   value: "LIB",
-  help: "libraries for SQLite",
+  help: "libraries",
   example: "./unicode.so",
   joined: true,
 };
 
 export const RUN_OPTIONS: readonly OptionSpec[] = [
   DB_OPTION,
-  { name: "create", type: "flag", help: "make an empty FILE if there is none" },
+  { name: "create", type: "flag", help: "; make an empty one", joined: true },
   DATA_DIR_OPTION,
   {
     name: "listen",

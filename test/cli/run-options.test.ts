@@ -42,6 +42,8 @@ test("defaults", () => {
       idBlock: null,
       tables: null,
       exclude: null,
+      functions: null,
+      libraries: [],
     },
   });
 });
