@@ -1,6 +1,6 @@
 /**
  * Functions that a schema calls and this SQLite does not have. Where a statement of Marmot compiles such a call but its result
- * is stored nowhere (a CHECK, a virtual generated column), a function that returns NULL takes its place.
+ * is stored nowhere (a CHECK, a virtual generated column), a function that returns 0 takes its place.
  * `schema/classify/writable.ts` refuses a table of which a result would be stored.
  */
 import type { DatabaseSync } from "node:sqlite";
@@ -25,7 +25,7 @@ export function standIn(db: DatabaseSync, name: string): void {
   if (names === undefined) standIns.set(db, (names = new Set()));
   if (names.has(foldName(name))) return;
   names.add(foldName(name));
-  db.function(name, { varargs: true, deterministic: true }, () => null);
+  db.function(name, { varargs: true, deterministic: true }, () => 0);
 }
 
 /** Runs `work` again for each function that it lacks, with one in its place. */

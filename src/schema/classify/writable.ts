@@ -7,7 +7,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { foldName, isSameName } from "../../base/names.ts";
 import { BUILT_IN_COLLATIONS, collationsIn } from "../../sqlite/ddl-text/collations.ts";
-import { generationOf, mentions, parseIndex } from "../../sqlite/ddl-text/index-text.ts";
+import { generationOf, mentions, parseIndex, splitBracket } from "../../sqlite/ddl-text/index-text.ts";
 import { parseTable } from "../../sqlite/ddl-text/table-text.ts";
 import { extensions } from "../../sqlite/extensions.ts";
 import { queryOf } from "../../sqlite/query.ts";
@@ -111,6 +111,13 @@ export function unwritableTables(copy: SchemaCopy): Map<string, Unwritable[]> {
 const GIVE_FUNCTION = "give it to marmot with --functions FILE.js or --load-extension FILE";
 const GIVE_LIBRARY = "give it to marmot with --load-extension FILE";
 
+/** The expression is one call of the function, so it has the value that the function returns. */
+function isCallOf(name: string, expression: string): boolean {
+  const [call, called] = /^\s*(\w+)\s*\(/.exec(expression) ?? [];
+  if (call === undefined || !isSameName(called, name)) return false;
+  return splitBracket(expression, call.length - 1)[1] === expression.trimEnd().length;
+}
+
 class TableCheck {
   readonly #copy: SchemaCopy;
   readonly #object: SchemaObject;
@@ -130,10 +137,24 @@ class TableCheck {
     const table = readTable(queryOf(this.#copy.db), this.#object.name);
     const calls = this.#columnCalls(table);
     const reasons = table.columns.flatMap((column): Unwritable[] => {
-      const called = column.hidden === 3 ? calls.get(column.name) : undefined;
+      const called = calls.get(column.name);
       if (called === undefined) return [];
-      const reason = `its stored generated column ${column.name} calls ${called}, which only the application has`;
-      return [{ index: null, reason, give: GIVE_FUNCTION, without: `declare ${column.name} VIRTUAL` }];
+      const { name } = column;
+      const by = `calls ${called}, which only the application has`;
+      const found = (reason: string, without: string): Unwritable[] => [
+        { index: null, reason, give: GIVE_FUNCTION, without },
+      ];
+      if (column.hidden === 3)
+        return found(`its stored generated column ${name} ${by}`, `declare ${name} VIRTUAL`);
+      if (table.strict && !/^(?:any|int|integer|real)$/i.test(column.declaredType))
+        return found(`its generated column ${name}, of a STRICT table, ${by}`, `declare ${name} ANY`);
+      // SQLite computes the column for each write, and the function's place is taken by one that returns 0.
+      if (column.notNull && !isCallOf(called, this.#generation(name)))
+        return found(
+          `its generated column ${name}, which is NOT NULL, ${by}`,
+          `declare ${name} without NOT NULL`,
+        );
+      return [];
     });
     const indexes = this.#copy.objects.filter(
       (o) => o.kind === "index" && foldName(o.tableName) === foldName(table.name),
@@ -170,6 +191,11 @@ class TableCheck {
     return calls;
   }
 
+  #generation(column: string): string {
+    const found = parseTable(this.#object.sql).columns.find((c) => isSameName(c.name, column));
+    return (found === undefined ? null : generationOf(found.definition)) ?? "";
+  }
+
   /** A missing function that the text calls, or from which a column that it names is computed. */
   #called(text: string, columns: ReadonlyMap<string, string>): string | null {
     for (const name of this.#copy.missing) if (mentions(text, name)) return name;
@@ -195,7 +221,8 @@ class TableCheck {
       ...named.map(([name]) => String(name)),
       ...collationsIn(index.sql).map((c) => c.name),
     ].find((name) => this.#isMissing(name));
-    if (collation !== undefined) return found(`has the collation ${collation}`, GIVE_LIBRARY);
+    const needed = collation ?? (why === undefined ? null : missingCollation(why));
+    if (needed !== null && needed !== undefined) return found(`needs the collation ${needed}`, GIVE_LIBRARY);
     if (why === undefined) return null;
     return {
       index: index.name,
