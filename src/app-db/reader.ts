@@ -7,6 +7,15 @@ import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue
 import { newestIdsSql } from "../schema/app-db-tables.ts";
 import { extendReader } from "../sqlite/extensions.ts";
 import { queryOfBun } from "../sqlite/query.ts";
+import { quoteIdentifier } from "../sqlite/quote.ts";
+import {
+  hasAllSince,
+  type LogPages,
+  type LogRange,
+  tablesByCommit,
+  type WalState,
+  walState,
+} from "./wal-commits.ts";
 
 /** Whether a connection sees the schema that capture was installed for. */
 class SchemaWatch {
@@ -55,13 +64,23 @@ export class AppDbReader {
   readonly #dataVersion: Statement;
   readonly #schema: SchemaWatch;
   readonly #schemaBeside: SchemaWatch;
+  readonly #wal: string;
+  readonly #logNames: ReadonlyMap<number, string>;
+  /** NULL can get into a key. */
+  readonly #mayHold: boolean;
   #version: unknown = null;
+  /** The WAL when the open transaction began, and when the last one began whose news are all drained. */
+  #begun: WalState | null = null;
+  #drained: WalState | null = null;
 
   constructor({ file, shapes, captured, encoding, expected }: AppDbReaderOptions) {
     this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
     extendReader(this.#db);
     this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
     const log = new Map(captured.map((c) => [c.id, c.log]));
+    this.#wal = `${file}-wal`;
+    this.#logNames = log;
+    this.#mayHold = shapes.some((shape) => mayHoldNull(this.#db, shape));
     const select = selectsOfBun(this.#db);
     this.logs = shapes.map(
       (shape) => new ChangeLogReader(select, { shape, log: log.get(shape.id)!, encoding }),
@@ -89,7 +108,46 @@ export class AppDbReader {
 
   /** Begins the read transaction. */
   begin(): void {
+    if (this.#mayHold) this.#begun = walState(this.#wal, this.#begun);
     this.#begin.run();
+  }
+
+  /** Every log row that the transaction saw is drained, or waits. */
+  drained(): void {
+    this.#drained = this.#begun;
+  }
+
+  /** Rows that were drained before are drained again. */
+  restarted(): void {
+    this.#drained = null;
+  }
+
+  /**
+   * Inside the transaction: tables that were written together, for each commit since the last call of `drained`. null: the
+   * WAL does not tell.
+   */
+  writtenTogether(ranges: readonly LogRange[]): readonly ReadonlySet<number>[] | null {
+    const since = this.#drained;
+    const isWhole = (): boolean => since !== null && hasAllSince(since, walState(this.#wal, null));
+    if (!isWhole()) return null;
+    try {
+      const pages = this.#db.prepare("SELECT pageno FROM dbstat WHERE name = ? AND NOT aggregate");
+      const logs = ranges.map((range): LogPages => {
+        const log = this.#logNames.get(range.table)!;
+        const count = this.#db.prepare(
+          `SELECT count(*) FROM main.${quoteIdentifier(log)} WHERE id > ? AND id <= ?`,
+        );
+        return {
+          ...range,
+          pages: new Set(pages.values(log).map(([page]) => Number(page))),
+          rows: Number(count.values(range.from, range.to)[0]![0]),
+        };
+      });
+      const commits = tablesByCommit(this.#wal, logs);
+      return isWhole() ? commits : null;
+    } catch {
+      return null; // a SQLite without dbstat
+    }
   }
 
   /** Ends it. */
@@ -128,6 +186,13 @@ export class AppDbReader {
     this.#second.close();
     this.#db.close();
   }
+}
+
+/** SQLite takes NULL for a declared key of a rowid table, unless it is the rowid. */
+function mayHoldNull(db: Database, { name, integerKey, withoutRowid }: TableShape): boolean {
+  if (integerKey || withoutRowid) return false;
+  const nullable = `SELECT 1 FROM pragma_table_info(?, 'main') WHERE pk > 0 AND NOT "notnull"`;
+  return db.prepare(nullable).values(name).length > 0;
 }
 
 function newestOf(looks: readonly Statement[]): Map<number, number> {

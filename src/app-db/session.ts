@@ -9,6 +9,8 @@ import { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { settingOf } from "../change/per-table.ts";
 import { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
+import type { UnseenRows } from "../rows/unseen-rows.ts";
+import type { Image } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import { ChangeLogWriter } from "../reflect/change-log-writer.ts";
@@ -37,6 +39,9 @@ export interface AppDbSessionOptions {
   readonly previous: ChangeLogCursors | null;
   /** Ids of tables that this node cannot write for now: rows of other nodes wait. */
   readonly heldBack: ReadonlySet<number>;
+  readonly unseen: UnseenRows;
+  /** See `RowReflectorComponents`. */
+  readonly keepUnseen: (shape: TableShape, images: readonly Image[]) => void;
 }
 
 export class AppDbSession {
@@ -56,7 +61,8 @@ export class AppDbSession {
 
   /** It may also be opened inside a transaction of the connection. */
   constructor(options: AppDbSessionOptions) {
-    const { file, connection, replica, captured, remembered, expected, place, previous } = options;
+    const { file, connection, replica, captured, remembered, expected, place, previous, unseen, keepUnseen } =
+      options;
     const { settings } = replica;
     this.remembered = remembered;
     this.expected = expected;
@@ -80,8 +86,19 @@ export class AppDbSession {
     const { bases, withheld, pending, logs, cursors } = this;
     this.holdBack = new HoldBack(options.heldBack, withheld);
     this.reflector = new Reflector({
-      ...{ appDb: connection, logs, source: replica, pending, bases, withheld, cursors, expected },
-      holdBack: this.holdBack,
+      ...{
+        appDb: connection,
+        logs,
+        source: replica,
+        pending,
+        bases,
+        withheld,
+        cursors,
+        expected,
+        unseen,
+        keepUnseen,
+        holdBack: this.holdBack,
+      },
       ids: new IdBlocks(db, {
         shapes: expected === null ? [] : shapes,
         sizeOf: (table) => settingOf(settings.idBlock, table),

@@ -8,6 +8,7 @@ import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type CapturedTable, readChangeLogs } from "../rows/change-logs.ts";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
+import { readLeftovers } from "../schema/leftovers.ts";
 import { changeLogName, APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { hasTable } from "../sqlite/has.ts";
 import { isBusy } from "../sqlite/locked.ts";
@@ -116,8 +117,13 @@ function captureTable(db: DatabaseSync, shape: TableShape): CapturedTable {
   return { id, name, log };
 }
 
-/** Removes every trigger, index and table of Marmot: triggers first, or writes of the application would fail in between. */
-export function uninstall(db: DatabaseSync): { triggers: number; tables: number } {
+export interface Removed {
+  readonly triggers: number;
+  readonly tables: number;
+}
+
+/** Removes every trigger, index and table of Marmot: triggers first, or the application's writes would fail in between. */
+export function uninstall(db: DatabaseSync): Removed {
   let triggers = 0;
   let tables = 0;
   transaction(db, () => {
@@ -143,4 +149,20 @@ export function uninstall(db: DatabaseSync): { triggers: number; tables: number 
       }
   });
   return { triggers, tables };
+}
+
+/** Removes what older replicators left in the file: those of maxpert/marmot, and of HarmonyLite where `alsoOthers` says so. */
+export function removeLeftovers(db: DatabaseSync, alsoOthers: boolean): Removed {
+  const removed = { triggers: 0, tables: 0 };
+  const isWanted = (of: string): boolean => alsoOthers || of === "maxpert/marmot";
+  if (!readLeftovers(queryOf(db)).some(({ of }) => isWanted(of))) return removed;
+  transaction(db, () => {
+    const leftovers = readLeftovers(queryOf(db)).filter(({ of }) => isWanted(of));
+    for (const kind of ["trigger", "table"] as const)
+      for (const { name } of leftovers.filter((l) => l.kind === kind)) {
+        db.exec(`DROP ${kind === "trigger" ? "TRIGGER" : "TABLE"} ${quoteIdentifier(name)}`);
+        removed[`${kind}s`]++;
+      }
+  });
+  return removed;
 }

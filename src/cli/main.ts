@@ -10,6 +10,8 @@ import { conflictsVerb } from "./verbs/conflicts.ts";
 import { demoVerb } from "./verbs/demo.ts";
 import { doctorVerb } from "./verbs/doctor.ts";
 import { keyVerb } from "./verbs/key.ts";
+import { membersVerb } from "./verbs/members.ts";
+import { rejoinVerb } from "./verbs/rejoin.ts";
 import { runVerb } from "./verbs/run.ts";
 import { statusVerb } from "./verbs/status.ts";
 import { verifyVerb } from "./verbs/verify.ts";
@@ -22,7 +24,9 @@ export const VERBS: readonly Verb[] = [
   waitVerb,
   verifyVerb,
   conflictsVerb,
+  membersVerb,
   doctorVerb,
+  rejoinVerb,
   cleanupVerb,
   keyVerb,
   demoVerb,

@@ -1,5 +1,6 @@
 /** The options of `marmot run`, and the settings made from them. */
-import { foldName } from "../base/names.ts";
+import { parseDuration } from "../base/duration.ts";
+import { foldName, isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 import { isLoopback } from "../admin/guard.ts";
 import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
@@ -12,9 +13,11 @@ import { CONFIG_OPTION, DATA_DIR_OPTION, dataDirOf, DB_OPTION, flag, list, numbe
 
 const DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/8160";
 const DEFAULT_ADMIN = "127.0.0.1:6010";
-const MAX_NAME = 64;
 /** The largest id block: larger ones would use up the ids below 2^53 too fast. */
 const MAX_ID_BLOCK = 1_000_000;
+
+/** The shortest time between two passes of a scan. */
+const SHORTEST_SCAN_MS = 1000;
 
 export interface HostPort {
   readonly host: string;
@@ -87,10 +90,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     value: "NAME",
     help: "this node in tables and logs (host name)",
     example: "node-1",
-    check: (given) =>
-      given.length <= MAX_NAME && !/[\p{Cc}\p{Cf}]/u.test(given) && given.trim() === given
-        ? null
-        : `at most ${MAX_NAME} printable characters`,
+    check: (given) => (isNodeName(given) ? null : `at most ${MAX_NODE_NAME} printable characters`),
   },
   {
     name: "role",
@@ -178,6 +178,18 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     choices: ["text", "json"],
   },
   CONFIG_OPTION,
+  {
+    name: "scan",
+    type: "list",
+    value: "T=TIME,…",
+    help: "; look for unseen rows",
+    joined: true,
+    example: "files=1m",
+    check: (given) =>
+      (parseDuration(/^.+=([^=]+)$/.exec(given)?.[1] ?? "") ?? 0) >= SHORTEST_SCAN_MS
+        ? null
+        : "TABLE=TIME,… with at least 1s",
+  },
 ];
 
 export interface RunSettings {
@@ -204,8 +216,9 @@ export function runSettings(
       announce: list(options, "announce") ?? [],
       peers: list(options, "peers") ?? [],
       mdns: text(options, "discover") === "mdns",
-      name: text(options, "name") ?? context.hostName,
-      role: text(options, "role") === "learner" ? "learner" : "voter",
+      name: text(options, "name"),
+      hostName: context.hostName,
+      role: text(options, "role") as "voter" | "learner" | null,
       create: flag(options, "create"),
       clusterKeyText: key.text,
       clusterKeyFile: key.file,
@@ -218,6 +231,7 @@ export function runSettings(
       exclude: list(options, "exclude"),
       functions: text(options, "functions"),
       libraries: list(options, "load-extension") ?? [],
+      scan: scanIntervals(options),
     },
   };
 }
@@ -241,9 +255,19 @@ function perTable<T extends string | number>(
   return { usual: forOthers, tables };
 }
 
+/** Table in lower case ⇒ milliseconds. */
+function scanIntervals(options: Options): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    (list(options, "scan") ?? []).map((item) => {
+      const equals = item.lastIndexOf("=");
+      return [foldName(item.slice(0, equals).trim()), parseDuration(item.slice(equals + 1)) ?? 0];
+    }),
+  );
+}
+
 /** Options that set two values for one table, or for all other tables. */
 export function doubled(options: Options): readonly Problem[] {
-  return ["merge", "id-block"].flatMap((name) => {
+  return ["merge", "id-block", "scan"].flatMap((name) => {
     const whom = (list(options, name) ?? []).map((item) => {
       const equals = item.lastIndexOf("=");
       return equals === -1 ? "" : foldName(item.slice(0, equals).trim());

@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import type { NodeApi } from "../operations/api.ts";
 import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
+import { changeMember } from "../operations/members.ts";
 import { nodeMetrics } from "../operations/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
@@ -22,6 +23,7 @@ export interface NodeState {
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
+  readonly keyFingerprint: string;
 }
 
 const notReadyReason = ({ phase, replicator }: NodeState): string | null =>
@@ -34,6 +36,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   transport: state.transport,
   clock: state.clock,
   progress: state.progress,
+  keyFingerprint: state.keyFingerprint,
   notReady: notReadyReason(state),
 });
 
@@ -55,6 +58,10 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     const { replicator, transport, clock } = state();
     if (replicator === null) throw notReadyError(state().phase);
     return verify({ replicator, transport, clock }, options);
+  },
+  changeMember: (action, name, to) => {
+    const { transport, clock } = state();
+    return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
   conflicts: ({ limit }) => {
     const { replicator } = state();

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage, isDiskFull } from "../base/errors.ts";
+import { type Halt, HaltError, haltSentence } from "../base/halt.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
@@ -13,17 +14,23 @@ import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
 import { MessageRouter } from "../replication/message-router.ts";
+import { Scans } from "../operations/scan/scans.ts";
+import { fileChecks } from "../operations/verify/file-checks.ts";
 import { Replicator } from "../replication/replicator.ts";
 import type { OnProgress, ProgressStatus } from "../replication/work-progress.ts";
 import type { Transport } from "../shard/seams.ts";
 import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
+import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
 import {
   cleanUpAfterCrash,
   findClusterKeys,
+  keepClusterKey,
+  keyFileNotes,
   lockDataDir,
   makeClusterKey,
+  missingKey,
   storeAddresses,
   storedAddresses,
 } from "./data-dir.ts";
@@ -31,14 +38,19 @@ import { silentStage, untilRoom } from "./disk-full.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
 import { createNodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
+import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
 import { giveExtensions } from "./startup/give-extensions.ts";
+import { noteDataDir, refuseHeldFile } from "./startup/held-file.ts";
 import { formCluster, switchToWal } from "./startup/form-cluster.ts";
 import { joinCluster } from "./startup/join-cluster.ts";
+import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts";
 
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
 const DEFAULT_SHARDS = 1;
+/** Without a refusal for this time, a node that ran twice goes on. */
+const RESUME_MS = 5000;
 
 export interface NodeComponents {
   readonly clock: Clock;
@@ -62,6 +74,12 @@ export async function startNode(options: NodeOptions, components: NodeComponents
   return node;
 }
 
+interface Halted {
+  readonly halt: Halt;
+  /** Members whose refusals count. */
+  readonly members: readonly PeerId[];
+}
+
 export class Node implements RunningNode {
   readonly api: NodeApi;
   readonly failed: Promise<Error>;
@@ -72,37 +90,51 @@ export class Node implements RunningNode {
   readonly #stopping = new AbortController();
   #fail!: (error: Error) => void;
   #lock: DatabaseSync | null = null;
+  readonly #scans: Scans;
   #transport!: Transport;
   #router!: MessageRouter;
   readonly #host: Host;
   #appDbFile: SyncedFile | null = null;
   #replicator: Replicator | null = null;
   #phase = "starting";
+  #keyFingerprint = "";
+  /** Name and role of this node, from the cluster if it is a member. */
+  #member: NameAndRole;
+  /** null: the node replicates, or is about to. */
+  #halted: Halted | null = null;
   #progress: ProgressStatus | null = null;
   #background: Promise<void> = Promise.resolve();
 
   constructor(options: NodeOptions, components: NodeComponents) {
     this.#options = options;
+    this.#member = newMember(options);
     this.#components = components;
     this.#host = components.host ?? systemHost;
     this.#paths = dataPaths(options.dataDir);
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
+    const { clock, logger } = components;
+    this.#scans = new Scans(
+      { replicator: () => this.#replicator, clock, logger: logger.child("scan"), file: this.#paths.scans },
+      options.scan ?? {},
+    );
     this.api = createNodeApi(() => ({
-      name: options.name,
+      name: this.#member.name,
       clock: components.clock,
       transport: this.#transport,
       replicator: this.#replicator,
       phase: this.#phase,
       progress: this.#progress,
+      keyFingerprint: this.#keyFingerprint,
     }));
   }
 
   async start(): Promise<void> {
     const { db, peers, create } = this.#options;
     const paths = this.#paths;
-    const hasPeers = peers.length > 0;
+    // A node that was a member knows its peers, also without --peers.
+    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0;
     // Refused before the first write: a wrong path must not leave a data directory behind.
     if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
     const keys = findClusterKeys(this.#options, paths, hasPeers);
@@ -112,38 +144,61 @@ export class Node implements RunningNode {
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
-    this.#openTransport(privateKey, keys?.[0] ?? this.#makeKey());
-    let full: unknown = null;
-    if (kind === "member")
-      try {
-        await this.#checkFiles(peerId, head);
-      } catch (error) {
-        if (!isDiskFull(error)) throw error;
-        full = error;
-      }
-    if (kind === "form") await this.#formCluster(peerId);
-    await this.#transport.start(this.#router);
+    refuseHeldFile(db, paths.folder);
+    if (keys === null && kind !== "form") throw missingKey(paths);
+    if (kind === "member") this.#member = this.#readMember();
+    const [clusterKey = this.#makeKey()] = keys ?? [];
+    this.#keyFingerprint = keyFingerprint(clusterKey);
+    this.#notes.push(...keyFileNotes(this.#options, paths));
+    // A join keeps its key when it is done: another one may be tried until then.
+    if (kind !== "join") keepClusterKey(this.#options, paths);
+    this.#openTransport(privateKey, clusterKey);
+    this.#scans.start();
     if (kind === "join") {
+      await this.#transport.start(this.#router);
       this.#phase = "joining: waiting for a member of the cluster to answer";
       this.#background = this.#join(peerId);
-    } else if (full === null) this.#enterOrWait(peerId);
-    else this.#waitForRoom(peerId, full);
+      return;
+    }
+    if (kind === "form") {
+      await this.#formCluster(peerId);
+      noteDataDir(db, paths.folder);
+    }
+    try {
+      if (kind === "member") await this.#checkFiles(peerId, head);
+      // The first hello has the incarnation of this start: it is on disk before the node can be reached.
+      this.#enter(peerId);
+    } catch (error) {
+      if (error instanceof HaltError) return this.#halt(error.halt);
+      if (!isDiskFull(error)) throw error;
+      this.#waitForRoom(peerId, error);
+    }
+    await this.#transport.start(this.#router);
+  }
+
+  #readMember(): NameAndRole {
+    try {
+      return ownMember(this.#options, this.#paths);
+    } catch (error) {
+      if (isDiskFull(error)) return newMember(this.#options);
+      throw error;
+    }
   }
 
   #openTransport(privateKey: Awaited<ReturnType<typeof loadIdentity>>, clusterKey: Uint8Array): void {
-    const { name, role, listen, announce, peers, mdns } = this.#options;
+    const { listen, announce, peers, mdns } = this.#options;
+    const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
-    this.#router = new MessageRouter({ name, version: VERSION, role, formats });
+    const nonce = this.#host.nonce();
+    this.#router = new MessageRouter({ name, version: VERSION, role, formats, nonce });
     this.#transport = this.#host.transport(
       { clock, random: random.fork(), logger: logger.child("transport") },
       {
         ...{ privateKey, clusterKey, listen, announce, mdns },
         peers: [...peers, ...storedAddresses(this.#paths)],
         onAddresses: (addresses) => storeAddresses(this.#paths, addresses, logger),
-        onRefused: (peer, reason) => {
-          if (this.#replicator === null) this.#phase = `${peer} refuses this node: ${reason}`;
-        },
+        onRefused: (peer, reason) => this.#onRefused(peer, reason),
       },
     );
   }
@@ -178,7 +233,8 @@ export class Node implements RunningNode {
   }
 
   async #formCluster(peerId: PeerId): Promise<void> {
-    const { db, name, tables, exclude, merge, foreignKeys, idBlock } = this.#options;
+    const { db, tables, exclude, merge, foreignKeys, idBlock } = this.#options;
+    const { name } = this.#member;
     const shards = this.#options.shards ?? DEFAULT_SHARDS;
     const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "whole");
     const note = switchToWal(db);
@@ -195,7 +251,8 @@ export class Node implements RunningNode {
   }
 
   async #join(peerId: PeerId): Promise<void> {
-    const { db, name, role } = this.#options;
+    const { db } = this.#options;
+    const { name, role } = this.#member;
     const { clock, logger } = this.#components;
     try {
       await joinCluster(
@@ -211,6 +268,8 @@ export class Node implements RunningNode {
       );
       this.#stopping.signal.throwIfAborted();
       checkClusterSettings(this.#options, readClusterSettings(this.#paths.replica));
+      keepClusterKey(this.#options, this.#paths);
+      noteDataDir(db, this.#paths.folder);
       this.#enterOrWait(peerId);
       logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
     } catch (error) {
@@ -219,7 +278,8 @@ export class Node implements RunningNode {
   }
 
   #enter(peerId: PeerId): void {
-    const { db, name, role } = this.#options;
+    const { db } = this.#options;
+    const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
     this.#appDbFile ??= this.#host.appDbFile(db);
     const replicator = new Replicator(
@@ -239,17 +299,72 @@ export class Node implements RunningNode {
         onReplacement: () => {
           this.#background = this.#replace(peerId);
         },
+        onRefused: (peer, reason) => this.#onRefused(peer, reason),
       },
       this.#appDbFile,
     );
     this.#replicator = replicator;
+    replicator.onFileAsked = fileChecks(replicator, clock);
     this.#phase = "";
     const note = shardsNote(replicator.replica.replica.settings);
     if (note !== null && !this.#notes.includes(note)) this.#notes.push(note);
     if (replicator.pollingBecause !== "")
       this.#notes.push(`the file system cannot be watched (${replicator.pollingBecause}): polling`);
     replicator.start();
-    for (const peer of this.#transport.connected()) replicator.onConnect(peer);
+    replicator.takeOver(this.#transport.connected());
+  }
+
+  /** Only members of this node's cluster can stop it. */
+  #onRefused(peer: PeerId, reason: string): void {
+    const replicator = this.#replicator;
+    if (replicator === null) {
+      if (this.#halted === null) this.#phase = `${peer} refuses this node: ${reason}`;
+      else this.#refusedAgain(peer, reason);
+      return;
+    }
+    if (replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
+    const halt = haltOf(reason, replicator.nameOf(peer), this.#options.db);
+    if (halt !== null) this.#halt(halt);
+  }
+
+  /** Closes all files and stays up: status, log and `wait` give the reason. */
+  #halt(halt: Halt): void {
+    const { name, reason, hint } = halt;
+    this.#components.logger.error(`${name}: ${reason}`, { hint });
+    const replicator = this.#replicator;
+    const members = replicator?.runtime.groups[0]!.configuration.members.map((m) => m.peerId) ?? [];
+    this.#halted = { halt, members };
+    this.#phase = haltSentence(halt);
+    const life = replicator?.life() ?? null;
+    replicator?.close();
+    this.#replicator = null;
+    if (name !== "twice") {
+      this.#background = this.#background.then(() => this.#transport.stop());
+      return;
+    }
+    this.#router.enter(haltedStage(replicator?.clusterId ?? "", life, () => this.#resumeLater()));
+  }
+
+  /** Another process had this identity. A member accepts this one now: it goes on if none refuses it for a while. */
+  #resumeLater(): void {
+    const { clock } = this.#components;
+    const halted = this.#halted;
+    clock.after(RESUME_MS, () => {
+      if (halted === null || this.#halted !== halted || this.#stopping.signal.aborted) return;
+      this.#halted = null;
+      this.#components.logger.info("no other process has the identity of this node any more; going on");
+      this.#enterOrWait(this.#transport.peerId);
+    });
+  }
+
+  #refusedAgain(peer: PeerId, reason: string): void {
+    const halted = this.#halted;
+    if (halted === null || !halted.members.includes(peer)) return;
+    const name = this.#router.hellos.get(peer)?.name ?? peer;
+    const halt = haltOf(reason, name, this.#options.db);
+    // A new object: what waits for the end of the last refusals gives up.
+    if (halt === null || halt.name === halted.halt.name) this.#halted = { ...halted };
+    else this.#halt(halt);
   }
 
   async #replace(peerId: PeerId): Promise<void> {
@@ -269,8 +384,9 @@ export class Node implements RunningNode {
     try {
       this.#enter(peerId);
     } catch (error) {
-      if (!isDiskFull(error)) throw error;
-      this.#waitForRoom(peerId, error);
+      if (error instanceof HaltError) this.#halt(error.halt);
+      else if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+      else throw error;
     }
   }
 
@@ -301,6 +417,7 @@ export class Node implements RunningNode {
       } catch (failure) {
         if (this.#stopping.signal.aborted) return;
         if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
+        else if (failure instanceof HaltError) this.#halt(failure.halt);
         else this.#failWith(failure);
       }
     })();
@@ -314,6 +431,7 @@ export class Node implements RunningNode {
   #failWith(error: unknown): void {
     const failure = error instanceof Error ? error : new Error(errorMessage(error));
     this.#phase = `stopped: ${failure.message}`;
+    this.#scans.stop();
     this.#replicator?.loop.stop();
     this.#fail(failure);
   }
@@ -321,6 +439,7 @@ export class Node implements RunningNode {
   async stop(): Promise<void> {
     this.#stopping.abort();
     const transport = this.#transport as Transport | undefined;
+    this.#scans.stop();
     this.#replicator?.loop.stop();
     await transport?.stop();
     await this.#background;
@@ -339,7 +458,7 @@ export class Node implements RunningNode {
     const settings = this.#replicator?.replica.replica.settings;
     return {
       peerId: this.#transport.peerId,
-      name: this.#options.name,
+      name: this.#member.name,
       addresses: this.#transport.addresses(),
       clusterId: this.#replicator?.clusterId ?? "",
       replicated:

@@ -57,6 +57,8 @@ export interface NodeStatus {
     readonly merge: string;
     readonly foreignKeys: "keep" | "resolve";
     readonly idBlock: string;
+    /** Tells cluster keys apart without showing them. */
+    readonly keyFingerprint: string;
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
@@ -67,6 +69,8 @@ export interface NodeStatus {
   /** Long work in progress (an import, a snapshot); null: none. */
   readonly progress: ProgressStatus | null;
 }
+
+export type MemberAction = "remove" | "promote" | "demote" | "rename" | "transfer";
 
 /** A counter or gauge of `/metrics`; its name without the prefix `marmot_`. */
 export interface Metric {
@@ -98,9 +102,17 @@ export interface VerifyResult {
   readonly positions: readonly number[];
   /** Names of the nodes that were compared. */
   readonly nodes: readonly string[];
-  /** Names of the members that did not answer in time. */
+  /** Every voter answered. */
+  readonly complete: boolean;
+  /** Names of the members that did not answer in time, or did not compare their files. */
   readonly missing: readonly string[];
+  /** The same with the reason. */
+  readonly notCompared: readonly { readonly node: string; readonly reason: string }[];
   readonly rows: number;
+  /** Rows of this node's file that no trigger saw, and that are ordered now. */
+  readonly published: number;
+  /** Rows of this node's file that are the replica's again. */
+  readonly repaired: number;
   readonly differences: readonly VerifyDifference[];
 }
 
@@ -118,8 +130,8 @@ export interface ConflictSummary {
   readonly table: string;
   readonly key: string;
   /**
-   * "concurrent write", "same key" (two inserts), "unique clash"; for dangling references: "orphan" (kept), "cascaded",
-   * "set null", "set default", "refused".
+   * "concurrent write", "same key" (two inserts), "unique clash", "schema clash", "unseen write" (no trigger saw it); for
+   * dangling references: "orphan" (kept), "cascaded", "set null", "set default", "refused".
    */
   readonly kind: string;
   readonly losingOrigin: string;
@@ -164,9 +176,13 @@ export interface NodeApi {
   notReady(): string | null;
   metrics(): readonly Metric[];
   wait(options: { readonly all: boolean; readonly timeoutMs: number }): Promise<WaitResult>;
+  /** Resolves when the change is in force. Rejects with `UserError` when it is refused, or has no majority. */
+  changeMember(action: MemberAction, name: string, to?: string): Promise<void>;
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;
+    /** Orders the file's version of rows that no trigger saw. `table`: of one table; null: of all. */
+    readonly publish: { readonly table: string | null } | null;
     readonly timeoutMs: number;
   }): Promise<VerifyResult>;
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[];

@@ -16,6 +16,7 @@ export interface StatusSource {
   readonly clock: Clock;
   readonly progress: ProgressStatus | null;
   readonly notReady: string | null;
+  readonly keyFingerprint: string;
 }
 
 export function nodeStatus(source: StatusSource): NodeStatus {
@@ -24,8 +25,8 @@ export function nodeStatus(source: StatusSource): NodeStatus {
   const held = replicator?.schema.held ?? [];
   return {
     node: {
-      id: replicator?.runtime.groups[0]!.memberOf(peerId)?.id ?? 0,
-      name,
+      id: replicator?.log.member ?? 0,
+      name: replicator?.runtime.groups[0]!.memberOf(peerId)?.name ?? name,
       peerId,
       addresses: transport.addresses(),
       version: VERSION,
@@ -40,6 +41,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       merge: settings === undefined ? "" : showPerTable(settings.merge),
       foreignKeys: settings?.foreignKeys ?? "keep",
       idBlock: settings === undefined ? "" : showPerTable(settings.idBlock),
+      keyFingerprint: source.keyFingerprint,
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),

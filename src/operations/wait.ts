@@ -50,6 +50,7 @@ export async function waitFor(
     const marking = marker === "" ? "" : `; shard 0 waits for a marker in shard ${marker}`;
     missing =
       now.pipeline.obstacle ??
+      now.pipeline.held ??
       (fencing.length > 0
         ? `a quorum of shard ${fencing.join(", ")} (this node is fencing)${marking}`
         : `${left} changes to be ordered by a quorum${marking}`);

@@ -87,7 +87,8 @@ export class ChangeLogWriter {
         this.#settle.run(unfounded ? UNFOUNDED : null, id);
         if (unfounded) continue;
       }
-      pending.note(this.shape.id, keyIdOf(this.shape, key), id, id);
+      // A key with a NULL identifies no row.
+      if (!key.includes(null)) pending.note(this.shape.id, keyIdOf(this.shape, key), id, id);
     }
     pending.see(this.shape.id, newest);
     this.#looked = newest;

@@ -41,12 +41,18 @@ interface WatchedTable {
   readonly select: StatementSync;
 }
 
-/** The state from which SQLite picks the next id; null: the application has just renamed or dropped the table or column. */
+/**
+ * The state from which SQLite picks the next id; null: the application has just renamed, dropped or rebuilt the table or the
+ * column, or a view has its name. The select has no transaction of its own, so the schema may be any.
+ */
 function stateOf({ select, name }: WatchedTable): [seq: bigint | null, top: bigint | null] | null {
   try {
-    return trusted<[bigint | null, bigint | null]>(select.get(name));
+    const [seq, top] = trusted<[unknown, unknown]>(select.get(name));
+    const isId = (value: unknown): value is bigint | null => value === null || typeof value === "bigint";
+    return isId(seq) && isId(top) ? [seq, top] : null;
   } catch (error) {
-    if (/no such (?:table|column)/.test(errorMessage(error))) return null;
+    // The authorizer knows nothing of a view that is new.
+    if (/no such (?:table|column)|is prohibited/.test(errorMessage(error))) return null;
     throw error;
   }
 }

@@ -38,6 +38,7 @@ export class Reflector {
   readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
   #sweepMore: boolean;
+  #keptUnseen = false;
   readonly #schemaVersion: StatementSync;
   /** SQLite's schema version when the schema was last known to be the expected one. */
   #cookie: unknown;
@@ -68,6 +69,13 @@ export class Reflector {
   /** Acknowledged log rows are still to be deleted. */
   get unfinished(): boolean {
     return this.#sweepMore;
+  }
+
+  /** Rows that no trigger saw wait for the conflict journal, since the last call. */
+  takeKeptUnseen(): boolean {
+    const kept = this.#keptUnseen;
+    this.#keptUnseen = false;
+    return kept;
   }
 
   /** SQLite would pick an id of another node: a transaction is due. */
@@ -118,6 +126,7 @@ export class Reflector {
     yield* this.#rows.redirect();
     yield* this.#rows.showChanged();
     this.#rows.showWithheld();
+    if (this.#rows.keepUnseen()) this.#keptUnseen = true;
     const commits = [acknowledged.committed, ...this.#storePositions(position, acknowledged.tables)];
     const { written } = this.#rows;
     for (const log of written)

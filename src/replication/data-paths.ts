@@ -18,6 +18,8 @@ export interface DataPaths {
   readonly lock: string;
   /** Rejected rows that are too many for the conflict journal. */
   readonly rejects: string;
+  /** How far the passes of `--scan` have come. */
+  readonly scans: string;
 }
 
 export function dataPaths(folder: string): DataPaths {
@@ -35,5 +37,6 @@ export function dataPaths(folder: string): DataPaths {
     controlSocket: join(folder, "control.sock"),
     lock: join(folder, "lock.db"),
     rejects: join(folder, "lost.db"),
+    scans: join(folder, "scans.json"),
   };
 }

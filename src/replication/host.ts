@@ -1,4 +1,5 @@
 /** The services of the machine besides time and files: network, syncing, file-system events, memory. */
+import { randomBytes } from "node:crypto";
 import { FileSync } from "../app-db/file-sync.ts";
 import type { WatchFolder } from "../app-db/watcher.ts";
 import type { Transport } from "../shard/seams.ts";
@@ -18,6 +19,8 @@ export interface Host {
   /** Bytes of memory that the process holds. */
   readonly memory: () => number;
   readonly collectGarbage: () => void;
+  /** A random text for each process: it tells a process from a copy of it. */
+  readonly nonce: () => string;
 }
 
 export const systemHost: Host = {
@@ -26,4 +29,5 @@ export const systemHost: Host = {
   watchFolder: null,
   memory: () => process.memoryUsage.rss(),
   collectGarbage: () => Bun.gc(true),
+  nonce: () => randomBytes(12).toString("hex"),
 };

@@ -41,6 +41,8 @@ export interface ReadinessFacts {
   isReceiving(): boolean;
   /** The reason, as a sentence, for which replication is paused; null: none. */
   obstacle(): string | null;
+  /** Why rows of some tables wait on this node, as a sentence; null: none do. */
+  held(): string | null;
   /** The schema of the file is not the cluster's. */
   isSchemaDue(): boolean;
   /** Shards in which the entry that opens this incarnation is not committed. */
@@ -105,6 +107,8 @@ export class Readiness {
     if (facts.isReceiving()) return "receiving a replica";
     const obstacle = facts.obstacle();
     if (obstacle !== null) return obstacle;
+    const held = facts.held();
+    if (held !== null) return held;
     const schema = this.#schemaWaits();
     const leaderless = facts.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);
     if (leaderless.length > 0) return `waiting for a leader of shard ${leaderless.join(", ")}`;

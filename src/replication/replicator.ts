@@ -9,18 +9,27 @@ import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
+import { UnseenRows } from "../rows/unseen-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
-import { readLocal } from "../replica/store/local.ts";
-import type { PeerId, Transport } from "../shard/seams.ts";
+import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
-import { type Control, encodeControl, type NodeNews } from "./control-messages.ts";
+import {
+  type Control,
+  encodeControl,
+  type FileCheck,
+  type Hello,
+  type Life,
+  type NodeNews,
+} from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
+import { LifeGuard } from "./life-guard.ts";
+import { MemberChanges, shown } from "./member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
@@ -37,6 +46,7 @@ const NEWS_TICKS = 10;
 const EAGER_TICKS = 50;
 /** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
 const PROMOTE_WITHIN = 200;
+const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };
 
 export interface ReplicatorOptions {
   readonly db: string;
@@ -60,6 +70,8 @@ export interface ReplicatorComponents {
   readonly onFailure: (error: Error) => void;
   /** A newer replica is stored at `paths.nextReplica`: this replicator must be closed and opened again. */
   readonly onReplacement: () => void;
+  /** A peer refuses this node over an open connection. */
+  readonly onRefused: (peer: PeerId, reason: string) => void;
 }
 
 /** The last positions that a peer reported, and the time of the report. */
@@ -76,12 +88,22 @@ export class Replicator implements Stage {
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
   readonly news = new Map<PeerId, PeerNews>();
+  /** Rows of the file that no trigger saw and that `verify` found. */
+  readonly unseen = new UnseenRows();
   /** Whether a peer's checksums agreed when they were last compared. */
   readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
+  readonly lives: LifeGuard;
+  readonly members: MemberChanges;
   readonly loop: EventLoop;
+  /** Set by a request that changes a member: receives the answers of the leader. */
+  onChanged: ((control: Extract<Control, { kind: "changed" }>) => void) | null = null;
   /** Set by `verify`: receives the checksums that peers report. */
   onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
+  /** Set by `verify`: receives the state of a peer's comparison. */
+  onFile: ((from: PeerId, control: Extract<Control, { kind: "file" }>) => void) | null = null;
+  /** Set by the node: begins the comparison of this node's file, or tells how far it has come; null: it cannot be done. */
+  onFileAsked: ((note: string) => FileCheck) | null = null;
   readonly #components: ReplicatorComponents;
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
@@ -111,6 +133,8 @@ export class Replicator implements Stage {
     this.pipeline = this.#openPipeline(appDbFile);
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
+    this.lives = this.#openLives();
+    this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
     this.readiness = new Readiness(this.#facts(), clock);
   }
@@ -127,6 +151,7 @@ export class Replicator implements Stage {
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
       withOtherFunctions: () => this.withOtherFunctions(),
+      unseen: this.unseen,
     });
   }
 
@@ -143,7 +168,7 @@ export class Replicator implements Stage {
         onOwnCommit: () => this.#watcher.ownCommit(),
         propose: (shard, data) => this.runtime.propose(shard, data),
         leads: (shard) => this.runtime.groups[shard]!.raft.isLeader,
-        nextIncarnation: (atLeast) => this.log.nextIncarnation(atLeast),
+        nextIncarnation: (atLeast) => this.#nextIncarnation(atLeast),
         now: () => clock.now(),
         wallTime: () => clock.wallTime(),
         logger: logger.child("pipeline"),
@@ -169,18 +194,34 @@ export class Replicator implements Stage {
   #openRuntime(): ShardRuntime {
     const { peerId, keepEntries } = this.options;
     const { transport, random, logger } = this.#components;
-    const member = this.log.configuration(0)?.members.find((m) => m.peerId === peerId)?.id ?? 0;
     return new ShardRuntime(
       { logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
       {
         shards: this.replica.replica.settings.shards,
         peerId,
-        member: member || Number(readLocal(this.replica.db, "member") ?? 0),
+        member: this.log.member,
         ...(keepEntries === undefined ? {} : { keepEntries }),
         // A replica that lost its newest entries in a power failure reads them from the log again before any other work.
         committed: this.pipeline.session.bases.reflected,
       },
     );
+  }
+
+  #openLives(): LifeGuard {
+    const { clock, router, transport } = this.#components;
+    return new LifeGuard({
+      ...{ clock, runtime: this.runtime, peers: this.log.peers, member: this.log.member },
+      ...{ nonce: router.nonce, self: this.options.peerId },
+      incarnation: () => this.pipeline.outbox.incarnation,
+      onTwin: (peer) => void transport.send(peer, encodeControl({ kind: "twin" }), "urgent"),
+    });
+  }
+
+  #openMembers(): MemberChanges {
+    const { transport, clock, logger } = this.#components;
+    const { runtime, clusterId } = this;
+    const self = this.options.peerId;
+    return new MemberChanges({ runtime, transport, clock, clusterId, self, logger: logger.child("members") });
   }
 
   #openSnapshots(): SnapshotExchange {
@@ -207,6 +248,7 @@ export class Replicator implements Stage {
       replica,
       isReceiving: () => loop.frozen,
       obstacle: () => pipeline.obstacle,
+      held: () => pipeline.held,
       isSchemaDue: () => pipeline.schemaDue,
       fencing: () => pipeline.outbox.fencing(),
       hasAcknowledged: () => pipeline.session.cursors.waiting,
@@ -223,7 +265,7 @@ export class Replicator implements Stage {
     // The only voter of a group need not wait for an election timeout.
     for (const group of this.runtime.groups) {
       const { voters } = group.configuration.configuration;
-      if (voters.length === 1 && group.memberOf(this.options.peerId)?.id === voters[0]) group.raft.campaign();
+      if (voters.length === 1 && this.log.member === voters[0]) group.raft.campaign();
     }
     this.pipeline.openIncarnation();
     this.loop.wake();
@@ -258,7 +300,50 @@ export class Replicator implements Stage {
     this.loop.wake();
   }
 
+  #nextIncarnation(atLeast: number): number {
+    const next = this.log.nextIncarnation(atLeast);
+    // The first one is told by the hello; peers on open connections learn the others.
+    if (this.pipeline.outbox.incarnation > 0) queueMicrotask(() => this.#tellLife());
+    return next;
+  }
+
+  #tellLife(): void {
+    const life = this.life();
+    if (!this.#closed && life !== null) this.tellAll({ kind: "life", life });
+  }
+
   // ------------------------------------------------------------------------------------------ transport
+
+  life(): Life | null {
+    return this.lives.life();
+  }
+
+  admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
+    return this.lives.admit(peer, hello, linkedNonce);
+  }
+
+  /** Takes over connections that were opened before this node was a member, or while its files were closed. */
+  takeOver(peers: readonly PeerId[]): void {
+    for (const peer of peers) {
+      this.#checkHello(peer);
+      this.onConnect(peer);
+    }
+    if (peers.length > 0) this.#tellLife();
+  }
+
+  /** Checks the life that the peer told last: this node knows more by now. */
+  #checkHello(peer: PeerId): void {
+    const { router, transport } = this.#components;
+    const { life } = router.hellos.get(peer) ?? {};
+    if (life !== undefined && transport.connected().includes(peer)) this.#checkLife(peer, life);
+  }
+
+  #checkLife(peer: PeerId, life: Life): void {
+    const reason = this.lives.changed(peer, life);
+    if (reason === null) return;
+    this.#components.logger.warn("a peer was refused", { peer: this.nameOf(peer), reason });
+    this.#components.transport.send(peer, encodeControl({ kind: "refused", reason }), "urgent");
+  }
 
   onConnect(peerId: PeerId): void {
     this.#components.logger.info("connected", { peer: this.nameOf(peerId) });
@@ -271,6 +356,7 @@ export class Replicator implements Stage {
   }
 
   onRaft(peerId: PeerId, body: Uint8Array): void {
+    if (this.lives.isRefused(peerId)) return;
     this.runtime.receive(peerId, body);
     this.loop.wake();
   }
@@ -279,26 +365,39 @@ export class Replicator implements Stage {
     const answer = (message: Control): void =>
       void this.#components.transport.send(peerId, encodeControl(message), "urgent");
     switch (control.kind) {
-      case "join": {
-        const admitted = this.runtime.admit({ peerId, name: control.name });
-        if (typeof admitted === "object")
-          answer({
-            kind: "joined",
-            member: admitted.id,
-            clusterId: this.clusterId,
-            shards: this.runtime.groups.length,
-          });
+      case "join":
+        this.members.join(peerId, control, answer);
         this.loop.wake();
         return;
-      }
+      case "leave":
+        this.members.leave(peerId, control.nonce, answer);
+        this.loop.wake();
+        return;
+      case "change":
+        answer({ kind: "changed", id: control.id, ...shown(this.members.change(peerId, control)) });
+        this.loop.wake();
+        return;
+      case "changed":
+        this.onChanged?.(control);
+        return;
       case "promote":
-        this.runtime.promote(peerId);
+        this.members.promote(peerId);
         this.loop.wake();
         return;
       case "tell":
         answer({ kind: "news", ...this.ownNews() });
         return;
+      case "life":
+        this.#components.router.introduce(peerId, control.life);
+        return this.#checkLife(peerId, control.life);
+      case "refused":
+        return this.#components.onRefused(peerId, control.reason);
+      case "twin":
+        this.#components.logger.error("another process has the identity of this node", TWIN_HINT);
+        return;
       case "news":
+        this.lives.hears(peerId, control.applied);
+        for (const peer of this.lives.learn(peerId, control.lives ?? [])) this.#checkHello(peer);
         this.news.set(peerId, { ...control, at: this.#components.clock.now() });
         return;
       case "sums?":
@@ -306,6 +405,14 @@ export class Replicator implements Stage {
         return;
       case "sums":
         this.onSums?.(peerId, control);
+        return;
+      case "file?": {
+        const check = this.onFileAsked?.(control.note);
+        if (check !== undefined) answer({ kind: "file", note: control.note, ...check });
+        return;
+      }
+      case "file":
+        this.onFile?.(peerId, control);
         return;
       case "joined":
         return;
@@ -327,6 +434,7 @@ export class Replicator implements Stage {
       reflected: [...this.readiness.reflected],
       functions: extensions().digest,
       waiting: this.waiting,
+      lives: this.lives.known(),
     };
   }
 
@@ -364,6 +472,9 @@ export class Replicator implements Stage {
     const ticks = ++this.#ticks;
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
+    this.members.look();
+    // Peers that were removed since their hello are told so.
+    for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
     this.tellAll({ kind: "news", ...this.ownNews() });
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
@@ -371,10 +482,12 @@ export class Replicator implements Stage {
 
   /** A learner that is close to the end of each log asks to become a voter. */
   #askForPromotion(): void {
-    if (this.options.role === "learner" || this.runtime.isVoter(this.options.peerId)) return;
+    const self = this.runtime.groups[0]!.memberOf(this.options.peerId);
+    if (this.options.role === "learner" || self?.role === "learner") return;
+    if (this.runtime.isVoter(this.options.peerId)) return;
     if (this.readiness.behind() > PROMOTE_WITHIN) return;
     this.tellAll({ kind: "promote" });
-    this.runtime.promote(this.options.peerId);
+    this.members.promote(this.options.peerId);
   }
 
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {

@@ -18,11 +18,12 @@ import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts
 import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
 import { columnsOf, followTables, sameSchema } from "../schema/diff/evolve.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
+import { dependentObjects } from "../schema/dependent-objects.ts";
 import { hintOf, type Unwritable, unwritableTables, withCopy } from "../schema/classify/writable.ts";
 import { isSelected } from "../schema/selection.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
-import { readTable, rowidAliases } from "../sqlite/schema.ts";
+import { readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
 import { type HeldTable, heldTables, unknownElsewhere, withHeld } from "./held-tables.ts";
 
 /** A new table that cannot be replicated: it stays on this node. */
@@ -95,9 +96,14 @@ export function readAppDbSchema(
     ? left
     : [...left, ...rebuiltRecorders(remembered.state, catalogue, left, holdsSameIn(query, replica))];
   const common = { remembered, captured, whole, recorders };
-  const compared = (ignored: ReadonlySet<string>, held: readonly HeldTable[] = []) => {
+  const compared = (
+    ignored: ReadonlySet<string>,
+    held: readonly HeldTable[] = [],
+    staying: readonly SchemaObject[] = [],
+  ) => {
     const before = { ...remembered.state, objects: withoutShadowTables(remembered.state.objects) };
-    const present = withHeld({ ...catalogue, objects }, before, held);
+    const travelling = objects.filter((o) => !staying.includes(o));
+    const present = withHeld({ ...catalogue, objects: travelling }, before, held);
     const [from, now] = [without(before, ignored), without(present, ignored)];
     const changes = sameSchema(from, now) ? [] : compareCatalogues(from, now, recorders);
     return { ignored, from, now, changes };
@@ -125,15 +131,33 @@ export function readAppDbSchema(
   });
   const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
   const held = heldTables(query, remembered, { lineages, verdicts, unwritable });
+  const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica));
   return {
     ...common,
-    ...(staying.length + held.length === 0 ? first : compared(ignored, held)),
+    ...(staying.length + held.length + dependent.length === 0 ? first : compared(ignored, held, dependent)),
     local: staying
       .filter((t) => t.reason !== NOT_SELECTED)
       .map(({ name, reason, hint, fix }) => ({ name, reason, hint: fix ?? hint })),
     keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
     held,
   };
+}
+
+/** Tables of the file, in lower case, that no other node has: what needs them stays here with them. */
+function onlyHere(
+  ignored: ReadonlySet<string>,
+  objects: readonly SchemaObject[],
+  replica: Query,
+): ReadonlySet<string> {
+  const names = objects.flatMap((o) => (o.kind === "table" ? [foldName(o.name)] : []));
+  const here = names.filter((name) => ignored.has(name));
+  if (here.length === 0) return new Set();
+  const cluster = new Set(
+    replica(`SELECT "name" FROM "__marmot__object" WHERE "kind" = 'table'`).map(([name]) =>
+      foldName(String(name)),
+    ),
+  );
+  return new Set(here.filter((name) => !cluster.has(name)));
 }
 
 /** The recorders for the catalogue that follows `from` by `changes`, all of which the file has. */

@@ -41,8 +41,8 @@ export function heldTables(
 ): HeldTable[] {
   return [...tables].flatMap(([remembered, id]): HeldTable[] => {
     const lineage = lineages.find((l) => isSameName(l.from, remembered));
-    const name = lineage === undefined ? remembered : lineage.to;
-    if (name === null) return [];
+    // Where it was dropped another table may have taken its name.
+    const name = lineage?.to ?? remembered;
     const verdict = verdicts.get(foldName(name));
     const why = unwritable.get(foldName(name)) ?? [];
     const isRefused = verdict?.verdict === "refused";

@@ -98,6 +98,7 @@ export function* proposeLocalChange(
       ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },
       remembered: { ...remembered, version, unreconciled: [] },
       heldBack: new Set(workspace.read().held.map((t) => t.id)),
+      ...workspace.unseenRows(captured),
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));
     return yield* outbox.drain({ session, replica: trial.replica, entry, position, only });

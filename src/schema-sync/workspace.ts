@@ -7,9 +7,11 @@ import { assert } from "../base/assert.ts";
 import type { Logger } from "../base/logger.ts";
 import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
 import { recapture, renewEvictions, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
+import { UNSEEN_REASON, UnseenRows } from "../rows/unseen-rows.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
@@ -24,7 +26,8 @@ import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
 import type { HeldTable } from "./held-tables.ts";
-import { AppDbSession } from "../app-db/session.ts";
+import { AppDbSession, type AppDbSessionOptions } from "../app-db/session.ts";
+import { keepRejects } from "./keep-rejects.ts";
 
 export interface SchemaSyncComponents {
   /** The application's file. */
@@ -40,6 +43,8 @@ export interface SchemaSyncComponents {
   readonly logger: Logger;
   /** Names of nodes that have other functions of the application (`--functions`). Absent: none. */
   readonly withOtherFunctions?: () => readonly string[];
+  /** Absent: none are known. */
+  readonly unseen?: UnseenRows;
 }
 
 const readMetaNumber = (db: DatabaseSync, name: string): number =>
@@ -57,9 +62,11 @@ export interface RecaptureOptions {
 export class SchemaWorkspace {
   readonly components: SchemaSyncComponents;
   readonly toRestore: RowsToRestore;
+  readonly #unseen: UnseenRows;
 
   constructor(components: SchemaSyncComponents) {
     this.components = components;
+    this.#unseen = components.unseen ?? new UnseenRows();
     this.#upgrade();
     this.#renewEvictions();
     this.toRestore = new RowsToRestore(components.connection.db, components.replica);
@@ -141,7 +148,20 @@ export class SchemaWorkspace {
     return new AppDbSession({
       ...{ file, connection, replica, captured, remembered, expected, place, previous },
       heldBack: new Set(held.map((t) => t.id)),
+      ...this.unseenRows(captured),
     });
+  }
+
+  /** Rows that no trigger saw, and how they get into the journal. */
+  unseenRows(captured: readonly CapturedTable[]): Pick<AppDbSessionOptions, "unseen" | "keepUnseen"> {
+    const { db } = this.components.connection;
+    return {
+      unseen: this.#unseen,
+      keepUnseen: ({ id, name, columns }, images) => {
+        const table = captured.find((c) => c.id === id)?.name ?? name;
+        keepRejects(db, { table, columns: columns.map((c) => c.name), reason: UNSEEN_REASON }, images);
+      },
+    };
   }
 
   /** Captures each table of `of`, which is the replica or a trial of its next state. In a write transaction. */

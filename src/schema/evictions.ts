@@ -192,9 +192,10 @@ class Guards {
     if (failure.fails === "unless") {
       // Another row has one of its plain values: SQLite may skip the row before it comes to this expression.
       passes.push(...this.#taken(incoming).map((lookup) => `NOT ${lookup}`));
-      const safe = failure.conditions.join(" AND ");
-      const all = passes.length === 0 ? "1" : passes.join(" AND ");
-      return `CASE WHEN (${safe}) OR (${all}) THEN (${expression}) END`;
+      const guards = failure.conditions.map(({ safe, maybe }) =>
+        maybe === null ? `(${safe})` : `(${safe} OR ${[maybe, ...passes].join(" AND ")})`,
+      );
+      return `CASE WHEN ${guards.join(" AND ")} THEN (${expression}) END`;
     }
     return passes.length === 0
       ? `(${expression})`

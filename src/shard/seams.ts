@@ -17,6 +17,10 @@ export interface MemberInfo {
   readonly name: string;
   /** A small number, unique among the members; absent in configurations of older builds (see `slots.ts`). */
   readonly slot?: number;
+  /** The nonce of the join that admitted the member; absent in configurations of older builds. */
+  readonly admission?: string;
+  /** A learner by choice, that does not ask for a vote; absent: it asks for one. */
+  readonly role?: "learner";
 }
 
 /** A group's configuration as of the entry at `index`, and its members. */
@@ -78,6 +82,8 @@ export interface PeerHello {
   readonly peerId: PeerId;
   /** The bytes that the other side's `hello()` gave. */
   readonly hello: Uint8Array;
+  /** Milliseconds since a frame came over another open link of the same peer; null: there is none. */
+  readonly otherLinkSilentMs: number | null;
 }
 
 /** `urgent` messages (heartbeats, votes, acknowledgements, control) never wait behind `bulk` ones (entries). */

@@ -9,7 +9,7 @@ export const SNAPSHOT_FORMAT = 1;
 const index = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const members = v.pipe(v.array(v.number()), v.readonly());
 
-/** `GroupConfiguration` of the shard seams; a member's `slot` is absent in configurations of older versions. */
+/** `GroupConfiguration` of the shard seams; a member's `slot` and `admission` are absent in configurations of older versions. */
 const CONFIGURATION = v.object({
   index,
   configuration: v.object({
@@ -25,6 +25,8 @@ const CONFIGURATION = v.object({
       peerId: v.pipe(v.string(), v.transform(asPeerId)),
       name: v.string(),
       slot: v.exactOptional(v.number()),
+      admission: v.exactOptional(v.string()),
+      role: v.exactOptional(v.literal("learner")),
     }),
   ),
 });

@@ -35,6 +35,8 @@ export class AddressBook {
   readonly #self: string;
   readonly #random: Random;
   readonly #known = new Map<string, Known>();
+  /** Peers that refused this node. */
+  readonly #restUntil = new Map<string, number>();
 
   constructor(self: string, random: Random) {
     this.#self = self;
@@ -113,8 +115,16 @@ export class AddressBook {
 
   /** The link to `peer` broke: its addresses are due soon. */
   hurry(peer: string, now: number): void {
+    if (now < (this.#restUntil.get(peer) ?? 0)) return;
     for (const known of this.#known.values())
       if (known.peer === peer) known.dueAt = Math.min(known.dueAt, now + FIRST_PAUSE_MS);
+  }
+
+  /** The peer refused this node: its addresses are due after the longest pause. */
+  rest(peer: string, now: number): void {
+    this.#restUntil.set(peer, now + LONGEST_PAUSE_MS);
+    for (const known of this.#known.values())
+      if (known.peer === peer) known.dueAt = Math.max(known.dueAt, now + LONGEST_PAUSE_MS);
   }
 
   of(peer: string): string[] {

@@ -87,6 +87,12 @@ function cannotWrite(path: string, error: unknown): UserError {
   }
 }
 
+/** Tells keys apart without showing them. */
+export const keyFingerprint = (clusterKey: Uint8Array): string =>
+  Buffer.from(hkdfSync("sha256", clusterKey, new Uint8Array(0), "marmot key fingerprint 1", 8)).toString(
+    "hex",
+  );
+
 /** The key of the private network, in the format of libp2p's pnet. */
 export function privateNetworkKey(clusterKey: Uint8Array): Uint8Array {
   const derived = hkdfSync("sha256", clusterKey, new Uint8Array(0), "marmot private network 1", 32);

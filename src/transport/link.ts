@@ -78,6 +78,11 @@ export class Link {
     return heard;
   }
 
+  /** A frame arrived since the last call of `takeHeard`. */
+  get wasHeard(): boolean {
+    return this.#heard;
+  }
+
   /** False: the queue is full or the link is closed; the message is dropped. */
   send(message: Uint8Array, lane: Lane): boolean {
     if (this.#state !== "open" || this.#queued + message.length > QUEUE_BYTES) return false;

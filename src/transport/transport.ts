@@ -43,6 +43,9 @@ const ALIVE_MS = 1000;
 const SILENCE_MS = 5000;
 /** Transfers that one peer may request at the same time. */
 const MAX_TRANSFERS = 2;
+/** Pause between two warnings of the same text, and the texts that are known. */
+const WARN_MS = 60_000;
+const MAX_WARNINGS = 1000;
 
 export interface TransportComponents {
   readonly clock: Clock;
@@ -75,6 +78,7 @@ export class Libp2pTransport implements Transport {
   readonly #book: AddressBook;
   readonly #links = new Map<PeerId, Link>();
   readonly #heardAt = new Map<PeerId, number>();
+  readonly #warnedAt = new Map<string, number>();
   readonly #transfers = new Map<string, number>();
   #handlers: TransportHandlers | null = null;
   #node: Libp2p | null = null;
@@ -269,13 +273,13 @@ export class Libp2pTransport implements Transport {
     let announced = false;
     const link: Link = new Link(stream, outbound, handlers.hello(), {
       onHello: (hello) => {
-        const peer = { peerId, hello };
+        const other = this.#links.get(peerId);
+        const peer = { peerId, hello, otherLinkSilentMs: this.#silence(peerId, other) };
         const refusal = handlers.admit(peer);
         if (refusal !== null) {
-          this.#components.logger.warn("a peer was refused", { peer: peerId, reason: refusal });
+          this.#warn("a peer was refused", peerId, refusal);
           return refusal;
         }
-        const other = this.#links.get(peerId);
         if (other !== undefined && !this.#isBetter(link, other, peerId)) return "there is a stream already";
         this.#links.set(peerId, link);
         this.#heardAt.set(peerId, this.#components.clock.now());
@@ -295,7 +299,8 @@ export class Libp2pTransport implements Transport {
       onMessage: (message) => handlers.onMessage(peerId, message),
       onRefused: (reason) => {
         if (/stream/.test(reason)) return;
-        this.#components.logger.warn("a peer refuses this node", { peer: peerId, reason });
+        this.#warn("a peer refuses this node", peerId, reason);
+        this.#book.rest(peerId, this.#components.clock.now());
         this.#options.onRefused?.(peerId, reason);
       },
       onClose: () => {
@@ -305,6 +310,22 @@ export class Libp2pTransport implements Transport {
         handlers.onDisconnect(peerId);
       },
     });
+  }
+
+  #silence(peerId: PeerId, link: Link | undefined): number | null {
+    if (link === undefined || !link.isOpen) return null;
+    const now = this.#components.clock.now();
+    return link.wasHeard ? 0 : now - (this.#heardAt.get(peerId) ?? now);
+  }
+
+  /** A refusal is repeated with each attempt to connect; the log has it once in a while. */
+  #warn(message: string, peer: PeerId, reason: string): void {
+    const now = this.#components.clock.now();
+    const key = `${message} ${peer} ${reason}`;
+    if (now - (this.#warnedAt.get(key) ?? Number.NEGATIVE_INFINITY) < WARN_MS) return;
+    if (this.#warnedAt.size >= MAX_WARNINGS) this.#warnedAt.clear();
+    this.#warnedAt.set(key, now);
+    this.#components.logger.warn(message, { peer, reason });
   }
 
   /** Of two streams opened at the same time, the one opened by the smaller id is kept; of two from one side, the newer. */

@@ -1,7 +1,9 @@
 /** A fake of a node's API: gives the answers that a test sets, and records the calls. */
+import { UserError } from "../../src/base/errors.ts";
 import type {
   ConflictDetail,
   ConflictSummary,
+  MemberAction,
   Metric,
   NodeApi,
   NodeStatus,
@@ -28,6 +30,7 @@ export const STATUS: NodeStatus = {
     merge: "row",
     foreignKeys: "keep",
     idBlock: "64",
+    keyFingerprint: "0123456789abcdef",
   },
   members: [
     {
@@ -94,19 +97,24 @@ export const RESTORED: RestoreResult = {
   ],
 };
 
+export const COMPARED: VerifyResult = {
+  equal: true,
+  complete: true,
+  positions: [17, 9],
+  nodes: ["n1", "n2"],
+  missing: [],
+  notCompared: [],
+  rows: 3,
+  published: 0,
+  repaired: 0,
+  differences: [],
+};
+
 export class FakeNode implements NodeApi {
   readonly calls: { readonly name: string; readonly options: unknown }[] = [];
   reason: string | null = null;
   waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "" });
-  verifies: () => Promise<VerifyResult> = () =>
-    Promise.resolve({
-      equal: true,
-      positions: [17, 9],
-      nodes: ["n1", "n2"],
-      missing: [],
-      rows: 3,
-      differences: [],
-    });
+  verifies: () => Promise<VerifyResult> = () => Promise.resolve(COMPARED);
   found: readonly ConflictSummary[] = [CONFLICT];
   shown: NodeStatus = STATUS;
 
@@ -134,10 +142,17 @@ export class FakeNode implements NodeApi {
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;
+    readonly publish: { readonly table: string | null } | null;
     readonly timeoutMs: number;
   }): Promise<VerifyResult> {
     this.calls.push({ name: "verify", options });
     return this.verifies();
+  }
+  changeMember(action: MemberAction, name: string, to?: string): Promise<void> {
+    this.calls.push({ name: action, options: { name, ...(to === undefined ? {} : { to }) } });
+    return name === "nobody"
+      ? Promise.reject(new UserError("there is no member nobody", "the members are n1, n2"))
+      : Promise.resolve();
   }
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });

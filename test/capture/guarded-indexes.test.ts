@@ -103,6 +103,17 @@ describe("an expression is evaluated after NOT NULL, CHECK and conflicts", () =>
     expect(evicted).toEqual([1]);
   });
 
+  test("NOT NULL of another column, which the guard does not name", () => {
+    const schema = `CREATE TABLE j(id INTEGER PRIMARY KEY, data TEXT, n INTEGER NOT NULL);
+      CREATE UNIQUE INDEX u ON j(json_extract(data, '$.id')); INSERT INTO j VALUES(1, '{id:1}', 1)`;
+    const evicted = compare(schema, [
+      "INSERT OR IGNORE INTO j(data) VALUES('no json'), (x'00')",
+      "REPLACE INTO j(data, n) VALUES('{id: 1}', 2)",
+      "ALTER TABLE j DROP COLUMN n",
+    ]);
+    expect(evicted).toEqual([1]);
+  });
+
   test("a key that ignores the row, or updates the other", () => {
     const evicted = compare(GUARDED, [
       "INSERT OR IGNORE INTO j VALUES(1, 'json', 'no json', 0)",

@@ -30,8 +30,9 @@ test("defaults", () => {
       announce: [],
       peers: [],
       mdns: false,
-      name: "host-7",
-      role: "voter",
+      name: null,
+      hostName: "host-7",
+      role: null,
       create: false,
       clusterKeyText: null,
       clusterKeyFile: null,
@@ -44,6 +45,7 @@ test("defaults", () => {
       exclude: null,
       functions: null,
       libraries: [],
+      scan: {},
     },
   });
 });

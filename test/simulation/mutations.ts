@@ -32,6 +32,12 @@ export const one = (name: string, within: number, file: string, find: string, re
   edits: [{ file, find, replace }],
 });
 
+/** Caught by the seeds of machines that are rolled back, run twice, or lose the end of their log. */
+const ofMachines = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/machines.test.ts",
+});
+
 /** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
@@ -539,6 +545,109 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     // A kill between a change of the schema and the reflection behind it, with rows that found no room.
     test: "test/schema-sync/rows-to-restore.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- applications beside the rules
+  {
+    ...one(
+      "a transaction with a row without a key is sent in halves",
+      0,
+      "capture/held-tables.ts",
+      "if (this.#options.whole && hasNews && ranges.length > 1) {",
+      "if (this.#options.whole && hasNews && ranges.length > 99) {",
+    ),
+    test: "test/node/null-keys.test.ts",
+  },
+  {
+    ...one(
+      "a NULL key that no row has any more holds back its table",
+      0,
+      "rows/change-log-reader.ts",
+      "if (!isChecked && this.hasRowWithoutKey(from, to)) throw new RowWithoutKey();",
+      "if (!isChecked) throw new RowWithoutKey();",
+    ),
+    test: "test/rows/change-log-reader.test.ts",
+  },
+  {
+    ...one(
+      "a WAL that was written from its start again is taken for whole",
+      0,
+      "app-db/wal-commits.ts",
+      "if (!before.isEmpty) return now.salt === before.salt;",
+      "if (!before.isEmpty) return true;",
+    ),
+    test: "test/app-db/wal-commits.test.ts",
+  },
+  {
+    ...one(
+      "a row that no trigger saw is replaced without a trace",
+      0,
+      "reflect/row-reflector.ts",
+      "      this.#unseen.set(log, [...(this.#unseen.get(log) ?? []), now]);\n",
+      "",
+    ),
+    test: "test/node/unseen.test.ts",
+  },
+  {
+    ...one(
+      "a row that no trigger saw is replaced before the journal has it",
+      0,
+      "reflect/row-reflector.ts",
+      "if (isLost && (this.#unseen.size > 0 || this.#journalWaits.get() !== undefined)) return true;",
+      "",
+    ),
+    test: "test/node/unseen.test.ts",
+  },
+  {
+    ...one(
+      "triggers travel without the table that they need",
+      0,
+      "schema-sync/detect-change.ts",
+      "const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica));",
+      "const dependent = dependentObjects(objects, new Set(onlyHere(ignored, objects, replica)).intersection(new Set()));",
+    ),
+    test: "test/schema-sync/schema-local-targets.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- machines that lose their past
+  ofMachines(
+    "an older life of a member is accepted",
+    "replication/hello-check.ts",
+    'if (isOld) return "went-back";',
+    "",
+  ),
+  ofMachines(
+    "a new process of a member need not have the entries that the last one acknowledged",
+    "replication/hello-check.ts",
+    'return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;',
+    "return null;",
+  ),
+  ofMachines(
+    "a second process of a connected member is accepted",
+    "replication/hello-check.ts",
+    'return isOld || isAliveSince ? "twice" : "later";',
+    "return null;",
+  ),
+  ofMachines(
+    "members do not tell each other the lives that they have met",
+    "replication/life-guard.ts",
+    "return peers.remember(peer, { member, incarnation, nonce }) ? [peer] : [];",
+    "return [];",
+  ),
+  ofMachines(
+    "a commit index of a leader is no promise of its log",
+    "shard/acknowledged.ts",
+    "this.has(from, message.commit);",
+    "",
+  ),
+  {
+    ...one(
+      "a log that ends before the replica is used",
+      0,
+      "replication/log-end.ts",
+      "if (seen > lastIndex)",
+      "if (seen > lastIndex + 1)",
+    ),
+    // In the simulation the peers refuse the node, too: they know the entries that it acknowledged.
+    test: "test/replication/log-end.test.ts",
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {

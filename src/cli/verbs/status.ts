@@ -14,7 +14,7 @@ function showStatus(status: NodeStatus): string {
   const { node, cluster, members, shards, pending, conflicts, tables, progress } = status;
   const parts = [
     `node ${node.name} ${node.peerId}, marmot ${node.version}: ${node.ready ? "ready" : node.waitingFor}`,
-    `cluster ${cluster.id || "none yet"}, ${cluster.shards} shards, transactions ${cluster.transactions}, schema ${cluster.schemaVersion}`,
+    `cluster ${cluster.id || "none yet"}, ${cluster.shards} shards, transactions ${cluster.transactions}, schema ${cluster.schemaVersion}, key ${cluster.keyFingerprint}`,
   ];
   if (progress !== null) parts.push(describe(progress));
   const rows = members.map((m) => [

@@ -2,6 +2,7 @@
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../../base/errors.ts";
+import { HaltError } from "../../base/halt.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readLogHead } from "../../log-store/log-file.ts";
@@ -10,6 +11,8 @@ import { readSettings, type ReplicaSettings } from "../../replica/store/settings
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
+import { logEndHalt } from "../../replication/log-end.ts";
+import { rejoinHint } from "../refused.ts";
 
 /** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
 type StartKind = "member" | "form" | "join";
@@ -67,12 +70,21 @@ interface FileHead {
   readonly meta: ReturnType<typeof readMeta>;
   /** The file has change logs. */
   readonly isCaptured: boolean;
+  /** Per shard, the position that the file shows. */
+  readonly reflected: readonly number[];
 }
 
-const readHead = (db: DatabaseSync, file: string): FileHead => ({
-  meta: readMeta(db, file),
-  isCaptured: readCaptured(db) !== null,
-});
+function readHead(db: DatabaseSync, file: string): FileHead {
+  const isCaptured = readCaptured(db) !== null;
+  return { meta: readMeta(db, file), isCaptured, reflected: isCaptured ? readReflected(db) : [] };
+}
+
+function readReflected(db: DatabaseSync): number[] {
+  const reflected: number[] = [];
+  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'shard'`).all();
+  for (const { name, value } of rows) reflected[Number(name)] = Number(value);
+  return reflected;
+}
 
 /** `head`: as read for the decision; null: the file does not exist or was not read. */
 export interface Start {
@@ -136,10 +148,16 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
   return { kind: "form", head };
 }
 
+const readPositions = (replica: DatabaseSync): number[] =>
+  replica
+    .prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`)
+    .all()
+    .map((row) => Number(row.idx));
+
 /**
  * Checks that file, replica and log belong to the same node and cluster. Changes of the schema or of Marmot's triggers are
  * detected later, when the file is opened. `seen`: the head of the file, if it was just read; null: read it. Returns the
- * settings of the cluster. Throws `UserError`.
+ * settings of the cluster. Throws `UserError`, and `HaltError` where the node must not vote.
  */
 export function checkMemberFiles(
   file: string,
@@ -147,8 +165,8 @@ export function checkMemberFiles(
   peerId: PeerId,
   seen: FileHead | null,
 ): ReplicaSettings {
-  const { meta, isCaptured } = seen ?? readDatabase(file, (db) => readHead(db, file));
-  const log = readLogHead(paths.log).identity;
+  const { meta, isCaptured, reflected } = seen ?? readDatabase(file, (db) => readHead(db, file));
+  const { identity: log, groups } = readLogHead(paths.log);
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const settings = readSettings(replica, paths.replica);
@@ -174,6 +192,15 @@ export function checkMemberFiles(
         `${file} has no change logs, but ${paths.folder} belongs to a replicated file: it was replaced or cleaned up`,
         CHOICES(paths),
       );
+    const halt = logEndHalt(
+      {
+        ...{ log: paths.log, groups, reflected },
+        replica: readPositions(replica),
+        received: JSON.parse(readLocal(replica, "received") ?? "[]") as number[],
+      },
+      rejoinHint(file),
+    );
+    if (halt !== null) throw new HaltError(halt);
     return settings;
   } finally {
     replica.close();

@@ -27,16 +27,20 @@ import { type Slot, slotOf } from "../../shard/slots.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
+import { isNameTaken } from "../../replication/member-changes.ts";
 import { type Control, encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
 import type { MessageRouter, Stage } from "../../replication/message-router.ts";
 import type { OnProgress } from "../../replication/work-progress.ts";
+import { withdraw } from "./withdraw.ts";
 
 /** Milliseconds between two requests to all connected peers; shorter for the first ones, since the next request is answered with the admission. */
 const ASK_MS = 300;
 const ASK_SOON_MS = 40;
 const ASKED_SOON = 10;
+/** The name of this node is refused for this long before it gives up. */
+const NAME_TAKEN_MS = 8000;
 /** Differences named if the file of a joining node differs from the data of the cluster. */
 const DIFFERENCES_NAMED = 10;
 
@@ -75,7 +79,8 @@ export async function joinCluster(options: JoinOptions, components: JoinComponen
         const received = `${paths.incoming}/replica.db`;
         const header = await fetchReplica(admission.by, received, components, signal);
         const settings = prepareSnapshot(received, admission.clusterId, peerId, header);
-        if (!header.configurations[0]!.members.some((m) => m.peerId === peerId))
+        const { members } = header.configurations[0]!;
+        if (!members.some((m) => m.peerId === peerId && m.id === admission.member))
           throw new Error("the received replica is older than the admission of this node");
         removeDatabase(paths.joiningLog);
         createLog(
@@ -99,7 +104,15 @@ export async function joinCluster(options: JoinOptions, components: JoinComponen
       }
     }
   components.onProgress(null);
-  await prepareAppDb(options, components);
+  try {
+    await prepareAppDb(options, components);
+  } catch (error) {
+    const admission = receivedConfiguration(paths)?.members.find((m) => m.peerId === peerId)?.admission;
+    if (!(error instanceof UserError) || admission === undefined) throw error;
+    const isDone = await withdraw(admission, paths, components);
+    if (!isDone) logger.warn("this node is still a member; remove it with marmot members remove");
+    throw error;
+  }
 }
 
 async function askToJoin(options: JoinOptions, components: JoinComponents): Promise<Admission> {
@@ -107,6 +120,8 @@ async function askToJoin(options: JoinOptions, components: JoinComponents): Prom
   let admission: Admission | null = null;
   let asked = 0;
   let wake = (): void => {};
+  /** Since when the name of this node is refused. */
+  let takenSince = Number.POSITIVE_INFINITY;
   const stage: Stage = {
     clusterId: "",
     onConnect: () => {
@@ -116,6 +131,8 @@ async function askToJoin(options: JoinOptions, components: JoinComponents): Prom
     onDisconnect: () => {},
     onRaft: () => {}, // a leader may send messages before this node has a replica
     onControl: (by: PeerId, control: Control) => {
+      if (control.kind === "refused" && isNameTaken(control.reason))
+        takenSince = Math.min(takenSince, clock.now());
       if (control.kind !== "joined") return;
       admission ??= { member: control.member, clusterId: control.clusterId, by };
       wake();
@@ -128,8 +145,15 @@ async function askToJoin(options: JoinOptions, components: JoinComponents): Prom
   router.enter(stage);
   while (admission === null) {
     signal.throwIfAborted();
-    for (const peer of transport.connected())
-      transport.send(peer, encodeControl({ kind: "join", name: options.name, role: options.role }), "urgent");
+    // A member that has just died counts as alive for some seconds.
+    if (clock.now() - takenSince > NAME_TAKEN_MS)
+      throw new UserError(
+        `the cluster has a member with the name ${options.name}, and it is alive`,
+        "choose another name with --name NAME",
+      );
+    const { name, role } = options;
+    const request = encodeControl({ kind: "join", name, role, nonce: router.nonce });
+    for (const peer of transport.connected()) transport.send(peer, request, "urgent");
     const ms = asked++ < ASKED_SOON ? ASK_SOON_MS : ASK_MS;
     await new Promise<void>((resolve) => {
       const timer = clock.after(ms, resolve);
@@ -190,10 +214,16 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
 
 /** The slot of this node's id blocks, from the configuration that came with the replica; null: unknown. */
 function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
+  const configuration = receivedConfiguration(paths);
+  return configuration === null ? null : slotOf(configuration.members, peerId);
+}
+
+/** The configuration of group 0 that came with the replica. */
+function receivedConfiguration(paths: DataPaths): GroupConfiguration | null {
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const [configuration] = JSON.parse(readLocal(replica, "configurations") ?? "[]") as GroupConfiguration[];
-    return configuration === undefined ? null : slotOf(configuration.members, peerId);
+    return configuration ?? null;
   } finally {
     replica.close();
   }

@@ -9,6 +9,7 @@ import type { KeyId } from "../../change/key.ts";
 import type { HoldBack } from "../../reflect/hold-back.ts";
 import type { Entry } from "../../raft/model/types.ts";
 import { DrainTask } from "./drain-task.ts";
+import { heldReason } from "./held-reason.ts";
 import { MarkerProposer } from "./marker-proposer.ts";
 import type { PipelineComponents, PipelineOptions } from "./pipeline-components.ts";
 import { LAZY_MS, ReflectTask } from "./reflect-task.ts";
@@ -87,6 +88,12 @@ export class Pipeline {
     return this.#schema.obstacle;
   }
 
+  /** Why rows of some tables wait on this node, in a sentence with a hint; null: none do. */
+  get held(): string | null {
+    const { held, tied } = this.#drain.held;
+    return held.size === 0 ? null : heldReason(this.#components.replica.shapes, held, tied);
+  }
+
   /** The file's schema and the cluster's are not known to be the same, or not all of the file's rows are captured. */
   get schemaDue(): boolean {
     const { replica } = this.#components;
@@ -107,7 +114,7 @@ export class Pipeline {
     const seen = Math.max(this.outbox.incarnation, replica.origins.incarnation(this.#options.peerId));
     // Before the first reflection the pending keys are known from the change logs alone.
     this.#session.cursors.restart(this.#reflect.knowsPending ? "ordered" : "acknowledged");
-    this.#drain.touch();
+    this.#drain.restart();
     this.outbox.open(nextIncarnation(seen));
   }
 

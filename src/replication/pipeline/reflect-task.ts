@@ -81,6 +81,8 @@ export class ReflectTask {
         if (step.value === "busy") this.#busySince ??= now();
         if (step.value !== "done") return step.value;
         this.done();
+        // They go into the journal as rows that a schema change rejected do.
+        if (reflector.takeKeptUnseen()) return "schema-changed";
         return reflector.unfinished || replica.runnable ? "more" : "done";
       }
       if (now() >= end) return "more";

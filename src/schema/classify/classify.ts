@@ -22,6 +22,7 @@ import { isOwn, readCatalogue } from "../catalogue.ts";
 import { type EvictionLookup, evictionLookups } from "../evictions.ts";
 import { hintOf, type SchemaCopy, type Unwritable, unwritableTables, withCopy } from "./writable.ts";
 import { raisingCascades } from "./raising-cascades.ts";
+import { type Leftover, readLeftovers } from "../leftovers.ts";
 import { searchIndexOf } from "../search-index.ts";
 import type { Selection } from "../selection.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
@@ -63,11 +64,14 @@ function classifyAll(query: Query, selection: Selection, copy: SchemaCopy): Clas
   const unwritable = unwritableTables(copy);
   const wanted = selection.tables === null ? null : lower(selection.tables);
   const unwanted = lower(selection.exclude);
-  const reserved = reservedNames(query);
+  const leftovers = readLeftovers(query);
+  const reserved = reservedNames(query, leftovers);
+  const left = new Map(leftovers.map((l) => [l.name, l]));
   const tables = objects.filter((o) => o.kind === "table");
   const alone = tables.map(({ name }): ClassifiedTable => {
     if (unwanted.has(foldName(name)) || (wanted !== null && !wanted.has(foldName(name))))
       return { name, verdict: "skipped", reason: NOT_SELECTED, hint: "" };
+    if (left.has(name)) return refuseLeftover(query, left.get(name)!);
     const kind = kinds.get(name);
     if (kind === "shadow")
       return { name, verdict: "skipped", reason: "belongs to a virtual table", hint: "" };
@@ -91,15 +95,35 @@ function classifyAll(query: Query, selection: Selection, copy: SchemaCopy): Clas
 }
 
 /** Tables and views of the application whose names look like Marmot's. */
-function reservedNames(query: Query): ClassifiedTable[] {
+function reservedNames(query: Query, leftovers: readonly Leftover[]): ClassifiedTable[] {
   const own = new Set<string>(Object.keys(APP_DB_TABLES).map((t) => `${PREFIX}${t}`));
   const objects = readObjects(query).filter((o) => o.kind === "table" || o.kind === "view");
   const registry = `${PREFIX}table`;
   if (objects.some((o) => o.name === registry))
     for (const [log] of query(`SELECT "log" FROM main.${quoteIdentifier(registry)}`)) own.add(String(log));
-  return objects
+  const left = new Map(leftovers.map((l) => [l.name, l]));
+  const reserved = objects
     .filter((o) => isOwn(o.name) && !own.has(o.name))
-    .map((o) => refused(o.name, `names that begin with ${PREFIX} are Marmot's own`, "rename it"));
+    .map((o) =>
+      left.has(o.name)
+        ? refuseLeftover(query, left.get(o.name)!)
+        : refused(o.name, `names that begin with ${PREFIX} are Marmot's own`, "rename it"),
+    );
+  // Without its log such a trigger makes each write of its table fail.
+  const alone = leftovers.some((l) => l.kind === "table") ? [] : leftovers;
+  return [...reserved, ...alone.map((l) => refuseLeftover(query, l))];
+}
+
+/** Its triggers still fire, and what they write is no data of the application. */
+function refuseLeftover(query: Query, { kind, name, of }: Leftover): ClassifiedTable {
+  const [[file] = [""]] = query(`SELECT file FROM pragma_database_list WHERE name = 'main'`);
+  const what = kind === "trigger" ? "a trigger" : "a table with its triggers";
+  const versions = of === "HarmonyLite" ? of : `${of} (version 0.3 to 0.8)`;
+  return refused(
+    name,
+    `it is ${what} that ${versions} left in the file`,
+    `remove all of them: marmot cleanup --db ${String(file)} --also-others`,
+  );
 }
 
 const replicates = ({ verdict }: ClassifiedTable): boolean => verdict === "replicates" || verdict === "care";

@@ -7,7 +7,14 @@ import { skip, splitBracket, trimBlanks } from "./index-text.ts";
 /** "never"; "unless": it cannot fail while each of these conditions holds; "unknown": its functions are not known. */
 export type Failure =
   | { readonly fails: "never" | "unknown" }
-  | { readonly fails: "unless"; readonly conditions: readonly string[] };
+  | { readonly fails: "unless"; readonly conditions: readonly Condition[] };
+
+export interface Condition {
+  /** SQL: where it holds, the expression does not fail. */
+  readonly safe: string;
+  /** SQL: where it holds, the expression may be evaluated without a failure all the same; null: never. */
+  readonly maybe: string | null;
+}
 
 /** SQLite's own functions that return a value, or NULL, for every argument. */
 const SAFE = new Set(
@@ -51,18 +58,22 @@ function tokensOf(text: string): Token[] {
   return tokens;
 }
 
-const validJson = (argument: string): string =>
-  `coalesce(json_valid(${argument}) OR typeof(${argument}) = 'blob', 1)`;
+/** Newer versions of SQLite also read JSON5 and JSONB, of which `json_valid` with one argument knows nothing. */
+const validJson = (argument: string): Condition => ({
+  safe: `coalesce(json_valid(${argument}), 1)`,
+  maybe: `(typeof(${argument}) = 'blob' OR ltrim(${argument}) GLOB '[{[]*')`,
+});
 
 /** `expression`: verbatim, of an index or a generated column. */
 export function failureOf(expression: string): Failure {
   const tokens = tokensOf(expression);
-  const conditions = new Set<string>();
+  const conditions = new Map<string, Condition>();
+  const add = (condition: Condition): void => void conditions.set(condition.safe, condition);
   for (const [i, { text }] of tokens.entries()) {
     if (text === "->" || text === "->>") {
       const found = beforeArrow(tokens, i);
       if (found === null || !isPath(tokens[i + 1]?.text)) return { fails: "unknown" };
-      if (found !== "") conditions.add(validJson(found));
+      if (found !== "") add(validJson(found));
       continue;
     }
     const name = text.toLowerCase();
@@ -72,11 +83,13 @@ export function failureOf(expression: string): Failure {
     if (READS_JSON.test(name)) {
       if (!rest.every((arg) => TEXT.test(arg)) || failureOf(first).fails !== "never")
         return { fails: "unknown" };
-      conditions.add(validJson(first));
+      add(validJson(first));
     } else if (!SAFE.has(name)) return { fails: "unknown" };
-    else if (name === "abs") conditions.add(`(${first}) IS NOT (-9223372036854775807 - 1)`);
+    else if (name === "abs") add({ safe: `(${first}) IS NOT (-9223372036854775807 - 1)`, maybe: null });
   }
-  return conditions.size === 0 ? { fails: "never" } : { fails: "unless", conditions: [...conditions] };
+  return conditions.size === 0
+    ? { fails: "never" }
+    : { fails: "unless", conditions: [...conditions.values()] };
 }
 
 const isPath = (text: string | undefined): boolean =>
