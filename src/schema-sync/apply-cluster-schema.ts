@@ -38,7 +38,7 @@ import {
 import type { AppDbSession } from "../app-db/session.ts";
 import { forgetRejects, keepRejectedRows, keepRejectedTable, nextRejects } from "./keep-rejects.ts";
 import { rekeyedTables } from "./rekeyed-tables.ts";
-import { hasColumns, type HeldTable, withHeld } from "./held-tables.ts";
+import { hasColumns, type HeldTable, withHeld } from "./tables-held-back.ts";
 import { refillColumns } from "./refill-columns.ts";
 import type { SchemaWorkspace, SchemaSyncComponents } from "./workspace.ts";
 

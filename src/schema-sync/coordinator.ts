@@ -17,7 +17,7 @@ import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { extensions } from "../sqlite/extensions.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { AppDbSchema, LocalTable } from "./detect-change.ts";
-import { hasColumns, type HeldTable } from "./held-tables.ts";
+import { hasColumns, type HeldTable } from "./tables-held-back.ts";
 import type { AppDbSession } from "../app-db/session.ts";
 import { nextRejects } from "./keep-rejects.ts";
 import { compareUncaptured } from "./compare-uncaptured.ts";

@@ -24,7 +24,7 @@ import { isSelected } from "../schema/selection.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
-import { type HeldTable, heldTables, unknownElsewhere, withHeld } from "./held-tables.ts";
+import { type HeldTable, heldTables, unknownElsewhere, withHeld } from "./tables-held-back.ts";
 
 /** A new table that cannot be replicated: it stays on this node. */
 export interface LocalTable {

@@ -25,7 +25,7 @@ import { commitAfter } from "../sqlite/transaction.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
-import type { HeldTable } from "./held-tables.ts";
+import type { HeldTable } from "./tables-held-back.ts";
 import { AppDbSession, type AppDbSessionOptions } from "../app-db/session.ts";
 import { keepRejects } from "./keep-rejects.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { failureOf } from "../../../src/sqlite/ddl-text/can-fail.ts";
+import { type Condition, failureOf } from "../../../src/sqlite/ddl-text/can-fail.ts";
 import { checksOf } from "../../../src/sqlite/ddl-text/checks.ts";
 import { collationsIn, namesOtherCollation } from "../../../src/sqlite/ddl-text/collations.ts";
 
@@ -22,7 +22,7 @@ test("an expression of SQLite's own functions never fails, one of unknown functi
 });
 
 test("functions that read JSON do not fail on valid JSON", () => {
-  const valid = (name: string): object => ({
+  const valid = (name: string): Condition => ({
     safe: `coalesce(json_valid(${name}), 1)`,
     maybe: `(typeof(${name}) = 'blob' OR ltrim(${name}) GLOB '[{[]*')`,
   });
