@@ -5,6 +5,8 @@
  */
 import { closeSync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { WriterVersion } from "../sqlite/writer-version.ts";
 
 export class FileSync {
   readonly path: string;
@@ -12,6 +14,7 @@ export class FileSync {
   readonly #folder: number | null;
   #wal: number | null = null;
   #walInode = 0;
+  readonly #versions = new WriterVersion();
 
   /** The file must exist. */
   constructor(path: string) {
@@ -29,13 +32,23 @@ export class FileSync {
       return;
     }
     if (this.#wal === null || inode !== this.#walInode) {
-      if (this.#wal !== null) closeSync(this.#wal); // of a deleted WAL: no locks depend on it
-      this.#wal = openSync(`${this.path}-wal`, "r+");
-      this.#walInode = fstatSync(this.#wal).ino;
+      this.#openWal();
       if (this.#folder !== null) fsyncSync(this.#folder);
       fdatasyncSync(this.#file);
     }
-    fdatasyncSync(this.#wal);
+    fdatasyncSync(this.#wal!);
+  }
+
+  /** The last version of SQLite, beside Marmot's own, that wrote the file's first page; null: none was seen. */
+  writerVersion(): SqliteVersion | null {
+    this.#versions.look({ file: this.#file, wal: this.#wal });
+    return this.#versions.application;
+  }
+
+  #openWal(): void {
+    if (this.#wal !== null) closeSync(this.#wal); // of a deleted WAL: no locks depend on it
+    this.#wal = openSync(`${this.path}-wal`, "r+");
+    this.#walInode = fstatSync(this.#wal).ino;
   }
 }
 

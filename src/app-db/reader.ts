@@ -1,11 +1,11 @@
 /** Reads the app database for drains, on separate `bun:sqlite` connections with integers as bigint. */
-import { Database, type Statement } from "bun:sqlite";
+import type { Database, Statement } from "bun:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import { ChangeLogReader, selectsOfBun } from "../rows/change-log-reader.ts";
 import type { CapturedTable } from "../rows/change-logs.ts";
 import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
-import { extendReader } from "../sqlite/extensions.ts";
+import { openAppDbReader } from "../sqlite/open-app-db.ts";
 import { queryOfBun } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import {
@@ -74,9 +74,7 @@ export class AppDbReader {
   #drained: WalState | null = null;
 
   constructor({ file, shapes, captured, encoding, expected }: AppDbReaderOptions) {
-    this.#db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
-    extendReader(this.#db);
-    this.#db.exec("PRAGMA cache_size = -8000; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
+    this.#db = openAppDbReader(file, 8000);
     const log = new Map(captured.map((c) => [c.id, c.log]));
     this.#wal = `${file}-wal`;
     this.#logNames = log;
@@ -85,9 +83,7 @@ export class AppDbReader {
     this.logs = shapes.map(
       (shape) => new ChangeLogReader(select, { shape, log: log.get(shape.id)!, encoding }),
     );
-    this.#second = new Database(file, { readwrite: true, create: false, safeIntegers: true });
-    extendReader(this.#second);
-    this.#second.exec("PRAGMA cache_size = -500; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON");
+    this.#second = openAppDbReader(file, 500);
     const looks = newestIdsSql(shapes.map(({ id }) => ({ id, log: log.get(id)! })));
     this.#newest = looks.map((sql) => this.#db.prepare(sql));
     this.#newestBeside = looks.map((sql) => this.#second.prepare(sql));

@@ -1,7 +1,7 @@
 /** Errors for users: the problem with the value that came, and a hint. */
 
 /**
- * A problem that a user can fix. The message says what is wrong with the value that came; `hint` names one command or
+ * A problem that a user can fix. The message names the problem with the value that came; `hint` names one command or
  * edit.
  */
 export class UserError extends Error {

@@ -12,6 +12,7 @@ import { readLeftovers } from "../schema/leftovers.ts";
 import { changeLogName, APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { hasTable } from "../sqlite/has.ts";
 import { isBusy } from "../sqlite/locked.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { readTable } from "../sqlite/schema.ts";
@@ -65,7 +66,7 @@ function transaction(db: DatabaseSync, work: () => void): void {
 
 function begin(db: DatabaseSync): void {
   try {
-    db.exec("BEGIN IMMEDIATE");
+    beginWriting(db);
   } catch (error) {
     if (!isBusy(error)) throw error;
     throw new UserError(

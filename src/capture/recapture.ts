@@ -15,6 +15,7 @@ import {
 } from "../schema/app-db-tables.ts";
 import { mentions } from "../sqlite/ddl-text/index-text.ts";
 import { hasIndex, hasTable, tableNames } from "../sqlite/has.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
@@ -136,7 +137,7 @@ export function renewEvictions(
   shapeNamed: (name: string, id: number) => TableShape | null,
 ): void {
   if (outdatedEvictions(db, shapeNamed).length === 0) return;
-  db.exec("BEGIN IMMEDIATE");
+  beginWriting(db);
   commitAfter(db, () => {
     for (const { name, sql } of outdatedEvictions(db, shapeNamed)) {
       db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);

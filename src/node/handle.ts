@@ -20,6 +20,8 @@ export interface StartedInfo {
 export interface RunningNode {
   readonly api: NodeApi;
   readonly started: StartedInfo;
+  /** Before an orderly stop: other nodes take over the shards that this one leads. */
+  handOver(): Promise<void>;
   /** Resolves when all files and connections are closed. */
   stop(): Promise<void>;
   /** Resolves with the reason if the node stops because of a failure; never after `stop`. */

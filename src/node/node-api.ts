@@ -10,7 +10,7 @@ import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
 import { waitFor } from "../operations/wait.ts";
 import type { Replicator } from "../replication/replicator.ts";
-import type { ProgressStatus } from "../replication/work-progress.ts";
+import { describeProgress, type ProgressStatus } from "../replication/work-progress.ts";
 import type { Transport } from "../shard/seams.ts";
 
 /** The state of a node at one time. */
@@ -26,8 +26,10 @@ export interface NodeState {
   readonly keyFingerprint: string;
 }
 
-const notReadyReason = ({ phase, replicator }: NodeState): string | null =>
-  phase !== "" || replicator === null ? phase : replicator.readiness.notReady();
+function notReadyReason({ phase, replicator, progress }: NodeState): string | null {
+  const reason = phase !== "" || replicator === null ? phase : replicator.readiness.notReady();
+  return reason === null || progress === null ? reason : `${reason}: ${describeProgress(progress)}`;
+}
 
 const sourceOf = (state: NodeState): StatusSource => ({
   name: state.name,

@@ -35,14 +35,20 @@ import {
   storedAddresses,
 } from "./data-dir.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
+import { groupId, shareFile, shareFolder } from "./group.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
 import { createNodeApi } from "./node-api.ts";
+import { leadersOf, Milestones } from "./milestones.ts";
 import type { NodeOptions } from "./options.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
 import { giveExtensions } from "./startup/give-extensions.ts";
+import { nodeFileError } from "./startup/file-access.ts";
 import { noteDataDir, refuseHeldFile } from "./startup/held-file.ts";
-import { formCluster, switchToWal } from "./startup/form-cluster.ts";
+import { requireWal, switchToWal, untilWal } from "./startup/wal-mode.ts";
+import { requireOwnSqlite, type SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { readWriterVersion, walResetNote } from "../sqlite/writer-version.ts";
+import { formCluster } from "./startup/form-cluster.ts";
 import { joinCluster } from "./startup/join-cluster.ts";
 import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts";
 
@@ -57,6 +63,8 @@ export interface NodeComponents {
   readonly random: Random;
   readonly logger: Logger;
   readonly onProgress?: OnProgress;
+  /** The data directory exists, and is this process's. */
+  readonly onLocked?: () => void;
   /** Default: the machine itself. */
   readonly host?: Host;
 }
@@ -64,12 +72,13 @@ export interface NodeComponents {
 /** Throws `UserError` for each problem that a user can fix; nothing runs then. */
 export async function startNode(options: NodeOptions, components: NodeComponents): Promise<Node> {
   await giveExtensions(options);
+  requireOwnSqlite();
   const node = new Node(options, components);
   try {
     await node.start();
   } catch (error) {
     await node.stop();
-    throw error;
+    throw nodeFileError(error, { db: options.db, ...dataPaths(options.dataDir) }) ?? error;
   }
   return node;
 }
@@ -95,7 +104,11 @@ export class Node implements RunningNode {
   #router!: MessageRouter;
   readonly #host: Host;
   #appDbFile: SyncedFile | null = null;
+  #applicationVersion: SqliteVersion | null = null;
   #replicator: Replicator | null = null;
+  #milestones: Milestones | null = null;
+  /** Gives a file that this node makes to the group of `--group`. */
+  #shareNewFile: () => void = () => {};
   #phase = "starting";
   #keyFingerprint = "";
   /** Name and role of this node, from the cluster if it is a member. */
@@ -131,15 +144,33 @@ export class Node implements RunningNode {
   }
 
   async start(): Promise<void> {
-    const { db, peers, create } = this.#options;
+    const { clock, logger } = this.#components;
+    this.#milestones = new Milestones({
+      ...{ clock, logger },
+      notReady: () => this.api.notReady(),
+      leaders: () =>
+        this.#replicator === null
+          ? null
+          : leadersOf(this.#replicator, {
+              peerId: this.#transport.peerId,
+              connected: this.#transport.connected(),
+            }),
+    });
+    const { db, peers, create, bootstrapExpect } = this.#options;
     const paths = this.#paths;
     // A node that was a member knows its peers, also without --peers.
-    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0;
+    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0 || (bootstrapExpect ?? 1) > 1;
+    // Before Marmot writes the first page itself.
+    if (this.#components.host === undefined) this.#noteVersion(readWriterVersion(db));
     // Refused before the first write: a wrong path must not leave a data directory behind.
     if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
     const keys = findClusterKeys(this.#options, paths, hasPeers);
     mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
     this.#lock = lockDataDir(paths);
+    const group = this.#options.group === null ? null : groupId(this.#options.group);
+    if (group !== null) shareFolder(paths.folder, group);
+    this.#shareNewFile = group !== null && !existsSync(db) ? () => shareFile(db, group) : () => {};
+    this.#components.onLocked?.();
     cleanUpAfterCrash(paths);
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
@@ -147,12 +178,12 @@ export class Node implements RunningNode {
     refuseHeldFile(db, paths.folder);
     if (keys === null && kind !== "form") throw missingKey(paths);
     if (kind === "member") this.#member = this.#readMember();
-    const [clusterKey = this.#makeKey()] = keys ?? [];
-    this.#keyFingerprint = keyFingerprint(clusterKey);
+    const clusterKeys = keys ?? [this.#makeKey()];
+    this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
     this.#notes.push(...keyFileNotes(this.#options, paths));
     // A join keeps its key when it is done: another one may be tried until then.
     if (kind !== "join") keepClusterKey(this.#options, paths);
-    this.#openTransport(privateKey, clusterKey);
+    this.#openTransport(privateKey, clusterKeys);
     this.#scans.start();
     if (kind === "join") {
       await this.#transport.start(this.#router);
@@ -166,14 +197,15 @@ export class Node implements RunningNode {
     }
     try {
       if (kind === "member") await this.#checkFiles(peerId, head);
-      // The first hello has the incarnation of this start: it is on disk before the node can be reached.
-      this.#enter(peerId);
     } catch (error) {
       if (error instanceof HaltError) return this.#halt(error.halt);
       if (!isDiskFull(error)) throw error;
       this.#waitForRoom(peerId, error);
+      return this.#transport.start(this.#router);
     }
-    await this.#transport.start(this.#router);
+    // The first hello has the incarnation of this start: it is on disk before the node can be reached.
+    this.#enterOrWait(peerId);
+    if (this.#halted === null) await this.#transport.start(this.#router);
   }
 
   #readMember(): NameAndRole {
@@ -185,7 +217,16 @@ export class Node implements RunningNode {
     }
   }
 
-  #openTransport(privateKey: Awaited<ReturnType<typeof loadIdentity>>, clusterKey: Uint8Array): void {
+  #noteVersion(version: SqliteVersion | null): void {
+    this.#applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.#notes.push(`${note.message} (hint: ${note.hint})`);
+  }
+
+  #openTransport(
+    privateKey: Awaited<ReturnType<typeof loadIdentity>>,
+    clusterKeys: readonly Uint8Array[],
+  ): void {
     const { listen, announce, peers, mdns } = this.#options;
     const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
@@ -195,8 +236,8 @@ export class Node implements RunningNode {
     this.#transport = this.#host.transport(
       { clock, random: random.fork(), logger: logger.child("transport") },
       {
-        ...{ privateKey, clusterKey, listen, announce, mdns },
-        peers: [...peers, ...storedAddresses(this.#paths)],
+        ...{ privateKey, clusterKeys, listen, announce, mdns, peers },
+        remembered: storedAddresses(this.#paths),
         onAddresses: (addresses) => storeAddresses(this.#paths, addresses, logger),
         onRefused: (peer, reason) => this.#onRefused(peer, reason),
       },
@@ -237,8 +278,7 @@ export class Node implements RunningNode {
     const { name } = this.#member;
     const shards = this.#options.shards ?? DEFAULT_SHARDS;
     const transactions = shards === 1 ? "whole" : (this.#options.transactions ?? "whole");
-    const note = switchToWal(db);
-    if (note !== null) this.#notes.push(note);
+    this.#noteMode(requireWal(db));
     const selection = { tables, exclude: exclude ?? [] };
     await formCluster(
       {
@@ -251,39 +291,59 @@ export class Node implements RunningNode {
   }
 
   async #join(peerId: PeerId): Promise<void> {
-    const { db } = this.#options;
+    const { db, bootstrapExpect: expect } = this.#options;
     const { name, role } = this.#member;
     const { clock, logger } = this.#components;
     try {
-      await joinCluster(
-        { db, paths: this.#paths, peerId, name, role },
+      const done = await joinCluster(
+        { db, paths: this.#paths, peerId, name, role, expect },
         {
           transport: this.#transport,
           router: this.#router,
           clock,
           logger: logger.child("join"),
           onProgress: (progress) => this.#report(progress),
+          onPhase: (phase) => {
+            this.#phase = phase;
+          },
           signal: this.#stopping.signal,
         },
       );
+      if (done === "form") await this.#formExpected(peerId);
       this.#stopping.signal.throwIfAborted();
       checkClusterSettings(this.#options, readClusterSettings(this.#paths.replica));
       keepClusterKey(this.#options, this.#paths);
       noteDataDir(db, this.#paths.folder);
       this.#enterOrWait(peerId);
-      logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
+      const { id: cluster } = this.api.status().cluster;
+      logger.info(done === "form" ? "formed the cluster" : "joined the cluster", { cluster });
     } catch (error) {
       if (!this.#stopping.signal.aborted) this.#failWith(error);
     }
+  }
+
+  /** The nodes of `--bootstrap-expect` have met, and this one forms the cluster. */
+  async #formExpected(peerId: PeerId): Promise<void> {
+    const { db } = this.#options;
+    this.#phase = "forming the cluster";
+    if (!existsSync(db))
+      this.#components.logger.info("no node has data: the cluster begins with an empty file", { db });
+    startKind({ file: db, paths: this.#paths, peerId, hasPeers: false, create: true });
+    await this.#formCluster(peerId);
   }
 
   #enter(peerId: PeerId): void {
     const { db } = this.#options;
     const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
+    this.#shareNewFile();
+    this.#shareNewFile = () => {};
     this.#appDbFile ??= this.#host.appDbFile(db);
     const replicator = new Replicator(
-      { db, paths: this.#paths, peerId, name, role, ...this.#options.limits },
+      {
+        ...{ db, paths: this.#paths, peerId, name, role, ...this.#options.limits },
+        applicationVersion: this.#applicationVersion,
+      },
       {
         transport: this.#transport,
         router: this.#router,
@@ -382,12 +442,38 @@ export class Node implements RunningNode {
 
   #enterOrWait(peerId: PeerId): void {
     try {
+      const before = switchToWal(this.#options.db, 0);
+      if (before === "busy") {
+        this.#waitForWal(peerId);
+        return;
+      }
+      this.#noteMode(before);
       this.#enter(peerId);
     } catch (error) {
       if (error instanceof HaltError) this.#halt(error.halt);
       else if (isDiskFull(error)) this.#waitForRoom(peerId, error);
       else throw error;
     }
+  }
+
+  #noteMode(before: string): void {
+    if (before !== "wal") this.#notes.push(`switched ${this.#options.db} from journal mode ${before} to WAL`);
+  }
+
+  /** The application took the file out of WAL mode and uses it: the node goes on when its connections allow that. */
+  #waitForWal(peerId: PeerId): void {
+    const { db } = this.#options;
+    const { clock, logger } = this.#components;
+    this.#phase = `${db} is not in WAL mode, and a transaction of another connection prevents the switch: waiting for its end`;
+    logger.warn(this.#phase);
+    this.#background = (async () => {
+      try {
+        this.#noteMode(await untilWal(db, clock, this.#stopping.signal));
+        this.#enterOrWait(peerId);
+      } catch (error) {
+        if (!this.#stopping.signal.aborted) this.#failWith(error);
+      }
+    })();
   }
 
   /**
@@ -429,15 +515,22 @@ export class Node implements RunningNode {
   }
 
   #failWith(error: unknown): void {
-    const failure = error instanceof Error ? error : new Error(errorMessage(error));
+    const explained = nodeFileError(error, { db: this.#options.db, ...this.#paths });
+    const failure = explained ?? (error instanceof Error ? error : new Error(errorMessage(error)));
     this.#phase = `stopped: ${failure.message}`;
     this.#scans.stop();
     this.#replicator?.loop.stop();
     this.#fail(failure);
   }
 
+  /** Before an orderly stop. */
+  async handOver(): Promise<void> {
+    await this.#replicator?.handOver();
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort();
+    this.#milestones?.stop();
     const transport = this.#transport as Transport | undefined;
     this.#scans.stop();
     this.#replicator?.loop.stop();

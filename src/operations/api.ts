@@ -62,9 +62,13 @@ export interface NodeStatus {
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
+  /** Pairs of running nodes that do not reach each other, by name. */
+  readonly unreached: readonly { readonly from: string; readonly to: string; readonly reason: string }[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
   /** Entries of the conflict journal; `orphans`: references that concurrent writes left dangling and that still dangle. */
   readonly conflicts: { readonly total: number; readonly orphans: number };
+  /** Versions of SQLite: Marmot's own, and the application's as its file tells it; null: unknown. "" as warning: none. */
+  readonly sqlite: { readonly marmot: string; readonly application: string | null; readonly warning: string };
   readonly tables: { readonly replicated: readonly string[]; readonly skipped: readonly SkippedTable[] };
   /** Long work in progress (an import, a snapshot); null: none. */
   readonly progress: ProgressStatus | null;

@@ -6,6 +6,8 @@ import { showPerTable } from "../change/per-table.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { MemberStatus, NodeStatus, ProgressStatus, ShardStatus } from "./api.ts";
 import type { Replicator } from "../replication/replicator.ts";
+import { ownVersion, showVersion } from "../sqlite/sqlite-version.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
 import { VERSION } from "../base/version.ts";
 
 export interface StatusSource {
@@ -45,7 +47,9 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
+    unreached: replicator?.unreached() ?? [],
     pending: pending(replicator),
+    sqlite: sqliteStatus(replicator),
     conflicts: {
       total: replicator?.replica.replica.journal.total ?? 0,
       orphans: replicator?.replica.replica.danglingReferences.total ?? 0,
@@ -87,6 +91,16 @@ function failures({ pipeline, replica }: Replicator): { name: string; reason: st
     name: replica.replica.shapes.get(id)?.name ?? `table ${id}`,
     reason: `a row of another node cannot be shown here: ${message}; it waits, and all other rows go on (hint: change the row on a node that has it, or drop the index or the generated column whose expression fails)`,
   }));
+}
+
+function sqliteStatus(replicator: Replicator | null): NodeStatus["sqlite"] {
+  const version = replicator?.applicationVersion ?? null;
+  const note = walResetNote(version);
+  return {
+    marmot: showVersion(ownVersion()),
+    application: version === null ? null : showVersion(version),
+    warning: note === null ? "" : `${note.message} (hint: ${note.hint})`,
+  };
 }
 
 function pending(replicator: Replicator | null): NodeStatus["pending"] {

@@ -2,14 +2,14 @@
  * Marmot's writing connection to the app database: `node:sqlite`, because its authorizer can silence triggers on this
  * connection alone. It never waits for a lock: the caller tries again on a later turn.
  */
-import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { type AppDatabase, openAppDb } from "../sqlite/open-app-db.ts";
 import { TriggerSilencer } from "./trigger-silencer.ts";
 
 export interface AppDbConnection {
-  readonly db: DatabaseSync;
+  readonly db: AppDatabase;
   readonly triggers: TriggerSilencer;
 }
 
@@ -78,7 +78,7 @@ export function proveTriggers(): void {
 
 /** Opens the file for reflecting. It must exist and be in WAL mode. `replicated`: the names of its replicated tables. */
 export function openAppDbConnection(file: string, replicated: readonly string[]): AppDbConnection {
-  const db = openDatabase(file, { timeout: LOCKED_MS });
+  const db = openAppDb(file, { timeout: LOCKED_MS });
   db.exec(
     "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8000; PRAGMA ignore_check_constraints = ON; PRAGMA recursive_triggers = OFF",
   );

@@ -32,7 +32,6 @@ export type Reflected = "done" | "busy" | "schema-changed";
 export class Reflector {
   readonly #components: ReflectorComponents;
   readonly #rows: RowReflector;
-  readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #rollback: StatementSync;
   readonly #newest: readonly StatementSync[];
@@ -50,7 +49,6 @@ export class Reflector {
     this.#sweepMore = components.withheld.size > 0;
     this.#rows = new RowReflector(components);
     this.#cookie = components.expected?.versions.schema ?? null;
-    this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#schemaVersion = db.prepare("PRAGMA schema_version");
     this.#commit = db.prepare("COMMIT");
     this.#rollback = db.prepare("ROLLBACK");
@@ -89,7 +87,7 @@ export class Reflector {
    */
   *run(position: PositionVector, joined = false): Generator<void, Reflected> {
     try {
-      if (!joined) this.#begin.run();
+      if (!joined) this.#components.appDb.db.beginWriting();
     } catch (error) {
       if (isBusy(error)) return "busy";
       throw error;
@@ -100,7 +98,7 @@ export class Reflector {
         return "schema-changed";
       }
       const commits = yield* this.#write(position);
-      this.#commit.run();
+      yield* this.#commitWhenFree();
       for (const commit of commits) commit();
       this.#components.bases.reflected = [...position];
       this.#cookie = this.#readCookie();
@@ -137,6 +135,18 @@ export class Reflector {
     if (ids !== undefined)
       commits.push(ids.keep(new Set([...tailed, ...written].map((log) => log.shape.id))));
     return commits;
+  }
+
+  /** A connection that reads keeps a commit waiting only where the application took the file out of WAL mode. */
+  *#commitWhenFree(): Generator<void, void> {
+    for (;;)
+      try {
+        this.#commit.run();
+        return;
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        yield;
+      }
   }
 
   #readCookie(): unknown {

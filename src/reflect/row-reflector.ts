@@ -17,7 +17,7 @@ import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { RowAccess } from "../rows/row-access.ts";
 import { encodePosition } from "../schema/app-db-tables.ts";
 import type { AppDbConnection } from "./app-db-connection.ts";
-import { isFailedExpression } from "../sqlite/failed-expression.ts";
+import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
 import type { HoldBack } from "./hold-back.ts";
 import { redirections, redirectRows } from "./redirected-rows.ts";

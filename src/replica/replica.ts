@@ -45,7 +45,7 @@ export class Replica implements BeforeImageSource {
   readonly #batches: BatchApplier;
   readonly #positions: AppliedPositions;
   readonly #queue: EntryQueue;
-  readonly #statements: Record<"begin" | "commit" | "rollback", StatementSync>;
+  readonly #statements: Record<"begin" | "read" | "commit" | "rollback", StatementSync>;
   #running: Generator<void, void> | null = null;
   #open = false;
 
@@ -60,6 +60,7 @@ export class Replica implements BeforeImageSource {
     this.#queue = new EntryQueue(settings.shards, (shard) => this.position(shard));
     this.#statements = {
       begin: db.prepare("BEGIN IMMEDIATE"),
+      read: db.prepare("BEGIN"),
       commit: db.prepare("COMMIT"),
       rollback: db.prepare("ROLLBACK"),
     };
@@ -223,6 +224,17 @@ export class Replica implements BeforeImageSource {
   /** Committed results of own batches since the last call. */
   takeOutcomes(): OwnOutcome[] {
     return this.#open ? [] : this.#batches.takeOutcomes();
+  }
+
+  /** Many reads in one transaction: each costs a tenth of a read outside. `work` writes nothing to the replica. */
+  reading<T>(work: () => T): T {
+    if (this.#db.isTransaction) return work();
+    this.#statements.read.run();
+    try {
+      return work();
+    } finally {
+      if (this.#db.isTransaction) this.#statements.commit.run();
+    }
   }
 
   /** The replica's row; null: there is none. */

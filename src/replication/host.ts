@@ -8,6 +8,8 @@ import { Libp2pTransport, type TransportComponents, type TransportOptions } from
 /** Makes the committed transactions of the application's file durable. */
 export interface SyncedFile {
   sync(): void;
+  /** The version of SQLite that the application writes with; null: it is not known. Absent: it cannot be found out. */
+  writerVersion?(): number | null;
 }
 
 /** The simulator has its own implementation. */

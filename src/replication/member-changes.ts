@@ -4,10 +4,16 @@ import type { Logger } from "../base/logger.ts";
 import type { ChangeOutcome } from "../shard/membership.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
-import type { Control } from "./control-messages.ts";
+import { slotOf } from "../shard/slots.ts";
+import { type Control, encodeControl } from "./control-messages.ts";
 
 /** A member that was heard within this time is alive: a name that it has is taken. */
 const ALIVE_MS = 6000;
+
+/** Members of a cluster. */
+const MAX_MEMBERS = 64;
+/** Pause between two admissions: a flood of requests changes the configuration slowly. */
+const ADMIT_MS = 100;
 
 type Answer = (control: Control) => void;
 export type MemberChange = Omit<Extract<Control, { kind: "change" }>, "kind" | "id">;
@@ -30,6 +36,7 @@ export class MemberChanges {
   /** When the connection to a peer was last seen to be open. */
   readonly #seenAt = new Map<PeerId, number>();
   readonly #startedAt: number;
+  #admittedAt = Number.NEGATIVE_INFINITY;
 
   constructor(components: MemberChangesComponents) {
     this.#components = components;
@@ -49,9 +56,49 @@ export class MemberChanges {
     return clock.now() - (this.#seenAt.get(peer) ?? this.#startedAt) < ALIVE_MS;
   }
 
-  join(peerId: PeerId, { name, role, nonce }: Extract<Control, { kind: "join" }>, answer: Answer): void {
+  join(peerId: PeerId, request: Extract<Control, { kind: "join" }>, answer: Answer): void {
     const { runtime, clusterId } = this.#components;
-    const admitted = runtime.membership.admit(
+    const { members } = runtime.groups[0]!.configuration;
+    const isMember = members.some((m) => m.peerId === peerId);
+    if (!isMember && members.length >= MAX_MEMBERS)
+      return answer({ kind: "refused", reason: `the cluster has ${MAX_MEMBERS} members already` });
+    const admitted = this.#admit(peerId, request);
+    if (admitted === "not leader") this.#forward(peerId, request);
+    if (admitted === "name taken") answer({ kind: "refused", reason: NAME_TAKEN });
+    if (typeof admitted !== "object") return;
+    const place = slotOf(runtime.groups[0]!.configuration.members, peerId);
+    answer({
+      ...{ kind: "joined", member: admitted.id, clusterId, shards: runtime.groups.length },
+      ...(place === null ? {} : { place }),
+    });
+  }
+
+  /** A joining node may reach no leader: a member that does forwards its request. */
+  #forward(peerId: PeerId, { name, role, nonce }: Extract<Control, { kind: "join" }>): void {
+    const { runtime, transport } = this.#components;
+    const { leaderPeer } = runtime.groups[0]!;
+    const request = { peerId, name, role, ...(nonce === undefined ? {} : { nonce }) };
+    if (leaderPeer !== "")
+      transport.send(leaderPeer, encodeControl({ kind: "forward", ...request }), "urgent");
+  }
+
+  /** Only a member vouches for another node. */
+  forwarded(by: PeerId, request: Extract<Control, { kind: "forward" }>): void {
+    if (this.#components.runtime.groups[0]!.memberOf(by) !== undefined) this.#admit(request.peerId, request);
+  }
+
+  #admit(
+    peerId: PeerId,
+    { name, role, nonce }: Extract<Control, { kind: "join" | "forward" }>,
+  ): ReturnType<ShardRuntime["membership"]["admit"]> {
+    const { runtime, clock } = this.#components;
+    const isNew = runtime.groups[0]!.configuration.members.every(
+      (m) => m.peerId !== peerId || m.admission !== nonce,
+    );
+    // The peer asks again.
+    if (isNew && clock.now() - this.#admittedAt < ADMIT_MS) return "proposed";
+    if (isNew) this.#admittedAt = clock.now();
+    return runtime.membership.admit(
       {
         ...{ peerId, name },
         ...(nonce === undefined ? {} : { admission: nonce }),
@@ -59,9 +106,6 @@ export class MemberChanges {
       },
       (peer) => this.#isAlive(peer),
     );
-    if (admitted === "name taken") answer({ kind: "refused", reason: NAME_TAKEN });
-    if (typeof admitted === "object")
-      answer({ kind: "joined", member: admitted.id, clusterId, shards: runtime.groups.length });
   }
 
   promote(peerId: PeerId): void {

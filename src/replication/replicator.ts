@@ -7,6 +7,9 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
+import { WalUpkeep } from "../app-db/wal-upkeep.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { UnseenRows } from "../rows/unseen-rows.ts";
@@ -26,22 +29,28 @@ import {
 } from "./control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
+import { handOverLeadership } from "./hand-over.ts";
 import type { Host, SyncedFile } from "./host.ts";
 import type { DataPaths } from "./data-paths.ts";
 import { LifeGuard } from "./life-guard.ts";
 import { MemberChanges, shown } from "./member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
+import { lowestHold } from "./log-holds.ts";
+import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
 import type { OnProgress } from "./work-progress.ts";
 import { alignLog } from "./align-log.ts";
-import { extensions } from "../sqlite/extensions.ts";
+import { extensions } from "../sqlite/functions/extensions.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { Stage, MessageRouter } from "./message-router.ts";
 import { VERSION } from "../base/version.ts";
 
 /** Ticks between two messages to all peers with the positions of this node. */
 const NEWS_TICKS = 10;
+/** Peers and addresses in one message. */
+const TOLD_PEERS = 64;
+const TOLD_ADDRESSES = 8;
 /** A learner asks to become a voter in each of the first ticks, then once per `NEWS_TICKS`. */
 const EAGER_TICKS = 50;
 /** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
@@ -57,6 +66,8 @@ export interface ReplicatorOptions {
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;
+  /** The SQLite with which the application wrote before this node did; null: unknown. */
+  readonly applicationVersion?: SqliteVersion | null;
 }
 
 export interface ReplicatorComponents {
@@ -108,11 +119,17 @@ export class Replicator implements Stage {
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
   readonly #snapshots: SnapshotExchange;
+  readonly #wal: WalUpkeep;
+  readonly #appDbFile: SyncedFile;
+  #applicationVersion: SqliteVersion | null;
+  readonly #unreached = new UnreachedReports();
   #ticks = 0;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
     this.options = options;
+    this.#appDbFile = appDbFile;
+    this.#applicationVersion = options.applicationVersion ?? null;
     this.#components = components;
     const { db, paths, peerId } = options;
     const { clock, host } = components;
@@ -131,6 +148,11 @@ export class Replicator implements Stage {
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = this.#openPipeline(appDbFile);
+    this.#wal = new WalUpkeep({
+      db: this.#appDb.db,
+      now: () => clock.now(),
+      isUsed: () => this.pipeline.usesAppDb,
+    });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
     this.lives = this.#openLives();
@@ -195,7 +217,11 @@ export class Replicator implements Stage {
     const { peerId, keepEntries } = this.options;
     const { transport, random, logger } = this.#components;
     return new ShardRuntime(
-      { logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+      {
+        ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+        keepFrom: (shard) =>
+          lowestHold(shard, this.#snapshots.holds, this.news.values(), this.#components.clock.now()),
+      },
       {
         shards: this.replica.replica.settings.shards,
         peerId,
@@ -231,6 +257,7 @@ export class Replicator implements Stage {
       {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.nameOf(peer),
+        nonce: this.#components.router.nonce,
         freeze: (isFrozen) => {
           this.loop.frozen = isFrozen;
           if (!isFrozen) this.loop.wake();
@@ -269,6 +296,17 @@ export class Replicator implements Stage {
     }
     this.pipeline.openIncarnation();
     this.loop.wake();
+  }
+
+  /** Hands the leadership of all groups over, as far as other voters take it within a short time. */
+  handOver(): Promise<void> {
+    const { clock, logger } = this.#components;
+    const ask = (): number => {
+      if (this.#closed) return 0;
+      this.loop.wake();
+      return this.runtime.handOver();
+    };
+    return handOverLeadership({ clock, logger, ask });
   }
 
   close(): void {
@@ -320,6 +358,11 @@ export class Replicator implements Stage {
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
     return this.lives.admit(peer, hello, linkedNonce);
+  }
+
+  /** Records of others are invented, or of nodes that connect by themselves. */
+  knows(peer: PeerId): boolean {
+    return this.runtime.groups[0]!.memberOf(peer) !== undefined;
   }
 
   /** Takes over connections that were opened before this node was a member, or while its files were closed. */
@@ -399,6 +442,12 @@ export class Replicator implements Stage {
         this.lives.hears(peerId, control.applied);
         for (const peer of this.lives.learn(peerId, control.lives ?? [])) this.#checkHello(peer);
         this.news.set(peerId, { ...control, at: this.#components.clock.now() });
+        this.#snapshots.served(peerId);
+        this.#snapshots.holds.heard(
+          peerId,
+          control.applied,
+          this.runtime.groups.map((g) => g.log.lastIndex()),
+        );
         return;
       case "sums?":
         answer({ kind: "sums", note: control.note, shards: this.checks(control.note) });
@@ -406,6 +455,12 @@ export class Replicator implements Stage {
       case "sums":
         this.onSums?.(peerId, control);
         return;
+      case "forward":
+        this.members.forwarded(peerId, control);
+        this.loop.wake();
+        return;
+      case "received":
+        return this.#snapshots.served(peerId);
       case "file?": {
         const check = this.onFileAsked?.(control.note);
         if (check !== undefined) answer({ kind: "file", note: control.note, ...check });
@@ -415,8 +470,15 @@ export class Replicator implements Stage {
         this.onFile?.(peerId, control);
         return;
       case "joined":
+      case "meet":
         return;
     }
+  }
+
+  #holds(): { readonly holds?: number[] } {
+    const { holds } = this.#snapshots;
+    if (holds.isEmpty) return {};
+    return { holds: this.runtime.groups.map(({ shard, log }) => holds.lowest(shard) ?? log.lastIndex()) };
   }
 
   /** The checksums that this node recorded for a check entry, per shard; null: the entry is not applied yet. */
@@ -434,6 +496,9 @@ export class Replicator implements Stage {
       reflected: [...this.readiness.reflected],
       functions: extensions().digest,
       waiting: this.waiting,
+      reaches: this.#components.transport.connected().slice(0, TOLD_PEERS),
+      addresses: this.#components.transport.announced().slice(0, TOLD_ADDRESSES),
+      ...this.#holds(),
       lives: this.lives.known(),
     };
   }
@@ -458,6 +523,18 @@ export class Replicator implements Stage {
       .map((peer) => this.nameOf(peer));
   }
 
+  /** Pairs of running members that do not reach each other. */
+  unreached(): UnreachedPair[] {
+    const { clock, transport } = this.#components;
+    const self = {
+      peerId: this.options.peerId,
+      reaches: transport.connected(),
+      addresses: transport.announced(),
+    };
+    const { members } = this.runtime.groups[0]!.configuration;
+    return unreachedPairs(liveMembers(members, self, this.news, clock.now()));
+  }
+
   tellAll(control: Control): void {
     for (const peer of this.#components.transport.connected())
       this.#components.transport.send(peer, encodeControl(control), "urgent");
@@ -469,15 +546,33 @@ export class Replicator implements Stage {
   }
 
   #onTick(): void {
+    this.#wal.tick();
     const ticks = ++this.#ticks;
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
     this.members.look();
     // Peers that were removed since their hello are told so.
     for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
+    this.#lookAtVersion();
     this.tellAll({ kind: "news", ...this.ownNews() });
+    for (const { from, to, reason } of this.#unreached.take(this.unreached(), this.#components.clock.now()))
+      this.#components.logger.warn("two nodes do not reach each other", { from, to, reason });
+    this.#snapshots.holds.tick(this.#components.transport.connected(), this.#components.clock.now());
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
+  }
+
+  /** The SQLite that the application writes with, as its file shows; null: unknown. */
+  get applicationVersion(): SqliteVersion | null {
+    return this.#applicationVersion;
+  }
+
+  #lookAtVersion(): void {
+    const version = this.#appDbFile.writerVersion?.() ?? null;
+    if (version === null || version === this.#applicationVersion) return;
+    this.#applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
   }
 
   /** A learner that is close to the end of each log asks to become a voter. */

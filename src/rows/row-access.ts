@@ -10,9 +10,9 @@ import { type Image, TextBytes, type Value, valueEqual } from "../change/value.t
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { failureOf } from "../sqlite/ddl-text/can-fail.ts";
 import { parseTable } from "../sqlite/ddl-text/table-text.ts";
-import { isFailedExpression } from "../sqlite/failed-expression.ts";
+import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import { afterTableName, generationOf } from "../sqlite/ddl-text/index-text.ts";
-import { createAsWritten } from "../sqlite/stand-ins.ts";
+import { createAsWritten } from "../sqlite/functions/stand-ins.ts";
 
 type Bound = null | bigint | number | string | Uint8Array;
 
@@ -77,7 +77,17 @@ export function keyEquals(shape: TableShape, columns: readonly string[], values:
 }
 
 const bind = (value: Value): Bound => (value instanceof TextBytes ? value.bytes : value);
-const hasOddText = (values: readonly Value[]): boolean => values.some((v) => v instanceof TextBytes);
+
+function hasOddText(values: readonly Value[]): boolean {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
+    if (typeof value === "object" && value instanceof TextBytes) return true;
+  }
+  return false;
+}
+
+/** Values bound in one statement that writes many rows. */
+const BOUND_AT_ONCE = 200;
 
 /** One placeholder per value. Invalid text is bound as bytes, and SQLite casts it to TEXT. */
 const placeholders = (values: readonly Value[]): string[] =>
@@ -129,6 +139,7 @@ export class RowAccess {
   readonly #statements = new Map<string, ExactStatement>();
   #knownText: string | null = null;
   #canFail: boolean | null = null;
+  #manySql: string | null = null;
   readonly #uniqueColumns: ReadonlySet<number>;
   readonly #hasExpressions: boolean;
   readonly #selectSql: string;
@@ -156,6 +167,10 @@ export class RowAccess {
   }
 
   #upsertValues(marks: readonly string[]): string {
+    return this.#upsertInto(`(${marks.join(", ")})`);
+  }
+
+  #upsertInto(rows: string): string {
     // With its collations: another UNIQUE index of the same columns may have other ones.
     const { key, keyCollations, integerKey } = this.shape;
     const target = key
@@ -164,7 +179,7 @@ export class RowAccess {
     const sets = this.#columns.map((c) => `${c} = excluded.${c}`).join(", ");
     return (
       // The alias is needed for a table named "excluded", in which that word would mean the stored row.
-      `INSERT INTO ${this.#table} AS "__marmot__row"(${this.#columns.join(", ")}) VALUES(${marks.join(", ")}) ` +
+      `INSERT INTO ${this.#table} AS "__marmot__row"(${this.#columns.join(", ")}) VALUES ${rows} ` +
       `ON CONFLICT(${target}) DO UPDATE SET ${sets}`
     );
   }
@@ -203,8 +218,36 @@ export class RowAccess {
 
   /** Inserts the row, or updates every column in place (the row keeps its rowid). */
   upsert(image: Image): void {
-    const sql = hasOddText(image) ? this.#upsertValues(placeholders(image)) : this.#upsertSql;
-    this.#prepare(sql).run(...image.map(bind));
+    if (hasOddText(image)) this.#prepare(this.#upsertValues(placeholders(image))).run(...image.map(bind));
+    else this.#prepare(this.#upsertSql).run(...(image as readonly Bound[]));
+  }
+
+  /** The same for many rows. A row of equal key that comes later wins. */
+  upsertMany(images: readonly Image[]): void {
+    const size = Math.floor(BOUND_AT_ONCE / this.#columns.length);
+    const single = size < 2 || images.some(hasOddText) ? images.length : images.length % size;
+    const whole = images.length - single;
+    for (let from = 0; from < whole; from += size) {
+      const bound: Bound[] = [];
+      for (let i = from; i < from + size; i++) for (const value of images[i]!) bound.push(value as Bound);
+      this.#prepare(this.#upsertRows(size)).run(...bound);
+    }
+    for (let i = whole; i < images.length; i++) this.upsert(images[i]!);
+  }
+
+  #upsertRows(size: number): string {
+    if (this.#manySql === null) {
+      const row = `(${this.#columns.map(() => "?").join(", ")})`;
+      this.#manySql = this.#upsertInto(Array<string>(size).fill(row).join(", "));
+    }
+    return this.#manySql;
+  }
+
+  /** The highest key of a table with an integer key. */
+  highest(): number {
+    const key = this.#columns[this.shape.key[0]!]!;
+    const highest = this.#prepare(`SELECT max(${key}) FROM ${this.#table}`).get()![0]!;
+    return highest === null ? Number.NEGATIVE_INFINITY : Number(highest);
   }
 
   /** For tables of which triggers have effects: sets only columns that differ, and does not touch an equal row. */

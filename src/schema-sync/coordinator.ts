@@ -12,9 +12,10 @@
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { isBusy } from "../sqlite/locked.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
-import { extensions } from "../sqlite/extensions.ts";
+import { extensions } from "../sqlite/functions/extensions.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { AppDbSchema, LocalTable } from "./detect-change.ts";
 import { hasColumns, type HeldTable } from "./tables-held-back.ts";
@@ -113,7 +114,7 @@ export class SchemaCoordinator {
   *follow(position: PositionVector, previous: ChangeLogCursors): Generator<void, AppliedSchema | null> {
     const { db } = this.#workspace.components.connection;
     try {
-      db.exec("BEGIN IMMEDIATE");
+      beginWriting(db);
     } catch (error) {
       if (isBusy(error)) return null;
       throw error;

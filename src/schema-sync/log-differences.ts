@@ -6,6 +6,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { Value } from "../change/value.ts";
 import { isBusy } from "../sqlite/locked.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { differingKeys } from "../replica/copies/compare-rows.ts";
 import { type LoggedTable, writeLogKeys } from "../rows/log-keys.ts";
 import { RowAccess } from "../rows/row-access.ts";
@@ -58,7 +59,7 @@ export function* logKeys(
 export function* writing(db: DatabaseSync, work: () => void): Waits {
   for (;;) {
     try {
-      db.exec("BEGIN IMMEDIATE");
+      beginWriting(db);
       break;
     } catch (error) {
       if (!isBusy(error)) throw error;

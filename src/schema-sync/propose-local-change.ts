@@ -12,7 +12,7 @@ import type { CatalogueObject } from "../replica/store/schema-store.ts";
 import { type KnownSchema, knowSchema } from "../schema/catalogue.ts";
 import { decodeSchemaEntry, encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
-import { openDatabase } from "../sqlite/open.ts";
+import { openAppDb } from "../sqlite/open-app-db.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { namesInFile } from "./detect-change.ts";
 import { AppDbSession } from "../app-db/session.ts";
@@ -73,7 +73,7 @@ export function* proposeLocalChange(
     const captured = readCaptured(db)!;
     const { unreconciled, ...remembered } = readRemembered(db)!;
     const options = { readOnly: true, timeout: LOCKED_MS };
-    const appDb = snapshotOf(() => openDatabase(file, options));
+    const appDb = snapshotOf(() => openAppDb(file, options));
     try {
       const tables = tablesOf(captured, trial.replica, unreconciled);
       const isAbsent = absentRows(workspace, {

@@ -10,7 +10,7 @@ import { followTables } from "../schema/diff/evolve.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
-import { createAsWritten } from "../sqlite/stand-ins.ts";
+import { createAsWritten } from "../sqlite/functions/stand-ins.ts";
 import { readTable } from "../sqlite/schema.ts";
 
 export interface RekeyedTable {

@@ -20,6 +20,7 @@ import { APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
@@ -79,7 +80,7 @@ export class SchemaWorkspace {
     if (format === APP_DB_FORMAT) return;
     db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
     try {
-      db.exec("BEGIN IMMEDIATE");
+      beginWriting(db);
       commitAfter(db, () => {
         if (readRemembered(db) === null) this.#remember();
         for (const sql of [APP_DB_TABLES.lost, APP_DB_TABLES.awaited]) db.exec(sql);

@@ -9,7 +9,7 @@ import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { keyColumns, readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
 import { bareWords } from "../sqlite/ddl-text/table-text.ts";
-import { standInsOf, withStandIns } from "../sqlite/stand-ins.ts";
+import { standInsOf, withStandIns } from "../sqlite/functions/stand-ins.ts";
 import { createAll, withScratch } from "./scratch.ts";
 
 export type TriggerEvent = "INSERT" | "UPDATE" | "DELETE";

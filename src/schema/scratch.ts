@@ -4,7 +4,7 @@ import { errorMessage } from "../base/errors.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import type { SchemaObject } from "../sqlite/schema.ts";
 import { writeText } from "../sqlite/schema-texts.ts";
-import { createAsWritten } from "../sqlite/stand-ins.ts";
+import { createAsWritten } from "../sqlite/functions/stand-ins.ts";
 import { tablesInOrder } from "./virtual-tables.ts";
 
 export function withScratch<T>(use: (db: DatabaseSync) => T): T {

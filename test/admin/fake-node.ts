@@ -58,9 +58,11 @@ export const STATUS: NodeStatus = {
     { shard: 0, role: "leader", leader: "n1", term: 4, commitIndex: 17, appliedIndex: 16, pendingChanges: 5 },
     { shard: 1, role: "follower", leader: "", term: 2, commitIndex: 9, appliedIndex: 9, pendingChanges: 0 },
   ],
+  unreached: [],
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
   conflicts: { total: 1, orphans: 0 },
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }] },
+  sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
 };
 

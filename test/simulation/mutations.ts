@@ -270,6 +270,37 @@ export const MUTATIONS: readonly Mutation[] = [
     // Three nodes and two shards, of which one is late: whole nodes come to it once in a thousand seeds.
     test: "test/node/whole.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- the WAL of the app database
+  {
+    ...one(
+      "connections to the app database checkpoint by themselves",
+      0,
+      "sqlite/open-app-db.ts",
+      "PRAGMA wal_autocheckpoint = 0",
+      "PRAGMA wal_autocheckpoint = 1000",
+    ),
+    test: "test/sqlite/open-app-db.test.ts",
+  },
+  {
+    ...one(
+      "a commit restarts the WAL of the app database",
+      0,
+      "sqlite/open-app-db.ts",
+      "return frames > 0 && frames === backfilled;",
+      "return frames > 0 && frames < backfilled;",
+    ),
+    test: "test/sqlite/open-app-db.test.ts",
+  },
+  {
+    ...one(
+      "the WAL is checkpointed between two commits of the application",
+      0,
+      "app-db/wal-upkeep.ts",
+      "const QUIET_MS = 1000;",
+      "const QUIET_MS = 0;",
+    ),
+    test: "test/app-db/wal-upkeep.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- capture and drain
   one(
     "the app database is not synced before its changes are sent",
@@ -278,6 +309,26 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (sink.found() > 0) syncAppDb();",
     "if (sink.found() > 1e9) syncAppDb();",
   ),
+  {
+    ...one(
+      "an application that writes without a pause holds up its acknowledgements",
+      0,
+      "replication/pipeline/pipeline.ts",
+      "const first = !this.#sentFirst && !this.reflecting",
+      "const first = !this.reflecting",
+    ),
+    test: "test/node/turns.test.ts",
+  },
+  {
+    ...one(
+      "rows of other nodes wait for rows of the application",
+      0,
+      "replication/pipeline/pipeline.ts",
+      "!this.reflecting && changed.size === 0 && redirected.length === 0;",
+      "!this.reflecting;",
+    ),
+    test: "test/node/turns.test.ts",
+  },
   one(
     "the sweep deletes the highest row of a change log, too",
     200,
@@ -448,7 +499,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "the file is drained before it shows the redirected rowids of own rows",
       400,
       "replication/pipeline/drain-task.ts",
-      'if (this.#components.replica.redirected.length > 0) return "done";',
+      'if (replica.redirected.length > 0) return "done";',
       "",
     ),
     keyless: true,

@@ -206,6 +206,8 @@ export class SimNode {
       announce: [],
       peers: number === 0 ? [] : ["/memory/n0"],
       mdns: false,
+      group: null,
+      bootstrapExpect: null,
       name: this.name,
       role: "voter",
       create: false,

@@ -34,6 +34,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   ];
   if (found.capturedBy !== null)
     notes.push(`captured by node ${found.capturedBy.peerId} of cluster ${found.capturedBy.clusterId}`);
+  for (const { message, hint } of found.warnings) notes.push(`warning: ${message}\nhint: ${hint}`);
   context.print(
     `\n${notes.join("\n")}\n${found.replicates ? "marmot run would replicate it" : "marmot run would refuse it"}`,
   );

@@ -10,6 +10,8 @@ import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
+import { fileError } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
 import { logEndHalt } from "../../replication/log-end.ts";
 import { rejoinHint } from "../refused.ts";
@@ -43,9 +45,11 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
   let db: DatabaseSync | null = null;
   try {
     try {
-      db = openDatabase(file, { timeout: LOCKED_MS });
+      db = openAppDb(file, { timeout: LOCKED_MS });
       db.prepare("SELECT count(*) FROM sqlite_schema").get();
     } catch (error) {
+      const known = fileError(error, file);
+      if (known !== null) throw known;
       throw new UserError(
         `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
         "give the path of a SQLite file with --db",
@@ -133,7 +137,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
       "check --db, or give --create to make an empty database, or --peers to receive it from a cluster",
     );
   if (exists) {
-    const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
+    const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
     try {
       const meta = readMeta(db, file);
       if (meta !== null && meta.peerId !== peerId)

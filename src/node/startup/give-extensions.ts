@@ -5,8 +5,8 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
-import { type ApplicationFunction, useExtensions } from "../../sqlite/extensions.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { withScratch } from "../../schema/scratch.ts";
+import { type ApplicationFunction, useExtensions } from "../../sqlite/functions/extensions.ts";
 import { queryOf } from "../../sqlite/query.ts";
 
 export interface ExtensionOptions {
@@ -48,16 +48,11 @@ export async function giveExtensions({
   useExtensions({ ...common, names, digest: digest.digest("hex").slice(0, 16) });
 }
 
-function functionNames(): Set<string> {
-  const db = openDatabase(":memory:");
-  try {
-    return new Set(
-      queryOf(db)("SELECT DISTINCT name FROM pragma_function_list").map(([name]) => foldName(String(name))),
-    );
-  } finally {
-    db.close();
-  }
-}
+const functionNames = (): Set<string> =>
+  withScratch((db) => {
+    const rows = queryOf(db)("SELECT DISTINCT name FROM pragma_function_list");
+    return new Set(rows.map(([name]) => foldName(String(name))));
+  });
 
 /** Every exported function, under its name; those of a default export, too. */
 async function readFunctions(file: string): Promise<Map<string, ApplicationFunction>> {

@@ -17,6 +17,7 @@ import { type ChangesetContext, RESOLVER_ORIGIN, type WriteObserver } from "./ch
 import type { Checksums } from "./checksums.ts";
 import type { MergedRow } from "./column-merge.ts";
 import type { KeyPositions } from "./key-positions.ts";
+import { PlainRows } from "./plain-rows.ts";
 import type { RowidCollisions } from "./rowid-collisions.ts";
 import { type RowWrite, TableMerge } from "./table-merge.ts";
 
@@ -30,7 +31,7 @@ interface RowApplierComponents {
   readonly changed: ChangedRows;
   readonly keyPositions: KeyPositions;
   readonly rowidCollisions: RowidCollisions;
-  readonly settings: Pick<ReplicaSettings, "merge">;
+  readonly settings: Pick<ReplicaSettings, "merge" | "shards">;
   readonly shardOfKey: (table: number, keyId: KeyId) => number;
 }
 
@@ -49,10 +50,12 @@ export class RowApplier {
   observer: WriteObserver | null = null;
   readonly #components: RowApplierComponents;
   readonly #merge: TableMerge;
+  readonly #plain: PlainRows;
 
   constructor(db: DatabaseSync, components: RowApplierComponents) {
     this.#components = components;
     this.#merge = new TableMerge(db, components.settings.merge);
+    this.#plain = new PlainRows(components);
   }
 
   /** Applies a table's rows. Yields between slices so that other work can run; the transaction stays open. */
@@ -64,6 +67,10 @@ export class RowApplier {
       return;
     }
     const merger = this.#merge.mergerOf(access.shape);
+    if (merger === null && !access.shape.rowidKey && this.observer?.concerns(access.shape) !== true) {
+      yield* this.#plain.apply(access, rows, context);
+      return;
+    }
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i]!;
       const before = access.get(row.key);

@@ -51,10 +51,10 @@ export async function buildAppDb({ replica, appDb, prepare, onProgress }: BuildA
   const { settings, shapes, positions } = contents;
   const db = openForFilling(fresh, settings.encoding);
   try {
+    attachSource(db, replica);
     db.exec(
       `PRAGMA user_version = ${settings.userVersion}; PRAGMA application_id = ${settings.applicationId}`,
     );
-    attachSource(db, replica);
     db.exec("BEGIN");
     await fill(db, contents, onProgress);
     db.exec("COMMIT; DETACH source; PRAGMA journal_mode = WAL");

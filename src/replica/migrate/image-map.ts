@@ -6,7 +6,7 @@ import { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../../change/shape.ts";
 import { type Image, TextBytes } from "../../change/value.ts";
 import { exactRows } from "../../rows/exact-rows.ts";
-import { createAsWritten } from "../../sqlite/stand-ins.ts";
+import { createAsWritten } from "../../sqlite/functions/stand-ins.ts";
 import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
 import { readRow, text } from "../../sqlite/typed-rows.ts";
 

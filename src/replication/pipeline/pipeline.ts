@@ -36,6 +36,8 @@ export class Pipeline {
   /** The file's schema is not the session's. */
   #schemaMoved = false;
   #prunedAt = 0;
+  /** The last turn ended when the application's rows were proposed. */
+  #sentFirst = false;
 
   constructor(components: PipelineComponents, options: PipelineOptions) {
     this.#components = components;
@@ -81,6 +83,11 @@ export class Pipeline {
   /** A transaction in the app database is open. */
   get reflecting(): boolean {
     return this.#reflect.running || this.#schema.following;
+  }
+
+  /** A transaction of this node on the application's file is open, for reading or for writing. */
+  get usesAppDb(): boolean {
+    return this.reflecting || this.#schema.proposing || this.#drain.running;
   }
 
   /** The reason why the schema keeps this node from replicating; null: there is none. */
@@ -155,16 +162,38 @@ export class Pipeline {
       this.outbox.propose();
       if (result !== null) return result;
     }
+    if (this.#sendFirst()) return { again: "now" };
     const reflected = applied ? this.#reflect.slice((position) => this.#mayWrite(position)) : "waiting";
     if (reflected === "schema-changed") this.#schemaMoved = true;
-    const drained = this.#drain.slice(!this.schemaDue);
-    if (drained === "schema-changed") this.#schemaMoved = true;
-    this.outbox.propose();
+    const drained = this.#drainSlice();
     if (!applied || reflected === "more" || reflected === "schema-changed" || drained !== "done")
       return { again: "now" };
     if (reflected === "busy") return { again: "later", ms: 1 };
     if (reflected === "lazy") return { again: "later", ms: LAZY_MS };
     return { again: "never" };
+  }
+
+  #drainSlice(): "done" | "more" | "schema-changed" {
+    const drained = this.#drain.slice(!this.schemaDue);
+    if (drained === "schema-changed") this.#schemaMoved = true;
+    this.outbox.propose();
+    return drained;
+  }
+
+  /**
+   * Rows of the application leave before a reflection that shows no row: no reader waits for it. Never in two turns that
+   * follow each other, so an application that writes without a pause does not hold up its acknowledgements. True: the turn
+   * is over, and rows were proposed.
+   */
+  #sendFirst(): boolean {
+    const { changed, redirected } = this.#components.replica;
+    const first = !this.#sentFirst && !this.reflecting && changed.size === 0 && redirected.length === 0;
+    this.#sentFirst = false;
+    if (!first) return false;
+    const { proposed } = this.outbox;
+    this.#drainSlice();
+    this.#sentFirst = this.outbox.proposed > proposed;
+    return this.#sentFirst;
   }
 
   /** True: everything that came is in the replica and committed. */

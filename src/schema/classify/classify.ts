@@ -17,7 +17,7 @@ import {
   type SchemaObject,
   type Table,
 } from "../../sqlite/schema.ts";
-import { withStandIns } from "../../sqlite/stand-ins.ts";
+import { withStandIns } from "../../sqlite/functions/stand-ins.ts";
 import { isOwn, readCatalogue } from "../catalogue.ts";
 import { type EvictionLookup, evictionLookups } from "../evictions.ts";
 import { hintOf, type SchemaCopy, type Unwritable, unwritableTables, withCopy } from "./writable.ts";

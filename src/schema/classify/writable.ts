@@ -9,11 +9,11 @@ import { foldName, isSameName } from "../../base/names.ts";
 import { BUILT_IN_COLLATIONS, collationsIn } from "../../sqlite/ddl-text/collations.ts";
 import { generationOf, mentions, parseIndex, splitBracket } from "../../sqlite/ddl-text/index-text.ts";
 import { parseTable } from "../../sqlite/ddl-text/table-text.ts";
-import { extensions } from "../../sqlite/extensions.ts";
+import { extensions } from "../../sqlite/functions/extensions.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable, type SchemaObject, type Table } from "../../sqlite/schema.ts";
-import { missingCollation, standIn, standInsOf, withStandIns } from "../../sqlite/stand-ins.ts";
+import { missingCollation, standIn, standInsOf, withStandIns } from "../../sqlite/functions/stand-ins.ts";
 import { createAll, withScratch } from "../scratch.ts";
 import { isVirtual } from "../virtual-tables.ts";
 
@@ -85,7 +85,7 @@ export function extensionsOf(table: string, objects: readonly SchemaObject[]): s
   return [...names].filter((name) => texts.some((text) => mentions(text, name)));
 }
 
-/** Gives a connection that writes these tables what it needs to compile its statements; see `sqlite/stand-ins.ts`. */
+/** Gives a connection that writes these tables what it needs to compile its statements; see `sqlite/functions/stand-ins.ts`. */
 export function addStandIns(db: DatabaseSync, objects: readonly SchemaObject[]): void {
   const text = JSON.stringify(
     objects.flatMap((o) => (o.kind === "table" || o.kind === "index" ? [o.sql] : [])),

@@ -8,7 +8,7 @@ import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable } from "../../sqlite/schema.ts";
 import type { AlterMethod, ColumnOrigin } from "./change.ts";
-import { withStandIns } from "../../sqlite/stand-ins.ts";
+import { withStandIns } from "../../sqlite/functions/stand-ins.ts";
 import { createObject, withScratch } from "../scratch.ts";
 import { renameSteps } from "./rename-steps.ts";
 import { nameAt, parseTable, sameButReferences } from "../../sqlite/ddl-text/table-text.ts";

@@ -3,7 +3,7 @@ import { foldName } from "../../base/names.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable } from "../../sqlite/schema.ts";
-import { withStandIns } from "../../sqlite/stand-ins.ts";
+import { withStandIns } from "../../sqlite/functions/stand-ins.ts";
 import { type AlterPlan, planAlter, renamedText } from "../diff/alter-plan.ts";
 import { copyRows } from "./copy-rows.ts";
 import type { Indexes } from "./indexes.ts";

@@ -6,7 +6,7 @@ import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { type Column, keyColumns, readTable, rowidAliases, type Table } from "../../sqlite/schema.ts";
 import type { ColumnOrigin } from "../diff/change.ts";
 import type { RejectedRows } from "./constraint-rejects.ts";
-import { isFailedExpression } from "../../sqlite/failed-expression.ts";
+import { isFailedExpression } from "../../sqlite/functions/failed-expression.ts";
 import { withScratch } from "../scratch.ts";
 
 const SQLITE_CONSTRAINT = 19;

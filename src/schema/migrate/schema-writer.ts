@@ -6,7 +6,7 @@ import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { reload, setText } from "../../sqlite/schema-texts.ts";
-import { createAsWritten } from "../../sqlite/stand-ins.ts";
+import { createAsWritten } from "../../sqlite/functions/stand-ins.ts";
 import { reorder } from "./sqlite-schema-rows.ts";
 
 type Kind = SchemaObject["kind"];

@@ -3,7 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { parseIndex } from "../../sqlite/ddl-text/index-text.ts";
 import { prepareExact } from "../../rows/row-access.ts";
 import { failureOf } from "../../sqlite/ddl-text/can-fail.ts";
-import { isFailedExpression } from "../../sqlite/failed-expression.ts";
+import { isFailedExpression } from "../../sqlite/functions/failed-expression.ts";
 import { constraintOf, UNIQUE_VALUE } from "./copy-rows.ts";
 import type { RejectedRows, RowRef } from "./constraint-rejects.ts";
 

@@ -4,9 +4,9 @@
  * `schema/classify/writable.ts` refuses a table of which a result would be stored.
  */
 import type { DatabaseSync } from "node:sqlite";
-import { errorMessage } from "../base/errors.ts";
-import { foldName } from "../base/names.ts";
-import { BUILT_IN_COLLATIONS, collationsIn } from "./ddl-text/collations.ts";
+import { errorMessage } from "../../base/errors.ts";
+import { foldName } from "../../base/names.ts";
+import { BUILT_IN_COLLATIONS, collationsIn } from "../ddl-text/collations.ts";
 
 const standIns = new WeakMap<DatabaseSync, Set<string>>();
 

@@ -1,5 +1,5 @@
 /** Errors of an expression that SQLite compiles and cannot evaluate for a row, as `json_extract` of a text that is no JSON. */
-import { errorMessage } from "../base/errors.ts";
+import { errorMessage } from "../../base/errors.ts";
 
 const SQLITE_ERROR = 1;
 const SQLITE_TOOBIG = 18;
