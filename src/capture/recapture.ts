@@ -15,8 +15,10 @@ import {
 } from "../schema/app-db-tables.ts";
 import { mentions } from "../sqlite/ddl-text/index-text.ts";
 import { hasIndex, hasTable, tableNames } from "../sqlite/has.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
+import { commitAfter } from "../sqlite/transaction.ts";
 import { keyColumns, readTable } from "../sqlite/schema.ts";
 import { type CapturedTable, readAcknowledged, STORE_ACKNOWLEDGED } from "../rows/change-logs.ts";
 import { captureObjects } from "./capture-triggers.ts";
@@ -138,6 +140,39 @@ function storeAcknowledged(
   db.exec(`DELETE FROM "__marmot__status" WHERE "item" = 'acknowledged'`);
   const put = db.prepare(STORE_ACKNOWLEDGED);
   for (const { id, name } of captured) if (acknowledged.has(id)) put.run(name, BigInt(acknowledged.get(id)!));
+}
+
+/** Eviction triggers as this version writes them, in a file of an older one. In a write transaction of its own. */
+export function renewEvictions(
+  db: DatabaseSync,
+  shapeNamed: (name: string, id: number) => TableShape | null,
+): void {
+  if (outdatedEvictions(db, shapeNamed).length === 0) return;
+  beginWriting(db);
+  commitAfter(db, () => {
+    for (const { name, sql } of outdatedEvictions(db, shapeNamed)) {
+      db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
+      db.exec(sql);
+    }
+  });
+}
+
+function outdatedEvictions(
+  db: DatabaseSync,
+  shapeNamed: (name: string, id: number) => TableShape | null,
+): { readonly name: string; readonly sql: string }[] {
+  const there = new Map(readTriggers(db).map((t) => [t.name, t]));
+  return (readCaptured(db) ?? []).flatMap(({ id, name, log }) => {
+    // A table that was renamed or dropped is captured again when its schema is followed.
+    const on = there.get(triggerName(id, "evict_insert"))?.table;
+    const shape = on === undefined || !isSameName(on, name) ? null : shapeNamed(on, id);
+    if (shape === null) return [];
+    const objects = captureObjects(shape, readTable(queryOf(db), shape.name), log);
+    return objects.filter((o) => {
+      const old = o.kind === "trigger" && o.name.includes("_evict_") ? there.get(o.name) : undefined;
+      return old !== undefined && isSameName(old.table, shape.name) && old.sql !== o.sql;
+    });
+  });
 }
 
 /** Removes the capture of tables, their logs included. */

@@ -44,6 +44,7 @@ import { leadersOf, Milestones } from "./milestones.ts";
 import type { NodeOptions } from "./options.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
+import { giveExtensions } from "./startup/give-extensions.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { noteDataDir, refuseHeldFile } from "./startup/held-file.ts";
 import { requireWal, switchToWal, untilWal } from "./startup/wal-mode.ts";
@@ -72,6 +73,7 @@ export interface NodeComponents {
 
 /** Throws `UserError` for each problem that a user can fix; nothing runs then. */
 export async function startNode(options: NodeOptions, components: NodeComponents): Promise<Node> {
+  await giveExtensions(options);
   requireOwnSqlite();
   const node = new Node(options, components);
   try {

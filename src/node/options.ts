@@ -39,6 +39,9 @@ export interface NodeOptions {
   readonly idBlock: PerTable<number> | null;
   readonly tables: readonly string[] | null;
   readonly exclude: readonly string[] | null;
+  /** Functions of the application in JavaScript, and libraries with functions, collations and modules. Absent: none. */
+  readonly functions?: string | null;
+  readonly libraries?: readonly string[];
   /** Tables that are compared with the replica in the background. */
   readonly scan?: ScanIntervals;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */

@@ -82,9 +82,17 @@ export async function waitFor(
     const late = [...peers].filter(
       (p) => connected.has(p) && isMember(now, p) && !shows(now.news.get(p)?.reflected ?? []),
     );
+    const held = [...peers].filter(
+      (p) => connected.has(p) && isMember(now, p) && (now.news.get(p)?.waiting ?? 0) > 0,
+    );
+    if (now.waiting > 0) held.push(now.options.peerId);
     const self = shows(now.readiness.reflected) ? [] : [now.options.peerId];
-    missing = `${[...self, ...late].map((p) => now.nameOf(p)).join(", ")} to apply it`;
-    return late.length === 0 && self.length === 0;
+    const names = (of: readonly PeerId[]): string => of.map((p) => now.nameOf(p)).join(", ");
+    missing =
+      late.length + self.length > 0
+        ? `${names([...self, ...late])} to apply it`
+        : `${names(held)} to write tables that it holds back (marmot status there says why)`;
+    return late.length + self.length + held.length === 0;
   });
   return everywhere ? { done: true, missing: "" } : { done: false, missing };
 }

@@ -37,7 +37,7 @@ export class Reflector {
   readonly #rollback: StatementSync;
   readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
-  #sweepMore = false;
+  #sweepMore: boolean;
   #keptUnseen = false;
   readonly #schemaVersion: StatementSync;
   /** SQLite's schema version when the schema was last known to be the expected one. */
@@ -46,6 +46,8 @@ export class Reflector {
   constructor(components: ReflectorComponents) {
     const { db } = components.appDb;
     this.#components = components;
+    // Rows that were withheld when the file was opened may be shown now.
+    this.#sweepMore = components.withheld.size > 0;
     this.#rows = new RowReflector(components);
     this.#cookie = components.expected?.versions.schema ?? null;
     this.#schemaVersion = db.prepare("PRAGMA schema_version");

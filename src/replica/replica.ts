@@ -23,7 +23,7 @@ import { type CommittedEntry, EntryQueue } from "./order/entry-queue.ts";
 import type { Origins } from "./order/origins.ts";
 import type { DanglingReferences } from "./references/dangling-references.ts";
 import type { LosersChildren } from "./references/losers-children.ts";
-import { ReplicaComponents } from "./replica-components.ts";
+import { type HeldRows, ReplicaComponents } from "./replica-components.ts";
 import { ReplicaTables } from "./replica-tables.ts";
 import { FileNote } from "./store/file-note.ts";
 import { AppliedPositions } from "./store/positions.ts";
@@ -82,6 +82,11 @@ export class Replica implements BeforeImageSource {
   /** Rows that the app database may not have yet. The reflector empties it. */
   get changed(): ChangedRows {
     return this.#components.changed;
+  }
+
+  /** The owner of the app database says which rows it cannot show; null: it can show all. */
+  holdBack(rows: HeldRows | null): void {
+    this.#components.heldBack = rows;
   }
 
   get journal(): Journal {

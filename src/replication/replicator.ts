@@ -43,6 +43,7 @@ import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
 import type { OnProgress } from "./work-progress.ts";
 import { alignLog } from "./align-log.ts";
+import { extensions } from "../sqlite/functions/extensions.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { Stage, MessageRouter } from "./message-router.ts";
 import { VERSION } from "../base/version.ts";
@@ -173,6 +174,7 @@ export class Replicator implements Stage {
       replica: this.replica.replica,
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
+      withOtherFunctions: () => this.withOtherFunctions(),
       unseen: this.unseen,
     });
   }
@@ -529,11 +531,33 @@ export class Replicator implements Stage {
       ready: this.readiness.notReady() === null,
       applied: replica.positions(),
       reflected: [...this.readiness.reflected],
+      functions: extensions().digest,
+      waiting: this.waiting,
       reaches: this.#components.transport.connected().slice(0, TOLD_PEERS),
       addresses: this.#components.transport.announced().slice(0, TOLD_ADDRESSES),
       ...this.#holds(),
       lives: this.lives.known(),
     };
+  }
+
+  /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
+  get waiting(): number {
+    return [...this.pipeline.session.holdBack.waiting().values()].reduce((sum, n) => sum + n, 0);
+  }
+
+  /** Names of connected nodes that have other functions of the application than this one, as far as they told. */
+  withOtherFunctions(): string[] {
+    const { digest } = extensions();
+    if (digest === "") return [];
+    // While the node opens its files, no peer has told anything.
+    if ((this.runtime as ShardRuntime | undefined) === undefined) return ["another node"];
+    return this.#components.transport
+      .connected()
+      .filter((peer) => {
+        const isMember = this.runtime.groups[0]!.memberOf(peer) !== undefined;
+        return isMember && (this.news.get(peer)?.functions ?? "") !== digest;
+      })
+      .map((peer) => this.nameOf(peer));
   }
 
   /** Pairs of running members that do not reach each other. */

@@ -97,6 +97,7 @@ export function* proposeLocalChange(
     session = new AppDbSession({
       ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },
       remembered: { ...remembered, version, unreconciled: [] },
+      heldBack: new Set(workspace.read().held.map((t) => t.id)),
       ...workspace.unseenRows(captured),
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));

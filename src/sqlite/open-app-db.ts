@@ -6,6 +6,7 @@
  */
 import { Database, type Statement } from "bun:sqlite";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { extend, extendReader } from "./functions/extensions.ts";
 import { type OpenOptions, sqliteOptions } from "./open.ts";
 
 const NO_CHECKPOINTS = "PRAGMA wal_autocheckpoint = 0";
@@ -47,6 +48,7 @@ export class AppDatabase extends DatabaseSync {
 
   constructor(path: string, options: OpenOptions = {}) {
     super(path, sqliteOptions(options));
+    extend(this);
     this.#path = path;
     this.exec(NO_CHECKPOINTS);
   }
@@ -121,6 +123,7 @@ export const openAppDb = (path: string, options: OpenOptions = {}): AppDatabase 
 /** Bun's own module: integers as bigint, for reading only. `cacheKb`: of pages. */
 export function openAppDbReader(path: string, cacheKb: number): Database {
   const db = new Database(path, { readwrite: true, create: false, safeIntegers: true });
+  extendReader(db);
   db.exec(
     `${NO_CHECKPOINTS}; PRAGMA cache_size = -${cacheKb}; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON`,
   );

@@ -48,6 +48,8 @@ test("defaults", () => {
       idBlock: null,
       tables: null,
       exclude: null,
+      functions: null,
+      libraries: [],
       scan: {},
     },
   });

@@ -19,6 +19,8 @@ import { readPositions } from "../../replica/store/positions.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
+import { isSelected } from "../../schema/selection.ts";
+import { foldName } from "../../base/names.ts";
 import type { GroupConfiguration, PeerId } from "../../shard/seams.ts";
 import { type Slot, slotOf } from "../../shard/slots.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
@@ -223,8 +225,17 @@ async function requireEqual(
     JSON.stringify(
       objects.map((o) => [o.kind, o.name, o.sql]).sort((a, b) => String(a).localeCompare(String(b))),
     );
+  const { selection } = readSettings(replica, paths.replica);
   const { objects } = readCatalogue(queryOf(appDb));
-  if (text(objects) !== text(readObjectsOf(replica)))
+  const chosen = isSelected(selection);
+  const left = new Set(
+    [...objects, ...readObjectsOf(replica)].flatMap((o) =>
+      o.kind === "table" && !chosen(o.name) ? [foldName(o.name)] : [],
+    ),
+  );
+  const compared = <T extends { tableName: string }>(all: readonly T[]): T[] =>
+    all.filter((o) => !left.has(foldName(o.tableName)));
+  if (text(compared(objects)) !== text(compared(readObjectsOf(replica))))
     throw new UserError(`${file} has another schema than the cluster it joins; nothing was changed`, hint);
   const differences: string[] = [];
   appDb.exec("BEGIN");

@@ -6,6 +6,7 @@ import type { AppDbSession } from "../../app-db/session.ts";
 import { Outbox } from "../../capture/outbox.ts";
 import type { PositionVector } from "../../change/batch.ts";
 import type { KeyId } from "../../change/key.ts";
+import type { HoldBack } from "../../reflect/hold-back.ts";
 import type { Entry } from "../../raft/model/types.ts";
 import { DrainTask } from "./drain-task.ts";
 import { heldReason } from "./held-reason.ts";
@@ -19,6 +20,9 @@ import { SLICE_MS, type TurnResult } from "./turn.ts";
 const REFLECT_AT_ROWS = 2000;
 /** How often before images that the synced file makes needless are dropped. */
 const PRUNE_MS = 250;
+
+const heldRows = ({ holdBack }: AppDbSession): HoldBack | null =>
+  holdBack.tables.size === 0 ? null : holdBack;
 
 export class Pipeline {
   readonly outbox: Outbox;
@@ -60,6 +64,7 @@ export class Pipeline {
         mayWrite: (position) => this.#mayWrite(position),
       },
     });
+    replica.holdBack(heldRows(this.#session));
     replica.recallChanges(this.#session.bases.reflected);
     schema.recall();
   }
@@ -131,6 +136,7 @@ export class Pipeline {
   tick(): void {
     this.outbox.propose();
     this.#markers.propose(this.#components.replica.position(0));
+    if (this.#components.schema.isOutdated) this.#schemaMoved = true;
     this.#prune();
   }
 
@@ -222,6 +228,7 @@ export class Pipeline {
     this.outbox.use(session);
     this.#drain.use(session);
     this.#reflect.use(session);
+    this.#components.replica.holdBack(heldRows(session));
     this.#components.replica.recallChanges(session.bases.reflected);
   }
 
