@@ -32,9 +32,27 @@ function parseHostPort(given: string): HostPort | null {
   return { host: match[1]!.replace(/^\[|\]$/g, ""), port: Number(match[2]) };
 }
 
+/** For verbs that read an application's schema. */
+export const FUNCTIONS_OPTION: OptionSpec = {
+  name: "functions",
+  type: "text",
+  value: "JS",
+  help: "functions of the application; ",
+  example: "functions.js",
+};
+export const LIBRARIES_OPTION: OptionSpec = {
+  name: "load-extension",
+  type: "list",
+  value: "LIB",
+  help: "libraries",
+  example: "./unicode.so",
+  joined: true,
+};
+
 export const RUN_OPTIONS: readonly OptionSpec[] = [
   DB_OPTION,
-  { name: "create", type: "flag", help: "make an empty FILE if there is none" },
+  { name: "create", type: "flag", help: "make an empty FILE if none; " },
+  { name: "unsafe-filesystem", type: "flag", help: "also on NFS, FUSE", joined: true },
   DATA_DIR_OPTION,
   {
     name: "listen",
@@ -81,7 +99,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "name",
     type: "text",
     value: "NAME",
-    help: "this node in tables and logs (host name)",
+    help: "this node (host name); ",
     example: "node-1",
     check: (given) => (isNodeName(given) ? null : `at most ${MAX_NODE_NAME} printable characters`),
   },
@@ -89,7 +107,8 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "role",
     type: "text",
     value: "ROLE",
-    help: "voter, or learner: no vote (voter)",
+    help: "voter or learner",
+    joined: true,
     choices: ["voter", "learner"],
   },
   {
@@ -137,6 +156,8 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   },
   { name: "tables", type: "list", value: "A,B", help: "replicate these", example: "a,b" },
   { name: "exclude", type: "list", value: "C", help: ", or all but these (all)", example: "c", joined: true },
+  FUNCTIONS_OPTION,
+  LIBRARIES_OPTION,
   {
     name: "admin",
     type: "text",
@@ -229,6 +250,7 @@ export function runSettings(
       hostName: context.hostName,
       role: text(options, "role") as "voter" | "learner" | null,
       create: flag(options, "create"),
+      unsafeFileSystem: flag(options, "unsafe-filesystem"),
       clusterKeyText: key.text,
       clusterKeyFile: key.file,
       shards: number(options, "shards"),
@@ -238,6 +260,8 @@ export function runSettings(
       idBlock: perTable(options, "id-block", DEFAULT_ID_BLOCK, Number),
       tables: list(options, "tables"),
       exclude: list(options, "exclude"),
+      functions: text(options, "functions"),
+      libraries: list(options, "load-extension") ?? [],
       scan: scanIntervals(options),
     },
   };

@@ -31,17 +31,21 @@ export async function survey({ node, admin, tokenFile }: RunSettings): Promise<r
     const hint = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
     return [{ message: `another marmot runs on ${node.dataDir}`, hint }];
   }
-  const [{ hasReplica, requireDatabase }, keys, { groupId }] = await Promise.all([
-    import("../node/startup/check-files.ts"),
-    import("../node/keys.ts"),
-    import("../node/group.ts"),
-  ]);
+  const [{ hasReplica, requireDatabase }, { accessProblems }, { fileSystemProblems }, keys, { groupId }] =
+    await Promise.all([
+      import("../node/startup/check-files.ts"),
+      import("../node/startup/file-access.ts"),
+      import("../node/startup/file-systems.ts"),
+      import("../node/keys.ts"),
+      import("../node/group.ts"),
+    ]);
   const isMember = node.db !== "" && hasReplica(node.dataDir);
   const isReceived = node.peers.length > 0 || node.create;
   if (node.db !== "") {
     const missing = folders(node);
-    problems.push(...missing);
-    if (existsSync(node.db) || !(isReceived || isMember || missing.length > 0))
+    problems.push(...missing, ...accessProblems(node.db, node.dataDir));
+    if (node.unsafeFileSystem !== true) problems.push(...fileSystemProblems(node.db, node.dataDir));
+    if (problems.length === 0 && (existsSync(node.db) || !(isReceived || isMember)))
       tryTo(() => requireDatabase(node.db));
   }
   tryTo(() => {

@@ -24,6 +24,8 @@ export interface RunningNode {
   handOver(): Promise<void>;
   /** Resolves when all files and connections are closed. */
   stop(): Promise<void>;
+  /** Connections to an overwritten file are open: the process must end without closing them, which only SIGKILL does. */
+  readonly mustBeKilled: boolean;
   /** Resolves with the reason if the node stops because of a failure; never after `stop`. */
   readonly failed: Promise<Error>;
 }

@@ -25,6 +25,8 @@ export interface NodeOptions {
   readonly role: "voter" | "learner" | null;
   /** Create an empty database if the file is missing and no peers are given. */
   readonly create: boolean;
+  /** Do not refuse file systems on which SQLite's WAL cannot work. Default: false. */
+  readonly unsafeFileSystem?: boolean;
   /** The key itself, if the environment gives it; else null. */
   readonly clusterKeyText: string | null;
   /** null: the default path in the data directory. */
@@ -37,6 +39,9 @@ export interface NodeOptions {
   readonly idBlock: PerTable<number> | null;
   readonly tables: readonly string[] | null;
   readonly exclude: readonly string[] | null;
+  /** Functions of the application in JavaScript, and libraries with functions, collations and modules. Absent: none. */
+  readonly functions?: string | null;
+  readonly libraries?: readonly string[];
   /** Tables that are compared with the replica in the background. */
   readonly scan?: ScanIntervals;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */

@@ -69,6 +69,10 @@ const NEWS = {
   ready: v.fallback(v.boolean(), false),
   applied: vector,
   reflected: vector,
+  /** Digest of the node's `--functions` and `--load-extension`; "": it has none, or is of an older version. */
+  functions: v.optional(text, ""),
+  /** Rows of other nodes that its file does not show, since it cannot write their tables. */
+  waiting: v.optional(integer, 0),
   /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
   reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
   addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),

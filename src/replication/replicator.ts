@@ -7,15 +7,20 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
+import { WalUpkeep } from "../app-db/wal-upkeep.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { UnseenRows } from "../rows/unseen-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
+import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
 import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
+import { neverClose, noteStop } from "../app-db/closing.ts";
 import {
   type Control,
   encodeControl,
@@ -38,6 +43,7 @@ import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
 import type { OnProgress } from "./work-progress.ts";
 import { alignLog } from "./align-log.ts";
+import { extensions } from "../sqlite/functions/extensions.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { Stage, MessageRouter } from "./message-router.ts";
 import { VERSION } from "../base/version.ts";
@@ -62,6 +68,8 @@ export interface ReplicatorOptions {
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;
+  /** The SQLite with which the application wrote before this node did; null: unknown. */
+  readonly applicationVersion?: SqliteVersion | null;
 }
 
 export interface ReplicatorComponents {
@@ -113,12 +121,17 @@ export class Replicator implements Stage {
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
   readonly #snapshots: SnapshotExchange;
+  readonly #wal: WalUpkeep;
+  readonly #appDbFile: SyncedFile;
+  #applicationVersion: SqliteVersion | null;
   readonly #unreached = new UnreachedReports();
   #ticks = 0;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
     this.options = options;
+    this.#appDbFile = appDbFile;
+    this.#applicationVersion = options.applicationVersion ?? null;
     this.#components = components;
     const { db, paths, peerId } = options;
     const { clock, host } = components;
@@ -131,12 +144,17 @@ export class Replicator implements Stage {
     this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
       clock,
-      moved: () => this.reader.moved(),
+      moved: () => this.#hasMoved(),
       wake: () => this.#touched(),
       watchFolder: host.watchFolder,
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
-    this.pipeline = this.#openPipeline(appDbFile);
+    this.pipeline = this.#openPipeline();
+    this.#wal = new WalUpkeep({
+      db: this.#appDb.db,
+      now: () => clock.now(),
+      isUsed: () => this.pipeline.usesAppDb,
+    });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
     this.lives = this.#openLives();
@@ -156,11 +174,12 @@ export class Replicator implements Stage {
       replica: this.replica.replica,
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
+      withOtherFunctions: () => this.withOtherFunctions(),
       unseen: this.unseen,
     });
   }
 
-  #openPipeline(appDbFile: SyncedFile): Pipeline {
+  #openPipeline(): Pipeline {
     const { paths, peerId } = this.options;
     const { clock, logger } = this.#components;
     const { replica } = this.replica;
@@ -169,7 +188,10 @@ export class Replicator implements Stage {
         replica,
         schema: this.schema,
         spool: new Spool(paths.spool),
-        syncAppDb: () => appDbFile.sync(),
+        syncAppDb: () => {
+          this.#appDbFile.sync();
+          replica.fileNote.synced = this.#appDb.life.current;
+        },
         onOwnCommit: () => this.#watcher.ownCommit(),
         propose: (shard, data) => this.runtime.propose(shard, data),
         leads: (shard) => this.runtime.groups[shard]!.raft.isLeader,
@@ -192,6 +214,7 @@ export class Replicator implements Stage {
       idle: () => this.log.idle(),
       onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from) => this.#snapshots.receive(shard, from),
+      checkFile: () => this.checkFile(),
       onTick: () => this.#onTick(),
     });
   }
@@ -256,6 +279,7 @@ export class Replicator implements Stage {
     return {
       groups: runtime.groups,
       replica,
+      fileChange: () => this.#appDbFile.look(),
       isReceiving: () => loop.frozen,
       obstacle: () => pipeline.obstacle,
       held: () => pipeline.held,
@@ -294,14 +318,44 @@ export class Replicator implements Stage {
 
   close(): void {
     if (this.#closed) return;
+    this.pipeline.close();
+    this.#appDb.db.close();
+    this.#closeRest();
+  }
+
+  /** Closes everything but the connections to the app database; see `neverClose`. */
+  abandonFile(): void {
+    if (this.#closed) return;
+    neverClose(this);
+    this.#closeRest();
+  }
+
+  #closeRest(): void {
     this.#closed = true;
     this.loop.stop();
     this.#watcher.stop();
     this.#snapshots.close();
-    this.pipeline.close();
-    this.#appDb.db.close();
     this.replica.close();
     this.log.close();
+  }
+
+  /** Before the last `close` of an orderly stop. */
+  noteStop(): void {
+    if (this.#closed) return;
+    const { replica } = this;
+    noteStop({ replica, appDb: this.#appDb, appDbFile: this.#appDbFile }, this.#components.logger);
+  }
+
+  /** Throws `FileChangedError` if the path of the app database no longer leads to the open file. */
+  checkFile(): void {
+    const change = this.#appDbFile.look();
+    if (change !== null) throw new FileChangedError(change);
+  }
+
+  #hasMoved(): boolean {
+    if (this.#appDbFile.look() === null) return this.reader.moved();
+    this.loop.fileSuspect = true;
+    return true;
   }
 
   get pending(): PendingRows {
@@ -477,11 +531,33 @@ export class Replicator implements Stage {
       ready: this.readiness.notReady() === null,
       applied: replica.positions(),
       reflected: [...this.readiness.reflected],
+      functions: extensions().digest,
+      waiting: this.waiting,
       reaches: this.#components.transport.connected().slice(0, TOLD_PEERS),
       addresses: this.#components.transport.announced().slice(0, TOLD_ADDRESSES),
       ...this.#holds(),
       lives: this.lives.known(),
     };
+  }
+
+  /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
+  get waiting(): number {
+    return [...this.pipeline.session.holdBack.waiting().values()].reduce((sum, n) => sum + n, 0);
+  }
+
+  /** Names of connected nodes that have other functions of the application than this one, as far as they told. */
+  withOtherFunctions(): string[] {
+    const { digest } = extensions();
+    if (digest === "") return [];
+    // While the node opens its files, no peer has told anything.
+    if ((this.runtime as ShardRuntime | undefined) === undefined) return ["another node"];
+    return this.#components.transport
+      .connected()
+      .filter((peer) => {
+        const isMember = this.runtime.groups[0]!.memberOf(peer) !== undefined;
+        return isMember && (this.news.get(peer)?.functions ?? "") !== digest;
+      })
+      .map((peer) => this.nameOf(peer));
   }
 
   /** Pairs of running members that do not reach each other. */
@@ -507,18 +583,33 @@ export class Replicator implements Stage {
   }
 
   #onTick(): void {
+    this.#wal.tick();
     const ticks = ++this.#ticks;
     if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
     if (ticks % NEWS_TICKS !== 0) return;
     this.members.look();
     // Peers that were removed since their hello are told so.
     for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
+    this.#lookAtVersion();
     this.tellAll({ kind: "news", ...this.ownNews() });
     for (const { from, to, reason } of this.#unreached.take(this.unreached(), this.#components.clock.now()))
       this.#components.logger.warn("two nodes do not reach each other", { from, to, reason });
     this.#snapshots.holds.tick(this.#components.transport.connected(), this.#components.clock.now());
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
+  }
+
+  /** The SQLite that the application writes with, as its file shows; null: unknown. */
+  get applicationVersion(): SqliteVersion | null {
+    return this.#applicationVersion;
+  }
+
+  #lookAtVersion(): void {
+    const version = this.#appDbFile.writerVersion?.() ?? null;
+    if (version === null || version === this.#applicationVersion) return;
+    this.#applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
   }
 
   /** A learner that is close to the end of each log asks to become a voter. */

@@ -239,7 +239,9 @@ export class ShardRuntime {
     for (const item of messages) {
       const peer = this.groups[item.shard]!.peerOf(item.message.to) ?? this.#heard.get(item.message.to);
       if (peer === undefined || peer === this.#options.peerId) continue;
-      const lane = item.message.entries.length > 0 ? bulk : urgent;
+      // An append must not overtake an earlier one: the follower would reject it, and all entries in flight be sent again.
+      const { type, entries } = item.message;
+      const lane = type === MessageType.append || entries.length > 0 ? bulk : urgent;
       const list = lane.get(peer);
       if (list === undefined) lane.set(peer, [item]);
       else list.push(item);

@@ -38,6 +38,7 @@ test("defaults", () => {
       hostName: "host-7",
       role: null,
       create: false,
+      unsafeFileSystem: false,
       clusterKeyText: null,
       clusterKeyFile: null,
       shards: null,
@@ -47,6 +48,8 @@ test("defaults", () => {
       idBlock: null,
       tables: null,
       exclude: null,
+      functions: null,
+      libraries: [],
       scan: {},
     },
   });

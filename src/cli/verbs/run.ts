@@ -78,6 +78,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   line.report(null, logger);
   const stopped = await stop(node, admin, logger);
+  if (node.mustBeKilled) process.kill(process.pid, "SIGKILL");
   if (failure !== null) throw stoppedBy(failure);
   return stopped ? 0 : 1;
 }

@@ -19,15 +19,19 @@ import { readPositions } from "../../replica/store/positions.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
+import { isSelected } from "../../schema/selection.ts";
+import { foldName } from "../../base/names.ts";
 import type { GroupConfiguration, PeerId } from "../../shard/seams.ts";
 import { type Slot, slotOf } from "../../shard/slots.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { encodeControl } from "../../replication/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
 import { partialCopy } from "../../snapshot/partial.ts";
+import { orderedIds } from "./ordered-ids.ts";
 import { withdraw } from "./withdraw.ts";
 import type { OnProgress } from "../../replication/work-progress.ts";
 import { type Admission, type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
@@ -155,6 +159,7 @@ async function prepareAppDb(
           peerId,
           schemaVersion: settings.schemaVersion,
           position,
+          usedIds: orderedIds(paths, peerId),
         });
         reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), place);
       },
@@ -164,7 +169,7 @@ async function prepareAppDb(
     onProgress(null);
     return;
   }
-  const appDb = openDatabase(file, { timeout: LOCKED_MS });
+  const appDb = openAppDb(file, { timeout: LOCKED_MS });
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const meta = readMeta(appDb, file);
@@ -181,6 +186,7 @@ async function prepareAppDb(
       peerId,
       schemaVersion: settings.schemaVersion,
       position: readPositions(replica),
+      usedIds: orderedIds(paths, peerId),
     });
   } finally {
     appDb.close();
@@ -189,7 +195,7 @@ async function prepareAppDb(
 }
 
 /** The slot of this node's id blocks, from the configuration that came with the replica; null: unknown. */
-function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
+export function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
   const configuration = receivedConfiguration(paths);
   return configuration === null ? null : slotOf(configuration.members, peerId);
 }
@@ -219,8 +225,17 @@ async function requireEqual(
     JSON.stringify(
       objects.map((o) => [o.kind, o.name, o.sql]).sort((a, b) => String(a).localeCompare(String(b))),
     );
+  const { selection } = readSettings(replica, paths.replica);
   const { objects } = readCatalogue(queryOf(appDb));
-  if (text(objects) !== text(readObjectsOf(replica)))
+  const chosen = isSelected(selection);
+  const left = new Set(
+    [...objects, ...readObjectsOf(replica)].flatMap((o) =>
+      o.kind === "table" && !chosen(o.name) ? [foldName(o.name)] : [],
+    ),
+  );
+  const compared = <T extends { tableName: string }>(all: readonly T[]): T[] =>
+    all.filter((o) => !left.has(foldName(o.tableName)));
+  if (text(compared(objects)) !== text(compared(readObjectsOf(replica))))
     throw new UserError(`${file} has another schema than the cluster it joins; nothing was changed`, hint);
   const differences: string[] = [];
   appDb.exec("BEGIN");
