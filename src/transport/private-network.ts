@@ -4,7 +4,7 @@
  * - All connections share the memory of one cipher. Data larger than that memory (640 KB) makes it grow. Then each other
  *   connection computes a wrong size and makes it grow further. At the limit of the memory the connections break. So each
  *   piece to encrypt is kept far below 640 KB.
- * - The cipher of a closed connection keeps its place in that memory, which has room for some thousands. It is given back.
+ * - The cipher of a closed connection keeps its place in that memory. It is given back.
  * - The first bytes that arrive are known: they begin the choice of a protocol. So an incoming connection is read with each
  *   of the cluster keys, and one with none of them is reported.
  */
