@@ -2,6 +2,7 @@
 import { utf8 } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
+import type { LogIndex, ShardId } from "../base/ids.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import type { SnapshotHeader } from "../snapshot/header.ts";
 import { type Partial, readPartial } from "../snapshot/partial.ts";
@@ -21,14 +22,29 @@ export interface FetchReplicaComponents {
   readonly onProgress: OnProgress;
 }
 
-/** `COPY@OFFSET`; "@0": from the beginning of any copy. */
-export const sharedRequest = (partial: Partial | null): string =>
-  `${SHARED_REQUEST}${partial === null ? "@0" : `${partial.copy}@${partial.length}`}`;
+/** The entry that a receiver needs at least. */
+export interface Needed {
+  readonly shard: ShardId;
+  readonly index: LogIndex;
+}
+
+export interface SharedRequest {
+  readonly copy: string;
+  readonly from: number;
+  readonly needed: Needed | null;
+}
+
+/** `COPY@OFFSET`, "@0": from the beginning of any copy; then the shard and the index of `needed`. */
+export const sharedRequest = (partial: Partial | null, needed: Needed | null): string =>
+  `${SHARED_REQUEST}${partial === null ? "@0" : `${partial.copy}@${partial.length}`}` +
+  (needed === null ? "" : ` with ${needed.shard}:${needed.index}`);
 
 /** null: not such a request. */
-export function readSharedRequest(request: string): { readonly copy: string; readonly from: number } | null {
-  const match = /^replica of ([\w-]{0,64})@(\d{1,15})$/.exec(request);
-  return match === null ? null : { copy: match[1]!, from: Number(match[2]) };
+export function readSharedRequest(request: string): SharedRequest | null {
+  const match = /^replica of ([\w-]{0,64})@(\d{1,15})(?: with (\d{1,3}):(\d{1,15}))?$/.exec(request);
+  if (match === null) return null;
+  const needed = match[3] === undefined ? null : { shard: Number(match[3]), index: Number(match[4]) };
+  return { copy: match[1]!, from: Number(match[2]), needed };
 }
 
 /** Writes the replica of the peer `from`, as it is now or later, to the file `target`. */
@@ -45,12 +61,13 @@ export function fetchFreshReplica(
 export async function fetchReplica(
   from: PeerId,
   target: string,
-  components: FetchReplicaComponents,
+  components: FetchReplicaComponents & { readonly needed?: Needed },
   signal: AbortSignal,
 ): Promise<SnapshotHeader> {
   const partial = readPartial(target);
+  const request = sharedRequest(partial, components.needed ?? null);
   try {
-    return await receive({ from, target, request: sharedRequest(partial), partial }, components, signal);
+    return await receive({ from, target, request, partial }, components, signal);
   } catch (error) {
     if (!UNKNOWN.test(errorMessage(error))) throw error;
     return fetchFreshReplica(from, target, components, signal);

@@ -213,7 +213,7 @@ export class Replicator implements Stage {
       logger: logger.child("engine"),
       idle: () => this.log.idle(),
       onFailure: (error) => onFailure(error),
-      onSnapshotOffered: (shard, from) => this.#snapshots.receive(shard, from),
+      onSnapshotOffered: (shard, from, { index }) => this.#snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       onTick: () => this.#onTick(),
     });

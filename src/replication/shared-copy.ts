@@ -16,8 +16,6 @@ export interface SharedCopyComponents {
   readonly clock: Clock;
   /** Begins a copy. */
   readonly begin: () => Promise<GrowingCopy>;
-  /** A receiver can still go on from the position of the copy. */
-  readonly isUsable: (copy: GrowingCopy) => boolean;
 }
 
 export class SharedCopy {
@@ -38,10 +36,17 @@ export class SharedCopy {
     return this.#open?.head.positions ?? null;
   }
 
-  /** The copy for a receiver; `release` must follow. `wait`: called while another copy must end first. */
-  async take(wait: () => Promise<void>): Promise<GrowingCopy> {
-    while (this.#open !== null && this.#readers > 0 && !this.#components.isUsable(this.#open)) await wait();
-    if (this.#open !== null && !this.#components.isUsable(this.#open)) this.#drop();
+  /**
+   * The copy for a receiver, a new one if the present one is of no use to it; `release` must follow. null: another receiver
+   * still needs that one, and there is room for one.
+   */
+  async take(isUsable: (copy: GrowingCopy) => boolean): Promise<GrowingCopy | null> {
+    // A copy that is about to begin is looked at when it has.
+    const present = this.#copy === null ? null : await this.#copy;
+    if (present !== null && !isUsable(present)) {
+      if (this.#readers > 0) return null;
+      this.#drop();
+    }
     this.#timer?.cancel();
     this.#readers++;
     try {

@@ -1,5 +1,6 @@
 /** Replicas as snapshots between nodes: sends this node's, and receives the leader's when this node's log is too old. */
 import { rmSync } from "node:fs";
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import { type Clock, sleep } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -7,12 +8,18 @@ import type { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { publish } from "../replica/copies/database-files.ts";
 import { isWorthTaking, prepareSnapshot } from "../replica/copies/install-snapshot.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
-import type { PeerId, ShardId, Transport } from "../shard/seams.ts";
+import type { PeerId, Transport } from "../shard/seams.ts";
 import { BLOCK, type GrowingCopy } from "../snapshot/growing-copy.ts";
 import { sendSnapshot } from "../snapshot/stream.ts";
 import { SnapshotTaker } from "../snapshot/take.ts";
 import type { DataPaths } from "./data-paths.ts";
-import { fetchReplica, readSharedRequest, REPLICA_REQUEST } from "./fetch-replica.ts";
+import {
+  fetchReplica,
+  type Needed,
+  readSharedRequest,
+  REPLICA_REQUEST,
+  type SharedRequest,
+} from "./fetch-replica.ts";
 import { LogHolds } from "./log-holds.ts";
 import { SharedCopy } from "./shared-copy.ts";
 import type { OnProgress } from "./work-progress.ts";
@@ -26,7 +33,7 @@ const MAX_ALONE = 1;
 
 /** Pause before another offer of a peer whose offer failed; doubled with each failure. */
 const FIRST_REST_MS = 500;
-const LONGEST_REST_MS = 600_000;
+const LONGEST_REST_MS = 30_000;
 /** Peers whose failures are remembered. */
 const MAX_FAILED = 256;
 
@@ -87,7 +94,6 @@ export class SnapshotExchange {
     this.#shared = new SharedCopy({
       clock,
       begin: () => this.#begin(),
-      isUsable: (copy) => this.#isUsable(copy),
     });
     this.#taker = new SnapshotTaker(paths.replica, {
       clock,
@@ -104,14 +110,23 @@ export class SnapshotExchange {
 
   #begin(): Promise<GrowingCopy> {
     const number = ++this.#sent;
-    const id = `${this.#components.nonce}-${number}`;
+    const positions = Bun.hash.xxHash64(JSON.stringify(this.#components.replica.replica.positions()), 0n);
+    const id = `${this.#components.nonce}-${number}-${positions.toString(16)}`;
     return this.#taker.begin(id, `${this.#paths.incoming}/sent-${number}.db`);
   }
 
-  /** A receiver goes on from the position of the copy with the log. */
-  #isUsable({ head }: GrowingCopy): boolean {
+  /**
+   * The copy has the admission of the receiver and the entry that it needs, and the log goes on from its position: a leader
+   * that offered an index expects the receiver to reach it.
+   */
+  #isUsable({ head }: GrowingCopy, to: PeerId, needed: Needed | null): boolean {
+    const { log } = this.#components;
+    const member = log.configuration(0)?.members.findLast((m) => m.peerId === to)?.id;
+    const known = log.configurationAt(0, head.positions[0]!.index)?.members ?? [];
+    if (member === undefined || known.every(({ id }) => id !== member)) return false;
+    if (needed !== null && (head.positions[needed.shard]?.index ?? 0) < needed.index) return false;
     return head.positions.every(({ index }, shard) => {
-      const group = this.#components.log.group(shard);
+      const group = log.group(shard);
       return index + 1 >= group.firstIndex() && group.lastIndex() - index <= MAX_BEHIND;
     });
   }
@@ -134,12 +149,17 @@ export class SnapshotExchange {
     }
   }
 
-  async *#sendShared(
-    to: PeerId,
-    asked: { readonly copy: string; readonly from: number },
-  ): AsyncIterable<Uint8Array> {
+  async *#sendShared(to: PeerId, asked: SharedRequest): AsyncIterable<Uint8Array> {
     const { clock } = this.#components;
-    const copy = await this.#shared.take(() => sleep(clock, ALIVE_MS));
+    const take = (): Promise<GrowingCopy | null> =>
+      this.#shared.take((present) => this.#isUsable(present, to, asked.needed));
+    let copy = await take();
+    while (copy === null) {
+      // The receiver waits for the end of another transfer.
+      yield EMPTY_BYTES;
+      await sleep(clock, ALIVE_MS);
+      copy = await take();
+    }
     let isDone = false;
     try {
       const { id, size, positions } = copy.head;
@@ -179,25 +199,25 @@ export class SnapshotExchange {
   }
 
   /** This node's log ends before the leader's log begins: receives the replica of the leader to continue with it. */
-  receive(shard: ShardId, from: PeerId): void {
+  receive(from: PeerId, needed: Needed): void {
     if (this.#receiving !== null || this.#closed || !this.#offers.mayTry(from, this.#components.clock.now()))
       return;
     const { logger, nameOf, freeze } = this.#components;
     logger.info("receiving a replica: this node's log ends before the leader's log begins", {
-      shard,
+      shard: needed.shard,
       from: nameOf(from),
     });
     const receiving = new AbortController();
     this.#receiving = receiving;
     freeze(true);
-    void this.#receiveFrom(from, receiving.signal);
+    void this.#receiveFrom(from, needed, receiving.signal);
   }
 
-  async #receiveFrom(from: PeerId, signal: AbortSignal): Promise<void> {
+  async #receiveFrom(from: PeerId, needed: Needed, signal: AbortSignal): Promise<void> {
     const { replica, logger, freeze, onProgress, onReplacement } = this.#components;
     const received = `${this.#paths.incoming}/received.db`;
     try {
-      const header = await fetchReplica(from, received, this.#components, signal);
+      const header = await fetchReplica(from, received, { ...this.#components, needed }, signal);
       if (this.#closed) return;
       prepareSnapshot(received, replica.replica.settings.clusterId, this.#peerId, header);
       const positions = header.positions.map((p) => p.index);

@@ -14,7 +14,8 @@ let begun = 0;
 let usable = true;
 let timers: (() => void)[] = [];
 let shared: SharedCopy;
-const wait = (): Promise<void> => Bun.sleep(1);
+const taken = (): Promise<GrowingCopy | null> => shared.take(() => usable);
+const take = async (): Promise<GrowingCopy> => (await taken())!;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "marmot-copy-"));
@@ -37,13 +38,12 @@ beforeEach(() => {
       writeFileSync(path, "12345678");
       return new GrowingCopy({ id: `x-${begun}`, path, size: 8, positions: [{ index: 5, term: 1 }] });
     },
-    isUsable: () => usable,
   });
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 test("receivers at the same time share one copy, which is removed after the last one", async () => {
-  const [x, y] = await Promise.all([shared.take(wait), shared.take(wait)]);
+  const [x, y] = await Promise.all([take(), take()]);
   expect([x === y, begun, shared.positions]).toEqual([true, 1, x.head.positions]);
   shared.release(A, true);
   expect(readdirSync(folder)).toEqual(["1.db"]);
@@ -52,10 +52,10 @@ test("receivers at the same time share one copy, which is removed after the last
 });
 
 test("after an interruption the copy stays for a while, and the receiver gets the same one", async () => {
-  const first = await shared.take(wait);
+  const first = await take();
   shared.release(A, false);
   expect(timers.length).toBe(1);
-  const again = await shared.take(wait);
+  const again = await take();
   expect([again === first, timers.length]).toEqual([true, 0]);
   shared.release(A, false);
   timers[0]!();
@@ -63,7 +63,7 @@ test("after an interruption the copy stays for a while, and the receiver gets th
 });
 
 test("the copy does not stay for a receiver that has its replica from elsewhere", async () => {
-  await shared.take(wait);
+  await take();
   shared.release(A, false);
   shared.served(B);
   expect(readdirSync(folder)).toEqual(["1.db"]);
@@ -71,19 +71,17 @@ test("the copy does not stay for a receiver that has its replica from elsewhere"
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test("a copy that is too old is not given to another receiver, which waits: there is one at a time", async () => {
-  const old = await shared.take(wait);
+test("a copy of no use to another receiver is not given to it: there is one at a time, and the next one is new", async () => {
+  const old = await take();
   usable = false;
-  const next = shared.take(wait);
-  await Bun.sleep(5);
-  expect(begun).toBe(1);
+  expect([await taken(), begun]).toEqual([null, 1]);
   shared.release(A, true);
-  expect(((usable = true), (await next) === old, begun)).toBe(2);
+  expect([(await take()) === old, begun]).toEqual([false, 2]);
   expect(readdirSync(folder)).toEqual(["2.db"]);
 });
 
 test("a copy that is still made is given up with its last receiver", async () => {
-  const copy = await shared.take(wait);
+  const copy = await take();
   shared.close();
   expect(copy.isCancelled).toBe(true);
 });

@@ -114,7 +114,6 @@ async function lastDonor(
   }
 }
 
-/** The replica may be older than the admission: the log goes on from its position. */
 async function receiveReplica(
   { by: admittedBy, clusterId, member }: Admission,
   { paths, peerId, db }: JoinOptions,
@@ -125,6 +124,9 @@ async function receiveReplica(
   const by = (await lastDonor(target, components)) ?? admittedBy;
   onPhase(`joining: receiving the replica from ${router.hellos.get(by)?.name ?? by}`);
   const header = await fetchReplica(by, target, components, signal);
+  const { members } = header.configurations[0]!;
+  if (members.every((m) => m.peerId !== peerId || m.id !== member))
+    throw new Error("the received replica is older than the admission of this node");
   for (const peer of transport.connected())
     transport.send(peer, encodeControl({ kind: "received" }), "urgent");
   onPhase("joining: installing the received replica");
