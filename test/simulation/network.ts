@@ -253,7 +253,8 @@ export class SimTransport implements Transport {
 
   found(other: SimTransport): void {
     const before = this.#connected.get(other.peerId);
-    if (before !== undefined) this.#network.breakLink(before, this.address);
+    // The same address again: this side did not notice yet that the last connection broke.
+    if (before !== undefined && before !== other.address) this.#network.breakLink(before, this.address);
     this.#connected.set(other.peerId, other.address);
     this.#hooks.run(() =>
       this.#handlers?.onConnect({
