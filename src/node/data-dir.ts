@@ -14,7 +14,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { publish, removeDatabase } from "../replica/copies/database-files.ts";
-import type { DataPaths } from "../replication/data-paths.ts";
+import type { DataPaths } from "../replication/machine/data-paths.ts";
 import { readPartial } from "../snapshot/partial.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";

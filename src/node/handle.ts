@@ -1,6 +1,6 @@
 /** A running node, for the process that started it. */
 import type { NodeApi } from "../operations/api.ts";
-import type { OnProgress } from "../replication/work-progress.ts";
+import type { OnProgress } from "../replication/machine/work-progress.ts";
 
 export type { OnProgress };
 

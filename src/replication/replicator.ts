@@ -28,24 +28,24 @@ import {
   type Hello,
   type Life,
   type NodeNews,
-} from "./control-messages.ts";
+} from "./peers/control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
-import { handOverLeadership } from "./hand-over.ts";
-import type { Host, SyncedFile } from "./host.ts";
-import type { DataPaths } from "./data-paths.ts";
-import { LifeGuard } from "./life-guard.ts";
-import { MemberChanges, shown } from "./member-changes.ts";
+import { handOverLeadership } from "./members/hand-over.ts";
+import type { Host, SyncedFile } from "./machine/host.ts";
+import type { DataPaths } from "./machine/data-paths.ts";
+import { LifeGuard } from "./peers/life-guard.ts";
+import { MemberChanges, shown } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
-import { lowestHold } from "./log-holds.ts";
-import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
+import { lowestHold } from "./snapshots/log-holds.ts";
+import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } from "./peers/reachability.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
-import { SnapshotExchange } from "./snapshot-exchange.ts";
-import type { OnProgress } from "./work-progress.ts";
+import { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
+import type { OnProgress } from "./machine/work-progress.ts";
 import { alignLog } from "./align-log.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
-import type { Stage, MessageRouter } from "./message-router.ts";
+import type { Stage, MessageRouter } from "./peers/message-router.ts";
 import { VERSION } from "../base/version.ts";
 
 /** Ticks between two messages to all peers with the positions of this node. */

@@ -7,7 +7,7 @@ import { nextTurn } from "../../src/base/clock.ts";
 import { repairFile } from "../../src/node/file/repair-file.ts";
 import { takeFile } from "../../src/node/file/file-custody.ts";
 import { inspectFile, type InspectedFile } from "../../src/node/file/inspect-file.ts";
-import { dataPaths } from "../../src/replication/data-paths.ts";
+import { dataPaths } from "../../src/replication/machine/data-paths.ts";
 import { noteOrderlyStop, readFileNote } from "../../src/replica/store/file-note.ts";
 import { FileChangedError, readFileLife } from "../../src/rows/file-life.ts";
 import { Lab, type LabNode } from "./lab.ts";

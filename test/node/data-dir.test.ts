@@ -12,7 +12,7 @@ import {
   storeAddresses,
   storedAddresses,
 } from "../../src/node/data-dir.ts";
-import { type DataPaths, dataPaths } from "../../src/replication/data-paths.ts";
+import { type DataPaths, dataPaths } from "../../src/replication/machine/data-paths.ts";
 
 let paths: DataPaths;
 

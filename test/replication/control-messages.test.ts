@@ -8,7 +8,7 @@ import {
   encodeControl,
   encodeHello,
   type Hello,
-} from "../../src/replication/control-messages.ts";
+} from "../../src/replication/peers/control-messages.ts";
 
 const decode = (value: unknown): Control | null => decodeControl(utf8(JSON.stringify(value)));
 const oldNews = {

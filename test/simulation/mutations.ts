@@ -761,25 +761,25 @@ export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofMachines(
     "an older life of a member is accepted",
-    "replication/hello-check.ts",
+    "replication/peers/hello-check.ts",
     'if (isOld) return "went-back";',
     "",
   ),
   ofMachines(
     "a new process of a member need not have the entries that the last one acknowledged",
-    "replication/hello-check.ts",
+    "replication/peers/hello-check.ts",
     'return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;',
     "return null;",
   ),
   ofMachines(
     "a second process of a connected member is accepted",
-    "replication/hello-check.ts",
+    "replication/peers/hello-check.ts",
     'return isOld || isAliveSince ? "twice" : "later";',
     "return null;",
   ),
   ofMachines(
     "members do not tell each other the lives that they have met",
-    "replication/life-guard.ts",
+    "replication/peers/life-guard.ts",
     "return peers.remember(peer, { member, incarnation, nonce }) ? [peer] : [];",
     "return [];",
   ),

@@ -13,7 +13,7 @@ import type { FileRepair } from "../../operations/api.ts";
 import { reserveIds } from "../../reflect/id-blocks.ts";
 import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { keepRejectedRows } from "../../schema-sync/keep-rejects.ts";
 import { type KeptRow, salvage } from "./salvage.ts";
 import { orderedIds, storeNote } from "../startup/ordered-ids.ts";

@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readCaptured } from "../../capture/install.ts";
-import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
+import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { readAcknowledged, readChangeLogs } from "../../rows/change-logs.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";

@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
-import { dataPaths } from "../../replication/data-paths.ts";
+import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 

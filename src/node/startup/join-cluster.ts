@@ -27,13 +27,13 @@ import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { encodeControl } from "../../replication/control-messages.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
-import { fetchReplica } from "../../replication/fetch-replica.ts";
+import { encodeControl } from "../../replication/peers/control-messages.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
+import { fetchReplica } from "../../replication/snapshots/fetch-replica.ts";
 import { partialCopy } from "../../snapshot/partial.ts";
 import { orderedIds } from "./ordered-ids.ts";
 import { withdraw } from "./withdraw.ts";
-import type { OnProgress } from "../../replication/work-progress.ts";
+import type { OnProgress } from "../../replication/machine/work-progress.ts";
 import { type Admission, type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
 
 /** Pause before the next attempt to receive the replica. */

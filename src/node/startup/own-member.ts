@@ -1,7 +1,7 @@
 /** Name and role of this node: a member has them from the cluster, and options do not change them. */
 import { UserError } from "../../base/errors.ts";
 import { readMembership } from "../../log-store/log-file.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
 
 export interface NameAndRole {
   readonly name: string;

@@ -6,7 +6,7 @@ import { errorMessage } from "../../base/errors.ts";
 import type { KeyId } from "../../change/key.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { readSettings } from "../../replica/store/settings.ts";
-import { fetchFreshReplica } from "../../replication/fetch-replica.ts";
+import { fetchFreshReplica } from "../../replication/snapshots/fetch-replica.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { openDatabase } from "../../sqlite/open.ts";

@@ -1,10 +1,14 @@
 /** The services of the machine besides time and files: network, syncing, file-system events, memory. */
 import { randomBytes } from "node:crypto";
-import { FileSync } from "../app-db/file-sync.ts";
-import type { WatchFolder } from "../app-db/watcher.ts";
-import type { FileChange } from "../rows/file-life.ts";
-import type { Transport } from "../shard/seams.ts";
-import { Libp2pTransport, type TransportComponents, type TransportOptions } from "../transport/transport.ts";
+import { FileSync } from "../../app-db/file-sync.ts";
+import type { WatchFolder } from "../../app-db/watcher.ts";
+import type { FileChange } from "../../rows/file-life.ts";
+import type { Transport } from "../../shard/seams.ts";
+import {
+  Libp2pTransport,
+  type TransportComponents,
+  type TransportOptions,
+} from "../../transport/transport.ts";
 
 /** Makes the committed transactions of the application's file durable. */
 export interface SyncedFile {

@@ -1,21 +1,21 @@
 /** Replicas as snapshots between nodes: sends this node's, and receives the leader's when this node's log is too old. */
 import { rmSync } from "node:fs";
-import { type Clock, sleep } from "../base/clock.ts";
-import { errorMessage } from "../base/errors.ts";
-import type { Logger } from "../base/logger.ts";
-import type { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
-import { publish } from "../replica/copies/database-files.ts";
-import { isWorthTaking, prepareSnapshot } from "../replica/copies/install-snapshot.ts";
-import type { OpenReplica } from "../replica/open-replica.ts";
-import type { PeerId, ShardId, Transport } from "../shard/seams.ts";
-import { BLOCK, type GrowingCopy } from "../snapshot/growing-copy.ts";
-import { sendSnapshot } from "../snapshot/stream.ts";
-import { SnapshotTaker } from "../snapshot/take.ts";
-import type { DataPaths } from "./data-paths.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
+import { errorMessage } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import { publish } from "../../replica/copies/database-files.ts";
+import { isWorthTaking, prepareSnapshot } from "../../replica/copies/install-snapshot.ts";
+import type { OpenReplica } from "../../replica/open-replica.ts";
+import type { PeerId, ShardId, Transport } from "../../shard/seams.ts";
+import { BLOCK, type GrowingCopy } from "../../snapshot/growing-copy.ts";
+import { sendSnapshot } from "../../snapshot/stream.ts";
+import { SnapshotTaker } from "../../snapshot/take.ts";
+import type { DataPaths } from "../machine/data-paths.ts";
 import { fetchReplica, readSharedRequest, REPLICA_REQUEST } from "./fetch-replica.ts";
 import { LogHolds } from "./log-holds.ts";
 import { SharedCopy } from "./shared-copy.ts";
-import type { OnProgress } from "./work-progress.ts";
+import type { OnProgress } from "../machine/work-progress.ts";
 
 /** The sender tells the receiver that it is alive at least this often. */
 const ALIVE_MS = 1000;

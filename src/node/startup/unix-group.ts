@@ -1,6 +1,6 @@
 /** Lets the processes of a Unix group use a node: folder, control socket, and a file that the node made. */
 import { chmodSync, chownSync, existsSync, readFileSync, statSync } from "node:fs";
-import { errorMessage, UserError } from "../base/errors.ts";
+import { errorMessage, UserError } from "../../base/errors.ts";
 
 const FOLDER_MODE = 0o750;
 const SOCKET_MODE = 0o660;

@@ -1,5 +1,5 @@
 /** Pairs of members that do not reach each other though both run: named in the status, and in the log once in a while. Pure. */
-import type { PeerId } from "../base/ids.ts";
+import type { PeerId } from "../../base/ids.ts";
 
 /** A member as this node knows it at one time. */
 export interface Reach {

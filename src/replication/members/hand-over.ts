@@ -1,6 +1,6 @@
 /** Hands the leadership of all groups over before a node stops, so that no group waits for an election timeout. */
-import { type Clock, sleep } from "../base/clock.ts";
-import type { Logger } from "../base/logger.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
 
 /** A stopping node waits so long for other leaders. */
 const WITHIN_MS = 1500;

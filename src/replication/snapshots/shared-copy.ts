@@ -3,9 +3,9 @@
  * position stay in the logs, so that a receiver can go on with it.
  */
 import { rmSync } from "node:fs";
-import type { Clock, Timer } from "../base/clock.ts";
-import type { GrowingCopy } from "../snapshot/growing-copy.ts";
-import type { PeerId } from "../shard/seams.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
+import type { GrowingCopy } from "../../snapshot/growing-copy.ts";
+import type { PeerId } from "../../shard/seams.ts";
 
 /** A receiver whose transfer was interrupted may ask for the rest within this time. */
 const KEEP_MS = 60_000;

@@ -1,6 +1,6 @@
 /** Receivers of a replica that still need the log from their position on. Pure. */
-import type { LogIndex, ShardId } from "../base/ids.ts";
-import type { PeerId } from "../shard/seams.ts";
+import type { LogIndex, ShardId } from "../../base/ids.ts";
+import type { PeerId } from "../../shard/seams.ts";
 
 /** A receiver that is not connected for this time no longer counts. */
 const GONE_MS = 60_000;

@@ -1,12 +1,12 @@
 /** Receives the replica of a peer as a snapshot. */
-import { utf8 } from "../base/bytes.ts";
-import type { Clock } from "../base/clock.ts";
-import { errorMessage } from "../base/errors.ts";
-import type { PeerId, Transport } from "../shard/seams.ts";
-import type { SnapshotHeader } from "../snapshot/header.ts";
-import { type Partial, readPartial } from "../snapshot/partial.ts";
-import { receiveSnapshot } from "../snapshot/stream.ts";
-import { type OnProgress, remainingMs } from "./work-progress.ts";
+import { utf8 } from "../../base/bytes.ts";
+import type { Clock } from "../../base/clock.ts";
+import { errorMessage } from "../../base/errors.ts";
+import type { PeerId, Transport } from "../../shard/seams.ts";
+import type { SnapshotHeader } from "../../snapshot/header.ts";
+import { type Partial, readPartial } from "../../snapshot/partial.ts";
+import { receiveSnapshot } from "../../snapshot/stream.ts";
+import { type OnProgress, remainingMs } from "../machine/work-progress.ts";
 
 /** The request for a new copy, which cannot be continued: all builds know it. */
 export const REPLICA_REQUEST = "replica";
