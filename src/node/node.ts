@@ -51,7 +51,7 @@ import { requireWal, switchToWal, untilWal } from "./startup/wal-mode.ts";
 import { requireOwnSqlite, type SqliteVersion } from "../sqlite/sqlite-version.ts";
 import { readWriterVersion, walResetNote } from "../sqlite/writer-version.ts";
 import { formCluster } from "./startup/form-cluster.ts";
-import { joinCluster } from "./startup/join-cluster.ts";
+import { joinCluster } from "./joining/join-cluster.ts";
 import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts";
 
 /** Version of the messages between nodes. */

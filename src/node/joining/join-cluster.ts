@@ -31,7 +31,7 @@ import { encodeControl } from "../../replication/peers/control-messages.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { fetchReplica } from "../../replication/snapshots/fetch-replica.ts";
 import { partialCopy } from "../../snapshot/partial.ts";
-import { orderedIds } from "./ordered-ids.ts";
+import { orderedIds } from "../startup/ordered-ids.ts";
 import { withdraw } from "./withdraw.ts";
 import type { OnProgress } from "../../replication/machine/work-progress.ts";
 import { type Admission, type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
