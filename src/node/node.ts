@@ -384,7 +384,7 @@ export class Node implements RunningNode {
       this.#appDbFile,
     );
     this.#replicator = replicator;
-    replicator.onFileAsked = fileChecks(replicator, clock);
+    replicator.messages.onFileAsked = fileChecks(replicator, clock);
     this.#phase = "";
     this.#guard.halt = null;
     const note = shardsNote(replicator.replica.replica.settings);
@@ -392,7 +392,7 @@ export class Node implements RunningNode {
     if (replicator.pollingBecause !== "")
       this.#notes.push(`the file system cannot be watched (${replicator.pollingBecause}): polling`);
     replicator.start();
-    replicator.takeOver(this.#transport.connected());
+    replicator.messages.takeOver(this.#transport.connected());
   }
 
   /** Only members of this node's cluster can stop it. */
@@ -404,7 +404,7 @@ export class Node implements RunningNode {
       return;
     }
     if (replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
-    const halt = haltOf(reason, replicator.nameOf(peer), this.#options.db);
+    const halt = haltOf(reason, replicator.peers.nameOf(peer), this.#options.db);
     if (halt !== null) this.#halt(halt);
   }
 
@@ -416,7 +416,7 @@ export class Node implements RunningNode {
     const members = replicator?.runtime.groups[0]!.configuration.members.map((m) => m.peerId) ?? [];
     this.#halted = { halt, members };
     this.#phase = haltSentence(halt);
-    const life = replicator?.life() ?? null;
+    const life = replicator?.messages.life() ?? null;
     replicator?.close();
     this.#replicator = null;
     if (name !== "twice") {

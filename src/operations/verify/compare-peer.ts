@@ -35,7 +35,7 @@ export async function comparePeer(
 ): Promise<number> {
   const { replica } = replicator.replica;
   const path = `${replicator.options.paths.incoming}/verify.db`;
-  const node = replicator.nameOf(peer);
+  const node = replicator.peers.nameOf(peer);
   const nothingCompared = (detail: string): number => {
     report({ kind: "replica", node, table: "", key: "", detail });
     return 0;
