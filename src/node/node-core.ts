@@ -8,7 +8,7 @@ import { Scans } from "../operations/scan/scans.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/machine/host.ts";
 import type { OnProgress, ProgressStatus } from "../replication/machine/work-progress.ts";
-import type { MessageRouter } from "../replication/peers/message-router.ts";
+import type { MessageRouter } from "../replication/messages/message-router.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";

@@ -23,7 +23,7 @@ import {
   missingKey,
   storedAddresses,
 } from "./data-dir.ts";
-import { Halting } from "./halting.ts";
+import { Halting } from "./halt/halting.ts";
 import type { RunningNode, StartedInfo } from "./handle.ts";
 import { leadersOf, Milestones } from "./milestones.ts";
 import { createNodeApi } from "./node-api.ts";

@@ -2,7 +2,7 @@
 import type { PeerId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
-import { MessageRouter } from "../replication/peers/message-router.ts";
+import { MessageRouter } from "../replication/messages/message-router.ts";
 import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
 import type { loadIdentity } from "../transport/identity.ts";
 import { storeAddresses, storedAddresses } from "./data-dir.ts";

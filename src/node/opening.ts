@@ -12,7 +12,7 @@ import { Replicator } from "../replication/replicator.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
-import type { Halting } from "./halting.ts";
+import type { Halting } from "./halt/halting.ts";
 import type { NodeCore } from "./node-core.ts";
 import { checkMemberFiles, type Start } from "./startup/check-files.ts";
 import { noteDataDir } from "./startup/held-file.ts";

@@ -6,9 +6,9 @@ import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
 import type { EventLoop } from "./event-loop.ts";
 import { type MemberChanges, shown } from "./members/member-changes.ts";
 import type { PeerNews } from "./peer-news.ts";
-import type { Control, FileCheck, Hello, Life, NodeNews } from "./peers/control-messages.ts";
-import type { LifeGuard } from "./peers/life-guard.ts";
-import type { MessageRouter, Stage } from "./peers/message-router.ts";
+import type { Control, FileCheck, Hello, Life, NodeNews } from "./messages/control-messages.ts";
+import type { LifeGuard } from "./lives/life-guard.ts";
+import type { MessageRouter, Stage } from "./messages/message-router.ts";
 import type { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
 
 const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };

@@ -3,9 +3,9 @@ import type { Clock } from "../base/clock.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
-import { type Control, encodeControl, type NodeNews } from "./peers/control-messages.ts";
-import type { MessageRouter } from "./peers/message-router.ts";
-import { liveMembers, type UnreachedPair, unreachedPairs } from "./peers/reachability.ts";
+import { type Control, encodeControl, type NodeNews } from "./messages/control-messages.ts";
+import type { MessageRouter } from "./messages/message-router.ts";
+import { liveMembers, type UnreachedPair, unreachedPairs } from "./members/reachability.ts";
 
 /** The last positions that a peer reported, and the time of the report. */
 interface ReceivedNews extends NodeNews {

@@ -16,7 +16,7 @@ import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
 import { neverClose, noteStop } from "../app-db/closing.ts";
-import type { NodeNews } from "./peers/control-messages.ts";
+import type { NodeNews } from "./messages/control-messages.ts";
 import { PeerMessages } from "./peer-messages.ts";
 import { PeerNews } from "./peer-news.ts";
 import { Upkeep } from "./upkeep.ts";
@@ -24,15 +24,15 @@ import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
 import type { SyncedFile } from "./machine/host.ts";
-import { LifeGuard } from "./peers/life-guard.ts";
+import { LifeGuard } from "./lives/life-guard.ts";
 import { MemberChanges } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { lowestHold } from "./snapshots/log-holds.ts";
 import { Readiness } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
-import { alignLog } from "./align-log.ts";
+import { alignLog } from "./lives/align-log.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
-import type { ReplicatorComponents, ReplicatorOptions } from "./options.ts";
+import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
 import { ownNews, readinessFacts, waitingRows } from "./own-facts.ts";
 
 export class Replicator {

@@ -11,8 +11,8 @@ import type { SyncedFile } from "./machine/host.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerMessages } from "./peer-messages.ts";
 import type { PeerNews } from "./peer-news.ts";
-import type { NodeNews } from "./peers/control-messages.ts";
-import { UnreachedReports } from "./peers/reachability.ts";
+import type { NodeNews } from "./messages/control-messages.ts";
+import { UnreachedReports } from "./members/reachability.ts";
 import type { Readiness } from "./readiness.ts";
 import type { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
 

@@ -15,7 +15,7 @@ import { type MemberId, type Message, MessageType } from "../raft/model/types.ts
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
 import { handOver, spreadLeader } from "./leadership.ts";
-import { Membership } from "./member-proposals.ts";
+import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
 import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";

@@ -1,11 +1,11 @@
 /** Answers requests that change the members: of joining nodes, of learners, and of operators through other nodes. */
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { ChangeOutcome } from "../../shard/member-proposals.ts";
+import type { ChangeOutcome } from "../../shard/cluster-members.ts";
 import type { ShardRuntime } from "../../shard/runtime.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { slotOf } from "../../shard/slots.ts";
-import { type Control, encodeControl } from "../peers/control-messages.ts";
+import { type Control, encodeControl } from "../messages/control-messages.ts";
 
 /** A member that was heard within this time is alive: a name that it has is taken. */
 const ALIVE_MS = 6000;

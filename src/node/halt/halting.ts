@@ -1,8 +1,8 @@
 /** Halts a node that members of its cluster refuse, and lets it go on when they accept it again. */
-import { type Halt, haltSentence } from "../base/halt.ts";
-import type { PeerId } from "../base/ids.ts";
-import type { NodeCore } from "./node-core.ts";
-import { haltedStage, haltOf } from "./startup/refused.ts";
+import { type Halt, haltSentence } from "../../base/halt.ts";
+import type { PeerId } from "../../base/ids.ts";
+import type { NodeCore } from "../node-core.ts";
+import { haltedStage, haltOf } from "./refused.ts";
 
 /** Without a refusal for this time, a node that ran twice goes on. */
 const RESUME_MS = 5000;

@@ -1,8 +1,8 @@
 /** The halt of a node that the members of its cluster refuse. */
 import type { Halt } from "../../base/halt.ts";
-import { readRefusal } from "../../replication/peers/hello-check.ts";
-import type { Life } from "../../replication/peers/control-messages.ts";
-import type { Stage } from "../../replication/peers/message-router.ts";
+import { readRefusal } from "../../replication/lives/hello-check.ts";
+import type { Life } from "../../replication/messages/control-messages.ts";
+import type { Stage } from "../../replication/messages/message-router.ts";
 import type { PeerId } from "../../shard/seams.ts";
 
 /** The node must become another member: its old member id never votes again. */

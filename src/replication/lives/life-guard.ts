@@ -5,7 +5,7 @@ import type { MemberId } from "../../raft/model/types.ts";
 import type { ShardRuntime } from "../../shard/runtime.ts";
 import type { PeerHello, PeerId } from "../../shard/seams.ts";
 import { asPeerId } from "../../base/ids.ts";
-import { type Hello, type Life, MAX_LIVES, type NodeNews } from "./control-messages.ts";
+import { type Hello, type Life, MAX_LIVES, type NodeNews } from "../messages/control-messages.ts";
 import { checkLife, refusalText } from "./hello-check.ts";
 
 /** Not a refusal code: the peer connects again after a pause. */

@@ -7,7 +7,7 @@ import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import type { DataPaths } from "./machine/data-paths.ts";
 import type { Host } from "./machine/host.ts";
 import type { OnProgress } from "./machine/work-progress.ts";
-import type { MessageRouter } from "./peers/message-router.ts";
+import type { MessageRouter } from "./messages/message-router.ts";
 
 export interface ReplicatorOptions {
   readonly db: string;
