@@ -13,7 +13,7 @@ import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
-import { Membership } from "./membership.ts";
+import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
 import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import { preferredLeader } from "./spread.ts";

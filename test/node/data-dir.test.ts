@@ -61,6 +61,6 @@ test("a new cluster makes its key, a joining node without one is refused", () =>
   const none = { clusterKeyText: null, clusterKeyFile: null };
   expect(findClusterKeys(none, paths, false)).toBeNull();
   expect(() => findClusterKeys(none, paths, true)).toThrow("joining needs the cluster's key");
-  const key = makeClusterKey(paths);
+  const key = makeClusterKey(paths, []);
   expect(findClusterKeys(none, paths, true)).toEqual([key]);
 });

@@ -610,25 +610,25 @@ export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofMachines(
     "an older life of a member is accepted",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'if (isOld) return "went-back";',
     "",
   ),
   ofMachines(
     "a new process of a member need not have the entries that the last one acknowledged",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;',
     "return null;",
   ),
   ofMachines(
     "a second process of a connected member is accepted",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'return isOld || isAliveSince ? "twice" : "later";',
     "return null;",
   ),
   ofMachines(
     "members do not tell each other the lives that they have met",
-    "replication/life-guard.ts",
+    "replication/lives/life-guard.ts",
     "return peers.remember(peer, { member, incarnation, nonce }) ? [peer] : [];",
     "return [];",
   ),
@@ -642,12 +642,12 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "a log that ends before the replica is used",
       0,
-      "replication/log-end.ts",
+      "replication/lives/log-end.ts",
       "if (seen > lastIndex)",
       "if (seen > lastIndex + 1)",
     ),
     // In the simulation the peers refuse the node, too: they know the entries that it acknowledged.
-    test: "test/replication/log-end.test.ts",
+    test: "test/replication/lives/log-end.test.ts",
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {

@@ -11,8 +11,8 @@ import { readSettings, type ReplicaSettings } from "../../replica/store/settings
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
-import { logEndHalt } from "../../replication/log-end.ts";
-import { rejoinHint } from "../refused.ts";
+import { logEndHalt } from "../../replication/lives/log-end.ts";
+import { rejoinHint } from "./refused.ts";
 
 /** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
 type StartKind = "member" | "form" | "join";

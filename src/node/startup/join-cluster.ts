@@ -26,10 +26,10 @@ import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { isNameTaken } from "../../replication/member-changes.ts";
-import { type Control, encodeControl } from "../../replication/control-messages.ts";
+import { type Control, encodeControl } from "../../replication/messages/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
-import type { MessageRouter, Stage } from "../../replication/message-router.ts";
+import type { MessageRouter, Stage } from "../../replication/messages/message-router.ts";
 import type { OnProgress } from "../../replication/work-progress.ts";
 import { withdraw } from "./withdraw.ts";
 
