@@ -9,7 +9,7 @@ export type HaltName =
 
 export interface Halt {
   readonly name: HaltName;
-  /** Says what is wrong, with the path or the peer. */
+  /** The problem, with the path or the peer. */
   readonly reason: string;
   /** One command or edit that helps. */
   readonly hint: string;

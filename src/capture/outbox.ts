@@ -38,6 +38,8 @@ const REMEMBERED_ROWS = 50_000;
  */
 const PROPOSE_AGAIN_MS = 2000;
 const PROPOSE_AGAIN_MS_MAX = 16_000;
+/** Bytes a millisecond at which a slow network brings batches to the log: larger ones get more time. */
+const SLOW_BYTES_PER_MS = 2000;
 
 export interface OutboxComponents {
   /** "dropped": this call put it into no log. Otherwise it may or may not come through. */
@@ -91,6 +93,7 @@ export class Outbox {
   /** By shard. */
   #chains: SentChain[] = [];
   #drains: DrainRecord[] = [];
+  #proposed = 0;
   readonly #inFlight: InFlight;
   /** A changeset was found that cannot leave before everything in flight was taken. */
   #blocked = false;
@@ -244,6 +247,11 @@ export class Outbox {
 
   // ------------------------------------------------------------------------------------------ out
 
+  /** Batches proposed since the start, repeated ones included. */
+  get proposed(): number {
+    return this.#proposed;
+  }
+
   /** Proposes everything that waits, in the order of each chain, up to the bound on bytes in flight. */
   propose(): void {
     const now = this.#components.now();
@@ -255,6 +263,7 @@ export class Outbox {
           if (ahead > 0 && ahead + sent.size > IN_FLIGHT_BYTES) break;
           const bytes = this.#components.spool.read(sent.bytes);
           if (this.#components.propose(shard, bytes) === "dropped") break;
+          this.#proposed++;
           sent.proposedAt = now;
         }
         ahead += sent.size;
@@ -265,7 +274,12 @@ export class Outbox {
   /** Batches that got no answer in time are due again. */
   #retryLate(chain: SentChain, now: number): void {
     const at = chain.sent[chain.ordered]?.proposedAt ?? null;
-    if (at === null || now - at <= chain.patienceMs) return;
+    if (at === null) return;
+    const proposed = chain.sent.reduce(
+      (sum, { proposedAt, size }) => sum + (proposedAt === null ? 0 : size),
+      0,
+    );
+    if (now - at <= chain.patienceMs + proposed / SLOW_BYTES_PER_MS) return;
     chain.patienceMs = Math.min(2 * chain.patienceMs, PROPOSE_AGAIN_MS_MAX);
     for (const sent of chain.sent.slice(chain.ordered)) sent.proposedAt = null;
   }

@@ -33,11 +33,15 @@ interface Halted {
 
 export class Halting {
   readonly #components: HaltingComponents;
-  /** null: the node replicates, or is about to. */
   #halted: Halted | null = null;
 
   constructor(components: HaltingComponents) {
     this.#components = components;
+  }
+
+  /** null: the node replicates, or is about to. */
+  get halted(): Halt | null {
+    return this.#halted?.halt ?? null;
   }
 
   /** A peer refuses this node. Only members of its cluster can halt it. */

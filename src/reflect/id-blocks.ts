@@ -8,6 +8,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorMessage } from "../base/errors.ts";
 import type { TableShape } from "../change/shape.ts";
 import { prepareExact } from "../rows/row-access.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { trusted } from "../sqlite/typed-rows.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
@@ -141,7 +142,7 @@ export function reserveIds(
   if (place === null) return;
   const blocks = new IdBlocks(db, { shapes, sizeOf, place: () => place });
   if (!blocks.due) return;
-  db.exec("BEGIN IMMEDIATE");
+  beginWriting(db);
   try {
     blocks.keep(new Set());
     db.exec("COMMIT");

@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import type { DataPaths } from "./data-paths.ts";
 import type { Host } from "./host.ts";
 import type { MessageRouter } from "./messages/message-router.ts";
@@ -17,6 +18,8 @@ export interface ReplicatorOptions {
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;
+  /** The SQLite with which the application wrote before this node did; null: unknown. */
+  readonly applicationVersion?: SqliteVersion | null;
 }
 
 export interface ReplicatorComponents {

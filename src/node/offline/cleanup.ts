@@ -7,6 +7,7 @@ import { dataPaths } from "../../replication/data-paths.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 import { readLeftovers } from "../../schema/leftovers.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 
 interface CleanupResult {
@@ -39,7 +40,7 @@ export function cleanupDatabase(file: string, dataDir: string, alsoOthers = fals
       );
     }
   }
-  const db = openDatabase(file);
+  const db = openAppDb(file);
   try {
     const removed = uninstall(db);
     const others = removeLeftovers(db, alsoOthers);

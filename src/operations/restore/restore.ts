@@ -19,7 +19,7 @@ import { RestoreAsNew } from "./restore-as-new.ts";
 import { RowWriter } from "./row-writer.ts";
 import { conflictId } from "../conflicts.ts";
 import { showImage, showKey, showValue } from "../literals.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { beginWriting, openAppDb } from "../../sqlite/open-app-db.ts";
 
 export interface RestoreOptions {
   readonly asNew: boolean;
@@ -38,7 +38,7 @@ export async function restoreConflict(
   conflict: StoredConflict,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  const db = openDatabase(replicator.options.db, { timeout: 0 });
+  const db = openAppDb(replicator.options.db, { timeout: 0 });
   try {
     for (const end = clock.now() + PATIENCE_MS; ; await sleep(clock, LOOK_MS)) {
       if (clock.now() > end)
@@ -66,7 +66,7 @@ export async function restoreConflict(
 
 function begin(db: DatabaseSync): boolean {
   try {
-    db.exec("BEGIN IMMEDIATE");
+    beginWriting(db);
     return true;
   } catch (error) {
     if (isBusy(error)) return false;

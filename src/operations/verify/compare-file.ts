@@ -11,6 +11,7 @@ import type { Replicator } from "../../replication/replicator.ts";
 import { ChangeLogReader, selectsOf } from "../../rows/change-log-reader.ts";
 import { readAcknowledged, readChangeLogs } from "../../rows/change-logs.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { quoteText } from "../../sqlite/quote.ts";
 import type { VerifyDifference } from "../api.ts";
 import { showKey } from "../literals.ts";
@@ -49,7 +50,7 @@ export async function compareFile(
 ): Promise<FileComparison> {
   const { replica } = replicator.replica;
   const { db, paths } = replicator.options;
-  const appDb = openDatabase(db, { readOnly: true });
+  const appDb = openAppDb(db, { readOnly: true });
   const state = openDatabase(paths.replica, { readOnly: true });
   try {
     appDb.exec(`ATTACH ${quoteText(`${pathToFileURL(paths.replica).href}?mode=ro`)} AS replica`);
