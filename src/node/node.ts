@@ -42,7 +42,7 @@ import { isFileTrouble } from "./file/halted-file.ts";
 import { createNodeApi } from "./node-api.ts";
 import { leadersOf, Milestones } from "./milestones.ts";
 import type { NodeOptions } from "./options.ts";
-import { Halting } from "./halting.ts";
+import { Halting } from "./halt/halting.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
 import { giveExtensions } from "./startup/give-extensions.ts";
 import { nodeFileError } from "./startup/file-access.ts";

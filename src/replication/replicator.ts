@@ -38,7 +38,7 @@ import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } fro
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
 import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
-import { alignLog } from "./align-log.ts";
+import { alignLog } from "./lives/align-log.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { Stage } from "./messages/message-router.ts";

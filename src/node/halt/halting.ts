@@ -1,11 +1,11 @@
 /** Halts a node that must not replicate: its files are closed, it stays up, and status, log and `wait` give the reason. */
-import type { Clock } from "../base/clock.ts";
-import { type Halt, haltSentence } from "../base/halt.ts";
-import type { PeerId } from "../base/ids.ts";
-import type { Logger } from "../base/logger.ts";
-import type { MessageRouter } from "../replication/messages/message-router.ts";
-import type { Replicator } from "../replication/replicator.ts";
-import { haltedStage, haltOf } from "./startup/refused.ts";
+import type { Clock } from "../../base/clock.ts";
+import { type Halt, haltSentence } from "../../base/halt.ts";
+import type { PeerId } from "../../base/ids.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { MessageRouter } from "../../replication/messages/message-router.ts";
+import type { Replicator } from "../../replication/replicator.ts";
+import { haltedStage, haltOf } from "./refused.ts";
 
 /** Without a refusal for this time, a node that ran twice goes on. */
 const RESUME_MS = 5000;
