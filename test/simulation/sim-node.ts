@@ -466,7 +466,7 @@ export class SimNode {
       },
       memory: () => 0,
       collectGarbage: () => {},
-      nonce: () => `${this.options.address ?? this.name}/${generation}`,
+      nonce: () => `${this.options.address ?? this.name}-${generation}`,
     };
   }
 
