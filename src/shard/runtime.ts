@@ -256,6 +256,7 @@ export class ShardRuntime {
       const { raft } = this.groups[shard]!;
       if (message.type === MessageType.append) raft.reportUnreachable(message.to);
       if (message.type === MessageType.snapshot) raft.reportSnapshot(message.to, false);
+      if (message.type === MessageType.propose) this.#components.stateMachine.proposalLost(shard);
     }
   }
 
