@@ -40,14 +40,14 @@ const PROPOSE_AGAIN_MS = 2000;
 const PROPOSE_AGAIN_MS_MAX = 16_000;
 /** Bytes a millisecond at which a slow network brings batches to the log: larger ones get more time. */
 const SLOW_BYTES_PER_MS = 2000;
-/** The pause after a proposal that did not leave this node. */
+/** The pause after a proposal that did not leave this node; a large one waits for the queue to the leader. */
 const LOST_MS = 500;
+const QUEUED_BYTES_PER_MS = 50_000;
 
 /** Milliseconds without an answer after which a chain's batches are proposed again. */
 function patienceOf({ lost, patienceMs, sent }: SentChain): number {
-  if (lost) return LOST_MS;
   const proposed = sent.reduce((sum, { proposedAt, size }) => sum + (proposedAt === null ? 0 : size), 0);
-  return patienceMs + proposed / SLOW_BYTES_PER_MS;
+  return lost ? LOST_MS + proposed / QUEUED_BYTES_PER_MS : patienceMs + proposed / SLOW_BYTES_PER_MS;
 }
 
 export interface OutboxComponents {
