@@ -86,8 +86,8 @@ export class Link {
   /** Whether the queue takes a message of that size now. */
   hasRoom(bytes: number): boolean {
     if (this.#state !== "open" || bytes > MAX_MESSAGE_BYTES) return false;
-    // A message that is larger than the queue waits there alone.
-    return this.#queued === 0 || this.#queued + bytes <= QUEUE_BYTES;
+    // A message that is larger than the queue waits there as the only bulk message.
+    return this.#bulk.length === 0 || this.#queued + bytes <= QUEUE_BYTES;
   }
 
   /** False: the queue is full or the link is closed; the message is dropped. */
