@@ -191,7 +191,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "a lost proposal is not proposed again",
     200,
     "capture/outbox.ts",
-    "if (at === null || now - at <= chain.patienceMs) return;",
+    "if (at === null || now - at <= patienceOf(chain)) return;",
     "if (at === null || now >= 0) return;",
   ),
   one(
