@@ -15,7 +15,7 @@ import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { publish, removeDatabase } from "../replica/copies/database-files.ts";
 import type { DataPaths } from "../replication/data-paths.ts";
-import { readPartial } from "../snapshot/partial.ts";
+import { partialCopy } from "../snapshot/partial.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
@@ -55,9 +55,10 @@ export function cleanUpAfterCrash(paths: DataPaths): void {
     publish(paths.joiningLog, paths.log);
   removeDatabase(paths.joiningLog);
   // The part that an interrupted join received is continued.
-  const isJoining = !existsSync(paths.replica) && readPartial(paths.joiningReplica) !== null;
-  for (const name of existsSync(paths.incoming) ? readdirSync(paths.incoming) : [])
-    if (!isJoining || !name.startsWith(basename(paths.joiningReplica)))
+  if (existsSync(paths.replica) || partialCopy(paths.joiningReplica) === null)
+    return rmSync(paths.incoming, { recursive: true, force: true });
+  for (const name of readdirSync(paths.incoming))
+    if (!name.startsWith(basename(paths.joiningReplica)))
       rmSync(join(paths.incoming, name), { recursive: true, force: true });
 }
 
