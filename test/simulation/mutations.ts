@@ -245,6 +245,13 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/replica/apply/plain-rows.test.ts",
   },
   one(
+    "a set of rows overwrites unacknowledged rows of the application",
+    60,
+    "reflect/row-reflector.ts",
+    "return !pending.has(id, keyId) && withheld.get(id, keyId) === undefined;",
+    "return withheld.get(id, keyId) === undefined;",
+  ),
+  one(
     "the journal assumes a base position after the real one",
     200,
     "replica/apply/changeset.ts",
