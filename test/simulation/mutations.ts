@@ -100,9 +100,9 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "log-store/group-state.ts",
-        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1),",
+        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1, rows.length),",
         replace:
-          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
+          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER, rows.length),",
       },
       {
         file: "log-store/sqlite-log-store.ts",
