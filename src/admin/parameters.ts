@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
+import { isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 
 const MAX_CONFLICTS = 10_000;
 
@@ -58,13 +59,26 @@ export const waitQuery = (query: URLSearchParams): { readonly all: boolean; read
   timeoutMs: read(query, "timeout", timeout),
 });
 
-export const verifyQuery = (
-  query: URLSearchParams,
-): { readonly deep: boolean; readonly repair: boolean; readonly timeoutMs: number } => ({
-  deep: read(query, "deep", flag),
-  repair: read(query, "repair", flag),
-  timeoutMs: read(query, "timeout", timeout),
-});
+export interface VerifyQuery {
+  readonly deep: boolean;
+  readonly repair: boolean;
+  readonly publish: { readonly table: string | null } | null;
+  readonly timeoutMs: number;
+}
+
+export function verifyQuery(query: URLSearchParams): VerifyQuery {
+  const repair = read(query, "repair", flag);
+  const publish = read(query, "publish", flag);
+  if (repair && publish)
+    throw new UserError(
+      "repair and publish exclude each other",
+      "choose one of them: publish orders this file's rows",
+    );
+  return {
+    ...{ deep: read(query, "deep", flag), repair, timeoutMs: read(query, "timeout", timeout) },
+    publish: publish ? { table: query.get("table") } : null,
+  };
+}
 
 export const conflictsQuery = (query: URLSearchParams): { readonly limit: number } => ({
   limit: read(query, "limit", limit),
@@ -76,3 +90,13 @@ export const restoreQuery = (
   asNew: read(query, "asNew", flag),
   overwrite: read(query, "overwrite", flag),
 });
+
+/** The new name of a member, under the rule of --name. */
+export function renameQuery(query: URLSearchParams): string {
+  const to = query.get("to") ?? "";
+  if (isNodeName(to)) return to;
+  throw new UserError(
+    `to should be a name of at most ${MAX_NODE_NAME} printable characters, not ${JSON.stringify(to)}`,
+    "use to=NAME",
+  );
+}

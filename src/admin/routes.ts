@@ -1,9 +1,9 @@
 /** The paths of the admin API and their handlers, as `Bun.serve` takes them. Only POST changes state. */
 import { errorMessage, UserError } from "../base/errors.ts";
-import type { NodeApi } from "../operations/api.ts";
+import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { renderMetrics } from "./prometheus.ts";
-import { conflictsQuery, restoreQuery, verifyQuery, waitQuery } from "./parameters.ts";
+import { conflictsQuery, renameQuery, restoreQuery, verifyQuery, waitQuery } from "./parameters.ts";
 
 /** Characters of a path with its query. */
 const MAX_URL = 4096;
@@ -122,6 +122,14 @@ export class Routes {
     }
   }
 
+  #member(action: MemberAction): Route {
+    const route = post(async (api, { id, query }) => {
+      await api.changeMember(action, id, action === "rename" ? renameQuery(query) : undefined);
+      return json({ done: true });
+    });
+    return { ...route, isAction: true };
+  }
+
   readonly #routes: Readonly<Record<string, Route>> = {
     "/": get(() => dashboard(), dashboard),
     "/healthz": get(
@@ -138,8 +146,14 @@ export class Routes {
     "/metrics": get((api) => metricsText(renderMetrics(api.metrics()))),
     "/api/v1/status": get((api) => json(api.status())),
     "/api/v1/members": get((api) => json(api.status().members)),
+    "/api/v1/members/:id/remove": this.#member("remove"),
+    "/api/v1/members/:id/promote": this.#member("promote"),
+    "/api/v1/members/:id/demote": this.#member("demote"),
+    "/api/v1/members/:id/transfer": this.#member("transfer"),
+    "/api/v1/members/:id/rename": this.#member("rename"),
     "/api/v1/wait": post((api, call) => this.#wait(api, call)),
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
+    "/api/v1/repair": post(async (api) => json(await api.repair())),
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);

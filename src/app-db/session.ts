@@ -9,10 +9,13 @@ import { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { settingOf } from "../change/per-table.ts";
 import { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
+import type { UnseenRows } from "../rows/unseen-rows.ts";
+import type { Image } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import { ChangeLogWriter } from "../reflect/change-log-writer.ts";
 import { type BlockPlace, IdBlocks } from "../reflect/id-blocks.ts";
+import { HoldBack } from "../reflect/hold-back.ts";
 import { Reflector } from "../reflect/reflector.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { CapturedTable } from "../rows/change-logs.ts";
@@ -34,6 +37,11 @@ export interface AppDbSessionOptions {
   readonly place: () => BlockPlace | null;
   /** Cursors of the session before, whose ordered log ids still hold; null: it is the first one. */
   readonly previous: ChangeLogCursors | null;
+  /** Ids of tables that this node cannot write for now: rows of other nodes wait. */
+  readonly heldBack: ReadonlySet<number>;
+  readonly unseen: UnseenRows;
+  /** See `RowReflectorComponents`. */
+  readonly keepUnseen: (shape: TableShape, images: readonly Image[]) => void;
 }
 
 export class AppDbSession {
@@ -49,10 +57,12 @@ export class AppDbSession {
   readonly remembered: RememberedSchema;
   /** See `AppDbSessionOptions`. */
   readonly expected: KnownSchema | null;
+  readonly holdBack: HoldBack;
 
   /** It may also be opened inside a transaction of the connection. */
   constructor(options: AppDbSessionOptions) {
-    const { file, connection, replica, captured, remembered, expected, place, previous } = options;
+    const { file, connection, replica, captured, remembered, expected, place, previous, unseen, keepUnseen } =
+      options;
     const { settings } = replica;
     this.remembered = remembered;
     this.expected = expected;
@@ -74,8 +84,21 @@ export class AppDbSession {
       }),
     );
     const { bases, withheld, pending, logs, cursors } = this;
+    this.holdBack = new HoldBack(options.heldBack, withheld);
     this.reflector = new Reflector({
-      ...{ appDb: connection, logs, source: replica, pending, bases, withheld, cursors, expected },
+      ...{
+        appDb: connection,
+        logs,
+        source: replica,
+        pending,
+        bases,
+        withheld,
+        cursors,
+        expected,
+        unseen,
+        keepUnseen,
+        holdBack: this.holdBack,
+      },
       ids: new IdBlocks(db, {
         shapes: expected === null ? [] : shapes,
         sizeOf: (table) => settingOf(settings.idBlock, table),
@@ -83,7 +106,10 @@ export class AppDbSession {
       }),
     });
     this.#openReader = () =>
-      new AppDbReader({ file, shapes, captured, encoding: settings.encoding, expected });
+      new AppDbReader({
+        ...{ file, shapes, captured, encoding: settings.encoding, expected },
+        life: () => connection.life.current,
+      });
   }
 
   get schemaVersion(): number {

@@ -21,3 +21,9 @@ export type ShardId = Kind<number, "ShardId">;
 
 /** Place of an entry in one shard's log, from 1; 0: before the first. */
 export type LogIndex = Kind<number, "LogIndex">;
+
+/** `TableShape.id`: given when the table is created or imported, stable over RENAME, equal on all nodes. */
+export type TableId = Kind<number, "TableId">;
+
+/** Id of a row in one table's change log, from 1; 0: before the first. It only grows. */
+export type LogId = Kind<number, "LogId">;

@@ -5,3 +5,9 @@ export const foldName = (name: string): string => name.replace(/[A-Z]+/g, (part)
 /** False if one of them is missing. */
 export const isSameName = (a: string | null | undefined, b: string | null | undefined): boolean =>
   a != null && b != null && (a === b || (a.length === b.length && foldName(a) === foldName(b)));
+
+export const MAX_NODE_NAME = 64;
+
+/** Printable, without spaces around it. */
+export const isNodeName = (name: string): boolean =>
+  name.length > 0 && name.length <= MAX_NODE_NAME && !/[\p{Cc}\p{Cf}]/u.test(name) && name.trim() === name;

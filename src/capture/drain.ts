@@ -13,7 +13,7 @@ import type { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type Image, imageEqual, valueEqual } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
-import type { CapturedRow, ChangeLogReader } from "../rows/change-log-reader.ts";
+import { type CapturedRow, type ChangeLogReader, RowWithoutKey } from "../rows/change-log-reader.ts";
 
 /** Takes the rows of a drain, table by table. A large drain is no different from a small one. */
 export interface DrainSink {
@@ -37,6 +37,9 @@ export interface DrainComponents {
   readonly beforeImages: BeforeImageSource;
 }
 
+/** "refused": the sink refused a row. `held`: a row of the table has no key. Of both nothing counts as drained. */
+export type Drained = "done" | "refused" | { readonly held: number };
+
 /** Rows handled between two yields. */
 const SLICE = 1000;
 
@@ -53,24 +56,50 @@ export class Drain {
     return [...newest].flatMap(([table, upTo]) => (upTo > cursors.drained(table) ? [{ table, upTo }] : []));
   }
 
-  /**
-   * Gives `sink` everything up to `watermarks` (from `news`, in the same read transaction). Yields now and then.
-   * False as result: the sink refused a row, and nothing counts as drained.
-   */
-  *run(watermarks: readonly Watermark[], sink: DrainSink): Generator<void, boolean> {
-    const { logs, cursors, pending } = this.#components;
-    let handled = 0;
-    for (const { table, upTo } of watermarks) {
-      const log = logs.find((l) => l.shape.id === table);
-      assert(log !== undefined, "a watermark is of a captured table");
-      const taken = new KeyMap<0, never>();
-      for (const row of log.captured(cursors.drained(table), upTo)) {
-        if (!this.#take(log.shape, row, taken, sink)) return false;
-        if (++handled % SLICE === 0) yield;
+  /** A log lost rows: its newest id fell, or its mark is missing (`CUT_LOG`). Writes of the application may be missing in it. */
+  isCut(newest: ReadonlyMap<number, number>): boolean {
+    const { logs, cursors } = this.#components;
+    return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));
+  }
+
+  /** A row of the table that was written since has no key. In the same read transaction as `news`. */
+  hasRowWithoutKey({ table, upTo }: Watermark): boolean {
+    const { cursors } = this.#components;
+    return this.#log(table).hasRowWithoutKey(cursors.drained(table), upTo);
+  }
+
+  #log(table: number): ChangeLogReader {
+    const log = this.#components.logs.find((l) => l.shape.id === table);
+    assert(log !== undefined, "a watermark is of a captured table");
+    return log;
+  }
+
+  /** Gives `sink` everything up to `watermarks` (from `news`, in the same read transaction). Yields now and then. */
+  *run(watermarks: readonly Watermark[], sink: DrainSink): Generator<void, Drained> {
+    const { cursors, pending } = this.#components;
+    for (const watermark of watermarks) {
+      const { table, upTo } = watermark;
+      try {
+        if (!(yield* this.#runTable(watermark, sink))) return "refused";
+      } catch (error) {
+        if (error instanceof RowWithoutKey) return { held: table };
+        throw error;
       }
       pending.see(table, upTo);
     }
     for (const { table, upTo } of watermarks) cursors.of(table).drainTo(upTo);
+    return "done";
+  }
+
+  /** False: the sink refused a row. */
+  *#runTable({ table, upTo }: Watermark, sink: DrainSink): Generator<void, boolean> {
+    const log = this.#log(table);
+    let handled = 0;
+    const taken = new KeyMap<0, never>();
+    for (const row of log.captured(this.#components.cursors.drained(table), upTo)) {
+      if (!this.#take(log.shape, row, taken, sink)) return false;
+      if (++handled % SLICE === 0) yield;
+    }
     return true;
   }
 
@@ -81,9 +110,12 @@ export class Drain {
     const minId = pending.note(shape.id, row.keyId, row.minId, row.maxId);
     if (taken.has(row.keyId)) return true;
     sink.looked(shape.id, row.keyId);
-    if (row.maxId <= beforeImages.watermark(shape.id, row.keyId)) return true; // ordered before a restart
-    taken.set(row.keyId, 0);
     const base = withheld.get(shape.id, row.keyId)?.position ?? bases.at(shape.id, minId);
+    // Ordered before a restart, and others have written since. An own image is compared all the same: if it differs, an older
+    // copy of the file gave the log id to another write.
+    if (row.maxId <= beforeImages.watermark(shape.id, row.keyId))
+      if (!beforeImages.isLastWriteOwn(shape.id, row.keyId, base)) return true;
+    taken.set(row.keyId, 0);
     const sent = sink.inFlight(shape.id, row.keyId);
     const before = sent !== undefined ? sent : beforeImages.beforeImage(shape.id, row.keyId, row.key, base);
     if (before === null && row.image === null) return true;

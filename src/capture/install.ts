@@ -2,21 +2,26 @@
  * Installs capture in the app database and removes it: one short transaction each, so that an application never sees half
  * of it.
  */
+import { randomBytes } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type CapturedTable, readChangeLogs } from "../rows/change-logs.ts";
+import { type FileLife, storeFileLife } from "../rows/file-life.ts";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
+import { readLeftovers } from "../schema/leftovers.ts";
 import { changeLogName, APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { hasTable } from "../sqlite/has.ts";
 import { isBusy } from "../sqlite/locked.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { readTable } from "../sqlite/schema.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { writeRemembered } from "./remembered.ts";
 import { captureObjects } from "./capture-triggers.ts";
+import { continueLog } from "./log-ids.ts";
 
 export interface InstallOptions {
   readonly clusterId: string;
@@ -24,7 +29,14 @@ export interface InstallOptions {
   readonly schemaVersion: number;
   /** The position that the file reflects once capture is installed. */
   readonly position: PositionVector;
+  /** Table id ⇒ the highest change-log id that this node ever used for the table. Absent: it used none. */
+  readonly usedIds?: (table: number) => number;
+  /** Absent: a new epoch. */
+  readonly life?: FileLife;
 }
+
+/** The life of a file in which capture was just installed. */
+export const newFileLife = (): FileLife => ({ epoch: randomBytes(16).toString("hex"), life: 1 });
 
 /** The registry of change logs; null: nothing of Marmot is installed. */
 export function readCaptured(db: DatabaseSync): CapturedTable[] | null {
@@ -64,7 +76,7 @@ function transaction(db: DatabaseSync, work: () => void): void {
 
 function begin(db: DatabaseSync): void {
   try {
-    db.exec("BEGIN IMMEDIATE");
+    beginWriting(db);
   } catch (error) {
     if (!isBusy(error)) throw error;
     throw new UserError(
@@ -103,7 +115,12 @@ export function install(
     const status = db.prepare(`INSERT INTO "__marmot__status" VALUES(?, ?, ?)`);
     status.run("node", "peer_id", options.peerId);
     options.position.forEach((index, shard) => status.run("shard", String(shard), BigInt(index)));
-    for (const shape of shapes) captured.push(captureTable(db, shape));
+    storeFileLife(db, options.life ?? newFileLife());
+    for (const shape of shapes) {
+      const table = captureTable(db, shape);
+      continueLog(db, table.log, options.usedIds?.(shape.id) ?? 0);
+      captured.push(table);
+    }
   });
   return captured;
 }
@@ -116,8 +133,13 @@ function captureTable(db: DatabaseSync, shape: TableShape): CapturedTable {
   return { id, name, log };
 }
 
-/** Removes every trigger, index and table of Marmot: triggers first, or writes of the application would fail in between. */
-export function uninstall(db: DatabaseSync): { triggers: number; tables: number } {
+export interface Removed {
+  readonly triggers: number;
+  readonly tables: number;
+}
+
+/** Removes every trigger, index and table of Marmot: triggers first, or the application's writes would fail in between. */
+export function uninstall(db: DatabaseSync): Removed {
   let triggers = 0;
   let tables = 0;
   transaction(db, () => {
@@ -143,4 +165,20 @@ export function uninstall(db: DatabaseSync): { triggers: number; tables: number 
       }
   });
   return { triggers, tables };
+}
+
+/** Removes what older replicators left in the file: those of maxpert/marmot, and of HarmonyLite where `alsoOthers` says so. */
+export function removeLeftovers(db: DatabaseSync, alsoOthers: boolean): Removed {
+  const removed = { triggers: 0, tables: 0 };
+  const isWanted = (of: string): boolean => alsoOthers || of === "maxpert/marmot";
+  if (!readLeftovers(queryOf(db)).some(({ of }) => isWanted(of))) return removed;
+  transaction(db, () => {
+    const leftovers = readLeftovers(queryOf(db)).filter(({ of }) => isWanted(of));
+    for (const kind of ["trigger", "table"] as const)
+      for (const { name } of leftovers.filter((l) => l.kind === kind)) {
+        db.exec(`DROP ${kind === "trigger" ? "TRIGGER" : "TABLE"} ${quoteIdentifier(name)}`);
+        removed[`${kind}s`]++;
+      }
+  });
+  return removed;
 }

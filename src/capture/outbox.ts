@@ -38,6 +38,8 @@ const REMEMBERED_ROWS = 50_000;
  */
 const PROPOSE_AGAIN_MS = 2000;
 const PROPOSE_AGAIN_MS_MAX = 16_000;
+/** Bytes a millisecond at which a slow network brings batches to the log: larger ones get more time. */
+const SLOW_BYTES_PER_MS = 2000;
 
 export interface OutboxComponents {
   /** "dropped": this call put it into no log. Otherwise it may or may not come through. */
@@ -272,7 +274,12 @@ export class Outbox {
   /** Batches that got no answer in time are due again. */
   #retryLate(chain: SentChain, now: number): void {
     const at = chain.sent[chain.ordered]?.proposedAt ?? null;
-    if (at === null || now - at <= chain.patienceMs) return;
+    if (at === null) return;
+    const proposed = chain.sent.reduce(
+      (sum, { proposedAt, size }) => sum + (proposedAt === null ? 0 : size),
+      0,
+    );
+    if (now - at <= chain.patienceMs + proposed / SLOW_BYTES_PER_MS) return;
     chain.patienceMs = Math.min(2 * chain.patienceMs, PROPOSE_AGAIN_MS_MAX);
     for (const sent of chain.sent.slice(chain.ordered)) sent.proposedAt = null;
   }

@@ -1,4 +1,5 @@
 /** The contents of the total order: batches of row changes, and the few other kinds of entries. */
+import type { LogId, TableId } from "../base/ids.ts";
 import type { KeyId } from "./key.ts";
 import type { Image, Value } from "./value.ts";
 
@@ -40,7 +41,7 @@ export interface RowChange {
 
 export interface TableChanges {
   /** `TableShape.id`. */
-  readonly table: number;
+  readonly table: TableId;
   /** Number of stored columns that the images have. */
   readonly columns: number;
   readonly rows: readonly RowChange[];
@@ -49,8 +50,8 @@ export interface TableChanges {
 /** Up to which id a change log of the origin is covered by this batch. */
 export interface Watermark {
   /** `TableShape.id` of the table whose log it is. */
-  readonly table: number;
-  readonly upTo: number;
+  readonly table: TableId;
+  readonly upTo: LogId;
 }
 
 export interface Batch {

@@ -3,45 +3,46 @@
  * cursors belongs to the app-db session; each id is raised at one place. The class lies in this pure room because capture,
  * reflect and the session itself use it and may not import each other.
  */
+import type { LogId, TableId } from "../base/ids.ts";
 import type { Watermark } from "./batch.ts";
 import type { KeyList } from "./key-map.ts";
 
 /** Log ids of one table. Rows up to an id have taken that step. */
 export class ChangeLogCursor {
-  #drained: number;
-  #ordered: number;
-  #acknowledged: number;
-  #swept = 0;
+  #drained: LogId;
+  #ordered: LogId;
+  #acknowledged: LogId;
+  #swept: LogId = 0;
 
   /** `stored`: the acknowledged id in the file. `ordered`: the last session's, if it was further. */
-  constructor(stored: number, ordered = 0) {
+  constructor(stored: LogId, ordered: LogId = 0) {
     this.#drained = stored;
     this.#acknowledged = stored;
     this.#ordered = Math.max(stored, ordered);
   }
 
   /** Rows up to here were read into the outbox, or need not be. */
-  get drained(): number {
+  get drained(): LogId {
     return Math.max(this.#drained, this.#acknowledged);
   }
 
   /** The changes up to here are in the total order, and this node's replica has them. */
-  get ordered(): number {
+  get ordered(): LogId {
     return this.#ordered;
   }
 
   /** The file says so, too: no row up to here is pending. */
-  get acknowledged(): number {
+  get acknowledged(): LogId {
     return this.#acknowledged;
   }
 
   /** Log rows up to here are deleted. */
-  get swept(): number {
+  get swept(): LogId {
     return this.#swept;
   }
 
   /** By the drain. */
-  drainTo(id: number): void {
+  drainTo(id: LogId): void {
     this.#drained = Math.max(this.#drained, id);
   }
 
@@ -51,7 +52,7 @@ export class ChangeLogCursor {
   }
 
   /** By the outbox. */
-  orderTo(id: number): void {
+  orderTo(id: LogId): void {
     this.#ordered = Math.max(this.#ordered, id);
   }
 
@@ -63,7 +64,7 @@ export class ChangeLogCursor {
   }
 
   /** By the reflector: deletes at most `rows` more. Returns the new id; null: everything acknowledged is deleted. */
-  sweep(rows: number): number | null {
+  sweep(rows: number): LogId | null {
     if (this.#swept >= this.#acknowledged) return null;
     this.#swept = Math.min(this.#acknowledged, this.#swept + rows);
     return this.#swept;
@@ -72,7 +73,7 @@ export class ChangeLogCursor {
 
 /** The cursors of all tables, and the keys to release with the next acknowledgement. */
 export class ChangeLogCursors {
-  readonly #tables = new Map<number, ChangeLogCursor>();
+  readonly #tables = new Map<TableId, ChangeLogCursor>();
   /** Keys of ordered drains, one list a drain. */
   readonly #looked: KeyList[];
 
@@ -81,8 +82,8 @@ export class ChangeLogCursors {
    * before, whose ordered ids still hold.
    */
   constructor(
-    tables: Iterable<number>,
-    stored: ReadonlyMap<number, number>,
+    tables: Iterable<TableId>,
+    stored: ReadonlyMap<TableId, LogId>,
     previous: ChangeLogCursors | null = null,
   ) {
     for (const table of tables)
@@ -91,17 +92,17 @@ export class ChangeLogCursors {
   }
 
   /** A new cursor for a table that the session does not have yet, or no longer has. */
-  of(table: number): ChangeLogCursor {
+  of(table: TableId): ChangeLogCursor {
     let cursor = this.#tables.get(table);
     if (cursor === undefined) this.#tables.set(table, (cursor = new ChangeLogCursor(0)));
     return cursor;
   }
 
-  ordered(table: number): number {
+  ordered(table: TableId): LogId {
     return this.#tables.get(table)?.ordered ?? 0;
   }
 
-  drained(table: number): number {
+  drained(table: TableId): LogId {
     return this.#tables.get(table)?.drained ?? 0;
   }
 
@@ -126,7 +127,7 @@ export class ChangeLogCursors {
    * In the reflector's transaction: acknowledges everything that is ordered. Returns the tables with news, the keys to
    * release, and the call that belongs after the commit.
    */
-  acknowledge(): { tables: number[]; looked: readonly KeyList[]; committed: () => void } {
+  acknowledge(): { tables: TableId[]; looked: readonly KeyList[]; committed: () => void } {
     const looked = [...this.#looked];
     const tables = [...this.#tables].flatMap(([table, cursor]) => (cursor.acknowledge() ? [table] : []));
     return { tables, looked, committed: () => void this.#looked.splice(0, looked.length) };

@@ -1,4 +1,5 @@
 /** The shape of a table, as replication needs it: a plain value that `schema/` makes from the schema. */
+import type { TableId } from "../base/ids.ts";
 
 /** Built-in collations; a table whose key uses another is refused. */
 export type Collation = "BINARY" | "NOCASE" | "RTRIM";
@@ -29,7 +30,7 @@ export interface UniqueTerm {
 
 export interface TableShape {
   /** Stable over RENAME; never used again. */
-  readonly id: number;
+  readonly id: TableId;
   readonly name: string;
   /** Stored columns in declaration order; of a table without a declared key its rowid comes first. */
   readonly columns: readonly ColumnShape[];

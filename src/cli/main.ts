@@ -10,6 +10,9 @@ import { conflictsVerb } from "./verbs/conflicts.ts";
 import { demoVerb } from "./verbs/demo.ts";
 import { doctorVerb } from "./verbs/doctor.ts";
 import { keyVerb } from "./verbs/key.ts";
+import { membersVerb } from "./verbs/members.ts";
+import { rejoinVerb } from "./verbs/rejoin.ts";
+import { repairVerb } from "./verbs/repair.ts";
 import { runVerb } from "./verbs/run.ts";
 import { statusVerb } from "./verbs/status.ts";
 import { verifyVerb } from "./verbs/verify.ts";
@@ -22,7 +25,10 @@ export const VERBS: readonly Verb[] = [
   waitVerb,
   verifyVerb,
   conflictsVerb,
+  membersVerb,
+  repairVerb,
   doctorVerb,
+  rejoinVerb,
   cleanupVerb,
   keyVerb,
   demoVerb,

@@ -3,11 +3,12 @@ import { Database } from "bun:sqlite";
 import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import type { LogIndex } from "../base/ids.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
-import type { SnapshotMetadata } from "../raft/model/types.ts";
+import type { MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
-import { integer, readRow, readTuples, text } from "../sqlite/typed-rows.ts";
-import { encodeConfiguration } from "./configuration-codec.ts";
+import { blob, integer, readRow, readTuples, text } from "../sqlite/typed-rows.ts";
+import { decodeConfiguration, encodeConfiguration } from "./configuration-codec.ts";
 import { damaged, LOG_FORMAT, TABLES } from "./log-format.ts";
 
 const WAL_PAGE_BYTES = 4096;
@@ -24,6 +25,10 @@ export interface LogHead {
   readonly identity: LogIdentity;
   /** The newest incarnation that was given out; 0: none, the log was never used. */
   readonly incarnation: number;
+  /** This node's member id. It never changes: another id under the same key is another member. 0: not stored yet. */
+  readonly member: MemberId;
+  /** Per shard. Index 0 stands for the place before the first entry. */
+  readonly groups: readonly { readonly compactedIndex: LogIndex; readonly lastIndex: LogIndex }[];
 }
 
 /** A new log holds no entries: each group begins at a snapshot. */
@@ -32,8 +37,31 @@ export interface GroupStart {
   readonly configuration: GroupConfiguration;
 }
 
-/** The file must not exist. `starts`: one for each group. */
-export function createLog(path: string, identity: LogIdentity, starts: readonly GroupStart[]): void {
+const memberOf = (configuration: GroupConfiguration | undefined, peerId: string): MemberId =>
+  configuration?.members.find((m) => m.peerId === peerId)?.id ?? 0;
+
+/**
+ * This node's member id, which a log of an older build does not hold: it is stored now. 0: the configuration does not
+ * have this node.
+ */
+export function storedMember(
+  db: Database,
+  { identity, member }: LogHead,
+  configuration: GroupConfiguration | undefined,
+): MemberId {
+  if (member !== 0) return member;
+  const found = memberOf(configuration, identity.peerId);
+  if (found !== 0) db.prepare("INSERT OR REPLACE INTO meta VALUES('member', ?)").run(found);
+  return found;
+}
+
+/** The file must not exist. `starts`: one for each group. `member`: absent: that of the peer in the configuration. */
+export function createLog(
+  path: string,
+  identity: LogIdentity,
+  starts: readonly GroupStart[],
+  member: MemberId = memberOf(starts[0]?.configuration, identity.peerId),
+): void {
   // No WAL yet: the file alone is the log when this returns, and can be renamed.
   const db = new DatabaseSync(path);
   chmodSync(path, 0o600);
@@ -45,6 +73,7 @@ export function createLog(path: string, identity: LogIdentity, starts: readonly 
       ["format", LOG_FORMAT],
       ["cluster_id", identity.clusterId],
       ["peer_id", identity.peerId],
+      ["member", member],
       ["incarnation", 0],
       ["shards", starts.length],
     ] as const)
@@ -88,7 +117,13 @@ function readHead(db: Database, path: string): LogHead {
       "run the marmot version that wrote it, or a newer one",
     );
   const identity = { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
-  return { identity, incarnation: Number(meta.get("incarnation")) };
+  const member = Number(meta.get("member") ?? 0);
+  const rows = db.prepare("SELECT compacted_index, last_index FROM grp ORDER BY shard").values();
+  const groups = readTuples(rows, integer, integer).map(([compactedIndex, lastIndex]) => ({
+    compactedIndex,
+    lastIndex,
+  }));
+  return { identity, member, groups, incarnation: Number(meta.get("incarnation")) };
 }
 
 /** Throws as `SqliteLogStore.open` does, except for damaged entries. */
@@ -96,6 +131,19 @@ export function readLogHead(path: string): LogHead {
   return openLog(path, (db, head) => {
     db.close();
     return head;
+  });
+}
+
+/** The newest configuration of group 0 that this node applied, and its own id in it. */
+export function readMembership(path: string): { readonly self: MemberId; readonly at: GroupConfiguration } {
+  return openLog(path, (db, { identity, member }) => {
+    const rows = db
+      .prepare("SELECT data FROM configuration WHERE shard = 0 ORDER BY idx DESC LIMIT 1")
+      .values();
+    const [[data]] = readTuples(rows, blob) as [[Uint8Array]];
+    db.close();
+    const at = decodeConfiguration(data);
+    return { self: member === 0 ? memberOf(at, identity.peerId) : member, at };
   });
 }
 

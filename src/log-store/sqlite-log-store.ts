@@ -5,12 +5,14 @@
 import type { Database, Statement } from "bun:sqlite";
 import { statSync } from "node:fs";
 import { assert } from "../base/assert.ts";
+import type { MemberId } from "../raft/model/types.ts";
 import type { GroupConfiguration, GroupLog, GroupWrite, LogStore, ShardId } from "../shard/seams.ts";
 import { integer, readTuples } from "../sqlite/typed-rows.ts";
 import { encodeConfiguration } from "./configuration-codec.ts";
 import { type GroupState, GroupReader, loadGroups } from "./group-state.ts";
-import { fillWal, type LogIdentity, openLog } from "./log-file.ts";
+import { fillWal, type LogIdentity, openLog, storedMember } from "./log-file.ts";
 import { checksum, SHARD_SPAN } from "./log-format.ts";
+import { PeerMemory } from "./peer-memory.ts";
 
 /** Pages that the WAL is filled with at the start, so that each later sync overwrites blocks that exist. */
 const WAL_PAGES = 2000;
@@ -19,6 +21,9 @@ const VERIFIED_ENTRIES = 1000;
 
 export class SqliteLogStore implements LogStore {
   readonly identity: LogIdentity;
+  /** This node's member id; 0: it is in no configuration. */
+  member: MemberId = 0;
+  readonly peers: PeerMemory;
   readonly #db: Database;
   readonly #path: string;
   readonly #groups: GroupState[] = [];
@@ -34,6 +39,7 @@ export class SqliteLogStore implements LogStore {
     this.#db = db;
     this.#path = path;
     this.identity = identity;
+    this.peers = new PeerMemory(db);
     this.#statements = {
       begin: db.prepare("BEGIN IMMEDIATE"),
       commit: db.prepare("COMMIT"),
@@ -53,9 +59,10 @@ export class SqliteLogStore implements LogStore {
    * WAL that is written beforehand; 0: none.
    */
   static open(path: string, walPages: number = WAL_PAGES): SqliteLogStore {
-    return openLog(path, (db, { identity }) => {
-      const store = new SqliteLogStore(db, path, identity);
+    return openLog(path, (db, head) => {
+      const store = new SqliteLogStore(db, path, head.identity);
       store.#load();
+      store.member = storedMember(db, head, store.configuration(0));
       if (walPages > 0) fillWal(db, path, walPages);
       return store;
     });

@@ -1,13 +1,25 @@
 /** The data directory of a node: its lock, the cluster key, the addresses of peers, and clean-up after a crash. */
-import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { publish, removeDatabase } from "../replica/copies/database-files.ts";
 import type { DataPaths } from "../replication/data-paths.ts";
+import { readPartial } from "../snapshot/partial.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
+import { writeSecret } from "../transport/identity.ts";
 
 /** Locks the data directory for this process. Closing the returned connection unlocks it. */
 export function lockDataDir({ folder, lock: path }: DataPaths): DatabaseSync {
@@ -42,7 +54,11 @@ export function cleanUpAfterCrash(paths: DataPaths): void {
   if (existsSync(paths.replica) && !existsSync(paths.log) && existsSync(paths.joiningLog))
     publish(paths.joiningLog, paths.log);
   removeDatabase(paths.joiningLog);
-  rmSync(paths.incoming, { recursive: true, force: true });
+  // The part that an interrupted join received is continued.
+  const isJoining = !existsSync(paths.replica) && readPartial(paths.joiningReplica) !== null;
+  for (const name of existsSync(paths.incoming) ? readdirSync(paths.incoming) : [])
+    if (!isJoining || !name.startsWith(basename(paths.joiningReplica)))
+      rmSync(join(paths.incoming, name), { recursive: true, force: true });
 }
 
 export interface KeySource {
@@ -61,12 +77,38 @@ export function findClusterKeys(
   if (clusterKeyText !== null) return parseClusterKeys(clusterKeyText, "MARMOT_CLUSTER_KEY");
   if (clusterKeyFile !== null) return readClusterKeys(clusterKeyFile);
   if (existsSync(paths.clusterKey)) return readClusterKeys(paths.clusterKey);
-  if (hasPeers)
-    throw new UserError(
-      `joining needs the cluster's key, and there is none at ${paths.clusterKey}`,
-      "copy cluster.key from a node of the cluster and give it with --cluster-key FILE or in MARMOT_CLUSTER_KEY",
-    );
+  if (hasPeers) throw missingKey(paths);
   return null;
+}
+
+export const missingKey = ({ clusterKey }: DataPaths): UserError =>
+  new UserError(
+    `the cluster's key is needed, and there is none at ${clusterKey}`,
+    "copy cluster.key from a node of the cluster and give it with --cluster-key FILE or in MARMOT_CLUSTER_KEY",
+  );
+
+/** Stores the given key in the data directory, so that later starts need no option for it. */
+export function keepClusterKey(
+  { clusterKeyText, clusterKeyFile }: KeySource,
+  { clusterKey: path }: DataPaths,
+): void {
+  if (clusterKeyText === null && clusterKeyFile === null) return;
+  const given = (clusterKeyText ?? readFileSync(clusterKeyFile!, "utf8")).trim();
+  if (existsSync(path) && readFileSync(path, "utf8").trim() === given) return;
+  rmSync(`${path}.new`, { force: true });
+  writeSecret(`${path}.new`, `${given}\n`);
+  renameSync(`${path}.new`, path);
+}
+
+/** Key files that other users can read. */
+export function keyFileNotes({ clusterKeyFile }: KeySource, { clusterKey, identity }: DataPaths): string[] {
+  if (process.platform === "win32") return [];
+  return [clusterKeyFile ?? clusterKey, identity].flatMap((path) => {
+    const mode = (statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o777;
+    if ((mode & 0o077) === 0) return [];
+    const shown = mode.toString(8).padStart(4, "0");
+    return [`other users can read or change ${path}, whose mode is ${shown} (hint: chmod 600 ${path})`];
+  });
 }
 
 /** Makes the key of a new cluster. */

@@ -20,8 +20,12 @@ export interface StartedInfo {
 export interface RunningNode {
   readonly api: NodeApi;
   readonly started: StartedInfo;
+  /** Before an orderly stop: other nodes take over the shards that this one leads. */
+  handOver(): Promise<void>;
   /** Resolves when all files and connections are closed. */
   stop(): Promise<void>;
+  /** Connections to an overwritten file are open: the process must end without closing them, which only SIGKILL does. */
+  readonly mustBeKilled: boolean;
   /** Resolves with the reason if the node stops because of a failure; never after `stop`. */
   readonly failed: Promise<Error>;
 }

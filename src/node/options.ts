@@ -1,5 +1,6 @@
 /** The options of `marmot run` after flags, environment and configuration file are merged and checked. */
 import type { PerTable } from "../change/per-table.ts";
+import type { ScanIntervals } from "../operations/scan/scans.ts";
 import type { ForeignKeyMode, MergeMode } from "../replica/store/settings.ts";
 
 export { DEFAULT_ID_BLOCK } from "../replica/store/settings.ts";
@@ -13,10 +14,19 @@ export interface NodeOptions {
   readonly announce: readonly string[];
   readonly peers: readonly string[];
   readonly mdns: boolean;
-  readonly name: string;
-  readonly role: "voter" | "learner";
+  /** Unix group that may use the node, by name or number; null: none. */
+  readonly group: string | null;
+  /** Nodes that form a new cluster together; null: not given. */
+  readonly bootstrapExpect: number | null;
+  /** null: not given. A member keeps its name; a new node gets `hostName`. */
+  readonly name: string | null;
+  readonly hostName?: string;
+  /** null: not given. A member keeps its role; a new node becomes a voter. */
+  readonly role: "voter" | "learner" | null;
   /** Create an empty database if the file is missing and no peers are given. */
   readonly create: boolean;
+  /** Do not refuse file systems on which SQLite's WAL cannot work. Default: false. */
+  readonly unsafeFileSystem?: boolean;
   /** The key itself, if the environment gives it; else null. */
   readonly clusterKeyText: string | null;
   /** null: the default path in the data directory. */
@@ -29,6 +39,11 @@ export interface NodeOptions {
   readonly idBlock: PerTable<number> | null;
   readonly tables: readonly string[] | null;
   readonly exclude: readonly string[] | null;
+  /** Functions of the application in JavaScript, and libraries with functions, collations and modules. Absent: none. */
+  readonly functions?: string | null;
+  readonly libraries?: readonly string[];
+  /** Tables that are compared with the replica in the background. */
+  readonly scan?: ScanIntervals;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */
   readonly limits?: { readonly keepEntries: number; readonly logWalPages?: number };
 }

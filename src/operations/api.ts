@@ -45,6 +45,8 @@ export interface NodeStatus {
     readonly addresses: readonly string[];
     readonly version: string;
     readonly ready: boolean;
+    /** "ready", "waiting", or the name of a halt: the node does not replicate until its cause is removed. */
+    readonly state: string;
     /** The reason, as a sentence, while the node is not ready; "" when it is ready. */
     readonly waitingFor: string;
   };
@@ -57,16 +59,24 @@ export interface NodeStatus {
     readonly merge: string;
     readonly foreignKeys: "keep" | "resolve";
     readonly idBlock: string;
+    /** Tells cluster keys apart without showing them. */
+    readonly keyFingerprint: string;
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
+  /** Pairs of running nodes that do not reach each other, by name. */
+  readonly unreached: readonly { readonly from: string; readonly to: string; readonly reason: string }[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
   /** Entries of the conflict journal; `orphans`: references that concurrent writes left dangling and that still dangle. */
   readonly conflicts: { readonly total: number; readonly orphans: number };
+  /** Versions of SQLite: Marmot's own, and the application's as its file tells it; null: unknown. "" as warning: none. */
+  readonly sqlite: { readonly marmot: string; readonly application: string | null; readonly warning: string };
   readonly tables: { readonly replicated: readonly string[]; readonly skipped: readonly SkippedTable[] };
   /** Long work in progress (an import, a snapshot); null: none. */
   readonly progress: ProgressStatus | null;
 }
+
+export type MemberAction = "remove" | "promote" | "demote" | "rename" | "transfer";
 
 /** A counter or gauge of `/metrics`; its name without the prefix `marmot_`. */
 export interface Metric {
@@ -98,9 +108,17 @@ export interface VerifyResult {
   readonly positions: readonly number[];
   /** Names of the nodes that were compared. */
   readonly nodes: readonly string[];
-  /** Names of the members that did not answer in time. */
+  /** Every voter answered. */
+  readonly complete: boolean;
+  /** Names of the members that did not answer in time, or did not compare their files. */
   readonly missing: readonly string[];
+  /** The same with the reason. */
+  readonly notCompared: readonly { readonly node: string; readonly reason: string }[];
   readonly rows: number;
+  /** Rows of this node's file that no trigger saw, and that are ordered now. */
+  readonly published: number;
+  /** Rows of this node's file that are the replica's again. */
+  readonly repaired: number;
   readonly differences: readonly VerifyDifference[];
 }
 
@@ -118,8 +136,8 @@ export interface ConflictSummary {
   readonly table: string;
   readonly key: string;
   /**
-   * "concurrent write", "same key" (two inserts), "unique clash"; for dangling references: "orphan" (kept), "cascaded",
-   * "set null", "set default", "refused".
+   * "concurrent write", "same key" (two inserts), "unique clash", "schema clash", "unseen write" (no trigger saw it); for
+   * dangling references: "orphan" (kept), "cascaded", "set null", "set default", "refused".
    */
   readonly kind: string;
   readonly losingOrigin: string;
@@ -157,6 +175,18 @@ export interface RestoreResult {
   }[];
 }
 
+/** The effects of `marmot repair`. */
+export interface FileRepair {
+  readonly file: string;
+  /** The old file; null: there was none. */
+  readonly before: string | null;
+  /** Rows that only the old file had. */
+  readonly rows: readonly { readonly table: string; readonly rows: number }[];
+  /** So many of them go into the conflict journal. */
+  readonly journalled: number;
+  readonly unreadable: readonly { readonly table: string; readonly reason: string }[];
+}
+
 /** Every method may be called at any time between start and stop. */
 export interface NodeApi {
   status(): NodeStatus;
@@ -164,11 +194,17 @@ export interface NodeApi {
   notReady(): string | null;
   metrics(): readonly Metric[];
   wait(options: { readonly all: boolean; readonly timeoutMs: number }): Promise<WaitResult>;
+  /** Resolves when the change is in force. Rejects with `UserError` when it is refused, or has no majority. */
+  changeMember(action: MemberAction, name: string, to?: string): Promise<void>;
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;
+    /** Orders the file's version of rows that no trigger saw. `table`: of one table; null: of all. */
+    readonly publish: { readonly table: string | null } | null;
     readonly timeoutMs: number;
   }): Promise<VerifyResult>;
+  /** Rejects with `UserError` unless the node is halted because of its file. */
+  repair(): Promise<FileRepair>;
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[];
   conflict(id: string): ConflictDetail | null;
   /** null: no conflict has this id. Rejects with `UserError` if the restore is impossible; nothing is written then. */

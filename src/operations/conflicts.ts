@@ -1,6 +1,7 @@
 /** Entries of the conflict journal as `marmot conflicts` lists and shows them. */
 import { asPeerId } from "../base/ids.ts";
 import { decodeImage } from "../change/codec.ts";
+import { UNSEEN_REASON } from "../rows/unseen-rows.ts";
 import type { Image } from "../change/value.ts";
 import type { StoredConflict } from "../replica/conflicts/journal.ts";
 import type { Replicator } from "../replication/replicator.ts";
@@ -29,7 +30,8 @@ export function conflictSummary(replicator: Replicator, conflict: StoredConflict
     index: conflict.index,
     table: conflict.note?.table ?? shape?.name ?? `table ${conflict.table}`,
     key: shape === undefined ? String(conflict.keyId) : showKey(shape, conflict.keyId),
-    kind: conflict.kind,
+    // In the journal it stands beside rows that a schema change rejected, so that older nodes store the same.
+    kind: conflict.note?.reason === UNSEEN_REASON ? "unseen write" : conflict.kind,
     losingOrigin: nameOf(conflict.losingOrigin),
     winningOrigin: nameOf(conflict.winningOrigin),
     time: conflict.time,

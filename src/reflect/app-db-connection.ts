@@ -2,15 +2,24 @@
  * Marmot's writing connection to the app database: `node:sqlite`, because its authorizer can silence triggers on this
  * connection alone. It never waits for a lock: the caller tries again on a later turn.
  */
-import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { LIFE_SQL, LifeCounter, requireLife } from "../rows/file-life.ts";
+import { prepareExact } from "../rows/row-access.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { type AppDatabase, openAppDb } from "../sqlite/open-app-db.ts";
 import { TriggerSilencer } from "./trigger-silencer.ts";
 
 export interface AppDbConnection {
-  readonly db: DatabaseSync;
+  readonly db: AppDatabase;
   readonly triggers: TriggerSilencer;
+  /** Each transaction of Marmot on this connection raises it. */
+  readonly life: LifeCounter;
+}
+
+/** At the beginning of a transaction. Throws `FileChangedError` if the file is not as this connection left it. */
+export function requireSameFile({ db, life }: AppDbConnection): void {
+  requireLife(life.current, prepareExact(db, LIFE_SQL).get()!);
 }
 
 const SELF_TEST = `
@@ -78,11 +87,11 @@ export function proveTriggers(): void {
 
 /** Opens the file for reflecting. It must exist and be in WAL mode. `replicated`: the names of its replicated tables. */
 export function openAppDbConnection(file: string, replicated: readonly string[]): AppDbConnection {
-  const db = openDatabase(file, { timeout: LOCKED_MS });
+  const db = openAppDb(file, { timeout: LOCKED_MS });
   db.exec(
     "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8000; PRAGMA ignore_check_constraints = ON; PRAGMA recursive_triggers = OFF",
   );
   const triggers = new TriggerSilencer(db, replicated);
   db.exec("PRAGMA busy_timeout = 0"); // reflecting never waits for the application
-  return { db, triggers };
+  return { db, triggers, life: new LifeCounter(db) };
 }

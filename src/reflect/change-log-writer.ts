@@ -13,6 +13,7 @@ import { ChangeLogReader, selectsOf, UNFOUNDED } from "../rows/change-log-reader
 import { type CapturedTable, STORE_ACKNOWLEDGED } from "../rows/change-logs.ts";
 import { prepareExact, type RowAccess } from "../rows/row-access.ts";
 import { encodePosition } from "../schema/app-db-tables.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { lazily, type LazyStatement } from "../sqlite/lazy.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
@@ -60,7 +61,10 @@ export class ChangeLogWriter {
     this.#highestSql = `SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)}`;
     this.#settle = lazily(db, `UPDATE ${name} SET v = ? WHERE id = ?`);
     this.#rename = lazily(db, `UPDATE ${name} SET k1 = ? WHERE id = ?`);
-    this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
+    this.#delete = lazily(
+      db,
+      `DELETE FROM ${name} WHERE id BETWEEN 1 AND ? AND id < (SELECT max(id) FROM ${name})`,
+    );
     this.#storeAcknowledged = lazily(db, STORE_ACKNOWLEDGED);
     this.#clearBases = lazily(db, `DELETE FROM "__marmot__base" WHERE "id" = ?`);
     this.#storeBase = lazily(db, `INSERT INTO "__marmot__base" VALUES(?, ?, ?)`);
@@ -68,6 +72,11 @@ export class ChangeLogWriter {
 
   maxId(): number {
     return this.#reader.maxId();
+  }
+
+  /** The log lost rows: its newest id fell, or its mark is missing (`CUT_LOG`). */
+  isCut(newest: number): boolean {
+    return newest < Math.max(this.#looked, this.#cursor.drained);
   }
 
   /**
@@ -86,7 +95,8 @@ export class ChangeLogWriter {
         this.#settle.run(unfounded ? UNFOUNDED : null, id);
         if (unfounded) continue;
       }
-      pending.note(this.shape.id, keyIdOf(this.shape, key), id, id);
+      // A key with a NULL identifies no row.
+      if (!key.includes(null)) pending.note(this.shape.id, keyIdOf(this.shape, key), id, id);
     }
     pending.see(this.shape.id, newest);
     this.#looked = newest;
@@ -95,7 +105,7 @@ export class ChangeLogWriter {
 
   /** The highest rowid in the table or among its pending rows. */
   highestRowid(pending: PendingRows): bigint {
-    const [top] = prepareExact(this.#db, this.#highestSql).get() as unknown as [bigint | null];
+    const [top] = trusted<[bigint | null]>(prepareExact(this.#db, this.#highestSql).get());
     let highest = top ?? 0n;
     for (const keyId of pending.keys(this.shape.id)) {
       const [rowid] = keyValues(this.shape, keyId) as [bigint];

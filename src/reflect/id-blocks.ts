@@ -8,6 +8,8 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorMessage } from "../base/errors.ts";
 import type { TableShape } from "../change/shape.ts";
 import { prepareExact } from "../rows/row-access.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /** Which blocks a node has: block b belongs to slot b mod `slots`. */
@@ -40,12 +42,18 @@ interface WatchedTable {
   readonly select: StatementSync;
 }
 
-/** The state from which SQLite picks the next id; null: the application has just renamed or dropped the table or column. */
+/**
+ * The state from which SQLite picks the next id; null: the application has just renamed, dropped or rebuilt the table or the
+ * column, or a view has its name. The select has no transaction of its own, so the schema may be any.
+ */
 function stateOf({ select, name }: WatchedTable): [seq: bigint | null, top: bigint | null] | null {
   try {
-    return select.get(name) as unknown as [bigint | null, bigint | null];
+    const [seq, top] = trusted<[unknown, unknown]>(select.get(name));
+    const isId = (value: unknown): value is bigint | null => value === null || typeof value === "bigint";
+    return isId(seq) && isId(top) ? [seq, top] : null;
   } catch (error) {
-    if (/no such (?:table|column)/.test(errorMessage(error))) return null;
+    // The authorizer knows nothing of a view that is new.
+    if (/no such (?:table|column)|is prohibited/.test(errorMessage(error))) return null;
     throw error;
   }
 }
@@ -134,7 +142,7 @@ export function reserveIds(
   if (place === null) return;
   const blocks = new IdBlocks(db, { shapes, sizeOf, place: () => place });
   if (!blocks.due) return;
-  db.exec("BEGIN IMMEDIATE");
+  beginWriting(db);
   try {
     blocks.keep(new Set());
     db.exec("COMMIT");

@@ -11,8 +11,10 @@ import type { KeyId } from "../change/key.ts";
 import { prepareExact } from "../rows/row-access.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
 import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
+import { requireSameFile } from "./app-db-connection.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
 import type { IdBlocks } from "./id-blocks.ts";
 import { RowReflector, type RowReflectorComponents } from "./row-reflector.ts";
@@ -31,12 +33,12 @@ export type Reflected = "done" | "busy" | "schema-changed";
 export class Reflector {
   readonly #components: ReflectorComponents;
   readonly #rows: RowReflector;
-  readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #rollback: StatementSync;
   readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
-  #sweepMore = false;
+  #sweepMore: boolean;
+  #keptUnseen = false;
   readonly #schemaVersion: StatementSync;
   /** SQLite's schema version when the schema was last known to be the expected one. */
   #cookie: unknown;
@@ -44,9 +46,10 @@ export class Reflector {
   constructor(components: ReflectorComponents) {
     const { db } = components.appDb;
     this.#components = components;
+    // Rows that were withheld when the file was opened may be shown now.
+    this.#sweepMore = components.withheld.size > 0;
     this.#rows = new RowReflector(components);
     this.#cookie = components.expected?.versions.schema ?? null;
-    this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#schemaVersion = db.prepare("PRAGMA schema_version");
     this.#commit = db.prepare("COMMIT");
     this.#rollback = db.prepare("ROLLBACK");
@@ -67,6 +70,13 @@ export class Reflector {
     return this.#sweepMore;
   }
 
+  /** Rows that no trigger saw wait for the conflict journal, since the last call. */
+  takeKeptUnseen(): boolean {
+    const kept = this.#keptUnseen;
+    this.#keptUnseen = false;
+    return kept;
+  }
+
   /** SQLite would pick an id of another node: a transaction is due. */
   get idsDue(): boolean {
     return this.#components.ids?.due ?? false;
@@ -78,7 +88,7 @@ export class Reflector {
    */
   *run(position: PositionVector, joined = false): Generator<void, Reflected> {
     try {
-      if (!joined) this.#begin.run();
+      if (!joined) this.#components.appDb.db.beginWriting();
     } catch (error) {
       if (isBusy(error)) return "busy";
       throw error;
@@ -88,8 +98,13 @@ export class Reflector {
         this.#rollback.run();
         return "schema-changed";
       }
-      const commits = yield* this.#write(position);
-      this.#commit.run();
+      const newest = this.#newestIds();
+      if (!joined && this.#isAnyCut(newest)) {
+        this.#rollback.run();
+        return "schema-changed";
+      }
+      const commits = yield* this.#write(position, newest);
+      yield* this.#commitWhenFree();
       for (const commit of commits) commit();
       this.#components.bases.reflected = [...position];
       this.#cookie = this.#readCookie();
@@ -102,20 +117,25 @@ export class Reflector {
   }
 
   /** Everything between BEGIN and COMMIT. Returns the calls that belong after the commit. */
-  *#write(position: PositionVector): Generator<void, (() => void)[]> {
+  *#write(
+    position: PositionVector,
+    newest: readonly (readonly [table: number, id: number])[],
+  ): Generator<void, (() => void)[]> {
     const { pending, logs, appDb, ids } = this.#components;
     appDb.triggers.begin();
     this.#rows.begin();
     const tailed = new Set<ChangeLogWriter>();
-    for (const [table, newest] of this.#newestIds()) {
+    for (const [table, id] of newest) {
       const log = logs.get(table)!;
-      if (log.readTail(pending, newest)) tailed.add(log);
+      if (log.readTail(pending, id)) tailed.add(log);
     }
     const acknowledged = this.#acknowledge();
     yield* this.#rows.redirect();
     yield* this.#rows.showChanged();
     this.#rows.showWithheld();
+    if (this.#rows.keepUnseen()) this.#keptUnseen = true;
     const commits = [acknowledged.committed, ...this.#storePositions(position, acknowledged.tables)];
+    commits.push(appDb.life.raise());
     const { written } = this.#rows;
     for (const log of written)
       assert(log.maxId() <= pending.seen(log.shape.id), "nothing of Marmot's own writes is captured");
@@ -127,6 +147,18 @@ export class Reflector {
     return commits;
   }
 
+  /** A connection that reads keeps a commit waiting only where the application took the file out of WAL mode. */
+  *#commitWhenFree(): Generator<void, void> {
+    for (;;)
+      try {
+        this.#commit.run();
+        return;
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        yield;
+      }
+  }
+
   #readCookie(): unknown {
     return Object.values(this.#schemaVersion.get() as Record<string, unknown>)[0];
   }
@@ -135,6 +167,7 @@ export class Reflector {
   #hasMoved(): boolean {
     const { expected, appDb } = this.#components;
     if (expected === null) return true;
+    requireSameFile(appDb);
     const cookie = this.#readCookie();
     if (cookie === this.#cookie) return false;
     if (fingerprint(queryOf(appDb.db)) !== expected.fingerprint) return true;
@@ -142,9 +175,15 @@ export class Reflector {
     return false;
   }
 
+  /** A log lost rows: writes of the application may be missing in it, and its tables must be compared first. */
+  #isAnyCut(newest: readonly (readonly [table: number, id: number])[]): boolean {
+    const ids = new Map(newest);
+    return [...this.#components.logs].some(([table, log]) => log.isCut(ids.get(table) ?? 0));
+  }
+
   /** Of logs that hold rows. */
   #newestIds(): [number, number][] {
-    const rows = this.#newest.flatMap((s) => s.all() as unknown as [bigint, bigint][]);
+    const rows = this.#newest.flatMap((s) => trusted<[bigint, bigint][]>(s.all()));
     return rows.map(([table, id]) => [Number(table), Number(id)]);
   }
 

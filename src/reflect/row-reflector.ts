@@ -10,11 +10,16 @@ import { type ChangedRow, type ChangedRows, LOOK_UP, type RedirectedRow } from "
 import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
-import type { Image, Value } from "../change/value.ts";
+import type { TableShape } from "../change/shape.ts";
+import type { UnseenRows } from "../rows/unseen-rows.ts";
+import { type Image, imageEqual, type Value } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
+import type { RowAccess } from "../rows/row-access.ts";
 import { encodePosition } from "../schema/app-db-tables.ts";
 import type { AppDbConnection } from "./app-db-connection.ts";
+import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
+import type { HoldBack } from "./hold-back.ts";
 import { redirections, redirectRows } from "./redirected-rows.ts";
 
 /** The replica, as far as it is reflected. */
@@ -33,6 +38,10 @@ export interface RowReflectorComponents {
   readonly pending: PendingRows;
   readonly bases: BasePositions;
   readonly withheld: WithheldRows;
+  readonly holdBack: HoldBack;
+  readonly unseen: UnseenRows;
+  /** Stores images of a table for the conflict journal, in the open transaction. */
+  readonly keepUnseen: (shape: TableShape, images: readonly Image[]) => void;
 }
 
 /** Rows written between two yields. */
@@ -47,6 +56,9 @@ export class RowReflector {
   readonly #deferred = new Map<number, Map<KeyId, readonly Value[]>>();
   /** Logs of tables that the open transaction wrote. */
   readonly #written = new Set<ChangeLogWriter>();
+  /** Rows that no trigger saw and that would be replaced in the open transaction. */
+  readonly #unseen = new Map<ChangeLogWriter, Image[]>();
+  readonly #journalWaits: StatementSync;
 
   constructor(components: RowReflectorComponents) {
     const { db } = components.appDb;
@@ -55,6 +67,7 @@ export class RowReflector {
       `INSERT INTO "__marmot__shadow" VALUES(?, ?, ?) ON CONFLICT("id", "key") DO UPDATE SET "position" = excluded."position"`,
     );
     this.#dropWithheld = db.prepare(`DELETE FROM "__marmot__shadow" WHERE "id" = ? AND "key" = ?`);
+    this.#journalWaits = db.prepare(`SELECT 1 FROM "__marmot__lost" LIMIT 1`);
     // Without a condition SQLite writes the page of the empty table each time.
     this.#forgetRestored = db.prepare(`DELETE FROM "__marmot__awaited" WHERE "id" >= 0`);
   }
@@ -71,6 +84,14 @@ export class RowReflector {
   /** At the beginning of a transaction. */
   begin(): void {
     this.#written.clear();
+    this.#components.holdBack.failures.clear();
+    this.#unseen.clear();
+  }
+
+  /** At its end: stores what no trigger saw. True: something was stored for the journal. */
+  keepUnseen(): boolean {
+    for (const [log, images] of this.#unseen) this.#components.keepUnseen(log.shape, images);
+    return this.#unseen.size > 0;
   }
 
   /** Logs of the tables that the transaction wrote so far. */
@@ -86,6 +107,8 @@ export class RowReflector {
       if (base !== null) this.#keepBase(table, keyId, base);
       return;
     }
+    // The application has written the row again, and all of its values are ordered.
+    this.#components.unseen.forget(table, keyId);
     const key = this.#deferred.get(table)?.get(keyId) ?? withheld.get(table, keyId)?.key;
     if (key === undefined) return;
     this.#deferred.get(table)?.delete(keyId);
@@ -204,37 +227,77 @@ export class RowReflector {
 
   /** Tries again to show every withheld row. */
   showWithheld(): void {
-    const { withheld, source, pending } = this.#components;
+    const { withheld, source, pending, holdBack } = this.#components;
     for (const [table, rows] of [...withheld.tables])
       for (const [keyId, { key }] of [...rows])
-        if (!pending.has(table, keyId)) this.#show(table, { keyId, key, image: source.row(table, key) });
+        if (!pending.has(table, keyId) && !holdBack.has(table, keyId))
+          this.#show(table, { keyId, key, image: source.row(table, key) });
   }
 
   #show(table: number, row: ChangedRow & { readonly keyId: KeyId }): void {
     const { keyId, key, image } = row;
-    const { pending, logs, bases } = this.#components;
+    const { pending, logs, bases, holdBack, source } = this.#components;
     if (pending.has(table, keyId)) {
       this.#defer(table, keyId, key);
       return;
     }
     const log = logs.get(table)!;
     const { access } = log;
-    this.#prepare(log);
-    if (image === null) {
-      firing(log, () => access.delete(key));
-      this.#unwithhold(table, keyId);
+    if (holdBack.holds(table, keyId, source.changed)) {
+      if (showsAlready(access, key, image)) this.#unwithhold(table, keyId);
+      else this.#withhold(table, keyId, key, bases.reflected);
       return;
     }
-    const clashes = access.hasUniques ? access.clashes(image) : [];
-    if (clashes.some((clash) => pending.has(table, keyIdOf(access.shape, clash)))) {
+    this.#prepare(log);
+    if (this.#isUnseen(log, row)) {
+      this.#withhold(table, keyId, key, bases.reflected);
+      return;
+    }
+    if (image === null) {
+      if (this.#attempt(log, () => firing(log, () => access.delete(key)))) this.#unwithhold(table, keyId);
+      else this.#withhold(table, keyId, key, bases.reflected);
+      return;
+    }
+    let clashes: Value[][] = [];
+    const isEvaluated =
+      !access.hasUniques || this.#attempt(log, () => void (clashes = access.clashes(image)));
+    // A row with NULL in its key is this node's alone: it cannot be deleted by its key, nor shown again.
+    const isAway = (clash: readonly Value[]): boolean => {
+      const clashId = keyIdOf(access.shape, clash);
+      return (
+        clash.includes(null) ||
+        pending.has(table, clashId) ||
+        this.#isUnseen(log, { keyId: clashId, key: clash, image: null })
+      );
+    };
+    if (clashes.some(isAway)) {
       access.delete(key);
       this.#withhold(table, keyId, key, bases.reflected);
       return;
     }
     for (const clash of clashes) access.delete(clash);
-    this.#write(log, image);
-    this.#unwithhold(table, keyId);
+    if (isEvaluated && this.#attempt(log, () => this.#write(log, image))) this.#unwithhold(table, keyId);
+    else this.#withhold(table, keyId, key, bases.reflected);
     for (const clash of clashes) this.#showDisplaced(log, clash);
+  }
+
+  /** The file's row must stay until its values are in the journal. */
+  #isUnseen(log: ChangeLogWriter, { keyId, key, image }: ChangedRow & { readonly keyId: KeyId }): boolean {
+    const { unseen } = this.#components;
+    if (unseen.size === 0) return false;
+    const table = log.shape.id;
+    const state = unseen.get(table, keyId);
+    if (state === undefined) return false;
+    const now = log.access.get(key);
+    const isLost = now !== null && (image === null || !imageEqual(now, image));
+    if (isLost && state === "found") {
+      this.#unseen.set(log, [...(this.#unseen.get(log) ?? []), now]);
+      unseen.set(table, keyId, "kept");
+      return true;
+    }
+    if (isLost && (this.#unseen.size > 0 || this.#journalWaits.get() !== undefined)) return true;
+    unseen.forget(table, keyId);
+    return false;
   }
 
   /** A row was deleted because it had a UNIQUE value of another row. In the replica it has another value: it is shown so. */
@@ -245,6 +308,19 @@ export class RowReflector {
     const changed = source.changed.get(table, keyId);
     const image = changed === undefined || changed === LOOK_UP ? source.row(table, key) : changed.image;
     this.#show(table, { keyId, key, image });
+  }
+
+  /** False: an expression of the schema fails for this row. The file keeps the row as it was. */
+  #attempt(log: ChangeLogWriter, write: () => void): boolean {
+    try {
+      write();
+      return true;
+    } catch (error) {
+      const cause = error instanceof UserError ? error.cause : error;
+      if (!isFailedExpression(cause)) throw error;
+      this.#components.holdBack.failures.set(log.shape.id, errorMessage(cause));
+      return false;
+    }
   }
 
   #defer(table: number, keyId: KeyId, key: readonly Value[]): void {
@@ -269,6 +345,11 @@ export class RowReflector {
     withheld.delete(table, keyId);
     this.#dropWithheld.run(table, encodeImage(row.key));
   }
+}
+
+function showsAlready(access: RowAccess, key: readonly Value[], image: Image | null): boolean {
+  const there = access.get(key);
+  return image === null || there === null ? image === there : imageEqual(image, there);
 }
 
 /** A write may fire an application's trigger that writes tables of this node alone. Such a trigger may fail. */

@@ -4,6 +4,7 @@ import type { OpenReplica } from "../replica/open-replica.ts";
 import { readLocal } from "../replica/store/local.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 
+/** Call after `logEndHalt`: only a received replica may be ahead of the log. */
 export function alignLog(store: SqliteLogStore, { replica, db }: OpenReplica): void {
   const received = readLocal(db, "configurations");
   const configurations = received === null ? [] : (JSON.parse(received) as GroupConfiguration[]);

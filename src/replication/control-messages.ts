@@ -4,16 +4,42 @@
  */
 import * as v from "valibot";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
+import { asPeerId } from "../base/ids.ts";
 import { MessageKind, withKind } from "../shard/frames.ts";
 
 const MAX_TEXT = 4096;
 const MAX_SHARDS = 64;
+const MAX_PEER_ID = 128;
+/** Nodes of a new cluster that one message names. */
+const MAX_MET = 64;
+/** Members of a cluster are far fewer. */
+export const MAX_LIVES = 64;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const integer = v.pipe(v.number(), v.safeInteger());
 /** A number for each shard. */
 const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
 const role = v.picklist(["voter", "learner"]);
+const peer = v.pipe(v.string(), v.maxLength(MAX_PEER_ID), v.transform(asPeerId));
+
+/** Identifies one process of a member. Older builds do not send it. */
+const LIFE = v.pipe(
+  v.object({
+    member: integer,
+    /** The newest incarnation that this process has opened. */
+    incarnation: integer,
+    nonce: text,
+    /** Per shard, the end of the log and the term of its hard state. */
+    logs: v.pipe(
+      v.array(v.pipe(v.object({ term: integer, lastIndex: integer }), v.readonly())),
+      v.maxLength(MAX_SHARDS),
+      v.readonly(),
+    ),
+  }),
+  v.readonly(),
+);
+
+export type Life = v.InferOutput<typeof LIFE>;
 
 const HELLO = v.pipe(
   v.object({
@@ -25,6 +51,10 @@ const HELLO = v.pipe(
     role: v.fallback(role, "learner"),
     /** Format of wire, log entries and snapshots, each. */
     formats: v.strictTuple([v.number(), v.number(), v.number()]),
+    /** Random for each process, also of a node that joins. */
+    nonce: v.optional(text),
+    /** Absent while a node joins, or waits for room on its disk. */
+    life: v.optional(LIFE),
   }),
   v.readonly(),
 );
@@ -39,6 +69,23 @@ const NEWS = {
   ready: v.fallback(v.boolean(), false),
   applied: vector,
   reflected: vector,
+  /** Digest of the node's `--functions` and `--load-extension`; "": it has none, or is of an older version. */
+  functions: v.optional(text, ""),
+  /** Rows of other nodes that its file does not show, since it cannot write their tables. */
+  waiting: v.optional(integer, 0),
+  /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
+  reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
+  addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
+  /** Per shard, the position from which a receiver of this node's replica needs the log. */
+  holds: v.optional(vector),
+  /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */
+  lives: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.tuple([text, integer, integer, text]), v.readonly())),
+      v.maxLength(MAX_LIVES),
+      v.readonly(),
+    ),
+  ),
 };
 
 /** Position and [table, sum]; null: the shard has not reached the check yet. */
@@ -49,9 +96,68 @@ const SUMS = v.nullable(
   }),
 );
 
+/** How a node's own file compares with its replica. */
+const FILE_CHECK = {
+  state: v.picklist(["comparing", "compared", "failed"]),
+  rows: integer,
+  /** All of them; `differences` has the first. */
+  different: integer,
+  differences: v.pipe(
+    v.array(v.pipe(v.object({ table: text, key: text, detail: text }), v.readonly())),
+    v.readonly(),
+  ),
+  /** Why it failed, in a sentence, or "". */
+  reason: text,
+};
+
 const CONTROL = {
-  join: v.object({ kind: v.literal("join"), name: text, role }),
-  joined: v.object({ kind: v.literal("joined"), member: integer, clusterId: text, shards: integer }),
+  /** `nonce` is the same in all requests of one join, so that it is admitted once; older builds have none. */
+  join: v.object({ kind: v.literal("join"), name: text, role, nonce: v.optional(text) }),
+  joined: v.object({
+    kind: v.literal("joined"),
+    member: integer,
+    clusterId: text,
+    shards: integer,
+    /** See `slots.ts`; older builds do not send it. */
+    place: v.optional(v.pipe(v.object({ slot: integer, slots: integer }), v.readonly())),
+  }),
+  /** The sender has received a replica. */
+  received: v.object({ kind: v.literal("received") }),
+  /** The sender's life, when it changes on an open connection. */
+  life: v.object({ kind: v.literal("life"), life: LIFE }),
+  /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */
+  refused: v.object({ kind: v.literal("refused"), reason: text }),
+  /** Another process has the receiver's identity and was refused. */
+  twin: v.object({ kind: v.literal("twin") }),
+  /** A member forwards the join of a peer to the leader. */
+  forward: v.object({ kind: v.literal("forward"), peerId: peer, name: text, role, nonce: v.optional(text) }),
+  /** Between nodes of a new cluster: see `meeting.ts`. */
+  meet: v.object({
+    kind: v.literal("meet"),
+    name: text,
+    role,
+    expect: integer,
+    data: text,
+    sees: v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly()),
+    gives: peer,
+  }),
+  /** A change of a member, for the leader of group 0; the answer has the same id. */
+  change: v.object({
+    kind: v.literal("change"),
+    id: text,
+    action: v.picklist(["promote", "demote", "remove", "rename"]),
+    member: integer,
+    /** The new name. */
+    to: v.optional(text),
+  }),
+  changed: v.object({
+    kind: v.literal("changed"),
+    id: text,
+    state: v.picklist(["done", "proposed", "not leader", "refused"]),
+    reason: text,
+  }),
+  /** A node that was admitted does not become a member after all. The answer is `changed`, with the nonce as its id. */
+  leave: v.object({ kind: v.literal("leave"), nonce: text }),
   promote: v.object({ kind: v.literal("promote") }),
   tell: v.object({ kind: v.literal("tell") }),
   news: v.object({ kind: v.literal("news"), ...NEWS }),
@@ -61,11 +167,15 @@ const CONTROL = {
     note: text,
     shards: v.pipe(v.array(SUMS), v.maxLength(MAX_SHARDS), v.readonly()),
   }),
+  "file?": v.object({ kind: v.literal("file?"), note: text }),
+  file: v.object({ kind: v.literal("file"), note: text, ...FILE_CHECK }),
 } as const;
 type Kind = keyof typeof CONTROL;
 
 export type Control = { [K in Kind]: Readonly<v.InferOutput<(typeof CONTROL)[K]>> }[Kind];
 export type NodeNews = Omit<Extract<Control, { kind: "news" }>, "kind">;
+
+export type FileCheck = Omit<Extract<Control, { kind: "file" }>, "kind" | "note">;
 
 export const encodeControl = (control: Control): Uint8Array =>
   withKind(MessageKind.control, utf8(JSON.stringify(control)));

@@ -37,10 +37,14 @@ export interface ReadinessFacts {
     /** Shards whose cross-shard marker shard 0 waits for. */
     awaitedMarkers(): readonly number[];
   };
+  /** How the path of the application's file differs from the open file; null: it does not. */
+  fileChange(): string | null;
   /** This node receives a replica, and applies nothing until it has it. */
   isReceiving(): boolean;
   /** The reason, as a sentence, for which replication is paused; null: none. */
   obstacle(): string | null;
+  /** Why rows of some tables wait on this node, as a sentence; null: none do. */
+  held(): string | null;
   /** The schema of the file is not the cluster's. */
   isSchemaDue(): boolean;
   /** Shards in which the entry that opens this incarnation is not committed. */
@@ -102,9 +106,13 @@ export class Readiness {
 
   #reason(): string | null {
     const facts = this.#facts;
+    const change = facts.fileChange();
+    if (change !== null) return `the application's file was ${change}`;
     if (facts.isReceiving()) return "receiving a replica";
     const obstacle = facts.obstacle();
     if (obstacle !== null) return obstacle;
+    const held = facts.held();
+    if (held !== null) return held;
     const schema = this.#schemaWaits();
     const leaderless = facts.groups.filter((g) => g.leaderPeer === "").map((g) => g.shard);
     if (leaderless.length > 0) return `waiting for a leader of shard ${leaderless.join(", ")}`;

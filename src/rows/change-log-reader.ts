@@ -5,10 +5,10 @@
  */
 import type { Database } from "bun:sqlite";
 import type { DatabaseSync } from "node:sqlite";
-import { UserError } from "../base/errors.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, TextBytes, Value } from "../change/value.ts";
+import { trusted } from "../sqlite/typed-rows.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { exactText, keyEquals, mayBeOdd, prepareExact } from "./row-access.ts";
 
@@ -43,6 +43,11 @@ export interface CapturedRow {
   readonly image: Image | null;
 }
 
+/** A row of the table has NULL in its key: nothing identifies it, and it cannot be replicated. */
+export class RowWithoutKey extends Error {
+  override name = "RowWithoutKey";
+}
+
 /** Runs a prepared statement. Rows come as arrays, INTEGER as bigint, REAL as number. */
 type Select = (...parameters: number[]) => Value[][];
 export type PrepareSelect = (sql: string) => Select;
@@ -50,7 +55,7 @@ export type PrepareSelect = (sql: string) => Select;
 export function selectsOf(db: DatabaseSync): PrepareSelect {
   return (sql) => {
     const statement = prepareExact(db, sql);
-    return (...parameters) => statement.all(...parameters) as unknown as Value[][];
+    return (...parameters) => trusted<Value[][]>(statement.all(...parameters));
   };
 }
 
@@ -58,7 +63,7 @@ export function selectsOf(db: DatabaseSync): PrepareSelect {
 export function selectsOfBun(db: Database): PrepareSelect {
   return (sql) => {
     const statement = db.prepare(sql);
-    return (...parameters) => statement.values(...parameters) as unknown as Value[][];
+    return (...parameters) => trusted<Value[][]>(statement.values(...parameters));
   };
 }
 
@@ -85,6 +90,7 @@ export class ChangeLogReader {
   #maxId: Select | null = null;
   #rows: Select | null = null;
   #captured: Select | null = null;
+  #withoutKey: Select | null = null;
   readonly #bytes = new Map<string, Select>();
 
   constructor(prepare: PrepareSelect, { shape, log, encoding }: ChangeLogReaderOptions) {
@@ -136,13 +142,37 @@ export class ChangeLogReader {
   }
 
   /**
-   * Keys with log ids in (from, to], some perhaps more than once, each with its row of the table. Throws `UserError` for a
-   * NULL key.
+   * Keys with log ids in (from, to], some perhaps more than once, each with its row of the table. A key with a NULL is skipped
+   * where no row has it any more. Throws `RowWithoutKey` where one has.
    */
   *captured(from: number, to: number): Generator<CapturedRow, void> {
     this.#captured ??= this.#prepare(this.#capturedSql());
+    let isChecked = false;
     for (let at = from; at < to; at += IDS_AT_ONCE)
-      for (const row of this.#captured(at, Math.min(to, at + IDS_AT_ONCE))) yield this.#capturedRow(row);
+      for (const row of this.#captured(at, Math.min(to, at + IDS_AT_ONCE))) {
+        if (!row.slice(4, 4 + this.shape.key.length).includes(null)) {
+          yield this.#capturedRow(row);
+          continue;
+        }
+        if (!isChecked && this.hasRowWithoutKey(from, to)) throw new RowWithoutKey();
+        isChecked = true;
+      }
+  }
+
+  /** Log ids in (from, to] name a row with NULL in its key, and the table has it now. */
+  hasRowWithoutKey(from: number, to: number): boolean {
+    this.#withoutKey ??= this.#prepare(this.#withoutKeySql());
+    return this.#withoutKey(from, to).length > 0;
+  }
+
+  #withoutKeySql(): string {
+    const { key, keyCollations } = this.shape;
+    const isNull = this.#keys.map((k) => `l.${k} IS NULL`).join(" OR ");
+    const isSame = key.map(
+      (k, i) => `${this.#column(k)} COLLATE ${keyCollations[i]!} IS l.${this.#keys[i]!}`,
+    );
+    return `SELECT 1 FROM ${this.#log} l WHERE l.id > ? AND l.id <= ? AND l.v IS NOT 0 AND (${isNull})
+              AND EXISTS (SELECT 1 FROM ${this.#table} t WHERE ${isSame.join(" AND ")}) LIMIT 1`;
   }
 
   #capturedSql(): string {
@@ -160,7 +190,6 @@ export class ChangeLogReader {
     const width = this.shape.key.length;
     const maxId = Number(row[1]);
     const key = row.slice(4, 4 + width);
-    if (key.includes(null)) this.#refuseNullKey();
     this.#exactKey(key, maxId);
     let image: Value[] | null = null;
     if (row[3] !== 1n) {
@@ -181,15 +210,6 @@ export class ChangeLogReader {
       if (mayBeOdd(value, this.#encoding)) key[i] = this.#reread(value, `l.${this.#keys[i]!}`, id);
     }
     return key;
-  }
-
-  #refuseNullKey(): never {
-    const { name, columns, key } = this.shape;
-    const list = key.map((k) => columns[k]!.name).join(", ");
-    throw new UserError(
-      `a row of ${name} was written with NULL in its key (${list}); such a row has no identity and cannot be replicated`,
-      `give the row a key or delete it, declare the key NOT NULL, or leave the table out with --exclude ${name}`,
-    );
   }
 
   /** A text of log row `id`, or of its row of the table, read again as bytes. */

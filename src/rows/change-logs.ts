@@ -1,22 +1,26 @@
 /** The registry of change logs in an app database, with the log id that each table has acknowledged. */
 import type { DatabaseSync } from "node:sqlite";
+import type { LogId, TableId } from "../base/ids.ts";
+import { integer, readRows, text } from "../sqlite/typed-rows.ts";
 
 /** A captured table: its id, its name and its change log. */
 export interface CapturedTable {
-  readonly id: number;
+  readonly id: TableId;
   readonly name: string;
   readonly log: string;
 }
 
 /** All captured tables by id. The registry must exist. */
 export function readChangeLogs(db: DatabaseSync): CapturedTable[] {
-  return db
-    .prepare(`SELECT "id", "name", "log" FROM "__marmot__table" ORDER BY "id"`)
-    .all() as unknown as CapturedTable[];
+  return readRows(db.prepare(`SELECT "id", "name", "log" FROM "__marmot__table" ORDER BY "id"`).all(), {
+    id: integer,
+    name: text,
+    log: text,
+  });
 }
 
 /** Table id ⇒ acknowledged log id. Tables without one are absent. */
-export function readAcknowledged(db: DatabaseSync): Map<number, number> {
+export function readAcknowledged(db: DatabaseSync): Map<TableId, LogId> {
   const rows = db
     .prepare(
       `SELECT t."id", s."value" FROM "__marmot__table" t JOIN "__marmot__status" s ON s."item" = 'acknowledged' AND s."name" = t."name"`,

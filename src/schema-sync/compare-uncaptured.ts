@@ -11,6 +11,7 @@ import type { Replica } from "../replica/replica.ts";
 import type { SchemaChange } from "../schema/diff/change.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { openAppDb } from "../sqlite/open-app-db.ts";
 import { readStoredState } from "../app-db/stored-state.ts";
 import { rekeyedTables } from "./rekeyed-tables.ts";
 import type { SchemaWorkspace } from "./workspace.ts";
@@ -26,15 +27,15 @@ export function* compareUncaptured(workspace: SchemaWorkspace): Waits {
   const { encoding } = replica.settings;
   const options = { readOnly: true, timeout: LOCKED_MS };
   const state = snapshotOf(() => openDatabase(replicaFile, options));
-  const appDb = snapshotOf(() => openDatabase(file, options));
+  const appDb = snapshotOf(() => openAppDb(file, options));
   try {
     const isAbsent = absentRows(workspace, { tables, of: replica, changes: [] });
-    yield* logDifferences({ replica: state, appDb, db }, tables, encoding, isAbsent);
+    yield* logDifferences({ replica: state, appDb, connection }, tables, encoding, isAbsent);
   } finally {
     state.close();
     appDb.close();
   }
-  yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
+  yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
 }
 
 export interface AbsentRowsOptions {

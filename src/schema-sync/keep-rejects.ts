@@ -22,7 +22,7 @@ const JOURNALLED = 10_000;
 const encoded = (image: readonly Value[]): string => Buffer.from(encodeImage(image)).toString("base64");
 
 /** Inside a write transaction. `images` may read from the file during the call. */
-function keepRejects(
+export function keepRejects(
   db: DatabaseSync,
   lost: Omit<RejectsOfTable, "id" | "rows">,
   images: Iterable<readonly Value[]>,

@@ -12,7 +12,7 @@ import type { CatalogueObject } from "../replica/store/schema-store.ts";
 import { type KnownSchema, knowSchema } from "../schema/catalogue.ts";
 import { decodeSchemaEntry, encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
-import { openDatabase } from "../sqlite/open.ts";
+import { openAppDb } from "../sqlite/open-app-db.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { namesInFile } from "./detect-change.ts";
 import { AppDbSession } from "../app-db/session.ts";
@@ -66,14 +66,14 @@ export function* proposeLocalChange(
       return true;
     }
     let expected: KnownSchema | null = null;
-    yield* writing(db, () => {
+    yield* writing(connection, () => {
       expected = captureLocalChange(workspace, entry, trial.replica);
     });
     if (expected === null) return false;
     const captured = readCaptured(db)!;
     const { unreconciled, ...remembered } = readRemembered(db)!;
     const options = { readOnly: true, timeout: LOCKED_MS };
-    const appDb = snapshotOf(() => openDatabase(file, options));
+    const appDb = snapshotOf(() => openAppDb(file, options));
     try {
       const tables = tablesOf(captured, trial.replica, unreconciled);
       const isAbsent = absentRows(workspace, {
@@ -81,22 +81,24 @@ export function* proposeLocalChange(
         changes: decodeSchemaEntry(entry).changes,
       });
       const { encoding } = trial.replica.settings;
-      yield* logDifferences({ replica: trial.db, appDb, db }, tables, encoding, isAbsent);
+      yield* logDifferences({ replica: trial.db, appDb, connection }, tables, encoding, isAbsent);
       const byTable = Map.groupBy(rejected, ({ table }) => table);
       for (const table of tablesOf(captured, trial.replica, [...byTable.keys()]))
         yield* logKeys(
-          db,
+          connection,
           table,
           byTable.get(table.shape.id)!.map(({ key }) => key),
         );
     } finally {
       appDb.close();
     }
-    yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
+    yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
     const { version } = remembered;
     session = new AppDbSession({
       ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },
       remembered: { ...remembered, version, unreconciled: [] },
+      heldBack: new Set(workspace.read().held.map((t) => t.id)),
+      ...workspace.unseenRows(captured),
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));
     return yield* outbox.drain({ session, replica: trial.replica, entry, position, only });

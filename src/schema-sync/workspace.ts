@@ -7,23 +7,29 @@ import { assert } from "../base/assert.ts";
 import type { Logger } from "../base/logger.ts";
 import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
-import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
+import type { CapturedTable } from "../rows/change-logs.ts";
+import { recapture, renewEvictions, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
+import { UNSEEN_REASON, UnseenRows } from "../rows/unseen-rows.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
+import { FileChangedError } from "../rows/file-life.ts";
 import { type KnownSchema, readCatalogue } from "../schema/catalogue.ts";
 import { APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
-import { queryOf } from "../sqlite/query.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
+import { type Query, queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
-import { AppDbSession } from "../app-db/session.ts";
+import type { HeldTable } from "./tables-held-back.ts";
+import { AppDbSession, type AppDbSessionOptions } from "../app-db/session.ts";
+import { keepRejects } from "./keep-rejects.ts";
 
 export interface SchemaSyncComponents {
   /** The application's file. */
@@ -37,6 +43,10 @@ export interface SchemaSyncComponents {
   /** The slot of this node's id blocks; null: not known yet. */
   readonly place: () => BlockPlace | null;
   readonly logger: Logger;
+  /** Names of nodes that have other functions of the application (`--functions`). Absent: none. */
+  readonly withOtherFunctions?: () => readonly string[];
+  /** Absent: none are known. */
+  readonly unseen?: UnseenRows;
 }
 
 const readMetaNumber = (db: DatabaseSync, name: string): number =>
@@ -54,10 +64,13 @@ export interface RecaptureOptions {
 export class SchemaWorkspace {
   readonly components: SchemaSyncComponents;
   readonly toRestore: RowsToRestore;
+  readonly #unseen: UnseenRows;
 
   constructor(components: SchemaSyncComponents) {
     this.components = components;
+    this.#unseen = components.unseen ?? new UnseenRows();
     this.#upgrade();
+    this.#renewEvictions();
     this.toRestore = new RowsToRestore(components.connection.db, components.replica);
   }
 
@@ -68,7 +81,7 @@ export class SchemaWorkspace {
     if (format === APP_DB_FORMAT) return;
     db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
     try {
-      db.exec("BEGIN IMMEDIATE");
+      beginWriting(db);
       commitAfter(db, () => {
         if (readRemembered(db) === null) this.#remember();
         for (const sql of [APP_DB_TABLES.lost, APP_DB_TABLES.awaited]) db.exec(sql);
@@ -76,6 +89,16 @@ export class SchemaWorkspace {
           BigInt(APP_DB_FORMAT),
         );
       });
+    } finally {
+      db.exec("PRAGMA busy_timeout = 0");
+    }
+  }
+
+  #renewEvictions(): void {
+    const { db } = this.components.connection;
+    db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
+    try {
+      renewEvictions(db, (name, id) => shapeInFile(db, name, id));
     } finally {
       db.exec("PRAGMA busy_timeout = 0");
     }
@@ -98,19 +121,34 @@ export class SchemaWorkspace {
     const { connection, replica, replicaFile } = this.components;
     let opened: DatabaseSync | null = null;
     try {
-      const schema = readAppDbSchema(connection.db, replica.settings.selection, (sql, ...parameters) => {
+      const query: Query = (sql, ...parameters) => {
         opened ??= openDatabase(replicaFile, { readOnly: true });
         return queryOf(opened)(sql, ...parameters);
-      });
-      assert(schema !== null, "the file of a member is captured");
+      };
+      const withOtherFunctions = this.components.withOtherFunctions?.() ?? [];
+      const selection = { ...replica.settings.selection, withOtherFunctions };
+      const schema = readAppDbSchema(connection.db, selection, query, (table) => this.#usedIds(table));
+      if (schema === null) throw new FileChangedError("stripped");
       return schema;
     } finally {
       (opened as DatabaseSync | null)?.close();
     }
   }
 
+  /** The highest log id of the table that is ordered. */
+  #usedIds(table: number): number {
+    const { replica, peerId } = this.components;
+    const { shards } = replica.settings;
+    const ids = Array.from({ length: shards }, (_, shard) => replica.origins.watermark(peerId, shard, table));
+    return Math.max(...ids);
+  }
+
   /** A session for the current schema of the file. `expected`, `previous`: see `AppDbSessionOptions`. In a transaction. */
-  openSession(expected: KnownSchema | null, previous: ChangeLogCursors | null): AppDbSession {
+  openSession(
+    expected: KnownSchema | null,
+    previous: ChangeLogCursors | null,
+    held: readonly HeldTable[],
+  ): AppDbSession {
     const { file, connection, replica, place } = this.components;
     const { db } = connection;
     const there = tableNames(db);
@@ -118,7 +156,21 @@ export class SchemaWorkspace {
     const remembered = readRemembered(db)!;
     return new AppDbSession({
       ...{ file, connection, replica, captured, remembered, expected, place, previous },
+      heldBack: new Set(held.map((t) => t.id)),
+      ...this.unseenRows(captured),
     });
+  }
+
+  /** Rows that no trigger saw, and how they get into the journal. */
+  unseenRows(captured: readonly CapturedTable[]): Pick<AppDbSessionOptions, "unseen" | "keepUnseen"> {
+    const { db } = this.components.connection;
+    return {
+      unseen: this.#unseen,
+      keepUnseen: ({ id, name, columns }, images) => {
+        const table = captured.find((c) => c.id === id)?.name ?? name;
+        keepRejects(db, { table, columns: columns.map((c) => c.name), reason: UNSEEN_REASON }, images);
+      },
+    };
   }
 
   /** Captures each table of `of`, which is the replica or a trial of its next state. In a write transaction. */
@@ -127,7 +179,7 @@ export class SchemaWorkspace {
     of: Replica,
     { inFile, created, isOwnChange }: RecaptureOptions,
   ): Pick<RememberedSchema, "tables" | "unreconciled"> {
-    const { connection, replica, peerId } = this.components;
+    const { connection, replica } = this.components;
     const { db } = connection;
     const tables = new Map<string, number>();
     const wanted: WantedCapture[] = [];
@@ -135,11 +187,13 @@ export class SchemaWorkspace {
     const known = new Set(appDb.remembered.tables.values());
     const registered = new Map(appDb.captured.map((c) => [c.id, foldName(c.name)]));
     const others: number[] = [];
+    const heldBy = new Map(appDb.held.map((t) => [t.id, t]));
     for (const object of of.catalogue()) {
       const { tableId } = object;
       if (tableId === null) continue;
-      tables.set(object.name, tableId);
-      const here = inFile(object);
+      const held = heldBy.get(tableId);
+      tables.set(held?.remembered ?? object.name, tableId);
+      const here = held === undefined ? inFile(object) : heldInFile(appDb, held);
       const shape = here === null ? null : shapeInFile(db, here.name, tableId);
       if (here === null || shape === null) continue;
       wanted.push({ shape, recorded: here.recorded });
@@ -154,13 +208,14 @@ export class SchemaWorkspace {
       else if (isOther || !appDb.whole.has(tableId)) unreconciled.add(tableId);
     }
     uncapture(db, others);
-    const { shards } = replica.settings;
-    const floor = (table: number): number =>
-      Math.max(
-        ...Array.from({ length: shards }, (_, shard) => replica.origins.watermark(peerId, shard, table)),
-      );
-    recapture(db, wanted, floor, of !== replica);
+    recapture(db, wanted, (table) => this.#usedIds(table), of !== replica);
     const there = new Set(wanted.map((w) => w.shape.id));
     return { tables, unreconciled: [...unreconciled].filter((id) => there.has(id)) };
   }
+}
+
+/** The table keeps its record of renames, which is read once the table is not held back any more. */
+function heldInFile({ recorders }: AppDbSchema, { name, remembered }: HeldTable): ReturnType<NameInFile> {
+  const recorder = recorders.find((r) => foldName(r.table) === foldName(remembered));
+  return { name, recorded: recorder?.columns ?? null };
 }

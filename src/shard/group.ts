@@ -11,6 +11,7 @@ import {
   type HardState,
   type MemberId,
 } from "../raft/model/types.ts";
+import { Acknowledged } from "./acknowledged.ts";
 import { ConfirmedCommit } from "./confirmed-commit.ts";
 import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
 import { freeSlot } from "./slots.ts";
@@ -25,13 +26,21 @@ export interface GroupLimits {
 }
 
 /** The context of a configuration change: peer and name of the member that it concerns. */
-export const memberContext = (member: Pick<MemberInfo, "peerId" | "name">): Uint8Array =>
-  utf8(JSON.stringify({ peerId: member.peerId, name: member.name }));
+export const memberContext = ({ peerId, name, ...rest }: MemberFacts): Uint8Array =>
+  utf8(JSON.stringify({ peerId, name, ...optionalFacts(rest) }));
 
-function readContext(bytes: Uint8Array): { peerId: PeerId; name: string } {
-  const { peerId = "", name = "" } =
-    bytes.length === 0 ? {} : (JSON.parse(fromUtf8(bytes)) as { peerId?: string; name?: string });
-  return { peerId: asPeerId(peerId), name };
+type MemberFacts = Omit<MemberInfo, "id" | "slot">;
+
+/** Facts that configurations of older builds do not have. */
+const optionalFacts = ({ admission, role }: Partial<MemberInfo>): Partial<MemberFacts> => ({
+  ...(admission === undefined ? {} : { admission }),
+  ...(role === "learner" ? { role } : {}),
+});
+
+function readContext(bytes: Uint8Array): MemberFacts {
+  if (bytes.length === 0) return { peerId: NO_PEER, name: "" };
+  const { peerId = "", name = "", ...rest } = JSON.parse(fromUtf8(bytes)) as Partial<MemberInfo>;
+  return { peerId: asPeerId(peerId), name, ...optionalFacts(rest) };
 }
 
 export class Group {
@@ -39,6 +48,7 @@ export class Group {
   readonly raft: Raft;
   readonly log: GroupLog;
   readonly confirmed: ConfirmedCommit;
+  readonly acknowledged = new Acknowledged();
   /** The newest applied configuration. */
   configuration: GroupConfiguration;
   /** Applied and not on disk yet. */

@@ -7,15 +7,17 @@
  */
 import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { LogIndex } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
-import { ConfigChangeType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
+import { type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
-import { nextStep } from "./reconcile.ts";
-import type { GroupWrite, LogStore, MemberInfo, PeerId, ShardId, Transport } from "./seams.ts";
-import { preferredLeader } from "./spread.ts";
+import { handOver, spreadLeader } from "./leadership.ts";
+import { Membership } from "./membership.ts";
+import { nextChange } from "./reconcile.ts";
+import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "./wire.ts";
 
@@ -30,18 +32,16 @@ const COMPACT_BYTES = 64 << 20;
 /** Kept for followers that are late by a moment. */
 const KEEP_ENTRIES = 2000;
 const TAIL_BYTES = 16 << 20;
+/** Bytes of a log that are kept at most for receivers of a replica. */
+const MAX_HELD_BYTES = 512 << 20;
 /** Ticks without a message of the leader after which a follower campaigns at the earliest. */
 const ELECTION_TICKS = 10;
 /** Ticks between two heartbeats: an idle node does little else than send and answer them. */
 const HEARTBEAT_TICKS = 2;
 /** Ticks between two checks of configurations, leaders and logs. */
 const UPKEEP_TICKS = 5;
-/** Ticks of leadership after which it may be transferred to the preferred node. */
-const SPREAD_AFTER_TICKS = 30;
 /** Elections that a node may have missed. A term beyond is damaged or malicious, and would never be forgotten. */
 const MAX_TERM_AHEAD = 1_000_000;
-/** Voters; further nodes remain learners. */
-export const MAX_VOTERS = 5;
 
 export interface RuntimeComponents {
   readonly logStore: LogStore;
@@ -49,6 +49,8 @@ export interface RuntimeComponents {
   readonly stateMachine: StateMachine;
   readonly random: Random;
   readonly logger: Logger;
+  /** The position from which a receiver of a replica needs the log; null: none. Absent: none. */
+  readonly keepFrom?: (shard: ShardId) => LogIndex | null;
 }
 
 export interface RuntimeOptions {
@@ -66,6 +68,7 @@ export interface RuntimeOptions {
 
 export class ShardRuntime {
   readonly groups: readonly Group[];
+  readonly membership: Membership;
   readonly #components: RuntimeComponents;
   readonly #options: RuntimeOptions;
   /** The sender of each member id: for answers to members that a configuration does not contain yet. */
@@ -94,6 +97,11 @@ export class ShardRuntime {
           },
         ),
     );
+    this.membership = new Membership(this.groups[0]!);
+  }
+
+  get peerId(): PeerId {
+    return this.#options.peerId;
   }
 
   get counters(): { turns: number; messages: number } {
@@ -133,12 +141,22 @@ export class ShardRuntime {
       const group = this.groups[shard]!;
       if (message.term > group.raft.term + MAX_TERM_AHEAD)
         throw new WireError(`term ${message.term} is far ahead of ${group.raft.term}`);
-      const known = group.peerOf(message.from);
-      if (known !== undefined && known !== from) continue; // the id belongs to another peer
+      if (!this.#isFrom(group, message, from)) continue;
       this.#heard.set(message.from, from);
+      if (group.peerOf(message.from) !== undefined) group.acknowledged.note(message);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else group.raft.step(message);
     }
+  }
+
+  /**
+   * The sender's id is that of the peer, in the group or in group 0. Ids are indexes of group 0: an unknown id up to its
+   * configuration was removed, or never admitted. A higher one may belong to a member that this node does not know yet.
+   */
+  #isFrom(group: Group, { from: id }: Message, peer: PeerId): boolean {
+    const first = this.groups[0]!;
+    const known = group.peerOf(id) ?? first.peerOf(id);
+    return known === undefined ? id > first.configuration.index : known === peer;
   }
 
   #offered(group: Group, from: PeerId, message: Message): void {
@@ -221,7 +239,9 @@ export class ShardRuntime {
     for (const item of messages) {
       const peer = this.groups[item.shard]!.peerOf(item.message.to) ?? this.#heard.get(item.message.to);
       if (peer === undefined || peer === this.#options.peerId) continue;
-      const lane = item.message.entries.length > 0 ? bulk : urgent;
+      // An append must not overtake an earlier one: the follower would reject it, and all entries in flight be sent again.
+      const { type, entries } = item.message;
+      const lane = type === MessageType.append || entries.length > 0 ? bulk : urgent;
       const list = lane.get(peer);
       if (list === undefined) lane.set(peer, [item]);
       else list.push(item);
@@ -253,7 +273,8 @@ export class ShardRuntime {
 
   #upkeep(): void {
     for (const group of this.groups) {
-      if (group.raft.isLeader) this.#spread(group);
+      if (group.raft.isLeader && this.groups.length > 1)
+        spreadLeader(group, this.#options.member, this.#components.transport.connected());
       this.#compact(group);
     }
   }
@@ -261,39 +282,32 @@ export class ShardRuntime {
   /** Group 0 defines the members; the other groups' leaders follow, one change at a time. */
   #followConfiguration(group: Group): void {
     const wanted = this.groups[0]!.configuration;
-    const step = nextStep(wanted, group.configuration, (member) => {
+    const change = nextChange(wanted, group.configuration, (member) => {
       const one = group.raft.status().progress?.get(member);
       return one !== undefined && one.recentActive && group.raft.lastIndex - one.match < KEEP_ENTRIES;
     });
-    if (step === null) return;
-    const member = wanted.members.find((m) => m.id === step.member);
+    if (change === null) return;
+    const member = wanted.members.find((m) => m.id === change.member);
     group.raft.proposeConfigChange({
-      steps: [step],
+      steps: change.steps,
       context: member === undefined ? EMPTY_BYTES : memberContext(member),
     });
   }
 
-  #spread(group: Group): void {
-    if (this.groups.length === 1 || group.ticksLed < SPREAD_AFTER_TICKS) return;
-    const preferred = preferredLeader(group.shard, group.configuration.configuration.voters);
-    if (preferred === this.#options.member) return;
-    const one = group.raft.status().progress?.get(preferred);
-    if (
-      one === undefined ||
-      !one.recentActive ||
-      one.state !== "replicate" ||
-      group.raft.lastIndex - one.match > 100
-    )
-      return;
-    group.ticksLed = 0;
-    group.raft.transferLeader(preferred);
+  /** See `leadership.ts`. */
+  handOver(): number {
+    return handOver(this.groups, this.#options.member);
   }
 
   #compact(group: Group): void {
     const { logStore, stateMachine } = this.#components;
     const keep = this.#options.keepEntries ?? KEEP_ENTRIES;
     const first = group.log.firstIndex();
-    const synced = Math.min(stateMachine.syncedPosition(group.shard), group.log.lastIndex());
+    const held = group.appendedBytes < MAX_HELD_BYTES ? this.#components.keepFrom?.(group.shard) : null;
+    const synced = Math.min(
+      ...[stateMachine.syncedPosition(group.shard), group.log.lastIndex()],
+      held ?? Number.POSITIVE_INFINITY,
+    );
     if (synced - first < COMPACT_FACTOR * keep && group.appendedBytes < COMPACT_BYTES) return;
     const average = group.appendedBytes / Math.max(1, group.appendedEntries);
     const tail = Math.min(keep, Math.ceil(TAIL_BYTES / Math.max(1, average)));
@@ -304,36 +318,6 @@ export class ShardRuntime {
   }
 
   // ------------------------------------------------------------------------------------------ membership
-
-  /**
-   * Proposes a new member as a learner. Only the leader of group 0 can; a `MemberInfo`: the peer is a member already.
-   */
-  admit(peer: { readonly peerId: PeerId; readonly name: string }): MemberInfo | "proposed" | "not leader" {
-    const group = this.groups[0]!;
-    const known = group.memberOf(peer.peerId);
-    if (known !== undefined) return known;
-    if (!group.raft.isLeader) return "not leader";
-    group.raft.proposeConfigChange({
-      steps: [{ type: ConfigChangeType.addLearner, member: 0 }],
-      context: memberContext(peer),
-    });
-    return "proposed";
-  }
-
-  /** Makes a learner a voter, within `MAX_VOTERS`. */
-  promote(peerId: PeerId): "promoted" | "proposed" | "not leader" | "no room" {
-    const group = this.groups[0]!;
-    const member = group.memberOf(peerId);
-    const { voters } = group.configuration.configuration;
-    if (member === undefined || !group.raft.isLeader) return "not leader";
-    if (voters.includes(member.id)) return "promoted";
-    if (voters.length >= MAX_VOTERS) return "no room";
-    group.raft.proposeConfigChange({
-      steps: [{ type: ConfigChangeType.addVoter, member: member.id }],
-      context: memberContext(member),
-    });
-    return "proposed";
-  }
 
   isVoter(peerId: PeerId): boolean {
     return this.groups.every((g) => {

@@ -17,6 +17,10 @@ export interface MemberInfo {
   readonly name: string;
   /** A small number, unique among the members; absent in configurations of older builds (see `slots.ts`). */
   readonly slot?: number;
+  /** The nonce of the join that admitted the member; absent in configurations of older builds. */
+  readonly admission?: string;
+  /** A learner by choice, that does not ask for a vote; absent: it asks for one. */
+  readonly role?: "learner";
 }
 
 /** A group's configuration as of the entry at `index`, and its members. */
@@ -78,6 +82,8 @@ export interface PeerHello {
   readonly peerId: PeerId;
   /** The bytes that the other side's `hello()` gave. */
   readonly hello: Uint8Array;
+  /** Milliseconds since a frame came over another open link of the same peer; null: there is none. */
+  readonly otherLinkSilentMs: number | null;
 }
 
 /** `urgent` messages (heartbeats, votes, acknowledgements, control) never wait behind `bulk` ones (entries). */
@@ -88,6 +94,8 @@ export interface TransportHandlers {
   hello(): Uint8Array;
   /** Checks a peer's hello. A string refuses it: the stream is closed and the reason shown to that peer. */
   admit(peer: PeerHello): string | null;
+  /** Whether addresses of this peer may be learned. Absent: of all. */
+  knows?(peerId: PeerId): boolean;
   onConnect(peer: PeerHello): void;
   onDisconnect(peerId: PeerId): void;
   /** One whole message. The bytes belong to the handler. Throwing closes the stream to that peer. */
@@ -96,10 +104,17 @@ export interface TransportHandlers {
   onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array>;
 }
 
+export interface AddressProblem {
+  readonly address: string;
+  readonly reason: string;
+}
+
 export interface Transport {
   readonly peerId: PeerId;
   /** Full listen multiaddrs with /p2p/, after `start`. */
   addresses(): string[];
+  /** The addresses that peers are told, without /p2p/. */
+  announced(): string[];
   start(handlers: TransportHandlers): Promise<void>;
   stop(): Promise<void>;
   /**
@@ -118,4 +133,6 @@ export interface Transport {
   addAddresses(multiaddrs: readonly string[]): void;
   /** Known addresses of a peer. */
   addressesOf(peerId: PeerId): string[];
+  /** Given addresses that do not lead to a peer, and why, as a few words each. */
+  problems(): AddressProblem[];
 }

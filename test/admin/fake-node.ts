@@ -1,7 +1,10 @@
 /** A fake of a node's API: gives the answers that a test sets, and records the calls. */
+import { UserError } from "../../src/base/errors.ts";
 import type {
   ConflictDetail,
   ConflictSummary,
+  FileRepair,
+  MemberAction,
   Metric,
   NodeApi,
   NodeStatus,
@@ -18,6 +21,7 @@ export const STATUS: NodeStatus = {
     addresses: ["/ip4/127.0.0.1/tcp/8160"],
     version: "0.1.0",
     ready: true,
+    state: "ready",
     waitingFor: "",
   },
   cluster: {
@@ -28,6 +32,7 @@ export const STATUS: NodeStatus = {
     merge: "row",
     foreignKeys: "keep",
     idBlock: "64",
+    keyFingerprint: "0123456789abcdef",
   },
   members: [
     {
@@ -55,9 +60,11 @@ export const STATUS: NodeStatus = {
     { shard: 0, role: "leader", leader: "n1", term: 4, commitIndex: 17, appliedIndex: 16, pendingChanges: 5 },
     { shard: 1, role: "follower", leader: "", term: 2, commitIndex: 9, appliedIndex: 9, pendingChanges: 0 },
   ],
+  unreached: [],
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
   conflicts: { total: 1, orphans: 0 },
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }] },
+  sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
 };
 
@@ -94,19 +101,24 @@ export const RESTORED: RestoreResult = {
   ],
 };
 
+export const COMPARED: VerifyResult = {
+  equal: true,
+  complete: true,
+  positions: [17, 9],
+  nodes: ["n1", "n2"],
+  missing: [],
+  notCompared: [],
+  rows: 3,
+  published: 0,
+  repaired: 0,
+  differences: [],
+};
+
 export class FakeNode implements NodeApi {
   readonly calls: { readonly name: string; readonly options: unknown }[] = [];
   reason: string | null = null;
   waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "" });
-  verifies: () => Promise<VerifyResult> = () =>
-    Promise.resolve({
-      equal: true,
-      positions: [17, 9],
-      nodes: ["n1", "n2"],
-      missing: [],
-      rows: 3,
-      differences: [],
-    });
+  verifies: () => Promise<VerifyResult> = () => Promise.resolve(COMPARED);
   found: readonly ConflictSummary[] = [CONFLICT];
   shown: NodeStatus = STATUS;
 
@@ -134,10 +146,21 @@ export class FakeNode implements NodeApi {
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;
+    readonly publish: { readonly table: string | null } | null;
     readonly timeoutMs: number;
   }): Promise<VerifyResult> {
     this.calls.push({ name: "verify", options });
     return this.verifies();
+  }
+  repair(): Promise<FileRepair> {
+    this.calls.push({ name: "repair", options: null });
+    return Promise.resolve({ file: "app.db", before: null, rows: [], journalled: 0, unreadable: [] });
+  }
+  changeMember(action: MemberAction, name: string, to?: string): Promise<void> {
+    this.calls.push({ name: action, options: { name, ...(to === undefined ? {} : { to }) } });
+    return name === "nobody"
+      ? Promise.reject(new UserError("there is no member nobody", "the members are n1, n2"))
+      : Promise.resolve();
   }
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });

@@ -7,7 +7,7 @@ import { connect } from "node:net";
 import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
 import type { VerifyResult, WaitResult } from "../../src/operations/api.ts";
-import { FakeNode, STATUS, RESTORED } from "./fake-node.ts";
+import { COMPARED, FakeNode, STATUS, RESTORED } from "./fake-node.ts";
 
 let folder = "";
 let server: AdminServer;
@@ -141,6 +141,19 @@ test("GET changes no state: 405; an unknown path: 404", async () => {
   expect(node.calls).toEqual([]);
 });
 
+test("members are changed by POST, by their names", async () => {
+  server.attach(node, socket());
+  expect((await post("api/v1/members/a%20b/promote")).status).toBe(200);
+  expect((await post("api/v1/members/n1/rename?to=n9")).status).toBe(200);
+  expect(node.calls).toEqual([
+    { name: "promote", options: { name: "a b" } },
+    { name: "rename", options: { name: "n1", to: "n9" } },
+  ]);
+  expect((await post("api/v1/members/nobody/remove")).status).toBe(400);
+  expect((await post("api/v1/members/n1/rename?to=%20")).status).toBe(400);
+  expect((await get("api/v1/members/n1/remove")).status).toBe(404);
+});
+
 test("a conflict is restored by POST, with the parameters of the call", async () => {
   server.attach(node, socket());
   const done = await post("api/v1/conflicts/0%3A12%3A1/restore?asNew=true");
@@ -174,12 +187,16 @@ test("a 65th concurrent wait and a second verify are refused", async () => {
   const first = post("api/v1/verify?deep=true&timeout=3s");
   while (!node.calls.some((c) => c.name === "verify")) await Bun.sleep(5);
   expect((await post("api/v1/verify")).status).toBe(503);
-  compared.resolve({ equal: true, positions: [], nodes: [], missing: [], rows: 0, differences: [] });
+  compared.resolve(COMPARED);
   expect((await first).status).toBe(200);
   expect(node.calls.at(-1)).toEqual({
     name: "verify",
-    options: { deep: true, repair: false, timeoutMs: 3000 },
+    options: { deep: true, repair: false, publish: null, timeoutMs: 3000 },
   });
+  node.verifies = () => Promise.resolve(COMPARED);
+  expect((await post("api/v1/verify?publish=true&table=t")).status).toBe(200);
+  expect(node.calls.at(-1)!.options).toMatchObject({ publish: { table: "t" } });
+  expect((await post("api/v1/verify?publish=true&repair=true")).status).toBe(400);
 });
 
 test("an error of the node becomes an answer, and the next request is served", async () => {

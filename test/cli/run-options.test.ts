@@ -23,6 +23,8 @@ test("defaults", () => {
   expect(settings(["--db", "app.db"])).toEqual({
     admin: { host: "127.0.0.1", port: 6010 },
     token: null,
+    tokenFile: null,
+    open: [],
     node: {
       db: "app.db",
       dataDir: "app.db.marmot",
@@ -30,9 +32,13 @@ test("defaults", () => {
       announce: [],
       peers: [],
       mdns: false,
-      name: "host-7",
-      role: "voter",
+      group: null,
+      bootstrapExpect: null,
+      name: null,
+      hostName: "host-7",
+      role: null,
       create: false,
+      unsafeFileSystem: false,
       clusterKeyText: null,
       clusterKeyFile: null,
       shards: null,
@@ -42,6 +48,9 @@ test("defaults", () => {
       idBlock: null,
       tables: null,
       exclude: null,
+      functions: null,
+      libraries: [],
+      scan: {},
     },
   });
 });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
 import { NodeClient } from "../../src/cli/client.ts";
-import { CONFLICT, RESTORED, FakeNode, STATUS } from "../admin/fake-node.ts";
+import { COMPARED, CONFLICT, RESTORED, FakeNode, STATUS } from "../admin/fake-node.ts";
 import { marmot } from "./lab.ts";
 
 let folder = "";
@@ -36,7 +36,7 @@ describe("status", () => {
     expect(code).toBe(0);
     for (const line of [
       "node n1 12D3KooWone, marmot 0.1.0: ready",
-      "cluster c0ffee, 2 shards, transactions row, schema 3",
+      "cluster c0ffee, 2 shards, transactions row, schema 3, key 0123456789abcdef",
       "catch-up: 50 of 200 entries (25 %), 2 s left",
       "n1    voter    yes        0       yes     0.1.0    /ip4/127.0.0.1/tcp/8160",
       "n2    learner  no         ?       NO",
@@ -153,7 +153,9 @@ describe("verify", () => {
       out: "equal: replicas of n1, n2 at 17, 9; 3 rows compared",
       err: "",
     });
-    expect(node.calls).toEqual([{ name: "verify", options: { deep: true, repair: false, timeoutMs: 3000 } }]);
+    expect(node.calls).toEqual([
+      { name: "verify", options: { deep: true, repair: false, publish: null, timeoutMs: 3000 } },
+    ]);
   });
   test("different: each difference by table and key, and exit code 1", async () => {
     const difference = {
@@ -165,18 +167,39 @@ describe("verify", () => {
     };
     node.verifies = () =>
       Promise.resolve({
-        equal: false,
-        positions: [1],
-        nodes: ["n1"],
-        missing: ["n2"],
-        rows: 9,
-        differences: [difference],
+        ...COMPARED,
+        ...{
+          equal: false,
+          complete: false,
+          positions: [1],
+          nodes: ["n1"],
+          rows: 9,
+          differences: [difference],
+        },
+        ...{ missing: ["n2"], notCompared: [{ node: "n2", reason: "no answer" }] },
       });
     const { code, out, err } = await marmot(["verify", "--db", db]);
     expect(code).toBe(1);
     expect(out).toContain("file  n1    books  7    only in the file");
     expect(out).toContain("DIFFERENT: replicas of n1 at 1; 9 rows compared");
-    expect(err).toContain("n2");
+    expect(err).toContain("not compared: n2 (no answer)");
+    expect(err).toContain(`marmot verify --db ${db} --publish sends the rows of this file`);
+  });
+  test("equal, but a voter did not answer: exit code 1", async () => {
+    node.verifies = () =>
+      Promise.resolve({
+        ...COMPARED,
+        ...{ complete: false, missing: ["n3"], notCompared: [{ node: "n3", reason: "no answer" }] },
+      });
+    const { code, out, err } = await marmot(["verify", "--db", db]);
+    expect([code, err]).toEqual([1, "not compared: n3 (no answer)"]);
+    expect(out).toContain("equal, but NOT ALL VOTERS answered");
+  });
+  test("the table of --publish is a word beside the options", async () => {
+    expect((await marmot(["verify", "--db", db, "--publish", "books"])).code).toBe(0);
+    expect(node.calls.at(-1)!.options).toMatchObject({ publish: { table: "books" } });
+    expect((await marmot(["verify", "--db", db, "books"])).code).toBe(2);
+    expect((await marmot(["verify", "--db", db, "--publish", "--repair"])).code).toBe(2);
   });
 });
 
@@ -201,6 +224,34 @@ describe("conflicts", () => {
       1,
       "marmot: there is no conflict 9:9:9\nhint: marmot conflicts list shows those that are kept",
     ]);
+  });
+});
+
+describe("members", () => {
+  test("list, as a table and as JSON", async () => {
+    const { code, out } = await marmot(["members", "list", "--db", db]);
+    expect(code).toBe(0);
+    expect(out).toContain("n2    learner  no");
+    const json = await marmot(["members", "list", "--db", db, "--json"]);
+    expect(JSON.parse(json.out)).toEqual(JSON.parse(JSON.stringify(STATUS.members)));
+  });
+  test("an action is sent to the node, and its end is shown", async () => {
+    const { code, out } = await marmot(["members", "rename", "n2", "a name", "--db", db]);
+    expect([code, out]).toEqual([0, "n2 has the name a name now"]);
+    expect((await marmot(["members", "remove", "n2", "--db", db])).code).toBe(0);
+    expect(node.calls).toEqual([
+      { name: "rename", options: { name: "n2", to: "a name" } },
+      { name: "remove", options: { name: "n2" } },
+    ]);
+  });
+  test("a refusal is an error with a hint", async () => {
+    const { code, err } = await marmot(["members", "demote", "nobody", "--db", db]);
+    expect([code, err]).toEqual([1, "marmot: there is no member nobody\nhint: the members are n1, n2"]);
+  });
+  test("missing and unknown words are wrong usage", async () => {
+    for (const words of [[], ["remove"], ["rename", "n1"], ["list", "n1"], ["eject", "n1"]])
+      expect((await marmot(["members", ...words, "--db", db])).code).toBe(2);
+    expect(node.calls).toEqual([]);
   });
 });
 
@@ -287,7 +338,7 @@ describe("key", () => {
   });
   test("id of a node that never ran", async () => {
     expect((await marmot(["key", "id", "--db", join(folder, "other.db")])).err).toContain(
-      "when it first runs",
+      "when a node first starts",
     );
   });
 });

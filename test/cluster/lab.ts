@@ -129,21 +129,15 @@ export class TestNode {
     const peers = others.map((n) => links?.address(this.name, n.name) ?? n.address).join(",");
     const founding = this === nodes[0] && (links === null || !existsSync(join(this.dataDir, "replica.db")));
     const log = openSync(this.#log, "a");
+    const usual = [
+      ...["--db", this.db, "--name", this.name, "--cluster-key", key],
+      ...["--listen", this.address, "--admin", `127.0.0.1:${this.admin}`],
+      ...["--log-level", this.#cluster.logLevel],
+      ...(founding ? ["--shards", String(shards)] : ["--peers", peers]),
+      ...(links === null ? [] : ["--announce", NOWHERE]),
+    ];
     this.process = Bun.spawn(
-      [
-        ...[BINARY, "run", "--db", this.db, "--name", this.name, "--cluster-key", key],
-        ...[
-          "--listen",
-          this.address,
-          "--admin",
-          `127.0.0.1:${this.admin}`,
-          "--log-level",
-          this.#cluster.logLevel,
-        ],
-        ...(founding ? ["--shards", String(shards)] : ["--peers", peers]),
-        ...(links === null ? [] : ["--announce", NOWHERE]),
-        ...extra,
-      ],
+      [...[BINARY, "run"], ...usual.filter((_, at) => !extra.includes(usual[at - (at % 2)]!)), ...extra],
       {
         cwd: this.folder,
         env: { ...process.env, ...this.environment },
@@ -153,6 +147,19 @@ export class TestNode {
       },
     );
     closeSync(log);
+  }
+
+  /** Starts a member as `marmot run --db FILE`, with its addresses alone. */
+  async startAlone(extra: readonly string[] = []): Promise<void> {
+    const log = openSync(this.#log, "a");
+    const addresses = ["--listen", this.address, "--admin", `127.0.0.1:${this.admin}`];
+    this.process = Bun.spawn([BINARY, "run", "--db", this.db, ...addresses, ...extra], {
+      cwd: this.folder,
+      env: { ...process.env, ...this.environment },
+      ...{ stdout: log, stderr: log, stdin: "ignore" },
+    });
+    closeSync(log);
+    await Promise.resolve();
   }
 
   log(): string {

@@ -13,6 +13,7 @@ import { silentLogger } from "../silent-logger.ts";
 import { install } from "../../src/capture/install.ts";
 import { Spool } from "../../src/capture/spool.ts";
 import { settingOf } from "../../src/change/per-table.ts";
+import { UnseenRows } from "../../src/rows/unseen-rows.ts";
 import type { PendingRows } from "../../src/change/pending-rows.ts";
 import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
@@ -144,6 +145,8 @@ export class LabNode {
   pipeline!: Pipeline;
   replica!: OpenReplica;
   schema!: SchemaCoordinator;
+  /** Rows that no trigger saw, of which a test says that a comparison found them. */
+  unseen = new UnseenRows();
   appDb!: DatabaseSync;
   app!: Database;
   /** Proposed and not in the log: they may be lost, repeated or late. */
@@ -192,6 +195,7 @@ export class LabNode {
       replica,
       place: () => ({ slot: this.number, slots: SLOTS }),
       logger: silentLogger,
+      unseen: (this.unseen = new UnseenRows()),
     }));
     this.pipeline = new Pipeline(
       {

@@ -14,6 +14,7 @@ const state = {
   awaited: [] as number[],
   /** Of the 7 rows of the one change log. */
   ordered: 7,
+  held: null as string | null,
 };
 let reflected: number[] = [];
 let readiness: Readiness;
@@ -28,6 +29,7 @@ beforeEach(() => {
     fencing: [],
     awaited: [],
     ordered: 7,
+    held: null,
   });
   reflected = [1, 1];
   const facts: ReadinessFacts = {
@@ -52,8 +54,10 @@ beforeEach(() => {
       position: (shard) => state.positions[shard]!,
       awaitedMarkers: () => state.awaited,
     },
+    fileChange: () => null,
     isReceiving: () => false,
     obstacle: () => null,
+    held: () => state.held,
     isSchemaDue: () => false,
     fencing: () => state.fencing,
     hasAcknowledged: () => false,
@@ -140,5 +144,15 @@ test("a starting node is not ready before the rows written before the start are 
   reflect(10, 10);
   expect(readiness.notReady()).toContain("written before the start");
   state.ordered = 7;
+  expect(readiness.notReady()).toBe(null);
+});
+
+test("a node with tables that are held back says so, and is ready when they are not", () => {
+  state.confirmed = [10, 10];
+  apply(10, 10);
+  reflect(10, 10);
+  state.held = "rows of t wait on this node";
+  expect(readiness.notReady()).toBe("rows of t wait on this node");
+  state.held = null;
   expect(readiness.notReady()).toBe(null);
 });

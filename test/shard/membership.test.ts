@@ -1,9 +1,11 @@
 import { asPeerId } from "../../src/base/ids.ts";
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import { EMPTY_BYTES } from "../../src/base/bytes.ts";
 import { Random } from "../../src/base/random.ts";
-import { ConfigChangeType, type Configuration } from "../../src/raft/model/types.ts";
-import { nextStep } from "../../src/shard/reconcile.ts";
-import type { GroupConfiguration } from "../../src/shard/seams.ts";
+import { changeConfiguration } from "../../src/raft/membership/membership.ts";
+import { ConfigChangeType } from "../../src/raft/model/types.ts";
+import { nextChange, type NextChange } from "../../src/shard/reconcile.ts";
+import type { GroupConfiguration, MemberInfo } from "../../src/shard/seams.ts";
 import { preferredLeader } from "../../src/shard/spread.ts";
 
 const of = (voters: number[], learners: number[] = []): GroupConfiguration => ({
@@ -12,17 +14,28 @@ const of = (voters: number[], learners: number[] = []): GroupConfiguration => ({
   members: [...voters, ...learners].map((id) => ({ id, peerId: asPeerId(`p${id}`), name: `n${id}` })),
 });
 
-/** Applies a step as Raft would. */
+/** Applies a change as Raft would. */
 function applied(
   current: GroupConfiguration,
-  step: NonNullable<ReturnType<typeof nextStep>>,
+  { steps }: NextChange,
+  members: readonly MemberInfo[],
 ): GroupConfiguration {
-  const c: Configuration = current.configuration;
-  const without = (list: readonly number[]): number[] => list.filter((id) => id !== step.member);
-  const add = (list: readonly number[]): number[] => [...without(list), step.member].sort((a, b) => a - b);
-  if (step.type === ConfigChangeType.addVoter) return of(add(c.voters), without(c.learners));
-  if (step.type === ConfigChangeType.addLearner) return of(without(c.voters), add(c.learners));
-  return of(without(c.voters), without(c.learners));
+  const configuration = changeConfiguration(current.configuration, { steps, context: EMPTY_BYTES }, 99);
+  expect(configuration?.votersOutgoing).toEqual([]); // a simple change
+  return { ...current, configuration: configuration!, members };
+}
+
+function followed(wanted: GroupConfiguration, start: GroupConfiguration): GroupConfiguration {
+  let current = start;
+  const members = [...wanted.members, ...start.members];
+  for (let steps = 0; ; steps++) {
+    const change = nextChange(wanted, current, () => true);
+    if (change === null) return current;
+    for (const { type, member } of change.steps)
+      if (type === ConfigChangeType.addVoter) expect(current.configuration.learners).toContain(member);
+    current = applied(current, change, members);
+    expect(steps).toBeLessThan(30);
+  }
 }
 
 test("a group follows group 0's configuration by simple changes, learners first, until both are equal", () => {
@@ -37,23 +50,40 @@ test("a group follows group 0's configuration by simple changes, learners first,
       );
     };
     const wanted = draw();
-    let current = draw();
-    for (let steps = 0; ; steps++) {
-      const step = nextStep(wanted, current, () => true);
-      if (step === null) break;
-      if (step.type === ConfigChangeType.addVoter)
-        expect(current.configuration.learners).toContain(step.member);
-      current = applied(current, step);
-      expect(steps).toBeLessThan(30);
-    }
-    expect(current.configuration).toEqual(wanted.configuration);
+    expect(followed(wanted, draw()).configuration).toEqual(wanted.configuration);
   }
 });
 
+describe("a member that was replaced under a new id", () => {
+  /** Member 9 is member 3 again: the same peer with an empty disk. */
+  const again = (configuration: GroupConfiguration): GroupConfiguration => ({
+    ...configuration,
+    members: configuration.members.map((m) => (m.id === 9 ? { ...m, peerId: asPeerId("p3") } : m)),
+  });
+
+  test("leaves a group in the change that adds its new id", () => {
+    const change = nextChange(again(of([1, 2], [9])), of([1, 2, 3]), () => true);
+    expect(change).toEqual({
+      steps: [
+        { type: ConfigChangeType.removeMember, member: 3 },
+        { type: ConfigChangeType.addLearner, member: 9 },
+      ],
+      member: 9,
+    });
+  });
+
+  test("leaves a group of which it is the only voter after another voter is there", () => {
+    const wanted = again(of([1], [9]));
+    const change = nextChange(wanted, of([3], [1]), () => true);
+    expect(change?.steps).toEqual([{ type: ConfigChangeType.addLearner, member: 9 }]);
+    expect(followed(wanted, of([3], [1])).configuration).toEqual(wanted.configuration);
+  });
+});
+
 test("a learner becomes a voter only after it has caught up", () => {
-  expect(nextStep(of([1, 2]), of([1], [2]), () => false)).toBeNull();
-  expect(nextStep(of([1, 2]), of([1], [2]), () => true)).toEqual({
-    type: ConfigChangeType.addVoter,
+  expect(nextChange(of([1, 2]), of([1], [2]), () => false)).toBeNull();
+  expect(nextChange(of([1, 2]), of([1], [2]), () => true)).toEqual({
+    steps: [{ type: ConfigChangeType.addVoter, member: 2 }],
     member: 2,
   });
 });

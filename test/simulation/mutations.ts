@@ -18,6 +18,8 @@ export interface Mutation {
   readonly within: number;
   /** The seeds have a table without a declared key. */
   readonly keyless?: boolean;
+  /** The seeds have emptied change logs. */
+  readonly custody?: boolean;
   /** The seeds have schemas of the generator's. */
   readonly generated?: boolean;
   /**
@@ -30,6 +32,12 @@ export const one = (name: string, within: number, file: string, find: string, re
   name,
   within,
   edits: [{ file, find, replace }],
+});
+
+/** Caught by the seeds of machines that are rolled back, run twice, or lose the end of their log. */
+const ofMachines = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/machines.test.ts",
 });
 
 /** Under generated schemas, and without the self-test of the connection before its first use. */
@@ -301,6 +309,37 @@ export const MUTATIONS: readonly Mutation[] = [
     // Three nodes and two shards, of which one is late: whole nodes come to it once in a thousand seeds.
     test: "test/node/whole.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- the WAL of the app database
+  {
+    ...one(
+      "connections to the app database checkpoint by themselves",
+      0,
+      "sqlite/open-app-db.ts",
+      "PRAGMA wal_autocheckpoint = 0",
+      "PRAGMA wal_autocheckpoint = 1000",
+    ),
+    test: "test/sqlite/open-app-db.test.ts",
+  },
+  {
+    ...one(
+      "a commit restarts the WAL of the app database",
+      0,
+      "sqlite/open-app-db.ts",
+      "return frames > 0 && frames === backfilled;",
+      "return frames > 0 && frames < backfilled;",
+    ),
+    test: "test/sqlite/open-app-db.test.ts",
+  },
+  {
+    ...one(
+      "the WAL is checkpointed between two commits of the application",
+      0,
+      "app-db/wal-upkeep.ts",
+      "const QUIET_MS = 1000;",
+      "const QUIET_MS = 0;",
+    ),
+    test: "test/app-db/wal-upkeep.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- capture and drain
   one(
     "the app database is not synced before its changes are sent",
@@ -333,8 +372,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "the sweep deletes the highest row of a change log, too",
     200,
     "reflect/change-log-writer.ts",
-    "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);",
-    "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ?`);",
+    "`DELETE FROM ${name} WHERE id BETWEEN 1 AND ? AND id < (SELECT max(id) FROM ${name})`,",
+    "`DELETE FROM ${name} WHERE id BETWEEN 1 AND ?`,",
   ),
   one(
     "a change is compared with the present replica, not with the state that the application read",
@@ -597,6 +636,177 @@ export const MUTATIONS: readonly Mutation[] = [
     // A kill between a change of the schema and the reflection behind it, with rows that found no room.
     test: "test/schema-sync/rows-to-restore.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- custody of the file
+  {
+    ...one(
+      "a change log that lost rows counts as complete",
+      100,
+      "capture/log-ids.ts",
+      "return mark !== undefined && highestId(db, log) >= floor;",
+      "return true;",
+    ),
+    custody: true,
+  },
+  {
+    name: "no one notices an emptied change log while the node runs",
+    within: 100,
+    custody: true,
+    edits: [
+      {
+        file: "capture/drain.ts",
+        find: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));",
+        replace: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < -2);",
+      },
+      {
+        file: "reflect/change-log-writer.ts",
+        find: "return newest < Math.max(this.#looked, this.#cursor.drained);",
+        replace: "return newest < -2;",
+      },
+    ],
+  },
+  {
+    ...one(
+      "the log ids of an emptied change log begin again",
+      100,
+      "capture/log-ids.ts",
+      "if (highestId(db, log) < floor) blank(db, log, floor);",
+      "",
+    ),
+    custody: true,
+  },
+  {
+    ...one(
+      "a log id that an older copy of the file used again counts as ordered",
+      0,
+      "capture/drain.ts",
+      "if (!beforeImages.isLastWriteOwn(shape.id, row.keyId, base)) return true;",
+      "return true;",
+    ),
+    test: "test/node/custody.test.ts",
+  },
+  {
+    ...one(
+      "an older copy of the file is taken for the file",
+      0,
+      "node/file/inspect-file.ts",
+      "(life === null || life.epoch !== noted.epoch || life.life < noted.life)",
+      "life === null",
+    ),
+    test: "test/node/custody.test.ts",
+  },
+  {
+    ...one(
+      "own rows that the file lost are not looked for",
+      0,
+      "node/file/file-pair.ts",
+      "if (!isSame(there!.get(key), here!.get(key))) return true;",
+      "if (shards < 0) return true;",
+    ),
+    test: "test/node/custody.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- applications beside the rules
+  {
+    ...one(
+      "a transaction with a row without a key is sent in halves",
+      0,
+      "capture/held-tables.ts",
+      "if (this.#options.whole && hasNews && ranges.length > 1) {",
+      "if (this.#options.whole && hasNews && ranges.length > 99) {",
+    ),
+    test: "test/node/null-keys.test.ts",
+  },
+  {
+    ...one(
+      "a NULL key that no row has any more holds back its table",
+      0,
+      "rows/change-log-reader.ts",
+      "if (!isChecked && this.hasRowWithoutKey(from, to)) throw new RowWithoutKey();",
+      "if (!isChecked) throw new RowWithoutKey();",
+    ),
+    test: "test/rows/change-log-reader.test.ts",
+  },
+  {
+    ...one(
+      "a WAL that was written from its start again is taken for whole",
+      0,
+      "app-db/wal-commits.ts",
+      "if (!before.isEmpty) return now.salt === before.salt;",
+      "if (!before.isEmpty) return true;",
+    ),
+    test: "test/app-db/wal-commits.test.ts",
+  },
+  {
+    ...one(
+      "a row that no trigger saw is replaced without a trace",
+      0,
+      "reflect/row-reflector.ts",
+      "      this.#unseen.set(log, [...(this.#unseen.get(log) ?? []), now]);\n",
+      "",
+    ),
+    test: "test/node/unseen.test.ts",
+  },
+  {
+    ...one(
+      "a row that no trigger saw is replaced before the journal has it",
+      0,
+      "reflect/row-reflector.ts",
+      "if (isLost && (this.#unseen.size > 0 || this.#journalWaits.get() !== undefined)) return true;",
+      "",
+    ),
+    test: "test/node/unseen.test.ts",
+  },
+  {
+    ...one(
+      "triggers travel without the table that they need",
+      0,
+      "schema-sync/detect-change.ts",
+      "const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica));",
+      "const dependent = dependentObjects(objects, new Set(onlyHere(ignored, objects, replica)).intersection(new Set()));",
+    ),
+    test: "test/schema-sync/schema-local-targets.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- machines that lose their past
+  ofMachines(
+    "an older life of a member is accepted",
+    "replication/hello-check.ts",
+    'if (isOld) return "went-back";',
+    "",
+  ),
+  ofMachines(
+    "a new process of a member need not have the entries that the last one acknowledged",
+    "replication/hello-check.ts",
+    'return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;',
+    "return null;",
+  ),
+  ofMachines(
+    "a second process of a connected member is accepted",
+    "replication/hello-check.ts",
+    'return isOld || isAliveSince ? "twice" : "later";',
+    "return null;",
+  ),
+  ofMachines(
+    "members do not tell each other the lives that they have met",
+    "replication/life-guard.ts",
+    "return peers.remember(peer, { member, incarnation, nonce }) ? [peer] : [];",
+    "return [];",
+  ),
+  ofMachines(
+    "a commit index of a leader is no promise of its log",
+    "shard/acknowledged.ts",
+    "this.has(from, message.commit);",
+    "",
+  ),
+  {
+    ...one(
+      "a log that ends before the replica is used",
+      0,
+      "replication/log-end.ts",
+      "if (seen > lastIndex)",
+      "if (seen > lastIndex + 1)",
+    ),
+    // In the simulation the peers refuse the node, too: they know the entries that it acknowledged.
+    test: "test/replication/log-end.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
     name: "a descriptor of the app database is closed after each sync",
@@ -605,8 +815,8 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "app-db/file-sync.ts",
-        find: "    fdatasyncSync(this.#wal);\n  }",
-        replace: '    fdatasyncSync(this.#wal);\n    closeSync(openSync(this.path, "r"));\n  }',
+        find: "    fdatasyncSync(this.#wal!);\n  }",
+        replace: '    fdatasyncSync(this.#wal!);\n    closeSync(openSync(this.path, "r"));\n  }',
       },
     ],
   },

@@ -34,7 +34,8 @@ export class Network {
   profile: NetworkProfile = CALM;
   readonly #world: World;
   readonly #random: Random;
-  readonly #up = new Map<PeerId, SimTransport>();
+  /** By address: a clone has the peer id of its original, and an address of its own. */
+  readonly #up = new Map<string, SimTransport>();
   readonly #links = new Map<string, Link>();
   readonly #cut = new Map<string, number>();
   messages = 0;
@@ -55,12 +56,12 @@ export class Network {
     return [...this.#up.keys()];
   }
 
-  transportOf(peer: PeerId): SimTransport | undefined {
+  transportOf(peer: string): SimTransport | undefined {
     return this.#up.get(peer);
   }
 
   /** Nothing goes from `a` to `b`. */
-  cut(a: PeerId, b: PeerId): void {
+  cut(a: string, b: string): void {
     this.#cut.set(`${a}>${b}`, this.#world.now);
     this.#world.after(this.#random.between(1000, SILENCE_MS), () => {
       if (this.isCut(a, b)) this.#close(a, b);
@@ -80,29 +81,29 @@ export class Network {
   }
 
   enter(transport: SimTransport): void {
-    this.#up.set(transport.peerId, transport);
+    this.#up.set(transport.address, transport);
     for (const peer of this.#up.keys())
-      if (peer !== transport.peerId) this.#dialLater(transport.peerId, peer);
+      if (this.#up.get(peer)!.peerId !== transport.peerId) this.#dialLater(transport.address, peer);
   }
 
   /** The process of this transport has ended; `silently`: its peers are not notified. */
   leave(transport: SimTransport, silently: boolean): void {
-    if (this.#up.get(transport.peerId) !== transport) return;
-    this.#up.delete(transport.peerId);
+    if (this.#up.get(transport.address) !== transport) return;
+    this.#up.delete(transport.address);
     for (const peer of this.#up.keys()) {
-      const link = this.linkOf(transport.peerId, peer);
+      const link = this.linkOf(transport.address, peer);
       if (!link.open) continue;
       link.open = false;
       link.epoch++;
       const other = this.#up.get(peer)!;
       const epoch = link.epoch;
       this.#world.after(silently ? this.#random.between(1000, SILENCE_MS) : this.#latency(), () => {
-        if (this.#up.get(peer) === other && link.epoch === epoch) other.lost(transport.peerId);
+        if (this.#up.get(peer) === other && link.epoch === epoch) other.lost(transport);
       });
     }
   }
 
-  #dialLater(a: PeerId, b: PeerId): void {
+  #dialLater(a: string, b: string): void {
     const link = this.linkOf(a, b);
     if (link.open || link.dialing) return;
     link.dialing = true;
@@ -111,26 +112,29 @@ export class Network {
       const [left, right] = [this.#up.get(a), this.#up.get(b)];
       if (left === undefined || right === undefined || link.open) return;
       if (this.isCut(a, b) || this.isCut(b, a)) return this.#dialLater(a, b);
-      if (!left.greet(right) || !right.greet(left)) return this.#dialLater(a, b);
+      // Both hellos cross: each side hears whether the other refuses it.
+      const greetings = [left.greet(right), right.greet(left)];
+      if (!greetings.every(Boolean)) return this.#dialLater(a, b);
       link.open = true;
       link.epoch++;
       link.arrival.clear();
-      left.found(right.peerId);
-      if (link.open) right.found(left.peerId);
+      left.found(right);
+      if (link.open) right.found(left);
     });
   }
 
-  #close(a: PeerId, b: PeerId): void {
+  #close(a: string, b: string): void {
     const link = this.linkOf(a, b);
     if (!link.open) return;
     link.open = false;
     link.epoch++;
-    this.#up.get(a)?.lost(b);
-    this.#up.get(b)?.lost(a);
+    const [left, right] = [this.#up.get(a), this.#up.get(b)];
+    if (right !== undefined) left?.lost(right);
+    if (left !== undefined) right?.lost(left);
     this.#dialLater(a, b);
   }
 
-  breakLink(a: PeerId, b: PeerId): void {
+  breakLink(a: string, b: string): void {
     this.#close(a, b);
   }
 
@@ -139,7 +143,7 @@ export class Network {
     return from + ((to - from) * this.#random.below(1000)) / 1000;
   }
 
-  send(from: PeerId, to: PeerId, message: Uint8Array): boolean {
+  send(from: string, to: string, message: Uint8Array): boolean {
     const link = this.linkOf(from, to);
     if (!link.open) return false;
     this.messages++;
@@ -158,14 +162,15 @@ export class Network {
       this.#world.after(at - this.#world.now, () => {
         // A cut swallows also what was under way.
         if (link.epoch !== epoch || this.isCut(from, to)) return;
-        this.#up.get(to)?.deliver(from, bytes);
+        const sender = this.#up.get(from);
+        if (sender !== undefined) this.#up.get(to)?.deliver(sender, bytes);
       });
     }
     return true;
   }
 
   /** Resolves when the message would arrive; false: its connection no longer exists. */
-  async way(from: PeerId, to: PeerId, epoch: number): Promise<boolean> {
+  async way(from: string, to: string, epoch: number): Promise<boolean> {
     await new Promise<void>((resolve) => void this.#world.after(this.#latency(), resolve));
     const link = this.linkOf(from, to);
     return link.open && link.epoch === epoch && !this.isCut(from, to);
@@ -180,6 +185,8 @@ export interface TransportHooks {
   readonly alive: () => boolean;
   /** A peer's state is asked for. */
   readonly onFetch: () => void;
+  /** A peer refused this node's hello. */
+  readonly onTurnedAway: (by: PeerId, reason: string) => void;
   /** A message was none. */
   readonly onRefused: (from: PeerId, error: unknown) => void;
 }
@@ -188,11 +195,19 @@ export class SimTransport implements Transport {
   readonly peerId: PeerId;
   readonly #network: Network;
   readonly #hooks: TransportHooks;
-  readonly #connected = new Set<PeerId>();
+  /** Where in the network this transport is: a clone is at another address than its original. */
+  readonly address: string;
+  /** Peer ⇒ address of its connected process. */
+  readonly #connected = new Map<PeerId, string>();
   #handlers: TransportHandlers | null = null;
 
-  constructor(peerId: PeerId, network: Network, hooks: TransportHooks) {
+  constructor(
+    { peerId, address }: { readonly peerId: PeerId; readonly address: string },
+    network: Network,
+    hooks: TransportHooks,
+  ) {
     this.peerId = peerId;
+    this.address = address;
     this.#network = network;
     this.#hooks = hooks;
   }
@@ -229,55 +244,64 @@ export class SimTransport implements Transport {
     const refusal = other.#handlers?.admit({
       peerId: this.peerId,
       hello: own.slice(),
+      otherLinkSilentMs: other.#connected.has(this.peerId) ? 0 : null,
     });
-    return refusal === null;
+    if (refusal === null) return true;
+    if (refusal !== undefined) this.#hooks.run(() => this.#hooks.onTurnedAway(other.peerId, refusal));
+    return false;
   }
 
-  found(peer: PeerId): void {
-    this.#connected.add(peer);
+  found(other: SimTransport): void {
+    const before = this.#connected.get(other.peerId);
+    if (before !== undefined) this.#network.breakLink(before, this.address);
+    this.#connected.set(other.peerId, other.address);
     this.#hooks.run(() =>
       this.#handlers?.onConnect({
-        peerId: peer,
+        peerId: other.peerId,
         hello: new Uint8Array(0),
+        otherLinkSilentMs: null,
       }),
     );
   }
 
-  lost(peer: PeerId): void {
-    if (!this.#connected.delete(peer)) return;
-    this.#hooks.run(() => this.#handlers?.onDisconnect(peer));
+  lost(other: SimTransport): void {
+    if (this.#connected.get(other.peerId) !== other.address) return;
+    this.#connected.delete(other.peerId);
+    this.#hooks.run(() => this.#handlers?.onDisconnect(other.peerId));
   }
 
   /** A handler that throws closes the stream. */
-  deliver(from: PeerId, message: Uint8Array): void {
+  deliver(from: SimTransport, message: Uint8Array): void {
     this.#hooks.run(() => {
       try {
-        this.#handlers?.onMessage(from, message);
+        this.#handlers?.onMessage(from.peerId, message);
       } catch (error) {
-        this.#hooks.onRefused(from, error);
-        this.#network.breakLink(from, this.peerId);
+        this.#hooks.onRefused(from.peerId, error);
+        this.#network.breakLink(from.address, this.address);
       }
     });
   }
 
   send(to: PeerId, message: Uint8Array): boolean {
     if (this.alive) this.#hooks.onSend(message);
-    return this.alive && this.#connected.has(to) && this.#network.send(this.peerId, to, message);
+    const address = this.#connected.get(to);
+    return this.alive && address !== undefined && this.#network.send(this.address, address, message);
   }
 
   connected(): PeerId[] {
-    return [...this.#connected];
+    return [...this.#connected.keys()];
   }
 
   async *transfer(from: PeerId, request: Uint8Array): AsyncIterable<Uint8Array> {
     this.#hooks.onFetch();
-    const link = this.#network.linkOf(from, this.peerId);
-    const source = this.#network.transportOf(from);
+    const address = this.#connected.get(from) ?? from;
+    const link = this.#network.linkOf(address, this.address);
+    const source = this.#network.transportOf(address);
     const handlers = source?.handlers ?? null;
     if (!link.open || source === undefined || handlers === null) throw new Error("the peer is not connected");
     const { epoch } = link;
     for await (const chunk of handlers.onTransfer(this.peerId, request)) {
-      const arrived = await this.#network.way(from, this.peerId, epoch);
+      const arrived = await this.#network.way(address, this.address, epoch);
       if (!arrived || !this.alive || !source.alive) throw new Error("the transfer broke off");
       yield chunk.slice();
     }
@@ -287,5 +311,13 @@ export class SimTransport implements Transport {
 
   addressesOf(peerId: PeerId): string[] {
     return [`/memory/${peerId}`];
+  }
+
+  announced(): string[] {
+    return this.addresses();
+  }
+
+  problems(): [] {
+    return [];
   }
 }

@@ -47,6 +47,8 @@ export interface PowerCut {
 
 export interface SimNodeOptions {
   readonly number: number;
+  /** Of a clone, in the network; absent: the peer id. */
+  readonly address?: string;
   readonly folder: string;
   readonly peerId: PeerId;
   readonly shards: number;
@@ -204,6 +206,8 @@ export class SimNode {
       announce: [],
       peers: number === 0 ? [] : ["/memory/n0"],
       mdns: false,
+      group: null,
+      bootstrapExpect: null,
       name: this.name,
       role: "voter",
       create: false,
@@ -410,8 +414,9 @@ export class SimNode {
 
   #host(generation: number): Host {
     return {
-      transport: () => {
-        const transport = new SimTransport(this.peerId, this.#network, {
+      transport: (_components, { onRefused }) => {
+        const address = this.options.address ?? this.peerId;
+        const transport = new SimTransport({ peerId: this.peerId, address }, this.#network, {
           onSend: (message) => {
             this.#look(generation);
             if (generation === this.generation) this.#hooks.onSend(this, message);
@@ -425,6 +430,7 @@ export class SimNode {
           onFetch: () => {
             if (existsSync(`${this.dataDir}/replica.db`)) this.adopted = true;
           },
+          onTurnedAway: (by, reason) => onRefused?.(by, reason),
           onRefused: (from, error) => {
             if (generation === this.generation) this.#hooks.onRefused(this, from, error);
           },
@@ -446,6 +452,8 @@ export class SimNode {
             if (this.#isFull("live")) throw new Error("ENOSPC: no space left on device, fdatasync");
             this.#doOrFail("live", () => this.#synced.take());
           },
+          look: () => null,
+          close: () => {},
         };
       },
       watchFolder: (_folder, onEvent) => {
@@ -458,6 +466,7 @@ export class SimNode {
       },
       memory: () => 0,
       collectGarbage: () => {},
+      nonce: () => `${this.options.address ?? this.name}-${generation}`,
     };
   }
 

@@ -117,24 +117,33 @@ export class Simulation {
   async #prepare(): Promise<void> {
     const { plan } = this;
     if (plan.fresh || plan.generated !== undefined) await this.#lay(this.#folder, plan.members);
-    else
-      await copyTemplate(
-        `${plan.shards}-${transactionsOf(plan)}-${plan.members}${plan.keyless === true ? "-keyless" : ""}`,
-        this.#folder,
-        async (folder) => {
-          const calm: Plan = {
-            ...{ seed: 1, shards: plan.shards, transactions: transactionsOf(plan), members: plan.members },
-            ...{ fresh: true, keepEntries: 2000, keyless: plan.keyless === true },
-            ...{ network: CALM, rates: Array.from({ length: MAX_NODES }, () => 1), eventLoss: 0 },
-            ...{ synchronous: plan.synchronous.map(() => "NORMAL" as const), recursiveTriggers: false },
-            ...{ foreignKeys: true, ms: 0, actions: [] },
-          };
-          await new Simulation(calm, false).#found(folder);
-        },
-      );
+    else await Simulation.copyFormed(plan, this.#folder);
     for (let i = 0; i < MAX_NODES; i++) this.nodes.push(await this.#node(i, this.#folder));
     for (const node of this.nodes.slice(0, plan.members)) node.begin();
     if (plan.generated !== undefined && !plan.fresh) await this.#form();
+  }
+
+  /** Puts the files of a formed cluster into `folder`. */
+  static copyFormed(
+    plan: Pick<Plan, "shards" | "transactions" | "members" | "keyless">,
+    folder: string,
+  ): Promise<void> {
+    const { shards, members } = plan;
+    const keyless = plan.keyless === true;
+    const transactions = transactionsOf(plan);
+    return copyTemplate(
+      `${shards}-${transactions}-${members}${keyless ? "-keyless" : ""}`,
+      folder,
+      (empty) => {
+        const calm: Plan = {
+          ...{ seed: 1, shards, transactions, members, fresh: true, keepEntries: 2000, keyless },
+          ...{ network: CALM, rates: Array.from({ length: MAX_NODES }, () => 1), eventLoss: 0 },
+          ...{ synchronous: Array.from({ length: MAX_NODES }, () => "NORMAL" as const) },
+          ...{ recursiveTriggers: false, foreignKeys: true, ms: 0, actions: [] },
+        };
+        return new Simulation(calm, false).#found(empty);
+      },
+    );
   }
 
   /** A schema of one plan: there is no template of a formed cluster to copy. */
@@ -152,11 +161,12 @@ export class Simulation {
     for (let i = 0; i < members; i++) this.nodes.push(await this.#node(i, folder));
     for (const node of this.nodes) node.begin();
     const formed = await this.#until(() => this.settled, SETTLE_MS);
+    const unsettled = this.#unsettled();
     await this.#stop();
     rmSync(this.#folder, { recursive: true, force: true });
     if (!formed || this.checks.problems.length > 0)
       throw new Error(
-        `the template cannot be formed: ${[...this.checks.problems, ...this.#unsettled()].join("; ")}`,
+        `the template cannot be formed: ${[...this.checks.problems, ...unsettled].join("; ")}`,
       );
   }
 
@@ -420,5 +430,5 @@ const settingsOf = ({ merge, foreignKeys, idBlock }: Generated) => ({
   ...{ merge: forAll(merge), foreignKeys, idBlock: forAll(idBlock) },
 });
 
-const transactionsOf = ({ shards, transactions }: Plan): "whole" | "row" =>
+const transactionsOf = ({ shards, transactions }: Pick<Plan, "shards" | "transactions">): "whole" | "row" =>
   shards === 1 ? "whole" : (transactions ?? "row");

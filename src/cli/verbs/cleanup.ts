@@ -16,10 +16,19 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   const db = text(options, "db")!;
   const { cleanupDatabase } = await import("../../node/offline/cleanup.ts");
   const dataDir = dataDirOf(options);
-  const result = cleanupDatabase(db, dataDir);
+  const result = cleanupDatabase(db, dataDir, flag(options, "also-others"));
   if (flag(options, "json")) context.print(JSON.stringify(result));
   else {
     context.print(`removed ${result.triggers} triggers and ${result.tables} tables of Marmot from ${db}`);
+    const { others, left } = result;
+    if (others.triggers + others.tables > 0)
+      context.print(
+        `removed ${others.triggers} triggers and ${others.tables} tables that older replicators had left`,
+      );
+    if (left.length > 0)
+      context.say(
+        `${left.length} triggers and tables of HarmonyLite are still there; to remove them: marmot cleanup --db ${db} --also-others`,
+      );
     context.say(`the node's own files are still in ${dataDir}; remove them for a fresh start`);
   }
   return 0;
@@ -31,9 +40,16 @@ export const cleanupVerb: Verb = {
   details: [
     "Its schema is then byte for byte as before. The node must be stopped.",
     "Changes that were not yet sent stay in FILE only.",
+    "Those that maxpert/marmot 0.3 to 0.8 left in FILE go, too.",
   ],
   usage: "cleanup --db FILE [options]",
-  options: [DB_OPTION, DATA_DIR_OPTION, JSON_OPTION, CONFIG_OPTION],
+  options: [
+    DB_OPTION,
+    DATA_DIR_OPTION,
+    { name: "also-others", type: "flag", help: "those that HarmonyLite left, too" },
+    JSON_OPTION,
+    CONFIG_OPTION,
+  ],
   example: "marmot cleanup --db app.db",
   run,
 };

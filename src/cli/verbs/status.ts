@@ -14,7 +14,7 @@ function showStatus(status: NodeStatus): string {
   const { node, cluster, members, shards, pending, conflicts, tables, progress } = status;
   const parts = [
     `node ${node.name} ${node.peerId}, marmot ${node.version}: ${node.ready ? "ready" : node.waitingFor}`,
-    `cluster ${cluster.id || "none yet"}, ${cluster.shards} shards, transactions ${cluster.transactions}, schema ${cluster.schemaVersion}`,
+    `cluster ${cluster.id || "none yet"}, ${cluster.shards} shards, transactions ${cluster.transactions}, schema ${cluster.schemaVersion}, key ${cluster.keyFingerprint}`,
   ];
   if (progress !== null) parts.push(describe(progress));
   const rows = members.map((m) => [
@@ -38,6 +38,9 @@ function showStatus(status: NodeStatus): string {
     "",
     `pending ${pending.changes} changes${age}; conflicts ${conflicts.total}${conflicts.orphans > 0 ? `, dangling references ${conflicts.orphans}` : ""}; tables ${tables.replicated.length}`,
   );
+  if (status.sqlite.warning !== "") parts.push(`warning: ${status.sqlite.warning}`);
+  for (const { from, to, reason } of status.unreached)
+    parts.push(`not connected: ${from} and ${to}: ${reason}`);
   for (const { name, reason } of tables.skipped) parts.push(`skipped ${name}: ${reason}`);
   return parts.join("\n");
 }

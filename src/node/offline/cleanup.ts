@@ -2,18 +2,28 @@
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
-import { uninstall } from "../../capture/install.ts";
+import { type Removed, removeLeftovers, uninstall } from "../../capture/install.ts";
 import { dataPaths } from "../../replication/data-paths.ts";
 import { requireDatabase } from "../startup/check-files.ts";
+import { readLeftovers } from "../../schema/leftovers.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
+import { queryOf } from "../../sqlite/query.ts";
 
 interface CleanupResult {
   readonly triggers: number;
   readonly tables: number;
+  /** What older replicators had left in the file. */
+  readonly others: Removed;
+  /** Names of triggers and tables of HarmonyLite that are still there. */
+  readonly left: readonly string[];
 }
 
-/** Throws `UserError` while a node runs on the data directory. */
-export function cleanupDatabase(file: string, dataDir: string): CleanupResult {
+/**
+ * `alsoOthers`: HarmonyLite's triggers and tables, too; those of maxpert/marmot, which have Marmot's prefix, go in any case.
+ * Throws `UserError` while a node runs on the data directory.
+ */
+export function cleanupDatabase(file: string, dataDir: string, alsoOthers = false): CleanupResult {
   requireDatabase(file);
   const { lock: path } = dataPaths(dataDir);
   let lock: DatabaseSync | null = null;
@@ -30,9 +40,11 @@ export function cleanupDatabase(file: string, dataDir: string): CleanupResult {
       );
     }
   }
-  const db = openDatabase(file);
+  const db = openAppDb(file);
   try {
-    return uninstall(db);
+    const removed = uninstall(db);
+    const others = removeLeftovers(db, alsoOthers);
+    return { ...removed, others, left: readLeftovers(queryOf(db)).map(({ name }) => name) };
   } finally {
     db.close();
     lock?.close();

@@ -2,9 +2,12 @@
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import type { ClassifiedTable, Selection } from "../../schema/classify/classify.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import type { ClassifiedTable } from "../../schema/classify/classify.ts";
+import type { Selection } from "../../schema/selection.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
+import { readWriterVersion, walResetNote } from "../../sqlite/writer-version.ts";
 import { queryOf } from "../../sqlite/query.ts";
+import { fileSystemProblems } from "../startup/file-systems.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 import { classifySelected } from "../startup/form-cluster.ts";
 
@@ -15,14 +18,20 @@ interface Inspection {
   /** Peer id and cluster of the node that captures the file; null: no node does. */
   readonly capturedBy: { readonly clusterId: string; readonly peerId: string } | null;
   readonly tables: readonly ClassifiedTable[];
+  /** No reasons to refuse the file, but dangers for it. */
+  readonly warnings: readonly { readonly message: string; readonly hint: string }[];
   /** Whether `marmot run` accepts the file with this selection. */
   readonly replicates: boolean;
 }
 
 /** Reads only. Throws `UserError` for a file that is no database. */
 export function inspectDatabase(file: string, selection: Selection): Inspection {
+  // Before SQLite opens the file in this process.
+  const warnings = [walResetNote(readWriterVersion(file)), ...fileSystemProblems(file, null)].filter(
+    (warning) => warning !== null,
+  );
   requireDatabase(file);
-  const db = openDatabase(file, { readOnly: true });
+  const db = openAppDb(file, { readOnly: true });
   try {
     const query = queryOf(db);
     const tables = classifySelected(db, file, selection);
@@ -32,6 +41,7 @@ export function inspectDatabase(file: string, selection: Selection): Inspection 
       journalMode: String(query("PRAGMA journal_mode")[0]![0]),
       capturedBy: readMeta(db, file),
       tables,
+      warnings,
       replicates: tables.every((t) => t.verdict !== "refused"),
     };
   } catch (error) {

@@ -1,7 +1,8 @@
 /** Decides the kind of a start, and checks that the files of a node belong together. Writes nothing. */
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
-import { errorMessage, UserError } from "../../base/errors.ts";
+import { errorMessage, isDamage, UserError } from "../../base/errors.ts";
+import { HaltError } from "../../base/halt.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readLogHead } from "../../log-store/log-file.ts";
@@ -9,7 +10,11 @@ import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
+import { fileError } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
+import { logEndHalt } from "../../replication/log-end.ts";
+import { rejoinHint } from "../refused.ts";
 
 /** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
 type StartKind = "member" | "form" | "join";
@@ -40,9 +45,11 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
   let db: DatabaseSync | null = null;
   try {
     try {
-      db = openDatabase(file, { timeout: LOCKED_MS });
+      db = openAppDb(file, { timeout: LOCKED_MS });
       db.prepare("SELECT count(*) FROM sqlite_schema").get();
     } catch (error) {
+      const known = fileError(error, file);
+      if (known !== null) throw known;
       throw new UserError(
         `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
         "give the path of a SQLite file with --db",
@@ -67,12 +74,21 @@ interface FileHead {
   readonly meta: ReturnType<typeof readMeta>;
   /** The file has change logs. */
   readonly isCaptured: boolean;
+  /** Per shard, the position that the file shows. */
+  readonly reflected: readonly number[];
 }
 
-const readHead = (db: DatabaseSync, file: string): FileHead => ({
-  meta: readMeta(db, file),
-  isCaptured: readCaptured(db) !== null,
-});
+function readHead(db: DatabaseSync, file: string): FileHead {
+  const isCaptured = readCaptured(db) !== null;
+  return { meta: readMeta(db, file), isCaptured, reflected: isCaptured ? readReflected(db) : [] };
+}
+
+function readReflected(db: DatabaseSync): number[] {
+  const reflected: number[] = [];
+  const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'shard'`).all();
+  for (const { name, value } of rows) reflected[Number(name)] = Number(value);
+  return reflected;
+}
 
 /** `head`: as read for the decision; null: the file does not exist or was not read. */
 export interface Start {
@@ -91,11 +107,21 @@ export interface StartOptions {
   readonly create: boolean;
 }
 
+/** null: there is no replica beside the file, or the file is damaged and will be inspected. */
+function readHeadOf(file: string, hasReplica: boolean): FileHead | null {
+  try {
+    return readDatabase(file, (db) => (hasReplica ? readHead(db, file) : null));
+  } catch (error) {
+    if (hasReplica && isDamage(error)) return { meta: null, isCaptured: true, reflected: [] };
+    throw error;
+  }
+}
+
 /** Throws `UserError` where more than one kind of start is possible. */
 export function startKind({ file, paths, peerId, hasPeers, create }: StartOptions): Start {
   const exists = existsSync(file);
   const hasReplica = existsSync(paths.replica);
-  const head = exists ? readDatabase(file, (db) => (hasReplica ? readHead(db, file) : null)) : null;
+  const head = exists ? readHeadOf(file, hasReplica) : null;
   const isCaptured = head?.isCaptured === true;
   if (hasReplica) {
     if (!existsSync(paths.log))
@@ -108,7 +134,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
-        `restore the file, or move ${paths.folder} to another place and start with --peers to receive the file`,
+        `put the file back, or run marmot repair --db ${file} to build it from the replica, or move ${paths.folder} to another place and start with --peers`,
       );
     return { kind: "member", head };
   }
@@ -121,7 +147,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
       "check --db, or give --create to make an empty database, or --peers to receive it from a cluster",
     );
   if (exists) {
-    const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
+    const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
     try {
       const meta = readMeta(db, file);
       if (meta !== null && meta.peerId !== peerId)
@@ -136,10 +162,16 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
   return { kind: "form", head };
 }
 
+const readPositions = (replica: DatabaseSync): number[] =>
+  replica
+    .prepare(`SELECT "idx" FROM "__marmot__position" ORDER BY "shard"`)
+    .all()
+    .map((row) => Number(row.idx));
+
 /**
- * Checks that file, replica and log belong to the same node and cluster. Changes of the schema or of Marmot's triggers are
- * detected later, when the file is opened. `seen`: the head of the file, if it was just read; null: read it. Returns the
- * settings of the cluster. Throws `UserError`.
+ * Checks that file, replica and log belong to the same node and cluster. A damaged file, or one without Marmot's tables, is
+ * inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
+ * settings of the cluster. Throws `UserError`, and `HaltError` where the node must not vote.
  */
 export function checkMemberFiles(
   file: string,
@@ -147,8 +179,8 @@ export function checkMemberFiles(
   peerId: PeerId,
   seen: FileHead | null,
 ): ReplicaSettings {
-  const { meta, isCaptured } = seen ?? readDatabase(file, (db) => readHead(db, file));
-  const log = readLogHead(paths.log).identity;
+  const { meta, reflected } = seen ?? readHeadOf(file, true)!;
+  const { identity: log, groups } = readLogHead(paths.log);
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const settings = readSettings(replica, paths.replica);
@@ -169,11 +201,15 @@ export function checkMemberFiles(
           CHOICES(paths),
         );
     }
-    if (meta === null || !isCaptured)
-      throw new UserError(
-        `${file} has no change logs, but ${paths.folder} belongs to a replicated file: it was replaced or cleaned up`,
-        CHOICES(paths),
-      );
+    const halt = logEndHalt(
+      {
+        ...{ log: paths.log, groups, reflected },
+        replica: readPositions(replica),
+        received: JSON.parse(readLocal(replica, "received") ?? "[]") as number[],
+      },
+      rejoinHint(file),
+    );
+    if (halt !== null) throw new HaltError(halt);
     return settings;
   } finally {
     replica.close();

@@ -18,14 +18,14 @@ import {
   type ReplicaSettings,
 } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import { type ClassifiedTable, classify, type Selection } from "../../schema/classify/classify.ts";
+import { type ClassifiedTable, classify } from "../../schema/classify/classify.ts";
+import type { Selection } from "../../schema/selection.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
-import { readRow, text } from "../../sqlite/typed-rows.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { type OnProgress, remainingMs } from "../../replication/work-progress.ts";
 
@@ -101,7 +101,7 @@ export async function formCluster(
   { clock, onProgress }: FormClusterComponents,
 ): Promise<void> {
   const { db: file, paths, peerId, selection } = options;
-  const appDb = openDatabase(file, { timeout: LOCKED_MS });
+  const appDb = openAppDb(file, { timeout: LOCKED_MS });
   try {
     const tables = checkSchema(appDb, file, selection);
     const replicated = new Set(
@@ -177,25 +177,5 @@ export async function formCluster(
     onProgress(null);
   } finally {
     appDb.close();
-  }
-}
-
-/** Opens or creates the file and switches it to WAL. Returns a note for the user; null: it was in WAL mode already. */
-export function switchToWal(file: string): string | null {
-  const db = openDatabase(file, { timeout: LOCKED_MS });
-  try {
-    const modeOf = (sql: string): string =>
-      readRow(db.prepare(sql).get(), { journal_mode: text }).journal_mode;
-    const before = modeOf("PRAGMA journal_mode");
-    if (before === "wal") return null;
-    const after = modeOf("PRAGMA journal_mode = WAL");
-    if (after !== "wal")
-      throw new UserError(
-        `${file} stays in journal mode ${after}`,
-        "close the applications that use it, and start the node again",
-      );
-    return `switched ${file} from journal mode ${before} to WAL`;
-  } finally {
-    db.close();
   }
 }

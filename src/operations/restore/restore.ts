@@ -6,7 +6,8 @@
 import type { DatabaseSync } from "node:sqlite";
 import { type Clock, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
-import { decodeImage } from "../../change/codec.ts";
+import { foldName, isSameName } from "../../base/names.ts";
+import { decodeImage, encodeImage } from "../../change/codec.ts";
 import { keyIdOfImage, keyOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { type Image, imageEqual } from "../../change/value.ts";
@@ -18,7 +19,7 @@ import { RestoreAsNew } from "./restore-as-new.ts";
 import { RowWriter } from "./row-writer.ts";
 import { conflictId } from "../conflicts.ts";
 import { showImage, showKey, showValue } from "../literals.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { beginWriting, openAppDb } from "../../sqlite/open-app-db.ts";
 
 export interface RestoreOptions {
   readonly asNew: boolean;
@@ -37,7 +38,7 @@ export async function restoreConflict(
   conflict: StoredConflict,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  const db = openDatabase(replicator.options.db, { timeout: 0 });
+  const db = openAppDb(replicator.options.db, { timeout: 0 });
   try {
     for (const end = clock.now() + PATIENCE_MS; ; await sleep(clock, LOOK_MS)) {
       if (clock.now() > end)
@@ -65,7 +66,7 @@ export async function restoreConflict(
 
 function begin(db: DatabaseSync): boolean {
   try {
-    db.exec("BEGIN IMMEDIATE");
+    beginWriting(db);
     return true;
   } catch (error) {
     if (isBusy(error)) return false;
@@ -76,11 +77,13 @@ function begin(db: DatabaseSync): boolean {
 /** Inside an open transaction on the file. Synchronous, so that the replica does not change during the call. */
 function restore(
   writer: RowWriter,
-  conflict: StoredConflict,
+  stored: StoredConflict,
   { asNew, overwrite }: RestoreOptions,
 ): { result: RestoreResult; note: () => void } {
-  const id = conflictId(conflict);
-  const shape = writer.replicator.replica.replica.shapes.get(conflict.table);
+  const id = conflictId(stored);
+  const { shapes } = writer.replicator.replica.replica;
+  const conflict = ofTable(stored, shapes.values());
+  const shape = shapes.get(conflict.table);
   if (shape === undefined)
     throw new UserError(
       `the table of conflict ${id} no longer exists`,
@@ -101,6 +104,18 @@ function restore(
     result: { id, table: shape.name, columns, done, key, replaced: shown, children: [] },
     note: () => {},
   };
+}
+
+/** A row that is journalled under the name of its table: as a conflict of the table that has the name and all columns now. */
+function ofTable(conflict: StoredConflict, shapes: Iterable<TableShape>): StoredConflict {
+  const { note, losingImage } = conflict;
+  if (note === undefined || losingImage === null) return conflict;
+  const shape = [...shapes].find((s) => isSameName(s.name, note.table));
+  const values = new Map(decodeImage(losingImage).map((value, i) => [foldName(note.columns[i]!), value]));
+  if (shape === undefined || !shape.columns.every((c) => values.has(foldName(c.name)))) return conflict;
+  const image = shape.columns.map((c) => values.get(foldName(c.name))!);
+  const keyId = keyIdOfImage(shape, image);
+  return { ...conflict, table: shape.id, keyId, losingImage: encodeImage(image) };
 }
 
 /** Writes the losing image under its own key. */

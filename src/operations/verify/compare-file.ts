@@ -1,66 +1,99 @@
-/** Compares the application's file with the replica beside it, row by row; `repair` writes the replica's rows again. */
+/** Compares the application's file with the replica beside it, row by row. Reads only. */
 import type { DatabaseSync } from "node:sqlite";
+import { pathToFileURL } from "node:url";
 import { type Clock, nextTurn, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
-import { keyValues } from "../../change/key.ts";
-import { compareRows, type RowDifference } from "../../replica/copies/compare-rows.ts";
+import type { KeyId } from "../../change/key.ts";
+import type { TableShape } from "../../change/shape.ts";
+import type { Image } from "../../change/value.ts";
+import { compareRows } from "../../replica/copies/compare-rows.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { ChangeLogReader, selectsOf } from "../../rows/change-log-reader.ts";
 import { readAcknowledged, readChangeLogs } from "../../rows/change-logs.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
+import { quoteText } from "../../sqlite/quote.ts";
 import type { VerifyDifference } from "../api.ts";
 import { showKey } from "../literals.ts";
+import { differingGenerated } from "./compare-generated.ts";
 
 const LOOK_MS = 5;
 /** Looks for a moment in which the file shows exactly the rows of the replica. */
 const MAX_LOOKS = 1000;
-const MAX_DIFFERENCES = 1000;
+/** Rows that one comparison remembers. */
+export const MAX_FOUND = 10_000;
 
-export interface CompareFileOptions {
-  readonly replicator: Replicator;
-  readonly clock: Clock;
-  readonly repair: boolean;
+/** A row in which the file differs from the replica though nothing of it is pending: no trigger saw its last write. */
+export interface FoundRow {
+  readonly table: TableShape;
+  readonly keyId: KeyId;
+  readonly detail: string;
+  /** The file's row; null: it has none. */
+  readonly inFile: Image | null;
+  /** Only columns that SQLite computes differ: the row itself is the replica's. */
+  readonly isComputed: boolean;
 }
 
-/** Rows with unacknowledged log rows and withheld rows may differ. Returns the number of compared rows. */
+export interface FileComparison {
+  readonly rows: number;
+  readonly found: readonly FoundRow[];
+}
+
+export const differenceOf = (node: string, { table, keyId, detail }: FoundRow): VerifyDifference => ({
+  ...{ kind: "file", node, table: table.name, key: showKey(table, keyId), detail },
+});
+
+/** Rows with unacknowledged log rows, withheld rows and rows without a key may differ. */
 export async function compareFile(
-  { replicator, clock, repair }: CompareFileOptions,
-  report: (difference: VerifyDifference) => void,
-): Promise<number> {
+  { replicator, clock }: { readonly replicator: Replicator; readonly clock: Clock },
+  onProgress: (rows: number) => void = () => {},
+): Promise<FileComparison> {
   const { replica } = replicator.replica;
-  const { name: node, db, paths } = replicator.options;
-  const appDb = openDatabase(db, { readOnly: true });
+  const { db, paths } = replicator.options;
+  const appDb = openAppDb(db, { readOnly: true });
   const state = openDatabase(paths.replica, { readOnly: true });
   try {
+    appDb.exec(`ATTACH ${quoteText(`${pathToFileURL(paths.replica).href}?mode=ro`)} AS replica`);
     await untilReflected(replicator, clock);
-    // Both snapshots begin in the same turn of the event loop, in which file and replica show the same position.
-    for (const db of [appDb, state]) {
-      db.exec("BEGIN");
-      db.prepare("SELECT count(*) FROM sqlite_schema").get();
+    // The snapshots begin in the same turn of the event loop, in which file and replica show the same position.
+    for (const [db, schema] of [
+      [appDb, "main"],
+      [appDb, "replica"],
+      [state, "main"],
+    ] as const) {
+      if (!db.isTransaction) db.exec("BEGIN");
+      db.prepare(`SELECT count(*) FROM ${schema}.sqlite_schema`).get();
     }
     const unacknowledged = unacknowledgedKeys(appDb, replicator);
-    const found: RowDifference[] = [];
+    const found: FoundRow[] = [];
+    const mayDiffer = (table: TableShape, keyId: KeyId): boolean =>
+      unacknowledged.has(`${table.id}/${keyId}`) || replicator.pipeline.isDeferred(table.id, keyId);
+    const shapes = [...replica.shapes.values()];
+    const { encoding } = replica.settings;
     const rows = await compareRows({
-      left: state,
-      right: appDb,
-      shapes: [...replica.shapes.values()],
-      encoding: replica.settings.encoding,
-      skip: (table, keyId) =>
-        unacknowledged.has(`${table}/${keyId}`) || replicator.pipeline.isDeferred(table, keyId),
-      onDifference: (difference) => found.push(difference) < MAX_DIFFERENCES,
-      pause: nextTurn,
+      ...{ left: state, right: appDb, shapes, encoding },
+      skip: (id, keyId) => mayDiffer(replica.shapes.get(id)!, keyId),
+      onDifference: ({ table, keyId, left, right }) => {
+        if (right !== null && table.key.some((k) => right[k] === null)) return true;
+        const detail =
+          right === null ? "missing in the file" : left === null ? "only in the file" : "the images differ";
+        return found.push({ table, keyId, detail, inFile: right, isComputed: false }) < MAX_FOUND;
+      },
+      pause: (rows) => {
+        onProgress(rows);
+        return nextTurn();
+      },
     });
-    for (const { table, keyId, left, right } of found) {
-      const detail =
-        right === null ? "missing in the file" : left === null ? "only in the file" : "the images differ";
-      const repaired = repair ? "; repaired" : "";
-      const key = showKey(table, keyId);
-      report({ kind: "file", node, table: table.name, key, detail: detail + repaired });
-      const values = keyValues(table, keyId);
-      if (repair) replica.changed.set(table.id, keyId, { key: values, image: replica.row(table.id, values) });
-    }
-    if (repair && found.length > 0) replicator.loop.wake();
-    return rows;
+    for (const table of shapes)
+      for await (const { keyId, column } of differingGenerated(appDb, table, encoding, () => {
+        onProgress(rows);
+        return nextTurn();
+      })) {
+        if (mayDiffer(table, keyId) || found.length >= MAX_FOUND) continue;
+        const detail = `the stored generated column ${column} differs`;
+        found.push({ table, keyId, detail, inFile: null, isComputed: true });
+      }
+    return { rows, found };
   } finally {
     appDb.close();
     state.close();

@@ -1,19 +1,22 @@
 /**
  * `marmot verify`: a check entry in the log makes each node record its checksums at one position. The checksums are compared,
- * and this node's file is compared with its replica row by row. `deep` also fetches the replicas of the peers and compares
- * their rows.
+ * and each node compares its file with its replica row by row. `deep` also fetches the replicas of the peers and compares
+ * their rows. Rows of this node's file that no trigger saw are published or repaired on request.
  */
 import { randomBytes } from "node:crypto";
 import { type Clock, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
+import { isSameName } from "../../base/names.ts";
 import { BatchKind } from "../../change/batch.ts";
 import { encodeBatch } from "../../change/codec.ts";
 import type { Control } from "../../replication/control-messages.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import type { VerifyDifference, VerifyResult } from "../api.ts";
-import { compareFile } from "./compare-file.ts";
+import { compareFile, differenceOf } from "./compare-file.ts";
 import { comparePeer } from "./compare-peer.ts";
+import { comparePeerFiles } from "./peer-files.ts";
+import { settleFile } from "./settle-file.ts";
 
 const LOOK_MS = 20;
 /** Milliseconds between two requests for the checksums of the peers. */
@@ -30,31 +33,78 @@ export interface VerifyComponents {
   readonly clock: Clock;
 }
 
-export async function verify(
-  components: VerifyComponents,
-  options: { readonly deep: boolean; readonly repair: boolean; readonly timeoutMs: number },
-): Promise<VerifyResult> {
+export interface VerifyOptions {
+  /** Compares the rows of the replicas, too, not only their checksums. */
+  readonly deep: boolean;
+  /** Makes this node's file equal to its replica. Discarded rows go to the conflict journal. */
+  readonly repair: boolean;
+  /** Orders the rows of this node's file that no trigger saw. `table`: of one table; null: of all. */
+  readonly publish: { readonly table: string | null } | null;
+  /** Limit for the answers of the other nodes. */
+  readonly timeoutMs: number;
+}
+
+export async function verify(components: VerifyComponents, options: VerifyOptions): Promise<VerifyResult> {
   const { replicator, clock } = components;
   const end = clock.now() + options.timeoutMs;
-  const differences: VerifyDifference[] = [];
+  const { name } = replicator.options;
+  const table = tableNamed(replicator, options.publish?.table ?? null);
   const { own, answers, missing } = await collectSums(components, end);
+  const differences: VerifyDifference[] = [];
   for (const [peer, sums] of answers) {
     const found = compareSums(replicator, own, sums, replicator.nameOf(peer));
     differences.push(...found);
     replicator.agreement.set(peer, found.length === 0);
   }
+  const peers = [...answers.keys()];
+  const [file, files] = await Promise.all([
+    compareFile({ replicator, clock }),
+    comparePeerFiles(components, peers, end),
+  ]);
+  const notCompared = new Map(missing.map((node) => [node, "no answer"]));
+  for (const peer of peers) {
+    const node = replicator.nameOf(peer);
+    const check = files.get(peer);
+    if (check?.state !== "compared")
+      notCompared.set(node, check === undefined ? "no answer about its file" : check.reason);
+    differences.push(...(check?.differences ?? []).map((d) => ({ kind: "file" as const, node, ...d })));
+  }
+  let rows = file.rows;
   const report = (difference: VerifyDifference): boolean => differences.push(difference) < DIFFERENCES_SHOWN;
-  let rows = await compareFile({ replicator, clock, repair: options.repair }, report);
-  if (options.deep) for (const peer of answers.keys()) rows += await comparePeer(components, peer, report);
+  if (options.deep) for (const peer of peers) rows += await comparePeer(components, peer, report);
+  const settled = await settleFile({ replicator, clock }, file.found, { ...options, table });
+  const left = differences.length + settled.left.length;
+  const lines = [...settled.left.map((row) => differenceOf(name, row)), ...differences, ...settled.done];
   return {
-    equal: differences.length === 0,
+    equal: left === 0,
+    complete: votersAmong(replicator, notCompared).length === 0,
     positions: own.map((s) => s?.index ?? 0),
-    nodes: [replicator.options.name, ...[...answers.keys()].map((p) => replicator.nameOf(p))],
-    missing,
+    nodes: [name, ...peers.map((p) => replicator.nameOf(p))],
+    missing: [...notCompared.keys()],
+    notCompared: [...notCompared].map(([node, reason]) => ({ node, reason })),
     rows,
-    differences: differences.slice(0, DIFFERENCES_SHOWN),
+    published: settled.published,
+    repaired: settled.repaired,
+    differences: lines.slice(0, DIFFERENCES_SHOWN),
   };
 }
+
+function tableNamed(replicator: Replicator, name: string | null): number | null {
+  if (name === null) return null;
+  const shapes = [...replicator.replica.replica.shapes.values()];
+  const shape = shapes.find((s) => isSameName(s.name, name));
+  if (shape === undefined)
+    throw new UserError(
+      `no table ${name} replicates`,
+      `name one of ${shapes.map((s) => s.name).join(", ")}, or none for all`,
+    );
+  return shape.id;
+}
+
+const votersAmong = ({ runtime }: Replicator, nodes: ReadonlyMap<string, string>): string[] =>
+  runtime.groups[0]!.configuration.members.flatMap(({ name, peerId }) =>
+    nodes.has(name) && runtime.isVoter(peerId) ? [name] : [],
+  );
 
 /** Proposes a check entry and waits until each connected member has recorded its checksums at the same position. */
 async function collectSums(

@@ -12,6 +12,8 @@ import { entryBytes } from "../log/tail.ts";
 import { type Entry, type MemberId, MessageType } from "../model/types.ts";
 
 const NO_ENTRIES: readonly Entry[] = [];
+/** Larger entries are not sent as probes. */
+const LARGE_ENTRY_BYTES = 1 << 20;
 
 /** True: a ready taken now would carry an append. Exact except for members that need a snapshot. */
 export function wantsAppends(core: Core): boolean {
@@ -60,7 +62,10 @@ function sendAppend(core: Core, to: MemberId, progress: Progress): boolean {
   const logTerm = log.term(index);
   if (logTerm === NO_TERM || progress.next < log.firstIndex) return offerSnapshot(core, to, progress);
   const limit = core.options.maxMessageBytes;
-  const entries = progress.hasRoom ? log.entries(progress.next, log.lastIndex + 1, limit) : NO_ENTRIES;
+  const found = progress.hasRoom ? log.entries(progress.next, log.lastIndex + 1, limit) : NO_ENTRIES;
+  // Probes are repeated at each heartbeat: a large entry leaves once the follower has answered one without entries.
+  const isLarge = found.length > 0 && entryBytes(found[0]!) > LARGE_ENTRY_BYTES;
+  const entries = progress.state === "probe" && isLarge ? NO_ENTRIES : found;
   core.send({ type: MessageType.append, to, index, logTerm, entries, commit: log.commit });
   let bytes = 0;
   for (const entry of entries) bytes += entryBytes(entry);

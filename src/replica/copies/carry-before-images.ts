@@ -10,7 +10,7 @@ import type { TableShape } from "../../change/shape.ts";
 import type { Image } from "../../change/value.ts";
 import { readAcknowledged } from "../../rows/change-logs.ts";
 import { prepareExact, RowAccess } from "../../rows/row-access.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { UNKNOWN_IMAGE } from "../apply/before-images.ts";
 import { covers } from "../apply/changeset.ts";
 import { KeyPositions } from "../apply/key-positions.ts";
@@ -62,7 +62,7 @@ export async function carryBeforeImages(options: CarryOver): Promise<void> {
   const { previous, next, peerId, appDb, before } = options;
   const settings = readSettings(next, "the replica received");
   const shapes = readShapes(next);
-  const file = openDatabase(appDb, { readOnly: true });
+  const file = openAppDb(appDb, { readOnly: true });
   try {
     file.exec("BEGIN");
     const reflected = reflectedPosition(file, before.length);

@@ -40,9 +40,16 @@ export function openForFilling(path: string, encoding: string): DatabaseSync {
   return db;
 }
 
-/** Attaches a database as `source`, read-only. */
-export const attachSource = (db: DatabaseSync, path: string): void =>
+/**
+ * Attaches a database as `source`, read-only. The main database, to which nothing is written yet, gets its format: the
+ * size of pages, and whether freed pages return to the disk.
+ */
+export function attachSource(db: DatabaseSync, path: string): void {
   db.exec(`ATTACH ${quoteText(`${pathToFileURL(path).href}?mode=ro`)} AS source`);
+  const { page_size: pageSize } = db.prepare("PRAGMA source.page_size").get() as { page_size: number };
+  const { auto_vacuum: vacuum } = db.prepare("PRAGMA source.auto_vacuum").get() as { auto_vacuum: number };
+  db.exec(`PRAGMA main.page_size = ${pageSize}; PRAGMA main.auto_vacuum = ${vacuum}`);
+}
 
 /** Copies the rows of a table from the attached `source`. Returns their number. */
 export function copyTable(db: DatabaseSync, shape: TableShape): number {

@@ -55,6 +55,7 @@ export function prepareSnapshot(
     }
     writeLocal(db, "peer_id", peerId);
     writeLocal(db, "configurations", JSON.stringify(vector.configurations));
+    writeLocal(db, "received", JSON.stringify(found));
     db.exec("COMMIT");
     return settings;
   } finally {

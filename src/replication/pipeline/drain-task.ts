@@ -1,7 +1,10 @@
 /** Drains the application's writes into the outbox, in the turns of a pipeline: one read transaction at a time, in slices. */
 import { Drain } from "../../capture/drain.ts";
+import { HeldTables } from "../../capture/held-tables.ts";
 import type { CollectingSink } from "../../capture/outbox.ts";
+import type { AppDbReader } from "../../app-db/reader.ts";
 import type { AppDbSession } from "../../app-db/session.ts";
+import type { LogRange } from "../../app-db/wal-commits.ts";
 import type { TaskComponents } from "./pipeline-components.ts";
 import { SLICE_MS } from "./turn.ts";
 
@@ -15,16 +18,37 @@ export class DrainTask {
   /** The application may have committed since the last drain began. */
   #dirty = true;
   #rows = 0;
+  #held: HeldTables;
 
   constructor(components: DrainTaskComponents, session: AppDbSession) {
     this.#components = components;
     this.#session = session;
+    this.#held = this.#noneHeld();
     this.#drain = this.#drainOf(session);
   }
 
   #drainOf({ reader, cursors, pending, bases, withheld }: AppDbSession): Drain {
     const { replica: beforeImages } = this.#components;
     return new Drain({ logs: reader.logs, cursors, pending, bases, withheld, beforeImages });
+  }
+
+  #noneHeld(): HeldTables {
+    const { shards, transactions } = this.#components.replica.settings;
+    const { cursors } = this.#session;
+    return new HeldTables({
+      whole: shards === 1 || transactions === "whole",
+      drained: (table) => cursors.drained(table),
+    });
+  }
+
+  /** Tables whose rows wait until a row without a key is fixed. */
+  get held(): HeldTables {
+    return this.#held;
+  }
+
+  /** A read transaction of a drain is open. */
+  get running(): boolean {
+    return this.#running !== null;
   }
 
   /** Rows collected since the start. */
@@ -36,11 +60,18 @@ export class DrainTask {
   use(session: AppDbSession): void {
     this.#session = session;
     this.#drain = this.#drainOf(session);
+    this.#held = this.#noneHeld();
     this.#dirty = true;
   }
 
   /** The application may have committed, or rows must be drained again. */
   touch(): void {
+    this.#dirty = true;
+  }
+
+  /** Rows in flight are drained again. */
+  restart(): void {
+    this.#session.reader.restarted();
     this.#dirty = true;
   }
 
@@ -80,24 +111,37 @@ export class DrainTask {
     return "more";
   }
 
-  /** Returns whether the schema is another one. */
+  /** Returns whether the schema is another one, or a change log lost rows. */
   *#drainOnce(): Generator<void, boolean> {
     const { syncAppDb, replica, outbox } = this.#components;
     const { reader } = this.#session;
     reader.begin();
-    const moved = reader.schemaMoved();
-    const news = moved ? [] : this.#drain.news(reader.newest());
+    const newest = reader.schemaMoved() ? null : reader.newest();
+    const moved = newest === null || this.#drain.isCut(newest);
+    const together = (ranges: readonly LogRange[]): ReturnType<AppDbReader["writtenTogether"]> =>
+      reader.writtenTogether(ranges);
+    const news = moved
+      ? []
+      : this.#held.admit(
+          this.#drain.news(newest),
+          (watermark) => this.#drain.hasRowWithoutKey(watermark),
+          together,
+        );
     this.#dirty = false;
     if (news.length === 0) {
+      if (!moved) reader.drained();
       reader.end();
       return moved;
     }
     const sink = outbox.collect({ upTo: news, after: replica.positions() });
     this.#running!.sink = sink;
-    const taken = yield* this.#drain.run(news, sink);
+    const drained = yield* this.#drain.run(news, sink);
+    if (drained === "done") reader.drained();
+    else if (drained !== "refused") this.#held.hold(drained.held, news, together);
     reader.end();
-    if (!taken) {
-      sink.giveUp();
+    if (drained !== "done") {
+      if (drained === "refused") sink.giveUp();
+      else sink.discard();
       this.#dirty = true; // the rows wait in the change logs, where more may come to them
       return false;
     }

@@ -6,8 +6,10 @@ import type { AppDbSession } from "../../app-db/session.ts";
 import { Outbox } from "../../capture/outbox.ts";
 import type { PositionVector } from "../../change/batch.ts";
 import type { KeyId } from "../../change/key.ts";
+import type { HoldBack } from "../../reflect/hold-back.ts";
 import type { Entry } from "../../raft/model/types.ts";
 import { DrainTask } from "./drain-task.ts";
+import { heldReason } from "./held-reason.ts";
 import { MarkerProposer } from "./marker-proposer.ts";
 import type { PipelineComponents, PipelineOptions } from "./pipeline-components.ts";
 import { LAZY_MS, ReflectTask } from "./reflect-task.ts";
@@ -18,6 +20,9 @@ import { SLICE_MS, type TurnResult } from "./turn.ts";
 const REFLECT_AT_ROWS = 2000;
 /** How often before images that the synced file makes needless are dropped. */
 const PRUNE_MS = 250;
+
+const heldRows = ({ holdBack }: AppDbSession): HoldBack | null =>
+  holdBack.tables.size === 0 ? null : holdBack;
 
 export class Pipeline {
   readonly outbox: Outbox;
@@ -59,6 +64,7 @@ export class Pipeline {
         mayWrite: (position) => this.#mayWrite(position),
       },
     });
+    replica.holdBack(heldRows(this.#session));
     replica.recallChanges(this.#session.bases.reflected);
     schema.recall();
   }
@@ -79,9 +85,20 @@ export class Pipeline {
     return this.#reflect.running || this.#schema.following;
   }
 
+  /** A transaction of this node on the application's file is open, for reading or for writing. */
+  get usesAppDb(): boolean {
+    return this.reflecting || this.#schema.proposing || this.#drain.running;
+  }
+
   /** The reason why the schema keeps this node from replicating; null: there is none. */
   get obstacle(): string | null {
     return this.#schema.obstacle;
+  }
+
+  /** Why rows of some tables wait on this node, in a sentence with a hint; null: none do. */
+  get held(): string | null {
+    const { held, tied } = this.#drain.held;
+    return held.size === 0 ? null : heldReason(this.#components.replica.shapes, held, tied);
   }
 
   /** The file's schema and the cluster's are not known to be the same, or not all of the file's rows are captured. */
@@ -104,7 +121,7 @@ export class Pipeline {
     const seen = Math.max(this.outbox.incarnation, replica.origins.incarnation(this.#options.peerId));
     // Before the first reflection the pending keys are known from the change logs alone.
     this.#session.cursors.restart(this.#reflect.knowsPending ? "ordered" : "acknowledged");
-    this.#drain.touch();
+    this.#drain.restart();
     this.outbox.open(nextIncarnation(seen));
   }
 
@@ -119,6 +136,7 @@ export class Pipeline {
   tick(): void {
     this.outbox.propose();
     this.#markers.propose(this.#components.replica.position(0));
+    if (this.#components.schema.isOutdated) this.#schemaMoved = true;
     this.#prune();
   }
 
@@ -210,6 +228,7 @@ export class Pipeline {
     this.outbox.use(session);
     this.#drain.use(session);
     this.#reflect.use(session);
+    this.#components.replica.holdBack(heldRows(session));
     this.#components.replica.recallChanges(session.bases.reflected);
   }
 

@@ -86,7 +86,10 @@ export class ReflectTask {
         if (step.value === "busy") this.#busySince ??= now();
         if (step.value !== "done") return step.value;
         this.done();
-        return this.#session.reflector.unfinished || replica.runnable ? "more" : "done";
+        // They go into the journal as rows that a schema change rejected do.
+        const { reflector } = this.#session;
+        if (reflector.takeKeptUnseen()) return "schema-changed";
+        return reflector.unfinished || replica.runnable ? "more" : "done";
       }
       if (now() >= end) return "more";
     }

@@ -187,7 +187,13 @@ export class SchemaTask {
       after: position,
       schema: { entry, base: session.oldestBase() },
     });
-    for (const _ of drain.run(news, sink)) yield;
+    const steps = drain.run(news, sink);
+    let step = steps.next();
+    for (; !step.done; step = steps.next()) yield;
+    if (step.value !== "done") {
+      sink.discard(); // a row without a key came in between: the next look at the schema says so
+      return false;
+    }
     syncAppDb();
     this.#drainedRows += sink.done();
     return true;

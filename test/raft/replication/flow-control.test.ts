@@ -421,3 +421,25 @@ test("recent entries are sent again from memory, older ones from disk", () => {
   expect(leader.committed).toHaveLength(3_001);
   expect(leader.storage.reads).toBeGreaterThan(0); // 3 MB: more than is kept.
 });
+
+test("a large entry is no probe: it leaves once, after the follower has answered an append without entries", () => {
+  const leader = replicating();
+  leader.raft.reportUnreachable(2);
+  expect(leader.progress(2).state).toBe("probe");
+  const { match } = leader.progress(2);
+  leader.raft.propose(new Uint8Array(2 << 20));
+  const probes = appendsTo(leader.settle(), 2);
+  for (let i = 0; i < 5; i += 1) {
+    leader.step({ type: MessageType.heartbeatResponse, from: 2 });
+    probes.push(...appendsTo(leader.settle(), 2));
+  }
+  expect(probes.map((one) => one.entries.length)).toEqual(probes.map(() => 0));
+  leader.step({ type: MessageType.appendResponse, from: 2, index: match });
+  const sent = appendsTo(leader.settle(), 2).filter((one) => one.entries.length > 0);
+  expect(sent).toHaveLength(1);
+  expect(leader.progress(2).state).toBe("replicate");
+  for (let i = 0; i < 5; i += 1) {
+    leader.step({ type: MessageType.heartbeatResponse, from: 2 });
+    expect(appendsTo(leader.settle(), 2).every((one) => one.entries.length === 0)).toBe(true);
+  }
+});

@@ -1,0 +1,85 @@
+/** `marmot members`: lists and changes the members of the cluster. */
+import type { MemberAction, MemberStatus } from "../../operations/api.ts";
+import { NodeClient } from "../client.ts";
+import type { CliContext } from "../context.ts";
+import type { Options } from "../options/options.ts";
+import type { Problem } from "../output/problem.ts";
+import { table } from "../output/table.ts";
+import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, type Verb } from "../verb.ts";
+
+/** Longer than the node waits for a majority. */
+const CHANGE_MS = 30_000;
+
+/** Action ⇒ the words that follow it. */
+const WORDS: Readonly<Record<string, readonly string[]>> = {
+  list: [],
+  remove: ["NAME"],
+  promote: ["NAME"],
+  demote: ["NAME"],
+  rename: ["NAME", "NEW"],
+  transfer: ["NAME"],
+};
+
+const DONE: Readonly<Record<MemberAction, (name: string, to: string) => string>> = {
+  remove: (name) => `${name} is no member any more; it is refused until marmot rejoin is run on it`,
+  promote: (name) => `${name} is a voter`,
+  demote: (name) => `${name} is a learner`,
+  rename: (name, to) => `${name} has the name ${to} now`,
+  transfer: (name) => `${name} leads`,
+};
+
+function check(_options: Options, words: readonly string[]): readonly Problem[] {
+  const [action = "", ...rest] = words;
+  const wanted = Object.hasOwn(WORDS, action) ? WORDS[action]! : null;
+  if (wanted !== null && wanted.length === rest.length) return [];
+  const message =
+    wanted === null
+      ? `members should be followed by ${Object.keys(WORDS).join(", ")}, not by ${action || "nothing"}`
+      : `members ${action} should be followed by ${wanted.join(" ") || "nothing"}, not by ${rest.join(" ") || "nothing"}`;
+  return [{ message, hint: "marmot members list --db app.db shows the names" }];
+}
+
+function showMembers(members: readonly MemberStatus[]): string {
+  const rows = members.map((m) => [
+    m.name,
+    m.role,
+    m.connected ? "yes" : "no",
+    m.lagEntries === null ? "?" : String(m.lagEntries),
+    m.version,
+    m.addresses[0] ?? "",
+    m.peerId,
+  ]);
+  return table(["NODE", "ROLE", "CONNECTED", "BEHIND", "VERSION", "ADDRESS", "PEER ID"], rows);
+}
+
+async function run(options: Options, words: readonly string[], context: CliContext): Promise<number> {
+  const [action, name, to] = words;
+  const client = new NodeClient(dataDirOf(options));
+  if (action === "list") {
+    const members = await client.request<readonly MemberStatus[]>("GET", "/api/v1/members");
+    context.print(flag(options, "json") ? JSON.stringify(members) : showMembers(members));
+    return 0;
+  }
+  const query = to === undefined ? "" : `?to=${encodeURIComponent(to)}`;
+  const path = `/api/v1/members/${encodeURIComponent(name!)}/${action}${query}`;
+  const result = await client.request("POST", path, CHANGE_MS);
+  context.print(
+    flag(options, "json") ? JSON.stringify(result) : DONE[action as MemberAction](name!, to ?? ""),
+  );
+  return 0;
+}
+
+export const membersVerb: Verb = {
+  name: "members",
+  summary: "Lists and changes the members of the cluster.",
+  details: [
+    "members list | remove NAME | promote NAME | demote NAME | rename NAME NEW |",
+    "transfer NAME. Any node of the cluster can be asked; a majority must be there.",
+  ],
+  usage: "members ACTION [NAME] --db FILE [options]",
+  options: [...NODE_OPTIONS, JSON_OPTION, CONFIG_OPTION],
+  words: 3,
+  example: "marmot members remove node-3 --db app.db",
+  check,
+  run,
+};

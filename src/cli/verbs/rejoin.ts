@@ -1,0 +1,47 @@
+/** `marmot rejoin`: lets a halted node join its cluster again as a new member. */
+import { systemClock } from "../../base/clock.ts";
+import type { CliContext } from "../context.ts";
+import type { Options } from "../options/options.ts";
+import {
+  CONFIG_OPTION,
+  DATA_DIR_OPTION,
+  dataDirOf,
+  DB_OPTION,
+  flag,
+  JSON_OPTION,
+  text,
+  type Verb,
+} from "../verb.ts";
+
+async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
+  const db = text(options, "db")!;
+  const { setAside } = await import("../../node/offline/rejoin.ts");
+  const stamp = new Date(systemClock.wallTime()).toISOString().replace(/[-:]|\.\d+/g, "");
+  const result = setAside(db, dataDirOf(options), stamp);
+  if (flag(options, "json")) {
+    context.print(JSON.stringify(result));
+    return 0;
+  }
+  if (result.file !== null) context.print(`the old file is ${result.file}`);
+  context.print(`replica and log are in ${result.folder}`);
+  for (const { table, rows, keys } of result.unsent)
+    context.print(
+      `not sent to other nodes: ${rows} rows of ${table}, with the keys ${keys.join("; ")}${rows > keys.length ? " …" : ""}`,
+    );
+  const peers = result.needsPeers ? " --peers ADDRESS" : "";
+  context.say(`next: marmot run --db ${db}${peers} receives the cluster's data as a new member`);
+  return 0;
+}
+
+export const rejoinVerb: Verb = {
+  name: "rejoin",
+  summary: "Sets a halted node's state aside, so that it joins as a new member.",
+  details: [
+    "For the states went-back, log-lost and removed. The node must be stopped.",
+    "FILE is kept as FILE.before-TIME; its rows that were not sent are listed.",
+  ],
+  usage: "rejoin --db FILE [options]",
+  options: [DB_OPTION, DATA_DIR_OPTION, JSON_OPTION, CONFIG_OPTION],
+  example: "marmot rejoin --db app.db",
+  run,
+};

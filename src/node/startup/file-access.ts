@@ -1,0 +1,138 @@
+/** Errors of files in words: the file, the meaning and a hint. */
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { errorMessage, isDiskFull, UserError } from "../../base/errors.ts";
+import { isBusy } from "../../sqlite/locked.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
+
+export interface FileProblem {
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** Primary result codes: https://www.sqlite.org/rescode.html */
+const SQLITE = { perm: 3, readonly: 8, ioerr: 10, corrupt: 11, cantopen: 14, auth: 23, notadb: 26 } as const;
+const DENIED = ["EACCES", "EPERM", "EROFS"];
+
+/** The primary result code of an error of either SQLite module; null: it is none. */
+export function sqliteCode(error: unknown): number | null {
+  const { code, errcode, errno, name } = error as Record<string, unknown>;
+  if (code === "ERR_SQLITE_ERROR" && typeof errcode === "number") return errcode & 0xff;
+  return name === "SQLiteError" && typeof errno === "number" ? errno & 0xff : null;
+}
+
+const PERMISSION_HINT = (path: string): string =>
+  `give the user that runs marmot write permission there, for example: chown -R USER ${path}`;
+
+/** Folders and files that this process must be able to write, and cannot. */
+export function accessProblems(db: string, dataDir: string): FileProblem[] {
+  const problems: FileProblem[] = [];
+  const need = (path: string, why: string): void => {
+    const denied = deniedBy(path);
+    if (denied !== null)
+      problems.push({
+        message: `${path} should be writable (${why}), but ${denied}`,
+        hint: PERMISSION_HINT(path),
+      });
+  };
+  if (existsSync(db) && statSync(db).isFile()) {
+    need(db, "the database of the application");
+    for (const end of ["-wal", "-shm"])
+      if (existsSync(db + end)) need(db + end, "SQLite's file beside the database");
+  }
+  const folder = dirname(resolve(db));
+  if (existsSync(folder)) need(folder, "SQLite makes files beside the database");
+  const parent = dirname(resolve(dataDir));
+  if (existsSync(dataDir)) need(dataDir, "the data directory");
+  else if (parent !== folder && existsSync(parent)) need(parent, "the data directory is made there");
+  return problems;
+}
+
+function deniedBy(path: string): string | null {
+  try {
+    const isFolder = statSync(path).isDirectory();
+    accessSync(path, constants.R_OK | constants.W_OK | (isFolder ? constants.X_OK : 0));
+    return null;
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code === "EROFS") return "its file system is mounted read-only";
+    return DENIED.includes(code ?? "") ? "this user has no permission to write it" : errorMessage(error);
+  }
+}
+
+/** The error as a user can act on it; null: it is not of a file. `path`: the file that was used. */
+export function fileError(error: unknown, path: string): UserError | null {
+  if (error instanceof UserError || !(error instanceof Error) || isDiskFull(error)) return null;
+  const { code, path: named } = error as { code?: string; path?: string };
+  const of = (message: string, hint: string): UserError => new UserError(message, hint, { cause: error });
+  if (DENIED.includes(code ?? ""))
+    return of(
+      `${named ?? path} cannot be read or written: permission denied (${code})`,
+      PERMISSION_HINT(named ?? path),
+    );
+  if (isBusy(error))
+    return of(
+      `${path} is locked: another connection holds it, for a long transaction or with PRAGMA locking_mode = EXCLUSIVE (${error.message})`,
+      "let the application end the transaction or leave that mode, and start the node again",
+    );
+  switch (sqliteCode(error)) {
+    case SQLITE.perm:
+    case SQLITE.readonly:
+    case SQLITE.cantopen:
+    case SQLITE.auth:
+      return of(
+        `${path} cannot be written: this user lacks permission for it or for its folder, or the file system is read-only (${error.message})`,
+        PERMISSION_HINT(dirname(path)),
+      );
+    case SQLITE.ioerr:
+      return of(
+        `${path} cannot be read or written: its disk reports an error (${error.message})`,
+        "check the disk and the kernel's messages, and start the node again",
+      );
+    default:
+      return null;
+  }
+}
+
+const isDamage = (error: unknown): boolean => {
+  const code = sqliteCode(error);
+  return code === SQLITE.corrupt || code === SQLITE.notadb;
+};
+
+/** The damage of a database that cannot be read; null: it can. */
+function damageOf(path: string): string | null {
+  if (!existsSync(path)) return null;
+  let db: ReturnType<typeof openAppDb> | null = null;
+  try {
+    db = openAppDb(path, { readOnly: true });
+    const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
+    return found === "ok" ? null : found;
+  } catch (error) {
+    return isDamage(error) ? errorMessage(error) : null;
+  } finally {
+    db?.close();
+  }
+}
+
+export interface NodeFiles {
+  readonly db: string;
+  readonly folder: string;
+  readonly replica: string;
+  readonly log: string;
+}
+
+/** The hint for a damaged file of the data directory. */
+export const rejoinHint = ({ folder, db }: Pick<NodeFiles, "folder" | "db">): string =>
+  `stop the node, move ${folder} and ${db} away, and let it join the cluster again with --peers; changes that were not sent stay in the file that was moved`;
+
+/** An error at work or at a start, as a user can act on it; null: it is not of a file. */
+export function nodeFileError(error: unknown, files: NodeFiles): UserError | null {
+  if (!isDamage(error)) return fileError(error, `${files.db} or a file in ${files.folder}`);
+  for (const path of [files.db, files.replica, files.log]) {
+    const damage = damageOf(path);
+    if (damage !== null)
+      return new UserError(`${path} is damaged: ${damage}`, rejoinHint(files), { cause: error });
+  }
+  const names = `${files.db}, ${files.replica} or ${files.log}`;
+  return new UserError(`${names} is damaged: ${errorMessage(error)}`, rejoinHint(files), { cause: error });
+}

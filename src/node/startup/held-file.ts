@@ -1,0 +1,73 @@
+/** Refuses the file of another node that runs: two nodes on one file would remove each other's triggers. */
+import { existsSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { UserError } from "../../base/errors.ts";
+import { readMeta } from "../../capture/install.ts";
+import { dataPaths } from "../../replication/data-paths.ts";
+import { LOCKED_MS } from "../../sqlite/locked.ts";
+import { openDatabase } from "../../sqlite/open.ts";
+
+/** A copy of the file has the note of its original, and another identity. */
+interface Note {
+  readonly dataDir: string;
+  readonly file: string;
+}
+
+function identityOf(file: string): string {
+  const { dev, ino } = statSync(file);
+  return `${dev}/${ino}`;
+}
+
+/** The file names the data directory of its node, for the nodes that open it later. */
+export function noteDataDir(file: string, dataDir: string): void {
+  const db = openDatabase(file, { timeout: LOCKED_MS });
+  try {
+    const note: Note = { dataDir: resolve(dataDir), file: identityOf(file) };
+    db.prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'held_by', ?)`).run(
+      JSON.stringify(note),
+    );
+  } finally {
+    db.close();
+  }
+}
+
+/** Throws `UserError` when a process holds the data directory of the file's node, and it is not `dataDir`. */
+export function refuseHeldFile(file: string, dataDir: string): void {
+  if (!existsSync(file)) return;
+  const holder = dataDirOf(file) ?? `${file}.marmot`;
+  if (resolve(holder) === resolve(dataDir) || !isHeld(dataPaths(holder).lock)) return;
+  throw new UserError(
+    `another marmot runs on ${file}; its data directory is ${holder}`,
+    `stop it first, or give this node a file of its own with --db; marmot status --data-dir ${holder} shows it`,
+  );
+}
+
+/** null: no node uses the file, it is a copy, or its node is of an older build. */
+function dataDirOf(file: string): string | null {
+  const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
+  try {
+    if (readMeta(db, file) === null) return null;
+    const row = db
+      .prepare(`SELECT "value" FROM "__marmot__status" WHERE "item" = 'node' AND "name" = 'held_by'`)
+      .get();
+    if (row === undefined) return null;
+    const note = JSON.parse(String(row.value)) as Note;
+    return note.file === identityOf(file) ? note.dataDir : null;
+  } finally {
+    db.close();
+  }
+}
+
+/** Whether a process has locked the data directory. */
+function isHeld(path: string): boolean {
+  if (!existsSync(path)) return false;
+  const lock = openDatabase(path, { timeout: 0 });
+  try {
+    lock.exec("BEGIN EXCLUSIVE; ROLLBACK");
+    return false;
+  } catch {
+    return true;
+  } finally {
+    lock.close();
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * Changes of the members, by the leader of group 0: admission, promotion, demotion, removal, and a new name. The other groups
+ * follow (`reconcile.ts`). A change is proposed and takes effect when it is applied; the same request may come again.
+ */
+import { type ConfigChangeStep, ConfigChangeType, type MemberId } from "../raft/model/types.ts";
+import { type Group, memberContext } from "./group.ts";
+import type { MemberInfo, PeerId } from "./seams.ts";
+
+/** Voters; further nodes remain learners. */
+export const MAX_VOTERS = 5;
+/** A learner is promoted when its log is at most so many entries behind the leader's. */
+const PROMOTE_WITHIN = 2000;
+
+/** done: the change is in force. Other texts than these complete "the change is refused: …". */
+export type ChangeOutcome =
+  | { readonly state: "done" | "proposed" | "not leader" }
+  | { readonly state: "refused"; readonly reason: string };
+
+const DONE: ChangeOutcome = { state: "done" };
+const refused = (reason: string): ChangeOutcome => ({ state: "refused", reason });
+
+type Newcomer = Pick<MemberInfo, "peerId" | "name" | "admission" | "role">;
+export type Admission = MemberInfo | "proposed" | "not leader" | "last voter" | "name taken";
+
+export class Membership {
+  readonly #group: Group;
+
+  constructor(group: Group) {
+    this.#group = group;
+  }
+
+  get #members(): readonly MemberInfo[] {
+    return this.#group.configuration.members;
+  }
+
+  get #voters(): readonly MemberId[] {
+    return this.#group.configuration.configuration.voters;
+  }
+
+  memberCalled(name: string): MemberInfo | null {
+    return this.#members.find((m) => m.name === name) ?? null;
+  }
+
+  /**
+   * Proposes a learner. A `MemberInfo`: this admission is in force. A peer that is a member by another admission lost its
+   * log with its votes, and a silent member of the same name lost its disk: the old id leaves in the same change.
+   */
+  admit(peer: Newcomer, isAlive: (peer: PeerId) => boolean): Admission {
+    const known = this.#members.filter((m) => m.peerId === peer.peerId);
+    const same = known.find((m) => m.admission === peer.admission);
+    if (same !== undefined) return same;
+    if (!this.#group.raft.isLeader) return "not leader";
+    const namesakes = this.#members.filter((m) => m.name === peer.name && m.peerId !== peer.peerId);
+    if (namesakes.some((m) => isAlive(m.peerId))) return "name taken";
+    const replaced = [...known, ...namesakes].map(({ id }) => id);
+    if (this.#voters.every((voter) => replaced.includes(voter))) return "last voter";
+    this.#propose(
+      [
+        ...replaced.map((member) => ({ type: ConfigChangeType.removeMember, member })),
+        { type: ConfigChangeType.addLearner, member: 0 },
+      ],
+      peer,
+    );
+    return "proposed";
+  }
+
+  /** `asked`: the learner asks for it by itself when it has caught up, which a member that was demoted, or joined as a learner, does not get. */
+  promote(member: MemberInfo, asked: boolean): ChangeOutcome {
+    if (this.#voters.includes(member.id) && member.role === undefined) return DONE;
+    if (asked && member.role === "learner") return refused(`${member.name} is a learner by choice`);
+    if (!this.#voters.includes(member.id)) {
+      if (this.#voters.length >= MAX_VOTERS) return refused(`${MAX_VOTERS} voters are the most`);
+      const behind = asked ? 0 : this.#behind(member.id);
+      if (behind > PROMOTE_WITHIN)
+        return refused(
+          `${member.name} is ${Number.isFinite(behind) ? `${behind} entries behind` : "not connected"}`,
+        );
+    }
+    const { role: _, ...rest } = member;
+    return this.#propose([{ type: ConfigChangeType.addVoter, member: member.id }], rest);
+  }
+
+  demote(member: MemberInfo): ChangeOutcome {
+    if (!this.#voters.includes(member.id) && member.role === "learner") return DONE;
+    if (this.#isLastVoter(member.id)) return refused(`${member.name} is the only voter`);
+    return this.#propose([{ type: ConfigChangeType.addLearner, member: member.id }], {
+      ...member,
+      role: "learner",
+    });
+  }
+
+  remove(member: MemberInfo): ChangeOutcome {
+    if (this.#isLastVoter(member.id)) return refused(`${member.name} is the only voter`);
+    return this.#propose([{ type: ConfigChangeType.removeMember, member: member.id }], member);
+  }
+
+  /** The admission of a node that did not become a member after all. */
+  withdraw(peer: PeerId, admission: string): ChangeOutcome {
+    const member = this.#members.find((m) => m.peerId === peer && m.admission === admission);
+    if (member === undefined) return DONE;
+    return this.#voters.includes(member.id) ? refused(`${member.name} votes`) : this.remove(member);
+  }
+
+  rename(member: MemberInfo, name: string): ChangeOutcome {
+    if (member.name === name) return DONE;
+    if (this.memberCalled(name) !== null) return refused(`another member has the name ${name}`);
+    const type = this.#voters.includes(member.id) ? ConfigChangeType.addVoter : ConfigChangeType.addLearner;
+    return this.#propose([{ type, member: member.id }], { ...member, name });
+  }
+
+  #isLastVoter(member: MemberId): boolean {
+    return this.#voters.every((voter) => voter === member);
+  }
+
+  /** Entries; infinite: the leader has not heard of the member. */
+  #behind(member: MemberId): number {
+    const { raft } = this.#group;
+    const progress = raft.status().progress?.get(member);
+    return progress === undefined || !progress.recentActive
+      ? Number.POSITIVE_INFINITY
+      : raft.lastIndex - progress.match;
+  }
+
+  #propose(steps: readonly ConfigChangeStep[], context: Newcomer): ChangeOutcome {
+    const { raft } = this.#group;
+    if (!raft.isLeader) return { state: "not leader" };
+    raft.proposeConfigChange({ steps, context: memberContext(context) });
+    return { state: "proposed" };
+  }
+}
