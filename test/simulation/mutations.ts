@@ -108,9 +108,9 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "log-store/group-state.ts",
-        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1),",
+        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1, rows.length),",
         replace:
-          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
+          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER, rows.length),",
       },
       {
         file: "log-store/sqlite-log-store.ts",
@@ -252,6 +252,13 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/replica/apply/plain-rows.test.ts",
   },
+  one(
+    "a set of rows overwrites unacknowledged rows of the application",
+    60,
+    "reflect/row-reflector.ts",
+    "return !pending.has(id, keyId) && withheld.get(id, keyId) === undefined;",
+    "return withheld.get(id, keyId) === undefined;",
+  ),
   one(
     "the journal assumes a base position after the real one",
     200,
