@@ -78,6 +78,7 @@ async function attempt(mutation: Mutation): Promise<Outcome> {
     const { output } = await run(folder, [
       ...[SCRIPT, "first", "1", seeds],
       ...(mutation.keyless === true ? ["--keyless"] : []),
+      ...(mutation.custody === true ? ["--custody"] : []),
       ...(mutation.generated === true ? ["--generated"] : []),
     ]);
     const found = /^seed (\d+): (.*)$/m.exec(output);

@@ -2,18 +2,18 @@
  * Whole nodes in the simulator. Runs seeds on all cores and stops at the first one with a problem; then it removes
  * actions of the plan that the problem does not need, and prints the command that replays the rest.
  *
- *   bun scripts/simulate.ts [--seeds N] [--from S] [--jobs J] [--keyless] [--schema] [--generated] [--save NAME]
+ *   bun scripts/simulate.ts [--seeds N] [--from S] [--jobs J] [--keyless] [--schema] [--custody] [--generated] [--save NAME]
  *   bun scripts/simulate.ts --from S [--only 3,7,12] [--verbose]      runs one seed
  *   bun scripts/simulate.ts --file PATH [--verbose]                   runs a kept plan
  *
- * --keyless: with a table without a declared key; --schema: with schema changes; --generated: with tables and statements
+ * --keyless: with a table without a declared key; --schema: with schema changes; --custody: with emptied change logs; --generated: with tables and statements
  * of the generator of the differential test, with --schema also its migrations. --only: these actions of the plan alone;
  * --verbose: every event; --progress: a line for each batch; --save: keeps the reduced plan in test/simulation/failed.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
-import { draw, type Plan, withGenerated, withMigrations } from "../test/simulation/plan.ts";
+import { draw, type Plan, withCustody, withGenerated, withMigrations } from "../test/simulation/plan.ts";
 import { replayCommand, reportOf } from "../test/simulation/report.ts";
 import { keep, shrink } from "../test/simulation/shrink.ts";
 import { shrinkStatements } from "../test/simulation/shrink-statements.ts";
@@ -49,17 +49,19 @@ const { values, positionals } = parseScriptArgs(import.meta.path, {
   progress: { type: "boolean", default: false },
   keyless: { type: "boolean", default: false },
   schema: { type: "boolean", default: false },
+  custody: { type: "boolean", default: false },
   generated: { type: "boolean", default: false },
 });
 
 /** The options that change plans, for the processes of the batches. */
-const KINDS = (["keyless", "schema", "generated"] as const)
+const KINDS = (["keyless", "schema", "custody", "generated"] as const)
   .filter((kind) => values[kind])
   .map((kind) => `--${kind}`);
 
 function planOf(seed: number): Plan {
   if (values.generated) return withGenerated(draw(seed), values.schema);
-  const plan = values.schema ? withMigrations(draw(seed)) : draw(seed);
+  const drawn = values.schema ? withMigrations(draw(seed)) : draw(seed);
+  const plan = values.custody ? withCustody(drawn) : drawn;
   return values.keyless ? { ...plan, keyless: true } : plan;
 }
 

@@ -14,8 +14,17 @@ const hostOf = (header: string): string => header.replace(/:\d*$/, "").replace(/
 /** Longer headers are refused without being decoded. */
 const MAX_AUTHORIZATION = 4096;
 
-/** The refusal; null: the request may pass. */
-export function refusal(request: Request, token: string | null): Response | null {
+/** Paths that may be public: they tell nothing of the data. */
+export const PUBLIC_PATHS = { health: "/healthz", ready: "/readyz", metrics: "/metrics" } as const;
+export type PublicName = keyof typeof PUBLIC_PATHS;
+
+/** The refusal; null: the request may pass. `open`: the paths that anyone may read. */
+export function refusal(
+  request: Request,
+  token: string | null,
+  open: readonly PublicName[] = [],
+): Response | null {
+  if (open.length > 0 && isOpen(request, open)) return null;
   const host = request.headers.get("host") ?? "";
   const origin = request.headers.get("origin");
   if (origin !== null && originHost(origin) !== host)
@@ -26,6 +35,11 @@ export function refusal(request: Request, token: string | null): Response | null
     // Makes a browser ask for it.
     "www-authenticate": 'Basic realm="marmot", charset="UTF-8"',
   });
+}
+
+function isOpen({ method, url }: Request, open: readonly PublicName[]): boolean {
+  const { pathname } = new URL(url);
+  return (method === "GET" || method === "HEAD") && open.some((name) => PUBLIC_PATHS[name] === pathname);
 }
 
 function originHost(origin: string): string | null {

@@ -153,6 +153,7 @@ export class Routes {
     "/api/v1/members/:id/rename": this.#member("rename"),
     "/api/v1/wait": post((api, call) => this.#wait(api, call)),
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
+    "/api/v1/repair": post(async (api) => json(await api.repair())),
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);

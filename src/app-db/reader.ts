@@ -3,9 +3,10 @@ import type { Database, Statement } from "bun:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import { ChangeLogReader, selectsOfBun } from "../rows/change-log-reader.ts";
 import type { CapturedTable } from "../rows/change-logs.ts";
+import { type FileLife, LIFE_SQL, requireLife } from "../rows/file-life.ts";
 import { fingerprint, type KnownSchema, VERSIONS_SQL } from "../schema/catalogue.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
-import { openAppDbReader } from "../sqlite/open-app-db.ts";
+import { closingFully, openAppDbReader } from "../sqlite/open-app-db.ts";
 import { queryOfBun } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import {
@@ -20,21 +21,31 @@ import {
 /** Whether a connection sees the schema that capture was installed for. */
 class SchemaWatch {
   readonly #db: Database;
+  readonly #life: Statement;
+  readonly #expectedLife: () => FileLife | null;
   /** The schema's fingerprint; null: no schema is the expected one. */
   readonly #expected: string | null;
   readonly #versions: Statement;
   /** The versions when the schema was last known to be the expected one. */
   #seen: string;
 
-  constructor(db: Database, expected: KnownSchema | null) {
+  constructor(db: Database, expected: KnownSchema | null, life: () => FileLife | null) {
     this.#db = db;
+    this.#life = db.prepare(LIFE_SQL);
+    this.#expectedLife = life;
     this.#expected = expected?.fingerprint ?? null;
     const { schema, user, application } = expected?.versions ?? {};
     this.#seen = [schema, user, application].join("/");
     this.#versions = db.prepare(VERSIONS_SQL);
   }
 
+  /** Throws `FileChangedError` if the file is not as Marmot left it. */
+  requireLife(): void {
+    requireLife(this.#expectedLife(), this.#life.values()[0]!);
+  }
+
   moved(): boolean {
+    this.requireLife();
     if (this.#expected === null) return true;
     const seen = this.#versions.values()[0]!.join("/");
     if (seen === this.#seen) return false;
@@ -50,6 +61,8 @@ export interface AppDbReaderOptions {
   readonly captured: readonly CapturedTable[];
   readonly encoding: string;
   readonly expected: KnownSchema | null;
+  /** Of the last transaction of Marmot in the file; null: unknown. */
+  readonly life: () => FileLife | null;
 }
 
 export class AppDbReader {
@@ -57,6 +70,8 @@ export class AppDbReader {
   readonly #db: Database;
   /** For reads beside a drain, which may hold the first connection's transaction over several turns. */
   readonly #second: Database;
+  readonly #closeDb: () => void;
+  readonly #closeSecond: () => void;
   readonly #newest: readonly Statement[];
   readonly #newestBeside: readonly Statement[];
   readonly #begin: Statement;
@@ -73,8 +88,9 @@ export class AppDbReader {
   #begun: WalState | null = null;
   #drained: WalState | null = null;
 
-  constructor({ file, shapes, captured, encoding, expected }: AppDbReaderOptions) {
+  constructor({ file, shapes, captured, encoding, expected, life }: AppDbReaderOptions) {
     this.#db = openAppDbReader(file, 8000);
+    this.#closeDb = closingFully(this.#db);
     const log = new Map(captured.map((c) => [c.id, c.log]));
     this.#wal = `${file}-wal`;
     this.#logNames = log;
@@ -84,14 +100,15 @@ export class AppDbReader {
       (shape) => new ChangeLogReader(select, { shape, log: log.get(shape.id)!, encoding }),
     );
     this.#second = openAppDbReader(file, 500);
+    this.#closeSecond = closingFully(this.#second);
     const looks = newestIdsSql(shapes.map(({ id }) => ({ id, log: log.get(id)! })));
     this.#newest = looks.map((sql) => this.#db.prepare(sql));
     this.#newestBeside = looks.map((sql) => this.#second.prepare(sql));
     this.#begin = this.#db.prepare("BEGIN");
     this.#end = this.#db.prepare("COMMIT");
     this.#dataVersion = this.#db.prepare("PRAGMA data_version");
-    this.#schema = new SchemaWatch(this.#db, expected);
-    this.#schemaBeside = new SchemaWatch(this.#second, expected);
+    this.#schema = new SchemaWatch(this.#db, expected, life);
+    this.#schemaBeside = new SchemaWatch(this.#second, expected, life);
   }
 
   /** Another connection committed since the last call. */
@@ -170,6 +187,7 @@ export class AppDbReader {
   newestIds(): Map<number, number> {
     this.#second.exec("BEGIN");
     try {
+      this.#schemaBeside.requireLife();
       return newestOf(this.#newestBeside);
     } finally {
       this.#second.exec("COMMIT");
@@ -179,8 +197,8 @@ export class AppDbReader {
   close(): void {
     // An open snapshot would keep its place in the WAL until garbage collection.
     if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
-    this.#second.close();
-    this.#db.close();
+    this.#closeSecond();
+    this.#closeDb();
   }
 }
 

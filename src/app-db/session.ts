@@ -15,6 +15,7 @@ import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import { ChangeLogWriter } from "../reflect/change-log-writer.ts";
 import { type BlockPlace, IdBlocks } from "../reflect/id-blocks.ts";
+import { HoldBack } from "../reflect/hold-back.ts";
 import { Reflector } from "../reflect/reflector.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { CapturedTable } from "../rows/change-logs.ts";
@@ -36,6 +37,8 @@ export interface AppDbSessionOptions {
   readonly place: () => BlockPlace | null;
   /** Cursors of the session before, whose ordered log ids still hold; null: it is the first one. */
   readonly previous: ChangeLogCursors | null;
+  /** Ids of tables that this node cannot write for now: rows of other nodes wait. */
+  readonly heldBack: ReadonlySet<number>;
   readonly unseen: UnseenRows;
   /** See `RowReflectorComponents`. */
   readonly keepUnseen: (shape: TableShape, images: readonly Image[]) => void;
@@ -54,6 +57,7 @@ export class AppDbSession {
   readonly remembered: RememberedSchema;
   /** See `AppDbSessionOptions`. */
   readonly expected: KnownSchema | null;
+  readonly holdBack: HoldBack;
 
   /** It may also be opened inside a transaction of the connection. */
   constructor(options: AppDbSessionOptions) {
@@ -80,6 +84,7 @@ export class AppDbSession {
       }),
     );
     const { bases, withheld, pending, logs, cursors } = this;
+    this.holdBack = new HoldBack(options.heldBack, withheld);
     this.reflector = new Reflector({
       ...{
         appDb: connection,
@@ -92,6 +97,7 @@ export class AppDbSession {
         expected,
         unseen,
         keepUnseen,
+        holdBack: this.holdBack,
       },
       ids: new IdBlocks(db, {
         shapes: expected === null ? [] : shapes,
@@ -100,7 +106,10 @@ export class AppDbSession {
       }),
     });
     this.#openReader = () =>
-      new AppDbReader({ file, shapes, captured, encoding: settings.encoding, expected });
+      new AppDbReader({
+        ...{ file, shapes, captured, encoding: settings.encoding, expected },
+        life: () => connection.life.current,
+      });
   }
 
   get schemaVersion(): number {

@@ -36,3 +36,18 @@ export function isDiskFull(error: unknown): boolean {
   if (sqlite === SQLITE_FULL || sqlite === SQLITE_IOERR_SHMSIZE) return true;
   return error.cause !== undefined && isDiskFull(error.cause);
 }
+
+const SQLITE_CORRUPT = 11;
+const SQLITE_NOTADB = 26;
+/** A read ended before its page did: the file is shorter than it was. */
+const SQLITE_IOERR_SHORT_READ = 522;
+
+/** SQLite found a database file damaged. Covers errors of both SQLite modules. */
+export function isDamage(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { errcode, errno } = error as { errcode?: unknown; errno?: unknown };
+  const code = typeof errcode === "number" ? errcode : error.name === "SQLiteError" ? errno : null;
+  if (code === SQLITE_IOERR_SHORT_READ) return true;
+  if (typeof code === "number" && [SQLITE_CORRUPT, SQLITE_NOTADB].includes(code & 0xff)) return true;
+  return error.cause !== undefined && isDamage(error.cause);
+}

@@ -12,13 +12,19 @@ type PackIntoBuffer = (value: unknown, flags: number) => Buffer & { start: numbe
 
 /**
  * `pack` returns a view into a buffer that grows fourfold and that the next value shares. A small view that is kept
- * would
- * keep megabytes alive.
+ * would keep megabytes alive.
  */
-export function packExact(packr: Packr, value: unknown): Uint8Array {
+export const packExact = (packr: Packr, value: unknown): Uint8Array =>
+  withPacked(packr, value, (view) => {
+    const out = new Uint8Array(view.length);
+    out.set(view);
+    return out;
+  });
+
+/** Calls `use` with a view that is valid during the call. */
+export function withPacked<T>(packr: Packr, value: unknown, use: (view: Uint8Array) => T): T {
   const buffer = (packr.pack as unknown as PackIntoBuffer)(value, REUSE_BUFFER | RESET_BUFFER);
-  const out = new Uint8Array(buffer.end - buffer.start);
-  out.set(buffer.subarray(buffer.start, buffer.end));
+  const result = use(buffer.subarray(buffer.start, buffer.end));
   if (buffer.length > KEPT_BYTES) packr.useBuffer(Buffer.allocUnsafeSlow(FIRST_BYTES));
-  return out;
+  return result;
 }

@@ -3,7 +3,7 @@
  * functions, no conflict clauses (a trigger takes the outer statement's), every name quoted, and only keys are logged.
  */
 import { declaredColumns, type TableShape } from "../change/shape.ts";
-import { evictionLookups } from "../schema/evictions.ts";
+import { type EvictionLookup, evictionLookups } from "../schema/evictions.ts";
 import { changeLogSql, keepIndexName, type TriggerKind, triggerName } from "../schema/app-db-tables.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { rowidAliases, type Table } from "../sqlite/schema.ts";
@@ -78,11 +78,14 @@ function evictionTriggers(shape: TableShape, table: Table, { into, keys, logKeys
   const lookups = evictionLookups(shape, table);
   if (lookups.length === 0) return [];
   const name = quoteIdentifier(shape.name);
-  const body = lookups
-    .map(
-      (l) => `INSERT INTO ${into}(${logKeys}, v) SELECT ${keys.join(", ")}, 1 FROM ${name} WHERE ${l.where};`,
-    )
-    .join(" ");
+  const updated = evictionLookups(shape, table, "UPDATE");
+  const bodyOf = (of: readonly EvictionLookup[]): string =>
+    of
+      .map(
+        (l) =>
+          `INSERT INTO ${into}(${logKeys}, v) SELECT ${keys.join(", ")}, 1 FROM ${name} WHERE ${l.where};`,
+      )
+      .join(" ");
   const claimed = [...new Set(lookups.flatMap((l) => l.columns))].map(quoteIdentifier);
   // A BEFORE UPDATE trigger gets only the columns that it names; generated columns are computed from these alone.
   const given = lookups.some((l) => l.generated)
@@ -91,7 +94,7 @@ function evictionTriggers(shape: TableShape, table: Table, { into, keys, logKeys
   // A UNIQUE constant names no column.
   const of = claimed.length === 0 ? "" : ` OF ${claimed.join(", ")}`;
   return [
-    createTrigger(shape.id, "evict_insert", `BEFORE INSERT ON ${name}`, body),
-    createTrigger(shape.id, "evict_update", `BEFORE UPDATE${of} ON ${name}`, given + body),
+    createTrigger(shape.id, "evict_insert", `BEFORE INSERT ON ${name}`, bodyOf(lookups)),
+    createTrigger(shape.id, "evict_update", `BEFORE UPDATE${of} ON ${name}`, given + bodyOf(updated)),
   ];
 }

@@ -56,6 +56,12 @@ export class Drain {
     return [...newest].flatMap(([table, upTo]) => (upTo > cursors.drained(table) ? [{ table, upTo }] : []));
   }
 
+  /** A log lost rows: its newest id fell, or its mark is missing (`CUT_LOG`). Writes of the application may be missing in it. */
+  isCut(newest: ReadonlyMap<number, number>): boolean {
+    const { logs, cursors } = this.#components;
+    return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));
+  }
+
   /** A row of the table that was written since has no key. In the same read transaction as `news`. */
   hasRowWithoutKey({ table, upTo }: Watermark): boolean {
     const { cursors } = this.#components;
@@ -104,9 +110,12 @@ export class Drain {
     const minId = pending.note(shape.id, row.keyId, row.minId, row.maxId);
     if (taken.has(row.keyId)) return true;
     sink.looked(shape.id, row.keyId);
-    if (row.maxId <= beforeImages.watermark(shape.id, row.keyId)) return true; // ordered before a restart
-    taken.set(row.keyId, 0);
     const base = withheld.get(shape.id, row.keyId)?.position ?? bases.at(shape.id, minId);
+    // Ordered before a restart, and others have written since. An own image is compared all the same: if it differs, an older
+    // copy of the file gave the log id to another write.
+    if (row.maxId <= beforeImages.watermark(shape.id, row.keyId))
+      if (!beforeImages.isLastWriteOwn(shape.id, row.keyId, base)) return true;
+    taken.set(row.keyId, 0);
     const sent = sink.inFlight(shape.id, row.keyId);
     const before = sent !== undefined ? sent : beforeImages.beforeImage(shape.id, row.keyId, row.key, base);
     if (before === null && row.image === null) return true;

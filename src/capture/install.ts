@@ -2,11 +2,13 @@
  * Installs capture in the app database and removes it: one short transaction each, so that an application never sees half
  * of it.
  */
+import { randomBytes } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type CapturedTable, readChangeLogs } from "../rows/change-logs.ts";
+import { type FileLife, storeFileLife } from "../rows/file-life.ts";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
 import { readLeftovers } from "../schema/leftovers.ts";
 import { changeLogName, APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
@@ -19,6 +21,7 @@ import { readTable } from "../sqlite/schema.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { writeRemembered } from "./remembered.ts";
 import { captureObjects } from "./capture-triggers.ts";
+import { continueLog } from "./log-ids.ts";
 
 export interface InstallOptions {
   readonly clusterId: string;
@@ -26,7 +29,14 @@ export interface InstallOptions {
   readonly schemaVersion: number;
   /** The position that the file reflects once capture is installed. */
   readonly position: PositionVector;
+  /** Table id ⇒ the highest change-log id that this node ever used for the table. Absent: it used none. */
+  readonly usedIds?: (table: number) => number;
+  /** Absent: a new epoch. */
+  readonly life?: FileLife;
 }
+
+/** The life of a file in which capture was just installed. */
+export const newFileLife = (): FileLife => ({ epoch: randomBytes(16).toString("hex"), life: 1 });
 
 /** The registry of change logs; null: nothing of Marmot is installed. */
 export function readCaptured(db: DatabaseSync): CapturedTable[] | null {
@@ -105,7 +115,12 @@ export function install(
     const status = db.prepare(`INSERT INTO "__marmot__status" VALUES(?, ?, ?)`);
     status.run("node", "peer_id", options.peerId);
     options.position.forEach((index, shard) => status.run("shard", String(shard), BigInt(index)));
-    for (const shape of shapes) captured.push(captureTable(db, shape));
+    storeFileLife(db, options.life ?? newFileLife());
+    for (const shape of shapes) {
+      const table = captureTable(db, shape);
+      continueLog(db, table.log, options.usedIds?.(shape.id) ?? 0);
+      captured.push(table);
+    }
   });
   return captured;
 }

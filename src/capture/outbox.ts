@@ -102,6 +102,7 @@ export class Outbox {
   /** By shard. */
   #chains: SentChain[] = [];
   #drains: DrainRecord[] = [];
+  #proposed = 0;
   readonly #inFlight: InFlight;
   /** A changeset was found that cannot leave before everything in flight was taken. */
   #blocked = false;
@@ -256,6 +257,11 @@ export class Outbox {
 
   // ------------------------------------------------------------------------------------------ out
 
+  /** Batches proposed since the start, repeated ones included. */
+  get proposed(): number {
+    return this.#proposed;
+  }
+
   /** Proposes everything that waits, in the order of each chain, up to the bound on bytes in flight. */
   propose(): void {
     const now = this.#components.now();
@@ -267,6 +273,7 @@ export class Outbox {
           if (ahead > 0 && ahead + sent.size > IN_FLIGHT_BYTES) break;
           const bytes = this.#components.spool.read(sent.bytes);
           if (this.#components.propose(shard, bytes) === "dropped") break;
+          this.#proposed++;
           sent.proposedAt = now;
         }
         ahead += sent.size;

@@ -15,12 +15,15 @@ import {
 } from "../schema/app-db-tables.ts";
 import { mentions } from "../sqlite/ddl-text/index-text.ts";
 import { hasIndex, hasTable, tableNames } from "../sqlite/has.ts";
+import { beginWriting } from "../sqlite/open-app-db.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
+import { commitAfter } from "../sqlite/transaction.ts";
 import { keyColumns, readTable } from "../sqlite/schema.ts";
 import { type CapturedTable, readAcknowledged, STORE_ACKNOWLEDGED } from "../rows/change-logs.ts";
 import { captureObjects } from "./capture-triggers.ts";
 import { freeLogName, readCaptured } from "./install.ts";
+import { continueLog, isLogComplete } from "./log-ids.ts";
 
 export interface WantedCapture {
   /** The table in the file. */
@@ -54,19 +57,28 @@ const idOf = (trigger: string): number | null => {
   return match === null ? null : Number(match[1]);
 };
 
+/** The highest log id of a table that was ever used. */
+export type UsedIds = (table: number) => number;
+
 /**
  * Ids of registered tables whose writes were all captured up to now: all of the table's triggers are on one table, and its
- * log exists.
+ * log exists and has all of its rows. `used`: as other sources than the file know it.
  */
-export function capturedWhole(db: DatabaseSync, captured: readonly CapturedTable[]): Set<number> {
+export function capturedWhole(
+  db: DatabaseSync,
+  captured: readonly CapturedTable[],
+  used: UsedIds = () => 0,
+): Set<number> {
   const query = queryOf(db);
   const there = tableNames(db);
   const triggers = new Map(readTriggers(db).map((t) => [t.name, t]));
   const whole = new Set<number>();
+  const acknowledged = readAcknowledged(db);
   for (const { id, log } of captured) {
     const on = (kind: TriggerKind): string => triggers.get(triggerName(id, kind))?.table ?? "";
     const name = on("insert");
     if (name === "" || !there.has(log)) continue;
+    if (!isLogComplete(db, log, Math.max(used(id), acknowledged.get(id) ?? 0))) continue;
     const table = readTable(query, name);
     const evicts = table.uniques.some((u) => u.origin !== "pk");
     const needed = TRIGGER_KINDS.filter((kind) => evicts || !kind.startsWith("evict"));
@@ -86,13 +98,13 @@ function isCutShort(triggers: Iterable<ExistingTrigger>, id: number, table: stri
 }
 
 /**
- * `floor`: the highest log id of a table that was ever used; a log that was lost goes on after it. `keep`: the capture of
- * other tables stays, since it may still be needed.
+ * A log that was lost, or lost rows, goes on after the ids that were used. `keep`: the capture of other tables stays, since
+ * it may still be needed.
  */
 export function recapture(
   db: DatabaseSync,
   wanted: readonly WantedCapture[],
-  floor: (table: number) => number,
+  used: UsedIds,
   keep = false,
 ): CapturedTable[] {
   const before = new Map((readCaptured(db) ?? []).map((c) => [c.id, c]));
@@ -109,7 +121,8 @@ export function recapture(
   const register = db.prepare(`INSERT OR REPLACE INTO "__marmot__table" VALUES(?, ?, ?)`);
   const captured = wanted.map(({ shape, recorded }): CapturedTable => {
     const log = before.get(shape.id)?.log ?? freeLogName(db, shape.name);
-    if (!hasTable(db, log)) createLog(db, log, shape.key.length, floor(shape.id));
+    if (!hasTable(db, log)) db.exec(changeLogSql(log, shape.key.length));
+    continueLog(db, log, Math.max(used(shape.id), acknowledged.get(shape.id) ?? 0));
     register.run(shape.id, shape.name, log);
     createTriggers(db, { shape, log, recorded }, triggers);
     return { id: shape.id, name: shape.name, log };
@@ -127,6 +140,39 @@ function storeAcknowledged(
   db.exec(`DELETE FROM "__marmot__status" WHERE "item" = 'acknowledged'`);
   const put = db.prepare(STORE_ACKNOWLEDGED);
   for (const { id, name } of captured) if (acknowledged.has(id)) put.run(name, BigInt(acknowledged.get(id)!));
+}
+
+/** Eviction triggers as this version writes them, in a file of an older one. In a write transaction of its own. */
+export function renewEvictions(
+  db: DatabaseSync,
+  shapeNamed: (name: string, id: number) => TableShape | null,
+): void {
+  if (outdatedEvictions(db, shapeNamed).length === 0) return;
+  beginWriting(db);
+  commitAfter(db, () => {
+    for (const { name, sql } of outdatedEvictions(db, shapeNamed)) {
+      db.exec(`DROP TRIGGER ${quoteIdentifier(name)}`);
+      db.exec(sql);
+    }
+  });
+}
+
+function outdatedEvictions(
+  db: DatabaseSync,
+  shapeNamed: (name: string, id: number) => TableShape | null,
+): { readonly name: string; readonly sql: string }[] {
+  const there = new Map(readTriggers(db).map((t) => [t.name, t]));
+  return (readCaptured(db) ?? []).flatMap(({ id, name, log }) => {
+    // A table that was renamed or dropped is captured again when its schema is followed.
+    const on = there.get(triggerName(id, "evict_insert"))?.table;
+    const shape = on === undefined || !isSameName(on, name) ? null : shapeNamed(on, id);
+    if (shape === null) return [];
+    const objects = captureObjects(shape, readTable(queryOf(db), shape.name), log);
+    return objects.filter((o) => {
+      const old = o.kind === "trigger" && o.name.includes("_evict_") ? there.get(o.name) : undefined;
+      return old !== undefined && isSameName(old.table, shape.name) && old.sql !== o.sql;
+    });
+  });
 }
 
 /** Removes the capture of tables, their logs included. */
@@ -149,12 +195,6 @@ function forget(db: DatabaseSync, id: number, log: string): void {
   db.exec(`DROP INDEX IF EXISTS ${quoteIdentifier(keepIndexName(id))}`);
   for (const table of ["table", "base", "shadow", "awaited"])
     db.prepare(`DELETE FROM "${PREFIX}${table}" WHERE "id" = ?`).run(id);
-}
-
-/** Ids of a log are never used twice: a new log begins with a row that counts as no change. */
-function createLog(db: DatabaseSync, log: string, columns: number, floor: number): void {
-  db.exec(changeLogSql(log, columns));
-  if (floor > 0) db.prepare(`INSERT INTO ${quoteIdentifier(log)}(id, v) VALUES(?, 0)`).run(floor);
 }
 
 /** Marmot's triggers of a table are newer than the application's, so that they fire first. */

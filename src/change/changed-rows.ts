@@ -33,6 +33,10 @@ export class ChangedRows {
   /** Table id ⇒ rows. Tables without rows are absent. */
   readonly tables = new Map<number, KeyMap<typeof LOOK_UP, ChangedRow>>();
   #size = 0;
+  /** Rows that came in one changeset with a row of a table that this node cannot write. */
+  readonly #tied = new Map<number, Set<KeyId>>();
+  /** The changeset that is being applied has such a row. */
+  tying = false;
 
   get size(): number {
     return this.#size;
@@ -44,6 +48,17 @@ export class ChangedRows {
     const before = rows.size;
     rows.set(keyId, this.#size < KEPT_ROWS ? row : LOOK_UP);
     this.#size += rows.size - before;
+    if (this.tying) this.#tie(table, keyId);
+  }
+
+  #tie(table: number, keyId: KeyId): void {
+    const rows = this.#tied.get(table);
+    if (rows === undefined) this.#tied.set(table, new Set([keyId]));
+    else rows.add(keyId);
+  }
+
+  isTied(table: number, keyId: KeyId): boolean {
+    return this.#tied.get(table)?.has(keyId) ?? false;
   }
 
   get(table: number, keyId: KeyId): ChangedRow | typeof LOOK_UP | undefined {
@@ -52,6 +67,7 @@ export class ChangedRows {
 
   clear(): void {
     this.tables.clear();
+    this.#tied.clear();
     this.#size = 0;
   }
 

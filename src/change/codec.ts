@@ -4,7 +4,7 @@
  * other number REAL. Decoding yields exact values (`value.ts`) or throws `CodecError`.
  */
 import { Packr } from "msgpackr";
-import { packExact } from "../base/pack.ts";
+import { packExact, withPacked } from "../base/pack.ts";
 import { BATCH_FORMAT, type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";
 import type { TableShape } from "./shape.ts";
@@ -246,3 +246,9 @@ export function tablesIn(head: BatchHead): number[] {
 
 /** A hash of a row's image for checksums: 64 bits, xxh64 as xxhashjs defines it. */
 export const imageHash = (encoded: Uint8Array): bigint => Bun.hash.xxHash64(encoded, 0n);
+
+/** The same without a copy of the encoded image. */
+export function hashOfImage(image: Image): bigint {
+  const [values, classes] = packValues(image);
+  return withPacked(packr, classes === null ? values : [values, classes], imageHash);
+}

@@ -12,6 +12,7 @@ import { doctorVerb } from "./verbs/doctor.ts";
 import { keyVerb } from "./verbs/key.ts";
 import { membersVerb } from "./verbs/members.ts";
 import { rejoinVerb } from "./verbs/rejoin.ts";
+import { repairVerb } from "./verbs/repair.ts";
 import { runVerb } from "./verbs/run.ts";
 import { statusVerb } from "./verbs/status.ts";
 import { verifyVerb } from "./verbs/verify.ts";
@@ -25,6 +26,7 @@ export const VERBS: readonly Verb[] = [
   verifyVerb,
   conflictsVerb,
   membersVerb,
+  repairVerb,
   doctorVerb,
   rejoinVerb,
   cleanupVerb,

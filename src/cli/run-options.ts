@@ -1,8 +1,9 @@
 /** The options of `marmot run`, and the settings made from them. */
 import { parseDuration } from "../base/duration.ts";
 import { foldName, isNodeName, MAX_NODE_NAME } from "../base/names.ts";
-import { isLoopback } from "../admin/guard.ts";
+import { isLoopback, PUBLIC_PATHS, type PublicName } from "../admin/guard.ts";
 import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
+import { isToken, TOKEN_FORM } from "./options/admin-token.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
 import { checkListen, checkReachable } from "./options/multiaddr.ts";
@@ -31,6 +32,23 @@ function parseHostPort(given: string): HostPort | null {
   return { host: match[1]!.replace(/^\[|\]$/g, ""), port: Number(match[2]) };
 }
 
+/** For verbs that read an application's schema. */
+export const FUNCTIONS_OPTION: OptionSpec = {
+  name: "functions",
+  type: "text",
+  value: "JS",
+  help: "functions of the application; ",
+  example: "functions.js",
+};
+export const LIBRARIES_OPTION: OptionSpec = {
+  name: "load-extension",
+  type: "list",
+  value: "LIB",
+  help: "libraries",
+  example: "./unicode.so",
+  joined: true,
+};
+
 export const RUN_OPTIONS: readonly OptionSpec[] = [
   DB_OPTION,
   { name: "create", type: "flag", help: "make an empty FILE if none; " },
@@ -56,9 +74,18 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "peers",
     type: "list",
     value: "ADDR,…",
-    help: "nodes of the cluster to join",
+    help: "nodes to join; ",
     check: checkReachable,
     example: "/dns/node-1/tcp/8160",
+  },
+  {
+    name: "bootstrap-expect",
+    type: "number",
+    value: "N",
+    help: "form it when N have met",
+    joined: true,
+    minimum: 1,
+    maximum: 64,
   },
   {
     name: "discover",
@@ -72,7 +99,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "name",
     type: "text",
     value: "NAME",
-    help: "this node in tables and logs (host name)",
+    help: "this node (host name); ",
     example: "node-1",
     check: (given) => (isNodeName(given) ? null : `at most ${MAX_NODE_NAME} printable characters`),
   },
@@ -80,14 +107,15 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "role",
     type: "text",
     value: "ROLE",
-    help: "voter, or learner: no vote (voter)",
+    help: "voter or learner",
+    joined: true,
     choices: ["voter", "learner"],
   },
   {
     name: "shards",
     type: "number",
     value: "N",
-    help: "Raft groups of a new cluster, 1 to 64 (1)",
+    help: "Raft groups, 1 to 64 (1); ",
     minimum: 1,
     maximum: 64,
   },
@@ -95,7 +123,8 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "transactions",
     type: "text",
     value: "HOW",
-    help: "whole, or row: rows one by one (whole)",
+    help: "whole or row",
+    joined: true,
     choices: ["whole", "row"],
   },
   {
@@ -127,6 +156,8 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   },
   { name: "tables", type: "list", value: "A,B", help: "replicate these", example: "a,b" },
   { name: "exclude", type: "list", value: "C", help: ", or all but these (all)", example: "c", joined: true },
+  FUNCTIONS_OPTION,
+  LIBRARIES_OPTION,
   {
     name: "admin",
     type: "text",
@@ -139,10 +170,20 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "admin-token",
     type: "text",
     value: "TOKEN",
-    help: "required with a non-loopback --admin",
+    help: "needed off loopback; ",
     example: "a-long-secret",
-    check: (given) => (/^[\x21-\x7e]{8,256}$/.test(given) ? null : "8 to 256 characters without spaces"),
+    check: (given) => (isToken(given) ? null : TOKEN_FORM),
   },
+  { name: "admin-token-file", type: "text", value: "FILE", help: "in a file", joined: true },
+  {
+    name: "admin-public",
+    type: "list",
+    value: "A,B",
+    help: "health, ready, metrics; ",
+    example: "health,ready",
+    check: (given) => (Object.hasOwn(PUBLIC_PATHS, given) ? null : "health, ready or metrics"),
+  },
+  { name: "group", type: "text", value: "NAME", help: "who may use it", example: "app", joined: true },
   {
     name: "log-level",
     type: "text",
@@ -179,6 +220,9 @@ export interface RunSettings {
   /** null: off. */
   readonly admin: HostPort | null;
   readonly token: string | null;
+  readonly tokenFile: string | null;
+  /** Readable without the token. */
+  readonly open: readonly PublicName[];
 }
 
 /** Each option given is valid; missing ones get their defaults. */
@@ -191,6 +235,8 @@ export function runSettings(
   return {
     admin: admin === "off" ? null : parseHostPort(admin),
     token: text(options, "admin-token"),
+    tokenFile: text(options, "admin-token-file"),
+    open: (list(options, "admin-public") ?? []) as PublicName[],
     node: {
       db: text(options, "db") ?? "",
       dataDir: dataDirOf(options),
@@ -198,6 +244,8 @@ export function runSettings(
       announce: list(options, "announce") ?? [],
       peers: list(options, "peers") ?? [],
       mdns: text(options, "discover") === "mdns",
+      group: text(options, "group"),
+      bootstrapExpect: number(options, "bootstrap-expect"),
       name: text(options, "name"),
       hostName: context.hostName,
       role: text(options, "role") as "voter" | "learner" | null,
@@ -212,6 +260,8 @@ export function runSettings(
       idBlock: perTable(options, "id-block", DEFAULT_ID_BLOCK, Number),
       tables: list(options, "tables"),
       exclude: list(options, "exclude"),
+      functions: text(options, "functions"),
+      libraries: list(options, "load-extension") ?? [],
       scan: scanIntervals(options),
     },
   };
@@ -261,12 +311,17 @@ export function doubled(options: Options): readonly Problem[] {
 }
 
 /** Options that contradict each other. */
-export function contradictions({ node, admin, token }: RunSettings): readonly Problem[] {
+export function contradictions({ node, admin, token, tokenFile }: RunSettings): readonly Problem[] {
   const problems: Problem[] = [];
-  if (admin !== null && token === null && !isLoopback(admin.host))
+  if (token !== null && tokenFile !== null)
+    problems.push({
+      message: "--admin-token and --admin-token-file both give a token",
+      hint: "leave one of them out",
+    });
+  if (admin !== null && token === null && tokenFile === null && !isLoopback(admin.host))
     problems.push({
       message: `--admin ${admin.host}:${admin.port} is not a loopback address, and without --admin-token any host could use it`,
-      hint: "also give --admin-token TOKEN (or MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
+      hint: "also give --admin-token-file FILE (or --admin-token TOKEN, MARMOT_ADMIN_TOKEN), or use --admin 127.0.0.1:6010",
     });
   const lower = new Set((node.exclude ?? []).map(foldName));
   const both = (node.tables ?? []).filter((t) => lower.has(foldName(t)));
@@ -275,7 +330,13 @@ export function contradictions({ node, admin, token }: RunSettings): readonly Pr
       message: `--tables and --exclude both name ${both.join(", ")}`,
       hint: "remove it from one of the two",
     });
-  if (node.create && node.peers.length > 0)
+  const { bootstrapExpect: expect } = node;
+  if (expect !== null && expect > 1 && node.peers.length === 0 && !node.mdns)
+    problems.push({
+      message: `--bootstrap-expect ${expect} waits for other nodes, but no address leads to them`,
+      hint: "give --peers with the addresses of the others, or --discover mdns",
+    });
+  if (node.create && node.peers.length > 0 && expect === null)
     problems.push({
       message: "--create makes the file of a new cluster, but --peers joins a cluster and receives its file",
       hint: "give only one of the two",

@@ -8,6 +8,7 @@ import { dirname, resolve } from "node:path";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { NodeOptions } from "../node/options.ts";
 import { NodeClient } from "./client.ts";
+import { readTokenFile } from "./options/admin-token.ts";
 import { parseMultiaddr } from "./options/multiaddr.ts";
 import type { Problem } from "./output/problem.ts";
 import type { RunSettings } from "./run-options.ts";
@@ -15,7 +16,7 @@ import type { RunSettings } from "./run-options.ts";
 /** A running node on this machine answers within this time. */
 const ANSWER_MS = 1000;
 
-export async function survey({ node, admin }: RunSettings): Promise<readonly Problem[]> {
+export async function survey({ node, admin, tokenFile }: RunSettings): Promise<readonly Problem[]> {
   const problems: Problem[] = [];
   const tryTo = (work: () => void): void => {
     try {
@@ -30,12 +31,13 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
     const hint = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
     return [{ message: `another marmot runs on ${node.dataDir}`, hint }];
   }
-  const [{ hasReplica, requireDatabase }, { accessProblems }, { fileSystemProblems }, keys] =
+  const [{ hasReplica, requireDatabase }, { accessProblems }, { fileSystemProblems }, keys, { groupId }] =
     await Promise.all([
       import("../node/startup/check-files.ts"),
       import("../node/startup/file-access.ts"),
       import("../node/startup/file-systems.ts"),
       import("../node/keys.ts"),
+      import("../node/group.ts"),
     ]);
   const isMember = node.db !== "" && hasReplica(node.dataDir);
   const isReceived = node.peers.length > 0 || node.create;
@@ -55,6 +57,12 @@ export async function survey({ node, admin }: RunSettings): Promise<readonly Pro
       message:
         "--role learner has no vote, and without --peers this would be the first node of a new cluster",
       hint: "give --peers to join a cluster, or leave out --role",
+    });
+  if (tokenFile !== null) tryTo(() => void readTokenFile(tokenFile));
+  if (node.group !== null && groupId(node.group) === null)
+    problems.push({
+      message: `--group ${node.group} is no group of this machine`,
+      hint: `choose one of those that "getent group" lists, or make it with: groupadd ${node.group}`,
     });
   for (const address of node.listen) {
     const found = parseMultiaddr(address);

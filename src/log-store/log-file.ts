@@ -55,15 +55,19 @@ export function storedMember(
   return found;
 }
 
-/** The file must not exist. `starts`: one for each group. */
-export function createLog(path: string, identity: LogIdentity, starts: readonly GroupStart[]): void {
+/** The file must not exist. `starts`: one for each group. `member`: absent: that of the peer in the configuration. */
+export function createLog(
+  path: string,
+  identity: LogIdentity,
+  starts: readonly GroupStart[],
+  member: MemberId = memberOf(starts[0]?.configuration, identity.peerId),
+): void {
   // No WAL yet: the file alone is the log when this returns, and can be renamed.
   const db = new DatabaseSync(path);
   chmodSync(path, 0o600);
   try {
     db.exec("PRAGMA synchronous = FULL; BEGIN IMMEDIATE");
     db.exec(TABLES);
-    const member = memberOf(starts[0]?.configuration, identity.peerId);
     const meta = db.prepare("INSERT INTO meta VALUES(?, ?)");
     for (const [name, value] of [
       ["format", LOG_FORMAT],

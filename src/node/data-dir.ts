@@ -1,10 +1,21 @@
 /** The data directory of a node: its lock, the cluster key, the addresses of peers, and clean-up after a crash. */
-import { chmodSync, existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { publish, removeDatabase } from "../replica/copies/database-files.ts";
 import type { DataPaths } from "../replication/data-paths.ts";
+import { readPartial } from "../snapshot/partial.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
@@ -43,7 +54,11 @@ export function cleanUpAfterCrash(paths: DataPaths): void {
   if (existsSync(paths.replica) && !existsSync(paths.log) && existsSync(paths.joiningLog))
     publish(paths.joiningLog, paths.log);
   removeDatabase(paths.joiningLog);
-  rmSync(paths.incoming, { recursive: true, force: true });
+  // The part that an interrupted join received is continued.
+  const isJoining = !existsSync(paths.replica) && readPartial(paths.joiningReplica) !== null;
+  for (const name of existsSync(paths.incoming) ? readdirSync(paths.incoming) : [])
+    if (!isJoining || !name.startsWith(basename(paths.joiningReplica)))
+      rmSync(join(paths.incoming, name), { recursive: true, force: true });
 }
 
 export interface KeySource {
@@ -97,8 +112,9 @@ export function keyFileNotes({ clusterKeyFile }: KeySource, { clusterKey, identi
 }
 
 /** Makes the key of a new cluster. */
-export function makeClusterKey(paths: DataPaths): Uint8Array {
+export function makeClusterKey(paths: DataPaths, notes: string[]): Uint8Array {
   const line = createClusterKey(paths.clusterKey);
+  notes.push(`made the cluster key ${paths.clusterKey}; other nodes join with a copy of it and --peers`);
   return parseClusterKeys(line, paths.clusterKey)[0]!;
 }
 

@@ -1,7 +1,8 @@
 /** The API of a running node. Each call reads the state of the node at that time. */
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
-import type { NodeApi } from "../operations/api.ts";
+import { type Halt, haltSentence } from "../base/halt.ts";
+import type { FileRepair, NodeApi } from "../operations/api.ts";
 import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
 import { nodeMetrics } from "../operations/node-metrics.ts";
@@ -10,7 +11,8 @@ import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
 import { waitFor } from "../operations/wait.ts";
 import type { Replicator } from "../replication/replicator.ts";
-import type { ProgressStatus } from "../replication/work-progress.ts";
+import { describeProgress, type ProgressStatus } from "../replication/work-progress.ts";
+import { FileChangedError } from "../rows/file-life.ts";
 import type { Transport } from "../shard/seams.ts";
 
 /** The state of a node at one time. */
@@ -24,10 +26,17 @@ export interface NodeState {
   readonly phase: string;
   readonly progress: ProgressStatus | null;
   readonly keyFingerprint: string;
+  /** Why the node does not replicate; null: it does, or is starting. */
+  readonly halt: Halt | null;
+  /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
+  readonly repair: () => Promise<FileRepair>;
 }
 
-const notReadyReason = ({ phase, replicator }: NodeState): string | null =>
-  phase !== "" || replicator === null ? phase : replicator.readiness.notReady();
+function notReadyReason({ phase, replicator, progress, halt }: NodeState): string | null {
+  if (halt !== null) return haltSentence(halt);
+  const reason = phase !== "" || replicator === null ? phase : replicator.readiness.notReady();
+  return reason === null || progress === null ? reason : `${reason}: ${describeProgress(progress)}`;
+}
 
 const sourceOf = (state: NodeState): StatusSource => ({
   name: state.name,
@@ -38,6 +47,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   progress: state.progress,
   keyFingerprint: state.keyFingerprint,
   notReady: notReadyReason(state),
+  halt: state.halt,
 });
 
 const notReadyError = (reason: string): UserError =>
@@ -49,10 +59,15 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   metrics: () => nodeMetrics(sourceOf(state())),
   wait: async (options) => {
     const { clock, transport } = state();
-    const result = await waitFor(() => state().replicator, { clock, transport }, options);
-    return result.done || state().replicator !== null
-      ? result
-      : { done: false, missing: `this node (${state().phase})` };
+    try {
+      const result = await waitFor(() => state().replicator, { clock, transport }, options);
+      if (result.done || state().replicator !== null) return result;
+    } catch (error) {
+      if (!(error instanceof FileChangedError)) throw error;
+      if (state().replicator !== null)
+        return { done: false, missing: `a look at the file: ${error.message}` };
+    }
+    return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})` };
   },
   verify: (options) => {
     const { replicator, transport, clock } = state();
@@ -63,6 +78,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     const { transport, clock } = state();
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
+  repair: () => state().repair(),
   conflicts: ({ limit }) => {
     const { replicator } = state();
     return replicator === null

@@ -1,9 +1,9 @@
 /** The composition root: starts a node from its options, opens and replaces its replicator, and stops the node. */
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, nextTurn } from "../base/clock.ts";
 import { errorMessage, isDiskFull } from "../base/errors.ts";
-import { type Halt, HaltError, haltSentence } from "../base/halt.ts";
+import { HaltError } from "../base/halt.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
@@ -13,7 +13,7 @@ import type { NodeApi } from "../operations/api.ts";
 import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
-import { MessageRouter } from "../replication/message-router.ts";
+import { MessageRouter } from "../replication/messages/message-router.ts";
 import { Scans } from "../operations/scan/scans.ts";
 import { fileChecks } from "../operations/verify/file-checks.ts";
 import { Replicator } from "../replication/replicator.ts";
@@ -35,11 +35,16 @@ import {
   storedAddresses,
 } from "./data-dir.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
-import type { RunningNode, StartedInfo } from "./handle.ts";
+import { groupId, shareFile, shareFolder } from "./group.ts";
+import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
+import { FileGuard } from "./file/file-guard.ts";
+import { isFileTrouble } from "./file/halted-file.ts";
 import { createNodeApi } from "./node-api.ts";
+import { leadersOf, Milestones } from "./milestones.ts";
 import type { NodeOptions } from "./options.ts";
-import { haltedStage, haltOf } from "./refused.ts";
+import { Halting } from "./halt/halting.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
+import { giveExtensions } from "./startup/give-extensions.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { noteDataDir, refuseHeldFile } from "./startup/held-file.ts";
 import { requireWal, switchToWal, untilWal } from "./startup/wal-mode.ts";
@@ -52,20 +57,21 @@ import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts"
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
 const DEFAULT_SHARDS = 1;
-/** Without a refusal for this time, a node that ran twice goes on. */
-const RESUME_MS = 5000;
 
 export interface NodeComponents {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
   readonly onProgress?: OnProgress;
+  /** The data directory exists, and is this process's. */
+  readonly onLocked?: () => void;
   /** Default: the machine itself. */
   readonly host?: Host;
 }
 
 /** Throws `UserError` for each problem that a user can fix; nothing runs then. */
 export async function startNode(options: NodeOptions, components: NodeComponents): Promise<Node> {
+  await giveExtensions(options);
   requireOwnSqlite();
   const node = new Node(options, components);
   try {
@@ -75,12 +81,6 @@ export async function startNode(options: NodeOptions, components: NodeComponents
     throw nodeFileError(error, { db: options.db, ...dataPaths(options.dataDir) }) ?? error;
   }
   return node;
-}
-
-interface Halted {
-  readonly halt: Halt;
-  /** Members whose refusals count. */
-  readonly members: readonly PeerId[];
 }
 
 export class Node implements RunningNode {
@@ -100,13 +100,17 @@ export class Node implements RunningNode {
   #appDbFile: SyncedFile | null = null;
   #applicationVersion: SqliteVersion | null = null;
   #replicator: Replicator | null = null;
+  #milestones: Milestones | null = null;
+  /** Gives a file that this node makes to the group of `--group`. */
+  #shareNewFile: () => void = () => {};
   #phase = "starting";
   #keyFingerprint = "";
   /** Name and role of this node, from the cluster if it is a member. */
   #member: NameAndRole;
-  /** null: the node replicates, or is about to. */
-  #halted: Halted | null = null;
+  #halting!: Halting;
   #progress: ProgressStatus | null = null;
+  readonly #guard: FileGuard;
+  #hasFailed = false;
   #background: Promise<void> = Promise.resolve();
 
   constructor(options: NodeOptions, components: NodeComponents) {
@@ -123,6 +127,14 @@ export class Node implements RunningNode {
       { replicator: () => this.#replicator, clock, logger: logger.child("scan"), file: this.#paths.scans },
       options.scan ?? {},
     );
+    this.#guard = new FileGuard(
+      { file: options.db, paths: this.#paths },
+      {
+        ...{ clock, logger, signal: this.#stopping.signal },
+        collectGarbage: () => this.#host.collectGarbage(),
+        onProgress: (progress) => this.#report(progress),
+      },
+    );
     this.api = createNodeApi(() => ({
       name: this.#member.name,
       clock: components.clock,
@@ -131,14 +143,28 @@ export class Node implements RunningNode {
       phase: this.#phase,
       progress: this.#progress,
       keyFingerprint: this.#keyFingerprint,
+      halt: this.#halting?.halted ?? this.#guard.halt,
+      repair: () => this.#guard.repair(this.#transport.peerId),
     }));
   }
 
   async start(): Promise<void> {
-    const { db, peers, create } = this.#options;
+    const { clock, logger } = this.#components;
+    this.#milestones = new Milestones({
+      ...{ clock, logger },
+      notReady: () => this.api.notReady(),
+      leaders: () =>
+        this.#replicator === null
+          ? null
+          : leadersOf(this.#replicator, {
+              peerId: this.#transport.peerId,
+              connected: this.#transport.connected(),
+            }),
+    });
+    const { db, peers, create, bootstrapExpect } = this.#options;
     const paths = this.#paths;
     // A node that was a member knows its peers, also without --peers.
-    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0;
+    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0 || (bootstrapExpect ?? 1) > 1;
     // Before Marmot writes the first page itself.
     if (this.#components.host === undefined) this.#noteVersion(readWriterVersion(db));
     // Refused before the first write: a wrong path must not leave a data directory behind.
@@ -146,19 +172,23 @@ export class Node implements RunningNode {
     const keys = findClusterKeys(this.#options, paths, hasPeers);
     mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
     this.#lock = lockDataDir(paths);
+    const group = this.#options.group === null ? null : groupId(this.#options.group);
+    if (group !== null) shareFolder(paths.folder, group);
+    this.#shareNewFile = group !== null && !existsSync(db) ? () => shareFile(db, group) : () => {};
+    this.#components.onLocked?.();
     cleanUpAfterCrash(paths);
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
     refuseHeldFile(db, paths.folder);
     if (keys === null && kind !== "form") throw missingKey(paths);
-    if (kind === "member") this.#member = this.#readMember();
-    const [clusterKey = this.#makeKey()] = keys ?? [];
-    this.#keyFingerprint = keyFingerprint(clusterKey);
+    if (kind === "member") this.#member = ownMember(this.#options, paths);
+    const clusterKeys = keys ?? [makeClusterKey(paths, this.#notes)];
+    this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
     this.#notes.push(...keyFileNotes(this.#options, paths));
-    // A join keeps its key when it is done: another one may be tried until then.
+    // A join keeps its key when it is done.
     if (kind !== "join") keepClusterKey(this.#options, paths);
-    this.#openTransport(privateKey, clusterKey);
+    this.#openTransport(privateKey, clusterKeys);
     this.#scans.start();
     if (kind === "join") {
       await this.#transport.start(this.#router);
@@ -166,30 +196,23 @@ export class Node implements RunningNode {
       this.#background = this.#join(peerId);
       return;
     }
-    if (kind === "form") {
-      await this.#formCluster(peerId);
-      noteDataDir(db, paths.folder);
-    }
+    if (kind === "form") await this.#formCluster(peerId);
+    let isTaken = true;
     try {
-      if (kind === "member") await this.#checkFiles(peerId, head);
+      if (kind === "member") {
+        await this.#checkFiles(peerId, head);
+        isTaken = await this.#guard.take(peerId);
+      }
     } catch (error) {
-      if (error instanceof HaltError) return this.#halt(error.halt);
+      if (error instanceof HaltError) return this.#halting.halt(error.halt);
       if (!isDiskFull(error)) throw error;
       this.#waitForRoom(peerId, error);
       return this.#transport.start(this.#router);
     }
     // The first hello has the incarnation of this start: it is on disk before the node can be reached.
-    this.#enterOrWait(peerId);
-    if (this.#halted === null) await this.#transport.start(this.#router);
-  }
-
-  #readMember(): NameAndRole {
-    try {
-      return ownMember(this.#options, this.#paths);
-    } catch (error) {
-      if (isDiskFull(error)) return newMember(this.#options);
-      throw error;
-    }
+    if (isTaken) this.#enterOrWait(peerId);
+    else this.#waitForFile(peerId, null);
+    if (this.#halting.halted === null) await this.#transport.start(this.#router);
   }
 
   #noteVersion(version: SqliteVersion | null): void {
@@ -198,20 +221,24 @@ export class Node implements RunningNode {
     if (note !== null) this.#notes.push(`${note.message} (hint: ${note.hint})`);
   }
 
-  #openTransport(privateKey: Awaited<ReturnType<typeof loadIdentity>>, clusterKey: Uint8Array): void {
+  #openTransport(
+    privateKey: Awaited<ReturnType<typeof loadIdentity>>,
+    clusterKeys: readonly Uint8Array[],
+  ): void {
     const { listen, announce, peers, mdns } = this.#options;
     const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
     const nonce = this.#host.nonce();
     this.#router = new MessageRouter({ name, version: VERSION, role, formats, nonce });
+    this.#halting = this.#openHalting();
     this.#transport = this.#host.transport(
       { clock, random: random.fork(), logger: logger.child("transport") },
       {
-        ...{ privateKey, clusterKey, listen, announce, mdns },
-        peers: [...peers, ...storedAddresses(this.#paths)],
+        ...{ privateKey, clusterKeys, listen, announce, mdns, peers },
+        remembered: storedAddresses(this.#paths),
         onAddresses: (addresses) => storeAddresses(this.#paths, addresses, logger),
-        onRefused: (peer, reason) => this.#onRefused(peer, reason),
+        onRefused: (peer, reason) => this.#halting.onRefused(peer, reason, this.#replicator),
       },
     );
   }
@@ -221,14 +248,6 @@ export class Node implements RunningNode {
     const isInstalled = await this.#installReceived(peerId);
     const settings = checkMemberFiles(this.#options.db, this.#paths, peerId, isInstalled ? null : seen);
     checkClusterSettings(this.#options, settings);
-  }
-
-  #makeKey(): Uint8Array {
-    const key = makeClusterKey(this.#paths);
-    this.#notes.push(
-      `made the cluster key ${this.#paths.clusterKey}; other nodes join with a copy of it and --peers`,
-    );
-    return key;
   }
 
   /** Installs a replica that was received before the last stop. False: there is none. */
@@ -259,40 +278,55 @@ export class Node implements RunningNode {
       },
       { clock: this.#components.clock, onProgress: (progress) => this.#report(progress) },
     );
+    noteDataDir(db, this.#paths.folder);
     this.#notes.push(`formed a new cluster with ${shards} ${shards === 1 ? "shard" : "shards"}`);
   }
 
   async #join(peerId: PeerId): Promise<void> {
-    const { db } = this.#options;
+    const { db, bootstrapExpect: expect } = this.#options;
     const { name, role } = this.#member;
     const { clock, logger } = this.#components;
     try {
-      await joinCluster(
-        { db, paths: this.#paths, peerId, name, role },
+      const done = await joinCluster(
+        { db, paths: this.#paths, peerId, name, role, expect },
         {
-          transport: this.#transport,
-          router: this.#router,
-          clock,
-          logger: logger.child("join"),
+          ...{ transport: this.#transport, router: this.#router, clock, logger: logger.child("join") },
           onProgress: (progress) => this.#report(progress),
+          onPhase: (phase) => {
+            this.#phase = phase;
+          },
           signal: this.#stopping.signal,
         },
       );
+      if (done === "form") await this.#formExpected(peerId);
       this.#stopping.signal.throwIfAborted();
       checkClusterSettings(this.#options, readClusterSettings(this.#paths.replica));
       keepClusterKey(this.#options, this.#paths);
       noteDataDir(db, this.#paths.folder);
       this.#enterOrWait(peerId);
-      logger.info("joined the cluster", { cluster: this.api.status().cluster.id });
+      const { id: cluster } = this.api.status().cluster;
+      logger.info(done === "form" ? "formed the cluster" : "joined the cluster", { cluster });
     } catch (error) {
       if (!this.#stopping.signal.aborted) this.#failWith(error);
     }
+  }
+
+  /** The nodes of `--bootstrap-expect` have met, and this one forms the cluster. */
+  async #formExpected(peerId: PeerId): Promise<void> {
+    const { db } = this.#options;
+    this.#phase = "forming the cluster";
+    if (!existsSync(db))
+      this.#components.logger.info("no node has data: the cluster begins with an empty file", { db });
+    startKind({ file: db, paths: this.#paths, peerId, hasPeers: false, create: true });
+    await this.#formCluster(peerId);
   }
 
   #enter(peerId: PeerId): void {
     const { db } = this.#options;
     const { name, role } = this.#member;
     const { clock, random, logger } = this.#components;
+    this.#shareNewFile();
+    this.#shareNewFile = () => {};
     this.#appDbFile ??= this.#host.appDbFile(db);
     const replicator = new Replicator(
       {
@@ -300,27 +334,25 @@ export class Node implements RunningNode {
         applicationVersion: this.#applicationVersion,
       },
       {
-        transport: this.#transport,
-        router: this.#router,
-        clock,
+        ...{ transport: this.#transport, router: this.#router, clock, logger, host: this.#host },
         random: random.fork(),
-        logger,
-        host: this.#host,
         onProgress: (progress) => this.#report(progress),
         onFailure: (error) => {
           if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+          else if (isFileTrouble(error)) this.#waitForFile(peerId, error);
           else this.#failWith(error);
         },
         onReplacement: () => {
           this.#background = this.#replace(peerId);
         },
-        onRefused: (peer, reason) => this.#onRefused(peer, reason),
+        onRefused: (peer, reason) => this.#halting.onRefused(peer, reason, this.#replicator),
       },
       this.#appDbFile,
     );
     this.#replicator = replicator;
     replicator.onFileAsked = fileChecks(replicator, clock);
     this.#phase = "";
+    this.#guard.halt = null;
     const note = shardsNote(replicator.replica.replica.settings);
     if (note !== null && !this.#notes.includes(note)) this.#notes.push(note);
     if (replicator.pollingBecause !== "")
@@ -329,57 +361,25 @@ export class Node implements RunningNode {
     replicator.takeOver(this.#transport.connected());
   }
 
-  /** Only members of this node's cluster can stop it. */
-  #onRefused(peer: PeerId, reason: string): void {
-    const replicator = this.#replicator;
-    if (replicator === null) {
-      if (this.#halted === null) this.#phase = `${peer} refuses this node: ${reason}`;
-      else this.#refusedAgain(peer, reason);
-      return;
-    }
-    if (replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
-    const halt = haltOf(reason, replicator.nameOf(peer), this.#options.db);
-    if (halt !== null) this.#halt(halt);
-  }
-
-  /** Closes all files and stays up: status, log and `wait` give the reason. */
-  #halt(halt: Halt): void {
-    const { name, reason, hint } = halt;
-    this.#components.logger.error(`${name}: ${reason}`, { hint });
-    const replicator = this.#replicator;
-    const members = replicator?.runtime.groups[0]!.configuration.members.map((m) => m.peerId) ?? [];
-    this.#halted = { halt, members };
-    this.#phase = haltSentence(halt);
-    const life = replicator?.life() ?? null;
-    replicator?.close();
-    this.#replicator = null;
-    if (name !== "twice") {
-      this.#background = this.#background.then(() => this.#transport.stop());
-      return;
-    }
-    this.#router.enter(haltedStage(replicator?.clusterId ?? "", life, () => this.#resumeLater()));
-  }
-
-  /** Another process had this identity. A member accepts this one now: it goes on if none refuses it for a while. */
-  #resumeLater(): void {
-    const { clock } = this.#components;
-    const halted = this.#halted;
-    clock.after(RESUME_MS, () => {
-      if (halted === null || this.#halted !== halted || this.#stopping.signal.aborted) return;
-      this.#halted = null;
-      this.#components.logger.info("no other process has the identity of this node any more; going on");
-      this.#enterOrWait(this.#transport.peerId);
+  #openHalting(): Halting {
+    const { clock, logger } = this.#components;
+    return new Halting({
+      ...{ clock, logger, router: this.#router, db: this.#options.db },
+      setPhase: (phase) => {
+        this.#phase = phase;
+      },
+      take: () => {
+        const taken = this.#replicator;
+        this.#replicator = null;
+        return taken;
+      },
+      disconnect: () => {
+        this.#background = this.#background.then(() => this.#transport.stop());
+      },
+      resume: () => {
+        if (!this.#stopping.signal.aborted) this.#enterOrWait(this.#transport.peerId);
+      },
     });
-  }
-
-  #refusedAgain(peer: PeerId, reason: string): void {
-    const halted = this.#halted;
-    if (halted === null || !halted.members.includes(peer)) return;
-    const name = this.#router.hellos.get(peer)?.name ?? peer;
-    const halt = haltOf(reason, name, this.#options.db);
-    // A new object: what waits for the end of the last refusals gives up.
-    if (halt === null || halt.name === halted.halt.name) this.#halted = { ...halted };
-    else this.#halt(halt);
   }
 
   async #replace(peerId: PeerId): Promise<void> {
@@ -405,10 +405,37 @@ export class Node implements RunningNode {
       this.#noteMode(before);
       this.#enter(peerId);
     } catch (error) {
-      if (error instanceof HaltError) this.#halt(error.halt);
+      if (error instanceof HaltError) this.#halting.halt(error.halt);
       else if (isDiskFull(error)) this.#waitForRoom(peerId, error);
+      else if (isFileTrouble(error)) this.#waitForFile(peerId, error);
       else throw error;
     }
+  }
+
+  /** Closes all files, and opens them again when the file at the path can be taken. `error`: null at the start. */
+  #waitForFile(peerId: PeerId, error: unknown): void {
+    if (error !== null && this.#guard.isTroubleAgain()) return this.#failWith(error);
+    const clusterId = this.#replicator?.clusterId ?? readClusterSettings(this.#paths.replica).clusterId;
+    this.#router.enter(silentStage(clusterId));
+    this.#phase = "inspecting the application's file";
+    this.#background = (async () => {
+      try {
+        await nextTurn(); // not in the turn that failed
+        const open = { replicator: this.#replicator, appDbFile: this.#appDbFile };
+        this.#replicator = null;
+        this.#appDbFile = null;
+        await this.#guard.reopen(peerId, error, open);
+        await this.#checkFiles(peerId, null);
+        if (this.#stopping.signal.aborted) return;
+        noteDataDir(this.#options.db, this.#paths.folder);
+        this.#enterOrWait(peerId);
+      } catch (failure) {
+        if (this.#stopping.signal.aborted) return;
+        if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
+        else if (failure instanceof HaltError) this.#halting.halt(failure.halt);
+        else this.#failWith(failure);
+      }
+    })();
   }
 
   #noteMode(before: string): void {
@@ -458,7 +485,7 @@ export class Node implements RunningNode {
       } catch (failure) {
         if (this.#stopping.signal.aborted) return;
         if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
-        else if (failure instanceof HaltError) this.#halt(failure.halt);
+        else if (failure instanceof HaltError) this.#halting.halt(failure.halt);
         else this.#failWith(failure);
       }
     })();
@@ -473,22 +500,34 @@ export class Node implements RunningNode {
     const explained = nodeFileError(error, { db: this.#options.db, ...this.#paths });
     const failure = explained ?? (error instanceof Error ? error : new Error(errorMessage(error)));
     this.#phase = `stopped: ${failure.message}`;
+    this.#hasFailed = true;
     this.#scans.stop();
     this.#replicator?.loop.stop();
     this.#fail(failure);
   }
 
+  /** Before an orderly stop. */
+  async handOver(): Promise<void> {
+    await this.#replicator?.handOver();
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort();
+    this.#milestones?.stop();
     const transport = this.#transport as Transport | undefined;
     this.#scans.stop();
     this.#replicator?.loop.stop();
     await transport?.stop();
     await this.#background;
+    if (!this.#hasFailed) this.#replicator?.noteStop();
     this.#replicator?.close();
     this.#replicator = null;
     this.#lock?.close();
     this.#lock = null;
+  }
+
+  get mustBeKilled(): boolean {
+    return this.#guard.mustRestart;
   }
 
   /** null while the node joins, or replaces its replica. */
@@ -497,18 +536,8 @@ export class Node implements RunningNode {
   }
 
   get started(): StartedInfo {
-    const settings = this.#replicator?.replica.replica.settings;
-    return {
-      peerId: this.#transport.peerId,
-      name: this.#member.name,
-      addresses: this.#transport.addresses(),
-      clusterId: this.#replicator?.clusterId ?? "",
-      replicated:
-        this.#replicator === null
-          ? []
-          : [...this.#replicator.replica.replica.shapes.values()].map((s) => s.name),
-      skipped: settings?.skipped ?? [],
-      notes: this.#notes,
-    };
+    const { peerId } = this.#transport;
+    const own = { peerId, name: this.#member.name, addresses: this.#transport.addresses() };
+    return startedInfo(this.#replicator, { ...own, notes: this.#notes });
   }
 }

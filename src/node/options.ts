@@ -14,6 +14,10 @@ export interface NodeOptions {
   readonly announce: readonly string[];
   readonly peers: readonly string[];
   readonly mdns: boolean;
+  /** Unix group that may use the node, by name or number; null: none. */
+  readonly group: string | null;
+  /** Nodes that form a new cluster together; null: not given. */
+  readonly bootstrapExpect: number | null;
   /** null: not given. A member keeps its name; a new node gets `hostName`. */
   readonly name: string | null;
   readonly hostName?: string;
@@ -35,6 +39,9 @@ export interface NodeOptions {
   readonly idBlock: PerTable<number> | null;
   readonly tables: readonly string[] | null;
   readonly exclude: readonly string[] | null;
+  /** Functions of the application in JavaScript, and libraries with functions, collations and modules. Absent: none. */
+  readonly functions?: string | null;
+  readonly libraries?: readonly string[];
   /** Tables that are compared with the replica in the background. */
   readonly scan?: ScanIntervals;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */

@@ -45,6 +45,8 @@ export interface NodeStatus {
     readonly addresses: readonly string[];
     readonly version: string;
     readonly ready: boolean;
+    /** "ready", "waiting", or the name of a halt: the node does not replicate until its cause is removed. */
+    readonly state: string;
     /** The reason, as a sentence, while the node is not ready; "" when it is ready. */
     readonly waitingFor: string;
   };
@@ -62,6 +64,8 @@ export interface NodeStatus {
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
+  /** Pairs of running nodes that do not reach each other, by name. */
+  readonly unreached: readonly { readonly from: string; readonly to: string; readonly reason: string }[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
   /** Entries of the conflict journal; `orphans`: references that concurrent writes left dangling and that still dangle. */
   readonly conflicts: { readonly total: number; readonly orphans: number };
@@ -171,6 +175,18 @@ export interface RestoreResult {
   }[];
 }
 
+/** The effects of `marmot repair`. */
+export interface FileRepair {
+  readonly file: string;
+  /** The old file; null: there was none. */
+  readonly before: string | null;
+  /** Rows that only the old file had. */
+  readonly rows: readonly { readonly table: string; readonly rows: number }[];
+  /** So many of them go into the conflict journal. */
+  readonly journalled: number;
+  readonly unreadable: readonly { readonly table: string; readonly reason: string }[];
+}
+
 /** Every method may be called at any time between start and stop. */
 export interface NodeApi {
   status(): NodeStatus;
@@ -187,6 +203,8 @@ export interface NodeApi {
     readonly publish: { readonly table: string | null } | null;
     readonly timeoutMs: number;
   }): Promise<VerifyResult>;
+  /** Rejects with `UserError` unless the node is halted because of its file. */
+  repair(): Promise<FileRepair>;
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[];
   conflict(id: string): ConflictDetail | null;
   /** null: no conflict has this id. Rejects with `UserError` if the restore is impossible; nothing is written then. */

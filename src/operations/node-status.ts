@@ -1,5 +1,6 @@
 /** The status that a node reports of itself and its cluster. */
 import type { Clock } from "../base/clock.ts";
+import type { Halt } from "../base/halt.ts";
 import type { PeerId } from "../base/ids.ts";
 import { isSameName } from "../base/names.ts";
 import { showPerTable } from "../change/per-table.ts";
@@ -19,12 +20,13 @@ export interface StatusSource {
   readonly progress: ProgressStatus | null;
   readonly notReady: string | null;
   readonly keyFingerprint: string;
+  readonly halt: Halt | null;
 }
 
 export function nodeStatus(source: StatusSource): NodeStatus {
   const { replicator, transport, name, peerId } = source;
   const settings = replicator?.replica.replica.settings;
-  const refused = replicator?.schema.refused ?? [];
+  const held = replicator?.schema.held ?? [];
   return {
     node: {
       id: replicator?.log.member ?? 0,
@@ -33,6 +35,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       addresses: transport.addresses(),
       version: VERSION,
       ready: source.notReady === null,
+      state: source.halt?.name ?? (source.notReady === null ? "ready" : "waiting"),
       waitingFor: source.notReady ?? "",
     },
     cluster: {
@@ -47,6 +50,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
+    unreached: replicator?.unreached() ?? [],
     pending: pending(replicator),
     sqlite: sqliteStatus(replicator),
     conflicts: {
@@ -58,7 +62,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
         replicator === null
           ? []
           : [...replicator.replica.replica.shapes.values()].flatMap(({ name }) =>
-              refused.some((t) => isSameName(t.name, name)) ? [] : [name],
+              held.some((t) => isSameName(t.remembered, name)) ? [] : [name],
             ),
       skipped: [
         ...(settings?.skipped ?? []),
@@ -66,14 +70,30 @@ export function nodeStatus(source: StatusSource): NodeStatus {
           name,
           reason: `${reason}; it stays on this node (hint: ${hint})`,
         })),
-        ...refused.map(({ name, reason, hint }) => ({
-          name,
-          reason: `${reason}; replication is paused on this node until this is fixed: local writes are queued, remote changes are not applied to the file (hint: ${hint})`,
-        })),
+        ...held.map((table) => ({ name: table.name, reason: heldReason(table, replicator) })),
+        ...(replicator === null ? [] : failures(replicator)),
       ],
     },
     progress: source.progress,
   };
+}
+
+type HeldTable = Replicator["schema"]["held"][number];
+
+function heldReason({ id, reason, hint, sends }: HeldTable, replicator: Replicator | null): string {
+  const rows = replicator?.pipeline.session.holdBack.waiting().get(id) ?? 0;
+  const waits = sends
+    ? `its rows of other nodes wait (${rows} so far), with the transactions that wrote them; its own rows and all other tables go on`
+    : "replication is paused on this node until this is fixed: local writes are queued, remote changes are not applied to the file";
+  return `${reason}; ${waits} (hint: ${hint})`;
+}
+
+/** Tables of which a row of another node cannot be written, though others can. */
+function failures({ pipeline, replica }: Replicator): { name: string; reason: string }[] {
+  return [...pipeline.session.holdBack.failures].map(([id, message]) => ({
+    name: replica.replica.shapes.get(id)?.name ?? `table ${id}`,
+    reason: `a row of another node cannot be shown here: ${message}; it waits, and all other rows go on (hint: change the row on a node that has it, or drop the index or the generated column whose expression fails)`,
+  }));
 }
 
 function sqliteStatus(replicator: Replicator | null): NodeStatus["sqlite"] {

@@ -1,5 +1,6 @@
 /** `marmot wait`: waits until each local commit from before the call is in the log and applied. */
 import { type Clock, sleep } from "../base/clock.ts";
+import { CUT_LOG } from "../schema/app-db-tables.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import type { WaitResult } from "./api.ts";
 import type { Replicator } from "../replication/replicator.ts";
@@ -24,23 +25,29 @@ export async function waitFor(
     return true;
   };
   if (replicator() === null) return { done: false, missing };
+  let target = new Map<number, number>();
   // A schema change precedes the rows that were written under it. Rows that no trigger captured get log rows at that time.
   const schema = await until(() => {
     const now = replicator();
     if (now === null) return false;
+    now.checkFile();
     missing = now.pipeline.obstacle ?? "a change of the schema to be ordered by a quorum";
-    if (!now.pipeline.schemaDue && !now.reader.schemaMovedBeside()) return true;
+    if (!now.pipeline.schemaDue && !now.reader.schemaMovedBeside()) {
+      // The newest commits: read in a snapshot that begins after the call.
+      target = now.reader.newestIds();
+      if (![...target.values()].includes(CUT_LOG)) return true;
+      missing = "a comparison of tables whose change log lost rows";
+    }
     now.pipeline.touch();
     now.loop.wake();
     return false;
   });
   const first = replicator();
   if (!schema || first === null) return { done: false, missing };
-  // The newest commits: read in a snapshot that begins after the call.
-  const target = first.reader.newestIds();
   const ordered = await until(() => {
     const now = replicator();
     if (now === null) return false;
+    now.checkFile();
     now.pipeline.touch();
     now.loop.wake();
     const fencing = now.pipeline.outbox.fencing();
@@ -64,6 +71,7 @@ export async function waitFor(
   const everywhere = await until(() => {
     const now = replicator();
     if (now === null) return false;
+    now.checkFile();
     if (clock.now() - askedAt >= ASK_MS) {
       askedAt = clock.now();
       now.tellAll({ kind: "tell" });
@@ -74,9 +82,17 @@ export async function waitFor(
     const late = [...peers].filter(
       (p) => connected.has(p) && isMember(now, p) && !shows(now.news.get(p)?.reflected ?? []),
     );
+    const held = [...peers].filter(
+      (p) => connected.has(p) && isMember(now, p) && (now.news.get(p)?.waiting ?? 0) > 0,
+    );
+    if (now.waiting > 0) held.push(now.options.peerId);
     const self = shows(now.readiness.reflected) ? [] : [now.options.peerId];
-    missing = `${[...self, ...late].map((p) => now.nameOf(p)).join(", ")} to apply it`;
-    return late.length === 0 && self.length === 0;
+    const names = (of: readonly PeerId[]): string => of.map((p) => now.nameOf(p)).join(", ");
+    missing =
+      late.length + self.length > 0
+        ? `${names([...self, ...late])} to apply it`
+        : `${names(held)} to write tables that it holds back (marmot status there says why)`;
+    return late.length + self.length + held.length === 0;
   });
   return everywhere ? { done: true, missing: "" } : { done: false, missing };
 }

@@ -3,6 +3,8 @@
  * connection alone. It never waits for a lock: the caller tries again on a later turn.
  */
 import { assert } from "../base/assert.ts";
+import { LIFE_SQL, LifeCounter, requireLife } from "../rows/file-life.ts";
+import { prepareExact } from "../rows/row-access.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { type AppDatabase, openAppDb } from "../sqlite/open-app-db.ts";
@@ -11,6 +13,13 @@ import { TriggerSilencer } from "./trigger-silencer.ts";
 export interface AppDbConnection {
   readonly db: AppDatabase;
   readonly triggers: TriggerSilencer;
+  /** Each transaction of Marmot on this connection raises it. */
+  readonly life: LifeCounter;
+}
+
+/** At the beginning of a transaction. Throws `FileChangedError` if the file is not as this connection left it. */
+export function requireSameFile({ db, life }: AppDbConnection): void {
+  requireLife(life.current, prepareExact(db, LIFE_SQL).get()!);
 }
 
 const SELF_TEST = `
@@ -84,5 +93,5 @@ export function openAppDbConnection(file: string, replicated: readonly string[])
   );
   const triggers = new TriggerSilencer(db, replicated);
   db.exec("PRAGMA busy_timeout = 0"); // reflecting never waits for the application
-  return { db, triggers };
+  return { db, triggers, life: new LifeCounter(db) };
 }

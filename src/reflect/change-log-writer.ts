@@ -61,7 +61,10 @@ export class ChangeLogWriter {
     this.#highestSql = `SELECT max(${key}) FROM main.${quoteIdentifier(shape.name)}`;
     this.#settle = lazily(db, `UPDATE ${name} SET v = ? WHERE id = ?`);
     this.#rename = lazily(db, `UPDATE ${name} SET k1 = ? WHERE id = ?`);
-    this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);
+    this.#delete = lazily(
+      db,
+      `DELETE FROM ${name} WHERE id BETWEEN 1 AND ? AND id < (SELECT max(id) FROM ${name})`,
+    );
     this.#storeAcknowledged = lazily(db, STORE_ACKNOWLEDGED);
     this.#clearBases = lazily(db, `DELETE FROM "__marmot__base" WHERE "id" = ?`);
     this.#storeBase = lazily(db, `INSERT INTO "__marmot__base" VALUES(?, ?, ?)`);
@@ -69,6 +72,11 @@ export class ChangeLogWriter {
 
   maxId(): number {
     return this.#reader.maxId();
+  }
+
+  /** The log lost rows: its newest id fell, or its mark is missing (`CUT_LOG`). */
+  isCut(newest: number): boolean {
+    return newest < Math.max(this.#looked, this.#cursor.drained);
   }
 
   /**

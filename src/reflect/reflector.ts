@@ -14,6 +14,7 @@ import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
 import { trusted } from "../sqlite/typed-rows.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import { queryOf } from "../sqlite/query.ts";
+import { requireSameFile } from "./app-db-connection.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
 import type { IdBlocks } from "./id-blocks.ts";
 import { RowReflector, type RowReflectorComponents } from "./row-reflector.ts";
@@ -36,7 +37,7 @@ export class Reflector {
   readonly #rollback: StatementSync;
   readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
-  #sweepMore = false;
+  #sweepMore: boolean;
   #keptUnseen = false;
   readonly #schemaVersion: StatementSync;
   /** SQLite's schema version when the schema was last known to be the expected one. */
@@ -45,6 +46,8 @@ export class Reflector {
   constructor(components: ReflectorComponents) {
     const { db } = components.appDb;
     this.#components = components;
+    // Rows that were withheld when the file was opened may be shown now.
+    this.#sweepMore = components.withheld.size > 0;
     this.#rows = new RowReflector(components);
     this.#cookie = components.expected?.versions.schema ?? null;
     this.#schemaVersion = db.prepare("PRAGMA schema_version");
@@ -95,7 +98,12 @@ export class Reflector {
         this.#rollback.run();
         return "schema-changed";
       }
-      const commits = yield* this.#write(position);
+      const newest = this.#newestIds();
+      if (!joined && this.#isAnyCut(newest)) {
+        this.#rollback.run();
+        return "schema-changed";
+      }
+      const commits = yield* this.#write(position, newest);
       yield* this.#commitWhenFree();
       for (const commit of commits) commit();
       this.#components.bases.reflected = [...position];
@@ -109,14 +117,17 @@ export class Reflector {
   }
 
   /** Everything between BEGIN and COMMIT. Returns the calls that belong after the commit. */
-  *#write(position: PositionVector): Generator<void, (() => void)[]> {
+  *#write(
+    position: PositionVector,
+    newest: readonly (readonly [table: number, id: number])[],
+  ): Generator<void, (() => void)[]> {
     const { pending, logs, appDb, ids } = this.#components;
     appDb.triggers.begin();
     this.#rows.begin();
     const tailed = new Set<ChangeLogWriter>();
-    for (const [table, newest] of this.#newestIds()) {
+    for (const [table, id] of newest) {
       const log = logs.get(table)!;
-      if (log.readTail(pending, newest)) tailed.add(log);
+      if (log.readTail(pending, id)) tailed.add(log);
     }
     const acknowledged = this.#acknowledge();
     yield* this.#rows.redirect();
@@ -124,6 +135,7 @@ export class Reflector {
     this.#rows.showWithheld();
     if (this.#rows.keepUnseen()) this.#keptUnseen = true;
     const commits = [acknowledged.committed, ...this.#storePositions(position, acknowledged.tables)];
+    commits.push(appDb.life.raise());
     const { written } = this.#rows;
     for (const log of written)
       assert(log.maxId() <= pending.seen(log.shape.id), "nothing of Marmot's own writes is captured");
@@ -155,11 +167,18 @@ export class Reflector {
   #hasMoved(): boolean {
     const { expected, appDb } = this.#components;
     if (expected === null) return true;
+    requireSameFile(appDb);
     const cookie = this.#readCookie();
     if (cookie === this.#cookie) return false;
     if (fingerprint(queryOf(appDb.db)) !== expected.fingerprint) return true;
     this.#cookie = cookie;
     return false;
+  }
+
+  /** A log lost rows: writes of the application may be missing in it, and its tables must be compared first. */
+  #isAnyCut(newest: readonly (readonly [table: number, id: number])[]): boolean {
+    const ids = new Map(newest);
+    return [...this.#components.logs].some(([table, log]) => log.isCut(ids.get(table) ?? 0));
   }
 
   /** Of logs that hold rows. */

@@ -14,9 +14,12 @@ import type { TableShape } from "../change/shape.ts";
 import type { UnseenRows } from "../rows/unseen-rows.ts";
 import { type Image, imageEqual, type Value } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
+import type { RowAccess } from "../rows/row-access.ts";
 import { encodePosition } from "../schema/app-db-tables.ts";
 import type { AppDbConnection } from "./app-db-connection.ts";
+import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
+import type { HoldBack } from "./hold-back.ts";
 import { redirections, redirectRows } from "./redirected-rows.ts";
 
 /** The replica, as far as it is reflected. */
@@ -35,6 +38,7 @@ export interface RowReflectorComponents {
   readonly pending: PendingRows;
   readonly bases: BasePositions;
   readonly withheld: WithheldRows;
+  readonly holdBack: HoldBack;
   readonly unseen: UnseenRows;
   /** Stores images of a table for the conflict journal, in the open transaction. */
   readonly keepUnseen: (shape: TableShape, images: readonly Image[]) => void;
@@ -80,6 +84,7 @@ export class RowReflector {
   /** At the beginning of a transaction. */
   begin(): void {
     this.#written.clear();
+    this.#components.holdBack.failures.clear();
     this.#unseen.clear();
   }
 
@@ -201,32 +206,40 @@ export class RowReflector {
 
   /** Tries again to show every withheld row. */
   showWithheld(): void {
-    const { withheld, source, pending } = this.#components;
+    const { withheld, source, pending, holdBack } = this.#components;
     for (const [table, rows] of [...withheld.tables])
       for (const [keyId, { key }] of [...rows])
-        if (!pending.has(table, keyId)) this.#show(table, { keyId, key, image: source.row(table, key) });
+        if (!pending.has(table, keyId) && !holdBack.has(table, keyId))
+          this.#show(table, { keyId, key, image: source.row(table, key) });
   }
 
   #show(table: number, row: ChangedRow & { readonly keyId: KeyId }): void {
     const { keyId, key, image } = row;
-    const { pending, logs, bases } = this.#components;
+    const { pending, logs, bases, holdBack, source } = this.#components;
     if (pending.has(table, keyId)) {
       this.#defer(table, keyId, key);
       return;
     }
     const log = logs.get(table)!;
     const { access } = log;
+    if (holdBack.holds(table, keyId, source.changed)) {
+      if (showsAlready(access, key, image)) this.#unwithhold(table, keyId);
+      else this.#withhold(table, keyId, key, bases.reflected);
+      return;
+    }
     this.#prepare(log);
     if (this.#isUnseen(log, row)) {
       this.#withhold(table, keyId, key, bases.reflected);
       return;
     }
     if (image === null) {
-      firing(log, () => access.delete(key));
-      this.#unwithhold(table, keyId);
+      if (this.#attempt(log, () => firing(log, () => access.delete(key)))) this.#unwithhold(table, keyId);
+      else this.#withhold(table, keyId, key, bases.reflected);
       return;
     }
-    const clashes = access.hasUniques ? access.clashes(image) : [];
+    let clashes: Value[][] = [];
+    const isEvaluated =
+      !access.hasUniques || this.#attempt(log, () => void (clashes = access.clashes(image)));
     // A row with NULL in its key is this node's alone: it cannot be deleted by its key, nor shown again.
     const isAway = (clash: readonly Value[]): boolean => {
       const clashId = keyIdOf(access.shape, clash);
@@ -242,8 +255,8 @@ export class RowReflector {
       return;
     }
     for (const clash of clashes) access.delete(clash);
-    this.#write(log, image);
-    this.#unwithhold(table, keyId);
+    if (isEvaluated && this.#attempt(log, () => this.#write(log, image))) this.#unwithhold(table, keyId);
+    else this.#withhold(table, keyId, key, bases.reflected);
     for (const clash of clashes) this.#showDisplaced(log, clash);
   }
 
@@ -276,6 +289,19 @@ export class RowReflector {
     this.#show(table, { keyId, key, image });
   }
 
+  /** False: an expression of the schema fails for this row. The file keeps the row as it was. */
+  #attempt(log: ChangeLogWriter, write: () => void): boolean {
+    try {
+      write();
+      return true;
+    } catch (error) {
+      const cause = error instanceof UserError ? error.cause : error;
+      if (!isFailedExpression(cause)) throw error;
+      this.#components.holdBack.failures.set(log.shape.id, errorMessage(cause));
+      return false;
+    }
+  }
+
   #defer(table: number, keyId: KeyId, key: readonly Value[]): void {
     let deferred = this.#deferred.get(table);
     if (deferred === undefined) this.#deferred.set(table, (deferred = new Map<KeyId, readonly Value[]>()));
@@ -298,6 +324,11 @@ export class RowReflector {
     withheld.delete(table, keyId);
     this.#dropWithheld.run(table, encodeImage(row.key));
   }
+}
+
+function showsAlready(access: RowAccess, key: readonly Value[], image: Image | null): boolean {
+  const there = access.get(key);
+  return image === null || there === null ? image === there : imageEqual(image, there);
 }
 
 /** A write may fire an application's trigger that writes tables of this node alone. Such a trigger may fail. */

@@ -6,6 +6,7 @@
 import { foldName } from "../base/names.ts";
 import { constants, type DatabaseSync, type StatementSync } from "node:sqlite";
 import { isOwn, readCatalogue } from "../schema/catalogue.ts";
+import { addStandIns } from "../schema/classify/writable.ts";
 import { classifyTriggers, type UserTrigger, type UserTriggers } from "../schema/triggers.ts";
 import type { SchemaObject } from "../sqlite/schema.ts";
 import { queryOf } from "../sqlite/query.ts";
@@ -80,6 +81,7 @@ export class TriggerSilencer {
 
   #classify(schema: readonly SchemaObject[]): UserTriggers {
     this.#schema = JSON.stringify(schema);
+    addStandIns(this.#db, schema);
     return classifyTriggers(schema, this.#replicated);
   }
 

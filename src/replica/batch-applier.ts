@@ -58,6 +58,11 @@ export class BatchApplier {
     return this.#checker.referencePositions;
   }
 
+  /** Own batches were applied since `takeOutcomes`. */
+  get hasOutcomes(): boolean {
+    return this.#outcomes.length > 0;
+  }
+
   /** The results of own batches since the last call. */
   takeOutcomes(): OwnOutcome[] {
     return this.#outcomes.splice(0);
@@ -94,15 +99,17 @@ export class BatchApplier {
     head: BatchHead,
     memory: OriginMemory,
   ): Generator<void, boolean> {
-    const { origins, staged, rowidCollisions } = this.#components;
+    const { origins, staged, rowidCollisions, changed } = this.#components;
     const context = this.#contextOf(shard, entry.index, head);
     if (head.schema !== undefined) yield* this.changeSchema(entry.index, head, head.schema);
+    changed.tying = !context.own && this.#isTied(shard, head);
     rowidCollisions.begin(context);
     if (head.part > 1)
       for (const part of staged.of(shard, head))
         yield* this.#applyRows(this.#contextOf(shard, entry.index, part), part);
     yield* this.#applyRows(context, head);
     this.#checker.finish(context);
+    changed.tying = false;
     const ended = rowidCollisions.hasRedirected;
     if (memory.stagedParts > 0) staged.drop(shard, head.origin);
     // Where transactions are whole, one watermark per change log covers all shards.
@@ -123,6 +130,22 @@ export class BatchApplier {
     if (head.part === 1 || head.part !== head.parts) return false;
     // The schema may have changed between the parts.
     return [...this.#components.staged.of(shard, head)].some((part) => this.#tables.touchesChanged(part));
+  }
+
+  /** The changeset has a row that the app database does not show for now: all of it waits. */
+  #isTied(shard: number, head: BatchHead): boolean {
+    const { heldBack, staged, changed } = this.#components;
+    if (heldBack === null) return false;
+    const heads = head.part > 1 ? [...staged.of(shard, head), head] : [head];
+    return heads.some((part) => {
+      for (const { table, rows } of decodeTables(part, (id) => this.#tables.shapes.get(id)))
+        if (
+          heldBack.tables.has(table) ||
+          rows.some((row) => heldBack.has(table, row.keyId) || changed.isTied(table, row.keyId))
+        )
+          return true;
+      return false;
+    });
   }
 
   /** A taken entry of shard 0 becomes the last changeset of its origin in another shard that it touches. */

@@ -2,10 +2,11 @@
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
+import { addStandIns, requireWritable } from "../schema/classify/writable.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { indexForeignKeys } from "./references/foreign-key-indexes.ts";
 import { Replica } from "./replica.ts";
-import { readShapes } from "./store/schema-store.ts";
+import { readObjectsOf, readShapes, replicaObjects } from "./store/schema-store.ts";
 import { readSettings } from "./store/settings.ts";
 import { completeReplica } from "./store/tables.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
@@ -42,6 +43,9 @@ export function openReplica(path: string, peerId: string): OpenReplica {
     db.exec(`PRAGMA ignore_check_constraints = ON; PRAGMA wal_autocheckpoint = ${CHECKPOINT_ABOVE_PAGES}`);
     const settings = readSettings(db, path);
     completeReplica(db);
+    const objects = replicaObjects(readObjectsOf(db));
+    requireWritable(objects);
+    addStandIns(db, objects);
     const shapes = readShapes(db);
     indexForeignKeys(db, shapes);
     const replica = new Replica(db, { peerId, settings, shapes });

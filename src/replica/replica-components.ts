@@ -1,6 +1,7 @@
 /** The stores of the replica beside its rows, made once per open replica. */
 import type { DatabaseSync } from "node:sqlite";
 import { ChangedRows } from "../change/changed-rows.ts";
+import type { KeyId } from "../change/key.ts";
 import { BeforeImages } from "./apply/before-images.ts";
 import { Checksums } from "./apply/checksums.ts";
 import { KeyPositions } from "./apply/key-positions.ts";
@@ -13,9 +14,17 @@ import { LosersChildren } from "./references/losers-children.ts";
 import { CheckRecords } from "./store/check-records.ts";
 import { peerHash } from "./store/tables.ts";
 
+/** Rows of changesets that this node cannot show. */
+export interface HeldRows {
+  readonly tables: ReadonlySet<number>;
+  has(table: number, keyId: KeyId): boolean;
+}
+
 export class ReplicaComponents {
   /** Rows that the app database may not have yet. The reflector empties it. */
   readonly changed = new ChangedRows();
+  /** Rows that the app database does not show for now; null: it can show all. */
+  heldBack: HeldRows | null = null;
   readonly journal: Journal;
   readonly origins: Origins;
   readonly staged: StagedParts;

@@ -13,7 +13,7 @@ import type { Entry } from "../raft/model/types.ts";
 import type { ForeignKey } from "../schema/foreign-keys.ts";
 import { decodeSchemaEntry, type SchemaEntry } from "../schema/diff/schema-entry.ts";
 import type { BeforeImages } from "./apply/before-images.ts";
-import type { LastWrite } from "./apply/changeset.ts";
+import { covers, type LastWrite } from "./apply/changeset.ts";
 import type { Checksums } from "./apply/checksums.ts";
 import { BatchApplier } from "./batch-applier.ts";
 import type { Journal } from "./conflicts/journal.ts";
@@ -23,10 +23,12 @@ import { type CommittedEntry, EntryQueue } from "./order/entry-queue.ts";
 import type { Origins } from "./order/origins.ts";
 import type { DanglingReferences } from "./references/dangling-references.ts";
 import type { LosersChildren } from "./references/losers-children.ts";
-import { ReplicaComponents } from "./replica-components.ts";
+import { type HeldRows, ReplicaComponents } from "./replica-components.ts";
 import { ReplicaTables } from "./replica-tables.ts";
+import { FileNote } from "./store/file-note.ts";
 import { AppliedPositions } from "./store/positions.ts";
 import { type CatalogueObject, readObjectsOf } from "./store/schema-store.ts";
+import { peerHash } from "./store/tables.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
 import { blob, readRows, text } from "../sqlite/typed-rows.ts";
 
@@ -38,6 +40,8 @@ interface ReplicaOptions {
 }
 
 export class Replica implements BeforeImageSource {
+  /** The life of the app database, stored with own batches. */
+  readonly fileNote: FileNote;
   readonly #db: DatabaseSync;
   readonly #peerId: string;
   readonly #components: ReplicaComponents;
@@ -45,13 +49,14 @@ export class Replica implements BeforeImageSource {
   readonly #batches: BatchApplier;
   readonly #positions: AppliedPositions;
   readonly #queue: EntryQueue;
-  readonly #statements: Record<"begin" | "commit" | "rollback", StatementSync>;
+  readonly #statements: Record<"begin" | "read" | "commit" | "rollback", StatementSync>;
   #running: Generator<void, void> | null = null;
   #open = false;
 
   /** The caller closes `db` after its last call. */
   constructor(db: DatabaseSync, { peerId, settings, shapes }: ReplicaOptions) {
     this.#db = db;
+    this.fileNote = new FileNote(db);
     this.#peerId = peerId;
     this.#components = new ReplicaComponents(db, peerId);
     this.#tables = new ReplicaTables(db, { settings, shapes });
@@ -60,6 +65,7 @@ export class Replica implements BeforeImageSource {
     this.#queue = new EntryQueue(settings.shards, (shard) => this.position(shard));
     this.#statements = {
       begin: db.prepare("BEGIN IMMEDIATE"),
+      read: db.prepare("BEGIN"),
       commit: db.prepare("COMMIT"),
       rollback: db.prepare("ROLLBACK"),
     };
@@ -76,6 +82,11 @@ export class Replica implements BeforeImageSource {
   /** Rows that the app database may not have yet. The reflector empties it. */
   get changed(): ChangedRows {
     return this.#components.changed;
+  }
+
+  /** The owner of the app database says which rows it cannot show; null: it can show all. */
+  holdBack(rows: HeldRows | null): void {
+    this.#components.heldBack = rows;
   }
 
   get journal(): Journal {
@@ -186,6 +197,7 @@ export class Replica implements BeforeImageSource {
   #commit(): void {
     this.#positions.flush();
     this.#components.flush();
+    if (this.#batches.hasOutcomes) this.fileNote.flush();
     this.#statements.commit.run();
     this.#open = false;
   }
@@ -220,6 +232,17 @@ export class Replica implements BeforeImageSource {
     return this.#open ? [] : this.#batches.takeOutcomes();
   }
 
+  /** Many reads in one transaction: each costs a tenth of a read outside. `work` writes nothing to the replica. */
+  reading<T>(work: () => T): T {
+    if (this.#db.isTransaction) return work();
+    this.#statements.read.run();
+    try {
+      return work();
+    } finally {
+      if (this.#db.isTransaction) this.#statements.commit.run();
+    }
+  }
+
   /** The replica's row; null: there is none. */
   row(table: number, key: readonly Value[]): Value[] | null {
     return this.#tables.row(table, key);
@@ -242,6 +265,11 @@ export class Replica implements BeforeImageSource {
   beforeImage(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null {
     const before = this.beforeImages.at(table, keyId, base);
     return before === undefined ? this.row(table, key) : before;
+  }
+
+  isLastWriteOwn(table: number, keyId: KeyId, base: PositionVector): boolean {
+    const last = this.#components.keyPositions.last(table, keyId);
+    return last === null || last.origin === peerHash(this.#peerId) || covers(base, last);
   }
 
   watermark(table: number, keyId: KeyId): number {

@@ -14,6 +14,8 @@ export interface DataPaths {
   readonly addresses: string;
   readonly spool: string;
   readonly incoming: string;
+  /** The replica that a joining node receives. */
+  readonly joiningReplica: string;
   readonly controlSocket: string;
   readonly lock: string;
   /** Rejected rows that are too many for the conflict journal. */
@@ -34,6 +36,7 @@ export function dataPaths(folder: string): DataPaths {
     addresses: join(folder, "addresses.json"),
     spool: join(folder, "spool", "changeset"),
     incoming: join(folder, "incoming"),
+    joiningReplica: join(folder, "incoming", "replica.db"),
     controlSocket: join(folder, "control.sock"),
     lock: join(folder, "lock.db"),
     rejects: join(folder, "lost.db"),

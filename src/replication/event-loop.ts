@@ -14,6 +14,8 @@ import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { TurnResult } from "./pipeline/turn.ts";
 
 const TICK_MS = 100;
+/** The path of the app database is checked at most this often. */
+const CHECK_FILE_MS = 5;
 /** Late ticks that are repeated after a stall of this process: more would start an election against a working leader. */
 const MAX_LATE_TICKS = 2;
 /** Rounds of Raft in one stage: work that a write made possible is done at once, up to this bound. */
@@ -37,6 +39,8 @@ export interface EventLoopComponents {
   readonly onFailure: (error: Error) => void;
   readonly onSnapshotOffered: (shard: ShardId, from: PeerId, metadata: SnapshotMetadata) => void;
   readonly host: Pick<Host, "memory" | "collectGarbage">;
+  /** Throws if the path of the app database no longer leads to the open file. */
+  readonly checkFile: () => void;
   /** Every tick, after the turn. */
   readonly onTick: () => void;
 }
@@ -60,6 +64,9 @@ export class EventLoop implements StateMachine {
   #startedAt = 0;
   /** While a snapshot is received, positions must not change: the snapshot contains later entries. */
   frozen = false;
+  #fileCheckedAt = Number.NEGATIVE_INFINITY;
+  /** The path of the app database leads to another file: it is checked at once. */
+  fileSuspect = false;
 
   constructor(components: EventLoopComponents) {
     this.#components = components;
@@ -144,11 +151,19 @@ export class EventLoop implements StateMachine {
     );
   }
 
+  #checkFile(): void {
+    if (!this.fileSuspect && this.#startedAt - this.#fileCheckedAt < CHECK_FILE_MS) return;
+    this.#fileCheckedAt = this.#startedAt;
+    this.#components.checkFile();
+    this.fileSuspect = false;
+  }
+
   #work(): void {
     let result: TurnResult = { again: "never" };
     this.#stage(
       () => {
         if (this.frozen) return false;
+        this.#checkFile();
         result = this.#pipeline.turn();
         this.#runtime.applied();
         return false;

@@ -2,12 +2,17 @@
 import { randomBytes } from "node:crypto";
 import { FileSync } from "../app-db/file-sync.ts";
 import type { WatchFolder } from "../app-db/watcher.ts";
+import type { FileChange } from "../rows/file-life.ts";
 import type { Transport } from "../shard/seams.ts";
 import { Libp2pTransport, type TransportComponents, type TransportOptions } from "../transport/transport.ts";
 
 /** Makes the committed transactions of the application's file durable. */
 export interface SyncedFile {
   sync(): void;
+  /** How the path differs from the opened file; null: it does not. */
+  look(): FileChange | null;
+  /** Not while a connection to the file is open. */
+  close(): void;
   /** The version of SQLite that the application writes with; null: it is not known. Absent: it cannot be found out. */
   writerVersion?(): number | null;
 }

@@ -37,6 +37,8 @@ export interface ReadinessFacts {
     /** Shards whose cross-shard marker shard 0 waits for. */
     awaitedMarkers(): readonly number[];
   };
+  /** How the path of the application's file differs from the open file; null: it does not. */
+  fileChange(): string | null;
   /** This node receives a replica, and applies nothing until it has it. */
   isReceiving(): boolean;
   /** The reason, as a sentence, for which replication is paused; null: none. */
@@ -104,6 +106,8 @@ export class Readiness {
 
   #reason(): string | null {
     const facts = this.#facts;
+    const change = facts.fileChange();
+    if (change !== null) return `the application's file was ${change}`;
     if (facts.isReceiving()) return "receiving a replica";
     const obstacle = facts.obstacle();
     if (obstacle !== null) return obstacle;

@@ -3,9 +3,6 @@
  * answers the messages of the peers.
  */
 import { mkdirSync } from "node:fs";
-import type { Clock } from "../base/clock.ts";
-import type { Logger } from "../base/logger.ts";
-import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
@@ -15,10 +12,12 @@ import type { PendingRows } from "../change/pending-rows.ts";
 import { UnseenRows } from "../rows/unseen-rows.ts";
 import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
+import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
-import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
+import type { PeerHello, PeerId } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
+import { neverClose, noteStop } from "../app-db/closing.ts";
 import {
   type Control,
   encodeControl,
@@ -26,58 +25,30 @@ import {
   type Hello,
   type Life,
   type NodeNews,
-} from "./control-messages.ts";
+} from "./messages/control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
-import type { Host, SyncedFile } from "./host.ts";
-import type { DataPaths } from "./data-paths.ts";
-import { LifeGuard } from "./life-guard.ts";
-import { MemberChanges, shown } from "./member-changes.ts";
+import { handOverLeadership } from "./hand-over.ts";
+import type { SyncedFile } from "./host.ts";
+import { PeerLives } from "./lives/peer-lives.ts";
+import { MemberChanges } from "./member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
+import { lowestHold } from "./log-holds.ts";
+import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
+import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
-import type { OnProgress } from "./work-progress.ts";
-import { alignLog } from "./align-log.ts";
+import { alignLog } from "./lives/align-log.ts";
+import { extensions } from "../sqlite/functions/extensions.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
-import type { Stage, MessageRouter } from "./message-router.ts";
+import type { Stage } from "./messages/message-router.ts";
 import { VERSION } from "../base/version.ts";
 
 /** Ticks between two messages to all peers with the positions of this node. */
 const NEWS_TICKS = 10;
-/** A learner asks to become a voter in each of the first ticks, then once per `NEWS_TICKS`. */
-const EAGER_TICKS = 50;
-/** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
-const PROMOTE_WITHIN = 200;
-const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };
-
-export interface ReplicatorOptions {
-  readonly db: string;
-  readonly paths: DataPaths;
-  readonly peerId: PeerId;
-  readonly name: string;
-  readonly role: "voter" | "learner";
-  /** See `NodeOptions.limits`. */
-  readonly keepEntries?: number;
-  readonly logWalPages?: number;
-  /** The SQLite with which the application wrote before this node did; null: unknown. */
-  readonly applicationVersion?: SqliteVersion | null;
-}
-
-export interface ReplicatorComponents {
-  readonly transport: Transport;
-  readonly router: MessageRouter;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly host: Host;
-  readonly onProgress: OnProgress;
-  readonly onFailure: (error: Error) => void;
-  /** A newer replica is stored at `paths.nextReplica`: this replicator must be closed and opened again. */
-  readonly onReplacement: () => void;
-  /** A peer refuses this node over an open connection. */
-  readonly onRefused: (peer: PeerId, reason: string) => void;
-}
-
+/** Peers and addresses in one message. */
+const TOLD_PEERS = 64;
+const TOLD_ADDRESSES = 8;
 /** The last positions that a peer reported, and the time of the report. */
 interface PeerNews extends NodeNews {
   readonly at: number;
@@ -97,7 +68,7 @@ export class Replicator implements Stage {
   /** Whether a peer's checksums agreed when they were last compared. */
   readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
-  readonly lives: LifeGuard;
+  readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly loop: EventLoop;
   /** Set by a request that changes a member: receives the answers of the leader. */
@@ -115,6 +86,7 @@ export class Replicator implements Stage {
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
   #applicationVersion: SqliteVersion | null;
+  readonly #unreached = new UnreachedReports();
   #ticks = 0;
   #closed = false;
 
@@ -134,12 +106,12 @@ export class Replicator implements Stage {
     this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
       clock,
-      moved: () => this.reader.moved(),
+      moved: () => this.#hasMoved(),
       wake: () => this.#touched(),
       watchFolder: host.watchFolder,
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
-    this.pipeline = this.#openPipeline(appDbFile);
+    this.pipeline = this.#openPipeline();
     this.#wal = new WalUpkeep({
       db: this.#appDb.db,
       now: () => clock.now(),
@@ -164,11 +136,12 @@ export class Replicator implements Stage {
       replica: this.replica.replica,
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
+      withOtherFunctions: () => this.withOtherFunctions(),
       unseen: this.unseen,
     });
   }
 
-  #openPipeline(appDbFile: SyncedFile): Pipeline {
+  #openPipeline(): Pipeline {
     const { paths, peerId } = this.options;
     const { clock, logger } = this.#components;
     const { replica } = this.replica;
@@ -177,7 +150,10 @@ export class Replicator implements Stage {
         replica,
         schema: this.schema,
         spool: new Spool(paths.spool),
-        syncAppDb: () => appDbFile.sync(),
+        syncAppDb: () => {
+          this.#appDbFile.sync();
+          replica.fileNote.synced = this.#appDb.life.current;
+        },
         onOwnCommit: () => this.#watcher.ownCommit(),
         propose: (shard, data) => this.runtime.propose(shard, data),
         leads: (shard) => this.runtime.groups[shard]!.raft.isLeader,
@@ -200,6 +176,7 @@ export class Replicator implements Stage {
       idle: () => this.log.idle(),
       onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from) => this.#snapshots.receive(shard, from),
+      checkFile: () => this.checkFile(),
       onTick: () => this.#onTick(),
     });
   }
@@ -208,7 +185,11 @@ export class Replicator implements Stage {
     const { peerId, keepEntries } = this.options;
     const { transport, random, logger } = this.#components;
     return new ShardRuntime(
-      { logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+      {
+        ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+        keepFrom: (shard) =>
+          lowestHold(shard, this.#snapshots.holds, this.news.values(), this.#components.clock.now()),
+      },
       {
         shards: this.replica.replica.settings.shards,
         peerId,
@@ -220,13 +201,13 @@ export class Replicator implements Stage {
     );
   }
 
-  #openLives(): LifeGuard {
-    const { clock, router, transport } = this.#components;
-    return new LifeGuard({
-      ...{ clock, runtime: this.runtime, peers: this.log.peers, member: this.log.member },
-      ...{ nonce: router.nonce, self: this.options.peerId },
+  #openLives(): PeerLives {
+    const { clock, router, transport, logger } = this.#components;
+    return new PeerLives({
+      ...{ clock, router, transport, logger, runtime: this.runtime, peers: this.log.peers },
+      ...{ member: this.log.member, self: this.options.peerId },
       incarnation: () => this.pipeline.outbox.incarnation,
-      onTwin: (peer) => void transport.send(peer, encodeControl({ kind: "twin" }), "urgent"),
+      nameOf: (peer) => this.nameOf(peer),
     });
   }
 
@@ -244,6 +225,7 @@ export class Replicator implements Stage {
       {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.nameOf(peer),
+        nonce: this.#components.router.nonce,
         freeze: (isFrozen) => {
           this.loop.frozen = isFrozen;
           if (!isFrozen) this.loop.wake();
@@ -259,6 +241,7 @@ export class Replicator implements Stage {
     return {
       groups: runtime.groups,
       replica,
+      fileChange: () => this.#appDbFile.look(),
       isReceiving: () => loop.frozen,
       obstacle: () => pipeline.obstacle,
       held: () => pipeline.held,
@@ -284,16 +267,57 @@ export class Replicator implements Stage {
     this.loop.wake();
   }
 
+  /** Hands the leadership of all groups over, as far as other voters take it within a short time. */
+  handOver(): Promise<void> {
+    const { clock, logger } = this.#components;
+    const ask = (): number => {
+      if (this.#closed) return 0;
+      this.loop.wake();
+      return this.runtime.handOver();
+    };
+    return handOverLeadership({ clock, logger, ask });
+  }
+
   close(): void {
     if (this.#closed) return;
+    this.pipeline.close();
+    this.#appDb.db.close();
+    this.#closeRest();
+  }
+
+  /** Closes everything but the connections to the app database; see `neverClose`. */
+  abandonFile(): void {
+    if (this.#closed) return;
+    neverClose(this);
+    this.#closeRest();
+  }
+
+  #closeRest(): void {
     this.#closed = true;
     this.loop.stop();
     this.#watcher.stop();
     this.#snapshots.close();
-    this.pipeline.close();
-    this.#appDb.db.close();
     this.replica.close();
     this.log.close();
+  }
+
+  /** Before the last `close` of an orderly stop. */
+  noteStop(): void {
+    if (this.#closed) return;
+    const { replica } = this;
+    noteStop({ replica, appDb: this.#appDb, appDbFile: this.#appDbFile }, this.#components.logger);
+  }
+
+  /** Throws `FileChangedError` if the path of the app database no longer leads to the open file. */
+  checkFile(): void {
+    const change = this.#appDbFile.look();
+    if (change !== null) throw new FileChangedError(change);
+  }
+
+  #hasMoved(): boolean {
+    if (this.#appDbFile.look() === null) return this.reader.moved();
+    this.loop.fileSuspect = true;
+    return true;
   }
 
   get pending(): PendingRows {
@@ -316,46 +340,35 @@ export class Replicator implements Stage {
   #nextIncarnation(atLeast: number): number {
     const next = this.log.nextIncarnation(atLeast);
     // The first one is told by the hello; peers on open connections learn the others.
-    if (this.pipeline.outbox.incarnation > 0) queueMicrotask(() => this.#tellLife());
+    if (this.pipeline.outbox.incarnation > 0)
+      queueMicrotask(() => {
+        if (!this.#closed) this.lives.tell();
+      });
     return next;
-  }
-
-  #tellLife(): void {
-    const life = this.life();
-    if (!this.#closed && life !== null) this.tellAll({ kind: "life", life });
   }
 
   // ------------------------------------------------------------------------------------------ transport
 
   life(): Life | null {
-    return this.lives.life();
+    return this.lives.own();
   }
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
     return this.lives.admit(peer, hello, linkedNonce);
   }
 
+  /** Records of others are invented, or of nodes that connect by themselves. */
+  knows(peer: PeerId): boolean {
+    return this.runtime.groups[0]!.memberOf(peer) !== undefined;
+  }
+
   /** Takes over connections that were opened before this node was a member, or while its files were closed. */
   takeOver(peers: readonly PeerId[]): void {
     for (const peer of peers) {
-      this.#checkHello(peer);
+      this.lives.checkAgain(peer);
       this.onConnect(peer);
     }
-    if (peers.length > 0) this.#tellLife();
-  }
-
-  /** Checks the life that the peer told last: this node knows more by now. */
-  #checkHello(peer: PeerId): void {
-    const { router, transport } = this.#components;
-    const { life } = router.hellos.get(peer) ?? {};
-    if (life !== undefined && transport.connected().includes(peer)) this.#checkLife(peer, life);
-  }
-
-  #checkLife(peer: PeerId, life: Life): void {
-    const reason = this.lives.changed(peer, life);
-    if (reason === null) return;
-    this.#components.logger.warn("a peer was refused", { peer: this.nameOf(peer), reason });
-    this.#components.transport.send(peer, encodeControl({ kind: "refused", reason }), "urgent");
+    if (peers.length > 0) this.lives.tell();
   }
 
   onConnect(peerId: PeerId): void {
@@ -379,39 +392,34 @@ export class Replicator implements Stage {
       void this.#components.transport.send(peerId, encodeControl(message), "urgent");
     switch (control.kind) {
       case "join":
-        this.members.join(peerId, control, answer);
-        this.loop.wake();
-        return;
       case "leave":
-        this.members.leave(peerId, control.nonce, answer);
-        this.loop.wake();
-        return;
       case "change":
-        answer({ kind: "changed", id: control.id, ...shown(this.members.change(peerId, control)) });
+      case "forward":
+      case "promote":
+        this.members.onRequest(peerId, control, answer);
         this.loop.wake();
         return;
       case "changed":
         this.onChanged?.(control);
         return;
-      case "promote":
-        this.members.promote(peerId);
-        this.loop.wake();
-        return;
       case "tell":
         answer({ kind: "news", ...this.ownNews() });
         return;
       case "life":
-        this.#components.router.introduce(peerId, control.life);
-        return this.#checkLife(peerId, control.life);
+        return this.lives.onLife(peerId, control.life);
       case "refused":
         return this.#components.onRefused(peerId, control.reason);
       case "twin":
-        this.#components.logger.error("another process has the identity of this node", TWIN_HINT);
-        return;
+        return this.lives.onTwin();
       case "news":
-        this.lives.hears(peerId, control.applied);
-        for (const peer of this.lives.learn(peerId, control.lives ?? [])) this.#checkHello(peer);
+        this.lives.onNews(peerId, control);
         this.news.set(peerId, { ...control, at: this.#components.clock.now() });
+        this.#snapshots.served(peerId);
+        this.#snapshots.holds.heard(
+          peerId,
+          control.applied,
+          this.runtime.groups.map((g) => g.log.lastIndex()),
+        );
         return;
       case "sums?":
         answer({ kind: "sums", note: control.note, shards: this.checks(control.note) });
@@ -419,6 +427,8 @@ export class Replicator implements Stage {
       case "sums":
         this.onSums?.(peerId, control);
         return;
+      case "received":
+        return this.#snapshots.served(peerId);
       case "file?": {
         const check = this.onFileAsked?.(control.note);
         if (check !== undefined) answer({ kind: "file", note: control.note, ...check });
@@ -428,8 +438,15 @@ export class Replicator implements Stage {
         this.onFile?.(peerId, control);
         return;
       case "joined":
+      case "meet":
         return;
     }
+  }
+
+  #holds(): { readonly holds?: number[] } {
+    const { holds } = this.#snapshots;
+    if (holds.isEmpty) return {};
+    return { holds: this.runtime.groups.map(({ shard, log }) => holds.lowest(shard) ?? log.lastIndex()) };
   }
 
   /** The checksums that this node recorded for a check entry, per shard; null: the entry is not applied yet. */
@@ -445,8 +462,45 @@ export class Replicator implements Stage {
       ready: this.readiness.notReady() === null,
       applied: replica.positions(),
       reflected: [...this.readiness.reflected],
+      functions: extensions().digest,
+      waiting: this.waiting,
+      reaches: this.#components.transport.connected().slice(0, TOLD_PEERS),
+      addresses: this.#components.transport.announced().slice(0, TOLD_ADDRESSES),
+      ...this.#holds(),
       lives: this.lives.known(),
     };
+  }
+
+  /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
+  get waiting(): number {
+    return [...this.pipeline.session.holdBack.waiting().values()].reduce((sum, n) => sum + n, 0);
+  }
+
+  /** Names of connected nodes that have other functions of the application than this one, as far as they told. */
+  withOtherFunctions(): string[] {
+    const { digest } = extensions();
+    if (digest === "") return [];
+    // While the node opens its files, no peer has told anything.
+    if ((this.runtime as ShardRuntime | undefined) === undefined) return ["another node"];
+    return this.#components.transport
+      .connected()
+      .filter((peer) => {
+        const isMember = this.runtime.groups[0]!.memberOf(peer) !== undefined;
+        return isMember && (this.news.get(peer)?.functions ?? "") !== digest;
+      })
+      .map((peer) => this.nameOf(peer));
+  }
+
+  /** Pairs of running members that do not reach each other. */
+  unreached(): UnreachedPair[] {
+    const { clock, transport } = this.#components;
+    const self = {
+      peerId: this.options.peerId,
+      reaches: transport.connected(),
+      addresses: transport.announced(),
+    };
+    const { members } = this.runtime.groups[0]!.configuration;
+    return unreachedPairs(liveMembers(members, self, this.news, clock.now()));
   }
 
   tellAll(control: Control): void {
@@ -462,13 +516,17 @@ export class Replicator implements Stage {
   #onTick(): void {
     this.#wal.tick();
     const ticks = ++this.#ticks;
-    if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
+    const { role } = this.options;
+    this.members.askForPromotion({ role, ticks, isNewsTick: ticks % NEWS_TICKS === 0 }, this.readiness);
     if (ticks % NEWS_TICKS !== 0) return;
     this.members.look();
     // Peers that were removed since their hello are told so.
-    for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
+    for (const peer of this.#components.transport.connected()) this.lives.checkAgain(peer);
     this.#lookAtVersion();
     this.tellAll({ kind: "news", ...this.ownNews() });
+    for (const { from, to, reason } of this.#unreached.take(this.unreached(), this.#components.clock.now()))
+      this.#components.logger.warn("two nodes do not reach each other", { from, to, reason });
+    this.#snapshots.holds.tick(this.#components.transport.connected(), this.#components.clock.now());
     const longest = this.loop.takeLongestTurn();
     if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
   }
@@ -484,16 +542,6 @@ export class Replicator implements Stage {
     this.#applicationVersion = version;
     const note = walResetNote(version);
     if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
-  }
-
-  /** A learner that is close to the end of each log asks to become a voter. */
-  #askForPromotion(): void {
-    const self = this.runtime.groups[0]!.memberOf(this.options.peerId);
-    if (this.options.role === "learner" || self?.role === "learner") return;
-    if (this.runtime.isVoter(this.options.peerId)) return;
-    if (this.readiness.behind() > PROMOTE_WITHIN) return;
-    this.tellAll({ kind: "promote" });
-    this.members.promote(this.options.peerId);
   }
 
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {

@@ -1,6 +1,6 @@
 /** Replicas as snapshots between nodes: sends this node's, and receives the leader's when this node's log is too old. */
 import { rmSync } from "node:fs";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, sleep } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
@@ -8,11 +8,43 @@ import { publish } from "../replica/copies/database-files.ts";
 import { isWorthTaking, prepareSnapshot } from "../replica/copies/install-snapshot.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { PeerId, ShardId, Transport } from "../shard/seams.ts";
+import { BLOCK, type GrowingCopy } from "../snapshot/growing-copy.ts";
 import { sendSnapshot } from "../snapshot/stream.ts";
 import { SnapshotTaker } from "../snapshot/take.ts";
 import type { DataPaths } from "./data-paths.ts";
-import { fetchReplica, REPLICA_REQUEST } from "./fetch-replica.ts";
+import { fetchReplica, readSharedRequest, REPLICA_REQUEST } from "./fetch-replica.ts";
+import { LogHolds } from "./log-holds.ts";
+import { SharedCopy } from "./shared-copy.ts";
 import type { OnProgress } from "./work-progress.ts";
+
+/** The sender tells the receiver that it is alive at least this often. */
+const ALIVE_MS = 1000;
+/** A copy this many entries behind is not given to further receivers. */
+const MAX_BEHIND = 50_000;
+/** Copies for one receiver alone, such as `verify`, at the same time. */
+const MAX_ALONE = 1;
+
+/** Pause before another offer of a peer whose offer failed; doubled with each failure. */
+const FIRST_REST_MS = 500;
+const LONGEST_REST_MS = 600_000;
+/** Peers whose failures are remembered. */
+const MAX_FAILED = 256;
+
+/** Offers that fail again and again would keep this node from its work: they are taken less and less often. */
+class FailedOffers {
+  readonly #failed = new Map<PeerId, { readonly failures: number; readonly until: number }>();
+
+  mayTry(peer: PeerId, now: number): boolean {
+    return now >= (this.#failed.get(peer)?.until ?? Number.NEGATIVE_INFINITY);
+  }
+
+  failed(peer: PeerId, now: number): void {
+    if (this.#failed.size >= MAX_FAILED) this.#failed.clear();
+    const failures = (this.#failed.get(peer)?.failures ?? 0) + 1;
+    const rest = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** Math.min(failures - 1, 20));
+    this.#failed.set(peer, { failures, until: now + rest });
+  }
+}
 
 export interface SnapshotExchangeComponents {
   readonly replica: OpenReplica;
@@ -21,6 +53,8 @@ export interface SnapshotExchangeComponents {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly nameOf: (peerId: PeerId) => string;
+  /** Random for this process. */
+  readonly nonce: string;
   readonly onProgress: OnProgress;
   /** A newer replica is stored at `paths.nextReplica`. */
   readonly onReplacement: () => void;
@@ -33,8 +67,12 @@ export class SnapshotExchange {
   readonly #paths: DataPaths;
   readonly #peerId: PeerId;
   readonly #taker: SnapshotTaker;
+  readonly #shared: SharedCopy;
+  readonly holds = new LogHolds();
+  readonly #offers = new FailedOffers();
   #receiving: AbortController | null = null;
   #sent = 0;
+  #alone = 0;
   #closed = false;
 
   constructor(
@@ -45,7 +83,14 @@ export class SnapshotExchange {
     this.#paths = paths;
     this.#peerId = peerId;
     const { replica } = components.replica;
+    const { clock } = components;
+    this.#shared = new SharedCopy({
+      clock,
+      begin: () => this.#begin(),
+      isUsable: (copy) => this.#isUsable(copy),
+    });
     this.#taker = new SnapshotTaker(paths.replica, {
+      clock,
       checkpoint: () => replica.betweenEntries && components.replica.checkpoint() !== null,
       positions: () => replica.positions().map((index, shard) => ({ index, term: replica.term(shard) })),
     });
@@ -54,27 +99,89 @@ export class SnapshotExchange {
   close(): void {
     this.#closed = true;
     this.#receiving?.abort();
+    this.#shared.close();
+  }
+
+  #begin(): Promise<GrowingCopy> {
+    const number = ++this.#sent;
+    const id = `${this.#components.nonce}-${number}`;
+    return this.#taker.begin(id, `${this.#paths.incoming}/sent-${number}.db`);
+  }
+
+  /** A receiver goes on from the position of the copy with the log. */
+  #isUsable({ head }: GrowingCopy): boolean {
+    return head.positions.every(({ index }, shard) => {
+      const group = this.#components.log.group(shard);
+      return index + 1 >= group.firstIndex() && group.lastIndex() - index <= MAX_BEHIND;
+    });
   }
 
   /** Answers a transfer request of a peer with a copy of this node's replica. */
   async *send(to: PeerId, request: string): AsyncIterable<Uint8Array> {
+    const shared = readSharedRequest(request);
+    if (shared !== null) return yield* this.#sendShared(to, shared);
     if (request !== REPLICA_REQUEST) throw new Error(`there is no transfer called ${request.slice(0, 100)}`);
-    const target = `${this.#paths.incoming}/sent-${++this.#sent}.db`;
-    const { log, logger, nameOf, replica } = this.#components;
+    if (this.#alone >= MAX_ALONE) throw new Error("this node sends another copy already");
+    this.#alone++;
+    let copy: GrowingCopy | null = null;
     try {
-      const copy = await this.#taker.take(target);
-      const configurations = copy.positions.map(({ index }, shard) => log.configurationAt(shard, index)!);
-      logger.info("sending the replica", { to: nameOf(to), bytes: copy.size });
-      const { clusterId } = replica.replica.settings;
-      yield* sendSnapshot({ clusterId, positions: copy.positions, configurations, size: copy.size }, target);
+      copy = await this.#begin();
+      yield* this.#stream(to, copy, { from: 0, isShared: false });
     } finally {
-      rmSync(target, { force: true });
+      this.#alone--;
+      copy?.cancel();
+      if (copy !== null) rmSync(copy.head.path, { force: true });
     }
+  }
+
+  async *#sendShared(
+    to: PeerId,
+    asked: { readonly copy: string; readonly from: number },
+  ): AsyncIterable<Uint8Array> {
+    const { clock } = this.#components;
+    const copy = await this.#shared.take(() => sleep(clock, ALIVE_MS));
+    let isDone = false;
+    try {
+      const { id, size, positions } = copy.head;
+      const continues = asked.copy === id && asked.from <= size && asked.from % BLOCK === 0;
+      this.holds.hold(
+        to,
+        positions.map(({ index }) => index),
+        clock.now(),
+      );
+      yield* this.#stream(to, copy, { from: continues ? asked.from : 0, isShared: true });
+      isDone = true;
+    } finally {
+      this.#shared.release(to, isDone);
+    }
+  }
+
+  #stream(
+    to: PeerId,
+    copy: GrowingCopy,
+    { from, isShared }: { readonly from: number; readonly isShared: boolean },
+  ): AsyncIterable<Uint8Array> {
+    const { log, logger, nameOf, replica, clock } = this.#components;
+    const { id, size, positions } = copy.head;
+    const configurations = positions.map(({ index }, shard) => log.configurationAt(shard, index)!);
+    logger.info("sending the replica", { to: nameOf(to), bytes: size, ...(from > 0 ? { from } : {}) });
+    const { clusterId } = replica.replica.settings;
+    const header = { clusterId, positions, configurations, size };
+    return sendSnapshot(isShared ? { ...header, copy: id, from } : header, copy, {
+      from,
+      pause: isShared ? () => sleep(clock, ALIVE_MS) : null,
+    });
+  }
+
+  /** The peer has a replica and is at work. */
+  served(peer: PeerId): void {
+    this.#shared.served(peer);
   }
 
   /** This node's log ends before the leader's log begins: receives the replica of the leader to continue with it. */
   receive(shard: ShardId, from: PeerId): void {
-    if (this.#receiving !== null || this.#closed) return;
+    if (this.#receiving !== null || this.#closed || !this.#offers.mayTry(from, this.#components.clock.now()))
+      return;
     const { logger, nameOf, freeze } = this.#components;
     logger.info("receiving a replica: this node's log ends before the leader's log begins", {
       shard,
@@ -100,10 +207,10 @@ export class SnapshotExchange {
       onReplacement();
     } catch (error) {
       if (this.#closed) return;
+      this.#offers.failed(from, this.#components.clock.now());
       logger.warn("the replica could not be received; the leader will offer it again", {
         error: errorMessage(error),
       });
-      rmSync(received, { force: true });
       freeze(false);
     } finally {
       onProgress(null);

@@ -8,7 +8,11 @@ import { keyIdOf, keyIdOfImage, keyOfImage } from "../change/key.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
 import { type Image, TextBytes, type Value, valueEqual } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { afterTableName } from "../sqlite/ddl-text/index-text.ts";
+import { failureOf } from "../sqlite/ddl-text/can-fail.ts";
+import { parseTable } from "../sqlite/ddl-text/table-text.ts";
+import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
+import { afterTableName, generationOf } from "../sqlite/ddl-text/index-text.ts";
+import { createAsWritten } from "../sqlite/functions/stand-ins.ts";
 
 type Bound = null | bigint | number | string | Uint8Array;
 
@@ -73,7 +77,17 @@ export function keyEquals(shape: TableShape, columns: readonly string[], values:
 }
 
 const bind = (value: Value): Bound => (value instanceof TextBytes ? value.bytes : value);
-const hasOddText = (values: readonly Value[]): boolean => values.some((v) => v instanceof TextBytes);
+
+function hasOddText(values: readonly Value[]): boolean {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
+    if (typeof value === "object" && value instanceof TextBytes) return true;
+  }
+  return false;
+}
+
+/** Values bound in one statement that writes many rows. */
+const BOUND_AT_ONCE = 200;
 
 /** One placeholder per value. Invalid text is bound as bytes, and SQLite casts it to TEXT. */
 const placeholders = (values: readonly Value[]): string[] =>
@@ -103,6 +117,18 @@ export function rereadText(
 const isPlain = (unique: UniqueShape): boolean =>
   unique.where === null && unique.terms.every((t) => t.column !== null);
 
+/** An expression that SQLite evaluates when it writes a row of the table may fail. */
+function canFail({ uniques }: TableShape, text: string): boolean {
+  const generated = parseTable(text).columns.flatMap((c) =>
+    c.generated ? [generationOf(c.definition)] : [],
+  );
+  const indexed = uniques.flatMap((u) => [
+    ...u.terms.flatMap((t) => (t.column === null ? [t.sql] : [])),
+    u.where,
+  ]);
+  return [...generated, ...indexed].some((sql) => sql !== null && failureOf(sql).fails !== "never");
+}
+
 export class RowAccess {
   readonly shape: TableShape;
   readonly #db: DatabaseSync;
@@ -112,6 +138,8 @@ export class RowAccess {
   readonly #whereKey: string;
   readonly #statements = new Map<string, ExactStatement>();
   #knownText: string | null = null;
+  #canFail: boolean | null = null;
+  #manySql: string | null = null;
   readonly #uniqueColumns: ReadonlySet<number>;
   readonly #hasExpressions: boolean;
   readonly #selectSql: string;
@@ -139,6 +167,10 @@ export class RowAccess {
   }
 
   #upsertValues(marks: readonly string[]): string {
+    return this.#upsertInto(`(${marks.join(", ")})`);
+  }
+
+  #upsertInto(rows: string): string {
     // With its collations: another UNIQUE index of the same columns may have other ones.
     const { key, keyCollations, integerKey } = this.shape;
     const target = key
@@ -147,7 +179,7 @@ export class RowAccess {
     const sets = this.#columns.map((c) => `${c} = excluded.${c}`).join(", ");
     return (
       // The alias is needed for a table named "excluded", in which that word would mean the stored row.
-      `INSERT INTO ${this.#table} AS "__marmot__row"(${this.#columns.join(", ")}) VALUES(${marks.join(", ")}) ` +
+      `INSERT INTO ${this.#table} AS "__marmot__row"(${this.#columns.join(", ")}) VALUES ${rows} ` +
       `ON CONFLICT(${target}) DO UPDATE SET ${sets}`
     );
   }
@@ -186,8 +218,36 @@ export class RowAccess {
 
   /** Inserts the row, or updates every column in place (the row keeps its rowid). */
   upsert(image: Image): void {
-    const sql = hasOddText(image) ? this.#upsertValues(placeholders(image)) : this.#upsertSql;
-    this.#prepare(sql).run(...image.map(bind));
+    if (hasOddText(image)) this.#prepare(this.#upsertValues(placeholders(image))).run(...image.map(bind));
+    else this.#prepare(this.#upsertSql).run(...(image as readonly Bound[]));
+  }
+
+  /** The same for many rows. A row of equal key that comes later wins. */
+  upsertMany(images: readonly Image[]): void {
+    const size = Math.floor(BOUND_AT_ONCE / this.#columns.length);
+    const single = size < 2 || images.some(hasOddText) ? images.length : images.length % size;
+    const whole = images.length - single;
+    for (let from = 0; from < whole; from += size) {
+      const bound: Bound[] = [];
+      for (let i = from; i < from + size; i++) for (const value of images[i]!) bound.push(value as Bound);
+      this.#prepare(this.#upsertRows(size)).run(...bound);
+    }
+    for (let i = whole; i < images.length; i++) this.upsert(images[i]!);
+  }
+
+  #upsertRows(size: number): string {
+    if (this.#manySql === null) {
+      const row = `(${this.#columns.map(() => "?").join(", ")})`;
+      this.#manySql = this.#upsertInto(Array<string>(size).fill(row).join(", "));
+    }
+    return this.#manySql;
+  }
+
+  /** The highest key of a table with an integer key. */
+  highest(): number {
+    const key = this.#columns[this.shape.key[0]!]!;
+    const highest = this.#prepare(`SELECT max(${key}) FROM ${this.#table}`).get()![0]!;
+    return highest === null ? Number.NEGATIVE_INFINITY : Number(highest);
   }
 
   /** For tables of which triggers have effects: sets only columns that differ, and does not touch an equal row. */
@@ -228,6 +288,27 @@ export class RowAccess {
     return false;
   }
 
+  /**
+   * Whether SQLite can evaluate the expressions of the UNIQUE indexes and of generated columns for the row. A row that mixes
+   * columns of two writers may be one that no application wrote.
+   */
+  evaluates(image: Image): boolean {
+    this.#canFail ??= canFail(this.shape, this.#text);
+    if (!this.#canFail) return true;
+    try {
+      this.#fillTwin(image);
+      const twin = `temp.${quoteIdentifier(this.#twinName)} AS ${quoteIdentifier(this.shape.name)}`;
+      for (const { where, terms } of this.shape.uniques) {
+        const values = terms.map((t) => `(${t.sql})`).join(", ");
+        this.#prepare(`SELECT ${values} FROM ${twin}${where === null ? "" : ` WHERE (${where})`}`).all();
+      }
+      return true;
+    } catch (error) {
+      if (!isFailedExpression(error)) throw error;
+      return false;
+    }
+  }
+
   /** Keys of other rows that hold one of the image's UNIQUE values. Key columns in key order. */
   clashes(image: Image): Value[][] {
     const found: Value[][] = [];
@@ -259,15 +340,19 @@ export class RowAccess {
 
   /**
    * The value of an expression, a generated column or a condition depends on the affinity and collation of the table's columns.
-   * So the incoming row is put into an empty copy of the table, and the expressions are evaluated there.
+   * So the incoming row is put into an empty copy of the table, and the expressions are evaluated there: terms only where the
+   * condition holds, as in the index.
    */
   #verbatimLookup(unique: UniqueShape): string {
     const twin = `temp.${quoteIdentifier(this.#twinName)} AS ${quoteIdentifier(this.shape.name)}`;
+    const { where } = unique;
+    const conditions = where === null ? [] : [`(${where})`, `(SELECT (${where}) FROM ${twin})`];
+    const incoming = (sql: string): string =>
+      where === null ? sql : `CASE WHEN (${where}) THEN (${sql}) END`;
     const tests = unique.terms.map(
-      (t) => `(${t.sql}) COLLATE ${t.collation} = (SELECT ${t.sql} FROM ${twin})`,
+      (t) => `(${t.sql}) COLLATE ${t.collation} = (SELECT ${incoming(t.sql)} FROM ${twin})`,
     );
-    if (unique.where !== null) tests.push(`(${unique.where})`, `(SELECT (${unique.where}) FROM ${twin})`);
-    return tests.join(" AND ");
+    return [...conditions, ...tests].join(" AND ");
   }
 
   /** The table's text at the first use. A schema change makes a new `RowAccess`. */
@@ -286,7 +371,10 @@ export class RowAccess {
     // Checked each time: a rollback may have removed the copy.
     const there = this.#prepare("SELECT 1 FROM temp.sqlite_schema WHERE name = ?");
     if (there.get(this.#twinName) === undefined)
-      this.#db.exec(`CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(this.#text)}`);
+      createAsWritten(
+        this.#db,
+        `CREATE TEMP TABLE ${quoteIdentifier(this.#twinName)}${afterTableName(this.#text)}`,
+      );
     this.#prepare(`DELETE FROM ${twin}`).run();
     const marks = placeholders(image).join(", ");
     this.#prepare(`INSERT INTO ${twin}(${this.#columns.join(", ")}) VALUES(${marks})`).run(

@@ -13,13 +13,18 @@ import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { rejectedImage } from "../replica/migrate/journal-rejects.ts";
 import { type CatalogueObject, stateOf } from "../replica/store/schema-store.ts";
+import type { Replica } from "../replica/replica.ts";
+import type { ReplicaSettings } from "../replica/store/settings.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { type AppliedTable, applySchemaChanges } from "../schema/migrate/migrate.ts";
 import type { RejectedRow, SchemaChange, SchemaState } from "../schema/diff/change.ts";
 import { compareCatalogues } from "../schema/diff/diff.ts";
 import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
+import { unwritableTables, withCopy } from "../schema/classify/writable.ts";
+import { isSelected } from "../schema/selection.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
+import { isUniqueIndex, type SchemaObject } from "../sqlite/schema.ts";
 import { queryOf } from "../sqlite/query.ts";
 import { PendingKeys } from "../app-db/pending-keys.ts";
 import {
@@ -33,6 +38,7 @@ import {
 import type { AppDbSession } from "../app-db/session.ts";
 import { forgetRejects, keepRejectedRows, keepRejectedTable, nextRejects } from "./keep-rejects.ts";
 import { rekeyedTables } from "./rekeyed-tables.ts";
+import { hasColumns, type HeldTable, withHeld } from "./tables-held-back.ts";
 import { refillColumns } from "./refill-columns.ts";
 import type { SchemaWorkspace, SchemaSyncComponents } from "./workspace.ts";
 
@@ -53,7 +59,7 @@ export function* applyClusterSchema(
   const { db } = connection;
   const appDb = workspace.read();
   const objects = replica.catalogue();
-  const onto = agreedSchema(appDb, objects, stateOf(objects, replica.settings));
+  const onto = agreedSchema(appDb, objects, replica.settings);
   const rebased = rebase(workspace, appDb, onto);
   for (const { table, columns, reason } of rebased.rejected)
     if (table !== null) keepTableRejects(workspace, table, columns, reason);
@@ -81,7 +87,11 @@ export function* applyClusterSchema(
   const isOneStep = rebased.changes.length === 0 && version === appDb.remembered.version + 1;
   // Columns that this node dropped and the cluster keeps are empty in this file.
   const mayDiffer = rebased.rejected.length > 0 || !isOneStep;
-  const isMore = rebased.changes.length > 0 || unreconciled.length > 0 || nextRejects(db) !== null;
+  const isMore =
+    rebased.changes.length > 0 ||
+    unreconciled.length > 0 ||
+    nextRejects(db) !== null ||
+    appDb.held.some((table) => !hasColumns(db, replica, table));
   markRowsToRestore(workspace, {
     ...{ objects, inFile, before, pending, applied: changed.tables, mayDiffer },
     ...{ reflected, isReflectedLater: isMore },
@@ -96,24 +106,60 @@ export function* applyClusterSchema(
     if (id !== undefined) workspace.toRestore.note(id, keyId);
   }
   if (isMore) {
+    const committed = connection.life.raise();
     db.exec("COMMIT");
-    return { session: workspace.openSession(null, previous), reflected: false };
+    committed();
+    return { session: workspace.openSession(null, previous, appDb.held), reflected: false };
   }
-  const session = workspace.openSession(knowSchema(queryOf(db)), previous);
+  const session = workspace.openSession(knowSchema(queryOf(db)), previous, appDb.held);
   yield* session.reflector.run(position, true);
   return { session, reflected: true };
 }
 
-/** The schema of the cluster without the tables that this file keeps to itself. */
+/** The schema of the cluster without the tables that this file keeps to itself. Held tables stay as they were. */
 function agreedSchema(
-  { ignored: kept }: AppDbSchema,
+  { ignored: kept, held, from }: AppDbSchema,
   objects: readonly CatalogueObject[],
-  state: SchemaState,
+  settings: ReplicaSettings,
 ): SchemaState {
+  const state = stateOf(objects, settings);
   // A local table keeps its name unless a replicated table of the cluster has that name.
   const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
   const ignored = new Set([...kept].filter((name) => !agreed.has(name)));
-  return without({ ...state, objects: withoutShadowTables(state.objects) }, ignored);
+  const chosen = isSelected(settings.selection);
+  for (const { kind, name, tableId } of objects)
+    if (kind === "table" && tableId === null && !chosen(name)) ignored.add(foldName(name));
+  const agreedNames = new Map(
+    objects.flatMap((o) => (o.tableId === null ? [] : [[o.tableId, o.name] as const])),
+  );
+  const there = held.flatMap((t): HeldTable[] => {
+    const name = agreedNames.get(t.id);
+    return name === undefined ? [] : [{ ...t, name }];
+  });
+  const present = { ...state, objects: withoutIndexes(withoutShadowTables(state.objects)) };
+  return without(withHeld(present, from, there), ignored);
+}
+
+/** Without indexes that this node cannot write: a table can do without one that is not UNIQUE. */
+function withoutIndexes(objects: readonly SchemaObject[]): SchemaObject[] {
+  const left = new Set(
+    [...withCopy(objects, unwritableTables).values()].flat().flatMap(({ index }) => index ?? []),
+  );
+  return objects.filter((o) => o.kind !== "index" || !left.has(o.name) || isUniqueIndex(o));
+}
+
+/** The file has replicated tables in an older form than the cluster, since it could not write their newer one. */
+export function isBehind(appDb: AppDbSchema, replica: Replica): boolean {
+  const objects = replica.catalogue();
+  const replicated = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
+  const texts = (state: SchemaState): string =>
+    JSON.stringify(
+      state.objects
+        .filter((o) => o.kind === "table" || o.kind === "index")
+        .flatMap((o) => (replicated.has(foldName(o.tableName)) ? [`${o.kind} ${o.name} ${o.sql}`] : []))
+        .sort(),
+    );
+  return texts(agreedSchema(appDb, objects, replica.settings)) !== texts(appDb.from);
 }
 
 /** Rebases the application's schema changes on the schema of the cluster. */

@@ -30,12 +30,12 @@ export function* compareUncaptured(workspace: SchemaWorkspace): Waits {
   const appDb = snapshotOf(() => openAppDb(file, options));
   try {
     const isAbsent = absentRows(workspace, { tables, of: replica, changes: [] });
-    yield* logDifferences({ replica: state, appDb, db }, tables, encoding, isAbsent);
+    yield* logDifferences({ replica: state, appDb, connection }, tables, encoding, isAbsent);
   } finally {
     state.close();
     appDb.close();
   }
-  yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
+  yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
 }
 
 export interface AbsentRowsOptions {

@@ -10,18 +10,21 @@
  * Between these steps no row is drained or reflected.
  */
 import type { PositionVector } from "../change/batch.ts";
+import { requireSameFile } from "../reflect/app-db-connection.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
+import { extensions } from "../sqlite/functions/extensions.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { AppDbSchema, LocalTable } from "./detect-change.ts";
+import { hasColumns, type HeldTable } from "./tables-held-back.ts";
 import type { AppDbSession } from "../app-db/session.ts";
 import { nextRejects } from "./keep-rejects.ts";
 import { compareUncaptured } from "./compare-uncaptured.ts";
 import { SchemaWorkspace, type SchemaSyncComponents } from "./workspace.ts";
-import { type AppliedSchema, applyClusterSchema } from "./apply-cluster-schema.ts";
+import { type AppliedSchema, applyClusterSchema, isBehind } from "./apply-cluster-schema.ts";
 import { proposeLocalChange, type OwnOutbox } from "./propose-local-change.ts";
 import type { Waits } from "./log-differences.ts";
 
@@ -35,11 +38,24 @@ export class SchemaCoordinator {
   readonly #workspace: SchemaWorkspace;
   /** Tables of the application that cannot be replicated: they stay on this node. */
   local: readonly LocalTable[] = [];
-  /** Replicated tables that the application changed in a way that cannot be replicated. */
-  refused: readonly LocalTable[] = [];
+  /** Replicated tables that this node cannot write as they are. */
+  held: readonly HeldTable[] = [];
+
+  /** Nodes with other functions of the application, when the schema was last looked at. */
+  #lacking = "";
 
   constructor(components: SchemaSyncComponents) {
     this.#workspace = new SchemaWorkspace(components);
+  }
+
+  /** Other nodes have other functions than when the schema was last looked at, and a table may wait for them. */
+  get isOutdated(): boolean {
+    const { withOtherFunctions } = this.#workspace.components;
+    return (
+      this.#lacking !== "" &&
+      withOtherFunctions !== undefined &&
+      withOtherFunctions().join() !== this.#lacking
+    );
   }
 
   /** After a start: tells the reflector which rows to restore after an earlier schema change. */
@@ -52,8 +68,9 @@ export class SchemaCoordinator {
     const { db } = this.#workspace.components.connection;
     db.exec("BEGIN");
     try {
-      const isSettled = this.#lookAt(this.#workspace.read()).due === "nothing";
-      return this.#workspace.openSession(isSettled ? knowSchema(queryOf(db)) : null, previous);
+      const appDb = this.#workspace.read();
+      const isSettled = this.#lookAt(appDb).due === "nothing";
+      return this.#workspace.openSession(isSettled ? knowSchema(queryOf(db)) : null, previous, appDb.held);
     } finally {
       db.exec("COMMIT");
     }
@@ -69,13 +86,16 @@ export class SchemaCoordinator {
     }
   }
 
-  #lookAt({ remembered, whole, changes, local, keptByAll, refused }: AppDbSchema): SchemaLook {
-    const { replica } = this.#workspace.components;
+  #lookAt(appDb: AppDbSchema): SchemaLook {
+    const { remembered, whole, changes, local, keptByAll } = appDb;
+    const { connection, replica, withOtherFunctions } = this.#workspace.components;
+    this.#lacking = extensions().digest === "" ? "" : (withOtherFunctions?.() ?? []).join();
     this.local = local;
-    this.refused = refused;
+    this.held = appDb.held.map((t) => ({ ...t, sends: t.sends && hasColumns(connection.db, replica, t) }));
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
-    if (refused.length > 0) {
-      const names = refused.map(({ name, reason, hint }) => `${name} (${reason}; hint: ${hint})`).join(", ");
+    const silent = this.held.filter((t) => !t.sends);
+    if (silent.length > 0) {
+      const names = silent.map(({ name, reason, hint }) => `${name} (${reason}; hint: ${hint})`).join(", ");
       const reason = `the application changed its schema in a way that cannot be replicated: ${names}`;
       return { due: "obstacle", reason };
     }
@@ -83,6 +103,7 @@ export class SchemaCoordinator {
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
     if ([...remembered.tables.values()].some((id) => !whole.has(id))) return { due: "follow" };
+    if (isBehind(appDb, replica)) return { due: "follow" };
     return { due: remembered.unreconciled.length > 0 ? "compare" : "nothing" };
   }
 
@@ -100,6 +121,7 @@ export class SchemaCoordinator {
       throw error;
     }
     try {
+      requireSameFile(this.#workspace.components.connection);
       return yield* applyClusterSchema(this.#workspace, position, previous);
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");

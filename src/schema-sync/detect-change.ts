@@ -5,24 +5,28 @@
 import { foldName, isSameName } from "../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { readCaptured } from "../capture/install.ts";
-import { capturedWhole } from "../capture/recapture.ts";
+import { capturedWhole, type UsedIds } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema } from "../capture/remembered.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { CapturedTable } from "../rows/change-logs.ts";
 import type { CatalogueObject } from "../replica/store/schema-store.ts";
 import { readCatalogue } from "../schema/catalogue.ts";
-import { type ClassifiedTable, classify, NOT_SELECTED, type Selection } from "../schema/classify/classify.ts";
+import { type ClassifiedTable, classify, NOT_SELECTED } from "../schema/classify/classify.ts";
+import type { Selection } from "../schema/selection.ts";
 import type { Recorder, SchemaChange, SchemaState } from "../schema/diff/change.ts";
 import { holdsSameIn, rebuiltRecorders } from "../schema/diff/rebuilt-columns.ts";
 import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
-import { columnsOf, followTables, sameSchema, type TableLineage } from "../schema/diff/evolve.ts";
+import { columnsOf, followTables, sameSchema } from "../schema/diff/evolve.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { dependentObjects } from "../schema/dependent-objects.ts";
+import { hintOf, type Unwritable, unwritableTables, withCopy } from "../schema/classify/writable.ts";
+import { builtElsewhere, isSelected } from "../schema/selection.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
+import { type HeldTable, heldTables, unknownElsewhere, withHeld } from "./tables-held-back.ts";
 
-/** A table that cannot be replicated: a new one stays on this node, a replicated one pauses replication on this node. */
+/** A new table that cannot be replicated: it stays on this node. */
 export interface LocalTable {
   readonly name: string;
   readonly reason: string;
@@ -46,8 +50,8 @@ export interface AppDbSchema {
   readonly local: readonly LocalTable[];
   /** Names of new tables whose rows are local on each node. */
   readonly keptByAll: readonly string[];
-  /** Replicated tables that cannot be replicated in their new form: while there is one, the changes are not proposed. */
-  readonly refused: readonly LocalTable[];
+  /** Tables that are held back. In `from` and `now` they are as remembered. */
+  readonly held: readonly HeldTable[];
 }
 
 /** `state` without the named tables and the objects that belong to them. */
@@ -60,34 +64,32 @@ export function without(state: SchemaState, names: ReadonlySet<string>): SchemaS
   };
 }
 
-const selected = ({ tables, exclude }: Selection): ((name: string) => boolean) => {
-  const wanted = tables === null ? null : new Set(tables.map(foldName));
-  const unwanted = new Set(exclude.map(foldName));
-  return (name) => !unwanted.has(foldName(name)) && (wanted === null || wanted.has(foldName(name)));
-};
-
 const tableNames = (state: SchemaState): string[] =>
   state.objects.flatMap((o) => (o.kind === "table" ? [o.name] : []));
+
+export interface ReadOptions extends Selection {
+  /** Names of nodes that have other functions of the application than this one. Absent: none. */
+  readonly withOtherFunctions?: readonly string[];
+}
 
 /** `replica` reads the rows that the file showed before. null: the file has no tables of Marmot. */
 export function readAppDbSchema(
   db: DatabaseSync,
-  selection: Selection,
+  selection: ReadOptions,
   replica: Query = () => [],
+  used: UsedIds = () => 0,
 ): AppDbSchema | null {
   const query = queryOf(db);
   const remembered = readRemembered(db);
   const captured = readCaptured(db);
   if (remembered === null || captured === null) return null;
-  const whole = capturedWhole(db, captured);
+  const whole = capturedWhole(db, captured, used);
   const catalogue = readCatalogue(query);
   // Before tables are left out: the shadow tables of a virtual table are recognised by it.
   const objects = withoutShadowTables(catalogue.objects);
-  const isSelected = selected(selection);
+  const chosen = isSelected(selection);
   const rejected = new Set(
-    [...tableNames(remembered.state), ...tableNames(catalogue)]
-      .filter((name) => !isSelected(name))
-      .map(foldName),
+    [...tableNames(remembered.state), ...tableNames(catalogue)].filter((name) => !chosen(name)).map(foldName),
   );
   const names = new Map([...remembered.tables].map(([name, id]) => [id, name]));
   const left = readRecorders(query, names);
@@ -95,33 +97,50 @@ export function readAppDbSchema(
     ? left
     : [...left, ...rebuiltRecorders(remembered.state, catalogue, left, holdsSameIn(query, replica))];
   const common = { remembered, captured, whole, recorders };
-  const compared = (ignored: ReadonlySet<string>, staying: readonly SchemaObject[] = []) => {
+  const compared = (
+    ignored: ReadonlySet<string>,
+    held: readonly HeldTable[] = [],
+    staying: readonly SchemaObject[] = [],
+  ) => {
     const before = { ...remembered.state, objects: withoutShadowTables(remembered.state.objects) };
     const travelling = objects.filter((o) => !staying.includes(o));
-    const [from, now] = [without(before, ignored), without({ ...catalogue, objects: travelling }, ignored)];
+    const present = withHeld({ ...catalogue, objects: travelling }, before, held);
+    const [from, now] = [without(before, ignored), without(present, ignored)];
     const changes = sameSchema(from, now) ? [] : compareCatalogues(from, now, recorders);
     return { ignored, from, now, changes };
   };
   const first = compared(rejected);
-  if (first.changes.length === 0) return { ...common, ...first, local: [], keptByAll: [], refused: [] };
+  const unwritable = new Map<string, readonly Unwritable[]>([
+    ...unknownElsewhere(objects, remembered.state, selection.withOtherFunctions ?? []),
+    ...withCopy(objects, unwritableTables),
+  ]);
+  if (first.changes.length === 0) {
+    const held = heldTables(query, remembered, { lineages: [], verdicts: new Map(), unwritable });
+    return { ...common, ...compared(rejected, held), local: [], keptByAll: [], held };
+  }
   const verdicts = new Map(classify(query, selection).map((t) => [foldName(t.name), t]));
   const lineages = followTables(first.from, first.changes);
   const created = lineages.flatMap((l) =>
     l.from === null && l.to !== null ? [verdicts.get(foldName(l.to))] : [],
   );
-  const staying = created.filter(
-    (t): t is ClassifiedTable => t?.verdict === "refused" || t?.verdict === "skipped",
-  );
+  const staying = created.flatMap((t): ClassifiedTable[] => {
+    if (t?.verdict === "refused" || t?.verdict === "skipped") return [t];
+    const [why] = t === undefined ? [] : (unwritable.get(foldName(t.name)) ?? []);
+    return t === undefined || why === undefined
+      ? []
+      : [{ ...t, reason: why.reason, fix: hintOf([why]), verdict: "refused" }];
+  });
   const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
-  const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica));
+  const held = heldTables(query, remembered, { lineages, verdicts, unwritable });
+  const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica, selection));
   return {
     ...common,
-    ...(staying.length + dependent.length === 0 ? first : compared(ignored, dependent)),
+    ...(staying.length + held.length + dependent.length === 0 ? first : compared(ignored, held, dependent)),
     local: staying
       .filter((t) => t.reason !== NOT_SELECTED)
-      .map(({ name, reason, hint }) => ({ name, reason, hint })),
+      .map(({ name, reason, hint, fix }) => ({ name, reason, hint: fix ?? hint })),
     keptByAll: created.flatMap((t) => (t?.verdict === "local" ? [t.name] : [])),
-    refused: refusedOf(remembered, lineages, verdicts),
+    held,
   };
 }
 
@@ -130,31 +149,20 @@ function onlyHere(
   ignored: ReadonlySet<string>,
   objects: readonly SchemaObject[],
   replica: Query,
+  selection: Selection,
 ): ReadonlySet<string> {
   const names = objects.flatMap((o) => (o.kind === "table" ? [foldName(o.name)] : []));
   const here = names.filter((name) => ignored.has(name));
   if (here.length === 0) return new Set();
-  const cluster = new Set(
-    replica(`SELECT "name" FROM "__marmot__object" WHERE "kind" = 'table'`).map(([name]) =>
-      foldName(String(name)),
-    ),
-  );
+  const rows = replica(`SELECT "kind", "name", "tbl_name", "sql" FROM "__marmot__object"`);
+  const catalogue = rows.map(([kind, name, tableName, sql]): SchemaObject => ({
+    kind: kind as SchemaObject["kind"],
+    name: String(name),
+    tableName: String(tableName),
+    sql: String(sql),
+  }));
+  const cluster = new Set(builtElsewhere(catalogue, selection).map((o) => foldName(o.name)));
   return new Set(here.filter((name) => !cluster.has(name)));
-}
-
-/** The replicated tables with a refused new form: without one of its tables a transaction would arrive in parts. */
-function refusedOf(
-  { tables }: RememberedSchema,
-  lineages: readonly TableLineage[],
-  verdicts: ReadonlyMap<string, ClassifiedTable>,
-): LocalTable[] {
-  return [...tables.keys()].flatMap((name) => {
-    const lineage = lineages.find((l) => isSameName(l.from, name));
-    // Where it was dropped another table may have taken its name.
-    const verdict = verdicts.get(foldName(lineage?.to ?? name));
-    if (verdict?.verdict !== "refused") return [];
-    return [{ name: verdict.name, reason: verdict.reason, hint: verdict.hint }];
-  });
 }
 
 /** The recorders for the catalogue that follows `from` by `changes`, all of which the file has. */

@@ -5,6 +5,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../change/key.ts";
 import type { Value } from "../change/value.ts";
+import { type AppDbConnection, requireSameFile } from "../reflect/app-db-connection.ts";
 import { isBusy } from "../sqlite/locked.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
 import { differingKeys } from "../replica/copies/compare-rows.ts";
@@ -23,12 +24,16 @@ export type Waits = Generator<"busy" | undefined, void>;
  * removed it and will restore the row of the replica; no application deleted it.
  */
 export function* logDifferences(
-  sides: { readonly replica: DatabaseSync; readonly appDb: DatabaseSync; readonly db: DatabaseSync },
+  sides: {
+    readonly replica: DatabaseSync;
+    readonly appDb: DatabaseSync;
+    readonly connection: AppDbConnection;
+  },
   tables: readonly LoggedTable[],
   encoding: string,
   isToRestore: (table: number, keyId: KeyId) => boolean,
 ): Waits {
-  const { replica: left, appDb: right, db } = sides;
+  const { replica: left, appDb: right, connection } = sides;
   for (const { shape, log } of tables) {
     const there = new RowAccess(right, shape, encoding);
     let keys: (readonly Value[])[] = [];
@@ -36,27 +41,30 @@ export function* logDifferences(
       if (key !== null && isToRestore(shape.id, keyIdOf(shape, key)) && there.get(key) === null) continue;
       if (key !== null && keys.push(key) < LOGGED_AT_ONCE) continue;
       if (keys.length >= LOGGED_AT_ONCE) {
-        yield* writing(db, () => writeLogKeys(db, { shape, log }, keys));
+        yield* writing(connection, () => writeLogKeys(connection.db, { shape, log }, keys));
         keys = [];
       }
       yield;
     }
-    if (keys.length > 0) yield* writing(db, () => writeLogKeys(db, { shape, log }, keys));
+    if (keys.length > 0) yield* writing(connection, () => writeLogKeys(connection.db, { shape, log }, keys));
   }
 }
 
 /** Writes log rows for the given keys without a comparison. */
 export function* logKeys(
-  db: DatabaseSync,
+  connection: AppDbConnection,
   { shape, log }: LoggedTable,
   keys: readonly (readonly Value[])[],
 ): Waits {
   for (let i = 0; i < keys.length; i += LOGGED_AT_ONCE)
-    yield* writing(db, () => writeLogKeys(db, { shape, log }, keys.slice(i, i + LOGGED_AT_ONCE)));
+    yield* writing(connection, () =>
+      writeLogKeys(connection.db, { shape, log }, keys.slice(i, i + LOGGED_AT_ONCE)),
+    );
 }
 
 /** One write transaction, as soon as no application holds the write lock. */
-export function* writing(db: DatabaseSync, work: () => void): Waits {
+export function* writing(connection: AppDbConnection, work: () => void): Waits {
+  const { db, life } = connection;
   for (;;) {
     try {
       beginWriting(db);
@@ -66,7 +74,13 @@ export function* writing(db: DatabaseSync, work: () => void): Waits {
       yield "busy";
     }
   }
-  commitAfter(db, work);
+  let committed = (): void => {};
+  commitAfter(db, () => {
+    requireSameFile(connection);
+    work();
+    committed = life.raise();
+  });
+  committed();
 }
 
 /** A connection with a read snapshot of the current commits. */

@@ -66,7 +66,7 @@ export function* proposeLocalChange(
       return true;
     }
     let expected: KnownSchema | null = null;
-    yield* writing(db, () => {
+    yield* writing(connection, () => {
       expected = captureLocalChange(workspace, entry, trial.replica);
     });
     if (expected === null) return false;
@@ -81,22 +81,23 @@ export function* proposeLocalChange(
         changes: decodeSchemaEntry(entry).changes,
       });
       const { encoding } = trial.replica.settings;
-      yield* logDifferences({ replica: trial.db, appDb, db }, tables, encoding, isAbsent);
+      yield* logDifferences({ replica: trial.db, appDb, connection }, tables, encoding, isAbsent);
       const byTable = Map.groupBy(rejected, ({ table }) => table);
       for (const table of tablesOf(captured, trial.replica, [...byTable.keys()]))
         yield* logKeys(
-          db,
+          connection,
           table,
           byTable.get(table.shape.id)!.map(({ key }) => key),
         );
     } finally {
       appDb.close();
     }
-    yield* writing(db, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
+    yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
     const { version } = remembered;
     session = new AppDbSession({
       ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },
       remembered: { ...remembered, version, unreconciled: [] },
+      heldBack: new Set(workspace.read().held.map((t) => t.id)),
       ...workspace.unseenRows(captured),
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));

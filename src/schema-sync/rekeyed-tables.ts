@@ -10,6 +10,7 @@ import { followTables } from "../schema/diff/evolve.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { queryOf } from "../sqlite/query.ts";
+import { createAsWritten } from "../sqlite/functions/stand-ins.ts";
 import { readTable } from "../sqlite/schema.ts";
 
 export interface RekeyedTable {
@@ -40,7 +41,7 @@ export function rekeyedTables(
 function shapeOfText({ name, sql }: { readonly name: string; readonly sql: string }, id: number): TableShape {
   const db = openDatabase(":memory:");
   try {
-    db.exec(sql);
+    createAsWritten(db, sql);
     return shapeOf(readTable(queryOf(db), name), id);
   } finally {
     db.close();

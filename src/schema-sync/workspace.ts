@@ -8,24 +8,26 @@ import type { Logger } from "../base/logger.ts";
 import { foldName } from "../base/names.ts";
 import { readCaptured } from "../capture/install.ts";
 import type { CapturedTable } from "../rows/change-logs.ts";
-import { recapture, uncapture, type WantedCapture } from "../capture/recapture.ts";
+import { recapture, renewEvictions, uncapture, type WantedCapture } from "../capture/recapture.ts";
 import { readRemembered, type RememberedSchema, writeRemembered } from "../capture/remembered.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { UNSEEN_REASON, UnseenRows } from "../rows/unseen-rows.ts";
 import type { BlockPlace } from "../reflect/id-blocks.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { Replica } from "../replica/replica.ts";
+import { FileChangedError } from "../rows/file-life.ts";
 import { type KnownSchema, readCatalogue } from "../schema/catalogue.ts";
 import { APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
-import { queryOf } from "../sqlite/query.ts";
+import { type Query, queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
+import type { HeldTable } from "./tables-held-back.ts";
 import { AppDbSession, type AppDbSessionOptions } from "../app-db/session.ts";
 import { keepRejects } from "./keep-rejects.ts";
 
@@ -41,6 +43,8 @@ export interface SchemaSyncComponents {
   /** The slot of this node's id blocks; null: not known yet. */
   readonly place: () => BlockPlace | null;
   readonly logger: Logger;
+  /** Names of nodes that have other functions of the application (`--functions`). Absent: none. */
+  readonly withOtherFunctions?: () => readonly string[];
   /** Absent: none are known. */
   readonly unseen?: UnseenRows;
 }
@@ -66,6 +70,7 @@ export class SchemaWorkspace {
     this.components = components;
     this.#unseen = components.unseen ?? new UnseenRows();
     this.#upgrade();
+    this.#renewEvictions();
     this.toRestore = new RowsToRestore(components.connection.db, components.replica);
   }
 
@@ -89,6 +94,16 @@ export class SchemaWorkspace {
     }
   }
 
+  #renewEvictions(): void {
+    const { db } = this.components.connection;
+    db.exec(`PRAGMA busy_timeout = ${LOCKED_MS}`);
+    try {
+      renewEvictions(db, (name, id) => shapeInFile(db, name, id));
+    } finally {
+      db.exec("PRAGMA busy_timeout = 0");
+    }
+  }
+
   /** For format 1, in whose time no cluster could change its schema. */
   #remember(): void {
     const { connection, replica } = this.components;
@@ -106,19 +121,34 @@ export class SchemaWorkspace {
     const { connection, replica, replicaFile } = this.components;
     let opened: DatabaseSync | null = null;
     try {
-      const schema = readAppDbSchema(connection.db, replica.settings.selection, (sql, ...parameters) => {
+      const query: Query = (sql, ...parameters) => {
         opened ??= openDatabase(replicaFile, { readOnly: true });
         return queryOf(opened)(sql, ...parameters);
-      });
-      assert(schema !== null, "the file of a member is captured");
+      };
+      const withOtherFunctions = this.components.withOtherFunctions?.() ?? [];
+      const selection = { ...replica.settings.selection, withOtherFunctions };
+      const schema = readAppDbSchema(connection.db, selection, query, (table) => this.#usedIds(table));
+      if (schema === null) throw new FileChangedError("stripped");
       return schema;
     } finally {
       (opened as DatabaseSync | null)?.close();
     }
   }
 
+  /** The highest log id of the table that is ordered. */
+  #usedIds(table: number): number {
+    const { replica, peerId } = this.components;
+    const { shards } = replica.settings;
+    const ids = Array.from({ length: shards }, (_, shard) => replica.origins.watermark(peerId, shard, table));
+    return Math.max(...ids);
+  }
+
   /** A session for the current schema of the file. `expected`, `previous`: see `AppDbSessionOptions`. In a transaction. */
-  openSession(expected: KnownSchema | null, previous: ChangeLogCursors | null): AppDbSession {
+  openSession(
+    expected: KnownSchema | null,
+    previous: ChangeLogCursors | null,
+    held: readonly HeldTable[],
+  ): AppDbSession {
     const { file, connection, replica, place } = this.components;
     const { db } = connection;
     const there = tableNames(db);
@@ -126,6 +156,7 @@ export class SchemaWorkspace {
     const remembered = readRemembered(db)!;
     return new AppDbSession({
       ...{ file, connection, replica, captured, remembered, expected, place, previous },
+      heldBack: new Set(held.map((t) => t.id)),
       ...this.unseenRows(captured),
     });
   }
@@ -148,7 +179,7 @@ export class SchemaWorkspace {
     of: Replica,
     { inFile, created, isOwnChange }: RecaptureOptions,
   ): Pick<RememberedSchema, "tables" | "unreconciled"> {
-    const { connection, replica, peerId } = this.components;
+    const { connection, replica } = this.components;
     const { db } = connection;
     const tables = new Map<string, number>();
     const wanted: WantedCapture[] = [];
@@ -156,11 +187,13 @@ export class SchemaWorkspace {
     const known = new Set(appDb.remembered.tables.values());
     const registered = new Map(appDb.captured.map((c) => [c.id, foldName(c.name)]));
     const others: number[] = [];
+    const heldBy = new Map(appDb.held.map((t) => [t.id, t]));
     for (const object of of.catalogue()) {
       const { tableId } = object;
       if (tableId === null) continue;
-      tables.set(object.name, tableId);
-      const here = inFile(object);
+      const held = heldBy.get(tableId);
+      tables.set(held?.remembered ?? object.name, tableId);
+      const here = held === undefined ? inFile(object) : heldInFile(appDb, held);
       const shape = here === null ? null : shapeInFile(db, here.name, tableId);
       if (here === null || shape === null) continue;
       wanted.push({ shape, recorded: here.recorded });
@@ -175,13 +208,14 @@ export class SchemaWorkspace {
       else if (isOther || !appDb.whole.has(tableId)) unreconciled.add(tableId);
     }
     uncapture(db, others);
-    const { shards } = replica.settings;
-    const floor = (table: number): number =>
-      Math.max(
-        ...Array.from({ length: shards }, (_, shard) => replica.origins.watermark(peerId, shard, table)),
-      );
-    recapture(db, wanted, floor, of !== replica);
+    recapture(db, wanted, (table) => this.#usedIds(table), of !== replica);
     const there = new Set(wanted.map((w) => w.shape.id));
     return { tables, unreconciled: [...unreconciled].filter((id) => there.has(id)) };
   }
+}
+
+/** The table keeps its record of renames, which is read once the table is not held back any more. */
+function heldInFile({ recorders }: AppDbSchema, { name, remembered }: HeldTable): ReturnType<NameInFile> {
+  const recorder = recorders.find((r) => foldName(r.table) === foldName(remembered));
+  return { name, recorded: recorder?.columns ?? null };
 }

@@ -87,13 +87,22 @@ export function changeLogSql(log: string, columns: number): string {
 /** SQLite accepts at most 500 terms in a compound SELECT. */
 const LOGS_AT_ONCE = 200;
 
-/** Statements that together return [table id, highest log id] of every log with a row: few statements for many tables. */
+/** In place of the highest id of a log without its mark (row 0): an application deleted rows of the log. */
+export const CUT_LOG = -1;
+
+/**
+ * Statements that together return [table id, highest log id] of every log that holds a change: few statements, however many
+ * tables. A log that lost its mark has `CUT_LOG` in place of the id.
+ */
 export function newestIdsSql(logs: readonly { readonly id: number; readonly log: string }[]): string[] {
-  const selects = logs.map(({ id, log }) => `SELECT ${id} t, max(id) n FROM main.${quoteIdentifier(log)}`);
+  const selects = logs.map(({ id, log }) => {
+    const name = `main.${quoteIdentifier(log)}`;
+    return `SELECT ${id} t, CASE WHEN EXISTS(SELECT 1 FROM ${name} WHERE id = 0) THEN (SELECT max(id) FROM ${name}) ELSE ${CUT_LOG} END n`;
+  });
   const statements: string[] = [];
   for (let i = 0; i < selects.length; i += LOGS_AT_ONCE)
     statements.push(
-      `SELECT t, n FROM (${selects.slice(i, i + LOGS_AT_ONCE).join(" UNION ALL ")}) WHERE n > 0`,
+      `SELECT t, n FROM (${selects.slice(i, i + LOGS_AT_ONCE).join(" UNION ALL ")}) WHERE n <> 0`,
     );
   return statements;
 }

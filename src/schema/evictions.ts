@@ -1,13 +1,19 @@
 /**
  * REPLACE deletes rows through a UNIQUE index without firing a delete trigger. These lookups find, before a row is written,
  * the rows that it could delete. Expressions and conditions are the index's own text, and each lookup must be a SEARCH.
+ *
+ * SQLite evaluates an index's expression only where the index's condition holds, and after NOT NULL and CHECK. A lookup does
+ * the same, so that an expression that fails (`json_extract` of a text that is no JSON) fails nowhere else than in SQLite.
  */
 import { foldName } from "../base/names.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
 import { storedSql } from "../sqlite/affinity.ts";
 import { quoteIdentifier, quoteText } from "../sqlite/quote.ts";
 import type { Column, Table } from "../sqlite/schema.ts";
+import { failureOf } from "../sqlite/ddl-text/can-fail.ts";
+import { checksOf } from "../sqlite/ddl-text/checks.ts";
 import { collationOf, generationOf, mentions, parseIndex } from "../sqlite/ddl-text/index-text.ts";
+import { namesOtherCollation } from "../sqlite/ddl-text/collations.ts";
 
 export interface EvictionLookup {
   readonly index: string;
@@ -25,11 +31,18 @@ export interface EvictionLookup {
   readonly partial: boolean;
 }
 
-export function evictionLookups(shape: TableShape, table: Table): EvictionLookup[] {
+export type EvictionEvent = "INSERT" | "UPDATE";
+
+export function evictionLookups(
+  shape: TableShape,
+  table: Table,
+  event: EvictionEvent = "INSERT",
+): EvictionLookup[] {
   const keys = shape.key.map((k) => quoteIdentifier(shape.columns[k]!.name)).join(", ");
   const lookup = (unique: UniqueShape, filled: readonly Filled[]): EvictionLookup => {
-    const where = whereOf(unique, table, (name) => `NEW.${quoteIdentifier(name)}`, filled);
-    const probed = whereOf(unique, table, () => "?1", filled);
+    const guards = new Guards(shape, table, event, namedColumns(unique, table));
+    const where = whereOf(unique, guards, (name) => `NEW.${quoteIdentifier(name)}`, filled);
+    const probed = whereOf(unique, guards, () => "?1", filled);
     // After ANALYZE of a small table SQLite would scan it in spite of the index.
     const from = `main.${quoteIdentifier(shape.name)} INDEXED BY ${quoteIdentifier(unique.name)}`;
     const probe = `SELECT ${keys} FROM ${from} WHERE ${probed}`;
@@ -142,13 +155,91 @@ function definitionOf(name: string, table: Table): string | null {
   return own.length === 1 ? own[0]! : null;
 }
 
+/**
+ * The conditions under which an expression is evaluated that can fail. They name columns of the index only, and columns of
+ * keys: SQLite refuses to drop a column that a trigger names.
+ */
+class Guards {
+  readonly table: Table;
+  readonly #shape: TableShape;
+  readonly #event: EvictionEvent;
+  readonly #notNull: readonly Column[];
+  readonly #checks: readonly string[];
+
+  /** `named`: the columns of the index. */
+  constructor(shape: TableShape, table: Table, event: EvictionEvent, named: readonly Column[]) {
+    this.#shape = shape;
+    this.table = table;
+    this.#event = event;
+    this.#notNull = named.filter((c) => c.notNull && c.hidden === 0 && c.name !== table.rowidColumn);
+    this.#checks = checksOf(table.sql).filter((check) => {
+      const text = withoutStrings(check);
+      return (
+        !namesOtherCollation(check) &&
+        table.columns.every((c) => named.includes(c) || !mentions(text, c.name))
+      );
+    });
+  }
+
+  /** `expression` where it is evaluated without a failure, or where SQLite itself goes on to evaluate it; else NULL. */
+  guarded(expression: string, incoming: (column: Column) => string): string {
+    const failure = failureOf(expression);
+    if (failure.fails === "never") return `(${expression})`;
+    const passes = [
+      ...this.#notNull.map((c) => `${incoming(c)} IS NOT NULL`),
+      ...this.#checks.map((check) => `(${check}) IS NOT FALSE`),
+    ];
+    if (failure.fails === "unless") {
+      // Another row has one of its plain values: SQLite may skip the row before it comes to this expression.
+      passes.push(...this.#taken(incoming).map((lookup) => `NOT ${lookup}`));
+      const guards = failure.conditions.map(({ safe, maybe }) =>
+        maybe === null ? `(${safe})` : `(${safe} OR ${[maybe, ...passes].join(" AND ")})`,
+      );
+      return `CASE WHEN ${guards.join(" AND ")} THEN (${expression}) END`;
+    }
+    return passes.length === 0
+      ? `(${expression})`
+      : `CASE WHEN ${passes.join(" AND ")} THEN (${expression}) END`;
+  }
+
+  /** Lookups of an inserted row's key and of its UNIQUE columns. An UPDATE finds the row itself there. */
+  #taken(incoming: (column: Column) => string): string[] {
+    if (this.#event === "UPDATE") return [];
+    const own = quoteIdentifier(this.table.name);
+    const columns = new Map(this.table.columns.map((c) => [quoteIdentifier(c.name), c]));
+    return this.#plainIndexes().map((terms) => {
+      const tests = terms.map(({ sql, collation }) => {
+        const column = columns.get(sql);
+        return `${sql} COLLATE ${collation} = ${column === undefined ? "NULL" : incoming(column)}`;
+      });
+      return `EXISTS (SELECT 1 FROM ${own} WHERE ${tests.join(" AND ")})`;
+    });
+  }
+
+  #plainIndexes(): (readonly { readonly sql: string; readonly collation: string }[])[] {
+    const { columns, key, keyCollations, rowidKey, uniques } = this.#shape;
+    const ofKey = key.map((k, i) => ({
+      sql: quoteIdentifier(columns[k]!.name),
+      collation: keyCollations[i]!,
+    }));
+    const plain = uniques.flatMap(({ where, terms }) =>
+      where === null && terms.every((t) => t.column !== null) ? [terms] : [],
+    );
+    return rowidKey ? plain : [ofKey, ...plain];
+  }
+}
+
+const isName = (sql: string, { columns }: Table): boolean =>
+  sql.startsWith('"') && columns.some((c) => quoteIdentifier(c.name) === sql);
+
 /** `filled`: columns of which one must have no value yet; the condition uses the value that it gets. */
 function whereOf(
   unique: UniqueShape,
-  table: Table,
+  guards: Guards,
   given: (column: string) => string,
   filled: readonly Filled[],
 ): string {
+  const { table } = guards;
   const later = new Map(filled.map((f) => [f.name, f]));
   const incoming = (column: Column): string => {
     const { name, affinity } = column;
@@ -168,21 +259,26 @@ function whereOf(
     const collate = collation === null ? "" : ` COLLATE ${quoteIdentifier(collation)}`;
     return `(SELECT ${incoming(column)} UNION ALL SELECT ${name} FROM ${own} WHERE 0)${collate} AS ${name}`;
   };
-  const row = (columns: readonly Column[]): string => `(SELECT ${columns.map(asColumn).join(", ") || "1"})`;
-  const isName = (sql: string) =>
-    sql.startsWith('"') && table.columns.some((c) => quoteIdentifier(c.name) === sql);
-  const tests = unique.terms.map((term) => {
+  const row = (columns: readonly Column[]): string =>
+    `(SELECT ${columns.map(asColumn).join(", ") || "1"}) AS ${own}`;
+  const from = row(namedColumns(unique, table));
+  const guarded = (sql: string): string => guards.guarded(sql, incoming);
+  const condition = unique.where === null ? null : guarded(unique.where);
+  const missing = filled.map(({ name, isMissing }) => isMissing(given(name)));
+  const tests = missing.length === 0 ? [] : [`(${missing.join(" OR ")})`];
+  // With the verbatim condition SQLite can use the partial index. Without the index it is tested before the terms.
+  if (unique.where !== null) tests.push(`(${unique.where})`, `(SELECT ${condition} FROM ${from})`);
+  for (const term of unique.terms) {
     // The collation is on the left, where it overrides a COLLATE inside the expression, as in the index.
     const collate = ` COLLATE ${term.collation}`;
-    if (isName(term.sql)) {
+    if (isName(term.sql, table)) {
       const column = table.columns.find((c) => quoteIdentifier(c.name) === term.sql)!;
-      return `${term.sql}${collate} = ${incoming(column)}`;
+      tests.push(`${term.sql}${collate} = ${incoming(column)}`);
+      continue;
     }
-    return `(${term.sql})${collate} = (SELECT ${term.sql} FROM ${row(namedColumns(unique, table))})`;
-  });
-  // With the verbatim condition SQLite can use the partial index.
-  if (unique.where !== null) tests.push(`(${unique.where})`);
-  const missing = filled.map(({ name, isMissing }) => isMissing(given(name)));
-  if (missing.length > 0) tests.push(`(${missing.join(" OR ")})`);
+    const value = guarded(term.sql);
+    const where = condition === null ? value : `CASE WHEN ${condition} THEN ${value} END`;
+    tests.push(`(${term.sql})${collate} = (SELECT ${where} FROM ${from})`);
+  }
   return tests.join(" AND ");
 }

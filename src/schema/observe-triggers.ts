@@ -9,6 +9,7 @@ import { queryOf } from "../sqlite/query.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { keyColumns, readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
 import { bareWords } from "../sqlite/ddl-text/table-text.ts";
+import { standInsOf, withStandIns } from "../sqlite/functions/stand-ins.ts";
 import { createAll, withScratch } from "./scratch.ts";
 
 export type TriggerEvent = "INSERT" | "UPDATE" | "DELETE";
@@ -48,8 +49,6 @@ class Observer {
   readonly #views: ReadonlySet<string>;
   /** Key columns by table, in lower case. */
   readonly #keys = new Map<string, ReadonlySet<string>>();
-  /** Functions that were given to the connection in place of the application's. */
-  readonly #standIns = new Set<string>();
 
   constructor(db: DatabaseSync, objects: readonly SchemaObject[]) {
     this.#db = db;
@@ -96,13 +95,14 @@ class Observer {
           const [a, b, , trigger] = details;
           if (!isSameName(trigger, name)) return constants.SQLITE_OK;
           fired = true;
-          if (action === constants.SQLITE_FUNCTION && this.#standIns.has(foldName(b ?? "")))
+          if (action === constants.SQLITE_FUNCTION && standInsOf(db).has(foldName(b ?? "")))
             functions.add(b!);
           writes.push([action, foldName(a ?? ""), b ?? ""]);
           return constants.SQLITE_OK;
         });
         try {
-          this.#prepare(sql);
+          // A function that only the application's connections have is replaced by one without effect.
+          withStandIns(db, () => db.prepare(sql));
         } catch (cause) {
           const message = errorMessage(cause);
           // Other triggers of the view are compiled with it, and a view may have no trigger for these columns.
@@ -129,20 +129,6 @@ class Observer {
       functions,
       error,
     };
-  }
-
-  /** A function that only the application's connections have is replaced by one without effect: the statement then compiles. */
-  #prepare(sql: string): void {
-    for (;;)
-      try {
-        this.#db.prepare(sql);
-        return;
-      } catch (cause) {
-        const name = /^no such function: ([^]+)$/.exec(errorMessage(cause))?.[1];
-        if (name === undefined || this.#standIns.has(foldName(name))) throw cause;
-        this.#standIns.add(foldName(name));
-        this.#db.function(name, { varargs: true }, () => null);
-      }
   }
 }
 

@@ -6,7 +6,7 @@ export const isVirtual = (object: { readonly sql: string }): boolean =>
   /^\s*CREATE\s+VIRTUAL\b/i.test(object.sql);
 
 /** The tables in an order in which they can be created: a virtual table creates its shadow tables itself. */
-export function tablesInOrder(objects: readonly SchemaObject[]): SchemaObject[] {
+export function tablesInOrder<T extends SchemaObject>(objects: readonly T[]): T[] {
   const tables = objects.filter((o) => o.kind === "table");
   return [...tables.filter((o) => isVirtual(o)), ...tables.filter((o) => !isVirtual(o))];
 }

@@ -7,16 +7,17 @@
  */
 import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { LogIndex } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
-import { Membership } from "./membership.ts";
+import { handOver, spreadLeader } from "./leadership.ts";
+import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
 import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
-import { preferredLeader } from "./spread.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "./wire.ts";
 
@@ -31,14 +32,14 @@ const COMPACT_BYTES = 64 << 20;
 /** Kept for followers that are late by a moment. */
 const KEEP_ENTRIES = 2000;
 const TAIL_BYTES = 16 << 20;
+/** Bytes of a log that are kept at most for receivers of a replica. */
+const MAX_HELD_BYTES = 512 << 20;
 /** Ticks without a message of the leader after which a follower campaigns at the earliest. */
 const ELECTION_TICKS = 10;
 /** Ticks between two heartbeats: an idle node does little else than send and answer them. */
 const HEARTBEAT_TICKS = 2;
 /** Ticks between two checks of configurations, leaders and logs. */
 const UPKEEP_TICKS = 5;
-/** Ticks of leadership after which it may be transferred to the preferred node. */
-const SPREAD_AFTER_TICKS = 30;
 /** Elections that a node may have missed. A term beyond is damaged or malicious, and would never be forgotten. */
 const MAX_TERM_AHEAD = 1_000_000;
 
@@ -51,6 +52,8 @@ export interface RuntimeComponents {
   readonly stateMachine: StateMachine;
   readonly random: Random;
   readonly logger: Logger;
+  /** The position from which a receiver of a replica needs the log; null: none. Absent: none. */
+  readonly keepFrom?: (shard: ShardId) => LogIndex | null;
 }
 
 export interface RuntimeOptions {
@@ -277,7 +280,8 @@ export class ShardRuntime {
 
   #upkeep(): void {
     for (const group of this.groups) {
-      if (group.raft.isLeader) this.#spread(group);
+      if (group.raft.isLeader && this.groups.length > 1)
+        spreadLeader(group, this.#options.member, this.#components.transport.connected());
       this.#compact(group);
     }
   }
@@ -297,27 +301,20 @@ export class ShardRuntime {
     });
   }
 
-  #spread(group: Group): void {
-    if (this.groups.length === 1 || group.ticksLed < SPREAD_AFTER_TICKS) return;
-    const preferred = preferredLeader(group.shard, group.configuration.configuration.voters);
-    if (preferred === this.#options.member) return;
-    const one = group.raft.status().progress?.get(preferred);
-    if (
-      one === undefined ||
-      !one.recentActive ||
-      one.state !== "replicate" ||
-      group.raft.lastIndex - one.match > 100
-    )
-      return;
-    group.ticksLed = 0;
-    group.raft.transferLeader(preferred);
+  /** See `leadership.ts`. */
+  handOver(): number {
+    return handOver(this.groups, this.#options.member);
   }
 
   #compact(group: Group): void {
     const { logStore, stateMachine } = this.#components;
     const keep = this.#options.keepEntries ?? KEEP_ENTRIES;
     const first = group.log.firstIndex();
-    const synced = Math.min(stateMachine.syncedPosition(group.shard), group.log.lastIndex());
+    const held = group.appendedBytes < MAX_HELD_BYTES ? this.#components.keepFrom?.(group.shard) : null;
+    const synced = Math.min(
+      ...[stateMachine.syncedPosition(group.shard), group.log.lastIndex()],
+      held ?? Number.POSITIVE_INFINITY,
+    );
     if (synced - first < COMPACT_FACTOR * keep && group.appendedBytes < COMPACT_BYTES) return;
     const average = group.appendedBytes / Math.max(1, group.appendedEntries);
     const tail = Math.min(keep, Math.ceil(TAIL_BYTES / Math.max(1, average)));

@@ -94,6 +94,8 @@ export interface TransportHandlers {
   hello(): Uint8Array;
   /** Checks a peer's hello. A string refuses it: the stream is closed and the reason shown to that peer. */
   admit(peer: PeerHello): string | null;
+  /** Whether addresses of this peer may be learned. Absent: of all. */
+  knows?(peerId: PeerId): boolean;
   onConnect(peer: PeerHello): void;
   onDisconnect(peerId: PeerId): void;
   /** One whole message. The bytes belong to the handler. Throwing closes the stream to that peer. */
@@ -102,10 +104,17 @@ export interface TransportHandlers {
   onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array>;
 }
 
+export interface AddressProblem {
+  readonly address: string;
+  readonly reason: string;
+}
+
 export interface Transport {
   readonly peerId: PeerId;
   /** Full listen multiaddrs with /p2p/, after `start`. */
   addresses(): string[];
+  /** The addresses that peers are told, without /p2p/. */
+  announced(): string[];
   start(handlers: TransportHandlers): Promise<void>;
   stop(): Promise<void>;
   /**
@@ -126,4 +135,6 @@ export interface Transport {
   addAddresses(multiaddrs: readonly string[]): void;
   /** Known addresses of a peer. */
   addressesOf(peerId: PeerId): string[];
+  /** Given addresses that do not lead to a peer, and why, as a few words each. */
+  problems(): AddressProblem[];
 }

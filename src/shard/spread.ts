@@ -4,7 +4,15 @@
 import type { MemberId } from "../raft/model/types.ts";
 import type { ShardId } from "./seams.ts";
 
-/** `voters` sorted. 0: no voters. */
-export function preferredLeader(shard: ShardId, voters: readonly MemberId[]): MemberId {
-  return voters.length === 0 ? 0 : voters[shard % voters.length]!;
+/** `voters` sorted. The groups of a voter that is not live fall to the ones after it. 0: no voter is live. */
+export function preferredLeader(
+  shard: ShardId,
+  voters: readonly MemberId[],
+  isLive: (voter: MemberId) => boolean = () => true,
+): MemberId {
+  for (let i = 0; i < voters.length; i++) {
+    const voter = voters[(shard + i) % voters.length]!;
+    if (isLive(voter)) return voter;
+  }
+  return 0;
 }

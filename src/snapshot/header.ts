@@ -38,8 +38,12 @@ const HEADER = v.pipe(
     positions: v.array(v.object({ index, term: index })),
     /** The groups' configurations at these positions. */
     configurations: v.array(CONFIGURATION),
-    /** Bytes of the replica that follow. */
+    /** Bytes of the replica. */
     size: index,
+    /** The id of the sender's copy; absent from older builds, whose transfers cannot be continued. */
+    copy: v.exactOptional(v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/))),
+    /** The first byte that follows; absent: 0. */
+    from: v.exactOptional(index),
   }),
   v.check(
     ({ positions, configurations }) => positions.length === configurations.length,
@@ -47,13 +51,22 @@ const HEADER = v.pipe(
   ),
 );
 
-const TRAILER = v.object({ hash: v.pipe(v.string(), v.regex(/^[0-9a-f]{1,16}$/)) });
+const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{1,16}$/));
+/** `hash`: of this transfer; `whole`: of the copy's blocks, absent from older builds. */
+const TRAILER = v.object({ hash, whole: v.optional(hash) });
 
 export interface SnapshotHeader {
   readonly clusterId: string;
   readonly positions: readonly { readonly index: number; readonly term: number }[];
   readonly configurations: readonly GroupConfiguration[];
   readonly size: number;
+  readonly copy?: string;
+  readonly from?: number;
+}
+
+export interface SnapshotTrailer {
+  readonly hash: bigint;
+  readonly whole: bigint | null;
 }
 
 /** The bytes are not a snapshot of this format. */
@@ -90,7 +103,12 @@ function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
 }
 
 /** The last chunk: a hash of all chunks before it. */
-export const encodeTrailer = (hash: bigint): Uint8Array => utf8(JSON.stringify({ hash: hash.toString(16) }));
+export const encodeTrailer = ({ hash, whole }: SnapshotTrailer): Uint8Array =>
+  utf8(JSON.stringify({ hash: hash.toString(16), ...(whole === null ? {} : { whole: whole.toString(16) }) }));
 
 /** Throws `SnapshotError`. */
-export const decodeTrailer = (bytes: Uint8Array): bigint => BigInt(`0x${parse(TRAILER, bytes).hash}`);
+export function decodeTrailer(bytes: Uint8Array): SnapshotTrailer {
+  const trailer = parse(TRAILER, bytes);
+  const number = (text: string): bigint => BigInt(`0x${text}`);
+  return { hash: number(trailer.hash), whole: trailer.whole === undefined ? null : number(trailer.whole) };
+}

@@ -5,21 +5,21 @@
  */
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
-import { SnapshotError } from "./header.ts";
-import { nextTurn } from "../base/clock.ts";
+import { type Clock, nextTurn, sleep } from "../base/clock.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import { GrowingCopy } from "./growing-copy.ts";
+import { SnapshotError } from "./header.ts";
 
 const CHUNK = 1 << 20;
-/** Attempts to find the WAL empty, one in each turn of the event loop. */
+/** Copied before the first turn of the event loop: a small replica is copied at once. */
+const FIRST_CHUNKS = 4;
+/** Attempts to find the WAL empty: one in each turn of the event loop, then one in each pause. */
 const ATTEMPTS = 200;
-
-export interface Copy {
-  readonly path: string;
-  readonly size: number;
-  readonly positions: readonly { readonly index: number; readonly term: number }[];
-}
+const PAUSE_MS = 50;
+const MAX_ATTEMPTS = ATTEMPTS + 400;
 
 export interface TakeComponents {
+  readonly clock: Clock;
   /** True: the whole WAL is in the file, and no write is open in this turn. */
   readonly checkpoint: () => boolean;
   /** The replica's positions, read in the same turn. */
@@ -37,48 +37,59 @@ export class SnapshotTaker {
     this.#components = components;
   }
 
-  /** Copies to `target`. The caller removes it. */
-  async take(target: string): Promise<Copy> {
+  /** Begins a copy, which grows in the background. The caller removes the file. */
+  async begin(id: string, target: string): Promise<GrowingCopy> {
     this.#descriptor ??= openSync(this.#path, "r");
     const reader = openDatabase(this.#path, { readOnly: true });
+    let out: number | null = null;
     try {
       const positions = await this.#freeze(reader);
-      const size = fstatSync(this.#descriptor).size;
-      await this.#copy(target, size);
-      return { path: target, size, positions };
+      const { size } = fstatSync(this.#descriptor);
+      out = openSync(target, "w", 0o600);
+      const copy = new GrowingCopy({ id, path: target, size, positions });
+      const buffer = Buffer.allocUnsafe(CHUNK);
+      for (let i = 0; i < FIRST_CHUNKS && !copy.isComplete; i++) this.#copyChunk(copy, out, buffer);
+      void this.#copyRest(copy, reader, out, buffer);
+      return copy;
     } catch (error) {
+      if (out !== null) closeSync(out);
+      reader.close();
       rmSync(target, { force: true });
       throw error;
-    } finally {
-      reader.close();
     }
   }
 
-  async #freeze(reader: DatabaseSync): Promise<Copy["positions"]> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+  async #freeze(reader: DatabaseSync): Promise<{ index: number; term: number }[]> {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       if (this.#components.checkpoint()) {
         reader.exec("BEGIN");
         reader.prepare("SELECT count(*) FROM sqlite_schema").get();
         return this.#components.positions();
       }
-      await nextTurn();
+      await (attempt < ATTEMPTS ? nextTurn() : sleep(this.#components.clock, PAUSE_MS));
     }
     throw new SnapshotError("the replica is too busy to be copied now");
   }
 
-  async #copy(target: string, size: number): Promise<void> {
-    const out = openSync(target, "w", 0o600);
+  #copyChunk(copy: GrowingCopy, out: number, buffer: Buffer): void {
+    const left = copy.head.size - copy.length;
+    const length = readSync(this.#descriptor!, buffer, 0, Math.min(CHUNK, left), copy.length);
+    if (length !== Math.min(CHUNK, left)) throw new SnapshotError("the replica's file became shorter");
+    writeSync(out, buffer, 0, length, copy.length);
+    copy.add(buffer.subarray(0, length));
+  }
+
+  async #copyRest(copy: GrowingCopy, reader: DatabaseSync, out: number, buffer: Buffer): Promise<void> {
     try {
-      const buffer = Buffer.allocUnsafe(CHUNK);
-      for (let at = 0; at < size;) {
-        const length = readSync(this.#descriptor!, buffer, 0, Math.min(CHUNK, size - at), at);
-        if (length === 0) throw new SnapshotError("the replica's file became shorter");
-        writeSync(out, buffer, 0, length, at);
-        at += length;
+      while (!copy.isComplete && !copy.isCancelled) {
         await nextTurn();
+        if (!copy.isCancelled) this.#copyChunk(copy, out, buffer);
       }
+    } catch (error) {
+      copy.fail(error instanceof Error ? error : new Error(String(error)));
     } finally {
       closeSync(out);
+      reader.close();
     }
   }
 }

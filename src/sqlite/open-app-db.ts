@@ -4,8 +4,9 @@
  * library may have: a commit that restarts the WAL while another connection is in a checkpoint loses later commits.
  * docs/protocol.md, "The WAL of the application's file", has the argument.
  */
-import { Database } from "bun:sqlite";
+import { Database, type Statement } from "bun:sqlite";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { extend, extendReader } from "./functions/extensions.ts";
 import { type OpenOptions, sqliteOptions } from "./open.ts";
 
 const NO_CHECKPOINTS = "PRAGMA wal_autocheckpoint = 0";
@@ -47,6 +48,7 @@ export class AppDatabase extends DatabaseSync {
 
   constructor(path: string, options: OpenOptions = {}) {
     super(path, sqliteOptions(options));
+    extend(this);
     this.#path = path;
     this.exec(NO_CHECKPOINTS);
   }
@@ -121,10 +123,29 @@ export const openAppDb = (path: string, options: OpenOptions = {}): AppDatabase 
 /** Bun's own module: integers as bigint, for reading only. `cacheKb`: of pages. */
 export function openAppDbReader(path: string, cacheKb: number): Database {
   const db = new Database(path, { readwrite: true, create: false, safeIntegers: true });
+  extendReader(db);
   db.exec(
     `${NO_CHECKPOINTS}; PRAGMA cache_size = -${cacheKb}; PRAGMA busy_timeout = 1000; PRAGMA query_only = ON`,
   );
   return db;
+}
+
+/**
+ * A statement that was not finalized keeps its connection, with the files and locks, until the garbage collector finds it.
+ * Notes the statements that are prepared from now on. The result finalizes them and closes the connection.
+ */
+export function closingFully(db: Database): () => void {
+  const statements: Statement[] = [];
+  const prepare = db.prepare.bind(db);
+  db.prepare = ((sql: string) => {
+    const statement = prepare(sql);
+    statements.push(statement);
+    return statement;
+  }) as typeof db.prepare;
+  return () => {
+    for (const statement of statements.splice(0)) statement.finalize();
+    db.close();
+  };
 }
 
 /** Begins a write transaction, on the application's file or on one that is still this node's alone. */

@@ -1,5 +1,6 @@
 /** Opens a file whose schema an application made. */
 import { DatabaseSync } from "node:sqlite";
+import { extend, extensions } from "./functions/extensions.ts";
 
 export interface OpenOptions {
   readonly readOnly?: boolean;
@@ -16,8 +17,11 @@ export interface OpenOptions {
  * enforced
  * where the application writes.
  */
-export const openDatabase = (path: string, options: OpenOptions = {}): DatabaseSync =>
-  new DatabaseSync(path, sqliteOptions(options));
+export function openDatabase(path: string, options: OpenOptions = {}): DatabaseSync {
+  const db = new DatabaseSync(path, sqliteOptions(options));
+  extend(db);
+  return db;
+}
 
 export const sqliteOptions = ({
   doubleQuotedTexts = true,
@@ -25,5 +29,6 @@ export const sqliteOptions = ({
 }: OpenOptions): ConstructorParameters<typeof DatabaseSync>[1] => ({
   enableDoubleQuotedStringLiterals: doubleQuotedTexts,
   enableForeignKeyConstraints: false,
+  allowExtension: extensions().libraries.length > 0,
   ...options,
 });

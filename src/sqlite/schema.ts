@@ -13,6 +13,9 @@ export interface SchemaObject {
   readonly sql: string;
 }
 
+export const isUniqueIndex = ({ kind, sql }: SchemaObject): boolean =>
+  kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(sql);
+
 export interface Column {
   readonly name: string;
   readonly declaredType: string;

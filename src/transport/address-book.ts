@@ -11,6 +11,14 @@ const LONGEST_PAUSE_MS = 3000;
 const MAX_LEARNED_PER_PEER = 8;
 /** Addresses of all peers together. */
 const MAX_ADDRESSES = 1024;
+/** Addresses that are dialled at the same time. */
+const MAX_DIALLING = 32;
+/** A learned address that never worked is forgotten after so many attempts. */
+const MAX_FAILURES = 12;
+/** A reason that a node which starts at the same time removes by itself counts after this time. */
+const PATIENCE_MS = 4000;
+/** Pause between two reports of the same reason. */
+const REPORT_MS = 600_000;
 
 interface Known {
   /** Without /p2p/. */
@@ -19,9 +27,23 @@ interface Known {
   peer: string | null;
   /** Given by the user or dialled with success: never dropped. */
   lasting: boolean;
+  /** Given by the user in this run. */
+  given: boolean;
+  /** The peer that must answer there; null: any. */
+  required: string | null;
   failures: number;
   dueAt: number;
   dialling: boolean;
+  problem: Problem | null;
+}
+
+/** Why an address does not lead to a peer. */
+interface Problem {
+  readonly reason: string;
+  readonly since: number;
+  /** It may pass by itself: the other node may not have started yet. */
+  readonly isPassing: boolean;
+  reportedAt: number;
 }
 
 /** `/ip4/…/tcp/8160/p2p/ID` ⇒ the address and the id; null: without an id. */
@@ -43,16 +65,38 @@ export class AddressBook {
     this.#random = random;
   }
 
-  /** Adds addresses given by the user or remembered from an earlier run. */
+  /** Adds addresses given by the user. The id after /p2p/ must be that of the node which answers. */
   add(multiaddrs: readonly string[], now: number): void {
     for (const multiaddr of multiaddrs) {
-      const { address, peer } = splitAddress(multiaddr);
-      if (peer === this.#self || this.#known.size >= MAX_ADDRESSES) continue;
-      const known = this.#known.get(address);
-      if (known === undefined)
-        this.#known.set(address, { address, peer, lasting: true, failures: 0, dueAt: now, dialling: false });
-      else known.lasting = true;
+      const { peer } = splitAddress(multiaddr);
+      const known = this.#put(multiaddr, now);
+      if (known === null) continue;
+      known.given = true;
+      known.required = peer;
     }
+  }
+
+  /** Adds addresses that led to a peer in an earlier run. */
+  remember(multiaddrs: readonly string[], now: number): void {
+    for (const multiaddr of multiaddrs) this.#put(multiaddr, now);
+  }
+
+  #put(multiaddr: string, now: number): Known | null {
+    const { address, peer } = splitAddress(multiaddr);
+    if (peer === this.#self) return null;
+    const known = this.#known.get(address) ?? this.#new(address, peer, now);
+    if (known !== null) known.lasting = true;
+    return known;
+  }
+
+  #new(address: string, peer: string | null, dueAt: number): Known | null {
+    if (this.#known.size >= MAX_ADDRESSES) return null;
+    const known: Known = {
+      ...{ address, peer, dueAt, lasting: false, given: false, required: null },
+      ...{ failures: 0, dialling: false, problem: null },
+    };
+    this.#known.set(address, known);
+    return known;
   }
 
   /** Replaces the addresses learned from a peer's record. `delayMs`: time for the other side to dial first. True: some are new. */
@@ -63,17 +107,8 @@ export class AddressBook {
     for (const [address, known] of this.#known)
       if (known.peer === peer && !known.lasting && !wanted.has(address)) this.#known.delete(address);
     for (const address of wanted) {
-      const known = this.#known.get(address);
-      if (known !== undefined || this.#known.size >= MAX_ADDRESSES) continue;
+      if (this.#known.has(address) || this.#new(address, peer, now + delayMs) === null) continue;
       news = true;
-      this.#known.set(address, {
-        address,
-        peer,
-        lasting: false,
-        failures: 0,
-        dueAt: now + delayMs,
-        dialling: false,
-      });
     }
     return news;
   }
@@ -82,11 +117,18 @@ export class AddressBook {
   due(now: number, connected: (peer: string) => boolean): string[] {
     const out: string[] = [];
     const busy = new Set<string>();
-    for (const known of this.#known.values()) if (known.dialling && known.peer !== null) busy.add(known.peer);
+    let dialling = 0;
     for (const known of this.#known.values()) {
+      if (!known.dialling) continue;
+      dialling++;
+      if (known.peer !== null) busy.add(known.peer);
+    }
+    for (const known of this.#known.values()) {
+      if (dialling >= MAX_DIALLING) break;
       if (known.dialling || known.peer === this.#self || now < known.dueAt) continue;
       if (known.peer !== null && (connected(known.peer) || busy.has(known.peer))) continue;
       known.dialling = true;
+      dialling++;
       if (known.peer !== null) busy.add(known.peer);
       out.push(known.address);
     }
@@ -101,16 +143,56 @@ export class AddressBook {
     known.peer = peer;
     known.lasting = true;
     known.failures = 0;
+    known.problem = null;
     known.dueAt = now + FIRST_PAUSE_MS;
   }
 
-  failed(address: string, now: number): void {
+  /** The peer that must answer at the address; null: any. */
+  requiredAt(address: string): string | null {
+    return this.#known.get(address)?.required ?? null;
+  }
+
+  /** `isPassing`: the other node may not have started yet. */
+  failed(address: string, now: number, reason: string, isPassing: boolean): void {
     const known = this.#known.get(address);
     if (known === undefined) return;
     known.dialling = false;
     known.failures++;
+    if (!known.lasting && known.failures >= MAX_FAILURES) {
+      this.#known.delete(address);
+      return;
+    }
+    if (known.problem?.reason !== reason)
+      known.problem = {
+        ...{ reason, isPassing, since: now },
+        reportedAt: Number.NEGATIVE_INFINITY,
+      };
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(known.failures, 10));
     known.dueAt = now + pause / 2 + this.#random.below(pause / 2 + 1);
+  }
+
+  /** The given addresses that lead to no connected peer, with the reasons. */
+  problems(now: number, connected: (peer: string) => boolean): { address: string; reason: string }[] {
+    return this.#withProblem(now, connected).map(({ address, problem }) => ({
+      address,
+      reason: problem.reason,
+    }));
+  }
+
+  /** The same, but each reason once in a long while. */
+  takeReports(now: number, connected: (peer: string) => boolean): { address: string; reason: string }[] {
+    const due = this.#withProblem(now, connected).filter(
+      ({ problem }) => now - problem.reportedAt >= REPORT_MS,
+    );
+    for (const { problem } of due) problem.reportedAt = now;
+    return due.map(({ address, problem }) => ({ address, reason: problem.reason }));
+  }
+
+  #withProblem(now: number, connected: (peer: string) => boolean): { address: string; problem: Problem }[] {
+    return [...this.#known.values()].flatMap(({ address, peer, given, problem }) => {
+      if (!given || problem === null || (peer !== null && connected(peer))) return [];
+      return problem.isPassing && now - problem.since < PATIENCE_MS ? [] : [{ address, problem }];
+    });
   }
 
   /** The link to `peer` broke: its addresses are due soon. */
@@ -131,10 +213,10 @@ export class AddressBook {
     return [...this.#known.values()].filter((k) => k.peer === peer).map((k) => k.address);
   }
 
-  /** The addresses to remember over a restart. */
+  /** The addresses to remember over a restart: those that were given or have worked. */
   all(): string[] {
     return [...this.#known.values()]
-      .filter((k) => k.peer !== this.#self)
+      .filter((k) => k.peer !== this.#self && k.lasting)
       .map((k) => (k.peer === null ? k.address : `${k.address}/p2p/${k.peer}`));
   }
 }

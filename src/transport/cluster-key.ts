@@ -87,6 +87,10 @@ function cannotWrite(path: string, error: unknown): UserError {
   }
 }
 
+/** The key of the private network. */
+export const derivedKey = (clusterKey: Uint8Array): Uint8Array =>
+  new Uint8Array(hkdfSync("sha256", clusterKey, new Uint8Array(0), "marmot private network 1", 32));
+
 /** Tells keys apart without showing them. */
 export const keyFingerprint = (clusterKey: Uint8Array): string =>
   Buffer.from(hkdfSync("sha256", clusterKey, new Uint8Array(0), "marmot key fingerprint 1", 8)).toString(
@@ -94,7 +98,7 @@ export const keyFingerprint = (clusterKey: Uint8Array): string =>
   );
 
 /** The key of the private network, in the format of libp2p's pnet. */
-export function privateNetworkKey(clusterKey: Uint8Array): Uint8Array {
-  const derived = hkdfSync("sha256", clusterKey, new Uint8Array(0), "marmot private network 1", 32);
-  return new TextEncoder().encode(`/key/swarm/psk/1.0.0/\n/base16/\n${Buffer.from(derived).toString("hex")}`);
-}
+export const privateNetworkKey = (clusterKey: Uint8Array): Uint8Array =>
+  new TextEncoder().encode(
+    `/key/swarm/psk/1.0.0/\n/base16/\n${Buffer.from(derivedKey(clusterKey)).toString("hex")}`,
+  );

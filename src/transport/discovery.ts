@@ -10,7 +10,7 @@ import { PeerRecord, RecordEnvelope } from "@libp2p/peer-record";
 import { multiaddr } from "@multiformats/multiaddr";
 import type { Clock, Timer } from "../base/clock.ts";
 
-const RECORDS = "marmot/records/1";
+export const RECORDS = "marmot/records/1";
 const PUBLISH_MS = 10_000;
 /** Pause after a new link, so that several new links cause one record. */
 const SOON_MS = 50;
@@ -24,6 +24,8 @@ export interface DiscoveryComponents {
   readonly privateKey: PrivateKey;
   readonly clock: Clock;
   readonly addresses: () => string[];
+  /** Only records of these peers count. */
+  readonly knows: (peer: PeerId) => boolean;
   /** A record, signed by the peer, with its addresses. */
   readonly onRecord: (peer: PeerId, addresses: string[]) => void;
 }
@@ -91,7 +93,7 @@ export class Discovery {
       const envelope = await RecordEnvelope.openAndCertify(data, PeerRecord.DOMAIN);
       const record = PeerRecord.createFromProtobuf(envelope.payload);
       const peer = asPeerId(record.peerId.toString());
-      if (!record.peerId.publicKey?.equals(envelope.publicKey)) return;
+      if (!record.peerId.publicKey?.equals(envelope.publicKey) || !this.#components.knows(peer)) return;
       if (record.seqNumber <= (this.#sequences.get(peer) ?? -1n)) return;
       if (this.#sequences.size >= MAX_PEERS && !this.#sequences.has(peer)) return;
       this.#sequences.set(peer, record.seqNumber);

@@ -9,13 +9,16 @@ import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./
 
 /** Bytes that may wait for one peer; further messages are dropped (Raft repeats them). */
 const QUEUE_BYTES = 64 << 20;
-/** Upper limit of one message. */
-const MAX_MESSAGE_BYTES = 1 << 30;
+/** Upper limit of one message of a member, and of another peer. */
+export const MAX_MESSAGE_BYTES = 1 << 30;
+export const MAX_STRANGER_BYTES = 1 << 20;
 const MAX_HELLO_BYTES = 16 << 10;
 /** Bulk bytes handed to the stream per turn. A small limit keeps the wait of a later urgent message short. */
 const BULK_SLICE_BYTES = 256 << 10;
 
 export interface LinkHandlers {
+  /** Upper limit of one message. */
+  maxMessageBytes(): number;
   /** null: accepted; a string: refused, with this reason. */
   onHello(hello: Uint8Array): string | null;
   onMessage(message: Uint8Array): void;
@@ -175,8 +178,8 @@ export class Link {
 
   #onPiece(piece: Uint8Array, last: boolean): void {
     this.#piecesSize += piece.length;
-    if (this.#piecesSize > MAX_MESSAGE_BYTES)
-      throw new FramingError(`a message of over ${MAX_MESSAGE_BYTES} bytes`);
+    const limit = this.#handlers.maxMessageBytes();
+    if (this.#piecesSize > limit) throw new FramingError(`a message of over ${limit} bytes`);
     this.#pieces.push(piece);
     if (!last) return;
     const message = this.#pieces.length === 1 ? piece : Buffer.concat(this.#pieces, this.#piecesSize);

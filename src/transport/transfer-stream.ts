@@ -5,8 +5,8 @@ import type { Clock } from "../base/clock.ts";
 import { errorMessage } from "../base/errors.ts";
 import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
 
-/** A transfer without progress for this long is aborted. */
-const STALL_MS = 20_000;
+/** A transfer over which nothing arrives, or nothing leaves, for this long is aborted. */
+const STALL_MS = 30_000;
 /** The stream is paused above this many received bytes that the caller has not taken. */
 const PAUSE_ABOVE_BYTES = 2 << 20;
 
@@ -46,7 +46,9 @@ async function sendAll(stream: Stream, clock: Clock, chunks: AsyncIterable<Uint8
     for await (const chunk of chunks) {
       if (stream.status !== "open") return;
       if (chunk.length > MAX_FRAME_BYTES) throw new TransferError(`a chunk of ${chunk.length} bytes`);
-      if (!stream.send(frame(FrameKind.chunk, chunk))) await drained(stream, clock);
+      // An empty chunk keeps the transfer alive while the sender waits.
+      const kind = chunk.length === 0 ? FrameKind.alive : FrameKind.chunk;
+      if (!stream.send(frame(kind, chunk))) await drained(stream, clock);
     }
     stream.send(frame(FrameKind.end, new Uint8Array(0)));
     await stream.close();
@@ -104,6 +106,7 @@ export async function* receiveTransfer(
       waiting += payload.length;
       if (waiting > PAUSE_ABOVE_BYTES) queueMicrotask(() => waiting > PAUSE_ABOVE_BYTES && stream.pause());
     } else if (kind === FrameKind.end) done = true;
+    else if (kind === FrameKind.alive) return notify();
     else if (kind === FrameKind.failed)
       failure ??= new TransferError(`the sender stopped: ${fromUtf8(payload)}`);
     else throw new FramingError(`a frame of kind ${kind}`);

@@ -17,14 +17,16 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
-import type { Lane, Transport, TransportHandlers } from "../shard/seams.ts";
+import type { AddressProblem, Lane, Transport, TransportHandlers } from "../shard/seams.ts";
 import { AddressBook, splitAddress } from "./address-book.ts";
-import { privateNetworkKey } from "./cluster-key.ts";
-import { Discovery } from "./discovery.ts";
+import { dialReason } from "./dial-reason.ts";
+import { Discovery, RECORDS } from "./discovery.ts";
 import { peerIdOf } from "./identity.ts";
-import { Link } from "./link.ts";
+import { announced, isLoopbackAddress } from "./loopback.ts";
+import { Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
 import { sodiumNoise } from "./noise.ts";
 import { privateNetwork } from "./private-network.ts";
+import { Strangers } from "./strangers.ts";
 import { tcp } from "./tcp.ts";
 import { receiveTransfer, serveTransfer, TransferError } from "./transfer-stream.ts";
 
@@ -41,6 +43,8 @@ const YIELD_DIAL_MS = 700;
 const ALIVE_MS = 1000;
 /** A link over which nothing arrives for this long is closed. */
 const SILENCE_MS = 5000;
+/** Peers at the same time; only members may exceed it. */
+const MAX_LINKS = 200;
 /** Transfers that one peer may request at the same time. */
 const MAX_TRANSFERS = 2;
 /** Pause between two warnings of the same text, and the texts that are known. */
@@ -55,13 +59,15 @@ export interface TransportComponents {
 
 export interface TransportOptions {
   readonly privateKey: PrivateKey;
-  /** 32 bytes; null: no private network (tests of foreign peers). */
-  readonly clusterKey: Uint8Array | null;
+  /** 32 bytes each; all are accepted, the first is dialled with. null: no private network (tests of foreign peers). */
+  readonly clusterKeys: readonly Uint8Array[] | null;
   readonly listen: readonly string[];
   /** Addresses that peers are told; empty: the listen addresses. */
   readonly announce: readonly string[];
   /** Multiaddrs that are dialled until the node stops. */
   readonly peers: readonly string[];
+  /** Multiaddrs that worked in an earlier run. */
+  readonly remembered: readonly string[];
   readonly mdns: boolean;
   /** Called when the addresses to remember over a restart have changed. */
   readonly onAddresses?: (multiaddrs: string[]) => void;
@@ -79,6 +85,9 @@ export class Libp2pTransport implements Transport {
   readonly #links = new Map<PeerId, Link>();
   readonly #heardAt = new Map<PeerId, number>();
   readonly #warnedAt = new Map<string, number>();
+  /** Addresses at which a handshake has begun, of dials that have not ended. */
+  readonly #reached = new Set<string>();
+  readonly #strangers: Strangers;
   readonly #transfers = new Map<string, number>();
   #handlers: TransportHandlers | null = null;
   #node: Libp2p | null = null;
@@ -90,15 +99,17 @@ export class Libp2pTransport implements Transport {
   constructor(components: TransportComponents, options: TransportOptions) {
     this.#components = components;
     this.#options = options;
+    this.#strangers = new Strangers(components.logger);
     this.peerId = peerIdOf(options.privateKey);
     this.#book = new AddressBook(this.peerId, components.random.fork());
     this.#book.add(options.peers, components.clock.now());
+    this.#book.remember(options.remembered, components.clock.now());
   }
 
   /** Throws `UserError` when the node cannot listen on an address. */
   async start(handlers: TransportHandlers): Promise<void> {
     this.#handlers = handlers;
-    const { clusterKey, listen, announce, privateKey } = this.#options;
+    const { clusterKeys, listen, announce, privateKey } = this.#options;
     const node = await createLibp2p({
       privateKey,
       addresses: { listen: [...listen], announce: [...announce] },
@@ -113,7 +124,7 @@ export class Libp2pTransport implements Transport {
           },
         }),
       ],
-      ...(clusterKey === null ? {} : { connectionProtector: privateNetwork(privateNetworkKey(clusterKey)) }),
+      ...(clusterKeys === null ? {} : { connectionProtector: this.#protector(clusterKeys) }),
       ...(this.#options.mdns ? { peerDiscovery: [mdns()] } : {}),
       connectionManager: {
         inboundConnectionThreshold: 200,
@@ -132,6 +143,8 @@ export class Libp2pTransport implements Transport {
           emitSelf: false,
           floodPublish: true,
           heartbeatInterval: GOSSIP_HEARTBEAT_MS,
+          // A peer cannot make this node remember topics.
+          allowedTopics: [RECORDS],
         }),
       } as never,
       start: false,
@@ -159,7 +172,8 @@ export class Libp2pTransport implements Transport {
       gossip: (node.services as unknown as Services).gossip,
       privateKey,
       clock,
-      addresses: () => this.addresses().map((a) => splitAddress(a).address),
+      addresses: () => this.announced(),
+      knows: (peer) => this.#handlers?.knows?.(peer) ?? true,
       onRecord: (peer, addresses) => this.#onRecord(peer, addresses),
     });
     this.#discovery.start();
@@ -184,6 +198,10 @@ export class Libp2pTransport implements Transport {
     return this.#node?.getMultiaddrs().map(String) ?? [];
   }
 
+  announced(): string[] {
+    return announced(this.addresses().map((a) => splitAddress(a).address));
+  }
+
   connected(): PeerId[] {
     return [...this.#links].filter(([, link]) => link.isOpen).map(([peer]) => peer);
   }
@@ -202,6 +220,17 @@ export class Libp2pTransport implements Transport {
 
   addressesOf(peerId: PeerId): string[] {
     return this.#book.of(peerId);
+  }
+
+  problems(): AddressProblem[] {
+    return this.#book.problems(this.#components.clock.now(), (peer) => this.#links.has(asPeerId(peer)));
+  }
+
+  #protector(keys: readonly Uint8Array[]): ReturnType<typeof privateNetwork> {
+    return privateNetwork(keys, {
+      onReached: (address) => this.#reached.add(address),
+      onStranger: (address) => this.#strangers.met(address, this.#components.clock.now()),
+    });
   }
 
   async *transfer(from: PeerId, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array> {
@@ -237,18 +266,27 @@ export class Libp2pTransport implements Transport {
       }
       if (speak) link.alive();
     }
-    for (const address of this.#book.due(now, (peer) => this.#links.has(asPeerId(peer))))
-      void this.#dial(address);
+    const connected = (peer: string): boolean => this.#links.has(asPeerId(peer));
+    for (const address of this.#book.due(now, connected)) void this.#dial(address);
+    for (const { address, reason } of this.#book.takeReports(now, connected))
+      this.#components.logger.info("a peer cannot be reached", { address, reason });
     this.#timer = clock.after(TICK_MS, () => this.#tick());
   }
 
   async #dial(address: string): Promise<void> {
-    const { clock } = this.#components;
+    const { clock, logger } = this.#components;
     let connection: Connection | undefined;
+    this.#reached.delete(address);
     try {
       const target: Multiaddr = multiaddr(address);
       connection = await this.#node!.dial(target, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) });
       const peer = asPeerId(connection.remotePeer.toString());
+      const required = this.#book.requiredAt(address);
+      if (required !== null && required !== peer) {
+        this.#book.failed(address, clock.now(), `node ${peer} answers, and --peers says ${required}`, false);
+        connection.abort(new Error("another node was expected"));
+        return;
+      }
       this.#book.answered(address, peer, clock.now());
       if (peer === this.peerId) {
         void connection.close().catch(() => {});
@@ -260,10 +298,19 @@ export class Libp2pTransport implements Transport {
       });
       this.#attach(stream, connection, true);
     } catch (error) {
-      this.#components.logger.debug("a dial failed", { address, error: errorMessage(error) });
-      if (/self|own/i.test(errorMessage(error))) this.#book.answered(address, this.peerId, clock.now());
-      else this.#book.failed(address, clock.now());
+      logger.debug("a dial failed", { address, error: errorMessage(error) });
+      const now = clock.now();
+      if (/self|own/i.test(errorMessage(error))) this.#book.answered(address, this.peerId, now);
+      else {
+        const { reason, isPassing } = dialReason(
+          error,
+          connection === undefined && this.#reached.has(address),
+        );
+        this.#book.failed(address, now, reason, isPassing);
+      }
       connection?.abort(new Error("no stream could be opened"));
+    } finally {
+      this.#reached.delete(address);
     }
   }
 
@@ -275,11 +322,14 @@ export class Libp2pTransport implements Transport {
     const handlers = this.#handlers!;
     const peerId = asPeerId(connection.remotePeer.toString());
     let announced = false;
+    const isKnown = (): boolean => handlers.knows?.(peerId) ?? true;
     const link: Link = new Link(stream, outbound, handlers.hello(), {
+      maxMessageBytes: () => (isKnown() ? MAX_MESSAGE_BYTES : MAX_STRANGER_BYTES),
       onHello: (hello) => {
         const other = this.#links.get(peerId);
         const peer = { peerId, hello, otherLinkSilentMs: this.#silence(peerId, other) };
-        const refusal = handlers.admit(peer);
+        const isFull = this.#links.size >= MAX_LINKS && other === undefined && !isKnown();
+        const refusal = isFull ? `there are ${MAX_LINKS} peers already` : handlers.admit(peer);
         if (refusal !== null) {
           this.#warn("a peer was refused", peerId, refusal);
           return refusal;
@@ -352,9 +402,14 @@ export class Libp2pTransport implements Transport {
     serveTransfer(stream, this.#components.clock, (request) => this.#handlers!.onTransfer(peerId, request));
   }
 
-  #onRecord(peer: PeerId, addresses: string[]): void {
+  #onRecord(peer: PeerId, all: string[]): void {
     if (this.#node === null) return;
     const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
+    // A loopback address leads to another machine's peer only by mistake.
+    const isLocal =
+      this.addresses().every(isLoopbackAddress) ||
+      this.#connectionsOf(peer).some((c) => isLoopbackAddress(c.remoteAddr.toString()));
+    const addresses = isLocal ? all : all.filter((address) => !isLoopbackAddress(address));
     if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay))
       this.#options.onAddresses?.(this.#book.all());
   }

@@ -3,6 +3,7 @@ import { UserError } from "../../src/base/errors.ts";
 import type {
   ConflictDetail,
   ConflictSummary,
+  FileRepair,
   MemberAction,
   Metric,
   NodeApi,
@@ -20,6 +21,7 @@ export const STATUS: NodeStatus = {
     addresses: ["/ip4/127.0.0.1/tcp/8160"],
     version: "0.1.0",
     ready: true,
+    state: "ready",
     waitingFor: "",
   },
   cluster: {
@@ -58,6 +60,7 @@ export const STATUS: NodeStatus = {
     { shard: 0, role: "leader", leader: "n1", term: 4, commitIndex: 17, appliedIndex: 16, pendingChanges: 5 },
     { shard: 1, role: "follower", leader: "", term: 2, commitIndex: 9, appliedIndex: 9, pendingChanges: 0 },
   ],
+  unreached: [],
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
   conflicts: { total: 1, orphans: 0 },
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }] },
@@ -148,6 +151,10 @@ export class FakeNode implements NodeApi {
   }): Promise<VerifyResult> {
     this.calls.push({ name: "verify", options });
     return this.verifies();
+  }
+  repair(): Promise<FileRepair> {
+    this.calls.push({ name: "repair", options: null });
+    return Promise.resolve({ file: "app.db", before: null, rows: [], journalled: 0, unreadable: [] });
   }
   changeMember(action: MemberAction, name: string, to?: string): Promise<void> {
     this.calls.push({ name: action, options: { name, ...(to === undefined ? {} : { to }) } });

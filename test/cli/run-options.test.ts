@@ -23,6 +23,8 @@ test("defaults", () => {
   expect(settings(["--db", "app.db"])).toEqual({
     admin: { host: "127.0.0.1", port: 6010 },
     token: null,
+    tokenFile: null,
+    open: [],
     node: {
       db: "app.db",
       dataDir: "app.db.marmot",
@@ -30,6 +32,8 @@ test("defaults", () => {
       announce: [],
       peers: [],
       mdns: false,
+      group: null,
+      bootstrapExpect: null,
       name: null,
       hostName: "host-7",
       role: null,
@@ -44,6 +48,8 @@ test("defaults", () => {
       idBlock: null,
       tables: null,
       exclude: null,
+      functions: null,
+      libraries: [],
       scan: {},
     },
   });

@@ -240,7 +240,7 @@ test("a file without its data directory forms no new cluster", async () => {
   expect(stderr).toContain("--peers");
 });
 
-test("a second process on a data directory, a replaced file and the directory of another node are refused", async () => {
+test("a second process on a data directory, a missing file and a log of a newer format are refused", async () => {
   cluster = await TestCluster.start({
     shards: 1,
     schema: "CREATE TABLE t(id INTEGER PRIMARY KEY)",
@@ -256,10 +256,6 @@ test("a second process on a data directory, a replaced file and the directory of
   for (const suffix of ["", "-wal", "-shm"]) rmSync(node!.db + suffix, { force: true });
   expect(marmot(["run", "--db", node!.db, "--cluster-key", cluster.key, ...LOCAL]).stderr).toContain(
     "is missing",
-  );
-  node!.run("CREATE TABLE t(id INTEGER PRIMARY KEY)");
-  expect(marmot(["run", "--db", node!.db, "--cluster-key", cluster.key, ...LOCAL]).stderr).toContain(
-    "it was replaced or cleaned up",
   );
   const log = new Database(join(node!.dataDir, "log.db"));
   log.exec("UPDATE meta SET value = 99 WHERE name = 'format'");

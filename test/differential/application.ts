@@ -4,6 +4,7 @@
  */
 import { Database } from "bun:sqlite";
 import type { Case, Step } from "./case.ts";
+import { OWN_FUNCTION } from "./draw-table.ts";
 
 /** Settings of a connection that a step begins with. */
 const DEFAULTS = `
@@ -13,6 +14,14 @@ const DEFAULTS = `
 
 const FORGET = "REPLACE INTO temp.forget VALUES(-7)";
 
+/** What only applications have: see `OWN_FUNCTION`. */
+export function giveFunctions(db: Database): void {
+  const functions = db as unknown as {
+    function(name: string, options: object, run: (value: unknown) => unknown): void;
+  };
+  functions.function(OWN_FUNCTION, { deterministic: true, useBigIntArguments: true }, (value) => value);
+}
+
 export class PlainApplication {
   readonly db: Database;
   readonly #rowids: boolean;
@@ -20,6 +29,7 @@ export class PlainApplication {
   constructor(file: string, { rowids }: Pick<Case, "rowids">, busyMs = 0) {
     this.db = new Database(file, { readwrite: true, create: false, safeIntegers: true });
     this.db.exec(`PRAGMA busy_timeout = ${busyMs}; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY`);
+    giveFunctions(this.db);
     if (rowids) this.db.exec("CREATE TEMP TABLE forget(id INTEGER PRIMARY KEY)");
     this.#rowids = rowids;
   }
@@ -72,6 +82,7 @@ export class PlainApplication {
 export function makeFile(file: string, { encoding, schema }: Pick<Case, "encoding" | "schema">): void {
   const db = new Database(file, { create: true });
   try {
+    giveFunctions(db);
     db.exec(`PRAGMA encoding = '${encoding}'; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF`);
     applySchema(db, schema);
   } finally {

@@ -241,6 +241,20 @@ export function drawTable(
       uniques.push(used);
     bound([...used, about]);
   }
+  if (candidates.length > 0 && random.chance(features.failing)) {
+    const column = random.pick(candidates);
+    const { sql, name: index } = failingIndex(random, names, name, column);
+    indexes.push({ name: index, sql });
+    bound([column]);
+  }
+  if (candidates.length > 0 && features.anyOrder !== true && random.chance(features.ownFunctions)) {
+    const column = random.pick(candidates);
+    constraints.push({
+      text: `CHECK(${OWN_FUNCTION}(${q(column)}) IS NOT 'never')`,
+      columns: [column],
+    });
+    bound([column]);
+  }
   const options = [withoutRowid ? "WITHOUT ROWID" : "", strict ? "STRICT" : ""].filter((o) => o !== "");
   // A row that dangles and that others dangle for: whether SQLite takes it depends on whether the table has triggers at all.
   const mayBeReferredTo = features.enforced || !constraints.some((c) => c.text.startsWith("FOREIGN KEY"));
@@ -273,6 +287,30 @@ export function drawTable(
     indexes,
     target,
   };
+}
+
+/** A function that each application of a case has, and no node. It returns its argument. */
+export const OWN_FUNCTION = "app_same";
+
+/** An index whose expression fails for some values, most with a condition that leaves these values out. */
+function failingIndex(
+  random: Random,
+  names: Names,
+  table: string,
+  column: string,
+): { readonly name: string; readonly sql: string } {
+  const c = q(column);
+  const [term, guard] = random.pick([
+    [`json_extract(${c}, '$.a')`, `json_valid(${c})`],
+    [`(${c} ->> '$.a')`, `json_valid(${c})`],
+    [`json_type(${c})`, `${c} LIKE '{%}'`],
+    [`json_array_length(${c})`, `typeof(${c}) = 'text' AND json_valid(${c})`],
+    [`abs(${c})`, `${c} > -9223372036854775808`],
+  ] as const);
+  const name = names.next("i_");
+  const unique = random.chance(0.7) ? "UNIQUE " : "";
+  const where = random.chance(0.85) ? ` WHERE ${guard}` : "";
+  return { name, sql: `CREATE ${unique}INDEX ${q(name)} ON ${q(table)}(${term})${where}` };
 }
 
 const sameSet = (one: readonly string[], other: readonly string[]): boolean =>

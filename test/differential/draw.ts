@@ -125,7 +125,9 @@ function drawStep(
   const say = (text: string): void => void statements.push(sql(text));
   say(`PRAGMA recursive_triggers = ${recursive ? "ON" : "OFF"}`);
   say(`PRAGMA foreign_keys = ${features.enforced || random.chance(0.5) ? "ON" : "OFF"}`);
-  if (random.chance(0.15)) say(`PRAGMA trusted_schema = ${random.pick(["ON", "OFF"])}`);
+  // Untrusted, a schema may not call functions of the application.
+  const mayDistrust = random.chance(0.15) && features.ownFunctions === 0;
+  if (mayDistrust) say(`PRAGMA trusted_schema = ${random.pick(["ON", "OFF"])}`);
   if (random.chance(0.08)) say(`PRAGMA ignore_check_constraints = ${random.pick(["ON", "OFF", "OFF"])}`);
   if (random.chance(0.1)) {
     say(random.pick(["VACUUM", "ANALYZE", "REINDEX", "PRAGMA wal_checkpoint(PASSIVE)"]));

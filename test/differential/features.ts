@@ -25,6 +25,10 @@ export interface Features {
   readonly indexes: number;
   readonly expressions: number;
   readonly partial: number;
+  /** Of index terms that fail for some values, most with a condition that leaves these out. */
+  readonly failing: number;
+  /** Of CHECKs with a function that only the application has. */
+  readonly ownFunctions: number;
   readonly defaults: number;
   readonly triggers: number;
   readonly views: number;
@@ -72,5 +76,7 @@ export function drawFeatures(random: Random, options: Options, wideText: boolean
     oddValues: random.pick([0, 0.1, 0.4]),
     nulls: random.pick([0, 0.1, 0.3]),
     migrations: some(options.migrations ? 0.25 : 0, 0.25),
+    failing: functions(0.35, 0.5),
+    ownFunctions: functions(0.25, 0.6),
   };
 }

@@ -151,7 +151,7 @@ describe("one shard", () => {
     }
     const [b] = [lab.nodes[1]!];
     expect(b.query("SELECT count(*) FROM kv")).toEqual(a.query("SELECT count(*) FROM kv"));
-    expect(a.query("SELECT count(*) FROM __marmot__kv_change_log")).toEqual([[1n]]);
+    expect(a.query("SELECT count(*) FROM __marmot__kv_change_log WHERE id > 0")).toEqual([[1n]]);
   });
 
   test("the journal names a conflict if and only if the writer had not seen the foreign version", async () => {

@@ -54,6 +54,7 @@ beforeEach(() => {
       position: (shard) => state.positions[shard]!,
       awaitedMarkers: () => state.awaited,
     },
+    fileChange: () => null,
     isReceiving: () => false,
     obstacle: () => null,
     held: () => state.held,

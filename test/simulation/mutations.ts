@@ -18,6 +18,8 @@ export interface Mutation {
   readonly within: number;
   /** The seeds have a table without a declared key. */
   readonly keyless?: boolean;
+  /** The seeds have emptied change logs. */
+  readonly custody?: boolean;
   /** The seeds have schemas of the generator's. */
   readonly generated?: boolean;
   /**
@@ -220,6 +222,36 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (lost !== null && (bytes.before !== null || bytes.after !== null))",
     "if (lost !== null && bytes.before === bytes.after)",
   ),
+  {
+    ...one(
+      "a deleted row above the highest row counts as never written",
+      0,
+      "replica/apply/plain-rows.ts",
+      "return Math.max(access.highest(), this.#components.keyPositions.highest(shape.id));",
+      "return access.highest();",
+    ),
+    test: "test/replica/apply/plain-rows.test.ts",
+  },
+  {
+    ...one(
+      "a key that comes twice in a changeset is written in one slice",
+      0,
+      "replica/apply/plain-rows.ts",
+      "if (seen.has(keyId)) return i;",
+      "",
+    ),
+    test: "test/replica/apply/plain-rows.test.ts",
+  },
+  {
+    ...one(
+      "rows of other shards count in the checksum of shard 0",
+      0,
+      "replica/apply/plain-rows.ts",
+      "if (context.shard !== 0 || settings.shards === 1)",
+      "if (settings.shards > 0)",
+    ),
+    test: "test/replica/apply/plain-rows.test.ts",
+  },
   one(
     "the journal assumes a base position after the real one",
     200,
@@ -309,12 +341,32 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (sink.found() > 0) syncAppDb();",
     "if (sink.found() > 1e9) syncAppDb();",
   ),
+  {
+    ...one(
+      "an application that writes without a pause holds up its acknowledgements",
+      0,
+      "replication/pipeline/pipeline.ts",
+      "const first = !this.#sentFirst && !this.reflecting",
+      "const first = !this.reflecting",
+    ),
+    test: "test/node/turns.test.ts",
+  },
+  {
+    ...one(
+      "rows of other nodes wait for rows of the application",
+      0,
+      "replication/pipeline/pipeline.ts",
+      "!this.reflecting && changed.size === 0 && redirected.length === 0;",
+      "!this.reflecting;",
+    ),
+    test: "test/node/turns.test.ts",
+  },
   one(
     "the sweep deletes the highest row of a change log, too",
     200,
     "reflect/change-log-writer.ts",
-    "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ? AND id < (SELECT max(id) FROM ${name})`);",
-    "this.#delete = lazily(db, `DELETE FROM ${name} WHERE id <= ?`);",
+    "`DELETE FROM ${name} WHERE id BETWEEN 1 AND ? AND id < (SELECT max(id) FROM ${name})`,",
+    "`DELETE FROM ${name} WHERE id BETWEEN 1 AND ?`,",
   ),
   one(
     "a change is compared with the present replica, not with the state that the application read",
@@ -479,7 +531,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "the file is drained before it shows the redirected rowids of own rows",
       400,
       "replication/pipeline/drain-task.ts",
-      'if (this.#components.replica.redirected.length > 0) return "done";',
+      'if (replica.redirected.length > 0) return "done";',
       "",
     ),
     keyless: true,
@@ -577,6 +629,74 @@ export const MUTATIONS: readonly Mutation[] = [
     // A kill between a change of the schema and the reflection behind it, with rows that found no room.
     test: "test/schema-sync/rows-to-restore.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- custody of the file
+  {
+    ...one(
+      "a change log that lost rows counts as complete",
+      100,
+      "capture/log-ids.ts",
+      "return mark !== undefined && highestId(db, log) >= floor;",
+      "return true;",
+    ),
+    custody: true,
+  },
+  {
+    name: "no one notices an emptied change log while the node runs",
+    within: 100,
+    custody: true,
+    edits: [
+      {
+        file: "capture/drain.ts",
+        find: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));",
+        replace: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < -2);",
+      },
+      {
+        file: "reflect/change-log-writer.ts",
+        find: "return newest < Math.max(this.#looked, this.#cursor.drained);",
+        replace: "return newest < -2;",
+      },
+    ],
+  },
+  {
+    ...one(
+      "the log ids of an emptied change log begin again",
+      100,
+      "capture/log-ids.ts",
+      "if (highestId(db, log) < floor) blank(db, log, floor);",
+      "",
+    ),
+    custody: true,
+  },
+  {
+    ...one(
+      "a log id that an older copy of the file used again counts as ordered",
+      0,
+      "capture/drain.ts",
+      "if (!beforeImages.isLastWriteOwn(shape.id, row.keyId, base)) return true;",
+      "return true;",
+    ),
+    test: "test/node/custody.test.ts",
+  },
+  {
+    ...one(
+      "an older copy of the file is taken for the file",
+      0,
+      "node/file/inspect-file.ts",
+      "(life === null || life.epoch !== noted.epoch || life.life < noted.life)",
+      "life === null",
+    ),
+    test: "test/node/custody.test.ts",
+  },
+  {
+    ...one(
+      "own rows that the file lost are not looked for",
+      0,
+      "node/file/file-pair.ts",
+      "if (!isSame(there!.get(key), here!.get(key))) return true;",
+      "if (shards < 0) return true;",
+    ),
+    test: "test/node/custody.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- applications beside the rules
   {
     ...one(
@@ -641,25 +761,25 @@ export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofMachines(
     "an older life of a member is accepted",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'if (isOld) return "went-back";',
     "",
   ),
   ofMachines(
     "a new process of a member need not have the entries that the last one acknowledged",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;',
     "return null;",
   ),
   ofMachines(
     "a second process of a connected member is accepted",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'return isOld || isAliveSince ? "twice" : "later";',
     "return null;",
   ),
   ofMachines(
     "members do not tell each other the lives that they have met",
-    "replication/life-guard.ts",
+    "replication/lives/life-guard.ts",
     "return peers.remember(peer, { member, incarnation, nonce }) ? [peer] : [];",
     "return [];",
   ),
@@ -673,12 +793,12 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "a log that ends before the replica is used",
       0,
-      "replication/log-end.ts",
+      "replication/lives/log-end.ts",
       "if (seen > lastIndex)",
       "if (seen > lastIndex + 1)",
     ),
     // In the simulation the peers refuse the node, too: they know the entries that it acknowledged.
-    test: "test/replication/log-end.test.ts",
+    test: "test/replication/lives/log-end.test.ts",
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
@@ -688,8 +808,8 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "app-db/file-sync.ts",
-        find: "    fdatasyncSync(this.#wal);\n  }",
-        replace: '    fdatasyncSync(this.#wal);\n    closeSync(openSync(this.path, "r"));\n  }',
+        find: "    fdatasyncSync(this.#wal!);\n  }",
+        replace: '    fdatasyncSync(this.#wal!);\n    closeSync(openSync(this.path, "r"));\n  }',
       },
     ],
   },

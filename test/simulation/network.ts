@@ -312,4 +312,12 @@ export class SimTransport implements Transport {
   addressesOf(peerId: PeerId): string[] {
     return [`/memory/${peerId}`];
   }
+
+  announced(): string[] {
+    return this.addresses();
+  }
+
+  problems(): [] {
+    return [];
+  }
 }

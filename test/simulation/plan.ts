@@ -69,6 +69,8 @@ export interface Plan {
   readonly transactions?: "whole" | "row";
   /** Applications write a table without a declared key, too, and VACUUM; older plans do not say it. */
   readonly keyless?: boolean;
+  /** Applications empty change logs. */
+  readonly custody?: boolean;
   /** The schema is the generator's; absent: the simulator's own. */
   readonly generated?: Generated;
   /** Nodes that begin as members. */
@@ -110,6 +112,21 @@ export function withMigrations(plan: Plan): Plan {
   }));
   const actions = [...plan.actions, ...drawn].sort((a, b) => a.at - b.at);
   return { ...plan, actions };
+}
+
+/** Tables of the simulated application whose change logs an action empties. */
+const LOGGED = ["kv", "u", "w", "p", "c", "list", "bank", "bulk"] as const;
+
+/** The same plan with emptied change logs in it, as cleaners of test suites leave them; drawn apart, too. */
+export function withCustody(plan: Plan): Plan {
+  const random = new Random(plan.seed ^ 0x63757374);
+  const drawn = Array.from({ length: random.between(1, 6) }, (): Planned => {
+    const sql = `DELETE FROM "__marmot__${random.pick(LOGGED)}_change_log"`;
+    const action: Action = { kind: "maintain", node: random.below(plan.members), sql };
+    return { at: random.below(plan.ms), seed: random.next(), action };
+  });
+  const actions = [...plan.actions, ...drawn].sort((a, b) => a.at - b.at);
+  return { ...plan, custody: true, actions };
 }
 
 export interface Generated extends TrafficSchema {

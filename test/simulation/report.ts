@@ -13,12 +13,13 @@ export const LEGEND: readonly string[] = [
 ];
 
 /** What scripts/simulate.ts has to be told to draw the plan of this seed again. */
-function optionsOf({ keyless, generated, actions }: Plan): string[] {
+function optionsOf({ keyless, custody, generated, actions }: Plan): string[] {
   const migrates =
     generated === undefined ? actions.some(({ action }) => action.kind === "migrate") : generated.migrations;
   return [
     ...(keyless === true ? ["--keyless"] : []),
     ...(migrates ? ["--schema"] : []),
+    ...(custody === true ? ["--custody"] : []),
     ...(generated === undefined ? [] : ["--generated"]),
   ];
 }

@@ -206,6 +206,8 @@ export class SimNode {
       announce: [],
       peers: number === 0 ? [] : ["/memory/n0"],
       mdns: false,
+      group: null,
+      bootstrapExpect: null,
       name: this.name,
       role: "voter",
       create: false,
@@ -450,6 +452,8 @@ export class SimNode {
             if (this.#isFull("live")) throw new Error("ENOSPC: no space left on device, fdatasync");
             this.#doOrFail("live", () => this.#synced.take());
           },
+          look: () => null,
+          close: () => {},
         };
       },
       watchFolder: (_folder, onEvent) => {
@@ -462,7 +466,7 @@ export class SimNode {
       },
       memory: () => 0,
       collectGarbage: () => {},
-      nonce: () => `${this.options.address ?? this.name}/${generation}`,
+      nonce: () => `${this.options.address ?? this.name}-${generation}`,
     };
   }
 

@@ -161,12 +161,11 @@ export class Simulation {
     for (let i = 0; i < members; i++) this.nodes.push(await this.#node(i, folder));
     for (const node of this.nodes) node.begin();
     const formed = await this.#until(() => this.settled, SETTLE_MS);
+    const unsettled = this.#unsettled();
     await this.#stop();
     rmSync(this.#folder, { recursive: true, force: true });
     if (!formed || this.checks.problems.length > 0)
-      throw new Error(
-        `the template cannot be formed: ${[...this.checks.problems, ...this.#unsettled()].join("; ")}`,
-      );
+      throw new Error(`the template cannot be formed: ${[...this.checks.problems, ...unsettled].join("; ")}`);
   }
 
   /** The file of the first node, and the identities of all nodes. */

@@ -38,10 +38,11 @@ export async function peer(
     { clock: systemClock, random: new Random(1), logger: silentLogger },
     {
       privateKey,
-      clusterKey: KEY,
+      clusterKeys: [KEY],
       listen: ["/ip4/127.0.0.1/tcp/0"],
       announce: [],
       peers: [],
+      remembered: [],
       mdns: false,
       onRefused: (_peer, reason) => refusals.push(reason),
       ...rest,

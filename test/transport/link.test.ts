@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import type { Stream } from "@libp2p/interface";
 import { frame, FrameKind, frameParser } from "../../src/transport/framing.ts";
-import { Link } from "../../src/transport/link.ts";
+import { Link, MAX_MESSAGE_BYTES } from "../../src/transport/link.ts";
 
 /** A stream that takes one write at a time, as a slow network does. */
 class SlowStream extends EventTarget {
@@ -33,6 +33,7 @@ function open(): { link: Link; stream: SlowStream; messages: Uint8Array[] } {
   const messages: Uint8Array[] = [];
   const link = new Link(stream as unknown as Stream, true, new Uint8Array(1), {
     onHello: () => null,
+    maxMessageBytes: () => MAX_MESSAGE_BYTES,
     onMessage: (message) => messages.push(message),
     onRefused: () => {},
     onClose: () => {},

@@ -109,8 +109,8 @@ test("a dial that is aborted before an answer fails without an uncaught error", 
 
 test("a peer without the cluster key gets no stream", async () => {
   const a = await start();
-  const stranger = await start({ peers: a.transport.addresses(), clusterKey: bytes(32, 9) });
-  const naked = await start({ peers: a.transport.addresses(), clusterKey: null });
+  const stranger = await start({ peers: a.transport.addresses(), clusterKeys: [bytes(32, 9)] });
+  const naked = await start({ peers: a.transport.addresses(), clusterKeys: null });
   const friend = await start({ peers: a.transport.addresses() });
   await until(() => linked(a, friend), "the friend");
   await Bun.sleep(1500);

@@ -4,6 +4,7 @@
  */
 import type { Logger } from "../../base/logger.ts";
 import type { ProgressStatus } from "../../operations/api.ts";
+import { describeProgress } from "../../replication/work-progress.ts";
 import type { CliContext } from "../context.ts";
 
 const TERMINAL_MS = 100;
@@ -13,22 +14,8 @@ const LOG_MS = 5000;
 
 const CLEAR = "\r\u001b[K";
 
-const size = (bytes: number): string =>
-  bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
-
-const duration = (ms: number): string => {
-  const seconds = Math.ceil(ms / 1000);
-  return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
-};
-
-export function describe({ work, done, total, unit, remainingMs }: ProgressStatus): string {
-  const show = (n: number): string => (unit === "bytes" ? size(n) : n.toLocaleString("en"));
-  const percent = Math.min(100, Math.floor((done / total) * 100));
-  const of = total > 0 ? ` of ${show(total)}` : "";
-  const part = total > 0 ? ` (${percent} %)` : "";
-  const left = remainingMs === null ? "" : `, ${duration(remainingMs)} left`;
-  return `${work}: ${show(done)}${of}${unit === "bytes" ? "" : ` ${unit}`}${part}${left}`;
-}
+export const describe = (progress: ProgressStatus): string =>
+  `${progress.work}: ${describeProgress(progress)}`;
 
 export class ProgressLine {
   readonly #context: Pick<CliContext, "isTerminal" | "columns" | "say" | "draw">;

@@ -1,11 +1,17 @@
 /** `marmot doctor`: whether the tables of a database can replicate. Needs no cluster. */
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
+import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../run-options.ts";
 import { table } from "../output/table.ts";
 import { CONFIG_OPTION, DB_OPTION, flag, JSON_OPTION, list, text, type Verb } from "../verb.ts";
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const db = text(options, "db")!;
+  const { giveExtensions } = await import("../../node/startup/give-extensions.ts");
+  await giveExtensions({
+    functions: text(options, "functions"),
+    libraries: list(options, "load-extension") ?? [],
+  });
   const { inspectDatabase } = await import("../../node/offline/doctor.ts");
   const found = inspectDatabase(db, {
     tables: list(options, "tables"),
@@ -47,6 +53,8 @@ export const doctorVerb: Verb = {
     DB_OPTION,
     { name: "tables", type: "list", value: "A,B", help: "check only these", example: "a,b" },
     { name: "exclude", type: "list", value: "C", help: "leave these out", example: "c" },
+    FUNCTIONS_OPTION,
+    LIBRARIES_OPTION,
     JSON_OPTION,
     CONFIG_OPTION,
   ],

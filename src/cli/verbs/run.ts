@@ -8,6 +8,7 @@ import type { RunningNode } from "../../node/handle.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
+import { readTokenFile } from "../options/admin-token.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
 import { screen } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
@@ -25,15 +26,21 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     write: (entry) => line.say(entry),
     wallTime: () => systemClock.wallTime(),
   });
-  const [{ startNode }, { AdminServer }, { controlSocketOf }] = await Promise.all([
+  const [{ startNode }, { AdminServer }, { controlSocketOf }, { groupId, shareSocket }] = await Promise.all([
     import("../../node/node.ts"),
     import("../../admin/server.ts"),
     import("../../node/keys.ts"),
+    import("../../node/group.ts"),
   ]);
+  // Every file of this process is its user's alone, unless it is shared on purpose.
+  process.umask(0o077);
+  const group = settings.node.group === null ? null : groupId(settings.node.group);
   let progress: ProgressStatus | null = null;
   const admin = AdminServer.open({
     address: settings.admin,
-    token: settings.token,
+    token: settings.tokenFile === null ? settings.token : readTokenFile(settings.tokenFile),
+    open: settings.open,
+    shareSocket: group === null ? null : (path) => shareSocket(path, group),
     starting: () => (progress === null ? "starting" : describe(progress)),
   });
   const random = new Random(crypto.getRandomValues(new Uint32Array(1))[0]!);
@@ -41,13 +48,16 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     progress = now;
     line.report(now, logger);
   };
-  const starting = startNode(settings.node, { clock: systemClock, random, logger, onProgress });
+  const controlSocket = controlSocketOf(settings.node.dataDir);
+  const onLocked = (): void => admin.openControl(controlSocket);
+  const starting = startNode(settings.node, { clock: systemClock, random, logger, onProgress, onLocked });
   let node: RunningNode;
   try {
     // A start may end at any point: the next one begins again.
     const started = await Promise.race([starting, interrupted]);
     if (started === "interrupted") {
       starting.catch(() => {}); // the process ends
+      await admin.stop();
       return 0;
     }
     node = started;
@@ -57,7 +67,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   let failure: Error | null = null;
   try {
-    admin.attach(node.api, controlSocketOf(settings.node.dataDir));
+    admin.attach(node.api, controlSocket);
     const lines = screen(node, admin.url, settings.node);
     if (text(options, "log-format") === "json") logger.info("started", { screen: lines });
     else line.say(lines.join("\n"));
@@ -68,13 +78,17 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   line.report(null, logger);
   const stopped = await stop(node, admin, logger);
+  if (node.mustBeKilled) process.kill(process.pid, "SIGKILL");
   if (failure !== null) throw stoppedBy(failure);
   return stopped ? 0 : 1;
 }
 
 /** False: stopping took too long; the process ends anyway. */
 async function stop(node: RunningNode, admin: { stop(): Promise<void> }, logger: Logger): Promise<boolean> {
-  const all = admin.stop().then(() => node.stop());
+  const all = node
+    .handOver()
+    .then(() => admin.stop())
+    .then(() => node.stop());
   const inTime = await Promise.race([all.then(() => true), Bun.sleep(STOP_MS).then(() => false)]);
   if (inTime) logger.info("stopped");
   else

@@ -39,6 +39,8 @@ function showStatus(status: NodeStatus): string {
     `pending ${pending.changes} changes${age}; conflicts ${conflicts.total}${conflicts.orphans > 0 ? `, dangling references ${conflicts.orphans}` : ""}; tables ${tables.replicated.length}`,
   );
   if (status.sqlite.warning !== "") parts.push(`warning: ${status.sqlite.warning}`);
+  for (const { from, to, reason } of status.unreached)
+    parts.push(`not connected: ${from} and ${to}: ${reason}`);
   for (const { name, reason } of tables.skipped) parts.push(`skipped ${name}: ${reason}`);
   return parts.join("\n");
 }

@@ -2,7 +2,8 @@
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import type { ClassifiedTable, Selection } from "../../schema/classify/classify.ts";
+import type { ClassifiedTable } from "../../schema/classify/classify.ts";
+import type { Selection } from "../../schema/selection.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { readWriterVersion, walResetNote } from "../../sqlite/writer-version.ts";
 import { queryOf } from "../../sqlite/query.ts";

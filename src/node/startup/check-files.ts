@@ -1,7 +1,7 @@
 /** Decides the kind of a start, and checks that the files of a node belong together. Writes nothing. */
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
-import { errorMessage, UserError } from "../../base/errors.ts";
+import { errorMessage, isDamage, UserError } from "../../base/errors.ts";
 import { HaltError } from "../../base/halt.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
@@ -13,8 +13,8 @@ import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { fileError } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
-import { logEndHalt } from "../../replication/log-end.ts";
-import { rejoinHint } from "../refused.ts";
+import { logEndHalt } from "../../replication/lives/log-end.ts";
+import { rejoinHint } from "../halt/refused.ts";
 
 /** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
 type StartKind = "member" | "form" | "join";
@@ -107,11 +107,21 @@ export interface StartOptions {
   readonly create: boolean;
 }
 
+/** null: there is no replica beside the file, or the file is damaged and will be inspected. */
+function readHeadOf(file: string, hasReplica: boolean): FileHead | null {
+  try {
+    return readDatabase(file, (db) => (hasReplica ? readHead(db, file) : null));
+  } catch (error) {
+    if (hasReplica && isDamage(error)) return { meta: null, isCaptured: true, reflected: [] };
+    throw error;
+  }
+}
+
 /** Throws `UserError` where more than one kind of start is possible. */
 export function startKind({ file, paths, peerId, hasPeers, create }: StartOptions): Start {
   const exists = existsSync(file);
   const hasReplica = existsSync(paths.replica);
-  const head = exists ? readDatabase(file, (db) => (hasReplica ? readHead(db, file) : null)) : null;
+  const head = exists ? readHeadOf(file, hasReplica) : null;
   const isCaptured = head?.isCaptured === true;
   if (hasReplica) {
     if (!existsSync(paths.log))
@@ -124,7 +134,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
-        `restore the file, or move ${paths.folder} to another place and start with --peers to receive the file`,
+        `put the file back, or run marmot repair --db ${file} to build it from the replica, or move ${paths.folder} to another place and start with --peers`,
       );
     return { kind: "member", head };
   }
@@ -159,8 +169,8 @@ const readPositions = (replica: DatabaseSync): number[] =>
     .map((row) => Number(row.idx));
 
 /**
- * Checks that file, replica and log belong to the same node and cluster. Changes of the schema or of Marmot's triggers are
- * detected later, when the file is opened. `seen`: the head of the file, if it was just read; null: read it. Returns the
+ * Checks that file, replica and log belong to the same node and cluster. A damaged file, or one without Marmot's tables, is
+ * inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
  * settings of the cluster. Throws `UserError`, and `HaltError` where the node must not vote.
  */
 export function checkMemberFiles(
@@ -169,7 +179,7 @@ export function checkMemberFiles(
   peerId: PeerId,
   seen: FileHead | null,
 ): ReplicaSettings {
-  const { meta, isCaptured, reflected } = seen ?? readDatabase(file, (db) => readHead(db, file));
+  const { meta, reflected } = seen ?? readHeadOf(file, true)!;
   const { identity: log, groups } = readLogHead(paths.log);
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
@@ -191,11 +201,6 @@ export function checkMemberFiles(
           CHOICES(paths),
         );
     }
-    if (meta === null || !isCaptured)
-      throw new UserError(
-        `${file} has no change logs, but ${paths.folder} belongs to a replicated file: it was replaced or cleaned up`,
-        CHOICES(paths),
-      );
     const halt = logEndHalt(
       {
         ...{ log: paths.log, groups, reflected },

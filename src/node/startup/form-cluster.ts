@@ -18,7 +18,8 @@ import {
   type ReplicaSettings,
 } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import { type ClassifiedTable, classify, type Selection } from "../../schema/classify/classify.ts";
+import { type ClassifiedTable, classify } from "../../schema/classify/classify.ts";
+import type { Selection } from "../../schema/selection.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";

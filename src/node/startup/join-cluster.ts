@@ -4,9 +4,8 @@
  */
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
-import { type Clock, nextTurn, sleep } from "../../base/clock.ts";
+import { nextTurn, sleep } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
-import type { Logger } from "../../base/logger.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
 import { createLog } from "../../log-store/log-file.ts";
@@ -20,153 +19,135 @@ import { readPositions } from "../../replica/store/positions.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import type { GroupConfiguration, PeerId, Transport } from "../../shard/seams.ts";
+import { isSelected } from "../../schema/selection.ts";
+import { foldName } from "../../base/names.ts";
+import type { GroupConfiguration, PeerId } from "../../shard/seams.ts";
 import { type Slot, slotOf } from "../../shard/slots.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { isNameTaken } from "../../replication/member-changes.ts";
-import { type Control, encodeControl } from "../../replication/control-messages.ts";
+import { encodeControl } from "../../replication/messages/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
-import type { MessageRouter, Stage } from "../../replication/message-router.ts";
-import type { OnProgress } from "../../replication/work-progress.ts";
+import { partialCopy } from "../../snapshot/partial.ts";
+import { orderedIds } from "./ordered-ids.ts";
 import { withdraw } from "./withdraw.ts";
+import type { OnProgress } from "../../replication/work-progress.ts";
+import { type Admission, type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
 
-/** Milliseconds between two requests to all connected peers; shorter for the first ones, since the next request is answered with the admission. */
-const ASK_MS = 300;
-const ASK_SOON_MS = 40;
-const ASKED_SOON = 10;
-/** The name of this node is refused for this long before it gives up. */
-const NAME_TAKEN_MS = 8000;
+/** Pause before the next attempt to receive the replica. */
+const AGAIN_MS = 300;
+/** An interrupted transfer is continued from the same peer, if that is connected within this time. */
+const DONOR_MS = 5000;
 /** Differences named if the file of a joining node differs from the data of the cluster. */
 const DIFFERENCES_NAMED = 10;
 
-export interface JoinOptions {
-  readonly db: string;
+export interface JoinOptions extends AskOptions {
   readonly paths: DataPaths;
-  readonly peerId: PeerId;
-  readonly name: string;
-  readonly role: "voter" | "learner";
 }
 
-export interface JoinComponents {
-  readonly transport: Transport;
-  readonly router: MessageRouter;
-  readonly clock: Clock;
-  readonly logger: Logger;
+export interface JoinComponents extends AskComponents {
   readonly onProgress: OnProgress;
-  readonly signal: AbortSignal;
 }
 
-interface Admission {
-  readonly member: number;
-  readonly clusterId: string;
-  readonly by: PeerId;
-}
-
-/** Resolves when the data directory has a replica and a log, and the file exists and is captured. */
-export async function joinCluster(options: JoinOptions, components: JoinComponents): Promise<void> {
+/**
+ * Resolves when the data directory has a replica and a log, and the file exists and is captured. "form": nothing was
+ * written, and this node forms the cluster that the others join.
+ */
+export async function joinCluster(
+  options: JoinOptions,
+  components: JoinComponents,
+): Promise<"joined" | "form"> {
   const { paths, peerId } = options;
   const { logger, clock, signal } = components;
+  let place: Slot | null = null;
+  let isAdmittedNow = false;
   if (!existsSync(paths.replica))
     for (;;) {
       signal.throwIfAborted();
       const admission = await askToJoin(options, components);
+      if (admission === "form") return "form";
+      place = admission.place;
+      isAdmittedNow = true;
       try {
-        const received = `${paths.incoming}/replica.db`;
-        const header = await fetchReplica(admission.by, received, components, signal);
-        const settings = prepareSnapshot(received, admission.clusterId, peerId, header);
-        const { members } = header.configurations[0]!;
-        if (!members.some((m) => m.peerId === peerId && m.id === admission.member))
-          throw new Error("the received replica is older than the admission of this node");
-        removeDatabase(paths.joiningLog);
-        createLog(
-          paths.joiningLog,
-          { clusterId: settings.clusterId, peerId },
-          header.positions.map((p, shard) => {
-            const configuration = header.configurations[shard]!;
-            return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
-          }),
-        );
-        await installSnapshot({
-          ...{ replica: paths.replica, received, peerId, appDb: options.db },
-          onProgress: () => {},
-        });
-        publish(paths.joiningLog, paths.log);
+        await receiveReplica(admission, options, components);
         break;
       } catch (error) {
         if (error instanceof UserError) throw error;
-        logger.warn("the replica could not be received; trying again", { error: errorMessage(error) });
-        await sleep(clock, ASK_MS);
+        signal.throwIfAborted();
+        logger.warn("the transfer of the replica was interrupted; it will be continued", {
+          error: errorMessage(error),
+        });
+        await sleep(clock, AGAIN_MS);
       }
     }
+  components.onPhase("joining: preparing the file");
   components.onProgress(null);
   try {
-    await prepareAppDb(options, components);
+    await prepareAppDb(options, components, place ?? slotFrom(paths, peerId));
   } catch (error) {
-    const admission = receivedConfiguration(paths)?.members.find((m) => m.peerId === peerId)?.admission;
+    const known = receivedConfiguration(paths)?.members.find((m) => m.peerId === peerId)?.admission;
+    const admission = isAdmittedNow ? components.router.nonce : known;
     if (!(error instanceof UserError) || admission === undefined) throw error;
     const isDone = await withdraw(admission, paths, components);
     if (!isDone) logger.warn("this node is still a member; remove it with marmot members remove");
     throw error;
   }
+  return "joined";
 }
 
-async function askToJoin(options: JoinOptions, components: JoinComponents): Promise<Admission> {
-  const { transport, router, clock, signal } = components;
-  let admission: Admission | null = null;
-  let asked = 0;
-  let wake = (): void => {};
-  /** Since when the name of this node is refused. */
-  let takenSince = Number.POSITIVE_INFINITY;
-  const stage: Stage = {
-    clusterId: "",
-    onConnect: () => {
-      asked = 0;
-      wake();
-    },
-    onDisconnect: () => {},
-    onRaft: () => {}, // a leader may send messages before this node has a replica
-    onControl: (by: PeerId, control: Control) => {
-      if (control.kind === "refused" && isNameTaken(control.reason))
-        takenSince = Math.min(takenSince, clock.now());
-      if (control.kind !== "joined") return;
-      admission ??= { member: control.member, clusterId: control.clusterId, by };
-      wake();
-    },
-    async *onTransfer() {
-      yield* [];
-      throw new Error("this node is joining and has no replica");
-    },
-  };
-  router.enter(stage);
-  while (admission === null) {
-    signal.throwIfAborted();
-    // A member that has just died counts as alive for some seconds.
-    if (clock.now() - takenSince > NAME_TAKEN_MS)
-      throw new UserError(
-        `the cluster has a member with the name ${options.name}, and it is alive`,
-        "choose another name with --name NAME",
-      );
-    const { name, role } = options;
-    const request = encodeControl({ kind: "join", name, role, nonce: router.nonce });
-    for (const peer of transport.connected()) transport.send(peer, request, "urgent");
-    const ms = asked++ < ASKED_SOON ? ASK_SOON_MS : ASK_MS;
-    await new Promise<void>((resolve) => {
-      const timer = clock.after(ms, resolve);
-      wake = () => {
-        timer.cancel();
-        resolve();
-      };
+/** The peer whose copy is here in part, if it is connected again within a while. The id of a copy begins with its nonce. */
+async function lastDonor(
+  target: string,
+  { transport, router, clock }: JoinComponents,
+): Promise<PeerId | null> {
+  const copy = partialCopy(target);
+  if (copy === null) return null;
+  for (const end = clock.now() + DONOR_MS; ; await sleep(clock, AGAIN_MS)) {
+    const donor = transport.connected().find((peer) => {
+      const { nonce = "", clusterId = "" } = router.hellos.get(peer) ?? {};
+      return nonce !== "" && clusterId !== "" && copy.startsWith(`${nonce}-`);
     });
+    if (donor !== undefined) return donor;
+    if (clock.now() > end) return null;
   }
-  return admission;
+}
+
+/** The replica may be older than the admission: the log goes on from its position. */
+async function receiveReplica(
+  { by: admittedBy, clusterId, member }: Admission,
+  { paths, peerId, db }: JoinOptions,
+  components: JoinComponents,
+): Promise<void> {
+  const { transport, router, signal, onPhase } = components;
+  const target = paths.joiningReplica;
+  const by = (await lastDonor(target, components)) ?? admittedBy;
+  onPhase(`joining: receiving the replica from ${router.hellos.get(by)?.name ?? by}`);
+  const header = await fetchReplica(by, target, components, signal);
+  for (const peer of transport.connected())
+    transport.send(peer, encodeControl({ kind: "received" }), "urgent");
+  onPhase("joining: installing the received replica");
+  const identity = { clusterId: prepareSnapshot(target, clusterId, peerId, header).clusterId, peerId };
+  removeDatabase(paths.joiningLog);
+  const starts = header.positions.map((p, shard) => {
+    const configuration = header.configurations[shard]!;
+    return { snapshot: { ...p, configuration: configuration.configuration }, configuration };
+  });
+  createLog(paths.joiningLog, identity, starts, member);
+  await installSnapshot({
+    ...{ replica: paths.replica, received: target, peerId, appDb: db },
+    onProgress: () => {},
+  });
+  publish(paths.joiningLog, paths.log);
 }
 
 /** Builds the application's file from the replica, or requires an existing file to equal it, and captures it. */
-async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinComponents): Promise<void> {
+async function prepareAppDb(
+  options: JoinOptions,
+  { onProgress, logger }: JoinComponents,
+  place: Slot | null,
+): Promise<void> {
   const { db: file, paths, peerId } = options;
   if (!existsSync(file)) {
     await buildAppDb({
@@ -178,8 +159,9 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
           peerId,
           schemaVersion: settings.schemaVersion,
           position,
+          usedIds: orderedIds(paths, peerId),
         });
-        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
+        reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), place);
       },
       onProgress: (done) =>
         onProgress({ work: "building the file", done, total: 0, unit: "rows", remainingMs: null }),
@@ -198,12 +180,13 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
     appDb.exec("PRAGMA journal_mode = WAL");
     const settings = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
-    reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
+    reserveIds(appDb, shapes, (table) => settingOf(settings.idBlock, table), place);
     install(appDb, shapes, {
       clusterId: settings.clusterId,
       peerId,
       schemaVersion: settings.schemaVersion,
       position: readPositions(replica),
+      usedIds: orderedIds(paths, peerId),
     });
   } finally {
     appDb.close();
@@ -212,7 +195,7 @@ async function prepareAppDb(options: JoinOptions, { onProgress, logger }: JoinCo
 }
 
 /** The slot of this node's id blocks, from the configuration that came with the replica; null: unknown. */
-function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
+export function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
   const configuration = receivedConfiguration(paths);
   return configuration === null ? null : slotOf(configuration.members, peerId);
 }
@@ -242,8 +225,17 @@ async function requireEqual(
     JSON.stringify(
       objects.map((o) => [o.kind, o.name, o.sql]).sort((a, b) => String(a).localeCompare(String(b))),
     );
+  const { selection } = readSettings(replica, paths.replica);
   const { objects } = readCatalogue(queryOf(appDb));
-  if (text(objects) !== text(readObjectsOf(replica)))
+  const chosen = isSelected(selection);
+  const left = new Set(
+    [...objects, ...readObjectsOf(replica)].flatMap((o) =>
+      o.kind === "table" && !chosen(o.name) ? [foldName(o.name)] : [],
+    ),
+  );
+  const compared = <T extends { tableName: string }>(all: readonly T[]): T[] =>
+    all.filter((o) => !left.has(foldName(o.tableName)));
+  if (text(compared(objects)) !== text(compared(readObjectsOf(replica))))
     throw new UserError(`${file} has another schema than the cluster it joins; nothing was changed`, hint);
   const differences: string[] = [];
   appDb.exec("BEGIN");

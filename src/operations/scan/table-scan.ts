@@ -18,7 +18,7 @@ import { openDatabase } from "../../sqlite/open.ts";
 import { commitAfter } from "../../sqlite/transaction.ts";
 
 /** Rows of one side that a slice reads. */
-const ROWS = 100;
+const ROWS = 500;
 
 /** Where a pass is: first the replica's rows are looked up in the file, then the file's in the replica. */
 export interface ScanPlace {

@@ -6,7 +6,7 @@ import { errorMessage } from "../../base/errors.ts";
 import type { KeyId } from "../../change/key.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { readSettings } from "../../replica/store/settings.ts";
-import { fetchReplica } from "../../replication/fetch-replica.ts";
+import { fetchFreshReplica } from "../../replication/fetch-replica.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { openDatabase } from "../../sqlite/open.ts";
@@ -42,7 +42,12 @@ export async function comparePeer(
   };
   try {
     const onProgress = (): void => {};
-    await fetchReplica(peer, path, { transport, clock, onProgress }, AbortSignal.timeout(FETCH_WITHIN_MS));
+    await fetchFreshReplica(
+      peer,
+      path,
+      { transport, clock, onProgress },
+      AbortSignal.timeout(FETCH_WITHIN_MS),
+    );
   } catch (error) {
     return nothingCompared(`its replica could not be fetched: ${errorMessage(error)}`);
   }

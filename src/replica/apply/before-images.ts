@@ -16,6 +16,9 @@ import { trusted } from "../../sqlite/typed-rows.ts";
 /** Records examined in one call of `prune`, which runs between other work. */
 const PRUNE_AT_ONCE = 20_000;
 
+/** Fewer rows are noted one by one. */
+const SET_FROM = 4;
+
 /** Equals no image: the before image is unknown, so any write of the application to the row is sent. */
 export const UNKNOWN_IMAGE = encodeImage([]);
 
@@ -33,6 +36,7 @@ const listOf = (ids: number | number[]): readonly number[] => (typeof ids === "n
 
 export class BeforeImages {
   readonly #insert: LazyStatement;
+  readonly #insertAbsent: LazyStatement;
   readonly #remove: LazyStatement;
   readonly #removeRange: LazyStatement;
   readonly #select: LazyStatement;
@@ -47,6 +51,10 @@ export class BeforeImages {
 
   constructor(db: DatabaseSync) {
     this.#insert = lazily(db, `INSERT INTO "__marmot__local_reference" VALUES(?, ?, ?, ?, ?, ?)`);
+    this.#insertAbsent = lazily(
+      db,
+      `INSERT INTO "__marmot__local_reference" SELECT ?1 + k."key", ?2, k."value", ?3, ?4, NULL FROM json_each(?5) k`,
+    );
     this.#remove = lazily(db, `DELETE FROM "__marmot__local_reference" WHERE "id" = ?`);
     this.#removeRange = lazily(db, `DELETE FROM "__marmot__local_reference" WHERE "id" > ? AND "id" <= ?`);
     this.#replace = lazily(db, `UPDATE "__marmot__local_reference" SET "image" = ? WHERE "id" = ?`);
@@ -93,6 +101,18 @@ export class BeforeImages {
     const id = this.#nextId++;
     this.#insert.run(id, table, keyId, shard, index, image);
     this.#remember(table, keyId, id);
+  }
+
+  /** The change at this position inserted all of these rows. */
+  addAbsent(table: number, keyIds: readonly KeyId[], at: Pick<LastWrite, "shard" | "index">): void {
+    if (keyIds.length < SET_FROM) {
+      for (const keyId of keyIds) this.add(table, keyId, at, null);
+      return;
+    }
+    const first = this.#nextId;
+    this.#nextId += keyIds.length;
+    this.#insertAbsent.run(first, table, at.shard, at.index, JSON.stringify(keyIds));
+    for (let i = 0; i < keyIds.length; i++) this.#remember(table, keyIds[i]!, first + i);
   }
 
   /** The replica took this node's own image: older before images of the row are obsolete. */

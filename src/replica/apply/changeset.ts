@@ -57,5 +57,7 @@ export interface ObservedWrite {
 }
 
 export interface WriteObserver {
+  /** It must be told of the table's rows. */
+  concerns(shape: TableShape): boolean;
   wrote(write: ObservedWrite): void;
 }

@@ -1,13 +1,18 @@
 /** Position and origin of the last write of every key. Replicated state. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
-import { arraysLazily, type LazyStatement } from "../../sqlite/lazy.ts";
+import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 import type { LastWrite } from "./changeset.ts";
 import { integer, readTuples, trusted } from "../../sqlite/typed-rows.ts";
+
+/** Fewer keys are written one by one. */
+const SET_FROM = 4;
 
 export class KeyPositions {
   readonly #select: StatementSync;
   readonly #upsert: StatementSync;
+  readonly #upsertMany: LazyStatement;
+  readonly #highest: LazyStatement;
   readonly #newest: LazyStatement;
   readonly #since: LazyStatement;
 
@@ -16,9 +21,17 @@ export class KeyPositions {
       `SELECT "shard", "idx", "origin" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
     );
     this.#select.setReturnArrays(true);
-    this.#upsert = db.prepare(
-      `INSERT INTO "__marmot__key" VALUES(?, ?, ?, ?, ?) ON CONFLICT("tbl", "key")
-         DO UPDATE SET "shard" = excluded."shard", "idx" = excluded."idx", "origin" = excluded."origin"`,
+    const replace = `ON CONFLICT("tbl", "key")
+      DO UPDATE SET "shard" = excluded."shard", "idx" = excluded."idx", "origin" = excluded."origin"`;
+    this.#upsert = db.prepare(`INSERT INTO "__marmot__key" VALUES(?, ?, ?, ?, ?) ${replace}`);
+    this.#upsertMany = lazily(
+      db,
+      `INSERT INTO "__marmot__key" SELECT ?1, k."value", ?2, ?3, ?4 FROM json_each(?5) k WHERE true ${replace}`,
+    );
+    // Texts sort after all numbers.
+    this.#highest = arraysLazily(
+      db,
+      `SELECT max("key") FROM "__marmot__key" WHERE "tbl" = ? AND "key" < ${Number.MAX_SAFE_INTEGER + 1}`,
     );
     this.#newest = arraysLazily(
       db,
@@ -38,6 +51,19 @@ export class KeyPositions {
 
   set(table: number, keyId: KeyId, { shard, index, origin }: LastWrite): void {
     this.#upsert.run(table, keyId, shard, index, origin);
+  }
+
+  /** The same write to many keys, in one statement. */
+  setMany(table: number, keyIds: readonly KeyId[], write: LastWrite): void {
+    const { shard, index, origin } = write;
+    if (keyIds.length < SET_FROM) for (const keyId of keyIds) this.set(table, keyId, write);
+    else this.#upsertMany.run(table, shard, index, origin, JSON.stringify(keyIds));
+  }
+
+  /** No key that is a number and higher was ever written. */
+  highest(table: number): number {
+    const [highest] = trusted<[number | null]>(this.#highest.get(table));
+    return highest ?? Number.NEGATIVE_INFINITY;
   }
 
   /** The newest write to the table in each shard by each origin. */

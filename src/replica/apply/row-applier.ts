@@ -17,6 +17,7 @@ import { type ChangesetContext, RESOLVER_ORIGIN, type WriteObserver } from "./ch
 import type { Checksums } from "./checksums.ts";
 import type { MergedRow } from "./column-merge.ts";
 import type { KeyPositions } from "./key-positions.ts";
+import { PlainRows } from "./plain-rows.ts";
 import type { RowidCollisions } from "./rowid-collisions.ts";
 import { type RowWrite, TableMerge } from "./table-merge.ts";
 
@@ -30,7 +31,7 @@ interface RowApplierComponents {
   readonly changed: ChangedRows;
   readonly keyPositions: KeyPositions;
   readonly rowidCollisions: RowidCollisions;
-  readonly settings: Pick<ReplicaSettings, "merge">;
+  readonly settings: Pick<ReplicaSettings, "merge" | "shards">;
   readonly shardOfKey: (table: number, keyId: KeyId) => number;
 }
 
@@ -49,10 +50,12 @@ export class RowApplier {
   observer: WriteObserver | null = null;
   readonly #components: RowApplierComponents;
   readonly #merge: TableMerge;
+  readonly #plain: PlainRows;
 
   constructor(db: DatabaseSync, components: RowApplierComponents) {
     this.#components = components;
     this.#merge = new TableMerge(db, components.settings.merge);
+    this.#plain = new PlainRows(components);
   }
 
   /** Applies a table's rows. Yields between slices so that other work can run; the transaction stays open. */
@@ -64,10 +67,14 @@ export class RowApplier {
       return;
     }
     const merger = this.#merge.mergerOf(access.shape);
+    if (merger === null && !access.shape.rowidKey && this.observer?.concerns(access.shape) !== true) {
+      yield* this.#plain.apply(access, rows, context);
+      return;
+    }
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i]!;
       const before = access.get(row.key);
-      const merged = merger?.merge(row, before) ?? asSent(row);
+      const merged = this.#evaluable(access, row, merger?.merge(row, before) ?? asSent(row), context);
       if (merged.image === null && before !== null) access.delete(row.key);
       this.#write(access, { row, merged, before }, context);
       if (i % SLICE === SLICE - 1) yield;
@@ -85,7 +92,8 @@ export class RowApplier {
       old.push(access.get(rows[i]!.key));
       if (i % SLICE === SLICE - 1) yield;
     }
-    const merged = this.#merge.mergerOf(access.shape)?.mergeSet(rows, old) ?? rows.map(asSent);
+    const sets = this.#merge.mergerOf(access.shape)?.mergeSet(rows, old) ?? rows.map(asSent);
+    const merged = sets.map((row, i) => this.#evaluable(access, rows[i]!, row, context));
     for (let i = 0; i < rows.length; i++) {
       const [before, { image }] = [old[i]!, merged[i]!];
       if (before !== null && (image === null || access.uniqueChanges(before, image)))
@@ -102,6 +110,24 @@ export class RowApplier {
       this.#write(access, { row, merged: merged[i]!, before: old[i]! }, context);
       if (i % SLICE === SLICE - 1) yield;
     }
+  }
+
+  /**
+   * The row as it was sent where SQLite cannot evaluate an expression of the table for the merged one; no row where it cannot
+   * for either. That one is in the journal.
+   */
+  #evaluable(access: RowAccess, row: RowChange, merged: MergedRow, context: ChangesetContext): MergedRow {
+    if (merged.image === null || row.image === null || access.evaluates(merged.image)) return merged;
+    if (merged.columns !== null && access.evaluates(row.image)) return asSent(row);
+    this.#components.journal.add(context, {
+      ...{ table: access.shape.id, keyId: row.keyId, kind: "concurrent write" },
+      losingOrigin: context.origin,
+      losingPosition: null,
+      losingImage: encodeImage(row.image),
+      winningOrigin: 0,
+      winningImage: null,
+    });
+    return { image: null, columns: null };
   }
 
   /** Writes one row and all that is kept about it. If the change deletes the row, the caller has removed it. */

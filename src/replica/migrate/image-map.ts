@@ -6,6 +6,7 @@ import { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../../change/shape.ts";
 import { type Image, TextBytes } from "../../change/value.ts";
 import { exactRows } from "../../rows/exact-rows.ts";
+import { createAsWritten } from "../../sqlite/functions/stand-ins.ts";
 import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
 import { readRow, text } from "../../sqlite/typed-rows.ts";
 
@@ -33,7 +34,7 @@ class ImageMap {
     this.#encoding = encoding;
     this.#db = new DatabaseSync(":memory:", { enableForeignKeyConstraints: false });
     this.#db.exec(`PRAGMA encoding = ${quoteText(encoding)}; PRAGMA ignore_check_constraints = ON`);
-    this.#db.exec(sql);
+    createAsWritten(this.#db, sql);
   }
 
   /** null: the table cannot hold such a row any more. */

@@ -7,10 +7,11 @@ import { keyIdOf } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { RejectedRow } from "../../schema/diff/change.ts";
 import type { SchemaEntry } from "../../schema/diff/schema-entry.ts";
+import { requireWritable } from "../../schema/classify/writable.ts";
 import { type AppliedSchema, applySchemaChanges } from "../../schema/migrate/migrate.ts";
 import { foreignKeyTexts, forgetForeignKeys, indexForeignKeys } from "../references/foreign-key-indexes.ts";
 import { readRouting, type RowRouting } from "../store/row-routing.ts";
-import { readObjectsOf, readShapes, stateOf, writeObjects } from "../store/schema-store.ts";
+import { readObjectsOf, replicaObjects, readShapes, stateOf, writeObjects } from "../store/schema-store.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 import { REPLICA_FORMAT } from "../store/tables.ts";
 import { isSameImage } from "./image-map.ts";
@@ -68,7 +69,9 @@ export function* changeSchema(
     rank: (table, key) => rankOf(shapeNamed.get(foldName(table)), key, components),
     rejected: (row) => void rejected.push(row),
   });
-  writeObjects(db, numberObjects(db, objects, applied, { before: shapeNamed, local }));
+  const numbered = numberObjects(db, objects, applied, { before: shapeNamed, local });
+  requireWritable(replicaObjects(numbered));
+  writeObjects(db, numbered);
   const after = { settings: storeVersion(settings, applied, proposal, components), shapes: readShapes(db) };
   if (entry.lost !== null) journalLocalRejects(entry.lost, components);
   const seen = new SeenRows(components);

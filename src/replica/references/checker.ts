@@ -5,6 +5,7 @@
  */
 import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, keyIdOf, keyOfImage } from "../../change/key.ts";
+import type { TableShape } from "../../change/shape.ts";
 import type { Image, Value } from "../../change/value.ts";
 import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import {
@@ -60,6 +61,10 @@ export class ReferenceChecker implements WriteObserver {
       ...{ ofChild: this.#ofChild, ofParent: this.#ofParent, referencePositions: this.referencePositions },
       ...{ ordered: this.#ordered, resolves: this.#resolves, deleted: this.#deleted },
     });
+  }
+
+  concerns({ id }: TableShape): boolean {
+    return this.#ofChild.has(id) || this.#ofParent.has(id);
   }
 
   wrote(write: ObservedWrite): void {

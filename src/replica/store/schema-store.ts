@@ -4,9 +4,10 @@ import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../../change/shape.ts";
 import type { Catalogue } from "../../schema/catalogue.ts";
 import type { SchemaState } from "../../schema/diff/change.ts";
+import { createObject } from "../../schema/scratch.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { readTable, type SchemaObject } from "../../sqlite/schema.ts";
+import { isUniqueIndex, readTable, type SchemaObject } from "../../sqlite/schema.ts";
 import { LOCAL_TABLES, REPLICATED_TABLES } from "./tables.ts";
 import { integer, nullable, oneOf, readRows, text } from "../../sqlite/typed-rows.ts";
 
@@ -39,11 +40,14 @@ export function createSchema(db: DatabaseSync, objects: readonly CatalogueObject
   for (const sql of Object.values(REPLICATED_TABLES)) db.exec(sql);
   for (const sql of Object.values(LOCAL_TABLES)) db.exec(sql);
   writeObjects(db, objects);
+  for (const object of replicaObjects(objects)) createObject(db, object);
+}
+
+/** The objects of the application that a replica has: replicated tables, and the indexes that constrain them. */
+export function replicaObjects(objects: readonly CatalogueObject[]): CatalogueObject[] {
   const tables = new Set(objects.filter((o) => o.tableId !== null).map((o) => foldName(o.name)));
-  objects.forEach((object) => {
-    const isTable = object.tableId !== null;
-    const isUnique = object.kind === "index" && /^\s*CREATE\s+UNIQUE\b/i.test(object.sql);
-    if (isTable || (isUnique && tables.has(foldName(object.tableName)))) db.exec(object.sql);
+  return objects.filter((object) => {
+    return object.tableId !== null || (isUniqueIndex(object) && tables.has(foldName(object.tableName)));
   });
 }
 

@@ -2,7 +2,8 @@
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
-import { NOT_SELECTED, type Selection } from "../../schema/classify/classify.ts";
+import { NOT_SELECTED } from "../../schema/classify/classify.ts";
+import type { Selection } from "../../schema/selection.ts";
 import { OLDEST_REPLICA_FORMAT, REPLICA_FORMAT } from "./tables.ts";
 
 export type MergeMode = "row" | "column";

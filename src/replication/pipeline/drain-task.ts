@@ -86,16 +86,22 @@ export class DrainTask {
 
   /** `mayBegin`: a new drain may begin. "schema-changed": the application changed the schema, and nothing was drained. */
   slice(mayBegin: boolean): "done" | "more" | "schema-changed" {
-    const { now, outbox } = this.#components;
+    const { replica, outbox } = this.#components;
     if (this.#running === null) {
       if (!this.#dirty || !outbox.ready || !mayBegin) return "done";
       // The change logs still name own rows by rowids that rows of other nodes have in the replica.
-      if (this.#components.replica.redirected.length > 0) return "done";
+      if (replica.redirected.length > 0) return "done";
       this.#running = { steps: this.#drainOnce(), sink: null };
     }
+    const { steps } = this.#running;
+    return replica.reading(() => this.#continue(steps));
+  }
+
+  #continue(steps: Generator<void, boolean>): "done" | "more" | "schema-changed" {
+    const { now, outbox } = this.#components;
     const end = now() + SLICE_MS;
     do {
-      const step = this.#running.steps.next();
+      const step = steps.next();
       if (step.done) {
         this.#running = null;
         if (step.value) return "schema-changed";
@@ -105,18 +111,19 @@ export class DrainTask {
     return "more";
   }
 
-  /** Returns whether the schema is another one. */
+  /** Returns whether the schema is another one, or a change log lost rows. */
   *#drainOnce(): Generator<void, boolean> {
     const { syncAppDb, replica, outbox } = this.#components;
     const { reader } = this.#session;
     reader.begin();
-    const moved = reader.schemaMoved();
+    const newest = reader.schemaMoved() ? null : reader.newest();
+    const moved = newest === null || this.#drain.isCut(newest);
     const together = (ranges: readonly LogRange[]): ReturnType<AppDbReader["writtenTogether"]> =>
       reader.writtenTogether(ranges);
     const news = moved
       ? []
       : this.#held.admit(
-          this.#drain.news(reader.newest()),
+          this.#drain.news(newest),
           (watermark) => this.#drain.hasRowWithoutKey(watermark),
           together,
         );

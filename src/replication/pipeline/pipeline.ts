@@ -6,6 +6,7 @@ import type { AppDbSession } from "../../app-db/session.ts";
 import { Outbox } from "../../capture/outbox.ts";
 import type { PositionVector } from "../../change/batch.ts";
 import type { KeyId } from "../../change/key.ts";
+import type { HoldBack } from "../../reflect/hold-back.ts";
 import type { Entry } from "../../raft/model/types.ts";
 import { DrainTask } from "./drain-task.ts";
 import { heldReason } from "./held-reason.ts";
@@ -20,6 +21,9 @@ const REFLECT_AT_ROWS = 2000;
 /** How often before images that the synced file makes needless are dropped. */
 const PRUNE_MS = 250;
 
+const heldRows = ({ holdBack }: AppDbSession): HoldBack | null =>
+  holdBack.tables.size === 0 ? null : holdBack;
+
 export class Pipeline {
   readonly outbox: Outbox;
   readonly #components: PipelineComponents;
@@ -32,6 +36,8 @@ export class Pipeline {
   /** The file's schema is not the session's. */
   #schemaMoved = false;
   #prunedAt = 0;
+  /** The last turn ended when the application's rows were proposed. */
+  #sentFirst = false;
 
   constructor(components: PipelineComponents, options: PipelineOptions) {
     this.#components = components;
@@ -58,6 +64,7 @@ export class Pipeline {
         mayWrite: (position) => this.#mayWrite(position),
       },
     });
+    replica.holdBack(heldRows(this.#session));
     replica.recallChanges(this.#session.bases.reflected);
     schema.recall();
   }
@@ -129,6 +136,7 @@ export class Pipeline {
   tick(): void {
     this.outbox.propose();
     this.#markers.propose(this.#components.replica.position(0));
+    if (this.#components.schema.isOutdated) this.#schemaMoved = true;
     this.#prune();
   }
 
@@ -154,16 +162,39 @@ export class Pipeline {
       this.outbox.propose();
       if (result !== null) return result;
     }
+    const hadMoved = this.#schemaMoved;
+    if (this.#sendFirst() || (!hadMoved && this.#schemaMoved)) return { again: "now" };
     const reflected = applied ? this.#reflect.slice((position) => this.#mayWrite(position)) : "waiting";
     if (reflected === "schema-changed") this.#schemaMoved = true;
-    const drained = this.#drain.slice(!this.schemaDue);
-    if (drained === "schema-changed") this.#schemaMoved = true;
-    this.outbox.propose();
+    const drained = this.#drainSlice();
     if (!applied || reflected === "more" || reflected === "schema-changed" || drained !== "done")
       return { again: "now" };
     if (reflected === "busy") return { again: "later", ms: 1 };
     if (reflected === "lazy") return { again: "later", ms: LAZY_MS };
     return { again: "never" };
+  }
+
+  #drainSlice(): "done" | "more" | "schema-changed" {
+    const drained = this.#drain.slice(!this.schemaDue);
+    if (drained === "schema-changed") this.#schemaMoved = true;
+    this.outbox.propose();
+    return drained;
+  }
+
+  /**
+   * Rows of the application leave before a reflection that shows no row: no reader waits for it. Never in two turns that
+   * follow each other, so an application that writes without a pause does not hold up its acknowledgements. True: the turn
+   * is over, and rows were proposed.
+   */
+  #sendFirst(): boolean {
+    const { changed, redirected } = this.#components.replica;
+    const first = !this.#sentFirst && !this.reflecting && changed.size === 0 && redirected.length === 0;
+    this.#sentFirst = false;
+    if (!first) return false;
+    const { proposed } = this.outbox;
+    this.#drainSlice();
+    this.#sentFirst = this.outbox.proposed > proposed;
+    return this.#sentFirst;
   }
 
   /** True: everything that came is in the replica and committed. */
@@ -198,6 +229,7 @@ export class Pipeline {
     this.outbox.use(session);
     this.#drain.use(session);
     this.#reflect.use(session);
+    this.#components.replica.holdBack(heldRows(session));
     this.#components.replica.recallChanges(session.bases.reflected);
   }
 

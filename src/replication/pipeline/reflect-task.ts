@@ -64,24 +64,30 @@ export class ReflectTask {
   slice(
     mayBegin: (position: PositionVector) => boolean,
   ): "done" | "more" | "busy" | "lazy" | "waiting" | "schema-changed" {
-    const { replica, now } = this.#components;
-    const { reflector } = this.#session;
+    const { replica } = this.#components;
     if (this.#running === null) {
       const position = replica.positions();
       if (!mayBegin(position)) return "waiting";
       const idle = this.#idle(position);
       if (idle !== null) return idle;
-      this.#running = reflector.run(position);
+      this.#running = this.#session.reflector.run(position);
     }
+    const running = this.#running;
+    return replica.reading(() => this.#continue(running));
+  }
+
+  #continue(running: Generator<void, Reflected>): "done" | "more" | "busy" | "schema-changed" {
+    const { replica, now } = this.#components;
     const end = now() + SLICE_MS;
     for (;;) {
-      const step = this.#running.next();
+      const step = running.next();
       if (step.done) {
         this.#running = null;
         if (step.value === "busy") this.#busySince ??= now();
         if (step.value !== "done") return step.value;
         this.done();
         // They go into the journal as rows that a schema change rejected do.
+        const { reflector } = this.#session;
         if (reflector.takeKeptUnseen()) return "schema-changed";
         return reflector.unfinished || replica.runnable ? "more" : "done";
       }

@@ -2,9 +2,10 @@
  * Which tables of a schema replicate, which need care and which are refused, with reason and hint. `doctor` prints the result
  * and `run` obeys it.
  */
+import type { DatabaseSync } from "node:sqlite";
 import { errorMessage } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
-import type { Query } from "../../sqlite/query.ts";
+import { type Query, queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import {
   keyCollations,
@@ -16,11 +17,14 @@ import {
   type SchemaObject,
   type Table,
 } from "../../sqlite/schema.ts";
+import { withStandIns } from "../../sqlite/functions/stand-ins.ts";
 import { isOwn, readCatalogue } from "../catalogue.ts";
 import { type EvictionLookup, evictionLookups } from "../evictions.ts";
+import { hintOf, type SchemaCopy, type Unwritable, unwritableTables, withCopy } from "./writable.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { type Leftover, readLeftovers } from "../leftovers.ts";
 import { searchIndexOf } from "../search-index.ts";
+import type { Selection } from "../selection.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
 import { classifyTriggers, type UserTriggers } from "../triggers.ts";
@@ -34,12 +38,8 @@ export interface ClassifiedTable {
   /** In a sentence; "" for a table that replicates without care. */
   readonly reason: string;
   readonly hint: string;
-}
-
-export interface Selection {
-  /** null: all. */
-  readonly tables: readonly string[] | null;
-  readonly exclude: readonly string[];
+  /** The hint for a table that replicates already, or stays on its node: it cannot be left out any more. */
+  readonly fix?: string;
 }
 
 export const ALL: Selection = { tables: null, exclude: [] };
@@ -54,8 +54,14 @@ const lower = (names: readonly string[]): Set<string> => new Set(names.map(foldN
 
 /** In the order of creation. The caller reports names in the selection that no table has. */
 export function classify(query: Query, selection: Selection): ClassifiedTable[] {
-  const kinds = readTableKinds(query);
   const { objects } = readCatalogue(query);
+  return withCopy(objects, (copy) => classifyAll(query, selection, copy));
+}
+
+function classifyAll(query: Query, selection: Selection, copy: SchemaCopy): ClassifiedTable[] {
+  const kinds = readTableKinds(query);
+  const { objects } = copy;
+  const unwritable = unwritableTables(copy);
   const wanted = selection.tables === null ? null : lower(selection.tables);
   const unwanted = lower(selection.exclude);
   const leftovers = readLeftovers(query);
@@ -71,7 +77,7 @@ export function classify(query: Query, selection: Selection): ClassifiedTable[] 
       return { name, verdict: "skipped", reason: "belongs to a virtual table", hint: "" };
     // Decided by `classifyVirtual`: it depends on the other tables.
     if (kind === "virtual") return { name, verdict: "local", reason: "", hint: "" };
-    return classifyTable(query, readTable(query, name));
+    return classifyTable(query, readTable(query, name), copy, unwritable.get(foldName(name)) ?? []);
   });
   const triggers = classifyTriggers(
     objects,
@@ -129,7 +135,8 @@ function withTriggers(table: ClassifiedTable, triggers: UserTriggers): Classifie
       return refused(
         table.name,
         problem.reason,
-        `${problem.hint}, or leave the table out: --exclude ${table.name}`,
+        problem.hint,
+        `or leave the table out: --exclude ${table.name}`,
       );
   return table;
 }
@@ -159,12 +166,14 @@ function classifyVirtual(
   const { name } = object;
   const leaveOut = `leave it out: --exclude ${name}, and fill it on each node`;
   const index = searchIndexOf(object);
-  if (index === null) return refused(name, "it is a virtual table", leaveOut);
+  if (index === null)
+    return { ...refused(name, "it is a virtual table", leaveOut), fix: "fill it on each node" };
   if (index.content === "")
     return refused(
       name,
       "it is a full-text index without external content, which cannot be rebuilt on another node",
-      `keep the text in an ordinary table and name that with content=, or ${leaveOut}`,
+      "keep the text in an ordinary table and name that with content=",
+      `or ${leaveOut}`,
     );
   const content = foldName(index.content);
   const source = tables.find((t) => foldName(t.name) === content);
@@ -189,7 +198,8 @@ function classifyVirtual(
     return refused(
       name,
       `it is a full-text index of ${index.content} without a trigger that updates it on ${missing.join(", ")}: a search would miss rows of other nodes`,
-      `create the triggers that the documentation of FTS5 gives for external content, or ${leaveOut}`,
+      "create the triggers that the documentation of FTS5 gives for external content",
+      `or ${leaveOut}`,
     );
   return {
     name,
@@ -199,14 +209,21 @@ function classifyVirtual(
   };
 }
 
-const refused = (name: string, reason: string, hint: string): ClassifiedTable => ({
+/** `hint`: in parts, of which the last one says how to leave the table out. */
+const refused = (name: string, reason: string, fix: string, leaveOut = ""): ClassifiedTable => ({
   name,
   verdict: "refused",
   reason,
-  hint,
+  hint: leaveOut === "" ? fix : `${fix}, ${leaveOut}`,
+  fix,
 });
 
-function classifyTable(query: Query, table: Table): ClassifiedTable {
+function classifyTable(
+  query: Query,
+  table: Table,
+  copy: SchemaCopy,
+  unwritable: readonly Unwritable[],
+): ClassifiedTable {
   const { name } = table;
   const leaveOut = `or leave it out: --exclude ${name}`;
   const key = keyColumns(table);
@@ -214,37 +231,44 @@ function classifyTable(query: Query, table: Table): ClassifiedTable {
     return refused(
       name,
       "it has no declared primary key, and columns named rowid, _rowid_ and oid hide SQLite's rowid, which would identify its rows",
-      `give it a PRIMARY KEY, rename one of these columns, ${leaveOut}`,
+      "give it a PRIMARY KEY, rename one of these columns",
+      leaveOut,
     );
   if (key.some((c) => c.hidden !== 0))
-    return refused(name, "a generated column is part of its primary key", `give it another key, ${leaveOut}`);
+    return refused(name, "a generated column is part of its primary key", "give it another key", leaveOut);
   const ofKey = keyCollations(table).find((c) => !BUILT_IN.has(c));
   if (ofKey !== undefined)
     return refused(
       name,
       `its key has the collation ${ofKey}, which only the application has`,
-      `${OTHER_COLLATION}, ${leaveOut}`,
+      `${OTHER_COLLATION}`,
+      leaveOut,
     );
   const ofIndex = table.uniques.flatMap((u) => u.terms).find((t) => !BUILT_IN.has(t.collation));
   if (ofIndex !== undefined)
     return refused(
       name,
       `a unique index has the collation ${ofIndex.collation}, which only the application has`,
-      `${OTHER_COLLATION}, ${leaveOut}`,
+      `${OTHER_COLLATION}`,
+      leaveOut,
     );
+  if (unwritable.length > 0)
+    return refused(name, unwritable.map((u) => u.reason).join("; "), hintOf(unwritable), leaveOut);
   const nullable = nullableKey(table);
   if (nullable !== null && hasNullKey(query, table))
     return refused(
       name,
       `it has rows with NULL in the key column ${nullable}`,
-      `give these rows a key, ${leaveOut}`,
+      "give these rows a key",
+      leaveOut,
     );
-  const scan = findScan(query, table);
+  const scan = findScan(copy.db, table);
   if (scan !== null)
     return refused(
       name,
       `rows cannot be found through its unique index ${scan.index}: ${scan.why}`,
-      `${scan.hint}, ${leaveOut}`,
+      `${scan.hint}`,
+      leaveOut,
     );
   return { name, ...careOf(table, nullable) };
 }
@@ -263,13 +287,15 @@ function hasNullKey(query: Query, table: Table): boolean {
 }
 
 /** A unique index through which SQLite does not find rows by a search; null: it searches all of them. */
-function findScan(query: Query, table: Table): { index: string; why: string; hint: string } | null {
+function findScan(db: DatabaseSync, table: Table): { index: string; why: string; hint: string } | null {
+  const query = queryOf(db);
   const whole = "SQLite would read the whole table";
   const hint = "write the index without functions of the application";
   for (const lookup of evictionLookups(shapeOf(table, 0), table)) {
     const { index, partial } = lookup;
     try {
-      const plan = query(`EXPLAIN QUERY PLAN ${lookup.probe}`).map((row) => String(row[3]));
+      const explain = `EXPLAIN QUERY PLAN ${lookup.probe}`;
+      const plan = withStandIns(db, () => query(explain)).map((row) => String(row[3]));
       const step = plan.find((text) => / main\b|^(SEARCH|SCAN) /.test(text)) ?? "";
       const isShort = !partial || step.endsWith(` INDEX ${index}`);
       if (!step.startsWith("SEARCH") && !(isShort && isSingle(query, lookup)))

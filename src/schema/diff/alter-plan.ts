@@ -8,7 +8,8 @@ import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable } from "../../sqlite/schema.ts";
 import type { AlterMethod, ColumnOrigin } from "./change.ts";
-import { withScratch } from "../scratch.ts";
+import { withStandIns } from "../../sqlite/functions/stand-ins.ts";
+import { createObject, withScratch } from "../scratch.ts";
 import { renameSteps } from "./rename-steps.ts";
 import { nameAt, parseTable, sameButReferences } from "../../sqlite/ddl-text/table-text.ts";
 
@@ -74,6 +75,9 @@ function readStructure(db: DatabaseSync, name: string): Structure {
 const indexTerms = (db: DatabaseSync, index: string): unknown[] =>
   queryOf(db)(`SELECT cid, desc, coll, key FROM pragma_index_xinfo(?) ORDER BY seqno`, index);
 
+const create = (db: DatabaseSync, name: string, sql: string): void =>
+  createObject(db, { kind: "table", name, tableName: name, sql });
+
 const rebuild: AlterPlan = { method: "rebuild", statements: [], newNotNull: [] };
 
 /**
@@ -92,11 +96,11 @@ export function planAlter(
     return { method: "text", statements, newNotNull: [] };
   return withScratch((db) => {
     try {
-      db.exec(before);
-      for (const sql of statements) db.exec(sql);
+      create(db, name, before);
+      for (const sql of statements) withStandIns(db, () => db.exec(sql));
       const altered = readStructure(db, name);
       db.exec(`DROP TABLE ${quoteIdentifier(name)}`);
-      db.exec(after);
+      create(db, name, after);
       const wanted = readStructure(db, name);
       if (altered.stored !== wanted.stored) return rebuild;
       const newNotNull = wanted.notNull.filter((c) => !altered.notNull.includes(c));

@@ -3,6 +3,7 @@ import { foldName } from "../../base/names.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable } from "../../sqlite/schema.ts";
+import { withStandIns } from "../../sqlite/functions/stand-ins.ts";
 import { type AlterPlan, planAlter, renamedText } from "../diff/alter-plan.ts";
 import { copyRows } from "./copy-rows.ts";
 import type { Indexes } from "./indexes.ts";
@@ -61,7 +62,7 @@ export class AlteredTables {
       let isDone = false;
       try {
         if (statements.some((sql) => sql.includes(" DROP COLUMN "))) this.#indexes.dropChangedOf(name);
-        for (const sql of statements) db.exec(sql);
+        for (const sql of statements) withStandIns(db, () => db.exec(sql));
         isDone = isNull === "" || queryOf(db)(`SELECT 1 FROM ${table} WHERE ${isNull} LIMIT 1`).length === 0;
       } catch (error) {
         if (!isRefusal(error)) throw error;
@@ -86,7 +87,9 @@ export class AlteredTables {
     const aside = file.freeName();
     const quoted = quoteIdentifier(aside);
     file.exec(`ALTER TABLE main.${quoteIdentifier(to)} RENAME TO ${quoted}`);
-    file.exec(wanted);
+    file.forget();
+    file.create({ ...this.#migration.tables.get(foldName(to))!, sql: wanted });
+    file.reload();
     const old = this.#migration.rowsOf(aside, from, to);
     try {
       copyRows(db, old, to, columns);

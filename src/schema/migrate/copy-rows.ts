@@ -6,6 +6,7 @@ import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { type Column, keyColumns, readTable, rowidAliases, type Table } from "../../sqlite/schema.ts";
 import type { ColumnOrigin } from "../diff/change.ts";
 import type { RejectedRows } from "./constraint-rejects.ts";
+import { isFailedExpression } from "../../sqlite/functions/failed-expression.ts";
 import { withScratch } from "../scratch.ts";
 
 const SQLITE_CONSTRAINT = 19;
@@ -33,6 +34,9 @@ export function constraintOf(error: unknown): string | null {
   }
 }
 
+const reasonOf = (error: unknown): string | null =>
+  isFailedExpression(error) ? "an expression of the new table fails for it" : constraintOf(error);
+
 /** OR ABORT overrides a conflict clause that the table declares, which would drop rows without a report. */
 export function copyRows(
   db: DatabaseSync,
@@ -51,7 +55,7 @@ export function copyRows(
       db.exec(`INSERT OR ABORT INTO ${target}(${into.join(", ")}) SELECT ${from.join(", ")} FROM ${source}`);
     return;
   } catch (error) {
-    if (constraintOf(error) === null) throw error;
+    if (reasonOf(error) === null) throw error;
     // When a STRICT column refuses a row, the rows before it remain: SQLite takes no savepoint for such a statement.
     db.exec(`DELETE FROM ${target}`);
   }
@@ -62,7 +66,7 @@ export function copyRows(
     try {
       one.run(...row.id);
     } catch (error) {
-      const reason = constraintOf(error);
+      const reason = reasonOf(error);
       if (reason === null) throw error;
       old.report(row, reason, reason === UNIQUE_VALUE ? "unknown" : null);
     }

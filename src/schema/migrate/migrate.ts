@@ -61,7 +61,11 @@ function migrate(migration: Migration): AppliedSchema {
   const altered = new AlteredTables(migration, indexes);
   const methods: ReadonlyMap<TableLineage, AlterResult> = altered.alter(kept);
   const created = lineages.filter((l) => l.from === null);
-  for (const { to } of created) file.exec(tables.get(foldName(to!))!.sql);
+  for (const { to } of created) {
+    file.forget();
+    file.create(tables.get(foldName(to!))!);
+  }
+  file.reload();
   indexes.create();
   file.reload();
   if (migration.isAppDb) {

@@ -5,7 +5,9 @@ import { foldName } from "../../base/names.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
-import { reload, reorder, setText } from "./sqlite-schema-rows.ts";
+import { reload, setText } from "../../sqlite/schema-texts.ts";
+import { createAsWritten } from "../../sqlite/functions/stand-ins.ts";
+import { reorder } from "./sqlite-schema-rows.ts";
 
 type Kind = SchemaObject["kind"];
 
@@ -28,8 +30,13 @@ export class SchemaWriter {
     this.#run(sql);
   }
 
+  /** A table or an index may name functions and collations that SQLite lacks: its text is as written all the same. */
   create(object: SchemaObject): void {
-    this.#run(object.sql);
+    const { kind, name, sql } = object;
+    this.#trying(sql, () => {
+      if (kind !== "table" && kind !== "index") this.#db.exec(sql);
+      else if (!createAsWritten(this.#db, sql)) this.setText(kind, name, sql);
+    });
     this.note(object);
   }
 
@@ -41,8 +48,12 @@ export class SchemaWriter {
   }
 
   #run(sql: string): void {
+    this.#trying(sql, () => this.#db.exec(sql));
+  }
+
+  #trying(sql: string, work: () => void): void {
     try {
-      this.#db.exec(sql);
+      work();
     } catch (error) {
       throw this.failed(sql, error);
     }

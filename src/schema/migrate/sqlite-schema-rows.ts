@@ -32,21 +32,6 @@ export function alone<T>(db: DatabaseSync, work: () => T): T {
   }
 }
 
-/** The caller proved that the text has the structure of the stored rows. Call `reload` before the schema is used. */
-export function setText(db: DatabaseSync, kind: "table" | "index", name: string, sql: string): void {
-  const { changes } = db
-    .prepare("UPDATE main.sqlite_schema SET sql = ? WHERE type = ? AND name = ?")
-    .run(sql, kind, name);
-  assert(Number(changes) === 1, `the text of one ${kind} is set`);
-}
-
-/** Makes this connection and all others read the schema again. Only within `alone`. */
-export function reload(db: DatabaseSync): void {
-  const [[version] = [0]] = queryOf(db)("PRAGMA main.schema_version");
-  db.exec(`PRAGMA main.schema_version = ${(Number(version) + 1) % 0x7fff_ffff}`);
-  db.exec("PRAGMA writable_schema = RESET; PRAGMA writable_schema = ON");
-}
-
 /**
  * Puts the application's objects into this order. Other objects follow in their present order, so Marmot's triggers remain the
  * youngest. The automatic indexes of a table keep their place behind it. False: nothing had to be moved.

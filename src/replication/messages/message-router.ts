@@ -1,7 +1,7 @@
 /** Routes the messages of the transport to the current stage: first the join, then the replicator. */
-import { fromUtf8 } from "../base/bytes.ts";
-import { MessageKind } from "../shard/frames.ts";
-import type { PeerHello, PeerId, TransportHandlers } from "../shard/seams.ts";
+import { fromUtf8 } from "../../base/bytes.ts";
+import { MessageKind } from "../../shard/frames.ts";
+import type { PeerHello, PeerId, TransportHandlers } from "../../shard/seams.ts";
 import {
   type Control,
   decodeControl,
@@ -17,6 +17,8 @@ export interface Stage {
   life?(): Life | null;
   /** The reason to refuse the peer; null: none. `linkedNonce`: of the peer's process that was accepted last. */
   admit?(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null;
+  /** Whether addresses of this peer may be learned. Absent: of all. */
+  knows?(peerId: PeerId): boolean;
   onConnect(peerId: PeerId): void;
   onDisconnect(peerId: PeerId): void;
   onRaft(peerId: PeerId, body: Uint8Array): void;
@@ -66,6 +68,10 @@ export class MessageRouter implements TransportHandlers {
     const refusal = this.#stage.admit?.(peer, hello, this.hellos.get(peer.peerId)?.nonce ?? null) ?? null;
     if (refusal === null) this.hellos.set(peer.peerId, hello);
     return refusal;
+  }
+
+  knows(peerId: PeerId): boolean {
+    return this.#stage?.knows?.(peerId) ?? true;
   }
 
   /** A peer tells another life than in its hello, which it sent before it was a member. */

@@ -1,6 +1,6 @@
 /** Control messages and hellos: every kind is read back as it was sent, malformed ones are refused. */
 import { describe, expect, test } from "bun:test";
-import { utf8 } from "../../src/base/bytes.ts";
+import { utf8 } from "../../../src/base/bytes.ts";
 import {
   type Control,
   decodeControl,
@@ -8,10 +8,18 @@ import {
   encodeControl,
   encodeHello,
   type Hello,
-} from "../../src/replication/control-messages.ts";
+} from "../../../src/replication/messages/control-messages.ts";
 
 const decode = (value: unknown): Control | null => decodeControl(utf8(JSON.stringify(value)));
-const news = { kind: "news", name: "n1", version: "1", ready: true, applied: [1, 2], reflected: [] } as const;
+const oldNews = {
+  kind: "news",
+  name: "n1",
+  version: "1",
+  ready: true,
+  applied: [1, 2],
+  reflected: [],
+} as const;
+const news = { ...oldNews, functions: "00ff", waiting: 3 };
 
 const messages: Control[] = [
   { kind: "join", name: "n1", role: "learner" },
@@ -30,6 +38,10 @@ test("a message of an unknown kind is ignored, and unknown fields are dropped", 
   expect(decode({ kind: "later", x: 1 })).toBe(null);
   expect(decode({ kind: "constructor" })).toBe(null);
   expect(decode({ kind: "tell", x: 1 })).toEqual({ kind: "tell" });
+});
+
+test("news of a node that tells nothing of functions and waiting rows has none", () => {
+  expect(decode(oldNews)).toEqual({ ...oldNews, functions: "", waiting: 0 });
 });
 
 describe("malformed messages are refused", () => {

@@ -3,11 +3,15 @@
  * of an unknown kind is ignored, so that nodes of different versions can work together while a cluster is updated.
  */
 import * as v from "valibot";
-import { fromUtf8, utf8 } from "../base/bytes.ts";
-import { MessageKind, withKind } from "../shard/frames.ts";
+import { fromUtf8, utf8 } from "../../base/bytes.ts";
+import { asPeerId } from "../../base/ids.ts";
+import { MessageKind, withKind } from "../../shard/frames.ts";
 
 const MAX_TEXT = 4096;
 const MAX_SHARDS = 64;
+const MAX_PEER_ID = 128;
+/** Nodes of a new cluster that one message names. */
+const MAX_MET = 64;
 /** Members of a cluster are far fewer. */
 export const MAX_LIVES = 64;
 
@@ -16,6 +20,7 @@ const integer = v.pipe(v.number(), v.safeInteger());
 /** A number for each shard. */
 const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
 const role = v.picklist(["voter", "learner"]);
+const peer = v.pipe(v.string(), v.maxLength(MAX_PEER_ID), v.transform(asPeerId));
 
 /** Identifies one process of a member. Older builds do not send it. */
 const LIFE = v.pipe(
@@ -64,6 +69,15 @@ const NEWS = {
   ready: v.fallback(v.boolean(), false),
   applied: vector,
   reflected: vector,
+  /** Digest of the node's `--functions` and `--load-extension`; "": it has none, or is of an older version. */
+  functions: v.optional(text, ""),
+  /** Rows of other nodes that its file does not show, since it cannot write their tables. */
+  waiting: v.optional(integer, 0),
+  /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
+  reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
+  addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
+  /** Per shard, the position from which a receiver of this node's replica needs the log. */
+  holds: v.optional(vector),
   /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */
   lives: v.optional(
     v.pipe(
@@ -99,13 +113,34 @@ const FILE_CHECK = {
 const CONTROL = {
   /** `nonce` is the same in all requests of one join, so that it is admitted once; older builds have none. */
   join: v.object({ kind: v.literal("join"), name: text, role, nonce: v.optional(text) }),
-  joined: v.object({ kind: v.literal("joined"), member: integer, clusterId: text, shards: integer }),
+  joined: v.object({
+    kind: v.literal("joined"),
+    member: integer,
+    clusterId: text,
+    shards: integer,
+    /** See `slots.ts`; older builds do not send it. */
+    place: v.optional(v.pipe(v.object({ slot: integer, slots: integer }), v.readonly())),
+  }),
+  /** The sender has received a replica. */
+  received: v.object({ kind: v.literal("received") }),
   /** The sender's life, when it changes on an open connection. */
   life: v.object({ kind: v.literal("life"), life: LIFE }),
   /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */
   refused: v.object({ kind: v.literal("refused"), reason: text }),
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
+  /** A member forwards the join of a peer to the leader. */
+  forward: v.object({ kind: v.literal("forward"), peerId: peer, name: text, role, nonce: v.optional(text) }),
+  /** Between nodes of a new cluster: see `meeting.ts`. */
+  meet: v.object({
+    kind: v.literal("meet"),
+    name: text,
+    role,
+    expect: integer,
+    data: text,
+    sees: v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly()),
+    gives: peer,
+  }),
   /** A change of a member, for the leader of group 0; the answer has the same id. */
   change: v.object({
     kind: v.literal("change"),

@@ -1,0 +1,135 @@
+/** Replicated tables that this node cannot write as they are: they are held back, and everything else goes on. */
+import type { DatabaseSync } from "node:sqlite";
+import { foldName, isSameName } from "../base/names.ts";
+import type { RememberedSchema } from "../capture/remembered.ts";
+import { declaredColumns } from "../change/shape.ts";
+import type { Replica } from "../replica/replica.ts";
+import type { ClassifiedTable } from "../schema/classify/classify.ts";
+import { extensionsOf, hintOf, type Unwritable } from "../schema/classify/writable.ts";
+import { renamedText } from "../schema/diff/alter-plan.ts";
+import type { SchemaState } from "../schema/diff/change.ts";
+import { columnsOf, type TableLineage } from "../schema/diff/evolve.ts";
+import { createObject, withScratch } from "../schema/scratch.ts";
+import { type Query, queryOf } from "../sqlite/query.ts";
+import { keyCollations, keyColumns, readTable, type SchemaObject, type Table } from "../sqlite/schema.ts";
+
+/** Its rows of other nodes wait, and its changed schema stays on this node. */
+export interface HeldTable {
+  readonly id: number;
+  /** In the file. */
+  readonly name: string;
+  /** In the schema that the file remembers. */
+  readonly remembered: string;
+  readonly reason: string;
+  readonly hint: string;
+  /** Its rows still have the key and the columns of the cluster's table, so those of this node travel. */
+  readonly sends: boolean;
+}
+
+interface TableFindings {
+  readonly lineages: readonly TableLineage[];
+  /** By folded name. */
+  readonly verdicts: ReadonlyMap<string, ClassifiedTable>;
+  readonly unwritable: ReadonlyMap<string, readonly Unwritable[]>;
+}
+
+/** `query` reads the file. */
+export function heldTables(
+  query: Query,
+  { tables, state }: RememberedSchema,
+  { lineages, verdicts, unwritable }: TableFindings,
+): HeldTable[] {
+  return [...tables].flatMap(([remembered, id]): HeldTable[] => {
+    const lineage = lineages.find((l) => isSameName(l.from, remembered));
+    // Where it was dropped another table may have taken its name.
+    const name = lineage?.to ?? remembered;
+    const verdict = verdicts.get(foldName(name));
+    const why = unwritable.get(foldName(name)) ?? [];
+    const isRefused = verdict?.verdict === "refused";
+    if (!isRefused && why.length === 0) return [];
+    const old = state.objects.find((o) => o.kind === "table" && isSameName(o.name, remembered));
+    return [
+      {
+        ...{ id, name, remembered },
+        reason: isRefused ? verdict.reason : why.map((u) => u.reason).join("; "),
+        hint: isRefused ? (verdict.fix ?? verdict.hint) : hintOf(why),
+        sends: old !== undefined && isStoredAlike(old.sql, readTable(query, name)),
+      },
+    ];
+  });
+}
+
+/** The table has the key that it had under its older text, and all of its columns. */
+function isStoredAlike(before: string, now: Table): boolean {
+  const stored = new Set(now.columns.flatMap((c) => (c.hidden === 0 ? [foldName(c.name)] : [])));
+  if (!columnsOf({ sql: before }).every((c) => stored.has(foldName(c)))) return false;
+  return withScratch((db) => {
+    const { name } = now;
+    createObject(db, { kind: "table", name, tableName: name, sql: renamedText(before, name) });
+    return keyText(readTable(queryOf(db), name)) === keyText(now);
+  });
+}
+
+/** The file's table has every column that the replica's has by now. */
+export function hasColumns(
+  db: DatabaseSync,
+  { shapes }: Pick<Replica, "shapes">,
+  { id, name }: HeldTable,
+): boolean {
+  const here = new Set(readTable(queryOf(db), name).columns.map((c) => foldName(c.name)));
+  const shape = shapes.get(id);
+  return shape === undefined || declaredColumns(shape).every((c) => here.has(foldName(c.name)));
+}
+
+const keyText = (table: Table): string =>
+  JSON.stringify([
+    keyColumns(table).map((c) => [foldName(c.name), c.affinity]),
+    keyCollations(table),
+    table.rowidColumn === null,
+    table.withoutRowid,
+  ]);
+
+/**
+ * Changed tables whose replica calls a function of `--functions` that the named nodes lack: they could not follow the change.
+ * By folded name.
+ */
+export function unknownElsewhere(
+  objects: readonly SchemaObject[],
+  before: SchemaState,
+  nodes: readonly string[],
+): Map<string, readonly Unwritable[]> {
+  const found = new Map<string, readonly Unwritable[]>();
+  if (nodes.length === 0) return found;
+  for (const { kind, name } of objects) {
+    if (kind !== "table") continue;
+    const had = extensionsOf(name, before.objects);
+    const called = extensionsOf(name, objects).filter((f) => !had.includes(f));
+    if (called.length === 0) continue;
+    const reason = `it calls ${called.join(", ")} of --functions, and ${nodes.join(", ")} has other functions`;
+    const give = `start ${nodes.join(", ")} with the same --functions and --load-extension, which sends the change`;
+    found.set(foldName(name), [{ index: null, reason, give, without: "" }]);
+  }
+  return found;
+}
+
+/** `state` with the held tables, and the objects on them, as they were `before`. */
+export function withHeld<T extends SchemaState>(
+  state: T,
+  before: SchemaState,
+  held: readonly HeldTable[],
+): T {
+  if (held.length === 0) return state;
+  const now = new Set(held.map((t) => foldName(t.name)));
+  const then = new Set(held.map((t) => foldName(t.remembered)));
+  const isKept = (o: SchemaObject): boolean => o.kind === "view" || !now.has(foldName(o.tableName));
+  const kept = new Map(state.objects.filter(isKept).map((o) => [`${o.kind} ${o.name}`, o]));
+  const objects: SchemaObject[] = [];
+  // In the former order: a changed order alone is no change.
+  for (const object of before.objects) {
+    const key = `${object.kind} ${object.name}`;
+    if (object.kind !== "view" && then.has(foldName(object.tableName))) objects.push(object);
+    else if (kept.has(key)) objects.push(kept.get(key)!);
+    kept.delete(key);
+  }
+  return { ...state, objects: [...objects, ...kept.values()] };
+}

@@ -1,0 +1,119 @@
+/** Functions of the application on real processes: `--functions`, and what a node does without them. Each hint is followed. */
+import { Database } from "bun:sqlite";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, expect, test } from "bun:test";
+import { marmot, TestCluster, type TestNode, until } from "./lab.ts";
+
+const SCHEMA = `CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE o(id INTEGER PRIMARY KEY, v TEXT);
+  INSERT INTO t VALUES(1, 'x')`;
+const FUNCTIONS = `export const twice = (value) => (value === null ? null : String(value).repeat(2));
+export default { REGEXP: (pattern, text) => new RegExp(pattern).test(text) };`;
+
+let cluster: TestCluster | null = null;
+afterEach(async () => {
+  await cluster?.stop();
+  cluster = null;
+});
+
+/** The application's connection, with its functions. */
+function application(node: TestNode): Database {
+  const db = node.open();
+  const functions = db as unknown as {
+    function(name: string, options: object, run: (...values: unknown[]) => unknown): void;
+  };
+  functions.function("twice", { deterministic: true }, (value) =>
+    value === null ? null : String(value).repeat(2),
+  );
+  return db;
+}
+
+const skipped = async (node: TestNode): Promise<string> =>
+  JSON.stringify((await node.status()).tables.skipped);
+const indexes = (node: TestNode): string => {
+  const db = node.open();
+  try {
+    return JSON.stringify(
+      db
+        .query(
+          "SELECT name FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE '\\_\\_marmot%' ESCAPE '\\'",
+        )
+        .values()
+        .flat(),
+    );
+  } finally {
+    db.close();
+  }
+};
+
+async function restart(node: TestNode, extra: readonly string[]): Promise<void> {
+  await node.kill("SIGTERM");
+  await node.start(extra);
+  await node.ready();
+}
+
+test("an index with a function waits for --functions on its node, and a unique one for all nodes", async () => {
+  cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });
+  const { nodes } = cluster;
+  const [a, b] = nodes as [TestNode, TestNode];
+  const file = join(cluster.folder, "functions.js");
+  writeFileSync(file, FUNCTIONS);
+  const app = application(b);
+  app.exec("CREATE INDEX i ON t(twice(v))");
+  app.exec("INSERT INTO t VALUES(2, 'own')");
+  await until(
+    async () => (await skipped(b)).includes("its index i calls twice"),
+    "b says why it holds t back",
+  );
+  const other = a.open();
+  other.exec("INSERT INTO t VALUES(3, 'waits')");
+  // Otherwise both rows may go in one changeset, and so wait together.
+  expect(marmot(["wait", "--data-dir", a.dataDir, "--timeout", "20s"]).code).toBe(0);
+  other.exec("INSERT INTO o VALUES(1, 'goes')");
+  other.close();
+  await until(() => app.query("SELECT id FROM o").values().length === 1, "another table goes on");
+  const wait = marmot(["wait", "--data-dir", a.dataDir, "--all", "--timeout", "2s"]);
+  expect([wait.code, wait.stderr]).toEqual([
+    1,
+    expect.stringContaining("n1 to write tables that it holds back"),
+  ]);
+  // The hint: --functions. The index then travels, and where a node lacks the function it is left out.
+  await restart(b, ["--functions", file]);
+  await until(
+    () => app.query("SELECT id FROM t NOT INDEXED").values().length === 3,
+    "the row that waited is shown",
+  );
+  await cluster.settle();
+  expect(marmot(["wait", "--data-dir", a.dataDir, "--all", "--timeout", "20s"]).code).toBe(0);
+  expect([indexes(b), indexes(a)]).toEqual(['["i"]', "[]"]);
+  expect(app.query("PRAGMA integrity_check").values()).toEqual([["ok"]]);
+  // A UNIQUE index constrains every replica: it waits until all nodes have the function.
+  app.exec("CREATE UNIQUE INDEX u ON o(twice(v))");
+  app.exec("INSERT INTO o VALUES(2, 'own')");
+  await until(
+    async () => (await skipped(b)).includes("of --functions, and n0"),
+    "b says which nodes lack the function",
+  );
+  for (const node of nodes) if (node !== b) await restart(node, ["--functions", file]);
+  await until(() => nodes.every((n) => indexes(n) === '["i","u"]'), "both indexes are everywhere");
+  const c = application(nodes[2]!);
+  c.exec("INSERT INTO o VALUES(3, 'third')");
+  expect(() => c.exec("INSERT INTO o VALUES(4, 'own')")).toThrow("UNIQUE");
+  c.close();
+  app.close();
+  await cluster.settle();
+  for (const node of nodes) {
+    const db = application(node);
+    expect(db.query("PRAGMA integrity_check").values()).toEqual([["ok"]]);
+    db.close();
+  }
+  // Without it a node must not guess: it refuses by name, and its hint works.
+  await a.kill("SIGTERM");
+  const refused = marmot(["run", "--db", a.db, "--admin", "off", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("o (its unique index u calls twice, which only the application has)");
+  expect(refused.stderr).toContain("hint: start it with the --functions FILE.js");
+  await a.start(["--functions", file]);
+  await a.ready();
+  await cluster.settle();
+}, 120_000);
