@@ -165,9 +165,7 @@ export class Simulation {
     await this.#stop();
     rmSync(this.#folder, { recursive: true, force: true });
     if (!formed || this.checks.problems.length > 0)
-      throw new Error(
-        `the template cannot be formed: ${[...this.checks.problems, ...unsettled].join("; ")}`,
-      );
+      throw new Error(`the template cannot be formed: ${[...this.checks.problems, ...unsettled].join("; ")}`);
   }
 
   /** The file of the first node, and the identities of all nodes. */
