@@ -112,8 +112,9 @@ export function keyFileNotes({ clusterKeyFile }: KeySource, { clusterKey, identi
 }
 
 /** Makes the key of a new cluster. */
-export function makeClusterKey(paths: DataPaths): Uint8Array {
+export function makeClusterKey(paths: DataPaths, notes: string[]): Uint8Array {
   const line = createClusterKey(paths.clusterKey);
+  notes.push(`made the cluster key ${paths.clusterKey}; other nodes join with a copy of it and --peers`);
   return parseClusterKeys(line, paths.clusterKey)[0]!;
 }
 

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { type Clock, nextTurn } from "../base/clock.ts";
 import { errorMessage, isDiskFull } from "../base/errors.ts";
-import { type Halt, HaltError, haltSentence } from "../base/halt.ts";
+import { HaltError } from "../base/halt.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
@@ -13,7 +13,7 @@ import type { NodeApi } from "../operations/api.ts";
 import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { type DataPaths, dataPaths } from "../replication/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/host.ts";
-import { MessageRouter } from "../replication/message-router.ts";
+import { MessageRouter } from "../replication/messages/message-router.ts";
 import { Scans } from "../operations/scan/scans.ts";
 import { fileChecks } from "../operations/verify/file-checks.ts";
 import { Replicator } from "../replication/replicator.ts";
@@ -36,13 +36,13 @@ import {
 } from "./data-dir.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
 import { groupId, shareFile, shareFolder } from "./group.ts";
-import type { RunningNode, StartedInfo } from "./handle.ts";
+import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
 import { createNodeApi } from "./node-api.ts";
 import { leadersOf, Milestones } from "./milestones.ts";
 import type { NodeOptions } from "./options.ts";
-import { haltedStage, haltOf } from "./refused.ts";
+import { Halting } from "./halt/halting.ts";
 import { checkMemberFiles, type Start, startKind } from "./startup/check-files.ts";
 import { giveExtensions } from "./startup/give-extensions.ts";
 import { nodeFileError } from "./startup/file-access.ts";
@@ -57,8 +57,6 @@ import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts"
 /** Version of the messages between nodes. */
 const WIRE_FORMAT = 1;
 const DEFAULT_SHARDS = 1;
-/** Without a refusal for this time, a node that ran twice goes on. */
-const RESUME_MS = 5000;
 
 export interface NodeComponents {
   readonly clock: Clock;
@@ -85,12 +83,6 @@ export async function startNode(options: NodeOptions, components: NodeComponents
   return node;
 }
 
-interface Halted {
-  readonly halt: Halt;
-  /** Members whose refusals count. */
-  readonly members: readonly PeerId[];
-}
-
 export class Node implements RunningNode {
   readonly api: NodeApi;
   readonly failed: Promise<Error>;
@@ -115,8 +107,7 @@ export class Node implements RunningNode {
   #keyFingerprint = "";
   /** Name and role of this node, from the cluster if it is a member. */
   #member: NameAndRole;
-  /** null: the node replicates, or is about to. */
-  #halted: Halted | null = null;
+  #halting!: Halting;
   #progress: ProgressStatus | null = null;
   readonly #guard: FileGuard;
   #hasFailed = false;
@@ -152,7 +143,7 @@ export class Node implements RunningNode {
       phase: this.#phase,
       progress: this.#progress,
       keyFingerprint: this.#keyFingerprint,
-      halt: this.#halted?.halt ?? this.#guard.halt,
+      halt: this.#halting?.halted ?? this.#guard.halt,
       repair: () => this.#guard.repair(this.#transport.peerId),
     }));
   }
@@ -191,11 +182,11 @@ export class Node implements RunningNode {
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
     refuseHeldFile(db, paths.folder);
     if (keys === null && kind !== "form") throw missingKey(paths);
-    if (kind === "member") this.#member = this.#readMember();
-    const clusterKeys = keys ?? [this.#makeKey()];
+    if (kind === "member") this.#member = ownMember(this.#options, paths);
+    const clusterKeys = keys ?? [makeClusterKey(paths, this.#notes)];
     this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
     this.#notes.push(...keyFileNotes(this.#options, paths));
-    // A join keeps its key when it is done: another one may be tried until then.
+    // A join keeps its key when it is done.
     if (kind !== "join") keepClusterKey(this.#options, paths);
     this.#openTransport(privateKey, clusterKeys);
     this.#scans.start();
@@ -205,10 +196,7 @@ export class Node implements RunningNode {
       this.#background = this.#join(peerId);
       return;
     }
-    if (kind === "form") {
-      await this.#formCluster(peerId);
-      noteDataDir(db, paths.folder);
-    }
+    if (kind === "form") await this.#formCluster(peerId);
     let isTaken = true;
     try {
       if (kind === "member") {
@@ -216,7 +204,7 @@ export class Node implements RunningNode {
         isTaken = await this.#guard.take(peerId);
       }
     } catch (error) {
-      if (error instanceof HaltError) return this.#halt(error.halt);
+      if (error instanceof HaltError) return this.#halting.halt(error.halt);
       if (!isDiskFull(error)) throw error;
       this.#waitForRoom(peerId, error);
       return this.#transport.start(this.#router);
@@ -224,16 +212,7 @@ export class Node implements RunningNode {
     // The first hello has the incarnation of this start: it is on disk before the node can be reached.
     if (isTaken) this.#enterOrWait(peerId);
     else this.#waitForFile(peerId, null);
-    if (this.#halted === null) await this.#transport.start(this.#router);
-  }
-
-  #readMember(): NameAndRole {
-    try {
-      return ownMember(this.#options, this.#paths);
-    } catch (error) {
-      if (isDiskFull(error)) return newMember(this.#options);
-      throw error;
-    }
+    if (this.#halting.halted === null) await this.#transport.start(this.#router);
   }
 
   #noteVersion(version: SqliteVersion | null): void {
@@ -252,13 +231,14 @@ export class Node implements RunningNode {
     const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
     const nonce = this.#host.nonce();
     this.#router = new MessageRouter({ name, version: VERSION, role, formats, nonce });
+    this.#halting = this.#openHalting();
     this.#transport = this.#host.transport(
       { clock, random: random.fork(), logger: logger.child("transport") },
       {
         ...{ privateKey, clusterKeys, listen, announce, mdns, peers },
         remembered: storedAddresses(this.#paths),
         onAddresses: (addresses) => storeAddresses(this.#paths, addresses, logger),
-        onRefused: (peer, reason) => this.#onRefused(peer, reason),
+        onRefused: (peer, reason) => this.#halting.onRefused(peer, reason, this.#replicator),
       },
     );
   }
@@ -268,14 +248,6 @@ export class Node implements RunningNode {
     const isInstalled = await this.#installReceived(peerId);
     const settings = checkMemberFiles(this.#options.db, this.#paths, peerId, isInstalled ? null : seen);
     checkClusterSettings(this.#options, settings);
-  }
-
-  #makeKey(): Uint8Array {
-    const key = makeClusterKey(this.#paths);
-    this.#notes.push(
-      `made the cluster key ${this.#paths.clusterKey}; other nodes join with a copy of it and --peers`,
-    );
-    return key;
   }
 
   /** Installs a replica that was received before the last stop. False: there is none. */
@@ -306,6 +278,7 @@ export class Node implements RunningNode {
       },
       { clock: this.#components.clock, onProgress: (progress) => this.#report(progress) },
     );
+    noteDataDir(db, this.#paths.folder);
     this.#notes.push(`formed a new cluster with ${shards} ${shards === 1 ? "shard" : "shards"}`);
   }
 
@@ -317,10 +290,7 @@ export class Node implements RunningNode {
       const done = await joinCluster(
         { db, paths: this.#paths, peerId, name, role, expect },
         {
-          transport: this.#transport,
-          router: this.#router,
-          clock,
-          logger: logger.child("join"),
+          ...{ transport: this.#transport, router: this.#router, clock, logger: logger.child("join") },
           onProgress: (progress) => this.#report(progress),
           onPhase: (phase) => {
             this.#phase = phase;
@@ -364,12 +334,8 @@ export class Node implements RunningNode {
         applicationVersion: this.#applicationVersion,
       },
       {
-        transport: this.#transport,
-        router: this.#router,
-        clock,
+        ...{ transport: this.#transport, router: this.#router, clock, logger, host: this.#host },
         random: random.fork(),
-        logger,
-        host: this.#host,
         onProgress: (progress) => this.#report(progress),
         onFailure: (error) => {
           if (isDiskFull(error)) this.#waitForRoom(peerId, error);
@@ -379,7 +345,7 @@ export class Node implements RunningNode {
         onReplacement: () => {
           this.#background = this.#replace(peerId);
         },
-        onRefused: (peer, reason) => this.#onRefused(peer, reason),
+        onRefused: (peer, reason) => this.#halting.onRefused(peer, reason, this.#replicator),
       },
       this.#appDbFile,
     );
@@ -395,57 +361,25 @@ export class Node implements RunningNode {
     replicator.takeOver(this.#transport.connected());
   }
 
-  /** Only members of this node's cluster can stop it. */
-  #onRefused(peer: PeerId, reason: string): void {
-    const replicator = this.#replicator;
-    if (replicator === null) {
-      if (this.#halted === null) this.#phase = `${peer} refuses this node: ${reason}`;
-      else this.#refusedAgain(peer, reason);
-      return;
-    }
-    if (replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
-    const halt = haltOf(reason, replicator.nameOf(peer), this.#options.db);
-    if (halt !== null) this.#halt(halt);
-  }
-
-  /** Closes all files and stays up: status, log and `wait` give the reason. */
-  #halt(halt: Halt): void {
-    const { name, reason, hint } = halt;
-    this.#components.logger.error(`${name}: ${reason}`, { hint });
-    const replicator = this.#replicator;
-    const members = replicator?.runtime.groups[0]!.configuration.members.map((m) => m.peerId) ?? [];
-    this.#halted = { halt, members };
-    this.#phase = haltSentence(halt);
-    const life = replicator?.life() ?? null;
-    replicator?.close();
-    this.#replicator = null;
-    if (name !== "twice") {
-      this.#background = this.#background.then(() => this.#transport.stop());
-      return;
-    }
-    this.#router.enter(haltedStage(replicator?.clusterId ?? "", life, () => this.#resumeLater()));
-  }
-
-  /** Another process had this identity. A member accepts this one now: it goes on if none refuses it for a while. */
-  #resumeLater(): void {
-    const { clock } = this.#components;
-    const halted = this.#halted;
-    clock.after(RESUME_MS, () => {
-      if (halted === null || this.#halted !== halted || this.#stopping.signal.aborted) return;
-      this.#halted = null;
-      this.#components.logger.info("no other process has the identity of this node any more; going on");
-      this.#enterOrWait(this.#transport.peerId);
+  #openHalting(): Halting {
+    const { clock, logger } = this.#components;
+    return new Halting({
+      ...{ clock, logger, router: this.#router, db: this.#options.db },
+      setPhase: (phase) => {
+        this.#phase = phase;
+      },
+      take: () => {
+        const taken = this.#replicator;
+        this.#replicator = null;
+        return taken;
+      },
+      disconnect: () => {
+        this.#background = this.#background.then(() => this.#transport.stop());
+      },
+      resume: () => {
+        if (!this.#stopping.signal.aborted) this.#enterOrWait(this.#transport.peerId);
+      },
     });
-  }
-
-  #refusedAgain(peer: PeerId, reason: string): void {
-    const halted = this.#halted;
-    if (halted === null || !halted.members.includes(peer)) return;
-    const name = this.#router.hellos.get(peer)?.name ?? peer;
-    const halt = haltOf(reason, name, this.#options.db);
-    // A new object: what waits for the end of the last refusals gives up.
-    if (halt === null || halt.name === halted.halt.name) this.#halted = { ...halted };
-    else this.#halt(halt);
   }
 
   async #replace(peerId: PeerId): Promise<void> {
@@ -471,7 +405,7 @@ export class Node implements RunningNode {
       this.#noteMode(before);
       this.#enter(peerId);
     } catch (error) {
-      if (error instanceof HaltError) this.#halt(error.halt);
+      if (error instanceof HaltError) this.#halting.halt(error.halt);
       else if (isDiskFull(error)) this.#waitForRoom(peerId, error);
       else if (isFileTrouble(error)) this.#waitForFile(peerId, error);
       else throw error;
@@ -498,7 +432,7 @@ export class Node implements RunningNode {
       } catch (failure) {
         if (this.#stopping.signal.aborted) return;
         if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
-        else if (failure instanceof HaltError) this.#halt(failure.halt);
+        else if (failure instanceof HaltError) this.#halting.halt(failure.halt);
         else this.#failWith(failure);
       }
     })();
@@ -551,7 +485,7 @@ export class Node implements RunningNode {
       } catch (failure) {
         if (this.#stopping.signal.aborted) return;
         if (isDiskFull(failure)) this.#waitForRoom(peerId, failure);
-        else if (failure instanceof HaltError) this.#halt(failure.halt);
+        else if (failure instanceof HaltError) this.#halting.halt(failure.halt);
         else this.#failWith(failure);
       }
     })();
@@ -602,18 +536,8 @@ export class Node implements RunningNode {
   }
 
   get started(): StartedInfo {
-    const settings = this.#replicator?.replica.replica.settings;
-    return {
-      peerId: this.#transport.peerId,
-      name: this.#member.name,
-      addresses: this.#transport.addresses(),
-      clusterId: this.#replicator?.clusterId ?? "",
-      replicated:
-        this.#replicator === null
-          ? []
-          : [...this.#replicator.replica.replica.shapes.values()].map((s) => s.name),
-      skipped: settings?.skipped ?? [],
-      notes: this.#notes,
-    };
+    const { peerId } = this.#transport;
+    const own = { peerId, name: this.#member.name, addresses: this.#transport.addresses() };
+    return startedInfo(this.#replicator, { ...own, notes: this.#notes });
   }
 }

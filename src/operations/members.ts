@@ -2,8 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { type Clock, sleep } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
-import type { Control } from "../replication/control-messages.ts";
-import { encodeControl } from "../replication/control-messages.ts";
+import type { Control } from "../replication/messages/control-messages.ts";
+import { encodeControl } from "../replication/messages/control-messages.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { MemberInfo, Transport } from "../shard/seams.ts";
 import type { MemberAction } from "./api.ts";

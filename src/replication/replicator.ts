@@ -3,9 +3,6 @@
  * answers the messages of the peers.
  */
 import { mkdirSync } from "node:fs";
-import type { Clock } from "../base/clock.ts";
-import type { Logger } from "../base/logger.ts";
-import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
@@ -17,7 +14,7 @@ import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
 import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
-import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
+import type { PeerHello, PeerId } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
 import { neverClose, noteStop } from "../app-db/closing.ts";
@@ -28,24 +25,23 @@ import {
   type Hello,
   type Life,
   type NodeNews,
-} from "./control-messages.ts";
+} from "./messages/control-messages.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./hand-over.ts";
-import type { Host, SyncedFile } from "./host.ts";
-import type { DataPaths } from "./data-paths.ts";
-import { LifeGuard } from "./life-guard.ts";
-import { MemberChanges, shown } from "./member-changes.ts";
+import type { SyncedFile } from "./host.ts";
+import { PeerLives } from "./lives/peer-lives.ts";
+import { MemberChanges } from "./member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { lowestHold } from "./log-holds.ts";
 import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
 import { Readiness, type ReadinessFacts } from "./readiness.ts";
+import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
-import type { OnProgress } from "./work-progress.ts";
-import { alignLog } from "./align-log.ts";
+import { alignLog } from "./lives/align-log.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
-import type { Stage, MessageRouter } from "./message-router.ts";
+import type { Stage } from "./messages/message-router.ts";
 import { VERSION } from "../base/version.ts";
 
 /** Ticks between two messages to all peers with the positions of this node. */
@@ -53,40 +49,6 @@ const NEWS_TICKS = 10;
 /** Peers and addresses in one message. */
 const TOLD_PEERS = 64;
 const TOLD_ADDRESSES = 8;
-/** A learner asks to become a voter in each of the first ticks, then once per `NEWS_TICKS`. */
-const EAGER_TICKS = 50;
-/** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
-const PROMOTE_WITHIN = 200;
-const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };
-
-export interface ReplicatorOptions {
-  readonly db: string;
-  readonly paths: DataPaths;
-  readonly peerId: PeerId;
-  readonly name: string;
-  readonly role: "voter" | "learner";
-  /** See `NodeOptions.limits`. */
-  readonly keepEntries?: number;
-  readonly logWalPages?: number;
-  /** The SQLite with which the application wrote before this node did; null: unknown. */
-  readonly applicationVersion?: SqliteVersion | null;
-}
-
-export interface ReplicatorComponents {
-  readonly transport: Transport;
-  readonly router: MessageRouter;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly host: Host;
-  readonly onProgress: OnProgress;
-  readonly onFailure: (error: Error) => void;
-  /** A newer replica is stored at `paths.nextReplica`: this replicator must be closed and opened again. */
-  readonly onReplacement: () => void;
-  /** A peer refuses this node over an open connection. */
-  readonly onRefused: (peer: PeerId, reason: string) => void;
-}
-
 /** The last positions that a peer reported, and the time of the report. */
 interface PeerNews extends NodeNews {
   readonly at: number;
@@ -106,7 +68,7 @@ export class Replicator implements Stage {
   /** Whether a peer's checksums agreed when they were last compared. */
   readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
-  readonly lives: LifeGuard;
+  readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly loop: EventLoop;
   /** Set by a request that changes a member: receives the answers of the leader. */
@@ -239,13 +201,13 @@ export class Replicator implements Stage {
     );
   }
 
-  #openLives(): LifeGuard {
-    const { clock, router, transport } = this.#components;
-    return new LifeGuard({
-      ...{ clock, runtime: this.runtime, peers: this.log.peers, member: this.log.member },
-      ...{ nonce: router.nonce, self: this.options.peerId },
+  #openLives(): PeerLives {
+    const { clock, router, transport, logger } = this.#components;
+    return new PeerLives({
+      ...{ clock, router, transport, logger, runtime: this.runtime, peers: this.log.peers },
+      ...{ member: this.log.member, self: this.options.peerId },
       incarnation: () => this.pipeline.outbox.incarnation,
-      onTwin: (peer) => void transport.send(peer, encodeControl({ kind: "twin" }), "urgent"),
+      nameOf: (peer) => this.nameOf(peer),
     });
   }
 
@@ -378,19 +340,17 @@ export class Replicator implements Stage {
   #nextIncarnation(atLeast: number): number {
     const next = this.log.nextIncarnation(atLeast);
     // The first one is told by the hello; peers on open connections learn the others.
-    if (this.pipeline.outbox.incarnation > 0) queueMicrotask(() => this.#tellLife());
+    if (this.pipeline.outbox.incarnation > 0)
+      queueMicrotask(() => {
+        if (!this.#closed) this.lives.tell();
+      });
     return next;
-  }
-
-  #tellLife(): void {
-    const life = this.life();
-    if (!this.#closed && life !== null) this.tellAll({ kind: "life", life });
   }
 
   // ------------------------------------------------------------------------------------------ transport
 
   life(): Life | null {
-    return this.lives.life();
+    return this.lives.own();
   }
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
@@ -405,24 +365,10 @@ export class Replicator implements Stage {
   /** Takes over connections that were opened before this node was a member, or while its files were closed. */
   takeOver(peers: readonly PeerId[]): void {
     for (const peer of peers) {
-      this.#checkHello(peer);
+      this.lives.checkAgain(peer);
       this.onConnect(peer);
     }
-    if (peers.length > 0) this.#tellLife();
-  }
-
-  /** Checks the life that the peer told last: this node knows more by now. */
-  #checkHello(peer: PeerId): void {
-    const { router, transport } = this.#components;
-    const { life } = router.hellos.get(peer) ?? {};
-    if (life !== undefined && transport.connected().includes(peer)) this.#checkLife(peer, life);
-  }
-
-  #checkLife(peer: PeerId, life: Life): void {
-    const reason = this.lives.changed(peer, life);
-    if (reason === null) return;
-    this.#components.logger.warn("a peer was refused", { peer: this.nameOf(peer), reason });
-    this.#components.transport.send(peer, encodeControl({ kind: "refused", reason }), "urgent");
+    if (peers.length > 0) this.lives.tell();
   }
 
   onConnect(peerId: PeerId): void {
@@ -446,38 +392,27 @@ export class Replicator implements Stage {
       void this.#components.transport.send(peerId, encodeControl(message), "urgent");
     switch (control.kind) {
       case "join":
-        this.members.join(peerId, control, answer);
-        this.loop.wake();
-        return;
       case "leave":
-        this.members.leave(peerId, control.nonce, answer);
-        this.loop.wake();
-        return;
       case "change":
-        answer({ kind: "changed", id: control.id, ...shown(this.members.change(peerId, control)) });
+      case "forward":
+      case "promote":
+        this.members.onRequest(peerId, control, answer);
         this.loop.wake();
         return;
       case "changed":
         this.onChanged?.(control);
         return;
-      case "promote":
-        this.members.promote(peerId);
-        this.loop.wake();
-        return;
       case "tell":
         answer({ kind: "news", ...this.ownNews() });
         return;
       case "life":
-        this.#components.router.introduce(peerId, control.life);
-        return this.#checkLife(peerId, control.life);
+        return this.lives.onLife(peerId, control.life);
       case "refused":
         return this.#components.onRefused(peerId, control.reason);
       case "twin":
-        this.#components.logger.error("another process has the identity of this node", TWIN_HINT);
-        return;
+        return this.lives.onTwin();
       case "news":
-        this.lives.hears(peerId, control.applied);
-        for (const peer of this.lives.learn(peerId, control.lives ?? [])) this.#checkHello(peer);
+        this.lives.onNews(peerId, control);
         this.news.set(peerId, { ...control, at: this.#components.clock.now() });
         this.#snapshots.served(peerId);
         this.#snapshots.holds.heard(
@@ -491,10 +426,6 @@ export class Replicator implements Stage {
         return;
       case "sums":
         this.onSums?.(peerId, control);
-        return;
-      case "forward":
-        this.members.forwarded(peerId, control);
-        this.loop.wake();
         return;
       case "received":
         return this.#snapshots.served(peerId);
@@ -585,11 +516,12 @@ export class Replicator implements Stage {
   #onTick(): void {
     this.#wal.tick();
     const ticks = ++this.#ticks;
-    if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
+    const { role } = this.options;
+    this.members.askForPromotion({ role, ticks, isNewsTick: ticks % NEWS_TICKS === 0 }, this.readiness);
     if (ticks % NEWS_TICKS !== 0) return;
     this.members.look();
     // Peers that were removed since their hello are told so.
-    for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
+    for (const peer of this.#components.transport.connected()) this.lives.checkAgain(peer);
     this.#lookAtVersion();
     this.tellAll({ kind: "news", ...this.ownNews() });
     for (const { from, to, reason } of this.#unreached.take(this.unreached(), this.#components.clock.now()))
@@ -610,16 +542,6 @@ export class Replicator implements Stage {
     this.#applicationVersion = version;
     const note = walResetNote(version);
     if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
-  }
-
-  /** A learner that is close to the end of each log asks to become a voter. */
-  #askForPromotion(): void {
-    const self = this.runtime.groups[0]!.memberOf(this.options.peerId);
-    if (this.options.role === "learner" || self?.role === "learner") return;
-    if (this.runtime.isVoter(this.options.peerId)) return;
-    if (this.readiness.behind() > PROMOTE_WITHIN) return;
-    this.tellAll({ kind: "promote" });
-    this.members.promote(this.options.peerId);
   }
 
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {

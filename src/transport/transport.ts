@@ -206,6 +206,10 @@ export class Libp2pTransport implements Transport {
     return [...this.#links].filter(([, link]) => link.isOpen).map(([peer]) => peer);
   }
 
+  hasRoom(to: PeerId, bytes: number): boolean {
+    return this.#links.get(to)?.hasRoom(bytes) ?? false;
+  }
+
   send(to: PeerId, message: Uint8Array, lane: Lane): boolean {
     return this.#links.get(to)?.send(message, lane) ?? false;
   }

@@ -191,7 +191,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "a lost proposal is not proposed again",
     200,
     "capture/outbox.ts",
-    "if (at === null || now - at <= chain.patienceMs) return;",
+    "if (at === null || now - at <= patienceOf(chain)) return;",
     "if (at === null || now >= 0) return;",
   ),
   one(
@@ -761,25 +761,25 @@ export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofMachines(
     "an older life of a member is accepted",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'if (isOld) return "went-back";',
     "",
   ),
   ofMachines(
     "a new process of a member need not have the entries that the last one acknowledged",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;',
     "return null;",
   ),
   ofMachines(
     "a second process of a connected member is accepted",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'return isOld || isAliveSince ? "twice" : "later";',
     "return null;",
   ),
   ofMachines(
     "members do not tell each other the lives that they have met",
-    "replication/life-guard.ts",
+    "replication/lives/life-guard.ts",
     "return peers.remember(peer, { member, incarnation, nonce }) ? [peer] : [];",
     "return [];",
   ),
@@ -793,12 +793,12 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "a log that ends before the replica is used",
       0,
-      "replication/log-end.ts",
+      "replication/lives/log-end.ts",
       "if (seen > lastIndex)",
       "if (seen > lastIndex + 1)",
     ),
     // In the simulation the peers refuse the node, too: they know the entries that it acknowledged.
-    test: "test/replication/log-end.test.ts",
+    test: "test/replication/lives/log-end.test.ts",
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {

@@ -5,9 +5,9 @@
 import type { Clock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { type Control, encodeControl } from "../../replication/control-messages.ts";
+import { type Control, encodeControl } from "../../replication/messages/control-messages.ts";
 import { isNameTaken } from "../../replication/member-changes.ts";
-import type { MessageRouter, Stage } from "../../replication/message-router.ts";
+import type { MessageRouter, Stage } from "../../replication/messages/message-router.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import type { Slot } from "../../shard/slots.ts";
 import { fileData, fileDigest } from "./file-digest.ts";

@@ -27,7 +27,7 @@ import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { encodeControl } from "../../replication/control-messages.ts";
+import { encodeControl } from "../../replication/messages/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
 import { fetchReplica } from "../../replication/fetch-replica.ts";
 import { partialCopy } from "../../snapshot/partial.ts";

@@ -1,9 +1,9 @@
 /** Takes an admission back: a node whose file differs from the cluster leaves no member behind. */
 import { type Clock, sleep } from "../../base/clock.ts";
 import { removeDatabase } from "../../replica/copies/database-files.ts";
-import { encodeControl } from "../../replication/control-messages.ts";
+import { encodeControl } from "../../replication/messages/control-messages.ts";
 import type { DataPaths } from "../../replication/data-paths.ts";
-import type { MessageRouter } from "../../replication/message-router.ts";
+import type { MessageRouter } from "../../replication/messages/message-router.ts";
 import type { Transport } from "../../shard/seams.ts";
 
 const ASK_MS = 200;

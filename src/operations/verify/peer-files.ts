@@ -1,7 +1,7 @@
 /** Asks the peers to compare their files with their replicas, and waits while they do it. */
 import { randomBytes } from "node:crypto";
 import { type Clock, sleep } from "../../base/clock.ts";
-import type { FileCheck } from "../../replication/control-messages.ts";
+import type { FileCheck } from "../../replication/messages/control-messages.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 

@@ -9,7 +9,7 @@ import { UserError } from "../../base/errors.ts";
 import { isSameName } from "../../base/names.ts";
 import { BatchKind } from "../../change/batch.ts";
 import { encodeBatch } from "../../change/codec.ts";
-import type { Control } from "../../replication/control-messages.ts";
+import type { Control } from "../../replication/messages/control-messages.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import type { VerifyDifference, VerifyResult } from "../api.ts";

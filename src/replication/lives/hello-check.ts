@@ -2,8 +2,8 @@
  * Whether a peer may speak: it must not be an older state of itself, a copy of a process that still runs, or a member that
  * was removed. Raft tolerates a crash; it does not tolerate a member that forgets its votes and entries. Pure.
  */
-import { isLater, type PeerLife } from "../log-store/peer-memory.ts";
-import type { Life } from "./control-messages.ts";
+import { isLater, type PeerLife } from "../../log-store/peer-memory.ts";
+import type { Life } from "../messages/control-messages.ts";
 
 /**
  * twice: another process with the same identity is connected; went-back: a later life of the member was seen;

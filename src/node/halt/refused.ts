@@ -1,9 +1,9 @@
 /** The halt of a node that the members of its cluster refuse. */
-import type { Halt } from "../base/halt.ts";
-import { readRefusal } from "../replication/hello-check.ts";
-import type { Life } from "../replication/control-messages.ts";
-import type { Stage } from "../replication/message-router.ts";
-import type { PeerId } from "../shard/seams.ts";
+import type { Halt } from "../../base/halt.ts";
+import { readRefusal } from "../../replication/lives/hello-check.ts";
+import type { Life } from "../../replication/messages/control-messages.ts";
+import type { Stage } from "../../replication/messages/message-router.ts";
+import type { PeerId } from "../../shard/seams.ts";
 
 /** The node must become another member: its old member id never votes again. */
 export const rejoinHint = (file: string): string =>

@@ -1,7 +1,7 @@
 /** Routes the messages of the transport to the current stage: first the join, then the replicator. */
-import { fromUtf8 } from "../base/bytes.ts";
-import { MessageKind } from "../shard/frames.ts";
-import type { PeerHello, PeerId, TransportHandlers } from "../shard/seams.ts";
+import { fromUtf8 } from "../../base/bytes.ts";
+import { MessageKind } from "../../shard/frames.ts";
+import type { PeerHello, PeerId, TransportHandlers } from "../../shard/seams.ts";
 import {
   type Control,
   decodeControl,

@@ -1,11 +1,11 @@
 /** Tells peers the life of this node, and checks the lives that they tell: see `hello-check.ts`. */
-import type { Clock } from "../base/clock.ts";
-import type { PeerMemory } from "../log-store/peer-memory.ts";
-import type { MemberId } from "../raft/model/types.ts";
-import type { ShardRuntime } from "../shard/runtime.ts";
-import type { PeerHello, PeerId } from "../shard/seams.ts";
-import { asPeerId } from "../base/ids.ts";
-import { type Hello, type Life, MAX_LIVES, type NodeNews } from "./control-messages.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { PeerMemory } from "../../log-store/peer-memory.ts";
+import type { MemberId } from "../../raft/model/types.ts";
+import type { ShardRuntime } from "../../shard/runtime.ts";
+import type { PeerHello, PeerId } from "../../shard/seams.ts";
+import { asPeerId } from "../../base/ids.ts";
+import { type Hello, type Life, MAX_LIVES, type NodeNews } from "../messages/control-messages.ts";
 import { checkLife, refusalText } from "./hello-check.ts";
 
 /** Not a refusal code: the peer connects again after a pause. */

@@ -1,8 +1,8 @@
 /** Aligns the Raft log with a replica that was received: the log of each shard begins at the position of the replica. */
-import type { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
-import type { OpenReplica } from "../replica/open-replica.ts";
-import { readLocal } from "../replica/store/local.ts";
-import type { GroupConfiguration } from "../shard/seams.ts";
+import type { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
+import type { OpenReplica } from "../../replica/open-replica.ts";
+import { readLocal } from "../../replica/store/local.ts";
+import type { GroupConfiguration } from "../../shard/seams.ts";
 
 /** Call after `logEndHalt`: only a received replica may be ahead of the log. */
 export function alignLog(store: SqliteLogStore, { replica, db }: OpenReplica): void {

@@ -1,6 +1,6 @@
 /** Control messages and hellos: every kind is read back as it was sent, malformed ones are refused. */
 import { describe, expect, test } from "bun:test";
-import { utf8 } from "../../src/base/bytes.ts";
+import { utf8 } from "../../../src/base/bytes.ts";
 import {
   type Control,
   decodeControl,
@@ -8,7 +8,7 @@ import {
   encodeControl,
   encodeHello,
   type Hello,
-} from "../../src/replication/control-messages.ts";
+} from "../../../src/replication/messages/control-messages.ts";
 
 const decode = (value: unknown): Control | null => decodeControl(utf8(JSON.stringify(value)));
 const oldNews = {

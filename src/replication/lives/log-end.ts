@@ -2,7 +2,7 @@
  * Whether the log has everything that this node once had in it: each entry is durable there before replica and file show
  * it. A log that ends earlier lost entries, and perhaps votes; the node must not vote with it. Pure.
  */
-import type { Halt } from "../base/halt.ts";
+import type { Halt } from "../../base/halt.ts";
 
 export interface LogEndFacts {
   /** Folder of the log, for the message. */

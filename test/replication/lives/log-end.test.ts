@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { logEndHalt, type LogEndFacts } from "../../src/replication/log-end.ts";
+import { logEndHalt, type LogEndFacts } from "../../../src/replication/lives/log-end.ts";
 
 const halt = (facts: Partial<LogEndFacts>) =>
   logEndHalt(

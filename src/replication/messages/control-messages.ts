@@ -3,9 +3,9 @@
  * of an unknown kind is ignored, so that nodes of different versions can work together while a cluster is updated.
  */
 import * as v from "valibot";
-import { fromUtf8, utf8 } from "../base/bytes.ts";
-import { asPeerId } from "../base/ids.ts";
-import { MessageKind, withKind } from "../shard/frames.ts";
+import { fromUtf8, utf8 } from "../../base/bytes.ts";
+import { asPeerId } from "../../base/ids.ts";
+import { MessageKind, withKind } from "../../shard/frames.ts";
 
 const MAX_TEXT = 4096;
 const MAX_SHARDS = 64;

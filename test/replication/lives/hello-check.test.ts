@@ -1,12 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import type { Life } from "../../src/replication/control-messages.ts";
+import type { Life } from "../../../src/replication/messages/control-messages.ts";
 import {
   checkLife,
   type Knowledge,
   readRefusal,
   REFUSALS,
   refusalText,
-} from "../../src/replication/hello-check.ts";
+} from "../../../src/replication/lives/hello-check.ts";
 
 const life = (incarnation: number, nonce: string, member = 5): Life => ({
   member,
