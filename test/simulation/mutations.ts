@@ -640,12 +640,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "a change log that lost rows counts as complete",
-      100,
+      0,
       "capture/log-ids.ts",
       "return mark !== undefined && highestId(db, log) >= floor;",
       "return true;",
     ),
-    custody: true,
+    test: "test/capture/log-ids.test.ts",
   },
   {
     name: "no one notices an emptied change log while the node runs",
@@ -667,12 +667,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "the log ids of an emptied change log begin again",
-      100,
+      0,
       "capture/log-ids.ts",
       "if (highestId(db, log) < floor) blank(db, log, floor);",
       "",
     ),
-    custody: true,
+    test: "test/capture/log-ids.test.ts",
   },
   {
     ...one(
