@@ -28,6 +28,7 @@ export async function formNewCluster(core: NodeCore): Promise<void> {
     },
     { clock: core.components.clock, onProgress: (progress) => core.report(progress) },
   );
+  noteDataDir(db, paths.folder);
   core.notes.push(`formed a new cluster with ${shards} ${shards === 1 ? "shard" : "shards"}`);
 }
 

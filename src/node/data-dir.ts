@@ -15,7 +15,7 @@ import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { publish, removeDatabase } from "../replica/copies/database-files.ts";
 import type { DataPaths } from "../replication/machine/data-paths.ts";
-import { readPartial } from "../snapshot/partial.ts";
+import { partialCopy } from "../snapshot/partial.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
@@ -55,9 +55,10 @@ export function cleanUpAfterCrash(paths: DataPaths): void {
     publish(paths.joiningLog, paths.log);
   removeDatabase(paths.joiningLog);
   // The part that an interrupted join received is continued.
-  const isJoining = !existsSync(paths.replica) && readPartial(paths.joiningReplica) !== null;
-  for (const name of existsSync(paths.incoming) ? readdirSync(paths.incoming) : [])
-    if (!isJoining || !name.startsWith(basename(paths.joiningReplica)))
+  if (existsSync(paths.replica) || partialCopy(paths.joiningReplica) === null)
+    return rmSync(paths.incoming, { recursive: true, force: true });
+  for (const name of readdirSync(paths.incoming))
+    if (!name.startsWith(basename(paths.joiningReplica)))
       rmSync(join(paths.incoming, name), { recursive: true, force: true });
 }
 
@@ -112,8 +113,9 @@ export function keyFileNotes({ clusterKeyFile }: KeySource, { clusterKey, identi
 }
 
 /** Makes the key of a new cluster. */
-export function makeClusterKey(paths: DataPaths): Uint8Array {
+export function makeClusterKey(paths: DataPaths, notes: string[]): Uint8Array {
   const line = createClusterKey(paths.clusterKey);
+  notes.push(`made the cluster key ${paths.clusterKey}; other nodes join with a copy of it and --peers`);
   return parseClusterKeys(line, paths.clusterKey)[0]!;
 }
 

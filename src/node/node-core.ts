@@ -1,6 +1,7 @@
 /** The state of a node that its parts share: options, files, network, and the open replicator. */
 import { errorMessage } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Halt } from "../base/halt.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
@@ -13,6 +14,7 @@ import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import { walResetNote } from "../sqlite/writer-version.ts";
+import type { Halting } from "./halt/halting.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
 import { nodeFileError } from "./startup/file-access.ts";
@@ -56,6 +58,7 @@ export class NodeCore {
   progress: ProgressStatus | null = null;
   background: Promise<void> = Promise.resolve();
   hasFailed = false;
+  halting: Halting | null = null;
   #fail!: (error: Error) => void;
 
   constructor(options: NodeOptions, components: NodeComponents) {
@@ -82,6 +85,11 @@ export class NodeCore {
     );
   }
 
+  /** Why members of the cluster refuse this node; null: none does. */
+  get halted(): Halt | null {
+    return this.halting?.halted ?? null;
+  }
+
   get isStopping(): boolean {
     return this.stopping.signal.aborted;
   }
@@ -103,8 +111,14 @@ export class NodeCore {
   }
 
   closeReplicator(): void {
-    this.replicator?.close();
+    this.takeReplicator()?.close();
+  }
+
+  /** The caller closes it. */
+  takeReplicator(): Replicator | null {
+    const taken = this.replicator;
     this.replicator = null;
+    return taken;
   }
 
   failWith(error: unknown): void {

@@ -23,8 +23,7 @@ import {
   missingKey,
   storedAddresses,
 } from "./data-dir.ts";
-import { Halting } from "./halt/halting.ts";
-import type { RunningNode, StartedInfo } from "./handle.ts";
+import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
 import { leadersOf, Milestones } from "./milestones.ts";
 import { createNodeApi } from "./node-api.ts";
 import { type NodeComponents, NodeCore } from "./node-core.ts";
@@ -34,8 +33,8 @@ import type { NodeOptions } from "./options.ts";
 import { type Start, startKind } from "./startup/check-files.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { giveExtensions } from "./startup/give-extensions.ts";
-import { noteDataDir, refuseHeldFile } from "./startup/held-file.ts";
-import { type NameAndRole, newMember, ownMember } from "./startup/own-member.ts";
+import { refuseHeldFile } from "./startup/held-file.ts";
+import { ownMember } from "./startup/own-member.ts";
 import { groupId, shareFile, shareFolder } from "./startup/unix-group.ts";
 
 /** Throws `UserError` for each problem that a user can fix; nothing runs then. */
@@ -56,7 +55,6 @@ export class Node implements RunningNode {
   readonly api: NodeApi;
   readonly failed: Promise<Error>;
   readonly #core: NodeCore;
-  readonly #halting: Halting;
   readonly #opening: Opening;
   #lock: DatabaseSync | null = null;
   #milestones: Milestones | null = null;
@@ -66,8 +64,7 @@ export class Node implements RunningNode {
     const core = new NodeCore(options, components);
     this.#core = core;
     this.failed = core.failed;
-    this.#halting = new Halting(core, () => this.#opening.enterOrWait());
-    this.#opening = new Opening(core, this.#halting);
+    this.#opening = new Opening(core);
     this.api = createNodeApi(() => ({
       name: core.member.name,
       clock: components.clock,
@@ -76,7 +73,7 @@ export class Node implements RunningNode {
       phase: core.phase,
       progress: core.progress,
       keyFingerprint: this.#keyFingerprint,
-      halt: this.#halting.halt ?? core.guard.halt,
+      halt: core.halted ?? core.guard.halt,
       repair: () => core.guard.repair(core.transport.peerId),
     }));
   }
@@ -100,19 +97,16 @@ export class Node implements RunningNode {
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
     refuseHeldFile(db, paths.folder);
     if (keys === null && kind !== "form") throw missingKey(paths);
-    if (kind === "member") core.member = this.#readMember();
-    const clusterKeys = keys ?? [this.#makeKey()];
+    if (kind === "member") core.member = ownMember(core.options, paths);
+    const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
     this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
     core.notes.push(...keyFileNotes(core.options, paths));
-    // A join keeps its key when it is done: another one may be tried until then.
+    // A join keeps its key when it is done.
     if (kind !== "join") keepClusterKey(core.options, paths);
-    openTransport(core, { privateKey, clusterKeys }, (peer, reason) => this.#halting.onRefused(peer, reason));
+    openTransport(core, { privateKey, clusterKeys }, (peer, reason) => this.#opening.onRefused(peer, reason));
     core.scans.start();
     if (kind === "join") return this.#join();
-    if (kind === "form") {
-      await formNewCluster(core);
-      noteDataDir(db, paths.folder);
-    }
+    if (kind === "form") await formNewCluster(core);
     await this.#open({ kind, head });
   }
 
@@ -147,23 +141,6 @@ export class Node implements RunningNode {
     cleanUpAfterCrash(paths);
   }
 
-  #readMember(): NameAndRole {
-    const { options, paths } = this.#core;
-    try {
-      return ownMember(options, paths);
-    } catch (error) {
-      if (isDiskFull(error)) return newMember(options);
-      throw error;
-    }
-  }
-
-  #makeKey(): Uint8Array {
-    const { paths, notes } = this.#core;
-    const key = makeClusterKey(paths);
-    notes.push(`made the cluster key ${paths.clusterKey}; other nodes join with a copy of it and --peers`);
-    return key;
-  }
-
   async #join(): Promise<void> {
     const core = this.#core;
     await core.transport.start(core.router);
@@ -181,7 +158,7 @@ export class Node implements RunningNode {
         isTaken = await core.guard.take(core.peerId);
       }
     } catch (error) {
-      if (error instanceof HaltError) return this.#halting.begin(error.halt);
+      if (error instanceof HaltError) return this.#opening.halt(error.halt);
       if (!isDiskFull(error)) throw error;
       this.#opening.waitForRoom(error);
       return core.transport.start(core.router);
@@ -189,7 +166,7 @@ export class Node implements RunningNode {
     // The first hello has the incarnation of this start: it is on disk before the node can be reached.
     if (isTaken) this.#opening.enterOrWait();
     else this.#opening.waitForFile(null);
-    if (this.#halting.halt === null) await core.transport.start(core.router);
+    if (core.halted === null) await core.transport.start(core.router);
   }
 
   /** Before an orderly stop. */
@@ -223,15 +200,7 @@ export class Node implements RunningNode {
 
   get started(): StartedInfo {
     const { replicator, transport, member, notes } = this.#core;
-    const replica = replicator?.replica.replica;
-    return {
-      peerId: transport.peerId,
-      name: member.name,
-      addresses: transport.addresses(),
-      clusterId: replicator?.clusterId ?? "",
-      replicated: replica === undefined ? [] : [...replica.shapes.values()].map((s) => s.name),
-      skipped: replica?.settings.skipped ?? [],
-      notes,
-    };
+    const addresses = transport.addresses();
+    return startedInfo(replicator, { peerId: transport.peerId, name: member.name, addresses, notes });
   }
 }

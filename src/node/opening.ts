@@ -5,14 +5,15 @@
 import { existsSync, rmSync } from "node:fs";
 import { nextTurn } from "../base/clock.ts";
 import { errorMessage, isDiskFull } from "../base/errors.ts";
-import { HaltError } from "../base/halt.ts";
+import { type Halt, HaltError } from "../base/halt.ts";
+import type { PeerId } from "../base/ids.ts";
 import { fileChecks } from "../operations/verify/file-checks.ts";
 import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { Replicator } from "../replication/replicator.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
-import type { Halting } from "./halt/halting.ts";
+import { Halting } from "./halt/halting.ts";
 import type { NodeCore } from "./node-core.ts";
 import { checkMemberFiles, type Start } from "./startup/check-files.ts";
 import { noteDataDir } from "./startup/held-file.ts";
@@ -22,11 +23,37 @@ export class Opening {
   /** Gives a file that this node makes to the group of `--group`. */
   shareNewFile: () => void = () => {};
   readonly #core: NodeCore;
-  readonly #halting: Halting;
 
-  constructor(core: NodeCore, halting: Halting) {
+  constructor(core: NodeCore) {
     this.#core = core;
-    this.#halting = halting;
+  }
+
+  halt(halt: Halt): void {
+    this.#halting.halt(halt);
+  }
+
+  onRefused(peer: PeerId, reason: string): void {
+    this.#halting.onRefused(peer, reason, this.#core.replicator);
+  }
+
+  /** Made with the router, at the first use. */
+  get #halting(): Halting {
+    const core = this.#core;
+    const { clock, logger } = core.components;
+    core.halting ??= new Halting({
+      ...{ clock, logger, router: core.router, db: core.options.db },
+      setPhase: (phase) => {
+        core.phase = phase;
+      },
+      take: () => core.takeReplicator(),
+      disconnect: () => {
+        core.background = core.background.then(() => core.transport.stop());
+      },
+      resume: () => {
+        if (!core.isStopping) this.enterOrWait();
+      },
+    });
+    return core.halting;
   }
 
   /** Opens the replicator, or waits until that is possible. */
@@ -40,7 +67,7 @@ export class Opening {
       this.#core.noteMode(before);
       this.#enter();
     } catch (error) {
-      if (error instanceof HaltError) this.#halting.begin(error.halt);
+      if (error instanceof HaltError) this.halt(error.halt);
       else if (isDiskFull(error)) this.waitForRoom(error);
       else if (isFileTrouble(error)) this.waitForFile(error);
       else throw error;
@@ -83,7 +110,7 @@ export class Opening {
         onReplacement: () => {
           core.background = this.#replace();
         },
-        onRefused: (peer, reason) => this.#halting.onRefused(peer, reason),
+        onRefused: (peer, reason) => this.onRefused(peer, reason),
       },
       core.appDbFile,
     );
@@ -194,7 +221,7 @@ export class Opening {
     } catch (failure) {
       if (core.isStopping) return;
       if (isDiskFull(failure)) this.waitForRoom(failure);
-      else if (failure instanceof HaltError) this.#halting.begin(failure.halt);
+      else if (failure instanceof HaltError) this.halt(failure.halt);
       else core.failWith(failure);
     }
   }

@@ -187,14 +187,35 @@ export class RowReflector {
         this.#show(table, { keyId, key: row.key, image: null });
         if (++handled % SLICE === 0) yield;
       }
+      const log = this.#components.logs.get(table)!;
+      let images: Image[] = [];
       for (const [keyId, kept] of rows) {
         const { key, image } = this.#lookUp(table, keyId, kept);
         if (kept !== LOOK_UP && image === null) continue;
-        this.#show(table, { keyId, key, image });
-        if (++handled % SLICE === 0) yield;
+        if (image !== null && this.#isIndependent(log, keyId)) images.push(image);
+        else this.#show(table, { keyId, key, image });
+        if (++handled % SLICE > 0) continue;
+        this.#writeTogether(log, images);
+        images = [];
+        yield;
       }
+      this.#writeTogether(log, images);
     }
     changed.clear();
+  }
+
+  /** The row can be written together with others: no row must make room, no trigger fires, and nothing is kept about it. */
+  #isIndependent(log: ChangeLogWriter, keyId: KeyId): boolean {
+    const { pending, withheld, appDb } = this.#components;
+    const { id, name } = log.shape;
+    if (log.access.hasUniques || appDb.triggers.fires(name)) return false;
+    return !pending.has(id, keyId) && withheld.get(id, keyId) === undefined;
+  }
+
+  #writeTogether(log: ChangeLogWriter, images: readonly Image[]): void {
+    if (images.length === 0) return;
+    this.#prepare(log);
+    log.access.upsertMany(images);
   }
 
   #lookUp(table: number, keyId: KeyId, row: ChangedRow | typeof LOOK_UP): ChangedRow {

@@ -269,6 +269,10 @@ export class EventLoop implements StateMachine {
     this.#components.onSnapshotOffered(shard, from, metadata);
   }
 
+  proposalLost(shard: ShardId): void {
+    this.#pipeline.outbox.proposalLost(shard);
+  }
+
   leaderChanged(shard: ShardId, leader: PeerId): void {
     this.#components.logger.debug("leader", { shard, leader: leader === "" ? "none" : leader });
     if (leader !== "") this.#pipeline.outbox.leaderChanged(shard);

@@ -7,7 +7,7 @@ import { extensions } from "../sqlite/functions/extensions.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { SyncedFile } from "./machine/host.ts";
 import type { NodeNews } from "./messages/control-messages.ts";
-import type { LifeGuard } from "./lives/life-guard.ts";
+import type { PeerLives } from "./lives/peer-lives.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { Readiness, ReadinessFacts } from "./readiness.ts";
 import type { LogHolds } from "./snapshots/log-holds.ts";
@@ -59,7 +59,7 @@ export interface NewsParts {
   readonly readiness: Readiness;
   readonly transport: Transport;
   readonly holds: LogHolds;
-  readonly lives: LifeGuard;
+  readonly lives: PeerLives;
 }
 
 export function ownNews({

@@ -2,26 +2,22 @@
 import type { Logger } from "../base/logger.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
-import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
+import type { PeerHello, PeerId } from "../shard/seams.ts";
 import type { EventLoop } from "./event-loop.ts";
-import { type MemberChanges, shown } from "./members/member-changes.ts";
+import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerNews } from "./peer-news.ts";
 import type { Control, FileCheck, Hello, Life, NodeNews } from "./messages/control-messages.ts";
-import type { LifeGuard } from "./lives/life-guard.ts";
-import type { MessageRouter, Stage } from "./messages/message-router.ts";
+import type { PeerLives } from "./lives/peer-lives.ts";
+import type { Stage } from "./messages/message-router.ts";
 import type { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
-
-const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };
 
 export interface PeerMessagesComponents {
   readonly replica: OpenReplica;
   readonly runtime: ShardRuntime;
   readonly loop: EventLoop;
-  readonly transport: Transport;
-  readonly router: MessageRouter;
   readonly logger: Logger;
   readonly peers: PeerNews;
-  readonly lives: LifeGuard;
+  readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly snapshots: SnapshotExchange;
   readonly ownNews: () => NodeNews;
@@ -47,7 +43,7 @@ export class PeerMessages implements Stage {
   }
 
   life(): Life | null {
-    return this.#components.lives.life();
+    return this.#components.lives.own();
   }
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
@@ -62,30 +58,10 @@ export class PeerMessages implements Stage {
   /** Takes over connections that were opened before this node was a member, or while its files were closed. */
   takeOver(peers: readonly PeerId[]): void {
     for (const peer of peers) {
-      this.checkHello(peer);
+      this.#components.lives.checkAgain(peer);
       this.onConnect(peer);
     }
-    if (peers.length > 0) this.tellLife();
-  }
-
-  tellLife(): void {
-    const life = this.life();
-    if (life !== null) this.#components.peers.tellAll({ kind: "life", life });
-  }
-
-  /** Checks the life that the peer told last: this node knows more by now. */
-  checkHello(peer: PeerId): void {
-    const { router, transport } = this.#components;
-    const { life } = router.hellos.get(peer) ?? {};
-    if (life !== undefined && transport.connected().includes(peer)) this.#checkLife(peer, life);
-  }
-
-  #checkLife(peer: PeerId, life: Life): void {
-    const { lives, logger, peers } = this.#components;
-    const reason = lives.changed(peer, life);
-    if (reason === null) return;
-    logger.warn("a peer was refused", { peer: peers.nameOf(peer), reason });
-    peers.tell(peer, { kind: "refused", reason });
+    if (peers.length > 0) this.#components.lives.tell();
   }
 
   onConnect(peerId: PeerId): void {
@@ -107,7 +83,7 @@ export class PeerMessages implements Stage {
   }
 
   onControl(peerId: PeerId, control: Control): void {
-    const { router, snapshots, logger, peers, ownNews } = this.#components;
+    const { lives, members, snapshots, peers, ownNews } = this.#components;
     const answer = (message: Control): void => peers.tell(peerId, message);
     switch (control.kind) {
       case "join":
@@ -115,19 +91,18 @@ export class PeerMessages implements Stage {
       case "change":
       case "promote":
       case "forward":
-        this.#changeMembers(peerId, control, answer);
+        members.onRequest(peerId, control, answer);
         return this.#components.loop.wake();
       case "changed":
         return this.onChanged?.(control);
       case "tell":
         return answer({ kind: "news", ...ownNews() });
       case "life":
-        router.introduce(peerId, control.life);
-        return this.#checkLife(peerId, control.life);
+        return lives.onLife(peerId, control.life);
       case "refused":
         return this.#components.onRefused(peerId, control.reason);
       case "twin":
-        return logger.error("another process has the identity of this node", TWIN_HINT);
+        return lives.onTwin();
       case "news":
         return this.#onNews(peerId, control);
       case "sums?":
@@ -149,30 +124,9 @@ export class PeerMessages implements Stage {
     }
   }
 
-  #changeMembers(
-    peerId: PeerId,
-    control: Extract<Control, { kind: "join" | "leave" | "change" | "promote" | "forward" }>,
-    answer: (message: Control) => void,
-  ): void {
-    const { members } = this.#components;
-    switch (control.kind) {
-      case "join":
-        return members.join(peerId, control, answer);
-      case "leave":
-        return members.leave(peerId, control.nonce, answer);
-      case "change":
-        return answer({ kind: "changed", id: control.id, ...shown(members.change(peerId, control)) });
-      case "promote":
-        return members.promote(peerId);
-      case "forward":
-        return members.forwarded(peerId, control);
-    }
-  }
-
   #onNews(peerId: PeerId, news: Extract<Control, { kind: "news" }>): void {
     const { lives, peers, snapshots, runtime } = this.#components;
-    lives.hears(peerId, news.applied);
-    for (const peer of lives.learn(peerId, news.lives ?? [])) this.checkHello(peer);
+    lives.onNews(peerId, news);
     peers.receive(peerId, news);
     snapshots.served(peerId);
     snapshots.holds.heard(

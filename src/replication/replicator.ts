@@ -24,7 +24,7 @@ import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
 import type { SyncedFile } from "./machine/host.ts";
-import { LifeGuard } from "./lives/life-guard.ts";
+import { PeerLives } from "./lives/peer-lives.ts";
 import { MemberChanges } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { lowestHold } from "./snapshots/log-holds.ts";
@@ -47,7 +47,7 @@ export class Replicator {
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
-  readonly lives: LifeGuard;
+  readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly loop: EventLoop;
   readonly messages: PeerMessages;
@@ -187,13 +187,13 @@ export class Replicator {
     );
   }
 
-  #openLives(): LifeGuard {
-    const { clock, router } = this.#components;
-    return new LifeGuard({
-      ...{ clock, runtime: this.runtime, peers: this.log.peers, member: this.log.member },
-      ...{ nonce: router.nonce, self: this.options.peerId },
+  #openLives(): PeerLives {
+    const { clock, router, transport, logger } = this.#components;
+    return new PeerLives({
+      ...{ clock, router, transport, logger, runtime: this.runtime, peers: this.log.peers },
+      ...{ member: this.log.member, self: this.options.peerId },
       incarnation: () => this.pipeline.outbox.incarnation,
-      onTwin: (peer) => this.peers.tell(peer, { kind: "twin" }),
+      nameOf: (peer) => this.peers.nameOf(peer),
     });
   }
 
@@ -223,20 +223,20 @@ export class Replicator {
 
   #openMessages(): PeerMessages {
     const { replica, runtime, loop, peers, lives, members } = this;
-    const { transport, router, logger, onRefused } = this.#components;
+    const { logger, onRefused } = this.#components;
     return new PeerMessages({
-      ...{ replica, runtime, loop, peers, lives, members, transport, router, logger, onRefused },
+      ...{ replica, runtime, loop, peers, lives, members, logger, onRefused },
       snapshots: this.#snapshots,
       ownNews: () => this.#ownNews(),
     });
   }
 
   #openUpkeep(): Upkeep {
-    const { runtime, loop, peers, messages, members, readiness } = this;
+    const { loop, peers, lives, members, readiness } = this;
     const { transport, clock, logger } = this.#components;
     return new Upkeep(
       {
-        ...{ runtime, loop, peers, messages, members, readiness, transport, clock, logger },
+        ...{ loop, peers, lives, members, readiness, transport, clock, logger },
         wal: this.#wal,
         snapshots: this.#snapshots,
         appDbFile: this.#appDbFile,
@@ -337,7 +337,7 @@ export class Replicator {
   }
 
   #tellLife(): void {
-    if (!this.#closed) this.messages.tellLife();
+    if (!this.#closed) this.lives.tell();
   }
 
   #ownNews(): NodeNews {

@@ -32,6 +32,8 @@ interface Known {
   /** The peer that must answer there; null: any. */
   required: string | null;
   failures: number;
+  /** Attempts at which the other side had another key. */
+  otherKeys: number;
   dueAt: number;
   dialling: boolean;
   problem: Problem | null;
@@ -93,7 +95,7 @@ export class AddressBook {
     if (this.#known.size >= MAX_ADDRESSES) return null;
     const known: Known = {
       ...{ address, peer, dueAt, lasting: false, given: false, required: null },
-      ...{ failures: 0, dialling: false, problem: null },
+      ...{ failures: 0, otherKeys: 0, dialling: false, problem: null },
     };
     this.#known.set(address, known);
     return known;
@@ -150,6 +152,16 @@ export class AddressBook {
   /** The peer that must answer at the address; null: any. */
   requiredAt(address: string): string | null {
     return this.#known.get(address)?.required ?? null;
+  }
+
+  /** Counts the keys that were tried in vain: the next attempt takes another one. */
+  attempt(address: string): number {
+    return this.#known.get(address)?.otherKeys ?? 0;
+  }
+
+  otherKey(address: string): void {
+    const known = this.#known.get(address);
+    if (known !== undefined) known.otherKeys++;
   }
 
   /** `isPassing`: the other node may not have started yet. */

@@ -4,7 +4,7 @@
  * - All connections share the memory of one cipher. Data larger than that memory (640 KB) makes it grow. Then each other
  *   connection computes a wrong size and makes it grow further. At the limit of the memory the connections break. So each
  *   piece to encrypt is kept far below 640 KB.
- * - The cipher of a closed connection keeps its place in that memory, which has room for some thousands. It is given back.
+ * - The cipher of a closed connection keeps its place in that memory. It is given back.
  * - The first bytes that arrive are known: they begin the choice of a protocol. So an incoming connection is read with each
  *   of the cluster keys, and one with none of them is reported.
  */
@@ -49,33 +49,38 @@ interface Encrypted {
 }
 
 export interface PrivateNetworkHandlers {
+  /** The place of the key for a connection that this node opens. */
+  readonly keyFor: (address: string) => number;
   /** The handshake of a connection that this node opens has begun. */
   readonly onReached: (address: string) => void;
   /** The other side of an incoming connection has none of the keys. */
   readonly onStranger: (address: string) => void;
 }
 
-/** `keys`: cluster keys, at least one; the first is used for connections that this node opens. */
+/** `keys`: cluster keys, at least one. */
 export function privateNetwork(
   keys: readonly Uint8Array[],
   handlers: PrivateNetworkHandlers,
 ): (...components: Components) => ConnectionProtector {
-  const create = preSharedKey({ psk: privateNetworkKey(keys[0]!), timeout: TIMEOUT_MS });
+  const create = keys.map((key) => preSharedKey({ psk: privateNetworkKey(key), timeout: TIMEOUT_MS }));
   return (...components) => {
-    const inner = create(...components);
+    const protectors = create.map((make) => make(...components));
+    const [first] = protectors as [ConnectionProtector];
     const protect: ConnectionProtector["protect"] = async (connection, options) => {
       const raw = connection as unknown as RawConnection;
       const nonces = readNonces(raw);
       const release = holdAfterNonce(raw);
-      const encrypted = await inner.protect(connection, options);
-      if (raw.direction === "outbound") handlers.onReached(raw.remoteAddr.toString());
+      const address = raw.remoteAddr.toString();
+      const at = raw.direction === "outbound" ? handlers.keyFor(address) : 0;
+      const encrypted = await (protectors[at] ?? first).protect(connection, options);
+      if (raw.direction === "outbound") handlers.onReached(address);
       const own = encrypted as unknown as Encrypted;
       own.maxMessageSize = PIECE_BYTES;
       chooseKey({ encrypted: own, raw, nonces, keys, onStranger: handlers.onStranger });
       release();
       return encrypted;
     };
-    return new Proxy(inner, {
+    return new Proxy(first, {
       get: (target, key) => (key === "protect" ? protect : (Reflect.get(target, key, target) as unknown)),
     });
   };

@@ -50,7 +50,7 @@ export interface TransportComponents {
 
 export interface TransportOptions {
   readonly privateKey: PrivateKey;
-  /** 32 bytes each; all are accepted, the first is dialled with. null: no private network (tests of foreign peers). */
+  /** 32 bytes each; all are accepted, the first is tried first. null: no private network (tests of foreign peers). */
   readonly clusterKeys: readonly Uint8Array[] | null;
   readonly listen: readonly string[];
   /** Addresses that peers are told; empty: the listen addresses. */
@@ -161,6 +161,10 @@ export class Libp2pTransport implements Transport {
     return [...this.#links].filter(([, link]) => link.isOpen).map(([peer]) => peer);
   }
 
+  hasRoom(to: PeerId, bytes: number): boolean {
+    return this.#links.get(to)?.hasRoom(bytes) ?? false;
+  }
+
   send(to: PeerId, message: Uint8Array, lane: Lane): boolean {
     return this.#links.get(to)?.send(message, lane) ?? false;
   }
@@ -179,6 +183,7 @@ export class Libp2pTransport implements Transport {
 
   #protector(keys: readonly Uint8Array[]): ReturnType<typeof privateNetwork> {
     return privateNetwork(keys, {
+      keyFor: (address) => this.#book.attempt(address) % keys.length,
       onReached: (address) => this.#reached.add(address),
       onStranger: (address) => this.#strangers.met(address, this.#components.clock.now()),
     });

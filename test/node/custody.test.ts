@@ -74,6 +74,19 @@ test("a file with a lower life than noted is older: renewed if no one wrote to i
   a.open();
 });
 
+test("a lower life tells an older copy also where another node wrote the only lost row since", async () => {
+  copy();
+  round(10);
+  round(11);
+  lab.nodes[1]!.run("UPDATE kv SET v = 'other' WHERE k > 1");
+  lab.settle();
+  a.close();
+  putBack();
+  write("INSERT INTO kv VALUES(20, 'into the copy')");
+  expect(await verdict()).toBe("file-older");
+  a.open();
+});
+
 test("a renewed file has another epoch, shows everything again, and its log ids begin above the used ones", async () => {
   copy();
   round(10);

@@ -108,9 +108,9 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "log-store/group-state.ts",
-        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1),",
+        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1, rows.length),",
         replace:
-          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
+          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER, rows.length),",
       },
       {
         file: "log-store/sqlite-log-store.ts",
@@ -191,8 +191,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a lost proposal is not proposed again",
     200,
     "capture/outbox.ts",
-    "if (now - at <= chain.patienceMs + proposed / SLOW_BYTES_PER_MS) return;",
-    "if (now >= 0) return;",
+    "if (at === null || now - at <= patienceOf(chain)) return;",
+    "if (at === null || now >= 0) return;",
   ),
   one(
     "an acknowledgement goes one id too far",
@@ -252,6 +252,13 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/replica/apply/plain-rows.test.ts",
   },
+  one(
+    "a set of rows overwrites unacknowledged rows of the application",
+    60,
+    "reflect/row-reflector.ts",
+    "return !pending.has(id, keyId) && withheld.get(id, keyId) === undefined;",
+    "return withheld.get(id, keyId) === undefined;",
+  ),
   one(
     "the journal assumes a base position after the real one",
     200,
@@ -633,12 +640,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "a change log that lost rows counts as complete",
-      100,
+      0,
       "capture/log-ids.ts",
       "return mark !== undefined && highestId(db, log) >= floor;",
       "return true;",
     ),
-    custody: true,
+    test: "test/capture/log-ids.test.ts",
   },
   {
     name: "no one notices an emptied change log while the node runs",
@@ -660,12 +667,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "the log ids of an emptied change log begin again",
-      100,
+      0,
       "capture/log-ids.ts",
       "if (highestId(db, log) < floor) blank(db, log, floor);",
       "",
     ),
-    custody: true,
+    test: "test/capture/log-ids.test.ts",
   },
   {
     ...one(
@@ -753,8 +760,8 @@ export const MUTATIONS: readonly Mutation[] = [
       "triggers travel without the table that they need",
       0,
       "schema-sync/detect-change.ts",
-      "const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica));",
-      "const dependent = dependentObjects(objects, new Set(onlyHere(ignored, objects, replica)).intersection(new Set()));",
+      "const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica, selection));",
+      "const dependent = dependentObjects(objects, new Set(onlyHere(ignored, objects, replica, selection)).intersection(new Set()));",
     ),
     test: "test/schema-sync/schema-local-targets.test.ts",
   },

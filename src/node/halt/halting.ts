@@ -1,11 +1,29 @@
-/** Halts a node that members of its cluster refuse, and lets it go on when they accept it again. */
+/** Halts a node that must not replicate: its files are closed, it stays up, and status, log and `wait` give the reason. */
+import type { Clock } from "../../base/clock.ts";
 import { type Halt, haltSentence } from "../../base/halt.ts";
 import type { PeerId } from "../../base/ids.ts";
-import type { NodeCore } from "../node-core.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { MessageRouter } from "../../replication/messages/message-router.ts";
+import type { Replicator } from "../../replication/replicator.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 
 /** Without a refusal for this time, a node that ran twice goes on. */
 const RESUME_MS = 5000;
+
+export interface HaltingComponents {
+  /** The application's file. */
+  readonly db: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly router: MessageRouter;
+  readonly setPhase: (phase: string) => void;
+  /** Takes the open replicator from the node; null: there is none. The caller closes it. */
+  readonly take: () => Replicator | null;
+  /** Ends all connections: nothing but a new start helps. */
+  readonly disconnect: () => void;
+  /** Opens the files again. */
+  readonly resume: () => void;
+}
 
 interface Halted {
   readonly halt: Halt;
@@ -14,72 +32,64 @@ interface Halted {
 }
 
 export class Halting {
-  readonly #core: NodeCore;
-  readonly #resume: () => void;
-  /** null: the node replicates, or is about to. */
+  readonly #components: HaltingComponents;
   #halted: Halted | null = null;
 
-  /** `resume`: opens the replicator again. */
-  constructor(core: NodeCore, resume: () => void) {
-    this.#core = core;
-    this.#resume = resume;
+  constructor(components: HaltingComponents) {
+    this.#components = components;
   }
 
-  /** null: no member refuses this node. */
-  get halt(): Halt | null {
+  /** null: the node replicates, or is about to. */
+  get halted(): Halt | null {
     return this.#halted?.halt ?? null;
   }
 
-  /** Only members of this node's cluster can stop it. */
-  onRefused(peer: PeerId, reason: string): void {
-    const { replicator } = this.#core;
+  /** A peer refuses this node. Only members of its cluster can halt it. */
+  onRefused(peer: PeerId, reason: string, replicator: Replicator | null): void {
+    const { db, setPhase } = this.#components;
     if (replicator === null) {
-      if (this.#halted === null) this.#core.phase = `${peer} refuses this node: ${reason}`;
-      else this.#refusedAgain(peer, reason);
+      if (this.#halted === null) setPhase(`${peer} refuses this node: ${reason}`);
+      else this.#refusedAgain(peer, reason, this.#halted);
       return;
     }
     if (replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
-    const halt = haltOf(reason, replicator.peers.nameOf(peer), this.#core.options.db);
-    if (halt !== null) this.begin(halt);
+    const halt = haltOf(reason, replicator.peers.nameOf(peer), db);
+    if (halt !== null) this.halt(halt);
   }
 
-  /** Closes all files and stays up: status, log and `wait` give the reason. */
-  begin(halt: Halt): void {
-    const core = this.#core;
+  halt(halt: Halt): void {
+    const { logger, setPhase, take, disconnect, router } = this.#components;
     const { name, reason, hint } = halt;
-    core.components.logger.error(`${name}: ${reason}`, { hint });
-    const { replicator } = core;
-    const members = replicator?.runtime.groups[0]!.configuration.members.map((m) => m.peerId) ?? [];
-    this.#halted = { halt, members };
-    core.phase = haltSentence(halt);
+    logger.error(`${name}: ${reason}`, { hint });
+    const replicator = take();
+    const members = replicator?.runtime.groups[0]!.configuration.members.map((m) => m.peerId);
+    this.#halted = { halt, members: members ?? this.#halted?.members ?? [] };
+    setPhase(haltSentence(halt));
     const life = replicator?.messages.life() ?? null;
-    core.closeReplicator();
-    if (name !== "twice") {
-      core.background = core.background.then(() => core.transport.stop());
-      return;
-    }
-    core.router.enter(haltedStage(replicator?.clusterId ?? "", life, () => this.#resumeLater()));
+    replicator?.close();
+    if (name === "twice")
+      router.enter(haltedStage(replicator?.clusterId ?? "", life, () => this.#resumeLater()));
+    else disconnect();
   }
 
-  /** Another process had this identity. A member accepts this one now: it goes on if none refuses it for a while. */
+  /** A member accepts this node now: it goes on if no member refuses it for a while. */
   #resumeLater(): void {
-    const { clock, logger } = this.#core.components;
+    const { clock, logger, resume } = this.#components;
     const halted = this.#halted;
     clock.after(RESUME_MS, () => {
-      if (halted === null || this.#halted !== halted || this.#core.isStopping) return;
+      if (halted === null || this.#halted !== halted) return;
       this.#halted = null;
       logger.info("no other process has the identity of this node any more; going on");
-      this.#resume();
+      resume();
     });
   }
 
-  #refusedAgain(peer: PeerId, reason: string): void {
-    const halted = this.#halted;
-    if (halted === null || !halted.members.includes(peer)) return;
-    const name = this.#core.router.hellos.get(peer)?.name ?? peer;
-    const halt = haltOf(reason, name, this.#core.options.db);
+  #refusedAgain(peer: PeerId, reason: string, halted: Halted): void {
+    if (!halted.members.includes(peer)) return;
+    const { router, db } = this.#components;
+    const halt = haltOf(reason, router.hellos.get(peer)?.name ?? peer, db);
     // A new object: what waits for the end of the last refusals gives up.
     if (halt === null || halt.name === halted.halt.name) this.#halted = { ...halted };
-    else this.begin(halt);
+    else this.halt(halt);
   }
 }

@@ -17,6 +17,8 @@ import { Meeting, type Step } from "./meeting.ts";
 const ASK_MS = 300;
 const ASK_SOON_MS = 40;
 const ASKED_SOON = 10;
+/** The other nodes of a new cluster have this time to learn the reason. */
+const REFUSE_AFTER_MS = 3000;
 /** The name of this node is refused for this long before it gives up. */
 const NAME_TAKEN_MS = 8000;
 /** A reason is logged when it has not changed for the first time, and again after the second. */
@@ -62,6 +64,8 @@ class Asking {
   #wake: () => void = () => {};
   #asked = 0;
   #digesting = false;
+  #refusal: Extract<Step, { kind: "refuse" }> | null = null;
+  #refusedAt: number | null = null;
   /** Since when the name of this node is refused. */
   #takenSince = Number.POSITIVE_INFINITY;
   #said = { text: "", since: 0, at: Number.NEGATIVE_INFINITY, last: "" };
@@ -80,9 +84,10 @@ class Asking {
       signal.throwIfAborted();
       if (this.#admission !== null) return this.#admission;
       this.#refuseTakenName();
-      const step = this.#meeting?.next(clock.now()) ?? null;
+      // A refusal is final, also when the other nodes have ended because of it.
+      const step = this.#refusal ?? this.#meeting?.next(clock.now()) ?? null;
       if (step?.kind === "form") return "form";
-      if (step?.kind === "refuse") throw new UserError(step.reason, step.hint);
+      if (step?.kind === "refuse") this.#refuse(step);
       if (step?.kind === "compare") this.#digest();
       this.#say(this.#reason(step));
       this.#ask();
@@ -115,6 +120,14 @@ class Asking {
         throw new Error("this node is joining and has no replica");
       },
     };
+  }
+
+  /** The others must hear of this node's file before it ends: then they refuse, too. */
+  #refuse(step: Extract<Step, { kind: "refuse" }>): void {
+    const now = this.#components.clock.now();
+    this.#refusal = step;
+    this.#refusedAt ??= now;
+    if (now - this.#refusedAt > REFUSE_AFTER_MS) throw new UserError(step.reason, step.hint);
   }
 
   /** A member that has just died counts as alive for some seconds. */
@@ -178,6 +191,7 @@ class Asking {
     const joiners = names(true);
     if (members.length > 0)
       return `joining: ${members.join(", ")} of the cluster ${members.length === 1 ? "answers" : "answer"}; waiting for a leader to admit this node`;
+    if (step?.kind === "refuse") return `forming a cluster: ${step.reason}`;
     if (step !== null)
       return `forming a cluster: ${step.kind === "wait" ? step.reason : "comparing files"}${this.#problems()}`;
     if (joiners.length > 0)

@@ -10,13 +10,25 @@ import { type Control, encodeControl } from "../messages/control-messages.ts";
 /** A member that was heard within this time is alive: a name that it has is taken. */
 const ALIVE_MS = 6000;
 
+/** A learner asks to become a voter in each of the first ticks, then once per `NEWS_TICKS`. */
+const EAGER_TICKS = 50;
+/** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
+const PROMOTE_WITHIN = 200;
 /** Members of a cluster. */
 const MAX_MEMBERS = 64;
 /** Pause between two admissions: a flood of requests changes the configuration slowly. */
 const ADMIT_MS = 100;
 
 type Answer = (control: Control) => void;
+type Request = Extract<Control, { kind: "join" | "leave" | "change" | "forward" | "promote" }>;
 export type MemberChange = Omit<Extract<Control, { kind: "change" }>, "kind" | "id">;
+
+export interface PromotionFacts {
+  readonly role: "voter" | "learner";
+  /** Since the start. */
+  readonly ticks: number;
+  readonly isNewsTick: boolean;
+}
 
 export interface MemberChangesComponents {
   readonly runtime: ShardRuntime;
@@ -56,7 +68,22 @@ export class MemberChanges {
     return clock.now() - (this.#seenAt.get(peer) ?? this.#startedAt) < ALIVE_MS;
   }
 
-  join(peerId: PeerId, request: Extract<Control, { kind: "join" }>, answer: Answer): void {
+  onRequest(peerId: PeerId, request: Request, answer: Answer): void {
+    switch (request.kind) {
+      case "join":
+        return this.#join(peerId, request, answer);
+      case "leave":
+        return this.#leave(peerId, request.nonce, answer);
+      case "change":
+        return answer({ kind: "changed", id: request.id, ...shown(this.change(peerId, request)) });
+      case "forward":
+        return this.#forwarded(peerId, request);
+      case "promote":
+        return this.promote(peerId);
+    }
+  }
+
+  #join(peerId: PeerId, request: Extract<Control, { kind: "join" }>, answer: Answer): void {
     const { runtime, clusterId } = this.#components;
     const { members } = runtime.groups[0]!.configuration;
     const isMember = members.some((m) => m.peerId === peerId);
@@ -83,7 +110,7 @@ export class MemberChanges {
   }
 
   /** Only a member vouches for another node. */
-  forwarded(by: PeerId, request: Extract<Control, { kind: "forward" }>): void {
+  #forwarded(by: PeerId, request: Extract<Control, { kind: "forward" }>): void {
     if (this.#components.runtime.groups[0]!.memberOf(by) !== undefined) this.#admit(request.peerId, request);
   }
 
@@ -106,6 +133,17 @@ export class MemberChanges {
       },
       (peer) => this.#isAlive(peer),
     );
+  }
+
+  /** A learner that is close to the end of each log asks to become a voter. */
+  askForPromotion({ role, ticks, isNewsTick }: PromotionFacts, readiness: { behind(): number }): void {
+    if (ticks > EAGER_TICKS && !isNewsTick) return;
+    const { runtime, transport, self } = this.#components;
+    if (role === "learner" || runtime.groups[0]!.memberOf(self)?.role === "learner") return;
+    if (runtime.isVoter(self) || readiness.behind() > PROMOTE_WITHIN) return;
+    for (const peer of transport.connected())
+      transport.send(peer, encodeControl({ kind: "promote" }), "urgent");
+    this.promote(self);
   }
 
   promote(peerId: PeerId): void {
@@ -148,14 +186,14 @@ export class MemberChanges {
   }
 
   /** Only the leader knows that an admission is not in force. */
-  leave(peerId: PeerId, nonce: string, answer: Answer): void {
+  #leave(peerId: PeerId, nonce: string, answer: Answer): void {
     const { membership, groups } = this.#components.runtime;
     if (!groups[0]!.raft.isLeader) return;
     answer({ kind: "changed", id: nonce, ...shown(membership.withdraw(peerId, nonce)) });
   }
 }
 
-export const shown = (outcome: ChangeOutcome): { state: ChangeOutcome["state"]; reason: string } => ({
+const shown = (outcome: ChangeOutcome): { state: ChangeOutcome["state"]; reason: string } => ({
   state: outcome.state,
   reason: outcome.state === "refused" ? outcome.reason : "",
 });
