@@ -252,6 +252,16 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/replica/apply/plain-rows.test.ts",
   },
+  {
+    ...one(
+      "a set of rows replaces rows that no trigger saw",
+      0,
+      "reflect/row-reflector.ts",
+      "if (holdBack.tables.size > 0 || unseen.size > 0) return false;",
+      "if (holdBack.tables.size > 0) return false;",
+    ),
+    test: "test/node/unseen.test.ts",
+  },
   one(
     "a set of rows overwrites unacknowledged rows of the application",
     60,
