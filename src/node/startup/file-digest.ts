@@ -8,7 +8,7 @@ import { readCatalogue } from "../../schema/catalogue.ts";
 import { ALL, classify } from "../../schema/classify/classify.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
 
@@ -18,7 +18,7 @@ const SLICE = 2000;
 /** "none": no file, or a database without objects of an application. */
 export function fileData(file: string): "none" | "some" {
   if (!existsSync(file)) return "none";
-  const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
+  const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
   try {
     return readCatalogue(queryOf(db)).objects.length === 0 ? "none" : "some";
   } finally {
@@ -29,7 +29,7 @@ export function fileData(file: string): "none" | "some" {
 /** Equal for files with the same schema and the same rows; "none" as above. */
 export async function fileDigest(file: string): Promise<string> {
   if (fileData(file) === "none") return "none";
-  const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
+  const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
   try {
     db.exec("BEGIN");
     const { objects, encoding } = readCatalogue(queryOf(db));

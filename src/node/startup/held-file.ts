@@ -6,6 +6,7 @@ import { readMeta } from "../../capture/install.ts";
 import { dataPaths } from "../../replication/data-paths.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 
 /** A copy of the file has the note of its original, and another identity. */
 interface Note {
@@ -20,7 +21,7 @@ function identityOf(file: string): string {
 
 /** The file names the data directory of its node, for the nodes that open it later. */
 export function noteDataDir(file: string, dataDir: string): void {
-  const db = openDatabase(file, { timeout: LOCKED_MS });
+  const db = openAppDb(file, { timeout: LOCKED_MS });
   try {
     const note: Note = { dataDir: resolve(dataDir), file: identityOf(file) };
     db.prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'held_by', ?)`).run(
@@ -44,7 +45,7 @@ export function refuseHeldFile(file: string, dataDir: string): void {
 
 /** null: no node uses the file, it is a copy, or its node is of an older build. */
 function dataDirOf(file: string): string | null {
-  const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
+  const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
   try {
     if (readMeta(db, file) === null) return null;
     const row = db

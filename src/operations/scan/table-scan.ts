@@ -15,6 +15,7 @@ import { RowAccess } from "../../rows/row-access.ts";
 import { rowsAfter } from "../../rows/rows-after.ts";
 import { isBusy } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { beginWriting, openAppDb } from "../../sqlite/open-app-db.ts";
 import { commitAfter } from "../../sqlite/transaction.ts";
 
 /** Rows of one side that a slice reads. */
@@ -52,7 +53,7 @@ export class TableScan {
   step(place: ScanPlace): ScanStep {
     if (!this.#isReflected()) return { done: "waits" };
     const { db, paths } = this.#replicator.options;
-    const appDb = openDatabase(db);
+    const appDb = openAppDb(db);
     const state = openDatabase(paths.replica, { readOnly: true });
     try {
       const sides = { appDb, state };
@@ -124,7 +125,7 @@ export class TableScan {
   /** False: an application holds the write lock; the slice is read again. */
   #publish(appDb: DatabaseSync, log: string, keys: readonly (readonly Value[])[]): boolean {
     try {
-      appDb.exec("BEGIN IMMEDIATE");
+      beginWriting(appDb);
     } catch (error) {
       if (isBusy(error)) return false;
       throw error;

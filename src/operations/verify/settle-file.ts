@@ -10,7 +10,7 @@ import type { Replicator } from "../../replication/replicator.ts";
 import { readChangeLogs } from "../../rows/change-logs.ts";
 import { writeLogKeys } from "../../rows/log-keys.ts";
 import { isBusy } from "../../sqlite/locked.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { beginWriting, openAppDb } from "../../sqlite/open-app-db.ts";
 import { commitAfter } from "../../sqlite/transaction.ts";
 import type { VerifyDifference } from "../api.ts";
 import { compareFile, differenceOf, type FoundRow } from "./compare-file.ts";
@@ -88,7 +88,7 @@ async function repair({ replicator, clock }: Components, rows: readonly FoundRow
 }
 
 async function publish({ replicator, clock }: Components, rows: readonly FoundRow[]): Promise<void> {
-  const db = openDatabase(replicator.options.db);
+  const db = openAppDb(replicator.options.db);
   const newest = new Map<number, number>();
   try {
     const logs = readChangeLogs(db);
@@ -131,7 +131,7 @@ async function until(
 async function writing(db: DatabaseSync, clock: Clock, work: () => void): Promise<void> {
   for (const end = clock.now() + PATIENCE_MS; ; await sleep(clock, LOOK_MS))
     try {
-      db.exec("BEGIN IMMEDIATE");
+      beginWriting(db);
       commitAfter(db, work);
       return;
     } catch (error) {
