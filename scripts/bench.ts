@@ -2,10 +2,13 @@
  * Measures replication: clusters of the compiled binary beside plain SQLite in the same run. Read the ratios; machines
  * differ. Needs dist/marmot.
  *
- *   bun scripts/bench.ts [--shards N] [--only single,bulk,triggers,latency,memory,idle,catchup,captured]
+ *   bun scripts/bench.ts [--shards N] [--only single,bulk,blobs,triggers,latency,memory,idle,catchup,captured]
+ *     [--quick] [--json PATH]
+ *
+ * --quick: each load once and a fifth of its rows, without memory, idle and captured; --json: also writes all measures to a file.
  */
 import { Database } from "bun:sqlite";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { cleanupDatabase } from "../src/node/offline/cleanup.ts";
@@ -22,6 +25,8 @@ const BULK_ROWS = 100_000;
 const BULK_BATCH = 1000;
 const BLOB_ROWS = 500;
 const BLOB_BYTES = 100_000;
+/** Left out by --quick. */
+const SLOW: ReadonlySet<string> = new Set(["memory", "idle", "captured"]);
 
 interface AppTask {
   readonly kind: "load" | "latency";
@@ -137,8 +142,42 @@ function usage(node: TestNode): { cpu: number; rss: number } {
   return { cpu: (Number(stat[11]) + Number(stat[12])) * 10, rss };
 }
 
-const print = (measure: string, values: Record<string, unknown>): void =>
-  console.log(JSON.stringify({ measure, ...values }));
+const measures: Record<string, unknown>[] = [];
+
+function print(measure: string, values: Record<string, unknown>): void {
+  measures.push({ measure, ...values });
+  console.log(JSON.stringify(measures.at(-1)));
+}
+
+/** Milliseconds of CPU that the nodes used so far. */
+const cpuOf = (nodes: readonly TestNode[]): number => nodes.reduce((sum, node) => sum + usage(node).cpu, 0);
+
+interface Repeated {
+  readonly visible_on_all_rows_per_s: number;
+  readonly application_rows_per_s: number;
+  /** Of all nodes together. */
+  readonly cpu_us_a_row: number;
+}
+
+/** Medians of several equal loads. */
+async function repeated(
+  nodes: readonly TestNode[],
+  times: number,
+  rows: number,
+  once: () => Promise<Load>,
+): Promise<Repeated> {
+  const results: Load[] = [];
+  const before = cpuOf(nodes);
+  for (let i = 0; i < times; i++) results.push(await once());
+  const cpu = (cpuOf(nodes) - before) * 1000;
+  return {
+    visible_on_all_rows_per_s: Math.round(
+      median(results.map((r) => (r.visible === null ? 0 : (rows / r.visible) * 1000))),
+    ),
+    application_rows_per_s: Math.round(median(results.map((r) => (rows / r.wrote) * 1000))),
+    cpu_us_a_row: round(cpu / (times * rows), 1),
+  };
+}
 
 async function idle(name: string, nodes: readonly TestNode[]): Promise<void> {
   await Bun.sleep(15_000);
@@ -223,10 +262,14 @@ async function main(): Promise<void> {
   const { values } = parseScriptArgs(import.meta.path, {
     shards: { type: "string", default: "1" },
     only: { type: "string" },
+    quick: { type: "boolean", default: false },
+    json: { type: "string" },
   });
   const shards = Number(values.shards);
   const wanted = values.only?.split(",");
-  const on = (name: string): boolean => wanted === undefined || wanted.includes(name);
+  const on = (name: string): boolean => wanted?.includes(name) ?? !(values.quick && SLOW.has(name));
+  const times = values.quick ? 1 : 3;
+  const share = (rows: number): number => (values.quick ? rows / 5 : rows);
   print("machine", { cores: cpus().length, load: round(loadavg()[0]!), shards, bun: Bun.version });
   const single = await plain(SINGLE_ROWS, 1);
   const bulk = await plain(BULK_ROWS, BULK_BATCH);
@@ -245,20 +288,21 @@ async function main(): Promise<void> {
     if (on("idle")) await idle("idle, fresh", nodes);
     await load(first.db, others, 3000, 1, take(3000)); // compiles what is hot
     await load(first.db, others, 20_000, BULK_BATCH, take(20_000));
-    for (const [name, rows, batch, base] of [
-      ["single", SINGLE_ROWS, 1, single],
-      ["bulk", BULK_ROWS, BULK_BATCH, bulk],
+    for (const [name, measure, rows, batch, base] of [
+      ["single", "1-row transactions", share(SINGLE_ROWS), 1, single],
+      ["bulk", "1,000-row transactions", share(BULK_ROWS), BULK_BATCH, bulk],
     ] as const) {
       if (!on(name)) continue;
-      const results: Load[] = [];
-      for (let i = 0; i < 3; i++) results.push(await load(first.db, others, rows, batch, take(rows)));
-      const rate = median(results.map((r) => (rows / r.wrote) * 1000));
-      print(name === "single" ? "1-row transactions" : "1,000-row transactions", {
-        visible_on_all_rows_per_s: Math.round(
-          median(results.map((r) => (r.visible === null ? 0 : (rows / r.visible) * 1000))),
-        ),
-        application_rows_per_s: Math.round(rate),
-        of_plain: round(rate / base),
+      const result = await repeated(nodes, times, rows, () =>
+        load(first.db, others, rows, batch, take(rows)),
+      );
+      print(measure, { ...result, of_plain: round(result.application_rows_per_s / base) });
+    }
+    if (on("blobs")) {
+      const rows = share(BLOB_ROWS);
+      const more = { blobBytes: BLOB_BYTES };
+      print("BLOBs of 100 kB, one a transaction", {
+        ...(await repeated(nodes, times, rows, () => load(first.db, others, rows, 1, take(rows), more))),
       });
     }
     if (on("triggers")) {
@@ -333,6 +377,7 @@ async function main(): Promise<void> {
   } finally {
     await cluster.stop();
   }
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(measures, null, 2)}\n`);
 }
 
 if (process.argv[2] === "app") app(JSON.parse(process.argv[3]!) as AppTask);

@@ -1,12 +1,13 @@
 /**
- * The race of SQLite's WAL-reset bug, over several SQLite versions of the application:
- * bun scripts/race.ts [--restarts N] [--seed S] [--versions A,B]. Plays rounds of each version until the WAL was restarted
- * N times in all (default 1,000). A round with several connections runs on a fixed version, since an old one can damage
- * the file without Marmot. Needs dist/marmot, a C compiler and the package registry.
+ * The race of SQLite's WAL-reset bug, over several SQLite versions of the application. Plays rounds of each version until the
+ * WAL was restarted N times in all (default 1,000). A round with several connections runs on a fixed version, since an old one
+ * can damage the file without Marmot. Needs dist/marmot, a C compiler and the package registry.
+ *
+ *   bun scripts/race.ts [--restarts N] [--seed S] [--versions A,B] [--commits N]
  */
-import { parseArgs } from "node:util";
 import { buildApplication, PACKAGES } from "../test/faults/race/build.ts";
 import { race } from "../test/faults/race/race.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
 
 const FIXED = "3.53.2";
 /** For many restarts, and as SQLite has it by itself, with pauses in which a checkpoint of Marmot would come in between. */
@@ -15,13 +16,11 @@ const PAUSES = [
   { autocheckpoint: 4, beforeLockUs: 1000, afterReadUs: 3000 },
   { autocheckpoint: 1000, beforeLockUs: 100_000, afterReadUs: 300_000 },
 ];
-const { values } = parseArgs({
-  options: {
-    restarts: { type: "string", default: "1000" },
-    seed: { type: "string", default: "1" },
-    versions: { type: "string" },
-    commits: { type: "string", default: "3000" },
-  },
+const { values } = parseScriptArgs(import.meta.path, {
+  restarts: { type: "string", default: "1000" },
+  seed: { type: "string", default: "1" },
+  versions: { type: "string" },
+  commits: { type: "string", default: "3000" },
 });
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 const rounds = (values.versions?.split(",") ?? Object.keys(PACKAGES)).map((version) => ({

@@ -43,6 +43,8 @@ export interface SentChain {
   ordered: number;
   /** Milliseconds without an answer after which the others are proposed again. */
   patienceMs: number;
+  /** A proposal was refused by the queue to the leader. */
+  lost: boolean;
   opened: boolean;
 }
 

@@ -40,6 +40,15 @@ const PROPOSE_AGAIN_MS = 2000;
 const PROPOSE_AGAIN_MS_MAX = 16_000;
 /** Bytes a millisecond at which a slow network brings batches to the log: larger ones get more time. */
 const SLOW_BYTES_PER_MS = 2000;
+/** The pause after a proposal that did not leave this node; a large one waits for the queue to the leader. */
+const LOST_MS = 500;
+const QUEUED_BYTES_PER_MS = 50_000;
+
+/** Milliseconds without an answer after which a chain's batches are proposed again. */
+function patienceOf({ lost, patienceMs, sent }: SentChain): number {
+  const proposed = sent.reduce((sum, { proposedAt, size }) => sum + (proposedAt === null ? 0 : size), 0);
+  return lost ? LOST_MS + proposed / QUEUED_BYTES_PER_MS : patienceMs + proposed / SLOW_BYTES_PER_MS;
+}
 
 export interface OutboxComponents {
   /** "dropped": this call put it into no log. Otherwise it may or may not come through. */
@@ -176,6 +185,7 @@ export class Outbox {
       ],
       ordered: 0,
       patienceMs: PROPOSE_AGAIN_MS,
+      lost: false,
       opened: false,
     }));
     this.propose();
@@ -274,14 +284,16 @@ export class Outbox {
   /** Batches that got no answer in time are due again. */
   #retryLate(chain: SentChain, now: number): void {
     const at = chain.sent[chain.ordered]?.proposedAt ?? null;
-    if (at === null) return;
-    const proposed = chain.sent.reduce(
-      (sum, { proposedAt, size }) => sum + (proposedAt === null ? 0 : size),
-      0,
-    );
-    if (now - at <= chain.patienceMs + proposed / SLOW_BYTES_PER_MS) return;
+    if (at === null || now - at <= patienceOf(chain)) return;
+    chain.lost = false;
     chain.patienceMs = Math.min(2 * chain.patienceMs, PROPOSE_AGAIN_MS_MAX);
     for (const sent of chain.sent.slice(chain.ordered)) sent.proposedAt = null;
+  }
+
+  /** A proposal did not leave this node: the queue to the leader is full. */
+  proposalLost(shard: number): void {
+    const chain = this.#chains[shard];
+    if (chain !== undefined) chain.lost = true;
   }
 
   /** The shard has a new leader: batches that were proposed to the old one may be lost. */

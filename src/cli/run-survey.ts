@@ -37,7 +37,7 @@ export async function survey({ node, admin, tokenFile }: RunSettings): Promise<r
       import("../node/startup/file-access.ts"),
       import("../node/startup/file-systems.ts"),
       import("../node/keys.ts"),
-      import("../node/group.ts"),
+      import("../node/startup/unix-group.ts"),
     ]);
   const isMember = node.db !== "" && hasReplica(node.dataDir);
   const isReceived = node.peers.length > 0 || node.create;

@@ -6,8 +6,15 @@
 import { assert } from "../base/assert.ts";
 import type { Entry } from "../raft/model/types.ts";
 
-/** Bytes of data kept per group. */
-const CACHE_BYTES = 4 << 20;
+/**
+ * Bytes of data kept over all groups: more than a node has in flight, so that large values are not read from disk again for
+ * each follower.
+ */
+const CACHE_BYTES = 12 << 20;
+/** Bytes of data kept per group, however many groups there are. */
+const GROUP_BYTES = 4 << 20;
+/** A full cache is cut to this share, so that the array is not moved for each entry. */
+const KEPT_SHARE = 0.75;
 /** Entries kept per group, however small. */
 const CACHE_ENTRIES = 8192;
 
@@ -16,9 +23,12 @@ export class EntryCache {
   #entries: Entry[] = [];
   #bytes = 0;
 
-  /** `next`: index of the first entry that will be pushed. */
-  constructor(next: number) {
+  readonly #limit: number;
+
+  /** `next`: index of the first entry that will be pushed. `groups`: groups that share the memory. */
+  constructor(next: number, groups: number) {
     this.#first = next;
+    this.#limit = Math.max(GROUP_BYTES, CACHE_BYTES / groups);
   }
 
   /** Index of the oldest entry kept; where the next one goes when there are none. */
@@ -40,12 +50,11 @@ export class EntryCache {
     assert(entry.index === this.#first + this.#entries.length, "the cache has no gaps");
     this.#entries.push(entry);
     this.#bytes += entry.data.length;
-    if (this.#bytes <= CACHE_BYTES && this.#entries.length <= CACHE_ENTRIES) return;
-    // Drops half at once, so that the array is not moved for each entry.
+    if (this.#bytes <= this.#limit && this.#entries.length <= CACHE_ENTRIES) return;
     let drop = 0;
     while (
       drop < this.#entries.length - 1 &&
-      (this.#bytes > CACHE_BYTES / 2 || this.#entries.length - drop > CACHE_ENTRIES / 2)
+      (this.#bytes > this.#limit * KEPT_SHARE || this.#entries.length - drop > CACHE_ENTRIES * KEPT_SHARE)
     )
       this.#bytes -= this.#entries[drop++]!.data.length;
     this.#entries = this.#entries.slice(drop);

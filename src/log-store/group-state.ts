@@ -38,7 +38,7 @@ export function loadGroups(db: Database, path: string): GroupState[] {
       compactedIndex: row.compacted_index,
       compactedTerm: row.compacted_term,
       lastIndex: row.last_index,
-      cache: new EntryCache(row.last_index + 1),
+      cache: new EntryCache(row.last_index + 1, rows.length),
       configurations: readTuples(configurations.values(shard), blob).map(([data]) =>
         decodeConfiguration(data),
       ),

@@ -14,7 +14,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { publish, removeDatabase } from "../replica/copies/database-files.ts";
-import type { DataPaths } from "../replication/data-paths.ts";
+import type { DataPaths } from "../replication/machine/data-paths.ts";
 import { partialCopy } from "../snapshot/partial.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
@@ -113,8 +113,9 @@ export function keyFileNotes({ clusterKeyFile }: KeySource, { clusterKey, identi
 }
 
 /** Makes the key of a new cluster. */
-export function makeClusterKey(paths: DataPaths): Uint8Array {
+export function makeClusterKey(paths: DataPaths, notes: string[]): Uint8Array {
   const line = createClusterKey(paths.clusterKey);
+  notes.push(`made the cluster key ${paths.clusterKey}; other nodes join with a copy of it and --peers`);
   return parseClusterKeys(line, paths.clusterKey)[0]!;
 }
 

@@ -1,6 +1,7 @@
 /** A running node, for the process that started it. */
+import type { Replicator } from "../replication/replicator.ts";
 import type { NodeApi } from "../operations/api.ts";
-import type { OnProgress } from "../replication/work-progress.ts";
+import type { OnProgress } from "../replication/machine/work-progress.ts";
 
 export type { OnProgress };
 
@@ -28,4 +29,14 @@ export interface RunningNode {
   readonly mustBeKilled: boolean;
   /** Resolves with the reason if the node stops because of a failure; never after `stop`. */
   readonly failed: Promise<Error>;
+}
+
+type OwnFacts = Pick<StartedInfo, "peerId" | "name" | "addresses" | "notes">;
+
+/** `replicator`: null while the node joins, or is halted. */
+export function startedInfo(replicator: Replicator | null, own: OwnFacts): StartedInfo {
+  if (replicator === null) return { ...own, clusterId: "", replicated: [], skipped: [] };
+  const { settings, shapes } = replicator.replica.replica;
+  const replicated = [...shapes.values()].map((s) => s.name);
+  return { ...own, clusterId: replicator.clusterId, replicated, skipped: settings.skipped };
 }

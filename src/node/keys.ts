@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import type { PeerId } from "../base/ids.ts";
 import { UserError } from "../base/errors.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
-import { dataPaths } from "../replication/data-paths.ts";
+import { dataPaths } from "../replication/machine/data-paths.ts";
 
 export {
   createClusterKey,

@@ -11,7 +11,7 @@ import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
 import { waitFor } from "../operations/wait.ts";
 import type { Replicator } from "../replication/replicator.ts";
-import { describeProgress, type ProgressStatus } from "../replication/work-progress.ts";
+import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
 import { FileChangedError } from "../rows/file-life.ts";
 import type { Transport } from "../shard/seams.ts";
 

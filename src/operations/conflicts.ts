@@ -22,7 +22,7 @@ export function conflictSummary(replicator: Replicator, conflict: StoredConflict
   const shape = replica.shapes.get(conflict.table);
   const nameOf = (hash: number): string => {
     const peer = replica.origins.peerOf(hash);
-    return peer === "" ? "unknown" : replicator.nameOf(asPeerId(peer));
+    return peer === "" ? "unknown" : replicator.peers.nameOf(asPeerId(peer));
   };
   return {
     id: conflictId(conflict),

@@ -2,8 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { type Clock, sleep } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
-import type { Control } from "../replication/control-messages.ts";
-import { encodeControl } from "../replication/control-messages.ts";
+import type { Control } from "../replication/messages/control-messages.ts";
+import { encodeControl } from "../replication/messages/control-messages.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { MemberInfo, Transport } from "../shard/seams.ts";
 import type { MemberAction } from "./api.ts";
@@ -64,7 +64,7 @@ async function change(
   const end = clock.now() + CHANGE_MS;
   let askedAt = Number.NEGATIVE_INFINITY;
   const replicator = openReplicator(components);
-  replicator.onChanged = (answer) => {
+  replicator.messages.onChanged = (answer) => {
     if (answer.id === id) answers.push(answer);
   };
   const isSelf = peerId === replicator.runtime.peerId;
@@ -94,10 +94,10 @@ async function change(
   }
 }
 
-function noMajority({ runtime, news }: Replicator, change: string): UserError {
+function noMajority({ runtime, peers }: Replicator, change: string): UserError {
   const { configuration, members } = runtime.groups[0]!.configuration;
   const voters = members.filter((m) => configuration.voters.includes(m.id));
-  const silent = voters.filter((m) => m.peerId !== runtime.peerId && !news.has(m.peerId));
+  const silent = voters.filter((m) => m.peerId !== runtime.peerId && !peers.received.has(m.peerId));
   return new UserError(
     `${change} was not confirmed by a majority of the ${voters.length} voters in ${CHANGE_MS / 1000} s; it may still take effect`,
     silent.length === 0

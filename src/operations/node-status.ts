@@ -50,7 +50,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
-    unreached: replicator?.unreached() ?? [],
+    unreached: replicator?.peers.unreached() ?? [],
     pending: pending(replicator),
     sqlite: sqliteStatus(replicator),
     conflicts: {
@@ -123,7 +123,7 @@ function members({ transport, peerId, clock }: StatusSource, replicator: Replica
   const commits = replicator.runtime.groups.map((g) => g.raft.commit);
   return members.map((m): MemberStatus => {
     const self = m.peerId === peerId;
-    const news = replicator.news.get(m.peerId);
+    const news = replicator.peers.received.get(m.peerId);
     const applied = self ? replica.positions() : news?.applied;
     const fresh = self || (news !== undefined && clock.now() - news.at < 5000);
     const lag =
@@ -137,7 +137,7 @@ function members({ transport, peerId, clock }: StatusSource, replicator: Replica
       role: replicator.runtime.isVoter(m.peerId) ? "voter" : "learner",
       connected: self || connected.has(m.peerId),
       lagEntries: fresh ? lag : null,
-      checksumAgrees: self ? true : (replicator.agreement.get(m.peerId) ?? null),
+      checksumAgrees: self ? true : (replicator.peers.agreement.get(m.peerId) ?? null),
       version: self ? VERSION : (news?.version ?? ""),
     };
   });
@@ -158,7 +158,7 @@ function shards(replicator: Replicator): ShardStatus[] {
     return {
       shard,
       role,
-      leader: group.leaderPeer === "" ? "" : replicator.nameOf(group.leaderPeer),
+      leader: group.leaderPeer === "" ? "" : replicator.peers.nameOf(group.leaderPeer),
       term: raft.term,
       commitIndex: raft.commit,
       appliedIndex: replicator.replica.replica.position(shard),

@@ -74,20 +74,20 @@ export async function waitFor(
     now.checkFile();
     if (clock.now() - askedAt >= ASK_MS) {
       askedAt = clock.now();
-      now.tellAll({ kind: "tell" });
+      now.peers.tellAll({ kind: "tell" });
     }
     const shows = (reflected: readonly number[]): boolean =>
       position.every((index, shard) => index <= (reflected[shard] ?? 0));
     const connected = new Set(transport.connected());
     const late = [...peers].filter(
-      (p) => connected.has(p) && isMember(now, p) && !shows(now.news.get(p)?.reflected ?? []),
+      (p) => connected.has(p) && isMember(now, p) && !shows(now.peers.received.get(p)?.reflected ?? []),
     );
     const held = [...peers].filter(
-      (p) => connected.has(p) && isMember(now, p) && (now.news.get(p)?.waiting ?? 0) > 0,
+      (p) => connected.has(p) && isMember(now, p) && (now.peers.received.get(p)?.waiting ?? 0) > 0,
     );
     if (now.waiting > 0) held.push(now.options.peerId);
     const self = shows(now.readiness.reflected) ? [] : [now.options.peerId];
-    const names = (of: readonly PeerId[]): string => of.map((p) => now.nameOf(p)).join(", ");
+    const names = (of: readonly PeerId[]): string => of.map((p) => now.peers.nameOf(p)).join(", ");
     missing =
       late.length + self.length > 0
         ? `${names([...self, ...late])} to apply it`

@@ -44,6 +44,12 @@ export interface RowReflectorComponents {
   readonly keepUnseen: (shape: TableShape, images: readonly Image[]) => void;
 }
 
+interface ShownRow {
+  readonly keyId: KeyId;
+  readonly key: readonly Value[];
+  readonly image: Image;
+}
+
 /** Rows written between two yields. */
 const SLICE = 500;
 
@@ -187,14 +193,38 @@ export class RowReflector {
         this.#show(table, { keyId, key: row.key, image: null });
         if (++handled % SLICE === 0) yield;
       }
+      const log = this.#components.logs.get(table)!;
+      let together: ShownRow[] = [];
       for (const [keyId, kept] of rows) {
         const { key, image } = this.#lookUp(table, keyId, kept);
         if (kept !== LOOK_UP && image === null) continue;
-        this.#show(table, { keyId, key, image });
-        if (++handled % SLICE === 0) yield;
+        if (image !== null && this.#isIndependent(log, keyId)) together.push({ keyId, key, image });
+        else this.#show(table, { keyId, key, image });
+        if (++handled % SLICE > 0) continue;
+        this.#showTogether(log, together);
+        together = [];
+        yield;
       }
+      this.#showTogether(log, together);
     }
     changed.clear();
+  }
+
+  /** The row can be written together with others: no row must make room, no trigger fires, and nothing is kept about it. */
+  #isIndependent(log: ChangeLogWriter, keyId: KeyId): boolean {
+    const { pending, withheld, appDb, holdBack, unseen } = this.#components;
+    const { id, name } = log.shape;
+    if (log.access.hasUniques || appDb.triggers.fires(name)) return false;
+    if (holdBack.tables.size > 0 || unseen.size > 0) return false;
+    return !pending.has(id, keyId) && withheld.get(id, keyId) === undefined;
+  }
+
+  #showTogether(log: ChangeLogWriter, rows: readonly ShownRow[]): void {
+    if (rows.length === 0) return;
+    this.#prepare(log);
+    const images = rows.map(({ image }) => image);
+    if (this.#attempt(log, () => log.access.upsertMany(images))) return;
+    for (const row of rows) this.#show(log.shape.id, row); // an expression fails for one of them
   }
 
   #lookUp(table: number, keyId: KeyId, row: ChangedRow | typeof LOOK_UP): ChangedRow {

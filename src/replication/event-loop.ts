@@ -9,7 +9,7 @@ import type { OpenReplica } from "../replica/open-replica.ts";
 import type { PeerId, ShardId } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { StateMachine } from "../shard/state-machine.ts";
-import type { Host } from "./host.ts";
+import type { Host } from "./machine/host.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { TurnResult } from "./pipeline/turn.ts";
 
@@ -267,6 +267,10 @@ export class EventLoop implements StateMachine {
 
   snapshotOffered(shard: ShardId, from: PeerId, metadata: SnapshotMetadata): void {
     this.#components.onSnapshotOffered(shard, from, metadata);
+  }
+
+  proposalLost(shard: ShardId): void {
+    this.#pipeline.outbox.proposalLost(shard);
   }
 
   leaderChanged(shard: ShardId, leader: PeerId): void {

@@ -1,15 +1,11 @@
 /**
- * Replicates the application's file of one node: opens replica, log and file, connects Raft, pipeline and event loop, and
- * answers the messages of the peers.
+ * Replicates the application's file of one node: opens replica, log and file, and connects
+ * Raft, pipeline, event loop and the messages of the peers.
  */
 import { mkdirSync } from "node:fs";
-import type { Clock } from "../base/clock.ts";
-import type { Logger } from "../base/logger.ts";
-import type { Random } from "../base/random.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
-import { walResetNote } from "../sqlite/writer-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { UnseenRows } from "../rows/unseen-rows.ts";
@@ -17,82 +13,29 @@ import { SqliteLogStore } from "../log-store/sqlite-log-store.ts";
 import { type AppDbConnection, openAppDbConnection, proveTriggers } from "../reflect/app-db-connection.ts";
 import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
-import type { PeerHello, PeerId, Transport } from "../shard/seams.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
 import { neverClose, noteStop } from "../app-db/closing.ts";
-import {
-  type Control,
-  encodeControl,
-  type FileCheck,
-  type Hello,
-  type Life,
-  type NodeNews,
-} from "./control-messages.ts";
+import type { NodeNews } from "./messages/control-messages.ts";
+import { PeerMessages } from "./peer-messages.ts";
+import { PeerNews } from "./peer-news.ts";
+import { Upkeep } from "./upkeep.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
-import { handOverLeadership } from "./hand-over.ts";
-import type { Host, SyncedFile } from "./host.ts";
-import type { DataPaths } from "./data-paths.ts";
-import { LifeGuard } from "./life-guard.ts";
-import { MemberChanges, shown } from "./member-changes.ts";
+import { handOverLeadership } from "./members/hand-over.ts";
+import type { SyncedFile } from "./machine/host.ts";
+import { PeerLives } from "./lives/peer-lives.ts";
+import { MemberChanges } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
-import { lowestHold } from "./log-holds.ts";
-import { liveMembers, type UnreachedPair, unreachedPairs, UnreachedReports } from "./reachability.ts";
-import { Readiness, type ReadinessFacts } from "./readiness.ts";
-import { SnapshotExchange } from "./snapshot-exchange.ts";
-import type { OnProgress } from "./work-progress.ts";
-import { alignLog } from "./align-log.ts";
-import { extensions } from "../sqlite/functions/extensions.ts";
+import { lowestHold } from "./snapshots/log-holds.ts";
+import { Readiness } from "./readiness.ts";
+import { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
+import { alignLog } from "./lives/align-log.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
-import type { Stage, MessageRouter } from "./message-router.ts";
-import { VERSION } from "../base/version.ts";
+import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
+import { ownNews, readinessFacts, waitingRows } from "./own-facts.ts";
 
-/** Ticks between two messages to all peers with the positions of this node. */
-const NEWS_TICKS = 10;
-/** Peers and addresses in one message. */
-const TOLD_PEERS = 64;
-const TOLD_ADDRESSES = 8;
-/** A learner asks to become a voter in each of the first ticks, then once per `NEWS_TICKS`. */
-const EAGER_TICKS = 50;
-/** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
-const PROMOTE_WITHIN = 200;
-const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };
-
-export interface ReplicatorOptions {
-  readonly db: string;
-  readonly paths: DataPaths;
-  readonly peerId: PeerId;
-  readonly name: string;
-  readonly role: "voter" | "learner";
-  /** See `NodeOptions.limits`. */
-  readonly keepEntries?: number;
-  readonly logWalPages?: number;
-  /** The SQLite with which the application wrote before this node did; null: unknown. */
-  readonly applicationVersion?: SqliteVersion | null;
-}
-
-export interface ReplicatorComponents {
-  readonly transport: Transport;
-  readonly router: MessageRouter;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly host: Host;
-  readonly onProgress: OnProgress;
-  readonly onFailure: (error: Error) => void;
-  /** A newer replica is stored at `paths.nextReplica`: this replicator must be closed and opened again. */
-  readonly onReplacement: () => void;
-  /** A peer refuses this node over an open connection. */
-  readonly onRefused: (peer: PeerId, reason: string) => void;
-}
-
-/** The last positions that a peer reported, and the time of the report. */
-interface PeerNews extends NodeNews {
-  readonly at: number;
-}
-
-export class Replicator implements Stage {
+export class Replicator {
   readonly options: ReplicatorOptions;
   readonly clusterId: string;
   readonly replica: OpenReplica;
@@ -100,38 +43,26 @@ export class Replicator implements Stage {
   readonly runtime: ShardRuntime;
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
-  readonly news = new Map<PeerId, PeerNews>();
+  readonly peers: PeerNews;
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
-  /** Whether a peer's checksums agreed when they were last compared. */
-  readonly agreement = new Map<PeerId, boolean>();
   readonly readiness: Readiness;
-  readonly lives: LifeGuard;
+  readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly loop: EventLoop;
-  /** Set by a request that changes a member: receives the answers of the leader. */
-  onChanged: ((control: Extract<Control, { kind: "changed" }>) => void) | null = null;
-  /** Set by `verify`: receives the checksums that peers report. */
-  onSums: ((from: PeerId, control: Extract<Control, { kind: "sums" }>) => void) | null = null;
-  /** Set by `verify`: receives the state of a peer's comparison. */
-  onFile: ((from: PeerId, control: Extract<Control, { kind: "file" }>) => void) | null = null;
-  /** Set by the node: begins the comparison of this node's file, or tells how far it has come; null: it cannot be done. */
-  onFileAsked: ((note: string) => FileCheck) | null = null;
+  readonly messages: PeerMessages;
   readonly #components: ReplicatorComponents;
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
   readonly #snapshots: SnapshotExchange;
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
-  #applicationVersion: SqliteVersion | null;
-  readonly #unreached = new UnreachedReports();
-  #ticks = 0;
+  readonly #upkeep: Upkeep;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
     this.options = options;
     this.#appDbFile = appDbFile;
-    this.#applicationVersion = options.applicationVersion ?? null;
     this.#components = components;
     const { db, paths, peerId } = options;
     const { clock, host } = components;
@@ -141,6 +72,7 @@ export class Replicator implements Stage {
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
     this.#appDb = openAppDbConnection(db, []);
+    this.peers = this.#openPeers();
     this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
       clock,
@@ -160,7 +92,18 @@ export class Replicator implements Stage {
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
-    this.readiness = new Readiness(this.#facts(), clock);
+    const { runtime, loop, pipeline, replica } = this;
+    this.readiness = new Readiness(readinessFacts({ runtime, loop, pipeline, replica, appDbFile }), clock);
+    this.messages = this.#openMessages();
+    this.#upkeep = this.#openUpkeep();
+  }
+
+  #openPeers(): PeerNews {
+    const { transport, router, clock } = this.#components;
+    return new PeerNews({
+      ...{ self: this.options.peerId, transport, router, clock },
+      runtime: () => (this.runtime as ShardRuntime | undefined) ?? null,
+    });
   }
 
   #openSchema(): SchemaCoordinator {
@@ -174,7 +117,7 @@ export class Replicator implements Stage {
       replica: this.replica.replica,
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
-      withOtherFunctions: () => this.withOtherFunctions(),
+      withOtherFunctions: () => this.peers.withOtherFunctions(),
       unseen: this.unseen,
     });
   }
@@ -215,7 +158,7 @@ export class Replicator implements Stage {
       onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from, { index }) => this.#snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
-      onTick: () => this.#onTick(),
+      onTick: () => this.#upkeep.tick(),
     });
   }
 
@@ -226,7 +169,12 @@ export class Replicator implements Stage {
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
         keepFrom: (shard) =>
-          lowestHold(shard, this.#snapshots.holds, this.news.values(), this.#components.clock.now()),
+          lowestHold(
+            shard,
+            this.#snapshots.holds,
+            this.peers.received.values(),
+            this.#components.clock.now(),
+          ),
       },
       {
         shards: this.replica.replica.settings.shards,
@@ -239,13 +187,13 @@ export class Replicator implements Stage {
     );
   }
 
-  #openLives(): LifeGuard {
-    const { clock, router, transport } = this.#components;
-    return new LifeGuard({
-      ...{ clock, runtime: this.runtime, peers: this.log.peers, member: this.log.member },
-      ...{ nonce: router.nonce, self: this.options.peerId },
+  #openLives(): PeerLives {
+    const { clock, router, transport, logger } = this.#components;
+    return new PeerLives({
+      ...{ clock, router, transport, logger, runtime: this.runtime, peers: this.log.peers },
+      ...{ member: this.log.member, self: this.options.peerId },
       incarnation: () => this.pipeline.outbox.incarnation,
-      onTwin: (peer) => void transport.send(peer, encodeControl({ kind: "twin" }), "urgent"),
+      nameOf: (peer) => this.peers.nameOf(peer),
     });
   }
 
@@ -262,7 +210,7 @@ export class Replicator implements Stage {
     return new SnapshotExchange(
       {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
-        nameOf: (peer) => this.nameOf(peer),
+        nameOf: (peer) => this.peers.nameOf(peer),
         nonce: this.#components.router.nonce,
         freeze: (isFrozen) => {
           this.loop.frozen = isFrozen;
@@ -273,27 +221,33 @@ export class Replicator implements Stage {
     );
   }
 
-  #facts(): ReadinessFacts {
-    const { runtime, loop, pipeline } = this;
-    const { replica } = this.replica;
-    return {
-      groups: runtime.groups,
-      replica,
-      fileChange: () => this.#appDbFile.look(),
-      isReceiving: () => loop.frozen,
-      obstacle: () => pipeline.obstacle,
-      held: () => pipeline.held,
-      isSchemaDue: () => pipeline.schemaDue,
-      fencing: () => pipeline.outbox.fencing(),
-      hasAcknowledged: () => pipeline.session.cursors.waiting,
-      unordered: (table, id) => pipeline.unordered(table, id),
-      newestIds: () => this.reader.newestIds(),
-      reflected: () => pipeline.session.bases.reflected,
-    };
+  #openMessages(): PeerMessages {
+    const { replica, runtime, loop, peers, lives, members } = this;
+    const { logger, onRefused } = this.#components;
+    return new PeerMessages({
+      ...{ replica, runtime, loop, peers, lives, members, logger, onRefused },
+      snapshots: this.#snapshots,
+      ownNews: () => this.#ownNews(),
+    });
+  }
+
+  #openUpkeep(): Upkeep {
+    const { loop, peers, lives, members, readiness } = this;
+    const { transport, clock, logger } = this.#components;
+    return new Upkeep(
+      {
+        ...{ loop, peers, lives, members, readiness, transport, clock, logger },
+        wal: this.#wal,
+        snapshots: this.#snapshots,
+        appDbFile: this.#appDbFile,
+        ownNews: () => this.#ownNews(),
+      },
+      this.options,
+    );
   }
 
   start(): void {
-    this.#components.router.enter(this);
+    this.#components.router.enter(this.messages);
     this.#watcher.start();
     this.loop.start(this.runtime, this.pipeline);
     // The only voter of a group need not wait for an election timeout.
@@ -383,246 +337,32 @@ export class Replicator implements Stage {
   }
 
   #tellLife(): void {
-    const life = this.life();
-    if (!this.#closed && life !== null) this.tellAll({ kind: "life", life });
+    if (!this.#closed) this.lives.tell();
   }
 
-  // ------------------------------------------------------------------------------------------ transport
-
-  life(): Life | null {
-    return this.lives.life();
-  }
-
-  admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
-    return this.lives.admit(peer, hello, linkedNonce);
-  }
-
-  /** Records of others are invented, or of nodes that connect by themselves. */
-  knows(peer: PeerId): boolean {
-    return this.runtime.groups[0]!.memberOf(peer) !== undefined;
-  }
-
-  /** Takes over connections that were opened before this node was a member, or while its files were closed. */
-  takeOver(peers: readonly PeerId[]): void {
-    for (const peer of peers) {
-      this.#checkHello(peer);
-      this.onConnect(peer);
-    }
-    if (peers.length > 0) this.#tellLife();
-  }
-
-  /** Checks the life that the peer told last: this node knows more by now. */
-  #checkHello(peer: PeerId): void {
-    const { router, transport } = this.#components;
-    const { life } = router.hellos.get(peer) ?? {};
-    if (life !== undefined && transport.connected().includes(peer)) this.#checkLife(peer, life);
-  }
-
-  #checkLife(peer: PeerId, life: Life): void {
-    const reason = this.lives.changed(peer, life);
-    if (reason === null) return;
-    this.#components.logger.warn("a peer was refused", { peer: this.nameOf(peer), reason });
-    this.#components.transport.send(peer, encodeControl({ kind: "refused", reason }), "urgent");
-  }
-
-  onConnect(peerId: PeerId): void {
-    this.#components.logger.info("connected", { peer: this.nameOf(peerId) });
-    this.#components.transport.send(peerId, encodeControl({ kind: "news", ...this.ownNews() }), "urgent");
-    this.loop.wake();
-  }
-
-  onDisconnect(peerId: PeerId): void {
-    this.#components.logger.info("disconnected", { peer: this.nameOf(peerId) });
-  }
-
-  onRaft(peerId: PeerId, body: Uint8Array): void {
-    if (this.lives.isRefused(peerId)) return;
-    this.runtime.receive(peerId, body);
-    this.loop.wake();
-  }
-
-  onControl(peerId: PeerId, control: Control): void {
-    const answer = (message: Control): void =>
-      void this.#components.transport.send(peerId, encodeControl(message), "urgent");
-    switch (control.kind) {
-      case "join":
-        this.members.join(peerId, control, answer);
-        this.loop.wake();
-        return;
-      case "leave":
-        this.members.leave(peerId, control.nonce, answer);
-        this.loop.wake();
-        return;
-      case "change":
-        answer({ kind: "changed", id: control.id, ...shown(this.members.change(peerId, control)) });
-        this.loop.wake();
-        return;
-      case "changed":
-        this.onChanged?.(control);
-        return;
-      case "promote":
-        this.members.promote(peerId);
-        this.loop.wake();
-        return;
-      case "tell":
-        answer({ kind: "news", ...this.ownNews() });
-        return;
-      case "life":
-        this.#components.router.introduce(peerId, control.life);
-        return this.#checkLife(peerId, control.life);
-      case "refused":
-        return this.#components.onRefused(peerId, control.reason);
-      case "twin":
-        this.#components.logger.error("another process has the identity of this node", TWIN_HINT);
-        return;
-      case "news":
-        this.lives.hears(peerId, control.applied);
-        for (const peer of this.lives.learn(peerId, control.lives ?? [])) this.#checkHello(peer);
-        this.news.set(peerId, { ...control, at: this.#components.clock.now() });
-        this.#snapshots.served(peerId);
-        this.#snapshots.holds.heard(
-          peerId,
-          control.applied,
-          this.runtime.groups.map((g) => g.log.lastIndex()),
-        );
-        return;
-      case "sums?":
-        answer({ kind: "sums", note: control.note, shards: this.checks(control.note) });
-        return;
-      case "sums":
-        this.onSums?.(peerId, control);
-        return;
-      case "forward":
-        this.members.forwarded(peerId, control);
-        this.loop.wake();
-        return;
-      case "received":
-        return this.#snapshots.served(peerId);
-      case "file?": {
-        const check = this.onFileAsked?.(control.note);
-        if (check !== undefined) answer({ kind: "file", note: control.note, ...check });
-        return;
-      }
-      case "file":
-        this.onFile?.(peerId, control);
-        return;
-      case "joined":
-      case "meet":
-        return;
-    }
-  }
-
-  #holds(): { readonly holds?: number[] } {
+  #ownNews(): NodeNews {
+    const { runtime, pipeline, replica, readiness, lives } = this;
+    const { transport } = this.#components;
     const { holds } = this.#snapshots;
-    if (holds.isEmpty) return {};
-    return { holds: this.runtime.groups.map(({ shard, log }) => holds.lowest(shard) ?? log.lastIndex()) };
-  }
-
-  /** The checksums that this node recorded for a check entry, per shard; null: the entry is not applied yet. */
-  checks(note: string): ({ index: number; sums: [number, string][] } | null)[] {
-    return this.runtime.groups.map((g) => this.replica.replica.check(note, g.shard));
-  }
-
-  ownNews(): NodeNews {
-    const { replica } = this.replica;
-    return {
+    return ownNews({
       name: this.options.name,
-      version: VERSION,
-      ready: this.readiness.notReady() === null,
-      applied: replica.positions(),
-      reflected: [...this.readiness.reflected],
-      functions: extensions().digest,
-      waiting: this.waiting,
-      reaches: this.#components.transport.connected().slice(0, TOLD_PEERS),
-      addresses: this.#components.transport.announced().slice(0, TOLD_ADDRESSES),
-      ...this.#holds(),
-      lives: this.lives.known(),
-    };
+      runtime,
+      pipeline,
+      replica,
+      readiness,
+      lives,
+      transport,
+      holds,
+    });
   }
 
   /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
   get waiting(): number {
-    return [...this.pipeline.session.holdBack.waiting().values()].reduce((sum, n) => sum + n, 0);
-  }
-
-  /** Names of connected nodes that have other functions of the application than this one, as far as they told. */
-  withOtherFunctions(): string[] {
-    const { digest } = extensions();
-    if (digest === "") return [];
-    // While the node opens its files, no peer has told anything.
-    if ((this.runtime as ShardRuntime | undefined) === undefined) return ["another node"];
-    return this.#components.transport
-      .connected()
-      .filter((peer) => {
-        const isMember = this.runtime.groups[0]!.memberOf(peer) !== undefined;
-        return isMember && (this.news.get(peer)?.functions ?? "") !== digest;
-      })
-      .map((peer) => this.nameOf(peer));
-  }
-
-  /** Pairs of running members that do not reach each other. */
-  unreached(): UnreachedPair[] {
-    const { clock, transport } = this.#components;
-    const self = {
-      peerId: this.options.peerId,
-      reaches: transport.connected(),
-      addresses: transport.announced(),
-    };
-    const { members } = this.runtime.groups[0]!.configuration;
-    return unreachedPairs(liveMembers(members, self, this.news, clock.now()));
-  }
-
-  tellAll(control: Control): void {
-    for (const peer of this.#components.transport.connected())
-      this.#components.transport.send(peer, encodeControl(control), "urgent");
-  }
-
-  nameOf(peerId: PeerId): string {
-    const member = this.runtime.groups[0]!.memberOf(peerId);
-    return member?.name ?? this.#components.router.hellos.get(peerId)?.name ?? peerId;
-  }
-
-  #onTick(): void {
-    this.#wal.tick();
-    const ticks = ++this.#ticks;
-    if (ticks <= EAGER_TICKS || ticks % NEWS_TICKS === 0) this.#askForPromotion();
-    if (ticks % NEWS_TICKS !== 0) return;
-    this.members.look();
-    // Peers that were removed since their hello are told so.
-    for (const peer of this.#components.transport.connected()) this.#checkHello(peer);
-    this.#lookAtVersion();
-    this.tellAll({ kind: "news", ...this.ownNews() });
-    for (const { from, to, reason } of this.#unreached.take(this.unreached(), this.#components.clock.now()))
-      this.#components.logger.warn("two nodes do not reach each other", { from, to, reason });
-    this.#snapshots.holds.tick(this.#components.transport.connected(), this.#components.clock.now());
-    const longest = this.loop.takeLongestTurn();
-    if (longest > 250) this.#components.logger.debug("a long turn", { ms: Math.round(longest) });
+    return waitingRows(this.pipeline);
   }
 
   /** The SQLite that the application writes with, as its file shows; null: unknown. */
   get applicationVersion(): SqliteVersion | null {
-    return this.#applicationVersion;
-  }
-
-  #lookAtVersion(): void {
-    const version = this.#appDbFile.writerVersion?.() ?? null;
-    if (version === null || version === this.#applicationVersion) return;
-    this.#applicationVersion = version;
-    const note = walResetNote(version);
-    if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
-  }
-
-  /** A learner that is close to the end of each log asks to become a voter. */
-  #askForPromotion(): void {
-    const self = this.runtime.groups[0]!.memberOf(this.options.peerId);
-    if (this.options.role === "learner" || self?.role === "learner") return;
-    if (this.runtime.isVoter(this.options.peerId)) return;
-    if (this.readiness.behind() > PROMOTE_WITHIN) return;
-    this.tellAll({ kind: "promote" });
-    this.members.promote(this.options.peerId);
-  }
-
-  onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {
-    return this.#snapshots.send(peerId, request);
+    return this.#upkeep.applicationVersion;
   }
 }

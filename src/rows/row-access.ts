@@ -288,13 +288,18 @@ export class RowAccess {
     return false;
   }
 
+  /** For some row SQLite may be unable to evaluate an expression of a UNIQUE index or of a generated column. */
+  get canFail(): boolean {
+    this.#canFail ??= canFail(this.shape, this.#text);
+    return this.#canFail;
+  }
+
   /**
    * Whether SQLite can evaluate the expressions of the UNIQUE indexes and of generated columns for the row. A row that mixes
    * columns of two writers may be one that no application wrote.
    */
   evaluates(image: Image): boolean {
-    this.#canFail ??= canFail(this.shape, this.#text);
-    if (!this.#canFail) return true;
+    if (!this.canFail) return true;
     try {
       this.#fillTwin(image);
       const twin = `temp.${quoteIdentifier(this.#twinName)} AS ${quoteIdentifier(this.shape.name)}`;

@@ -20,7 +20,7 @@ import { columnsOf, followTables, sameSchema } from "../schema/diff/evolve.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { dependentObjects } from "../schema/dependent-objects.ts";
 import { hintOf, type Unwritable, unwritableTables, withCopy } from "../schema/classify/writable.ts";
-import { isSelected } from "../schema/selection.ts";
+import { builtElsewhere, isSelected } from "../schema/selection.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
@@ -132,7 +132,7 @@ export function readAppDbSchema(
   });
   const ignored = new Set([...rejected, ...staying.map((t) => foldName(t.name))]);
   const held = heldTables(query, remembered, { lineages, verdicts, unwritable });
-  const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica));
+  const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica, selection));
   return {
     ...common,
     ...(staying.length + held.length + dependent.length === 0 ? first : compared(ignored, held, dependent)),
@@ -149,15 +149,19 @@ function onlyHere(
   ignored: ReadonlySet<string>,
   objects: readonly SchemaObject[],
   replica: Query,
+  selection: Selection,
 ): ReadonlySet<string> {
   const names = objects.flatMap((o) => (o.kind === "table" ? [foldName(o.name)] : []));
   const here = names.filter((name) => ignored.has(name));
   if (here.length === 0) return new Set();
-  const cluster = new Set(
-    replica(`SELECT "name" FROM "__marmot__object" WHERE "kind" = 'table'`).map(([name]) =>
-      foldName(String(name)),
-    ),
-  );
+  const rows = replica(`SELECT "kind", "name", "tbl_name", "sql" FROM "__marmot__object"`);
+  const catalogue = rows.map(([kind, name, tableName, sql]): SchemaObject => ({
+    kind: kind as SchemaObject["kind"],
+    name: String(name),
+    tableName: String(tableName),
+    sql: String(sql),
+  }));
+  const cluster = new Set(builtElsewhere(catalogue, selection).map((o) => foldName(o.name)));
   return new Set(here.filter((name) => !cluster.has(name)));
 }
 

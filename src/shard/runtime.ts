@@ -15,7 +15,7 @@ import { type MemberId, type Message, MessageType } from "../raft/model/types.ts
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
 import { handOver, spreadLeader } from "./leadership.ts";
-import { Membership } from "./membership.ts";
+import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
 import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
@@ -43,9 +43,12 @@ const UPKEEP_TICKS = 5;
 /** Elections that a node may have missed. A term beyond is damaged or malicious, and would never be forgotten. */
 const MAX_TERM_AHEAD = 1_000_000;
 
+/** Bytes of a message above which the transport is asked for room before it is encoded. */
+const LARGE_BYTES = 1 << 20;
+
 export interface RuntimeComponents {
   readonly logStore: LogStore;
-  readonly transport: Pick<Transport, "send" | "connected">;
+  readonly transport: Pick<Transport, "send" | "connected" | "hasRoom">;
   readonly stateMachine: StateMachine;
   readonly random: Random;
   readonly logger: Logger;
@@ -253,12 +256,16 @@ export class ShardRuntime {
 
   #sendTo(peer: PeerId, messages: readonly GroupMessage[], lane: "urgent" | "bulk"): void {
     this.#sentMessages += messages.length;
-    if (this.#components.transport.send(peer, withKind(MessageKind.raft, encodeMessages(messages)), lane))
-      return;
+    const { transport } = this.#components;
+    // A large message is not encoded in vain.
+    const bytes = messages.reduce((sum, { message }) => sum + bytesOf(message), 0);
+    const hasRoom = bytes < LARGE_BYTES || transport.hasRoom?.(peer, bytes) !== false;
+    if (hasRoom && transport.send(peer, withKind(MessageKind.raft, encodeMessages(messages)), lane)) return;
     for (const { shard, message } of messages) {
       const { raft } = this.groups[shard]!;
       if (message.type === MessageType.append) raft.reportUnreachable(message.to);
       if (message.type === MessageType.snapshot) raft.reportSnapshot(message.to, false);
+      if (message.type === MessageType.propose) this.#components.stateMachine.proposalLost(shard);
     }
   }
 
@@ -326,6 +333,8 @@ export class ShardRuntime {
     });
   }
 }
+
+const bytesOf = ({ entries }: Message): number => entries.reduce((sum, { data }) => sum + data.length, 0);
 
 function outgoing(group: Group, messages: readonly Message[] | undefined): GroupMessage[] {
   return (messages ?? []).map((message) => ({ shard: group.shard, message }));

@@ -118,11 +118,13 @@ export interface Transport {
   start(handlers: TransportHandlers): Promise<void>;
   stop(): Promise<void>;
   /**
-   * Queues a message (≤ 64 MiB) to a connected peer; messages of one turn leave in few writes. False: not connected,
+   * Queues a message (≤ 1 GiB) to a connected peer; messages of one turn leave in few writes. False: not connected,
    * or the
    * peer's queue (bounded in bytes) is full. The message is then dropped, and Raft repeats it.
    */
   send(to: PeerId, message: Uint8Array, lane: Lane): boolean;
+  /** Whether a message of that size would be queued now. Absent: unknown. */
+  hasRoom?(to: PeerId, bytes: number): boolean;
   connected(): PeerId[];
   /** Yields a bulk transfer's chunks in order. Rejects when the peer refuses, aborts or stalls. */
   transfer(from: PeerId, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array>;

@@ -15,6 +15,8 @@ export interface StateMachine {
    * offer, until this node has installed a state and starts again with a log that begins there.
    */
   snapshotOffered(shard: ShardId, from: PeerId, metadata: SnapshotMetadata): void;
+  /** A proposal for the shard's leader could not be sent. */
+  proposalLost(shard: ShardId): void;
   /** The shard's leader changed; "" while there is none. */
   leaderChanged(shard: ShardId, leader: PeerId): void;
 }

@@ -86,11 +86,16 @@ export class Link {
     return this.#heard;
   }
 
+  /** Whether the queue takes a message of that size now. */
+  hasRoom(bytes: number): boolean {
+    if (this.#state !== "open" || bytes > MAX_MESSAGE_BYTES) return false;
+    // A message that is larger than the queue waits there as the only bulk message.
+    return this.#bulk.length === 0 || this.#queued + bytes <= QUEUE_BYTES;
+  }
+
   /** False: the queue is full or the link is closed; the message is dropped. */
   send(message: Uint8Array, lane: Lane): boolean {
-    if (this.#state !== "open" || message.length > MAX_MESSAGE_BYTES) return false;
-    // A message that is larger than the queue waits there alone.
-    if (this.#queued > 0 && this.#queued + message.length > QUEUE_BYTES) return false;
+    if (!this.hasRoom(message.length)) return false;
     const small = message.length <= MAX_FRAME_BYTES;
     if (small && (lane === "urgent" || this.#bulk.length === 0))
       this.#urgent.push(frame(FrameKind.message, message));

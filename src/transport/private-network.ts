@@ -76,7 +76,7 @@ export function privateNetwork(
       if (raw.direction === "outbound") handlers.onReached(address);
       const own = encrypted as unknown as Encrypted;
       own.maxMessageSize = PIECE_BYTES;
-      chooseKey(own, raw, nonces, keys, handlers);
+      chooseKey({ encrypted: own, raw, nonces, keys, onStranger: handlers.onStranger });
       release();
       return encrypted;
     };
@@ -127,14 +127,16 @@ function holdAfterNonce(raw: RawConnection): () => void {
   };
 }
 
+interface Choice {
+  readonly encrypted: Encrypted;
+  readonly raw: RawConnection;
+  readonly nonces: Nonces;
+  readonly keys: readonly Uint8Array[];
+  readonly onStranger: PrivateNetworkHandlers["onStranger"];
+}
+
 /** Decides with the first bytes that arrive. Until then an incoming connection has sent nothing but its nonce. */
-function chooseKey(
-  encrypted: Encrypted,
-  raw: RawConnection,
-  nonces: Nonces,
-  keys: readonly Uint8Array[],
-  { onStranger }: PrivateNetworkHandlers,
-): void {
+function chooseKey({ encrypted, raw, nonces, keys, onStranger }: Choice): void {
   const ciphers = [encrypted.inboundXor, encrypted.outboundXor];
   const first = encrypted.inboundXor;
   const Cipher = first.constructor as CipherClass;

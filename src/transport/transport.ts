@@ -6,13 +6,9 @@
  * (`/dns/node-1/tcp/8160`). It must try them until it stops, with a fixed upper limit of the pause between two attempts.
  */
 import { asPeerId, type PeerId } from "../base/ids.ts";
-import { gossipsub, type GossipSub } from "@chainsafe/libp2p-gossipsub";
-import { identify } from "@libp2p/identify";
 import type { Connection, PrivateKey, Stream } from "@libp2p/interface";
-import { mdns } from "@libp2p/mdns";
-import { yamux } from "@libp2p/yamux";
 import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
-import { createLibp2p, type Libp2p } from "libp2p";
+import type { Libp2p } from "libp2p";
 import type { Clock, Timer } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -22,20 +18,18 @@ import { AddressBook, splitAddress } from "./address-book.ts";
 import { dialReason } from "./dial-reason.ts";
 import { Discovery, RECORDS } from "./discovery.ts";
 import { peerIdOf } from "./identity.ts";
+import { createNode, gossipOf } from "./libp2p/create-node.ts";
 import { announced, isLoopbackAddress } from "./loopback.ts";
 import { Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
-import { sodiumNoise } from "./noise.ts";
 import { privateNetwork } from "./private-network.ts";
+import { RefusalLog } from "./refusal-log.ts";
 import { Strangers } from "./strangers.ts";
-import { tcp } from "./tcp.ts";
 import { receiveTransfer, serveTransfer, TransferError } from "./transfer-stream.ts";
 
 const RAFT_PROTOCOL = "/marmot/raft/1";
 const TRANSFER_PROTOCOL = "/marmot/transfer/1";
 
 const TICK_MS = 250;
-/** Records are sent to all peers at once, so the mesh matters little; each heartbeat costs an idle node CPU time. */
-const GOSSIP_HEARTBEAT_MS = 5000;
 const DIAL_TIMEOUT_MS = 5000;
 /** A peer learned by gossip that has the smaller id dials this node; this node waits so long before it dials itself. */
 const YIELD_DIAL_MS = 700;
@@ -47,9 +41,6 @@ const SILENCE_MS = 5000;
 const MAX_LINKS = 200;
 /** Transfers that one peer may request at the same time. */
 const MAX_TRANSFERS = 2;
-/** Pause between two warnings of the same text, and the texts that are known. */
-const WARN_MS = 60_000;
-const MAX_WARNINGS = 1000;
 
 export interface TransportComponents {
   readonly clock: Clock;
@@ -75,8 +66,6 @@ export interface TransportOptions {
   readonly onRefused?: (peerId: PeerId, reason: string) => void;
 }
 
-type Services = { identify: unknown; gossip: GossipSub };
-
 export class Libp2pTransport implements Transport {
   readonly peerId: PeerId;
   readonly #components: TransportComponents;
@@ -84,7 +73,7 @@ export class Libp2pTransport implements Transport {
   readonly #book: AddressBook;
   readonly #links = new Map<PeerId, Link>();
   readonly #heardAt = new Map<PeerId, number>();
-  readonly #warnedAt = new Map<string, number>();
+  readonly #refusals: RefusalLog;
   /** Addresses at which a handshake has begun, of dials that have not ended. */
   readonly #reached = new Set<string>();
   readonly #strangers: Strangers;
@@ -99,6 +88,7 @@ export class Libp2pTransport implements Transport {
   constructor(components: TransportComponents, options: TransportOptions) {
     this.#components = components;
     this.#options = options;
+    this.#refusals = new RefusalLog(components);
     this.#strangers = new Strangers(components.logger);
     this.peerId = peerIdOf(options.privateKey);
     this.#book = new AddressBook(this.peerId, components.random.fork());
@@ -109,45 +99,10 @@ export class Libp2pTransport implements Transport {
   /** Throws `UserError` when the node cannot listen on an address. */
   async start(handlers: TransportHandlers): Promise<void> {
     this.#handlers = handlers;
-    const { clusterKeys, listen, announce, privateKey } = this.#options;
-    const node = await createLibp2p({
-      privateKey,
-      addresses: { listen: [...listen], announce: [...announce] },
-      transports: [tcp()],
-      connectionEncrypters: [await sodiumNoise()],
-      streamMuxers: [
-        yamux({
-          streamOptions: {
-            maxStreamWindowSize: 1 << 20,
-            maxReadBufferLength: 8 << 20,
-            maxWriteBufferLength: 64 << 20,
-          },
-        }),
-      ],
-      ...(clusterKeys === null ? {} : { connectionProtector: this.#protector(clusterKeys) }),
-      ...(this.#options.mdns ? { peerDiscovery: [mdns()] } : {}),
-      connectionManager: {
-        inboundConnectionThreshold: 200,
-        maxIncomingPendingConnections: 64,
-        dialTimeout: DIAL_TIMEOUT_MS,
-        reconnectRetries: 0,
-      },
-      connectionMonitor: { enabled: false },
-      connectionGater: {
-        denyDialMultiaddr: () => false,
-      },
-      services: {
-        identify: identify(),
-        gossip: gossipsub({
-          allowPublishToZeroTopicPeers: true,
-          emitSelf: false,
-          floodPublish: true,
-          heartbeatInterval: GOSSIP_HEARTBEAT_MS,
-          // A peer cannot make this node remember topics.
-          allowedTopics: [RECORDS],
-        }),
-      } as never,
-      start: false,
+    const { clusterKeys, listen, announce, mdns, privateKey } = this.#options;
+    const node = await createNode({
+      ...{ privateKey, listen, announce, mdns, topic: RECORDS, dialTimeoutMs: DIAL_TIMEOUT_MS },
+      connectionProtector: clusterKeys === null ? null : this.#protector(clusterKeys),
     });
     this.#node = node;
     await node.handle(RAFT_PROTOCOL, (stream, connection) => this.#onStream(stream, connection), {
@@ -169,7 +124,7 @@ export class Libp2pTransport implements Transport {
     }
     const { clock } = this.#components;
     this.#discovery = new Discovery({
-      gossip: (node.services as unknown as Services).gossip,
+      gossip: gossipOf(node),
       privateKey,
       clock,
       addresses: () => this.announced(),
@@ -204,6 +159,10 @@ export class Libp2pTransport implements Transport {
 
   connected(): PeerId[] {
     return [...this.#links].filter(([, link]) => link.isOpen).map(([peer]) => peer);
+  }
+
+  hasRoom(to: PeerId, bytes: number): boolean {
+    return this.#links.get(to)?.hasRoom(bytes) ?? false;
   }
 
   send(to: PeerId, message: Uint8Array, lane: Lane): boolean {
@@ -328,7 +287,7 @@ export class Libp2pTransport implements Transport {
         const isFull = this.#links.size >= MAX_LINKS && other === undefined && !isKnown();
         const refusal = isFull ? `there are ${MAX_LINKS} peers already` : handlers.admit(peer);
         if (refusal !== null) {
-          this.#warn("a peer was refused", peerId, refusal);
+          this.#refusals.warn("a peer was refused", peerId, refusal);
           return refusal;
         }
         if (other !== undefined && !this.#isBetter(link, other, peerId)) return "there is a stream already";
@@ -350,7 +309,7 @@ export class Libp2pTransport implements Transport {
       onMessage: (message) => handlers.onMessage(peerId, message),
       onRefused: (reason) => {
         if (/stream/.test(reason)) return;
-        this.#warn("a peer refuses this node", peerId, reason);
+        this.#refusals.warn("a peer refuses this node", peerId, reason);
         this.#book.rest(peerId, this.#components.clock.now());
         this.#options.onRefused?.(peerId, reason);
       },
@@ -367,16 +326,6 @@ export class Libp2pTransport implements Transport {
     if (link === undefined || !link.isOpen) return null;
     const now = this.#components.clock.now();
     return link.wasHeard ? 0 : now - (this.#heardAt.get(peerId) ?? now);
-  }
-
-  /** A refusal is repeated with each attempt to connect; the log has it once in a while. */
-  #warn(message: string, peer: PeerId, reason: string): void {
-    const now = this.#components.clock.now();
-    const key = `${message} ${peer} ${reason}`;
-    if (now - (this.#warnedAt.get(key) ?? Number.NEGATIVE_INFINITY) < WARN_MS) return;
-    if (this.#warnedAt.size >= MAX_WARNINGS) this.#warnedAt.clear();
-    this.#warnedAt.set(key, now);
-    this.#components.logger.warn(message, { peer, reason });
   }
 
   /** Of two streams opened at the same time, the one opened by the smaller id is kept; of two from one side, the newer. */

@@ -97,8 +97,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a joining node's full-text index stays empty",
     500,
     "replica/copies/build-app-db.ts",
-    "if (index === null || exists.get(index.content) === undefined) continue;",
-    "if (index === null || rows >= 0) continue;",
+    "if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)\n",
+    "if (index === null || rows >= 0)\n",
   ),
   one(
     "foreign key actions run again when rows are reflected",
@@ -135,7 +135,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "the condition of a partial UNIQUE index does not count",
     500,
     "rows/row-access.ts",
-    "if (unique.where !== null) tests.push(`(${unique.where})`, `(SELECT (${unique.where}) FROM ${twin})`);",
-    "",
+    "const conditions = where === null ? [] : [`(${where})`, `(SELECT (${where}) FROM ${twin})`];",
+    "const conditions: string[] = [];",
   ),
 ];

@@ -7,7 +7,7 @@ import { nextTurn } from "../../src/base/clock.ts";
 import { repairFile } from "../../src/node/file/repair-file.ts";
 import { takeFile } from "../../src/node/file/file-custody.ts";
 import { inspectFile, type InspectedFile } from "../../src/node/file/inspect-file.ts";
-import { dataPaths } from "../../src/replication/data-paths.ts";
+import { dataPaths } from "../../src/replication/machine/data-paths.ts";
 import { noteOrderlyStop, readFileNote } from "../../src/replica/store/file-note.ts";
 import { FileChangedError, readFileLife } from "../../src/rows/file-life.ts";
 import { Lab, type LabNode } from "./lab.ts";
@@ -69,6 +69,19 @@ test("a file with a lower life than noted is older: renewed if no one wrote to i
   expect(await verdict()).toBe("take");
   putBack();
   expect(await verdict()).toBe("renew");
+  write("INSERT INTO kv VALUES(20, 'into the copy')");
+  expect(await verdict()).toBe("file-older");
+  a.open();
+});
+
+test("a lower life tells an older copy also where another node wrote the only lost row since", async () => {
+  copy();
+  round(10);
+  round(11);
+  lab.nodes[1]!.run("UPDATE kv SET v = 'other' WHERE k > 1");
+  lab.settle();
+  a.close();
+  putBack();
   write("INSERT INTO kv VALUES(20, 'into the copy')");
   expect(await verdict()).toBe("file-older");
   a.open();

@@ -12,7 +12,7 @@ import {
   storeAddresses,
   storedAddresses,
 } from "../../src/node/data-dir.ts";
-import { type DataPaths, dataPaths } from "../../src/replication/data-paths.ts";
+import { type DataPaths, dataPaths } from "../../src/replication/machine/data-paths.ts";
 
 let paths: DataPaths;
 
@@ -61,6 +61,6 @@ test("a new cluster makes its key, a joining node without one is refused", () =>
   const none = { clusterKeyText: null, clusterKeyFile: null };
   expect(findClusterKeys(none, paths, false)).toBeNull();
   expect(() => findClusterKeys(none, paths, true)).toThrow("the cluster's key is needed");
-  const key = makeClusterKey(paths);
+  const key = makeClusterKey(paths, []);
   expect(findClusterKeys(none, paths, true)).toEqual([key]);
 });

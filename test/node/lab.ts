@@ -19,7 +19,7 @@ import { encodeImage, imageHash } from "../../src/change/codec.ts";
 import { keyIdOfImage } from "../../src/change/key.ts";
 import { formCluster, type FormClusterOptions } from "../../src/node/startup/form-cluster.ts";
 import type { AppDbReader } from "../../src/app-db/reader.ts";
-import { dataPaths, type DataPaths } from "../../src/replication/data-paths.ts";
+import { dataPaths, type DataPaths } from "../../src/replication/machine/data-paths.ts";
 import { Pipeline } from "../../src/replication/pipeline/pipeline.ts";
 import { SchemaCoordinator } from "../../src/schema-sync/coordinator.ts";
 import { EntryType, type Entry } from "../../src/raft/model/types.ts";

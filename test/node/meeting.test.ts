@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { asPeerId, type PeerId } from "../../src/base/ids.ts";
 import { Random } from "../../src/base/random.ts";
-import { Meeting, type Step } from "../../src/node/startup/meeting.ts";
+import { Meeting, type Step } from "../../src/node/joining/meeting.ts";
 
 interface Guest {
   readonly peer: PeerId;

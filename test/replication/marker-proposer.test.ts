@@ -79,6 +79,7 @@ describe("an uncommitted entry", () => {
           syncedPosition: () => 1,
           committed: (shard, entries) => markers.committed(shard, entries.map(committedEntry)),
           snapshotOffered: () => {},
+          proposalLost: () => {},
           leaderChanged: () => {},
         },
       },

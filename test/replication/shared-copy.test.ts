@@ -4,8 +4,8 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { asPeerId } from "../../src/base/ids.ts";
-import { LogHolds } from "../../src/replication/log-holds.ts";
-import { SharedCopy } from "../../src/replication/shared-copy.ts";
+import { LogHolds } from "../../src/replication/snapshots/log-holds.ts";
+import { SharedCopy } from "../../src/replication/snapshots/shared-copy.ts";
 import { GrowingCopy } from "../../src/snapshot/growing-copy.ts";
 
 const [A, B] = [asPeerId("a"), asPeerId("b")];

@@ -5,7 +5,7 @@
  */
 import { rmSync } from "node:fs";
 import { Random } from "../../src/base/random.ts";
-import { REFUSALS } from "../../src/replication/hello-check.ts";
+import { REFUSALS } from "../../src/replication/lives/hello-check.ts";
 import { type Image, imageOf, imageOfDatabase, restore, restoreDatabase } from "./disk.ts";
 import { Network } from "./network.ts";
 import { unsettled } from "./rest.ts";

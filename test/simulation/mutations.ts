@@ -108,9 +108,9 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "log-store/group-state.ts",
-        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1),",
+        find: "      lastIndex: row.last_index,\n      cache: new EntryCache(row.last_index + 1, rows.length),",
         replace:
-          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER),",
+          "      lastIndex: Number(db.prepare(`SELECT coalesce(max(id), ${shard * SHARD_SPAN}) - ${shard * SHARD_SPAN} FROM entry WHERE id < ${(shard + 1) * SHARD_SPAN}`).values()[0]![0]),\n      cache: new EntryCache(Number.MAX_SAFE_INTEGER, rows.length),",
       },
       {
         file: "log-store/sqlite-log-store.ts",
@@ -191,7 +191,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "a lost proposal is not proposed again",
     200,
     "capture/outbox.ts",
-    "if (at === null || now - at <= chain.patienceMs) return;",
+    "if (at === null || now - at <= patienceOf(chain)) return;",
     "if (at === null || now >= 0) return;",
   ),
   one(
@@ -252,6 +252,23 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/replica/apply/plain-rows.test.ts",
   },
+  {
+    ...one(
+      "a set of rows replaces rows that no trigger saw",
+      0,
+      "reflect/row-reflector.ts",
+      "if (holdBack.tables.size > 0 || unseen.size > 0) return false;",
+      "if (holdBack.tables.size > 0) return false;",
+    ),
+    test: "test/node/unseen.test.ts",
+  },
+  one(
+    "a set of rows overwrites unacknowledged rows of the application",
+    60,
+    "reflect/row-reflector.ts",
+    "return !pending.has(id, keyId) && withheld.get(id, keyId) === undefined;",
+    "return withheld.get(id, keyId) === undefined;",
+  ),
   one(
     "the journal assumes a base position after the real one",
     200,
@@ -603,8 +620,8 @@ export const MUTATIONS: readonly Mutation[] = [
       "the full-text index of a built app database stays empty",
       200,
       "replica/copies/build-app-db.ts",
-      "if (index === null || exists.get(index.content) === undefined) continue;",
-      "if (index === null || rows >= 0) continue;",
+      "if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)\n",
+      "if (index === null || rows >= 0)\n",
     ),
     generated: true,
   },
@@ -633,12 +650,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "a change log that lost rows counts as complete",
-      100,
+      0,
       "capture/log-ids.ts",
       "return mark !== undefined && highestId(db, log) >= floor;",
       "return true;",
     ),
-    custody: true,
+    test: "test/capture/log-ids.test.ts",
   },
   {
     name: "no one notices an emptied change log while the node runs",
@@ -660,12 +677,12 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "the log ids of an emptied change log begin again",
-      100,
+      0,
       "capture/log-ids.ts",
       "if (highestId(db, log) < floor) blank(db, log, floor);",
       "",
     ),
-    custody: true,
+    test: "test/capture/log-ids.test.ts",
   },
   {
     ...one(
@@ -753,33 +770,33 @@ export const MUTATIONS: readonly Mutation[] = [
       "triggers travel without the table that they need",
       0,
       "schema-sync/detect-change.ts",
-      "const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica));",
-      "const dependent = dependentObjects(objects, new Set(onlyHere(ignored, objects, replica)).intersection(new Set()));",
+      "const dependent = dependentObjects(objects, onlyHere(ignored, objects, replica, selection));",
+      "const dependent = dependentObjects(objects, new Set(onlyHere(ignored, objects, replica, selection)).intersection(new Set()));",
     ),
     test: "test/schema-sync/schema-local-targets.test.ts",
   },
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofMachines(
     "an older life of a member is accepted",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'if (isOld) return "went-back";',
     "",
   ),
   ofMachines(
     "a new process of a member need not have the entries that the last one acknowledged",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;',
     "return null;",
   ),
   ofMachines(
     "a second process of a connected member is accepted",
-    "replication/hello-check.ts",
+    "replication/lives/hello-check.ts",
     'return isOld || isAliveSince ? "twice" : "later";',
     "return null;",
   ),
   ofMachines(
     "members do not tell each other the lives that they have met",
-    "replication/life-guard.ts",
+    "replication/lives/life-guard.ts",
     "return peers.remember(peer, { member, incarnation, nonce }) ? [peer] : [];",
     "return [];",
   ),
@@ -793,12 +810,12 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "a log that ends before the replica is used",
       0,
-      "replication/log-end.ts",
+      "replication/lives/log-end.ts",
       "if (seen > lastIndex)",
       "if (seen > lastIndex + 1)",
     ),
     // In the simulation the peers refuse the node, too: they know the entries that it acknowledged.
-    test: "test/replication/log-end.test.ts",
+    test: "test/replication/lives/log-end.test.ts",
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {

@@ -9,7 +9,7 @@ import type { Clock } from "../../src/base/clock.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { silentLogger } from "../silent-logger.ts";
 import type { Random } from "../../src/base/random.ts";
-import type { Host } from "../../src/replication/host.ts";
+import type { Host } from "../../src/replication/machine/host.ts";
 import type { Replicator } from "../../src/replication/replicator.ts";
 import { Node } from "../../src/node/node.ts";
 import type { NodeOptions } from "../../src/node/options.ts";

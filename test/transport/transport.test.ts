@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "bun:test";
 import { connect, createServer } from "node:net";
 import { generateKeyPair } from "@libp2p/crypto/keys";
 import { multiaddr } from "@multiformats/multiaddr";
-import { tcp } from "../../src/transport/tcp.ts";
+import { tcp } from "../../src/transport/libp2p/tcp.ts";
 import { KEY, linked, peer, type TestPeer, until } from "./lab.ts";
 
 const running: TestPeer[] = [];

@@ -4,7 +4,7 @@
  */
 import type { Logger } from "../../base/logger.ts";
 import type { ProgressStatus } from "../../operations/api.ts";
-import { describeProgress } from "../../replication/work-progress.ts";
+import { describeProgress } from "../../replication/machine/work-progress.ts";
 import type { CliContext } from "../context.ts";
 
 const TERMINAL_MS = 100;

@@ -30,7 +30,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     import("../../node/node.ts"),
     import("../../admin/server.ts"),
     import("../../node/keys.ts"),
-    import("../../node/group.ts"),
+    import("../../node/startup/unix-group.ts"),
   ]);
   // Every file of this process is its user's alone, unless it is shared on purpose.
   process.umask(0o077);

@@ -13,7 +13,7 @@ import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { readFileNote, stoppedInOrder } from "../../replica/store/file-note.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { readFileLife } from "../../rows/file-life.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";

@@ -13,11 +13,11 @@ import type { FileRepair } from "../../operations/api.ts";
 import { reserveIds } from "../../reflect/id-blocks.ts";
 import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { keepRejectedRows } from "../../schema-sync/keep-rejects.ts";
 import { type KeptRow, salvage } from "./salvage.ts";
 import { orderedIds, storeNote } from "../startup/ordered-ids.ts";
-import { slotFrom } from "../startup/join-cluster.ts";
+import { slotFrom } from "../joining/join-cluster.ts";
 
 /** Rows that go into the journal at most: it keeps 10,000 entries, and other conflicts need room. The old file has all. */
 const JOURNALLED = 1000;

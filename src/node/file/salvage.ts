@@ -8,7 +8,7 @@ import type { TableShape } from "../../change/shape.ts";
 import type { Image } from "../../change/value.ts";
 import { readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { exactRows } from "../../rows/exact-rows.ts";
 import { RowAccess } from "../../rows/row-access.ts";
 import { openDatabase } from "../../sqlite/open.ts";

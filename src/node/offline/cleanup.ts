@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import { type Removed, removeLeftovers, uninstall } from "../../capture/install.ts";
-import { dataPaths } from "../../replication/data-paths.ts";
+import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 import { readLeftovers } from "../../schema/leftovers.ts";
 import { openDatabase } from "../../sqlite/open.ts";

@@ -7,9 +7,9 @@ import { basename, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readCaptured } from "../../capture/install.ts";
-import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
+import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { readAcknowledged, readChangeLogs } from "../../rows/change-logs.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { lockDataDir, storedAddresses } from "../data-dir.ts";
 
@@ -62,7 +62,7 @@ const statePaths = ({ log, replica, nextReplica, joiningLog }: DataPaths): strin
 
 /** Lists the unsent rows, and leaves the file without a WAL, so that it can be moved. */
 function closeFile(file: string): UnsentRows[] {
-  const db = openDatabase(file, { timeout: 0 });
+  const db = openAppDb(file, { timeout: 0 });
   try {
     const unsent = readCaptured(db) === null ? [] : readUnsent(db);
     // Only the last connection can leave WAL mode.

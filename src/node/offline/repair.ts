@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { nextTurn, systemClock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import type { FileRepair } from "../../operations/api.ts";
-import { dataPaths } from "../../replication/data-paths.ts";
+import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { lockDataDir } from "../data-dir.ts";
 import { readPeerId } from "../keys.ts";
 import { repairFile } from "../file/repair-file.ts";

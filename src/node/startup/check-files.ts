@@ -12,9 +12,9 @@ import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { fileError } from "./file-access.ts";
-import { type DataPaths, dataPaths } from "../../replication/data-paths.ts";
-import { logEndHalt } from "../../replication/log-end.ts";
-import { rejoinHint } from "../refused.ts";
+import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
+import { logEndHalt } from "../../replication/lives/log-end.ts";
+import { rejoinHint } from "../halt/refused.ts";
 
 /** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
 type StartKind = "member" | "form" | "join";

@@ -26,8 +26,8 @@ import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
-import { type OnProgress, remainingMs } from "../../replication/work-progress.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
+import { type OnProgress, remainingMs } from "../../replication/machine/work-progress.ts";
 
 /** Member id of the first node: each group begins at index 1, and ids are log indexes. */
 const FIRST_MEMBER = 1;

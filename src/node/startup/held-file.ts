@@ -3,9 +3,11 @@ import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
-import { dataPaths } from "../../replication/data-paths.ts";
+import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
+import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { openDatabase } from "../../sqlite/open.ts";
+import { commitAfter } from "../../sqlite/transaction.ts";
 
 /** A copy of the file has the note of its original, and another identity. */
 interface Note {
@@ -20,11 +22,14 @@ function identityOf(file: string): string {
 
 /** The file names the data directory of its node, for the nodes that open it later. */
 export function noteDataDir(file: string, dataDir: string): void {
-  const db = openDatabase(file, { timeout: LOCKED_MS });
+  const db = openAppDb(file, { timeout: LOCKED_MS });
   try {
     const note: Note = { dataDir: resolve(dataDir), file: identityOf(file) };
-    db.prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'held_by', ?)`).run(
-      JSON.stringify(note),
+    db.beginWriting();
+    commitAfter(db, () =>
+      db
+        .prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'held_by', ?)`)
+        .run(JSON.stringify(note)),
     );
   } finally {
     db.close();
@@ -44,7 +49,7 @@ export function refuseHeldFile(file: string, dataDir: string): void {
 
 /** null: no node uses the file, it is a copy, or its node is of an older build. */
 function dataDirOf(file: string): string | null {
-  const db = openDatabase(file, { readOnly: true, timeout: LOCKED_MS });
+  const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
   try {
     if (readMeta(db, file) === null) return null;
     const row = db

@@ -1,6 +1,6 @@
 /** Facts about the app database in the replica of a node that is not running. */
 import { writeFileNote } from "../../replica/store/file-note.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import type { FileLife } from "../../rows/file-life.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";

@@ -1,7 +1,7 @@
 /** Name and role of this node: a member has them from the cluster, and options do not change them. */
-import { UserError } from "../../base/errors.ts";
+import { isDiskFull, UserError } from "../../base/errors.ts";
 import { readMembership } from "../../log-store/log-file.ts";
-import type { DataPaths } from "../../replication/data-paths.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
 
 export interface NameAndRole {
   readonly name: string;
@@ -22,7 +22,18 @@ export const newMember = ({ name, hostName, role }: GivenNameAndRole): NameAndRo
 
 /** Throws `UserError` for options that contradict the cluster. */
 export function ownMember(given: GivenNameAndRole, paths: DataPaths): NameAndRole {
-  const { self, at } = readMembership(paths.log);
+  try {
+    return checkedMember(given, readMembership(paths.log));
+  } catch (error) {
+    if (isDiskFull(error)) return newMember(given); // the node waits for room, and does not take part
+    throw error;
+  }
+}
+
+function checkedMember(
+  given: GivenNameAndRole,
+  { self, at }: ReturnType<typeof readMembership>,
+): NameAndRole {
   const member = at.members.find((m) => m.id === self);
   if (member === undefined) return newMember(given); // it was removed, and its peers will say so
   const { name } = member;

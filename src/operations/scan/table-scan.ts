@@ -14,6 +14,7 @@ import { writeLogKeys } from "../../rows/log-keys.ts";
 import { RowAccess } from "../../rows/row-access.ts";
 import { rowsAfter } from "../../rows/rows-after.ts";
 import { isBusy } from "../../sqlite/locked.ts";
+import { type AppDatabase, openAppDb } from "../../sqlite/open-app-db.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { commitAfter } from "../../sqlite/transaction.ts";
 
@@ -52,7 +53,7 @@ export class TableScan {
   step(place: ScanPlace): ScanStep {
     if (!this.#isReflected()) return { done: "waits" };
     const { db, paths } = this.#replicator.options;
-    const appDb = openDatabase(db);
+    const appDb = openAppDb(db);
     const state = openDatabase(paths.replica, { readOnly: true });
     try {
       const sides = { appDb, state };
@@ -122,9 +123,9 @@ export class TableScan {
   }
 
   /** False: an application holds the write lock; the slice is read again. */
-  #publish(appDb: DatabaseSync, log: string, keys: readonly (readonly Value[])[]): boolean {
+  #publish(appDb: AppDatabase, log: string, keys: readonly (readonly Value[])[]): boolean {
     try {
-      appDb.exec("BEGIN IMMEDIATE");
+      appDb.beginWriting();
     } catch (error) {
       if (isBusy(error)) return false;
       throw error;

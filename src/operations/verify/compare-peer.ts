@@ -6,7 +6,7 @@ import { errorMessage } from "../../base/errors.ts";
 import type { KeyId } from "../../change/key.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
 import { readSettings } from "../../replica/store/settings.ts";
-import { fetchFreshReplica } from "../../replication/fetch-replica.ts";
+import { fetchFreshReplica } from "../../replication/snapshots/fetch-replica.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { openDatabase } from "../../sqlite/open.ts";
@@ -35,7 +35,7 @@ export async function comparePeer(
 ): Promise<number> {
   const { replica } = replicator.replica;
   const path = `${replicator.options.paths.incoming}/verify.db`;
-  const node = replicator.nameOf(peer);
+  const node = replicator.peers.nameOf(peer);
   const nothingCompared = (detail: string): number => {
     report({ kind: "replica", node, table: "", key: "", detail });
     return 0;

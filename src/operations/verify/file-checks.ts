@@ -1,7 +1,7 @@
 /** Answers peers that run `marmot verify`: this node compares its own file with its replica, and tells the result. */
 import type { Clock } from "../../base/clock.ts";
 import { errorMessage } from "../../base/errors.ts";
-import type { FileCheck } from "../../replication/control-messages.ts";
+import type { FileCheck } from "../../replication/messages/control-messages.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { compareFile, differenceOf } from "./compare-file.ts";
 

@@ -1,7 +1,7 @@
 /** Asks the peers to compare their files with their replicas, and waits while they do it. */
 import { randomBytes } from "node:crypto";
 import { type Clock, sleep } from "../../base/clock.ts";
-import type { FileCheck } from "../../replication/control-messages.ts";
+import type { FileCheck } from "../../replication/messages/control-messages.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 
@@ -26,7 +26,7 @@ export async function comparePeerFiles(
   const note = randomBytes(8).toString("hex");
   const checks = new Map<PeerId, FileCheck>();
   const heardAt = new Map<PeerId, number>();
-  replicator.onFile = (from, control) => {
+  replicator.messages.onFile = (from, control) => {
     if (control.note !== note) return;
     heardAt.set(from, clock.now());
     checks.set(from, control);
@@ -44,12 +44,12 @@ export async function comparePeerFiles(
       if (waiting.length === 0) break;
       if (clock.now() - askedAt >= ASK_MS) {
         askedAt = clock.now();
-        replicator.tellAll({ kind: "file?", note });
+        replicator.peers.tellAll({ kind: "file?", note });
       }
       await sleep(clock, LOOK_MS);
     }
   } finally {
-    replicator.onFile = null;
+    replicator.messages.onFile = null;
   }
   for (const peer of [...checks.keys()]) if (!isDone(peer)) checks.delete(peer);
   return checks;

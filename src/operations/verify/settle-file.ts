@@ -2,7 +2,6 @@
  * Rows of this node's file that no trigger saw: published, which orders the file's version as an ordinary write of this node,
  * or repaired, which shows the replica's again and keeps the discarded one in the conflict journal.
  */
-import type { DatabaseSync } from "node:sqlite";
 import { type Clock, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { keyValues } from "../../change/key.ts";
@@ -10,7 +9,7 @@ import type { Replicator } from "../../replication/replicator.ts";
 import { readChangeLogs } from "../../rows/change-logs.ts";
 import { writeLogKeys } from "../../rows/log-keys.ts";
 import { isBusy } from "../../sqlite/locked.ts";
-import { openDatabase } from "../../sqlite/open.ts";
+import { type AppDatabase, openAppDb } from "../../sqlite/open-app-db.ts";
 import { commitAfter } from "../../sqlite/transaction.ts";
 import type { VerifyDifference } from "../api.ts";
 import { compareFile, differenceOf, type FoundRow } from "./compare-file.ts";
@@ -88,7 +87,7 @@ async function repair({ replicator, clock }: Components, rows: readonly FoundRow
 }
 
 async function publish({ replicator, clock }: Components, rows: readonly FoundRow[]): Promise<void> {
-  const db = openDatabase(replicator.options.db);
+  const db = openAppDb(replicator.options.db);
   const newest = new Map<number, number>();
   try {
     const logs = readChangeLogs(db);
@@ -128,10 +127,10 @@ async function until(
   }
 }
 
-async function writing(db: DatabaseSync, clock: Clock, work: () => void): Promise<void> {
+async function writing(db: AppDatabase, clock: Clock, work: () => void): Promise<void> {
   for (const end = clock.now() + PATIENCE_MS; ; await sleep(clock, LOOK_MS))
     try {
-      db.exec("BEGIN IMMEDIATE");
+      db.beginWriting();
       commitAfter(db, work);
       return;
     } catch (error) {

@@ -9,7 +9,7 @@ import { UserError } from "../../base/errors.ts";
 import { isSameName } from "../../base/names.ts";
 import { BatchKind } from "../../change/batch.ts";
 import { encodeBatch } from "../../change/codec.ts";
-import type { Control } from "../../replication/control-messages.ts";
+import type { Control } from "../../replication/messages/control-messages.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import type { VerifyDifference, VerifyResult } from "../api.ts";
@@ -52,9 +52,9 @@ export async function verify(components: VerifyComponents, options: VerifyOption
   const { own, answers, missing } = await collectSums(components, end);
   const differences: VerifyDifference[] = [];
   for (const [peer, sums] of answers) {
-    const found = compareSums(replicator, own, sums, replicator.nameOf(peer));
+    const found = compareSums(replicator, own, sums, replicator.peers.nameOf(peer));
     differences.push(...found);
-    replicator.agreement.set(peer, found.length === 0);
+    replicator.peers.agreement.set(peer, found.length === 0);
   }
   const peers = [...answers.keys()];
   const [file, files] = await Promise.all([
@@ -63,7 +63,7 @@ export async function verify(components: VerifyComponents, options: VerifyOption
   ]);
   const notCompared = new Map(missing.map((node) => [node, "no answer"]));
   for (const peer of peers) {
-    const node = replicator.nameOf(peer);
+    const node = replicator.peers.nameOf(peer);
     const check = files.get(peer);
     if (check?.state !== "compared")
       notCompared.set(node, check === undefined ? "no answer about its file" : check.reason);
@@ -79,7 +79,7 @@ export async function verify(components: VerifyComponents, options: VerifyOption
     equal: left === 0,
     complete: votersAmong(replicator, notCompared).length === 0,
     positions: own.map((s) => s?.index ?? 0),
-    nodes: [name, ...peers.map((p) => replicator.nameOf(p))],
+    nodes: [name, ...peers.map((p) => replicator.peers.nameOf(p))],
     missing: [...notCompared.keys()],
     notCompared: [...notCompared].map(([node, reason]) => ({ node, reason })),
     rows,
@@ -116,14 +116,14 @@ async function collectSums(
   const others = replicator.runtime.groups[0]!.configuration.members.filter(
     (m) => m.peerId !== replicator.options.peerId,
   );
-  replicator.onSums = (from, control) => {
+  replicator.messages.onSums = (from, control) => {
     if (control.note === note) answers.set(from, control.shards);
   };
   let proposedAt = Number.NEGATIVE_INFINITY;
   let askedAt = Number.NEGATIVE_INFINITY;
   try {
     for (;;) {
-      const own = replicator.checks(note);
+      const own = replicator.messages.checks(note);
       const now = clock.now();
       const open = own.flatMap((s, shard) => (s === null ? [shard] : []));
       if (open.length > 0 && now - proposedAt > PROPOSE_AGAIN_MS) {
@@ -147,12 +147,12 @@ async function collectSums(
       }
       if (open.length === 0 && now - askedAt > ASK_MS) {
         askedAt = now;
-        replicator.tellAll({ kind: "sums?", note });
+        replicator.peers.tellAll({ kind: "sums?", note });
       }
       await sleep(clock, LOOK_MS);
     }
   } finally {
-    replicator.onSums = null;
+    replicator.messages.onSums = null;
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Applies the rows of tables that only their key constrains: no UNIQUE index, no foreign key, no merge by column, a declared
- * key. No row depends on another one, so a slice of them is written with a statement per kind of record.
+ * Applies the rows of tables that only their key constrains: no UNIQUE index, no foreign key, no merge by column, no
+ * expression that may fail, and a declared key. No row depends on another one, so a slice of them is written with a statement per kind of record.
  */
 import { Op, type RowChange } from "../../change/batch.ts";
 import type { ChangedRows } from "../../change/changed-rows.ts";

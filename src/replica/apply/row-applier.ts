@@ -67,7 +67,8 @@ export class RowApplier {
       return;
     }
     const merger = this.#merge.mergerOf(access.shape);
-    if (merger === null && !access.shape.rowidKey && this.observer?.concerns(access.shape) !== true) {
+    const isPlain = merger === null && !access.shape.rowidKey && !access.canFail;
+    if (isPlain && this.observer?.concerns(access.shape) !== true) {
       yield* this.#plain.apply(access, rows, context);
       return;
     }

@@ -162,7 +162,8 @@ export class Pipeline {
       this.outbox.propose();
       if (result !== null) return result;
     }
-    if (this.#sendFirst()) return { again: "now" };
+    const hadMoved = this.#schemaMoved;
+    if (this.#sendFirst() || (!hadMoved && this.#schemaMoved)) return { again: "now" };
     const reflected = applied ? this.#reflect.slice((position) => this.#mayWrite(position)) : "waiting";
     if (reflected === "schema-changed") this.#schemaMoved = true;
     const drained = this.#drainSlice();

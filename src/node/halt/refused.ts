@@ -1,0 +1,43 @@
+/** The halt of a node that the members of its cluster refuse. */
+import type { Halt } from "../../base/halt.ts";
+import { readRefusal } from "../../replication/lives/hello-check.ts";
+import type { Life } from "../../replication/messages/control-messages.ts";
+import type { Stage } from "../../replication/messages/message-router.ts";
+import type { PeerId } from "../../shard/seams.ts";
+
+/** The node must become another member: its old member id never votes again. */
+export const rejoinHint = (file: string): string =>
+  `stop this node and its applications, run marmot rejoin --db ${file}, and start it again: it joins as a new member; the old file is kept`;
+
+const HINTS = {
+  twice: (): string => "stop one of the two; only one machine may run this data directory",
+  "went-back": rejoinHint,
+  "log-lost": rejoinHint,
+  removed: rejoinHint,
+} as const;
+
+/** null: the refusal has another cause, and the node goes on trying. `by`: name of the member that refuses. */
+export function haltOf(text: string, by: string, file: string): Halt | null {
+  const refusal = readRefusal(text);
+  if (refusal === null) return null;
+  const { code, reason } = refusal;
+  return { name: code, reason: `${reason} (says ${by})`, hint: HINTS[code](file) };
+}
+
+/** A halted node shows its life to peers, and does not answer them. */
+export const haltedStage = (
+  clusterId: string,
+  life: Life | null,
+  onConnect: (peer: PeerId) => void,
+): Stage => ({
+  clusterId,
+  life: () => life,
+  onConnect,
+  onDisconnect: () => {},
+  onRaft: () => {},
+  onControl: () => {},
+  async *onTransfer() {
+    yield* [];
+    throw new Error("this node does not replicate");
+  },
+});

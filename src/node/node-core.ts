@@ -1,0 +1,133 @@
+/** The state of a node that its parts share: options, files, network, and the open replicator. */
+import { errorMessage } from "../base/errors.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Halt } from "../base/halt.ts";
+import { NO_PEER, type PeerId } from "../base/ids.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/random.ts";
+import { Scans } from "../operations/scan/scans.ts";
+import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
+import { type Host, type SyncedFile, systemHost } from "../replication/machine/host.ts";
+import type { OnProgress, ProgressStatus } from "../replication/machine/work-progress.ts";
+import type { MessageRouter } from "../replication/messages/message-router.ts";
+import type { Replicator } from "../replication/replicator.ts";
+import type { Transport } from "../shard/seams.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
+import type { Halting } from "./halt/halting.ts";
+import { FileGuard } from "./file/file-guard.ts";
+import type { NodeOptions } from "./options.ts";
+import { nodeFileError } from "./startup/file-access.ts";
+import { type NameAndRole, newMember } from "./startup/own-member.ts";
+
+export interface NodeComponents {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly onProgress?: OnProgress;
+  /** The data directory exists, and is this process's. */
+  readonly onLocked?: () => void;
+  /** Default: the machine itself. */
+  readonly host?: Host;
+}
+
+export class NodeCore {
+  readonly options: NodeOptions;
+  readonly components: NodeComponents;
+  readonly paths: DataPaths;
+  readonly host: Host;
+  readonly guard: FileGuard;
+  readonly scans: Scans;
+  readonly failed: Promise<Error>;
+  /** Notes for the user about the start. */
+  readonly notes: string[] = [];
+  readonly stopping = new AbortController();
+  transport!: Transport;
+  router!: MessageRouter;
+  /** Of the data directory. */
+  peerId: PeerId = NO_PEER;
+  appDbFile: SyncedFile | null = null;
+  /** null while the node joins, replaces its replica, waits or is halted. */
+  replicator: Replicator | null = null;
+  /** The SQLite with which the application wrote before this node did; null: unknown. */
+  applicationVersion: SqliteVersion | null = null;
+  /** Name and role of this node, from the cluster if it is a member. */
+  member: NameAndRole;
+  /** The current step of a start, as a sentence; "": the node has started. */
+  phase = "starting";
+  progress: ProgressStatus | null = null;
+  background: Promise<void> = Promise.resolve();
+  hasFailed = false;
+  halting: Halting | null = null;
+  #fail!: (error: Error) => void;
+
+  constructor(options: NodeOptions, components: NodeComponents) {
+    this.options = options;
+    this.components = components;
+    this.member = newMember(options);
+    this.host = components.host ?? systemHost;
+    this.paths = dataPaths(options.dataDir);
+    this.failed = new Promise((resolve) => {
+      this.#fail = resolve;
+    });
+    const { clock, logger } = components;
+    this.scans = new Scans(
+      { replicator: () => this.replicator, clock, logger: logger.child("scan"), file: this.paths.scans },
+      options.scan ?? {},
+    );
+    this.guard = new FileGuard(
+      { file: options.db, paths: this.paths },
+      {
+        ...{ clock, logger, signal: this.stopping.signal },
+        collectGarbage: () => this.host.collectGarbage(),
+        onProgress: (progress) => this.report(progress),
+      },
+    );
+  }
+
+  /** Why members of the cluster refuse this node; null: none does. */
+  get halted(): Halt | null {
+    return this.halting?.halted ?? null;
+  }
+
+  get isStopping(): boolean {
+    return this.stopping.signal.aborted;
+  }
+
+  report(progress: ProgressStatus | null): void {
+    this.progress = progress;
+    this.components.onProgress?.(progress);
+  }
+
+  noteVersion(version: SqliteVersion | null): void {
+    this.applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.notes.push(`${note.message} (hint: ${note.hint})`);
+  }
+
+  /** `before`: the journal mode of the file before this start. */
+  noteMode(before: string): void {
+    if (before !== "wal") this.notes.push(`switched ${this.options.db} from journal mode ${before} to WAL`);
+  }
+
+  closeReplicator(): void {
+    this.takeReplicator()?.close();
+  }
+
+  /** The caller closes it. */
+  takeReplicator(): Replicator | null {
+    const taken = this.replicator;
+    this.replicator = null;
+    return taken;
+  }
+
+  failWith(error: unknown): void {
+    const explained = nodeFileError(error, { db: this.options.db, ...this.paths });
+    const failure = explained ?? (error instanceof Error ? error : new Error(errorMessage(error)));
+    this.phase = `stopped: ${failure.message}`;
+    this.hasFailed = true;
+    this.scans.stop();
+    this.replicator?.loop.stop();
+    this.#fail(failure);
+  }
+}

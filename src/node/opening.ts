@@ -1,0 +1,228 @@
+/**
+ * Opens the replicator of a node: at the start, and again after a full disk, trouble with the file, a received replica or a
+ * halt. Waits where the files cannot be opened yet.
+ */
+import { existsSync, rmSync } from "node:fs";
+import { nextTurn } from "../base/clock.ts";
+import { errorMessage, isDiskFull } from "../base/errors.ts";
+import { type Halt, HaltError } from "../base/halt.ts";
+import type { PeerId } from "../base/ids.ts";
+import { fileChecks } from "../operations/verify/file-checks.ts";
+import { installSnapshot } from "../replica/copies/install-snapshot.ts";
+import { Replicator } from "../replication/replicator.ts";
+import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
+import { silentStage, untilRoom } from "./disk-full.ts";
+import { isFileTrouble } from "./file/halted-file.ts";
+import { Halting } from "./halt/halting.ts";
+import type { NodeCore } from "./node-core.ts";
+import { checkMemberFiles, type Start } from "./startup/check-files.ts";
+import { noteDataDir } from "./startup/held-file.ts";
+import { switchToWal, untilWal } from "./startup/wal-mode.ts";
+
+export class Opening {
+  /** Gives a file that this node makes to the group of `--group`. */
+  shareNewFile: () => void = () => {};
+  readonly #core: NodeCore;
+
+  constructor(core: NodeCore) {
+    this.#core = core;
+  }
+
+  halt(halt: Halt): void {
+    this.#halting.halt(halt);
+  }
+
+  onRefused(peer: PeerId, reason: string): void {
+    this.#halting.onRefused(peer, reason, this.#core.replicator);
+  }
+
+  /** Made with the router, at the first use. */
+  get #halting(): Halting {
+    const core = this.#core;
+    const { clock, logger } = core.components;
+    core.halting ??= new Halting({
+      ...{ clock, logger, router: core.router, db: core.options.db },
+      setPhase: (phase) => {
+        core.phase = phase;
+      },
+      take: () => core.takeReplicator(),
+      disconnect: () => {
+        core.background = core.background.then(() => core.transport.stop());
+      },
+      resume: () => {
+        if (!core.isStopping) this.enterOrWait();
+      },
+    });
+    return core.halting;
+  }
+
+  /** Opens the replicator, or waits until that is possible. */
+  enterOrWait(): void {
+    try {
+      const before = switchToWal(this.#core.options.db, 0);
+      if (before === "busy") {
+        this.#waitForWal();
+        return;
+      }
+      this.#core.noteMode(before);
+      this.#enter();
+    } catch (error) {
+      if (error instanceof HaltError) this.halt(error.halt);
+      else if (isDiskFull(error)) this.waitForRoom(error);
+      else if (isFileTrouble(error)) this.waitForFile(error);
+      else throw error;
+    }
+  }
+
+  #enter(): void {
+    const core = this.#core;
+    this.shareNewFile();
+    this.shareNewFile = () => {};
+    const replicator = this.#open();
+    core.replicator = replicator;
+    replicator.messages.onFileAsked = fileChecks(replicator, core.components.clock);
+    core.phase = "";
+    core.guard.halt = null;
+    const note = shardsNote(replicator.replica.replica.settings);
+    if (note !== null && !core.notes.includes(note)) core.notes.push(note);
+    if (replicator.pollingBecause !== "")
+      core.notes.push(`the file system cannot be watched (${replicator.pollingBecause}): polling`);
+    replicator.start();
+    replicator.messages.takeOver(core.transport.connected());
+  }
+
+  #open(): Replicator {
+    const core = this.#core;
+    const { paths, peerId, host, transport, router, applicationVersion } = core;
+    const { db, limits } = core.options;
+    const { clock, random, logger } = core.components;
+    core.appDbFile ??= host.appDbFile(db);
+    return new Replicator(
+      { ...{ db, paths, peerId, ...core.member, applicationVersion }, ...limits },
+      {
+        ...{ transport, router, clock, logger, host, random: random.fork() },
+        onProgress: (progress) => core.report(progress),
+        onFailure: (error) => {
+          if (isDiskFull(error)) this.waitForRoom(error);
+          else if (isFileTrouble(error)) this.waitForFile(error);
+          else core.failWith(error);
+        },
+        onReplacement: () => {
+          core.background = this.#replace();
+        },
+        onRefused: (peer, reason) => this.onRefused(peer, reason),
+      },
+      core.appDbFile,
+    );
+  }
+
+  /** `seen`: the head of the application's file, if it was just read; null: read it. */
+  async checkFiles(seen: Start["head"]): Promise<void> {
+    const { options, paths, peerId } = this.#core;
+    const isInstalled = await this.#installReceived();
+    const settings = checkMemberFiles(options.db, paths, peerId, isInstalled ? null : seen);
+    checkClusterSettings(options, settings);
+  }
+
+  /** Installs a replica that was received before the last stop. False: there is none. */
+  async #installReceived(): Promise<boolean> {
+    const core = this.#core;
+    const { replica, nextReplica } = core.paths;
+    if (!existsSync(nextReplica)) return false;
+    const done = await installSnapshot({
+      ...{ replica, received: nextReplica, peerId: core.peerId, appDb: core.options.db },
+      onProgress: (rows) =>
+        core.report({ work: "adopting a replica", done: rows, total: 0, unit: "rows", remainingMs: null }),
+    });
+    if (!done) rmSync(nextReplica); // this node's own replica is newer
+    core.report(null);
+    return true;
+  }
+
+  async #replace(): Promise<void> {
+    const core = this.#core;
+    try {
+      core.phase = "installing a received replica";
+      core.closeReplicator();
+      await this.#installReceived();
+      if (!core.isStopping) this.enterOrWait();
+    } catch (error) {
+      if (isDiskFull(error)) this.waitForRoom(error);
+      else core.failWith(error);
+    }
+  }
+
+  /** Closes all files, and opens them again when the file at the path can be taken. `error`: null at the start. */
+  waitForFile(error: unknown): void {
+    const core = this.#core;
+    if (error !== null && core.guard.isTroubleAgain()) return core.failWith(error);
+    const clusterId = core.replicator?.clusterId ?? readClusterSettings(core.paths.replica).clusterId;
+    core.router.enter(silentStage(clusterId));
+    core.phase = "inspecting the application's file";
+    core.background = this.#recover(async () => {
+      await nextTurn(); // not in the turn that failed
+      const open = { replicator: core.replicator, appDbFile: core.appDbFile };
+      core.replicator = null;
+      core.appDbFile = null;
+      await core.guard.reopen(core.peerId, error, open);
+      await this.checkFiles(null);
+      if (!core.isStopping) noteDataDir(core.options.db, core.paths.folder);
+    });
+  }
+
+  /** The application took the file out of WAL mode and uses it: the node goes on when its connections allow that. */
+  #waitForWal(): void {
+    const core = this.#core;
+    const { db } = core.options;
+    const { clock, logger } = core.components;
+    core.phase = `${db} is not in WAL mode, and a transaction of another connection prevents the switch: waiting for its end`;
+    logger.warn(core.phase);
+    core.background = (async () => {
+      try {
+        core.noteMode(await untilWal(db, clock, core.stopping.signal));
+        this.enterOrWait();
+      } catch (error) {
+        if (!core.isStopping) core.failWith(error);
+      }
+    })();
+  }
+
+  /**
+   * Closes all files, as if the process had been killed, and opens them again when the disk has room. During this time
+   * applications can write where their disk has room, and no ordered entry is lost.
+   */
+  waitForRoom(error: unknown): void {
+    const core = this.#core;
+    const { paths } = core;
+    const { db } = core.options;
+    const { clock, logger } = core.components;
+    const clusterId = core.replicator?.clusterId ?? "";
+    logger.error("the disk is full; this node waits for room", { error: errorMessage(error) });
+    core.phase = `the disk is full (${errorMessage(error)}): waiting for room`;
+    if (clusterId !== "") core.router.enter(silentStage(clusterId));
+    core.closeReplicator();
+    core.background = this.#recover(async () => {
+      // Not in the turn that failed: its callers still use the closed files.
+      await untilRoom({ db, paths }, { clock, signal: core.stopping.signal }, (full) => {
+        core.phase = `the disk is full: waiting for room in ${full.join(" and ")}`;
+      });
+      core.phase = "opening its files: there is room again";
+      await this.checkFiles(null);
+      if (!core.isStopping) logger.info("there is room again; going on");
+    });
+  }
+
+  /** Opens the replicator after `wait`, unless the node stops. */
+  async #recover(wait: () => Promise<void>): Promise<void> {
+    const core = this.#core;
+    try {
+      await wait();
+      if (!core.isStopping) this.enterOrWait();
+    } catch (failure) {
+      if (core.isStopping) return;
+      if (isDiskFull(failure)) this.waitForRoom(failure);
+      else if (failure instanceof HaltError) this.halt(failure.halt);
+      else core.failWith(failure);
+    }
+  }
+}

@@ -1,0 +1,88 @@
+/** Lives over open connections: tells this node's, and refuses peers whose lives turn out to be wrong. */
+import type { Logger } from "../../base/logger.ts";
+import type { PeerHello, PeerId, Transport } from "../../shard/seams.ts";
+import { encodeControl, type Hello, type Life, type NodeNews } from "../messages/control-messages.ts";
+import type { MessageRouter } from "../messages/message-router.ts";
+import { LifeGuard, type LifeGuardComponents } from "./life-guard.ts";
+
+const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };
+
+export interface PeerLivesComponents extends Omit<LifeGuardComponents, "onTwin" | "nonce"> {
+  readonly transport: Transport;
+  readonly router: MessageRouter;
+  readonly logger: Logger;
+  readonly nameOf: (peer: PeerId) => string;
+}
+
+export class PeerLives {
+  readonly #components: PeerLivesComponents;
+  readonly #guard: LifeGuard;
+
+  constructor(components: PeerLivesComponents) {
+    const { router, transport } = components;
+    this.#components = components;
+    this.#guard = new LifeGuard({
+      ...components,
+      nonce: router.nonce,
+      onTwin: (peer) => void transport.send(peer, encodeControl({ kind: "twin" }), "urgent"),
+    });
+  }
+
+  own(): Life | null {
+    return this.#guard.life();
+  }
+
+  /** For peers: the lives that this node has met. */
+  known(): NonNullable<NodeNews["lives"]> {
+    return this.#guard.known();
+  }
+
+  admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
+    return this.#guard.admit(peer, hello, linkedNonce);
+  }
+
+  isRefused(peer: PeerId): boolean {
+    return this.#guard.isRefused(peer);
+  }
+
+  /** Tells connected peers the life that is not in this node's hello. */
+  tell(): void {
+    const life = this.own();
+    if (life === null) return;
+    const { transport } = this.#components;
+    for (const peer of transport.connected())
+      transport.send(peer, encodeControl({ kind: "life", life }), "urgent");
+  }
+
+  /** The peer tells a life that is not in its hello. */
+  onLife(peer: PeerId, life: Life): void {
+    this.#components.router.introduce(peer, life);
+    this.#check(peer, life);
+  }
+
+  onNews(peer: PeerId, { applied, lives = [] }: Pick<NodeNews, "applied" | "lives">): void {
+    this.#guard.hears(peer, applied);
+    for (const other of this.#guard.learn(peer, lives)) this.checkAgain(other);
+  }
+
+  /** Another process with this node's identity was refused. */
+  onTwin(): void {
+    this.#components.logger.error("another process has the identity of this node", TWIN_HINT);
+  }
+
+  /** Checks the life that a connected peer told last: this node may know more by now. */
+  checkAgain(peer: PeerId): void {
+    const { router, transport } = this.#components;
+    const { life } = router.hellos.get(peer) ?? {};
+    if (life !== undefined && transport.connected().includes(peer)) this.#check(peer, life);
+  }
+
+  #check(peer: PeerId, life: Life): void {
+    const { logger, transport, nameOf } = this.#components;
+    const wasRefused = this.#guard.isRefused(peer);
+    const reason = this.#guard.changed(peer, life);
+    if (reason === null) return;
+    if (!wasRefused) logger.warn("a peer was refused", { peer: nameOf(peer), reason });
+    transport.send(peer, encodeControl({ kind: "refused", reason }), "urgent");
+  }
+}

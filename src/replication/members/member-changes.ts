@@ -1,0 +1,199 @@
+/** Answers requests that change the members: of joining nodes, of learners, and of operators through other nodes. */
+import type { Clock } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { ChangeOutcome } from "../../shard/cluster-members.ts";
+import type { ShardRuntime } from "../../shard/runtime.ts";
+import type { PeerId, Transport } from "../../shard/seams.ts";
+import { slotOf } from "../../shard/slots.ts";
+import { type Control, encodeControl } from "../messages/control-messages.ts";
+
+/** A member that was heard within this time is alive: a name that it has is taken. */
+const ALIVE_MS = 6000;
+
+/** A learner asks to become a voter in each of the first ticks, then once per `NEWS_TICKS`. */
+const EAGER_TICKS = 50;
+/** A learner asks to become a voter when it is at most so many entries behind the leaders' commit indexes. */
+const PROMOTE_WITHIN = 200;
+/** Members of a cluster. */
+const MAX_MEMBERS = 64;
+/** Pause between two admissions: a flood of requests changes the configuration slowly. */
+const ADMIT_MS = 100;
+
+type Answer = (control: Control) => void;
+type Request = Extract<Control, { kind: "join" | "leave" | "change" | "forward" | "promote" }>;
+export type MemberChange = Omit<Extract<Control, { kind: "change" }>, "kind" | "id">;
+
+export interface PromotionFacts {
+  readonly role: "voter" | "learner";
+  /** Since the start. */
+  readonly ticks: number;
+  readonly isNewsTick: boolean;
+}
+
+export interface MemberChangesComponents {
+  readonly runtime: ShardRuntime;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly clusterId: string;
+  readonly self: PeerId;
+}
+
+/** The text travels to the joining node, which shows it. */
+const NAME_TAKEN = "name-taken: a member that is alive has this name";
+export const isNameTaken = (reason: string): boolean => reason === NAME_TAKEN;
+
+export class MemberChanges {
+  readonly #components: MemberChangesComponents;
+  /** When the connection to a peer was last seen to be open. */
+  readonly #seenAt = new Map<PeerId, number>();
+  readonly #startedAt: number;
+  #admittedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(components: MemberChangesComponents) {
+    this.#components = components;
+    this.#startedAt = components.clock.now();
+  }
+
+  /** Called on ticks. */
+  look(): void {
+    const now = this.#components.clock.now();
+    for (const peer of this.#components.transport.connected()) this.#seenAt.set(peer, now);
+  }
+
+  /** A node that has just started does not know yet who is alive: it takes all for alive. */
+  #isAlive(peer: PeerId): boolean {
+    const { clock, transport, self } = this.#components;
+    if (peer === self || transport.connected().includes(peer)) return true;
+    return clock.now() - (this.#seenAt.get(peer) ?? this.#startedAt) < ALIVE_MS;
+  }
+
+  onRequest(peerId: PeerId, request: Request, answer: Answer): void {
+    switch (request.kind) {
+      case "join":
+        return this.#join(peerId, request, answer);
+      case "leave":
+        return this.#leave(peerId, request.nonce, answer);
+      case "change":
+        return answer({ kind: "changed", id: request.id, ...shown(this.change(peerId, request)) });
+      case "forward":
+        return this.#forwarded(peerId, request);
+      case "promote":
+        return this.promote(peerId);
+    }
+  }
+
+  #join(peerId: PeerId, request: Extract<Control, { kind: "join" }>, answer: Answer): void {
+    const { runtime, clusterId } = this.#components;
+    const { members } = runtime.groups[0]!.configuration;
+    const isMember = members.some((m) => m.peerId === peerId);
+    if (!isMember && members.length >= MAX_MEMBERS)
+      return answer({ kind: "refused", reason: `the cluster has ${MAX_MEMBERS} members already` });
+    const admitted = this.#admit(peerId, request);
+    if (admitted === "not leader") this.#forward(peerId, request);
+    if (admitted === "name taken") answer({ kind: "refused", reason: NAME_TAKEN });
+    if (typeof admitted !== "object") return;
+    const place = slotOf(runtime.groups[0]!.configuration.members, peerId);
+    answer({
+      ...{ kind: "joined", member: admitted.id, clusterId, shards: runtime.groups.length },
+      ...(place === null ? {} : { place }),
+    });
+  }
+
+  /** A joining node may reach no leader: a member that does forwards its request. */
+  #forward(peerId: PeerId, { name, role, nonce }: Extract<Control, { kind: "join" }>): void {
+    const { runtime, transport } = this.#components;
+    const { leaderPeer } = runtime.groups[0]!;
+    const request = { peerId, name, role, ...(nonce === undefined ? {} : { nonce }) };
+    if (leaderPeer !== "")
+      transport.send(leaderPeer, encodeControl({ kind: "forward", ...request }), "urgent");
+  }
+
+  /** Only a member vouches for another node. */
+  #forwarded(by: PeerId, request: Extract<Control, { kind: "forward" }>): void {
+    if (this.#components.runtime.groups[0]!.memberOf(by) !== undefined) this.#admit(request.peerId, request);
+  }
+
+  #admit(
+    peerId: PeerId,
+    { name, role, nonce }: Extract<Control, { kind: "join" | "forward" }>,
+  ): ReturnType<ShardRuntime["membership"]["admit"]> {
+    const { runtime, clock } = this.#components;
+    const isNew = runtime.groups[0]!.configuration.members.every(
+      (m) => m.peerId !== peerId || m.admission !== nonce,
+    );
+    // The peer asks again.
+    if (isNew && clock.now() - this.#admittedAt < ADMIT_MS) return "proposed";
+    if (isNew) this.#admittedAt = clock.now();
+    return runtime.membership.admit(
+      {
+        ...{ peerId, name },
+        ...(nonce === undefined ? {} : { admission: nonce }),
+        ...(role === "learner" ? { role } : {}),
+      },
+      (peer) => this.#isAlive(peer),
+    );
+  }
+
+  /** A learner that is close to the end of each log asks to become a voter. */
+  askForPromotion({ role, ticks, isNewsTick }: PromotionFacts, readiness: { behind(): number }): void {
+    if (ticks > EAGER_TICKS && !isNewsTick) return;
+    const { runtime, transport, self } = this.#components;
+    if (role === "learner" || runtime.groups[0]!.memberOf(self)?.role === "learner") return;
+    if (runtime.isVoter(self) || readiness.behind() > PROMOTE_WITHIN) return;
+    for (const peer of transport.connected())
+      transport.send(peer, encodeControl({ kind: "promote" }), "urgent");
+    this.promote(self);
+  }
+
+  promote(peerId: PeerId): void {
+    const { membership, groups } = this.#components.runtime;
+    const member = groups[0]!.memberOf(peerId);
+    if (member === undefined) return;
+    const { voters } = groups[0]!.configuration.configuration;
+    const outcome = membership.promote(member, true);
+    if (outcome.state === "proposed" && voters.length === 1) this.#warnOfTwo(member.name);
+  }
+
+  #warnOfTwo(name: string): void {
+    this.#components.logger.warn(`${name} becomes the second voter: with two voters, neither may fail`, {
+      hint: `add a third node, or take the vote back with marmot members demote ${name}`,
+    });
+  }
+
+  /** `from`: null for this node itself. Only members change members. */
+  change(from: PeerId | null, { action, member: id, to }: MemberChange): ChangeOutcome {
+    const { membership, groups } = this.#components.runtime;
+    const [group] = groups;
+    if (from !== null && group!.memberOf(from) === undefined)
+      return { state: "refused", reason: "only members change members" };
+    if (!group!.raft.isLeader) return { state: "not leader" };
+    const member = group!.configuration.members.find((m) => m.id === id);
+    if (member === undefined)
+      return action === "remove"
+        ? { state: "done" }
+        : { state: "refused", reason: "it is no member any more" };
+    switch (action) {
+      case "promote":
+        return membership.promote(member, false);
+      case "demote":
+        return membership.demote(member);
+      case "remove":
+        return membership.remove(member);
+      case "rename":
+        return membership.rename(member, to ?? member.name);
+    }
+  }
+
+  /** Only the leader knows that an admission is not in force. */
+  #leave(peerId: PeerId, nonce: string, answer: Answer): void {
+    const { membership, groups } = this.#components.runtime;
+    if (!groups[0]!.raft.isLeader) return;
+    answer({ kind: "changed", id: nonce, ...shown(membership.withdraw(peerId, nonce)) });
+  }
+}
+
+const shown = (outcome: ChangeOutcome): { state: ChangeOutcome["state"]; reason: string } => ({
+  state: outcome.state,
+  reason: outcome.state === "refused" ? outcome.reason : "",
+});

@@ -1,0 +1,203 @@
+/**
+ * Messages between nodes beside Raft: joining, promotion, positions, checksums. JSON, validated by a schema each. A message
+ * of an unknown kind is ignored, so that nodes of different versions can work together while a cluster is updated.
+ */
+import * as v from "valibot";
+import { fromUtf8, utf8 } from "../../base/bytes.ts";
+import { asPeerId } from "../../base/ids.ts";
+import { MessageKind, withKind } from "../../shard/frames.ts";
+
+const MAX_TEXT = 4096;
+const MAX_SHARDS = 64;
+const MAX_PEER_ID = 128;
+/** Nodes of a new cluster that one message names. */
+const MAX_MET = 64;
+/** Members of a cluster are far fewer. */
+export const MAX_LIVES = 64;
+
+const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
+const integer = v.pipe(v.number(), v.safeInteger());
+/** A number for each shard. */
+const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
+const role = v.picklist(["voter", "learner"]);
+const peer = v.pipe(v.string(), v.maxLength(MAX_PEER_ID), v.transform(asPeerId));
+
+/** Identifies one process of a member. Older builds do not send it. */
+const LIFE = v.pipe(
+  v.object({
+    member: integer,
+    /** The newest incarnation that this process has opened. */
+    incarnation: integer,
+    nonce: text,
+    /** Per shard, the end of the log and the term of its hard state. */
+    logs: v.pipe(
+      v.array(v.pipe(v.object({ term: integer, lastIndex: integer }), v.readonly())),
+      v.maxLength(MAX_SHARDS),
+      v.readonly(),
+    ),
+  }),
+  v.readonly(),
+);
+
+export type Life = v.InferOutput<typeof LIFE>;
+
+const HELLO = v.pipe(
+  v.object({
+    /** "" while a node joins. */
+    clusterId: v.string(),
+    name: v.string(),
+    version: v.string(),
+    /** A role that this version does not know must not end the connection. */
+    role: v.fallback(role, "learner"),
+    /** Format of wire, log entries and snapshots, each. */
+    formats: v.strictTuple([v.number(), v.number(), v.number()]),
+    /** Random for each process, also of a node that joins. */
+    nonce: v.optional(text),
+    /** Absent while a node joins, or waits for room on its disk. */
+    life: v.optional(LIFE),
+  }),
+  v.readonly(),
+);
+
+/** The first message on each stream. */
+export type Hello = v.InferOutput<typeof HELLO>;
+
+/** The positions and the state of a node. */
+const NEWS = {
+  name: text,
+  version: text,
+  ready: v.fallback(v.boolean(), false),
+  applied: vector,
+  reflected: vector,
+  /** Digest of the node's `--functions` and `--load-extension`; "": it has none, or is of an older version. */
+  functions: v.optional(text, ""),
+  /** Rows of other nodes that its file does not show, since it cannot write their tables. */
+  waiting: v.optional(integer, 0),
+  /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
+  reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
+  addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
+  /** Per shard, the position from which a receiver of this node's replica needs the log. */
+  holds: v.optional(vector),
+  /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */
+  lives: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.tuple([text, integer, integer, text]), v.readonly())),
+      v.maxLength(MAX_LIVES),
+      v.readonly(),
+    ),
+  ),
+};
+
+/** Position and [table, sum]; null: the shard has not reached the check yet. */
+const SUMS = v.nullable(
+  v.object({
+    index: integer,
+    sums: v.pipe(v.array(v.pipe(v.tuple([integer, text]), v.readonly())), v.readonly()),
+  }),
+);
+
+/** How a node's own file compares with its replica. */
+const FILE_CHECK = {
+  state: v.picklist(["comparing", "compared", "failed"]),
+  rows: integer,
+  /** All of them; `differences` has the first. */
+  different: integer,
+  differences: v.pipe(
+    v.array(v.pipe(v.object({ table: text, key: text, detail: text }), v.readonly())),
+    v.readonly(),
+  ),
+  /** Why it failed, in a sentence, or "". */
+  reason: text,
+};
+
+const CONTROL = {
+  /** `nonce` is the same in all requests of one join, so that it is admitted once; older builds have none. */
+  join: v.object({ kind: v.literal("join"), name: text, role, nonce: v.optional(text) }),
+  joined: v.object({
+    kind: v.literal("joined"),
+    member: integer,
+    clusterId: text,
+    shards: integer,
+    /** See `slots.ts`; older builds do not send it. */
+    place: v.optional(v.pipe(v.object({ slot: integer, slots: integer }), v.readonly())),
+  }),
+  /** The sender has received a replica. */
+  received: v.object({ kind: v.literal("received") }),
+  /** The sender's life, when it changes on an open connection. */
+  life: v.object({ kind: v.literal("life"), life: LIFE }),
+  /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */
+  refused: v.object({ kind: v.literal("refused"), reason: text }),
+  /** Another process has the receiver's identity and was refused. */
+  twin: v.object({ kind: v.literal("twin") }),
+  /** A member forwards the join of a peer to the leader. */
+  forward: v.object({ kind: v.literal("forward"), peerId: peer, name: text, role, nonce: v.optional(text) }),
+  /** Between nodes of a new cluster: see `meeting.ts`. */
+  meet: v.object({
+    kind: v.literal("meet"),
+    name: text,
+    role,
+    expect: integer,
+    data: text,
+    sees: v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly()),
+    gives: peer,
+  }),
+  /** A change of a member, for the leader of group 0; the answer has the same id. */
+  change: v.object({
+    kind: v.literal("change"),
+    id: text,
+    action: v.picklist(["promote", "demote", "remove", "rename"]),
+    member: integer,
+    /** The new name. */
+    to: v.optional(text),
+  }),
+  changed: v.object({
+    kind: v.literal("changed"),
+    id: text,
+    state: v.picklist(["done", "proposed", "not leader", "refused"]),
+    reason: text,
+  }),
+  /** A node that was admitted does not become a member after all. The answer is `changed`, with the nonce as its id. */
+  leave: v.object({ kind: v.literal("leave"), nonce: text }),
+  promote: v.object({ kind: v.literal("promote") }),
+  tell: v.object({ kind: v.literal("tell") }),
+  news: v.object({ kind: v.literal("news"), ...NEWS }),
+  "sums?": v.object({ kind: v.literal("sums?"), note: text }),
+  sums: v.object({
+    kind: v.literal("sums"),
+    note: text,
+    shards: v.pipe(v.array(SUMS), v.maxLength(MAX_SHARDS), v.readonly()),
+  }),
+  "file?": v.object({ kind: v.literal("file?"), note: text }),
+  file: v.object({ kind: v.literal("file"), note: text, ...FILE_CHECK }),
+} as const;
+type Kind = keyof typeof CONTROL;
+
+export type Control = { [K in Kind]: Readonly<v.InferOutput<(typeof CONTROL)[K]>> }[Kind];
+export type NodeNews = Omit<Extract<Control, { kind: "news" }>, "kind">;
+
+export type FileCheck = Omit<Extract<Control, { kind: "file" }>, "kind" | "note">;
+
+export const encodeControl = (control: Control): Uint8Array =>
+  withKind(MessageKind.control, utf8(JSON.stringify(control)));
+
+/** `body`: without the kind byte. Throws for bytes that are no control message; null: the kind is unknown. */
+export function decodeControl(body: Uint8Array): Control | null {
+  const value: unknown = JSON.parse(fromUtf8(body));
+  const { kind } = v.parse(v.object({ kind: v.string() }), value);
+  if (!Object.hasOwn(CONTROL, kind)) return null;
+  const result = v.safeParse(CONTROL[kind as Kind], value);
+  if (!result.success) throw new Error(`a malformed ${kind} message: ${v.summarize(result.issues)}`);
+  return result.output;
+}
+
+export const encodeHello = (hello: Hello): Uint8Array => utf8(JSON.stringify(hello));
+
+/** null: not a hello. */
+export function decodeHello(bytes: Uint8Array): Hello | null {
+  try {
+    const result = v.safeParse(HELLO, JSON.parse(fromUtf8(bytes)));
+    return result.success ? result.output : null;
+  } catch {
+    return null;
+  }
+}

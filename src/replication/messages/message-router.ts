@@ -1,0 +1,104 @@
+/** Routes the messages of the transport to the current stage: first the join, then the replicator. */
+import { fromUtf8 } from "../../base/bytes.ts";
+import { MessageKind } from "../../shard/frames.ts";
+import type { PeerHello, PeerId, TransportHandlers } from "../../shard/seams.ts";
+import {
+  type Control,
+  decodeControl,
+  decodeHello,
+  encodeHello,
+  type Hello,
+  type Life,
+} from "./control-messages.ts";
+
+export interface Stage {
+  readonly clusterId: string;
+  /** The life of this process as a member; absent while it is none. */
+  life?(): Life | null;
+  /** The reason to refuse the peer; null: none. `linkedNonce`: of the peer's process that was accepted last. */
+  admit?(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null;
+  /** Whether addresses of this peer may be learned. Absent: of all. */
+  knows?(peerId: PeerId): boolean;
+  onConnect(peerId: PeerId): void;
+  onDisconnect(peerId: PeerId): void;
+  onRaft(peerId: PeerId, body: Uint8Array): void;
+  onControl(peerId: PeerId, control: Control): void;
+  onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array>;
+}
+
+type Self = Omit<Hello, "clusterId" | "life"> & { readonly nonce: string };
+
+export class MessageRouter implements TransportHandlers {
+  /** The last hello of each peer. */
+  readonly hellos = new Map<PeerId, Hello>();
+  readonly #self: Self;
+  #stage: Stage | null = null;
+
+  constructor(self: Self) {
+    this.#self = self;
+  }
+
+  /** The caller announces the peers that are already connected to the new stage. */
+  enter(stage: Stage): void {
+    this.#stage = stage;
+  }
+
+  /** Random for this process. */
+  get nonce(): string {
+    return this.#self.nonce;
+  }
+
+  hello(): Uint8Array {
+    const life = this.#stage?.life?.() ?? null;
+    const clusterId = this.#stage?.clusterId ?? "";
+    return encodeHello({ ...this.#self, clusterId, ...(life === null ? {} : { life }) });
+  }
+
+  admit(peer: PeerHello): string | null {
+    // A connection from before the first stage would never be checked.
+    if (this.#stage === null) return "this node is starting";
+    const hello = decodeHello(peer.hello);
+    if (hello === null) return "its hello cannot be read";
+    const own = this.#self.formats;
+    if (hello.formats.some((format, i) => format !== own[i]))
+      return `its formats are ${hello.formats.join(", ")}, this node's are ${own.join(", ")}: update the older one`;
+    const { clusterId } = this.#stage;
+    if (clusterId !== "" && hello.clusterId !== "" && hello.clusterId !== clusterId)
+      return `it belongs to cluster ${hello.clusterId}, this node to cluster ${clusterId}`;
+    const refusal = this.#stage.admit?.(peer, hello, this.hellos.get(peer.peerId)?.nonce ?? null) ?? null;
+    if (refusal === null) this.hellos.set(peer.peerId, hello);
+    return refusal;
+  }
+
+  knows(peerId: PeerId): boolean {
+    return this.#stage?.knows?.(peerId) ?? true;
+  }
+
+  /** A peer tells another life than in its hello, which it sent before it was a member. */
+  introduce(peer: PeerId, life: Life): void {
+    const hello = this.hellos.get(peer);
+    if (hello !== undefined) this.hellos.set(peer, { ...hello, life });
+  }
+
+  onConnect(peer: PeerHello): void {
+    this.#stage?.onConnect(peer.peerId);
+  }
+
+  onDisconnect(peerId: PeerId): void {
+    this.#stage?.onDisconnect(peerId);
+  }
+
+  onMessage(peerId: PeerId, message: Uint8Array): void {
+    const body = message.subarray(1);
+    if (message[0] === MessageKind.raft) this.#stage?.onRaft(peerId, body);
+    else if (message[0] === MessageKind.control) {
+      const control = decodeControl(body);
+      if (control !== null) this.#stage?.onControl(peerId, control);
+    } else throw new Error(`a message of kind ${String(message[0])}`);
+  }
+
+  async *onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array> {
+    if (this.#stage === null) throw new Error("this node is not ready for transfers");
+    yield* this.#stage.onTransfer(peerId, fromUtf8(request));
+  }
+}

@@ -1,0 +1,94 @@
+/** The state of this node: for its own readiness, and as news for its peers. */
+import { VERSION } from "../base/version.ts";
+import type { OpenReplica } from "../replica/open-replica.ts";
+import type { ShardRuntime } from "../shard/runtime.ts";
+import type { Transport } from "../shard/seams.ts";
+import { extensions } from "../sqlite/functions/extensions.ts";
+import type { EventLoop } from "./event-loop.ts";
+import type { SyncedFile } from "./machine/host.ts";
+import type { NodeNews } from "./messages/control-messages.ts";
+import type { PeerLives } from "./lives/peer-lives.ts";
+import type { Pipeline } from "./pipeline/pipeline.ts";
+import type { Readiness, ReadinessFacts } from "./readiness.ts";
+import type { LogHolds } from "./snapshots/log-holds.ts";
+
+/** Peers and addresses in one message. */
+const TOLD_PEERS = 64;
+const TOLD_ADDRESSES = 8;
+
+export interface ReadinessParts {
+  readonly runtime: ShardRuntime;
+  readonly loop: EventLoop;
+  readonly pipeline: Pipeline;
+  readonly replica: OpenReplica;
+  readonly appDbFile: SyncedFile;
+}
+
+export function readinessFacts({
+  runtime,
+  loop,
+  pipeline,
+  replica,
+  appDbFile,
+}: ReadinessParts): ReadinessFacts {
+  return {
+    groups: runtime.groups,
+    replica: replica.replica,
+    fileChange: () => appDbFile.look(),
+    isReceiving: () => loop.frozen,
+    obstacle: () => pipeline.obstacle,
+    held: () => pipeline.held,
+    isSchemaDue: () => pipeline.schemaDue,
+    fencing: () => pipeline.outbox.fencing(),
+    hasAcknowledged: () => pipeline.session.cursors.waiting,
+    unordered: (table, id) => pipeline.unordered(table, id),
+    newestIds: () => pipeline.session.reader.newestIds(),
+    reflected: () => pipeline.session.bases.reflected,
+  };
+}
+
+/** Rows of other nodes that the file does not show, since this node cannot write their tables. */
+export const waitingRows = (pipeline: Pipeline): number =>
+  [...pipeline.session.holdBack.waiting().values()].reduce((sum, n) => sum + n, 0);
+
+export interface NewsParts {
+  readonly name: string;
+  readonly runtime: ShardRuntime;
+  readonly pipeline: Pipeline;
+  readonly replica: OpenReplica;
+  readonly readiness: Readiness;
+  readonly transport: Transport;
+  readonly holds: LogHolds;
+  readonly lives: PeerLives;
+}
+
+export function ownNews({
+  name,
+  pipeline,
+  replica,
+  readiness,
+  transport,
+  lives,
+  ...rest
+}: NewsParts): NodeNews {
+  return {
+    name,
+    version: VERSION,
+    ready: readiness.notReady() === null,
+    applied: replica.replica.positions(),
+    reflected: [...readiness.reflected],
+    functions: extensions().digest,
+    waiting: waitingRows(pipeline),
+    reaches: transport.connected().slice(0, TOLD_PEERS),
+    addresses: transport.announced().slice(0, TOLD_ADDRESSES),
+    ...lowestHolds(rest),
+    lives: lives.known(),
+  };
+}
+
+function lowestHolds({ runtime, holds }: Pick<NewsParts, "runtime" | "holds">): {
+  readonly holds?: number[];
+} {
+  if (holds.isEmpty) return {};
+  return { holds: runtime.groups.map(({ shard, log }) => holds.lowest(shard) ?? log.lastIndex()) };
+}

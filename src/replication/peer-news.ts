@@ -1,0 +1,77 @@
+/** The peers of a node as it knows them: their names, their last reports, and the pairs that do not reach each other. */
+import type { Clock } from "../base/clock.ts";
+import type { PeerId, Transport } from "../shard/seams.ts";
+import type { ShardRuntime } from "../shard/runtime.ts";
+import { extensions } from "../sqlite/functions/extensions.ts";
+import { type Control, encodeControl, type NodeNews } from "./messages/control-messages.ts";
+import type { MessageRouter } from "./messages/message-router.ts";
+import { liveMembers, type UnreachedPair, unreachedPairs } from "./members/reachability.ts";
+
+/** The last positions that a peer reported, and the time of the report. */
+interface ReceivedNews extends NodeNews {
+  readonly at: number;
+}
+
+export interface PeerNewsComponents {
+  readonly self: PeerId;
+  readonly transport: Transport;
+  readonly router: MessageRouter;
+  readonly clock: Clock;
+  /** null while the node opens its files. */
+  readonly runtime: () => ShardRuntime | null;
+}
+
+export class PeerNews {
+  readonly received = new Map<PeerId, ReceivedNews>();
+  /** Whether a peer's checksums agreed when they were last compared. */
+  readonly agreement = new Map<PeerId, boolean>();
+  readonly #components: PeerNewsComponents;
+
+  constructor(components: PeerNewsComponents) {
+    this.#components = components;
+  }
+
+  receive(from: PeerId, news: NodeNews): void {
+    this.received.set(from, { ...news, at: this.#components.clock.now() });
+  }
+
+  isMember(peer: PeerId): boolean {
+    return this.#group.memberOf(peer) !== undefined;
+  }
+
+  nameOf(peer: PeerId): string {
+    return this.#group.memberOf(peer)?.name ?? this.#components.router.hellos.get(peer)?.name ?? peer;
+  }
+
+  tell(peer: PeerId, control: Control): void {
+    this.#components.transport.send(peer, encodeControl(control), "urgent");
+  }
+
+  tellAll(control: Control): void {
+    for (const peer of this.#components.transport.connected()) this.tell(peer, control);
+  }
+
+  /** Names of connected nodes that have other functions of the application than this one, as far as they told. */
+  withOtherFunctions(): string[] {
+    const { digest } = extensions();
+    if (digest === "") return [];
+    // While the node opens its files, no peer has told anything.
+    if (this.#components.runtime() === null) return ["another node"];
+    return this.#components.transport
+      .connected()
+      .filter((peer) => this.isMember(peer) && (this.received.get(peer)?.functions ?? "") !== digest)
+      .map((peer) => this.nameOf(peer));
+  }
+
+  /** Pairs of running members that do not reach each other. */
+  unreached(): UnreachedPair[] {
+    const { self, clock, transport } = this.#components;
+    const own = { peerId: self, reaches: transport.connected(), addresses: transport.announced() };
+    const { members } = this.#group.configuration;
+    return unreachedPairs(liveMembers(members, own, this.received, clock.now()));
+  }
+
+  get #group(): ShardRuntime["groups"][number] {
+    return this.#components.runtime()!.groups[0]!;
+  }
+}

@@ -1,0 +1,38 @@
+/** Settings of a replicator, and the services that it uses. */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/random.ts";
+import type { PeerId, Transport } from "../shard/seams.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import type { DataPaths } from "./machine/data-paths.ts";
+import type { Host } from "./machine/host.ts";
+import type { OnProgress } from "./machine/work-progress.ts";
+import type { MessageRouter } from "./messages/message-router.ts";
+
+export interface ReplicatorOptions {
+  readonly db: string;
+  readonly paths: DataPaths;
+  readonly peerId: PeerId;
+  readonly name: string;
+  readonly role: "voter" | "learner";
+  /** See `NodeOptions.limits`. */
+  readonly keepEntries?: number;
+  readonly logWalPages?: number;
+  /** The SQLite with which the application wrote before this node did; null: unknown. */
+  readonly applicationVersion?: SqliteVersion | null;
+}
+
+export interface ReplicatorComponents {
+  readonly transport: Transport;
+  readonly router: MessageRouter;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly host: Host;
+  readonly onProgress: OnProgress;
+  readonly onFailure: (error: Error) => void;
+  /** A newer replica is stored at `paths.nextReplica`: this replicator must be closed and opened again. */
+  readonly onReplacement: () => void;
+  /** A peer refuses this node over an open connection. */
+  readonly onRefused: (peer: PeerId, reason: string) => void;
+}

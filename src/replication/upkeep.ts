@@ -1,0 +1,85 @@
+/** The work of a replicator at each tick: news for the peers, the request to become a voter, warnings, the WAL. */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import type { WalUpkeep } from "../app-db/wal-upkeep.ts";
+import type { Transport } from "../shard/seams.ts";
+import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import { walResetNote } from "../sqlite/writer-version.ts";
+import type { EventLoop } from "./event-loop.ts";
+import type { SyncedFile } from "./machine/host.ts";
+import type { MemberChanges } from "./members/member-changes.ts";
+import type { PeerLives } from "./lives/peer-lives.ts";
+import type { PeerNews } from "./peer-news.ts";
+import type { NodeNews } from "./messages/control-messages.ts";
+import { UnreachedReports } from "./members/reachability.ts";
+import type { Readiness } from "./readiness.ts";
+import type { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
+
+/** Ticks between two messages to all peers with the positions of this node. */
+const NEWS_TICKS = 10;
+/** A turn that took longer is logged. */
+const LONG_TURN_MS = 250;
+
+export interface UpkeepComponents {
+  readonly wal: WalUpkeep;
+  readonly loop: EventLoop;
+  readonly peers: PeerNews;
+  readonly lives: PeerLives;
+  readonly members: MemberChanges;
+  readonly snapshots: SnapshotExchange;
+  readonly readiness: Readiness;
+  readonly appDbFile: SyncedFile;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly ownNews: () => NodeNews;
+}
+
+export interface UpkeepOptions {
+  readonly role: "voter" | "learner";
+  /** The SQLite with which the application wrote before this node did; null: unknown. */
+  readonly applicationVersion?: SqliteVersion | null;
+}
+
+export class Upkeep {
+  /** The SQLite that the application writes with, as its file shows; null: unknown. */
+  applicationVersion: SqliteVersion | null;
+  readonly #components: UpkeepComponents;
+  readonly #options: UpkeepOptions;
+  readonly #unreached = new UnreachedReports();
+  #ticks = 0;
+
+  constructor(components: UpkeepComponents, options: UpkeepOptions) {
+    this.#components = components;
+    this.#options = options;
+    this.applicationVersion = options.applicationVersion ?? null;
+  }
+
+  tick(): void {
+    const { wal, members, transport, lives, peers, snapshots, loop, clock, logger, readiness, ownNews } =
+      this.#components;
+    wal.tick();
+    const ticks = ++this.#ticks;
+    const isNewsTick = ticks % NEWS_TICKS === 0;
+    members.askForPromotion({ role: this.#options.role, ticks, isNewsTick }, readiness);
+    if (!isNewsTick) return;
+    members.look();
+    // Peers that were removed since their hello are told so.
+    for (const peer of transport.connected()) lives.checkAgain(peer);
+    this.#lookAtVersion();
+    peers.tellAll({ kind: "news", ...ownNews() });
+    for (const { from, to, reason } of this.#unreached.take(peers.unreached(), clock.now()))
+      logger.warn("two nodes do not reach each other", { from, to, reason });
+    snapshots.holds.tick(transport.connected(), clock.now());
+    const longest = loop.takeLongestTurn();
+    if (longest > LONG_TURN_MS) logger.debug("a long turn", { ms: Math.round(longest) });
+  }
+
+  #lookAtVersion(): void {
+    const version = this.#components.appDbFile.writerVersion?.() ?? null;
+    if (version === null || version === this.applicationVersion) return;
+    this.applicationVersion = version;
+    const note = walResetNote(version);
+    if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
+  }
+}
