@@ -116,14 +116,15 @@ export class SnapshotExchange {
   }
 
   /**
-   * The copy has the admission of the receiver and the entry that it needs, and the log goes on from its position: a leader
+   * The copy has the admission of the receiver, or the receiver continues it; it has the entry that it needs, and the log goes on from its position: a leader
    * that offered an index expects the receiver to reach it.
    */
-  #isUsable({ head }: GrowingCopy, to: PeerId, needed: Needed | null): boolean {
+  #isUsable({ head }: GrowingCopy, to: PeerId, { copy, needed }: SharedRequest): boolean {
     const { log } = this.#components;
     const member = log.configuration(0)?.members.findLast((m) => m.peerId === to)?.id;
     const known = log.configurationAt(0, head.positions[0]!.index)?.members ?? [];
-    if (member === undefined || known.every(({ id }) => id !== member)) return false;
+    // A receiver that was started again has a new admission, and a part of the copy.
+    if (copy !== head.id && known.every(({ id }) => id !== member)) return false;
     if (needed !== null && (head.positions[needed.shard]?.index ?? 0) < needed.index) return false;
     return head.positions.every(({ index }, shard) => {
       const group = log.group(shard);
@@ -152,7 +153,7 @@ export class SnapshotExchange {
   async *#sendShared(to: PeerId, asked: SharedRequest): AsyncIterable<Uint8Array> {
     const { clock } = this.#components;
     const take = (): Promise<GrowingCopy | null> =>
-      this.#shared.take((present) => this.#isUsable(present, to, asked.needed));
+      this.#shared.take((present) => this.#isUsable(present, to, asked));
     let copy = await take();
     while (copy === null) {
       // The receiver waits for the end of another transfer.
