@@ -12,7 +12,7 @@ export interface BeforeImageSource {
    * after that; null: there was no such row.
    */
   beforeImage(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): Image | null;
-  /** The last write of the key was made by this node, or is part of `base`, or there was none. */
+  /** The stored row is an own image, or part of `base`, or there was none. False for a row merged by column. */
   isLastWriteOwn(table: number, keyId: KeyId, base: PositionVector): boolean;
   /** The change-log id up to which this node's rows of the table in the key's shard are ordered. */
   watermark(table: number, keyId: KeyId): number;

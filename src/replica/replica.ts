@@ -9,6 +9,7 @@ import type { ChangedRows, RedirectedRow } from "../change/changed-rows.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
+import { settingOf } from "../change/per-table.ts";
 import type { Entry } from "../raft/model/types.ts";
 import type { ForeignKey } from "../schema/foreign-keys.ts";
 import { decodeSchemaEntry, type SchemaEntry } from "../schema/diff/schema-entry.ts";
@@ -269,7 +270,10 @@ export class Replica implements BeforeImageSource {
 
   isLastWriteOwn(table: number, keyId: KeyId, base: PositionVector): boolean {
     const last = this.#components.keyPositions.last(table, keyId);
-    return last === null || last.origin === peerHash(this.#peerId) || covers(base, last);
+    if (last === null || covers(base, last)) return true;
+    // The last writer of a merged row did not write all its columns.
+    const isWhole = settingOf(this.settings.merge, this.shapes.get(table)?.name ?? "") === "row";
+    return isWhole && last.origin === peerHash(this.#peerId);
   }
 
   watermark(table: number, keyId: KeyId): number {

@@ -343,10 +343,11 @@ export class Checks {
       this.problems.push(`the file of ${node.name} is not its replica with what is pending: ${wrong}`);
   }
 
-  /** A node that says ready has every change that was confirmed before it started or last had no leader. */
+  /** A node that says ready has every change of a shard that was confirmed before it started or last had no leader there. */
   #readiness(node: SimNode, member: Replicator, watched: Watched): void {
-    if (member.runtime.groups.some((g) => g.leaderPeer === "")) {
-      watched.owed = [...this.#confirmed];
+    const leaderless = member.runtime.groups.filter((g) => g.leaderPeer === "");
+    for (const { shard } of leaderless) watched.owed[shard] = this.#confirmed[shard]!;
+    if (leaderless.length > 0) {
       watched.ready = false;
       return;
     }
