@@ -125,7 +125,9 @@ async function receiveReplica(
   onPhase(`joining: receiving the replica from ${router.hellos.get(by)?.name ?? by}`);
   const header = await fetchReplica(by, target, components, signal);
   const { members } = header.configurations[0]!;
-  if (members.every((m) => m.peerId !== peerId || m.id !== member))
+  // A transfer that was continued after a restart has a copy from before the new admission: the log goes on from there.
+  const isContinued = (header.from ?? 0) > 0;
+  if (!isContinued && members.every((m) => m.peerId !== peerId || m.id !== member))
     throw new Error("the received replica is older than the admission of this node");
   for (const peer of transport.connected())
     transport.send(peer, encodeControl({ kind: "received" }), "urgent");

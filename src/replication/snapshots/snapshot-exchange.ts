@@ -116,8 +116,8 @@ export class SnapshotExchange {
   }
 
   /**
-   * The copy has the admission of the receiver, or the receiver continues it; it has the entry that it needs, and the log goes on from its position: a leader
-   * that offered an index expects the receiver to reach it.
+   * The copy has the admission of the receiver, or the receiver continues it; it has the entry that the receiver needs, since a
+   * leader that offered an index expects it to be reached; and the log goes on from its position.
    */
   #isUsable({ head }: GrowingCopy, to: PeerId, { copy, needed }: SharedRequest): boolean {
     const { log } = this.#components;
