@@ -258,10 +258,10 @@ export class Libp2pTransport implements Transport {
       const now = clock.now();
       if (/self|own/i.test(errorMessage(error))) this.#book.answered(address, this.peerId, now);
       else {
-        const { reason, isPassing } = dialReason(
-          error,
-          connection === undefined && this.#reached.has(address),
-        );
+        // The other node ended it before the handshake: it may know another key of this node only.
+        const isStranger = connection === undefined && this.#reached.has(address);
+        if (isStranger) this.#book.otherKey(address);
+        const { reason, isPassing } = dialReason(error, isStranger);
         this.#book.failed(address, now, reason, isPassing);
       }
       connection?.abort(new Error("no stream could be opened"));

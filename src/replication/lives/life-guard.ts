@@ -93,8 +93,10 @@ export class LifeGuard {
     if (verdict === "twice") onTwin(peerId);
     if (verdict !== null) return refusalText(verdict);
     this.#refused.delete(peerId);
+    // The promises of a member are its own if the same process was admitted: its life may arrive after its first answers.
+    const isJoining = life === null && this.#components.runtime.groups[0]!.memberOf(peerId) === undefined;
+    if (life !== null || isJoining) this.#accepted.set(peerId, nonce);
     if (life === null) return null;
-    this.#accepted.set(peerId, nonce);
     peers.remember(peerId, life);
     return null;
   }
