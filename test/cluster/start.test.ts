@@ -140,7 +140,7 @@ test("a wrong key, an unreadable key and a joiner without a key are refused", ()
   const peers = ["--peers", "/ip4/127.0.0.1/tcp/1"];
   const none = marmot(["run", "--db", file("a.db"), ...peers, ...LOCAL]);
   expect(none.code).toBe(1);
-  expect(none.stderr).toContain("joining needs the cluster's key");
+  expect(none.stderr).toContain("the cluster's key is needed");
   writeFileSync(file("bad.key"), "marmot-cluster-key-1:AAAA\n");
   const bad = marmot(["run", "--db", file("a.db"), "--cluster-key", file("bad.key"), ...peers, ...LOCAL]);
   expect(bad.stderr).toContain("line 1 should read marmot-cluster-key-1:");
