@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { dataPaths } from "../../replication/machine/data-paths.ts";
-import { LOCKED_MS } from "../../sqlite/locked.ts";
+import { isBusy, LOCKED_MS } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { commitAfter } from "../../sqlite/transaction.ts";
@@ -20,7 +20,10 @@ function identityOf(file: string): string {
   return `${dev}/${ino}`;
 }
 
-/** The file names the data directory of its node, for the nodes that open it later. */
+/**
+ * The file names the data directory of its node, for the nodes that open it later. Left out while an application
+ * holds the write lock: without the note a node looks at the usual place, `FILE.marmot`.
+ */
 export function noteDataDir(file: string, dataDir: string): void {
   const db = openAppDb(file, { timeout: LOCKED_MS });
   try {
@@ -31,6 +34,8 @@ export function noteDataDir(file: string, dataDir: string): void {
         .prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'held_by', ?)`)
         .run(JSON.stringify(note)),
     );
+  } catch (error) {
+    if (!isBusy(error)) throw error;
   } finally {
     db.close();
   }
