@@ -213,14 +213,11 @@ export class RowApplier {
     const keyId = keyIdOf(shape, key);
     const bytes = encodeImage(before);
     const last = keyPositions.last(shape.id, keyId);
-    journal.add(context, {
+    journal.addUniqueClash(context, {
       table: shape.id,
       keyId,
-      kind: "unique clash",
-      losingOrigin: last?.origin ?? 0,
-      losingPosition: last,
-      losingImage: bytes,
-      winningOrigin: context.origin,
+      last,
+      image: bytes,
       winningImage: encodeImage(image),
     });
     access.delete(key);

@@ -47,6 +47,17 @@ interface ConflictPosition {
   readonly time: number;
 }
 
+/** A row that another row with one of its UNIQUE values displaces. */
+interface ClashingRow {
+  readonly table: number;
+  readonly keyId: KeyId;
+  /** Its last write; null: unknown. */
+  readonly last: { readonly shard: number; readonly index: number; readonly origin: number } | null;
+  readonly image: Uint8Array;
+  /** null: the displacing row is not known. */
+  readonly winningImage: Uint8Array | null;
+}
+
 interface Conflict {
   readonly table: number;
   readonly keyId: KeyId;
@@ -169,6 +180,16 @@ export class Journal {
       this.#trim.run(shard, count - JOURNAL_LIMIT);
       this.#counts.set(shard, JOURNAL_LIMIT);
     }
+  }
+
+  /** A row that lost its place to the holder of a UNIQUE value. */
+  addUniqueClash(context: ConflictPosition & { readonly origin: number }, row: ClashingRow): void {
+    const { table, keyId, last, image, winningImage } = row;
+    this.add(context, {
+      ...{ table, keyId, kind: "unique clash", losingImage: image },
+      ...{ losingOrigin: last?.origin ?? 0, losingPosition: last },
+      ...{ winningOrigin: context.origin, winningImage },
+    });
   }
 
   /** A schema change gives the table's rows another shape: maps both images of its conflicts. */

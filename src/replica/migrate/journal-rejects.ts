@@ -96,16 +96,7 @@ export function journalReject(
   const last = keyPositions.last(shape.id, keyId);
   const bytes = encodeImage(image);
   if (!seen.isOriginsOwn(shape, keyId, row))
-    journal.add(context, {
-      table: shape.id,
-      keyId,
-      kind: "unique clash",
-      losingOrigin: last?.origin ?? 0,
-      losingPosition: last,
-      losingImage: bytes,
-      winningOrigin: context.origin,
-      winningImage: null,
-    });
+    journal.addUniqueClash(context, { table: shape.id, keyId, last, image: bytes, winningImage: null });
   keyPositions.set(shape.id, keyId, context);
   // At the origin, an unknown image makes the drain send the row in any case: present or deleted, its file decides.
   beforeImages.add(shape.id, keyId, context, context.own ? UNKNOWN_IMAGE : bytes);
