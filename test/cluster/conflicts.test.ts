@@ -52,7 +52,7 @@ for (const [shards, transactions] of [
     /** Both commit before either is replicated: the nodes are stopped while their files are written. */
     const atOnce = async (first: readonly string[], second: readonly string[]): Promise<void> => {
       await cluster.settle();
-      for (const n of nodes) n.signal("SIGSTOP");
+      for (const n of nodes) await n.pause();
       nodes[0].run(...first);
       nodes[1].run(...second);
       for (const n of nodes) n.signal("SIGCONT");

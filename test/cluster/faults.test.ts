@@ -123,7 +123,7 @@ for (const shards of [1, 16])
       const { nodes } = cluster;
       const roles = await Promise.all(nodes.map(async (n) => (await n.status()).shards[0]!.role));
       const leader = nodes[roles.indexOf("leader")]!;
-      leader.signal("SIGSTOP");
+      await leader.pause();
       insert(leader, 0, 50, "from a stopped node's file");
       const others = nodes.filter((n) => n !== leader);
       insert(others[0]!, 1000, 50, "meanwhile");

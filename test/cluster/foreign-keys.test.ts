@@ -14,7 +14,7 @@ const SCHEMA = `
 async function atOnce(cluster: TestCluster, first: string[], second: string[]): Promise<void> {
   await cluster.settle();
   const [a, b] = cluster.nodes as [TestNode, TestNode];
-  for (const n of cluster.nodes) n.signal("SIGSTOP");
+  for (const n of cluster.nodes) await n.pause();
   a.run("PRAGMA foreign_keys = ON", ...first);
   b.run("PRAGMA foreign_keys = ON", ...second);
   for (const n of cluster.nodes) n.signal("SIGCONT");

@@ -180,6 +180,43 @@ export class TestNode {
     this.process?.kill(signal);
   }
 
+  /**
+   * Stops the process between two of its transactions: an application can write to the file meanwhile. A process that is
+   * stopped inside a transaction keeps the file's write lock.
+   */
+  async pause(): Promise<void> {
+    const db = this.open();
+    db.exec("PRAGMA busy_timeout = 0");
+    try {
+      await until(() => {
+        this.signal("SIGSTOP");
+        const stat = `/proc/${this.process?.pid}/stat`;
+        if (existsSync(stat) && !/\) T /.test(readFileSync(stat, "utf8"))) return "it still runs";
+        try {
+          db.exec("BEGIN IMMEDIATE; ROLLBACK");
+          return true;
+        } catch (error) {
+          this.signal("SIGCONT");
+          return (error as Error).message;
+        }
+      }, `${this.name} stops outside of a transaction`);
+    } finally {
+      db.close();
+    }
+  }
+
+  /** The admin API answers. A process that ended is an error with the end of its log. */
+  async answers(): Promise<void> {
+    await until(async () => {
+      if (this.process?.exitCode !== null) throw new Error(`${this.name} exited: ${this.log()}`);
+      try {
+        return (await this.http("/healthz")).status > 0;
+      } catch {
+        return "no answer";
+      }
+    }, `${this.name} answers`);
+  }
+
   async http(path: string, method = "GET"): Promise<{ status: number; text: string }> {
     const response = await fetch(`http://127.0.0.1:${this.admin}${path}`, {
       method,
@@ -338,6 +375,7 @@ export class TestCluster {
 
   /** Everything that was committed anywhere is everywhere, and the files are equal. */
   async settle(nodes: readonly TestNode[] = this.nodes): Promise<Record<string, string[]>> {
+    for (const node of nodes) await node.answers();
     for (const node of nodes)
       if (!(await node.wait({ all: true, timeout: "60s" })))
         throw new Error(`${node.name} waits for ever: ${node.log()}`);

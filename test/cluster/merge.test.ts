@@ -21,7 +21,7 @@ for (const shards of [1, 16])
 
     test("concurrent updates of two columns are both kept with merge by column; without it the later row wins", async () => {
       await cluster.settle();
-      for (const n of nodes) n.signal("SIGSTOP");
+      for (const n of nodes) await n.pause();
       for (const [i, column] of ["a", "b"].entries())
         for (const table of ["cells", "rows"])
           nodes[i]!.run(`UPDATE ${table} SET ${column} = 'n${i}' WHERE id = 1`);

@@ -112,7 +112,7 @@ for (const shards of [1, 16])
     test("of two inserts of one id one wins, and the journal has the loser with both images", async () => {
       const before = (await nodes[0]!.status()).conflicts.total;
       // Both commit before either is replicated: the nodes are stopped while their files are written.
-      for (const n of nodes) n.signal("SIGSTOP");
+      for (const n of nodes) await n.pause();
       nodes[0]!.run("INSERT INTO ids VALUES(77, 'first')");
       nodes[1]!.run("INSERT INTO ids VALUES(77, 'second')");
       for (const n of nodes) n.signal("SIGCONT");
