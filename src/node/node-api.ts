@@ -10,6 +10,7 @@ import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
 import { waitFor } from "../operations/wait.ts";
+import type { PeerId } from "../base/ids.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
 import { FileChangedError } from "../rows/file-life.ts";
@@ -18,8 +19,14 @@ import type { Transport } from "../shard/seams.ts";
 /** The state of a node at one time. */
 export interface NodeState {
   readonly name: string;
+  /** Path of the application's file. */
+  readonly file: string;
+  readonly peerId: PeerId;
   readonly clock: Clock;
-  readonly transport: Transport;
+  /** Monotonic. */
+  readonly startedAt: number;
+  /** null: the node has not come so far. */
+  readonly transport: Transport | null;
   /** null: the node is joining, or replaces its replica. */
   readonly replicator: Replicator | null;
   /** The current step of a start, as a sentence; "": the node has started. */
@@ -38,9 +45,14 @@ function notReadyReason({ phase, replicator, progress, halt }: NodeState): strin
   return reason === null || progress === null ? reason : `${reason}: ${describeProgress(progress)}`;
 }
 
-const sourceOf = (state: NodeState): StatusSource => ({
+type Verified = StatusSource["verified"];
+
+const sourceOf = (state: NodeState, verified: Verified): StatusSource => ({
   name: state.name,
-  peerId: state.transport.peerId,
+  file: state.file,
+  startedAt: state.startedAt,
+  verified,
+  peerId: state.peerId,
   replicator: state.replicator,
   transport: state.transport,
   clock: state.clock,
@@ -50,51 +62,67 @@ const sourceOf = (state: NodeState): StatusSource => ({
   halt: state.halt,
 });
 
+/** An open replicator has a transport. */
+function opened({ replicator, transport, phase }: NodeState): {
+  replicator: Replicator;
+  transport: Transport;
+} {
+  if (replicator === null || transport === null) throw notReadyError(phase);
+  return { replicator, transport };
+}
+
 const notReadyError = (reason: string): UserError =>
   new UserError(`this node is not ready: ${reason}`, "wait until marmot status shows that it is ready");
 
-export const createNodeApi = (state: () => NodeState): NodeApi => ({
-  status: () => nodeStatus(sourceOf(state())),
-  notReady: () => notReadyReason(state()),
-  metrics: () => nodeMetrics(sourceOf(state())),
-  wait: async (options) => {
-    const { clock, transport } = state();
-    try {
-      const result = await waitFor(() => state().replicator, { clock, transport }, options);
-      if (result.done || state().replicator !== null) return result;
-    } catch (error) {
-      if (!(error instanceof FileChangedError)) throw error;
-      if (state().replicator !== null)
-        return { done: false, missing: `a look at the file: ${error.message}` };
-    }
-    return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})` };
-  },
-  verify: (options) => {
-    const { replicator, transport, clock } = state();
-    if (replicator === null) throw notReadyError(state().phase);
-    return verify({ replicator, transport, clock }, options);
-  },
-  changeMember: (action, name, to) => {
-    const { transport, clock } = state();
-    return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
-  },
-  repair: () => state().repair(),
-  conflicts: ({ limit }) => {
-    const { replicator } = state();
-    return replicator === null
-      ? []
-      : replicator.replica.replica.journal.list(limit).map((c) => conflictSummary(replicator, c));
-  },
-  conflict: (id) => {
-    const { replicator } = state();
-    const conflict = replicator === null ? null : findConflict(replicator, id);
-    return replicator === null || conflict === null ? null : conflictDetail(replicator, conflict);
-  },
-  restore: async (id, options) => {
-    const { replicator, clock } = state();
-    const reason = notReadyReason(state());
-    if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
-    const conflict = findConflict(replicator, id);
-    return conflict === null ? null : restoreConflict(replicator, clock, conflict, options);
-  },
-});
+export function createNodeApi(state: () => NodeState): NodeApi {
+  let verified: Verified = null;
+  return {
+    status: () => nodeStatus(sourceOf(state(), verified)),
+    notReady: () => notReadyReason(state()),
+    metrics: () => nodeMetrics(sourceOf(state(), verified)),
+    wait: async (options) => {
+      const { clock, transport } = state();
+      try {
+        if (transport === null) throw notReadyError(state().phase);
+        const result = await waitFor(() => state().replicator, { clock, transport }, options);
+        if (result.done || state().replicator !== null) return result;
+      } catch (error) {
+        if (!(error instanceof FileChangedError)) throw error;
+        if (state().replicator !== null)
+          return { done: false, missing: `a look at the file: ${error.message}` };
+      }
+      return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})` };
+    },
+    verify: async (options) => {
+      const { clock } = state();
+      const result = await verify({ ...opened(state()), clock }, options);
+      const { equal, complete, rows, nodes } = result;
+      verified = { at: clock.wallTime(), equal, complete, rows, nodes: nodes.length };
+      return result;
+    },
+    changeMember: (action, name, to) => {
+      const { clock } = state();
+      const { transport } = opened(state());
+      return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
+    },
+    repair: () => state().repair(),
+    conflicts: ({ limit }) => {
+      const { replicator } = state();
+      return replicator === null
+        ? []
+        : replicator.replica.replica.journal.list(limit).map((c) => conflictSummary(replicator, c));
+    },
+    conflict: (id) => {
+      const { replicator } = state();
+      const conflict = replicator === null ? null : findConflict(replicator, id);
+      return replicator === null || conflict === null ? null : conflictDetail(replicator, conflict);
+    },
+    restore: async (id, options) => {
+      const { replicator, clock } = state();
+      const reason = notReadyReason(state());
+      if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
+      const conflict = findConflict(replicator, id);
+      return conflict === null ? null : restoreConflict(replicator, clock, conflict, options);
+    },
+  };
+}

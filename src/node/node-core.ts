@@ -5,6 +5,7 @@ import type { Halt } from "../base/halt.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
+import type { NodeApi } from "../operations/api.ts";
 import { Scans } from "../operations/scan/scans.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/machine/host.ts";
@@ -25,8 +26,8 @@ export interface NodeComponents {
   readonly random: Random;
   readonly logger: Logger;
   readonly onProgress?: OnProgress;
-  /** The data directory exists, and is this process's. */
-  readonly onLocked?: () => void;
+  /** The data directory exists, and is this process's. The API answers from now on. */
+  readonly onLocked?: (api: NodeApi) => void;
   /** Default: the machine itself. */
   readonly host?: Host;
 }
