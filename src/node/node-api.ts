@@ -2,13 +2,14 @@
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
-import type { FileRepair, NodeApi } from "../operations/api.ts";
+import type { FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
 import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
 import { nodeMetrics } from "../operations/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
+import { shownPosition, waitForPosition } from "../operations/wait-position.ts";
 import { waitFor } from "../operations/wait.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Replicator } from "../replication/replicator.ts";
@@ -33,6 +34,8 @@ export interface NodeState {
   readonly phase: string;
   readonly progress: ProgressStatus | null;
   readonly keyFingerprint: string;
+  readonly verified: StatusSource["verified"];
+  readonly onVerified: (result: VerifyResult) => void;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
@@ -45,13 +48,11 @@ function notReadyReason({ phase, replicator, progress, halt }: NodeState): strin
   return reason === null || progress === null ? reason : `${reason}: ${describeProgress(progress)}`;
 }
 
-type Verified = StatusSource["verified"];
-
-const sourceOf = (state: NodeState, verified: Verified): StatusSource => ({
+const sourceOf = (state: NodeState): StatusSource => ({
   name: state.name,
   file: state.file,
   startedAt: state.startedAt,
-  verified,
+  verified: state.verified,
   peerId: state.peerId,
   replicator: state.replicator,
   transport: state.transport,
@@ -74,55 +75,56 @@ function opened({ replicator, transport, phase }: NodeState): {
 const notReadyError = (reason: string): UserError =>
   new UserError(`this node is not ready: ${reason}`, "wait until marmot status shows that it is ready");
 
-export function createNodeApi(state: () => NodeState): NodeApi {
-  let verified: Verified = null;
-  return {
-    status: () => nodeStatus(sourceOf(state(), verified)),
-    notReady: () => notReadyReason(state()),
-    metrics: () => nodeMetrics(sourceOf(state(), verified)),
-    wait: async (options) => {
-      const { clock, transport } = state();
-      try {
-        if (transport === null) throw notReadyError(state().phase);
-        const result = await waitFor(() => state().replicator, { clock, transport }, options);
-        if (result.done || state().replicator !== null) return result;
-      } catch (error) {
-        if (!(error instanceof FileChangedError)) throw error;
-        if (state().replicator !== null)
-          return { done: false, missing: `a look at the file: ${error.message}` };
-      }
-      return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})` };
-    },
-    verify: async (options) => {
-      const { clock } = state();
-      const result = await verify({ ...opened(state()), clock }, options);
-      const { equal, complete, rows, nodes } = result;
-      verified = { at: clock.wallTime(), equal, complete, rows, nodes: nodes.length };
-      return result;
-    },
-    changeMember: (action, name, to) => {
-      const { clock } = state();
-      const { transport } = opened(state());
-      return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
-    },
-    repair: () => state().repair(),
-    conflicts: ({ limit }) => {
-      const { replicator } = state();
-      return replicator === null
-        ? []
-        : replicator.replica.replica.journal.list(limit).map((c) => conflictSummary(replicator, c));
-    },
-    conflict: (id) => {
-      const { replicator } = state();
-      const conflict = replicator === null ? null : findConflict(replicator, id);
-      return replicator === null || conflict === null ? null : conflictDetail(replicator, conflict);
-    },
-    restore: async (id, options) => {
-      const { replicator, clock } = state();
-      const reason = notReadyReason(state());
-      if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
-      const conflict = findConflict(replicator, id);
-      return conflict === null ? null : restoreConflict(replicator, clock, conflict, options);
-    },
-  };
-}
+export const createNodeApi = (state: () => NodeState): NodeApi => ({
+  status: () => nodeStatus(sourceOf(state())),
+  notReady: () => notReadyReason(state()),
+  metrics: () => nodeMetrics(sourceOf(state())),
+  wait: async (options) => {
+    const { clock, transport } = state();
+    try {
+      if (transport === null) throw notReadyError(state().phase);
+      const { position } = options;
+      const replicator = (): Replicator | null => state().replicator;
+      const result = await (position === null
+        ? waitFor(replicator, { clock, transport }, options)
+        : waitForPosition(replicator, { clock, transport }, { ...options, position }));
+      if (result.done || state().replicator !== null) return result;
+    } catch (error) {
+      if (!(error instanceof FileChangedError)) throw error;
+      if (state().replicator !== null)
+        return { done: false, missing: `a look at the file: ${error.message}`, position: "" };
+    }
+    return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})`, position: "" };
+  },
+  position: () => shownPosition(state().replicator),
+  verify: async (options) => {
+    const { clock, onVerified } = state();
+    const result = await verify({ ...opened(state()), clock }, options);
+    onVerified(result);
+    return result;
+  },
+  changeMember: (action, name, to) => {
+    const { clock } = state();
+    const { transport } = opened(state());
+    return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
+  },
+  repair: () => state().repair(),
+  conflicts: ({ limit }) => {
+    const { replicator } = state();
+    return replicator === null
+      ? []
+      : replicator.replica.replica.journal.list(limit).map((c) => conflictSummary(replicator, c));
+  },
+  conflict: (id) => {
+    const { replicator } = state();
+    const conflict = replicator === null ? null : findConflict(replicator, id);
+    return replicator === null || conflict === null ? null : conflictDetail(replicator, conflict);
+  },
+  restore: async (id, options) => {
+    const { replicator, clock } = state();
+    const reason = notReadyReason(state());
+    if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
+    const conflict = findConflict(replicator, id);
+    return conflict === null ? null : restoreConflict(replicator, clock, conflict, options);
+  },
+});

@@ -78,6 +78,8 @@ export class Node implements RunningNode {
       phase: core.phase,
       progress: core.progress,
       keyFingerprint: this.#keyFingerprint,
+      verified: core.verified,
+      onVerified: (result) => core.noteVerified(result),
       halt: core.halted ?? core.guard.halt,
       repair: () => core.guard.repair(core.transport.peerId),
     }));
