@@ -1,4 +1,5 @@
 /** `marmot status`: the cluster as this node sees it. Exit code 0 only when the node is ready. */
+import { systemClock } from "../../base/clock.ts";
 import { MAX_TIMEOUT_MS, showDuration } from "../../base/duration.ts";
 import { UserError } from "../../base/errors.ts";
 import type { NodeStatus } from "../../operations/api.ts";
@@ -42,9 +43,9 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 /** The status when the node is ready, or the last one when the time ran out. A node that does not run yet is waited for. */
 async function untilReady(ask: () => Promise<NodeStatus>, patience: number): Promise<NodeStatus> {
-  const end = performance.now() + patience;
+  const end = systemClock.now() + patience;
   for (;;) {
-    const isLast = performance.now() >= end;
+    const isLast = systemClock.now() >= end;
     try {
       const status = await ask();
       if (status.node.ready || isLast) return status;

@@ -1,17 +1,17 @@
 /** The status that a node reports of itself and its cluster. */
-import type { Clock } from "../base/clock.ts";
-import type { Halt } from "../base/halt.ts";
-import type { PeerId } from "../base/ids.ts";
-import { isSameName } from "../base/names.ts";
-import { showPerTable } from "../change/per-table.ts";
-import type { Transport } from "../shard/seams.ts";
-import type { MemberStatus, NodeStatus, ProgressStatus, ShardStatus, VerifiedStatus } from "./api.ts";
-import { type StatusFacts, verdictOf } from "./health/verdict.ts";
-import { votersInTouch } from "./health/voters.ts";
-import type { Replicator } from "../replication/replicator.ts";
-import { ownVersion, showVersion } from "../sqlite/sqlite-version.ts";
-import { walResetNote } from "../sqlite/writer-version.ts";
-import { VERSION } from "../base/version.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Halt } from "../../base/halt.ts";
+import type { PeerId } from "../../base/ids.ts";
+import { isSameName } from "../../base/names.ts";
+import { showPerTable } from "../../change/per-table.ts";
+import type { Transport } from "../../shard/seams.ts";
+import type { MemberStatus, NodeStatus, ProgressStatus, ShardStatus, VerifiedStatus } from "../api.ts";
+import { type StatusFacts, verdictOf } from "./verdict.ts";
+import { votersInTouch } from "./voters.ts";
+import type { Replicator } from "../../replication/replicator.ts";
+import { ownVersion, showVersion } from "../../sqlite/sqlite-version.ts";
+import { walResetNote } from "../../sqlite/writer-version.ts";
+import { VERSION } from "../../base/version.ts";
 
 export interface StatusSource {
   readonly name: string;
