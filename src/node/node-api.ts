@@ -9,6 +9,7 @@ import { nodeMetrics } from "../operations/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
+import { shownPosition, waitForPosition } from "../operations/wait-position.ts";
 import { waitFor } from "../operations/wait.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
@@ -60,15 +61,20 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   wait: async (options) => {
     const { clock, transport } = state();
     try {
-      const result = await waitFor(() => state().replicator, { clock, transport }, options);
+      const { position } = options;
+      const replicator = (): Replicator | null => state().replicator;
+      const result = await (position === null
+        ? waitFor(replicator, { clock, transport }, options)
+        : waitForPosition(replicator, { clock, transport }, { ...options, position }));
       if (result.done || state().replicator !== null) return result;
     } catch (error) {
       if (!(error instanceof FileChangedError)) throw error;
       if (state().replicator !== null)
-        return { done: false, missing: `a look at the file: ${error.message}` };
+        return { done: false, missing: `a look at the file: ${error.message}`, position: "" };
     }
-    return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})` };
+    return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})`, position: "" };
   },
+  position: () => shownPosition(state().replicator),
   verify: (options) => {
     const { replicator, transport, clock } = state();
     if (replicator === null) throw notReadyError(state().phase);

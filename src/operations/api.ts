@@ -90,6 +90,20 @@ export interface WaitResult {
   readonly done: boolean;
   /** The condition that was not met when the time ran out, as a sentence; "" when done. */
   readonly missing: string;
+  /**
+   * A position as one text: of a wait for own writes, the position at which all of them are ordered; of a wait for a
+   * position, the one that this file shows. "" while there is none.
+   */
+  readonly position: string;
+}
+
+export interface WaitOptions {
+  readonly all: boolean;
+  readonly timeoutMs: number;
+  /** Wait for this position instead of this file's own writes; null: for the writes. */
+  readonly position: string | null;
+  /** With a position: until this file shows it, not only until it is ordered. */
+  readonly here: boolean;
 }
 
 export interface VerifyDifference {
@@ -193,7 +207,10 @@ export interface NodeApi {
   /** null: the node is ready; else the reason, as a sentence. */
   notReady(): string | null;
   metrics(): readonly Metric[];
-  wait(options: { readonly all: boolean; readonly timeoutMs: number }): Promise<WaitResult>;
+  /** Rejects with `UserError` for a text that is no position of this cluster. */
+  wait(options: WaitOptions): Promise<WaitResult>;
+  /** The position that the application's file shows; null: the node does not replicate now. */
+  position(): string | null;
   /** Resolves when the change is in force. Rejects with `UserError` when it is refused, or has no majority. */
   changeMember(action: MemberAction, name: string, to?: string): Promise<void>;
   verify(options: {

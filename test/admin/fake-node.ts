@@ -10,6 +10,7 @@ import type {
   NodeStatus,
   RestoreResult,
   VerifyResult,
+  WaitOptions,
   WaitResult,
 } from "../../src/operations/api.ts";
 
@@ -117,7 +118,7 @@ export const COMPARED: VerifyResult = {
 export class FakeNode implements NodeApi {
   readonly calls: { readonly name: string; readonly options: unknown }[] = [];
   reason: string | null = null;
-  waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "" });
+  waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "", position: "c:17.9" });
   verifies: () => Promise<VerifyResult> = () => Promise.resolve(COMPARED);
   found: readonly ConflictSummary[] = [CONFLICT];
   shown: NodeStatus = STATUS;
@@ -139,7 +140,10 @@ export class FakeNode implements NodeApi {
       },
     ];
   }
-  wait(options: { readonly all: boolean; readonly timeoutMs: number }): Promise<WaitResult> {
+  position(): string | null {
+    return "c:16.9";
+  }
+  wait(options: WaitOptions): Promise<WaitResult> {
     this.calls.push({ name: "wait", options });
     return this.waits();
   }

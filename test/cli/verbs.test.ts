@@ -93,16 +93,27 @@ describe("wait", () => {
   test("passes its options on", async () => {
     expect(await marmot(["wait", "--db", db])).toEqual({ code: 0, out: "", err: "" });
     expect((await marmot(["wait", "--db", db, "--all", "--timeout", "2m"])).code).toBe(0);
+    expect((await marmot(["wait", "--db", db, "--position", "c:1.2"])).code).toBe(0);
+    expect((await marmot(["wait", "--db", db, "--position", "c:1.2", "--here"])).code).toBe(0);
     expect(node.calls.map((c) => c.options)).toEqual([
-      { all: false, timeoutMs: 10_000 },
-      { all: true, timeoutMs: 120_000 },
+      { all: false, timeoutMs: 10_000, position: null, here: true },
+      { all: true, timeoutMs: 120_000, position: null, here: true },
+      { all: false, timeoutMs: 10_000, position: "c:1.2", here: false },
+      { all: false, timeoutMs: 10_000, position: "c:1.2", here: true },
     ]);
+    for (const wrong of [["--here"], ["--position", "812"]])
+      expect((await marmot(["wait", "--db", db, ...wrong])).code).toBe(2);
   });
   test("exit code 1 when the time runs out, with the missing step", async () => {
-    node.waits = () => Promise.resolve({ done: false, missing: "3 changes to be ordered by a quorum" });
+    node.waits = () =>
+      Promise.resolve({ done: false, missing: "3 changes to be ordered by a quorum", position: "c:17.9" });
     const { code, out, err } = await marmot(["wait", "--db", db, "--timeout", "1500ms", "--json"]);
     expect(code).toBe(1);
-    expect(JSON.parse(out)).toEqual({ done: false, missing: "3 changes to be ordered by a quorum" });
+    expect(JSON.parse(out)).toEqual({
+      done: false,
+      missing: "3 changes to be ordered by a quorum",
+      position: "c:17.9",
+    });
     expect(err).toBe("not done within 1500ms: waiting for 3 changes to be ordered by a quorum");
   });
 });
