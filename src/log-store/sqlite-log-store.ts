@@ -106,13 +106,16 @@ export class SqliteLogStore implements LogStore {
     return this.#transactions;
   }
 
+  /** Runs the commit of a write; replaced to measure it. */
+  aroundCommit: (commit: () => void) => void = (commit) => commit();
+
   write(writes: readonly GroupWrite[]): void {
     if (this.#failed !== null) throw this.#failed;
     if (writes.length === 0) return;
     try {
       this.#statements.begin.run();
       for (const write of writes) this.#writeGroup(write);
-      this.#statements.commit.run();
+      this.aroundCommit(() => this.#statements.commit.run());
       this.#transactions++;
     } catch (error) {
       // The state on disk is unknown now: the process must stop, without a retry.

@@ -81,6 +81,8 @@ export class Node implements RunningNode {
       verified: core.verified,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
+      measures: core.measures,
+      files: { appDb: options.db, replica: core.paths.replica, log: core.paths.log },
       halt: core.halted ?? core.guard.halt,
       repair: () => core.guard.repair(core.transport.peerId),
     }));

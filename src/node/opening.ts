@@ -100,7 +100,7 @@ export class Opening {
     return new Replicator(
       { ...{ db, paths, peerId, ...core.member, applicationVersion }, ...limits },
       {
-        ...{ transport, router, clock, logger, host, random: random.fork() },
+        ...{ transport, router, clock, logger, host, random: random.fork(), measures: core.measures },
         onProgress: (progress) => core.report(progress),
         onFailure: (error) => {
           if (isDiskFull(error)) this.waitForRoom(error);

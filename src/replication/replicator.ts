@@ -3,6 +3,7 @@
  * Raft, pipeline, event loop and the messages of the peers.
  */
 import { mkdirSync } from "node:fs";
+import type { Histogram } from "../base/measure/histogram.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
@@ -19,6 +20,7 @@ import { neverClose, noteStop } from "../app-db/closing.ts";
 import type { NodeNews } from "./messages/control-messages.ts";
 import { PeerMessages } from "./peer-messages.ts";
 import { PeerNews } from "./peer-news.ts";
+import { Measures } from "./measures/measures.ts";
 import { Upkeep } from "./upkeep.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
@@ -47,6 +49,7 @@ export class Replicator {
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
+  readonly measures: Measures;
   readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly loop: EventLoop;
@@ -66,11 +69,13 @@ export class Replicator {
     this.#components = components;
     const { db, paths, peerId } = options;
     const { clock, host } = components;
+    this.measures = components.measures ?? new Measures();
     proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
+    this.log.aroundCommit = (commit) => this.#timed(this.measures.logSync, commit);
     this.#appDb = openAppDbConnection(db, []);
     this.peers = this.#openPeers();
     this.schema = this.#openSchema();
@@ -89,6 +94,7 @@ export class Replicator {
     });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
+    for (const { shard, raft } of this.runtime.groups) this.measures.firstTerms[shard] ??= raft.term;
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
@@ -132,7 +138,7 @@ export class Replicator {
         schema: this.schema,
         spool: new Spool(paths.spool),
         syncAppDb: () => {
-          this.#appDbFile.sync();
+          this.#timed(this.measures.appDbSync, () => this.#appDbFile.sync());
           replica.fileNote.synced = this.#appDb.life.current;
         },
         onOwnCommit: () => this.#watcher.ownCommit(),
@@ -141,6 +147,7 @@ export class Replicator {
         nextIncarnation: (atLeast) => this.#nextIncarnation(atLeast),
         now: () => clock.now(),
         wallTime: () => clock.wallTime(),
+        measures: this.measures,
         logger: logger.child("pipeline"),
       },
       { peerId, shards: replica.settings.shards },
@@ -159,6 +166,7 @@ export class Replicator {
       onSnapshotOffered: (shard, from, { index }) => this.#snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       onTick: () => this.#upkeep.tick(),
+      onLeader: (shard) => this.measures.leaderChanged(shard),
     });
   }
 
@@ -244,6 +252,13 @@ export class Replicator {
       },
       this.options,
     );
+  }
+
+  #timed(histogram: Histogram, work: () => void): void {
+    const { clock } = this.#components;
+    const startedAt = clock.now();
+    work();
+    histogram.observe((clock.now() - startedAt) / 1000);
   }
 
   start(): void {
