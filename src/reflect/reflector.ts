@@ -20,7 +20,6 @@ import type { IdBlocks } from "./id-blocks.ts";
 import { RowReflector, type RowReflectorComponents } from "./row-reflector.ts";
 
 export interface ReflectorComponents extends RowReflectorComponents {
-  readonly cursors: ChangeLogCursors;
   /** Absent: SQLite's ids are left alone. */
   readonly ids?: IdBlocks;
   /** The schema that the components are made for; null: the file does not have it yet. */
@@ -75,6 +74,16 @@ export class Reflector {
     const kept = this.#keptUnseen;
     this.#keptUnseen = false;
     return kept;
+  }
+
+  /** See `RowReflector`. */
+  get showsRowids(): boolean {
+    return this.#rows.showsRowids;
+  }
+
+  /** See `RowReflector`. */
+  get meetsSentRow(): boolean {
+    return this.#rows.meetsSentRow;
   }
 
   /** SQLite would pick an id of another node: a transaction is due. */

@@ -6,6 +6,7 @@ import type { StatementSync } from "node:sqlite";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { type ChangedRow, type ChangedRows, LOOK_UP, type RedirectedRow } from "../change/changed-rows.ts";
 import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
@@ -28,6 +29,10 @@ export interface ReflectSource {
   /** Own rows that have other rowids here than in the file. */
   readonly redirected: readonly RedirectedRow[];
   row(table: number, key: readonly Value[]): Image | null;
+  /** The replica took own log rows of the key's table up to here. */
+  watermark(table: number, keyId: KeyId): number;
+  /** Another node inserted the row under the rowid after `base`. */
+  isOthersRow(table: number, keyId: KeyId, base: PositionVector): boolean;
   freeRowid(table: number, used: (rowid: bigint) => boolean, above: bigint): bigint;
 }
 
@@ -36,6 +41,7 @@ export interface RowReflectorComponents {
   readonly logs: ReadonlyMap<number, ChangeLogWriter>;
   readonly source: ReflectSource;
   readonly pending: PendingRows;
+  readonly cursors: ChangeLogCursors;
   readonly bases: BasePositions;
   readonly withheld: WithheldRows;
   readonly holdBack: HoldBack;
@@ -146,10 +152,11 @@ export class RowReflector {
   *redirect(): Generator<void, void> {
     const { source, logs, pending } = this.#components;
     let handled = 0;
-    for (const table of new Set(source.redirected.map((m) => m.table))) {
+    for (const table of new Set([...source.redirected.map((m) => m.table), ...this.#rowidTables()])) {
       const log = logs.get(table)!;
       const redirected = source.redirected.filter((m) => m.table === table);
-      const moves = redirections(log, redirected, pending, (used, above) =>
+      const occupied = [...this.#occupied(log, "here")];
+      const moves = redirections(log, { redirected, occupied }, pending, (used, above) =>
         source.freeRowid(table, used, above),
       );
       const id = (rowid: bigint): KeyId => keyIdOf(log.shape, [rowid]);
@@ -166,6 +173,39 @@ export class RowReflector {
           this.#show(table, { keyId: id(rowid), key: [rowid], image: source.row(table, [rowid]) });
         if (++handled % SLICE === 0) yield;
       }
+    }
+  }
+
+  /** Tables without a declared key that have changed rows. */
+  #rowidTables(): number[] {
+    const { logs, source } = this.#components;
+    return [...source.changed.tables.keys()].filter((table) => logs.get(table)?.shape.rowidKey === true);
+  }
+
+  /** Rows of tables without a declared key have changed: rowids of own rows may have to change, too. */
+  get showsRowids(): boolean {
+    return this.#rowidTables().length > 0;
+  }
+
+  /** A row that has to be shown meets an own one under its rowid, which may have left this node under that rowid. */
+  get meetsSentRow(): boolean {
+    const { logs } = this.#components;
+    return this.#rowidTables().some((table) => !this.#occupied(logs.get(table)!, "sent").next().done);
+  }
+
+  /** Rowids of changed rows under which the file has a different row: own ones that are here alone, or that were sent. */
+  *#occupied(log: ChangeLogWriter, which: "here" | "sent"): Generator<bigint, void> {
+    const { source, pending, cursors, bases, withheld } = this.#components;
+    const table = log.shape.id;
+    for (const [keyId, changed] of source.changed.tables.get(table) ?? []) {
+      const row = pending.get(table, keyId);
+      if (row === undefined || (changed !== LOOK_UP && changed.image === null)) continue;
+      // A row that the replica took before a restart is acknowledged soon.
+      const isSent = row.minId <= cursors.sent(table);
+      const isTaken = row.minId <= Math.max(cursors.ordered(table), source.watermark(table, keyId));
+      if (isSent !== (which === "sent") || isTaken) continue;
+      const base = withheld.get(table, keyId)?.position ?? bases.at(table, row.minId);
+      if (source.isOthersRow(table, keyId, base)) yield keyValues(log.shape, keyId)[0] as bigint;
     }
   }
 
