@@ -16,6 +16,8 @@ export interface Guest {
   readonly command: (folder: string, verb: GuestVerb, db: string, ...args: readonly string[]) => Command;
   /** "one": ids, counters or paths of this application clash where several nodes write; the first node writes. */
   readonly writers: "all" | "one";
+  /** Tables that each node's own triggers keep, left out of replication. */
+  readonly local?: readonly string[];
   /** More options of the node that forms the cluster. */
   readonly first?: readonly string[];
   /** It migrates the file before there is a cluster, since the file itself has marks that do not travel. */

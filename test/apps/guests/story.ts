@@ -76,6 +76,9 @@ async function expectSound(guests: Guests, cluster: TestCluster, guest: Guest, k
   if (guest.conflicts === undefined) same(0, conflicts.total, "conflicts in the journal");
 }
 
+const exclude = ({ local = [] }: Guest): string[] =>
+  local.length === 0 ? [] : ["--exclude", local.join(",")];
+
 async function migrate(guests: Guests, guest: Guest, nodes: readonly TestNode[]): Promise<void> {
   const second = nodes[guest.migrateBefore === true ? 0 : 1]!;
   if (guest.migrateBefore !== true) await guests.run("migrate", second);
@@ -98,9 +101,10 @@ export async function play(guest: Guest, folder: string, shards: number): Promis
     shards,
     schema: null,
     quiet: true,
-    first: ["--id-block", "4096", ...(guest.first ?? [])],
+    first: ["--id-block", "4096", ...exclude(guest), ...(guest.first ?? [])],
     prepare: ({ nodes }) => copyFileSync(file, nodes[0]!.db),
   });
+  cluster.local = guest.local ?? [];
   try {
     const guests = new Guests(guest, folder);
     const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];
