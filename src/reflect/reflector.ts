@@ -80,14 +80,14 @@ export class Reflector {
     return kept;
   }
 
-  /** See `RowReflector`. */
+  /** Rows of tables without a declared key have changed: rowids of own rows may have to change, too. */
   get showsRowids(): boolean {
-    return this.#rows.showsRowids;
+    return this.#rows.occupied.tables().length > 0;
   }
 
-  /** See `RowReflector`. */
+  /** A row that has to be shown meets an own one under its rowid, which may have left this node under that rowid. */
   get meetsSentRow(): boolean {
-    return this.#rows.meetsSentRow;
+    return this.#rows.occupied.isAnySent;
   }
 
   /** SQLite would pick an id of another node: a transaction is due. */

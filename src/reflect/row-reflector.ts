@@ -21,6 +21,7 @@ import type { AppDbConnection } from "./app-db-connection.ts";
 import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
 import type { HoldBack } from "./hold-back.ts";
+import { OccupiedRowids } from "./occupied-rowids.ts";
 import { redirections, redirectRows } from "./redirected-rows.ts";
 
 /** The replica, as far as it is reflected. */
@@ -61,6 +62,7 @@ const SLICE = 500;
 
 export class RowReflector {
   readonly #components: RowReflectorComponents;
+  readonly occupied: OccupiedRowids;
   readonly #storeWithheld: StatementSync;
   readonly #dropWithheld: StatementSync;
   readonly #forgetRestored: StatementSync;
@@ -75,6 +77,7 @@ export class RowReflector {
   constructor(components: RowReflectorComponents) {
     const { db } = components.appDb;
     this.#components = components;
+    this.occupied = new OccupiedRowids(components);
     this.#storeWithheld = db.prepare(
       `INSERT INTO "__marmot__shadow" VALUES(?, ?, ?) ON CONFLICT("id", "key") DO UPDATE SET "position" = excluded."position"`,
     );
@@ -152,10 +155,10 @@ export class RowReflector {
   *redirect(): Generator<void, void> {
     const { source, logs, pending } = this.#components;
     let handled = 0;
-    for (const table of new Set([...source.redirected.map((m) => m.table), ...this.#rowidTables()])) {
+    for (const table of new Set([...source.redirected.map((m) => m.table), ...this.occupied.tables()])) {
       const log = logs.get(table)!;
       const redirected = source.redirected.filter((m) => m.table === table);
-      const occupied = [...this.#occupied(log, "here")];
+      const occupied = [...this.occupied.rowids(log, "here")];
       const moves = redirections(log, { redirected, occupied }, pending, (used, above) =>
         source.freeRowid(table, used, above),
       );
@@ -173,39 +176,6 @@ export class RowReflector {
           this.#show(table, { keyId: id(rowid), key: [rowid], image: source.row(table, [rowid]) });
         if (++handled % SLICE === 0) yield;
       }
-    }
-  }
-
-  /** Tables without a declared key that have changed rows. */
-  #rowidTables(): number[] {
-    const { logs, source } = this.#components;
-    return [...source.changed.tables.keys()].filter((table) => logs.get(table)?.shape.rowidKey === true);
-  }
-
-  /** Rows of tables without a declared key have changed: rowids of own rows may have to change, too. */
-  get showsRowids(): boolean {
-    return this.#rowidTables().length > 0;
-  }
-
-  /** A row that has to be shown meets an own one under its rowid, which may have left this node under that rowid. */
-  get meetsSentRow(): boolean {
-    const { logs } = this.#components;
-    return this.#rowidTables().some((table) => !this.#occupied(logs.get(table)!, "sent").next().done);
-  }
-
-  /** Rowids of changed rows under which the file has a different row: own ones that are here alone, or that were sent. */
-  *#occupied(log: ChangeLogWriter, which: "here" | "sent"): Generator<bigint, void> {
-    const { source, pending, cursors, bases, withheld } = this.#components;
-    const table = log.shape.id;
-    for (const [keyId, changed] of source.changed.tables.get(table) ?? []) {
-      const row = pending.get(table, keyId);
-      if (row === undefined || (changed !== LOOK_UP && changed.image === null)) continue;
-      // A row that the replica took before a restart is acknowledged soon.
-      const isSent = row.minId <= cursors.sent(table);
-      const isTaken = row.minId <= Math.max(cursors.ordered(table), source.watermark(table, keyId));
-      if (isSent !== (which === "sent") || isTaken) continue;
-      const base = withheld.get(table, keyId)?.position ?? bases.at(table, row.minId);
-      if (source.isOthersRow(table, keyId, base)) yield keyValues(log.shape, keyId)[0] as bigint;
     }
   }
 

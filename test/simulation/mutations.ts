@@ -598,7 +598,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "a row of another node stays hidden behind an own row that did not leave yet",
       0,
       "reflect/row-reflector.ts",
-      'const occupied = [...this.#occupied(log, "here")];',
+      'const occupied = [...this.occupied.rowids(log, "here")];',
       "const occupied: bigint[] = [];",
     ),
     test: "test/node/keyless.test.ts",
