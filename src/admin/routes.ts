@@ -3,7 +3,14 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { renderMetrics } from "./prometheus.ts";
-import { conflictsQuery, renameQuery, restoreQuery, verifyQuery, waitQuery } from "./parameters.ts";
+import {
+  conflictsQuery,
+  demoteQuery,
+  renameQuery,
+  restoreQuery,
+  verifyQuery,
+  waitQuery,
+} from "./parameters.ts";
 
 /** Characters of a path with its query. */
 const MAX_URL = 4096;
@@ -124,7 +131,7 @@ export class Routes {
 
   #member(action: MemberAction): Route {
     const route = post(async (api, { id, query }) => {
-      await api.changeMember(action, id, action === "rename" ? renameQuery(query) : undefined);
+      await api.changeMember(action, id, MEMBER_QUERIES[action]?.(query));
       return json({ done: true });
     });
     return { ...route, isAction: true };
@@ -168,6 +175,10 @@ export class Routes {
     },
   };
 }
+
+const MEMBER_QUERIES: Readonly<
+  Partial<Record<MemberAction, (query: URLSearchParams) => string | undefined>>
+> = { rename: renameQuery, demote: demoteQuery };
 
 function get(handler: Handler, early?: () => Response): Route {
   return { method: "GET", handler, ...(early === undefined ? {} : { early }) };

@@ -25,7 +25,7 @@ export interface NodeState {
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
-  readonly keyFingerprint: string;
+  readonly keys: StatusSource["keys"];
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
@@ -45,7 +45,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   transport: state.transport,
   clock: state.clock,
   progress: state.progress,
-  keyFingerprint: state.keyFingerprint,
+  keys: state.keys,
   notReady: notReadyReason(state),
   halt: state.halt,
 });

@@ -1,4 +1,5 @@
 /** The options of `marmot run` after flags, environment and configuration file are merged and checked. */
+import type { Role } from "../base/role.ts";
 import type { PerTable } from "../change/per-table.ts";
 import type { ScanIntervals } from "../operations/scan/scans.ts";
 import type { ForeignKeyMode, MergeMode } from "../replica/store/settings.ts";
@@ -22,7 +23,9 @@ export interface NodeOptions {
   readonly name: string | null;
   readonly hostName?: string;
   /** null: not given. A member keeps its role; a new node becomes a voter. */
-  readonly role: "voter" | "learner" | null;
+  readonly role: Role | null;
+  /** A file with the peers that may join. Absent: all with the key. */
+  readonly admit?: string | null;
   /** Create an empty database if the file is missing and no peers are given. */
   readonly create: boolean;
   /** Do not refuse file systems on which SQLite's WAL cannot work. Default: false. */

@@ -19,7 +19,8 @@ export interface StatusSource {
   readonly clock: Clock;
   readonly progress: ProgressStatus | null;
   readonly notReady: string | null;
-  readonly keyFingerprint: string;
+  /** Fingerprints of the cluster keys, and their file; "": they are in the environment. */
+  readonly keys: { readonly fingerprints: readonly string[]; readonly file: string };
   readonly halt: Halt | null;
 }
 
@@ -37,6 +38,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       ready: source.notReady === null,
       state: source.halt?.name ?? (source.notReady === null ? "ready" : "waiting"),
       waitingFor: source.notReady ?? "",
+      keyFile: source.keys.file,
     },
     cluster: {
       id: replicator?.clusterId ?? "",
@@ -46,7 +48,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
       merge: settings === undefined ? "" : showPerTable(settings.merge),
       foreignKeys: settings?.foreignKeys ?? "keep",
       idBlock: settings === undefined ? "" : showPerTable(settings.idBlock),
-      keyFingerprint: source.keyFingerprint,
+      keyFingerprint: source.keys.fingerprints[0] ?? "",
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
@@ -116,7 +118,7 @@ function pending(replicator: Replicator | null): NodeStatus["pending"] {
   };
 }
 
-function members({ transport, peerId, clock }: StatusSource, replicator: Replicator): MemberStatus[] {
+function members({ transport, peerId, clock, keys }: StatusSource, replicator: Replicator): MemberStatus[] {
   const { members } = replicator.runtime.groups[0]!.configuration;
   const connected = new Set(transport.connected());
   const { replica } = replicator.replica;
@@ -134,11 +136,12 @@ function members({ transport, peerId, clock }: StatusSource, replicator: Replica
       peerId: m.peerId,
       name: m.name,
       addresses: self ? transport.addresses() : transport.addressesOf(m.peerId),
-      role: replicator.runtime.isVoter(m.peerId) ? "voter" : "learner",
+      role: replicator.runtime.isVoter(m.peerId) ? "voter" : m.reader === true ? "reader" : "learner",
       connected: self || connected.has(m.peerId),
       lagEntries: fresh ? lag : null,
       checksumAgrees: self ? true : (replicator.peers.agreement.get(m.peerId) ?? null),
       version: self ? VERSION : (news?.version ?? ""),
+      keys: self ? keys.fingerprints : (news?.keys ?? []),
     };
   });
 }

@@ -23,6 +23,7 @@ export const STATUS: NodeStatus = {
     ready: true,
     state: "ready",
     waitingFor: "",
+    keyFile: "/data/cluster.key",
   },
   cluster: {
     id: "c0ffee",
@@ -44,6 +45,7 @@ export const STATUS: NodeStatus = {
       lagEntries: 0,
       checksumAgrees: true,
       version: "0.1.0",
+      keys: ["aa"],
     },
     {
       peerId: "12D3KooWtwo",
@@ -54,6 +56,7 @@ export const STATUS: NodeStatus = {
       lagEntries: null,
       checksumAgrees: false,
       version: "",
+      keys: ["aa"],
     },
   ],
   shards: [
