@@ -1,9 +1,9 @@
 /** The options of `marmot run`, and the settings made from them. */
 import { parseDuration } from "../base/duration.ts";
-import { ROLES, type Role } from "../base/role.ts";
+
 import { foldName, isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 import { isLoopback, PUBLIC_PATHS, type PublicName } from "../admin/guard.ts";
-import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
+import { DEFAULT_ID_BLOCK, type NodeOptions, type Role, ROLES } from "../node/options.ts";
 import { isToken, TOKEN_FORM } from "./options/admin-token.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";

@@ -1,6 +1,6 @@
 /** Opens the network of a node, which does not listen yet. */
 import type { PeerId } from "../base/ids.ts";
-import { tellRole } from "../base/role.ts";
+import { tellRole } from "../replication/members/role.ts";
 import { VERSION } from "../base/version.ts";
 import { BATCH_FORMAT } from "../change/batch.ts";
 import { AdmittedPeers } from "../replication/members/admitted-peers.ts";

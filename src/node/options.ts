@@ -1,9 +1,10 @@
 /** The options of `marmot run` after flags, environment and configuration file are merged and checked. */
-import type { Role } from "../base/role.ts";
+import type { Role } from "../replication/members/role.ts";
 import type { PerTable } from "../change/per-table.ts";
 import type { ScanIntervals } from "../operations/scan/scans.ts";
 import type { ForeignKeyMode, MergeMode } from "../replica/store/settings.ts";
 
+export { type Role, ROLES } from "../replication/members/role.ts";
 export { DEFAULT_ID_BLOCK } from "../replica/store/settings.ts";
 
 export interface NodeOptions {

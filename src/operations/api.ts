@@ -2,7 +2,7 @@
  * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
-import type { Role } from "../base/role.ts";
+import type { Role } from "../replication/members/role.ts";
 import type { ProgressStatus } from "../replication/machine/work-progress.ts";
 
 export type { ProgressStatus };

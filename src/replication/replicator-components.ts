@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
-import type { Role } from "../base/role.ts";
+import type { Role } from "./members/role.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import type { DataPaths } from "./machine/data-paths.ts";

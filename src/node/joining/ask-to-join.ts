@@ -5,7 +5,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { type Role, tellRole } from "../../base/role.ts";
+import { type Role, tellRole } from "../../replication/members/role.ts";
 import { type Control, encodeControl } from "../../replication/messages/control-messages.ts";
 import { isNameTaken } from "../../replication/members/member-changes.ts";
 import type { MessageRouter, Stage } from "../../replication/messages/message-router.ts";

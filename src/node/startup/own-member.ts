@@ -1,6 +1,6 @@
 /** Name and role of this node: a member has them from the cluster, and options do not change them. */
 import { isDiskFull, UserError } from "../../base/errors.ts";
-import { type Role, toldRole } from "../../base/role.ts";
+import { type Role, toldRole } from "../../replication/members/role.ts";
 import { readMembership } from "../../log-store/log-file.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 

@@ -4,7 +4,7 @@ import type { Clock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { asPeerId, type PeerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
-import { isRole, type Role, ROLES } from "../../base/role.ts";
+import { isRole, type Role, ROLES } from "./role.ts";
 
 /** A list has a line for each node; a larger file is not one. */
 const MAX_FILE_BYTES = 64 * 1024;

@@ -1,7 +1,7 @@
 /** Answers requests that change the members: of joining nodes, of learners, and of operators through other nodes. */
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
-import { isWithin, type Role, toldRole } from "../../base/role.ts";
+import { isWithin, type Role, toldRole } from "./role.ts";
 import type { ChangeOutcome } from "../../shard/cluster-members.ts";
 import type { ShardRuntime } from "../../shard/runtime.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
