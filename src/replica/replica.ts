@@ -296,6 +296,13 @@ export class Replica implements BeforeImageSource {
     return this.#components.rowidCollisions.free(this.#tables.accessTo(table), used, atLeast);
   }
 
+  /** The row of a table without a declared key is not the row that a pending change of this node is about. */
+  isOtherRow(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): boolean {
+    const isInsert = this.beforeImage(table, keyId, key, base) === null;
+    const { rowidCollisions } = this.#components;
+    return rowidCollisions.isOther(this.#tables.accessTo(table), { key, keyId }, base, isInsert);
+  }
+
   /** Fills `changed` after a start with all rows that the app database, which reflects `reflected`, may not have. */
   recallChanges(reflected: PositionVector): void {
     const { rowidCollisions, keyPositions, beforeImages } = this.#components;

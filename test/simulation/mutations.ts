@@ -558,10 +558,40 @@ export const MUTATIONS: readonly Mutation[] = [
       "an unacknowledged row keeps a rowid to which another row is redirected",
       100,
       "reflect/redirected-rows.ts",
-      "if (moves.has(to) || !isPending(to)) continue;",
-      "continue;",
+      "(!moves.has(to) && isPending(to) ? [to] : [])",
+      "(moves.has(to) && isPending(to) ? [to] : [])",
     ),
     keyless: true,
+  },
+  {
+    ...one(
+      "an own row hides the row of another node until it is ordered",
+      100,
+      "reflect/reflector.ts",
+      "this.#rows.makeRoom();",
+      "",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
+      "a row in flight moves to a free rowid",
+      200,
+      "reflect/occupied-rowids.ts",
+      "if (isSent && this.#hides(logs.get(id)!, keyId)) return true;",
+      "",
+    ),
+    keyless: true,
+  },
+  {
+    ...one(
+      "a drain that runs sends a row under the rowid from which it moves",
+      0,
+      "reflect/occupied-rowids.ts",
+      "if (isDraining && (isUnread || pending.hasAny(id))) return true;",
+      "",
+    ),
+    test: "test/node/keyless.test.ts",
   },
   {
     ...one(
