@@ -6,23 +6,22 @@
  */
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
+import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { ChangedRows } from "../change/changed-rows.ts";
-import { type KeyId, keyValues } from "../change/key.ts";
-import type { PendingRows } from "../change/pending-rows.ts";
+import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
+import type { PendingRow, PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
-import type { Value } from "../change/value.ts";
+import { imageEqual, type Value } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
 import { type FreeRowid, freeRowids } from "./redirected-rows.ts";
 
-export interface OccupyingSource {
+export interface OccupyingSource extends Pick<BeforeImageSource, "beforeImage" | "watermark"> {
   readonly changed: ChangedRows;
   freeRowid(table: number, ...args: Parameters<FreeRowid>): bigint;
   /** The replica's row is another row than the one that a pending change of this node is about. */
   isOtherRow(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): boolean;
-  /** The change-log id up to which this node's rows of the table in the key's shard are ordered. */
-  watermark(table: number, keyId: KeyId): number;
 }
 
 export interface OccupiedComponents {
@@ -79,13 +78,37 @@ export class OccupiedRowids {
     return freeRowids(log, rowids, pending, (used, above) => source.freeRowid(id, used, above));
   }
 
+  /**
+   * The application touched the row and did not change it. A drain would send nothing, but under another rowid the row would
+   * be a new one.
+   */
+  isUnchanged(log: ChangeLogWriter, rowid: bigint): boolean {
+    const { source, pending } = this.#components;
+    const table = log.shape.id;
+    const keyId = keyIdOf(log.shape, [rowid]);
+    const before = source.beforeImage(
+      table,
+      keyId,
+      [rowid],
+      this.#base(table, keyId, pending.get(table, keyId)!),
+    );
+    const shown = log.access.get([rowid]);
+    return before === null || shown === null ? before === shown : imageEqual(before, shown);
+  }
+
+  /** The position that the application saw when it wrote the pending row. */
+  #base(table: number, keyId: KeyId, { minId }: PendingRow): PositionVector {
+    const { withheld, bases } = this.#components;
+    return withheld.get(table, keyId)?.position ?? bases.at(table, minId);
+  }
+
   /** The pending row of the key is another one than the replica's, and is still to be ordered. */
   #hides(log: ChangeLogWriter, keyId: KeyId): boolean {
-    const { source, pending, withheld, bases } = this.#components;
+    const { source, pending } = this.#components;
     const table = log.shape.id;
     const row = pending.get(table, keyId);
     if (row === undefined || row.maxId <= source.watermark(table, keyId)) return false;
-    const base = withheld.get(table, keyId)?.position ?? bases.at(table, row.minId);
+    const base = this.#base(table, keyId, row);
     return source.isOtherRow(table, keyId, keyValues(log.shape, keyId), base);
   }
 }

@@ -161,10 +161,14 @@ export class RowReflector {
   makeRoom(): void {
     const { source, logs } = this.#components;
     for (const [table, rows] of source.changed.tables) {
-      const moves = this.occupied.moves(logs.get(table)!, rows.keys());
-      this.#move(logs.get(table)!, moves);
-      for (const rowid of moves.keys())
-        this.#deferred.get(table)?.delete(keyIdOf(logs.get(table)!.shape, [rowid]));
+      const log = logs.get(table)!;
+      const moves = this.occupied.moves(log, rows.keys());
+      if (moves.size > 0) this.#prepare(log);
+      for (const rowid of moves.keys()) {
+        this.#deferred.get(table)?.delete(keyIdOf(log.shape, [rowid]));
+        if (this.occupied.isUnchanged(log, rowid)) firing(log, () => log.access.delete([rowid]));
+      }
+      this.#move(log, moves);
     }
   }
 

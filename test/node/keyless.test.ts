@@ -228,6 +228,21 @@ describe("a transaction of another node whose rowid an own row has", () => {
     }
   });
 
+  test("takes the place of a row that the application only touched", async () => {
+    const [a, b] = await start(BOTH);
+    insert(a, "old");
+    lab.settle();
+    a.run("UPDATE log SET v = v");
+    b.run("DELETE FROM log");
+    send(b);
+    insert(b, "b");
+    send(b);
+    b.order();
+    hand(a);
+    expect(halves(a)).toEqual(["b old", "b"]);
+    agree("b");
+  });
+
   test("moves a row of which other changes are in flight when it is ordered", async () => {
     const [a, b] = await start(BOTH);
     insert(a, "a");
