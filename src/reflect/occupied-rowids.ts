@@ -79,19 +79,16 @@ export class OccupiedRowids {
   }
 
   /**
-   * The application touched the row and did not change it. A drain would send nothing, but under another rowid the row would
-   * be a new one.
+   * The application touched the row and did not change it, or the change was ordered before a restart. A drain would send
+   * nothing, but under another rowid the row would be a new one.
    */
   isUnchanged(log: ChangeLogWriter, rowid: bigint): boolean {
     const { source, pending } = this.#components;
     const table = log.shape.id;
     const keyId = keyIdOf(log.shape, [rowid]);
-    const before = source.beforeImage(
-      table,
-      keyId,
-      [rowid],
-      this.#base(table, keyId, pending.get(table, keyId)!),
-    );
+    const row = pending.get(table, keyId)!;
+    if (row.maxId <= source.watermark(table, keyId)) return true;
+    const before = source.beforeImage(table, keyId, [rowid], this.#base(table, keyId, row));
     const shown = log.access.get([rowid]);
     return before === null || shown === null ? before === shown : imageEqual(before, shown);
   }
@@ -102,12 +99,12 @@ export class OccupiedRowids {
     return withheld.get(table, keyId)?.position ?? bases.at(table, minId);
   }
 
-  /** The pending row of the key is another one than the replica's, and is still to be ordered. */
+  /** The pending row of the key is another one than the replica's. */
   #hides(log: ChangeLogWriter, keyId: KeyId): boolean {
     const { source, pending } = this.#components;
     const table = log.shape.id;
     const row = pending.get(table, keyId);
-    if (row === undefined || row.maxId <= source.watermark(table, keyId)) return false;
+    if (row === undefined) return false;
     const base = this.#base(table, keyId, row);
     return source.isOtherRow(table, keyId, keyValues(log.shape, keyId), base);
   }

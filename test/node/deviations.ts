@@ -30,7 +30,7 @@ export interface DeviationInput {
    */
   readonly returnsLater: (table: TableShape, keyId: KeyId) => boolean;
   readonly session: Pick<AppDbSession, "pending" | "bases" | "withheld">;
-  readonly source: Pick<Replica, "isOtherRow" | "watermark">;
+  readonly source: Pick<Replica, "isOtherRow">;
 }
 
 /** Without a declared key: the row of the replica is hidden by a pending row that has nothing to do with it. */
@@ -42,7 +42,7 @@ function isHidden(
 ): boolean {
   const { pending, bases, withheld } = session;
   const row = pending.get(id, keyId);
-  if (row === undefined || row.maxId <= source.watermark(id, keyId)) return false;
+  if (row === undefined) return false;
   const base = withheld.get(id, keyId)?.position ?? bases.at(id, row.minId);
   return source.isOtherRow(id, keyId, [image[0]!], base);
 }
