@@ -2,7 +2,9 @@
 import * as v from "valibot";
 import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
+import { parsePosition } from "../base/position-token.ts";
 import { isNodeName, MAX_NODE_NAME } from "../base/names.ts";
+import type { WaitOptions } from "../operations/api.ts";
 
 const MAX_CONFLICTS = 10_000;
 
@@ -45,6 +47,13 @@ const limit: Parameter<number> = {
   hint: () => "leave it out for the newest 100",
 };
 
+const after: Parameter<number> = {
+  schema: v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number)),
+  usual: 0,
+  expected: "the id of an event",
+  hint: (name) => `leave ${name} out for all events that are kept`,
+};
+
 function read<T>(query: URLSearchParams, name: string, { schema, usual, expected, hint }: Parameter<T>): T {
   const given = query.get(name);
   if (given === null) return usual;
@@ -53,10 +62,22 @@ function read<T>(query: URLSearchParams, name: string, { schema, usual, expected
   throw new UserError(`${name} should be ${expected}, not ${given}`, hint(name));
 }
 
+const position: Parameter<string | null> = {
+  schema: v.pipe(
+    v.string(),
+    v.check((given) => parsePosition(given) !== null),
+  ),
+  usual: null,
+  expected: "a position such as c:812",
+  hint: () => "leave it out to wait for the writes of this file",
+};
+
 /** Each throws `UserError` for a value that is not of its schema. */
-export const waitQuery = (query: URLSearchParams): { readonly all: boolean; readonly timeoutMs: number } => ({
+export const waitQuery = (query: URLSearchParams): WaitOptions => ({
   all: read(query, "all", flag),
   timeoutMs: read(query, "timeout", timeout),
+  position: read(query, "position", position),
+  here: read(query, "here", { ...flag, usual: true }),
 });
 
 export interface VerifyQuery {
@@ -84,12 +105,28 @@ export const conflictsQuery = (query: URLSearchParams): { readonly limit: number
   limit: read(query, "limit", limit),
 });
 
+export const eventsQuery = (query: URLSearchParams): { readonly limit: number; readonly after: number } => ({
+  limit: read(query, "limit", { ...limit, usual: 200 }),
+  after: read(query, "after", after),
+});
+
 export const restoreQuery = (
   query: URLSearchParams,
 ): { readonly asNew: boolean; readonly overwrite: boolean } => ({
   asNew: read(query, "asNew", flag),
   overwrite: read(query, "overwrite", flag),
 });
+
+/** A demoted member becomes a learner, or a reader. */
+export function demoteQuery(query: URLSearchParams): string | undefined {
+  const to = query.get("to") ?? "learner";
+  if (to === "learner") return undefined;
+  if (to === "reader") return to;
+  throw new UserError(
+    `to should be learner or reader, not ${JSON.stringify(to)}`,
+    "use to=reader, or leave it out",
+  );
+}
 
 /** The new name of a member, under the rule of --name. */
 export function renameQuery(query: URLSearchParams): string {

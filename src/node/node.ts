@@ -1,5 +1,6 @@
 /** The composition root: starts a node from its options, and stops it. */
 import { existsSync, mkdirSync } from "node:fs";
+import { resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { isDiskFull } from "../base/errors.ts";
 import { HaltError } from "../base/halt.ts";
@@ -18,13 +19,14 @@ import {
   findClusterKeys,
   keepClusterKey,
   keyFileNotes,
+  keyFileOf,
   lockDataDir,
   makeClusterKey,
   missingKey,
   storedAddresses,
 } from "./data-dir.ts";
 import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
-import { leadersOf, Milestones } from "./milestones.ts";
+import { Milestones, sightOf } from "./milestones.ts";
 import { createNodeApi } from "./node-api.ts";
 import { type NodeComponents, NodeCore } from "./node-core.ts";
 import { openTransport } from "./open-transport.ts";
@@ -58,21 +60,27 @@ export class Node implements RunningNode {
   readonly #opening: Opening;
   #lock: DatabaseSync | null = null;
   #milestones: Milestones | null = null;
-  #keyFingerprint = "";
 
   constructor(options: NodeOptions, components: NodeComponents) {
     const core = new NodeCore(options, components);
+    const startedAt = components.clock.now();
     this.#core = core;
     this.failed = core.failed;
     this.#opening = new Opening(core);
     this.api = createNodeApi(() => ({
       name: core.member.name,
+      file: resolve(options.db),
+      peerId: core.peerId,
       clock: components.clock,
-      transport: core.transport,
+      startedAt,
+      transport: (core.transport as Transport | undefined) ?? null,
       replicator: core.replicator,
       phase: core.phase,
       progress: core.progress,
-      keyFingerprint: this.#keyFingerprint,
+      keys: core.keys,
+      verified: core.verified,
+      onVerified: (result) => core.noteVerified(result),
+      events: core.events,
       halt: core.halted ?? core.guard.halt,
       repair: () => core.guard.repair(core.transport.peerId),
     }));
@@ -99,7 +107,7 @@ export class Node implements RunningNode {
     if (keys === null && kind !== "form") throw missingKey(paths);
     if (kind === "member") core.member = ownMember(core.options, paths);
     const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
-    this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
+    core.keys = { fingerprints: clusterKeys.map(keyFingerprint), file: keyFileOf(core.options, paths) };
     core.notes.push(...keyFileNotes(core.options, paths));
     // A join keeps its key when it is done.
     if (kind !== "join") keepClusterKey(core.options, paths);
@@ -116,10 +124,10 @@ export class Node implements RunningNode {
     this.#milestones = new Milestones({
       ...{ clock, logger },
       notReady: () => this.api.notReady(),
-      leaders: () =>
+      sight: () =>
         core.replicator === null
           ? null
-          : leadersOf(core.replicator, {
+          : sightOf(core.replicator, {
               peerId: core.transport.peerId,
               connected: core.transport.connected(),
             }),
@@ -137,7 +145,7 @@ export class Node implements RunningNode {
       shareFolder(paths.folder, group);
       if (!existsSync(db)) this.#opening.shareNewFile = () => shareFile(db, group);
     }
-    components.onLocked?.();
+    components.onLocked?.(this.api);
     cleanUpAfterCrash(paths);
   }
 

@@ -21,6 +21,8 @@ export interface MemberInfo {
   readonly admission?: string;
   /** A learner by choice, that does not ask for a vote; absent: it asks for one. */
   readonly role?: "learner";
+  /** The learner is a reader: its file refuses the writes of its applications. */
+  readonly reader?: true;
 }
 
 /** A group's configuration as of the entry at `index`, and its members. */
@@ -104,6 +106,11 @@ export interface TransportHandlers {
   onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array>;
 }
 
+export interface PeerTraffic {
+  readonly sent: number;
+  readonly received: number;
+}
+
 export interface AddressProblem {
   readonly address: string;
   readonly reason: string;
@@ -133,6 +140,10 @@ export interface Transport {
    * dropped.
    */
   addAddresses(multiaddrs: readonly string[]): void;
+  /** Milliseconds that a ping to the peer and back took; null: not measured. Absent: it is never measured. */
+  roundTripMs?(peer: PeerId): number | null;
+  /** Bytes of the messages since the start. Absent: they are not counted. */
+  traffic?(peer: PeerId): PeerTraffic;
   /** Known addresses of a peer. */
   addressesOf(peerId: PeerId): string[];
   /** Given addresses that do not lead to a peer, and why, as a few words each. */
