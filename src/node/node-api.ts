@@ -10,6 +10,7 @@ import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
 import { waitFor } from "../operations/wait.ts";
+import type { Refusal } from "../replication/messages/refusals.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
 import { FileChangedError } from "../rows/file-life.ts";
@@ -26,6 +27,7 @@ export interface NodeState {
   readonly phase: string;
   readonly progress: ProgressStatus | null;
   readonly keyFingerprint: string;
+  readonly refusals: readonly Refusal[];
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
@@ -48,6 +50,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   keyFingerprint: state.keyFingerprint,
   notReady: notReadyReason(state),
   halt: state.halt,
+  refusals: state.refusals,
 });
 
 const notReadyError = (reason: string): UserError =>

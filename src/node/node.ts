@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { isDiskFull } from "../base/errors.ts";
-import { HaltError } from "../base/halt.ts";
+import { type Halt, HaltError } from "../base/halt.ts";
 import { NO_PEER } from "../base/ids.ts";
 import type { NodeApi } from "../operations/api.ts";
 import { dataPaths } from "../replication/machine/data-paths.ts";
@@ -73,12 +73,33 @@ export class Node implements RunningNode {
       phase: core.phase,
       progress: core.progress,
       keyFingerprint: this.#keyFingerprint,
+      refusals: core.router.refusals.list(),
       halt: core.halted ?? core.guard.halt,
       repair: () => core.guard.repair(core.transport.peerId),
     }));
   }
 
   async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      if (!(error instanceof HaltError) || (this.#core.transport as Transport | undefined) !== undefined)
+        throw error;
+      await this.#haltAtStart(error.halt);
+    }
+  }
+
+  /** The files are of a newer build: the node stays up, and says so. */
+  async #haltAtStart(halt: Halt): Promise<void> {
+    const core = this.#core;
+    if (this.#lock === null) this.#takeDataDir();
+    const privateKey = await loadIdentity(core.paths.identity);
+    const clusterKeys = findClusterKeys(core.options, core.paths, true) ?? [];
+    openTransport(core, { privateKey, clusterKeys }, () => {});
+    this.#opening.halt(halt);
+  }
+
+  async #start(): Promise<void> {
     const core = this.#core;
     const { paths } = core;
     const { db, peers, create, bootstrapExpect } = core.options;

@@ -1,15 +1,10 @@
 /** Opens the network of a node, which does not listen yet. */
 import type { PeerId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
-import { BATCH_FORMAT } from "../change/batch.ts";
 import { MessageRouter } from "../replication/messages/message-router.ts";
-import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
 import type { loadIdentity } from "../transport/identity.ts";
 import { storeAddresses, storedAddresses } from "./data-dir.ts";
 import type { NodeCore } from "./node-core.ts";
-
-/** Version of the messages between nodes. */
-const WIRE_FORMAT = 1;
 
 export interface Secrets {
   readonly privateKey: Awaited<ReturnType<typeof loadIdentity>>;
@@ -24,9 +19,8 @@ export function openTransport(
   const { listen, announce, peers, mdns } = core.options;
   const { name, role } = core.member;
   const { clock, random, logger } = core.components;
-  const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
   const nonce = core.host.nonce();
-  core.router = new MessageRouter({ name, version: VERSION, role, formats, nonce });
+  core.router = new MessageRouter({ name, version: VERSION, role, nonce }, () => clock.now());
   core.transport = core.host.transport(
     { clock, random: random.fork(), logger: logger.child("transport") },
     {

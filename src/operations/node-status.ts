@@ -6,6 +6,7 @@ import { isSameName } from "../base/names.ts";
 import { showPerTable } from "../change/per-table.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { MemberStatus, NodeStatus, ProgressStatus, ShardStatus } from "./api.ts";
+import type { Refusal } from "../replication/messages/refusals.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { ownVersion, showVersion } from "../sqlite/sqlite-version.ts";
 import { walResetNote } from "../sqlite/writer-version.ts";
@@ -21,6 +22,7 @@ export interface StatusSource {
   readonly notReady: string | null;
   readonly keyFingerprint: string;
   readonly halt: Halt | null;
+  readonly refusals: readonly Refusal[];
 }
 
 export function nodeStatus(source: StatusSource): NodeStatus {
@@ -50,6 +52,11 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
+    refusals: source.refusals.map(({ at, ...rest }) => ({
+      ...rest,
+      ageMs: Math.round(source.clock.now() - at),
+    })),
+    formats: replicator?.formats.held() ?? [],
     unreached: replicator?.peers.unreached() ?? [],
     pending: pending(replicator),
     sqlite: sqliteStatus(replicator),

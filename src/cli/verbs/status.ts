@@ -41,6 +41,14 @@ function showStatus(status: NodeStatus): string {
   if (status.sqlite.warning !== "") parts.push(`warning: ${status.sqlite.warning}`);
   for (const { from, to, reason } of status.unreached)
     parts.push(`not connected: ${from} and ${to}: ${reason}`);
+  for (const { peerId, name, by, reason } of status.refusals)
+    parts.push(
+      `refused: ${by === "peer" ? `${name || peerId} refuses this node` : `this node refuses ${name || peerId}`}: ${reason}`,
+    );
+  for (const { name, writes, newest, heldBackBy } of status.formats)
+    parts.push(
+      `format ${writes} of ${name} instead of ${newest} is written: update or remove ${heldBackBy.join(", ")}`,
+    );
   for (const { name, reason } of tables.skipped) parts.push(`skipped ${name}: ${reason}`);
   return parts.join("\n");
 }
