@@ -4,7 +4,7 @@
  * other number REAL. Decoding yields exact values (`value.ts`) or throws `CodecError`.
  */
 import { Packr } from "msgpackr";
-import { FORMATS, newerFormat, showRange } from "../base/formats.ts";
+import { FORMATS, newerFormat, showRange } from "../base/versions/formats.ts";
 import { packExact, withPacked } from "../base/pack.ts";
 import { type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";

@@ -3,7 +3,7 @@ import { Database } from "bun:sqlite";
 import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { FORMATS, newerFormat, showRange } from "../base/formats.ts";
+import { FORMATS, newerFormat, showRange } from "../base/versions/formats.ts";
 import type { LogIndex } from "../base/ids.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { MemberId, SnapshotMetadata } from "../raft/model/types.ts";

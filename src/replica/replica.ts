@@ -3,7 +3,7 @@
  * Each transaction stores rows together with positions, origins, checksums and the conflict journal.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { UsedFormats } from "../base/formats.ts";
+import type { UsedFormats } from "../base/versions/formats.ts";
 import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { OwnOutcome, PositionVector } from "../change/batch.ts";
 import type { ChangedRows, RedirectedRow } from "../change/changed-rows.ts";

@@ -1,5 +1,5 @@
 /** Answers the messages of the peers, and refuses peers whose life is not acceptable. */
-import type { UsedFormats } from "../base/formats.ts";
+import type { UsedFormats } from "../base/versions/formats.ts";
 import type { Logger } from "../base/logger.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";

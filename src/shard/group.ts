@@ -1,6 +1,6 @@
 /** One shard's group: its Raft state machine, and the peers of its members. */
 import { asPeerId, NO_PEER } from "../base/ids.ts";
-import { FORMATS, newerFormat } from "../base/formats.ts";
+import { FORMATS, newerFormat } from "../base/versions/formats.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
 import { decodeConfigChange, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";

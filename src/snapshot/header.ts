@@ -2,7 +2,7 @@
 import { asPeerId } from "../base/ids.ts";
 import * as v from "valibot";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
-import { FORMATS, showRange } from "../base/formats.ts";
+import { FORMATS, showRange } from "../base/versions/formats.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 
 /** Version that is written. */

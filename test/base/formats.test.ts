@@ -7,7 +7,7 @@ import {
   HELLO_FORMATS,
   newerFormat,
   OLDEST_FORMATS,
-} from "../../src/base/formats.ts";
+} from "../../src/base/versions/formats.ts";
 import { asPeerId } from "../../src/base/ids.ts";
 import { REPLICA_FORMAT } from "../../src/replica/store/tables.ts";
 import { APP_DB_FORMAT } from "../../src/schema/app-db-tables.ts";

@@ -140,7 +140,7 @@ test.skipIf(missing)(
 /** A release that writes entries of format 3 as soon as all members read them. */
 const LATER = [
   [
-    "src/base/formats.ts",
+    "src/base/versions/formats.ts",
     "  entry: { min: 1, max: 2 },\n  /** Changes",
     "  entry: { min: 1, max: 3 },\n  /** Changes",
   ],

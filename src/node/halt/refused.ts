@@ -1,5 +1,5 @@
 /** The halt of a node that the members of its cluster refuse. */
-import { UPDATE_HINT } from "../../base/formats.ts";
+import { UPDATE_HINT } from "../../base/versions/formats.ts";
 import type { Halt } from "../../base/halt.ts";
 import { readRefusal } from "../../replication/lives/hello-check.ts";
 import type { Life } from "../../replication/messages/control-messages.ts";

@@ -1,7 +1,7 @@
 /** The settings of the cluster: written once at cluster bootstrap, and received by every joiner with its snapshot. */
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
-import { FORMATS, newerFormat, showRange } from "../../base/formats.ts";
+import { FORMATS, newerFormat, showRange } from "../../base/versions/formats.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
 import { NOT_SELECTED } from "../../schema/classify/classify.ts";
 import type { Selection } from "../../schema/selection.ts";

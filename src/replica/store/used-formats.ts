@@ -1,6 +1,6 @@
 /** The formats that a node must read to take part: of the replica's file, and of the entries that it contains. */
 import type { DatabaseSync } from "node:sqlite";
-import { OLDEST_FORMATS } from "../../base/formats.ts";
+import { OLDEST_FORMATS } from "../../base/versions/formats.ts";
 import { integer, readRows, text } from "../../sqlite/typed-rows.ts";
 
 /** The setting is absent while all entries are of formats that each build reads. */

@@ -9,7 +9,7 @@ import {
   FORMATS,
   OLDEST_FORMATS,
   type FormatRanges,
-} from "../../base/formats.ts";
+} from "../../base/versions/formats.ts";
 import type { PeerId } from "../../base/ids.ts";
 import type { MemberInfo } from "../../shard/seams.ts";
 

@@ -1,6 +1,6 @@
 /** Versions of formats as a hello tells them: name, oldest and newest version. Names that this build lacks are ignored. */
 import * as v from "valibot";
-import { FORMAT_NAMES, FORMATS, OLDEST_FORMATS, type FormatRanges } from "../../base/formats.ts";
+import { FORMAT_NAMES, FORMATS, OLDEST_FORMATS, type FormatRanges } from "../../base/versions/formats.ts";
 
 const MAX_FORMATS = 64;
 const version = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(1_000_000));

@@ -2,7 +2,7 @@
  * Whether a peer may speak: it must not be an older state of itself, a copy of a process that still runs, or a member that
  * was removed. Raft tolerates a crash; it does not tolerate a member that forgets its votes and entries. Pure.
  */
-import { UPDATE } from "../../base/formats.ts";
+import { UPDATE } from "../../base/versions/formats.ts";
 import { isLater, type PeerLife } from "../../log-store/peer-memory.ts";
 import type { Life } from "../messages/control-messages.ts";
 

@@ -9,7 +9,7 @@ import {
   HELLO_FORMATS,
   UPDATE,
   type UsedFormats,
-} from "../../base/formats.ts";
+} from "../../base/versions/formats.ts";
 import { formatsOf, ownFormats } from "../formats/told-formats.ts";
 import { Refusals } from "./refusals.ts";
 import {

@@ -2,7 +2,7 @@
  * All formats that leave the memory of a process, with the versions that this build reads. The newest one is written as soon
  * as each member reads it: `ClusterFormats.mayWrite` answers that. How a format is raised: docs/development.md.
  */
-import { HaltError } from "./halt.ts";
+import { HaltError } from "../halt.ts";
 
 export interface FormatRange {
   /** The oldest version that this build reads and can write. */
