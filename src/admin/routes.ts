@@ -3,7 +3,14 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { renderMetrics } from "./prometheus.ts";
-import { conflictsQuery, renameQuery, restoreQuery, verifyQuery, waitQuery } from "./parameters.ts";
+import {
+  conflictsQuery,
+  eventsQuery,
+  renameQuery,
+  restoreQuery,
+  verifyQuery,
+  waitQuery,
+} from "./parameters.ts";
 
 /** Characters of a path with its query. */
 const MAX_URL = 4096;
@@ -172,6 +179,7 @@ export class Routes {
     "/api/v1/wait": post((api, call) => this.#wait(api, call)),
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
     "/api/v1/repair": post(async (api) => json(await api.repair())),
+    "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);

@@ -5,6 +5,7 @@ import { type Halt, haltSentence } from "../base/halt.ts";
 import type { FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
 import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
+import type { EventList } from "../operations/events/event-list.ts";
 import { nodeMetrics } from "../operations/health/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/health/node-status.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
@@ -38,6 +39,7 @@ export interface NodeState {
   readonly refusals: readonly Refusal[];
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
+  readonly events: EventList;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
@@ -112,6 +114,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
   repair: () => state().repair(),
+  events: (options) => state().events.list(options),
   conflicts: ({ limit }) => {
     const { replicator } = state();
     return replicator === null

@@ -178,7 +178,7 @@ export class Opening {
     const { db } = core.options;
     const { clock, logger } = core.components;
     core.phase = `${db} is not in WAL mode, and a transaction of another connection prevents the switch: waiting for its end`;
-    logger.warn(core.phase);
+    logger.event("file", core.phase, {}, "warn");
     core.background = (async () => {
       try {
         core.noteMode(await untilWal(db, clock, core.stopping.signal));
@@ -199,7 +199,12 @@ export class Opening {
     const { db } = core.options;
     const { clock, logger } = core.components;
     const clusterId = core.replicator?.clusterId ?? "";
-    logger.error("the disk is full; this node waits for room", { error: errorMessage(error) });
+    logger.event(
+      "disk",
+      "the disk is full; this node waits for room",
+      { error: errorMessage(error) },
+      "error",
+    );
     core.phase = `the disk is full (${errorMessage(error)}): waiting for room`;
     if (clusterId !== "") core.router.enter(silentStage(clusterId));
     core.closeReplicator();
@@ -210,7 +215,7 @@ export class Opening {
       });
       core.phase = "opening its files: there is room again";
       await this.checkFiles(null);
-      if (!core.isStopping) logger.info("there is room again; going on");
+      if (!core.isStopping) logger.event("disk", "there is room again; going on");
     });
   }
 
