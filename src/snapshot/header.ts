@@ -30,6 +30,7 @@ const CONFIGURATION = v.object({
       slot: v.exactOptional(v.number()),
       admission: v.exactOptional(v.string()),
       role: v.exactOptional(v.fallback(v.literal("learner"), "learner")),
+      reader: v.exactOptional(v.literal(true)),
     }),
   ),
 });

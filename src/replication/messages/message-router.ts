@@ -46,16 +46,27 @@ const refusalOf = (peer: Hello, self: Self, { older, reason }: FormatClash): str
   return `${older === "peer" ? UPDATE : "formats"}: ${name} runs marmot ${version}: ${reason}; update ${name}`;
 };
 
+/** Why a peer that is no member may not join; null: it may. */
+type MayJoin = (peer: PeerId) => string | null;
+
+export interface RouterComponents {
+  /** Milliseconds of the node's clock. */
+  readonly now: () => number;
+  readonly mayJoin: MayJoin;
+}
+
 export class MessageRouter implements TransportHandlers {
   /** The last hello of each peer. */
   readonly hellos = new Map<PeerId, Hello>();
   readonly refusals: Refusals;
   readonly #self: Self;
+  readonly #mayJoin: MayJoin;
   #stage: Stage | null = null;
 
-  constructor(self: Self, now: () => number) {
+  constructor(self: Self, { now, mayJoin }: RouterComponents) {
     this.#self = self;
     this.refusals = new Refusals(now);
+    this.#mayJoin = mayJoin;
   }
 
   /** The caller announces the peers that are already connected to the new stage. */
@@ -93,9 +104,18 @@ export class MessageRouter implements TransportHandlers {
     const { clusterId } = stage;
     if (clusterId !== "" && hello.clusterId !== "" && hello.clusterId !== clusterId)
       return `it belongs to cluster ${hello.clusterId}, this node to cluster ${clusterId}`;
-    const refusal = stage.admit?.(peer, hello, this.hellos.get(peer.peerId)?.nonce ?? null) ?? null;
+    const refusal =
+      this.#refuseNewcomer(peer.peerId, hello) ??
+      stage.admit?.(peer, hello, this.hellos.get(peer.peerId)?.nonce ?? null) ??
+      null;
     if (refusal === null) this.hellos.set(peer.peerId, hello);
     return refusal;
+  }
+
+  /** A node that joins meets members whom it cannot know, and other nodes that join. */
+  #refuseNewcomer(peer: PeerId, { clusterId }: Hello): string | null {
+    const isMember = this.#stage?.clusterId === "" ? clusterId !== "" : this.knows(peer);
+    return isMember ? null : this.#mayJoin(peer);
   }
 
   knows(peerId: PeerId): boolean {
