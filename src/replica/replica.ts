@@ -3,6 +3,7 @@
  * Each transaction stores rows together with positions, origins, checksums and the conflict journal.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { UsedFormats } from "../base/versions/formats.ts";
 import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { OwnOutcome, PositionVector } from "../change/batch.ts";
 import type { ChangedRows, RedirectedRow } from "../change/changed-rows.ts";
@@ -88,6 +89,11 @@ export class Replica implements BeforeImageSource {
   /** The owner of the app database says which rows it cannot show; null: it can show all. */
   holdBack(rows: HeldRows | null): void {
     this.#components.heldBack = rows;
+  }
+
+  /** The formats that a node must read to take part. */
+  get usedFormats(): UsedFormats {
+    return this.#components.formats.all;
   }
 
   get journal(): Journal {
