@@ -3,7 +3,8 @@
  * Raft, pipeline, event loop and the messages of the peers.
  */
 import { mkdirSync } from "node:fs";
-import type { Histogram } from "../base/measure/histogram.ts";
+import { ClusterFormats } from "./formats/cluster-formats.ts";
+import { readStoredFormats } from "./formats/told-formats.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
@@ -20,7 +21,7 @@ import { neverClose, noteStop } from "../app-db/closing.ts";
 import type { NodeNews } from "./messages/control-messages.ts";
 import { PeerMessages } from "./peer-messages.ts";
 import { PeerNews } from "./peer-news.ts";
-import { Measures } from "./measures/measures.ts";
+import { Measures, timed } from "./measures/measures.ts";
 import { Upkeep } from "./upkeep.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
@@ -46,6 +47,8 @@ export class Replicator {
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
   readonly peers: PeerNews;
+  /** The versions of formats that may be written now. */
+  readonly formats: ClusterFormats;
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
@@ -75,9 +78,10 @@ export class Replicator {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
-    this.log.aroundCommit = (commit) => this.#timed(this.measures.logSync, commit);
+    this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
     this.peers = this.#openPeers();
+    this.formats = this.#openFormats();
     this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
       clock,
@@ -112,6 +116,16 @@ export class Replicator {
     });
   }
 
+  #openFormats(): ClusterFormats {
+    const { router } = this.#components;
+    const { peers } = this.log;
+    return new ClusterFormats({
+      self: this.options.peerId,
+      members: () => this.log.configuration(0)?.members ?? [],
+      known: (peer) => router.formatsOf(peer) ?? readStoredFormats(peers.formats(peer) ?? ""),
+    });
+  }
+
   #openSchema(): SchemaCoordinator {
     const { db, paths, peerId } = this.options;
     return new SchemaCoordinator({
@@ -143,11 +157,9 @@ export class Replicator {
     const { replica } = this.replica;
     return new Pipeline(
       {
-        replica,
-        schema: this.schema,
-        spool: new Spool(paths.spool),
+        ...{ replica, schema: this.schema, measures: this.measures, spool: new Spool(paths.spool) },
         syncAppDb: () => {
-          this.#timed(this.measures.appDbSync, () => this.#appDbFile.sync());
+          timed(this.measures.appDbSync, clock)(() => this.#appDbFile.sync());
           replica.fileNote.synced = this.#appDb.life.current;
         },
         onOwnCommit: () => this.#watcher.ownCommit(),
@@ -156,7 +168,6 @@ export class Replicator {
         nextIncarnation: (atLeast) => this.#nextIncarnation(atLeast),
         now: () => clock.now(),
         wallTime: () => clock.wallTime(),
-        measures: this.measures,
         logger: logger.child("pipeline"),
       },
       { peerId, shards: replica.settings.shards },
@@ -166,10 +177,7 @@ export class Replicator {
   #openLoop(): EventLoop {
     const { clock, host, logger, onFailure } = this.#components;
     return new EventLoop({
-      replica: this.replica,
-      clock,
-      host,
-      logger: logger.child("engine"),
+      ...{ replica: this.replica, clock, host, logger: logger.child("engine") },
       idle: () => this.log.idle(),
       onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from, { index }) => this.#snapshots.receive(from, { shard, index }),
@@ -253,11 +261,11 @@ export class Replicator {
   }
 
   #openUpkeep(): Upkeep {
-    const { loop, peers, lives, members, readiness } = this;
+    const { loop, peers, lives, members, readiness, formats } = this;
     const { transport, clock, logger } = this.#components;
     return new Upkeep(
       {
-        ...{ loop, peers, lives, members, readiness, transport, clock, logger },
+        ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
         wal: this.#wal,
         snapshots: this.#snapshots,
         appDbFile: this.#appDbFile,
@@ -265,13 +273,6 @@ export class Replicator {
       },
       this.options,
     );
-  }
-
-  #timed(histogram: Histogram, work: () => void): void {
-    const { clock } = this.#components;
-    const startedAt = clock.now();
-    work();
-    histogram.observe((clock.now() - startedAt) / 1000);
   }
 
   start(): void {
