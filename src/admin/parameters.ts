@@ -53,6 +53,11 @@ function read<T>(query: URLSearchParams, name: string, { schema, usual, expected
   throw new UserError(`${name} should be ${expected}, not ${given}`, hint(name));
 }
 
+/** Throws `UserError` for a value that is no flag. */
+export const recoverQuery = (query: URLSearchParams): { readonly plan: boolean } => ({
+  plan: read(query, "plan", flag),
+});
+
 /** Each throws `UserError` for a value that is not of its schema. */
 export const waitQuery = (query: URLSearchParams): { readonly all: boolean; readonly timeoutMs: number } => ({
   all: read(query, "all", flag),

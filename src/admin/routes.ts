@@ -3,7 +3,14 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { renderMetrics } from "./prometheus.ts";
-import { conflictsQuery, renameQuery, restoreQuery, verifyQuery, waitQuery } from "./parameters.ts";
+import {
+  conflictsQuery,
+  recoverQuery,
+  renameQuery,
+  restoreQuery,
+  verifyQuery,
+  waitQuery,
+} from "./parameters.ts";
 
 /** Characters of a path with its query. */
 const MAX_URL = 4096;
@@ -146,6 +153,7 @@ export class Routes {
     "/metrics": get((api) => metricsText(renderMetrics(api.metrics()))),
     "/api/v1/status": get((api) => json(api.status())),
     "/api/v1/members": get((api) => json(api.status().members)),
+    "/api/v1/members/recover": post(async (api, { query }) => json(await api.recover(recoverQuery(query)))),
     "/api/v1/members/:id/remove": this.#member("remove"),
     "/api/v1/members/:id/promote": this.#member("promote"),
     "/api/v1/members/:id/demote": this.#member("demote"),

@@ -24,6 +24,7 @@ export const isLater = (life: Omit<PeerLife, "nonce">, than: Omit<PeerLife, "non
 export class PeerMemory {
   readonly #lives = new Map<PeerId, PeerLife>();
   readonly #put: Statement;
+  readonly #deleteAll: Statement;
 
   constructor(db: Database) {
     db.exec(TABLE);
@@ -31,10 +32,17 @@ export class PeerMemory {
     for (const [peer, member, incarnation, nonce] of readTuples(rows, text, integer, integer, text))
       this.#lives.set(asPeerId(peer), { member, incarnation, nonce });
     this.#put = db.prepare("INSERT OR REPLACE INTO peer VALUES(?, ?, ?, ?)");
+    this.#deleteAll = db.prepare("DELETE FROM peer");
   }
 
   get(peer: PeerId): PeerLife | null {
     return this.#lives.get(peer) ?? null;
+  }
+
+  /** Of all peers. */
+  forget(): void {
+    this.#lives.clear();
+    this.#deleteAll.run();
   }
 
   /** Keeps the life if it is later than the known one; on disk when it returns. False: it is not. */

@@ -40,6 +40,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     },
     cluster: {
       id: replicator?.clusterId ?? "",
+      epoch: replicator?.epochs.own.at(-1)?.number ?? 0,
       shards: settings?.shards ?? 0,
       transactions: settings?.transactions ?? "whole",
       schemaVersion: settings?.schemaVersion ?? 0,

@@ -24,6 +24,7 @@ import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
 import type { SyncedFile } from "./machine/host.ts";
+import { EpochGuard } from "./epochs/epoch-guard.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
 import { MemberChanges } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
@@ -47,6 +48,7 @@ export class Replicator {
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
+  readonly epochs: EpochGuard;
   readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly loop: EventLoop;
@@ -89,6 +91,7 @@ export class Replicator {
     });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
+    this.epochs = this.#openEpochs();
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
@@ -187,10 +190,25 @@ export class Replicator {
     );
   }
 
+  #openEpochs(): EpochGuard {
+    const { onSuperseded } = this.#components;
+    return new EpochGuard({
+      clusterId: this.clusterId,
+      configuration: () => this.runtime.groups[0]!.configuration,
+      nameOf: (peer) => this.peers.nameOf(peer),
+      onSuperseded: (epochs) => {
+        this.log.supersede(epochs);
+        this.peers.tellAll({ kind: "epochs", epochs: [...epochs] });
+        onSuperseded(epochs);
+      },
+    });
+  }
+
   #openLives(): PeerLives {
     const { clock, router, transport, logger } = this.#components;
     return new PeerLives({
       ...{ clock, router, transport, logger, runtime: this.runtime, peers: this.log.peers },
+      epochs: this.epochs,
       ...{ member: this.log.member, self: this.options.peerId },
       incarnation: () => this.pipeline.outbox.incarnation,
       nameOf: (peer) => this.peers.nameOf(peer),
@@ -222,10 +240,10 @@ export class Replicator {
   }
 
   #openMessages(): PeerMessages {
-    const { replica, runtime, loop, peers, lives, members } = this;
+    const { replica, runtime, loop, peers, lives, members, epochs } = this;
     const { logger, onRefused } = this.#components;
     return new PeerMessages({
-      ...{ replica, runtime, loop, peers, lives, members, logger, onRefused },
+      ...{ replica, runtime, loop, peers, lives, members, epochs, logger, onRefused },
       snapshots: this.#snapshots,
       ownNews: () => this.#ownNews(),
     });

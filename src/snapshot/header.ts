@@ -7,6 +7,7 @@ import type { GroupConfiguration } from "../shard/seams.ts";
 export const SNAPSHOT_FORMAT = 1;
 
 const index = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const peer = v.pipe(v.string(), v.transform(asPeerId));
 const members = v.pipe(v.array(v.number()), v.readonly());
 
 /** `GroupConfiguration` of the shard seams; a member's `slot` and `admission` are absent in configurations of older versions. */
@@ -22,12 +23,25 @@ const CONFIGURATION = v.object({
   members: v.array(
     v.object({
       id: v.number(),
-      peerId: v.pipe(v.string(), v.transform(asPeerId)),
+      peerId: peer,
       name: v.string(),
       slot: v.exactOptional(v.number()),
       admission: v.exactOptional(v.string()),
       role: v.exactOptional(v.literal("learner")),
     }),
+  ),
+  /** Absent in clusters that were never recovered. */
+  epochs: v.exactOptional(
+    v.array(
+      v.object({
+        number: index,
+        id: v.string(),
+        by: peer,
+        starts: v.array(index),
+        signature: v.string(),
+        former: v.array(peer),
+      }),
+    ),
   ),
 });
 

@@ -43,7 +43,8 @@ function checkedMember(
       `start it without --name, then run marmot members rename ${name} ${given.name}`,
     );
   const isVoter = at.configuration.voters.includes(self);
-  if (given.role === "learner" && isVoter)
+  // A learner by choice that took the place of lost voters has a vote, and keeps its role.
+  if (given.role === "learner" && isVoter && member.role !== "learner")
     throw new UserError(
       `--role learner was given, but the member ${name} is a voter`,
       `start it without --role, then run marmot members demote ${name}`,

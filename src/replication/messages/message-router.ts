@@ -1,6 +1,7 @@
 /** Routes the messages of the transport to the current stage: first the join, then the replicator. */
 import { fromUtf8 } from "../../base/bytes.ts";
 import { MessageKind } from "../../shard/frames.ts";
+import { type Epoch, plainEpoch } from "../../shard/epochs.ts";
 import type { PeerHello, PeerId, TransportHandlers } from "../../shard/seams.ts";
 import {
   type Control,
@@ -15,6 +16,8 @@ export interface Stage {
   readonly clusterId: string;
   /** The life of this process as a member; absent while it is none. */
   life?(): Life | null;
+  /** The newest epochs of the cluster that this node knows; absent while it joins. */
+  epochs?(): readonly Epoch[];
   /** The reason to refuse the peer; null: none. `linkedNonce`: of the peer's process that was accepted last. */
   admit?(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null;
   /** Whether addresses of this peer may be learned. Absent: of all. */
@@ -26,7 +29,7 @@ export interface Stage {
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array>;
 }
 
-type Self = Omit<Hello, "clusterId" | "life"> & { readonly nonce: string };
+type Self = Omit<Hello, "clusterId" | "life" | "epochs"> & { readonly nonce: string };
 
 export class MessageRouter implements TransportHandlers {
   /** The last hello of each peer. */
@@ -51,7 +54,12 @@ export class MessageRouter implements TransportHandlers {
   hello(): Uint8Array {
     const life = this.#stage?.life?.() ?? null;
     const clusterId = this.#stage?.clusterId ?? "";
-    return encodeHello({ ...this.#self, clusterId, ...(life === null ? {} : { life }) });
+    const epochs = this.#stage?.epochs?.();
+    return encodeHello({
+      ...{ ...this.#self, clusterId },
+      ...(life === null ? {} : { life }),
+      ...(epochs === undefined ? {} : { epochs: epochs.map(plainEpoch) }),
+    });
   }
 
   admit(peer: PeerHello): string | null {

@@ -1,0 +1,74 @@
+/**
+ * Whether a peer belongs to the same epoch of the cluster as this node. A peer of an earlier epoch is refused; a later epoch
+ * halts this node.
+ */
+import type { PeerId } from "../../base/ids.ts";
+import {
+  compareEpochs,
+  type Epoch,
+  type EpochVerdict,
+  type RecordedEpoch,
+  signedText,
+} from "../../shard/epochs.ts";
+import type { GroupConfiguration } from "../../shard/seams.ts";
+import { isSigned } from "../../transport/identity.ts";
+import type { Hello } from "../messages/control-messages.ts";
+
+export interface EpochGuardComponents {
+  readonly clusterId: string;
+  /** Of group 0. */
+  readonly configuration: () => GroupConfiguration;
+  readonly nameOf: (peer: PeerId) => string;
+  /** A later epoch of the cluster was met, in which this node is no member. */
+  readonly onSuperseded: (epochs: readonly Epoch[]) => void;
+}
+
+export class EpochGuard {
+  readonly #components: EpochGuardComponents;
+
+  constructor(components: EpochGuardComponents) {
+    this.#components = components;
+  }
+
+  get own(): readonly RecordedEpoch[] {
+    return this.#components.configuration().epochs ?? [];
+  }
+
+  /** A joining node, a waiting one and an older build name no epochs: the member id tells a former member apart. */
+  #compare({ clusterId, epochs }: Pick<Hello, "clusterId" | "epochs">): EpochVerdict {
+    if (clusterId === "" || epochs === undefined) return "same";
+    return compareEpochs(this.own, epochs, (epoch) => this.#isProven(epoch));
+  }
+
+  #isProven(epoch: Epoch): boolean {
+    const { clusterId, configuration } = this.#components;
+    const isKnown =
+      configuration().members.some(({ peerId }) => peerId === epoch.by) ||
+      this.own.some(({ former }) => former.includes(epoch.by));
+    return isKnown && isSigned(epoch.by, signedText(clusterId, epoch), epoch.signature);
+  }
+
+  /** The reason to refuse the peer; null: none. A later epoch halts this node. */
+  admit(hello: Pick<Hello, "clusterId" | "epochs">): string | null {
+    switch (this.#compare(hello)) {
+      case "same":
+        return null;
+      case "older":
+        return `it belongs to an earlier epoch of the cluster, which was recovered without it by ${this.#recoveredBy}: marmot rejoin makes it a new member`;
+      case "newer":
+        this.#components.onSuperseded(hello.epochs!);
+        return "it belongs to a later epoch of the cluster";
+      case "unproven":
+        return "it belongs to an epoch of the cluster that no known member began: marmot rejoin on the older of the two makes it a new member";
+    }
+  }
+
+  isOlder(hello: Hello): boolean {
+    return this.#compare(hello) === "older";
+  }
+
+  get #recoveredBy(): string {
+    const by = this.own.at(-1)?.by;
+    return by === undefined ? "another node" : this.#components.nameOf(by);
+  }
+}
