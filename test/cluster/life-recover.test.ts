@@ -61,7 +61,7 @@ describe.each([1, 16])("with %p shards", (shards) => {
       await says(b, "superseded: ");
       await a.kill("SIGTERM");
       expect(a.marmot("rejoin").code).toBe(0); // the hint
-      await Promise.all([v.startAlone(), a.startAlone()]);
+      await Promise.all([v.startAlone(), a.startAlone(["--peers", v.address])]);
       for (const node of [v, a]) await node.ready();
       await cluster.settle([v, a]);
       expect((await a.status()).cluster.epoch).toBe(1);
