@@ -2,7 +2,9 @@
 import * as v from "valibot";
 import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
+import { parsePosition } from "../base/position-token.ts";
 import { isNodeName, MAX_NODE_NAME } from "../base/names.ts";
+import type { WaitOptions } from "../operations/api.ts";
 
 const MAX_CONFLICTS = 10_000;
 
@@ -58,10 +60,22 @@ export const recoverQuery = (query: URLSearchParams): { readonly plan: boolean }
   plan: read(query, "plan", flag),
 });
 
+const position: Parameter<string | null> = {
+  schema: v.pipe(
+    v.string(),
+    v.check((given) => parsePosition(given) !== null),
+  ),
+  usual: null,
+  expected: "a position such as c:812",
+  hint: () => "leave it out to wait for the writes of this file",
+};
+
 /** Each throws `UserError` for a value that is not of its schema. */
-export const waitQuery = (query: URLSearchParams): { readonly all: boolean; readonly timeoutMs: number } => ({
+export const waitQuery = (query: URLSearchParams): WaitOptions => ({
   all: read(query, "all", flag),
   timeoutMs: read(query, "timeout", timeout),
+  position: read(query, "position", position),
+  here: read(query, "here", { ...flag, usual: true }),
 });
 
 export interface VerifyQuery {

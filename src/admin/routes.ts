@@ -16,6 +16,11 @@ import {
 const MAX_URL = 4096;
 /** Requests that may wait at the same time; each costs a look every few milliseconds. */
 const MAX_WAITING = 64;
+/** The same for those that wait for a position. */
+const MAX_WAITING_FOR_POSITION = 1024;
+
+/** The position that this node's file shows; in the answer to a wait for writes, their position. */
+const POSITION_HEADER = "marmot-position";
 
 export interface RoutesOptions {
   /** In a sentence, the work of a node that has not started yet. */
@@ -50,6 +55,7 @@ export class Routes {
   readonly #options: RoutesOptions;
   #api: NodeApi | null = null;
   #waiting = 0;
+  #waitingForPosition = 0;
   #verifying = false;
 
   constructor(options: RoutesOptions) {
@@ -85,7 +91,11 @@ export class Routes {
     try {
       if (this.#api === null) return route.early?.() ?? this.#starting();
       const call = { query: new URL(request.url).searchParams, id: request.params?.id ?? "" };
-      return await route.handler(this.#api, call);
+      const response = await route.handler(this.#api, call);
+      const position = this.#api.position();
+      if (position !== null && !response.headers.has(POSITION_HEADER))
+        response.headers.set(POSITION_HEADER, position);
+      return response;
     } catch (error) {
       if (error instanceof UserError) return failure(400, error.message, error.hint);
       return failure(
@@ -106,14 +116,22 @@ export class Routes {
 
   async #wait(api: NodeApi, { query }: Call): Promise<Response> {
     const options = waitQuery(query);
-    if (this.#waiting >= MAX_WAITING)
-      return failure(503, `${MAX_WAITING} requests wait already`, "wait for one of them to return");
-    this.#waiting++;
+    const forPosition = options.position !== null;
+    const [waiting, most] = forPosition
+      ? [this.#waitingForPosition, MAX_WAITING_FOR_POSITION]
+      : [this.#waiting, MAX_WAITING];
+    if (waiting >= most)
+      return failure(503, `${most} requests wait already`, "wait for one of them to return");
+    if (forPosition) this.#waitingForPosition++;
+    else this.#waiting++;
     try {
       const result = await api.wait(options);
-      return json(result, result.done ? 200 : 504);
+      const response = json(result, result.done ? 200 : 504);
+      if (result.position !== "") response.headers.set(POSITION_HEADER, result.position);
+      return response;
     } finally {
-      this.#waiting--;
+      if (forPosition) this.#waitingForPosition--;
+      else this.#waiting--;
     }
   }
 

@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
+import { showPosition } from "../base/position-token.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type CapturedTable, readChangeLogs } from "../rows/change-logs.ts";
@@ -114,6 +115,7 @@ export function install(
     writeRemembered(db, { version: options.schemaVersion, state, tables, unreconciled: [] });
     const status = db.prepare(`INSERT INTO "__marmot__status" VALUES(?, ?, ?)`);
     status.run("node", "peer_id", options.peerId);
+    status.run("node", "position", showPosition(options.position));
     options.position.forEach((index, shard) => status.run("shard", String(shard), BigInt(index)));
     storeFileLife(db, options.life ?? newFileLife());
     for (const shape of shapes) {

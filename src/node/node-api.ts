@@ -2,14 +2,16 @@
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
-import type { FileRepair, NodeApi, Recovery } from "../operations/api.ts";
+import type { FileRepair, NodeApi, Recovery, VerifyResult } from "../operations/api.ts";
 import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
-import { nodeMetrics } from "../operations/node-metrics.ts";
-import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
+import { nodeMetrics } from "../operations/health/node-metrics.ts";
+import { nodeStatus, type StatusSource } from "../operations/health/node-status.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
+import { shownPosition, waitForPosition } from "../operations/wait-position.ts";
 import { waitFor } from "../operations/wait.ts";
+import type { PeerId } from "../base/ids.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
 import { FileChangedError } from "../rows/file-life.ts";
@@ -18,14 +20,22 @@ import type { Transport } from "../shard/seams.ts";
 /** The state of a node at one time. */
 export interface NodeState {
   readonly name: string;
+  /** Path of the application's file. */
+  readonly file: string;
+  readonly peerId: PeerId;
   readonly clock: Clock;
-  readonly transport: Transport;
+  /** Monotonic. */
+  readonly startedAt: number;
+  /** null: the node has not come so far. */
+  readonly transport: Transport | null;
   /** null: the node is joining, or replaces its replica. */
   readonly replicator: Replicator | null;
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
   readonly keyFingerprint: string;
+  readonly verified: StatusSource["verified"];
+  readonly onVerified: (result: VerifyResult) => void;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Begins a new epoch of the cluster, or says the effects. */
@@ -42,7 +52,10 @@ function notReadyReason({ phase, replicator, progress, halt }: NodeState): strin
 
 const sourceOf = (state: NodeState): StatusSource => ({
   name: state.name,
-  peerId: state.transport.peerId,
+  file: state.file,
+  startedAt: state.startedAt,
+  verified: state.verified,
+  peerId: state.peerId,
   replicator: state.replicator,
   transport: state.transport,
   clock: state.clock,
@@ -51,6 +64,15 @@ const sourceOf = (state: NodeState): StatusSource => ({
   notReady: notReadyReason(state),
   halt: state.halt,
 });
+
+/** An open replicator has a transport. */
+function opened({ replicator, transport, phase }: NodeState): {
+  replicator: Replicator;
+  transport: Transport;
+} {
+  if (replicator === null || transport === null) throw notReadyError(phase);
+  return { replicator, transport };
+}
 
 const notReadyError = (reason: string): UserError =>
   new UserError(`this node is not ready: ${reason}`, "wait until marmot status shows that it is ready");
@@ -62,22 +84,30 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   wait: async (options) => {
     const { clock, transport } = state();
     try {
-      const result = await waitFor(() => state().replicator, { clock, transport }, options);
+      if (transport === null) throw notReadyError(state().phase);
+      const { position } = options;
+      const replicator = (): Replicator | null => state().replicator;
+      const result = await (position === null
+        ? waitFor(replicator, { clock, transport }, options)
+        : waitForPosition(replicator, { clock, transport }, { ...options, position }));
       if (result.done || state().replicator !== null) return result;
     } catch (error) {
       if (!(error instanceof FileChangedError)) throw error;
       if (state().replicator !== null)
-        return { done: false, missing: `a look at the file: ${error.message}` };
+        return { done: false, missing: `a look at the file: ${error.message}`, position: "" };
     }
-    return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})` };
+    return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})`, position: "" };
   },
-  verify: (options) => {
-    const { replicator, transport, clock } = state();
-    if (replicator === null) throw notReadyError(state().phase);
-    return verify({ replicator, transport, clock }, options);
+  position: () => shownPosition(state().replicator),
+  verify: async (options) => {
+    const { clock, onVerified } = state();
+    const result = await verify({ ...opened(state()), clock }, options);
+    onVerified(result);
+    return result;
   },
   changeMember: (action, name, to) => {
-    const { transport, clock } = state();
+    const { clock } = state();
+    const { transport } = opened(state());
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
   recover: (options) => state().recover(options),

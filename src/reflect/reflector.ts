@@ -5,10 +5,11 @@
  */
 import type { StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { showPosition } from "../base/position-token.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { KeyId } from "../change/key.ts";
-import { prepareExact } from "../rows/row-access.ts";
+import { prepareExact } from "../rows/exact-values.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
 import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
 import { trusted } from "../sqlite/typed-rows.ts";
@@ -37,6 +38,7 @@ export class Reflector {
   readonly #rollback: StatementSync;
   readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
+  readonly #storeToken: StatementSync;
   #sweepMore: boolean;
   #keptUnseen = false;
   readonly #schemaVersion: StatementSync;
@@ -58,6 +60,8 @@ export class Reflector {
     this.#storePosition = db.prepare(
       `UPDATE "__marmot__status" SET "value" = ? WHERE "item" = 'shard' AND "name" = ?`,
     );
+    // A file of an older build has no such row yet.
+    this.#storeToken = db.prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'position', ?)`);
   }
 
   /** See `RowReflector.isDeferred`. */
@@ -205,6 +209,7 @@ export class Reflector {
     const { bases, logs, pending } = this.#components;
     const moved = position.some((index, shard) => index !== bases.reflected[shard]);
     if (!moved && acknowledged.length === 0) return [];
+    if (moved) this.#storeToken.run(showPosition(position));
     position.forEach((index, shard) => {
       if (index !== bases.reflected[shard]) this.#storePosition.run(BigInt(index), String(shard));
     });

@@ -21,7 +21,8 @@ export const APP_DB_TABLES = {
    */
   meta: `CREATE TABLE "__marmot__meta"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
   /**
-   * For applications and people. ('node', 'peer_id', id): once. ('shard', '<n>', index): the position that this file reflects.
+   * For applications and people. ('node', 'peer_id', id): once. ('shard', '<n>', index): the position that this file reflects;
+   * ('node', 'position', 'c:812'): the same of all shards as one text.
    * ('acknowledged', '<table>', id): the table's changes are ordered up to this change-log id.
    */
   status: `CREATE TABLE "__marmot__status"("item" TEXT, "name" TEXT, "value", PRIMARY KEY("item", "name")) WITHOUT ROWID`,

@@ -11,6 +11,7 @@ import type {
   Recovery,
   RestoreResult,
   VerifyResult,
+  WaitOptions,
   WaitResult,
 } from "../../src/operations/api.ts";
 
@@ -18,13 +19,17 @@ export const STATUS: NodeStatus = {
   node: {
     id: 1,
     name: "n1",
+    file: "/srv/app.db",
     peerId: "12D3KooWone",
     addresses: ["/ip4/127.0.0.1/tcp/8160"],
     version: "0.1.0",
     ready: true,
     state: "ready",
     waitingFor: "",
+    uptimeMs: 60_000,
   },
+  verdict: { level: "ok", text: "app.db on n1: ready · 2 of 3 voters in touch · may lose 0", findings: [] },
+  quorum: { voters: 3, inTouch: 2, mayLose: 0 },
   cluster: {
     id: "c0ffee",
     epoch: 0,
@@ -43,7 +48,11 @@ export const STATUS: NodeStatus = {
       addresses: ["/ip4/127.0.0.1/tcp/8160"],
       role: "voter",
       connected: true,
+      leads: [0],
       lagEntries: 0,
+      lagMs: 0,
+      lastSeenMs: 0,
+      roundTripMs: null,
       checksumAgrees: true,
       version: "0.1.0",
     },
@@ -53,7 +62,11 @@ export const STATUS: NodeStatus = {
       addresses: [],
       role: "learner",
       connected: false,
+      leads: [],
       lagEntries: null,
+      lagMs: null,
+      lastSeenMs: null,
+      roundTripMs: null,
       checksumAgrees: false,
       version: "",
     },
@@ -64,8 +77,9 @@ export const STATUS: NodeStatus = {
   ],
   unreached: [],
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
-  conflicts: { total: 1, orphans: 0 },
-  tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }] },
+  conflicts: { total: 1, open: 1, orphans: 0 },
+  verified: null,
+  tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }], held: [] },
   sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
 };
@@ -119,7 +133,7 @@ export const COMPARED: VerifyResult = {
 export class FakeNode implements NodeApi {
   readonly calls: { readonly name: string; readonly options: unknown }[] = [];
   reason: string | null = null;
-  waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "" });
+  waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "", position: "c:17.9" });
   verifies: () => Promise<VerifyResult> = () => Promise.resolve(COMPARED);
   found: readonly ConflictSummary[] = [CONFLICT];
   shown: NodeStatus = STATUS;
@@ -141,7 +155,10 @@ export class FakeNode implements NodeApi {
       },
     ];
   }
-  wait(options: { readonly all: boolean; readonly timeoutMs: number }): Promise<WaitResult> {
+  position(): string | null {
+    return "c:16.9";
+  }
+  wait(options: WaitOptions): Promise<WaitResult> {
     this.calls.push({ name: "wait", options });
     return this.waits();
   }

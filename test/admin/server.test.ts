@@ -100,12 +100,30 @@ test("wait passes its parameters on, and answers 504 when the time runs out", as
   expect((await post("api/v1/wait?timeout=2.5s&all=true")).status).toBe(200);
   expect((await control("api/v1/wait", "POST")).status).toBe(200);
   expect(node.calls.map((c) => c.options)).toEqual([
-    { all: true, timeoutMs: 2500 },
-    { all: false, timeoutMs: 10_000 },
+    { all: true, timeoutMs: 2500, position: null, here: true },
+    { all: false, timeoutMs: 10_000, position: null, here: true },
   ]);
-  node.waits = () => Promise.resolve({ done: false, missing: "a quorum" });
+  node.waits = () => Promise.resolve({ done: false, missing: "a quorum", position: "c:17.9" });
   const late = await post("api/v1/wait?timeout=1ms");
-  expect([late.status, await late.json()]).toEqual([504, { done: false, missing: "a quorum" }]);
+  expect([late.status, await late.json()]).toEqual([
+    504,
+    { done: false, missing: "a quorum", position: "c:17.9" },
+  ]);
+});
+
+test("wait for a position, and the header that names one", async () => {
+  server.attach(node, socket());
+  const answer = await post("api/v1/wait?position=c:17.9&here=false");
+  expect(node.calls.at(-1)?.options).toEqual({
+    all: false,
+    timeoutMs: 10_000,
+    position: "c:17.9",
+    here: false,
+  });
+  expect(answer.headers.get("marmot-position")).toBe("c:17.9");
+  expect((await get("api/v1/status")).headers.get("marmot-position")).toBe("c:16.9");
+  for (const wrong of ["17", "c:", "c:1.", "c:x", "c:-1", "c:1,2", "c:99999999999999999"])
+    expect([wrong, (await post(`api/v1/wait?position=${wrong}`)).status]).toEqual([wrong, 400]);
 });
 
 test("a bad query parameter is refused with a hint", async () => {
@@ -178,7 +196,7 @@ test("a 65th concurrent wait and a second verify are refused", async () => {
   const waiting = Array.from({ length: 64 }, () => post("api/v1/wait"));
   while (node.calls.length < 64) await Bun.sleep(5);
   expect((await post("api/v1/wait")).status).toBe(503);
-  resolve({ done: true, missing: "" });
+  resolve({ done: true, missing: "", position: "c:17.9" });
   expect(new Set((await Promise.all(waiting)).map((r) => r.status))).toEqual(new Set([200]));
   expect((await post("api/v1/wait")).status).toBe(200);
 

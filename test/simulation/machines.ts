@@ -268,7 +268,7 @@ class MachineRun {
     node.committed();
     if (node.node === null) return;
     let done: boolean | null = null;
-    void node.node.api.wait({ all: false, timeoutMs: ms ?? SETTLE_MS }).then(
+    void node.node.api.wait({ all: false, position: null, here: false, timeoutMs: ms ?? SETTLE_MS }).then(
       (result) => (done = result.done),
       () => (done = false),
     );
