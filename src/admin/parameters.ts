@@ -47,6 +47,13 @@ const limit: Parameter<number> = {
   hint: () => "leave it out for the newest 100",
 };
 
+const after: Parameter<number> = {
+  schema: v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number)),
+  usual: 0,
+  expected: "the id of an event",
+  hint: (name) => `leave ${name} out for all events that are kept`,
+};
+
 function read<T>(query: URLSearchParams, name: string, { schema, usual, expected, hint }: Parameter<T>): T {
   const given = query.get(name);
   if (given === null) return usual;
@@ -101,6 +108,11 @@ export function verifyQuery(query: URLSearchParams): VerifyQuery {
 
 export const conflictsQuery = (query: URLSearchParams): { readonly limit: number } => ({
   limit: read(query, "limit", limit),
+});
+
+export const eventsQuery = (query: URLSearchParams): { readonly limit: number; readonly after: number } => ({
+  limit: read(query, "limit", { ...limit, usual: 200 }),
+  after: read(query, "after", after),
 });
 
 export const restoreQuery = (

@@ -6,6 +6,7 @@ import { renderMetrics } from "./prometheus.ts";
 import {
   conflictsQuery,
   recoverQuery,
+  eventsQuery,
   renameQuery,
   restoreQuery,
   verifyQuery,
@@ -180,6 +181,7 @@ export class Routes {
     "/api/v1/wait": post((api, call) => this.#wait(api, call)),
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
     "/api/v1/repair": post(async (api) => json(await api.repair())),
+    "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);

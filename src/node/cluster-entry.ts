@@ -55,7 +55,7 @@ export async function enterCluster(core: NodeCore, opening: Opening): Promise<vo
     noteDataDir(db, paths.folder);
     opening.enterOrWait();
     const cluster = core.replicator?.clusterId ?? "";
-    logger.info(done === "form" ? "formed the cluster" : "joined the cluster", { cluster });
+    logger.event("member", done === "form" ? "formed the cluster" : "joined the cluster", { cluster });
   } catch (error) {
     if (!core.isStopping) core.failWith(error);
   }

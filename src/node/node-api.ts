@@ -5,6 +5,7 @@ import { type Halt, haltSentence } from "../base/halt.ts";
 import type { FileRepair, NodeApi, Recovery, VerifyResult } from "../operations/api.ts";
 import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
+import type { EventList } from "../operations/events/event-list.ts";
 import { nodeMetrics } from "../operations/health/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/health/node-status.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
@@ -36,6 +37,7 @@ export interface NodeState {
   readonly keyFingerprint: string;
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
+  readonly events: EventList;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Begins a new epoch of the cluster, or says the effects. */
@@ -112,6 +114,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   },
   recover: (options) => state().recover(options),
   repair: () => state().repair(),
+  events: (options) => state().events.list(options),
   conflicts: ({ limit }) => {
     const { replicator } = state();
     return replicator === null

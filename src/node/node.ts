@@ -25,7 +25,7 @@ import {
   storedAddresses,
 } from "./data-dir.ts";
 import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
-import { leadersOf, Milestones } from "./milestones.ts";
+import { Milestones, sightOf } from "./milestones.ts";
 import { createNodeApi } from "./node-api.ts";
 import { type NodeComponents, NodeCore } from "./node-core.ts";
 import { openTransport } from "./open-transport.ts";
@@ -80,6 +80,7 @@ export class Node implements RunningNode {
       keyFingerprint: this.#keyFingerprint,
       verified: core.verified,
       onVerified: (result) => core.noteVerified(result),
+      events: core.events,
       halt: core.halted ?? core.guard.halt,
       recover: (options) => this.#opening.recover(options),
       repair: () => core.guard.repair(core.transport.peerId),
@@ -124,10 +125,10 @@ export class Node implements RunningNode {
     this.#milestones = new Milestones({
       ...{ clock, logger },
       notReady: () => this.api.notReady(),
-      leaders: () =>
+      sight: () =>
         core.replicator === null
           ? null
-          : leadersOf(core.replicator, {
+          : sightOf(core.replicator, {
               peerId: core.transport.peerId,
               connected: core.transport.connected(),
             }),

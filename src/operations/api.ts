@@ -146,6 +146,19 @@ export interface Metric {
   readonly samples: readonly { readonly labels?: Readonly<Record<string, string>>; readonly value: number }[];
 }
 
+/** A turn in the life of node or cluster. */
+export interface NodeEvent {
+  /** Rises by one from event to event of a process. */
+  readonly id: number;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly level: "info" | "warn" | "error";
+  /** "ready", "leader", "peer", "refused", "member", "snapshot", "schema", "conflict", "disk", "file", "halt", "verify", … */
+  readonly kind: string;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
 export interface WaitResult {
   readonly done: boolean;
   /** The condition that was not met when the time ran out, as a sentence; "" when done. */
@@ -281,6 +294,8 @@ export interface NodeApi {
   status(): NodeStatus;
   /** null: the node is ready; else the reason, as a sentence. */
   notReady(): string | null;
+  /** The newest first. `after`: only those with a larger id. */
+  events(options: { readonly limit: number; readonly after: number }): readonly NodeEvent[];
   metrics(): readonly Metric[];
   /** Rejects with `UserError` for a text that is no position of this cluster. */
   wait(options: WaitOptions): Promise<WaitResult>;

@@ -69,7 +69,12 @@ export class Upkeep {
     this.#lookAtVersion();
     peers.tellAll({ kind: "news", ...ownNews() });
     for (const { from, to, reason } of this.#unreached.take(peers.unreached(), clock.now()))
-      logger.warn("two nodes do not reach each other", { from, to, reason });
+      logger.event(
+        "peer",
+        `${from} and ${to} do not reach each other: ${reason}`,
+        { from, to, reason },
+        "warn",
+      );
     snapshots.holds.tick(transport.connected(), clock.now());
     const longest = loop.takeLongestTurn();
     if (longest > LONG_TURN_MS) logger.debug("a long turn", { ms: Math.round(longest) });

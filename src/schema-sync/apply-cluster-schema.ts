@@ -181,7 +181,12 @@ function rebase(
   }
   const rebased = rebaseChanges({ base, pending, onto, theirs });
   for (const { change, reason } of rebased.rejected)
-    logger.warn("a schema change of this node was rejected", { change: JSON.stringify(change), reason });
+    logger.event(
+      "schema",
+      `a schema change of this node was rejected: ${reason}`,
+      { change: JSON.stringify(change), reason },
+      "warn",
+    );
   return rebased;
 }
 

@@ -7,6 +7,7 @@ import type {
   MemberAction,
   Metric,
   NodeApi,
+  NodeEvent,
   NodeStatus,
   Recovery,
   RestoreResult,
@@ -157,6 +158,11 @@ export class FakeNode implements NodeApi {
   }
   position(): string | null {
     return "c:16.9";
+  }
+  happened: readonly NodeEvent[] = [];
+  events({ limit, after }: { readonly limit: number; readonly after: number }): readonly NodeEvent[] {
+    this.calls.push({ name: "events", options: { limit, after } });
+    return this.happened;
   }
   wait(options: WaitOptions): Promise<WaitResult> {
     this.calls.push({ name: "wait", options });

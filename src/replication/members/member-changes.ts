@@ -156,9 +156,12 @@ export class MemberChanges {
   }
 
   #warnOfTwo(name: string): void {
-    this.#components.logger.warn(`${name} becomes the second voter: with two voters, neither may fail`, {
-      hint: `add a third node, or take the vote back with marmot members demote ${name}`,
-    });
+    this.#components.logger.event(
+      "member",
+      `${name} becomes the second voter: with two voters, neither may fail`,
+      { hint: `add a third node, or take the vote back with marmot members demote ${name}` },
+      "warn",
+    );
   }
 
   /** `from`: null for this node itself. Only members change members. */
