@@ -122,6 +122,17 @@ export const restoreQuery = (
   overwrite: read(query, "overwrite", flag),
 });
 
+/** A demoted member becomes a learner, or a reader. */
+export function demoteQuery(query: URLSearchParams): string | undefined {
+  const to = query.get("to") ?? "learner";
+  if (to === "learner") return undefined;
+  if (to === "reader") return to;
+  throw new UserError(
+    `to should be learner or reader, not ${JSON.stringify(to)}`,
+    "use to=reader, or leave it out",
+  );
+}
+
 /** The new name of a member, under the rule of --name. */
 export function renameQuery(query: URLSearchParams): string {
   const to = query.get("to") ?? "";

@@ -5,6 +5,7 @@ import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { renderMetrics } from "./prometheus.ts";
 import {
   conflictsQuery,
+  demoteQuery,
   recoverQuery,
   eventsQuery,
   renameQuery,
@@ -150,7 +151,7 @@ export class Routes {
 
   #member(action: MemberAction): Route {
     const route = post(async (api, { id, query }) => {
-      await api.changeMember(action, id, action === "rename" ? renameQuery(query) : undefined);
+      await api.changeMember(action, id, MEMBER_QUERIES[action]?.(query));
       return json({ done: true });
     });
     return { ...route, isAction: true };
@@ -196,6 +197,10 @@ export class Routes {
     },
   };
 }
+
+const MEMBER_QUERIES: Readonly<
+  Partial<Record<MemberAction, (query: URLSearchParams) => string | undefined>>
+> = { rename: renameQuery, demote: demoteQuery };
 
 function get(handler: Handler, early?: () => Response): Route {
   return { method: "GET", handler, ...(early === undefined ? {} : { early }) };

@@ -34,7 +34,7 @@ export interface NodeState {
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
-  readonly keyFingerprint: string;
+  readonly keys: StatusSource["keys"];
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   readonly events: EventList;
@@ -62,7 +62,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   transport: state.transport,
   clock: state.clock,
   progress: state.progress,
-  keyFingerprint: state.keyFingerprint,
+  keys: state.keys,
   notReady: notReadyReason(state),
   halt: state.halt,
 });

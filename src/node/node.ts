@@ -19,6 +19,7 @@ import {
   findClusterKeys,
   keepClusterKey,
   keyFileNotes,
+  keyFileOf,
   lockDataDir,
   makeClusterKey,
   missingKey,
@@ -59,7 +60,6 @@ export class Node implements RunningNode {
   readonly #opening: Opening;
   #lock: DatabaseSync | null = null;
   #milestones: Milestones | null = null;
-  #keyFingerprint = "";
 
   constructor(options: NodeOptions, components: NodeComponents) {
     const core = new NodeCore(options, components);
@@ -77,7 +77,7 @@ export class Node implements RunningNode {
       replicator: core.replicator,
       phase: core.phase,
       progress: core.progress,
-      keyFingerprint: this.#keyFingerprint,
+      keys: core.keys,
       verified: core.verified,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
@@ -108,7 +108,7 @@ export class Node implements RunningNode {
     if (keys === null && kind !== "form") throw missingKey(paths);
     if (kind === "member") core.member = ownMember(core.options, paths);
     const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
-    this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
+    core.keys = { fingerprints: clusterKeys.map(keyFingerprint), file: keyFileOf(core.options, paths) };
     core.notes.push(...keyFileNotes(core.options, paths));
     // A join keeps its key when it is done.
     if (kind !== "join") keepClusterKey(core.options, paths);

@@ -112,9 +112,13 @@ export class Opening {
     const { clock, random, logger } = core.components;
     core.appDbFile ??= host.appDbFile(db);
     return new Replicator(
-      { ...{ db, paths, peerId, ...core.member, applicationVersion }, ...limits },
+      {
+        ...{ db, paths, peerId, ...core.member, applicationVersion, keys: core.keys.fingerprints },
+        ...limits,
+      },
       {
         ...{ transport, router, clock, logger, host, random: random.fork() },
+        admitted: core.admitted === null ? undefined : (peer) => core.admitted!.roleOf(peer),
         onProgress: (progress) => core.report(progress),
         onFailure: (error) => {
           if (isDiskFull(error)) this.waitForRoom(error);

@@ -1,6 +1,7 @@
 /** The work of a replicator at each tick: news for the peers, the request to become a voter, warnings, the WAL. */
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import type { Role } from "./members/role.ts";
 import type { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
@@ -36,7 +37,7 @@ export interface UpkeepComponents {
 }
 
 export interface UpkeepOptions {
-  readonly role: "voter" | "learner";
+  readonly role: Role;
   /** The SQLite with which the application wrote before this node did; null: unknown. */
   readonly applicationVersion?: SqliteVersion | null;
 }

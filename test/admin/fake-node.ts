@@ -27,6 +27,7 @@ export const STATUS: NodeStatus = {
     ready: true,
     state: "ready",
     waitingFor: "",
+    keyFile: "/data/cluster.key",
     uptimeMs: 60_000,
   },
   verdict: { level: "ok", text: "app.db on n1: ready · 2 of 3 voters in touch · may lose 0", findings: [] },
@@ -56,6 +57,7 @@ export const STATUS: NodeStatus = {
       roundTripMs: null,
       checksumAgrees: true,
       version: "0.1.0",
+      keys: ["aa"],
     },
     {
       peerId: "12D3KooWtwo",
@@ -70,6 +72,7 @@ export const STATUS: NodeStatus = {
       roundTripMs: null,
       checksumAgrees: false,
       version: "",
+      keys: ["aa"],
     },
   ],
   shards: [

@@ -28,9 +28,12 @@ export interface EpochSigner {
   readonly sign: (text: string) => string;
 }
 
-/** This node in the configuration of group 0; null: it was removed. */
+/** This node in the configuration of group 0; null: it was removed. A reader becomes a voter that accepts writes. */
 export function ownMember({ log }: Survivor): MemberInfo | null {
-  return log.configuration(0)!.members.find(({ id }) => id === log.member) ?? null;
+  const member = log.configuration(0)!.members.find(({ id }) => id === log.member);
+  if (member?.reader !== true) return member ?? null;
+  const { role: _, reader: __, ...rest } = member;
+  return rest;
 }
 
 export function nextNumber({ log, supersededBy }: Survivor): number {
