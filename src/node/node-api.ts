@@ -12,6 +12,7 @@ import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
 import { shownPosition, waitForPosition } from "../operations/wait-position.ts";
 import { waitFor } from "../operations/wait.ts";
+import type { Refusal } from "../replication/messages/refusals.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
@@ -34,6 +35,7 @@ export interface NodeState {
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
+  readonly refusals: readonly Refusal[];
   readonly keys: StatusSource["keys"];
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
@@ -65,6 +67,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   keys: state.keys,
   notReady: notReadyReason(state),
   halt: state.halt,
+  refusals: state.refusals,
 });
 
 /** An open replicator has a transport. */

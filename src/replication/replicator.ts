@@ -3,6 +3,8 @@
  * Raft, pipeline, event loop and the messages of the peers.
  */
 import { mkdirSync } from "node:fs";
+import { ClusterFormats } from "./formats/cluster-formats.ts";
+import { readStoredFormats } from "./formats/told-formats.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
@@ -45,6 +47,8 @@ export class Replicator {
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
   readonly peers: PeerNews;
+  /** The versions of formats that may be written now. */
+  readonly formats: ClusterFormats;
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
@@ -67,7 +71,7 @@ export class Replicator {
     this.#appDbFile = appDbFile;
     this.#components = components;
     const { db, paths, peerId } = options;
-    const { clock, host } = components;
+    const { clock, host, onSuperseded } = components;
     proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
     this.clusterId = this.replica.replica.settings.clusterId;
@@ -75,6 +79,7 @@ export class Replicator {
     alignLog(this.log, this.replica);
     this.#appDb = openAppDbConnection(db, []);
     this.peers = this.#openPeers();
+    this.formats = this.#openFormats();
     this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
       clock,
@@ -84,18 +89,15 @@ export class Replicator {
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = this.#openPipeline();
-    this.#wal = new WalUpkeep({
-      db: this.#appDb.db,
-      now: () => clock.now(),
-      isUsed: () => this.pipeline.usesAppDb,
-    });
+    const isUsed = (): boolean => this.pipeline.usesAppDb;
+    this.#wal = new WalUpkeep({ db: this.#appDb.db, now: () => clock.now(), isUsed });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
-    this.epochs = this.#openEpochs();
+    const { log, peers, runtime, loop, pipeline, replica } = this;
+    this.epochs = new EpochGuard({ log, runtime, peers, onSuperseded });
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
-    const { runtime, loop, pipeline, replica } = this;
     this.readiness = new Readiness(readinessFacts({ runtime, loop, pipeline, replica, appDbFile }), clock);
     this.messages = this.#openMessages();
     this.#upkeep = this.#openUpkeep();
@@ -106,6 +108,16 @@ export class Replicator {
     return new PeerNews({
       ...{ self: this.options.peerId, transport, router, clock },
       runtime: () => (this.runtime as ShardRuntime | undefined) ?? null,
+    });
+  }
+
+  #openFormats(): ClusterFormats {
+    const { router } = this.#components;
+    const { peers } = this.log;
+    return new ClusterFormats({
+      self: this.options.peerId,
+      members: () => this.log.configuration(0)?.members ?? [],
+      known: (peer) => router.formatsOf(peer) ?? readStoredFormats(peers.formats(peer) ?? ""),
     });
   }
 
@@ -199,20 +211,6 @@ export class Replicator {
     );
   }
 
-  #openEpochs(): EpochGuard {
-    const { onSuperseded } = this.#components;
-    return new EpochGuard({
-      clusterId: this.clusterId,
-      configuration: () => this.runtime.groups[0]!.configuration,
-      nameOf: (peer) => this.peers.nameOf(peer),
-      onSuperseded: (epochs) => {
-        this.log.supersede(epochs);
-        this.peers.tellAll({ kind: "epochs", epochs: [...epochs] });
-        onSuperseded(epochs);
-      },
-    });
-  }
-
   #openLives(): PeerLives {
     const { clock, router, transport, logger } = this.#components;
     return new PeerLives({
@@ -263,11 +261,11 @@ export class Replicator {
   }
 
   #openUpkeep(): Upkeep {
-    const { loop, peers, lives, members, readiness } = this;
+    const { loop, peers, lives, members, readiness, formats } = this;
     const { transport, clock, logger } = this.#components;
     return new Upkeep(
       {
-        ...{ loop, peers, lives, members, readiness, transport, clock, logger },
+        ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
         wal: this.#wal,
         snapshots: this.#snapshots,
         appDbFile: this.#appDbFile,

@@ -2,7 +2,7 @@
  * Whether a peer belongs to the same epoch of the cluster as this node. A peer of an earlier epoch is refused; a later epoch
  * halts this node.
  */
-import type { PeerId } from "../../base/ids.ts";
+import type { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
 import {
   compareEpochs,
   type Epoch,
@@ -10,16 +10,17 @@ import {
   type RecordedEpoch,
   signedText,
 } from "../../shard/epochs.ts";
+import type { ShardRuntime } from "../../shard/runtime.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { isSigned } from "../../transport/identity.ts";
-import type { Hello } from "../messages/control-messages.ts";
+import type { PeerId } from "../../base/ids.ts";
+import type { Control, Hello } from "../messages/control-messages.ts";
 
 export interface EpochGuardComponents {
-  readonly clusterId: string;
-  /** Of group 0. */
-  readonly configuration: () => GroupConfiguration;
-  readonly nameOf: (peer: PeerId) => string;
-  /** A later epoch of the cluster was met, in which this node is no member. */
+  readonly log: Pick<SqliteLogStore, "identity" | "supersede">;
+  readonly runtime: ShardRuntime;
+  readonly peers: { nameOf(peer: PeerId): string; tellAll(control: Control): void };
+  /** A later epoch of the cluster was met, in which this node is no member. It is written down, and told to the peers. */
   readonly onSuperseded: (epochs: readonly Epoch[]) => void;
 }
 
@@ -31,7 +32,11 @@ export class EpochGuard {
   }
 
   get own(): readonly RecordedEpoch[] {
-    return this.#components.configuration().epochs ?? [];
+    return this.#configuration.epochs ?? [];
+  }
+
+  get #configuration(): GroupConfiguration {
+    return this.#components.runtime.groups[0]!.configuration;
   }
 
   /** A joining node, a waiting one and an older build name no epochs: the member id tells a former member apart. */
@@ -41,9 +46,9 @@ export class EpochGuard {
   }
 
   #isProven(epoch: Epoch): boolean {
-    const { clusterId, configuration } = this.#components;
+    const { clusterId } = this.#components.log.identity;
     const isKnown =
-      configuration().members.some(({ peerId }) => peerId === epoch.by) ||
+      this.#configuration.members.some(({ peerId }) => peerId === epoch.by) ||
       this.own.some(({ former }) => former.includes(epoch.by));
     return isKnown && isSigned(epoch.by, signedText(clusterId, epoch), epoch.signature);
   }
@@ -56,11 +61,18 @@ export class EpochGuard {
       case "older":
         return `it belongs to an earlier epoch of the cluster, which was recovered without it by ${this.#recoveredBy}: marmot rejoin makes it a new member`;
       case "newer":
-        this.#components.onSuperseded(hello.epochs!);
+        this.#superseded(hello.epochs!);
         return "it belongs to a later epoch of the cluster";
       case "unproven":
         return "it belongs to an epoch of the cluster that no known member began: marmot rejoin on the older of the two makes it a new member";
     }
+  }
+
+  #superseded(epochs: readonly Epoch[]): void {
+    const { log, peers, onSuperseded } = this.#components;
+    log.supersede(epochs);
+    peers.tellAll({ kind: "epochs", epochs });
+    onSuperseded(epochs);
   }
 
   isOlder(hello: Hello): boolean {
@@ -69,6 +81,6 @@ export class EpochGuard {
 
   get #recoveredBy(): string {
     const by = this.own.at(-1)?.by;
-    return by === undefined ? "another node" : this.#components.nameOf(by);
+    return by === undefined ? "another node" : this.#components.peers.nameOf(by);
   }
 }
