@@ -27,6 +27,7 @@ import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
 import type { SyncedFile } from "./machine/host.ts";
+import { EpochGuard } from "./epochs/epoch-guard.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
 import { MemberChanges } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
@@ -53,6 +54,7 @@ export class Replicator {
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
   readonly measures: Measures;
+  readonly epochs: EpochGuard;
   readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly loop: EventLoop;
@@ -71,7 +73,7 @@ export class Replicator {
     this.#appDbFile = appDbFile;
     this.#components = components;
     const { db, paths, peerId } = options;
-    const { clock, host } = components;
+    const { clock, host, onSuperseded } = components;
     this.measures = components.measures ?? new Measures();
     proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
@@ -91,18 +93,16 @@ export class Replicator {
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = this.#openPipeline();
-    this.#wal = new WalUpkeep({
-      db: this.#appDb.db,
-      now: () => clock.now(),
-      isUsed: () => this.pipeline.usesAppDb,
-    });
+    const isUsed = (): boolean => this.pipeline.usesAppDb;
+    this.#wal = new WalUpkeep({ db: this.#appDb.db, now: () => clock.now(), isUsed });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
     for (const { shard, raft } of this.runtime.groups) this.measures.firstTerms[shard] ??= raft.term;
+    const { log, peers, runtime, loop, pipeline, replica } = this;
+    this.epochs = new EpochGuard({ log, runtime, peers, onSuperseded });
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
-    const { runtime, loop, pipeline, replica } = this;
     this.readiness = new Readiness(readinessFacts({ runtime, loop, pipeline, replica, appDbFile }), clock);
     this.messages = this.#openMessages();
     this.#upkeep = this.#openUpkeep();
@@ -216,6 +216,7 @@ export class Replicator {
     const { clock, router, transport, logger } = this.#components;
     return new PeerLives({
       ...{ clock, router, transport, logger, runtime: this.runtime, peers: this.log.peers },
+      epochs: this.epochs,
       ...{ member: this.log.member, self: this.options.peerId },
       incarnation: () => this.pipeline.outbox.incarnation,
       nameOf: (peer) => this.peers.nameOf(peer),
@@ -251,10 +252,10 @@ export class Replicator {
   }
 
   #openMessages(): PeerMessages {
-    const { replica, runtime, loop, peers, lives, members } = this;
+    const { replica, runtime, loop, peers, lives, members, epochs } = this;
     const { logger, onRefused } = this.#components;
     return new PeerMessages({
-      ...{ replica, runtime, loop, peers, lives, members, logger, onRefused },
+      ...{ replica, runtime, loop, peers, lives, members, epochs, logger, onRefused },
       snapshots: this.#snapshots,
       ownNews: () => this.#ownNews(),
     });
