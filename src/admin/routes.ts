@@ -6,6 +6,7 @@ import { renderMetrics } from "./prometheus.ts";
 import {
   conflictsQuery,
   demoteQuery,
+  recoverQuery,
   eventsQuery,
   renameQuery,
   restoreQuery,
@@ -172,6 +173,7 @@ export class Routes {
     "/metrics": get((api) => metricsText(renderMetrics(api.metrics()))),
     "/api/v1/status": get((api) => json(api.status())),
     "/api/v1/members": get((api) => json(api.status().members)),
+    "/api/v1/members/recover": post(async (api, { query }) => json(await api.recover(recoverQuery(query)))),
     "/api/v1/members/:id/remove": this.#member("remove"),
     "/api/v1/members/:id/promote": this.#member("promote"),
     "/api/v1/members/:id/demote": this.#member("demote"),
