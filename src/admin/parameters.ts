@@ -62,6 +62,11 @@ function read<T>(query: URLSearchParams, name: string, { schema, usual, expected
   throw new UserError(`${name} should be ${expected}, not ${given}`, hint(name));
 }
 
+/** Throws `UserError` for a value that is no flag. */
+export const recoverQuery = (query: URLSearchParams): { readonly plan: boolean } => ({
+  plan: read(query, "plan", flag),
+});
+
 const position: Parameter<string | null> = {
   schema: v.pipe(
     v.string(),
@@ -116,6 +121,17 @@ export const restoreQuery = (
   asNew: read(query, "asNew", flag),
   overwrite: read(query, "overwrite", flag),
 });
+
+/** A demoted member becomes a learner, or a reader. */
+export function demoteQuery(query: URLSearchParams): string | undefined {
+  const to = query.get("to") ?? "learner";
+  if (to === "learner") return undefined;
+  if (to === "reader") return to;
+  throw new UserError(
+    `to should be learner or reader, not ${JSON.stringify(to)}`,
+    "use to=reader, or leave it out",
+  );
+}
 
 /** The new name of a member, under the rule of --name. */
 export function renameQuery(query: URLSearchParams): string {

@@ -7,6 +7,8 @@ import { earlyMetrics } from "../operations/health/process-metrics.ts";
 import { renderMetrics } from "./prometheus.ts";
 import {
   conflictsQuery,
+  demoteQuery,
+  recoverQuery,
   eventsQuery,
   renameQuery,
   restoreQuery,
@@ -151,7 +153,7 @@ export class Routes {
 
   #member(action: MemberAction): Route {
     const route = post(async (api, { id, query }) => {
-      await api.changeMember(action, id, action === "rename" ? renameQuery(query) : undefined);
+      await api.changeMember(action, id, MEMBER_QUERIES[action]?.(query));
       return json({ done: true });
     });
     return { ...route, isAction: true };
@@ -179,6 +181,7 @@ export class Routes {
     ),
     "/api/v1/status": get((api) => json(api.status())),
     "/api/v1/members": get((api) => json(api.status().members)),
+    "/api/v1/members/recover": post(async (api, { query }) => json(await api.recover(recoverQuery(query)))),
     "/api/v1/members/:id/remove": this.#member("remove"),
     "/api/v1/members/:id/promote": this.#member("promote"),
     "/api/v1/members/:id/demote": this.#member("demote"),
@@ -205,6 +208,10 @@ export class Routes {
     },
   };
 }
+
+const MEMBER_QUERIES: Readonly<
+  Partial<Record<MemberAction, (query: URLSearchParams) => string | undefined>>
+> = { rename: renameQuery, demote: demoteQuery };
 
 function get(handler: Handler, early?: () => Response): Route {
   return { method: "GET", handler, ...(early === undefined ? {} : { early }) };

@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
-import type { FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
+import type { FileRepair, NodeApi, Recovery, VerifyResult } from "../operations/api.ts";
 import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
 import type { EventList } from "../operations/events/event-list.ts";
@@ -16,6 +16,7 @@ import { restoreConflict } from "../operations/restore/restore.ts";
 import { verify } from "../operations/verify/verify.ts";
 import { shownPosition, waitForPosition } from "../operations/wait-position.ts";
 import { waitFor } from "../operations/wait.ts";
+import type { Refusal } from "../replication/messages/refusals.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
@@ -38,7 +39,8 @@ export interface NodeState {
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
-  readonly keyFingerprint: string;
+  readonly refusals: readonly Refusal[];
+  readonly keys: StatusSource["keys"];
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   readonly events: EventList;
@@ -47,6 +49,8 @@ export interface NodeState {
   readonly files: MeasuredFiles;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
+  /** Begins a new epoch of the cluster, or says the effects. */
+  readonly recover: (options: { readonly plan: boolean }) => Promise<Recovery>;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
   readonly repair: () => Promise<FileRepair>;
 }
@@ -67,9 +71,10 @@ const sourceOf = (state: NodeState): StatusSource => ({
   transport: state.transport,
   clock: state.clock,
   progress: state.progress,
-  keyFingerprint: state.keyFingerprint,
+  keys: state.keys,
   notReady: notReadyReason(state),
   halt: state.halt,
+  refusals: state.refusals,
 });
 
 /** An open replicator has a transport. */
@@ -117,6 +122,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     const { transport } = opened(state());
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
+  recover: (options) => state().recover(options),
   repair: () => state().repair(),
   history: () => state().history.read(),
   tables: () => tableRows(() => state().replicator),

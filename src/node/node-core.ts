@@ -14,6 +14,7 @@ import { Measures } from "../replication/measures/measures.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/machine/host.ts";
 import type { OnProgress, ProgressStatus } from "../replication/machine/work-progress.ts";
+import type { AdmittedPeers } from "../replication/members/admitted-peers.ts";
 import type { MessageRouter } from "../replication/messages/message-router.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
@@ -66,6 +67,10 @@ export class NodeCore {
   /** The current step of a start, as a sentence; "": the node has started. */
   phase = "starting";
   progress: ProgressStatus | null = null;
+  /** The cluster keys. `file`: where they come from; "": the environment. */
+  keys: { readonly fingerprints: readonly string[]; readonly file: string } = { fingerprints: [], file: "" };
+  /** The list of `--admit`; null: each peer with the key may join. */
+  admitted: AdmittedPeers | null = null;
   background: Promise<void> = Promise.resolve();
   hasFailed = false;
   halting: Halting | null = null;

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { isDiskFull } from "../base/errors.ts";
-import { HaltError } from "../base/halt.ts";
+import { type Halt, HaltError } from "../base/halt.ts";
 import { NO_PEER } from "../base/ids.ts";
 import type { NodeApi } from "../operations/api.ts";
 import { dataPaths } from "../replication/machine/data-paths.ts";
@@ -19,6 +19,7 @@ import {
   findClusterKeys,
   keepClusterKey,
   keyFileNotes,
+  keyFileOf,
   lockDataDir,
   makeClusterKey,
   missingKey,
@@ -59,7 +60,6 @@ export class Node implements RunningNode {
   readonly #opening: Opening;
   #lock: DatabaseSync | null = null;
   #milestones: Milestones | null = null;
-  #keyFingerprint = "";
 
   constructor(options: NodeOptions, components: NodeComponents) {
     const core = new NodeCore(options, components);
@@ -77,7 +77,8 @@ export class Node implements RunningNode {
       replicator: core.replicator,
       phase: core.phase,
       progress: core.progress,
-      keyFingerprint: this.#keyFingerprint,
+      refusals: (core.router as typeof core.router | undefined)?.refusals.list() ?? [],
+      keys: core.keys,
       verified: core.verified,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
@@ -85,11 +86,32 @@ export class Node implements RunningNode {
       measures: core.measures,
       files: { appDb: options.db, replica: core.paths.replica, log: core.paths.log },
       halt: core.halted ?? core.guard.halt,
+      recover: (options) => this.#opening.recover(options),
       repair: () => core.guard.repair(core.transport.peerId),
     }));
   }
 
   async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      if (!(error instanceof HaltError) || (this.#core.transport as Transport | undefined) !== undefined)
+        throw error;
+      await this.#haltAtStart(error.halt);
+    }
+  }
+
+  /** The files are of a newer build: the node stays up, and says so. */
+  async #haltAtStart(halt: Halt): Promise<void> {
+    const core = this.#core;
+    if (this.#lock === null) this.#takeDataDir();
+    const privateKey = await loadIdentity(core.paths.identity);
+    const clusterKeys = findClusterKeys(core.options, core.paths, true) ?? [];
+    openTransport(core, { privateKey, clusterKeys }, () => {});
+    this.#opening.halt(halt);
+  }
+
+  async #start(): Promise<void> {
     const core = this.#core;
     const { paths } = core;
     const { db, peers, create, bootstrapExpect } = core.options;
@@ -110,7 +132,7 @@ export class Node implements RunningNode {
     if (keys === null && kind !== "form") throw missingKey(paths);
     if (kind === "member") core.member = ownMember(core.options, paths);
     const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
-    this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
+    core.keys = { fingerprints: clusterKeys.map(keyFingerprint), file: keyFileOf(core.options, paths) };
     core.notes.push(...keyFileNotes(core.options, paths));
     // A join keeps its key when it is done.
     if (kind !== "join") keepClusterKey(core.options, paths);
@@ -170,7 +192,11 @@ export class Node implements RunningNode {
         isTaken = await core.guard.take(core.peerId);
       }
     } catch (error) {
-      if (error instanceof HaltError) return this.#opening.halt(error.halt);
+      if (error instanceof HaltError) {
+        this.#opening.halt(error.halt);
+        // It tells other nodes of its epoch.
+        return error.halt.name === "superseded" ? core.transport.start(core.router) : undefined;
+      }
       if (!isDiskFull(error)) throw error;
       this.#opening.waitForRoom(error);
       return core.transport.start(core.router);

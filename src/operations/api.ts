@@ -2,6 +2,7 @@
  * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
+import type { Role } from "../replication/members/role.ts";
 import type { ProgressStatus } from "../replication/machine/work-progress.ts";
 
 export type { ProgressStatus };
@@ -10,7 +11,7 @@ export interface MemberStatus {
   readonly peerId: string;
   readonly name: string;
   readonly addresses: readonly string[];
-  readonly role: "voter" | "learner";
+  readonly role: Role;
   readonly connected: boolean;
   /** Shards that it leads. */
   readonly leads: readonly number[];
@@ -26,6 +27,8 @@ export interface MemberStatus {
   readonly checksumAgrees: boolean | null;
   /** The version of Marmot that the member runs; "" while unknown. */
   readonly version: string;
+  /** Fingerprints of the cluster keys that it accepts, the one that it dials with first; empty while unknown. */
+  readonly keys: readonly string[];
 }
 
 export interface ShardStatus {
@@ -92,6 +95,8 @@ export interface NodeStatus {
     readonly state: string;
     /** The reason, as a sentence, while the node is not ready; "" when it is ready. */
     readonly waitingFor: string;
+    /** The file of the cluster key; "": the environment. */
+    readonly keyFile: string;
     readonly uptimeMs: number;
   };
   /** The state in a sentence, and the things to do. */
@@ -100,6 +105,8 @@ export interface NodeStatus {
   readonly quorum: { readonly voters: number; readonly inTouch: number; readonly mayLose: number };
   readonly cluster: {
     readonly id: string;
+    /** Counts the times that the cluster was recovered without its majority. */
+    readonly epoch: number;
     readonly shards: number;
     readonly transactions: "whole" | "row";
     readonly schemaVersion: number;
@@ -112,6 +119,23 @@ export interface NodeStatus {
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
+  /** Connections that this node or the peer refused within the last minutes, and why. */
+  readonly refusals: readonly {
+    readonly peerId: string;
+    /** "" while unknown. */
+    readonly name: string;
+    readonly by: "this node" | "peer";
+    readonly reason: string;
+    /** Milliseconds since the last one. */
+    readonly ageMs: number;
+  }[];
+  /** Formats of which an older version is written, because of the named members. */
+  readonly formats: readonly {
+    readonly name: string;
+    readonly writes: number;
+    readonly newest: number;
+    readonly heldBackBy: readonly string[];
+  }[];
   /** Pairs of running nodes that do not reach each other, by name. */
   readonly unreached: readonly { readonly from: string; readonly to: string; readonly reason: string }[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
@@ -313,6 +337,21 @@ export interface FileRepair {
   readonly unreadable: readonly { readonly table: string; readonly reason: string }[];
 }
 
+/** The effects of `marmot members recover`, or its plan. */
+export interface Recovery {
+  /** False: the plan alone. */
+  readonly done: boolean;
+  readonly node: string;
+  /** Number of the new epoch of the cluster. */
+  readonly epoch: number;
+  /** Names of the members that are none afterwards. */
+  readonly leaves: readonly string[];
+  /** Per shard, the last entry of this node's log: later ones are lost. */
+  readonly lastEntries: readonly number[];
+  /** Entries among them that this node does not know to be confirmed; they are kept. */
+  readonly unconfirmed: number;
+}
+
 /** Every method may be called at any time between start and stop. */
 export interface NodeApi {
   status(): NodeStatus;
@@ -330,6 +369,8 @@ export interface NodeApi {
   position(): string | null;
   /** Resolves when the change is in force. Rejects with `UserError` when it is refused, or has no majority. */
   changeMember(action: MemberAction, name: string, to?: string): Promise<void>;
+  /** Makes this node the only voter of a new epoch, when the majority is lost. `plan`: only says the effects. */
+  recover(options: { readonly plan: boolean }): Promise<Recovery>;
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;

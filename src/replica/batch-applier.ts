@@ -69,8 +69,9 @@ export class BatchApplier {
   }
 
   *apply(shard: number, next: NextEntry, head: BatchHead): Generator<void, void> {
-    const { origins, staged, checksums, checks } = this.#components;
+    const { origins, staged, checksums, checks, formats } = this.#components;
     const { entry } = next;
+    formats.applied(head.format);
     if (head.kind === BatchKind.check) {
       checks.record(head.note, shard, entry.index, checksums.ofShard(shard));
       return;

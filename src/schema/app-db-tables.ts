@@ -5,7 +5,7 @@
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /**
- * Version of Marmot's objects in L; a file with a newer one is refused. Version 2 added the indexes that keep rowids
+ * Version of Marmot's objects in L that this build writes. Version 2 added the indexes that keep rowids
  * (`keepIndexName`), and the schema that the file last reflected; opening an older file writes it. Version 3 added `awaited`: an
  * older build would not restore its rows.
  */
@@ -69,6 +69,13 @@ export function triggerName(tableId: number, kind: TriggerKind): string {
     return `${PREFIX}${tableId}_${kind} (drop the index and the column in separate transactions)`;
   return `${PREFIX}${tableId}_${kind}`;
 }
+
+/** They refuse the writes of applications; see `capture/reader-triggers.ts`. */
+export const READER_TRIGGER_KINDS = ["reader_insert", "reader_update", "reader_delete"] as const;
+export type ReaderTriggerKind = (typeof READER_TRIGGER_KINDS)[number];
+
+export const readerTriggerName = (tableId: number, kind: ReaderTriggerKind): string =>
+  `${PREFIX}${tableId}_${kind}`;
 
 /** The index of a table without a declared key, named by id as the triggers are. Unquoted. */
 export const keepIndexName = (tableId: number): string => `${PREFIX}${tableId}_keep`;

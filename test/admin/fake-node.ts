@@ -10,6 +10,7 @@ import type {
   NodeEvent,
   NodeHistory,
   NodeStatus,
+  Recovery,
   RestoreResult,
   TableStatus,
   VerifyResult,
@@ -28,12 +29,14 @@ export const STATUS: NodeStatus = {
     ready: true,
     state: "ready",
     waitingFor: "",
+    keyFile: "/data/cluster.key",
     uptimeMs: 60_000,
   },
   verdict: { level: "ok", text: "app.db on n1: ready · 2 of 3 voters in touch · may lose 0", findings: [] },
   quorum: { voters: 3, inTouch: 2, mayLose: 0 },
   cluster: {
     id: "c0ffee",
+    epoch: 0,
     shards: 2,
     transactions: "row",
     schemaVersion: 3,
@@ -56,6 +59,7 @@ export const STATUS: NodeStatus = {
       roundTripMs: null,
       checksumAgrees: true,
       version: "0.1.0",
+      keys: ["aa"],
     },
     {
       peerId: "12D3KooWtwo",
@@ -70,6 +74,7 @@ export const STATUS: NodeStatus = {
       roundTripMs: null,
       checksumAgrees: false,
       version: "",
+      keys: ["aa"],
     },
   ],
   shards: [
@@ -77,6 +82,8 @@ export const STATUS: NodeStatus = {
     { shard: 1, role: "follower", leader: "", term: 2, commitIndex: 9, appliedIndex: 9, pendingChanges: 0 },
   ],
   unreached: [],
+  refusals: [],
+  formats: [],
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
   conflicts: { total: 1, open: 1, orphans: 0 },
   verified: null,
@@ -186,6 +193,11 @@ export class FakeNode implements NodeApi {
   repair(): Promise<FileRepair> {
     this.calls.push({ name: "repair", options: null });
     return Promise.resolve({ file: "app.db", before: null, rows: [], journalled: 0, unreadable: [] });
+  }
+  recover(options: { readonly plan: boolean }): Promise<Recovery> {
+    this.calls.push({ name: "recover", options });
+    const result = { node: "n1", epoch: 1, leaves: ["n2"], lastEntries: [17, 9], unconfirmed: 2 };
+    return Promise.resolve({ done: !options.plan, ...result });
   }
   changeMember(action: MemberAction, name: string, to?: string): Promise<void> {
     this.calls.push({ name: action, options: { name, ...(to === undefined ? {} : { to }) } });

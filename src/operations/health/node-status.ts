@@ -8,6 +8,7 @@ import type { Transport } from "../../shard/seams.ts";
 import type { MemberStatus, NodeStatus, ProgressStatus, ShardStatus, VerifiedStatus } from "../api.ts";
 import { type StatusFacts, verdictOf } from "./verdict.ts";
 import { votersInTouch } from "./voters.ts";
+import type { Refusal } from "../../replication/messages/refusals.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { ownVersion, showVersion } from "../../sqlite/sqlite-version.ts";
 import { walResetNote } from "../../sqlite/writer-version.ts";
@@ -22,8 +23,10 @@ export interface StatusSource {
   readonly clock: Clock;
   readonly progress: ProgressStatus | null;
   readonly notReady: string | null;
-  readonly keyFingerprint: string;
+  /** Fingerprints of the cluster keys, and their file; "": they are in the environment. */
+  readonly keys: { readonly fingerprints: readonly string[]; readonly file: string };
   readonly halt: Halt | null;
+  readonly refusals: readonly Refusal[];
   /** Path of the application's file. */
   readonly file: string;
   readonly startedAt: number;
@@ -54,21 +57,28 @@ function statusFacts(source: StatusSource): StatusFacts {
       ready: source.notReady === null,
       state: source.halt?.name ?? (source.notReady === null ? "ready" : "waiting"),
       waitingFor: source.notReady ?? "",
+      keyFile: source.keys.file,
       uptimeMs: Math.round(clock.now() - source.startedAt),
     },
     quorum: quorum(source),
     cluster: {
       id: replicator?.clusterId ?? "",
+      epoch: replicator?.epochs.own.at(-1)?.number ?? 0,
       shards: settings?.shards ?? 0,
       transactions: settings?.transactions ?? "whole",
       schemaVersion: settings?.schemaVersion ?? 0,
       merge: settings === undefined ? "" : showPerTable(settings.merge),
       foreignKeys: settings?.foreignKeys ?? "keep",
       idBlock: settings === undefined ? "" : showPerTable(settings.idBlock),
-      keyFingerprint: source.keyFingerprint,
+      keyFingerprint: source.keys.fingerprints[0] ?? "",
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
+    refusals: source.refusals.map(({ at, ...rest }) => ({
+      ...rest,
+      ageMs: Math.round(source.clock.now() - at),
+    })),
+    formats: replicator?.formats.held() ?? [],
     unreached: replicator?.peers.unreached() ?? [],
     pending: pending(replicator),
     sqlite: sqliteStatus(replicator),
@@ -149,7 +159,7 @@ function quorum({ replicator, transport, peerId }: StatusSource): NodeStatus["qu
   return { voters, inTouch, mayLose: Math.max(-1, inTouch - Math.floor(voters / 2) - 1) };
 }
 
-function members({ transport, peerId, clock }: StatusSource, replicator: Replicator): MemberStatus[] {
+function members({ transport, peerId, clock, keys }: StatusSource, replicator: Replicator): MemberStatus[] {
   const { members } = replicator.runtime.groups[0]!.configuration;
   const connected = new Set(transport?.connected());
   const { replica } = replicator.replica;
@@ -165,7 +175,7 @@ function members({ transport, peerId, clock }: StatusSource, replicator: Replica
       peerId: m.peerId,
       name: m.name,
       addresses: (self ? transport?.addresses() : transport?.addressesOf(m.peerId)) ?? [],
-      role: replicator.runtime.isVoter(m.peerId) ? "voter" : "learner",
+      role: replicator.runtime.isVoter(m.peerId) ? "voter" : m.reader === true ? "reader" : "learner",
       connected: self || connected.has(m.peerId),
       leads: replicator.runtime.groups.filter((g) => g.leaderPeer === m.peerId).map((g) => g.shard),
       lagEntries: lag?.entries ?? null,
@@ -174,6 +184,7 @@ function members({ transport, peerId, clock }: StatusSource, replicator: Replica
       roundTripMs: self ? null : (transport?.roundTripMs?.(m.peerId) ?? null),
       checksumAgrees: self ? true : (replicator.peers.agreement.get(m.peerId) ?? null),
       version: self ? VERSION : (news?.version ?? ""),
+      keys: self ? keys.fingerprints : (news?.keys ?? []),
     };
   });
 }

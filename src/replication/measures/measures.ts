@@ -1,4 +1,5 @@
 /** Durations and counts of a node's work since its start, for metrics and the page. All durations in seconds. */
+import type { Clock } from "../../base/clock.ts";
 import { Histogram } from "../../base/measure/histogram.ts";
 
 const LATENCY = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] as const;
@@ -30,6 +31,15 @@ export class Measures {
     this.leaderChanges[shard] = (this.leaderChanges[shard] ?? 0) + 1;
   }
 }
+
+/** Runs work and observes how long it took. */
+export const timed =
+  (histogram: Histogram, clock: Pick<Clock, "now">) =>
+  (work: () => void): void => {
+    const startedAt = clock.now();
+    work();
+    histogram.observe((clock.now() - startedAt) / 1000);
+  };
 
 interface Awaited {
   readonly index: number;

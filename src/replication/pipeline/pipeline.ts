@@ -188,7 +188,9 @@ export class Pipeline {
     }
     const hadMoved = this.#schemaMoved;
     if (this.#sendFirst() || (!hadMoved && this.#schemaMoved)) return { again: "now" };
-    const reflected = applied ? this.#reflect.slice((position) => this.#mayWrite(position)) : "waiting";
+    const reflected = applied
+      ? this.#reflect.slice((position) => this.#mayWrite(position), this.#drain.running)
+      : "waiting";
     this.#noteShown();
     if (reflected === "schema-changed") this.#schemaMoved = true;
     const drained = this.#drainSlice();
@@ -205,7 +207,7 @@ export class Pipeline {
   }
 
   #drainSlice(): "done" | "more" | "schema-changed" {
-    const drained = this.#drain.slice(!this.schemaDue);
+    const drained = this.#drain.slice(!this.schemaDue && !this.#reflect.holdsDrains);
     if (drained === "schema-changed") this.#schemaMoved = true;
     this.outbox.propose();
     return drained;
@@ -232,7 +234,8 @@ export class Pipeline {
     if (this.reflecting || this.#schema.proposing) return true;
     const { replica, now } = this.#components;
     const end = now() + SLICE_MS;
-    const done = replica.advance(() => replica.changed.size >= REFLECT_AT_ROWS || now() >= end);
+    const isFull = (): boolean => replica.changed.size >= REFLECT_AT_ROWS && !this.#reflect.awaitsOwn;
+    const done = replica.advance(() => isFull() || now() >= end);
     return done || replica.betweenEntries;
   }
 
