@@ -119,6 +119,7 @@ export const conflictsVerb: Verb = {
   ],
   usage: "conflicts list|show ID|restore ID --db FILE [options]",
   words: 2,
+  actions: ["list", "show", "restore"],
   options: [
     ...NODE_OPTIONS,
     {

@@ -9,6 +9,7 @@ import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
 import { readTokenFile } from "../options/admin-token.ts";
+import { RUN_GROUPS } from "../run-groups.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
 import { screen, startFields } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
@@ -118,8 +119,9 @@ function stoppedBy(failure: Error): UserError {
 export const runVerb: Verb = {
   name: "run",
   summary: "Runs a node: joins the cluster of --peers, or forms a new one.",
-  usage: "run --db FILE [options]",
+  usage: "run FILE [options]",
   options: RUN_OPTIONS,
+  groups: RUN_GROUPS,
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
   check: (options, _words, context) => [
     ...contradictions(runSettings(options, context)),
