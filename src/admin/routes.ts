@@ -3,7 +3,15 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { renderMetrics } from "./prometheus.ts";
-import { conflictsQuery, renameQuery, restoreQuery, verifyQuery, waitQuery } from "./parameters.ts";
+import {
+  conflictFilter,
+  conflictsQuery,
+  renameQuery,
+  restoreAllQuery,
+  restoreQuery,
+  verifyQuery,
+  waitQuery,
+} from "./parameters.ts";
 
 /** Characters of a path with its query. */
 const MAX_URL = 4096;
@@ -177,6 +185,21 @@ export class Routes {
       const found = api.conflict(id);
       return found === null ? noConflict(id) : json(found);
     }),
+    "/api/v1/conflicts/all/dismiss": {
+      ...post(async (api, { query }) => json(await api.dismiss(conflictFilter(query, true)))),
+      isAction: true,
+    },
+    "/api/v1/conflicts/:id/dismiss": {
+      ...post(async (api, { id }) => {
+        const done = await api.dismiss(id);
+        return done === null ? noConflict(id) : json(done);
+      }),
+      isAction: true,
+    },
+    "/api/v1/conflicts/all/restore": {
+      ...post(async (api, { query }) => json(await api.restoreAll(restoreAllQuery(query)))),
+      isAction: true,
+    },
     "/api/v1/conflicts/:id/restore": {
       ...post(async (api, { id, query }) => {
         const done = await api.restore(id, restoreQuery(query));

@@ -3,18 +3,26 @@ import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
 import type { FileRepair, NodeApi } from "../operations/api.ts";
-import { conflictDetail, conflictSummary, findConflict } from "../operations/conflicts.ts";
+import { chosenConflicts } from "../operations/conflict-filter.ts";
+import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
 import { nodeMetrics } from "../operations/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
+import { restoreAll } from "../operations/restore/restore-all.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
+import { settleConflicts } from "../operations/settle-conflicts.ts";
 import { verify } from "../operations/verify/verify.ts";
 import { shownPosition, waitForPosition } from "../operations/wait-position.ts";
 import { waitFor } from "../operations/wait.ts";
+import type { StoredConflict } from "../replica/conflicts/journal.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
 import { FileChangedError } from "../rows/file-life.ts";
 import type { Transport } from "../shard/seams.ts";
+
+/** The longest wait for a majority that orders states of conflicts. */
+const SETTLE_MS = 10_000;
+const NOTE_RESTORED_MS = 3000;
 
 /** The state of a node at one time. */
 export interface NodeState {
@@ -51,6 +59,16 @@ const sourceOf = (state: NodeState): StatusSource => ({
   halt: state.halt,
 });
 
+/** The rows are written, and stay so; without a quorum the conflicts are listed as open until they are restored again. */
+async function noteRestored(state: () => NodeState, conflicts: readonly StoredConflict[]): Promise<void> {
+  const components = { replicator: (): Replicator | null => state().replicator, clock: state().clock };
+  try {
+    await settleConflicts(components, "restored", conflicts, NOTE_RESTORED_MS);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+  }
+}
+
 const notReadyError = (reason: string): UserError =>
   new UserError(`this node is not ready: ${reason}`, "wait until marmot status shows that it is ready");
 
@@ -85,11 +103,35 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
   repair: () => state().repair(),
-  conflicts: ({ limit }) => {
-    const { replicator } = state();
-    return replicator === null
-      ? []
-      : replicator.replica.replica.journal.list(limit).map((c) => conflictSummary(replicator, c));
+  conflicts: ({ limit, ...filter }) => {
+    const { replicator, clock } = state();
+    if (replicator === null) return [];
+    return chosenConflicts(replicator, filter, clock.wallTime())
+      .take(limit)
+      .map((c) => conflictSummary(replicator, c))
+      .toArray();
+  },
+  dismiss: async (which) => {
+    const { replicator, clock } = state();
+    if (replicator === null) throw notReadyError(state().phase);
+    const found =
+      typeof which === "string"
+        ? findConflict(replicator, which)
+        : [...chosenConflicts(replicator, { ...which, open: true }, clock.wallTime())];
+    if (found === null) return null;
+    const chosen = Array.isArray(found) ? found : [found];
+    const settling = { replicator: () => state().replicator, clock };
+    const open = chosen.filter((c) => conflictSummary(replicator, c).state === "open");
+    await settleConflicts(settling, "dismissed", open, SETTLE_MS);
+    return { dismissed: open.map(conflictId) };
+  },
+  restoreAll: async (options) => {
+    const { replicator, clock } = state();
+    const reason = notReadyReason(state());
+    if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
+    const { result, restored } = await restoreAll(replicator, clock, options);
+    if (!options.dryRun) await noteRestored(state, restored);
+    return result;
   },
   conflict: (id) => {
     const { replicator } = state();
@@ -101,6 +143,9 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     const reason = notReadyReason(state());
     if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
     const conflict = findConflict(replicator, id);
-    return conflict === null ? null : restoreConflict(replicator, clock, conflict, options);
+    if (conflict === null) return null;
+    const result = await restoreConflict(replicator, clock, conflict, options);
+    await noteRestored(state, [conflict]);
+    return result;
   },
 });

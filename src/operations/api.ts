@@ -67,8 +67,11 @@ export interface NodeStatus {
   /** Pairs of running nodes that do not reach each other, by name. */
   readonly unreached: readonly { readonly from: string; readonly to: string; readonly reason: string }[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
-  /** Entries of the conflict journal; `orphans`: references that concurrent writes left dangling and that still dangle. */
-  readonly conflicts: { readonly total: number; readonly orphans: number };
+  /**
+   * Entries of the conflict journal; `open`: neither restored nor dismissed; `orphans`: references that concurrent writes left
+   * dangling and that still dangle.
+   */
+  readonly conflicts: { readonly total: number; readonly open: number; readonly orphans: number };
   /** Versions of SQLite: Marmot's own, and the application's as its file tells it; null: unknown. "" as warning: none. */
   readonly sqlite: { readonly marmot: string; readonly application: string | null; readonly warning: string };
   readonly tables: { readonly replicated: readonly string[]; readonly skipped: readonly SkippedTable[] };
@@ -156,8 +159,16 @@ export interface ConflictSummary {
   readonly kind: string;
   readonly losingOrigin: string;
   readonly winningOrigin: string;
+  /** Peer ids of the two; "" if unknown. */
+  readonly losingPeer: string;
+  readonly winningPeer: string;
   /** Wall-clock time of the winning proposal in milliseconds since 1970: for display only. */
   readonly time: number;
+  /** Columns in which the two rows differ; empty if one of them is a delete. */
+  readonly differing: readonly string[];
+  readonly state: "open" | "restored" | "dismissed";
+  /** The node on which it was restored or dismissed, and the time; null while it is open. */
+  readonly settled: { readonly by: string; readonly peer: string; readonly time: number } | null;
 }
 
 export interface ConflictDetail extends ConflictSummary {
@@ -185,6 +196,34 @@ export interface RestoreResult {
     /** "moved": its reference was changed; "restored": it had lost too and is back; "left": unchanged, because of `reason`. */
     readonly done: "moved" | "restored" | "left";
     readonly newKey: string;
+    readonly reason: string;
+  }[];
+}
+
+export interface ConflictFilter {
+  /** null: of all tables. */
+  readonly table: string | null;
+  /** A time, how long ago, or a position; null: all that are kept. */
+  readonly since: string | null;
+  /** Name or peer id of the node whose write lost; null: any. */
+  readonly origin: string | null;
+  readonly open: boolean;
+}
+
+export interface DismissResult {
+  /** Ids of the conflicts that are dismissed by this call. */
+  readonly dismissed: readonly string[];
+}
+
+/** The effects of `marmot conflicts restore --table T --from NODE`. */
+export interface RestoreAllResult {
+  /** Nothing was written. */
+  readonly dryRun: boolean;
+  readonly restored: readonly Pick<RestoreResult, "id" | "table" | "key" | "done">[];
+  readonly left: readonly {
+    readonly id: string;
+    readonly table: string;
+    readonly key: string;
     readonly reason: string;
   }[];
 }
@@ -222,7 +261,17 @@ export interface NodeApi {
   }): Promise<VerifyResult>;
   /** Rejects with `UserError` unless the node is halted because of its file. */
   repair(): Promise<FileRepair>;
-  conflicts(options: { readonly limit: number }): readonly ConflictSummary[];
+  /** The newest first. Throws `UserError` for a table, node or time that is none. */
+  conflicts(options: ConflictFilter & { readonly limit: number }): readonly ConflictSummary[];
+  /** One conflict, or all open ones of a filter. null: no conflict has this id. Resolves when that is ordered. */
+  dismiss(id: string | ConflictFilter): Promise<DismissResult | null>;
+  /** Restores the open conflicts of a table in which a node's write lost. */
+  restoreAll(options: {
+    readonly table: string;
+    readonly from: string;
+    readonly overwrite: boolean;
+    readonly dryRun: boolean;
+  }): Promise<RestoreAllResult>;
   conflict(id: string): ConflictDetail | null;
   /** null: no conflict has this id. Rejects with `UserError` if the restore is impossible; nothing is written then. */
   restore(

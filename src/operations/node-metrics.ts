@@ -34,6 +34,11 @@ export function nodeMetrics(source: StatusSource): Metric[] {
       status.pending.oldestMs / 1000,
     ),
     one("conflicts", "conflicts in the journal", status.conflicts.total),
+    one(
+      "conflicts_open",
+      "conflicts in the journal that are neither restored nor dismissed",
+      status.conflicts.open,
+    ),
     one("orphans", "references that concurrent writes left dangling", status.conflicts.orphans),
     perShard("term", "Raft term", (s) => s.term),
     perShard("commit_index", "Raft commit index", (s) => s.commitIndex),

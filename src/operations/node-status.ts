@@ -55,6 +55,7 @@ export function nodeStatus(source: StatusSource): NodeStatus {
     sqlite: sqliteStatus(replicator),
     conflicts: {
       total: replicator?.replica.replica.journal.total ?? 0,
+      open: replicator?.replica.replica.journal.open ?? 0,
       orphans: replicator?.replica.replica.danglingReferences.total ?? 0,
     },
     tables: {
