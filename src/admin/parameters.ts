@@ -47,6 +47,13 @@ const limit: Parameter<number> = {
   hint: () => "leave it out for the newest 100",
 };
 
+const after: Parameter<number> = {
+  schema: v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number)),
+  usual: 0,
+  expected: "the id of an event",
+  hint: (name) => `leave ${name} out for all events that are kept`,
+};
+
 function read<T>(query: URLSearchParams, name: string, { schema, usual, expected, hint }: Parameter<T>): T {
   const given = query.get(name);
   if (given === null) return usual;
@@ -115,12 +122,28 @@ export function restoreAllQuery(query: URLSearchParams): Parameters<NodeApi["res
   return { table, from, overwrite: read(query, "overwrite", flag), dryRun: read(query, "dryRun", flag) };
 }
 
+export const eventsQuery = (query: URLSearchParams): { readonly limit: number; readonly after: number } => ({
+  limit: read(query, "limit", { ...limit, usual: 200 }),
+  after: read(query, "after", after),
+});
+
 export const restoreQuery = (
   query: URLSearchParams,
 ): { readonly asNew: boolean; readonly overwrite: boolean } => ({
   asNew: read(query, "asNew", flag),
   overwrite: read(query, "overwrite", flag),
 });
+
+/** A demoted member becomes a learner, or a reader. */
+export function demoteQuery(query: URLSearchParams): string | undefined {
+  const to = query.get("to") ?? "learner";
+  if (to === "learner") return undefined;
+  if (to === "reader") return to;
+  throw new UserError(
+    `to should be learner or reader, not ${JSON.stringify(to)}`,
+    "use to=reader, or leave it out",
+  );
+}
 
 /** The new name of a member, under the rule of --name. */
 export function renameQuery(query: URLSearchParams): string {

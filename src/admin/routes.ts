@@ -6,6 +6,8 @@ import { renderMetrics } from "./prometheus.ts";
 import {
   conflictFilter,
   conflictsQuery,
+  demoteQuery,
+  eventsQuery,
   renameQuery,
   restoreAllQuery,
   restoreQuery,
@@ -150,7 +152,7 @@ export class Routes {
 
   #member(action: MemberAction): Route {
     const route = post(async (api, { id, query }) => {
-      await api.changeMember(action, id, action === "rename" ? renameQuery(query) : undefined);
+      await api.changeMember(action, id, MEMBER_QUERIES[action]?.(query));
       return json({ done: true });
     });
     return { ...route, isAction: true };
@@ -180,6 +182,7 @@ export class Routes {
     "/api/v1/wait": post((api, call) => this.#wait(api, call)),
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
     "/api/v1/repair": post(async (api) => json(await api.repair())),
+    "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);
@@ -209,6 +212,10 @@ export class Routes {
     },
   };
 }
+
+const MEMBER_QUERIES: Readonly<
+  Partial<Record<MemberAction, (query: URLSearchParams) => string | undefined>>
+> = { rename: renameQuery, demote: demoteQuery };
 
 function get(handler: Handler, early?: () => Response): Route {
   return { method: "GET", handler, ...(early === undefined ? {} : { early }) };

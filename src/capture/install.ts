@@ -23,6 +23,7 @@ import { commitAfter } from "../sqlite/transaction.ts";
 import { writeRemembered } from "./remembered.ts";
 import { captureObjects } from "./capture-triggers.ts";
 import { continueLog } from "./log-ids.ts";
+import { createReaderTriggers } from "./reader-triggers.ts";
 
 export interface InstallOptions {
   readonly clusterId: string;
@@ -34,6 +35,8 @@ export interface InstallOptions {
   readonly usedIds?: (table: number) => number;
   /** Absent: a new epoch. */
   readonly life?: FileLife;
+  /** The file refuses the writes of its applications. Default: false. */
+  readonly isReader?: boolean;
 }
 
 /** The life of a file in which capture was just installed. */
@@ -123,6 +126,7 @@ export function install(
       continueLog(db, table.log, options.usedIds?.(shape.id) ?? 0);
       captured.push(table);
     }
+    if (options.isReader === true) createReaderTriggers(db);
   });
   return captured;
 }

@@ -1,8 +1,9 @@
 /** The options of `marmot run`, and the settings made from them. */
 import { parseDuration } from "../base/duration.ts";
+
 import { foldName, isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 import { isLoopback, PUBLIC_PATHS, type PublicName } from "../admin/guard.ts";
-import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
+import { DEFAULT_ID_BLOCK, type NodeOptions, type Role, ROLES } from "../node/options.ts";
 import { isToken, TOKEN_FORM } from "./options/admin-token.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
@@ -94,7 +95,8 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     help: "find peers on the local network (off)",
     choices: ["mdns", "off"],
   },
-  CLUSTER_KEY_OPTION,
+  { ...CLUSTER_KEY_OPTION, help: "the shared secret (DIR/cluster.key); " },
+  { name: "admit", type: "text", value: "FILE", help: "who joins", example: "admitted", joined: true },
   {
     name: "name",
     type: "text",
@@ -107,9 +109,9 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "role",
     type: "text",
     value: "ROLE",
-    help: "voter or learner",
+    help: "voter, learner, reader",
     joined: true,
-    choices: ["voter", "learner"],
+    choices: ROLES,
   },
   {
     name: "shards",
@@ -248,7 +250,8 @@ export function runSettings(
       bootstrapExpect: number(options, "bootstrap-expect"),
       name: text(options, "name"),
       hostName: context.hostName,
-      role: text(options, "role") as "voter" | "learner" | null,
+      role: text(options, "role") as Role | null,
+      admit: text(options, "admit"),
       create: flag(options, "create"),
       unsafeFileSystem: flag(options, "unsafe-filesystem"),
       clusterKeyText: key.text,

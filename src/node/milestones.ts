@@ -1,33 +1,58 @@
-/** Log lines for the turns of a node's life: ready, not ready, no leader, and back again. */
+/** Looks at the node twice a second and tells the turns of its life: see `operations/events`. */
 import type { Clock, Timer } from "../base/clock.ts";
+import { asPeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
-import { votersInTouch } from "../operations/health/voters.ts";
-import type { ShardRuntime } from "../shard/runtime.ts";
+import { showSpan } from "../base/spans.ts";
+import { conflictSummary } from "../operations/conflicts.ts";
+import { DataEvents, type DataFacts } from "../operations/events/data-events.ts";
+import { LeaderEvents, type Leaders } from "../operations/events/leader-events.ts";
+import { MemberEvents, type Membership } from "../operations/events/member-events.ts";
+import type { Replicator } from "../replication/replicator.ts";
 import type { PeerId } from "../shard/seams.ts";
 
 const LOOK_MS = 500;
-/** Elections and short waits within this time are not logged. */
+/** Short waits within this time are not told. */
 const PATIENCE_MS = 2500;
 
-export interface Leaders {
-  /** Shards without a known leader. */
-  readonly missing: readonly number[];
-  readonly voters: number;
-  /** Voters that this node is connected to, itself included if it is one. */
-  readonly inTouch: number;
+/** The facts of a member at one time. */
+export interface Sight {
+  readonly leaders: Leaders;
+  readonly membership: Membership;
+  readonly data: DataFacts;
 }
 
-interface LeaderSource {
-  readonly runtime: Pick<ShardRuntime, "groups">;
-}
-
-export function leadersOf(
-  { runtime: { groups } }: LeaderSource,
+export function sightOf(
+  replicator: Replicator,
   { peerId, connected }: { readonly peerId: PeerId; readonly connected: readonly PeerId[] },
-): Leaders {
+): Sight {
+  const { groups } = replicator.runtime;
+  const { members, configuration, index } = groups[0]!.configuration;
+  const seen = members.map((m) => ({
+    ...{ id: m.id, name: m.name, isVoter: configuration.voters.includes(m.id) },
+    connected: m.peerId === peerId || connected.includes(m.peerId),
+  }));
+  const voters = seen.filter((m) => m.isVoter);
+  const { replica } = replicator.replica;
   return {
-    missing: groups.flatMap((g) => (g.leaderPeer === "" ? [g.shard] : [])),
-    ...votersInTouch(groups[0]!.configuration, { peerId, connected }),
+    leaders: {
+      leaders: groups.map((g) => (g.leaderPeer === "" ? "" : replicator.peers.nameOf(g.leaderPeer))),
+      terms: groups.map((g) => g.raft.term),
+      voters: voters.length,
+      inTouch: voters.filter((m) => m.connected).length,
+    },
+    membership: { index, members: seen },
+    data: {
+      schemaVersion: replica.settings.schemaVersion,
+      schemaFrom: () => {
+        const last = replica.schemaEntriesAfter(replica.settings.schemaVersion - 1).at(-1);
+        return last === undefined ? "" : replicator.peers.nameOf(asPeerId(last.peer));
+      },
+      conflicts: replica.journal.added,
+      newestConflict: () => {
+        const newest = replica.journal.list(1)[0];
+        return newest === undefined ? null : conflictSummary(replicator, newest);
+      },
+    },
   };
 }
 
@@ -37,27 +62,25 @@ export interface MilestonesComponents {
   /** The reason why the node is not ready; null: it is. */
   readonly notReady: () => string | null;
   /** null: the node is no member yet. */
-  readonly leaders: () => Leaders | null;
-}
-
-const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
-
-/** A state that is logged when it lasts. */
-interface Spell {
-  readonly since: number;
-  said: boolean;
+  readonly sight: () => Sight | null;
 }
 
 export class Milestones {
   readonly #components: MilestonesComponents;
   readonly #startedAt: number;
+  readonly #leaders: LeaderEvents;
+  readonly #members: MemberEvents;
+  readonly #data: DataEvents;
   #timer: Timer | null = null;
   #wasReady = false;
-  #unready: Spell | null = null;
-  #leaderless: Spell | null = null;
+  #unready: { readonly since: number; said: boolean } | null = null;
 
   constructor(components: MilestonesComponents) {
+    const { logger } = components;
     this.#components = components;
+    this.#leaders = new LeaderEvents(logger);
+    this.#members = new MemberEvents(logger);
+    this.#data = new DataEvents(logger);
     this.#startedAt = components.clock.now();
     this.#repeat();
   }
@@ -74,35 +97,23 @@ export class Milestones {
   }
 
   look(): void {
-    const { clock, notReady, leaders } = this.#components;
+    const { clock, notReady, sight } = this.#components;
     const now = clock.now();
-    this.#lookAtLeaders(leaders(), now);
+    const seen = sight();
+    this.#leaders.look(seen?.leaders ?? null, now);
+    this.#members.look(seen?.membership ?? null, now);
+    this.#data.look(seen?.data ?? null, now);
     this.#lookAtReadiness(notReady(), now);
-  }
-
-  #lookAtLeaders(leaders: Leaders | null, now: number): void {
-    const { logger } = this.#components;
-    if (leaders === null || leaders.missing.length === 0) {
-      if (this.#leaderless?.said === true && leaders !== null)
-        logger.info(`all shards have leaders again after ${seconds(now - this.#leaderless.since)}`);
-      this.#leaderless = null;
-      return;
-    }
-    this.#leaderless ??= { since: now, said: false };
-    if (this.#leaderless.said || now - this.#leaderless.since < PATIENCE_MS) return;
-    this.#leaderless.said = true;
-    const { missing, voters, inTouch } = leaders;
-    const shards = `shard${missing.length === 1 ? "" : "s"} ${missing.join(", ")}`;
-    const lost = inTouch * 2 <= voters ? "; a majority is needed" : "";
-    logger.warn(`no leader of ${shards}: ${inTouch} of ${voters} voters in touch${lost}`);
   }
 
   #lookAtReadiness(reason: string | null, now: number): void {
     const { logger } = this.#components;
     if (reason === null) {
-      if (!this.#wasReady) logger.info(`ready after ${seconds(now - this.#startedAt)}`);
+      const since = this.#wasReady ? (this.#unready?.since ?? now) : this.#startedAt;
+      const fields = { afterMs: Math.round(now - since) };
+      if (!this.#wasReady) logger.event("ready", `ready after ${showSpan(now - since)}`, fields);
       else if (this.#unready?.said === true)
-        logger.info(`ready again after ${seconds(now - this.#unready.since)}`);
+        logger.event("ready", `ready again after ${showSpan(now - since)}`, fields);
       this.#wasReady = true;
       this.#unready = null;
       return;
@@ -110,8 +121,8 @@ export class Milestones {
     if (!this.#wasReady) return;
     this.#unready ??= { since: now, said: false };
     if (this.#unready.said || now - this.#unready.since < PATIENCE_MS) return;
-    if (this.#leaderless !== null) return;
+    if (this.#leaders.isLeaderless) return;
     this.#unready.said = true;
-    logger.warn(`not ready: ${reason}`);
+    logger.event("ready", `not ready: ${reason}`, { reason }, "warn");
   }
 }

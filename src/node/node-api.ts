@@ -6,6 +6,7 @@ import type { FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
 import { chosenConflicts } from "../operations/conflict-filter.ts";
 import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
+import type { EventList } from "../operations/events/event-list.ts";
 import { nodeMetrics } from "../operations/health/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/health/node-status.ts";
 import { restoreAll } from "../operations/restore/restore-all.ts";
@@ -41,9 +42,10 @@ export interface NodeState {
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
-  readonly keyFingerprint: string;
+  readonly keys: StatusSource["keys"];
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
+  readonly events: EventList;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
@@ -66,7 +68,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   transport: state.transport,
   clock: state.clock,
   progress: state.progress,
-  keyFingerprint: state.keyFingerprint,
+  keys: state.keys,
   notReady: notReadyReason(state),
   halt: state.halt,
 });
@@ -127,6 +129,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
   repair: () => state().repair(),
+  events: (options) => state().events.list(options),
   conflicts: ({ limit, ...filter }) => {
     const { replicator, clock } = state();
     if (replicator === null) return [];

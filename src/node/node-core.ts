@@ -1,4 +1,5 @@
 /** The state of a node that its parts share: options, files, network, and the open replicator. */
+import { counted } from "../base/spans.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Halt } from "../base/halt.ts";
@@ -6,10 +7,12 @@ import { NO_PEER, type PeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { NodeApi, VerifiedStatus, VerifyResult } from "../operations/api.ts";
+import { EventList } from "../operations/events/event-list.ts";
 import { Scans } from "../operations/scan/scans.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/machine/host.ts";
 import type { OnProgress, ProgressStatus } from "../replication/machine/work-progress.ts";
+import type { AdmittedPeers } from "../replication/members/admitted-peers.ts";
 import type { MessageRouter } from "../replication/messages/message-router.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
@@ -25,6 +28,8 @@ export interface NodeComponents {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Receives the events of `logger`. Default: an empty list. */
+  readonly events?: EventList;
   readonly onProgress?: OnProgress;
   /** The data directory exists, and is this process's. The API answers from now on. */
   readonly onLocked?: (api: NodeApi) => void;
@@ -38,6 +43,7 @@ export class NodeCore {
   readonly paths: DataPaths;
   readonly host: Host;
   readonly guard: FileGuard;
+  readonly events: EventList;
   readonly scans: Scans;
   readonly failed: Promise<Error>;
   /** Notes for the user about the start. */
@@ -57,6 +63,10 @@ export class NodeCore {
   /** The current step of a start, as a sentence; "": the node has started. */
   phase = "starting";
   progress: ProgressStatus | null = null;
+  /** The cluster keys. `file`: where they come from; "": the environment. */
+  keys: { readonly fingerprints: readonly string[]; readonly file: string } = { fingerprints: [], file: "" };
+  /** The list of `--admit`; null: each peer with the key may join. */
+  admitted: AdmittedPeers | null = null;
   background: Promise<void> = Promise.resolve();
   hasFailed = false;
   halting: Halting | null = null;
@@ -68,6 +78,7 @@ export class NodeCore {
     this.options = options;
     this.components = components;
     this.member = newMember(options);
+    this.events = components.events ?? new EventList();
     this.host = components.host ?? systemHost;
     this.paths = dataPaths(options.dataDir);
     this.failed = new Promise((resolve) => {
@@ -110,6 +121,14 @@ export class NodeCore {
 
   noteVerified({ equal, complete, rows, nodes }: VerifyResult): void {
     const at = this.components.clock.wallTime();
+    const differ = equal ? "equal" : "NOT EQUAL: marmot verify --deep names the rows";
+    const all = complete ? "" : ", not all voters answered";
+    this.components.logger.event(
+      "verify",
+      `compared ${counted(rows, "row")} on ${counted(nodes.length, "node")}: ${differ}${all}`,
+      { equal, complete, rows, nodes },
+      equal ? "info" : "error",
+    );
     this.verified = { at, equal, complete, rows, nodes: nodes.length };
   }
 

@@ -19,13 +19,14 @@ import {
   findClusterKeys,
   keepClusterKey,
   keyFileNotes,
+  keyFileOf,
   lockDataDir,
   makeClusterKey,
   missingKey,
   storedAddresses,
 } from "./data-dir.ts";
 import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
-import { leadersOf, Milestones } from "./milestones.ts";
+import { Milestones, sightOf } from "./milestones.ts";
 import { createNodeApi } from "./node-api.ts";
 import { type NodeComponents, NodeCore } from "./node-core.ts";
 import { openTransport } from "./open-transport.ts";
@@ -59,7 +60,6 @@ export class Node implements RunningNode {
   readonly #opening: Opening;
   #lock: DatabaseSync | null = null;
   #milestones: Milestones | null = null;
-  #keyFingerprint = "";
 
   constructor(options: NodeOptions, components: NodeComponents) {
     const core = new NodeCore(options, components);
@@ -77,9 +77,10 @@ export class Node implements RunningNode {
       replicator: core.replicator,
       phase: core.phase,
       progress: core.progress,
-      keyFingerprint: this.#keyFingerprint,
+      keys: core.keys,
       verified: core.verified,
       onVerified: (result) => core.noteVerified(result),
+      events: core.events,
       halt: core.halted ?? core.guard.halt,
       repair: () => core.guard.repair(core.transport.peerId),
     }));
@@ -106,7 +107,7 @@ export class Node implements RunningNode {
     if (keys === null && kind !== "form") throw missingKey(paths);
     if (kind === "member") core.member = ownMember(core.options, paths);
     const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
-    this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
+    core.keys = { fingerprints: clusterKeys.map(keyFingerprint), file: keyFileOf(core.options, paths) };
     core.notes.push(...keyFileNotes(core.options, paths));
     // A join keeps its key when it is done.
     if (kind !== "join") keepClusterKey(core.options, paths);
@@ -123,10 +124,10 @@ export class Node implements RunningNode {
     this.#milestones = new Milestones({
       ...{ clock, logger },
       notReady: () => this.api.notReady(),
-      leaders: () =>
+      sight: () =>
         core.replicator === null
           ? null
-          : leadersOf(core.replicator, {
+          : sightOf(core.replicator, {
               peerId: core.transport.peerId,
               connected: core.transport.connected(),
             }),

@@ -98,9 +98,13 @@ export class Opening {
     const { clock, random, logger } = core.components;
     core.appDbFile ??= host.appDbFile(db);
     return new Replicator(
-      { ...{ db, paths, peerId, ...core.member, applicationVersion }, ...limits },
+      {
+        ...{ db, paths, peerId, ...core.member, applicationVersion, keys: core.keys.fingerprints },
+        ...limits,
+      },
       {
         ...{ transport, router, clock, logger, host, random: random.fork() },
+        admitted: core.admitted === null ? undefined : (peer) => core.admitted!.roleOf(peer),
         onProgress: (progress) => core.report(progress),
         onFailure: (error) => {
           if (isDiskFull(error)) this.waitForRoom(error);
@@ -176,7 +180,7 @@ export class Opening {
     const { db } = core.options;
     const { clock, logger } = core.components;
     core.phase = `${db} is not in WAL mode, and a transaction of another connection prevents the switch: waiting for its end`;
-    logger.warn(core.phase);
+    logger.event("file", core.phase, {}, "warn");
     core.background = (async () => {
       try {
         core.noteMode(await untilWal(db, clock, core.stopping.signal));
@@ -197,7 +201,12 @@ export class Opening {
     const { db } = core.options;
     const { clock, logger } = core.components;
     const clusterId = core.replicator?.clusterId ?? "";
-    logger.error("the disk is full; this node waits for room", { error: errorMessage(error) });
+    logger.event(
+      "disk",
+      "the disk is full; this node waits for room",
+      { error: errorMessage(error) },
+      "error",
+    );
     core.phase = `the disk is full (${errorMessage(error)}): waiting for room`;
     if (clusterId !== "") core.router.enter(silentStage(clusterId));
     core.closeReplicator();
@@ -208,7 +217,7 @@ export class Opening {
       });
       core.phase = "opening its files: there is room again";
       await this.checkFiles(null);
-      if (!core.isStopping) logger.info("there is room again; going on");
+      if (!core.isStopping) logger.event("disk", "there is room again; going on");
     });
   }
 

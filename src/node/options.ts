@@ -1,8 +1,10 @@
 /** The options of `marmot run` after flags, environment and configuration file are merged and checked. */
+import type { Role } from "../replication/members/role.ts";
 import type { PerTable } from "../change/per-table.ts";
 import type { ScanIntervals } from "../operations/scan/scans.ts";
 import type { ForeignKeyMode, MergeMode } from "../replica/store/settings.ts";
 
+export { type Role, ROLES } from "../replication/members/role.ts";
 export { DEFAULT_ID_BLOCK } from "../replica/store/settings.ts";
 
 export interface NodeOptions {
@@ -22,7 +24,9 @@ export interface NodeOptions {
   readonly name: string | null;
   readonly hostName?: string;
   /** null: not given. A member keeps its role; a new node becomes a voter. */
-  readonly role: "voter" | "learner" | null;
+  readonly role: Role | null;
+  /** A file with the peers that may join. Absent: all with the key. */
+  readonly admit?: string | null;
   /** Create an empty database if the file is missing and no peers are given. */
   readonly create: boolean;
   /** Do not refuse file systems on which SQLite's WAL cannot work. Default: false. */

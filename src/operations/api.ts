@@ -2,6 +2,7 @@
  * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
+import type { Role } from "../replication/members/role.ts";
 import type { ProgressStatus } from "../replication/machine/work-progress.ts";
 
 export type { ProgressStatus };
@@ -10,7 +11,7 @@ export interface MemberStatus {
   readonly peerId: string;
   readonly name: string;
   readonly addresses: readonly string[];
-  readonly role: "voter" | "learner";
+  readonly role: Role;
   readonly connected: boolean;
   /** Shards that it leads. */
   readonly leads: readonly number[];
@@ -26,6 +27,8 @@ export interface MemberStatus {
   readonly checksumAgrees: boolean | null;
   /** The version of Marmot that the member runs; "" while unknown. */
   readonly version: string;
+  /** Fingerprints of the cluster keys that it accepts, the one that it dials with first; empty while unknown. */
+  readonly keys: readonly string[];
 }
 
 export interface ShardStatus {
@@ -92,6 +95,8 @@ export interface NodeStatus {
     readonly state: string;
     /** The reason, as a sentence, while the node is not ready; "" when it is ready. */
     readonly waitingFor: string;
+    /** The file of the cluster key; "": the environment. */
+    readonly keyFile: string;
     readonly uptimeMs: number;
   };
   /** The state in a sentence, and the things to do. */
@@ -142,6 +147,19 @@ export interface Metric {
   readonly help: string;
   readonly type: "counter" | "gauge";
   readonly samples: readonly { readonly labels?: Readonly<Record<string, string>>; readonly value: number }[];
+}
+
+/** A turn in the life of node or cluster. */
+export interface NodeEvent {
+  /** Rises by one from event to event of a process. */
+  readonly id: number;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly level: "info" | "warn" | "error";
+  /** "ready", "leader", "peer", "refused", "member", "snapshot", "schema", "conflict", "disk", "file", "halt", "verify", … */
+  readonly kind: string;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
 }
 
 export interface WaitResult {
@@ -300,6 +318,8 @@ export interface NodeApi {
   status(): NodeStatus;
   /** null: the node is ready; else the reason, as a sentence. */
   notReady(): string | null;
+  /** The newest first. `after`: only those with a larger id. */
+  events(options: { readonly limit: number; readonly after: number }): readonly NodeEvent[];
   metrics(): readonly Metric[];
   /** Rejects with `UserError` for a text that is no position of this cluster. */
   wait(options: WaitOptions): Promise<WaitResult>;

@@ -1,7 +1,7 @@
 /**
  * Own rows of tables without a declared key that got other rowids in the total order, because rows of other nodes had
- * theirs first. The transaction that shows the other row gives the pending row its new rowid, log rows included. If the
- * application has put a row at that new rowid, that row makes room: no other node knows it.
+ * theirs first. The transaction that shows the other row gives the pending row its new rowid, log rows included. An own row
+ * that has not left this node makes room at once for a row of another node under its rowid: no other node knows it.
  */
 import type { RedirectedRow } from "../change/changed-rows.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
@@ -12,10 +12,16 @@ import type { ChangeLogWriter } from "./change-log-writer.ts";
 /** A rowid that no row of the replica ever had, above `above` if there is one, and for which `used` is false. */
 export type FreeRowid = (used: (rowid: bigint) => boolean, above: bigint) => bigint;
 
-/** New rowids of a table's pending rows: rowid ⇒ rowid. `redirected`: all of the table. */
+/** Of one table: the rows of the total order that have other rowids, and rowids whose pending rows must make room. */
+export interface Displaced {
+  readonly redirected: readonly RedirectedRow[];
+  readonly occupied: readonly bigint[];
+}
+
+/** New rowids of a table's pending rows: rowid ⇒ rowid. */
 export function redirections(
   log: ChangeLogWriter,
-  redirected: readonly RedirectedRow[],
+  { redirected, occupied }: Displaced,
   pending: PendingRows,
   freeRowid: FreeRowid,
 ): Map<bigint, bigint> {
@@ -24,7 +30,7 @@ export function redirections(
   const moves = new Map<bigint, bigint>();
   for (const { from, to } of redirected) if (isPending(from)) moves.set(from, to);
   let above: bigint | null = null;
-  for (const { to } of redirected) {
+  for (const to of [...redirected.map((row) => row.to), ...occupied]) {
     if (moves.has(to) || !isPending(to)) continue;
     above ??= log.highestRowid(pending);
     const used = (rowid: bigint): boolean => isPending(rowid) || log.access.get([rowid]) !== null;

@@ -21,7 +21,6 @@ import type { IdBlocks } from "./id-blocks.ts";
 import { RowReflector, type RowReflectorComponents } from "./row-reflector.ts";
 
 export interface ReflectorComponents extends RowReflectorComponents {
-  readonly cursors: ChangeLogCursors;
   /** Absent: SQLite's ids are left alone. */
   readonly ids?: IdBlocks;
   /** The schema that the components are made for; null: the file does not have it yet. */
@@ -79,6 +78,16 @@ export class Reflector {
     const kept = this.#keptUnseen;
     this.#keptUnseen = false;
     return kept;
+  }
+
+  /** Rows of tables without a declared key have changed: rowids of own rows may have to change, too. */
+  get showsRowids(): boolean {
+    return this.#rows.occupied.tables().length > 0;
+  }
+
+  /** A row that has to be shown meets an own one under its rowid, which may have left this node under that rowid. */
+  get meetsSentRow(): boolean {
+    return this.#rows.occupied.isAnySent;
   }
 
   /** SQLite would pick an id of another node: a transaction is due. */

@@ -6,6 +6,7 @@ import type { StatementSync } from "node:sqlite";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
+import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { type ChangedRow, type ChangedRows, LOOK_UP, type RedirectedRow } from "../change/changed-rows.ts";
 import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
@@ -20,6 +21,7 @@ import type { AppDbConnection } from "./app-db-connection.ts";
 import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
 import type { HoldBack } from "./hold-back.ts";
+import { OccupiedRowids } from "./occupied-rowids.ts";
 import { redirections, redirectRows } from "./redirected-rows.ts";
 
 /** The replica, as far as it is reflected. */
@@ -28,6 +30,10 @@ export interface ReflectSource {
   /** Own rows that have other rowids here than in the file. */
   readonly redirected: readonly RedirectedRow[];
   row(table: number, key: readonly Value[]): Image | null;
+  /** The replica took own log rows of the key's table up to here. */
+  watermark(table: number, keyId: KeyId): number;
+  /** Another node inserted the row under the rowid after `base`. */
+  isOthersRow(table: number, keyId: KeyId, base: PositionVector): boolean;
   freeRowid(table: number, used: (rowid: bigint) => boolean, above: bigint): bigint;
 }
 
@@ -36,6 +42,7 @@ export interface RowReflectorComponents {
   readonly logs: ReadonlyMap<number, ChangeLogWriter>;
   readonly source: ReflectSource;
   readonly pending: PendingRows;
+  readonly cursors: ChangeLogCursors;
   readonly bases: BasePositions;
   readonly withheld: WithheldRows;
   readonly holdBack: HoldBack;
@@ -55,6 +62,7 @@ const SLICE = 500;
 
 export class RowReflector {
   readonly #components: RowReflectorComponents;
+  readonly occupied: OccupiedRowids;
   readonly #storeWithheld: StatementSync;
   readonly #dropWithheld: StatementSync;
   readonly #forgetRestored: StatementSync;
@@ -69,6 +77,7 @@ export class RowReflector {
   constructor(components: RowReflectorComponents) {
     const { db } = components.appDb;
     this.#components = components;
+    this.occupied = new OccupiedRowids(components);
     this.#storeWithheld = db.prepare(
       `INSERT INTO "__marmot__shadow" VALUES(?, ?, ?) ON CONFLICT("id", "key") DO UPDATE SET "position" = excluded."position"`,
     );
@@ -146,10 +155,11 @@ export class RowReflector {
   *redirect(): Generator<void, void> {
     const { source, logs, pending } = this.#components;
     let handled = 0;
-    for (const table of new Set(source.redirected.map((m) => m.table))) {
+    for (const table of new Set([...source.redirected.map((m) => m.table), ...this.occupied.tables()])) {
       const log = logs.get(table)!;
       const redirected = source.redirected.filter((m) => m.table === table);
-      const moves = redirections(log, redirected, pending, (used, above) =>
+      const occupied = [...this.occupied.rowids(log, "here")];
+      const moves = redirections(log, { redirected, occupied }, pending, (used, above) =>
         source.freeRowid(table, used, above),
       );
       const id = (rowid: bigint): KeyId => keyIdOf(log.shape, [rowid]);

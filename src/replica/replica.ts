@@ -291,6 +291,11 @@ export class Replica implements BeforeImageSource {
     this.#components.rowidCollisions.reflected(position);
   }
 
+  /** Another node inserted the row under the rowid after `base`: a pending own row there is a different one. */
+  isOthersRow(table: number, keyId: KeyId, base: PositionVector): boolean {
+    return this.#components.rowidCollisions.isOthers(table, keyId, base);
+  }
+
   /** A rowid of at least `atLeast` that no row of the table ever had and that `used` does not name. */
   freeRowid(table: number, used: (rowid: bigint) => boolean, atLeast: bigint): bigint {
     return this.#components.rowidCollisions.free(this.#tables.accessTo(table), used, atLeast);

@@ -6,7 +6,7 @@ import type { Transport } from "../shard/seams.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { SyncedFile } from "./machine/host.ts";
-import type { NodeNews } from "./messages/control-messages.ts";
+import { MAX_KEYS, type NodeNews } from "./messages/control-messages.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { Readiness, ReadinessFacts } from "./readiness.ts";
@@ -60,6 +60,7 @@ export interface NewsParts {
   readonly transport: Transport;
   readonly holds: LogHolds;
   readonly lives: PeerLives;
+  readonly keys: readonly string[];
 }
 
 export function ownNews({
@@ -69,6 +70,7 @@ export function ownNews({
   readiness,
   transport,
   lives,
+  keys,
   ...rest
 }: NewsParts): NodeNews {
   return {
@@ -81,6 +83,7 @@ export function ownNews({
     waiting: waitingRows(pipeline),
     reaches: transport.connected().slice(0, TOLD_PEERS),
     addresses: transport.announced().slice(0, TOLD_ADDRESSES),
+    keys: keys.slice(0, MAX_KEYS),
     ...lowestHolds(rest),
     lives: lives.known(),
   };

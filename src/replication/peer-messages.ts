@@ -66,13 +66,13 @@ export class PeerMessages implements Stage {
 
   onConnect(peerId: PeerId): void {
     const { logger, peers, loop, ownNews } = this.#components;
-    logger.info("connected", { peer: peers.nameOf(peerId) });
+    logger.debug("connected", { peer: peers.nameOf(peerId) });
     peers.tell(peerId, { kind: "news", ...ownNews() });
     loop.wake();
   }
 
   onDisconnect(peerId: PeerId): void {
-    this.#components.logger.info("disconnected", { peer: this.#components.peers.nameOf(peerId) });
+    this.#components.logger.debug("disconnected", { peer: this.#components.peers.nameOf(peerId) });
   }
 
   onRaft(peerId: PeerId, body: Uint8Array): void {

@@ -119,7 +119,16 @@ export class Replicator {
       logger: this.#components.logger.child("schema"),
       withOtherFunctions: () => this.peers.withOtherFunctions(),
       unseen: this.unseen,
+      isReader: () => this.#isReader(),
     });
+  }
+
+  /** null: this node is no member any more, or not yet in this configuration. */
+  #isReader(): boolean | null {
+    const runtime = this.runtime as ShardRuntime | undefined;
+    const { members } = runtime?.groups[0]!.configuration ?? this.log.configuration(0)!;
+    const member = members.find((m) => m.peerId === this.options.peerId);
+    return member === undefined ? null : member.reader === true;
   }
 
   #openPipeline(): Pipeline {
@@ -201,7 +210,11 @@ export class Replicator {
     const { transport, clock, logger } = this.#components;
     const { runtime, clusterId } = this;
     const self = this.options.peerId;
-    return new MemberChanges({ runtime, transport, clock, clusterId, self, logger: logger.child("members") });
+    const { admitted } = this.#components;
+    return new MemberChanges({
+      ...{ runtime, transport, clock, clusterId, self, admitted },
+      logger: logger.child("members"),
+    });
   }
 
   #openSnapshots(): SnapshotExchange {
@@ -346,6 +359,7 @@ export class Replicator {
     const { holds } = this.#snapshots;
     return ownNews({
       name: this.options.name,
+      keys: this.options.keys ?? [],
       runtime,
       pipeline,
       replica,

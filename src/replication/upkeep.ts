@@ -1,6 +1,7 @@
 /** The work of a replicator at each tick: news for the peers, the request to become a voter, warnings, the WAL. */
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import type { Role } from "./members/role.ts";
 import type { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
@@ -36,7 +37,7 @@ export interface UpkeepComponents {
 }
 
 export interface UpkeepOptions {
-  readonly role: "voter" | "learner";
+  readonly role: Role;
   /** The SQLite with which the application wrote before this node did; null: unknown. */
   readonly applicationVersion?: SqliteVersion | null;
 }
@@ -69,7 +70,12 @@ export class Upkeep {
     this.#lookAtVersion();
     peers.tellAll({ kind: "news", ...ownNews() });
     for (const { from, to, reason } of this.#unreached.take(peers.unreached(), clock.now()))
-      logger.warn("two nodes do not reach each other", { from, to, reason });
+      logger.event(
+        "peer",
+        `${from} and ${to} do not reach each other: ${reason}`,
+        { from, to, reason },
+        "warn",
+      );
     snapshots.holds.tick(transport.connected(), clock.now());
     const longest = loop.takeLongestTurn();
     if (longest > LONG_TURN_MS) logger.debug("a long turn", { ms: Math.round(longest) });

@@ -5,6 +5,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { foldName } from "../base/names.ts";
+import { createReaderTriggers, dropReaderTriggers, isReaderFile } from "../capture/reader-triggers.ts";
 import { writeRemembered } from "../capture/remembered.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
@@ -58,6 +59,9 @@ export function* applyClusterSchema(
   const { connection, replica, peerId } = workspace.components;
   const { db } = connection;
   const appDb = workspace.read();
+  const isReader = workspace.components.isReader?.() ?? isReaderFile(db);
+  // Schema changes write rows with the triggers enabled.
+  dropReaderTriggers(db);
   const objects = replica.catalogue();
   const onto = agreedSchema(appDb, objects, replica.settings);
   const rebased = rebase(workspace, appDb, onto);
@@ -105,6 +109,7 @@ export function* applyClusterSchema(
     const id = tables.get(table);
     if (id !== undefined) workspace.toRestore.note(id, keyId);
   }
+  if (isReader) createReaderTriggers(db);
   if (isMore) {
     const committed = connection.life.raise();
     db.exec("COMMIT");
@@ -181,7 +186,12 @@ function rebase(
   }
   const rebased = rebaseChanges({ base, pending, onto, theirs });
   for (const { change, reason } of rebased.rejected)
-    logger.warn("a schema change of this node was rejected", { change: JSON.stringify(change), reason });
+    logger.event(
+      "schema",
+      `a schema change of this node was rejected: ${reason}`,
+      { change: JSON.stringify(change), reason },
+      "warn",
+    );
   return rebased;
 }
 

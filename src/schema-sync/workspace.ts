@@ -47,6 +47,8 @@ export interface SchemaSyncComponents {
   readonly withOtherFunctions?: () => readonly string[];
   /** Absent: none are known. */
   readonly unseen?: UnseenRows;
+  /** The file refuses the writes of its applications; null: it is not known. Absent: it does not. */
+  readonly isReader?: () => boolean | null;
 }
 
 const readMetaNumber = (db: DatabaseSync, name: string): number =>

@@ -70,6 +70,13 @@ export function triggerName(tableId: number, kind: TriggerKind): string {
   return `${PREFIX}${tableId}_${kind}`;
 }
 
+/** They refuse the writes of applications; see `capture/reader-triggers.ts`. */
+export const READER_TRIGGER_KINDS = ["reader_insert", "reader_update", "reader_delete"] as const;
+export type ReaderTriggerKind = (typeof READER_TRIGGER_KINDS)[number];
+
+export const readerTriggerName = (tableId: number, kind: ReaderTriggerKind): string =>
+  `${PREFIX}${tableId}_${kind}`;
+
 /** The index of a table without a declared key, named by id as the triggers are. Unquoted. */
 export const keepIndexName = (tableId: number): string => `${PREFIX}${tableId}_keep`;
 

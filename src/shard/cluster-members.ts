@@ -19,7 +19,7 @@ export type ChangeOutcome =
 const DONE: ChangeOutcome = { state: "done" };
 const refused = (reason: string): ChangeOutcome => ({ state: "refused", reason });
 
-type Newcomer = Pick<MemberInfo, "peerId" | "name" | "admission" | "role">;
+type Newcomer = Pick<MemberInfo, "peerId" | "name" | "admission" | "role" | "reader">;
 export type Admission = MemberInfo | "proposed" | "not leader" | "last voter" | "name taken";
 
 export class Membership {
@@ -76,16 +76,19 @@ export class Membership {
           `${member.name} is ${Number.isFinite(behind) ? `${behind} entries behind` : "not connected"}`,
         );
     }
-    const { role: _, ...rest } = member;
+    const { role: _, reader: __, ...rest } = member;
     return this.#propose([{ type: ConfigChangeType.addVoter, member: member.id }], rest);
   }
 
-  demote(member: MemberInfo): ChangeOutcome {
-    if (!this.#voters.includes(member.id) && member.role === "learner") return DONE;
+  /** `reader`: its file refuses the writes of its applications from then on. */
+  demote({ reader: wasReader, ...member }: MemberInfo, reader: boolean): ChangeOutcome {
+    const isDone = member.role === "learner" && (wasReader ?? false) === reader;
+    if (!this.#voters.includes(member.id) && isDone) return DONE;
     if (this.#isLastVoter(member.id)) return refused(`${member.name} is the only voter`);
     return this.#propose([{ type: ConfigChangeType.addLearner, member: member.id }], {
       ...member,
       role: "learner",
+      ...(reader ? { reader } : {}),
     });
   }
 

@@ -32,9 +32,10 @@ export const memberContext = ({ peerId, name, ...rest }: MemberFacts): Uint8Arra
 type MemberFacts = Omit<MemberInfo, "id" | "slot">;
 
 /** Facts that configurations of older builds do not have. */
-const optionalFacts = ({ admission, role }: Partial<MemberInfo>): Partial<MemberFacts> => ({
+const optionalFacts = ({ admission, role, reader }: Partial<MemberInfo>): Partial<MemberFacts> => ({
   ...(admission === undefined ? {} : { admission }),
   ...(role === "learner" ? { role } : {}),
+  ...(role === "learner" && reader === true ? { reader } : {}),
 });
 
 function readContext(bytes: Uint8Array): MemberFacts {

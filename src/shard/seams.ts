@@ -21,6 +21,8 @@ export interface MemberInfo {
   readonly admission?: string;
   /** A learner by choice, that does not ask for a vote; absent: it asks for one. */
   readonly role?: "learner";
+  /** The learner is a reader: its file refuses the writes of its applications. */
+  readonly reader?: true;
 }
 
 /** A group's configuration as of the entry at `index`, and its members. */

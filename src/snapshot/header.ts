@@ -27,6 +27,7 @@ const CONFIGURATION = v.object({
       slot: v.exactOptional(v.number()),
       admission: v.exactOptional(v.string()),
       role: v.exactOptional(v.literal("learner")),
+      reader: v.exactOptional(v.literal(true)),
     }),
   ),
 });

@@ -322,7 +322,7 @@ export class Libp2pTransport implements Transport {
       onRefused: (reason) => {
         if (/stream/.test(reason)) return;
         this.#refusals.warn("a peer refuses this node", peerId, reason);
-        this.#book.rest(peerId, this.#components.clock.now());
+        this.#book.refused(peerId, this.#components.clock.now(), reason);
         this.#options.onRefused?.(peerId, reason);
       },
       onClose: () => {

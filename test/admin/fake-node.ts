@@ -9,6 +9,7 @@ import type {
   MemberAction,
   Metric,
   NodeApi,
+  NodeEvent,
   NodeStatus,
   RestoreAllResult,
   RestoreResult,
@@ -28,6 +29,7 @@ export const STATUS: NodeStatus = {
     ready: true,
     state: "ready",
     waitingFor: "",
+    keyFile: "/data/cluster.key",
     uptimeMs: 60_000,
   },
   verdict: { level: "ok", text: "app.db on n1: ready · 2 of 3 voters in touch · may lose 0", findings: [] },
@@ -56,6 +58,7 @@ export const STATUS: NodeStatus = {
       roundTripMs: null,
       checksumAgrees: true,
       version: "0.1.0",
+      keys: ["aa"],
     },
     {
       peerId: "12D3KooWtwo",
@@ -70,6 +73,7 @@ export const STATUS: NodeStatus = {
       roundTripMs: null,
       checksumAgrees: false,
       version: "",
+      keys: ["aa"],
     },
   ],
   shards: [
@@ -163,6 +167,11 @@ export class FakeNode implements NodeApi {
   }
   position(): string | null {
     return "c:16.9";
+  }
+  happened: readonly NodeEvent[] = [];
+  events({ limit, after }: { readonly limit: number; readonly after: number }): readonly NodeEvent[] {
+    this.calls.push({ name: "events", options: { limit, after } });
+    return this.happened;
   }
   wait(options: WaitOptions): Promise<WaitResult> {
     this.calls.push({ name: "wait", options });

@@ -126,6 +126,22 @@ test("wait for a position, and the header that names one", async () => {
     expect([wrong, (await post(`api/v1/wait?position=${wrong}`)).status]).toEqual([wrong, 400]);
 });
 
+test("events pass limit and the last known id on", async () => {
+  server.attach(node, socket());
+  node.happened = [
+    { id: 7, time: 1, level: "warn", kind: "peer", message: "n3 is silent", fields: { peer: "n3" } },
+  ];
+  expect(await (await get("api/v1/events?limit=5&after=6")).json()).toEqual(
+    JSON.parse(JSON.stringify(node.happened)),
+  );
+  await get("api/v1/events");
+  expect(node.calls.map((c) => c.options)).toEqual([
+    { limit: 5, after: 6 },
+    { limit: 200, after: 0 },
+  ]);
+  expect((await get("api/v1/events?after=last")).status).toBe(400);
+});
+
 test("a bad query parameter is refused with a hint", async () => {
   server.attach(node, socket());
   for (const path of ["wait?timeout=soon", "wait?timeout=-1s", "wait?all=perhaps", "verify?deep=yes"]) {

@@ -65,7 +65,7 @@ describe("wrong usage is exit code 2", () => {
     [["status"], "--db FILE or --data-dir DIR is needed"],
     [["doctor"], "--db FILE is needed"],
     [["cleanup", "--db"], "--db should be followed by FILE"],
-    [["key"], "generate, show or id, not by nothing"],
+    [["key"], "generate, show, id or rotate, not by nothing"],
     [["key", "steal"], "not by steal"],
     [["key", "id"], "the id of which node?"],
     [["conflicts", "--db", "a"], "list, show ID or restore ID, not by nothing"],

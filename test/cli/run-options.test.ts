@@ -37,6 +37,7 @@ test("defaults", () => {
       name: null,
       hostName: "host-7",
       role: null,
+      admit: null,
       create: false,
       unsafeFileSystem: false,
       clusterKeyText: null,

@@ -79,6 +79,48 @@ describe("the same rowid on two nodes", () => {
     agree("0 a3 b");
   });
 
+  const both = (node: LabNode): string =>
+    shown(node, "SELECT v FROM log UNION ALL SELECT v FROM t ORDER BY 1");
+  const PAIRS = `${LOG}; CREATE TABLE t(v TEXT PRIMARY KEY)`;
+  const pair = (node: LabNode, v: string): void =>
+    node.run(`BEGIN; INSERT INTO log VALUES('${v}'); INSERT INTO t VALUES('${v}'); COMMIT`);
+
+  test("a transaction of another node is shown whole: an own row that did not leave yet makes room", async () => {
+    const [a, b] = await start(PAIRS);
+    pair(b, "b");
+    send(b);
+    pair(a, "a");
+    b.order();
+    hand(a);
+    expect(both(a)).toBe("0 a a b b");
+    expect(a.query("SELECT rowid, v FROM log ORDER BY 1")).toEqual([
+      [1n, "0"],
+      [2n, "b"],
+      [3n, "a"],
+    ]);
+    pair(a, "c");
+    agree("0 a b c");
+  });
+
+  test("a transaction of another node waits whole until an own row in flight under its rowid is ordered", async () => {
+    const [a, b] = await start(PAIRS);
+    pair(a, "a");
+    send(a);
+    pair(b, "b");
+    send(b);
+    b.order();
+    hand(a);
+    expect(both(a)).toBe("0 a a");
+    pair(a, "late");
+    send(a);
+    expect(both(a)).toBe("0 a a late late");
+    a.order();
+    hand(a);
+    lab.settle();
+    expect(both(a)).toBe("0 a a b b late late");
+    agree("0 a b late");
+  });
+
   test("an insert and a delete: the inserted row remains", async () => {
     const [a, b] = await startBothInserted();
     a.run("DELETE FROM log WHERE v = 'a'");

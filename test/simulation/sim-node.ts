@@ -407,6 +407,7 @@ export class SimNode {
       info: (m, f) => line("info", scope, m, f),
       warn: (m, f) => line("warn", scope, m, f),
       error: (m, f) => line("error", scope, m, f),
+      event: (kind, m, f) => line(kind, scope, m, f),
       child: (inner) => make(`${scope}/${inner}`),
     });
     return make("");

@@ -23,14 +23,21 @@ const WORDS: Readonly<Record<string, readonly string[]>> = {
 const DONE: Readonly<Record<MemberAction, (name: string, to: string) => string>> = {
   remove: (name) => `${name} is no member any more; it is refused until marmot rejoin is run on it`,
   promote: (name) => `${name} is a voter`,
-  demote: (name) => `${name} is a learner`,
+  demote: (name, to) => `${name} is a ${to || "learner"}`,
   rename: (name, to) => `${name} has the name ${to} now`,
   transfer: (name) => `${name} leads`,
 };
 
-function check(_options: Options, words: readonly string[]): readonly Problem[] {
+function check(options: Options, words: readonly string[]): readonly Problem[] {
   const [action = "", ...rest] = words;
   const wanted = Object.hasOwn(WORDS, action) ? WORDS[action]! : null;
+  if (flag(options, "reader") && action !== "demote")
+    return [
+      {
+        message: `--reader goes with members demote, not with members ${action}`,
+        hint: "for example marmot members demote node-3 --reader --db app.db",
+      },
+    ];
   if (wanted !== null && wanted.length === rest.length) return [];
   const message =
     wanted === null
@@ -53,7 +60,8 @@ function showMembers(members: readonly MemberStatus[]): string {
 }
 
 async function run(options: Options, words: readonly string[], context: CliContext): Promise<number> {
-  const [action, name, to] = words;
+  const [action, name] = words;
+  const to = flag(options, "reader") ? "reader" : words[2];
   const client = new NodeClient(dataDirOf(options));
   if (action === "list") {
     const members = await client.request<readonly MemberStatus[]>("GET", "/api/v1/members");
@@ -77,7 +85,12 @@ export const membersVerb: Verb = {
     "transfer NAME. Any node of the cluster can be asked; a majority must be there.",
   ],
   usage: "members ACTION [NAME] --db FILE [options]",
-  options: [...NODE_OPTIONS, JSON_OPTION, CONFIG_OPTION],
+  options: [
+    ...NODE_OPTIONS,
+    { name: "reader", type: "flag", help: "demote: its file refuses the writes of applications" },
+    JSON_OPTION,
+    CONFIG_OPTION,
+  ],
   words: 3,
   example: "marmot members remove node-3 --db app.db",
   check,

@@ -10,7 +10,7 @@ import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
 import { readTokenFile } from "../options/admin-token.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
-import { screen } from "../output/run-screen.ts";
+import { screen, startFields } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
 /** A node stops in milliseconds. After this time it hangs; service managers usually kill after 10 s. */
@@ -19,12 +19,15 @@ const STOP_MS = 9000;
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const settings = runSettings(options, context);
   const interrupted = context.interrupted().then(() => "interrupted" as const);
+  const { EventList } = await import("../../operations/events/event-list.ts");
+  const events = new EventList();
   const line = new ProgressLine(context, () => systemClock.now());
   const logger = createLogger({
     level: (text(options, "log-level") ?? "info") as LogLevel,
     format: text(options, "log-format") === "json" ? "json" : "text",
     write: (entry) => line.say(entry),
     wallTime: () => systemClock.wallTime(),
+    onEvent: (event) => events.add(event),
   });
   const [{ startNode }, { AdminServer }, { controlSocketOf }, { groupId, shareSocket }] = await Promise.all([
     import("../../node/node.ts"),
@@ -50,7 +53,14 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   };
   const controlSocket = controlSocketOf(settings.node.dataDir);
   const onLocked = (api: NodeApi): void => admin.attach(api, controlSocket);
-  const starting = startNode(settings.node, { clock: systemClock, random, logger, onProgress, onLocked });
+  const starting = startNode(settings.node, {
+    clock: systemClock,
+    random,
+    logger,
+    events,
+    onProgress,
+    onLocked,
+  });
   let node: RunningNode;
   try {
     // A start may end at any point: the next one begins again.
@@ -67,9 +77,8 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   let failure: Error | null = null;
   try {
-    const lines = screen(node, admin.url, settings.node);
-    if (text(options, "log-format") === "json") logger.info("started", { screen: lines });
-    else line.say(lines.join("\n"));
+    if (text(options, "log-format") === "json") logger.info("started", startFields(node, admin.url));
+    else line.say(screen(node, admin.url, settings.node).join("\n"));
     const end = await Promise.race([node.failed, interrupted]);
     if (end !== "interrupted") failure = end;
   } catch (error) {

@@ -60,7 +60,7 @@ export class Halting {
   halt(halt: Halt): void {
     const { logger, setPhase, take, disconnect, router } = this.#components;
     const { name, reason, hint } = halt;
-    logger.error(`${name}: ${reason}`, { hint });
+    logger.event("halt", `${name}: ${reason}`, { halt: name, hint }, "error");
     const replicator = take();
     const members = replicator?.runtime.groups[0]!.configuration.members.map((m) => m.peerId);
     this.#halted = { halt, members: members ?? this.#halted?.members ?? [] };
@@ -79,7 +79,7 @@ export class Halting {
     clock.after(RESUME_MS, () => {
       if (halted === null || this.#halted !== halted) return;
       this.#halted = null;
-      logger.info("no other process has the identity of this node any more; going on");
+      logger.event("halt", "no other process has the identity of this node any more; going on");
       resume();
     });
   }

@@ -22,7 +22,8 @@ export interface StatusSource {
   readonly clock: Clock;
   readonly progress: ProgressStatus | null;
   readonly notReady: string | null;
-  readonly keyFingerprint: string;
+  /** Fingerprints of the cluster keys, and their file; "": they are in the environment. */
+  readonly keys: { readonly fingerprints: readonly string[]; readonly file: string };
   readonly halt: Halt | null;
   /** Path of the application's file. */
   readonly file: string;
@@ -54,6 +55,7 @@ function statusFacts(source: StatusSource): StatusFacts {
       ready: source.notReady === null,
       state: source.halt?.name ?? (source.notReady === null ? "ready" : "waiting"),
       waitingFor: source.notReady ?? "",
+      keyFile: source.keys.file,
       uptimeMs: Math.round(clock.now() - source.startedAt),
     },
     quorum: quorum(source),
@@ -65,7 +67,7 @@ function statusFacts(source: StatusSource): StatusFacts {
       merge: settings === undefined ? "" : showPerTable(settings.merge),
       foreignKeys: settings?.foreignKeys ?? "keep",
       idBlock: settings === undefined ? "" : showPerTable(settings.idBlock),
-      keyFingerprint: source.keyFingerprint,
+      keyFingerprint: source.keys.fingerprints[0] ?? "",
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
@@ -149,7 +151,7 @@ function quorum({ replicator, transport, peerId }: StatusSource): NodeStatus["qu
   return { voters, inTouch, mayLose: Math.max(-1, inTouch - Math.floor(voters / 2) - 1) };
 }
 
-function members({ transport, peerId, clock }: StatusSource, replicator: Replicator): MemberStatus[] {
+function members({ transport, peerId, clock, keys }: StatusSource, replicator: Replicator): MemberStatus[] {
   const { members } = replicator.runtime.groups[0]!.configuration;
   const connected = new Set(transport?.connected());
   const { replica } = replicator.replica;
@@ -165,7 +167,7 @@ function members({ transport, peerId, clock }: StatusSource, replicator: Replica
       peerId: m.peerId,
       name: m.name,
       addresses: (self ? transport?.addresses() : transport?.addressesOf(m.peerId)) ?? [],
-      role: replicator.runtime.isVoter(m.peerId) ? "voter" : "learner",
+      role: replicator.runtime.isVoter(m.peerId) ? "voter" : m.reader === true ? "reader" : "learner",
       connected: self || connected.has(m.peerId),
       leads: replicator.runtime.groups.filter((g) => g.leaderPeer === m.peerId).map((g) => g.shard),
       lagEntries: lag?.entries ?? null,
@@ -174,6 +176,7 @@ function members({ transport, peerId, clock }: StatusSource, replicator: Replica
       roundTripMs: self ? null : (transport?.roundTripMs?.(m.peerId) ?? null),
       checksumAgrees: self ? true : (replicator.peers.agreement.get(m.peerId) ?? null),
       version: self ? VERSION : (news?.version ?? ""),
+      keys: self ? keys.fingerprints : (news?.keys ?? []),
     };
   });
 }

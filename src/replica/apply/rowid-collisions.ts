@@ -17,6 +17,7 @@ import { RowidAllocator } from "./rowid-allocator.ts";
 import { trusted } from "../../sqlite/typed-rows.ts";
 
 export class RowidCollisions {
+  readonly #peer: number;
   readonly #keyPositions: KeyPositions;
   readonly #allocator: RowidAllocator;
   readonly #redirected: RedirectedRowids;
@@ -27,6 +28,7 @@ export class RowidCollisions {
 
   /** `peer`: this node's hash. */
   constructor(db: DatabaseSync, peer: number, keyPositions: KeyPositions) {
+    this.#peer = peer;
     this.#keyPositions = keyPositions;
     this.#redirected = new RedirectedRowids(db, peer);
     this.#allocator = new RowidAllocator(
@@ -123,6 +125,12 @@ export class RowidCollisions {
 
   #setCreation(table: number, keyId: KeyId, { shard, index, origin }: ChangesetContext): void {
     this.#upsertCreation.run(table, keyId, shard, index, origin);
+  }
+
+  /** The row under the rowid was inserted by another node, after `base`. */
+  isOthers(table: number, keyId: KeyId, base: PositionVector): boolean {
+    const creation = this.#creation(table, keyId);
+    return creation !== null && creation.origin !== this.#peer && !covers(base, creation);
   }
 
   /** See `RowidAllocator.free`. */

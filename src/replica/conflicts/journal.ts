@@ -109,6 +109,8 @@ export class Journal {
   readonly #replace: LazyStatement;
   readonly #replacedTables = new Set<number>();
   readonly #counts = new Map<number, number>();
+  /** Since the journal was opened. */
+  #added = 0;
   #last = { shard: -1, index: -1, ordinal: 0 };
 
   constructor(db: DatabaseSync) {
@@ -163,10 +165,16 @@ export class Journal {
     return this.total - this.states.total;
   }
 
+  /** Conflicts since the journal was opened, those that it no longer keeps included. */
+  get added(): number {
+    return this.#added;
+  }
+
   add({ shard, index, time }: ConflictPosition, conflict: Conflict): void {
     const same = this.#last.shard === shard && this.#last.index === index;
     const ordinal = same ? this.#last.ordinal + 1 : 0;
     this.#last = { shard, index, ordinal };
+    this.#added++;
     this.#insert.run(
       shard,
       index,

@@ -67,7 +67,12 @@ export class PeerLives {
 
   /** Another process with this node's identity was refused. */
   onTwin(): void {
-    this.#components.logger.error("another process has the identity of this node", TWIN_HINT);
+    this.#components.logger.event(
+      "halt",
+      "another process has the identity of this node",
+      TWIN_HINT,
+      "error",
+    );
   }
 
   /** Checks the life that a connected peer told last: this node may know more by now. */
@@ -82,7 +87,13 @@ export class PeerLives {
     const wasRefused = this.#guard.isRefused(peer);
     const reason = this.#guard.changed(peer, life);
     if (reason === null) return;
-    if (!wasRefused) logger.warn("a peer was refused", { peer: nameOf(peer), reason });
+    if (!wasRefused)
+      logger.event(
+        "refused",
+        `${nameOf(peer)} was refused: ${reason}`,
+        { peer: nameOf(peer), reason },
+        "warn",
+      );
     transport.send(peer, encodeControl({ kind: "refused", reason }), "urgent");
   }
 }

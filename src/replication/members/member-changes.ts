@@ -1,6 +1,7 @@
 /** Answers requests that change the members: of joining nodes, of learners, and of operators through other nodes. */
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
+import { isWithin, type Role, toldRole } from "./role.ts";
 import type { ChangeOutcome } from "../../shard/cluster-members.ts";
 import type { ShardRuntime } from "../../shard/runtime.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
@@ -18,13 +19,15 @@ const PROMOTE_WITHIN = 200;
 const MAX_MEMBERS = 64;
 /** Pause between two admissions: a flood of requests changes the configuration slowly. */
 const ADMIT_MS = 100;
+/** Refusals of joins that are remembered. */
+const MAX_REFUSED = 256;
 
 type Answer = (control: Control) => void;
 type Request = Extract<Control, { kind: "join" | "leave" | "change" | "forward" | "promote" }>;
 export type MemberChange = Omit<Extract<Control, { kind: "change" }>, "kind" | "id">;
 
 export interface PromotionFacts {
-  readonly role: "voter" | "learner";
+  readonly role: Role;
   /** Since the start. */
   readonly ticks: number;
   readonly isNewsTick: boolean;
@@ -37,10 +40,15 @@ export interface MemberChangesComponents {
   readonly logger: Logger;
   readonly clusterId: string;
   readonly self: PeerId;
+  /** The role that a peer may have at most, null: it may not join. Absent: each peer may have any role. */
+  readonly admitted?: ((peer: PeerId) => Role | null) | undefined;
 }
 
 /** The text travels to the joining node, which shows it. */
 const NAME_TAKEN = "name-taken: a member that is alive has this name";
+/** Named on both sides. */
+export const notAdmitted = (peer: PeerId): string =>
+  `its peer id ${peer} is not in the list of --admit; hint: add the line "${peer} voter" to that file`;
 export const isNameTaken = (reason: string): boolean => reason === NAME_TAKEN;
 
 export class MemberChanges {
@@ -49,6 +57,8 @@ export class MemberChanges {
   readonly #seenAt = new Map<PeerId, number>();
   readonly #startedAt: number;
   #admittedAt = Number.NEGATIVE_INFINITY;
+  /** Refusals that are in the log. */
+  readonly #refused = new Set<string>();
 
   constructor(components: MemberChangesComponents) {
     this.#components = components;
@@ -57,6 +67,9 @@ export class MemberChanges {
 
   /** Called on ticks. */
   look(): void {
+    const { admitted, self } = this.#components;
+    // A list that changed is read now, so that its errors are said.
+    admitted?.(self);
     const now = this.#components.clock.now();
     for (const peer of this.#components.transport.connected()) this.#seenAt.set(peer, now);
   }
@@ -93,20 +106,21 @@ export class MemberChanges {
     if (admitted === "not leader") this.#forward(peerId, request);
     if (admitted === "name taken") answer({ kind: "refused", reason: NAME_TAKEN });
     if (typeof admitted !== "object") return;
+    if ("refusal" in admitted) return answer({ kind: "refused", reason: admitted.refusal });
     const place = slotOf(runtime.groups[0]!.configuration.members, peerId);
     answer({
       ...{ kind: "joined", member: admitted.id, clusterId, shards: runtime.groups.length },
       ...(place === null ? {} : { place }),
+      ...(admitted.reader === true ? { reader: true } : {}),
     });
   }
 
   /** A joining node may reach no leader: a member that does forwards its request. */
-  #forward(peerId: PeerId, { name, role, nonce }: Extract<Control, { kind: "join" }>): void {
+  #forward(peerId: PeerId, request: Extract<Control, { kind: "join" }>): void {
     const { runtime, transport } = this.#components;
     const { leaderPeer } = runtime.groups[0]!;
-    const request = { peerId, name, role, ...(nonce === undefined ? {} : { nonce }) };
     if (leaderPeer !== "")
-      transport.send(leaderPeer, encodeControl({ kind: "forward", ...request }), "urgent");
+      transport.send(leaderPeer, encodeControl({ ...request, kind: "forward", peerId }), "urgent");
   }
 
   /** Only a member vouches for another node. */
@@ -116,12 +130,18 @@ export class MemberChanges {
 
   #admit(
     peerId: PeerId,
-    { name, role, nonce }: Extract<Control, { kind: "join" | "forward" }>,
-  ): ReturnType<ShardRuntime["membership"]["admit"]> {
-    const { runtime, clock } = this.#components;
+    request: Extract<Control, { kind: "join" | "forward" }>,
+  ): ReturnType<ShardRuntime["membership"]["admit"]> | { readonly refusal: string } {
+    const { runtime, clock, admitted, logger } = this.#components;
+    const { name, nonce } = request;
     const isNew = runtime.groups[0]!.configuration.members.every(
       (m) => m.peerId !== peerId || m.admission !== nonce,
     );
+    const granted = grantedRole(peerId, request, admitted);
+    if (isNew && typeof granted === "object") {
+      if (runtime.groups[0]!.raft.isLeader) this.#refuseOnce(peerId, granted.refusal, logger);
+      return granted;
+    }
     // The peer asks again.
     if (isNew && clock.now() - this.#admittedAt < ADMIT_MS) return "proposed";
     if (isNew) this.#admittedAt = clock.now();
@@ -129,7 +149,7 @@ export class MemberChanges {
       {
         ...{ peerId, name },
         ...(nonce === undefined ? {} : { admission: nonce }),
-        ...(role === "learner" ? { role } : {}),
+        ...(typeof granted === "object" || granted === "voter" ? {} : learnerFacts(granted)),
       },
       (peer) => this.#isAlive(peer),
     );
@@ -139,7 +159,7 @@ export class MemberChanges {
   askForPromotion({ role, ticks, isNewsTick }: PromotionFacts, readiness: { behind(): number }): void {
     if (ticks > EAGER_TICKS && !isNewsTick) return;
     const { runtime, transport, self } = this.#components;
-    if (role === "learner" || runtime.groups[0]!.memberOf(self)?.role === "learner") return;
+    if (role !== "voter" || runtime.groups[0]!.memberOf(self)?.role === "learner") return;
     if (runtime.isVoter(self) || readiness.behind() > PROMOTE_WITHIN) return;
     for (const peer of transport.connected())
       transport.send(peer, encodeControl({ kind: "promote" }), "urgent");
@@ -149,16 +169,19 @@ export class MemberChanges {
   promote(peerId: PeerId): void {
     const { membership, groups } = this.#components.runtime;
     const member = groups[0]!.memberOf(peerId);
-    if (member === undefined) return;
+    if (member === undefined || this.#beyondList(peerId, "voter") !== null) return;
     const { voters } = groups[0]!.configuration.configuration;
     const outcome = membership.promote(member, true);
     if (outcome.state === "proposed" && voters.length === 1) this.#warnOfTwo(member.name);
   }
 
   #warnOfTwo(name: string): void {
-    this.#components.logger.warn(`${name} becomes the second voter: with two voters, neither may fail`, {
-      hint: `add a third node, or take the vote back with marmot members demote ${name}`,
-    });
+    this.#components.logger.event(
+      "member",
+      `${name} becomes the second voter: with two voters, neither may fail`,
+      { hint: `add a third node, or take the vote back with marmot members demote ${name}` },
+      "warn",
+    );
   }
 
   /** `from`: null for this node itself. Only members change members. */
@@ -175,14 +198,35 @@ export class MemberChanges {
         : { state: "refused", reason: "it is no member any more" };
     switch (action) {
       case "promote":
-        return membership.promote(member, false);
-      case "demote":
-        return membership.demote(member);
+        return this.#beyondList(member.peerId, "voter") ?? membership.promote(member, false);
+      case "demote": {
+        const isReader = to === "reader";
+        const refusal = isReader ? null : this.#beyondList(member.peerId, "learner");
+        return refusal ?? membership.demote(member, isReader);
+      }
       case "remove":
         return membership.remove(member);
       case "rename":
         return membership.rename(member, to ?? member.name);
     }
+  }
+
+  /** The refusal of a role that the list does not allow; null: it does. */
+  #beyondList(peer: PeerId, role: Role): ChangeOutcome | null {
+    const { admitted } = this.#components;
+    const limit = admitted === undefined ? "voter" : admitted(peer);
+    // A member that is not listed has joined before: the list is about joining.
+    if (limit === null || isWithin(role, limit)) return null;
+    return { state: "refused", reason: `the list of --admit gives it the role ${limit}` };
+  }
+
+  /** A joining node asks several times in a second. */
+  #refuseOnce(peer: PeerId, reason: string, logger: Logger): void {
+    const key = `${peer} ${reason}`;
+    if (this.#refused.has(key)) return;
+    if (this.#refused.size >= MAX_REFUSED) this.#refused.clear();
+    this.#refused.add(key);
+    logger.warn("a node may not join", { peer, reason });
   }
 
   /** Only the leader knows that an admission is not in force. */
@@ -191,6 +235,25 @@ export class MemberChanges {
     if (!groups[0]!.raft.isLeader) return;
     answer({ kind: "changed", id: nonce, ...shown(membership.withdraw(peerId, nonce)) });
   }
+}
+
+const learnerFacts = (role: Role): { readonly role: "learner"; readonly reader?: true } =>
+  role === "reader" ? { role: "learner", reader: true } : { role: "learner" };
+
+/** The role of a node that joins, or why it may not have the one that it chose. */
+function grantedRole(
+  peer: PeerId,
+  request: Extract<Control, { kind: "join" | "forward" }>,
+  admitted: MemberChangesComponents["admitted"],
+): Role | { readonly refusal: string } {
+  const role = toldRole(request);
+  if (admitted === undefined) return role;
+  const limit = admitted(peer);
+  if (limit === null) return { refusal: notAdmitted(peer) };
+  if (isWithin(role, limit)) return role;
+  if (request.chosen !== true) return limit;
+  const refusal = `the list of --admit gives ${peer} the role ${limit}, and it has --role ${role}: start it without --role`;
+  return { refusal };
 }
 
 const shown = (outcome: ChangeOutcome): { state: ChangeOutcome["state"]; reason: string } => ({

@@ -12,6 +12,8 @@ const MAX_SHARDS = 64;
 const MAX_PEER_ID = 128;
 /** Nodes of a new cluster that one message names. */
 const MAX_MET = 64;
+/** Cluster keys of a node that are told. */
+export const MAX_KEYS = 16;
 /** Members of a cluster are far fewer. */
 export const MAX_LIVES = 64;
 
@@ -76,6 +78,8 @@ const NEWS = {
   /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
   reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
   addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
+  /** Fingerprints of the cluster keys that the node accepts; it dials with the first. Older builds do not tell. */
+  keys: v.optional(v.pipe(v.array(text), v.maxLength(MAX_KEYS), v.readonly())),
   /** Per shard, the position from which a receiver of this node's replica needs the log. */
   holds: v.optional(vector),
   /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */
@@ -110,9 +114,19 @@ const FILE_CHECK = {
   reason: text,
 };
 
+const JOIN = {
+  name: text,
+  role,
+  /** The same in all requests of one join, so that it is admitted once; older builds have none. */
+  nonce: v.optional(text),
+  /** The learner wants to be a reader. */
+  reader: v.optional(v.boolean()),
+  /** The role was chosen, and must not be another one; older builds do not tell. */
+  chosen: v.optional(v.boolean()),
+};
+
 const CONTROL = {
-  /** `nonce` is the same in all requests of one join, so that it is admitted once; older builds have none. */
-  join: v.object({ kind: v.literal("join"), name: text, role, nonce: v.optional(text) }),
+  join: v.object({ kind: v.literal("join"), ...JOIN }),
   joined: v.object({
     kind: v.literal("joined"),
     member: integer,
@@ -120,6 +134,8 @@ const CONTROL = {
     shards: integer,
     /** See `slots.ts`; older builds do not send it. */
     place: v.optional(v.pipe(v.object({ slot: integer, slots: integer }), v.readonly())),
+    /** The node was admitted as a reader. */
+    reader: v.optional(v.boolean()),
   }),
   /** The sender has received a replica. */
   received: v.object({ kind: v.literal("received") }),
@@ -130,7 +146,7 @@ const CONTROL = {
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
   /** A member forwards the join of a peer to the leader. */
-  forward: v.object({ kind: v.literal("forward"), peerId: peer, name: text, role, nonce: v.optional(text) }),
+  forward: v.object({ kind: v.literal("forward"), peerId: peer, ...JOIN }),
   /** Between nodes of a new cluster: see `meeting.ts`. */
   meet: v.object({
     kind: v.literal("meet"),

@@ -28,14 +28,19 @@ export interface Stage {
 
 type Self = Omit<Hello, "clusterId" | "life"> & { readonly nonce: string };
 
+/** Why a peer that is no member may not join; null: it may. */
+export type MayJoin = (peer: PeerId) => string | null;
+
 export class MessageRouter implements TransportHandlers {
   /** The last hello of each peer. */
   readonly hellos = new Map<PeerId, Hello>();
   readonly #self: Self;
+  readonly #mayJoin: MayJoin;
   #stage: Stage | null = null;
 
-  constructor(self: Self) {
+  constructor(self: Self, mayJoin: MayJoin = () => null) {
     this.#self = self;
+    this.#mayJoin = mayJoin;
   }
 
   /** The caller announces the peers that are already connected to the new stage. */
@@ -65,9 +70,18 @@ export class MessageRouter implements TransportHandlers {
     const { clusterId } = this.#stage;
     if (clusterId !== "" && hello.clusterId !== "" && hello.clusterId !== clusterId)
       return `it belongs to cluster ${hello.clusterId}, this node to cluster ${clusterId}`;
-    const refusal = this.#stage.admit?.(peer, hello, this.hellos.get(peer.peerId)?.nonce ?? null) ?? null;
+    const refusal =
+      this.#refuseNewcomer(peer.peerId, hello) ??
+      this.#stage.admit?.(peer, hello, this.hellos.get(peer.peerId)?.nonce ?? null) ??
+      null;
     if (refusal === null) this.hellos.set(peer.peerId, hello);
     return refusal;
+  }
+
+  /** A node that joins meets members whom it cannot know, and other nodes that join. */
+  #refuseNewcomer(peer: PeerId, { clusterId }: Hello): string | null {
+    const isMember = this.#stage?.clusterId === "" ? clusterId !== "" : this.knows(peer);
+    return isMember ? null : this.#mayJoin(peer);
   }
 
   knows(peerId: PeerId): boolean {

@@ -164,7 +164,9 @@ export class Pipeline {
     }
     const hadMoved = this.#schemaMoved;
     if (this.#sendFirst() || (!hadMoved && this.#schemaMoved)) return { again: "now" };
-    const reflected = applied ? this.#reflect.slice((position) => this.#mayWrite(position)) : "waiting";
+    const reflected = applied
+      ? this.#reflect.slice((position) => this.#mayWrite(position), this.#drain.running)
+      : "waiting";
     if (reflected === "schema-changed") this.#schemaMoved = true;
     const drained = this.#drainSlice();
     if (!applied || reflected === "more" || reflected === "schema-changed" || drained !== "done")
@@ -175,7 +177,7 @@ export class Pipeline {
   }
 
   #drainSlice(): "done" | "more" | "schema-changed" {
-    const drained = this.#drain.slice(!this.schemaDue);
+    const drained = this.#drain.slice(!this.schemaDue && !this.#reflect.holdsDrain);
     if (drained === "schema-changed") this.#schemaMoved = true;
     this.outbox.propose();
     return drained;
@@ -202,7 +204,8 @@ export class Pipeline {
     if (this.reflecting || this.#schema.proposing) return true;
     const { replica, now } = this.#components;
     const end = now() + SLICE_MS;
-    const done = replica.advance(() => replica.changed.size >= REFLECT_AT_ROWS || now() >= end);
+    const isFull = (): boolean => replica.changed.size >= REFLECT_AT_ROWS && !this.#reflect.awaitsOrder;
+    const done = replica.advance(() => isFull() || now() >= end);
     return done || replica.betweenEntries;
   }
 

@@ -14,6 +14,9 @@ export class ReflectTask {
   readonly #components: Pick<TaskComponents, "replica" | "onOwnCommit" | "now">;
   #session: AppDbSession;
   #running: Generator<void, Reflected> | null = null;
+  #awaitsOrder = false;
+  /** The open transaction may give own rows other rowids. */
+  #moves = false;
   /** The application may have inserted since its next ids were last checked. */
   #idsDirty = true;
   #idsAt = Number.NEGATIVE_INFINITY;
@@ -32,6 +35,19 @@ export class ReflectTask {
   /** A transaction in the app database is open. */
   get running(): boolean {
     return this.#running !== null;
+  }
+
+  /**
+   * No drain may begin: it would read own rows of tables without a declared key under rowids that they are about to leave,
+   * or keep the reflection waiting for rows in flight.
+   */
+  get holdsDrain(): boolean {
+    return this.#awaitsOrder || this.#moves;
+  }
+
+  /** A row of another node waits until an own row that is in flight under its rowid is ordered. */
+  get awaitsOrder(): boolean {
+    return this.#awaitsOrder;
   }
 
   /** Whether the session knows the pending keys: the first reflection reads them from the change logs. */
@@ -60,20 +76,41 @@ export class ReflectTask {
     this.#idsDirty = true;
   }
 
-  /** `mayBegin`: a new transaction may begin at the position. "schema-changed": the application changed the schema. */
+  /**
+   * `mayBegin`: a new transaction may begin at the position. `draining`: a drain is running. "schema-changed": the application
+   * changed the schema.
+   */
   slice(
     mayBegin: (position: PositionVector) => boolean,
+    draining: boolean,
   ): "done" | "more" | "busy" | "lazy" | "waiting" | "schema-changed" {
     const { replica } = this.#components;
     if (this.#running === null) {
       const position = replica.positions();
+      this.#awaitsOrder = false;
       if (!mayBegin(position)) return "waiting";
       const idle = this.#idle(position);
       if (idle !== null) return idle;
+      if (this.#mustWait(draining)) return "waiting";
       this.#running = this.#session.reflector.run(position);
     }
     const running = this.#running;
     return replica.reading(() => this.#continue(running));
+  }
+
+  /**
+   * A transaction of another node is shown whole. An own row that has left this node under a rowid of it gets its final rowid
+   * only when it is ordered; until then nothing is shown.
+   */
+  #mustWait(draining: boolean): boolean {
+    const { reflector } = this.#session;
+    this.#moves = reflector.showsRowids;
+    if (!this.#moves) return false;
+    const { shards, transactions } = this.#components.replica.settings;
+    const whole = shards === 1 || transactions === "whole";
+    this.#awaitsOrder = draining || (whole && reflector.meetsSentRow);
+    if (this.#awaitsOrder) this.#moves = false;
+    return this.#awaitsOrder;
   }
 
   #continue(running: Generator<void, Reflected>): "done" | "more" | "busy" | "schema-changed" {
@@ -83,6 +120,7 @@ export class ReflectTask {
       const step = running.next();
       if (step.done) {
         this.#running = null;
+        this.#moves = false;
         if (step.value === "busy") this.#busySince ??= now();
         if (step.value !== "done") return step.value;
         this.done();
