@@ -3,12 +3,6 @@ import type { LogId, TableId } from "../base/ids.ts";
 import type { KeyId } from "./key.ts";
 import type { Image, Value } from "./value.ts";
 
-/**
- * Version of the entry format. A node that meets a newer one stops and asks to be updated. 2: entries of kind `schema`,
- * which alone are written in it; everything else stays as format 1 has it.
- */
-export const BATCH_FORMAT = 2;
-
 /** Position per shard: `vector[shard]` is an index in that shard's log. */
 export type PositionVector = readonly number[];
 

@@ -3,6 +3,7 @@ import { Database } from "bun:sqlite";
 import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { FORMATS, newerFormat, showRange } from "../base/versions/formats.ts";
 import type { LogIndex } from "../base/ids.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { MemberId, SnapshotMetadata } from "../raft/model/types.ts";
@@ -111,11 +112,10 @@ export function openLog<T>(path: string, work: (db: Database, head: LogHead) => 
 function readHead(db: Database, path: string): LogHead {
   const value = (cell: unknown): unknown => cell;
   const meta = new Map(readTuples(db.prepare("SELECT name, value FROM meta").values(), text, value));
-  if (Number(meta.get("format")) !== LOG_FORMAT)
-    throw new UserError(
-      `${path} is of format ${String(meta.get("format"))}; this build knows format ${LOG_FORMAT}`,
-      "run the marmot version that wrote it, or a newer one",
-    );
+  const format = Number(meta.get("format"));
+  if (format > FORMATS.log.max) throw newerFormat(path, "log", format);
+  if (!(format >= FORMATS.log.min))
+    throw damaged(path, `its format is ${format}, and this build reads format ${showRange(FORMATS.log)}`);
   const identity = { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
   const member = Number(meta.get("member") ?? 0);
   const rows = db.prepare("SELECT compacted_index, last_index FROM grp ORDER BY shard").values();

@@ -16,6 +16,7 @@ import { verify } from "../operations/verify/verify.ts";
 import { shownPosition, waitForPosition } from "../operations/wait-position.ts";
 import { waitFor } from "../operations/wait.ts";
 import type { StoredConflict } from "../replica/conflicts/journal.ts";
+import type { Refusal } from "../replication/messages/refusals.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
@@ -42,6 +43,7 @@ export interface NodeState {
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
+  readonly refusals: readonly Refusal[];
   readonly keys: StatusSource["keys"];
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
@@ -71,6 +73,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   keys: state.keys,
   notReady: notReadyReason(state),
   halt: state.halt,
+  refusals: state.refusals,
 });
 
 /** The rows are written, and stay so; without a quorum the conflicts are listed as open until they are restored again. */

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { isDiskFull } from "../base/errors.ts";
-import { HaltError } from "../base/halt.ts";
+import { type Halt, HaltError } from "../base/halt.ts";
 import { NO_PEER } from "../base/ids.ts";
 import type { NodeApi } from "../operations/api.ts";
 import { dataPaths } from "../replication/machine/data-paths.ts";
@@ -77,6 +77,7 @@ export class Node implements RunningNode {
       replicator: core.replicator,
       phase: core.phase,
       progress: core.progress,
+      refusals: (core.router as typeof core.router | undefined)?.refusals.list() ?? [],
       keys: core.keys,
       verified: core.verified,
       onVerified: (result) => core.noteVerified(result),
@@ -87,6 +88,26 @@ export class Node implements RunningNode {
   }
 
   async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      if (!(error instanceof HaltError) || (this.#core.transport as Transport | undefined) !== undefined)
+        throw error;
+      await this.#haltAtStart(error.halt);
+    }
+  }
+
+  /** The files are of a newer build: the node stays up, and says so. */
+  async #haltAtStart(halt: Halt): Promise<void> {
+    const core = this.#core;
+    if (this.#lock === null) this.#takeDataDir();
+    const privateKey = await loadIdentity(core.paths.identity);
+    const clusterKeys = findClusterKeys(core.options, core.paths, true) ?? [];
+    openTransport(core, { privateKey, clusterKeys }, () => {});
+    this.#opening.halt(halt);
+  }
+
+  async #start(): Promise<void> {
     const core = this.#core;
     const { paths } = core;
     const { db, peers, create, bootstrapExpect } = core.options;

@@ -33,6 +33,7 @@ export class Opening {
   }
 
   onRefused(peer: PeerId, reason: string): void {
+    this.#core.router.refusedBy(peer, reason);
     this.#halting.onRefused(peer, reason, this.#core.replicator);
   }
 
@@ -108,6 +109,7 @@ export class Opening {
         onProgress: (progress) => core.report(progress),
         onFailure: (error) => {
           if (isDiskFull(error)) this.waitForRoom(error);
+          else if (error instanceof HaltError) this.halt(error.halt);
           else if (isFileTrouble(error)) this.waitForFile(error);
           else core.failWith(error);
         },

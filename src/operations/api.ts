@@ -117,6 +117,23 @@ export interface NodeStatus {
   };
   readonly members: readonly MemberStatus[];
   readonly shards: readonly ShardStatus[];
+  /** Connections that this node or the peer refused within the last minutes, and why. */
+  readonly refusals: readonly {
+    readonly peerId: string;
+    /** "" while unknown. */
+    readonly name: string;
+    readonly by: "this node" | "peer";
+    readonly reason: string;
+    /** Milliseconds since the last one. */
+    readonly ageMs: number;
+  }[];
+  /** Formats of which an older version is written, because of the named members. */
+  readonly formats: readonly {
+    readonly name: string;
+    readonly writes: number;
+    readonly newest: number;
+    readonly heldBackBy: readonly string[];
+  }[];
   /** Pairs of running nodes that do not reach each other, by name. */
   readonly unreached: readonly { readonly from: string; readonly to: string; readonly reason: string }[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };

@@ -70,8 +70,9 @@ export class BatchApplier {
   }
 
   *apply(shard: number, next: NextEntry, head: BatchHead): Generator<void, void> {
-    const { origins, staged, checksums, checks } = this.#components;
+    const { origins, staged, checksums, checks, formats } = this.#components;
     const { entry } = next;
+    formats.applied(head.format);
     if (head.kind === BatchKind.check && isSettleNote(head.note)) {
       const by = { origin: peerHash(head.origin), time: head.time };
       this.#components.journal.states.apply(shard, head.note, by);

@@ -1,4 +1,5 @@
 /** Answers the messages of the peers, and refuses peers whose life is not acceptable. */
+import type { UsedFormats } from "../base/versions/formats.ts";
 import type { Logger } from "../base/logger.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
@@ -44,6 +45,10 @@ export class PeerMessages implements Stage {
 
   life(): Life | null {
     return this.#components.lives.own();
+  }
+
+  usedFormats(): UsedFormats {
+    return this.#components.replica.replica.usedFormats;
   }
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {

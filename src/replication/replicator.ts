@@ -3,6 +3,8 @@
  * Raft, pipeline, event loop and the messages of the peers.
  */
 import { mkdirSync } from "node:fs";
+import { ClusterFormats } from "./formats/cluster-formats.ts";
+import { readStoredFormats } from "./formats/told-formats.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
@@ -44,6 +46,8 @@ export class Replicator {
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
   readonly peers: PeerNews;
+  /** The versions of formats that may be written now. */
+  readonly formats: ClusterFormats;
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
@@ -73,6 +77,7 @@ export class Replicator {
     alignLog(this.log, this.replica);
     this.#appDb = openAppDbConnection(db, []);
     this.peers = this.#openPeers();
+    this.formats = this.#openFormats();
     this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
       clock,
@@ -103,6 +108,16 @@ export class Replicator {
     return new PeerNews({
       ...{ self: this.options.peerId, transport, router, clock },
       runtime: () => (this.runtime as ShardRuntime | undefined) ?? null,
+    });
+  }
+
+  #openFormats(): ClusterFormats {
+    const { router } = this.#components;
+    const { peers } = this.log;
+    return new ClusterFormats({
+      self: this.options.peerId,
+      members: () => this.log.configuration(0)?.members ?? [],
+      known: (peer) => router.formatsOf(peer) ?? readStoredFormats(peers.formats(peer) ?? ""),
     });
   }
 
@@ -245,11 +260,11 @@ export class Replicator {
   }
 
   #openUpkeep(): Upkeep {
-    const { loop, peers, lives, members, readiness } = this;
+    const { loop, peers, lives, members, readiness, formats } = this;
     const { transport, clock, logger } = this.#components;
     return new Upkeep(
       {
-        ...{ loop, peers, lives, members, readiness, transport, clock, logger },
+        ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
         wal: this.#wal,
         snapshots: this.#snapshots,
         appDbFile: this.#appDbFile,

@@ -7,6 +7,7 @@ import type { Transport } from "../shard/seams.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import { walResetNote } from "../sqlite/writer-version.ts";
 import type { EventLoop } from "./event-loop.ts";
+import type { ClusterFormats } from "./formats/cluster-formats.ts";
 import type { SyncedFile } from "./machine/host.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
@@ -29,6 +30,7 @@ export interface UpkeepComponents {
   readonly members: MemberChanges;
   readonly snapshots: SnapshotExchange;
   readonly readiness: Readiness;
+  readonly formats: ClusterFormats;
   readonly appDbFile: SyncedFile;
   readonly transport: Transport;
   readonly clock: Clock;
@@ -49,6 +51,8 @@ export class Upkeep {
   readonly #options: UpkeepOptions;
   readonly #unreached = new UnreachedReports();
   #ticks = 0;
+  /** Names of the members because of which older formats are written, as the log said last. */
+  #heldBackBy = "";
 
   constructor(components: UpkeepComponents, options: UpkeepOptions) {
     this.#components = components;
@@ -68,6 +72,7 @@ export class Upkeep {
     // Peers that were removed since their hello are told so.
     for (const peer of transport.connected()) lives.checkAgain(peer);
     this.#lookAtVersion();
+    this.#lookAtFormats();
     peers.tellAll({ kind: "news", ...ownNews() });
     for (const { from, to, reason } of this.#unreached.take(peers.unreached(), clock.now()))
       logger.event(
@@ -79,6 +84,17 @@ export class Upkeep {
     snapshots.holds.tick(transport.connected(), clock.now());
     const longest = loop.takeLongestTurn();
     if (longest > LONG_TURN_MS) logger.debug("a long turn", { ms: Math.round(longest) });
+  }
+
+  /** An upgrade is at its end when the newest formats are written. */
+  #lookAtFormats(): void {
+    const { formats, logger } = this.#components;
+    const held = formats.held();
+    const names = [...new Set(held.flatMap(({ heldBackBy }) => heldBackBy))].join(", ");
+    if (names === this.#heldBackBy) return;
+    if (names === "") logger.info("all members read the newest formats");
+    else logger.info("older formats are written, since members do not read the newest", { members: names });
+    this.#heldBackBy = names;
   }
 
   #lookAtVersion(): void {

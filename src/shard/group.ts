@@ -1,5 +1,6 @@
 /** One shard's group: its Raft state machine, and the peers of its members. */
 import { asPeerId, NO_PEER } from "../base/ids.ts";
+import { FORMATS, newerFormat } from "../base/versions/formats.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
 import { decodeConfigChange, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
@@ -132,6 +133,9 @@ export class Group {
   }
 
   #applyConfigChange(entry: Entry): void {
+    const format = entry.data[0] ?? 0;
+    if (format > FORMATS.membership.max)
+      throw newerFormat(`entry ${entry.index} of shard ${this.shard}`, "membership", format);
     const change: ConfigChange = decodeConfigChange(entry.data);
     const configuration = this.raft.applyConfigChange(change, entry.index);
     if (entry.index <= this.configuration.index) return;

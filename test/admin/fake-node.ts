@@ -81,6 +81,8 @@ export const STATUS: NodeStatus = {
     { shard: 1, role: "follower", leader: "", term: 2, commitIndex: 9, appliedIndex: 9, pendingChanges: 0 },
   ],
   unreached: [],
+  refusals: [],
+  formats: [],
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
   conflicts: { total: 1, open: 1, orphans: 0 },
   verified: null,

@@ -344,6 +344,8 @@ export class LabNode {
       replica: db,
       shapes: replica.shapes.values(),
       encoding: replica.settings.encoding,
+      session: this.pipeline.session,
+      source: replica,
       returnsLater: ({ id }, keyId) =>
         this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
         this.pipeline.session.withheld.get(id, keyId) !== undefined,

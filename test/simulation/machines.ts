@@ -5,7 +5,7 @@
  */
 import { rmSync } from "node:fs";
 import { Random } from "../../src/base/random.ts";
-import { REFUSALS } from "../../src/replication/lives/hello-check.ts";
+import { LIFE_REFUSALS } from "../../src/replication/lives/hello-check.ts";
 import { type Image, imageOf, imageOfDatabase, restore, restoreDatabase } from "./disk.ts";
 import { Network } from "./network.ts";
 import { unsettled } from "./rest.ts";
@@ -227,7 +227,7 @@ class MachineRun {
 
   #stateOf(node: SimNode): string {
     const reason = node.node?.api.notReady() ?? "";
-    return REFUSALS.find((code) => reason.startsWith(code)) ?? "";
+    return LIFE_REFUSALS.find((code) => reason.startsWith(code)) ?? "";
   }
 
   // ------------------------------------------------------------------------------------------ steps

@@ -8,6 +8,7 @@ import type { Transport } from "../../shard/seams.ts";
 import type { MemberStatus, NodeStatus, ProgressStatus, ShardStatus, VerifiedStatus } from "../api.ts";
 import { type StatusFacts, verdictOf } from "./verdict.ts";
 import { votersInTouch } from "./voters.ts";
+import type { Refusal } from "../../replication/messages/refusals.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { ownVersion, showVersion } from "../../sqlite/sqlite-version.ts";
 import { walResetNote } from "../../sqlite/writer-version.ts";
@@ -25,6 +26,7 @@ export interface StatusSource {
   /** Fingerprints of the cluster keys, and their file; "": they are in the environment. */
   readonly keys: { readonly fingerprints: readonly string[]; readonly file: string };
   readonly halt: Halt | null;
+  readonly refusals: readonly Refusal[];
   /** Path of the application's file. */
   readonly file: string;
   readonly startedAt: number;
@@ -71,6 +73,11 @@ function statusFacts(source: StatusSource): StatusFacts {
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
+    refusals: source.refusals.map(({ at, ...rest }) => ({
+      ...rest,
+      ageMs: Math.round(source.clock.now() - at),
+    })),
+    formats: replicator?.formats.held() ?? [],
     unreached: replicator?.peers.unreached() ?? [],
     pending: pending(replicator),
     sqlite: sqliteStatus(replicator),

@@ -24,6 +24,7 @@ export function verdictOf(facts: StatusFacts): Verdict {
     ...unready(facts),
     ...quorumFindings(facts),
     ...memberFindings(facts),
+    ...releaseFindings(facts),
     ...dataFindings(facts),
   ].sort((a, b) => RANK[b.level] - RANK[a.level]);
   const level = findings.reduce<Level>((worst, f) => (RANK[f.level] > RANK[worst] ? f.level : worst), "ok");
@@ -161,6 +162,30 @@ function memberFindings(facts: StatusFacts): Finding[] {
   for (const { from, to, reason } of facts.unreached)
     found.push(finding("warn", `${from} and ${to} do not reach each other`, reason));
   return found;
+}
+
+/** Refusals that are named one by one. */
+const MAX_REFUSALS = 5;
+
+/** Nodes that refuse each other, and releases that wait for an update. */
+function releaseFindings({ refusals, formats }: StatusFacts): Finding[] {
+  const refused = refusals.slice(-MAX_REFUSALS).map(({ peerId, name, by, reason }) => {
+    const peer = name || peerId;
+    return finding(
+      "warn",
+      by === "peer" ? `${peer} refuses this node: ${reason}` : `This node refuses ${peer}: ${reason}`,
+    );
+  });
+  const older = [...new Set(formats.flatMap(({ heldBackBy }) => heldBackBy))].join(", ");
+  if (older === "") return refused;
+  return [
+    ...refused,
+    finding(
+      "ok",
+      `Older formats are written, since these members do not read the newest: ${older}`,
+      "Update Marmot there, or remove members that are gone",
+    ),
+  ];
 }
 
 function dataFindings(facts: StatusFacts): Finding[] {

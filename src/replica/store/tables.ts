@@ -8,12 +8,10 @@
 import type { DatabaseSync } from "node:sqlite";
 
 /**
- * Version of the replica's format. A node refuses a newer one; an older replica gets the missing tables and columns when
- * it is opened. Format 2 added the settings `merge`, `foreign_keys` and `id_block`, the position of a conflict's losing
+ * Version that a new replica gets. An older replica gets the missing tables and columns when it is opened. Format 2 added the settings `merge`, `foreign_keys` and `id_block`, the position of a conflict's losing
  * row, and dangling references. Format 3 added creation positions of rows without a declared key, and schema changes.
  */
 export const REPLICA_FORMAT = 3;
-export const OLDEST_REPLICA_FORMAT = 1;
 
 export const REPLICATED_TABLES = {
   /**

@@ -2,6 +2,7 @@
 import type { Logger } from "../../base/logger.ts";
 import type { PeerHello, PeerId, Transport } from "../../shard/seams.ts";
 import { encodeControl, type Hello, type Life, type NodeNews } from "../messages/control-messages.ts";
+import { storedFormats } from "../formats/told-formats.ts";
 import type { MessageRouter } from "../messages/message-router.ts";
 import { LifeGuard, type LifeGuardComponents } from "./life-guard.ts";
 
@@ -38,7 +39,16 @@ export class PeerLives {
   }
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
-    return this.#guard.admit(peer, hello, linkedNonce);
+    const refusal = this.#guard.admit(peer, hello, linkedNonce);
+    if (refusal === null) this.#noteFormats(peer.peerId, hello);
+    return refusal;
+  }
+
+  /** For the time in which the member is not connected. */
+  #noteFormats(peer: PeerId, hello: Hello | undefined): void {
+    const { peers, runtime } = this.#components;
+    if (hello === undefined || runtime.groups[0]!.memberOf(peer) === undefined) return;
+    peers.rememberFormats(peer, storedFormats(hello.speaks));
   }
 
   isRefused(peer: PeerId): boolean {
@@ -56,7 +66,9 @@ export class PeerLives {
 
   /** The peer tells a life that is not in its hello. */
   onLife(peer: PeerId, life: Life): void {
-    this.#components.router.introduce(peer, life);
+    const { router } = this.#components;
+    router.introduce(peer, life);
+    this.#noteFormats(peer, router.hellos.get(peer));
     this.#check(peer, life);
   }
 

@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { fromUtf8, utf8 } from "../../base/bytes.ts";
 import { asPeerId } from "../../base/ids.ts";
 import { MessageKind, withKind } from "../../shard/frames.ts";
+import { TOLD_FORMATS } from "../formats/told-formats.ts";
 
 const MAX_TEXT = 4096;
 const MAX_SHARDS = 64;
@@ -21,7 +22,8 @@ const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const integer = v.pipe(v.number(), v.safeInteger());
 /** A number for each shard. */
 const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
-const role = v.picklist(["voter", "learner"]);
+/** A role of a newer build is a learner for this one: a malformed message would end the connection. */
+const anyRole = v.fallback(v.picklist(["voter", "learner"]), "learner");
 const peer = v.pipe(v.string(), v.maxLength(MAX_PEER_ID), v.transform(asPeerId));
 
 /** Identifies one process of a member. Older builds do not send it. */
@@ -49,10 +51,11 @@ const HELLO = v.pipe(
     clusterId: v.string(),
     name: v.string(),
     version: v.string(),
-    /** A role that this version does not know must not end the connection. */
-    role: v.fallback(role, "learner"),
-    /** Format of wire, log entries and snapshots, each. */
-    formats: v.strictTuple([v.number(), v.number(), v.number()]),
+    role: anyRole,
+    /** For release 0.1.0, which compares them: see `HELLO_FORMATS`. */
+    formats: v.array(v.number()),
+    /** The versions of each format that the node reads; absent: those of release 0.1.0. */
+    speaks: v.optional(TOLD_FORMATS),
     /** Random for each process, also of a node that joins. */
     nonce: v.optional(text),
     /** Absent while a node joins, or waits for room on its disk. */
@@ -116,7 +119,7 @@ const FILE_CHECK = {
 
 const JOIN = {
   name: text,
-  role,
+  role: anyRole,
   /** The same in all requests of one join, so that it is admitted once; older builds have none. */
   nonce: v.optional(text),
   /** The learner wants to be a reader. */
@@ -151,7 +154,7 @@ const CONTROL = {
   meet: v.object({
     kind: v.literal("meet"),
     name: text,
-    role,
+    role: anyRole,
     expect: integer,
     data: text,
     sees: v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly()),

@@ -177,7 +177,7 @@ export class Pipeline {
   }
 
   #drainSlice(): "done" | "more" | "schema-changed" {
-    const drained = this.#drain.slice(!this.schemaDue && !this.#reflect.holdsDrain);
+    const drained = this.#drain.slice(!this.schemaDue && !this.#reflect.holdsDrains);
     if (drained === "schema-changed") this.#schemaMoved = true;
     this.outbox.propose();
     return drained;
@@ -204,7 +204,7 @@ export class Pipeline {
     if (this.reflecting || this.#schema.proposing) return true;
     const { replica, now } = this.#components;
     const end = now() + SLICE_MS;
-    const isFull = (): boolean => replica.changed.size >= REFLECT_AT_ROWS && !this.#reflect.awaitsOrder;
+    const isFull = (): boolean => replica.changed.size >= REFLECT_AT_ROWS && !this.#reflect.awaitsOwn;
     const done = replica.advance(() => isFull() || now() >= end);
     return done || replica.betweenEntries;
   }
