@@ -32,7 +32,7 @@ async function run(options: Options, [to]: readonly string[], context: CliContex
     libraries: list(options, "load-extension") ?? [],
   });
   const backup = await takeBackup({
-    ...{ dataDir: dataDirOf(options), to: to!, base: backupBase(options), node: context.hostName },
+    ...{ dataDir: dataDirOf(options), to: to!, base: backupBase(options), host: context.hostName },
     now: Date.now(),
   });
   context.print(flag(options, "json") ? JSON.stringify(backup) : show(backup));

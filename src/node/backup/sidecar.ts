@@ -15,7 +15,8 @@ const schema = v.object({
   /** When it was taken. */
   time: v.string(),
   cluster: v.string(),
-  node: v.string(),
+  /** The machine on which it was taken. */
+  host: v.string(),
   schemaVersion: v.number(),
   marmot: v.string(),
   /** Table ⇒ rows. */

@@ -17,7 +17,7 @@ export interface BackupOptions {
   readonly to: string;
   /** The beginning of names in a folder. */
   readonly base: string;
-  readonly node: string;
+  readonly host: string;
   readonly now: number;
 }
 
@@ -90,7 +90,7 @@ export function checkIntegrity(path: string): void {
 async function factsOf(
   path: string,
   { settings, positions, rows, withoutRows }: Exported,
-): Promise<Omit<Sidecar, "format" | "integrity" | "file" | "time" | "node" | "marmot">> {
+): Promise<Omit<Sidecar, "format" | "integrity" | "file" | "time" | "host" | "marmot">> {
   const { clusterId: cluster, schemaVersion } = settings;
   const content = {
     position: showPosition(positions),
@@ -104,9 +104,9 @@ async function factsOf(
 
 const contextOf = (
   file: string,
-  { node, now }: BackupOptions,
-): Pick<Sidecar, "file" | "time" | "node" | "marmot"> => ({
-  ...{ file, node, marmot: VERSION },
+  { host, now }: BackupOptions,
+): Pick<Sidecar, "file" | "time" | "host" | "marmot"> => ({
+  ...{ file, host, marmot: VERSION },
   time: new Date(now).toISOString(),
 });
 

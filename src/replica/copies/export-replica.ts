@@ -5,7 +5,6 @@
 import type { DatabaseSync } from "node:sqlite";
 import { nextTurn } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
-import { isVirtual } from "../../schema/virtual-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { integer, readRow, readRows, text } from "../../sqlite/typed-rows.ts";
@@ -85,10 +84,13 @@ function counted(
     const row = db.prepare(`SELECT count(*) AS n FROM main.${quoteIdentifier(name)}`).get();
     return [name, readRow(row, { n: integer }).n];
   });
-  const tables = db.prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table'`).all();
+  // Without the tables in which a virtual table keeps its content.
+  const tables = db
+    .prepare(`SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'`)
+    .all();
   const made = new Set(readRows(tables, { name: text }).map((t) => t.name));
   const withoutRows = objects.flatMap((o) =>
-    o.kind === "table" && o.tableId === null && made.has(o.name) && !isVirtual(o) ? [o.name] : [],
+    o.kind === "table" && o.tableId === null && made.has(o.name) ? [o.name] : [],
   );
   return { rows: Object.fromEntries(rows), withoutRows };
 }
