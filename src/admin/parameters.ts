@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
-import { parsePosition } from "../base/position-token.ts";
+import { parsePosition } from "../base/text/position-token.ts";
 import { isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 import type { ConflictFilter, NodeApi, WaitOptions } from "../operations/api.ts";
 

@@ -1,6 +1,7 @@
 /** Log lines for the turns of a node's life: ready, not ready, no leader, and back again. */
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import { votersInTouch } from "../operations/health/voters.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { PeerId } from "../shard/seams.ts";
 
@@ -24,12 +25,9 @@ export function leadersOf(
   { runtime: { groups } }: LeaderSource,
   { peerId, connected }: { readonly peerId: PeerId; readonly connected: readonly PeerId[] },
 ): Leaders {
-  const { members, configuration } = groups[0]!.configuration;
-  const voters = members.filter((m) => configuration.voters.includes(m.id));
   return {
     missing: groups.flatMap((g) => (g.leaderPeer === "" ? [g.shard] : [])),
-    voters: voters.length,
-    inTouch: voters.filter((m) => m.peerId === peerId || connected.includes(m.peerId)).length,
+    ...votersInTouch(groups[0]!.configuration, { peerId, connected }),
   };
 }
 

@@ -2,12 +2,12 @@
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
-import type { FileRepair, NodeApi } from "../operations/api.ts";
+import type { FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
 import { chosenConflicts } from "../operations/conflict-filter.ts";
 import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
-import { nodeMetrics } from "../operations/node-metrics.ts";
-import { nodeStatus, type StatusSource } from "../operations/node-status.ts";
+import { nodeMetrics } from "../operations/health/node-metrics.ts";
+import { nodeStatus, type StatusSource } from "../operations/health/node-status.ts";
 import { restoreAll } from "../operations/restore/restore-all.ts";
 import { restoreConflict } from "../operations/restore/restore.ts";
 import { settleConflicts } from "../operations/settle-conflicts.ts";
@@ -15,6 +15,7 @@ import { verify } from "../operations/verify/verify.ts";
 import { shownPosition, waitForPosition } from "../operations/wait-position.ts";
 import { waitFor } from "../operations/wait.ts";
 import type { StoredConflict } from "../replica/conflicts/journal.ts";
+import type { PeerId } from "../base/ids.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { describeProgress, type ProgressStatus } from "../replication/machine/work-progress.ts";
 import { FileChangedError } from "../rows/file-life.ts";
@@ -27,14 +28,22 @@ const NOTE_RESTORED_MS = 3000;
 /** The state of a node at one time. */
 export interface NodeState {
   readonly name: string;
+  /** Path of the application's file. */
+  readonly file: string;
+  readonly peerId: PeerId;
   readonly clock: Clock;
-  readonly transport: Transport;
+  /** Monotonic. */
+  readonly startedAt: number;
+  /** null: the node has not come so far. */
+  readonly transport: Transport | null;
   /** null: the node is joining, or replaces its replica. */
   readonly replicator: Replicator | null;
   /** The current step of a start, as a sentence; "": the node has started. */
   readonly phase: string;
   readonly progress: ProgressStatus | null;
   readonly keyFingerprint: string;
+  readonly verified: StatusSource["verified"];
+  readonly onVerified: (result: VerifyResult) => void;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
@@ -49,7 +58,10 @@ function notReadyReason({ phase, replicator, progress, halt }: NodeState): strin
 
 const sourceOf = (state: NodeState): StatusSource => ({
   name: state.name,
-  peerId: state.transport.peerId,
+  file: state.file,
+  startedAt: state.startedAt,
+  verified: state.verified,
+  peerId: state.peerId,
   replicator: state.replicator,
   transport: state.transport,
   clock: state.clock,
@@ -69,6 +81,15 @@ async function noteRestored(state: () => NodeState, conflicts: readonly StoredCo
   }
 }
 
+/** An open replicator has a transport. */
+function opened({ replicator, transport, phase }: NodeState): {
+  replicator: Replicator;
+  transport: Transport;
+} {
+  if (replicator === null || transport === null) throw notReadyError(phase);
+  return { replicator, transport };
+}
+
 const notReadyError = (reason: string): UserError =>
   new UserError(`this node is not ready: ${reason}`, "wait until marmot status shows that it is ready");
 
@@ -79,6 +100,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   wait: async (options) => {
     const { clock, transport } = state();
     try {
+      if (transport === null) throw notReadyError(state().phase);
       const { position } = options;
       const replicator = (): Replicator | null => state().replicator;
       const result = await (position === null
@@ -93,13 +115,15 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     return { done: false, missing: `this node (${notReadyReason(state()) ?? ""})`, position: "" };
   },
   position: () => shownPosition(state().replicator),
-  verify: (options) => {
-    const { replicator, transport, clock } = state();
-    if (replicator === null) throw notReadyError(state().phase);
-    return verify({ replicator, transport, clock }, options);
+  verify: async (options) => {
+    const { clock, onVerified } = state();
+    const result = await verify({ ...opened(state()), clock }, options);
+    onVerified(result);
+    return result;
   },
   changeMember: (action, name, to) => {
-    const { transport, clock } = state();
+    const { clock } = state();
+    const { transport } = opened(state());
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
   repair: () => state().repair(),

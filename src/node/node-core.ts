@@ -5,6 +5,7 @@ import type { Halt } from "../base/halt.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
+import type { NodeApi, VerifiedStatus, VerifyResult } from "../operations/api.ts";
 import { Scans } from "../operations/scan/scans.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/machine/host.ts";
@@ -25,8 +26,8 @@ export interface NodeComponents {
   readonly random: Random;
   readonly logger: Logger;
   readonly onProgress?: OnProgress;
-  /** The data directory exists, and is this process's. */
-  readonly onLocked?: () => void;
+  /** The data directory exists, and is this process's. The API answers from now on. */
+  readonly onLocked?: (api: NodeApi) => void;
   /** Default: the machine itself. */
   readonly host?: Host;
 }
@@ -59,6 +60,8 @@ export class NodeCore {
   background: Promise<void> = Promise.resolve();
   hasFailed = false;
   halting: Halting | null = null;
+  /** The last `verify` of this node. */
+  verified: Omit<VerifiedStatus, "agoMs"> | null = null;
   #fail!: (error: Error) => void;
 
   constructor(options: NodeOptions, components: NodeComponents) {
@@ -103,6 +106,11 @@ export class NodeCore {
     this.applicationVersion = version;
     const note = walResetNote(version);
     if (note !== null) this.notes.push(`${note.message} (hint: ${note.hint})`);
+  }
+
+  noteVerified({ equal, complete, rows, nodes }: VerifyResult): void {
+    const at = this.components.clock.wallTime();
+    this.verified = { at, equal, complete, rows, nodes: nodes.length };
   }
 
   /** `before`: the journal mode of the file before this start. */

@@ -1,5 +1,6 @@
 /** The composition root: starts a node from its options, and stops it. */
 import { existsSync, mkdirSync } from "node:fs";
+import { resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { isDiskFull } from "../base/errors.ts";
 import { HaltError } from "../base/halt.ts";
@@ -62,17 +63,23 @@ export class Node implements RunningNode {
 
   constructor(options: NodeOptions, components: NodeComponents) {
     const core = new NodeCore(options, components);
+    const startedAt = components.clock.now();
     this.#core = core;
     this.failed = core.failed;
     this.#opening = new Opening(core);
     this.api = createNodeApi(() => ({
       name: core.member.name,
+      file: resolve(options.db),
+      peerId: core.peerId,
       clock: components.clock,
-      transport: core.transport,
+      startedAt,
+      transport: (core.transport as Transport | undefined) ?? null,
       replicator: core.replicator,
       phase: core.phase,
       progress: core.progress,
       keyFingerprint: this.#keyFingerprint,
+      verified: core.verified,
+      onVerified: (result) => core.noteVerified(result),
       halt: core.halted ?? core.guard.halt,
       repair: () => core.guard.repair(core.transport.peerId),
     }));
@@ -137,7 +144,7 @@ export class Node implements RunningNode {
       shareFolder(paths.folder, group);
       if (!existsSync(db)) this.#opening.shareNewFile = () => shareFile(db, group);
     }
-    components.onLocked?.();
+    components.onLocked?.(this.api);
     cleanUpAfterCrash(paths);
   }
 

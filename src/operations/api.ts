@@ -12,8 +12,16 @@ export interface MemberStatus {
   readonly addresses: readonly string[];
   readonly role: "voter" | "learner";
   readonly connected: boolean;
-  /** Committed entries, summed over shards, that the member has not applied yet; null: unknown. */
+  /** Shards that it leads. */
+  readonly leads: readonly number[];
+  /** Committed entries, summed over shards, that the member had not applied when it was last heard; null: unknown. */
   readonly lagEntries: number | null;
+  /** Age of the oldest of them; null: unknown. */
+  readonly lagMs: number | null;
+  /** Milliseconds since its last message; 0 for this node, null: none came since the start. */
+  readonly lastSeenMs: number | null;
+  /** Of a ping and its answer; null: not measured. */
+  readonly roundTripMs: number | null;
   /** null: not compared yet. */
   readonly checksumAgrees: boolean | null;
   /** The version of Marmot that the member runs; "" while unknown. */
@@ -37,10 +45,45 @@ export interface SkippedTable {
   readonly reason: string;
 }
 
+export type Level = "ok" | "warn" | "bad";
+
+/** A thing to look at. */
+export interface Finding {
+  readonly level: Level;
+  readonly text: string;
+  /** Completes the text with advice; "": none. */
+  readonly advice: string;
+  /** A command that helps; "": none. */
+  readonly command: string;
+}
+
+export interface Verdict {
+  /** The worst of the findings. */
+  readonly level: Level;
+  /** `shop.db on node-1: ready · 3 of 3 voters in touch · may lose 1 · pending 0`. */
+  readonly text: string;
+  /** The gravest first. */
+  readonly findings: readonly Finding[];
+}
+
+export interface VerifiedStatus {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly agoMs: number;
+  readonly equal: boolean;
+  /** Every voter was compared. */
+  readonly complete: boolean;
+  readonly rows: number;
+  /** Nodes that were compared. */
+  readonly nodes: number;
+}
+
 export interface NodeStatus {
   readonly node: {
     readonly id: number;
     readonly name: string;
+    /** Path of the application's file. */
+    readonly file: string;
     readonly peerId: string;
     readonly addresses: readonly string[];
     readonly version: string;
@@ -49,7 +92,12 @@ export interface NodeStatus {
     readonly state: string;
     /** The reason, as a sentence, while the node is not ready; "" when it is ready. */
     readonly waitingFor: string;
+    readonly uptimeMs: number;
   };
+  /** The state in a sentence, and the things to do. */
+  readonly verdict: Verdict;
+  /** `mayLose`: voters that may fail with a majority left; −1: there is no majority. */
+  readonly quorum: { readonly voters: number; readonly inTouch: number; readonly mayLose: number };
   readonly cluster: {
     readonly id: string;
     readonly shards: number;
@@ -68,13 +116,20 @@ export interface NodeStatus {
   readonly unreached: readonly { readonly from: string; readonly to: string; readonly reason: string }[];
   readonly pending: { readonly changes: number; readonly bytes: number; readonly oldestMs: number };
   /**
-   * Entries of the conflict journal; `open`: neither restored nor dismissed; `orphans`: references that concurrent writes left
+   * Entries of the conflict journal, and those that wait for a decision; `orphans`: references that concurrent writes left
    * dangling and that still dangle.
    */
   readonly conflicts: { readonly total: number; readonly open: number; readonly orphans: number };
+  /** The last `verify` on this node since its start; null: none. */
+  readonly verified: VerifiedStatus | null;
   /** Versions of SQLite: Marmot's own, and the application's as its file tells it; null: unknown. "" as warning: none. */
   readonly sqlite: { readonly marmot: string; readonly application: string | null; readonly warning: string };
-  readonly tables: { readonly replicated: readonly string[]; readonly skipped: readonly SkippedTable[] };
+  /** `held`: tables of the cluster that this node cannot show or send completely now; they are in `skipped`, too. */
+  readonly tables: {
+    readonly replicated: readonly string[];
+    readonly skipped: readonly SkippedTable[];
+    readonly held: readonly SkippedTable[];
+  };
   /** Long work in progress (an import, a snapshot); null: none. */
   readonly progress: ProgressStatus | null;
 }

@@ -1,8 +1,8 @@
 /** Chooses entries of the conflict journal by table, time or position, origin and state. */
 import { UserError } from "../base/errors.ts";
-import { parseMoment } from "../base/moment.ts";
+import { parseMoment } from "../base/text/moment.ts";
 import { isSameName } from "../base/names.ts";
-import { hasReached, parsePosition } from "../base/position-token.ts";
+import { hasReached, parsePosition } from "../base/text/position-token.ts";
 import type { StoredConflict } from "../replica/conflicts/journal.ts";
 import { peerHash } from "../replica/store/tables.ts";
 import type { Replicator } from "../replication/replicator.ts";

@@ -5,11 +5,11 @@
  */
 import type { StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { showPosition } from "../base/position-token.ts";
+import { showPosition } from "../base/text/position-token.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { KeyId } from "../change/key.ts";
-import { prepareExact } from "../rows/row-access.ts";
+import { prepareExact } from "../rows/exact-values.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
 import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
 import { trusted } from "../sqlite/typed-rows.ts";

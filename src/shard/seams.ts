@@ -104,6 +104,11 @@ export interface TransportHandlers {
   onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array>;
 }
 
+export interface PeerTraffic {
+  readonly sent: number;
+  readonly received: number;
+}
+
 export interface AddressProblem {
   readonly address: string;
   readonly reason: string;
@@ -133,6 +138,10 @@ export interface Transport {
    * dropped.
    */
   addAddresses(multiaddrs: readonly string[]): void;
+  /** Milliseconds that a ping to the peer and back took; null: not measured. Absent: it is never measured. */
+  roundTripMs?(peer: PeerId): number | null;
+  /** Bytes of the messages since the start. Absent: they are not counted. */
+  traffic?(peer: PeerId): PeerTraffic;
   /** Known addresses of a peer. */
   addressesOf(peerId: PeerId): string[];
   /** Given addresses that do not lead to a peer, and why, as a few words each. */

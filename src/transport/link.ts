@@ -4,7 +4,7 @@
  */
 import type { Stream } from "@libp2p/interface";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
-import type { Lane } from "../shard/seams.ts";
+import type { Lane, PeerTraffic } from "../shard/seams.ts";
 import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
 
 /** Bytes that may wait for one peer; further messages are dropped (Raft repeats them). */
@@ -41,6 +41,8 @@ export class Link {
   #blocked = false;
   #pieces: Uint8Array[] = [];
   #piecesSize = 0;
+  #sent = 0;
+  #received = 0;
   /** A frame arrived since the last call of `takeHeard`. */
   #heard = true;
   /** A frame was sent since the last call of `alive`. */
@@ -51,7 +53,11 @@ export class Link {
     this.outbound = outbound;
     this.#stream = stream;
     this.#handlers = handlers;
-    const feed = frameParser((kind, payload) => this.#onFrame(kind, payload));
+    const parse = frameParser((kind, payload) => this.#onFrame(kind, payload));
+    const feed = (bytes: Uint8Array): void => {
+      this.#received += bytes.length;
+      parse(bytes);
+    };
     stream.addEventListener("message", (event) => {
       try {
         const data = event.data;
@@ -72,6 +78,10 @@ export class Link {
 
   get isOpen(): boolean {
     return this.#state === "open";
+  }
+
+  get traffic(): PeerTraffic {
+    return { sent: this.#sent, received: this.#received };
   }
 
   /** Whether a frame arrived since the last call. */
@@ -144,6 +154,7 @@ export class Link {
         this.#bulk.reduce((sum, b) => sum + b.message.length - b.at, 0),
       );
       this.#spoke = true;
+      this.#sent += bytes.length;
       if (!this.#stream.send(bytes)) this.#blocked = true;
       if (bulk === 0) return;
     }

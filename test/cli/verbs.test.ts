@@ -7,6 +7,7 @@ import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
 import { NodeClient } from "../../src/cli/client.ts";
 import { COMPARED, CONFLICT, RESTORED, FakeNode, STATUS } from "../admin/fake-node.ts";
+import type { NodeStatus } from "../../src/operations/api.ts";
 import { marmot } from "./lab.ts";
 
 let folder = "";
@@ -31,21 +32,66 @@ afterEach(() => server.stop());
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe("status", () => {
-  test("as tables", async () => {
+  test("the verdict first, then nodes, work and the things to do, within 80 columns", async () => {
     const { code, out } = await marmot(["status", "--db", db]);
     expect(code).toBe(0);
+    const lines = out.split("\n");
+    expect(lines[0]).toBe("app.db on n1: ready · 2 of 3 voters in touch · may lose 0");
     for (const line of [
-      "node n1 12D3KooWone, marmot 0.1.0: ready",
-      "cluster c0ffee, 2 shards, transactions row, schema 3, key 0123456789abcdef",
       "catch-up: 50 of 200 entries (25 %), 2 s left",
-      "n1    voter    yes        0       yes     0.1.0    /ip4/127.0.0.1/tcp/8160",
-      "n2    learner  no         ?       NO",
-      "0      leader    n1      4     17      16       5",
-      "1      follower  none    2     9       9        0",
-      "pending 5 changes, the oldest 2.5 s old; conflicts 1; tables 1",
+      "*n1    voter           leads 1 of 2  0       -      0.1.0",
+      " n2    silent learner                ?       never",
+      "pending 5 changes, the oldest 2.5 s old",
+      "conflicts 1 open of 1",
+      "not compared since the start",
+      "tables 1 replicate, 1 do not",
       "skipped search: it is a virtual table",
     ])
-      expect(out.split("\n")).toContain(line);
+      expect(lines).toContain(line);
+    expect(lines.at(-1)).toBe("nothing to do");
+    for (const line of lines) expect([line, Bun.stringWidth(line) <= 80]).toEqual([line, true]);
+  });
+  test("the findings end it, each with a command for the node as the caller names it", async () => {
+    const verdict: NodeStatus["verdict"] = {
+      level: "warn",
+      text: "app.db on n1: ready · 2 of 3 voters in touch · may lose 0 · pending 0 · 12 conflicts open (marmot conflicts)",
+      findings: [
+        {
+          level: "warn",
+          text: "2 of 3 voters are in touch: no further machine may fail",
+          advice: "n2 has not answered for 12 min. Writes go on. If the machine is gone for good",
+          command: "marmot members remove n2 --db /srv/app.db",
+        },
+      ],
+    };
+    node.shown = { ...STATUS, verdict };
+    const { out } = await marmot(["status", "--db", db]);
+    expect(out.split("\n").slice(0, 2)).toEqual([
+      "app.db on n1: ready · 2 of 3 voters in touch · may lose 0 · pending 0",
+      "  12 conflicts open (marmot conflicts)",
+    ]);
+    expect(out.split("\n").at(-1)).toBe(`    marmot members remove n2 --db ${db}`);
+  });
+  test("--wide adds addresses, ids, shards and settings", async () => {
+    const { out } = await marmot(["status", "--db", db, "--wide"]);
+    for (const part of [
+      "/ip4/127.0.0.1/tcp/8160  12D3KooWone",
+      "0      leader    n1      4     17      16       5",
+      "1      follower  none    2     9       9        0",
+      "cluster c0ffee, 2 shards, transactions row, schema 3, key 0123456789abcdef",
+    ])
+      expect(out).toContain(part);
+  });
+  test("--wait-ready returns when the node is ready, and 1 when the time runs out", async () => {
+    const unready = { ...STATUS, node: { ...STATUS.node, ready: false, waitingFor: "importing" } };
+    node.shown = unready;
+    const late = await marmot(["status", "--db", db, "--wait-ready", "150ms"]);
+    expect([late.code, late.err]).toEqual([1, "not ready within 150ms: importing"]);
+    await server.stop();
+    const waiting = marmot(["status", "--db", db, "--wait-ready", "60s"]);
+    open();
+    setTimeout(() => (node.shown = STATUS), 50);
+    expect((await waiting).code).toBe(0);
   });
   test("as one JSON document, found by the data directory, too", async () => {
     const { out } = await marmot(["status", "--data-dir", `${db}.marmot`, "--json"]);
@@ -55,7 +101,7 @@ describe("status", () => {
     node.shown = { ...STATUS, node: { ...STATUS.node, ready: false, waitingFor: "no leader of shard 1" } };
     const { code, out, err } = await marmot(["status", "--db", db]);
     expect([code, err]).toEqual([1, ""]);
-    expect(out).toStartWith("node n1 12D3KooWone, marmot 0.1.0: no leader of shard 1\n");
+    expect(out).toStartWith("app.db on n1: ");
     expect((await marmot(["status", "--db", db, "--json"])).code).toBe(1);
   });
   test("--watch runs until it is interrupted, with exit code 0", async () => {

@@ -30,7 +30,7 @@ const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^marmot run --db app\.db --peers /, "needs another machine"],
   [/^marmot run --db app\.db$/, "is the node in which the others run"],
   [/^marmot status .*--watch/, "runs until it is interrupted"],
-  [/^marmot conflicts (?:show|restore|dismiss \d) /, "needs a conflict of that id"],
+  [/^marmot conflicts (?:show|restore|dismiss \d\S*) /, "needs a conflict of that id"],
   [/^marmot members (?!list)/, "needs a cluster of three: test/cluster/members.test.ts runs each"],
   [/^marmot rejoin /, "needs a halted node: test/cluster/custody-machine.test.ts runs it"],
 ];

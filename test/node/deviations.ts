@@ -8,13 +8,8 @@ import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
 import { exactRows, exactRowsStatement } from "../../src/rows/exact-rows.ts";
-import {
-  exactKey,
-  exactKeyColumns,
-  type ExactStatement,
-  prepareExact,
-  RowAccess,
-} from "../../src/rows/row-access.ts";
+import { exactKey, exactKeyColumns, type ExactStatement, prepareExact } from "../../src/rows/exact-values.ts";
+import { RowAccess } from "../../src/rows/row-access.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 
 export interface DeviationInput {

@@ -224,33 +224,53 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   {
     ...one(
+      "a set of rows drops those that clash where the table declares IGNORE",
+      0,
+      "rows/row-access.ts",
+      'sql.replace("INSERT", "INSERT OR ABORT")',
+      "sql",
+    ),
+    test: "test/replica/apply/row-sets.test.ts",
+  },
+  {
+    ...one(
+      "a set of rows that SQLite refuses is not written one by one",
+      0,
+      "replica/apply/row-sets.ts",
+      "else for (const { row, before } of set) table.writeOne(row, before);",
+      "",
+    ),
+    test: "test/replica/apply/row-sets.test.ts",
+  },
+  {
+    ...one(
       "a deleted row above the highest row counts as never written",
       0,
-      "replica/apply/plain-rows.ts",
+      "replica/apply/row-sets.ts",
       "return Math.max(access.highest(), this.#components.keyPositions.highest(shape.id));",
       "return access.highest();",
     ),
-    test: "test/replica/apply/plain-rows.test.ts",
+    test: "test/replica/apply/row-sets.test.ts",
   },
   {
     ...one(
       "a key that comes twice in a changeset is written in one slice",
       0,
-      "replica/apply/plain-rows.ts",
+      "replica/apply/row-sets.ts",
       "if (seen.has(keyId)) return i;",
       "",
     ),
-    test: "test/replica/apply/plain-rows.test.ts",
+    test: "test/replica/apply/row-sets.test.ts",
   },
   {
     ...one(
       "rows of other shards count in the checksum of shard 0",
       0,
-      "replica/apply/plain-rows.ts",
-      "if (context.shard !== 0 || settings.shards === 1)",
-      "if (settings.shards > 0)",
+      "replica/apply/row-sets.ts",
+      "if (context.shard !== 0 || this.#components.settings.shards === 1)",
+      "if (this.#components.settings.shards > 0)",
     ),
-    test: "test/replica/apply/plain-rows.test.ts",
+    test: "test/replica/apply/row-sets.test.ts",
   },
   {
     ...one(

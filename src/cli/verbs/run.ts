@@ -3,7 +3,7 @@ import { systemClock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { createLogger, type Logger, type LogLevel } from "../../base/logger.ts";
 import { Random } from "../../base/random.ts";
-import type { ProgressStatus } from "../../operations/api.ts";
+import type { NodeApi, ProgressStatus } from "../../operations/api.ts";
 import type { RunningNode } from "../../node/handle.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
@@ -49,7 +49,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     line.report(now, logger);
   };
   const controlSocket = controlSocketOf(settings.node.dataDir);
-  const onLocked = (): void => admin.openControl(controlSocket);
+  const onLocked = (api: NodeApi): void => admin.attach(api, controlSocket);
   const starting = startNode(settings.node, { clock: systemClock, random, logger, onProgress, onLocked });
   let node: RunningNode;
   try {
@@ -67,7 +67,6 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   let failure: Error | null = null;
   try {
-    admin.attach(node.api, controlSocket);
     const lines = screen(node, admin.url, settings.node);
     if (text(options, "log-format") === "json") logger.info("started", { screen: lines });
     else line.say(lines.join("\n"));

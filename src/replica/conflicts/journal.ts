@@ -1,7 +1,7 @@
 /** The conflict journal: rows that lost to a concurrent write, kept with both images so that users can see and restore them. */
 import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
-import { prepareExact } from "../../rows/row-access.ts";
+import { prepareExact } from "../../rows/exact-values.ts";
 import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 import {
   blob,

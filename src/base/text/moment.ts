@@ -1,5 +1,5 @@
 /** A point in time as people write it: `2026-11-29T12:00:00Z`, `10 minutes ago`, or `10m` for ten minutes ago. */
-import { parseDuration } from "./duration.ts";
+import { parseDuration } from "../duration.ts";
 
 const UNITS: Readonly<Record<string, number>> = {
   second: 1000,

@@ -1,5 +1,5 @@
 /** Counters and gauges of a node for `/metrics`. */
-import type { Metric, ShardStatus } from "./api.ts";
+import type { Metric, ShardStatus } from "../api.ts";
 import { nodeStatus, type StatusSource } from "./node-status.ts";
 
 export function nodeMetrics(source: StatusSource): Metric[] {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { parseMoment } from "../../src/base/moment.ts";
+import { parseMoment } from "../../../src/base/text/moment.ts";
 
 const NOW = Date.UTC(2026, 10, 29, 12);
 
