@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
-import type { FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
+import type { BackupStatus, FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
 import { chosenConflicts } from "../operations/conflict-filter.ts";
 import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
@@ -42,6 +42,7 @@ export interface NodeState {
   readonly phase: string;
   readonly progress: ProgressStatus | null;
   readonly keyFingerprint: string;
+  readonly backups: BackupStatus | null;
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   /** Why the node does not replicate; null: it does, or is starting. */
@@ -61,6 +62,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   file: state.file,
   startedAt: state.startedAt,
   verified: state.verified,
+  backups: state.backups,
   peerId: state.peerId,
   replicator: state.replicator,
   transport: state.transport,

@@ -79,6 +79,7 @@ export class Node implements RunningNode {
       progress: core.progress,
       keyFingerprint: this.#keyFingerprint,
       verified: core.verified,
+      backups: core.backups?.status ?? null,
       onVerified: (result) => core.noteVerified(result),
       halt: core.halted ?? core.guard.halt,
       repair: () => core.guard.repair(core.transport.peerId),
@@ -112,6 +113,7 @@ export class Node implements RunningNode {
     if (kind !== "join") keepClusterKey(core.options, paths);
     openTransport(core, { privateKey, clusterKeys }, (peer, reason) => this.#opening.onRefused(peer, reason));
     core.scans.start();
+    core.backups?.start();
     if (kind === "join") return this.#join();
     if (kind === "form") await formNewCluster(core);
     await this.#open({ kind, head });
@@ -187,6 +189,7 @@ export class Node implements RunningNode {
     this.#milestones?.stop();
     const transport = core.transport as Transport | undefined;
     core.scans.stop();
+    core.backups?.stop();
     core.replicator?.loop.stop();
     await transport?.stop();
     await core.background;

@@ -1,5 +1,5 @@
 /** `marmot backup`: a clean copy of the application's database, from the replica. */
-import { basename } from "node:path";
+import { backupBase } from "../../node/backup/backup-base.ts";
 import type { Backup } from "../../node/backup/take-backup.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
@@ -17,11 +17,6 @@ function show({ at, position, rows, bytes, sha256, withoutRows }: Backup): strin
   return lines.join("\n");
 }
 
-/** Names of backups in a folder begin with the name of the file. */
-export const backupBase = (options: Options): string =>
-  basename(text(options, "db") ?? dataDirOf(options).replace(/\.marmot$/, "")).replace(/\.[^.]*$/, "") ||
-  "app";
-
 async function run(options: Options, [to]: readonly string[], context: CliContext): Promise<number> {
   const [{ takeBackup }, { giveExtensions }] = await Promise.all([
     import("../../node/backup/take-backup.ts"),
@@ -32,7 +27,12 @@ async function run(options: Options, [to]: readonly string[], context: CliContex
     libraries: list(options, "load-extension") ?? [],
   });
   const backup = await takeBackup({
-    ...{ dataDir: dataDirOf(options), to: to!, base: backupBase(options), host: context.hostName },
+    ...{
+      dataDir: dataDirOf(options),
+      to: to!,
+      base: backupBase(text(options, "db"), dataDirOf(options)),
+      host: context.hostName,
+    },
     now: Date.now(),
   });
   context.print(flag(options, "json") ? JSON.stringify(backup) : show(backup));

@@ -9,7 +9,7 @@ import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
 import { readTokenFile } from "../options/admin-token.ts";
-import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
+import { contradictions, doubled, RUN_OPTIONS, runSettings, withoutPlace } from "../run-options.ts";
 import { screen } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
@@ -50,7 +50,9 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   };
   const controlSocket = controlSocketOf(settings.node.dataDir);
   const onLocked = (api: NodeApi): void => admin.attach(api, controlSocket);
-  const starting = startNode(settings.node, { clock: systemClock, random, logger, onProgress, onLocked });
+  const { command } = context;
+  const components = { clock: systemClock, random, logger, onProgress, onLocked, command };
+  const starting = startNode(settings.node, components);
   let node: RunningNode;
   try {
     // A start may end at any point: the next one begins again.
@@ -113,6 +115,7 @@ export const runVerb: Verb = {
   options: RUN_OPTIONS,
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
   check: (options, _words, context) => [
+    ...withoutPlace(options),
     ...contradictions(runSettings(options, context)),
     ...doubled(options),
   ],

@@ -1,7 +1,7 @@
 /** `marmot backup`: a clean copy of the application's database at one position, from the replica, with its document. */
 import { createReadStream, existsSync, fstatSync, openSync, closeSync } from "node:fs";
 import { UserError } from "../../base/errors.ts";
-import { showPosition } from "../../base/position-token.ts";
+import { showPosition } from "../../base/text/position-token.ts";
 import { VERSION } from "../../base/version.ts";
 import { exportReplica, type Exported } from "../../replica/copies/export-replica.ts";
 import { removeDatabase } from "../../replica/copies/database-files.ts";
