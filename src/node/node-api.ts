@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
-import type { FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
+import type { BackupStatus, FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
 import { chosenConflicts } from "../operations/conflict-filter.ts";
 import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
@@ -45,6 +45,7 @@ export interface NodeState {
   readonly progress: ProgressStatus | null;
   readonly refusals: readonly Refusal[];
   readonly keys: StatusSource["keys"];
+  readonly backups: BackupStatus | null;
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   readonly events: EventList;
@@ -65,6 +66,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   file: state.file,
   startedAt: state.startedAt,
   verified: state.verified,
+  backups: state.backups,
   peerId: state.peerId,
   replicator: state.replicator,
   transport: state.transport,

@@ -152,8 +152,23 @@ export interface NodeStatus {
     readonly skipped: readonly SkippedTable[];
     readonly held: readonly SkippedTable[];
   };
+  /** Backups at regular times; null: none are made. */
+  readonly backups: BackupStatus | null;
   /** Long work in progress (an import, a snapshot); null: none. */
   readonly progress: ProgressStatus | null;
+}
+
+export interface BackupStatus {
+  readonly to: string;
+  readonly everyMs: number;
+  readonly keepMs: number | null;
+  readonly running: boolean;
+  /** Wall-clock time of the newest complete backup, and its position; null: none is known. */
+  readonly lastAt: number | null;
+  readonly lastPosition: string | null;
+  /** Failures since the start, and the reason of the last one; "" after a success. */
+  readonly failures: number;
+  readonly error: string;
 }
 
 export type MemberAction = "remove" | "promote" | "demote" | "rename" | "transfer";

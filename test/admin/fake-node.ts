@@ -86,6 +86,7 @@ export const STATUS: NodeStatus = {
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
   conflicts: { total: 1, open: 1, orphans: 0 },
   verified: null,
+  backups: null,
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }], held: [] },
   sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },

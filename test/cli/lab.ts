@@ -38,6 +38,7 @@ export function contextOf(
       onSay?.(text);
     },
     draw: (text) => void err.push(text),
+    ask: () => null,
     isTerminal: false,
     columns: () => 80,
     hostName: "host-7",

@@ -32,6 +32,7 @@ const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^marmot status .*--watch/, "runs until it is interrupted"],
   [/^marmot conflicts (?:show|restore|dismiss \d\S*) /, "needs a conflict of that id"],
   [/^marmot members (?!list)/, "needs a cluster of three: test/cluster/members.test.ts runs each"],
+  [/^marmot restore /, "needs backups of the pages before: test/cluster/backup.test.ts runs each"],
   [/^marmot rejoin /, "needs a halted node: test/cluster/custody-machine.test.ts runs it"],
 ];
 /** Run last: the node must be stopped. */

@@ -18,8 +18,6 @@ export function parseMoment(given: string, now: number): number | null {
   if (text === "now") return now;
   const ago = /^(\d+(?:\.\d+)?) *(second|minute|hour|day|week)s? +ago$/i.exec(text);
   if (ago !== null) return now - Math.round(Number(ago[1]) * UNITS[ago[2]!.toLowerCase()]!);
-  const days = /^(\d+)d$/.exec(text);
-  if (days !== null) return now - Number(days[1]) * UNITS.day!;
   const duration = parseDuration(text);
   if (duration !== null) return now - duration;
   if (!ISO.test(text)) return null;

@@ -39,6 +39,11 @@ export function nodeMetrics(source: StatusSource): Metric[] {
       "conflicts in the journal that are neither restored nor dismissed",
       status.conflicts.open,
     ),
+    {
+      ...{ name: "backup_last_seconds", help: "Unix time of the newest backup", type: "gauge" },
+      samples: at(status.backups?.lastAt),
+    },
+    one("backup_failures_total", "backups that failed", status.backups?.failures ?? 0, "counter"),
     one("orphans", "references that concurrent writes left dangling", status.conflicts.orphans),
     perShard("term", "Raft term", (s) => s.term),
     perShard("commit_index", "Raft commit index", (s) => s.commitIndex),
@@ -60,3 +65,6 @@ export function nodeMetrics(source: StatusSource): Metric[] {
     one("log_bytes", "size of the Raft log on disk", replicator?.log.size() ?? 0),
   ];
 }
+
+/** None while there is no such time. */
+const at = (ms: number | null | undefined): Metric["samples"] => (ms == null ? [] : [{ value: ms / 1000 }]);
