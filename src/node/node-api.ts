@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
-import type { BackupStatus, FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
+import type { BackupStatus, FileRepair, NodeApi, Recovery, VerifyResult } from "../operations/api.ts";
 import { chosenConflicts } from "../operations/conflict-filter.ts";
 import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
@@ -51,6 +51,8 @@ export interface NodeState {
   readonly events: EventList;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
+  /** Begins a new epoch of the cluster, or says the effects. */
+  readonly recover: (options: { readonly plan: boolean }) => Promise<Recovery>;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
   readonly repair: () => Promise<FileRepair>;
 }
@@ -133,6 +135,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     const { transport } = opened(state());
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
+  recover: (options) => state().recover(options),
   repair: () => state().repair(),
   events: (options) => state().events.list(options),
   conflicts: ({ limit, ...filter }) => {

@@ -105,6 +105,8 @@ export interface NodeStatus {
   readonly quorum: { readonly voters: number; readonly inTouch: number; readonly mayLose: number };
   readonly cluster: {
     readonly id: string;
+    /** Counts the times that the cluster was recovered without its majority. */
+    readonly epoch: number;
     readonly shards: number;
     readonly transactions: "whole" | "row";
     readonly schemaVersion: number;
@@ -345,6 +347,21 @@ export interface FileRepair {
   readonly unreadable: readonly { readonly table: string; readonly reason: string }[];
 }
 
+/** The effects of `marmot members recover`, or its plan. */
+export interface Recovery {
+  /** False: the plan alone. */
+  readonly done: boolean;
+  readonly node: string;
+  /** Number of the new epoch of the cluster. */
+  readonly epoch: number;
+  /** Names of the members that are none afterwards. */
+  readonly leaves: readonly string[];
+  /** Per shard, the last entry of this node's log: later ones are lost. */
+  readonly lastEntries: readonly number[];
+  /** Entries among them that this node does not know to be confirmed; they are kept. */
+  readonly unconfirmed: number;
+}
+
 /** Every method may be called at any time between start and stop. */
 export interface NodeApi {
   status(): NodeStatus;
@@ -359,6 +376,8 @@ export interface NodeApi {
   position(): string | null;
   /** Resolves when the change is in force. Rejects with `UserError` when it is refused, or has no majority. */
   changeMember(action: MemberAction, name: string, to?: string): Promise<void>;
+  /** Makes this node the only voter of a new epoch, when the majority is lost. `plan`: only says the effects. */
+  recover(options: { readonly plan: boolean }): Promise<Recovery>;
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;
