@@ -41,7 +41,6 @@ export function contextOf(
     },
     ask: () => answer ?? null,
     draw: (text) => void err.push(text),
-    ask: () => null,
     isTerminal: false,
     columns: () => 80,
     hostName: "host-7",
