@@ -10,6 +10,7 @@ import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
 import { readTokenFile } from "../options/admin-token.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings, withoutPlace } from "../run-options.ts";
+import { RUN_GROUPS } from "../run-groups.ts";
 import { screen, startFields } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
@@ -113,8 +114,9 @@ function stoppedBy(failure: Error): UserError {
 export const runVerb: Verb = {
   name: "run",
   summary: "Runs a node: joins the cluster of --peers, or forms a new one.",
-  usage: "run --db FILE [options]",
+  usage: "run FILE [options]",
   options: RUN_OPTIONS,
+  groups: RUN_GROUPS,
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
   check: (options, _words, context) => [
     ...withoutPlace(options),
