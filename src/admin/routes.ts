@@ -6,11 +6,13 @@ import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { earlyMetrics } from "../operations/health/process-metrics.ts";
 import { renderMetrics } from "./prometheus.ts";
 import {
+  conflictFilter,
   conflictsQuery,
   demoteQuery,
   recoverQuery,
   eventsQuery,
   renameQuery,
+  restoreAllQuery,
   restoreQuery,
   verifyQuery,
   waitQuery,
@@ -204,6 +206,21 @@ export class Routes {
       const found = api.conflict(id);
       return found === null ? noConflict(id) : json(found);
     }),
+    "/api/v1/conflicts/all/dismiss": {
+      ...post(async (api, { query }) => json(await api.dismiss(conflictFilter(query, true)))),
+      isAction: true,
+    },
+    "/api/v1/conflicts/:id/dismiss": {
+      ...post(async (api, { id }) => {
+        const done = await api.dismiss(id);
+        return done === null ? noConflict(id) : json(done);
+      }),
+      isAction: true,
+    },
+    "/api/v1/conflicts/all/restore": {
+      ...post(async (api, { query }) => json(await api.restoreAll(restoreAllQuery(query)))),
+      isAction: true,
+    },
     "/api/v1/conflicts/:id/restore": {
       ...post(async (api, { id, query }) => {
         const done = await api.restore(id, restoreQuery(query));

@@ -8,6 +8,7 @@ import { clip, wrap } from "./output/wrap.ts";
 import { refused, usage } from "./output/problem.ts";
 import { explain as explainOptions, help } from "./help.ts";
 import type { Verb } from "./verb.ts";
+import { backupVerb } from "./verbs/past/backup-verb.ts";
 import { cleanupVerb } from "./verbs/cleanup.ts";
 import { completionsVerb } from "./verbs/completions.ts";
 import { conflictsVerb } from "./verbs/conflicts.ts";
@@ -17,6 +18,7 @@ import { keyVerb } from "./verbs/key.ts";
 import { membersVerb } from "./verbs/members.ts";
 import { rejoinVerb } from "./verbs/rejoin.ts";
 import { repairVerb } from "./verbs/repair.ts";
+import { restoreVerb } from "./verbs/past/restore-verb.ts";
 import { runVerb } from "./verbs/run.ts";
 import { statusVerb } from "./verbs/status.ts";
 import { verifyVerb } from "./verbs/verify.ts";
@@ -29,6 +31,8 @@ export const VERBS: readonly Verb[] = [
   waitVerb,
   verifyVerb,
   conflictsVerb,
+  backupVerb,
+  restoreVerb,
   membersVerb,
   repairVerb,
   doctorVerb,
@@ -49,11 +53,7 @@ const SCREEN_LINES = 24;
 const SUMMARY_WIDTH = 66;
 
 const overview = (): string => {
-  const before = [
-    "marmot replicates one plain SQLite file to several machines while applications",
-    "write to it.",
-    "",
-  ];
+  const before = ["marmot replicates one plain SQLite file to several machines that write to it.", ""];
   const after = [
     "",
     "marmot VERB --help shows a verb's options. Each is also a variable, such as",

@@ -7,8 +7,26 @@ export const RUN_GROUPS: readonly OptionGroup[] = [
     title: "Network",
     options: ["peers", "bootstrap-expect", "listen", "announce", "discover", "cluster-key", "admit"],
   },
-  { title: "Node", options: ["name", "role", "functions", "load-extension", "scan"] },
+  {
+    title: "Node",
+    options: [
+      "name",
+      "role",
+      "replace-after",
+      "leader-follows-writer",
+      "functions",
+      "load-extension",
+      "scan",
+    ],
+  },
   { title: "Admin", options: ["admin", "admin-token", "admin-token-file", "admin-public"] },
+  {
+    title: "Copies",
+    options: [
+      ...["backup-to", "backup-every", "backup-keep", "archive", "archive-interval", "archive-keep"],
+      ...["archive-key", "feed-to", "feed-secret-file"],
+    ],
+  },
   { title: "Log", options: ["log-level", "log-format", "config"] },
   {
     title: "Fixed",

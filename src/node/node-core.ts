@@ -21,6 +21,7 @@ import type { Transport } from "../shard/seams.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import { walResetNote } from "../sqlite/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
+import { BackupSchedule } from "./backup/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
 import { nodeFileError } from "./startup/file-access.ts";
@@ -35,6 +36,8 @@ export interface NodeComponents {
   readonly onProgress?: OnProgress;
   /** The data directory exists, and is this process's. The API answers from now on. */
   readonly onLocked?: (api: NodeApi) => void;
+  /** The command that starts this program: backups run beside the node. Absent: none are made. */
+  readonly command?: readonly string[];
   /** Default: the machine itself. */
   readonly host?: Host;
 }
@@ -49,6 +52,8 @@ export class NodeCore {
   readonly history = new History(this.measures);
   readonly events: EventList;
   readonly scans: Scans;
+  /** null: no backups are made at regular times. */
+  readonly backups: BackupSchedule | null;
   readonly failed: Promise<Error>;
   /** Notes for the user about the start. */
   readonly notes: string[] = [];
@@ -93,6 +98,7 @@ export class NodeCore {
       { replicator: () => this.replicator, clock, logger: logger.child("scan"), file: this.paths.scans },
       options.scan ?? {},
     );
+    this.backups = this.#backupSchedule();
     this.guard = new FileGuard(
       { file: options.db, paths: this.paths },
       {
@@ -100,6 +106,16 @@ export class NodeCore {
         collectGarbage: () => this.host.collectGarbage(),
         onProgress: (progress) => this.report(progress),
       },
+    );
+  }
+
+  #backupSchedule(): BackupSchedule | null {
+    const { backups, dataDir, functions, libraries } = this.options;
+    const { clock, logger, command } = this.components;
+    if (backups == null || command === undefined) return null;
+    return new BackupSchedule(
+      { clock, logger: logger.child("backup"), command, ready: () => this.replicator !== null },
+      { ...backups, db: this.options.db, dataDir, functions: functions ?? null, libraries: libraries ?? [] },
     );
   }
 
