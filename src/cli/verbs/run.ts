@@ -10,6 +10,7 @@ import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
 import { readTokenFile } from "../options/admin-token.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings, withoutPlace } from "../run-options.ts";
+import { notifyService } from "../service-manager.ts";
 import { RUN_GROUPS } from "../run-groups.ts";
 import { screen, startFields } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
@@ -28,7 +29,10 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     format: text(options, "log-format") === "json" ? "json" : "text",
     write: (entry) => line.say(entry),
     wallTime: () => systemClock.wallTime(),
-    onEvent: (event) => events.add(event),
+    onEvent: (event) => {
+      events.add(event);
+      if (event.kind === "ready") notifyService(context.environment, `STATUS=${event.message}`);
+    },
   });
   const [{ startNode }, { AdminServer }, { controlSocketOf }, { groupId, shareSocket }] = await Promise.all([
     import("../../node/node.ts"),
@@ -75,6 +79,8 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   try {
     if (text(options, "log-format") === "json") logger.info("started", startFields(node, admin.url));
     else line.say(screen(node, admin.url, settings.node).join("\n"));
+    // Ready for the service manager: the others of a new cluster must be started before this node can be ready itself.
+    notifyService(context.environment, "READY=1");
     const end = await Promise.race([node.failed, interrupted]);
     if (end !== "interrupted") failure = end;
   } catch (error) {

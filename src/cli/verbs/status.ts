@@ -33,6 +33,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
       : statusText(status, { wide: flag(options, "wide"), locator, paint: painter(context.colors.out) });
   const patience = number(options, "wait-ready");
   const first = patience === null ? await ask() : await untilReady(ask, patience);
+  if (flag(options, "alive")) return 0;
   if (!flag(options, "watch")) {
     context.print(show(first));
     if (!first.node.ready && patience !== null)
@@ -94,6 +95,7 @@ export const statusVerb: Verb = {
       maximum: MAX_TIMEOUT_MS,
       example: "60s",
     },
+    { name: "alive", type: "flag", help: "exit code 0 if it answers, ready or not" },
     { name: "watch", type: "flag", help: "repeat every second, until Ctrl-C" },
     { name: "wide", type: "flag", help: "also addresses, ids, shards and settings" },
     JSON_OPTION,
