@@ -1,6 +1,6 @@
 /**
- * Writes the JSON Schemas of all documents that the verbs and the API give, and the OpenAPI document: from the types of the
- * source and the table of paths in docs/http-api.md. Without --write, ends with 1 when the stored ones differ.
+ * Writes the JSON Schemas of all documents that the verbs and the API give, the OpenAPI document and llms.txt: from the types
+ * of the source, the table of paths in docs/http-api.md and the list of pages. Without --write, ends with 1 when the stored ones differ.
  *
  *   bun scripts/schemas.ts [--write]
  */

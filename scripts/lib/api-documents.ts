@@ -138,6 +138,31 @@ function openApi(root: string, schemas: Record<string, Schema>): Schema {
   };
 }
 
+/** https://llmstxt.org: the pages that docs/README.md lists, with their sections. */
+function llmsText(root: string): string {
+  const lines = readFileSync(join(root, "docs/README.md"), "utf8").split("\n").slice(1);
+  const pages = lines.flatMap((line) => {
+    if (line.startsWith("## ")) return ["", line, ""];
+    const links = [...line.matchAll(/\[([^\]]+)\]\(([^)]+\.md)\)/g)];
+    const about = links.length === 1 ? line.slice(line.indexOf(")") + 1).replace(/^:? */, "") : "";
+    return links.map(([, title, path]) => `- [${title}](docs/${path})${about === "" ? "" : `: ${about}`}`);
+  });
+  return [
+    "# Marmot",
+    "",
+    "> Marmot replicates one plain SQLite file to several machines while applications keep writing to it. Every node takes writes; Raft gives them one order. One binary, no change in the application.",
+    ...pages,
+    ...["", "## Machine-readable", ""],
+    "- [OpenAPI of the HTTP API](docs/schemas/openapi.json)",
+    "- [JSON Schemas of all documents](docs/schemas/documents.json)",
+    "- [Alert rules](deploy/prometheus/marmot-alerts.yml)",
+    ...["", "## Start", ""],
+    "- [README](README.md): a cluster in a minute, and the guarantees",
+    "- [Changes](CHANGELOG.md)",
+    "",
+  ].join("\n");
+}
+
 /** Path ⇒ text. */
 export function createDocuments(root: string): Record<string, string> {
   const schemas = collect(root);
@@ -148,6 +173,7 @@ export function createDocuments(root: string): Record<string, string> {
       title: "The JSON documents of Marmot's verbs and of its API",
       definitions: schemas,
     }),
+    "llms.txt": llmsText(root),
     "docs/schemas/openapi.json": show(openApi(root, referTo("#/components/schemas/", schemas))),
   };
 }

@@ -33,6 +33,7 @@ const OTHERS: Readonly<Record<string, string>> = {
   "certificate-oidc-issuer": "cosign",
   "certificate-identity-regexp": "cosign",
   owner: "gh",
+  now: "systemctl",
 };
 
 const optionNames = new Set(VERBS.flatMap((v) => v.options.map((o) => o.name)));
