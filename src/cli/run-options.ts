@@ -50,6 +50,15 @@ export const LIBRARIES_OPTION: OptionSpec = {
   joined: true,
 };
 
+const SHORTEST_REPLACE_MS = 1000;
+
+/** Milliseconds, 0: never; null: neither 0 nor a duration of at least a second. */
+function replaceAfter(given: string): number | null {
+  if (given === "0") return 0;
+  const ms = parseDuration(given);
+  return ms === 0 || (ms !== null && ms >= SHORTEST_REPLACE_MS) ? ms : null;
+}
+
 export const RUN_OPTIONS: readonly OptionSpec[] = [
   DB_OPTION,
   { name: "create", type: "flag", help: "make an empty FILE if none; " },
@@ -92,8 +101,17 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "discover",
     type: "text",
     value: "mdns",
-    help: "find peers on the local network (off)",
+    help: "find peers; ",
     choices: ["mdns", "off"],
+  },
+  {
+    name: "replace-after",
+    type: "text",
+    value: "TIME",
+    help: "a silent voter's end (10m)",
+    joined: true,
+    example: "10m",
+    check: (given) => (replaceAfter(given) === null ? "a duration of at least 1s, such as 10m; or 0" : null),
   },
   { ...CLUSTER_KEY_OPTION, help: "the shared secret (DIR/cluster.key); " },
   { name: "admit", type: "text", value: "FILE", help: "who joins", example: "admitted", joined: true },
@@ -252,6 +270,7 @@ export function runSettings(
       hostName: context.hostName,
       role: text(options, "role") as Role | null,
       admit: text(options, "admit"),
+      replaceAfterMs: replaceAfter(text(options, "replace-after") ?? "10m") ?? 0,
       create: flag(options, "create"),
       unsafeFileSystem: flag(options, "unsafe-filesystem"),
       clusterKeyText: key.text,

@@ -48,6 +48,8 @@ export interface NodeOptions {
   readonly libraries?: readonly string[];
   /** Tables that are compared with the replica in the background. */
   readonly scan?: ScanIntervals;
+  /** A voter that is silent for so long gives its vote to a learner; 0: never. Absent: 10 minutes. */
+  readonly replaceAfterMs?: number;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */
   readonly limits?: { readonly keepEntries: number; readonly logWalPages?: number };
 }

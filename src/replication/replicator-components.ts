@@ -20,6 +20,8 @@ export interface ReplicatorOptions {
   readonly role: Role;
   /** Fingerprints of the cluster keys, the one to dial with first. */
   readonly keys?: readonly string[];
+  /** See `NodeOptions.replaceAfterMs`. */
+  readonly replaceAfterMs?: number;
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;

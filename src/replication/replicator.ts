@@ -28,7 +28,7 @@ import { handOverLeadership } from "./members/hand-over.ts";
 import type { SyncedFile } from "./machine/host.ts";
 import { EpochGuard } from "./epochs/epoch-guard.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
-import { MemberChanges } from "./members/member-changes.ts";
+import { MemberChanges, REPLACE_AFTER_MS } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { lowestHold } from "./snapshots/log-holds.ts";
 import { Readiness } from "./readiness.ts";
@@ -98,7 +98,8 @@ export class Replicator {
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
-    this.readiness = new Readiness(readinessFacts({ runtime, loop, pipeline, replica, appDbFile }), clock);
+    const parts = { runtime, loop, pipeline, replica, appDbFile, members: this.members, role: options.role };
+    this.readiness = new Readiness(readinessFacts(parts), clock);
     this.messages = this.#openMessages();
     this.#upkeep = this.#openUpkeep();
   }
@@ -225,10 +226,10 @@ export class Replicator {
   #openMembers(): MemberChanges {
     const { transport, clock, logger } = this.#components;
     const { runtime, clusterId } = this;
-    const self = this.options.peerId;
+    const { peerId: self, replaceAfterMs = REPLACE_AFTER_MS } = this.options;
     const { admitted } = this.#components;
     return new MemberChanges({
-      ...{ runtime, transport, clock, clusterId, self, admitted },
+      ...{ runtime, transport, clock, clusterId, self, admitted, replaceAfterMs },
       logger: logger.child("members"),
     });
   }
