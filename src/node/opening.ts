@@ -193,6 +193,7 @@ export class Opening {
     const core = this.#core;
     try {
       core.phase = "installing a received replica";
+      if (core.replicator !== null) core.router.enter(silentStage(core.replicator.clusterId));
       core.closeReplicator();
       await this.#installReceived();
       if (!core.isStopping) this.enterOrWait();
