@@ -71,7 +71,7 @@ export class Membership {
     if (asked && member.role === "learner") return refused(`${member.name} is a learner by choice`);
     if (!this.#voters.includes(member.id)) {
       if (this.#voters.length >= MAX_VOTERS) return refused(`${MAX_VOTERS} voters are the most`);
-      const behind = asked ? 0 : this.behind(member.id);
+      const behind = asked ? 0 : this.#behind(member.id);
       if (behind > PROMOTE_WITHIN)
         return refused(
           `${member.name} is ${Number.isFinite(behind) ? `${behind} entries behind` : "not connected"}`,
@@ -139,12 +139,17 @@ export class Membership {
   }
 
   /** Entries; infinite: the leader has not heard of the member. */
-  behind(member: MemberId): number {
+  #behind(member: MemberId): number {
     const { raft } = this.#group;
     const progress = raft.status().progress?.get(member);
-    return progress === undefined || !progress.recentActive
-      ? Number.POSITIVE_INFINITY
-      : raft.lastIndex - progress.match;
+    return progress?.recentActive === true ? raft.lastIndex - progress.match : Number.POSITIVE_INFINITY;
+  }
+
+  /** Entries of the leader that a member did not acknowledge; infinite: its log is not known to match. */
+  lacks(member: MemberId): number {
+    const { raft } = this.#group;
+    const progress = raft.status().progress?.get(member);
+    return progress?.state === "replicate" ? raft.lastIndex - progress.match : Number.POSITIVE_INFINITY;
   }
 
   #propose(steps: readonly ConfigChangeStep[], context: Newcomer): ChangeOutcome {

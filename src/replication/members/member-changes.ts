@@ -90,7 +90,7 @@ export class MemberChanges {
       member,
       isVoter: configuration.voters.includes(member.id),
       silentMs: this.#silentMs(member.peerId, now),
-      behind: runtime.membership.behind(member.id),
+      behind: runtime.membership.lacks(member.id),
       mayVote: this.#beyondList(member.peerId, "voter") === null,
     }));
     const due = dueVoterChange(seen, replaceAfterMs);
