@@ -8,6 +8,7 @@ import { isToken, TOKEN_FORM } from "./options/admin-token.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
 import { checkListen, checkReachable } from "./options/multiaddr.ts";
+import { REPLACE_AFTER_OPTION, replaceAfter } from "./options/replace-after.ts";
 import type { OptionSpec } from "./options/option-value.ts";
 import type { Options } from "./options/options.ts";
 import type { Problem } from "./output/problem.ts";
@@ -51,15 +52,6 @@ export const LIBRARIES_OPTION: OptionSpec = {
   example: "./unicode.so",
   joined: true,
 };
-
-const SHORTEST_REPLACE_MS = 1000;
-
-/** Milliseconds, 0: never; null: neither 0 nor a duration of at least a second. */
-function replaceAfter(given: string): number | null {
-  if (given === "0") return 0;
-  const ms = parseDuration(given);
-  return ms === 0 || (ms !== null && ms >= SHORTEST_REPLACE_MS) ? ms : null;
-}
 
 export const RUN_OPTIONS: readonly OptionSpec[] = [
   { ...DB_OPTION, help: "the SQLite file; " },
@@ -106,15 +98,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     help: "find peers; ",
     choices: ["mdns", "off"],
   },
-  {
-    name: "replace-after",
-    type: "text",
-    value: "TIME",
-    help: "a silent voter's end (10m)",
-    joined: true,
-    example: "10m",
-    check: (given) => (replaceAfter(given) === null ? "a duration of at least 1s, such as 10m; or 0" : null),
-  },
+  REPLACE_AFTER_OPTION,
   { ...CLUSTER_KEY_OPTION, help: "the shared secret (DIR/cluster.key); " },
   { name: "admit", type: "text", value: "FILE", help: "who joins", example: "admitted", joined: true },
   {
