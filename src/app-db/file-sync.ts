@@ -61,6 +61,7 @@ export class FileSync {
 
   /** The last version of SQLite, beside Marmot's own, that wrote the file's first page; null: none was seen. */
   writerVersion(): SqliteVersion | null {
+    if (this.#wal === null && walInode(this.path) !== null) this.#openWal();
     this.#versions.look({ file: this.#file, wal: this.#wal });
     return this.#versions.application;
   }

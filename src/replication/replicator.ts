@@ -25,6 +25,7 @@ import { Upkeep } from "./upkeep.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
+import { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import type { SyncedFile } from "./machine/host.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
 import { MemberChanges } from "./members/member-changes.ts";
@@ -62,6 +63,7 @@ export class Replicator {
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
   readonly #upkeep: Upkeep;
+  readonly #application: ApplicationSqlite;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
@@ -76,6 +78,10 @@ export class Replicator {
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
     this.#appDb = openAppDbConnection(db, []);
+    this.#application = new ApplicationSqlite(
+      { open: this.replica, file: appDbFile, logger: components.logger },
+      options.applicationVersion ?? null,
+    );
     this.peers = this.#openPeers();
     this.formats = this.#openFormats();
     this.schema = this.#openSchema();
@@ -133,6 +139,7 @@ export class Replicator {
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
       withOtherFunctions: () => this.peers.withOtherFunctions(),
+      applicationVersion: () => this.#application.look(),
       unseen: this.unseen,
       isReader: () => this.#isReader(),
     });
@@ -267,7 +274,7 @@ export class Replicator {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
         wal: this.#wal,
         snapshots: this.#snapshots,
-        appDbFile: this.#appDbFile,
+        application: this.#application,
         ownNews: () => this.#ownNews(),
       },
       this.options,
@@ -392,6 +399,6 @@ export class Replicator {
 
   /** The SQLite that the application writes with, as its file shows; null: unknown. */
   get applicationVersion(): SqliteVersion | null {
-    return this.#upkeep.applicationVersion;
+    return this.#application.version;
   }
 }

@@ -13,7 +13,7 @@ import type { Control } from "../../replication/messages/control-messages.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import type { VerifyDifference, VerifyResult } from "../api.ts";
-import { compareFile, differenceOf } from "./compare-file.ts";
+import { compareFile, damageOf, differenceOf } from "./compare-file.ts";
 import { comparePeer } from "./compare-peer.ts";
 import { comparePeerFiles } from "./peer-files.ts";
 import { settleFile } from "./settle-file.ts";
@@ -69,6 +69,7 @@ export async function verify(components: VerifyComponents, options: VerifyOption
       notCompared.set(node, check === undefined ? "no answer about its file" : check.reason);
     differences.push(...(check?.differences ?? []).map((d) => ({ kind: "file" as const, node, ...d })));
   }
+  differences.push(...file.damages.map((damage) => damageOf(name, damage)));
   let rows = file.rows;
   const report = (difference: VerifyDifference): boolean => differences.push(difference) < DIFFERENCES_SHOWN;
   if (options.deep) for (const peer of peers) rows += await comparePeer(components, peer, report);
