@@ -80,9 +80,13 @@ export class Node implements RunningNode {
       refusals: (core.router as typeof core.router | undefined)?.refusals.list() ?? [],
       keys: core.keys,
       verified: core.verified,
+      backups: core.backups?.status ?? null,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
+      measures: core.measures,
+      files: { appDb: options.db, replica: core.paths.replica, log: core.paths.log },
       halt: core.halted ?? core.guard.halt,
+      recover: (options) => this.#opening.recover(options),
       repair: () => core.guard.repair(core.transport.peerId),
     }));
   }
@@ -134,6 +138,7 @@ export class Node implements RunningNode {
     if (kind !== "join") keepClusterKey(core.options, paths);
     openTransport(core, { privateKey, clusterKeys }, (peer, reason) => this.#opening.onRefused(peer, reason));
     core.scans.start();
+    core.backups?.start();
     if (kind === "join") return this.#join();
     if (kind === "form") await formNewCluster(core);
     await this.#open({ kind, head });
@@ -187,7 +192,11 @@ export class Node implements RunningNode {
         isTaken = await core.guard.take(core.peerId);
       }
     } catch (error) {
-      if (error instanceof HaltError) return this.#opening.halt(error.halt);
+      if (error instanceof HaltError) {
+        this.#opening.halt(error.halt);
+        // It tells other nodes of its epoch.
+        return error.halt.name === "superseded" ? core.transport.start(core.router) : undefined;
+      }
       if (!isDiskFull(error)) throw error;
       this.#opening.waitForRoom(error);
       return core.transport.start(core.router);
@@ -209,6 +218,7 @@ export class Node implements RunningNode {
     this.#milestones?.stop();
     const transport = core.transport as Transport | undefined;
     core.scans.stop();
+    core.backups?.stop();
     core.replicator?.loop.stop();
     await transport?.stop();
     await core.background;

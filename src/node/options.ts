@@ -48,6 +48,14 @@ export interface NodeOptions {
   readonly libraries?: readonly string[];
   /** Tables that are compared with the replica in the background. */
   readonly scan?: ScanIntervals;
+  /** Backups at regular times; absent or null: none. */
+  readonly backups?: {
+    /** A folder or prefix, with its slash. */
+    readonly to: string;
+    readonly everyMs: number;
+    /** How long a backup is kept; null: without limit. The newest one always is. */
+    readonly keepMs: number | null;
+  } | null;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */
   readonly limits?: { readonly keepEntries: number; readonly logWalPages?: number };
 }
