@@ -6,8 +6,8 @@
 import { closeSync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { FileChange } from "../rows/file-life.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
-import { WriterVersion } from "../sqlite/writer-version.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
+import { WriterVersion } from "../sqlite/versions/writer-version.ts";
 
 /**
  * Descriptors by device and inode, open as long as the process lives. Even when all connections are closed, a statement that

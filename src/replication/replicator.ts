@@ -7,7 +7,6 @@ import { ClusterFormats } from "./formats/cluster-formats.ts";
 import { readStoredFormats } from "./formats/told-formats.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { UnseenRows } from "../rows/unseen-rows.ts";
@@ -67,7 +66,7 @@ export class Replicator {
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
   readonly #upkeep: Upkeep;
-  readonly #application: ApplicationSqlite;
+  readonly application: ApplicationSqlite;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
@@ -84,10 +83,7 @@ export class Replicator {
     alignLog(this.log, this.replica);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
-    this.#application = new ApplicationSqlite(
-      { open: this.replica, file: appDbFile, logger: components.logger },
-      options.applicationVersion ?? null,
-    );
+    this.application = new ApplicationSqlite(this.replica, appDbFile, options, components);
     this.peers = this.#openPeers();
     this.formats = this.#openFormats();
     this.schema = this.#openSchema();
@@ -144,7 +140,7 @@ export class Replicator {
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
       withOtherFunctions: () => this.peers.withOtherFunctions(),
-      applicationVersion: () => this.#application.look(),
+      applicationVersion: () => this.application.look(),
       unseen: this.unseen,
       isReader: () => this.#isReader(),
     });
@@ -276,7 +272,7 @@ export class Replicator {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
         wal: this.#wal,
         snapshots: this.#snapshots,
-        application: this.#application,
+        application: this.application,
         ownNews: () => this.#ownNews(),
       },
       this.options,
@@ -397,10 +393,5 @@ export class Replicator {
   /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
   get waiting(): number {
     return waitingRows(this.pipeline);
-  }
-
-  /** The SQLite that the application writes with, as its file shows; null: unknown. */
-  get applicationVersion(): SqliteVersion | null {
-    return this.#application.version;
   }
 }

@@ -16,7 +16,7 @@ import { isBusy } from "../sqlite/locked.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
-import { formatsAlike } from "../sqlite/real-format.ts";
+import { formatsAlike } from "../sqlite/versions/real-format.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { AppDbSchema, LocalTable } from "./detect-change.ts";

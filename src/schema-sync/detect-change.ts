@@ -21,7 +21,7 @@ import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { dependentObjects } from "../schema/dependent-objects.ts";
 import { hintOf, mergedReasons, unwritableTables, withCopy } from "../schema/classify/writable.ts";
 import { realTextTables } from "../schema/classify/real-texts.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { builtElsewhere, isSelected } from "../schema/selection.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";

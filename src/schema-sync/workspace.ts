@@ -21,7 +21,7 @@ import { APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";

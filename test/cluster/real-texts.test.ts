@@ -3,8 +3,8 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { formatsAlike } from "../../src/sqlite/real-format.ts";
-import { parseVersion } from "../../src/sqlite/sqlite-version.ts";
+import { formatsAlike } from "../../src/sqlite/versions/real-format.ts";
+import { parseVersion } from "../../src/sqlite/versions/sqlite-version.ts";
 import { marmot, TestCluster, type TestNode, until } from "./lab.ts";
 
 let cluster: TestCluster | null = null;

@@ -5,7 +5,7 @@ import { readCatalogue } from "../../schema/catalogue.ts";
 import type { ClassifiedTable } from "../../schema/classify/classify.ts";
 import type { Selection } from "../../schema/selection.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
-import { readWriterVersion, walResetNote } from "../../sqlite/writer-version.ts";
+import { readWriterVersion, walResetNote } from "../../sqlite/versions/writer-version.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { fileSystemProblems } from "../startup/file-systems.ts";
 import { requireDatabase } from "../startup/check-files.ts";

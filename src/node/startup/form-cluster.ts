@@ -26,7 +26,7 @@ import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
-import type { SqliteVersion } from "../../sqlite/sqlite-version.ts";
+import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { type OnProgress, remainingMs } from "../../replication/machine/work-progress.ts";
 

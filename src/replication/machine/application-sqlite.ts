@@ -2,29 +2,32 @@
 import type { Logger } from "../../base/logger.ts";
 import type { OpenReplica } from "../../replica/open-replica.ts";
 import { readLocal, writeLocal } from "../../replica/store/local.ts";
-import type { SqliteVersion } from "../../sqlite/sqlite-version.ts";
-import { walResetNote } from "../../sqlite/writer-version.ts";
+import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
+import { walResetNote } from "../../sqlite/versions/writer-version.ts";
 import type { SyncedFile } from "./host.ts";
 
 const FACT = "application_sqlite";
 
-interface ApplicationSqliteComponents {
-  readonly open: OpenReplica;
-  readonly file: SyncedFile;
-  readonly logger: Logger;
-}
-
 export class ApplicationSqlite {
   #version: SqliteVersion | null;
-  readonly #components: ApplicationSqliteComponents;
+  readonly #replica: OpenReplica;
+  readonly #file: SyncedFile;
+  readonly #logger: Logger;
   #stored: SqliteVersion | null;
 
-  /** `before`: as the file showed it before this start; null: it did not. */
-  constructor(components: ApplicationSqliteComponents, before: SqliteVersion | null) {
-    const stored = readLocal(components.open.db, FACT);
-    this.#components = components;
+  /** `applicationVersion`: as the file showed it before this start; null: it did not. */
+  constructor(
+    replica: OpenReplica,
+    file: SyncedFile,
+    { applicationVersion }: { readonly applicationVersion?: SqliteVersion | null },
+    { logger }: { readonly logger: Logger },
+  ) {
+    const stored = readLocal(replica.db, FACT);
+    this.#replica = replica;
+    this.#file = file;
+    this.#logger = logger;
     this.#stored = stored === null ? null : Number(stored);
-    this.#version = before ?? this.#stored;
+    this.#version = applicationVersion ?? this.#stored;
   }
 
   /** null: unknown. */
@@ -34,12 +37,11 @@ export class ApplicationSqlite {
 
   /** Of the newest pages of the file. */
   look(): SqliteVersion | null {
-    const { file, logger } = this.#components;
-    const version = file.writerVersion?.() ?? null;
+    const version = this.#file.writerVersion?.() ?? null;
     if (version !== null && version !== this.#version) {
       this.#version = version;
       const note = walResetNote(version);
-      if (note !== null) logger.warn(note.message, { hint: note.hint });
+      if (note !== null) this.#logger.warn(note.message, { hint: note.hint });
     }
     return this.#version;
   }
@@ -51,7 +53,7 @@ export class ApplicationSqlite {
   }
 
   #store(): void {
-    const { db, replica } = this.#components.open;
+    const { db, replica } = this.#replica;
     if (this.#version === null || this.#version === this.#stored) return;
     if (!replica.betweenEntries || db.isTransaction) return;
     writeLocal(db, FACT, String(this.#version));

@@ -29,7 +29,7 @@ import {
   withCopy,
 } from "./writable.ts";
 import { realTextTables } from "./real-texts.ts";
-import type { SqliteVersion } from "../../sqlite/sqlite-version.ts";
+import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { type Leftover, readLeftovers } from "../leftovers.ts";
 import { searchIndexOf } from "../search-index.ts";

@@ -10,9 +10,9 @@ import { generationOf, mentions, parseIndex } from "../../sqlite/ddl-text/index-
 import { parseTable } from "../../sqlite/ddl-text/table-text.ts";
 import { type Query, queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
-import { alikeVersions, formatsAlike } from "../../sqlite/real-format.ts";
+import { alikeVersions, formatsAlike } from "../../sqlite/versions/real-format.ts";
 import { type Column, readTable, type SchemaObject, type Table } from "../../sqlite/schema.ts";
-import { ownVersion, showVersion, type SqliteVersion } from "../../sqlite/sqlite-version.ts";
+import { ownVersion, showVersion, type SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import { searchIndexOf } from "../search-index.ts";
 import { isVirtual } from "../virtual-tables.ts";
 import type { SchemaCopy, Unwritable } from "./writable.ts";

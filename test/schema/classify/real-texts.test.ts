@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { ALL, classify } from "../../../src/schema/classify/classify.ts";
 import { queryOf } from "../../../src/sqlite/query.ts";
-import { formatsAlike } from "../../../src/sqlite/real-format.ts";
+import { formatsAlike } from "../../../src/sqlite/versions/real-format.ts";
 
 const OLD = 3_040_001;
 
