@@ -8,6 +8,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { NodeApi, VerifiedStatus, VerifyResult } from "../operations/api.ts";
 import { EventList } from "../operations/events/event-list.ts";
+import { History } from "../operations/health/history.ts";
 import { Scans } from "../operations/scan/scans.ts";
 import { Measures } from "../replication/measures/measures.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
@@ -48,6 +49,7 @@ export class NodeCore {
   readonly host: Host;
   readonly guard: FileGuard;
   readonly measures = new Measures();
+  readonly history = new History(this.measures);
   readonly events: EventList;
   readonly scans: Scans;
   /** null: no backups are made at regular times. */
