@@ -7,7 +7,6 @@ import { ClusterFormats } from "./formats/cluster-formats.ts";
 import { readStoredFormats } from "./formats/told-formats.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { UnseenRows } from "../rows/unseen-rows.ts";
@@ -26,6 +25,7 @@ import { Upkeep } from "./upkeep.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
+import { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import type { SyncedFile } from "./machine/host.ts";
 import { EpochGuard } from "./epochs/epoch-guard.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
@@ -66,6 +66,7 @@ export class Replicator {
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
   readonly #upkeep: Upkeep;
+  readonly application: ApplicationSqlite;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
@@ -82,6 +83,7 @@ export class Replicator {
     alignLog(this.log, this.replica);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
+    this.application = new ApplicationSqlite(this.replica, appDbFile, options, components);
     this.peers = this.#openPeers();
     this.formats = this.#openFormats();
     this.schema = this.#openSchema();
@@ -139,6 +141,7 @@ export class Replicator {
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
       withOtherFunctions: () => this.peers.withOtherFunctions(),
+      applicationVersion: () => this.application.look(),
       unseen: this.unseen,
       isReader: () => this.#isReader(),
     });
@@ -270,7 +273,7 @@ export class Replicator {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
         wal: this.#wal,
         snapshots: this.#snapshots,
-        appDbFile: this.#appDbFile,
+        application: this.application,
         ownNews: () => this.#ownNews(),
       },
       this.options,
@@ -391,10 +394,5 @@ export class Replicator {
   /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
   get waiting(): number {
     return waitingRows(this.pipeline);
-  }
-
-  /** The SQLite that the application writes with, as its file shows; null: unknown. */
-  get applicationVersion(): SqliteVersion | null {
-    return this.#upkeep.applicationVersion;
   }
 }

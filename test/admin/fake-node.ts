@@ -10,10 +10,12 @@ import type {
   Metric,
   NodeApi,
   NodeEvent,
+  NodeHistory,
   NodeStatus,
   RestoreAllResult,
   Recovery,
   RestoreResult,
+  TableStatus,
   VerifyResult,
   WaitOptions,
   WaitResult,
@@ -172,6 +174,12 @@ export class FakeNode implements NodeApi {
   }
   position(): string | null {
     return "c:16.9";
+  }
+  history(): NodeHistory {
+    return { stepMs: 10_000, samples: [], ordered: { p50Ms: 5, p99Ms: 40 }, shown: null };
+  }
+  tables(): Promise<readonly TableStatus[]> {
+    return Promise.resolve([{ name: "books", rows: 3, isEstimate: false }]);
   }
   happened: readonly NodeEvent[] = [];
   events({ limit, after }: { readonly limit: number; readonly after: number }): readonly NodeEvent[] {
