@@ -70,7 +70,11 @@ export function wrongFiles(from: Page): readonly string[] {
 /** Options and variables anywhere in the text. */
 export function wrongOptions(from: Page): readonly string[] {
   const isKnown = (name: string): boolean =>
-    optionNames.has(name) || name in OTHERS || scripts.some((s) => scriptHas(s, name)) || name === "help";
+    optionNames.has(name) ||
+    name in OTHERS ||
+    scripts.some((s) => scriptHas(s, name)) ||
+    name === "help" ||
+    name === "color";
   const wrong = flagsOf(from.text).filter((name) => !isKnown(name));
   return [...new Set(wrong)].map((name) => `${from.path}: there is no option --${name}`);
 }
