@@ -5,7 +5,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { nextTurn } from "../base/clock.ts";
 import { errorMessage, isDiskFull } from "../base/errors.ts";
-import { type Halt, HaltError } from "../base/halt.ts";
+import { EntryError, type Halt, HaltError } from "../base/halt.ts";
 import type { PeerId } from "../base/ids.ts";
 import { fileChecks } from "../operations/verify/file-checks.ts";
 import { installSnapshot } from "../replica/copies/install-snapshot.ts";
@@ -13,6 +13,7 @@ import { Replicator } from "../replication/replicator.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
+import { entryHalt } from "./halt/refused.ts";
 import { Halting } from "./halt/halting.ts";
 import type { NodeCore } from "./node-core.ts";
 import { checkMemberFiles, type Start } from "./startup/check-files.ts";
@@ -109,6 +110,7 @@ export class Opening {
         onFailure: (error) => {
           if (isDiskFull(error)) this.waitForRoom(error);
           else if (isFileTrouble(error)) this.waitForFile(error);
+          else if (error instanceof EntryError) this.halt(entryHalt(error, db));
           else core.failWith(error);
         },
         onReplacement: () => {

@@ -19,6 +19,8 @@ const PROMOTE_WITHIN = 200;
 const MAX_MEMBERS = 64;
 /** Pause between two admissions: a flood of requests changes the configuration slowly. */
 const ADMIT_MS = 100;
+/** Peers whose last connection is remembered, beside the members. */
+const MAX_SEEN = 512;
 /** Refusals of joins that are remembered. */
 const MAX_REFUSED = 256;
 
@@ -72,6 +74,12 @@ export class MemberChanges {
     admitted?.(self);
     const now = this.#components.clock.now();
     for (const peer of this.#components.transport.connected()) this.#seenAt.set(peer, now);
+    for (const peer of this.#seenAt.keys())
+      if (this.#seenAt.size > MAX_SEEN && !this.#isMember(peer)) this.#seenAt.delete(peer);
+  }
+
+  #isMember(peer: PeerId): boolean {
+    return this.#components.runtime.groups[0]!.memberOf(peer) !== undefined;
   }
 
   /** A node that has just started does not know yet who is alive: it takes all for alive. */
