@@ -48,7 +48,8 @@ function isPossible(
   if (head.schema !== undefined && head.schema.length > 0) decodeSchemaEntry(head.schema);
   tablesIn(head);
   // Rows of another schema are refused where they are ordered, unless their tables are the same.
-  const isRefused = head.schemaVersion > settings.schemaVersion || replica.touchesChanged(head);
+  const { schemaVersion: now } = settings;
+  const isRefused = head.schemaVersion > now || (head.schemaVersion < now && replica.touchesChanged(head));
   if (!isRefused && head.schema === undefined) decodeTables(head, (id) => shapes.get(id));
   return true;
 }
