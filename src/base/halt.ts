@@ -5,7 +5,16 @@
 import { errorMessage, UserError } from "./errors.ts";
 
 export type HaltName =
-  "bad-entry" | "file-replaced" | "file-older" | "damaged" | "went-back" | "twice" | "log-lost" | "removed";
+  | "bad-entry"
+  | "file-replaced"
+  | "file-older"
+  | "damaged"
+  | "went-back"
+  | "twice"
+  | "log-lost"
+  | "removed"
+  | "superseded"
+  | "update";
 
 export interface Halt {
   readonly name: HaltName;

@@ -5,7 +5,8 @@
 import { randomBytes } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
-import { showPosition } from "../base/position-token.ts";
+import { showPosition } from "../base/text/position-token.ts";
+import { FORMATS, newerFormat } from "../base/versions/formats.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type CapturedTable, readChangeLogs } from "../rows/change-logs.ts";
@@ -55,11 +56,8 @@ export function readMeta(db: DatabaseSync, file: string): { clusterId: string; p
     value: unknown;
   }[];
   const meta = new Map(rows.map((r) => [r.name, r.value]));
-  if (Number(meta.get("format")) > APP_DB_FORMAT)
-    throw new UserError(
-      `${file} holds Marmot's tables of format ${Number(meta.get("format"))}; this build knows format ${APP_DB_FORMAT}`,
-      "run the newer marmot",
-    );
+  const format = Number(meta.get("format"));
+  if (format > FORMATS.appDb.max) throw newerFormat(file, "appDb", format);
   return { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
 }
 

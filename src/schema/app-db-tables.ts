@@ -5,7 +5,7 @@
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /**
- * Version of Marmot's objects in L; a file with a newer one is refused. Version 2 added the indexes that keep rowids
+ * Version of Marmot's objects in L that this build writes. Version 2 added the indexes that keep rowids
  * (`keepIndexName`), and the schema that the file last reflected; opening an older file writes it. Version 3 added `awaited`: an
  * older build would not restore its rows.
  */

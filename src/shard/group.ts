@@ -1,5 +1,6 @@
 /** One shard's group: its Raft state machine, and the peers of its members. */
 import { asPeerId, NO_PEER } from "../base/ids.ts";
+import { FORMATS, newerFormat } from "../base/versions/formats.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import { EntryError } from "../base/halt.ts";
 import type { Random } from "../base/random.ts";
@@ -17,7 +18,7 @@ import { ConfirmedCommit } from "./confirmed-commit.ts";
 import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
 import { freeSlot } from "./slots.ts";
 import type { StateMachine } from "./state-machine.ts";
-import { TermBound } from "./term-bound.ts";
+import { TermBound } from "../raft/election/term-bound.ts";
 
 export interface GroupLimits {
   /** Ticks. */
@@ -157,9 +158,13 @@ export class Group {
   }
 
   #applyConfigChange(entry: Entry): void {
+    const format = entry.data[0] ?? 0;
+    if (format > FORMATS.membership.max)
+      throw newerFormat(`entry ${entry.index} of shard ${this.shard}`, "membership", format);
     const { change, context } = readChange(this.shard, entry);
     const configuration = this.raft.applyConfigChange(change, entry.index);
     if (entry.index <= this.configuration.index) return;
+    const { epochs } = this.configuration;
     const members = new Map(this.configuration.members.map((m) => [m.id, m]));
     for (const step of change.steps) {
       const id = step.member === 0 ? entry.index : step.member;
@@ -180,6 +185,7 @@ export class Group {
       index: entry.index,
       configuration,
       members: [...members.values()].filter((m) => inForce.has(m.id)),
+      ...(epochs === undefined ? {} : { epochs }),
     };
     this.unsavedConfiguration = this.configuration;
   }

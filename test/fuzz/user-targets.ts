@@ -3,6 +3,9 @@ import { strict as assert } from "node:assert";
 import { UserError } from "../../src/base/errors.ts";
 import { asPeerId } from "../../src/base/ids.ts";
 import { refusal } from "../../src/admin/guard.ts";
+import { dashboard } from "../../src/admin/answers.ts";
+import { Sessions } from "../../src/admin/sessions.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { Routes } from "../../src/admin/routes.ts";
 import { parseOptions } from "../../src/cli/options/options.ts";
 import { RUN_OPTIONS, runSettings } from "../../src/cli/run-options.ts";
@@ -68,8 +71,10 @@ const HEADERS = ["host", "origin", "authorization", "content-type", "x-forwarded
 export const adminApi: MakeTarget = () => {
   const routes = new Routes({ starting: () => "starting" });
   routes.attach(new FakeNode());
-  const table = routes.table((request) => refusal(request, null));
-  const fallback = routes.fallback((request) => refusal(request, null));
+  const sessions = new Sessions(() => systemClock.now());
+  const access = { token: null, open: [], sessions, page: dashboard };
+  const table = routes.table((request) => refusal(request, access));
+  const fallback = routes.fallback((request) => refusal(request, access));
   const paths = Object.keys(table);
   return {
     name: "admin API",

@@ -2,6 +2,7 @@
 import type { Stream } from "@libp2p/interface";
 import { strict as assert } from "node:assert";
 import { utf8 } from "../../src/base/bytes.ts";
+import { HaltError } from "../../src/base/halt.ts";
 import { asPeerId } from "../../src/base/ids.ts";
 import type { Random } from "../../src/base/random.ts";
 import { BatchKind } from "../../src/change/batch.ts";
@@ -181,7 +182,7 @@ export const changeCodec: MakeTarget = () => {
       encodeImage(VALUES),
     ],
     feed(bytes, chance) {
-      mayThrow([CodecError], () => {
+      mayThrow([CodecError, HaltError], () => {
         const { batch: inner, names } = readMarking(bytes);
         assert(names.length <= 255);
         const head = decodeBatchHead(inner);

@@ -225,8 +225,16 @@ class Asking {
   }
 
   #problems(): string {
-    const problems = this.#components.transport.problems();
-    return problems.length === 0 ? "" : `; ${problems.map((p) => `${p.address}: ${p.reason}`).join("; ")}`;
+    const { transport, router } = this.#components;
+    const problems = transport.problems().map((p) => `${p.address}: ${p.reason}`);
+    const refusals = router.refusals
+      .list()
+      .map(({ peerId, name, by, reason }) =>
+        by === "peer"
+          ? `${name || peerId} refuses this node: ${reason}`
+          : `this node refuses ${name || peerId}: ${reason}`,
+      );
+    return [...refusals, ...problems].map((problem) => `; ${problem}`).join("");
   }
 
   #say(reason: string): void {

@@ -3,7 +3,7 @@
  * verbs, the API and the page show the same. Pure.
  */
 import { basename } from "node:path";
-import { counted, shellWord, showCount, showSpan } from "../../base/spans.ts";
+import { counted, shellWord, showCount, showSpan } from "../../base/text/spans.ts";
 import { describeProgress } from "../../replication/machine/work-progress.ts";
 import type { Finding, Level, MemberStatus, NodeStatus, Verdict } from "../api.ts";
 
@@ -24,6 +24,7 @@ export function verdictOf(facts: StatusFacts): Verdict {
     ...unready(facts),
     ...quorumFindings(facts),
     ...memberFindings(facts),
+    ...releaseFindings(facts),
     ...dataFindings(facts),
   ].sort((a, b) => RANK[b.level] - RANK[a.level]);
   const level = findings.reduce<Level>((worst, f) => (RANK[f.level] > RANK[worst] ? f.level : worst), "ok");
@@ -31,7 +32,7 @@ export function verdictOf(facts: StatusFacts): Verdict {
 }
 
 function sentence({ node, quorum, pending, conflicts, cluster }: StatusFacts): string {
-  const parts = [node.ready ? "ready" : `not ready: ${reasonOf(node.waitingFor).text}`];
+  const parts = [node.ready ? "ready" : `not ready: ${reasonOf(node.waitingFor).text.split("; ")[0]}`];
   if (cluster.id !== "" && quorum.voters > 0) {
     parts.push(`${quorum.inTouch} of ${quorum.voters} voters in touch`);
     parts.push(quorum.mayLose < 0 ? "no majority" : `may lose ${quorum.mayLose}`);
@@ -163,8 +164,32 @@ function memberFindings(facts: StatusFacts): Finding[] {
   return found;
 }
 
+/** Refusals that are named one by one. */
+const MAX_REFUSALS = 5;
+
+/** Nodes that refuse each other, and releases that wait for an update. */
+function releaseFindings({ refusals, formats }: StatusFacts): Finding[] {
+  const refused = refusals.slice(-MAX_REFUSALS).map(({ peerId, name, by, reason }) => {
+    const peer = name || peerId;
+    return finding(
+      "warn",
+      by === "peer" ? `${peer} refuses this node: ${reason}` : `This node refuses ${peer}: ${reason}`,
+    );
+  });
+  const older = [...new Set(formats.flatMap(({ heldBackBy }) => heldBackBy))].join(", ");
+  if (older === "") return refused;
+  return [
+    ...refused,
+    finding(
+      "ok",
+      `Older formats are written, since these members do not read the newest: ${older}`,
+      "Update Marmot there, or remove members that are gone",
+    ),
+  ];
+}
+
 function dataFindings(facts: StatusFacts): Finding[] {
-  const { pending, tables, sqlite, verified, conflicts, quorum, cluster } = facts;
+  const { pending, tables, sqlite, verified, conflicts, quorum, cluster, backups } = facts;
   const found: Finding[] = [];
   if (pending.oldestMs > PENDING_MS && quorum.mayLose >= 0)
     found.push(
@@ -181,6 +206,8 @@ function dataFindings(facts: StatusFacts): Finding[] {
     const [text = "", hint = ""] = sqlite.warning.replace(/\)$/, "").split(" (hint: ");
     found.push(finding("warn", text.charAt(0).toUpperCase() + text.slice(1), hint));
   }
+  if (backups !== null && backups.error !== "")
+    found.push(finding("warn", `The last backup to ${backups.to} failed`, backups.error));
   if (verified !== null && !verified.equal)
     found.push(
       finding("bad", "The last verify found differences", "Name them", commandFor(facts, "verify --deep")),

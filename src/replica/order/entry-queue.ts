@@ -34,7 +34,7 @@ const CUT_AT = 1000;
 
 function decoded(shard: number, index: number, batch: Uint8Array): BatchHead {
   try {
-    return decodeBatchHead(batch);
+    return decodeBatchHead(batch, `entry ${index} of shard ${shard}`);
   } catch (error) {
     throw error instanceof CodecError ? new EntryError(shard, index, error) : error;
   }

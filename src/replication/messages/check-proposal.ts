@@ -2,10 +2,12 @@
  * Whether a member may propose an entry: well-formed, of its own origin, and possible by the positions that this node knows.
  * An entry that no node could apply would halt all of them.
  */
-import { CodecError, decodeBatchHead, decodeTables, tablesIn } from "../../change/codec.ts";
+import { HaltError } from "../../base/halt.ts";
+import { decodeBatchHead, decodeTables, tablesIn } from "../../change/codec.ts";
 import { readMarking } from "../../change/marking.ts";
 import type { Replica } from "../../replica/replica.ts";
-import { decodeSchemaEntry, SchemaEntryError } from "../../schema/diff/schema-entry.ts";
+import { isOfEntry } from "../../replica/order/entry-fault.ts";
+import { decodeSchemaEntry } from "../../schema/diff/schema-entry.ts";
 import type { PeerId, ShardId } from "../../shard/seams.ts";
 
 /** The proposer may know newer entries of other shards than this node. */
@@ -22,9 +24,8 @@ export function isProposal(view: ProposalView, shard: ShardId, peer: PeerId, dat
   try {
     return isPossible(view, shard, peer, data);
   } catch (error) {
-    if (error instanceof CodecError || error instanceof SchemaEntryError) return false;
-    if (error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError)
-      return false;
+    // A newer format is written only when each member reads it.
+    if (error instanceof HaltError || isOfEntry(error)) return false;
     throw error;
   }
 }

@@ -5,7 +5,9 @@
 import * as v from "valibot";
 import { fromUtf8, utf8 } from "../../base/bytes.ts";
 import { asPeerId } from "../../base/ids.ts";
+import { MAX_EPOCHS } from "../../shard/epochs.ts";
 import { MessageKind, withKind } from "../../shard/frames.ts";
+import { TOLD_FORMATS } from "../formats/told-formats.ts";
 
 const MAX_TEXT = 4096;
 const MAX_SHARDS = 64;
@@ -21,7 +23,8 @@ const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const integer = v.pipe(v.number(), v.safeInteger());
 /** A number for each shard. */
 const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
-const role = v.picklist(["voter", "learner"]);
+/** A role of a newer build is a learner for this one: a malformed message would end the connection. */
+const anyRole = v.fallback(v.picklist(["voter", "learner"]), "learner");
 const peer = v.pipe(v.string(), v.maxLength(MAX_PEER_ID), v.transform(asPeerId));
 
 /** Identifies one process of a member. Older builds do not send it. */
@@ -43,20 +46,32 @@ const LIFE = v.pipe(
 
 export type Life = v.InferOutput<typeof LIFE>;
 
+/** See `shard/epochs.ts`. Older builds do not send them. */
+const EPOCHS = v.pipe(
+  v.array(
+    v.pipe(v.object({ number: integer, id: text, by: peer, starts: vector, signature: text }), v.readonly()),
+  ),
+  v.maxLength(MAX_EPOCHS),
+  v.readonly(),
+);
+
 const HELLO = v.pipe(
   v.object({
     /** "" while a node joins. */
     clusterId: v.string(),
     name: v.string(),
     version: v.string(),
-    /** A role that this version does not know must not end the connection. */
-    role: v.fallback(role, "learner"),
-    /** Format of wire, log entries and snapshots, each. */
-    formats: v.strictTuple([v.number(), v.number(), v.number()]),
+    role: anyRole,
+    /** For release 0.1.0, which compares them: see `HELLO_FORMATS`. */
+    formats: v.array(v.number()),
+    /** The versions of each format that the node reads; absent: those of release 0.1.0. */
+    speaks: v.optional(TOLD_FORMATS),
     /** Random for each process, also of a node that joins. */
     nonce: v.optional(text),
     /** Absent while a node joins, or waits for room on its disk. */
     life: v.optional(LIFE),
+    /** Absent while a node joins, and from older builds. */
+    epochs: v.optional(EPOCHS),
   }),
   v.readonly(),
 );
@@ -120,7 +135,7 @@ const FILE_CHECK = {
 
 const JOIN = {
   name: text,
-  role,
+  role: anyRole,
   /** The same in all requests of one join, so that it is admitted once; older builds have none. */
   nonce: v.optional(text),
   /** The learner wants to be a reader. */
@@ -147,6 +162,8 @@ const CONTROL = {
   life: v.object({ kind: v.literal("life"), life: LIFE }),
   /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */
   refused: v.object({ kind: v.literal("refused"), reason: text }),
+  /** The newest epochs that the sender knows, on an open connection. */
+  epochs: v.object({ kind: v.literal("epochs"), epochs: EPOCHS }),
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
   /** A member forwards the join of a peer to the leader. */
@@ -155,7 +172,7 @@ const CONTROL = {
   meet: v.object({
     kind: v.literal("meet"),
     name: text,
-    role,
+    role: anyRole,
     expect: integer,
     data: text,
     sees: v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly()),

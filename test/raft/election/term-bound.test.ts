@@ -1,6 +1,6 @@
 /** Which terms of messages are believed: those that elections since the last contact can have made. */
 import { describe, expect, test } from "bun:test";
-import { TermBound } from "../../src/shard/term-bound.ts";
+import { TermBound } from "../../../src/raft/election/term-bound.ts";
 
 const view = (term: number, ticks: number): Parameters<TermBound["accepts"]>[2] => ({
   ...{ term, ticks, voters: [1, 2, 3], self: 2 },

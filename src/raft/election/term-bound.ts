@@ -3,7 +3,7 @@
  * since the last contact only so many can have happened. A term beyond is believed when as many voters as make a majority
  * tell one: this node may have been suspended, which its ticks do not count. Pure.
  */
-import type { MemberId } from "../raft/model/types.ts";
+import type { MemberId } from "../model/types.ts";
 
 /** Elections beyond those that the time allows: several candidates in one election, and terms that were never told. */
 const SLACK = 1000;
