@@ -6,11 +6,13 @@ import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { earlyMetrics } from "../operations/health/process-metrics.ts";
 import { renderMetrics } from "./prometheus.ts";
 import {
+  conflictFilter,
   conflictsQuery,
   demoteQuery,
   recoverQuery,
   eventsQuery,
   renameQuery,
+  restoreAllQuery,
   restoreQuery,
   verifyQuery,
   waitQuery,
@@ -160,7 +162,10 @@ export class Routes {
   }
 
   readonly #routes: Readonly<Record<string, Route>> = {
-    "/": get(() => dashboard(), dashboard),
+    "/": get(
+      () => dashboard(),
+      () => dashboard(),
+    ),
     "/healthz": get(
       () => plain("ok"),
       () => plain("ok"),
@@ -187,12 +192,30 @@ export class Routes {
     "/api/v1/wait": post((api, call) => this.#wait(api, call)),
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
     "/api/v1/repair": post(async (api) => json(await api.repair())),
+    "/api/v1/history": get((api) => json(api.history())),
+    "/api/v1/tables": get(async (api) => json(await api.tables())),
+    "/api/v1/session": post(() => json({ needed: false })),
     "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);
       return found === null ? noConflict(id) : json(found);
     }),
+    "/api/v1/conflicts/all/dismiss": {
+      ...post(async (api, { query }) => json(await api.dismiss(conflictFilter(query, true)))),
+      isAction: true,
+    },
+    "/api/v1/conflicts/:id/dismiss": {
+      ...post(async (api, { id }) => {
+        const done = await api.dismiss(id);
+        return done === null ? noConflict(id) : json(done);
+      }),
+      isAction: true,
+    },
+    "/api/v1/conflicts/all/restore": {
+      ...post(async (api, { query }) => json(await api.restoreAll(restoreAllQuery(query)))),
+      isAction: true,
+    },
     "/api/v1/conflicts/:id/restore": {
       ...post(async (api, { id, query }) => {
         const done = await api.restore(id, restoreQuery(query));

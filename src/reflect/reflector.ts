@@ -5,7 +5,7 @@
  */
 import type { StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { showPosition } from "../base/position-token.ts";
+import { showPosition } from "../base/text/position-token.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { KeyId } from "../change/key.ts";

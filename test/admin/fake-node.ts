@@ -2,15 +2,20 @@
 import { UserError } from "../../src/base/errors.ts";
 import type {
   ConflictDetail,
+  ConflictFilter,
   ConflictSummary,
+  DismissResult,
   FileRepair,
   MemberAction,
   Metric,
   NodeApi,
   NodeEvent,
+  NodeHistory,
   NodeStatus,
+  RestoreAllResult,
   Recovery,
   RestoreResult,
+  TableStatus,
   VerifyResult,
   WaitOptions,
   WaitResult,
@@ -85,6 +90,7 @@ export const STATUS: NodeStatus = {
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
   conflicts: { total: 1, open: 1, orphans: 0 },
   verified: null,
+  backups: null,
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }], held: [] },
   sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
@@ -99,7 +105,12 @@ export const CONFLICT: ConflictDetail = {
   kind: "concurrent write",
   losingOrigin: "n1",
   winningOrigin: "n2",
+  losingPeer: "12D3KooWone",
+  winningPeer: "12D3KooWtwo",
   time: 1_700_000_000_000,
+  differing: [],
+  state: "open",
+  settled: null,
   columns: ["id", "title", "cover"],
   losingImage: [
     { type: "integer", text: "7" },
@@ -164,6 +175,12 @@ export class FakeNode implements NodeApi {
   position(): string | null {
     return "c:16.9";
   }
+  history(): NodeHistory {
+    return { stepMs: 10_000, samples: [], ordered: { p50Ms: 5, p99Ms: 40 }, shown: null };
+  }
+  tables(): Promise<readonly TableStatus[]> {
+    return Promise.resolve([{ name: "books", rows: 3, isEstimate: false }]);
+  }
   happened: readonly NodeEvent[] = [];
   events({ limit, after }: { readonly limit: number; readonly after: number }): readonly NodeEvent[] {
     this.calls.push({ name: "events", options: { limit, after } });
@@ -200,6 +217,20 @@ export class FakeNode implements NodeApi {
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });
     return this.found;
+  }
+  dismiss(id: string | ConflictFilter): Promise<DismissResult | null> {
+    this.calls.push({ name: "dismiss", options: id });
+    return Promise.resolve(
+      typeof id === "string" && id !== CONFLICT.id ? null : { dismissed: [CONFLICT.id] },
+    );
+  }
+  restoreAll(options: Parameters<NodeApi["restoreAll"]>[0]): Promise<RestoreAllResult> {
+    this.calls.push({ name: "restoreAll", options });
+    return Promise.resolve({
+      dryRun: options.dryRun,
+      restored: [{ id: CONFLICT.id, table: "books", key: "7", done: "restored" }],
+      left: [{ id: "0:9:0", table: "books", key: "8", reason: "it was written again" }],
+    });
   }
   restore(
     id: string,

@@ -30,9 +30,10 @@ const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^marmot run --db app\.db --peers /, "needs another machine"],
   [/^marmot run --db app\.db$/, "is the node in which the others run"],
   [/^marmot status .*--watch/, "runs until it is interrupted"],
-  [/^marmot conflicts (?:show|restore) /, "needs a conflict of that id"],
+  [/^marmot conflicts (?:show|restore|dismiss \d\S*) /, "needs a conflict of that id"],
   [/^marmot members recover/, "needs a lost majority: test/cluster/life-recover.test.ts runs it"],
   [/^marmot members (?!list)/, "needs a cluster of three: test/cluster/members.test.ts runs each"],
+  [/^marmot restore /, "needs backups of the pages before: test/cluster/backup.test.ts runs each"],
   [/^marmot rejoin /, "needs a halted node: test/cluster/custody-machine.test.ts runs it"],
 ];
 /** Run last: the node must be stopped. */

@@ -673,7 +673,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "the full-text index of a built app database stays empty",
       200,
-      "replica/copies/build-app-db.ts",
+      "replica/copies/fill-application.ts",
       "if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)\n",
       "if (index === null || rows >= 0)\n",
     ),

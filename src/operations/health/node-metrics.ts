@@ -149,7 +149,10 @@ function peerMetrics({ transport, peerId }: MetricsSource, { members }: NodeStat
   ];
 }
 
-function dataMetrics({ replicator }: MetricsSource, { pending, conflicts, tables }: NodeStatus): Metric[] {
+function dataMetrics(
+  { replicator }: MetricsSource,
+  { pending, conflicts, tables, backups }: NodeStatus,
+): Metric[] {
   const kinds = replicator?.replica.replica.journal.addedByKind ?? new Map<string, number>();
   return [
     gauge("pending_changes", "changed rows that are not acknowledged", pending.changes),
@@ -166,6 +169,8 @@ function dataMetrics({ replicator }: MetricsSource, { pending, conflicts, tables
       "conflicts since the files were opened, by kind",
       labelled([...kinds], "kind", (one) => one),
     ),
+    gauge("backup_last_seconds", "Unix time of the newest backup", [[{}, seconds(backups?.lastAt ?? null)]]),
+    counter("backup_failures_total", "backups that failed", backups?.failures ?? 0),
     gauge("orphans", "references that concurrent writes left dangling", conflicts.orphans),
     gauge("replicated_tables", "tables that replicate", tables.replicated.length),
     gauge("skipped_tables", "tables that do not replicate", tables.skipped.length),
