@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { createSocket, type Socket } from "node:dgram";
 import { Resolver } from "node:dns/promises";
-import { DnsAddresses, type ResolveTxt } from "../../src/transport/dns-addresses.ts";
+import { DnsAddresses, type ResolveTxt } from "../../src/transport/addresses/dns-addresses.ts";
 import { linked, peer, type TestPeer, until } from "./lab.ts";
 
 const peers: TestPeer[] = [];

@@ -3,8 +3,8 @@
  * which may name further lists (https://github.com/multiformats/multiaddr/blob/master/protocols/DNSADDR.md). The records are
  * read again and again, so that machines can come and go under one name.
  */
-import { errorMessage } from "../base/errors.ts";
-import type { AddressProblem } from "../shard/seams.ts";
+import { errorMessage } from "../../base/errors.ts";
+import type { AddressProblem } from "../../shard/seams.ts";
 
 const PREFIX = "/dnsaddr/";
 const RECORD = "dnsaddr=";
