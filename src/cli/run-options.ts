@@ -7,7 +7,8 @@ import { DEFAULT_ID_BLOCK, type NodeOptions, type Role, ROLES } from "../node/op
 import { isToken, TOKEN_FORM } from "./options/admin-token.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
-import { checkListen, checkReachable } from "./options/multiaddr.ts";
+import { checkListen, checkPeer, checkReachable } from "./options/multiaddr.ts";
+import { REPLACE_AFTER_OPTION, replaceAfter } from "./options/replace-after.ts";
 import type { OptionSpec } from "./options/option-value.ts";
 import type { Options } from "./options/options.ts";
 import type { Problem } from "./output/problem.ts";
@@ -78,7 +79,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     type: "list",
     value: "ADDR,…",
     help: "nodes to join; ",
-    check: checkReachable,
+    check: checkPeer,
     example: "/dns/node-1/tcp/8160",
   },
   {
@@ -94,9 +95,10 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "discover",
     type: "text",
     value: "mdns",
-    help: "find peers on the local network (off)",
+    help: "find peers; ",
     choices: ["mdns", "off"],
   },
+  REPLACE_AFTER_OPTION,
   { ...CLUSTER_KEY_OPTION, help: "the shared secret (DIR/cluster.key); " },
   { name: "admit", type: "text", value: "FILE", help: "who joins", example: "admitted", joined: true },
   {
@@ -270,6 +272,7 @@ export function runSettings(
       hostName: context.hostName,
       role: text(options, "role") as Role | null,
       admit: text(options, "admit"),
+      replaceAfterMs: replaceAfter(text(options, "replace-after") ?? "10m") ?? 0,
       create: flag(options, "create"),
       unsafeFileSystem: flag(options, "unsafe-filesystem"),
       clusterKeyText: key.text,

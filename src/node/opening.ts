@@ -5,7 +5,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { nextTurn } from "../base/clock.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
-import { type Halt, HaltError } from "../base/halt.ts";
+import { EntryError, type Halt, HaltError } from "../base/halt.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Recovery } from "../operations/api.ts";
 import { fileChecks } from "../operations/verify/file-checks.ts";
@@ -14,6 +14,7 @@ import { Replicator } from "../replication/replicator.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
+import { entryHalt } from "./halt/refused.ts";
 import { Halting } from "./halt/halting.ts";
 import { readSuperseded, supersededHalt } from "./halt/superseded.ts";
 import type { NodeCore } from "./node-core.ts";
@@ -109,13 +110,14 @@ export class Opening {
   #open(): Replicator {
     const core = this.#core;
     const { paths, peerId, host, transport, router, applicationVersion } = core;
-    const { db, limits } = core.options;
+    const { db, limits, replaceAfterMs } = core.options;
     const { clock, random, logger } = core.components;
     core.appDbFile ??= host.appDbFile(db);
     return new Replicator(
       {
         ...{ db, paths, peerId, ...core.member, applicationVersion, keys: core.keys.fingerprints },
         ...limits,
+        ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
       },
       {
         ...{ transport, router, clock, logger, host, random: random.fork(), measures: core.measures },
@@ -125,6 +127,7 @@ export class Opening {
           if (isDiskFull(error)) this.waitForRoom(error);
           else if (error instanceof HaltError) this.halt(error.halt);
           else if (isFileTrouble(error)) this.waitForFile(error);
+          else if (error instanceof EntryError) this.halt(entryHalt(error, db));
           else core.failWith(error);
         },
         onReplacement: () => {
@@ -192,6 +195,7 @@ export class Opening {
     const core = this.#core;
     try {
       core.phase = "installing a received replica";
+      if (core.replicator !== null) core.router.enter(silentStage(core.replicator.clusterId));
       core.closeReplicator();
       await this.#installReceived();
       if (!core.isStopping) this.enterOrWait();

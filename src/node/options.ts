@@ -48,6 +48,8 @@ export interface NodeOptions {
   readonly libraries?: readonly string[];
   /** Tables that are compared with the replica in the background. */
   readonly scan?: ScanIntervals;
+  /** A voter that is silent for so long gives its vote to a learner; 0: never. Absent: 10 minutes. */
+  readonly replaceAfterMs?: number;
   /** Backups at regular times; absent or null: none. */
   readonly backups?: {
     /** A folder or prefix, with its slash. */

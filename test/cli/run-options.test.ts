@@ -39,6 +39,7 @@ test("defaults", () => {
       hostName: "host-7",
       role: null,
       admit: null,
+      replaceAfterMs: 600_000,
       create: false,
       unsafeFileSystem: false,
       clusterKeyText: null,

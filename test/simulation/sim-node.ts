@@ -36,6 +36,15 @@ export const IO_ERROR = "EIO: i/o error";
 const WALL_START = 1_700_000_000_000;
 const CLUSTER_KEY = `marmot-cluster-key-1:${Buffer.alloc(32, 7).toString("base64")}`;
 
+/** Work of a process that has ended: only promises that wait for it matter. Its files are closed. */
+function afterEnd(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // A closed file was used.
+  }
+}
+
 export type NodeState = "down" | "starting" | "up" | "dying";
 
 /** Which files lose what was not synced; `null`: the machine goes on, only the process dies. */
@@ -60,6 +69,8 @@ export interface SimNodeOptions {
   readonly eventLoss: number;
   /** `PRAGMA synchronous` of the application. */
   readonly synchronous: "NORMAL" | "FULL";
+  readonly role?: "voter" | "learner";
+  readonly replaceAfterMs?: number;
   /** More settings of the cluster; absent: the defaults. */
   readonly settings?: Pick<NodeOptions, "merge" | "foreignKeys" | "idBlock">;
 }
@@ -127,6 +138,8 @@ export class SimNode {
   /** The process to which that happened. */
   #failedIo = -1;
   wallJump = 0;
+  /** The first node is no longer the one that formed the cluster: it joins it. */
+  rejoins = false;
   /** Refuses to start again by itself. */
   keepDown = false;
   /** Something ran in the process since an onlooker reset this. */
@@ -198,18 +211,18 @@ export class SimNode {
     this.state = "starting";
     const generation = ++this.generation;
     this.#hooks.onStarted(this);
-    const { shards, transactions, keepEntries, number, settings } = this.options;
+    const { shards, transactions, keepEntries, number, settings, replaceAfterMs } = this.options;
     const options: NodeOptions = {
       db: this.file,
       dataDir: this.dataDir,
       listen: [],
       announce: [],
-      peers: number === 0 ? [] : ["/memory/n0"],
+      peers: number === 0 && !this.rejoins ? [] : ["/memory/n0"],
       mdns: false,
       group: null,
       bootstrapExpect: null,
       name: this.name,
-      role: "voter",
+      role: this.options.role ?? "voter",
       create: false,
       clusterKeyText: CLUSTER_KEY,
       clusterKeyFile: null,
@@ -221,6 +234,7 @@ export class SimNode {
       ...(number === 0 ? settings : undefined),
       tables: null,
       exclude: null,
+      ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
       limits: { keepEntries, logWalPages: 16 },
     };
     const node = new Node(options, {
@@ -351,6 +365,7 @@ export class SimNode {
     this.#paused = false;
     for (const work of this.#backlog.splice(0)) {
       if (this.#paused) this.#backlog.push(work);
+      else if (this.state === "dying") afterEnd(work);
       else work();
     }
   }
@@ -364,7 +379,8 @@ export class SimNode {
     if (this.#paused && lives) this.#backlog.push(work);
     else if (lives && this.#failedIo === generation)
       this.#hooks.onFailure(this, new Error("it goes on after an I/O error"));
-    else work();
+    else if (lives) work();
+    else afterEnd(work);
   }
 
   /** At the nth look at the clock from now, in the middle of whatever the node is doing. */
