@@ -158,7 +158,9 @@ describe("commands run as written", () => {
     const told = apiRows(page("docs/http-api.md").text).map(
       (r) => `${r.method} ${r.path.replace("{id}", ":id")}`,
     );
-    expect(told.sort()).toEqual(new Routes({ starting: () => "" }).paths.sort());
+    // "all" may be given for an id.
+    const served = new Routes({ starting: () => "" }).paths.map((path) => path.replace("/all/", "/:id/"));
+    expect([...new Set(told)].sort()).toEqual([...new Set(served)].sort());
   });
 
   test("the demo prints the text of the README", () => {
