@@ -2,8 +2,10 @@
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
+import { changesResponse } from "./change-feed.ts";
 import { renderMetrics } from "./prometheus.ts";
 import {
+  changesQuery,
   conflictFilter,
   conflictsQuery,
   demoteQuery,
@@ -11,6 +13,7 @@ import {
   renameQuery,
   restoreAllQuery,
   restoreQuery,
+  undoQuery,
   verifyQuery,
   waitQuery,
 } from "./parameters.ts";
@@ -37,6 +40,7 @@ interface Call {
   readonly query: URLSearchParams;
   /** The path parameter `:id`; "" where there is none. */
   readonly id: string;
+  readonly headers: Headers;
 }
 
 type Answer = Response | Promise<Response>;
@@ -93,7 +97,11 @@ export class Routes {
       return route.isAction ? unknownPath() : plain("method not allowed", 405, { allow: route.method });
     try {
       if (this.#api === null) return route.early?.() ?? this.#starting();
-      const call = { query: new URL(request.url).searchParams, id: request.params?.id ?? "" };
+      const call = {
+        query: new URL(request.url).searchParams,
+        id: request.params?.id ?? "",
+        headers: request.headers,
+      };
       const response = await route.handler(this.#api, call);
       const position = this.#api.position();
       if (position !== null && !response.headers.has(POSITION_HEADER))
@@ -183,6 +191,13 @@ export class Routes {
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
     "/api/v1/repair": post(async (api) => json(await api.repair())),
     "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
+    "/api/v1/changes": get((api, { query, headers }) =>
+      changesResponse(api.changes(changesQuery(query, headers)), headers),
+    ),
+    "/api/v1/undo": {
+      ...post(async (api, { query }) => json(await api.undo(undoQuery(query)))),
+      isAction: true,
+    },
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);

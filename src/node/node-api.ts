@@ -3,6 +3,8 @@ import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
 import type { BackupStatus, FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
+import { openChanges } from "../operations/changes/change-stream.ts";
+import { undo } from "../operations/changes/undo.ts";
 import { chosenConflicts } from "../operations/conflict-filter.ts";
 import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
@@ -46,6 +48,7 @@ export interface NodeState {
   readonly refusals: readonly Refusal[];
   readonly keys: StatusSource["keys"];
   readonly backups: BackupStatus | null;
+  readonly feed: StatusSource["feed"];
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   readonly events: EventList;
@@ -67,6 +70,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   startedAt: state.startedAt,
   verified: state.verified,
   backups: state.backups,
+  feed: state.feed,
   peerId: state.peerId,
   replicator: state.replicator,
   transport: state.transport,
@@ -134,6 +138,17 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
   repair: () => state().repair(),
+  changes: (options) => {
+    const { replicator, clock } = state();
+    if (replicator === null) throw notReadyError(state().phase);
+    return openChanges(replicator, clock, options);
+  },
+  undo: async (options) => {
+    const { replicator, clock } = state();
+    const reason = notReadyReason(state());
+    if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
+    return undo(replicator, clock, options);
+  },
   events: (options) => state().events.list(options),
   conflicts: ({ limit, ...filter }) => {
     const { replicator, clock } = state();

@@ -102,6 +102,7 @@ export class Opening {
       {
         ...{ db, paths, peerId, ...core.member, applicationVersion, keys: core.keys.fingerprints },
         ...limits,
+        historyBytes: core.options.historyBytes ?? 0,
       },
       {
         ...{ transport, router, clock, logger, host, random: random.fork() },

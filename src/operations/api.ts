@@ -2,6 +2,7 @@
  * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
+import type { ChangesApi, WebhookStatus } from "./changes/changes-api.ts";
 import type { Role } from "../replication/members/role.ts";
 import type { ProgressStatus } from "../replication/machine/work-progress.ts";
 
@@ -152,6 +153,8 @@ export interface NodeStatus {
     readonly skipped: readonly SkippedTable[];
     readonly held: readonly SkippedTable[];
   };
+  /** The consumer of the change feed; null: none. */
+  readonly feed: WebhookStatus | null;
   /** Backups at regular times; null: none are made. */
   readonly backups: BackupStatus | null;
   /** Long work in progress (an import, a snapshot); null: none. */
@@ -346,7 +349,7 @@ export interface FileRepair {
 }
 
 /** Every method may be called at any time between start and stop. */
-export interface NodeApi {
+export interface NodeApi extends ChangesApi {
   status(): NodeStatus;
   /** null: the node is ready; else the reason, as a sentence. */
   notReady(): string | null;

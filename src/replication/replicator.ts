@@ -32,6 +32,7 @@ import { Pipeline } from "./pipeline/pipeline.ts";
 import { lowestHold } from "./snapshots/log-holds.ts";
 import { Readiness } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
+import { type History, openHistory } from "./history.ts";
 import { alignLog } from "./lives/align-log.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
@@ -42,6 +43,8 @@ export class Replicator {
   readonly clusterId: string;
   readonly replica: OpenReplica;
   readonly log: SqliteLogStore;
+  /** null: it is switched off. */
+  readonly history: History | null;
   readonly runtime: ShardRuntime;
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
@@ -75,6 +78,7 @@ export class Replicator {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
+    this.history = openHistory(options, this.replica, components.logger);
     this.#appDb = openAppDbConnection(db, []);
     this.peers = this.#openPeers();
     this.formats = this.#openFormats();
@@ -317,6 +321,7 @@ export class Replicator {
     this.loop.stop();
     this.#watcher.stop();
     this.#snapshots.close();
+    this.history?.close();
     this.replica.close();
     this.log.close();
   }

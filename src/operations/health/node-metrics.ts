@@ -44,6 +44,13 @@ export function nodeMetrics(source: StatusSource): Metric[] {
       samples: at(status.backups?.lastAt),
     },
     one("backup_failures_total", "backups that failed", status.backups?.failures ?? 0, "counter"),
+    one(
+      "feed_events_total",
+      "events that the consumer of the change feed took",
+      status.feed?.sent ?? 0,
+      "counter",
+    ),
+    one("feed_failures_total", "events that it did not take", status.feed?.failures ?? 0, "counter"),
     one("orphans", "references that concurrent writes left dangling", status.conflicts.orphans),
     perShard("term", "Raft term", (s) => s.term),
     perShard("commit_index", "Raft commit index", (s) => s.commitIndex),
