@@ -63,6 +63,11 @@ function read<T>(query: URLSearchParams, name: string, { schema, usual, expected
   throw new UserError(`${name} should be ${expected}, not ${given}`, hint(name));
 }
 
+/** Throws `UserError` for a value that is no flag. */
+export const recoverQuery = (query: URLSearchParams): { readonly plan: boolean } => ({
+  plan: read(query, "plan", flag),
+});
+
 const position: Parameter<string | null> = {
   schema: v.pipe(
     v.string(),

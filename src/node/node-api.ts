@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
-import type { BackupStatus, FileRepair, NodeApi, VerifyResult } from "../operations/api.ts";
+import type { BackupStatus, FileRepair, NodeApi, Recovery, VerifyResult } from "../operations/api.ts";
 import { openChanges } from "../operations/changes/change-stream.ts";
 import { undo } from "../operations/changes/undo.ts";
 import { chosenConflicts } from "../operations/conflict-filter.ts";
@@ -54,6 +54,8 @@ export interface NodeState {
   readonly events: EventList;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
+  /** Begins a new epoch of the cluster, or says the effects. */
+  readonly recover: (options: { readonly plan: boolean }) => Promise<Recovery>;
   /** Builds the file again. Rejects with `UserError` unless the node is halted because of it. */
   readonly repair: () => Promise<FileRepair>;
 }
@@ -137,6 +139,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     const { transport } = opened(state());
     return changeMember({ replicator: () => state().replicator, transport, clock }, action, name, to);
   },
+  recover: (options) => state().recover(options),
   repair: () => state().repair(),
   changes: (options) => {
     const { replicator, clock } = state();

@@ -85,6 +85,7 @@ export class Node implements RunningNode {
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
       halt: core.halted ?? core.guard.halt,
+      recover: (options) => this.#opening.recover(options),
       repair: () => core.guard.repair(core.transport.peerId),
     }));
   }
@@ -191,7 +192,11 @@ export class Node implements RunningNode {
         isTaken = await core.guard.take(core.peerId);
       }
     } catch (error) {
-      if (error instanceof HaltError) return this.#opening.halt(error.halt);
+      if (error instanceof HaltError) {
+        this.#opening.halt(error.halt);
+        // It tells other nodes of its epoch.
+        return error.halt.name === "superseded" ? core.transport.start(core.router) : undefined;
+      }
       if (!isDiskFull(error)) throw error;
       this.#opening.waitForRoom(error);
       return core.transport.start(core.router);

@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { Role } from "./members/role.ts";
+import type { Epoch } from "../shard/epochs.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import type { DataPaths } from "./machine/data-paths.ts";
@@ -43,4 +44,6 @@ export interface ReplicatorComponents {
   readonly admitted?: MemberChangesComponents["admitted"];
   /** A peer refuses this node over an open connection. */
   readonly onRefused: (peer: PeerId, reason: string) => void;
+  /** A later epoch of the cluster was met: this replicator must be closed. */
+  readonly onSuperseded: (epochs: readonly Epoch[]) => void;
 }

@@ -26,6 +26,7 @@ import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
 import type { SyncedFile } from "./machine/host.ts";
+import { EpochGuard } from "./epochs/epoch-guard.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
 import { MemberChanges } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
@@ -54,6 +55,7 @@ export class Replicator {
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
+  readonly epochs: EpochGuard;
   readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly loop: EventLoop;
@@ -72,7 +74,7 @@ export class Replicator {
     this.#appDbFile = appDbFile;
     this.#components = components;
     const { db, paths, peerId } = options;
-    const { clock, host } = components;
+    const { clock, host, onSuperseded } = components;
     proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
     this.clusterId = this.replica.replica.settings.clusterId;
@@ -91,17 +93,15 @@ export class Replicator {
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = this.#openPipeline();
-    this.#wal = new WalUpkeep({
-      db: this.#appDb.db,
-      now: () => clock.now(),
-      isUsed: () => this.pipeline.usesAppDb,
-    });
+    const isUsed = (): boolean => this.pipeline.usesAppDb;
+    this.#wal = new WalUpkeep({ db: this.#appDb.db, now: () => clock.now(), isUsed });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
+    const { log, peers, runtime, loop, pipeline, replica } = this;
+    this.epochs = new EpochGuard({ log, runtime, peers, onSuperseded });
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
-    const { runtime, loop, pipeline, replica } = this;
     this.readiness = new Readiness(readinessFacts({ runtime, loop, pipeline, replica, appDbFile }), clock);
     this.messages = this.#openMessages();
     this.#upkeep = this.#openUpkeep();
@@ -219,6 +219,7 @@ export class Replicator {
     const { clock, router, transport, logger } = this.#components;
     return new PeerLives({
       ...{ clock, router, transport, logger, runtime: this.runtime, peers: this.log.peers },
+      epochs: this.epochs,
       ...{ member: this.log.member, self: this.options.peerId },
       incarnation: () => this.pipeline.outbox.incarnation,
       nameOf: (peer) => this.peers.nameOf(peer),
@@ -254,10 +255,10 @@ export class Replicator {
   }
 
   #openMessages(): PeerMessages {
-    const { replica, runtime, loop, peers, lives, members } = this;
+    const { replica, runtime, loop, peers, lives, members, epochs } = this;
     const { logger, onRefused } = this.#components;
     return new PeerMessages({
-      ...{ replica, runtime, loop, peers, lives, members, logger, onRefused },
+      ...{ replica, runtime, loop, peers, lives, members, epochs, logger, onRefused },
       snapshots: this.#snapshots,
       ownNews: () => this.#ownNews(),
     });

@@ -19,6 +19,7 @@ import type {
   NodeEvent,
   NodeStatus,
   RestoreAllResult,
+  Recovery,
   RestoreResult,
   VerifyResult,
   WaitOptions,
@@ -43,6 +44,7 @@ export const STATUS: NodeStatus = {
   quorum: { voters: 3, inTouch: 2, mayLose: 0 },
   cluster: {
     id: "c0ffee",
+    epoch: 0,
     shards: 2,
     transactions: "row",
     schemaVersion: 3,
@@ -210,6 +212,11 @@ export class FakeNode implements NodeApi {
   repair(): Promise<FileRepair> {
     this.calls.push({ name: "repair", options: null });
     return Promise.resolve({ file: "app.db", before: null, rows: [], journalled: 0, unreadable: [] });
+  }
+  recover(options: { readonly plan: boolean }): Promise<Recovery> {
+    this.calls.push({ name: "recover", options });
+    const result = { node: "n1", epoch: 1, leaves: ["n2"], lastEntries: [17, 9], unconfirmed: 2 };
+    return Promise.resolve({ done: !options.plan, ...result });
   }
   changeMember(action: MemberAction, name: string, to?: string): Promise<void> {
     this.calls.push({ name: action, options: { name, ...(to === undefined ? {} : { to }) } });

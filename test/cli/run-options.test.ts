@@ -29,6 +29,7 @@ test("defaults", () => {
       db: "app.db",
       dataDir: "app.db.marmot",
       listen: ["/ip4/0.0.0.0/tcp/8160"],
+      backups: null,
       announce: [],
       peers: [],
       mdns: false,

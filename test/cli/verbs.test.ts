@@ -348,6 +348,20 @@ describe("members", () => {
       { name: "remove", options: { name: "n2" } },
     ]);
   });
+  test("recover shows the effects, and needs an answer or --yes", async () => {
+    const recover = (...more: string[]) => marmot(["members", "recover", "--db", db, ...more]);
+    const asked = await recover();
+    expect(asked.code).toBe(1);
+    expect(asked.out).toContain("n1 becomes the only voter, in epoch 1 of the cluster; n2 are no members");
+    expect(asked.out).toContain("all after entry 17 of shard 0, 9 of shard 1");
+    expect(asked.err).toContain("give --yes");
+    expect(node.calls.map(({ options }) => options)).toEqual([{ plan: true }]);
+    const answered = await marmot(["members", "recover", "--db", db], { answer: "yes" });
+    expect([answered.code, node.calls.length]).toEqual([0, 3]);
+    expect((await marmot(["members", "recover", "--db", db], { answer: "no" })).code).toBe(1);
+    const done = await recover("--yes", "--json");
+    expect(JSON.parse(done.out)).toMatchObject({ done: true, node: "n1", epoch: 1, leaves: ["n2"] });
+  });
   test("a refusal is an error with a hint", async () => {
     const { code, err } = await marmot(["members", "demote", "nobody", "--db", db]);
     expect([code, err]).toEqual([1, "marmot: there is no member nobody\nhint: the members are n1, n2"]);

@@ -96,7 +96,7 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "a joining node's full-text index stays empty",
     500,
-    "replica/copies/build-app-db.ts",
+    "replica/copies/fill-application.ts",
     "if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)\n",
     "if (index === null || rows >= 0)\n",
   ),

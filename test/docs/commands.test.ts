@@ -31,6 +31,7 @@ const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^marmot run --db app\.db$/, "is the node in which the others run"],
   [/^marmot status .*--watch/, "runs until it is interrupted"],
   [/^marmot conflicts (?:show|restore|dismiss \d\S*) /, "needs a conflict of that id"],
+  [/^marmot members recover/, "needs a lost majority: test/cluster/life-recover.test.ts runs it"],
   [/^marmot members (?!list)/, "needs a cluster of three: test/cluster/members.test.ts runs each"],
   [/^marmot restore /, "needs backups of the pages before: test/cluster/backup.test.ts runs each"],
   [/^marmot rejoin /, "needs a halted node: test/cluster/custody-machine.test.ts runs it"],
@@ -98,10 +99,10 @@ describe("commands run as written", () => {
     const paths = [...rows].map((m) => [m[1]!, m[2]!] as const).filter(([, path]) => !path.includes("/ID"));
     expect(paths.length).toBeGreaterThan(7);
     for (const [method, path] of paths)
-      // The scratch node's file needs no repair.
+      // The scratch node's file needs no repair, and it has its majority.
       expect([path, (await scratch.request(method, path)).status]).toEqual([
         path,
-        path.endsWith("/repair") ? 400 : 200,
+        /\/(?:repair|recover)$/.test(path) ? 400 : 200,
       ]);
   });
 

@@ -131,7 +131,7 @@ const restoreQuery = (options: Options): string =>
 
 export const conflictsVerb: Verb = {
   name: "conflicts",
-  summary: "Lists rows that lost to a concurrent write; shows, restores, dismisses them.",
+  summary: "Lists, restores, dismisses rows that lost to a concurrent write.",
   details: [
     "restore writes losing rows again, as ordinary writes on this node: that of ID,",
     "or all of --table that were written on --from. dismiss ID or --all is a note.",

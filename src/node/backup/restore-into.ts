@@ -112,12 +112,13 @@ export class RestoreInto {
   }
 
   async #with<T>(use: (work: IntoWork) => Promise<T>): Promise<T> {
-    const { replica } = dataPaths(this.#options.dataDir);
-    const state = openDatabase(replica, { readOnly: true, timeout: 5000 });
-    const source = openDatabase(this.#copy, { readOnly: true });
+    const paths = dataPaths(this.#options.dataDir);
+    const path = this.#copy;
+    const state = openDatabase(paths.replica, { readOnly: true, timeout: 5000 });
+    const source = openDatabase(path, { readOnly: true });
     const app = openAppDb(this.#options.db, { timeout: 0 });
     try {
-      const { shapes, settings, objects } = readContents(state, replica);
+      const { shapes, settings, objects } = readContents(state, paths.replica);
       addStandIns(source, objects);
       return await use(new IntoWork({ source, app, encoding: settings.encoding }, shapes));
     } finally {

@@ -72,6 +72,7 @@ function statusFacts(source: StatusSource): StatusFacts {
     quorum: quorum(source),
     cluster: {
       id: replicator?.clusterId ?? "",
+      epoch: replicator?.epochs.own.at(-1)?.number ?? 0,
       shards: settings?.shards ?? 0,
       transactions: settings?.transactions ?? "whole",
       schemaVersion: settings?.schemaVersion ?? 0,

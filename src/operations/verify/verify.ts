@@ -58,14 +58,18 @@ export async function verify(components: VerifyComponents, options: VerifyOption
   const peers = [...answers.keys()];
   const [file, files] = await Promise.all([
     compareFile({ replicator, clock }),
-    comparePeerFiles(components, peers, end),
+    comparePeerFiles(
+      components,
+      peers.filter((peer) => replicator.peers.oldRelease(peer) === null),
+      end,
+    ),
   ]);
   const notCompared = new Map(missing.map((node) => [node, "no answer"]));
   for (const peer of peers) {
     const node = replicator.peers.nameOf(peer);
     const check = files.get(peer);
     if (check?.state !== "compared")
-      notCompared.set(node, check === undefined ? "no answer about its file" : check.reason);
+      notCompared.set(node, check === undefined ? noAnswer(replicator, peer) : check.reason);
     differences.push(...(check?.differences ?? []).map((d) => ({ kind: "file" as const, node, ...d })));
   }
   let rows = file.rows;
@@ -86,6 +90,13 @@ export async function verify(components: VerifyComponents, options: VerifyOption
     repaired: settled.repaired,
     differences: lines.slice(0, DIFFERENCES_SHOWN),
   };
+}
+
+function noAnswer({ peers }: Replicator, peer: PeerId): string {
+  const version = peers.oldRelease(peer);
+  return version === null
+    ? "no answer about its file"
+    : `it runs marmot ${version}, which does not compare its file`;
 }
 
 function tableNamed(replicator: Replicator, name: string | null): number | null {

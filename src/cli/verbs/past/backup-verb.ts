@@ -1,10 +1,19 @@
 /** `marmot backup`: a clean copy of the application's database, from the replica. */
-import { backupBase } from "../../node/backup/backup-base.ts";
-import type { Backup } from "../../node/backup/take-backup.ts";
-import type { CliContext } from "../context.ts";
-import type { Options } from "../options/options.ts";
-import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../run-options.ts";
-import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, list, NODE_OPTIONS, text, type Verb } from "../verb.ts";
+import { backupBase } from "../../../node/backup/backup-base.ts";
+import type { Backup } from "../../../node/backup/take-backup.ts";
+import type { CliContext } from "../../context.ts";
+import type { Options } from "../../options/options.ts";
+import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../../run-options.ts";
+import {
+  CONFIG_OPTION,
+  dataDirOf,
+  flag,
+  JSON_OPTION,
+  list,
+  NODE_OPTIONS,
+  text,
+  type Verb,
+} from "../../verb.ts";
 
 function show({ at, position, rows, bytes, sha256, withoutRows }: Backup): string {
   const count = Object.values(rows).reduce((sum, n) => sum + n, 0);
@@ -19,8 +28,8 @@ function show({ at, position, rows, bytes, sha256, withoutRows }: Backup): strin
 
 async function run(options: Options, [to]: readonly string[], context: CliContext): Promise<number> {
   const [{ takeBackup }, { giveExtensions }] = await Promise.all([
-    import("../../node/backup/take-backup.ts"),
-    import("../../node/startup/give-extensions.ts"),
+    import("../../../node/backup/take-backup.ts"),
+    import("../../../node/startup/give-extensions.ts"),
   ]);
   await giveExtensions({
     functions: text(options, "functions"),
@@ -43,9 +52,9 @@ export const backupVerb: Verb = {
   name: "backup",
   summary: "Writes a clean copy of the database to a file, a folder or S3.",
   details: [
-    "DEST: FILE, DIR, s3://BUCKET/KEY or s3://BUCKET/PREFIX/. The copy is the state at one",
-    "position, with the whole schema and nothing of Marmot; DEST.json describes it.",
-    "FILE is not touched, and the node may run. S3 needs S3_ENDPOINT, S3_ACCESS_KEY_ID,",
+    "DEST: FILE, DIR, s3://BUCKET/KEY or s3://BUCKET/PREFIX/. The copy is the state",
+    "at one position, with the whole schema; DEST.json describes it. FILE is not",
+    "touched, and the node may run. S3 needs S3_ENDPOINT, S3_ACCESS_KEY_ID and",
     "S3_SECRET_ACCESS_KEY in the environment.",
   ],
   usage: "backup DEST --db FILE [options]",

@@ -1,13 +1,13 @@
 /** `marmot restore`: a backup becomes the first file of a new cluster, or the content of a running one. */
-import type { WaitResult } from "../../operations/api.ts";
-import type { RestoredFile } from "../../node/backup/restore-file.ts";
-import type { IntoPlan } from "../../node/backup/restore-into.ts";
-import { UserError } from "../../base/errors.ts";
-import { NodeClient } from "../client.ts";
-import type { CliContext } from "../context.ts";
-import type { Options } from "../options/options.ts";
-import type { Problem } from "../output/problem.ts";
-import { table } from "../output/table.ts";
+import type { WaitResult } from "../../../operations/api.ts";
+import type { RestoredFile } from "../../../node/backup/restore-file.ts";
+import type { IntoPlan } from "../../../node/backup/restore-into.ts";
+import { UserError } from "../../../base/errors.ts";
+import { NodeClient } from "../../client.ts";
+import type { CliContext } from "../../context.ts";
+import type { Options } from "../../options/options.ts";
+import type { Problem } from "../../output/problem.ts";
+import { table } from "../../output/table.ts";
 import {
   CONFIG_OPTION,
   DATA_DIR_OPTION,
@@ -17,7 +17,7 @@ import {
   JSON_OPTION,
   text,
   type Verb,
-} from "../verb.ts";
+} from "../../verb.ts";
 
 const ORDER_MS = 600_000;
 const ANSWER_MS = 5000;
@@ -52,7 +52,7 @@ async function intoCluster(source: string, options: Options, context: CliContext
       "start it with marmot run, or restore into a new file without --into-cluster",
     );
   const json = flag(options, "json");
-  const { RestoreInto } = await import("../../node/backup/restore-into.ts");
+  const { RestoreInto } = await import("../../../node/backup/restore-into.ts");
   const into = await RestoreInto.open({ source, db, dataDir });
   try {
     const plan = await into.plan();
@@ -93,7 +93,7 @@ async function intoCluster(source: string, options: Options, context: CliContext
 async function run(options: Options, [source]: readonly string[], context: CliContext): Promise<number> {
   if (flag(options, "into-cluster")) return intoCluster(source!, options, context);
   const db = text(options, "db")!;
-  const { restoreFile } = await import("../../node/backup/restore-file.ts");
+  const { restoreFile } = await import("../../../node/backup/restore-file.ts");
   const done = await restoreFile({ source: source!, db, dataDir: dataDirOf(options) });
   context.print(flag(options, "json") ? JSON.stringify(done) : showFile(done));
   return 0;
@@ -119,8 +119,8 @@ export const restoreVerb: Verb = {
   name: "restore",
   summary: "Makes FILE from a backup, or puts its content into the running cluster.",
   details: [
-    "SOURCE: a backup, a folder or s3://BUCKET/PREFIX/ of backups (the newest), or any",
-    "plain SQLite file. It is checked against its document and by integrity_check.",
+    "SOURCE: a backup, a folder or s3://BUCKET/PREFIX/ of backups (the newest), or",
+    "any plain SQLite file. It is checked against its document and by SQLite.",
     "Without --into-cluster, FILE must not exist: it is the first of a new cluster.",
   ],
   usage: "restore SOURCE --db FILE [options]",
