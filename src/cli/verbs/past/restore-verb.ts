@@ -117,7 +117,7 @@ function check(options: Options, [source]: readonly string[]): readonly Problem[
 
 export const restoreVerb: Verb = {
   name: "restore",
-  summary: "Makes FILE from a backup, or puts its rows into the running cluster.",
+  summary: "Makes FILE of a backup, or puts its rows into the cluster.",
   details: [
     "SOURCE: a backup, a folder or s3://BUCKET/PREFIX/ of backups (the newest), or",
     "any plain SQLite file. It is checked against its document and by SQLite.",
