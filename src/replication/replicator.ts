@@ -378,17 +378,9 @@ export class Replicator {
     const { runtime, pipeline, replica, readiness, lives } = this;
     const { transport } = this.#components;
     const { holds } = this.#snapshots;
-    return ownNews({
-      name: this.options.name,
-      keys: this.options.keys ?? [],
-      runtime,
-      pipeline,
-      replica,
-      readiness,
-      lives,
-      transport,
-      holds,
-    });
+    const { name, keys = [] } = this.options;
+    const parts = { runtime, pipeline, replica, readiness, lives };
+    return ownNews({ ...{ name, keys, transport, holds }, ...parts });
   }
 
   /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
