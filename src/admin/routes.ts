@@ -1,8 +1,10 @@
 /** The paths of the admin API and their handlers, as `Bun.serve` takes them. Only POST changes state. */
+import { systemClock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
 import { changesResponse } from "./change-feed.ts";
+import { earlyMetrics } from "../operations/health/process-metrics.ts";
 import { renderMetrics } from "./prometheus.ts";
 import {
   changesQuery,
@@ -180,7 +182,10 @@ export class Routes {
       },
       () => plain(this.#options.starting(), 503),
     ),
-    "/metrics": get((api) => metricsText(renderMetrics(api.metrics()))),
+    "/metrics": get(
+      (api) => metricsText(renderMetrics(api.metrics())),
+      () => metricsText(renderMetrics(earlyMetrics(systemClock.wallTime()))),
+    ),
     "/api/v1/status": get((api) => json(api.status())),
     "/api/v1/members": get((api) => json(api.status().members)),
     "/api/v1/members/recover": post(async (api, { query }) => json(await api.recover(recoverQuery(query)))),

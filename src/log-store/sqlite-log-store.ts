@@ -107,6 +107,9 @@ export class SqliteLogStore implements LogStore {
     return this.#transactions;
   }
 
+  /** Runs the commit of a write; replaced to measure it. */
+  aroundCommit: (commit: () => void) => void = (commit) => commit();
+
   write(writes: readonly GroupWrite[]): void {
     if (writes.length > 0) this.#transact(() => writes.forEach((write) => this.#writeGroup(write)));
   }
@@ -136,7 +139,7 @@ export class SqliteLogStore implements LogStore {
     try {
       this.#statements.begin.run();
       work();
-      this.#statements.commit.run();
+      this.aroundCommit(() => this.#statements.commit.run());
       this.#transactions++;
     } catch (error) {
       // The state on disk is unknown now: the process must stop, without a retry.

@@ -2,7 +2,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { asPeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
-import { showSpan } from "../base/spans.ts";
+import { showSpan } from "../base/text/spans.ts";
 import { conflictSummary } from "../operations/conflicts.ts";
 import { DataEvents, type DataFacts } from "../operations/events/data-events.ts";
 import { LeaderEvents, type Leaders } from "../operations/events/leader-events.ts";

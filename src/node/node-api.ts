@@ -9,6 +9,8 @@ import { chosenConflicts } from "../operations/conflict-filter.ts";
 import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
 import type { EventList } from "../operations/events/event-list.ts";
+import type { MeasuredFiles } from "../operations/health/file-metrics.ts";
+import type { Measures } from "../replication/measures/measures.ts";
 import { nodeMetrics } from "../operations/health/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/health/node-status.ts";
 import { restoreAll } from "../operations/restore/restore-all.ts";
@@ -52,6 +54,8 @@ export interface NodeState {
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   readonly events: EventList;
+  readonly measures: Measures;
+  readonly files: MeasuredFiles;
   /** Why the node does not replicate; null: it does, or is starting. */
   readonly halt: Halt | null;
   /** Begins a new epoch of the cluster, or says the effects. */
@@ -109,7 +113,7 @@ const notReadyError = (reason: string): UserError =>
 export const createNodeApi = (state: () => NodeState): NodeApi => ({
   status: () => nodeStatus(sourceOf(state())),
   notReady: () => notReadyReason(state()),
-  metrics: () => nodeMetrics(sourceOf(state())),
+  metrics: () => nodeMetrics({ ...sourceOf(state()), measures: state().measures, files: state().files }),
   wait: async (options) => {
     const { clock, transport } = state();
     try {

@@ -1,5 +1,5 @@
 /** The state of a node that its parts share: options, files, network, and the open replicator. */
-import { counted } from "../base/spans.ts";
+import { counted } from "../base/text/spans.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Halt } from "../base/halt.ts";
@@ -9,6 +9,7 @@ import type { Random } from "../base/random.ts";
 import type { NodeApi, VerifiedStatus, VerifyResult } from "../operations/api.ts";
 import { EventList } from "../operations/events/event-list.ts";
 import { Scans } from "../operations/scan/scans.ts";
+import { Measures } from "../replication/measures/measures.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/machine/host.ts";
 import type { OnProgress, ProgressStatus } from "../replication/machine/work-progress.ts";
@@ -48,6 +49,7 @@ export class NodeCore {
   readonly paths: DataPaths;
   readonly host: Host;
   readonly guard: FileGuard;
+  readonly measures = new Measures();
   readonly events: EventList;
   readonly scans: Scans;
   /** null: the change feed has no consumer. */

@@ -84,6 +84,8 @@ export class Node implements RunningNode {
       feed: core.webhook?.status ?? null,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
+      measures: core.measures,
+      files: { appDb: options.db, replica: core.paths.replica, log: core.paths.log },
       halt: core.halted ?? core.guard.halt,
       recover: (options) => this.#opening.recover(options),
       repair: () => core.guard.repair(core.transport.peerId),

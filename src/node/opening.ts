@@ -119,7 +119,7 @@ export class Opening {
         historyBytes: core.options.historyBytes ?? 0,
       },
       {
-        ...{ transport, router, clock, logger, host, random: random.fork() },
+        ...{ transport, router, clock, logger, host, random: random.fork(), measures: core.measures },
         admitted: core.admitted === null ? undefined : (peer) => core.admitted!.roleOf(peer),
         onProgress: (progress) => core.report(progress),
         onFailure: (error) => {

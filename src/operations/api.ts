@@ -195,12 +195,17 @@ export interface BackupStatus {
 
 export type MemberAction = "remove" | "promote" | "demote" | "rename" | "transfer";
 
-/** A counter or gauge of `/metrics`; its name without the prefix `marmot_`. */
+/** A metric of `/metrics`; its name without the prefix `marmot_`. */
 export interface Metric {
   readonly name: string;
   readonly help: string;
-  readonly type: "counter" | "gauge";
-  readonly samples: readonly { readonly labels?: Readonly<Record<string, string>>; readonly value: number }[];
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly samples: readonly {
+    /** Of a histogram: `_bucket`, `_sum` or `_count`. */
+    readonly suffix?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly value: number;
+  }[];
 }
 
 /** A turn in the life of node or cluster. */

@@ -9,6 +9,7 @@ import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import type { DataPaths } from "./machine/data-paths.ts";
 import type { Host } from "./machine/host.ts";
 import type { OnProgress } from "./machine/work-progress.ts";
+import type { Measures } from "./measures/measures.ts";
 import type { MemberChangesComponents } from "./members/member-changes.ts";
 import type { MessageRouter } from "./messages/message-router.ts";
 
@@ -36,6 +37,8 @@ export interface ReplicatorComponents {
   readonly random: Random;
   readonly logger: Logger;
   readonly host: Host;
+  /** Of the whole life of the node. Default: of this replicator. */
+  readonly measures?: Measures;
   readonly onProgress: OnProgress;
   readonly onFailure: (error: Error) => void;
   /** A newer replica is stored at `paths.nextReplica`: this replicator must be closed and opened again. */

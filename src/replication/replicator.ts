@@ -21,6 +21,7 @@ import { neverClose, noteStop } from "../app-db/closing.ts";
 import type { NodeNews } from "./messages/control-messages.ts";
 import { PeerMessages } from "./peer-messages.ts";
 import { PeerNews } from "./peer-news.ts";
+import { Measures, timed } from "./measures/measures.ts";
 import { Upkeep } from "./upkeep.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
@@ -55,6 +56,7 @@ export class Replicator {
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
+  readonly measures: Measures;
   readonly epochs: EpochGuard;
   readonly lives: PeerLives;
   readonly members: MemberChanges;
@@ -75,12 +77,14 @@ export class Replicator {
     this.#components = components;
     const { db, paths, peerId } = options;
     const { clock, host, onSuperseded } = components;
+    this.measures = components.measures ?? new Measures();
     proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
     this.history = openHistory(options, this.replica, components.logger);
+    this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
     this.peers = this.#openPeers();
     this.formats = this.#openFormats();
@@ -97,6 +101,7 @@ export class Replicator {
     this.#wal = new WalUpkeep({ db: this.#appDb.db, now: () => clock.now(), isUsed });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
+    for (const { shard, raft } of this.runtime.groups) this.measures.firstTerms[shard] ??= raft.term;
     const { log, peers, runtime, loop, pipeline, replica } = this;
     this.epochs = new EpochGuard({ log, runtime, peers, onSuperseded });
     this.lives = this.#openLives();
@@ -156,11 +161,9 @@ export class Replicator {
     const { replica } = this.replica;
     return new Pipeline(
       {
-        replica,
-        schema: this.schema,
-        spool: new Spool(paths.spool),
+        ...{ replica, schema: this.schema, measures: this.measures, spool: new Spool(paths.spool) },
         syncAppDb: () => {
-          this.#appDbFile.sync();
+          timed(this.measures.appDbSync, clock)(() => this.#appDbFile.sync());
           replica.fileNote.synced = this.#appDb.life.current;
         },
         onOwnCommit: () => this.#watcher.ownCommit(),
@@ -178,15 +181,13 @@ export class Replicator {
   #openLoop(): EventLoop {
     const { clock, host, logger, onFailure } = this.#components;
     return new EventLoop({
-      replica: this.replica,
-      clock,
-      host,
-      logger: logger.child("engine"),
+      ...{ replica: this.replica, clock, host, logger: logger.child("engine") },
       idle: () => this.log.idle(),
       onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from, { index }) => this.#snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       onTick: () => this.#upkeep.tick(),
+      onLeader: (shard) => this.measures.leaderChanged(shard),
     });
   }
 

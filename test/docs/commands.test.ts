@@ -87,9 +87,13 @@ describe("commands run as written", () => {
     });
 
   test("every metric of a node is in the table of metrics, and no other", async () => {
-    const named = [...page("docs/metrics.md").text.matchAll(/^\| `(marmot_\w+)/gm)].map((m) => m[1]!);
+    const named = [...page("docs/metrics.md").text.matchAll(/^\| `((?:marmot|process)_\w+)/gm)].map(
+      (m) => m[1]!,
+    );
     const given = [
-      ...(await (await scratch.request("GET", "/metrics")).text()).matchAll(/^# TYPE (marmot_\w+)/gm),
+      ...(await (await scratch.request("GET", "/metrics")).text()).matchAll(
+        /^# TYPE ((?:marmot|process)_\w+)/gm,
+      ),
     ].map((m) => m[1]!);
     expect(named.sort()).toEqual(given.sort());
   });

@@ -3,7 +3,7 @@
  * verbs, the API and the page show the same. Pure.
  */
 import { basename } from "node:path";
-import { counted, shellWord, showCount, showSpan } from "../../base/spans.ts";
+import { counted, shellWord, showCount, showSpan } from "../../base/text/spans.ts";
 import { describeProgress } from "../../replication/machine/work-progress.ts";
 import type { Finding, Level, MemberStatus, NodeStatus, Verdict } from "../api.ts";
 
@@ -32,7 +32,7 @@ export function verdictOf(facts: StatusFacts): Verdict {
 }
 
 function sentence({ node, quorum, pending, conflicts, cluster }: StatusFacts): string {
-  const parts = [node.ready ? "ready" : `not ready: ${reasonOf(node.waitingFor).text}`];
+  const parts = [node.ready ? "ready" : `not ready: ${reasonOf(node.waitingFor).text.split("; ")[0]}`];
   if (cluster.id !== "" && quorum.voters > 0) {
     parts.push(`${quorum.inTouch} of ${quorum.voters} voters in touch`);
     parts.push(quorum.mayLose < 0 ? "no majority" : `may lose ${quorum.mayLose}`);

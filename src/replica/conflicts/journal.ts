@@ -111,8 +111,8 @@ export class Journal {
   readonly #replace: LazyStatement;
   readonly #replacedTables = new Set<number>();
   readonly #counts = new Map<number, number>();
-  /** Since the journal was opened. */
-  #added = 0;
+  /** Conflicts since the journal was opened, by kind. */
+  readonly addedByKind = new Map<ConflictKind, number>();
   #last = { shard: -1, index: -1, ordinal: 0 };
 
   constructor(db: DatabaseSync) {
@@ -169,14 +169,14 @@ export class Journal {
 
   /** Conflicts since the journal was opened, those that it no longer keeps included. */
   get added(): number {
-    return this.#added;
+    return [...this.addedByKind.values()].reduce((sum, n) => sum + n, 0);
   }
 
   add({ shard, index, time }: ConflictPosition, conflict: Conflict): void {
     const same = this.#last.shard === shard && this.#last.index === index;
     const ordinal = same ? this.#last.ordinal + 1 : 0;
     this.#last = { shard, index, ordinal };
-    this.#added++;
+    this.addedByKind.set(conflict.kind, (this.addedByKind.get(conflict.kind) ?? 0) + 1);
     this.#insert.run(
       shard,
       index,

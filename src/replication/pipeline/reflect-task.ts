@@ -10,8 +10,10 @@ export const LAZY_MS = 20;
 /** How often the next id of AUTOINCREMENT tables is checked while the application writes. */
 const IDS_MS = 5;
 
+type ReflectComponents = Pick<TaskComponents, "replica" | "onOwnCommit" | "now" | "measures">;
+
 export class ReflectTask {
-  readonly #components: Pick<TaskComponents, "replica" | "onOwnCommit" | "now">;
+  readonly #components: ReflectComponents;
   #session: AppDbSession;
   #running: Generator<void, Reflected> | null = null;
   /** The application may have inserted since its next ids were last checked. */
@@ -23,11 +25,12 @@ export class ReflectTask {
   /** The open transaction may give own rows other rowids. */
   #mayMoveRowids = false;
   #busySince: number | null = null;
+  #begunAt = 0;
   /** Reflections since the session began, and since the start. */
   #ofSession = 0;
   #total = 0;
 
-  constructor(components: Pick<TaskComponents, "replica" | "onOwnCommit" | "now">, session: AppDbSession) {
+  constructor(components: ReflectComponents, session: AppDbSession) {
     this.#components = components;
     this.#session = session;
   }
@@ -90,22 +93,27 @@ export class ReflectTask {
       if (idle !== null) return idle;
       this.#mayMoveRowids = this.#session.reflector.mayMoveRowids;
       this.#running = this.#session.reflector.run(position, false, isDraining);
+      this.#begunAt = this.#components.now();
     }
     const running = this.#running;
     return replica.reading(() => this.#continue(running));
   }
 
   #continue(running: Generator<void, Reflected>): "done" | "more" | "busy" | "waiting" | "schema-changed" {
-    const { replica, now } = this.#components;
+    const { replica, now, measures } = this.#components;
     const end = now() + SLICE_MS;
     for (;;) {
       const step = running.next();
       if (step.done) {
         this.#running = null;
-        if (step.value === "busy") this.#busySince ??= now();
+        if (step.value === "busy") {
+          this.#busySince ??= now();
+          measures.busyWaits++;
+        }
         this.#awaitsOwn = step.value === "own-first";
         if (step.value === "own-first") return "waiting";
         if (step.value !== "done") return step.value;
+        measures.writeLock.observe((now() - this.#begunAt) / 1000);
         this.done();
         // They go into the journal as rows that a schema change rejected do.
         const { reflector } = this.#session;
