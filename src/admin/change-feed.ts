@@ -11,18 +11,27 @@ const asEvent = ({ kind, json, last, position }: ChangeLine): string =>
   `event: ${kind}\n${last ? `id: ${position}\n` : ""}data: ${json}\n\n`;
 
 /** The lines are asked for as the client takes them, and closed with its connection. */
-export function changesResponse(stream: ChangeStream, headers: Headers): Response {
+export function changesResponse(stream: ChangeStream, headers: Headers, onEnd: () => void): Response {
   const isNdjson = /\bapplication\/(?:x-)?(?:nd)?json/.test(headers.get("accept") ?? "");
   const show = isNdjson ? asJsonLine : asEvent;
   const encoder = new TextEncoder();
+  let ended = false;
+  const end = (): void => {
+    if (!ended) onEnd();
+    ended = true;
+    stream.close();
+  };
   const body = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         const lines = await stream.next();
-        if (lines === null) controller.close();
-        else controller.enqueue(encoder.encode(lines.map(show).join("")));
+        if (lines !== null) controller.enqueue(encoder.encode(lines.map(show).join("")));
+        else {
+          end();
+          controller.close();
+        }
       },
-      cancel: () => stream.close(),
+      cancel: end,
     },
     { highWaterMark: 0 },
   );

@@ -25,6 +25,8 @@ import {
 const MAX_URL = 4096;
 /** Requests that may wait at the same time; each costs a look every few milliseconds. */
 const MAX_WAITING = 64;
+/** Readers of the change feed at the same time. */
+const MAX_READERS = 256;
 /** The same for those that wait for a position. */
 const MAX_WAITING_FOR_POSITION = 1024;
 
@@ -66,6 +68,7 @@ export class Routes {
   #api: NodeApi | null = null;
   #waiting = 0;
   #waitingForPosition = 0;
+  #readers = 0;
   #verifying = false;
 
   constructor(options: RoutesOptions) {
@@ -149,6 +152,19 @@ export class Routes {
     }
   }
 
+  #changes(api: NodeApi, { query, headers }: Call): Response {
+    const options = changesQuery(query, headers);
+    if (this.#readers >= MAX_READERS)
+      return failure(
+        503,
+        `${MAX_READERS} readers follow the changes already`,
+        "close one of them, or ask another node",
+      );
+    const stream = api.changes(options);
+    this.#readers++;
+    return changesResponse(stream, headers, () => this.#readers--);
+  }
+
   async #verify(api: NodeApi, { query }: Call): Promise<Response> {
     const options = verifyQuery(query);
     if (this.#verifying)
@@ -198,9 +214,7 @@ export class Routes {
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
     "/api/v1/repair": post(async (api) => json(await api.repair())),
     "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
-    "/api/v1/changes": get((api, { query, headers }) =>
-      changesResponse(api.changes(changesQuery(query, headers)), headers),
-    ),
+    "/api/v1/changes": get((api, call) => this.#changes(api, call)),
     "/api/v1/undo": {
       ...post(async (api, { query }) => json(await api.undo(undoQuery(query)))),
       isAction: true,
