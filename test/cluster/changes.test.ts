@@ -3,6 +3,7 @@ import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import type { UndoResult } from "../../src/operations/changes/changes-api.ts";
 import { marmot, TestCluster, type TestNode, until } from "./lab.ts";
@@ -183,6 +184,7 @@ test("schema changes and conflicts are events; server-sent events, tables, and e
 });
 
 test("undo takes back what it is asked for, leaves rows that others changed since, and can be undone", async () => {
+  nodes[0].run(...Array.from({ length: 60 }, (_, i) => `INSERT INTO note(id, body) VALUES('undo ${i}', 1)`));
   await cluster.settle();
   const before = nodes[0].query("SELECT * FROM person ORDER BY id");
   const start = positionOf(nodes[1]);
@@ -191,7 +193,7 @@ test("undo takes back what it is asked for, leaves rows that others changed sinc
     "INSERT INTO person VALUES(3, 'c@x', 'Cid')",
   );
   await cluster.settle();
-  nodes[2].run("DELETE FROM note WHERE id LIKE '0/%'", "INSERT INTO person VALUES(4, 'd@x', 'Dee')");
+  nodes[2].run("DELETE FROM note WHERE id LIKE 'undo %'", "INSERT INTO person VALUES(4, 'd@x', 'Dee')");
   await cluster.settle();
   const changed = nodes[0].query("SELECT * FROM person ORDER BY id");
   const undo = (...args: string[]): UndoResult & { position: string } => {
@@ -206,7 +208,7 @@ test("undo takes back what it is asked for, leaves rows that others changed sinc
   await cluster.settle();
   expect(nodes[2].query("SELECT * FROM person ORDER BY id")).toEqual([...before, [4n, "d@x", "Dee"]]);
   // Its trigger fired, as for any delete.
-  expect(nodes[2].query("SELECT what FROM audit")).toEqual([["deleted Cid"]]);
+  expect(nodes[2].query("SELECT what FROM audit WHERE what LIKE '%Cid'")).toEqual([["deleted Cid"]]);
   undo("--position", entryOf(nodes[0], done.position, "person"), "--table", "person", "--yes");
   await cluster.settle();
   expect(nodes[1].query("SELECT * FROM person ORDER BY id")).toEqual(changed);
@@ -217,7 +219,7 @@ test("undo takes back what it is asked for, leaves rows that others changed sinc
   const forced = undo("--since", start, "--origin", "n2", "--force", "--yes");
   expect(forced.tables.map((t) => t.table).sort()).toEqual(["note", "person"]);
   await cluster.settle();
-  expect(nodes[1].query("SELECT count(*) FROM note WHERE id LIKE '0/%'")).toEqual([[60n]]);
+  expect(nodes[1].query("SELECT count(*) FROM note WHERE id LIKE 'undo %'")).toEqual([[60n]]);
   expect(nodes[1].query("SELECT count(*) FROM person WHERE id = 4")).toEqual([[0n]]);
   const diff = nodes[2].marmot("diff", "--since", start, "--table", "person");
   expect(diff.stdout).toContain('insert person (id 4): id 4, mail "d@x", name "Dee"');
@@ -276,7 +278,7 @@ test("the webhook sends every event in order, signed, until it is taken, and goe
     await start();
     await until(async () => ((await node.status()).feed?.position ?? "") !== "", "the feed begins");
     for (let i = 0; i < 20; i++) {
-      nodes[i % 2]!.run(`INSERT INTO note VALUES('hook ${i}', ${i}, NULL)`);
+      nodes[i % 2]!.run(`INSERT INTO note(id, body) VALUES('hook ${i}', ${i})`);
       await cluster.nodes[i % 2]!.wait();
       if (i === 10) {
         await node.kill("SIGKILL");
@@ -302,23 +304,28 @@ test("a reader that is too slow for the history is told so; without a history no
   };
   await restart("1MB");
   const since = positionOf(node);
-  const answer = await fetch(url(node, `since=${since}`), { headers: { accept: "application/x-ndjson" } });
-  const reader = answer.body!.getReader();
+  // A client that does not read after the first event: its socket is paused.
+  const socket = connect({ host: "127.0.0.1", port: node.admin });
+  socket.write(
+    `GET /api/v1/changes?since=${since} HTTP/1.1\r\nHost: 127.0.0.1:${node.admin}\r\nAccept: application/x-ndjson\r\n\r\n`,
+  );
+  let text = "";
+  socket.on("data", (chunk) => {
+    text = (text + chunk.toString("latin1")).slice(-1000);
+  });
+  nodes[0].run("INSERT INTO note(id, body) VALUES('first', 1)");
+  await until(() => text.includes('"first"'), "the feed begins");
+  socket.pause();
   const db = new Database(nodes[0].db, { readwrite: true });
   db.exec("PRAGMA busy_timeout = 10000");
-  const decoder = new TextDecoder();
   const big = "x".repeat(60_000);
-  for (let i = 0; i < 120; i++)
-    db.query("INSERT OR REPLACE INTO note VALUES(?, ?, NULL)").run(`big ${i}`, big + i);
+  for (let i = 0; i < 400; i++)
+    db.query("INSERT OR REPLACE INTO note(id, body) VALUES(?, ?)").run(`big ${i}`, big + i);
   db.close();
   await cluster.settle();
-  let text = "";
-  for (let i = 0; i < 5000 && !text.includes(`"kind":"end"`); i++) {
-    const { value, done } = await reader.read();
-    if (done) break;
-    text = (text + decoder.decode(value, { stream: true })).slice(-500);
-  }
-  await reader.cancel();
+  socket.resume();
+  await until(() => text.includes(`"kind":"end"`) || text.slice(-60), "the reader is told the end", 15_000);
+  socket.destroy();
   expect(text).toContain(`"reason":"too slow: the entries after c:`);
   await restart("off");
   const refused = await fetch(url(node, ""));

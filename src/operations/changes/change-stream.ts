@@ -144,8 +144,7 @@ class Stream implements ChangeStream {
     const { reader } = history;
     const lines: ChangeLine[] = [];
     let length = 0;
-    // Nothing was removed between the last entry that was read and the next one.
-    if (this.#id < reader.oldest() - 1 && !this.#isKept(reader))
+    if (!this.#isKept(reader))
       return this.#end(
         `too slow: the entries after ${showPosition(this.#position)} are no longer kept; the history begins at ${showPosition(reader.reach.from)}`,
       );
@@ -165,7 +164,10 @@ class Stream implements ChangeStream {
     return lines;
   }
 
+  /** No entry was removed between the last one that was read and the next one. */
   #isKept(reader: HistoryReader): boolean {
+    const oldest = reader.oldest();
+    if (oldest > 0 && oldest <= this.#id + 1) return true;
     return this.#part === 0 && hasReached(this.#position, reader.reach.from);
   }
 

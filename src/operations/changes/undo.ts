@@ -3,10 +3,11 @@
  * afterwards by a change that is not taken back is left alone, unless `force` is given. The transaction can itself be undone.
  */
 import type { Clock } from "../../base/clock.ts";
-import { UserError } from "../../base/errors.ts";
+import { errorMessage } from "../../base/errors.ts";
 import { keyValues } from "../../change/key.ts";
 import { type Image, imageEqual } from "../../change/value.ts";
 import type { Replicator } from "../../replication/replicator.ts";
+import { writeRows } from "../../rows/write-rows.ts";
 import { showKey } from "../literals.ts";
 import { inFile } from "../restore/in-file.ts";
 import type { RowWriter } from "../restore/row-writer.ts";
@@ -85,25 +86,26 @@ const isSame = (a: Image | null, b: Image | null): boolean =>
 function write(writer: RowWriter, targets: readonly Target[], left: Left): ChosenRow | null {
   const present = ({ row: { shape, keyId } }: Target): Image | null =>
     writer.accessTo(shape).get(keyValues(shape, keyId));
+  let current: ChosenRow | null = null;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const open = targets.filter((target) => !isSame(present(target), target.wanted));
     if (open.length === 0) return null;
-    // UNIQUE values move between rows: all that go or change one are removed first.
-    for (const { row, wanted } of open) {
-      const access = writer.accessTo(row.shape);
-      const key = keyValues(row.shape, row.keyId);
-      const now = access.get(key);
-      if (now === null) continue;
-      if (wanted === null || (access.hasUniques && access.uniqueChanges(now, wanted))) access.delete(key);
-    }
-    for (const { row, wanted } of open) {
-      if (wanted === null) continue;
+    for (const [shape, of] of Map.groupBy(open, ({ row }) => row.shape)) {
+      const access = writer.accessTo(shape);
+      const rows = of.map(({ row, wanted }) => ({ row, key: keyValues(shape, row.keyId), image: wanted }));
+      const rowOf = new Map(of.map(({ row, wanted }) => [wanted, row]));
       try {
-        writer.write(writer.accessTo(row.shape), wanted);
+        const blocked = writeRows(access, rows, (image) => {
+          current = rowOf.get(image)!;
+          access.upsert(image);
+        });
+        if (blocked === null) continue;
+        left.add(blocked.row, "another row has its UNIQUE value by now");
+        return blocked.row;
       } catch (error) {
-        if (!(error instanceof UserError)) throw error;
-        left.add(row, error.message);
-        return row;
+        if (current === null || !writer.db.isTransaction) throw error;
+        left.add(current, `the file refuses it: ${errorMessage(error)}`);
+        return current;
       }
     }
   }
