@@ -1,5 +1,5 @@
 /** The change feed as a response: server-sent events, or JSON lines by the Accept header. */
-import type { ChangeLine, ChangeStream } from "../operations/changes/changes-api.ts";
+import type { ChangeLine, ChangeStream } from "../operations/changes-api.ts";
 
 const NDJSON = "application/x-ndjson";
 const EVENTS = "text/event-stream";

@@ -4,7 +4,7 @@ import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
 import { parsePosition } from "../base/text/position-token.ts";
 import { isNodeName, MAX_NODE_NAME } from "../base/names.ts";
-import type { ChangesOptions, UndoOptions } from "../operations/changes/changes-api.ts";
+import type { ChangesOptions, UndoOptions } from "../operations/changes-api.ts";
 import type { ConflictFilter, NodeApi, WaitOptions } from "../operations/api.ts";
 
 const MAX_CONFLICTS = 10_000;

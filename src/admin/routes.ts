@@ -186,7 +186,10 @@ export class Routes {
   }
 
   readonly #routes: Readonly<Record<string, Route>> = {
-    "/": get(() => dashboard(), dashboard),
+    "/": get(
+      () => dashboard(),
+      () => dashboard(),
+    ),
     "/healthz": get(
       () => plain("ok"),
       () => plain("ok"),
@@ -213,6 +216,9 @@ export class Routes {
     "/api/v1/wait": post((api, call) => this.#wait(api, call)),
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
     "/api/v1/repair": post(async (api) => json(await api.repair())),
+    "/api/v1/history": get((api) => json(api.history())),
+    "/api/v1/tables": get(async (api) => json(await api.tables())),
+    "/api/v1/session": post(() => json({ needed: false })),
     "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
     "/api/v1/changes": get((api, call) => this.#changes(api, call)),
     "/api/v1/undo": {

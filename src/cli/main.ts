@@ -53,7 +53,6 @@ const overview = (): string =>
     "marmot replicates one plain SQLite file to several machines that write to it.",
     "",
     ...VERBS.map((v) => `  ${v.name.padEnd(11)}${v.summary}`),
-    "",
     "marmot VERB --help shows a verb's options. Each is also a variable, such as",
     "MARMOT_DATA_DIR for --data-dir, and a key of the TOML file that --config names.",
     "",

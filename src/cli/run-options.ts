@@ -9,6 +9,7 @@ import { HISTORY_OPTIONS, historySettings } from "./options/history-options.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
 import { checkListen, checkReachable } from "./options/multiaddr.ts";
+import { REPLACE_AFTER_OPTION, replaceAfter } from "./options/replace-after.ts";
 import type { OptionSpec } from "./options/option-value.ts";
 import type { Options } from "./options/options.ts";
 import type { Problem } from "./output/problem.ts";
@@ -60,7 +61,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "listen",
     type: "list",
     value: "ADDR,…",
-    help: `for peers (${DEFAULT_LISTEN})`,
+    help: `peers (${DEFAULT_LISTEN}); `,
     check: checkListen,
     example: DEFAULT_LISTEN,
   },
@@ -68,7 +69,8 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "announce",
     type: "list",
     value: "ADDR,…",
-    help: "addresses for peers, behind NAT",
+    help: "behind NAT",
+    joined: true,
     check: checkReachable,
     example: "/dns/node-1/tcp/8160",
   },
@@ -93,9 +95,10 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "discover",
     type: "text",
     value: "mdns",
-    help: "find peers on the local network (off)",
+    help: "find peers; ",
     choices: ["mdns", "off"],
   },
+  REPLACE_AFTER_OPTION,
   { ...CLUSTER_KEY_OPTION, help: "the shared secret (DIR/cluster.key); " },
   { name: "admit", type: "text", value: "FILE", help: "who joins", example: "admitted", joined: true },
   {
@@ -254,6 +257,7 @@ export function runSettings(
       hostName: context.hostName,
       role: text(options, "role") as Role | null,
       admit: text(options, "admit"),
+      replaceAfterMs: replaceAfter(text(options, "replace-after") ?? "10m") ?? 0,
       create: flag(options, "create"),
       unsafeFileSystem: flag(options, "unsafe-filesystem"),
       clusterKeyText: key.text,

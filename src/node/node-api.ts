@@ -11,6 +11,8 @@ import { changeMember } from "../operations/members.ts";
 import type { EventList } from "../operations/events/event-list.ts";
 import type { MeasuredFiles } from "../operations/health/file-metrics.ts";
 import type { Measures } from "../replication/measures/measures.ts";
+import type { History } from "../operations/health/history.ts";
+import { tableRows } from "../operations/health/table-rows.ts";
 import { nodeMetrics } from "../operations/health/node-metrics.ts";
 import { nodeStatus, type StatusSource } from "../operations/health/node-status.ts";
 import { restoreAll } from "../operations/restore/restore-all.ts";
@@ -54,6 +56,7 @@ export interface NodeState {
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   readonly events: EventList;
+  readonly history: History;
   readonly measures: Measures;
   readonly files: MeasuredFiles;
   /** Why the node does not replicate; null: it does, or is starting. */
@@ -156,6 +159,8 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
     if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
     return undo(replicator, clock, options);
   },
+  history: () => state().history.read(),
+  tables: () => tableRows(() => state().replicator),
   events: (options) => state().events.list(options),
   conflicts: ({ limit, ...filter }) => {
     const { replicator, clock } = state();

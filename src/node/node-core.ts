@@ -8,6 +8,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { NodeApi, VerifiedStatus, VerifyResult } from "../operations/api.ts";
 import { EventList } from "../operations/events/event-list.ts";
+import { History } from "../operations/health/history.ts";
 import { Scans } from "../operations/scan/scans.ts";
 import { Measures } from "../replication/measures/measures.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
@@ -17,8 +18,8 @@ import type { AdmittedPeers } from "../replication/members/admitted-peers.ts";
 import type { MessageRouter } from "../replication/messages/message-router.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
-import { walResetNote } from "../sqlite/writer-version.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
+import { walResetNote } from "../sqlite/versions/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
 import { Webhook } from "../operations/changes/webhook.ts";
 import { readSecret } from "./secret-file.ts";
@@ -50,6 +51,7 @@ export class NodeCore {
   readonly host: Host;
   readonly guard: FileGuard;
   readonly measures = new Measures();
+  readonly history = new History(this.measures);
   readonly events: EventList;
   readonly scans: Scans;
   /** null: the change feed has no consumer. */

@@ -9,8 +9,8 @@ import type { NodeApi } from "../operations/api.ts";
 import { dataPaths } from "../replication/machine/data-paths.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
-import { requireOwnSqlite } from "../sqlite/sqlite-version.ts";
-import { readWriterVersion } from "../sqlite/writer-version.ts";
+import { requireOwnSqlite } from "../sqlite/versions/sqlite-version.ts";
+import { readWriterVersion } from "../sqlite/versions/writer-version.ts";
 import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { enterCluster, formNewCluster } from "./cluster-entry.ts";
@@ -26,7 +26,7 @@ import {
   storedAddresses,
 } from "./data-dir.ts";
 import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
-import { Milestones, sightOf } from "./milestones.ts";
+import { historyFacts, Milestones, sightOf } from "./milestones.ts";
 import { createNodeApi } from "./node-api.ts";
 import { type NodeComponents, NodeCore } from "./node-core.ts";
 import { openTransport } from "./open-transport.ts";
@@ -84,6 +84,7 @@ export class Node implements RunningNode {
       feed: core.webhook?.status ?? null,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
+      history: core.history,
       measures: core.measures,
       files: { appDb: options.db, replica: core.paths.replica, log: core.paths.log },
       halt: core.halted ?? core.guard.halt,
@@ -152,6 +153,7 @@ export class Node implements RunningNode {
     this.#milestones = new Milestones({
       ...{ clock, logger },
       notReady: () => this.api.notReady(),
+      onSample: () => core.history.sample(historyFacts(this.api.status(), core.replicator, clock.wallTime())),
       sight: () =>
         core.replicator === null
           ? null

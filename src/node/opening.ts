@@ -109,7 +109,7 @@ export class Opening {
   #open(): Replicator {
     const core = this.#core;
     const { paths, peerId, host, transport, router, applicationVersion } = core;
-    const { db, limits } = core.options;
+    const { db, limits, replaceAfterMs } = core.options;
     const { clock, random, logger } = core.components;
     core.appDbFile ??= host.appDbFile(db);
     return new Replicator(
@@ -117,6 +117,7 @@ export class Opening {
         ...{ db, paths, peerId, ...core.member, applicationVersion, keys: core.keys.fingerprints },
         ...limits,
         historyBytes: core.options.historyBytes ?? 0,
+        ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
       },
       {
         ...{ transport, router, clock, logger, host, random: random.fork(), measures: core.measures },
@@ -193,6 +194,7 @@ export class Opening {
     const core = this.#core;
     try {
       core.phase = "installing a received replica";
+      if (core.replicator !== null) core.router.enter(silentStage(core.replicator.clusterId));
       core.closeReplicator();
       await this.#installReceived();
       if (!core.isStopping) this.enterOrWait();

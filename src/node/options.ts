@@ -52,6 +52,8 @@ export interface NodeOptions {
   readonly historyBytes?: number;
   /** A consumer of the change feed that gets each event by POST; absent or null: none. */
   readonly feed?: { readonly url: string; readonly secretFile: string | null } | null;
+  /** A voter that is silent for so long gives its vote to a learner; 0: never. Absent: 10 minutes. */
+  readonly replaceAfterMs?: number;
   /** Backups at regular times; absent or null: none. */
   readonly backups?: {
     /** A folder or prefix, with its slash. */

@@ -2,7 +2,7 @@
  * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
-import type { ChangesApi, WebhookStatus } from "./changes/changes-api.ts";
+import type { ChangesApi, WebhookStatus } from "./changes-api.ts";
 import type {
   ConflictDetail,
   ConflictFilter,
@@ -221,6 +221,42 @@ export interface NodeEvent {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
+export interface Latency {
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+export interface HistorySample {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly ready: boolean;
+  readonly pending: number;
+  /** Rows of this node that were sent, and entries of all nodes that were applied. */
+  readonly rowsPerSecond: number;
+  readonly entriesPerSecond: number;
+  /** A commit here until it is ordered; a commit on another node until it is shown here. null: there was none. */
+  readonly ordered: Latency | null;
+  readonly shown: Latency | null;
+  /** Entries that a member lacks, by its name; null: unknown. */
+  readonly lag: Readonly<Record<string, number | null>>;
+}
+
+/** The last hour. */
+export interface NodeHistory {
+  readonly stepMs: number;
+  readonly samples: readonly HistorySample[];
+  /** Of the last minute. */
+  readonly ordered: Latency | null;
+  readonly shown: Latency | null;
+}
+
+export interface TableStatus {
+  readonly name: string;
+  /** null: unknown. */
+  readonly rows: number | null;
+  readonly isEstimate: boolean;
+}
+
 export interface WaitResult {
   readonly done: boolean;
   /** The condition that was not met when the time ran out, as a sentence; "" when done. */
@@ -306,6 +342,9 @@ export interface NodeApi extends ChangesApi {
   /** The newest first. `after`: only those with a larger id. */
   events(options: { readonly limit: number; readonly after: number }): readonly NodeEvent[];
   metrics(): readonly Metric[];
+  history(): NodeHistory;
+  /** The replicated tables with their rows. */
+  tables(): Promise<readonly TableStatus[]>;
   /** Rejects with `UserError` for a text that is no position of this cluster. */
   wait(options: WaitOptions): Promise<WaitResult>;
   /** The position that the application's file shows; null: the node does not replicate now. */

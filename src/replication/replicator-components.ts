@@ -5,7 +5,7 @@ import type { Random } from "../base/random.ts";
 import type { Role } from "./members/role.ts";
 import type { Epoch } from "../shard/epochs.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import type { DataPaths } from "./machine/data-paths.ts";
 import type { Host } from "./machine/host.ts";
 import type { OnProgress } from "./machine/work-progress.ts";
@@ -23,6 +23,8 @@ export interface ReplicatorOptions {
   readonly keys?: readonly string[];
   /** Bytes of applied entries that are kept for the change feed and undo; absent or 0: none. */
   readonly historyBytes?: number;
+  /** See `NodeOptions.replaceAfterMs`. */
+  readonly replaceAfterMs?: number;
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;

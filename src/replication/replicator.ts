@@ -7,7 +7,6 @@ import { ClusterFormats } from "./formats/cluster-formats.ts";
 import { readStoredFormats } from "./formats/told-formats.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { UnseenRows } from "../rows/unseen-rows.ts";
@@ -26,15 +25,16 @@ import { Upkeep } from "./upkeep.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
+import { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import type { SyncedFile } from "./machine/host.ts";
 import { EpochGuard } from "./epochs/epoch-guard.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
-import { MemberChanges } from "./members/member-changes.ts";
+import { MemberChanges, REPLACE_AFTER_MS } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { lowestHold } from "./snapshots/log-holds.ts";
 import { Readiness } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
-import { type History, openHistory } from "./history.ts";
+import { type History, openHistory } from "./node-history.ts";
 import { alignLog } from "./lives/align-log.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
@@ -69,6 +69,7 @@ export class Replicator {
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
   readonly #upkeep: Upkeep;
+  readonly application: ApplicationSqlite;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
@@ -86,6 +87,7 @@ export class Replicator {
     this.history = openHistory(options, this.replica, components.logger);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
+    this.application = new ApplicationSqlite(this.replica, appDbFile, options, components);
     this.peers = this.#openPeers();
     this.formats = this.#openFormats();
     this.schema = this.#openSchema();
@@ -107,7 +109,8 @@ export class Replicator {
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
-    this.readiness = new Readiness(readinessFacts({ runtime, loop, pipeline, replica, appDbFile }), clock);
+    const parts = { runtime, loop, pipeline, replica, appDbFile, members: this.members, role: options.role };
+    this.readiness = new Readiness(readinessFacts(parts), clock);
     this.messages = this.#openMessages();
     this.#upkeep = this.#openUpkeep();
   }
@@ -142,6 +145,7 @@ export class Replicator {
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
       withOtherFunctions: () => this.peers.withOtherFunctions(),
+      applicationVersion: () => this.application.look(),
       unseen: this.unseen,
       isReader: () => this.#isReader(),
     });
@@ -230,10 +234,10 @@ export class Replicator {
   #openMembers(): MemberChanges {
     const { transport, clock, logger } = this.#components;
     const { runtime, clusterId } = this;
-    const self = this.options.peerId;
+    const { peerId: self, replaceAfterMs = REPLACE_AFTER_MS } = this.options;
     const { admitted } = this.#components;
     return new MemberChanges({
-      ...{ runtime, transport, clock, clusterId, self, admitted },
+      ...{ runtime, transport, clock, clusterId, self, admitted, replaceAfterMs },
       logger: logger.child("members"),
     });
   }
@@ -273,7 +277,7 @@ export class Replicator {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
         wal: this.#wal,
         snapshots: this.#snapshots,
-        appDbFile: this.#appDbFile,
+        application: this.application,
         ownNews: () => this.#ownNews(),
       },
       this.options,
@@ -387,10 +391,5 @@ export class Replicator {
   /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
   get waiting(): number {
     return waitingRows(this.pipeline);
-  }
-
-  /** The SQLite that the application writes with, as its file shows; null: unknown. */
-  get applicationVersion(): SqliteVersion | null {
-    return this.#upkeep.applicationVersion;
   }
 }

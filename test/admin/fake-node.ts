@@ -6,7 +6,7 @@ import type {
   ChangeStream,
   UndoOptions,
   UndoResult,
-} from "../../src/operations/changes/changes-api.ts";
+} from "../../src/operations/changes-api.ts";
 import type {
   ConflictDetail,
   ConflictFilter,
@@ -17,10 +17,12 @@ import type {
   Metric,
   NodeApi,
   NodeEvent,
+  NodeHistory,
   NodeStatus,
   RestoreAllResult,
   Recovery,
   RestoreResult,
+  TableStatus,
   VerifyResult,
   WaitOptions,
   WaitResult,
@@ -190,6 +192,12 @@ export class FakeNode implements NodeApi {
   }
   position(): string | null {
     return "c:16.9";
+  }
+  history(): NodeHistory {
+    return { stepMs: 10_000, samples: [], ordered: { p50Ms: 5, p99Ms: 40 }, shown: null };
+  }
+  tables(): Promise<readonly TableStatus[]> {
+    return Promise.resolve([{ name: "books", rows: 3, isEstimate: false }]);
   }
   happened: readonly NodeEvent[] = [];
   events({ limit, after }: { readonly limit: number; readonly after: number }): readonly NodeEvent[] {

@@ -5,7 +5,7 @@ import { createHmac } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import type { UndoResult } from "../../src/operations/changes/changes-api.ts";
+import type { UndoResult } from "../../src/operations/changes-api.ts";
 import { marmot, TestCluster, type TestNode, until } from "./lab.ts";
 
 const SCHEMA = `

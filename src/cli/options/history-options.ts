@@ -32,7 +32,7 @@ export const HISTORY_OPTIONS: readonly OptionSpec[] = [
     ...{ minimum: SHORTEST_MS, example: "7d" },
   },
   {
-    ...{ name: "history", type: "text", value: "SIZE", help: "for undo, changes (256MB); " },
+    ...{ name: "history", type: "text", value: "SIZE", help: "undo, feed (256MB); " },
     example: "256MB",
     check: (given) => (parseSize(given) === null ? "a size such as 64MB or 1GB, or off" : null),
   },
@@ -42,7 +42,7 @@ export const HISTORY_OPTIONS: readonly OptionSpec[] = [
     check: (given) => (/^https?:\/\/\S+$/.test(given) && URL.canParse(given) ? null : "an http or https URL"),
   },
   {
-    ...{ name: "feed-secret-file", type: "text", value: "F", help: "webhook, its key", joined: true },
+    ...{ name: "feed-secret-file", type: "text", value: "F", help: "webhook", joined: true },
     example: "feed.secret",
   },
 ];

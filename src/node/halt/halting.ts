@@ -76,10 +76,12 @@ export class Halting {
     setPhase(haltSentence(halt));
     const life = replicator?.messages.life() ?? null;
     replicator?.close();
-    if (name === "superseded") router.enter(supersededStage(this.#components.superseded()));
-    else if (name === "twice")
-      router.enter(haltedStage(replicator?.clusterId ?? "", life, () => this.#resumeLater()));
-    else disconnect();
+    if (name === "superseded") return router.enter(supersededStage(this.#components.superseded()));
+    const isTwice = name === "twice";
+    const onConnect = isTwice ? (): void => this.#resumeLater() : (): void => {};
+    // A hello may still arrive: the closed files are not asked any more.
+    router.enter(haltedStage(replicator?.clusterId ?? "", life, onConnect));
+    if (!isTwice) disconnect();
   }
 
   /** A member accepts this node now: it goes on if no member refuses it for a while. */

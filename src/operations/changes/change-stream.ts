@@ -8,9 +8,9 @@ import { foldName, isSameName } from "../../base/names.ts";
 import { parseMoment } from "../../base/text/moment.ts";
 import { hasReached, parsePosition, showPosition } from "../../base/text/position-token.ts";
 import type { HistoryReader, PastEntry } from "../../replica/history/history-reader.ts";
-import type { History } from "../../replication/history.ts";
+import type { History } from "../../replication/node-history.ts";
 import type { Replicator } from "../../replication/replicator.ts";
-import type { ChangeLine, ChangesOptions, ChangeStream } from "./changes-api.ts";
+import type { ChangeLine, ChangesOptions, ChangeStream } from "../changes-api.ts";
 import { eventsOf, type TableFilter } from "./change-json.ts";
 
 /** Entries read at a time. */

@@ -10,7 +10,7 @@ import type { PastEntry, PastTable } from "../../replica/history/history-reader.
 import { peerHash } from "../../replica/store/tables.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { placeOf, requireHistory } from "./change-stream.ts";
-import type { UndoOptions } from "./changes-api.ts";
+import type { UndoOptions } from "../changes-api.ts";
 
 /** Entries read at a time. */
 const AT_ONCE = 200;

@@ -11,7 +11,7 @@ import { writeRows } from "../../rows/write-rows.ts";
 import { showKey } from "../literals.ts";
 import { inFile } from "../restore/in-file.ts";
 import type { RowWriter } from "../restore/row-writer.ts";
-import type { UndoneRow, UndoOptions, UndoResult } from "./changes-api.ts";
+import type { UndoneRow, UndoOptions, UndoResult } from "../changes-api.ts";
 import { chooseChanges, type Chosen, type ChosenRow } from "./chosen-changes.ts";
 
 /** Rows that a result names. */

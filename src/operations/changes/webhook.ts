@@ -10,7 +10,7 @@ import type { Logger } from "../../base/logger.ts";
 import { showPosition } from "../../base/text/position-token.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { openChanges } from "./change-stream.ts";
-import type { ChangeLine, ChangeStream, WebhookStatus } from "./changes-api.ts";
+import type { ChangeLine, ChangeStream, WebhookStatus } from "../changes-api.ts";
 
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 30_000;

@@ -17,8 +17,8 @@ import { type StatusFacts, verdictOf } from "./verdict.ts";
 import { votersInTouch } from "./voters.ts";
 import type { Refusal } from "../../replication/messages/refusals.ts";
 import type { Replicator } from "../../replication/replicator.ts";
-import { ownVersion, showVersion } from "../../sqlite/sqlite-version.ts";
-import { walResetNote } from "../../sqlite/writer-version.ts";
+import { ownVersion, showVersion } from "../../sqlite/versions/sqlite-version.ts";
+import { walResetNote } from "../../sqlite/versions/writer-version.ts";
 import { VERSION } from "../../base/version.ts";
 
 export interface StatusSource {
@@ -139,7 +139,7 @@ function failures({ pipeline, replica }: Replicator): { name: string; reason: st
 }
 
 function sqliteStatus(replicator: Replicator | null): NodeStatus["sqlite"] {
-  const version = replicator?.applicationVersion ?? null;
+  const version = replicator?.application.version ?? null;
   const note = walResetNote(version);
   return {
     marmot: showVersion(ownVersion()),

@@ -1,7 +1,7 @@
 /** Metrics of the process, which are there from its first second. */
 import { readdirSync } from "node:fs";
 import { COMMIT, VERSION } from "../../base/version.ts";
-import { ownVersion, showVersion } from "../../sqlite/sqlite-version.ts";
+import { ownVersion, showVersion } from "../../sqlite/versions/sqlite-version.ts";
 import type { Metric } from "../api.ts";
 import { counter, gauge } from "./metric.ts";
 

@@ -12,7 +12,7 @@ import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import type { VerifyDifference, VerifyResult } from "../api.ts";
 import { noteBatch } from "../settle-conflicts.ts";
-import { compareFile, differenceOf } from "./compare-file.ts";
+import { compareFile, damageOf, differenceOf } from "./compare-file.ts";
 import { comparePeer } from "./compare-peer.ts";
 import { comparePeerFiles } from "./peer-files.ts";
 import { settleFile } from "./settle-file.ts";
@@ -72,6 +72,7 @@ export async function verify(components: VerifyComponents, options: VerifyOption
       notCompared.set(node, check === undefined ? noAnswer(replicator, peer) : check.reason);
     differences.push(...(check?.differences ?? []).map((d) => ({ kind: "file" as const, node, ...d })));
   }
+  differences.push(...file.damages.map((damage) => damageOf(name, damage)));
   let rows = file.rows;
   const report = (difference: VerifyDifference): boolean => differences.push(difference) < DIFFERENCES_SHOWN;
   if (options.deep) for (const peer of peers) rows += await comparePeer(components, peer, report);

@@ -1,6 +1,6 @@
 /** `marmot undo`: takes changes back by a new transaction, which it shows first. */
 import { UserError } from "../../../base/errors.ts";
-import type { UndoResult } from "../../../operations/changes/changes-api.ts";
+import type { UndoResult } from "../../../operations/changes-api.ts";
 import type { WaitResult } from "../../../operations/api.ts";
 import { NodeClient } from "../../client.ts";
 import type { CliContext } from "../../context.ts";
