@@ -8,6 +8,9 @@ import { clip, wrap } from "./output/wrap.ts";
 import { refused, usage } from "./output/problem.ts";
 import { explain as explainOptions, help } from "./help.ts";
 import type { Verb } from "./verb.ts";
+import { changesVerb } from "./verbs/past/changes-verb.ts";
+import { diffVerb } from "./verbs/past/diff-verb.ts";
+import { undoVerb } from "./verbs/past/undo-verb.ts";
 import { backupVerb } from "./verbs/past/backup-verb.ts";
 import { cleanupVerb } from "./verbs/cleanup.ts";
 import { completionsVerb } from "./verbs/completions.ts";
@@ -33,6 +36,9 @@ export const VERBS: readonly Verb[] = [
   conflictsVerb,
   backupVerb,
   restoreVerb,
+  changesVerb,
+  diffVerb,
+  undoVerb,
   membersVerb,
   repairVerb,
   doctorVerb,

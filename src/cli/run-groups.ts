@@ -24,7 +24,7 @@ export const RUN_GROUPS: readonly OptionGroup[] = [
     title: "Copies",
     options: [
       ...["backup-to", "backup-every", "backup-keep", "archive", "archive-interval", "archive-keep"],
-      ...["archive-key", "feed-to", "feed-secret-file"],
+      ...["archive-key", "history", "feed-to", "feed-secret-file"],
     ],
   },
   { title: "Log", options: ["log-level", "log-format", "config"] },

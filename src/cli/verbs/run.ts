@@ -8,8 +8,9 @@ import type { RunningNode } from "../../node/handle.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
+import { incomplete } from "../options/history-options.ts";
 import { readTokenFile } from "../options/admin-token.ts";
-import { contradictions, doubled, RUN_OPTIONS, runSettings, withoutPlace } from "../run-options.ts";
+import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
 import { notifyService } from "../service-manager.ts";
 import { RUN_GROUPS } from "../run-groups.ts";
 import { screen, startFields } from "../output/run-screen.ts";
@@ -125,7 +126,7 @@ export const runVerb: Verb = {
   groups: RUN_GROUPS,
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
   check: (options, _words, context) => [
-    ...withoutPlace(options),
+    ...incomplete(options),
     ...contradictions(runSettings(options, context)),
     ...doubled(options),
   ],
