@@ -22,7 +22,9 @@ export interface ReplicatorOptions {
   /** Fingerprints of the cluster keys, the one to dial with first. */
   readonly keys?: readonly string[];
   /** See `NodeOptions.replaceAfterMs`. */
-  readonly replaceAfterMs?: number;
+  readonly replaceAfterMs?: number | undefined;
+  /** See `NodeOptions.leaderFollowsWriter`. */
+  readonly leaderFollowsWriter?: boolean | undefined;
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;

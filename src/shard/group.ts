@@ -16,6 +16,7 @@ import { Acknowledged } from "./acknowledged.ts";
 import { ConfirmedCommit } from "./confirmed-commit.ts";
 import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
 import { freeSlot } from "./slots.ts";
+import { Writers } from "./leaders/writers.ts";
 import type { StateMachine } from "./state-machine.ts";
 
 export interface GroupLimits {
@@ -59,6 +60,8 @@ export class Group {
   unsavedHardState: HardState | null = null;
   /** The leader that the state machine was last told. */
   knownLeader: PeerId | null = null;
+  /** On a leader. */
+  readonly writers = new Writers();
   /** Ticks since this node became the leader. */
   ticksLed = 0;
   /** Entries and bytes appended since the last compaction. */

@@ -2,10 +2,12 @@
 import type { MemberId } from "../raft/model/types.ts";
 import type { Group } from "./group.ts";
 import type { PeerId } from "./seams.ts";
-import { preferredLeader } from "./spread.ts";
+import { preferredLeader } from "./leaders/spread.ts";
 
 /** Ticks of leadership after which it may be transferred to the preferred node. */
 const SPREAD_AFTER_TICKS = 30;
+/** Ticks of leadership after which it may be transferred to the voter that writes most. */
+const FOLLOW_AFTER_TICKS = 100;
 /** Entries that the next leader may lack. */
 const MAX_MISSING = 100;
 
@@ -14,6 +16,19 @@ function canLead({ raft }: Group, voter: MemberId): boolean {
   const one = raft.status().progress?.get(voter);
   if (one === undefined || !one.recentActive || one.state !== "replicate") return false;
   return raft.lastIndex - one.match <= MAX_MISSING;
+}
+
+/**
+ * Transfers a group that this node leads to the voter that writes most to it. False: no voter does, and the leaders are
+ * spread.
+ */
+export function followWriter(group: Group, self: MemberId): boolean {
+  const writer = group.writers.lasting;
+  if (!group.configuration.configuration.voters.includes(writer)) return false;
+  if (writer === self || group.ticksLed < FOLLOW_AFTER_TICKS || !canLead(group, writer)) return true;
+  group.ticksLed = 0;
+  group.raft.transferLeader(writer);
+  return true;
 }
 
 /** Transfers a group that this node leads to the preferred one of the live voters. `self`: this node's member id. */

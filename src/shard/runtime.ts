@@ -14,7 +14,7 @@ import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
-import { handOver, spreadLeader } from "./leadership.ts";
+import { followWriter, handOver, spreadLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
 import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
@@ -65,6 +65,8 @@ export interface RuntimeOptions {
   readonly electionTicks?: number;
   /** Entries of each log kept for late followers; compacted at five times as many. Default 2000. */
   readonly keepEntries?: number;
+  /** Default true: a group's leader moves to the voter that writes most to it. */
+  readonly leaderFollowsWriter?: boolean | undefined;
   /** Per shard, an index that is known to be committed. */
   readonly committed?: readonly number[];
 }
@@ -122,6 +124,7 @@ export class ShardRuntime {
       group.raft.tick();
       group.confirmed.tick();
       group.ticksLed = group.raft.isLeader ? group.ticksLed + 1 : 0;
+      if (!group.raft.isLeader) group.writers.forget();
       if (group.raft.isLeader && group.shard !== 0) this.#followConfiguration(group);
     }
     if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
@@ -138,7 +141,10 @@ export class ShardRuntime {
   }
 
   propose(shard: ShardId, data: Uint8Array): ProposeResult {
-    return this.groups[shard]!.raft.propose(data);
+    const { raft, writers } = this.groups[shard]!;
+    const result = raft.propose(data);
+    if (result === "accepted") writers.proposed(this.member, data.length);
+    return result;
   }
 
   /** Handles messages of a peer. Throws `WireError` for other bytes. */
@@ -151,6 +157,8 @@ export class ShardRuntime {
       if (!this.#isFrom(group, message, from)) continue;
       this.#heard.set(message.from, from);
       if (group.peerOf(message.from) !== undefined) group.acknowledged.note(message);
+      if (message.type === MessageType.propose)
+        for (const { data } of message.entries) group.writers.proposed(message.from, data.length);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else group.raft.step(message);
     }
@@ -284,10 +292,17 @@ export class ShardRuntime {
 
   #upkeep(): void {
     for (const group of this.groups) {
-      if (group.raft.isLeader && this.groups.length > 1)
-        spreadLeader(group, this.#options.member, this.#components.transport.connected());
+      if (group.raft.isLeader) this.#moveLeader(group);
       this.#compact(group);
     }
+  }
+
+  #moveLeader(group: Group): void {
+    const connected = this.#components.transport.connected();
+    group.writers.look();
+    const follows = this.#options.leaderFollowsWriter !== false;
+    if (follows && followWriter(group, this.member)) return;
+    if (this.groups.length > 1) spreadLeader(group, this.member, connected);
   }
 
   /** Group 0 defines the members; the other groups' leaders follow, one change at a time. */

@@ -870,6 +870,16 @@ export const MUTATIONS: readonly Mutation[] = [
     "      { type: addVoter, member: learner.id },\n",
     "",
   ),
+  {
+    ...one(
+      "a leader follows a writer at once",
+      0,
+      "shard/leaders/writers.ts",
+      "return this.#looks >= LASTING_LOOKS ? this.#most : 0;",
+      "return this.#most;",
+    ),
+    test: "test/shard/writers.test.ts",
+  },
   ofRecoveries(
     "a removed member may speak",
     "replication/lives/hello-check.ts",
