@@ -870,6 +870,12 @@ export const MUTATIONS: readonly Mutation[] = [
     "      { type: addVoter, member: learner.id },\n",
     "",
   ),
+  ofRecoveries(
+    "a removed member that began an epoch is not told that it was removed",
+    "replication/lives/peer-lives.ts",
+    "epochs.isUnproven(hello) ? this.#guard.admit(peer, hello, linkedNonce) : null",
+    "null",
+  ),
   {
     ...one(
       "a leader follows a writer at once",

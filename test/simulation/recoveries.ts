@@ -135,7 +135,11 @@ class RecoveryRun extends Scenario {
     const rest = live.filter((node) => node !== away);
     await this.write(this.random.pick(rest));
     this.start(away);
-    if (isDead) this.start(victim);
+    if (isDead) {
+      // The removed one does not know that it was removed.
+      if (this.random.chance(0.5)) await this.#recoverStopped(victim);
+      this.start(victim);
+    }
     await this.pass(NOTICED_MS);
     if (!(victim.node?.api.notReady() ?? "").startsWith("removed"))
       this.problems.push(`${victim.name} is not halted: ${victim.node?.api.notReady() ?? victim.state}`);
@@ -188,6 +192,7 @@ class RecoveryRun extends Scenario {
   }
 
   async #recoverStopped(node: SimNode): Promise<void> {
+    this.world.log(`${node.name} begins an epoch while it is stopped`);
     const paths = dataPaths(node.dataDir);
     const key = await loadIdentity(paths.identity);
     const signer = { id: this.#id(), sign: (text: string) => signText(key, text) };
