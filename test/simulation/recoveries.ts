@@ -72,11 +72,9 @@ class RecoveryRun extends Scenario {
     if (late !== null) this.#heal(late, survivor);
     await this.#halted(others);
     // The survivor of the later epoch may be away at their next start.
-    const [again] = others;
-    await this.down(again);
-    await this.down(survivor);
-    this.start(again);
-    await this.#halted([again]);
+    for (const node of this.nodes) await this.down(node);
+    this.start(others[0]);
+    await this.#halted([others[0]]);
     this.start(survivor);
     await this.#rejoin(survivor, others);
   }
