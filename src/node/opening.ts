@@ -118,6 +118,7 @@ export class Opening {
         ...{ db, paths, peerId, ...core.member, applicationVersion, keys: core.keys.fingerprints },
         ...limits,
         ...{ replaceAfterMs, leaderFollowsWriter },
+        historyBytes: core.options.historyBytes ?? 0,
       },
       {
         ...{ transport, router, clock, logger, host, random: random.fork(), measures: core.measures },

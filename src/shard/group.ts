@@ -4,7 +4,7 @@ import { FORMATS, newerFormat } from "../base/versions/formats.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import { EntryError } from "../base/halt.ts";
 import type { Random } from "../base/random.ts";
-import { decodeConfigChange, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
+import { decodeConfigChange, type ProposeResult, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
 import {
   type ConfigChange,
   ConfigChangeType,
@@ -12,6 +12,8 @@ import {
   EntryType,
   type HardState,
   type MemberId,
+  type Message,
+  MessageType,
 } from "../raft/model/types.ts";
 import { Acknowledged } from "./acknowledged.ts";
 import { ConfirmedCommit } from "./confirmed-commit.ts";
@@ -124,6 +126,25 @@ export class Group {
     });
     // A voter gives its leader up by itself within this time; a learner does not.
     this.confirmed = new ConfirmedCommit(this.raft, 2 * limits.electionTicks);
+  }
+
+  propose(data: Uint8Array): ProposeResult {
+    const result = this.raft.propose(data);
+    if (result === "accepted") this.writers.proposed(this.raft.id, data.length);
+    return result;
+  }
+
+  /** A message of a member, before its group handles it. */
+  note(message: Message): void {
+    if (this.peerOf(message.from) !== undefined) this.acknowledged.note(message);
+    if (message.type === MessageType.propose)
+      for (const { data } of message.entries) this.writers.proposed(message.from, data.length);
+  }
+
+  /** Each tick. */
+  countLed(): void {
+    this.ticksLed = this.raft.isLeader ? this.ticksLed + 1 : 0;
+    if (!this.raft.isLeader) this.writers.forget();
   }
 
   /** The peer of a member id, as far as this group's configuration knows it. */

@@ -14,7 +14,7 @@ import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { EntryType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
-import { followWriter, handOver, spreadLeader } from "./leadership.ts";
+import { handOver, moveLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
 import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
@@ -127,8 +127,7 @@ export class ShardRuntime {
     for (const group of this.groups) {
       group.raft.tick();
       group.confirmed.tick();
-      group.ticksLed = group.raft.isLeader ? group.ticksLed + 1 : 0;
-      if (!group.raft.isLeader) group.writers.forget();
+      group.countLed();
       if (group.raft.isLeader && group.shard !== 0) this.#followConfiguration(group);
     }
     if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
@@ -145,10 +144,7 @@ export class ShardRuntime {
   }
 
   propose(shard: ShardId, data: Uint8Array): ProposeResult {
-    const { raft, writers } = this.groups[shard]!;
-    const result = raft.propose(data);
-    if (result === "accepted") writers.proposed(this.member, data.length);
-    return result;
+    return this.groups[shard]!.propose(data);
   }
 
   /** Handles messages of a peer. Throws `WireError` for other bytes. */
@@ -158,9 +154,7 @@ export class ShardRuntime {
       const group = this.groups[shard]!;
       if (!this.#isFrom(group, message, from) || !this.#hasPossibleTerm(group, message)) continue;
       this.#heard.set(message.from, from);
-      if (group.peerOf(message.from) !== undefined) group.acknowledged.note(message);
-      if (message.type === MessageType.propose)
-        for (const { data } of message.entries) group.writers.proposed(message.from, data.length);
+      group.note(message);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else if (message.type === MessageType.propose) this.#forwarded(group, from, message);
       else group.raft.step(message);
@@ -321,17 +315,15 @@ export class ShardRuntime {
 
   #upkeep(): void {
     for (const group of this.groups) {
-      if (group.raft.isLeader) this.#moveLeader(group);
+      if (group.raft.isLeader)
+        moveLeader(group, {
+          self: this.member,
+          connected: this.#components.transport.connected(),
+          followsWriter: this.#options.leaderFollowsWriter !== false,
+          isSpread: this.groups.length > 1,
+        });
       this.#compact(group);
     }
-  }
-
-  #moveLeader(group: Group): void {
-    const connected = this.#components.transport.connected();
-    group.writers.look();
-    const follows = this.#options.leaderFollowsWriter !== false;
-    if (follows && followWriter(group, this.member)) return;
-    if (this.groups.length > 1) spreadLeader(group, this.member, connected);
   }
 
   /** Group 0 defines the members; the other groups' leaders follow, one change at a time. */
