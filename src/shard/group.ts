@@ -17,7 +17,15 @@ import {
 } from "../raft/model/types.ts";
 import { Acknowledged } from "./acknowledged.ts";
 import { ConfirmedCommit } from "./confirmed-commit.ts";
-import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
+import type {
+  GroupConfiguration,
+  GroupLog,
+  GroupWrite,
+  LogStore,
+  MemberInfo,
+  PeerId,
+  ShardId,
+} from "./seams.ts";
 import { freeSlot } from "./slots.ts";
 import { Writers } from "./leaders/writers.ts";
 import type { StateMachine } from "./state-machine.ts";
@@ -213,4 +221,27 @@ export class Group {
     };
     this.unsavedConfiguration = this.configuration;
   }
+}
+
+/** The durable part of a turn of the group; empty: there is none. */
+export function groupWrite(group: Group, ready: Ready | null): GroupWrite[] {
+  const configuration = group.unsavedConfiguration;
+  group.unsavedConfiguration = null;
+  if (ready?.hardState) group.unsavedHardState = ready.hardState;
+  const entries = ready?.entries ?? [];
+  for (const entry of entries) group.appendedBytes += entry.data.length;
+  group.appendedEntries += entries.length;
+  // A changed commit index alone is written with the next write that must be synced.
+  if (configuration === null && !ready?.mustSync) return [];
+  const hardState = group.unsavedHardState;
+  group.unsavedHardState = null;
+  return [
+    {
+      shard: group.shard,
+      ...(ready?.snapshot ? { snapshot: ready.snapshot } : {}),
+      ...(entries.length > 0 ? { entries } : {}),
+      ...(hardState === null ? {} : { hardState }),
+      ...(configuration === null ? {} : { configuration }),
+    },
+  ];
 }

@@ -13,11 +13,11 @@ import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { EntryType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
-import { Group, memberContext } from "./group.ts";
+import { Group, groupWrite, memberContext } from "./group.ts";
 import { handOver, moveLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
-import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
+import type { LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { decodeMessages, encodeMessages, type GroupMessage } from "./wire.ts";
 
@@ -378,26 +378,4 @@ const bytesOf = ({ entries }: Message): number => entries.reduce((sum, { data })
 
 function outgoing(group: Group, messages: readonly Message[] | undefined): GroupMessage[] {
   return (messages ?? []).map((message) => ({ shard: group.shard, message }));
-}
-
-function groupWrite(group: Group, ready: Ready | null): GroupWrite[] {
-  const configuration = group.unsavedConfiguration;
-  group.unsavedConfiguration = null;
-  if (ready?.hardState) group.unsavedHardState = ready.hardState;
-  const entries = ready?.entries ?? [];
-  for (const entry of entries) group.appendedBytes += entry.data.length;
-  group.appendedEntries += entries.length;
-  // A changed commit index alone is written with the next write that must be synced.
-  if (configuration === null && !ready?.mustSync) return [];
-  const hardState = group.unsavedHardState;
-  group.unsavedHardState = null;
-  return [
-    {
-      shard: group.shard,
-      ...(ready?.snapshot ? { snapshot: ready.snapshot } : {}),
-      ...(entries.length > 0 ? { entries } : {}),
-      ...(hardState === null ? {} : { hardState }),
-      ...(configuration === null ? {} : { configuration }),
-    },
-  ];
 }
