@@ -97,8 +97,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a joining node's full-text index stays empty",
     500,
     "replica/copies/build-app-db.ts",
-    "if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)\n",
-    "if (index === null || rows >= 0)\n",
+    "if (isKept && hasContent)",
+    "if (isKept && db.isTransaction === undefined)",
   ),
   one(
     "foreign key actions run again when rows are reflected",

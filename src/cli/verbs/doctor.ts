@@ -1,5 +1,7 @@
 /** `marmot doctor`: whether the tables of a database can replicate. Needs no cluster. */
 import type { CliContext } from "../context.ts";
+import { type ClassifiedTable, PICKED_IDS } from "../../schema/classify/verdict.ts";
+import { someOf } from "../../schema/classify/habits.ts";
 import type { Options } from "../options/options.ts";
 import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../run-options.ts";
 import { table } from "../output/table.ts";
@@ -21,13 +23,14 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     context.print(JSON.stringify(found));
     return found.replicates ? 0 : 1;
   }
+  const rows = grouped(found.tables, found.followers);
   context.print(
     table(
       ["TABLE", "VERDICT", "REASON"],
-      found.tables.map((t) => [t.name, t.verdict, t.reason]),
+      rows.map((t) => [t.name, t.verdict, t.reason]),
     ),
   );
-  const hints = found.tables.filter((t) => t.hint !== "");
+  const hints = rows.filter((t) => t.hint !== "");
   if (hints.length > 0) context.print(`\n${hints.map((t) => `${t.name}: ${t.hint}`).join("\n")}`);
   const notes = [
     `text encoding ${found.encoding}, journal mode ${found.journalMode}${found.journalMode === "wal" ? "" : " (run switches it to WAL)"}`,
@@ -39,6 +42,23 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     `\n${notes.join("\n")}\n${found.replicates ? "marmot run would replicate it" : "marmot run would refuse it"}`,
   );
   return found.replicates ? 0 : 1;
+}
+
+/** Tables that need care for the same reason share one line, in the place of the first. `followers`: of ids that SQLite picks. */
+function grouped(tables: readonly ClassifiedTable[], followers: readonly string[]): ClassifiedTable[] {
+  const isAlike = (a: ClassifiedTable, b: ClassifiedTable): boolean =>
+    a.verdict === "care" && b.verdict === "care" && a.reason === b.reason && a.hint === b.hint;
+  return tables.flatMap((table, i) => {
+    const alike = tables.filter((other) => isAlike(table, other));
+    if (alike.length > 1 && tables.findIndex((other) => isAlike(table, other)) !== i) return [];
+    const name = alike.length > 1 ? `${alike.length} tables` : table.name;
+    const names = alike.length > 1 ? `: ${someOf(alike.map((t) => t.name))}` : "";
+    const follow =
+      table.reason === PICKED_IDS && followers.length > 0
+        ? `; rows that refer to its id follow that row: ${someOf(followers)}`
+        : "";
+    return [{ ...table, name, reason: `${table.reason}${names}${follow}` }];
+  });
 }
 
 export const doctorVerb: Verb = {

@@ -2,7 +2,8 @@
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import type { ClassifiedTable } from "../../schema/classify/classify.ts";
+import { type ClassifiedTable, PICKED_IDS } from "../../schema/classify/verdict.ts";
+import { followersOf, habitsOf } from "../../schema/classify/habits.ts";
 import type { Selection } from "../../schema/selection.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { readWriterVersion, walResetNote } from "../../sqlite/writer-version.ts";
@@ -18,6 +19,8 @@ interface Inspection {
   /** Peer id and cluster of the node that captures the file; null: no node does. */
   readonly capturedBy: { readonly clusterId: string; readonly peerId: string } | null;
   readonly tables: readonly ClassifiedTable[];
+  /** Tables that refer to ids which two nodes may pick: their rows follow the parent that wins. */
+  readonly followers: readonly string[];
   /** No reasons to refuse the file, but dangers for it. */
   readonly warnings: readonly { readonly message: string; readonly hint: string }[];
   /** Whether `marmot run` accepts the file with this selection. */
@@ -35,13 +38,21 @@ export function inspectDatabase(file: string, selection: Selection): Inspection 
   try {
     const query = queryOf(db);
     const tables = classifySelected(db, file, selection);
+    const replicated = tables.filter(({ verdict }) => verdict === "replicates" || verdict === "care");
+    const names = replicated.map(({ name }) => name);
+    const { encoding, objects } = readCatalogue(query);
     return {
       file,
-      encoding: readCatalogue(query).encoding,
+      encoding,
       journalMode: String(query("PRAGMA journal_mode")[0]![0]),
       capturedBy: readMeta(db, file),
       tables,
-      warnings,
+      followers: followersOf(
+        query,
+        tables.filter(({ reason }) => reason === PICKED_IDS).map(({ name }) => name),
+        names,
+      ),
+      warnings: [...warnings, ...habitsOf(query, objects, names)],
       replicates: tables.every((t) => t.verdict !== "refused"),
     };
   } catch (error) {

@@ -10,7 +10,8 @@ import { requireWritable, unwritableTables, withCopy } from "../../schema/classi
 import { createObject } from "../../schema/scratch.ts";
 import { builtElsewhere } from "../../schema/selection.ts";
 import { mentions } from "../../sqlite/ddl-text/index-text.ts";
-import { searchIndexOf } from "../../schema/search-index.ts";
+import { fillersOf, fillIndex } from "../../schema/fill-index.ts";
+import { derivedIndexOf } from "../../schema/search-index.ts";
 import { isUniqueIndex } from "../../sqlite/schema.ts";
 import { tablesInOrder } from "../../schema/virtual-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
@@ -125,11 +126,18 @@ async function fill(
     await nextTurn();
   }
   for (const object of objects) if (object.kind !== "table") build(object);
-  for (const object of objects) {
-    const index = searchIndexOf(object);
-    if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)
-      continue;
-    const name = quoteIdentifier(index.name);
-    db.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
-  }
+  const built = objects.filter(({ name }) => exists.get(name) !== undefined);
+  for (const object of built) fillIndexOf(db, object, built);
+}
+
+/** An index without a trigger that fills it would answer without the rows: it is not built. */
+function fillIndexOf(db: DatabaseSync, object: CatalogueObject, built: readonly CatalogueObject[]): void {
+  const index = derivedIndexOf(object);
+  if (index === null) return;
+  const isKept = index.kind === "external" || fillersOf(built, index.name).length > 0;
+  const hasContent =
+    index.kind !== "external" || built.some((o) => foldName(o.name) === foldName(index.content));
+  if (isKept && hasContent) fillIndex((sql) => db.exec(sql), index, built);
+  else if (!built.some((o) => o.name !== index.name && mentions(o.sql, index.name)))
+    db.exec(`DROP TABLE main.${quoteIdentifier(index.name)}`);
 }
