@@ -2,9 +2,9 @@
 import * as v from "valibot";
 import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
-import { parsePosition } from "../base/position-token.ts";
+import { parsePosition } from "../base/text/position-token.ts";
 import { isNodeName, MAX_NODE_NAME } from "../base/names.ts";
-import type { WaitOptions } from "../operations/api.ts";
+import type { ConflictFilter, NodeApi, WaitOptions } from "../operations/api.ts";
 
 const MAX_CONFLICTS = 10_000;
 
@@ -62,6 +62,11 @@ function read<T>(query: URLSearchParams, name: string, { schema, usual, expected
   throw new UserError(`${name} should be ${expected}, not ${given}`, hint(name));
 }
 
+/** Throws `UserError` for a value that is no flag. */
+export const recoverQuery = (query: URLSearchParams): { readonly plan: boolean } => ({
+  plan: read(query, "plan", flag),
+});
+
 const position: Parameter<string | null> = {
   schema: v.pipe(
     v.string(),
@@ -101,9 +106,26 @@ export function verifyQuery(query: URLSearchParams): VerifyQuery {
   };
 }
 
-export const conflictsQuery = (query: URLSearchParams): { readonly limit: number } => ({
+/** `open`: the usual value. */
+export const conflictFilter = (query: URLSearchParams, open = false): ConflictFilter => ({
+  table: query.get("table"),
+  since: query.get("since"),
+  origin: query.get("origin"),
+  open: read(query, "open", { ...flag, usual: open }),
+});
+
+export const conflictsQuery = (query: URLSearchParams): ConflictFilter & { readonly limit: number } => ({
+  ...conflictFilter(query),
   limit: read(query, "limit", limit),
 });
+
+/** The restore of all conflicts of a table in which a node's write lost. */
+export function restoreAllQuery(query: URLSearchParams): Parameters<NodeApi["restoreAll"]>[0] {
+  const [table, from] = [query.get("table"), query.get("from")];
+  if (table === null || from === null)
+    throw new UserError("a restore of all conflicts needs table and from", "use table=TABLE&from=NODE");
+  return { table, from, overwrite: read(query, "overwrite", flag), dryRun: read(query, "dryRun", flag) };
+}
 
 export const eventsQuery = (query: URLSearchParams): { readonly limit: number; readonly after: number } => ({
   limit: read(query, "limit", { ...limit, usual: 200 }),

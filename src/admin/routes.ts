@@ -1,13 +1,18 @@
 /** The paths of the admin API and their handlers, as `Bun.serve` takes them. Only POST changes state. */
+import { systemClock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
+import { earlyMetrics } from "../operations/health/process-metrics.ts";
 import { renderMetrics } from "./prometheus.ts";
 import {
+  conflictFilter,
   conflictsQuery,
   demoteQuery,
+  recoverQuery,
   eventsQuery,
   renameQuery,
+  restoreAllQuery,
   restoreQuery,
   verifyQuery,
   waitQuery,
@@ -157,7 +162,10 @@ export class Routes {
   }
 
   readonly #routes: Readonly<Record<string, Route>> = {
-    "/": get(() => dashboard(), dashboard),
+    "/": get(
+      () => dashboard(),
+      () => dashboard(),
+    ),
     "/healthz": get(
       () => plain("ok"),
       () => plain("ok"),
@@ -169,9 +177,13 @@ export class Routes {
       },
       () => plain(this.#options.starting(), 503),
     ),
-    "/metrics": get((api) => metricsText(renderMetrics(api.metrics()))),
+    "/metrics": get(
+      (api) => metricsText(renderMetrics(api.metrics())),
+      () => metricsText(renderMetrics(earlyMetrics(systemClock.wallTime()))),
+    ),
     "/api/v1/status": get((api) => json(api.status())),
     "/api/v1/members": get((api) => json(api.status().members)),
+    "/api/v1/members/recover": post(async (api, { query }) => json(await api.recover(recoverQuery(query)))),
     "/api/v1/members/:id/remove": this.#member("remove"),
     "/api/v1/members/:id/promote": this.#member("promote"),
     "/api/v1/members/:id/demote": this.#member("demote"),
@@ -180,12 +192,30 @@ export class Routes {
     "/api/v1/wait": post((api, call) => this.#wait(api, call)),
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
     "/api/v1/repair": post(async (api) => json(await api.repair())),
+    "/api/v1/history": get((api) => json(api.history())),
+    "/api/v1/tables": get(async (api) => json(await api.tables())),
+    "/api/v1/session": post(() => json({ needed: false })),
     "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);
       return found === null ? noConflict(id) : json(found);
     }),
+    "/api/v1/conflicts/all/dismiss": {
+      ...post(async (api, { query }) => json(await api.dismiss(conflictFilter(query, true)))),
+      isAction: true,
+    },
+    "/api/v1/conflicts/:id/dismiss": {
+      ...post(async (api, { id }) => {
+        const done = await api.dismiss(id);
+        return done === null ? noConflict(id) : json(done);
+      }),
+      isAction: true,
+    },
+    "/api/v1/conflicts/all/restore": {
+      ...post(async (api, { query }) => json(await api.restoreAll(restoreAllQuery(query)))),
+      isAction: true,
+    },
     "/api/v1/conflicts/:id/restore": {
       ...post(async (api, { id, query }) => {
         const done = await api.restore(id, restoreQuery(query));

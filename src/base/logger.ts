@@ -61,6 +61,18 @@ function value(v: unknown): string {
   return JSON.stringify(v, (_key, x: unknown) => (typeof x === "bigint" ? x.toString() : x)) ?? "undefined";
 }
 
+/** Fields of an event that a text log shows behind the message. */
+const TOLD_FIELDS: readonly string[] = [
+  "hint",
+  "error",
+  "address",
+  "file",
+  "cluster",
+  "table",
+  "rows",
+  "bytes",
+];
+
 /** As JSON takes them. */
 const plainFields = (fields: LogFields): Record<string, unknown> =>
   Object.fromEntries(
@@ -84,7 +96,9 @@ export function createLogger(options: LoggerOptions, scope = ""): Logger {
       options.write(JSON.stringify({ ...head, message, ...plainFields(fields) }));
       return;
     }
-    const tail = Object.entries(fields).map(([k, v]) => ` ${k}=${value(v)}`);
+    // The message of an event has its figures; only these say more.
+    const more = Object.entries(fields).filter(([k]) => kind === undefined || TOLD_FIELDS.includes(k));
+    const tail = more.map(([k, v]) => ` ${k}=${value(v)}`);
     options.write(`${time} ${level.padEnd(5)} ${scope ? `${scope}: ` : ""}${message}${tail.join("")}`);
   };
   return {

@@ -5,8 +5,8 @@
 import { randomBytes } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
+import { showPosition } from "../base/text/position-token.ts";
 import { FORMATS, newerFormat } from "../base/versions/formats.ts";
-import { showPosition } from "../base/position-token.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type CapturedTable, readChangeLogs } from "../rows/change-logs.ts";

@@ -13,19 +13,12 @@ export class ChangeLogCursor {
   #ordered: LogId;
   #acknowledged: LogId;
   #swept: LogId = 0;
-  #sent: LogId;
 
-  /** `stored`: the acknowledged id in the file. `previous`: of the session before, which may have been further. */
-  constructor(stored: LogId, previous: Pick<ChangeLogCursor, "ordered" | "sent"> | null = null) {
+  /** `stored`: the acknowledged id in the file. `ordered`: the last session's, if it was further. */
+  constructor(stored: LogId, ordered: LogId = 0) {
     this.#drained = stored;
     this.#acknowledged = stored;
-    this.#ordered = Math.max(stored, previous?.ordered ?? 0);
-    this.#sent = Math.max(stored, previous?.sent ?? 0);
-  }
-
-  /** Rows up to here may have left this node under their present keys. */
-  get sent(): LogId {
-    return this.#sent;
+    this.#ordered = Math.max(stored, ordered);
   }
 
   /** Rows up to here were read into the outbox, or need not be. */
@@ -51,13 +44,11 @@ export class ChangeLogCursor {
   /** By the drain. */
   drainTo(id: LogId): void {
     this.#drained = Math.max(this.#drained, id);
-    this.#sent = Math.max(this.#sent, id);
   }
 
   /** Rows after `ordered`, or after `acknowledged`, are drained again. */
   restart(from: "ordered" | "acknowledged"): void {
     this.#drained = from === "ordered" ? this.#ordered : this.#acknowledged;
-    this.#sent = this.#drained;
   }
 
   /** By the outbox. */
@@ -88,7 +79,7 @@ export class ChangeLogCursors {
 
   /**
    * `stored`: table id ⇒ acknowledged id in the file. `tables`: ids of the session's tables. `previous`: of the session
-   * before, whose ordered and sent ids still hold.
+   * before, whose ordered ids still hold.
    */
   constructor(
     tables: Iterable<TableId>,
@@ -96,7 +87,7 @@ export class ChangeLogCursors {
     previous: ChangeLogCursors | null = null,
   ) {
     for (const table of tables)
-      this.#tables.set(table, new ChangeLogCursor(stored.get(table) ?? 0, previous?.of(table)));
+      this.#tables.set(table, new ChangeLogCursor(stored.get(table) ?? 0, previous?.ordered(table)));
     this.#looked = previous === null ? [] : [...previous.#looked];
   }
 
@@ -109,10 +100,6 @@ export class ChangeLogCursors {
 
   ordered(table: TableId): LogId {
     return this.#tables.get(table)?.ordered ?? 0;
-  }
-
-  sent(table: TableId): LogId {
-    return this.#tables.get(table)?.sent ?? 0;
   }
 
   drained(table: TableId): LogId {

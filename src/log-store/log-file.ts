@@ -7,10 +7,14 @@ import { FORMATS, newerFormat, showRange } from "../base/versions/formats.ts";
 import type { LogIndex } from "../base/ids.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { MemberId, SnapshotMetadata } from "../raft/model/types.ts";
+import type { Epoch } from "../shard/epochs.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { blob, integer, readRow, readTuples, text } from "../sqlite/typed-rows.ts";
 import { decodeConfiguration, encodeConfiguration } from "./configuration-codec.ts";
 import { damaged, LOG_FORMAT, TABLES } from "./log-format.ts";
+
+/** Name of the fact that a later epoch of the cluster was met. */
+export const SUPERSEDED = "superseded";
 
 const WAL_PAGE_BYTES = 4096;
 /** A row of this size fills one page. */
@@ -28,6 +32,8 @@ export interface LogHead {
   readonly incarnation: number;
   /** This node's member id. It never changes: another id under the same key is another member. 0: not stored yet. */
   readonly member: MemberId;
+  /** The later epochs of the cluster that this node met; empty: none. */
+  readonly supersededBy: readonly Epoch[];
   /** Per shard. Index 0 stands for the place before the first entry. */
   readonly groups: readonly { readonly compactedIndex: LogIndex; readonly lastIndex: LogIndex }[];
 }
@@ -123,7 +129,8 @@ function readHead(db: Database, path: string): LogHead {
     compactedIndex,
     lastIndex,
   }));
-  return { identity, member, groups, incarnation: Number(meta.get("incarnation")) };
+  const supersededBy = JSON.parse(String(meta.get(SUPERSEDED) ?? "[]")) as Epoch[];
+  return { identity, member, groups, supersededBy, incarnation: Number(meta.get("incarnation")) };
 }
 
 /** Throws as `SqliteLogStore.open` does, except for damaged entries. */

@@ -28,6 +28,7 @@ export class PeerMemory {
   readonly #lives = new Map<PeerId, PeerLife>();
   readonly #formats = new Map<PeerId, string>();
   readonly #put: Statement;
+  readonly #deleteAll: Statement;
   readonly #putFormats: Statement;
 
   constructor(db: Database) {
@@ -36,6 +37,7 @@ export class PeerMemory {
     for (const [peer, member, incarnation, nonce] of readTuples(rows, text, integer, integer, text))
       this.#lives.set(asPeerId(peer), { member, incarnation, nonce });
     this.#put = db.prepare("INSERT OR REPLACE INTO peer VALUES(?, ?, ?, ?)");
+    this.#deleteAll = db.prepare("DELETE FROM peer");
     db.exec(FORMATS_TABLE);
     const formats = db.prepare("SELECT peer_id, formats FROM peer_formats").values();
     for (const [peer, told] of readTuples(formats, text, text)) this.#formats.set(asPeerId(peer), told);
@@ -44,6 +46,12 @@ export class PeerMemory {
 
   get(peer: PeerId): PeerLife | null {
     return this.#lives.get(peer) ?? null;
+  }
+
+  /** Of all peers. */
+  forget(): void {
+    this.#lives.clear();
+    this.#deleteAll.run();
   }
 
   /** As `rememberFormats` got it; null: the peer was never met as a member. */

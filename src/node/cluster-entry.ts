@@ -24,7 +24,7 @@ export async function formNewCluster(core: NodeCore): Promise<void> {
   await formCluster(
     {
       ...{ db, paths, peerId, name, shards, transactions, selection },
-      ...{ merge, foreignKeys, idBlock },
+      ...{ merge, foreignKeys, idBlock, application: core.applicationVersion },
     },
     { clock: core.components.clock, onProgress: (progress) => core.report(progress) },
   );

@@ -2,15 +2,18 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { asPeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
-import { showSpan } from "../base/spans.ts";
+import { showSpan } from "../base/text/spans.ts";
 import { conflictSummary } from "../operations/conflicts.ts";
 import { DataEvents, type DataFacts } from "../operations/events/data-events.ts";
+import { type HistoryFacts, SAMPLE_MS } from "../operations/health/history.ts";
+import type { NodeStatus } from "../operations/api.ts";
 import { LeaderEvents, type Leaders } from "../operations/events/leader-events.ts";
 import { MemberEvents, type Membership } from "../operations/events/member-events.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { PeerId } from "../shard/seams.ts";
 
 const LOOK_MS = 500;
+const SAMPLE_LOOKS = SAMPLE_MS / LOOK_MS;
 /** Short waits within this time are not told. */
 const PATIENCE_MS = 2500;
 
@@ -56,6 +59,20 @@ export function sightOf(
   };
 }
 
+/** The figures of a node for its history. */
+export const historyFacts = (
+  { node, pending, members, shards }: NodeStatus,
+  replicator: Replicator | null,
+  at: number,
+): HistoryFacts => ({
+  at,
+  ready: node.ready,
+  pending: pending.changes,
+  rows: replicator?.pipeline.counters().drainedRows ?? 0,
+  entries: shards.reduce((sum, s) => sum + s.appliedIndex, 0),
+  lag: Object.fromEntries(members.map((m) => [m.name, m.lagEntries])),
+});
+
 export interface MilestonesComponents {
   readonly clock: Clock;
   readonly logger: Logger;
@@ -63,6 +80,8 @@ export interface MilestonesComponents {
   readonly notReady: () => string | null;
   /** null: the node is no member yet. */
   readonly sight: () => Sight | null;
+  /** Called every 10 s. Absent: no history is kept. */
+  readonly onSample?: () => void;
 }
 
 export class Milestones {
@@ -72,6 +91,7 @@ export class Milestones {
   readonly #members: MemberEvents;
   readonly #data: DataEvents;
   #timer: Timer | null = null;
+  #looks = 0;
   #wasReady = false;
   #unready: { readonly since: number; said: boolean } | null = null;
 
@@ -99,6 +119,7 @@ export class Milestones {
   look(): void {
     const { clock, notReady, sight } = this.#components;
     const now = clock.now();
+    if (this.#looks++ % SAMPLE_LOOKS === 0) this.#components.onSample?.();
     const seen = sight();
     this.#leaders.look(seen?.leaders ?? null, now);
     this.#members.look(seen?.membership ?? null, now);

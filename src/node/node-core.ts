@@ -1,5 +1,5 @@
 /** The state of a node that its parts share: options, files, network, and the open replicator. */
-import { counted } from "../base/spans.ts";
+import { counted } from "../base/text/spans.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Halt } from "../base/halt.ts";
@@ -8,7 +8,9 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { NodeApi, VerifiedStatus, VerifyResult } from "../operations/api.ts";
 import { EventList } from "../operations/events/event-list.ts";
+import { History } from "../operations/health/history.ts";
 import { Scans } from "../operations/scan/scans.ts";
+import { Measures } from "../replication/measures/measures.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/machine/host.ts";
 import type { OnProgress, ProgressStatus } from "../replication/machine/work-progress.ts";
@@ -16,9 +18,10 @@ import type { AdmittedPeers } from "../replication/members/admitted-peers.ts";
 import type { MessageRouter } from "../replication/messages/message-router.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
-import { walResetNote } from "../sqlite/writer-version.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
+import { walResetNote } from "../sqlite/versions/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
+import { BackupSchedule } from "./backup/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
 import { nodeFileError } from "./startup/file-access.ts";
@@ -33,6 +36,8 @@ export interface NodeComponents {
   readonly onProgress?: OnProgress;
   /** The data directory exists, and is this process's. The API answers from now on. */
   readonly onLocked?: (api: NodeApi) => void;
+  /** The command that starts this program: backups run beside the node. Absent: none are made. */
+  readonly command?: readonly string[];
   /** Default: the machine itself. */
   readonly host?: Host;
 }
@@ -43,8 +48,12 @@ export class NodeCore {
   readonly paths: DataPaths;
   readonly host: Host;
   readonly guard: FileGuard;
+  readonly measures = new Measures();
+  readonly history = new History(this.measures);
   readonly events: EventList;
   readonly scans: Scans;
+  /** null: no backups are made at regular times. */
+  readonly backups: BackupSchedule | null;
   readonly failed: Promise<Error>;
   /** Notes for the user about the start. */
   readonly notes: string[] = [];
@@ -89,6 +98,7 @@ export class NodeCore {
       { replicator: () => this.replicator, clock, logger: logger.child("scan"), file: this.paths.scans },
       options.scan ?? {},
     );
+    this.backups = this.#backupSchedule();
     this.guard = new FileGuard(
       { file: options.db, paths: this.paths },
       {
@@ -96,6 +106,16 @@ export class NodeCore {
         collectGarbage: () => this.host.collectGarbage(),
         onProgress: (progress) => this.report(progress),
       },
+    );
+  }
+
+  #backupSchedule(): BackupSchedule | null {
+    const { backups, dataDir, functions, libraries } = this.options;
+    const { clock, logger, command } = this.components;
+    if (backups == null || command === undefined) return null;
+    return new BackupSchedule(
+      { clock, logger: logger.child("backup"), command, ready: () => this.replicator !== null },
+      { ...backups, db: this.options.db, dataDir, functions: functions ?? null, libraries: libraries ?? [] },
     );
   }
 

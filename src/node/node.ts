@@ -9,8 +9,8 @@ import type { NodeApi } from "../operations/api.ts";
 import { dataPaths } from "../replication/machine/data-paths.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
-import { requireOwnSqlite } from "../sqlite/sqlite-version.ts";
-import { readWriterVersion } from "../sqlite/writer-version.ts";
+import { requireOwnSqlite } from "../sqlite/versions/sqlite-version.ts";
+import { readWriterVersion } from "../sqlite/versions/writer-version.ts";
 import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { enterCluster, formNewCluster } from "./cluster-entry.ts";
@@ -26,7 +26,7 @@ import {
   storedAddresses,
 } from "./data-dir.ts";
 import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
-import { Milestones, sightOf } from "./milestones.ts";
+import { historyFacts, Milestones, sightOf } from "./milestones.ts";
 import { createNodeApi } from "./node-api.ts";
 import { type NodeComponents, NodeCore } from "./node-core.ts";
 import { openTransport } from "./open-transport.ts";
@@ -80,9 +80,14 @@ export class Node implements RunningNode {
       refusals: (core.router as typeof core.router | undefined)?.refusals.list() ?? [],
       keys: core.keys,
       verified: core.verified,
+      backups: core.backups?.status ?? null,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
+      history: core.history,
+      measures: core.measures,
+      files: { appDb: options.db, replica: core.paths.replica, log: core.paths.log },
       halt: core.halted ?? core.guard.halt,
+      recover: (options) => this.#opening.recover(options),
       repair: () => core.guard.repair(core.transport.peerId),
     }));
   }
@@ -134,6 +139,7 @@ export class Node implements RunningNode {
     if (kind !== "join") keepClusterKey(core.options, paths);
     openTransport(core, { privateKey, clusterKeys }, (peer, reason) => this.#opening.onRefused(peer, reason));
     core.scans.start();
+    core.backups?.start();
     if (kind === "join") return this.#join();
     if (kind === "form") await formNewCluster(core);
     await this.#open({ kind, head });
@@ -145,6 +151,7 @@ export class Node implements RunningNode {
     this.#milestones = new Milestones({
       ...{ clock, logger },
       notReady: () => this.api.notReady(),
+      onSample: () => core.history.sample(historyFacts(this.api.status(), core.replicator, clock.wallTime())),
       sight: () =>
         core.replicator === null
           ? null
@@ -187,7 +194,11 @@ export class Node implements RunningNode {
         isTaken = await core.guard.take(core.peerId);
       }
     } catch (error) {
-      if (error instanceof HaltError) return this.#opening.halt(error.halt);
+      if (error instanceof HaltError) {
+        this.#opening.halt(error.halt);
+        // It tells other nodes of its epoch.
+        return error.halt.name === "superseded" ? core.transport.start(core.router) : undefined;
+      }
       if (!isDiskFull(error)) throw error;
       this.#opening.waitForRoom(error);
       return core.transport.start(core.router);
@@ -209,6 +220,7 @@ export class Node implements RunningNode {
     this.#milestones?.stop();
     const transport = core.transport as Transport | undefined;
     core.scans.stop();
+    core.backups?.stop();
     core.replicator?.loop.stop();
     await transport?.stop();
     await core.background;

@@ -48,6 +48,16 @@ export interface NodeOptions {
   readonly libraries?: readonly string[];
   /** Tables that are compared with the replica in the background. */
   readonly scan?: ScanIntervals;
+  /** A voter that is silent for so long gives its vote to a learner; 0: never. Absent: 10 minutes. */
+  readonly replaceAfterMs?: number;
+  /** Backups at regular times; absent or null: none. */
+  readonly backups?: {
+    /** A folder or prefix, with its slash. */
+    readonly to: string;
+    readonly everyMs: number;
+    /** How long a backup is kept; null: without limit. The newest one always is. */
+    readonly keepMs: number | null;
+  } | null;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */
   readonly limits?: { readonly keepEntries: number; readonly logWalPages?: number };
 }

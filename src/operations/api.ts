@@ -2,9 +2,26 @@
  * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
+import type {
+  ConflictDetail,
+  ConflictFilter,
+  ConflictSummary,
+  DismissResult,
+  RestoreAllResult,
+  RestoreResult,
+} from "./conflicts-api.ts";
 import type { Role } from "../replication/members/role.ts";
 import type { ProgressStatus } from "../replication/machine/work-progress.ts";
 
+export type {
+  ConflictDetail,
+  ConflictFilter,
+  ConflictSummary,
+  DismissResult,
+  RestoreAllResult,
+  RestoreResult,
+  ShownValue,
+} from "./conflicts-api.ts";
 export type { ProgressStatus };
 
 export interface MemberStatus {
@@ -105,6 +122,8 @@ export interface NodeStatus {
   readonly quorum: { readonly voters: number; readonly inTouch: number; readonly mayLose: number };
   readonly cluster: {
     readonly id: string;
+    /** Counts the times that the cluster was recovered without its majority. */
+    readonly epoch: number;
     readonly shards: number;
     readonly transactions: "whole" | "row";
     readonly schemaVersion: number;
@@ -152,18 +171,38 @@ export interface NodeStatus {
     readonly skipped: readonly SkippedTable[];
     readonly held: readonly SkippedTable[];
   };
+  /** Backups at regular times; null: none are made. */
+  readonly backups: BackupStatus | null;
   /** Long work in progress (an import, a snapshot); null: none. */
   readonly progress: ProgressStatus | null;
 }
 
+export interface BackupStatus {
+  readonly to: string;
+  readonly everyMs: number;
+  readonly keepMs: number | null;
+  readonly running: boolean;
+  /** Wall-clock time of the newest complete backup, and its position; null: none is known. */
+  readonly lastAt: number | null;
+  readonly lastPosition: string | null;
+  /** Failures since the start, and the reason of the last one; "" after a success. */
+  readonly failures: number;
+  readonly error: string;
+}
+
 export type MemberAction = "remove" | "promote" | "demote" | "rename" | "transfer";
 
-/** A counter or gauge of `/metrics`; its name without the prefix `marmot_`. */
+/** A metric of `/metrics`; its name without the prefix `marmot_`. */
 export interface Metric {
   readonly name: string;
   readonly help: string;
-  readonly type: "counter" | "gauge";
-  readonly samples: readonly { readonly labels?: Readonly<Record<string, string>>; readonly value: number }[];
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly samples: readonly {
+    /** Of a histogram: `_bucket`, `_sum` or `_count`. */
+    readonly suffix?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly value: number;
+  }[];
 }
 
 /** A turn in the life of node or cluster. */
@@ -177,6 +216,42 @@ export interface NodeEvent {
   readonly kind: string;
   readonly message: string;
   readonly fields: Readonly<Record<string, unknown>>;
+}
+
+export interface Latency {
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+export interface HistorySample {
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly ready: boolean;
+  readonly pending: number;
+  /** Rows of this node that were sent, and entries of all nodes that were applied. */
+  readonly rowsPerSecond: number;
+  readonly entriesPerSecond: number;
+  /** A commit here until it is ordered; a commit on another node until it is shown here. null: there was none. */
+  readonly ordered: Latency | null;
+  readonly shown: Latency | null;
+  /** Entries that a member lacks, by its name; null: unknown. */
+  readonly lag: Readonly<Record<string, number | null>>;
+}
+
+/** The last hour. */
+export interface NodeHistory {
+  readonly stepMs: number;
+  readonly samples: readonly HistorySample[];
+  /** Of the last minute. */
+  readonly ordered: Latency | null;
+  readonly shown: Latency | null;
+}
+
+export interface TableStatus {
+  readonly name: string;
+  /** null: unknown. */
+  readonly rows: number | null;
+  readonly isEstimate: boolean;
 }
 
 export interface WaitResult {
@@ -229,59 +304,6 @@ export interface VerifyResult {
   readonly differences: readonly VerifyDifference[];
 }
 
-/** A value with its storage class. */
-export interface ShownValue {
-  readonly type: "null" | "integer" | "real" | "text" | "blob";
-  /** Decimal digits, text, or hexadecimal digits for a blob. */
-  readonly text: string;
-}
-
-export interface ConflictSummary {
-  readonly id: string;
-  readonly shard: number;
-  readonly index: number;
-  readonly table: string;
-  readonly key: string;
-  /**
-   * "concurrent write", "same key" (two inserts), "unique clash", "schema clash", "unseen write" (no trigger saw it); for
-   * dangling references: "orphan" (kept), "cascaded", "set null", "set default", "refused".
-   */
-  readonly kind: string;
-  readonly losingOrigin: string;
-  readonly winningOrigin: string;
-  /** Wall-clock time of the winning proposal in milliseconds since 1970: for display only. */
-  readonly time: number;
-}
-
-export interface ConflictDetail extends ConflictSummary {
-  readonly columns: readonly string[];
-  /** null: the losing change was a delete. */
-  readonly losingImage: readonly ShownValue[] | null;
-  readonly winningImage: readonly ShownValue[] | null;
-}
-
-/** The effects of `marmot conflicts restore`. */
-export interface RestoreResult {
-  /** Id of the conflict. */
-  readonly id: string;
-  readonly table: string;
-  readonly columns: readonly string[];
-  readonly done: "restored" | "deleted again" | "restored as new" | "nothing to do";
-  /** The key of the row as SQL literals; a new key after "restored as new". */
-  readonly key: string;
-  /** The row that was overwritten; null: there was none. */
-  readonly replaced: readonly ShownValue[] | null;
-  /** Rows that refer to a row restored as new through a declared foreign key. */
-  readonly children: readonly {
-    readonly table: string;
-    readonly key: string;
-    /** "moved": its reference was changed; "restored": it had lost too and is back; "left": unchanged, because of `reason`. */
-    readonly done: "moved" | "restored" | "left";
-    readonly newKey: string;
-    readonly reason: string;
-  }[];
-}
-
 /** The effects of `marmot repair`. */
 export interface FileRepair {
   readonly file: string;
@@ -294,6 +316,21 @@ export interface FileRepair {
   readonly unreadable: readonly { readonly table: string; readonly reason: string }[];
 }
 
+/** The effects of `marmot members recover`, or its plan. */
+export interface Recovery {
+  /** False: the plan alone. */
+  readonly done: boolean;
+  readonly node: string;
+  /** Number of the new epoch of the cluster. */
+  readonly epoch: number;
+  /** Names of the members that are none afterwards. */
+  readonly leaves: readonly string[];
+  /** Per shard, the last entry of this node's log: later ones are lost. */
+  readonly lastEntries: readonly number[];
+  /** Entries among them that this node does not know to be confirmed; they are kept. */
+  readonly unconfirmed: number;
+}
+
 /** Every method may be called at any time between start and stop. */
 export interface NodeApi {
   status(): NodeStatus;
@@ -302,12 +339,17 @@ export interface NodeApi {
   /** The newest first. `after`: only those with a larger id. */
   events(options: { readonly limit: number; readonly after: number }): readonly NodeEvent[];
   metrics(): readonly Metric[];
+  history(): NodeHistory;
+  /** The replicated tables with their rows. */
+  tables(): Promise<readonly TableStatus[]>;
   /** Rejects with `UserError` for a text that is no position of this cluster. */
   wait(options: WaitOptions): Promise<WaitResult>;
   /** The position that the application's file shows; null: the node does not replicate now. */
   position(): string | null;
   /** Resolves when the change is in force. Rejects with `UserError` when it is refused, or has no majority. */
   changeMember(action: MemberAction, name: string, to?: string): Promise<void>;
+  /** Makes this node the only voter of a new epoch, when the majority is lost. `plan`: only says the effects. */
+  recover(options: { readonly plan: boolean }): Promise<Recovery>;
   verify(options: {
     readonly deep: boolean;
     readonly repair: boolean;
@@ -317,7 +359,17 @@ export interface NodeApi {
   }): Promise<VerifyResult>;
   /** Rejects with `UserError` unless the node is halted because of its file. */
   repair(): Promise<FileRepair>;
-  conflicts(options: { readonly limit: number }): readonly ConflictSummary[];
+  /** The newest first. Throws `UserError` for a table, node or time that is none. */
+  conflicts(options: ConflictFilter & { readonly limit: number }): readonly ConflictSummary[];
+  /** One conflict, or all open ones of a filter. null: no conflict has this id. Resolves when that is ordered. */
+  dismiss(id: string | ConflictFilter): Promise<DismissResult | null>;
+  /** Restores the open conflicts of a table in which a node's write lost. */
+  restoreAll(options: {
+    readonly table: string;
+    readonly from: string;
+    readonly overwrite: boolean;
+    readonly dryRun: boolean;
+  }): Promise<RestoreAllResult>;
   conflict(id: string): ConflictDetail | null;
   /** null: no conflict has this id. Rejects with `UserError` if the restore is impossible; nothing is written then. */
   restore(

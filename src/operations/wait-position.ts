@@ -1,6 +1,6 @@
 /** `marmot wait --position`: waits until a position is ordered, or until the application's file on this node shows it. */
 import { UserError } from "../base/errors.ts";
-import { hasReached, parsePosition, showPosition } from "../base/position-token.ts";
+import { hasReached, parsePosition, showPosition } from "../base/text/position-token.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { WaitOptions, WaitResult } from "./api.ts";
 import { shownEverywhere, untilTime, type WaitComponents } from "./wait.ts";

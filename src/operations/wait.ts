@@ -1,6 +1,6 @@
 /** `marmot wait`: waits until each local commit from before the call is in the log and applied. */
 import { type Clock, sleep } from "../base/clock.ts";
-import { hasReached, showPosition } from "../base/position-token.ts";
+import { hasReached, showPosition } from "../base/text/position-token.ts";
 import { CUT_LOG } from "../schema/app-db-tables.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import type { WaitOptions, WaitResult } from "./api.ts";

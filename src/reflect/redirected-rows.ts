@@ -1,7 +1,7 @@
 /**
  * Own rows of tables without a declared key that got other rowids in the total order, because rows of other nodes had
- * theirs first. The transaction that shows the other row gives the pending row its new rowid, log rows included. An own row
- * that has not left this node makes room at once for a row of another node under its rowid: no other node knows it.
+ * theirs first. The transaction that shows the other row gives the pending row its new rowid, log rows included. If the
+ * application has put a row at that new rowid, that row makes room: no other node knows it.
  */
 import type { RedirectedRow } from "../change/changed-rows.ts";
 import { type KeyId, keyIdOf } from "../change/key.ts";
@@ -12,16 +12,10 @@ import type { ChangeLogWriter } from "./change-log-writer.ts";
 /** A rowid that no row of the replica ever had, above `above` if there is one, and for which `used` is false. */
 export type FreeRowid = (used: (rowid: bigint) => boolean, above: bigint) => bigint;
 
-/** Of one table: the rows of the total order that have other rowids, and rowids whose pending rows must make room. */
-export interface Displaced {
-  readonly redirected: readonly RedirectedRow[];
-  readonly occupied: readonly bigint[];
-}
-
-/** New rowids of a table's pending rows: rowid ⇒ rowid. */
+/** New rowids of a table's pending rows: rowid ⇒ rowid. `redirected`: all of the table. */
 export function redirections(
   log: ChangeLogWriter,
-  { redirected, occupied }: Displaced,
+  redirected: readonly RedirectedRow[],
   pending: PendingRows,
   freeRowid: FreeRowid,
 ): Map<bigint, bigint> {
@@ -29,13 +23,28 @@ export function redirections(
   const isPending = (rowid: bigint): boolean => pending.has(shape.id, keyIdOf(shape, [rowid]));
   const moves = new Map<bigint, bigint>();
   for (const { from, to } of redirected) if (isPending(from)) moves.set(from, to);
+  const inTheWay = redirected.flatMap(({ to }) => (!moves.has(to) && isPending(to) ? [to] : []));
+  return freeRowids(log, inTheWay, pending, freeRowid, moves);
+}
+
+/** Adds a new rowid for each of the pending rows to `moves`. */
+export function freeRowids(
+  log: ChangeLogWriter,
+  rowids: readonly bigint[],
+  pending: PendingRows,
+  freeRowid: FreeRowid,
+  moves = new Map<bigint, bigint>(),
+): Map<bigint, bigint> {
+  const { shape } = log;
   let above: bigint | null = null;
-  for (const to of [...redirected.map((row) => row.to), ...occupied]) {
-    if (moves.has(to) || !isPending(to)) continue;
+  const taken = new Set(moves.values());
+  const used = (rowid: bigint): boolean =>
+    taken.has(rowid) || pending.has(shape.id, keyIdOf(shape, [rowid])) || log.access.get([rowid]) !== null;
+  for (const rowid of rowids) {
     above ??= log.highestRowid(pending);
-    const used = (rowid: bigint): boolean => isPending(rowid) || log.access.get([rowid]) !== null;
-    const free = freeRowid((rowid) => used(rowid) || [...moves.values()].includes(rowid), above);
-    moves.set(to, free);
+    const free = freeRowid(used, above);
+    moves.set(rowid, free);
+    taken.add(free);
     if (free > above) above = free;
   }
   return moves;

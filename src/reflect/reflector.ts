@@ -5,7 +5,7 @@
  */
 import type { StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
-import { showPosition } from "../base/position-token.ts";
+import { showPosition } from "../base/text/position-token.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { KeyId } from "../change/key.ts";
@@ -27,8 +27,11 @@ export interface ReflectorComponents extends RowReflectorComponents {
   readonly expected: KnownSchema | null;
 }
 
-/** "busy": the application holds the write lock; "schema-changed": it changed the schema. In both cases nothing happened. */
-export type Reflected = "done" | "busy" | "schema-changed";
+/**
+ * "busy": the application holds the write lock; "schema-changed": it changed the schema; "own-first": rows in flight must be
+ * ordered before (`OccupiedRowids`). In all three cases nothing happened.
+ */
+export type Reflected = "done" | "busy" | "schema-changed" | "own-first";
 
 export class Reflector {
   readonly #components: ReflectorComponents;
@@ -73,21 +76,16 @@ export class Reflector {
     return this.#sweepMore;
   }
 
+  /** The transaction to come, or the one that is open, may give own rows of a table without a declared key other rowids. */
+  get mayMoveRowids(): boolean {
+    return this.#rows.occupied.tables.length > 0;
+  }
+
   /** Rows that no trigger saw wait for the conflict journal, since the last call. */
   takeKeptUnseen(): boolean {
     const kept = this.#keptUnseen;
     this.#keptUnseen = false;
     return kept;
-  }
-
-  /** Rows of tables without a declared key have changed: rowids of own rows may have to change, too. */
-  get showsRowids(): boolean {
-    return this.#rows.occupied.tables().length > 0;
-  }
-
-  /** A row that has to be shown meets an own one under its rowid, which may have left this node under that rowid. */
-  get meetsSentRow(): boolean {
-    return this.#rows.occupied.isAnySent;
   }
 
   /** SQLite would pick an id of another node: a transaction is due. */
@@ -97,9 +95,9 @@ export class Reflector {
 
   /**
    * One transaction. `position` is the source's. Yields now and then while the transaction is open. `joined`: it is open
-   * already, and the schema was just brought to the expected one.
+   * already, the schema was just brought to the expected one, and nothing is in flight. `isDraining`: a drain runs.
    */
-  *run(position: PositionVector, joined = false): Generator<void, Reflected> {
+  *run(position: PositionVector, joined = false, isDraining = false): Generator<void, Reflected> {
     try {
       if (!joined) this.#components.appDb.db.beginWriting();
     } catch (error) {
@@ -115,6 +113,10 @@ export class Reflector {
       if (!joined && this.#isAnyCut(newest)) {
         this.#rollback.run();
         return "schema-changed";
+      }
+      if (!joined && this.#rows.occupied.isInFlight(new Map(newest), isDraining)) {
+        this.#rollback.run();
+        return "own-first";
       }
       const commits = yield* this.#write(position, newest);
       yield* this.#commitWhenFree();
@@ -144,6 +146,7 @@ export class Reflector {
     }
     const acknowledged = this.#acknowledge();
     yield* this.#rows.redirect();
+    this.#rows.makeRoom();
     yield* this.#rows.showChanged();
     this.#rows.showWithheld();
     if (this.#rows.keepUnseen()) this.#keptUnseen = true;

@@ -297,14 +297,16 @@ export class Replica implements BeforeImageSource {
     this.#components.rowidCollisions.reflected(position);
   }
 
-  /** Another node inserted the row under the rowid after `base`: a pending own row there is a different one. */
-  isOthersRow(table: number, keyId: KeyId, base: PositionVector): boolean {
-    return this.#components.rowidCollisions.isOthers(table, keyId, base);
-  }
-
   /** A rowid of at least `atLeast` that no row of the table ever had and that `used` does not name. */
   freeRowid(table: number, used: (rowid: bigint) => boolean, atLeast: bigint): bigint {
     return this.#components.rowidCollisions.free(this.#tables.accessTo(table), used, atLeast);
+  }
+
+  /** The row of a table without a declared key is not the row that a pending change of this node is about. */
+  isOtherRow(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): boolean {
+    const isInsert = this.beforeImage(table, keyId, key, base) === null;
+    const { rowidCollisions } = this.#components;
+    return rowidCollisions.isOther(this.#tables.accessTo(table), { key, keyId }, base, isInsert);
   }
 
   /** Fills `changed` after a start with all rows that the app database, which reflects `reflected`, may not have. */

@@ -7,6 +7,8 @@ import { extensions } from "../sqlite/functions/extensions.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { SyncedFile } from "./machine/host.ts";
 import { MAX_KEYS, type NodeNews } from "./messages/control-messages.ts";
+import type { MemberChanges } from "./members/member-changes.ts";
+import type { Role } from "./members/role.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { Readiness, ReadinessFacts } from "./readiness.ts";
@@ -22,6 +24,8 @@ export interface ReadinessParts {
   readonly pipeline: Pipeline;
   readonly replica: OpenReplica;
   readonly appDbFile: SyncedFile;
+  readonly members: Pick<MemberChanges, "awaitsVote">;
+  readonly role: Role;
 }
 
 export function readinessFacts({
@@ -30,6 +34,8 @@ export function readinessFacts({
   pipeline,
   replica,
   appDbFile,
+  members,
+  role,
 }: ReadinessParts): ReadinessFacts {
   return {
     groups: runtime.groups,
@@ -38,6 +44,7 @@ export function readinessFacts({
     isReceiving: () => loop.frozen,
     obstacle: () => pipeline.obstacle,
     held: () => pipeline.held,
+    awaitsVote: () => members.awaitsVote(role),
     isSchemaDue: () => pipeline.schemaDue,
     fencing: () => pipeline.outbox.fencing(),
     hasAcknowledged: () => pipeline.session.cursors.waiting,

@@ -3,11 +3,13 @@ import type { UsedFormats } from "../base/versions/formats.ts";
 import type { Logger } from "../base/logger.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
+import type { Epoch } from "../shard/epochs.ts";
 import type { PeerHello, PeerId } from "../shard/seams.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerNews } from "./peer-news.ts";
 import type { Control, FileCheck, Hello, Life, NodeNews } from "./messages/control-messages.ts";
+import type { EpochGuard } from "./epochs/epoch-guard.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
 import type { Stage } from "./messages/message-router.ts";
 import type { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
@@ -19,6 +21,7 @@ export interface PeerMessagesComponents {
   readonly logger: Logger;
   readonly peers: PeerNews;
   readonly lives: PeerLives;
+  readonly epochs: EpochGuard;
   readonly members: MemberChanges;
   readonly snapshots: SnapshotExchange;
   readonly ownNews: () => NodeNews;
@@ -45,6 +48,10 @@ export class PeerMessages implements Stage {
 
   life(): Life | null {
     return this.#components.lives.own();
+  }
+
+  epochs(): readonly Epoch[] {
+    return this.#components.epochs.own;
   }
 
   usedFormats(): UsedFormats {
@@ -106,6 +113,9 @@ export class PeerMessages implements Stage {
         return lives.onLife(peerId, control.life);
       case "refused":
         return this.#components.onRefused(peerId, control.reason);
+      case "epochs":
+        this.#components.epochs.admit({ clusterId: this.clusterId, epochs: control.epochs });
+        return;
       case "twin":
         return lives.onTwin();
       case "news":

@@ -62,6 +62,12 @@ export class PeerNews {
     return this.#group.memberOf(peer)?.name ?? this.#components.router.hellos.get(peer)?.name ?? peer;
   }
 
+  /** The version of a peer that knows only the messages of release 0.1.0; null: it knows more, or was not met. */
+  oldRelease(peer: PeerId): string | null {
+    const hello = this.#components.router.hellos.get(peer);
+    return hello === undefined || hello.speaks !== undefined ? null : hello.version;
+  }
+
   tell(peer: PeerId, control: Control): void {
     this.#components.transport.send(peer, encodeControl(control), "urgent");
   }

@@ -4,11 +4,9 @@ import type { Logger } from "../base/logger.ts";
 import type { Role } from "./members/role.ts";
 import type { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { Transport } from "../shard/seams.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
-import { walResetNote } from "../sqlite/writer-version.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { ClusterFormats } from "./formats/cluster-formats.ts";
-import type { SyncedFile } from "./machine/host.ts";
+import type { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
 import type { PeerNews } from "./peer-news.ts";
@@ -31,7 +29,7 @@ export interface UpkeepComponents {
   readonly snapshots: SnapshotExchange;
   readonly readiness: Readiness;
   readonly formats: ClusterFormats;
-  readonly appDbFile: SyncedFile;
+  readonly application: ApplicationSqlite;
   readonly transport: Transport;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -40,13 +38,9 @@ export interface UpkeepComponents {
 
 export interface UpkeepOptions {
   readonly role: Role;
-  /** The SQLite with which the application wrote before this node did; null: unknown. */
-  readonly applicationVersion?: SqliteVersion | null;
 }
 
 export class Upkeep {
-  /** The SQLite that the application writes with, as its file shows; null: unknown. */
-  applicationVersion: SqliteVersion | null;
   readonly #components: UpkeepComponents;
   readonly #options: UpkeepOptions;
   readonly #unreached = new UnreachedReports();
@@ -57,12 +51,12 @@ export class Upkeep {
   constructor(components: UpkeepComponents, options: UpkeepOptions) {
     this.#components = components;
     this.#options = options;
-    this.applicationVersion = options.applicationVersion ?? null;
   }
 
   tick(): void {
     const { wal, members, transport, lives, peers, snapshots, loop, clock, logger, readiness, ownNews } =
       this.#components;
+    const { application } = this.#components;
     wal.tick();
     const ticks = ++this.#ticks;
     const isNewsTick = ticks % NEWS_TICKS === 0;
@@ -71,7 +65,7 @@ export class Upkeep {
     members.look();
     // Peers that were removed since their hello are told so.
     for (const peer of transport.connected()) lives.checkAgain(peer);
-    this.#lookAtVersion();
+    application.tick();
     this.#lookAtFormats();
     peers.tellAll({ kind: "news", ...ownNews() });
     for (const { from, to, reason } of this.#unreached.take(peers.unreached(), clock.now()))
@@ -95,13 +89,5 @@ export class Upkeep {
     if (names === "") logger.info("all members read the newest formats");
     else logger.info("older formats are written, since members do not read the newest", { members: names });
     this.#heldBackBy = names;
-  }
-
-  #lookAtVersion(): void {
-    const version = this.#components.appDbFile.writerVersion?.() ?? null;
-    if (version === null || version === this.applicationVersion) return;
-    this.applicationVersion = version;
-    const note = walResetNote(version);
-    if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
   }
 }

@@ -16,6 +16,7 @@ import { isBusy } from "../sqlite/locked.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
+import { formatsAlike } from "../sqlite/versions/real-format.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { AppDbSchema, LocalTable } from "./detect-change.ts";
@@ -53,18 +54,21 @@ export class SchemaCoordinator {
   #isReader: boolean | null = null;
   /** Nodes with other functions of the application, when the schema was last looked at. */
   #lacking = "";
+  /** The application's SQLite formatted as Marmot's then. */
+  #alike = true;
 
   constructor(components: SchemaSyncComponents) {
     this.#workspace = new SchemaWorkspace(components);
   }
 
   /**
-   * This node became a reader or was one; or other nodes have other functions than when the schema was last looked at, and a
-   * table may wait for them.
+   * This node became a reader or was one; the application has another SQLite; or other nodes have other functions than when
+   * the schema was last looked at, and a table may wait for them.
    */
   get isOutdated(): boolean {
-    const { withOtherFunctions } = this.#workspace.components;
+    const { withOtherFunctions, applicationVersion } = this.#workspace.components;
     if (isReaderNow(this.#workspace.components) !== this.#isReader) return true;
+    if (formatsAlike(applicationVersion?.() ?? null) !== this.#alike) return true;
     return (
       this.#lacking !== "" &&
       withOtherFunctions !== undefined &&
@@ -102,12 +106,13 @@ export class SchemaCoordinator {
 
   #lookAt(appDb: AppDbSchema): SchemaLook {
     const { remembered, whole, changes, local, keptByAll } = appDb;
-    const { connection, replica, withOtherFunctions } = this.#workspace.components;
+    const { connection, replica, withOtherFunctions, applicationVersion } = this.#workspace.components;
+    this.#alike = formatsAlike(applicationVersion?.() ?? null);
     this.#lacking = extensions().digest === "" ? "" : (withOtherFunctions?.() ?? []).join();
     const isReader = isReaderNow(this.#workspace.components);
     this.#isReader = isReader;
     this.local = local;
-    this.held = appDb.held.map((t) => ({ ...t, sends: t.sends && hasColumns(connection.db, replica, t) }));
+    this.#holdBack(appDb.held);
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
     const silent = this.held.filter((t) => !t.sends);
     if (silent.length > 0) {
@@ -120,9 +125,14 @@ export class SchemaCoordinator {
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
     if ([...remembered.tables.values()].some((id) => !whole.has(id))) return { due: "follow" };
-    if (isBehind(appDb, replica)) return { due: "follow" };
+    if (isBehind(this.#workspace.components, appDb)) return { due: "follow" };
     if (isReader !== null && !hasReaderTriggers(connection.db, isReader)) return { due: "follow" };
     return { due: remembered.unreconciled.length > 0 ? "compare" : "nothing" };
+  }
+
+  #holdBack(held: readonly HeldTable[]): void {
+    const { connection, replica } = this.#workspace.components;
+    this.held = held.map((t) => ({ ...t, sends: t.sends && hasColumns(connection.db, replica, t) }));
   }
 
   /**
@@ -140,7 +150,9 @@ export class SchemaCoordinator {
     }
     try {
       requireSameFile(this.#workspace.components.connection);
-      return yield* applyClusterSchema(this.#workspace, position, previous);
+      const applied = yield* applyClusterSchema(this.#workspace, position, previous);
+      this.#holdBack(applied.held);
+      return applied;
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");
       throw error;

@@ -139,6 +139,7 @@ export class Group {
     const change: ConfigChange = decodeConfigChange(entry.data);
     const configuration = this.raft.applyConfigChange(change, entry.index);
     if (entry.index <= this.configuration.index) return;
+    const { epochs } = this.configuration;
     const members = new Map(this.configuration.members.map((m) => [m.id, m]));
     const context = readContext(change.context);
     for (const step of change.steps) {
@@ -160,6 +161,7 @@ export class Group {
       index: entry.index,
       configuration,
       members: [...members.values()].filter((m) => inForce.has(m.id)),
+      ...(epochs === undefined ? {} : { epochs }),
     };
     this.unsavedConfiguration = this.configuration;
   }

@@ -4,6 +4,7 @@
  * `replica/` implement these; none of them imports another.
  */
 import type { LogIndex, PeerId, ShardId } from "../base/ids.ts";
+import type { RecordedEpoch } from "./epochs.ts";
 import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 
 export type { PeerId, ShardId } from "../base/ids.ts";
@@ -30,6 +31,8 @@ export interface GroupConfiguration {
   readonly index: LogIndex;
   readonly configuration: Configuration;
   readonly members: readonly MemberInfo[];
+  /** In group 0: the newest epochs of the cluster, oldest first; absent: it was never recovered. */
+  readonly epochs?: readonly RecordedEpoch[];
 }
 
 /**
@@ -64,7 +67,10 @@ export interface LogStore {
   group(shard: ShardId): GroupLog;
   /** One durable transaction for all groups (`synchronous=FULL`). An I/O error is fatal: it is thrown and never retried. */
   write(writes: readonly GroupWrite[]): void;
-  /** The configuration in force at `index`: the newest in the history whose index is ≤ `index`. */
+  /**
+   * The configuration in force at `index`: the newest in the history whose index is ≤ `index`. Before the first entry of an
+   * epoch: that of this entry, since configurations of earlier epochs count no more.
+   */
   configurationAt(shard: ShardId, index: LogIndex): GroupConfiguration | undefined;
   /** The newest configuration. */
   configuration(shard: ShardId): GroupConfiguration | undefined;

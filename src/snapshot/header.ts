@@ -9,6 +9,7 @@ import type { GroupConfiguration } from "../shard/seams.ts";
 const COPY_FORMAT = 1;
 
 const index = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const peer = v.pipe(v.string(), v.transform(asPeerId));
 const members = v.pipe(v.array(v.number()), v.readonly());
 
 /** `GroupConfiguration` of the shard seams; a member's `slot` and `admission` are absent in configurations of older versions. */
@@ -25,13 +26,26 @@ const CONFIGURATION = v.object({
     // Facts of newer builds are kept.
     v.looseObject({
       id: v.number(),
-      peerId: v.pipe(v.string(), v.transform(asPeerId)),
+      peerId: peer,
       name: v.string(),
       slot: v.exactOptional(v.number()),
       admission: v.exactOptional(v.string()),
       role: v.exactOptional(v.fallback(v.literal("learner"), "learner")),
       reader: v.exactOptional(v.literal(true)),
     }),
+  ),
+  /** Absent in clusters that were never recovered. */
+  epochs: v.exactOptional(
+    v.array(
+      v.object({
+        number: index,
+        id: v.string(),
+        by: peer,
+        starts: v.array(index),
+        signature: v.string(),
+        former: v.array(peer),
+      }),
+    ),
   ),
 });
 

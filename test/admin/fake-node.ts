@@ -2,14 +2,20 @@
 import { UserError } from "../../src/base/errors.ts";
 import type {
   ConflictDetail,
+  ConflictFilter,
   ConflictSummary,
+  DismissResult,
   FileRepair,
   MemberAction,
   Metric,
   NodeApi,
   NodeEvent,
+  NodeHistory,
   NodeStatus,
+  RestoreAllResult,
+  Recovery,
   RestoreResult,
+  TableStatus,
   VerifyResult,
   WaitOptions,
   WaitResult,
@@ -33,6 +39,7 @@ export const STATUS: NodeStatus = {
   quorum: { voters: 3, inTouch: 2, mayLose: 0 },
   cluster: {
     id: "c0ffee",
+    epoch: 0,
     shards: 2,
     transactions: "row",
     schemaVersion: 3,
@@ -83,6 +90,7 @@ export const STATUS: NodeStatus = {
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
   conflicts: { total: 1, open: 1, orphans: 0 },
   verified: null,
+  backups: null,
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }], held: [] },
   sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
@@ -97,7 +105,12 @@ export const CONFLICT: ConflictDetail = {
   kind: "concurrent write",
   losingOrigin: "n1",
   winningOrigin: "n2",
+  losingPeer: "12D3KooWone",
+  winningPeer: "12D3KooWtwo",
   time: 1_700_000_000_000,
+  differing: [],
+  state: "open",
+  settled: null,
   columns: ["id", "title", "cover"],
   losingImage: [
     { type: "integer", text: "7" },
@@ -162,6 +175,12 @@ export class FakeNode implements NodeApi {
   position(): string | null {
     return "c:16.9";
   }
+  history(): NodeHistory {
+    return { stepMs: 10_000, samples: [], ordered: { p50Ms: 5, p99Ms: 40 }, shown: null };
+  }
+  tables(): Promise<readonly TableStatus[]> {
+    return Promise.resolve([{ name: "books", rows: 3, isEstimate: false }]);
+  }
   happened: readonly NodeEvent[] = [];
   events({ limit, after }: { readonly limit: number; readonly after: number }): readonly NodeEvent[] {
     this.calls.push({ name: "events", options: { limit, after } });
@@ -184,6 +203,11 @@ export class FakeNode implements NodeApi {
     this.calls.push({ name: "repair", options: null });
     return Promise.resolve({ file: "app.db", before: null, rows: [], journalled: 0, unreadable: [] });
   }
+  recover(options: { readonly plan: boolean }): Promise<Recovery> {
+    this.calls.push({ name: "recover", options });
+    const result = { node: "n1", epoch: 1, leaves: ["n2"], lastEntries: [17, 9], unconfirmed: 2 };
+    return Promise.resolve({ done: !options.plan, ...result });
+  }
   changeMember(action: MemberAction, name: string, to?: string): Promise<void> {
     this.calls.push({ name: action, options: { name, ...(to === undefined ? {} : { to }) } });
     return name === "nobody"
@@ -193,6 +217,20 @@ export class FakeNode implements NodeApi {
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });
     return this.found;
+  }
+  dismiss(id: string | ConflictFilter): Promise<DismissResult | null> {
+    this.calls.push({ name: "dismiss", options: id });
+    return Promise.resolve(
+      typeof id === "string" && id !== CONFLICT.id ? null : { dismissed: [CONFLICT.id] },
+    );
+  }
+  restoreAll(options: Parameters<NodeApi["restoreAll"]>[0]): Promise<RestoreAllResult> {
+    this.calls.push({ name: "restoreAll", options });
+    return Promise.resolve({
+      dryRun: options.dryRun,
+      restored: [{ id: CONFLICT.id, table: "books", key: "7", done: "restored" }],
+      left: [{ id: "0:9:0", table: "books", key: "8", reason: "it was written again" }],
+    });
   }
   restore(
     id: string,

@@ -1,5 +1,5 @@
 /** The admin API over real sockets, in front of a fake node. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -282,6 +282,51 @@ test("with a token each TCP request needs it; the control socket does not", asyn
     expect([wrong, await status(wrong)]).toEqual([wrong, 401]);
   expect((await get("healthz")).headers.get("www-authenticate")).toContain("Basic");
   expect((await control("readyz")).status).toBe(200);
+});
+
+describe("a session of the page", () => {
+  const page = { "x-marmot-page": "1" };
+  let cookie = "";
+  beforeEach(async () => {
+    await server.stop();
+    server = AdminServer.open({ address: LOOPBACK, token: "s3cret-token", starting });
+    server.attach(node, socket());
+    const answer = await get("api/v1/session", {
+      method: "POST",
+      headers: { authorization: "Bearer s3cret-token", ...page },
+    });
+    expect(answer.status).toBe(204);
+    const given = answer.headers.get("set-cookie") ?? "";
+    for (const part of ["HttpOnly", "SameSite=Strict", "Path=/"]) expect(given).toContain(part);
+    cookie = given.split(";")[0]!;
+  });
+  const status = async (path: string, init: RequestInit = {}): Promise<number> =>
+    (await get(path, init)).status;
+
+  test("reads with the cookie alone, and changes with the header of the page", async () => {
+    expect(await status("api/v1/status", { headers: { cookie } })).toBe(200);
+    const change = { method: "POST" };
+    expect(await status("api/v1/wait", { ...change, headers: { cookie } })).toBe(403);
+    expect(await status("api/v1/wait", { ...change, headers: { cookie, ...page } })).toBe(200);
+    expect(await status("api/v1/wait", { ...change, headers: { ...page } })).toBe(401);
+    const foreign = { cookie, ...page, origin: "https://evil.example" };
+    expect(await status("api/v1/wait", { ...change, headers: foreign })).toBe(403);
+  });
+  test("ends when the page says so; an invented one is none", async () => {
+    const other = cookie.replace(/=.*/, `=${"0".repeat(64)}`);
+    expect(await status("api/v1/status", { headers: { cookie: other } })).toBe(401);
+    expect(await status("api/v1/session", { method: "POST", headers: { cookie, ...page } })).toBe(204);
+    expect(await status("api/v1/status", { headers: { cookie } })).toBe(401);
+  });
+  test("a browser without one gets the page with 401, a program a text; neither makes the browser ask", async () => {
+    const answer = await get("", { headers: { accept: "text/html" } });
+    expect([answer.status, answer.headers.get("www-authenticate")]).toEqual([401, 'Bearer realm="marmot"']);
+    expect(await answer.text()).toContain("<title>Marmot</title>");
+    expect((await get("api/v1/status", { headers: page })).headers.get("www-authenticate")).toContain(
+      "Bearer",
+    );
+    expect((await get("")).headers.get("www-authenticate")).toContain("Basic");
+  });
 });
 
 test("an occupied port is an error; off opens no port", async () => {

@@ -263,8 +263,16 @@ describe("verify", () => {
 describe("conflicts", () => {
   test("list", async () => {
     const { out } = await marmot(["conflicts", "list", "--db", db, "--limit", "7"]);
-    expect(out).toContain("0:12:1  2023-11-14T22:13:20.000Z  books  7    concurrent write  n1    n2");
-    expect(node.calls).toEqual([{ name: "conflicts", options: { limit: 7 } }]);
+    expect(out).toContain("0:12:1  2023-11-14T22:13:20.000Z  books  7    concurrent write  n1    n2   open");
+    const none = { table: null, since: null, origin: null, open: false };
+    expect(node.calls).toEqual([{ name: "conflicts", options: { ...none, limit: 7 } }]);
+    const chosen = ["--table", "my books", "--since", "2 hours ago", "--origin", "n1", "--open"];
+    expect((await marmot(["conflicts", "--db", db, ...chosen])).out).toBe(
+      (await marmot(["conflicts", "list", "--db", db])).out,
+    );
+    expect(node.calls[1]!.options).toEqual({
+      ...{ table: "my books", since: "2 hours ago", origin: "n1", open: true, limit: 100 },
+    });
     node.found = [];
     expect((await marmot(["conflicts", "list", "--db", db])).out).toBe("no conflicts");
     expect((await marmot(["conflicts", "list", "--db", db, "--json"])).out).toBe("[]");
@@ -284,6 +292,45 @@ describe("conflicts", () => {
   });
 });
 
+describe("conflicts dismiss and restore of a table", () => {
+  test("dismiss: one, or those that the options choose", async () => {
+    expect((await marmot(["conflicts", "dismiss", "0:12:1", "--db", db])).out).toBe("1 dismissed\n0:12:1");
+    expect((await marmot(["conflicts", "dismiss", "9:9:9", "--db", db])).code).toBe(1);
+    expect((await marmot(["conflicts", "dismiss", "--all", "--table", "books", "--db", db])).code).toBe(0);
+    const filter = { table: "books", since: null, origin: null, open: true };
+    expect(node.calls.map((c) => c.options)).toEqual(["0:12:1", "9:9:9", filter]);
+  });
+  test("restore: the rows of one node, exit code 1 if one is left", async () => {
+    const { code, out } = await marmot([
+      ...["conflicts", "restore", "--table", "books", "--from", "n1", "--dry-run", "--db", db],
+    ]);
+    expect([code, out.split("\n")]).toEqual([
+      1,
+      [
+        "conflict 0:12:1: restored, books 7",
+        "conflict 0:9:0: left as it is, books 8: it was written again",
+        "1 would be restored; nothing is written, 1 left",
+      ],
+    ]);
+    expect(node.calls.map((c) => c.options)).toEqual([
+      { table: "books", from: "n1", overwrite: false, dryRun: true },
+    ]);
+  });
+  test("an id and all, neither, or options of another action are wrong usage", async () => {
+    for (const argv of [
+      ...[["dismiss"], ["dismiss", "0:1:0", "--all"], ["dismiss", "0:1:0", "--open"]],
+      ...[
+        ["restore", "--table", "books"],
+        ["restore", "0:1:0", "--from", "n1"],
+        ["list", "--all"],
+      ],
+      ...[["list", "0:1:0"], ["restore", "--table", "t", "--from", "n", "--as-new"], ["show"], ["drop"]],
+    ])
+      expect([argv, (await marmot(["conflicts", ...argv, "--db", db])).code]).toEqual([argv, 2]);
+    expect(node.calls).toEqual([]);
+  });
+});
+
 describe("members", () => {
   test("list, as a table and as JSON", async () => {
     const { code, out } = await marmot(["members", "list", "--db", db]);
@@ -300,6 +347,20 @@ describe("members", () => {
       { name: "rename", options: { name: "n2", to: "a name" } },
       { name: "remove", options: { name: "n2" } },
     ]);
+  });
+  test("recover shows the effects, and needs an answer or --yes", async () => {
+    const recover = (...more: string[]) => marmot(["members", "recover", "--db", db, ...more]);
+    const asked = await recover();
+    expect(asked.code).toBe(1);
+    expect(asked.out).toContain("n1 becomes the only voter, in epoch 1 of the cluster; n2 are no members");
+    expect(asked.out).toContain("all after entry 17 of shard 0, 9 of shard 1");
+    expect(asked.err).toContain("give --yes");
+    expect(node.calls.map(({ options }) => options)).toEqual([{ plan: true }]);
+    const answered = await marmot(["members", "recover", "--db", db], { answer: "yes" });
+    expect([answered.code, node.calls.length]).toEqual([0, 3]);
+    expect((await marmot(["members", "recover", "--db", db], { answer: "no" })).code).toBe(1);
+    const done = await recover("--yes", "--json");
+    expect(JSON.parse(done.out)).toMatchObject({ done: true, node: "n1", epoch: 1, leaves: ["n2"] });
   });
   test("a refusal is an error with a hint", async () => {
     const { code, err } = await marmot(["members", "demote", "nobody", "--db", db]);

@@ -3,7 +3,7 @@
  * got, reads the user's row, and writes it again. A row that lacks the last write is a stale read.
  */
 import type { Database } from "bun:sqlite";
-import { hasReached, parsePosition } from "../../src/base/position-token.ts";
+import { hasReached, parsePosition } from "../../src/base/text/position-token.ts";
 import type { WaitResult } from "../../src/operations/api.ts";
 import { TestCluster, type TestNode } from "./lab.ts";
 

@@ -46,11 +46,15 @@ function writeAll(nodes: readonly TestNode[]): { readonly stop: () => Promise<nu
   };
 }
 
-async function start(nodes: readonly TestNode[], binaries: readonly string[], shards: number): Promise<void> {
+async function start(
+  nodes: readonly TestNode[],
+  binaries: readonly string[],
+  options: readonly string[],
+): Promise<void> {
   cluster.nodes[0]!.run("PRAGMA journal_mode = WAL", SCHEMA, "INSERT INTO t VALUES(1, 'hot', 0)");
   for (const [i, node] of nodes.entries()) {
     node.binary = binaries[i]!;
-    await node.start(i === 0 ? ["--shards", String(shards)] : []);
+    await node.start(i === 0 ? options : []);
     await node.ready();
   }
   await cluster.voters();
@@ -68,12 +72,15 @@ async function roll(nodes: readonly TestNode[], binary: string): Promise<void> {
   }
 }
 
+async function verify(node: TestNode): Promise<VerifyResult> {
+  return JSON.parse((await node.http("/api/v1/verify?deep=true&timeout=30s", "POST")).text) as VerifyResult;
+}
+
 /** No committed row is lost, and the replicas are equal. */
 async function expectWhole(written: readonly number[]): Promise<void> {
   await cluster.settle();
   const asked = cluster.nodes.find((node) => node.binary === BINARY)!;
-  const { text } = await asked.http("/api/v1/verify?deep=true&timeout=30s", "POST");
-  expect((JSON.parse(text) as VerifyResult).differences).toEqual([]);
+  expect((await verify(asked)).differences).toEqual([]);
   const kept = new Set(asked.query("SELECT x FROM keyless").map(([x]) => Number(x)));
   expect(written.filter((id) => !kept.has(id))).toEqual([]);
   expect(written.length).toBeGreaterThan(0);
@@ -98,7 +105,7 @@ test.skipIf(missing)(
     const nodes = three();
     const [a, b, c] = nodes;
     // The newer one joins by the older ones, and an older one by the newer one.
-    await start(nodes, [previous, BINARY, previous], 1);
+    await start(nodes, [previous, BINARY, previous], []);
     const load = writeAll(nodes);
     await until(() => rows(a) > 60, "rows are written");
     b.run(
@@ -110,6 +117,19 @@ test.skipIf(missing)(
       "the schema change is on the older node",
     );
     a.run("INSERT INTO made VALUES(1, 'by the older one')");
+    const refused = b.marmot("members", "demote", "n2");
+    expect(refused.stderr).toContain(
+      `the leader n0 runs marmot ${PREVIOUS.version}, which cannot change members`,
+    );
+    expect(refused.stderr).toContain("first run marmot members transfer n1");
+    expect(b.marmot("members", "transfer", "n1").code).toBe(0);
+    for (const [verb, role] of [
+      ["demote", "learner"],
+      ["promote", "voter"],
+    ] as const) {
+      expect(b.marmot("members", verb, "n2").stderr).toBe("");
+      await until(async () => (await b.status()).members[2]!.role === role, `n2 is a ${role}`);
+    }
     await roll([a, c], BINARY);
     await roll([b], previous);
     await roll([b], BINARY);
@@ -128,9 +148,15 @@ test.skipIf(missing)(
   `nodes of ${PREVIOUS.version} join a cluster of this build with several shards, and are upgraded under load${why}`,
   async () => {
     const nodes = three();
-    await start(nodes, [BINARY, previous, previous], 4);
+    const settings = ["--shards", "4", "--merge", "column", "--foreign-keys", "resolve"];
+    await start(nodes, [BINARY, previous, previous], settings);
     const load = writeAll(nodes);
     await until(() => rows(nodes[2]) > 60, "rows are written");
+    const result = await verify(nodes[0]);
+    expect(result.differences).toEqual([]);
+    expect(result.notCompared.map(({ reason }) => reason)).toEqual(
+      nodes.slice(1).map(() => `it runs marmot ${PREVIOUS.version}, which does not compare its file`),
+    );
     await roll(nodes.slice(1), BINARY);
     await expectWhole(await load.stop());
   },
@@ -163,7 +189,7 @@ test(
     const nodes = three();
     const later = laterRelease(LATER);
     const [a, b, c] = nodes;
-    await start(nodes, [later, BINARY, later], 1);
+    await start(nodes, [later, BINARY, later], []);
     for (const node of nodes) node.run(`INSERT INTO keyless VALUES('${node.name}', 1)`);
     await cluster.settle();
     expect((await a.status()).formats).toEqual([{ name: "entry", writes: 2, newest: 3, heldBackBy: ["n1"] }]);

@@ -96,9 +96,9 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "a joining node's full-text index stays empty",
     500,
-    "replica/copies/build-app-db.ts",
-    "if (isKept && hasContent)",
-    "if (isKept && db.isTransaction === undefined)",
+    "replica/copies/fill-application.ts",
+    'if (kind === "external" ? hasContent : fillersOf(built, name).length > 0)',
+    "if (kind === undefined)",
   ),
   one(
     "foreign key actions run again when rows are reflected",

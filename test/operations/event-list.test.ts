@@ -28,12 +28,12 @@ test("an event is a line with fields: as text, and as JSON with its kind", () =>
       wallTime: () => 0,
     } as const;
     const logger = createLogger({ ...options, onEvent: (e) => void listed.push(e) });
-    logger.child("shop").event("peer", "n3 is silent", { peer: "n3", big: 7n }, "warn");
+    logger.child("shop").event("peer", "n3 is silent", { peer: "n3", big: 7n, hint: "start" }, "warn");
   }
-  expect(lines[0]).toBe('1970-01-01T00:00:00.000Z warn  shop: n3 is silent peer=n3 big="7"');
+  expect(lines[0]).toBe("1970-01-01T00:00:00.000Z warn  shop: n3 is silent hint=start");
   expect(JSON.parse(lines[1]!)).toEqual({
     ...{ time: "1970-01-01T00:00:00.000Z", level: "warn", scope: "shop", event: "peer" },
-    ...{ message: "n3 is silent", peer: "n3", big: "7" },
+    ...{ message: "n3 is silent", peer: "n3", big: "7", hint: "start" },
   });
   expect(listed[1]).toMatchObject({ kind: "peer", level: "warn", fields: { peer: "n3", big: "7" } });
 });

@@ -1,6 +1,6 @@
 /** The text of `marmot status`: the verdict, the nodes, the work and the things to do. */
 import { basename } from "node:path";
-import { counted, shellWord, showCount, showSpan } from "../../base/spans.ts";
+import { counted, shellWord, showCount, showSpan } from "../../base/text/spans.ts";
 import type { Finding, MemberStatus, NodeStatus } from "../../operations/api.ts";
 import { describe } from "./progress-line.ts";
 import { table } from "./table.ts";

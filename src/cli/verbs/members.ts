@@ -2,13 +2,21 @@
 import type { MemberAction, MemberStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
+import type { OptionSpec } from "../options/option-value.ts";
 import type { Options } from "../options/options.ts";
 import type { Problem } from "../output/problem.ts";
 import { table } from "../output/table.ts";
+import { recoverMembers } from "../recover-members.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, type Verb } from "../verb.ts";
 
 /** Longer than the node waits for a majority. */
 const CHANGE_MS = 30_000;
+
+const YES_OPTION: OptionSpec = {
+  name: "yes",
+  type: "flag",
+  help: "recover without a question",
+};
 
 /** Action ⇒ the words that follow it. */
 const WORDS: Readonly<Record<string, readonly string[]>> = {
@@ -18,6 +26,7 @@ const WORDS: Readonly<Record<string, readonly string[]>> = {
   demote: ["NAME"],
   rename: ["NAME", "NEW"],
   transfer: ["NAME"],
+  recover: [],
 };
 
 const DONE: Readonly<Record<MemberAction, (name: string, to: string) => string>> = {
@@ -61,6 +70,7 @@ function showMembers(members: readonly MemberStatus[]): string {
 
 async function run(options: Options, words: readonly string[], context: CliContext): Promise<number> {
   const [action, name] = words;
+  if (action === "recover") return recoverMembers(options, context);
   const to = flag(options, "reader") ? "reader" : words[2];
   const client = new NodeClient(dataDirOf(options));
   if (action === "list") {
@@ -83,11 +93,13 @@ export const membersVerb: Verb = {
   details: [
     "members list | remove NAME | promote NAME | demote NAME | rename NAME NEW |",
     "transfer NAME. Any node of the cluster can be asked; a majority must be there.",
+    "members recover: the majority is lost for good; the node of FILE goes on alone.",
   ],
-  usage: "members ACTION [NAME] --db FILE [options]",
+  usage: "members ACTION [NAME] [--yes] --db FILE [options]",
   options: [
     ...NODE_OPTIONS,
     { name: "reader", type: "flag", help: "demote: its file refuses the writes of applications" },
+    YES_OPTION,
     JSON_OPTION,
     CONFIG_OPTION,
   ],

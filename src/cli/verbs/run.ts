@@ -9,7 +9,7 @@ import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
 import { readTokenFile } from "../options/admin-token.ts";
-import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
+import { contradictions, doubled, RUN_OPTIONS, runSettings, withoutPlace } from "../run-options.ts";
 import { screen, startFields } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
@@ -53,14 +53,9 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   };
   const controlSocket = controlSocketOf(settings.node.dataDir);
   const onLocked = (api: NodeApi): void => admin.attach(api, controlSocket);
-  const starting = startNode(settings.node, {
-    clock: systemClock,
-    random,
-    logger,
-    events,
-    onProgress,
-    onLocked,
-  });
+  const { command } = context;
+  const parts = { clock: systemClock, random, logger, events, command };
+  const starting = startNode(settings.node, { ...parts, onProgress, onLocked });
   let node: RunningNode;
   try {
     // A start may end at any point: the next one begins again.
@@ -122,6 +117,7 @@ export const runVerb: Verb = {
   options: RUN_OPTIONS,
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
   check: (options, _words, context) => [
+    ...withoutPlace(options),
     ...contradictions(runSettings(options, context)),
     ...doubled(options),
   ],

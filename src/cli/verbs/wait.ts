@@ -1,7 +1,7 @@
 /** `marmot wait`: returns when the changes committed here are ordered and applied. */
 import type { WaitResult } from "../../operations/api.ts";
 import { MAX_TIMEOUT_MS, showDuration } from "../../base/duration.ts";
-import { parsePosition } from "../../base/position-token.ts";
+import { parsePosition } from "../../base/text/position-token.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";

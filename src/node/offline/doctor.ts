@@ -6,7 +6,7 @@ import { type ClassifiedTable, PICKED_IDS } from "../../schema/classify/verdict.
 import { followersOf, habitsOf } from "../../schema/classify/habits.ts";
 import type { Selection } from "../../schema/selection.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
-import { readWriterVersion, walResetNote } from "../../sqlite/writer-version.ts";
+import { readWriterVersion, walResetNote } from "../../sqlite/versions/writer-version.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { fileSystemProblems } from "../startup/file-systems.ts";
 import { requireDatabase } from "../startup/check-files.ts";
@@ -30,14 +30,15 @@ interface Inspection {
 /** Reads only. Throws `UserError` for a file that is no database. */
 export function inspectDatabase(file: string, selection: Selection): Inspection {
   // Before SQLite opens the file in this process.
-  const warnings = [walResetNote(readWriterVersion(file)), ...fileSystemProblems(file, null)].filter(
+  const application = readWriterVersion(file);
+  const warnings = [walResetNote(application), ...fileSystemProblems(file, null)].filter(
     (warning) => warning !== null,
   );
   requireDatabase(file);
   const db = openAppDb(file, { readOnly: true });
   try {
     const query = queryOf(db);
-    const tables = classifySelected(db, file, selection);
+    const tables = classifySelected(db, file, selection, application);
     const replicated = tables.filter(({ verdict }) => verdict === "replicates" || verdict === "care");
     const names = replicated.map(({ name }) => name);
     const { encoding, objects } = readCatalogue(query);

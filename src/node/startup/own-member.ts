@@ -47,7 +47,9 @@ function checkedMember(
   const role = isVoter ? "voter" : toldRole({ role: "voter", ...member });
   // A learner that has not asked for its vote yet may still stay one.
   const isDue = given.role === "learner" && role === "voter" && !isVoter;
-  if (given.role !== null && given.role !== role && !isDue)
+  // A learner by choice that took the place of a lost voter keeps its role.
+  const isStandIn = isVoter && given.role === member.role;
+  if (given.role !== null && given.role !== role && !isDue && !isStandIn)
     throw new UserError(
       `--role ${given.role} was given, but the member ${name} is a ${role}`,
       `start it without --role, then run marmot members ${CHANGES[given.role](name)}`,

@@ -1,6 +1,6 @@
 /** Events of the data: a new schema version, and conflicts. */
 import type { Logger } from "../../base/logger.ts";
-import { counted } from "../../base/spans.ts";
+import { counted } from "../../base/text/spans.ts";
 import type { ConflictSummary } from "../api.ts";
 
 /** Between two events of conflicts. */

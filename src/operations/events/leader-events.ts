@@ -1,6 +1,6 @@
 /** Events of leaders: a new leader of shards, shards without one for some time, and their return. */
 import type { Logger } from "../../base/logger.ts";
-import { showSpan } from "../../base/spans.ts";
+import { showSpan } from "../../base/text/spans.ts";
 
 /** Elections within this time are not told. */
 const PATIENCE_MS = 2500;

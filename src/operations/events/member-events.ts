@@ -1,6 +1,6 @@
 /** Events of members: joined, promoted, demoted, renamed, removed; silent and back. */
 import type { Logger } from "../../base/logger.ts";
-import { showSpan } from "../../base/spans.ts";
+import { showSpan } from "../../base/text/spans.ts";
 
 /** A peer that is connected again within this time was not silent. */
 const PATIENCE_MS = 2500;

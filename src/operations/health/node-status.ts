@@ -5,13 +5,20 @@ import type { PeerId } from "../../base/ids.ts";
 import { isSameName } from "../../base/names.ts";
 import { showPerTable } from "../../change/per-table.ts";
 import type { Transport } from "../../shard/seams.ts";
-import type { MemberStatus, NodeStatus, ProgressStatus, ShardStatus, VerifiedStatus } from "../api.ts";
+import type {
+  BackupStatus,
+  MemberStatus,
+  NodeStatus,
+  ProgressStatus,
+  ShardStatus,
+  VerifiedStatus,
+} from "../api.ts";
 import { type StatusFacts, verdictOf } from "./verdict.ts";
 import { votersInTouch } from "./voters.ts";
 import type { Refusal } from "../../replication/messages/refusals.ts";
 import type { Replicator } from "../../replication/replicator.ts";
-import { ownVersion, showVersion } from "../../sqlite/sqlite-version.ts";
-import { walResetNote } from "../../sqlite/writer-version.ts";
+import { ownVersion, showVersion } from "../../sqlite/versions/sqlite-version.ts";
+import { walResetNote } from "../../sqlite/versions/writer-version.ts";
 import { VERSION } from "../../base/version.ts";
 
 export interface StatusSource {
@@ -31,6 +38,7 @@ export interface StatusSource {
   readonly file: string;
   readonly startedAt: number;
   readonly verified: Omit<VerifiedStatus, "agoMs"> | null;
+  readonly backups: BackupStatus | null;
 }
 
 export function nodeStatus(source: StatusSource): NodeStatus {
@@ -63,6 +71,7 @@ function statusFacts(source: StatusSource): StatusFacts {
     quorum: quorum(source),
     cluster: {
       id: replicator?.clusterId ?? "",
+      epoch: replicator?.epochs.own.at(-1)?.number ?? 0,
       shards: settings?.shards ?? 0,
       transactions: settings?.transactions ?? "whole",
       schemaVersion: settings?.schemaVersion ?? 0,
@@ -83,9 +92,10 @@ function statusFacts(source: StatusSource): StatusFacts {
     sqlite: sqliteStatus(replicator),
     conflicts: {
       total: replicator?.replica.replica.journal.total ?? 0,
-      open: replicator?.replica.replica.journal.total ?? 0,
+      open: replicator?.replica.replica.journal.open ?? 0,
       orphans: replicator?.replica.replica.danglingReferences.total ?? 0,
     },
+    backups: source.backups,
     verified: verified === null ? null : { ...verified, agoMs: Math.max(0, clock.wallTime() - verified.at) },
     tables: {
       replicated:
@@ -127,7 +137,7 @@ function failures({ pipeline, replica }: Replicator): { name: string; reason: st
 }
 
 function sqliteStatus(replicator: Replicator | null): NodeStatus["sqlite"] {
-  const version = replicator?.applicationVersion ?? null;
+  const version = replicator?.application.version ?? null;
   const note = walResetNote(version);
   return {
     marmot: showVersion(ownVersion()),

@@ -3,7 +3,7 @@
  * verbs, the API and the page show the same. Pure.
  */
 import { basename } from "node:path";
-import { counted, shellWord, showCount, showSpan } from "../../base/spans.ts";
+import { counted, shellWord, showCount, showSpan } from "../../base/text/spans.ts";
 import { describeProgress } from "../../replication/machine/work-progress.ts";
 import type { Finding, Level, MemberStatus, NodeStatus, Verdict } from "../api.ts";
 
@@ -32,7 +32,7 @@ export function verdictOf(facts: StatusFacts): Verdict {
 }
 
 function sentence({ node, quorum, pending, conflicts, cluster }: StatusFacts): string {
-  const parts = [node.ready ? "ready" : `not ready: ${reasonOf(node.waitingFor).text}`];
+  const parts = [node.ready ? "ready" : `not ready: ${reasonOf(node.waitingFor).text.split("; ")[0]}`];
   if (cluster.id !== "" && quorum.voters > 0) {
     parts.push(`${quorum.inTouch} of ${quorum.voters} voters in touch`);
     parts.push(quorum.mayLose < 0 ? "no majority" : `may lose ${quorum.mayLose}`);
@@ -189,7 +189,7 @@ function releaseFindings({ refusals, formats }: StatusFacts): Finding[] {
 }
 
 function dataFindings(facts: StatusFacts): Finding[] {
-  const { pending, tables, sqlite, verified, conflicts, quorum, cluster } = facts;
+  const { pending, tables, sqlite, verified, conflicts, quorum, cluster, backups } = facts;
   const found: Finding[] = [];
   if (pending.oldestMs > PENDING_MS && quorum.mayLose >= 0)
     found.push(
@@ -206,6 +206,8 @@ function dataFindings(facts: StatusFacts): Finding[] {
     const [text = "", hint = ""] = sqlite.warning.replace(/\)$/, "").split(" (hint: ");
     found.push(finding("warn", text.charAt(0).toUpperCase() + text.slice(1), hint));
   }
+  if (backups !== null && backups.error !== "")
+    found.push(finding("warn", `The last backup to ${backups.to} failed`, backups.error));
   if (verified !== null && !verified.equal)
     found.push(
       finding("bad", "The last verify found differences", "Name them", commandFor(facts, "verify --deep")),

@@ -117,6 +117,24 @@ export class RowidCollisions {
     return collides;
   }
 
+  /**
+   * The stored row is another row than the one that a pending change of this node is about: the change will be redirected
+   * when it is ordered, unless that row is deleted before. `base`: of the change; `isInsert`: its writer found no row.
+   */
+  isOther(
+    access: RowAccess,
+    row: Pick<RowChange, "key" | "keyId">,
+    base: PositionVector,
+    isInsert: boolean,
+  ): boolean {
+    if (access.get(row.key) === null) return false;
+    const table = access.shape.id;
+    const creation = this.#creation(table, row.keyId);
+    const own = { origin: this.#peer };
+    if (unseenWrite(creation, base, own) !== null) return true;
+    return isInsert && unseenWrite(this.#keyPositions.last(table, row.keyId), base, own) !== null;
+  }
+
   /** Where the row of the key was inserted; null: the row is older than the replica. */
   #creation(table: number, keyId: KeyId): LastWrite | null {
     const row = trusted<[number, number, number] | undefined>(this.#selectCreation.get(table, keyId));
@@ -125,12 +143,6 @@ export class RowidCollisions {
 
   #setCreation(table: number, keyId: KeyId, { shard, index, origin }: ChangesetContext): void {
     this.#upsertCreation.run(table, keyId, shard, index, origin);
-  }
-
-  /** The row under the rowid was inserted by another node, after `base`. */
-  isOthers(table: number, keyId: KeyId, base: PositionVector): boolean {
-    const creation = this.#creation(table, keyId);
-    return creation !== null && creation.origin !== this.#peer && !covers(base, creation);
   }
 
   /** See `RowidAllocator.free`. */

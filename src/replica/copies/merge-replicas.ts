@@ -22,7 +22,7 @@ import { compareRows } from "./compare-rows.ts";
 import { integer, readRow, trusted } from "../../sqlite/typed-rows.ts";
 
 /** Tables of which the part of a shard is replaced as a whole, by the column "shard". */
-const BY_SHARD = ["origin", "checksum", "conflict", "staged", "check", "moved"] as const;
+const BY_SHARD = ["origin", "checksum", "conflict", "conflict_state", "staged", "check", "moved"] as const;
 
 /**
  * Tables of records about a row, by "tbl" and "key"; their positions may be in shard 0. Unlike key positions, such records

@@ -91,6 +91,14 @@ export const REPLICATED_TABLES = {
    */
   conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, "losing_shard" INTEGER, "losing_idx" INTEGER, "note" TEXT, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
   /**
+   * Entries of the journal that are no longer open; see `ConflictStates`.
+   * - `shard`, `idx`, `ordinal`: the conflict in the journal.
+   * - `state`: `restored` or `dismissed`.
+   * - `origin`: the node on which that was done.
+   * - `time`: wall-clock milliseconds.
+   */
+  conflictState: `CREATE TABLE "__marmot__conflict_state"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "state" TEXT, "origin" INTEGER, "time" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
+  /**
    * Last write per column, for tables that merge updates by column; see `ColumnPositions`.
    * - `tbl`, `key`: the row.
    * - `writes`: the last write of the whole row and of single columns, as JSON.

@@ -4,6 +4,8 @@ import type { PeerHello, PeerId, Transport } from "../../shard/seams.ts";
 import { encodeControl, type Hello, type Life, type NodeNews } from "../messages/control-messages.ts";
 import { storedFormats } from "../formats/told-formats.ts";
 import type { MessageRouter } from "../messages/message-router.ts";
+import { plainEpoch } from "../../shard/epochs.ts";
+import type { EpochGuard } from "../epochs/epoch-guard.ts";
 import { LifeGuard, type LifeGuardComponents } from "./life-guard.ts";
 
 const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };
@@ -13,11 +15,14 @@ export interface PeerLivesComponents extends Omit<LifeGuardComponents, "onTwin" 
   readonly router: MessageRouter;
   readonly logger: Logger;
   readonly nameOf: (peer: PeerId) => string;
+  readonly epochs: EpochGuard;
 }
 
 export class PeerLives {
   readonly #components: PeerLivesComponents;
   readonly #guard: LifeGuard;
+  /** Connected peers of an earlier epoch. */
+  readonly #older = new Set<PeerId>();
 
   constructor(components: PeerLivesComponents) {
     const { router, transport } = components;
@@ -39,6 +44,9 @@ export class PeerLives {
   }
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
+    const other = this.#components.epochs.admit(hello);
+    if (other !== null) return other;
+    this.#older.delete(peer.peerId);
     const refusal = this.#guard.admit(peer, hello, linkedNonce);
     if (refusal === null) this.#noteFormats(peer.peerId, hello);
     return refusal;
@@ -52,7 +60,7 @@ export class PeerLives {
   }
 
   isRefused(peer: PeerId): boolean {
-    return this.#guard.isRefused(peer);
+    return this.#older.has(peer) || this.#guard.isRefused(peer);
   }
 
   /** Tells connected peers the life that is not in this node's hello. */
@@ -89,8 +97,14 @@ export class PeerLives {
 
   /** Checks the life that a connected peer told last: this node may know more by now. */
   checkAgain(peer: PeerId): void {
-    const { router, transport } = this.#components;
-    const { life } = router.hellos.get(peer) ?? {};
+    const { router, transport, epochs } = this.#components;
+    const hello = router.hellos.get(peer);
+    if (hello !== undefined && epochs.isOlder(hello)) {
+      this.#older.add(peer);
+      transport.send(peer, encodeControl({ kind: "epochs", epochs: epochs.own.map(plainEpoch) }), "urgent");
+      return;
+    }
+    const { life } = hello ?? {};
     if (life !== undefined && transport.connected().includes(peer)) this.#check(peer, life);
   }
 

@@ -1,8 +1,10 @@
 /** Answers requests that change the members: of joining nodes, of learners, and of operators through other nodes. */
 import type { Clock } from "../../base/clock.ts";
+import { showDuration } from "../../base/duration.ts";
 import type { Logger } from "../../base/logger.ts";
+import { dueVoterChange } from "./silent-voters.ts";
 import { isWithin, type Role, toldRole } from "./role.ts";
-import type { ChangeOutcome } from "../../shard/cluster-members.ts";
+import { type ChangeOutcome, MAX_VOTERS } from "../../shard/cluster-members.ts";
 import type { ShardRuntime } from "../../shard/runtime.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { slotOf } from "../../shard/slots.ts";
@@ -17,6 +19,8 @@ const EAGER_TICKS = 50;
 const PROMOTE_WITHIN = 200;
 /** Members of a cluster. */
 const MAX_MEMBERS = 64;
+/** The default of `--replace-after`. */
+export const REPLACE_AFTER_MS = 600_000;
 /** Pause between two admissions: a flood of requests changes the configuration slowly. */
 const ADMIT_MS = 100;
 /** Refusals of joins that are remembered. */
@@ -40,6 +44,8 @@ export interface MemberChangesComponents {
   readonly logger: Logger;
   readonly clusterId: string;
   readonly self: PeerId;
+  /** A voter that is silent for so long gives its vote to a learner; 0: never. */
+  readonly replaceAfterMs: number;
   /** The role that a peer may have at most, null: it may not join. Absent: each peer may have any role. */
   readonly admitted?: ((peer: PeerId) => Role | null) | undefined;
 }
@@ -72,13 +78,42 @@ export class MemberChanges {
     admitted?.(self);
     const now = this.#components.clock.now();
     for (const peer of this.#components.transport.connected()) this.#seenAt.set(peer, now);
+    this.#replaceSilent(now);
+  }
+
+  #replaceSilent(now: number): void {
+    const { runtime, replaceAfterMs, logger } = this.#components;
+    const [group] = runtime.groups;
+    if (!group!.raft.isLeader) return;
+    const { members, configuration } = group!.configuration;
+    const seen = members.map((member) => ({
+      member,
+      isVoter: configuration.voters.includes(member.id),
+      silentMs: this.#silentMs(member.peerId, now),
+      behind: runtime.membership.lacks(member.id),
+      mayVote: this.#beyondList(member.peerId, "voter") === null,
+    }));
+    const due = dueVoterChange(seen, replaceAfterMs);
+    if (due?.kind === "replace") {
+      runtime.membership.replace(due.voter, due.learner);
+      const text = `${due.voter.name} is silent for ${showDuration(replaceAfterMs)}: ${due.learner.name} gets its vote`;
+      const hint = `start ${due.voter.name} again, or remove it with marmot members remove ${due.voter.name}`;
+      logger.event("member", text, { hint }, "warn");
+    } else if (due !== null) {
+      runtime.membership.giveBack(due.voter);
+      logger.event("member", `${due.voter.name}, a learner by choice, gives its vote back`);
+    }
+  }
+
+  #silentMs(peer: PeerId, now: number): number {
+    const { transport, self } = this.#components;
+    if (peer === self || transport.connected().includes(peer)) return 0;
+    return Math.max(1, now - (this.#seenAt.get(peer) ?? this.#startedAt));
   }
 
   /** A node that has just started does not know yet who is alive: it takes all for alive. */
   #isAlive(peer: PeerId): boolean {
-    const { clock, transport, self } = this.#components;
-    if (peer === self || transport.connected().includes(peer)) return true;
-    return clock.now() - (this.#seenAt.get(peer) ?? this.#startedAt) < ALIVE_MS;
+    return this.#silentMs(peer, this.#components.clock.now()) < ALIVE_MS;
   }
 
   onRequest(peerId: PeerId, request: Request, answer: Answer): void {
@@ -155,12 +190,20 @@ export class MemberChanges {
     );
   }
 
+  /** This node gets a vote when it has caught up, as long as there are few voters. */
+  awaitsVote(role: Role): boolean {
+    const { runtime, self } = this.#components;
+    const [group] = runtime.groups;
+    if (role !== "voter" || group!.memberOf(self)?.role === "learner" || runtime.isVoter(self)) return false;
+    const { voters } = group!.configuration.configuration;
+    return voters.length < MAX_VOTERS || voters.includes(runtime.member);
+  }
+
   /** A learner that is close to the end of each log asks to become a voter. */
   askForPromotion({ role, ticks, isNewsTick }: PromotionFacts, readiness: { behind(): number }): void {
     if (ticks > EAGER_TICKS && !isNewsTick) return;
-    const { runtime, transport, self } = this.#components;
-    if (role !== "voter" || runtime.groups[0]!.memberOf(self)?.role === "learner") return;
-    if (runtime.isVoter(self) || readiness.behind() > PROMOTE_WITHIN) return;
+    const { transport, self } = this.#components;
+    if (!this.awaitsVote(role) || readiness.behind() > PROMOTE_WITHIN) return;
     for (const peer of transport.connected())
       transport.send(peer, encodeControl({ kind: "promote" }), "urgent");
     this.promote(self);
@@ -179,7 +222,9 @@ export class MemberChanges {
     this.#components.logger.event(
       "member",
       `${name} becomes the second voter: with two voters, neither may fail`,
-      { hint: `add a third node, or take the vote back with marmot members demote ${name}` },
+      {
+        hint: `add a third node, or take the vote back with marmot members demote ${name}; marmot members recover gives a quorum back when it is lost`,
+      },
       "warn",
     );
   }

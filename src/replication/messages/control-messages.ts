@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import { fromUtf8, utf8 } from "../../base/bytes.ts";
 import { asPeerId } from "../../base/ids.ts";
+import { MAX_EPOCHS } from "../../shard/epochs.ts";
 import { MessageKind, withKind } from "../../shard/frames.ts";
 import { TOLD_FORMATS } from "../formats/told-formats.ts";
 
@@ -45,6 +46,15 @@ const LIFE = v.pipe(
 
 export type Life = v.InferOutput<typeof LIFE>;
 
+/** See `shard/epochs.ts`. Older builds do not send them. */
+const EPOCHS = v.pipe(
+  v.array(
+    v.pipe(v.object({ number: integer, id: text, by: peer, starts: vector, signature: text }), v.readonly()),
+  ),
+  v.maxLength(MAX_EPOCHS),
+  v.readonly(),
+);
+
 const HELLO = v.pipe(
   v.object({
     /** "" while a node joins. */
@@ -60,6 +70,8 @@ const HELLO = v.pipe(
     nonce: v.optional(text),
     /** Absent while a node joins, or waits for room on its disk. */
     life: v.optional(LIFE),
+    /** Absent while a node joins, and from older builds. */
+    epochs: v.optional(EPOCHS),
   }),
   v.readonly(),
 );
@@ -146,6 +158,8 @@ const CONTROL = {
   life: v.object({ kind: v.literal("life"), life: LIFE }),
   /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */
   refused: v.object({ kind: v.literal("refused"), reason: text }),
+  /** The newest epochs that the sender knows, on an open connection. */
+  epochs: v.object({ kind: v.literal("epochs"), epochs: EPOCHS }),
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
   /** A member forwards the join of a peer to the leader. */

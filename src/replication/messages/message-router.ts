@@ -1,6 +1,7 @@
 /** Routes the messages of the transport to the current stage: first the join, then the replicator. */
 import { fromUtf8 } from "../../base/bytes.ts";
 import { MessageKind } from "../../shard/frames.ts";
+import { type Epoch, plainEpoch } from "../../shard/epochs.ts";
 import type { PeerHello, PeerId, TransportHandlers } from "../../shard/seams.ts";
 import {
   type FormatClash,
@@ -25,6 +26,8 @@ export interface Stage {
   readonly clusterId: string;
   /** The life of this process as a member; absent while it is none. */
   life?(): Life | null;
+  /** The newest epochs of the cluster that this node knows; absent while it joins. */
+  epochs?(): readonly Epoch[];
   /** Absent: this node is no member, and any peer will do. */
   usedFormats?(): UsedFormats;
   /** The reason to refuse the peer; null: none. `linkedNonce`: of the peer's process that was accepted last. */
@@ -38,7 +41,7 @@ export interface Stage {
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array>;
 }
 
-type Self = Omit<Hello, "clusterId" | "life" | "formats" | "speaks"> & { readonly nonce: string };
+type Self = Omit<Hello, "clusterId" | "life" | "epochs" | "formats" | "speaks"> & { readonly nonce: string };
 
 /** A node that is told to update halts: the text travels to it. */
 const refusalOf = (peer: Hello, self: Self, { older, reason }: FormatClash): string => {
@@ -82,10 +85,12 @@ export class MessageRouter implements TransportHandlers {
   hello(): Uint8Array {
     const life = this.#stage?.life?.() ?? null;
     const clusterId = this.#stage?.clusterId ?? "";
+    const epochs = this.#stage?.epochs?.();
     return encodeHello({
       ...this.#self,
       ...{ clusterId, formats: HELLO_FORMATS, speaks: ownFormats() },
       ...(life === null ? {} : { life }),
+      ...(epochs === undefined ? {} : { epochs: epochs.map(plainEpoch) }),
     });
   }
 

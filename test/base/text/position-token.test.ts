@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { hasReached, parsePosition, showPosition } from "../../src/base/position-token.ts";
+import { hasReached, parsePosition, showPosition } from "../../../src/base/text/position-token.ts";
 
 test("a position is the index of each shard, and its text gives it back", () => {
   for (const positions of [[812], [0], [812, 40, 7], Array.from({ length: 64 }, (_, i) => i)])
