@@ -1,7 +1,5 @@
 /** `marmot doctor`: whether the tables of a database can replicate. Needs no cluster. */
 import type { CliContext } from "../context.ts";
-import { type ClassifiedTable, PICKED_IDS } from "../../schema/classify/verdict.ts";
-import { someOf } from "../../schema/classify/habits.ts";
 import type { Options } from "../options/options.ts";
 import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../run-options.ts";
 import { table } from "../output/table.ts";
@@ -14,7 +12,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     functions: text(options, "functions"),
     libraries: list(options, "load-extension") ?? [],
   });
-  const { inspectDatabase } = await import("../../node/offline/doctor.ts");
+  const { grouped, inspectDatabase } = await import("../../node/offline/doctor.ts");
   const found = inspectDatabase(db, {
     tables: list(options, "tables"),
     exclude: list(options, "exclude") ?? [],
@@ -42,23 +40,6 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     `\n${notes.join("\n")}\n${found.replicates ? "marmot run would replicate it" : "marmot run would refuse it"}`,
   );
   return found.replicates ? 0 : 1;
-}
-
-/** Tables that need care for the same reason share one line, in the place of the first. `followers`: of ids that SQLite picks. */
-function grouped(tables: readonly ClassifiedTable[], followers: readonly string[]): ClassifiedTable[] {
-  const isAlike = (a: ClassifiedTable, b: ClassifiedTable): boolean =>
-    a.verdict === "care" && b.verdict === "care" && a.reason === b.reason && a.hint === b.hint;
-  return tables.flatMap((table, i) => {
-    const alike = tables.filter((other) => isAlike(table, other));
-    if (alike.length > 1 && tables.findIndex((other) => isAlike(table, other)) !== i) return [];
-    const name = alike.length > 1 ? `${alike.length} tables` : table.name;
-    const names = alike.length > 1 ? `: ${someOf(alike.map((t) => t.name))}` : "";
-    const follow =
-      table.reason === PICKED_IDS && followers.length > 0
-        ? `; rows that refer to its id follow that row: ${someOf(followers)}`
-        : "";
-    return [{ ...table, name, reason: `${table.reason}${names}${follow}` }];
-  });
 }
 
 export const doctorVerb: Verb = {

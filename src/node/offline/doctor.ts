@@ -2,8 +2,8 @@
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import { type ClassifiedTable, PICKED_IDS } from "../../schema/classify/verdict.ts";
-import { followersOf, habitsOf } from "../../schema/classify/habits.ts";
+import { type ClassifiedTable, PICKED_IDS } from "../../schema/classify/table-verdict.ts";
+import { followersOf, habitsOf, someOf } from "../../schema/classify/habits.ts";
 import type { Selection } from "../../schema/selection.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { readWriterVersion, walResetNote } from "../../sqlite/versions/writer-version.ts";
@@ -66,4 +66,21 @@ export function inspectDatabase(file: string, selection: Selection): Inspection 
   } finally {
     db.close();
   }
+}
+
+/** Tables that need care for the same reason share one line, in the place of the first. `followers`: of ids that SQLite picks. */
+export function grouped(tables: readonly ClassifiedTable[], followers: readonly string[]): ClassifiedTable[] {
+  const isAlike = (a: ClassifiedTable, b: ClassifiedTable): boolean =>
+    a.verdict === "care" && b.verdict === "care" && a.reason === b.reason && a.hint === b.hint;
+  return tables.flatMap((table, i) => {
+    const alike = tables.filter((other) => isAlike(table, other));
+    if (alike.length > 1 && tables.findIndex((other) => isAlike(table, other)) !== i) return [];
+    const name = alike.length > 1 ? `${alike.length} tables` : table.name;
+    const names = alike.length > 1 ? `: ${someOf(alike.map((t) => t.name))}` : "";
+    const follow =
+      table.reason === PICKED_IDS && followers.length > 0
+        ? `; rows that refer to its id follow that row: ${someOf(followers)}`
+        : "";
+    return [{ ...table, name, reason: `${table.reason}${names}${follow}` }];
+  });
 }

@@ -3,7 +3,7 @@
  * and `run` obeys it.
  */
 import type { DatabaseSync } from "node:sqlite";
-import { type ClassifiedTable, PICKED_IDS, refused, replicates } from "./verdict.ts";
+import { type ClassifiedTable, PICKED_IDS, refused, replicates } from "./table-verdict.ts";
 import { classifyVirtual } from "./virtual.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
@@ -38,7 +38,7 @@ import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
 import { classifyTriggers, type UserTriggers } from "../triggers.ts";
 
-export type { ClassifiedTable, Verdict } from "./verdict.ts";
+export type { ClassifiedTable, Verdict } from "./table-verdict.ts";
 
 export const ALL: Selection = { tables: null, exclude: [] };
 

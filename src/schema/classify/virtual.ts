@@ -4,7 +4,7 @@ import type { SchemaObject } from "../../sqlite/schema.ts";
 import { fillersOf } from "../fill-index.ts";
 import { type DerivedIndex, derivedIndexOf } from "../search-index.ts";
 import type { UserTriggers } from "../triggers.ts";
-import { type ClassifiedTable, refused, replicates } from "./verdict.ts";
+import { type ClassifiedTable, refused, replicates } from "./table-verdict.ts";
 
 interface Surroundings {
   /** The other tables, virtual ones included. */
