@@ -2,6 +2,7 @@
 import type { Stream } from "@libp2p/interface";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
+import { visible } from "../base/visible.ts";
 import { errorMessage } from "../base/errors.ts";
 import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
 
@@ -108,7 +109,7 @@ export async function* receiveTransfer(
     } else if (kind === FrameKind.end) done = true;
     else if (kind === FrameKind.alive) return notify();
     else if (kind === FrameKind.failed)
-      failure ??= new TransferError(`the sender stopped: ${fromUtf8(payload)}`);
+      failure ??= new TransferError(`the sender stopped: ${visible(fromUtf8(payload.subarray(0, 1000)))}`);
     else throw new FramingError(`a frame of kind ${kind}`);
     notify();
   });

@@ -317,6 +317,7 @@ export class Libp2pTransport implements Transport {
         const refusal = isFull ? `there are ${MAX_LINKS} peers already` : handlers.admit(peer);
         if (refusal !== null) {
           this.#refusals.warn("a peer was refused", peerId, refusal);
+          this.#closeLater(peerId, connection);
           return refusal;
         }
         if (other !== undefined && !this.#isBetter(link, other, peerId)) return "there is a stream already";
