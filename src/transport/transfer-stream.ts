@@ -143,3 +143,27 @@ export async function* receiveTransfer(
     else stream.abort(new TransferError("the receiver is done"));
   }
 }
+
+/** The transfers that run at the same time, for each peer. */
+export class TransferSlots {
+  readonly #most: number;
+  readonly #running = new Map<string, number>();
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** False: the peer has as many as it may. */
+  take(peer: string): boolean {
+    const running = this.#running.get(peer) ?? 0;
+    if (running >= this.#most) return false;
+    this.#running.set(peer, running + 1);
+    return true;
+  }
+
+  give(peer: string): void {
+    const left = (this.#running.get(peer) ?? 1) - 1;
+    if (left > 0) this.#running.set(peer, left);
+    else this.#running.delete(peer);
+  }
+}
