@@ -1,9 +1,10 @@
 /** The command: runs the verb of the arguments and returns an exit code: 0 done, 1 failed, 2 wrong usage. */
+import { visibleLines } from "../base/visible.ts";
 import { errorMessage, UsageError, UserError } from "../base/errors.ts";
 import type { CliContext } from "./context.ts";
 import { didYouMean } from "./options/nearest.ts";
 import { parseOptions } from "./options/options.ts";
-import { type Paint, painter, takeColor } from "./output/color.ts";
+import { beside, type Colors, type Paint, painter, takeColor } from "./output/color.ts";
 import { clip, wrap } from "./output/wrap.ts";
 import { refused, usage } from "./output/problem.ts";
 import { explain as explainOptions, help } from "./help.ts";
@@ -88,12 +89,20 @@ function oldSpelling(argv: readonly string[]): string[] | null {
   return ["cleanup", ...rest];
 }
 
+/** Names and texts of others are printed without control characters; colours are those of this program. */
+const withVisibleText = (terminal: CliContext, colors: Colors): CliContext => ({
+  ...terminal,
+  colors,
+  print: (text) => terminal.print(beside(text, colors.out, visibleLines)),
+  say: (text) => terminal.say(beside(text, colors.err, visibleLines)),
+});
+
 /** Runs a verb. Never throws. */
-export async function main(given: readonly string[], outer: CliContext): Promise<number> {
-  let context = outer;
+export async function main(given: readonly string[], terminal: CliContext): Promise<number> {
+  let context = withVisibleText(terminal, { out: false, err: false });
   try {
-    const { argv: plain, colors } = takeColor(given, outer.environment, outer.colors);
-    context = { ...outer, colors };
+    const { argv: plain, colors } = takeColor(given, terminal.environment, terminal.colors);
+    context = withVisibleText(terminal, colors);
     const argv = oldSpelling(plain) ?? plain;
     const [name, ...rest] = argv;
     if (name === undefined) {

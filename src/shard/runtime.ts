@@ -13,11 +13,11 @@ import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { EntryType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
-import { Group, memberContext } from "./group.ts";
-import { handOver, spreadLeader } from "./leadership.ts";
+import { Group, groupWrite, memberContext } from "./group.ts";
+import { handOver, moveLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
-import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
+import type { LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { decodeMessages, encodeMessages, type GroupMessage } from "./wire.ts";
 
@@ -67,6 +67,8 @@ export interface RuntimeOptions {
   readonly electionTicks?: number;
   /** Entries of each log kept for late followers; compacted at five times as many. Default 2000. */
   readonly keepEntries?: number;
+  /** Default true: a group's leader moves to the voter that writes most to it. */
+  readonly leaderFollowsWriter?: boolean | undefined;
   /** Per shard, an index that is known to be committed. */
   readonly committed?: readonly number[];
 }
@@ -125,7 +127,7 @@ export class ShardRuntime {
     for (const group of this.groups) {
       group.raft.tick();
       group.confirmed.tick();
-      group.ticksLed = group.raft.isLeader ? group.ticksLed + 1 : 0;
+      group.countLed();
       if (group.raft.isLeader && group.shard !== 0) this.#followConfiguration(group);
     }
     if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
@@ -142,7 +144,7 @@ export class ShardRuntime {
   }
 
   propose(shard: ShardId, data: Uint8Array): ProposeResult {
-    return this.groups[shard]!.raft.propose(data);
+    return this.groups[shard]!.propose(data);
   }
 
   /** Handles messages of a peer. Throws `WireError` for other bytes. */
@@ -152,7 +154,7 @@ export class ShardRuntime {
       const group = this.groups[shard]!;
       if (!this.#isFrom(group, message, from) || !this.#hasPossibleTerm(group, message)) continue;
       this.#heard.set(message.from, from);
-      if (group.peerOf(message.from) !== undefined) group.acknowledged.note(message);
+      group.note(message);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else if (message.type === MessageType.propose) this.#forwarded(group, from, message);
       else group.raft.step(message);
@@ -313,8 +315,13 @@ export class ShardRuntime {
 
   #upkeep(): void {
     for (const group of this.groups) {
-      if (group.raft.isLeader && this.groups.length > 1)
-        spreadLeader(group, this.#options.member, this.#components.transport.connected());
+      if (group.raft.isLeader)
+        moveLeader(group, {
+          self: this.member,
+          connected: this.#components.transport.connected(),
+          followsWriter: this.#options.leaderFollowsWriter !== false,
+          isSpread: this.groups.length > 1,
+        });
       this.#compact(group);
     }
   }
@@ -371,26 +378,4 @@ const bytesOf = ({ entries }: Message): number => entries.reduce((sum, { data })
 
 function outgoing(group: Group, messages: readonly Message[] | undefined): GroupMessage[] {
   return (messages ?? []).map((message) => ({ shard: group.shard, message }));
-}
-
-function groupWrite(group: Group, ready: Ready | null): GroupWrite[] {
-  const configuration = group.unsavedConfiguration;
-  group.unsavedConfiguration = null;
-  if (ready?.hardState) group.unsavedHardState = ready.hardState;
-  const entries = ready?.entries ?? [];
-  for (const entry of entries) group.appendedBytes += entry.data.length;
-  group.appendedEntries += entries.length;
-  // A changed commit index alone is written with the next write that must be synced.
-  if (configuration === null && !ready?.mustSync) return [];
-  const hardState = group.unsavedHardState;
-  group.unsavedHardState = null;
-  return [
-    {
-      shard: group.shard,
-      ...(ready?.snapshot ? { snapshot: ready.snapshot } : {}),
-      ...(entries.length > 0 ? { entries } : {}),
-      ...(hardState === null ? {} : { hardState }),
-      ...(configuration === null ? {} : { configuration }),
-    },
-  ];
 }

@@ -19,6 +19,17 @@ export const painter =
   (style, text) =>
     isOn ? `\u001b[${CODES[style]}m${text}\u001b[0m` : text;
 
+const OWN_CODES = new RegExp(`(\u001b\\[(?:0|${Object.values(CODES).join("|")})m)`);
+
+/** Changes a text, but not the codes of colours in it, if there may be some. */
+export const beside = (text: string, isOn: boolean, change: (text: string) => string): string =>
+  isOn
+    ? text
+        .split(OWN_CODES)
+        .map((part, i) => (i % 2 === 1 ? part : change(part)))
+        .join("")
+    : change(text);
+
 /** Takes `--color WHEN` out of the arguments: it means the same for each verb. `terminals`: which of the two are ones. */
 export function takeColor(
   given: readonly string[],
