@@ -54,10 +54,12 @@ class RecoveryRun extends Scenario {
   }
 
   async #recovered(survivor: SimNode, others: Two): Promise<void> {
+    const witnesses = this.random.chance(0.3) ? [await this.#newcomer("learner")] : [];
     if (this.random.chance(0.5)) await this.#writeBehind(survivor, others);
     for (const node of others) await this.down(node);
     const pending = this.pending(survivor);
     await this.#recover(survivor);
+    await this.#halted(witnesses); // over connections that were open
     await this.write(survivor);
     this.confirmed.set(...pending);
     this.check([survivor]);
@@ -76,7 +78,7 @@ class RecoveryRun extends Scenario {
     this.start(others[0]);
     await this.#halted([others[0]]);
     this.start(survivor);
-    await this.#rejoin(survivor, others);
+    await this.#rejoin(survivor, [...others, ...witnesses]);
   }
 
   /** Rows that the others confirm while the survivor is cut off: these may be lost. */
