@@ -6,7 +6,7 @@ import { Op, type RowChange } from "../../change/batch.ts";
 import type { ChangedRows } from "../../change/changed-rows.ts";
 import { encodeImage, hashOfImage, imageHash } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
-import type { Image } from "../../change/value.ts";
+import { type Image, Slices } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
@@ -139,13 +139,15 @@ export class PlainRows {
   }
 }
 
-/** The end of the rows from `from` to `to` in which no key comes twice. */
+/** The end of the rows from `from` to `to` in which no key comes twice, and that are one slice. */
 function distinctUpTo(rows: readonly RowChange[], from: number, to: number): number {
   const seen = new Set<KeyId>();
+  const slices = new Slices(SLICE);
   for (let i = from; i < to; i++) {
-    const { keyId } = rows[i]!;
+    const { keyId, image } = rows[i]!;
     if (seen.has(keyId)) return i;
     seen.add(keyId);
+    if (slices.ends(image)) return i + 1;
   }
   return to;
 }

@@ -8,7 +8,7 @@ import { Op, type PositionVector, type RowChange } from "../../change/batch.ts";
 import type { ChangedRows } from "../../change/changed-rows.ts";
 import { encodeImage } from "../../change/codec.ts";
 import { type KeyId, keyIdOf } from "../../change/key.ts";
-import { type Image, imageEqual, type Value } from "../../change/value.ts";
+import { type Image, imageEqual, Slices, type Value } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
@@ -72,13 +72,13 @@ export class RowApplier {
       yield* this.#plain.apply(access, rows, context);
       return;
     }
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[i]!;
+    const slices = new Slices(SLICE);
+    for (const row of rows) {
       const before = access.get(row.key);
       const merged = this.#evaluable(access, row, merger?.merge(row, before) ?? asSent(row), context);
       if (merged.image === null && before !== null) access.delete(row.key);
       this.#write(access, { row, merged, before }, context);
-      if (i % SLICE === SLICE - 1) yield;
+      if (slices.ends(row.image)) yield;
     }
   }
 
@@ -89,9 +89,11 @@ export class RowApplier {
     context: ChangesetContext,
   ): Generator<void, void> {
     const old: (Image | null)[] = [];
-    for (let i = 0; i < rows.length; i++) {
-      old.push(access.get(rows[i]!.key));
-      if (i % SLICE === SLICE - 1) yield;
+    const slices = new Slices(SLICE);
+    for (const { key } of rows) {
+      const image = access.get(key);
+      old.push(image);
+      if (slices.ends(image)) yield;
     }
     const sets = this.#merge.mergerOf(access.shape)?.mergeSet(rows, old) ?? rows.map(asSent);
     const merged = sets.map((row, i) => this.#evaluable(access, rows[i]!, row, context));
@@ -99,7 +101,7 @@ export class RowApplier {
       const [before, { image }] = [old[i]!, merged[i]!];
       if (before !== null && (image === null || access.uniqueChanges(before, image)))
         access.delete(rows[i]!.key);
-      if (i % SLICE === SLICE - 1) yield;
+      if (slices.ends(before)) yield;
     }
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i]!;
@@ -109,7 +111,7 @@ export class RowApplier {
         for (const key of access.clashes(image)) this.#evict(access, key, evictor, context);
       }
       this.#write(access, { row, merged: merged[i]!, before: old[i]! }, context);
-      if (i % SLICE === SLICE - 1) yield;
+      if (slices.ends(image)) yield;
     }
   }
 

@@ -18,6 +18,7 @@ import { SLICE_MS, type TurnResult } from "./turn.ts";
 
 /** Changed rows after which applying pauses until they are reflected: Marmot keeps the write lock only for short times. */
 const REFLECT_AT_ROWS = 2000;
+const REFLECT_AT_BYTES = 4 << 20;
 /** How often before images that the synced file makes needless are dropped. */
 const PRUNE_MS = 250;
 
@@ -202,7 +203,9 @@ export class Pipeline {
     if (this.reflecting || this.#schema.proposing) return true;
     const { replica, now } = this.#components;
     const end = now() + SLICE_MS;
-    const done = replica.advance(() => replica.changed.size >= REFLECT_AT_ROWS || now() >= end);
+    const { changed } = replica;
+    const isMuch = (): boolean => changed.size >= REFLECT_AT_ROWS || changed.bytes >= REFLECT_AT_BYTES;
+    const done = replica.advance(() => isMuch() || now() >= end);
     return done || replica.betweenEntries;
   }
 
