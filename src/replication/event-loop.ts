@@ -13,7 +13,7 @@ import type { Host } from "./machine/host.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { TurnResult } from "./pipeline/turn.ts";
 
-const TICK_MS = 100;
+export const TICK_MS = 100;
 /** The path of the app database is checked at most this often. */
 const CHECK_FILE_MS = 5;
 /** Late ticks that are repeated after a stall of this process: more would start an election against a working leader. */

@@ -4,6 +4,7 @@ import type { OpenReplica } from "../replica/open-replica.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { PeerHello, PeerId } from "../shard/seams.ts";
 import type { EventLoop } from "./event-loop.ts";
+import type { BusyPeers } from "./members/busy-peers.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerNews } from "./peer-news.ts";
 import type { Control, FileCheck, Hello, Life, NodeNews } from "./messages/control-messages.ts";
@@ -20,6 +21,7 @@ export interface PeerMessagesComponents {
   readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly snapshots: SnapshotExchange;
+  readonly busyPeers: BusyPeers;
   readonly ownNews: () => NodeNews;
   /** A peer refuses this node over an open connection. */
   readonly onRefused: (peer: PeerId, reason: string) => void;
@@ -73,6 +75,7 @@ export class PeerMessages implements Stage {
 
   onDisconnect(peerId: PeerId): void {
     this.#components.logger.info("disconnected", { peer: this.#components.peers.nameOf(peerId) });
+    this.#components.busyPeers.heard(peerId, 0);
   }
 
   onRaft(peerId: PeerId, body: Uint8Array): void {
@@ -101,6 +104,8 @@ export class PeerMessages implements Stage {
         return lives.onLife(peerId, control.life);
       case "refused":
         return this.#components.onRefused(peerId, control.reason);
+      case "busy":
+        return this.#components.busyPeers.heard(peerId, control.ms);
       case "twin":
         return lives.onTwin();
       case "news":

@@ -24,6 +24,7 @@ import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
 import type { SyncedFile } from "./machine/host.ts";
+import { BusyPeers } from "./members/busy-peers.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
 import { MemberChanges } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
@@ -58,6 +59,7 @@ export class Replicator {
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
   readonly #upkeep: Upkeep;
+  readonly #busyPeers: BusyPeers;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
@@ -89,6 +91,10 @@ export class Replicator {
     });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
+    this.#busyPeers = new BusyPeers({
+      ...{ runtime: this.runtime, peers: this.peers, transport: components.transport },
+      logger: components.logger.child("raft"),
+    });
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
@@ -168,6 +174,7 @@ export class Replicator {
     return new ShardRuntime(
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+        onLargeWrite: (bytes) => this.#busyPeers.tell(bytes),
         keepFrom: (shard) =>
           lowestHold(
             shard,
@@ -227,6 +234,7 @@ export class Replicator {
     return new PeerMessages({
       ...{ replica, runtime, loop, peers, lives, members, logger, onRefused },
       snapshots: this.#snapshots,
+      busyPeers: this.#busyPeers,
       ownNews: () => this.#ownNews(),
     });
   }

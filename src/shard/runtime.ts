@@ -11,7 +11,7 @@ import type { LogIndex } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
-import { type MemberId, type Message, MessageType } from "../raft/model/types.ts";
+import { type Entry, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
 import { handOver, spreadLeader } from "./leadership.ts";
@@ -43,6 +43,9 @@ const UPKEEP_TICKS = 5;
 /** Elections that a node may have missed. A term beyond is damaged or malicious, and would never be forgotten. */
 const MAX_TERM_AHEAD = 1_000_000;
 
+/** Bytes of entries whose write and application keep this node from answering for a while: peers are told before. */
+const BUSY_BYTES = 4 << 20;
+
 /** Bytes of a message above which the transport is asked for room before it is encoded. */
 const LARGE_BYTES = 1 << 20;
 
@@ -54,6 +57,8 @@ export interface RuntimeComponents {
   readonly logger: Logger;
   /** The position from which a receiver of a replica needs the log; null: none. Absent: none. */
   readonly keepFrom?: (shard: ShardId) => LogIndex | null;
+  /** Called before so many bytes of entries are sent and written: tells the peers that this node is busy. */
+  readonly onLargeWrite?: (bytes: number) => void;
 }
 
 export interface RuntimeOptions {
@@ -129,6 +134,14 @@ export class ShardRuntime {
     for (const group of this.groups) group.confirmed.forget();
   }
 
+  /** The peer is busy for so many ticks; 0: no longer. See `Raft.memberBusy`. */
+  peerBusy(peer: PeerId, ticks: number): void {
+    for (const group of this.groups) {
+      const member = group.memberOf(peer);
+      if (member !== undefined) group.raft.memberBusy(member.id, ticks);
+    }
+  }
+
   get #electionTicks(): number {
     return this.#options.electionTicks ?? ELECTION_TICKS;
   }
@@ -193,6 +206,8 @@ export class ShardRuntime {
       group,
       ready: group.raft.hasReady() ? group.raft.ready() : null,
     }));
+    const bytes = this.#readies.reduce((sum, { ready }) => sum + bytesOf(ready?.entries ?? []), 0);
+    if (bytes >= BUSY_BYTES) this.#components.onLargeWrite?.(bytes);
     return this.#send(this.#readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
   }
 
@@ -258,7 +273,7 @@ export class ShardRuntime {
     this.#sentMessages += messages.length;
     const { transport } = this.#components;
     // A large message is not encoded in vain.
-    const bytes = messages.reduce((sum, { message }) => sum + bytesOf(message), 0);
+    const bytes = messages.reduce((sum, { message }) => sum + bytesOf(message.entries), 0);
     const hasRoom = bytes < LARGE_BYTES || transport.hasRoom?.(peer, bytes) !== false;
     if (hasRoom && transport.send(peer, withKind(MessageKind.raft, encodeMessages(messages)), lane)) return;
     for (const { shard, message } of messages) {
@@ -334,7 +349,8 @@ export class ShardRuntime {
   }
 }
 
-const bytesOf = ({ entries }: Message): number => entries.reduce((sum, { data }) => sum + data.length, 0);
+const bytesOf = (entries: readonly Entry[]): number =>
+  entries.reduce((sum, { data }) => sum + data.length, 0);
 
 function outgoing(group: Group, messages: readonly Message[] | undefined): GroupMessage[] {
   return (messages ?? []).map((message) => ({ shard: group.shard, message }));

@@ -73,6 +73,8 @@ export class Libp2pTransport implements Transport {
   readonly #book: AddressBook;
   readonly #links = new Map<PeerId, Link>();
   readonly #heardAt = new Map<PeerId, number>();
+  /** Peers that said they are busy. */
+  readonly #silentUntil = new Map<PeerId, number>();
   readonly #refusals: RefusalLog;
   /** Addresses at which a handshake has begun, of dials that have not ended. */
   readonly #reached = new Set<string>();
@@ -196,6 +198,10 @@ export class Libp2pTransport implements Transport {
     yield* receiveTransfer(stream, this.#components.clock, request, signal);
   }
 
+  expectSilence(peer: PeerId, ms: number): void {
+    if (this.#links.has(peer)) this.#silentUntil.set(peer, this.#components.clock.now() + ms);
+  }
+
   #connectionsOf(peerId: PeerId): Connection[] {
     return (
       this.#node?.getConnections().filter((c) => c.remotePeer.toString() === peerId && c.status === "open") ??
@@ -214,7 +220,10 @@ export class Libp2pTransport implements Transport {
     if (speak) this.#aliveAt = now;
     for (const [peer, link] of this.#links) {
       if (link.takeHeard()) this.#heardAt.set(peer, now);
-      else if (now - (this.#heardAt.get(peer) ?? now) > SILENCE_MS) {
+      else if (
+        now - (this.#heardAt.get(peer) ?? now) > SILENCE_MS &&
+        now > (this.#silentUntil.get(peer) ?? 0)
+      ) {
         this.#components.logger.info("closing the link to a silent peer", { peer });
         link.abort(new Error("nothing was heard"));
         for (const connection of this.#connectionsOf(peer)) connection.abort(new Error("nothing was heard"));
@@ -316,6 +325,7 @@ export class Libp2pTransport implements Transport {
       onClose: () => {
         if (!announced || this.#links.get(peerId) !== link) return;
         this.#links.delete(peerId);
+        this.#silentUntil.delete(peerId);
         this.#book.hurry(peerId, this.#components.clock.now());
         handlers.onDisconnect(peerId);
       },

@@ -86,6 +86,26 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (!mayVote) {",
   ),
   {
+    ...one(
+      "a follower campaigns against a busy leader",
+      0,
+      "raft/tick.ts",
+      "core.promotable && !core.busy.has(core.leader)",
+      "core.promotable",
+    ),
+    test: "test/raft/election/busy-members.test.ts",
+  },
+  {
+    ...one(
+      "a busy member is never heard from again, and keeps its leader",
+      0,
+      "raft/tick.ts",
+      "else core.busy.delete(member);",
+      "",
+    ),
+    test: "test/raft/election/busy-members.test.ts",
+  },
+  {
     name: "the suffix that differs is not discarded on disk",
     within: 0,
     test: "test/log-store/sqlite-log-store.test.ts",

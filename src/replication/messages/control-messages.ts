@@ -127,6 +127,8 @@ const CONTROL = {
   life: v.object({ kind: v.literal("life"), life: LIFE }),
   /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */
   refused: v.object({ kind: v.literal("refused"), reason: text }),
+  /** The sender handles large entries, and may be silent for so many milliseconds. */
+  busy: v.object({ kind: v.literal("busy"), ms: v.pipe(integer, v.minValue(0)) }),
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
   /** A member forwards the join of a peer to the leader. */

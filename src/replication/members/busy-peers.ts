@@ -1,0 +1,46 @@
+/**
+ * Nodes that handle large entries and cannot answer for a while: a write of 100 MB to the log, the replica and the file is
+ * one step each, and every node takes it at the same time. Without a word of them a leader would step down, or be replaced.
+ * This delays elections alone, and ends with the connection: a process that ends is noticed at once.
+ */
+import type { Logger } from "../../base/logger.ts";
+import type { PeerId, Transport } from "../../shard/seams.ts";
+import type { ShardRuntime } from "../../shard/runtime.ts";
+import { TICK_MS } from "../event-loop.ts";
+import type { PeerNews } from "../peer-news.ts";
+
+/** A busy machine with a slow disk handles at least so much. */
+const BYTES_PER_MS = 5000;
+const LEAST_MS = 2000;
+/** No node is taken for busy longer than this after its last word. */
+const MOST_MS = 30_000;
+
+export interface BusyPeersComponents {
+  readonly runtime: ShardRuntime;
+  readonly peers: Pick<PeerNews, "tellAll">;
+  readonly transport: Pick<Transport, "expectSilence">;
+  readonly logger: Logger;
+}
+
+export class BusyPeers {
+  readonly #components: BusyPeersComponents;
+
+  constructor(components: BusyPeersComponents) {
+    this.#components = components;
+  }
+
+  /** This node writes and applies so many bytes next. */
+  tell(bytes: number): void {
+    const ms = Math.min(MOST_MS, Math.ceil(LEAST_MS + bytes / BYTES_PER_MS));
+    this.#components.peers.tellAll({ kind: "busy", ms });
+    this.#components.logger.info("taking large rows", { bytes });
+  }
+
+  /** 0: the connection to the peer ended. */
+  heard(peer: PeerId, ms: number): void {
+    const { runtime, transport } = this.#components;
+    const within = Math.min(ms, MOST_MS);
+    runtime.peerBusy(peer, Math.ceil(within / TICK_MS));
+    if (within > 0) transport.expectSilence?.(peer, within);
+  }
+}
