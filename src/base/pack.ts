@@ -21,6 +21,15 @@ export const packExact = (packr: Packr, value: unknown): Uint8Array =>
     return out;
   });
 
+/** The same after one byte. */
+export const packAfter = (packr: Packr, first: number, value: unknown): Uint8Array =>
+  withPacked(packr, value, (view) => {
+    const out = new Uint8Array(1 + view.length);
+    out[0] = first;
+    out.set(view, 1);
+    return out;
+  });
+
 /** Calls `use` with a view that is valid during the call. */
 export function withPacked<T>(packr: Packr, value: unknown, use: (view: Uint8Array) => T): T {
   const buffer = (packr.pack as unknown as PackIntoBuffer)(value, REUSE_BUFFER | RESET_BUFFER);

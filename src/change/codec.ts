@@ -15,7 +15,10 @@ export class CodecError extends Error {
   override name = "CodecError";
 }
 
-const packr = new Packr({ useRecords: false, copyBuffers: true, int64AsType: "bigint" } as object);
+/** Decoded bytes are views of the encoded ones. */
+const packr = new Packr({ useRecords: false, int64AsType: "bigint" } as object);
+/** Smaller BLOBs get memory of their own: a view would keep all of a batch. */
+const OWN_BYTES = 16 << 10;
 
 const Class = { real: 1, negativeZero: 2, text: 3 } as const;
 
@@ -58,7 +61,7 @@ function unpackValues(packed: unknown, classes: unknown): Value[] {
       if (classes[i + 1] === Class.real && typeof value === "number") continue;
       else if (classes[i + 1] === Class.negativeZero && value === 0) out[column] = -0;
       else if (classes[i + 1] === Class.text && value instanceof Uint8Array)
-        out[column] = new TextBytes(value);
+        out[column] = new TextBytes(new Uint8Array(value));
       else throw new CodecError("a storage class does not fit its value");
     }
   }
@@ -66,12 +69,9 @@ function unpackValues(packed: unknown, classes: unknown): Value[] {
     const value = out[i] as unknown;
     if (typeof value === "number") {
       if (Number.isInteger(value) && !exact.has(i)) out[i] = BigInt(value);
-    } else if (
-      typeof value === "object" &&
-      value !== null &&
-      !(value instanceof Uint8Array) &&
-      !(value instanceof TextBytes)
-    )
+    } else if (value instanceof Uint8Array) {
+      if (value.length < OWN_BYTES) out[i] = new Uint8Array(value);
+    } else if (typeof value === "object" && value !== null && !(value instanceof TextBytes))
       throw new CodecError("a value is of no storage class");
     else if (value === undefined || typeof value === "boolean")
       throw new CodecError("a value is of no storage class");

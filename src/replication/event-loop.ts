@@ -41,6 +41,8 @@ export interface EventLoopComponents {
   readonly host: Pick<Host, "memory" | "collectGarbage">;
   /** Throws if the path of the app database no longer leads to the open file. */
   readonly checkFile: () => void;
+  /** Called before so many bytes of rows are handled. True: peers were told that this node is busy. */
+  readonly tellBusy: (bytes: number) => boolean;
   /** Every tick, after the turn. */
   readonly onTick: () => void;
 }
@@ -158,7 +160,15 @@ export class EventLoop implements StateMachine {
     this.fileSuspect = false;
   }
 
+  /** Peers learn that this node is busy before it is. */
   #work(): void {
+    this.#stage(
+      () => this.#components.tellBusy(this.#pipeline.bytesAhead),
+      () => this.#turn(),
+    );
+  }
+
+  #turn(): void {
     let result: TurnResult = { again: "never" };
     this.#stage(
       () => {

@@ -92,7 +92,7 @@ export class Replicator {
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
     this.#busyPeers = new BusyPeers({
-      ...{ runtime: this.runtime, peers: this.peers, transport: components.transport },
+      ...{ runtime: this.runtime, peers: this.peers, transport: components.transport, clock },
       logger: components.logger.child("raft"),
     });
     this.lives = this.#openLives();
@@ -164,6 +164,7 @@ export class Replicator {
       onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from, { index }) => this.#snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
+      tellBusy: (bytes) => this.#busyPeers.tell(bytes),
       onTick: () => this.#upkeep.tick(),
     });
   }
@@ -174,7 +175,7 @@ export class Replicator {
     return new ShardRuntime(
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
-        onLargeWrite: (bytes) => this.#busyPeers.tell(bytes),
+        onLargeWrite: (bytes) => void this.#busyPeers.tell(bytes),
         keepFrom: (shard) =>
           lowestHold(
             shard,

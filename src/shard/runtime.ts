@@ -12,7 +12,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { type Entry, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
-import { MessageKind, withKind } from "./frames.ts";
+import { MessageKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
 import { handOver, spreadLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
@@ -43,8 +43,8 @@ const UPKEEP_TICKS = 5;
 /** Elections that a node may have missed. A term beyond is damaged or malicious, and would never be forgotten. */
 const MAX_TERM_AHEAD = 1_000_000;
 
-/** Bytes of entries whose write and application keep this node from answering for a while: peers are told before. */
-const BUSY_BYTES = 4 << 20;
+/** So much of the entries of the last time counts as done with each tick. */
+const DONE_BYTES_A_TICK = 256 << 10;
 
 /** Bytes of a message above which the transport is asked for room before it is encoded. */
 const LARGE_BYTES = 1 << 20;
@@ -57,7 +57,7 @@ export interface RuntimeComponents {
   readonly logger: Logger;
   /** The position from which a receiver of a replica needs the log; null: none. Absent: none. */
   readonly keepFrom?: (shard: ShardId) => LogIndex | null;
-  /** Called before so many bytes of entries are sent and written: tells the peers that this node is busy. */
+  /** Called before a write, with the bytes of the entries of the last time: peers may have to be told that this node is busy. */
   readonly onLargeWrite?: (bytes: number) => void;
 }
 
@@ -84,6 +84,8 @@ export class ShardRuntime {
   /** The readies of a turn between `begin` and `finish`. */
   #readies: { group: Group; ready: Ready | null }[] | null = null;
   #ticks = 0;
+  /** Bytes of entries that were written and may not be applied yet, by estimate. */
+  #recentBytes = 0;
   #turns = 0;
   #sentMessages = 0;
 
@@ -119,6 +121,7 @@ export class ShardRuntime {
   /** One unit of time has passed. */
   tick(): void {
     this.#ticks++;
+    this.#recentBytes = Math.max(0, this.#recentBytes - DONE_BYTES_A_TICK);
     for (const group of this.groups) {
       group.raft.tick();
       group.confirmed.tick();
@@ -206,9 +209,15 @@ export class ShardRuntime {
       group,
       ready: group.raft.hasReady() ? group.raft.ready() : null,
     }));
-    const bytes = this.#readies.reduce((sum, { ready }) => sum + bytesOf(ready?.entries ?? []), 0);
-    if (bytes >= BUSY_BYTES) this.#components.onLargeWrite?.(bytes);
+    this.#tellLargeWrite(this.#readies.flatMap(({ ready }) => ready?.entries ?? []));
     return this.#send(this.#readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
+  }
+
+  /** Entries that follow each other are applied together, so that those of the last time count, too. */
+  #tellLargeWrite(entries: readonly Entry[]): void {
+    if (entries.length === 0) return;
+    this.#recentBytes += bytesOf(entries);
+    this.#components.onLargeWrite?.(this.#recentBytes);
   }
 
   /**
@@ -275,7 +284,7 @@ export class ShardRuntime {
     // A large message is not encoded in vain.
     const bytes = messages.reduce((sum, { message }) => sum + bytesOf(message.entries), 0);
     const hasRoom = bytes < LARGE_BYTES || transport.hasRoom?.(peer, bytes) !== false;
-    if (hasRoom && transport.send(peer, withKind(MessageKind.raft, encodeMessages(messages)), lane)) return;
+    if (hasRoom && transport.send(peer, encodeMessages(MessageKind.raft, messages), lane)) return;
     for (const { shard, message } of messages) {
       const { raft } = this.groups[shard]!;
       if (message.type === MessageType.append) raft.reportUnreachable(message.to);

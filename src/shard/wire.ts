@@ -4,7 +4,7 @@
  * bytes are a `WireError`, and their stream is closed.
  */
 import { Packr } from "msgpackr";
-import { packExact } from "../base/pack.ts";
+import { packAfter } from "../base/pack.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import {
   type Entry,
@@ -31,10 +31,14 @@ export interface GroupMessage {
   readonly message: Message;
 }
 
-const packr = new Packr({ useRecords: false, copyBuffers: true } as object);
+/** Decoded bytes are views of the message. */
+const packr = new Packr({ useRecords: false } as object);
+/** Data of entries below this size gets memory of its own: it would keep a whole message. */
+const OWN_BYTES = 16 << 10;
 
-export function encodeMessages(messages: readonly GroupMessage[]): Uint8Array {
-  return packExact(packr, [VERSION, ...messages.map(packMessage)]);
+/** `kind`: a byte before the messages. */
+export function encodeMessages(kind: number, messages: readonly GroupMessage[]): Uint8Array {
+  return packAfter(packr, kind, [VERSION, ...messages.map(packMessage)]);
 }
 
 function packMessage({ shard, message: m }: GroupMessage): unknown[] {
@@ -102,7 +106,7 @@ function unpackMessage(packed: unknown, shards: number): GroupMessage {
       rejectHint: count(rejectHint, MAX_INDEX, "rejectHint"),
       entries: unpackEntries(entries),
       snapshot: snapshot === null ? null : unpackSnapshot(snapshot),
-      context: context ?? EMPTY_BYTES,
+      context: context?.slice() ?? EMPTY_BYTES,
     },
   };
 }
@@ -119,7 +123,7 @@ function unpackEntries(packed: unknown): Entry[] {
       term: count(term, MAX_TERM, "term"),
       index: count(index, MAX_INDEX, "index"),
       type,
-      data,
+      data: data.length < OWN_BYTES ? data.slice() : data,
     });
   }
   return entries;

@@ -32,41 +32,73 @@ export class FramingError extends Error {
 }
 
 export function frame(kind: FrameKind, payload: Uint8Array): Uint8Array {
-  const out = Buffer.allocUnsafe(HEAD + payload.length);
-  out.writeUInt32LE(1 + payload.length, 0);
-  out[4] = kind;
-  out.set(payload, HEAD);
+  return frames([{ kind, payload }]);
+}
+
+export interface Frame {
+  readonly kind: FrameKind;
+  readonly payload: Uint8Array;
+}
+
+/** Several frames in one piece of memory. */
+export function frames(list: readonly Frame[]): Uint8Array {
+  const out = Buffer.allocUnsafe(list.reduce((sum, { payload }) => sum + HEAD + payload.length, 0));
+  let at = 0;
+  for (const { kind, payload } of list) {
+    out.writeUInt32LE(1 + payload.length, at);
+    out[at + 4] = kind;
+    out.set(payload, at + HEAD);
+    at += HEAD + payload.length;
+  }
   return out;
 }
 
-/** Returns a function that takes chunks and calls `onFrame` per whole frame. The payload is a view, valid during the call. */
-export function frameParser(
-  onFrame: (kind: number, payload: Uint8Array) => void,
-): (chunk: Uint8Array) => void {
+export interface FrameHandlers {
+  /** A whole frame. The payload may be a view of the received chunk. */
+  readonly onFrame: (kind: number, payload: Uint8Array) => void;
+  /** Absent: pieces are frames as others are. A part of the payload of a piece, as it arrived: `isEnd`: the last one. */
+  readonly onPart?: (kind: number, part: Uint8Array, isEnd: boolean) => void;
+}
+
+const isPiece = (kind: number): boolean => kind === FrameKind.piece || kind === FrameKind.lastPiece;
+
+/** Returns a function that takes chunks. They belong to it. */
+export function frameParser({ onFrame, onPart }: FrameHandlers): (chunk: Uint8Array) => void {
+  const head = Buffer.alloc(HEAD);
+  let headBytes = 0;
+  /** Bytes of the payload that are still to come; null: the head is read next. */
+  let left: number | null = null;
   let parts: Uint8Array[] = [];
-  let size = 0;
-  let need = 4;
+  const take = (part: Uint8Array, isEnd: boolean): void => {
+    const kind = head[4]!;
+    if (onPart !== undefined && isPiece(kind)) return onPart(kind, part, isEnd);
+    if (isEnd && parts.length === 0) return onFrame(kind, part);
+    parts.push(part);
+    if (!isEnd) return;
+    const payload = Buffer.concat(parts);
+    parts = [];
+    onFrame(kind, payload);
+  };
   return (chunk) => {
-    parts.push(chunk);
-    size += chunk.length;
-    if (size < need) return;
-    const all =
-      parts.length === 1
-        ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
-        : Buffer.concat(parts, size);
-    let at = 0;
-    need = 4;
-    while (size - at >= 4) {
-      const length = all.readUInt32LE(at);
-      if (length < 1 || length > MAX_FRAME_BYTES + 1) throw new FramingError(`a frame of ${length} bytes`);
-      if (size - at - 4 < length) {
-        need = length + 4;
-        break;
+    for (let at = 0; at < chunk.length;) {
+      if (left === null) {
+        const part = chunk.subarray(at, at + HEAD - headBytes);
+        head.set(part, headBytes);
+        headBytes += part.length;
+        at += part.length;
+        if (headBytes < HEAD) return;
+        headBytes = 0;
+        const length = head.readUInt32LE(0);
+        if (length < 1 || length > MAX_FRAME_BYTES + 1) throw new FramingError(`a frame of ${length} bytes`);
+        left = length - 1;
+        if (left > 0) continue;
       }
-      onFrame(all[at + 4]!, all.subarray(at + HEAD, at + 4 + length));
-      at += 4 + length;
+      const part = chunk.subarray(at, at + left);
+      at += part.length;
+      left -= part.length;
+      const isEnd = left === 0;
+      if (isEnd) left = null;
+      take(part, isEnd);
     }
-    parts = at < size ? [Buffer.from(all.subarray(at))] : [];
-    size -= at;
   };
 }

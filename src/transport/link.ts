@@ -3,9 +3,17 @@
  * between the pieces of a large one. All frames of one turn leave in one write.
  */
 import type { Stream } from "@libp2p/interface";
-import { fromUtf8, utf8 } from "../base/bytes.ts";
+import { EMPTY_BYTES, fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Lane } from "../shard/seams.ts";
-import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
+import {
+  type Frame,
+  frame,
+  FrameKind,
+  frameParser,
+  frames,
+  FramingError,
+  MAX_FRAME_BYTES,
+} from "./framing.ts";
 
 /** Bytes that may wait for one peer; further messages are dropped (Raft repeats them). */
 const QUEUE_BYTES = 64 << 20;
@@ -15,6 +23,8 @@ export const MAX_STRANGER_BYTES = 1 << 20;
 const MAX_HELLO_BYTES = 16 << 10;
 /** Bulk bytes handed to the stream per turn. A small limit keeps the wait of a later urgent message short. */
 const BULK_SLICE_BYTES = 256 << 10;
+/** Smaller messages get memory of their own. */
+const OWN_BYTES = 16 << 10;
 
 export interface LinkHandlers {
   /** Upper limit of one message. */
@@ -34,7 +44,7 @@ export class Link {
   readonly #stream: Stream;
   readonly #handlers: LinkHandlers;
   #state: State = "greeting";
-  #urgent: Uint8Array[] = [];
+  #urgent: Frame[] = [];
   #bulk: { message: Uint8Array; at: number }[] = [];
   #queued = 0;
   #scheduled = false;
@@ -51,7 +61,10 @@ export class Link {
     this.outbound = outbound;
     this.#stream = stream;
     this.#handlers = handlers;
-    const feed = frameParser((kind, payload) => this.#onFrame(kind, payload));
+    const feed = frameParser({
+      onFrame: (kind, payload) => this.#onFrame(kind, payload),
+      onPart: (kind, part, isEnd) => this.#onPart(part, isEnd && kind === FrameKind.lastPiece),
+    });
     stream.addEventListener("message", (event) => {
       try {
         const data = event.data;
@@ -66,7 +79,7 @@ export class Link {
       this.#flush();
     });
     stream.addEventListener("close", () => this.#closed());
-    this.#urgent.push(frame(FrameKind.hello, hello));
+    this.#urgent.push({ kind: FrameKind.hello, payload: hello });
     this.#schedule();
   }
 
@@ -98,7 +111,7 @@ export class Link {
     if (!this.hasRoom(message.length)) return false;
     const small = message.length <= MAX_FRAME_BYTES;
     if (small && (lane === "urgent" || this.#bulk.length === 0))
-      this.#urgent.push(frame(FrameKind.message, message));
+      this.#urgent.push({ kind: FrameKind.message, payload: message });
     else this.#bulk.push({ message, at: 0 });
     this.#queued += message.length;
     this.#schedule();
@@ -110,7 +123,7 @@ export class Link {
     const spoke = this.#spoke;
     this.#spoke = false;
     if (spoke || this.#state !== "open" || this.#urgent.length > 0) return;
-    this.#urgent.push(frame(FrameKind.alive, new Uint8Array(0)));
+    this.#urgent.push({ kind: FrameKind.alive, payload: EMPTY_BYTES });
     this.#schedule();
   }
 
@@ -133,18 +146,17 @@ export class Link {
         const piece = first.message.subarray(first.at, first.at + MAX_FRAME_BYTES);
         first.at += piece.length;
         const last = first.at === first.message.length;
-        out.push(frame(last ? FrameKind.lastPiece : FrameKind.piece, piece));
+        out.push({ kind: last ? FrameKind.lastPiece : FrameKind.piece, payload: piece });
         if (last) this.#bulk.shift();
         bulk += piece.length;
       }
       if (out.length === 0) return;
-      const bytes = out.length === 1 ? out[0]! : Buffer.concat(out);
       this.#queued = Math.max(
         0,
         this.#bulk.reduce((sum, b) => sum + b.message.length - b.at, 0),
       );
       this.#spoke = true;
-      if (!this.#stream.send(bytes)) this.#blocked = true;
+      if (!this.#stream.send(frames(out))) this.#blocked = true;
       if (bulk === 0) return;
     }
   }
@@ -163,10 +175,8 @@ export class Link {
     }
     switch (kind) {
       case FrameKind.message:
-        return this.#handlers.onMessage(payload.slice());
-      case FrameKind.piece:
-      case FrameKind.lastPiece:
-        return this.#onPiece(payload.slice(), kind === FrameKind.lastPiece);
+        // A small view would keep a larger chunk of the network in memory.
+        return this.#handlers.onMessage(payload.length < OWN_BYTES ? payload.slice() : payload);
       case FrameKind.alive:
         return;
       case FrameKind.refused:
@@ -176,13 +186,16 @@ export class Link {
     }
   }
 
-  #onPiece(piece: Uint8Array, last: boolean): void {
-    this.#piecesSize += piece.length;
+  #onPart(part: Uint8Array, isLast: boolean): void {
+    if (this.#state === "closed") return;
+    if (this.#state === "greeting") throw new FramingError("no hello came first");
+    this.#heard = true;
+    this.#piecesSize += part.length;
     const limit = this.#handlers.maxMessageBytes();
     if (this.#piecesSize > limit) throw new FramingError(`a message of over ${limit} bytes`);
-    this.#pieces.push(piece);
-    if (!last) return;
-    const message = this.#pieces.length === 1 ? piece : Buffer.concat(this.#pieces, this.#piecesSize);
+    this.#pieces.push(part);
+    if (!isLast) return;
+    const message = this.#pieces.length === 1 ? part : Buffer.concat(this.#pieces, this.#piecesSize);
     this.#pieces = [];
     this.#piecesSize = 0;
     this.#handlers.onMessage(message);

@@ -133,6 +133,12 @@ export class Pipeline {
     this.outbox.committed(shard, fresh);
   }
 
+  /** Bytes of rows that the next turns apply and show. */
+  get bytesAhead(): number {
+    const { replica } = this.#components;
+    return replica.queuedBytes + replica.changed.bytes;
+  }
+
   /** On a timer of some 100 ms. */
   tick(): void {
     this.outbox.propose();

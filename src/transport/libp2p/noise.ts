@@ -9,10 +9,12 @@ import { noise } from "@chainsafe/libp2p-noise";
 import { defaultCrypto } from "@chainsafe/libp2p-noise/crypto";
 import sodium from "libsodium-wrappers";
 
-type Bytes = Uint8Array | { subarray(): Uint8Array };
+type Bytes = Uint8Array | (Iterable<Uint8Array> & { subarray(): Uint8Array });
 type Encrypter = ReturnType<typeof noise>;
 
 const flat = (data: Bytes): Uint8Array => (data instanceof Uint8Array ? data : data.subarray());
+
+const partsOf = (data: Bytes): Uint8Array[] => (data instanceof Uint8Array ? [data] : [...data]);
 
 /** The parts of libp2p's connection that are used here. */
 interface SecureConnection {
@@ -63,7 +65,7 @@ function joinSends(connection: SecureConnection): void {
         const turn = parts;
         parts = [];
         if (connection.status !== "open") return;
-        send(turn.length === 1 ? turn[0]! : Buffer.concat(turn.map(flat)));
+        send(turn.length === 1 ? turn[0]! : Buffer.concat(turn.flatMap(partsOf)));
       });
     return connection.writableNeedsDrain !== true;
   };
