@@ -175,7 +175,7 @@ export class Replicator {
     return new ShardRuntime(
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
-        onLargeWrite: (bytes) => void this.#busyPeers.tell(bytes),
+        onLargeWrite: (bytes) => this.#busyPeers.tell(bytes),
         keepFrom: (shard) =>
           lowestHold(
             shard,

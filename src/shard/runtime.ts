@@ -57,8 +57,8 @@ export interface RuntimeComponents {
   readonly logger: Logger;
   /** The position from which a receiver of a replica needs the log; null: none. Absent: none. */
   readonly keepFrom?: (shard: ShardId) => LogIndex | null;
-  /** Called before a write, with the bytes of the entries of the last time: peers may have to be told that this node is busy. */
-  readonly onLargeWrite?: (bytes: number) => void;
+  /** Called before a write, with the bytes of the entries of the last time: peers may have to be told that this node is busy. True: they were. */
+  readonly onLargeWrite?: (bytes: number) => boolean;
 }
 
 export interface RuntimeOptions {
@@ -209,15 +209,16 @@ export class ShardRuntime {
       group,
       ready: group.raft.hasReady() ? group.raft.ready() : null,
     }));
-    this.#tellLargeWrite(this.#readies.flatMap(({ ready }) => ready?.entries ?? []));
-    return this.#send(this.#readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
+    const told = this.#tellLargeWrite(this.#readies.flatMap(({ ready }) => ready?.entries ?? []));
+    const sent = this.#send(this.#readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
+    return told || sent;
   }
 
   /** Entries that follow each other are applied together, so that those of the last time count, too. */
-  #tellLargeWrite(entries: readonly Entry[]): void {
-    if (entries.length === 0) return;
+  #tellLargeWrite(entries: readonly Entry[]): boolean {
+    if (entries.length === 0) return false;
     this.#recentBytes += bytesOf(entries);
-    this.#components.onLargeWrite?.(this.#recentBytes);
+    return this.#components.onLargeWrite?.(this.#recentBytes) ?? false;
   }
 
   /**

@@ -11,7 +11,7 @@ import { TICK_MS } from "../event-loop.ts";
 import type { PeerNews } from "../peer-news.ts";
 
 /** A busy machine with a slow disk handles at least so much. */
-const BYTES_PER_MS = 5000;
+const BYTES_PER_MS = 2500;
 const LEAST_MS = 2000;
 /** No node is taken for busy longer than this after its last word. */
 const MOST_MS = 30_000;
