@@ -106,6 +106,26 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/raft/election/busy-members.test.ts",
   },
   {
+    ...one(
+      "a changed byte of a record is not noticed",
+      0,
+      "transport/libp2p/noise.ts",
+      "  decipher.final();\n",
+      "",
+    ),
+    test: "test/transport/encryption.test.ts",
+  },
+  {
+    ...one(
+      "the private network's cipher ends one message early on the receiving side",
+      0,
+      "transport/libp2p/until-handshake.ts",
+      "new MessageCounter(MESSAGES[other], 0)",
+      "new MessageCounter(1, 0)",
+    ),
+    test: "test/transport/encryption.test.ts",
+  },
+  {
     name: "the suffix that differs is not discarded on disk",
     within: 0,
     test: "test/log-store/sqlite-log-store.test.ts",
