@@ -1,6 +1,7 @@
 /** Encryption of connections: its two kinds, and the private network's cipher, which ends with the handshake of the first. */
 import { expect, test } from "bun:test";
 import { generateKeyPair } from "@libp2p/crypto/keys";
+import type { ConnectionProtector } from "@libp2p/interface";
 import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
 import { createLibp2p, type Libp2p } from "libp2p";
@@ -20,14 +21,14 @@ interface Cipher {
 
 /** A node that answers each stream with the bytes it receives. `ciphered`: counts the bytes that the private network encrypts. */
 async function node(connectionEncrypters: Encrypters, ciphered: { bytes: number }): Promise<Libp2p> {
-  const network = privateNetwork([KEY], HANDLERS);
+  const network = privateNetwork([KEY], HANDLERS) as (...components: unknown[]) => ConnectionProtector;
   const created = await createLibp2p({
     privateKey: await generateKeyPair("Ed25519"),
     addresses: { listen: ["/ip4/127.0.0.1/tcp/0"] },
     transports: [tcp()],
     streamMuxers: [yamux()],
     connectionEncrypters,
-    connectionProtector: (...components) => {
+    connectionProtector: (...components: unknown[]) => {
       const protector = network(...components);
       return {
         protect: async (connection, options) => {
@@ -43,7 +44,7 @@ async function node(connectionEncrypters: Encrypters, ciphered: { bytes: number 
           };
           return encrypted;
         },
-      } as ReturnType<typeof network>;
+      };
     },
   });
   await created.handle(ECHO, (stream) => {
@@ -112,9 +113,10 @@ test("the end of the handshake's messages is found however the bytes arrive", ()
 
 test("a record with a changed byte, tag, nonce or context is refused", () => {
   const random = new Random(1);
-  const bytes = (length: number): Uint8Array => Uint8Array.from({ length }, () => random.below(256));
+  const bytes = (length: number) => Uint8Array.from({ length }, () => random.below(256));
   const [key, nonce, context] = [bytes(32), bytes(12), bytes(7)];
-  const flipped = (from: Uint8Array, at: number): Uint8Array => from.map((x, i) => (i === at ? x ^ 1 : x));
+  const flipped = (from: Uint8Array, at: number) =>
+    new Uint8Array(from).map((x, i) => (i === at ? x ^ 1 : x));
   for (const length of [0, 1, 65_519]) {
     const plain = bytes(length);
     const record = encryptAes(plain, nonce, context, key);
