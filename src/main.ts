@@ -75,6 +75,7 @@ const code = await main(process.argv.slice(2), {
   print,
   say: (text) => void process.stderr.write(`${text}\n`),
   draw: (text) => void process.stderr.write(text),
+  ask: (question) => (process.stdin.isTTY ? (globalThis.prompt(question) ?? "").trim().toLowerCase() : null),
   isTerminal: process.stderr.isTTY === true,
   columns: () => process.stderr.columns || 80,
   hostName: hostname(),

@@ -6,5 +6,6 @@ export const silentLogger: Logger = {
   info() {},
   warn() {},
   error() {},
+  event() {},
   child: () => silentLogger,
 };

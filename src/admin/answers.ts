@@ -1,11 +1,7 @@
 /** The responses of the admin API: JSON, plain text, errors with a hint, and the page. */
-import page from "./page.html" with { type: "text" };
+import { PAGE, PAGE_POLICY } from "./page/page-document.ts";
 
 const HEADERS = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
-
-/** Only its own styles, script and API; never in a frame of another page. */
-const PAGE_POLICY =
-  "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 export const json = (value: unknown, status = 200): Response =>
   new Response(`${JSON.stringify(value)}\n`, {
@@ -27,10 +23,13 @@ export const metricsText = (text: string): Response =>
     headers: { ...HEADERS, "content-type": "text/plain; version=0.0.4; charset=utf-8" },
   });
 
-export const dashboard = (): Response =>
-  new Response(page as unknown as string, {
+export const dashboard = (status = 200, headers: Record<string, string> = {}): Response =>
+  new Response(PAGE, {
+    status,
     headers: {
       ...HEADERS,
+      ...headers,
+      "referrer-policy": "no-referrer",
       "content-type": "text/html; charset=utf-8",
       "content-security-policy": PAGE_POLICY,
     },

@@ -2,7 +2,9 @@
 import * as v from "valibot";
 import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
+import { parsePosition } from "../base/text/position-token.ts";
 import { isNodeName, MAX_NODE_NAME } from "../base/names.ts";
+import type { ConflictFilter, NodeApi, WaitOptions } from "../operations/api.ts";
 
 const MAX_CONFLICTS = 10_000;
 
@@ -45,6 +47,13 @@ const limit: Parameter<number> = {
   hint: () => "leave it out for the newest 100",
 };
 
+const after: Parameter<number> = {
+  schema: v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number)),
+  usual: 0,
+  expected: "the id of an event",
+  hint: (name) => `leave ${name} out for all events that are kept`,
+};
+
 function read<T>(query: URLSearchParams, name: string, { schema, usual, expected, hint }: Parameter<T>): T {
   const given = query.get(name);
   if (given === null) return usual;
@@ -53,10 +62,27 @@ function read<T>(query: URLSearchParams, name: string, { schema, usual, expected
   throw new UserError(`${name} should be ${expected}, not ${given}`, hint(name));
 }
 
+/** Throws `UserError` for a value that is no flag. */
+export const recoverQuery = (query: URLSearchParams): { readonly plan: boolean } => ({
+  plan: read(query, "plan", flag),
+});
+
+const position: Parameter<string | null> = {
+  schema: v.pipe(
+    v.string(),
+    v.check((given) => parsePosition(given) !== null),
+  ),
+  usual: null,
+  expected: "a position such as c:812",
+  hint: () => "leave it out to wait for the writes of this file",
+};
+
 /** Each throws `UserError` for a value that is not of its schema. */
-export const waitQuery = (query: URLSearchParams): { readonly all: boolean; readonly timeoutMs: number } => ({
+export const waitQuery = (query: URLSearchParams): WaitOptions => ({
   all: read(query, "all", flag),
   timeoutMs: read(query, "timeout", timeout),
+  position: read(query, "position", position),
+  here: read(query, "here", { ...flag, usual: true }),
 });
 
 export interface VerifyQuery {
@@ -80,8 +106,30 @@ export function verifyQuery(query: URLSearchParams): VerifyQuery {
   };
 }
 
-export const conflictsQuery = (query: URLSearchParams): { readonly limit: number } => ({
+/** `open`: the usual value. */
+export const conflictFilter = (query: URLSearchParams, open = false): ConflictFilter => ({
+  table: query.get("table"),
+  since: query.get("since"),
+  origin: query.get("origin"),
+  open: read(query, "open", { ...flag, usual: open }),
+});
+
+export const conflictsQuery = (query: URLSearchParams): ConflictFilter & { readonly limit: number } => ({
+  ...conflictFilter(query),
   limit: read(query, "limit", limit),
+});
+
+/** The restore of all conflicts of a table in which a node's write lost. */
+export function restoreAllQuery(query: URLSearchParams): Parameters<NodeApi["restoreAll"]>[0] {
+  const [table, from] = [query.get("table"), query.get("from")];
+  if (table === null || from === null)
+    throw new UserError("a restore of all conflicts needs table and from", "use table=TABLE&from=NODE");
+  return { table, from, overwrite: read(query, "overwrite", flag), dryRun: read(query, "dryRun", flag) };
+}
+
+export const eventsQuery = (query: URLSearchParams): { readonly limit: number; readonly after: number } => ({
+  limit: read(query, "limit", { ...limit, usual: 200 }),
+  after: read(query, "after", after),
 });
 
 export const restoreQuery = (
@@ -90,6 +138,17 @@ export const restoreQuery = (
   asNew: read(query, "asNew", flag),
   overwrite: read(query, "overwrite", flag),
 });
+
+/** A demoted member becomes a learner, or a reader. */
+export function demoteQuery(query: URLSearchParams): string | undefined {
+  const to = query.get("to") ?? "learner";
+  if (to === "learner") return undefined;
+  if (to === "reader") return to;
+  throw new UserError(
+    `to should be learner or reader, not ${JSON.stringify(to)}`,
+    "use to=reader, or leave it out",
+  );
+}
 
 /** The new name of a member, under the rule of --name. */
 export function renameQuery(query: URLSearchParams): string {

@@ -6,11 +6,13 @@ const escape = (text: string): string =>
 
 export function renderMetrics(metrics: readonly Metric[]): string {
   const lines: string[] = [];
-  for (const { name, help, type, samples } of metrics) {
-    lines.push(`# HELP marmot_${name} ${help}`, `# TYPE marmot_${name} ${type}`);
-    for (const { labels, value } of samples) {
+  for (const { name: own, help, type, samples } of metrics) {
+    // These names are those of every exporter.
+    const name = own.startsWith("process_") ? own : `marmot_${own}`;
+    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
+    for (const { suffix = "", labels, value } of samples) {
       const list = Object.entries(labels ?? {}).map(([k, v]) => `${k}="${escape(v)}"`);
-      lines.push(`marmot_${name}${list.length === 0 ? "" : `{${list.join(",")}}`} ${value}`);
+      lines.push(`${name}${suffix}${list.length === 0 ? "" : `{${list.join(",")}}`} ${value}`);
     }
   }
   return `${lines.join("\n")}\n`;

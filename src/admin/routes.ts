@@ -1,14 +1,32 @@
 /** The paths of the admin API and their handlers, as `Bun.serve` takes them. Only POST changes state. */
+import { systemClock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
+import { earlyMetrics } from "../operations/health/process-metrics.ts";
 import { renderMetrics } from "./prometheus.ts";
-import { conflictsQuery, renameQuery, restoreQuery, verifyQuery, waitQuery } from "./parameters.ts";
+import {
+  conflictFilter,
+  conflictsQuery,
+  demoteQuery,
+  recoverQuery,
+  eventsQuery,
+  renameQuery,
+  restoreAllQuery,
+  restoreQuery,
+  verifyQuery,
+  waitQuery,
+} from "./parameters.ts";
 
 /** Characters of a path with its query. */
 const MAX_URL = 4096;
 /** Requests that may wait at the same time; each costs a look every few milliseconds. */
 const MAX_WAITING = 64;
+/** The same for those that wait for a position. */
+const MAX_WAITING_FOR_POSITION = 1024;
+
+/** The position that this node's file shows; in the answer to a wait for writes, their position. */
+const POSITION_HEADER = "marmot-position";
 
 export interface RoutesOptions {
   /** In a sentence, the work of a node that has not started yet. */
@@ -43,6 +61,7 @@ export class Routes {
   readonly #options: RoutesOptions;
   #api: NodeApi | null = null;
   #waiting = 0;
+  #waitingForPosition = 0;
   #verifying = false;
 
   constructor(options: RoutesOptions) {
@@ -78,7 +97,11 @@ export class Routes {
     try {
       if (this.#api === null) return route.early?.() ?? this.#starting();
       const call = { query: new URL(request.url).searchParams, id: request.params?.id ?? "" };
-      return await route.handler(this.#api, call);
+      const response = await route.handler(this.#api, call);
+      const position = this.#api.position();
+      if (position !== null && !response.headers.has(POSITION_HEADER))
+        response.headers.set(POSITION_HEADER, position);
+      return response;
     } catch (error) {
       if (error instanceof UserError) return failure(400, error.message, error.hint);
       return failure(
@@ -99,14 +122,22 @@ export class Routes {
 
   async #wait(api: NodeApi, { query }: Call): Promise<Response> {
     const options = waitQuery(query);
-    if (this.#waiting >= MAX_WAITING)
-      return failure(503, `${MAX_WAITING} requests wait already`, "wait for one of them to return");
-    this.#waiting++;
+    const forPosition = options.position !== null;
+    const [waiting, most] = forPosition
+      ? [this.#waitingForPosition, MAX_WAITING_FOR_POSITION]
+      : [this.#waiting, MAX_WAITING];
+    if (waiting >= most)
+      return failure(503, `${most} requests wait already`, "wait for one of them to return");
+    if (forPosition) this.#waitingForPosition++;
+    else this.#waiting++;
     try {
       const result = await api.wait(options);
-      return json(result, result.done ? 200 : 504);
+      const response = json(result, result.done ? 200 : 504);
+      if (result.position !== "") response.headers.set(POSITION_HEADER, result.position);
+      return response;
     } finally {
-      this.#waiting--;
+      if (forPosition) this.#waitingForPosition--;
+      else this.#waiting--;
     }
   }
 
@@ -124,14 +155,17 @@ export class Routes {
 
   #member(action: MemberAction): Route {
     const route = post(async (api, { id, query }) => {
-      await api.changeMember(action, id, action === "rename" ? renameQuery(query) : undefined);
+      await api.changeMember(action, id, MEMBER_QUERIES[action]?.(query));
       return json({ done: true });
     });
     return { ...route, isAction: true };
   }
 
   readonly #routes: Readonly<Record<string, Route>> = {
-    "/": get(() => dashboard(), dashboard),
+    "/": get(
+      () => dashboard(),
+      () => dashboard(),
+    ),
     "/healthz": get(
       () => plain("ok"),
       () => plain("ok"),
@@ -143,9 +177,13 @@ export class Routes {
       },
       () => plain(this.#options.starting(), 503),
     ),
-    "/metrics": get((api) => metricsText(renderMetrics(api.metrics()))),
+    "/metrics": get(
+      (api) => metricsText(renderMetrics(api.metrics())),
+      () => metricsText(renderMetrics(earlyMetrics(systemClock.wallTime()))),
+    ),
     "/api/v1/status": get((api) => json(api.status())),
     "/api/v1/members": get((api) => json(api.status().members)),
+    "/api/v1/members/recover": post(async (api, { query }) => json(await api.recover(recoverQuery(query)))),
     "/api/v1/members/:id/remove": this.#member("remove"),
     "/api/v1/members/:id/promote": this.#member("promote"),
     "/api/v1/members/:id/demote": this.#member("demote"),
@@ -154,11 +192,30 @@ export class Routes {
     "/api/v1/wait": post((api, call) => this.#wait(api, call)),
     "/api/v1/verify": post((api, call) => this.#verify(api, call)),
     "/api/v1/repair": post(async (api) => json(await api.repair())),
+    "/api/v1/history": get((api) => json(api.history())),
+    "/api/v1/tables": get(async (api) => json(await api.tables())),
+    "/api/v1/session": post(() => json({ needed: false })),
+    "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);
       return found === null ? noConflict(id) : json(found);
     }),
+    "/api/v1/conflicts/all/dismiss": {
+      ...post(async (api, { query }) => json(await api.dismiss(conflictFilter(query, true)))),
+      isAction: true,
+    },
+    "/api/v1/conflicts/:id/dismiss": {
+      ...post(async (api, { id }) => {
+        const done = await api.dismiss(id);
+        return done === null ? noConflict(id) : json(done);
+      }),
+      isAction: true,
+    },
+    "/api/v1/conflicts/all/restore": {
+      ...post(async (api, { query }) => json(await api.restoreAll(restoreAllQuery(query)))),
+      isAction: true,
+    },
     "/api/v1/conflicts/:id/restore": {
       ...post(async (api, { id, query }) => {
         const done = await api.restore(id, restoreQuery(query));
@@ -168,6 +225,10 @@ export class Routes {
     },
   };
 }
+
+const MEMBER_QUERIES: Readonly<
+  Partial<Record<MemberAction, (query: URLSearchParams) => string | undefined>>
+> = { rename: renameQuery, demote: demoteQuery };
 
 function get(handler: Handler, early?: () => Response): Route {
   return { method: "GET", handler, ...(early === undefined ? {} : { early }) };

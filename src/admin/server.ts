@@ -4,9 +4,12 @@
  * when the node has locked that directory. `routes.ts` has the answers, `guard.ts` the access rules.
  */
 import { chmodSync, rmSync } from "node:fs";
+import { systemClock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { NodeApi } from "../operations/api.ts";
 import { type PublicName, refusal } from "./guard.ts";
+import { dashboard } from "./answers.ts";
+import { Sessions } from "./sessions.ts";
 import { type Guard, Routes, type RoutesOptions } from "./routes.ts";
 
 export interface AdminOptions extends RoutesOptions {
@@ -54,7 +57,8 @@ export class AdminServer {
   static open(options: AdminOptions): AdminServer {
     const routes = new Routes(options);
     const { address, token, open = [], shareSocket = null } = options;
-    const guard: Guard = (request) => refusal(request, token, open);
+    const access = { token, open, sessions: new Sessions(() => systemClock.now()), page: dashboard };
+    const guard: Guard = (request) => refusal(request, access);
     if (address === null) return new AdminServer(routes, { tcp: null, url: null, shareSocket });
     const { host, port } = address;
     const shown = host.includes(":") ? `[${host}]` : host;

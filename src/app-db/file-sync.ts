@@ -6,8 +6,8 @@
 import { closeSync, fdatasyncSync, fstatSync, fsyncSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { FileChange } from "../rows/file-life.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
-import { WriterVersion } from "../sqlite/writer-version.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
+import { WriterVersion } from "../sqlite/versions/writer-version.ts";
 
 /**
  * Descriptors by device and inode, open as long as the process lives. Even when all connections are closed, a statement that
@@ -61,6 +61,7 @@ export class FileSync {
 
   /** The last version of SQLite, beside Marmot's own, that wrote the file's first page; null: none was seen. */
   writerVersion(): SqliteVersion | null {
+    if (this.#wal === null && walInode(this.path) !== null) this.#openWal();
     this.#versions.look({ file: this.#file, wal: this.#wal });
     return this.#versions.application;
   }

@@ -5,7 +5,15 @@
 import { UserError } from "./errors.ts";
 
 export type HaltName =
-  "file-replaced" | "file-older" | "damaged" | "went-back" | "twice" | "log-lost" | "removed";
+  | "file-replaced"
+  | "file-older"
+  | "damaged"
+  | "went-back"
+  | "twice"
+  | "log-lost"
+  | "removed"
+  | "superseded"
+  | "update";
 
 export interface Halt {
   readonly name: HaltName;

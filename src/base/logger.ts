@@ -8,8 +8,38 @@ export interface Logger {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
+  /** A turn in the life of node or cluster: a line of the log, and an entry in the list of the last events. */
+  event(kind: EventKind, message: string, fields?: LogFields, level?: EventLevel): void;
   /** A logger whose lines carry `scope`. */
   child(scope: string): Logger;
+}
+
+export type EventLevel = "info" | "warn" | "error";
+
+/** Subjects of events: scripts and the page select by them. */
+export type EventKind =
+  | "ready"
+  | "leader"
+  | "peer"
+  | "refused"
+  | "member"
+  | "snapshot"
+  | "schema"
+  | "conflict"
+  | "disk"
+  | "file"
+  | "halt"
+  | "verify"
+  | "archive"
+  | "backup";
+
+export interface LoggedEvent {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly level: EventLevel;
+  readonly kind: EventKind;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
 }
 
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
@@ -21,6 +51,8 @@ export interface LoggerOptions {
   readonly write: (line: string) => void;
   /** Milliseconds since 1970, for the line's time stamp. */
   readonly wallTime: () => number;
+  /** Receives each event, whatever the level of the log is. */
+  readonly onEvent?: (event: LoggedEvent) => void;
 }
 
 function value(v: unknown): string {
@@ -29,21 +61,44 @@ function value(v: unknown): string {
   return JSON.stringify(v, (_key, x: unknown) => (typeof x === "bigint" ? x.toString() : x)) ?? "undefined";
 }
 
+/** Fields of an event that a text log shows behind the message. */
+const TOLD_FIELDS: readonly string[] = [
+  "hint",
+  "error",
+  "address",
+  "file",
+  "cluster",
+  "table",
+  "rows",
+  "bytes",
+];
+
+/** As JSON takes them. */
+const plainFields = (fields: LogFields): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(fields).map(([k, v]) => [
+      k,
+      v instanceof Error ? v.message : typeof v === "bigint" ? v.toString() : v,
+    ]),
+  );
+
 export function createLogger(options: LoggerOptions, scope = ""): Logger {
-  const write = (level: LogLevel, message: string, fields: LogFields = {}): void => {
+  const write = (level: LogLevel, message: string, fields: LogFields = {}, kind?: EventKind): void => {
     if (RANK[level] < RANK[options.level]) return;
     const time = new Date(options.wallTime()).toISOString();
     if (options.format === "json") {
-      const plain = Object.fromEntries(
-        Object.entries(fields).map(([k, v]) => [
-          k,
-          v instanceof Error ? v.message : typeof v === "bigint" ? v.toString() : v,
-        ]),
-      );
-      options.write(JSON.stringify({ time, level, ...(scope ? { scope } : {}), message, ...plain }));
+      const head = {
+        time,
+        level,
+        ...(scope ? { scope } : {}),
+        ...(kind === undefined ? {} : { event: kind }),
+      };
+      options.write(JSON.stringify({ ...head, message, ...plainFields(fields) }));
       return;
     }
-    const tail = Object.entries(fields).map(([k, v]) => ` ${k}=${value(v)}`);
+    // The message of an event has its figures; only these say more.
+    const more = Object.entries(fields).filter(([k]) => kind === undefined || TOLD_FIELDS.includes(k));
+    const tail = more.map(([k, v]) => ` ${k}=${value(v)}`);
     options.write(`${time} ${level.padEnd(5)} ${scope ? `${scope}: ` : ""}${message}${tail.join("")}`);
   };
   return {
@@ -51,6 +106,10 @@ export function createLogger(options: LoggerOptions, scope = ""): Logger {
     info: (m, f) => write("info", m, f),
     warn: (m, f) => write("warn", m, f),
     error: (m, f) => write("error", m, f),
+    event: (kind, m, f = {}, level = "info") => {
+      write(level, m, f, kind);
+      options.onEvent?.({ time: options.wallTime(), level, kind, message: m, fields: plainFields(f) });
+    },
     child: (inner) => createLogger(options, scope ? `${scope}/${inner}` : inner),
   };
 }

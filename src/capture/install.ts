@@ -5,6 +5,8 @@
 import { randomBytes } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../base/errors.ts";
+import { showPosition } from "../base/text/position-token.ts";
+import { FORMATS, newerFormat } from "../base/versions/formats.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type CapturedTable, readChangeLogs } from "../rows/change-logs.ts";
@@ -22,6 +24,7 @@ import { commitAfter } from "../sqlite/transaction.ts";
 import { writeRemembered } from "./remembered.ts";
 import { captureObjects } from "./capture-triggers.ts";
 import { continueLog } from "./log-ids.ts";
+import { createReaderTriggers } from "./reader-triggers.ts";
 
 export interface InstallOptions {
   readonly clusterId: string;
@@ -33,6 +36,8 @@ export interface InstallOptions {
   readonly usedIds?: (table: number) => number;
   /** Absent: a new epoch. */
   readonly life?: FileLife;
+  /** The file refuses the writes of its applications. Default: false. */
+  readonly isReader?: boolean;
 }
 
 /** The life of a file in which capture was just installed. */
@@ -51,11 +56,8 @@ export function readMeta(db: DatabaseSync, file: string): { clusterId: string; p
     value: unknown;
   }[];
   const meta = new Map(rows.map((r) => [r.name, r.value]));
-  if (Number(meta.get("format")) > APP_DB_FORMAT)
-    throw new UserError(
-      `${file} holds Marmot's tables of format ${Number(meta.get("format"))}; this build knows format ${APP_DB_FORMAT}`,
-      "run the newer marmot",
-    );
+  const format = Number(meta.get("format"));
+  if (format > FORMATS.appDb.max) throw newerFormat(file, "appDb", format);
   return { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
 }
 
@@ -114,6 +116,7 @@ export function install(
     writeRemembered(db, { version: options.schemaVersion, state, tables, unreconciled: [] });
     const status = db.prepare(`INSERT INTO "__marmot__status" VALUES(?, ?, ?)`);
     status.run("node", "peer_id", options.peerId);
+    status.run("node", "position", showPosition(options.position));
     options.position.forEach((index, shard) => status.run("shard", String(shard), BigInt(index)));
     storeFileLife(db, options.life ?? newFileLife());
     for (const shape of shapes) {
@@ -121,6 +124,7 @@ export function install(
       continueLog(db, table.log, options.usedIds?.(shape.id) ?? 0);
       captured.push(table);
     }
+    if (options.isReader === true) createReaderTriggers(db);
   });
   return captured;
 }

@@ -60,6 +60,8 @@ export interface OutboxComponents {
   /** Monotonic and wall clock, milliseconds. */
   readonly now: () => number;
   readonly wallTime: () => number;
+  /** Called when a drain with rows is ordered, with the milliseconds since it began. */
+  readonly onOrdered?: (ms: number) => void;
 }
 
 export interface OutboxOptions {
@@ -352,6 +354,7 @@ export class Outbox {
   #settle(): void {
     while (this.#drains.length > 0 && this.#drains[0]!.batchesLeft === 0) {
       const drain = this.#drains.shift()!;
+      if (drain.rows > 0) this.#components.onOrdered?.(this.#components.now() - drain.startedAt);
       this.#session.cursors.order(drain.upTo, drain.looked);
     }
     if (this.#drains.length === 0 && this.#inFlight.bytes === 0) this.#components.spool.clear();

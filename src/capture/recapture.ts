@@ -24,6 +24,7 @@ import { type CapturedTable, readAcknowledged, STORE_ACKNOWLEDGED } from "../row
 import { captureObjects } from "./capture-triggers.ts";
 import { freeLogName, readCaptured } from "./install.ts";
 import { continueLog, isLogComplete } from "./log-ids.ts";
+import { isReaderTrigger } from "./reader-triggers.ts";
 
 export interface WantedCapture {
   /** The table in the file. */
@@ -210,7 +211,7 @@ function createTriggers(
   if (keeps === undefined) db.exec(`DROP INDEX IF EXISTS ${quoteIdentifier(index)}`);
   else if (!hasIndex(db, index)) db.exec(keeps.sql);
   const wanted = objects.filter((o) => o.kind === "trigger");
-  const own = existing.filter((t) => idOf(t.name) === shape.id);
+  const own = existing.filter((t) => idOf(t.name) === shape.id && !isReaderTrigger(t.name));
   const others = existing.filter((t) => idOf(t.name) === null && isSameName(t.table, shape.name));
   const newest = Math.max(0, ...others.map((t) => t.place));
   const there = new Map(own.map((t) => [t.name, t]));

@@ -3,12 +3,6 @@ import type { LogId, TableId } from "../base/ids.ts";
 import type { KeyId } from "./key.ts";
 import type { Image, Value } from "./value.ts";
 
-/**
- * Version of the entry format. A node that meets a newer one stops and asks to be updated. 2: entries of kind `schema`,
- * which alone are written in it; everything else stays as format 1 has it.
- */
-export const BATCH_FORMAT = 2;
-
 /** Position per shard: `vector[shard]` is an index in that shard's log. */
 export type PositionVector = readonly number[];
 
@@ -16,7 +10,7 @@ export const BatchKind = {
   /** Opens an incarnation of its origin in this shard (the fence). No rows. */
   open: 0,
   rows: 1,
-  /** Makes every node record its checksums at this position. No rows. */
+  /** Makes every node record its checksums at this position, or, by its note, the states of conflicts. No rows. */
   check: 2,
   /** Changes the schema, and then rows. */
   schema: 3,
@@ -78,7 +72,7 @@ export interface Batch {
   readonly watermarks: readonly Watermark[];
   /** Wall clock of the origin, milliseconds since 1970. It is only shown to people; no rule depends on it. */
   readonly time: number;
-  /** `check`: an id by which the asking node finds its answers; else "". */
+  /** `check`: an id by which the asking node finds its answers, or conflicts with their new state; else "". */
   readonly note: string;
   readonly tables: readonly TableChanges[];
   /** `schema`: the schema change, as `schema/` encodes it; empty in parts before the last. Else absent. */

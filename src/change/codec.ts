@@ -4,8 +4,9 @@
  * other number REAL. Decoding yields exact values (`value.ts`) or throws `CodecError`.
  */
 import { Packr } from "msgpackr";
+import { FORMATS, newerFormat, showRange } from "../base/versions/formats.ts";
 import { packExact, withPacked } from "../base/pack.ts";
-import { BATCH_FORMAT, type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
+import { type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";
 import type { TableShape } from "./shape.ts";
 import { type Image, TextBytes, type Value } from "./value.ts";
@@ -108,13 +109,14 @@ function packRow(row: RowChange): unknown[] {
   return [row.op, values];
 }
 
-/** The oldest format, and that of every entry that changes no schema. */
+/** An entry is written in the oldest format that can express it: see `FORMATS.entry`. */
 const ROWS_FORMAT = 1;
+const SCHEMA_FORMAT = 2;
 
 export function encodeBatch(batch: Batch): Uint8Array {
   const { schema } = batch;
   return packExact(packr, [
-    schema === undefined ? ROWS_FORMAT : BATCH_FORMAT,
+    schema === undefined ? ROWS_FORMAT : SCHEMA_FORMAT,
     batch.kind,
     batch.origin,
     batch.incarnation,
@@ -168,20 +170,22 @@ function unpackRow(packed: unknown, shape: TableShape, bases: number): RowChange
  * rows are decoded.
  */
 export interface BatchHead extends Omit<Batch, "tables"> {
+  readonly format: number;
   readonly packedTables: readonly unknown[];
 }
 
-/** Throws `CodecError`. */
-export function decodeBatchHead(bytes: Uint8Array): BatchHead {
+/** Throws `CodecError`, and a halt for a batch of a newer build. `subject`: its place. */
+export function decodeBatchHead(bytes: Uint8Array, subject = "the log"): BatchHead {
   const decoded = unpack(bytes);
-  if (!Array.isArray(decoded) || decoded.length < 15) throw new CodecError("not a batch");
+  if (!Array.isArray(decoded)) throw new CodecError("not a batch");
+  const first: unknown = decoded[0];
+  if (isCount(first) && first > FORMATS.entry.max) throw newerFormat(subject, "entry", first);
+  if (decoded.length < 15) throw new CodecError("not a batch");
   const [format, kind, origin, incarnation, csn, part, parts, previousCsn, schemaVersion, bases, after] =
     decoded as unknown[];
   const [watermarks, tables, time, note, schema] = decoded.slice(11) as unknown[];
-  if (format !== ROWS_FORMAT && format !== BATCH_FORMAT)
-    throw new CodecError(
-      `a batch of format ${String(format)}; this build knows ${ROWS_FORMAT} to ${BATCH_FORMAT}`,
-    );
+  if (!isCount(format) || format < FORMATS.entry.min)
+    throw new CodecError(`a batch of format ${String(format)}; this build reads ${showRange(FORMATS.entry)}`);
   if (!KINDS.has(kind as BatchKind)) throw new CodecError("unknown kind of batch");
   if ((kind === BatchKind.schema) !== schema instanceof Uint8Array)
     throw new CodecError("a schema entry without its change, or a change in another kind of entry");
@@ -196,6 +200,7 @@ export function decodeBatchHead(bytes: Uint8Array): BatchHead {
   if (!Array.isArray(bases) || !Array.isArray(watermarks) || !Array.isArray(tables))
     throw new CodecError("a batch's lists are malformed");
   return {
+    format,
     kind: kind as BatchKind,
     origin,
     incarnation: incarnation as number,

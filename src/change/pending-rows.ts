@@ -84,6 +84,10 @@ export class PendingRows {
     return row;
   }
 
+  hasAny(table: number): boolean {
+    return (this.#tables.get(table)?.size ?? 0) > 0;
+  }
+
   *keys(table: number): Iterable<KeyId> {
     yield* this.#tables.get(table)?.keys() ?? [];
   }

@@ -7,6 +7,8 @@ export interface CliContext {
   readonly print: (text: string) => void;
   /** Messages: one or more lines on standard error. */
   readonly say: (text: string) => void;
+  /** The answer to a question, in lower case; null: there is no terminal to ask. */
+  readonly ask: (question: string) => string | null;
   /** Progress: written unchanged to standard error. Used only when that is a terminal. */
   readonly draw: (text: string) => void;
   /** Whether standard error is a terminal. */

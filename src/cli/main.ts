@@ -5,6 +5,7 @@ import { didYouMean } from "./options/nearest.ts";
 import { parseOptions } from "./options/options.ts";
 import { refused, usage } from "./output/problem.ts";
 import { help, type Verb } from "./verb.ts";
+import { backupVerb } from "./verbs/past/backup-verb.ts";
 import { cleanupVerb } from "./verbs/cleanup.ts";
 import { conflictsVerb } from "./verbs/conflicts.ts";
 import { demoVerb } from "./verbs/demo.ts";
@@ -13,6 +14,7 @@ import { keyVerb } from "./verbs/key.ts";
 import { membersVerb } from "./verbs/members.ts";
 import { rejoinVerb } from "./verbs/rejoin.ts";
 import { repairVerb } from "./verbs/repair.ts";
+import { restoreVerb } from "./verbs/past/restore-verb.ts";
 import { runVerb } from "./verbs/run.ts";
 import { statusVerb } from "./verbs/status.ts";
 import { verifyVerb } from "./verbs/verify.ts";
@@ -25,6 +27,8 @@ export const VERBS: readonly Verb[] = [
   waitVerb,
   verifyVerb,
   conflictsVerb,
+  backupVerb,
+  restoreVerb,
   membersVerb,
   repairVerb,
   doctorVerb,
@@ -40,8 +44,7 @@ const KNOWN: readonly string[] = [...new Set(VERBS.flatMap((v) => v.options.map(
 
 const overview = (): string =>
   [
-    "marmot replicates one plain SQLite file to several machines while applications",
-    "write to it.",
+    "marmot replicates one plain SQLite file to several machines that write to it.",
     "",
     ...VERBS.map((v) => `  ${v.name.padEnd(11)}${v.summary}`),
     "",

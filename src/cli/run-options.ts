@@ -1,12 +1,14 @@
 /** The options of `marmot run`, and the settings made from them. */
 import { parseDuration } from "../base/duration.ts";
+
 import { foldName, isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 import { isLoopback, PUBLIC_PATHS, type PublicName } from "../admin/guard.ts";
-import { DEFAULT_ID_BLOCK, type NodeOptions } from "../node/options.ts";
+import { DEFAULT_ID_BLOCK, type NodeOptions, type Role, ROLES } from "../node/options.ts";
 import { isToken, TOKEN_FORM } from "./options/admin-token.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
 import { checkListen, checkReachable } from "./options/multiaddr.ts";
+import { REPLACE_AFTER_OPTION, replaceAfter } from "./options/replace-after.ts";
 import type { OptionSpec } from "./options/option-value.ts";
 import type { Options } from "./options/options.ts";
 import type { Problem } from "./output/problem.ts";
@@ -19,6 +21,8 @@ const MAX_ID_BLOCK = 1_000_000;
 
 /** The shortest time between two passes of a scan. */
 const SHORTEST_SCAN_MS = 1000;
+const SHORTEST_BACKUP_MS = 1000;
+const BACKUP_EVERY_MS = 3_600_000;
 
 export interface HostPort {
   readonly host: string;
@@ -50,10 +54,10 @@ export const LIBRARIES_OPTION: OptionSpec = {
 };
 
 export const RUN_OPTIONS: readonly OptionSpec[] = [
-  DB_OPTION,
+  { ...DB_OPTION, help: "the SQLite file; " },
+  { ...DATA_DIR_OPTION, help: "Marmot's own (FILE.marmot)", joined: true },
   { name: "create", type: "flag", help: "make an empty FILE if none; " },
   { name: "unsafe-filesystem", type: "flag", help: "also on NFS, FUSE", joined: true },
-  DATA_DIR_OPTION,
   {
     name: "listen",
     type: "list",
@@ -91,10 +95,12 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "discover",
     type: "text",
     value: "mdns",
-    help: "find peers on the local network (off)",
+    help: "find peers; ",
     choices: ["mdns", "off"],
   },
-  CLUSTER_KEY_OPTION,
+  REPLACE_AFTER_OPTION,
+  { ...CLUSTER_KEY_OPTION, help: "the shared secret (DIR/cluster.key); " },
+  { name: "admit", type: "text", value: "FILE", help: "who joins", example: "admitted", joined: true },
   {
     name: "name",
     type: "text",
@@ -107,9 +113,9 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "role",
     type: "text",
     value: "ROLE",
-    help: "voter or learner",
+    help: "voter, learner, reader",
     joined: true,
-    choices: ["voter", "learner"],
+    choices: ROLES,
   },
   {
     name: "shards",
@@ -200,6 +206,22 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     joined: true,
     choices: ["text", "json"],
   },
+  {
+    name: "backup-to",
+    type: "text",
+    value: "DEST",
+    help: "backups; ",
+    example: "/backups/",
+    check: (given) => (given.endsWith("/") ? null : "a folder or prefix that ends with /"),
+  },
+  {
+    ...{ name: "backup-every", type: "duration", value: "T", help: "1h; ", joined: true },
+    ...{ minimum: SHORTEST_BACKUP_MS, example: "1h" },
+  },
+  {
+    ...{ name: "backup-keep", type: "duration", value: "T", help: "all", joined: true },
+    ...{ minimum: SHORTEST_BACKUP_MS, example: "7d" },
+  },
   CONFIG_OPTION,
   {
     name: "scan",
@@ -248,7 +270,9 @@ export function runSettings(
       bootstrapExpect: number(options, "bootstrap-expect"),
       name: text(options, "name"),
       hostName: context.hostName,
-      role: text(options, "role") as "voter" | "learner" | null,
+      role: text(options, "role") as Role | null,
+      admit: text(options, "admit"),
+      replaceAfterMs: replaceAfter(text(options, "replace-after") ?? "10m") ?? 0,
       create: flag(options, "create"),
       unsafeFileSystem: flag(options, "unsafe-filesystem"),
       clusterKeyText: key.text,
@@ -263,7 +287,17 @@ export function runSettings(
       functions: text(options, "functions"),
       libraries: list(options, "load-extension") ?? [],
       scan: scanIntervals(options),
+      backups: backupOptions(options),
     },
+  };
+}
+
+function backupOptions(options: Options): NonNullable<NodeOptions["backups"]> | null {
+  const to = text(options, "backup-to");
+  if (to === null) return null;
+  return {
+    ...{ to, everyMs: number(options, "backup-every") ?? BACKUP_EVERY_MS },
+    keepMs: number(options, "backup-keep"),
   };
 }
 
@@ -330,6 +364,11 @@ export function contradictions({ node, admin, token, tokenFile }: RunSettings): 
       message: `--tables and --exclude both name ${both.join(", ")}`,
       hint: "remove it from one of the two",
     });
+  return [...problems, ...nodeContradictions(node)];
+}
+
+function nodeContradictions(node: NodeOptions): readonly Problem[] {
+  const problems: Problem[] = [];
   const { bootstrapExpect: expect } = node;
   if (expect !== null && expect > 1 && node.peers.length === 0 && !node.mdns)
     problems.push({
@@ -342,4 +381,16 @@ export function contradictions({ node, admin, token, tokenFile }: RunSettings): 
       hint: "give only one of the two",
     });
   return problems;
+}
+
+/** Options of backups without a place for them. */
+export function withoutPlace(options: Options): readonly Problem[] {
+  const given = ["backup-every", "backup-keep"].filter((name) => options[name] !== undefined);
+  if (given.length === 0 || options["backup-to"] !== undefined) return [];
+  return [
+    {
+      message: `--${given.join(" and --")} belongs to --backup-to, which is not given`,
+      hint: "also give --backup-to DIR/ or s3://BUCKET/PREFIX/",
+    },
+  ];
 }

@@ -52,10 +52,18 @@ export async function survey({ node, admin, tokenFile }: RunSettings): Promise<r
     if (node.clusterKeyText !== null) keys.parseClusterKeys(node.clusterKeyText, "MARMOT_CLUSTER_KEY");
     else if (node.clusterKeyFile !== null) keys.readClusterKeys(node.clusterKeyFile);
   });
-  if (node.role === "learner" && node.peers.length === 0 && !isMember && node.db !== "")
+  if (typeof node.admit === "string") {
+    const { readAdmitted } = await import("../replication/members/admitted-peers.ts");
+    tryTo(() => void readAdmitted(node.admit!));
+  }
+  if (
+    (node.role === "learner" || node.role === "reader") &&
+    node.peers.length === 0 &&
+    !isMember &&
+    node.db !== ""
+  )
     problems.push({
-      message:
-        "--role learner has no vote, and without --peers this would be the first node of a new cluster",
+      message: `--role ${node.role} has no vote, and without --peers this would be the first node of a new cluster`,
       hint: "give --peers to join a cluster, or leave out --role",
     });
   if (tokenFile !== null) tryTo(() => void readTokenFile(tokenFile));

@@ -3,13 +3,18 @@ import { Database } from "bun:sqlite";
 import { chmodSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { FORMATS, newerFormat, showRange } from "../base/versions/formats.ts";
 import type { LogIndex } from "../base/ids.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { MemberId, SnapshotMetadata } from "../raft/model/types.ts";
+import type { Epoch } from "../shard/epochs.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 import { blob, integer, readRow, readTuples, text } from "../sqlite/typed-rows.ts";
 import { decodeConfiguration, encodeConfiguration } from "./configuration-codec.ts";
 import { damaged, LOG_FORMAT, TABLES } from "./log-format.ts";
+
+/** Name of the fact that a later epoch of the cluster was met. */
+export const SUPERSEDED = "superseded";
 
 const WAL_PAGE_BYTES = 4096;
 /** A row of this size fills one page. */
@@ -27,6 +32,8 @@ export interface LogHead {
   readonly incarnation: number;
   /** This node's member id. It never changes: another id under the same key is another member. 0: not stored yet. */
   readonly member: MemberId;
+  /** The later epochs of the cluster that this node met; empty: none. */
+  readonly supersededBy: readonly Epoch[];
   /** Per shard. Index 0 stands for the place before the first entry. */
   readonly groups: readonly { readonly compactedIndex: LogIndex; readonly lastIndex: LogIndex }[];
 }
@@ -111,11 +118,10 @@ export function openLog<T>(path: string, work: (db: Database, head: LogHead) => 
 function readHead(db: Database, path: string): LogHead {
   const value = (cell: unknown): unknown => cell;
   const meta = new Map(readTuples(db.prepare("SELECT name, value FROM meta").values(), text, value));
-  if (Number(meta.get("format")) !== LOG_FORMAT)
-    throw new UserError(
-      `${path} is of format ${String(meta.get("format"))}; this build knows format ${LOG_FORMAT}`,
-      "run the marmot version that wrote it, or a newer one",
-    );
+  const format = Number(meta.get("format"));
+  if (format > FORMATS.log.max) throw newerFormat(path, "log", format);
+  if (!(format >= FORMATS.log.min))
+    throw damaged(path, `its format is ${format}, and this build reads format ${showRange(FORMATS.log)}`);
   const identity = { clusterId: String(meta.get("cluster_id")), peerId: String(meta.get("peer_id")) };
   const member = Number(meta.get("member") ?? 0);
   const rows = db.prepare("SELECT compacted_index, last_index FROM grp ORDER BY shard").values();
@@ -123,7 +129,8 @@ function readHead(db: Database, path: string): LogHead {
     compactedIndex,
     lastIndex,
   }));
-  return { identity, member, groups, incarnation: Number(meta.get("incarnation")) };
+  const supersededBy = JSON.parse(String(meta.get(SUPERSEDED) ?? "[]")) as Epoch[];
+  return { identity, member, groups, supersededBy, incarnation: Number(meta.get("incarnation")) };
 }
 
 /** Throws as `SqliteLogStore.open` does, except for damaged entries. */

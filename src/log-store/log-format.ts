@@ -1,7 +1,7 @@
 /** The format of log.db: tables, keys and checksums. */
 import { UserError } from "../base/errors.ts";
 
-/** Version of log.db. A newer one is refused. */
+/** Version that a new log.db gets. */
 export const LOG_FORMAT = 1;
 
 /** Key of an entry = shard × 2^40 + index. */

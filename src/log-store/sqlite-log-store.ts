@@ -6,11 +6,12 @@ import type { Database, Statement } from "bun:sqlite";
 import { statSync } from "node:fs";
 import { assert } from "../base/assert.ts";
 import type { MemberId } from "../raft/model/types.ts";
+import type { Epoch } from "../shard/epochs.ts";
 import type { GroupConfiguration, GroupLog, GroupWrite, LogStore, ShardId } from "../shard/seams.ts";
 import { integer, readTuples } from "../sqlite/typed-rows.ts";
 import { encodeConfiguration } from "./configuration-codec.ts";
 import { type GroupState, GroupReader, loadGroups } from "./group-state.ts";
-import { fillWal, type LogIdentity, openLog, storedMember } from "./log-file.ts";
+import { fillWal, type LogIdentity, openLog, storedMember, SUPERSEDED } from "./log-file.ts";
 import { checksum, SHARD_SPAN } from "./log-format.ts";
 import { PeerMemory } from "./peer-memory.ts";
 
@@ -108,13 +109,39 @@ export class SqliteLogStore implements LogStore {
     return this.#transactions;
   }
 
+  /** Runs the commit of a write; replaced to measure it. */
+  aroundCommit: (commit: () => void) => void = (commit) => commit();
+
   write(writes: readonly GroupWrite[]): void {
+    if (writes.length > 0) this.#transact(() => writes.forEach((write) => this.#writeGroup(write)));
+  }
+
+  /** The same for the first entries of a new epoch: earlier configurations and lives of peers are forgotten. */
+  beginEpoch(writes: readonly GroupWrite[]): void {
+    this.#transact(() => {
+      for (const { shard } of writes) {
+        this.#state(shard).configurations = [];
+        this.#statements.dropConfigurations.run(shard, Number.MAX_SAFE_INTEGER);
+      }
+      for (const write of writes) this.#writeGroup(write);
+      this.peers.forget();
+      this.#db.prepare("DELETE FROM meta WHERE name = ?").run(SUPERSEDED);
+    });
+  }
+
+  /** A later epoch of the cluster was met, in which this node is no member: no later start replicates. */
+  supersede(epochs: readonly Epoch[]): void {
+    this.#db
+      .prepare("INSERT OR REPLACE INTO meta VALUES(?, ?)")
+      .run(SUPERSEDED, JSON.stringify(epochs satisfies readonly Epoch[]));
+  }
+
+  #transact(work: () => void): void {
     if (this.#failed !== null) throw this.#failed;
-    if (writes.length === 0) return;
     try {
       this.#statements.begin.run();
-      for (const write of writes) this.#writeGroup(write);
-      this.#statements.commit.run();
+      work();
+      this.aroundCommit(() => this.#statements.commit.run());
       this.#transactions++;
     } catch (error) {
       // The state on disk is unknown now: the process must stop, without a retry.
@@ -180,7 +207,8 @@ export class SqliteLogStore implements LogStore {
   }
 
   configurationAt(shard: ShardId, index: number): GroupConfiguration | undefined {
-    return this.#state(shard).configurations.findLast((c) => c.index <= index);
+    const { configurations } = this.#state(shard);
+    return configurations.findLast((c) => c.index <= index) ?? configurations[0];
   }
 
   configuration(shard: ShardId): GroupConfiguration | undefined {

@@ -24,7 +24,7 @@ export async function formNewCluster(core: NodeCore): Promise<void> {
   await formCluster(
     {
       ...{ db, paths, peerId, name, shards, transactions, selection },
-      ...{ merge, foreignKeys, idBlock },
+      ...{ merge, foreignKeys, idBlock, application: core.applicationVersion },
     },
     { clock: core.components.clock, onProgress: (progress) => core.report(progress) },
   );
@@ -39,7 +39,7 @@ export async function enterCluster(core: NodeCore, opening: Opening): Promise<vo
   const { clock, logger } = core.components;
   try {
     const done = await joinCluster(
-      { db, paths, peerId, ...core.member, expect },
+      { db, paths, peerId, ...core.member, expect, isRoleChosen: core.options.role !== null },
       {
         ...{ transport, router, clock, logger: logger.child("join"), signal: stopping.signal },
         onProgress: (progress) => core.report(progress),
@@ -55,7 +55,7 @@ export async function enterCluster(core: NodeCore, opening: Opening): Promise<vo
     noteDataDir(db, paths.folder);
     opening.enterOrWait();
     const cluster = core.replicator?.clusterId ?? "";
-    logger.info(done === "form" ? "formed the cluster" : "joined the cluster", { cluster });
+    logger.event("member", done === "form" ? "formed the cluster" : "joined the cluster", { cluster });
   } catch (error) {
     if (!core.isStopping) core.failWith(error);
   }

@@ -9,7 +9,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -68,6 +68,12 @@ export interface KeySource {
   /** null: the default path in the data directory. */
   readonly clusterKeyFile: string | null;
 }
+
+/** The file that the keys are read from; "": none. */
+export const keyFileOf = (
+  { clusterKeyText, clusterKeyFile }: KeySource,
+  { clusterKey }: DataPaths,
+): string => (clusterKeyText !== null ? "" : resolve(clusterKeyFile ?? clusterKey));
 
 /** The cluster keys that are given or stored; null: the cluster has none yet. */
 export function findClusterKeys(

@@ -1,37 +1,77 @@
-/** Log lines for the turns of a node's life: ready, not ready, no leader, and back again. */
+/** Looks at the node twice a second and tells the turns of its life: see `operations/events`. */
 import type { Clock, Timer } from "../base/clock.ts";
+import { asPeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
-import type { ShardRuntime } from "../shard/runtime.ts";
+import { showSpan } from "../base/text/spans.ts";
+import { conflictSummary } from "../operations/conflicts.ts";
+import { DataEvents, type DataFacts } from "../operations/events/data-events.ts";
+import { type HistoryFacts, SAMPLE_MS } from "../operations/health/history.ts";
+import type { NodeStatus } from "../operations/api.ts";
+import { LeaderEvents, type Leaders } from "../operations/events/leader-events.ts";
+import { MemberEvents, type Membership } from "../operations/events/member-events.ts";
+import type { Replicator } from "../replication/replicator.ts";
 import type { PeerId } from "../shard/seams.ts";
 
 const LOOK_MS = 500;
-/** Elections and short waits within this time are not logged. */
+const SAMPLE_LOOKS = SAMPLE_MS / LOOK_MS;
+/** Short waits within this time are not told. */
 const PATIENCE_MS = 2500;
 
-export interface Leaders {
-  /** Shards without a known leader. */
-  readonly missing: readonly number[];
-  readonly voters: number;
-  /** Voters that this node is connected to, itself included if it is one. */
-  readonly inTouch: number;
+/** The facts of a member at one time. */
+export interface Sight {
+  readonly leaders: Leaders;
+  readonly membership: Membership;
+  readonly data: DataFacts;
 }
 
-interface LeaderSource {
-  readonly runtime: Pick<ShardRuntime, "groups">;
-}
-
-export function leadersOf(
-  { runtime: { groups } }: LeaderSource,
+export function sightOf(
+  replicator: Replicator,
   { peerId, connected }: { readonly peerId: PeerId; readonly connected: readonly PeerId[] },
-): Leaders {
-  const { members, configuration } = groups[0]!.configuration;
-  const voters = members.filter((m) => configuration.voters.includes(m.id));
+): Sight {
+  const { groups } = replicator.runtime;
+  const { members, configuration, index } = groups[0]!.configuration;
+  const seen = members.map((m) => ({
+    ...{ id: m.id, name: m.name, isVoter: configuration.voters.includes(m.id) },
+    connected: m.peerId === peerId || connected.includes(m.peerId),
+  }));
+  const voters = seen.filter((m) => m.isVoter);
+  const { replica } = replicator.replica;
   return {
-    missing: groups.flatMap((g) => (g.leaderPeer === "" ? [g.shard] : [])),
-    voters: voters.length,
-    inTouch: voters.filter((m) => m.peerId === peerId || connected.includes(m.peerId)).length,
+    leaders: {
+      leaders: groups.map((g) => (g.leaderPeer === "" ? "" : replicator.peers.nameOf(g.leaderPeer))),
+      terms: groups.map((g) => g.raft.term),
+      voters: voters.length,
+      inTouch: voters.filter((m) => m.connected).length,
+    },
+    membership: { index, members: seen },
+    data: {
+      schemaVersion: replica.settings.schemaVersion,
+      schemaFrom: () => {
+        const last = replica.schemaEntriesAfter(replica.settings.schemaVersion - 1).at(-1);
+        return last === undefined ? "" : replicator.peers.nameOf(asPeerId(last.peer));
+      },
+      conflicts: replica.journal.added,
+      newestConflict: () => {
+        const newest = replica.journal.list(1)[0];
+        return newest === undefined ? null : conflictSummary(replicator, newest);
+      },
+    },
   };
 }
+
+/** The figures of a node for its history. */
+export const historyFacts = (
+  { node, pending, members, shards }: NodeStatus,
+  replicator: Replicator | null,
+  at: number,
+): HistoryFacts => ({
+  at,
+  ready: node.ready,
+  pending: pending.changes,
+  rows: replicator?.pipeline.counters().drainedRows ?? 0,
+  entries: shards.reduce((sum, s) => sum + s.appliedIndex, 0),
+  lag: Object.fromEntries(members.map((m) => [m.name, m.lagEntries])),
+});
 
 export interface MilestonesComponents {
   readonly clock: Clock;
@@ -39,27 +79,28 @@ export interface MilestonesComponents {
   /** The reason why the node is not ready; null: it is. */
   readonly notReady: () => string | null;
   /** null: the node is no member yet. */
-  readonly leaders: () => Leaders | null;
-}
-
-const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
-
-/** A state that is logged when it lasts. */
-interface Spell {
-  readonly since: number;
-  said: boolean;
+  readonly sight: () => Sight | null;
+  /** Called every 10 s. Absent: no history is kept. */
+  readonly onSample?: () => void;
 }
 
 export class Milestones {
   readonly #components: MilestonesComponents;
   readonly #startedAt: number;
+  readonly #leaders: LeaderEvents;
+  readonly #members: MemberEvents;
+  readonly #data: DataEvents;
   #timer: Timer | null = null;
+  #looks = 0;
   #wasReady = false;
-  #unready: Spell | null = null;
-  #leaderless: Spell | null = null;
+  #unready: { readonly since: number; said: boolean } | null = null;
 
   constructor(components: MilestonesComponents) {
+    const { logger } = components;
     this.#components = components;
+    this.#leaders = new LeaderEvents(logger);
+    this.#members = new MemberEvents(logger);
+    this.#data = new DataEvents(logger);
     this.#startedAt = components.clock.now();
     this.#repeat();
   }
@@ -76,35 +117,24 @@ export class Milestones {
   }
 
   look(): void {
-    const { clock, notReady, leaders } = this.#components;
+    const { clock, notReady, sight } = this.#components;
     const now = clock.now();
-    this.#lookAtLeaders(leaders(), now);
+    if (this.#looks++ % SAMPLE_LOOKS === 0) this.#components.onSample?.();
+    const seen = sight();
+    this.#leaders.look(seen?.leaders ?? null, now);
+    this.#members.look(seen?.membership ?? null, now);
+    this.#data.look(seen?.data ?? null, now);
     this.#lookAtReadiness(notReady(), now);
-  }
-
-  #lookAtLeaders(leaders: Leaders | null, now: number): void {
-    const { logger } = this.#components;
-    if (leaders === null || leaders.missing.length === 0) {
-      if (this.#leaderless?.said === true && leaders !== null)
-        logger.info(`all shards have leaders again after ${seconds(now - this.#leaderless.since)}`);
-      this.#leaderless = null;
-      return;
-    }
-    this.#leaderless ??= { since: now, said: false };
-    if (this.#leaderless.said || now - this.#leaderless.since < PATIENCE_MS) return;
-    this.#leaderless.said = true;
-    const { missing, voters, inTouch } = leaders;
-    const shards = `shard${missing.length === 1 ? "" : "s"} ${missing.join(", ")}`;
-    const lost = inTouch * 2 <= voters ? "; a majority is needed" : "";
-    logger.warn(`no leader of ${shards}: ${inTouch} of ${voters} voters in touch${lost}`);
   }
 
   #lookAtReadiness(reason: string | null, now: number): void {
     const { logger } = this.#components;
     if (reason === null) {
-      if (!this.#wasReady) logger.info(`ready after ${seconds(now - this.#startedAt)}`);
+      const since = this.#wasReady ? (this.#unready?.since ?? now) : this.#startedAt;
+      const fields = { afterMs: Math.round(now - since) };
+      if (!this.#wasReady) logger.event("ready", `ready after ${showSpan(now - since)}`, fields);
       else if (this.#unready?.said === true)
-        logger.info(`ready again after ${seconds(now - this.#unready.since)}`);
+        logger.event("ready", `ready again after ${showSpan(now - since)}`, fields);
       this.#wasReady = true;
       this.#unready = null;
       return;
@@ -112,8 +142,8 @@ export class Milestones {
     if (!this.#wasReady) return;
     this.#unready ??= { since: now, said: false };
     if (this.#unready.said || now - this.#unready.since < PATIENCE_MS) return;
-    if (this.#leaderless !== null) return;
+    if (this.#leaders.isLeaderless) return;
     this.#unready.said = true;
-    logger.warn(`not ready: ${reason}`);
+    logger.event("ready", `not ready: ${reason}`, { reason }, "warn");
   }
 }

@@ -1,20 +1,27 @@
 /** The state of a node that its parts share: options, files, network, and the open replicator. */
+import { counted } from "../base/text/spans.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Halt } from "../base/halt.ts";
 import { NO_PEER, type PeerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
+import type { NodeApi, VerifiedStatus, VerifyResult } from "../operations/api.ts";
+import { EventList } from "../operations/events/event-list.ts";
+import { History } from "../operations/health/history.ts";
 import { Scans } from "../operations/scan/scans.ts";
+import { Measures } from "../replication/measures/measures.ts";
 import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
 import { type Host, type SyncedFile, systemHost } from "../replication/machine/host.ts";
 import type { OnProgress, ProgressStatus } from "../replication/machine/work-progress.ts";
+import type { AdmittedPeers } from "../replication/members/admitted-peers.ts";
 import type { MessageRouter } from "../replication/messages/message-router.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
-import { walResetNote } from "../sqlite/writer-version.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
+import { walResetNote } from "../sqlite/versions/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
+import { BackupSchedule } from "./backup/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
 import { nodeFileError } from "./startup/file-access.ts";
@@ -24,9 +31,13 @@ export interface NodeComponents {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Receives the events of `logger`. Default: an empty list. */
+  readonly events?: EventList;
   readonly onProgress?: OnProgress;
-  /** The data directory exists, and is this process's. */
-  readonly onLocked?: () => void;
+  /** The data directory exists, and is this process's. The API answers from now on. */
+  readonly onLocked?: (api: NodeApi) => void;
+  /** The command that starts this program: backups run beside the node. Absent: none are made. */
+  readonly command?: readonly string[];
   /** Default: the machine itself. */
   readonly host?: Host;
 }
@@ -37,7 +48,12 @@ export class NodeCore {
   readonly paths: DataPaths;
   readonly host: Host;
   readonly guard: FileGuard;
+  readonly measures = new Measures();
+  readonly history = new History(this.measures);
+  readonly events: EventList;
   readonly scans: Scans;
+  /** null: no backups are made at regular times. */
+  readonly backups: BackupSchedule | null;
   readonly failed: Promise<Error>;
   /** Notes for the user about the start. */
   readonly notes: string[] = [];
@@ -56,15 +72,22 @@ export class NodeCore {
   /** The current step of a start, as a sentence; "": the node has started. */
   phase = "starting";
   progress: ProgressStatus | null = null;
+  /** The cluster keys. `file`: where they come from; "": the environment. */
+  keys: { readonly fingerprints: readonly string[]; readonly file: string } = { fingerprints: [], file: "" };
+  /** The list of `--admit`; null: each peer with the key may join. */
+  admitted: AdmittedPeers | null = null;
   background: Promise<void> = Promise.resolve();
   hasFailed = false;
   halting: Halting | null = null;
+  /** The last `verify` of this node. */
+  verified: Omit<VerifiedStatus, "agoMs"> | null = null;
   #fail!: (error: Error) => void;
 
   constructor(options: NodeOptions, components: NodeComponents) {
     this.options = options;
     this.components = components;
     this.member = newMember(options);
+    this.events = components.events ?? new EventList();
     this.host = components.host ?? systemHost;
     this.paths = dataPaths(options.dataDir);
     this.failed = new Promise((resolve) => {
@@ -75,6 +98,7 @@ export class NodeCore {
       { replicator: () => this.replicator, clock, logger: logger.child("scan"), file: this.paths.scans },
       options.scan ?? {},
     );
+    this.backups = this.#backupSchedule();
     this.guard = new FileGuard(
       { file: options.db, paths: this.paths },
       {
@@ -82,6 +106,16 @@ export class NodeCore {
         collectGarbage: () => this.host.collectGarbage(),
         onProgress: (progress) => this.report(progress),
       },
+    );
+  }
+
+  #backupSchedule(): BackupSchedule | null {
+    const { backups, dataDir, functions, libraries } = this.options;
+    const { clock, logger, command } = this.components;
+    if (backups == null || command === undefined) return null;
+    return new BackupSchedule(
+      { clock, logger: logger.child("backup"), command, ready: () => this.replicator !== null },
+      { ...backups, db: this.options.db, dataDir, functions: functions ?? null, libraries: libraries ?? [] },
     );
   }
 
@@ -103,6 +137,19 @@ export class NodeCore {
     this.applicationVersion = version;
     const note = walResetNote(version);
     if (note !== null) this.notes.push(`${note.message} (hint: ${note.hint})`);
+  }
+
+  noteVerified({ equal, complete, rows, nodes }: VerifyResult): void {
+    const at = this.components.clock.wallTime();
+    const differ = equal ? "equal" : "NOT EQUAL: marmot verify --deep names the rows";
+    const all = complete ? "" : ", not all voters answered";
+    this.components.logger.event(
+      "verify",
+      `compared ${counted(rows, "row")} on ${counted(nodes.length, "node")}: ${differ}${all}`,
+      { equal, complete, rows, nodes },
+      equal ? "info" : "error",
+    );
+    this.verified = { at, equal, complete, rows, nodes: nodes.length };
   }
 
   /** `before`: the journal mode of the file before this start. */

@@ -1,15 +1,16 @@
 /** The composition root: starts a node from its options, and stops it. */
 import { existsSync, mkdirSync } from "node:fs";
+import { resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { isDiskFull } from "../base/errors.ts";
-import { HaltError } from "../base/halt.ts";
+import { type Halt, HaltError } from "../base/halt.ts";
 import { NO_PEER } from "../base/ids.ts";
 import type { NodeApi } from "../operations/api.ts";
 import { dataPaths } from "../replication/machine/data-paths.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { Transport } from "../shard/seams.ts";
-import { requireOwnSqlite } from "../sqlite/sqlite-version.ts";
-import { readWriterVersion } from "../sqlite/writer-version.ts";
+import { requireOwnSqlite } from "../sqlite/versions/sqlite-version.ts";
+import { readWriterVersion } from "../sqlite/versions/writer-version.ts";
 import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
 import { enterCluster, formNewCluster } from "./cluster-entry.ts";
@@ -18,13 +19,14 @@ import {
   findClusterKeys,
   keepClusterKey,
   keyFileNotes,
+  keyFileOf,
   lockDataDir,
   makeClusterKey,
   missingKey,
   storedAddresses,
 } from "./data-dir.ts";
 import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
-import { leadersOf, Milestones } from "./milestones.ts";
+import { historyFacts, Milestones, sightOf } from "./milestones.ts";
 import { createNodeApi } from "./node-api.ts";
 import { type NodeComponents, NodeCore } from "./node-core.ts";
 import { openTransport } from "./open-transport.ts";
@@ -58,27 +60,59 @@ export class Node implements RunningNode {
   readonly #opening: Opening;
   #lock: DatabaseSync | null = null;
   #milestones: Milestones | null = null;
-  #keyFingerprint = "";
 
   constructor(options: NodeOptions, components: NodeComponents) {
     const core = new NodeCore(options, components);
+    const startedAt = components.clock.now();
     this.#core = core;
     this.failed = core.failed;
     this.#opening = new Opening(core);
     this.api = createNodeApi(() => ({
       name: core.member.name,
+      file: resolve(options.db),
+      peerId: core.peerId,
       clock: components.clock,
-      transport: core.transport,
+      startedAt,
+      transport: (core.transport as Transport | undefined) ?? null,
       replicator: core.replicator,
       phase: core.phase,
       progress: core.progress,
-      keyFingerprint: this.#keyFingerprint,
+      refusals: (core.router as typeof core.router | undefined)?.refusals.list() ?? [],
+      keys: core.keys,
+      verified: core.verified,
+      backups: core.backups?.status ?? null,
+      onVerified: (result) => core.noteVerified(result),
+      events: core.events,
+      history: core.history,
+      measures: core.measures,
+      files: { appDb: options.db, replica: core.paths.replica, log: core.paths.log },
       halt: core.halted ?? core.guard.halt,
+      recover: (options) => this.#opening.recover(options),
       repair: () => core.guard.repair(core.transport.peerId),
     }));
   }
 
   async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      if (!(error instanceof HaltError) || (this.#core.transport as Transport | undefined) !== undefined)
+        throw error;
+      await this.#haltAtStart(error.halt);
+    }
+  }
+
+  /** The files are of a newer build: the node stays up, and says so. */
+  async #haltAtStart(halt: Halt): Promise<void> {
+    const core = this.#core;
+    if (this.#lock === null) this.#takeDataDir();
+    const privateKey = await loadIdentity(core.paths.identity);
+    const clusterKeys = findClusterKeys(core.options, core.paths, true) ?? [];
+    openTransport(core, { privateKey, clusterKeys }, () => {});
+    this.#opening.halt(halt);
+  }
+
+  async #start(): Promise<void> {
     const core = this.#core;
     const { paths } = core;
     const { db, peers, create, bootstrapExpect } = core.options;
@@ -99,12 +133,13 @@ export class Node implements RunningNode {
     if (keys === null && kind !== "form") throw missingKey(paths);
     if (kind === "member") core.member = ownMember(core.options, paths);
     const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
-    this.#keyFingerprint = keyFingerprint(clusterKeys[0]!);
+    core.keys = { fingerprints: clusterKeys.map(keyFingerprint), file: keyFileOf(core.options, paths) };
     core.notes.push(...keyFileNotes(core.options, paths));
     // A join keeps its key when it is done.
     if (kind !== "join") keepClusterKey(core.options, paths);
     openTransport(core, { privateKey, clusterKeys }, (peer, reason) => this.#opening.onRefused(peer, reason));
     core.scans.start();
+    core.backups?.start();
     if (kind === "join") return this.#join();
     if (kind === "form") await formNewCluster(core);
     await this.#open({ kind, head });
@@ -116,10 +151,11 @@ export class Node implements RunningNode {
     this.#milestones = new Milestones({
       ...{ clock, logger },
       notReady: () => this.api.notReady(),
-      leaders: () =>
+      onSample: () => core.history.sample(historyFacts(this.api.status(), core.replicator, clock.wallTime())),
+      sight: () =>
         core.replicator === null
           ? null
-          : leadersOf(core.replicator, {
+          : sightOf(core.replicator, {
               peerId: core.transport.peerId,
               connected: core.transport.connected(),
             }),
@@ -137,7 +173,7 @@ export class Node implements RunningNode {
       shareFolder(paths.folder, group);
       if (!existsSync(db)) this.#opening.shareNewFile = () => shareFile(db, group);
     }
-    components.onLocked?.();
+    components.onLocked?.(this.api);
     cleanUpAfterCrash(paths);
   }
 
@@ -158,7 +194,11 @@ export class Node implements RunningNode {
         isTaken = await core.guard.take(core.peerId);
       }
     } catch (error) {
-      if (error instanceof HaltError) return this.#opening.halt(error.halt);
+      if (error instanceof HaltError) {
+        this.#opening.halt(error.halt);
+        // It tells other nodes of its epoch.
+        return error.halt.name === "superseded" ? core.transport.start(core.router) : undefined;
+      }
       if (!isDiskFull(error)) throw error;
       this.#opening.waitForRoom(error);
       return core.transport.start(core.router);
@@ -180,6 +220,7 @@ export class Node implements RunningNode {
     this.#milestones?.stop();
     const transport = core.transport as Transport | undefined;
     core.scans.stop();
+    core.backups?.stop();
     core.replicator?.loop.stop();
     await transport?.stop();
     await core.background;

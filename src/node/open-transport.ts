@@ -1,15 +1,13 @@
 /** Opens the network of a node, which does not listen yet. */
 import type { PeerId } from "../base/ids.ts";
+import { tellRole } from "../replication/members/role.ts";
 import { VERSION } from "../base/version.ts";
-import { BATCH_FORMAT } from "../change/batch.ts";
+import { AdmittedPeers } from "../replication/members/admitted-peers.ts";
+import { notAdmitted } from "../replication/members/member-changes.ts";
 import { MessageRouter } from "../replication/messages/message-router.ts";
-import { SNAPSHOT_FORMAT } from "../snapshot/header.ts";
 import type { loadIdentity } from "../transport/identity.ts";
 import { storeAddresses, storedAddresses } from "./data-dir.ts";
 import type { NodeCore } from "./node-core.ts";
-
-/** Version of the messages between nodes. */
-const WIRE_FORMAT = 1;
 
 export interface Secrets {
   readonly privateKey: Awaited<ReturnType<typeof loadIdentity>>;
@@ -21,12 +19,20 @@ export function openTransport(
   { privateKey, clusterKeys }: Secrets,
   onRefused: (peer: PeerId, reason: string) => void,
 ): void {
-  const { listen, announce, peers, mdns } = core.options;
+  const { listen, announce, peers, mdns, admit } = core.options;
   const { name, role } = core.member;
   const { clock, random, logger } = core.components;
-  const formats: [number, number, number] = [WIRE_FORMAT, BATCH_FORMAT, SNAPSHOT_FORMAT];
   const nonce = core.host.nonce();
-  core.router = new MessageRouter({ name, version: VERSION, role, formats, nonce });
+  if (typeof admit === "string")
+    core.admitted = new AdmittedPeers(admit, { clock, logger: logger.child("members") });
+  const { admitted } = core;
+  core.router = new MessageRouter(
+    { name, version: VERSION, role: tellRole(role).role, nonce },
+    {
+      now: () => clock.now(),
+      mayJoin: (peer) => (admitted === null || admitted.roleOf(peer) !== null ? null : notAdmitted(peer)),
+    },
+  );
   core.transport = core.host.transport(
     { clock, random: random.fork(), logger: logger.child("transport") },
     {

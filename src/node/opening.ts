@@ -4,9 +4,10 @@
  */
 import { existsSync, rmSync } from "node:fs";
 import { nextTurn } from "../base/clock.ts";
-import { errorMessage, isDiskFull } from "../base/errors.ts";
+import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { type Halt, HaltError } from "../base/halt.ts";
 import type { PeerId } from "../base/ids.ts";
+import type { Recovery } from "../operations/api.ts";
 import { fileChecks } from "../operations/verify/file-checks.ts";
 import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { Replicator } from "../replication/replicator.ts";
@@ -14,9 +15,14 @@ import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster
 import { silentStage, untilRoom } from "./disk-full.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
 import { Halting } from "./halt/halting.ts";
+import { readSuperseded, supersededHalt } from "./halt/superseded.ts";
 import type { NodeCore } from "./node-core.ts";
+import { planOf } from "./recovery/lost-majority.ts";
+import { recoverFiles } from "./recovery/recover-files.ts";
 import { checkMemberFiles, type Start } from "./startup/check-files.ts";
 import { noteDataDir } from "./startup/held-file.ts";
+import type { Epoch } from "../shard/epochs.ts";
+import { loadIdentity, signText } from "../transport/identity.ts";
 import { switchToWal, untilWal } from "./startup/wal-mode.ts";
 
 export class Opening {
@@ -32,7 +38,15 @@ export class Opening {
     this.#halting.halt(halt);
   }
 
+  /** The cluster was recovered without this node, which has told its peers. */
+  #superseded(epochs: readonly Epoch[]): void {
+    const { replicator, options } = this.#core;
+    const { by } = epochs.at(-1)!;
+    this.halt(supersededHalt(epochs, replicator?.peers.nameOf(by) ?? by, options.db));
+  }
+
   onRefused(peer: PeerId, reason: string): void {
+    this.#core.router.refusedBy(peer, reason);
     this.#halting.onRefused(peer, reason, this.#core.replicator);
   }
 
@@ -46,6 +60,7 @@ export class Opening {
         core.phase = phase;
       },
       take: () => core.takeReplicator(),
+      superseded: () => readSuperseded(core.paths),
       disconnect: () => {
         core.background = core.background.then(() => core.transport.stop());
       },
@@ -94,16 +109,22 @@ export class Opening {
   #open(): Replicator {
     const core = this.#core;
     const { paths, peerId, host, transport, router, applicationVersion } = core;
-    const { db, limits } = core.options;
+    const { db, limits, replaceAfterMs } = core.options;
     const { clock, random, logger } = core.components;
     core.appDbFile ??= host.appDbFile(db);
     return new Replicator(
-      { ...{ db, paths, peerId, ...core.member, applicationVersion }, ...limits },
       {
-        ...{ transport, router, clock, logger, host, random: random.fork() },
+        ...{ db, paths, peerId, ...core.member, applicationVersion, keys: core.keys.fingerprints },
+        ...limits,
+        ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
+      },
+      {
+        ...{ transport, router, clock, logger, host, random: random.fork(), measures: core.measures },
+        admitted: core.admitted === null ? undefined : (peer) => core.admitted!.roleOf(peer),
         onProgress: (progress) => core.report(progress),
         onFailure: (error) => {
           if (isDiskFull(error)) this.waitForRoom(error);
+          else if (error instanceof HaltError) this.halt(error.halt);
           else if (isFileTrouble(error)) this.waitForFile(error);
           else core.failWith(error);
         },
@@ -111,9 +132,38 @@ export class Opening {
           core.background = this.#replace();
         },
         onRefused: (peer, reason) => this.onRefused(peer, reason),
+        onSuperseded: (epochs) => this.#superseded(epochs),
       },
       core.appDbFile,
     );
+  }
+
+  /** `marmot members recover`: closes the files, and opens them in a new epoch of the cluster. Rejects with `UserError`. */
+  async recover({ plan }: { readonly plan: boolean }): Promise<Recovery> {
+    const core = this.#core;
+    const { paths, peerId, replicator, transport } = core;
+    const files = { db: core.options.db, paths, peerId };
+    if (replicator === null && core.halted?.name !== "superseded")
+      throw new UserError(
+        `this node cannot begin a new epoch while it runs: ${core.phase}`,
+        "stop it, run the same command again, and start it",
+      );
+    const effects = replicator === null ? await recoverFiles(files, null) : planOf(replicator, transport);
+    if (plan) return effects;
+    const key = await loadIdentity(paths.identity);
+    if (core.isStopping || core.replicator !== replicator)
+      throw new UserError("the state of this node changed", "marmot status shows it; try again");
+    if (replicator !== null) core.router.enter(silentStage(replicator.clusterId));
+    core.phase = "beginning a new epoch of the cluster";
+    core.closeReplicator();
+    const work = recoverFiles(files, { id: core.host.nonce(), sign: (text) => signText(key, text) });
+    core.background = this.#recover(async () => {
+      await Promise.allSettled([work]);
+      core.halting?.end();
+      // Halts the node again if a later epoch is still known.
+      await this.checkFiles(null);
+    });
+    return work;
   }
 
   /** `seen`: the head of the application's file, if it was just read; null: read it. */
@@ -143,6 +193,7 @@ export class Opening {
     const core = this.#core;
     try {
       core.phase = "installing a received replica";
+      if (core.replicator !== null) core.router.enter(silentStage(core.replicator.clusterId));
       core.closeReplicator();
       await this.#installReceived();
       if (!core.isStopping) this.enterOrWait();
@@ -176,7 +227,7 @@ export class Opening {
     const { db } = core.options;
     const { clock, logger } = core.components;
     core.phase = `${db} is not in WAL mode, and a transaction of another connection prevents the switch: waiting for its end`;
-    logger.warn(core.phase);
+    logger.event("file", core.phase, {}, "warn");
     core.background = (async () => {
       try {
         core.noteMode(await untilWal(db, clock, core.stopping.signal));
@@ -197,7 +248,12 @@ export class Opening {
     const { db } = core.options;
     const { clock, logger } = core.components;
     const clusterId = core.replicator?.clusterId ?? "";
-    logger.error("the disk is full; this node waits for room", { error: errorMessage(error) });
+    logger.event(
+      "disk",
+      "the disk is full; this node waits for room",
+      { error: errorMessage(error) },
+      "error",
+    );
     core.phase = `the disk is full (${errorMessage(error)}): waiting for room`;
     if (clusterId !== "") core.router.enter(silentStage(clusterId));
     core.closeReplicator();
@@ -208,7 +264,7 @@ export class Opening {
       });
       core.phase = "opening its files: there is room again";
       await this.checkFiles(null);
-      if (!core.isStopping) logger.info("there is room again; going on");
+      if (!core.isStopping) logger.event("disk", "there is room again; going on");
     });
   }
 

@@ -1,8 +1,10 @@
 /** The options of `marmot run` after flags, environment and configuration file are merged and checked. */
+import type { Role } from "../replication/members/role.ts";
 import type { PerTable } from "../change/per-table.ts";
 import type { ScanIntervals } from "../operations/scan/scans.ts";
 import type { ForeignKeyMode, MergeMode } from "../replica/store/settings.ts";
 
+export { type Role, ROLES } from "../replication/members/role.ts";
 export { DEFAULT_ID_BLOCK } from "../replica/store/settings.ts";
 
 export interface NodeOptions {
@@ -22,7 +24,9 @@ export interface NodeOptions {
   readonly name: string | null;
   readonly hostName?: string;
   /** null: not given. A member keeps its role; a new node becomes a voter. */
-  readonly role: "voter" | "learner" | null;
+  readonly role: Role | null;
+  /** A file with the peers that may join. Absent: all with the key. */
+  readonly admit?: string | null;
   /** Create an empty database if the file is missing and no peers are given. */
   readonly create: boolean;
   /** Do not refuse file systems on which SQLite's WAL cannot work. Default: false. */
@@ -44,6 +48,16 @@ export interface NodeOptions {
   readonly libraries?: readonly string[];
   /** Tables that are compared with the replica in the background. */
   readonly scan?: ScanIntervals;
+  /** A voter that is silent for so long gives its vote to a learner; 0: never. Absent: 10 minutes. */
+  readonly replaceAfterMs?: number;
+  /** Backups at regular times; absent or null: none. */
+  readonly backups?: {
+    /** A folder or prefix, with its slash. */
+    readonly to: string;
+    readonly everyMs: number;
+    /** How long a backup is kept; null: without limit. The newest one always is. */
+    readonly keepMs: number | null;
+  } | null;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */
   readonly limits?: { readonly keepEntries: number; readonly logWalPages?: number };
 }

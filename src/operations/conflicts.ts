@@ -2,7 +2,8 @@
 import { asPeerId } from "../base/ids.ts";
 import { decodeImage } from "../change/codec.ts";
 import { UNSEEN_REASON } from "../rows/unseen-rows.ts";
-import type { Image } from "../change/value.ts";
+import { type Image, valueEqual } from "../change/value.ts";
+import type { ConflictState } from "../replica/conflicts/conflict-states.ts";
 import type { StoredConflict } from "../replica/conflicts/journal.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { ConflictDetail, ConflictSummary, ShownValue } from "./api.ts";
@@ -20,31 +21,55 @@ export function findConflict(replicator: Replicator, id: string): StoredConflict
 export function conflictSummary(replicator: Replicator, conflict: StoredConflict): ConflictSummary {
   const { replica } = replicator.replica;
   const shape = replica.shapes.get(conflict.table);
-  const nameOf = (hash: number): string => {
-    const peer = replica.origins.peerOf(hash);
-    return peer === "" ? "unknown" : replicator.peers.nameOf(asPeerId(peer));
-  };
+  const { shard, index, ordinal, losingOrigin, winningOrigin } = conflict;
+  const state = replica.journal.states.of(shard, index, ordinal);
+  const { name: losingName, peer: losingPeer } = peerOf(replicator, losingOrigin);
+  const { name: winningName, peer: winningPeer } = peerOf(replicator, winningOrigin);
   return {
     id: conflictId(conflict),
-    shard: conflict.shard,
-    index: conflict.index,
+    shard,
+    index,
     table: conflict.note?.table ?? shape?.name ?? `table ${conflict.table}`,
     key: shape === undefined ? String(conflict.keyId) : showKey(shape, conflict.keyId),
     // In the journal it stands beside rows that a schema change rejected, so that older nodes store the same.
     kind: conflict.note?.reason === UNSEEN_REASON ? "unseen write" : conflict.kind,
-    losingOrigin: nameOf(conflict.losingOrigin),
-    winningOrigin: nameOf(conflict.winningOrigin),
+    ...{ losingOrigin: losingName, winningOrigin: winningName, losingPeer, winningPeer },
     time: conflict.time,
+    differing: differing(conflict, columnsOf(replicator, conflict)),
+    state: state?.state ?? "open",
+    settled: state === null ? null : settledBy(replicator, state),
   };
 }
 
+function peerOf(replicator: Replicator, hash: number): { name: string; peer: string } {
+  const peer = replicator.replica.replica.origins.peerOf(hash);
+  return { peer, name: peer === "" ? "unknown" : replicator.peers.nameOf(asPeerId(peer)) };
+}
+
+function settledBy(replicator: Replicator, { by, time }: ConflictState): ConflictSummary["settled"] {
+  const { name, peer } = peerOf(replicator, by);
+  return { by: name, peer, time };
+}
+
+const columnsOf = (replicator: Replicator, { note, table }: StoredConflict): readonly string[] =>
+  note?.columns ?? replicator.replica.replica.shapes.get(table)?.columns.map((c) => c.name) ?? [];
+
+/** A unique clash has rows of two keys: only the columns that clash are of interest, and they are equal. */
+function differing(conflict: StoredConflict, columns: readonly string[]): readonly string[] {
+  const { losingImage, winningImage } = conflict;
+  if (losingImage === null || winningImage === null) return [];
+  const winning = decodeImage(winningImage);
+  return decodeImage(losingImage).flatMap((value, i) =>
+    columns[i] !== undefined && !valueEqual(value, winning[i] ?? null) ? [columns[i]] : [],
+  );
+}
+
 export function conflictDetail(replicator: Replicator, conflict: StoredConflict): ConflictDetail {
-  const shape = replicator.replica.replica.shapes.get(conflict.table);
   const image = (bytes: Uint8Array | null): ShownValue[] | null =>
     bytes === null ? null : decodeImage(bytes).map((v: Image[number]) => showValue(v));
   return {
     ...conflictSummary(replicator, conflict),
-    columns: conflict.note?.columns ?? shape?.columns.map((c) => c.name) ?? [],
+    columns: columnsOf(replicator, conflict),
     losingImage: image(conflict.losingImage),
     winningImage: image(conflict.winningImage),
   };

@@ -5,7 +5,7 @@ import { UserError } from "../base/errors.ts";
 import type { Control } from "../replication/messages/control-messages.ts";
 import { encodeControl } from "../replication/messages/control-messages.ts";
 import type { Replicator } from "../replication/replicator.ts";
-import type { MemberInfo, Transport } from "../shard/seams.ts";
+import type { MemberInfo, PeerId, Transport } from "../shard/seams.ts";
 import type { MemberAction } from "./api.ts";
 
 const LOOK_MS = 50;
@@ -79,7 +79,9 @@ async function change(
         const outcome = members.change(null, request);
         answers.push({ state: outcome.state, reason: outcome.state === "refused" ? outcome.reason : "" });
         loop.wake();
-      } else transport.send(group!.leaderPeer, encodeControl({ kind: "change", id, ...request }), "urgent");
+      } else if (replicator.peers.oldRelease(group!.leaderPeer) !== null)
+        throw oldLeader(replicator, group!.leaderPeer);
+      else transport.send(group!.leaderPeer, encodeControl({ kind: "change", id, ...request }), "urgent");
     }
     for (const { state, reason } of answers.splice(0)) {
       if (state === "done") return;
@@ -92,6 +94,17 @@ async function change(
     if (clock.now() > end) throw noMajority(openReplicator(components), `${action} of ${name}`);
     await sleep(clock, LOOK_MS);
   }
+}
+
+/** The leader ignores the request. */
+function oldLeader({ peers, runtime, options }: Replicator, leader: PeerId): UserError {
+  const name = peers.nameOf(leader);
+  return new UserError(
+    `the leader ${name} runs marmot ${peers.oldRelease(leader)}, which cannot change members`,
+    runtime.isVoter(options.peerId)
+      ? `update ${name}, or first run marmot members transfer ${options.name}`
+      : `update ${name}`,
+  );
 }
 
 function noMajority({ runtime, peers }: Replicator, change: string): UserError {

@@ -4,7 +4,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { LIFE_SQL, LifeCounter, requireLife } from "../rows/file-life.ts";
-import { prepareExact } from "../rows/row-access.ts";
+import { prepareExact } from "../rows/exact-values.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { type AppDatabase, openAppDb } from "../sqlite/open-app-db.ts";

@@ -7,7 +7,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { errorMessage } from "../base/errors.ts";
 import type { TableShape } from "../change/shape.ts";
-import { prepareExact } from "../rows/row-access.ts";
+import { prepareExact } from "../rows/exact-values.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
 import { trusted } from "../sqlite/typed-rows.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";

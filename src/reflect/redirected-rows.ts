@@ -23,13 +23,28 @@ export function redirections(
   const isPending = (rowid: bigint): boolean => pending.has(shape.id, keyIdOf(shape, [rowid]));
   const moves = new Map<bigint, bigint>();
   for (const { from, to } of redirected) if (isPending(from)) moves.set(from, to);
+  const inTheWay = redirected.flatMap(({ to }) => (!moves.has(to) && isPending(to) ? [to] : []));
+  return freeRowids(log, inTheWay, pending, freeRowid, moves);
+}
+
+/** Adds a new rowid for each of the pending rows to `moves`. */
+export function freeRowids(
+  log: ChangeLogWriter,
+  rowids: readonly bigint[],
+  pending: PendingRows,
+  freeRowid: FreeRowid,
+  moves = new Map<bigint, bigint>(),
+): Map<bigint, bigint> {
+  const { shape } = log;
   let above: bigint | null = null;
-  for (const { to } of redirected) {
-    if (moves.has(to) || !isPending(to)) continue;
+  const taken = new Set(moves.values());
+  const used = (rowid: bigint): boolean =>
+    taken.has(rowid) || pending.has(shape.id, keyIdOf(shape, [rowid])) || log.access.get([rowid]) !== null;
+  for (const rowid of rowids) {
     above ??= log.highestRowid(pending);
-    const used = (rowid: bigint): boolean => isPending(rowid) || log.access.get([rowid]) !== null;
-    const free = freeRowid((rowid) => used(rowid) || [...moves.values()].includes(rowid), above);
-    moves.set(to, free);
+    const free = freeRowid(used, above);
+    moves.set(rowid, free);
+    taken.add(free);
     if (free > above) above = free;
   }
   return moves;

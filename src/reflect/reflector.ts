@@ -5,10 +5,11 @@
  */
 import type { StatementSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import { showPosition } from "../base/text/position-token.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import type { KeyId } from "../change/key.ts";
-import { prepareExact } from "../rows/row-access.ts";
+import { prepareExact } from "../rows/exact-values.ts";
 import { newestIdsSql } from "../schema/app-db-tables.ts";
 import { fingerprint, type KnownSchema } from "../schema/catalogue.ts";
 import { trusted } from "../sqlite/typed-rows.ts";
@@ -20,15 +21,17 @@ import type { IdBlocks } from "./id-blocks.ts";
 import { RowReflector, type RowReflectorComponents } from "./row-reflector.ts";
 
 export interface ReflectorComponents extends RowReflectorComponents {
-  readonly cursors: ChangeLogCursors;
   /** Absent: SQLite's ids are left alone. */
   readonly ids?: IdBlocks;
   /** The schema that the components are made for; null: the file does not have it yet. */
   readonly expected: KnownSchema | null;
 }
 
-/** "busy": the application holds the write lock; "schema-changed": it changed the schema. In both cases nothing happened. */
-export type Reflected = "done" | "busy" | "schema-changed";
+/**
+ * "busy": the application holds the write lock; "schema-changed": it changed the schema; "own-first": rows in flight must be
+ * ordered before (`OccupiedRowids`). In all three cases nothing happened.
+ */
+export type Reflected = "done" | "busy" | "schema-changed" | "own-first";
 
 export class Reflector {
   readonly #components: ReflectorComponents;
@@ -37,6 +40,7 @@ export class Reflector {
   readonly #rollback: StatementSync;
   readonly #newest: readonly StatementSync[];
   readonly #storePosition: StatementSync;
+  readonly #storeToken: StatementSync;
   #sweepMore: boolean;
   #keptUnseen = false;
   readonly #schemaVersion: StatementSync;
@@ -58,6 +62,8 @@ export class Reflector {
     this.#storePosition = db.prepare(
       `UPDATE "__marmot__status" SET "value" = ? WHERE "item" = 'shard' AND "name" = ?`,
     );
+    // A file of an older build has no such row yet.
+    this.#storeToken = db.prepare(`INSERT OR REPLACE INTO "__marmot__status" VALUES('node', 'position', ?)`);
   }
 
   /** See `RowReflector.isDeferred`. */
@@ -68,6 +74,11 @@ export class Reflector {
   /** Acknowledged log rows are still to be deleted. */
   get unfinished(): boolean {
     return this.#sweepMore;
+  }
+
+  /** The transaction to come, or the one that is open, may give own rows of a table without a declared key other rowids. */
+  get mayMoveRowids(): boolean {
+    return this.#rows.occupied.tables.length > 0;
   }
 
   /** Rows that no trigger saw wait for the conflict journal, since the last call. */
@@ -84,9 +95,9 @@ export class Reflector {
 
   /**
    * One transaction. `position` is the source's. Yields now and then while the transaction is open. `joined`: it is open
-   * already, and the schema was just brought to the expected one.
+   * already, the schema was just brought to the expected one, and nothing is in flight. `isDraining`: a drain runs.
    */
-  *run(position: PositionVector, joined = false): Generator<void, Reflected> {
+  *run(position: PositionVector, joined = false, isDraining = false): Generator<void, Reflected> {
     try {
       if (!joined) this.#components.appDb.db.beginWriting();
     } catch (error) {
@@ -102,6 +113,10 @@ export class Reflector {
       if (!joined && this.#isAnyCut(newest)) {
         this.#rollback.run();
         return "schema-changed";
+      }
+      if (!joined && this.#rows.occupied.isInFlight(new Map(newest), isDraining)) {
+        this.#rollback.run();
+        return "own-first";
       }
       const commits = yield* this.#write(position, newest);
       yield* this.#commitWhenFree();
@@ -131,6 +146,7 @@ export class Reflector {
     }
     const acknowledged = this.#acknowledge();
     yield* this.#rows.redirect();
+    this.#rows.makeRoom();
     yield* this.#rows.showChanged();
     this.#rows.showWithheld();
     if (this.#rows.keepUnseen()) this.#keptUnseen = true;
@@ -205,6 +221,7 @@ export class Reflector {
     const { bases, logs, pending } = this.#components;
     const moved = position.some((index, shard) => index !== bases.reflected[shard]);
     if (!moved && acknowledged.length === 0) return [];
+    if (moved) this.#storeToken.run(showPosition(position));
     position.forEach((index, shard) => {
       if (index !== bases.reflected[shard]) this.#storePosition.run(BigInt(index), String(shard));
     });

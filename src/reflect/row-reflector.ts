@@ -4,40 +4,32 @@
  */
 import type { StatementSync } from "node:sqlite";
 import { errorMessage, UserError } from "../base/errors.ts";
-import type { BasePositions } from "../change/base-positions.ts";
 import type { PositionVector } from "../change/batch.ts";
-import { type ChangedRow, type ChangedRows, LOOK_UP, type RedirectedRow } from "../change/changed-rows.ts";
+import { type ChangedRow, LOOK_UP, type RedirectedRow } from "../change/changed-rows.ts";
 import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
-import type { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { UnseenRows } from "../rows/unseen-rows.ts";
 import { type Image, imageEqual, Slices, type Value } from "../change/value.ts";
-import type { WithheldRows } from "../change/withheld-rows.ts";
 import type { RowAccess } from "../rows/row-access.ts";
 import { encodePosition } from "../schema/app-db-tables.ts";
 import type { AppDbConnection } from "./app-db-connection.ts";
 import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
 import type { HoldBack } from "./hold-back.ts";
+import { type OccupiedComponents, OccupiedRowids, type OccupyingSource } from "./occupied-rowids.ts";
 import { redirections, redirectRows } from "./redirected-rows.ts";
 
 /** The replica, as far as it is reflected. */
-export interface ReflectSource {
-  readonly changed: ChangedRows;
+export interface ReflectSource extends OccupyingSource {
   /** Own rows that have other rowids here than in the file. */
   readonly redirected: readonly RedirectedRow[];
   row(table: number, key: readonly Value[]): Image | null;
-  freeRowid(table: number, used: (rowid: bigint) => boolean, above: bigint): bigint;
 }
 
-export interface RowReflectorComponents {
+export interface RowReflectorComponents extends OccupiedComponents {
   readonly appDb: AppDbConnection;
-  readonly logs: ReadonlyMap<number, ChangeLogWriter>;
   readonly source: ReflectSource;
-  readonly pending: PendingRows;
-  readonly bases: BasePositions;
-  readonly withheld: WithheldRows;
   readonly holdBack: HoldBack;
   readonly unseen: UnseenRows;
   /** Stores images of a table for the conflict journal, in the open transaction. */
@@ -54,6 +46,7 @@ interface ShownRow {
 const SLICE = 500;
 
 export class RowReflector {
+  readonly occupied: OccupiedRowids;
   readonly #components: RowReflectorComponents;
   readonly #storeWithheld: StatementSync;
   readonly #dropWithheld: StatementSync;
@@ -69,6 +62,7 @@ export class RowReflector {
   constructor(components: RowReflectorComponents) {
     const { db } = components.appDb;
     this.#components = components;
+    this.occupied = new OccupiedRowids(components);
     this.#storeWithheld = db.prepare(
       `INSERT INTO "__marmot__shadow" VALUES(?, ?, ?) ON CONFLICT("id", "key") DO UPDATE SET "position" = excluded."position"`,
     );
@@ -153,13 +147,7 @@ export class RowReflector {
         source.freeRowid(table, used, above),
       );
       const id = (rowid: bigint): KeyId => keyIdOf(log.shape, [rowid]);
-      if (moves.size > 0) {
-        this.#prepare(log);
-        redirectRows(log, moves, pending, {
-          remove: (key) => firing(log, () => log.access.delete(key)),
-          write: (image) => this.#write(log, image),
-        });
-      }
+      this.#move(log, moves);
       for (const rowid of [...moves.keys(), ...redirected.flatMap(({ from, to }) => [from, to])]) {
         this.#deferred.get(table)?.delete(id(rowid));
         if (source.changed.get(table, id(rowid)) === undefined)
@@ -167,6 +155,30 @@ export class RowReflector {
         if (++handled % SLICE === 0) yield;
       }
     }
+  }
+
+  /** Pending own rows that hide rows of other nodes get free rowids; see `OccupiedRowids`. */
+  makeRoom(): void {
+    const { source, logs } = this.#components;
+    for (const [table, rows] of source.changed.tables) {
+      const log = logs.get(table)!;
+      const moves = this.occupied.moves(log, rows.keys());
+      if (moves.size > 0) this.#prepare(log);
+      for (const rowid of moves.keys()) {
+        this.#deferred.get(table)?.delete(keyIdOf(log.shape, [rowid]));
+        if (this.occupied.isUnchanged(log, rowid)) firing(log, () => log.access.delete([rowid]));
+      }
+      this.#move(log, moves);
+    }
+  }
+
+  #move(log: ChangeLogWriter, moves: ReadonlyMap<bigint, bigint>): void {
+    if (moves.size === 0) return;
+    this.#prepare(log);
+    redirectRows(log, moves, this.#components.pending, {
+      remove: (key) => firing(log, () => log.access.delete(key)),
+      write: (image) => this.#write(log, image),
+    });
   }
 
   #prepare(log: ChangeLogWriter): void {

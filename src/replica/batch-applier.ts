@@ -7,6 +7,7 @@ import { decodeSchemaEntry } from "../schema/diff/schema-entry.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { ChangesetContext } from "./apply/changeset.ts";
 import { RowApplier } from "./apply/row-applier.ts";
+import { isSettleNote } from "./conflicts/conflict-states.ts";
 import type { RejectedKey } from "./migrate/journal-rejects.ts";
 import { changeSchema } from "./migrate/schema-change.ts";
 import { acceptBatch, joined, type OriginMemory, type Verdict } from "./order/accept-batch.ts";
@@ -69,8 +70,14 @@ export class BatchApplier {
   }
 
   *apply(shard: number, next: NextEntry, head: BatchHead): Generator<void, void> {
-    const { origins, staged, checksums, checks } = this.#components;
+    const { origins, staged, checksums, checks, formats } = this.#components;
     const { entry } = next;
+    formats.applied(head.format);
+    if (head.kind === BatchKind.check && isSettleNote(head.note)) {
+      const by = { origin: peerHash(head.origin), time: head.time };
+      this.#components.journal.states.apply(shard, head.note, by);
+      return;
+    }
     if (head.kind === BatchKind.check) {
       checks.record(head.note, shard, entry.index, checksums.ofShard(shard));
       return;

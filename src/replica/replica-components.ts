@@ -13,6 +13,7 @@ import { DanglingReferences } from "./references/dangling-references.ts";
 import { LosersChildren } from "./references/losers-children.ts";
 import { CheckRecords } from "./store/check-records.ts";
 import { peerHash } from "./store/tables.ts";
+import { UsedVersions } from "./store/used-formats.ts";
 
 /** Rows of changesets that this node cannot show. */
 export interface HeldRows {
@@ -30,6 +31,7 @@ export class ReplicaComponents {
   readonly staged: StagedParts;
   readonly checksums: Checksums;
   readonly checks: CheckRecords;
+  readonly formats: UsedVersions;
   readonly keyPositions: KeyPositions;
   readonly beforeImages: BeforeImages;
   readonly losersChildren: LosersChildren;
@@ -42,6 +44,7 @@ export class ReplicaComponents {
     this.staged = new StagedParts(db);
     this.checksums = new Checksums(db);
     this.checks = new CheckRecords(db);
+    this.formats = new UsedVersions(db);
     this.keyPositions = new KeyPositions(db);
     this.beforeImages = new BeforeImages(db);
     this.losersChildren = new LosersChildren(db);

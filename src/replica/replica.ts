@@ -3,6 +3,7 @@
  * Each transaction stores rows together with positions, origins, checksums and the conflict journal.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { UsedFormats } from "../base/versions/formats.ts";
 import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { OwnOutcome, PositionVector } from "../change/batch.ts";
 import type { ChangedRows, RedirectedRow } from "../change/changed-rows.ts";
@@ -88,6 +89,11 @@ export class Replica implements BeforeImageSource {
   /** The owner of the app database says which rows it cannot show; null: it can show all. */
   holdBack(rows: HeldRows | null): void {
     this.#components.heldBack = rows;
+  }
+
+  /** The formats that a node must read to take part. */
+  get usedFormats(): UsedFormats {
+    return this.#components.formats.all;
   }
 
   get journal(): Journal {
@@ -299,6 +305,13 @@ export class Replica implements BeforeImageSource {
   /** A rowid of at least `atLeast` that no row of the table ever had and that `used` does not name. */
   freeRowid(table: number, used: (rowid: bigint) => boolean, atLeast: bigint): bigint {
     return this.#components.rowidCollisions.free(this.#tables.accessTo(table), used, atLeast);
+  }
+
+  /** The row of a table without a declared key is not the row that a pending change of this node is about. */
+  isOtherRow(table: number, keyId: KeyId, key: readonly Value[], base: PositionVector): boolean {
+    const isInsert = this.beforeImage(table, keyId, key, base) === null;
+    const { rowidCollisions } = this.#components;
+    return rowidCollisions.isOther(this.#tables.accessTo(table), { key, keyId }, base, isInsert);
   }
 
   /** Fills `changed` after a start with all rows that the app database, which reflects `reflected`, may not have. */

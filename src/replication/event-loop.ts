@@ -45,6 +45,8 @@ export interface EventLoopComponents {
   readonly tellBusy: (bytes: number) => boolean;
   /** Every tick, after the turn. */
   readonly onTick: () => void;
+  /** A shard has another leader. */
+  readonly onLeader: (shard: ShardId) => void;
 }
 
 export class EventLoop implements StateMachine {
@@ -285,6 +287,8 @@ export class EventLoop implements StateMachine {
 
   leaderChanged(shard: ShardId, leader: PeerId): void {
     this.#components.logger.debug("leader", { shard, leader: leader === "" ? "none" : leader });
-    if (leader !== "") this.#pipeline.outbox.leaderChanged(shard);
+    if (leader === "") return;
+    this.#components.onLeader(shard);
+    this.#pipeline.outbox.leaderChanged(shard);
   }
 }

@@ -6,7 +6,9 @@ import type { Transport } from "../shard/seams.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { SyncedFile } from "./machine/host.ts";
-import type { NodeNews } from "./messages/control-messages.ts";
+import { MAX_KEYS, type NodeNews } from "./messages/control-messages.ts";
+import type { MemberChanges } from "./members/member-changes.ts";
+import type { Role } from "./members/role.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { Readiness, ReadinessFacts } from "./readiness.ts";
@@ -22,6 +24,8 @@ export interface ReadinessParts {
   readonly pipeline: Pipeline;
   readonly replica: OpenReplica;
   readonly appDbFile: SyncedFile;
+  readonly members: Pick<MemberChanges, "awaitsVote">;
+  readonly role: Role;
 }
 
 export function readinessFacts({
@@ -30,6 +34,8 @@ export function readinessFacts({
   pipeline,
   replica,
   appDbFile,
+  members,
+  role,
 }: ReadinessParts): ReadinessFacts {
   return {
     groups: runtime.groups,
@@ -38,6 +44,7 @@ export function readinessFacts({
     isReceiving: () => loop.frozen,
     obstacle: () => pipeline.obstacle,
     held: () => pipeline.held,
+    awaitsVote: () => members.awaitsVote(role),
     isSchemaDue: () => pipeline.schemaDue,
     fencing: () => pipeline.outbox.fencing(),
     hasAcknowledged: () => pipeline.session.cursors.waiting,
@@ -60,6 +67,7 @@ export interface NewsParts {
   readonly transport: Transport;
   readonly holds: LogHolds;
   readonly lives: PeerLives;
+  readonly keys: readonly string[];
 }
 
 export function ownNews({
@@ -69,6 +77,7 @@ export function ownNews({
   readiness,
   transport,
   lives,
+  keys,
   ...rest
 }: NewsParts): NodeNews {
   return {
@@ -81,6 +90,7 @@ export function ownNews({
     waiting: waitingRows(pipeline),
     reaches: transport.connected().slice(0, TOLD_PEERS),
     addresses: transport.announced().slice(0, TOLD_ADDRESSES),
+    keys: keys.slice(0, MAX_KEYS),
     ...lowestHolds(rest),
     lives: lives.known(),
   };

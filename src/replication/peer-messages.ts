@@ -1,13 +1,16 @@
 /** Answers the messages of the peers, and refuses peers whose life is not acceptable. */
+import type { UsedFormats } from "../base/versions/formats.ts";
 import type { Logger } from "../base/logger.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
+import type { Epoch } from "../shard/epochs.ts";
 import type { PeerHello, PeerId } from "../shard/seams.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { BusyPeers } from "./members/busy-peers.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerNews } from "./peer-news.ts";
 import type { Control, FileCheck, Hello, Life, NodeNews } from "./messages/control-messages.ts";
+import type { EpochGuard } from "./epochs/epoch-guard.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
 import type { Stage } from "./messages/message-router.ts";
 import type { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
@@ -19,6 +22,7 @@ export interface PeerMessagesComponents {
   readonly logger: Logger;
   readonly peers: PeerNews;
   readonly lives: PeerLives;
+  readonly epochs: EpochGuard;
   readonly members: MemberChanges;
   readonly snapshots: SnapshotExchange;
   readonly busyPeers: BusyPeers;
@@ -48,6 +52,14 @@ export class PeerMessages implements Stage {
     return this.#components.lives.own();
   }
 
+  epochs(): readonly Epoch[] {
+    return this.#components.epochs.own;
+  }
+
+  usedFormats(): UsedFormats {
+    return this.#components.replica.replica.usedFormats;
+  }
+
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
     return this.#components.lives.admit(peer, hello, linkedNonce);
   }
@@ -68,13 +80,13 @@ export class PeerMessages implements Stage {
 
   onConnect(peerId: PeerId): void {
     const { logger, peers, loop, ownNews } = this.#components;
-    logger.info("connected", { peer: peers.nameOf(peerId) });
+    logger.debug("connected", { peer: peers.nameOf(peerId) });
     peers.tell(peerId, { kind: "news", ...ownNews() });
     loop.wake();
   }
 
   onDisconnect(peerId: PeerId): void {
-    this.#components.logger.info("disconnected", { peer: this.#components.peers.nameOf(peerId) });
+    this.#components.logger.debug("disconnected", { peer: this.#components.peers.nameOf(peerId) });
     this.#components.busyPeers.heard(peerId, 0);
   }
 
@@ -106,6 +118,9 @@ export class PeerMessages implements Stage {
         return this.#components.onRefused(peerId, control.reason);
       case "busy":
         return this.#components.busyPeers.heard(peerId, control.ms);
+      case "epochs":
+        this.#components.epochs.admit({ clusterId: this.clusterId, epochs: control.epochs });
+        return;
       case "twin":
         return lives.onTwin();
       case "news":

@@ -5,11 +5,19 @@ import type { ShardRuntime } from "../shard/runtime.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import { type Control, encodeControl, type NodeNews } from "./messages/control-messages.ts";
 import type { MessageRouter } from "./messages/message-router.ts";
+import { CommitTimes, entriesBehind, sumOf } from "./peer-lag.ts";
 import { liveMembers, type UnreachedPair, unreachedPairs } from "./members/reachability.ts";
 
 /** The last positions that a peer reported, and the time of the report. */
 interface ReceivedNews extends NodeNews {
   readonly at: number;
+  readonly lag: Lag;
+}
+
+/** Committed entries that a replica does not contain, over all shards, and since when. */
+export interface Lag {
+  readonly entries: number;
+  readonly ms: number;
 }
 
 export interface PeerNewsComponents {
@@ -26,13 +34,24 @@ export class PeerNews {
   /** Whether a peer's checksums agreed when they were last compared. */
   readonly agreement = new Map<PeerId, boolean>();
   readonly #components: PeerNewsComponents;
+  readonly #commits: CommitTimes;
 
   constructor(components: PeerNewsComponents) {
     this.#components = components;
+    this.#commits = new CommitTimes(() => components.clock.now());
   }
 
   receive(from: PeerId, news: NodeNews): void {
-    this.received.set(from, { ...news, at: this.#components.clock.now() });
+    const lag = this.lagOf(news.applied);
+    this.received.set(from, { ...news, at: this.#components.clock.now(), lag });
+  }
+
+  /** Of a replica with these positions, now. */
+  lagOf(applied: readonly number[]): Lag {
+    const committed = this.#components.runtime()?.groups.map((g) => g.raft.commit) ?? [];
+    this.#commits.note(sumOf(committed));
+    const entries = entriesBehind(committed, applied);
+    return { entries, ms: entries === 0 ? 0 : this.#commits.behindMs(sumOf(applied)) };
   }
 
   isMember(peer: PeerId): boolean {
@@ -41,6 +60,12 @@ export class PeerNews {
 
   nameOf(peer: PeerId): string {
     return this.#group.memberOf(peer)?.name ?? this.#components.router.hellos.get(peer)?.name ?? peer;
+  }
+
+  /** The version of a peer that knows only the messages of release 0.1.0; null: it knows more, or was not met. */
+  oldRelease(peer: PeerId): string | null {
+    const hello = this.#components.router.hellos.get(peer);
+    return hello === undefined || hello.speaks !== undefined ? null : hello.version;
   }
 
   tell(peer: PeerId, control: Control): void {

@@ -51,6 +51,8 @@ export interface ReadinessFacts {
   fencing(): readonly number[];
   /** Rows are acknowledged and not yet reflected. */
   hasAcknowledged(): boolean;
+  /** The node is a learner that gets a vote as soon as it has caught up. */
+  awaitsVote(): boolean;
   /** Change-log rows of a table, up to `id`, that are not ordered yet. */
   unordered(table: number, id: number): number;
   /** The newest change-log id by table. */
@@ -136,6 +138,9 @@ export class Readiness {
       if (this.#before.some(([table, id]) => facts.unordered(table, id) > 0))
         return "waiting for the rows written before the start to be ordered";
       if (facts.hasAcknowledged()) return "reflecting into the file";
+      // Of three nodes that say ready, one may fail.
+      if (facts.awaitsVote())
+        return "waiting for its vote: until then the failure of a voter could stop the cluster";
     }
     const now = this.#clock.now();
     if (reaches(reflected, this.#toShow)) {

@@ -2,11 +2,15 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
+import type { Role } from "./members/role.ts";
+import type { Epoch } from "../shard/epochs.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import type { DataPaths } from "./machine/data-paths.ts";
 import type { Host } from "./machine/host.ts";
 import type { OnProgress } from "./machine/work-progress.ts";
+import type { Measures } from "./measures/measures.ts";
+import type { MemberChangesComponents } from "./members/member-changes.ts";
 import type { MessageRouter } from "./messages/message-router.ts";
 
 export interface ReplicatorOptions {
@@ -14,7 +18,11 @@ export interface ReplicatorOptions {
   readonly paths: DataPaths;
   readonly peerId: PeerId;
   readonly name: string;
-  readonly role: "voter" | "learner";
+  readonly role: Role;
+  /** Fingerprints of the cluster keys, the one to dial with first. */
+  readonly keys?: readonly string[];
+  /** See `NodeOptions.replaceAfterMs`. */
+  readonly replaceAfterMs?: number;
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;
@@ -29,10 +37,16 @@ export interface ReplicatorComponents {
   readonly random: Random;
   readonly logger: Logger;
   readonly host: Host;
+  /** Of the whole life of the node. Default: of this replicator. */
+  readonly measures?: Measures;
   readonly onProgress: OnProgress;
   readonly onFailure: (error: Error) => void;
   /** A newer replica is stored at `paths.nextReplica`: this replicator must be closed and opened again. */
   readonly onReplacement: () => void;
+  /** See `MemberChangesComponents`. */
+  readonly admitted?: MemberChangesComponents["admitted"];
   /** A peer refuses this node over an open connection. */
   readonly onRefused: (peer: PeerId, reason: string) => void;
+  /** A later epoch of the cluster was met: this replicator must be closed. */
+  readonly onSuperseded: (epochs: readonly Epoch[]) => void;
 }

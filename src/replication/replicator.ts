@@ -3,9 +3,10 @@
  * Raft, pipeline, event loop and the messages of the peers.
  */
 import { mkdirSync } from "node:fs";
+import { ClusterFormats } from "./formats/cluster-formats.ts";
+import { readStoredFormats } from "./formats/told-formats.ts";
 import { Spool } from "../capture/spool.ts";
 import { WalUpkeep } from "../app-db/wal-upkeep.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
 import { Watcher } from "../app-db/watcher.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import { UnseenRows } from "../rows/unseen-rows.ts";
@@ -19,14 +20,17 @@ import { neverClose, noteStop } from "../app-db/closing.ts";
 import type { NodeNews } from "./messages/control-messages.ts";
 import { PeerMessages } from "./peer-messages.ts";
 import { PeerNews } from "./peer-news.ts";
+import { Measures, timed } from "./measures/measures.ts";
 import { Upkeep } from "./upkeep.ts";
 import { EventLoop } from "./event-loop.ts";
 import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
+import { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import type { SyncedFile } from "./machine/host.ts";
 import { BusyPeers } from "./members/busy-peers.ts";
+import { EpochGuard } from "./epochs/epoch-guard.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
-import { MemberChanges } from "./members/member-changes.ts";
+import { MemberChanges, REPLACE_AFTER_MS } from "./members/member-changes.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
 import { lowestHold } from "./snapshots/log-holds.ts";
 import { Readiness } from "./readiness.ts";
@@ -45,9 +49,13 @@ export class Replicator {
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
   readonly peers: PeerNews;
+  /** The versions of formats that may be written now. */
+  readonly formats: ClusterFormats;
   /** Rows of the file that no trigger saw and that `verify` found. */
   readonly unseen = new UnseenRows();
   readonly readiness: Readiness;
+  readonly measures: Measures;
+  readonly epochs: EpochGuard;
   readonly lives: PeerLives;
   readonly members: MemberChanges;
   readonly loop: EventLoop;
@@ -60,6 +68,7 @@ export class Replicator {
   readonly #appDbFile: SyncedFile;
   readonly #upkeep: Upkeep;
   readonly #busyPeers: BusyPeers;
+  readonly application: ApplicationSqlite;
   #closed = false;
 
   constructor(options: ReplicatorOptions, components: ReplicatorComponents, appDbFile: SyncedFile) {
@@ -67,14 +76,18 @@ export class Replicator {
     this.#appDbFile = appDbFile;
     this.#components = components;
     const { db, paths, peerId } = options;
-    const { clock, host } = components;
+    const { clock, host, onSuperseded } = components;
+    this.measures = components.measures ?? new Measures();
     proveTriggers();
     this.replica = openReplica(paths.replica, peerId);
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
+    this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
+    this.application = new ApplicationSqlite(this.replica, appDbFile, options, components);
     this.peers = this.#openPeers();
+    this.formats = this.#openFormats();
     this.schema = this.#openSchema();
     this.#watcher = new Watcher(db, {
       clock,
@@ -84,22 +97,19 @@ export class Replicator {
     });
     mkdirSync(paths.incoming, { recursive: true, mode: 0o700 });
     this.pipeline = this.#openPipeline();
-    this.#wal = new WalUpkeep({
-      db: this.#appDb.db,
-      now: () => clock.now(),
-      isUsed: () => this.pipeline.usesAppDb,
-    });
+    const isUsed = (): boolean => this.pipeline.usesAppDb;
+    this.#wal = new WalUpkeep({ db: this.#appDb.db, now: () => clock.now(), isUsed });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
-    this.#busyPeers = new BusyPeers({
-      ...{ runtime: this.runtime, peers: this.peers, transport: components.transport, clock },
-      logger: components.logger.child("raft"),
-    });
+    this.#busyPeers = new BusyPeers({ ...components, runtime: this.runtime, peers: this.peers });
+    for (const { shard, raft } of this.runtime.groups) this.measures.firstTerms[shard] ??= raft.term;
+    const { log, peers, runtime, loop, pipeline, replica } = this;
+    this.epochs = new EpochGuard({ log, runtime, peers, onSuperseded });
     this.lives = this.#openLives();
     this.members = this.#openMembers();
     this.#snapshots = this.#openSnapshots();
-    const { runtime, loop, pipeline, replica } = this;
-    this.readiness = new Readiness(readinessFacts({ runtime, loop, pipeline, replica, appDbFile }), clock);
+    const parts = { runtime, loop, pipeline, replica, appDbFile, members: this.members, role: options.role };
+    this.readiness = new Readiness(readinessFacts(parts), clock);
     this.messages = this.#openMessages();
     this.#upkeep = this.#openUpkeep();
   }
@@ -109,6 +119,16 @@ export class Replicator {
     return new PeerNews({
       ...{ self: this.options.peerId, transport, router, clock },
       runtime: () => (this.runtime as ShardRuntime | undefined) ?? null,
+    });
+  }
+
+  #openFormats(): ClusterFormats {
+    const { router } = this.#components;
+    const { peers } = this.log;
+    return new ClusterFormats({
+      self: this.options.peerId,
+      members: () => this.log.configuration(0)?.members ?? [],
+      known: (peer) => router.formatsOf(peer) ?? readStoredFormats(peers.formats(peer) ?? ""),
     });
   }
 
@@ -124,8 +144,18 @@ export class Replicator {
       place: () => slotOf(this.runtime.groups[0]!.configuration.members, peerId),
       logger: this.#components.logger.child("schema"),
       withOtherFunctions: () => this.peers.withOtherFunctions(),
+      applicationVersion: () => this.application.look(),
       unseen: this.unseen,
+      isReader: () => this.#isReader(),
     });
+  }
+
+  /** null: this node is no member any more, or not yet in this configuration. */
+  #isReader(): boolean | null {
+    const runtime = this.runtime as ShardRuntime | undefined;
+    const { members } = runtime?.groups[0]!.configuration ?? this.log.configuration(0)!;
+    const member = members.find((m) => m.peerId === this.options.peerId);
+    return member === undefined ? null : member.reader === true;
   }
 
   #openPipeline(): Pipeline {
@@ -134,11 +164,9 @@ export class Replicator {
     const { replica } = this.replica;
     return new Pipeline(
       {
-        replica,
-        schema: this.schema,
-        spool: new Spool(paths.spool),
+        ...{ replica, schema: this.schema, measures: this.measures, spool: new Spool(paths.spool) },
         syncAppDb: () => {
-          this.#appDbFile.sync();
+          timed(this.measures.appDbSync, clock)(() => this.#appDbFile.sync());
           replica.fileNote.synced = this.#appDb.life.current;
         },
         onOwnCommit: () => this.#watcher.ownCommit(),
@@ -156,16 +184,14 @@ export class Replicator {
   #openLoop(): EventLoop {
     const { clock, host, logger, onFailure } = this.#components;
     return new EventLoop({
-      replica: this.replica,
-      clock,
-      host,
-      logger: logger.child("engine"),
+      ...{ replica: this.replica, clock, host, logger: logger.child("engine") },
       idle: () => this.log.idle(),
       onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from, { index }) => this.#snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       tellBusy: (bytes) => this.#busyPeers.tell(bytes),
       onTick: () => this.#upkeep.tick(),
+      onLeader: (shard) => this.measures.leaderChanged(shard),
     });
   }
 
@@ -199,6 +225,7 @@ export class Replicator {
     const { clock, router, transport, logger } = this.#components;
     return new PeerLives({
       ...{ clock, router, transport, logger, runtime: this.runtime, peers: this.log.peers },
+      epochs: this.epochs,
       ...{ member: this.log.member, self: this.options.peerId },
       incarnation: () => this.pipeline.outbox.incarnation,
       nameOf: (peer) => this.peers.nameOf(peer),
@@ -208,8 +235,12 @@ export class Replicator {
   #openMembers(): MemberChanges {
     const { transport, clock, logger } = this.#components;
     const { runtime, clusterId } = this;
-    const self = this.options.peerId;
-    return new MemberChanges({ runtime, transport, clock, clusterId, self, logger: logger.child("members") });
+    const { peerId: self, replaceAfterMs = REPLACE_AFTER_MS } = this.options;
+    const { admitted } = this.#components;
+    return new MemberChanges({
+      ...{ runtime, transport, clock, clusterId, self, admitted, replaceAfterMs },
+      logger: logger.child("members"),
+    });
   }
 
   #openSnapshots(): SnapshotExchange {
@@ -230,10 +261,10 @@ export class Replicator {
   }
 
   #openMessages(): PeerMessages {
-    const { replica, runtime, loop, peers, lives, members } = this;
+    const { replica, runtime, loop, peers, lives, members, epochs } = this;
     const { logger, onRefused } = this.#components;
     return new PeerMessages({
-      ...{ replica, runtime, loop, peers, lives, members, logger, onRefused },
+      ...{ replica, runtime, loop, peers, lives, members, epochs, logger, onRefused },
       snapshots: this.#snapshots,
       busyPeers: this.#busyPeers,
       ownNews: () => this.#ownNews(),
@@ -241,14 +272,14 @@ export class Replicator {
   }
 
   #openUpkeep(): Upkeep {
-    const { loop, peers, lives, members, readiness } = this;
+    const { loop, peers, lives, members, readiness, formats } = this;
     const { transport, clock, logger } = this.#components;
     return new Upkeep(
       {
-        ...{ loop, peers, lives, members, readiness, transport, clock, logger },
+        ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
         wal: this.#wal,
         snapshots: this.#snapshots,
-        appDbFile: this.#appDbFile,
+        application: this.application,
         ownNews: () => this.#ownNews(),
       },
       this.options,
@@ -354,24 +385,13 @@ export class Replicator {
     const { transport } = this.#components;
     const { holds } = this.#snapshots;
     return ownNews({
-      name: this.options.name,
-      runtime,
-      pipeline,
-      replica,
-      readiness,
-      lives,
-      transport,
-      holds,
+      ...{ name: this.options.name, keys: this.options.keys ?? [] },
+      ...{ runtime, pipeline, replica, readiness, lives, transport, holds },
     });
   }
 
   /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
   get waiting(): number {
     return waitingRows(this.pipeline);
-  }
-
-  /** The SQLite that the application writes with, as its file shows; null: unknown. */
-  get applicationVersion(): SqliteVersion | null {
-    return this.#upkeep.applicationVersion;
   }
 }

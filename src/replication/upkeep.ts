@@ -1,12 +1,12 @@
 /** The work of a replicator at each tick: news for the peers, the request to become a voter, warnings, the WAL. */
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import type { Role } from "./members/role.ts";
 import type { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { Transport } from "../shard/seams.ts";
-import type { SqliteVersion } from "../sqlite/sqlite-version.ts";
-import { walResetNote } from "../sqlite/writer-version.ts";
 import type { EventLoop } from "./event-loop.ts";
-import type { SyncedFile } from "./machine/host.ts";
+import type { ClusterFormats } from "./formats/cluster-formats.ts";
+import type { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
 import type { PeerNews } from "./peer-news.ts";
@@ -28,7 +28,8 @@ export interface UpkeepComponents {
   readonly members: MemberChanges;
   readonly snapshots: SnapshotExchange;
   readonly readiness: Readiness;
-  readonly appDbFile: SyncedFile;
+  readonly formats: ClusterFormats;
+  readonly application: ApplicationSqlite;
   readonly transport: Transport;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -36,28 +37,26 @@ export interface UpkeepComponents {
 }
 
 export interface UpkeepOptions {
-  readonly role: "voter" | "learner";
-  /** The SQLite with which the application wrote before this node did; null: unknown. */
-  readonly applicationVersion?: SqliteVersion | null;
+  readonly role: Role;
 }
 
 export class Upkeep {
-  /** The SQLite that the application writes with, as its file shows; null: unknown. */
-  applicationVersion: SqliteVersion | null;
   readonly #components: UpkeepComponents;
   readonly #options: UpkeepOptions;
   readonly #unreached = new UnreachedReports();
   #ticks = 0;
+  /** Names of the members because of which older formats are written, as the log said last. */
+  #heldBackBy = "";
 
   constructor(components: UpkeepComponents, options: UpkeepOptions) {
     this.#components = components;
     this.#options = options;
-    this.applicationVersion = options.applicationVersion ?? null;
   }
 
   tick(): void {
     const { wal, members, transport, lives, peers, snapshots, loop, clock, logger, readiness, ownNews } =
       this.#components;
+    const { application } = this.#components;
     wal.tick();
     const ticks = ++this.#ticks;
     const isNewsTick = ticks % NEWS_TICKS === 0;
@@ -66,20 +65,29 @@ export class Upkeep {
     members.look();
     // Peers that were removed since their hello are told so.
     for (const peer of transport.connected()) lives.checkAgain(peer);
-    this.#lookAtVersion();
+    application.tick();
+    this.#lookAtFormats();
     peers.tellAll({ kind: "news", ...ownNews() });
     for (const { from, to, reason } of this.#unreached.take(peers.unreached(), clock.now()))
-      logger.warn("two nodes do not reach each other", { from, to, reason });
+      logger.event(
+        "peer",
+        `${from} and ${to} do not reach each other: ${reason}`,
+        { from, to, reason },
+        "warn",
+      );
     snapshots.holds.tick(transport.connected(), clock.now());
     const longest = loop.takeLongestTurn();
     if (longest > LONG_TURN_MS) logger.debug("a long turn", { ms: Math.round(longest) });
   }
 
-  #lookAtVersion(): void {
-    const version = this.#components.appDbFile.writerVersion?.() ?? null;
-    if (version === null || version === this.applicationVersion) return;
-    this.applicationVersion = version;
-    const note = walResetNote(version);
-    if (note !== null) this.#components.logger.warn(note.message, { hint: note.hint });
+  /** An upgrade is at its end when the newest formats are written. */
+  #lookAtFormats(): void {
+    const { formats, logger } = this.#components;
+    const held = formats.held();
+    const names = [...new Set(held.flatMap(({ heldBackBy }) => heldBackBy))].join(", ");
+    if (names === this.#heldBackBy) return;
+    if (names === "") logger.info("all members read the newest formats");
+    else logger.info("older formats are written, since members do not read the newest", { members: names });
+    this.#heldBackBy = names;
   }
 }

@@ -10,7 +10,7 @@ import type { TableShape } from "../change/shape.ts";
 import type { Image, TextBytes, Value } from "../change/value.ts";
 import { trusted } from "../sqlite/typed-rows.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { exactText, keyEquals, mayBeOdd, prepareExact } from "./row-access.ts";
+import { exactText, keyEquals, mayBeOdd, prepareExact } from "./exact-values.ts";
 
 /** `v` of a log row whose suspected eviction did not happen. NULL is a change, 1 a suspicion that the trigger wrote. */
 export const UNFOUNDED = 0n;

@@ -10,7 +10,7 @@ import {
   mayBeOdd,
   prepareExact,
   rereadText,
-} from "./row-access.ts";
+} from "./exact-values.ts";
 
 /** Selects every column and the key's bytes, for `exactRows`. */
 export function exactRowsStatement(db: DatabaseSync, shape: TableShape): ExactStatement {

@@ -2,11 +2,24 @@
  * Reads and writes rows of one table by key, on the replica and on the app database. Storage classes are exact: in `node:sqlite`
  * a number is a REAL and a bigint an INTEGER. Statements are prepared on first use and kept.
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../base/assert.ts";
+import {
+  bind,
+  type Bound,
+  exactKey,
+  exactKeyColumns,
+  type ExactStatement,
+  hasOddText,
+  keyEquals,
+  mayBeOdd,
+  placeholders,
+  prepareExact,
+  rereadText,
+} from "./exact-values.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "../change/key.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
-import { type Image, TextBytes, type Value, valueEqual } from "../change/value.ts";
+import { type Image, type Value, valueEqual } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { failureOf } from "../sqlite/ddl-text/can-fail.ts";
 import { parseTable } from "../sqlite/ddl-text/table-text.ts";
@@ -14,103 +27,13 @@ import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import { afterTableName, generationOf } from "../sqlite/ddl-text/index-text.ts";
 import { createAsWritten } from "../sqlite/functions/stand-ins.ts";
 
-type Bound = null | bigint | number | string | Uint8Array;
-
-/** A column of an application may hold any storage class, so the rows have no closer type. */
-interface ExactRows {
-  get(...values: Bound[]): Value[] | undefined;
-  all(...values: Bound[]): Value[][];
-  iterate(...values: Bound[]): Iterable<Value[]>;
-}
-
-export type ExactStatement = ExactRows & StatementSync;
-
-/** The statement returns rows as arrays, and integers as bigint. */
-export function prepareExact(db: DatabaseSync, sql: string): ExactStatement {
-  const statement = db.prepare(sql);
-  statement.setReturnArrays(true);
-  statement.setReadBigInts(true);
-  return statement as ExactStatement;
-}
-
-const REPLACEMENT = "\ufffd";
-const SURROGATE = /[\ud800-\udfff]/;
-
-/**
- * Whether the stored bytes may differ from this text. Bun decodes invalid UTF-8 to U+FFFD. In a UTF-16 file SQLite reads a lone
- * surrogate and the next unit as a pair. `exactText` compares such a text with its bytes.
- */
-export const mayBeOdd = (value: Value, encoding: string): value is string =>
-  typeof value === "string" &&
-  (value.includes(REPLACEMENT) || (encoding !== "UTF-8" && SURROGATE.test(value)));
-
-/** `readBytes` reads the cell as `CAST(… AS BLOB)`; `encoding` is the file's. */
-export function exactText(text: string, encoding: string, readBytes: () => Uint8Array): string | TextBytes {
-  const bytes = readBytes();
-  const same =
-    encoding === "UTF-8"
-      ? Buffer.from(text, "utf8").equals(bytes)
-      : Buffer.from(text, "utf16le").equals(encoding === "UTF-16be" ? Buffer.from(bytes).swap16() : bytes);
-  return same ? text : new TextBytes(new Uint8Array(bytes));
-}
-
-/** A list of key columns to select; `exactKey` reads it. Each column that may be a text is followed by its bytes. */
-export function exactKeyColumns(shape: TableShape, columns: readonly string[]): string {
-  if (shape.integerKey) return columns.join(", ");
-  return columns.map((c) => `${c}, CASE typeof(${c}) WHEN 'text' THEN CAST(${c} AS BLOB) END`).join(", ");
-}
-
-/** The key of a row in which `exactKeyColumns` begin at index `from`. */
-export function exactKey(shape: TableShape, row: readonly Value[], encoding: string, from = 0): Value[] {
-  if (shape.integerKey) return [row[from]!];
-  return shape.key.map((_, i) => {
-    const value = row[from + 2 * i]!;
-    if (!mayBeOdd(value, encoding)) return value;
-    return exactText(value, encoding, () => row[from + 2 * i + 1] as Uint8Array);
-  });
-}
-
-/** `"a" COLLATE NOCASE = …` for each key column: keys are compared with the collations of their index, not of the columns. */
-export function keyEquals(shape: TableShape, columns: readonly string[], values: readonly string[]): string {
-  if (shape.integerKey) return `${columns[0]!} = ${values[0]!}`;
-  return columns.map((c, i) => `${c} COLLATE ${shape.keyCollations[i]!} = ${values[i]!}`).join(" AND ");
-}
-
-const bind = (value: Value): Bound => (value instanceof TextBytes ? value.bytes : value);
-
-function hasOddText(values: readonly Value[]): boolean {
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i];
-    if (typeof value === "object" && value instanceof TextBytes) return true;
-  }
-  return false;
-}
-
 /** Values bound in one statement that writes many rows. */
 const BOUND_AT_ONCE = 200;
 
-/** One placeholder per value. Invalid text is bound as bytes, and SQLite casts it to TEXT. */
-const placeholders = (values: readonly Value[]): string[] =>
-  values.map((v) => (v instanceof TextBytes ? "CAST(? AS TEXT)" : "?"));
-
-/** Reads a cell again of which `mayBeOdd` is true. `key`: the key of its row. */
-export function rereadText(
-  db: DatabaseSync,
-  shape: TableShape,
-  encoding: string,
-  cell: { readonly key: readonly Value[]; readonly column: number; readonly text: string },
-): string | TextBytes {
-  const { key, column, text } = cell;
-  const quoted = shape.columns.map((c) => quoteIdentifier(c.name));
-  const where = keyEquals(
-    shape,
-    shape.key.map((k) => quoted[k]!),
-    placeholders(key),
-  );
-  return exactText(text, encoding, () => {
-    const sql = `SELECT CAST(${quoted[column]!} AS BLOB) FROM main.${quoteIdentifier(shape.name)} WHERE ${where}`;
-    return prepareExact(db, sql).get(...key.map(bind))![0] as Uint8Array;
-  });
+/** A row has a value of a UNIQUE index or key that another row has: SQLite's extended result code. */
+function violatedUnique(error: unknown): boolean {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  return code === 2067 || code === 1555 || code === 2579;
 }
 
 /** Of stored columns only: the values of an image can be compared directly. */
@@ -140,6 +63,9 @@ export class RowAccess {
   #knownText: string | null = null;
   #canFail: boolean | null = null;
   #manySql: string | null = null;
+  #manyAbortSql: string | null = null;
+  #abortSql: string | null = null;
+  #manySelectSql: string | null = null;
   readonly #uniqueColumns: ReadonlySet<number>;
   readonly #hasExpressions: boolean;
   readonly #selectSql: string;
@@ -207,13 +133,48 @@ export class RowAccess {
   get(key: readonly Value[]): Value[] | null {
     const sql = hasOddText(key) ? this.#selectWhere(this.#where(key)) : this.#selectSql;
     const row = this.#prepare(sql).get(...key.map(bind));
-    if (row === undefined) return null;
+    return row === undefined ? null : this.#exact(key, row);
+  }
+
+  #exact(key: readonly Value[], row: Value[]): Value[] {
     for (let i = 0; i < row.length; i++) {
       const value = row[i]!;
       if (mayBeOdd(value, this.encoding))
         row[i] = rereadText(this.#db, this.shape, this.encoding, { key, column: i, text: value });
     }
     return row;
+  }
+
+  /** The images of many rows. No key comes twice. */
+  getMany(keys: readonly (readonly Value[])[]): (Value[] | null)[] {
+    const size = Math.floor(BOUND_AT_ONCE / this.shape.key.length);
+    const images: (Value[] | null)[] = Array<null>(keys.length).fill(null);
+    const whole = keys.some(hasOddText) ? 0 : keys.length - (keys.length % size);
+    for (let from = 0; from < whole; from += size) {
+      const bound: Bound[] = [];
+      for (let i = from; i < from + size; i++) for (const value of keys[i]!) bound.push(value as Bound);
+      for (const row of this.#prepare(this.#selectRows(size)).all(...bound)) {
+        const at = from + Number(row.pop());
+        images[at] = this.#exact(keys[at]!, row);
+      }
+    }
+    for (let i = whole; i < keys.length; i++) images[i] = this.get(keys[i]!);
+    return images;
+  }
+
+  #selectRows(size: number): string {
+    if (this.#manySelectSql === null) {
+      const names = this.shape.key.map((_, i) => `"__marmot__k${i}"`);
+      const rows = Array.from({ length: size }, (_, n) => `(${n}, ${names.map(() => "?").join(", ")})`);
+      const wanted = `"__marmot__wanted"("__marmot__n", ${names.join(", ")}) AS (VALUES ${rows.join(", ")})`;
+      const row = `"__marmot__row"`;
+      const columns = this.#columns.map((c) => `${row}.${c}`);
+      const key = this.shape.key.map((k) => columns[k]!);
+      this.#manySelectSql =
+        `WITH ${wanted} SELECT ${columns.join(", ")}, "__marmot__n" FROM "__marmot__wanted" ` +
+        `CROSS JOIN ${this.#table} AS ${row} WHERE ${keyEquals(this.shape, key, names)}`;
+    }
+    return this.#manySelectSql;
   }
 
   /** Inserts the row, or updates every column in place (the row keeps its rowid). */
@@ -224,23 +185,51 @@ export class RowAccess {
 
   /** The same for many rows. A row of equal key that comes later wins. */
   upsertMany(images: readonly Image[]): void {
-    const size = Math.floor(BOUND_AT_ONCE / this.#columns.length);
+    const size = this.rowsAtOnce;
     const single = size < 2 || images.some(hasOddText) ? images.length : images.length % size;
     const whole = images.length - single;
     for (let from = 0; from < whole; from += size) {
       const bound: Bound[] = [];
       for (let i = from; i < from + size; i++) for (const value of images[i]!) bound.push(value as Bound);
-      this.#prepare(this.#upsertRows(size)).run(...bound);
+      this.#prepare(this.#upsertRows()).run(...bound);
     }
     for (let i = whole; i < images.length; i++) this.upsert(images[i]!);
   }
 
-  #upsertRows(size: number): string {
+  /** Rows that one statement writes. */
+  get rowsAtOnce(): number {
+    return Math.max(1, Math.floor(BOUND_AT_ONCE / this.#columns.length));
+  }
+
+  /**
+   * Writes no row, one row or `rowsAtOnce` rows in one statement. False: none is written, a UNIQUE index refuses one. OR ABORT
+   * overrides another resolution of a clash that the table declares: IGNORE would drop the row without an error.
+   */
+  upsertUnlessClash(images: readonly Image[]): boolean {
+    if (images.length === 0) return true;
+    if (images.some(hasOddText)) return false;
+    try {
+      this.#prepare(this.#upsertOrAbort(images.length)).run(...(images.flat() as Bound[]));
+      return true;
+    } catch (error) {
+      if (violatedUnique(error)) return false;
+      throw error;
+    }
+  }
+
+  /** The statement for `rowsAtOnce` rows. */
+  #upsertRows(): string {
     if (this.#manySql === null) {
       const row = `(${this.#columns.map(() => "?").join(", ")})`;
-      this.#manySql = this.#upsertInto(Array<string>(size).fill(row).join(", "));
+      this.#manySql = this.#upsertInto(Array<string>(this.rowsAtOnce).fill(row).join(", "));
     }
     return this.#manySql;
+  }
+
+  #upsertOrAbort(size: number): string {
+    const abort = (sql: string): string => sql.replace("INSERT", "INSERT OR ABORT");
+    if (size === 1) return (this.#abortSql ??= abort(this.#upsertSql));
+    return (this.#manyAbortSql ??= abort(this.#upsertRows()));
   }
 
   /** The highest key of a table with an integer key. */

@@ -3,7 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { TableShape } from "../change/shape.ts";
 import { TextBytes, type Value } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
-import { exactKey, exactKeyColumns, mayBeOdd, prepareExact, rereadText } from "./row-access.ts";
+import { exactKey, exactKeyColumns, mayBeOdd, prepareExact, rereadText } from "./exact-values.ts";
 
 /** `after`: key columns in key order; null: from the beginning. Rows with NULL in the key are left out. */
 export function* rowsAfter(

@@ -5,6 +5,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import { foldName } from "../base/names.ts";
+import { createReaderTriggers, dropReaderTriggers, isReaderFile } from "../capture/reader-triggers.ts";
 import { writeRemembered } from "../capture/remembered.ts";
 import type { PositionVector } from "../change/batch.ts";
 import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
@@ -13,15 +14,14 @@ import type { TableShape } from "../change/shape.ts";
 import type { Value } from "../change/value.ts";
 import { rejectedImage } from "../replica/migrate/journal-rejects.ts";
 import { type CatalogueObject, stateOf } from "../replica/store/schema-store.ts";
-import type { Replica } from "../replica/replica.ts";
-import type { ReplicaSettings } from "../replica/store/settings.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { type AppliedTable, applySchemaChanges } from "../schema/migrate/migrate.ts";
 import type { RejectedRow, SchemaChange, SchemaState } from "../schema/diff/change.ts";
 import { compareCatalogues } from "../schema/diff/diff.ts";
 import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
-import { unwritableTables, withCopy } from "../schema/classify/writable.ts";
+import { realTextTables } from "../schema/classify/real-texts.ts";
+import { mergedReasons, unwritableTables, withCopy } from "../schema/classify/writable.ts";
 import { isSelected } from "../schema/selection.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { isUniqueIndex, type SchemaObject } from "../sqlite/schema.ts";
@@ -45,6 +45,8 @@ import type { SchemaWorkspace, SchemaSyncComponents } from "./workspace.ts";
 /** The file after it has the schema of the cluster. */
 export interface AppliedSchema {
   readonly session: AppDbSession;
+  /** Tables that are held back under this schema. */
+  readonly held: readonly HeldTable[];
   /** The file also reflects the position of the replica. */
   readonly reflected: boolean;
 }
@@ -58,8 +60,11 @@ export function* applyClusterSchema(
   const { connection, replica, peerId } = workspace.components;
   const { db } = connection;
   const appDb = workspace.read();
+  const isReader = workspace.components.isReader?.() ?? isReaderFile(db);
+  // Schema changes write rows with the triggers enabled.
+  dropReaderTriggers(db);
   const objects = replica.catalogue();
-  const onto = agreedSchema(appDb, objects, replica.settings);
+  const onto = agreedSchema(workspace.components, appDb, objects);
   const rebased = rebase(workspace, appDb, onto);
   for (const { table, columns, reason } of rebased.rejected)
     if (table !== null) keepTableRejects(workspace, table, columns, reason);
@@ -105,23 +110,26 @@ export function* applyClusterSchema(
     const id = tables.get(table);
     if (id !== undefined) workspace.toRestore.note(id, keyId);
   }
+  if (isReader) createReaderTriggers(db);
+  const { held } = workspace.read();
   if (isMore) {
     const committed = connection.life.raise();
     db.exec("COMMIT");
     committed();
-    return { session: workspace.openSession(null, previous, appDb.held), reflected: false };
+    return { session: workspace.openSession(null, previous, held), held, reflected: false };
   }
-  const session = workspace.openSession(knowSchema(queryOf(db)), previous, appDb.held);
+  const session = workspace.openSession(knowSchema(queryOf(db)), previous, held);
   yield* session.reflector.run(position, true);
-  return { session, reflected: true };
+  return { session, held, reflected: true };
 }
 
 /** The schema of the cluster without the tables that this file keeps to itself. Held tables stay as they were. */
 function agreedSchema(
+  components: SchemaSyncComponents,
   { ignored: kept, held, from }: AppDbSchema,
   objects: readonly CatalogueObject[],
-  settings: ReplicaSettings,
 ): SchemaState {
+  const { settings } = components.replica;
   const state = stateOf(objects, settings);
   // A local table keeps its name unless a replicated table of the cluster has that name.
   const agreed = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
@@ -136,21 +144,28 @@ function agreedSchema(
     const name = agreedNames.get(t.id);
     return name === undefined ? [] : [{ ...t, name }];
   });
-  const present = { ...state, objects: withoutIndexes(withoutShadowTables(state.objects)) };
+  const present = { ...state, objects: withoutIndexes(components, withoutShadowTables(state.objects)) };
   return without(withHeld(present, from, there), ignored);
 }
 
-/** Without indexes that this node cannot write: a table can do without one that is not UNIQUE. */
-function withoutIndexes(objects: readonly SchemaObject[]): SchemaObject[] {
-  const left = new Set(
-    [...withCopy(objects, unwritableTables).values()].flat().flatMap(({ index }) => index ?? []),
+/**
+ * Without indexes that this node cannot write, or not as its application does: a table can do without one that is not UNIQUE.
+ */
+function withoutIndexes(
+  { connection, applicationVersion }: SchemaSyncComponents,
+  objects: readonly SchemaObject[],
+): SchemaObject[] {
+  const query = queryOf(connection.db);
+  const unwritable = withCopy(objects, (copy) =>
+    mergedReasons(unwritableTables(copy), realTextTables(query, copy, applicationVersion?.() ?? null)),
   );
+  const left = new Set([...unwritable.values()].flat().flatMap(({ index }) => index ?? []));
   return objects.filter((o) => o.kind !== "index" || !left.has(o.name) || isUniqueIndex(o));
 }
 
 /** The file has replicated tables in an older form than the cluster, since it could not write their newer one. */
-export function isBehind(appDb: AppDbSchema, replica: Replica): boolean {
-  const objects = replica.catalogue();
+export function isBehind(components: SchemaSyncComponents, appDb: AppDbSchema): boolean {
+  const objects = components.replica.catalogue();
   const replicated = new Set(objects.flatMap((o) => (o.tableId === null ? [] : [foldName(o.name)])));
   const texts = (state: SchemaState): string =>
     JSON.stringify(
@@ -159,7 +174,7 @@ export function isBehind(appDb: AppDbSchema, replica: Replica): boolean {
         .flatMap((o) => (replicated.has(foldName(o.tableName)) ? [`${o.kind} ${o.name} ${o.sql}`] : []))
         .sort(),
     );
-  return texts(agreedSchema(appDb, objects, replica.settings)) !== texts(appDb.from);
+  return texts(agreedSchema(components, appDb, objects)) !== texts(appDb.from);
 }
 
 /** Rebases the application's schema changes on the schema of the cluster. */
@@ -181,7 +196,12 @@ function rebase(
   }
   const rebased = rebaseChanges({ base, pending, onto, theirs });
   for (const { change, reason } of rebased.rejected)
-    logger.warn("a schema change of this node was rejected", { change: JSON.stringify(change), reason });
+    logger.event(
+      "schema",
+      `a schema change of this node was rejected: ${reason}`,
+      { change: JSON.stringify(change), reason },
+      "warn",
+    );
   return rebased;
 }
 

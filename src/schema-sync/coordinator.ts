@@ -16,11 +16,14 @@ import { isBusy } from "../sqlite/locked.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
 import { knowSchema } from "../schema/catalogue.ts";
 import { encodeSchemaEntry } from "../schema/diff/schema-entry.ts";
+import { formatsAlike } from "../sqlite/versions/real-format.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { AppDbSchema, LocalTable } from "./detect-change.ts";
 import { hasColumns, type HeldTable } from "./tables-held-back.ts";
 import type { AppDbSession } from "../app-db/session.ts";
+import { hasReaderTriggers } from "../capture/reader-triggers.ts";
+import type { SchemaChange } from "../schema/diff/change.ts";
 import { nextRejects } from "./keep-rejects.ts";
 import { compareUncaptured } from "./compare-uncaptured.ts";
 import { SchemaWorkspace, type SchemaSyncComponents } from "./workspace.ts";
@@ -34,6 +37,12 @@ type SchemaLook =
   | { readonly due: "own"; readonly entry: Uint8Array }
   | { readonly due: "obstacle"; readonly reason: string };
 
+const isReaderNow = ({ isReader }: SchemaSyncComponents): boolean | null => isReader?.() ?? null;
+
+const ofReader = (changes: readonly SchemaChange[]): string =>
+  `an application changed the schema of this node (${changes.map(({ op }) => op).join(", ")}), which is a reader and sends no changes ` +
+  "(hint: make the same change on another node of the cluster; then this node goes on)";
+
 export class SchemaCoordinator {
   readonly #workspace: SchemaWorkspace;
   /** Tables of the application that cannot be replicated: they stay on this node. */
@@ -41,16 +50,25 @@ export class SchemaCoordinator {
   /** Replicated tables that this node cannot write as they are. */
   held: readonly HeldTable[] = [];
 
+  /** This node was a reader when its triggers were last looked at. */
+  #isReader: boolean | null = null;
   /** Nodes with other functions of the application, when the schema was last looked at. */
   #lacking = "";
+  /** The application's SQLite formatted as Marmot's then. */
+  #alike = true;
 
   constructor(components: SchemaSyncComponents) {
     this.#workspace = new SchemaWorkspace(components);
   }
 
-  /** Other nodes have other functions than when the schema was last looked at, and a table may wait for them. */
+  /**
+   * This node became a reader or was one; the application has another SQLite; or other nodes have other functions than when
+   * the schema was last looked at, and a table may wait for them.
+   */
   get isOutdated(): boolean {
-    const { withOtherFunctions } = this.#workspace.components;
+    const { withOtherFunctions, applicationVersion } = this.#workspace.components;
+    if (isReaderNow(this.#workspace.components) !== this.#isReader) return true;
+    if (formatsAlike(applicationVersion?.() ?? null) !== this.#alike) return true;
     return (
       this.#lacking !== "" &&
       withOtherFunctions !== undefined &&
@@ -88,10 +106,13 @@ export class SchemaCoordinator {
 
   #lookAt(appDb: AppDbSchema): SchemaLook {
     const { remembered, whole, changes, local, keptByAll } = appDb;
-    const { connection, replica, withOtherFunctions } = this.#workspace.components;
+    const { connection, replica, withOtherFunctions, applicationVersion } = this.#workspace.components;
+    this.#alike = formatsAlike(applicationVersion?.() ?? null);
     this.#lacking = extensions().digest === "" ? "" : (withOtherFunctions?.() ?? []).join();
+    const isReader = isReaderNow(this.#workspace.components);
+    this.#isReader = isReader;
     this.local = local;
-    this.held = appDb.held.map((t) => ({ ...t, sends: t.sends && hasColumns(connection.db, replica, t) }));
+    this.#holdBack(appDb.held);
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
     const silent = this.held.filter((t) => !t.sends);
     if (silent.length > 0) {
@@ -99,12 +120,19 @@ export class SchemaCoordinator {
       const reason = `the application changed its schema in a way that cannot be replicated: ${names}`;
       return { due: "obstacle", reason };
     }
+    if (isReader === true && changes.length > 0) return { due: "obstacle", reason: ofReader(changes) };
     const lost = nextRejects(this.#workspace.components.connection.db);
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
     if ([...remembered.tables.values()].some((id) => !whole.has(id))) return { due: "follow" };
-    if (isBehind(appDb, replica)) return { due: "follow" };
+    if (isBehind(this.#workspace.components, appDb)) return { due: "follow" };
+    if (isReader !== null && !hasReaderTriggers(connection.db, isReader)) return { due: "follow" };
     return { due: remembered.unreconciled.length > 0 ? "compare" : "nothing" };
+  }
+
+  #holdBack(held: readonly HeldTable[]): void {
+    const { connection, replica } = this.#workspace.components;
+    this.held = held.map((t) => ({ ...t, sends: t.sends && hasColumns(connection.db, replica, t) }));
   }
 
   /**
@@ -122,7 +150,9 @@ export class SchemaCoordinator {
     }
     try {
       requireSameFile(this.#workspace.components.connection);
-      return yield* applyClusterSchema(this.#workspace, position, previous);
+      const applied = yield* applyClusterSchema(this.#workspace, position, previous);
+      this.#holdBack(applied.held);
+      return applied;
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");
       throw error;

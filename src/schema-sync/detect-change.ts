@@ -19,7 +19,9 @@ import { compareCatalogues, readRecorders } from "../schema/diff/diff.ts";
 import { columnsOf, followTables, sameSchema } from "../schema/diff/evolve.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { dependentObjects } from "../schema/dependent-objects.ts";
-import { hintOf, type Unwritable, unwritableTables, withCopy } from "../schema/classify/writable.ts";
+import { hintOf, mergedReasons, unwritableTables, withCopy } from "../schema/classify/writable.ts";
+import { realTextTables } from "../schema/classify/real-texts.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { builtElsewhere, isSelected } from "../schema/selection.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
@@ -70,6 +72,8 @@ const tableNames = (state: SchemaState): string[] =>
 export interface ReadOptions extends Selection {
   /** Names of nodes that have other functions of the application than this one. Absent: none. */
   readonly withOtherFunctions?: readonly string[];
+  /** The SQLite that the application writes with; null: unknown. Absent: unknown. */
+  readonly application?: SqliteVersion | null;
 }
 
 /** `replica` reads the rows that the file showed before. null: the file has no tables of Marmot. */
@@ -110,15 +114,16 @@ export function readAppDbSchema(
     return { ignored, from, now, changes };
   };
   const first = compared(rejected);
-  const unwritable = new Map<string, readonly Unwritable[]>([
-    ...unknownElsewhere(objects, remembered.state, selection.withOtherFunctions ?? []),
-    ...withCopy(objects, unwritableTables),
-  ]);
+  const application = selection.application ?? null;
+  const unwritable = mergedReasons(
+    unknownElsewhere(objects, remembered.state, selection.withOtherFunctions ?? []),
+    ...withCopy(objects, (copy) => [unwritableTables(copy), realTextTables(query, copy, application)]),
+  );
   if (first.changes.length === 0) {
     const held = heldTables(query, remembered, { lineages: [], verdicts: new Map(), unwritable });
     return { ...common, ...compared(rejected, held), local: [], keptByAll: [], held };
   }
-  const verdicts = new Map(classify(query, selection).map((t) => [foldName(t.name), t]));
+  const verdicts = new Map(classify(query, selection, application).map((t) => [foldName(t.name), t]));
   const lineages = followTables(first.from, first.changes);
   const created = lineages.flatMap((l) =>
     l.from === null && l.to !== null ? [verdicts.get(foldName(l.to))] : [],

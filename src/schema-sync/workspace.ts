@@ -21,6 +21,7 @@ import { APP_DB_FORMAT, APP_DB_TABLES } from "../schema/app-db-tables.ts";
 import { tableNames } from "../sqlite/has.ts";
 import { LOCKED_MS } from "../sqlite/locked.ts";
 import { openDatabase } from "../sqlite/open.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { beginWriting } from "../sqlite/open-app-db.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { commitAfter } from "../sqlite/transaction.ts";
@@ -45,8 +46,12 @@ export interface SchemaSyncComponents {
   readonly logger: Logger;
   /** Names of nodes that have other functions of the application (`--functions`). Absent: none. */
   readonly withOtherFunctions?: () => readonly string[];
+  /** The SQLite that the application writes with; null: unknown. Absent: unknown. */
+  readonly applicationVersion?: () => SqliteVersion | null;
   /** Absent: none are known. */
   readonly unseen?: UnseenRows;
+  /** The file refuses the writes of its applications; null: it is not known. Absent: it does not. */
+  readonly isReader?: () => boolean | null;
 }
 
 const readMetaNumber = (db: DatabaseSync, name: string): number =>
@@ -126,7 +131,8 @@ export class SchemaWorkspace {
         return queryOf(opened)(sql, ...parameters);
       };
       const withOtherFunctions = this.components.withOtherFunctions?.() ?? [];
-      const selection = { ...replica.settings.selection, withOtherFunctions };
+      const application = this.components.applicationVersion?.() ?? null;
+      const selection = { ...replica.settings.selection, withOtherFunctions, application };
       const schema = readAppDbSchema(connection.db, selection, query, (table) => this.#usedIds(table));
       if (schema === null) throw new FileChangedError("stripped");
       return schema;

@@ -5,7 +5,7 @@
 import { quoteIdentifier } from "../sqlite/quote.ts";
 
 /**
- * Version of Marmot's objects in L; a file with a newer one is refused. Version 2 added the indexes that keep rowids
+ * Version of Marmot's objects in L that this build writes. Version 2 added the indexes that keep rowids
  * (`keepIndexName`), and the schema that the file last reflected; opening an older file writes it. Version 3 added `awaited`: an
  * older build would not restore its rows.
  */
@@ -21,7 +21,8 @@ export const APP_DB_TABLES = {
    */
   meta: `CREATE TABLE "__marmot__meta"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID`,
   /**
-   * For applications and people. ('node', 'peer_id', id): once. ('shard', '<n>', index): the position that this file reflects.
+   * For applications and people. ('node', 'peer_id', id): once. ('shard', '<n>', index): the position that this file reflects;
+   * ('node', 'position', 'c:812'): the same of all shards as one text.
    * ('acknowledged', '<table>', id): the table's changes are ordered up to this change-log id.
    */
   status: `CREATE TABLE "__marmot__status"("item" TEXT, "name" TEXT, "value", PRIMARY KEY("item", "name")) WITHOUT ROWID`,
@@ -68,6 +69,13 @@ export function triggerName(tableId: number, kind: TriggerKind): string {
     return `${PREFIX}${tableId}_${kind} (drop the index and the column in separate transactions)`;
   return `${PREFIX}${tableId}_${kind}`;
 }
+
+/** They refuse the writes of applications; see `capture/reader-triggers.ts`. */
+export const READER_TRIGGER_KINDS = ["reader_insert", "reader_update", "reader_delete"] as const;
+export type ReaderTriggerKind = (typeof READER_TRIGGER_KINDS)[number];
+
+export const readerTriggerName = (tableId: number, kind: ReaderTriggerKind): string =>
+  `${PREFIX}${tableId}_${kind}`;
 
 /** The index of a table without a declared key, named by id as the triggers are. Unquoted. */
 export const keepIndexName = (tableId: number): string => `${PREFIX}${tableId}_keep`;

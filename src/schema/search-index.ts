@@ -2,14 +2,17 @@
  * Full-text indexes (FTS5, FTS4) with external content. Each node has its own: it is filled from the content when the file is
  * built, and the application's triggers keep it up to date afterwards.
  */
-import { foldName } from "../base/names.ts";
+import { foldName, isSameName } from "../base/names.ts";
 import type { SchemaObject } from "../sqlite/schema.ts";
 import { parseIndex } from "../sqlite/ddl-text/index-text.ts";
+import { nameAt } from "../sqlite/ddl-text/table-text.ts";
 
 export interface SearchIndex {
   readonly name: string;
   /** The table or view with the content; "": the index has no external content. */
   readonly content: string;
+  /** Names of its indexed columns. */
+  readonly columns: readonly string[];
 }
 
 /** null: the object is no full-text index. */
@@ -22,7 +25,15 @@ export function searchIndexOf(object: SchemaObject): SearchIndex | null {
     const option = /^content\s*=\s*([\s\S]*)$/i.exec(term);
     return option === null ? [] : [unquote(option[1]!.trim())];
   });
-  return { name: object.name, content: options.at(-1) ?? "" };
+  const left = terms
+    .flatMap((term) => /^notindexed\s*=\s*([\s\S]*)$/i.exec(term)?.slice(1) ?? [])
+    .map(unquote);
+  const columns = terms.flatMap((term) => {
+    if (/^\w+\s*=/.test(term) || /\sUNINDEXED\s*$/i.test(term)) return [];
+    const { name } = nameAt(term, 0);
+    return left.some((l) => isSameName(l, name)) ? [] : [name];
+  });
+  return { name: object.name, content: options.at(-1) ?? "", columns };
 }
 
 function unquote(text: string): string {

@@ -2,6 +2,7 @@
  * Changes of the members, by the leader of group 0: admission, promotion, demotion, removal, and a new name. The other groups
  * follow (`reconcile.ts`). A change is proposed and takes effect when it is applied; the same request may come again.
  */
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import { type ConfigChangeStep, ConfigChangeType, type MemberId } from "../raft/model/types.ts";
 import { type Group, memberContext } from "./group.ts";
 import type { MemberInfo, PeerId } from "./seams.ts";
@@ -19,7 +20,7 @@ export type ChangeOutcome =
 const DONE: ChangeOutcome = { state: "done" };
 const refused = (reason: string): ChangeOutcome => ({ state: "refused", reason });
 
-type Newcomer = Pick<MemberInfo, "peerId" | "name" | "admission" | "role">;
+type Newcomer = Pick<MemberInfo, "peerId" | "name" | "admission" | "role" | "reader">;
 export type Admission = MemberInfo | "proposed" | "not leader" | "last voter" | "name taken";
 
 export class Membership {
@@ -76,16 +77,19 @@ export class Membership {
           `${member.name} is ${Number.isFinite(behind) ? `${behind} entries behind` : "not connected"}`,
         );
     }
-    const { role: _, ...rest } = member;
+    const { role: _, reader: __, ...rest } = member;
     return this.#propose([{ type: ConfigChangeType.addVoter, member: member.id }], rest);
   }
 
-  demote(member: MemberInfo): ChangeOutcome {
-    if (!this.#voters.includes(member.id) && member.role === "learner") return DONE;
+  /** `reader`: its file refuses the writes of its applications from then on. */
+  demote({ reader: wasReader, ...member }: MemberInfo, reader: boolean): ChangeOutcome {
+    const isDone = member.role === "learner" && (wasReader ?? false) === reader;
+    if (!this.#voters.includes(member.id) && isDone) return DONE;
     if (this.#isLastVoter(member.id)) return refused(`${member.name} is the only voter`);
     return this.#propose([{ type: ConfigChangeType.addLearner, member: member.id }], {
       ...member,
       role: "learner",
+      ...(reader ? { reader } : {}),
     });
   }
 
@@ -108,6 +112,28 @@ export class Membership {
     return this.#propose([{ type, member: member.id }], { ...member, name });
   }
 
+  /** The learner gets the vote of the voter, in one change. Both keep their names and chosen roles. */
+  replace(voter: MemberInfo, learner: MemberInfo): ChangeOutcome {
+    const { addVoter, addLearner } = ConfigChangeType;
+    return this.#keeping([
+      { type: addVoter, member: learner.id },
+      { type: addLearner, member: voter.id },
+    ]);
+  }
+
+  /** A learner by choice that stood in for another voter. */
+  giveBack(voter: MemberInfo): ChangeOutcome {
+    return this.#keeping([{ type: ConfigChangeType.addLearner, member: voter.id }]);
+  }
+
+  /** Without a context the facts of the members stay. */
+  #keeping(steps: readonly ConfigChangeStep[]): ChangeOutcome {
+    const { raft } = this.#group;
+    if (!raft.isLeader) return { state: "not leader" };
+    raft.proposeConfigChange({ steps, context: EMPTY_BYTES });
+    return { state: "proposed" };
+  }
+
   #isLastVoter(member: MemberId): boolean {
     return this.#voters.every((voter) => voter === member);
   }
@@ -116,9 +142,14 @@ export class Membership {
   #behind(member: MemberId): number {
     const { raft } = this.#group;
     const progress = raft.status().progress?.get(member);
-    return progress === undefined || !progress.recentActive
-      ? Number.POSITIVE_INFINITY
-      : raft.lastIndex - progress.match;
+    return progress?.recentActive === true ? raft.lastIndex - progress.match : Number.POSITIVE_INFINITY;
+  }
+
+  /** Entries of the leader that a member did not acknowledge; infinite: its log is not known to match. */
+  lacks(member: MemberId): number {
+    const { raft } = this.#group;
+    const progress = raft.status().progress?.get(member);
+    return progress?.state === "replicate" ? raft.lastIndex - progress.match : Number.POSITIVE_INFINITY;
   }
 
   #propose(steps: readonly ConfigChangeStep[], context: Newcomer): ChangeOutcome {

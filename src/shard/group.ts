@@ -1,5 +1,6 @@
 /** One shard's group: its Raft state machine, and the peers of its members. */
 import { asPeerId, NO_PEER } from "../base/ids.ts";
+import { FORMATS, newerFormat } from "../base/versions/formats.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
 import { decodeConfigChange, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
@@ -32,9 +33,10 @@ export const memberContext = ({ peerId, name, ...rest }: MemberFacts): Uint8Arra
 type MemberFacts = Omit<MemberInfo, "id" | "slot">;
 
 /** Facts that configurations of older builds do not have. */
-const optionalFacts = ({ admission, role }: Partial<MemberInfo>): Partial<MemberFacts> => ({
+const optionalFacts = ({ admission, role, reader }: Partial<MemberInfo>): Partial<MemberFacts> => ({
   ...(admission === undefined ? {} : { admission }),
   ...(role === "learner" ? { role } : {}),
+  ...(role === "learner" && reader === true ? { reader } : {}),
 });
 
 function readContext(bytes: Uint8Array): MemberFacts {
@@ -131,9 +133,13 @@ export class Group {
   }
 
   #applyConfigChange(entry: Entry): void {
+    const format = entry.data[0] ?? 0;
+    if (format > FORMATS.membership.max)
+      throw newerFormat(`entry ${entry.index} of shard ${this.shard}`, "membership", format);
     const change: ConfigChange = decodeConfigChange(entry.data);
     const configuration = this.raft.applyConfigChange(change, entry.index);
     if (entry.index <= this.configuration.index) return;
+    const { epochs } = this.configuration;
     const members = new Map(this.configuration.members.map((m) => [m.id, m]));
     const context = readContext(change.context);
     for (const step of change.steps) {
@@ -155,6 +161,7 @@ export class Group {
       index: entry.index,
       configuration,
       members: [...members.values()].filter((m) => inForce.has(m.id)),
+      ...(epochs === undefined ? {} : { epochs }),
     };
     this.unsavedConfiguration = this.configuration;
   }

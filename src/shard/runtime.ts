@@ -114,6 +114,10 @@ export class ShardRuntime {
     return this.#options.peerId;
   }
 
+  get member(): MemberId {
+    return this.#options.member;
+  }
+
   get counters(): { turns: number; messages: number } {
     return { turns: this.#turns, messages: this.#sentMessages };
   }

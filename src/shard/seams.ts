@@ -4,6 +4,7 @@
  * `replica/` implement these; none of them imports another.
  */
 import type { LogIndex, PeerId, ShardId } from "../base/ids.ts";
+import type { RecordedEpoch } from "./epochs.ts";
 import type { Configuration, Entry, HardState, MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 
 export type { PeerId, ShardId } from "../base/ids.ts";
@@ -21,6 +22,8 @@ export interface MemberInfo {
   readonly admission?: string;
   /** A learner by choice, that does not ask for a vote; absent: it asks for one. */
   readonly role?: "learner";
+  /** The learner is a reader: its file refuses the writes of its applications. */
+  readonly reader?: true;
 }
 
 /** A group's configuration as of the entry at `index`, and its members. */
@@ -28,6 +31,8 @@ export interface GroupConfiguration {
   readonly index: LogIndex;
   readonly configuration: Configuration;
   readonly members: readonly MemberInfo[];
+  /** In group 0: the newest epochs of the cluster, oldest first; absent: it was never recovered. */
+  readonly epochs?: readonly RecordedEpoch[];
 }
 
 /**
@@ -62,7 +67,10 @@ export interface LogStore {
   group(shard: ShardId): GroupLog;
   /** One durable transaction for all groups (`synchronous=FULL`). An I/O error is fatal: it is thrown and never retried. */
   write(writes: readonly GroupWrite[]): void;
-  /** The configuration in force at `index`: the newest in the history whose index is ≤ `index`. */
+  /**
+   * The configuration in force at `index`: the newest in the history whose index is ≤ `index`. Before the first entry of an
+   * epoch: that of this entry, since configurations of earlier epochs count no more.
+   */
   configurationAt(shard: ShardId, index: LogIndex): GroupConfiguration | undefined;
   /** The newest configuration. */
   configuration(shard: ShardId): GroupConfiguration | undefined;
@@ -104,6 +112,11 @@ export interface TransportHandlers {
   onTransfer(peerId: PeerId, request: Uint8Array): AsyncIterable<Uint8Array>;
 }
 
+export interface PeerTraffic {
+  readonly sent: number;
+  readonly received: number;
+}
+
 export interface AddressProblem {
   readonly address: string;
   readonly reason: string;
@@ -135,6 +148,10 @@ export interface Transport {
    * dropped.
    */
   addAddresses(multiaddrs: readonly string[]): void;
+  /** Milliseconds that a ping to the peer and back took; null: not measured. Absent: it is never measured. */
+  roundTripMs?(peer: PeerId): number | null;
+  /** Bytes of the messages since the start. Absent: they are not counted. */
+  traffic?(peer: PeerId): PeerTraffic;
   /** Known addresses of a peer. */
   addressesOf(peerId: PeerId): string[];
   /** Given addresses that do not lead to a peer, and why, as a few words each. */

@@ -15,6 +15,7 @@ import {
 } from "../raft/model/types.ts";
 import type { ShardId } from "./seams.ts";
 
+/** The version that is written; messages of another one are refused. */
 const VERSION = 1;
 /** No election produces a term beyond this. */
 const MAX_TERM = 2 ** 40;

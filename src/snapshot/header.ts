@@ -2,11 +2,14 @@
 import { asPeerId } from "../base/ids.ts";
 import * as v from "valibot";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
+import { FORMATS, showRange } from "../base/versions/formats.ts";
 import type { GroupConfiguration } from "../shard/seams.ts";
 
-export const SNAPSHOT_FORMAT = 1;
+/** Version that is written. */
+const COPY_FORMAT = 1;
 
 const index = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const peer = v.pipe(v.string(), v.transform(asPeerId));
 const members = v.pipe(v.array(v.number()), v.readonly());
 
 /** `GroupConfiguration` of the shard seams; a member's `slot` and `admission` are absent in configurations of older versions. */
@@ -20,14 +23,29 @@ const CONFIGURATION = v.object({
     autoLeave: v.boolean(),
   }),
   members: v.array(
-    v.object({
+    // Facts of newer builds are kept.
+    v.looseObject({
       id: v.number(),
-      peerId: v.pipe(v.string(), v.transform(asPeerId)),
+      peerId: peer,
       name: v.string(),
       slot: v.exactOptional(v.number()),
       admission: v.exactOptional(v.string()),
-      role: v.exactOptional(v.literal("learner")),
+      role: v.exactOptional(v.fallback(v.literal("learner"), "learner")),
+      reader: v.exactOptional(v.literal(true)),
     }),
+  ),
+  /** Absent in clusters that were never recovered. */
+  epochs: v.exactOptional(
+    v.array(
+      v.object({
+        number: index,
+        id: v.string(),
+        by: peer,
+        starts: v.array(index),
+        signature: v.string(),
+        former: v.array(peer),
+      }),
+    ),
   ),
 });
 
@@ -75,12 +93,15 @@ export class SnapshotError extends Error {
 }
 
 export const encodeHeader = (header: SnapshotHeader): Uint8Array =>
-  utf8(JSON.stringify({ format: SNAPSHOT_FORMAT, ...header }));
+  utf8(JSON.stringify({ format: COPY_FORMAT, ...header }));
 
 /** Throws `SnapshotError`. */
 export function decodeHeader(bytes: Uint8Array): SnapshotHeader {
   const { format, ...value } = parse(v.looseObject({ format: v.unknown() }), bytes);
-  if (format !== SNAPSHOT_FORMAT) throw new SnapshotError(`a snapshot of format ${String(format)}`);
+  if (typeof format !== "number" || format < FORMATS.copy.min || format > FORMATS.copy.max)
+    throw new SnapshotError(
+      `a copy of format ${String(format)}, and this build reads ${showRange(FORMATS.copy)}`,
+    );
   return check(HEADER, value);
 }
 

@@ -215,10 +215,17 @@ export class AddressBook {
   }
 
   /** The peer refused this node: its addresses are due after the longest pause. */
-  rest(peer: string, now: number): void {
+  refused(peer: string, now: number, reason: string): void {
     this.#restUntil.set(peer, now + LONGEST_PAUSE_MS);
-    for (const known of this.#known.values())
-      if (known.peer === peer) known.dueAt = Math.max(known.dueAt, now + LONGEST_PAUSE_MS);
+    for (const known of this.#known.values()) {
+      if (known.peer !== peer) continue;
+      known.dueAt = Math.max(known.dueAt, now + LONGEST_PAUSE_MS);
+      known.problem = {
+        ...{ reason: `the node there refuses this one: ${reason}`, isPassing: false, since: now },
+        // The refusal itself is in the log.
+        reportedAt: Number.POSITIVE_INFINITY,
+      };
+    }
   }
 
   of(peer: string): string[] {

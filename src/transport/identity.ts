@@ -1,9 +1,10 @@
 /** A node's stable identity: an Ed25519 key in its data directory. The peer id is the public key's. */
 import { asPeerId, type PeerId } from "../base/ids.ts";
 import { chmodSync, closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
+import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from "@libp2p/crypto/keys";
 import type { PrivateKey } from "@libp2p/interface";
-import { peerIdFromPrivateKey } from "@libp2p/peer-id";
+import { peerIdFromPrivateKey, peerIdFromString } from "@libp2p/peer-id";
 import { UserError } from "../base/errors.ts";
 
 /** Writes a new file durably, readable by its owner only. Throws `EEXIST` instead of overwriting one. */
@@ -38,3 +39,28 @@ export async function loadIdentity(path: string): Promise<PrivateKey> {
 }
 
 export const peerIdOf = (key: PrivateKey): PeerId => asPeerId(peerIdFromPrivateKey(key).toString());
+
+/** Bytes of an Ed25519 key. */
+const KEY_BYTES = 32;
+
+const base64Url = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64url");
+
+/** In base64. */
+export function signText(key: PrivateKey, text: string): string {
+  const [d, x] = [key.raw.subarray(0, KEY_BYTES), key.publicKey.raw].map(base64Url);
+  const jwk = { kty: "OKP", crv: "Ed25519", d: d!, x: x! };
+  return sign(null, Buffer.from(text), createPrivateKey({ key: jwk, format: "jwk" })).toString("base64");
+}
+
+/** Whether the node with that id signed the text. Never throws. */
+export function isSigned(by: PeerId, text: string, signature: string): boolean {
+  try {
+    const { publicKey } = peerIdFromString(by);
+    if (publicKey === undefined) return false;
+    const jwk = { kty: "OKP", crv: "Ed25519", x: base64Url(publicKey.raw) };
+    const key = createPublicKey({ key: jwk, format: "jwk" });
+    return verify(null, Buffer.from(text), key, Buffer.from(signature, "base64"));
+  } catch {
+    return false; // no peer id, or the id of another kind of key
+  }
+}

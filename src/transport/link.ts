@@ -4,7 +4,7 @@
  */
 import type { Stream } from "@libp2p/interface";
 import { EMPTY_BYTES, fromUtf8, utf8 } from "../base/bytes.ts";
-import type { Lane } from "../shard/seams.ts";
+import type { Lane, PeerTraffic } from "../shard/seams.ts";
 import {
   type Frame,
   frame,
@@ -51,6 +51,8 @@ export class Link {
   #blocked = false;
   #pieces: Uint8Array[] = [];
   #piecesSize = 0;
+  #sent = 0;
+  #received = 0;
   /** A frame arrived since the last call of `takeHeard`. */
   #heard = true;
   /** A frame was sent since the last call of `alive`. */
@@ -61,10 +63,14 @@ export class Link {
     this.outbound = outbound;
     this.#stream = stream;
     this.#handlers = handlers;
-    const feed = frameParser({
+    const parse = frameParser({
       onFrame: (kind, payload) => this.#onFrame(kind, payload),
       onPart: (kind, part, isEnd) => this.#onPart(part, isEnd && kind === FrameKind.lastPiece),
     });
+    const feed = (bytes: Uint8Array): void => {
+      this.#received += bytes.length;
+      parse(bytes);
+    };
     stream.addEventListener("message", (event) => {
       try {
         const data = event.data;
@@ -85,6 +91,10 @@ export class Link {
 
   get isOpen(): boolean {
     return this.#state === "open";
+  }
+
+  get traffic(): PeerTraffic {
+    return { sent: this.#sent, received: this.#received };
   }
 
   /** Whether a frame arrived since the last call. */
@@ -156,7 +166,9 @@ export class Link {
         this.#bulk.reduce((sum, b) => sum + b.message.length - b.at, 0),
       );
       this.#spoke = true;
-      if (!this.#stream.send(frames(out))) this.#blocked = true;
+      const bytes = frames(out);
+      this.#sent += bytes.length;
+      if (!this.#stream.send(bytes)) this.#blocked = true;
       if (bulk === 0) return;
     }
   }

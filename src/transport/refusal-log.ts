@@ -23,6 +23,6 @@ export class RefusalLog {
     if (now - (this.#warnedAt.get(key) ?? Number.NEGATIVE_INFINITY) < WARN_MS) return;
     if (this.#warnedAt.size >= MAX_WARNINGS) this.#warnedAt.clear();
     this.#warnedAt.set(key, now);
-    this.#logger.warn(message, { peer, reason });
+    this.#logger.event("refused", `${message}: ${reason}`, { peer, reason }, "warn");
   }
 }

@@ -20,8 +20,12 @@ export class Strangers {
     const host = hostOf(address);
     if (this.#reportedAt.has(host) || this.#reportedAt.size >= MAX_REPORTS) return;
     this.#reportedAt.set(host, now);
-    this.#logger.info("a connection was refused: it has another cluster key, or is not from a Marmot node", {
-      address,
-    });
+    this.#logger.event(
+      "refused",
+      "a connection was refused: it has another cluster key, or is not from a Marmot node",
+      {
+        address,
+      },
+    );
   }
 }

@@ -13,7 +13,7 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
-import type { AddressProblem, Lane, Transport, TransportHandlers } from "../shard/seams.ts";
+import type { AddressProblem, Lane, PeerTraffic, Transport, TransportHandlers } from "../shard/seams.ts";
 import { AddressBook, splitAddress } from "./address-book.ts";
 import { dialReason } from "./dial-reason.ts";
 import { Discovery, RECORDS } from "./discovery.ts";
@@ -21,6 +21,7 @@ import { peerIdOf } from "./identity.ts";
 import { createNode, gossipOf } from "./libp2p/create-node.ts";
 import { announced, isLoopbackAddress } from "./loopback.ts";
 import { Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
+import { PeerMeters } from "./peer-meters.ts";
 import { privateNetwork } from "./private-network.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { Strangers } from "./strangers.ts";
@@ -79,6 +80,7 @@ export class Libp2pTransport implements Transport {
   /** Addresses at which a handshake has begun, of dials that have not ended. */
   readonly #reached = new Set<string>();
   readonly #strangers: Strangers;
+  readonly #meters: PeerMeters;
   readonly #transfers = new Map<string, number>();
   #handlers: TransportHandlers | null = null;
   #node: Libp2p | null = null;
@@ -91,6 +93,7 @@ export class Libp2pTransport implements Transport {
     this.#components = components;
     this.#options = options;
     this.#refusals = new RefusalLog(components);
+    this.#meters = new PeerMeters(() => components.clock.now());
     this.#strangers = new Strangers(components.logger);
     this.peerId = peerIdOf(options.privateKey);
     this.#book = new AddressBook(this.peerId, components.random.fork());
@@ -171,6 +174,14 @@ export class Libp2pTransport implements Transport {
     return this.#links.get(to)?.send(message, lane) ?? false;
   }
 
+  roundTripMs(peer: PeerId): number | null {
+    return this.#meters.roundTripMs(peer);
+  }
+
+  traffic(peer: PeerId): PeerTraffic {
+    return this.#meters.traffic(peer, this.#links.get(peer)?.traffic);
+  }
+
   addAddresses(multiaddrs: readonly string[]): void {
     this.#book.add(multiaddrs, this.#components.clock.now());
   }
@@ -231,6 +242,7 @@ export class Libp2pTransport implements Transport {
       }
       if (speak) link.alive();
     }
+    this.#meters.tick(this.#links.keys(), (peer) => this.#connectionsOf(peer)[0]);
     const connected = (peer: string): boolean => this.#links.has(asPeerId(peer));
     for (const address of this.#book.due(now, connected)) void this.#dial(address);
     for (const { address, reason } of this.#book.takeReports(now, connected))
@@ -319,13 +331,14 @@ export class Libp2pTransport implements Transport {
       onRefused: (reason) => {
         if (/stream/.test(reason)) return;
         this.#refusals.warn("a peer refuses this node", peerId, reason);
-        this.#book.rest(peerId, this.#components.clock.now());
+        this.#book.refused(peerId, this.#components.clock.now(), reason);
         this.#options.onRefused?.(peerId, reason);
       },
       onClose: () => {
         if (!announced || this.#links.get(peerId) !== link) return;
         this.#links.delete(peerId);
         this.#silentUntil.delete(peerId);
+        this.#meters.ended(peerId, link.traffic);
         this.#book.hurry(peerId, this.#components.clock.now());
         handlers.onDisconnect(peerId);
       },

@@ -2,14 +2,22 @@
 import { UserError } from "../../src/base/errors.ts";
 import type {
   ConflictDetail,
+  ConflictFilter,
   ConflictSummary,
+  DismissResult,
   FileRepair,
   MemberAction,
   Metric,
   NodeApi,
+  NodeEvent,
+  NodeHistory,
   NodeStatus,
+  RestoreAllResult,
+  Recovery,
   RestoreResult,
+  TableStatus,
   VerifyResult,
+  WaitOptions,
   WaitResult,
 } from "../../src/operations/api.ts";
 
@@ -17,15 +25,21 @@ export const STATUS: NodeStatus = {
   node: {
     id: 1,
     name: "n1",
+    file: "/srv/app.db",
     peerId: "12D3KooWone",
     addresses: ["/ip4/127.0.0.1/tcp/8160"],
     version: "0.1.0",
     ready: true,
     state: "ready",
     waitingFor: "",
+    keyFile: "/data/cluster.key",
+    uptimeMs: 60_000,
   },
+  verdict: { level: "ok", text: "app.db on n1: ready · 2 of 3 voters in touch · may lose 0", findings: [] },
+  quorum: { voters: 3, inTouch: 2, mayLose: 0 },
   cluster: {
     id: "c0ffee",
+    epoch: 0,
     shards: 2,
     transactions: "row",
     schemaVersion: 3,
@@ -41,9 +55,14 @@ export const STATUS: NodeStatus = {
       addresses: ["/ip4/127.0.0.1/tcp/8160"],
       role: "voter",
       connected: true,
+      leads: [0],
       lagEntries: 0,
+      lagMs: 0,
+      lastSeenMs: 0,
+      roundTripMs: null,
       checksumAgrees: true,
       version: "0.1.0",
+      keys: ["aa"],
     },
     {
       peerId: "12D3KooWtwo",
@@ -51,9 +70,14 @@ export const STATUS: NodeStatus = {
       addresses: [],
       role: "learner",
       connected: false,
+      leads: [],
       lagEntries: null,
+      lagMs: null,
+      lastSeenMs: null,
+      roundTripMs: null,
       checksumAgrees: false,
       version: "",
+      keys: ["aa"],
     },
   ],
   shards: [
@@ -61,9 +85,13 @@ export const STATUS: NodeStatus = {
     { shard: 1, role: "follower", leader: "", term: 2, commitIndex: 9, appliedIndex: 9, pendingChanges: 0 },
   ],
   unreached: [],
+  refusals: [],
+  formats: [],
   pending: { changes: 5, bytes: 1000, oldestMs: 2500 },
-  conflicts: { total: 1, orphans: 0 },
-  tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }] },
+  conflicts: { total: 1, open: 1, orphans: 0 },
+  verified: null,
+  backups: null,
+  tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }], held: [] },
   sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
 };
@@ -77,7 +105,12 @@ export const CONFLICT: ConflictDetail = {
   kind: "concurrent write",
   losingOrigin: "n1",
   winningOrigin: "n2",
+  losingPeer: "12D3KooWone",
+  winningPeer: "12D3KooWtwo",
   time: 1_700_000_000_000,
+  differing: [],
+  state: "open",
+  settled: null,
   columns: ["id", "title", "cover"],
   losingImage: [
     { type: "integer", text: "7" },
@@ -117,7 +150,7 @@ export const COMPARED: VerifyResult = {
 export class FakeNode implements NodeApi {
   readonly calls: { readonly name: string; readonly options: unknown }[] = [];
   reason: string | null = null;
-  waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "" });
+  waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "", position: "c:17.9" });
   verifies: () => Promise<VerifyResult> = () => Promise.resolve(COMPARED);
   found: readonly ConflictSummary[] = [CONFLICT];
   shown: NodeStatus = STATUS;
@@ -139,7 +172,21 @@ export class FakeNode implements NodeApi {
       },
     ];
   }
-  wait(options: { readonly all: boolean; readonly timeoutMs: number }): Promise<WaitResult> {
+  position(): string | null {
+    return "c:16.9";
+  }
+  history(): NodeHistory {
+    return { stepMs: 10_000, samples: [], ordered: { p50Ms: 5, p99Ms: 40 }, shown: null };
+  }
+  tables(): Promise<readonly TableStatus[]> {
+    return Promise.resolve([{ name: "books", rows: 3, isEstimate: false }]);
+  }
+  happened: readonly NodeEvent[] = [];
+  events({ limit, after }: { readonly limit: number; readonly after: number }): readonly NodeEvent[] {
+    this.calls.push({ name: "events", options: { limit, after } });
+    return this.happened;
+  }
+  wait(options: WaitOptions): Promise<WaitResult> {
     this.calls.push({ name: "wait", options });
     return this.waits();
   }
@@ -156,6 +203,11 @@ export class FakeNode implements NodeApi {
     this.calls.push({ name: "repair", options: null });
     return Promise.resolve({ file: "app.db", before: null, rows: [], journalled: 0, unreadable: [] });
   }
+  recover(options: { readonly plan: boolean }): Promise<Recovery> {
+    this.calls.push({ name: "recover", options });
+    const result = { node: "n1", epoch: 1, leaves: ["n2"], lastEntries: [17, 9], unconfirmed: 2 };
+    return Promise.resolve({ done: !options.plan, ...result });
+  }
   changeMember(action: MemberAction, name: string, to?: string): Promise<void> {
     this.calls.push({ name: action, options: { name, ...(to === undefined ? {} : { to }) } });
     return name === "nobody"
@@ -165,6 +217,20 @@ export class FakeNode implements NodeApi {
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });
     return this.found;
+  }
+  dismiss(id: string | ConflictFilter): Promise<DismissResult | null> {
+    this.calls.push({ name: "dismiss", options: id });
+    return Promise.resolve(
+      typeof id === "string" && id !== CONFLICT.id ? null : { dismissed: [CONFLICT.id] },
+    );
+  }
+  restoreAll(options: Parameters<NodeApi["restoreAll"]>[0]): Promise<RestoreAllResult> {
+    this.calls.push({ name: "restoreAll", options });
+    return Promise.resolve({
+      dryRun: options.dryRun,
+      restored: [{ id: CONFLICT.id, table: "books", key: "7", done: "restored" }],
+      left: [{ id: "0:9:0", table: "books", key: "8", reason: "it was written again" }],
+    });
   }
   restore(
     id: string,

@@ -1,5 +1,5 @@
 /** The admin API over real sockets, in front of a fake node. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -100,12 +100,46 @@ test("wait passes its parameters on, and answers 504 when the time runs out", as
   expect((await post("api/v1/wait?timeout=2.5s&all=true")).status).toBe(200);
   expect((await control("api/v1/wait", "POST")).status).toBe(200);
   expect(node.calls.map((c) => c.options)).toEqual([
-    { all: true, timeoutMs: 2500 },
-    { all: false, timeoutMs: 10_000 },
+    { all: true, timeoutMs: 2500, position: null, here: true },
+    { all: false, timeoutMs: 10_000, position: null, here: true },
   ]);
-  node.waits = () => Promise.resolve({ done: false, missing: "a quorum" });
+  node.waits = () => Promise.resolve({ done: false, missing: "a quorum", position: "c:17.9" });
   const late = await post("api/v1/wait?timeout=1ms");
-  expect([late.status, await late.json()]).toEqual([504, { done: false, missing: "a quorum" }]);
+  expect([late.status, await late.json()]).toEqual([
+    504,
+    { done: false, missing: "a quorum", position: "c:17.9" },
+  ]);
+});
+
+test("wait for a position, and the header that names one", async () => {
+  server.attach(node, socket());
+  const answer = await post("api/v1/wait?position=c:17.9&here=false");
+  expect(node.calls.at(-1)?.options).toEqual({
+    all: false,
+    timeoutMs: 10_000,
+    position: "c:17.9",
+    here: false,
+  });
+  expect(answer.headers.get("marmot-position")).toBe("c:17.9");
+  expect((await get("api/v1/status")).headers.get("marmot-position")).toBe("c:16.9");
+  for (const wrong of ["17", "c:", "c:1.", "c:x", "c:-1", "c:1,2", "c:99999999999999999"])
+    expect([wrong, (await post(`api/v1/wait?position=${wrong}`)).status]).toEqual([wrong, 400]);
+});
+
+test("events pass limit and the last known id on", async () => {
+  server.attach(node, socket());
+  node.happened = [
+    { id: 7, time: 1, level: "warn", kind: "peer", message: "n3 is silent", fields: { peer: "n3" } },
+  ];
+  expect(await (await get("api/v1/events?limit=5&after=6")).json()).toEqual(
+    JSON.parse(JSON.stringify(node.happened)),
+  );
+  await get("api/v1/events");
+  expect(node.calls.map((c) => c.options)).toEqual([
+    { limit: 5, after: 6 },
+    { limit: 200, after: 0 },
+  ]);
+  expect((await get("api/v1/events?after=last")).status).toBe(400);
 });
 
 test("a bad query parameter is refused with a hint", async () => {
@@ -178,7 +212,7 @@ test("a 65th concurrent wait and a second verify are refused", async () => {
   const waiting = Array.from({ length: 64 }, () => post("api/v1/wait"));
   while (node.calls.length < 64) await Bun.sleep(5);
   expect((await post("api/v1/wait")).status).toBe(503);
-  resolve({ done: true, missing: "" });
+  resolve({ done: true, missing: "", position: "c:17.9" });
   expect(new Set((await Promise.all(waiting)).map((r) => r.status))).toEqual(new Set([200]));
   expect((await post("api/v1/wait")).status).toBe(200);
 
@@ -248,6 +282,51 @@ test("with a token each TCP request needs it; the control socket does not", asyn
     expect([wrong, await status(wrong)]).toEqual([wrong, 401]);
   expect((await get("healthz")).headers.get("www-authenticate")).toContain("Basic");
   expect((await control("readyz")).status).toBe(200);
+});
+
+describe("a session of the page", () => {
+  const page = { "x-marmot-page": "1" };
+  let cookie = "";
+  beforeEach(async () => {
+    await server.stop();
+    server = AdminServer.open({ address: LOOPBACK, token: "s3cret-token", starting });
+    server.attach(node, socket());
+    const answer = await get("api/v1/session", {
+      method: "POST",
+      headers: { authorization: "Bearer s3cret-token", ...page },
+    });
+    expect(answer.status).toBe(204);
+    const given = answer.headers.get("set-cookie") ?? "";
+    for (const part of ["HttpOnly", "SameSite=Strict", "Path=/"]) expect(given).toContain(part);
+    cookie = given.split(";")[0]!;
+  });
+  const status = async (path: string, init: RequestInit = {}): Promise<number> =>
+    (await get(path, init)).status;
+
+  test("reads with the cookie alone, and changes with the header of the page", async () => {
+    expect(await status("api/v1/status", { headers: { cookie } })).toBe(200);
+    const change = { method: "POST" };
+    expect(await status("api/v1/wait", { ...change, headers: { cookie } })).toBe(403);
+    expect(await status("api/v1/wait", { ...change, headers: { cookie, ...page } })).toBe(200);
+    expect(await status("api/v1/wait", { ...change, headers: { ...page } })).toBe(401);
+    const foreign = { cookie, ...page, origin: "https://evil.example" };
+    expect(await status("api/v1/wait", { ...change, headers: foreign })).toBe(403);
+  });
+  test("ends when the page says so; an invented one is none", async () => {
+    const other = cookie.replace(/=.*/, `=${"0".repeat(64)}`);
+    expect(await status("api/v1/status", { headers: { cookie: other } })).toBe(401);
+    expect(await status("api/v1/session", { method: "POST", headers: { cookie, ...page } })).toBe(204);
+    expect(await status("api/v1/status", { headers: { cookie } })).toBe(401);
+  });
+  test("a browser without one gets the page with 401, a program a text; neither makes the browser ask", async () => {
+    const answer = await get("", { headers: { accept: "text/html" } });
+    expect([answer.status, answer.headers.get("www-authenticate")]).toEqual([401, 'Bearer realm="marmot"']);
+    expect(await answer.text()).toContain("<title>Marmot</title>");
+    expect((await get("api/v1/status", { headers: page })).headers.get("www-authenticate")).toContain(
+      "Bearer",
+    );
+    expect((await get("")).headers.get("www-authenticate")).toContain("Basic");
+  });
 });
 
 test("an occupied port is an error; off opens no port", async () => {

@@ -62,7 +62,7 @@ const PURE = ["raft", "routing", "change"];
 const MODULES_OF_PURE = /^(?:\.|msgpackr$|xxhashjs$)/;
 const LIBP2P = /^(?:libp2p|@libp2p\/|@chainsafe\/|@multiformats\/)/;
 /** The ending says how a file is embedded. */
-const ENDINGS = [".ts", ".html", ".sql"];
+const ENDINGS = [".ts", ".html", ".sql", ".css", ".js"];
 
 /** The imports of a file that break a rule, a line each. */
 function wrongImports(file: string, text: string): string[] {

@@ -10,17 +10,19 @@ test("a duration has a unit, and is shown in the largest one that fits", () => {
     ["1.5s", 1500],
     ["2m", 120_000],
     ["1h", 3_600_000],
+    ["7d", 7 * 86_400_000],
   ];
   for (const [text, ms] of good) expect([text, parseDuration(text)]).toEqual([text, ms]);
-  for (const text of ["", "10", "s", "-1s", "1 s", "1d", "1e3s", "0x1s", ".5s"])
+  for (const text of ["", "10", "s", "-1s", "1 s", "1w", "1e3s", "0x1s", ".5s"])
     expect([text, parseDuration(text)]).toEqual([text, null]);
-  expect([0, 500, 1500, 10_000, 120_000, 3_600_000].map(showDuration)).toEqual([
+  expect([0, 500, 1500, 10_000, 120_000, 3_600_000, 86_400_000].map(showDuration)).toEqual([
     "0ms",
     "500ms",
     "1500ms",
     "10s",
     "2m",
     "1h",
+    "1d",
   ]);
 });
 

@@ -24,7 +24,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 function refusalOfRun(tables: string[] | null, exclude: string[]): string {
   const db = openDatabase(path, { readOnly: true });
   try {
-    checkSchema(db, path, { tables, exclude });
+    checkSchema(db, { db: path, selection: { tables, exclude } });
     return "";
   } catch (error) {
     if (!(error instanceof UserError)) throw error;

@@ -12,13 +12,15 @@ export interface Surroundings {
   readonly environment?: Record<string, string>;
   readonly files?: Record<string, string>;
   readonly interrupted?: Promise<void>;
+  /** To each question; absent: there is no terminal. */
+  readonly answer?: string;
   /** Called with each result and each message. */
   readonly onPrint?: (text: string) => void;
   readonly onSay?: (text: string) => void;
 }
 
 export function contextOf(
-  { environment = {}, files = {}, interrupted = new Promise(() => {}), onPrint, onSay }: Surroundings,
+  { environment = {}, files = {}, interrupted = new Promise(() => {}), answer, onPrint, onSay }: Surroundings,
   out: string[],
   err: string[],
 ): CliContext {
@@ -37,6 +39,7 @@ export function contextOf(
       err.push(text);
       onSay?.(text);
     },
+    ask: () => answer ?? null,
     draw: (text) => void err.push(text),
     isTerminal: false,
     columns: () => 80,

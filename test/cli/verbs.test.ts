@@ -7,6 +7,7 @@ import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
 import { NodeClient } from "../../src/cli/client.ts";
 import { COMPARED, CONFLICT, RESTORED, FakeNode, STATUS } from "../admin/fake-node.ts";
+import type { NodeStatus } from "../../src/operations/api.ts";
 import { marmot } from "./lab.ts";
 
 let folder = "";
@@ -31,21 +32,66 @@ afterEach(() => server.stop());
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe("status", () => {
-  test("as tables", async () => {
+  test("the verdict first, then nodes, work and the things to do, within 80 columns", async () => {
     const { code, out } = await marmot(["status", "--db", db]);
     expect(code).toBe(0);
+    const lines = out.split("\n");
+    expect(lines[0]).toBe("app.db on n1: ready · 2 of 3 voters in touch · may lose 0");
     for (const line of [
-      "node n1 12D3KooWone, marmot 0.1.0: ready",
-      "cluster c0ffee, 2 shards, transactions row, schema 3, key 0123456789abcdef",
       "catch-up: 50 of 200 entries (25 %), 2 s left",
-      "n1    voter    yes        0       yes     0.1.0    /ip4/127.0.0.1/tcp/8160",
-      "n2    learner  no         ?       NO",
-      "0      leader    n1      4     17      16       5",
-      "1      follower  none    2     9       9        0",
-      "pending 5 changes, the oldest 2.5 s old; conflicts 1; tables 1",
+      "*n1    voter           leads 1 of 2  0       -      0.1.0",
+      " n2    silent learner                ?       never",
+      "pending 5 changes, the oldest 2.5 s old",
+      "conflicts 1 open of 1",
+      "not compared since the start",
+      "tables 1 replicate, 1 do not",
       "skipped search: it is a virtual table",
     ])
-      expect(out.split("\n")).toContain(line);
+      expect(lines).toContain(line);
+    expect(lines.at(-1)).toBe("nothing to do");
+    for (const line of lines) expect([line, Bun.stringWidth(line) <= 80]).toEqual([line, true]);
+  });
+  test("the findings end it, each with a command for the node as the caller names it", async () => {
+    const verdict: NodeStatus["verdict"] = {
+      level: "warn",
+      text: "app.db on n1: ready · 2 of 3 voters in touch · may lose 0 · pending 0 · 12 conflicts open (marmot conflicts)",
+      findings: [
+        {
+          level: "warn",
+          text: "2 of 3 voters are in touch: no further machine may fail",
+          advice: "n2 has not answered for 12 min. Writes go on. If the machine is gone for good",
+          command: "marmot members remove n2 --db /srv/app.db",
+        },
+      ],
+    };
+    node.shown = { ...STATUS, verdict };
+    const { out } = await marmot(["status", "--db", db]);
+    expect(out.split("\n").slice(0, 2)).toEqual([
+      "app.db on n1: ready · 2 of 3 voters in touch · may lose 0 · pending 0",
+      "  12 conflicts open (marmot conflicts)",
+    ]);
+    expect(out.split("\n").at(-1)).toBe(`    marmot members remove n2 --db ${db}`);
+  });
+  test("--wide adds addresses, ids, shards and settings", async () => {
+    const { out } = await marmot(["status", "--db", db, "--wide"]);
+    for (const part of [
+      "/ip4/127.0.0.1/tcp/8160  12D3KooWone",
+      "0      leader    n1      4     17      16       5",
+      "1      follower  none    2     9       9        0",
+      "cluster c0ffee, 2 shards, transactions row, schema 3, key 0123456789abcdef",
+    ])
+      expect(out).toContain(part);
+  });
+  test("--wait-ready returns when the node is ready, and 1 when the time runs out", async () => {
+    const unready = { ...STATUS, node: { ...STATUS.node, ready: false, waitingFor: "importing" } };
+    node.shown = unready;
+    const late = await marmot(["status", "--db", db, "--wait-ready", "150ms"]);
+    expect([late.code, late.err]).toEqual([1, "not ready within 150ms: importing"]);
+    await server.stop();
+    const waiting = marmot(["status", "--db", db, "--wait-ready", "60s"]);
+    open();
+    setTimeout(() => (node.shown = STATUS), 50);
+    expect((await waiting).code).toBe(0);
   });
   test("as one JSON document, found by the data directory, too", async () => {
     const { out } = await marmot(["status", "--data-dir", `${db}.marmot`, "--json"]);
@@ -55,7 +101,7 @@ describe("status", () => {
     node.shown = { ...STATUS, node: { ...STATUS.node, ready: false, waitingFor: "no leader of shard 1" } };
     const { code, out, err } = await marmot(["status", "--db", db]);
     expect([code, err]).toEqual([1, ""]);
-    expect(out).toStartWith("node n1 12D3KooWone, marmot 0.1.0: no leader of shard 1\n");
+    expect(out).toStartWith("app.db on n1: ");
     expect((await marmot(["status", "--db", db, "--json"])).code).toBe(1);
   });
   test("--watch runs until it is interrupted, with exit code 0", async () => {
@@ -93,16 +139,27 @@ describe("wait", () => {
   test("passes its options on", async () => {
     expect(await marmot(["wait", "--db", db])).toEqual({ code: 0, out: "", err: "" });
     expect((await marmot(["wait", "--db", db, "--all", "--timeout", "2m"])).code).toBe(0);
+    expect((await marmot(["wait", "--db", db, "--position", "c:1.2"])).code).toBe(0);
+    expect((await marmot(["wait", "--db", db, "--position", "c:1.2", "--here"])).code).toBe(0);
     expect(node.calls.map((c) => c.options)).toEqual([
-      { all: false, timeoutMs: 10_000 },
-      { all: true, timeoutMs: 120_000 },
+      { all: false, timeoutMs: 10_000, position: null, here: true },
+      { all: true, timeoutMs: 120_000, position: null, here: true },
+      { all: false, timeoutMs: 10_000, position: "c:1.2", here: false },
+      { all: false, timeoutMs: 10_000, position: "c:1.2", here: true },
     ]);
+    for (const wrong of [["--here"], ["--position", "812"]])
+      expect((await marmot(["wait", "--db", db, ...wrong])).code).toBe(2);
   });
   test("exit code 1 when the time runs out, with the missing step", async () => {
-    node.waits = () => Promise.resolve({ done: false, missing: "3 changes to be ordered by a quorum" });
+    node.waits = () =>
+      Promise.resolve({ done: false, missing: "3 changes to be ordered by a quorum", position: "c:17.9" });
     const { code, out, err } = await marmot(["wait", "--db", db, "--timeout", "1500ms", "--json"]);
     expect(code).toBe(1);
-    expect(JSON.parse(out)).toEqual({ done: false, missing: "3 changes to be ordered by a quorum" });
+    expect(JSON.parse(out)).toEqual({
+      done: false,
+      missing: "3 changes to be ordered by a quorum",
+      position: "c:17.9",
+    });
     expect(err).toBe("not done within 1500ms: waiting for 3 changes to be ordered by a quorum");
   });
 });
@@ -206,8 +263,16 @@ describe("verify", () => {
 describe("conflicts", () => {
   test("list", async () => {
     const { out } = await marmot(["conflicts", "list", "--db", db, "--limit", "7"]);
-    expect(out).toContain("0:12:1  2023-11-14T22:13:20.000Z  books  7    concurrent write  n1    n2");
-    expect(node.calls).toEqual([{ name: "conflicts", options: { limit: 7 } }]);
+    expect(out).toContain("0:12:1  2023-11-14T22:13:20.000Z  books  7    concurrent write  n1    n2   open");
+    const none = { table: null, since: null, origin: null, open: false };
+    expect(node.calls).toEqual([{ name: "conflicts", options: { ...none, limit: 7 } }]);
+    const chosen = ["--table", "my books", "--since", "2 hours ago", "--origin", "n1", "--open"];
+    expect((await marmot(["conflicts", "--db", db, ...chosen])).out).toBe(
+      (await marmot(["conflicts", "list", "--db", db])).out,
+    );
+    expect(node.calls[1]!.options).toEqual({
+      ...{ table: "my books", since: "2 hours ago", origin: "n1", open: true, limit: 100 },
+    });
     node.found = [];
     expect((await marmot(["conflicts", "list", "--db", db])).out).toBe("no conflicts");
     expect((await marmot(["conflicts", "list", "--db", db, "--json"])).out).toBe("[]");
@@ -227,6 +292,45 @@ describe("conflicts", () => {
   });
 });
 
+describe("conflicts dismiss and restore of a table", () => {
+  test("dismiss: one, or those that the options choose", async () => {
+    expect((await marmot(["conflicts", "dismiss", "0:12:1", "--db", db])).out).toBe("1 dismissed\n0:12:1");
+    expect((await marmot(["conflicts", "dismiss", "9:9:9", "--db", db])).code).toBe(1);
+    expect((await marmot(["conflicts", "dismiss", "--all", "--table", "books", "--db", db])).code).toBe(0);
+    const filter = { table: "books", since: null, origin: null, open: true };
+    expect(node.calls.map((c) => c.options)).toEqual(["0:12:1", "9:9:9", filter]);
+  });
+  test("restore: the rows of one node, exit code 1 if one is left", async () => {
+    const { code, out } = await marmot([
+      ...["conflicts", "restore", "--table", "books", "--from", "n1", "--dry-run", "--db", db],
+    ]);
+    expect([code, out.split("\n")]).toEqual([
+      1,
+      [
+        "conflict 0:12:1: restored, books 7",
+        "conflict 0:9:0: left as it is, books 8: it was written again",
+        "1 would be restored; nothing is written, 1 left",
+      ],
+    ]);
+    expect(node.calls.map((c) => c.options)).toEqual([
+      { table: "books", from: "n1", overwrite: false, dryRun: true },
+    ]);
+  });
+  test("an id and all, neither, or options of another action are wrong usage", async () => {
+    for (const argv of [
+      ...[["dismiss"], ["dismiss", "0:1:0", "--all"], ["dismiss", "0:1:0", "--open"]],
+      ...[
+        ["restore", "--table", "books"],
+        ["restore", "0:1:0", "--from", "n1"],
+        ["list", "--all"],
+      ],
+      ...[["list", "0:1:0"], ["restore", "--table", "t", "--from", "n", "--as-new"], ["show"], ["drop"]],
+    ])
+      expect([argv, (await marmot(["conflicts", ...argv, "--db", db])).code]).toEqual([argv, 2]);
+    expect(node.calls).toEqual([]);
+  });
+});
+
 describe("members", () => {
   test("list, as a table and as JSON", async () => {
     const { code, out } = await marmot(["members", "list", "--db", db]);
@@ -243,6 +347,20 @@ describe("members", () => {
       { name: "rename", options: { name: "n2", to: "a name" } },
       { name: "remove", options: { name: "n2" } },
     ]);
+  });
+  test("recover shows the effects, and needs an answer or --yes", async () => {
+    const recover = (...more: string[]) => marmot(["members", "recover", "--db", db, ...more]);
+    const asked = await recover();
+    expect(asked.code).toBe(1);
+    expect(asked.out).toContain("n1 becomes the only voter, in epoch 1 of the cluster; n2 are no members");
+    expect(asked.out).toContain("all after entry 17 of shard 0, 9 of shard 1");
+    expect(asked.err).toContain("give --yes");
+    expect(node.calls.map(({ options }) => options)).toEqual([{ plan: true }]);
+    const answered = await marmot(["members", "recover", "--db", db], { answer: "yes" });
+    expect([answered.code, node.calls.length]).toEqual([0, 3]);
+    expect((await marmot(["members", "recover", "--db", db], { answer: "no" })).code).toBe(1);
+    const done = await recover("--yes", "--json");
+    expect(JSON.parse(done.out)).toMatchObject({ done: true, node: "n1", epoch: 1, leaves: ["n2"] });
   });
   test("a refusal is an error with a hint", async () => {
     const { code, err } = await marmot(["members", "demote", "nobody", "--db", db]);

@@ -1,6 +1,6 @@
 /** What concurrent writes lost can be put back: over the command, seen from plain SQLite. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { ConflictSummary, RestoreResult } from "../../src/operations/api.ts";
+import type { ConflictSummary, RestoreAllResult, RestoreResult } from "../../src/operations/api.ts";
 import { TestCluster, type TestNode } from "./lab.ts";
 
 const SCHEMA = `
@@ -124,6 +124,55 @@ for (const [shards, transactions] of [
       expect([copy.result.done, copy.result.children]).toEqual(["restored as new", []]);
       await cluster.settle();
       expect(nodes[2].query("SELECT count(*) FROM plain")).toEqual([[3n]]);
+    });
+
+    test("states are the cluster's: dismissed on one node, restored on another, seen on the third", async () => {
+      const seen = (): Record<string, string> => {
+        const list = JSON.parse(
+          nodes[2].marmot("conflicts", "--table", "plain", "--json").stdout,
+        ) as ConflictSummary[];
+        return Object.fromEntries(list.map((c) => [c.id, `${c.state} by ${c.settled?.by}`]));
+      };
+      const before = new Set(Object.keys(seen()));
+      const set = (v: string): string[] =>
+        [11, 12, 13].map((id) => `INSERT INTO plain VALUES(${id}, '${v}', '')`);
+      await atOnce(set("x"), set("y"));
+      const fresh = conflictsOf("plain").filter((c) => !before.has(c.id));
+      expect(fresh.map((c) => [c.state, c.differing])).toEqual(Array(3).fill(["open", ["v"]]));
+      const [lost] = fresh as [ConflictSummary];
+      expect(lost.losingPeer).toMatch(/^12D3Koo/);
+      await nodes[0].ready();
+      expect(nodes[0].marmot("conflicts", "dismiss", lost.id).code).toBe(0);
+      expect(nodes[0].marmot("conflicts", "dismiss", "9:9:9").code).toBe(1);
+      const from = ["--table", "plain", "--from", lost.losingOrigin];
+      const all = (...options: string[]) =>
+        nodes[1].marmot("conflicts", "restore", ...from, "--json", ...options);
+      await nodes[1].ready();
+      const others = fresh.slice(1).filter((c) => c.losingOrigin === lost.losingOrigin);
+      const planned = JSON.parse(all("--dry-run").stdout) as RestoreAllResult;
+      expect(planned.restored.map((r) => r.id).sort()).toEqual(others.map((c) => c.id).sort());
+      const value = lost.losingOrigin === "n0" ? "x" : "y";
+      const count = `SELECT count(*) FROM plain WHERE id IN (11, 12, 13) AND v = '${value}'`;
+      const kept = Number(nodes[1].query(count)[0]![0]);
+      const done = JSON.parse(all().stdout) as RestoreAllResult;
+      expect(done.restored).toEqual(planned.restored);
+      await cluster.settle();
+      expect(nodes[2].query(count)).toEqual([[BigInt(kept + others.length)]]);
+      const after = seen();
+      expect(after[lost.id]).toBe("dismissed by n0");
+      for (const { id } of others) expect(after[id]).toBe("restored by n1");
+      expect(nodes[2].marmot("conflicts", "dismiss", "--all").code).toBe(0);
+      await cluster.settle();
+      for (const node of nodes) expect((await node.status()).conflicts.open).toBe(0);
+      expect(nodes[0].marmot("conflicts", "--open").stdout).toBe("no conflicts\n");
+      for (const [option, wrong] of [
+        ["--table", "nothing"],
+        ["--origin", "no-node"],
+        ["--since", "soon"],
+      ] as const) {
+        const refused = nodes[0].marmot("conflicts", option, wrong);
+        expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining("hint: ")]);
+      }
     });
 
     test("restoring a losing delete deletes the row again", async () => {

@@ -57,12 +57,12 @@ for (const shards of [1, 16])
       // The later one would have been refused: either both are there or neither.
       expect(ids(c, "refuses").length).toBe(ids(c, "parent").includes(3) ? 1 : 0);
       expect(kinds(a)).toEqual(["cascaded", "refused", "set null"]);
-      expect((await a.status()).conflicts).toEqual({ total: 3, orphans: 0 });
+      expect((await a.status()).conflicts).toMatchObject({ total: 3, orphans: 0 });
       expect((await a.status()).cluster.foreignKeys).toBe("resolve");
       a.run("INSERT INTO refuses VALUES(31, 777, 'by an application that does not enforce')");
       await cluster.settle();
       expect(ids(c, "refuses")).toContain(31);
-      expect((await c.status()).conflicts).toEqual({ total: 3, orphans: 0 });
+      expect((await c.status()).conflicts).toMatchObject({ total: 3, orphans: 0 });
       expect(c.marmot("verify", "--deep").code).toBe(0);
       // A cascaded row can be restored.
       const list = JSON.parse(c.marmot("conflicts", "list", "--json").stdout) as ConflictSummary[];
@@ -93,7 +93,8 @@ for (const [shards, transactions] of [
       expect(ids(b, "parent")).toEqual([4]);
       if (transactions === "whole") {
         expect(kinds(a)).toEqual(["orphan", "orphan", "orphan"]);
-        for (const n of cluster.nodes) expect((await n.status()).conflicts).toEqual({ total: 3, orphans: 3 });
+        for (const n of cluster.nodes)
+          expect((await n.status()).conflicts).toMatchObject({ total: 3, orphans: 3 });
         expect(a.marmot("status").stdout).toContain("dangling references 3");
       } else {
         // Rows are ordered one by one: each node counts what it met, nothing is journalled.

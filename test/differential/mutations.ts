@@ -26,7 +26,7 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "REAL 1.0 arrives as INTEGER 1",
     500,
-    "rows/row-access.ts",
+    "rows/exact-values.ts",
     "const bind = (value: Value): Bound => (value instanceof TextBytes ? value.bytes : value);",
     "const bind = (value: Value): Bound => (value instanceof TextBytes ? value.bytes : typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : value);",
   ),
@@ -40,7 +40,7 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "invalid UTF-8 text is sent as decoded text",
     500,
-    "rows/row-access.ts",
+    "rows/exact-values.ts",
     'value.includes(REPLACEMENT) || (encoding !== "UTF-8" && SURROGATE.test(value))',
     "value.length < 0 || (REPLACEMENT !== encoding && SURROGATE === null)",
   ),
@@ -96,7 +96,7 @@ export const MUTATIONS: readonly Mutation[] = [
   one(
     "a joining node's full-text index stays empty",
     500,
-    "replica/copies/build-app-db.ts",
+    "replica/copies/fill-application.ts",
     "if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)\n",
     "if (index === null || rows >= 0)\n",
   ),

@@ -158,6 +158,8 @@ class SimulatedCluster {
           replica: replicaDb,
           shapes,
           encoding: replica.settings.encoding,
+          session: node.member!.pipeline.session,
+          source: replica,
           returnsLater: () => false,
         });
         problems.push(...wrong.map((w) => `n${i} is not its replica: ${w}`));

@@ -30,8 +30,10 @@ const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^marmot run --db app\.db --peers /, "needs another machine"],
   [/^marmot run --db app\.db$/, "is the node in which the others run"],
   [/^marmot status .*--watch/, "runs until it is interrupted"],
-  [/^marmot conflicts (?:show|restore) /, "needs a conflict of that id"],
+  [/^marmot conflicts (?:show|restore|dismiss \d\S*) /, "needs a conflict of that id"],
+  [/^marmot members recover/, "needs a lost majority: test/cluster/life-recover.test.ts runs it"],
   [/^marmot members (?!list)/, "needs a cluster of three: test/cluster/members.test.ts runs each"],
+  [/^marmot restore /, "needs backups of the pages before: test/cluster/backup.test.ts runs each"],
   [/^marmot rejoin /, "needs a halted node: test/cluster/custody-machine.test.ts runs it"],
 ];
 /** Run last: the node must be stopped. */
@@ -85,9 +87,13 @@ describe("commands run as written", () => {
     });
 
   test("every metric of a node is in the table of metrics, and no other", async () => {
-    const named = [...page("docs/metrics.md").text.matchAll(/^\| `(marmot_\w+)/gm)].map((m) => m[1]!);
+    const named = [...page("docs/metrics.md").text.matchAll(/^\| `((?:marmot|process)_\w+)/gm)].map(
+      (m) => m[1]!,
+    );
     const given = [
-      ...(await (await scratch.request("GET", "/metrics")).text()).matchAll(/^# TYPE (marmot_\w+)/gm),
+      ...(await (await scratch.request("GET", "/metrics")).text()).matchAll(
+        /^# TYPE ((?:marmot|process)_\w+)/gm,
+      ),
     ].map((m) => m[1]!);
     expect(named.sort()).toEqual(given.sort());
   });
@@ -97,10 +103,10 @@ describe("commands run as written", () => {
     const paths = [...rows].map((m) => [m[1]!, m[2]!] as const).filter(([, path]) => !path.includes("/ID"));
     expect(paths.length).toBeGreaterThan(7);
     for (const [method, path] of paths)
-      // The scratch node's file needs no repair.
+      // The scratch node's file needs no repair, and it has its majority.
       expect([path, (await scratch.request(method, path)).status]).toEqual([
         path,
-        path.endsWith("/repair") ? 400 : 200,
+        /\/(?:repair|recover)$/.test(path) ? 400 : 200,
       ]);
   });
 

@@ -152,7 +152,7 @@ test("a snapshot replaces the whole log in the transaction of the hard state", (
     expect([s.group(0).firstIndex(), s.group(0).lastIndex(), s.group(0).term(100)]).toEqual([101, 100, 7]);
     expect(s.group(0).hardState.commit).toBe(100);
     expect(s.configuration(0)?.index).toBe(90);
-    expect(s.configurationAt(0, 50)).toBeUndefined();
+    expect(s.configurationAt(0, 50)?.index).toBe(90); // earlier ones count no more
   }
 });
 

@@ -3,18 +3,15 @@
  * Valid only right after a transaction of Marmot in the file.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { AppDbSession } from "../../src/app-db/session.ts";
 import { readCaptured } from "../../src/capture/install.ts";
 import { type KeyId, keyIdOf, keyIdOfImage } from "../../src/change/key.ts";
 import type { TableShape } from "../../src/change/shape.ts";
 import { type Image, imageEqual, type Value } from "../../src/change/value.ts";
+import type { Replica } from "../../src/replica/replica.ts";
 import { exactRows, exactRowsStatement } from "../../src/rows/exact-rows.ts";
-import {
-  exactKey,
-  exactKeyColumns,
-  type ExactStatement,
-  prepareExact,
-  RowAccess,
-} from "../../src/rows/row-access.ts";
+import { exactKey, exactKeyColumns, type ExactStatement, prepareExact } from "../../src/rows/exact-values.ts";
+import { RowAccess } from "../../src/rows/row-access.ts";
 import { quoteIdentifier } from "../../src/sqlite/quote.ts";
 
 export interface DeviationInput {
@@ -27,6 +24,22 @@ export interface DeviationInput {
    * row returns with the next commit.
    */
   readonly returnsLater: (table: TableShape, keyId: KeyId) => boolean;
+  readonly session: Pick<AppDbSession, "pending" | "bases" | "withheld">;
+  readonly source: Pick<Replica, "isOtherRow">;
+}
+
+/** Without a declared key: the row of the replica is hidden by a pending row that has nothing to do with it. */
+function isHidden(
+  { session, source }: DeviationInput,
+  { id }: TableShape,
+  keyId: KeyId,
+  image: Image,
+): boolean {
+  const { pending, bases, withheld } = session;
+  const row = pending.get(id, keyId);
+  if (row === undefined) return false;
+  const base = withheld.get(id, keyId)?.position ?? bases.at(id, row.minId);
+  return source.isOtherRow(id, keyId, [image[0]!], base);
 }
 
 /** Statements are expensive to prepare, and a simulated file is compared many times. */
@@ -47,7 +60,8 @@ function keptOf(db: DatabaseSync, shape: TableShape): Kept {
   return found;
 }
 
-export function deviations({ appDb, replica, shapes, encoding, returnsLater }: DeviationInput): string[] {
+export function deviations(input: DeviationInput): string[] {
+  const { appDb, replica, shapes, encoding, returnsLater } = input;
   const out: string[] = [];
   const logs = readCaptured(appDb)!;
   const rowsOf = (db: DatabaseSync, shape: TableShape): Map<KeyId, Image> => {
@@ -61,7 +75,11 @@ export function deviations({ appDb, replica, shapes, encoding, returnsLater }: D
     const access = (keptOf(appDb, shape).access ??= new RowAccess(appDb, shape, encoding));
     const pending = pendingKeys(appDb, log, shape, access);
     for (const [keyId, image] of inReplica) {
-      if (pending.has(keyId)) continue;
+      if (pending.has(keyId)) {
+        if (shape.rowidKey && isHidden(input, shape, keyId, image))
+          out.push(`${shape.name} ${String(keyId)}: an own row hides ${String(image)}`);
+        continue;
+      }
       const shown = inLive.get(keyId);
       if (shown !== undefined && imageEqual(shown, image)) continue;
       const clashes = access.clashes(image).some((key) => pending.has(keyIdOf(shape, key)));

@@ -58,5 +58,7 @@ test("a replica of a newer format is refused", async () => {
   lab.settle();
   const path = lab.nodes[0]!.replica.db.location()!;
   lab.nodes[0]!.replica.db.exec("UPDATE __marmot__setting SET value = 4 WHERE name = 'format'");
-  expect(() => openReplica(path, "peer-0")).toThrow(/is of format 4; this build knows formats 1 to 3/);
+  expect(() => openReplica(path, "peer-0")).toThrow(
+    /has replicas of format 4, and this build reads format 1 to 3/,
+  );
 });

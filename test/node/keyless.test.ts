@@ -79,6 +79,48 @@ describe("the same rowid on two nodes", () => {
     agree("0 a3 b");
   });
 
+  const both = (node: LabNode): string =>
+    shown(node, "SELECT v FROM log UNION ALL SELECT v FROM t ORDER BY 1");
+  const PAIRS = `${LOG}; CREATE TABLE t(v TEXT PRIMARY KEY)`;
+  const pair = (node: LabNode, v: string): void =>
+    node.run(`BEGIN; INSERT INTO log VALUES('${v}'); INSERT INTO t VALUES('${v}'); COMMIT`);
+
+  test("a transaction of another node is shown whole: an own row that did not leave yet makes room", async () => {
+    const [a, b] = await start(PAIRS);
+    pair(b, "b");
+    send(b);
+    pair(a, "a");
+    b.order();
+    hand(a);
+    expect(both(a)).toBe("0 a a b b");
+    expect(a.query("SELECT rowid, v FROM log ORDER BY 1")).toEqual([
+      [1n, "0"],
+      [2n, "b"],
+      [3n, "a"],
+    ]);
+    pair(a, "c");
+    agree("0 a b c");
+  });
+
+  test("a transaction of another node waits whole until an own row in flight under its rowid is ordered", async () => {
+    const [a, b] = await start(PAIRS);
+    pair(a, "a");
+    send(a);
+    pair(b, "b");
+    send(b);
+    b.order();
+    hand(a);
+    expect(both(a)).toBe("0 a a");
+    pair(a, "late");
+    send(a);
+    expect(both(a)).toBe("0 a a late late");
+    a.order();
+    hand(a);
+    lab.settle();
+    expect(both(a)).toBe("0 a a b b late late");
+    agree("0 a b late");
+  });
+
   test("an insert and a delete: the inserted row remains", async () => {
     const [a, b] = await startBothInserted();
     a.run("DELETE FROM log WHERE v = 'a'");
@@ -155,6 +197,108 @@ describe("the same rowid on two nodes", () => {
     a.order();
     lab.settle();
     for (const node of lab.nodes) expect(shown(node)).toBe("a b");
+  });
+});
+
+describe("a transaction of another node whose rowid an own row has", () => {
+  const BOTH = "CREATE TABLE keyed(id TEXT PRIMARY KEY); CREATE TABLE log(v TEXT)";
+  const insert = (node: LabNode, v: string): void =>
+    node.run("BEGIN", `INSERT INTO keyed VALUES('${v}')`, `INSERT INTO log VALUES('${v}')`, "COMMIT");
+  const halves = (node: LabNode): string[] => [
+    shown(node, "SELECT id FROM keyed ORDER BY 1"),
+    shown(node, "SELECT v FROM log ORDER BY 1"),
+  ];
+
+  test("is shown whole while the own row is not sent yet: that row moves", async () => {
+    const [a, b] = await start(BOTH);
+    insert(a, "a");
+    insert(b, "b");
+    send(b);
+    b.order();
+    hand(a);
+    expect(halves(a)).toEqual(["a b", "a b"]);
+    expect(a.deviations()).toEqual([]);
+    agree("a b");
+    expect(a.query("SELECT rowid, v FROM log ORDER BY 1")).toEqual([
+      [1n, "b"],
+      [2n, "a"],
+    ]);
+  });
+
+  test("is not shown while the own row is in flight, and whole afterwards", async () => {
+    const [a, b] = await start(BOTH);
+    insert(a, "a");
+    send(a);
+    insert(a, "a2"); // not sent before the file shows the other node's row
+    insert(b, "b");
+    insert(b, "b2");
+    send(b);
+    b.order();
+    hand(a);
+    send(a);
+    expect(a.proposed).toHaveLength(1);
+    expect(halves(a)).toEqual(["a a2", "a a2"]);
+    a.order();
+    hand(a);
+    a.order(); // the fence of the next incarnation
+    hand(a);
+    expect(halves(a)).toEqual(["a a2 b b2", "a a2 b b2"]);
+    expect(a.deviations()).toEqual([]);
+    agree("a a2 b b2");
+  });
+
+  test("waits for a drain that has read the own row", async () => {
+    const [a, b] = await start(BOTH);
+    a.run(
+      "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000) INSERT INTO log SELECT 'a' FROM n",
+    );
+    let now = lab.clock;
+    Object.defineProperty(lab, "clock", { get: () => (now += 10), set: () => {} });
+    a.touch();
+    while (!a.pipeline.usesAppDb) a.pipeline.turn(); // each slice is one step
+    insert(b, "b");
+    send(b);
+    b.order();
+    a.deliver();
+    lab.settle();
+    for (const node of lab.nodes) {
+      expect(node.query("SELECT v, count(*) FROM log GROUP BY 1")).toEqual([
+        ["a", 4000n],
+        ["b", 1n],
+      ]);
+      expect(node.deviations()).toEqual([]);
+    }
+  });
+
+  test("takes the place of a row that the application only touched", async () => {
+    const [a, b] = await start(BOTH);
+    insert(a, "old");
+    lab.settle();
+    a.run("UPDATE log SET v = v");
+    b.run("DELETE FROM log");
+    send(b);
+    insert(b, "b");
+    send(b);
+    b.order();
+    hand(a);
+    expect(halves(a)).toEqual(["b old", "b"]);
+    agree("b");
+  });
+
+  test("moves a row of which other changes are in flight when it is ordered", async () => {
+    const [a, b] = await start(BOTH);
+    insert(a, "a");
+    send(a);
+    a.run("UPDATE log SET v = 'a!'");
+    insert(b, "b");
+    b.run("DELETE FROM log");
+    send(b);
+    insert(b, "b2");
+    send(b);
+    b.order();
+    hand(a);
+    agree("a! b2");
+    expect(halves(a)[0]).toBe("a b b2");
   });
 });
 

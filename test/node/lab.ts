@@ -20,6 +20,7 @@ import { keyIdOfImage } from "../../src/change/key.ts";
 import { formCluster, type FormClusterOptions } from "../../src/node/startup/form-cluster.ts";
 import type { AppDbReader } from "../../src/app-db/reader.ts";
 import { dataPaths, type DataPaths } from "../../src/replication/machine/data-paths.ts";
+import { Measures } from "../../src/replication/measures/measures.ts";
 import { Pipeline } from "../../src/replication/pipeline/pipeline.ts";
 import { SchemaCoordinator } from "../../src/schema-sync/coordinator.ts";
 import { EntryType, type Entry } from "../../src/raft/model/types.ts";
@@ -212,6 +213,7 @@ export class LabNode {
         },
         leads: (shard) => this.#lab.leaders[shard] === this.number,
         nextIncarnation: (atLeast) => (this.#incarnation = Math.max(this.#incarnation, atLeast) + 1),
+        measures: new Measures(),
         now: () => this.#lab.clock,
         wallTime: () => 1_700_000_000_000,
         logger: silentLogger,
@@ -344,6 +346,8 @@ export class LabNode {
       replica: db,
       shapes: replica.shapes.values(),
       encoding: replica.settings.encoding,
+      session: this.pipeline.session,
+      source: replica,
       returnsLater: ({ id }, keyId) =>
         this.reader.newestIds().get(id) !== this.#atCommit.get(id) &&
         this.pipeline.session.withheld.get(id, keyId) !== undefined,

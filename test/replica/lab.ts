@@ -16,7 +16,7 @@ import {
 import { REPLICATED_TABLES } from "../../src/replica/store/tables.ts";
 import { ALL } from "../../src/schema/classify/classify.ts";
 import { readCatalogue } from "../../src/schema/catalogue.ts";
-import { prepareExact } from "../../src/rows/row-access.ts";
+import { prepareExact } from "../../src/rows/exact-values.ts";
 import { queryOf } from "../../src/sqlite/query.ts";
 
 export const SCHEMA_VERSION = 1;

@@ -15,6 +15,7 @@ const state = {
   /** Of the 7 rows of the one change log. */
   ordered: 7,
   held: null as string | null,
+  awaitsVote: false,
 };
 let reflected: number[] = [];
 let readiness: Readiness;
@@ -30,6 +31,7 @@ beforeEach(() => {
     awaited: [],
     ordered: 7,
     held: null,
+    awaitsVote: false,
   });
   reflected = [1, 1];
   const facts: ReadinessFacts = {
@@ -58,6 +60,7 @@ beforeEach(() => {
     isReceiving: () => false,
     obstacle: () => null,
     held: () => state.held,
+    awaitsVote: () => state.awaitsVote,
     isSchemaDue: () => false,
     fencing: () => state.fencing,
     hasAcknowledged: () => false,
@@ -155,4 +158,13 @@ test("a node with tables that are held back says so, and is ready when they are 
   expect(readiness.notReady()).toBe("rows of t wait on this node");
   state.held = null;
   expect(readiness.notReady()).toBe(null);
+});
+
+test("a node that gets a vote is ready when it has it, and stays ready without one", () => {
+  state.awaitsVote = true;
+  expect(readiness.notReady()).toStartWith("waiting for its vote");
+  state.awaitsVote = false;
+  expect(readiness.notReady()).toBeNull();
+  state.awaitsVote = true;
+  expect(readiness.notReady()).toBeNull();
 });

@@ -338,6 +338,8 @@ export class Checks {
       replica: db,
       shapes: replica.shapes.values(),
       encoding: replica.settings.encoding,
+      session: member.pipeline.session,
+      source: replica,
       returnsLater: ({ id }) => shadowed.has(id),
     }))
       this.problems.push(`the file of ${node.name} is not its replica with what is pending: ${wrong}`);

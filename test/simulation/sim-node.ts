@@ -60,6 +60,8 @@ export interface SimNodeOptions {
   readonly eventLoss: number;
   /** `PRAGMA synchronous` of the application. */
   readonly synchronous: "NORMAL" | "FULL";
+  readonly role?: "voter" | "learner";
+  readonly replaceAfterMs?: number;
   /** More settings of the cluster; absent: the defaults. */
   readonly settings?: Pick<NodeOptions, "merge" | "foreignKeys" | "idBlock">;
 }
@@ -127,6 +129,8 @@ export class SimNode {
   /** The process to which that happened. */
   #failedIo = -1;
   wallJump = 0;
+  /** The first node is no longer the one that formed the cluster: it joins it. */
+  rejoins = false;
   /** Refuses to start again by itself. */
   keepDown = false;
   /** Something ran in the process since an onlooker reset this. */
@@ -198,18 +202,18 @@ export class SimNode {
     this.state = "starting";
     const generation = ++this.generation;
     this.#hooks.onStarted(this);
-    const { shards, transactions, keepEntries, number, settings } = this.options;
+    const { shards, transactions, keepEntries, number, settings, replaceAfterMs } = this.options;
     const options: NodeOptions = {
       db: this.file,
       dataDir: this.dataDir,
       listen: [],
       announce: [],
-      peers: number === 0 ? [] : ["/memory/n0"],
+      peers: number === 0 && !this.rejoins ? [] : ["/memory/n0"],
       mdns: false,
       group: null,
       bootstrapExpect: null,
       name: this.name,
-      role: "voter",
+      role: this.options.role ?? "voter",
       create: false,
       clusterKeyText: CLUSTER_KEY,
       clusterKeyFile: null,
@@ -221,6 +225,7 @@ export class SimNode {
       ...(number === 0 ? settings : undefined),
       tables: null,
       exclude: null,
+      ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
       limits: { keepEntries, logWalPages: 16 },
     };
     const node = new Node(options, {
@@ -407,6 +412,7 @@ export class SimNode {
       info: (m, f) => line("info", scope, m, f),
       warn: (m, f) => line("warn", scope, m, f),
       error: (m, f) => line("error", scope, m, f),
+      event: (kind, m, f) => line(kind, scope, m, f),
       child: (inner) => make(`${scope}/${inner}`),
     });
     return make("");

@@ -375,7 +375,7 @@ export class Simulation {
     const { generation } = node;
     const number = node.options.number;
     const newest = this.history.newest(number);
-    void running.api.wait({ all: false, timeoutMs: WAIT_MS }).then(
+    void running.api.wait({ all: false, position: null, here: false, timeoutMs: WAIT_MS }).then(
       ({ done }) => {
         const member = node.member;
         if (!done || node.generation !== generation || member === null) return;

@@ -11,8 +11,8 @@ import {
   parseVersion,
   requireOwnSqlite,
   showVersion,
-} from "../../src/sqlite/sqlite-version.ts";
-import { readWriterVersion, walResetNote, WriterVersion } from "../../src/sqlite/writer-version.ts";
+} from "../../src/sqlite/versions/sqlite-version.ts";
+import { readWriterVersion, walResetNote, WriterVersion } from "../../src/sqlite/versions/writer-version.ts";
 
 let folder = "";
 let file = "";

@@ -21,7 +21,7 @@ test("the addresses of a peer whose link broke are dialled again soon", () => {
 
 test("the addresses of a peer that refused this node rest, also when its link breaks then", () => {
   const book = dialled();
-  book.rest("peer", 1000);
+  book.refused("peer", 1000, "no");
   book.hurry("peer", 1000);
   expect(book.due(3900, nobody)).toEqual([]);
   expect(book.due(4000, nobody)).toEqual([ADDRESS]);

@@ -8,6 +8,19 @@ const MAX_NAMES = 24;
 const MAX_SKIPPED = 8;
 const MAX_ADDRESSES = 6;
 
+/** The same facts for a log in JSON. */
+export const startFields = ({ started, api }: RunningNode, url: string | null): Record<string, unknown> => ({
+  node: started.name,
+  peerId: started.peerId,
+  listens: started.addresses,
+  dashboard: url,
+  cluster: started.clusterId,
+  replicates: started.replicated,
+  skips: started.skipped,
+  notes: started.notes,
+  waitsFor: api.notReady(),
+});
+
 export function screen({ started, api }: RunningNode, url: string | null, options: NodeOptions): string[] {
   const lines = [`node       ${started.name} ${started.peerId}`];
   const rest = (count: number, shown: number, unit: string): void => {

@@ -3,16 +3,31 @@ import { clusterKeySource, CLUSTER_KEY_OPTION } from "../options/cluster-key-opt
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import type { Problem } from "../output/problem.ts";
-import { CONFIG_OPTION, DATA_DIR_OPTION, dataDirOf, DB_OPTION, text, type Verb } from "../verb.ts";
+import type { NodeStatus } from "../../operations/api.ts";
+import { NodeClient } from "../client.ts";
+import { commands, rotationOf, rotationSentence } from "../key-rotation.ts";
+import { table } from "../output/table.ts";
+import {
+  CONFIG_OPTION,
+  DATA_DIR_OPTION,
+  dataDirOf,
+  DB_OPTION,
+  flag,
+  JSON_OPTION,
+  text,
+  type Verb,
+} from "../verb.ts";
+
+const ACTIONS: readonly string[] = ["generate", "show", "id", "rotate"];
 
 const hasNode = (options: Options): boolean =>
   text(options, "db") !== null || text(options, "data-dir") !== null;
 
 function check(options: Options, [action]: readonly string[]): readonly Problem[] {
-  if (action !== "generate" && action !== "show" && action !== "id")
+  if (action === undefined || !ACTIONS.includes(action))
     return [
       {
-        message: `key should be followed by generate, show or id, not by ${action ?? "nothing"}`,
+        message: `key should be followed by generate, show, id or rotate, not by ${action ?? "nothing"}`,
         hint: "for example marmot key generate --cluster-key cluster.key",
       },
     ];
@@ -27,7 +42,39 @@ function check(options: Options, [action]: readonly string[]): readonly Problem[
   ];
 }
 
+/** Prints the steps of a change of the key, and the nodes that still use the old one. */
+async function rotate(options: Options, context: CliContext): Promise<number> {
+  const { node, members } = await new NodeClient(dataDirOf(options)).request<NodeStatus>(
+    "GET",
+    "/api/v1/status",
+  );
+  const rotation = rotationOf(members);
+  const { add, remove } = commands(node.keyFile);
+  if (flag(options, "json")) {
+    const nodes = members.map(({ name, keys }) => ({ name, keys }));
+    context.print(JSON.stringify({ ...rotation, keyFile: node.keyFile, commands: { add, remove }, nodes }));
+    return 0;
+  }
+  const rows = members.map(({ name, keys }) => [name, keys[0] ?? "?", keys.slice(1).join(", ")]);
+  const lines = [
+    table(["NODE", "DIALS WITH", "ACCEPTS TOO"], rows),
+    "",
+    rotationSentence(rotation),
+    "",
+    "To change the cluster key while the nodes run (paths are those of this node):",
+    "1. Once: marmot key generate --cluster-key new.key, and copy new.key to each machine.",
+    "2. On each node, one after the other: put the new key above the old one, restart the node,",
+    "   and wait until marmot status says ready:",
+    `   ${add}`,
+    "3. When step 2 is done on all nodes, on each of them: keep the new key alone, and restart:",
+    `   ${remove}`,
+  ];
+  context.print(lines.join("\n"));
+  return 0;
+}
+
 async function run(options: Options, [action]: readonly string[], context: CliContext): Promise<number> {
+  if (action === "rotate") return await rotate(options, context);
   const keys = await import("../../node/keys.ts");
   const source = clusterKeySource(options, context);
   if (action === "generate") {
@@ -49,14 +96,21 @@ const { required: _, ...db } = DB_OPTION;
 
 export const keyVerb: Verb = {
   name: "key",
-  summary: "Makes or prints the cluster key, or prints this node's peer id.",
+  summary: "Makes, prints, changes the cluster key; prints this node's peer id.",
   details: [
     "generate: a new key, to standard output or into --cluster-key FILE.",
     "show: the cluster key. id: this node's peer id.",
+    "rotate: steps of a change of the key, and the nodes with the old one.",
   ],
-  usage: "key generate|show|id [options]",
+  usage: "key generate|show|id|rotate [options]",
   words: 1,
-  options: [{ ...CLUSTER_KEY_OPTION, help: "file of the key" }, db, DATA_DIR_OPTION, CONFIG_OPTION],
+  options: [
+    { ...CLUSTER_KEY_OPTION, help: "file of the key" },
+    db,
+    DATA_DIR_OPTION,
+    JSON_OPTION,
+    CONFIG_OPTION,
+  ],
   example: "marmot key generate --cluster-key cluster.key",
   check,
   run,

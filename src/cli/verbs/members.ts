@@ -2,13 +2,21 @@
 import type { MemberAction, MemberStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
+import type { OptionSpec } from "../options/option-value.ts";
 import type { Options } from "../options/options.ts";
 import type { Problem } from "../output/problem.ts";
 import { table } from "../output/table.ts";
+import { recoverMembers } from "../recover-members.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, type Verb } from "../verb.ts";
 
 /** Longer than the node waits for a majority. */
 const CHANGE_MS = 30_000;
+
+const YES_OPTION: OptionSpec = {
+  name: "yes",
+  type: "flag",
+  help: "recover without a question",
+};
 
 /** Action ⇒ the words that follow it. */
 const WORDS: Readonly<Record<string, readonly string[]>> = {
@@ -18,19 +26,27 @@ const WORDS: Readonly<Record<string, readonly string[]>> = {
   demote: ["NAME"],
   rename: ["NAME", "NEW"],
   transfer: ["NAME"],
+  recover: [],
 };
 
 const DONE: Readonly<Record<MemberAction, (name: string, to: string) => string>> = {
   remove: (name) => `${name} is no member any more; it is refused until marmot rejoin is run on it`,
   promote: (name) => `${name} is a voter`,
-  demote: (name) => `${name} is a learner`,
+  demote: (name, to) => `${name} is a ${to || "learner"}`,
   rename: (name, to) => `${name} has the name ${to} now`,
   transfer: (name) => `${name} leads`,
 };
 
-function check(_options: Options, words: readonly string[]): readonly Problem[] {
+function check(options: Options, words: readonly string[]): readonly Problem[] {
   const [action = "", ...rest] = words;
   const wanted = Object.hasOwn(WORDS, action) ? WORDS[action]! : null;
+  if (flag(options, "reader") && action !== "demote")
+    return [
+      {
+        message: `--reader goes with members demote, not with members ${action}`,
+        hint: "for example marmot members demote node-3 --reader --db app.db",
+      },
+    ];
   if (wanted !== null && wanted.length === rest.length) return [];
   const message =
     wanted === null
@@ -53,7 +69,9 @@ function showMembers(members: readonly MemberStatus[]): string {
 }
 
 async function run(options: Options, words: readonly string[], context: CliContext): Promise<number> {
-  const [action, name, to] = words;
+  const [action, name] = words;
+  if (action === "recover") return recoverMembers(options, context);
+  const to = flag(options, "reader") ? "reader" : words[2];
   const client = new NodeClient(dataDirOf(options));
   if (action === "list") {
     const members = await client.request<readonly MemberStatus[]>("GET", "/api/v1/members");
@@ -75,9 +93,16 @@ export const membersVerb: Verb = {
   details: [
     "members list | remove NAME | promote NAME | demote NAME | rename NAME NEW |",
     "transfer NAME. Any node of the cluster can be asked; a majority must be there.",
+    "members recover: the majority is lost for good; the node of FILE goes on alone.",
   ],
-  usage: "members ACTION [NAME] --db FILE [options]",
-  options: [...NODE_OPTIONS, JSON_OPTION, CONFIG_OPTION],
+  usage: "members ACTION [NAME] [--yes] --db FILE [options]",
+  options: [
+    ...NODE_OPTIONS,
+    { name: "reader", type: "flag", help: "demote: its file refuses the writes of applications" },
+    YES_OPTION,
+    JSON_OPTION,
+    CONFIG_OPTION,
+  ],
   words: 3,
   example: "marmot members remove node-3 --db app.db",
   check,

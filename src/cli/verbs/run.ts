@@ -3,14 +3,14 @@ import { systemClock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { createLogger, type Logger, type LogLevel } from "../../base/logger.ts";
 import { Random } from "../../base/random.ts";
-import type { ProgressStatus } from "../../operations/api.ts";
+import type { NodeApi, ProgressStatus } from "../../operations/api.ts";
 import type { RunningNode } from "../../node/handle.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
 import { readTokenFile } from "../options/admin-token.ts";
-import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
-import { screen } from "../output/run-screen.ts";
+import { contradictions, doubled, RUN_OPTIONS, runSettings, withoutPlace } from "../run-options.ts";
+import { screen, startFields } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
 /** A node stops in milliseconds. After this time it hangs; service managers usually kill after 10 s. */
@@ -19,12 +19,15 @@ const STOP_MS = 9000;
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const settings = runSettings(options, context);
   const interrupted = context.interrupted().then(() => "interrupted" as const);
+  const { EventList } = await import("../../operations/events/event-list.ts");
+  const events = new EventList();
   const line = new ProgressLine(context, () => systemClock.now());
   const logger = createLogger({
     level: (text(options, "log-level") ?? "info") as LogLevel,
     format: text(options, "log-format") === "json" ? "json" : "text",
     write: (entry) => line.say(entry),
     wallTime: () => systemClock.wallTime(),
+    onEvent: (event) => events.add(event),
   });
   const [{ startNode }, { AdminServer }, { controlSocketOf }, { groupId, shareSocket }] = await Promise.all([
     import("../../node/node.ts"),
@@ -49,8 +52,10 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     line.report(now, logger);
   };
   const controlSocket = controlSocketOf(settings.node.dataDir);
-  const onLocked = (): void => admin.openControl(controlSocket);
-  const starting = startNode(settings.node, { clock: systemClock, random, logger, onProgress, onLocked });
+  const onLocked = (api: NodeApi): void => admin.attach(api, controlSocket);
+  const { command } = context;
+  const parts = { clock: systemClock, random, logger, events, command };
+  const starting = startNode(settings.node, { ...parts, onProgress, onLocked });
   let node: RunningNode;
   try {
     // A start may end at any point: the next one begins again.
@@ -67,10 +72,8 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   let failure: Error | null = null;
   try {
-    admin.attach(node.api, controlSocket);
-    const lines = screen(node, admin.url, settings.node);
-    if (text(options, "log-format") === "json") logger.info("started", { screen: lines });
-    else line.say(lines.join("\n"));
+    if (text(options, "log-format") === "json") logger.info("started", startFields(node, admin.url));
+    else line.say(screen(node, admin.url, settings.node).join("\n"));
     const end = await Promise.race([node.failed, interrupted]);
     if (end !== "interrupted") failure = end;
   } catch (error) {
@@ -114,6 +117,7 @@ export const runVerb: Verb = {
   options: RUN_OPTIONS,
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
   check: (options, _words, context) => [
+    ...withoutPlace(options),
     ...contradictions(runSettings(options, context)),
     ...doubled(options),
   ],

@@ -1,60 +1,68 @@
 /** `marmot status`: the cluster as this node sees it. Exit code 0 only when the node is ready. */
+import { systemClock } from "../../base/clock.ts";
+import { MAX_TIMEOUT_MS, showDuration } from "../../base/duration.ts";
 import { UserError } from "../../base/errors.ts";
 import type { NodeStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
-import { describe } from "../output/progress-line.ts";
-import { table } from "../output/table.ts";
-import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, type Verb } from "../verb.ts";
+import { locatorOf, statusText } from "../output/status-text.ts";
+import {
+  CONFIG_OPTION,
+  dataDirOf,
+  flag,
+  JSON_OPTION,
+  NODE_OPTIONS,
+  number,
+  text,
+  type Verb,
+} from "../verb.ts";
 
 const WATCH_MS = 1000;
-
-function showStatus(status: NodeStatus): string {
-  const { node, cluster, members, shards, pending, conflicts, tables, progress } = status;
-  const parts = [
-    `node ${node.name} ${node.peerId}, marmot ${node.version}: ${node.ready ? "ready" : node.waitingFor}`,
-    `cluster ${cluster.id || "none yet"}, ${cluster.shards} shards, transactions ${cluster.transactions}, schema ${cluster.schemaVersion}, key ${cluster.keyFingerprint}`,
-  ];
-  if (progress !== null) parts.push(describe(progress));
-  const rows = members.map((m) => [
-    m.name,
-    m.role,
-    m.connected ? "yes" : "no",
-    m.lagEntries === null ? "?" : String(m.lagEntries),
-    m.checksumAgrees === null ? "?" : m.checksumAgrees ? "yes" : "NO",
-    m.version,
-    m.addresses[0] ?? "",
-  ]);
-  parts.push("", table(["NODE", "ROLE", "CONNECTED", "BEHIND", "AGREES", "VERSION", "ADDRESS"], rows));
-  const groups = shards.map((s) =>
-    [s.shard, s.role, s.leader || "none", s.term, s.commitIndex, s.appliedIndex, s.pendingChanges].map(
-      String,
-    ),
-  );
-  parts.push("", table(["SHARD", "ROLE", "LEADER", "TERM", "COMMIT", "APPLIED", "PENDING"], groups));
-  const age = pending.changes > 0 ? `, the oldest ${(pending.oldestMs / 1000).toFixed(1)} s old` : "";
-  parts.push(
-    "",
-    `pending ${pending.changes} changes${age}; conflicts ${conflicts.total}${conflicts.orphans > 0 ? `, dangling references ${conflicts.orphans}` : ""}; tables ${tables.replicated.length}`,
-  );
-  if (status.sqlite.warning !== "") parts.push(`warning: ${status.sqlite.warning}`);
-  for (const { from, to, reason } of status.unreached)
-    parts.push(`not connected: ${from} and ${to}: ${reason}`);
-  for (const { name, reason } of tables.skipped) parts.push(`skipped ${name}: ${reason}`);
-  return parts.join("\n");
-}
+/** Between two looks of --wait-ready. */
+const LOOK_MS = 100;
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
   const client = new NodeClient(dataDirOf(options));
   const ask = (): Promise<NodeStatus> => client.request<NodeStatus>("GET", "/api/v1/status");
+  const locator = locatorOf(text(options, "db"), text(options, "data-dir"));
   const show = (status: NodeStatus): string =>
-    flag(options, "json") ? JSON.stringify(status) : showStatus(status);
-  const first = await ask();
+    flag(options, "json")
+      ? JSON.stringify(status)
+      : statusText(status, { wide: flag(options, "wide"), locator });
+  const patience = number(options, "wait-ready");
+  const first = patience === null ? await ask() : await untilReady(ask, patience);
   if (!flag(options, "watch")) {
     context.print(show(first));
+    if (!first.node.ready && patience !== null)
+      context.say(`not ready within ${showDuration(patience)}: ${first.node.waitingFor}`);
     return first.node.ready ? 0 : 1;
   }
+  return watch(first, { ask, show, context });
+}
+
+/** The status when the node is ready, or the last one when the time ran out. A node that does not run yet is waited for. */
+async function untilReady(ask: () => Promise<NodeStatus>, patience: number): Promise<NodeStatus> {
+  const end = systemClock.now() + patience;
+  for (;;) {
+    const isLast = systemClock.now() >= end;
+    try {
+      const status = await ask();
+      if (status.node.ready || isLast) return status;
+    } catch (error) {
+      if (isLast || !(error instanceof UserError)) throw error;
+    }
+    await Bun.sleep(LOOK_MS);
+  }
+}
+
+interface Watching {
+  readonly ask: () => Promise<NodeStatus>;
+  readonly show: (status: NodeStatus) => string;
+  readonly context: CliContext;
+}
+
+async function watch(first: NodeStatus, { ask, show, context }: Watching): Promise<number> {
   const interrupted = context.interrupted().then(() => true);
   const clear = context.isTerminal ? "\u001b[H\u001b[2J" : "";
   context.print(clear + show(first));
@@ -72,12 +80,21 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 export const statusVerb: Verb = {
   name: "status",
-  summary: "Shows nodes, shards and pending changes, as this node sees them.",
+  summary: "Says how the cluster is, as this node sees it, and what to do.",
   details: ["Exit code 0 when this node is ready, 1 when it is not."],
   usage: "status --db FILE [options]",
   options: [
     ...NODE_OPTIONS,
+    {
+      name: "wait-ready",
+      type: "duration",
+      value: "TIME",
+      help: "wait until it is ready, at most so long",
+      maximum: MAX_TIMEOUT_MS,
+      example: "60s",
+    },
     { name: "watch", type: "flag", help: "repeat every second, until Ctrl-C" },
+    { name: "wide", type: "flag", help: "also addresses, ids, shards and settings" },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

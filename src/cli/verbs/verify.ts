@@ -62,15 +62,22 @@ function report(result: VerifyResult): string[] {
 
 /** Commands for rows of files that no trigger saw. */
 function hints({ differences, equal, nodes }: VerifyResult, options: Options): string[] {
-  const files = new Set(differences.flatMap((d) => (d.kind === "file" ? [d.node] : [])));
-  if (equal || flag(options, "repair") || flag(options, "publish")) return [];
+  const ofFiles = differences.filter((d) => d.kind === "file");
+  const files = new Set(ofFiles.flatMap((d) => (d.key === "" ? [] : [d.node])));
+  const damaged = new Set(ofFiles.flatMap((d) => (d.key === "" ? [d.node] : [])));
+  const repairs = [...damaged].map(
+    (node) =>
+      `hint: run REINDEX in the file of ${node}; if it is damaged still, stop ${node} and run marmot repair on its file`,
+  );
+  if (equal || flag(options, "repair") || flag(options, "publish")) return repairs;
   const db = text(options, "db");
   const here = db === null ? `--data-dir ${dataDirOf(options)}` : `--db ${db}`;
-  return [...files].map((node) =>
+  const choices = [...files].map((node) =>
     node === nodes[0]
       ? `hint: marmot verify ${here} --publish sends the rows of this file; marmot verify ${here} --repair takes the cluster's`
       : `hint: run marmot verify on ${node}: with --publish it sends the rows of its file, with --repair it takes the cluster's`,
   );
+  return [...choices, ...repairs];
 }
 
 export const verifyVerb: Verb = {

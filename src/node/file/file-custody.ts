@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Halt } from "../../base/halt.ts";
 import { install, newFileLife, uninstall } from "../../capture/install.ts";
 import { markLog, skipIds } from "../../capture/log-ids.ts";
+import { isReaderFile } from "../../capture/reader-triggers.ts";
 import { readRemembered, writeRemembered } from "../../capture/remembered.ts";
 import { readPositions } from "../../replica/store/positions.ts";
 import { readShapes } from "../../replica/store/schema-store.ts";
@@ -85,8 +86,10 @@ function reinstall(
   try {
     const { clusterId, schemaVersion } = readSettings(replica, paths.replica);
     const shapes = readShapes(replica);
+    const isReader = isReaderFile(db);
     uninstall(db);
     install(db, shapes, {
+      isReader,
       ...{ clusterId, peerId, schemaVersion, position: readPositions(replica), usedIds, life },
     });
     writing(file, (own) => {

@@ -79,7 +79,8 @@ export class FileGuard {
   async reopen(peerId: PeerId, error: unknown, { replicator, appDbFile }: OpenFile): Promise<void> {
     const { file } = this.#options;
     const { clock, logger, signal, collectGarbage } = this.#components;
-    if (error !== null) logger.warn("the application's file is inspected", { error: errorMessage(error) });
+    if (error !== null)
+      logger.event("file", "the application's file is inspected", { error: errorMessage(error) }, "warn");
     const change = error instanceof FileChangedError ? error.change : null;
     const overwritten = overwrittenHalt(file, change);
     if (overwritten !== null) {
@@ -99,17 +100,22 @@ export class FileGuard {
       report: (halt) => this.#haltWith(halt),
     });
     this.#logDone(done);
-    if (this.halt !== null) logger.info("the file can be taken; going on", { file });
+    if (this.halt !== null) logger.event("file", "the file can be taken; going on", { file });
   }
 
   #logDone(done: string): void {
-    if (done !== "") this.#components.logger.warn(done, { file: this.#options.file });
+    if (done !== "") this.#components.logger.event("file", done, { file: this.#options.file }, "warn");
   }
 
   #haltWith(halt: Halt): void {
     if (this.halt?.name === halt.name && this.halt.reason === halt.reason) return;
     this.halt = halt;
-    this.#components.logger.error(`this node does not replicate: ${haltSentence(halt)}`);
+    this.#components.logger.event(
+      "halt",
+      `this node does not replicate: ${haltSentence(halt)}`,
+      { halt: halt.name, hint: halt.hint },
+      "error",
+    );
   }
 
   /** Throws `UserError` unless the node is halted because of its file. */

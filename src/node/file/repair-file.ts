@@ -13,6 +13,7 @@ import type { FileRepair } from "../../operations/api.ts";
 import { reserveIds } from "../../reflect/id-blocks.ts";
 import { buildAppDb } from "../../replica/copies/build-app-db.ts";
 import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import { readMembership } from "../../log-store/log-file.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { keepRejectedRows } from "../../schema-sync/keep-rejects.ts";
 import { type KeptRow, salvage } from "./salvage.ts";
@@ -53,6 +54,7 @@ export async function repairFile(
       install(built, shapes, {
         ...{ clusterId: settings.clusterId, peerId, schemaVersion: settings.schemaVersion, position, life },
         usedIds: used,
+        isReader: isReaderHere(paths, peerId),
       });
       skipIds(built, used);
       reserveIds(built, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
@@ -73,6 +75,9 @@ export async function repairFile(
     unreadable: kept.unreadable,
   };
 }
+
+const isReaderHere = (paths: DataPaths, peerId: PeerId): boolean =>
+  readMembership(paths.log).at.members.some((m) => m.peerId === peerId && m.reader === true);
 
 const rejectOf = ({ shape, image }: KeptRow): Parameters<typeof keepRejectedRows>[1][number] => ({
   table: shape.name,

@@ -6,6 +6,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { MessageRouter } from "../../replication/messages/message-router.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { haltedStage, haltOf } from "./refused.ts";
+import { type Superseded, supersededStage } from "./superseded.ts";
 
 /** Without a refusal for this time, a node that ran twice goes on. */
 const RESUME_MS = 5000;
@@ -19,6 +20,8 @@ export interface HaltingComponents {
   readonly setPhase: (phase: string) => void;
   /** Takes the open replicator from the node; null: there is none. The caller closes it. */
   readonly take: () => Replicator | null;
+  /** The cluster of this node, and the later epochs that it has met. */
+  readonly superseded: () => Superseded;
   /** Ends all connections: nothing but a new start helps. */
   readonly disconnect: () => void;
   /** Opens the files again. */
@@ -52,24 +55,33 @@ export class Halting {
       else this.#refusedAgain(peer, reason, this.#halted);
       return;
     }
-    if (replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
+    const isFormer = replicator.epochs.own.some(({ former }) => former.includes(peer));
+    if (!isFormer && replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
     const halt = haltOf(reason, replicator.peers.nameOf(peer), db);
     if (halt !== null) this.halt(halt);
+  }
+
+  /** The caller removed the cause. */
+  end(): void {
+    this.#halted = null;
   }
 
   halt(halt: Halt): void {
     const { logger, setPhase, take, disconnect, router } = this.#components;
     const { name, reason, hint } = halt;
-    logger.error(`${name}: ${reason}`, { hint });
+    logger.event("halt", `${name}: ${reason}`, { halt: name, hint }, "error");
     const replicator = take();
     const members = replicator?.runtime.groups[0]!.configuration.members.map((m) => m.peerId);
     this.#halted = { halt, members: members ?? this.#halted?.members ?? [] };
     setPhase(haltSentence(halt));
     const life = replicator?.messages.life() ?? null;
     replicator?.close();
-    if (name === "twice")
-      router.enter(haltedStage(replicator?.clusterId ?? "", life, () => this.#resumeLater()));
-    else disconnect();
+    if (name === "superseded") return router.enter(supersededStage(this.#components.superseded()));
+    const isTwice = name === "twice";
+    const onConnect = isTwice ? (): void => this.#resumeLater() : (): void => {};
+    // A hello may still arrive: the closed files are not asked any more.
+    router.enter(haltedStage(replicator?.clusterId ?? "", life, onConnect));
+    if (!isTwice) disconnect();
   }
 
   /** A member accepts this node now: it goes on if no member refuses it for a while. */
@@ -79,13 +91,13 @@ export class Halting {
     clock.after(RESUME_MS, () => {
       if (halted === null || this.#halted !== halted) return;
       this.#halted = null;
-      logger.info("no other process has the identity of this node any more; going on");
+      logger.event("halt", "no other process has the identity of this node any more; going on");
       resume();
     });
   }
 
   #refusedAgain(peer: PeerId, reason: string, halted: Halted): void {
-    if (!halted.members.includes(peer)) return;
+    if (halted.halt.name === "superseded" || !halted.members.includes(peer)) return;
     const { router, db } = this.#components;
     const halt = haltOf(reason, router.hellos.get(peer)?.name ?? peer, db);
     // A new object: what waits for the end of the last refusals gives up.

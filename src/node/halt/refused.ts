@@ -1,4 +1,5 @@
 /** The halt of a node that the members of its cluster refuse. */
+import { UPDATE_HINT } from "../../base/versions/formats.ts";
 import type { Halt } from "../../base/halt.ts";
 import { readRefusal } from "../../replication/lives/hello-check.ts";
 import type { Life } from "../../replication/messages/control-messages.ts";
@@ -14,6 +15,7 @@ const HINTS = {
   "went-back": rejoinHint,
   "log-lost": rejoinHint,
   removed: rejoinHint,
+  update: (): string => UPDATE_HINT,
 } as const;
 
 /** null: the refusal has another cause, and the node goes on trying. `by`: name of the member that refuses. */

@@ -5,6 +5,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { type Role, tellRole } from "../../replication/members/role.ts";
 import { type Control, encodeControl } from "../../replication/messages/control-messages.ts";
 import { isNameTaken } from "../../replication/members/member-changes.ts";
 import type { MessageRouter, Stage } from "../../replication/messages/message-router.ts";
@@ -21,6 +22,8 @@ const ASKED_SOON = 10;
 const REFUSE_AFTER_MS = 3000;
 /** The name of this node is refused for this long before it gives up. */
 const NAME_TAKEN_MS = 8000;
+/** A refusal that is not repeated for this time has ended. */
+const REFUSED_MS = 3000;
 /** A reason is logged when it has not changed for the first time, and again after the second. */
 const SAY_AFTER_MS = 3000;
 const SAY_AGAIN_MS = 600_000;
@@ -31,13 +34,17 @@ export interface Admission {
   readonly by: PeerId;
   /** null: an older build admitted this node. */
   readonly place: Slot | null;
+  /** This node is a reader. */
+  readonly isReader: boolean;
 }
 
 export interface AskOptions {
   readonly db: string;
   readonly peerId: PeerId;
   readonly name: string;
-  readonly role: "voter" | "learner";
+  readonly role: Role;
+  /** The role was given, and must not be another one. */
+  readonly isRoleChosen: boolean;
   /** Nodes that form a new cluster together; null: only a member can help. */
   readonly expect: number | null;
 }
@@ -66,6 +73,8 @@ class Asking {
   #digesting = false;
   #refusal: Extract<Step, { kind: "refuse" }> | null = null;
   #refusedAt: number | null = null;
+  /** A member that answered this node's request with a refusal, which may end. */
+  #refusedBy = { text: "", at: Number.NEGATIVE_INFINITY };
   /** Since when the name of this node is refused. */
   #takenSince = Number.POSITIVE_INFINITY;
   #said = { text: "", since: 0, at: Number.NEGATIVE_INFINITY, last: "" };
@@ -74,7 +83,8 @@ class Asking {
     this.#options = options;
     this.#components = components;
     const { db, peerId, name, role, expect } = options;
-    this.#meeting = expect === null ? null : new Meeting({ peerId, name, role, expect }, fileData(db));
+    this.#meeting =
+      expect === null ? null : new Meeting({ peerId, name, role: tellRole(role).role, expect }, fileData(db));
   }
 
   async run(): Promise<Admission | "form"> {
@@ -105,13 +115,13 @@ class Asking {
       onDisconnect: (peer) => this.#meeting?.left(peer),
       onRaft: () => {}, // a leader may send messages before this node has a replica
       onControl: (by: PeerId, control: Control) => {
-        if (control.kind === "refused" && isNameTaken(control.reason))
-          this.#takenSince = Math.min(this.#takenSince, this.#components.clock.now());
+        if (control.kind === "refused") this.#refused(by, control.reason);
         if (control.kind === "meet") this.#meeting?.heard(by, control, this.#components.clock.now());
         if (control.kind !== "joined") return;
         this.#admission ??= {
           ...{ member: control.member, clusterId: control.clusterId, by },
           place: control.place ?? null,
+          isReader: control.reader === true,
         };
         this.#wake();
       },
@@ -120,6 +130,16 @@ class Asking {
         throw new Error("this node is joining and has no replica");
       },
     };
+  }
+
+  #refused(by: PeerId, reason: string): void {
+    const { clock, router } = this.#components;
+    if (isNameTaken(reason)) this.#takenSince = Math.min(this.#takenSince, clock.now());
+    else
+      this.#refusedBy = {
+        text: `${router.hellos.get(by)?.name ?? by} refuses it: ${reason}`,
+        at: clock.now(),
+      };
   }
 
   /** The others must hear of this node's file before it ends: then they refuse, too. */
@@ -141,8 +161,8 @@ class Asking {
 
   #ask(): void {
     const { transport, router, clock } = this.#components;
-    const { name, role } = this.#options;
-    const request = encodeControl({ kind: "join", name, role, nonce: router.nonce });
+    const { name, role, isRoleChosen: chosen } = this.#options;
+    const request = encodeControl({ kind: "join", name, ...tellRole(role), chosen, nonce: router.nonce });
     const offer = this.#meeting?.offer(clock.now());
     for (const peer of transport.connected()) {
       transport.send(peer, request, "urgent");
@@ -178,7 +198,7 @@ class Asking {
 
   /** Why no admission came yet. */
   #reason(step: Step | null): string {
-    const { transport, router } = this.#components;
+    const { transport, router, clock } = this.#components;
     const connected = transport.connected();
     const names = (joining: boolean): string[] =>
       connected
@@ -189,6 +209,8 @@ class Asking {
         .sort();
     const members = names(false);
     const joiners = names(true);
+    if (clock.now() - this.#refusedBy.at < REFUSED_MS)
+      return `joining: waiting for the admission of this node; ${this.#refusedBy.text}`;
     if (members.length > 0)
       return `joining: ${members.join(", ")} of the cluster ${members.length === 1 ? "answers" : "answer"}; waiting for a leader to admit this node`;
     if (step?.kind === "refuse") return `forming a cluster: ${step.reason}`;
@@ -203,8 +225,16 @@ class Asking {
   }
 
   #problems(): string {
-    const problems = this.#components.transport.problems();
-    return problems.length === 0 ? "" : `; ${problems.map((p) => `${p.address}: ${p.reason}`).join("; ")}`;
+    const { transport, router } = this.#components;
+    const problems = transport.problems().map((p) => `${p.address}: ${p.reason}`);
+    const refusals = router.refusals
+      .list()
+      .map(({ peerId, name, by, reason }) =>
+        by === "peer"
+          ? `${name || peerId} refuses this node: ${reason}`
+          : `this node refuses ${name || peerId}: ${reason}`,
+      );
+    return [...refusals, ...problems].map((problem) => `; ${problem}`).join("");
   }
 
   #say(reason: string): void {

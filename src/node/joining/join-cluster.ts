@@ -62,6 +62,7 @@ export async function joinCluster(
   const { paths, peerId } = options;
   const { logger, clock, signal } = components;
   let place: Slot | null = null;
+  let isReader = false;
   let isAdmittedNow = false;
   if (!existsSync(paths.replica))
     for (;;) {
@@ -69,6 +70,7 @@ export async function joinCluster(
       const admission = await askToJoin(options, components);
       if (admission === "form") return "form";
       place = admission.place;
+      isReader = admission.isReader;
       isAdmittedNow = true;
       try {
         await receiveReplica(admission, options, components);
@@ -85,7 +87,10 @@ export async function joinCluster(
   components.onPhase("joining: preparing the file");
   components.onProgress(null);
   try {
-    await prepareAppDb(options, components, place ?? slotFrom(paths, peerId));
+    await prepareAppDb(options, components, {
+      place: place ?? slotFrom(paths, peerId),
+      isReader: isReader || isReaderIn(receivedConfiguration(paths), peerId),
+    });
   } catch (error) {
     const known = receivedConfiguration(paths)?.members.find((m) => m.peerId === peerId)?.admission;
     const admission = isAdmittedNow ? components.router.nonce : known;
@@ -150,7 +155,7 @@ async function receiveReplica(
 async function prepareAppDb(
   options: JoinOptions,
   { onProgress, logger }: JoinComponents,
-  place: Slot | null,
+  { place, isReader }: { readonly place: Slot | null; readonly isReader: boolean },
 ): Promise<void> {
   const { db: file, paths, peerId } = options;
   if (!existsSync(file)) {
@@ -164,6 +169,7 @@ async function prepareAppDb(
           schemaVersion: settings.schemaVersion,
           position,
           usedIds: orderedIds(paths, peerId),
+          isReader,
         });
         reserveIds(fresh, shapes, (table) => settingOf(settings.idBlock, table), place);
       },
@@ -191,6 +197,7 @@ async function prepareAppDb(
       schemaVersion: settings.schemaVersion,
       position: readPositions(replica),
       usedIds: orderedIds(paths, peerId),
+      isReader,
     });
   } finally {
     appDb.close();
@@ -203,6 +210,9 @@ export function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
   const configuration = receivedConfiguration(paths);
   return configuration === null ? null : slotOf(configuration.members, peerId);
 }
+
+const isReaderIn = (configuration: GroupConfiguration | null, peerId: PeerId): boolean =>
+  configuration?.members.some((m) => m.peerId === peerId && m.reader === true) ?? false;
 
 /** The configuration of group 0 that came with the replica. */
 function receivedConfiguration(paths: DataPaths): GroupConfiguration | null {

@@ -5,7 +5,7 @@ import { readCatalogue } from "../../schema/catalogue.ts";
 import type { ClassifiedTable } from "../../schema/classify/classify.ts";
 import type { Selection } from "../../schema/selection.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
-import { readWriterVersion, walResetNote } from "../../sqlite/writer-version.ts";
+import { readWriterVersion, walResetNote } from "../../sqlite/versions/writer-version.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { fileSystemProblems } from "../startup/file-systems.ts";
 import { requireDatabase } from "../startup/check-files.ts";
@@ -27,14 +27,15 @@ interface Inspection {
 /** Reads only. Throws `UserError` for a file that is no database. */
 export function inspectDatabase(file: string, selection: Selection): Inspection {
   // Before SQLite opens the file in this process.
-  const warnings = [walResetNote(readWriterVersion(file)), ...fileSystemProblems(file, null)].filter(
+  const application = readWriterVersion(file);
+  const warnings = [walResetNote(application), ...fileSystemProblems(file, null)].filter(
     (warning) => warning !== null,
   );
   requireDatabase(file);
   const db = openAppDb(file, { readOnly: true });
   try {
     const query = queryOf(db);
-    const tables = classifySelected(db, file, selection);
+    const tables = classifySelected(db, file, selection, application);
     return {
       file,
       encoding: readCatalogue(query).encoding,

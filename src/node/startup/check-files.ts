@@ -14,6 +14,7 @@ import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { fileError } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { logEndHalt } from "../../replication/lives/log-end.ts";
+import { supersededHalt } from "../halt/superseded.ts";
 import { rejoinHint } from "../halt/refused.ts";
 
 /** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
@@ -180,7 +181,9 @@ export function checkMemberFiles(
   seen: FileHead | null,
 ): ReplicaSettings {
   const { meta, reflected } = seen ?? readHeadOf(file, true)!;
-  const { identity: log, groups } = readLogHead(paths.log);
+  const { identity: log, groups, supersededBy } = readLogHead(paths.log);
+  const by = supersededBy.at(-1)?.by;
+  if (by !== undefined) throw new HaltError(supersededHalt(supersededBy, by, file));
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const settings = readSettings(replica, paths.replica);

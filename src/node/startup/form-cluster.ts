@@ -26,6 +26,7 @@ import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
+import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { type OnProgress, remainingMs } from "../../replication/machine/work-progress.ts";
 
@@ -44,11 +45,21 @@ export interface FormClusterOptions {
   readonly foreignKeys?: ForeignKeyMode | null;
   readonly idBlock?: PerTable<number> | null;
   readonly selection: Selection;
+  /** The SQLite that the application writes with; null: unknown. Absent: unknown. */
+  readonly application?: SqliteVersion | null;
 }
 
-/** Classifies the tables of `file`. Throws `UserError` if the selection names a table that the file does not have. */
-export function classifySelected(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
-  const tables = classify(queryOf(db), selection);
+/**
+ * Classifies the tables of `file`, which the SQLite `application` writes. Throws `UserError` if the selection names a table that
+ * the file does not have.
+ */
+export function classifySelected(
+  db: DatabaseSync,
+  file: string,
+  selection: Selection,
+  application: SqliteVersion | null,
+): ClassifiedTable[] {
+  const tables = classify(queryOf(db), selection, application);
   const known = new Set(tables.map((t) => foldName(t.name)));
   const missing = [...(selection.tables ?? []), ...selection.exclude].filter(
     (name) => !known.has(foldName(name)),
@@ -62,8 +73,11 @@ export function classifySelected(db: DatabaseSync, file: string, selection: Sele
 }
 
 /** Throws a `UserError` that lists each table that cannot be replicated. */
-export function checkSchema(db: DatabaseSync, file: string, selection: Selection): ClassifiedTable[] {
-  const tables = classifySelected(db, file, selection);
+export function checkSchema(
+  db: DatabaseSync,
+  { db: file, selection, application }: Pick<FormClusterOptions, "db" | "selection" | "application">,
+): ClassifiedTable[] {
+  const tables = classifySelected(db, file, selection, application ?? null);
   const refused = tables.filter((t) => t.verdict === "refused");
   if (refused.length > 0)
     throw new UserError(
@@ -103,7 +117,7 @@ export async function formCluster(
   const { db: file, paths, peerId, selection } = options;
   const appDb = openAppDb(file, { timeout: LOCKED_MS });
   try {
-    const tables = checkSchema(appDb, file, selection);
+    const tables = checkSchema(appDb, options);
     const replicated = new Set(
       tables.filter((t) => t.verdict === "replicates" || t.verdict === "care").map((t) => t.name),
     );

@@ -1,17 +1,18 @@
 /** Name and role of this node: a member has them from the cluster, and options do not change them. */
 import { isDiskFull, UserError } from "../../base/errors.ts";
+import { type Role, toldRole } from "../../replication/members/role.ts";
 import { readMembership } from "../../log-store/log-file.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 
 export interface NameAndRole {
   readonly name: string;
-  readonly role: "voter" | "learner";
+  readonly role: Role;
 }
 
 export interface GivenNameAndRole {
   readonly name: string | null;
   readonly hostName?: string;
-  readonly role: "voter" | "learner" | null;
+  readonly role: Role | null;
 }
 
 /** Of a node that is no member yet. */
@@ -43,16 +44,21 @@ function checkedMember(
       `start it without --name, then run marmot members rename ${name} ${given.name}`,
     );
   const isVoter = at.configuration.voters.includes(self);
-  if (given.role === "learner" && isVoter)
+  const role = isVoter ? "voter" : toldRole({ role: "voter", ...member });
+  // A learner that has not asked for its vote yet may still stay one.
+  const isDue = given.role === "learner" && role === "voter" && !isVoter;
+  // A learner by choice that took the place of a lost voter keeps its role.
+  const isStandIn = isVoter && given.role === member.role;
+  if (given.role !== null && given.role !== role && !isDue && !isStandIn)
     throw new UserError(
-      `--role learner was given, but the member ${name} is a voter`,
-      `start it without --role, then run marmot members demote ${name}`,
+      `--role ${given.role} was given, but the member ${name} is a ${role}`,
+      `start it without --role, then run marmot members ${CHANGES[given.role](name)}`,
     );
-  if (given.role === "voter" && member.role === "learner")
-    throw new UserError(
-      `--role voter was given, but the member ${name} is a learner`,
-      `start it without --role, then run marmot members promote ${name}`,
-    );
-  const isLearner = member.role === "learner" || given.role === "learner";
-  return { name, role: isLearner ? "learner" : "voter" };
+  return { name, role: given.role ?? role };
 }
+
+const CHANGES: Readonly<Record<Role, (name: string) => string>> = {
+  voter: (name) => `promote ${name}`,
+  learner: (name) => `demote ${name}`,
+  reader: (name) => `demote ${name} --reader`,
+};

@@ -3,33 +3,27 @@
  * node, captured and replicated like any other. With `asNew` the row gets a new id, and the rows that were written as its
  * children follow. A row that changed since the conflict is overwritten only with `overwrite`.
  */
-import type { DatabaseSync } from "node:sqlite";
-import { type Clock, sleep } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { foldName, isSameName } from "../../base/names.ts";
 import { decodeImage, encodeImage } from "../../change/codec.ts";
 import { keyIdOfImage, keyOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { type Image, imageEqual } from "../../change/value.ts";
-import { isBusy } from "../../sqlite/locked.ts";
 import type { StoredConflict } from "../../replica/conflicts/journal.ts";
 import type { RestoreResult } from "../api.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { RestoreAsNew } from "./restore-as-new.ts";
-import { RowWriter } from "./row-writer.ts";
+import { inFile } from "./in-file.ts";
+import type { RowWriter } from "./row-writer.ts";
 import { conflictId } from "../conflicts.ts";
 import { showImage, showKey, showValue } from "../literals.ts";
-import { beginWriting, openAppDb } from "../../sqlite/open-app-db.ts";
 
 export interface RestoreOptions {
   readonly asNew: boolean;
   /** Replace the row even if it was written again since the conflict. */
   readonly overwrite: boolean;
 }
-
-/** Milliseconds to wait for the write lock of the application, and for the end of a changeset in the replica. */
-const PATIENCE_MS = 10_000;
-const LOOK_MS = 5;
 
 /** Throws `UserError` if the restore is impossible; nothing is written then. */
 export async function restoreConflict(
@@ -38,44 +32,13 @@ export async function restoreConflict(
   conflict: StoredConflict,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  const db = openAppDb(replicator.options.db, { timeout: 0 });
-  try {
-    for (const end = clock.now() + PATIENCE_MS; ; await sleep(clock, LOOK_MS)) {
-      if (clock.now() > end)
-        throw new UserError(
-          "an application holds the write lock of the file, or a very large changeset is being applied",
-          "try again in a moment",
-        );
-      if (!replicator.replica.replica.betweenEntries || !begin(db)) continue;
-      try {
-        const { result, note } = restore(new RowWriter(replicator, db), conflict, options);
-        db.exec("COMMIT");
-        note();
-        replicator.pipeline.touch();
-        replicator.loop.wake();
-        return result;
-      } catch (error) {
-        if (db.isTransaction) db.exec("ROLLBACK");
-        throw error;
-      }
-    }
-  } finally {
-    db.close();
-  }
-}
-
-function begin(db: DatabaseSync): boolean {
-  try {
-    beginWriting(db);
-    return true;
-  } catch (error) {
-    if (isBusy(error)) return false;
-    throw error;
-  }
+  const { result, note } = await inFile(replicator, clock, (writer) => restore(writer, conflict, options));
+  note();
+  return result;
 }
 
 /** Inside an open transaction on the file. Synchronous, so that the replica does not change during the call. */
-function restore(
+export function restore(
   writer: RowWriter,
   stored: StoredConflict,
   { asNew, overwrite }: RestoreOptions,

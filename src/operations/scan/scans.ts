@@ -120,7 +120,7 @@ export class Scans {
   #published({ name }: Pass, rows: number): void {
     if (rows === 0) return;
     this.published += rows;
-    this.#components.logger.info("rows that no trigger saw are published", { table: name, rows });
+    this.#components.logger.event("verify", "rows that no trigger saw are published", { table: name, rows });
   }
 
   #store(): void {

@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { type Clock, nextTurn, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
+import { foldName } from "../../base/names.ts";
 import type { KeyId } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Image } from "../../change/value.ts";
@@ -15,6 +16,7 @@ import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { quoteText } from "../../sqlite/quote.ts";
 import type { VerifyDifference } from "../api.ts";
 import { showKey } from "../literals.ts";
+import { type Damage, damages } from "./integrity.ts";
 import { differingGenerated } from "./compare-generated.ts";
 
 const LOOK_MS = 5;
@@ -37,7 +39,13 @@ export interface FoundRow {
 export interface FileComparison {
   readonly rows: number;
   readonly found: readonly FoundRow[];
+  /** Problems of the file itself. */
+  readonly damages: readonly Damage[];
 }
+
+export const damageOf = (node: string, { table, detail }: Damage): VerifyDifference => ({
+  ...{ kind: "file", node, table, key: "", detail },
+});
 
 export const differenceOf = (node: string, { table, keyId, detail }: FoundRow): VerifyDifference => ({
   ...{ kind: "file", node, table: table.name, key: showKey(table, keyId), detail },
@@ -93,7 +101,15 @@ export async function compareFile(
         const detail = `the stored generated column ${column} differs`;
         found.push({ table, keyId, detail, inFile: null, isComputed: true });
       }
-    return { rows, found };
+    const checked = await damages(
+      appDb,
+      new Set(replicator.schema.held.map((t) => foldName(t.name))),
+      async () => {
+        onProgress(rows);
+        await nextTurn();
+      },
+    );
+    return { rows, found, damages: checked };
   } finally {
     appDb.close();
     state.close();

@@ -6,7 +6,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Value } from "../../change/value.ts";
-import { exactKey, exactKeyColumns, keyEquals, prepareExact } from "../../rows/row-access.ts";
+import { exactKey, exactKeyColumns, keyEquals, prepareExact } from "../../rows/exact-values.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readTable } from "../../sqlite/schema.ts";

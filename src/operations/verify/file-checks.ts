@@ -3,7 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { FileCheck } from "../../replication/messages/control-messages.ts";
 import type { Replicator } from "../../replication/replicator.ts";
-import { compareFile, differenceOf } from "./compare-file.ts";
+import { compareFile, damageOf, differenceOf } from "./compare-file.ts";
 
 /** Differences that one answer names. */
 const NAMED = 100;
@@ -18,14 +18,14 @@ export function fileChecks(replicator: Replicator, clock: Clock): (note: string)
   let last: Promise<void> = Promise.resolve();
   const run = async (note: string): Promise<void> => {
     try {
-      const { rows, found } = await compareFile({ replicator, clock }, (done) =>
+      const { rows, found, damages } = await compareFile({ replicator, clock }, (done) =>
         checks.set(note, { ...COMPARING, rows: done }),
       );
-      const differences = found.slice(0, NAMED).map((row) => {
-        const { table, key, detail } = differenceOf("", row);
+      const all = [...damages.map((d) => damageOf("", d)), ...found.map((row) => differenceOf("", row))];
+      const differences = all.slice(0, NAMED).map(({ table, key, detail }) => {
         return { table, key: key.slice(0, KEY_LENGTH), detail };
       });
-      checks.set(note, { state: "compared", rows, different: found.length, differences, reason: "" });
+      checks.set(note, { state: "compared", rows, different: all.length, differences, reason: "" });
     } catch (error) {
       checks.set(note, { ...COMPARING, state: "failed", reason: errorMessage(error) });
     }

@@ -7,13 +7,12 @@ import { randomBytes } from "node:crypto";
 import { type Clock, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { isSameName } from "../../base/names.ts";
-import { BatchKind } from "../../change/batch.ts";
-import { encodeBatch } from "../../change/codec.ts";
 import type { Control } from "../../replication/messages/control-messages.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import type { VerifyDifference, VerifyResult } from "../api.ts";
-import { compareFile, differenceOf } from "./compare-file.ts";
+import { noteBatch } from "../settle-conflicts.ts";
+import { compareFile, damageOf, differenceOf } from "./compare-file.ts";
 import { comparePeer } from "./compare-peer.ts";
 import { comparePeerFiles } from "./peer-files.ts";
 import { settleFile } from "./settle-file.ts";
@@ -59,16 +58,21 @@ export async function verify(components: VerifyComponents, options: VerifyOption
   const peers = [...answers.keys()];
   const [file, files] = await Promise.all([
     compareFile({ replicator, clock }),
-    comparePeerFiles(components, peers, end),
+    comparePeerFiles(
+      components,
+      peers.filter((peer) => replicator.peers.oldRelease(peer) === null),
+      end,
+    ),
   ]);
   const notCompared = new Map(missing.map((node) => [node, "no answer"]));
   for (const peer of peers) {
     const node = replicator.peers.nameOf(peer);
     const check = files.get(peer);
     if (check?.state !== "compared")
-      notCompared.set(node, check === undefined ? "no answer about its file" : check.reason);
+      notCompared.set(node, check === undefined ? noAnswer(replicator, peer) : check.reason);
     differences.push(...(check?.differences ?? []).map((d) => ({ kind: "file" as const, node, ...d })));
   }
+  differences.push(...file.damages.map((damage) => damageOf(name, damage)));
   let rows = file.rows;
   const report = (difference: VerifyDifference): boolean => differences.push(difference) < DIFFERENCES_SHOWN;
   if (options.deep) for (const peer of peers) rows += await comparePeer(components, peer, report);
@@ -87,6 +91,13 @@ export async function verify(components: VerifyComponents, options: VerifyOption
     repaired: settled.repaired,
     differences: lines.slice(0, DIFFERENCES_SHOWN),
   };
+}
+
+function noAnswer({ peers }: Replicator, peer: PeerId): string {
+  const version = peers.oldRelease(peer);
+  return version === null
+    ? "no answer about its file"
+    : `it runs marmot ${version}, which does not compare its file`;
 }
 
 function tableNamed(replicator: Replicator, name: string | null): number | null {
@@ -128,7 +139,8 @@ async function collectSums(
       const open = own.flatMap((s, shard) => (s === null ? [shard] : []));
       if (open.length > 0 && now - proposedAt > PROPOSE_AGAIN_MS) {
         proposedAt = now;
-        for (const shard of open) replicator.runtime.propose(shard, checkBatch(replicator, note, clock));
+        for (const shard of open)
+          replicator.runtime.propose(shard, noteBatch(replicator.options.peerId, note, clock.wallTime()));
         replicator.loop.wake();
       }
       const agreed = (peer: PeerId): boolean =>
@@ -154,25 +166,6 @@ async function collectSums(
   } finally {
     replicator.messages.onSums = null;
   }
-}
-
-function checkBatch(replicator: Replicator, note: string, clock: Clock): Uint8Array {
-  return encodeBatch({
-    kind: BatchKind.check,
-    origin: replicator.options.peerId,
-    incarnation: 0,
-    csn: 0,
-    part: 1,
-    parts: 1,
-    previousCsn: 0,
-    schemaVersion: 0,
-    bases: [],
-    after: [],
-    watermarks: [],
-    time: clock.wallTime(),
-    note,
-    tables: [],
-  });
 }
 
 /** The tables whose checksums differ between this node and the node called `node`. */

@@ -19,6 +19,9 @@ const PRUNE_AT_ONCE = 20_000;
 /** Fewer rows are noted one by one. */
 const SET_FROM = 4;
 
+/** Records with images that one statement inserts. */
+const INSERTED_AT_ONCE = 32;
+
 /** Equals no image: the before image is unknown, so any write of the application to the row is sent. */
 export const UNKNOWN_IMAGE = encodeImage([]);
 
@@ -32,10 +35,17 @@ export interface OldestBeforeImage {
   readonly image: Image | null;
 }
 
+export interface KeyedImage {
+  readonly keyId: KeyId;
+  /** Encoded. */
+  readonly image: Uint8Array;
+}
+
 const listOf = (ids: number | number[]): readonly number[] => (typeof ids === "number" ? [ids] : ids);
 
 export class BeforeImages {
   readonly #insert: LazyStatement;
+  readonly #insertMany: LazyStatement;
   readonly #insertAbsent: LazyStatement;
   readonly #remove: LazyStatement;
   readonly #removeRange: LazyStatement;
@@ -51,6 +61,8 @@ export class BeforeImages {
 
   constructor(db: DatabaseSync) {
     this.#insert = lazily(db, `INSERT INTO "__marmot__local_reference" VALUES(?, ?, ?, ?, ?, ?)`);
+    const records = Array<string>(INSERTED_AT_ONCE).fill("(?, ?, ?, ?, ?, ?)").join(", ");
+    this.#insertMany = lazily(db, `INSERT INTO "__marmot__local_reference" VALUES ${records}`);
     this.#insertAbsent = lazily(
       db,
       `INSERT INTO "__marmot__local_reference" SELECT ?1 + k."key", ?2, k."value", ?3, ?4, NULL FROM json_each(?5) k`,
@@ -101,6 +113,22 @@ export class BeforeImages {
     const id = this.#nextId++;
     this.#insert.run(id, table, keyId, shard, index, image);
     this.#remember(table, keyId, id);
+  }
+
+  /** The rows before the change at this position. */
+  addMany(table: number, images: readonly KeyedImage[], at: Pick<LastWrite, "shard" | "index">): void {
+    const whole = images.length - (images.length % INSERTED_AT_ONCE);
+    for (let from = 0; from < whole; from += INSERTED_AT_ONCE) {
+      const bound: (number | string | Uint8Array)[] = [];
+      for (let i = from; i < from + INSERTED_AT_ONCE; i++) {
+        const { keyId, image } = images[i]!;
+        const id = this.#nextId++;
+        bound.push(id, table, keyId, at.shard, at.index, image);
+        this.#remember(table, keyId, id);
+      }
+      this.#insertMany.run(...bound);
+    }
+    for (let i = whole; i < images.length; i++) this.add(table, images[i]!.keyId, at, images[i]!.image);
   }
 
   /** The change at this position inserted all of these rows. */

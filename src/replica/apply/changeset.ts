@@ -59,5 +59,7 @@ export interface ObservedWrite {
 export interface WriteObserver {
   /** It must be told of the table's rows. */
   concerns(shape: TableShape): boolean;
+  /** The order in which it is told of the table's rows matters. */
+  refersToItself(shape: TableShape): boolean;
   wrote(write: ObservedWrite): void;
 }

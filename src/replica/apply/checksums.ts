@@ -4,7 +4,7 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { imageHash } from "../../change/codec.ts";
-import { prepareExact } from "../../rows/row-access.ts";
+import { prepareExact } from "../../rows/exact-values.ts";
 import { bigInteger, integer, readTuples } from "../../sqlite/typed-rows.ts";
 
 export class Checksums {

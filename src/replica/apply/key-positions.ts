@@ -7,9 +7,12 @@ import { integer, readTuples, trusted } from "../../sqlite/typed-rows.ts";
 
 /** Fewer keys are written one by one. */
 const SET_FROM = 4;
+/** Keys looked up in one statement. */
+const LOOKED_UP = 64;
 
 export class KeyPositions {
   readonly #select: StatementSync;
+  readonly #selectMany: LazyStatement;
   readonly #upsert: StatementSync;
   readonly #upsertMany: LazyStatement;
   readonly #highest: LazyStatement;
@@ -21,6 +24,12 @@ export class KeyPositions {
       `SELECT "shard", "idx", "origin" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
     );
     this.#select.setReturnArrays(true);
+    const keys = Array.from({ length: LOOKED_UP }, (_, i) => `(${i}, ?)`).join(", ");
+    this.#selectMany = arraysLazily(
+      db,
+      `WITH wanted(n, k) AS (VALUES ${keys}) SELECT n, "shard", "idx", "origin"
+        FROM wanted CROSS JOIN "__marmot__key" WHERE "tbl" = ? AND "key" = k`,
+    );
     const replace = `ON CONFLICT("tbl", "key")
       DO UPDATE SET "shard" = excluded."shard", "idx" = excluded."idx", "origin" = excluded."origin"`;
     this.#upsert = db.prepare(`INSERT INTO "__marmot__key" VALUES(?, ?, ?, ?, ?) ${replace}`);
@@ -47,6 +56,19 @@ export class KeyPositions {
   last(table: number, keyId: KeyId): LastWrite | null {
     const row = trusted<[number, number, number] | undefined>(this.#select.get(table, keyId));
     return row === undefined ? null : { shard: row[0], index: row[1], origin: row[2] };
+  }
+
+  /** The same for many keys. */
+  lastMany(table: number, keyIds: readonly KeyId[]): (LastWrite | null)[] {
+    const found: (LastWrite | null)[] = Array<null>(keyIds.length).fill(null);
+    const whole = keyIds.length - (keyIds.length % LOOKED_UP);
+    for (let from = 0; from < whole; from += LOOKED_UP) {
+      const rows = this.#selectMany.all(...keyIds.slice(from, from + LOOKED_UP), table);
+      for (const [n, shard, index, origin] of trusted<[number, number, number, number][]>(rows))
+        found[from + n] = { shard, index, origin };
+    }
+    for (let i = whole; i < keyIds.length; i++) found[i] = this.last(table, keyIds[i]!);
+    return found;
   }
 
   set(table: number, keyId: KeyId, { shard, index, origin }: LastWrite): void {

@@ -5,7 +5,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { PositionVector } from "../../change/batch.ts";
 import type { RedirectedRow } from "../../change/changed-rows.ts";
-import { prepareExact } from "../../rows/row-access.ts";
+import { prepareExact } from "../../rows/exact-values.ts";
 import { lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 import { type ChangesetContext, covers } from "./changeset.ts";
 import { bigInteger, integer, readTuples } from "../../sqlite/typed-rows.ts";

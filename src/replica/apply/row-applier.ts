@@ -17,7 +17,7 @@ import { type ChangesetContext, RESOLVER_ORIGIN, type WriteObserver } from "./ch
 import type { Checksums } from "./checksums.ts";
 import type { MergedRow } from "./column-merge.ts";
 import type { KeyPositions } from "./key-positions.ts";
-import { PlainRows } from "./plain-rows.ts";
+import { areDistinct, RowSets } from "./row-sets.ts";
 import type { RowidCollisions } from "./rowid-collisions.ts";
 import { type RowWrite, TableMerge } from "./table-merge.ts";
 
@@ -50,28 +50,30 @@ export class RowApplier {
   observer: WriteObserver | null = null;
   readonly #components: RowApplierComponents;
   readonly #merge: TableMerge;
-  readonly #plain: PlainRows;
+  readonly #sets: RowSets;
 
   constructor(db: DatabaseSync, components: RowApplierComponents) {
     this.#components = components;
     this.#merge = new TableMerge(db, components.settings.merge);
-    this.#plain = new PlainRows(components);
+    this.#sets = new RowSets(components);
   }
 
   /** Applies a table's rows. Yields between slices so that other work can run; the transaction stays open. */
   *apply(access: RowAccess, sent: readonly RowChange[], context: ChangesetContext): Generator<void, void> {
     const { rowidCollisions } = this.#components;
     const rows = access.shape.rowidKey ? rowidCollisions.place(access, sent, context) : sent;
+    if (this.isSet(access, rows)) {
+      const observer = this.observer?.concerns(access.shape) === true ? this.observer : null;
+      const writeOne = (row: RowChange, before: Image | null): void =>
+        this.#writeUnique(access, { row, merged: asSent(row), before }, context);
+      yield* this.#sets.apply({ access, rows, context, observer, writeOne });
+      return;
+    }
     if (access.hasUniques) {
       yield* this.#applyWithUniques(access, rows, context);
       return;
     }
     const merger = this.#merge.mergerOf(access.shape);
-    const isPlain = merger === null && !access.shape.rowidKey && !access.canFail;
-    if (isPlain && this.observer?.concerns(access.shape) !== true) {
-      yield* this.#plain.apply(access, rows, context);
-      return;
-    }
     const slices = new Slices(SLICE);
     for (const row of rows) {
       const before = access.get(row.key);
@@ -80,6 +82,14 @@ export class RowApplier {
       this.#write(access, { row, merged, before }, context);
       if (slices.ends(row.image)) yield;
     }
+  }
+
+  /** No row of the table depends on the rows that the changeset wrote before it. */
+  isSet(access: RowAccess, rows: readonly RowChange[]): boolean {
+    const { shape } = access;
+    if (this.#merge.mergerOf(shape) !== null || access.canFail) return false;
+    if (this.observer?.refersToItself(shape) === true) return false;
+    return !access.hasUniques || areDistinct(rows);
   }
 
   /** First removes all rows that are deleted or change a UNIQUE value, then writes the new images. */
@@ -104,15 +114,19 @@ export class RowApplier {
       if (slices.ends(before)) yield;
     }
     for (let i = 0; i < rows.length; i++) {
-      const row = rows[i]!;
-      const { image } = merged[i]!;
-      if (image !== null) {
-        const evictor = { image, base: context.bases[row.base] };
-        for (const key of access.clashes(image)) this.#evict(access, key, evictor, context);
-      }
-      this.#write(access, { row, merged: merged[i]!, before: old[i]! }, context);
-      if (slices.ends(image)) yield;
+      this.#writeUnique(access, { row: rows[i]!, merged: merged[i]!, before: old[i]! }, context);
+      if (slices.ends(merged[i]!.image)) yield;
     }
+  }
+
+  /** Writes one row. The rows that have its UNIQUE values are evicted. */
+  #writeUnique(access: RowAccess, write: RowWrite, context: ChangesetContext): void {
+    const { image } = write.merged;
+    if (image !== null) {
+      const evictor = { image, base: context.bases[write.row.base] };
+      for (const key of access.clashes(image)) this.#evict(access, key, evictor, context);
+    }
+    this.#write(access, write, context);
   }
 
   /**

@@ -1,7 +1,8 @@
 /** Finds unused rowids of tables without a declared key. The highest rowid ever used is replicated state. */
 import type { DatabaseSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../../change/key.ts";
-import { prepareExact, type RowAccess } from "../../rows/row-access.ts";
+import { prepareExact } from "../../rows/exact-values.ts";
+import type { RowAccess } from "../../rows/row-access.ts";
 import { lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { bigInteger, integer, nullable, readTuple, readTuples } from "../../sqlite/typed-rows.ts";

@@ -17,6 +17,7 @@ import { RowidAllocator } from "./rowid-allocator.ts";
 import { trusted } from "../../sqlite/typed-rows.ts";
 
 export class RowidCollisions {
+  readonly #peer: number;
   readonly #keyPositions: KeyPositions;
   readonly #allocator: RowidAllocator;
   readonly #redirected: RedirectedRowids;
@@ -27,6 +28,7 @@ export class RowidCollisions {
 
   /** `peer`: this node's hash. */
   constructor(db: DatabaseSync, peer: number, keyPositions: KeyPositions) {
+    this.#peer = peer;
     this.#keyPositions = keyPositions;
     this.#redirected = new RedirectedRowids(db, peer);
     this.#allocator = new RowidAllocator(
@@ -113,6 +115,24 @@ export class RowidCollisions {
       collides = unseenWrite(last, base, context) !== null;
     }
     return collides;
+  }
+
+  /**
+   * The stored row is another row than the one that a pending change of this node is about: the change will be redirected
+   * when it is ordered, unless that row is deleted before. `base`: of the change; `isInsert`: its writer found no row.
+   */
+  isOther(
+    access: RowAccess,
+    row: Pick<RowChange, "key" | "keyId">,
+    base: PositionVector,
+    isInsert: boolean,
+  ): boolean {
+    if (access.get(row.key) === null) return false;
+    const table = access.shape.id;
+    const creation = this.#creation(table, row.keyId);
+    const own = { origin: this.#peer };
+    if (unseenWrite(creation, base, own) !== null) return true;
+    return isInsert && unseenWrite(this.#keyPositions.last(table, row.keyId), base, own) !== null;
   }
 
   /** Where the row of the key was inserted; null: the row is older than the replica. */

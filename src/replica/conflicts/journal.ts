@@ -1,7 +1,7 @@
 /** The conflict journal: rows that lost to a concurrent write, kept with both images so that users can see and restore them. */
 import type { DatabaseSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
-import { prepareExact } from "../../rows/row-access.ts";
+import { prepareExact } from "../../rows/exact-values.ts";
 import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
 import {
   blob,
@@ -14,9 +14,12 @@ import {
   trusted,
 } from "../../sqlite/typed-rows.ts";
 import { keyCell } from "../store/key-cell.ts";
+import { ConflictStates } from "./conflict-states.ts";
 
 /** Newest conflicts kept per shard. Every node drops older ones at the same position. */
 const JOURNAL_LIMIT = 10_000;
+/** Conflicts that are read at a time. */
+const PAGE = 200;
 
 export type ConflictKind =
   | "concurrent write"
@@ -96,6 +99,7 @@ type Row = readonly [
 ];
 
 export class Journal {
+  readonly states: ConflictStates;
   readonly #insert: LazyStatement;
   readonly #trim: LazyStatement;
   readonly #list: LazyStatement;
@@ -105,9 +109,12 @@ export class Journal {
   readonly #replace: LazyStatement;
   readonly #replacedTables = new Set<number>();
   readonly #counts = new Map<number, number>();
+  /** Conflicts since the journal was opened, by kind. */
+  readonly addedByKind = new Map<ConflictKind, number>();
   #last = { shard: -1, index: -1, ordinal: 0 };
 
   constructor(db: DatabaseSync) {
+    this.states = new ConflictStates(db);
     this.#insert = lazily(
       db,
       `INSERT INTO "__marmot__conflict" VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -120,7 +127,7 @@ export class Journal {
     const columns = `"shard", "idx", "ordinal", "tbl", "key", "kind", "losing_origin", "losing_image", "winning_origin", "winning_image", "time", "losing_shard", "losing_idx", "note"`;
     this.#list = arraysLazily(
       db,
-      `SELECT ${columns} FROM "__marmot__conflict" ORDER BY "time" DESC, "idx" DESC, "ordinal" DESC LIMIT ?`,
+      `SELECT ${columns} FROM "__marmot__conflict" ORDER BY "time" DESC, "idx" DESC, "ordinal" DESC LIMIT ? OFFSET ?`,
     );
     this.#one = arraysLazily(
       db,
@@ -153,10 +160,21 @@ export class Journal {
     return total;
   }
 
+  /** Entries that no operator has restored or dismissed. */
+  get open(): number {
+    return this.total - this.states.total;
+  }
+
+  /** Conflicts since the journal was opened, those that it no longer keeps included. */
+  get added(): number {
+    return [...this.addedByKind.values()].reduce((sum, n) => sum + n, 0);
+  }
+
   add({ shard, index, time }: ConflictPosition, conflict: Conflict): void {
     const same = this.#last.shard === shard && this.#last.index === index;
     const ordinal = same ? this.#last.ordinal + 1 : 0;
     this.#last = { shard, index, ordinal };
+    this.addedByKind.set(conflict.kind, (this.addedByKind.get(conflict.kind) ?? 0) + 1);
     this.#insert.run(
       shard,
       index,
@@ -179,6 +197,7 @@ export class Journal {
     if (count > JOURNAL_LIMIT) {
       this.#trim.run(shard, count - JOURNAL_LIMIT);
       this.#counts.set(shard, JOURNAL_LIMIT);
+      this.states.trim(shard);
     }
   }
 
@@ -206,8 +225,18 @@ export class Journal {
       );
   }
 
+  /** The newest entries, the newest first. */
   list(limit: number): StoredConflict[] {
-    return this.#list.all(limit).map(readConflict);
+    return this.#list.all(limit, 0).map(readConflict);
+  }
+
+  /** All entries, the newest first. */
+  *newest(): Generator<StoredConflict, void> {
+    for (let from = 0; ; from += PAGE) {
+      const page = this.#list.all(PAGE, from);
+      for (const row of page) yield readConflict(row);
+      if (page.length < PAGE) return;
+    }
   }
 
   /** False: the journal keeps no conflict in which a row of the table lost to an insert under the same key. */

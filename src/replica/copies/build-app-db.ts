@@ -1,32 +1,14 @@
 /** Builds an app database for a node that has none: the replica's rows under the application's own schema, verbatim. */
-import { nextTurn } from "../../base/clock.ts";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
 import type { TableShape } from "../../change/shape.ts";
-import { foldName } from "../../base/names.ts";
-import { requireWritable, unwritableTables, withCopy } from "../../schema/classify/writable.ts";
-import { createObject } from "../../schema/scratch.ts";
 import { builtElsewhere } from "../../schema/selection.ts";
-import { mentions } from "../../sqlite/ddl-text/index-text.ts";
-import { searchIndexOf } from "../../schema/search-index.ts";
-import { isUniqueIndex } from "../../sqlite/schema.ts";
-import { tablesInOrder } from "../../schema/virtual-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
-import { quoteIdentifier } from "../../sqlite/quote.ts";
-import { readPositions } from "../store/positions.ts";
-import { type CatalogueObject, readObjectsOf, readShapes, replicaObjects } from "../store/schema-store.ts";
-import { readSettings, type ReplicaSettings } from "../store/settings.ts";
-import { attachSource, copyTable, openForFilling, publish, removeDatabase } from "./database-files.ts";
-
-/** The application's schema and the applied positions, read from a replica. */
-interface ReplicaContents {
-  readonly settings: ReplicaSettings;
-  readonly objects: readonly CatalogueObject[];
-  readonly shapes: readonly TableShape[];
-  readonly positions: readonly number[];
-}
+import type { ReplicaSettings } from "../store/settings.ts";
+import { attachSource, openForFilling, publish, removeDatabase } from "./database-files.ts";
+import { fillApplication, readContents, type ReplicaContents } from "./fill-application.ts";
 
 interface BuildAppDbOptions {
   readonly replica: string;
@@ -47,7 +29,7 @@ export async function buildAppDb({ replica, appDb, prepare, onProgress }: BuildA
   // In the same folder: a file cannot be renamed from a data directory on another file system.
   const fresh = `${appDb}.receiving`;
   removeDatabase(fresh);
-  const contents = readContents(replica);
+  const contents = contentsOf(replica);
   const { settings, shapes, positions } = contents;
   const db = openForFilling(fresh, settings.encoding);
   try {
@@ -56,7 +38,7 @@ export async function buildAppDb({ replica, appDb, prepare, onProgress }: BuildA
       `PRAGMA user_version = ${settings.userVersion}; PRAGMA application_id = ${settings.applicationId}`,
     );
     db.exec("BEGIN");
-    await fill(db, contents, onProgress);
+    await fillApplication(db, contents, onProgress);
     db.exec("COMMIT; DETACH source; PRAGMA journal_mode = WAL");
     prepare(db, settings, shapes, positions);
   } catch (error) {
@@ -73,63 +55,12 @@ export async function buildAppDb({ replica, appDb, prepare, onProgress }: BuildA
   publish(fresh, appDb);
 }
 
-function readContents(replica: string): ReplicaContents {
+function contentsOf(replica: string): ReplicaContents {
   const source = openDatabase(replica, { readOnly: true });
   try {
-    const settings = readSettings(source, replica);
-    return {
-      settings,
-      objects: builtElsewhere(readObjectsOf(source), settings.selection),
-      shapes: readShapes(source),
-      positions: readPositions(source),
-    };
+    const contents = readContents(source, replica);
+    return { ...contents, objects: builtElsewhere(contents.objects, contents.settings.selection) };
   } finally {
     source.close();
-  }
-}
-
-/**
- * Creates objects. One that needs a function or a module of the application is left out where the replicated tables can do
- * without it: a table that does not replicate, and an index that is not UNIQUE, with the triggers and views that name it.
- */
-function builder(db: DatabaseSync, objects: readonly CatalogueObject[]): (object: CatalogueObject) => void {
-  const missing: string[] = [];
-  const { refused, unwritable } = withCopy(objects, (copy) => ({
-    refused: new Set([...copy.refused.keys()].map((o) => o.name)),
-    unwritable: new Set([...unwritableTables(copy).values()].flat().map((u) => u.index)),
-  }));
-  return (object) => {
-    const { kind, name, tableName, sql, tableId } = object;
-    const isNeeded = tableId !== null || isUniqueIndex(object);
-    const lacks = missing.some((other) => foldName(other) === foldName(tableName) || mentions(sql, other));
-    if (!isNeeded && (refused.has(name) || unwritable.has(name) || (kind !== "table" && lacks)))
-      missing.push(name);
-    else createObject(db, object);
-  };
-}
-
-/** Creates tables and rows first: indexes are cheaper on existing rows, and triggers do not fire. */
-async function fill(
-  db: DatabaseSync,
-  { objects, shapes }: ReplicaContents,
-  onProgress: ((rows: number) => void) | undefined,
-): Promise<void> {
-  const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
-  requireWritable(replicaObjects(objects));
-  const build = builder(db, objects);
-  for (const object of tablesInOrder(objects)) if (exists.get(object.name) === undefined) build(object); // else a virtual table created it
-  let rows = 0;
-  for (const shape of shapes) {
-    rows += copyTable(db, shape);
-    onProgress?.(rows);
-    await nextTurn();
-  }
-  for (const object of objects) if (object.kind !== "table") build(object);
-  for (const object of objects) {
-    const index = searchIndexOf(object);
-    if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)
-      continue;
-    const name = quoteIdentifier(index.name);
-    db.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
   }
 }

@@ -12,7 +12,8 @@ import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../../base/assert.ts";
 import { keyValues, type KeyId } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
-import { prepareExact, RowAccess } from "../../rows/row-access.ts";
+import { prepareExact } from "../../rows/exact-values.ts";
+import { RowAccess } from "../../rows/row-access.ts";
 import { readPositions } from "../store/positions.ts";
 import { readRouting } from "../store/row-routing.ts";
 import { readShapes } from "../store/schema-store.ts";
@@ -21,7 +22,7 @@ import { compareRows } from "./compare-rows.ts";
 import { integer, readRow, trusted } from "../../sqlite/typed-rows.ts";
 
 /** Tables of which the part of a shard is replaced as a whole, by the column "shard". */
-const BY_SHARD = ["origin", "checksum", "conflict", "staged", "check", "moved"] as const;
+const BY_SHARD = ["origin", "checksum", "conflict", "conflict_state", "staged", "check", "moved"] as const;
 
 /**
  * Tables of records about a row, by "tbl" and "key"; their positions may be in shard 0. Unlike key positions, such records

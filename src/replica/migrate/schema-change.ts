@@ -13,7 +13,7 @@ import { foreignKeyTexts, forgetForeignKeys, indexForeignKeys } from "../referen
 import { readRouting, type RowRouting } from "../store/row-routing.ts";
 import { readObjectsOf, replicaObjects, readShapes, stateOf, writeObjects } from "../store/schema-store.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
-import { REPLICA_FORMAT } from "../store/tables.ts";
+import { raiseReplicaFormat } from "../store/used-formats.ts";
 import { isSameImage } from "./image-map.ts";
 import { journalLocalRejects, journalReject, type RejectedKey, SeenRows } from "./journal-rejects.ts";
 import type { MigrationComponents, ReplicaSchema } from "./migration-components.ts";
@@ -102,6 +102,9 @@ function rankOf(
   return shape === undefined ? 0 : (keyPositions.last(shape.id, keyIdOf(shape, key))?.index ?? 0);
 }
 
+/** The format of the replica that has schema changes. */
+const SCHEMA_CHANGES_FORMAT = 3;
+
 /** Stores the schema entry and the changed settings. Returns the settings that hold from now on. */
 function storeVersion(
   settings: ReplicaSettings,
@@ -111,8 +114,8 @@ function storeVersion(
 ): ReplicaSettings {
   const schemaVersion = settings.schemaVersion + 1;
   const set = db.prepare(`INSERT OR REPLACE INTO "__marmot__setting" VALUES(?, ?)`);
+  raiseReplicaFormat(db, SCHEMA_CHANGES_FORMAT);
   for (const [name, value] of [
-    ["format", REPLICA_FORMAT],
     ["schema_version", schemaVersion],
     ["user_version", userVersion],
     ["application_id", applicationId],

@@ -87,7 +87,7 @@ export class EntryQueue implements DeliveryView {
     if (entry.type !== EntryType.normal || entry.data.length === 0) return nothing;
     const { names, marker, batch } = entry;
     if (marker !== null) return { ...nothing, marker: shard === 0 ? null : marker };
-    const head = decodeBatchHead(batch);
+    const head = decodeBatchHead(batch, `entry ${index} of shard ${shard}`);
     const others = shard === 0 ? names.filter((n) => n > 0 && n < this.#queues.length) : [];
     const after = head.after.slice(0, this.#queues.length);
     return { entry, index, head, after, names: others, marker: null };

@@ -1,7 +1,7 @@
 /** The last changeset taken from each origin in each shard, and how far its change logs are ordered. Replicated state. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Watermark } from "../../change/batch.ts";
-import { prepareExact } from "../../rows/row-access.ts";
+import { prepareExact } from "../../rows/exact-values.ts";
 import { NO_MEMORY, type OriginMemory } from "./accept-batch.ts";
 import { peerHash } from "../store/tables.ts";
 import { flag, integer, readTuples, text } from "../../sqlite/typed-rows.ts";

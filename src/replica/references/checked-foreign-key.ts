@@ -2,7 +2,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type KeyId, keyIdOf } from "../../change/key.ts";
 import { type Image, TextBytes, type Value, valueEqual } from "../../change/value.ts";
-import { type ExactStatement, prepareExact } from "../../rows/row-access.ts";
+import { type ExactStatement, prepareExact } from "../../rows/exact-values.ts";
 import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { bound, prepareReferring } from "./referring-rows.ts";

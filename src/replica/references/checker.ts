@@ -67,6 +67,10 @@ export class ReferenceChecker implements WriteObserver {
     return this.#ofChild.has(id) || this.#ofParent.has(id);
   }
 
+  refersToItself({ id }: TableShape): boolean {
+    return this.#ofChild.get(id)?.some((via) => via.key.parent.id === id) ?? false;
+  }
+
   wrote(write: ObservedWrite): void {
     for (const via of this.#ofChild.get(write.shape.id) ?? []) this.#wroteChild(via, write);
     const asParent = this.#ofParent.get(write.shape.id);

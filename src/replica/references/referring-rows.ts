@@ -1,7 +1,7 @@
 /** Finds the rows that refer to a parent. */
 import type { DatabaseSync } from "node:sqlite";
 import { TextBytes, type Value } from "../../change/value.ts";
-import { type ExactStatement, prepareExact } from "../../rows/row-access.ts";
+import { type ExactStatement, prepareExact } from "../../rows/exact-values.ts";
 import type { ForeignKey } from "../../schema/foreign-keys.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 

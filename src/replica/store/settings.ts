@@ -1,10 +1,11 @@
 /** The settings of the cluster: written once at cluster bootstrap, and received by every joiner with its snapshot. */
 import type { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
+import { FORMATS, newerFormat, showRange } from "../../base/versions/formats.ts";
 import { forAll, type PerTable } from "../../change/per-table.ts";
 import { NOT_SELECTED } from "../../schema/classify/classify.ts";
 import type { Selection } from "../../schema/selection.ts";
-import { OLDEST_REPLICA_FORMAT, REPLICA_FORMAT } from "./tables.ts";
+import { REPLICA_FORMAT } from "./tables.ts";
 
 export type MergeMode = "row" | "column";
 export type ForeignKeyMode = "keep" | "resolve";
@@ -57,10 +58,11 @@ export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
   const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__setting"`).all();
   const of = new Map(rows.map((r) => [String(r.name), r.value]));
   const format = Number(of.get("format"));
-  if (!(format >= OLDEST_REPLICA_FORMAT && format <= REPLICA_FORMAT))
+  if (format > FORMATS.replica.max) throw newerFormat(file, "replica", format);
+  if (!(format >= FORMATS.replica.min))
     throw new UserError(
-      `${file} is of format ${format}; this build knows formats ${OLDEST_REPLICA_FORMAT} to ${REPLICA_FORMAT}`,
-      "run the marmot version that wrote it, or a newer one",
+      `${file} is of format ${format}; this build knows formats ${showRange(FORMATS.replica)}`,
+      "run the marmot version that wrote it",
     );
   const skipped = JSON.parse(String(of.get("skipped"))) as ReplicaSettings["skipped"];
   const selection = of.get("selection");

@@ -8,12 +8,10 @@
 import type { DatabaseSync } from "node:sqlite";
 
 /**
- * Version of the replica's format. A node refuses a newer one; an older replica gets the missing tables and columns when
- * it is opened. Format 2 added the settings `merge`, `foreign_keys` and `id_block`, the position of a conflict's losing
+ * Version that a new replica gets. An older replica gets the missing tables and columns when it is opened. Format 2 added the settings `merge`, `foreign_keys` and `id_block`, the position of a conflict's losing
  * row, and dangling references. Format 3 added creation positions of rows without a declared key, and schema changes.
  */
 export const REPLICA_FORMAT = 3;
-export const OLDEST_REPLICA_FORMAT = 1;
 
 export const REPLICATED_TABLES = {
   /**
@@ -92,6 +90,14 @@ export const REPLICATED_TABLES = {
    * - `note`: a `ConflictNote` as JSON, for a row that belongs to no table of the replica; else NULL.
    */
   conflict: `CREATE TABLE "__marmot__conflict"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "tbl" INTEGER, "key" INTEGER, "kind" TEXT, "losing_origin" INTEGER, "losing_image" BLOB, "winning_origin" INTEGER, "winning_image" BLOB, "time" INTEGER, "losing_shard" INTEGER, "losing_idx" INTEGER, "note" TEXT, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
+  /**
+   * Entries of the journal that are no longer open; see `ConflictStates`.
+   * - `shard`, `idx`, `ordinal`: the conflict in the journal.
+   * - `state`: `restored` or `dismissed`.
+   * - `origin`: the node on which that was done.
+   * - `time`: wall-clock milliseconds.
+   */
+  conflictState: `CREATE TABLE "__marmot__conflict_state"("shard" INTEGER, "idx" INTEGER, "ordinal" INTEGER, "state" TEXT, "origin" INTEGER, "time" INTEGER, PRIMARY KEY("shard", "idx", "ordinal")) WITHOUT ROWID`,
   /**
    * Last write per column, for tables that merge updates by column; see `ColumnPositions`.
    * - `tbl`, `key`: the row.

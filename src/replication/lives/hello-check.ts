@@ -2,14 +2,18 @@
  * Whether a peer may speak: it must not be an older state of itself, a copy of a process that still runs, or a member that
  * was removed. Raft tolerates a crash; it does not tolerate a member that forgets its votes and entries. Pure.
  */
+import { UPDATE } from "../../base/versions/formats.ts";
 import { isLater, type PeerLife } from "../../log-store/peer-memory.ts";
 import type { Life } from "../messages/control-messages.ts";
 
 /**
  * twice: another process with the same identity is connected; went-back: a later life of the member was seen;
- * log-lost: the log lacks acknowledged entries or a term; removed: the member id left the configuration.
+ * log-lost: the log lacks acknowledged entries or a term; removed: the member id left the configuration; update: its cluster
+ * uses formats that the node does not read.
  */
-export const REFUSALS = ["twice", "went-back", "log-lost", "removed"] as const;
+export const LIFE_REFUSALS = ["twice", "went-back", "log-lost", "removed"] as const;
+type LifeRefusal = (typeof LIFE_REFUSALS)[number];
+const REFUSALS = [...LIFE_REFUSALS, UPDATE] as const;
 export type RefusalCode = (typeof REFUSALS)[number];
 
 /** A link over which a frame came within this time is alive: a link sends one each second. */
@@ -35,7 +39,7 @@ export function checkLife(
   nonce: string,
   life: Life | null,
   knowledge: Knowledge,
-): RefusalCode | "later" | null {
+): LifeRefusal | "later" | null {
   const { known, linked, deferredMs } = knowledge;
   if (life !== null && knowledge.isRemoved(life)) return "removed";
   const isOld = life !== null && known !== null && nonce !== known.nonce && !isLater(life, known);
@@ -48,7 +52,7 @@ export function checkLife(
   return isNewProcess && !knowledge.keepsPromises(life) ? "log-lost" : null;
 }
 
-const REASONS: Readonly<Record<RefusalCode, string>> = {
+const REASONS: Readonly<Record<LifeRefusal, string>> = {
   twice: "another process with the identity of this node is connected: the node runs twice",
   "went-back":
     "a later start of this node was seen: its data directory is an older copy, and its votes are not the last ones",
@@ -57,10 +61,11 @@ const REASONS: Readonly<Record<RefusalCode, string>> = {
 };
 
 /** The text travels to the refused node, which reads the code from it. */
-export const refusalText = (code: RefusalCode): string => `${code}: ${REASONS[code]}`;
+export const refusalText = (code: LifeRefusal): string => `${code}: ${REASONS[code]}`;
 
 /** null: a refusal for another reason. */
 export function readRefusal(text: string): { readonly code: RefusalCode; readonly reason: string } | null {
   const code = REFUSALS.find((name) => text.startsWith(`${name}: `));
-  return code === undefined ? null : { code, reason: REASONS[code] };
+  if (code === undefined) return null;
+  return { code, reason: code === UPDATE ? text.slice(UPDATE.length + 2) : REASONS[code] };
 }

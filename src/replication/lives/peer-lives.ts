@@ -2,7 +2,10 @@
 import type { Logger } from "../../base/logger.ts";
 import type { PeerHello, PeerId, Transport } from "../../shard/seams.ts";
 import { encodeControl, type Hello, type Life, type NodeNews } from "../messages/control-messages.ts";
+import { storedFormats } from "../formats/told-formats.ts";
 import type { MessageRouter } from "../messages/message-router.ts";
+import { plainEpoch } from "../../shard/epochs.ts";
+import type { EpochGuard } from "../epochs/epoch-guard.ts";
 import { LifeGuard, type LifeGuardComponents } from "./life-guard.ts";
 
 const TWIN_HINT = { hint: "stop the copy; only one machine may run a data directory" };
@@ -12,11 +15,14 @@ export interface PeerLivesComponents extends Omit<LifeGuardComponents, "onTwin" 
   readonly router: MessageRouter;
   readonly logger: Logger;
   readonly nameOf: (peer: PeerId) => string;
+  readonly epochs: EpochGuard;
 }
 
 export class PeerLives {
   readonly #components: PeerLivesComponents;
   readonly #guard: LifeGuard;
+  /** Connected peers of an earlier epoch. */
+  readonly #older = new Set<PeerId>();
 
   constructor(components: PeerLivesComponents) {
     const { router, transport } = components;
@@ -38,11 +44,23 @@ export class PeerLives {
   }
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
-    return this.#guard.admit(peer, hello, linkedNonce);
+    const other = this.#components.epochs.admit(hello);
+    if (other !== null) return other;
+    this.#older.delete(peer.peerId);
+    const refusal = this.#guard.admit(peer, hello, linkedNonce);
+    if (refusal === null) this.#noteFormats(peer.peerId, hello);
+    return refusal;
+  }
+
+  /** For the time in which the member is not connected. */
+  #noteFormats(peer: PeerId, hello: Hello | undefined): void {
+    const { peers, runtime } = this.#components;
+    if (hello === undefined || runtime.groups[0]!.memberOf(peer) === undefined) return;
+    peers.rememberFormats(peer, storedFormats(hello.speaks));
   }
 
   isRefused(peer: PeerId): boolean {
-    return this.#guard.isRefused(peer);
+    return this.#older.has(peer) || this.#guard.isRefused(peer);
   }
 
   /** Tells connected peers the life that is not in this node's hello. */
@@ -56,7 +74,9 @@ export class PeerLives {
 
   /** The peer tells a life that is not in its hello. */
   onLife(peer: PeerId, life: Life): void {
-    this.#components.router.introduce(peer, life);
+    const { router } = this.#components;
+    router.introduce(peer, life);
+    this.#noteFormats(peer, router.hellos.get(peer));
     this.#check(peer, life);
   }
 
@@ -67,13 +87,24 @@ export class PeerLives {
 
   /** Another process with this node's identity was refused. */
   onTwin(): void {
-    this.#components.logger.error("another process has the identity of this node", TWIN_HINT);
+    this.#components.logger.event(
+      "halt",
+      "another process has the identity of this node",
+      TWIN_HINT,
+      "error",
+    );
   }
 
   /** Checks the life that a connected peer told last: this node may know more by now. */
   checkAgain(peer: PeerId): void {
-    const { router, transport } = this.#components;
-    const { life } = router.hellos.get(peer) ?? {};
+    const { router, transport, epochs } = this.#components;
+    const hello = router.hellos.get(peer);
+    if (hello !== undefined && epochs.isOlder(hello)) {
+      this.#older.add(peer);
+      transport.send(peer, encodeControl({ kind: "epochs", epochs: epochs.own.map(plainEpoch) }), "urgent");
+      return;
+    }
+    const { life } = hello ?? {};
     if (life !== undefined && transport.connected().includes(peer)) this.#check(peer, life);
   }
 
@@ -82,7 +113,13 @@ export class PeerLives {
     const wasRefused = this.#guard.isRefused(peer);
     const reason = this.#guard.changed(peer, life);
     if (reason === null) return;
-    if (!wasRefused) logger.warn("a peer was refused", { peer: nameOf(peer), reason });
+    if (!wasRefused)
+      logger.event(
+        "refused",
+        `${nameOf(peer)} was refused: ${reason}`,
+        { peer: nameOf(peer), reason },
+        "warn",
+      );
     transport.send(peer, encodeControl({ kind: "refused", reason }), "urgent");
   }
 }

@@ -20,6 +20,8 @@ export interface DataPaths {
   readonly lock: string;
   /** Rejected rows that are too many for the conflict journal. */
   readonly rejects: string;
+  /** Backups on their way to a store. */
+  readonly backups: string;
   /** How far the passes of `--scan` have come. */
   readonly scans: string;
 }
@@ -40,6 +42,7 @@ export function dataPaths(folder: string): DataPaths {
     controlSocket: join(folder, "control.sock"),
     lock: join(folder, "lock.db"),
     rejects: join(folder, "lost.db"),
+    backups: join(folder, "backups"),
     scans: join(folder, "scans.json"),
   };
 }

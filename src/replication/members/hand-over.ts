@@ -21,5 +21,8 @@ export async function handOverLeadership({ clock, logger, ask }: HandOverCompone
     await sleep(clock, LOOK_MS);
     left = ask();
   }
-  logger.info("handed leadership over", { shards: led - left, ...(left > 0 ? { kept: left } : {}) });
+  logger.event("leader", "handed leadership over", {
+    shards: led - left,
+    ...(left > 0 ? { kept: left } : {}),
+  });
 }

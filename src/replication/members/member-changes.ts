@@ -1,7 +1,10 @@
 /** Answers requests that change the members: of joining nodes, of learners, and of operators through other nodes. */
 import type { Clock } from "../../base/clock.ts";
+import { showDuration } from "../../base/duration.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { ChangeOutcome } from "../../shard/cluster-members.ts";
+import { dueVoterChange } from "./silent-voters.ts";
+import { isWithin, type Role, toldRole } from "./role.ts";
+import { type ChangeOutcome, MAX_VOTERS } from "../../shard/cluster-members.ts";
 import type { ShardRuntime } from "../../shard/runtime.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { slotOf } from "../../shard/slots.ts";
@@ -16,15 +19,19 @@ const EAGER_TICKS = 50;
 const PROMOTE_WITHIN = 200;
 /** Members of a cluster. */
 const MAX_MEMBERS = 64;
+/** The default of `--replace-after`. */
+export const REPLACE_AFTER_MS = 600_000;
 /** Pause between two admissions: a flood of requests changes the configuration slowly. */
 const ADMIT_MS = 100;
+/** Refusals of joins that are remembered. */
+const MAX_REFUSED = 256;
 
 type Answer = (control: Control) => void;
 type Request = Extract<Control, { kind: "join" | "leave" | "change" | "forward" | "promote" }>;
 export type MemberChange = Omit<Extract<Control, { kind: "change" }>, "kind" | "id">;
 
 export interface PromotionFacts {
-  readonly role: "voter" | "learner";
+  readonly role: Role;
   /** Since the start. */
   readonly ticks: number;
   readonly isNewsTick: boolean;
@@ -37,10 +44,17 @@ export interface MemberChangesComponents {
   readonly logger: Logger;
   readonly clusterId: string;
   readonly self: PeerId;
+  /** A voter that is silent for so long gives its vote to a learner; 0: never. */
+  readonly replaceAfterMs: number;
+  /** The role that a peer may have at most, null: it may not join. Absent: each peer may have any role. */
+  readonly admitted?: ((peer: PeerId) => Role | null) | undefined;
 }
 
 /** The text travels to the joining node, which shows it. */
 const NAME_TAKEN = "name-taken: a member that is alive has this name";
+/** Named on both sides. */
+export const notAdmitted = (peer: PeerId): string =>
+  `its peer id ${peer} is not in the list of --admit; hint: add the line "${peer} voter" to that file`;
 export const isNameTaken = (reason: string): boolean => reason === NAME_TAKEN;
 
 export class MemberChanges {
@@ -49,6 +63,8 @@ export class MemberChanges {
   readonly #seenAt = new Map<PeerId, number>();
   readonly #startedAt: number;
   #admittedAt = Number.NEGATIVE_INFINITY;
+  /** Refusals that are in the log. */
+  readonly #refused = new Set<string>();
 
   constructor(components: MemberChangesComponents) {
     this.#components = components;
@@ -57,15 +73,47 @@ export class MemberChanges {
 
   /** Called on ticks. */
   look(): void {
+    const { admitted, self } = this.#components;
+    // A list that changed is read now, so that its errors are said.
+    admitted?.(self);
     const now = this.#components.clock.now();
     for (const peer of this.#components.transport.connected()) this.#seenAt.set(peer, now);
+    this.#replaceSilent(now);
+  }
+
+  #replaceSilent(now: number): void {
+    const { runtime, replaceAfterMs, logger } = this.#components;
+    const [group] = runtime.groups;
+    if (!group!.raft.isLeader) return;
+    const { members, configuration } = group!.configuration;
+    const seen = members.map((member) => ({
+      member,
+      isVoter: configuration.voters.includes(member.id),
+      silentMs: this.#silentMs(member.peerId, now),
+      behind: runtime.membership.lacks(member.id),
+      mayVote: this.#beyondList(member.peerId, "voter") === null,
+    }));
+    const due = dueVoterChange(seen, replaceAfterMs);
+    if (due?.kind === "replace") {
+      runtime.membership.replace(due.voter, due.learner);
+      const text = `${due.voter.name} is silent for ${showDuration(replaceAfterMs)}: ${due.learner.name} gets its vote`;
+      const hint = `start ${due.voter.name} again, or remove it with marmot members remove ${due.voter.name}`;
+      logger.event("member", text, { hint }, "warn");
+    } else if (due !== null) {
+      runtime.membership.giveBack(due.voter);
+      logger.event("member", `${due.voter.name}, a learner by choice, gives its vote back`);
+    }
+  }
+
+  #silentMs(peer: PeerId, now: number): number {
+    const { transport, self } = this.#components;
+    if (peer === self || transport.connected().includes(peer)) return 0;
+    return Math.max(1, now - (this.#seenAt.get(peer) ?? this.#startedAt));
   }
 
   /** A node that has just started does not know yet who is alive: it takes all for alive. */
   #isAlive(peer: PeerId): boolean {
-    const { clock, transport, self } = this.#components;
-    if (peer === self || transport.connected().includes(peer)) return true;
-    return clock.now() - (this.#seenAt.get(peer) ?? this.#startedAt) < ALIVE_MS;
+    return this.#silentMs(peer, this.#components.clock.now()) < ALIVE_MS;
   }
 
   onRequest(peerId: PeerId, request: Request, answer: Answer): void {
@@ -93,20 +141,21 @@ export class MemberChanges {
     if (admitted === "not leader") this.#forward(peerId, request);
     if (admitted === "name taken") answer({ kind: "refused", reason: NAME_TAKEN });
     if (typeof admitted !== "object") return;
+    if ("refusal" in admitted) return answer({ kind: "refused", reason: admitted.refusal });
     const place = slotOf(runtime.groups[0]!.configuration.members, peerId);
     answer({
       ...{ kind: "joined", member: admitted.id, clusterId, shards: runtime.groups.length },
       ...(place === null ? {} : { place }),
+      ...(admitted.reader === true ? { reader: true } : {}),
     });
   }
 
   /** A joining node may reach no leader: a member that does forwards its request. */
-  #forward(peerId: PeerId, { name, role, nonce }: Extract<Control, { kind: "join" }>): void {
+  #forward(peerId: PeerId, request: Extract<Control, { kind: "join" }>): void {
     const { runtime, transport } = this.#components;
     const { leaderPeer } = runtime.groups[0]!;
-    const request = { peerId, name, role, ...(nonce === undefined ? {} : { nonce }) };
     if (leaderPeer !== "")
-      transport.send(leaderPeer, encodeControl({ kind: "forward", ...request }), "urgent");
+      transport.send(leaderPeer, encodeControl({ ...request, kind: "forward", peerId }), "urgent");
   }
 
   /** Only a member vouches for another node. */
@@ -116,12 +165,18 @@ export class MemberChanges {
 
   #admit(
     peerId: PeerId,
-    { name, role, nonce }: Extract<Control, { kind: "join" | "forward" }>,
-  ): ReturnType<ShardRuntime["membership"]["admit"]> {
-    const { runtime, clock } = this.#components;
+    request: Extract<Control, { kind: "join" | "forward" }>,
+  ): ReturnType<ShardRuntime["membership"]["admit"]> | { readonly refusal: string } {
+    const { runtime, clock, admitted, logger } = this.#components;
+    const { name, nonce } = request;
     const isNew = runtime.groups[0]!.configuration.members.every(
       (m) => m.peerId !== peerId || m.admission !== nonce,
     );
+    const granted = grantedRole(peerId, request, admitted);
+    if (isNew && typeof granted === "object") {
+      if (runtime.groups[0]!.raft.isLeader) this.#refuseOnce(peerId, granted.refusal, logger);
+      return granted;
+    }
     // The peer asks again.
     if (isNew && clock.now() - this.#admittedAt < ADMIT_MS) return "proposed";
     if (isNew) this.#admittedAt = clock.now();
@@ -129,18 +184,26 @@ export class MemberChanges {
       {
         ...{ peerId, name },
         ...(nonce === undefined ? {} : { admission: nonce }),
-        ...(role === "learner" ? { role } : {}),
+        ...(typeof granted === "object" || granted === "voter" ? {} : learnerFacts(granted)),
       },
       (peer) => this.#isAlive(peer),
     );
   }
 
+  /** This node gets a vote when it has caught up, as long as there are few voters. */
+  awaitsVote(role: Role): boolean {
+    const { runtime, self } = this.#components;
+    const [group] = runtime.groups;
+    if (role !== "voter" || group!.memberOf(self)?.role === "learner" || runtime.isVoter(self)) return false;
+    const { voters } = group!.configuration.configuration;
+    return voters.length < MAX_VOTERS || voters.includes(runtime.member);
+  }
+
   /** A learner that is close to the end of each log asks to become a voter. */
   askForPromotion({ role, ticks, isNewsTick }: PromotionFacts, readiness: { behind(): number }): void {
     if (ticks > EAGER_TICKS && !isNewsTick) return;
-    const { runtime, transport, self } = this.#components;
-    if (role === "learner" || runtime.groups[0]!.memberOf(self)?.role === "learner") return;
-    if (runtime.isVoter(self) || readiness.behind() > PROMOTE_WITHIN) return;
+    const { transport, self } = this.#components;
+    if (!this.awaitsVote(role) || readiness.behind() > PROMOTE_WITHIN) return;
     for (const peer of transport.connected())
       transport.send(peer, encodeControl({ kind: "promote" }), "urgent");
     this.promote(self);
@@ -149,16 +212,21 @@ export class MemberChanges {
   promote(peerId: PeerId): void {
     const { membership, groups } = this.#components.runtime;
     const member = groups[0]!.memberOf(peerId);
-    if (member === undefined) return;
+    if (member === undefined || this.#beyondList(peerId, "voter") !== null) return;
     const { voters } = groups[0]!.configuration.configuration;
     const outcome = membership.promote(member, true);
     if (outcome.state === "proposed" && voters.length === 1) this.#warnOfTwo(member.name);
   }
 
   #warnOfTwo(name: string): void {
-    this.#components.logger.warn(`${name} becomes the second voter: with two voters, neither may fail`, {
-      hint: `add a third node, or take the vote back with marmot members demote ${name}`,
-    });
+    this.#components.logger.event(
+      "member",
+      `${name} becomes the second voter: with two voters, neither may fail`,
+      {
+        hint: `add a third node, or take the vote back with marmot members demote ${name}; marmot members recover gives a quorum back when it is lost`,
+      },
+      "warn",
+    );
   }
 
   /** `from`: null for this node itself. Only members change members. */
@@ -175,14 +243,35 @@ export class MemberChanges {
         : { state: "refused", reason: "it is no member any more" };
     switch (action) {
       case "promote":
-        return membership.promote(member, false);
-      case "demote":
-        return membership.demote(member);
+        return this.#beyondList(member.peerId, "voter") ?? membership.promote(member, false);
+      case "demote": {
+        const isReader = to === "reader";
+        const refusal = isReader ? null : this.#beyondList(member.peerId, "learner");
+        return refusal ?? membership.demote(member, isReader);
+      }
       case "remove":
         return membership.remove(member);
       case "rename":
         return membership.rename(member, to ?? member.name);
     }
+  }
+
+  /** The refusal of a role that the list does not allow; null: it does. */
+  #beyondList(peer: PeerId, role: Role): ChangeOutcome | null {
+    const { admitted } = this.#components;
+    const limit = admitted === undefined ? "voter" : admitted(peer);
+    // A member that is not listed has joined before: the list is about joining.
+    if (limit === null || isWithin(role, limit)) return null;
+    return { state: "refused", reason: `the list of --admit gives it the role ${limit}` };
+  }
+
+  /** A joining node asks several times in a second. */
+  #refuseOnce(peer: PeerId, reason: string, logger: Logger): void {
+    const key = `${peer} ${reason}`;
+    if (this.#refused.has(key)) return;
+    if (this.#refused.size >= MAX_REFUSED) this.#refused.clear();
+    this.#refused.add(key);
+    logger.warn("a node may not join", { peer, reason });
   }
 
   /** Only the leader knows that an admission is not in force. */
@@ -191,6 +280,25 @@ export class MemberChanges {
     if (!groups[0]!.raft.isLeader) return;
     answer({ kind: "changed", id: nonce, ...shown(membership.withdraw(peerId, nonce)) });
   }
+}
+
+const learnerFacts = (role: Role): { readonly role: "learner"; readonly reader?: true } =>
+  role === "reader" ? { role: "learner", reader: true } : { role: "learner" };
+
+/** The role of a node that joins, or why it may not have the one that it chose. */
+function grantedRole(
+  peer: PeerId,
+  request: Extract<Control, { kind: "join" | "forward" }>,
+  admitted: MemberChangesComponents["admitted"],
+): Role | { readonly refusal: string } {
+  const role = toldRole(request);
+  if (admitted === undefined) return role;
+  const limit = admitted(peer);
+  if (limit === null) return { refusal: notAdmitted(peer) };
+  if (isWithin(role, limit)) return role;
+  if (request.chosen !== true) return limit;
+  const refusal = `the list of --admit gives ${peer} the role ${limit}, and it has --role ${role}: start it without --role`;
+  return { refusal };
 }
 
 const shown = (outcome: ChangeOutcome): { state: ChangeOutcome["state"]; reason: string } => ({

@@ -5,13 +5,17 @@
 import * as v from "valibot";
 import { fromUtf8, utf8 } from "../../base/bytes.ts";
 import { asPeerId } from "../../base/ids.ts";
+import { MAX_EPOCHS } from "../../shard/epochs.ts";
 import { MessageKind, withKind } from "../../shard/frames.ts";
+import { TOLD_FORMATS } from "../formats/told-formats.ts";
 
 const MAX_TEXT = 4096;
 const MAX_SHARDS = 64;
 const MAX_PEER_ID = 128;
 /** Nodes of a new cluster that one message names. */
 const MAX_MET = 64;
+/** Cluster keys of a node that are told. */
+export const MAX_KEYS = 16;
 /** Members of a cluster are far fewer. */
 export const MAX_LIVES = 64;
 
@@ -19,7 +23,8 @@ const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const integer = v.pipe(v.number(), v.safeInteger());
 /** A number for each shard. */
 const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
-const role = v.picklist(["voter", "learner"]);
+/** A role of a newer build is a learner for this one: a malformed message would end the connection. */
+const anyRole = v.fallback(v.picklist(["voter", "learner"]), "learner");
 const peer = v.pipe(v.string(), v.maxLength(MAX_PEER_ID), v.transform(asPeerId));
 
 /** Identifies one process of a member. Older builds do not send it. */
@@ -41,20 +46,32 @@ const LIFE = v.pipe(
 
 export type Life = v.InferOutput<typeof LIFE>;
 
+/** See `shard/epochs.ts`. Older builds do not send them. */
+const EPOCHS = v.pipe(
+  v.array(
+    v.pipe(v.object({ number: integer, id: text, by: peer, starts: vector, signature: text }), v.readonly()),
+  ),
+  v.maxLength(MAX_EPOCHS),
+  v.readonly(),
+);
+
 const HELLO = v.pipe(
   v.object({
     /** "" while a node joins. */
     clusterId: v.string(),
     name: v.string(),
     version: v.string(),
-    /** A role that this version does not know must not end the connection. */
-    role: v.fallback(role, "learner"),
-    /** Format of wire, log entries and snapshots, each. */
-    formats: v.strictTuple([v.number(), v.number(), v.number()]),
+    role: anyRole,
+    /** For release 0.1.0, which compares them: see `HELLO_FORMATS`. */
+    formats: v.array(v.number()),
+    /** The versions of each format that the node reads; absent: those of release 0.1.0. */
+    speaks: v.optional(TOLD_FORMATS),
     /** Random for each process, also of a node that joins. */
     nonce: v.optional(text),
     /** Absent while a node joins, or waits for room on its disk. */
     life: v.optional(LIFE),
+    /** Absent while a node joins, and from older builds. */
+    epochs: v.optional(EPOCHS),
   }),
   v.readonly(),
 );
@@ -76,6 +93,8 @@ const NEWS = {
   /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
   reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
   addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
+  /** Fingerprints of the cluster keys that the node accepts; it dials with the first. Older builds do not tell. */
+  keys: v.optional(v.pipe(v.array(text), v.maxLength(MAX_KEYS), v.readonly())),
   /** Per shard, the position from which a receiver of this node's replica needs the log. */
   holds: v.optional(vector),
   /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */
@@ -110,9 +129,19 @@ const FILE_CHECK = {
   reason: text,
 };
 
+const JOIN = {
+  name: text,
+  role: anyRole,
+  /** The same in all requests of one join, so that it is admitted once; older builds have none. */
+  nonce: v.optional(text),
+  /** The learner wants to be a reader. */
+  reader: v.optional(v.boolean()),
+  /** The role was chosen, and must not be another one; older builds do not tell. */
+  chosen: v.optional(v.boolean()),
+};
+
 const CONTROL = {
-  /** `nonce` is the same in all requests of one join, so that it is admitted once; older builds have none. */
-  join: v.object({ kind: v.literal("join"), name: text, role, nonce: v.optional(text) }),
+  join: v.object({ kind: v.literal("join"), ...JOIN }),
   joined: v.object({
     kind: v.literal("joined"),
     member: integer,
@@ -120,6 +149,8 @@ const CONTROL = {
     shards: integer,
     /** See `slots.ts`; older builds do not send it. */
     place: v.optional(v.pipe(v.object({ slot: integer, slots: integer }), v.readonly())),
+    /** The node was admitted as a reader. */
+    reader: v.optional(v.boolean()),
   }),
   /** The sender has received a replica. */
   received: v.object({ kind: v.literal("received") }),
@@ -129,15 +160,17 @@ const CONTROL = {
   refused: v.object({ kind: v.literal("refused"), reason: text }),
   /** The sender handles large entries, and may be silent for so many milliseconds. */
   busy: v.object({ kind: v.literal("busy"), ms: v.pipe(integer, v.minValue(0)) }),
+  /** The newest epochs that the sender knows, on an open connection. */
+  epochs: v.object({ kind: v.literal("epochs"), epochs: EPOCHS }),
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
   /** A member forwards the join of a peer to the leader. */
-  forward: v.object({ kind: v.literal("forward"), peerId: peer, name: text, role, nonce: v.optional(text) }),
+  forward: v.object({ kind: v.literal("forward"), peerId: peer, ...JOIN }),
   /** Between nodes of a new cluster: see `meeting.ts`. */
   meet: v.object({
     kind: v.literal("meet"),
     name: text,
-    role,
+    role: anyRole,
     expect: integer,
     data: text,
     sees: v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly()),

@@ -2,6 +2,7 @@
 import type { Logger } from "../../base/logger.ts";
 import type { Outbox } from "../../capture/outbox.ts";
 import type { Spool } from "../../capture/spool.ts";
+import type { Measures } from "../measures/measures.ts";
 import type { Replica } from "../../replica/replica.ts";
 import type { SchemaCoordinator } from "../../schema-sync/coordinator.ts";
 
@@ -20,6 +21,7 @@ export interface PipelineComponents {
   readonly nextIncarnation: (atLeast: number) => number;
   readonly now: () => number;
   readonly wallTime: () => number;
+  readonly measures: Measures;
   readonly logger: Logger;
 }
 
@@ -31,7 +33,7 @@ export interface PipelineOptions {
 /** The components that the tasks of a pipeline share. */
 export interface TaskComponents extends Pick<
   PipelineComponents,
-  "replica" | "schema" | "syncAppDb" | "onOwnCommit" | "now" | "logger"
+  "replica" | "schema" | "syncAppDb" | "onOwnCommit" | "now" | "measures" | "logger"
 > {
   readonly outbox: Outbox;
 }

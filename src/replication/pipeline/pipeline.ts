@@ -4,12 +4,15 @@
  */
 import type { AppDbSession } from "../../app-db/session.ts";
 import { Outbox } from "../../capture/outbox.ts";
-import type { PositionVector } from "../../change/batch.ts";
+import { BatchKind, type PositionVector } from "../../change/batch.ts";
+import { decodeBatchHead } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
 import type { HoldBack } from "../../reflect/hold-back.ts";
 import type { Entry } from "../../raft/model/types.ts";
 import { DrainTask } from "./drain-task.ts";
 import { heldReason } from "./held-reason.ts";
+import type { CommittedEntry } from "../../replica/order/entry-queue.ts";
+import { ShownSamples } from "../measures/measures.ts";
 import { MarkerProposer } from "./marker-proposer.ts";
 import type { PipelineComponents, PipelineOptions } from "./pipeline-components.ts";
 import { LAZY_MS, ReflectTask } from "./reflect-task.ts";
@@ -33,6 +36,7 @@ export class Pipeline {
   readonly #schema: SchemaTask;
   readonly #drain: DrainTask;
   readonly #reflect: ReflectTask;
+  readonly #shown: ShownSamples;
   #session: AppDbSession;
   /** The file's schema is not the session's. */
   #schemaMoved = false;
@@ -43,12 +47,20 @@ export class Pipeline {
   constructor(components: PipelineComponents, options: PipelineOptions) {
     this.#components = components;
     this.#options = options;
-    const { replica, schema, spool, propose, leads, now, wallTime } = components;
+    const { replica, schema, spool, propose, leads, now, wallTime, measures } = components;
+    const onOrdered = (ms: number): void => measures.commitToOrdered.observe(ms / 1000);
     const { peerId, shards } = options;
     const whole = replica.settings.transactions === "whole";
     this.#session = schema.openSession(null);
     this.outbox = new Outbox(
-      { propose, shardOfKey: (table, keyId) => replica.shardOfKey(table, keyId), spool, now, wallTime },
+      {
+        propose,
+        shardOfKey: (table, keyId) => replica.shardOfKey(table, keyId),
+        spool,
+        now,
+        wallTime,
+        onOrdered,
+      },
       { origin: peerId, shards, whole: shards > 1 && whole },
       this.#session,
     );
@@ -56,6 +68,7 @@ export class Pipeline {
     this.#markers = new MarkerProposer(shards, { leads, propose, now });
     this.#drain = new DrainTask(shared, this.#session);
     this.#reflect = new ReflectTask(shared, this.#session);
+    this.#shown = new ShownSamples();
     this.#schema = new SchemaTask(shared, {
       whole: shards === 1 || whole,
       owner: {
@@ -131,6 +144,17 @@ export class Pipeline {
     const fresh = this.#components.replica.enqueue(shard, entries);
     this.#markers.committed(shard, fresh);
     this.outbox.committed(shard, fresh);
+    const last = fresh.at(-1);
+    if (last !== undefined && !this.#shown.isWaitingFor(shard)) this.#awaitShown(shard, last);
+  }
+
+  #awaitShown(shard: number, { index, batch }: CommittedEntry): void {
+    const head = batch.length === 0 ? null : decodeBatchHead(batch);
+    const isForeign = head !== null && head.kind === BatchKind.rows && head.origin !== this.#options.peerId;
+    this.#shown.await(shard, {
+      ...{ index, at: this.#components.now() },
+      committedAt: isForeign ? head.time : null,
+    });
   }
 
   /** Bytes of rows that the next turns apply and show. */
@@ -171,7 +195,10 @@ export class Pipeline {
     }
     const hadMoved = this.#schemaMoved;
     if (this.#sendFirst() || (!hadMoved && this.#schemaMoved)) return { again: "now" };
-    const reflected = applied ? this.#reflect.slice((position) => this.#mayWrite(position)) : "waiting";
+    const reflected = applied
+      ? this.#reflect.slice((position) => this.#mayWrite(position), this.#drain.running)
+      : "waiting";
+    this.#noteShown();
     if (reflected === "schema-changed") this.#schemaMoved = true;
     const drained = this.#drainSlice();
     if (!applied || reflected === "more" || reflected === "schema-changed" || drained !== "done")
@@ -181,8 +208,13 @@ export class Pipeline {
     return { again: "never" };
   }
 
+  #noteShown(): void {
+    const { measures, now, wallTime } = this.#components;
+    this.#shown.shown(this.#session.bases.reflected, measures, { now: now(), wallTime: wallTime() });
+  }
+
   #drainSlice(): "done" | "more" | "schema-changed" {
-    const drained = this.#drain.slice(!this.schemaDue);
+    const drained = this.#drain.slice(!this.schemaDue && !this.#reflect.holdsDrains);
     if (drained === "schema-changed") this.#schemaMoved = true;
     this.outbox.propose();
     return drained;
@@ -211,7 +243,8 @@ export class Pipeline {
     const end = now() + SLICE_MS;
     const { changed } = replica;
     const isMuch = (): boolean => changed.size >= REFLECT_AT_ROWS || changed.bytes >= REFLECT_AT_BYTES;
-    const done = replica.advance(() => isMuch() || now() >= end);
+    const isFull = (): boolean => isMuch() && !this.#reflect.awaitsOwn;
+    const done = replica.advance(() => isFull() || now() >= end);
     return done || replica.betweenEntries;
   }
 

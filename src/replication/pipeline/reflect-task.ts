@@ -10,8 +10,10 @@ export const LAZY_MS = 20;
 /** How often the next id of AUTOINCREMENT tables is checked while the application writes. */
 const IDS_MS = 5;
 
+type ReflectComponents = Pick<TaskComponents, "replica" | "onOwnCommit" | "now" | "measures">;
+
 export class ReflectTask {
-  readonly #components: Pick<TaskComponents, "replica" | "onOwnCommit" | "now">;
+  readonly #components: ReflectComponents;
   #session: AppDbSession;
   #running: Generator<void, Reflected> | null = null;
   /** The application may have inserted since its next ids were last checked. */
@@ -19,12 +21,16 @@ export class ReflectTask {
   #idsAt = Number.NEGATIVE_INFINITY;
   #idsDue = false;
   #waitingSince: number | null = null;
+  #awaitsOwn = false;
+  /** The open transaction may give own rows other rowids. */
+  #mayMoveRowids = false;
   #busySince: number | null = null;
+  #begunAt = 0;
   /** Reflections since the session began, and since the start. */
   #ofSession = 0;
   #total = 0;
 
-  constructor(components: Pick<TaskComponents, "replica" | "onOwnCommit" | "now">, session: AppDbSession) {
+  constructor(components: ReflectComponents, session: AppDbSession) {
     this.#components = components;
     this.#session = session;
   }
@@ -32,6 +38,16 @@ export class ReflectTask {
   /** A transaction in the app database is open. */
   get running(): boolean {
     return this.#running !== null;
+  }
+
+  /** Own rows that are in flight must be ordered before the next transaction. */
+  get awaitsOwn(): boolean {
+    return this.#awaitsOwn;
+  }
+
+  /** No drain may begin: it would send rows under rowids that the file does not show when they are ordered. */
+  get holdsDrains(): boolean {
+    return this.#awaitsOwn || (this.running && this.#mayMoveRowids);
   }
 
   /** Whether the session knows the pending keys: the first reflection reads them from the change logs. */
@@ -53,6 +69,7 @@ export class ReflectTask {
   use(session: AppDbSession): void {
     this.#session = session;
     this.#ofSession = 0;
+    this.#awaitsOwn = false;
   }
 
   /** The application may have committed. */
@@ -60,9 +77,13 @@ export class ReflectTask {
     this.#idsDirty = true;
   }
 
-  /** `mayBegin`: a new transaction may begin at the position. "schema-changed": the application changed the schema. */
+  /**
+   * `mayBegin`: a new transaction may begin at the position. `isDraining`: a drain runs. "schema-changed": the application
+   * changed the schema. "waiting": also for own rows in flight.
+   */
   slice(
     mayBegin: (position: PositionVector) => boolean,
+    isDraining: boolean,
   ): "done" | "more" | "busy" | "lazy" | "waiting" | "schema-changed" {
     const { replica } = this.#components;
     if (this.#running === null) {
@@ -70,21 +91,29 @@ export class ReflectTask {
       if (!mayBegin(position)) return "waiting";
       const idle = this.#idle(position);
       if (idle !== null) return idle;
-      this.#running = this.#session.reflector.run(position);
+      this.#mayMoveRowids = this.#session.reflector.mayMoveRowids;
+      this.#running = this.#session.reflector.run(position, false, isDraining);
+      this.#begunAt = this.#components.now();
     }
     const running = this.#running;
     return replica.reading(() => this.#continue(running));
   }
 
-  #continue(running: Generator<void, Reflected>): "done" | "more" | "busy" | "schema-changed" {
-    const { replica, now } = this.#components;
+  #continue(running: Generator<void, Reflected>): "done" | "more" | "busy" | "waiting" | "schema-changed" {
+    const { replica, now, measures } = this.#components;
     const end = now() + SLICE_MS;
     for (;;) {
       const step = running.next();
       if (step.done) {
         this.#running = null;
-        if (step.value === "busy") this.#busySince ??= now();
+        if (step.value === "busy") {
+          this.#busySince ??= now();
+          measures.busyWaits++;
+        }
+        this.#awaitsOwn = step.value === "own-first";
+        if (step.value === "own-first") return "waiting";
         if (step.value !== "done") return step.value;
+        measures.writeLock.observe((now() - this.#begunAt) / 1000);
         this.done();
         // They go into the journal as rows that a schema change rejected do.
         const { reflector } = this.#session;
@@ -114,6 +143,7 @@ export class ReflectTask {
     this.#components.replica.reflected(this.#session.bases.reflected);
     this.#busySince = null;
     this.#waitingSince = null;
+    this.#awaitsOwn = false;
     this.#total++;
     this.#ofSession++;
     this.#idsDue = false;

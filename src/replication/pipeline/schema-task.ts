@@ -109,8 +109,13 @@ export class SchemaTask {
     const { logger } = this.#components;
     if (obstacle !== this.#obstacle) {
       if (obstacle !== null)
-        logger.warn("replication is paused on this node until its schema is fixed", { reason: obstacle });
-      else logger.info("the schema is fixed; replication goes on");
+        logger.event(
+          "schema",
+          "replication is paused on this node until its schema is fixed",
+          { reason: obstacle },
+          "warn",
+        );
+      else logger.event("schema", "the schema is fixed; replication goes on");
     }
     this.#obstacle = obstacle;
   }

@@ -185,7 +185,11 @@ export class SnapshotExchange {
     const { log, logger, nameOf, replica, clock } = this.#components;
     const { id, size, positions } = copy.head;
     const configurations = positions.map(({ index }, shard) => log.configurationAt(shard, index)!);
-    logger.info("sending the replica", { to: nameOf(to), bytes: size, ...(from > 0 ? { from } : {}) });
+    logger.event("snapshot", `sending the replica to ${nameOf(to)}`, {
+      to: nameOf(to),
+      bytes: size,
+      ...(from > 0 ? { from } : {}),
+    });
     const { clusterId } = replica.replica.settings;
     const header = { clusterId, positions, configurations, size };
     return sendSnapshot(isShared ? { ...header, copy: id, from } : header, copy, {
@@ -204,7 +208,7 @@ export class SnapshotExchange {
     if (this.#receiving !== null || this.#closed || !this.#offers.mayTry(from, this.#components.clock.now()))
       return;
     const { logger, nameOf, freeze } = this.#components;
-    logger.info("receiving a replica: this node's log ends before the leader's log begins", {
+    logger.event("snapshot", "receiving a replica: this node's log ends before the leader's log begins", {
       shard: needed.shard,
       from: nameOf(from),
     });
@@ -225,13 +229,20 @@ export class SnapshotExchange {
       if (!isWorthTaking(positions, replica.replica.positions()))
         throw new Error("the received replica contains no entry that this node's replica lacks");
       publish(received, this.#paths.nextReplica);
+      logger.event("snapshot", `received the replica of ${this.#components.nameOf(from)}`, {
+        from: this.#components.nameOf(from),
+        positions,
+      });
       onReplacement();
     } catch (error) {
       if (this.#closed) return;
       this.#offers.failed(from, this.#components.clock.now());
-      logger.warn("the replica could not be received; the leader will offer it again", {
-        error: errorMessage(error),
-      });
+      logger.event(
+        "snapshot",
+        "the replica could not be received; the leader will offer it again",
+        { error: errorMessage(error) },
+        "warn",
+      );
       freeze(false);
     } finally {
       onProgress(null);

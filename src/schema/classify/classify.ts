@@ -20,7 +20,16 @@ import {
 import { withStandIns } from "../../sqlite/functions/stand-ins.ts";
 import { isOwn, readCatalogue } from "../catalogue.ts";
 import { type EvictionLookup, evictionLookups } from "../evictions.ts";
-import { hintOf, type SchemaCopy, type Unwritable, unwritableTables, withCopy } from "./writable.ts";
+import {
+  hintOf,
+  mergedReasons,
+  type SchemaCopy,
+  type Unwritable,
+  unwritableTables,
+  withCopy,
+} from "./writable.ts";
+import { realTextTables } from "./real-texts.ts";
+import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { type Leftover, readLeftovers } from "../leftovers.ts";
 import { searchIndexOf } from "../search-index.ts";
@@ -52,16 +61,34 @@ const OTHER_COLLATION = "use NOCASE, RTRIM or BINARY";
 
 const lower = (names: readonly string[]): Set<string> => new Set(names.map(foldName));
 
-/** In the order of creation. The caller reports names in the selection that no table has. */
-export function classify(query: Query, selection: Selection): ClassifiedTable[] {
+/**
+ * In the order of creation. The caller reports names in the selection that no table has. `application`: the SQLite that writes
+ * the file; null: unknown.
+ */
+export function classify(
+  query: Query,
+  selection: Selection,
+  application: SqliteVersion | null = null,
+): ClassifiedTable[] {
   const { objects } = readCatalogue(query);
-  return withCopy(objects, (copy) => classifyAll(query, selection, copy));
+  return withCopy(objects, (copy) =>
+    classifyAll(
+      query,
+      selection,
+      copy,
+      mergedReasons(unwritableTables(copy), realTextTables(query, copy, application)),
+    ),
+  );
 }
 
-function classifyAll(query: Query, selection: Selection, copy: SchemaCopy): ClassifiedTable[] {
+function classifyAll(
+  query: Query,
+  selection: Selection,
+  copy: SchemaCopy,
+  unwritable: ReadonlyMap<string, readonly Unwritable[]>,
+): ClassifiedTable[] {
   const kinds = readTableKinds(query);
   const { objects } = copy;
-  const unwritable = unwritableTables(copy);
   const wanted = selection.tables === null ? null : lower(selection.tables);
   const unwanted = lower(selection.exclude);
   const leftovers = readLeftovers(query);

@@ -34,6 +34,16 @@ export function hintOf(reasons: readonly Unwritable[]): string {
   return [gives.join(" and "), withouts.join(" and ")].filter((part) => part !== "").join(", or ");
 }
 
+/** The reasons of each table, of all maps. */
+export function mergedReasons(
+  ...all: readonly ReadonlyMap<string, readonly Unwritable[]>[]
+): Map<string, readonly Unwritable[]> {
+  const merged = new Map<string, readonly Unwritable[]>();
+  for (const [table, reasons] of all.flatMap((map) => [...map]))
+    merged.set(table, [...(merged.get(table) ?? []), ...reasons]);
+  return merged;
+}
+
 /** An empty copy of a schema in memory. */
 export interface SchemaCopy {
   readonly db: DatabaseSync;

@@ -4,7 +4,7 @@ import type { Value } from "../../change/value.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { keyColumns, rowidAliases, type Table } from "../../sqlite/schema.ts";
-import { exactText, mayBeOdd, prepareExact } from "../../rows/row-access.ts";
+import { exactText, mayBeOdd, prepareExact } from "../../rows/exact-values.ts";
 import type { RejectedRow } from "../diff/change.ts";
 
 /** Of clashing rows the one with the greatest rank, the latest, is kept. */

@@ -1,7 +1,7 @@
 /** Creates a UNIQUE index over existing rows. Of rows that clash the latest is kept. */
 import type { DatabaseSync } from "node:sqlite";
 import { parseIndex } from "../../sqlite/ddl-text/index-text.ts";
-import { prepareExact } from "../../rows/row-access.ts";
+import { prepareExact } from "../../rows/exact-values.ts";
 import { failureOf } from "../../sqlite/ddl-text/can-fail.ts";
 import { isFailedExpression } from "../../sqlite/functions/failed-expression.ts";
 import { constraintOf, UNIQUE_VALUE } from "./copy-rows.ts";

@@ -4,7 +4,7 @@ import {
   checkLife,
   type Knowledge,
   readRefusal,
-  REFUSALS,
+  LIFE_REFUSALS,
   refusalText,
 } from "../../../src/replication/lives/hello-check.ts";
 
@@ -97,8 +97,12 @@ test("a removed member is refused before anything else", () => {
 });
 
 test("the refused node reads the code from the text of the refusal", () => {
-  for (const code of REFUSALS) expect(readRefusal(refusalText(code))?.code).toBe(code);
+  for (const code of LIFE_REFUSALS) expect(readRefusal(refusalText(code))?.code).toBe(code);
+  expect(readRefusal("update: n1 runs marmot 0.1.0")).toEqual({
+    code: "update",
+    reason: "n1 runs marmot 0.1.0",
+  });
   expect(readRefusal("it belongs to cluster x")).toBeNull();
   // The transport takes refusals about streams for its own.
-  for (const code of REFUSALS) expect(refusalText(code)).not.toContain("stream");
+  for (const code of LIFE_REFUSALS) expect(refusalText(code)).not.toContain("stream");
 });

@@ -49,7 +49,6 @@ describe("malformed messages are refused", () => {
     null,
     7,
     {},
-    { kind: "join", name: "n1", role: "king" },
     { kind: "join", name: "x".repeat(5000), role: "voter" },
     { kind: "joined", member: "3", clusterId: "c", shards: 1 },
     { ...news, applied: [1.5] },
@@ -67,7 +66,7 @@ test("a hello is read back, one of an unknown role too; anything else is null", 
     ...hello,
     role: "learner",
   });
-  for (const bad of [null, {}, { ...hello, formats: [1, 2] }, { ...hello, name: 7 }])
+  for (const bad of [null, {}, { ...hello, formats: 1 }, { ...hello, name: 7 }])
     expect(decodeHello(utf8(JSON.stringify(bad)))).toBe(null);
   expect(decodeHello(utf8("hello"))).toBe(null);
 });

@@ -1,6 +1,6 @@
 /** Versions of SQLite, as its files and its library give them, and those with the WAL-reset bug. */
 import { DatabaseSync } from "node:sqlite";
-import { UserError } from "../base/errors.ts";
+import { UserError } from "../../base/errors.ts";
 
 /** `3 * 1000000 + minor * 1000 + patch`, as in bytes 96 to 99 of a file. */
 export type SqliteVersion = number;

@@ -1,62 +1,102 @@
 /** The status that a node reports of itself and its cluster. */
-import type { Clock } from "../base/clock.ts";
-import type { Halt } from "../base/halt.ts";
-import type { PeerId } from "../base/ids.ts";
-import { isSameName } from "../base/names.ts";
-import { showPerTable } from "../change/per-table.ts";
-import type { Transport } from "../shard/seams.ts";
-import type { MemberStatus, NodeStatus, ProgressStatus, ShardStatus } from "./api.ts";
-import type { Replicator } from "../replication/replicator.ts";
-import { ownVersion, showVersion } from "../sqlite/sqlite-version.ts";
-import { walResetNote } from "../sqlite/writer-version.ts";
-import { VERSION } from "../base/version.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Halt } from "../../base/halt.ts";
+import type { PeerId } from "../../base/ids.ts";
+import { isSameName } from "../../base/names.ts";
+import { showPerTable } from "../../change/per-table.ts";
+import type { Transport } from "../../shard/seams.ts";
+import type {
+  BackupStatus,
+  MemberStatus,
+  NodeStatus,
+  ProgressStatus,
+  ShardStatus,
+  VerifiedStatus,
+} from "../api.ts";
+import { type StatusFacts, verdictOf } from "./verdict.ts";
+import { votersInTouch } from "./voters.ts";
+import type { Refusal } from "../../replication/messages/refusals.ts";
+import type { Replicator } from "../../replication/replicator.ts";
+import { ownVersion, showVersion } from "../../sqlite/versions/sqlite-version.ts";
+import { walResetNote } from "../../sqlite/versions/writer-version.ts";
+import { VERSION } from "../../base/version.ts";
 
 export interface StatusSource {
   readonly name: string;
   readonly peerId: PeerId;
   readonly replicator: Replicator | null;
-  readonly transport: Transport;
+  /** null: the node has not opened its files yet. */
+  readonly transport: Transport | null;
   readonly clock: Clock;
   readonly progress: ProgressStatus | null;
   readonly notReady: string | null;
-  readonly keyFingerprint: string;
+  /** Fingerprints of the cluster keys, and their file; "": they are in the environment. */
+  readonly keys: { readonly fingerprints: readonly string[]; readonly file: string };
   readonly halt: Halt | null;
+  readonly refusals: readonly Refusal[];
+  /** Path of the application's file. */
+  readonly file: string;
+  readonly startedAt: number;
+  readonly verified: Omit<VerifiedStatus, "agoMs"> | null;
+  readonly backups: BackupStatus | null;
 }
 
 export function nodeStatus(source: StatusSource): NodeStatus {
-  const { replicator, transport, name, peerId } = source;
+  const facts = statusFacts(source);
+  return { ...facts, verdict: verdictOf(facts) };
+}
+
+function statusFacts(source: StatusSource): StatusFacts {
+  const { replicator, transport, name, peerId, clock, verified } = source;
   const settings = replicator?.replica.replica.settings;
   const held = replicator?.schema.held ?? [];
+  const heldTables = [
+    ...held.map((table) => ({ name: table.name, reason: heldReason(table, replicator) })),
+    ...(replicator === null ? [] : failures(replicator)),
+  ];
   return {
     node: {
       id: replicator?.log.member ?? 0,
       name: replicator?.runtime.groups[0]!.memberOf(peerId)?.name ?? name,
+      file: source.file,
       peerId,
-      addresses: transport.addresses(),
+      addresses: transport?.addresses() ?? [],
       version: VERSION,
       ready: source.notReady === null,
       state: source.halt?.name ?? (source.notReady === null ? "ready" : "waiting"),
       waitingFor: source.notReady ?? "",
+      keyFile: source.keys.file,
+      uptimeMs: Math.round(clock.now() - source.startedAt),
     },
+    quorum: quorum(source),
     cluster: {
       id: replicator?.clusterId ?? "",
+      epoch: replicator?.epochs.own.at(-1)?.number ?? 0,
       shards: settings?.shards ?? 0,
       transactions: settings?.transactions ?? "whole",
       schemaVersion: settings?.schemaVersion ?? 0,
       merge: settings === undefined ? "" : showPerTable(settings.merge),
       foreignKeys: settings?.foreignKeys ?? "keep",
       idBlock: settings === undefined ? "" : showPerTable(settings.idBlock),
-      keyFingerprint: source.keyFingerprint,
+      keyFingerprint: source.keys.fingerprints[0] ?? "",
     },
     members: replicator === null ? [] : members(source, replicator),
     shards: replicator === null ? [] : shards(replicator),
+    refusals: source.refusals.map(({ at, ...rest }) => ({
+      ...rest,
+      ageMs: Math.round(source.clock.now() - at),
+    })),
+    formats: replicator?.formats.held() ?? [],
     unreached: replicator?.peers.unreached() ?? [],
     pending: pending(replicator),
     sqlite: sqliteStatus(replicator),
     conflicts: {
       total: replicator?.replica.replica.journal.total ?? 0,
+      open: replicator?.replica.replica.journal.open ?? 0,
       orphans: replicator?.replica.replica.danglingReferences.total ?? 0,
     },
+    backups: source.backups,
+    verified: verified === null ? null : { ...verified, agoMs: Math.max(0, clock.wallTime() - verified.at) },
     tables: {
       replicated:
         replicator === null
@@ -70,9 +110,9 @@ export function nodeStatus(source: StatusSource): NodeStatus {
           name,
           reason: `${reason}; it stays on this node (hint: ${hint})`,
         })),
-        ...held.map((table) => ({ name: table.name, reason: heldReason(table, replicator) })),
-        ...(replicator === null ? [] : failures(replicator)),
+        ...heldTables,
       ],
+      held: heldTables,
     },
     progress: source.progress,
   };
@@ -97,7 +137,7 @@ function failures({ pipeline, replica }: Replicator): { name: string; reason: st
 }
 
 function sqliteStatus(replicator: Replicator | null): NodeStatus["sqlite"] {
-  const version = replicator?.applicationVersion ?? null;
+  const version = replicator?.application.version ?? null;
   const note = walResetNote(version);
   return {
     marmot: showVersion(ownVersion()),
@@ -116,29 +156,44 @@ function pending(replicator: Replicator | null): NodeStatus["pending"] {
   };
 }
 
-function members({ transport, peerId, clock }: StatusSource, replicator: Replicator): MemberStatus[] {
+/** News of a peer that is older says nothing of the present. */
+const FRESH_MS = 5000;
+
+function quorum({ replicator, transport, peerId }: StatusSource): NodeStatus["quorum"] {
+  if (replicator === null) return { voters: 0, inTouch: 0, mayLose: 0 };
+  const { voters, inTouch } = votersInTouch(replicator.runtime.groups[0]!.configuration, {
+    peerId,
+    connected: transport?.connected() ?? [],
+  });
+  return { voters, inTouch, mayLose: Math.max(-1, inTouch - Math.floor(voters / 2) - 1) };
+}
+
+function members({ transport, peerId, clock, keys }: StatusSource, replicator: Replicator): MemberStatus[] {
   const { members } = replicator.runtime.groups[0]!.configuration;
-  const connected = new Set(transport.connected());
+  const connected = new Set(transport?.connected());
   const { replica } = replicator.replica;
-  const commits = replicator.runtime.groups.map((g) => g.raft.commit);
   return members.map((m): MemberStatus => {
     const self = m.peerId === peerId;
     const news = replicator.peers.received.get(m.peerId);
+    const seenMs = self ? 0 : news === undefined ? null : Math.round(clock.now() - news.at);
+    const isFresh = seenMs !== null && seenMs < FRESH_MS;
     const applied = self ? replica.positions() : news?.applied;
-    const fresh = self || (news !== undefined && clock.now() - news.at < 5000);
-    const lag =
-      applied === undefined
-        ? null
-        : commits.reduce((sum, c, shard) => sum + Math.max(0, c - (applied[shard] ?? 0)), 0);
+    // A silent peer goes on falling behind the entries that are committed without it.
+    const lag = applied === undefined ? null : isFresh && !self ? news!.lag : replicator.peers.lagOf(applied);
     return {
       peerId: m.peerId,
       name: m.name,
-      addresses: self ? transport.addresses() : transport.addressesOf(m.peerId),
-      role: replicator.runtime.isVoter(m.peerId) ? "voter" : "learner",
+      addresses: (self ? transport?.addresses() : transport?.addressesOf(m.peerId)) ?? [],
+      role: replicator.runtime.isVoter(m.peerId) ? "voter" : m.reader === true ? "reader" : "learner",
       connected: self || connected.has(m.peerId),
-      lagEntries: fresh ? lag : null,
+      leads: replicator.runtime.groups.filter((g) => g.leaderPeer === m.peerId).map((g) => g.shard),
+      lagEntries: lag?.entries ?? null,
+      lagMs: lag === null ? null : Math.round(lag.ms),
+      lastSeenMs: seenMs,
+      roundTripMs: self ? null : (transport?.roundTripMs?.(m.peerId) ?? null),
       checksumAgrees: self ? true : (replicator.peers.agreement.get(m.peerId) ?? null),
       version: self ? VERSION : (news?.version ?? ""),
+      keys: self ? keys.fingerprints : (news?.keys ?? []),
     };
   });
 }

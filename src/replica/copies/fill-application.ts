@@ -1,0 +1,78 @@
+/** The application's own schema and rows, copied from a replica into an empty database: for a node's file, and for a backup. */
+import type { DatabaseSync } from "node:sqlite";
+import { nextTurn } from "../../base/clock.ts";
+import { foldName } from "../../base/names.ts";
+import type { TableShape } from "../../change/shape.ts";
+import { requireWritable, unwritableTables, withCopy } from "../../schema/classify/writable.ts";
+import { createObject } from "../../schema/scratch.ts";
+import { searchIndexOf } from "../../schema/search-index.ts";
+import { tablesInOrder } from "../../schema/virtual-tables.ts";
+import { mentions } from "../../sqlite/ddl-text/index-text.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
+import { isUniqueIndex } from "../../sqlite/schema.ts";
+import { readPositions } from "../store/positions.ts";
+import { type CatalogueObject, readObjectsOf, readShapes, replicaObjects } from "../store/schema-store.ts";
+import { readSettings, type ReplicaSettings } from "../store/settings.ts";
+import { copyTable } from "./database-files.ts";
+
+/** The application's schema and the applied positions, read from a replica. */
+export interface ReplicaContents {
+  readonly settings: ReplicaSettings;
+  readonly objects: readonly CatalogueObject[];
+  readonly shapes: readonly TableShape[];
+  readonly positions: readonly number[];
+}
+
+/** `source`: an open replica, of the file `path`. */
+export const readContents = (source: DatabaseSync, path: string): ReplicaContents => ({
+  settings: readSettings(source, path),
+  objects: readObjectsOf(source),
+  shapes: readShapes(source),
+  positions: readPositions(source),
+});
+
+/**
+ * Creates objects. One that needs a function or a module of the application is left out where the replicated tables can do
+ * without it: a table that does not replicate, and an index that is not UNIQUE, with the triggers and views that name it.
+ */
+function builder(db: DatabaseSync, objects: readonly CatalogueObject[]): (object: CatalogueObject) => void {
+  const missing: string[] = [];
+  const { refused, unwritable } = withCopy(objects, (copy) => ({
+    refused: new Set([...copy.refused.keys()].map((o) => o.name)),
+    unwritable: new Set([...unwritableTables(copy).values()].flat().map((u) => u.index)),
+  }));
+  return (object) => {
+    const { kind, name, tableName, sql, tableId } = object;
+    const isNeeded = tableId !== null || isUniqueIndex(object);
+    const lacks = missing.some((other) => foldName(other) === foldName(tableName) || mentions(sql, other));
+    if (!isNeeded && (refused.has(name) || unwritable.has(name) || (kind !== "table" && lacks)))
+      missing.push(name);
+    else createObject(db, object);
+  };
+}
+
+/** Creates tables and rows first: indexes are cheaper on existing rows, and triggers do not fire. */
+export async function fillApplication(
+  db: DatabaseSync,
+  { objects, shapes }: ReplicaContents,
+  onProgress: ((rows: number, table: string) => void) | undefined,
+): Promise<void> {
+  const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
+  requireWritable(replicaObjects(objects));
+  const build = builder(db, objects);
+  for (const object of tablesInOrder(objects)) if (exists.get(object.name) === undefined) build(object); // else a virtual table created it
+  let rows = 0;
+  for (const shape of shapes) {
+    rows += copyTable(db, shape);
+    onProgress?.(rows, shape.name);
+    await nextTurn();
+  }
+  for (const object of objects) if (object.kind !== "table") build(object);
+  for (const object of objects) {
+    const index = searchIndexOf(object);
+    if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)
+      continue;
+    const name = quoteIdentifier(index.name);
+    db.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
+  }
+}

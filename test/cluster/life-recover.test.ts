@@ -1,0 +1,109 @@
+/** A cluster that lost its majority for good goes on from one member, and never runs twice. Real processes on loopback. */
+import { afterEach, describe, expect, test } from "bun:test";
+import { TestCluster, type TestNode, until } from "./lab.ts";
+
+const SCHEMA =
+  "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE u(id INTEGER PRIMARY KEY, v TEXT)";
+const MS = 120_000;
+
+let cluster: TestCluster;
+afterEach(() => cluster.stop());
+
+const says = (node: TestNode, text: string): Promise<void> =>
+  until(
+    async () => {
+      const ready = await node.http("/readyz").catch(() => ({ text: "" }));
+      return ready.text.includes(text) || `${ready.text} ${node.log().slice(-500)}`;
+    },
+    `${node.name} says ${text}`,
+    40_000,
+  );
+
+const write = (node: TestNode, id: number): void =>
+  node.run("BEGIN", `INSERT INTO t VALUES(${id}, 'x')`, `INSERT INTO u VALUES(${id}, 'x')`, "COMMIT");
+
+const ids = (node: TestNode, table: string): unknown[] =>
+  node.query(`SELECT id FROM ${table} ORDER BY id`).flat().map(Number);
+
+describe.each([1, 16])("with %p shards", (shards) => {
+  test(
+    "the survivor goes on while it runs; former members are halted, and join again",
+    async () => {
+      cluster = await TestCluster.start({ shards, schema: SCHEMA, quiet: true });
+      const [a, b, v] = cluster.nodes as [TestNode, TestNode, TestNode];
+      write(a, 1);
+      expect(await a.wait({ all: true })).toBeTrue();
+      expect((await v.verb("members", "recover", "--yes")).stderr).toContain(
+        "has its majority: 3 of 3 voters",
+      );
+      await Promise.all([a.kill(), b.kill()]);
+      write(v, 2);
+      await until(
+        async () => (await v.verb("members", "recover")).stderr.includes("give --yes"),
+        "it sees the loss",
+      );
+      const done = await v.verb("members", "recover", "--yes");
+      expect([done.code, done.stderr]).toEqual([0, expect.stringContaining("n0, n1 are no members")]);
+      await v.ready();
+      expect(await v.wait()).toBeTrue();
+      const status = await v.status();
+      expect([status.cluster.epoch, status.members.map((m) => m.name)]).toEqual([1, ["n2"]]);
+      expect([ids(v, "t"), ids(v, "u")]).toEqual([
+        [1, 2],
+        [1, 2],
+      ]);
+      await Promise.all([a.start(), b.start()]);
+      for (const node of [a, b]) await says(node, "superseded: the cluster was recovered without this node");
+      // Known after a restart, before a node of the later epoch is met.
+      await v.kill();
+      await b.kill();
+      await b.startAlone();
+      await says(b, "superseded: ");
+      await a.kill("SIGTERM");
+      expect(a.marmot("rejoin").code).toBe(0); // the hint
+      await Promise.all([v.startAlone(), a.startAlone(["--peers", v.address])]);
+      for (const node of [v, a]) await node.ready();
+      await cluster.settle([v, a]);
+      expect((await a.status()).cluster.epoch).toBe(1);
+    },
+    MS,
+  );
+});
+
+test(
+  "of two members that were recovered apart, one goes on; a learner is recovered while it is stopped",
+  async () => {
+    cluster = await TestCluster.start({ shards: 4, schema: SCHEMA, quiet: true, count: 2 });
+    const [a, b] = cluster.nodes as [TestNode, TestNode];
+    const learner = cluster.add();
+    await learner.start(["--role", "learner"]);
+    await learner.ready();
+    write(learner, 1);
+    expect(await learner.wait({ all: true })).toBeTrue();
+    await Promise.all([a.kill(), b.kill(), learner.kill()]);
+    write(learner, 2);
+    expect(learner.marmot("members", "recover", "--yes").code).toBe(0);
+    await learner.startAlone(["--role", "learner"]);
+    await learner.ready();
+    expect(await learner.wait()).toBeTrue();
+    expect((await learner.status()).members.map((m) => [m.name, m.role])).toEqual([["n2", "voter"]]);
+    await learner.kill();
+    expect(b.marmot("members", "recover", "--yes").code).toBe(0);
+    await b.startAlone();
+    await b.ready();
+    await learner.startAlone();
+    const halted = async (node: TestNode): Promise<boolean> =>
+      (await node.http("/readyz").catch(() => ({ text: "" }))).text.startsWith("superseded: ");
+    let isOne = false;
+    await until(
+      async () => (isOne = (await halted(b)) !== (await halted(learner))),
+      "one of the two is halted",
+    );
+    expect(isOne).toBeTrue();
+    const [wins, halts] = (await halted(b)) ? [learner, b] : [b, learner];
+    write(wins, 3);
+    expect(await wins.wait()).toBeTrue();
+    expect(await halts.wait({ timeout: "1s" })).toBeFalse();
+  },
+  MS,
+);
