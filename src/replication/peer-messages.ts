@@ -6,7 +6,7 @@ import type { ShardRuntime } from "../shard/runtime.ts";
 import type { Epoch } from "../shard/epochs.ts";
 import type { PeerHello, PeerId } from "../shard/seams.ts";
 import type { EventLoop } from "./event-loop.ts";
-import type { BusyPeers } from "./members/busy-peers.ts";
+import type { BusyPeers } from "./busy-peers.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerNews } from "./peer-news.ts";
 import type { Control, FileCheck, Hello, Life, NodeNews } from "./messages/control-messages.ts";

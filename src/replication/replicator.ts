@@ -27,7 +27,7 @@ import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
 import { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import type { SyncedFile } from "./machine/host.ts";
-import { BusyPeers } from "./members/busy-peers.ts";
+import { BusyPeers } from "./busy-peers.ts";
 import { EpochGuard } from "./epochs/epoch-guard.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
 import { MemberChanges, REPLACE_AFTER_MS } from "./members/member-changes.ts";

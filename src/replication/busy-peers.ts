@@ -3,12 +3,12 @@
  * one step each, and every node takes it at the same time. Without a word of them a leader would step down, or be replaced.
  * This delays elections alone, and ends with the connection: a process that ends is noticed at once.
  */
-import type { Clock } from "../../base/clock.ts";
-import type { Logger } from "../../base/logger.ts";
-import type { PeerId, Transport } from "../../shard/seams.ts";
-import type { ShardRuntime } from "../../shard/runtime.ts";
-import { TICK_MS } from "../event-loop.ts";
-import type { PeerNews } from "../peer-news.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import type { PeerId, Transport } from "../shard/seams.ts";
+import type { ShardRuntime } from "../shard/runtime.ts";
+import { TICK_MS } from "./event-loop.ts";
+import type { PeerNews } from "./peer-news.ts";
 
 /** A busy machine with a slow disk handles at least so much. */
 const BYTES_PER_MS = 2500;
