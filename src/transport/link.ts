@@ -55,6 +55,7 @@ export class Link {
   #received = 0;
   /** A frame arrived since the last call of `takeHeard`. */
   #heard = true;
+  #silentUntil = 0;
   /** A frame was sent since the last call of `alive`. */
   #spoke = false;
 
@@ -102,6 +103,15 @@ export class Link {
     const heard = this.#heard;
     this.#heard = false;
     return heard;
+  }
+
+  /** Until then the peer's silence proves nothing: it said that it is busy. */
+  get silentUntil(): number {
+    return this.#silentUntil;
+  }
+
+  expectSilence(until: number): void {
+    this.#silentUntil = Math.max(this.#silentUntil, until);
   }
 
   /** A frame arrived since the last call of `takeHeard`. */

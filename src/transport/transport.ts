@@ -79,8 +79,6 @@ export class Libp2pTransport implements Transport {
   readonly #lists: DnsAddresses;
   readonly #links = new Map<PeerId, Link>();
   readonly #heardAt = new Map<PeerId, number>();
-  /** Peers that said they are busy. */
-  readonly #silentUntil = new Map<PeerId, number>();
   readonly #refusals: RefusalLog;
   /** Addresses at which a handshake has begun, of dials that have not ended. */
   readonly #reached = new Set<string>();
@@ -226,7 +224,7 @@ export class Libp2pTransport implements Transport {
   }
 
   expectSilence(peer: PeerId, ms: number): void {
-    if (this.#links.has(peer)) this.#silentUntil.set(peer, this.#components.clock.now() + ms);
+    this.#links.get(peer)?.expectSilence(this.#components.clock.now() + ms);
   }
 
   #connectionsOf(peerId: PeerId): Connection[] {
@@ -247,10 +245,7 @@ export class Libp2pTransport implements Transport {
     if (speak) this.#aliveAt = now;
     for (const [peer, link] of this.#links) {
       if (link.takeHeard()) this.#heardAt.set(peer, now);
-      else if (
-        now - (this.#heardAt.get(peer) ?? now) > SILENCE_MS &&
-        now > (this.#silentUntil.get(peer) ?? 0)
-      ) {
+      else if (now - Math.max(this.#heardAt.get(peer) ?? now, link.silentUntil) > SILENCE_MS) {
         this.#components.logger.info("closing the link to a silent peer", { peer });
         link.abort(new Error("nothing was heard"));
         for (const connection of this.#connectionsOf(peer)) connection.abort(new Error("nothing was heard"));
@@ -354,7 +349,6 @@ export class Libp2pTransport implements Transport {
       onClose: () => {
         if (!announced || this.#links.get(peerId) !== link) return;
         this.#links.delete(peerId);
-        this.#silentUntil.delete(peerId);
         this.#meters.ended(peerId, link.traffic);
         this.#book.hurry(peerId, this.#components.clock.now());
         handlers.onDisconnect(peerId);
