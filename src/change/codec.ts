@@ -9,7 +9,7 @@ import { packExact, withPacked } from "../base/pack.ts";
 import { type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";
 import type { TableShape } from "./shape.ts";
-import { type Image, TextBytes, type Value } from "./value.ts";
+import { type Image, largeBytes, TextBytes, type Value } from "./value.ts";
 
 /** The bytes are not a batch of a format that this build knows. */
 export class CodecError extends Error {
@@ -115,7 +115,7 @@ const SCHEMA_FORMAT = 2;
 
 export function encodeBatch(batch: Batch): Uint8Array {
   const { schema } = batch;
-  return packExact(packr, [
+  const fields = [
     schema === undefined ? ROWS_FORMAT : SCHEMA_FORMAT,
     batch.kind,
     batch.origin,
@@ -132,7 +132,23 @@ export function encodeBatch(batch: Batch): Uint8Array {
     batch.time,
     batch.note,
     ...(schema === undefined ? [] : [schema]),
-  ]);
+  ];
+  return packExact(packr, fields, { expectedBytes: largeBytesOf(batch) });
+}
+
+/** Of a row beside its large values, roughly. */
+const SMALL_VALUES_BYTES = 64;
+
+/** About the size of a batch with large values; 0: it has none. */
+function largeBytesOf({ tables }: Batch): number {
+  let rows = 0;
+  let bytes = 0;
+  for (const table of tables)
+    for (const { image } of table.rows) {
+      rows++;
+      bytes += largeBytes(image);
+    }
+  return bytes === 0 ? 0 : bytes + rows * SMALL_VALUES_BYTES;
 }
 
 const KINDS: ReadonlySet<BatchKind> = new Set(Object.values(BatchKind));

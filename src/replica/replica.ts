@@ -3,10 +3,12 @@
  * Each transaction stores rows together with positions, origins, checksums and the conflict journal.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { EntryError } from "../base/halt.ts";
 import type { UsedFormats } from "../base/versions/formats.ts";
 import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { OwnOutcome, PositionVector } from "../change/batch.ts";
 import type { ChangedRows, RedirectedRow } from "../change/changed-rows.ts";
+import type { BatchHead } from "../change/codec.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
@@ -19,9 +21,11 @@ import { covers, type LastWrite } from "./apply/changeset.ts";
 import type { Checksums } from "./apply/checksums.ts";
 import { BatchApplier } from "./batch-applier.ts";
 import type { Journal } from "./conflicts/journal.ts";
+import type { HistoryWriter } from "./history/history-writer.ts";
 import type { RejectedKey } from "./migrate/journal-rejects.ts";
 import { markersOf } from "./order/delivery-rule.ts";
-import { type CommittedEntry, EntryQueue } from "./order/entry-queue.ts";
+import { isOfEntry } from "./order/entry-fault.ts";
+import { type CommittedEntry, EntryQueue, type NextEntry } from "./order/entry-queue.ts";
 import type { Origins } from "./order/origins.ts";
 import type { DanglingReferences } from "./references/dangling-references.ts";
 import type { LosersChildren } from "./references/losers-children.ts";
@@ -96,6 +100,12 @@ export class Replica implements BeforeImageSource {
     return this.#components.formats.all;
   }
 
+  /** Records all entries that are applied from now on. */
+  record(history: HistoryWriter): void {
+    this.#components.history = history;
+    history.useSchema(this.settings.schemaVersion, this.shapes.values());
+  }
+
   get journal(): Journal {
     return this.#components.journal;
   }
@@ -118,6 +128,11 @@ export class Replica implements BeforeImageSource {
 
   get danglingReferences(): DanglingReferences {
     return this.#components.danglingReferences;
+  }
+
+  /** The batch has rows of a table that was changed after the schema under which it was made. */
+  touchesChanged(head: BatchHead): boolean {
+    return this.#tables.touchesChanged(head);
   }
 
   /** The catalogue that the app database must have. */
@@ -207,21 +222,33 @@ export class Replica implements BeforeImageSource {
   }
 
   #commit(): void {
+    const { history } = this.#components;
     this.#positions.flush();
     this.#components.flush();
     if (this.#batches.hasOutcomes) this.fileNote.flush();
+    history?.commit(this.positions());
     this.#statements.commit.run();
     this.#open = false;
+    history?.committed();
   }
 
   *#applyNext(shard: number): Generator<void, void> {
     const next = this.#queue.next(shard)!;
-    if (next.head !== null) yield* this.#batches.apply(shard, next, next.head);
+    if (next.head !== null) yield* this.#applyBatch(shard, next, next.head);
     // The positions of an entry and of its markers advance in one transaction.
     const markers = markersOf(next, this.#queue);
     for (const applied of [shard, ...markers]) {
       this.#positions.advance(applied, this.#queue.next(applied)!.entry);
       this.#queue.applied(applied);
+    }
+    this.#components.history?.end(this.positions());
+  }
+
+  *#applyBatch(shard: number, next: NextEntry, head: BatchHead): Generator<void, void> {
+    try {
+      yield* this.#batches.apply(shard, next, head);
+    } catch (error) {
+      throw isOfEntry(error) ? new EntryError(shard, next.index, error) : error;
     }
   }
 

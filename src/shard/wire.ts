@@ -4,7 +4,7 @@
  * bytes are a `WireError`, and their stream is closed.
  */
 import { Packr } from "msgpackr";
-import { packAfter } from "../base/pack.ts";
+import { packExact } from "../base/pack.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import {
   type Entry,
@@ -36,10 +36,16 @@ export interface GroupMessage {
 const packr = new Packr({ useRecords: false } as object);
 /** Data of entries below this size gets memory of its own: it would keep a whole message. */
 const OWN_BYTES = 16 << 10;
+/** An entry without its data. */
+const ENTRY_BYTES = 32;
 
-/** `kind`: a byte before the messages. */
-export function encodeMessages(kind: number, messages: readonly GroupMessage[]): Uint8Array {
-  return packAfter(packr, kind, [VERSION, ...messages.map(packMessage)]);
+/** `kind`: a byte before the messages; absent: none. */
+export function encodeMessages(messages: readonly GroupMessage[], kind?: number): Uint8Array {
+  let expectedBytes = 0;
+  for (const { message } of messages)
+    for (const { data } of message.entries) expectedBytes += data.length + ENTRY_BYTES;
+  const first = kind === undefined ? {} : { first: kind };
+  return packExact(packr, [VERSION, ...messages.map(packMessage)], { expectedBytes, ...first });
 }
 
 function packMessage({ shard, message: m }: GroupMessage): unknown[] {

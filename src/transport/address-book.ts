@@ -226,6 +226,7 @@ export class AddressBook {
 
   /** The peer refused this node: its addresses are due after the longest pause. */
   refused(peer: string, now: number, reason: string): void {
+    for (const [other, until] of this.#restUntil) if (until <= now) this.#restUntil.delete(other);
     this.#restUntil.set(peer, now + LONGEST_PAUSE_MS);
     for (const known of this.#known.values()) {
       if (known.peer !== peer) continue;

@@ -1,5 +1,7 @@
 /** Frames on a stream: u32 little-endian length of kind and payload, u8 kind, payload. A chunk of a stream may hold any part of a frame. */
 
+import { EMPTY_BYTES } from "../base/bytes.ts";
+
 export const FrameKind = {
   /** First on every stream, both ways. */
   hello: 0,
@@ -22,6 +24,8 @@ export const FrameKind = {
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 
 const HEAD = 5;
+/** Chunks of an unfinished frame that are kept apart. */
+const MAX_PARTS = 128;
 
 /** Payload bytes of one frame. Larger messages are sent in pieces. */
 export const MAX_FRAME_BYTES = 256 * 1024;
@@ -56,49 +60,58 @@ export function frames(list: readonly Frame[]): Uint8Array {
 export interface FrameHandlers {
   /** A whole frame. The payload may be a view of the received chunk. */
   readonly onFrame: (kind: number, payload: Uint8Array) => void;
-  /** Absent: pieces are frames as others are. A part of the payload of a piece, as it arrived: `isEnd`: the last one. */
-  readonly onPart?: (kind: number, part: Uint8Array, isEnd: boolean) => void;
+  /** A whole piece, in parts as they arrived. Absent: pieces are frames as others are. */
+  readonly onPiece?: (kind: number, parts: readonly Uint8Array[], size: number) => void;
 }
 
 const isPiece = (kind: number): boolean => kind === FrameKind.piece || kind === FrameKind.lastPiece;
 
 /** Returns a function that takes chunks. They belong to it. */
-export function frameParser({ onFrame, onPart }: FrameHandlers): (chunk: Uint8Array) => void {
+export function frameParser({ onFrame, onPiece }: FrameHandlers): (chunk: Uint8Array) => void {
   const head = Buffer.alloc(HEAD);
   let headBytes = 0;
-  /** Bytes of the payload that are still to come; null: the head is read next. */
+  /** Bytes of the payload, and those that are still to come; null: the head is read next. */
+  let size = 0;
   let left: number | null = null;
   let parts: Uint8Array[] = [];
-  const take = (part: Uint8Array, isEnd: boolean): void => {
-    const kind = head[4]!;
-    if (onPart !== undefined && isPiece(kind)) return onPart(kind, part, isEnd);
-    if (isEnd && parts.length === 0) return onFrame(kind, part);
-    parts.push(part);
-    if (!isEnd) return;
-    const payload = Buffer.concat(parts);
+  const take = (part: Uint8Array): void => {
+    if (left === null || left > 0) {
+      parts.push(part);
+      // A view of each of many small chunks would hold far more than the bytes.
+      if (parts.length >= MAX_PARTS) parts = [Buffer.concat(parts)];
+      return;
+    }
+    left = null;
+    const all = parts.length === 0 ? [part] : [...parts, part];
     parts = [];
-    onFrame(kind, payload);
+    const kind = head[4]!;
+    if (onPiece !== undefined && isPiece(kind)) onPiece(kind, all, size);
+    else onFrame(kind, all.length === 1 ? part : Buffer.concat(all));
+  };
+  /** Reads as much of the head as there is. Returns the place after it. */
+  const readHead = (chunk: Uint8Array, from: number): number => {
+    const part = chunk.subarray(from, from + HEAD - headBytes);
+    head.set(part, headBytes);
+    headBytes += part.length;
+    if (headBytes < HEAD) return from + part.length;
+    headBytes = 0;
+    const length = head.readUInt32LE(0);
+    if (length < 1 || length > MAX_FRAME_BYTES + 1) throw new FramingError(`a frame of ${length} bytes`);
+    size = length - 1;
+    left = size;
+    if (left === 0) take(EMPTY_BYTES);
+    return from + part.length;
   };
   return (chunk) => {
     for (let at = 0; at < chunk.length;) {
       if (left === null) {
-        const part = chunk.subarray(at, at + HEAD - headBytes);
-        head.set(part, headBytes);
-        headBytes += part.length;
-        at += part.length;
-        if (headBytes < HEAD) return;
-        headBytes = 0;
-        const length = head.readUInt32LE(0);
-        if (length < 1 || length > MAX_FRAME_BYTES + 1) throw new FramingError(`a frame of ${length} bytes`);
-        left = length - 1;
-        if (left > 0) continue;
+        at = readHead(chunk, at);
+        continue;
       }
       const part = chunk.subarray(at, at + left);
       at += part.length;
       left -= part.length;
-      const isEnd = left === 0;
-      if (isEnd) left = null;
-      take(part, isEnd);
+      take(part);
     }
   };
 }

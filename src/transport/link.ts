@@ -17,6 +17,7 @@ import {
 
 /** Bytes that may wait for one peer; further messages are dropped (Raft repeats them). */
 const QUEUE_BYTES = 64 << 20;
+const STRANGER_QUEUE_BYTES = 4 << 20;
 /** Upper limit of one message of a member, and of another peer. */
 export const MAX_MESSAGE_BYTES = 1 << 30;
 export const MAX_STRANGER_BYTES = 1 << 20;
@@ -66,7 +67,7 @@ export class Link {
     this.#handlers = handlers;
     const parse = frameParser({
       onFrame: (kind, payload) => this.#onFrame(kind, payload),
-      onPart: (kind, part, isEnd) => this.#onPart(part, isEnd && kind === FrameKind.lastPiece),
+      onPiece: (kind, parts, size) => this.#onPiece(parts, size, kind === FrameKind.lastPiece),
     });
     const feed = (bytes: Uint8Array): void => {
       this.#received += bytes.length;
@@ -123,6 +124,8 @@ export class Link {
   hasRoom(bytes: number): boolean {
     if (this.#state !== "open" || bytes > MAX_MESSAGE_BYTES) return false;
     // A message that is larger than the queue waits there as the only bulk message.
+    const isMember = this.#handlers.maxMessageBytes() >= MAX_MESSAGE_BYTES;
+    if (!isMember) return this.#queued + bytes <= STRANGER_QUEUE_BYTES;
     return this.#bulk.length === 0 || this.#queued + bytes <= QUEUE_BYTES;
   }
 
@@ -208,16 +211,18 @@ export class Link {
     }
   }
 
-  #onPart(part: Uint8Array, isLast: boolean): void {
+  #onPiece(parts: readonly Uint8Array[], size: number, isLast: boolean): void {
     if (this.#state === "closed") return;
     if (this.#state === "greeting") throw new FramingError("no hello came first");
+    if (!isLast && size < MAX_FRAME_BYTES) throw new FramingError("a short piece before the last one");
     this.#heard = true;
-    this.#piecesSize += part.length;
+    this.#piecesSize += size;
     const limit = this.#handlers.maxMessageBytes();
     if (this.#piecesSize > limit) throw new FramingError(`a message of over ${limit} bytes`);
-    this.#pieces.push(part);
+    for (const part of parts) this.#pieces.push(part);
     if (!isLast) return;
-    const message = this.#pieces.length === 1 ? part : Buffer.concat(this.#pieces, this.#piecesSize);
+    const message =
+      this.#pieces.length === 1 ? this.#pieces[0]! : Buffer.concat(this.#pieces, this.#piecesSize);
     this.#pieces = [];
     this.#piecesSize = 0;
     this.#handlers.onMessage(message);

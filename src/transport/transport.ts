@@ -247,8 +247,7 @@ export class Libp2pTransport implements Transport {
       if (link.takeHeard()) this.#heardAt.set(peer, now);
       else if (now - Math.max(this.#heardAt.get(peer) ?? now, link.silentUntil) > SILENCE_MS) {
         this.#components.logger.info("closing the link to a silent peer", { peer });
-        link.abort(new Error("nothing was heard"));
-        for (const connection of this.#connectionsOf(peer)) connection.abort(new Error("nothing was heard"));
+        for (const end of [link, ...this.#connectionsOf(peer)]) end.abort(new Error("nothing was heard"));
         continue;
       }
       if (speak) link.alive();
@@ -349,6 +348,7 @@ export class Libp2pTransport implements Transport {
       onClose: () => {
         if (!announced || this.#links.get(peerId) !== link) return;
         this.#links.delete(peerId);
+        this.#heardAt.delete(peerId);
         this.#meters.ended(peerId, link.traffic);
         this.#book.hurry(peerId, this.#components.clock.now());
         handlers.onDisconnect(peerId);
@@ -376,10 +376,14 @@ export class Libp2pTransport implements Transport {
       return;
     }
     this.#transfers.set(peerId, running + 1);
-    stream.addEventListener("close", () =>
-      this.#transfers.set(peerId, (this.#transfers.get(peerId) ?? 1) - 1),
-    );
+    stream.addEventListener("close", () => this.#transferEnded(peerId));
     serveTransfer(stream, this.#components.clock, (request) => this.#handlers!.onTransfer(peerId, request));
+  }
+
+  #transferEnded(peerId: PeerId): void {
+    const left = (this.#transfers.get(peerId) ?? 1) - 1;
+    if (left > 0) this.#transfers.set(peerId, left);
+    else this.#transfers.delete(peerId);
   }
 
   #onRecord(peer: PeerId, all: string[]): void {

@@ -95,7 +95,7 @@ describe("an uncommitted entry", () => {
         commit: 1,
         ...message,
       });
-      runtime.receive(asPeerId(`p${from}`), encodeMessages(0, [{ shard: 0, message: whole }]).subarray(1));
+      runtime.receive(asPeerId(`p${from}`), encodeMessages([{ shard: 0, message: whole }]));
       runtime.turn();
       markers.propose(1);
     };

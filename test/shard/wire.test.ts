@@ -2,15 +2,7 @@ import { expect, test } from "bun:test";
 import { Random } from "../../src/base/random.ts";
 import { newMessage } from "../../src/raft/raft.ts";
 import { EntryType, MessageType } from "../../src/raft/model/types.ts";
-import {
-  decodeMessages,
-  encodeMessages as encodeAfter,
-  type GroupMessage,
-  WireError,
-} from "../../src/shard/wire.ts";
-
-const encodeMessages = (messages: readonly GroupMessage[]): Uint8Array =>
-  encodeAfter(0, messages).subarray(1);
+import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "../../src/shard/wire.ts";
 
 const MESSAGES: GroupMessage[] = [
   { shard: 0, message: newMessage({ type: MessageType.heartbeat, to: 2, from: 1, term: 5, commit: 9 }) },
