@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { main } from "./cli/main.ts";
 
 const STDOUT = 1;
+const CLEAR = "\u001b[H\u001b[2J";
 /** Pause while the reader of standard output is slow. */
 const RETRY_MS = 2;
 
@@ -73,6 +74,7 @@ const code = await main(process.argv.slice(2), {
   environment: process.env,
   readFile: (path) => readFileSync(path, "utf8"),
   print,
+  ...(process.stderr.isTTY === true ? { clear: () => void writeSync(STDOUT, CLEAR) } : {}),
   say: (text) => void process.stderr.write(`${text}\n`),
   draw: (text) => void process.stderr.write(text),
   ask: (question) => (process.stdin.isTTY ? (globalThis.prompt(question) ?? "").trim().toLowerCase() : null),

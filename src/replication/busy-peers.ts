@@ -54,7 +54,10 @@ export class BusyPeers {
   heard(peer: PeerId, ms: number): void {
     const { runtime, transport } = this.#components;
     const within = Math.min(ms, MOST_MS);
-    runtime.peerBusy(peer, Math.ceil(within / TICK_MS));
+    for (const group of runtime.groups) {
+      const member = group.memberOf(peer);
+      if (member !== undefined) group.raft.memberBusy(member.id, Math.ceil(within / TICK_MS));
+    }
     if (within > 0) transport.expectSilence?.(peer, within);
   }
 }

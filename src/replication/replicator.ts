@@ -200,7 +200,7 @@ export class Replicator {
   }
 
   #openRuntime(): ShardRuntime {
-    const { peerId, keepEntries } = this.options;
+    const { peerId, keepEntries, leaderFollowsWriter } = this.options;
     const { transport, random, logger } = this.#components;
     return new ShardRuntime(
       {
@@ -217,8 +217,7 @@ export class Replicator {
       },
       {
         shards: this.replica.replica.settings.shards,
-        peerId,
-        member: this.log.member,
+        ...{ peerId, member: this.log.member, leaderFollowsWriter },
         ...(keepEntries === undefined ? {} : { keepEntries }),
         // A replica that lost its newest entries in a power failure reads them from the log again before any other work.
         committed: this.pipeline.session.bases.reflected,

@@ -13,8 +13,8 @@ import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { type Entry, EntryType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind } from "./frames.ts";
-import { Group, memberContext } from "./group.ts";
-import { handOver, spreadLeader } from "./leadership.ts";
+import { Group, groupWrite, memberContext } from "./group.ts";
+import { handOver, moveLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
 import type { LogStore, PeerId, ShardId, Transport } from "./seams.ts";
@@ -72,6 +72,8 @@ export interface RuntimeOptions {
   readonly electionTicks?: number;
   /** Entries of each log kept for late followers; compacted at five times as many. Default 2000. */
   readonly keepEntries?: number;
+  /** Default true: a group's leader moves to the voter that writes most to it. */
+  readonly leaderFollowsWriter?: boolean | undefined;
   /** Per shard, an index that is known to be committed. */
   readonly committed?: readonly number[];
 }
@@ -133,7 +135,7 @@ export class ShardRuntime {
     for (const group of this.groups) {
       group.raft.tick();
       group.confirmed.tick();
-      group.ticksLed = group.raft.isLeader ? group.ticksLed + 1 : 0;
+      group.countLed();
       if (group.raft.isLeader && group.shard !== 0) this.#followConfiguration(group);
     }
     if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
@@ -145,20 +147,12 @@ export class ShardRuntime {
     for (const group of this.groups) group.confirmed.forget();
   }
 
-  /** The peer is busy for so many ticks; 0: no longer. See `Raft.memberBusy`. */
-  peerBusy(peer: PeerId, ticks: number): void {
-    for (const group of this.groups) {
-      const member = group.memberOf(peer);
-      if (member !== undefined) group.raft.memberBusy(member.id, ticks);
-    }
-  }
-
   get #electionTicks(): number {
     return this.#options.electionTicks ?? ELECTION_TICKS;
   }
 
   propose(shard: ShardId, data: Uint8Array): ProposeResult {
-    return this.groups[shard]!.raft.propose(data);
+    return this.groups[shard]!.propose(data);
   }
 
   /** Handles messages of a peer. Throws `WireError` for other bytes. */
@@ -168,7 +162,7 @@ export class ShardRuntime {
       const group = this.groups[shard]!;
       if (!this.#isFrom(group, message, from) || !this.#hasPossibleTerm(group, message)) continue;
       this.#heard.set(message.from, from);
-      if (group.peerOf(message.from) !== undefined) group.acknowledged.note(message);
+      group.note(message);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else if (message.type === MessageType.propose) this.#forwarded(group, from, message);
       else group.raft.step(message);
@@ -242,16 +236,12 @@ export class ShardRuntime {
       group,
       ready: group.raft.hasReady() ? group.raft.ready() : null,
     }));
-    const told = this.#tellLargeWrite(this.#readies.flatMap(({ ready }) => ready?.entries ?? []));
+    // Entries that follow each other are applied together, so that those of the last time count, too.
+    const entries = this.#readies.flatMap(({ ready }) => ready?.entries ?? []);
+    this.#recentBytes += bytesOf(entries);
+    const told = entries.length > 0 && this.#components.onLargeWrite?.(this.#recentBytes) === true;
     const sent = this.#send(this.#readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
     return told || sent;
-  }
-
-  /** Entries that follow each other are applied together, so that those of the last time count, too. */
-  #tellLargeWrite(entries: readonly Entry[]): boolean {
-    if (entries.length === 0) return false;
-    this.#recentBytes += bytesOf(entries);
-    return this.#components.onLargeWrite?.(this.#recentBytes) ?? false;
   }
 
   /**
@@ -263,7 +253,7 @@ export class ShardRuntime {
     this.#readies = null;
     // A committed change is on disk as the configuration before the state can be past its entry.
     for (const { group, ready } of readies) if (ready !== null) group.applyConfigChanges(ready);
-    const writes = readies.flatMap(({ group, ready }) => group.writeOf(ready));
+    const writes = readies.flatMap(({ group, ready }) => groupWrite(group, ready));
     if (writes.length > 0) logStore.write(writes);
     const sent = this.#send(
       readies.flatMap(({ group, ready }) => outgoing(group, ready?.messagesAfterPersist)),
@@ -338,8 +328,13 @@ export class ShardRuntime {
 
   #upkeep(): void {
     for (const group of this.groups) {
-      if (group.raft.isLeader && this.groups.length > 1)
-        spreadLeader(group, this.#options.member, this.#components.transport.connected());
+      if (group.raft.isLeader)
+        moveLeader(group, {
+          self: this.member,
+          connected: this.#components.transport.connected(),
+          followsWriter: this.#options.leaderFollowsWriter !== false,
+          isSpread: this.groups.length > 1,
+        });
       this.#compact(group);
     }
   }

@@ -4,6 +4,7 @@
  */
 import type { Stream } from "@libp2p/interface";
 import { EMPTY_BYTES, fromUtf8, utf8 } from "../base/bytes.ts";
+import { visible } from "../base/visible.ts";
 import type { Lane, PeerTraffic } from "../shard/seams.ts";
 import {
   type Frame,
@@ -229,7 +230,7 @@ export class Link {
   }
 
   #refusedByPeer(payload: Uint8Array): void {
-    this.#handlers.onRefused(fromUtf8(payload.subarray(0, 1000)));
+    this.#handlers.onRefused(visible(fromUtf8(payload.subarray(0, 1000))));
     this.abort(new Error("the peer refused this node"));
   }
 

@@ -77,3 +77,20 @@ test(
   },
   MS,
 );
+
+test(
+  "the leader moves to the node that writes",
+  async () => {
+    cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, quiet: true });
+    const leader = async (): Promise<string> => (await cluster.nodes[0]!.status()).shards[0]!.leader;
+    const before = await leader();
+    const writer = cluster.nodes.find((node) => node.name !== before)!;
+    let id = 0;
+    await until(async () => {
+      writer.run(`INSERT INTO t VALUES(${id++}, 'x')`);
+      return (await leader()) === writer.name || `${before} leads after ${id} writes`;
+    }, "the leader moves");
+    await goesOn(cluster.nodes, id);
+  },
+  MS,
+);

@@ -72,11 +72,9 @@ class RecoveryRun extends Scenario {
     if (late !== null) this.#heal(late, survivor);
     await this.#halted(others);
     // The survivor of the later epoch may be away at their next start.
-    const [again] = others;
-    await this.down(again);
-    await this.down(survivor);
-    this.start(again);
-    await this.#halted([again]);
+    for (const node of this.nodes) await this.down(node);
+    this.start(others[0]);
+    await this.#halted([others[0]]);
     this.start(survivor);
     await this.#rejoin(survivor, others);
   }
@@ -135,7 +133,11 @@ class RecoveryRun extends Scenario {
     const rest = live.filter((node) => node !== away);
     await this.write(this.random.pick(rest));
     this.start(away);
-    if (isDead) this.start(victim);
+    if (isDead) {
+      // The removed one does not know that it was removed.
+      if (this.random.chance(0.5)) await this.#recoverStopped(victim);
+      this.start(victim);
+    }
     await this.pass(NOTICED_MS);
     if (!(victim.node?.api.notReady() ?? "").startsWith("removed"))
       this.problems.push(`${victim.name} is not halted: ${victim.node?.api.notReady() ?? victim.state}`);
@@ -188,6 +190,7 @@ class RecoveryRun extends Scenario {
   }
 
   async #recoverStopped(node: SimNode): Promise<void> {
+    this.world.log(`${node.name} begins an epoch while it is stopped`);
     const paths = dataPaths(node.dataDir);
     const key = await loadIdentity(paths.identity);
     const signer = { id: this.#id(), sign: (text: string) => signText(key, text) };

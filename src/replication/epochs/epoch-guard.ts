@@ -79,6 +79,10 @@ export class EpochGuard {
     return this.#compare(hello) === "older";
   }
 
+  isUnproven(hello: Hello): boolean {
+    return this.#compare(hello) === "unproven";
+  }
+
   get #recoveredBy(): string {
     const by = this.own.at(-1)?.by;
     return by === undefined ? "another node" : this.#components.peers.nameOf(by);

@@ -44,8 +44,11 @@ export class PeerLives {
   }
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
-    const other = this.#components.epochs.admit(hello);
-    if (other !== null) return other;
+    const { epochs } = this.#components;
+    const other = epochs.admit(hello);
+    // A removed member may have begun an epoch: it is told that it was removed.
+    if (other !== null)
+      return (epochs.isUnproven(hello) ? this.#guard.admit(peer, hello, linkedNonce) : null) ?? other;
     this.#older.delete(peer.peerId);
     const refusal = this.#guard.admit(peer, hello, linkedNonce);
     if (refusal === null) this.#noteFormats(peer.peerId, hello);
