@@ -92,6 +92,46 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (!mayVote) {",
   ),
   {
+    ...one(
+      "a follower campaigns against a busy leader",
+      0,
+      "raft/tick.ts",
+      "core.promotable && !core.busy.has(core.leader)",
+      "core.promotable",
+    ),
+    test: "test/raft/election/busy-members.test.ts",
+  },
+  {
+    ...one(
+      "a busy member is never heard from again, and keeps its leader",
+      0,
+      "raft/tick.ts",
+      "else core.busy.delete(member);",
+      "",
+    ),
+    test: "test/raft/election/busy-members.test.ts",
+  },
+  {
+    ...one(
+      "a changed byte of a record is not noticed",
+      0,
+      "transport/libp2p/noise.ts",
+      "  decipher.final();\n",
+      "",
+    ),
+    test: "test/transport/encryption.test.ts",
+  },
+  {
+    ...one(
+      "the private network's cipher ends one message early on the receiving side",
+      0,
+      "transport/libp2p/until-handshake.ts",
+      "new MessageCounter(MESSAGES[other], 0)",
+      "new MessageCounter(1, 0)",
+    ),
+    test: "test/transport/encryption.test.ts",
+  },
+  {
     name: "the suffix that differs is not discarded on disk",
     within: 0,
     test: "test/log-store/sqlite-log-store.test.ts",
