@@ -8,7 +8,7 @@ import { freePorts } from "../../src/cli/free-ports.ts";
 import type { NodeStatus } from "../../src/operations/api.ts";
 import { Links } from "../faults/links.ts";
 
-export const BINARY = join(import.meta.dir, "../../dist/marmot");
+export const BINARY = process.env.MARMOT_BINARY ?? join(import.meta.dir, "../../dist/marmot");
 
 const DEADLINE_MS = 60_000;
 
