@@ -251,6 +251,7 @@ export class Replicator {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.peers.nameOf(peer),
         nonce: this.#components.router.nonce,
+        commit: (shard) => this.runtime.groups[shard]!.raft.commit,
         freeze: (isFrozen) => {
           this.loop.frozen = isFrozen;
           if (!isFrozen) this.loop.wake();
