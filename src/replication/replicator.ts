@@ -147,12 +147,12 @@ export class Replicator {
       withOtherFunctions: () => this.peers.withOtherFunctions(),
       applicationVersion: () => this.application.look(),
       unseen: this.unseen,
-      isReader: () => this.#isReader(),
+      isReader: () => this.isReader,
     });
   }
 
-  /** null: this node is no member any more, or not yet in this configuration. */
-  #isReader(): boolean | null {
+  /** Its file refuses the writes of applications. null: this node is no member any more, or not yet in this configuration. */
+  get isReader(): boolean | null {
     const runtime = this.runtime as ShardRuntime | undefined;
     const { members } = runtime?.groups[0]!.configuration ?? this.log.configuration(0)!;
     const member = members.find((m) => m.peerId === this.options.peerId);
