@@ -21,7 +21,7 @@ import {
 } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
-import { TestCluster, type TestNode, until } from "../test/cluster/lab.ts";
+import { TestCluster, TestNode, until } from "../test/cluster/lab.ts";
 import { parseScriptArgs } from "./lib/usage.ts";
 
 const { values } = parseScriptArgs(import.meta.path, {
@@ -220,7 +220,7 @@ async function leaders(cluster: TestCluster): Promise<void> {
 async function empty(cluster: TestCluster): Promise<void> {
   const times: number[] = [];
   for (let i = 0; i < EMPTY_NODES; i++) {
-    const node = cluster.add();
+    const node = new TestNode(cluster, 100 + i);
     times.push(
       await timed(async () => {
         await node.start();
@@ -230,7 +230,6 @@ async function empty(cluster: TestCluster): Promise<void> {
     const { code, stderr } = await cluster.nodes[0]!.verb("members", "remove", node.name);
     if (code !== 0) throw new Error(stderr);
     await node.kill();
-    cluster.nodes.pop();
   }
   note({
     ...{ shards: cluster.shards, name: `an empty node: start to ready, median of ${times.length}` },

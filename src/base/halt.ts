@@ -2,9 +2,10 @@
  * A halt: the node stays up and does not replicate until the cause is removed. `/readyz`, status, the log and `wait` give the
  * same sentence.
  */
-import { UserError } from "./errors.ts";
+import { errorMessage, UserError } from "./errors.ts";
 
 export type HaltName =
+  | "bad-entry"
   | "file-replaced"
   | "file-older"
   | "damaged"
@@ -33,5 +34,18 @@ export class HaltError extends UserError {
   constructor(halt: Halt, options?: ErrorOptions) {
     super(`${halt.name}: ${halt.reason}`, halt.hint, options);
     this.halt = halt;
+  }
+}
+
+/** A committed entry cannot be decoded or applied, now or at another try. */
+export class EntryError extends Error {
+  override name = "EntryError";
+  readonly shard: number;
+  readonly index: number;
+
+  constructor(shard: number, index: number, cause: unknown) {
+    super(`entry ${index} of shard ${shard} cannot be applied: ${errorMessage(cause)}`, { cause });
+    this.shard = shard;
+    this.index = index;
   }
 }

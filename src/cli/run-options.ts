@@ -7,7 +7,7 @@ import { DEFAULT_ID_BLOCK, type NodeOptions, type Role, ROLES } from "../node/op
 import { isToken, TOKEN_FORM } from "./options/admin-token.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
-import { checkListen, checkReachable } from "./options/multiaddr.ts";
+import { checkListen, checkPeer, checkReachable } from "./options/multiaddr.ts";
 import { REPLACE_AFTER_OPTION, replaceAfter } from "./options/replace-after.ts";
 import type { OptionSpec } from "./options/option-value.ts";
 import type { Options } from "./options/options.ts";
@@ -79,7 +79,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     type: "list",
     value: "ADDR,…",
     help: "nodes to join; ",
-    check: checkReachable,
+    check: checkPeer,
     example: "/dns/node-1/tcp/8160",
   },
   {

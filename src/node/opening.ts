@@ -5,7 +5,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { nextTurn } from "../base/clock.ts";
 import { errorMessage, isDamage, isDiskFull, UserError } from "../base/errors.ts";
-import { type Halt, HaltError } from "../base/halt.ts";
+import { EntryError, type Halt, HaltError } from "../base/halt.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Recovery } from "../operations/api.ts";
 import { fileChecks } from "../operations/verify/file-checks.ts";
@@ -14,6 +14,7 @@ import { Replicator } from "../replication/replicator.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
 import { silentStage, untilRoom } from "./disk-full.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
+import { entryHalt } from "./halt/refused.ts";
 import { Halting } from "./halt/halting.ts";
 import { readSuperseded, supersededHalt } from "./halt/superseded.ts";
 import { rebuildReplica } from "./joining/rebuild-replica.ts";
@@ -128,6 +129,7 @@ export class Opening {
           if (isDiskFull(error)) this.waitForRoom(error);
           else if (error instanceof HaltError) this.halt(error.halt);
           else if (isFileTrouble(error)) this.waitForFile(error);
+          else if (error instanceof EntryError) this.halt(entryHalt(error, db));
           else core.failWith(error);
         },
         onReplacement: () => {

@@ -3,10 +3,12 @@
  * Each transaction stores rows together with positions, origins, checksums and the conflict journal.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { EntryError } from "../base/halt.ts";
 import type { UsedFormats } from "../base/versions/formats.ts";
 import type { BeforeImageSource } from "../change/before-image-source.ts";
 import type { OwnOutcome, PositionVector } from "../change/batch.ts";
 import type { ChangedRows, RedirectedRow } from "../change/changed-rows.ts";
+import type { BatchHead } from "../change/codec.ts";
 import { type KeyId, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { Image, Value } from "../change/value.ts";
@@ -21,7 +23,8 @@ import { BatchApplier } from "./batch-applier.ts";
 import type { Journal } from "./conflicts/journal.ts";
 import type { RejectedKey } from "./migrate/journal-rejects.ts";
 import { markersOf } from "./order/delivery-rule.ts";
-import { type CommittedEntry, EntryQueue } from "./order/entry-queue.ts";
+import { isOfEntry } from "./order/entry-fault.ts";
+import { type CommittedEntry, EntryQueue, type NextEntry } from "./order/entry-queue.ts";
 import type { Origins } from "./order/origins.ts";
 import type { DanglingReferences } from "./references/dangling-references.ts";
 import type { LosersChildren } from "./references/losers-children.ts";
@@ -120,6 +123,11 @@ export class Replica implements BeforeImageSource {
     return this.#components.danglingReferences;
   }
 
+  /** The batch has rows of a table that was changed after the schema under which it was made. */
+  touchesChanged(head: BatchHead): boolean {
+    return this.#tables.touchesChanged(head);
+  }
+
   /** The catalogue that the app database must have. */
   catalogue(): readonly CatalogueObject[] {
     return readObjectsOf(this.#db);
@@ -211,12 +219,20 @@ export class Replica implements BeforeImageSource {
 
   *#applyNext(shard: number): Generator<void, void> {
     const next = this.#queue.next(shard)!;
-    if (next.head !== null) yield* this.#batches.apply(shard, next, next.head);
+    if (next.head !== null) yield* this.#applyBatch(shard, next, next.head);
     // The positions of an entry and of its markers advance in one transaction.
     const markers = markersOf(next, this.#queue);
     for (const applied of [shard, ...markers]) {
       this.#positions.advance(applied, this.#queue.next(applied)!.entry);
       this.#queue.applied(applied);
+    }
+  }
+
+  *#applyBatch(shard: number, next: NextEntry, head: BatchHead): Generator<void, void> {
+    try {
+      yield* this.#batches.apply(shard, next, head);
+    } catch (error) {
+      throw isOfEntry(error) ? new EntryError(shard, next.index, error) : error;
     }
   }
 

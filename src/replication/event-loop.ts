@@ -9,6 +9,7 @@ import type { OpenReplica } from "../replica/open-replica.ts";
 import type { PeerId, ShardId } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { StateMachine } from "../shard/state-machine.ts";
+import { isProposal } from "./messages/check-proposal.ts";
 import type { Host } from "./machine/host.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { TurnResult } from "./pipeline/turn.ts";
@@ -269,6 +270,12 @@ export class EventLoop implements StateMachine {
 
   snapshotOffered(shard: ShardId, from: PeerId, metadata: SnapshotMetadata): void {
     this.#components.onSnapshotOffered(shard, from, metadata);
+  }
+
+  mayPropose(shard: ShardId, peer: PeerId, data: Uint8Array): boolean {
+    const { replica } = this.#components.replica;
+    const lastIndex = (other: ShardId): number => this.#runtime.groups[other]?.raft.lastIndex ?? 0;
+    return isProposal({ replica, lastIndex }, shard, peer, data);
   }
 
   proposalLost(shard: ShardId): void {

@@ -6,7 +6,7 @@ import type { Transport } from "../shard/seams.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { SyncedFile } from "./machine/host.ts";
-import { MAX_KEYS, type NodeNews } from "./messages/control-messages.ts";
+import { MAX_KEYS, MAX_LIVES, type NodeNews } from "./messages/control-messages.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { Role } from "./members/role.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
@@ -91,6 +91,7 @@ export function ownNews({
     reaches: transport.connected().slice(0, TOLD_PEERS),
     addresses: transport.announced().slice(0, TOLD_ADDRESSES),
     keys: keys.slice(0, MAX_KEYS),
+    members: rest.runtime.groups[0]!.configuration.members.slice(0, MAX_LIVES).map((m) => [m.id, m.peerId]),
     ...lowestHolds(rest),
     lives: lives.known(),
   };

@@ -29,6 +29,16 @@ export interface PeerMessagesComponents {
   readonly onRefused: (peer: PeerId, reason: string) => void;
 }
 
+/** Messages that count although the peer is no member, as far as this node knows. */
+const FOR_ALL: ReadonlySet<Control["kind"]> = new Set([
+  "join",
+  "leave",
+  "life",
+  "received",
+  "refused",
+  "changed",
+]);
+
 export class PeerMessages implements Stage {
   readonly clusterId: string;
   /** Set by a request that changes a member: receives the answers of the leader. */
@@ -79,7 +89,7 @@ export class PeerMessages implements Stage {
   onConnect(peerId: PeerId): void {
     const { logger, peers, loop, ownNews } = this.#components;
     logger.debug("connected", { peer: peers.nameOf(peerId) });
-    peers.tell(peerId, { kind: "news", ...ownNews() });
+    if (peers.isMember(peerId)) peers.tell(peerId, { kind: "news", ...ownNews() });
     loop.wake();
   }
 
@@ -96,6 +106,7 @@ export class PeerMessages implements Stage {
 
   onControl(peerId: PeerId, control: Control): void {
     const { lives, members, snapshots, peers, ownNews } = this.#components;
+    if (!FOR_ALL.has(control.kind) && !peers.isMember(peerId)) return;
     const answer = (message: Control): void => peers.tell(peerId, message);
     switch (control.kind) {
       case "join":
@@ -158,6 +169,7 @@ export class PeerMessages implements Stage {
   }
 
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array> {
+    if (!this.#components.peers.isMember(peerId)) throw new Error("only members receive the replica");
     return this.#components.snapshots.send(peerId, request);
   }
 }

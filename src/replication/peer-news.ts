@@ -1,5 +1,6 @@
 /** The peers of a node as it knows them: their names, their last reports, and the pairs that do not reach each other. */
 import type { Clock } from "../base/clock.ts";
+import type { MemberId } from "../raft/model/types.ts";
 import type { PeerId, Transport } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
@@ -7,6 +8,9 @@ import { type Control, encodeControl, type NodeNews } from "./messages/control-m
 import type { MessageRouter } from "./messages/message-router.ts";
 import { CommitTimes, entriesBehind, sumOf } from "./peer-lag.ts";
 import { liveMembers, type UnreachedPair, unreachedPairs } from "./members/reachability.ts";
+
+/** Without a member in touch for this time, other nodes may have replaced all of them. */
+const ALONE_MS = 10_000;
 
 /** The last positions that a peer reported, and the time of the report. */
 interface ReceivedNews extends NodeNews {
@@ -34,10 +38,13 @@ export class PeerNews {
   /** Whether a peer's checksums agreed when they were last compared. */
   readonly agreement = new Map<PeerId, boolean>();
   readonly #components: PeerNewsComponents;
+  /** When a member was last seen to be connected. */
+  #inTouchAt: number;
   readonly #commits: CommitTimes;
 
   constructor(components: PeerNewsComponents) {
     this.#components = components;
+    this.#inTouchAt = components.clock.now();
     this.#commits = new CommitTimes(() => components.clock.now());
   }
 
@@ -52,6 +59,26 @@ export class PeerNews {
     this.#commits.note(sumOf(committed));
     const entries = entriesBehind(committed, applied);
     return { entries, ms: entries === 0 ? 0 : this.#commits.behindMs(sumOf(applied)) };
+  }
+
+  /**
+   * A member tells that the peer is the member of that id. Without any member in touch the peer is believed: all of them may
+   * have been replaced while this node was disconnected, if the others could decide that without it.
+   */
+  isVouched(id: MemberId, peer: PeerId): boolean {
+    const { members, configuration } = this.#group.configuration;
+    const { self, clock, transport } = this.#components;
+    const told = members.some((m) =>
+      this.received.get(m.peerId)?.members?.some(([known, its]) => known === id && its === peer),
+    );
+    if (told) return true;
+    const others = members.filter((m) => m.peerId !== self);
+    const connected = transport.connected();
+    if (others.some((m) => connected.includes(m.peerId))) this.#inTouchAt = clock.now();
+    if (clock.now() - this.#inTouchAt < ALONE_MS) return false;
+    const { voters } = configuration;
+    const without = voters.filter((voter) => others.some((m) => m.id === voter)).length;
+    return without >= Math.floor(voters.length / 2) + 1;
   }
 
   isMember(peer: PeerId): boolean {
@@ -72,8 +99,10 @@ export class PeerNews {
     this.#components.transport.send(peer, encodeControl(control), "urgent");
   }
 
+  /** To all connected members. */
   tellAll(control: Control): void {
-    for (const peer of this.#components.transport.connected()) this.tell(peer, control);
+    for (const peer of this.#components.transport.connected())
+      if (this.isMember(peer)) this.tell(peer, control);
   }
 
   /** Names of connected nodes that have other functions of the application than this one, as far as they told. */

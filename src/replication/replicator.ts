@@ -197,6 +197,7 @@ export class Replicator {
     return new ShardRuntime(
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+        isVouched: (id, peer) => this.peers.isVouched(id, peer),
         keepFrom: (shard) =>
           lowestHold(
             shard,

@@ -71,7 +71,7 @@ export class Membership {
     if (asked && member.role === "learner") return refused(`${member.name} is a learner by choice`);
     if (!this.#voters.includes(member.id)) {
       if (this.#voters.length >= MAX_VOTERS) return refused(`${MAX_VOTERS} voters are the most`);
-      const behind = asked ? 0 : this.#behind(member.id);
+      const behind = this.#behind(member.id);
       if (behind > PROMOTE_WITHIN)
         return refused(
           `${member.name} is ${Number.isFinite(behind) ? `${behind} entries behind` : "not connected"}`,

@@ -2,6 +2,7 @@
 import { asPeerId, NO_PEER } from "../base/ids.ts";
 import { FORMATS, newerFormat } from "../base/versions/formats.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
+import { EntryError } from "../base/halt.ts";
 import type { Random } from "../base/random.ts";
 import { decodeConfigChange, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
 import {
@@ -17,6 +18,7 @@ import { ConfirmedCommit } from "./confirmed-commit.ts";
 import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
 import { freeSlot } from "./slots.ts";
 import type { StateMachine } from "./state-machine.ts";
+import { TermBound } from "../raft/election/term-bound.ts";
 
 export interface GroupLimits {
   /** Ticks. */
@@ -45,12 +47,22 @@ function readContext(bytes: Uint8Array): MemberFacts {
   return { peerId: asPeerId(peerId), name, ...optionalFacts(rest) };
 }
 
+function readChange(shard: ShardId, { index, data }: Entry): { change: ConfigChange; context: MemberFacts } {
+  try {
+    const change = decodeConfigChange(data);
+    return { change, context: readContext(change.context) };
+  } catch (error) {
+    throw new EntryError(shard, index, error);
+  }
+}
+
 export class Group {
   readonly shard: ShardId;
   readonly raft: Raft;
   readonly log: GroupLog;
   readonly confirmed: ConfirmedCommit;
   readonly acknowledged = new Acknowledged();
+  readonly terms: TermBound;
   /** The newest applied configuration. */
   configuration: GroupConfiguration;
   /** Applied and not on disk yet. */
@@ -73,6 +85,7 @@ export class Group {
   ) {
     const { logStore, stateMachine, random } = components;
     this.shard = shard;
+    this.terms = new TermBound(limits);
     this.log = logStore.group(shard);
     this.configuration = logStore.configuration(shard)!;
     const log = this.log;
@@ -119,6 +132,18 @@ export class Group {
     return this.configuration.members.find((m) => m.peerId === peer);
   }
 
+  /** The log has an admission of the peer under that id, which is not applied yet. */
+  admits(id: MemberId, peer: PeerId): boolean {
+    if (id < this.log.firstIndex() || id > this.log.lastIndex()) return false;
+    const [entry] = this.log.entries(id, id + 1, 0);
+    if (entry?.type !== EntryType.configChange) return false;
+    const { steps, context } = decodeConfigChange(entry.data);
+    const isAdmission = steps.some(
+      ({ type, member }) => type !== ConfigChangeType.removeMember && member === 0,
+    );
+    return isAdmission && readContext(context).peerId === peer;
+  }
+
   get leaderPeer(): PeerId {
     return this.peerOf(this.raft.leader) ?? NO_PEER;
   }
@@ -136,12 +161,11 @@ export class Group {
     const format = entry.data[0] ?? 0;
     if (format > FORMATS.membership.max)
       throw newerFormat(`entry ${entry.index} of shard ${this.shard}`, "membership", format);
-    const change: ConfigChange = decodeConfigChange(entry.data);
+    const { change, context } = readChange(this.shard, entry);
     const configuration = this.raft.applyConfigChange(change, entry.index);
     if (entry.index <= this.configuration.index) return;
     const { epochs } = this.configuration;
     const members = new Map(this.configuration.members.map((m) => [m.id, m]));
-    const context = readContext(change.context);
     for (const step of change.steps) {
       const id = step.member === 0 ? entry.index : step.member;
       if (step.type !== ConfigChangeType.removeMember && context.peerId !== NO_PEER)

@@ -11,7 +11,7 @@ import type { LogIndex } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
-import { type MemberId, type Message, MessageType } from "../raft/model/types.ts";
+import { EntryType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind, withKind } from "./frames.ts";
 import { Group, memberContext } from "./group.ts";
 import { handOver, spreadLeader } from "./leadership.ts";
@@ -19,7 +19,7 @@ import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
 import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
-import { decodeMessages, encodeMessages, type GroupMessage, WireError } from "./wire.ts";
+import { decodeMessages, encodeMessages, type GroupMessage } from "./wire.ts";
 
 /** Rounds of ready in one turn: a write often makes the next round possible, and the number of rounds is bounded. */
 const ROUNDS = 4;
@@ -40,8 +40,8 @@ const ELECTION_TICKS = 10;
 const HEARTBEAT_TICKS = 2;
 /** Ticks between two checks of configurations, leaders and logs. */
 const UPKEEP_TICKS = 5;
-/** Elections that a node may have missed. A term beyond is damaged or malicious, and would never be forgotten. */
-const MAX_TERM_AHEAD = 1_000_000;
+/** Ticks between two warnings about proposals of the same peer. */
+const WARN_TICKS = 600;
 
 /** Bytes of a message above which the transport is asked for room before it is encoded. */
 const LARGE_BYTES = 1 << 20;
@@ -54,6 +54,8 @@ export interface RuntimeComponents {
   readonly logger: Logger;
   /** The position from which a receiver of a replica needs the log; null: none. Absent: none. */
   readonly keepFrom?: (shard: ShardId) => LogIndex | null;
+  /** A member tells that the peer is the member of that id, which this node's configuration does not have yet. Absent: none does. */
+  readonly isVouched?: (id: MemberId, peer: PeerId) => boolean;
 }
 
 export interface RuntimeOptions {
@@ -76,6 +78,8 @@ export class ShardRuntime {
   readonly #options: RuntimeOptions;
   /** The sender of each member id: for answers to members that a configuration does not contain yet. */
   readonly #heard = new Map<MemberId, PeerId>();
+  /** Peers whose proposals were refused, with the tick of the last warning. */
+  readonly #warnedAt = new Map<PeerId, number>();
   /** The readies of a turn between `begin` and `finish`. */
   #readies: { group: Group; ready: Ready | null }[] | null = null;
   #ticks = 0;
@@ -146,24 +150,49 @@ export class ShardRuntime {
     for (const { shard, message } of decodeMessages(bytes, this.groups.length)) {
       if (message.to !== this.#options.member) continue;
       const group = this.groups[shard]!;
-      if (message.term > group.raft.term + MAX_TERM_AHEAD)
-        throw new WireError(`term ${message.term} is far ahead of ${group.raft.term}`);
-      if (!this.#isFrom(group, message, from)) continue;
+      if (!this.#isFrom(group, message, from) || !this.#hasPossibleTerm(group, message)) continue;
       this.#heard.set(message.from, from);
       if (group.peerOf(message.from) !== undefined) group.acknowledged.note(message);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
+      else if (message.type === MessageType.propose) this.#forwarded(group, from, message);
       else group.raft.step(message);
     }
   }
 
   /**
    * The sender's id is that of the peer, in the group or in group 0. Ids are indexes of group 0: an unknown id up to its
-   * configuration was removed, or never admitted. A higher one may belong to a member that this node does not know yet.
+   * configuration was removed, or never admitted. A higher one may belong to a member that this node does not know yet: its
+   * admission is in this node's log, or a member vouches for it.
    */
   #isFrom(group: Group, { from: id }: Message, peer: PeerId): boolean {
     const first = this.groups[0]!;
     const known = group.peerOf(id) ?? first.peerOf(id);
-    return known === undefined ? id > first.configuration.index : known === peer;
+    if (known !== undefined) return known === peer;
+    if (id <= first.configuration.index) return false;
+    return first.admits(id, peer) || (this.#components.isVouched?.(id, peer) ?? false);
+  }
+
+  #hasPossibleTerm(group: Group, { from, term }: Message): boolean {
+    const { voters } = group.configuration.configuration;
+    const view = { term: group.raft.term, ticks: this.#ticks, voters, self: this.#options.member };
+    return group.terms.accepts(from, term, view);
+  }
+
+  /** Every member may propose changes of its own; only a leader changes the configuration. */
+  #forwarded(group: Group, peer: PeerId, message: Message): void {
+    const { stateMachine, logger } = this.#components;
+    const entries = message.entries.filter(
+      ({ type, data }) =>
+        type === EntryType.normal && stateMachine.mayPropose?.(group.shard, peer, data) !== false,
+    );
+    if (entries.length > 0) group.raft.step({ ...message, entries });
+    const warnedAt = this.#warnedAt.get(peer) ?? Number.NEGATIVE_INFINITY;
+    if (entries.length === message.entries.length || this.#ticks - warnedAt < WARN_TICKS) return;
+    this.#warnedAt.set(peer, this.#ticks);
+    logger.warn("a proposal of a member was refused: it is malformed, or of another origin", {
+      peer,
+      shard: group.shard,
+    });
   }
 
   #offered(group: Group, from: PeerId, message: Message): void {

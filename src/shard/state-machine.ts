@@ -15,6 +15,8 @@ export interface StateMachine {
    * offer, until this node has installed a state and starts again with a log that begins there.
    */
   snapshotOffered(shard: ShardId, from: PeerId, metadata: SnapshotMetadata): void;
+  /** Whether a peer may propose the data of an entry. Absent: it may. */
+  mayPropose?(shard: ShardId, peer: PeerId, data: Uint8Array): boolean;
   /** A proposal for the shard's leader could not be sent. */
   proposalLost(shard: ShardId): void;
   /** The shard's leader changed; "" while there is none. */

@@ -78,6 +78,16 @@ export class AddressBook {
     }
   }
 
+  /** Addresses that a list in DNS does not have any more. One that led to a peer stays. */
+  drop(multiaddrs: readonly string[]): void {
+    for (const multiaddr of multiaddrs) {
+      const known = this.#known.get(splitAddress(multiaddr).address);
+      if (known === undefined) continue;
+      known.given = false;
+      if (known.failures > 0 || known.peer === null) this.#known.delete(known.address);
+    }
+  }
+
   /** Adds addresses that led to a peer in an earlier run. */
   remember(multiaddrs: readonly string[], now: number): void {
     for (const multiaddr of multiaddrs) this.#put(multiaddr, now);
@@ -216,6 +226,7 @@ export class AddressBook {
 
   /** The peer refused this node: its addresses are due after the longest pause. */
   refused(peer: string, now: number, reason: string): void {
+    for (const [other, until] of this.#restUntil) if (until <= now) this.#restUntil.delete(other);
     this.#restUntil.set(peer, now + LONGEST_PAUSE_MS);
     for (const known of this.#known.values()) {
       if (known.peer !== peer) continue;

@@ -22,6 +22,8 @@ export const FrameKind = {
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 
 const HEAD = 5;
+/** Chunks of an unfinished frame that are kept apart. */
+const MAX_PARTS = 128;
 
 /** Payload bytes of one frame. Larger messages are sent in pieces. */
 export const MAX_FRAME_BYTES = 256 * 1024;
@@ -49,7 +51,11 @@ export function frameParser(
   return (chunk) => {
     parts.push(chunk);
     size += chunk.length;
-    if (size < need) return;
+    if (size < need) {
+      // A view of each of many small chunks would hold far more than the bytes.
+      if (parts.length >= MAX_PARTS) parts = [Buffer.concat(parts, size)];
+      return;
+    }
     const all =
       parts.length === 1
         ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)

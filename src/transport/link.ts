@@ -9,6 +9,7 @@ import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./
 
 /** Bytes that may wait for one peer; further messages are dropped (Raft repeats them). */
 const QUEUE_BYTES = 64 << 20;
+const STRANGER_QUEUE_BYTES = 4 << 20;
 /** Upper limit of one message of a member, and of another peer. */
 export const MAX_MESSAGE_BYTES = 1 << 30;
 export const MAX_STRANGER_BYTES = 1 << 20;
@@ -100,6 +101,8 @@ export class Link {
   hasRoom(bytes: number): boolean {
     if (this.#state !== "open" || bytes > MAX_MESSAGE_BYTES) return false;
     // A message that is larger than the queue waits there as the only bulk message.
+    const isMember = this.#handlers.maxMessageBytes() >= MAX_MESSAGE_BYTES;
+    if (!isMember) return this.#queued + bytes <= STRANGER_QUEUE_BYTES;
     return this.#bulk.length === 0 || this.#queued + bytes <= QUEUE_BYTES;
   }
 
@@ -188,6 +191,7 @@ export class Link {
   }
 
   #onPiece(piece: Uint8Array, last: boolean): void {
+    if (!last && piece.length < MAX_FRAME_BYTES) throw new FramingError("a short piece before the last one");
     this.#piecesSize += piece.length;
     const limit = this.#handlers.maxMessageBytes();
     if (this.#piecesSize > limit) throw new FramingError(`a message of over ${limit} bytes`);

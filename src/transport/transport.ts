@@ -5,6 +5,7 @@
  * reconnects to peers by id and gives up after some attempts. A node starts with addresses whose peer ids it does not know
  * (`/dns/node-1/tcp/8160`). It must try them until it stops, with a fixed upper limit of the pause between two attempts.
  */
+import { resolveTxt } from "node:dns/promises";
 import { asPeerId, type PeerId } from "../base/ids.ts";
 import type { Connection, PrivateKey, Stream } from "@libp2p/interface";
 import { type Multiaddr, multiaddr } from "@multiformats/multiaddr";
@@ -16,10 +17,11 @@ import type { Random } from "../base/random.ts";
 import type { AddressProblem, Lane, PeerTraffic, Transport, TransportHandlers } from "../shard/seams.ts";
 import { AddressBook, splitAddress } from "./address-book.ts";
 import { dialReason } from "./dial-reason.ts";
+import { DnsAddresses, isDnsList, type ResolveTxt } from "./addresses/dns-addresses.ts";
 import { Discovery, RECORDS } from "./discovery.ts";
 import { peerIdOf } from "./identity.ts";
 import { createNode, gossipOf } from "./libp2p/create-node.ts";
-import { announced, isLoopbackAddress } from "./loopback.ts";
+import { announced, isLoopbackAddress } from "./addresses/loopback.ts";
 import { Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
 import { PeerMeters } from "./peer-meters.ts";
 import { privateNetwork } from "./private-network.ts";
@@ -56,11 +58,13 @@ export interface TransportOptions {
   readonly listen: readonly string[];
   /** Addresses that peers are told; empty: the listen addresses. */
   readonly announce: readonly string[];
-  /** Multiaddrs that are dialled until the node stops. */
+  /** Multiaddrs that are dialled until the node stops, and lists of them in DNS. */
   readonly peers: readonly string[];
   /** Multiaddrs that worked in an earlier run. */
   readonly remembered: readonly string[];
   readonly mdns: boolean;
+  /** Default: as the machine does. */
+  readonly resolveTxt?: ResolveTxt;
   /** Called when the addresses to remember over a restart have changed. */
   readonly onAddresses?: (multiaddrs: string[]) => void;
   /** A peer refused this node, and why. */
@@ -72,6 +76,7 @@ export class Libp2pTransport implements Transport {
   readonly #components: TransportComponents;
   readonly #options: TransportOptions;
   readonly #book: AddressBook;
+  readonly #lists: DnsAddresses;
   readonly #links = new Map<PeerId, Link>();
   readonly #heardAt = new Map<PeerId, number>();
   readonly #refusals: RefusalLog;
@@ -95,7 +100,16 @@ export class Libp2pTransport implements Transport {
     this.#strangers = new Strangers(components.logger);
     this.peerId = peerIdOf(options.privateKey);
     this.#book = new AddressBook(this.peerId, components.random.fork());
-    this.#book.add(options.peers, components.clock.now());
+    this.#book.add(
+      options.peers.filter((address) => !isDnsList(address)),
+      components.clock.now(),
+    );
+    this.#lists = new DnsAddresses(options.peers.filter(isDnsList), {
+      resolveTxt: options.resolveTxt ?? resolveTxt,
+      now: () => components.clock.now(),
+      onAdded: (addresses) => this.addAddresses(addresses),
+      onDropped: (addresses) => this.#book.drop(addresses),
+    });
     this.#book.remember(options.remembered, components.clock.now());
   }
 
@@ -189,7 +203,9 @@ export class Libp2pTransport implements Transport {
   }
 
   problems(): AddressProblem[] {
-    return this.#book.problems(this.#components.clock.now(), (peer) => this.#links.has(asPeerId(peer)));
+    const unlisted = this.#lists.problems();
+    const connected = (peer: string): boolean => this.#links.has(asPeerId(peer));
+    return [...unlisted, ...this.#book.problems(this.#components.clock.now(), connected)];
   }
 
   #protector(keys: readonly Uint8Array[]): ReturnType<typeof privateNetwork> {
@@ -234,6 +250,7 @@ export class Libp2pTransport implements Transport {
       if (speak) link.alive();
     }
     this.#meters.tick(this.#links.keys(), (peer) => this.#connectionsOf(peer)[0]);
+    this.#lists.tick();
     const connected = (peer: string): boolean => this.#links.has(asPeerId(peer));
     for (const address of this.#book.due(now, connected)) void this.#dial(address);
     for (const { address, reason } of this.#book.takeReports(now, connected))
@@ -328,6 +345,7 @@ export class Libp2pTransport implements Transport {
       onClose: () => {
         if (!announced || this.#links.get(peerId) !== link) return;
         this.#links.delete(peerId);
+        this.#heardAt.delete(peerId);
         this.#meters.ended(peerId, link.traffic);
         this.#book.hurry(peerId, this.#components.clock.now());
         handlers.onDisconnect(peerId);
@@ -355,10 +373,14 @@ export class Libp2pTransport implements Transport {
       return;
     }
     this.#transfers.set(peerId, running + 1);
-    stream.addEventListener("close", () =>
-      this.#transfers.set(peerId, (this.#transfers.get(peerId) ?? 1) - 1),
-    );
+    stream.addEventListener("close", () => this.#transferEnded(peerId));
     serveTransfer(stream, this.#components.clock, (request) => this.#handlers!.onTransfer(peerId, request));
+  }
+
+  #transferEnded(peerId: PeerId): void {
+    const left = (this.#transfers.get(peerId) ?? 1) - 1;
+    if (left > 0) this.#transfers.set(peerId, left);
+    else this.#transfers.delete(peerId);
   }
 
   #onRecord(peer: PeerId, all: string[]): void {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { checkListen, checkReachable, parseMultiaddr } from "../../src/cli/options/multiaddr.ts";
+import { checkListen, checkPeer, checkReachable, parseMultiaddr } from "../../src/cli/options/multiaddr.ts";
 
 const ID = "12D3KooWGRUfZ1NZzbCXMJBkWnxVWXVGXkGbZ6fTGuDVEhPzkcCx";
 
@@ -41,6 +41,20 @@ describe("refused multiaddrs", () => {
     `/ip4/10.0.0.1/tcp/8160/p2p/${ID.replace("Z", "0")}`,
   ])
     test(text || "nothing", () => expect(checkReachable(text)).toContain("a multiaddr such as"));
+});
+
+test("a peer may be a list of addresses in DNS, and nothing else may", () => {
+  for (const text of ["/dnsaddr/cluster.example.com", `/dnsaddr/cluster/p2p/${ID}`, "/dns/node-1/tcp/8160"])
+    expect(checkPeer(text)).toBe(null);
+  for (const text of [
+    "/dnsaddr/",
+    "/dnsaddr/a b",
+    "/dnsaddr/cluster/p2p/x",
+    "/dnsaddr/cluster/tcp/8160",
+    "node-1",
+  ])
+    expect(checkPeer(text)).toContain("or /dnsaddr/NAME");
+  expect(checkReachable("/dnsaddr/cluster.example.com")).not.toBe(null);
 });
 
 test("a listen address is an IP address without a peer id; its port may be 0", () => {

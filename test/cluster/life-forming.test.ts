@@ -82,10 +82,14 @@ test(
 test(
   "nodes that only meet joining nodes say so, and how to form a cluster",
   async () => {
-    const nodes = empty(2);
-    await startTogether(nodes);
-    await says(nodes[0]!, "all that answer are joining, too (n1)");
+    const nodes = empty(4);
+    await startTogether(nodes.slice(0, 2));
+    await says(nodes[0]!, "the node that answers is joining, too (n1)");
     await says(nodes[1]!, "give all 2 nodes --bootstrap-expect 2");
+    for (const node of nodes.slice(0, 2)) await node.kill("SIGTERM");
+    await startTogether(nodes);
+    await says(nodes[0]!, "all 3 that answer are joining, too (n1, n2, n3)");
+    await says(nodes[3]!, "give all 4 nodes --bootstrap-expect 4");
   },
   MS,
 );

@@ -871,6 +871,57 @@ export const MUTATIONS: readonly Mutation[] = [
     // In the simulation the peers refuse the node, too: they know the entries that it acknowledged.
     test: "test/replication/lives/log-end.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- members that do not keep to the protocol
+  {
+    ...one(
+      "a message under an id that no configuration knows is taken",
+      0,
+      "shard/runtime.ts",
+      "return first.admits(id, peer) || (this.#components.isVouched?.(id, peer) ?? false);",
+      "return true;",
+    ),
+    test: "test/shard/unknown-senders.test.ts",
+  },
+  {
+    ...one(
+      "members do not vouch for members that this node does not know",
+      0,
+      "replication/peer-news.ts",
+      "if (told) return true;",
+      "",
+    ),
+    test: "test/replication/peer-news.test.ts",
+  },
+  {
+    ...one(
+      "a term that no elections can have made is adopted",
+      0,
+      "raft/election/term-bound.ts",
+      "return SLACK + elections * Math.max(1, voters.length);",
+      "return UNKNOWN_TIME;",
+    ),
+    test: "test/raft/election/term-bound.test.ts",
+  },
+  {
+    ...one(
+      "a node that was suspended believes no later term",
+      0,
+      "raft/election/term-bound.ts",
+      "return recent.length >= Math.min(others, Math.floor(voters.length / 2) + 1);",
+      "return recent.length > others;",
+    ),
+    test: "test/raft/election/term-bound.test.ts",
+  },
+  {
+    ...one(
+      "a leader orders entries that no node can apply",
+      0,
+      "replication/messages/check-proposal.ts",
+      "if (!isRefused && head.schema === undefined) decodeTables(head, (id) => shapes.get(id));",
+      "",
+    ),
+    test: "test/replication/messages/check-proposal.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
     name: "a descriptor of the app database is closed after each sync",

@@ -14,6 +14,8 @@ const DNS_NAME =
 /** An identity or SHA-256 multihash in base58. */
 const PEER_ID = /^[1-9A-HJ-NP-Za-km-z]{40,64}$/;
 
+const DNS_LIST = "/dnsaddr/";
+
 /** null: not such a multiaddr. */
 export function parseMultiaddr(text: string): HostAndPort | null {
   const match = SHAPE.exec(text);
@@ -34,6 +36,14 @@ export const checkListen = (text: string): string | null => {
   return found !== null && !found.kind.startsWith("dns") && !text.includes("/p2p/")
     ? null
     : "a multiaddr such as /ip4/0.0.0.0/tcp/8160, an address of this machine";
+};
+
+/** Also a list of addresses in DNS. */
+export const checkPeer = (text: string): string | null => {
+  const [name = "", id] = text.startsWith(DNS_LIST) ? text.slice(DNS_LIST.length).split("/p2p/") : [];
+  if (DNS_NAME.test(name) && (id === undefined || PEER_ID.test(id))) return null;
+  const expected = checkReachable(text);
+  return expected === null ? null : `${expected}, or /dnsaddr/NAME`;
 };
 
 export const checkReachable = (text: string): string | null => {

@@ -1,6 +1,6 @@
 /** The halt of a node that the members of its cluster refuse. */
 import { UPDATE_HINT } from "../../base/versions/formats.ts";
-import type { Halt } from "../../base/halt.ts";
+import type { EntryError, Halt } from "../../base/halt.ts";
 import { readRefusal } from "../../replication/lives/hello-check.ts";
 import type { Life } from "../../replication/messages/control-messages.ts";
 import type { Stage } from "../../replication/messages/message-router.ts";
@@ -9,6 +9,13 @@ import type { PeerId } from "../../shard/seams.ts";
 /** The node must become another member: its old member id never votes again. */
 export const rejoinHint = (file: string): string =>
   `stop this node and its applications, run marmot rejoin --db ${file}, and start it again: it joins as a new member; the old file is kept`;
+
+/** Other nodes may be able to apply the entry: of a newer version, or with an undamaged replica. */
+export const entryHalt = ({ message }: EntryError, file: string): Halt => ({
+  name: "bad-entry",
+  reason: message,
+  hint: `if other nodes go on, run their version of marmot here, or ${rejoinHint(file)}`,
+});
 
 const HINTS = {
   twice: (): string => "stop one of the two; only one machine may run this data directory",

@@ -218,7 +218,7 @@ class Asking {
       return `forming a cluster: ${step.kind === "wait" ? step.reason : "comparing files"}${this.#problems()}`;
     if (joiners.length > 0)
       return (
-        `joining: all that answer are joining, too (${joiners.join(", ")}), and none is a member of a cluster: ` +
+        `joining: ${joiners.length === 1 ? "the node that answers is" : `all ${joiners.length} that answer are`} joining, too (${joiners.join(", ")}), and none is a member of a cluster: ` +
         `start the node with the data without --peers, or give all ${joiners.length + 1} nodes --bootstrap-expect ${joiners.length + 1}${this.#problems()}`
       );
     return `joining: waiting for a member of the cluster to answer${this.#problems()}`;

@@ -2,7 +2,8 @@
  * Committed entries that the replica has not applied, per shard, and the choice of the next one. The marking of an entry is
  * read once, when it is added; its batch is decoded once, when it becomes the next of its shard.
  */
-import { type BatchHead, decodeBatchHead } from "../../change/codec.ts";
+import { EntryError } from "../../base/halt.ts";
+import { type BatchHead, CodecError, decodeBatchHead } from "../../change/codec.ts";
 import { type Marking, readMarking, UNMARKED } from "../../change/marking.ts";
 import { type Entry, EntryType } from "../../raft/model/types.ts";
 import { mayApply, type DeliverableEntry, type DeliveryView, unmarked } from "./delivery-rule.ts";
@@ -30,6 +31,14 @@ interface ShardQueue {
 
 /** Applied entries kept before an array is cut. */
 const CUT_AT = 1000;
+
+function decoded(shard: number, index: number, batch: Uint8Array): BatchHead {
+  try {
+    return decodeBatchHead(batch, `entry ${index} of shard ${shard}`);
+  } catch (error) {
+    throw error instanceof CodecError ? new EntryError(shard, index, error) : error;
+  }
+}
 
 export class EntryQueue implements DeliveryView {
   readonly #queues: ShardQueue[];
@@ -78,7 +87,7 @@ export class EntryQueue implements DeliveryView {
     if (entry.type !== EntryType.normal || entry.data.length === 0) return nothing;
     const { names, marker, batch } = entry;
     if (marker !== null) return { ...nothing, marker: shard === 0 ? null : marker };
-    const head = decodeBatchHead(batch, `entry ${index} of shard ${shard}`);
+    const head = decoded(shard, index, batch);
     const others = shard === 0 ? names.filter((n) => n > 0 && n < this.#queues.length) : [];
     const after = head.after.slice(0, this.#queues.length);
     return { entry, index, head, after, names: others, marker: null };

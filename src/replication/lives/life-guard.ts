@@ -12,6 +12,8 @@ import { checkLife, refusalText } from "./hello-check.ts";
 const COME_BACK = "the last connection of this node is still open; try again";
 /** Processes that were asked to come back; more are not remembered. */
 const MAX_DEFERRED = 1000;
+/** Peers whose last accepted process is remembered. */
+const MAX_ACCEPTED = 1000;
 
 export interface LifeGuardComponents {
   readonly clock: Clock;
@@ -65,7 +67,7 @@ export class LifeGuard {
   /** The peer tells a new life over its open connection. */
   changed(peerId: PeerId, life: Life): string | null {
     const reason = this.#check(peerId, { nonce: life.nonce, life }, null);
-    if (reason !== null) this.#refused.add(peerId);
+    if (reason !== null && this.#refused.size < MAX_ACCEPTED) this.#refused.add(peerId);
     return reason;
   }
 
@@ -94,11 +96,23 @@ export class LifeGuard {
     if (verdict !== null) return refusalText(verdict);
     this.#refused.delete(peerId);
     // The promises of a member are its own if the same process was admitted: its life may arrive after its first answers.
-    const isJoining = life === null && this.#components.runtime.groups[0]!.memberOf(peerId) === undefined;
-    if (life !== null || isJoining) this.#accepted.set(peerId, nonce);
-    if (life === null) return null;
-    peers.remember(peerId, life);
+    const isMember = this.#isMember(peerId);
+    if (life !== null || !isMember) this.#accept(peerId, nonce);
+    // An invented life of a peer that is no member costs no write. A member that this node does not know yet is checked again.
+    if (life !== null && isMember) peers.remember(peerId, life);
     return null;
+  }
+
+  #isMember(peerId: PeerId): boolean {
+    return this.#components.runtime.groups[0]!.memberOf(peerId) !== undefined;
+  }
+
+  #accept(peerId: PeerId, nonce: string): void {
+    this.#accepted.delete(peerId);
+    this.#accepted.set(peerId, nonce);
+    if (this.#accepted.size <= MAX_ACCEPTED) return;
+    const oldest = [...this.#accepted.keys()].find((peer) => !this.#isMember(peer));
+    if (oldest !== undefined) this.#accepted.delete(oldest);
   }
 
   /** A member's id is the index of its admission: an id up to the applied configuration that is not in it has left. */

@@ -23,6 +23,8 @@ const MAX_MEMBERS = 64;
 export const REPLACE_AFTER_MS = 600_000;
 /** Pause between two admissions: a flood of requests changes the configuration slowly. */
 const ADMIT_MS = 100;
+/** Peers whose last connection is remembered, beside the members. */
+const MAX_SEEN = 512;
 /** Refusals of joins that are remembered. */
 const MAX_REFUSED = 256;
 
@@ -78,7 +80,13 @@ export class MemberChanges {
     admitted?.(self);
     const now = this.#components.clock.now();
     for (const peer of this.#components.transport.connected()) this.#seenAt.set(peer, now);
+    for (const peer of this.#seenAt.keys())
+      if (this.#seenAt.size > MAX_SEEN && !this.#isMember(peer)) this.#seenAt.delete(peer);
     this.#replaceSilent(now);
+  }
+
+  #isMember(peer: PeerId): boolean {
+    return this.#components.runtime.groups[0]!.memberOf(peer) !== undefined;
   }
 
   #replaceSilent(now: number): void {

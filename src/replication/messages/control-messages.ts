@@ -95,6 +95,10 @@ const NEWS = {
   addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
   /** Fingerprints of the cluster keys that the node accepts; it dials with the first. Older builds do not tell. */
   keys: v.optional(v.pipe(v.array(text), v.maxLength(MAX_KEYS), v.readonly())),
+  /** The members as the node knows them: id and peer. Older builds do not tell. */
+  members: v.optional(
+    v.pipe(v.array(v.pipe(v.tuple([integer, peer]), v.readonly())), v.maxLength(MAX_LIVES), v.readonly()),
+  ),
   /** Per shard, the position from which a receiver of this node's replica needs the log. */
   holds: v.optional(vector),
   /** The latest lives that the node has met: peer, member id, incarnation, nonce. Older builds do not send them. */

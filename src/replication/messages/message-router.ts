@@ -41,6 +41,9 @@ export interface Stage {
   onTransfer(peerId: PeerId, request: string): AsyncIterable<Uint8Array>;
 }
 
+/** More than the links that a node has at the same time. */
+const MAX_HELLOS = 512;
+
 type Self = Omit<Hello, "clusterId" | "life" | "epochs" | "formats" | "speaks"> & { readonly nonce: string };
 
 /** A node that is told to update halts: the text travels to it. */
@@ -113,8 +116,16 @@ export class MessageRouter implements TransportHandlers {
       this.#refuseNewcomer(peer.peerId, hello) ??
       stage.admit?.(peer, hello, this.hellos.get(peer.peerId)?.nonce ?? null) ??
       null;
-    if (refusal === null) this.hellos.set(peer.peerId, hello);
+    if (refusal === null) this.#remember(peer.peerId, hello);
     return refusal;
+  }
+
+  /** The newest hello is the last one. */
+  #remember(peer: PeerId, hello: Hello): void {
+    this.hellos.delete(peer);
+    this.hellos.set(peer, hello);
+    if (this.hellos.size <= MAX_HELLOS) return;
+    this.hellos.delete([...this.hellos.keys()].find((other) => !this.knows(other)) ?? peer);
   }
 
   /** A node that joins meets members whom it cannot know, and other nodes that join. */

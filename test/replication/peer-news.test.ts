@@ -1,0 +1,77 @@
+/** Members vouch for members that this node does not know yet. */
+import { expect, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
+import { asPeerId } from "../../src/base/ids.ts";
+import { PeerNews } from "../../src/replication/peer-news.ts";
+
+const OLD = 60_000;
+
+interface Setup {
+  readonly news: PeerNews;
+  /** Lets time pass. */
+  readonly wait: (ms: number) => void;
+}
+
+/** This node is p2. `connected`: its peers now. */
+function setup({
+  voters,
+  connected,
+}: {
+  readonly voters: readonly number[];
+  readonly connected: readonly string[];
+}): Setup {
+  let now = 0;
+  const configuration = {
+    configuration: { voters, learners: [] },
+    members: [1, 2, 3].map((id) => ({ id, peerId: asPeerId(`p${id}`), name: `n${id}` })),
+  };
+  const memberOf = (peer: string): unknown => configuration.members.find((m) => m.peerId === peer);
+  const runtime = { groups: [{ configuration, memberOf, raft: { commit: 0 } }] };
+  const news = new PeerNews({
+    self: asPeerId("p2"),
+    transport: { connected: () => connected.map(asPeerId), announced: () => [] } as never,
+    router: { hellos: new Map() } as never,
+    clock: { ...systemClock, now: () => now },
+    runtime: () => runtime as never,
+  });
+  return {
+    news,
+    wait: (ms) => {
+      now += ms;
+    },
+  };
+}
+
+const told = (members: readonly [number, string][]): never =>
+  ({
+    ...{ name: "n", version: "1", ready: true, applied: [], reflected: [], functions: "", waiting: 0 },
+    members,
+  }) as never;
+
+test("a member's word counts for the id and the peer that it names, a stranger's does not", () => {
+  const { news } = setup({ voters: [1, 2, 3], connected: ["p1"] });
+  expect(news.isVouched(9, asPeerId("p9"))).toBeFalse();
+  news.receive(asPeerId("stranger"), told([[9, "p9"]]));
+  expect(news.isVouched(9, asPeerId("p9"))).toBeFalse();
+  news.receive(asPeerId("p3"), told([[9, "p9"]]));
+  expect(news.isVouched(9, asPeerId("p9"))).toBeTrue();
+  expect(news.isVouched(9, asPeerId("p8"))).toBeFalse();
+  expect(news.isVouched(8, asPeerId("p9"))).toBeFalse();
+});
+
+test("without a member in touch for long, all may have been replaced, if they did not need this node for that", () => {
+  const replaced = setup({ voters: [1, 2, 3], connected: [] });
+  expect(replaced.news.isVouched(9, asPeerId("p9"))).toBeFalse();
+  replaced.wait(OLD);
+  expect(replaced.news.isVouched(9, asPeerId("p9"))).toBeTrue();
+
+  const inTouch = setup({ voters: [1, 2, 3], connected: ["p3"] });
+  inTouch.wait(OLD);
+  expect(inTouch.news.isVouched(9, asPeerId("p9"))).toBeFalse();
+
+  for (const voters of [[2], [1, 2]]) {
+    const needed = setup({ voters, connected: [] });
+    needed.wait(OLD);
+    expect(needed.news.isVouched(9, asPeerId("p9"))).toBeFalse();
+  }
+});
