@@ -4,6 +4,7 @@ import { MAX_TIMEOUT_MS, parseDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
 import { parsePosition } from "../base/text/position-token.ts";
 import { isNodeName, MAX_NODE_NAME } from "../base/names.ts";
+import type { ChangesOptions, UndoOptions } from "../operations/changes-api.ts";
 import type { ConflictFilter, NodeApi, WaitOptions } from "../operations/api.ts";
 
 const MAX_CONFLICTS = 10_000;
@@ -158,4 +159,24 @@ export function renameQuery(query: URLSearchParams): string {
     `to should be a name of at most ${MAX_NODE_NAME} printable characters, not ${JSON.stringify(to)}`,
     "use to=NAME",
   );
+}
+
+/** An `EventSource` that connects again names the last event that it got. */
+export function changesQuery(query: URLSearchParams, headers: Headers): ChangesOptions {
+  const tables = query.get("tables");
+  return {
+    since: headers.get("last-event-id") ?? query.get("since"),
+    tables: tables === null ? null : tables.split(",").map((name) => name.trim()),
+    follow: read(query, "follow", { ...flag, usual: true }),
+  };
+}
+
+export function undoQuery(query: URLSearchParams): UndoOptions {
+  const [at, since] = [query.get("position"), query.get("since")];
+  if ((at === null) === (since === null))
+    throw new UserError("an undo needs either position or since", "use position=c:812 or since=10m");
+  return {
+    ...{ position: at, since, origin: query.get("origin"), table: query.get("table") },
+    ...{ force: read(query, "force", flag), dryRun: read(query, "dryRun", flag) },
+  };
 }

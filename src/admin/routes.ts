@@ -3,9 +3,11 @@ import { systemClock } from "../base/clock.ts";
 import { errorMessage, UserError } from "../base/errors.ts";
 import type { MemberAction, NodeApi } from "../operations/api.ts";
 import { dashboard, failure, json, metricsText, plain } from "./answers.ts";
+import { changesResponse } from "./change-feed.ts";
 import { earlyMetrics } from "../operations/health/process-metrics.ts";
 import { renderMetrics } from "./prometheus.ts";
 import {
+  changesQuery,
   conflictFilter,
   conflictsQuery,
   demoteQuery,
@@ -14,6 +16,7 @@ import {
   renameQuery,
   restoreAllQuery,
   restoreQuery,
+  undoQuery,
   verifyQuery,
   waitQuery,
 } from "./parameters.ts";
@@ -22,6 +25,8 @@ import {
 const MAX_URL = 4096;
 /** Requests that may wait at the same time; each costs a look every few milliseconds. */
 const MAX_WAITING = 64;
+/** Readers of the change feed at the same time. */
+const MAX_READERS = 256;
 /** The same for those that wait for a position. */
 const MAX_WAITING_FOR_POSITION = 1024;
 
@@ -40,6 +45,7 @@ interface Call {
   readonly query: URLSearchParams;
   /** The path parameter `:id`; "" where there is none. */
   readonly id: string;
+  readonly headers: Headers;
 }
 
 type Answer = Response | Promise<Response>;
@@ -62,6 +68,7 @@ export class Routes {
   #api: NodeApi | null = null;
   #waiting = 0;
   #waitingForPosition = 0;
+  #readers = 0;
   #verifying = false;
 
   constructor(options: RoutesOptions) {
@@ -96,7 +103,11 @@ export class Routes {
       return route.isAction ? unknownPath() : plain("method not allowed", 405, { allow: route.method });
     try {
       if (this.#api === null) return route.early?.() ?? this.#starting();
-      const call = { query: new URL(request.url).searchParams, id: request.params?.id ?? "" };
+      const call = {
+        query: new URL(request.url).searchParams,
+        id: request.params?.id ?? "",
+        headers: request.headers,
+      };
       const response = await route.handler(this.#api, call);
       const position = this.#api.position();
       if (position !== null && !response.headers.has(POSITION_HEADER))
@@ -139,6 +150,19 @@ export class Routes {
       if (forPosition) this.#waitingForPosition--;
       else this.#waiting--;
     }
+  }
+
+  #changes(api: NodeApi, { query, headers }: Call): Response {
+    const options = changesQuery(query, headers);
+    if (this.#readers >= MAX_READERS)
+      return failure(
+        503,
+        `${MAX_READERS} readers follow the changes already`,
+        "close one of them, or ask another node",
+      );
+    const stream = api.changes(options);
+    this.#readers++;
+    return changesResponse(stream, headers, () => this.#readers--);
   }
 
   async #verify(api: NodeApi, { query }: Call): Promise<Response> {
@@ -196,6 +220,11 @@ export class Routes {
     "/api/v1/tables": get(async (api) => json(await api.tables())),
     "/api/v1/session": post(() => json({ needed: false })),
     "/api/v1/events": get((api, { query }) => json(api.events(eventsQuery(query)))),
+    "/api/v1/changes": get((api, call) => this.#changes(api, call)),
+    "/api/v1/undo": {
+      ...post(async (api, { query }) => json(await api.undo(undoQuery(query)))),
+      isAction: true,
+    },
     "/api/v1/conflicts": get((api, { query }) => json(api.conflicts(conflictsQuery(query)))),
     "/api/v1/conflicts/:id": get((api, { id }) => {
       const found = api.conflict(id);

@@ -22,6 +22,31 @@ export class NodeClient {
     }
   }
 
+  /** The lines of an answer that may have no end. Throws `UserError` when the node refuses, or goes. */
+  async *lines(path: string): AsyncGenerator<string, void> {
+    if (!existsSync(this.#socket))
+      throw new UserError(`no node runs here: there is no ${this.#socket}`, HINT);
+    let rest = "";
+    try {
+      const response = await this.#fetch("GET", path, null, { accept: "application/x-ndjson" });
+      if (!response.ok) {
+        const { error, hint } = (await response.json()) as { error?: string; hint?: string };
+        throw new UserError(error ?? `the node answered ${response.status}`, hint ?? HINT);
+      }
+      const decoder = new TextDecoder();
+      for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+        const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+        rest = lines.pop()!;
+        yield* lines;
+      }
+    } catch (error) {
+      if (error instanceof UserError) throw error;
+      throw new UserError(`the node at ${this.#socket} ${whyNoAnswer(error, DEFAULT_MS)}`, HINT, {
+        cause: error,
+      });
+    }
+  }
+
   /** Like `request` with POST, but accepts the answer that the time ran out (504). */
   async requestWait<T>(path: string, timeoutMs: number): Promise<T> {
     return this.request<T>("POST", path, timeoutMs, [504]);
@@ -51,11 +76,16 @@ export class NodeClient {
     return body;
   }
 
-  #fetch(method: string, path: string, timeoutMs: number): Promise<Response> {
+  /** `timeoutMs`: null: no limit. */
+  #fetch(
+    method: string,
+    path: string,
+    timeoutMs: number | null,
+    headers: Record<string, string> = {},
+  ): Promise<Response> {
     return fetch(`http://localhost${path}`, {
-      method,
-      unix: this.#socket,
-      signal: AbortSignal.timeout(timeoutMs),
+      ...{ method, headers, unix: this.#socket },
+      ...(timeoutMs === null ? {} : { signal: AbortSignal.timeout(timeoutMs) }),
       // The signal is the only limit: a wait or a comparison may be silent for longer than Bun's own limit.
       timeout: false,
     } as RequestInit & { unix: string; timeout: false });

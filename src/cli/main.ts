@@ -5,6 +5,9 @@ import { didYouMean } from "./options/nearest.ts";
 import { parseOptions } from "./options/options.ts";
 import { refused, usage } from "./output/problem.ts";
 import { help, type Verb } from "./verb.ts";
+import { changesVerb } from "./verbs/past/changes-verb.ts";
+import { diffVerb } from "./verbs/past/diff-verb.ts";
+import { undoVerb } from "./verbs/past/undo-verb.ts";
 import { backupVerb } from "./verbs/past/backup-verb.ts";
 import { cleanupVerb } from "./verbs/cleanup.ts";
 import { conflictsVerb } from "./verbs/conflicts.ts";
@@ -29,6 +32,9 @@ export const VERBS: readonly Verb[] = [
   conflictsVerb,
   backupVerb,
   restoreVerb,
+  changesVerb,
+  diffVerb,
+  undoVerb,
   membersVerb,
   repairVerb,
   doctorVerb,
@@ -47,7 +53,6 @@ const overview = (): string =>
     "marmot replicates one plain SQLite file to several machines that write to it.",
     "",
     ...VERBS.map((v) => `  ${v.name.padEnd(11)}${v.summary}`),
-    "",
     "marmot VERB --help shows a verb's options. Each is also a variable, such as",
     "MARMOT_DATA_DIR for --data-dir, and a key of the TOML file that --config names.",
     "",

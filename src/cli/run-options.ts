@@ -5,6 +5,7 @@ import { foldName, isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 import { isLoopback, PUBLIC_PATHS, type PublicName } from "../admin/guard.ts";
 import { DEFAULT_ID_BLOCK, type NodeOptions, type Role, ROLES } from "../node/options.ts";
 import { isToken, TOKEN_FORM } from "./options/admin-token.ts";
+import { HISTORY_OPTIONS, historySettings } from "./options/history-options.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
 import { checkListen, checkPeer, checkReachable } from "./options/multiaddr.ts";
@@ -21,8 +22,6 @@ const MAX_ID_BLOCK = 1_000_000;
 
 /** The shortest time between two passes of a scan. */
 const SHORTEST_SCAN_MS = 1000;
-const SHORTEST_BACKUP_MS = 1000;
-const BACKUP_EVERY_MS = 3_600_000;
 
 export interface HostPort {
   readonly host: string;
@@ -62,7 +61,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "listen",
     type: "list",
     value: "ADDR,…",
-    help: `for peers (${DEFAULT_LISTEN})`,
+    help: `peers (${DEFAULT_LISTEN}); `,
     check: checkListen,
     example: DEFAULT_LISTEN,
   },
@@ -70,7 +69,8 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "announce",
     type: "list",
     value: "ADDR,…",
-    help: "addresses for peers, behind NAT",
+    help: "behind NAT",
+    joined: true,
     check: checkReachable,
     example: "/dns/node-1/tcp/8160",
   },
@@ -206,22 +206,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     joined: true,
     choices: ["text", "json"],
   },
-  {
-    name: "backup-to",
-    type: "text",
-    value: "DEST",
-    help: "backups; ",
-    example: "/backups/",
-    check: (given) => (given.endsWith("/") ? null : "a folder or prefix that ends with /"),
-  },
-  {
-    ...{ name: "backup-every", type: "duration", value: "T", help: "1h; ", joined: true },
-    ...{ minimum: SHORTEST_BACKUP_MS, example: "1h" },
-  },
-  {
-    ...{ name: "backup-keep", type: "duration", value: "T", help: "all", joined: true },
-    ...{ minimum: SHORTEST_BACKUP_MS, example: "7d" },
-  },
+  ...HISTORY_OPTIONS,
   CONFIG_OPTION,
   {
     name: "scan",
@@ -287,17 +272,8 @@ export function runSettings(
       functions: text(options, "functions"),
       libraries: list(options, "load-extension") ?? [],
       scan: scanIntervals(options),
-      backups: backupOptions(options),
+      ...historySettings(options),
     },
-  };
-}
-
-function backupOptions(options: Options): NonNullable<NodeOptions["backups"]> | null {
-  const to = text(options, "backup-to");
-  if (to === null) return null;
-  return {
-    ...{ to, everyMs: number(options, "backup-every") ?? BACKUP_EVERY_MS },
-    keepMs: number(options, "backup-keep"),
   };
 }
 
@@ -381,16 +357,4 @@ function nodeContradictions(node: NodeOptions): readonly Problem[] {
       hint: "give only one of the two",
     });
   return problems;
-}
-
-/** Options of backups without a place for them. */
-export function withoutPlace(options: Options): readonly Problem[] {
-  const given = ["backup-every", "backup-keep"].filter((name) => options[name] !== undefined);
-  if (given.length === 0 || options["backup-to"] !== undefined) return [];
-  return [
-    {
-      message: `--${given.join(" and --")} belongs to --backup-to, which is not given`,
-      hint: "also give --backup-to DIR/ or s3://BUCKET/PREFIX/",
-    },
-  ];
 }

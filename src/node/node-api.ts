@@ -3,6 +3,8 @@ import type { Clock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
 import type { BackupStatus, FileRepair, NodeApi, Recovery, VerifyResult } from "../operations/api.ts";
+import { openChanges } from "../operations/changes/change-stream.ts";
+import { undo } from "../operations/changes/undo.ts";
 import { chosenConflicts } from "../operations/conflict-filter.ts";
 import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
 import { changeMember } from "../operations/members.ts";
@@ -50,6 +52,7 @@ export interface NodeState {
   readonly refusals: readonly Refusal[];
   readonly keys: StatusSource["keys"];
   readonly backups: BackupStatus | null;
+  readonly feed: StatusSource["feed"];
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   readonly events: EventList;
@@ -76,6 +79,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   startedAt: state.startedAt,
   verified: state.verified,
   backups: state.backups,
+  feed: state.feed,
   peerId: state.peerId,
   replicator: state.replicator,
   transport: state.transport,
@@ -144,6 +148,17 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   },
   recover: (options) => state().recover(options),
   repair: () => state().repair(),
+  changes: (options) => {
+    const { replicator, clock } = state();
+    if (replicator === null) throw notReadyError(state().phase);
+    return openChanges(replicator, clock, options);
+  },
+  undo: async (options) => {
+    const { replicator, clock } = state();
+    const reason = notReadyReason(state());
+    if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
+    return undo(replicator, clock, options);
+  },
   history: () => state().history.read(),
   tables: () => tableRows(() => state().replicator),
   events: (options) => state().events.list(options),

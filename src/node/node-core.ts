@@ -21,6 +21,8 @@ import type { Transport } from "../shard/seams.ts";
 import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { walResetNote } from "../sqlite/versions/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
+import { Webhook } from "../operations/changes/webhook.ts";
+import { readSecret } from "./secret-file.ts";
 import { BackupSchedule } from "./backup/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
@@ -52,6 +54,8 @@ export class NodeCore {
   readonly history = new History(this.measures);
   readonly events: EventList;
   readonly scans: Scans;
+  /** null: the change feed has no consumer. */
+  readonly webhook: Webhook | null;
   /** null: no backups are made at regular times. */
   readonly backups: BackupSchedule | null;
   readonly failed: Promise<Error>;
@@ -99,6 +103,7 @@ export class NodeCore {
       options.scan ?? {},
     );
     this.backups = this.#backupSchedule();
+    this.webhook = this.#openWebhook();
     this.guard = new FileGuard(
       { file: options.db, paths: this.paths },
       {
@@ -107,6 +112,15 @@ export class NodeCore {
         onProgress: (progress) => this.report(progress),
       },
     );
+  }
+
+  #openWebhook(): Webhook | null {
+    const { feed } = this.options;
+    if (feed == null) return null;
+    const { clock, logger } = this.components;
+    const secret = feed.secretFile === null ? null : readSecret(feed.secretFile);
+    const parts = { replicator: () => this.replicator, clock, logger: logger.child("feed") };
+    return new Webhook({ ...parts, file: this.paths.feed }, { url: feed.url, secret });
   }
 
   #backupSchedule(): BackupSchedule | null {

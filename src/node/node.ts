@@ -82,6 +82,7 @@ export class Node implements RunningNode {
       keys: core.keys,
       verified: core.verified,
       backups: core.backups?.status ?? null,
+      feed: core.webhook?.status ?? null,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
       history: core.history,
@@ -141,6 +142,7 @@ export class Node implements RunningNode {
     openTransport(core, { privateKey, clusterKeys }, (peer, reason) => this.#opening.onRefused(peer, reason));
     core.scans.start();
     core.backups?.start();
+    core.webhook?.start();
     if (kind === "join") return this.#join();
     if (kind === "form") await formNewCluster(core);
     await this.#open({ kind, head });
@@ -232,6 +234,7 @@ export class Node implements RunningNode {
     const transport = core.transport as Transport | undefined;
     core.scans.stop();
     core.backups?.stop();
+    core.webhook?.stop();
     core.replicator?.loop.stop();
     await transport?.stop();
     await core.background;

@@ -119,6 +119,7 @@ export class Opening {
       {
         ...{ db, paths, peerId, ...core.member, applicationVersion, keys: core.keys.fingerprints },
         ...limits,
+        historyBytes: core.options.historyBytes ?? 0,
         ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
       },
       {

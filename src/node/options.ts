@@ -48,6 +48,10 @@ export interface NodeOptions {
   readonly libraries?: readonly string[];
   /** Tables that are compared with the replica in the background. */
   readonly scan?: ScanIntervals;
+  /** Bytes of applied entries that are kept for the change feed and undo; absent or 0: none. */
+  readonly historyBytes?: number;
+  /** A consumer of the change feed that gets each event by POST; absent or null: none. */
+  readonly feed?: { readonly url: string; readonly secretFile: string | null } | null;
   /** A voter that is silent for so long gives its vote to a learner; 0: never. Absent: 10 minutes. */
   readonly replaceAfterMs?: number;
   /** Backups at regular times; absent or null: none. */

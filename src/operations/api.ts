@@ -2,6 +2,7 @@
  * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
+import type { ChangesApi, WebhookStatus } from "./changes-api.ts";
 import type {
   ConflictDetail,
   ConflictFilter,
@@ -171,6 +172,8 @@ export interface NodeStatus {
     readonly skipped: readonly SkippedTable[];
     readonly held: readonly SkippedTable[];
   };
+  /** The consumer of the change feed; null: none. */
+  readonly feed: WebhookStatus | null;
   /** Backups at regular times; null: none are made. */
   readonly backups: BackupStatus | null;
   /** Long work in progress (an import, a snapshot); null: none. */
@@ -332,7 +335,7 @@ export interface Recovery {
 }
 
 /** Every method may be called at any time between start and stop. */
-export interface NodeApi {
+export interface NodeApi extends ChangesApi {
   status(): NodeStatus;
   /** null: the node is ready; else the reason, as a sentence. */
   notReady(): string | null;

@@ -35,8 +35,11 @@ export class BatchApplier {
     this.#tables = tables;
     this.#components = components;
     const { journal, beforeImages, checksums, changed, keyPositions, rowidCollisions } = components;
+    journal.onAdd = (c, ordinal) =>
+      components.history?.conflict([ordinal, c.table, c.keyId, c.kind, c.losingOrigin, c.winningOrigin]);
     this.#rows = new RowApplier(db, {
       ...{ journal, beforeImages, checksums, changed, keyPositions, rowidCollisions },
+      history: () => components.history,
       settings: tables.settings,
       shardOfKey: (table, keyId) => tables.shardOfKey(table, keyId),
     });
@@ -108,6 +111,9 @@ export class BatchApplier {
   ): Generator<void, boolean> {
     const { origins, staged, rowidCollisions, changed } = this.#components;
     const context = this.#contextOf(shard, entry.index, head);
+    const { history } = this.#components;
+    history?.begin({ shard, index: entry.index, origin: context.origin, time: head.time });
+    if (head.schema !== undefined) history?.schema(head.schema);
     if (head.schema !== undefined) yield* this.changeSchema(entry.index, head, head.schema);
     changed.tying = !context.own && this.#isTied(shard, head);
     rowidCollisions.begin(context);
@@ -187,6 +193,7 @@ export class BatchApplier {
       },
     );
     this.#tables.reopen(after);
+    this.#components.history?.useSchema(after.settings.schemaVersion, this.#tables.shapes.values());
     this.#checker = this.#openChecker();
     danglingReferences.recount();
     return after.rejected;

@@ -7,6 +7,7 @@ import { Checksums } from "./apply/checksums.ts";
 import { KeyPositions } from "./apply/key-positions.ts";
 import { RowidCollisions } from "./apply/rowid-collisions.ts";
 import { Journal } from "./conflicts/journal.ts";
+import type { HistoryWriter } from "./history/history-writer.ts";
 import { Origins } from "./order/origins.ts";
 import { StagedParts } from "./order/staged-parts.ts";
 import { DanglingReferences } from "./references/dangling-references.ts";
@@ -24,6 +25,8 @@ export interface HeldRows {
 export class ReplicaComponents {
   /** Rows that the app database may not have yet. The reflector empties it. */
   readonly changed = new ChangedRows();
+  /** Records the applied entries; null: they are not recorded. */
+  history: HistoryWriter | null = null;
   /** Rows that the app database does not show for now; null: it can show all. */
   heldBack: HeldRows | null = null;
   readonly journal: Journal;

@@ -21,6 +21,7 @@ import { covers, type LastWrite } from "./apply/changeset.ts";
 import type { Checksums } from "./apply/checksums.ts";
 import { BatchApplier } from "./batch-applier.ts";
 import type { Journal } from "./conflicts/journal.ts";
+import type { HistoryWriter } from "./history/history-writer.ts";
 import type { RejectedKey } from "./migrate/journal-rejects.ts";
 import { markersOf } from "./order/delivery-rule.ts";
 import { isOfEntry } from "./order/entry-fault.ts";
@@ -97,6 +98,12 @@ export class Replica implements BeforeImageSource {
   /** The formats that a node must read to take part. */
   get usedFormats(): UsedFormats {
     return this.#components.formats.all;
+  }
+
+  /** Records all entries that are applied from now on. */
+  record(history: HistoryWriter): void {
+    this.#components.history = history;
+    history.useSchema(this.settings.schemaVersion, this.shapes.values());
   }
 
   get journal(): Journal {
@@ -210,11 +217,14 @@ export class Replica implements BeforeImageSource {
   }
 
   #commit(): void {
+    const { history } = this.#components;
     this.#positions.flush();
     this.#components.flush();
     if (this.#batches.hasOutcomes) this.fileNote.flush();
+    history?.commit(this.positions());
     this.#statements.commit.run();
     this.#open = false;
+    history?.committed();
   }
 
   *#applyNext(shard: number): Generator<void, void> {
@@ -226,6 +236,7 @@ export class Replica implements BeforeImageSource {
       this.#positions.advance(applied, this.#queue.next(applied)!.entry);
       this.#queue.applied(applied);
     }
+    this.#components.history?.end(this.positions());
   }
 
   *#applyBatch(shard: number, next: NextEntry, head: BatchHead): Generator<void, void> {

@@ -21,6 +21,8 @@ export interface ReplicatorOptions {
   readonly role: Role;
   /** Fingerprints of the cluster keys, the one to dial with first. */
   readonly keys?: readonly string[];
+  /** Bytes of applied entries that are kept for the change feed and undo; absent or 0: none. */
+  readonly historyBytes?: number;
   /** See `NodeOptions.replaceAfterMs`. */
   readonly replaceAfterMs?: number;
   /** See `NodeOptions.limits`. */

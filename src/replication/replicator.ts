@@ -34,6 +34,7 @@ import { Pipeline } from "./pipeline/pipeline.ts";
 import { lowestHold } from "./snapshots/log-holds.ts";
 import { Readiness } from "./readiness.ts";
 import { SnapshotExchange } from "./snapshots/snapshot-exchange.ts";
+import { type History, openHistory } from "./node-history.ts";
 import { alignLog } from "./lives/align-log.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
@@ -44,6 +45,8 @@ export class Replicator {
   readonly clusterId: string;
   readonly replica: OpenReplica;
   readonly log: SqliteLogStore;
+  /** null: it is switched off. */
+  readonly history: History | null;
   readonly runtime: ShardRuntime;
   readonly pipeline: Pipeline;
   readonly schema: SchemaCoordinator;
@@ -81,6 +84,7 @@ export class Replicator {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
+    this.history = openHistory(options, this.replica, components.logger);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
     this.application = new ApplicationSqlite(this.replica, appDbFile, options, components);
@@ -324,6 +328,7 @@ export class Replicator {
     this.loop.stop();
     this.#watcher.stop();
     this.#snapshots.close();
+    this.history?.close();
     this.replica.close();
     this.log.close();
   }
@@ -379,17 +384,9 @@ export class Replicator {
     const { runtime, pipeline, replica, readiness, lives } = this;
     const { transport } = this.#components;
     const { holds } = this.#snapshots;
-    return ownNews({
-      name: this.options.name,
-      keys: this.options.keys ?? [],
-      runtime,
-      pipeline,
-      replica,
-      readiness,
-      lives,
-      transport,
-      holds,
-    });
+    const { name, keys = [] } = this.options;
+    const parts = { runtime, pipeline, replica, readiness, lives };
+    return ownNews({ ...{ name, keys, transport, holds }, ...parts });
   }
 
   /** Rows of other nodes that the file does not show, since this node cannot write their tables. */

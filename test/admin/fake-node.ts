@@ -1,6 +1,13 @@
 /** A fake of a node's API: gives the answers that a test sets, and records the calls. */
 import { UserError } from "../../src/base/errors.ts";
 import type {
+  ChangeLine,
+  ChangesOptions,
+  ChangeStream,
+  UndoOptions,
+  UndoResult,
+} from "../../src/operations/changes-api.ts";
+import type {
   ConflictDetail,
   ConflictFilter,
   ConflictSummary,
@@ -91,6 +98,7 @@ export const STATUS: NodeStatus = {
   conflicts: { total: 1, open: 1, orphans: 0 },
   verified: null,
   backups: null,
+  feed: null,
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }], held: [] },
   sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },
@@ -134,6 +142,15 @@ export const RESTORED: RestoreResult = {
   ],
 };
 
+export const UNDONE: UndoResult = {
+  dryRun: false,
+  transactions: 1,
+  tables: [{ table: "books", rows: 1 }],
+  rows: [{ table: "books", key: "7", done: "changed back" }],
+  left: [{ table: "books", key: "8", reason: "it was changed since" }],
+  leftRows: 1,
+};
+
 export const COMPARED: VerifyResult = {
   equal: true,
   complete: true,
@@ -152,6 +169,7 @@ export class FakeNode implements NodeApi {
   reason: string | null = null;
   waits: () => Promise<WaitResult> = () => Promise.resolve({ done: true, missing: "", position: "c:17.9" });
   verifies: () => Promise<VerifyResult> = () => Promise.resolve(COMPARED);
+  lines: readonly ChangeLine[] = [];
   found: readonly ConflictSummary[] = [CONFLICT];
   shown: NodeStatus = STATUS;
 
@@ -217,6 +235,15 @@ export class FakeNode implements NodeApi {
   conflicts(options: { readonly limit: number }): readonly ConflictSummary[] {
     this.calls.push({ name: "conflicts", options });
     return this.found;
+  }
+  changes(options: ChangesOptions): ChangeStream {
+    this.calls.push({ name: "changes", options });
+    const lines = [...this.lines];
+    return { next: () => Promise.resolve(lines.length === 0 ? null : [lines.shift()!]), close: () => {} };
+  }
+  undo(options: UndoOptions): Promise<UndoResult> {
+    this.calls.push({ name: "undo", options });
+    return Promise.resolve({ ...UNDONE, dryRun: options.dryRun });
   }
   dismiss(id: string | ConflictFilter): Promise<DismissResult | null> {
     this.calls.push({ name: "dismiss", options: id });

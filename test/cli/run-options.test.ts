@@ -30,6 +30,8 @@ test("defaults", () => {
       dataDir: "app.db.marmot",
       listen: ["/ip4/0.0.0.0/tcp/8160"],
       backups: null,
+      feed: null,
+      historyBytes: 256 << 20,
       announce: [],
       peers: [],
       mdns: false,

@@ -33,6 +33,7 @@ const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^marmot conflicts (?:show|restore|dismiss \d\S*) /, "needs a conflict of that id"],
   [/^marmot members recover/, "needs a lost majority: test/cluster/life-recover.test.ts runs it"],
   [/^marmot members (?!list)/, "needs a cluster of three: test/cluster/members.test.ts runs each"],
+  [/^marmot undo .*--origin /, "needs a node of that name: test/cluster/changes.test.ts runs it"],
   [/^marmot restore /, "needs backups of the pages before: test/cluster/backup.test.ts runs each"],
   [/^marmot rejoin /, "needs a halted node: test/cluster/custody-machine.test.ts runs it"],
 ];
@@ -106,7 +107,7 @@ describe("commands run as written", () => {
       // The scratch node's file needs no repair, and it has its majority.
       expect([path, (await scratch.request(method, path)).status]).toEqual([
         path,
-        /\/(?:repair|recover)$/.test(path) ? 400 : 200,
+        /\/(?:repair|recover|undo)$/.test(path) ? 400 : 200,
       ]);
   });
 

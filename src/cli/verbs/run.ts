@@ -8,8 +8,9 @@ import type { RunningNode } from "../../node/handle.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
+import { incomplete } from "../options/history-options.ts";
 import { readTokenFile } from "../options/admin-token.ts";
-import { contradictions, doubled, RUN_OPTIONS, runSettings, withoutPlace } from "../run-options.ts";
+import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
 import { screen, startFields } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
@@ -117,7 +118,7 @@ export const runVerb: Verb = {
   options: RUN_OPTIONS,
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
   check: (options, _words, context) => [
-    ...withoutPlace(options),
+    ...incomplete(options),
     ...contradictions(runSettings(options, context)),
     ...doubled(options),
   ],

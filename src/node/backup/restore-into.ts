@@ -14,6 +14,7 @@ import { removeDatabase } from "../../replica/copies/database-files.ts";
 import { readContents } from "../../replica/copies/fill-application.ts";
 import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { RowAccess } from "../../rows/row-access.ts";
+import { writeRows } from "../../rows/write-rows.ts";
 import { addStandIns } from "../../schema/classify/writable.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import { readObjects, readTable } from "../../sqlite/schema.ts";
@@ -214,22 +215,15 @@ class IntoWork {
     );
   }
 
-  /** Rows that go or change a UNIQUE value are removed first, so that values can move between rows. */
   #writeTable(shape: TableShape): void {
     const { source, app, encoding } = this.#databases;
     const [wanted, present] = [new RowAccess(source, shape, encoding), new RowAccess(app, shape, encoding)];
     const rows = app.prepare(`SELECT "tbl", "key" FROM temp."differs" WHERE "tbl" = ?`);
     rows.setReturnArrays(true);
     const keys = trusted<Differing[]>(rows.all(shape.id)).map(([, keyId]) => keyValues(shape, keyId));
-    for (const key of keys) {
-      const [next, now] = [wanted.get(key), present.get(key)];
-      if (now === null) continue;
-      if (next === null || (present.hasUniques && present.uniqueChanges(now, next))) present.delete(key);
-    }
-    for (const key of keys) {
-      const next = wanted.get(key);
-      if (next !== null) present.upsert(next);
-    }
+    const wantedRows = keys.map((key) => ({ key, image: wanted.get(key) }));
+    const blocked = writeRows(present, wantedRows, (image) => present.upsert(image));
+    if (blocked !== null) throw new Error(`a UNIQUE value of ${shape.name} is in use`);
   }
 }
 

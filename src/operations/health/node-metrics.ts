@@ -151,7 +151,7 @@ function peerMetrics({ transport, peerId }: MetricsSource, { members }: NodeStat
 
 function dataMetrics(
   { replicator }: MetricsSource,
-  { pending, conflicts, tables, backups }: NodeStatus,
+  { pending, conflicts, tables, backups, feed }: NodeStatus,
 ): Metric[] {
   const kinds = replicator?.replica.replica.journal.addedByKind ?? new Map<string, number>();
   return [
@@ -171,6 +171,8 @@ function dataMetrics(
     ),
     gauge("backup_last_seconds", "Unix time of the newest backup", [[{}, seconds(backups?.lastAt ?? null)]]),
     counter("backup_failures_total", "backups that failed", backups?.failures ?? 0),
+    counter("feed_events_total", "events that the consumer of the change feed took", feed?.sent ?? 0),
+    counter("feed_failures_total", "events that it did not take", feed?.failures ?? 0),
     gauge("orphans", "references that concurrent writes left dangling", conflicts.orphans),
     gauge("replicated_tables", "tables that replicate", tables.replicated.length),
     gauge("skipped_tables", "tables that do not replicate", tables.skipped.length),

@@ -39,6 +39,7 @@ export interface StatusSource {
   readonly startedAt: number;
   readonly verified: Omit<VerifiedStatus, "agoMs"> | null;
   readonly backups: BackupStatus | null;
+  readonly feed: NodeStatus["feed"];
 }
 
 export function nodeStatus(source: StatusSource): NodeStatus {
@@ -96,6 +97,7 @@ function statusFacts(source: StatusSource): StatusFacts {
       orphans: replicator?.replica.replica.danglingReferences.total ?? 0,
     },
     backups: source.backups,
+    feed: source.feed,
     verified: verified === null ? null : { ...verified, agoMs: Math.max(0, clock.wallTime() - verified.at) },
     tables: {
       replicated:

@@ -189,7 +189,7 @@ function releaseFindings({ refusals, formats }: StatusFacts): Finding[] {
 }
 
 function dataFindings(facts: StatusFacts): Finding[] {
-  const { pending, tables, sqlite, verified, conflicts, quorum, cluster, backups } = facts;
+  const { pending, tables, sqlite, verified, conflicts, quorum, cluster, backups, feed } = facts;
   const found: Finding[] = [];
   if (pending.oldestMs > PENDING_MS && quorum.mayLose >= 0)
     found.push(
@@ -206,6 +206,8 @@ function dataFindings(facts: StatusFacts): Finding[] {
     const [text = "", hint = ""] = sqlite.warning.replace(/\)$/, "").split(" (hint: ");
     found.push(finding("warn", text.charAt(0).toUpperCase() + text.slice(1), hint));
   }
+  if (feed !== null && feed.error !== "")
+    found.push(finding("warn", `The change feed does not reach ${feed.to}`, feed.error));
   if (backups !== null && backups.error !== "")
     found.push(finding("warn", `The last backup to ${backups.to} failed`, backups.error));
   if (verified !== null && !verified.equal)

@@ -11,6 +11,7 @@ import { type KeyId, keyIdOf } from "../../change/key.ts";
 import { type Image, imageEqual, type Value } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Journal } from "../conflicts/journal.ts";
+import type { HistoryWriter } from "../history/history-writer.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 import type { BeforeImages } from "./before-images.ts";
 import { type ChangesetContext, RESOLVER_ORIGIN, type WriteObserver } from "./changeset.ts";
@@ -31,6 +32,8 @@ interface RowApplierComponents {
   readonly changed: ChangedRows;
   readonly keyPositions: KeyPositions;
   readonly rowidCollisions: RowidCollisions;
+  /** Records the rows; null: nothing does. */
+  readonly history: () => HistoryWriter | null;
   readonly settings: Pick<ReplicaSettings, "merge" | "shards">;
   readonly shardOfKey: (table: number, keyId: KeyId) => number;
 }
@@ -171,6 +174,7 @@ export class RowApplier {
     this.#merge.note(shape, row.keyId, columns, { write: context, last });
     keyPositions.set(shape.id, row.keyId, context);
     checksums.replace(shape.id, this.#home(shape.id, row.keyId, context), bytes.before, bytes.after);
+    this.#components.history()?.row(shape.id, bytes.before, bytes.after);
     this.observer?.wrote({
       shape,
       keyId: row.keyId,
@@ -237,6 +241,7 @@ export class RowApplier {
     access.delete(key);
     this.#merge.forget(shape, keyId);
     checksums.replace(shape.id, this.#home(shape.id, keyId, context), bytes, null);
+    this.#components.history()?.row(shape.id, bytes, null);
     keyPositions.set(shape.id, keyId, context);
     beforeImages.add(shape.id, keyId, context, bytes);
     changed.set(shape.id, keyId, { key, image: null });
@@ -262,7 +267,9 @@ export class RowApplier {
     const after = image === null ? null : access.get(key);
     this.#merge.forget(shape, keyId);
     keyPositions.set(shape.id, keyId, { ...context, origin: RESOLVER_ORIGIN });
-    checksums.replace(shape.id, this.#home(shape.id, keyId, context), before, encoded(after));
+    const bytes = encoded(after);
+    checksums.replace(shape.id, this.#home(shape.id, keyId, context), before, bytes);
+    this.#components.history()?.row(shape.id, before, bytes);
     // Also for an own changeset: the app database has the image that was sent.
     beforeImages.add(shape.id, keyId, context, before);
     changed.set(shape.id, keyId, { key, image: after });

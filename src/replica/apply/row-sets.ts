@@ -10,6 +10,7 @@ import type { KeyId } from "../../change/key.ts";
 import type { Image } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Journal } from "../conflicts/journal.ts";
+import type { HistoryWriter } from "../history/history-writer.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 import type { BeforeImages, KeyedImage } from "./before-images.ts";
 import { type ChangesetContext, type LastWrite, unseenWrite, type WriteObserver } from "./changeset.ts";
@@ -27,6 +28,8 @@ interface RowSetsComponents {
   readonly checksums: Checksums;
   readonly changed: ChangedRows;
   readonly keyPositions: KeyPositions;
+  /** Records the rows; null: nothing does. */
+  readonly history: () => HistoryWriter | null;
   readonly settings: Pick<ReplicaSettings, "shards">;
   readonly shardOfKey: (table: number, keyId: KeyId) => number;
 }
@@ -132,6 +135,7 @@ export class RowSets {
     const { access, context, observer } = table;
     const { shape } = access;
     const { beforeImages, checksums, keyPositions } = this.#components;
+    const history = this.#components.history();
     const images: KeyedImage[] = [];
     const absent: KeyId[] = [];
     let sum = 0n;
@@ -139,10 +143,14 @@ export class RowSets {
       const { keyId, image } = row;
       const lost = this.#lostWrite(table, row, last);
       const isLost = lost !== null && (before !== null || image !== null);
-      const bytes = before !== null && (isLost || !context.own) ? encodeImage(before) : null;
+      const bytes =
+        before !== null && (isLost || !context.own || history !== null) ? encodeImage(before) : null;
+      const after = history === null || image === null ? null : encodeImage(image);
+      history?.row(shape.id, bytes, after);
       if (isLost) this.#noteLost(table, { row, lost, bytes });
       const removed = before === null ? 0n : bytes === null ? hashOfImage(before) : imageHash(bytes);
-      const change = (image === null ? 0n : hashOfImage(image)) - removed;
+      const added = image === null ? 0n : after === null ? hashOfImage(image) : imageHash(after);
+      const change = added - removed;
       // A changeset in a shard of its own has all its rows there; one in shard 0 may have rows of all shards.
       if (context.shard !== 0 || this.#components.settings.shards === 1) sum += change;
       else if (change !== 0n) checksums.add(shape.id, this.#components.shardOfKey(shape.id, keyId), change);

@@ -100,6 +100,8 @@ type Row = readonly [
 
 export class Journal {
   readonly states: ConflictStates;
+  /** Called for each conflict that is added. */
+  onAdd: ((conflict: Conflict, ordinal: number) => void) | null = null;
   readonly #insert: LazyStatement;
   readonly #trim: LazyStatement;
   readonly #list: LazyStatement;
@@ -191,6 +193,7 @@ export class Journal {
       conflict.losingPosition?.index ?? null,
       conflict.note === undefined ? null : JSON.stringify(conflict.note),
     );
+    this.onAdd?.(conflict, ordinal);
     if (conflict.kind === "same key") this.#replacedTables.add(conflict.table);
     const count = (this.#counts.get(shard) ?? 0) + 1;
     this.#counts.set(shard, count);

@@ -20,6 +20,10 @@ export interface DataPaths {
   readonly lock: string;
   /** Rejected rows that are too many for the conflict journal. */
   readonly rejects: string;
+  /** The last applied entries, for the change feed and undo. */
+  readonly history: string;
+  /** The position up to which the consumer of the change feed has taken events. */
+  readonly feed: string;
   /** Backups on their way to a store. */
   readonly backups: string;
   /** How far the passes of `--scan` have come. */
@@ -42,6 +46,8 @@ export function dataPaths(folder: string): DataPaths {
     controlSocket: join(folder, "control.sock"),
     lock: join(folder, "lock.db"),
     rejects: join(folder, "lost.db"),
+    history: join(folder, "history.db"),
+    feed: join(folder, "feed.json"),
     backups: join(folder, "backups"),
     scans: join(folder, "scans.json"),
   };

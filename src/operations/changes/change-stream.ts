@@ -1,0 +1,205 @@
+/**
+ * The change feed for one reader: the entries of the history after a position, in the order in which this node applied them, whole and each
+ * once. The reader asks for the next events; nothing is kept for it, so a reader that is too slow meets the end of the history.
+ */
+import { type Clock, sleep } from "../../base/clock.ts";
+import { UserError } from "../../base/errors.ts";
+import { foldName, isSameName } from "../../base/names.ts";
+import { parseMoment } from "../../base/text/moment.ts";
+import { hasReached, parsePosition, showPosition } from "../../base/text/position-token.ts";
+import type { HistoryReader, PastEntry } from "../../replica/history/history-reader.ts";
+import type { History } from "../../replication/node-history.ts";
+import type { Replicator } from "../../replication/replicator.ts";
+import type { ChangeLine, ChangesOptions, ChangeStream } from "../changes-api.ts";
+import { eventsOf, type TableFilter } from "./change-json.ts";
+
+/** Entries read at a time. */
+const AT_ONCE = 200;
+/** Characters of events in one answer. */
+const ANSWER_LENGTH = 256 << 10;
+/** A reader without news gets a sign of life, with the position up to which there was none. */
+const ALIVE_MS = 10_000;
+
+/** Throws `UserError` if the history does not reach back that far, or is switched off. */
+export function openChanges(replicator: Replicator, clock: Clock, options: ChangesOptions): ChangeStream {
+  const history = requireHistory(replicator);
+  const wants = tableFilter(options.tables);
+  const place =
+    options.since === null ? atEnd(replicator, history) : placeOf(replicator, clock, options.since);
+  return new Stream({ replicator, history, clock, wants, follow: options.follow }, place);
+}
+
+export function requireHistory({ history }: Replicator): History {
+  if (history === null) throw new UserError("this node records no history", "start it without --history off");
+  if (history.failure !== "")
+    throw new UserError(
+      `this node records no history any more: ${history.failure}`,
+      "start it again; the history then begins at that time",
+    );
+  return history;
+}
+
+/** Before the next entry: the id before it, and the position up to which entries are not wanted. */
+export interface HistoryPlace {
+  readonly id: number;
+  readonly position: readonly number[];
+}
+
+function atEnd({ replica: { replica } }: Replicator, { reader }: History): HistoryPlace {
+  return { id: reader.newest(), position: replica.positions() };
+}
+
+/** A position, a time, or how long ago. */
+export function placeOf(replicator: Replicator, clock: Clock, since: string): HistoryPlace {
+  const { reader } = requireHistory(replicator);
+  const { from } = reader.reach;
+  const position = parsePosition(since);
+  if (position !== null) {
+    if (position.length !== from.length)
+      throw new UserError(
+        `${since} has ${position.length} shards, but this cluster has ${from.length}: it is of another cluster`,
+        "marmot wait --json prints a position of this one",
+      );
+    if (!hasReached(position, from))
+      throw new UserError(
+        `the history of this node begins at ${showPosition(from)}, and ${since} is before that`,
+        `begin with ${showPosition(from)}, or read the present rows; --history SIZE keeps more`,
+      );
+    return { id: reader.idBefore(position), position };
+  }
+  const time = parseMoment(since, clock.wallTime());
+  if (time === null)
+    throw new UserError(
+      `since should be a position, a time, or how long ago, not ${since}`,
+      "use c:812, 2026-11-29T12:00:00Z, or 10m",
+    );
+  return { id: reader.idBeforeTime(time), position: from };
+}
+
+/** null: all tables. Conflicts of rows without a table pass only then. */
+function tableFilter(tables: readonly string[] | null): TableFilter {
+  if (tables === null) return () => true;
+  const wanted = new Set(tables.map(foldName));
+  return (table) => table !== null && [...wanted].some((name) => isSameName(name, table.name));
+}
+
+interface StreamParts {
+  readonly replicator: Replicator;
+  readonly history: History;
+  readonly clock: Clock;
+  readonly wants: TableFilter;
+  readonly follow: boolean;
+}
+
+class Stream implements ChangeStream {
+  readonly #parts: StreamParts;
+  readonly #position: number[];
+  #id: number;
+  /** Number of the last part of a large entry; 0: no entry is under way. */
+  #part = 0;
+  #ended = false;
+  #wake: () => void = () => {};
+  readonly #unlisten: () => void;
+
+  constructor(parts: StreamParts, { id, position }: HistoryPlace) {
+    this.#parts = parts;
+    this.#id = id;
+    this.#position = [...position];
+    this.#unlisten = parts.history.listen(() => this.#wake());
+  }
+
+  async next(): Promise<readonly ChangeLine[] | null> {
+    for (;;) {
+      if (this.#ended) return null;
+      const lines = this.#read();
+      if (lines.length > 0) return lines;
+      if (!this.#parts.follow) {
+        this.close();
+        return null;
+      }
+      if (!(await this.#news())) return [this.#alive()];
+    }
+  }
+
+  close(): void {
+    this.#ended = true;
+    this.#unlisten();
+    this.#wake();
+  }
+
+  /** False: nothing came for some time. */
+  #news(): Promise<boolean> {
+    const { clock } = this.#parts;
+    const woken = new Promise<boolean>((resolve) => {
+      this.#wake = () => resolve(true);
+    });
+    return Promise.race([woken, sleep(clock, ALIVE_MS).then(() => false)]);
+  }
+
+  #read(): readonly ChangeLine[] {
+    const { history } = this.#parts;
+    if (history.isClosed)
+      return this.#end("this node closed its files: connect again with the last position");
+    if (history.failure !== "") return this.#end(`the history is not recorded any more: ${history.failure}`);
+    const { reader } = history;
+    const lines: ChangeLine[] = [];
+    let length = 0;
+    if (!this.#isKept(reader))
+      return this.#end(
+        `too slow: the entries after ${showPosition(this.#position)} are no longer kept; the history begins at ${showPosition(reader.reach.from)}`,
+      );
+    while (length < ANSWER_LENGTH) {
+      const entries = reader.after(this.#id, AT_ONCE);
+      for (const entry of entries) {
+        this.#id = entry.id;
+        if (entry.index <= (this.#position[entry.shard] ?? 0)) continue;
+        for (const line of this.#linesOf(entry)) {
+          lines.push(line);
+          length += line.json.length;
+        }
+        if (length >= ANSWER_LENGTH) break;
+      }
+      if (entries.length < AT_ONCE) break;
+    }
+    return lines;
+  }
+
+  /** No entry was removed between the last one that was read and the next one. */
+  #isKept(reader: HistoryReader): boolean {
+    const oldest = reader.oldest();
+    if (oldest > 0 && oldest <= this.#id + 1) return true;
+    return this.#part === 0 && hasReached(this.#position, reader.reach.from);
+  }
+
+  #linesOf(entry: PastEntry): ChangeLine[] {
+    const { replicator, wants } = this.#parts;
+    const events = eventsOf(replicator, entry, { part: ++this.#part, wants });
+    if (entry.last) {
+      this.#part = 0;
+      for (const [shard, index] of (parsePosition(entry.position) ?? []).entries())
+        this.#position[shard] = Math.max(this.#position[shard] ?? 0, index);
+    }
+    const position = showPosition(this.#position);
+    return events.map(({ kind, body }, i) => {
+      const last = entry.last && i === events.length - 1;
+      const at = entry.last ? `"position":"${position}",` : "";
+      return {
+        kind,
+        last,
+        position: last ? position : "",
+        json: `{"kind":"${kind}",${at}"last":${last},${body}}`,
+      };
+    });
+  }
+
+  /** A sign of life with the last position that was told. */
+  #alive(): ChangeLine {
+    const position = showPosition(this.#position);
+    return { kind: "alive", last: false, position: "", json: `{"kind":"alive","position":"${position}"}` };
+  }
+
+  #end(reason: string): readonly ChangeLine[] {
+    this.close();
+    return [{ kind: "end", last: false, position: "", json: JSON.stringify({ kind: "end", reason }) }];
+  }
+}

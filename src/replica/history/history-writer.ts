@@ -1,0 +1,221 @@
+/**
+ * Records the entries that the replica applies. Its transaction is committed just before that of the replica. A failure, a full disk for
+ * example, ends the recording and never the node: the history begins again at the next start.
+ */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { showPosition } from "../../base/text/position-token.ts";
+import type { TableShape } from "../../change/shape.ts";
+import { integer, readTuple, readTuples } from "../../sqlite/typed-rows.ts";
+import { readReach } from "./history-tables.ts";
+import { encodePart, type RecordedConflict, type RecordedRow } from "./record.ts";
+
+/** Bytes of rows after which a part of an entry is stored: a changeset of any size needs little memory. */
+const PART_BYTES = 256 << 10;
+/** Entries looked at when the oldest ones are removed. */
+const TRIM_AT_ONCE = 500;
+
+interface Place {
+  readonly shard: number;
+  readonly index: number;
+  /** `peerHash` of the origin. */
+  readonly origin: number;
+  readonly time: number;
+}
+
+export interface HistoryOptions {
+  /** Bytes of entries that are kept. */
+  readonly limit: number;
+  readonly onFailure: (error: unknown) => void;
+  /** After the replica's commit: there are new entries. */
+  readonly onCommit: () => void;
+}
+
+export class HistoryWriter {
+  readonly #db: DatabaseSync;
+  readonly #options: HistoryOptions;
+  readonly #insert: StatementSync;
+  readonly #reach: StatementSync;
+  readonly #oldest: StatementSync;
+  readonly #remove: StatementSync;
+  readonly #shape: StatementSync;
+  readonly #from: number[];
+  #bytes: number;
+  #version = 0;
+  #place: Place | null = null;
+  #rows: RecordedRow[] = [];
+  #conflicts: RecordedConflict[] = [];
+  #schema: Uint8Array | null = null;
+  #partBytes = 0;
+  #hasParts = false;
+  #added = false;
+  #committed = false;
+  #failed = false;
+
+  /** `positions`: those of the replica. The caller closes `db`. */
+  constructor(db: DatabaseSync, positions: readonly number[], options: HistoryOptions) {
+    this.#db = db;
+    this.#options = options;
+    meet(db, positions);
+    this.#from = [...readReach(db).from];
+    this.#insert = db.prepare(
+      `INSERT INTO "entry"("shard", "idx", "last", "time", "origin", "version", "position", "data") VALUES(?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+    this.#reach = db.prepare(`UPDATE "reach" SET "from_idx" = ?, "to_idx" = ? WHERE "shard" = ?`);
+    this.#oldest = db.prepare(
+      `SELECT "id", "shard", "idx", "last", length("data") FROM "entry" ORDER BY "id" LIMIT ${TRIM_AT_ONCE}`,
+    );
+    this.#oldest.setReturnArrays(true);
+    this.#remove = db.prepare(`DELETE FROM "entry" WHERE "id" <= ?`);
+    this.#shape = db.prepare(`INSERT OR IGNORE INTO "shape" VALUES(?, ?, ?, ?, ?)`);
+    const size = db.prepare(`SELECT coalesce(sum(length("data")), 0) FROM "entry"`);
+    size.setReturnArrays(true);
+    this.#bytes = readTuple(size.get(), integer)[0];
+  }
+
+  /** Entries are recorded. */
+  get isRecording(): boolean {
+    return !this.#failed;
+  }
+
+  /** The schema under which the following rows are. */
+  useSchema(version: number, shapes: Iterable<TableShape>): void {
+    if (version === this.#version) return;
+    this.#version = version;
+    this.#try(() => {
+      this.#begin();
+      for (const { id, name, columns, key } of shapes)
+        this.#shape.run(version, id, name, JSON.stringify(columns.map((c) => c.name)), JSON.stringify(key));
+    });
+  }
+
+  /** An entry is applied from now on. */
+  begin(place: Place): void {
+    this.#place = place;
+  }
+
+  row(table: number, before: Uint8Array | null, after: Uint8Array | null): void {
+    if (this.#place === null || this.#failed || (before === null && after === null)) return;
+    this.#rows.push([table, before, after]);
+    this.#partBytes += (before?.length ?? 0) + (after?.length ?? 0) + 8;
+    if (this.#partBytes > PART_BYTES) this.#store(0, "");
+  }
+
+  conflict(conflict: RecordedConflict): void {
+    if (this.#place !== null && !this.#failed) this.#conflicts.push(conflict);
+  }
+
+  schema(bytes: Uint8Array): void {
+    this.#schema = bytes;
+  }
+
+  /** The entry is applied, and the replica is at these positions. */
+  end(positions: readonly number[]): void {
+    if (this.#place === null) return;
+    if (this.#hasParts || this.#rows.length + this.#conflicts.length > 0 || this.#schema !== null)
+      this.#store(1, showPosition(positions));
+    this.#place = null;
+    this.#hasParts = false;
+  }
+
+  #store(last: 0 | 1, position: string): void {
+    const { shard, index, time, origin } = this.#place!;
+    const data = encodePart({ rows: this.#rows, conflicts: this.#conflicts, schema: this.#schema });
+    this.#rows = [];
+    this.#conflicts = [];
+    this.#schema = null;
+    this.#partBytes = 0;
+    this.#hasParts = true;
+    this.#added = true;
+    this.#bytes += data.length;
+    this.#try(() => {
+      this.#begin();
+      this.#insert.run(shard, index, last, time, origin, this.#version, position, data);
+    });
+  }
+
+  /** Before the replica's commit at these positions. */
+  commit(positions: readonly number[]): void {
+    this.#try(() => {
+      this.#begin();
+      if (this.#bytes > this.#options.limit) this.#trim();
+      positions.forEach((index, shard) => this.#reach.run(this.#from[shard] ?? 0, index, shard));
+      this.#db.exec("COMMIT");
+    });
+    this.#committed = this.#added;
+    this.#added = false;
+  }
+
+  /** After it. */
+  committed(): void {
+    if (!this.#committed || this.#failed) return;
+    this.#committed = false;
+    this.#options.onCommit();
+  }
+
+  /** Removes whole entries, the oldest first. */
+  #trim(): void {
+    let over = this.#bytes - this.#options.limit;
+    let upTo = 0;
+    let freed = 0;
+    for (const [id, shard, index, last, size] of readTuples(
+      this.#oldest.all(),
+      ...([integer, integer, integer, integer, integer] as const),
+    )) {
+      over -= size;
+      this.#bytes -= size;
+      freed += size;
+      this.#from[shard] = Math.max(this.#from[shard] ?? 0, index);
+      if (last === 1) {
+        upTo = id;
+        freed = 0;
+        if (over <= 0) break;
+      }
+    }
+    // Parts of an entry whose last part is not among these stay.
+    this.#bytes += freed;
+    if (upTo > 0) this.#remove.run(upTo);
+  }
+
+  #begin(): void {
+    if (!this.#db.isTransaction) this.#db.exec("BEGIN IMMEDIATE");
+  }
+
+  #try(work: () => void): void {
+    if (this.#failed) return;
+    try {
+      work();
+    } catch (error) {
+      this.#failed = true;
+      this.#rows = [];
+      this.#conflicts = [];
+      try {
+        if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      } catch {
+        // a full disk rolls back by itself
+      }
+      this.#options.onFailure(error);
+    }
+  }
+}
+
+/** Removes entries that the replica does not have yet, or everything if entries are missing between the two. */
+function meet(db: DatabaseSync, positions: readonly number[]): void {
+  const { to } = readReach(db);
+  db.exec("BEGIN IMMEDIATE");
+  const isWhole = to.length === positions.length && positions.every((index, shard) => to[shard]! >= index);
+  if (isWhole) {
+    const drop = db.prepare(`DELETE FROM "entry" WHERE "shard" = ? AND "idx" > ?`);
+    const set = db.prepare(
+      `UPDATE "reach" SET "to_idx" = ?, "from_idx" = min("from_idx", ?) WHERE "shard" = ?`,
+    );
+    positions.forEach((index, shard) => {
+      drop.run(shard, index);
+      set.run(index, index, shard);
+    });
+  } else {
+    db.exec(`DELETE FROM "entry"; DELETE FROM "shape"; DELETE FROM "reach"`);
+    const put = db.prepare(`INSERT INTO "reach" VALUES(?, ?, ?)`);
+    positions.forEach((index, shard) => put.run(shard, index, index));
+  }
+  db.exec("COMMIT");
+}
