@@ -216,7 +216,17 @@ export class Opening {
       await nextTurn(); // not in the turn that failed
       core.closeReplicator();
       core.host.collectGarbage();
-      await rebuildReplica(core, reason);
+      const { paths, peerId, transport, router, stopping } = core;
+      const { clock, logger } = core.components;
+      await rebuildReplica(reason, {
+        ...{ db: core.options.db, paths, peerId, transport, router, clock, logger, signal: stopping.signal },
+        enter: (clusterId) => router.enter(silentStage(clusterId)),
+        onPhase: (phase) => {
+          core.phase = phase;
+        },
+        onProgress: (progress) => core.report(progress),
+      });
+      core.report(null);
       await this.checkFiles(null);
     });
   }

@@ -9,16 +9,17 @@ import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 
 /** In a sentence; null: the replica can be read, or there is no other member to send one. */
-export function lostReplica({ replica, log }: DataPaths): string | null {
+export function lostReplica(paths: DataPaths): string | null {
+  const { replica, log } = paths;
   if (!existsSync(log)) return null;
-  const damage = existsSync(replica) ? damageOf(replica) : null;
+  const damage = existsSync(replica) ? damageOf(paths) : null;
   const loss = existsSync(replica) ? damage && `is damaged: ${damage.replaceAll(/\s+/g, " ")}` : "is missing";
   return loss === null || !hasPeers(log) ? null : `${replica} ${loss}`;
 }
 
-function damageOf(replica: string): string | null {
+function damageOf(paths: DataPaths): string | null {
   try {
-    const db = openDatabase(replica, { readOnly: true });
+    const db = openDatabase(paths.replica, { readOnly: true });
     try {
       const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
       const isReplica = db.prepare(`SELECT 1 FROM sqlite_schema WHERE name = '__marmot__position'`).get();
