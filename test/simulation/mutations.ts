@@ -922,6 +922,47 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/replication/messages/check-proposal.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- releases
+  {
+    ...one(
+      "the newest format is written while a member of an older release is there",
+      0,
+      "replication/formats/cluster-formats.ts",
+      "Math.min(FORMATS[name].max, ...newest)",
+      "Math.max(FORMATS[name].max, ...newest)",
+    ),
+    test: "test/base/formats.test.ts",
+  },
+  {
+    ...one(
+      "a member that was never met counts as one of this release",
+      0,
+      "replication/formats/cluster-formats.ts",
+      "(known(peer) ?? OLDEST_FORMATS)",
+      "(known(peer) ?? { ...FORMATS, entry: { min: 1, max: 99 } })",
+    ),
+    test: "test/base/formats.test.ts",
+  },
+  {
+    ...one(
+      "a node joins that does not read the entries of the cluster",
+      0,
+      "base/versions/formats.ts",
+      "if (version !== undefined && version > peer[name].max)",
+      "if (version === undefined)",
+    ),
+    test: "test/replication/messages/message-router.test.ts",
+  },
+  {
+    ...one(
+      "the format of an entry is not noted in the replica",
+      0,
+      "replica/store/used-formats.ts",
+      "    store(this.#db, ENTRY_FORMAT, format);\n",
+      "",
+    ),
+    test: "test/node/formats.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
     name: "a descriptor of the app database is closed after each sync",
