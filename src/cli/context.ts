@@ -5,6 +5,8 @@ export interface CliContext {
   readonly readFile: (path: string) => string;
   /** Results: one or more lines on standard output. */
   readonly print: (text: string) => void;
+  /** Clears the terminal before the next results. Absent: they follow the last ones. */
+  readonly clear?: () => void;
   /** Messages: one or more lines on standard error. */
   readonly say: (text: string) => void;
   /** The answer to a question, in lower case; null: there is no terminal to ask. */

@@ -1,4 +1,5 @@
 /** The command: runs the verb of the arguments and returns an exit code: 0 done, 1 failed, 2 wrong usage. */
+import { visibleLines } from "../base/visible.ts";
 import { errorMessage, UsageError, UserError } from "../base/errors.ts";
 import type { CliContext } from "./context.ts";
 import { didYouMean } from "./options/nearest.ts";
@@ -71,8 +72,13 @@ function oldSpelling(argv: readonly string[]): string[] | null {
 }
 
 /** Runs a verb. Never throws. */
-export async function main(given: readonly string[], context: CliContext): Promise<number> {
+export async function main(given: readonly string[], terminal: CliContext): Promise<number> {
   const argv = oldSpelling(given) ?? given;
+  const context: CliContext = {
+    ...terminal,
+    print: (text) => terminal.print(visibleLines(text)),
+    say: (text) => terminal.say(visibleLines(text)),
+  };
   try {
     const [name, ...rest] = argv;
     if (name === undefined) {

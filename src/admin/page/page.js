@@ -17,7 +17,7 @@ async function call(method, path, headers = {}) {
   if (answer.status === 204) return null;
   const text = await answer.text();
   if (!answer.ok && !text.startsWith("{")) throw new Error(`${answer.status}: ${text.trim()}`);
-  const body = JSON.parse(text);
+  const body = JSON.parse(text, (_, value) => (typeof value === "string" ? visible(value) : value));
   if (!answer.ok)
     throw new Error(body.hint ? `${body.error} (hint: ${body.hint})` : (body.error ?? answer.statusText));
   return body;

@@ -64,12 +64,14 @@ interface Watching {
 
 async function watch(first: NodeStatus, { ask, show, context }: Watching): Promise<number> {
   const interrupted = context.interrupted().then(() => true);
-  const clear = context.isTerminal ? "\u001b[H\u001b[2J" : "";
-  context.print(clear + show(first));
+  context.clear?.();
+  context.print(show(first));
   for (;;) {
     if (await Promise.race([interrupted, Bun.sleep(WATCH_MS).then(() => false)])) return 0;
     try {
-      context.print(clear + show(await ask()));
+      const next = show(await ask());
+      context.clear?.();
+      context.print(next);
     } catch (error) {
       // The node may be restarting.
       if (!(error instanceof UserError)) throw error;

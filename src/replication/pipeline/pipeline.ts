@@ -21,6 +21,7 @@ import { SLICE_MS, type TurnResult } from "./turn.ts";
 
 /** Changed rows after which applying pauses until they are reflected: Marmot keeps the write lock only for short times. */
 const REFLECT_AT_ROWS = 2000;
+const REFLECT_AT_BYTES = 4 << 20;
 /** How often before images that the synced file makes needless are dropped. */
 const PRUNE_MS = 250;
 
@@ -156,6 +157,12 @@ export class Pipeline {
     });
   }
 
+  /** Bytes of rows that the next turns apply and show. */
+  get bytesAhead(): number {
+    const { replica } = this.#components;
+    return replica.queuedBytes + replica.changed.bytes;
+  }
+
   /** On a timer of some 100 ms. */
   tick(): void {
     this.outbox.propose();
@@ -234,7 +241,9 @@ export class Pipeline {
     if (this.reflecting || this.#schema.proposing) return true;
     const { replica, now } = this.#components;
     const end = now() + SLICE_MS;
-    const isFull = (): boolean => replica.changed.size >= REFLECT_AT_ROWS && !this.#reflect.awaitsOwn;
+    const { changed } = replica;
+    const isMuch = (): boolean => changed.size >= REFLECT_AT_ROWS || changed.bytes >= REFLECT_AT_BYTES;
+    const isFull = (): boolean => isMuch() && !this.#reflect.awaitsOwn;
     const done = replica.advance(() => isFull() || now() >= end);
     return done || replica.betweenEntries;
   }
