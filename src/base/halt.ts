@@ -9,7 +9,6 @@ export type HaltName =
   | "file-replaced"
   | "file-older"
   | "damaged"
-  | "functions-missing"
   | "went-back"
   | "twice"
   | "log-lost"
