@@ -53,7 +53,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   one(
     "spaces at the end of a key count under RTRIM",
-    500,
+    800,
     "change/key.ts",
     'if (collation === "RTRIM") return text.replace(/ +$/, "");',
     "",

@@ -553,7 +553,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "an insert replaces a re-created row that its writer had not seen",
-      200,
+      300,
       "replica/apply/rowid-collisions.ts",
       "collides = unseenWrite(last, base, context) !== null;",
       "collides = unseenWrite(last, base, context) !== null && row.base < 0;",
