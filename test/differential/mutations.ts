@@ -116,7 +116,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   one(
     "silenced triggers may call no functions",
-    500,
+    800,
     "reflect/trigger-silencer.ts",
     "if (action === SQLITE_FUNCTION) return SQLITE_OK;",
     "",
