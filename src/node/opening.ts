@@ -110,15 +110,15 @@ export class Opening {
   #open(): Replicator {
     const core = this.#core;
     const { paths, peerId, host, transport, router, applicationVersion } = core;
-    const { db, limits, replaceAfterMs } = core.options;
+    const { db, limits, replaceAfterMs, leaderFollowsWriter } = core.options;
     const { clock, random, logger } = core.components;
     core.appDbFile ??= host.appDbFile(db);
     return new Replicator(
       {
         ...{ db, paths, peerId, ...core.member, applicationVersion, keys: core.keys.fingerprints },
         ...limits,
+        ...{ replaceAfterMs, leaderFollowsWriter },
         historyBytes: core.options.historyBytes ?? 0,
-        ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
       },
       {
         ...{ transport, router, clock, logger, host, random: random.fork(), measures: core.measures },

@@ -97,8 +97,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a joining node's full-text index stays empty",
     500,
     "replica/copies/fill-application.ts",
-    "if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)\n",
-    "if (index === null || rows >= 0)\n",
+    'if (kind === "external" ? hasContent : fillersOf(built, name).length > 0)',
+    "if (kind === undefined)",
   ),
   one(
     "foreign key actions run again when rows are reflected",
