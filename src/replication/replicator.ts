@@ -284,6 +284,7 @@ export class Replicator {
         wal: this.#wal,
         snapshots: this.#snapshots,
         application: this.application,
+        triesSchema: () => this.pipeline.triesSchema,
         ownNews: () => this.#ownNews(),
       },
       this.options,
