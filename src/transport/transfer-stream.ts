@@ -34,11 +34,12 @@ export function serveTransfer(
   answer: (request: Uint8Array) => AsyncIterable<Uint8Array>,
 ): void {
   let requested = false;
-  const feed = frameParser((kind, payload) => {
+  const onFrame = (kind: number, payload: Uint8Array): void => {
     if (requested || kind !== FrameKind.request) throw new FramingError("a transfer begins with one request");
     requested = true;
     void sendAll(stream, clock, answer(payload.slice()));
-  });
+  };
+  const feed = frameParser({ onFrame });
   listen(stream, feed, (error) => stream.abort(error));
 }
 
@@ -101,7 +102,7 @@ export async function* receiveTransfer(
     failure ??= error;
     notify();
   };
-  const feed = frameParser((kind, payload) => {
+  const onFrame = (kind: number, payload: Uint8Array): void => {
     if (kind === FrameKind.chunk) {
       chunks.push(payload.slice());
       waiting += payload.length;
@@ -112,7 +113,8 @@ export async function* receiveTransfer(
       failure ??= new TransferError(`the sender stopped: ${visible(fromUtf8(payload.subarray(0, 1000)))}`);
     else throw new FramingError(`a frame of kind ${kind}`);
     notify();
-  });
+  };
+  const feed = frameParser({ onFrame });
   listen(stream, feed, fail);
   stream.addEventListener("close", () => fail(new TransferError("the sender closed the stream")));
   const onAbort = (): void => fail(new TransferError("the transfer was cancelled"));

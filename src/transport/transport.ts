@@ -124,7 +124,7 @@ export class Libp2pTransport implements Transport {
       connectionProtector: clusterKeys === null ? null : this.#protector(clusterKeys),
     });
     this.#node = node;
-    await node.handle(RAFT_PROTOCOL, (stream, connection) => this.#onStream(stream, connection), {
+    await node.handle(RAFT_PROTOCOL, (stream, connection) => this.#attach(stream, connection, false), {
       maxInboundStreams: 8,
       maxOutboundStreams: 8,
     });
@@ -225,6 +225,10 @@ export class Libp2pTransport implements Transport {
     yield* receiveTransfer(stream, this.#components.clock, request, signal);
   }
 
+  expectSilence(peer: PeerId, ms: number): void {
+    this.#links.get(peer)?.expectSilence(this.#components.clock.now() + ms);
+  }
+
   #connectionsOf(peerId: PeerId): Connection[] {
     return (
       this.#node?.getConnections().filter((c) => c.remotePeer.toString() === peerId && c.status === "open") ??
@@ -243,10 +247,9 @@ export class Libp2pTransport implements Transport {
     if (speak) this.#aliveAt = now;
     for (const [peer, link] of this.#links) {
       if (link.takeHeard()) this.#heardAt.set(peer, now);
-      else if (now - (this.#heardAt.get(peer) ?? now) > SILENCE_MS) {
+      else if (now - Math.max(this.#heardAt.get(peer) ?? now, link.silentUntil) > SILENCE_MS) {
         this.#components.logger.info("closing the link to a silent peer", { peer });
-        link.abort(new Error("nothing was heard"));
-        for (const connection of this.#connectionsOf(peer)) connection.abort(new Error("nothing was heard"));
+        for (const end of [link, ...this.#connectionsOf(peer)]) end.abort(new Error("nothing was heard"));
         continue;
       }
       if (speak) link.alive();
@@ -299,10 +302,6 @@ export class Libp2pTransport implements Transport {
     } finally {
       this.#reached.delete(address);
     }
-  }
-
-  #onStream(stream: Stream, connection: Connection): void {
-    this.#attach(stream, connection, false);
   }
 
   #attach(stream: Stream, connection: Connection, outbound: boolean): void {
