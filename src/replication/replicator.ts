@@ -39,7 +39,7 @@ import { type History, openHistory } from "./node-history.ts";
 import { alignLog } from "./lives/align-log.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
-import { ownNews, readinessFacts, waitingRows } from "./own-facts.ts";
+import { isReaderIn, ownNews, readinessFacts, waitingRows } from "./own-facts.ts";
 
 export class Replicator {
   readonly options: ReplicatorOptions;
@@ -158,8 +158,7 @@ export class Replicator {
   get isReader(): boolean | null {
     const runtime = this.runtime as ShardRuntime | undefined;
     const { members } = runtime?.groups[0]!.configuration ?? this.log.configuration(0)!;
-    const member = members.find((m) => m.peerId === this.options.peerId);
-    return member === undefined ? null : member.reader === true;
+    return isReaderIn(members, this.options.peerId);
   }
 
   #openPipeline(): Pipeline {
