@@ -5,8 +5,9 @@ import type { ChangeEvent } from "./change-json.ts";
 
 const KEPT_ENTRIES = 256;
 const AT_ONCE = 100;
-/** An entry with more rows is read again by each reader. */
-const SMALL_ROWS = 500;
+/** Bytes of images that are kept; a larger entry is read again by each reader. */
+const KEPT_BYTES = 2 << 20;
+const SMALL_BYTES = 64 << 10;
 /** From so many readers on, news are gathered for some milliseconds: each costs a write to every reader. */
 const MANY_READERS = 24;
 const GATHER_MS = 20;
@@ -25,6 +26,8 @@ export class ChangeTail {
   #entries: PastEntry[] = [];
   #last: number;
   #stale = false;
+  /** There was news and no entry: entries may have been removed before they were read. The readers look for themselves. */
+  #mayLack = false;
   readers = 0;
 
   constructor(history: History) {
@@ -43,27 +46,32 @@ export class ChangeTail {
   /** The entries after `id`; null: they are not all here. */
   after(id: number): readonly PastEntry[] | null {
     if (this.#stale) this.#refresh();
-    if (id === this.#last) return [];
+    if (id === this.#last && !this.#mayLack) return [];
     const first = this.#entries[0]?.id ?? Number.POSITIVE_INFINITY;
-    if (id > this.#last || id < first - 1) return null;
+    if (this.#mayLack || id > this.#last || id < first - 1) return null;
     return this.#entries.filter((entry) => entry.id > id);
   }
 
   #refresh(): void {
     this.#stale = false;
+    this.#mayLack = true;
     for (;;) {
       const fresh = this.#reader.after(this.#last, AT_ONCE);
       const last = fresh.at(-1);
       if (last === undefined) break;
+      this.#mayLack = false;
       // After a gap, and after a large entry, the readers read for themselves.
       if (fresh[0]!.id !== this.#last + 1) this.#entries = [];
       this.#last = last.id;
-      const large = fresh.findLastIndex((entry) => entry.rows.length > SMALL_ROWS);
+      const large = fresh.findLastIndex((entry) => sizeOf(entry) > SMALL_BYTES);
       if (large !== -1) this.#entries = [];
       this.#entries.push(...fresh.slice(large + 1));
       if (fresh.length < AT_ONCE) break;
     }
-    if (this.#entries.length > KEPT_ENTRIES) this.#entries = this.#entries.slice(-KEPT_ENTRIES);
+    this.#entries = this.#entries.slice(-KEPT_ENTRIES);
+    let bytes = 0;
+    const tooOld = this.#entries.findLastIndex((entry) => (bytes += sizeOf(entry)) > KEPT_BYTES);
+    this.#entries = this.#entries.slice(tooOld + 1);
   }
 
   /** The events of an entry, made once for all readers that want every table. */
@@ -73,3 +81,7 @@ export class ChangeTail {
     return events;
   }
 }
+
+/** Bytes of the images. */
+const sizeOf = ({ rows }: PastEntry): number =>
+  rows.reduce((sum, [, before, after]) => sum + (before?.length ?? 0) + (after?.length ?? 0), 0);
