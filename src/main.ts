@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { main } from "./cli/main.ts";
 
 const STDOUT = 1;
+const CLEAR = "\u001b[H\u001b[2J";
 /** Pause while the reader of standard output is slow. */
 const RETRY_MS = 2;
 
@@ -54,6 +55,9 @@ function scaleHeap(): void {
   const args = process.argv.slice(2);
   if (args[0] !== "run" || process.env[HEAP_SCALE_VARIABLE] !== undefined) return;
   if (process.platform === "win32" || process.execve === undefined) return;
+  // A profiler stops threads at any moment: a process that is replaced at that moment never starts.
+  const flags = `${process.execArgv.join(" ")} ${process.env.BUN_OPTIONS ?? ""}`;
+  if (flags.includes("--cpu-prof")) return;
   const itself = compiled ? [process.argv0] : [process.argv0, Bun.main];
   try {
     process.execve(process.execPath, [...itself, ...args], {
@@ -70,10 +74,12 @@ const code = await main(process.argv.slice(2), {
   environment: process.env,
   readFile: (path) => readFileSync(path, "utf8"),
   print,
+  ...(process.stderr.isTTY === true ? { clear: () => void writeSync(STDOUT, CLEAR) } : {}),
   say: (text) => void process.stderr.write(`${text}\n`),
   draw: (text) => void process.stderr.write(text),
   ask: (question) => (process.stdin.isTTY ? (globalThis.prompt(question) ?? "").trim().toLowerCase() : null),
   isTerminal: process.stderr.isTTY === true,
+  colors: { out: process.stdout.isTTY === true, err: process.stderr.isTTY === true },
   columns: () => process.stderr.columns || 80,
   hostName: hostname(),
   command: compiled ? [process.execPath] : [process.execPath, Bun.main],

@@ -1,5 +1,7 @@
 /** A scoped logger, passed down. The pure rooms do not log. */
 
+import { visible } from "./visible.ts";
+
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -93,13 +95,14 @@ export function createLogger(options: LoggerOptions, scope = ""): Logger {
         ...(scope ? { scope } : {}),
         ...(kind === undefined ? {} : { event: kind }),
       };
-      options.write(JSON.stringify({ ...head, message, ...plainFields(fields) }));
+      options.write(visible(JSON.stringify({ ...head, message, ...plainFields(fields) })));
       return;
     }
     // The message of an event has its figures; only these say more.
     const more = Object.entries(fields).filter(([k]) => kind === undefined || TOLD_FIELDS.includes(k));
     const tail = more.map(([k, v]) => ` ${k}=${value(v)}`);
-    options.write(`${time} ${level.padEnd(5)} ${scope ? `${scope}: ` : ""}${message}${tail.join("")}`);
+    const line = `${time} ${level.padEnd(5)} ${scope ? `${scope}: ` : ""}${message}${tail.join("")}`;
+    options.write(visible(line));
   };
   return {
     debug: (m, f) => write("debug", m, f),

@@ -11,7 +11,7 @@ import type { KeyId } from "../change/key.ts";
 import { KeyMap } from "../change/key-map.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
-import { type Image, imageEqual, valueEqual } from "../change/value.ts";
+import { type Image, imageEqual, Slices, valueEqual } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
 import { type CapturedRow, type ChangeLogReader, RowWithoutKey } from "../rows/change-log-reader.ts";
 
@@ -94,11 +94,11 @@ export class Drain {
   /** False: the sink refused a row. */
   *#runTable({ table, upTo }: Watermark, sink: DrainSink): Generator<void, boolean> {
     const log = this.#log(table);
-    let handled = 0;
+    const slices = new Slices(SLICE);
     const taken = new KeyMap<0, never>();
     for (const row of log.captured(this.#components.cursors.drained(table), upTo)) {
       if (!this.#take(log.shape, row, taken, sink)) return false;
-      if (++handled % SLICE === 0) yield;
+      if (slices.ends(row.image)) yield;
     }
     return true;
   }

@@ -12,6 +12,7 @@ import type { ChangeLogCursors } from "../change/change-log-cursor.ts";
 import { KeyList } from "../change/key-map.ts";
 import type { KeyId } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
+import { largeBytes } from "../change/value.ts";
 import { type ChainPlace, openingBatch, type SchemaLead } from "./batch-builder.ts";
 import {
   type Changeset,
@@ -30,8 +31,9 @@ import type { Spool } from "./spool.ts";
 export const IN_FLIGHT_BYTES = 8 << 20;
 /** Drains proposed and not yet taken. */
 export const IN_FLIGHT_DRAINS = 16;
-/** Above this many rows a drain's images are not remembered; nothing else is drained until it is taken. */
+/** Above this many rows or bytes a drain's images are not remembered; nothing else is drained until it is taken. */
 const REMEMBERED_ROWS = 50_000;
+const REMEMBERED_BYTES = 16 << 20;
 /**
  * A shard whose oldest batch gets no answer within this time has all of its batches proposed again. The time doubles up to
  * the limit while nothing is taken: batches that only wait must not fill the log.
@@ -209,6 +211,7 @@ export class Outbox {
       alone: schema !== null,
     };
     const images: SentImage[] = [];
+    let bytes = 0;
     const changeset = this.#changesetOf(drain, after, schema);
     return {
       inFlight: (table, keyId) => this.#inFlight.image(table, keyId),
@@ -219,7 +222,8 @@ export class Outbox {
         if (builder === null) return false;
         builder.add(shape, row, base);
         drain.rows++;
-        if (drain.rows > REMEMBERED_ROWS) {
+        bytes += largeBytes(row.image);
+        if (drain.rows > REMEMBERED_ROWS || bytes > REMEMBERED_BYTES) {
           drain.alone = true;
           images.length = 0;
         } else images.push([shape.id, row.keyId, row.image]);

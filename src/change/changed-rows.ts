@@ -4,7 +4,7 @@
  */
 import type { KeyId } from "./key.ts";
 import { KeyMap } from "./key-map.ts";
-import type { Image, Value } from "./value.ts";
+import { type Image, largeBytes, type Value } from "./value.ts";
 
 export interface ChangedRow {
   /** Key columns in key order, with the replica's spelling; for a deleted row, its last one. */
@@ -28,11 +28,14 @@ export const LOOK_UP = 0;
 
 /** Rows kept with their images; of further rows only the keys are kept. */
 const KEPT_ROWS = 20_000;
+/** The same for the bytes of large values. */
+const KEPT_BYTES = 16 << 20;
 
 export class ChangedRows {
   /** Table id ⇒ rows. Tables without rows are absent. */
   readonly tables = new Map<number, KeyMap<typeof LOOK_UP, ChangedRow>>();
   #size = 0;
+  #bytes = 0;
   /** Rows that came in one changeset with a row of a table that this node cannot write. */
   readonly #tied = new Map<number, Set<KeyId>>();
   /** The changeset that is being applied has such a row. */
@@ -42,11 +45,17 @@ export class ChangedRows {
     return this.#size;
   }
 
+  /** Bytes of large values that came since the rows were last shown. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   set(table: number, keyId: KeyId, row: ChangedRow): void {
     let rows = this.tables.get(table);
     if (rows === undefined) this.tables.set(table, (rows = new KeyMap<typeof LOOK_UP, ChangedRow>()));
     const before = rows.size;
-    rows.set(keyId, this.#size < KEPT_ROWS ? row : LOOK_UP);
+    this.#bytes += largeBytes(row.image);
+    rows.set(keyId, this.#size < KEPT_ROWS && this.#bytes < KEPT_BYTES ? row : LOOK_UP);
     this.#size += rows.size - before;
     if (this.tying) this.#tie(table, keyId);
   }
@@ -69,6 +78,7 @@ export class ChangedRows {
     this.tables.clear();
     this.#tied.clear();
     this.#size = 0;
+    this.#bytes = 0;
   }
 
   /** The table was dropped. */

@@ -9,14 +9,17 @@ import { packExact, withPacked } from "../base/pack.ts";
 import { type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";
 import type { TableShape } from "./shape.ts";
-import { type Image, TextBytes, type Value } from "./value.ts";
+import { type Image, largeBytes, TextBytes, type Value } from "./value.ts";
 
 /** The bytes are not a batch of a format that this build knows. */
 export class CodecError extends Error {
   override name = "CodecError";
 }
 
-const packr = new Packr({ useRecords: false, copyBuffers: true, int64AsType: "bigint" } as object);
+/** Decoded bytes are views of the encoded ones. */
+const packr = new Packr({ useRecords: false, int64AsType: "bigint" } as object);
+/** Smaller BLOBs get memory of their own: a view would keep all of a batch. */
+const OWN_BYTES = 16 << 10;
 
 const Class = { real: 1, negativeZero: 2, text: 3 } as const;
 
@@ -59,7 +62,7 @@ function unpackValues(packed: unknown, classes: unknown): Value[] {
       if (classes[i + 1] === Class.real && typeof value === "number") continue;
       else if (classes[i + 1] === Class.negativeZero && value === 0) out[column] = -0;
       else if (classes[i + 1] === Class.text && value instanceof Uint8Array)
-        out[column] = new TextBytes(value);
+        out[column] = new TextBytes(new Uint8Array(value));
       else throw new CodecError("a storage class does not fit its value");
     }
   }
@@ -67,12 +70,9 @@ function unpackValues(packed: unknown, classes: unknown): Value[] {
     const value = out[i] as unknown;
     if (typeof value === "number") {
       if (Number.isInteger(value) && !exact.has(i)) out[i] = BigInt(value);
-    } else if (
-      typeof value === "object" &&
-      value !== null &&
-      !(value instanceof Uint8Array) &&
-      !(value instanceof TextBytes)
-    )
+    } else if (value instanceof Uint8Array) {
+      if (value.length < OWN_BYTES) out[i] = new Uint8Array(value);
+    } else if (typeof value === "object" && value !== null && !(value instanceof TextBytes))
       throw new CodecError("a value is of no storage class");
     else if (value === undefined || typeof value === "boolean")
       throw new CodecError("a value is of no storage class");
@@ -115,7 +115,7 @@ const SCHEMA_FORMAT = 2;
 
 export function encodeBatch(batch: Batch): Uint8Array {
   const { schema } = batch;
-  return packExact(packr, [
+  const fields = [
     schema === undefined ? ROWS_FORMAT : SCHEMA_FORMAT,
     batch.kind,
     batch.origin,
@@ -132,7 +132,23 @@ export function encodeBatch(batch: Batch): Uint8Array {
     batch.time,
     batch.note,
     ...(schema === undefined ? [] : [schema]),
-  ]);
+  ];
+  return packExact(packr, fields, { expectedBytes: largeBytesOf(batch) });
+}
+
+/** Of a row beside its large values, roughly. */
+const SMALL_VALUES_BYTES = 64;
+
+/** About the size of a batch with large values; 0: it has none. */
+function largeBytesOf({ tables }: Batch): number {
+  let rows = 0;
+  let bytes = 0;
+  for (const table of tables)
+    for (const { image } of table.rows) {
+      rows++;
+      bytes += largeBytes(image);
+    }
+  return bytes === 0 ? 0 : bytes + rows * SMALL_VALUES_BYTES;
 }
 
 const KINDS: ReadonlySet<BatchKind> = new Set(Object.values(BatchKind));

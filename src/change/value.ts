@@ -43,3 +43,40 @@ export function imageSize(image: Image): number {
   }
   return size;
 }
+
+/** Bytes of large values after which a slice of work ends. */
+const SLICE_BYTES = 1 << 20;
+/** Smaller values count as rows alone. */
+const LARGE_VALUE_BYTES = 1024;
+
+/** Bytes of an image's large values. */
+export function largeBytes(image: Image | null): number {
+  let bytes = 0;
+  for (const value of image ?? []) {
+    if (typeof value !== "object" && typeof value !== "string") continue;
+    const length = value === null ? 0 : value instanceof TextBytes ? value.bytes.length : value.length;
+    if (length > LARGE_VALUE_BYTES) bytes += length;
+  }
+  return bytes;
+}
+
+/** Divides work on rows into slices, by rows and by bytes: a row may have megabytes. */
+export class Slices {
+  readonly #rowsAtOnce: number;
+  #rows = 0;
+  #bytes = 0;
+
+  constructor(rowsAtOnce: number) {
+    this.#rowsAtOnce = rowsAtOnce;
+  }
+
+  /** Counts a row. True: it is the last one of a slice. */
+  ends(image: Image | null): boolean {
+    this.#rows++;
+    this.#bytes += largeBytes(image);
+    if (this.#rows < this.#rowsAtOnce && this.#bytes < SLICE_BYTES) return false;
+    this.#rows = 0;
+    this.#bytes = 0;
+    return true;
+  }
+}

@@ -1,10 +1,13 @@
 /** The parts of the process that a verb may use. Tests pass their own. */
+import type { Colors } from "./output/color.ts";
 
 export interface CliContext {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly readFile: (path: string) => string;
   /** Results: one or more lines on standard output. */
   readonly print: (text: string) => void;
+  /** Clears the terminal before the next results. Absent: they follow the last ones. */
+  readonly clear?: () => void;
   /** Messages: one or more lines on standard error. */
   readonly say: (text: string) => void;
   /** The answer to a question, in lower case; null: there is no terminal to ask. */
@@ -13,6 +16,8 @@ export interface CliContext {
   readonly draw: (text: string) => void;
   /** Whether standard error is a terminal. */
   readonly isTerminal: boolean;
+  /** Whether colours are used. Before `--color` is read: whether the two are terminals and NO_COLOR is not set. */
+  readonly colors: Colors;
   /** Width of the terminal, in characters. */
   readonly columns: () => number;
   readonly hostName: string;

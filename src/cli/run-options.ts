@@ -9,7 +9,7 @@ import { HISTORY_OPTIONS, historySettings } from "./options/history-options.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
 import { checkListen, checkPeer, checkReachable } from "./options/multiaddr.ts";
-import { REPLACE_AFTER_OPTION, replaceAfter } from "./options/replace-after.ts";
+import { FOLLOWS_OPTION, REPLACE_AFTER_OPTION, replaceAfter } from "./options/voter-options.ts";
 import type { OptionSpec } from "./options/option-value.ts";
 import type { Options } from "./options/options.ts";
 import type { Problem } from "./output/problem.ts";
@@ -153,13 +153,14 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: "id-block",
     type: "list",
     value: "N",
-    help: "AUTOINCREMENT ids a node (64; T=N,…)",
+    help: "ids a node (64; T=N,…); ",
     example: "64",
     check: (given) =>
       Number(/^(?:.+=)?(\d{1,7})$/.exec(given)?.[1] ?? Number.NaN) <= MAX_ID_BLOCK
         ? null
         : `a number from 0 to ${MAX_ID_BLOCK}, or TABLE=NUMBER,…`,
   },
+  FOLLOWS_OPTION,
   { name: "tables", type: "list", value: "A,B", help: "replicate these", example: "a,b" },
   { name: "exclude", type: "list", value: "C", help: ", or all but these (all)", example: "c", joined: true },
   FUNCTIONS_OPTION,
@@ -257,6 +258,7 @@ export function runSettings(
       hostName: context.hostName,
       role: text(options, "role") as Role | null,
       admit: text(options, "admit"),
+      leaderFollowsWriter: text(options, "leader-follows-writer") !== "off",
       replaceAfterMs: replaceAfter(text(options, "replace-after") ?? "10m") ?? 0,
       create: flag(options, "create"),
       unsafeFileSystem: flag(options, "unsafe-filesystem"),

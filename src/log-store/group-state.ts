@@ -54,6 +54,7 @@ export class GroupReader implements GroupLog {
   readonly #shard: ShardId;
   readonly #state: GroupState;
   readonly #page: Statement;
+  readonly #sizes: Statement;
   readonly #term: Statement;
 
   constructor(db: Database, path: string, shard: ShardId, state: GroupState) {
@@ -64,6 +65,7 @@ export class GroupReader implements GroupLog {
     this.#page = db.query(
       "SELECT id, term, type, checksum, data FROM entry WHERE id >= ? AND id < ? ORDER BY id",
     );
+    this.#sizes = db.query("SELECT length(data) FROM entry WHERE id >= ? AND id < ? ORDER BY id");
     this.#term = db.query("SELECT term FROM entry WHERE id = ?");
   }
 
@@ -104,22 +106,39 @@ export class GroupReader implements GroupLog {
   read(from: number, to: number, maxBytes: number): Entry[] {
     const base = this.#shard * SHARD_SPAN;
     const entries: Entry[] = [];
-    let bytes = 0;
-    let expected = from;
-    for (let at = from; at < to; at += PAGE_ENTRIES) {
-      const rows = trusted<EntryRow[]>(this.#page.values(base + at, base + Math.min(to, at + PAGE_ENTRIES)));
+    let left = maxBytes;
+    for (let at = from; at < to;) {
+      const page = this.#pageWithin(at, Math.min(to, at + PAGE_ENTRIES), left, entries.length === 0);
+      if (page.end === at) return entries;
+      const rows = trusted<EntryRow[]>(this.#page.values(base + at, base + page.end));
       for (const [id, term, type, sum, data] of rows) {
         const index = id - base;
-        if (index !== expected++) throw this.#missing(expected - 1);
+        if (index !== at++) throw this.#missing(at - 1);
         if (checksum(term, index, type, data) !== sum)
           throw damaged(this.#path, `entry ${index} of shard ${this.#shard} does not match its checksum`);
-        bytes += data.length;
-        if (entries.length > 0 && bytes > maxBytes) return entries;
         entries.push({ term, index, type, data });
       }
+      if (at !== page.end) throw this.#missing(at);
+      left -= page.bytes;
     }
-    if (expected !== to) throw this.#missing(expected);
     return entries;
+  }
+
+  /** The end of the entries from `from` on that fit in `maxBytes`; with `atLeastOne` the first fits in any case. No data is read. */
+  #pageWithin(
+    from: number,
+    to: number,
+    maxBytes: number,
+    atLeastOne: boolean,
+  ): { end: number; bytes: number } {
+    const base = this.#shard * SHARD_SPAN;
+    const sizes = trusted<[number][]>(this.#sizes.values(base + from, base + to));
+    let bytes = 0;
+    for (let i = 0; i < sizes.length; i++) {
+      if ((i > 0 || !atLeastOne) && bytes + sizes[i]![0] > maxBytes) return { end: from + i, bytes };
+      bytes += sizes[i]![0];
+    }
+    return { end: to, bytes };
   }
 
   #missing(index: number): Error {

@@ -19,6 +19,7 @@ import { PeerMemory } from "./peer-memory.ts";
 const WAL_PAGES = 2000;
 /** Entries at the end of each log that are verified at the start: a crash could have torn these. */
 const VERIFIED_ENTRIES = 1000;
+const VERIFIED_AT_ONCE_BYTES = 8 << 20;
 
 export class SqliteLogStore implements LogStore {
   readonly identity: LogIdentity;
@@ -83,7 +84,8 @@ export class SqliteLogStore implements LogStore {
     const from = Math.max(compactedIndex + 1, lastIndex - VERIFIED_ENTRIES);
     const base = shard * SHARD_SPAN;
     this.#db.prepare("DELETE FROM entry WHERE id > ? AND id < ?").run(base + lastIndex, base + SHARD_SPAN);
-    if (lastIndex >= from) this.#readers[shard]!.read(from, lastIndex + 1, Number.POSITIVE_INFINITY);
+    for (let at = from; at <= lastIndex;)
+      at += this.#readers[shard]!.read(at, lastIndex + 1, VERIFIED_AT_ONCE_BYTES).length;
   }
 
   group(shard: ShardId): GroupLog {

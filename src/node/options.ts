@@ -62,6 +62,8 @@ export interface NodeOptions {
     /** How long a backup is kept; null: without limit. The newest one always is. */
     readonly keepMs: number | null;
   } | null;
+  /** The leader of a shard moves to the voter that writes most to it. Absent: it does. */
+  readonly leaderFollowsWriter?: boolean;
   /** For tests only, which set small values. See `RuntimeOptions` and `SqliteLogStore.open`. */
   readonly limits?: { readonly keepEntries: number; readonly logWalPages?: number };
 }

@@ -215,6 +215,15 @@ export class Raft {
     return applyConfigChange(this.#core, change, entryIndex);
   }
 
+  /**
+   * The member said that it is busy: for so many ticks its silence is no reason to campaign, or to step down. 0: it is not,
+   * or its connection ended. Elections of others and their votes are as ever.
+   */
+  memberBusy(member: MemberId, ticks: number): void {
+    if (ticks > 0) this.#core.busy.set(member, ticks);
+    else this.#core.busy.delete(member);
+  }
+
   /** Messages to this member were probably lost. */
   reportUnreachable(member: MemberId): void {
     reportUnreachable(this.#core, member);

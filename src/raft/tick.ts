@@ -8,8 +8,12 @@ import { maybeLeaveJoint } from "./replication/reconfigure.ts";
 export function tick(core: Core): void {
   core.reads.tick();
   core.electionElapsed += 1;
+  for (const [member, ticks] of core.busy)
+    if (ticks > 1) core.busy.set(member, ticks - 1);
+    else core.busy.delete(member);
   if (core.isLeader) tickLeader(core);
-  else if (core.electionElapsed >= core.electionTimeout && core.promotable) timeOut(core);
+  else if (core.electionElapsed >= core.electionTimeout && core.promotable && !core.busy.has(core.leader))
+    timeOut(core);
 }
 
 function timeOut(core: Core): void {

@@ -10,7 +10,7 @@ import { encodeImage } from "../change/codec.ts";
 import { type KeyId, keyIdOf, keyValues } from "../change/key.ts";
 import type { TableShape } from "../change/shape.ts";
 import type { UnseenRows } from "../rows/unseen-rows.ts";
-import { type Image, imageEqual, type Value } from "../change/value.ts";
+import { type Image, imageEqual, Slices, type Value } from "../change/value.ts";
 import type { RowAccess } from "../rows/row-access.ts";
 import { encodePosition } from "../schema/app-db-tables.ts";
 import type { AppDbConnection } from "./app-db-connection.ts";
@@ -197,13 +197,13 @@ export class RowReflector {
     const { changed } = this.#components.source;
     // Rows to restore are among the changed rows.
     if (changed.size > 0) this.#forgetRestored.run();
-    let handled = 0;
+    const slices = new Slices(SLICE);
     for (const [table, rows] of [...changed.tables]) {
       // Deleted rows make room for the others.
       for (const [keyId, row] of rows) {
         if (row === LOOK_UP || row.image !== null) continue;
         this.#show(table, { keyId, key: row.key, image: null });
-        if (++handled % SLICE === 0) yield;
+        if (slices.ends(null)) yield;
       }
       const log = this.#components.logs.get(table)!;
       let together: ShownRow[] = [];
@@ -212,7 +212,7 @@ export class RowReflector {
         if (kept !== LOOK_UP && image === null) continue;
         if (image !== null && this.#isIndependent(log, keyId)) together.push({ keyId, key, image });
         else this.#show(table, { keyId, key, image });
-        if (++handled % SLICE > 0) continue;
+        if (!slices.ends(image)) continue;
         this.#showTogether(log, together);
         together = [];
         yield;

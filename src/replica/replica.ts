@@ -168,6 +168,11 @@ export class Replica implements BeforeImageSource {
     return this.#queue.size;
   }
 
+  /** Bytes of the entries that are not applied yet. */
+  get queuedBytes(): number {
+    return this.#queue.bytes;
+  }
+
   /** A queued entry can be applied now. */
   get runnable(): boolean {
     return this.#running !== null || this.#queue.deliverable() !== null;

@@ -14,7 +14,7 @@ import type { Host } from "./machine/host.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { TurnResult } from "./pipeline/turn.ts";
 
-const TICK_MS = 100;
+export const TICK_MS = 100;
 /** The path of the app database is checked at most this often. */
 const CHECK_FILE_MS = 5;
 /** Late ticks that are repeated after a stall of this process: more would start an election against a working leader. */
@@ -42,6 +42,8 @@ export interface EventLoopComponents {
   readonly host: Pick<Host, "memory" | "collectGarbage">;
   /** Throws if the path of the app database no longer leads to the open file. */
   readonly checkFile: () => void;
+  /** Called before so many bytes of rows are handled. True: peers were told that this node is busy. */
+  readonly tellBusy: (bytes: number) => boolean;
   /** Every tick, after the turn. */
   readonly onTick: () => void;
   /** A shard has another leader. */
@@ -161,7 +163,15 @@ export class EventLoop implements StateMachine {
     this.fileSuspect = false;
   }
 
+  /** Peers learn that this node is busy before it is. */
   #work(): void {
+    this.#stage(
+      () => this.#components.tellBusy(this.#pipeline.bytesAhead),
+      () => this.#turn(),
+    );
+  }
+
+  #turn(): void {
     let result: TurnResult = { again: "never" };
     this.#stage(
       () => {

@@ -6,6 +6,7 @@ import type { ShardRuntime } from "../shard/runtime.ts";
 import type { Epoch } from "../shard/epochs.ts";
 import type { PeerHello, PeerId } from "../shard/seams.ts";
 import type { EventLoop } from "./event-loop.ts";
+import type { BusyPeers } from "./busy-peers.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerNews } from "./peer-news.ts";
 import type { Control, FileCheck, Hello, Life, NodeNews } from "./messages/control-messages.ts";
@@ -24,6 +25,7 @@ export interface PeerMessagesComponents {
   readonly epochs: EpochGuard;
   readonly members: MemberChanges;
   readonly snapshots: SnapshotExchange;
+  readonly busyPeers: BusyPeers;
   readonly ownNews: () => NodeNews;
   /** A peer refuses this node over an open connection. */
   readonly onRefused: (peer: PeerId, reason: string) => void;
@@ -95,6 +97,7 @@ export class PeerMessages implements Stage {
 
   onDisconnect(peerId: PeerId): void {
     this.#components.logger.debug("disconnected", { peer: this.#components.peers.nameOf(peerId) });
+    this.#components.busyPeers.heard(peerId, 0);
   }
 
   onRaft(peerId: PeerId, body: Uint8Array): void {
@@ -121,9 +124,11 @@ export class PeerMessages implements Stage {
       case "tell":
         return answer({ kind: "news", ...ownNews() });
       case "life":
-        return lives.onLife(peerId, control.life);
+        return lives.onLife(peerId, control);
       case "refused":
         return this.#components.onRefused(peerId, control.reason);
+      case "busy":
+        return this.#components.busyPeers.heard(peerId, control.ms);
       case "epochs":
         this.#components.epochs.admit({ clusterId: this.clusterId, epochs: control.epochs });
         return;

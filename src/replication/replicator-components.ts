@@ -24,7 +24,9 @@ export interface ReplicatorOptions {
   /** Bytes of applied entries that are kept for the change feed and undo; absent or 0: none. */
   readonly historyBytes?: number;
   /** See `NodeOptions.replaceAfterMs`. */
-  readonly replaceAfterMs?: number;
+  readonly replaceAfterMs?: number | undefined;
+  /** See `NodeOptions.leaderFollowsWriter`. */
+  readonly leaderFollowsWriter?: boolean | undefined;
   /** See `NodeOptions.limits`. */
   readonly keepEntries?: number;
   readonly logWalPages?: number;

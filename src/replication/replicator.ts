@@ -27,6 +27,7 @@ import type { AppDbReader } from "../app-db/reader.ts";
 import { handOverLeadership } from "./members/hand-over.ts";
 import { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import type { SyncedFile } from "./machine/host.ts";
+import { BusyPeers } from "./busy-peers.ts";
 import { EpochGuard } from "./epochs/epoch-guard.ts";
 import { PeerLives } from "./lives/peer-lives.ts";
 import { MemberChanges, REPLACE_AFTER_MS } from "./members/member-changes.ts";
@@ -38,7 +39,7 @@ import { type History, openHistory } from "./node-history.ts";
 import { alignLog } from "./lives/align-log.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
-import { ownNews, readinessFacts, waitingRows } from "./own-facts.ts";
+import { isReaderIn, ownNews, readinessFacts, waitingRows } from "./own-facts.ts";
 
 export class Replicator {
   readonly options: ReplicatorOptions;
@@ -69,6 +70,7 @@ export class Replicator {
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
   readonly #upkeep: Upkeep;
+  readonly #busyPeers: BusyPeers;
   readonly application: ApplicationSqlite;
   #closed = false;
 
@@ -103,6 +105,7 @@ export class Replicator {
     this.#wal = new WalUpkeep({ db: this.#appDb.db, now: () => clock.now(), isUsed });
     this.loop = this.#openLoop();
     this.runtime = this.#openRuntime();
+    this.#busyPeers = new BusyPeers({ ...components, runtime: this.runtime, peers: this.peers });
     for (const { shard, raft } of this.runtime.groups) this.measures.firstTerms[shard] ??= raft.term;
     const { log, peers, runtime, loop, pipeline, replica } = this;
     this.epochs = new EpochGuard({ log, runtime, peers, onSuperseded });
@@ -147,16 +150,15 @@ export class Replicator {
       withOtherFunctions: () => this.peers.withOtherFunctions(),
       applicationVersion: () => this.application.look(),
       unseen: this.unseen,
-      isReader: () => this.#isReader(),
+      isReader: () => this.isReader,
     });
   }
 
-  /** null: this node is no member any more, or not yet in this configuration. */
-  #isReader(): boolean | null {
+  /** Its file refuses the writes of applications. null: this node is no member any more, or not yet in this configuration. */
+  get isReader(): boolean | null {
     const runtime = this.runtime as ShardRuntime | undefined;
     const { members } = runtime?.groups[0]!.configuration ?? this.log.configuration(0)!;
-    const member = members.find((m) => m.peerId === this.options.peerId);
-    return member === undefined ? null : member.reader === true;
+    return isReaderIn(members, this.options.peerId);
   }
 
   #openPipeline(): Pipeline {
@@ -190,17 +192,19 @@ export class Replicator {
       onFailure: (error) => onFailure(error),
       onSnapshotOffered: (shard, from, { index }) => this.#snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
+      tellBusy: (bytes) => this.#busyPeers.tell(bytes),
       onTick: () => this.#upkeep.tick(),
       onLeader: (shard) => this.measures.leaderChanged(shard),
     });
   }
 
   #openRuntime(): ShardRuntime {
-    const { peerId, keepEntries } = this.options;
+    const { peerId, keepEntries, leaderFollowsWriter } = this.options;
     const { transport, random, logger } = this.#components;
     return new ShardRuntime(
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
+        onLargeWrite: (bytes) => this.#busyPeers.tell(bytes),
         isVouched: (id, peer) => this.peers.isVouched(id, peer),
         keepFrom: (shard) =>
           lowestHold(
@@ -212,8 +216,7 @@ export class Replicator {
       },
       {
         shards: this.replica.replica.settings.shards,
-        peerId,
-        member: this.log.member,
+        ...{ peerId, member: this.log.member, leaderFollowsWriter },
         ...(keepEntries === undefined ? {} : { keepEntries }),
         // A replica that lost its newest entries in a power failure reads them from the log again before any other work.
         committed: this.pipeline.session.bases.reflected,
@@ -251,6 +254,7 @@ export class Replicator {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.peers.nameOf(peer),
         nonce: this.#components.router.nonce,
+        commit: (shard) => this.runtime.groups[shard]!.raft.commit,
         freeze: (isFrozen) => {
           this.loop.frozen = isFrozen;
           if (!isFrozen) this.loop.wake();
@@ -266,6 +270,7 @@ export class Replicator {
     return new PeerMessages({
       ...{ replica, runtime, loop, peers, lives, members, epochs, logger, onRefused },
       snapshots: this.#snapshots,
+      busyPeers: this.#busyPeers,
       ownNews: () => this.#ownNews(),
     });
   }
@@ -279,6 +284,7 @@ export class Replicator {
         wal: this.#wal,
         snapshots: this.#snapshots,
         application: this.application,
+        triesSchema: () => this.pipeline.triesSchema,
         ownNews: () => this.#ownNews(),
       },
       this.options,
@@ -382,11 +388,9 @@ export class Replicator {
 
   #ownNews(): NodeNews {
     const { runtime, pipeline, replica, readiness, lives } = this;
-    const { transport } = this.#components;
-    const { holds } = this.#snapshots;
     const { name, keys = [] } = this.options;
-    const parts = { runtime, pipeline, replica, readiness, lives };
-    return ownNews({ ...{ name, keys, transport, holds }, ...parts });
+    const [{ transport }, { holds }] = [this.#components, this.#snapshots];
+    return ownNews({ name, keys, transport, holds, runtime, pipeline, replica, readiness, lives });
   }
 
   /** Rows of other nodes that the file does not show, since this node cannot write their tables. */

@@ -17,6 +17,8 @@ export const UNFOUNDED = 0n;
 
 /** Log ids that one statement of a drain covers. A key that occurs in two ranges comes twice, with the same image. */
 const IDS_AT_ONCE = 2000;
+/** Bytes of images that one statement of a drain returns: a range of log ids with larger rows is read in halves. */
+const BYTES_AT_ONCE = 4 << 20;
 /** Log rows that are read with one statement. */
 const ROWS_AT_ONCE = 5000;
 
@@ -90,6 +92,7 @@ export class ChangeLogReader {
   #maxId: Select | null = null;
   #rows: Select | null = null;
   #captured: Select | null = null;
+  #size: Select | null = null;
   #withoutKey: Select | null = null;
   readonly #bytes = new Map<string, Select>();
 
@@ -146,17 +149,33 @@ export class ChangeLogReader {
    * where no row has it any more. Throws `RowWithoutKey` where one has.
    */
   *captured(from: number, to: number): Generator<CapturedRow, void> {
-    this.#captured ??= this.#prepare(this.#capturedSql());
     let isChecked = false;
-    for (let at = from; at < to; at += IDS_AT_ONCE)
-      for (const row of this.#captured(at, Math.min(to, at + IDS_AT_ONCE))) {
-        if (!row.slice(4, 4 + this.shape.key.length).includes(null)) {
-          yield this.#capturedRow(row);
-          continue;
-        }
-        if (!isChecked && this.hasRowWithoutKey(from, to)) throw new RowWithoutKey();
-        isChecked = true;
+    for (const row of this.#capturedRows(from, to)) {
+      if (!row.slice(4, 4 + this.shape.key.length).includes(null)) {
+        yield this.#capturedRow(row);
+        continue;
       }
+      if (!isChecked && this.hasRowWithoutKey(from, to)) throw new RowWithoutKey();
+      isChecked = true;
+    }
+  }
+
+  *#capturedRows(from: number, to: number): Generator<Value[], void> {
+    this.#captured ??= this.#prepare(this.#capturedSql());
+    for (let at = from; at < to;) {
+      const end = this.#endOfPart(at, Math.min(to, at + IDS_AT_ONCE));
+      yield* this.#captured(at, end);
+      at = end;
+    }
+  }
+
+  /** The end of a range of log ids from `from` on, up to `to`, whose rows fit in memory; at least one id. */
+  #endOfPart(from: number, to: number): number {
+    this.#size ??= this.#prepare(this.#sizeSql());
+    let end = to;
+    while (end - from > 1 && Number(this.#size(from, end)[0]![0]) > BYTES_AT_ONCE)
+      end = from + Math.ceil((end - from) / 2);
+    return end;
   }
 
   /** Log ids in (from, to] name a row with NULL in its key, and the table has it now. */
@@ -175,6 +194,14 @@ export class ChangeLogReader {
               AND EXISTS (SELECT 1 FROM ${this.#table} t WHERE ${isSame.join(" AND ")}) LIMIT 1`;
   }
 
+  /** SQLite knows the length of a value without reading it. */
+  #sizeSql(): string {
+    const sizes = this.shape.columns.map((_, i) => `ifnull(octet_length(${this.#column(i)}), 0)`);
+    return `SELECT CAST(total(${sizes.join(" + ")}) AS INTEGER) FROM ${this.#log} l JOIN ${this.#table} t ON ${this.#joined}
+              WHERE l.id > ? AND l.id <= ?`;
+  }
+
+  /** The keys are sorted before the join: with it, SQLite would sort copies of the images. LIMIT makes it keep that order. */
   #capturedSql(): string {
     const { key, keyCollations, columns } = this.shape;
     const keys = this.#keys;
@@ -182,8 +209,8 @@ export class ChangeLogReader {
     const images = columns.map((_, i) => this.#column(i)).join(", ");
     return `SELECT l.a, l.n, l.s, ${this.#column(key[0]!)} IS NULL, ${keys.map((k) => `l.${k}`).join(", ")}, ${images}
          FROM (SELECT ${keys.join(", ")}, min(id) a, max(id) n, min(v IS NOT NULL) s FROM ${this.#log}
-                 WHERE id > ? AND id <= ? AND v IS NOT 0 GROUP BY ${grouped}) l
-         LEFT JOIN ${this.#table} t ON ${this.#joined} ORDER BY l.a`;
+                 WHERE id > ? AND id <= ? AND v IS NOT 0 GROUP BY ${grouped} ORDER BY a LIMIT -1) l
+         LEFT JOIN ${this.#table} t ON ${this.#joined}`;
   }
 
   #capturedRow(row: Value[]): CapturedRow {

@@ -182,7 +182,10 @@ class TriggerClassifier {
     const split = `split ${name} into two triggers, one for each`;
     const problem =
       trigger.functions.size > 0
-        ? { reason, hint: `${split}, or write it with SQLite's own functions only` }
+        ? {
+            reason,
+            hint: `give them with --functions FILE.js, ${split}, or write it with SQLite's own functions only`,
+          }
         : { reason: `${reason}, which must happen on one node only`, hint: split };
     return { ...common, mode: "dropped", problem };
   }

@@ -4,7 +4,7 @@ import { FORMATS, newerFormat } from "../base/versions/formats.ts";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import { EntryError } from "../base/halt.ts";
 import type { Random } from "../base/random.ts";
-import { decodeConfigChange, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
+import { decodeConfigChange, type ProposeResult, Raft, type RaftStorage, type Ready } from "../raft/raft.ts";
 import {
   type ConfigChange,
   ConfigChangeType,
@@ -12,11 +12,22 @@ import {
   EntryType,
   type HardState,
   type MemberId,
+  type Message,
+  MessageType,
 } from "../raft/model/types.ts";
 import { Acknowledged } from "./acknowledged.ts";
 import { ConfirmedCommit } from "./confirmed-commit.ts";
-import type { GroupConfiguration, GroupLog, LogStore, MemberInfo, PeerId, ShardId } from "./seams.ts";
+import type {
+  GroupConfiguration,
+  GroupLog,
+  GroupWrite,
+  LogStore,
+  MemberInfo,
+  PeerId,
+  ShardId,
+} from "./seams.ts";
 import { freeSlot } from "./slots.ts";
+import { Writers } from "./leaders/writers.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { TermBound } from "../raft/election/term-bound.ts";
 
@@ -71,6 +82,8 @@ export class Group {
   unsavedHardState: HardState | null = null;
   /** The leader that the state machine was last told. */
   knownLeader: PeerId | null = null;
+  /** On a leader. */
+  readonly writers = new Writers();
   /** Ticks since this node became the leader. */
   ticksLed = 0;
   /** Entries and bytes appended since the last compaction. */
@@ -121,6 +134,25 @@ export class Group {
     });
     // A voter gives its leader up by itself within this time; a learner does not.
     this.confirmed = new ConfirmedCommit(this.raft, 2 * limits.electionTicks);
+  }
+
+  propose(data: Uint8Array): ProposeResult {
+    const result = this.raft.propose(data);
+    if (result === "accepted") this.writers.proposed(this.raft.id, data.length);
+    return result;
+  }
+
+  /** A message of a member, before its group handles it. */
+  note(message: Message): void {
+    if (this.peerOf(message.from) !== undefined) this.acknowledged.note(message);
+    if (message.type === MessageType.propose)
+      for (const { data } of message.entries) this.writers.proposed(message.from, data.length);
+  }
+
+  /** Each tick. */
+  countLed(): void {
+    this.ticksLed = this.raft.isLeader ? this.ticksLed + 1 : 0;
+    if (!this.raft.isLeader) this.writers.forget();
   }
 
   /** The peer of a member id, as far as this group's configuration knows it. */
@@ -189,4 +221,27 @@ export class Group {
     };
     this.unsavedConfiguration = this.configuration;
   }
+}
+
+/** The durable part of a turn of the group; empty: there is none. */
+export function groupWrite(group: Group, ready: Ready | null): GroupWrite[] {
+  const configuration = group.unsavedConfiguration;
+  group.unsavedConfiguration = null;
+  if (ready?.hardState) group.unsavedHardState = ready.hardState;
+  const entries = ready?.entries ?? [];
+  for (const entry of entries) group.appendedBytes += entry.data.length;
+  group.appendedEntries += entries.length;
+  // A changed commit index alone is written with the next write that must be synced.
+  if (configuration === null && !ready?.mustSync) return [];
+  const hardState = group.unsavedHardState;
+  group.unsavedHardState = null;
+  return [
+    {
+      shard: group.shard,
+      ...(ready?.snapshot ? { snapshot: ready.snapshot } : {}),
+      ...(entries.length > 0 ? { entries } : {}),
+      ...(hardState === null ? {} : { hardState }),
+      ...(configuration === null ? {} : { configuration }),
+    },
+  ];
 }

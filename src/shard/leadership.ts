@@ -2,10 +2,12 @@
 import type { MemberId } from "../raft/model/types.ts";
 import type { Group } from "./group.ts";
 import type { PeerId } from "./seams.ts";
-import { preferredLeader } from "./spread.ts";
+import { preferredLeader } from "./leaders/spread.ts";
 
 /** Ticks of leadership after which it may be transferred to the preferred node. */
 const SPREAD_AFTER_TICKS = 30;
+/** Ticks of leadership after which it may be transferred to the voter that writes most. */
+const FOLLOW_AFTER_TICKS = 100;
 /** Entries that the next leader may lack. */
 const MAX_MISSING = 100;
 
@@ -16,8 +18,21 @@ function canLead({ raft }: Group, voter: MemberId): boolean {
   return raft.lastIndex - one.match <= MAX_MISSING;
 }
 
+/**
+ * Transfers a group that this node leads to the voter that writes most to it. False: no voter does, and the leaders are
+ * spread.
+ */
+function followWriter(group: Group, self: MemberId): boolean {
+  const writer = group.writers.lasting;
+  if (!group.configuration.configuration.voters.includes(writer)) return false;
+  if (writer === self || group.ticksLed < FOLLOW_AFTER_TICKS || !canLead(group, writer)) return true;
+  group.ticksLed = 0;
+  group.raft.transferLeader(writer);
+  return true;
+}
+
 /** Transfers a group that this node leads to the preferred one of the live voters. `self`: this node's member id. */
-export function spreadLeader(group: Group, self: MemberId, connected: readonly PeerId[]): void {
+function spreadLeader(group: Group, self: MemberId, connected: readonly PeerId[]): void {
   if (group.ticksLed < SPREAD_AFTER_TICKS) return;
   const preferred = preferredLeader(group.shard, group.configuration.configuration.voters, (voter) => {
     const peer = group.peerOf(voter);
@@ -26,6 +41,23 @@ export function spreadLeader(group: Group, self: MemberId, connected: readonly P
   if (preferred === 0 || preferred === self || !canLead(group, preferred)) return;
   group.ticksLed = 0;
   group.raft.transferLeader(preferred);
+}
+
+export interface LeaderPlace {
+  /** This node's member id. */
+  readonly self: MemberId;
+  readonly connected: readonly PeerId[];
+  /** The leader moves to the voter that writes most. */
+  readonly followsWriter: boolean;
+  /** The leaders of several groups are spread. */
+  readonly isSpread: boolean;
+}
+
+/** Every few ticks, for a group that this node leads. */
+export function moveLeader(group: Group, { self, connected, followsWriter, isSpread }: LeaderPlace): void {
+  group.writers.look();
+  if (followsWriter && followWriter(group, self)) return;
+  if (isSpread) spreadLeader(group, self, connected);
 }
 
 /**

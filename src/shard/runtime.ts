@@ -11,13 +11,13 @@ import type { LogIndex } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { ProposeResult, Ready } from "../raft/raft.ts";
-import { EntryType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
-import { MessageKind, withKind } from "./frames.ts";
-import { Group, memberContext } from "./group.ts";
-import { handOver, spreadLeader } from "./leadership.ts";
+import { type Entry, EntryType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
+import { MessageKind } from "./frames.ts";
+import { Group, groupWrite, memberContext } from "./group.ts";
+import { handOver, moveLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
-import type { GroupWrite, LogStore, PeerId, ShardId, Transport } from "./seams.ts";
+import type { LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
 import { decodeMessages, encodeMessages, type GroupMessage } from "./wire.ts";
 
@@ -43,6 +43,9 @@ const UPKEEP_TICKS = 5;
 /** Ticks between two warnings about proposals of the same peer. */
 const WARN_TICKS = 600;
 
+/** So much of the entries of the last time counts as done with each tick. */
+const DONE_BYTES_A_TICK = 256 << 10;
+
 /** Bytes of a message above which the transport is asked for room before it is encoded. */
 const LARGE_BYTES = 1 << 20;
 
@@ -54,6 +57,8 @@ export interface RuntimeComponents {
   readonly logger: Logger;
   /** The position from which a receiver of a replica needs the log; null: none. Absent: none. */
   readonly keepFrom?: (shard: ShardId) => LogIndex | null;
+  /** Called before a write, with the bytes of the entries of the last time: peers may have to be told that this node is busy. True: they were. */
+  readonly onLargeWrite?: (bytes: number) => boolean;
   /** A member tells that the peer is the member of that id, which this node's configuration does not have yet. Absent: none does. */
   readonly isVouched?: (id: MemberId, peer: PeerId) => boolean;
 }
@@ -67,6 +72,8 @@ export interface RuntimeOptions {
   readonly electionTicks?: number;
   /** Entries of each log kept for late followers; compacted at five times as many. Default 2000. */
   readonly keepEntries?: number;
+  /** Default true: a group's leader moves to the voter that writes most to it. */
+  readonly leaderFollowsWriter?: boolean | undefined;
   /** Per shard, an index that is known to be committed. */
   readonly committed?: readonly number[];
 }
@@ -83,6 +90,8 @@ export class ShardRuntime {
   /** The readies of a turn between `begin` and `finish`. */
   #readies: { group: Group; ready: Ready | null }[] | null = null;
   #ticks = 0;
+  /** Bytes of entries that were written and may not be applied yet, by estimate. */
+  #recentBytes = 0;
   #turns = 0;
   #sentMessages = 0;
 
@@ -122,10 +131,11 @@ export class ShardRuntime {
   /** One unit of time has passed. */
   tick(): void {
     this.#ticks++;
+    this.#recentBytes = Math.max(0, this.#recentBytes - DONE_BYTES_A_TICK);
     for (const group of this.groups) {
       group.raft.tick();
       group.confirmed.tick();
-      group.ticksLed = group.raft.isLeader ? group.ticksLed + 1 : 0;
+      group.countLed();
       if (group.raft.isLeader && group.shard !== 0) this.#followConfiguration(group);
     }
     if (this.#ticks % UPKEEP_TICKS === 0) this.#upkeep();
@@ -142,7 +152,7 @@ export class ShardRuntime {
   }
 
   propose(shard: ShardId, data: Uint8Array): ProposeResult {
-    return this.groups[shard]!.raft.propose(data);
+    return this.groups[shard]!.propose(data);
   }
 
   /** Handles messages of a peer. Throws `WireError` for other bytes. */
@@ -152,7 +162,7 @@ export class ShardRuntime {
       const group = this.groups[shard]!;
       if (!this.#isFrom(group, message, from) || !this.#hasPossibleTerm(group, message)) continue;
       this.#heard.set(message.from, from);
-      if (group.peerOf(message.from) !== undefined) group.acknowledged.note(message);
+      group.note(message);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else if (message.type === MessageType.propose) this.#forwarded(group, from, message);
       else group.raft.step(message);
@@ -202,6 +212,9 @@ export class ShardRuntime {
       group.raft.step(message); // nothing to install: Raft answers with its commit index
       return;
     }
+    // Only the leader of the newest known term offers its state.
+    const { term, leader } = group.raft;
+    if (message.term < term || (message.term === term && leader !== 0 && leader !== message.from)) return;
     this.#components.stateMachine.snapshotOffered(group.shard, from, metadata);
   }
 
@@ -226,7 +239,12 @@ export class ShardRuntime {
       group,
       ready: group.raft.hasReady() ? group.raft.ready() : null,
     }));
-    return this.#send(this.#readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
+    // Entries that follow each other are applied together, so that those of the last time count, too.
+    const entries = this.#readies.flatMap(({ ready }) => ready?.entries ?? []);
+    this.#recentBytes += bytesOf(entries);
+    const told = entries.length > 0 && this.#components.onLargeWrite?.(this.#recentBytes) === true;
+    const sent = this.#send(this.#readies.flatMap(({ group, ready }) => outgoing(group, ready?.messages)));
+    return told || sent;
   }
 
   /**
@@ -291,9 +309,9 @@ export class ShardRuntime {
     this.#sentMessages += messages.length;
     const { transport } = this.#components;
     // A large message is not encoded in vain.
-    const bytes = messages.reduce((sum, { message }) => sum + bytesOf(message), 0);
+    const bytes = messages.reduce((sum, { message }) => sum + bytesOf(message.entries), 0);
     const hasRoom = bytes < LARGE_BYTES || transport.hasRoom?.(peer, bytes) !== false;
-    if (hasRoom && transport.send(peer, withKind(MessageKind.raft, encodeMessages(messages)), lane)) return;
+    if (hasRoom && transport.send(peer, encodeMessages(messages, MessageKind.raft), lane)) return;
     for (const { shard, message } of messages) {
       const { raft } = this.groups[shard]!;
       if (message.type === MessageType.append) raft.reportUnreachable(message.to);
@@ -313,8 +331,13 @@ export class ShardRuntime {
 
   #upkeep(): void {
     for (const group of this.groups) {
-      if (group.raft.isLeader && this.groups.length > 1)
-        spreadLeader(group, this.#options.member, this.#components.transport.connected());
+      if (group.raft.isLeader)
+        moveLeader(group, {
+          self: this.member,
+          connected: this.#components.transport.connected(),
+          followsWriter: this.#options.leaderFollowsWriter !== false,
+          isSpread: this.groups.length > 1,
+        });
       this.#compact(group);
     }
   }
@@ -367,30 +390,9 @@ export class ShardRuntime {
   }
 }
 
-const bytesOf = ({ entries }: Message): number => entries.reduce((sum, { data }) => sum + data.length, 0);
+const bytesOf = (entries: readonly Entry[]): number =>
+  entries.reduce((sum, { data }) => sum + data.length, 0);
 
 function outgoing(group: Group, messages: readonly Message[] | undefined): GroupMessage[] {
   return (messages ?? []).map((message) => ({ shard: group.shard, message }));
-}
-
-function groupWrite(group: Group, ready: Ready | null): GroupWrite[] {
-  const configuration = group.unsavedConfiguration;
-  group.unsavedConfiguration = null;
-  if (ready?.hardState) group.unsavedHardState = ready.hardState;
-  const entries = ready?.entries ?? [];
-  for (const entry of entries) group.appendedBytes += entry.data.length;
-  group.appendedEntries += entries.length;
-  // A changed commit index alone is written with the next write that must be synced.
-  if (configuration === null && !ready?.mustSync) return [];
-  const hardState = group.unsavedHardState;
-  group.unsavedHardState = null;
-  return [
-    {
-      shard: group.shard,
-      ...(ready?.snapshot ? { snapshot: ready.snapshot } : {}),
-      ...(entries.length > 0 ? { entries } : {}),
-      ...(hardState === null ? {} : { hardState }),
-      ...(configuration === null ? {} : { configuration }),
-    },
-  ];
 }

@@ -139,6 +139,8 @@ export interface Transport {
   /** Whether a message of that size would be queued now. Absent: unknown. */
   hasRoom?(to: PeerId, bytes: number): boolean;
   connected(): PeerId[];
+  /** The peer said that it is busy: for so many milliseconds its link is kept although nothing arrives. Absent: links are kept. */
+  expectSilence?(peer: PeerId, ms: number): void;
   /** Yields a bulk transfer's chunks in order. Rejects when the peer refuses, aborts or stalls. */
   transfer(from: PeerId, request: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /**

@@ -32,10 +32,20 @@ export interface GroupMessage {
   readonly message: Message;
 }
 
-const packr = new Packr({ useRecords: false, copyBuffers: true } as object);
+/** Decoded bytes are views of the message. */
+const packr = new Packr({ useRecords: false } as object);
+/** Data of entries below this size gets memory of its own: it would keep a whole message. */
+const OWN_BYTES = 16 << 10;
+/** An entry without its data. */
+const ENTRY_BYTES = 32;
 
-export function encodeMessages(messages: readonly GroupMessage[]): Uint8Array {
-  return packExact(packr, [VERSION, ...messages.map(packMessage)]);
+/** `kind`: a byte before the messages; absent: none. */
+export function encodeMessages(messages: readonly GroupMessage[], kind?: number): Uint8Array {
+  let expectedBytes = 0;
+  for (const { message } of messages)
+    for (const { data } of message.entries) expectedBytes += data.length + ENTRY_BYTES;
+  const first = kind === undefined ? {} : { first: kind };
+  return packExact(packr, [VERSION, ...messages.map(packMessage)], { expectedBytes, ...first });
 }
 
 function packMessage({ shard, message: m }: GroupMessage): unknown[] {
@@ -103,7 +113,7 @@ function unpackMessage(packed: unknown, shards: number): GroupMessage {
       rejectHint: count(rejectHint, MAX_INDEX, "rejectHint"),
       entries: unpackEntries(entries),
       snapshot: snapshot === null ? null : unpackSnapshot(snapshot),
-      context: context ?? EMPTY_BYTES,
+      context: context?.slice() ?? EMPTY_BYTES,
     },
   };
 }
@@ -120,7 +130,7 @@ function unpackEntries(packed: unknown): Entry[] {
       term: count(term, MAX_TERM, "term"),
       index: count(index, MAX_INDEX, "index"),
       type,
-      data,
+      data: data.length < OWN_BYTES ? data.slice() : data,
     });
   }
   return entries;

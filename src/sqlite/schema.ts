@@ -1,5 +1,5 @@
 /** Reads a schema: SQLite's own description of tables, columns, indexes and keys, without any decision about it. */
-import { foldName } from "../base/names.ts";
+import { foldName, isSameName } from "../base/names.ts";
 import { type Affinity, affinityOf } from "./affinity.ts";
 import type { Query } from "./query.ts";
 import { quoteText } from "./quote.ts";
@@ -56,6 +56,8 @@ export interface Table {
   readonly autoincrement: boolean;
   readonly uniques: readonly UniqueIndex[];
   readonly foreignKeys: readonly string[];
+  /** Its id is a reference to another table's: SQLite does not pick it. */
+  readonly inheritsId: boolean;
 }
 
 const KIND = oneOf("table", "index", "view", "trigger");
@@ -122,6 +124,9 @@ function readByPragmas(query: Query, name: string, sql: string): Table {
   const uniques = readUniques(query, name);
   const key = columns.filter((c) => c.keyPlace > 0);
   const isRowid = Number(withoutRowid) === 0 && key.length === 1 && !uniques.some((u) => u.origin === "pk");
+  const references = query(`SELECT "table", "from" FROM pragma_foreign_key_list(?)`, name).map(
+    ([parent, from]) => ({ parent: String(parent), from: String(from) }),
+  );
   const rowidColumn = isRowid && foldName(key[0]!.declaredType) === "integer" ? key[0]!.name : null;
   return {
     name,
@@ -132,9 +137,8 @@ function readByPragmas(query: Query, name: string, sql: string): Table {
     rowidColumn,
     autoincrement: rowidColumn !== null && /\bAUTOINCREMENT\b/i.test(String(sql)),
     uniques,
-    foreignKeys: query(`SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)`, name).map(([t]) =>
-      String(t),
-    ),
+    foreignKeys: [...new Set(references.map(({ parent }) => parent))],
+    inheritsId: references.some(({ from }) => isSameName(from, rowidColumn)),
   };
 }
 

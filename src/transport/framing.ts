@@ -1,5 +1,7 @@
 /** Frames on a stream: u32 little-endian length of kind and payload, u8 kind, payload. A chunk of a stream may hold any part of a frame. */
 
+import { EMPTY_BYTES } from "../base/bytes.ts";
+
 export const FrameKind = {
   /** First on every stream, both ways. */
   hello: 0,
@@ -34,45 +36,82 @@ export class FramingError extends Error {
 }
 
 export function frame(kind: FrameKind, payload: Uint8Array): Uint8Array {
-  const out = Buffer.allocUnsafe(HEAD + payload.length);
-  out.writeUInt32LE(1 + payload.length, 0);
-  out[4] = kind;
-  out.set(payload, HEAD);
+  return frames([{ kind, payload }]);
+}
+
+export interface Frame {
+  readonly kind: FrameKind;
+  readonly payload: Uint8Array;
+}
+
+/** Several frames in one piece of memory. */
+export function frames(list: readonly Frame[]): Uint8Array {
+  const out = Buffer.allocUnsafe(list.reduce((sum, { payload }) => sum + HEAD + payload.length, 0));
+  let at = 0;
+  for (const { kind, payload } of list) {
+    out.writeUInt32LE(1 + payload.length, at);
+    out[at + 4] = kind;
+    out.set(payload, at + HEAD);
+    at += HEAD + payload.length;
+  }
   return out;
 }
 
-/** Returns a function that takes chunks and calls `onFrame` per whole frame. The payload is a view, valid during the call. */
-export function frameParser(
-  onFrame: (kind: number, payload: Uint8Array) => void,
-): (chunk: Uint8Array) => void {
-  let parts: Uint8Array[] = [];
+export interface FrameHandlers {
+  /** A whole frame. The payload may be a view of the received chunk. */
+  readonly onFrame: (kind: number, payload: Uint8Array) => void;
+  /** A whole piece, in parts as they arrived. Absent: pieces are frames as others are. */
+  readonly onPiece?: (kind: number, parts: readonly Uint8Array[], size: number) => void;
+}
+
+const isPiece = (kind: number): boolean => kind === FrameKind.piece || kind === FrameKind.lastPiece;
+
+/** Returns a function that takes chunks. They belong to it. */
+export function frameParser({ onFrame, onPiece }: FrameHandlers): (chunk: Uint8Array) => void {
+  const head = Buffer.alloc(HEAD);
+  let headBytes = 0;
+  /** Bytes of the payload, and those that are still to come; null: the head is read next. */
   let size = 0;
-  let need = 4;
-  return (chunk) => {
-    parts.push(chunk);
-    size += chunk.length;
-    if (size < need) {
+  let left: number | null = null;
+  let parts: Uint8Array[] = [];
+  const take = (part: Uint8Array): void => {
+    if (left === null || left > 0) {
+      parts.push(part);
       // A view of each of many small chunks would hold far more than the bytes.
-      if (parts.length >= MAX_PARTS) parts = [Buffer.concat(parts, size)];
+      if (parts.length >= MAX_PARTS) parts = [Buffer.concat(parts)];
       return;
     }
-    const all =
-      parts.length === 1
-        ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
-        : Buffer.concat(parts, size);
-    let at = 0;
-    need = 4;
-    while (size - at >= 4) {
-      const length = all.readUInt32LE(at);
-      if (length < 1 || length > MAX_FRAME_BYTES + 1) throw new FramingError(`a frame of ${length} bytes`);
-      if (size - at - 4 < length) {
-        need = length + 4;
-        break;
+    left = null;
+    const all = parts.length === 0 ? [part] : [...parts, part];
+    parts = [];
+    const kind = head[4]!;
+    if (onPiece !== undefined && isPiece(kind)) onPiece(kind, all, size);
+    else onFrame(kind, all.length === 1 ? part : Buffer.concat(all));
+  };
+  /** Reads as much of the head as there is. Returns the place after it. */
+  const readHead = (chunk: Uint8Array, from: number): number => {
+    const part = chunk.subarray(from, from + HEAD - headBytes);
+    head.set(part, headBytes);
+    headBytes += part.length;
+    if (headBytes < HEAD) return from + part.length;
+    headBytes = 0;
+    const length = head.readUInt32LE(0);
+    if (length < 1 || length > MAX_FRAME_BYTES + 1) throw new FramingError(`a frame of ${length} bytes`);
+    size = length - 1;
+    left = size;
+    if (left === 0) take(EMPTY_BYTES);
+    return from + part.length;
+  };
+  return (chunk) => {
+    for (let at = 0; at < chunk.length;) {
+      if (left === null) {
+        at = readHead(chunk, at);
+        continue;
       }
-      onFrame(all[at + 4]!, all.subarray(at + HEAD, at + 4 + length));
-      at += 4 + length;
+      const part = chunk.subarray(at, at + left);
+      at += part.length;
+      left -= part.length;
+      take(part);
     }
-    parts = at < size ? [Buffer.from(all.subarray(at))] : [];
-    size -= at;
   };
 }

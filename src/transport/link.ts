@@ -3,9 +3,18 @@
  * between the pieces of a large one. All frames of one turn leave in one write.
  */
 import type { Stream } from "@libp2p/interface";
-import { fromUtf8, utf8 } from "../base/bytes.ts";
+import { EMPTY_BYTES, fromUtf8, utf8 } from "../base/bytes.ts";
+import { visible } from "../base/visible.ts";
 import type { Lane, PeerTraffic } from "../shard/seams.ts";
-import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
+import {
+  type Frame,
+  frame,
+  FrameKind,
+  frameParser,
+  frames,
+  FramingError,
+  MAX_FRAME_BYTES,
+} from "./framing.ts";
 
 /** Bytes that may wait for one peer; further messages are dropped (Raft repeats them). */
 const QUEUE_BYTES = 64 << 20;
@@ -16,6 +25,8 @@ export const MAX_STRANGER_BYTES = 1 << 20;
 const MAX_HELLO_BYTES = 16 << 10;
 /** Bulk bytes handed to the stream per turn. A small limit keeps the wait of a later urgent message short. */
 const BULK_SLICE_BYTES = 256 << 10;
+/** Smaller messages get memory of their own. */
+const OWN_BYTES = 16 << 10;
 
 export interface LinkHandlers {
   /** Upper limit of one message. */
@@ -35,7 +46,7 @@ export class Link {
   readonly #stream: Stream;
   readonly #handlers: LinkHandlers;
   #state: State = "greeting";
-  #urgent: Uint8Array[] = [];
+  #urgent: Frame[] = [];
   #bulk: { message: Uint8Array; at: number }[] = [];
   #queued = 0;
   #scheduled = false;
@@ -46,6 +57,7 @@ export class Link {
   #received = 0;
   /** A frame arrived since the last call of `takeHeard`. */
   #heard = true;
+  #silentUntil = 0;
   /** A frame was sent since the last call of `alive`. */
   #spoke = false;
 
@@ -54,7 +66,10 @@ export class Link {
     this.outbound = outbound;
     this.#stream = stream;
     this.#handlers = handlers;
-    const parse = frameParser((kind, payload) => this.#onFrame(kind, payload));
+    const parse = frameParser({
+      onFrame: (kind, payload) => this.#onFrame(kind, payload),
+      onPiece: (kind, parts, size) => this.#onPiece(parts, size, kind === FrameKind.lastPiece),
+    });
     const feed = (bytes: Uint8Array): void => {
       this.#received += bytes.length;
       parse(bytes);
@@ -73,7 +88,7 @@ export class Link {
       this.#flush();
     });
     stream.addEventListener("close", () => this.#closed());
-    this.#urgent.push(frame(FrameKind.hello, hello));
+    this.#urgent.push({ kind: FrameKind.hello, payload: hello });
     this.#schedule();
   }
 
@@ -90,6 +105,15 @@ export class Link {
     const heard = this.#heard;
     this.#heard = false;
     return heard;
+  }
+
+  /** Until then the peer's silence proves nothing: it said that it is busy. */
+  get silentUntil(): number {
+    return this.#silentUntil;
+  }
+
+  expectSilence(until: number): void {
+    this.#silentUntil = Math.max(this.#silentUntil, until);
   }
 
   /** A frame arrived since the last call of `takeHeard`. */
@@ -111,7 +135,7 @@ export class Link {
     if (!this.hasRoom(message.length)) return false;
     const small = message.length <= MAX_FRAME_BYTES;
     if (small && (lane === "urgent" || this.#bulk.length === 0))
-      this.#urgent.push(frame(FrameKind.message, message));
+      this.#urgent.push({ kind: FrameKind.message, payload: message });
     else this.#bulk.push({ message, at: 0 });
     this.#queued += message.length;
     this.#schedule();
@@ -123,7 +147,7 @@ export class Link {
     const spoke = this.#spoke;
     this.#spoke = false;
     if (spoke || this.#state !== "open" || this.#urgent.length > 0) return;
-    this.#urgent.push(frame(FrameKind.alive, new Uint8Array(0)));
+    this.#urgent.push({ kind: FrameKind.alive, payload: EMPTY_BYTES });
     this.#schedule();
   }
 
@@ -146,17 +170,17 @@ export class Link {
         const piece = first.message.subarray(first.at, first.at + MAX_FRAME_BYTES);
         first.at += piece.length;
         const last = first.at === first.message.length;
-        out.push(frame(last ? FrameKind.lastPiece : FrameKind.piece, piece));
+        out.push({ kind: last ? FrameKind.lastPiece : FrameKind.piece, payload: piece });
         if (last) this.#bulk.shift();
         bulk += piece.length;
       }
       if (out.length === 0) return;
-      const bytes = out.length === 1 ? out[0]! : Buffer.concat(out);
       this.#queued = Math.max(
         0,
         this.#bulk.reduce((sum, b) => sum + b.message.length - b.at, 0),
       );
       this.#spoke = true;
+      const bytes = frames(out);
       this.#sent += bytes.length;
       if (!this.#stream.send(bytes)) this.#blocked = true;
       if (bulk === 0) return;
@@ -177,10 +201,8 @@ export class Link {
     }
     switch (kind) {
       case FrameKind.message:
-        return this.#handlers.onMessage(payload.slice());
-      case FrameKind.piece:
-      case FrameKind.lastPiece:
-        return this.#onPiece(payload.slice(), kind === FrameKind.lastPiece);
+        // A small view would keep a larger chunk of the network in memory.
+        return this.#handlers.onMessage(payload.length < OWN_BYTES ? payload.slice() : payload);
       case FrameKind.alive:
         return;
       case FrameKind.refused:
@@ -190,21 +212,25 @@ export class Link {
     }
   }
 
-  #onPiece(piece: Uint8Array, last: boolean): void {
-    if (!last && piece.length < MAX_FRAME_BYTES) throw new FramingError("a short piece before the last one");
-    this.#piecesSize += piece.length;
+  #onPiece(parts: readonly Uint8Array[], size: number, isLast: boolean): void {
+    if (this.#state === "closed") return;
+    if (this.#state === "greeting") throw new FramingError("no hello came first");
+    if (!isLast && size < MAX_FRAME_BYTES) throw new FramingError("a short piece before the last one");
+    this.#heard = true;
+    this.#piecesSize += size;
     const limit = this.#handlers.maxMessageBytes();
     if (this.#piecesSize > limit) throw new FramingError(`a message of over ${limit} bytes`);
-    this.#pieces.push(piece);
-    if (!last) return;
-    const message = this.#pieces.length === 1 ? piece : Buffer.concat(this.#pieces, this.#piecesSize);
+    for (const part of parts) this.#pieces.push(part);
+    if (!isLast) return;
+    const message =
+      this.#pieces.length === 1 ? this.#pieces[0]! : Buffer.concat(this.#pieces, this.#piecesSize);
     this.#pieces = [];
     this.#piecesSize = 0;
     this.#handlers.onMessage(message);
   }
 
   #refusedByPeer(payload: Uint8Array): void {
-    this.#handlers.onRefused(fromUtf8(payload.subarray(0, 1000)));
+    this.#handlers.onRefused(visible(fromUtf8(payload.subarray(0, 1000))));
     this.abort(new Error("the peer refused this node"));
   }
 

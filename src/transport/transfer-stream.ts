@@ -2,6 +2,7 @@
 import type { Stream } from "@libp2p/interface";
 import { fromUtf8, utf8 } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
+import { visible } from "../base/visible.ts";
 import { errorMessage } from "../base/errors.ts";
 import { frame, FrameKind, frameParser, FramingError, MAX_FRAME_BYTES } from "./framing.ts";
 
@@ -33,11 +34,12 @@ export function serveTransfer(
   answer: (request: Uint8Array) => AsyncIterable<Uint8Array>,
 ): void {
   let requested = false;
-  const feed = frameParser((kind, payload) => {
+  const onFrame = (kind: number, payload: Uint8Array): void => {
     if (requested || kind !== FrameKind.request) throw new FramingError("a transfer begins with one request");
     requested = true;
     void sendAll(stream, clock, answer(payload.slice()));
-  });
+  };
+  const feed = frameParser({ onFrame });
   listen(stream, feed, (error) => stream.abort(error));
 }
 
@@ -100,7 +102,7 @@ export async function* receiveTransfer(
     failure ??= error;
     notify();
   };
-  const feed = frameParser((kind, payload) => {
+  const onFrame = (kind: number, payload: Uint8Array): void => {
     if (kind === FrameKind.chunk) {
       chunks.push(payload.slice());
       waiting += payload.length;
@@ -108,10 +110,11 @@ export async function* receiveTransfer(
     } else if (kind === FrameKind.end) done = true;
     else if (kind === FrameKind.alive) return notify();
     else if (kind === FrameKind.failed)
-      failure ??= new TransferError(`the sender stopped: ${fromUtf8(payload)}`);
+      failure ??= new TransferError(`the sender stopped: ${visible(fromUtf8(payload.subarray(0, 1000)))}`);
     else throw new FramingError(`a frame of kind ${kind}`);
     notify();
-  });
+  };
+  const feed = frameParser({ onFrame });
   listen(stream, feed, fail);
   stream.addEventListener("close", () => fail(new TransferError("the sender closed the stream")));
   const onAbort = (): void => fail(new TransferError("the transfer was cancelled"));
@@ -140,5 +143,29 @@ export async function* receiveTransfer(
     signal.removeEventListener("abort", onAbort);
     if (done) void stream.close().catch(() => {});
     else stream.abort(new TransferError("the receiver is done"));
+  }
+}
+
+/** The transfers that run at the same time, for each peer. */
+export class TransferSlots {
+  readonly #most: number;
+  readonly #running = new Map<string, number>();
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** False: the peer has as many as it may. */
+  take(peer: string): boolean {
+    const running = this.#running.get(peer) ?? 0;
+    if (running >= this.#most) return false;
+    this.#running.set(peer, running + 1);
+    return true;
+  }
+
+  give(peer: string): void {
+    const left = (this.#running.get(peer) ?? 1) - 1;
+    if (left > 0) this.#running.set(peer, left);
+    else this.#running.delete(peer);
   }
 }

@@ -27,7 +27,7 @@ import { PeerMeters } from "./peer-meters.ts";
 import { privateNetwork } from "./private-network.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { Strangers } from "./strangers.ts";
-import { receiveTransfer, serveTransfer, TransferError } from "./transfer-stream.ts";
+import { receiveTransfer, serveTransfer, TransferError, TransferSlots } from "./transfer-stream.ts";
 
 const RAFT_PROTOCOL = "/marmot/raft/1";
 const TRANSFER_PROTOCOL = "/marmot/transfer/1";
@@ -42,6 +42,8 @@ const ALIVE_MS = 1000;
 const SILENCE_MS = 5000;
 /** Peers at the same time; only members may exceed it. */
 const MAX_LINKS = 200;
+/** A refused peer has this time to read the reason. */
+const REFUSED_MS = 1000;
 /** Transfers that one peer may request at the same time. */
 const MAX_TRANSFERS = 2;
 
@@ -84,7 +86,7 @@ export class Libp2pTransport implements Transport {
   readonly #reached = new Set<string>();
   readonly #strangers: Strangers;
   readonly #meters: PeerMeters;
-  readonly #transfers = new Map<string, number>();
+  readonly #transfers = new TransferSlots(MAX_TRANSFERS);
   #handlers: TransportHandlers | null = null;
   #node: Libp2p | null = null;
   #discovery: Discovery | null = null;
@@ -122,7 +124,7 @@ export class Libp2pTransport implements Transport {
       connectionProtector: clusterKeys === null ? null : this.#protector(clusterKeys),
     });
     this.#node = node;
-    await node.handle(RAFT_PROTOCOL, (stream, connection) => this.#onStream(stream, connection), {
+    await node.handle(RAFT_PROTOCOL, (stream, connection) => this.#attach(stream, connection, false), {
       maxInboundStreams: 8,
       maxOutboundStreams: 8,
     });
@@ -223,6 +225,10 @@ export class Libp2pTransport implements Transport {
     yield* receiveTransfer(stream, this.#components.clock, request, signal);
   }
 
+  expectSilence(peer: PeerId, ms: number): void {
+    this.#links.get(peer)?.expectSilence(this.#components.clock.now() + ms);
+  }
+
   #connectionsOf(peerId: PeerId): Connection[] {
     return (
       this.#node?.getConnections().filter((c) => c.remotePeer.toString() === peerId && c.status === "open") ??
@@ -241,10 +247,9 @@ export class Libp2pTransport implements Transport {
     if (speak) this.#aliveAt = now;
     for (const [peer, link] of this.#links) {
       if (link.takeHeard()) this.#heardAt.set(peer, now);
-      else if (now - (this.#heardAt.get(peer) ?? now) > SILENCE_MS) {
+      else if (now - Math.max(this.#heardAt.get(peer) ?? now, link.silentUntil) > SILENCE_MS) {
         this.#components.logger.info("closing the link to a silent peer", { peer });
-        link.abort(new Error("nothing was heard"));
-        for (const connection of this.#connectionsOf(peer)) connection.abort(new Error("nothing was heard"));
+        for (const end of [link, ...this.#connectionsOf(peer)]) end.abort(new Error("nothing was heard"));
         continue;
       }
       if (speak) link.alive();
@@ -299,10 +304,6 @@ export class Libp2pTransport implements Transport {
     }
   }
 
-  #onStream(stream: Stream, connection: Connection): void {
-    this.#attach(stream, connection, false);
-  }
-
   #attach(stream: Stream, connection: Connection, outbound: boolean): void {
     const handlers = this.#handlers!;
     const peerId = asPeerId(connection.remotePeer.toString());
@@ -317,6 +318,7 @@ export class Libp2pTransport implements Transport {
         const refusal = isFull ? `there are ${MAX_LINKS} peers already` : handlers.admit(peer);
         if (refusal !== null) {
           this.#refusals.warn("a peer was refused", peerId, refusal);
+          this.#closeLater(peerId, connection);
           return refusal;
         }
         if (other !== undefined && !this.#isBetter(link, other, peerId)) return "there is a stream already";
@@ -353,6 +355,13 @@ export class Libp2pTransport implements Transport {
     });
   }
 
+  /** The reason travels first. Without a link the connection serves nothing. */
+  #closeLater(peerId: PeerId, connection: Connection): void {
+    this.#components.clock.after(REFUSED_MS, () => {
+      if (!this.#links.has(peerId)) connection.abort(new Error("the peer was refused"));
+    });
+  }
+
   #silence(peerId: PeerId, link: Link | undefined): number | null {
     if (link === undefined || !link.isOpen) return null;
     const now = this.#components.clock.now();
@@ -367,20 +376,12 @@ export class Libp2pTransport implements Transport {
 
   #onTransfer(stream: Stream, connection: Connection): void {
     const peerId = asPeerId(connection.remotePeer.toString());
-    const running = this.#transfers.get(peerId) ?? 0;
-    if (!this.#links.has(peerId) || running >= MAX_TRANSFERS) {
+    if (!this.#links.has(peerId) || !this.#transfers.take(peerId)) {
       stream.abort(new TransferError("no transfer for this peer now"));
       return;
     }
-    this.#transfers.set(peerId, running + 1);
-    stream.addEventListener("close", () => this.#transferEnded(peerId));
+    stream.addEventListener("close", () => this.#transfers.give(peerId));
     serveTransfer(stream, this.#components.clock, (request) => this.#handlers!.onTransfer(peerId, request));
-  }
-
-  #transferEnded(peerId: PeerId): void {
-    const left = (this.#transfers.get(peerId) ?? 1) - 1;
-    if (left > 0) this.#transfers.set(peerId, left);
-    else this.#transfers.delete(peerId);
   }
 
   #onRecord(peer: PeerId, all: string[]): void {

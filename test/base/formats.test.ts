@@ -62,6 +62,7 @@ test("the newest version that all members read is written", () => {
   });
   // A member that was never met counts as one of release 0.1.0.
   expect(formats.mayWrite("entry")).toBe(Math.min(FORMATS.entry.max, OLDEST_FORMATS.entry.max));
+  expect(formats.heldBackBy("entry", OLDEST_FORMATS.entry.max + 1)).toContain("b");
   known.set("b", speaking({ entry: { min: 1, max: 1 } }));
   expect(formats.mayWrite("entry")).toBe(1);
   expect(formats.held()).toEqual([

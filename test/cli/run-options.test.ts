@@ -42,6 +42,7 @@ test("defaults", () => {
       role: null,
       admit: null,
       replaceAfterMs: 600_000,
+      leaderFollowsWriter: true,
       create: false,
       unsafeFileSystem: false,
       clusterKeyText: null,

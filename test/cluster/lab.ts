@@ -8,7 +8,7 @@ import { freePorts } from "../../src/cli/free-ports.ts";
 import type { NodeStatus } from "../../src/operations/api.ts";
 import { Links } from "../faults/links.ts";
 
-export const BINARY = join(import.meta.dir, "../../dist/marmot");
+export const BINARY = process.env.MARMOT_BINARY ?? join(import.meta.dir, "../../dist/marmot");
 
 const DEADLINE_MS = 60_000;
 
@@ -126,7 +126,7 @@ export class TestNode {
     if (this.port === 0) {
       [this.port, this.admin] = (await freePorts(2)) as [number, number];
     }
-    const { nodes, key, shards, links } = this.#cluster;
+    const { nodes, key, shards, links, options } = this.#cluster;
     const others = nodes.filter((n) => n !== this && n.port !== 0);
     const peers = others.map((n) => links?.address(this.name, n.name) ?? n.address).join(",");
     const founding = this === nodes[0] && (links === null || !existsSync(join(this.dataDir, "replica.db")));
@@ -137,6 +137,7 @@ export class TestNode {
       ...["--log-level", this.#cluster.logLevel],
       ...(founding ? ["--shards", String(shards)] : ["--peers", peers]),
       ...(links === null ? [] : ["--announce", NOWHERE]),
+      ...options,
     ];
     this.process = Bun.spawn(
       [...[this.binary, "run"], ...usual.filter((_, at) => !extra.includes(usual[at - (at % 2)]!)), ...extra],
@@ -308,6 +309,8 @@ export class TestCluster {
   /** null: nodes reach each other directly. */
   readonly links: Links | null;
   logLevel = "debug";
+  /** More options of every node: pairs of name and value. */
+  options: readonly string[] = [];
   /** Tables that stay on their nodes and may differ. */
   local: readonly string[] = [];
 
@@ -332,12 +335,15 @@ export class TestCluster {
     linked?: Random;
     /** Before anything is written. */
     prepare?: (cluster: TestCluster) => void;
+    /** More options of every node. */
+    options?: readonly string[];
     /** More options of the first node. */
     first?: readonly string[];
   }): Promise<TestCluster> {
     const { linked } = options;
     const links = linked === undefined ? null : new Links(linked);
     const cluster = new TestCluster(options.count ?? 3, options.shards, links);
+    cluster.options = options.options ?? [];
     cluster.logLevel = options.quiet ? "info" : "debug";
     try {
       for (const from of cluster.nodes)

@@ -28,7 +28,7 @@ describe.each([1, 16])("with %p shards", (shards) => {
   test(
     "a silent voter gives its vote to a learner, which gives it back",
     async () => {
-      const quick = ["--replace-after", "2s"];
+      const quick = ["--replace-after", "1s"];
       cluster = await TestCluster.start({ shards, schema: SCHEMA, quiet: true, first: quick, count: 1 });
       const [a, b, c, spare] = [cluster.nodes[0]!, cluster.add(), cluster.add(), cluster.add()];
       for (const node of [b, c]) {
@@ -74,6 +74,23 @@ test(
     }
     await live.shift()!.kill();
     await goesOn(live, 9);
+  },
+  MS,
+);
+
+test(
+  "the leader moves to the node that writes",
+  async () => {
+    cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, quiet: true });
+    const leader = async (): Promise<string> => (await cluster.nodes[0]!.status()).shards[0]!.leader;
+    const before = await leader();
+    const writer = cluster.nodes.find((node) => node.name !== before)!;
+    let id = 0;
+    await until(async () => {
+      writer.run(`INSERT INTO t VALUES(${id++}, 'x')`);
+      return (await leader()) === writer.name || `${before} leads after ${id} writes`;
+    }, "the leader moves");
+    await goesOn(cluster.nodes, id);
   },
   MS,
 );

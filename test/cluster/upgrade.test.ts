@@ -2,7 +2,9 @@
  * Rolling upgrades with real processes: the previous release, built from the history of the repository, and this build in
  * one cluster, in both orders; and this build beside a later one that raises a format.
  */
+import { Database } from "bun:sqlite";
 import { afterEach, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
 import type { VerifyResult } from "../../src/operations/api.ts";
 import { BINARY, TestCluster, type TestNode, until } from "./lab.ts";
 import { hasPrevious, laterRelease, PREVIOUS, previousRelease } from "./releases.ts";
@@ -230,6 +232,45 @@ test(
     }
     c.run("INSERT INTO keyless VALUES('after', 1)");
     await cluster.settle();
+  },
+  MS,
+);
+
+test(
+  "a file of a newer build halts the node with update, in status and wait, and it goes on with the file as it was",
+  async () => {
+    cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, quiet: true, count: 1 });
+    const [node] = cluster.nodes as [TestNode];
+    for (const [file, table] of [
+      [join(node.dataDir, "replica.db"), "__marmot__setting"],
+      [join(node.dataDir, "log.db"), "meta"],
+      [node.db, "__marmot__meta"],
+    ] as const) {
+      await node.kill("SIGTERM");
+      const setFormat = (version: number): number => {
+        const db = new Database(file);
+        const { value } = db.query(`SELECT value FROM ${table} WHERE name = 'format'`).get() as {
+          value: number;
+        };
+        db.query(`UPDATE ${table} SET value = ? WHERE name = 'format'`).run(version);
+        db.close();
+        return value;
+      };
+      const before = setFormat(99);
+      await node.start();
+      await node.answers();
+      expect((await node.status()).node.state).toBe("update");
+      const waited = await node.verb("wait", "--timeout", "1s");
+      expect(waited.code).toBe(1);
+      expect(waited.stderr).toContain(`${file} has `);
+      expect(waited.stderr).toContain("of format 99, and this build reads format");
+      await node.kill("SIGTERM");
+      setFormat(before);
+      await node.start();
+      await node.ready();
+    }
+    node.run("INSERT INTO t VALUES(1, 'again', 0)");
+    expect(await node.wait()).toBeTrue();
   },
   MS,
 );

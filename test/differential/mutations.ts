@@ -53,7 +53,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   one(
     "spaces at the end of a key count under RTRIM",
-    500,
+    800,
     "change/key.ts",
     'if (collation === "RTRIM") return text.replace(/ +$/, "");',
     "",
@@ -97,8 +97,8 @@ export const MUTATIONS: readonly Mutation[] = [
     "a joining node's full-text index stays empty",
     500,
     "replica/copies/fill-application.ts",
-    "if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)\n",
-    "if (index === null || rows >= 0)\n",
+    'if (kind === "external" ? hasContent : fillersOf(built, name).length > 0)',
+    "if (kind === undefined)",
   ),
   one(
     "foreign key actions run again when rows are reflected",
@@ -116,7 +116,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   one(
     "silenced triggers may call no functions",
-    500,
+    800,
     "reflect/trigger-silencer.ts",
     "if (action === SQLITE_FUNCTION) return SQLITE_OK;",
     "",

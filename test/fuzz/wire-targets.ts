@@ -54,9 +54,15 @@ export const framing: MakeTarget = (random) => ({
   ],
   feed(bytes, chance) {
     let size = 0;
-    const parse = frameParser((_kind, payload) => {
-      assert(payload.length <= MAX_FRAME_BYTES);
-      size += payload.length + 5;
+    const parse = frameParser({
+      onFrame: (_kind, payload) => {
+        assert(payload.length <= MAX_FRAME_BYTES);
+        size += payload.length + 5;
+      },
+      onPiece: (_kind, parts, bytesOfPiece) => {
+        assert(bytesOfPiece <= MAX_FRAME_BYTES && joined(parts).length === bytesOfPiece);
+        size += bytesOfPiece + 5;
+      },
     });
     mayThrow([FramingError], () => pieces(bytes, chance).forEach(parse));
     assert(size <= bytes.length);

@@ -2,6 +2,9 @@
 import { afterEach, expect, test } from "bun:test";
 import { DatabaseSync } from "node:sqlite";
 import { openReplica } from "../../src/replica/open-replica.ts";
+import { OLDEST_FORMATS } from "../../src/base/versions/formats.ts";
+import { REPLICA_FORMAT } from "../../src/replica/store/tables.ts";
+import { raiseReplicaFormat, UsedVersions } from "../../src/replica/store/used-formats.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
 let lab: Lab;
@@ -51,6 +54,19 @@ test("a replica of format 1 opens with default settings and is upgraded", async 
     expect(node.replica.replica.danglingReferences.total).toBe(1);
     expect(node.deviations()).toEqual([]);
   }
+});
+
+test("the newest format of the applied entries is noted in the replica", async () => {
+  lab = await Lab.create(SCHEMA, 1);
+  lab.settle();
+  const { db, replica } = lab.nodes[0]!.replica;
+  expect(replica.usedFormats).toEqual({ entry: OLDEST_FORMATS.entry.max, replica: REPLICA_FORMAT });
+  const used = new UsedVersions(db);
+  used.applied(9);
+  used.applied(1);
+  raiseReplicaFormat(db, 8);
+  raiseReplicaFormat(db, 7);
+  expect(new UsedVersions(db).all).toEqual({ entry: 9, replica: 8 });
 });
 
 test("a replica of a newer format is refused", async () => {

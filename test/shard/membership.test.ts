@@ -6,7 +6,7 @@ import { changeConfiguration } from "../../src/raft/membership/membership.ts";
 import { ConfigChangeType } from "../../src/raft/model/types.ts";
 import { nextChange, type NextChange } from "../../src/shard/reconcile.ts";
 import type { GroupConfiguration, MemberInfo } from "../../src/shard/seams.ts";
-import { preferredLeader } from "../../src/shard/spread.ts";
+import { preferredLeader } from "../../src/shard/leaders/spread.ts";
 
 const of = (voters: number[], learners: number[] = []): GroupConfiguration => ({
   index: 1,

@@ -40,6 +40,12 @@ const ofMachines = (name: string, file: string, find: string, replace: string): 
   test: "test/simulation/machines.test.ts",
 });
 
+/** Caught by the seeds of clusters that lose members for good. */
+const ofRecoveries = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/recoveries.test.ts",
+});
+
 /** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
@@ -85,6 +91,46 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (!mayVote || !core.log.isUpToDate(message.logTerm, message.index)) {",
     "if (!mayVote) {",
   ),
+  {
+    ...one(
+      "a follower campaigns against a busy leader",
+      0,
+      "raft/tick.ts",
+      "core.promotable && !core.busy.has(core.leader)",
+      "core.promotable",
+    ),
+    test: "test/raft/election/busy-members.test.ts",
+  },
+  {
+    ...one(
+      "a busy member is never heard from again, and keeps its leader",
+      0,
+      "raft/tick.ts",
+      "else core.busy.delete(member);",
+      "",
+    ),
+    test: "test/raft/election/busy-members.test.ts",
+  },
+  {
+    ...one(
+      "a changed byte of a record is not noticed",
+      0,
+      "transport/libp2p/noise.ts",
+      "  decipher.final();\n",
+      "",
+    ),
+    test: "test/transport/encryption.test.ts",
+  },
+  {
+    ...one(
+      "the private network's cipher ends one message early on the receiving side",
+      0,
+      "transport/libp2p/until-handshake.ts",
+      "new MessageCounter(MESSAGES[other], 0)",
+      "new MessageCounter(1, 0)",
+    ),
+    test: "test/transport/encryption.test.ts",
+  },
   {
     name: "the suffix that differs is not discarded on disk",
     within: 0,
@@ -423,13 +469,16 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (list[i]!.nextId <= id) return list[i]!.position;\n",
     "if (list[i]!.nextId <= id) return this.reflected;\n",
   ),
-  one(
-    "the base position of an unacknowledged key advances",
-    400,
-    "reflect/row-reflector.ts",
-    "if (base !== null) this.#keepBase(table, keyId, base);",
-    "if (base !== null && base.length > 999) this.#keepBase(table, keyId, base);",
-  ),
+  {
+    ...one(
+      "the base position of an unacknowledged key advances",
+      0,
+      "reflect/row-reflector.ts",
+      "if (base !== null) this.#keepBase(table, keyId, base);",
+      "if (base !== null && base.length > 999) this.#keepBase(table, keyId, base);",
+    ),
+    test: "test/simulation/simulation.test.ts",
+  },
   one(
     "evictions through a second UNIQUE key are not captured",
     100,
@@ -550,7 +599,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     ...one(
       "an insert replaces a re-created row that its writer had not seen",
-      200,
+      300,
       "replica/apply/rowid-collisions.ts",
       "collides = unseenWrite(last, base, context) !== null;",
       "collides = unseenWrite(last, base, context) !== null && row.base < 0;",
@@ -674,8 +723,8 @@ export const MUTATIONS: readonly Mutation[] = [
       "the full-text index of a built app database stays empty",
       200,
       "replica/copies/fill-application.ts",
-      "if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)\n",
-      "if (index === null || rows >= 0)\n",
+      'if (kind === "external" ? hasContent : fillersOf(built, name).length > 0)',
+      "if (kind === undefined)",
     ),
     generated: true,
   },
@@ -830,6 +879,67 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/schema-sync/schema-local-targets.test.ts",
   },
   // ---------------------------------------------------------------------------------------- machines that lose their past
+  ofRecoveries(
+    "a later epoch does not halt a member of an earlier one",
+    "replication/epochs/epoch-guard.ts",
+    "        this.#superseded(hello.epochs!);\n",
+    "",
+  ),
+  ofRecoveries(
+    "a later epoch that a member met is forgotten at a restart",
+    "node/startup/check-files.ts",
+    "if (by !== undefined) throw",
+    "if (by === file) throw",
+  ),
+  {
+    ...one(
+      "of two epochs that do not know of each other, each is the later one",
+      0,
+      "shard/epochs.ts",
+      'return isFork && !isLater(other, last) ? "older" : "newer";',
+      'return isFork && !isLater(other, last) ? "newer" : "newer";',
+    ),
+    // In the simulator the hellos of two nodes do not cross: the first one halts before it tells its epoch.
+    test: "test/shard/epochs.test.ts",
+  },
+  {
+    ...one(
+      "a new epoch begins right after the log, although an entry waits for a lost one",
+      0,
+      "replication/epochs/epoch-starts.ts",
+      "if (marker !== null) needs(0, marker);",
+      "if (marker !== null) continue;",
+    ),
+    test: "test/replication/epoch-starts.test.ts",
+  },
+  ofRecoveries(
+    "a silent voter leaves before a learner has its vote",
+    "shard/cluster-members.ts",
+    "      { type: addVoter, member: learner.id },\n",
+    "",
+  ),
+  ofRecoveries(
+    "a removed member that began an epoch is not told that it was removed",
+    "replication/lives/peer-lives.ts",
+    "epochs.isUnproven(hello) ? this.#guard.admit(peer, hello, linkedNonce) : null",
+    "null",
+  ),
+  {
+    ...one(
+      "a leader follows a writer at once",
+      0,
+      "shard/leaders/writers.ts",
+      "return this.#looks >= LASTING_LOOKS ? this.#most : 0;",
+      "return this.#most;",
+    ),
+    test: "test/shard/writers.test.ts",
+  },
+  ofRecoveries(
+    "a removed member may speak",
+    "replication/lives/hello-check.ts",
+    'if (life !== null && knowledge.isRemoved(life)) return "removed";',
+    "",
+  ),
   ofMachines(
     "an older life of a member is accepted",
     "replication/lives/hello-check.ts",
@@ -921,6 +1031,47 @@ export const MUTATIONS: readonly Mutation[] = [
       "",
     ),
     test: "test/replication/messages/check-proposal.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- releases
+  {
+    ...one(
+      "the newest format is written while a member of an older release is there",
+      0,
+      "replication/formats/cluster-formats.ts",
+      "Math.min(FORMATS[name].max, ...newest)",
+      "Math.max(FORMATS[name].max, ...newest)",
+    ),
+    test: "test/base/formats.test.ts",
+  },
+  {
+    ...one(
+      "a member that was never met counts as one of this release",
+      0,
+      "replication/formats/cluster-formats.ts",
+      "(known(peer) ?? OLDEST_FORMATS)",
+      "(known(peer) ?? { ...FORMATS, entry: { min: 1, max: 99 } })",
+    ),
+    test: "test/base/formats.test.ts",
+  },
+  {
+    ...one(
+      "a node joins that does not read the entries of the cluster",
+      0,
+      "base/versions/formats.ts",
+      "if (version !== undefined && version > peer[name].max)",
+      "if (version === undefined)",
+    ),
+    test: "test/replication/messages/message-router.test.ts",
+  },
+  {
+    ...one(
+      "the format of an entry is not noted in the replica",
+      0,
+      "replica/store/used-formats.ts",
+      "    store(this.#db, ENTRY_FORMAT, format);\n",
+      "",
+    ),
+    test: "test/node/formats.test.ts",
   },
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {

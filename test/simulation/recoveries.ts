@@ -54,10 +54,12 @@ class RecoveryRun extends Scenario {
   }
 
   async #recovered(survivor: SimNode, others: Two): Promise<void> {
+    const witnesses = this.random.chance(0.3) ? [await this.#newcomer("learner")] : [];
     if (this.random.chance(0.5)) await this.#writeBehind(survivor, others);
     for (const node of others) await this.down(node);
     const pending = this.pending(survivor);
     await this.#recover(survivor);
+    await this.#halted(witnesses); // over connections that were open
     await this.write(survivor);
     this.confirmed.set(...pending);
     this.check([survivor]);
@@ -72,13 +74,11 @@ class RecoveryRun extends Scenario {
     if (late !== null) this.#heal(late, survivor);
     await this.#halted(others);
     // The survivor of the later epoch may be away at their next start.
-    const [again] = others;
-    await this.down(again);
-    await this.down(survivor);
-    this.start(again);
-    await this.#halted([again]);
+    for (const node of this.nodes) await this.down(node);
+    this.start(others[0]);
+    await this.#halted([others[0]]);
     this.start(survivor);
-    await this.#rejoin(survivor, others);
+    await this.#rejoin(survivor, [...others, ...witnesses]);
   }
 
   /** Rows that the others confirm while the survivor is cut off: these may be lost. */
@@ -109,14 +109,19 @@ class RecoveryRun extends Scenario {
     const superseded = (): SimNode[] => others.filter((node) => isSuperseded(node));
     await this.until(() => superseded().length === 1, "one of two recovered members halts");
     await this.pass(this.random.between(0, 3000));
-    const [halted] = superseded();
-    const goesOn = halted === one ? two : one;
+    let [halted] = superseded() as [SimNode];
+    let goesOn = halted === one ? two : one;
+    if (this.random.chance(0.4)) {
+      // The operator chooses the other one after all: its next epoch is later than both.
+      await this.#recover(halted);
+      await this.#halted([goesOn]);
+      [halted, goesOn] = [goesOn, halted];
+    }
     this.start(victim);
     await this.#halted([victim]);
     await this.write(goesOn);
-    if (await this.confirms(halted!))
-      this.problems.push(`${halted!.name} confirms after it met a later epoch`);
-    await this.#rejoin(goesOn, [victim, halted!]);
+    if (await this.confirms(halted)) this.problems.push(`${halted.name} confirms after it met a later epoch`);
+    await this.#rejoin(goesOn, [victim, halted]);
   }
 
   async #removed(victim: SimNode, others: Two): Promise<void> {
@@ -135,7 +140,11 @@ class RecoveryRun extends Scenario {
     const rest = live.filter((node) => node !== away);
     await this.write(this.random.pick(rest));
     this.start(away);
-    if (isDead) this.start(victim);
+    if (isDead) {
+      // The removed one does not know that it was removed.
+      if (this.random.chance(0.5)) await this.#recoverStopped(victim);
+      this.start(victim);
+    }
     await this.pass(NOTICED_MS);
     if (!(victim.node?.api.notReady() ?? "").startsWith("removed"))
       this.problems.push(`${victim.name} is not halted: ${victim.node?.api.notReady() ?? victim.state}`);
@@ -172,6 +181,7 @@ class RecoveryRun extends Scenario {
 
   /** While it runs or is stopped; a crash in between is repeated. */
   async #recover(node: SimNode): Promise<void> {
+    const before = node.member?.epochs.own.at(-1)?.number ?? (isSuperseded(node) ? 1 : 0);
     if (node.state === "up" && this.random.chance(0.3)) await this.down(node);
     for (let attempt = 0; ; attempt++) {
       if (attempt > 30) throw new Error(`${node.name} cannot be recovered`);
@@ -181,13 +191,14 @@ class RecoveryRun extends Scenario {
       } else await this.#recoverRunning(node, attempt);
       await this.until(() => node.state !== "starting" && node.state !== "dying", `${node.name} starts`);
       if (node.state === "down") this.start(node);
-      await this.until(() => node.member !== null, `${node.name} opens its files`);
-      if (node.member!.epochs.own.length > 0) break;
+      await this.until(() => node.member !== null || isSuperseded(node), `${node.name} opens its files`);
+      if ((node.member?.epochs.own.at(-1)?.number ?? 0) > before) break;
     }
     await this.until(() => node.node?.api.notReady() === null, `${node.name} is ready`);
   }
 
   async #recoverStopped(node: SimNode): Promise<void> {
+    this.world.log(`${node.name} begins an epoch while it is stopped`);
     const paths = dataPaths(node.dataDir);
     const key = await loadIdentity(paths.identity);
     const signer = { id: this.#id(), sign: (text: string) => signText(key, text) };

@@ -8,7 +8,9 @@ import { Link, MAX_MESSAGE_BYTES } from "../../src/transport/link.ts";
 class SlowStream extends EventTarget {
   readonly frames: { kind: number; bytes: number }[] = [];
   writeStatus = "writable";
-  readonly #feed = frameParser((kind, payload) => this.frames.push({ kind, bytes: payload.length }));
+  readonly #feed = frameParser({
+    onFrame: (kind, payload) => this.frames.push({ kind, bytes: payload.length }),
+  });
 
   send(bytes: Uint8Array): boolean {
     this.#feed(bytes);

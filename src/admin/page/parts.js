@@ -1,6 +1,15 @@
 // Elements, tables that keep their focus, dialogs, and values as text.
 const byId = (id) => document.getElementById(id);
 
+/** Control characters and marks of direction in texts of others; see src/base/visible.ts. */
+const HIDDEN = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+const visible = (text) =>
+  text.replace(HIDDEN, (character) =>
+    character === "\n" || character === "\t"
+      ? character
+      : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+
 function el(name, attributes = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {

@@ -58,7 +58,7 @@ const LABELS: Readonly<Record<FormatName, string>> = {
   entry: "log entries",
   membership: "changes of members",
   replica: "replicas",
-  appDb: "tables in the app database",
+  appDb: "tables of Marmot",
   log: "logs",
 };
 

@@ -1,7 +1,9 @@
 /** Plain text tables. */
 
+import { visible } from "../../base/visible.ts";
+
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [head, ...rows];
+  const all = [head, ...rows].map((row) => row.map(visible));
   // Columns of the terminal: a wide character takes two, a combining one none.
   const widths = head.map((_, i) => Math.max(...all.map((row) => Bun.stringWidth(row[i] ?? ""))));
   const pad = (cell: string, i: number): string => cell + " ".repeat(widths[i]! - Bun.stringWidth(cell));

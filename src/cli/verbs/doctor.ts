@@ -12,7 +12,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     functions: text(options, "functions"),
     libraries: list(options, "load-extension") ?? [],
   });
-  const { inspectDatabase } = await import("../../node/offline/doctor.ts");
+  const { grouped, inspectDatabase } = await import("../../node/offline/doctor.ts");
   const found = inspectDatabase(db, {
     tables: list(options, "tables"),
     exclude: list(options, "exclude") ?? [],
@@ -21,13 +21,14 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     context.print(JSON.stringify(found));
     return found.replicates ? 0 : 1;
   }
+  const rows = grouped(found.tables, found.followers);
   context.print(
     table(
       ["TABLE", "VERDICT", "REASON"],
-      found.tables.map((t) => [t.name, t.verdict, t.reason]),
+      rows.map((t) => [t.name, t.verdict, t.reason]),
     ),
   );
-  const hints = found.tables.filter((t) => t.hint !== "");
+  const hints = rows.filter((t) => t.hint !== "");
   if (hints.length > 0) context.print(`\n${hints.map((t) => `${t.name}: ${t.hint}`).join("\n")}`);
   const notes = [
     `text encoding ${found.encoding}, journal mode ${found.journalMode}${found.journalMode === "wal" ? "" : " (run switches it to WAL)"}`,

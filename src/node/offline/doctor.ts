@@ -2,7 +2,8 @@
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
-import type { ClassifiedTable } from "../../schema/classify/classify.ts";
+import { type ClassifiedTable, PICKED_IDS } from "../../schema/classify/table-verdict.ts";
+import { followersOf, habitsOf, someOf } from "../../schema/classify/habits.ts";
 import type { Selection } from "../../schema/selection.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { readWriterVersion, walResetNote } from "../../sqlite/versions/writer-version.ts";
@@ -11,13 +12,15 @@ import { fileSystemProblems } from "../startup/file-systems.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 import { classifySelected } from "../startup/form-cluster.ts";
 
-interface Inspection {
+export interface Inspection {
   readonly file: string;
   readonly encoding: string;
   readonly journalMode: string;
   /** Peer id and cluster of the node that captures the file; null: no node does. */
   readonly capturedBy: { readonly clusterId: string; readonly peerId: string } | null;
   readonly tables: readonly ClassifiedTable[];
+  /** Tables that refer to ids which two nodes may pick: their rows follow the parent that wins. */
+  readonly followers: readonly string[];
   /** No reasons to refuse the file, but dangers for it. */
   readonly warnings: readonly { readonly message: string; readonly hint: string }[];
   /** Whether `marmot run` accepts the file with this selection. */
@@ -36,13 +39,21 @@ export function inspectDatabase(file: string, selection: Selection): Inspection 
   try {
     const query = queryOf(db);
     const tables = classifySelected(db, file, selection, application);
+    const replicated = tables.filter(({ verdict }) => verdict === "replicates" || verdict === "care");
+    const names = replicated.map(({ name }) => name);
+    const { encoding, objects } = readCatalogue(query);
     return {
       file,
-      encoding: readCatalogue(query).encoding,
+      encoding,
       journalMode: String(query("PRAGMA journal_mode")[0]![0]),
       capturedBy: readMeta(db, file),
       tables,
-      warnings,
+      followers: followersOf(
+        query,
+        tables.filter(({ reason }) => reason === PICKED_IDS).map(({ name }) => name),
+        names,
+      ),
+      warnings: [...warnings, ...habitsOf(query, objects, names)],
       replicates: tables.every((t) => t.verdict !== "refused"),
     };
   } catch (error) {
@@ -55,4 +66,21 @@ export function inspectDatabase(file: string, selection: Selection): Inspection 
   } finally {
     db.close();
   }
+}
+
+/** Tables that need care for the same reason share one line, in the place of the first. `followers`: of ids that SQLite picks. */
+export function grouped(tables: readonly ClassifiedTable[], followers: readonly string[]): ClassifiedTable[] {
+  const isAlike = (a: ClassifiedTable, b: ClassifiedTable): boolean =>
+    a.verdict === "care" && b.verdict === "care" && a.reason === b.reason && a.hint === b.hint;
+  return tables.flatMap((table, i) => {
+    const alike = tables.filter((other) => isAlike(table, other));
+    if (alike.length > 1 && tables.findIndex((other) => isAlike(table, other)) !== i) return [];
+    const name = alike.length > 1 ? `${alike.length} tables` : table.name;
+    const names = alike.length > 1 ? `: ${someOf(alike.map((t) => t.name))}` : "";
+    const follow =
+      table.reason === PICKED_IDS && followers.length > 0
+        ? `; rows that refer to its id follow that row: ${someOf(followers)}`
+        : "";
+    return [{ ...table, name, reason: `${table.reason}${names}${follow}` }];
+  });
 }

@@ -57,6 +57,9 @@ export class Core {
   /** Bytes of data of own entries that were not handed out yet. */
   uncommittedBytes = 0;
 
+  /** Members that said they are busy, with the ticks for which their silence proves nothing. */
+  readonly busy = new Map<MemberId, number>();
+
   messages: Message[] = [];
   messagesAfterPersist: Message[] = [];
 

@@ -85,9 +85,15 @@ export function maybeCommit(core: Core): boolean {
   return true;
 }
 
-/** Each election timeout: a leader that heard from no quorum since the last one steps down (thesis §6.2). */
+/**
+ * Each election timeout: a leader that heard from no quorum since the last one steps down (thesis §6.2). A busy member
+ * counts as heard.
+ */
 export function checkQuorum(core: Core): void {
-  const heard = quorumVote(core.configuration, (member) => core.progress.get(member)?.recentActive ?? false);
+  const heard = quorumVote(
+    core.configuration,
+    (member) => core.busy.has(member) || (core.progress.get(member)?.recentActive ?? false),
+  );
   if (heard !== "won") {
     becomeFollower(core, core.term, 0);
     return;

@@ -8,7 +8,7 @@ import { Op, type PositionVector, type RowChange } from "../../change/batch.ts";
 import type { ChangedRows } from "../../change/changed-rows.ts";
 import { encodeImage } from "../../change/codec.ts";
 import { type KeyId, keyIdOf } from "../../change/key.ts";
-import { type Image, imageEqual, type Value } from "../../change/value.ts";
+import { type Image, imageEqual, Slices, type Value } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import type { HistoryWriter } from "../history/history-writer.ts";
@@ -77,13 +77,13 @@ export class RowApplier {
       return;
     }
     const merger = this.#merge.mergerOf(access.shape);
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[i]!;
+    const slices = new Slices(SLICE);
+    for (const row of rows) {
       const before = access.get(row.key);
       const merged = this.#evaluable(access, row, merger?.merge(row, before) ?? asSent(row), context);
       if (merged.image === null && before !== null) access.delete(row.key);
       this.#write(access, { row, merged, before }, context);
-      if (i % SLICE === SLICE - 1) yield;
+      if (slices.ends(row.image)) yield;
     }
   }
 
@@ -102,9 +102,11 @@ export class RowApplier {
     context: ChangesetContext,
   ): Generator<void, void> {
     const old: (Image | null)[] = [];
-    for (let i = 0; i < rows.length; i++) {
-      old.push(access.get(rows[i]!.key));
-      if (i % SLICE === SLICE - 1) yield;
+    const slices = new Slices(SLICE);
+    for (const { key } of rows) {
+      const image = access.get(key);
+      old.push(image);
+      if (slices.ends(image)) yield;
     }
     const sets = this.#merge.mergerOf(access.shape)?.mergeSet(rows, old) ?? rows.map(asSent);
     const merged = sets.map((row, i) => this.#evaluable(access, rows[i]!, row, context));
@@ -112,11 +114,11 @@ export class RowApplier {
       const [before, { image }] = [old[i]!, merged[i]!];
       if (before !== null && (image === null || access.uniqueChanges(before, image)))
         access.delete(rows[i]!.key);
-      if (i % SLICE === SLICE - 1) yield;
+      if (slices.ends(before)) yield;
     }
     for (let i = 0; i < rows.length; i++) {
       this.#writeUnique(access, { row: rows[i]!, merged: merged[i]!, before: old[i]! }, context);
-      if (i % SLICE === SLICE - 1) yield;
+      if (slices.ends(merged[i]!.image)) yield;
     }
   }
 

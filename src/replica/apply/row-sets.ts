@@ -7,7 +7,7 @@ import { Op, type RowChange } from "../../change/batch.ts";
 import type { ChangedRows } from "../../change/changed-rows.ts";
 import { encodeImage, hashOfImage, imageHash } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
-import type { Image } from "../../change/value.ts";
+import { type Image, Slices } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import type { HistoryWriter } from "../history/history-writer.ts";
@@ -68,7 +68,7 @@ export class RowSets {
     const { access, rows } = table;
     let highest = this.#highest(table);
     for (let from = 0; from < rows.length;) {
-      const to = distinctUpTo(rows, from, Math.min(rows.length, from + SLICE));
+      const to = distinctUpTo(rows, from, sliceEnd(rows, from));
       const found = this.#find(table, rows.slice(from, to), highest);
       for (const { row, before } of found) if (row.image === null && before !== null) access.delete(row.key);
       access.upsertMany(imagesOf(found));
@@ -85,17 +85,22 @@ export class RowSets {
     const { access, rows } = table;
     const highest = this.#highest(table);
     const found: FoundRow[] = [];
-    for (let from = 0; from < rows.length; from += SLICE) {
-      for (const row of this.#find(table, rows.slice(from, from + SLICE), highest)) found.push(row);
+    for (let from = 0; from < rows.length;) {
+      const to = sliceEnd(rows, from);
+      for (const row of this.#find(table, rows.slice(from, to), highest)) found.push(row);
+      from = to;
       yield;
     }
-    for (const [i, { row, before }] of found.entries()) {
+    const slices = new Slices(SLICE);
+    for (const { row, before } of found) {
       if (before !== null && (row.image === null || access.uniqueChanges(before, row.image)))
         access.delete(row.key);
-      if (i % SLICE === SLICE - 1) yield;
+      if (slices.ends(before)) yield;
     }
-    for (let from = 0; from < found.length; from += SLICE) {
-      this.#writeWithUniques(table, found.slice(from, from + SLICE));
+    for (let from = 0; from < found.length;) {
+      const to = sliceEnd(rows, from);
+      this.#writeWithUniques(table, found.slice(from, to));
+      from = to;
       yield;
     }
   }
@@ -228,6 +233,13 @@ function* setsOf(found: readonly FoundRow[], size: number): Iterable<readonly Fo
     images = 0;
   }
   for (; from < found.length; from++) yield found.slice(from, from + 1);
+}
+
+/** The end of the slice of rows that begins at `from`. */
+function sliceEnd(rows: readonly RowChange[], from: number): number {
+  const slices = new Slices(SLICE);
+  for (let i = from; i < rows.length; i++) if (slices.ends(rows[i]!.image)) return i + 1;
+  return rows.length;
 }
 
 /** No key comes twice. */

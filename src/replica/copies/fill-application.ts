@@ -5,7 +5,8 @@ import { foldName } from "../../base/names.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { requireWritable, unwritableTables, withCopy } from "../../schema/classify/writable.ts";
 import { createObject } from "../../schema/scratch.ts";
-import { searchIndexOf } from "../../schema/search-index.ts";
+import { fillersOf, fillIndex } from "../../schema/fill-index.ts";
+import { derivedIndexOf } from "../../schema/search-index.ts";
 import { tablesInOrder } from "../../schema/virtual-tables.ts";
 import { mentions } from "../../sqlite/ddl-text/index-text.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
@@ -68,11 +69,18 @@ export async function fillApplication(
     await nextTurn();
   }
   for (const object of objects) if (object.kind !== "table") build(object);
-  for (const object of objects) {
-    const index = searchIndexOf(object);
-    if (index === null || exists.get(index.content) === undefined || exists.get(index.name) === undefined)
-      continue;
-    const name = quoteIdentifier(index.name);
-    db.exec(`INSERT INTO ${name}(${name}) VALUES('rebuild')`);
-  }
+  const built = objects.filter(({ name }) => exists.get(name) !== undefined);
+  for (const object of built) fillIndexOf(db, object, built);
+}
+
+/** One with rows of its own and without a trigger that fills it would answer without the rows: it is not built. */
+function fillIndexOf(db: DatabaseSync, object: CatalogueObject, built: readonly CatalogueObject[]): void {
+  const index = derivedIndexOf(object);
+  if (index === null) return;
+  const { kind, name } = index;
+  const hasContent = built.some((o) => foldName(o.name) === foldName(index.content));
+  if (kind === "external" ? hasContent : fillersOf(built, name).length > 0)
+    fillIndex((sql) => db.exec(sql), index, built);
+  else if (kind !== "external" && !built.some((o) => o.name !== name && mentions(o.sql, name)))
+    db.exec(`DROP TABLE main.${quoteIdentifier(name)}`);
 }

@@ -43,6 +43,7 @@ function decoded(shard: number, index: number, batch: Uint8Array): BatchHead {
 export class EntryQueue implements DeliveryView {
   readonly #queues: ShardQueue[];
   readonly #position: (shard: number) => number;
+  #bytes = 0;
   /** The shard at which the search for the next entry begins, so that all shards take turns. */
   #turn = 0;
 
@@ -55,6 +56,11 @@ export class EntryQueue implements DeliveryView {
     return this.#queues.reduce((sum, q) => sum + q.entries.length - q.at, 0);
   }
 
+  /** Bytes of the entries. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** Index of the shard's last entry; null: there is none. */
   lastIndex(shard: number): number | null {
     const { entries, at } = this.#queues[shard]!;
@@ -65,7 +71,10 @@ export class EntryQueue implements DeliveryView {
   add(shard: number, entries: readonly Entry[]): CommittedEntry[] {
     const committed = entries.map(committedEntry);
     const queue = this.#queues[shard]!;
-    for (const entry of committed) queue.entries.push(entry);
+    for (const entry of committed) {
+      queue.entries.push(entry);
+      this.#bytes += entry.data.length;
+    }
     return committed;
   }
 
@@ -107,6 +116,7 @@ export class EntryQueue implements DeliveryView {
   /** The shard's next entry is applied. */
   applied(shard: number): void {
     const queue = this.#queues[shard]!;
+    this.#bytes -= queue.entries[queue.at]!.data.length;
     queue.next = null;
     this.#turn = shard + 1;
     if (++queue.at < Math.min(CUT_AT, queue.entries.length)) return;

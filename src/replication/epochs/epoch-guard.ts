@@ -75,8 +75,16 @@ export class EpochGuard {
     onSuperseded(epochs);
   }
 
+  isNewer(hello: Hello): boolean {
+    return this.#compare(hello) === "newer";
+  }
+
   isOlder(hello: Hello): boolean {
     return this.#compare(hello) === "older";
+  }
+
+  isUnproven(hello: Hello): boolean {
+    return this.#compare(hello) === "unproven";
   }
 
   get #recoveredBy(): string {

@@ -44,8 +44,11 @@ export class PeerLives {
   }
 
   admit(peer: PeerHello, hello: Hello, linkedNonce: string | null): string | null {
-    const other = this.#components.epochs.admit(hello);
-    if (other !== null) return other;
+    const { epochs } = this.#components;
+    const other = epochs.admit(hello);
+    // A removed member may have begun an epoch: it is told that it was removed.
+    if (other !== null)
+      return (epochs.isUnproven(hello) ? this.#guard.admit(peer, hello, linkedNonce) : null) ?? other;
     this.#older.delete(peer.peerId);
     const refusal = this.#guard.admit(peer, hello, linkedNonce);
     if (refusal === null) this.#noteFormats(peer.peerId, hello);
@@ -67,17 +70,21 @@ export class PeerLives {
   tell(): void {
     const life = this.own();
     if (life === null) return;
-    const { transport } = this.#components;
-    for (const peer of transport.connected())
-      transport.send(peer, encodeControl({ kind: "life", life }), "urgent");
+    const { transport, epochs } = this.#components;
+    const message = encodeControl({ kind: "life", life, epochs: epochs.own.map(plainEpoch) });
+    for (const peer of transport.connected()) transport.send(peer, message, "urgent");
   }
 
   /** The peer tells a life that is not in its hello. */
-  onLife(peer: PeerId, life: Life): void {
-    const { router } = this.#components;
-    router.introduce(peer, life);
-    this.#noteFormats(peer, router.hellos.get(peer));
-    this.#check(peer, life);
+  onLife(peer: PeerId, { life, epochs: told }: Pick<Hello, "epochs"> & { readonly life: Life }): void {
+    const { router, epochs } = this.#components;
+    router.introduce(peer, { life, epochs: told });
+    const hello = router.hellos.get(peer);
+    // Its epoch may have begun after its hello.
+    if (hello !== undefined && epochs.isNewer(hello)) return void epochs.admit(hello);
+    this.#noteFormats(peer, hello);
+    if (hello !== undefined && epochs.isOlder(hello)) this.checkAgain(peer);
+    else this.#check(peer, life);
   }
 
   onNews(peer: PeerId, { applied, lives = [] }: Pick<NodeNews, "applied" | "lives">): void {

@@ -3,6 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import { showDuration } from "../../base/duration.ts";
 import type { Logger } from "../../base/logger.ts";
 import { dueVoterChange } from "./silent-voters.ts";
+import { isNodeName, MAX_NODE_NAME } from "../../base/names.ts";
 import { isWithin, type Role, toldRole } from "./role.ts";
 import { type ChangeOutcome, MAX_VOTERS } from "../../shard/cluster-members.ts";
 import type { ShardRuntime } from "../../shard/runtime.ts";
@@ -180,7 +181,7 @@ export class MemberChanges {
     const isNew = runtime.groups[0]!.configuration.members.every(
       (m) => m.peerId !== peerId || m.admission !== nonce,
     );
-    const granted = grantedRole(peerId, request, admitted);
+    const granted = isNodeName(name) ? grantedRole(peerId, request, admitted) : NO_NAME;
     if (isNew && typeof granted === "object") {
       if (runtime.groups[0]!.raft.isLeader) this.#refuseOnce(peerId, granted.refusal, logger);
       return granted;
@@ -289,6 +290,10 @@ export class MemberChanges {
     answer({ kind: "changed", id: nonce, ...shown(membership.withdraw(peerId, nonce)) });
   }
 }
+
+const NO_NAME = {
+  refusal: `its name should be at most ${MAX_NODE_NAME} printable characters: start it with --name NAME`,
+};
 
 const learnerFacts = (role: Role): { readonly role: "learner"; readonly reader?: true } =>
   role === "reader" ? { role: "learner", reader: true } : { role: "learner" };

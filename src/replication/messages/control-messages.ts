@@ -4,6 +4,7 @@
  */
 import * as v from "valibot";
 import { fromUtf8, utf8 } from "../../base/bytes.ts";
+import { visible } from "../../base/visible.ts";
 import { asPeerId } from "../../base/ids.ts";
 import { MAX_EPOCHS } from "../../shard/epochs.ts";
 import { MessageKind, withKind } from "../../shard/frames.ts";
@@ -19,13 +20,16 @@ export const MAX_KEYS = 16;
 /** Members of a cluster are far fewer. */
 export const MAX_LIVES = 64;
 
-const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
+/** As it may be printed. */
+const text = v.pipe(v.string(), v.maxLength(MAX_TEXT), v.transform(visible));
+/** In a hello, whose size is bounded. */
+const shown = v.pipe(v.string(), v.transform(visible));
 const integer = v.pipe(v.number(), v.safeInteger());
 /** A number for each shard. */
 const vector = v.pipe(v.array(integer), v.maxLength(MAX_SHARDS), v.readonly());
 /** A role of a newer build is a learner for this one: a malformed message would end the connection. */
 const anyRole = v.fallback(v.picklist(["voter", "learner"]), "learner");
-const peer = v.pipe(v.string(), v.maxLength(MAX_PEER_ID), v.transform(asPeerId));
+const peer = v.pipe(v.string(), v.maxLength(MAX_PEER_ID), v.transform(visible), v.transform(asPeerId));
 
 /** Identifies one process of a member. Older builds do not send it. */
 const LIFE = v.pipe(
@@ -58,9 +62,9 @@ const EPOCHS = v.pipe(
 const HELLO = v.pipe(
   v.object({
     /** "" while a node joins. */
-    clusterId: v.string(),
-    name: v.string(),
-    version: v.string(),
+    clusterId: shown,
+    name: shown,
+    version: shown,
     role: anyRole,
     /** For release 0.1.0, which compares them: see `HELLO_FORMATS`. */
     formats: v.array(v.number()),
@@ -159,9 +163,11 @@ const CONTROL = {
   /** The sender has received a replica. */
   received: v.object({ kind: v.literal("received") }),
   /** The sender's life, when it changes on an open connection. */
-  life: v.object({ kind: v.literal("life"), life: LIFE }),
+  life: v.object({ kind: v.literal("life"), life: LIFE, epochs: v.optional(EPOCHS) }),
   /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */
   refused: v.object({ kind: v.literal("refused"), reason: text }),
+  /** The sender handles large entries, and may be silent for so many milliseconds. */
+  busy: v.object({ kind: v.literal("busy"), ms: v.pipe(integer, v.minValue(0)) }),
   /** The newest epochs that the sender knows, on an open connection. */
   epochs: v.object({ kind: v.literal("epochs"), epochs: EPOCHS }),
   /** Another process has the receiver's identity and was refused. */

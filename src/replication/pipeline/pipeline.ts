@@ -21,6 +21,7 @@ import { SLICE_MS, type TurnResult } from "./turn.ts";
 
 /** Changed rows after which applying pauses until they are reflected: Marmot keeps the write lock only for short times. */
 const REFLECT_AT_ROWS = 2000;
+const REFLECT_AT_BYTES = 4 << 20;
 /** How often before images that the synced file makes needless are dropped. */
 const PRUNE_MS = 250;
 
@@ -103,6 +104,11 @@ export class Pipeline {
     return this.reflecting || this.#schema.proposing || this.#drain.running;
   }
 
+  /** A schema change is on trial: a second connection has the replica's write lock, over several turns. */
+  get triesSchema(): boolean {
+    return this.#schema.proposing;
+  }
+
   /** The reason why the schema keeps this node from replicating; null: there is none. */
   get obstacle(): string | null {
     return this.#schema.obstacle;
@@ -154,6 +160,12 @@ export class Pipeline {
       ...{ index, at: this.#components.now() },
       committedAt: isForeign ? head.time : null,
     });
+  }
+
+  /** Bytes of rows that the next turns apply and show. */
+  get bytesAhead(): number {
+    const { replica } = this.#components;
+    return replica.queuedBytes + replica.changed.bytes;
   }
 
   /** On a timer of some 100 ms. */
@@ -234,7 +246,9 @@ export class Pipeline {
     if (this.reflecting || this.#schema.proposing) return true;
     const { replica, now } = this.#components;
     const end = now() + SLICE_MS;
-    const isFull = (): boolean => replica.changed.size >= REFLECT_AT_ROWS && !this.#reflect.awaitsOwn;
+    const { changed } = replica;
+    const isMuch = (): boolean => changed.size >= REFLECT_AT_ROWS || changed.bytes >= REFLECT_AT_BYTES;
+    const isFull = (): boolean => isMuch() && !this.#reflect.awaitsOwn;
     const done = replica.advance(() => isFull() || now() >= end);
     return done || replica.betweenEntries;
   }

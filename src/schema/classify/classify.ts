@@ -3,6 +3,8 @@
  * and `run` obeys it.
  */
 import type { DatabaseSync } from "node:sqlite";
+import { type ClassifiedTable, PICKED_IDS, refused, replicates } from "./table-verdict.ts";
+import { classifyVirtual } from "./virtual.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
 import { type Query, queryOf } from "../../sqlite/query.ts";
@@ -14,7 +16,6 @@ import {
   readTable,
   readTableKinds,
   rowidAliases,
-  type SchemaObject,
   type Table,
 } from "../../sqlite/schema.ts";
 import { withStandIns } from "../../sqlite/functions/stand-ins.ts";
@@ -32,24 +33,12 @@ import { realTextTables } from "./real-texts.ts";
 import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { type Leftover, readLeftovers } from "../leftovers.ts";
-import { searchIndexOf } from "../search-index.ts";
 import type { Selection } from "../selection.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
 import { classifyTriggers, type UserTriggers } from "../triggers.ts";
 
-/** "local": every node builds and keeps its own out of replicated tables. */
-export type Verdict = "replicates" | "care" | "refused" | "skipped" | "local";
-
-export interface ClassifiedTable {
-  readonly name: string;
-  readonly verdict: Verdict;
-  /** In a sentence; "" for a table that replicates without care. */
-  readonly reason: string;
-  readonly hint: string;
-  /** The hint for a table that replicates already, or stays on its node: it cannot be left out any more. */
-  readonly fix?: string;
-}
+export type { ClassifiedTable, Verdict } from "./table-verdict.ts";
 
 export const ALL: Selection = { tables: null, exclude: [] };
 
@@ -116,7 +105,9 @@ function classifyAll(
   );
   const views = lower(objects.filter((o) => o.kind === "view").map((o) => o.name));
   const all = classified.map((table, i) =>
-    table.verdict === "local" ? classifyVirtual(tables[i]!, classified, views, triggers) : table,
+    table.verdict === "local"
+      ? classifyVirtual(tables[i]!, { tables: classified, views, triggers, objects })
+      : table,
   );
   return [...all, ...reserved];
 }
@@ -153,8 +144,6 @@ function refuseLeftover(query: Query, { kind, name, of }: Leftover): ClassifiedT
   );
 }
 
-const replicates = ({ verdict }: ClassifiedTable): boolean => verdict === "replicates" || verdict === "care";
-
 /** A table is refused if a write of it fires a trigger with a problem. */
 function withTriggers(table: ClassifiedTable, triggers: UserTriggers): ClassifiedTable {
   for (const { problem } of triggers.reachedFrom(table.name))
@@ -182,68 +171,6 @@ function withCascades(table: ClassifiedTable, cascades: ReadonlyMap<string, stri
     hint: join(table.hint, "use RAISE(ABORT), which undoes the statement, or roll back after the error"),
   };
 }
-
-/** A virtual table never replicates. A full-text index over replicated tables can be kept on every node. */
-function classifyVirtual(
-  object: SchemaObject,
-  tables: readonly ClassifiedTable[],
-  views: ReadonlySet<string>,
-  triggers: UserTriggers,
-): ClassifiedTable {
-  const { name } = object;
-  const leaveOut = `leave it out: --exclude ${name}, and fill it on each node`;
-  const index = searchIndexOf(object);
-  if (index === null)
-    return { ...refused(name, "it is a virtual table", leaveOut), fix: "fill it on each node" };
-  if (index.content === "")
-    return refused(
-      name,
-      "it is a full-text index without external content, which cannot be rebuilt on another node",
-      "keep the text in an ordinary table and name that with content=",
-      `or ${leaveOut}`,
-    );
-  const content = foldName(index.content);
-  const source = tables.find((t) => foldName(t.name) === content);
-  if (!views.has(content) && (source === undefined || !replicates(source)))
-    return {
-      name,
-      verdict: "skipped",
-      reason: `a full-text index of ${index.content}, which does not replicate`,
-      hint: "",
-    };
-  const events = new Set(
-    [...triggers.byName.values()].flatMap((t) =>
-      t.mode === "passes" &&
-      t.writes.has(foldName(name)) &&
-      (triggers.isReplicated(t.table) || triggers.isView(t.table))
-        ? [t.event]
-        : [],
-    ),
-  );
-  const missing = (["INSERT", "UPDATE", "DELETE"] as const).filter((event) => !events.has(event));
-  if (missing.length > 0)
-    return refused(
-      name,
-      `it is a full-text index of ${index.content} without a trigger that updates it on ${missing.join(", ")}: a search would miss rows of other nodes`,
-      "create the triggers that the documentation of FTS5 gives for external content",
-      `or ${leaveOut}`,
-    );
-  return {
-    name,
-    verdict: "local",
-    reason: `a full-text index of ${index.content}: every node builds its own, and its triggers keep it up to date`,
-    hint: "",
-  };
-}
-
-/** `hint`: in parts, of which the last one says how to leave the table out. */
-const refused = (name: string, reason: string, fix: string, leaveOut = ""): ClassifiedTable => ({
-  name,
-  verdict: "refused",
-  reason,
-  hint: leaveOut === "" ? fix : `${fix}, ${leaveOut}`,
-  fix,
-});
 
 function classifyTable(
   query: Query,
@@ -366,11 +293,10 @@ function careOf(table: Table, nullable: string | null): Omit<ClassifiedTable, "n
         "SQLite picks its ids; each node takes them from blocks of its own, and a burst longer than a block can still pick an id of another node",
       hint: "nothing is needed: rows that collide are in the journal, and marmot conflicts restore ID --as-new puts one back; for longer bursts run with a larger --id-block",
     };
-  if (table.rowidColumn !== null)
+  if (table.rowidColumn !== null && !table.inheritsId)
     return {
       verdict: "care",
-      reason:
-        "SQLite picks its ids; two nodes that insert at the same time may pick the same one, and the later row wins",
+      reason: PICKED_IDS,
       hint: "declare it AUTOINCREMENT, insert on one node only, or choose ids that are unique by themselves",
     };
   return { verdict: "replicates", reason: "", hint: "" };

@@ -13,7 +13,8 @@ import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { alikeVersions, formatsAlike } from "../../sqlite/versions/real-format.ts";
 import { type Column, readTable, type SchemaObject, type Table } from "../../sqlite/schema.ts";
 import { ownVersion, showVersion, type SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
-import { searchIndexOf } from "../search-index.ts";
+import { fillersOf } from "../fill-index.ts";
+import { derivedIndexOf } from "../search-index.ts";
 import { isVirtual } from "../virtual-tables.ts";
 import type { SchemaCopy, Unwritable } from "./writable.ts";
 
@@ -142,8 +143,11 @@ function keptOf(table: Table, objects: readonly SchemaObject[]): Kept[] {
 /** Columns of full-text indexes over the table, which have each value as text. */
 function searchedIn(table: Table, objects: readonly SchemaObject[]): Kept[] {
   return objects.flatMap((object): Kept[] => {
-    const index = searchIndexOf(object);
-    if (index === null || !isSameName(index.content, table.name)) return [];
+    const index = derivedIndexOf(object);
+    if (index === null) return [];
+    const sources =
+      index.kind === "external" ? [index.content] : fillersOf(objects, index.name).map((f) => f.table);
+    if (!sources.some((name) => isSameName(name, table.name))) return [];
     return index.columns
       .filter((name) => table.columns.some((c) => isSameName(c.name, name)))
       .map((name) => ({

@@ -5,7 +5,8 @@ import { assert } from "../../base/assert.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readCatalogue } from "../catalogue.ts";
-import { indexesOver, searchIndexOf } from "../search-index.ts";
+import { fillIndex, indexesOver } from "../fill-index.ts";
+import { derivedIndexOf } from "../search-index.ts";
 import { renameSteps } from "../diff/rename-steps.ts";
 import type { ColumnOrigin, SchemaChange, SchemaState } from "../diff/change.ts";
 import type { TableLineage } from "../diff/evolve.ts";
@@ -104,10 +105,10 @@ function fillSearchIndexes(
   methods: ReadonlyMap<TableLineage, AlterResult>,
 ): void {
   const fill = (name: string): void =>
-    file.exec(`INSERT INTO ${quoteIdentifier(name)}(${quoteIdentifier(name)}) VALUES('rebuild')`);
+    fillIndex((sql) => file.exec(sql), derivedIndexOf(tables.get(foldName(name))!)!, after.objects);
   const fresh = created.flatMap(({ to }) => {
-    const index = searchIndexOf(tables.get(foldName(to!))!);
-    return index === null || index.content === "" ? [] : [index.name];
+    const index = derivedIndexOf(tables.get(foldName(to!))!);
+    return index === null ? [] : [index.name];
   });
   for (const name of fresh) fill(name);
   const written = new Set(rejectingTables);

@@ -148,6 +148,24 @@ export function updateOf(sql: string): { readonly columns: string[]; readonly ta
   return null;
 }
 
+/** The table of an `AFTER INSERT` trigger, and its text from there on; null: it is another trigger. */
+export function afterInsert(sql: string): { readonly table: string; readonly rest: string } | null {
+  const words: string[] = [];
+  for (let i = afterBlanks(sql, 0); i < sql.length; i = afterBlanks(sql, i)) {
+    const { name, end } = nameAt(sql, i);
+    const word = end > i && skip(sql, i) === i ? upper(name) : "";
+    if (word === "BEGIN") return null;
+    if (word === "ON" && words.at(-1) === "INSERT") {
+      if (words.at(-2) !== "AFTER") return null;
+      const table = nameAt(sql, afterBlanks(sql, end));
+      return { table: table.name, rest: sql.slice(table.end) };
+    }
+    words.push(word);
+    i = Math.max(end, i + 1);
+  }
+  return null;
+}
+
 /** All tokens except blanks and comments. A name is `"name` in lower case without its quotes. */
 function tokens(sql: string): string[] {
   const list: string[] = [];

@@ -5,7 +5,7 @@ import type { PrivateKey } from "@libp2p/interface";
 import { mdns } from "@libp2p/mdns";
 import { yamux } from "@libp2p/yamux";
 import { createLibp2p, type Libp2p, type Libp2pOptions } from "libp2p";
-import { sodiumNoise } from "./noise.ts";
+import { encrypters } from "./noise.ts";
 import { tcp } from "./tcp.ts";
 
 /** Records are sent to all peers at once, so the mesh matters little; each heartbeat costs an idle node CPU time. */
@@ -29,7 +29,7 @@ export async function createNode(options: Libp2pNodeOptions): Promise<Libp2p> {
     privateKey,
     addresses: { listen: [...listen], announce: [...announce] },
     transports: [tcp()],
-    connectionEncrypters: [await sodiumNoise()],
+    connectionEncrypters: await encrypters(),
     streamMuxers: [
       yamux({
         streamOptions: {

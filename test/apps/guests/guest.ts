@@ -20,6 +20,8 @@ export interface Guest {
   readonly local?: readonly string[];
   /** More options of the node that forms the cluster. */
   readonly first?: readonly string[];
+  /** More options of every node. */
+  readonly options?: readonly string[];
   /** It migrates the file before there is a cluster, since the file itself has marks that do not travel. */
   readonly migrateBefore?: boolean;
   /** The application makes a part of its schema on each node, since it stays there. */

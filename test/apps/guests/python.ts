@@ -59,14 +59,20 @@ export const PYTHON_GUESTS: readonly Guest[] = [
     script: "geopackage_app",
     migrateBefore: true,
     local: ["gpkg_ogr_contents"],
+    // The extent and the time of the last change of a layer, in gpkg_contents.
+    conflicts: "any",
   }),
   guest({
     name: "geopackage-index",
-    title: "GDAL's GeoPackage with a spatial index on the first node",
+    title: "GDAL's GeoPackage with its spatial index on every node",
     writers: "all",
     script: "geopackage_app",
     environment: { INDEX: "yes" },
     migrateBefore: true,
+    // Marmot's rows go through the triggers of the index, which call functions of GDAL.
     local: ["gpkg_ogr_contents"],
+    options: ["--functions", join(import.meta.dir, "../../../docs/examples/geopackage-functions.js")],
+    // The extent and the time of the last change of a layer, in gpkg_contents.
+    conflicts: "any",
   }),
 ];

@@ -148,6 +148,26 @@ const KEEP = `CREATE TRIGGER i AFTER INSERT ON t BEGIN INSERT INTO f(rowid, a) V
    CREATE TRIGGER d AFTER DELETE ON t BEGIN INSERT INTO f(f, rowid, a) VALUES('delete', OLD.id, OLD.a); END;
    CREATE TRIGGER c AFTER UPDATE ON t BEGIN INSERT INTO f(f, rowid, a) VALUES('delete', OLD.id, OLD.a); INSERT INTO f(rowid, a) VALUES(NEW.id, NEW.a); END;`;
 
+/** Triggers that keep an index with its own rows: FTS deletes by rowid there. */
+const KEEP_OWN = `CREATE TRIGGER i AFTER INSERT ON t BEGIN INSERT INTO f(rowid, a) VALUES(NEW.id, NEW.a); END;
+   CREATE TRIGGER d AFTER DELETE ON t BEGIN DELETE FROM f WHERE rowid = OLD.id; END;
+   CREATE TRIGGER c AFTER UPDATE ON t BEGIN UPDATE f SET a = NEW.a WHERE rowid = NEW.id; END;`;
+
+test("an index with its own rows is local if triggers keep it on INSERT, UPDATE and DELETE", () => {
+  const rtree = `CREATE TABLE t(id INTEGER NOT NULL, a NOT NULL, PRIMARY KEY(id, a)); CREATE VIRTUAL TABLE f USING rtree(rowid, a, b);`;
+  const keepTree = KEEP_OWN.replace("f(rowid, a) VALUES(NEW.id, NEW.a)", "f VALUES(NEW.id, NEW.a, NEW.a)");
+  for (const schema of [
+    `${FTS("prefix='2'")} ${KEEP_OWN}`,
+    `${FTS("content=''")} ${KEEP}`,
+    `${rtree} ${keepTree}`,
+  ])
+    expect(verdicts(schema)).toMatchObject({ t: "replicates", f: "local" });
+  const halfKept = classified(`${FTS("prefix='2'")} ${KEEP_OWN.split("CREATE TRIGGER c")[0]!}`).get("f");
+  expect(halfKept?.verdict).toBe("refused");
+  expect(halfKept?.hint).toContain("on INSERT, UPDATE and DELETE");
+  expect(verdicts(`${FTS("prefix='2'")} ${KEEP_OWN}`, ["t"])).toMatchObject({ t: "skipped", f: "refused" });
+});
+
 test("a full-text index is local with external content and triggers, and refused without either", () => {
   for (const content of ["content='t'", "content = t", 'content="t"', "CONTENT=[t]", "content='v'"])
     expect(verdicts(`${FTS(content)} ${KEEP}`)).toMatchObject({
@@ -158,8 +178,8 @@ test("a full-text index is local with external content and triggers, and refused
   const unkept = classified(FTS("content='t'")).get("f");
   expect(unkept?.verdict).toBe("refused");
   expect(unkept?.reason).toContain("INSERT, UPDATE, DELETE");
-  expect(classified(`${FTS("content=''")} ${KEEP}`).get("f")?.hint).toContain("content=");
-  expect(classified(`${FTS("prefix='2'")} ${KEEP}`).get("f")?.verdict).toBe("refused");
+  expect(classified(FTS("content=''")).get("f")?.hint).toContain("content=");
+  expect(classified(FTS("prefix='2'")).get("f")?.verdict).toBe("refused");
   expect(verdicts(`${FTS("content='t'")} ${KEEP}`, ["t"])).toMatchObject({ t: "skipped", f: "skipped" });
   expect(verdicts("CREATE VIRTUAL TABLE r USING rtree(id, x, y)")).toMatchObject({ r: "refused" });
 });

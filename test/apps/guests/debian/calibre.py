@@ -1,4 +1,5 @@
 """calibre's library: books with authors, tags and series by calibredb. LIBRARY/metadata.db is the file."""
+import fcntl
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ BOOKS = 4
 
 def calibredb(file, *words):
     folder = tempfile.mkdtemp()
+    lock = open(Path(tempfile.gettempdir(), "marmot-test-calibre.lock"), "w")  # it runs once for each user
+    fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         environment = {**os.environ, "CALIBRE_CONFIG_DIRECTORY": folder, "QT_QPA_PLATFORM": "offscreen"}
         library = Path(file).parent / "library"
@@ -22,6 +25,7 @@ def calibredb(file, *words):
             (library / "metadata.db").symlink_to(file)
         done = subprocess.run(["calibredb", *words, f"--with-library={library}"], capture_output=True, text=True, env=environment)
     finally:
+        lock.close()
         shutil.rmtree(folder)
     assert done.returncode == 0, (words, done.stdout + done.stderr)
     return done.stdout

@@ -1,4 +1,4 @@
-/** `--replace-after`: the time after which a silent voter gives its vote to a learner. */
+/** Options of `run` for voters: when a silent one is replaced, and where leaders go. */
 import { parseDuration } from "../../base/duration.ts";
 import type { OptionSpec } from "./option-value.ts";
 
@@ -19,4 +19,13 @@ export const REPLACE_AFTER_OPTION: OptionSpec = {
   joined: true,
   example: "10m",
   check: (given) => (replaceAfter(given) === null ? "a duration of at least 1s, such as 10m; or 0" : null),
+};
+
+export const FOLLOWS_OPTION: OptionSpec = {
+  name: "leader-follows-writer",
+  type: "text",
+  value: "on|off",
+  help: "(on)",
+  joined: true,
+  choices: ["on", "off"],
 };

@@ -1,0 +1,2 @@
+"""No page is served."""
+urlpatterns = []
