@@ -2,6 +2,8 @@
  * Applies a schema change to the replica, in the transaction of its entry: the tables, the catalogue, and the records about
  * rows of changed tables. Deterministic, except for records that belong to this node alone.
  */
+import { UserError } from "../../base/errors.ts";
+import { HaltError } from "../../base/halt.ts";
 import { foldName, isSameName } from "../../base/names.ts";
 import { keyIdOf } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
@@ -9,6 +11,7 @@ import type { RejectedRow } from "../../schema/diff/change.ts";
 import type { SchemaEntry } from "../../schema/diff/schema-entry.ts";
 import { requireWritable } from "../../schema/classify/writable.ts";
 import { type AppliedSchema, applySchemaChanges } from "../../schema/migrate/migrate.ts";
+import type { SchemaObject } from "../../sqlite/schema.ts";
 import { foreignKeyTexts, forgetForeignKeys, indexForeignKeys } from "../references/foreign-key-indexes.ts";
 import { readRouting, type RowRouting } from "../store/row-routing.ts";
 import { readObjectsOf, replicaObjects, readShapes, stateOf, writeObjects } from "../store/schema-store.ts";
@@ -46,6 +49,17 @@ interface Migration {
   readonly hasRejects: boolean;
 }
 
+/** The entry stays where it is: with the functions, the node goes on from there. */
+function requireFunctions(objects: readonly SchemaObject[]): void {
+  try {
+    requireWritable(objects);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const { message: reason, hint } = error;
+    throw new HaltError({ name: "functions-missing", reason, hint }, { cause: error });
+  }
+}
+
 /** Inside the entry's transaction. Yields between slices of rows; returns the schema that holds from now on. */
 export function* changeSchema(
   before: ReplicaSchema,
@@ -70,7 +84,7 @@ export function* changeSchema(
     rejected: (row) => void rejected.push(row),
   });
   const numbered = numberObjects(db, objects, applied, { before: shapeNamed, local });
-  requireWritable(replicaObjects(numbered));
+  requireFunctions(replicaObjects(numbered));
   writeObjects(db, numbered);
   const after = { settings: storeVersion(settings, applied, proposal, components), shapes: readShapes(db) };
   if (entry.lost !== null) journalLocalRejects(entry.lost, components);
