@@ -77,7 +77,7 @@ export class Upkeep {
         { from, to, reason },
         "warn",
       );
-    snapshots.holds.tick(transport.connected(), clock.now());
+    snapshots.tick();
     const longest = loop.takeLongestTurn();
     if (longest > LONG_TURN_MS) logger.debug("a long turn", { ms: Math.round(longest) });
   }
