@@ -128,10 +128,12 @@ class RecoveryRun extends Scenario {
     const isDead = this.random.chance(0.5);
     if (isDead) await this.down(victim);
     const asked = this.random.pick(others);
-    void asked.node!.api.changeMember("remove", victim.name).catch((error: unknown) => {
-      this.problems.push(`the removal fails: ${String(error)}`);
-    });
-    await this.until(() => others.every((node) => votersOf(node) === 2), "the member has left");
+    let isAnswered = false;
+    void asked.node!.api.changeMember("remove", victim.name).then(
+      () => (isAnswered = true),
+      (error: unknown) => this.problems.push(`the removal fails: ${String(error)}`),
+    );
+    await this.until(() => isAnswered && others.every((node) => votersOf(node) === 2), "the member has left");
     const next = await this.#newcomer("voter");
     const live = [...others, next];
     await this.until(() => areVoters(live), "another node has its vote");
