@@ -22,6 +22,6 @@ VOLUME /data
 ENV MARMOT_DB=/data/app.db
 # Peers. The admin port stays on the container's loopback unless --admin and --admin-token say otherwise.
 EXPOSE 8160
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["marmot", "status"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["marmot", "status", "--alive"]
 ENTRYPOINT ["marmot"]
 CMD ["run"]

@@ -2,9 +2,9 @@
  * Measures the life of a cluster with real processes on loopback: a large file to a new node, missed rows, a killed leader,
  * an empty node, a rolling restart. Each beside a plain copy or plain SQLite in the same run. Needs dist/marmot.
  *
- *   bun scripts/bench-life.ts [--shards 1,16] [--only bootstrap,missed,leader,empty,rolling] [--mb 1000] [--json PATH] [--docs]
+ *   bun scripts/bench-life.ts [--shards 1,16] [--only bootstrap,missed,leader,empty,rolling] [--mb 1000] [--json PATH] [--docs] [--from PATH]
  *
- * --docs: writes the table into docs/benchmarks.md.
+ * --docs: writes the table into docs/benchmarks.md; --from: from the file that --json wrote, without a run.
  */
 import { Database } from "bun:sqlite";
 import {
@@ -30,6 +30,7 @@ const { values } = parseScriptArgs(import.meta.path, {
   mb: { type: "string", default: "1000" },
   json: { type: "string" },
   docs: { type: "boolean", default: false },
+  from: { type: "string" },
 });
 
 const DOCS = join(import.meta.dir, "../docs/benchmarks.md");
@@ -296,39 +297,58 @@ async function rolling(cluster: TestCluster): Promise<void> {
   });
 }
 
-function table(): string {
-  const rows = measures.map(
-    ({ shards, name, value, goal, ratio }) => `| ${shards} | ${name} | ${value} | ${goal} | ${ratio} |`,
-  );
-  return ["| Shards | Measure | Value | Goal | Beside it |", "| --- | --- | --- | --- | --- |", ...rows].join(
-    "\n",
-  );
+interface Run {
+  readonly cores: number;
+  /** Of the machine, at the start and at the end. */
+  readonly load: readonly [number, number];
+  readonly measures: readonly Measure[];
 }
 
-function writeDocs(): void {
+function table({ cores, load, measures: all }: Run): string {
+  const rows = all.map(
+    ({ shards, name, value, goal, ratio }) => `| ${shards} | ${name} | ${value} | ${goal} | ${ratio} |`,
+  );
+  return [
+    `${cores} cores; the load of the machine was ${load[0]} at the start and ${load[1]} at the end. The goals are for a machine with nothing else to do.`,
+    "",
+    ...["| Shards | Measure | Value | Goal | Beside it |", "| --- | --- | --- | --- | --- |", ...rows],
+  ].join("\n");
+}
+
+function writeDocs(run: Run): void {
   const text = readFileSync(DOCS, "utf8");
   const [before, after] = text.split(/<!-- bench-life -->[^]*<!-- \/bench-life -->/) as [
     string,
     string | undefined,
   ];
   if (after === undefined) throw new Error(`${DOCS} has no place for the table`);
-  writeFileSync(DOCS, `${before}<!-- bench-life -->\n\n${table()}\n\n<!-- /bench-life -->${after}`);
+  writeFileSync(DOCS, `${before}<!-- bench-life -->\n\n${table(run)}\n\n<!-- /bench-life -->${after}`);
 }
 
-console.log(`${cpus().length} cores, load ${loadavg()[0]!.toFixed(1)}`);
-for (const shards of values.shards.split(",").map(Number)) {
-  if (only.has("bootstrap")) await bootstrap(shards);
-  if (![...only].some((name) => name !== "bootstrap")) continue;
-  const cluster = await TestCluster.start({ shards, schema: SCHEMA, quiet: true, count: 3 });
-  try {
-    if (only.has("empty")) await empty(cluster);
-    if (only.has("leader")) await leaders(cluster);
-    if (only.has("rolling")) await rolling(cluster);
-    if (only.has("missed")) await missed(cluster);
-  } finally {
-    await cluster.stop();
+const loadNow = (): number => Number(loadavg()[0]!.toFixed(1));
+
+async function measureAll(): Promise<Run> {
+  const start = loadNow();
+  console.log(`${cpus().length} cores, load ${start}`);
+  for (const shards of values.shards.split(",").map(Number)) {
+    if (only.has("bootstrap")) await bootstrap(shards);
+    if ([...only].every((name) => name === "bootstrap")) continue;
+    const cluster = await TestCluster.start({ shards, schema: SCHEMA, quiet: true, count: 3 });
+    try {
+      if (only.has("empty")) await empty(cluster);
+      if (only.has("leader")) await leaders(cluster);
+      if (only.has("rolling")) await rolling(cluster);
+      if (only.has("missed")) await missed(cluster);
+    } finally {
+      await cluster.stop();
+    }
   }
+  const end = loadNow();
+  console.log(`load ${end}`);
+  return { cores: cpus().length, load: [start, end], measures };
 }
-console.log(`load ${loadavg()[0]!.toFixed(1)}`);
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(measures, null, 2)}\n`);
-if (values.docs) writeDocs();
+
+const run =
+  values.from === undefined ? await measureAll() : (JSON.parse(readFileSync(values.from, "utf8")) as Run);
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(run, null, 2)}\n`);
+if (values.docs) writeDocs(run);

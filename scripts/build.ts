@@ -2,44 +2,23 @@
  * Compiles the binary: for this machine to dist/marmot, with --all for every platform to dist/marmot-<platform>. The
  * runtimes of other platforms come from the package registry and are kept in node_modules/.cache.
  *
- *   bun scripts/build.ts [--all]
+ *   bun scripts/build.ts [--all | --out FILE]
  */
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+import { type Target, TARGETS } from "./lib/packages/targets.ts";
 import { parseScriptArgs } from "./lib/usage.ts";
 
-const { values } = parseScriptArgs(import.meta.path, { all: { type: "boolean", default: false } });
+const { values } = parseScriptArgs(import.meta.path, {
+  all: { type: "boolean", default: false },
+  out: { type: "string" },
+});
 
 const ROOT = join(import.meta.dir, "..");
 const packageJson = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
   version: string;
   dependencies: Record<string, string>;
 };
-
-interface Target {
-  /** As Bun names the platform. */
-  readonly target: string;
-  /** The package with its runtime, and the runtime in it. */
-  readonly runtime: string;
-  readonly executable: string;
-  readonly output: string;
-}
-
-const target = (bun: string, runtime: string, output: string, executable = "bin/bun"): Target => ({
-  target: `bun-${bun}`,
-  runtime: `@oven/bun-${runtime}`,
-  executable,
-  output: `dist/marmot-${output}`,
-});
-
-const TARGETS: readonly Target[] = [
-  target("linux-x64", "linux-x64", "linux-x64"),
-  target("linux-x64-musl", "linux-x64-musl", "linux-x64-musl"),
-  target("linux-arm64", "linux-aarch64", "linux-arm64"),
-  target("darwin-x64", "darwin-x64", "darwin-x64"),
-  target("darwin-arm64", "darwin-aarch64", "darwin-arm64"),
-  target("windows-x64", "windows-x64", "windows-x64.exe", "bin/bun.exe"),
-];
 
 /** From git, or from the variable where there is no git, as in the build of an image. */
 function commit(): string {
@@ -71,8 +50,8 @@ function compile(outfile: string, extra: readonly string[]): void {
     ...extra,
     ...["src/main.ts", "--outfile", outfile],
   ]);
-  chmodSync(join(ROOT, outfile), 0o755);
-  console.log(`${outfile}  ${Math.round(statSync(join(ROOT, outfile)).size / 1e6)} MB`);
+  chmodSync(resolve(ROOT, outfile), 0o755);
+  console.log(`${outfile}  ${Math.round(statSync(resolve(ROOT, outfile)).size / 1e6)} MB`);
 }
 
 /** The path of the runtime of another platform, in the version of this one; fetched once. */
@@ -91,4 +70,4 @@ mkdirSync(join(ROOT, "dist"), { recursive: true });
 if (values.all)
   for (const t of TARGETS)
     compile(t.output, ["--target", t.target, "--compile-executable-path", runtimeOf(t)]);
-else compile(process.platform === "win32" ? "dist/marmot.exe" : "dist/marmot", []);
+else compile(values.out ?? (process.platform === "win32" ? "dist/marmot.exe" : "dist/marmot"), []);

@@ -79,6 +79,7 @@ const code = await main(process.argv.slice(2), {
   draw: (text) => void process.stderr.write(text),
   ask: (question) => (process.stdin.isTTY ? (globalThis.prompt(question) ?? "").trim().toLowerCase() : null),
   isTerminal: process.stderr.isTTY === true,
+  colors: { out: process.stdout.isTTY === true, err: process.stderr.isTTY === true },
   columns: () => process.stderr.columns || 80,
   hostName: hostname(),
   command: compiled ? [process.execPath] : [process.execPath, Bun.main],

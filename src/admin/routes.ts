@@ -80,6 +80,11 @@ export class Routes {
     this.#api = api;
   }
 
+  /** `GET /api/v1/conflicts/:id` and so on. */
+  get paths(): string[] {
+    return Object.entries(this.#routes).map(([path, { method }]) => `${method} ${path}`);
+  }
+
   /** The `routes` of a server. */
   table(guard: Guard): Table {
     return Object.fromEntries(

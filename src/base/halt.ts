@@ -9,6 +9,7 @@ export type HaltName =
   | "file-replaced"
   | "file-older"
   | "damaged"
+  | "functions-missing"
   | "went-back"
   | "twice"
   | "log-lost"

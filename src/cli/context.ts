@@ -1,4 +1,5 @@
 /** The parts of the process that a verb may use. Tests pass their own. */
+import type { Colors } from "./output/color.ts";
 
 export interface CliContext {
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -15,6 +16,8 @@ export interface CliContext {
   readonly draw: (text: string) => void;
   /** Whether standard error is a terminal. */
   readonly isTerminal: boolean;
+  /** Whether colours are used. Before `--color` is read: whether the two are terminals and NO_COLOR is not set. */
+  readonly colors: Colors;
   /** Width of the terminal, in characters. */
   readonly columns: () => number;
   readonly hostName: string;

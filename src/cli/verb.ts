@@ -4,6 +4,14 @@ import type { OptionSpec } from "./options/option-value.ts";
 import type { Options } from "./options/options.ts";
 import type { Problem } from "./output/problem.ts";
 
+/** Options that belong together. An option in no group is shown under "Other". */
+export interface OptionGroup {
+  readonly title: string;
+  /** A sentence in the place of the title. */
+  readonly note?: string;
+  readonly options: readonly string[];
+}
+
 export interface Verb {
   readonly name: string;
   /** One line, also shown in the list of verbs. */
@@ -13,8 +21,12 @@ export interface Verb {
   /** The form of a call. */
   readonly usage: string;
   readonly options: readonly OptionSpec[];
+  /** For a verb with more options than a screen has lines: its help shows their names in groups. */
+  readonly groups?: readonly OptionGroup[];
   /** The largest number of words beside options. */
   readonly words?: number;
+  /** The first of these words, for completions. */
+  readonly actions?: readonly string[];
   readonly example: string;
   /** Problems of the call: options that contradict each other or are missing. Gets only the valid options. Exit code 2. */
   check?(options: Options, words: readonly string[], context: CliContext): readonly Problem[];
@@ -65,24 +77,4 @@ export const flag = (options: Options, name: string): boolean => options[name] =
 /** The folder of the node's files. One of the two options was given. */
 export function dataDirOf(options: Options): string {
   return text(options, "data-dir") ?? `${text(options, "db") ?? ""}.marmot`;
-}
-
-/** Width of the column of option names in the help, in characters. */
-const NAMES_WIDTH = 30;
-
-/** The help of a verb: fits a screen of 24 × 80 and ends with an example. */
-export function help(verb: Verb): string {
-  const rows: { names: string; about: string }[] = [];
-  for (const spec of verb.options) {
-    const name = `--${spec.name}${spec.type === "flag" ? "" : ` ${spec.value ?? "VALUE"}`}`;
-    const last = rows.at(-1);
-    if (spec.joined && last !== undefined) {
-      last.names += ` ${name}`;
-      last.about += spec.help;
-    } else rows.push({ names: name, about: spec.help });
-  }
-  const width = Math.min(NAMES_WIDTH, Math.max(0, ...rows.map((r) => r.names.length)) + 2);
-  const lines = rows.map((r) => `  ${r.names.padEnd(width)}${r.names.length >= width ? " " : ""}${r.about}`);
-  const about = [verb.summary, ...(verb.details ?? [])];
-  return [`marmot ${verb.usage}`, ...about, "", ...lines, "", `Example: ${verb.example}`].join("\n");
 }

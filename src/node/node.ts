@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { isDiskFull } from "../base/errors.ts";
+import { isDamage, isDiskFull } from "../base/errors.ts";
 import { type Halt, HaltError } from "../base/halt.ts";
 import { NO_PEER } from "../base/ids.ts";
 import type { NodeApi } from "../operations/api.ts";
@@ -35,6 +35,7 @@ import type { NodeOptions } from "./options.ts";
 import { type Start, startKind } from "./startup/check-files.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { giveExtensions } from "./startup/give-extensions.ts";
+import { lostReplica } from "./startup/lost-replica.ts";
 import { refuseHeldFile } from "./startup/held-file.ts";
 import { ownMember } from "./startup/own-member.ts";
 import { groupId, shareFile, shareFolder } from "./startup/unix-group.ts";
@@ -192,6 +193,8 @@ export class Node implements RunningNode {
     let isTaken = true;
     try {
       if (kind === "member") {
+        const lost = existsSync(core.paths.replica) ? null : lostReplica(core.paths);
+        if (lost !== null) return this.#rebuild(lost);
         await this.#opening.checkFiles(head);
         isTaken = await core.guard.take(core.peerId);
       }
@@ -201,6 +204,8 @@ export class Node implements RunningNode {
         // It tells other nodes of its epoch.
         return error.halt.name === "superseded" ? core.transport.start(core.router) : undefined;
       }
+      const lost = isDamage(error) ? lostReplica(core.paths) : null;
+      if (lost !== null) return this.#rebuild(lost);
       if (!isDiskFull(error)) throw error;
       this.#opening.waitForRoom(error);
       return core.transport.start(core.router);
@@ -209,6 +214,12 @@ export class Node implements RunningNode {
     if (isTaken) this.#opening.enterOrWait();
     else this.#opening.waitForFile(null);
     if (core.halted === null) await core.transport.start(core.router);
+  }
+
+  /** The replica is lost: it is received again. */
+  #rebuild(reason: string): Promise<void> {
+    this.#opening.rebuildReplica(reason);
+    return this.#core.transport.start(this.#core.router);
   }
 
   /** Before an orderly stop. */

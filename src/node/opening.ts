@@ -4,7 +4,7 @@
  */
 import { existsSync, rmSync } from "node:fs";
 import { nextTurn } from "../base/clock.ts";
-import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
+import { errorMessage, isDamage, isDiskFull, UserError } from "../base/errors.ts";
 import { EntryError, type Halt, HaltError } from "../base/halt.ts";
 import type { PeerId } from "../base/ids.ts";
 import type { Recovery } from "../operations/api.ts";
@@ -17,6 +17,8 @@ import { isFileTrouble } from "./file/halted-file.ts";
 import { entryHalt } from "./halt/refused.ts";
 import { Halting } from "./halt/halting.ts";
 import { readSuperseded, supersededHalt } from "./halt/superseded.ts";
+import { rebuildReplica } from "./joining/rebuild-replica.ts";
+import { lostReplica } from "./startup/lost-replica.ts";
 import type { NodeCore } from "./node-core.ts";
 import { planOf } from "./recovery/lost-majority.ts";
 import { recoverFiles } from "./recovery/recover-files.ts";
@@ -206,9 +208,34 @@ export class Opening {
     }
   }
 
+  /** Closes all files, and opens them again when the replica was received from another member. `reason`: why it is lost. */
+  rebuildReplica(reason: string): void {
+    const core = this.#core;
+    core.phase = reason;
+    core.background = this.#recover(async () => {
+      await nextTurn(); // not in the turn that failed
+      core.closeReplicator();
+      core.host.collectGarbage();
+      const { paths, peerId, transport, router, stopping } = core;
+      const { clock, logger } = core.components;
+      await rebuildReplica(reason, {
+        ...{ db: core.options.db, paths, peerId, transport, router, clock, logger, signal: stopping.signal },
+        enter: (clusterId) => router.enter(silentStage(clusterId)),
+        onPhase: (phase) => {
+          core.phase = phase;
+        },
+        onProgress: (progress) => core.report(progress),
+      });
+      core.report(null);
+      await this.checkFiles(null);
+    });
+  }
+
   /** Closes all files, and opens them again when the file at the path can be taken. `error`: null at the start. */
   waitForFile(error: unknown): void {
     const core = this.#core;
+    const lost = isDamage(error) ? lostReplica(core.paths) : null;
+    if (lost !== null) return this.rebuildReplica(lost);
     if (error !== null && core.guard.isTroubleAgain()) return core.failWith(error);
     const clusterId = core.replicator?.clusterId ?? readClusterSettings(core.paths.replica).clusterId;
     core.router.enter(silentStage(clusterId));

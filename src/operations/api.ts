@@ -78,7 +78,7 @@ export interface Finding {
   readonly command: string;
 }
 
-export interface Verdict {
+export interface HealthVerdict {
   /** The worst of the findings. */
   readonly level: Level;
   /** `shop.db on node-1: ready · 3 of 3 voters in touch · may lose 1 · pending 0`. */
@@ -118,7 +118,7 @@ export interface NodeStatus {
     readonly uptimeMs: number;
   };
   /** The state in a sentence, and the things to do. */
-  readonly verdict: Verdict;
+  readonly verdict: HealthVerdict;
   /** `mayLose`: voters that may fail with a majority left; −1: there is no majority. */
   readonly quorum: { readonly voters: number; readonly inTouch: number; readonly mayLose: number };
   readonly cluster: {

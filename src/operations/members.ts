@@ -115,7 +115,7 @@ function noMajority({ runtime, peers }: Replicator, change: string): UserError {
     `${change} was not confirmed by a majority of the ${voters.length} voters in ${CHANGE_MS / 1000} s; it may still take effect`,
     silent.length === 0
       ? "marmot status shows the leader; try again"
-      : `start ${silent.map((m) => m.name).join(" or ")}`,
+      : `start ${silent.map((m) => m.name).join(" or ")}; if that is impossible for good, marmot members recover goes on without a majority`,
   );
 }
 

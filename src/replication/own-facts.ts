@@ -2,7 +2,7 @@
 import { VERSION } from "../base/version.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
-import type { Transport } from "../shard/seams.ts";
+import type { PeerId, Transport } from "../shard/seams.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { SyncedFile } from "./machine/host.ts";
@@ -57,6 +57,15 @@ export function readinessFacts({
 /** Rows of other nodes that the file does not show, since this node cannot write their tables. */
 export const waitingRows = (pipeline: Pipeline): number =>
   [...pipeline.session.holdBack.waiting().values()].reduce((sum, n) => sum + n, 0);
+
+/** null: the peer is no member. */
+export function isReaderIn(
+  members: readonly { readonly peerId: PeerId; readonly reader?: true }[],
+  peer: PeerId,
+): boolean | null {
+  const member = members.find((m) => m.peerId === peer);
+  return member === undefined ? null : member.reader === true;
+}
 
 export interface NewsParts {
   readonly name: string;

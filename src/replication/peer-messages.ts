@@ -124,7 +124,7 @@ export class PeerMessages implements Stage {
       case "tell":
         return answer({ kind: "news", ...ownNews() });
       case "life":
-        return lives.onLife(peerId, control.life);
+        return lives.onLife(peerId, control);
       case "refused":
         return this.#components.onRefused(peerId, control.reason);
       case "busy":

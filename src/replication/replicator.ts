@@ -39,7 +39,7 @@ import { type History, openHistory } from "./node-history.ts";
 import { alignLog } from "./lives/align-log.ts";
 import { SchemaCoordinator } from "../schema-sync/coordinator.ts";
 import type { ReplicatorComponents, ReplicatorOptions } from "./replicator-components.ts";
-import { ownNews, readinessFacts, waitingRows } from "./own-facts.ts";
+import { isReaderIn, ownNews, readinessFacts, waitingRows } from "./own-facts.ts";
 
 export class Replicator {
   readonly options: ReplicatorOptions;
@@ -150,16 +150,15 @@ export class Replicator {
       withOtherFunctions: () => this.peers.withOtherFunctions(),
       applicationVersion: () => this.application.look(),
       unseen: this.unseen,
-      isReader: () => this.#isReader(),
+      isReader: () => this.isReader,
     });
   }
 
-  /** null: this node is no member any more, or not yet in this configuration. */
-  #isReader(): boolean | null {
+  /** Its file refuses the writes of applications. null: this node is no member any more, or not yet in this configuration. */
+  get isReader(): boolean | null {
     const runtime = this.runtime as ShardRuntime | undefined;
     const { members } = runtime?.groups[0]!.configuration ?? this.log.configuration(0)!;
-    const member = members.find((m) => m.peerId === this.options.peerId);
-    return member === undefined ? null : member.reader === true;
+    return isReaderIn(members, this.options.peerId);
   }
 
   #openPipeline(): Pipeline {
@@ -255,6 +254,7 @@ export class Replicator {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.peers.nameOf(peer),
         nonce: this.#components.router.nonce,
+        commit: (shard) => this.runtime.groups[shard]!.raft.commit,
         freeze: (isFrozen) => {
           this.loop.frozen = isFrozen;
           if (!isFrozen) this.loop.wake();
@@ -284,6 +284,7 @@ export class Replicator {
         wal: this.#wal,
         snapshots: this.#snapshots,
         application: this.application,
+        triesSchema: () => this.pipeline.triesSchema,
         ownNews: () => this.#ownNews(),
       },
       this.options,

@@ -30,6 +30,8 @@ export interface UpkeepComponents {
   readonly readiness: Readiness;
   readonly formats: ClusterFormats;
   readonly application: ApplicationSqlite;
+  /** See `Pipeline.triesSchema`. */
+  readonly triesSchema: () => boolean;
   readonly transport: Transport;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -65,7 +67,7 @@ export class Upkeep {
     members.look();
     // Peers that were removed since their hello are told so.
     for (const peer of transport.connected()) lives.checkAgain(peer);
-    application.tick();
+    application.tick(!this.#components.triesSchema());
     this.#lookAtFormats();
     peers.tellAll({ kind: "news", ...ownNews() });
     for (const { from, to, reason } of this.#unreached.take(peers.unreached(), clock.now()))
@@ -75,7 +77,7 @@ export class Upkeep {
         { from, to, reason },
         "warn",
       );
-    snapshots.holds.tick(transport.connected(), clock.now());
+    snapshots.tick();
     const longest = loop.takeLongestTurn();
     if (longest > LONG_TURN_MS) logger.debug("a long turn", { ms: Math.round(longest) });
   }

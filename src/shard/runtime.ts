@@ -212,6 +212,9 @@ export class ShardRuntime {
       group.raft.step(message); // nothing to install: Raft answers with its commit index
       return;
     }
+    // Only the leader of the newest known term offers its state.
+    const { term, leader } = group.raft;
+    if (message.term < term || (message.term === term && leader !== 0 && leader !== message.from)) return;
     this.#components.stateMachine.snapshotOffered(group.shard, from, metadata);
   }
 

@@ -1,5 +1,6 @@
 /** Sends and receives a replica: a header, chunks, and hashes of this transfer and of the whole copy. */
-import { closeSync, fsyncSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { closeSync, fsyncSync, mkdirSync, openSync, readSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { BLOCK, type GrowingCopy, nextHash } from "./growing-copy.ts";
 import {
   decodeHeader,
@@ -82,6 +83,16 @@ export async function receiveSnapshot(
   }
 }
 
+/** A size that the disk cannot hold ends here, and not when the disk is full. */
+function requireRoom(target: string, bytes: number): void {
+  const folder = dirname(target);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const { bavail, bsize } = statfsSync(folder);
+  const room = bavail * bsize;
+  if (bytes > room)
+    throw new SnapshotError(`the replica needs ${bytes} bytes, and the disk of ${folder} has ${room}`);
+}
+
 /** The file of one transfer. */
 class Receiving {
   readonly header: SnapshotHeader;
@@ -100,6 +111,7 @@ class Receiving {
     const { copy, from = 0 } = this.header;
     const continues = partial !== null && copy === partial.copy && from === partial.length;
     if (!continues && from !== 0) throw new SnapshotError("the snapshot does not begin at its beginning");
+    requireRoom(target, this.header.size - from);
     this.at = from;
     this.#whole = continues ? partial.hash : 0n;
     this.#target = target;

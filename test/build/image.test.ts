@@ -109,7 +109,7 @@ describe("the final stage", () => {
   });
 
   withNpm(
-    "its entry point runs a node, and the health check says so: no before, yes when it is ready, no after",
+    "its entry point runs a node, and the health check says so: no before, yes when it answers, no after",
     async () => {
       const data = join(image, "data");
       mkdirSync(data);

@@ -42,6 +42,7 @@ export function contextOf(
     ask: () => answer ?? null,
     draw: (text) => void err.push(text),
     isTerminal: false,
+    colors: { out: false, err: false },
     columns: () => 80,
     hostName: "host-7",
     command: [],

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Database } from "bun:sqlite";
 import { VERBS } from "../../src/cli/main.ts";
-import { help } from "../../src/cli/verb.ts";
+import { help } from "../../src/cli/help.ts";
 import { marmot } from "./lab.ts";
 
 const COLUMNS = 80;

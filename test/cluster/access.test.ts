@@ -74,6 +74,9 @@ test(
       expect(`${sql}: ${refusal(() => reader.run(sql))}`).toContain(
         "this node is a reader and refuses writes",
       );
+    expect(reader.marmot("verify", "--publish").stderr).toContain(
+      "is a reader, and sends no rows of its own",
+    );
     first.run("INSERT INTO t VALUES(2, 'two')", "ALTER TABLE t ADD COLUMN w", "UPDATE t SET w = id");
     first.run("CREATE TABLE later(id INTEGER PRIMARY KEY); INSERT INTO later VALUES(1)");
     await cluster.settle();

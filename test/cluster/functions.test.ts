@@ -117,3 +117,30 @@ test("an index with a function waits for --functions on its node, and a unique o
   await a.ready();
   await cluster.settle();
 }, 120_000);
+
+test("a node without the functions of a unique index that the others made stays up, and its hint works", async () => {
+  cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });
+  const { nodes } = cluster;
+  const [a, b, c] = nodes as [TestNode, TestNode, TestNode];
+  const file = join(cluster.folder, "functions.js");
+  writeFileSync(file, FUNCTIONS);
+  await c.kill("SIGTERM");
+  for (const node of [a, b]) await restart(node, ["--functions", file]);
+  const app = application(a);
+  app.exec("CREATE UNIQUE INDEX u ON t(twice(v)); INSERT INTO t VALUES(2, 'y')");
+  app.close();
+  await until(() => indexes(b) === '["u"]', "the index is on b");
+  await c.start();
+  const state = async (): Promise<string> => (await c.http("/readyz")).text;
+  await c.answers();
+  await until(async () => (await state()).includes("functions-missing: "), "c says what it lacks");
+  expect(await state()).toContain("no such function: twice");
+  expect(await state()).toContain("hint: start it with the --functions FILE.js");
+  // Its application goes on, and so do the others.
+  c.run("INSERT INTO o VALUES(7, 'meanwhile')");
+  expect(marmot(["wait", "--data-dir", a.dataDir, "--timeout", "20s"]).code).toBe(0);
+  await restart(c, ["--functions", file]);
+  await until(() => indexes(c) === '["u"]', "the index is on c");
+  await until(() => a.query("SELECT id FROM o").length === 1, "the row leaves");
+  await cluster.settle();
+}, 120_000);

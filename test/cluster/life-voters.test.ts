@@ -28,7 +28,7 @@ describe.each([1, 16])("with %p shards", (shards) => {
   test(
     "a silent voter gives its vote to a learner, which gives it back",
     async () => {
-      const quick = ["--replace-after", "2s"];
+      const quick = ["--replace-after", "1s"];
       cluster = await TestCluster.start({ shards, schema: SCHEMA, quiet: true, first: quick, count: 1 });
       const [a, b, c, spare] = [cluster.nodes[0]!, cluster.add(), cluster.add(), cluster.add()];
       for (const node of [b, c]) {

@@ -53,7 +53,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   one(
     "spaces at the end of a key count under RTRIM",
-    500,
+    800,
     "change/key.ts",
     'if (collation === "RTRIM") return text.replace(/ +$/, "");',
     "",
@@ -116,7 +116,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   one(
     "silenced triggers may call no functions",
-    500,
+    800,
     "reflect/trigger-silencer.ts",
     "if (action === SQLITE_FUNCTION) return SQLITE_OK;",
     "",

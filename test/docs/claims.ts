@@ -28,6 +28,12 @@ const OTHERS: Readonly<Record<string, string>> = {
   check: "manage.py migrate",
   "check-heads": "alembic",
   all: "scripts/build.ts, beside the verbs",
+  "ignore-missing": "sha256sum",
+  bundle: "cosign",
+  "certificate-oidc-issuer": "cosign",
+  "certificate-identity-regexp": "cosign",
+  owner: "gh",
+  now: "systemctl",
 };
 
 const optionNames = new Set(VERBS.flatMap((v) => v.options.map((o) => o.name)));
@@ -70,7 +76,11 @@ export function wrongFiles(from: Page): readonly string[] {
 /** Options and variables anywhere in the text. */
 export function wrongOptions(from: Page): readonly string[] {
   const isKnown = (name: string): boolean =>
-    optionNames.has(name) || name in OTHERS || scripts.some((s) => scriptHas(s, name)) || name === "help";
+    optionNames.has(name) ||
+    name in OTHERS ||
+    scripts.some((s) => scriptHas(s, name)) ||
+    name === "help" ||
+    name === "color";
   const wrong = flagsOf(from.text).filter((name) => !isKnown(name));
   return [...new Set(wrong)].map((name) => `${from.path}: there is no option --${name}`);
 }

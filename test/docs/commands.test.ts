@@ -1,4 +1,6 @@
 /** README and docs/ against the product: commands run as written, and everything that the pages name exists. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   bareBun,
@@ -15,8 +17,11 @@ import {
   wrongPlans,
   wrongVariables,
 } from "./claims.ts";
+import { apiRows } from "../../scripts/lib/api-documents.ts";
+import { Routes } from "../../src/admin/routes.ts";
 import { Scratch } from "./lab.ts";
-import { type Command, commands, fences, type Page, page, pages } from "./markdown.ts";
+import { offences, type Schema } from "./schema-check.ts";
+import { type Command, commands, fences, type Page, page, pages, ROOT } from "./markdown.ts";
 
 const all = pages();
 const written = all.flatMap(commands);
@@ -118,6 +123,47 @@ describe("commands run as written", () => {
     expect(fieldsOf(document).filter((field) => !named.has(field))).toEqual([]);
   });
 
+  describe("each JSON document fits its schema", () => {
+    const { definitions } = JSON.parse(readFileSync(join(ROOT, "docs/schemas/documents.json"), "utf8")) as {
+      definitions: Record<string, Schema>;
+    };
+    const of = (name: string): Schema => ({ $ref: `#/definitions/${name}` });
+    const list = (name: string): Schema => ({ type: "array", items: of(name) });
+    for (const [method, path, schema] of [
+      ["GET", "/api/v1/status", of("NodeStatus")],
+      ["GET", "/api/v1/members", list("MemberStatus")],
+      ["GET", "/api/v1/history", of("NodeHistory")],
+      ["GET", "/api/v1/tables", list("TableStatus")],
+      ["GET", "/api/v1/events", list("NodeEvent")],
+      ["GET", "/api/v1/conflicts", list("ConflictSummary")],
+      ["POST", "/api/v1/wait", of("WaitResult")],
+      ["POST", "/api/v1/verify", of("VerifyResult")],
+    ] as const)
+      test(path, async () => {
+        const document: unknown = await (await scratch.request(method, path)).json();
+        expect(offences(document, schema, definitions)).toEqual([]);
+      });
+    test("marmot doctor --json", () => {
+      expect(
+        offences(JSON.parse(scratch.run("marmot doctor app.db --json").out), of("Inspection"), definitions),
+      ).toEqual([]);
+    });
+    test("and a document that does not fit is found", () => {
+      const found = offences({ done: "yes" }, of("WaitResult"), definitions);
+      expect(found).toContain(".done: string, not boolean");
+      expect(found).toContain(".missing is missing");
+    });
+  });
+
+  test("every path of the server is in the table of the HTTP API, and no other", () => {
+    const told = apiRows(page("docs/http-api.md").text).map(
+      (r) => `${r.method} ${r.path.replace("{id}", ":id")}`,
+    );
+    // "all" may be given for an id.
+    const served = new Routes({ starting: () => "" }).paths.map((path) => path.replace("/all/", "/:id/"));
+    expect([...new Set(told)].sort()).toEqual([...new Set(served)].sort());
+  });
+
   test("the demo prints the text of the README", () => {
     // Times and hashes differ from run to run, and so does the order in which nodes answer.
     const plain = (text: string): string[] =>
@@ -193,4 +239,23 @@ describe("a wrong page is found", () => {
       void scratch.remove();
     }
   });
+});
+
+test("each of an operator's ten questions has a command that exists", () => {
+  const table = page("docs/operations.md").text.split("## Is it healthy?")[0]!;
+  const rows = [...table.matchAll(/^\| ([^|]+\?) \| (.+) \|$/gm)];
+  expect(rows).toHaveLength(10);
+  for (const [, question, answer] of rows)
+    expect([
+      question,
+      inlineCommands(made(answer!)).length > 0,
+      inlineCommands(made(answer!)).flatMap(wrongCommand),
+    ]).toEqual([question, true, []]);
+});
+
+test("llms.txt links to files that exist", () => {
+  const text = readFileSync(join(ROOT, "llms.txt"), "utf8");
+  const linked = [...text.matchAll(/\]\(([^)]+)\)/g)].map((m) => m[1]!);
+  expect(linked.length).toBeGreaterThan(20);
+  expect(linked.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
 });

@@ -16,10 +16,12 @@ import { MessageKind, withKind } from "../../src/shard/frames.ts";
 import { encodeMessages, type GroupMessage } from "../../src/shard/wire.ts";
 import { RECORDS } from "../../src/transport/discovery.ts";
 import { createNode, gossipOf } from "../../src/transport/libp2p/create-node.ts";
+import { frame, FrameKind } from "../../src/transport/framing.ts";
 import { Link, MAX_MESSAGE_BYTES } from "../../src/transport/link.ts";
 import { privateNetwork } from "../../src/transport/private-network.ts";
 
 const RAFT_PROTOCOL = "/marmot/raft/1";
+const TRANSFER_PROTOCOL = "/marmot/transfer/1";
 const FORMATS = [1, 2, 1] as const;
 
 export interface AttackerOptions {
@@ -55,6 +57,13 @@ export class Attacker {
       topic: RECORDS,
       dialTimeoutMs: 10_000,
       connectionProtector: privateNetwork([options.clusterKey], handlers),
+    });
+    // A replica that never comes, kept alive.
+    await node.handle(TRANSFER_PROTOCOL, (stream) => {
+      const timer = setInterval(() => {
+        if (stream.status === "open") stream.send(frame(FrameKind.alive, new Uint8Array(0)));
+        else clearInterval(timer);
+      }, 200);
     });
     await node.start();
     return new Attacker(node, options);

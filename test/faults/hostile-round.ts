@@ -4,7 +4,16 @@ import { readFileSync } from "node:fs";
 import { parseClusterKeys } from "../../src/transport/cluster-key.ts";
 import { TestCluster, type TestNode, until } from "../cluster/lab.ts";
 import { Attacker } from "./attacker.ts";
-import { badConnections, type Flood, floods, join, keyHolders, type Sizes, sizesOf } from "./hostile.ts";
+import {
+  badConnections,
+  type Flood,
+  floods,
+  join,
+  keyHolders,
+  offerReplica,
+  type Sizes,
+  sizesOf,
+} from "./hostile.ts";
 
 export interface HostilePlan extends Flood {
   readonly seed: number;
@@ -75,8 +84,14 @@ export async function hostileRound(
     await measure(`${plan.holders} key holders`);
     const attacker = await Attacker.start(options);
     try {
-      const member = await join(attacker, "hostile");
-      await floods(attacker, { member, to: (await a.status()).node.id }, plan, plan.seed);
+      const member = await join(attacker, "hos\u001b[2Jtile");
+      const { stdout } = await a.verb("members", "list");
+      assert(stdout.includes("hos\\u001b[2Jtile") && !stdout.includes("\u001b"), stdout);
+      const { node, shards } = await a.status();
+      offerReplica(attacker, { member, to: node.id, term: shards[0]!.term });
+      await until(() => a.log().includes("receiving a replica") || a.log(), "the node takes the offer");
+      await measure("the offer of a replica that never comes");
+      await floods(attacker, { member, to: node.id }, plan, plan.seed);
     } finally {
       await attacker.stop();
     }

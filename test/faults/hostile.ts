@@ -94,6 +94,23 @@ export async function join(attacker: Attacker, name: string): Promise<number> {
   }
 }
 
+/** Offers a replica that never comes, as the leader of a newer term. */
+export function offerReplica(
+  attacker: Attacker,
+  { member, to, term }: { readonly member: number; readonly to: number; readonly term: number },
+): void {
+  const configuration = {
+    voters: [member],
+    votersOutgoing: [],
+    learners: [],
+    learnersNext: [],
+    autoLeave: false,
+  };
+  const snapshot = { index: 1e9, term, configuration };
+  const type = MessageType.snapshot;
+  attacker.raft([{ shard: 0, message: newMessage({ type, from: member, to, term: term + 1, snapshot }) }]);
+}
+
 export interface Flood {
   readonly messages: number;
   readonly topics: number;

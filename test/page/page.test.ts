@@ -64,6 +64,14 @@ describe.skipIf(chromium === null)("in Chromium", () => {
       await browser.view({ width: 1280, height: 900, scheme: "dark" });
       expect(await barriers(browser)).toEqual([]);
 
+      // The change feed, live.
+      await browser.evaluate("document.getElementById('feed-button').click()");
+      await browser.until(`${text("feed")}.includes("Nothing was written")`);
+      b.run("INSERT INTO users VALUES(8, 'Ada', 'ada@shop')");
+      await browser.until(`${text("feed")}.includes("insert users") && ${text("feed")}.includes("Ada")`);
+      expect(await barriers(browser)).toEqual([]);
+      await browser.evaluate("document.getElementById('feed-button').click()");
+
       // A conflict: two nodes write the row while they do not hear each other.
       await c.pause();
       a.run("UPDATE users SET name = 'B. Smith' WHERE id = 7");

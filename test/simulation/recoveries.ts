@@ -54,10 +54,12 @@ class RecoveryRun extends Scenario {
   }
 
   async #recovered(survivor: SimNode, others: Two): Promise<void> {
+    const witnesses = this.random.chance(0.3) ? [await this.#newcomer("learner")] : [];
     if (this.random.chance(0.5)) await this.#writeBehind(survivor, others);
     for (const node of others) await this.down(node);
     const pending = this.pending(survivor);
     await this.#recover(survivor);
+    await this.#halted(witnesses); // over connections that were open
     await this.write(survivor);
     this.confirmed.set(...pending);
     this.check([survivor]);
@@ -76,7 +78,7 @@ class RecoveryRun extends Scenario {
     this.start(others[0]);
     await this.#halted([others[0]]);
     this.start(survivor);
-    await this.#rejoin(survivor, others);
+    await this.#rejoin(survivor, [...others, ...witnesses]);
   }
 
   /** Rows that the others confirm while the survivor is cut off: these may be lost. */
@@ -107,24 +109,31 @@ class RecoveryRun extends Scenario {
     const superseded = (): SimNode[] => others.filter((node) => isSuperseded(node));
     await this.until(() => superseded().length === 1, "one of two recovered members halts");
     await this.pass(this.random.between(0, 3000));
-    const [halted] = superseded();
-    const goesOn = halted === one ? two : one;
+    let [halted] = superseded() as [SimNode];
+    let goesOn = halted === one ? two : one;
+    if (this.random.chance(0.4)) {
+      // The operator chooses the other one after all: its next epoch is later than both.
+      await this.#recover(halted);
+      await this.#halted([goesOn]);
+      [halted, goesOn] = [goesOn, halted];
+    }
     this.start(victim);
     await this.#halted([victim]);
     await this.write(goesOn);
-    if (await this.confirms(halted!))
-      this.problems.push(`${halted!.name} confirms after it met a later epoch`);
-    await this.#rejoin(goesOn, [victim, halted!]);
+    if (await this.confirms(halted)) this.problems.push(`${halted.name} confirms after it met a later epoch`);
+    await this.#rejoin(goesOn, [victim, halted]);
   }
 
   async #removed(victim: SimNode, others: Two): Promise<void> {
     const isDead = this.random.chance(0.5);
     if (isDead) await this.down(victim);
     const asked = this.random.pick(others);
-    void asked.node!.api.changeMember("remove", victim.name).catch((error: unknown) => {
-      this.problems.push(`the removal fails: ${String(error)}`);
-    });
-    await this.until(() => others.every((node) => votersOf(node) === 2), "the member has left");
+    let isAnswered = false;
+    void asked.node!.api.changeMember("remove", victim.name).then(
+      () => (isAnswered = true),
+      (error: unknown) => this.problems.push(`the removal fails: ${String(error)}`),
+    );
+    await this.until(() => isAnswered && others.every((node) => votersOf(node) === 2), "the member has left");
     const next = await this.#newcomer("voter");
     const live = [...others, next];
     await this.until(() => areVoters(live), "another node has its vote");
@@ -174,6 +183,7 @@ class RecoveryRun extends Scenario {
 
   /** While it runs or is stopped; a crash in between is repeated. */
   async #recover(node: SimNode): Promise<void> {
+    const before = node.member?.epochs.own.at(-1)?.number ?? (isSuperseded(node) ? 1 : 0);
     if (node.state === "up" && this.random.chance(0.3)) await this.down(node);
     for (let attempt = 0; ; attempt++) {
       if (attempt > 30) throw new Error(`${node.name} cannot be recovered`);
@@ -183,8 +193,8 @@ class RecoveryRun extends Scenario {
       } else await this.#recoverRunning(node, attempt);
       await this.until(() => node.state !== "starting" && node.state !== "dying", `${node.name} starts`);
       if (node.state === "down") this.start(node);
-      await this.until(() => node.member !== null, `${node.name} opens its files`);
-      if (node.member!.epochs.own.length > 0) break;
+      await this.until(() => node.member !== null || isSuperseded(node), `${node.name} opens its files`);
+      if ((node.member?.epochs.own.at(-1)?.number ?? 0) > before) break;
     }
     await this.until(() => node.node?.api.notReady() === null, `${node.name} is ready`);
   }

@@ -3,6 +3,10 @@ const EVERY_MS = 1000;
 /** History, tables and conflicts are asked for less often. */
 const SLOW_TURNS = 10;
 const MAX_EVENTS = 200;
+/** Lines of the change feed, of one event, and characters of a row. */
+const MAX_FEED = 100;
+const MAX_LINES = 20;
+const MAX_CHANGE = 160;
 /** Conflicts whose rows are shown in the list, and how much of them. */
 const MAX_DETAILS = 20;
 const MAX_COLUMNS = 2;
@@ -480,6 +484,55 @@ function showEvents() {
   });
 }
 
+// ------------------------------------------------------------------------------------------------ the change feed
+
+let feed = null;
+const changes = [];
+const FEED_COLUMNS = [{ label: "Time" }, { label: "Node" }, { label: "Position" }, { label: "Change" }];
+
+const fields = (row) => JSON.stringify(row).slice(0, MAX_CHANGE);
+
+/** A line for each row, schema change or conflict of an event. */
+function changeLines({ kind, changes: rows, table, key, version }) {
+  if (kind === "schema") return [`schema version ${version}`];
+  if (kind === "conflict") return [`conflict in ${table} ${key}`];
+  return (rows ?? []).map((c) => `${c.op} ${c.table} ${fields(c.after ?? c.before)}`);
+}
+
+function onChange({ data }) {
+  const event = JSON.parse(data);
+  const lines = changeLines(event);
+  const more = lines.length > MAX_LINES ? [`and ${count(lines.length - MAX_LINES)} more rows`] : [];
+  for (const text of [...lines.slice(0, MAX_LINES), ...more])
+    changes.unshift({
+      key: String(++feedNumber),
+      cells: [
+        event.time ? new Date(event.time).toLocaleTimeString() : "",
+        event.origin ?? "",
+        event.position ?? "",
+        text,
+      ],
+    });
+  changes.length = Math.min(changes.length, MAX_FEED);
+  showTable(byId("feed"), FEED_COLUMNS, changes, { empty: "Nothing was written since.", label: "Changes" });
+}
+
+let feedNumber = 0;
+
+function follow() {
+  const button = byId("feed-button");
+  if (feed === null) {
+    feed = new EventSource("/api/v1/changes");
+    for (const kind of ["transaction", "schema", "conflict"]) feed.addEventListener(kind, onChange);
+    showTable(byId("feed"), FEED_COLUMNS, changes, { empty: "Nothing was written since.", label: "Changes" });
+  } else {
+    feed.close();
+    feed = null;
+  }
+  byId("feed").hidden = feed === null;
+  button.setAttribute("aria-pressed", String(feed !== null));
+}
+
 // ------------------------------------------------------------------------------------------------ token and loop
 
 let withToken = false;
@@ -509,6 +562,7 @@ byId("login").addEventListener("submit", async (event) => {
       error instanceof NeedsToken ? "This is not the token of this node." : error.message;
   }
 });
+byId("feed-button").addEventListener("click", follow);
 byId("logout").addEventListener("click", async () => {
   await post("/api/v1/session");
   await look();

@@ -31,25 +31,30 @@ export interface VerbOptions {
   readonly specs: readonly OptionSpec[];
   /** The largest number of words beside options. */
   readonly words: number;
+  /** An option whose value may be given as a word before the others, such as `db`. */
+  readonly positional?: string;
   /** Option names of all verbs. In the environment and in a file they are no mistake. */
   readonly known: readonly string[];
 }
 
 /** Never throws; problems are in the result. */
-export function parseOptions({ specs, words: maximumWords, known }: VerbOptions, sources: Sources): Parsed {
+export function parseOptions(
+  { specs, words: maximumWords, known, positional }: VerbOptions,
+  sources: Sources,
+): Parsed {
   const problems: Problem[] = [];
   const { given, words, unfinished } = readArguments(specs, sources.argv, problems);
-  if (words.length > maximumWords) {
-    const extra = words.slice(maximumWords).join(" ");
-    problems.push({
-      message: `no more words are expected beside the options, but there is ${extra}`,
-      hint: "leave it out, or quote values with spaces",
-    });
-  }
   refuseMisspelt(sources.environment, known, problems);
   const config = given.get("config") ?? (sources.environment[environmentName("config")] || undefined);
   const takesFile = specs.some((s) => s.name === "config");
   const file = readConfig(takesFile ? config : undefined, known, sources, problems);
+  const first = specs.find((s) => s.name === positional);
+  const isSet = ({ name }: OptionSpec): boolean =>
+    given.has(name) || file[name] !== undefined || Boolean(sources.environment[environmentName(name)]);
+  const others = specs.filter((s) => s.name === first?.required || s === first);
+  if (first !== undefined && words.length > 0 && !others.some(isSet))
+    take(first, words.shift()!, given, problems);
+  refuseExtra(words, maximumWords, problems);
   const options: Record<string, OptionValue | undefined> = {};
   const missing: OptionSpec[] = [];
   for (const spec of specs) {
@@ -78,6 +83,14 @@ export function parseOptions({ specs, words: maximumWords, known }: VerbOptions,
       );
   }
   return { options, words, problems };
+}
+
+function refuseExtra(words: readonly string[], maximum: number, problems: Problem[]): void {
+  if (words.length <= maximum) return;
+  problems.push({
+    message: `no more words are expected beside the options, but there is ${words.slice(maximum).join(" ")}`,
+    hint: "leave it out, or quote values with spaces",
+  });
 }
 
 function missingOption(spec: OptionSpec, other: OptionSpec | undefined): Problem {

@@ -2,6 +2,7 @@
 import { basename } from "node:path";
 import { counted, shellWord, showCount, showSpan } from "../../base/text/spans.ts";
 import type { Finding, MemberStatus, NodeStatus } from "../../operations/api.ts";
+import type { Paint } from "./color.ts";
 import { describe } from "./progress-line.ts";
 import { table } from "./table.ts";
 import { clip, wrap, WIDTH } from "./wrap.ts";
@@ -18,11 +19,13 @@ export interface StatusTextOptions {
   readonly wide: boolean;
   /** The caller's own way to name the node, such as `--db app.db`; it replaces the node's path in commands. */
   readonly locator: string;
+  readonly paint: Paint;
 }
 
 export function statusText(status: NodeStatus, options: StatusTextOptions): string {
-  const { wide } = options;
-  const parts = [wide ? status.verdict.text : wrapVerdict(status.verdict.text)];
+  const { wide, paint } = options;
+  const { text, level } = status.verdict;
+  const parts = [paint(level, wide ? text : wrapVerdict(text))];
   if (status.progress !== null) parts.push(describe(status.progress));
   if (status.members.length > 0) parts.push("", wide ? wideNodes(status) : nodes(status));
   if (wide && status.shards.length > 0) parts.push("", shards(status));
@@ -150,13 +153,13 @@ function work({ pending, conflicts, tables, verified }: NodeStatus): string[] {
   return lines;
 }
 
-function todo({ verdict, node }: NodeStatus, { wide, locator }: StatusTextOptions): string[] {
+function todo({ verdict, node }: NodeStatus, { wide, locator, paint }: StatusTextOptions): string[] {
   if (verdict.findings.length === 0) return ["nothing to do"];
   const own = `--db ${shellWord(node.file)}`;
   const line = ({ text, advice, command }: Finding): string => {
     const said = `- ${advice === "" ? text : `${text}. ${advice}`}`;
     const shown = wide ? said : wrap(said);
-    return command === "" ? shown : `${shown}:\n    ${command.replace(own, locator)}`;
+    return command === "" ? shown : `${shown}:\n    ${paint("bold", command.replace(own, locator))}`;
   };
   return ["to do:", ...verdict.findings.map(line)];
 }

@@ -6,8 +6,9 @@ export const WIDTH = 80;
 export function wrap(text: string, width = WIDTH, indent = "  "): string {
   const lines: string[] = [];
   let line = "";
-  for (const word of text.split(" ")) {
-    const next = line === "" ? word : `${line} ${word}`;
+  const lead = /^ */.exec(text)![0];
+  for (const word of text.slice(lead.length).split(" ")) {
+    const next = line === "" ? lead + word : `${line} ${word}`;
     if (Bun.stringWidth(next) <= width || line.trim() === "") line = next;
     else {
       lines.push(line);

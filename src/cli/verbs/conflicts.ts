@@ -138,6 +138,7 @@ export const conflictsVerb: Verb = {
   ],
   usage: "conflicts [list|show ID|restore ID|dismiss ID] --db FILE [options]",
   words: 2,
+  actions: ["list", "show", "restore", "dismiss"],
   options: [
     ...NODE_OPTIONS,
     { name: "table", type: "text", value: "T", help: "only of this table; ", example: "orders" },

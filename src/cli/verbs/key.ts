@@ -96,7 +96,7 @@ const { required: _, ...db } = DB_OPTION;
 
 export const keyVerb: Verb = {
   name: "key",
-  summary: "Makes, prints, changes the cluster key; prints this node's peer id.",
+  summary: "Makes, prints and changes the cluster key; prints the peer id.",
   details: [
     "generate: a new key, to standard output or into --cluster-key FILE.",
     "show: the cluster key. id: this node's peer id.",
@@ -104,6 +104,7 @@ export const keyVerb: Verb = {
   ],
   usage: "key generate|show|id|rotate [options]",
   words: 1,
+  actions: ["generate", "show", "id", "rotate"],
   options: [
     { ...CLUSTER_KEY_OPTION, help: "file of the key" },
     db,

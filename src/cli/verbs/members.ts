@@ -104,6 +104,7 @@ export const membersVerb: Verb = {
     CONFIG_OPTION,
   ],
   words: 3,
+  actions: Object.keys(WORDS),
   example: "marmot members remove node-3 --db app.db",
   check,
   run,

@@ -35,7 +35,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 export const rejoinVerb: Verb = {
   name: "rejoin",
-  summary: "Sets a halted node's state aside, so that it joins as a new member.",
+  summary: "Sets a halted node's state aside; it joins again as a new member.",
   details: [
     "For the states went-back, log-lost and removed. The node must be stopped.",
     "FILE is kept as FILE.before-TIME; its rows that were not sent are listed.",

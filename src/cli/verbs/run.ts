@@ -11,6 +11,8 @@ import { describe, ProgressLine } from "../output/progress-line.ts";
 import { incomplete } from "../options/history-options.ts";
 import { readTokenFile } from "../options/admin-token.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
+import { notifyService } from "../service-manager.ts";
+import { RUN_GROUPS } from "../run-groups.ts";
 import { screen, startFields } from "../output/run-screen.ts";
 import { text, type Verb } from "../verb.ts";
 
@@ -28,7 +30,10 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     format: text(options, "log-format") === "json" ? "json" : "text",
     write: (entry) => line.say(entry),
     wallTime: () => systemClock.wallTime(),
-    onEvent: (event) => events.add(event),
+    onEvent: (event) => {
+      events.add(event);
+      if (event.kind === "ready") notifyService(context.environment, `STATUS=${event.message}`);
+    },
   });
   const [{ startNode }, { AdminServer }, { controlSocketOf }, { groupId, shareSocket }] = await Promise.all([
     import("../../node/node.ts"),
@@ -75,6 +80,8 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   try {
     if (text(options, "log-format") === "json") logger.info("started", startFields(node, admin.url));
     else line.say(screen(node, admin.url, settings.node).join("\n"));
+    // Ready for the service manager: the others of a new cluster must be started before this node can be ready itself.
+    notifyService(context.environment, "READY=1");
     const end = await Promise.race([node.failed, interrupted]);
     if (end !== "interrupted") failure = end;
   } catch (error) {
@@ -114,8 +121,9 @@ function stoppedBy(failure: Error): UserError {
 export const runVerb: Verb = {
   name: "run",
   summary: "Runs a node: joins the cluster of --peers, or forms a new one.",
-  usage: "run --db FILE [options]",
+  usage: "run FILE [options]",
   options: RUN_OPTIONS,
+  groups: RUN_GROUPS,
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
   check: (options, _words, context) => [
     ...incomplete(options),

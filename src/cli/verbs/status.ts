@@ -6,6 +6,7 @@ import type { NodeStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
+import { painter } from "../output/color.ts";
 import { locatorOf, statusText } from "../output/status-text.ts";
 import {
   CONFIG_OPTION,
@@ -29,9 +30,10 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   const show = (status: NodeStatus): string =>
     flag(options, "json")
       ? JSON.stringify(status)
-      : statusText(status, { wide: flag(options, "wide"), locator });
+      : statusText(status, { wide: flag(options, "wide"), locator, paint: painter(context.colors.out) });
   const patience = number(options, "wait-ready");
   const first = patience === null ? await ask() : await untilReady(ask, patience);
+  if (flag(options, "alive")) return 0;
   if (!flag(options, "watch")) {
     context.print(show(first));
     if (!first.node.ready && patience !== null)
@@ -95,6 +97,7 @@ export const statusVerb: Verb = {
       maximum: MAX_TIMEOUT_MS,
       example: "60s",
     },
+    { name: "alive", type: "flag", help: "exit code 0 if it answers, ready or not" },
     { name: "watch", type: "flag", help: "repeat every second, until Ctrl-C" },
     { name: "wide", type: "flag", help: "also addresses, ids, shards and settings" },
     JSON_OPTION,

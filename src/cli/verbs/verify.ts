@@ -82,7 +82,7 @@ function hints({ differences, equal, nodes }: VerifyResult, options: Options): s
 
 export const verifyVerb: Verb = {
   name: "verify",
-  summary: "Compares the replicas of all nodes, and each file with its replica.",
+  summary: "Compares the nodes' replicas, and each file with its replica.",
   details: ["Exit code 1 on a difference, and when a voter does not answer."],
   usage: "verify --db FILE [options] [TABLE]",
   words: 1,

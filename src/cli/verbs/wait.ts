@@ -38,7 +38,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 
 export const waitVerb: Verb = {
   name: "wait",
-  summary: "Returns when the changes committed to FILE are ordered and applied.",
+  summary: "Returns when the commits to FILE are ordered and applied.",
   details: [
     "All changes committed before the call: ordered by a quorum, applied here.",
     "--json prints their position, for --position on any node.",

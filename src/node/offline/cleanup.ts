@@ -10,7 +10,7 @@ import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 
-interface CleanupResult {
+export interface CleanupResult {
   readonly triggers: number;
   readonly tables: number;
   /** What older replicators had left in the file. */

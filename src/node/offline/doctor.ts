@@ -12,7 +12,7 @@ import { fileSystemProblems } from "../startup/file-systems.ts";
 import { requireDatabase } from "../startup/check-files.ts";
 import { classifySelected } from "../startup/form-cluster.ts";
 
-interface Inspection {
+export interface Inspection {
   readonly file: string;
   readonly encoding: string;
   readonly journalMode: string;

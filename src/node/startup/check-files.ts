@@ -6,6 +6,7 @@ import { HaltError } from "../../base/halt.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readLogHead } from "../../log-store/log-file.ts";
+import { lostReplica } from "./lost-replica.ts";
 import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
@@ -91,6 +92,12 @@ function readReflected(db: DatabaseSync): number[] {
   return reflected;
 }
 
+/** Per shard, the position that the file shows; null: it has no tables of Marmot. */
+export const readReflectedOf = (file: string): readonly number[] | null =>
+  existsSync(file)
+    ? readDatabase(file, (db) => (readCaptured(db) === null ? null : readReflected(db)))
+    : null;
+
 /** `head`: as read for the decision; null: the file does not exist or was not read. */
 export interface Start {
   readonly kind: StartKind;
@@ -121,7 +128,10 @@ function readHeadOf(file: string, hasReplica: boolean): FileHead | null {
 /** Throws `UserError` where more than one kind of start is possible. */
 export function startKind({ file, paths, peerId, hasPeers, create }: StartOptions): Start {
   const exists = existsSync(file);
-  const hasReplica = existsSync(paths.replica);
+  // Without a replica, a member that knows its peers receives it again.
+  const isLost =
+    exists && hasPeers && !existsSync(paths.replica) && lostReplica(paths) !== null && !isUnused(paths);
+  const hasReplica = existsSync(paths.replica) || isLost;
   const head = exists ? readHeadOf(file, hasReplica) : null;
   const isCaptured = head?.isCaptured === true;
   if (hasReplica) {
@@ -130,6 +140,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
         `${paths.log} is missing beside ${paths.replica}: the votes of this node are lost`,
         CHOICES(paths),
       );
+    if (isLost) return { kind: "member", head };
     // A crash interrupted a join between receiving the replica and building the file: the join continues.
     if (!isCaptured && isUnused(paths)) return { kind: "join", head };
     if (!exists)

@@ -178,7 +178,7 @@ function members({ transport, peerId, clock, keys }: StatusSource, replicator: R
     const self = m.peerId === peerId;
     const news = replicator.peers.received.get(m.peerId);
     const seenMs = self ? 0 : news === undefined ? null : Math.round(clock.now() - news.at);
-    const isFresh = seenMs !== null && seenMs < FRESH_MS;
+    const isFresh = connected.has(m.peerId) && seenMs !== null && seenMs < FRESH_MS;
     const applied = self ? replica.positions() : news?.applied;
     // A silent peer goes on falling behind the entries that are committed without it.
     const lag = applied === undefined ? null : isFresh && !self ? news!.lag : replicator.peers.lagOf(applied);

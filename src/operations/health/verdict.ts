@@ -5,7 +5,7 @@
 import { basename } from "node:path";
 import { counted, shellWord, showCount, showSpan } from "../../base/text/spans.ts";
 import { describeProgress } from "../../replication/machine/work-progress.ts";
-import type { Finding, Level, MemberStatus, NodeStatus, Verdict } from "../api.ts";
+import type { Finding, Level, MemberStatus, NodeStatus, HealthVerdict } from "../api.ts";
 
 export type StatusFacts = Omit<NodeStatus, "verdict">;
 
@@ -19,7 +19,7 @@ const BEHIND_MS = 30_000;
 
 const RANK: Readonly<Record<Level, number>> = { ok: 0, warn: 1, bad: 2 };
 
-export function verdictOf(facts: StatusFacts): Verdict {
+export function verdictOf(facts: StatusFacts): HealthVerdict {
   const findings = [
     ...unready(facts),
     ...quorumFindings(facts),

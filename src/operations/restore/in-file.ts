@@ -11,6 +11,15 @@ import { RowWriter } from "./row-writer.ts";
 const PATIENCE_MS = 10_000;
 const LOOK_MS = 5;
 
+/** Throws `UserError` on a reader, whose file takes no rows of its own. */
+export function requireWriter({ isReader, options }: Replicator): void {
+  if (isReader !== true) return;
+  throw new UserError(
+    `${options.name} is a reader, and sends no rows of its own`,
+    "run the command on a voter or a learner of the cluster; marmot members list shows them",
+  );
+}
+
 /**
  * `work` is synchronous, so the replica does not change during the call. If it throws, or with `dryRun`, nothing is written.
  */
@@ -20,6 +29,7 @@ export async function inFile<T>(
   work: (writer: RowWriter) => T,
   { dryRun = false } = {},
 ): Promise<T> {
+  requireWriter(replicator);
   const db = openAppDb(replicator.options.db, { timeout: 0 });
   try {
     for (const end = clock.now() + PATIENCE_MS; ; await sleep(clock, LOOK_MS)) {

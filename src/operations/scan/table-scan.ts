@@ -63,7 +63,9 @@ export class TableScan {
       }
       const { keys, next } = this.#compare(sides, place);
       const { log } = readChangeLogs(appDb).find(({ id }) => id === this.#shape.id)!;
-      const unseen = keys.length === 0 ? [] : this.#unseen(appDb, log, keys);
+      // A reader sends no rows of its own.
+      const isSent = keys.length > 0 && this.#replicator.isReader !== true;
+      const unseen = isSent ? this.#unseen(appDb, log, keys) : [];
       appDb.exec("COMMIT");
       if (unseen.length > 0 && !this.#publish(appDb, log, unseen)) return { done: "waits" };
       return next === null

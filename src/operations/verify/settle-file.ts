@@ -5,6 +5,7 @@
 import { type Clock, sleep } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { keyValues } from "../../change/key.ts";
+import { requireWriter } from "../restore/in-file.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { readChangeLogs } from "../../rows/change-logs.ts";
 import { writeLogKeys } from "../../rows/log-keys.ts";
@@ -42,6 +43,7 @@ export async function settleFile(
   options: { readonly repair: boolean; readonly publish: object | null; readonly table: number | null },
 ): Promise<Settled> {
   const { replicator, clock } = components;
+  if (options.publish !== null) requireWriter(replicator);
   const isWanted = ({ table, isComputed }: FoundRow): boolean =>
     options.publish === null
       ? options.repair

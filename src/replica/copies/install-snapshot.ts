@@ -101,6 +101,42 @@ export async function installSnapshot(install: SnapshotInstall): Promise<boolean
   return true;
 }
 
+/**
+ * The prepared snapshot takes the place of a replica that is lost. The app database alone tells which rows it shows, and which
+ * of them are unacknowledged.
+ */
+export async function installAfterLoss({
+  replica,
+  received,
+  peerId,
+  appDb,
+  onProgress,
+}: SnapshotInstall): Promise<void> {
+  const next = openDatabase(received);
+  try {
+    const after = readPositions(next);
+    next.exec("BEGIN");
+    const pause = async (rows: number): Promise<void> => {
+      onProgress(rows);
+      await nextTurn();
+    };
+    // No record of the lost replica is left, as in one that has applied nothing.
+    await carryBeforeImages({
+      previous: next,
+      next,
+      peerId,
+      appDb,
+      before: after.map(() => 0),
+      after,
+      pause,
+    });
+    next.exec("COMMIT");
+  } finally {
+    next.close();
+  }
+  publish(received, replica);
+}
+
 /** Copies into `next` everything of `previous` that is kept. False: `next` has nothing new. */
 async function takeOver(
   previous: DatabaseSync,

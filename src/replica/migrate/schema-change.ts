@@ -2,13 +2,15 @@
  * Applies a schema change to the replica, in the transaction of its entry: the tables, the catalogue, and the records about
  * rows of changed tables. Deterministic, except for records that belong to this node alone.
  */
+import { HaltError } from "../../base/halt.ts";
 import { foldName, isSameName } from "../../base/names.ts";
 import { keyIdOf } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { RejectedRow } from "../../schema/diff/change.ts";
 import type { SchemaEntry } from "../../schema/diff/schema-entry.ts";
-import { requireWritable } from "../../schema/classify/writable.ts";
+import { GIVE_FUNCTIONS, requireWritable, UnwritableError } from "../../schema/classify/writable.ts";
 import { type AppliedSchema, applySchemaChanges } from "../../schema/migrate/migrate.ts";
+import { missingCollation, missingFunction } from "../../sqlite/functions/stand-ins.ts";
 import { foreignKeyTexts, forgetForeignKeys, indexForeignKeys } from "../references/foreign-key-indexes.ts";
 import { readRouting, type RowRouting } from "../store/row-routing.ts";
 import { readObjectsOf, replicaObjects, readShapes, stateOf, writeObjects } from "../store/schema-store.ts";
@@ -46,6 +48,24 @@ interface Migration {
   readonly hasRejects: boolean;
 }
 
+/** The entry stays where it is: with the functions, the node goes on from there. */
+function needingFunctions<T>(apply: () => T): T {
+  try {
+    return apply();
+  } catch (error) {
+    if (error instanceof UnwritableError) throw lacking(error.message, error);
+    for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+      const isMissing = missingFunction(cause) ?? missingCollation(cause);
+      if (isMissing !== null)
+        throw lacking(`a schema change of the cluster needs what this node lacks: ${cause.message}`, error);
+    }
+    throw error;
+  }
+}
+
+const lacking = (reason: string, cause: unknown): HaltError =>
+  new HaltError({ name: "functions-missing", reason, hint: GIVE_FUNCTIONS }, { cause });
+
 /** Inside the entry's transaction. Yields between slices of rows; returns the schema that holds from now on. */
 export function* changeSchema(
   before: ReplicaSchema,
@@ -62,15 +82,17 @@ export function* changeSchema(
   const local = new Set(entry.local.map(foldName));
   const rejected: RejectedRow[] = [];
   const unreflected = unreflectedRows(before, entry, objects, components);
-  const applied = applySchemaChanges(db, entry.changes, {
-    role: "replica",
-    state: stateOf(objects, settings),
-    replicates: (table) => !local.has(foldName(table)),
-    rank: (table, key) => rankOf(shapeNamed.get(foldName(table)), key, components),
-    rejected: (row) => void rejected.push(row),
-  });
+  const applied = needingFunctions(() =>
+    applySchemaChanges(db, entry.changes, {
+      role: "replica",
+      state: stateOf(objects, settings),
+      replicates: (table) => !local.has(foldName(table)),
+      rank: (table, key) => rankOf(shapeNamed.get(foldName(table)), key, components),
+      rejected: (row) => void rejected.push(row),
+    }),
+  );
   const numbered = numberObjects(db, objects, applied, { before: shapeNamed, local });
-  requireWritable(replicaObjects(numbered));
+  needingFunctions(() => requireWritable(replicaObjects(numbered)));
   writeObjects(db, numbered);
   const after = { settings: storeVersion(settings, applied, proposal, components), shapes: readShapes(db) };
   if (entry.lost !== null) journalLocalRejects(entry.lost, components);

@@ -75,6 +75,10 @@ export class EpochGuard {
     onSuperseded(epochs);
   }
 
+  isNewer(hello: Hello): boolean {
+    return this.#compare(hello) === "newer";
+  }
+
   isOlder(hello: Hello): boolean {
     return this.#compare(hello) === "older";
   }

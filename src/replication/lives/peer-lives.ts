@@ -70,17 +70,21 @@ export class PeerLives {
   tell(): void {
     const life = this.own();
     if (life === null) return;
-    const { transport } = this.#components;
-    for (const peer of transport.connected())
-      transport.send(peer, encodeControl({ kind: "life", life }), "urgent");
+    const { transport, epochs } = this.#components;
+    const message = encodeControl({ kind: "life", life, epochs: epochs.own.map(plainEpoch) });
+    for (const peer of transport.connected()) transport.send(peer, message, "urgent");
   }
 
   /** The peer tells a life that is not in its hello. */
-  onLife(peer: PeerId, life: Life): void {
-    const { router } = this.#components;
-    router.introduce(peer, life);
-    this.#noteFormats(peer, router.hellos.get(peer));
-    this.#check(peer, life);
+  onLife(peer: PeerId, { life, epochs: told }: Pick<Hello, "epochs"> & { readonly life: Life }): void {
+    const { router, epochs } = this.#components;
+    router.introduce(peer, { life, epochs: told });
+    const hello = router.hellos.get(peer);
+    // Its epoch may have begun after its hello.
+    if (hello !== undefined && epochs.isNewer(hello)) return void epochs.admit(hello);
+    this.#noteFormats(peer, hello);
+    if (hello !== undefined && epochs.isOlder(hello)) this.checkAgain(peer);
+    else this.#check(peer, life);
   }
 
   onNews(peer: PeerId, { applied, lives = [] }: Pick<NodeNews, "applied" | "lives">): void {

@@ -46,10 +46,10 @@ export class ApplicationSqlite {
     return this.#version;
   }
 
-  /** Now and then. */
-  tick(): void {
+  /** Now and then. `mayStore`: no other connection of this node writes the replica. */
+  tick(mayStore: boolean): void {
     this.look();
-    this.#store();
+    if (mayStore) this.#store();
   }
 
   #store(): void {

@@ -163,7 +163,7 @@ const CONTROL = {
   /** The sender has received a replica. */
   received: v.object({ kind: v.literal("received") }),
   /** The sender's life, when it changes on an open connection. */
-  life: v.object({ kind: v.literal("life"), life: LIFE }),
+  life: v.object({ kind: v.literal("life"), life: LIFE, epochs: v.optional(EPOCHS) }),
   /** The receiver must stop: see `RefusalCode`. Sent where the connection is open already. */
   refused: v.object({ kind: v.literal("refused"), reason: text }),
   /** The sender handles large entries, and may be silent for so many milliseconds. */

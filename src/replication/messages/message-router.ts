@@ -139,9 +139,10 @@ export class MessageRouter implements TransportHandlers {
   }
 
   /** A peer tells another life than in its hello, which it sent before it was a member. */
-  introduce(peer: PeerId, life: Life): void {
+  introduce(peer: PeerId, { life, epochs }: Pick<Hello, "life" | "epochs">): void {
     const hello = this.hellos.get(peer);
-    if (hello !== undefined) this.hellos.set(peer, { ...hello, life });
+    if (hello === undefined) return;
+    this.hellos.set(peer, { ...hello, life, ...(epochs === undefined ? {} : { epochs }) });
   }
 
   onConnect(peer: PeerHello): void {

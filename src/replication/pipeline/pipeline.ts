@@ -104,6 +104,11 @@ export class Pipeline {
     return this.reflecting || this.#schema.proposing || this.#drain.running;
   }
 
+  /** A schema change is on trial: a second connection has the replica's write lock, over several turns. */
+  get triesSchema(): boolean {
+    return this.#schema.proposing;
+  }
+
   /** The reason why the schema keeps this node from replicating; null: there is none. */
   get obstacle(): string | null {
     return this.#schema.obstacle;

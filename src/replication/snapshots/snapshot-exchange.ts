@@ -8,7 +8,8 @@ import type { SqliteLogStore } from "../../log-store/sqlite-log-store.ts";
 import { publish } from "../../replica/copies/database-files.ts";
 import { isWorthTaking, prepareSnapshot } from "../../replica/copies/install-snapshot.ts";
 import type { OpenReplica } from "../../replica/open-replica.ts";
-import type { PeerId, Transport } from "../../shard/seams.ts";
+import type { LogIndex } from "../../base/ids.ts";
+import type { PeerId, ShardId, Transport } from "../../shard/seams.ts";
 import { BLOCK, type GrowingCopy } from "../../snapshot/growing-copy.ts";
 import { sendSnapshot } from "../../snapshot/stream.ts";
 import { SnapshotTaker } from "../../snapshot/take.ts";
@@ -62,6 +63,8 @@ export interface SnapshotExchangeComponents {
   readonly nameOf: (peerId: PeerId) => string;
   /** Random for this process. */
   readonly nonce: string;
+  /** The commit index of a shard, as this node knows it. */
+  readonly commit: (shard: ShardId) => LogIndex;
   readonly onProgress: OnProgress;
   /** A newer replica is stored at `paths.nextReplica`. */
   readonly onReplacement: () => void;
@@ -78,6 +81,8 @@ export class SnapshotExchange {
   readonly holds = new LogHolds();
   readonly #offers = new FailedOffers();
   #receiving: AbortController | null = null;
+  /** The shard for which a replica is received, and its commit index when that was offered. */
+  #offered = { shard: 0, commit: 0 };
   #sent = 0;
   #alone = 0;
   #closed = false;
@@ -198,6 +203,14 @@ export class SnapshotExchange {
     });
   }
 
+  /** Called each second. An offer is needless if the log goes on: it must not hold this node up. */
+  tick(): void {
+    const { transport, clock, commit } = this.#components;
+    this.holds.tick(transport.connected(), clock.now());
+    const { shard, commit: before } = this.#offered;
+    if (this.#receiving !== null && commit(shard) > before) this.#receiving.abort();
+  }
+
   /** The peer has a replica and is at work. */
   served(peer: PeerId): void {
     this.#shared.served(peer);
@@ -214,6 +227,7 @@ export class SnapshotExchange {
     });
     const receiving = new AbortController();
     this.#receiving = receiving;
+    this.#offered = { shard: needed.shard, commit: this.#components.commit(needed.shard) };
     freeze(true);
     void this.#receiveFrom(from, needed, receiving.signal);
   }

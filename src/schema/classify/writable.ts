@@ -63,17 +63,22 @@ export const withCopy = <T>(objects: readonly SchemaObject[], use: (copy: Schema
     return use({ db, objects, refused, missing: standInsOf(db) });
   });
 
+export const GIVE_FUNCTIONS =
+  "start it with the --functions FILE.js and --load-extension FILE that the other nodes have";
+
+export class UnwritableError extends UserError {}
+
 /**
- * Throws `UserError` for tables that this SQLite would write otherwise than the other nodes do: a replica, and the file built
+ * Throws `UnwritableError` for tables that this SQLite would write otherwise than the other nodes do: a replica, and the file built
  * from it, evaluate their expressions. `objects`: replicated tables and their UNIQUE indexes.
  */
 export function requireWritable(objects: readonly SchemaObject[]): void {
   const found = withCopy(objects, (copy) => [...unwritableTables(copy)]);
   if (found.length === 0) return;
   const tables = found.map(([table, why]) => `${table} (${why.map((u) => u.reason).join("; ")})`);
-  throw new UserError(
+  throw new UnwritableError(
     `this node cannot write tables of the cluster's schema: ${tables.join(", ")}`,
-    "start it with the --functions FILE.js and --load-extension FILE that the other nodes have",
+    GIVE_FUNCTIONS,
   );
 }
 

@@ -42,5 +42,7 @@ export const OTHER_GUESTS: readonly Guest[] = [
       folder: POCKETBASE,
     }),
     writers: "all",
+    // Each node's first start notes the migration of its own auxiliary.db again.
+    conflicts: "any",
   },
 ];

@@ -9,6 +9,8 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/pocketbase/pocketbase"
 	"github.com/pocketbase/pocketbase/core"
@@ -85,7 +87,7 @@ func fill(app core.App, who string) error {
 	}
 	kept := 0
 	for n := range posts {
-		err := app.RunInTransaction(func(tx core.App) error {
+		err := repeated(app, func(tx core.App) error {
 			post := core.NewRecord(collection)
 			post.Load(map[string]any{"title": fmt.Sprintf("%s %d", who, n), "stars": n, "more": map[string]int{"n": n}, "author": author.Id})
 			if err := tx.Save(post); err != nil {
@@ -98,14 +100,26 @@ func fill(app core.App, who string) error {
 			if n%4 == 3 {
 				return tx.Delete(post)
 			}
-			kept++
 			return nil
 		})
 		if err != nil {
 			return err
 		}
+		if n%4 != 3 {
+			kept++
+		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(map[string]int{"kept": kept})
+}
+
+// A transaction that reads before it writes cannot wait for another process: it is repeated. PocketBase repeats single writes.
+func repeated(app core.App, work func(tx core.App) error) error {
+	for end := time.Now().Add(time.Minute); ; {
+		err := app.RunInTransaction(work)
+		if err == nil || !strings.Contains(err.Error(), "database is locked") || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 func report(app core.App) error {

@@ -33,14 +33,31 @@ const Book = new EntitySchema({
 const Tag = new EntitySchema({ name: "tag", columns: { name: { type: "varchar", primary: true } } });
 
 const [verb, database, who] = process.argv.slice(2);
-const source = new DataSource({ type: "better-sqlite3", driver, database, entities: [Author, Book, Tag], migrations });
+const source = new DataSource({
+  type: "better-sqlite3",
+  driver,
+  database,
+  entities: [Author, Book, Tag],
+  migrations,
+});
 await source.initialize();
+
+/** A transaction that reads before it writes, as TypeORM's do, cannot wait for another process: it is repeated. */
+async function repeated(work) {
+  for (const end = Date.now() + 60_000; ;) {
+    try {
+      return await source.transaction(work);
+    } catch (error) {
+      if (!/database is locked/.test(String(error)) || Date.now() > end) throw error;
+    }
+  }
+}
 
 async function fill() {
   const authors = source.getRepository("author");
   const author = await authors.save({ name: who, details: { from: who } });
   for (let n = 0; n < ROUNDS; n++)
-    await source.transaction(async (manager) => {
+    await repeated(async (manager) => {
       const tag = await manager.save("tag", { name: `${who} ${n % 3}` });
       const book = await manager.save("book", { title: `${who} ${n}`, author, tags: [tag] });
       if (n % 2 === 0) await manager.save("book", { ...book, pages: n });
@@ -52,7 +69,9 @@ async function fill() {
 
 async function report() {
   const order = { title: "ASC" };
-  const books = await source.getRepository("book").find({ relations: { author: true, tags: true }, order, withDeleted: true });
+  const books = await source
+    .getRepository("book")
+    .find({ relations: { author: true, tags: true }, order, withDeleted: true });
   return { kept: books.length, books };
 }
 
@@ -67,6 +86,8 @@ async function check() {
   if (said !== "ok" || broken.length > 0) throw new Error(JSON.stringify([said, broken]));
 }
 
-const result = await { migrate: () => source.runMigrations().then(() => undefined), fill, report, check }[verb]();
+const result = await { migrate: () => source.runMigrations().then(() => undefined), fill, report, check }[
+  verb
+]();
 if (result !== undefined) console.log(JSON.stringify(result));
 await source.destroy();
