@@ -1,4 +1,5 @@
 /** The admin API over real sockets, in front of a fake node. */
+import type { ChangeLine } from "../../src/operations/changes-api.ts";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +8,7 @@ import { connect } from "node:net";
 import { AdminServer } from "../../src/admin/server.ts";
 import { UserError } from "../../src/base/errors.ts";
 import type { VerifyResult, WaitResult } from "../../src/operations/api.ts";
-import { COMPARED, FakeNode, STATUS, RESTORED } from "./fake-node.ts";
+import { COMPARED, FakeNode, STATUS, RESTORED, UNDONE } from "./fake-node.ts";
 
 let folder = "";
 let server: AdminServer;
@@ -349,4 +350,41 @@ test("the control socket works in a folder with a long path; a missing folder is
   server.attach(node, join(deep, "control.sock"));
   const answer = await fetch("http://localhost/healthz", { unix: join(deep, "control.sock") });
   expect(answer.status).toBe(200);
+});
+
+test("the change feed: events with ids for browsers, JSON lines by Accept, and the place to go on", async () => {
+  const line = (kind: ChangeLine["kind"], last: boolean): ChangeLine => ({
+    ...{ kind, last, position: last ? "c:7" : "" },
+    json: `{"kind":"${kind}","last":${last}}`,
+  });
+  node.lines = [line("conflict", false), line("transaction", true)];
+  server.attach(node, socket());
+  const events = await get("api/v1/changes?since=c:3&tables=books,%20pages");
+  expect(events.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
+  expect(await events.text()).toBe(
+    'event: conflict\ndata: {"kind":"conflict","last":false}\n\nevent: transaction\nid: c:7\ndata: {"kind":"transaction","last":true}\n\n',
+  );
+  const lines = await get("api/v1/changes?since=c:3&follow=false", {
+    headers: { accept: "application/x-ndjson", "last-event-id": "c:5" },
+  });
+  expect([lines.headers.get("content-type"), await lines.text()]).toEqual([
+    "application/x-ndjson",
+    '{"kind":"conflict","last":false}\n{"kind":"transaction","last":true}\n',
+  ]);
+  expect(node.calls.map((c) => c.options)).toEqual([
+    { since: "c:3", tables: ["books", "pages"], follow: true },
+    { since: "c:5", tables: null, follow: false },
+  ]);
+});
+
+test("undo needs either a position or a time, and passes its choice on", async () => {
+  server.attach(node, socket());
+  const done = await post("api/v1/undo?since=10m&origin=n1&table=books&dryRun=true");
+  expect(await done.json()).toEqual({ ...UNDONE, dryRun: true });
+  expect(node.calls.at(-1)?.options).toEqual({
+    ...{ position: null, since: "10m", origin: "n1", table: "books", force: false, dryRun: true },
+  });
+  for (const query of ["", "?since=1m&position=c:1", "?since=1m&force=perhaps"])
+    expect([query, (await post(`api/v1/undo${query}`)).status]).toEqual([query, 400]);
+  expect((await get("api/v1/undo?since=1m")).status).toBe(404);
 });

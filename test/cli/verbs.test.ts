@@ -8,6 +8,7 @@ import { UserError } from "../../src/base/errors.ts";
 import { NodeClient } from "../../src/cli/client.ts";
 import { COMPARED, CONFLICT, RESTORED, FakeNode, STATUS } from "../admin/fake-node.ts";
 import type { NodeStatus } from "../../src/operations/api.ts";
+import type { ChangeLine } from "../../src/operations/changes-api.ts";
 import { marmot } from "./lab.ts";
 
 let folder = "";
@@ -328,6 +329,62 @@ describe("conflicts dismiss and restore of a table", () => {
     ])
       expect([argv, (await marmot(["conflicts", ...argv, "--db", db])).code]).toEqual([argv, 2]);
     expect(node.calls).toEqual([]);
+  });
+});
+
+describe("changes, diff and undo", () => {
+  const event = JSON.stringify({
+    ...{ kind: "transaction", position: "c:7", last: true, entry: "0:7", time: "T", origin: "n1", peer: "p" },
+    changes: [
+      { table: "books", op: "update", key: { id: 7 }, before: { id: 7, t: "a" }, after: { id: 7, t: "b" } },
+      { table: "books", op: "delete", key: { id: 8 }, before: { id: 8, t: { blob: "00" } }, after: null },
+    ],
+  });
+  const lines = (...all: [ChangeLine["kind"], string][]): ChangeLine[] =>
+    all.map(([kind, json]) => ({ kind, json, last: true, position: "c:7" }));
+  test("changes prints events until the feed ends, without signs of life", async () => {
+    node.lines = lines(["transaction", event], ["alive", '{"kind":"alive"}']);
+    expect(await marmot(["changes", "--since", "c:3", "--tables", "books", "--db", db])).toEqual({
+      ...{ code: 0, out: event, err: "" },
+    });
+    expect(node.calls[0]!.options).toEqual({ since: "c:3", tables: ["books"], follow: false });
+    node.lines = lines(["end", '{"kind":"end","reason":"too slow"}']);
+    const { code, err } = await marmot(["changes", "--follow", "--db", db]);
+    expect([code, err.split("\n")[0]]).toEqual([1, "marmot: too slow"]);
+    expect((await marmot(["changes", "--db", db])).code).toBe(2);
+  });
+  test("diff prints a line for each row, and all as one JSON document", async () => {
+    node.lines = lines(["transaction", event]);
+    const { out } = await marmot(["diff", "--since", "1h", "--db", db]);
+    expect(out.split("\n")).toEqual([
+      'c:7  T  n1  update books (id 7): t "a" => "b"',
+      "c:7  T  n1  delete books (id 8): id 8, t x'00'",
+    ]);
+    const json = JSON.parse((await marmot(["diff", "--since", "1h", "--json", "--db", db])).out) as object[];
+    expect(json.length).toBe(2);
+    expect(json[0]).toMatchObject({ position: "c:7", entry: "0:7", op: "update", before: { t: "a" } });
+    expect((await marmot(["diff", "--db", db])).code).toBe(2);
+  });
+  test("undo shows its plan first, and writes only when it is told to", async () => {
+    const plan = await marmot(["undo", "--since", "1m", "--dry-run", "--db", db]);
+    expect([plan.code, plan.out.split("\n")]).toEqual([
+      0,
+      [
+        "1 transaction: 1 row to take back",
+        "  books: 1 row",
+        "books 7: changed back",
+        "left as it is: books 8: it was changed since",
+      ],
+    ]);
+    const asked = await marmot(["undo", "--since", "1m", "--db", db]);
+    expect([asked.code, asked.err]).toEqual([1, expect.stringContaining("give --yes")]);
+    const done = await marmot(["undo", "--position", "c:7", "--force", "--yes", "--json", "--db", db]);
+    expect(JSON.parse(done.out)).toMatchObject({ dryRun: false, position: "c:17.9" });
+    expect(
+      node.calls.filter((c) => c.name === "undo").map((c) => (c.options as { dryRun: boolean }).dryRun),
+    ).toEqual([...[true, true, false]]);
+    for (const argv of [[], ["--since", "1m", "--position", "c:1"]])
+      expect((await marmot(["undo", ...argv, "--db", db])).code).toBe(2);
   });
 });
 

@@ -324,7 +324,7 @@ test("a reader that is too slow for the history is told so; without a history no
   db.close();
   await cluster.settle();
   socket.resume();
-  await until(() => text.includes(`"kind":"end"`) || text.slice(-60), "the reader is told the end", 15_000);
+  await until(() => text.includes(`"kind":"end"`) || text.slice(-60), "the reader is told the end");
   socket.destroy();
   expect(text).toContain(`"reason":"too slow: the entries after c:`);
   await restart("off");
@@ -334,4 +334,4 @@ test("a reader that is too slow for the history is told so; without a history no
     expect.stringContaining("records no history"),
   ]);
   expect(marmot(["run", "--db", node.db, "--history", "little"]).code).toBe(2);
-}, 90_000);
+}, 150_000);

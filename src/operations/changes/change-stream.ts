@@ -11,7 +11,8 @@ import type { HistoryReader, PastEntry } from "../../replica/history/history-rea
 import type { History } from "../../replication/node-history.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { ChangeLine, ChangesOptions, ChangeStream } from "../changes-api.ts";
-import { eventsOf, type TableFilter } from "./change-json.ts";
+import { type ChangeEvent, eventsOf, type TableFilter } from "./change-json.ts";
+import { type ChangeTail, tailOf } from "./change-tail.ts";
 
 /** Entries read at a time. */
 const AT_ONCE = 200;
@@ -76,9 +77,11 @@ export function placeOf(replicator: Replicator, clock: Clock, since: string): Hi
   return { id: reader.idBeforeTime(time), position: from };
 }
 
+const everyTable: TableFilter = () => true;
+
 /** null: all tables. Conflicts of rows without a table pass only then. */
 function tableFilter(tables: readonly string[] | null): TableFilter {
-  if (tables === null) return () => true;
+  if (tables === null) return everyTable;
   const wanted = new Set(tables.map(foldName));
   return (table) => table !== null && [...wanted].some((name) => isSameName(name, table.name));
 }
@@ -94,6 +97,7 @@ interface StreamParts {
 class Stream implements ChangeStream {
   readonly #parts: StreamParts;
   readonly #position: number[];
+  readonly #tail: ChangeTail;
   #id: number;
   /** Number of the last part of a large entry; 0: no entry is under way. */
   #part = 0;
@@ -105,6 +109,8 @@ class Stream implements ChangeStream {
     this.#parts = parts;
     this.#id = id;
     this.#position = [...position];
+    this.#tail = tailOf(parts.history);
+    this.#tail.readers++;
     this.#unlisten = parts.history.listen(() => this.#wake());
   }
 
@@ -122,18 +128,24 @@ class Stream implements ChangeStream {
   }
 
   close(): void {
+    if (!this.#ended) this.#tail.readers--;
     this.#ended = true;
     this.#unlisten();
     this.#wake();
   }
 
   /** False: nothing came for some time. */
-  #news(): Promise<boolean> {
+  async #news(): Promise<boolean> {
     const { clock } = this.#parts;
-    const woken = new Promise<boolean>((resolve) => {
-      this.#wake = () => resolve(true);
+    const isNews = await new Promise<boolean>((resolve) => {
+      const timer = clock.after(ALIVE_MS, () => resolve(false));
+      this.#wake = () => {
+        timer.cancel();
+        resolve(true);
+      };
     });
-    return Promise.race([woken, sleep(clock, ALIVE_MS).then(() => false)]);
+    if (isNews && this.#tail.gatherMs > 0) await sleep(clock, this.#tail.gatherMs);
+    return isNews;
   }
 
   #read(): readonly ChangeLine[] {
@@ -144,12 +156,13 @@ class Stream implements ChangeStream {
     const { reader } = history;
     const lines: ChangeLine[] = [];
     let length = 0;
-    if (!this.#isKept(reader))
-      return this.#end(
-        `too slow: the entries after ${showPosition(this.#position)} are no longer kept; the history begins at ${showPosition(reader.reach.from)}`,
-      );
     while (length < ANSWER_LENGTH) {
-      const entries = reader.after(this.#id, AT_ONCE);
+      const shared = this.#tail.after(this.#id);
+      if (shared === null && !this.#isKept(reader))
+        return this.#end(
+          `too slow: the entries after ${showPosition(this.#position)} are no longer kept; the history begins at ${showPosition(reader.reach.from)}`,
+        );
+      const entries = shared ?? reader.after(this.#id, AT_ONCE);
       for (const entry of entries) {
         this.#id = entry.id;
         if (entry.index <= (this.#position[entry.shard] ?? 0)) continue;
@@ -159,7 +172,7 @@ class Stream implements ChangeStream {
         }
         if (length >= ANSWER_LENGTH) break;
       }
-      if (entries.length < AT_ONCE) break;
+      if (shared !== null || entries.length < AT_ONCE) break;
     }
     return lines;
   }
@@ -173,7 +186,10 @@ class Stream implements ChangeStream {
 
   #linesOf(entry: PastEntry): ChangeLine[] {
     const { replicator, wants } = this.#parts;
-    const events = eventsOf(replicator, entry, { part: ++this.#part, wants });
+    const part = ++this.#part;
+    const make = (): ChangeEvent[] => eventsOf(replicator, entry, { part, wants });
+    const isShared = wants === everyTable && part === 1 && entry.last;
+    const events = isShared ? this.#tail.events(entry, make) : make();
     if (entry.last) {
       this.#part = 0;
       for (const [shard, index] of (parsePosition(entry.position) ?? []).entries())

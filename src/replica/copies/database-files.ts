@@ -55,8 +55,19 @@ export function attachSource(db: DatabaseSync, path: string): void {
 export function copyTable(db: DatabaseSync, shape: TableShape): number {
   const columns = shape.columns.map((c) => quoteIdentifier(c.name)).join(", ");
   const name = quoteIdentifier(shape.name);
-  const { changes } = db
-    .prepare(`INSERT INTO main.${name}(${columns}) SELECT ${columns} FROM source.${name}`)
-    .run();
-  return Number(changes);
+  // With an asterisk SQLite copies the records as they are, where both tables are declared alike.
+  const rows = isWhole(db, shape)
+    ? `INSERT INTO main.${name} SELECT * FROM source.${name}`
+    : `INSERT INTO main.${name}(${columns}) SELECT ${columns} FROM source.${name}`;
+  return Number(db.prepare(rows).run().changes);
+}
+
+/** The stored columns are all columns, in the same order in both tables. SQLite would give rows without a key other rowids. */
+function isWhole(db: DatabaseSync, { name, columns, rowidKey }: TableShape): boolean {
+  if (rowidKey) return false;
+  const wanted = JSON.stringify(columns.map((c) => c.name));
+  return ["main", "source"].every((schema) => {
+    const rows = db.prepare(`SELECT name FROM pragma_table_xinfo(?, ?)`).all(name, schema);
+    return JSON.stringify(rows.map((row) => String(row.name))) === wanted;
+  });
 }

@@ -9,12 +9,13 @@ import { openDatabase } from "../../sqlite/open.ts";
 import { integer, readTuples } from "../../sqlite/typed-rows.ts";
 
 /** A file of another format is made again. */
-const FORMAT = 1;
+const FORMAT = 2;
 
+/** Readers go on after the last id that they saw, so no id comes twice, also after all entries were removed. */
 const SCHEMA = `
   CREATE TABLE "fact"("name" TEXT PRIMARY KEY, "value") WITHOUT ROWID;
   CREATE TABLE "reach"("shard" INTEGER PRIMARY KEY, "from_idx" INTEGER, "to_idx" INTEGER);
-  CREATE TABLE "entry"("id" INTEGER PRIMARY KEY, "shard" INTEGER, "idx" INTEGER, "last" INTEGER, "time" INTEGER, "origin" INTEGER, "version" INTEGER, "position" TEXT, "data" BLOB);
+  CREATE TABLE "entry"("id" INTEGER PRIMARY KEY AUTOINCREMENT, "shard" INTEGER, "idx" INTEGER, "last" INTEGER, "time" INTEGER, "origin" INTEGER, "version" INTEGER, "position" TEXT, "data" BLOB);
   CREATE INDEX "entry_position" ON "entry"("shard", "idx");
   CREATE TABLE "shape"("version" INTEGER, "tbl" INTEGER, "name" TEXT, "columns" TEXT, "key" TEXT, PRIMARY KEY("version", "tbl")) WITHOUT ROWID;
 `;

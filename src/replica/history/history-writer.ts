@@ -47,6 +47,8 @@ export class HistoryWriter {
   #schema: Uint8Array | null = null;
   #partBytes = 0;
   #hasParts = false;
+  /** The id of the newest entry, or of its first part. */
+  #newest = 0;
   #added = false;
   #committed = false;
   #failed = false;
@@ -124,12 +126,23 @@ export class HistoryWriter {
     this.#conflicts = [];
     this.#schema = null;
     this.#partBytes = 0;
+    const isFirst = !this.#hasParts;
     this.#hasParts = true;
     this.#added = true;
     this.#bytes += data.length;
     this.#try(() => {
       this.#begin();
-      this.#insert.run(shard, index, last, time, origin, this.#version, position, data);
+      const id = this.#insert.run(
+        shard,
+        index,
+        last,
+        time,
+        origin,
+        this.#version,
+        position,
+        data,
+      ).lastInsertRowid;
+      if (isFirst) this.#newest = Number(id);
     });
   }
 
@@ -152,7 +165,7 @@ export class HistoryWriter {
     this.#options.onCommit();
   }
 
-  /** Removes whole entries, the oldest first. */
+  /** Removes whole entries, the oldest first. The newest one stays, whatever its size is, until there is another one. */
   #trim(): void {
     let over = this.#bytes - this.#options.limit;
     let upTo = 0;
@@ -161,6 +174,7 @@ export class HistoryWriter {
       this.#oldest.all(),
       ...([integer, integer, integer, integer, integer] as const),
     )) {
+      if (id >= this.#newest) break;
       over -= size;
       this.#bytes -= size;
       freed += size;

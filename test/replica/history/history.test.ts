@@ -4,7 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Random } from "../../../src/base/random.ts";
+import { Op } from "../../../src/change/batch.ts";
 import { decodeImage } from "../../../src/change/codec.ts";
+import type { Value } from "../../../src/change/value.ts";
 import { HistoryReader, type PastEntry } from "../../../src/replica/history/history-reader.ts";
 import { openHistoryFile } from "../../../src/replica/history/history-tables.ts";
 import { HistoryWriter } from "../../../src/replica/history/history-writer.ts";
@@ -159,3 +162,103 @@ test("a failure ends the recording, not the replica", () => {
   expect(lab.memory.replica.row(1, [3n])).toEqual([3n, "c"]);
   lab.close();
 });
+
+/** Entries of three origins that know little of each other: conflicts, rows that are evicted, children whose parent goes. */
+function randomEntry(random: Random, lab: Concurrent): void {
+  const origin = random.pick(["a", "b", "c"]);
+  // The rows of an application's transaction do not clash with each other.
+  const free = ["u1", "u2", "u3", "u4"];
+  const rows = Array.from({ length: random.between(1, 4) }, () => {
+    const k = random.between(1, 6);
+    const isChild = random.chance(0.3);
+    if (random.chance(0.25)) return { table: isChild ? 2 : 1, k, image: null };
+    const image: Value[] = isChild
+      ? [BigInt(k), BigInt(random.between(1, 6))]
+      : [
+          BigInt(k),
+          random.chance(0.2) ? null : free.splice(random.below(free.length), 1)[0]!,
+          `v${random.between(1, 99)}`,
+        ];
+    return { table: isChild ? 2 : 1, k, image };
+  });
+  lab.give(origin, rows, random.between(0, lab.index));
+}
+
+class Concurrent {
+  readonly memory: MemoryReplica;
+  index = 0;
+  readonly #csn = new Map<string, number>();
+
+  constructor(merge: "row" | "column") {
+    const schema = `CREATE TABLE p(k INTEGER PRIMARY KEY, u TEXT UNIQUE, v TEXT);
+      CREATE TABLE c(k INTEGER PRIMARY KEY, parent INTEGER REFERENCES p(k) ON DELETE CASCADE);`;
+    this.memory = new MemoryReplica({ schema, shards: 1, foreignKeys: "resolve", merge });
+  }
+
+  give(origin: string, rows: { table: number; k: number; image: Value[] | null }[], base: number): void {
+    const csn = (this.#csn.get(origin) ?? 0) + 1;
+    this.#csn.set(origin, csn);
+    const distinct = [...new Map(rows.map((row) => [`${row.table}/${row.k}`, row])).values()];
+    const tables = [1, 2].flatMap((table) => {
+      const of = distinct.filter((row) => row.table === table);
+      if (of.length === 0) return [];
+      const changes = of.map(({ k, image }) => ({
+        ...{ op: image === null ? Op.delete : Op.insert, keyId: k, key: [BigInt(k)], image },
+        ...{ mask: null, base: 0 },
+      }));
+      return [{ table, columns: table === 1 ? 3 : 2, rows: changes }];
+    });
+    const made = batch({ origin, csn, previousCsn: csn - 1, bases: [[base]], tables });
+    this.memory.give(0, entry(++this.index, { batch: made }));
+  }
+
+  /** Table and key ⇒ row. */
+  rows(): Map<string, string> {
+    const rows = new Map<string, string>();
+    for (const table of [1, 2])
+      for (const image of this.memory.replica.rows(table))
+        rows.set(`${table}/${image[0]}`, image.map(String).join());
+    return rows;
+  }
+}
+
+for (const merge of ["row", "column"] as const)
+  test(`merge by ${merge}: the rows of the history are the replica's at every position, with conflicts, evictions and cascades`, () => {
+    const random = new Random(merge === "row" ? 11 : 12);
+    for (let round = 0; round < 12; round++) {
+      rmSync(path, { force: true });
+      const lab = new Concurrent(merge);
+      const db = openHistoryFile(path, CLUSTER);
+      lab.memory.replica.record(
+        new HistoryWriter(db, [0], {
+          limit: 1 << 24,
+          onFailure: (e) => expect(e).toBe(null),
+          onCommit: () => {},
+        }),
+      );
+      const reader = new HistoryReader(path);
+      const model = new Map<string, string>();
+      let id = 0;
+      let conflicts = 0;
+      for (let i = 0; i < 60; i++) {
+        randomEntry(random, lab);
+        for (const recorded of reader.after(id, 10)) {
+          id = recorded.id;
+          conflicts += recorded.conflicts.length;
+          for (const [table, before, after] of recorded.rows) {
+            const [old, next] = [before, after].map((b) => (b === null ? undefined : decodeImage(b)));
+            const name = `${table}/${(next ?? old)![0]}`;
+            expect([name, model.get(name)]).toEqual([name, old?.map(String).join()]);
+            if (next === undefined) model.delete(name);
+            else model.set(name, next.map(String).join());
+          }
+        }
+        expect(model).toEqual(lab.rows());
+      }
+      expect(conflicts).toBe(lab.memory.replica.journal.total);
+      reader.close();
+      db.close();
+      lab.memory.close();
+      for (const suffix of ["-wal", "-shm"]) rmSync(path + suffix, { force: true });
+    }
+  });

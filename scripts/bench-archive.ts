@@ -1,0 +1,193 @@
+/**
+ * The cost of keeping the past, as ratios within one run: recording the history, a backup against a copy of the file, a restore, and the
+ * change feed. Needs dist/marmot.
+ *
+ *   bun scripts/bench-archive.ts [--only history,backup,feed,readers] [--rows N] [--seconds T]
+ */
+import { Database } from "bun:sqlite";
+import { copyFileSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { marmot, TestCluster, type TestNode } from "../test/cluster/lab.ts";
+import { parseScriptArgs } from "./lib/usage.ts";
+
+const { values } = parseScriptArgs(import.meta.path, {
+  only: { type: "string", default: "history,backup,feed,readers" },
+  rows: { type: "string", default: "100000" },
+  seconds: { type: "string", default: "10" },
+});
+const parts = values.only.split(",");
+const rows = Number(values.rows);
+const seconds = Number(values.seconds);
+
+const SCHEMA = "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT NOT NULL, n INT, body TEXT)";
+const BODY = "x".repeat(100);
+const PERCENT = 100;
+
+const report = (name: string, value: string): void => console.log(`${name.padEnd(58)} ${value}`);
+
+function fill(node: TestNode, from: number, count: number, at: number): void {
+  const db = node.open();
+  const insert = db.query("INSERT INTO item VALUES(?, ?, ?, ?)");
+  for (let i = from; i < from + count; i += at) {
+    db.exec("BEGIN IMMEDIATE");
+    for (let j = i; j < Math.min(from + count, i + at); j++) insert.run(j, `name ${j}`, j, BODY);
+    db.exec("COMMIT");
+  }
+  db.close();
+}
+
+async function bulk(history: string): Promise<number> {
+  const cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, quiet: true });
+  try {
+    for (const node of cluster.nodes) {
+      await node.kill("SIGTERM");
+      await node.startAlone(["--history", history]);
+      await node.ready();
+    }
+    fill(cluster.nodes[0]!, 1, 5000, 1000);
+    await cluster.settle();
+    const start = performance.now();
+    fill(cluster.nodes[0]!, 10_000, rows, 1000);
+    if (!(await cluster.nodes[0]!.wait({ all: true, timeout: "300s" }))) throw new Error("not shown in time");
+    return rows / ((performance.now() - start) / 1000);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+async function benchHistory(): Promise<void> {
+  const off: number[] = [];
+  const on: number[] = [];
+  for (let i = 0; i < 2; i++) {
+    off.push(await bulk("off"));
+    on.push(await bulk("256MB"));
+  }
+  const best = [Math.max(...off), Math.max(...on)] as const;
+  report("bulk rows/s shown on three nodes, without a history", best[0].toFixed(0));
+  report("  with a history", `${best[1].toFixed(0)} (${((best[1] / best[0]) * PERCENT).toFixed(0)} %)`);
+}
+
+async function benchBackup(): Promise<void> {
+  const cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, count: 1, quiet: true });
+  try {
+    const [node] = cluster.nodes as [TestNode];
+    fill(node, 1, rows, 10_000);
+    await node.wait({ timeout: "300s" });
+    const copy = join(cluster.folder, "copy.db");
+    const timed = (work: () => void): number => {
+      const start = performance.now();
+      work();
+      return (performance.now() - start) / 1000;
+    };
+    const backup = timed(() => {
+      const { code, stderr } = marmot(["backup", copy, "--db", node.db]);
+      if (code !== 0) throw new Error(stderr);
+    });
+    const { size } = statSync(copy);
+    const plain = timed(() => copyFileSync(copy, `${copy}.cp`));
+    const restored = join(cluster.folder, "restored.db");
+    const restore = timed(() => marmot(["restore", copy, "--db", restored]));
+    const rate = (s: number): string => `${(size / s / 1e6).toFixed(0)} MB/s`;
+    report(
+      "backup, with integrity_check and SHA-256",
+      `${rate(backup)} (${(plain / backup).toFixed(2)} of a plain copy)`,
+    );
+    report("restore into a new file, with both checks", rate(restore));
+    rmSync(`${copy}.cp`);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+async function* lines(node: TestNode): AsyncGenerator<string, void> {
+  const answer = await fetch(`http://127.0.0.1:${node.admin}/api/v1/changes`, {
+    headers: { accept: "application/x-ndjson" },
+  });
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) {
+    const all = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = all.pop()!;
+    yield* all;
+  }
+}
+
+/** From a commit until the feed of the same node has it, and from there until the reader has it. */
+async function benchFeed(): Promise<void> {
+  const cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, quiet: true });
+  try {
+    const [writer, node] = cluster.nodes as [TestNode, TestNode];
+    const seen = new Map<number, number>();
+    void (async () => {
+      for await (const line of lines(node))
+        for (const m of line.matchAll(/"key":\{"id":(\d+)\}/g)) seen.set(Number(m[1]), performance.now());
+    })().catch(() => {});
+    await Bun.sleep(500);
+    const db = writer.open();
+    const shown = new Database(node.db, { readonly: true });
+    const feed: number[] = [];
+    for (let i = 1; i <= 300; i++) {
+      db.query("INSERT INTO item VALUES(?, 'n', 1, '')").run(i);
+      while (shown.query("SELECT 1 FROM item WHERE id = ?").get(i) === null) await Bun.sleep(0);
+      const at = performance.now();
+      while (!seen.has(i)) await Bun.sleep(0);
+      feed.push(seen.get(i)! - at);
+    }
+    db.close();
+    shown.close();
+    feed.sort((a, b) => a - b);
+    report(
+      "feed, ms after the file shows a row: p50, p99",
+      `${feed[150]!.toFixed(1)}, ${feed[297]!.toFixed(1)}`,
+    );
+  } finally {
+    await cluster.stop();
+  }
+}
+
+const cpuMs = (pid: number): number => {
+  const [user, system] = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .split(") ")[1]!
+    .split(" ")
+    .slice(11, 13)
+    .map(Number);
+  return (user! + system!) * 10;
+};
+
+async function benchReaders(): Promise<void> {
+  const cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, quiet: true });
+  try {
+    const [writer, node] = cluster.nodes as [TestNode, TestNode];
+    let next = 1;
+    const load = async (): Promise<number> => {
+      const db = writer.open();
+      const before = cpuMs(node.process!.pid);
+      const start = performance.now();
+      while (performance.now() - start < seconds * 1000) {
+        db.exec("BEGIN IMMEDIATE");
+        for (let i = 0; i < 10; i++) db.query("INSERT INTO item VALUES(?, 'n', 1, '')").run(next++);
+        db.exec("COMMIT");
+        await Bun.sleep(9);
+      }
+      db.close();
+      return (cpuMs(node.process!.pid) - before) / (performance.now() - start);
+    };
+    const alone = await load();
+    for (let i = 0; i < 100; i++)
+      void (async () => {
+        for await (const _ of lines(node));
+      })().catch(() => {});
+    await Bun.sleep(1000);
+    const followed = await load();
+    report("CPU of a node at about 1,000 rows/s", `${(alone * PERCENT).toFixed(0)} % of a core`);
+    report("  with 100 readers of the feed", `${(followed * PERCENT).toFixed(0)} %`);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+if (parts.includes("history")) await benchHistory();
+if (parts.includes("backup")) await benchBackup();
+if (parts.includes("feed")) await benchFeed();
+if (parts.includes("readers")) await benchReaders();
+process.exit(0);
