@@ -241,6 +241,18 @@ describe("a wrong page is found", () => {
   });
 });
 
+test("each of an operator's ten questions has a command that exists", () => {
+  const table = page("docs/operations.md").text.split("## Is it healthy?")[0]!;
+  const rows = [...table.matchAll(/^\| ([^|]+\?) \| (.+) \|$/gm)];
+  expect(rows).toHaveLength(10);
+  for (const [, question, answer] of rows)
+    expect([
+      question,
+      inlineCommands(made(answer!)).length > 0,
+      inlineCommands(made(answer!)).flatMap(wrongCommand),
+    ]).toEqual([question, true, []]);
+});
+
 test("llms.txt links to files that exist", () => {
   const text = readFileSync(join(ROOT, "llms.txt"), "utf8");
   const linked = [...text.matchAll(/\]\(([^)]+)\)/g)].map((m) => m[1]!);
