@@ -1,4 +1,5 @@
 /** The app database beside the replica, both closed to all others of this process: which of its rows the cluster lacks. */
+import { isSameName } from "../../base/names.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { readStoredState } from "../../app-db/stored-state.ts";
 import { readRemembered } from "../../capture/remembered.ts";
@@ -71,6 +72,12 @@ export class FilePair {
     return readRemembered(this.#db)?.version === this.#settings.schemaVersion;
   }
 
+  /** The file has the table with all of its columns: the application did not drop or rename them since. */
+  #isUnchanged({ name, columns }: TableShape): boolean {
+    const there = this.#db.prepare("SELECT name FROM pragma_table_xinfo(?)").all(name) as { name: string }[];
+    return columns.every((column) => there.some((other) => isSameName(other.name, column.name)));
+  }
+
   /**
    * The replica took rows of this node that the file does not have: the file went back. Only rows above its acknowledged
    * log ids are looked at; after an orderly stop there are none. Rows that may differ for another reason are left out.
@@ -78,10 +85,11 @@ export class FilePair {
   hasLostOwnRows(): boolean {
     const { merge, shards, encoding } = this.#settings;
     const open = this.#shapes.filter(
-      ({ id, name, rowidKey }) =>
-        !rowidKey &&
-        settingOf(merge, name) === "row" &&
-        this.#ordered(id) > (this.#acknowledged.get(id) ?? 0),
+      (shape) =>
+        !shape.rowidKey &&
+        settingOf(merge, shape.name) === "row" &&
+        this.#ordered(shape.id) > (this.#acknowledged.get(shape.id) ?? 0) &&
+        this.#isUnchanged(shape),
     );
     if (open.length === 0 || !this.#hasSameSchema) return false;
     const { bases, withheld } = readStoredState(this.#db, open, shards);

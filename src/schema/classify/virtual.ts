@@ -77,6 +77,14 @@ function classifyKept({ name, kind }: DerivedIndex, around: Surroundings): Class
   const isKept = sources.length > 0 && sources.every((table) => triggers.isReplicated(table));
   if (isKept && missingOf(eventsOf(name, around)).length === 0)
     return keptBy(name, sources[0]!, kind === "r-tree" ? "an R-tree" : "a full-text index");
+  const calls = [...triggers.byName.values()].some((t) => t.problem !== null && t.writes.has(foldName(name)));
+  if (isKept && calls)
+    return refused(
+      name,
+      "its triggers call functions that only the application has",
+      "give these with --functions FILE.js",
+      `or ${leaveOut(name)}`,
+    );
   if (kind === "r-tree")
     return { ...refused(name, "it is a virtual table", leaveOut(name)), fix: "fill it on each node" };
   return refused(

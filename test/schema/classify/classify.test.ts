@@ -162,6 +162,8 @@ test("an index with its own rows is local if triggers keep it on INSERT, UPDATE 
     `${rtree} ${keepTree}`,
   ])
     expect(verdicts(schema)).toMatchObject({ t: "replicates", f: "local" });
+  const calling = KEEP_OWN.replace("VALUES(NEW.id, NEW.a)", "VALUES(NEW.id, stem(NEW.a))");
+  expect(classified(`${FTS("prefix='2'")} ${calling}`).get("f")?.hint).toContain("--functions");
   const halfKept = classified(`${FTS("prefix='2'")} ${KEEP_OWN.split("CREATE TRIGGER c")[0]!}`).get("f");
   expect(halfKept?.verdict).toBe("refused");
   expect(halfKept?.hint).toContain("on INSERT, UPDATE and DELETE");
