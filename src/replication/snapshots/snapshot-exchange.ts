@@ -190,7 +190,8 @@ export class SnapshotExchange {
     const { log, logger, nameOf, replica, clock } = this.#components;
     const { id, size, positions } = copy.head;
     const configurations = positions.map(({ index }, shard) => log.configurationAt(shard, index)!);
-    logger.event("snapshot", `sending the replica to ${nameOf(to)}`, {
+    const where = from > 0 ? ` from byte ${from} on` : "";
+    logger.event("snapshot", `sending the replica to ${nameOf(to)}${where}`, {
       to: nameOf(to),
       bytes: size,
       ...(from > 0 ? { from } : {}),
