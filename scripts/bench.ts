@@ -2,10 +2,10 @@
  * Measures replication: clusters of the compiled binary beside plain SQLite in the same run. Read the ratios; machines
  * differ. Needs dist/marmot.
  *
- *   bun scripts/bench.ts [--shards N] [--only single,bulk,blobs,triggers,latency,memory,idle,catchup,captured]
+ *   bun scripts/bench.ts [--shards N] [--only single,bulk,blobs,large,triggers,latency,memory,idle,catchup,captured]
  *     [--quick] [--json PATH]
  *
- * --quick: each load once and a fifth of its rows, without memory, idle and captured; --json: also writes all measures to a file.
+ * --quick: each load once and a fifth of its rows, without large, memory, idle and captured; --json: also writes all measures to a file.
  */
 import { Database } from "bun:sqlite";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -25,8 +25,14 @@ const BULK_ROWS = 100_000;
 const BULK_BATCH = 1000;
 const BLOB_ROWS = 500;
 const BLOB_BYTES = 100_000;
+/** Large rows: name, rows, bytes of each, and rows of a transaction. */
+const LARGE = [
+  ["30 BLOBs of 1 MB, one transaction", 30, 1_000_000, 30],
+  ["a row of 40 MB", 1, 40_000_000, 1],
+  ["a row of 100 MB", 1, 100_000_000, 1],
+] as const;
 /** Left out by --quick. */
-const SLOW: ReadonlySet<string> = new Set(["memory", "idle", "captured"]);
+const SLOW: ReadonlySet<string> = new Set(["memory", "idle", "captured", "large"]);
 
 interface AppTask {
   readonly kind: "load" | "latency";
@@ -258,6 +264,9 @@ function watchMemory(nodes: readonly TestNode[]): () => { quarters: number[][]; 
   };
 }
 
+const termsOf = async (nodes: readonly TestNode[]): Promise<number[]> =>
+  await Promise.all(nodes.map(async (node) => (await node.status()).shards[0]!.term));
+
 async function main(): Promise<void> {
   const { values } = parseScriptArgs(import.meta.path, {
     shards: { type: "string", default: "1" },
@@ -305,6 +314,18 @@ async function main(): Promise<void> {
         ...(await repeated(nodes, times, rows, () => load(first.db, others, rows, 1, take(rows), more))),
       });
     }
+    if (on("large"))
+      for (const [name, rows, blobBytes, batch] of LARGE) {
+        const before = await termsOf(nodes);
+        const watched = watchMemory(nodes);
+        const { visible } = await load(first.db, others, rows, batch, take(rows), { blobBytes });
+        const after = await termsOf(nodes);
+        print(name, {
+          visible_on_all_mb_per_s: visible === null ? null : round((rows * blobBytes) / visible / 1000, 1),
+          elections: after.reduce((sum, term, i) => Math.max(sum, term - before[i]!), 0),
+          rss_mb_most: watched().most,
+        });
+      }
     if (on("triggers")) {
       const rates = { t: [] as number[], u: [] as number[] };
       for (let i = 0; i < 3; i++)

@@ -68,10 +68,11 @@ export class PeerNews {
   isVouched(id: MemberId, peer: PeerId): boolean {
     const { members, configuration } = this.#group.configuration;
     const { self, clock, transport } = this.#components;
-    const told = members.some((m) =>
-      this.received.get(m.peerId)?.members?.some(([known, its]) => known === id && its === peer),
-    );
+    const news = members.flatMap((m) => this.received.get(m.peerId) ?? []);
+    const told = news.some((n) => n.members?.some(([known, its]) => known === id && its === peer));
     if (told) return true;
+    // Older builds tell no members: with them alone, no one could vouch.
+    if (news.length > 0 && news.every((n) => n.members === undefined)) return true;
     const others = members.filter((m) => m.peerId !== self);
     const connected = transport.connected();
     if (others.some((m) => connected.includes(m.peerId))) this.#inTouchAt = clock.now();

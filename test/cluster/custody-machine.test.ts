@@ -83,6 +83,12 @@ describe("a voter that was rolled back to an older image", () => {
       expect(v.query("SELECT id FROM t ORDER BY id")).toEqual([[1n], [3n]]);
       const [kept] = readdirSync(v.folder).filter((name) => name.startsWith("app.db.before-"));
       expect(kept).toBeDefined();
+      const [saved] = readdirSync(v.folder).filter((name) => name.startsWith("app.db.unsent-"));
+      v.run(
+        `ATTACH '${join(v.folder, saved!)}' AS unsent; INSERT OR REPLACE INTO t SELECT * FROM unsent.t; DETACH unsent`,
+      );
+      await cluster.settle();
+      expect(a.query("SELECT v FROM t WHERE id = 2")).toEqual([["not sent"]]);
       await until(async () => (await a.status()).members.every((m) => m.role === "voter"), "three voters");
       expect((await a.status()).members).toHaveLength(3);
     },

@@ -76,6 +76,10 @@ test("three nodes: verdict, lag, events and metrics follow a node that dies and 
     );
     for (let i = 2; i < 30; i++) a.run(`INSERT INTO kv VALUES(${i}, 'x')`);
     expect(await a.wait()).toBe(true);
+    const lagOf = async (): Promise<number | null> =>
+      (await a.status()).members.find((m) => m.name === "n2")!.lagMs;
+    // The age counts from the first status or news that saw the commit.
+    await until(async () => (((await lagOf()) ?? 0) > 0 ? true : "no lag yet"), "n2 is behind for some time");
     const lost = await a.status();
     expect(lost.quorum).toEqual({ voters: 3, inTouch: 2, mayLose: 0 });
     const silent = lost.members.find((m) => m.name === "n2")!;

@@ -42,7 +42,7 @@ function setup({
   };
 }
 
-const told = (members: readonly [number, string][]): never =>
+const told = (members: readonly [number, string][] | undefined): never =>
   ({
     ...{ name: "n", version: "1", ready: true, applied: [], reflected: [], functions: "", waiting: 0 },
     members,
@@ -57,6 +57,14 @@ test("a member's word counts for the id and the peer that it names, a stranger's
   expect(news.isVouched(9, asPeerId("p9"))).toBeTrue();
   expect(news.isVouched(9, asPeerId("p8"))).toBeFalse();
   expect(news.isVouched(8, asPeerId("p9"))).toBeFalse();
+});
+
+test("members of older builds tell no members, so a peer is believed where all are older", () => {
+  const { news } = setup({ voters: [1, 2, 3], connected: ["p1", "p3"] });
+  news.receive(asPeerId("p1"), told(undefined));
+  expect(news.isVouched(9, asPeerId("p9"))).toBeTrue();
+  news.receive(asPeerId("p3"), told([[3, "p3"]]));
+  expect(news.isVouched(9, asPeerId("p9"))).toBeFalse();
 });
 
 test("without a member in touch for long, all may have been replaced, if they did not need this node for that", () => {

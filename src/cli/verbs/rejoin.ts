@@ -28,6 +28,10 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     context.print(
       `not sent to other nodes: ${rows} rows of ${table}, with the keys ${keys.join("; ")}${rows > keys.length ? " …" : ""}`,
     );
+  if (result.saved !== null)
+    context.print(
+      `these rows are in ${result.saved}; later: ATTACH '${result.saved}' AS unsent; INSERT OR REPLACE INTO TABLE SELECT * FROM unsent.TABLE`,
+    );
   const peers = result.needsPeers ? " --peers ADDRESS" : "";
   context.say(`next: marmot run --db ${db}${peers} receives the cluster's data as a new member`);
   return 0;
@@ -38,7 +42,7 @@ export const rejoinVerb: Verb = {
   summary: "Sets a halted node's state aside; it joins again as a new member.",
   details: [
     "For the states went-back, log-lost and removed. The node must be stopped.",
-    "FILE is kept as FILE.before-TIME; its rows that were not sent are listed.",
+    "FILE is kept as FILE.before-TIME; its rows that were not sent are listed, and saved as FILE.unsent-TIME.",
   ],
   usage: "rejoin --db FILE [options]",
   options: [DB_OPTION, DATA_DIR_OPTION, JSON_OPTION, CONFIG_OPTION],

@@ -39,6 +39,8 @@ export class HistoryWriter {
   readonly #remove: StatementSync;
   readonly #shape: StatementSync;
   readonly #from: number[];
+  /** Per shard, the stored reach. */
+  readonly #stored: string[] = [];
   #bytes: number;
   #version = 0;
   #place: Place | null = null;
@@ -151,7 +153,12 @@ export class HistoryWriter {
     this.#try(() => {
       this.#begin();
       if (this.#bytes > this.#options.limit) this.#trim();
-      positions.forEach((index, shard) => this.#reach.run(this.#from[shard] ?? 0, index, shard));
+      positions.forEach((index, shard) => {
+        const from = this.#from[shard] ?? 0;
+        const reach = `${from}/${index}`;
+        if (this.#stored[shard] !== reach) this.#reach.run(from, index, shard);
+        this.#stored[shard] = reach;
+      });
       this.#db.exec("COMMIT");
     });
     this.#committed = this.#added;
