@@ -18,8 +18,6 @@ export interface Guest {
   readonly writers: "all" | "one";
   /** Tables that each node's own triggers keep, left out of replication. */
   readonly local?: readonly string[];
-  /** More options of the node that forms the cluster. */
-  readonly first?: readonly string[];
   /** More options of every node. */
   readonly options?: readonly string[];
   /** It migrates the file before there is a cluster, since the file itself has marks that do not travel. */

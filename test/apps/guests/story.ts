@@ -117,7 +117,7 @@ export async function play(guest: Guest, folder: string, shards: number): Promis
     shards,
     schema: null,
     quiet: true,
-    first: ["--id-block", "4096", ...exclude(guest), ...(guest.first ?? [])],
+    first: ["--id-block", "4096", ...exclude(guest)],
     options: guest.options ?? [],
     prepare: ({ nodes }) => copyFileSync(file, nodes[0]!.db),
   });

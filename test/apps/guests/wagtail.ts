@@ -16,6 +16,5 @@ export const WAGTAIL: Guest = {
   }),
   writers: "all",
   // Each saved page brings one column of all entries of the search index up to date.
-  first: ["--merge", "wagtailsearch_indexentry=column"],
   conflicts: "any",
 };
