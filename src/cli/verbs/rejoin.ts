@@ -42,7 +42,7 @@ export const rejoinVerb: Verb = {
   summary: "Sets a halted node's state aside; it joins again as a new member.",
   details: [
     "For the states went-back, log-lost and removed. The node must be stopped.",
-    "FILE is kept as FILE.before-TIME. Rows that were not sent are in FILE.unsent-TIME.",
+    "FILE is kept as FILE.before-TIME, and its unsent rows are in FILE.unsent-TIME.",
   ],
   usage: "rejoin --db FILE [options]",
   options: [DB_OPTION, DATA_DIR_OPTION, JSON_OPTION, CONFIG_OPTION],
