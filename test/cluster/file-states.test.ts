@@ -1,16 +1,7 @@
 /** Files that a node cannot use as they are: named with their hint, which works; journal modes; formats of received files. */
 import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BINARY, TestCluster, type TestNode, until } from "./lab.ts";
 
@@ -22,41 +13,12 @@ afterEach(async () => {
   cluster = null;
 });
 
-const rows = (node: TestNode): number => Number(node.query("SELECT count(*) FROM kv")[0]![0]);
-
-/** Overwrites a page of 4096 bytes. */
-function garbage(path: string, page: number): void {
-  const descriptor = openSync(path, "r+");
-  writeSync(descriptor, crypto.getRandomValues(new Uint8Array(4096)), 0, 4096, (page - 1) * 4096);
-  closeSync(descriptor);
-}
-
 async function exits(node: TestNode): Promise<string> {
   await until(() => node.process?.exitCode !== null, `${node.name} exits`);
   const said = node.log();
   expect(said).not.toMatch(/^\s+at .+[(:]/m);
   return said;
 }
-
-test("a damaged replica is named, and the node joins again as its hint says", async () => {
-  cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });
-  const [first, , third] = cluster.nodes as [TestNode, TestNode, TestNode];
-  first.run("INSERT INTO kv VALUES(1, 'one')");
-  expect(await first.wait({ all: true })).toBe(true);
-  await third.kill("SIGTERM");
-  const replica = join(third.dataDir, "replica.db");
-  garbage(replica, 1);
-  await third.start();
-  const said = await exits(third);
-  expect(said).toContain(`${replica} is damaged`);
-  expect(said).toContain(`hint: stop the node, move ${third.dataDir} and ${third.db} away`);
-  renameSync(third.dataDir, `${third.dataDir}.away`);
-  for (const end of ["", "-wal", "-shm"])
-    if (await Bun.file(third.db + end).exists()) renameSync(third.db + end, `${third.db}.away${end}`);
-  await third.start();
-  await third.ready();
-  expect(rows(third)).toBe(1);
-}, 120_000);
 
 test("a file that another connection holds exclusively is named, and the node starts when it is free", async () => {
   cluster = new TestCluster(1, 1);

@@ -14,7 +14,7 @@ const SCHEMA = `
   INSERT INTO words SELECT 'w' || value, value / 2.0, x'00' FROM generate_series(1, 300);
   INSERT INTO bare SELECT value FROM generate_series(1, 300);
   INSERT INTO mails SELECT value, 'm' || value, 'n' FROM generate_series(1, 50);
-  INSERT INTO summed(id, v) SELECT value, value FROM generate_series(1, 50);`.replaceAll(
+  INSERT INTO summed(id, v) SELECT value, 'v' || value || '.' FROM generate_series(1, 50);`.replaceAll(
   /SELECT (.*?) FROM generate_series\(1, (\d+)\)/g,
   "WITH RECURSIVE s(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM s WHERE value < $2) SELECT $1 FROM s",
 );
@@ -136,13 +136,11 @@ for (const shards of [1, 16])
 
     test("a stored generated column with another value is found, and repaired", async () => {
       const [a, b] = nodes;
-      a.run("UPDATE summed SET v = 'seven' WHERE id = 7");
-      await cluster.settle();
       await b.kill("SIGTERM");
       b.run("PRAGMA wal_checkpoint(TRUNCATE)");
       const bytes = readFileSync(b.db);
-      // Pages may still hold older copies.
-      for (let at = 0; (at = bytes.indexOf("sevenseven", at)) !== -1; at++) bytes.write("sevenSEVEN", at);
+      // The row is as old as the file: it is not shown again at the start. Pages may hold copies of it.
+      for (let at = 0; (at = bytes.indexOf("v7.v7.v7.", at)) !== -1; at++) bytes.write("v7.v7.V7.", at);
       writeFileSync(b.db, bytes);
       await b.start();
       await b.ready();
@@ -152,7 +150,7 @@ for (const shards of [1, 16])
         expect.stringMatching(/n1 +summed +7 +the stored generated column twice differs/),
       ]);
       expect(b.marmot("verify", "--repair").code).toBe(0);
-      expect(b.query("SELECT twice FROM summed WHERE id = 7")).toEqual([["sevenseven"]]);
+      expect(b.query("SELECT twice FROM summed WHERE id = 7")).toEqual([["v7.v7."]]);
     });
 
     test("a scanned table publishes them, also those of the time while the node was stopped", async () => {
