@@ -157,6 +157,7 @@ test(
     expect(await clone.wait({ timeout: "1s" })).toBeFalse();
     v.run("INSERT INTO t VALUES(2, 'of the original')");
     expect(await v.wait()).toBeTrue();
+    await until(() => a.query("SELECT id FROM t").length > 0, "the row is shown");
     expect(a.query("SELECT id FROM t")).toEqual([[2n]]);
     // The hint: one of the two is stopped. The clone is older than the last start of the original.
     await v.kill("SIGTERM");
