@@ -23,18 +23,13 @@ import { type Image, type Value, valueEqual } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { failureOf } from "../sqlite/ddl-text/can-fail.ts";
 import { parseTable } from "../sqlite/ddl-text/table-text.ts";
+import { isUniqueViolation } from "../sqlite/unique-violation.ts";
 import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import { afterTableName, generationOf } from "../sqlite/ddl-text/index-text.ts";
 import { createAsWritten } from "../sqlite/functions/stand-ins.ts";
 
 /** Values bound in one statement that writes many rows. */
 const BOUND_AT_ONCE = 200;
-
-/** A row has a value of a UNIQUE index or key that another row has: SQLite's extended result code. */
-function violatedUnique(error: unknown): boolean {
-  const code = (error as { errcode?: unknown } | null)?.errcode;
-  return code === 2067 || code === 1555 || code === 2579;
-}
 
 /** Of stored columns only: the values of an image can be compared directly. */
 const isPlain = (unique: UniqueShape): boolean =>
@@ -212,7 +207,7 @@ export class RowAccess {
       this.#prepare(this.#upsertOrAbort(images.length)).run(...(images.flat() as Bound[]));
       return true;
     } catch (error) {
-      if (violatedUnique(error)) return false;
+      if (isUniqueViolation(error)) return false;
       throw error;
     }
   }

@@ -7,6 +7,7 @@ import { type Column, keyColumns, readTable, rowidAliases, type Table } from "..
 import type { ColumnOrigin } from "../diff/change.ts";
 import type { RejectedRows } from "./constraint-rejects.ts";
 import { isFailedExpression } from "../../sqlite/functions/failed-expression.ts";
+import { isUniqueViolation } from "../../sqlite/unique-violation.ts";
 import { withScratch } from "../scratch.ts";
 
 const SQLITE_CONSTRAINT = 19;
@@ -16,6 +17,7 @@ export const UNIQUE_VALUE = "another row has its unique value";
 
 /** The constraint that a row violates, by SQLite's extended result code; null: another error. */
 export function constraintOf(error: unknown): string | null {
+  if (isUniqueViolation(error)) return UNIQUE_VALUE;
   const code = (error as { errcode?: unknown } | null)?.errcode;
   if (typeof code !== "number") return null;
   if ((code & 0xff) === SQLITE_MISMATCH) return "its key is not an integer";
@@ -23,10 +25,6 @@ export function constraintOf(error: unknown): string | null {
   switch (code >> 8) {
     case 5:
       return "it has NULL in a column that is NOT NULL now";
-    case 6:
-    case 8:
-    case 10:
-      return UNIQUE_VALUE;
     case 12:
       return "it has a value of another type than its column";
     default:
