@@ -8,8 +8,6 @@ import { peerHash } from "../replica/store/tables.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import type { ConflictFilter } from "./api.ts";
 
-export const ALL_OPEN: ConflictFilter = { table: null, since: null, origin: null, open: true };
-
 /** The chosen entries, the newest first. Throws `UserError` for a table, node or time that is none. */
 export function* chosenConflicts(
   replicator: Replicator,

@@ -62,8 +62,6 @@ const LABELS: Readonly<Record<FormatName, string>> = {
   log: "logs",
 };
 
-export const formatLabel = (name: FormatName): string => LABELS[name];
-
 export const showRange = ({ min, max }: FormatRange): string => (min === max ? `${min}` : `${min} to ${max}`);
 
 /** Formats of which two nodes must have a version in common. */

@@ -33,6 +33,8 @@ export interface HistoryOptions {
 export class HistoryWriter {
   readonly #db: DatabaseSync;
   readonly #options: HistoryOptions;
+  readonly #beginWrite: StatementSync;
+  readonly #commitWrite: StatementSync;
   readonly #insert: StatementSync;
   readonly #reach: StatementSync;
   readonly #oldest: StatementSync;
@@ -61,6 +63,8 @@ export class HistoryWriter {
     this.#options = options;
     meet(db, positions);
     this.#from = [...readReach(db).from];
+    this.#beginWrite = db.prepare("BEGIN IMMEDIATE");
+    this.#commitWrite = db.prepare("COMMIT");
     this.#insert = db.prepare(
       `INSERT INTO "entry"("shard", "idx", "last", "time", "origin", "version", "position", "data") VALUES(?, ?, ?, ?, ?, ?, ?, ?)`,
     );
@@ -159,7 +163,7 @@ export class HistoryWriter {
         if (this.#stored[shard] !== reach) this.#reach.run(from, index, shard);
         this.#stored[shard] = reach;
       });
-      this.#db.exec("COMMIT");
+      this.#commitWrite.run();
     });
     this.#committed = this.#added;
     this.#added = false;
@@ -198,7 +202,7 @@ export class HistoryWriter {
   }
 
   #begin(): void {
-    if (!this.#db.isTransaction) this.#db.exec("BEGIN IMMEDIATE");
+    if (!this.#db.isTransaction) this.#beginWrite.run();
   }
 
   #try(work: () => void): void {
