@@ -2,6 +2,7 @@
  * `marmot repair`: builds the app database again from the replica. The old file stays beside it. Rows that only the old file
  * has go into the conflict journal, from which `marmot conflicts restore` brings them back.
  */
+import { isReaderIn } from "../../replication/own-facts.ts";
 import { existsSync, renameSync } from "node:fs";
 import { isOpenElsewhere } from "../../app-db/exclusive.ts";
 import { isDamage, UserError } from "../../base/errors.ts";
@@ -54,7 +55,7 @@ export async function repairFile(
       install(built, shapes, {
         ...{ clusterId: settings.clusterId, peerId, schemaVersion: settings.schemaVersion, position, life },
         usedIds: used,
-        isReader: isReaderHere(paths, peerId),
+        isReader: isReaderIn(readMembership(paths.log).at.members, peerId) === true,
       });
       skipIds(built, used);
       reserveIds(built, shapes, (table) => settingOf(settings.idBlock, table), slotFrom(paths, peerId));
@@ -75,9 +76,6 @@ export async function repairFile(
     unreadable: kept.unreadable,
   };
 }
-
-const isReaderHere = (paths: DataPaths, peerId: PeerId): boolean =>
-  readMembership(paths.log).at.members.some((m) => m.peerId === peerId && m.reader === true);
 
 const rejectOf = ({ shape, image }: KeptRow): Parameters<typeof keepRejectedRows>[1][number] => ({
   table: shape.name,

@@ -2,6 +2,7 @@
  * Joins a cluster: the node asks the peers, is admitted as a learner, receives the replica, and builds or checks the
  * application's file.
  */
+import { isReaderIn } from "../../replication/own-facts.ts";
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { nextTurn, sleep } from "../../base/clock.ts";
@@ -89,7 +90,7 @@ export async function joinCluster(
   try {
     await prepareAppDb(options, components, {
       place: place ?? slotFrom(paths, peerId),
-      isReader: isReader || isReaderIn(receivedConfiguration(paths), peerId),
+      isReader: isReader || isReaderIn(receivedConfiguration(paths)?.members ?? [], peerId) === true,
     });
   } catch (error) {
     const known = receivedConfiguration(paths)?.members.find((m) => m.peerId === peerId)?.admission;
@@ -210,9 +211,6 @@ export function slotFrom(paths: DataPaths, peerId: PeerId): Slot | null {
   const configuration = receivedConfiguration(paths);
   return configuration === null ? null : slotOf(configuration.members, peerId);
 }
-
-const isReaderIn = (configuration: GroupConfiguration | null, peerId: PeerId): boolean =>
-  configuration?.members.some((m) => m.peerId === peerId && m.reader === true) ?? false;
 
 /** The configuration of group 0 that came with the replica. */
 function receivedConfiguration(paths: DataPaths): GroupConfiguration | null {
