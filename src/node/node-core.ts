@@ -22,7 +22,7 @@ import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { walResetNote } from "../sqlite/versions/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
 import { Webhook } from "../operations/changes/webhook.ts";
-import { readSecret } from "./secret-file.ts";
+import { readSecret } from "./startup/secret-file.ts";
 import { BackupSchedule } from "./backup/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";

@@ -31,7 +31,7 @@ import { openTransport } from "./open-transport.ts";
 import { Opening } from "./opening.ts";
 import type { NodeOptions } from "./options.ts";
 import type { Start } from "./startup/check-files.ts";
-import { decideStart } from "./startup/decide-start.ts";
+import { decideStart } from "./decide-start.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { giveExtensions } from "./startup/give-extensions.ts";
 import { lostReplica } from "./startup/lost-replica.ts";

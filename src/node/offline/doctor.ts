@@ -24,7 +24,7 @@ import { inspectFile } from "../file/inspect-file.ts";
 import { readPeerId } from "../keys.ts";
 import type { NodeOptions } from "../options.ts";
 import { checkMemberFiles } from "../startup/check-files.ts";
-import { type DecidedStart, decideStart } from "../startup/decide-start.ts";
+import { type DecidedStart, decideStart } from "../decide-start.ts";
 import { type FileProblem, salvageHint } from "../startup/file-access.ts";
 import { fileSystemProblems } from "../startup/file-systems.ts";
 import { checkPages, checkSettings, classifySelected } from "../startup/form-cluster.ts";

@@ -1,11 +1,11 @@
 /** The kind of a start, and the refusals that need neither a network nor a write: for `run` and for `doctor`. */
-import type { PeerId } from "../../base/ids.ts";
-import type { DataPaths } from "../../replication/machine/data-paths.ts";
-import { findClusterKeys, missingKey, storedAddresses } from "../data-dir.ts";
-import type { NodeOptions } from "../options.ts";
-import { type Start, startKind } from "./check-files.ts";
-import { refuseHeldFile } from "./held-file.ts";
-import { type NameAndRole, ownMember } from "./own-member.ts";
+import type { PeerId } from "../base/ids.ts";
+import type { DataPaths } from "../replication/machine/data-paths.ts";
+import { findClusterKeys, missingKey, storedAddresses } from "./data-dir.ts";
+import type { NodeOptions } from "./options.ts";
+import { type Start, startKind } from "./startup/check-files.ts";
+import { refuseHeldFile } from "./startup/held-file.ts";
+import { type NameAndRole, ownMember } from "./startup/own-member.ts";
 
 export interface DecidedStart extends Start {
   /** null: a new cluster makes its key. */
