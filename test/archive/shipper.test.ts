@@ -60,6 +60,16 @@ async function restored(
   });
   return { dump, at: positions[0]! };
 }
+/** The message with which it is refused. */
+async function refusal(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+  } catch (error) {
+    return (error as Error).message;
+  }
+  return "it is not refused";
+}
+
 let open: OpenReplica | null = null;
 
 const archived = (shipper: Shipper, index: number): Promise<void> =>
@@ -105,8 +115,8 @@ test("a position or time outside of the archive is refused with its reach", asyn
     [{ kind: "time", time: 1000 }, "is before the first snapshot"],
     [{ kind: "time", time: Date.now() + 3_600_000 }, "is after the end"],
   ] as const)
-    await expect(restored(target)).rejects.toThrow(reason);
-  await expect(restored({ kind: "position", position: [3] })).rejects.toThrow(/it has c:1 .* to c:2 /);
+    expect(await refusal(restored(target))).toMatch(reason);
+  expect(await refusal(restored({ kind: "position", position: [3] }))).toMatch(/it has c:1 .* to c:2 /);
 });
 
 test("a new leader goes on where the old one stopped, without a gap or a doubled link", async () => {
@@ -149,7 +159,7 @@ test("a missing, changed, exchanged or shortened object is found", async () => {
   const tryIt = async (path: string, change: () => void, reason: RegExp): Promise<void> => {
     copyFileSync(path, keep);
     change();
-    await expect(restored({ kind: "newest" })).rejects.toThrow(reason);
+    expect(await refusal(restored({ kind: "newest" }))).toMatch(reason);
     copyFileSync(keep, path);
   };
   const third = links[2]!;
@@ -194,14 +204,14 @@ test("an archive with a key: another key or none is refused, and no text is read
     await archived(shipper, i);
   }
   expect(await restored({ kind: "newest" }, key)).toEqual({ dump: node.memory.dump(), at: 3 });
-  await expect(restored({ kind: "newest" }, wrong)).rejects.toThrow("encrypted with another key");
-  await expect(restored({ kind: "newest" })).rejects.toThrow("is encrypted");
+  expect(await refusal(restored({ kind: "newest" }, wrong))).toMatch("encrypted with another key");
+  expect(await refusal(restored({ kind: "newest" }))).toMatch("is encrypted");
   const found = Bun.spawnSync(["grep", "-rl", "SEE-ME", place()]).stdout.toString();
   expect(found).toBe("");
   const paused = ship(() => node, { keyFile: wrong });
   await until(() => paused.status.state === "paused", "a node with another key is paused");
   changeByte(linksIn(folder.path)[1]!, -3);
-  await expect(restored({ kind: "newest" }, key)).rejects.toThrow("was changed");
+  expect(await refusal(restored({ kind: "newest" }, key))).toMatch("was changed");
 });
 
 test("a log that was compacted before it was shipped leaves a gap that is named; later positions are restored", async () => {
@@ -221,7 +231,7 @@ test("a log that was compacted before it was shipped leaves a gap that is named;
   log.write({ k: 6, v: "c" });
   node.apply();
   await archived(shipper, 6);
-  await expect(restored({ kind: "position", position: [3] })).rejects.toThrow(
+  expect(await refusal(restored({ kind: "position", position: [3] }))).toMatch(
     /has nothing between c:1 .* and c:5 .* not shipped in time/,
   );
   expect(await restored({ kind: "newest" })).toEqual({ dump: node.memory.dump(), at: 6 });
@@ -249,7 +259,7 @@ test("old parts are removed by count, and what is left is restored", async () =>
   expect(existsSync(linksIn(folder.path)[0]!)).toBe(true);
   expect((await archive.extent())!.first).toBeGreaterThan(1);
   expect((await restored({ kind: "newest" })).at).toBe(12);
-  await expect(restored({ kind: "position", position: [1] })).rejects.toThrow("before the first snapshot");
+  expect(await refusal(restored({ kind: "position", position: [1] }))).toMatch("before the first snapshot");
   expect(await prune(archive, { ms: 3_600_000, snapshots: null }, Date.now())).toEqual({
     links: 0,
     copies: 0,
