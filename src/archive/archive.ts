@@ -15,7 +15,7 @@ import {
   linkName,
   linkNumber,
   type SnapshotLink,
-} from "./link.ts";
+} from "./chain-link.ts";
 import { openS3 } from "./stores/s3-store.ts";
 import { openSeal, type Seal } from "./seal.ts";
 import { type ArchiveStore, decodeText, encodeText } from "./stores/store.ts";

@@ -5,7 +5,7 @@
  */
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
-import { damagedLink } from "./link.ts";
+import { damagedLink } from "./chain-link.ts";
 import type { Seal } from "./seal.ts";
 
 const PIECE = 1 << 20;

@@ -1,6 +1,6 @@
 /** Removes the parts of an archive that are older than they are to be kept. */
 import type { Archive, SnapshotMarker } from "./archive.ts";
-import { linkNumber } from "./link.ts";
+import { linkNumber } from "./chain-link.ts";
 
 /** A copy without a link is of a node that ended while it sent it, or is still on its way. */
 const UNFINISHED_MS = 24 * 3_600_000;

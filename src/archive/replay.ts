@@ -5,7 +5,7 @@ import { openReplica, type OpenReplica } from "../replica/open-replica.ts";
 import type { Replica } from "../replica/replica.ts";
 import { type Archive, type Chained, showPlace, type SnapshotMarker } from "./archive.ts";
 import { decodeCopy } from "./copy.ts";
-import { damagedLink, linkName, type Segment, type SnapshotLink, type Sums } from "./link.ts";
+import { damagedLink, linkName, type Segment, type SnapshotLink, type Sums } from "./chain-link.ts";
 
 /** The replica is opened as that of a node that is no member. */
 const NO_MEMBER = "archive";
@@ -60,7 +60,6 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       open.replica.prune(open.replica.positions(), () => false);
       if (open.replica.beforeImages.size === before) break;
     }
-    open.db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     return run.result();
   } finally {
     open.close();

@@ -2,7 +2,7 @@
  * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
-import type { ShipperStatus } from "../archive/shipping/seams.ts";
+import type { ArchiveStatus } from "./archive-api.ts";
 import type { ChangesApi, WebhookStatus } from "./changes-api.ts";
 import type {
   ConflictDetail,
@@ -194,28 +194,6 @@ export interface BackupStatus {
   /** Failures since the start, and the reason of the last one; "" after a success. */
   readonly failures: number;
   readonly error: string;
-}
-
-/** The last restore drill of this node. */
-export interface DrillStatus {
-  readonly at: number;
-  /** The newest state was restored, and its rows are those that the cluster had. */
-  readonly ok: boolean;
-  /** The restored position; "": none. */
-  readonly position: string;
-  readonly ms: number;
-  readonly error: string;
-}
-
-export interface ArchiveStatus extends ShipperStatus {
-  readonly intervalMs: number;
-  /** How long moments can be restored, or from how many snapshots; null: without this limit. */
-  readonly keepMs: number | null;
-  readonly keepSnapshots: number | null;
-  /** Path of its key on this node; null: it is not encrypted. */
-  readonly keyFile: string | null;
-  /** null: there was none since the start. */
-  readonly drill: DrillStatus | null;
 }
 
 export type MemberAction = "remove" | "promote" | "demote" | "rename" | "transfer";

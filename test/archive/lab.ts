@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ShippedNode } from "../../src/archive/shipping/seams.ts";
+import type { ShippedNode } from "../../src/archive/shipping/shipped.ts";
 import { Shipper, type ShipperOptions } from "../../src/archive/shipping/shipper.ts";
 import { DirStore } from "../../src/archive/stores/dir-store.ts";
 import type { ArchiveStore } from "../../src/archive/stores/store.ts";

@@ -1,7 +1,7 @@
 /** Whether the log of a node goes on where the archive ends. */
 import { nextTurn } from "../../base/clock.ts";
-import type { Link } from "../link.ts";
-import type { ShippedNode, ShippedState } from "./seams.ts";
+import type { Link } from "../chain-link.ts";
+import type { ShippedNode, ShippedState } from "./shipped.ts";
 
 /** A leader of shard 0 whose other shards are behind the archive for so long has lost entries. */
 const LOST_MS = 60_000;

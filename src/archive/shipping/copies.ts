@@ -4,7 +4,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Random } from "../../base/random.ts";
 import type { Archive } from "../archive.ts";
 import { type CopyFacts, encodeCopy } from "../copy.ts";
-import type { CopiedState, ShippedNode } from "./seams.ts";
+import type { CopiedState, ShippedNode } from "./shipped.ts";
 
 /** A new copy after so many bytes of entries (or twice the last copy), so many links, so long. */
 const COPY_BYTES = 64 << 20;

@@ -3,7 +3,7 @@ import { decodeBatchHead } from "../../change/codec.ts";
 import { readMarking } from "../../change/marking.ts";
 import { hasReached } from "../../base/text/position-token.ts";
 import { type Entry, EntryType } from "../../raft/model/types.ts";
-import type { Mark } from "../link.ts";
+import type { Mark } from "../chain-link.ts";
 
 /** More are thinned out. */
 const MOST = 200_000;

@@ -13,11 +13,11 @@ import { Archive, type Chained } from "../archive.ts";
 import { Claims } from "./claims.ts";
 import { Continuity, GAP_REASONS, stateOf } from "./continuity.ts";
 import { Copies, type StoredCopy } from "./copies.ts";
-import type { Segment, SnapshotLink } from "../link.ts";
+import type { Segment, SnapshotLink } from "../chain-link.ts";
 import { Marks } from "./marks.ts";
 import { type Keep, prune } from "../prune.ts";
 import type { Seal } from "../seal.ts";
-import type { ShippedNode, ShippedState, ShipperStatus } from "./seams.ts";
+import type { ShippedNode, ShippedState, ShipperStatus } from "./shipped.ts";
 import type { ArchiveStore } from "../stores/store.ts";
 
 const LOOK_MS = 250;

@@ -7,7 +7,7 @@ import { type Keep, prune, type Pruned } from "../../archive/prune.ts";
 import { systemClock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { showPosition } from "../../base/text/position-token.ts";
-import type { ArchiveStatus } from "../../operations/api.ts";
+import type { ArchiveStatus } from "../../operations/archive-api.ts";
 import { type VerifiedArchive, verifyArchive } from "./restore-archive.ts";
 
 export interface ArchiveReport {

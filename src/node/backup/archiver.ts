@@ -6,7 +6,7 @@ import { Shipper } from "../../archive/shipping/shipper.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Random } from "../../base/random.ts";
-import type { ArchiveStatus } from "../../operations/api.ts";
+import type { ArchiveStatus } from "../../operations/archive-api.ts";
 import { shippedNode } from "../../operations/archive/shipped-node.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { Drill } from "./drill.ts";

@@ -2,8 +2,8 @@
 import type { Clock, Timer } from "../../base/clock.ts";
 import { errorMessage } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { ShipperStatus } from "../../archive/shipping/seams.ts";
-import type { DrillStatus } from "../../operations/api.ts";
+import type { ShipperStatus } from "../../archive/shipping/shipped.ts";
+import type { DrillStatus } from "../../operations/archive-api.ts";
 
 /** The first one begins when the archive has had its first copy for so long. */
 const FIRST_MS = 60_000;

@@ -1,5 +1,5 @@
 /** A running node as the archive sees it. */
-import type { ShippedNode } from "../../archive/shipping/seams.ts";
+import type { ShippedNode } from "../../archive/shipping/shipped.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 

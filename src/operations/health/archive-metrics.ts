@@ -1,5 +1,6 @@
 /** Metrics of the archive. */
-import type { ArchiveStatus, Metric } from "../api.ts";
+import type { Metric } from "../api.ts";
+import type { ArchiveStatus } from "../archive-api.ts";
 import { counter, gauge } from "./metric.ts";
 
 const seconds = (ms: number | null): number | null => (ms === null ? null : ms / 1000);

@@ -2,8 +2,8 @@
 import type { ArchiveReport } from "../../../node/backup/archive-report.ts";
 import type { VerifiedArchive } from "../../../node/backup/restore-archive.ts";
 import { showCount, showSpan } from "../../../base/text/spans.ts";
-import type { ArchiveStatus } from "../../../operations/api.ts";
-import { type ArchivePlace, archivePlace } from "../../archive-place.ts";
+import type { ArchiveStatus } from "../../../operations/archive-api.ts";
+import { type ArchivePlace, archivePlace } from "./archive-place.ts";
 import type { CliContext } from "../../context.ts";
 import {
   ARCHIVE_KEEP_OPTION,

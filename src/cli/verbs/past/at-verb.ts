@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { errorMessage, UserError } from "../../../base/errors.ts";
-import { archivePlace } from "../../archive-place.ts";
+import { archivePlace } from "./archive-place.ts";
 import type { CliContext } from "../../context.ts";
 import { ARCHIVE_KEY_OPTION, ARCHIVE_OPTION } from "../../options/archive-options.ts";
 import type { Options } from "../../options/options.ts";

@@ -1,9 +1,10 @@
 /** Which archive a verb reads: the word, the option, or that of the node of FILE. */
-import { UserError } from "../base/errors.ts";
-import type { ArchiveStatus, NodeStatus } from "../operations/api.ts";
-import { NodeClient } from "./client.ts";
-import type { Options } from "./options/options.ts";
-import { dataDirOf, text } from "./verb.ts";
+import { UserError } from "../../../base/errors.ts";
+import type { NodeStatus } from "../../../operations/api.ts";
+import type { ArchiveStatus } from "../../../operations/archive-api.ts";
+import { NodeClient } from "../../client.ts";
+import type { Options } from "../../options/options.ts";
+import { dataDirOf, text } from "../../verb.ts";
 
 const ANSWER_MS = 5000;
 

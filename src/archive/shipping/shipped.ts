@@ -1,6 +1,6 @@
 /** The needs of shipping, which the node meets, and the state that it shows. */
 import type { GroupLog } from "../../shard/seams.ts";
-import type { Sums } from "../link.ts";
+import type { Sums } from "../chain-link.ts";
 
 /** The replica at one moment. */
 export interface ShippedState {
