@@ -80,6 +80,7 @@ export class Node implements RunningNode {
       verified: core.verified,
       backups: core.backups?.status ?? null,
       feed: core.webhook?.status ?? null,
+      archive: core.archiver?.status ?? null,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
       history: core.history,
@@ -135,6 +136,7 @@ export class Node implements RunningNode {
     core.scans.start();
     core.backups?.start();
     core.webhook?.start();
+    core.archiver?.start();
     if (kind === "join") return this.#join();
     if (kind === "form") await formNewCluster(core);
     await this.#open({ kind, head });
@@ -227,6 +229,7 @@ export class Node implements RunningNode {
     core.scans.stop();
     core.backups?.stop();
     core.webhook?.stop();
+    core.archiver?.stop();
     core.replicator?.loop.stop();
     await transport?.stop();
     await core.background;
