@@ -12,7 +12,7 @@ import { fileChecks } from "../operations/verify/file-checks.ts";
 import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { Replicator } from "../replication/replicator.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
-import { silentStage, untilRoom } from "./disk-full.ts";
+import { silentStage, untilRoom } from "./startup/disk-full.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
 import { entryHalt } from "./halt/refused.ts";
 import { Halting } from "./halt/halting.ts";

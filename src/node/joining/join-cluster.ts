@@ -34,7 +34,7 @@ import { fetchReplica } from "../../replication/snapshots/fetch-replica.ts";
 import { NoRoomError, roomOf } from "../../snapshot/stream.ts";
 import { partialCopy } from "../../snapshot/partial.ts";
 import { orderedIds } from "../startup/ordered-ids.ts";
-import { untilRoom } from "../disk-full.ts";
+import { untilRoom } from "../startup/disk-full.ts";
 import { withdraw } from "./withdraw.ts";
 import type { OnProgress } from "../../replication/machine/work-progress.ts";
 import { type Admission, type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
