@@ -24,6 +24,8 @@ const MAX_ROUNDS = 4;
 /** Memory of the process above which garbage is collected, and the least time between two collections; then both under pressure. */
 const COLLECT_ABOVE_BYTES = 144 << 20;
 const COLLECT_MS = 1000;
+/** Below the upper bound, a collection that would free little is left out: so much must have come since the last one. */
+const COLLECT_GROWTH_BYTES = 16 << 20;
 const HURRY_ABOVE_BYTES = 224 << 20;
 const HURRY_MS = 250;
 /** Raft turns since the last collection, below which there is little garbage. */
@@ -66,6 +68,8 @@ export class EventLoop implements StateMachine {
   #running = false;
   #collectedAt = 0;
   #collectedTurns = 0;
+  /** Memory right after the last collection. */
+  #keptBytes = 0;
   #startedAt = 0;
   /** While a snapshot is received, positions must not change: the snapshot contains later entries. */
   frozen = false;
@@ -193,10 +197,12 @@ export class EventLoop implements StateMachine {
     const { turns } = this.#runtime.counters;
     if (turns - this.#collectedTurns < COLLECT_TURNS) return;
     const rested = now - this.#collectedAt >= COLLECT_MS;
-    if (host.memory() < (rested ? COLLECT_ABOVE_BYTES : HURRY_ABOVE_BYTES)) return;
+    const grown = Math.max(COLLECT_ABOVE_BYTES, this.#keptBytes + COLLECT_GROWTH_BYTES);
+    if (host.memory() < (rested ? Math.min(grown, HURRY_ABOVE_BYTES) : HURRY_ABOVE_BYTES)) return;
     this.#collectedAt = now;
     this.#collectedTurns = turns;
     host.collectGarbage();
+    this.#keptBytes = host.memory();
   }
 
   #rest(result: TurnResult): void {
