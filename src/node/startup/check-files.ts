@@ -12,7 +12,8 @@ import { readSettings, type ReplicaSettings } from "../../replica/store/settings
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
-import { fileError } from "./file-access.ts";
+import { damageText } from "../../sqlite/damage.ts";
+import { fileError, salvageHint, sqliteCode } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { logEndHalt } from "../../replication/lives/log-end.ts";
 import { supersededHalt } from "../halt/superseded.ts";
@@ -25,10 +26,16 @@ type StartKind = "member" | "form" | "join";
 export const hasReplica = (dataDir: string): boolean => existsSync(dataPaths(dataDir).replica);
 
 const HEADER = "SQLite format 3\0";
+/** https://www.sqlite.org/rescode.html#corrupt */
+const CORRUPT = 11;
 
-/** Reads a page of `file` through SQLite. Throws `UserError` for a file that is no usable database. */
-export function requireDatabase(file: string): void {
-  readDatabase(file, () => {});
+/** Reads a page of `file` through SQLite. Throws `UserError` for a file that is no usable database. A damaged one of a member is inspected later. */
+export function requireDatabase(file: string, isMember = false): void {
+  try {
+    readDatabase(file, () => {});
+  } catch (error) {
+    if (!isMember || !isDamage(error)) throw error;
+  }
 }
 
 /** The same, and calls `read` with the open connection. */
@@ -52,6 +59,8 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
     } catch (error) {
       const known = fileError(error, file);
       if (known !== null) throw known;
+      if (sqliteCode(error) === CORRUPT)
+        throw new UserError(`${file} is damaged: ${damageText(error)}`, salvageHint(file), { cause: error });
       throw new UserError(
         `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
         "give the path of a SQLite file with --db",

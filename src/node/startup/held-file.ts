@@ -1,7 +1,7 @@
 /** Refuses the file of another node that runs: two nodes on one file would remove each other's triggers. */
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { UserError } from "../../base/errors.ts";
+import { isDamage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { isBusy, LOCKED_MS } from "../../sqlite/locked.ts";
@@ -52,10 +52,11 @@ export function refuseHeldFile(file: string, dataDir: string): void {
   );
 }
 
-/** null: no node uses the file, it is a copy, or its node is of an older build. */
+/** null: no node uses the file, it is a copy, its node is of an older build, or it is damaged, which is told elsewhere. */
 function dataDirOf(file: string): string | null {
-  const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
+  let db: ReturnType<typeof openAppDb> | null = null;
   try {
+    db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
     if (readMeta(db, file) === null) return null;
     const row = db
       .prepare(`SELECT "value" FROM "__marmot__status" WHERE "item" = 'node' AND "name" = 'held_by'`)
@@ -63,8 +64,11 @@ function dataDirOf(file: string): string | null {
     if (row === undefined) return null;
     const note = JSON.parse(String(row.value)) as Note;
     return note.file === identityOf(file) ? note.dataDir : null;
+  } catch (error) {
+    if (isDamage(error)) return null;
+    throw error;
   } finally {
-    db.close();
+    db?.close();
   }
 }
 
