@@ -57,7 +57,7 @@ class RecoveryRun extends Scenario {
   }
 
   async #recovered(survivor: SimNode, others: Two): Promise<void> {
-    const witnesses = this.random.chance(0.3) ? [await this.#newcomer("learner")] : [];
+    const witnesses = this.random.chance(0.6) ? [await this.#newcomer("learner")] : [];
     if (this.random.chance(0.5)) await this.#writeBehind(survivor, others);
     for (const node of others) await this.down(node);
     const pending = this.pending(survivor);
