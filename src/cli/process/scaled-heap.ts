@@ -7,7 +7,7 @@ export const isCompiled = !Bun.main.endsWith(".ts") || Bun.main.startsWith("/$bu
  * size before it collects. With the real size of a large machine, a node under load would hold hundreds of megabytes of
  * garbage. This is no limit: a larger heap is possible and is collected more often.
  */
-const HEAP_SCALE = "220000000";
+const HEAP_SCALE = "260000000";
 const HEAP_SCALE_VARIABLE = "BUN_JSC_forceRAMSize";
 
 /** JavaScriptCore reads its options only when it starts, so `marmot run` replaces its process once with itself. */
