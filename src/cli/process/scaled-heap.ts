@@ -1,6 +1,7 @@
 /** Scales the heap of `marmot run`, by a replacement of the process. */
 
-export const isCompiled = !Bun.main.endsWith(".ts") || Bun.main.startsWith("/$bunfs") || Bun.main.includes("~BUN");
+export const isCompiled =
+  !Bun.main.endsWith(".ts") || Bun.main.startsWith("/$bunfs") || Bun.main.includes("~BUN");
 
 /**
  * The size of the machine's memory that JavaScriptCore is told, in bytes. It lets the heap grow in proportion to that
