@@ -141,7 +141,8 @@ export class RowReflector {
     const { source, logs, pending } = this.#components;
     let handled = 0;
     for (const table of new Set(source.redirected.map((m) => m.table))) {
-      const log = logs.get(table)!;
+      const log = logs.get(table);
+      if (log === undefined) continue; // a silent table
       const redirected = source.redirected.filter((m) => m.table === table);
       const moves = redirections(log, redirected, pending, (used, above) =>
         source.freeRowid(table, used, above),
@@ -161,7 +162,8 @@ export class RowReflector {
   makeRoom(): void {
     const { source, logs } = this.#components;
     for (const [table, rows] of source.changed.tables) {
-      const log = logs.get(table)!;
+      const log = logs.get(table);
+      if (log === undefined) continue;
       const moves = this.occupied.moves(log, rows.keys());
       if (moves.size > 0) this.#prepare(log);
       for (const rowid of moves.keys()) {
@@ -199,6 +201,11 @@ export class RowReflector {
     if (changed.size > 0) this.#forgetRestored.run();
     const slices = new Slices(SLICE);
     for (const [table, rows] of [...changed.tables]) {
+      const silent = this.#components.holdBack.silent.get(table);
+      if (silent !== undefined) {
+        yield* this.#withholdAll(silent, rows, slices);
+        continue;
+      }
       // Deleted rows make room for the others.
       for (const [keyId, row] of rows) {
         if (row === LOOK_UP || row.image !== null) continue;
@@ -220,6 +227,18 @@ export class RowReflector {
       this.#showTogether(log, together);
     }
     changed.clear();
+  }
+
+  *#withholdAll(
+    shape: TableShape,
+    rows: Iterable<readonly [KeyId, ChangedRow | typeof LOOK_UP]>,
+    slices: Slices,
+  ): Generator<void, void> {
+    for (const [keyId, row] of rows) {
+      const key = row === LOOK_UP ? keyValues(shape, keyId) : row.key;
+      this.#withhold(shape.id, keyId, key, this.#components.bases.reflected);
+      if (slices.ends(null)) yield;
+    }
   }
 
   /** The row can be written together with others: no row must make room, no trigger fires, and nothing is kept about it. */
