@@ -45,7 +45,8 @@ export async function survey({ node, admin, tokenFile }: RunSettings): Promise<r
     const missing = folders(node);
     problems.push(...missing, ...accessProblems(node.db, node.dataDir));
     if (node.unsafeFileSystem !== true) problems.push(...fileSystemProblems(node.db, node.dataDir));
-    if (problems.length === 0 && (existsSync(node.db) || !(isReceived || isMember)))
+    // The file of a member is inspected by its node, which names what is wrong and goes on when it is fixed.
+    if (problems.length === 0 && !isMember && (existsSync(node.db) || !isReceived))
       tryTo(() => requireDatabase(node.db));
   }
   tryTo(() => {

@@ -133,7 +133,10 @@ export class Node implements RunningNode {
     const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
     refuseHeldFile(db, paths.folder);
     if (keys === null && kind !== "form") throw missingKey(paths);
-    if (kind === "member") core.member = ownMember(core.options, paths);
+    // The file of another node beside this data directory: the inspection of the file names that.
+    const isMixed = head?.meta != null && head.meta.peerId !== peerId;
+    const given = isMixed ? { name: null, role: null } : core.options;
+    if (kind === "member") core.member = ownMember(given, paths);
     const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
     core.keys = { fingerprints: clusterKeys.map(keyFingerprint), file: keyFileOf(core.options, paths) };
     core.notes.push(...keyFileNotes(core.options, paths));

@@ -117,12 +117,13 @@ export class SchemaCoordinator {
     const silent = silentIds(this.held);
     const rekeyed = new Set(this.held.flatMap(({ id, isRekeyed }) => (isRekeyed ? [id] : [])));
     if (isReader === true && changes.length > 0) return { due: "obstacle", reason: ofReader(changes) };
+    // Before the application's own changes: their rows are read with the cluster's columns.
+    if (isBehind(this.#workspace.components, appDb)) return { due: "follow" };
     const lost = nextRejects(this.#workspace.components.connection.db);
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
     const captured = [...remembered.tables.values()].filter((id) => !rekeyed.has(id));
     if (captured.some((id) => !whole.has(id))) return { due: "follow" };
-    if (isBehind(this.#workspace.components, appDb)) return { due: "follow" };
     if (isReader !== null && !hasReaderTriggers(connection.db, isReader)) return { due: "follow" };
     return { due: remembered.unreconciled.some((id) => !silent.has(id)) ? "compare" : "nothing" };
   }

@@ -1,5 +1,5 @@
 /** Decides the kind of a start, and checks that the files of a node belong together. Writes nothing. */
-import { existsSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDamage, UserError } from "../../base/errors.ts";
 import { HaltError } from "../../base/halt.ts";
@@ -9,6 +9,7 @@ import { readLogHead } from "../../log-store/log-file.ts";
 import { lostReplica } from "./lost-replica.ts";
 import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
+import { hasTable } from "../../sqlite/has.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
@@ -52,6 +53,7 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
     } catch (error) {
       const known = fileError(error, file);
       if (known !== null) throw known;
+      if (isDamage(error) && startsAsDatabase(file)) throw damagedFile(file, error);
       throw new UserError(
         `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
         "give the path of a SQLite file with --db",
@@ -62,6 +64,25 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
   } finally {
     db?.close();
   }
+}
+
+/** Before any connection to the file is open: closing another descriptor of it would drop SQLite's locks. */
+function startsAsDatabase(file: string): boolean {
+  const descriptor = openSync(file, "r");
+  try {
+    const head = Buffer.alloc(HEADER.length);
+    readSync(descriptor, head, 0, head.length, 0);
+    return head.toString("latin1") === HEADER;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function damagedFile(file: string, cause: unknown): UserError {
+  const hint = hasReplica(`${file}.marmot`)
+    ? `stop the applications, then marmot repair --db ${file} builds the file again from the replica and keeps the damaged one`
+    : `restore it from a backup, or save what can be read with: sqlite3 ${file} .recover`;
+  return new UserError(`${file} is damaged: ${errorMessage(cause)}`, hint, { cause });
 }
 
 const CHOICES = (paths: DataPaths): string =>
@@ -86,6 +107,7 @@ function readHead(db: DatabaseSync, file: string): FileHead {
 }
 
 function readReflected(db: DatabaseSync): number[] {
+  if (!hasTable(db, "__marmot__status")) return []; // an application dropped it: the file is inspected
   const reflected: number[] = [];
   const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'shard'`).all();
   for (const { name, value } of rows) reflected[Number(name)] = Number(value);
@@ -181,8 +203,7 @@ const readPositions = (replica: DatabaseSync): number[] =>
     .map((row) => Number(row.idx));
 
 /**
- * Checks that file, replica and log belong to the same node and cluster. A damaged file, or one without Marmot's tables, is
- * inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
+ * Checks that replica and log belong to the same node and cluster. The file is inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
  * settings of the cluster. Throws `UserError`, and `HaltError` where the node must not vote.
  */
 export function checkMemberFiles(
@@ -202,7 +223,6 @@ export function checkMemberFiles(
       [paths.replica, settings.clusterId, readLocal(replica, "peer_id") ?? "(none)"],
       [paths.log, log.clusterId, log.peerId],
     ];
-    if (meta !== null) owners.push([file, meta.clusterId, meta.peerId]);
     for (const [path, cluster, peer] of owners) {
       if (cluster !== settings.clusterId)
         throw new UserError(
@@ -217,7 +237,9 @@ export function checkMemberFiles(
     }
     const halt = logEndHalt(
       {
-        ...{ log: paths.log, groups, reflected },
+        ...{ log: paths.log, groups },
+        // The file of another node shows positions that this one never had.
+        reflected: meta?.peerId === peerId && meta.clusterId === settings.clusterId ? reflected : [],
         replica: readPositions(replica),
         received: JSON.parse(readLocal(replica, "received") ?? "[]") as number[],
       },
