@@ -25,6 +25,9 @@ const AT_A_TIME = 2;
 const TIMEOUT_MS = 120_000;
 
 const counted = { pass: 0, fail: 0, skip: 0 };
+/** Lines before a failed test that are printed again at the end, where one looks first. */
+const EXCERPT_LINES = 40;
+const failed: string[] = [];
 
 interface Finished {
   readonly code: number;
@@ -54,6 +57,20 @@ async function step(name: string, script: string): Promise<boolean> {
   return code === 0;
 }
 
+/** The output of each failed test: the lines since the result before it. */
+function failuresIn(output: string): string[] {
+  const found: string[] = [];
+  let lines: string[] = [];
+  for (const line of output.split("\n")) {
+    if (/^\d+ tests? failed:$/.test(line)) break; // bun's own list, without the errors
+    lines.push(line);
+    if (!/^\((?:pass|fail|skip|todo)\) /.test(line)) continue;
+    if (line.startsWith("(fail)")) found.push(lines.slice(-EXCERPT_LINES).join("\n"));
+    lines = [];
+  }
+  return found;
+}
+
 async function tests(name: string, args: readonly string[]): Promise<void> {
   console.log(`\n== ${name}`);
   const { code, output } = await run([bun, "test", "--timeout", String(TIMEOUT_MS), ...args]);
@@ -63,6 +80,7 @@ async function tests(name: string, args: readonly string[]): Promise<void> {
   const failures = count("fail") + count("errors?");
   counted.pass += count("pass");
   counted.skip += count("skip");
+  failed.push(...failuresIn(output));
   // The run may also end early, or find no test.
   counted.fail += failures === 0 && code !== 0 ? 1 : failures;
 }
@@ -122,5 +140,6 @@ if (paths.length > 0) {
     await tests("rooms that start processes or open sockets", [`--parallel=${AT_A_TIME}`, ...apart]);
 }
 const { pass, fail, skip } = counted;
+for (const failure of failed) console.log(`\n== failed\n${failure.trim()}`);
 console.log(`\n${pass} passed, ${fail} failed${skip > 0 ? `, ${skip} skipped` : ""}`);
 process.exit(fail === 0 ? 0 : 1);

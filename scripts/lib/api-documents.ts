@@ -24,6 +24,9 @@ const VERBS: readonly (readonly [source: string, type: string])[] = [
   ["src/node/offline/doctor.ts", "Inspection"],
   ["src/node/offline/cleanup.ts", "CleanupResult"],
   ["src/node/offline/rejoin.ts", "RejoinResult"],
+  ["src/node/backup/restore-archive.ts", "RestoredMoment"],
+  ["src/node/backup/restore-archive.ts", "VerifiedArchive"],
+  ["src/node/backup/archive-report.ts", "ArchiveReport"],
 ];
 const TEXTS = ["/healthz", "/readyz", "/metrics", "/"];
 const MEMBER_ACTIONS = ["remove", "promote", "demote", "transfer", "rename"];

@@ -12,6 +12,8 @@ import type { Verb } from "./verb.ts";
 import { changesVerb } from "./verbs/past/changes-verb.ts";
 import { diffVerb } from "./verbs/past/diff-verb.ts";
 import { undoVerb } from "./verbs/past/undo-verb.ts";
+import { archiveVerb } from "./verbs/past/archive-verb.ts";
+import { atVerb } from "./verbs/past/at-verb.ts";
 import { backupVerb } from "./verbs/past/backup-verb.ts";
 import { cleanupVerb } from "./verbs/cleanup.ts";
 import { completionsVerb } from "./verbs/completions.ts";
@@ -37,6 +39,8 @@ export const VERBS: readonly Verb[] = [
   conflictsVerb,
   backupVerb,
   restoreVerb,
+  archiveVerb,
+  atVerb,
   changesVerb,
   diffVerb,
   undoVerb,
@@ -159,7 +163,7 @@ async function runVerbOf(verb: Verb, argv: readonly string[], context: CliContex
   const sources = { argv, environment: context.environment, readFile: context.readFile };
   const parsed = parseOptions(
     {
-      specs: verb.options,
+      specs: [...verb.options, ...(verb.also ?? [])],
       words: verb.words ?? 0,
       known: KNOWN,
       ...(verb.actions === undefined ? { positional: "db" } : {}),

@@ -5,6 +5,7 @@ import { foldName, isNodeName, MAX_NODE_NAME } from "../base/names.ts";
 import { isLoopback, PUBLIC_PATHS, type PublicName } from "../admin/guard.ts";
 import { DEFAULT_ID_BLOCK, type NodeOptions, type Role, ROLES } from "../node/options.ts";
 import { isToken, TOKEN_FORM } from "./options/admin-token.ts";
+import { ARCHIVE_OPTIONS, archiveSettings } from "./options/archive-options.ts";
 import { HISTORY_OPTIONS, historySettings } from "./options/history-options.ts";
 import { clusterKeySource, CLUSTER_KEY_OPTION } from "./options/cluster-key-option.ts";
 import type { CliContext } from "./context.ts";
@@ -208,6 +209,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     choices: ["text", "json"],
   },
   ...HISTORY_OPTIONS,
+  ...ARCHIVE_OPTIONS,
   CONFIG_OPTION,
   {
     name: "scan",
@@ -275,6 +277,7 @@ export function runSettings(
       libraries: list(options, "load-extension") ?? [],
       scan: scanIntervals(options),
       ...historySettings(options),
+      ...archiveSettings(options),
     },
   };
 }

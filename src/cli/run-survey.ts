@@ -45,9 +45,8 @@ export async function survey({ node, admin, tokenFile }: RunSettings): Promise<r
     const missing = folders(node);
     problems.push(...missing, ...accessProblems(node.db, node.dataDir));
     if (node.unsafeFileSystem !== true) problems.push(...fileSystemProblems(node.db, node.dataDir));
-    // The file of a member is inspected by its node, which names what is wrong and goes on when it is fixed.
-    if (problems.length === 0 && !isMember && (existsSync(node.db) || !isReceived))
-      tryTo(() => requireDatabase(node.db));
+    if (problems.length === 0 && (existsSync(node.db) || !(isReceived || isMember)))
+      tryTo(() => requireDatabase(node.db, isMember));
   }
   tryTo(() => {
     if (node.clusterKeyText !== null) keys.parseClusterKeys(node.clusterKeyText, "MARMOT_CLUSTER_KEY");

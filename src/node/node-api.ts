@@ -53,6 +53,7 @@ export interface NodeState {
   readonly keys: StatusSource["keys"];
   readonly backups: BackupStatus | null;
   readonly feed: StatusSource["feed"];
+  readonly archive: StatusSource["archive"];
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   readonly events: EventList;
@@ -80,6 +81,7 @@ const sourceOf = (state: NodeState): StatusSource => ({
   verified: state.verified,
   backups: state.backups,
   feed: state.feed,
+  archive: state.archive,
   peerId: state.peerId,
   replicator: state.replicator,
   transport: state.transport,

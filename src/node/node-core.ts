@@ -1,4 +1,5 @@
 /** The state of a node that its parts share: options, files, network, and the open replicator. */
+import { join } from "node:path";
 import { counted } from "../base/text/spans.ts";
 import { errorMessage } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
@@ -22,7 +23,8 @@ import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { walResetNote } from "../sqlite/versions/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
 import { Webhook } from "../operations/changes/webhook.ts";
-import { readSecret } from "./secret-file.ts";
+import { readSecret } from "./startup/secret-file.ts";
+import { Archiver } from "./backup/archiver.ts";
 import { BackupSchedule } from "./backup/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
@@ -58,6 +60,8 @@ export class NodeCore {
   readonly webhook: Webhook | null;
   /** null: no backups are made at regular times. */
   readonly backups: BackupSchedule | null;
+  /** null: there is no archive. */
+  readonly archiver: Archiver | null;
   readonly failed: Promise<Error>;
   /** Notes for the user about the start. */
   readonly notes: string[] = [];
@@ -104,6 +108,7 @@ export class NodeCore {
     );
     this.backups = this.#backupSchedule();
     this.webhook = this.#openWebhook();
+    this.archiver = this.#openArchiver();
     this.guard = new FileGuard(
       { file: options.db, paths: this.paths },
       {
@@ -121,6 +126,20 @@ export class NodeCore {
     const secret = feed.secretFile === null ? null : readSecret(feed.secretFile);
     const parts = { replicator: () => this.replicator, clock, logger: logger.child("feed") };
     return new Webhook({ ...parts, file: this.paths.feed }, { url: feed.url, secret });
+  }
+
+  #openArchiver(): Archiver | null {
+    const { archive } = this.options;
+    if (archive == null) return null;
+    const { clock, logger, random, command = null } = this.components;
+    return new Archiver(
+      {
+        ...{ clock, command, random: random.fork(), logger: logger.child("archive") },
+        replicator: () => this.replicator,
+        scratch: join(this.paths.incoming, "archived"),
+      },
+      archive,
+    );
   }
 
   #backupSchedule(): BackupSchedule | null {

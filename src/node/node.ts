@@ -22,8 +22,6 @@ import {
   keyFileOf,
   lockDataDir,
   makeClusterKey,
-  missingKey,
-  storedAddresses,
 } from "./data-dir.ts";
 import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
 import { historyFacts, Milestones, sightOf } from "./milestones.ts";
@@ -32,12 +30,11 @@ import { type NodeComponents, NodeCore } from "./node-core.ts";
 import { openTransport } from "./open-transport.ts";
 import { Opening } from "./opening.ts";
 import type { NodeOptions } from "./options.ts";
-import { type Start, startKind } from "./startup/check-files.ts";
+import type { Start } from "./startup/check-files.ts";
+import { decideStart } from "./decide-start.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { giveExtensions } from "./startup/give-extensions.ts";
 import { lostReplica } from "./startup/lost-replica.ts";
-import { refuseHeldFile } from "./startup/held-file.ts";
-import { ownMember } from "./startup/own-member.ts";
 import { groupId, shareFile, shareFolder } from "./startup/unix-group.ts";
 
 /** Throws `UserError` for each problem that a user can fix; nothing runs then. */
@@ -83,6 +80,7 @@ export class Node implements RunningNode {
       verified: core.verified,
       backups: core.backups?.status ?? null,
       feed: core.webhook?.status ?? null,
+      archive: core.archiver?.status ?? null,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
       history: core.history,
@@ -117,26 +115,18 @@ export class Node implements RunningNode {
   async #start(): Promise<void> {
     const core = this.#core;
     const { paths } = core;
-    const { db, peers, create, bootstrapExpect } = core.options;
+    const { db } = core.options;
     this.#watchMilestones();
-    // A node that was a member knows its peers, also without --peers.
-    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0 || (bootstrapExpect ?? 1) > 1;
     // Before Marmot writes the first page itself.
     if (core.components.host === undefined) core.noteVersion(readWriterVersion(db));
     // Refused before the first write: a wrong path must not leave a data directory behind.
-    if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
-    const keys = findClusterKeys(core.options, paths, hasPeers);
+    if (!existsSync(paths.folder)) decideStart(core.options, paths, NO_PEER);
     this.#takeDataDir();
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
     core.peerId = peerId;
-    const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
-    refuseHeldFile(db, paths.folder);
-    if (keys === null && kind !== "form") throw missingKey(paths);
-    // The file of another node beside this data directory: the inspection of the file names that.
-    const isMixed = head?.meta != null && head.meta.peerId !== peerId;
-    const given = isMixed ? { name: null, role: null } : core.options;
-    if (kind === "member") core.member = ownMember(given, paths);
+    const { kind, head, keys, member } = decideStart(core.options, paths, peerId);
+    if (member !== null) core.member = member;
     const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
     core.keys = { fingerprints: clusterKeys.map(keyFingerprint), file: keyFileOf(core.options, paths) };
     core.notes.push(...keyFileNotes(core.options, paths));
@@ -146,6 +136,7 @@ export class Node implements RunningNode {
     core.scans.start();
     core.backups?.start();
     core.webhook?.start();
+    core.archiver?.start();
     if (kind === "join") return this.#join();
     if (kind === "form") await formNewCluster(core);
     await this.#open({ kind, head });
@@ -238,6 +229,7 @@ export class Node implements RunningNode {
     core.scans.stop();
     core.backups?.stop();
     core.webhook?.stop();
+    core.archiver?.stop();
     core.replicator?.loop.stop();
     await transport?.stop();
     await core.background;

@@ -1,4 +1,5 @@
 /** The options of `marmot run` after flags, environment and configuration file are merged and checked. */
+import type { Keep } from "../archive/prune.ts";
 import type { Role } from "../replication/members/role.ts";
 import type { PerTable } from "../change/per-table.ts";
 import type { ScanIntervals } from "../operations/scan/scans.ts";
@@ -61,6 +62,15 @@ export interface NodeOptions {
     readonly everyMs: number;
     /** How long a backup is kept; null: without limit. The newest one always is. */
     readonly keepMs: number | null;
+  } | null;
+  /** Where the ordered entries are shipped; absent or null: nowhere. */
+  readonly archive?: {
+    /** DIR or s3://BUCKET/PREFIX. */
+    readonly to: string;
+    readonly intervalMs: number;
+    readonly keep: Keep;
+    /** null: it is not encrypted. */
+    readonly keyFile: string | null;
   } | null;
   /** The leader of a shard moves to the voter that writes most to it. Absent: it does. */
   readonly leaderFollowsWriter?: boolean;

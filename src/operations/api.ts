@@ -2,6 +2,7 @@
  * The interface of a running node for the admin API and, through the control socket, for the commands. The field names of
  * `NodeStatus` are the stable contract of `marmot status --json`.
  */
+import type { ArchiveStatus } from "./archive-api.ts";
 import type { ChangesApi, WebhookStatus } from "./changes-api.ts";
 import type {
   ConflictDetail,
@@ -176,6 +177,8 @@ export interface NodeStatus {
   readonly feed: WebhookStatus | null;
   /** Backups at regular times; null: none are made. */
   readonly backups: BackupStatus | null;
+  /** The archive; null: there is none. */
+  readonly archive: ArchiveStatus | null;
   /** Long work in progress (an import, a snapshot); null: none. */
   readonly progress: ProgressStatus | null;
 }

@@ -48,6 +48,8 @@ interface ReplicaOptions {
 export class Replica implements BeforeImageSource {
   /** The life of the app database, stored with own batches. */
   readonly fileNote: FileNote;
+  /** Called after each commit; null: nothing is. */
+  onCommit: (() => void) | null = null;
   readonly #db: DatabaseSync;
   readonly #peerId: string;
   readonly #components: ReplicaComponents;
@@ -230,6 +232,7 @@ export class Replica implements BeforeImageSource {
     this.#statements.commit.run();
     this.#open = false;
     history?.committed();
+    this.onCommit?.();
   }
 
   *#applyNext(shard: number): Generator<void, void> {

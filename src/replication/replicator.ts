@@ -66,7 +66,7 @@ export class Replicator {
   readonly #components: ReplicatorComponents;
   readonly #appDb: AppDbConnection;
   readonly #watcher: Watcher;
-  readonly #snapshots: SnapshotExchange;
+  readonly snapshots: SnapshotExchange;
   readonly #wal: WalUpkeep;
   readonly #appDbFile: SyncedFile;
   readonly #upkeep: Upkeep;
@@ -111,7 +111,7 @@ export class Replicator {
     this.epochs = new EpochGuard({ log, runtime, peers, onSuperseded });
     this.lives = this.#openLives();
     this.members = this.#openMembers();
-    this.#snapshots = this.#openSnapshots();
+    this.snapshots = this.#openSnapshots();
     const parts = { runtime, loop, pipeline, replica, appDbFile, members: this.members, role: options.role };
     this.readiness = new Readiness(readinessFacts(parts), clock);
     this.messages = this.#openMessages();
@@ -190,7 +190,7 @@ export class Replicator {
       ...{ replica: this.replica, clock, host, logger: logger.child("engine") },
       idle: () => this.log.idle(),
       onFailure: (error) => onFailure(error),
-      onSnapshotOffered: (shard, from, { index }) => this.#snapshots.receive(from, { shard, index }),
+      onSnapshotOffered: (shard, from, { index }) => this.snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       tellBusy: (bytes) => this.#busyPeers.tell(bytes),
       onTick: () => this.#upkeep.tick(),
@@ -207,12 +207,7 @@ export class Replicator {
         onLargeWrite: (bytes) => this.#busyPeers.tell(bytes),
         isVouched: (id, peer) => this.peers.isVouched(id, peer),
         keepFrom: (shard) =>
-          lowestHold(
-            shard,
-            this.#snapshots.holds,
-            this.peers.received.values(),
-            this.#components.clock.now(),
-          ),
+          lowestHold(shard, this.snapshots.holds, this.peers.received.values(), this.#components.clock.now()),
       },
       {
         shards: this.replica.replica.settings.shards,
@@ -269,7 +264,7 @@ export class Replicator {
     const { logger, onRefused } = this.#components;
     return new PeerMessages({
       ...{ replica, runtime, loop, peers, lives, members, epochs, logger, onRefused },
-      snapshots: this.#snapshots,
+      snapshots: this.snapshots,
       busyPeers: this.#busyPeers,
       ownNews: () => this.#ownNews(),
     });
@@ -282,7 +277,7 @@ export class Replicator {
       {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
         wal: this.#wal,
-        snapshots: this.#snapshots,
+        snapshots: this.snapshots,
         application: this.application,
         triesSchema: () => this.pipeline.triesSchema,
         ownNews: () => this.#ownNews(),
@@ -333,7 +328,7 @@ export class Replicator {
     this.#closed = true;
     this.loop.stop();
     this.#watcher.stop();
-    this.#snapshots.close();
+    this.snapshots.close();
     this.history?.close();
     this.replica.close();
     this.log.close();
@@ -389,7 +384,7 @@ export class Replicator {
   #ownNews(): NodeNews {
     const { runtime, pipeline, replica, readiness, lives } = this;
     const { name, keys = [] } = this.options;
-    const [{ transport }, { holds }] = [this.#components, this.#snapshots];
+    const [{ transport }, { holds }] = [this.#components, this.snapshots];
     return ownNews({ name, keys, transport, holds, runtime, pipeline, replica, readiness, lives });
   }
 

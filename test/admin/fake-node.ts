@@ -99,6 +99,7 @@ export const STATUS: NodeStatus = {
   verified: null,
   backups: null,
   feed: null,
+  archive: null,
   tables: { replicated: ["books"], skipped: [{ name: "search", reason: "it is a virtual table" }], held: [] },
   sqlite: { marmot: "3.54.1", application: null, warning: "" },
   progress: { work: "catch-up", done: 50, total: 200, unit: "entries", remainingMs: 1500 },

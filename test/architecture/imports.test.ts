@@ -11,7 +11,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["operations"],
   ["replication"],
   ["schema-sync"],
-  ["app-db"],
+  ["app-db", "archive"],
   ["capture", "reflect", "replica"],
   ["log-store", "transport", "snapshot", "schema"],
   ["shard", "rows"],
@@ -36,6 +36,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   reflect: ["schema", "rows", "change", "sqlite", "base"],
   replica: ["schema", "shard", "rows", "raft", "change", "sqlite", "routing", "base"],
   "app-db": ["capture", "reflect", "replica", "schema", "rows", "change", "sqlite", "base"],
+  archive: ["replica", "schema", "shard", "rows", "raft", "change", "sqlite", "base"],
   "schema-sync": [
     ...["app-db", "capture", "reflect", "replica"],
     ...["schema", "rows", "change", "sqlite", "base"],
@@ -45,12 +46,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...["schema", "shard", "rows", "raft", "change", "sqlite", "base"],
   ],
   operations: [
-    ...["replication", "app-db", "replica", "schema", "shard"],
+    ...["replication", "app-db", "archive", "replica", "schema", "shard"],
     ...["rows", "change", "sqlite", "base"],
   ],
   node: [
-    ...["operations", "replication", "schema-sync", "app-db", "capture", "reflect", "replica", "log-store"],
-    ...["transport", "snapshot", "schema", "shard", "rows", "raft", "change", "sqlite", "base"],
+    ...["operations", "replication", "schema-sync", "app-db", "archive", "capture", "reflect", "replica"],
+    ...["log-store", "transport", "snapshot", "schema", "shard", "rows", "raft", "change", "sqlite", "base"],
   ],
   admin: ["operations", "base"],
   cli: ["admin", "node", "operations", "replication", "base"],

@@ -10,12 +10,16 @@ import { manPage } from "../../src/cli/man-page.ts";
 import { marmot } from "./lab.ts";
 
 describe("the file may be the first word", () => {
-  for (const verb of ["status", "wait", "verify", "cleanup", "doctor", "repair", "rejoin"])
+  for (const verb of ["status", "wait", "verify", "cleanup", "repair", "rejoin"])
     test(verb, async () => {
       const { code, err } = await marmot([verb, "/nowhere/app.db"]);
       expect([verb, code]).toEqual([verb, 1]);
       expect(err).toContain("/nowhere/app.db");
     });
+  test("doctor, with the problem of run", async () => {
+    const { code, err } = await marmot(["doctor", "/nowhere/app.db"]);
+    expect([code, err]).toEqual([1, expect.stringContaining("/nowhere should be a folder")]);
+  });
   test("run, with its problems as for --db", async () => {
     const { err } = await marmot(["run", "/nowhere/at/all.db", "--admin", "off"]);
     expect(err).toContain("/nowhere/at should be a folder");

@@ -31,6 +31,7 @@ test("defaults", () => {
       listen: ["/ip4/0.0.0.0/tcp/8160"],
       backups: null,
       feed: null,
+      archive: null,
       historyBytes: 256 << 20,
       announce: [],
       peers: [],

@@ -121,8 +121,7 @@ for (const shards of [1, 16])
     test("a node that was paused by SIGSTOP during an election catches up", async () => {
       cluster = await TestCluster.start({ shards, schema: SCHEMA });
       const { nodes } = cluster;
-      const roles = await Promise.all(nodes.map(async (n) => (await n.status()).shards[0]!.role));
-      const leader = nodes[roles.indexOf("leader")]!;
+      const leader = await cluster.leader();
       await leader.pause();
       insert(leader, 0, 50, "from a stopped node's file");
       const others = nodes.filter((n) => n !== leader);

@@ -383,6 +383,17 @@ export class TestCluster {
     }, "all are voters");
   }
 
+  /** The leader of shard 0, as one of the nodes says of itself. */
+  async leader(nodes: readonly TestNode[] = this.nodes): Promise<TestNode> {
+    let leader: TestNode | undefined;
+    await until(async () => {
+      const roles = await Promise.all(nodes.map(async (n) => (await n.status()).shards[0]!.role));
+      leader = nodes[roles.indexOf("leader")];
+      return leader !== undefined || roles.join();
+    }, "shard 0 has a leader");
+    return leader!;
+  }
+
   /** Everything that was committed anywhere is everywhere, and the files are equal. */
   async settle(nodes: readonly TestNode[] = this.nodes): Promise<Record<string, string[]>> {
     for (const node of nodes) await node.answers();

@@ -15,9 +15,8 @@ test("a pair that does not reach each other is named, and a join reaches the lea
     schema: "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT)",
   });
   const links = cluster.links!;
-  const leader = (await cluster.nodes[0]!.status()).shards[0]!.leader;
-  const [first, second] = cluster.nodes.filter((n) => n.name !== leader) as [TestNode, TestNode];
-  const lead = cluster.nodes.find((n) => n.name === leader)!;
+  const lead = await cluster.leader();
+  const [first, second] = cluster.nodes.filter((n) => n !== lead) as [TestNode, TestNode];
   links.between([first.name], [second.name], HELD);
   links.reset(first.name, second.name);
   await until(async () => {

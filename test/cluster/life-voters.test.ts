@@ -83,7 +83,7 @@ test(
   async () => {
     cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, quiet: true });
     const leader = async (): Promise<string> => (await cluster.nodes[0]!.status()).shards[0]!.leader;
-    const before = await leader();
+    const before = (await cluster.leader()).name;
     const writer = cluster.nodes.find((node) => node.name !== before)!;
     let id = 0;
     await until(async () => {

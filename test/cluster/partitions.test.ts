@@ -30,16 +30,6 @@ const get = (node: TestNode, k: number): unknown => node.query(`SELECT v FROM kv
 const shows = (node: TestNode, k: number, v: string): Promise<void> =>
   until(() => get(node, k) === v || String(get(node, k)), `${node.name} shows ${v}`);
 
-const leaderOf = async (nodes: readonly TestNode[]): Promise<TestNode> => {
-  let leader: TestNode | undefined;
-  await until(async () => {
-    const roles = await Promise.all(nodes.map(async (n) => (await n.status()).shards[0]!.role));
-    leader = nodes[roles.indexOf("leader")];
-    return leader !== undefined;
-  }, "there is a leader");
-  return leader!;
-};
-
 const names = (nodes: readonly TestNode[]): string[] => nodes.map((n) => n.name);
 
 const verified = async (node: TestNode): Promise<void> =>
@@ -51,7 +41,7 @@ for (const shards of [1, 16])
       const { nodes, links } = await start(shards);
       put(nodes[0]!, 1, "before");
       await cluster!.settle();
-      const alone = await leaderOf(nodes);
+      const alone = await cluster!.leader();
       const others = nodes.filter((n) => n !== alone);
       links!.between([alone.name], names(others), HELD);
       // The majority confirms as soon as it has a leader; no message crosses the cut.
@@ -112,7 +102,7 @@ for (const shards of [1, 16])
     test("a leader that receives nothing, and one that reaches no node, lose no write", async () => {
       const { nodes, links } = await start(shards);
       for (const deaf of [true, false]) {
-        const leader = await leaderOf(nodes);
+        const leader = await cluster!.leader();
         const others = nodes.filter((n) => n !== leader);
         for (const other of others)
           if (deaf) links!.set(other.name, leader.name, HELD);

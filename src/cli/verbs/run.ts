@@ -8,6 +8,7 @@ import type { RunningNode } from "../../node/handle.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import { describe, ProgressLine } from "../output/progress-line.ts";
+import { archiveProblems } from "../options/archive-options.ts";
 import { incomplete } from "../options/history-options.ts";
 import { readTokenFile } from "../options/admin-token.ts";
 import { contradictions, doubled, RUN_OPTIONS, runSettings } from "../run-options.ts";
@@ -127,6 +128,7 @@ export const runVerb: Verb = {
   example: "marmot run --db app.db --peers /dns/node-1/tcp/8160",
   check: (options, _words, context) => [
     ...incomplete(options),
+    ...archiveProblems(options),
     ...contradictions(runSettings(options, context)),
     ...doubled(options),
   ],

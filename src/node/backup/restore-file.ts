@@ -63,7 +63,7 @@ export async function fetchBackup(
   return { source: at, backup };
 }
 
-function refuseUsed(db: string, dataDir: string): void {
+export function refuseUsed(db: string, dataDir: string): void {
   for (const path of [db, `${db}-wal`, dataPaths(dataDir).replica])
     if (existsSync(path))
       throw new UserError(

@@ -1,5 +1,5 @@
 /** Decides the kind of a start, and checks that the files of a node belong together. Writes nothing. */
-import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDamage, UserError } from "../../base/errors.ts";
 import { HaltError } from "../../base/halt.ts";
@@ -13,7 +13,8 @@ import { hasTable } from "../../sqlite/has.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
-import { fileError } from "./file-access.ts";
+import { damageText } from "../../sqlite/damage.ts";
+import { fileError, salvageHint, sqliteCode } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { logEndHalt } from "../../replication/lives/log-end.ts";
 import { supersededHalt } from "../halt/superseded.ts";
@@ -26,10 +27,16 @@ type StartKind = "member" | "form" | "join";
 export const hasReplica = (dataDir: string): boolean => existsSync(dataPaths(dataDir).replica);
 
 const HEADER = "SQLite format 3\0";
+/** https://www.sqlite.org/rescode.html#corrupt */
+const CORRUPT = 11;
 
-/** Reads a page of `file` through SQLite. Throws `UserError` for a file that is no usable database. */
-export function requireDatabase(file: string): void {
-  readDatabase(file, () => {});
+/** Reads a page of `file` through SQLite. Throws `UserError` for a file that is no usable database. A damaged one of a member is inspected later. */
+export function requireDatabase(file: string, isMember = false): void {
+  try {
+    readDatabase(file, () => {});
+  } catch (error) {
+    if (!isMember || !isDamage(error)) throw error;
+  }
 }
 
 /** The same, and calls `read` with the open connection. */
@@ -53,7 +60,8 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
     } catch (error) {
       const known = fileError(error, file);
       if (known !== null) throw known;
-      if (isDamage(error) && startsAsDatabase(file)) throw damagedFile(file, error);
+      if (sqliteCode(error) === CORRUPT)
+        throw new UserError(`${file} is damaged: ${damageText(error)}`, salvageHint(file), { cause: error });
       throw new UserError(
         `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
         "give the path of a SQLite file with --db",
@@ -64,25 +72,6 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
   } finally {
     db?.close();
   }
-}
-
-/** Before any connection to the file is open: closing another descriptor of it would drop SQLite's locks. */
-function startsAsDatabase(file: string): boolean {
-  const descriptor = openSync(file, "r");
-  try {
-    const head = Buffer.alloc(HEADER.length);
-    readSync(descriptor, head, 0, head.length, 0);
-    return head.toString("latin1") === HEADER;
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-function damagedFile(file: string, cause: unknown): UserError {
-  const hint = hasReplica(`${file}.marmot`)
-    ? `stop the applications, then marmot repair --db ${file} builds the file again from the replica and keeps the damaged one`
-    : `restore it from a backup, or save what can be read with: sqlite3 ${file} .recover`;
-  return new UserError(`${file} is damaged: ${errorMessage(cause)}`, hint, { cause });
 }
 
 const CHOICES = (paths: DataPaths): string =>

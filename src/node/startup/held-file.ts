@@ -53,10 +53,11 @@ export function refuseHeldFile(file: string, dataDir: string): void {
   );
 }
 
-/** null: no node uses the file, it is a copy, its node is of an older build, or the file is damaged and will be inspected. */
+/** null: no node uses the file, it is a copy, its node is of an older build, or it is damaged, which is told elsewhere. */
 function dataDirOf(file: string): string | null {
-  const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
+  let db: ReturnType<typeof openAppDb> | null = null;
   try {
+    db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
     if (readMeta(db, file) === null || !hasTable(db, "__marmot__status")) return null;
     const row = db
       .prepare(`SELECT "value" FROM "__marmot__status" WHERE "item" = 'node' AND "name" = 'held_by'`)
@@ -68,7 +69,7 @@ function dataDirOf(file: string): string | null {
     if (isDamage(error)) return null;
     throw error;
   } finally {
-    db.close();
+    db?.close();
   }
 }
 

@@ -3,6 +3,7 @@ import type { PeerId } from "../../base/ids.ts";
 import type { Measures } from "../../replication/measures/measures.ts";
 import type { MemberStatus, Metric, NodeStatus, ShardStatus } from "../api.ts";
 import { fileMetrics, type MeasuredFiles } from "./file-metrics.ts";
+import { archiveMetrics } from "./archive-metrics.ts";
 import { counter, gauge, histogram, labelled } from "./metric.ts";
 import { nodeStatus, type StatusSource } from "./node-status.ts";
 import { processMetrics } from "./process-metrics.ts";
@@ -151,7 +152,7 @@ function peerMetrics({ transport, peerId }: MetricsSource, { members }: NodeStat
 
 function dataMetrics(
   { replicator }: MetricsSource,
-  { pending, conflicts, tables, backups, feed }: NodeStatus,
+  { pending, conflicts, tables, backups, feed, archive }: NodeStatus,
 ): Metric[] {
   const kinds = replicator?.replica.replica.journal.addedByKind ?? new Map<string, number>();
   return [
@@ -173,6 +174,7 @@ function dataMetrics(
     counter("backup_failures_total", "backups that failed", backups?.failures ?? 0),
     counter("feed_events_total", "events that the consumer of the change feed took", feed?.sent ?? 0),
     counter("feed_failures_total", "events that it did not take", feed?.failures ?? 0),
+    ...archiveMetrics(archive),
     gauge("orphans", "references that concurrent writes left dangling", conflicts.orphans),
     gauge("replicated_tables", "tables that replicate", tables.replicated.length),
     gauge("skipped_tables", "tables that do not replicate", tables.skipped.length),

@@ -40,6 +40,7 @@ export interface StatusSource {
   readonly verified: Omit<VerifiedStatus, "agoMs"> | null;
   readonly backups: BackupStatus | null;
   readonly feed: NodeStatus["feed"];
+  readonly archive: NodeStatus["archive"];
 }
 
 export function nodeStatus(source: StatusSource): NodeStatus {
@@ -98,6 +99,7 @@ function statusFacts(source: StatusSource): StatusFacts {
     },
     backups: source.backups,
     feed: source.feed,
+    archive: source.archive,
     verified: verified === null ? null : { ...verified, agoMs: Math.max(0, clock.wallTime() - verified.at) },
     tables: {
       replicated:

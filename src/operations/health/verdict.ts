@@ -189,7 +189,7 @@ function releaseFindings({ refusals, formats }: StatusFacts): Finding[] {
 }
 
 function dataFindings(facts: StatusFacts): Finding[] {
-  const { pending, tables, sqlite, verified, conflicts, quorum, cluster, backups, feed } = facts;
+  const { pending, tables, sqlite, verified, conflicts, quorum, cluster, backups, feed, archive } = facts;
   const found: Finding[] = [];
   if (pending.oldestMs > PENDING_MS && quorum.mayLose >= 0)
     found.push(
@@ -210,6 +210,10 @@ function dataFindings(facts: StatusFacts): Finding[] {
     found.push(finding("warn", `The change feed does not reach ${feed.to}`, feed.error));
   if (backups !== null && backups.error !== "")
     found.push(finding("warn", `The last backup to ${backups.to} failed`, backups.error));
+  if (archive !== null && archive.state === "paused")
+    found.push(finding("warn", `The archive ${archive.to} is paused`, archive.error));
+  if (archive !== null && archive.drill?.ok === false)
+    found.push(finding("bad", `The archive ${archive.to} could not be restored`, archive.drill.error));
   if (verified !== null && !verified.equal)
     found.push(
       finding("bad", "The last verify found differences", "Name them", commandFor(facts, "verify --deep")),

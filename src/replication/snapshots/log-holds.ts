@@ -15,6 +15,8 @@ interface Hold {
 }
 
 export class LogHolds {
+  /** The end of the archive: entries after it are still to be shipped. null: there is no archive. */
+  archive: readonly LogIndex[] | null = null;
   readonly #holds = new Map<PeerId, Hold>();
 
   /** The peer receives a replica with these positions. */
@@ -40,7 +42,7 @@ export class LogHolds {
 
   /** The lowest position that is needed; null: none. */
   lowest(shard: ShardId): LogIndex | null {
-    let lowest: LogIndex | null = null;
+    let lowest: LogIndex | null = this.archive?.[shard] ?? null;
     for (const { positions } of this.#holds.values()) {
       const index = positions[shard];
       if (index !== undefined && (lowest === null || index < lowest)) lowest = index;
@@ -49,7 +51,7 @@ export class LogHolds {
   }
 
   get isEmpty(): boolean {
-    return this.#holds.size === 0;
+    return this.#holds.size === 0 && this.archive === null;
   }
 }
 

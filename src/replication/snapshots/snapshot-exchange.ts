@@ -120,6 +120,13 @@ export class SnapshotExchange {
     return this.#taker.begin(id, `${this.#paths.incoming}/sent-${number}.db`);
   }
 
+  /** A copy for this node itself. The caller removes the file. */
+  async copyTo(path: string): Promise<GrowingCopy["head"]["positions"]> {
+    const copy = await this.#taker.begin(`own-${++this.#sent}`, path);
+    while (!copy.isComplete) await copy.more(copy.length, () => new Promise(() => {}));
+    return copy.head.positions;
+  }
+
   /**
    * The copy has the admission of the receiver, or the receiver continues it; it has the entry that the receiver needs, since a
    * leader that offered an index expects it to be reached; and the log goes on from its position.

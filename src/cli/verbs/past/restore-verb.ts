@@ -1,10 +1,15 @@
 /** `marmot restore`: a backup becomes the first file of a new cluster, or the content of a running one. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { WaitResult } from "../../../operations/api.ts";
 import type { RestoredFile } from "../../../node/backup/restore-file.ts";
+import type { MomentOptions, RestoredMoment } from "../../../node/backup/restore-archive.ts";
 import type { IntoPlan } from "../../../node/backup/restore-into.ts";
 import { UserError } from "../../../base/errors.ts";
 import { NodeClient } from "../../client.ts";
 import type { CliContext } from "../../context.ts";
+import type { OptionSpec } from "../../options/option-value.ts";
 import type { Options } from "../../options/options.ts";
 import type { Problem } from "../../output/problem.ts";
 import { table } from "../../output/table.ts";
@@ -18,6 +23,9 @@ import {
   text,
   type Verb,
 } from "../../verb.ts";
+import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../../run-options.ts";
+import { ARCHIVE_KEY_OPTION } from "../../options/archive-options.ts";
+import { giveFunctions } from "./archive-verb.ts";
 
 const ORDER_MS = 600_000;
 const ANSWER_MS = 5000;
@@ -25,6 +33,11 @@ const ANSWER_MS = 5000;
 function showFile({ file, source, backup }: RestoredFile): string {
   const about = backup === null ? "" : `: the state at ${backup.position} of ${backup.time}`;
   return `${file} is ${source}${about}\nstart the first node of a new cluster with marmot run --db ${file}`;
+}
+
+function showMoment({ file, source, position, time, rows }: RestoredMoment & { file: string }): string {
+  const count = Object.values(rows).reduce((sum, n) => sum + n, 0);
+  return `${file} is the state at ${position}, of ${time}, from ${source}: ${count} rows\nstart the first node of a new cluster with marmot run --db ${file}`;
 }
 
 function showPlan({ source, backup, changes, untouched }: IntoPlan): string {
@@ -90,8 +103,49 @@ async function intoCluster(source: string, options: Options, context: CliContext
   }
 }
 
+async function fromArchive(source: string, options: Options, context: CliContext): Promise<number> {
+  const { restoreMoment } = await import("../../../node/backup/restore-archive.ts");
+  const moment = await restoreMoment(await momentOf(source, options), {
+    ...{ db: text(options, "db")!, dataDir: dataDirOf(options) },
+  });
+  context.print(flag(options, "json") ? JSON.stringify(moment) : showMoment(moment));
+  return 0;
+}
+
+async function momentOf(source: string, options: Options): Promise<MomentOptions> {
+  const { parseTarget } = await import("../../../node/backup/archive-target.ts");
+  await giveFunctions(options);
+  const target = parseTarget(text(options, "at"), text(options, "position"), Date.now());
+  return { source, keyFile: text(options, "archive-key"), target };
+}
+
+/** A moment of an archive is written into a temporary file first, which is then put into the cluster as a backup is. */
+async function momentIntoCluster(source: string, options: Options, context: CliContext): Promise<number> {
+  const { writeMoment } = await import("../../../node/backup/restore-archive.ts");
+  const folder = mkdtempSync(join(tmpdir(), "marmot-restore-"));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  context.atExit(remove);
+  try {
+    const file = join(folder, "moment.db");
+    const { position, time } = await writeMoment(await momentOf(source, options), file);
+    context.say(`the state at ${position}, of ${time}`);
+    return await intoCluster(file, options, context);
+  } finally {
+    remove();
+  }
+}
+
+async function isMoment(source: string, options: Options): Promise<boolean> {
+  if (["at", "position", "archive-key"].some((name) => text(options, name) !== null)) return true;
+  const { isArchive } = await import("../../../node/backup/restore-archive.ts");
+  return isArchive(source);
+}
+
 async function run(options: Options, [source]: readonly string[], context: CliContext): Promise<number> {
-  if (flag(options, "into-cluster")) return intoCluster(source!, options, context);
+  const moment = await isMoment(source!, options);
+  if (flag(options, "into-cluster"))
+    return moment ? momentIntoCluster(source!, options, context) : intoCluster(source!, options, context);
+  if (moment) return fromArchive(source!, options, context);
   const db = text(options, "db")!;
   const { restoreFile } = await import("../../../node/backup/restore-file.ts");
   const done = await restoreFile({ source: source!, db, dataDir: dataDirOf(options) });
@@ -106,6 +160,11 @@ function check(options: Options, [source]: readonly string[]): readonly Problem[
       message: "restore should be followed by a backup",
       hint: "marmot restore copy.db --db app.db",
     });
+  if (text(options, "at") !== null && text(options, "position") !== null)
+    problems.push({
+      message: "--at and --position both name a moment",
+      hint: "leave one of them out",
+    });
   const misplaced = ["dry-run", "yes"].filter((name) => flag(options, name));
   if (misplaced.length > 0 && !flag(options, "into-cluster"))
     problems.push({
@@ -115,12 +174,18 @@ function check(options: Options, [source]: readonly string[]): readonly Problem[
   return problems;
 }
 
+const POSITION: OptionSpec = {
+  ...{ name: "position", type: "text", value: "POS", help: "or position" },
+  example: "c:812",
+};
+
 export const restoreVerb: Verb = {
   name: "restore",
   summary: "Makes FILE of a backup, or puts its rows into the cluster.",
   details: [
     "SOURCE: a backup, a folder or s3://BUCKET/PREFIX/ of backups (the newest), or",
-    "any plain SQLite file. It is checked against its document and by SQLite.",
+    "any plain SQLite file. Of an archive --at or --position choose a moment, for",
+    "example --at '10 minutes ago'; without them it is the newest state.",
     "Without --into-cluster, FILE must not exist: it is the first of a new cluster.",
   ],
   usage: "restore SOURCE --db FILE [options]",
@@ -128,9 +193,14 @@ export const restoreVerb: Verb = {
   options: [
     DB_OPTION,
     DATA_DIR_OPTION,
+    { name: "at", type: "text", value: "TIME", help: "of an archive: this moment; ", example: "10m" },
+    { ...POSITION, joined: true },
+    ARCHIVE_KEY_OPTION,
     { name: "into-cluster", type: "flag", help: "write the rows that differ, on all nodes" },
     { name: "dry-run", type: "flag", help: "only show how many rows that would be" },
     { name: "yes", type: "flag", help: "do not ask" },
+    FUNCTIONS_OPTION,
+    LIBRARIES_OPTION,
     JSON_OPTION,
     CONFIG_OPTION,
   ],

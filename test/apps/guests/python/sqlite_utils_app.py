@@ -1,5 +1,6 @@
 """sqlite-utils: text and AUTOINCREMENT keys, many-to-many, full-text search, counts kept by triggers, and a rebuilt table."""
 import sqlite3
+from contextlib import contextmanager
 
 from sqlite_utils import Database
 
@@ -27,19 +28,29 @@ def migrate(file):
     db["article"].create_index(["seen", "title"])
 
 
+@contextmanager
+def writing(db):
+    """Takes the write lock before the library reads: a transaction that begins by reading cannot wait for another writer."""
+    db.conn.execute("BEGIN IMMEDIATE")
+    with db.conn:
+        yield
+
+
 def fill(file, who):
     db = opened(file)
     for i in range(ROUNDS):
-        with db.conn:
+        with writing(db):
             db["article"].upsert({"id": f"{who}/{i}", "title": f"Running {who}", "body": f"walked {i} miles", "seen": i}, pk="id")
             db["tag"].insert({"name": f"odd{i % 2} {who}"}, ignore=True)
             db["article_tag"].insert({"article": f"{who}/{i}", "tag": f"odd{i % 2} {who}"})
-        with db.conn:
+        with writing(db):
             db["line"].insert({"who": who, "n": i})
         if i % 5 == 4:
-            db["article"].update(f"{who}/{i - 1}", {"body": "swam"})
-            db["article_tag"].delete_where("article = ?", [f"{who}/{i - 2}"])
-            db["article"].delete(f"{who}/{i - 2}")
+            with writing(db):
+                db["article"].update(f"{who}/{i - 1}", {"body": "swam"})
+            with writing(db):
+                db["article_tag"].delete_where("article = ?", [f"{who}/{i - 2}"])
+                db["article"].delete(f"{who}/{i - 2}")
     return {"kept": ROUNDS - ROUNDS // 5}
 
 

@@ -1,0 +1,95 @@
+/**
+ * A copy of the replica as an object: its file in pieces, each compressed and encrypted by itself.
+ *
+ *     piece: 1 byte (1: the last one), length (4 bytes), the piece
+ */
+import { createReadStream } from "node:fs";
+import { open } from "node:fs/promises";
+import { damagedLink } from "./chain-link.ts";
+import type { Seal } from "./seal.ts";
+
+const PIECE = 1 << 20;
+const HEAD = 5;
+const LEVEL = 1;
+/** A compressed and encrypted piece is not longer. */
+const LONGEST = PIECE + (PIECE >> 4) + 1024;
+
+export interface CopyFacts {
+  bytes: number;
+  sha256: string;
+}
+
+const nameOf = (name: string, number: number, last: boolean): string =>
+  `${name}/${number}${last ? "/last" : ""}`;
+
+/** Reads a file that does not change. `facts` are complete after the last piece. */
+export async function* encodeCopy(
+  path: string,
+  name: string,
+  seal: Seal,
+  facts: CopyFacts,
+): AsyncGenerator<Uint8Array, void> {
+  const hasher = new Bun.CryptoHasher("sha256");
+  let number = 0;
+  const piece = async (bytes: Uint8Array, last: boolean): Promise<Uint8Array> => {
+    hasher.update(bytes);
+    facts.bytes += bytes.length;
+    const packed = await Bun.zstdCompress(bytes as Uint8Array<ArrayBuffer>, { level: LEVEL });
+    const body = seal.close(packed, nameOf(name, number++, last));
+    const out = new Uint8Array(HEAD + body.length);
+    out[0] = last ? 1 : 0;
+    new DataView(out.buffer).setUint32(1, body.length);
+    out.set(body, HEAD);
+    return out;
+  };
+  let waiting: Uint8Array | null = null;
+  for await (const chunk of createReadStream(path, { highWaterMark: PIECE }) as AsyncIterable<Uint8Array>) {
+    if (waiting !== null) yield await piece(waiting, false);
+    waiting = chunk;
+  }
+  yield await piece(waiting ?? new Uint8Array(0), true);
+  facts.sha256 = hasher.digest("hex");
+}
+
+/** Writes the file. Throws `UserError` if the pieces are not those that were written. `place`: for messages. */
+export async function decodeCopy(
+  stream: AsyncIterable<Uint8Array>,
+  target: string,
+  { name, seal, place }: { readonly name: string; readonly seal: Seal; readonly place: string },
+): Promise<CopyFacts> {
+  const hasher = new Bun.CryptoHasher("sha256");
+  const damaged = (): Error => damagedLink(`${name} of the archive ${place} was changed or is incomplete`);
+  const out = await open(target, "wx", 0o600);
+  let [bytes, number, done] = [0, 0, false];
+  let rest: Uint8Array = new Uint8Array(0);
+  try {
+    for await (const chunk of stream) {
+      rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      while (rest.length >= HEAD) {
+        const length = new DataView(rest.buffer, rest.byteOffset).getUint32(1);
+        if (done || length > LONGEST) throw damaged();
+        if (rest.length < HEAD + length) break;
+        done = rest[0] === 1;
+        const opened = seal.open(rest.subarray(HEAD, HEAD + length), nameOf(name, number++, done));
+        if (opened === null) throw damaged();
+        const plain = await decompress(opened, damaged);
+        hasher.update(plain);
+        bytes += plain.length;
+        await out.writeFile(plain);
+        rest = rest.subarray(HEAD + length);
+      }
+    }
+    if (!done || rest.length > 0) throw damaged();
+  } finally {
+    await out.close();
+  }
+  return { bytes, sha256: hasher.digest("hex") };
+}
+
+async function decompress(bytes: Uint8Array, damaged: () => Error): Promise<Uint8Array> {
+  try {
+    return await Bun.zstdDecompress(bytes as Uint8Array<ArrayBuffer>);
+  } catch {
+    throw damaged();
+  }
+}

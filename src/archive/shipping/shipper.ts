@@ -1,0 +1,398 @@
+/**
+ * Ships the ordered entries to an archive, and copies of the replica from time to time. The leader of shard 0 ships; another node takes over
+ * when the archive falls behind although that node is ahead. Links have numbers, and a number is given once, so two nodes that ship at the
+ * same time write no link twice. Replication never waits for it.
+ */
+import type { Clock, Timer } from "../../base/clock.ts";
+import { errorMessage, UserError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Random } from "../../base/random.ts";
+import { hasReached, showPosition } from "../../base/text/position-token.ts";
+import type { Entry } from "../../raft/model/types.ts";
+import { Archive, type Chained } from "../archive.ts";
+import { Claims } from "./claims.ts";
+import { Continuity, GAP_REASONS, stateOf } from "./continuity.ts";
+import { Copies, type StoredCopy } from "./copies.ts";
+import type { Segment, SnapshotLink } from "../chain-link.ts";
+import { Marks } from "./marks.ts";
+import { type Keep, prune } from "../prune.ts";
+import type { Seal } from "../seal.ts";
+import type { ShippedNode, ShippedState, ShipperStatus } from "./shipped.ts";
+import type { ArchiveStore } from "../stores/store.ts";
+
+const LOOK_MS = 250;
+/** Between two looks at the archive by a node that does not ship. */
+const STANDBY_MS = 5000;
+/** After so long without a new link a node that is ahead ships itself. */
+const TAKE_OVER_MS = 20_000;
+const LONGEST_PAUSE_MS = 30_000;
+/** Entries of one segment. */
+const SEGMENT_BYTES = 8 << 20;
+const PRUNE_MS = 3_600_000;
+
+export interface ShipperComponents {
+  /** null: the node joins, or replaces its replica. The same object while its files are open. */
+  readonly node: () => ShippedNode | null;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly store: ArchiveStore;
+  readonly seal: () => Promise<Seal>;
+  /** Path for a copy on its way. */
+  readonly scratch: string;
+}
+
+export interface ShipperOptions {
+  readonly intervalMs: number;
+  readonly keep: Keep;
+  /** Snapshots and pruning, sooner: for tests. */
+  readonly limits?: { readonly copyLinks?: number };
+}
+
+export class Shipper {
+  readonly #components: ShipperComponents;
+  readonly #options: ShipperOptions;
+  #stopped = false;
+  #resting: { readonly timer: Timer; readonly wake: () => void } | null = null;
+  #node: ShippedNode | null = null;
+  #marks = new Marks([]);
+  #archive: Archive | null = null;
+  #tail: Chained | null = null;
+  /** The end of the archive, also while it does not answer. */
+  #known: Chained | null = null;
+  #tailAt = 0;
+  #ships = false;
+  #state: ShipperStatus["state"] = "waiting";
+  #behindSince: number | null = null;
+  readonly #continuity = new Continuity();
+  readonly #copies: Copies;
+  #copying = false;
+  #copy: StoredCopy | null = null;
+  readonly #claims: Claims;
+  #prunedAt: number | null = null;
+  #counts = { shipped: 0, bytes: 0, snapshots: 0, failures: 0 };
+  #lastAt: number | null = null;
+  #lastSnapshotAt: number | null = null;
+  #error = "";
+
+  constructor(components: ShipperComponents, options: ShipperOptions) {
+    this.#components = components;
+    this.#options = options;
+    this.#claims = new Claims(components.clock);
+    this.#copies = new Copies(components, options.limits?.copyLinks);
+  }
+
+  get status(): ShipperStatus {
+    const { clock, store } = this.#components;
+    const known = this.#known?.link ?? null;
+    const positions = this.#node?.positions() ?? [];
+    const behind =
+      known === null ? 0 : positions.reduce((sum, at, i) => sum + Math.max(0, at - known.to[i]!), 0);
+    const behindMs = this.#behindSince === null || behind === 0 ? 0 : clock.now() - this.#behindSince;
+    return {
+      ...{ to: store.shown, state: this.#state },
+      position: known === null ? null : showPosition(known.to),
+      ...{ behindEntries: behind, behindMs: Math.round(behindMs) },
+      ...{ number: known?.number ?? null, node: known?.node ?? null },
+      ...{ shipped: this.#counts.shipped, bytes: this.#counts.bytes, snapshots: this.#counts.snapshots },
+      ...{ lastAt: this.#lastAt, lastSnapshotAt: this.#lastSnapshotAt },
+      ...{ failures: this.#counts.failures, error: this.#error },
+    };
+  }
+
+  start(): void {
+    void this.#run();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#resting?.timer.cancel();
+    this.#resting?.wake();
+  }
+
+  async #run(): Promise<void> {
+    const { intervalMs } = this.#options;
+    let pause = intervalMs;
+    while (!this.#stopped) {
+      const node = this.#attach();
+      if (node === null) {
+        this.#state = "waiting";
+        await this.#rest(LOOK_MS);
+        continue;
+      }
+      try {
+        await this.#turn(node);
+        this.#healthy();
+        pause = intervalMs;
+      } catch (error) {
+        if (this.#stopped) return;
+        // Its files were closed.
+        if (this.#components.node() !== node) continue;
+        this.#failed(error);
+        pause = Math.min(LONGEST_PAUSE_MS, Math.max(1000, pause * 2));
+      }
+      await this.#rest(pause);
+    }
+  }
+
+  #rest(ms: number): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        this.#resting = null;
+        resolve();
+      };
+      this.#resting = { timer: this.#components.clock.after(ms, wake), wake };
+    });
+  }
+
+  /** The node, whose commits are noted from the first look on. */
+  #attach(): ShippedNode | null {
+    const node = this.#components.node();
+    if (node === this.#node) return node;
+    this.#node = node;
+    this.#archive = this.#tail = null;
+    this.#ships = false;
+    if (node === null) return null;
+    const { clock } = this.#components;
+    const marks = new Marks(node.positions());
+    this.#marks = marks;
+    node.onCommit(() => {
+      marks.note(clock.wallTime(), node.positions());
+      this.#behindSince ??= clock.now();
+    });
+    return node;
+  }
+
+  #failed(error: unknown): void {
+    const { logger, store } = this.#components;
+    this.#counts.failures++;
+    this.#state = "paused";
+    this.#archive = this.#tail = null;
+    this.#ships = false;
+    const reason = error instanceof UserError ? `${error.message} (${error.hint})` : errorMessage(error);
+    if (reason !== this.#error)
+      logger.event(
+        "archive",
+        `the archive is paused: ${reason}`,
+        { to: store.shown, error: reason },
+        "error",
+      );
+    this.#error = reason;
+  }
+
+  #healthy(): void {
+    if (this.#error === "") return;
+    this.#error = "";
+    this.#components.logger.event("archive", "the archive goes on", { to: this.#components.store.shown });
+  }
+
+  async #turn(node: ShippedNode): Promise<void> {
+    const archive = (this.#archive ??= await this.#open(node));
+    if (archive === null) return;
+    const { clock } = this.#components;
+    const leads = node.leads();
+    if (!this.#ships && (leads || this.#tail === null || clock.now() - this.#tailAt >= STANDBY_MS))
+      await this.#look(archive, node);
+    const isLate = this.#tail !== null && clock.now() - this.#lastMoved >= TAKE_OVER_MS;
+    if (!leads && !(isLate && this.#isAhead(node))) {
+      this.#ships = false;
+      this.#state = "standby";
+      return;
+    }
+    if (!this.#ships) this.#components.logger.info("this node ships to the archive", { to: archive.shown });
+    this.#ships = true;
+    this.#state = "shipping";
+    await this.#ship(node, archive, leads);
+  }
+
+  /** null: there is none, and another node is to make it. */
+  async #open(node: ShippedNode): Promise<Archive | null> {
+    const { store, seal, clock, logger } = this.#components;
+    const key = await seal();
+    let archive = await Archive.open(store, key);
+    if (archive === null && node.leads()) {
+      const now = clock.wallTime();
+      archive = await Archive.create(store, key, { cluster: node.cluster, shards: node.shards, now });
+      logger.event("archive", `a new archive at ${store.shown}`, { to: store.shown });
+    }
+    archive?.requireCluster(node.cluster);
+    if (archive === null) this.#state = "standby";
+    return archive;
+  }
+
+  #lastMoved = 0;
+
+  async #look(archive: Archive, node: ShippedNode): Promise<void> {
+    const { clock } = this.#components;
+    const before = this.#tail ?? this.#known;
+    const tail = await archive.tail(this.#tail);
+    this.#tailAt = clock.now();
+    if (tail?.hash !== before?.hash || before === null) this.#lastMoved = clock.now();
+    if (tail !== null) this.#moved(node, tail);
+  }
+
+  #moved(node: ShippedNode, tail: Chained): void {
+    this.#tail = this.#known = tail;
+    this.#marks.forget(tail.link.to);
+    node.hold(tail.link.to);
+    if (hasReached(tail.link.to, node.positions())) this.#behindSince = null;
+    else this.#behindSince = this.#components.clock.now();
+  }
+
+  #isAhead(node: ShippedNode): boolean {
+    return this.#tail !== null && !hasReached(this.#tail.link.to, node.positions());
+  }
+
+  async #ship(node: ShippedNode, archive: Archive, leads: boolean): Promise<void> {
+    const { clock } = this.#components;
+    while (!this.#stopped && this.#components.node() === node) {
+      const state = await stateOf(node);
+      const tail = this.#tail;
+      const broken = tail === null ? "first" : this.#continuity.of(node, tail.link, leads, clock.now());
+      if (broken === "wait") return;
+      if (broken !== "none") {
+        if (!leads) return;
+        if (broken !== "first") this.#tellGap(tail!, broken);
+        if (!(await this.#beginAgain(node, archive, broken !== "first"))) return;
+        continue;
+      }
+      const copy = this.#copy;
+      if (copy !== null) {
+        this.#copy = null;
+        if (await this.#addSnapshot(node, archive, copy, null)) continue;
+        return;
+      }
+      const end = this.#tail!;
+      if (hasReached(end.link.to, state.positions)) {
+        if (leads) await this.#claims.at(archive, end, node.name);
+        break;
+      }
+      if (!hasReached(state.positions, end.link.to)) return;
+      const segment = this.#segment(node, end, state);
+      if (!(await this.#add(node, archive, segment))) return;
+      this.#copies.shipped(segment.entries.flat().reduce((sum, { data }) => sum + data.length, 0));
+    }
+    this.#copyWhenDue(node, archive);
+    await this.#pruneWhenDue(archive);
+  }
+
+  #tellGap({ link }: Chained, broken: "compacted" | "fork"): void {
+    const at = showPosition(link.to);
+    this.#components.logger.event(
+      "archive",
+      `${GAP_REASONS[broken]}; a snapshot follows ${at}`,
+      { position: at },
+      "warn",
+    );
+  }
+
+  /** A snapshot with which the chain begins, or goes on after a gap. */
+  async #beginAgain(node: ShippedNode, archive: Archive, gap: boolean): Promise<boolean> {
+    const copy = await this.#copies.store(node, archive, (this.#tail?.link.number ?? 0) + 1, (at) =>
+      node.hold(at),
+    );
+    return this.#addSnapshot(node, archive, copy, gap);
+  }
+
+  #segment(node: ShippedNode, { link, hash }: Chained, { positions, sums }: ShippedState): Segment {
+    const from = link.to;
+    const share = Math.max(1 << 16, Math.floor(SEGMENT_BYTES / node.shards));
+    const entries: Entry[][] = [];
+    const [to, terms] = [[...from], [...link.terms]];
+    for (let shard = 0; shard < node.shards; shard++) {
+      const [first, end] = [from[shard]! + 1, positions[shard]! + 1];
+      const list = first < end ? node.log(shard).entries(first, end, share) : [];
+      entries.push(list);
+      const last = list.at(-1);
+      if (last === undefined) continue;
+      to[shard] = last.index;
+      terms[shard] = last.term;
+    }
+    const now = this.#components.clock.wallTime();
+    const marks = this.#marks.between(from, to, entries, now);
+    const isWhole = positions.every((index, shard) => index === to[shard]);
+    return {
+      ...{ kind: "segment", number: link.number + 1, previous: hash, cluster: node.cluster, time: now },
+      ...{ node: node.name, from, to, terms, marks, entries },
+      since: marks.at(-1)![0],
+      sums: isWhole ? sums : null,
+    };
+  }
+
+  /** False: another node has written this number. */
+  async #add(node: ShippedNode, archive: Archive, link: Segment | SnapshotLink): Promise<boolean> {
+    const added = await archive.add(link);
+    if (added === null) {
+      this.#ships = false;
+      this.#tail = await archive.tail(this.#tail);
+      if (this.#tail !== null) this.#moved(node, this.#tail);
+      return false;
+    }
+    this.#counts.shipped++;
+    this.#counts.bytes += added.size;
+    this.#lastAt = link.time;
+    this.#lastMoved = this.#components.clock.now();
+    this.#claims.changed();
+    this.#moved(node, added);
+    return true;
+  }
+
+  // ------------------------------------------------------------------------------------------ copies
+
+  /** `gap`: null: the chain goes on as if it were not there. */
+  async #addSnapshot(
+    node: ShippedNode,
+    archive: Archive,
+    { positions, terms, at, data, bytes, sha256, follow }: StoredCopy,
+    gap: boolean | null,
+  ): Promise<boolean> {
+    const tail = this.#tail;
+    const number = (tail?.link.number ?? 0) + 1;
+    const end = gap === null ? tail!.link : { to: positions, terms, since: at };
+    const link: SnapshotLink = {
+      ...{ kind: "snapshot", number, previous: tail?.hash ?? "", cluster: node.cluster },
+      ...{ time: this.#components.clock.wallTime(), node: node.name },
+      ...{ to: end.to, terms: end.terms, since: end.since, sums: null, positions, at, data, bytes, sha256 },
+      ...{ follow: gap === null ? follow : number + 1, gap: gap === true },
+    };
+    if (!(await this.#add(node, archive, link))) return false;
+    await archive.addMarker(link);
+    this.#counts.snapshots++;
+    this.#lastSnapshotAt = at;
+    this.#copies.made(bytes);
+    return true;
+  }
+
+  /** In the background: segments are shipped at the same time. */
+  #copyWhenDue(node: ShippedNode, archive: Archive): void {
+    if (this.#tail === null || this.#copying || !this.#copies.isDue()) return;
+    this.#copying = true;
+    const { logger } = this.#components;
+    void this.#copies
+      .store(node, archive, this.#tail.link.number + 1)
+      .then(
+        (copy) => {
+          if (this.#components.node() === node) this.#copy = copy;
+        },
+        (error: unknown) => {
+          if (!this.#stopped)
+            logger.warn("a snapshot for the archive failed", { error: errorMessage(error) });
+          this.#copies.postpone();
+        },
+      )
+      .finally(() => {
+        this.#copying = false;
+      });
+  }
+
+  // ------------------------------------------------------------------------------------------ the end, and the old
+
+  async #pruneWhenDue(archive: Archive): Promise<void> {
+    const { clock, logger } = this.#components;
+    if (this.#prunedAt !== null && clock.now() - this.#prunedAt < PRUNE_MS) return;
+    this.#prunedAt = clock.now();
+    const { links, copies } = await prune(archive, this.#options.keep, clock.wallTime());
+    if (links + copies > 0) logger.info("old parts of the archive are removed", { links, copies });
+  }
+}

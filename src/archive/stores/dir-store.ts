@@ -1,0 +1,139 @@
+/** An archive in a folder. */
+import { constants, createReadStream } from "node:fs";
+import { copyFile, link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { ArchiveStore } from "./store.ts";
+
+const codeOf = (error: unknown): string => (error as { code?: string }).code ?? "";
+/** A large file is synced so often, so that the last sync is short. */
+const SYNC_BYTES = 64 << 20;
+
+export class DirStore implements ArchiveStore {
+  readonly shown: string;
+  #made = 0;
+
+  constructor(folder: string) {
+    this.shown = folder;
+  }
+
+  async list(folder: string, after = ""): Promise<string[]> {
+    try {
+      const entries = await readdir(join(this.shown, folder), { withFileTypes: true });
+      const names = entries.filter((e) => e.isFile() && !e.name.startsWith(".")).map((e) => e.name);
+      return names
+        .map((name) => `${folder}${name}`)
+        .filter((name) => name > after)
+        .sort();
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") return [];
+      throw error;
+    }
+  }
+
+  async folders(folder: string): Promise<string[]> {
+    try {
+      const entries = await readdir(join(this.shown, folder), { withFileTypes: true });
+      return entries.flatMap((e) => (e.isDirectory() ? [`${folder}${e.name}/`] : [])).sort();
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") return [];
+      throw error;
+    }
+  }
+
+  async get(name: string): Promise<Uint8Array | null> {
+    try {
+      return await readFile(join(this.shown, name));
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") return null;
+      throw error;
+    }
+  }
+
+  async create(name: string, bytes: Uint8Array): Promise<boolean> {
+    const path = join(this.shown, name);
+    const fresh = await this.#write(path, one(bytes));
+    try {
+      await linkOrCopy(fresh, path);
+    } catch (error) {
+      if (codeOf(error) === "EEXIST") return false;
+      throw error;
+    } finally {
+      await rm(fresh, { force: true });
+    }
+    await syncFolder(dirname(path));
+    return true;
+  }
+
+  async put(name: string, bytes: Uint8Array): Promise<void> {
+    await this.upload(name, one(bytes));
+  }
+
+  async upload(name: string, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    const path = join(this.shown, name);
+    const fresh = await this.#write(path, chunks);
+    try {
+      await rename(fresh, path);
+    } catch (error) {
+      await rm(fresh, { force: true });
+      throw error;
+    }
+    await syncFolder(dirname(path));
+  }
+
+  /** Returns the path of a synced file beside the named one. */
+  async #write(path: string, chunks: AsyncIterable<Uint8Array>): Promise<string> {
+    const fresh = join(dirname(path), `.${process.pid}-${++this.#made}.partial`);
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const file = await open(fresh, "w", 0o600);
+    try {
+      let unsynced = 0;
+      for await (const chunk of chunks) {
+        await file.writeFile(chunk);
+        unsynced += chunk.length;
+        if (unsynced < SYNC_BYTES) continue;
+        await file.datasync();
+        unsynced = 0;
+      }
+      await file.sync();
+    } catch (error) {
+      await rm(fresh, { force: true });
+      throw error;
+    } finally {
+      await file.close();
+    }
+    return fresh;
+  }
+
+  stream(name: string): AsyncIterable<Uint8Array> {
+    return createReadStream(join(this.shown, name), { highWaterMark: 1 << 20 }) as AsyncIterable<Uint8Array>;
+  }
+
+  remove(name: string): Promise<void> {
+    return rm(join(this.shown, name), { force: true });
+  }
+}
+
+async function* one(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  yield await Promise.resolve(bytes);
+}
+
+/** Fails if there is a file: with a hard link, or where the file system has none with a copy. */
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    if (!["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"].includes(codeOf(error))) throw error;
+    await copyFile(from, to, constants.COPYFILE_EXCL);
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const file = await open(folder, "r");
+  try {
+    await file.sync();
+  } catch {
+    // Some file systems cannot sync a folder.
+  } finally {
+    await file.close();
+  }
+}
