@@ -16,6 +16,7 @@ import { encodePosition } from "../schema/app-db-tables.ts";
 import type { AppDbConnection } from "./app-db-connection.ts";
 import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
+import { firing } from "./firing.ts";
 import type { HoldBack } from "./hold-back.ts";
 import { type OccupiedComponents, OccupiedRowids, type OccupyingSource } from "./occupied-rowids.ts";
 import { redirections, redirectRows } from "./redirected-rows.ts";
@@ -390,18 +391,4 @@ export class RowReflector {
 function showsAlready(access: RowAccess, key: readonly Value[], image: Image | null): boolean {
   const there = access.get(key);
   return image === null || there === null ? image === there : imageEqual(image, there);
-}
-
-/** A write may fire an application's trigger that writes tables of this node alone. Such a trigger may fail. */
-function firing(log: ChangeLogWriter, write: () => void): void {
-  try {
-    write();
-  } catch (cause) {
-    const { name } = log.shape;
-    throw new UserError(
-      `a row of ${name} that another node wrote cannot be shown in this file: ${errorMessage(cause)}`,
-      `if a trigger of ${name} fails, fix the table that it writes, and start the node again; nothing is lost`,
-      { cause },
-    );
-  }
 }
