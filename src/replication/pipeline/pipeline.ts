@@ -5,7 +5,6 @@
 import type { AppDbSession } from "../../app-db/session.ts";
 import { Outbox } from "../../capture/outbox.ts";
 import { BatchKind, type PositionVector } from "../../change/batch.ts";
-import { decodeBatchHead } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
 import type { HoldBack } from "../../reflect/hold-back.ts";
 import type { Entry } from "../../raft/model/types.ts";
@@ -155,8 +154,9 @@ export class Pipeline {
     if (last !== undefined && !this.#shown.isWaitingFor(shard)) this.#awaitShown(shard, last);
   }
 
-  #awaitShown(shard: number, { index, batch }: CommittedEntry): void {
-    const head = batch.length === 0 ? null : decodeBatchHead(batch);
+  #awaitShown(shard: number, entry: CommittedEntry): void {
+    const { index } = entry;
+    const head = this.#components.replica.headOf(shard, entry);
     const isForeign = head !== null && head.kind === BatchKind.rows && head.origin !== this.#options.peerId;
     this.#shown.await(shard, {
       ...{ index, at: this.#components.now() },
