@@ -5,7 +5,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
 import type { VerifiedArchive } from "../../src/node/backup/restore-archive.ts";
-import { dump, marmot, TestCluster, type TestNode, until } from "./lab.ts";
+import { BINARY, dump, marmot, type Result, TestCluster, type TestNode, until } from "./lab.ts";
 import { hasMoto, S3Lab } from "./s3-lab.ts";
 
 const CHINOOK = readFileSync(join(import.meta.dir, "../../assets/chinook.sql"), "utf8");
@@ -35,8 +35,17 @@ afterAll(async () => {
 });
 
 const at = (...path: string[]): string => join(cluster.folder, ...path);
-const restore = (args: readonly string[], db: string): ReturnType<typeof marmot> =>
-  marmot(["restore", PLACE, ...args, "--db", db], store.environment);
+
+/** Without stopping this process, in which the store's proxy runs. */
+async function command(...args: readonly string[]): Promise<Result> {
+  const env = { ...process.env, ...store.environment };
+  const child = Bun.spawn([BINARY, ...args], { env, stdout: "pipe", stderr: "pipe" });
+  const texts = [new Response(child.stdout).text(), new Response(child.stderr).text()];
+  const [stdout, stderr] = (await Promise.all(texts)) as [string, string];
+  return { code: await child.exited, stdout, stderr };
+}
+const restore = (args: readonly string[], db: string): Promise<Result> =>
+  command("restore", PLACE, ...args, "--db", db);
 
 /** Transactions on all nodes until `stop`. */
 function writers(): { stop(): Promise<number> } {
@@ -48,7 +57,7 @@ function writers(): { stop(): Promise<number> } {
       const id = random.between(1, 275);
       db.exec(
         `BEGIN IMMEDIATE; UPDATE Artist SET Name = 'n${n} ${written}' WHERE ArtistId = ${id};
-         INSERT INTO Playlist(PlaylistId, Name) VALUES((SELECT max(PlaylistId) + 1 FROM Playlist) * 3 + ${n}, 'p');
+         INSERT INTO Playlist(PlaylistId, Name) VALUES(${1000 + 3 * written + n}, 'p');
          DELETE FROM PlaylistTrack WHERE TrackId = ${random.between(1, 3503)}; COMMIT`,
       );
       db.close();
@@ -115,7 +124,7 @@ test.skipIf(!hasMoto)(
     expect(store.faults).toBeGreaterThan(0);
     const target = at("restored.db");
     for (const { position, rows } of seen) {
-      const { code, stderr } = restore(["--position", position], target);
+      const { code, stderr } = await restore(["--position", position], target);
       expect([position, code, stderr]).toEqual([position, 0, ""]);
       expect(dump(target)).toEqual(rows);
       for (const suffix of ["", "-wal", "-shm"])
@@ -123,7 +132,7 @@ test.skipIf(!hasMoto)(
           .delete()
           .catch(() => {});
     }
-    const verified = marmot(["archive", "verify", PLACE, "--json"], store.environment);
+    const verified = await command("archive", "verify", PLACE, "--json");
     expect([verified.code, verified.stderr]).toEqual([0, ""]);
     const { gaps, checked } = JSON.parse(verified.stdout) as VerifiedArchive;
     expect([gaps, checked]).toEqual([[], true]);
@@ -146,7 +155,7 @@ test.skipIf(!hasMoto)(
     expect(await ships.wait({ all: true })).toBe(true);
     store.fault = "none";
     await caughtUp(ships);
-    const after = await ships.verb("archive", "status", "--json");
+    const after = await command("archive", "status", "--db", ships.db, "--json");
     expect((JSON.parse(after.stdout) as { node: object }).node).toMatchObject({
       state: "shipping",
       error: "",
@@ -168,7 +177,7 @@ test.skipIf(!hasMoto)(
     node.run("UPDATE Genre SET Name = 'after' WHERE GenreId = 1", "DELETE FROM InvoiceLine");
     expect(await node.wait({ all: true })).toBe(true);
     const target = at("moment.db");
-    const made = restore(["--at", moment, "--json"], target);
+    const made = await restore(["--at", moment, "--json"], target);
     expect([made.code, made.stderr]).toEqual([0, ""]);
     const db = new Database(target, { readonly: true });
     expect(db.query("SELECT Name FROM Genre WHERE GenreId = 1").values()).toEqual([["before"]]);
@@ -176,16 +185,20 @@ test.skipIf(!hasMoto)(
     db.close();
     const count =
       "import sqlite3,sys; print(sqlite3.connect('file:'+sys.argv[1]+'?mode=ro',uri=True).execute('select Name from Genre where GenreId = 1').fetchone()[0], sys.argv[1]); sys.exit(7)";
-    const ran = marmot(
-      ["at", moment, "--db", node.db, "--", "python3", "-c", count, "{}"],
-      store.environment,
-    );
+    const ran = await command("at", moment, "--db", node.db, "--", "python3", "-c", count, "{}");
     const [name, file] = ran.stdout.trim().split(" ");
     expect([ran.code, name]).toEqual([7, "before"]);
     expect(existsSync(file!)).toBe(false);
-    const back = marmot(
-      ["restore", PLACE, "--at", moment, "--into-cluster", "--yes", "--json", "--db", node.db],
-      store.environment,
+    const back = await command(
+      "restore",
+      PLACE,
+      "--at",
+      moment,
+      "--into-cluster",
+      "--yes",
+      "--json",
+      "--db",
+      node.db,
     );
     expect(back.code).toBe(0);
     const rows = await cluster.settle();
@@ -201,13 +214,13 @@ test.skipIf(!hasMoto)(
       [["--position", "x"], "is no position"],
       [["--at", "1m", "--archive-key", at("archive.key")], "is not encrypted"],
     ] as const) {
-      const { code, stderr } = restore(args, fresh);
+      const { code, stderr } = await restore(args, fresh);
       expect([args, code, stderr]).toEqual([args, 1, expect.stringContaining(reason)]);
       expect(stderr).toContain("\nhint: ");
       expect(existsSync(fresh)).toBe(false);
     }
-    expect(restore(["--at", "1m"], node.db).stderr).toContain("exists");
-    const none = marmot(["archive", "verify", "s3://box/other"], store.environment);
+    expect((await restore(["--at", "1m"], node.db)).stderr).toContain("exists");
+    const none = await command("archive", "verify", "s3://box/other");
     expect([none.code, none.stderr]).toEqual([
       1,
       expect.stringContaining("there is no archive at s3://box/other"),

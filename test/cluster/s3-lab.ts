@@ -1,8 +1,9 @@
 /** An S3-compatible store (moto), with a proxy before it that fails as a test asks for. */
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { freePorts } from "../../src/cli/free-ports.ts";
 import { until } from "./lab.ts";
 
-/** "hang": no answer for a while; "cut": the answer breaks off; "lost": the request is done, and its answer is lost. */
+/** "hang": no answer, and the connection ends later; "cut": it ends at once; "lost": the request is done, and its answer is lost. */
 export type Fault = "none" | "503" | "hang" | "cut" | "lost";
 
 export const hasMoto =
@@ -10,31 +11,35 @@ export const hasMoto =
 
 const BUCKET = "box";
 const HANG_MS = 1500;
+const BUSY = "HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 export class S3Lab {
   readonly environment: Record<string, string>;
   readonly #server: Bun.Subprocess;
-  readonly #proxy: Bun.Server<undefined>;
+  readonly #proxy: Server;
+  readonly #port: number;
   readonly #direct: string;
   fault: Fault = "none";
   /** Requests that met a fault. */
   faults = 0;
 
-  private constructor(port: number) {
+  private constructor(port: number, proxyPort: number) {
     this.#server = Bun.spawn(["python3", "-m", "moto.server", "-p", String(port)], {
       ...{ stdout: "ignore", stderr: "ignore" },
     });
     this.#direct = `http://127.0.0.1:${port}`;
-    this.#proxy = Bun.serve({ port: 0, hostname: "127.0.0.1", idleTimeout: 60, fetch: (r) => this.#pass(r) });
+    this.#port = port;
+    this.#proxy = createServer((client) => this.#pass(client));
     this.environment = {
-      S3_ENDPOINT: `http://127.0.0.1:${this.#proxy.port}`,
-      ...{ S3_ACCESS_KEY_ID: "testing", S3_SECRET_ACCESS_KEY: "a-secret", S3_REGION: "us-east-1" },
+      ...{ S3_ENDPOINT: `http://127.0.0.1:${proxyPort}`, S3_ACCESS_KEY_ID: "testing" },
+      ...{ S3_SECRET_ACCESS_KEY: "a-secret", S3_REGION: "us-east-1" },
     };
   }
 
   static async start(): Promise<S3Lab> {
-    const [port] = await freePorts(1);
-    const lab = new S3Lab(port!);
+    const [port, proxyPort] = await freePorts(2);
+    const lab = new S3Lab(port!, proxyPort!);
+    lab.#proxy.listen(proxyPort, "127.0.0.1");
     await until(async () => {
       try {
         return (await fetch(`${lab.#direct}/${BUCKET}`, { method: "PUT" })).ok;
@@ -45,40 +50,31 @@ export class S3Lab {
     return lab;
   }
 
-  async #pass(request: Request): Promise<Response> {
-    const { fault } = this;
-    if (fault !== "none") this.faults++;
-    if (fault === "503") return new Response("<Error><Code>SlowDown</Code></Error>", { status: 503 });
-    if (fault === "hang") await Bun.sleep(HANG_MS);
-    if (fault === "cut" || fault === "hang") return broken();
-    const { pathname, search } = new URL(request.url);
-    const body = ["GET", "HEAD"].includes(request.method) ? {} : { body: await request.arrayBuffer() };
-    const answer = await fetch(`${this.#direct}${pathname}${search}`, {
-      ...{ method: request.method, headers: request.headers, ...body, decompress: false },
+  #pass(client: Socket): void {
+    const store = connect(this.#port, "127.0.0.1");
+    const end = (): void => {
+      client.destroy();
+      store.destroy();
+    };
+    for (const socket of [client, store]) socket.on("error", end).on("close", end);
+    client.on("data", (bytes) => {
+      const { fault } = this;
+      if (fault === "none" || fault === "lost") return void store.write(bytes);
+      this.faults++;
+      if (fault === "503") client.end(BUSY);
+      else if (fault === "cut") end();
+      else setTimeout(end, HANG_MS);
     });
-    return fault === "lost" ? broken() : answer;
-  }
-
-  async names(prefix: string): Promise<string[]> {
-    const answer = await fetch(`${this.#direct}/${BUCKET}?list-type=2&prefix=${prefix}`);
-    return [...(await answer.text()).matchAll(/<Key>([^<]*)<\/Key>/g)].map((m) => m[1]!);
+    store.on("data", (bytes) => {
+      if (this.fault !== "lost") return void client.write(bytes);
+      this.faults++;
+      end();
+    });
   }
 
   async stop(): Promise<void> {
-    await this.#proxy.stop(true);
+    this.#proxy.close();
     this.#server.kill("SIGKILL");
     await this.#server.exited;
   }
 }
-
-/** A body that ends early. */
-const broken = (): Response =>
-  new Response(
-    new ReadableStream({
-      pull(controller) {
-        controller.enqueue(new Uint8Array(10));
-        controller.error(new Error("cut"));
-      },
-    }),
-    { headers: { "content-length": "1000" } },
-  );
