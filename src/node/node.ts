@@ -13,6 +13,7 @@ import { requireOwnSqlite } from "../sqlite/versions/sqlite-version.ts";
 import { readWriterVersion } from "../sqlite/versions/writer-version.ts";
 import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
+import { refuseUsedArchive } from "./backup/cluster-archive.ts";
 import { enterCluster, formNewCluster } from "./cluster-entry.ts";
 import {
   cleanUpAfterCrash,
@@ -125,7 +126,10 @@ export class Node implements RunningNode {
     // Before Marmot writes the first page itself.
     if (core.components.host === undefined) core.noteVersion(readWriterVersion(db));
     // Refused before the first write: a wrong path must not leave a data directory behind.
-    if (!existsSync(paths.folder)) startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
+    if (!existsSync(paths.folder)) {
+      const { kind } = startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
+      if (kind === "form") await refuseUsedArchive(core.options.archive);
+    }
     const keys = findClusterKeys(core.options, paths, hasPeers);
     this.#takeDataDir();
     const privateKey = await loadIdentity(paths.identity);

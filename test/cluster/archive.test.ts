@@ -21,7 +21,8 @@ beforeAll(async () => {
   store = await S3Lab.start();
   cluster = await TestCluster.start({
     ...{ shards: 1, quiet: true, schema: CHINOOK },
-    options: ["--archive", PLACE, "--archive-interval", "100ms"],
+    // The others take the setting over.
+    first: ["--archive", PLACE, "--archive-interval", "100ms"],
     prepare: (made) => {
       for (const node of made.nodes) node.environment = store.environment;
       writeFileSync(join(made.folder, "archive.key"), "the key of another archive\n");
@@ -225,6 +226,15 @@ test.skipIf(!hasMoto)(
       1,
       expect.stringContaining("there is no archive at s3://box/other"),
     ]);
+    const other = new Database(at("other.db"), { create: true });
+    other.exec("CREATE TABLE t(x)");
+    other.close();
+    const second = await command("run", "--db", at("other.db"), "--archive", PLACE);
+    expect([second.code, second.stderr]).toEqual([
+      1,
+      expect.stringContaining("has the archive of the cluster"),
+    ]);
+    expect(existsSync(at("other.db.marmot"))).toBe(false);
     for (const args of [
       ["archive"],
       ["archive", "verify"],
