@@ -77,18 +77,27 @@ async function run(options: Options, [action]: readonly string[], context: CliCo
   if (action === "rotate") return await rotate(options, context);
   const keys = await import("../../node/keys.ts");
   const source = clusterKeySource(options, context);
-  if (action === "generate") {
-    if (source.file === null) context.print(keys.generateClusterKey());
-    else {
-      keys.createClusterKey(source.file);
-      context.say(`wrote ${source.file}; every node needs a copy, and it must stay secret`);
-    }
-  } else if (action === "show") {
+  const isJson = flag(options, "json");
+  const show = (plain: string, document: object): void =>
+    context.print(isJson ? JSON.stringify(document) : plain);
+  if (action === "id") {
+    const peerId = await keys.readPeerId(dataDirOf(options));
+    show(peerId, { peerId });
+  } else if (action === "generate" && source.file !== null) {
+    keys.createClusterKey(source.file);
+    if (isJson) show("", { file: source.file });
+    context.say(`wrote ${source.file}; every node needs a copy, and it must stay secret`);
+  } else if (action === "generate") {
+    const key = keys.generateClusterKey();
+    show(key, { key });
+  } else {
     const file = source.file ?? keys.defaultClusterKeyFile(dataDirOf(options));
-    const shown = source.text ?? context.readFile(file);
-    keys.parseClusterKeys(shown, source.text === null ? file : "MARMOT_CLUSTER_KEY");
-    context.print(shown.trimEnd());
-  } else context.print(await keys.readPeerId(dataDirOf(options)));
+    const shown = (source.text ?? context.readFile(file)).trimEnd();
+    const parsed = keys.parseClusterKeys(shown, source.text === null ? file : "MARMOT_CLUSTER_KEY");
+    const fingerprints = parsed.map(keys.keyFingerprint);
+    if (flag(options, "fingerprint")) show(fingerprints.join("\n"), { fingerprints });
+    else show(shown, { keys: shown.split(/\s+/), fingerprints });
+  }
   return 0;
 }
 
@@ -99,7 +108,7 @@ export const keyVerb: Verb = {
   summary: "Makes, prints and changes the cluster key; prints the peer id.",
   details: [
     "generate: a new key, to standard output or into --cluster-key FILE.",
-    "show: the cluster key. id: this node's peer id.",
+    "show: the cluster key, or its fingerprint. id: this node's peer id.",
     "rotate: steps of a change of the key, and the nodes with the old one.",
   ],
   usage: "key generate|show|id|rotate [options]",
@@ -109,6 +118,7 @@ export const keyVerb: Verb = {
     { ...CLUSTER_KEY_OPTION, help: "file of the key" },
     db,
     DATA_DIR_OPTION,
+    { name: "fingerprint", type: "flag", help: "show: what tells the key from others, not the key" },
     JSON_OPTION,
     CONFIG_OPTION,
   ],
