@@ -3,9 +3,9 @@ import { clusterKeySource, CLUSTER_KEY_OPTION } from "../options/cluster-key-opt
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import type { Problem } from "../output/problem.ts";
-import type { NodeStatus } from "../../operations/api.ts";
+import type { MemberStatus, NodeStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
-import { commands, rotationOf, rotationSentence } from "../key-rotation.ts";
+import { commands, type Rotation, rotationOf, rotationSentence } from "../key-rotation.ts";
 import { table } from "../output/table.ts";
 import {
   CONFIG_OPTION,
@@ -42,6 +42,23 @@ function check(options: Options, [action]: readonly string[]): readonly Problem[
   ];
 }
 
+/** Of `generate`, `show` and `id`: those that the action has. */
+export interface KeyDocument {
+  readonly key?: string;
+  /** The file that `generate` wrote. */
+  readonly file?: string;
+  readonly keys?: readonly string[];
+  readonly fingerprints?: readonly string[];
+  readonly peerId?: string;
+}
+
+/** Of `rotate`. */
+export interface RotationDocument extends Rotation {
+  readonly keyFile: string;
+  readonly commands: { readonly add: string; readonly remove: string };
+  readonly nodes: readonly Pick<MemberStatus, "name" | "keys">[];
+}
+
 /** Prints the steps of a change of the key, and the nodes that still use the old one. */
 async function rotate(options: Options, context: CliContext): Promise<number> {
   const { node, members } = await new NodeClient(dataDirOf(options)).request<NodeStatus>(
@@ -52,7 +69,11 @@ async function rotate(options: Options, context: CliContext): Promise<number> {
   const { add, remove } = commands(node.keyFile);
   if (flag(options, "json")) {
     const nodes = members.map(({ name, keys }) => ({ name, keys }));
-    context.print(JSON.stringify({ ...rotation, keyFile: node.keyFile, commands: { add, remove }, nodes }));
+    const document: RotationDocument = {
+      ...rotation,
+      ...{ keyFile: node.keyFile, commands: { add, remove }, nodes },
+    };
+    context.print(JSON.stringify(document));
     return 0;
   }
   const rows = members.map(({ name, keys }) => [name, keys[0] ?? "?", keys.slice(1).join(", ")]);
@@ -78,7 +99,7 @@ async function run(options: Options, [action]: readonly string[], context: CliCo
   const keys = await import("../../node/keys.ts");
   const source = clusterKeySource(options, context);
   const isJson = flag(options, "json");
-  const show = (plain: string, document: object): void =>
+  const show = (plain: string, document: KeyDocument): void =>
     context.print(isJson ? JSON.stringify(document) : plain);
   if (action === "id") {
     const peerId = await keys.readPeerId(dataDirOf(options));
