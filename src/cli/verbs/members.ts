@@ -1,5 +1,6 @@
 /** `marmot members`: lists and changes the members of the cluster. */
-import type { MemberAction, MemberStatus } from "../../operations/api.ts";
+import { isNodeName, MAX_NODE_NAME } from "../../base/names.ts";
+import type { MemberAction, MemberStatus, NodeStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import type { OptionSpec } from "../options/option-value.ts";
@@ -47,13 +48,24 @@ function check(options: Options, words: readonly string[]): readonly Problem[] {
         hint: "for example marmot members demote node-3 --reader --db app.db",
       },
     ];
-  if (wanted !== null && wanted.length === rest.length) return [];
+  if (wanted !== null && wanted.length === rest.length) return rest.flatMap(badName);
   const message =
     wanted === null
       ? `members should be followed by ${Object.keys(WORDS).join(", ")}, not by ${action}`
       : `members ${action} should be followed by ${wanted.join(" ") || "nothing"}, not by ${rest.join(" ") || "nothing"}`;
   return [{ message, hint: "marmot members list --db app.db shows the names" }];
 }
+
+/** A name that a member has already may be any text; a new one may not. */
+const badName = (name: string, at: number): Problem[] =>
+  (at === 0 ? name !== "" : isNodeName(name))
+    ? []
+    : [
+        {
+          message: `the name of a member should be 1 to ${MAX_NODE_NAME} printable characters, not ${JSON.stringify(name)}`,
+          hint: "marmot members list --db app.db shows the names",
+        },
+      ];
 
 function showMembers(members: readonly MemberStatus[]): string {
   const rows = members.map((m) => [
@@ -68,6 +80,13 @@ function showMembers(members: readonly MemberStatus[]): string {
   return table(["NODE", "ROLE", "CONNECTED", "BEHIND", "VERSION", "ADDRESS", "PEER ID"], rows);
 }
 
+/** A node that joins, or is halted, knows no members. */
+async function sayNoMembers(client: NodeClient, context: CliContext): Promise<number> {
+  const { node } = await client.request<NodeStatus>("GET", "/api/v1/status");
+  context.say(`this node knows no members now: ${node.waitingFor || "it is starting"}`);
+  return 1;
+}
+
 async function run(options: Options, words: readonly string[], context: CliContext): Promise<number> {
   const [action = "list", name] = words;
   if (action === "recover") return recoverMembers(options, context);
@@ -76,7 +95,7 @@ async function run(options: Options, words: readonly string[], context: CliConte
   if (action === "list") {
     const members = await client.request<readonly MemberStatus[]>("GET", "/api/v1/members");
     context.print(flag(options, "json") ? JSON.stringify(members) : showMembers(members));
-    return 0;
+    return members.length > 0 ? 0 : sayNoMembers(client, context);
   }
   const query = to === undefined ? "" : `?to=${encodeURIComponent(to)}`;
   const path = `/api/v1/members/${encodeURIComponent(name!)}/${action}${query}`;
