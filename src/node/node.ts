@@ -13,10 +13,12 @@ import { requireOwnSqlite } from "../sqlite/versions/sqlite-version.ts";
 import { readWriterVersion } from "../sqlite/versions/writer-version.ts";
 import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
+import { refuseUsedArchive } from "./backup/cluster-archive.ts";
 import { enterCluster, formNewCluster } from "./cluster-entry.ts";
 import {
   cleanUpAfterCrash,
   findClusterKeys,
+  isOtherKey,
   keepClusterKey,
   keyFileNotes,
   keyFileOf,
@@ -58,6 +60,8 @@ export class Node implements RunningNode {
   readonly #opening: Opening;
   #lock: DatabaseSync | null = null;
   #milestones: Milestones | null = null;
+  /** Stores a key that no other member is known to have; null: none is to be stored. */
+  #keepKeyLater: (() => void) | null = null;
 
   constructor(options: NodeOptions, components: NodeComponents) {
     const core = new NodeCore(options, components);
@@ -120,7 +124,10 @@ export class Node implements RunningNode {
     // Before Marmot writes the first page itself.
     if (core.components.host === undefined) core.noteVersion(readWriterVersion(db));
     // Refused before the first write: a wrong path must not leave a data directory behind.
-    if (!existsSync(paths.folder)) decideStart(core.options, paths, NO_PEER);
+    if (!existsSync(paths.folder)) {
+      const { kind } = decideStart(core.options, paths, NO_PEER);
+      if (kind === "form") await refuseUsedArchive(core.options.archive);
+    }
     this.#takeDataDir();
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
@@ -130,8 +137,14 @@ export class Node implements RunningNode {
     const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
     core.keys = { fingerprints: clusterKeys.map(keyFingerprint), file: keyFileOf(core.options, paths) };
     core.notes.push(...keyFileNotes(core.options, paths));
-    // A join keeps its key when it is done.
-    if (kind !== "join") keepClusterKey(core.options, paths);
+    // A join keeps its key when it is done, and a member another key when a member has it.
+    const isOther = kind === "member" && isOtherKey(core.options, paths, clusterKeys);
+    if (isOther) {
+      this.#keepKeyLater = () => keepClusterKey(core.options, paths);
+      core.notes.push(
+        `the given key is none of those in ${paths.clusterKey}: it is kept there when another member has it`,
+      );
+    } else if (kind !== "join") keepClusterKey(core.options, paths);
     openTransport(core, { privateKey, clusterKeys }, (peer, reason) => this.#opening.onRefused(peer, reason));
     core.scans.start();
     core.backups?.start();
@@ -156,7 +169,20 @@ export class Node implements RunningNode {
               peerId: core.transport.peerId,
               connected: core.transport.connected(),
             }),
+      onLook: () => this.#keepProvenKey(),
     });
+  }
+
+  /** A connection to a member proves the key. A cluster of one node has no other key. */
+  #keepProvenKey(): void {
+    const { replicator, transport } = this.#core;
+    if (this.#keepKeyLater === null || replicator === null) return;
+    const others = replicator.runtime.groups[0]!.configuration.members.filter(
+      (m) => m.peerId !== transport.peerId,
+    );
+    if (others.length > 0 && others.every((m) => !transport.connected().includes(m.peerId))) return;
+    this.#keepKeyLater();
+    this.#keepKeyLater = null;
   }
 
   /** Makes and locks the data directory. */

@@ -7,7 +7,7 @@ import { extensions } from "../sqlite/functions/extensions.ts";
 import { type Control, encodeControl, type NodeNews } from "./messages/control-messages.ts";
 import type { MessageRouter } from "./messages/message-router.ts";
 import { CommitTimes, entriesBehind, sumOf } from "./peer-lag.ts";
-import { liveMembers, type UnreachedPair, unreachedPairs } from "./members/reachability.ts";
+import { liveMembers, reachedByOthers, type UnreachedPair, unreachedPairs } from "./members/reachability.ts";
 
 /** Without a member in touch for this time, other nodes may have replaced all of them. */
 const ALONE_MS = 10_000;
@@ -106,16 +106,32 @@ export class PeerNews {
       if (this.isMember(peer)) this.tell(peer, control);
   }
 
-  /** Names of connected nodes that have other functions of the application than this one, as far as they told. */
+  /**
+   * Names of members that have other functions of the application than this one, as they told last. A member that told nothing
+   * since this node started may have none.
+   */
   withOtherFunctions(): string[] {
     const { digest } = extensions();
     if (digest === "") return [];
     // While the node opens its files, no peer has told anything.
     if (this.#components.runtime() === null) return ["another node"];
-    return this.#components.transport
-      .connected()
-      .filter((peer) => this.isMember(peer) && (this.received.get(peer)?.functions ?? "") !== digest)
+    return this.#others()
+      .filter((peer) => (this.received.get(peer)?.functions ?? "") !== digest)
       .map((peer) => this.nameOf(peer));
+  }
+
+  /** The versions of SQLite that the applications of other members write with, as they told last. */
+  applications(): { readonly node: string; readonly version: number }[] {
+    if (this.#components.runtime() === null) return [];
+    return this.#others().flatMap((peer) => {
+      const version = this.received.get(peer)?.sqlite;
+      return version === undefined ? [] : [{ node: this.nameOf(peer), version }];
+    });
+  }
+
+  #others(): PeerId[] {
+    const { self } = this.#components;
+    return this.#group.configuration.members.flatMap(({ peerId }) => (peerId === self ? [] : [peerId]));
   }
 
   /** Pairs of running members that do not reach each other. */
@@ -123,7 +139,9 @@ export class PeerNews {
     const { self, clock, transport } = this.#components;
     const own = { peerId: self, reaches: transport.connected(), addresses: transport.announced() };
     const { members } = this.#group.configuration;
-    return unreachedPairs(liveMembers(members, own, this.received, clock.now()));
+    const live = liveMembers(members, own, this.received, clock.now());
+    const unheard = reachedByOthers(members, live, (peer) => transport.addressesOf(peer));
+    return unreachedPairs([...live, ...unheard]);
   }
 
   get #group(): ShardRuntime["groups"][number] {
