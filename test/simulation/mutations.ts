@@ -588,7 +588,7 @@ export const MUTATIONS: readonly Mutation[] = [
   // ---------------------------------------------------------------------------------------- without a declared key
   one(
     "every base includes the writes of the others, so a set of rows has no conflicts",
-    200,
+    60,
     "replica/apply/recent-writers.ts",
     "if (!this.#opened.every(isCovered)) return false;",
     "if (base.length > 0) return true;",
