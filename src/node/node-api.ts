@@ -150,7 +150,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   },
   recover: (options) => state().recover(options),
   repair: () => state().repair(),
-  changes: (options) => {
+  changes: async (options) => {
     const { replicator, clock } = state();
     if (replicator === null) throw notReadyError(state().phase);
     return openChanges(replicator, clock, options);
