@@ -125,7 +125,7 @@ export function requireTable(replicator: Replicator, table: string): void {
   if (names.some((name) => isSameName(name, table))) return;
   if (requireHistory(replicator).reader.knowsTable(table)) return;
   throw new UserError(
-    `no table ${JSON.stringify(table)} replicates`,
+    `no table ${table === "" ? '""' : table} replicates`,
     `name one of ${names.join(", ")}, or none for all`,
   );
 }
