@@ -315,7 +315,7 @@ test("the webhook sends every event in order, signed, until it is taken, and goe
     await node.kill("SIGTERM");
     await start();
     await until(async () => ((await node.status()).feed?.position ?? "") !== "", "the feed begins");
-    nodes[0].run("INSERT INTO note(id, body) VALUES('hook first', 0)");
+    nodes[0].run("INSERT INTO note(id, body) VALUES('redirected', 0)");
     await until(async () => ((await node.status()).feed?.error ?? "") !== "", "the redirect is refused");
     const { error } = (await node.status()).feed!;
     expect([error, error.includes("hidden")]).toEqual([expect.stringContaining("a redirect"), false]);
