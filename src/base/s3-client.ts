@@ -8,10 +8,16 @@ const NAMES = {
   sessionToken: ["S3_SESSION_TOKEN", "AWS_SESSION_TOKEN"],
 } as const;
 
-export function s3Client(bucket: string): Bun.S3Client {
-  const given = Object.entries(NAMES).flatMap(([option, names]) => {
-    const value = names.map((name) => process.env[name]).find((v) => v !== undefined && v !== "");
-    return value === undefined ? [] : [[option, value] as const];
-  });
-  return new Bun.S3Client({ bucket, ...Object.fromEntries(given) });
+let access: Readonly<Record<string, string>> = {};
+
+/** Called once by the process, with its environment. */
+export function useS3(environment: Readonly<Record<string, string | undefined>>): void {
+  access = Object.fromEntries(
+    Object.entries(NAMES).flatMap(([option, names]) => {
+      const value = names.map((name) => environment[name]).find((v) => v !== undefined && v !== "");
+      return value === undefined ? [] : [[option, value] as const];
+    }),
+  );
 }
+
+export const s3Client = (bucket: string): Bun.S3Client => new Bun.S3Client({ bucket, ...access });

@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { useS3 } from "../../src/base/s3-client.ts";
 import { type BackupPlace, backupPlace } from "../../src/node/backup/places/place.ts";
 
 const SECRET = "a-secret-key";
@@ -46,11 +47,13 @@ const VARIABLES = { S3_ACCESS_KEY_ID: "key", S3_SECRET_ACCESS_KEY: SECRET, S3_RE
 beforeAll(async () => {
   server = createServer((request, answer) => void serve(request, answer));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  Object.assign(process.env, VARIABLES);
-  process.env.S3_ENDPOINT = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  useS3({
+    ...VARIABLES,
+    AWS_ENDPOINT_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  });
 });
 afterAll(() => {
-  for (const name of [...Object.keys(VARIABLES), "S3_ENDPOINT"]) delete process.env[name];
+  useS3({});
   server.closeAllConnections();
   server.close();
 });

@@ -94,7 +94,8 @@ function fillIndexOf(db: DatabaseSync, object: CatalogueObject, built: readonly 
   if (index === null) return true;
   const { kind, name } = index;
   const hasContent = built.some((o) => foldName(o.name) === foldName(index.content));
-  const isFilled = kind === "external" ? hasContent : fillersOf(built, name).length > 0;
-  if (isFilled) fillIndex((sql) => db.exec(sql), index, built);
-  return isFilled || kind === "external";
+  if (kind === "external" ? hasContent : fillersOf(built, name).length > 0)
+    fillIndex((sql) => db.exec(sql), index, built);
+  else return kind === "external";
+  return true;
 }
