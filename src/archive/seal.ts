@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { errorMessage, UserError } from "../base/errors.ts";
-import { loadSodium } from "../base/sodium.ts";
+import { loadSodium } from "../base/crypto/sodium.ts";
 import { encodeText } from "./stores/store.ts";
 
 export interface Seal {

@@ -12,7 +12,7 @@ import { createCipheriv, createDecipheriv } from "node:crypto";
 import { noise } from "@chainsafe/libp2p-noise";
 import { defaultCrypto } from "@chainsafe/libp2p-noise/crypto";
 import { utf8 } from "../../base/bytes.ts";
-import { loadSodium } from "../../base/sodium.ts";
+import { loadSodium } from "../../base/crypto/sodium.ts";
 import { endCipherAfterHandshake } from "./until-handshake.ts";
 
 /** The name by which both sides choose the first kind. It is also mixed into the handshake. */
