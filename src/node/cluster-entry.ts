@@ -1,5 +1,6 @@
 /** Forms the cluster of a node, or joins one. */
 import { existsSync } from "node:fs";
+import { archiveSetting } from "./backup/cluster-archive.ts";
 import { checkClusterSettings, readClusterSettings } from "./cluster-settings.ts";
 import { keepClusterKey } from "./data-dir.ts";
 import { joinCluster } from "./joining/join-cluster.ts";
@@ -25,6 +26,7 @@ export async function formNewCluster(core: NodeCore): Promise<void> {
     {
       ...{ db, paths, peerId, name, shards, transactions, selection },
       ...{ merge, foreignKeys, idBlock, application: core.applicationVersion },
+      archive: archiveSetting(core.options.archive),
     },
     { clock: core.components.clock, onProgress: (progress) => core.report(progress) },
   );

@@ -23,5 +23,8 @@ export function decideStart(options: NodeOptions, paths: DataPaths, peerId: Peer
   const keys = findClusterKeys(options, paths, hasPeers);
   refuseHeldFile(db, paths.folder);
   if (keys === null && start.kind !== "form") throw missingKey(paths);
-  return { ...start, keys, member: start.kind === "member" ? ownMember(options, paths) : null };
+  // The file of another node beside this data directory: the inspection of the file names that.
+  const isMixed = start.head?.meta != null && start.head.meta.peerId !== peerId;
+  const given = isMixed ? { name: null, role: null } : options;
+  return { ...start, keys, member: start.kind === "member" ? ownMember(given, paths) : null };
 }

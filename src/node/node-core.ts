@@ -24,7 +24,8 @@ import { walResetNote } from "../sqlite/versions/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
 import { Webhook } from "../operations/changes/webhook.ts";
 import { readSecret } from "./startup/secret-file.ts";
-import { Archiver } from "./backup/archiver.ts";
+import { isFolder } from "./backup/cluster-archive.ts";
+import { Archiver, type ArchiverOptions } from "./backup/archiver.ts";
 import { BackupSchedule } from "./backup/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
@@ -61,7 +62,7 @@ export class NodeCore {
   /** null: no backups are made at regular times. */
   readonly backups: BackupSchedule | null;
   /** null: there is no archive. */
-  readonly archiver: Archiver | null;
+  archiver: Archiver | null;
   readonly failed: Promise<Error>;
   /** Notes for the user about the start. */
   readonly notes: string[] = [];
@@ -108,7 +109,7 @@ export class NodeCore {
     );
     this.backups = this.#backupSchedule();
     this.webhook = this.#openWebhook();
-    this.archiver = this.#openArchiver();
+    this.archiver = this.#openArchiver(options.archive ?? null, true);
     this.guard = new FileGuard(
       { file: options.db, paths: this.paths },
       {
@@ -128,9 +129,16 @@ export class NodeCore {
     return new Webhook({ ...parts, file: this.paths.feed }, { url: feed.url, secret });
   }
 
-  #openArchiver(): Archiver | null {
-    const { archive } = this.options;
-    if (archive == null) return null;
+  /** Ships to the archive of the cluster, unless this node has one of its own. */
+  adoptArchive(): void {
+    const archive = this.replicator?.replica.replica.settings.archive;
+    if (this.archiver !== null || archive === undefined || this.isStopping) return;
+    this.archiver = this.#openArchiver({ ...archive, keyFile: null }, !isFolder(archive.to));
+    this.archiver?.start();
+  }
+
+  #openArchiver(archive: ArchiverOptions | null, mayCreate: boolean): Archiver | null {
+    if (archive === null) return null;
     const { clock, logger, random, command = null } = this.components;
     return new Archiver(
       {
@@ -138,7 +146,7 @@ export class NodeCore {
         replicator: () => this.replicator,
         scratch: join(this.paths.incoming, "archived"),
       },
-      archive,
+      { ...archive, mayCreate },
     );
   }
 

@@ -134,6 +134,7 @@ export class Opening {
     this.shareNewFile = () => {};
     const replicator = this.#open();
     core.replicator = replicator;
+    core.adoptArchive();
     replicator.messages.onFileAsked = fileChecks(replicator, core.components.clock);
     core.phase = "";
     core.guard.halt = null;

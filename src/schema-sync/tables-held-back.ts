@@ -5,12 +5,15 @@ import type { RememberedSchema } from "../capture/remembered.ts";
 import { declaredColumns } from "../change/shape.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { ClassifiedTable } from "../schema/classify/classify.ts";
-import { extensionsOf, hintOf, type Unwritable } from "../schema/classify/writable.ts";
+import { realTextTables } from "../schema/classify/real-texts.ts";
+import { extensionsOf, hintOf, type Unwritable, withCopy } from "../schema/classify/writable.ts";
 import { renamedText } from "../schema/diff/alter-plan.ts";
 import type { SchemaState } from "../schema/diff/change.ts";
 import { columnsOf, type TableLineage } from "../schema/diff/evolve.ts";
 import { createObject, withScratch } from "../schema/scratch.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
+import { formatsAlike } from "../sqlite/versions/real-format.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { keyCollations, keyColumns, readTable, type SchemaObject, type Table } from "../sqlite/schema.ts";
 
 /** Its rows of other nodes wait, and its changed schema stays on this node. */
@@ -24,6 +27,8 @@ export interface HeldTable {
   readonly hint: string;
   /** Its rows still have the key and the columns of the cluster's table, so those of this node travel. */
   readonly sends: boolean;
+  /** Its key is another one than the key of the cluster's table: its change log cannot name its rows. */
+  readonly isRekeyed: boolean;
 }
 
 interface TableFindings {
@@ -48,27 +53,45 @@ export function heldTables(
     const isRefused = verdict?.verdict === "refused";
     if (!isRefused && why.length === 0) return [];
     const old = state.objects.find((o) => o.kind === "table" && isSameName(o.name, remembered));
+    const now = readTable(query, name);
+    const isRekeyed = old === undefined || !isKeyedAlike(old.sql, now);
     return [
       {
         ...{ id, name, remembered },
         reason: isRefused ? verdict.reason : why.map((u) => u.reason).join("; "),
         hint: isRefused ? (verdict.fix ?? verdict.hint) : hintOf(why),
-        sends: old !== undefined && isStoredAlike(old.sql, readTable(query, name)),
+        sends: !isRekeyed && hasAllColumns(old.sql, now),
+        isRekeyed,
       },
     ];
   });
 }
 
-/** The table has the key that it had under its older text, and all of its columns. */
-function isStoredAlike(before: string, now: Table): boolean {
+/** The table has all columns that it had under its older text. */
+function hasAllColumns(before: string, now: Table): boolean {
   const stored = new Set(now.columns.flatMap((c) => (c.hidden === 0 ? [foldName(c.name)] : [])));
-  if (!columnsOf({ sql: before }).every((c) => stored.has(foldName(c)))) return false;
+  return columnsOf({ sql: before }).every((c) => stored.has(foldName(c)));
+}
+
+/** The table has the key that it had under its older text. */
+function isKeyedAlike(before: string, now: Table): boolean {
   return withScratch((db) => {
     const { name } = now;
     createObject(db, { kind: "table", name, tableName: name, sql: renamedText(before, name) });
     return keyText(readTable(queryOf(db), name)) === keyText(now);
   });
 }
+
+/** The held tables under the replica's schema, whose columns may be others by now. `db` is the file. */
+export const heldUnder = (
+  db: DatabaseSync,
+  replica: Pick<Replica, "shapes">,
+  held: readonly HeldTable[],
+): HeldTable[] => held.map((t) => ({ ...t, sends: t.sends && hasColumns(db, replica, t) }));
+
+/** Ids of held tables whose rows wait in both directions. */
+export const silentIds = (held: readonly HeldTable[]): ReadonlySet<number> =>
+  new Set(held.flatMap(({ id, sends }) => (sends ? [] : [id])));
 
 /** The file's table has every column that the replica's has by now. */
 export function hasColumns(
@@ -105,9 +128,44 @@ export function unknownElsewhere(
     const had = extensionsOf(name, before.objects);
     const called = extensionsOf(name, objects).filter((f) => !had.includes(f));
     if (called.length === 0) continue;
-    const reason = `it calls ${called.join(", ")} of --functions, and ${nodes.join(", ")} has other functions`;
-    const give = `start ${nodes.join(", ")} with the same --functions and --load-extension, which sends the change`;
+    const reason = `it calls ${called.join(", ")} of --functions, and ${nodes.join(", ")} has other functions or does not answer`;
+    const give = `start ${nodes.join(", ")} with the same --functions and --load-extension, or remove a node that will not come back: then the change is sent`;
     found.set(foldName(name), [{ index: null, reason, give, without: "" }]);
+  }
+  return found;
+}
+
+/** The SQLite that the application of another node writes with. */
+export interface ApplicationElsewhere {
+  readonly node: string;
+  readonly version: SqliteVersion;
+}
+
+/**
+ * Changed tables that would keep REAL values as text, where the application of another node formats them in another way than
+ * Marmot does: it would find its file malformed. `query` reads the file. By folded name.
+ */
+export function formattedElsewhere(
+  query: Query,
+  objects: readonly SchemaObject[],
+  {
+    before,
+    applications,
+  }: { readonly before: SchemaState; readonly applications: readonly ApplicationElsewhere[] },
+): Map<string, readonly Unwritable[]> {
+  const others = applications.filter(({ version }) => !formatsAlike(version));
+  const found = new Map<string, readonly Unwritable[]>();
+  for (const [version, nodes] of Map.groupBy(others, (other) => other.version)) {
+    const kept = (of: readonly SchemaObject[]): ReadonlyMap<string, readonly Unwritable[]> =>
+      withCopy(of, (copy) => realTextTables(query, copy, version));
+    const had = new Set([...kept(before.objects).values()].flat().map(({ reason }) => reason));
+    const names = nodes.map(({ node }) => node).join(", ");
+    for (const [table, reasons] of kept(objects)) {
+      const fresh = reasons.filter(({ reason }) => !had.has(reason));
+      if (fresh.length === 0) continue;
+      const told = fresh.map((u) => ({ ...u, reason: `${u.reason} (on ${names})` }));
+      found.set(table, [...(found.get(table) ?? []), ...told]);
+    }
   }
   return found;
 }

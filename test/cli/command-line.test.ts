@@ -142,3 +142,31 @@ test("the manual page has every verb and option, and no reader of roff complains
   });
   expect([done.exitCode, done.stderr.toString()]).toEqual([0, ""]);
 });
+
+describe("documents and words that the contract names", () => {
+  test("key show has a fingerprint and JSON, and the fingerprint does not show the key", async () => {
+    const { out: key } = await marmot(["key", "generate"]);
+    const files = { "cluster.key": `${key}\n` };
+    const show = ["key", "show", "--cluster-key", "cluster.key"];
+    const { out: fingerprint } = await marmot([...show, "--fingerprint"], { files });
+    expect(fingerprint).toMatch(/^[0-9a-f]{16}$/);
+    expect(JSON.parse((await marmot([...show, "--fingerprint", "--json"], { files })).out)).toEqual({
+      fingerprints: [fingerprint],
+    });
+    expect(JSON.parse((await marmot([...show, "--json"], { files })).out)).toEqual({
+      keys: [key],
+      fingerprints: [fingerprint],
+    });
+    expect(Object.keys(JSON.parse((await marmot(["key", "generate", "--json"])).out) as object)).toEqual([
+      "key",
+    ]);
+  });
+
+  test("members alone lists them, and a timeout has any length", async () => {
+    for (const argv of [["members"], ["wait", "--timeout", "400d"], ["status", "--alive"]]) {
+      const { code, err } = await marmot([...argv, "--data-dir", "/nowhere"]);
+      expect([argv[0], code, err]).toEqual([argv[0], 1, expect.stringContaining("no node runs here")]);
+    }
+    expect((await marmot(["members", "lst", "--data-dir", "/nowhere"])).code).toBe(2);
+  });
+});

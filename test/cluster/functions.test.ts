@@ -127,7 +127,19 @@ test("a node without the functions of a unique index that the others made stays 
   await c.kill("SIGTERM");
   for (const node of [a, b]) await restart(node, ["--functions", file]);
   const app = application(a);
-  app.exec("CREATE UNIQUE INDEX u ON t(twice(v)); INSERT INTO t VALUES(2, 'y')");
+  // A member that is down may lack them: the change waits, and all else goes on.
+  app.exec(
+    "CREATE UNIQUE INDEX u ON t(twice(v)); INSERT INTO t VALUES(2, 'y'); INSERT INTO o VALUES(1, 'on')",
+  );
+  await until(async () => (await skipped(a)).includes("n2 has other functions or does not"), "a says so");
+  await until(() => b.query("SELECT id FROM o").length === 1, "another table goes on");
+  await c.start(["--functions", file]);
+  await c.ready();
+  await until(() => indexes(b) === '["u"]' && indexes(c) === '["u"]', "the index is everywhere");
+  app.exec("DROP INDEX u");
+  await until(() => indexes(b) === "[]" && indexes(c) === "[]", "the index is nowhere");
+  await c.kill("SIGTERM");
+  app.exec("CREATE UNIQUE INDEX u ON t(twice(v))");
   app.close();
   await until(() => indexes(b) === '["u"]', "the index is on b");
   await c.start();
@@ -141,6 +153,44 @@ test("a node without the functions of a unique index that the others made stays 
   expect(marmot(["wait", "--data-dir", a.dataDir, "--timeout", "20s"]).code).toBe(0);
   await restart(c, ["--functions", file]);
   await until(() => indexes(c) === '["u"]', "the index is on c");
-  await until(() => a.query("SELECT id FROM o").length === 1, "the row leaves");
+  await until(() => a.query("SELECT id FROM o").length === 2, "the row leaves");
   await cluster.settle();
+}, 120_000);
+
+test("a held table that the cluster changes waits alone, and both ways to give it what it needs work", async () => {
+  cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });
+  const [a, b] = cluster.nodes as [TestNode, TestNode];
+  const app = application(b);
+  app.exec("CREATE INDEX i ON t(twice(v))");
+  await until(async () => (await skipped(b)).includes("its index i calls twice"), "b holds t back");
+  a.run("ALTER TABLE t ADD COLUMN w DEFAULT 7", "CREATE TABLE n(id INTEGER PRIMARY KEY)");
+  await until(
+    () => app.query("SELECT name FROM sqlite_schema WHERE name = 'n'").values().length > 0,
+    "n is there",
+  );
+  await until(
+    async () => (await b.http("/readyz")).text.includes("rows of t wait on this node"),
+    "b says so",
+  );
+  const ready = (await b.http("/readyz")).text;
+  expect(ready).toContain("other tables go on (hint: give it to marmot with --functions FILE.js");
+  app.exec("INSERT INTO t(id, v) VALUES(2, 'own')");
+  app.exec("INSERT INTO n VALUES(1)");
+  a.run("INSERT INTO n VALUES(2)");
+  await until(
+    () => a.query("SELECT id FROM n").length === 2 && app.query("SELECT id FROM n").values().length === 2,
+    "another table goes on, both ways",
+  );
+  const wait = await b.verb("wait", "--timeout", "1s");
+  expect([wait.code, wait.stderr]).toEqual([1, expect.stringContaining("rows of t wait on this node")]);
+  expect(await a.wait({ timeout: "20s" })).toBe(true);
+  const file = join(cluster.folder, "functions.js");
+  writeFileSync(file, FUNCTIONS);
+  await restart(b, ["--functions", file]);
+  await cluster.settle();
+  expect(a.query("SELECT id, v, w FROM t ORDER BY id")).toEqual([
+    [1n, "x", 7n],
+    [2n, "own", 7n],
+  ]);
+  app.close();
 }, 120_000);

@@ -45,6 +45,8 @@ export interface ShipperComponents {
 export interface ShipperOptions {
   readonly intervalMs: number;
   readonly keep: Keep;
+  /** Absent: it makes the archive if there is none. */
+  readonly mayCreate?: boolean;
   /** Snapshots and pruning, sooner: for tests. */
   readonly limits?: { readonly copyLinks?: number };
 }
@@ -211,7 +213,7 @@ export class Shipper {
     const { store, seal, clock, logger } = this.#components;
     const key = await seal();
     let archive = await Archive.open(store, key);
-    if (archive === null && node.leads()) {
+    if (archive === null && node.leads() && this.#options.mayCreate !== false) {
       const now = clock.wallTime();
       archive = await Archive.create(store, key, { cluster: node.cluster, shards: node.shards, now });
       logger.event("archive", `a new archive at ${store.shown}`, { to: store.shown });

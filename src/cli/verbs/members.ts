@@ -39,7 +39,7 @@ const DONE: Readonly<Record<MemberAction, (name: string, to: string) => string>>
 };
 
 function check(options: Options, words: readonly string[]): readonly Problem[] {
-  const [action = "", ...rest] = words;
+  const [action = "list", ...rest] = words;
   const wanted = Object.hasOwn(WORDS, action) ? WORDS[action]! : null;
   if (flag(options, "reader") && action !== "demote")
     return [
@@ -51,7 +51,7 @@ function check(options: Options, words: readonly string[]): readonly Problem[] {
   if (wanted !== null && wanted.length === rest.length) return rest.flatMap(badName);
   const message =
     wanted === null
-      ? `members should be followed by ${Object.keys(WORDS).join(", ")}, not by ${action || "nothing"}`
+      ? `members should be followed by ${Object.keys(WORDS).join(", ")}, not by ${action}`
       : `members ${action} should be followed by ${wanted.join(" ") || "nothing"}, not by ${rest.join(" ") || "nothing"}`;
   return [{ message, hint: "marmot members list --db app.db shows the names" }];
 }
@@ -88,7 +88,7 @@ async function sayNoMembers(client: NodeClient, context: CliContext): Promise<nu
 }
 
 async function run(options: Options, words: readonly string[], context: CliContext): Promise<number> {
-  const [action, name] = words;
+  const [action = "list", name] = words;
   if (action === "recover") return recoverMembers(options, context);
   const to = flag(options, "reader") ? "reader" : words[2];
   const client = new NodeClient(dataDirOf(options));
@@ -110,11 +110,11 @@ export const membersVerb: Verb = {
   name: "members",
   summary: "Lists and changes the members of the cluster.",
   details: [
-    "members list | remove NAME | promote NAME | demote NAME | rename NAME NEW |",
+    "members [list] | remove NAME | promote NAME | demote NAME | rename NAME NEW |",
     "transfer NAME. Any node of the cluster can be asked; a majority must be there.",
     "members recover: the majority is lost for good; the node of FILE goes on alone.",
   ],
-  usage: "members ACTION [NAME] [--yes] --db FILE [options]",
+  usage: "members [ACTION] [NAME] [--yes] --db FILE [options]",
   options: [
     ...NODE_OPTIONS,
     { name: "reader", type: "flag", help: "demote: its file refuses the writes of applications" },

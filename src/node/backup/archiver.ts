@@ -27,6 +27,8 @@ export interface ArchiverOptions {
   readonly intervalMs: number;
   readonly keep: Keep;
   readonly keyFile: string | null;
+  /** Absent: it makes the archive if there is none. */
+  readonly mayCreate?: boolean;
 }
 
 export class Archiver {
@@ -37,7 +39,7 @@ export class Archiver {
   /** Throws `UserError` for a place or a key that cannot be one. */
   constructor(components: ArchiverComponents, options: ArchiverOptions) {
     const { clock, random, logger, replicator, command, scratch } = components;
-    const { to, intervalMs, keep, keyFile } = options;
+    const { to, intervalMs, keep, keyFile, mayCreate = true } = options;
     this.#options = options;
     this.#shipper = new Shipper(
       {
@@ -48,7 +50,7 @@ export class Archiver {
         },
         seal: () => openSeal(keyFile),
       },
-      { intervalMs, keep },
+      { intervalMs, keep, mayCreate },
     );
     this.#drill =
       command === null

@@ -5,8 +5,8 @@ import type { Logger } from "../../base/logger.ts";
 import type { ShipperStatus } from "../../archive/shipping/shipped.ts";
 import type { DrillStatus } from "../../operations/archive-api.ts";
 
-/** The first one begins when the archive has had its first copy for so long. */
-const FIRST_MS = 60_000;
+/** Between looks whether this node ships; then comes the first one. */
+const FIRST_MS = 10_000;
 const EVERY_MS = 24 * 3_600_000;
 const AGAIN_MS = 3_600_000;
 

@@ -15,7 +15,9 @@ import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { readFileLife } from "../../rows/file-life.ts";
+import { APP_DB_FORMAT, APP_DB_TABLES } from "../../schema/app-db-tables.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
+import { hasTable } from "../../sqlite/has.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
@@ -115,7 +117,7 @@ async function verdictOf(
       `${file} belongs to node ${meta.peerId} of cluster ${meta.clusterId}, not to this node`,
       choices(inspected),
     );
-  if (meta === null || readCaptured(db) === null || readRemembered(db) === null)
+  if (meta === null || lacksTables(db) || readCaptured(db) === null || readRemembered(db) === null)
     return strippedVerdict(inspected, db, replica);
   const damage = suspectedDamage(inspected, db);
   if (damage !== null) return { kind: "halt", halt: damagedHalt(inspected, damage) };
@@ -134,6 +136,14 @@ async function verdictOf(
     `${file} is an older copy of itself, and ${written === null ? "its schema or rows were" : `${written} of its rows were`} written since it was put back`,
     choices(inspected),
   );
+}
+
+/** An application dropped some of Marmot's tables, and not all. A file of an older format lacks the newer ones. */
+function lacksTables(db: DatabaseSync): boolean {
+  const format = queryOf(db)(`SELECT "value" FROM "__marmot__meta" WHERE "name" = 'format'`)[0]?.[0];
+  const isCurrent = Number(format) === APP_DB_FORMAT;
+  const names = isCurrent ? Object.keys(APP_DB_TABLES) : ["status", "table", "base", "shadow"];
+  return names.some((name) => !hasTable(db, `__marmot__${name}`));
 }
 
 /** Of a file that is small or suspect; null: it is sound, or was not checked. */

@@ -10,6 +10,7 @@ import { readLogHead, readMembership } from "../../log-store/log-file.ts";
 import { lostReplica } from "./lost-replica.ts";
 import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
+import { hasTable } from "../../sqlite/has.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
@@ -96,6 +97,7 @@ function readHead(db: DatabaseSync, file: string): FileHead {
 }
 
 function readReflected(db: DatabaseSync): number[] {
+  if (!hasTable(db, "__marmot__status")) return []; // an application dropped it: the file is inspected
   const reflected: number[] = [];
   const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'shard'`).all();
   for (const { name, value } of rows) reflected[Number(name)] = Number(value);
@@ -197,8 +199,7 @@ function supersededAtStart(last: Epoch, paths: DataPaths, file: string): Halt {
 }
 
 /**
- * Checks that file, replica and log belong to the same node and cluster. A damaged file, or one without Marmot's tables, is
- * inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
+ * Checks that replica and log belong to the same node and cluster. The file is inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
  * settings of the cluster. Throws `UserError`, and `HaltError` where the node must not vote.
  */
 export function checkMemberFiles(
@@ -218,7 +219,6 @@ export function checkMemberFiles(
       [paths.replica, settings.clusterId, readLocal(replica, "peer_id") ?? "(none)"],
       [paths.log, log.clusterId, log.peerId],
     ];
-    if (meta !== null) owners.push([file, meta.clusterId, meta.peerId]);
     for (const [path, cluster, peer] of owners) {
       if (cluster !== settings.clusterId)
         throw new UserError(
@@ -233,7 +233,9 @@ export function checkMemberFiles(
     }
     const halt = logEndHalt(
       {
-        ...{ log: paths.log, groups, reflected },
+        ...{ log: paths.log, groups },
+        // The file of another node shows positions that this one never had.
+        reflected: meta?.peerId === peerId && meta.clusterId === settings.clusterId ? reflected : [],
         replica: readPositions(replica),
         received: JSON.parse(readLocal(replica, "received") ?? "[]") as number[],
       },

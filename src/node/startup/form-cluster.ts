@@ -16,6 +16,7 @@ import {
   type ForeignKeyMode,
   type MergeMode,
   type ReplicaSettings,
+  type ArchiveSetting,
 } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
 import { type ClassifiedTable, classify } from "../../schema/classify/classify.ts";
@@ -48,6 +49,7 @@ export interface FormClusterOptions {
   readonly foreignKeys?: ForeignKeyMode | null;
   readonly idBlock?: PerTable<number> | null;
   readonly selection: Selection;
+  readonly archive?: ArchiveSetting | null;
   /** The SQLite that the application writes with; null: unknown. Absent: unknown. */
   readonly application?: SqliteVersion | null;
 }
@@ -158,6 +160,7 @@ export async function formCluster(
       userVersion: catalogue.userVersion,
       applicationId: catalogue.applicationId,
       selection: { tables: selection.tables, exclude: selection.exclude },
+      ...(options.archive == null ? {} : { archive: options.archive }),
       skipped: tables.flatMap((t) => (t.verdict === "skipped" ? [{ name: t.name, reason: t.reason }] : [])),
     };
     const position = Array.from({ length: options.shards }, () => 1);

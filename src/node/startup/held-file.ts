@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { isDamage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { dataPaths } from "../../replication/machine/data-paths.ts";
+import { hasTable } from "../../sqlite/has.ts";
 import { isBusy, LOCKED_MS } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { openDatabase } from "../../sqlite/open.ts";
@@ -57,7 +58,7 @@ function dataDirOf(file: string): string | null {
   let db: ReturnType<typeof openAppDb> | null = null;
   try {
     db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
-    if (readMeta(db, file) === null) return null;
+    if (readMeta(db, file) === null || !hasTable(db, "__marmot__status")) return null;
     const row = db
       .prepare(`SELECT "value" FROM "__marmot__status" WHERE "item" = 'node' AND "name" = 'held_by'`)
       .get();

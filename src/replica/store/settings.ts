@@ -13,6 +13,12 @@ export type ForeignKeyMode = "keep" | "resolve";
 /** Consecutive ids that one node may assign; see `reflect/id-blocks.ts`. */
 export const DEFAULT_ID_BLOCK = 64;
 
+export interface ArchiveSetting {
+  readonly to: string;
+  readonly intervalMs: number;
+  readonly keep: { readonly ms: number | null; readonly snapshots: number | null };
+}
+
 export interface ReplicaSettings {
   /** 32 hexadecimal digits. */
   readonly clusterId: string;
@@ -32,6 +38,8 @@ export interface ReplicaSettings {
   readonly applicationId: number;
   /** The rule by which existing and future tables are replicated. */
   readonly selection: Selection;
+  /** Where its nodes ship their entries; absent: nowhere, unless a node says so itself. */
+  readonly archive?: ArchiveSetting;
   /** Tables that are not replicated, by name. */
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
 }
@@ -51,6 +59,7 @@ export function writeSettings(db: DatabaseSync, settings: ReplicaSettings): void
   insert.run("application_id", BigInt(settings.applicationId));
   insert.run("selection", JSON.stringify(settings.selection));
   insert.run("skipped", JSON.stringify(settings.skipped));
+  if (settings.archive !== undefined) insert.run("archive", JSON.stringify(settings.archive));
 }
 
 /** Throws `UserError` for an unknown format. Settings that an older format lacks have their default. */
@@ -66,6 +75,7 @@ export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
     );
   const skipped = JSON.parse(String(of.get("skipped"))) as ReplicaSettings["skipped"];
   const selection = of.get("selection");
+  const archive = of.get("archive");
   return {
     clusterId: String(of.get("cluster_id")),
     shards: Number(of.get("shards")),
@@ -81,6 +91,7 @@ export function readSettings(db: DatabaseSync, file: string): ReplicaSettings {
       typeof selection === "string"
         ? (JSON.parse(selection) as Selection)
         : { tables: null, exclude: skipped.filter((s) => s.reason === NOT_SELECTED).map((s) => s.name) },
+    ...(typeof archive === "string" ? { archive: JSON.parse(archive) as ArchiveSetting } : {}),
     skipped,
   };
 }

@@ -9,6 +9,11 @@ import type { Problem } from "../../output/problem.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, text, type Verb } from "../../verb.ts";
 import { SINCE_OPTION } from "./since-option.ts";
 
+export interface UndoDocument extends UndoResult {
+  /** Of the new transaction; "": nothing was written. */
+  readonly position: string;
+}
+
 const UNDO_MS = 600_000;
 /** Rows that are shown one by one. */
 const SHOWN = 20;
@@ -26,8 +31,12 @@ function show({ transactions, tables, rows, left, leftRows, dryRun }: UndoResult
   for (const l of left.slice(0, SHOWN))
     lines.push(`left as it is: ${`${l.table} ${l.key}`.trim()}: ${l.reason}`);
   if (leftRows > SHOWN) lines.push(`and ${leftRows - SHOWN} more are left`);
+  if (left.some(({ reason }) => isForced(reason)))
+    lines.push("--force also takes back rows that were changed since or to which others refer");
   return lines.join("\n");
 }
+
+const isForced = (reason: string): boolean => /changed since|refer/.test(reason) && !/columns/.test(reason);
 
 function queryOf(options: Options, dryRun: boolean): string {
   const query = new URLSearchParams({ dryRun: String(dryRun), force: String(flag(options, "force")) });
@@ -47,7 +56,8 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   if (dryRun || !flag(options, "yes")) {
     const plan = await ask(true);
     if (dryRun || plan.tables.length === 0) {
-      context.print(json ? JSON.stringify({ ...plan, position: "" }) : show(plan));
+      const document: UndoDocument = { ...plan, position: "" };
+      context.print(json ? JSON.stringify(document) : show(plan));
       return 0;
     }
     context.say(show(plan));
@@ -62,7 +72,8 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   const done = await ask(false);
   const { position, missing } = await client.requestWait<WaitResult>("/api/v1/wait?timeout=60s", UNDO_MS);
-  context.print(json ? JSON.stringify({ ...done, position }) : show(done));
+  const document: UndoDocument = { ...done, position };
+  context.print(json ? JSON.stringify(document) : show(done));
   if (missing !== "") context.say(`written, and not ordered yet: waiting for ${missing}`);
   return missing === "" ? 0 : 1;
 }
