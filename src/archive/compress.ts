@@ -1,0 +1,15 @@
+/** zstd: small pieces at once, large ones beside the event loop. */
+
+/** Takes about a millisecond. */
+const AT_ONCE_BYTES = 256 << 10;
+
+export function compress(bytes: Uint8Array, level: number): Promise<Uint8Array> {
+  const plain = bytes as Uint8Array<ArrayBuffer>;
+  return bytes.length <= AT_ONCE_BYTES
+    ? Promise.resolve(Bun.zstdCompressSync(plain, { level }))
+    : Bun.zstdCompress(plain, { level });
+}
+
+/** Rejects bytes that are not compressed. */
+export const decompress = (bytes: Uint8Array): Promise<Uint8Array> =>
+  Bun.zstdDecompress(bytes as Uint8Array<ArrayBuffer>);
