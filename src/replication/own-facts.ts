@@ -6,6 +6,7 @@ import type { PeerId, Transport } from "../shard/seams.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { SyncedFile } from "./machine/host.ts";
+import type { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import { MAX_KEYS, MAX_LIVES, type NodeNews } from "./messages/control-messages.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { Role } from "./members/role.ts";
@@ -76,6 +77,7 @@ export interface NewsParts {
   readonly transport: Transport;
   readonly holds: LogHolds;
   readonly lives: PeerLives;
+  readonly application: ApplicationSqlite;
   readonly keys: readonly string[];
 }
 
@@ -86,6 +88,7 @@ export function ownNews({
   readiness,
   transport,
   lives,
+  application: { version: sqlite },
   keys,
   ...rest
 }: NewsParts): NodeNews {
@@ -101,6 +104,7 @@ export function ownNews({
     addresses: transport.announced().slice(0, TOLD_ADDRESSES),
     keys: keys.slice(0, MAX_KEYS),
     members: rest.runtime.groups[0]!.configuration.members.slice(0, MAX_LIVES).map((m) => [m.id, m.peerId]),
+    ...(sqlite === null ? {} : { sqlite }),
     ...lowestHolds(rest),
     lives: lives.known(),
   };

@@ -106,16 +106,32 @@ export class PeerNews {
       if (this.isMember(peer)) this.tell(peer, control);
   }
 
-  /** Names of connected nodes that have other functions of the application than this one, as far as they told. */
+  /**
+   * Names of members that have other functions of the application than this one, as they told last. A member that told nothing
+   * since this node started may have none.
+   */
   withOtherFunctions(): string[] {
     const { digest } = extensions();
     if (digest === "") return [];
     // While the node opens its files, no peer has told anything.
     if (this.#components.runtime() === null) return ["another node"];
-    return this.#components.transport
-      .connected()
-      .filter((peer) => this.isMember(peer) && (this.received.get(peer)?.functions ?? "") !== digest)
+    return this.#others()
+      .filter((peer) => (this.received.get(peer)?.functions ?? "") !== digest)
       .map((peer) => this.nameOf(peer));
+  }
+
+  /** The versions of SQLite that the applications of other members write with, as they told last. */
+  applications(): { readonly node: string; readonly version: number }[] {
+    if (this.#components.runtime() === null) return [];
+    return this.#others().flatMap((peer) => {
+      const version = this.received.get(peer)?.sqlite;
+      return version === undefined ? [] : [{ node: this.nameOf(peer), version }];
+    });
+  }
+
+  #others(): PeerId[] {
+    const { self } = this.#components;
+    return this.#group.configuration.members.flatMap(({ peerId }) => (peerId === self ? [] : [peerId]));
   }
 
   /** Pairs of running members that do not reach each other. */

@@ -149,6 +149,7 @@ export class Replicator {
       logger: this.#components.logger.child("schema"),
       withOtherFunctions: () => this.peers.withOtherFunctions(),
       applicationVersion: () => this.application.look(),
+      applicationsElsewhere: () => this.peers.applications(),
       unseen: this.unseen,
       isReader: () => this.isReader,
     });
@@ -382,10 +383,11 @@ export class Replicator {
   }
 
   #ownNews(): NodeNews {
-    const { runtime, pipeline, replica, readiness, lives } = this;
+    const { runtime, pipeline, replica, readiness, lives, application } = this;
     const { name, keys = [] } = this.options;
     const [{ transport }, { holds }] = [this.#components, this.snapshots];
-    return ownNews({ name, keys, transport, holds, runtime, pipeline, replica, readiness, lives });
+    const parts = { runtime, pipeline, replica, readiness, lives, application };
+    return ownNews({ name, keys, transport, holds, ...parts });
   }
 
   /** Rows of other nodes that the file does not show, since this node cannot write their tables. */

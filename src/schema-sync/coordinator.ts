@@ -54,8 +54,9 @@ export class SchemaCoordinator {
   #isReader: boolean | null = null;
   /** Nodes with other functions of the application, when the schema was last looked at. */
   #lacking = "";
-  /** The application's SQLite formatted as Marmot's then. */
+  /** The application's SQLite formatted as Marmot's then, and the other nodes whose application's did not. */
   #alike = true;
+  #unlike = "";
 
   constructor(components: SchemaSyncComponents) {
     this.#workspace = new SchemaWorkspace(components);
@@ -69,6 +70,7 @@ export class SchemaCoordinator {
     const { withOtherFunctions, applicationVersion } = this.#workspace.components;
     if (isReaderNow(this.#workspace.components) !== this.#isReader) return true;
     if (formatsAlike(applicationVersion?.() ?? null) !== this.#alike) return true;
+    if (this.held.length > 0 && this.#unlikeElsewhere() !== this.#unlike) return true;
     return (
       this.#lacking !== "" &&
       withOtherFunctions !== undefined &&
@@ -104,10 +106,16 @@ export class SchemaCoordinator {
     }
   }
 
+  #unlikeElsewhere(): string {
+    const others = this.#workspace.components.applicationsElsewhere?.() ?? [];
+    return others.flatMap(({ node, version }) => (formatsAlike(version) ? [] : [node])).join();
+  }
+
   #lookAt(appDb: AppDbSchema): SchemaLook {
     const { remembered, whole, changes, local, keptByAll } = appDb;
     const { connection, replica, withOtherFunctions, applicationVersion } = this.#workspace.components;
     this.#alike = formatsAlike(applicationVersion?.() ?? null);
+    this.#unlike = this.#unlikeElsewhere();
     this.#lacking = extensions().digest === "" ? "" : (withOtherFunctions?.() ?? []).join();
     const isReader = isReaderNow(this.#workspace.components);
     this.#isReader = isReader;

@@ -26,7 +26,14 @@ import { builtElsewhere, isSelected } from "../schema/selection.ts";
 import { shapeOf } from "../schema/read-shape.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
 import { readTable, rowidAliases, type SchemaObject } from "../sqlite/schema.ts";
-import { type HeldTable, heldTables, unknownElsewhere, withHeld } from "./tables-held-back.ts";
+import {
+  type ApplicationElsewhere,
+  formattedElsewhere,
+  type HeldTable,
+  heldTables,
+  unknownElsewhere,
+  withHeld,
+} from "./tables-held-back.ts";
 
 /** A new table that cannot be replicated: it stays on this node. */
 export interface LocalTable {
@@ -74,6 +81,8 @@ export interface ReadOptions extends Selection {
   readonly withOtherFunctions?: readonly string[];
   /** The SQLite that the application writes with; null: unknown. Absent: unknown. */
   readonly application?: SqliteVersion | null;
+  /** The same of other nodes. Absent: unknown. */
+  readonly applicationsElsewhere?: readonly ApplicationElsewhere[];
 }
 
 /** `replica` reads the rows that the file showed before. null: the file has no tables of Marmot. */
@@ -117,6 +126,10 @@ export function readAppDbSchema(
   const application = selection.application ?? null;
   const unwritable = mergedReasons(
     unknownElsewhere(objects, remembered.state, selection.withOtherFunctions ?? []),
+    formattedElsewhere(query, objects, {
+      before: remembered.state,
+      applications: selection.applicationsElsewhere ?? [],
+    }),
     ...withCopy(objects, (copy) => [unwritableTables(copy), realTextTables(query, copy, application)]),
   );
   if (first.changes.length === 0) {

@@ -5,12 +5,15 @@ import type { RememberedSchema } from "../capture/remembered.ts";
 import { declaredColumns } from "../change/shape.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { ClassifiedTable } from "../schema/classify/classify.ts";
-import { extensionsOf, hintOf, type Unwritable } from "../schema/classify/writable.ts";
+import { realTextTables } from "../schema/classify/real-texts.ts";
+import { extensionsOf, hintOf, type Unwritable, withCopy } from "../schema/classify/writable.ts";
 import { renamedText } from "../schema/diff/alter-plan.ts";
 import type { SchemaState } from "../schema/diff/change.ts";
 import { columnsOf, type TableLineage } from "../schema/diff/evolve.ts";
 import { createObject, withScratch } from "../schema/scratch.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
+import { formatsAlike } from "../sqlite/versions/real-format.ts";
+import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { keyCollations, keyColumns, readTable, type SchemaObject, type Table } from "../sqlite/schema.ts";
 
 /** Its rows of other nodes wait, and its changed schema stays on this node. */
@@ -125,9 +128,44 @@ export function unknownElsewhere(
     const had = extensionsOf(name, before.objects);
     const called = extensionsOf(name, objects).filter((f) => !had.includes(f));
     if (called.length === 0) continue;
-    const reason = `it calls ${called.join(", ")} of --functions, and ${nodes.join(", ")} has other functions`;
-    const give = `start ${nodes.join(", ")} with the same --functions and --load-extension, which sends the change`;
+    const reason = `it calls ${called.join(", ")} of --functions, and ${nodes.join(", ")} has other functions or does not answer`;
+    const give = `start ${nodes.join(", ")} with the same --functions and --load-extension, or remove a node that will not come back: then the change is sent`;
     found.set(foldName(name), [{ index: null, reason, give, without: "" }]);
+  }
+  return found;
+}
+
+/** The SQLite that the application of another node writes with. */
+export interface ApplicationElsewhere {
+  readonly node: string;
+  readonly version: SqliteVersion;
+}
+
+/**
+ * Changed tables that would keep REAL values as text, where the application of another node formats them in another way than
+ * Marmot does: it would find its file malformed. `query` reads the file. By folded name.
+ */
+export function formattedElsewhere(
+  query: Query,
+  objects: readonly SchemaObject[],
+  {
+    before,
+    applications,
+  }: { readonly before: SchemaState; readonly applications: readonly ApplicationElsewhere[] },
+): Map<string, readonly Unwritable[]> {
+  const others = applications.filter(({ version }) => !formatsAlike(version));
+  const found = new Map<string, readonly Unwritable[]>();
+  for (const [version, nodes] of Map.groupBy(others, (other) => other.version)) {
+    const kept = (of: readonly SchemaObject[]): ReadonlyMap<string, readonly Unwritable[]> =>
+      withCopy(of, (copy) => realTextTables(query, copy, version));
+    const had = new Set([...kept(before.objects).values()].flat().map(({ reason }) => reason));
+    const names = nodes.map(({ node }) => node).join(", ");
+    for (const [table, reasons] of kept(objects)) {
+      const fresh = reasons.filter(({ reason }) => !had.has(reason));
+      if (fresh.length === 0) continue;
+      const told = fresh.map((u) => ({ ...u, reason: `${u.reason} (on ${names})` }));
+      found.set(table, [...(found.get(table) ?? []), ...told]);
+    }
   }
   return found;
 }

@@ -28,7 +28,7 @@ import { commitAfter } from "../sqlite/transaction.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
-import { type HeldTable, heldUnder } from "./tables-held-back.ts";
+import { type ApplicationElsewhere, type HeldTable, heldUnder } from "./tables-held-back.ts";
 import { AppDbSession, type AppDbSessionOptions } from "../app-db/session.ts";
 import { keepRejects } from "./keep-rejects.ts";
 
@@ -48,6 +48,8 @@ export interface SchemaSyncComponents {
   readonly withOtherFunctions?: () => readonly string[];
   /** The SQLite that the application writes with; null: unknown. Absent: unknown. */
   readonly applicationVersion?: () => SqliteVersion | null;
+  /** The same of other nodes, as far as they told. Absent: none told. */
+  readonly applicationsElsewhere?: () => readonly ApplicationElsewhere[];
   /** Absent: none are known. */
   readonly unseen?: UnseenRows;
   /** The file refuses the writes of its applications; null: it is not known. Absent: it does not. */
@@ -132,7 +134,9 @@ export class SchemaWorkspace {
       };
       const withOtherFunctions = this.components.withOtherFunctions?.() ?? [];
       const application = this.components.applicationVersion?.() ?? null;
-      const selection = { ...replica.settings.selection, withOtherFunctions, application };
+      const applicationsElsewhere = this.components.applicationsElsewhere?.() ?? [];
+      const elsewhere = { withOtherFunctions, applicationsElsewhere };
+      const selection = { ...replica.settings.selection, ...elsewhere, application };
       const schema = readAppDbSchema(connection.db, selection, query, (table) => this.#usedIds(table));
       if (schema === null) throw new FileChangedError("stripped");
       return schema;

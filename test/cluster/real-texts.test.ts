@@ -59,6 +59,12 @@ test.skipIf(!isOther)(
     expect(write(b, 'DROP INDEX "ti"')).toBe("done");
     await until(() => ids(b, "t") === "1 2", "the row arrives");
     await until(async () => (await held()) === "[]", "nothing is held back");
+    // Another node's application would find its file malformed.
+    const heldHere = async (): Promise<string> => JSON.stringify((await a.status()).tables.held);
+    other.exec("CREATE INDEX ta ON t(price || '')");
+    await until(async () => (await heldHere()).includes("(on n1)"), "a holds t back for b");
+    other.exec("DROP INDEX ta");
+    await until(async () => (await heldHere()) === "[]", "nothing is held back on a");
     // An index without a row, as two formats leave it.
     const hide = (condition: string): string =>
       `UPDATE sqlite_schema SET sql = 'CREATE INDEX si ON s(v)${condition}' WHERE name = 'si'; PRAGMA writable_schema = RESET`;

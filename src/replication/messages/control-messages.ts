@@ -94,6 +94,8 @@ const NEWS = {
   functions: v.optional(text, ""),
   /** Rows of other nodes that its file does not show, since it cannot write their tables. */
   waiting: v.optional(integer, 0),
+  /** The version of SQLite that its application writes with, as a number. Older builds do not tell, or it is not known. */
+  sqlite: v.optional(integer),
   /** The peers that the node is connected to, and the addresses that it tells peers; older builds do not tell. */
   reaches: v.optional(v.pipe(v.array(peer), v.maxLength(MAX_MET), v.readonly())),
   addresses: v.optional(v.pipe(v.array(text), v.maxLength(MAX_MET), v.readonly())),
