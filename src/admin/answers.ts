@@ -3,10 +3,10 @@ import { PAGE, PAGE_POLICY } from "./page/page-document.ts";
 
 const HEADERS = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
 
-export const json = (value: unknown, status = 200): Response =>
+export const json = (value: unknown, status = 200, headers: Record<string, string> = {}): Response =>
   new Response(`${JSON.stringify(value)}\n`, {
     status,
-    headers: { ...HEADERS, "content-type": "application/json" },
+    headers: { ...HEADERS, "content-type": "application/json", ...headers },
   });
 
 export const plain = (text: string, status = 200, headers: Record<string, string> = {}): Response =>
@@ -15,8 +15,12 @@ export const plain = (text: string, status = 200, headers: Record<string, string
     headers: { ...HEADERS, "content-type": "text/plain; charset=utf-8", ...headers },
   });
 
-export const failure = (status: number, error: string, hint: string): Response =>
-  json({ error, hint }, status);
+export const failure = (
+  status: number,
+  error: string,
+  hint: string,
+  headers: Record<string, string> = {},
+): Response => json({ error, hint }, status, headers);
 
 export const metricsText = (text: string): Response =>
   new Response(text, {

@@ -104,8 +104,7 @@ export class Routes {
   async #answer(route: Route, request: RoutedRequest): Promise<Response> {
     if (isTooLong(request)) return tooLong();
     const method = request.method === "HEAD" ? "GET" : request.method;
-    if (method !== route.method)
-      return route.isAction ? unknownPath() : plain("method not allowed", 405, { allow: route.method });
+    if (method !== route.method) return route.isAction ? unknownPath() : otherMethod(route);
     try {
       if (this.#api === null) return route.early?.() ?? this.#starting();
       const call = {
@@ -277,5 +276,8 @@ const noConflict = (id: string): Response =>
 
 /** Of the path with its query; the origin does not count. */
 const isTooLong = ({ url }: Request): boolean => url.length - url.indexOf("/", "https://".length) > MAX_URL;
-const unknownPath = (): Response => plain("not found", 404);
-const tooLong = (): Response => plain("the URL is too long", 414);
+const otherMethod = ({ method: allow }: Route): Response =>
+  failure(405, "this path has another method", `use ${allow}`, { allow });
+const unknownPath = (): Response =>
+  failure(404, "there is no such path", "docs/http-api.md lists the paths; /api/v1/status is one");
+const tooLong = (): Response => failure(414, "the URL is too long", `use at most ${MAX_URL} characters`);

@@ -3,7 +3,7 @@ import { errorMessage } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { AppDbConnection } from "../reflect/app-db-connection.ts";
 import type { OpenReplica } from "../replica/open-replica.ts";
-import { noteOrderlyStop } from "../replica/store/file-note.ts";
+import { writeFileNote } from "../replica/store/file-note.ts";
 
 /** Keeps connections from the garbage collector, which would close them. */
 const ABANDONED: unknown[] = [];
@@ -27,7 +27,7 @@ export function noteStop({ replica, appDb, appDbFile }: StoppedFile, logger: Log
     const life = appDb.life.current;
     if (life === null || appDbFile.look() !== null) return;
     appDbFile.sync();
-    noteOrderlyStop(replica.db, life);
+    writeFileNote(replica.db, life);
   } catch (error) {
     logger.warn("the state of the file could not be noted", { error: errorMessage(error) });
   }

@@ -29,8 +29,9 @@ export class FileSync {
   #walInode = 0;
   readonly #inode: number;
   readonly #device: number;
-  /** Of the WAL that SQLite opened; null: not seen yet. */
+  /** Of the WAL and of its index that SQLite opened; null: not seen yet. */
   #firstWal: number | null = null;
+  #firstIndex: number | null = null;
   readonly #versions = new WriterVersion();
 
   /** The file must exist. */
@@ -72,7 +73,10 @@ export class FileSync {
     this.#walInode = fstatSync(this.#wal).ino;
   }
 
-  /** How the path differs from the file that is open; null: it does not. While a connection is open, a WAL stays the same. */
+  /**
+   * How the path differs from the file that is open; null: it does not. While a connection is open, a WAL and its index stay
+   * the same.
+   */
   look(): FileChange | null {
     const now = statSync(this.path, { throwIfNoEntry: false });
     if (now === undefined) return "missing";
@@ -80,7 +84,10 @@ export class FileSync {
     if (now.size === 0) return "truncated";
     const wal = walInode(this.path);
     this.#firstWal ??= wal;
-    return wal === this.#firstWal ? null : "wal-removed";
+    if (wal !== this.#firstWal) return "wal-removed";
+    const index = inodeOf(`${this.path}-shm`);
+    this.#firstIndex ??= index;
+    return index === this.#firstIndex ? null : "shm-removed";
   }
 
   /** The descriptor of the file itself stays open; see `DESCRIPTORS`. */
@@ -90,6 +97,8 @@ export class FileSync {
   }
 }
 
-function walInode(path: string): number | null {
-  return statSync(`${path}-wal`, { throwIfNoEntry: false })?.ino ?? null;
+const walInode = (path: string): number | null => inodeOf(`${path}-wal`);
+
+function inodeOf(path: string): number | null {
+  return statSync(path, { throwIfNoEntry: false })?.ino ?? null;
 }

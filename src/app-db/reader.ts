@@ -59,6 +59,8 @@ export interface AppDbReaderOptions {
   readonly file: string;
   readonly shapes: readonly TableShape[];
   readonly captured: readonly CapturedTable[];
+  /** Other tables whose log rows wait: only their newest ids are read. */
+  readonly waiting: readonly number[];
   readonly encoding: string;
   readonly expected: KnownSchema | null;
   /** Of the last transaction of Marmot in the file; null: unknown. */
@@ -81,27 +83,28 @@ export class AppDbReader {
   readonly #schemaBeside: SchemaWatch;
   readonly #wal: string;
   readonly #logNames: ReadonlyMap<number, string>;
-  /** NULL can get into a key. */
+  /** NULL can get into a key, or rows wait. */
   readonly #mayHold: boolean;
   #version: unknown = null;
   /** The WAL when the open transaction began, and when the last one began whose news are all drained. */
   #begun: WalState | null = null;
   #drained: WalState | null = null;
 
-  constructor({ file, shapes, captured, encoding, expected, life }: AppDbReaderOptions) {
+  constructor({ file, shapes, captured, waiting, encoding, expected, life }: AppDbReaderOptions) {
     this.#db = openAppDbReader(file, 8000);
     this.#closeDb = closingFully(this.#db);
     const log = new Map(captured.map((c) => [c.id, c.log]));
     this.#wal = `${file}-wal`;
     this.#logNames = log;
-    this.#mayHold = shapes.some((shape) => mayHoldNull(this.#db, shape));
+    this.#mayHold = waiting.length > 0 || shapes.some((shape) => mayHoldNull(this.#db, shape));
     const select = selectsOfBun(this.#db);
     this.logs = shapes.map(
       (shape) => new ChangeLogReader(select, { shape, log: log.get(shape.id)!, encoding }),
     );
     this.#second = openAppDbReader(file, 500);
     this.#closeSecond = closingFully(this.#second);
-    const looks = newestIdsSql(shapes.map(({ id }) => ({ id, log: log.get(id)! })));
+    const looked = [...shapes.map(({ id }) => id), ...waiting].sort((a, b) => a - b);
+    const looks = newestIdsSql(looked.map((id) => ({ id, log: log.get(id)! })));
     this.#newest = looks.map((sql) => this.#db.prepare(sql));
     this.#newestBeside = looks.map((sql) => this.#second.prepare(sql));
     this.#begin = this.#db.prepare("BEGIN");

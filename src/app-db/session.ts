@@ -37,11 +37,17 @@ export interface AppDbSessionOptions {
   readonly place: () => BlockPlace | null;
   /** Cursors of the session before, whose ordered log ids still hold; null: it is the first one. */
   readonly previous: ChangeLogCursors | null;
-  /** Ids of tables that this node cannot write for now: rows of other nodes wait. */
-  readonly heldBack: ReadonlySet<number>;
+  /** Tables that this node cannot write for now: rows of other nodes wait. */
+  readonly heldBack: readonly HeldBackTable[];
   readonly unseen: UnseenRows;
   /** See `RowReflectorComponents`. */
   readonly keepUnseen: (shape: TableShape, images: readonly Image[]) => void;
+}
+
+export interface HeldBackTable {
+  readonly id: number;
+  /** Its own rows can be read with the shape of the replica's table. */
+  readonly sends: boolean;
 }
 
 export class AppDbSession {
@@ -67,12 +73,14 @@ export class AppDbSession {
     this.remembered = remembered;
     this.expected = expected;
     const { db } = connection;
-    const shapes = shapesOf(replica, captured);
+    const isSilent = (id: number): boolean => options.heldBack.some((t) => t.id === id && !t.sends);
+    const logged = shapesOf(replica, captured);
+    const shapes = logged.filter(({ id }) => !isSilent(id));
     connection.triggers.replicate(shapes.map((s) => s.name));
-    const state = readStoredState(db, shapes, settings.shards);
+    const state = readStoredState(db, logged, settings.shards);
     this.bases = state.bases;
     this.withheld = state.withheld;
-    const ids = shapes.map(({ id }) => id);
+    const ids = logged.map(({ id }) => id);
     this.cursors = new ChangeLogCursors(ids, state.acknowledged, previous);
     for (const [table, id] of state.acknowledged) this.pending.see(table, id);
     this.logs = new Map(
@@ -84,7 +92,12 @@ export class AppDbSession {
       }),
     );
     const { bases, withheld, pending, logs, cursors } = this;
-    this.holdBack = new HoldBack(options.heldBack, withheld);
+    const silent = [...replica.shapes.values()].filter(({ id }) => isSilent(id));
+    this.holdBack = new HoldBack(
+      new Set(options.heldBack.map(({ id }) => id)),
+      withheld,
+      new Map(silent.map((shape) => [shape.id, shape])),
+    );
     this.reflector = new Reflector({
       ...{
         appDb: connection,
@@ -108,6 +121,7 @@ export class AppDbSession {
     this.#openReader = () =>
       new AppDbReader({
         ...{ file, shapes, captured, encoding: settings.encoding, expected },
+        waiting: logged.flatMap(({ id }) => (isSilent(id) ? [id] : [])),
         life: () => connection.life.current,
       });
   }

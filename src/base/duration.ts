@@ -2,8 +2,8 @@
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** The longest time that `wait` and `verify` may take: a day. */
-export const MAX_TIMEOUT_MS = 24 * UNITS.h!;
+/** Timers count to 2^31 − 1 ms: longer waits end after this time. */
+export const MAX_TIMEOUT_MS = 24 * UNITS.d!;
 
 /** Milliseconds; null: not a duration. `unit`: the unit of a number without one; without it such a number is refused. */
 export function parseDuration(text: string, unit = ""): number | null {

@@ -1,6 +1,7 @@
 /**
- * Tables whose log rows wait, because a row of the table has NULL in its key and cannot be replicated. Tables that were written
- * in the same transactions wait with them, so that transactions stay whole.
+ * Tables whose log rows wait, because a row of the table has NULL in its key and cannot be replicated, or because the table is
+ * no longer stored as the replica's is. Tables that were written in the same transactions wait with them, so that transactions
+ * stay whole.
  */
 import type { Watermark } from "../change/batch.ts";
 
@@ -19,6 +20,10 @@ export interface HeldTablesOptions {
   readonly whole: boolean;
   /** Log id up to which a table is drained. */
   readonly drained: (table: number) => number;
+  /** Tables that wait until the next session. Absent: none. */
+  readonly silent?: ReadonlySet<number>;
+  /** Of the session before: tables that waited with others still do. */
+  readonly previous?: HeldTables;
 }
 
 export class HeldTables {
@@ -31,6 +36,11 @@ export class HeldTables {
 
   constructor(options: HeldTablesOptions) {
     this.#options = options;
+    const { silent = new Set(), previous } = options;
+    for (const table of silent) this.#held.add(table);
+    if (silent.size === 0 || previous === undefined) return;
+    for (const table of previous.#tied) if (!silent.has(table)) this.#tied.add(table);
+    this.#seen = new Map(previous.#seen);
   }
 
   get held(): ReadonlySet<number> {
@@ -58,6 +68,7 @@ export class HeldTables {
     if (this.#held.size === 0) return news;
     const newest = new Map(news.map((watermark) => [watermark.table, watermark]));
     for (const table of [...this.#held]) {
+      if (this.#options.silent?.has(table)) continue;
       const watermark = newest.get(table);
       if (watermark === undefined || !isHeld(watermark)) this.#held.delete(table);
     }

@@ -98,19 +98,23 @@ function isCutShort(triggers: Iterable<ExistingTrigger>, id: number, table: stri
   return on.some((t) => idOf(t.name) === null && t.place > oldest && mentions(t.sql, "RAISE"));
 }
 
-/**
- * A log that was lost, or lost rows, goes on after the ids that were used. `keep`: the capture of other tables stays, since
- * it may still be needed.
- */
+export interface RecaptureScope {
+  /** The capture of all other tables stays, since it may still be needed. Absent: it is removed. */
+  readonly keep?: boolean;
+  /** Ids of tables whose capture stays as it is. Absent: none. */
+  readonly apart?: ReadonlySet<number>;
+}
+
+/** A log that was lost, or lost rows, goes on after the ids that were used. */
 export function recapture(
   db: DatabaseSync,
   wanted: readonly WantedCapture[],
   used: UsedIds,
-  keep = false,
+  { keep = false, apart = new Set() }: RecaptureScope = {},
 ): CapturedTable[] {
   const before = new Map((readCaptured(db) ?? []).map((c) => [c.id, c]));
   const acknowledged = readAcknowledged(db);
-  const ids = new Set(wanted.map((w) => w.shape.id));
+  const ids = new Set([...wanted.map((w) => w.shape.id), ...apart]);
   const triggers = readTriggers(db);
   if (!keep) {
     for (const { name } of triggers) {
@@ -128,7 +132,8 @@ export function recapture(
     createTriggers(db, { shape, log, recorded }, triggers);
     return { id: shape.id, name: shape.name, log };
   });
-  storeAcknowledged(db, captured, acknowledged);
+  const untouched = [...before.values()].filter(({ id }) => apart.has(id));
+  storeAcknowledged(db, [...captured, ...untouched], acknowledged);
   return captured;
 }
 

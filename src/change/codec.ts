@@ -268,8 +268,8 @@ export function tablesIn(head: BatchHead): number[] {
 /** A hash of a row's image for checksums: 64 bits, xxh64 as xxhashjs defines it. */
 export const imageHash = (encoded: Uint8Array): bigint => Bun.hash.xxHash64(encoded, 0n);
 
-/** The same without a copy of the encoded image. */
-export function hashOfImage(image: Image): bigint {
+/** Calls `use` with the encoded image, which is valid during the call: no copy is made. */
+export function withEncoded<T>(image: Image, use: (encoded: Uint8Array) => T): T {
   const [values, classes] = packValues(image);
-  return withPacked(packr, classes === null ? values : [values, classes], imageHash);
+  return withPacked(packr, classes === null ? values : [values, classes], use);
 }

@@ -51,11 +51,16 @@ const LARGE_VALUE_BYTES = 1024;
 
 /** Bytes of an image's large values. */
 export function largeBytes(image: Image | null): number {
+  if (image === null) return 0;
   let bytes = 0;
-  for (const value of image ?? []) {
-    if (typeof value !== "object" && typeof value !== "string") continue;
-    const length = value === null ? 0 : value instanceof TextBytes ? value.bytes.length : value.length;
-    if (length > LARGE_VALUE_BYTES) bytes += length;
+  for (let i = 0; i < image.length; i++) {
+    const value = image[i]!;
+    if (typeof value === "string") {
+      if (value.length > LARGE_VALUE_BYTES) bytes += value.length;
+    } else if (typeof value === "object" && value !== null) {
+      const { length } = value instanceof TextBytes ? value.bytes : value;
+      if (length > LARGE_VALUE_BYTES) bytes += length;
+    }
   }
   return bytes;
 }

@@ -163,7 +163,7 @@ async function runVerbOf(verb: Verb, argv: readonly string[], context: CliContex
   const sources = { argv, environment: context.environment, readFile: context.readFile };
   const parsed = parseOptions(
     {
-      specs: verb.options,
+      specs: [...verb.options, ...(verb.also ?? [])],
       words: verb.words ?? 0,
       known: KNOWN,
       ...(verb.actions === undefined ? { positional: "db" } : {}),

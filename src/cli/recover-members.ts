@@ -16,7 +16,10 @@ const listed = (names: readonly string[]): string => names.join(", ");
 /** What may be lost, and which conditions the operator must check, in a few lines. */
 export function showPlan({ node, epoch, leaves, lastEntries, unconfirmed }: Recovery): string {
   const ends = lastEntries.map((index, shard) => `${index} of shard ${shard}`);
-  const others = leaves.length === 0 ? "" : `; ${listed(leaves)} are no members any more`;
+  const others =
+    leaves.length === 0
+      ? ""
+      : `; ${listed(leaves)} ${leaves.length === 1 ? "is no member" : "are no members"} any more`;
   return [
     `${node} becomes the only voter, in epoch ${epoch} of the cluster${others}`,
     "may be lost: writes that the others confirmed and that never reached this node:",

@@ -46,7 +46,7 @@ export async function survey({ node, admin, tokenFile }: RunSettings): Promise<r
     problems.push(...missing, ...accessProblems(node.db, node.dataDir));
     if (node.unsafeFileSystem !== true) problems.push(...fileSystemProblems(node.db, node.dataDir));
     if (problems.length === 0 && (existsSync(node.db) || !(isReceived || isMember)))
-      tryTo(() => requireDatabase(node.db));
+      tryTo(() => requireDatabase(node.db, isMember));
   }
   tryTo(() => {
     if (node.clusterKeyText !== null) keys.parseClusterKeys(node.clusterKeyText, "MARMOT_CLUSTER_KEY");

@@ -21,6 +21,8 @@ export interface Verb {
   /** The form of a call. */
   readonly usage: string;
   readonly options: readonly OptionSpec[];
+  /** Options of another verb, which this one takes as well. The help only names that verb. */
+  readonly also?: readonly OptionSpec[];
   /** For a verb with more options than a screen has lines: its help shows their names in groups. */
   readonly groups?: readonly OptionGroup[];
   /** The largest number of words beside options. */

@@ -1,5 +1,6 @@
 /** The settings of the cluster, fixed when it is formed, against the options of a node. */
 import { UserError } from "../base/errors.ts";
+import { foldName } from "../base/names.ts";
 import { showPerTable } from "../change/per-table.ts";
 import { readSettings, type ReplicaSettings } from "../replica/store/settings.ts";
 import { openDatabase } from "../sqlite/open.ts";
@@ -32,7 +33,20 @@ export function checkClusterSettings(options: NodeOptions, settings: ReplicaSett
         `--${option} ${given} was given, but the cluster has ${has}`,
         `leave out --${option}: the setting of the cluster applies to every node`,
       );
+  const selections = [
+    ["tables", options.tables, settings.selection.tables],
+    ["exclude", options.exclude, settings.selection.exclude],
+  ] as const;
+  for (const [option, given, has] of selections)
+    if (given !== null && foldedSet(given) !== foldedSet(has ?? []))
+      throw new UserError(
+        `--${option} ${given.join(",")} was given, but the cluster ${has === null || has.length === 0 ? "was formed without it" : `has ${has.join(",")}`}`,
+        `leave out --${option}: the tables of the cluster are replicated on every node`,
+      );
 }
+
+const foldedSet = (names: readonly string[]): string =>
+  JSON.stringify([...new Set(names.map(foldName))].sort());
 
 /** The effect of several shards on transactions and speed, as a sentence; null: there is one shard. */
 export function shardsNote({ shards, transactions }: ReplicaSettings): string | null {

@@ -18,7 +18,12 @@ import type { DataPaths } from "../replication/machine/data-paths.ts";
 import { partialCopy } from "../snapshot/partial.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
-import { createClusterKey, parseClusterKeys, readClusterKeys } from "../transport/cluster-key.ts";
+import {
+  createClusterKey,
+  keyFingerprint,
+  parseClusterKeys,
+  readClusterKeys,
+} from "../transport/cluster-key.ts";
 import { writeSecret } from "../transport/identity.ts";
 
 /** Locks the data directory for this process. Closing the returned connection unlocks it. */
@@ -93,6 +98,17 @@ export const missingKey = ({ clusterKey }: DataPaths): UserError =>
     `the cluster's key is needed, and there is none at ${clusterKey}`,
     "copy cluster.key from a node of the cluster and give it with --cluster-key FILE or in MARMOT_CLUSTER_KEY",
   );
+
+/** The member has another key than all given ones: one of them may be wrong. */
+export function isOtherKey(
+  source: KeySource,
+  { clusterKey: path }: DataPaths,
+  given: readonly Uint8Array[],
+): boolean {
+  if ((source.clusterKeyText === null && source.clusterKeyFile === null) || !existsSync(path)) return false;
+  const stored = readClusterKeys(path).map(keyFingerprint);
+  return given.every((key) => !stored.includes(keyFingerprint(key)));
+}
 
 /** Stores the given key in the data directory, so that later starts need no option for it. */
 export function keepClusterKey(

@@ -8,6 +8,7 @@ import { dataPaths } from "../replication/machine/data-paths.ts";
 export {
   createClusterKey,
   generateClusterKey,
+  keyFingerprint,
   parseClusterKeys,
   readClusterKeys,
 } from "../transport/cluster-key.ts";

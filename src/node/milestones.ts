@@ -80,6 +80,8 @@ export interface MilestonesComponents {
   readonly notReady: () => string | null;
   /** null: the node is no member yet. */
   readonly sight: () => Sight | null;
+  /** Called at each look. */
+  readonly onLook?: () => void;
   /** Called every 10 s. Absent: no history is kept. */
   readonly onSample?: () => void;
 }
@@ -119,6 +121,7 @@ export class Milestones {
   look(): void {
     const { clock, notReady, sight } = this.#components;
     const now = clock.now();
+    this.#components.onLook?.();
     if (this.#looks++ % SAMPLE_LOOKS === 0) this.#components.onSample?.();
     const seen = sight();
     this.#leaders.look(seen?.leaders ?? null, now);

@@ -68,9 +68,17 @@ export interface NodeState {
   readonly repair: () => Promise<FileRepair>;
 }
 
-function notReadyReason({ phase, replicator, progress, halt }: NodeState): string | null {
+/** Without a leader the network is the question. */
+function memberReason({ readiness, runtime }: Replicator, transport: Transport | null): string | null {
+  const reason = readiness.notReady();
+  if (reason === null || transport === null || runtime.groups.every((g) => g.leaderPeer !== ""))
+    return reason;
+  return [reason, ...transport.problems().map((p) => `${p.address}: ${p.reason}`)].join("; ");
+}
+
+function notReadyReason({ phase, replicator, progress, halt, transport }: NodeState): string | null {
   if (halt !== null) return haltSentence(halt);
-  const reason = phase !== "" || replicator === null ? phase : replicator.readiness.notReady();
+  const reason = phase !== "" || replicator === null ? phase : memberReason(replicator, transport);
   return reason === null || progress === null ? reason : `${reason}: ${describeProgress(progress)}`;
 }
 
@@ -104,16 +112,22 @@ async function noteRestored(state: () => NodeState, conflicts: readonly StoredCo
 }
 
 /** An open replicator has a transport. */
-function opened({ replicator, transport, phase }: NodeState): {
-  replicator: Replicator;
-  transport: Transport;
-} {
-  if (replicator === null || transport === null) throw notReadyError(phase);
+function opened(state: NodeState): { replicator: Replicator; transport: Transport } {
+  const { replicator, transport } = state;
+  if (replicator === null || transport === null) throw notReadyError(state);
   return { replicator, transport };
 }
 
-const notReadyError = (reason: string): UserError =>
-  new UserError(`this node is not ready: ${reason}`, "wait until marmot status shows that it is ready");
+/** A halted node does not become ready by itself. */
+function notReadyError(state: NodeState): UserError {
+  const { halt } = state;
+  return halt === null
+    ? new UserError(
+        `this node is not ready: ${notReadyReason(state) ?? state.phase}`,
+        "wait until marmot status shows that it is ready",
+      )
+    : new UserError(`this node is halted: ${halt.name}: ${halt.reason}`, halt.hint);
+}
 
 export const createNodeApi = (state: () => NodeState): NodeApi => ({
   status: () => nodeStatus(sourceOf(state())),
@@ -122,7 +136,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   wait: async (options) => {
     const { clock, transport } = state();
     try {
-      if (transport === null) throw notReadyError(state().phase);
+      if (transport === null) throw notReadyError(state());
       const { position } = options;
       const replicator = (): Replicator | null => state().replicator;
       const result = await (position === null
@@ -152,13 +166,13 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   repair: () => state().repair(),
   changes: (options) => {
     const { replicator, clock } = state();
-    if (replicator === null) throw notReadyError(state().phase);
+    if (replicator === null) throw notReadyError(state());
     return openChanges(replicator, clock, options);
   },
   undo: async (options) => {
     const { replicator, clock } = state();
     const reason = notReadyReason(state());
-    if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
+    if (replicator === null || reason !== null) throw notReadyError(state());
     return undo(replicator, clock, options);
   },
   history: () => state().history.read(),
@@ -174,7 +188,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   },
   dismiss: async (which) => {
     const { replicator, clock } = state();
-    if (replicator === null) throw notReadyError(state().phase);
+    if (replicator === null) throw notReadyError(state());
     const found =
       typeof which === "string"
         ? findConflict(replicator, which)
@@ -189,7 +203,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   restoreAll: async (options) => {
     const { replicator, clock } = state();
     const reason = notReadyReason(state());
-    if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
+    if (replicator === null || reason !== null) throw notReadyError(state());
     const { result, restored } = await restoreAll(replicator, clock, options);
     if (!options.dryRun) await noteRestored(state, restored);
     return result;
@@ -202,7 +216,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   restore: async (id, options) => {
     const { replicator, clock } = state();
     const reason = notReadyReason(state());
-    if (replicator === null || reason !== null) throw notReadyError(reason ?? state().phase);
+    if (replicator === null || reason !== null) throw notReadyError(state());
     const conflict = findConflict(replicator, id);
     if (conflict === null) return null;
     const result = await restoreConflict(replicator, clock, conflict, options);

@@ -23,7 +23,7 @@ import type { SqliteVersion } from "../sqlite/versions/sqlite-version.ts";
 import { walResetNote } from "../sqlite/versions/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
 import { Webhook } from "../operations/changes/webhook.ts";
-import { readSecret } from "./secret-file.ts";
+import { readSecret } from "./startup/secret-file.ts";
 import type { ArchiveStore } from "../archive/stores/store.ts";
 import { isFolder } from "./backup/cluster-archive.ts";
 import { Archiver, type ArchiverOptions } from "./backup/archiver.ts";

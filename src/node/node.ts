@@ -18,13 +18,12 @@ import { enterCluster, formNewCluster } from "./cluster-entry.ts";
 import {
   cleanUpAfterCrash,
   findClusterKeys,
+  isOtherKey,
   keepClusterKey,
   keyFileNotes,
   keyFileOf,
   lockDataDir,
   makeClusterKey,
-  missingKey,
-  storedAddresses,
 } from "./data-dir.ts";
 import { type RunningNode, type StartedInfo, startedInfo } from "./handle.ts";
 import { historyFacts, Milestones, sightOf } from "./milestones.ts";
@@ -33,12 +32,11 @@ import { type NodeComponents, NodeCore } from "./node-core.ts";
 import { openTransport } from "./open-transport.ts";
 import { Opening } from "./opening.ts";
 import type { NodeOptions } from "./options.ts";
-import { type Start, startKind } from "./startup/check-files.ts";
+import type { Start } from "./startup/check-files.ts";
+import { decideStart } from "./decide-start.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { giveExtensions } from "./startup/give-extensions.ts";
 import { lostReplica } from "./startup/lost-replica.ts";
-import { refuseHeldFile } from "./startup/held-file.ts";
-import { ownMember } from "./startup/own-member.ts";
 import { groupId, shareFile, shareFolder } from "./startup/unix-group.ts";
 
 /** Throws `UserError` for each problem that a user can fix; nothing runs then. */
@@ -62,6 +60,8 @@ export class Node implements RunningNode {
   readonly #opening: Opening;
   #lock: DatabaseSync | null = null;
   #milestones: Milestones | null = null;
+  /** Stores a key that no other member is known to have; null: none is to be stored. */
+  #keepKeyLater: (() => void) | null = null;
 
   constructor(options: NodeOptions, components: NodeComponents) {
     const core = new NodeCore(options, components);
@@ -119,31 +119,32 @@ export class Node implements RunningNode {
   async #start(): Promise<void> {
     const core = this.#core;
     const { paths } = core;
-    const { db, peers, create, bootstrapExpect } = core.options;
+    const { db } = core.options;
     this.#watchMilestones();
-    // A node that was a member knows its peers, also without --peers.
-    const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0 || (bootstrapExpect ?? 1) > 1;
     // Before Marmot writes the first page itself.
     if (core.components.host === undefined) core.noteVersion(readWriterVersion(db));
     // Refused before the first write: a wrong path must not leave a data directory behind.
     if (!existsSync(paths.folder)) {
-      const { kind } = startKind({ file: db, paths, peerId: NO_PEER, hasPeers, create });
+      const { kind } = decideStart(core.options, paths, NO_PEER);
       if (kind === "form") await refuseUsedArchive(core.options.archive);
     }
-    const keys = findClusterKeys(core.options, paths, hasPeers);
     this.#takeDataDir();
     const privateKey = await loadIdentity(paths.identity);
     const peerId = peerIdOf(privateKey);
     core.peerId = peerId;
-    const { kind, head } = startKind({ file: db, paths, peerId, hasPeers, create });
-    refuseHeldFile(db, paths.folder);
-    if (keys === null && kind !== "form") throw missingKey(paths);
-    if (kind === "member") core.member = ownMember(core.options, paths);
+    const { kind, head, keys, member } = decideStart(core.options, paths, peerId);
+    if (member !== null) core.member = member;
     const clusterKeys = keys ?? [makeClusterKey(paths, core.notes)];
     core.keys = { fingerprints: clusterKeys.map(keyFingerprint), file: keyFileOf(core.options, paths) };
     core.notes.push(...keyFileNotes(core.options, paths));
-    // A join keeps its key when it is done.
-    if (kind !== "join") keepClusterKey(core.options, paths);
+    // A join keeps its key when it is done, and a member another key when a member has it.
+    const isOther = kind === "member" && isOtherKey(core.options, paths, clusterKeys);
+    if (isOther) {
+      this.#keepKeyLater = () => keepClusterKey(core.options, paths);
+      core.notes.push(
+        `the given key is none of those in ${paths.clusterKey}: it is kept there when another member has it`,
+      );
+    } else if (kind !== "join") keepClusterKey(core.options, paths);
     openTransport(core, { privateKey, clusterKeys }, (peer, reason) => this.#opening.onRefused(peer, reason));
     core.scans.start();
     core.backups?.start();
@@ -168,7 +169,20 @@ export class Node implements RunningNode {
               peerId: core.transport.peerId,
               connected: core.transport.connected(),
             }),
+      onLook: () => this.#keepProvenKey(),
     });
+  }
+
+  /** A connection to a member proves the key. A cluster of one node has no other key. */
+  #keepProvenKey(): void {
+    const { replicator, transport } = this.#core;
+    if (this.#keepKeyLater === null || replicator === null) return;
+    const others = replicator.runtime.groups[0]!.configuration.members.filter(
+      (m) => m.peerId !== transport.peerId,
+    );
+    if (others.length > 0 && others.every((m) => !transport.connected().includes(m.peerId))) return;
+    this.#keepKeyLater();
+    this.#keepKeyLater = null;
   }
 
   /** Makes and locks the data directory. */

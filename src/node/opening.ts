@@ -12,7 +12,7 @@ import { fileChecks } from "../operations/verify/file-checks.ts";
 import { installSnapshot } from "../replica/copies/install-snapshot.ts";
 import { Replicator } from "../replication/replicator.ts";
 import { checkClusterSettings, readClusterSettings, shardsNote } from "./cluster-settings.ts";
-import { silentStage, untilRoom } from "./disk-full.ts";
+import { silentStage, untilRoom } from "./startup/disk-full.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
 import { entryHalt } from "./halt/refused.ts";
 import { Halting } from "./halt/halting.ts";
@@ -21,7 +21,7 @@ import { rebuildReplica } from "./joining/rebuild-replica.ts";
 import { lostReplica } from "./startup/lost-replica.ts";
 import type { NodeCore } from "./node-core.ts";
 import { planOf } from "./recovery/lost-majority.ts";
-import { recoverFiles } from "./recovery/recover-files.ts";
+import { recoverFiles, removedError } from "./recovery/recover-files.ts";
 import { checkMemberFiles, type Start } from "./startup/check-files.ts";
 import { noteDataDir } from "./startup/held-file.ts";
 import type { Epoch } from "../shard/epochs.ts";
@@ -149,6 +149,7 @@ export class Opening {
     const core = this.#core;
     const { paths, peerId, replicator, transport } = core;
     const files = { db: core.options.db, paths, peerId };
+    if (core.halted?.name === "removed") throw removedError();
     if (replicator === null && core.halted?.name !== "superseded")
       throw new UserError(
         `this node cannot begin a new epoch while it runs: ${core.phase}`,

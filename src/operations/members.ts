@@ -5,6 +5,7 @@ import { UserError } from "../base/errors.ts";
 import type { Control } from "../replication/messages/control-messages.ts";
 import { encodeControl } from "../replication/messages/control-messages.ts";
 import type { Replicator } from "../replication/replicator.ts";
+import { splitReason } from "../shard/cluster-members.ts";
 import type { MemberInfo, PeerId, Transport } from "../shard/seams.ts";
 import type { MemberAction } from "./api.ts";
 
@@ -85,15 +86,16 @@ async function change(
     }
     for (const { state, reason } of answers.splice(0)) {
       if (state === "done") return;
-      if (state === "refused")
-        throw new UserError(
-          `${action} of ${name} is refused: ${reason}`,
-          "marmot members list shows the members",
-        );
+      if (state === "refused") throw refusal(`${action} of ${name}`, reason);
     }
-    if (clock.now() > end) throw noMajority(openReplicator(components), `${action} of ${name}`);
+    if (clock.now() > end) throw noMajority(components, `${action} of ${name}`);
     await sleep(clock, LOOK_MS);
   }
+}
+
+function refusal(change: string, text: string): UserError {
+  const { reason, hint } = splitReason(text);
+  return new UserError(`${change} is refused: ${reason}`, hint || "marmot members list shows the members");
 }
 
 /** The leader ignores the request. */
@@ -107,10 +109,12 @@ function oldLeader({ peers, runtime, options }: Replicator, leader: PeerId): Use
   );
 }
 
-function noMajority({ runtime, peers }: Replicator, change: string): UserError {
+function noMajority(components: MembersComponents, change: string): UserError {
+  const { runtime } = openReplicator(components);
+  const connected = components.transport.connected();
   const { configuration, members } = runtime.groups[0]!.configuration;
   const voters = members.filter((m) => configuration.voters.includes(m.id));
-  const silent = voters.filter((m) => m.peerId !== runtime.peerId && !peers.received.has(m.peerId));
+  const silent = voters.filter((m) => m.peerId !== runtime.peerId && !connected.includes(m.peerId));
   return new UserError(
     `${change} was not confirmed by a majority of the ${voters.length} voters in ${CHANGE_MS / 1000} s; it may still take effect`,
     silent.length === 0
@@ -137,7 +141,7 @@ async function transfer(components: MembersComponents, { id, name, peerId }: Mem
     // With several shards leaders spread again; one of them is enough.
     if (clock.now() > end) {
       if (others.length < runtime.groups.length) return;
-      throw noMajority(openReplicator(components), `transfer to ${name}`);
+      throw noMajority(components, `transfer to ${name}`);
     }
     await sleep(clock, ASK_MS);
   }

@@ -4,10 +4,13 @@
  */
 import type { ChangedRows } from "../change/changed-rows.ts";
 import type { KeyId } from "../change/key.ts";
+import type { TableShape } from "../change/shape.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
 
 export class HoldBack {
   readonly tables: ReadonlySet<number>;
+  /** Those of them whose columns or key differ from the replica's: nothing of them can be read or written. The replica's shapes. */
+  readonly silent: ReadonlyMap<number, TableShape>;
   readonly #withheld: WithheldRows;
   /** Rows of other tables that wait. */
   readonly #tied = new Map<number, Set<KeyId>>();
@@ -15,8 +18,13 @@ export class HoldBack {
   readonly failures = new Map<number, string>();
 
   /** `withheld`: rows that the file withholds already. While a table is held back, they wait for it. */
-  constructor(tables: ReadonlySet<number>, withheld: WithheldRows) {
+  constructor(
+    tables: ReadonlySet<number>,
+    withheld: WithheldRows,
+    silent: ReadonlyMap<number, TableShape> = new Map(),
+  ) {
     this.tables = tables;
+    this.silent = silent;
     this.#withheld = withheld;
     if (tables.size === 0) return;
     for (const [table, rows] of withheld.tables)

@@ -43,7 +43,7 @@ export class OccupiedRowids {
   /** Changed tables without a declared key. */
   get tables(): TableShape[] {
     const { source, logs } = this.#components;
-    const shapes = [...source.changed.tables.keys()].map((table) => logs.get(table)!.shape);
+    const shapes = [...source.changed.tables.keys()].flatMap((table) => logs.get(table)?.shape ?? []);
     return shapes.filter(({ rowidKey }) => rowidKey);
   }
 

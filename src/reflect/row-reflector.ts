@@ -16,6 +16,7 @@ import { encodePosition } from "../schema/app-db-tables.ts";
 import type { AppDbConnection } from "./app-db-connection.ts";
 import { isFailedExpression } from "../sqlite/functions/failed-expression.ts";
 import type { ChangeLogWriter } from "./change-log-writer.ts";
+import { firing } from "./firing.ts";
 import type { HoldBack } from "./hold-back.ts";
 import { type OccupiedComponents, OccupiedRowids, type OccupyingSource } from "./occupied-rowids.ts";
 import { redirections, redirectRows } from "./redirected-rows.ts";
@@ -141,7 +142,8 @@ export class RowReflector {
     const { source, logs, pending } = this.#components;
     let handled = 0;
     for (const table of new Set(source.redirected.map((m) => m.table))) {
-      const log = logs.get(table)!;
+      const log = logs.get(table);
+      if (log === undefined) continue; // a silent table
       const redirected = source.redirected.filter((m) => m.table === table);
       const moves = redirections(log, redirected, pending, (used, above) =>
         source.freeRowid(table, used, above),
@@ -161,7 +163,8 @@ export class RowReflector {
   makeRoom(): void {
     const { source, logs } = this.#components;
     for (const [table, rows] of source.changed.tables) {
-      const log = logs.get(table)!;
+      const log = logs.get(table);
+      if (log === undefined) continue;
       const moves = this.occupied.moves(log, rows.keys());
       if (moves.size > 0) this.#prepare(log);
       for (const rowid of moves.keys()) {
@@ -199,6 +202,11 @@ export class RowReflector {
     if (changed.size > 0) this.#forgetRestored.run();
     const slices = new Slices(SLICE);
     for (const [table, rows] of [...changed.tables]) {
+      const silent = this.#components.holdBack.silent.get(table);
+      if (silent !== undefined) {
+        yield* this.#withholdAll(silent, rows, slices);
+        continue;
+      }
       // Deleted rows make room for the others.
       for (const [keyId, row] of rows) {
         if (row === LOOK_UP || row.image !== null) continue;
@@ -220,6 +228,18 @@ export class RowReflector {
       this.#showTogether(log, together);
     }
     changed.clear();
+  }
+
+  *#withholdAll(
+    shape: TableShape,
+    rows: Iterable<readonly [KeyId, ChangedRow | typeof LOOK_UP]>,
+    slices: Slices,
+  ): Generator<void, void> {
+    for (const [keyId, row] of rows) {
+      const key = row === LOOK_UP ? keyValues(shape, keyId) : row.key;
+      this.#withhold(shape.id, keyId, key, this.#components.bases.reflected);
+      if (slices.ends(null)) yield;
+    }
   }
 
   /** The row can be written together with others: no row must make room, no trigger fires, and nothing is kept about it. */
@@ -371,18 +391,4 @@ export class RowReflector {
 function showsAlready(access: RowAccess, key: readonly Value[], image: Image | null): boolean {
   const there = access.get(key);
   return image === null || there === null ? image === there : imageEqual(image, there);
-}
-
-/** A write may fire an application's trigger that writes tables of this node alone. Such a trigger may fail. */
-function firing(log: ChangeLogWriter, write: () => void): void {
-  try {
-    write();
-  } catch (cause) {
-    const { name } = log.shape;
-    throw new UserError(
-      `a row of ${name} that another node wrote cannot be shown in this file: ${errorMessage(cause)}`,
-      `if a trigger of ${name} fails, fix the table that it writes, and start the node again; nothing is lost`,
-      { cause },
-    );
-  }
 }

@@ -197,6 +197,11 @@ export class Replica implements BeforeImageSource {
     );
   }
 
+  /** The head of a queued entry's batch; null: it has none. */
+  headOf(shard: number, entry: CommittedEntry): BatchHead | null {
+    return this.#queue.head(shard, entry);
+  }
+
   /**
    * Applies entries until `expired()` ends the slice. Within a changeset the transaction stays open over several slices,
    * so no reader sees a part of one. True: every entry that does not wait for another shard is applied and committed.

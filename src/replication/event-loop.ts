@@ -10,6 +10,7 @@ import type { PeerId, ShardId } from "../shard/seams.ts";
 import type { ShardRuntime } from "../shard/runtime.ts";
 import type { StateMachine } from "../shard/state-machine.ts";
 import { isProposal } from "./messages/check-proposal.ts";
+import { Garbage } from "./machine/garbage.ts";
 import type { Host } from "./machine/host.ts";
 import type { Pipeline } from "./pipeline/pipeline.ts";
 import type { TurnResult } from "./pipeline/turn.ts";
@@ -21,13 +22,6 @@ const CHECK_FILE_MS = 5;
 const MAX_LATE_TICKS = 2;
 /** Rounds of Raft in one stage: work that a write made possible is done at once, up to this bound. */
 const MAX_ROUNDS = 4;
-/** Memory of the process above which garbage is collected, and the least time between two collections; then both under pressure. */
-const COLLECT_ABOVE_BYTES = 144 << 20;
-const COLLECT_MS = 1000;
-const HURRY_ABOVE_BYTES = 224 << 20;
-const HURRY_MS = 250;
-/** Raft turns since the last collection, below which there is little garbage. */
-const COLLECT_TURNS = 20;
 /** Milliseconds between two checkpoints of a replica that changed. */
 const CHECKPOINT_MS = 2000;
 
@@ -52,6 +46,7 @@ export interface EventLoopComponents {
 
 export class EventLoop implements StateMachine {
   readonly #components: EventLoopComponents;
+  readonly #garbage: Garbage;
   #runtime!: ShardRuntime;
   #pipeline!: Pipeline;
   #scheduled = false;
@@ -64,8 +59,6 @@ export class EventLoop implements StateMachine {
   #stopped = false;
   #turnMs = 0;
   #running = false;
-  #collectedAt = 0;
-  #collectedTurns = 0;
   #startedAt = 0;
   /** While a snapshot is received, positions must not change: the snapshot contains later entries. */
   frozen = false;
@@ -75,6 +68,7 @@ export class EventLoop implements StateMachine {
 
   constructor(components: EventLoopComponents) {
     this.#components = components;
+    this.#garbage = new Garbage(components.host, components.clock);
     this.#synced = components.replica.replica.positions().map(() => 0);
   }
 
@@ -185,20 +179,6 @@ export class EventLoop implements StateMachine {
     );
   }
 
-  /** Bounds the heap under a long load: the runtime itself collects only when the memory of the machine runs short. */
-  #collect(): void {
-    const { clock, host } = this.#components;
-    const now = clock.now();
-    if (now - this.#collectedAt < HURRY_MS) return;
-    const { turns } = this.#runtime.counters;
-    if (turns - this.#collectedTurns < COLLECT_TURNS) return;
-    const rested = now - this.#collectedAt >= COLLECT_MS;
-    if (host.memory() < (rested ? COLLECT_ABOVE_BYTES : HURRY_ABOVE_BYTES)) return;
-    this.#collectedAt = now;
-    this.#collectedTurns = turns;
-    host.collectGarbage();
-  }
-
   #rest(result: TurnResult): void {
     this.#running = false;
     const { clock, replica } = this.#components;
@@ -245,7 +225,7 @@ export class EventLoop implements StateMachine {
       if (!this.frozen) this.#pipeline.tick();
       if (now - this.#checkpointedAt >= CHECKPOINT_MS) this.#checkpoint();
       this.#components.onTick();
-      this.#collect();
+      this.#garbage.tick(this.#runtime.counters.turns);
     } catch (error) {
       this.#fail(error);
       return;

@@ -39,6 +39,8 @@ const FOR_ALL: ReadonlySet<Control["kind"]> = new Set([
   "received",
   "refused",
   "changed",
+  // Each epoch is signed.
+  "epochs",
 ]);
 
 export class PeerMessages implements Stage {
@@ -130,8 +132,7 @@ export class PeerMessages implements Stage {
       case "busy":
         return this.#components.busyPeers.heard(peerId, control.ms);
       case "epochs":
-        this.#components.epochs.admit({ clusterId: this.clusterId, epochs: control.epochs });
-        return;
+        return lives.onEpochs(peerId, control.epochs);
       case "twin":
         return lives.onTwin();
       case "news":

@@ -7,7 +7,7 @@ import { extensions } from "../sqlite/functions/extensions.ts";
 import { type Control, encodeControl, type NodeNews } from "./messages/control-messages.ts";
 import type { MessageRouter } from "./messages/message-router.ts";
 import { CommitTimes, entriesBehind, sumOf } from "./peer-lag.ts";
-import { liveMembers, type UnreachedPair, unreachedPairs } from "./members/reachability.ts";
+import { liveMembers, reachedByOthers, type UnreachedPair, unreachedPairs } from "./members/reachability.ts";
 
 /** Without a member in touch for this time, other nodes may have replaced all of them. */
 const ALONE_MS = 10_000;
@@ -123,7 +123,9 @@ export class PeerNews {
     const { self, clock, transport } = this.#components;
     const own = { peerId: self, reaches: transport.connected(), addresses: transport.announced() };
     const { members } = this.#group.configuration;
-    return unreachedPairs(liveMembers(members, own, this.received, clock.now()));
+    const live = liveMembers(members, own, this.received, clock.now());
+    const unheard = reachedByOthers(members, live, (peer) => transport.addressesOf(peer));
+    return unreachedPairs([...live, ...unheard]);
   }
 
   get #group(): ShardRuntime["groups"][number] {

@@ -6,6 +6,8 @@ import type { WalUpkeep } from "../app-db/wal-upkeep.ts";
 import type { Transport } from "../shard/seams.ts";
 import type { EventLoop } from "./event-loop.ts";
 import type { ClusterFormats } from "./formats/cluster-formats.ts";
+import { DataFiles } from "./machine/data-files.ts";
+import type { DataPaths } from "./machine/data-paths.ts";
 import type { ApplicationSqlite } from "./machine/application-sqlite.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
@@ -40,11 +42,13 @@ export interface UpkeepComponents {
 
 export interface UpkeepOptions {
   readonly role: Role;
+  readonly paths: DataPaths;
 }
 
 export class Upkeep {
   readonly #components: UpkeepComponents;
   readonly #options: UpkeepOptions;
+  readonly #dataFiles: DataFiles;
   readonly #unreached = new UnreachedReports();
   #ticks = 0;
   /** Names of the members because of which older formats are written, as the log said last. */
@@ -53,6 +57,7 @@ export class Upkeep {
   constructor(components: UpkeepComponents, options: UpkeepOptions) {
     this.#components = components;
     this.#options = options;
+    this.#dataFiles = new DataFiles(options.paths);
   }
 
   tick(): void {
@@ -64,6 +69,7 @@ export class Upkeep {
     const isNewsTick = ticks % NEWS_TICKS === 0;
     members.askForPromotion({ role: this.#options.role, ticks, isNewsTick }, readiness);
     if (!isNewsTick) return;
+    this.#dataFiles.check();
     members.look();
     // Peers that were removed since their hello are told so.
     for (const peer of transport.connected()) lives.checkAgain(peer);

@@ -89,6 +89,8 @@ export class ChangeLogReader {
   readonly #keys: readonly string[];
   /** Compares a row `t` of the table with a log row `l`. */
   readonly #joined: string;
+  /** Columns that may hold large values. */
+  readonly #largeColumns: readonly number[];
   #maxId: Select | null = null;
   #rows: Select | null = null;
   #captured: Select | null = null;
@@ -103,6 +105,9 @@ export class ChangeLogReader {
     this.#log = `main.${quoteIdentifier(log)}`;
     this.#table = `main.${quoteIdentifier(shape.name)}`;
     this.#keys = shape.key.map((_, i) => `k${i + 1}`);
+    this.#largeColumns = shape.columns.flatMap(({ affinity }, i) =>
+      affinity === "INTEGER" || affinity === "REAL" ? [] : [i],
+    );
     this.#joined = keyEquals(
       shape,
       shape.key.map((k) => this.#column(k)),
@@ -171,6 +176,7 @@ export class ChangeLogReader {
 
   /** The end of a range of log ids from `from` on, up to `to`, whose rows fit in memory; at least one id. */
   #endOfPart(from: number, to: number): number {
+    if (this.#largeColumns.length === 0) return to;
     this.#size ??= this.#prepare(this.#sizeSql());
     let end = to;
     while (end - from > 1 && Number(this.#size(from, end)[0]![0]) > BYTES_AT_ONCE)
@@ -194,10 +200,10 @@ export class ChangeLogReader {
               AND EXISTS (SELECT 1 FROM ${this.#table} t WHERE ${isSame.join(" AND ")}) LIMIT 1`;
   }
 
-  /** SQLite knows the length of a value without reading it. */
+  /** SQLite knows the length of a value without reading it. Numbers have no large ones. */
   #sizeSql(): string {
-    const sizes = this.shape.columns.map((_, i) => `ifnull(octet_length(${this.#column(i)}), 0)`);
-    return `SELECT CAST(total(${sizes.join(" + ")}) AS INTEGER) FROM ${this.#log} l JOIN ${this.#table} t ON ${this.#joined}
+    const sizes = this.#largeColumns.map((i) => `total(octet_length(${this.#column(i)}))`);
+    return `SELECT ${sizes.join(" + ")} FROM ${this.#log} l JOIN ${this.#table} t ON ${this.#joined}
               WHERE l.id > ? AND l.id <= ?`;
   }
 

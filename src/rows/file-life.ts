@@ -67,7 +67,12 @@ export class LifeCounter {
 }
 
 /** How the app database is another one than this process left. */
-export type FileChange = "restored" | "stripped" | "missing" | "replaced" | "truncated" | "wal-removed";
+export type FileChange =
+  "restored" | "stripped" | "missing" | "replaced" | "truncated" | "wal-removed" | "shm-removed";
+
+/** The part of the file that was removed; null: none was. Other processes may see different contents from then on. */
+export const removedPart = (change: FileChange | null): "-wal" | "-shm" | null =>
+  change === "wal-removed" ? "-wal" : change === "shm-removed" ? "-shm" : null;
 
 /** The file is not as this process left it: everything that is open on it must be closed, and the file inspected. */
 export class FileChangedError extends Error {

@@ -17,13 +17,14 @@ import { rekeyedTables } from "./rekeyed-tables.ts";
 import type { SchemaWorkspace } from "./workspace.ts";
 import { logDifferences, snapshotOf, type Waits, writing } from "./log-differences.ts";
 
-/** Reads one snapshot and writes in short transactions. */
-export function* compareUncaptured(workspace: SchemaWorkspace): Waits {
+/** Reads one snapshot and writes in short transactions. `silent`: ids of tables that cannot be compared for now. */
+export function* compareUncaptured(workspace: SchemaWorkspace, silent: ReadonlySet<number>): Waits {
   const { file, replicaFile, connection, replica } = workspace.components;
   const { db } = connection;
   const { unreconciled, ...remembered } = readRemembered(db)!;
   const captured = readCaptured(db)!;
-  const tables = tablesOf(captured, replica, unreconciled);
+  const due = unreconciled.filter((id) => !silent.has(id));
+  const tables = tablesOf(captured, replica, due);
   const { encoding } = replica.settings;
   const options = { readOnly: true, timeout: LOCKED_MS };
   const state = snapshotOf(() => openDatabase(replicaFile, options));
@@ -35,7 +36,8 @@ export function* compareUncaptured(workspace: SchemaWorkspace): Waits {
     state.close();
     appDb.close();
   }
-  yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
+  const left = unreconciled.filter((id) => silent.has(id));
+  yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: left }));
 }
 
 export interface AbsentRowsOptions {

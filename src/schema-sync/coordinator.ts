@@ -20,7 +20,7 @@ import { formatsAlike } from "../sqlite/versions/real-format.ts";
 import { extensions } from "../sqlite/functions/extensions.ts";
 import { queryOf } from "../sqlite/query.ts";
 import type { AppDbSchema, LocalTable } from "./detect-change.ts";
-import { hasColumns, type HeldTable } from "./tables-held-back.ts";
+import { type HeldTable, heldUnder, silentIds } from "./tables-held-back.ts";
 import type { AppDbSession } from "../app-db/session.ts";
 import { hasReaderTriggers } from "../capture/reader-triggers.ts";
 import type { SchemaChange } from "../schema/diff/change.ts";
@@ -114,25 +114,23 @@ export class SchemaCoordinator {
     this.local = local;
     this.#holdBack(appDb.held);
     if (remembered.version !== replica.settings.schemaVersion) return { due: "follow" };
-    const silent = this.held.filter((t) => !t.sends);
-    if (silent.length > 0) {
-      const names = silent.map(({ name, reason, hint }) => `${name} (${reason}; hint: ${hint})`).join(", ");
-      const reason = `the application changed its schema in a way that cannot be replicated: ${names}`;
-      return { due: "obstacle", reason };
-    }
+    const silent = silentIds(this.held);
+    const rekeyed = new Set(this.held.flatMap(({ id, isRekeyed }) => (isRekeyed ? [id] : [])));
     if (isReader === true && changes.length > 0) return { due: "obstacle", reason: ofReader(changes) };
+    // Before the application's own changes: their rows are read with the cluster's columns.
+    if (isBehind(this.#workspace.components, appDb)) return { due: "follow" };
     const lost = nextRejects(this.#workspace.components.connection.db);
     if (changes.length > 0 || lost !== null)
       return { due: "own", entry: encodeSchemaEntry({ changes, local: keptByAll, lost }) };
-    if ([...remembered.tables.values()].some((id) => !whole.has(id))) return { due: "follow" };
-    if (isBehind(this.#workspace.components, appDb)) return { due: "follow" };
+    const captured = [...remembered.tables.values()].filter((id) => !rekeyed.has(id));
+    if (captured.some((id) => !whole.has(id))) return { due: "follow" };
     if (isReader !== null && !hasReaderTriggers(connection.db, isReader)) return { due: "follow" };
-    return { due: remembered.unreconciled.length > 0 ? "compare" : "nothing" };
+    return { due: remembered.unreconciled.some((id) => !silent.has(id)) ? "compare" : "nothing" };
   }
 
   #holdBack(held: readonly HeldTable[]): void {
     const { connection, replica } = this.#workspace.components;
-    this.held = held.map((t) => ({ ...t, sends: t.sends && hasColumns(connection.db, replica, t) }));
+    this.held = heldUnder(connection.db, replica, held);
   }
 
   /**
@@ -161,7 +159,7 @@ export class SchemaCoordinator {
 
   /** See `compareUncaptured`. */
   compare(): Waits {
-    return compareUncaptured(this.#workspace);
+    return compareUncaptured(this.#workspace, silentIds(this.held));
   }
 
   /** See `proposeLocalChange`. */

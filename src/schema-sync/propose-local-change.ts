@@ -18,6 +18,7 @@ import { namesInFile } from "./detect-change.ts";
 import { AppDbSession } from "../app-db/session.ts";
 import { nextRejects } from "./keep-rejects.ts";
 import { absentRows, tablesOf } from "./compare-uncaptured.ts";
+import { heldUnder, silentIds } from "./tables-held-back.ts";
 import type { SchemaWorkspace } from "./workspace.ts";
 import { logDifferences, logKeys, snapshotOf, writing } from "./log-differences.ts";
 
@@ -72,10 +73,16 @@ export function* proposeLocalChange(
     if (expected === null) return false;
     const captured = readCaptured(db)!;
     const { unreconciled, ...remembered } = readRemembered(db)!;
+    const held = heldUnder(db, trial.replica, workspace.read().held);
+    const silent = silentIds(held);
     const options = { readOnly: true, timeout: LOCKED_MS };
     const appDb = snapshotOf(() => openAppDb(file, options));
     try {
-      const tables = tablesOf(captured, trial.replica, unreconciled);
+      const tables = tablesOf(
+        captured,
+        trial.replica,
+        unreconciled.filter((id) => !silent.has(id)),
+      );
       const isAbsent = absentRows(workspace, {
         ...{ tables, of: trial.replica },
         changes: decodeSchemaEntry(entry).changes,
@@ -92,12 +99,13 @@ export function* proposeLocalChange(
     } finally {
       appDb.close();
     }
-    yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: [] }));
+    const left = unreconciled.filter((id) => silent.has(id));
+    yield* writing(connection, () => writeRemembered(db, { ...remembered, unreconciled: left }));
     const { version } = remembered;
     session = new AppDbSession({
       ...{ file, connection, replica: trial.replica, captured, expected, place, previous: null },
-      remembered: { ...remembered, version, unreconciled: [] },
-      heldBack: new Set(workspace.read().held.map((t) => t.id)),
+      remembered: { ...remembered, version, unreconciled: left },
+      heldBack: held,
       ...workspace.unseenRows(captured),
     });
     const only = outbox.whole ? null : new Set(rejected.map(({ table }) => table));

@@ -24,6 +24,8 @@ export interface HeldTable {
   readonly hint: string;
   /** Its rows still have the key and the columns of the cluster's table, so those of this node travel. */
   readonly sends: boolean;
+  /** Its key is another one than the key of the cluster's table: its change log cannot name its rows. */
+  readonly isRekeyed: boolean;
 }
 
 interface TableFindings {
@@ -48,27 +50,45 @@ export function heldTables(
     const isRefused = verdict?.verdict === "refused";
     if (!isRefused && why.length === 0) return [];
     const old = state.objects.find((o) => o.kind === "table" && isSameName(o.name, remembered));
+    const now = readTable(query, name);
+    const isRekeyed = old === undefined || !isKeyedAlike(old.sql, now);
     return [
       {
         ...{ id, name, remembered },
         reason: isRefused ? verdict.reason : why.map((u) => u.reason).join("; "),
         hint: isRefused ? (verdict.fix ?? verdict.hint) : hintOf(why),
-        sends: old !== undefined && isStoredAlike(old.sql, readTable(query, name)),
+        sends: !isRekeyed && hasAllColumns(old.sql, now),
+        isRekeyed,
       },
     ];
   });
 }
 
-/** The table has the key that it had under its older text, and all of its columns. */
-function isStoredAlike(before: string, now: Table): boolean {
+/** The table has all columns that it had under its older text. */
+function hasAllColumns(before: string, now: Table): boolean {
   const stored = new Set(now.columns.flatMap((c) => (c.hidden === 0 ? [foldName(c.name)] : [])));
-  if (!columnsOf({ sql: before }).every((c) => stored.has(foldName(c)))) return false;
+  return columnsOf({ sql: before }).every((c) => stored.has(foldName(c)));
+}
+
+/** The table has the key that it had under its older text. */
+function isKeyedAlike(before: string, now: Table): boolean {
   return withScratch((db) => {
     const { name } = now;
     createObject(db, { kind: "table", name, tableName: name, sql: renamedText(before, name) });
     return keyText(readTable(queryOf(db), name)) === keyText(now);
   });
 }
+
+/** The held tables under the replica's schema, whose columns may be others by now. `db` is the file. */
+export const heldUnder = (
+  db: DatabaseSync,
+  replica: Pick<Replica, "shapes">,
+  held: readonly HeldTable[],
+): HeldTable[] => held.map((t) => ({ ...t, sends: t.sends && hasColumns(db, replica, t) }));
+
+/** Ids of held tables whose rows wait in both directions. */
+export const silentIds = (held: readonly HeldTable[]): ReadonlySet<number> =>
+  new Set(held.flatMap(({ id, sends }) => (sends ? [] : [id])));
 
 /** The file's table has every column that the replica's has by now. */
 export function hasColumns(

@@ -28,7 +28,7 @@ import { commitAfter } from "../sqlite/transaction.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
 import { RowsToRestore } from "./rows-to-restore.ts";
 import { type AppDbSchema, type NameInFile, readAppDbSchema, shapeInFile } from "./detect-change.ts";
-import type { HeldTable } from "./tables-held-back.ts";
+import { type HeldTable, heldUnder } from "./tables-held-back.ts";
 import { AppDbSession, type AppDbSessionOptions } from "../app-db/session.ts";
 import { keepRejects } from "./keep-rejects.ts";
 
@@ -162,7 +162,7 @@ export class SchemaWorkspace {
     const remembered = readRemembered(db)!;
     return new AppDbSession({
       ...{ file, connection, replica, captured, remembered, expected, place, previous },
-      heldBack: new Set(held.map((t) => t.id)),
+      heldBack: heldUnder(db, replica, held),
       ...this.unseenRows(captured),
     });
   }
@@ -193,12 +193,18 @@ export class SchemaWorkspace {
     const known = new Set(appDb.remembered.tables.values());
     const registered = new Map(appDb.captured.map((c) => [c.id, foldName(c.name)]));
     const others: number[] = [];
+    const apart = new Set<number>();
     const heldBy = new Map(appDb.held.map((t) => [t.id, t]));
     for (const object of of.catalogue()) {
       const { tableId } = object;
       if (tableId === null) continue;
       const held = heldBy.get(tableId);
       tables.set(held?.remembered ?? object.name, tableId);
+      if (held?.isRekeyed === true) {
+        unreconciled.add(tableId);
+        apart.add(tableId);
+        continue;
+      }
       const here = held === undefined ? inFile(object) : heldInFile(appDb, held);
       const shape = here === null ? null : shapeInFile(db, here.name, tableId);
       if (here === null || shape === null) continue;
@@ -214,8 +220,8 @@ export class SchemaWorkspace {
       else if (isOther || !appDb.whole.has(tableId)) unreconciled.add(tableId);
     }
     uncapture(db, others);
-    recapture(db, wanted, (table) => this.#usedIds(table), of !== replica);
-    const there = new Set(wanted.map((w) => w.shape.id));
+    recapture(db, wanted, (table) => this.#usedIds(table), { keep: of !== replica, apart });
+    const there = new Set([...wanted.map((w) => w.shape.id), ...apart]);
     return { tables, unreconciled: [...unreconciled].filter((id) => there.has(id)) };
   }
 }

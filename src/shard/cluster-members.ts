@@ -3,7 +3,12 @@
  * follow (`reconcile.ts`). A change is proposed and takes effect when it is applied; the same request may come again.
  */
 import { EMPTY_BYTES } from "../base/bytes.ts";
-import { type ConfigChangeStep, ConfigChangeType, type MemberId } from "../raft/model/types.ts";
+import {
+  type ConfigChangeStep,
+  ConfigChangeType,
+  type Configuration,
+  type MemberId,
+} from "../raft/model/types.ts";
 import { type Group, memberContext } from "./group.ts";
 import type { MemberInfo, PeerId } from "./seams.ts";
 
@@ -18,16 +23,51 @@ export type ChangeOutcome =
   | { readonly state: "refused"; readonly reason: string };
 
 const DONE: ChangeOutcome = { state: "done" };
-const refused = (reason: string): ChangeOutcome => ({ state: "refused", reason });
+const HINT = "; hint: ";
+/** The hint travels with the reason. */
+export const refused = (reason: string, hint = ""): ChangeOutcome => ({
+  state: "refused",
+  reason: hint === "" ? reason : `${reason}${HINT}${hint}`,
+});
+
+/** The reason of a refusal and its hint; "": it has none. */
+export function splitReason(text: string): { readonly reason: string; readonly hint: string } {
+  const at = text.indexOf(HINT);
+  return at === -1
+    ? { reason: text, hint: "" }
+    : { reason: text.slice(0, at), hint: text.slice(at + HINT.length) };
+}
+
+interface Promotion {
+  readonly asked: boolean;
+  readonly isAlive: boolean;
+}
+
+const onlyVoter = ({ name }: MemberInfo): ChangeOutcome =>
+  refused(
+    `${name} is the only voter`,
+    "promote another member first: marmot members promote NAME, or add a node with marmot run --peers",
+  );
+
+/** The member votes in one of the groups, as far as this node knows: they follow group 0 one after the other. */
+export const votesIn = (groups: readonly Pick<Group, "configuration">[], member: MemberId): boolean =>
+  groups.some(({ configuration: { configuration } }) => isVoter(configuration, member));
+
+const isVoter = ({ voters, votersOutgoing }: Configuration, member: MemberId): boolean =>
+  voters.includes(member) || votersOutgoing.includes(member);
 
 type Newcomer = Pick<MemberInfo, "peerId" | "name" | "admission" | "role" | "reader">;
 export type Admission = MemberInfo | "proposed" | "not leader" | "last voter" | "name taken";
 
 export class Membership {
-  readonly #group: Group;
+  readonly #groups: readonly Group[];
 
-  constructor(group: Group) {
-    this.#group = group;
+  constructor(groups: readonly Group[]) {
+    this.#groups = groups;
+  }
+
+  get #group(): Group {
+    return this.#groups[0]!;
   }
 
   get #members(): readonly MemberInfo[] {
@@ -65,17 +105,25 @@ export class Membership {
     return "proposed";
   }
 
-  /** `asked`: the learner asks for it by itself when it has caught up, which a member that was demoted, or joined as a learner, does not get. */
-  promote(member: MemberInfo, asked: boolean): ChangeOutcome {
-    if (this.#voters.includes(member.id) && member.role === undefined) return DONE;
+  /**
+   * `asked`: the learner asks for it by itself when it has caught up, which a member that was demoted, or joined as a learner,
+   * does not get. `isAlive`: it is connected.
+   */
+  promote(member: MemberInfo, { asked, isAlive }: Promotion): ChangeOutcome {
+    if (this.#voters.includes(member.id) && member.role === undefined) return this.#settled(member, true);
     if (asked && member.role === "learner") return refused(`${member.name} is a learner by choice`);
     if (!this.#voters.includes(member.id)) {
       if (this.#voters.length >= MAX_VOTERS) return refused(`${MAX_VOTERS} voters are the most`);
       const behind = this.#behind(member.id);
+      // A new leader hears of it within some heartbeats.
+      if (behind === Number.POSITIVE_INFINITY && isAlive) return { state: "proposed" };
       if (behind > PROMOTE_WITHIN)
-        return refused(
-          `${member.name} is ${Number.isFinite(behind) ? `${behind} entries behind` : "not connected"}`,
-        );
+        return Number.isFinite(behind)
+          ? refused(
+              `${member.name} is ${behind} entries behind`,
+              "wait until it has caught up: marmot status --watch",
+            )
+          : refused(`${member.name} is not connected`, `start ${member.name}, or check the network to it`);
     }
     const { role: _, reader: __, ...rest } = member;
     return this.#propose([{ type: ConfigChangeType.addVoter, member: member.id }], rest);
@@ -84,8 +132,8 @@ export class Membership {
   /** `reader`: its file refuses the writes of its applications from then on. */
   demote({ reader: wasReader, ...member }: MemberInfo, reader: boolean): ChangeOutcome {
     const isDone = member.role === "learner" && (wasReader ?? false) === reader;
-    if (!this.#voters.includes(member.id) && isDone) return DONE;
-    if (this.#isLastVoter(member.id)) return refused(`${member.name} is the only voter`);
+    if (!this.#voters.includes(member.id) && isDone) return this.#settled(member, false);
+    if (this.#isLastVoter(member.id)) return onlyVoter(member);
     return this.#propose([{ type: ConfigChangeType.addLearner, member: member.id }], {
       ...member,
       role: "learner",
@@ -94,8 +142,21 @@ export class Membership {
   }
 
   remove(member: MemberInfo): ChangeOutcome {
-    if (this.#isLastVoter(member.id)) return refused(`${member.name} is the only voter`);
+    if (this.#isLastVoter(member.id)) return onlyVoter(member);
     return this.#propose([{ type: ConfigChangeType.removeMember, member: member.id }], member);
+  }
+
+  /** The removed member votes in no group any more: then it may stop. */
+  left(member: MemberId): ChangeOutcome {
+    return votesIn(this.#groups, member) ? { state: "proposed" } : DONE;
+  }
+
+  /** Group 0 has the change; the other groups follow within moments, and need the votes of their members for that. */
+  #settled({ id }: MemberInfo, votes: boolean): ChangeOutcome {
+    const isSettled = this.#groups.every(
+      ({ configuration: { configuration } }) => isVoter(configuration, id) === votes,
+    );
+    return isSettled ? DONE : { state: "proposed" };
   }
 
   /** The admission of a node that did not become a member after all. */

@@ -113,7 +113,7 @@ export class ShardRuntime {
           },
         ),
     );
-    this.membership = new Membership(this.groups[0]!);
+    this.membership = new Membership(this.groups);
   }
 
   get peerId(): PeerId {

@@ -87,10 +87,26 @@ export async function receiveSnapshot(
 function requireRoom(target: string, bytes: number): void {
   const folder = dirname(target);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const room = roomOf(folder);
+  if (bytes > room) throw new NoRoomError(folder, bytes, room);
+}
+
+/** Free bytes of the disk. */
+export function roomOf(folder: string): number {
   const { bavail, bsize } = statfsSync(folder);
-  const room = bavail * bsize;
-  if (bytes > room)
-    throw new SnapshotError(`the replica needs ${bytes} bytes, and the disk of ${folder} has ${room}`);
+  return bavail * bsize;
+}
+
+/** The disk of the receiver is too small for the replica. */
+export class NoRoomError extends SnapshotError {
+  readonly folder: string;
+  readonly bytes: number;
+
+  constructor(folder: string, bytes: number, room: number) {
+    super(`the replica needs ${bytes} bytes, and the disk of ${folder} has ${room}`);
+    this.folder = folder;
+    this.bytes = bytes;
+  }
 }
 
 /** The file of one transfer. */

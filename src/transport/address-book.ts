@@ -193,8 +193,12 @@ export class AddressBook {
     known.dueAt = now + pause / 2 + this.#random.below(pause / 2 + 1);
   }
 
-  /** The given addresses that lead to no connected peer, with the reasons. */
+  /** The given addresses that lead to no connected peer, with the reasons; of the others those that do not pass by themselves. */
   problems(now: number, connected: (peer: string) => boolean): { address: string; reason: string }[] {
+    const given = [...this.#known.values()].filter((known) => known.given);
+    // One of several is harmless: all nodes may have the same list.
+    if (given.length > 0 && given.every(({ peer }) => peer === this.#self))
+      return given.map(({ address }) => ({ address, reason: "this node itself answers there" }));
     return this.#withProblem(now, connected).map(({ address, problem }) => ({
       address,
       reason: problem.reason,
@@ -212,7 +216,8 @@ export class AddressBook {
 
   #withProblem(now: number, connected: (peer: string) => boolean): { address: string; problem: Problem }[] {
     return [...this.#known.values()].flatMap(({ address, peer, given, problem }) => {
-      if (!given || problem === null || (peer !== null && connected(peer))) return [];
+      if (problem === null || (peer !== null && connected(peer))) return [];
+      if (!given && (problem.isPassing || peer === null || peer === this.#self)) return [];
       return problem.isPassing && now - problem.since < PATIENCE_MS ? [] : [{ address, problem }];
     });
   }

@@ -173,6 +173,8 @@ test("GET changes no state: 405; an unknown path: 404", async () => {
   expect((await post("api/v1/conflicts/0:12:1")).status).toBe(405);
   expect((await get("api/v2/status")).status).toBe(404);
   expect((await get("constructor")).status).toBe(404);
+  for (const response of [wait, await get("api/v1/nope")])
+    expect(await response.json()).toEqual({ error: expect.any(String), hint: expect.any(String) });
   expect(node.calls).toEqual([]);
 });
 

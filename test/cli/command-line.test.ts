@@ -10,12 +10,16 @@ import { manPage } from "../../src/cli/man-page.ts";
 import { marmot } from "./lab.ts";
 
 describe("the file may be the first word", () => {
-  for (const verb of ["status", "wait", "verify", "cleanup", "doctor", "repair", "rejoin"])
+  for (const verb of ["status", "wait", "verify", "cleanup", "repair", "rejoin"])
     test(verb, async () => {
       const { code, err } = await marmot([verb, "/nowhere/app.db"]);
       expect([verb, code]).toEqual([verb, 1]);
       expect(err).toContain("/nowhere/app.db");
     });
+  test("doctor, with the problem of run", async () => {
+    const { code, err } = await marmot(["doctor", "/nowhere/app.db"]);
+    expect([code, err]).toEqual([1, expect.stringContaining("/nowhere should be a folder")]);
+  });
   test("run, with its problems as for --db", async () => {
     const { err } = await marmot(["run", "/nowhere/at/all.db", "--admin", "off"]);
     expect(err).toContain("/nowhere/at should be a folder");
@@ -137,4 +141,32 @@ test("the manual page has every verb and option, and no reader of roff complains
     stderr: "pipe",
   });
   expect([done.exitCode, done.stderr.toString()]).toEqual([0, ""]);
+});
+
+describe("documents and words that the contract names", () => {
+  test("key show has a fingerprint and JSON, and the fingerprint does not show the key", async () => {
+    const { out: key } = await marmot(["key", "generate"]);
+    const files = { "cluster.key": `${key}\n` };
+    const show = ["key", "show", "--cluster-key", "cluster.key"];
+    const { out: fingerprint } = await marmot([...show, "--fingerprint"], { files });
+    expect(fingerprint).toMatch(/^[0-9a-f]{16}$/);
+    expect(JSON.parse((await marmot([...show, "--fingerprint", "--json"], { files })).out)).toEqual({
+      fingerprints: [fingerprint],
+    });
+    expect(JSON.parse((await marmot([...show, "--json"], { files })).out)).toEqual({
+      keys: [key],
+      fingerprints: [fingerprint],
+    });
+    expect(Object.keys(JSON.parse((await marmot(["key", "generate", "--json"])).out) as object)).toEqual([
+      "key",
+    ]);
+  });
+
+  test("members alone lists them, and a timeout has any length", async () => {
+    for (const argv of [["members"], ["wait", "--timeout", "400d"], ["status", "--alive"]]) {
+      const { code, err } = await marmot([...argv, "--data-dir", "/nowhere"]);
+      expect([argv[0], code, err]).toEqual([argv[0], 1, expect.stringContaining("no node runs here")]);
+    }
+    expect((await marmot(["members", "lst", "--data-dir", "/nowhere"])).code).toBe(2);
+  });
 });

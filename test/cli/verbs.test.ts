@@ -409,7 +409,9 @@ describe("members", () => {
     const recover = (...more: string[]) => marmot(["members", "recover", "--db", db, ...more]);
     const asked = await recover();
     expect(asked.code).toBe(1);
-    expect(asked.out).toContain("n1 becomes the only voter, in epoch 1 of the cluster; n2 are no members");
+    expect(asked.out).toContain(
+      "n1 becomes the only voter, in epoch 1 of the cluster; n2 is no member any more",
+    );
     expect(asked.out).toContain("all after entry 17 of shard 0, 9 of shard 1");
     expect(asked.err).toContain("give --yes");
     expect(node.calls.map(({ options }) => options)).toEqual([{ plan: true }]);

@@ -9,6 +9,8 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
+  truncateSync,
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -204,7 +206,17 @@ test("Marmot's own tables are dropped: capture is installed again, and the rows 
   await until(() => cluster.nodes[0]!.query("SELECT 1 FROM t WHERE id = 10").length > 0, "the row travels");
   await node.ready();
   await confirmed(node, "INSERT INTO t VALUES(11, 'captured')");
+  // Only some of them, while the node runs and while it is stopped.
+  const some = ["status", "base", "awaited"].map((name) => `DROP TABLE __marmot__${name}`).join("; ");
+  node.run(`${some}; INSERT INTO t VALUES(12, 'beside it')`);
+  await until(() => cluster.nodes[0]!.query("SELECT 1 FROM t WHERE id = 12").length > 0, "the row travels");
+  await node.ready();
+  await node.kill("SIGTERM");
+  node.run(`${some}; INSERT INTO t VALUES(13, 'stopped')`);
+  await node.start();
+  await node.ready();
   await cluster.settle();
+  expect(cluster.nodes[0]!.query("SELECT count(*) FROM t WHERE id > 9")).toEqual([[4n]]);
 });
 
 test("a damaged page of the file halts the node with its path, and the hint builds the file again", async () => {
@@ -242,4 +254,83 @@ test("a file overwritten in place is not written any more; the rows in it surviv
   );
   await node.kill("SIGTERM");
   expect(node.query("SELECT v FROM t WHERE id = 20")).toEqual([["into the overwritten file"]]);
+});
+
+test("a WAL index that is removed: what is written with a new one is not confirmed before the node sees it", async () => {
+  await confirmed(node, "INSERT INTO t VALUES(10, 'own')");
+  rmSync(`${node.db}-shm`);
+  node.run("INSERT INTO t VALUES(11, 'with another index')");
+  await until(
+    async () => (await node.http("/readyz")).text.includes("-shm was removed") || isThere(11),
+    "it is named, or the row is seen",
+  );
+  expect((await node.wait({ timeout: "3s" })) && !isThere(11)).toBe(false);
+  if (!isThere(11)) {
+    // The hint: stop the node and start it.
+    await node.kill("SIGTERM");
+    await node.start();
+  }
+  await node.ready();
+  await cluster.settle();
+  expect(isThere(11)).toBe(true);
+});
+
+const isThere = (id: number): boolean =>
+  cluster.nodes[0]!.query(`SELECT 1 FROM t WHERE id = ${id}`).length > 0;
+
+test("a removed log halts the node, which votes no more; started with --peers it becomes a new member", async () => {
+  const before = (await node.status()).node.id;
+  rmSync(join(node.dataDir, "log.db"));
+  const text = await halted("log-lost");
+  expect(text).toContain("log.db was removed while this node had it open");
+  await confirmed(cluster.nodes[0]!, "INSERT INTO t VALUES(10, 'goes on')");
+  await node.kill("SIGTERM");
+  renameSync(node.dataDir, `${node.dataDir}.away`);
+  remove(node.db);
+  await node.start();
+  await node.ready();
+  expect((await node.status()).node.id).not.toBe(before);
+  await cluster.settle();
+});
+
+test("files of two nodes that were exchanged are named, and go on when they are back", async () => {
+  const other = cluster.nodes[1]!;
+  for (const stopped of [node, other]) {
+    await stopped.kill("SIGTERM");
+    stopped.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    for (const suffix of ["-wal", "-shm"]) rmSync(stopped.db + suffix, { force: true });
+  }
+  const exchange = (): void => {
+    for (const [from, to] of [
+      [node.db, `${node.db}.x`],
+      [other.db, node.db],
+      [`${node.db}.x`, other.db],
+    ] as const)
+      renameSync(from, to);
+  };
+  exchange();
+  await node.start();
+  expect(await halted("file-replaced")).toContain("belongs to node");
+  exchange();
+  await node.ready();
+  await other.start();
+  await other.ready();
+  await confirmed(node, "INSERT INTO t VALUES(10, 'own')");
+  await cluster.settle();
+});
+
+test("a file that lost its second half halts the node, and the hint builds it again", async () => {
+  await confirmed(
+    node,
+    "INSERT INTO t SELECT value + 100, hex(randomblob(400)) FROM (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 500) SELECT value FROM n)",
+  );
+  await node.kill("SIGTERM");
+  node.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  for (const suffix of ["-wal", "-shm"]) rmSync(node.db + suffix, { force: true });
+  truncateSync(node.db, Math.floor(statSync(node.db).size / 8192) * 4096);
+  expect(node.marmot("doctor").stderr).toContain("app.db is damaged");
+  await node.start();
+  expect(runHint(await halted("damaged")).code).toBe(0);
+  await node.ready();
+  await cluster.settle();
 });

@@ -112,4 +112,23 @@ describe.skipIf(reason !== null)("a full disk", () => {
     expect(full.query("PRAGMA integrity_check")).toEqual([["ok"]]);
     expect((await full.verb("verify", "--json")).code).toBe(0);
   }, 180_000);
+
+  test("of a joining node: it says so, waits, and joins when there is room", async () => {
+    cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, count: 1 });
+    const [donor] = cluster.nodes as [TestNode];
+    write(donor, 0, 500);
+    const joiner = cluster.add();
+    mkdirSync(joiner.dataDir, { recursive: true });
+    disk = new SmallDisk(joiner.dataDir, DISK_MB);
+    donor.process!.kill("SIGSTOP");
+    await joiner.start();
+    await until(() => joiner.log().includes("waits for") || joiner.log(), "the joining node has started");
+    disk.fill();
+    donor.process!.kill("SIGCONT");
+    await saysFull(joiner);
+    expect(joiner.log().match(/the disk is full; this node waits/g)).toHaveLength(1);
+    disk.empty();
+    await joiner.ready();
+    await cluster.settle();
+  });
 });

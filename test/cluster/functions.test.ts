@@ -144,3 +144,41 @@ test("a node without the functions of a unique index that the others made stays 
   await until(() => a.query("SELECT id FROM o").length === 1, "the row leaves");
   await cluster.settle();
 }, 120_000);
+
+test("a held table that the cluster changes waits alone, and both ways to give it what it needs work", async () => {
+  cluster = await TestCluster.start({ shards: 1, schema: SCHEMA });
+  const [a, b] = cluster.nodes as [TestNode, TestNode];
+  const app = application(b);
+  app.exec("CREATE INDEX i ON t(twice(v))");
+  await until(async () => (await skipped(b)).includes("its index i calls twice"), "b holds t back");
+  a.run("ALTER TABLE t ADD COLUMN w DEFAULT 7", "CREATE TABLE n(id INTEGER PRIMARY KEY)");
+  await until(
+    () => app.query("SELECT name FROM sqlite_schema WHERE name = 'n'").values().length > 0,
+    "n is there",
+  );
+  await until(
+    async () => (await b.http("/readyz")).text.includes("rows of t wait on this node"),
+    "b says so",
+  );
+  const ready = (await b.http("/readyz")).text;
+  expect(ready).toContain("other tables go on (hint: give it to marmot with --functions FILE.js");
+  app.exec("INSERT INTO t(id, v) VALUES(2, 'own')");
+  app.exec("INSERT INTO n VALUES(1)");
+  a.run("INSERT INTO n VALUES(2)");
+  await until(
+    () => a.query("SELECT id FROM n").length === 2 && app.query("SELECT id FROM n").values().length === 2,
+    "another table goes on, both ways",
+  );
+  const wait = await b.verb("wait", "--timeout", "1s");
+  expect([wait.code, wait.stderr]).toEqual([1, expect.stringContaining("rows of t wait on this node")]);
+  expect(await a.wait({ timeout: "20s" })).toBe(true);
+  const file = join(cluster.folder, "functions.js");
+  writeFileSync(file, FUNCTIONS);
+  await restart(b, ["--functions", file]);
+  await cluster.settle();
+  expect(a.query("SELECT id, v, w FROM t ORDER BY id")).toEqual([
+    [1n, "x", 7n],
+    [2n, "own", 7n],
+  ]);
+  app.close();
+}, 120_000);

@@ -224,7 +224,7 @@ test(
       const path = join(node.dataDir, name);
       expect([name, mode(path)]).toEqual([name, statSync(path).isDirectory() ? "700" : "600"]);
     }
-    expect((await node.http("/readyz")).status).toBe(200);
+    await node.ready();
     expect((await node.http("/metrics")).status).toBe(401);
     await node.kill("SIGTERM");
     if (process.getuid!() !== 0) return;

@@ -31,6 +31,12 @@ test("a pair that does not reach each other is named, and a join reaches the lea
   const shown = await lead.verb("status");
   expect(shown.stdout).toContain("do not reach each other");
   await until(() => lead.log().includes("do not reach each other") || lead.log(), "the log names it");
+  // Neither of the two takes the other for dead.
+  await until(async () => {
+    const { verdict } = await first.status();
+    const advice = verdict.findings.map((f) => `${f.advice} ${f.command}`).join("; ");
+    return advice.includes(`${second.name} runs, and this node does not reach it`) || advice;
+  }, "the other side names it, too");
   // Both still replicate through the leader.
   first.run("INSERT INTO t VALUES(1, 'one')");
   await until(() => second.query("SELECT v FROM t").flat()[0] === "one", "the row is on the other side");

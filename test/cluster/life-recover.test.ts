@@ -107,3 +107,35 @@ test(
   },
   MS,
 );
+
+test(
+  "of two running survivors that are recovered at the same moment, one goes on and says so",
+  async () => {
+    cluster = await TestCluster.start({ shards: 4, schema: SCHEMA, quiet: true, count: 1 });
+    const [a, b, c] = [cluster.nodes[0]!, cluster.add(), cluster.add()];
+    for (const node of [b, c]) {
+      await node.start(["--role", "learner"]);
+      await node.ready();
+    }
+    write(b, 1);
+    expect(await b.wait({ all: true })).toBeTrue();
+    await a.kill();
+    await until(
+      async () => (await b.verb("members", "recover")).stderr.includes("give --yes"),
+      "the loss is seen",
+    );
+    const done = await Promise.all([b, c].map((node) => node.verb("members", "recover", "--yes")));
+    expect(done.filter(({ code }) => code === 0).length).toBeGreaterThan(0);
+    const state = async (node: TestNode): Promise<string> =>
+      (await node.http("/readyz").catch(() => ({ text: "" }))).text.split(":")[0]!.trim();
+    let states: string[] = [];
+    await until(async () => {
+      states = (await Promise.all([b, c].map(state))).sort();
+      return states.join() === "ready,superseded" || states.join();
+    }, "one is ready, the other superseded");
+    const wins = (await state(b)) === "ready" ? b : c;
+    write(wins, 2);
+    expect(await wins.wait()).toBeTrue();
+  },
+  MS,
+);

@@ -78,6 +78,19 @@ describe.each([1, 4])("with %p shards", (shards) => {
       await v.start();
       await v.ready();
       await goesOn(cluster.nodes, 3);
+      // The leader demotes itself, and the next one has just begun.
+      const led = cluster.nodes.find((n) => n.name === "n1")!;
+      for (const action of ["demote", "promote"]) expect(members(led, action, "n1").stderr).toBe("");
+      // Of two voters one leaves: the other needs its votes in each group until then.
+      expect(members(a, "remove", "n2").stderr).toBe("");
+      expect(members(b, "remove", "n0").code).toBe(0);
+      await removed(a);
+      await goesOn([b], 4);
+      // A halted node gives the hint that helps, whatever is asked.
+      const asked = members(a, "promote", "n1");
+      expect([asked.code, asked.stderr]).toEqual([1, expect.stringContaining("marmot rejoin --db")]);
+      expect(members(a, "recover", "--yes").stderr).toContain("recover on a member");
+      expect(members(a, "list").stderr).toContain("knows no members now: removed: ");
     },
     MS,
   );
@@ -154,6 +167,18 @@ test(
     await v.process!.exited;
     expect(v.log()).toContain("the cluster's key is needed");
     await v.start(); // the hint: --cluster-key
+    await v.ready();
+    // A wrong file is named, and does not take the place of the right one.
+    await v.kill("SIGTERM");
+    const other = join(v.folder, "other.key");
+    expect(v.marmot("key", "generate", "--cluster-key", other).code).toBe(0);
+    await v.start(["--cluster-key", other]);
+    await until(async () => {
+      const { text } = await v.http("/readyz").catch(() => ({ text: v.log().slice(-300) }));
+      return text.includes("another cluster key") || text;
+    }, "the other key is named");
+    await v.kill("SIGTERM");
+    await v.startAlone();
     await v.ready();
   },
   MS,

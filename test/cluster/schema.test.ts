@@ -264,7 +264,7 @@ describe("schema changes with a cluster for each test", () => {
       const { tables } = await a.status();
       expect(tables.replicated.toSorted()).toEqual(["load", "people"]);
       expect(tables.skipped.map(({ name }) => name)).toEqual(["pets"]);
-      expect((await a.http("/readyz")).status).toBe(200);
+      await a.ready();
       const { code, stdout } = a.marmot("doctor");
       expect(code).toBe(1);
       expect(stdout).toContain("no_such_collation");

@@ -5,7 +5,15 @@ import { checkClusterSettings, shardsNote } from "../../src/node/cluster-setting
 import type { NodeOptions } from "../../src/node/options.ts";
 import type { ReplicaSettings } from "../../src/replica/store/settings.ts";
 
-const NONE = { shards: null, transactions: null, merge: null, foreignKeys: null, idBlock: null };
+const NONE = {
+  shards: null,
+  transactions: null,
+  merge: null,
+  foreignKeys: null,
+  idBlock: null,
+  tables: null,
+  exclude: null,
+};
 const settings = (shards: number): ReplicaSettings =>
   ({
     shards,
@@ -13,6 +21,7 @@ const settings = (shards: number): ReplicaSettings =>
     merge: forAll("row"),
     foreignKeys: "keep",
     idBlock: forAll(64),
+    selection: { tables: null, exclude: ["Logs", "b"] },
   }) as Partial<ReplicaSettings> as ReplicaSettings;
 const check = (given: Partial<NodeOptions>, shards = 4): void =>
   checkClusterSettings({ ...NONE, ...given } as NodeOptions, settings(shards));
@@ -20,6 +29,7 @@ const check = (given: Partial<NodeOptions>, shards = 4): void =>
 test("options that are not given or equal the cluster's settings pass", () => {
   check({});
   check({ shards: 4, transactions: "whole", merge: forAll("row"), foreignKeys: "keep", idBlock: forAll(64) });
+  check({ exclude: ["B", "logs"] });
 });
 
 test("an option that differs from the cluster's setting is named with both values", () => {
@@ -29,6 +39,8 @@ test("an option that differs from the cluster's setting is named with both value
     [{ merge: forAll("column") }, "--merge column was given, but the cluster has row"],
     [{ foreignKeys: "resolve" }, "--foreign-keys resolve was given, but the cluster has keep"],
     [{ idBlock: forAll(16) }, "--id-block 16 was given, but the cluster has 64"],
+    [{ exclude: ["b"] }, "--exclude b was given, but the cluster has Logs,b"],
+    [{ tables: ["a"] }, "--tables a was given, but the cluster was formed without it"],
   ] as const)
     expect(() => check(given)).toThrow(text);
 });

@@ -8,7 +8,7 @@ import { repairFile } from "../../src/node/file/repair-file.ts";
 import { takeFile } from "../../src/node/file/file-custody.ts";
 import { inspectFile, type InspectedFile } from "../../src/node/file/inspect-file.ts";
 import { dataPaths } from "../../src/replication/machine/data-paths.ts";
-import { noteOrderlyStop, readFileNote } from "../../src/replica/store/file-note.ts";
+import { writeFileNote, readFileNote } from "../../src/replica/store/file-note.ts";
 import { FileChangedError, readFileLife } from "../../src/rows/file-life.ts";
 import { Lab, type LabNode } from "./lab.ts";
 
@@ -193,7 +193,7 @@ test("a missing, emptied, shortened or foreign file is no file of this node", as
 
 test("an orderly stop is noted with the life of the file", () => {
   const life = readFileLife(a.appDb)!;
-  noteOrderlyStop(a.replica.db, life);
+  writeFileNote(a.replica.db, life);
   expect(readFileNote(a.replica.db)).toEqual(life);
   round(10);
   expect(readFileLife(a.appDb)!.life).toBeGreaterThan(life.life);

@@ -91,18 +91,126 @@ describe.each([1, 16])("%d shards", (shards) => {
   });
 });
 
-test("a table that the cluster changes while it is held pauses its node, and goes on when it is fixed", async () => {
-  const [a, b] = (await start()) as [LabNode, LabNode];
+/** While rows wait, the lab does not come to rest. */
+function rounds(): void {
+  for (let i = 0; i < 12; i++) {
+    for (const node of lab!.nodes) {
+      node.touch();
+      node.turns();
+      node.order();
+    }
+    for (const node of lab!.nodes) node.deliver();
+    lab!.clock += 100;
+    for (const node of lab!.nodes) {
+      node.pipeline.tick();
+      node.turns();
+    }
+  }
+}
+
+describe.each([1, 16])("a table that the cluster changes while it is held, %d shards", (shards) => {
+  test("waits in both directions, with its transactions; other tables go on", async () => {
+    const [a, b] = (await start(`${SCHEMA}; CREATE TABLE p(id INTEGER PRIMARY KEY, v)`, 3, shards)) as [
+      LabNode,
+      LabNode,
+    ];
+    giveFunctions(b);
+    b.run("CREATE INDEX i ON t(myfn(v))");
+    lab!.settle();
+    a.run("ALTER TABLE t ADD COLUMN w", "UPDATE t SET w = 1", "CREATE TABLE n(id INTEGER PRIMARY KEY)");
+    lab!.settle();
+    expect(b.pipeline.obstacle).toBeNull();
+    expect(b.schema.held).toMatchObject([{ name: "t", sends: false }]);
+    expect(b.pipeline.held).toContain("rows of t wait on this node, as its index i calls myfn");
+    // Both ways, rows and schema.
+    a.run("INSERT INTO o VALUES(1, 'a')", "INSERT INTO n VALUES(1)");
+    lab!.settle(); // otherwise all rows go in one changeset, and wait together
+    a.run("INSERT INTO t VALUES(10, 'a', 2)");
+    b.run(
+      "INSERT INTO o VALUES(2, 'b')",
+      "CREATE TABLE m(id INTEGER PRIMARY KEY)",
+      "INSERT INTO m VALUES(1)",
+    );
+    lab!.settle();
+    for (const node of lab!.nodes)
+      expect([ids(node, "o"), ids(node, "n"), ids(node, "m")]).toEqual([[1n, 2n], [1n], [1n]]);
+    expect(ids(b, "t")).toEqual([1n]);
+    // Transactions stay whole.
+    a.run("BEGIN", "INSERT INTO t VALUES(11, 'a', 3)", "INSERT INTO p VALUES(1, 'a')", "COMMIT");
+    b.run("BEGIN", "INSERT INTO t VALUES(20, 'b')", "INSERT INTO p VALUES(2, 'b')", "COMMIT");
+    rounds();
+    b.run("INSERT INTO o VALUES(3, 'b')");
+    rounds();
+    expect([ids(b, "p"), ids(a, "p"), ids(a, "t"), ids(a, "o")]).toEqual([
+      [2n],
+      [1n],
+      [1n, 10n, 11n],
+      [1n, 2n, 3n],
+    ]);
+    expect(b.pipeline.held).toContain("; p may have been written in the same transactions");
+    b.crash();
+    rounds();
+    giveFunctions(b);
+    a.run("INSERT INTO n VALUES(2)");
+    rounds();
+    a.run("DELETE FROM t WHERE id = 10", "UPDATE t SET v = 'again' WHERE id = 1");
+    b.run("DROP TABLE m", "CREATE INDEX on_v ON o(v)");
+    rounds();
+    expect([ids(b, "n"), ids(b, "t"), ids(a, "t")]).toEqual([
+      [1n, 2n],
+      [1n, 20n],
+      [1n, 11n],
+    ]);
+    expect(schemaOf(a).join()).toContain("on_v");
+    // The hint is followed, and the application has changed the table besides.
+    b.run("DROP INDEX i", "CREATE INDEX j ON t(v)");
+    lab!.clock += 1000;
+    expectEqual(lab!, a);
+    expect(b.schema.held).toEqual([]);
+    expect(b.pipeline.held).toBeNull();
+    expect(schemaOf(a).join()).toContain("INDEX j");
+    expect(b.query("SELECT id, v, w FROM t ORDER BY id")).toEqual([
+      [1n, "again", 1n],
+      [11n, "a", 3n],
+      [20n, "b", null],
+    ]);
+    expect(ids(a, "p")).toEqual([1n, 2n]);
+    for (const node of lab!.nodes) expect(node.replica.replica.journal.list(10)).toEqual([]);
+  });
+});
+
+test("a table whose key the application changed to one that cannot be replicated waits alone", async () => {
+  const [a, b] = (await start(
+    "CREATE TABLE t(k TEXT PRIMARY KEY, v); CREATE TABLE o(id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES('x', 1)",
+  )) as [LabNode, LabNode];
   giveFunctions(b);
-  b.run("CREATE INDEX i ON t(myfn(v))");
-  lab!.settle();
-  a.run("ALTER TABLE t ADD COLUMN w", "UPDATE t SET w = 1", "CREATE TABLE n(id INTEGER PRIMARY KEY)");
-  lab!.settle();
-  expect(b.pipeline.obstacle).toContain("myfn");
-  b.run("DROP INDEX i");
+  const rebuild = (declaration: string): void =>
+    b.run(
+      "BEGIN",
+      `CREATE TABLE n(${declaration})`,
+      "INSERT INTO n(k, v) SELECT k, v FROM t",
+      "DROP TABLE t",
+      "ALTER TABLE n RENAME TO t",
+      "COMMIT",
+    );
+  rebuild("k TEXT, v, g TEXT AS (myfn(v)) STORED, PRIMARY KEY(k, v)");
+  rounds();
+  expect(b.schema.held).toMatchObject([{ name: "t", sends: false, isRekeyed: true }]);
+  b.run("INSERT INTO t(k, v) VALUES('own', 2)", "INSERT INTO o VALUES(1, 'b')");
+  a.run("INSERT INTO o VALUES(2, 'a')", "CREATE TABLE m(id INTEGER PRIMARY KEY)");
+  rounds();
+  a.run("INSERT INTO t VALUES('other', 3)");
+  rounds();
+  expect(b.pipeline.obstacle).toBeNull();
+  expect(b.pipeline.held).toContain("its stored generated column g calls myfn");
+  for (const node of lab!.nodes) expect(ids(node, "o")).toEqual([1n, 2n]);
+  b.crash();
+  rounds();
+  giveFunctions(b);
+  rebuild("k TEXT PRIMARY KEY, v");
   lab!.clock += 1000;
   expectEqual(lab!, a);
-  expect(b.query("SELECT w FROM t")).toEqual([[1n]]);
+  expect(a.query("SELECT k FROM t ORDER BY k")).toEqual([["other"], ["own"], ["x"]]);
 });
 
 test("CHECK and virtual columns with functions of the application travel as they are written", async () => {

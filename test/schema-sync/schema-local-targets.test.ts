@@ -190,7 +190,7 @@ describe("a table that stays", () => {
     const [a, b] = [lab.nodes[0]!, lab.nodes[1]!];
     a.app.exec("BEGIN; DROP TABLE ix; CREATE VIRTUAL TABLE ix USING rtree(id, a, b); COMMIT");
     lab.settle();
-    expect(a.pipeline.obstacle).toContain("ix (it is a virtual table");
+    expect(a.pipeline.held).toContain("rows of ix wait on this node, as it is a virtual table");
     a.app.exec("DROP TABLE ix; DROP TRIGGER f_i");
     lab.clock += 1000;
     lab.settle();

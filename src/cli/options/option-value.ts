@@ -63,14 +63,17 @@ export function convert(
   if (spec.type === "duration") {
     const ms = parseDuration(text);
     if (ms === null || ms < minimum || ms > maximum)
-      return refuse(
-        `a duration from ${showDuration(minimum)} to ${showDuration(maximum)}, such as 500ms or 10s`,
-      );
+      return refuse(`a duration${rangeOf(spec)} such as 500ms or 10s`);
     return ms;
   }
   if (spec.choices !== undefined && !spec.choices.includes(text)) return refuse(spec.choices.join(" or "));
   const expected = spec.check?.(text) ?? null;
   return expected === null ? text : refuse(expected);
+}
+
+function rangeOf({ minimum, maximum }: OptionSpec): string {
+  if (maximum !== undefined) return ` from ${showDuration(minimum ?? 0)} to ${showDuration(maximum)},`;
+  return minimum === undefined ? "" : ` of at least ${showDuration(minimum)},`;
 }
 
 /** A value that this option accepts. */

@@ -157,7 +157,8 @@ function todo({ verdict, node }: NodeStatus, { wide, locator, paint }: StatusTex
   if (verdict.findings.length === 0) return ["nothing to do"];
   const own = `--db ${shellWord(node.file)}`;
   const line = ({ text, advice, command }: Finding): string => {
-    const said = `- ${advice === "" ? text : `${text}. ${advice}`}`;
+    const mark = /^[a-z]/.test(advice) ? ";" : ".";
+    const said = `- ${advice === "" ? text : `${text}${mark} ${advice}`}`;
     const shown = wide ? said : wrap(said);
     return command === "" ? shown : `${shown}:\n    ${paint("bold", command.replace(own, locator))}`;
   };

@@ -3,9 +3,9 @@ import { clusterKeySource, CLUSTER_KEY_OPTION } from "../options/cluster-key-opt
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import type { Problem } from "../output/problem.ts";
-import type { NodeStatus } from "../../operations/api.ts";
+import type { MemberStatus, NodeStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
-import { commands, rotationOf, rotationSentence } from "../key-rotation.ts";
+import { commands, type Rotation, rotationOf, rotationSentence } from "../key-rotation.ts";
 import { table } from "../output/table.ts";
 import {
   CONFIG_OPTION,
@@ -42,6 +42,23 @@ function check(options: Options, [action]: readonly string[]): readonly Problem[
   ];
 }
 
+/** Of `generate`, `show` and `id`: those that the action has. */
+export interface KeyDocument {
+  readonly key?: string;
+  /** The file that `generate` wrote. */
+  readonly file?: string;
+  readonly keys?: readonly string[];
+  readonly fingerprints?: readonly string[];
+  readonly peerId?: string;
+}
+
+/** Of `rotate`. */
+export interface RotationDocument extends Rotation {
+  readonly keyFile: string;
+  readonly commands: { readonly add: string; readonly remove: string };
+  readonly nodes: readonly Pick<MemberStatus, "name" | "keys">[];
+}
+
 /** Prints the steps of a change of the key, and the nodes that still use the old one. */
 async function rotate(options: Options, context: CliContext): Promise<number> {
   const { node, members } = await new NodeClient(dataDirOf(options)).request<NodeStatus>(
@@ -52,7 +69,11 @@ async function rotate(options: Options, context: CliContext): Promise<number> {
   const { add, remove } = commands(node.keyFile);
   if (flag(options, "json")) {
     const nodes = members.map(({ name, keys }) => ({ name, keys }));
-    context.print(JSON.stringify({ ...rotation, keyFile: node.keyFile, commands: { add, remove }, nodes }));
+    const document: RotationDocument = {
+      ...rotation,
+      ...{ keyFile: node.keyFile, commands: { add, remove }, nodes },
+    };
+    context.print(JSON.stringify(document));
     return 0;
   }
   const rows = members.map(({ name, keys }) => [name, keys[0] ?? "?", keys.slice(1).join(", ")]);
@@ -77,18 +98,27 @@ async function run(options: Options, [action]: readonly string[], context: CliCo
   if (action === "rotate") return await rotate(options, context);
   const keys = await import("../../node/keys.ts");
   const source = clusterKeySource(options, context);
-  if (action === "generate") {
-    if (source.file === null) context.print(keys.generateClusterKey());
-    else {
-      keys.createClusterKey(source.file);
-      context.say(`wrote ${source.file}; every node needs a copy, and it must stay secret`);
-    }
-  } else if (action === "show") {
+  const isJson = flag(options, "json");
+  const show = (plain: string, document: KeyDocument): void =>
+    context.print(isJson ? JSON.stringify(document) : plain);
+  if (action === "id") {
+    const peerId = await keys.readPeerId(dataDirOf(options));
+    show(peerId, { peerId });
+  } else if (action === "generate" && source.file !== null) {
+    keys.createClusterKey(source.file);
+    if (isJson) show("", { file: source.file });
+    context.say(`wrote ${source.file}; every node needs a copy, and it must stay secret`);
+  } else if (action === "generate") {
+    const key = keys.generateClusterKey();
+    show(key, { key });
+  } else {
     const file = source.file ?? keys.defaultClusterKeyFile(dataDirOf(options));
-    const shown = source.text ?? context.readFile(file);
-    keys.parseClusterKeys(shown, source.text === null ? file : "MARMOT_CLUSTER_KEY");
-    context.print(shown.trimEnd());
-  } else context.print(await keys.readPeerId(dataDirOf(options)));
+    const shown = (source.text ?? context.readFile(file)).trimEnd();
+    const parsed = keys.parseClusterKeys(shown, source.text === null ? file : "MARMOT_CLUSTER_KEY");
+    const fingerprints = parsed.map(keys.keyFingerprint);
+    if (flag(options, "fingerprint")) show(fingerprints.join("\n"), { fingerprints });
+    else show(shown, { keys: shown.split(/\s+/), fingerprints });
+  }
   return 0;
 }
 
@@ -99,7 +129,7 @@ export const keyVerb: Verb = {
   summary: "Makes, prints and changes the cluster key; prints the peer id.",
   details: [
     "generate: a new key, to standard output or into --cluster-key FILE.",
-    "show: the cluster key. id: this node's peer id.",
+    "show: the cluster key, or its fingerprint. id: this node's peer id.",
     "rotate: steps of a change of the key, and the nodes with the old one.",
   ],
   usage: "key generate|show|id|rotate [options]",
@@ -109,6 +139,7 @@ export const keyVerb: Verb = {
     { ...CLUSTER_KEY_OPTION, help: "file of the key" },
     db,
     DATA_DIR_OPTION,
+    { name: "fingerprint", type: "flag", help: "show: what tells the key from others, not the key" },
     JSON_OPTION,
     CONFIG_OPTION,
   ],

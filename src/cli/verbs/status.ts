@@ -1,6 +1,6 @@
 /** `marmot status`: the cluster as this node sees it. Exit code 0 only when the node is ready. */
 import { systemClock } from "../../base/clock.ts";
-import { MAX_TIMEOUT_MS, showDuration } from "../../base/duration.ts";
+import { showDuration } from "../../base/duration.ts";
 import { UserError } from "../../base/errors.ts";
 import type { NodeStatus } from "../../operations/api.ts";
 import { NodeClient } from "../client.ts";
@@ -94,7 +94,6 @@ export const statusVerb: Verb = {
       type: "duration",
       value: "TIME",
       help: "wait until it is ready, at most so long",
-      maximum: MAX_TIMEOUT_MS,
       example: "60s",
     },
     { name: "alive", type: "flag", help: "exit code 0 if it answers, ready or not" },

@@ -47,6 +47,15 @@ export interface IntoPlan {
   readonly untouched: readonly string[];
 }
 
+/** The result of `marmot restore --into-cluster`. */
+export interface IntoDocument extends IntoPlan {
+  readonly written: boolean;
+  /** Position before the first row was written. Absent: nothing was written. */
+  readonly before?: string;
+  /** "": nothing is ordered. */
+  readonly position: string;
+}
+
 export interface IntoOptions {
   readonly source: string;
   readonly db: string;

@@ -5,29 +5,35 @@ import { UserError } from "../../base/errors.ts";
 /** Version of the document. A restore refuses a newer one. */
 const SIDECAR_FORMAT = 1;
 
-const schema = v.object({
-  format: v.number(),
-  file: v.string(),
-  bytes: v.number(),
-  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+export interface Sidecar {
+  readonly format: number;
+  readonly file: string;
+  readonly bytes: number;
+  readonly sha256: string;
   /** The backup is the state at this position. */
-  position: v.string(),
+  readonly position: string;
   /** When it was taken. */
-  time: v.string(),
-  cluster: v.string(),
+  readonly time: string;
+  readonly cluster: string;
   /** The machine on which it was taken. */
-  host: v.string(),
-  schemaVersion: v.number(),
-  marmot: v.string(),
+  readonly host: string;
+  readonly schemaVersion: number;
+  readonly marmot: string;
   /** Table ⇒ rows. */
-  rows: v.record(v.string(), v.number()),
+  readonly rows: Readonly<Record<string, number>>;
   /** Tables that do not replicate: they are empty. */
-  withoutRows: v.array(v.string()),
+  readonly withoutRows: readonly string[];
   /** The result of SQLite's integrity_check. */
-  integrity: v.string(),
-});
+  readonly integrity: string;
+}
 
-export type Sidecar = v.InferOutput<typeof schema>;
+const schema: v.GenericSchema<unknown, Sidecar> = v.object({
+  ...{ format: v.number(), file: v.string(), bytes: v.number(), position: v.string(), time: v.string() },
+  ...{ cluster: v.string(), host: v.string(), schemaVersion: v.number(), marmot: v.string() },
+  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  rows: v.record(v.string(), v.number()),
+  ...{ withoutRows: v.array(v.string()), integrity: v.string() },
+});
 
 export const sidecarName = (file: string): string => `${file}.json`;
 

@@ -9,7 +9,7 @@ import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import type { SyncedFile } from "../../replication/machine/host.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { OnProgress } from "../../replication/machine/work-progress.ts";
-import { FileChangedError } from "../../rows/file-life.ts";
+import { FileChangedError, removedPart } from "../../rows/file-life.ts";
 import { overwrittenHalt, untilFileTaken } from "./halted-file.ts";
 import { repairFile } from "./repair-file.ts";
 import { takeFile } from "./file-custody.ts";
@@ -94,7 +94,7 @@ export class FileGuard {
     replicator?.close();
     appDbFile?.close();
     collectGarbage(); // until then statements keep closed connections, and their locks
-    const isSuspect = isDamage(error) || change === "wal-removed";
+    const isSuspect = isDamage(error) || removedPart(change) !== null;
     const done = await untilFileTaken({ ...this.#options, peerId, isSuspect }, change, {
       ...{ clock, signal, isBusy: () => this.#isRepairing },
       report: (halt) => this.#haltWith(halt),

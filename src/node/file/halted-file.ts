@@ -4,7 +4,7 @@ import { isOpenElsewhere } from "../../app-db/exclusive.ts";
 import { type Clock, nextTurn, sleep } from "../../base/clock.ts";
 import { isDamage, UserError } from "../../base/errors.ts";
 import type { Halt } from "../../base/halt.ts";
-import { type FileChange, FileChangedError } from "../../rows/file-life.ts";
+import { type FileChange, FileChangedError, removedPart } from "../../rows/file-life.ts";
 import { takeFile } from "./file-custody.ts";
 import { type InspectedFile, missingHalt } from "./inspect-file.ts";
 
@@ -26,9 +26,10 @@ export function overwrittenHalt(file: string, change: FileChange | null): Halt |
   const hint = `stop the applications that use the file, then stop this node and start it with marmot run; it inspects the file`;
   if (change === "truncated")
     return { name: "damaged", reason: `${file} was truncated or overwritten while it was in use`, hint };
-  const isMadeAgain = (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
-  if (change !== "wal-removed" || !isMadeAgain) return null;
-  const reason = `${file}-wal was removed and made again while the file was in use: processes see different contents`;
+  const removed = removedPart(change);
+  const isMadeAgain = (statSync(`${file}${removed ?? ""}`, { throwIfNoEntry: false })?.size ?? 0) > 0;
+  if (removed === null || !isMadeAgain) return null;
+  const reason = `${file}${removed} was removed and made again while the file was in use: processes see different contents`;
   return { name: "file-replaced", reason, hint };
 }
 
@@ -58,7 +59,8 @@ export async function untilFileTaken(
 ): Promise<string> {
   const { clock, signal, report } = wait;
   const inspected: InspectedFile = { ...file, pause: nextTurn };
-  if (change === "wal-removed") await untilUnused(inspected.file, wait);
+  const removed = removedPart(change);
+  if (removed !== null) await untilUnused(inspected.file, removed, wait);
   let last = { file: "", content: "", at: Number.NEGATIVE_INFINITY };
   for (let first = true; ; first = false) {
     if (!first) await sleep(clock, LOOK_MS);
@@ -98,12 +100,16 @@ async function takeOrReport(
   return null;
 }
 
-/** An application that has the removed WAL open goes on in it, and no other process sees its commits. */
-async function untilUnused(file: string, { clock, signal, report }: FileWait): Promise<void> {
+/** An application that has the removed WAL or its index open goes on in it, and no other process sees its commits. */
+async function untilUnused(
+  file: string,
+  removed: string,
+  { clock, signal, report }: FileWait,
+): Promise<void> {
   while (existsSync(file) && isOpenElsewhere(file)) {
     report({
       name: "file-replaced",
-      reason: `${file}-wal was removed while applications had the file open`,
+      reason: `${file}${removed} was removed while applications had the file open`,
       hint: "stop the applications that use the file; this node goes on as soon as none has it open",
     });
     await sleep(clock, INSPECT_AGAIN_MS / 5);

@@ -10,15 +10,18 @@ import { errorMessage, isDamage } from "../../base/errors.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
 import { readRemembered } from "../../capture/remembered.ts";
 import { compareRows } from "../../replica/copies/compare-rows.ts";
-import { readFileNote, stoppedInOrder } from "../../replica/store/file-note.ts";
+import { readFileNote } from "../../replica/store/file-note.ts";
 import { readObjectsOf, readShapes } from "../../replica/store/schema-store.ts";
 import { readSettings } from "../../replica/store/settings.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { readFileLife } from "../../rows/file-life.ts";
+import { APP_DB_FORMAT, APP_DB_TABLES } from "../../schema/app-db-tables.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
+import { hasTable } from "../../sqlite/has.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
+import { findDamage, QUICK_CHECK_BYTES, sizeOf } from "../../sqlite/damage.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { FilePair } from "./file-pair.ts";
 
@@ -39,9 +42,6 @@ export interface InspectedFile {
   /** Lets other work run between slices of a long comparison. */
   readonly pause: () => Promise<void>;
 }
-
-/** The file is checked for damage after a stop that was not orderly, up to this size. */
-const QUICK_CHECK_BYTES = 64 << 20;
 
 const repair = (file: string): string => `marmot repair --db ${file}`;
 
@@ -117,9 +117,9 @@ async function verdictOf(
       `${file} belongs to node ${meta.peerId} of cluster ${meta.clusterId}, not to this node`,
       choices(inspected),
     );
-  if (meta === null || readCaptured(db) === null || readRemembered(db) === null)
+  if (meta === null || lacksTables(db) || readCaptured(db) === null || readRemembered(db) === null)
     return strippedVerdict(inspected, db, replica);
-  const damage = suspectedDamage(inspected, db, replica);
+  const damage = suspectedDamage(inspected, db);
   if (damage !== null) return { kind: "halt", halt: damagedHalt(inspected, damage) };
   const pair = new FilePair(db, replica, { peerId, replicaFile: inspected.paths.replica });
   const noted = readFileNote(replica);
@@ -138,25 +138,17 @@ async function verdictOf(
   );
 }
 
-/** The first line of `quick_check` of a small file after a crash; null: it is sound, or was not checked. */
-function suspectedDamage(
-  { file, isSuspect }: InspectedFile,
-  db: DatabaseSync,
-  replica: DatabaseSync,
-): string | null {
-  if (isSuspect === true) return quickCheck(db);
-  const life = readFileLife(db);
-  if (life === null || stoppedInOrder(replica, life)) return null;
-  if (statSync(file).size > QUICK_CHECK_BYTES) return null;
-  return quickCheck(db);
+/** An application dropped some of Marmot's tables, and not all. A file of an older format lacks the newer ones. */
+function lacksTables(db: DatabaseSync): boolean {
+  const format = queryOf(db)(`SELECT "value" FROM "__marmot__meta" WHERE "name" = 'format'`)[0]?.[0];
+  const isCurrent = Number(format) === APP_DB_FORMAT;
+  const names = isCurrent ? Object.keys(APP_DB_TABLES) : ["status", "table", "base", "shadow"];
+  return names.some((name) => !hasTable(db, `__marmot__${name}`));
 }
 
-/** null: sound. */
-export function quickCheck(db: DatabaseSync): string | null {
-  const rows = db.prepare("PRAGMA quick_check(1)").all() as { quick_check: string }[];
-  const [first] = rows.map(({ quick_check: line }) => line);
-  return first === undefined || first === "ok" ? null : first.replaceAll("\n", " ").slice(0, 200);
-}
+/** Of a file that is small or suspect; null: it is sound, or was not checked. */
+const suspectedDamage = ({ isSuspect }: InspectedFile, db: DatabaseSync): string | null =>
+  isSuspect === true || sizeOf(db) <= QUICK_CHECK_BYTES ? findDamage(db) : null;
 
 /**
  * Marmot's tables are gone: every table was dropped, or another file is in place. Where every row of the replica is in the

@@ -55,7 +55,7 @@ export class Halting {
       else this.#refusedAgain(peer, reason, this.#halted);
       return;
     }
-    const isFormer = replicator.epochs.own.some(({ former }) => former.includes(peer));
+    const isFormer = replicator.epochs.isFormer(peer);
     if (!isFormer && replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
     const halt = haltOf(reason, replicator.peers.nameOf(peer), db);
     if (halt !== null) this.halt(halt);

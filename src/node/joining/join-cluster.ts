@@ -6,7 +6,7 @@ import { isReaderIn } from "../../replication/own-facts.ts";
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { nextTurn, sleep } from "../../base/clock.ts";
-import { errorMessage, UserError } from "../../base/errors.ts";
+import { errorMessage, isDiskFull, UserError } from "../../base/errors.ts";
 import { settingOf } from "../../change/per-table.ts";
 import { install, readCaptured, readMeta, uninstall } from "../../capture/install.ts";
 import { createLog } from "../../log-store/log-file.ts";
@@ -31,14 +31,18 @@ import { queryOf } from "../../sqlite/query.ts";
 import { encodeControl } from "../../replication/messages/control-messages.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import { fetchReplica } from "../../replication/snapshots/fetch-replica.ts";
+import { NoRoomError, roomOf } from "../../snapshot/stream.ts";
 import { partialCopy } from "../../snapshot/partial.ts";
 import { orderedIds } from "../startup/ordered-ids.ts";
+import { untilRoom } from "../startup/disk-full.ts";
 import { withdraw } from "./withdraw.ts";
 import type { OnProgress } from "../../replication/machine/work-progress.ts";
 import { type Admission, type AskComponents, type AskOptions, askToJoin } from "./ask-to-join.ts";
 
 /** Pause before the next attempt to receive the replica. */
 const AGAIN_MS = 300;
+/** Pause between two looks at a disk that is too small. */
+const ROOM_MS = 1000;
 /** An interrupted transfer is continued from the same peer, if that is connected within this time. */
 const DONOR_MS = 5000;
 /** Differences named if the file of a joining node differs from the data of the cluster. */
@@ -79,16 +83,21 @@ export async function joinCluster(
       } catch (error) {
         if (error instanceof UserError) throw error;
         signal.throwIfAborted();
+        if (isDiskFull(error) || error instanceof NoRoomError) {
+          await untilRoomAgain(error, options, components);
+          continue;
+        }
+        components.onPhase(
+          `joining: the transfer of the replica was interrupted: ${errorMessage(error)}; it will be continued`,
+        );
         logger.warn("the transfer of the replica was interrupted; it will be continued", {
           error: errorMessage(error),
         });
         await sleep(clock, AGAIN_MS);
       }
     }
-  components.onPhase("joining: preparing the file");
-  components.onProgress(null);
   try {
-    await prepareAppDb(options, components, {
+    await prepareWithRoom(options, components, {
       place: place ?? slotFrom(paths, peerId),
       isReader: isReader || isReaderIn(receivedConfiguration(paths)?.members ?? [], peerId) === true,
     });
@@ -101,6 +110,39 @@ export async function joinCluster(
     throw error;
   }
   return "joined";
+}
+
+/** Says that the disk is full, and waits. The received part stays. */
+async function untilRoomAgain(
+  error: unknown,
+  { db, paths }: JoinOptions,
+  { clock, logger, signal, onPhase, onProgress }: JoinComponents,
+): Promise<void> {
+  const reason = errorMessage(error);
+  onProgress(null);
+  onPhase(`joining: the disk is full: waiting for room (${reason})`);
+  logger.event("disk", "the disk is full; this node waits for room", { error: reason }, "error");
+  await untilRoom({ db, paths }, { clock, signal }, () => {});
+  if (error instanceof NoRoomError)
+    for (; roomOf(error.folder) < error.bytes; signal.throwIfAborted()) await sleep(clock, ROOM_MS);
+  logger.event("disk", "there is room again; going on");
+}
+
+/** As often as the disk is full. */
+async function prepareWithRoom(
+  options: JoinOptions,
+  components: JoinComponents,
+  own: { readonly place: Slot | null; readonly isReader: boolean },
+): Promise<void> {
+  for (;;)
+    try {
+      components.onPhase("joining: preparing the file");
+      components.onProgress(null);
+      return await prepareAppDb(options, components, own);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      await untilRoomAgain(error, options, components);
+    }
 }
 
 /** The peer whose copy is here in part, if it is connected again within a while. The id of a copy begins with its nonce. */

@@ -79,12 +79,14 @@ export function recoverMember(survivor: Survivor, signer: EpochSigner | null): R
   return { done: signer !== null, ...result };
 }
 
+export const removedError = (): UserError =>
+  new UserError(
+    "this node was removed from the cluster: it cannot go on in its place",
+    "recover on a member; marmot rejoin makes this node a new member of a cluster that runs",
+  );
+
 function requireMember(survivor: Survivor): MemberInfo {
   const member = ownMember(survivor);
-  if (member === null)
-    throw new UserError(
-      "this node was removed from the cluster: it cannot go on in its place",
-      "recover on a member; marmot rejoin makes this node a new member of a cluster that runs",
-    );
+  if (member === null) throw removedError();
   return member;
 }

@@ -9,10 +9,12 @@ import { readLogHead } from "../../log-store/log-file.ts";
 import { lostReplica } from "./lost-replica.ts";
 import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
+import { hasTable } from "../../sqlite/has.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
-import { fileError } from "./file-access.ts";
+import { damageText } from "../../sqlite/damage.ts";
+import { fileError, salvageHint, sqliteCode } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { logEndHalt } from "../../replication/lives/log-end.ts";
 import { supersededHalt } from "../halt/superseded.ts";
@@ -25,10 +27,16 @@ type StartKind = "member" | "form" | "join";
 export const hasReplica = (dataDir: string): boolean => existsSync(dataPaths(dataDir).replica);
 
 const HEADER = "SQLite format 3\0";
+/** https://www.sqlite.org/rescode.html#corrupt */
+const CORRUPT = 11;
 
-/** Reads a page of `file` through SQLite. Throws `UserError` for a file that is no usable database. */
-export function requireDatabase(file: string): void {
-  readDatabase(file, () => {});
+/** Reads a page of `file` through SQLite. Throws `UserError` for a file that is no usable database. A damaged one of a member is inspected later. */
+export function requireDatabase(file: string, isMember = false): void {
+  try {
+    readDatabase(file, () => {});
+  } catch (error) {
+    if (!isMember || !isDamage(error)) throw error;
+  }
 }
 
 /** The same, and calls `read` with the open connection. */
@@ -52,6 +60,8 @@ function readDatabase<T>(file: string, read: (db: DatabaseSync) => T): T {
     } catch (error) {
       const known = fileError(error, file);
       if (known !== null) throw known;
+      if (sqliteCode(error) === CORRUPT)
+        throw new UserError(`${file} is damaged: ${damageText(error)}`, salvageHint(file), { cause: error });
       throw new UserError(
         `${file} should be a SQLite file (beginning with "${HEADER.trimEnd().replace("\0", "")}") and cannot be read as one: ${errorMessage(error)}`,
         "give the path of a SQLite file with --db",
@@ -86,6 +96,7 @@ function readHead(db: DatabaseSync, file: string): FileHead {
 }
 
 function readReflected(db: DatabaseSync): number[] {
+  if (!hasTable(db, "__marmot__status")) return []; // an application dropped it: the file is inspected
   const reflected: number[] = [];
   const rows = db.prepare(`SELECT "name", "value" FROM "__marmot__status" WHERE "item" = 'shard'`).all();
   for (const { name, value } of rows) reflected[Number(name)] = Number(value);
@@ -181,8 +192,7 @@ const readPositions = (replica: DatabaseSync): number[] =>
     .map((row) => Number(row.idx));
 
 /**
- * Checks that file, replica and log belong to the same node and cluster. A damaged file, or one without Marmot's tables, is
- * inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
+ * Checks that replica and log belong to the same node and cluster. The file is inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
  * settings of the cluster. Throws `UserError`, and `HaltError` where the node must not vote.
  */
 export function checkMemberFiles(
@@ -202,7 +212,6 @@ export function checkMemberFiles(
       [paths.replica, settings.clusterId, readLocal(replica, "peer_id") ?? "(none)"],
       [paths.log, log.clusterId, log.peerId],
     ];
-    if (meta !== null) owners.push([file, meta.clusterId, meta.peerId]);
     for (const [path, cluster, peer] of owners) {
       if (cluster !== settings.clusterId)
         throw new UserError(
@@ -217,7 +226,9 @@ export function checkMemberFiles(
     }
     const halt = logEndHalt(
       {
-        ...{ log: paths.log, groups, reflected },
+        ...{ log: paths.log, groups },
+        // The file of another node shows positions that this one never had.
+        reflected: meta?.peerId === peerId && meta.clusterId === settings.clusterId ? reflected : [],
         replica: readPositions(replica),
         received: JSON.parse(readLocal(replica, "received") ?? "[]") as number[],
       },

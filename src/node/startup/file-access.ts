@@ -1,7 +1,9 @@
 /** Errors of files in words: the file, the meaning and a hint. */
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { errorMessage, isDiskFull, UserError } from "../../base/errors.ts";
+import { errorMessage, isDamage, isDiskFull, UserError } from "../../base/errors.ts";
+import { shellWord } from "../../base/text/spans.ts";
+import { damageText, findDamage } from "../../sqlite/damage.ts";
 import { isBusy } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 
@@ -11,7 +13,7 @@ export interface FileProblem {
 }
 
 /** Primary result codes: https://www.sqlite.org/rescode.html */
-const SQLITE = { perm: 3, readonly: 8, ioerr: 10, corrupt: 11, cantopen: 14, auth: 23, notadb: 26 } as const;
+const SQLITE = { perm: 3, readonly: 8, ioerr: 10, cantopen: 14, auth: 23 } as const;
 const DENIED = ["EACCES", "EPERM", "EROFS"];
 
 /** The primary result code of an error of either SQLite module; null: it is none. */
@@ -94,25 +96,23 @@ export function fileError(error: unknown, path: string): UserError | null {
   }
 }
 
-const isDamage = (error: unknown): boolean => {
-  const code = sqliteCode(error);
-  return code === SQLITE.corrupt || code === SQLITE.notadb;
-};
-
-/** The damage of a database that cannot be read; null: it can. */
+/** The damage of a database; null: it is sound, or cannot be asked. */
 function damageOf(path: string): string | null {
   if (!existsSync(path)) return null;
   let db: ReturnType<typeof openAppDb> | null = null;
   try {
     db = openAppDb(path, { readOnly: true });
-    const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
-    return found === "ok" ? null : found;
+    return findDamage(db);
   } catch (error) {
-    return isDamage(error) ? errorMessage(error) : null;
+    return isDamage(error) ? damageText(error) : null;
   } finally {
     db?.close();
   }
 }
+
+/** For a damaged file that no cluster has yet. */
+export const salvageHint = (file: string): string =>
+  `put a backup in its place, or salvage its rows: sqlite3 ${shellWord(file)} .recover | sqlite3 salvaged.db`;
 
 export interface NodeFiles {
   readonly db: string;
@@ -128,11 +128,12 @@ export const rejoinHint = ({ folder, db }: Pick<NodeFiles, "folder" | "db">): st
 /** An error at work or at a start, as a user can act on it; null: it is not of a file. */
 export function nodeFileError(error: unknown, files: NodeFiles): UserError | null {
   if (!isDamage(error)) return fileError(error, `${files.db} or a file in ${files.folder}`);
+  // A start that was to form a cluster ended before there was a replica.
+  const hint = existsSync(files.replica) ? rejoinHint(files) : salvageHint(files.db);
   for (const path of [files.db, files.replica, files.log]) {
     const damage = damageOf(path);
-    if (damage !== null)
-      return new UserError(`${path} is damaged: ${damage}`, rejoinHint(files), { cause: error });
+    if (damage !== null) return new UserError(`${path} is damaged: ${damage}`, hint, { cause: error });
   }
   const names = `${files.db}, ${files.replica} or ${files.log}`;
-  return new UserError(`${names} is damaged: ${errorMessage(error)}`, rejoinHint(files), { cause: error });
+  return new UserError(`${names} is damaged: ${damageText(error)}`, hint, { cause: error });
 }

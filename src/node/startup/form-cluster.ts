@@ -20,15 +20,18 @@ import {
 } from "../../replica/store/settings.ts";
 import { readCatalogue } from "../../schema/catalogue.ts";
 import { type ClassifiedTable, classify } from "../../schema/classify/classify.ts";
+import { replicates } from "../../schema/classify/table-verdict.ts";
 import type { Selection } from "../../schema/selection.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
+import { findDamage, QUICK_CHECK_BYTES, sizeOf } from "../../sqlite/damage.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { readTable } from "../../sqlite/schema.ts";
 import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
+import { salvageHint } from "./file-access.ts";
 import { type OnProgress, remainingMs } from "../../replication/machine/work-progress.ts";
 
 /** Member id of the first node: each group begins at index 1, and ids are log indexes. */
@@ -90,7 +93,22 @@ export function checkSchema(
   return tables;
 }
 
+/** Throws `UserError` for a damaged file. */
+export function checkPages(db: DatabaseSync, file: string, isDeep = false): void {
+  const damage = isDeep || sizeOf(db) <= QUICK_CHECK_BYTES ? findDamage(db) : null;
+  if (damage !== null) throw new UserError(`${file} is damaged: ${damage}`, salvageHint(file));
+}
+
 /** Throws `UserError` for a setting of a table that does not exist or is not replicated. */
+export function checkSettings(
+  tables: readonly ClassifiedTable[],
+  { db: file, merge, idBlock }: Pick<FormClusterOptions, "db" | "merge" | "idBlock">,
+): void {
+  const replicated = new Set(tables.filter(replicates).map((t) => t.name));
+  checkNamed("--merge", merge, replicated, file);
+  checkNamed("--id-block", idBlock, replicated, file);
+}
+
 function checkNamed(
   option: string,
   setting: PerTable<string | number> | null | undefined,
@@ -119,12 +137,10 @@ export async function formCluster(
   const { db: file, paths, peerId, selection } = options;
   const appDb = openAppDb(file, { timeout: LOCKED_MS });
   try {
+    checkPages(appDb, file);
     const tables = checkSchema(appDb, options);
-    const replicated = new Set(
-      tables.filter((t) => t.verdict === "replicates" || t.verdict === "care").map((t) => t.name),
-    );
-    checkNamed("--merge", options.merge, replicated, file);
-    checkNamed("--id-block", options.idBlock, replicated, file);
+    checkSettings(tables, options);
+    const replicated = new Set(tables.filter(replicates).map((t) => t.name));
     const query = queryOf(appDb);
     if (readCaptured(appDb) !== null) uninstall(appDb); // left by an interrupted attempt
     const catalogue = readCatalogue(query);

@@ -1,9 +1,10 @@
 /** Refuses the file of another node that runs: two nodes on one file would remove each other's triggers. */
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { UserError } from "../../base/errors.ts";
+import { isDamage, UserError } from "../../base/errors.ts";
 import { readMeta } from "../../capture/install.ts";
 import { dataPaths } from "../../replication/machine/data-paths.ts";
+import { hasTable } from "../../sqlite/has.ts";
 import { isBusy, LOCKED_MS } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { openDatabase } from "../../sqlite/open.ts";
@@ -52,19 +53,23 @@ export function refuseHeldFile(file: string, dataDir: string): void {
   );
 }
 
-/** null: no node uses the file, it is a copy, or its node is of an older build. */
+/** null: no node uses the file, it is a copy, its node is of an older build, or it is damaged, which is told elsewhere. */
 function dataDirOf(file: string): string | null {
-  const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
+  let db: ReturnType<typeof openAppDb> | null = null;
   try {
-    if (readMeta(db, file) === null) return null;
+    db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
+    if (readMeta(db, file) === null || !hasTable(db, "__marmot__status")) return null;
     const row = db
       .prepare(`SELECT "value" FROM "__marmot__status" WHERE "item" = 'node' AND "name" = 'held_by'`)
       .get();
     if (row === undefined) return null;
     const note = JSON.parse(String(row.value)) as Note;
     return note.file === identityOf(file) ? note.dataDir : null;
+  } catch (error) {
+    if (isDamage(error)) return null;
+    throw error;
   } finally {
-    db.close();
+    db?.close();
   }
 }
 

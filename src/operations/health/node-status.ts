@@ -128,7 +128,7 @@ function heldReason({ id, reason, hint, sends }: HeldTable, replicator: Replicat
   const rows = replicator?.pipeline.session.holdBack.waiting().get(id) ?? 0;
   const waits = sends
     ? `its rows of other nodes wait (${rows} so far), with the transactions that wrote them; its own rows and all other tables go on`
-    : "replication is paused on this node until this is fixed: local writes are queued, remote changes are not applied to the file";
+    : `its rows wait, in both directions (${rows} of other nodes so far), with the transactions that wrote them; all other tables go on`;
   return `${reason}; ${waits} (hint: ${hint})`;
 }
 

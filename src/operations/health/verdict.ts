@@ -86,6 +86,12 @@ const sinceOf = ({ lastSeenMs }: MemberStatus): string =>
 const removal = (facts: StatusFacts, { name }: MemberStatus): string =>
   commandFor(facts, `members remove ${shellWord(name)}`);
 
+/** Then it is not dead. */
+const isReachedByOthers = ({ unreached, node }: StatusFacts, { name }: MemberStatus): boolean =>
+  unreached.some(
+    ({ from, to }) => (from === node.name && to === name) || (to === node.name && from === name),
+  );
+
 function quorumFindings(facts: StatusFacts): Finding[] {
   const { quorum, cluster, node } = facts;
   if (cluster.id === "" || quorum.voters === 0 || isHalted(facts)) return [];
@@ -107,8 +113,12 @@ function quorumFindings(facts: StatusFacts): Finding[] {
         mayLose === 0
           ? `${inTouch} of ${voters} voters are in touch: no further machine may fail`
           : `${m.name} is silent; ${counted(mayLose, "further machine")} may fail`,
-        `${m.name} has not answered ${sinceOf(m)}. Writes go on. If the machine is gone for good`,
-        removal(facts, m),
+        ...(isReachedByOthers(facts, m)
+          ? ([`${m.name} runs, and this node does not reach it`] as const)
+          : ([
+              `${m.name} has not answered ${sinceOf(m)}. Writes go on. If the machine is gone for good`,
+              removal(facts, m),
+            ] as const)),
       ),
     );
   if (voters === 2)

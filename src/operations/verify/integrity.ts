@@ -4,15 +4,12 @@
  */
 import type { DatabaseSync } from "node:sqlite";
 import { foldName } from "../../base/names.ts";
+import { isOfRows, QUICK_CHECK_BYTES, sizeOf } from "../../sqlite/damage.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { quoteText } from "../../sqlite/quote.ts";
 
-/** The check of a table keeps the process busy: larger files are left out. */
-const MAX_BYTES = 64 * 1024 * 1024;
 /** Problems that are named of one table. */
 const NAMED = 20;
-/** Applications and merges by column may leave such rows; they are no damage. */
-const OF_CONSTRAINTS = /^(?:CHECK constraint failed|NULL value|(?:non-)?[A-Z]+ value|row .* is not unique)/;
 
 export interface Damage {
   readonly table: string;
@@ -26,8 +23,8 @@ export async function damages(
   pause: () => Promise<void>,
 ): Promise<Damage[]> {
   const query = queryOf(db);
-  const number = (pragma: string): number => Number(query(`PRAGMA ${pragma}`)[0]![0]);
-  if (number("page_count") * number("page_size") > MAX_BYTES) return [];
+  // The check of a table keeps the process busy.
+  if (sizeOf(db) > QUICK_CHECK_BYTES) return [];
   const found: Damage[] = [];
   const tables = query(
     "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')",
@@ -36,8 +33,7 @@ export async function damages(
     if (left.has(foldName(String(name)))) continue;
     await pause();
     for (const [line] of checked(db, String(name)))
-      if (line !== "ok" && !OF_CONSTRAINTS.test(String(line)))
-        found.push({ table: String(name), detail: String(line) });
+      if (line !== "ok" && !isOfRows(String(line))) found.push({ table: String(name), detail: String(line) });
   }
   return found;
 }

@@ -5,7 +5,7 @@
  */
 import { Op, type RowChange } from "../../change/batch.ts";
 import type { ChangedRows } from "../../change/changed-rows.ts";
-import { encodeImage, hashOfImage, imageHash } from "../../change/codec.ts";
+import { encodeImage, imageHash, withEncoded } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
 import { type Image, Slices } from "../../change/value.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
@@ -148,14 +148,12 @@ export class RowSets {
       const { keyId, image } = row;
       const lost = this.#lostWrite(table, row, last);
       const isLost = lost !== null && (before !== null || image !== null);
-      const bytes =
-        before !== null && (isLost || !context.own || history !== null) ? encodeImage(before) : null;
-      const after = history === null || image === null ? null : encodeImage(image);
-      history?.row(shape.id, bytes, after);
+      const bytes = before !== null && (isLost || !context.own) ? encodeImage(before) : null;
+      const record =
+        (before !== null || image !== null) && history?.beginRow(shape.id) === true ? history : null;
+      const removed = bytes === null ? recorded(before, record) : recordedBytes(bytes, record);
+      const change = recorded(image, record) - removed;
       if (isLost) this.#noteLost(table, { row, lost, bytes });
-      const removed = before === null ? 0n : bytes === null ? hashOfImage(before) : imageHash(bytes);
-      const added = image === null ? 0n : after === null ? hashOfImage(image) : imageHash(after);
-      const change = added - removed;
       // A changeset in a shard of its own has all its rows there; one in shard 0 may have rows of all shards.
       if (context.shard !== 0 || this.#components.settings.shards === 1) sum += change;
       else if (change !== 0n) checksums.add(shape.id, this.#components.shardOfKey(shape.id, keyId), change);
@@ -211,6 +209,19 @@ export class RowSets {
   }
 }
 
+/** Records an encoded image, and returns its hash. */
+function recordedBytes(encoded: Uint8Array, history: HistoryWriter | null): bigint {
+  history?.image(encoded);
+  return imageHash(encoded);
+}
+
+/** The same for an image, which is encoded once. */
+function recorded(image: Image | null, history: HistoryWriter | null): bigint {
+  if (image !== null) return withEncoded(image, (encoded) => recordedBytes(encoded, history));
+  history?.image(null);
+  return 0n;
+}
+
 interface LostRow {
   readonly row: RowChange;
   readonly lost: LastWrite;
@@ -218,8 +229,11 @@ interface LostRow {
   readonly bytes: Uint8Array | null;
 }
 
-const imagesOf = (found: readonly FoundRow[]): Image[] =>
-  found.flatMap(({ row: { image } }) => (image === null ? [] : [image]));
+function imagesOf(found: readonly FoundRow[]): Image[] {
+  const images: Image[] = [];
+  for (const { row } of found) if (row.image !== null) images.push(row.image);
+  return images;
+}
 
 /** Splits the rows so that each set has `size` images; the rows after the last such set are sets of one row. */
 function* setsOf(found: readonly FoundRow[], size: number): Iterable<readonly FoundRow[]> {

@@ -7,7 +7,7 @@ import { showPosition } from "../../base/text/position-token.ts";
 import type { TableShape } from "../../change/shape.ts";
 import { integer, readTuple, readTuples } from "../../sqlite/typed-rows.ts";
 import { readReach } from "./history-tables.ts";
-import { encodePart, type RecordedConflict, type RecordedRow } from "./record.ts";
+import { PartWriter, type RecordedConflict } from "./record.ts";
 
 /** Bytes of rows after which a part of an entry is stored: a changeset of any size needs little memory. */
 const PART_BYTES = 256 << 10;
@@ -46,10 +46,9 @@ export class HistoryWriter {
   #bytes: number;
   #version = 0;
   #place: Place | null = null;
-  #rows: RecordedRow[] = [];
+  readonly #part = new PartWriter();
   #conflicts: RecordedConflict[] = [];
   #schema: Uint8Array | null = null;
-  #partBytes = 0;
   #hasParts = false;
   /** The id of the newest entry, or of its first part. */
   #newest = 0;
@@ -101,11 +100,24 @@ export class HistoryWriter {
     this.#place = place;
   }
 
+  /** A row of the entry with its encoded images, which need not outlive the call. */
   row(table: number, before: Uint8Array | null, after: Uint8Array | null): void {
-    if (this.#place === null || this.#failed || (before === null && after === null)) return;
-    this.#rows.push([table, before, after]);
-    this.#partBytes += (before?.length ?? 0) + (after?.length ?? 0) + 8;
-    if (this.#partBytes > PART_BYTES) this.#store(0, "");
+    if ((before === null && after === null) || !this.beginRow(table)) return;
+    this.image(before);
+    this.image(after);
+  }
+
+  /** True: calls of `image` follow, for the row before and after. */
+  beginRow(table: number): boolean {
+    if (this.#place === null || this.#failed) return false;
+    if (this.#part.size > PART_BYTES) this.#store(0, "");
+    this.#part.row(table);
+    return true;
+  }
+
+  /** null: there is no row. */
+  image(encoded: Uint8Array | null): void {
+    this.#part.image(encoded);
   }
 
   conflict(conflict: RecordedConflict): void {
@@ -119,7 +131,7 @@ export class HistoryWriter {
   /** The entry is applied, and the replica is at these positions. */
   end(positions: readonly number[]): void {
     if (this.#place === null) return;
-    if (this.#hasParts || this.#rows.length + this.#conflicts.length > 0 || this.#schema !== null)
+    if (this.#hasParts || this.#part.rows + this.#conflicts.length > 0 || this.#schema !== null)
       this.#store(1, showPosition(positions));
     this.#place = null;
     this.#hasParts = false;
@@ -127,11 +139,9 @@ export class HistoryWriter {
 
   #store(last: 0 | 1, position: string): void {
     const { shard, index, time, origin } = this.#place!;
-    const data = encodePart({ rows: this.#rows, conflicts: this.#conflicts, schema: this.#schema });
-    this.#rows = [];
+    const data = this.#part.finish(this.#conflicts, this.#schema);
     this.#conflicts = [];
     this.#schema = null;
-    this.#partBytes = 0;
     const isFirst = !this.#hasParts;
     this.#hasParts = true;
     this.#added = true;
@@ -150,6 +160,7 @@ export class HistoryWriter {
       ).lastInsertRowid;
       if (isFirst) this.#newest = Number(id);
     });
+    this.#part.clear();
   }
 
   /** Before the replica's commit at these positions. */
@@ -211,7 +222,7 @@ export class HistoryWriter {
       work();
     } catch (error) {
       this.#failed = true;
-      this.#rows = [];
+      this.#part.clear();
       this.#conflicts = [];
       try {
         if (this.#db.isTransaction) this.#db.exec("ROLLBACK");

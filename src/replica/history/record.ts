@@ -1,6 +1,5 @@
 /** One entry of the history as it is stored: its rows with both images, its conflicts, and its schema change. */
 import { Packr } from "msgpackr";
-import { packExact } from "../../base/pack.ts";
 import type { KeyId } from "../../change/key.ts";
 
 /** A row that an entry changed; encoded images, null: there was none, or there is none any more. */
@@ -25,8 +24,89 @@ export interface RecordedPart {
 
 const packr = new Packr({ useRecords: false, copyBuffers: true, int64AsType: "bigint" } as object);
 
-export const encodePart = ({ rows, conflicts, schema }: RecordedPart): Uint8Array =>
-  packExact(packr, [rows, conflicts, schema]);
+const FIRST_BYTES = 16 << 10;
+/** A larger buffer is not kept for the next part. */
+const KEPT_BYTES = 1 << 20;
+/** Array of three, then an array of rows with its length in the four bytes behind. */
+const HEAD = [0x93, 0xdd, 0, 0, 0, 0];
+const COUNT_AT = 2;
+/** Array of three and a table in five bytes, or the length of an image in five bytes. */
+const FIELD_BYTES = 6;
+const NIL = 0xc0;
+
+/** Writes one part row by row, as MessagePack: images are copied once, and need not outlive the call. */
+export class PartWriter {
+  #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
+  #at = 0;
+  #rows = 0;
+
+  constructor() {
+    this.clear();
+  }
+
+  get rows(): number {
+    return this.#rows;
+  }
+
+  /** Bytes so far. */
+  get size(): number {
+    return this.#at;
+  }
+
+  /** A row begins. Its two images follow. */
+  row(table: number): void {
+    this.#rows++;
+    this.#room(FIELD_BYTES);
+    this.#bytes[this.#at++] = 0x93;
+    this.#bytes[this.#at++] = 0xce;
+    this.#at = this.#bytes.writeUInt32BE(table, this.#at);
+  }
+
+  image(encoded: Uint8Array | null): void {
+    this.#room(FIELD_BYTES + (encoded?.length ?? 0));
+    if (encoded === null) {
+      this.#bytes[this.#at++] = NIL;
+      return;
+    }
+    const { length } = encoded;
+    if (length <= 0xff) {
+      this.#bytes[this.#at++] = 0xc4;
+      this.#bytes[this.#at++] = length;
+    } else {
+      this.#bytes[this.#at++] = 0xc6;
+      this.#at = this.#bytes.writeUInt32BE(length, this.#at);
+    }
+    this.#bytes.set(encoded, this.#at);
+    this.#at += length;
+  }
+
+  /** The encoded part; valid until the next call. */
+  finish(conflicts: readonly RecordedConflict[], schema: Uint8Array | null): Uint8Array {
+    this.#bytes.writeUInt32BE(this.#rows, COUNT_AT);
+    for (const value of [conflicts, schema]) {
+      const packed = packr.pack(value);
+      this.#room(packed.length);
+      this.#bytes.set(packed, this.#at);
+      this.#at += packed.length;
+    }
+    return this.#bytes.subarray(0, this.#at);
+  }
+
+  clear(): void {
+    if (this.#bytes.length > KEPT_BYTES) this.#bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
+    this.#bytes.set(HEAD);
+    this.#at = HEAD.length;
+    this.#rows = 0;
+  }
+
+  #room(bytes: number): void {
+    const needed = this.#at + bytes;
+    if (needed <= this.#bytes.length) return;
+    const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.#bytes.length));
+    larger.set(this.#bytes.subarray(0, this.#at));
+    this.#bytes = larger;
+  }
+}
 
 export function decodePart(data: Uint8Array): RecordedPart {
   const [rows, conflicts, schema] = packr.unpack(data) as [

@@ -27,6 +27,8 @@ interface ShardQueue {
   /** Entries before this place are applied. */
   at: number;
   next: NextEntry | null;
+  /** An entry whose head was asked for before it became the next one. */
+  ahead: { readonly index: number; readonly head: BatchHead } | null;
 }
 
 /** Applied entries kept before an array is cut. */
@@ -48,7 +50,7 @@ export class EntryQueue implements DeliveryView {
   #turn = 0;
 
   constructor(shards: number, position: (shard: number) => number) {
-    this.#queues = Array.from({ length: shards }, () => ({ entries: [], at: 0, next: null }));
+    this.#queues = Array.from({ length: shards }, () => ({ entries: [], at: 0, next: null, ahead: null }));
     this.#position = position;
   }
 
@@ -78,6 +80,15 @@ export class EntryQueue implements DeliveryView {
     return committed;
   }
 
+  /** The head of a queued entry's batch, which is not decoded again later; null: it has none. */
+  head(shard: number, { index, batch }: CommittedEntry): BatchHead | null {
+    if (batch.length === 0) return null;
+    const queue = this.#queues[shard]!;
+    if (queue.next?.index === index) return queue.next.head;
+    if (queue.ahead?.index !== index) queue.ahead = { index, head: decoded(shard, index, batch) };
+    return queue.ahead.head;
+  }
+
   position(shard: number): number {
     return this.#position(shard);
   }
@@ -96,7 +107,8 @@ export class EntryQueue implements DeliveryView {
     if (entry.type !== EntryType.normal || entry.data.length === 0) return nothing;
     const { names, marker, batch } = entry;
     if (marker !== null) return { ...nothing, marker: shard === 0 ? null : marker };
-    const head = decoded(shard, index, batch);
+    const { ahead } = this.#queues[shard]!;
+    const head = ahead?.index === index ? ahead.head : decoded(shard, index, batch);
     const others = shard === 0 ? names.filter((n) => n > 0 && n < this.#queues.length) : [];
     const after = head.after.slice(0, this.#queues.length);
     return { entry, index, head, after, names: others, marker: null };
@@ -117,6 +129,7 @@ export class EntryQueue implements DeliveryView {
   applied(shard: number): void {
     const queue = this.#queues[shard]!;
     this.#bytes -= queue.entries[queue.at]!.data.length;
+    if (queue.ahead?.index === queue.next?.index) queue.ahead = null;
     queue.next = null;
     this.#turn = shard + 1;
     if (++queue.at < Math.min(CUT_AT, queue.entries.length)) return;

@@ -5,7 +5,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type FileLife, isSameLife, lifeOf } from "../../rows/file-life.ts";
 
-const NAMES = { epoch: "file_epoch", life: "file_life", stopped: "file_stopped" } as const;
+const NAMES = { epoch: "file_epoch", life: "file_life" } as const;
 
 const READ = `SELECT "value" FROM "__marmot__local_node" WHERE "name" = ?`;
 const WRITE = `INSERT OR REPLACE INTO "__marmot__local_node" VALUES(?, ?)`;
@@ -24,16 +24,6 @@ export function writeFileNote(db: DatabaseSync, { epoch, life }: FileLife): void
   put.run(NAMES.epoch, epoch);
   put.run(NAMES.life, String(life));
 }
-
-/** The file is synced, and the node stops in order. */
-export function noteOrderlyStop(db: DatabaseSync, life: FileLife): void {
-  writeFileNote(db, life);
-  db.prepare(WRITE).run(NAMES.stopped, `${life.epoch}/${life.life}`);
-}
-
-/** Marmot has not written the file since an orderly stop. */
-export const stoppedInOrder = (db: DatabaseSync, { epoch, life }: FileLife): boolean =>
-  read(db, NAMES.stopped) === `${epoch}/${life}`;
 
 /** Stores the note in the transactions of the replica. */
 export class FileNote {

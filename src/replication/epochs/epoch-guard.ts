@@ -14,6 +14,7 @@ import type { ShardRuntime } from "../../shard/runtime.ts";
 import type { GroupConfiguration } from "../../shard/seams.ts";
 import { isSigned } from "../../transport/identity.ts";
 import type { PeerId } from "../../base/ids.ts";
+import type { MemberId } from "../../raft/model/types.ts";
 import type { Control, Hello } from "../messages/control-messages.ts";
 
 export interface EpochGuardComponents {
@@ -35,6 +36,20 @@ export class EpochGuard {
     return this.#configuration.epochs ?? [];
   }
 
+  get clusterId(): string {
+    return this.#components.log.identity.clusterId;
+  }
+
+  /** A member before one of the epochs of this node. */
+  isFormer(peer: PeerId): boolean {
+    return this.own.some(({ former }) => former.includes(peer));
+  }
+
+  /** An epoch of this node began without that member. Members that were admitted later have higher ids. */
+  isLeftBy(peer: PeerId, member: MemberId): boolean {
+    return this.own.some(({ former, starts }) => former.includes(peer) && member < (starts[0] ?? 0));
+  }
+
   get #configuration(): GroupConfiguration {
     return this.#components.runtime.groups[0]!.configuration;
   }
@@ -46,11 +61,9 @@ export class EpochGuard {
   }
 
   #isProven(epoch: Epoch): boolean {
-    const { clusterId } = this.#components.log.identity;
     const isKnown =
-      this.#configuration.members.some(({ peerId }) => peerId === epoch.by) ||
-      this.own.some(({ former }) => former.includes(epoch.by));
-    return isKnown && isSigned(epoch.by, signedText(clusterId, epoch), epoch.signature);
+      this.#configuration.members.some(({ peerId }) => peerId === epoch.by) || this.isFormer(epoch.by);
+    return isKnown && isSigned(epoch.by, signedText(this.clusterId, epoch), epoch.signature);
   }
 
   /** The reason to refuse the peer; null: none. A later epoch halts this node. */
@@ -79,7 +92,7 @@ export class EpochGuard {
     return this.#compare(hello) === "newer";
   }
 
-  isOlder(hello: Hello): boolean {
+  isOlder(hello: Pick<Hello, "clusterId" | "epochs">): boolean {
     return this.#compare(hello) === "older";
   }
 

@@ -3,6 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { PeerMemory } from "../../log-store/peer-memory.ts";
 import type { MemberId } from "../../raft/model/types.ts";
 import type { ShardRuntime } from "../../shard/runtime.ts";
+import { votesIn } from "../../shard/cluster-members.ts";
 import type { PeerHello, PeerId } from "../../shard/seams.ts";
 import { asPeerId } from "../../base/ids.ts";
 import { type Hello, type Life, MAX_LIVES, type NodeNews } from "../messages/control-messages.ts";
@@ -83,7 +84,7 @@ export class LifeGuard {
       accepted: this.#accepted.get(peerId) ?? null,
       linked,
       deferredMs: deferredAt === undefined ? null : clock.now() - deferredAt,
-      isRemoved: (one) => this.#isRemoved(one.member),
+      isRemoved: (one) => this.isRemoved(one),
       keepsPromises: (one) => this.#keepsPromises(one),
     });
     if (verdict === "later") {
@@ -115,10 +116,14 @@ export class LifeGuard {
     if (oldest !== undefined) this.#accepted.delete(oldest);
   }
 
-  /** A member's id is the index of its admission: an id up to the applied configuration that is not in it has left. */
-  #isRemoved(member: MemberId): boolean {
-    const { index, members } = this.#components.runtime.groups[0]!.configuration;
-    return member <= index && members.every(({ id }) => id !== member);
+  /**
+   * A member's id is the index of its admission: an id up to the applied configuration that is not in it has left. As long as
+   * it votes in a group that has not followed yet, its votes may be needed there.
+   */
+  isRemoved({ member }: Pick<Life, "member">): boolean {
+    const { groups } = this.#components.runtime;
+    const { index, members } = groups[0]!.configuration;
+    return member <= index && members.every(({ id }) => id !== member) && !votesIn(groups, member);
   }
 
   #keepsPromises({ member, logs }: Life): boolean {

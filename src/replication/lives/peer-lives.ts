@@ -4,7 +4,7 @@ import type { PeerHello, PeerId, Transport } from "../../shard/seams.ts";
 import { encodeControl, type Hello, type Life, type NodeNews } from "../messages/control-messages.ts";
 import { storedFormats } from "../formats/told-formats.ts";
 import type { MessageRouter } from "../messages/message-router.ts";
-import { plainEpoch } from "../../shard/epochs.ts";
+import { type Epoch, plainEpoch } from "../../shard/epochs.ts";
 import type { EpochGuard } from "../epochs/epoch-guard.ts";
 import { LifeGuard, type LifeGuardComponents } from "./life-guard.ts";
 
@@ -102,21 +102,34 @@ export class PeerLives {
     );
   }
 
+  /** A peer tells the newest epochs that it knows. */
+  onEpochs(peer: PeerId, told: readonly Epoch[]): void {
+    const { epochs, runtime } = this.#components;
+    const hello = { clusterId: epochs.clusterId, epochs: told };
+    epochs.admit(hello);
+    if (epochs.isOlder(hello) && runtime.groups[0]!.memberOf(peer) === undefined) this.#tellEpochs(peer);
+  }
+
+  /** The peer is of an earlier epoch, as far as this node knows. */
+  #tellEpochs(peer: PeerId): void {
+    const { transport, epochs } = this.#components;
+    this.#older.add(peer);
+    transport.send(peer, encodeControl({ kind: "epochs", epochs: epochs.own.map(plainEpoch) }), "urgent");
+  }
+
   /** Checks the life that a connected peer told last: this node may know more by now. */
   checkAgain(peer: PeerId): void {
     const { router, transport, epochs } = this.#components;
     const hello = router.hellos.get(peer);
-    if (hello !== undefined && epochs.isOlder(hello)) {
-      this.#older.add(peer);
-      transport.send(peer, encodeControl({ kind: "epochs", epochs: epochs.own.map(plainEpoch) }), "urgent");
-      return;
-    }
+    if (hello !== undefined && epochs.isOlder(hello)) return this.#tellEpochs(peer);
     const { life } = hello ?? {};
     if (life !== undefined && transport.connected().includes(peer)) this.#check(peer, life);
   }
 
   #check(peer: PeerId, life: Life): void {
-    const { logger, transport, nameOf } = this.#components;
+    const { logger, transport, nameOf, epochs } = this.#components;
+    // It left with an epoch of this node, and may have begun one itself since its hello.
+    if (this.#guard.isRemoved(life) && epochs.isLeftBy(peer, life.member)) return this.#tellEpochs(peer);
     const wasRefused = this.#guard.isRefused(peer);
     const reason = this.#guard.changed(peer, life);
     if (reason === null) return;

@@ -5,7 +5,7 @@ import type { Logger } from "../../base/logger.ts";
 import { dueVoterChange } from "./silent-voters.ts";
 import { isNodeName, MAX_NODE_NAME } from "../../base/names.ts";
 import { isWithin, type Role, toldRole } from "./role.ts";
-import { type ChangeOutcome, MAX_VOTERS } from "../../shard/cluster-members.ts";
+import { type ChangeOutcome, MAX_VOTERS, refused } from "../../shard/cluster-members.ts";
 import type { ShardRuntime } from "../../shard/runtime.ts";
 import type { PeerId, Transport } from "../../shard/seams.ts";
 import { slotOf } from "../../shard/slots.ts";
@@ -223,7 +223,7 @@ export class MemberChanges {
     const member = groups[0]!.memberOf(peerId);
     if (member === undefined || this.#beyondList(peerId, "voter") !== null) return;
     const { voters } = groups[0]!.configuration.configuration;
-    const outcome = membership.promote(member, true);
+    const outcome = membership.promote(member, { asked: true, isAlive: false });
     if (outcome.state === "proposed" && voters.length === 1) this.#warnOfTwo(member.name);
   }
 
@@ -248,11 +248,14 @@ export class MemberChanges {
     const member = group!.configuration.members.find((m) => m.id === id);
     if (member === undefined)
       return action === "remove"
-        ? { state: "done" }
+        ? membership.left(id)
         : { state: "refused", reason: "it is no member any more" };
     switch (action) {
       case "promote":
-        return this.#beyondList(member.peerId, "voter") ?? membership.promote(member, false);
+        return (
+          this.#beyondList(member.peerId, "voter") ??
+          membership.promote(member, { asked: false, isAlive: this.#isAlive(member.peerId) })
+        );
       case "demote": {
         const isReader = to === "reader";
         const refusal = isReader ? null : this.#beyondList(member.peerId, "learner");
@@ -271,7 +274,10 @@ export class MemberChanges {
     const limit = admitted === undefined ? "voter" : admitted(peer);
     // A member that is not listed has joined before: the list is about joining.
     if (limit === null || isWithin(role, limit)) return null;
-    return { state: "refused", reason: `the list of --admit gives it the role ${limit}` };
+    return refused(
+      `the list of --admit gives it the role ${limit}`,
+      `write the line "${peer} ${role}" into that list on every node, then run the command again`,
+    );
   }
 
   /** A joining node asks several times in a second. */

@@ -27,13 +27,19 @@ const FRESH_MS = 5000;
 const LOOPBACK = /^\/(?:ip4\/127\.|ip6\/::1\/|dns[46]?\/localhost\/)/;
 
 function reasonOf(from: Reach, to: Reach): string {
-  for (const { name, addresses } of [to, from])
-    if (addresses.length > 0 && addresses.every((a) => LOOPBACK.test(a)))
-      return `${name} announces only ${addresses[0]!.split("/")[2]}: give it --announce`;
-  const address = to.addresses.find((a) => !LOOPBACK.test(a));
-  return address === undefined
-    ? "no connection between the two"
-    : `no connection between the two: check that ${from.name} can open ${address}`;
+  const sides = [
+    [from, to],
+    [to, from],
+  ] as const;
+  const reasons = sides.flatMap(([near, far]) => {
+    const address = far.addresses.find((a) => !LOOPBACK.test(a));
+    if (address !== undefined) return [`check that ${near.name} can open ${address}`];
+    const [local] = far.addresses;
+    return local === undefined
+      ? []
+      : [`${far.name} announces only ${local.split("/")[2]}: give it --announce`];
+  });
+  return reasons.join("; ") || "no connection between the two";
 }
 
 interface News {
@@ -54,6 +60,20 @@ export function liveMembers(
     const last = news.get(peerId);
     if (last === undefined || now - last.at > FRESH_MS) return [];
     return [{ peerId, name, reaches: last.reaches ?? null, addresses: last.addresses ?? [] }];
+  });
+}
+
+/** Members that only others hear from. `addressesOf`: as this node knows them. */
+export function reachedByOthers(
+  members: readonly { readonly peerId: PeerId; readonly name: string }[],
+  live: readonly Reach[],
+  addressesOf: (peer: PeerId) => readonly string[],
+): Reach[] {
+  return members.flatMap(({ peerId, name }): Reach[] => {
+    if (live.some((one) => one.peerId === peerId)) return [];
+    const by = live.filter(({ reaches }) => reaches?.includes(peerId) === true);
+    const reaches = by.map((one) => one.peerId);
+    return by.length === 0 ? [] : [{ peerId, name, reaches, addresses: addressesOf(peerId) }];
   });
 }
 

@@ -27,21 +27,27 @@ export class DrainTask {
     this.#drain = this.#drainOf(session);
   }
 
+  get #silent(): ReadonlyMap<number, unknown> {
+    return this.#session.holdBack.silent;
+  }
+
   #drainOf({ reader, cursors, pending, bases, withheld }: AppDbSession): Drain {
     const { replica: beforeImages } = this.#components;
     return new Drain({ logs: reader.logs, cursors, pending, bases, withheld, beforeImages });
   }
 
-  #noneHeld(): HeldTables {
+  #noneHeld(previous?: HeldTables): HeldTables {
     const { shards, transactions } = this.#components.replica.settings;
     const { cursors } = this.#session;
     return new HeldTables({
       whole: shards === 1 || transactions === "whole",
       drained: (table) => cursors.drained(table),
+      silent: new Set(this.#silent.keys()),
+      ...(previous === undefined ? {} : { previous }),
     });
   }
 
-  /** Tables whose rows wait until a row without a key is fixed. */
+  /** Tables whose rows wait until a row without a key, or the table, is fixed. */
   get held(): HeldTables {
     return this.#held;
   }
@@ -60,7 +66,7 @@ export class DrainTask {
   use(session: AppDbSession): void {
     this.#session = session;
     this.#drain = this.#drainOf(session);
-    this.#held = this.#noneHeld();
+    this.#held = this.#noneHeld(this.#held);
     this.#dirty = true;
   }
 
@@ -124,7 +130,7 @@ export class DrainTask {
       ? []
       : this.#held.admit(
           this.#drain.news(newest),
-          (watermark) => this.#drain.hasRowWithoutKey(watermark),
+          (watermark) => !this.#silent.has(watermark.table) && this.#drain.hasRowWithoutKey(watermark),
           together,
         );
     this.#dirty = false;

@@ -5,7 +5,6 @@
 import type { AppDbSession } from "../../app-db/session.ts";
 import { Outbox } from "../../capture/outbox.ts";
 import { BatchKind, type PositionVector } from "../../change/batch.ts";
-import { decodeBatchHead } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
 import type { HoldBack } from "../../reflect/hold-back.ts";
 import type { Entry } from "../../raft/model/types.ts";
@@ -76,6 +75,7 @@ export class Pipeline {
         use: (session) => this.#use(session),
         shown: () => this.#reflect.done(),
         mayWrite: (position) => this.#mayWrite(position),
+        held: () => this.#drain.held,
       },
     });
     replica.holdBack(heldRows(this.#session));
@@ -117,7 +117,8 @@ export class Pipeline {
   /** Why rows of some tables wait on this node, in a sentence with a hint; null: none do. */
   get held(): string | null {
     const { held, tied } = this.#drain.held;
-    return held.size === 0 ? null : heldReason(this.#components.replica.shapes, held, tied);
+    const { replica, schema } = this.#components;
+    return held.size === 0 ? null : heldReason(replica.shapes, { held, tied, silent: schema.held });
   }
 
   /** The file's schema and the cluster's are not known to be the same, or not all of the file's rows are captured. */
@@ -153,8 +154,9 @@ export class Pipeline {
     if (last !== undefined && !this.#shown.isWaitingFor(shard)) this.#awaitShown(shard, last);
   }
 
-  #awaitShown(shard: number, { index, batch }: CommittedEntry): void {
-    const head = batch.length === 0 ? null : decodeBatchHead(batch);
+  #awaitShown(shard: number, entry: CommittedEntry): void {
+    const { index } = entry;
+    const head = this.#components.replica.headOf(shard, entry);
     const isForeign = head !== null && head.kind === BatchKind.rows && head.origin !== this.#options.peerId;
     this.#shown.await(shard, {
       ...{ index, at: this.#components.now() },
@@ -282,8 +284,8 @@ export class Pipeline {
 
   /** Log rows of a table up to `id` that are still to be ordered. A dropped table has none. */
   unordered(table: number, id: number): number {
-    const { logs, cursors } = this.#session;
-    return logs.has(table) ? Math.max(0, id - cursors.ordered(table)) : 0;
+    const { logs, cursors, holdBack } = this.#session;
+    return logs.has(table) || holdBack.silent.has(table) ? Math.max(0, id - cursors.ordered(table)) : 0;
   }
 
   /** The row is not shown for now; see `Reflector.isDeferred`. */

@@ -4,7 +4,8 @@
  */
 import type { AppDbSession } from "../../app-db/session.ts";
 import { Drain } from "../../capture/drain.ts";
-import type { PositionVector } from "../../change/batch.ts";
+import type { HeldTables } from "../../capture/held-tables.ts";
+import type { PositionVector, Watermark } from "../../change/batch.ts";
 import type { SchemaCoordinator } from "../../schema-sync/coordinator.ts";
 import type { OwnRows } from "../../schema-sync/propose-local-change.ts";
 import type { TaskComponents } from "./pipeline-components.ts";
@@ -23,6 +24,8 @@ export interface SchemaTaskOwner {
   shown(): void;
   /** The file may show the replica at the position. */
   mayWrite(position: PositionVector): boolean;
+  /** Tables whose rows wait. */
+  held(): HeldTables;
 }
 
 export class SchemaTask {
@@ -186,7 +189,14 @@ export class SchemaTask {
     const drain = new Drain({ logs: reader.logs, cursors, pending, bases, withheld, beforeImages: replica });
     reader.begin();
     if (reader.schemaMoved()) return false;
-    const news = drain.news(reader.newest()).filter(({ table }) => only === null || only.has(table));
+    const held = this.#owner.held();
+    // The WAL is not asked: tables that were written since the last drain count as written together.
+    const unknown = (): null => null;
+    const isHeld = (w: Watermark): boolean =>
+      !session.holdBack.silent.has(w.table) && drain.hasRowWithoutKey(w);
+    const news = held
+      .admit(drain.news(reader.newest()), isHeld, unknown)
+      .filter(({ table }) => only === null || only.has(table));
     const sink = outbox.collect({
       upTo: only === null ? news : [],
       after: position,
@@ -196,7 +206,8 @@ export class SchemaTask {
     let step = steps.next();
     for (; !step.done; step = steps.next()) yield;
     if (step.value !== "done") {
-      sink.discard(); // a row without a key came in between: the next look at the schema says so
+      sink.discard(); // the change is proposed again, without the rows that wait
+      if (step.value !== "refused") held.hold(step.value.held, news, unknown);
       return false;
     }
     syncAppDb();

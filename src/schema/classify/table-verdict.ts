@@ -1,7 +1,7 @@
 /** The verdict on one table of a schema. */
 
-/** "local": every node builds and keeps its own out of replicated tables. */
-export type Verdict = "replicates" | "care" | "refused" | "skipped" | "local";
+/** "local": every node builds and keeps its own out of replicated tables. "held": a member holds it back. */
+export type Verdict = "replicates" | "care" | "refused" | "skipped" | "local" | "held";
 
 export interface ClassifiedTable {
   readonly name: string;

@@ -80,6 +80,8 @@ export function readWriterVersion(path: string): SqliteVersion | null {
   const [file, wal] = [open(path), open(`${path}-wal`)];
   try {
     if (file !== null) for (let i = 0; i < LOOKS; i++) versions.look({ file, wal });
+  } catch {
+    // A folder cannot be read, for example.
   } finally {
     for (const descriptor of [file, wal]) if (descriptor !== null) closeSync(descriptor);
   }

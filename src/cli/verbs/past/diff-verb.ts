@@ -29,12 +29,13 @@ interface Event {
 }
 
 /** A change of one row. */
-type Line = Omit<Change, "before" | "after"> &
-  Pick<Event, "entry" | "time" | "origin" | "peer"> & {
-    readonly position: string;
-    readonly before: Cells | null;
-    readonly after: Cells | null;
-  };
+export interface DiffLine extends Change {
+  readonly position: string;
+  readonly entry: string;
+  readonly time: string;
+  readonly origin: string;
+  readonly peer: string;
+}
 
 function value(cell: unknown): string {
   if (typeof cell !== "object" || cell === null) return JSON.stringify(cell);
@@ -55,7 +56,7 @@ function differences(before: Cells, after: Cells): string {
   return changed.map((name) => `${name} ${value(before[name])} => ${value(after[name])}`).join(", ");
 }
 
-function show(line: Line): string {
+function show(line: DiffLine): string {
   const { before, after, key, op, table } = line;
   const detail =
     before === null ? cells(after!) : after === null ? cells(before) : differences(before, after);
@@ -66,7 +67,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   const client = new NodeClient(dataDirOf(options));
   const wanted = text(options, "table");
   const json = flag(options, "json");
-  const all: Line[] = [];
+  const all: DiffLine[] = [];
   const path = changesPath(options, false, wanted === null ? null : [wanted]);
   for await (const given of client.lines(path)) {
     const event = JSON.parse(given) as Event;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { WaitResult } from "../../../operations/api.ts";
 import type { RestoredFile } from "../../../node/backup/restore-file.ts";
 import type { MomentOptions, RestoredMoment } from "../../../node/backup/restore-archive.ts";
-import type { IntoPlan } from "../../../node/backup/restore-into.ts";
+import type { IntoDocument, IntoPlan } from "../../../node/backup/restore-into.ts";
 import { UserError } from "../../../base/errors.ts";
 import { NodeClient } from "../../client.ts";
 import type { CliContext } from "../../context.ts";
@@ -70,7 +70,8 @@ async function intoCluster(source: string, options: Options, context: CliContext
   try {
     const plan = await into.plan();
     if (flag(options, "dry-run") || plan.changes.length === 0) {
-      context.print(json ? JSON.stringify({ ...plan, written: false, position: "" }) : showPlan(plan));
+      const document: IntoDocument = { ...plan, written: false, position: "" };
+      context.print(json ? JSON.stringify(document) : showPlan(plan));
       return 0;
     }
     if (!flag(options, "yes")) {
@@ -90,7 +91,7 @@ async function intoCluster(source: string, options: Options, context: CliContext
       "/api/v1/wait?timeout=10m",
       ORDER_MS,
     );
-    const result = { ...written, written: true, before: before.position, position };
+    const result: IntoDocument = { ...written, written: true, before: before.position, position };
     context.print(
       json
         ? JSON.stringify(result)

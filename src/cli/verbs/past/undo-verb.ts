@@ -9,6 +9,11 @@ import type { Problem } from "../../output/problem.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, text, type Verb } from "../../verb.ts";
 import { SINCE_OPTION } from "./since-option.ts";
 
+export interface UndoDocument extends UndoResult {
+  /** Of the new transaction; "": nothing was written. */
+  readonly position: string;
+}
+
 const UNDO_MS = 600_000;
 /** Rows that are shown one by one. */
 const SHOWN = 20;
@@ -47,7 +52,8 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   if (dryRun || !flag(options, "yes")) {
     const plan = await ask(true);
     if (dryRun || plan.tables.length === 0) {
-      context.print(json ? JSON.stringify({ ...plan, position: "" }) : show(plan));
+      const document: UndoDocument = { ...plan, position: "" };
+      context.print(json ? JSON.stringify(document) : show(plan));
       return 0;
     }
     context.say(show(plan));
@@ -62,7 +68,8 @@ async function run(options: Options, _words: readonly string[], context: CliCont
   }
   const done = await ask(false);
   const { position, missing } = await client.requestWait<WaitResult>("/api/v1/wait?timeout=60s", UNDO_MS);
-  context.print(json ? JSON.stringify({ ...done, position }) : show(done));
+  const document: UndoDocument = { ...done, position };
+  context.print(json ? JSON.stringify(document) : show(done));
   if (missing !== "") context.say(`written, and not ordered yet: waiting for ${missing}`);
   return missing === "" ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 /** A secret in a file: its first line. */
 import { readFileSync } from "node:fs";
-import { errorMessage, UserError } from "../base/errors.ts";
+import { errorMessage, UserError } from "../../base/errors.ts";
 
 const SHORTEST = 16;
 

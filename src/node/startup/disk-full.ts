@@ -4,10 +4,10 @@
  */
 import { closeSync, fsyncSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type Clock, sleep } from "../base/clock.ts";
-import { isDiskFull } from "../base/errors.ts";
-import type { DataPaths } from "../replication/machine/data-paths.ts";
-import type { Stage } from "../replication/messages/message-router.ts";
+import { type Clock, sleep } from "../../base/clock.ts";
+import { isDiskFull } from "../../base/errors.ts";
+import type { DataPaths } from "../../replication/machine/data-paths.ts";
+import type { Stage } from "../../replication/messages/message-router.ts";
 
 const LOOK_MS = 1000;
 /** Free space that a node needs to open its files and continue; with less it would stop again. */
