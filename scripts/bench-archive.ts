@@ -41,7 +41,11 @@ async function bulk(history: string, archive = false): Promise<number> {
   try {
     for (const node of cluster.nodes) {
       await node.kill("SIGTERM");
-      await node.startAlone(["--history", history, ...(archive ? ["--archive", join(cluster.folder, "archive")] : [])]);
+      await node.startAlone([
+        "--history",
+        history,
+        ...(archive ? ["--archive", join(cluster.folder, "archive")] : []),
+      ]);
       await node.ready();
     }
     fill(cluster.nodes[0]!, 1, 5000, 1000);
@@ -69,7 +73,9 @@ async function benchHistory(): Promise<void> {
 
 /** CPU seconds of a process so far, on Linux. */
 function cpuOf(node: TestNode): number {
-  const stat = readFileSync(`/proc/${node.process!.pid}/stat`, "utf8").replace(/^.*\) /, "").split(" ");
+  const stat = readFileSync(`/proc/${node.process!.pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
   const TICKS = 100;
   return (Number(stat[11]) + Number(stat[12])) / TICKS;
 }
@@ -117,12 +123,18 @@ async function benchRestore(): Promise<void> {
     await shipped();
     const [first] = [restore("snapshot")];
     const size = statSync(join(cluster.folder, "snapshot.db")).size;
-    report("a moment right after a snapshot", `${(size / first.s / 1e6).toFixed(0)} MB/s, ${(first.s / (size / 1e9)).toFixed(1)} s a GB`);
+    report(
+      "a moment right after a snapshot",
+      `${(size / first.s / 1e6).toFixed(0)} MB/s, ${(first.s / (size / 1e9)).toFixed(1)} s a GB`,
+    );
     fill(node, 1 + rows, rows, 1000);
     await node.wait({ timeout: "300s" });
     await shipped();
     const second = restore("entries");
-    report("  and the entries behind it", `${(rows / Math.max(0.001, second.s - first.s)).toFixed(0)} rows/s`);
+    report(
+      "  and the entries behind it",
+      `${(rows / Math.max(0.001, second.s - first.s)).toFixed(0)} rows/s`,
+    );
   } finally {
     await cluster.stop();
   }
