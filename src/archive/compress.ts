@@ -11,5 +11,7 @@ export function compress(bytes: Uint8Array, level: number): Promise<Uint8Array> 
 }
 
 /** Rejects bytes that are not compressed. */
-export const decompress = (bytes: Uint8Array): Promise<Uint8Array> =>
-  Bun.zstdDecompress(bytes as Uint8Array<ArrayBuffer>);
+export async function decompress(bytes: Uint8Array): Promise<Uint8Array> {
+  const packed = bytes as Uint8Array<ArrayBuffer>;
+  return packed.length <= AT_ONCE_BYTES ? Bun.zstdDecompressSync(packed) : Bun.zstdDecompress(packed);
+}

@@ -7,6 +7,8 @@ export interface ChangesOptions {
   readonly tables: readonly string[] | null;
   /** Go on with entries that come later. */
   readonly follow: boolean;
+  /** A time before the history is refused; absent: the events begin with the history. */
+  readonly whole?: boolean;
 }
 
 /** An event of the change feed. */

@@ -11,7 +11,7 @@ import type { HistoryReader, PastEntry } from "../../replica/history/history-rea
 import type { History } from "../../replication/node-history.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { ChangeLine, ChangesOptions, ChangeStream } from "../changes-api.ts";
-import { type ChangeEvent, eventsOf, type TableFilter } from "./change-json.ts";
+import { type ChangeEvent, eventsOf, namesOf, type TableFilter } from "./change-json.ts";
 import { type ChangeTail, tailOf } from "./change-tail.ts";
 
 /** Entries read at a time. */
@@ -26,7 +26,9 @@ export function openChanges(replicator: Replicator, clock: Clock, options: Chang
   const history = requireHistory(replicator);
   const wants = tableFilter(options.tables);
   const place =
-    options.since === null ? atEnd(replicator, history) : placeOf(replicator, clock, options.since);
+    options.since === null
+      ? atEnd(replicator, history)
+      : placeOf(replicator, clock, options.since, options.whole);
   return new Stream({ replicator, history, clock, wants, follow: options.follow }, place);
 }
 
@@ -51,7 +53,8 @@ function atEnd({ replica: { replica } }: Replicator, { reader }: History): Histo
 }
 
 /** A position, a time, or how long ago. */
-export function placeOf(replicator: Replicator, clock: Clock, since: string): HistoryPlace {
+/** `whole`: a time before the history is refused, as a position is. */
+export function placeOf(replicator: Replicator, clock: Clock, since: string, whole = false): HistoryPlace {
   const { reader } = requireHistory(replicator);
   const { from } = reader.reach;
   const position = parsePosition(since);
@@ -74,13 +77,19 @@ export function placeOf(replicator: Replicator, clock: Clock, since: string): Hi
       `since should be a position, a time, or how long ago, not ${since}`,
       "use c:812, 2026-11-29T12:00:00Z, or 10m",
     );
+  // The first entry of a cluster has the index 1.
+  if (whole && from.some((index) => index > 1) && time < (reader.oldestTime() ?? clock.wallTime()))
+    throw new UserError(
+      `the history of this node begins at ${showPosition(from)}, and ${since} is before that`,
+      "begin later; --history SIZE keeps more, and an archive keeps all",
+    );
   return { id: reader.idBeforeTime(time), position: from };
 }
 
 const everyTable: TableFilter = () => true;
 
 /** null: all tables. Conflicts of rows without a table pass only then. */
-function tableFilter(tables: readonly string[] | null): TableFilter {
+export function tableFilter(tables: readonly string[] | null): TableFilter {
   if (tables === null) return everyTable;
   const wanted = new Set(tables.map(foldName));
   return (table) => table !== null && [...wanted].some((name) => isSameName(name, table.name));
@@ -187,7 +196,7 @@ class Stream implements ChangeStream {
   #linesOf(entry: PastEntry): ChangeLine[] {
     const { replicator, wants } = this.#parts;
     const part = ++this.#part;
-    const make = (): ChangeEvent[] => eventsOf(replicator, entry, { part, wants });
+    const make = (): ChangeEvent[] => eventsOf(namesOf(replicator), entry, { part, wants });
     const isShared = wants === everyTable && part === 1 && entry.last;
     const events = isShared ? this.#tail.events(entry, make) : make();
     if (entry.last) {

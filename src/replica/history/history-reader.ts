@@ -85,6 +85,13 @@ export class HistoryReader {
     return readTuple(this.#oldest.get(), nullable(integer))[0] ?? 0;
   }
 
+  /** Milliseconds since 1970, of the entry that is kept longest; null: there is none. */
+  oldestTime(): number | null {
+    const row = this.#db.prepare(`SELECT "time" FROM "entry" ORDER BY "id" LIMIT 1`).get() as
+      { time: number } | undefined;
+    return row?.time ?? null;
+  }
+
   newest(): number {
     return readTuple(this.#newest.get(), nullable(integer))[0] ?? 0;
   }
