@@ -168,7 +168,6 @@ export function changesQuery(query: URLSearchParams, headers: Headers): ChangesO
     since: headers.get("last-event-id") ?? query.get("since"),
     tables: tables === null ? null : tables.split(",").map((name) => name.trim()),
     follow: read(query, "follow", { ...flag, usual: true }),
-    ...(query.has("whole") ? { whole: read(query, "whole", flag) } : {}),
   };
 }
 

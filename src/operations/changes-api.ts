@@ -7,8 +7,6 @@ export interface ChangesOptions {
   readonly tables: readonly string[] | null;
   /** Go on with entries that come later. */
   readonly follow: boolean;
-  /** A time before the history is refused; absent: the events begin with the history. */
-  readonly whole?: boolean;
 }
 
 /** An event of the change feed. */
@@ -73,8 +71,8 @@ export interface WebhookStatus {
 }
 
 export interface ChangesApi {
-  /** Throws `UserError` for a position or time that the history does not reach. */
-  changes(options: ChangesOptions): ChangeStream;
+  /** Rejects with `UserError` for a position or time that the history does not reach. */
+  changes(options: ChangesOptions): Promise<ChangeStream>;
   /** Rejects with `UserError`; nothing is written then. */
   undo(options: UndoOptions): Promise<UndoResult>;
 }

@@ -237,10 +237,13 @@ export class FakeNode implements NodeApi {
     this.calls.push({ name: "conflicts", options });
     return this.found;
   }
-  changes(options: ChangesOptions): ChangeStream {
+  changes(options: ChangesOptions): Promise<ChangeStream> {
     this.calls.push({ name: "changes", options });
     const lines = [...this.lines];
-    return { next: () => Promise.resolve(lines.length === 0 ? null : [lines.shift()!]), close: () => {} };
+    return Promise.resolve({
+      next: () => Promise.resolve(lines.length === 0 ? null : [lines.shift()!]),
+      close: () => {},
+    });
   }
   undo(options: UndoOptions): Promise<UndoResult> {
     this.calls.push({ name: "undo", options });

@@ -592,6 +592,13 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/node/schedules.test.ts",
   },
   // ---------------------------------------------------------------------------------------- without a declared key
+  one(
+    "every base includes the writes of the others, so a set of rows has no conflicts",
+    60,
+    "replica/apply/recent-writers.ts",
+    "if (!this.#opened.every(isCovered)) return false;",
+    "if (base.length > 0) return true;",
+  ),
   {
     ...one(
       "creation positions are ignored",

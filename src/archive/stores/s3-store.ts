@@ -1,6 +1,7 @@
 /** An archive in S3 or a store that is compatible with it. Endpoint and credentials are in the environment. */
 import { systemClock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
+import { s3Client } from "../../base/s3-client.ts";
 import type { ArchiveStore } from "./store.ts";
 
 /** One small request. */
@@ -25,7 +26,7 @@ export class S3Store implements ArchiveStore {
 
   constructor(bucket: string, prefix: string) {
     this.shown = `s3://${bucket}/${prefix.replace(/\/$/, "")}`;
-    this.#client = new Bun.S3Client({ bucket });
+    this.#client = s3Client(bucket);
     this.#prefix = prefix;
   }
 

@@ -112,7 +112,7 @@ async function fromHistory(
   const wanted = text(options, "table");
   const path = changesPath(options, false, wanted === null ? null : [wanted]);
   try {
-    for await (const line of client.lines(hasArchive ? `${path}&whole=true` : path)) take(line);
+    for await (const line of client.lines(path)) take(line);
     return true;
   } catch (error) {
     const reason = error instanceof UserError ? error.message : "";
