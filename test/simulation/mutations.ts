@@ -926,9 +926,35 @@ export const MUTATIONS: readonly Mutation[] = [
   ofRecoveries(
     "a later epoch that a member met is forgotten at a restart",
     "node/startup/check-files.ts",
-    "if (by !== undefined) throw",
-    "if (by === file) throw",
+    "if (last !== undefined) throw",
+    "if (last?.id === file) throw",
   ),
+  ofRecoveries(
+    "a learner follows the recovery of its cluster with entries that the survivor lacks",
+    "replication/epochs/followers.ts",
+    "if (!agrees || ends.length !== all.length) return",
+    "if (ends.length !== all.length) return",
+  ),
+  {
+    ...one(
+      "a learner that follows keeps entries that no one confirmed",
+      0,
+      "log-store/sqlite-log-store.ts",
+      "        this.#cutAfter(shard, ends[shard]!);\n",
+      "",
+    ),
+    test: "test/replication/followers.test.ts",
+  },
+  {
+    ...one(
+      "a removed voter is refused while other shards need its vote",
+      0,
+      "replication/lives/life-guard.ts",
+      " && !votesIn(groups, member)",
+      "",
+    ),
+    test: "test/replication/lives/life-guard.test.ts",
+  },
   {
     ...one(
       "of two epochs that do not know of each other, each is the later one",
