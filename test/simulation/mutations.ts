@@ -1099,15 +1099,15 @@ export const MUTATIONS: readonly Mutation[] = [
     "an undo takes back rows that others changed since",
     60,
     "operations/changes/undo.ts",
-    "    if (!force && !isSame(wanted, after)) {",
+    "    if (!force && !isSamePast(wanted, after)) {",
     "    if (!force && wanted === undefined) {",
   ),
   one(
     "an undo takes a row back to its newest change only",
     60,
     "operations/changes/undo.ts",
-    "    wanted = before;\n",
-    "    wanted = before;\n    break;\n",
+    "    wanted = filled(writer, row.shape, before, wanted);\n",
+    "    wanted = filled(writer, row.shape, before, wanted);\n    break;\n",
   ),
   one(
     "a restored conflict is dismissed",
