@@ -25,6 +25,7 @@ import {
   SyncMark,
 } from "./disk.ts";
 import { type Network, SimTransport } from "./network.ts";
+import type { MemoryStore } from "./archive.ts";
 import type { World } from "./world.ts";
 
 /** Milliseconds that pass at each look at the clock, since code takes time. */
@@ -36,6 +37,10 @@ export const IO_ERROR = "EIO: i/o error";
 /** More than a run writes. */
 const HISTORY_BYTES = 64 << 20;
 const WALL_START = 1_700_000_000_000;
+const ARCHIVE: NonNullable<NodeOptions["archive"]> = {
+  ...{ to: "memory", intervalMs: 40, keep: { ms: null, snapshots: null }, keyFile: null },
+  limits: { copyLinks: 15 },
+};
 const CLUSTER_KEY = `marmot-cluster-key-1:${Buffer.alloc(32, 7).toString("base64")}`;
 
 /** Work of a process that has ended: only promises that wait for it matter. Its files are closed. */
@@ -73,6 +78,8 @@ export interface SimNodeOptions {
   readonly synchronous: "NORMAL" | "FULL";
   readonly role?: "voter" | "learner";
   readonly replaceAfterMs?: number;
+  /** They ship to it; absent: nowhere. */
+  readonly archive?: MemoryStore;
   /** More settings of the cluster; absent: the defaults. */
   readonly settings?: Pick<NodeOptions, "merge" | "foreignKeys" | "idBlock">;
 }
@@ -216,7 +223,7 @@ export class SimNode {
     this.state = "starting";
     const generation = ++this.generation;
     this.#hooks.onStarted(this);
-    const { shards, transactions, keepEntries, number, settings, replaceAfterMs } = this.options;
+    const { shards, transactions, keepEntries, number, settings, replaceAfterMs, archive } = this.options;
     const options: NodeOptions = {
       db: this.file,
       dataDir: this.dataDir,
@@ -241,6 +248,7 @@ export class SimNode {
       exclude: null,
       ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
       historyBytes: HISTORY_BYTES,
+      ...(archive === undefined ? {} : { archive: ARCHIVE }),
       limits: { keepEntries, logWalPages: 16 },
     };
     const node = new Node(options, {
@@ -248,6 +256,7 @@ export class SimNode {
       random: this.#random.fork(),
       logger: this.#verbose ? this.#logger() : silentLogger,
       host: this.#host(generation),
+      ...(archive === undefined ? {} : { archiveStore: archive.of(() => generation === this.generation) }),
     });
     this.#node = node;
     void node.failed.then((error) => this.#failed(generation, error));
