@@ -224,7 +224,7 @@ export class FakeNode implements NodeApi {
   }
   recover(options: { readonly plan: boolean }): Promise<Recovery> {
     this.calls.push({ name: "recover", options });
-    const result = { node: "n1", epoch: 1, leaves: ["n2"], lastEntries: [17, 9], unconfirmed: 2 };
+    const result = { node: "n1", epoch: 1, leaves: ["n2"], stays: [], lastEntries: [17, 9], unconfirmed: 2 };
     return Promise.resolve({ done: !options.plan, ...result });
   }
   changeMember(action: MemberAction, name: string, to?: string): Promise<void> {

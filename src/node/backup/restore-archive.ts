@@ -113,14 +113,20 @@ export interface VerifiedArchive extends RestoredMoment {
   readonly firstTime: string;
 }
 
+export interface VerifyArchiveOptions {
+  readonly source: string;
+  readonly keyFile: string | null;
+  /** Only the chain from the newest snapshot on. */
+  readonly newest: boolean;
+}
+
 /** Reads the whole chain, and restores the newest state. Throws `UserError` if anything is missing or changed. */
 export async function verifyArchive(
-  source: string,
-  keyFile: string | null,
+  { source, keyFile, newest }: VerifyArchiveOptions,
   scratch: string,
 ): Promise<VerifiedArchive> {
   const archive = await openArchive(source, keyFile);
-  const chain = await readChain(archive);
+  const chain = await readChain(archive, newest);
   const target = `${scratch}/newest.db`;
   try {
     const moment = await writeFrom(archive, { source, keyFile, target: { kind: "newest" } }, target);
@@ -133,9 +139,11 @@ export async function verifyArchive(
 
 async function readChain(
   archive: Archive,
+  newest: boolean,
 ): Promise<Pick<VerifiedArchive, "links" | "firstLink" | "snapshots" | "gaps" | "first" | "firstTime">> {
-  const extent = (await archive.extent()) ?? { first: 1, last: 0 };
   const markers = await archive.snapshots();
+  const whole = (await archive.extent()) ?? { first: 1, last: 0 };
+  const extent = newest ? { ...whole, first: markers.at(-1)?.number ?? whole.first } : whole;
   const [oldest] = markers;
   const gaps: { after: string; until: string }[] = [];
   let before = "";

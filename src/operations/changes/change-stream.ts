@@ -11,7 +11,7 @@ import type { HistoryReader, PastEntry } from "../../replica/history/history-rea
 import type { History } from "../../replication/node-history.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { ChangeLine, ChangesOptions, ChangeStream } from "../changes-api.ts";
-import { type ChangeEvent, eventsOf, type TableFilter } from "./change-json.ts";
+import { type ChangeEvent, eventsOf, namesOf, type TableFilter } from "./change-json.ts";
 import { type ChangeTail, tailOf } from "./change-tail.ts";
 
 /** Entries read at a time. */
@@ -133,7 +133,7 @@ export function requireTable(replicator: Replicator, table: string): void {
 const everyTable: TableFilter = () => true;
 
 /** null: all tables. Conflicts of rows without a table pass only then. */
-function tableFilter(tables: readonly string[] | null): TableFilter {
+export function tableFilter(tables: readonly string[] | null): TableFilter {
   if (tables === null) return everyTable;
   const wanted = new Set(tables.map(foldName));
   return (table) => table !== null && [...wanted].some((name) => isSameName(name, table.name));
@@ -240,7 +240,7 @@ class Stream implements ChangeStream {
   #linesOf(entry: PastEntry): ChangeLine[] {
     const { replicator, wants } = this.#parts;
     const part = ++this.#part;
-    const make = (): ChangeEvent[] => eventsOf(replicator, entry, { part, wants });
+    const make = (): ChangeEvent[] => eventsOf(namesOf(replicator), entry, { part, wants });
     const isShared = wants === everyTable && part === 1 && entry.last;
     const events = isShared ? this.#tail.events(entry, make) : make();
     if (entry.last) {
