@@ -1,6 +1,14 @@
 /** Shipping to a folder, replaying each position, hand-over, and damage of every kind. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { copyFileSync, existsSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { openArchive } from "../../src/archive/archive.ts";
 import { replay, type Target } from "../../src/archive/replay.ts";
@@ -154,7 +162,6 @@ test("a missing, changed, exchanged or shortened object is found", async () => {
     node.apply();
     await archived(shipper, i);
   }
-  await shipper.stop();
   const links = linksIn(folder.path);
   const [copy] = readdirSync(join(place(), "copies"));
   const keep = join(folder.path, "kept");
@@ -166,6 +173,11 @@ test("a missing, changed, exchanged or shortened object is found", async () => {
   };
   const third = links[2]!;
   await tryIt(third, () => rmSync(third), /missing/);
+  // The end of the chain is told beside it.
+  const end = links.at(-1)!;
+  await until(() => readFileSync(join(place(), "head.json"), "utf8").includes('"c:6"'), "the end is told");
+  await shipper.stop();
+  await tryIt(end, () => rmSync(end), /is missing: it ends too early/);
   for (const at of [0, 4, 10, 60, -1])
     await tryIt(third, () => changeByte(third, at), /changed|no object|format/);
   await tryIt(third, () => copyFileSync(links[3]!, third), /cannot be read: it is number/);

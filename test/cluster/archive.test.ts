@@ -90,7 +90,8 @@ async function caughtUp(node: TestNode): Promise<void> {
   await until(async () => {
     const { archive } = await node.status();
     if (archive === null) return "no archive";
-    return (archive.behindEntries === 0 && archive.error === "") || JSON.stringify(archive);
+    const isThere = archive.position !== null && archive.behindEntries === 0 && archive.error === "";
+    return isThere || JSON.stringify(archive);
   }, `the archive has what ${node.name} has`);
 }
 
@@ -264,6 +265,7 @@ test("one node, an encrypted archive in a folder: a drill restores it, and a rem
     const [node] = one.nodes as [TestNode];
     for (let i = 0; i < 5; i++) {
       node.run(`INSERT INTO t VALUES(${i}, 'SEE-ME')`);
+      expect(await node.wait()).toBe(true);
       await caughtUp(node);
     }
     await until(async () => {
