@@ -46,15 +46,17 @@ export async function takeBackup(
   await requireFree(folder, name);
   const path = await folder.buildAt(name);
   try {
-    const exported = await exportReplica(paths.replica, path, onProgress);
-    checkIntegrity(path, path);
-    const sidecar = newSidecar({ ...(await factsOf(path, exported)), ...contextOf(name, options) });
-    await publishBoth(folder, name, `${JSON.stringify(sidecar, null, 2)}\n`);
-    return { ...sidecar, at: join(folder, name) };
+    try {
+      const exported = await exportReplica(paths.replica, path, onProgress);
+      checkIntegrity(path, path);
+      const sidecar = newSidecar({ ...(await factsOf(path, exported)), ...contextOf(name, options) });
+      await publishBoth(folder, name, `${JSON.stringify(sidecar, null, 2)}\n`);
+      return { ...sidecar, at: join(folder, name) };
+    } finally {
+      removeDatabase(path);
+    }
   } catch (error) {
     throw folderError(error, dirname(path));
-  } finally {
-    removeDatabase(path);
   }
 }
 
