@@ -40,6 +40,12 @@ const ofMachines = (name: string, file: string, find: string, replace: string): 
   test: "test/simulation/machines.test.ts",
 });
 
+/** Caught by the seeds of files that are changed from outside. */
+const ofFiles = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/files.test.ts",
+});
+
 /** Caught by the seeds of clusters that lose members for good. */
 const ofRecoveries = (name: string, file: string, find: string, replace: string): Mutation => ({
   ...one(name, 0, file, find, replace),
@@ -878,6 +884,37 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/schema-sync/schema-local-targets.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- files that are changed from outside
+  ofFiles(
+    "an older copy of the file is taken as it is",
+    "node/file/inspect-file.ts",
+    'if (!isOlder) return { kind: "take" };',
+    'return { kind: "take" };',
+  ),
+  ofFiles(
+    "a file that no one wrote to since it went back uses its log ids again",
+    "node/file/file-custody.ts",
+    "      skipIds(db, used);\n",
+    "",
+  ),
+  ofFiles(
+    "the file of another node is taken",
+    "node/file/inspect-file.ts",
+    "if (meta !== null && (meta.clusterId !== clusterId || meta.peerId !== peerId))",
+    "if (meta !== null && meta.clusterId !== clusterId)",
+  ),
+  ofFiles(
+    "a file that went back within its life is taken for one whose rows were deleted",
+    "rows/file-life.ts",
+    "if (newest !== CUT_LOG && newest < read) throw",
+    "if (newest < CUT_LOG) throw",
+  ),
+  ofFiles(
+    "a running node does not compare the life of the file",
+    "rows/file-life.ts",
+    "if (expected !== null && !isSameLife(",
+    "if (expected === undefined && !isSameLife(",
+  ),
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofRecoveries(
     "a later epoch does not halt a member of an earlier one",
