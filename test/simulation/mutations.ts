@@ -773,12 +773,12 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "capture/drain.ts",
-        find: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));",
-        replace: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < -2);",
+        find: "return (newest.get(id) ?? 0) < cursors.drained(id);",
+        replace: "return (newest.get(id) ?? 0) < -2;",
       },
       {
         file: "reflect/change-log-writer.ts",
-        find: "return newest < Math.max(this.#looked, this.#cursor.drained);",
+        find: "return newest < read;",
         replace: "return newest < -2;",
       },
     ],
