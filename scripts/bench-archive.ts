@@ -1,8 +1,8 @@
 /**
  * The cost of keeping the past, as ratios within one run: recording the history, a backup against a copy of the file, a restore, and the
- * change feed. Needs dist/marmot.
+ * change feed; shipping to an archive, and moments restored from it. Needs dist/marmot.
  *
- *   bun scripts/bench-archive.ts [--only history,backup,feed,readers] [--rows N] [--seconds T]
+ *   bun scripts/bench-archive.ts [--only history,archive,backup,feed,readers] [--rows N] [--seconds T]
  */
 import { Database } from "bun:sqlite";
 import { copyFileSync, readFileSync, rmSync, statSync } from "node:fs";
@@ -11,7 +11,7 @@ import { marmot, TestCluster, type TestNode } from "../test/cluster/lab.ts";
 import { parseScriptArgs } from "./lib/usage.ts";
 
 const { values } = parseScriptArgs(import.meta.path, {
-  only: { type: "string", default: "history,backup,feed,readers" },
+  only: { type: "string", default: "history,archive,backup,feed,readers" },
   rows: { type: "string", default: "100000" },
   seconds: { type: "string", default: "10" },
 });
@@ -36,12 +36,16 @@ function fill(node: TestNode, from: number, count: number, at: number): void {
   db.close();
 }
 
-async function bulk(history: string): Promise<number> {
+async function bulk(history: string, archive = false): Promise<number> {
   const cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, quiet: true });
   try {
     for (const node of cluster.nodes) {
       await node.kill("SIGTERM");
-      await node.startAlone(["--history", history]);
+      await node.startAlone([
+        "--history",
+        history,
+        ...(archive ? ["--archive", join(cluster.folder, "archive")] : []),
+      ]);
       await node.ready();
     }
     fill(cluster.nodes[0]!, 1, 5000, 1000);
@@ -65,6 +69,91 @@ async function benchHistory(): Promise<void> {
   const best = [Math.max(...off), Math.max(...on)] as const;
   report("bulk rows/s shown on three nodes, without a history", best[0].toFixed(0));
   report("  with a history", `${best[1].toFixed(0)} (${((best[1] / best[0]) * PERCENT).toFixed(0)} %)`);
+}
+
+/** CPU seconds of a process so far, on Linux. */
+function cpuOf(node: TestNode): number {
+  const stat = readFileSync(`/proc/${node.process!.pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  const TICKS = 100;
+  return (Number(stat[11]) + Number(stat[12])) / TICKS;
+}
+
+async function idle(archive: boolean): Promise<number> {
+  const cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, count: 1, quiet: true });
+  try {
+    const [node] = cluster.nodes as [TestNode];
+    await node.kill("SIGTERM");
+    await node.startAlone(archive ? ["--archive", join(cluster.folder, "archive")] : []);
+    await node.ready();
+    await Bun.sleep(5000);
+    const [before, start] = [cpuOf(node), performance.now()];
+    await Bun.sleep(seconds * 1000);
+    return (cpuOf(node) - before) / ((performance.now() - start) / 1000);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+async function benchRestore(): Promise<void> {
+  const cluster = await TestCluster.start({ shards: 1, schema: SCHEMA, count: 1, quiet: true });
+  try {
+    const [node] = cluster.nodes as [TestNode];
+    const archive = join(cluster.folder, "archive");
+    const restore = (name: string): { s: number; entries: number } => {
+      const target = join(cluster.folder, `${name}.db`);
+      const start = performance.now();
+      const { code, stdout, stderr } = marmot(["restore", archive, "--db", target, "--json"]);
+      if (code !== 0) throw new Error(stderr);
+      return { s: (performance.now() - start) / 1000, ...(JSON.parse(stdout) as { entries: number }) };
+    };
+    const shipped = async (): Promise<void> => {
+      for (;;) {
+        const { archive: at } = await node.status();
+        if (at !== null && at.position !== null && at.behindEntries === 0) return;
+        await Bun.sleep(50);
+      }
+    };
+    fill(node, 1, rows, 1000);
+    await node.wait({ timeout: "300s" });
+    await node.kill("SIGTERM");
+    await node.startAlone(["--archive", archive]);
+    await node.ready();
+    await shipped();
+    const [first] = [restore("snapshot")];
+    const size = statSync(join(cluster.folder, "snapshot.db")).size;
+    report(
+      "a moment right after a snapshot",
+      `${(size / first.s / 1e6).toFixed(0)} MB/s, ${(first.s / (size / 1e9)).toFixed(1)} s a GB`,
+    );
+    fill(node, 1 + rows, rows, 1000);
+    await node.wait({ timeout: "300s" });
+    await shipped();
+    const second = restore("entries");
+    report(
+      "  and the entries behind it",
+      `${(rows / Math.max(0.001, second.s - first.s)).toFixed(0)} rows/s`,
+    );
+  } finally {
+    await cluster.stop();
+  }
+}
+
+async function benchArchive(): Promise<void> {
+  const off: number[] = [];
+  const on: number[] = [];
+  for (let i = 0; i < 2; i++) {
+    off.push(await bulk("256MB"));
+    on.push(await bulk("256MB", true));
+  }
+  const best = [Math.max(...off), Math.max(...on)] as const;
+  report("bulk rows/s shown on three nodes, without an archive", best[0].toFixed(0));
+  report("  with an archive", `${best[1].toFixed(0)} (${((best[1] / best[0]) * PERCENT).toFixed(0)} %)`);
+  const [without, shipping] = [await idle(false), await idle(true)];
+  report("idle node, share of a core, without an archive", `${(without * PERCENT).toFixed(2)} %`);
+  report("  with an archive", `${(shipping * PERCENT).toFixed(2)} %`);
+  await benchRestore();
 }
 
 async function benchBackup(): Promise<void> {
@@ -187,6 +276,7 @@ async function benchReaders(): Promise<void> {
 }
 
 if (parts.includes("history")) await benchHistory();
+if (parts.includes("archive")) await benchArchive();
 if (parts.includes("backup")) await benchBackup();
 if (parts.includes("feed")) await benchFeed();
 if (parts.includes("readers")) await benchReaders();

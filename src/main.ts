@@ -1,4 +1,6 @@
 /** The process: arguments, environment, signals, exit code. The command itself is in `cli/main.ts`. */
+// First: it may replace the process, before all other modules are evaluated.
+import { isCompiled } from "./cli/process/scaled-heap.ts";
 import { readFileSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { main } from "./cli/main.ts";
@@ -40,36 +42,6 @@ function onInterrupt(): Promise<void> {
   return interrupted;
 }
 
-const compiled = !Bun.main.endsWith(".ts") || Bun.main.startsWith("/$bunfs") || Bun.main.includes("~BUN");
-
-/**
- * The size of the machine's memory that JavaScriptCore is told, in bytes. It lets the heap grow in proportion to that
- * size before it collects. With the real size of a large machine, a node under load would hold hundreds of megabytes of
- * garbage. This is no limit: a larger heap is possible and is collected more often.
- */
-const HEAP_SCALE = "150000000";
-const HEAP_SCALE_VARIABLE = "BUN_JSC_forceRAMSize";
-
-/** JavaScriptCore reads its options only when it starts, so `marmot run` replaces its process once with itself. */
-function scaleHeap(): void {
-  const args = process.argv.slice(2);
-  if (args[0] !== "run" || process.env[HEAP_SCALE_VARIABLE] !== undefined) return;
-  if (process.platform === "win32" || process.execve === undefined) return;
-  // A profiler stops threads at any moment: a process that is replaced at that moment never starts.
-  const flags = `${process.execArgv.join(" ")} ${process.env.BUN_OPTIONS ?? ""}`;
-  if (flags.includes("--cpu-prof")) return;
-  const itself = compiled ? [process.argv0] : [process.argv0, Bun.main];
-  try {
-    process.execve(process.execPath, [...itself, ...args], {
-      ...process.env,
-      [HEAP_SCALE_VARIABLE]: HEAP_SCALE,
-    });
-  } catch {
-    // The file of the program is being replaced: this process goes on, with a larger heap.
-  }
-}
-
-scaleHeap();
 const code = await main(process.argv.slice(2), {
   environment: process.env,
   readFile: (path) => readFileSync(path, "utf8"),
@@ -82,7 +54,7 @@ const code = await main(process.argv.slice(2), {
   colors: { out: process.stdout.isTTY === true, err: process.stderr.isTTY === true },
   columns: () => process.stderr.columns || 80,
   hostName: hostname(),
-  command: compiled ? [process.execPath] : [process.execPath, Bun.main],
+  command: isCompiled ? [process.execPath] : [process.execPath, Bun.main],
   interrupted: onInterrupt,
   atExit: (run) => void process.on("exit", run),
 });

@@ -156,7 +156,7 @@ export class Routes {
     }
   }
 
-  #changes(api: NodeApi, { query, headers }: Call): Response {
+  async #changes(api: NodeApi, { query, headers }: Call): Promise<Response> {
     const options = changesQuery(query, headers);
     if (this.#readers >= MAX_READERS)
       return failure(
@@ -164,9 +164,13 @@ export class Routes {
         `${MAX_READERS} readers follow the changes already`,
         "close one of them, or ask another node",
       );
-    const stream = api.changes(options);
     this.#readers++;
-    return changesResponse(stream, headers, () => this.#readers--);
+    try {
+      return changesResponse(await api.changes(options), headers, () => this.#readers--);
+    } catch (error) {
+      this.#readers--;
+      throw error;
+    }
   }
 
   async #verify(api: NodeApi, { query }: Call): Promise<Response> {

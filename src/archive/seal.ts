@@ -3,8 +3,8 @@
  * piece can take the place of another. Without a key pieces stay as they are.
  */
 import { readFileSync } from "node:fs";
-import sodium from "libsodium-wrappers";
 import { errorMessage, UserError } from "../base/errors.ts";
+import { loadSodium } from "../base/crypto/sodium.ts";
 import { encodeText } from "./stores/store.ts";
 
 export interface Seal {
@@ -25,7 +25,7 @@ const KEY_BYTES = 32;
 export async function openSeal(path: string | null): Promise<Seal> {
   if (path === null) return PLAIN;
   const secret = readKey(path);
-  await sodium.ready;
+  const sodium = await loadSodium();
   const key = sodium.crypto_generichash(KEY_BYTES, encodeText(secret), encodeText("marmot archive key"));
   const nonceBytes = sodium.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
   return {

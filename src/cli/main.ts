@@ -1,6 +1,7 @@
 /** The command: runs the verb of the arguments and returns an exit code: 0 done, 1 failed, 2 wrong usage. */
 import { visibleLines } from "../base/visible.ts";
 import { errorMessage, UsageError, UserError } from "../base/errors.ts";
+import { useS3 } from "../base/s3-client.ts";
 import type { CliContext } from "./context.ts";
 import { didYouMean } from "./options/nearest.ts";
 import { parseOptions } from "./options/options.ts";
@@ -104,6 +105,7 @@ const withVisibleText = (terminal: CliContext, colors: Colors): CliContext => ({
 /** Runs a verb. Never throws. */
 export async function main(given: readonly string[], terminal: CliContext): Promise<number> {
   let context = withVisibleText(terminal, { out: false, err: false });
+  useS3(terminal.environment);
   try {
     const { argv: plain, colors } = takeColor(given, terminal.environment, terminal.colors);
     context = withVisibleText(terminal, colors);

@@ -14,7 +14,7 @@ const RECOVER_MS = 300_000;
 const listed = (names: readonly string[]): string => names.join(", ");
 
 /** What may be lost, and which conditions the operator must check, in a few lines. */
-export function showPlan({ node, epoch, leaves, lastEntries, unconfirmed }: Recovery): string {
+export function showPlan({ node, epoch, leaves, stays, lastEntries, unconfirmed }: Recovery): string {
   const ends = lastEntries.map((index, shard) => `${index} of shard ${shard}`);
   const others =
     leaves.length === 0
@@ -22,6 +22,9 @@ export function showPlan({ node, epoch, leaves, lastEntries, unconfirmed }: Reco
       : `; ${listed(leaves)} ${leaves.length === 1 ? "is no member" : "are no members"} any more`;
   return [
     `${node} becomes the only voter, in epoch ${epoch} of the cluster${others}`,
+    ...(stays.length === 0
+      ? []
+      : [`learners stay, unless they have entries that ${node} lacks: ${listed(stays)}`]),
     "may be lost: writes that the others confirmed and that never reached this node:",
     `  all after entry ${listed(ends)}`,
     ...(unconfirmed > 0 ? [`kept although perhaps never confirmed: its last ${unconfirmed} entries`] : []),

@@ -5,6 +5,7 @@
 import type { Database, Statement } from "bun:sqlite";
 import { statSync } from "node:fs";
 import { assert } from "../base/assert.ts";
+import type { LogIndex } from "../base/ids.ts";
 import type { MemberId } from "../raft/model/types.ts";
 import type { Epoch } from "../shard/epochs.ts";
 import type { GroupConfiguration, GroupLog, GroupWrite, LogStore, ShardId } from "../shard/seams.ts";
@@ -127,6 +128,35 @@ export class SqliteLogStore implements LogStore {
       this.peers.forget();
       this.#db.prepare("DELETE FROM meta WHERE name = ?").run(SUPERSEDED);
     });
+  }
+
+  /**
+   * This learner follows a later epoch: its log ends at the last entry that is known to agree, and earlier configurations are
+   * forgotten, with the lives of peers.
+   */
+  follow(ends: readonly LogIndex[], configurations: readonly GroupConfiguration[]): void {
+    this.#transact(() => {
+      configurations.forEach((configuration, shard) => {
+        this.#state(shard).configurations = [];
+        this.#statements.dropConfigurations.run(shard, Number.MAX_SAFE_INTEGER);
+        this.#cutAfter(shard, ends[shard]!);
+        this.#writeGroup({ shard, configuration });
+      });
+      this.peers.forget();
+      this.#db.prepare("DELETE FROM meta WHERE name = ?").run(SUPERSEDED);
+    });
+  }
+
+  #cutAfter(shard: ShardId, index: LogIndex): void {
+    const state = this.#state(shard);
+    assert(
+      index >= state.compactedIndex && index <= state.lastIndex,
+      "the log has the entry at which it is cut",
+    );
+    const base = shard * SHARD_SPAN;
+    this.#statements.cut.run(base + index + 1, base + SHARD_SPAN);
+    state.cache.cut(index + 1);
+    state.lastIndex = index;
   }
 
   /** A later epoch of the cluster was met, in which this node is no member: no later start replicates. */

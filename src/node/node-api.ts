@@ -164,7 +164,7 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   },
   recover: (options) => state().recover(options),
   repair: () => state().repair(),
-  changes: (options) => {
+  changes: async (options) => {
     const { replicator, clock } = state();
     if (replicator === null) throw notReadyError(state());
     return openChanges(replicator, clock, options);

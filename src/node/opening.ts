@@ -16,15 +16,16 @@ import { silentStage, untilRoom } from "./startup/disk-full.ts";
 import { isFileTrouble } from "./file/halted-file.ts";
 import { entryHalt } from "./halt/refused.ts";
 import { Halting } from "./halt/halting.ts";
-import { readSuperseded, supersededHalt } from "./halt/superseded.ts";
+import { mayFollow, readSuperseded, type Superseded, supersededHalt } from "./halt/superseded.ts";
 import { rebuildReplica } from "./joining/rebuild-replica.ts";
 import { lostReplica } from "./startup/lost-replica.ts";
 import type { NodeCore } from "./node-core.ts";
+import { Following } from "./recovery/following.ts";
 import { planOf } from "./recovery/lost-majority.ts";
 import { recoverFiles, removedError } from "./recovery/recover-files.ts";
 import { checkMemberFiles, type Start } from "./startup/check-files.ts";
 import { noteDataDir } from "./startup/held-file.ts";
-import type { Epoch } from "../shard/epochs.ts";
+import { type Epoch, plainEpoch } from "../shard/epochs.ts";
 import { loadIdentity, signText } from "../transport/identity.ts";
 import { switchToWal, untilWal } from "./startup/wal-mode.ts";
 
@@ -32,6 +33,8 @@ export class Opening {
   /** Gives a file that this node makes to the group of `--group`. */
   shareNewFile: () => void = () => {};
   readonly #core: NodeCore;
+  /** The id of an epoch in which this node has no place. */
+  #refusedEpoch = "";
 
   constructor(core: NodeCore) {
     this.#core = core;
@@ -45,7 +48,39 @@ export class Opening {
   #superseded(epochs: readonly Epoch[]): void {
     const { replicator, options } = this.#core;
     const { by } = epochs.at(-1)!;
-    this.halt(supersededHalt(epochs, replicator?.peers.nameOf(by) ?? by, options.db));
+    const [group] = replicator?.runtime.groups ?? [];
+    const follows = group !== undefined && mayFollow(group.configuration, replicator!.log.member);
+    this.halt(
+      supersededHalt(epochs.at(-1)!, replicator?.peers.nameOf(by) ?? by, { file: options.db, follows }),
+    );
+  }
+
+  /** Once for each halt by a later epoch. */
+  #follow({ epochs, clusterId }: Superseded): Following["onControl"] {
+    const core = this.#core;
+    const { paths, peerId, transport, router, options, stopping } = core;
+    const { clock, logger } = core.components;
+    const epoch = epochs.at(-1)!;
+    if (this.#refusedEpoch === epoch.id) return () => {};
+    const by = (): string => router.hellos.get(epoch.by)?.name ?? epoch.by;
+    const isHalted = (): boolean => core.halted?.name === "superseded";
+    const following = new Following(epoch, {
+      ...{ paths, peerId, transport, clock, isHalted, signal: stopping.signal },
+      onRefused: (because) => {
+        this.#refusedEpoch = epoch.id;
+        this.halt(supersededHalt(epoch, by(), { file: options.db, follows: false, because }));
+      },
+      onFollowed: ({ life, configurations }) => {
+        logger.event("member", `follows ${by()} into epoch ${epoch.number} of the cluster`);
+        router.introduce(epoch.by, { life, epochs: configurations[0]!.epochs?.map(plainEpoch) });
+        router.enter(silentStage(clusterId));
+        core.phase = "following the cluster into its next epoch";
+        core.halting?.end();
+        core.background = this.#recover(() => this.checkFiles(null));
+      },
+    });
+    void following.ask().catch((error: unknown) => core.failWith(error));
+    return (from, control) => following.onControl(from, control);
   }
 
   onRefused(peer: PeerId, reason: string): void {
@@ -64,6 +99,7 @@ export class Opening {
       },
       take: () => core.takeReplicator(),
       superseded: () => readSuperseded(core.paths),
+      follow: (superseded) => this.#follow(superseded),
       disconnect: () => {
         core.background = core.background.then(() => core.transport.stop());
       },

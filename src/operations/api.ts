@@ -331,6 +331,8 @@ export interface Recovery {
   readonly epoch: number;
   /** Names of the members that are none afterwards. */
   readonly leaves: readonly string[];
+  /** Names of the learners that stay, if their logs agree with this node's. */
+  readonly stays: readonly string[];
   /** Per shard, the last entry of this node's log: later ones are lost. */
   readonly lastEntries: readonly number[];
   /** Entries among them that this node does not know to be confirmed; they are kept. */

@@ -71,8 +71,8 @@ export interface WebhookStatus {
 }
 
 export interface ChangesApi {
-  /** Throws `UserError` for a position or time that the history does not reach. */
-  changes(options: ChangesOptions): ChangeStream;
+  /** Rejects with `UserError` for a position or time that the history does not reach. */
+  changes(options: ChangesOptions): Promise<ChangeStream>;
   /** Rejects with `UserError`; nothing is written then. */
   undo(options: UndoOptions): Promise<UndoResult>;
 }

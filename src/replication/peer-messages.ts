@@ -10,6 +10,7 @@ import type { BusyPeers } from "./busy-peers.ts";
 import type { MemberChanges } from "./members/member-changes.ts";
 import type { PeerNews } from "./peer-news.ts";
 import type { Control, FileCheck, Hello, Life, NodeNews } from "./messages/control-messages.ts";
+import { Followers } from "./epochs/followers.ts";
 import type { EpochGuard } from "./epochs/epoch-guard.ts";
 import type { PeerLives } from "./lives/peer-lives.ts";
 import type { Stage } from "./messages/message-router.ts";
@@ -41,6 +42,7 @@ const FOR_ALL: ReadonlySet<Control["kind"]> = new Set([
   "changed",
   // Each epoch is signed.
   "epochs",
+  "follow",
 ]);
 
 export class PeerMessages implements Stage {
@@ -54,9 +56,20 @@ export class PeerMessages implements Stage {
   /** Set by the node: begins the comparison of this node's file, or tells how far it has come; null: it cannot be done. */
   onFileAsked: ((note: string) => FileCheck) | null = null;
   readonly #components: PeerMessagesComponents;
+  readonly #followers: Followers;
 
   constructor(components: PeerMessagesComponents) {
     this.#components = components;
+    const { runtime, lives } = components;
+    this.#followers = new Followers({
+      self: runtime.peerId,
+      groups: () => runtime.groups,
+      life: () => lives.own(),
+      onRefused: (peer) => {
+        const member = runtime.groups[0]!.memberOf(peer);
+        if (member !== undefined) runtime.membership.remove(member);
+      },
+    });
     this.clusterId = components.replica.replica.settings.clusterId;
   }
 
@@ -133,6 +146,9 @@ export class PeerMessages implements Stage {
         return this.#components.busyPeers.heard(peerId, control.ms);
       case "epochs":
         return lives.onEpochs(peerId, control.epochs);
+      case "follow":
+        answer(this.#followers.answer(peerId, control));
+        return this.#components.loop.wake();
       case "twin":
         return lives.onTwin();
       case "news":
@@ -151,6 +167,7 @@ export class PeerMessages implements Stage {
       case "file":
         return this.onFile?.(peerId, control);
       case "joined":
+      case "followed":
       case "meet":
         return;
     }

@@ -2,6 +2,7 @@
 import { foldName } from "../base/names.ts";
 import { mentions } from "../sqlite/ddl-text/index-text.ts";
 import type { SchemaObject } from "../sqlite/schema.ts";
+import { shadowTablesOf } from "./virtual-tables.ts";
 
 export interface Selection {
   /** null: all. */
@@ -33,5 +34,6 @@ export function builtElsewhere<T extends SchemaObject>(objects: readonly T[], se
     );
     for (const [key, name] of out) if (texts.some((text) => mentions(text, name))) out.delete(key);
   }
-  return objects.filter((o) => !out.has(foldName(o.tableName)));
+  const shadows = shadowTablesOf(objects.filter((o) => out.has(foldName(o.name))));
+  return objects.filter(({ tableName }) => ![out, shadows].some((names) => names.has(foldName(tableName))));
 }

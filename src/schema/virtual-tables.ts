@@ -20,13 +20,19 @@ const SUFFIXES: readonly (readonly [RegExp, readonly string[]])[] = [
 
 const moduleOf = (sql: string): string => /\bUSING\s+["'`[]?(\w+)/i.exec(sql)?.[1] ?? "";
 
-/** The objects without shadow tables and without the indexes and triggers on them. */
-export function withoutShadowTables(objects: readonly SchemaObject[]): SchemaObject[] {
+/** Folded names of the tables in which virtual tables keep their content. */
+export function shadowTablesOf(objects: readonly SchemaObject[]): Set<string> {
   const shadows = new Set<string>();
   for (const object of objects) {
     if (object.kind !== "table" || !isVirtual(object)) continue;
     const suffixes = SUFFIXES.find(([module]) => module.test(moduleOf(object.sql)))?.[1] ?? [];
     for (const suffix of suffixes) shadows.add(foldName(`${object.name}_${suffix}`));
   }
+  return shadows;
+}
+
+/** The objects without shadow tables and without the indexes and triggers on them. */
+export function withoutShadowTables(objects: readonly SchemaObject[]): SchemaObject[] {
+  const shadows = shadowTablesOf(objects);
   return shadows.size === 0 ? [...objects] : objects.filter((o) => !shadows.has(foldName(o.tableName)));
 }

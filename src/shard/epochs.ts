@@ -24,6 +24,9 @@ export interface Epoch {
 export interface RecordedEpoch extends Epoch {
   /** The members before it. */
   readonly former: readonly PeerId[];
+  /** Per shard, the last entry before it on the node that began it, and the last one that this node knew to be committed. Absent from older builds. */
+  readonly ends?: readonly LogIndex[];
+  readonly committed?: readonly LogIndex[];
 }
 
 /** Epochs that a configuration keeps and a hello names. */

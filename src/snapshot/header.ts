@@ -13,7 +13,7 @@ const peer = v.pipe(v.string(), v.transform(asPeerId));
 const members = v.pipe(v.array(v.number()), v.readonly());
 
 /** `GroupConfiguration` of the shard seams; a member's `slot` and `admission` are absent in configurations of older versions. */
-const CONFIGURATION = v.object({
+export const CONFIGURATION = v.object({
   index,
   configuration: v.object({
     voters: members,
@@ -44,6 +44,8 @@ const CONFIGURATION = v.object({
         starts: v.array(index),
         signature: v.string(),
         former: v.array(peer),
+        ends: v.exactOptional(members),
+        committed: v.exactOptional(members),
       }),
     ),
   ),

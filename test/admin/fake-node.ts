@@ -224,7 +224,7 @@ export class FakeNode implements NodeApi {
   }
   recover(options: { readonly plan: boolean }): Promise<Recovery> {
     this.calls.push({ name: "recover", options });
-    const result = { node: "n1", epoch: 1, leaves: ["n2"], lastEntries: [17, 9], unconfirmed: 2 };
+    const result = { node: "n1", epoch: 1, leaves: ["n2"], stays: [], lastEntries: [17, 9], unconfirmed: 2 };
     return Promise.resolve({ done: !options.plan, ...result });
   }
   changeMember(action: MemberAction, name: string, to?: string): Promise<void> {
@@ -237,10 +237,13 @@ export class FakeNode implements NodeApi {
     this.calls.push({ name: "conflicts", options });
     return this.found;
   }
-  changes(options: ChangesOptions): ChangeStream {
+  changes(options: ChangesOptions): Promise<ChangeStream> {
     this.calls.push({ name: "changes", options });
     const lines = [...this.lines];
-    return { next: () => Promise.resolve(lines.length === 0 ? null : [lines.shift()!]), close: () => {} };
+    return Promise.resolve({
+      next: () => Promise.resolve(lines.length === 0 ? null : [lines.shift()!]),
+      close: () => {},
+    });
   }
   undo(options: UndoOptions): Promise<UndoResult> {
     this.calls.push({ name: "undo", options });

@@ -217,7 +217,7 @@ test("an archive with a key: another key or none is refused, and no text is read
 test("a log that was compacted before it was shipped leaves a gap that is named; later positions are restored", async () => {
   const node = new FakeNode("one", log);
   let present: FakeNode | null = node;
-  const shipper = ship(() => present);
+  const shipper = ship(() => present, { limits: { patienceMs: 10 } });
   log.write({ k: 1, v: "a" });
   node.apply();
   await archived(shipper, 1);

@@ -152,7 +152,7 @@ test.skipIf(!existsSync("/proc/self/environ"))(
   "a node is the process that was started, with an engine that keeps its heap small, unless told otherwise",
   async () => {
     for (const [given, expected] of [
-      [{}, "BUN_JSC_forceRAMSize=150000000"],
+      [{}, "BUN_JSC_forceRAMSize=260000000"],
       [{ BUN_JSC_forceRAMSize: "4000000000" }, "BUN_JSC_forceRAMSize=4000000000"],
     ] as const) {
       rmSync(join(folder, "app.db.marmot"), { recursive: true, force: true });

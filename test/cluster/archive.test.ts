@@ -190,6 +190,11 @@ test.skipIf(!hasMoto)(
     const [name, file] = ran.stdout.trim().split(" ");
     expect([ran.code, name]).toEqual([7, "before"]);
     expect(existsSync(file!)).toBe(false);
+    const diff = ["diff", "--since", moment, "--table", "Genre", "--json", "--db", node.db];
+    const [shown, archived] = [await command(...diff), await command(...diff, "--archive", PLACE)];
+    expect([archived.code, archived.stderr]).toEqual([0, ""]);
+    expect((JSON.parse(shown.stdout) as { op: string }[]).map(({ op }) => op)).toEqual(["update"]);
+    expect(JSON.parse(archived.stdout)).toEqual(JSON.parse(shown.stdout));
     const back = await command(
       "restore",
       PLACE,

@@ -49,7 +49,8 @@ function content(file: string): Record<string, unknown> {
   try {
     const one = (sql: string): unknown => db.query(sql).values()[0]![0];
     return {
-      schema: db.query("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").values(),
+      // In the order in which dumps have it.
+      schema: db.query("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid").values(),
       versions: [one("PRAGMA user_version"), one("PRAGMA application_id"), one("PRAGMA integrity_check")],
       found: db.query("SELECT rowid FROM search WHERE search MATCH 'ann'").values(),
     };
@@ -178,8 +179,16 @@ test("sources and places that cannot be right are refused with a hint, and nothi
   const other = new Database(at("other.db"), { create: true });
   other.exec("CREATE TABLE account(id INTEGER PRIMARY KEY, amount INT)");
   other.close();
+  writeFileSync(at("nothing.db"), "");
+  writeFileSync(at("described.db.json"), "{}");
   const target = at("target.db");
   for (const [args, reason] of [
+    [["restore", at("nothing.db"), "--db", target], "is empty"],
+    [["backup", at("described.db"), "--db", nodes[0].db], "described.db.json exists"],
+    [["backup", at("text.db", "copy.db"), "--db", nodes[0].db], "is no folder"],
+    [["backup", join(nodes[0].dataDir, "copy.db"), "--db", nodes[0].db], "the node's own folder"],
+    [["backup", at("copy.db-wal"), "--db", nodes[0].db], "SQLite keeps beside"],
+    [["backup", "https://example.com/copy.db", "--db", nodes[0].db], "is none of them"],
     [["restore", at("missing.db"), "--db", target], "there is no"],
     [["restore", at("empty"), "--db", target], "holds no complete backup"],
     [["restore", changed, "--db", target], "is not the file that its document describes"],
@@ -200,6 +209,25 @@ test("sources and places that cannot be right are refused with a hint, and nothi
   for (const args of [["restore"], ["restore", copy], ["backup"], ["restore", copy, "--db", target, "--yes"]])
     expect([args, marmot(args).code]).toEqual([args, 2]);
 }, 60_000);
+
+test("commits that a plain source has only in its WAL are restored; of a folder the newest backup is taken, whatever its name is", () => {
+  const source = at("in-wal.db");
+  const db = new Database(source, { create: true });
+  db.exec(
+    "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t(x); INSERT INTO t VALUES(1)",
+  );
+  try {
+    expect(marmot(["restore", source, "--db", at("from-wal.db")]).code).toBe(0);
+  } finally {
+    db.close();
+  }
+  const restored = new Database(at("from-wal.db"), { readonly: true });
+  expect(restored.query("SELECT x FROM t").values()).toEqual([[1]]);
+  restored.close();
+  expect(nodes[0].marmot("backup", at("named", "by-hand.db")).code).toBe(0);
+  const { code, stdout } = marmot(["restore", `${at("named")}/`, "--db", at("from-named.db")]);
+  expect([code, stdout]).toEqual([0, expect.stringContaining("by-hand.db")]);
+});
 
 const moto = Bun.spawnSync(["python3", "-c", "import moto.server"], { stderr: "ignore" }).exitCode === 0;
 

@@ -12,6 +12,8 @@ const SCHEMA = `
   CREATE TABLE account(id INTEGER PRIMARY KEY, balance INT NOT NULL);
   CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT);
   CREATE TABLE note(id TEXT PRIMARY KEY NOT NULL, body);
+  CREATE TABLE parent(id INTEGER PRIMARY KEY, name TEXT);
+  CREATE TABLE child(id INTEGER PRIMARY KEY, parent INT REFERENCES parent(id));
   CREATE TABLE audit(id INTEGER PRIMARY KEY, what TEXT);
   CREATE TRIGGER person_gone AFTER DELETE ON person BEGIN INSERT INTO audit(what) VALUES('deleted ' || old.name); END;
   INSERT INTO account VALUES(1, 1000), (2, 1000), (3, 1000), (4, 1000), (5, 1000), (6, 1000);
@@ -173,6 +175,9 @@ test("schema changes and conflicts are events; server-sent events, tables, and e
     ["since=c:0.0.0", "begins at"],
     ["since=c:9", "of another cluster"],
     ["since=soon", "a position, a time"],
+    ["since=c:99999999.0.0", "is not ordered"],
+    ["since=2999-01-01", "is in the future"],
+    ["tables=note,nothing", "no table nothing replicates"],
   ] as const) {
     const refused = await fetch(url(nodes[2], query));
     expect([query, refused.status, await refused.text()]).toEqual([
@@ -233,6 +238,37 @@ test("undo takes back what it is asked for, leaves rows that others changed sinc
     expect([args, nodes[0].marmot("undo", ...args).code]).toEqual([args, code]);
 }, 60_000);
 
+test("undo leaves a row to which rows of others refer, and one whose parent is not there, unless --force", async () => {
+  const undo = (since: string, ...args: string[]): UndoResult => {
+    const { code, stdout, stderr } = nodes[2].marmot("undo", "--json", "--since", since, "--yes", ...args);
+    expect([code, stderr]).toEqual([0, ""]);
+    return JSON.parse(stdout) as UndoResult;
+  };
+  const start = positionOf(nodes[0]);
+  nodes[0].run("INSERT INTO parent VALUES(1, 'a'), (2, 'b')");
+  await cluster.settle();
+  nodes[1].run("INSERT INTO child VALUES(10, 1)");
+  await cluster.settle();
+  expect(undo(start, "--origin", "n0").left).toEqual([
+    { table: "parent", key: "1", reason: "rows of child refer to it" },
+  ]);
+  await cluster.settle();
+  expect(nodes[0].query("SELECT id FROM parent")).toEqual([[1n]]);
+  const beforeDelete = positionOf(nodes[1]);
+  nodes[1].run("DELETE FROM child");
+  await cluster.settle();
+  nodes[0].run("DELETE FROM parent");
+  await cluster.settle();
+  const orphan = undo(beforeDelete, "--table", "child");
+  expect([orphan.tables, orphan.left]).toEqual([
+    [],
+    [{ table: "child", key: "10", reason: "the row of parent to which it refers is not there" }],
+  ]);
+  expect(undo(beforeDelete, "--table", "child", "--force").tables).toEqual([{ table: "child", rows: 1 }]);
+  const both = undo(beforeDelete, "--table", "parent");
+  expect([both.tables, both.left]).toEqual([[{ table: "parent", rows: 1 }], []]);
+}, 60_000);
+
 /** The entry, as the feed names it, of the newest change of a table up to a position. */
 function entryOf(node: TestNode, position: string, table: string): string {
   const all = JSON.parse(node.marmot("diff", "--since", "1h", "--table", table, "--json").stdout) as {
@@ -249,12 +285,14 @@ test("the webhook sends every event in order, signed, until it is taken, and goe
   writeFileSync(file, `${secret}\n`);
   const taken: string[] = [];
   let calls = 0;
+  let redirects = true;
   const consumer = Bun.serve({
     port: 0,
     async fetch(request) {
       const body = await request.text();
       const expected = `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`;
       if (request.headers.get("marmot-signature") !== expected) return new Response("", { status: 403 });
+      if (redirects) return new Response("", { status: 302, headers: { location: "http://127.0.0.1:1/" } });
       if (++calls % 4 === 0) return new Response("", { status: 503 });
       const event = JSON.parse(body) as FeedEvent;
       expect(request.headers.get("marmot-position")).toBe(event.last ? event.position! : null);
@@ -277,6 +315,11 @@ test("the webhook sends every event in order, signed, until it is taken, and goe
     await node.kill("SIGTERM");
     await start();
     await until(async () => ((await node.status()).feed?.position ?? "") !== "", "the feed begins");
+    nodes[0].run("INSERT INTO note(id, body) VALUES('redirected', 0)");
+    await until(async () => ((await node.status()).feed?.error ?? "") !== "", "the redirect is refused");
+    const { error } = (await node.status()).feed!;
+    expect([error, error.includes("hidden")]).toEqual([expect.stringContaining("a redirect"), false]);
+    redirects = false;
     for (let i = 0; i < 20; i++) {
       nodes[i % 2]!.run(`INSERT INTO note(id, body) VALUES('hook ${i}', ${i})`);
       await cluster.nodes[i % 2]!.wait();

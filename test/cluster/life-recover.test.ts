@@ -139,3 +139,64 @@ test(
   },
   MS,
 );
+
+test.each([1, 16])(
+  "learners follow the survivor by themselves, one that has more entries does not; %p shards",
+  async (shards) => {
+    cluster = await TestCluster.start({ shards, schema: SCHEMA, quiet: true, count: 1 });
+    const a = cluster.nodes[0]!;
+    const [v, near, late, ahead] = [cluster.add(), cluster.add(), cluster.add(), cluster.add()];
+    for (const [node, role] of [
+      [v, "learner"],
+      [near, "reader"],
+      [late, "learner"],
+      [ahead, "learner"],
+    ] as const) {
+      await node.start(["--role", role]);
+      await node.ready();
+    }
+    write(a, 1);
+    expect(await a.wait({ all: true })).toBeTrue();
+    await Promise.all([late.kill(), near.kill(), v.kill()]);
+    write(a, 2);
+    await until(() => ids(ahead, "t").includes(2), "the learner that goes on has the row");
+    expect(await ahead.wait()).toBeTrue();
+    await Promise.all([a.kill(), ahead.kill()]);
+    await Promise.all([v.startAlone(), near.startAlone()]);
+    await says(v, "waiting for a leader");
+    await until(
+      async () => (await v.verb("members", "recover")).stderr.includes("give --yes"),
+      "the loss is seen",
+    );
+    const done = await v.verb("members", "recover", "--yes");
+    expect([done.code, done.stderr]).toEqual([0, expect.stringContaining("learners stay, unless")]);
+    for (const node of [v, near]) await node.ready();
+    write(v, 3);
+    expect(await v.wait()).toBeTrue();
+    await Promise.all([late.startAlone(), ahead.startAlone()]);
+    await late.ready();
+    await says(ahead, "n1 began epoch 1: it has entries that the newest epoch lacks");
+    await cluster.settle([v, near, late]);
+    const { members } = await late.status();
+    expect(Object.fromEntries(members.map((m) => [m.name, m.role]))).toEqual({
+      ...{ n1: "voter", n2: "reader", n3: "learner" },
+    });
+    expect([ids(near, "t"), ids(late, "u")]).toEqual([
+      [1, 3],
+      [1, 3],
+    ]);
+    // A follower is a member after a restart, too, and can get a vote.
+    expect((await v.verb("members", "promote", "n3")).stderr).toBe("");
+    await late.kill();
+    await late.startAlone();
+    await late.ready();
+    write(late, 4);
+    expect(await late.wait()).toBeTrue();
+    await ahead.kill("SIGTERM");
+    expect(ahead.marmot("rejoin").code).toBe(0); // the hint
+    await ahead.startAlone(["--peers", v.address]);
+    await ahead.ready();
+    await cluster.settle([v, near, late, ahead]);
+  },
+  MS,
+);

@@ -182,6 +182,17 @@ describe("commands run as written", () => {
     expect(plain(out)).toEqual(plain(fences(page("README.md"), "text")[0]!));
   });
 
+  test("the picture of the demo has the lines of the README's text", () => {
+    const picture = readFileSync(join(ROOT, "docs/demo.svg"), "utf8");
+    const lines = [...picture.matchAll(/<text id="l\d+"[^>]*>([^<]*)<\/text>/g)].map((m) => m[1]!);
+    expect(lines).toEqual([
+      "$ marmot demo --once",
+      ...fences(page("README.md"), "text")[0]!.trimEnd().split("\n"),
+    ]);
+    expect(picture.match(/@keyframes l\d+\{/g)).toHaveLength(lines.length);
+    expect(picture).not.toMatch(/<script|href|url\(/);
+  });
+
   test("marmot cleanup, once the node is stopped", async () => {
     await scratch.stop();
     const last = texts.filter((text) => WHEN_STOPPED.test(text));

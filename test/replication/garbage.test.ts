@@ -34,6 +34,6 @@ test("under pressure every tick collects that comes a quarter of a second after 
   expect(collections([224, 224, 224], 220, { stepMs: 200 })).toEqual([1, 3]);
 });
 
-test("without work since the last collection there is little garbage", () => {
-  expect(collections([150, 200, 200], 100, { turns: 8 })).toEqual([3]);
+test("without work since the last look there is little garbage", () => {
+  expect(collections([150, 200, 143, 150, 150, 150, 150, 150], 100, { turns: 8 })).toEqual([6]);
 });

@@ -52,6 +52,12 @@ const ofRecoveries = (name: string, file: string, find: string, replace: string)
   test: "test/simulation/recoveries.test.ts",
 });
 
+/** Caught by the seeds of nodes that ship to an archive. */
+const ofArchives = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/archive.test.ts",
+});
+
 /** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
@@ -592,6 +598,13 @@ export const MUTATIONS: readonly Mutation[] = [
     test: "test/node/schedules.test.ts",
   },
   // ---------------------------------------------------------------------------------------- without a declared key
+  one(
+    "every base includes the writes of the others, so a set of rows has no conflicts",
+    60,
+    "replica/apply/recent-writers.ts",
+    "if (!this.#opened.every(isCovered)) return false;",
+    "if (base.length > 0) return true;",
+  ),
   {
     ...one(
       "creation positions are ignored",
@@ -915,6 +928,31 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (expected !== null && !isSameLife(",
     "if (expected === undefined && !isSameLife(",
   ),
+  // ---------------------------------------------------------------------------------------- the archive
+  ofArchives(
+    "a segment of the archive is dropped",
+    "archive/archive.ts",
+    "if (await this.store.create(linkName(link.number), bytes)) return chained;",
+    "if (link.number % 7 === 3 || (await this.store.create(linkName(link.number), bytes))) return chained;",
+  ),
+  ofArchives(
+    "a link takes the place of that of another node",
+    "archive/archive.ts",
+    "if (await this.store.create(linkName(link.number), bytes)) return chained;",
+    "await this.store.put(linkName(link.number), bytes); return chained;",
+  ),
+  ofArchives(
+    "an entry is left out between two segments",
+    "archive/shipping/shipper.ts",
+    "const [first, end] = [from[shard]! + 1, positions[shard]! + 1];",
+    "const [first, end] = [from[shard]! + (link.number % 5 === 4 ? 2 : 1), positions[shard]! + 1];",
+  ),
+  ofArchives(
+    "a snapshot is followed from a link too late",
+    "archive/shipping/shipper.ts",
+    ".store(node, archive, this.#tail.link.number + 1)",
+    ".store(node, archive, this.#tail.link.number + 3)",
+  ),
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofRecoveries(
     "a later epoch does not halt a member of an earlier one",
@@ -925,9 +963,35 @@ export const MUTATIONS: readonly Mutation[] = [
   ofRecoveries(
     "a later epoch that a member met is forgotten at a restart",
     "node/startup/check-files.ts",
-    "if (by !== undefined) throw",
-    "if (by === file) throw",
+    "if (last !== undefined) throw",
+    "if (last?.id === file) throw",
   ),
+  ofRecoveries(
+    "a learner follows the recovery of its cluster with entries that the survivor lacks",
+    "replication/epochs/followers.ts",
+    "if (!agrees || ends.length !== all.length) return",
+    "if (ends.length !== all.length) return",
+  ),
+  {
+    ...one(
+      "a learner that follows keeps entries that no one confirmed",
+      0,
+      "log-store/sqlite-log-store.ts",
+      "        this.#cutAfter(shard, ends[shard]!);\n",
+      "",
+    ),
+    test: "test/replication/followers.test.ts",
+  },
+  {
+    ...one(
+      "a removed voter is refused while other shards need its vote",
+      0,
+      "replication/lives/life-guard.ts",
+      " && !votesIn(groups, member)",
+      "",
+    ),
+    test: "test/replication/lives/life-guard.test.ts",
+  },
   {
     ...one(
       "of two epochs that do not know of each other, each is the later one",

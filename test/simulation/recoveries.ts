@@ -22,15 +22,18 @@ export type Loss = (typeof LOSSES)[number];
 export async function loseMembers(
   seed: number,
   verbose = false,
-): Promise<ScenarioResult & { readonly loss: Loss }> {
+): Promise<ScenarioResult & { readonly loss: Loss; readonly followers: number }> {
   const run = new RecoveryRun(seed, verbose);
-  return { ...(await run.play()), loss: run.loss };
+  const result = await run.play();
+  return { ...result, loss: run.loss, followers: run.followers };
 }
 
 type Two = readonly [SimNode, SimNode];
 
 class RecoveryRun extends Scenario {
   readonly loss: Loss;
+  /** Learners that followed the survivor. */
+  followers = 0;
 
   constructor(seed: number, verbose: boolean) {
     super(seed, verbose, { replaceAfterMs: REPLACE_AFTER_MS });
@@ -54,15 +57,17 @@ class RecoveryRun extends Scenario {
   }
 
   async #recovered(survivor: SimNode, others: Two): Promise<void> {
-    const witnesses = this.random.chance(0.3) ? [await this.#newcomer("learner")] : [];
+    const witnesses = this.random.chance(0.6) ? [await this.#newcomer("learner")] : [];
     if (this.random.chance(0.5)) await this.#writeBehind(survivor, others);
     for (const node of others) await this.down(node);
     const pending = this.pending(survivor);
     await this.#recover(survivor);
-    await this.#halted(witnesses); // over connections that were open
+    const followers = await this.#followers(witnesses, survivor);
+    const halted = witnesses.filter((node) => !followers.includes(node));
     await this.write(survivor);
     this.confirmed.set(...pending);
-    this.check([survivor]);
+    await this.settle([survivor, ...followers]);
+    this.check([survivor, ...followers]);
     // One of the two may meet the survivor late.
     const late = this.random.chance(0.5) ? others[0] : null;
     if (late !== null) this.#cut(late, survivor);
@@ -77,8 +82,8 @@ class RecoveryRun extends Scenario {
     for (const node of this.nodes) await this.down(node);
     this.start(others[0]);
     await this.#halted([others[0]]);
-    this.start(survivor);
-    await this.#rejoin(survivor, [...others, ...witnesses]);
+    for (const node of [survivor, ...followers]) this.start(node);
+    await this.#rejoin([survivor, ...followers], [...others, ...halted]);
   }
 
   /** Rows that the others confirm while the survivor is cut off: these may be lost. */
@@ -121,7 +126,7 @@ class RecoveryRun extends Scenario {
     await this.#halted([victim]);
     await this.write(goesOn);
     if (await this.confirms(halted)) this.problems.push(`${halted.name} confirms after it met a later epoch`);
-    await this.#rejoin(goesOn, [victim, halted]);
+    await this.#rejoin([goesOn], [victim, halted]);
   }
 
   async #removed(victim: SimNode, others: Two): Promise<void> {
@@ -251,8 +256,30 @@ class RecoveryRun extends Scenario {
         this.problems.push(`${node.name} is not halted: ${node.node?.api.notReady() ?? node.state}`);
   }
 
+  /** The learners that go on with the survivor; the others have entries that it lacks, and are halted. */
+  async #followers(learners: readonly SimNode[], survivor: SimNode): Promise<SimNode[]> {
+    const follows = ({ member }: SimNode): boolean => (member?.epochs.own.length ?? 0) > 0;
+    const isHalted = (node: SimNode): boolean =>
+      (node.node?.api.notReady() ?? "").includes("it has entries that the newest epoch lacks");
+    await this.until(
+      () => learners.every((node) => follows(node) || isHalted(node)),
+      "each learner follows, or is halted",
+    );
+    const followers = learners.filter(follows);
+    this.followers += followers.length;
+    for (const node of followers) {
+      // A crash of the learner right after it took over the configurations.
+      if (this.random.chance(0.3)) {
+        await this.down(node);
+        this.start(node);
+      }
+      await this.until(() => node.node?.api.notReady() === null, `${node.name} follows ${survivor.name}`);
+    }
+    return followers;
+  }
+
   /** As the hint of the halt says. */
-  async #rejoin(member: SimNode, nodes: readonly SimNode[]): Promise<void> {
+  async #rejoin(members: readonly SimNode[], nodes: readonly SimNode[]): Promise<void> {
     for (const node of nodes) {
       await this.down(node);
       node.application.close();
@@ -263,8 +290,8 @@ class RecoveryRun extends Scenario {
       node.application.open();
     }
     await this.write(this.random.pick(nodes));
-    await this.settle([member, ...nodes]);
-    this.check([member, ...nodes]);
+    await this.settle([...members, ...nodes]);
+    this.check([...members, ...nodes]);
   }
 
   #cut(a: SimNode, b: SimNode): void {

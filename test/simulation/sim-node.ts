@@ -25,6 +25,7 @@ import {
   SyncMark,
 } from "./disk.ts";
 import { type Network, SimTransport } from "./network.ts";
+import type { MemoryStore } from "./archive.ts";
 import type { World } from "./world.ts";
 
 /** Milliseconds that pass at each look at the clock, since code takes time. */
@@ -34,6 +35,10 @@ const EVENT_MS = 2;
 /** The error of a failed write or sync; the node must stop after it. */
 export const IO_ERROR = "EIO: i/o error";
 const WALL_START = 1_700_000_000_000;
+const ARCHIVE: NonNullable<NodeOptions["archive"]> = {
+  ...{ to: "memory", intervalMs: 40, keep: { ms: null, snapshots: null }, keyFile: null },
+  limits: { copyLinks: 15 },
+};
 const CLUSTER_KEY = `marmot-cluster-key-1:${Buffer.alloc(32, 7).toString("base64")}`;
 
 /** Work of a process that has ended: only promises that wait for it matter. Its files are closed. */
@@ -71,6 +76,8 @@ export interface SimNodeOptions {
   readonly synchronous: "NORMAL" | "FULL";
   readonly role?: "voter" | "learner";
   readonly replaceAfterMs?: number;
+  /** They ship to it; absent: nowhere. */
+  readonly archive?: MemoryStore;
   /** More settings of the cluster; absent: the defaults. */
   readonly settings?: Pick<NodeOptions, "merge" | "foreignKeys" | "idBlock">;
 }
@@ -211,7 +218,7 @@ export class SimNode {
     this.state = "starting";
     const generation = ++this.generation;
     this.#hooks.onStarted(this);
-    const { shards, transactions, keepEntries, number, settings, replaceAfterMs } = this.options;
+    const { shards, transactions, keepEntries, number, settings, replaceAfterMs, archive } = this.options;
     const options: NodeOptions = {
       db: this.file,
       dataDir: this.dataDir,
@@ -235,6 +242,7 @@ export class SimNode {
       tables: null,
       exclude: null,
       ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
+      ...(archive === undefined ? {} : { archive: ARCHIVE }),
       limits: { keepEntries, logWalPages: 16 },
     };
     const node = new Node(options, {
@@ -242,6 +250,7 @@ export class SimNode {
       random: this.#random.fork(),
       logger: this.#verbose ? this.#logger() : silentLogger,
       host: this.#host(generation),
+      ...(archive === undefined ? {} : { archiveStore: archive.of(() => generation === this.generation) }),
     });
     this.#node = node;
     void node.failed.then((error) => this.#failed(generation, error));

@@ -13,7 +13,7 @@ import { KEY, until } from "./lab.ts";
 
 const ECHO = "/echo/1";
 const HANDLERS = { keyFor: () => 0, onReached: () => {}, onStranger: () => {} };
-type Encrypters = Awaited<ReturnType<typeof encrypters>>;
+type Encrypters = ReturnType<typeof encrypters>;
 
 interface Cipher {
   update(bytes: Uint8Array): Uint8Array;
@@ -73,13 +73,13 @@ async function exchange(from: Encrypters, to: Encrypters): Promise<{ kind: strin
 }
 
 test("two nodes of this build use AES-256-GCM, and the private network's cipher for the handshake alone", async () => {
-  const { kind, ciphered } = await exchange(await encrypters(), await encrypters());
+  const { kind, ciphered } = await exchange(encrypters(), encrypters());
   expect(kind).toBe(AES_PROTOCOL);
   expect(ciphered).toBeLessThan(5000);
 });
 
 test("a node of this build and an older one use ChaCha20-Poly1305, in both directions, all of it under the cipher", async () => {
-  const [aes, chaCha] = (await encrypters()) as [Encrypters[0], Encrypters[0]];
+  const [aes, chaCha] = encrypters() as [Encrypters[0], Encrypters[0]];
   for (const [from, to] of [
     [[aes, chaCha], [chaCha]],
     [[chaCha], [aes, chaCha]],

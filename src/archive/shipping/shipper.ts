@@ -15,7 +15,7 @@ import { Continuity, GAP_REASONS, stateOf } from "./continuity.ts";
 import { Copies, type StoredCopy } from "./copies.ts";
 import type { Segment, SnapshotLink } from "../chain-link.ts";
 import { Marks } from "./marks.ts";
-import { type Keep, prune } from "../prune.ts";
+import { type Keep, Pruning } from "../prune.ts";
 import type { Seal } from "../seal.ts";
 import type { ShippedNode, ShippedState, ShipperStatus } from "./shipped.ts";
 import type { ArchiveStore } from "../stores/store.ts";
@@ -28,7 +28,6 @@ const TAKE_OVER_MS = 20_000;
 const LONGEST_PAUSE_MS = 30_000;
 /** Entries of one segment. */
 const SEGMENT_BYTES = 8 << 20;
-const PRUNE_MS = 3_600_000;
 
 export interface ShipperComponents {
   /** null: the node joins, or replaces its replica. The same object while its files are open. */
@@ -48,7 +47,7 @@ export interface ShipperOptions {
   /** Absent: it makes the archive if there is none. */
   readonly mayCreate?: boolean;
   /** Snapshots and pruning, sooner: for tests. */
-  readonly limits?: { readonly copyLinks?: number };
+  readonly limits?: { readonly copyLinks?: number; readonly patienceMs?: number };
 }
 
 export class Shipper {
@@ -66,12 +65,12 @@ export class Shipper {
   #ships = false;
   #state: ShipperStatus["state"] = "waiting";
   #behindSince: number | null = null;
-  readonly #continuity = new Continuity();
+  readonly #continuity: Continuity;
   readonly #copies: Copies;
   #copying = false;
   #copy: StoredCopy | null = null;
   readonly #claims: Claims;
-  #prunedAt: number | null = null;
+  readonly #pruning: Pruning;
   #counts = { shipped: 0, bytes: 0, snapshots: 0, failures: 0 };
   #lastAt: number | null = null;
   #lastSnapshotAt: number | null = null;
@@ -80,6 +79,8 @@ export class Shipper {
   constructor(components: ShipperComponents, options: ShipperOptions) {
     this.#components = components;
     this.#options = options;
+    this.#pruning = new Pruning(components, options.keep);
+    this.#continuity = new Continuity(options.limits?.patienceMs);
     this.#claims = new Claims(components.clock);
     this.#copies = new Copies(components, options.limits?.copyLinks);
   }
@@ -252,7 +253,11 @@ export class Shipper {
       const state = await stateOf(node);
       const tail = this.#tail;
       const broken = tail === null ? "first" : this.#continuity.of(node, tail.link, leads, clock.now());
-      if (broken === "wait") return;
+      if (broken === "wait") {
+        // Another node may ship the entries that this one lacks.
+        this.#ships = false;
+        return;
+      }
       if (broken !== "none") {
         if (!leads) return;
         if (broken !== "first") this.#tellGap(tail!, broken);
@@ -276,7 +281,7 @@ export class Shipper {
       this.#copies.shipped(segment.entries.flat().reduce((sum, { data }) => sum + data.length, 0));
     }
     this.#copyWhenDue(node, archive);
-    await this.#pruneWhenDue(archive);
+    await this.#pruning.look(archive);
   }
 
   #tellGap({ link }: Chained, broken: "compacted" | "fork"): void {
@@ -358,8 +363,11 @@ export class Shipper {
       ...{ to: end.to, terms: end.terms, since: end.since, sums: null, positions, at, data, bytes, sha256 },
       ...{ follow: gap === null ? follow : number + 1, gap: gap === true },
     };
-    if (!(await this.#add(node, archive, link))) return false;
     await archive.addMarker(link);
+    if (!(await this.#add(node, archive, link))) {
+      await archive.removeMarker(link);
+      return false;
+    }
     this.#counts.snapshots++;
     this.#lastSnapshotAt = at;
     this.#copies.made(bytes);
@@ -386,15 +394,5 @@ export class Shipper {
       .finally(() => {
         this.#copying = false;
       });
-  }
-
-  // ------------------------------------------------------------------------------------------ the end, and the old
-
-  async #pruneWhenDue(archive: Archive): Promise<void> {
-    const { clock, logger } = this.#components;
-    if (this.#prunedAt !== null && clock.now() - this.#prunedAt < PRUNE_MS) return;
-    this.#prunedAt = clock.now();
-    const { links, copies } = await prune(archive, this.#options.keep, clock.wallTime());
-    if (links + copies > 0) logger.info("old parts of the archive are removed", { links, copies });
   }
 }

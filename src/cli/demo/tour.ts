@@ -1,13 +1,14 @@
-/** The tour of the demo: writes on three nodes, a kill and a restart, and a comparison of all files. */
+/** The tour of the demo: writes on three nodes, a kill and a restart, a restored conflict, a migration, and a comparison of all files. */
 import { systemClock } from "../../base/clock.ts";
 import chinook from "../../../assets/chinook.sql" with { type: "text" };
-import type { VerifyResult } from "../../operations/api.ts";
+import type { ConflictSummary, VerifyResult } from "../../operations/api.ts";
 import type { CliContext } from "../context.ts";
 import type { DemoCluster, DemoNode } from "./cluster.ts";
 import { digest, withFile } from "./files.ts";
 
 const VERIFY = "/api/v1/verify?timeout=30s";
 const VERIFY_MS = 60_000;
+const OPEN = "/api/v1/conflicts?open=true";
 const LABEL = 64;
 
 function insertArtists(file: string, from: number, count: number): void {
@@ -20,6 +21,9 @@ function insertArtists(file: string, from: number, count: number): void {
 }
 
 const execute = (node: DemoNode, sql: string): void => withFile(node.db, (db) => db.exec(sql));
+
+const title = (node: DemoNode, text: string): void =>
+  execute(node, `UPDATE "Album" SET "Title" = '${text}' WHERE "AlbumId" = 1`);
 
 /** Resolves to whether all files are equal at the end. */
 export async function tour(cluster: DemoCluster, { print }: Pick<CliContext, "print">): Promise<boolean> {
@@ -61,9 +65,27 @@ export async function tour(cluster: DemoCluster, { print }: Pick<CliContext, "pr
     insertArtists(third.db, 200_000, 1000);
     await cluster.everywhere(first);
   });
+  await timed(`one album gets two titles, on ${second.name} and in ${third.name}'s file`, async () => {
+    title(second, "from Berlin");
+    await cluster.everywhere(second);
+    title(third, "from Chennai");
+  });
   await timed(`${third.name} restarts and catches up in both directions`, async () => {
     cluster.spawn(third);
     await cluster.ready(third);
+    await everywhere();
+  });
+  await timed(`the title that lost is in the journal, and restored on ${first.name}`, async () => {
+    const client = cluster.client(first);
+    const conflicts = await client.request<ConflictSummary[]>("GET", OPEN);
+    for (const { id } of conflicts)
+      await client.request("POST", `/api/v1/conflicts/${encodeURIComponent(id)}/restore`);
+    await everywhere();
+    if (conflicts.length !== 1) throw new Error(`the journal has ${conflicts.length} conflicts`);
+  });
+  await timed(`${first.name} adds a column while ${second.name} writes: one schema on all`, async () => {
+    execute(first, `ALTER TABLE "Artist" ADD COLUMN "Country" TEXT DEFAULT 'unknown'`);
+    execute(second, `INSERT INTO "Artist"("Name") VALUES('written meanwhile')`);
     await everywhere();
   });
   return compare(cluster, { print });

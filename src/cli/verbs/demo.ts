@@ -44,7 +44,10 @@ async function run(options: Options, _words: readonly string[], context: CliCont
 export const demoVerb: Verb = {
   name: "demo",
   summary: "Three nodes on this machine with a sample database: a tour.",
-  details: ["Writes on all, kills and restarts one, and compares all files.", "Ctrl-C removes its files."],
+  details: [
+    "Writes on all, kills and restarts one, restores a row that lost, migrates, and",
+    "compares all files. Ctrl-C removes its files.",
+  ],
   usage: "demo [--once]",
   options: [
     { name: "once", type: "flag", help: "only the tour; exit code 0 when all files are equal" },

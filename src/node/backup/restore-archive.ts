@@ -1,12 +1,13 @@
 /** A moment from an archive as a plain SQLite file, and the proof that an archive can be restored. */
-import { rmSync, statSync } from "node:fs";
-import { type Archive, openArchive, openStore } from "../../archive/archive.ts";
+import { rmSync } from "node:fs";
+import { type Archive, openArchive } from "../../archive/archive.ts";
 import { replay, type Replayed, type Target } from "../../archive/replay.ts";
 import { systemClock } from "../../base/clock.ts";
 import { showPosition } from "../../base/text/position-token.ts";
 import { exportReplica } from "../../replica/copies/export-replica.ts";
 import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
 import { awaitTarget } from "./archive-target.ts";
+import { backupPlace, isFolder } from "./places/place.ts";
 import { refuseUsed } from "./restore-file.ts";
 import { checkIntegrity } from "./take-backup.ts";
 
@@ -27,9 +28,8 @@ export interface RestoredMoment {
 
 /** There is an archive at the place. */
 export const isArchive = async (place: string): Promise<boolean> =>
-  /^s3:\/\/[^/]+\/.+$/.test(place) ||
-  (!place.includes("://") && statSync(place, { throwIfNoEntry: false })?.isDirectory() === true)
-    ? (await openStore(place).get("archive.json")) !== null
+  /^s3:\/\/[^/]+\/.+$/.test(place) || (!place.includes("://") && isFolder(place))
+    ? (await backupPlace(`${place.replace(/\/+$/, "")}/`, "").folder.text("archive.json")) !== null
     : false;
 
 export interface MomentOptions {
@@ -80,7 +80,7 @@ async function writeFrom(
       ...(onProgress === undefined ? {} : { onProgress }),
     });
     const { rows } = await exportReplica(file, target);
-    checkIntegrity(target);
+    checkIntegrity(target, `the state at ${showPosition(replayed.positions)}`);
     return { source: archive.shown, ...shown(replayed), rows };
   } finally {
     removeDatabase(file);
@@ -113,14 +113,20 @@ export interface VerifiedArchive extends RestoredMoment {
   readonly firstTime: string;
 }
 
+export interface VerifyArchiveOptions {
+  readonly source: string;
+  readonly keyFile: string | null;
+  /** Only the chain from the newest snapshot on. */
+  readonly newest: boolean;
+}
+
 /** Reads the whole chain, and restores the newest state. Throws `UserError` if anything is missing or changed. */
 export async function verifyArchive(
-  source: string,
-  keyFile: string | null,
+  { source, keyFile, newest }: VerifyArchiveOptions,
   scratch: string,
 ): Promise<VerifiedArchive> {
   const archive = await openArchive(source, keyFile);
-  const chain = await readChain(archive);
+  const chain = await readChain(archive, newest);
   const target = `${scratch}/newest.db`;
   try {
     const moment = await writeFrom(archive, { source, keyFile, target: { kind: "newest" } }, target);
@@ -133,9 +139,11 @@ export async function verifyArchive(
 
 async function readChain(
   archive: Archive,
+  newest: boolean,
 ): Promise<Pick<VerifiedArchive, "links" | "firstLink" | "snapshots" | "gaps" | "first" | "firstTime">> {
-  const extent = (await archive.extent()) ?? { first: 1, last: 0 };
   const markers = await archive.snapshots();
+  const whole = (await archive.extent()) ?? { first: 1, last: 0 };
+  const extent = newest ? { ...whole, first: markers.at(-1)?.number ?? whole.first } : whole;
   const [oldest] = markers;
   const gaps: { after: string; until: string }[] = [];
   let before = "";

@@ -1,12 +1,24 @@
 /** `marmot restore SOURCE --db FILE`: the first file of a new cluster, from a backup or a plain SQLite file. */
-import { closeSync, existsSync, openSync, readSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { dirname, resolve } from "node:path";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
 import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { PREFIX } from "../../schema/app-db-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { readRows, text } from "../../sqlite/typed-rows.ts";
-import { type BackupFolder, backupPlace } from "./place.ts";
+import type { BackupFolder } from "./places/backup-folder.ts";
+import { folderError } from "./places/local-folder.ts";
+import { backupPlace } from "./places/place.ts";
 import { readSidecar, type Sidecar, sidecarName } from "./sidecar.ts";
 import { checkIntegrity, join } from "./take-backup.ts";
 
@@ -28,12 +40,15 @@ export interface RestoreFileOptions {
 export async function restoreFile({ source, db, dataDir }: RestoreFileOptions): Promise<RestoredFile> {
   refuseUsed(db, dataDir);
   const fresh = `${db}.restoring`;
-  removeDatabase(fresh);
   try {
+    mkdirSync(dirname(resolve(db)), { recursive: true });
+    removeDatabase(fresh);
     const fetched = await fetchBackup(source, fresh, dataPaths(dataDir).backups);
     refuseUsed(db, dataDir);
     publish(fresh, db);
     return { file: db, ...fetched };
+  } catch (error) {
+    throw folderError(error, dirname(resolve(db)));
   } finally {
     removeDatabase(fresh);
   }
@@ -58,8 +73,9 @@ export async function fetchBackup(
       `${at} is not the file that its document describes: ${copied.bytes} bytes with SHA-256 ${copied.sha256}, expected ${backup.bytes} with ${backup.sha256}`,
       "restore another backup: this one was changed or is incomplete",
     );
+  if (backup === null && !source.startsWith("s3://")) copyBeside(at, target);
   requireClean(target, at);
-  checkIntegrity(target);
+  checkIntegrity(target, at);
   return { source: at, backup };
 }
 
@@ -75,10 +91,25 @@ export function refuseUsed(db: string, dataDir: string): void {
 async function newestIn(folder: BackupFolder): Promise<string> {
   const complete = await completeBackups(folder);
   if (complete.length > 0) return complete.at(-1)!;
+  const named = await namedBackups(folder);
+  if (named.length > 0) return named.at(-1)!;
   throw new UserError(
     `${folder.shown} holds no complete backup`,
     "name a file, or a folder that marmot backup wrote to",
   );
+}
+
+/** Backups under names that users gave, the oldest first. */
+async function namedBackups(folder: BackupFolder): Promise<string[]> {
+  const names = new Set(await folder.names());
+  const found: { name: string; time: string }[] = [];
+  for (const name of names) {
+    if (!names.has(sidecarName(name))) continue;
+    const document = await folder.text(sidecarName(name));
+    if (document !== null)
+      found.push({ name, time: readSidecar(document, join(folder, sidecarName(name))).time });
+  }
+  return found.sort((a, b) => a.time.localeCompare(b.time)).map(({ name }) => name);
 }
 
 /** Names of the backups with a document, the oldest first. */
@@ -119,13 +150,20 @@ async function copy(
 
 const HEADER = "SQLite format 3\0";
 
+/** Commits of a plain database may be in its WAL, and a transaction that was cut off in its journal. */
+function copyBeside(source: string, target: string): void {
+  for (const suffix of ["-wal", "-journal"]) {
+    const size = statSync(source + suffix, { throwIfNoEntry: false })?.size ?? 0;
+    if (size > 0) copyFileSync(source + suffix, target + suffix);
+  }
+}
+
 function requireClean(path: string, source: string): void {
   const hint = "name a backup that marmot backup made, or a plain SQLite file";
-  if (statSync(path).size > 0 && readHeader(path) !== HEADER)
-    throw new UserError(`${source} is no SQLite file`, hint);
+  if (statSync(path).size === 0) throw new UserError(`${source} is empty`, hint);
+  if (readHeader(path) !== HEADER) throw new UserError(`${source} is no SQLite file`, hint);
   const db = openDatabase(path);
   try {
-    // A copy of a file in WAL mode; its WAL, if it had one, is not a part of it.
     db.exec("PRAGMA journal_mode = DELETE");
     const rows = db.prepare("SELECT name FROM sqlite_schema").all();
     if (!readRows(rows, { name: text }).some(({ name }) => name.startsWith(PREFIX))) return;

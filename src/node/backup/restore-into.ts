@@ -17,6 +17,8 @@ import { RowAccess } from "../../rows/row-access.ts";
 import { writeRows } from "../../rows/write-rows.ts";
 import { addStandIns } from "../../schema/classify/writable.ts";
 import { shapeOf } from "../../schema/read-shape.ts";
+import { isVirtual, withoutShadowTables } from "../../schema/virtual-tables.ts";
+import { quoteIdentifier } from "../../sqlite/quote.ts";
 import { readObjects, readTable } from "../../sqlite/schema.ts";
 import { isBusy } from "../../sqlite/locked.ts";
 import { openDatabase } from "../../sqlite/open.ts";
@@ -45,6 +47,8 @@ export interface IntoPlan {
   readonly changes: readonly TableChange[];
   /** Replicated tables that the backup does not have: they stay as they are. */
   readonly untouched: readonly string[];
+  /** Tables with rows in the backup that do not replicate here: they are left out. */
+  readonly missing: readonly string[];
 }
 
 /** The result of `marmot restore --into-cluster`. */
@@ -97,7 +101,7 @@ export class RestoreInto {
       work.app.exec("BEGIN");
       const changes = await work.compare();
       work.app.exec("COMMIT");
-      return { ...this.#fetched, changes, untouched: work.untouched };
+      return { ...this.#fetched, changes, untouched: work.untouched, missing: work.missing };
     });
   }
 
@@ -108,7 +112,7 @@ export class RestoreInto {
       try {
         const changes = await work.writeAll();
         work.app.exec("COMMIT");
-        return { ...this.#fetched, changes, untouched: work.untouched };
+        return { ...this.#fetched, changes, untouched: work.untouched, missing: work.missing };
       } catch (error) {
         if (work.app.isTransaction) work.app.exec("ROLLBACK");
         if (error instanceof UserError) throw error;
@@ -166,6 +170,7 @@ type Differing = [table: number, keyId: KeyId];
 class IntoWork {
   readonly app: AppDatabase;
   readonly untouched: readonly string[];
+  readonly missing: readonly string[];
   readonly #databases: Databases;
   readonly #shapes: readonly TableShape[];
 
@@ -174,7 +179,15 @@ class IntoWork {
     this.#databases = databases;
     const query = queryOf(databases.source);
     requireSameEncoding(databases);
-    const found = readObjects(query).flatMap((o) => (o.kind === "table" ? [o.name] : []));
+    const tables = withoutShadowTables(readObjects(query)).filter((o) => o.kind === "table");
+    const found = tables.map((o) => o.name);
+    this.missing = tables.flatMap((o) =>
+      isVirtual(o) ||
+      shapes.some((shape) => isSameName(shape.name, o.name)) ||
+      !hasRows(databases.source, o.name)
+        ? []
+        : [o.name],
+    );
     const inBackup = (shape: TableShape): string | undefined =>
       found.find((name) => isSameName(name, shape.name));
     for (const shape of shapes) {
@@ -235,6 +248,9 @@ class IntoWork {
     if (blocked !== null) throw new Error(`a UNIQUE value of ${shape.name} is in use`);
   }
 }
+
+const hasRows = (db: Databases["source"], table: string): boolean =>
+  db.prepare(`SELECT 1 FROM main.${quoteIdentifier(table)} LIMIT 1`).get() !== undefined;
 
 function requireSameEncoding({ source, encoding }: Databases): void {
   const row = source.prepare("PRAGMA encoding").get() as { encoding: string };

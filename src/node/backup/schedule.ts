@@ -8,7 +8,8 @@ import type { Logger } from "../../base/logger.ts";
 import type { BackupStatus } from "../../operations/api.ts";
 import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { backupBase } from "./backup-base.ts";
-import { type BackupFolder, backupPlace } from "./place.ts";
+import type { BackupFolder } from "./places/backup-folder.ts";
+import { backupPlace } from "./places/place.ts";
 import { completeBackups, takenAt } from "./restore-file.ts";
 import { sidecarName } from "./sidecar.ts";
 

@@ -1,5 +1,6 @@
 /** `marmot backup`: a clean copy of the application's database at one position, from the replica, with its document. */
 import { createReadStream, existsSync, fstatSync, openSync, closeSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { UserError } from "../../base/errors.ts";
 import { showPosition } from "../../base/text/position-token.ts";
 import { VERSION } from "../../base/version.ts";
@@ -8,7 +9,9 @@ import { removeDatabase } from "../../replica/copies/database-files.ts";
 import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { text, readRow } from "../../sqlite/typed-rows.ts";
-import { backupPlace, type BackupFolder } from "./place.ts";
+import type { BackupFolder } from "./places/backup-folder.ts";
+import { folderError } from "./places/local-folder.ts";
+import { backupPlace } from "./places/place.ts";
 import { newSidecar, type Sidecar, sidecarName } from "./sidecar.ts";
 
 export interface BackupOptions {
@@ -39,22 +42,55 @@ export async function takeBackup(
     );
   const { folder, name: given } = backupPlace(options.to, paths.backups);
   const name = given ?? (await freeName(folder, options));
-  if (await folder.has(name))
-    throw new UserError(
-      `${join(folder, name)} exists`,
-      "give another name, or a folder in which each backup gets a name with its time",
-    );
-  const path = folder.buildAt(name);
-  removeDatabase(path);
+  requireOutside(options);
+  await requireFree(folder, name);
+  const path = await folder.buildAt(name);
   try {
     const exported = await exportReplica(paths.replica, path, onProgress);
-    checkIntegrity(path);
+    checkIntegrity(path, path);
     const sidecar = newSidecar({ ...(await factsOf(path, exported)), ...contextOf(name, options) });
-    await folder.put(name);
-    await folder.putText(sidecarName(name), `${JSON.stringify(sidecar, null, 2)}\n`);
+    await publishBoth(folder, name, `${JSON.stringify(sidecar, null, 2)}\n`);
     return { ...sidecar, at: join(folder, name) };
+  } catch (error) {
+    throw folderError(error, dirname(path));
   } finally {
     removeDatabase(path);
+  }
+}
+
+function requireOutside({ to, dataDir }: BackupOptions): void {
+  if (to.startsWith("s3://") || !`${resolve(to)}/`.startsWith(`${resolve(dataDir)}/`)) return;
+  throw new UserError(
+    `${to} is in ${dataDir}, the node's own folder`,
+    "name a folder beside it, better on another disk",
+  );
+}
+
+/** SQLite's own files beside a database. */
+const BESIDE = /-(?:wal|shm|journal)$/;
+
+async function requireFree(folder: BackupFolder, name: string): Promise<void> {
+  if (BESIDE.test(name))
+    throw new UserError(
+      `${join(folder, name)} is the name of a file that SQLite keeps beside a database`,
+      "give a name such as copy.db",
+    );
+  for (const one of [name, sidecarName(name)])
+    if (await folder.has(one))
+      throw new UserError(
+        `${join(folder, one)} exists`,
+        "give another name, or a folder in which each backup gets a name with its time",
+      );
+}
+
+/** The document is last: without it there is no backup. */
+async function publishBoth(folder: BackupFolder, name: string, document: string): Promise<void> {
+  await folder.put(name);
+  try {
+    await folder.putText(sidecarName(name), document);
+  } catch (error) {
+    await folder.remove(name).catch(() => {});
+    throw error;
   }
 }
 
@@ -70,8 +106,8 @@ async function freeName(folder: BackupFolder, { base, now }: BackupOptions): Pro
   }
 }
 
-/** Throws `UserError` if SQLite finds damage. */
-export function checkIntegrity(path: string): void {
+/** Throws `UserError` if SQLite finds damage. `shown`: the file as the user named it. */
+export function checkIntegrity(path: string, shown: string): void {
   const db = openDatabase(path, { readOnly: true });
   try {
     const { integrity_check: found } = readRow(db.prepare("PRAGMA integrity_check(1)").get(), {
@@ -79,8 +115,8 @@ export function checkIntegrity(path: string): void {
     });
     if (found !== "ok")
       throw new UserError(
-        `${path} is damaged: ${found}`,
-        "use another copy; marmot verify --deep tells whether the replica of this node is whole",
+        `${shown} is damaged: ${found.replace(/^\*\*\* in database main \*\*\*\n/, "").replaceAll("\n", "; ")}`,
+        "use another copy, or another node's; marmot verify --deep compares this node's data with the others'",
       );
   } finally {
     db.close();

@@ -3,7 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import { type Halt, haltSentence } from "../../base/halt.ts";
 import type { PeerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { MessageRouter } from "../../replication/messages/message-router.ts";
+import type { MessageRouter, Stage } from "../../replication/messages/message-router.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 import { type Superseded, supersededStage } from "./superseded.ts";
@@ -22,6 +22,8 @@ export interface HaltingComponents {
   readonly take: () => Replicator | null;
   /** The cluster of this node, and the later epochs that it has met. */
   readonly superseded: () => Superseded;
+  /** The node is halted by a later epoch: a learner may follow. Returns the receiver of the answers. */
+  readonly follow: (superseded: Superseded) => Stage["onControl"];
   /** Ends all connections: nothing but a new start helps. */
   readonly disconnect: () => void;
   /** Opens the files again. */
@@ -76,7 +78,10 @@ export class Halting {
     setPhase(haltSentence(halt));
     const life = replicator?.messages.life() ?? null;
     replicator?.close();
-    if (name === "superseded") return router.enter(supersededStage(this.#components.superseded()));
+    if (name === "superseded") {
+      const superseded = this.#components.superseded();
+      return router.enter(supersededStage(superseded, this.#components.follow(superseded)));
+    }
     const isTwice = name === "twice";
     const onConnect = isTwice ? (): void => this.#resumeLater() : (): void => {};
     // A hello may still arrive: the closed files are not asked any more.

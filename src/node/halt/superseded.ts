@@ -3,6 +3,8 @@ import type { Halt } from "../../base/halt.ts";
 import { readLogHead } from "../../log-store/log-file.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import type { Stage } from "../../replication/messages/message-router.ts";
+import type { MemberId } from "../../raft/model/types.ts";
+import type { GroupConfiguration } from "../../shard/seams.ts";
 import type { Epoch } from "../../shard/epochs.ts";
 import { haltedStage, rejoinHint } from "./refused.ts";
 
@@ -16,17 +18,32 @@ export function readSuperseded({ log }: DataPaths): Superseded {
   return { clusterId: identity.clusterId, epochs: supersededBy };
 }
 
-/** `epochs`: at least one. `by`: name of the node that began the last one, or its peer id. */
-export function supersededHalt(epochs: readonly Epoch[], by: string, file: string): Halt {
+/** `by`: name of the node that began the last epoch, or its peer id. `follows`: a learner that has not been refused. */
+export function supersededHalt(
+  { number }: Epoch,
+  by: string,
+  {
+    file,
+    follows,
+    because = "",
+  }: { readonly file: string; readonly follows: boolean; readonly because?: string },
+): Halt {
   return {
     name: "superseded",
-    reason: `the cluster was recovered without this node: ${by} began epoch ${epochs.at(-1)!.number}`,
-    hint: rejoinHint(file),
+    reason: follows
+      ? `${by} began epoch ${number} of the cluster; this learner follows when it meets ${by}`
+      : `the cluster was recovered without this node: ${by} began epoch ${number}${because === "" ? "" : `: ${because}`}`,
+    hint: `${follows ? `start ${by}, or check the network to it; or ` : ""}${rejoinHint(file)}`,
   };
 }
 
 /** Tells the later epochs to other nodes of the earlier one. */
-export const supersededStage = ({ clusterId, epochs }: Superseded): Stage => ({
+export const supersededStage = ({ clusterId, epochs }: Superseded, onControl: Stage["onControl"]): Stage => ({
   ...haltedStage(clusterId, null, () => {}),
   epochs: () => epochs,
+  onControl,
 });
+
+/** Only a learner may follow: it has promised no vote. `configuration`: of group 0. */
+export const mayFollow = ({ configuration }: GroupConfiguration, self: MemberId): boolean =>
+  configuration.learners.includes(self);

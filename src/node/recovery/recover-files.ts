@@ -11,6 +11,7 @@ import {
   beginEpoch,
   type EpochSigner,
   formerMembers,
+  learnersOf,
   nextNumber,
   ownMember,
   type Survivor,
@@ -72,6 +73,7 @@ export function recoverMember(survivor: Survivor, signer: EpochSigner | null): R
     node: member.name,
     epoch: nextNumber(survivor),
     leaves: formerMembers(survivor).map(({ name }) => name),
+    stays: learnersOf(survivor).map(({ name }) => name),
     lastEntries: applied.map((index, shard) => Math.max(index, log.group(shard).lastIndex())),
     unconfirmed: unconfirmed(survivor),
   };

@@ -2,10 +2,11 @@
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDamage, UserError } from "../../base/errors.ts";
-import { HaltError } from "../../base/halt.ts";
+import { type Halt, HaltError } from "../../base/halt.ts";
+import type { Epoch } from "../../shard/epochs.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
-import { readLogHead } from "../../log-store/log-file.ts";
+import { readLogHead, readMembership } from "../../log-store/log-file.ts";
 import { lostReplica } from "./lost-replica.ts";
 import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
@@ -17,7 +18,7 @@ import { damageText } from "../../sqlite/damage.ts";
 import { fileError, salvageHint, sqliteCode } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { logEndHalt } from "../../replication/lives/log-end.ts";
-import { supersededHalt } from "../halt/superseded.ts";
+import { mayFollow, supersededHalt } from "../halt/superseded.ts";
 import { rejoinHint } from "../halt/refused.ts";
 
 /** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
@@ -191,6 +192,12 @@ const readPositions = (replica: DatabaseSync): number[] =>
     .all()
     .map((row) => Number(row.idx));
 
+function supersededAtStart(last: Epoch, paths: DataPaths, file: string): Halt {
+  const { self, at } = readMembership(paths.log);
+  const by = at.members.find(({ peerId }) => peerId === last.by)?.name ?? last.by;
+  return supersededHalt(last, by, { file, follows: mayFollow(at, self) });
+}
+
 /**
  * Checks that replica and log belong to the same node and cluster. The file is inspected afterwards; see `inspect-file.ts`. `seen`: the head of the file, if it was just read; null: read it. Returns the
  * settings of the cluster. Throws `UserError`, and `HaltError` where the node must not vote.
@@ -203,8 +210,8 @@ export function checkMemberFiles(
 ): ReplicaSettings {
   const { meta, reflected } = seen ?? readHeadOf(file, true)!;
   const { identity: log, groups, supersededBy } = readLogHead(paths.log);
-  const by = supersededBy.at(-1)?.by;
-  if (by !== undefined) throw new HaltError(supersededHalt(supersededBy, by, file));
+  const last = supersededBy.at(-1);
+  if (last !== undefined) throw new HaltError(supersededAtStart(last, paths, file));
   const replica = openDatabase(paths.replica, { readOnly: true });
   try {
     const settings = readSettings(replica, paths.replica);

@@ -11,7 +11,7 @@ import type { HistoryReader, PastEntry } from "../../replica/history/history-rea
 import type { History } from "../../replication/node-history.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { ChangeLine, ChangesOptions, ChangeStream } from "../changes-api.ts";
-import { type ChangeEvent, eventsOf, type TableFilter } from "./change-json.ts";
+import { type ChangeEvent, eventsOf, namesOf, type TableFilter } from "./change-json.ts";
 import { type ChangeTail, tailOf } from "./change-tail.ts";
 
 /** Entries read at a time. */
@@ -21,9 +21,15 @@ const ANSWER_LENGTH = 256 << 10;
 /** A reader without news gets a sign of life, with the position up to which there was none. */
 const ALIVE_MS = 10_000;
 
-/** Throws `UserError` if the history does not reach back that far, or is switched off. */
-export function openChanges(replicator: Replicator, clock: Clock, options: ChangesOptions): ChangeStream {
+/** Rejects with `UserError` if the history does not reach back that far, or is switched off. */
+export async function openChanges(
+  replicator: Replicator,
+  clock: Clock,
+  options: ChangesOptions,
+): Promise<ChangeStream> {
+  if (options.since !== null) await awaitOrdered(replicator, clock, options.since);
   const history = requireHistory(replicator);
+  for (const table of options.tables ?? []) requireTable(replicator, table);
   const wants = tableFilter(options.tables);
   const place =
     options.since === null ? atEnd(replicator, history) : placeOf(replicator, clock, options.since);
@@ -68,19 +74,66 @@ export function placeOf(replicator: Replicator, clock: Clock, since: string): Hi
       );
     return { id: reader.idBefore(position), position };
   }
-  const time = parseMoment(since, clock.wallTime());
+  return { id: reader.idBeforeTime(timeOf(reader, clock, since)), position: from };
+}
+
+/** Clocks of machines differ. */
+const AHEAD_MS = 60_000;
+
+function timeOf(reader: HistoryReader, clock: Clock, since: string): number {
+  const now = clock.wallTime();
+  const time = parseMoment(since, now);
   if (time === null)
     throw new UserError(
       `since should be a position, a time, or how long ago, not ${since}`,
       "use c:812, 2026-11-29T12:00:00Z, or 10m",
     );
-  return { id: reader.idBeforeTime(time), position: from };
+  if (time > now + AHEAD_MS)
+    throw new UserError(
+      `${since} is in the future; it is ${new Date(now).toISOString()}`,
+      "use a time that has passed, or 10m for ten minutes ago",
+    );
+  if (time <= reader.removedUpTo())
+    throw new UserError(
+      `the history of this node begins at ${showPosition(reader.reach.from)}, after ${new Date(reader.removedUpTo()).toISOString()}, and ${since} is before that`,
+      `begin with ${showPosition(reader.reach.from)}, or read an archive with marmot restore --at; --history SIZE keeps more`,
+    );
+  return time;
+}
+
+/** For how long a position of another node may be ahead of this one. */
+const ORDERED_MS = 5000;
+const LOOK_MS = 20;
+
+/** A position that is not ordered is of another cluster, or of a log that was restored from an older copy. */
+export async function awaitOrdered(replicator: Replicator, clock: Clock, since: string): Promise<void> {
+  const position = parsePosition(since);
+  const { shards } = replicator.replica.replica.settings;
+  if (position === null || position.length !== shards) return;
+  const ordered = (): number[] => replicator.runtime.groups.map((group) => group.raft.commit);
+  for (const end = clock.now() + ORDERED_MS; !hasReached(ordered(), position); await sleep(clock, LOOK_MS))
+    if (clock.now() > end)
+      throw new UserError(
+        `${since} is not ordered: this node knows of ${showPosition(ordered())}`,
+        "marmot wait --json prints a position of this cluster; marmot status shows whether this node is connected",
+      );
+}
+
+/** Throws `UserError` for a table that neither replicates nor did so. */
+export function requireTable(replicator: Replicator, table: string): void {
+  const names = [...replicator.replica.replica.shapes.values()].map((s) => s.name);
+  if (names.some((name) => isSameName(name, table))) return;
+  if (requireHistory(replicator).reader.knowsTable(table)) return;
+  throw new UserError(
+    `no table ${table === "" ? '""' : table} replicates`,
+    `name one of ${names.join(", ")}, or none for all`,
+  );
 }
 
 const everyTable: TableFilter = () => true;
 
 /** null: all tables. Conflicts of rows without a table pass only then. */
-function tableFilter(tables: readonly string[] | null): TableFilter {
+export function tableFilter(tables: readonly string[] | null): TableFilter {
   if (tables === null) return everyTable;
   const wanted = new Set(tables.map(foldName));
   return (table) => table !== null && [...wanted].some((name) => isSameName(name, table.name));
@@ -187,7 +240,7 @@ class Stream implements ChangeStream {
   #linesOf(entry: PastEntry): ChangeLine[] {
     const { replicator, wants } = this.#parts;
     const part = ++this.#part;
-    const make = (): ChangeEvent[] => eventsOf(replicator, entry, { part, wants });
+    const make = (): ChangeEvent[] => eventsOf(namesOf(replicator), entry, { part, wants });
     const isShared = wants === everyTable && part === 1 && entry.last;
     const events = isShared ? this.#tail.events(entry, make) : make();
     if (entry.last) {

@@ -9,7 +9,7 @@ import type { Image } from "../../change/value.ts";
 import type { PastEntry, PastTable } from "../../replica/history/history-reader.ts";
 import { peerHash } from "../../replica/store/tables.ts";
 import type { Replicator } from "../../replication/replicator.ts";
-import { placeOf, requireHistory } from "./change-stream.ts";
+import { placeOf, requireHistory, requireTable } from "./change-stream.ts";
 import type { UndoOptions } from "../changes-api.ts";
 
 /** Entries read at a time. */
@@ -39,7 +39,7 @@ export interface Chosen {
 export function chooseChanges(replicator: Replicator, clock: Clock, options: UndoOptions): Chosen {
   const { position, since, table } = options;
   const isOrigin = originTest(replicator, options.origin);
-  requireTable(replicator, table);
+  if (table !== null) requireTable(replicator, table);
   const rows = new Map<string, ChosenRow>();
   const impossible = new Map<string, string>();
   const transactions = new Set<string>();
@@ -81,12 +81,6 @@ function presentShape({ replica: { replica } }: Replicator, past: PastTable): Ta
   if (shape === undefined) return "the table was dropped";
   const columns = shape.columns.map((c) => foldName(c.name)).join();
   return columns === past.columns.map(foldName).join() ? shape : "its columns have changed since";
-}
-
-function requireTable({ replica: { replica } }: Replicator, table: string | null): void {
-  const names = [...replica.shapes.values()].map((s) => s.name);
-  if (table === null || names.some((name) => isSameName(name, table))) return;
-  throw new UserError(`no table ${table} replicates`, `name one of ${names.join(", ")}, or none for all`);
 }
 
 /** `named`: a member's name, or the peer id of any node. */

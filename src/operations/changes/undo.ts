@@ -5,6 +5,8 @@
 import type { Clock } from "../../base/clock.ts";
 import { errorMessage } from "../../base/errors.ts";
 import { keyValues } from "../../change/key.ts";
+import { type ForeignKey, readForeignKeys } from "../../schema/foreign-keys.ts";
+import { queryOf } from "../../sqlite/query.ts";
 import { type Image, imageEqual } from "../../change/value.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { writeRows } from "../../rows/write-rows.ts";
@@ -12,18 +14,14 @@ import { showKey } from "../literals.ts";
 import { inFile } from "../restore/in-file.ts";
 import type { RowWriter } from "../restore/row-writer.ts";
 import type { UndoneRow, UndoOptions, UndoResult } from "../changes-api.ts";
+import { awaitOrdered } from "./change-stream.ts";
+import { danglingRows, type Target } from "./dangling.ts";
 import { chooseChanges, type Chosen, type ChosenRow } from "./chosen-changes.ts";
 
 /** Rows that a result names. */
 const SHOWN_ROWS = 1000;
 /** Comparisons after writing: triggers of the application may write the rows again. */
 const MAX_ROUNDS = 8;
-
-interface Target {
-  readonly row: ChosenRow;
-  readonly now: Image | null;
-  readonly wanted: Image | null;
-}
 
 /** Rows that stay as they are, by table and key. */
 class Left {
@@ -39,14 +37,16 @@ class Left {
   }
 }
 
-/** Throws `UserError`; nothing is written then. */
-export function undo(replicator: Replicator, clock: Clock, options: UndoOptions): Promise<UndoResult> {
+/** Rejects with `UserError`; nothing is written then. */
+export async function undo(replicator: Replicator, clock: Clock, options: UndoOptions): Promise<UndoResult> {
+  await awaitOrdered(replicator, clock, options.since ?? options.position ?? "");
   const chosen = chooseChanges(replicator, clock, options);
   return inFile(replicator, clock, (writer) => takeBack(writer, chosen, options), { dryRun: options.dryRun });
 }
 
 function takeBack(writer: RowWriter, chosen: Chosen, { force, dryRun }: UndoOptions): UndoResult {
   const left = new Left();
+  const foreignKeys = force ? [] : foreignKeysOf(writer);
   const refused = new Set<ChosenRow>();
   const { db } = writer;
   for (;;) {
@@ -55,15 +55,23 @@ function takeBack(writer: RowWriter, chosen: Chosen, { force, dryRun }: UndoOpti
       refused.has(row) ? [] : (targetOf(writer, row, force, left) ?? []),
     );
     const clashing = write(writer, targets, left);
-    if (clashing === null) {
+    const dangling = clashing === null ? danglingRows(writer, foreignKeys, targets) : [];
+    if (clashing === null && dangling.length === 0) {
       db.exec("RELEASE undo");
       return resultOf(chosen, targets, left, dryRun);
     }
-    // Without this row the others may still be written.
+    // Without these rows the others may still be written.
     db.exec("ROLLBACK TO undo; RELEASE undo");
-    refused.add(clashing);
+    if (clashing !== null) refused.add(clashing);
+    for (const { target, reason } of dangling) {
+      refused.add(target.row);
+      left.add(target.row, reason);
+    }
   }
 }
+
+const foreignKeysOf = ({ db, replicator }: RowWriter): readonly ForeignKey[] =>
+  readForeignKeys(queryOf(db), replicator.replica.replica.shapes.values());
 
 /** The row as it was before the chosen changes; null: it is so already, or stays. */
 function targetOf(writer: RowWriter, row: ChosenRow, force: boolean, left: Left): Target | null {

@@ -93,7 +93,7 @@ export class Webhook {
       } catch (error) {
         if (this.#isStopped) return;
         this.#failures++;
-        const reason = error instanceof UserError ? `${error.message} (${error.hint})` : errorMessage(error);
+        const reason = inWords(error);
         if (reason !== this.#error)
           logger.warn("the consumer of the change feed does not take an event", {
             to: this.status.to,
@@ -111,7 +111,11 @@ export class Webhook {
     const { clock } = this.#components;
     if (this.#position === "") this.#position = showPosition(replicator.replica.replica.positions());
     this.#store(true);
-    const stream = openChanges(replicator, clock, { since: this.#position, tables: null, follow: true });
+    const stream = await openChanges(replicator, clock, {
+      since: this.#position,
+      tables: null,
+      follow: true,
+    });
     this.#stream = stream;
     try {
       for (;;) {
@@ -148,10 +152,14 @@ export class Webhook {
         ...signature,
       },
       body: line.json,
-      redirect: "error",
+      redirect: "manual",
       signal: AbortSignal.any([this.#abort.signal, AbortSignal.timeout(ANSWER_MS)]),
     });
     await answer.arrayBuffer();
+    if (answer.status >= 300 && answer.status < 400)
+      throw new Error(
+        `it answers ${answer.status}, a redirect, which is not followed: give the final address`,
+      );
     if (!answer.ok) throw new Error(`it answers ${answer.status}`);
   }
 
@@ -169,6 +177,22 @@ export class Webhook {
     }
   }
 }
+
+/** The runtime's messages have the whole address, with its secrets. */
+function inWords(error: unknown): string {
+  if (error instanceof UserError) return `${error.message} (${error.hint})`;
+  const { name = "", code } = error as { name?: string; code?: unknown };
+  if (name === "TimeoutError") return `no answer within ${ANSWER_MS / 1000} s`;
+  if (typeof code !== "string") return errorMessage(error).replace(/https?:\/\/\S+/g, "its address");
+  return CODES[code] ?? `it cannot be reached (${code})`;
+}
+
+const CODES: Readonly<Record<string, string>> = {
+  ConnectionRefused: "the connection is refused",
+  ECONNREFUSED: "the connection is refused",
+  ConnectionClosed: "the connection is closed without an answer",
+  ECONNRESET: "the connection is closed without an answer",
+};
 
 export const sign = (secret: string, body: string): string =>
   createHmac("sha256", secret).update(body).digest("hex");

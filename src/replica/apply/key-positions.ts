@@ -2,7 +2,9 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { KeyId } from "../../change/key.ts";
 import { arraysLazily, lazily, type LazyStatement } from "../../sqlite/lazy.ts";
+import { readPositions } from "../store/positions.ts";
 import type { LastWrite } from "./changeset.ts";
+import { RecentWriters } from "./recent-writers.ts";
 import { integer, readTuples, trusted } from "../../sqlite/typed-rows.ts";
 
 /** Fewer keys are written one by one. */
@@ -11,6 +13,7 @@ const SET_FROM = 4;
 const LOOKED_UP = 64;
 
 export class KeyPositions {
+  readonly writers: RecentWriters;
   readonly #select: StatementSync;
   readonly #selectMany: LazyStatement;
   readonly #upsert: StatementSync;
@@ -20,6 +23,7 @@ export class KeyPositions {
   readonly #since: LazyStatement;
 
   constructor(db: DatabaseSync) {
+    this.writers = new RecentWriters(readPositions(db));
     this.#select = db.prepare(
       `SELECT "shard", "idx", "origin" FROM "__marmot__key" WHERE "tbl" = ? AND "key" = ?`,
     );
@@ -71,13 +75,16 @@ export class KeyPositions {
     return found;
   }
 
-  set(table: number, keyId: KeyId, { shard, index, origin }: LastWrite): void {
+  set(table: number, keyId: KeyId, write: LastWrite): void {
+    const { shard, index, origin } = write;
+    this.writers.note(write);
     this.#upsert.run(table, keyId, shard, index, origin);
   }
 
   /** The same write to many keys, in one statement. */
   setMany(table: number, keyIds: readonly KeyId[], write: LastWrite): void {
     const { shard, index, origin } = write;
+    if (keyIds.length > 0) this.writers.note(write);
     if (keyIds.length < SET_FROM) for (const keyId of keyIds) this.set(table, keyId, write);
     else this.#upsertMany.run(table, shard, index, origin, JSON.stringify(keyIds));
   }

@@ -21,6 +21,8 @@ import type { KeyPositions } from "./key-positions.ts";
 const SLICE = 500;
 /** From this many rows on, the highest keys are looked up: rows above them are new. */
 const LOOK_FOR_HIGHEST = 16;
+/** Of a changeset with more base positions, the last writes of its keys are read. */
+const CHECKED_BASES = 8;
 
 interface RowSetsComponents {
   readonly journal: Journal;
@@ -118,21 +120,32 @@ export class RowSets {
     return Math.max(access.highest(), this.#components.keyPositions.highest(shape.id));
   }
 
-  #find({ access }: TableRows, rows: readonly RowChange[], highest: number): FoundRow[] {
+  #find(table: TableRows, rows: readonly RowChange[], highest: number): FoundRow[] {
+    const { access } = table;
     const isNew = ({ keyId }: RowChange): boolean => typeof keyId === "number" && keyId > highest;
     const known = rows.filter((row) => !isNew(row));
     if (known.length === 0) return rows.map((row) => ({ row, before: null, last: null }));
     const images = access.getMany(known.map((row) => row.key));
-    const writes = this.#components.keyPositions.lastMany(
-      access.shape.id,
-      known.map((row) => row.keyId),
-    );
+    const writes = this.#needsLastWrites(table) ? this.#lastWrites(access, known) : null;
     let next = 0;
     return rows.map((row) => {
       if (isNew(row)) return { row, before: null, last: null };
       const at = next++;
-      return { row, before: images[at]!, last: writes[at]! };
+      return { row, before: images[at]!, last: writes?.[at] ?? null };
     });
+  }
+
+  /** False: no row of the changeset can conflict, and the observer does not ask for the last writes of keys. */
+  #needsLastWrites({ context: { bases, origin }, observer }: TableRows): boolean {
+    if (observer !== null || bases.length === 0 || bases.length > CHECKED_BASES) return true;
+    return !bases.every((base) => this.#components.keyPositions.writers.isCoveredBy(base, origin));
+  }
+
+  #lastWrites({ shape }: RowAccess, rows: readonly RowChange[]): (LastWrite | null)[] {
+    return this.#components.keyPositions.lastMany(
+      shape.id,
+      rows.map((row) => row.keyId),
+    );
   }
 
   /** Records the written rows: journal, checksum, key positions, and the notes for this node's app database. */

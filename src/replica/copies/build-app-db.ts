@@ -38,7 +38,7 @@ export async function buildAppDb({ replica, appDb, prepare, onProgress }: BuildA
       `PRAGMA user_version = ${settings.userVersion}; PRAGMA application_id = ${settings.applicationId}`,
     );
     db.exec("BEGIN");
-    await fillApplication(db, contents, onProgress);
+    await fillApplication(db, contents, { onProgress });
     db.exec("COMMIT; DETACH source; PRAGMA journal_mode = WAL");
     prepare(db, settings, shapes, positions);
   } catch (error) {

@@ -8,14 +8,14 @@ import { quoteIdentifier, quoteText } from "../../sqlite/quote.ts";
 import type { TableShape } from "../../change/shape.ts";
 
 /** Syncs a folder, so that a rename in it survives a power cut. */
-function syncFolder(folder: string): void {
+export function syncFolder(folder: string): void {
   if (process.platform === "win32") return;
   const descriptor = openSync(folder, "r");
   fsyncSync(descriptor);
   closeSync(descriptor);
 }
 
-function syncFile(path: string): void {
+export function syncFile(path: string): void {
   const descriptor = openSync(path, "r+");
   fsyncSync(descriptor);
   closeSync(descriptor);

@@ -11,6 +11,7 @@ import { integer, readRow, readRows, text } from "../../sqlite/typed-rows.ts";
 import { readPositions } from "../store/positions.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 import { attachSource, openForFilling, removeDatabase } from "./database-files.ts";
+import { orderSchema } from "./schema-order.ts";
 import { fillApplication, readContents, type ReplicaContents } from "./fill-application.ts";
 
 /** Attempts to begin two reads between the same commits of the replica. */
@@ -42,9 +43,10 @@ export async function exportReplica(
     const contents = await oneMoment(source, db, replica);
     const { userVersion, applicationId } = contents.settings;
     db.exec(`PRAGMA main.user_version = ${userVersion}; PRAGMA main.application_id = ${applicationId}`);
-    await fillApplication(db, contents, onProgress);
+    const unfilled = await fillApplication(db, contents, { onProgress, keepsUnfilled: true });
+    orderSchema(db, contents.objects);
     db.exec("COMMIT; DETACH source");
-    const exported = { ...contents, ...counted(db, contents) };
+    const exported = { ...contents, ...counted(db, contents, unfilled) };
     db.close();
     return exported;
   } catch (error) {
@@ -79,6 +81,7 @@ async function oneMoment(source: DatabaseSync, db: DatabaseSync, replica: string
 function counted(
   db: DatabaseSync,
   { objects, shapes }: ReplicaContents,
+  unfilled: readonly string[],
 ): Pick<Exported, "rows" | "withoutRows"> {
   const rows = shapes.map(({ name }): [string, number] => {
     const row = db.prepare(`SELECT count(*) AS n FROM main.${quoteIdentifier(name)}`).get();
@@ -88,7 +91,7 @@ function counted(
   const tables = db
     .prepare(`SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'`)
     .all();
-  const made = new Set(readRows(tables, { name: text }).map((t) => t.name));
+  const made = new Set([...unfilled, ...readRows(tables, { name: text }).map((t) => t.name)]);
   const withoutRows = objects.flatMap((o) =>
     o.kind === "table" && o.tableId === null && made.has(o.name) ? [o.name] : [],
   );

@@ -52,12 +52,21 @@ function builder(db: DatabaseSync, objects: readonly CatalogueObject[]): (object
   };
 }
 
-/** Creates tables and rows first: indexes are cheaper on existing rows, and triggers do not fire. */
+export interface FillOptions {
+  readonly onProgress?: ((rows: number, table: string) => void) | undefined;
+  /** Indexes with rows of their own, which cannot be filled, are built nonetheless. */
+  readonly keepsUnfilled?: boolean;
+}
+
+/**
+ * Creates tables and rows first: indexes are cheaper on existing rows, and triggers do not fire. Returns the names of
+ * the indexes that stay empty.
+ */
 export async function fillApplication(
   db: DatabaseSync,
   { objects, shapes }: ReplicaContents,
-  onProgress: ((rows: number, table: string) => void) | undefined,
-): Promise<void> {
+  { onProgress, keepsUnfilled = false }: FillOptions = {},
+): Promise<readonly string[]> {
   const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
   requireWritable(replicaObjects(objects));
   const build = builder(db, objects);
@@ -70,17 +79,23 @@ export async function fillApplication(
   }
   for (const object of objects) if (object.kind !== "table") build(object);
   const built = objects.filter(({ name }) => exists.get(name) !== undefined);
-  for (const object of built) fillIndexOf(db, object, built);
+  const unfilled = built.filter((object) => !fillIndexOf(db, object, built)).map(({ name }) => name);
+  if (keepsUnfilled) return unfilled;
+  // One that no object names would answer without its rows.
+  for (const name of unfilled)
+    if (!built.some((o) => o.name !== name && mentions(o.sql, name)))
+      db.exec(`DROP TABLE main.${quoteIdentifier(name)}`);
+  return unfilled;
 }
 
-/** One with rows of its own and without a trigger that fills it would answer without the rows: it is not built. */
-function fillIndexOf(db: DatabaseSync, object: CatalogueObject, built: readonly CatalogueObject[]): void {
+/** False: an index with rows of its own, and without a trigger that fills it. */
+function fillIndexOf(db: DatabaseSync, object: CatalogueObject, built: readonly CatalogueObject[]): boolean {
   const index = derivedIndexOf(object);
-  if (index === null) return;
+  if (index === null) return true;
   const { kind, name } = index;
   const hasContent = built.some((o) => foldName(o.name) === foldName(index.content));
   if (kind === "external" ? hasContent : fillersOf(built, name).length > 0)
     fillIndex((sql) => db.exec(sql), index, built);
-  else if (kind !== "external" && !built.some((o) => o.name !== name && mentions(o.sql, name)))
-    db.exec(`DROP TABLE main.${quoteIdentifier(name)}`);
+  else return kind === "external";
+  return true;
 }

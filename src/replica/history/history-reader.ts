@@ -38,6 +38,8 @@ export class HistoryReader {
   readonly #firstSince: StatementSync;
   readonly #newest: StatementSync;
   readonly #oldest: StatementSync;
+  readonly #removed: StatementSync;
+  readonly #called: StatementSync;
   readonly #ids: StatementSync;
   readonly #at: StatementSync;
   readonly #shapes: StatementSync;
@@ -57,6 +59,8 @@ export class HistoryReader {
     this.#ids = arrays(`SELECT min("id"), max("id") FROM "entry" WHERE "shard" = ? AND "idx" = ?`);
     this.#at = arrays(`SELECT "shard", "idx" FROM "entry" WHERE "position" = ?`);
     this.#oldest = arrays(`SELECT min("id") FROM "entry"`);
+    this.#removed = arrays(`SELECT "value" FROM "fact" WHERE "name" = 'removed up to'`);
+    this.#called = arrays(`SELECT 1 FROM "shape" WHERE lower("name") = lower(?) LIMIT 1`);
     this.#newest = arrays(`SELECT max("id") FROM "entry"`);
     this.#shapes = arrays(`SELECT "tbl", "name", "columns", "key" FROM "shape" WHERE "version" = ?`);
   }
@@ -78,6 +82,17 @@ export class HistoryReader {
   idBeforeTime(time: number): number {
     const [first] = readTuple(this.#firstSince.get(time), nullable(integer));
     return first === null ? this.newest() : first - 1;
+  }
+
+  /** The time of the newest entry that was removed; 0: none was since this node has its replica. */
+  removedUpTo(): number {
+    const row = this.#removed.get();
+    return row === undefined ? 0 : readTuple(row, integer)[0];
+  }
+
+  /** Whether a table had this name at some time. */
+  knowsTable(name: string): boolean {
+    return this.#called.get(name) !== undefined;
   }
 
   /** 0: there is none. */

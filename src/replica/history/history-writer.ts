@@ -11,6 +11,8 @@ import { PartWriter, type RecordedConflict } from "./record.ts";
 
 /** Bytes of rows after which a part of an entry is stored: a changeset of any size needs little memory. */
 const PART_BYTES = 256 << 10;
+/** Notes the time of the newest entry that is not kept. */
+const REMOVED_UP_TO = `INSERT INTO "fact" VALUES('removed up to', ?) ON CONFLICT DO UPDATE SET "value" = max("value", excluded."value")`;
 /** Entries looked at when the oldest ones are removed. */
 const TRIM_AT_ONCE = 500;
 
@@ -39,6 +41,7 @@ export class HistoryWriter {
   readonly #reach: StatementSync;
   readonly #oldest: StatementSync;
   readonly #remove: StatementSync;
+  readonly #forget: StatementSync;
   readonly #shape: StatementSync;
   readonly #from: number[];
   /** Per shard, the stored reach. */
@@ -69,9 +72,10 @@ export class HistoryWriter {
     );
     this.#reach = db.prepare(`UPDATE "reach" SET "from_idx" = ?, "to_idx" = ? WHERE "shard" = ?`);
     this.#oldest = db.prepare(
-      `SELECT "id", "shard", "idx", "last", length("data") FROM "entry" ORDER BY "id" LIMIT ${TRIM_AT_ONCE}`,
+      `SELECT "id", "shard", "idx", "last", "time", length("data") FROM "entry" ORDER BY "id" LIMIT ${TRIM_AT_ONCE}`,
     );
     this.#oldest.setReturnArrays(true);
+    this.#forget = db.prepare(REMOVED_UP_TO);
     this.#remove = db.prepare(`DELETE FROM "entry" WHERE "id" <= ?`);
     this.#shape = db.prepare(`INSERT OR IGNORE INTO "shape" VALUES(?, ?, ?, ?, ?)`);
     const size = db.prepare(`SELECT coalesce(sum(length("data")), 0) FROM "entry"`);
@@ -192,14 +196,16 @@ export class HistoryWriter {
     let over = this.#bytes - this.#options.limit;
     let upTo = 0;
     let freed = 0;
-    for (const [id, shard, index, last, size] of readTuples(
+    let newest = 0;
+    for (const [id, shard, index, last, time, size] of readTuples(
       this.#oldest.all(),
-      ...([integer, integer, integer, integer, integer] as const),
+      ...([integer, integer, integer, integer, integer, integer] as const),
     )) {
       if (id >= this.#newest) break;
       over -= size;
       this.#bytes -= size;
       freed += size;
+      newest = Math.max(newest, time);
       this.#from[shard] = Math.max(this.#from[shard] ?? 0, index);
       if (last === 1) {
         upTo = id;
@@ -209,7 +215,9 @@ export class HistoryWriter {
     }
     // Parts of an entry whose last part is not among these stay.
     this.#bytes += freed;
-    if (upTo > 0) this.#remove.run(upTo);
+    if (upTo === 0) return;
+    this.#remove.run(upTo);
+    this.#forget.run(newest);
   }
 
   #begin(): void {
@@ -250,6 +258,8 @@ function meet(db: DatabaseSync, positions: readonly number[]): void {
     });
   } else {
     db.exec(`DELETE FROM "entry"; DELETE FROM "shape"; DELETE FROM "reach"`);
+    // A history that was switched off for a while lacks entries up to now.
+    if (to.length > 0) db.prepare(REMOVED_UP_TO).run(Date.now());
     const put = db.prepare(`INSERT INTO "reach" VALUES(?, ?, ?)`);
     positions.forEach((index, shard) => put.run(shard, index, index));
   }

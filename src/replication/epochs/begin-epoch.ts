@@ -57,7 +57,10 @@ export function beginEpoch(survivor: Survivor, member: MemberInfo, signer: Epoch
     ...unsigned,
     signature: signer.sign(signedText(log.identity.clusterId, unsigned)),
     former: before.members.map(({ peerId }) => peerId).filter((peer) => peer !== member.peerId),
+    ends: logs.map((group) => group.lastIndex()),
+    committed: logs.map((group, shard) => Math.max(applied[shard]!, group.hardState.commit)),
   };
+  const learners = learnersOf(survivor);
   const epochs = [...(before.epochs ?? []), epoch].slice(-MAX_EPOCHS);
   const term =
     1 + Math.max(...logs.flatMap((group) => [group.hardState.term, group.term(group.lastIndex())]));
@@ -66,8 +69,8 @@ export function beginEpoch(survivor: Survivor, member: MemberInfo, signer: Epoch
       ...firstEntries(shard, group.lastIndex(), { term, commit: starts[shard]! }),
       configuration: {
         index: starts[shard]!,
-        configuration: onlyVoter(member.id),
-        members: [member],
+        configuration: onlyVoter(member.id, learners),
+        members: [member, ...learners],
         ...(shard === 0 ? { epochs } : {}),
       },
     })),
@@ -75,10 +78,16 @@ export function beginEpoch(survivor: Survivor, member: MemberInfo, signer: Epoch
   return epoch;
 }
 
-const onlyVoter = (voter: MemberId) => ({
-  ...{ voters: [voter], votersOutgoing: [], learners: [], learnersNext: [] },
+const onlyVoter = (voter: MemberId, learners: readonly MemberInfo[]) => ({
+  ...{ voters: [voter], votersOutgoing: [], learners: learners.map(({ id }) => id), learnersNext: [] },
   autoLeave: false,
 });
+
+/** The other learners stay members: they have promised no vote, and follow if their logs agree (`followers.ts`). */
+export function learnersOf({ log }: Survivor): readonly MemberInfo[] {
+  const { members, configuration } = log.configuration(0)!;
+  return members.filter(({ id }) => id !== log.member && configuration.learners.includes(id));
+}
 
 function* entriesAfter(log: GroupLog, index: LogIndex): Generator<Entry> {
   for (let next = index + 1; next <= log.lastIndex();) {
@@ -104,6 +113,9 @@ export function unconfirmed({ log, applied }: Survivor): number {
   }, 0);
 }
 
-/** All peers of the configuration but this node. */
-export const formerMembers = ({ log }: Survivor): readonly { peerId: PeerId; name: string }[] =>
-  log.configuration(0)!.members.filter(({ id }) => id !== log.member);
+/** The members that leave: the other voters. */
+export function formerMembers(survivor: Survivor): readonly { peerId: PeerId; name: string }[] {
+  const { log } = survivor;
+  const learners = learnersOf(survivor);
+  return log.configuration(0)!.members.filter((m) => m.id !== log.member && !learners.includes(m));
+}

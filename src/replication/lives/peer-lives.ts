@@ -83,8 +83,9 @@ export class PeerLives {
     // Its epoch may have begun after its hello.
     if (hello !== undefined && epochs.isNewer(hello)) return void epochs.admit(hello);
     this.#noteFormats(peer, hello);
-    if (hello !== undefined && epochs.isOlder(hello)) this.checkAgain(peer);
-    else this.#check(peer, life);
+    if (hello !== undefined && epochs.isOlder(hello)) return this.checkAgain(peer);
+    this.#older.delete(peer);
+    this.#check(peer, life);
   }
 
   onNews(peer: PeerId, { applied, lives = [] }: Pick<NodeNews, "applied" | "lives">): void {

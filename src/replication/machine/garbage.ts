@@ -9,14 +9,14 @@ const HURRY_ABOVE_BYTES = 224 << 20;
 const HURRY_MS = 250;
 /** So much memory must have come since the last collection, without pressure: one that frees little costs as much as any other. */
 const GROWTH_BYTES = 16 << 20;
-/** Raft turns since the last collection, below which there is little garbage. */
-const COLLECT_TURNS = 20;
+/** Raft turns since memory was last looked at, below which there is little garbage. */
+const LOOK_TURNS = 20;
 
 export class Garbage {
   readonly #host: Pick<Host, "memory" | "collectGarbage">;
   readonly #clock: Pick<Clock, "now">;
   #collectedAt = 0;
-  #collectedTurns = 0;
+  #lookedTurns = 0;
   /** Memory right after the last collection. */
   #keptBytes = 0;
 
@@ -28,13 +28,13 @@ export class Garbage {
   /** `turns`: of Raft since the start. */
   tick(turns: number): void {
     const now = this.#clock.now();
-    if (now - this.#collectedAt < HURRY_MS || turns - this.#collectedTurns < COLLECT_TURNS) return;
+    if (now - this.#collectedAt < HURRY_MS || turns - this.#lookedTurns < LOOK_TURNS) return;
+    this.#lookedTurns = turns;
     const hasRested = now - this.#collectedAt >= COLLECT_MS;
     const grown = Math.max(COLLECT_ABOVE_BYTES, this.#keptBytes + GROWTH_BYTES);
     const limit = hasRested ? Math.min(grown, HURRY_ABOVE_BYTES) : HURRY_ABOVE_BYTES;
     if (this.#host.memory() < limit) return;
     this.#collectedAt = now;
-    this.#collectedTurns = turns;
     this.#host.collectGarbage();
     this.#keptBytes = this.#host.memory();
   }

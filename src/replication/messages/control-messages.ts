@@ -7,6 +7,7 @@ import { fromUtf8, utf8 } from "../../base/bytes.ts";
 import { visible } from "../../base/visible.ts";
 import { asPeerId } from "../../base/ids.ts";
 import { MAX_EPOCHS } from "../../shard/epochs.ts";
+import { CONFIGURATION } from "../../snapshot/header.ts";
 import { MessageKind, withKind } from "../../shard/frames.ts";
 import { TOLD_FORMATS } from "../formats/told-formats.ts";
 
@@ -172,6 +173,25 @@ const CONTROL = {
   busy: v.object({ kind: v.literal("busy"), ms: v.pipe(integer, v.minValue(0)) }),
   /** The newest epochs that the sender knows, on an open connection. */
   epochs: v.object({ kind: v.literal("epochs"), epochs: EPOCHS }),
+  /**
+   * A learner of an earlier epoch asks the node that began the newest one: the last epoch of the learner, "" for none, and per
+   * shard the index and the term of its last committed entry. See `followers.ts`.
+   */
+  follow: v.object({
+    kind: v.literal("follow"),
+    after: text,
+    ends: v.pipe(
+      v.array(v.pipe(v.tuple([integer, integer]), v.readonly())),
+      v.maxLength(MAX_SHARDS),
+      v.readonly(),
+    ),
+  }),
+  /** The answer: the learner is a member of these configurations, one per shard. Or `refused`. */
+  followed: v.object({
+    kind: v.literal("followed"),
+    configurations: v.pipe(v.array(CONFIGURATION), v.maxLength(MAX_SHARDS), v.readonly()),
+    life: v.optional(LIFE),
+  }),
   /** Another process has the receiver's identity and was refused. */
   twin: v.object({ kind: v.literal("twin") }),
   /** A member forwards the join of a peer to the leader. */

@@ -29,7 +29,7 @@ export async function createNode(options: Libp2pNodeOptions): Promise<Libp2p> {
     privateKey,
     addresses: { listen: [...listen], announce: [...announce] },
     transports: [tcp()],
-    connectionEncrypters: await encrypters(),
+    connectionEncrypters: encrypters(),
     streamMuxers: [
       yamux({
         streamOptions: {

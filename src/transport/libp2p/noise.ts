@@ -2,7 +2,8 @@
  * Noise on Bun, with two kinds of encryption. Nodes of this build agree on the first, older ones know the second.
  * - AES-256-GCM of Bun's node:crypto. It takes a twentieth of the time of the other. The private network's cipher then serves
  *   the handshake alone (`until-handshake.ts`).
- * - ChaCha20-Poly1305, as libp2p defines it. Bun's node:crypto does not have it, so libsodium encrypts and decrypts.
+ * - ChaCha20-Poly1305, as libp2p defines it. Bun's node:crypto does not have it, so libsodium encrypts and decrypts. It is
+ *   loaded with the first such connection.
  *
  * The muxer answers each frame with a window update. The frames of one turn are joined, so that one encryption and one
  * write serve both.
@@ -10,8 +11,8 @@
 import { createCipheriv, createDecipheriv } from "node:crypto";
 import { noise } from "@chainsafe/libp2p-noise";
 import { defaultCrypto } from "@chainsafe/libp2p-noise/crypto";
-import sodium from "libsodium-wrappers";
 import { utf8 } from "../../base/bytes.ts";
+import { loadSodium } from "../../base/crypto/sodium.ts";
 import { endCipherAfterHandshake } from "./until-handshake.ts";
 
 /** The name by which both sides choose the first kind. It is also mixed into the handshake. */
@@ -52,17 +53,21 @@ export const decryptAes: Encrypt = (data, nonce, associated, key) => {
   return plain;
 };
 
-/** In the order of preference. Resolves when libsodium is loaded, which must be before the first handshake. */
-export async function encrypters(): Promise<Encrypter[]> {
-  await sodium.ready;
+/** In the order of preference. */
+export function encrypters(): Encrypter[] {
   const aes = noiseWith({ encrypt: encryptAes, decrypt: decryptAes }, utf8(AES_PROTOCOL));
+  let loaded: Awaited<ReturnType<typeof loadSodium>> | null = null;
+  const load = async (): Promise<void> => void (loaded = await loadSodium());
   const chaCha = noiseWith({
     encrypt: (plain, nonce, associated, key) =>
-      sodium.crypto_aead_chacha20poly1305_ietf_encrypt(flat(plain), associated, null, nonce, key),
+      loaded!.crypto_aead_chacha20poly1305_ietf_encrypt(flat(plain), associated, null, nonce, key),
     decrypt: (data, nonce, associated, key) =>
-      sodium.crypto_aead_chacha20poly1305_ietf_decrypt(null, flat(data), associated, nonce, key),
+      loaded!.crypto_aead_chacha20poly1305_ietf_decrypt(null, flat(data), associated, nonce, key),
   });
-  return [wrapped(aes, { protocol: AES_PROTOCOL, endsCipher: true }), wrapped(chaCha, { endsCipher: false })];
+  return [
+    wrapped(aes, { protocol: AES_PROTOCOL, endsCipher: true }),
+    wrapped(chaCha, { endsCipher: false, before: load }),
+  ];
 }
 
 function noiseWith(aead: { encrypt: Encrypt; decrypt: Encrypt }, prologueBytes?: Uint8Array): Encrypter {
@@ -80,10 +85,12 @@ interface WrapOptions {
   readonly protocol?: string;
   /** The private network's cipher ends with the handshake. */
   readonly endsCipher: boolean;
+  /** Runs before each handshake. */
+  readonly before?: () => Promise<void>;
 }
 
 /** Joins the data of one turn before it is encrypted. */
-function wrapped(encrypter: Encrypter, { protocol, endsCipher }: WrapOptions): Encrypter {
+function wrapped(encrypter: Encrypter, { protocol, endsCipher, before }: WrapOptions): Encrypter {
   return ((components: Parameters<Encrypter>[0]) => {
     const inner = encrypter(components);
     const secure = async (
@@ -93,6 +100,7 @@ function wrapped(encrypter: Encrypter, { protocol, endsCipher }: WrapOptions): E
     ): Promise<unknown> => {
       if (endsCipher)
         endCipherAfterHandshake(connection, key === "secureOutbound" ? "initiator" : "responder");
+      if (before !== undefined) await before();
       const result = await inner[key](connection, options);
       joinSends(result.connection as unknown as SecureConnection);
       return result;

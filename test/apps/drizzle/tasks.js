@@ -19,7 +19,9 @@ switch (verb) {
     migrate(db, { migrationsFolder });
     break;
   case "check": {
-    const last = db.values(sql`SELECT created_at FROM __drizzle_migrations ORDER BY created_at DESC LIMIT 1`)[0];
+    const last = db.values(
+      sql`SELECT created_at FROM __drizzle_migrations ORDER BY created_at DESC LIMIT 1`,
+    )[0];
     const newest = readMigrationFiles({ migrationsFolder }).at(-1).folderMillis;
     if (last === undefined || Number(last[0]) < newest) throw new Error(`${last} is before ${newest}`);
     break;

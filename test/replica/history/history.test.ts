@@ -262,3 +262,21 @@ for (const merge of ["row", "column"] as const)
       for (const suffix of ["-wal", "-shm"]) rmSync(path + suffix, { force: true });
     }
   });
+
+test("the time of the newest removed entry is known, also after a history that lacks entries began again", () => {
+  const lab = new Lab(2000);
+  expect([lab.reader.removedUpTo(), lab.reader.knowsTable("KV"), lab.reader.knowsTable("other")]).toEqual([
+    0,
+    false,
+    false,
+  ]);
+  for (let i = 0; i < 40; i++) lab.write({ k: i, v: "x".repeat(100) });
+  const [oldest] = lab.reader.after(0, 1);
+  expect(lab.reader.removedUpTo()).toBe(oldest!.time - 1);
+  expect(lab.reader.knowsTable("KV")).toBe(true);
+  const before = Date.now();
+  lab.close();
+  lab.open(2000, [1000]);
+  expect(lab.reader.removedUpTo()).toBeGreaterThanOrEqual(before);
+  lab.close();
+});

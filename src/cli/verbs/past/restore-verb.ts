@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { WaitResult } from "../../../operations/api.ts";
+import type { NodeStatus, WaitResult } from "../../../operations/api.ts";
 import type { RestoredFile } from "../../../node/backup/restore-file.ts";
 import type { MomentOptions, RestoredMoment } from "../../../node/backup/restore-archive.ts";
 import type { IntoDocument, IntoPlan } from "../../../node/backup/restore-into.ts";
@@ -40,7 +40,7 @@ function showMoment({ file, source, position, time, rows }: RestoredMoment & { f
   return `${file} is the state at ${position}, of ${time}, from ${source}: ${count} rows\nstart the first node of a new cluster with marmot run --db ${file}`;
 }
 
-function showPlan({ source, backup, changes, untouched }: IntoPlan): string {
+function showPlan({ source, backup, changes, untouched, missing }: IntoPlan): string {
   const about = backup === null ? "" : `, the state at ${backup.position} of ${backup.time}`;
   const lines = [`${source}${about}`];
   if (changes.length === 0) lines.push("no row differs");
@@ -51,6 +51,8 @@ function showPlan({ source, backup, changes, untouched }: IntoPlan): string {
         changes.map((c) => [c.table, String(c.insert), String(c.update), String(c.delete)]),
       ),
     );
+  if (missing.length > 0)
+    lines.push(`in the backup, but not replicated here, and left out: ${missing.join(", ")}`);
   if (untouched.length > 0) lines.push(`not in the backup, and left as they are: ${untouched.join(", ")}`);
   return lines.join("\n");
 }
@@ -85,6 +87,7 @@ async function intoCluster(source: string, options: Options, context: CliContext
       if (answer !== "y" && answer !== "yes")
         throw new UserError("nothing is written", "answer yes to write it");
     }
+    await requireWriter(client);
     const before = await client.request<WaitResult>("POST", "/api/v1/wait?timeout=60s", ORDER_MS);
     const written = await into.write();
     const { done, missing, position } = await client.requestWait<WaitResult>(
@@ -95,13 +98,23 @@ async function intoCluster(source: string, options: Options, context: CliContext
     context.print(
       json
         ? JSON.stringify(result)
-        : `${showPlan(written)}\nwritten; ordered at ${position || "no position yet"}`,
+        : `${showPlan(written)}\nwritten; ordered at ${position || "no position yet"}\nmarmot undo --since ${before.position} --db ${db} takes it back`,
     );
     if (!done) context.say(`written to ${db}, and not ordered yet: waiting for ${missing}`);
     return done ? 0 : 1;
   } finally {
     into.close();
   }
+}
+
+/** Before anything is written: the file of a reader refuses each row. */
+async function requireWriter(client: NodeClient): Promise<void> {
+  const { node, members } = await client.request<NodeStatus>("GET", "/api/v1/status", ANSWER_MS);
+  if (members.find(({ peerId }) => peerId === node.peerId)?.role !== "reader") return;
+  throw new UserError(
+    `${node.name} is a reader, and sends no rows of its own`,
+    "run the command on a voter or a learner of the cluster; marmot members list shows them",
+  );
 }
 
 async function fromArchive(source: string, options: Options, context: CliContext): Promise<number> {
@@ -158,7 +171,7 @@ function check(options: Options, [source]: readonly string[]): readonly Problem[
   const problems: Problem[] = [];
   if (source === undefined || source === "")
     problems.push({
-      message: "restore should be followed by a backup",
+      message: "restore needs the backup, and then the --db FILE to make of it",
       hint: "marmot restore copy.db --db app.db",
     });
   if (text(options, "at") !== null && text(options, "position") !== null)

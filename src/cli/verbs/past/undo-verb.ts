@@ -31,8 +31,12 @@ function show({ transactions, tables, rows, left, leftRows, dryRun }: UndoResult
   for (const l of left.slice(0, SHOWN))
     lines.push(`left as it is: ${`${l.table} ${l.key}`.trim()}: ${l.reason}`);
   if (leftRows > SHOWN) lines.push(`and ${leftRows - SHOWN} more are left`);
+  if (left.some(({ reason }) => isForced(reason)))
+    lines.push("--force also takes back rows that were changed since or to which others refer");
   return lines.join("\n");
 }
+
+const isForced = (reason: string): boolean => /changed since|refer/.test(reason) && !/columns/.test(reason);
 
 function queryOf(options: Options, dryRun: boolean): string {
   const query = new URLSearchParams({ dryRun: String(dryRun), force: String(flag(options, "force")) });

@@ -42,7 +42,12 @@ export function fill(db, who, rounds) {
 }
 
 export function report(db) {
-  const rows = db.select().from(tasks).innerJoin(projects, eq(tasks.projectId, projects.id)).orderBy(asc(tasks.title)).all();
+  const rows = db
+    .select()
+    .from(tasks)
+    .innerJoin(projects, eq(tasks.projectId, projects.id))
+    .orderBy(asc(tasks.title))
+    .all();
   return {
     kept: rows.length,
     strayed: rows.filter((r) => r.projects.title !== `Project of ${r.tasks.oldCode}`).length,
@@ -54,6 +59,10 @@ export function report(db) {
       .groupBy(users.name)
       .orderBy(asc(users.name))
       .all(),
-    settings: db.select({ s: users.settings }).from(users).orderBy(sql`lower(${users.email})`).all(),
+    settings: db
+      .select({ s: users.settings })
+      .from(users)
+      .orderBy(sql`lower(${users.email})`)
+      .all(),
   };
 }

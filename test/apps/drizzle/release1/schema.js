@@ -1,6 +1,16 @@
 /** The first release's tables. */
 import { sql } from "drizzle-orm";
-import { blob, check, index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import {
+  blob,
+  check,
+  index,
+  integer,
+  primaryKey,
+  real,
+  sqliteTable,
+  text,
+  uniqueIndex,
+} from "drizzle-orm/sqlite-core";
 
 export const users = sqliteTable(
   "users",
@@ -41,7 +51,10 @@ export const tasks = sqliteTable(
     attachment: blob("attachment", { mode: "buffer" }),
     oldCode: text("old_code"),
   },
-  (t) => [index("tasks_project_state").on(t.projectId, t.state), check("estimate_positive", sql`${t.estimate} >= 0`)],
+  (t) => [
+    index("tasks_project_state").on(t.projectId, t.state),
+    check("estimate_positive", sql`${t.estimate} >= 0`),
+  ],
 );
 
 export const members = sqliteTable(

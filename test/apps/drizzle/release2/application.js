@@ -30,7 +30,11 @@ export function fill(db, who, rounds) {
       },
       { behavior: "immediate" },
     );
-    if (i % 3 === 1) db.update(tasks).set({ state: "dropped", title: `${who} ${i} again` }).where(eq(tasks.id, made.id)).run();
+    if (i % 3 === 1)
+      db.update(tasks)
+        .set({ state: "dropped", title: `${who} ${i} again` })
+        .where(eq(tasks.id, made.id))
+        .run();
     if (i % 4 === 3) db.delete(tasks).where(eq(tasks.id, made.id)).run();
     else left++;
   }
@@ -38,16 +42,38 @@ export function fill(db, who, rounds) {
 }
 
 export function report(db) {
-  const rows = db.select().from(tasks).innerJoin(projects, eq(tasks.projectId, projects.id)).orderBy(asc(tasks.title)).all();
-  const said = db.select().from(comments).leftJoin(tasks, eq(comments.taskId, tasks.id)).orderBy(asc(comments.body)).all();
+  const rows = db
+    .select()
+    .from(tasks)
+    .innerJoin(projects, eq(tasks.projectId, projects.id))
+    .orderBy(asc(tasks.title))
+    .all();
+  const said = db
+    .select()
+    .from(comments)
+    .leftJoin(tasks, eq(comments.taskId, tasks.id))
+    .orderBy(asc(comments.body))
+    .all();
   return {
     kept: rows.length,
     strayed:
-      rows.filter((r) => r.projects.title !== `Project of ${r.tasks.code}` || r.tasks.shout !== r.tasks.title.toUpperCase())
-        .length + said.filter((r) => !r.comments.body.startsWith(r.tasks?.title.replace(" again", "") ?? "-")).length,
+      rows.filter(
+        (r) =>
+          r.projects.title !== `Project of ${r.tasks.code}` || r.tasks.shout !== r.tasks.title.toUpperCase(),
+      ).length +
+      said.filter((r) => !r.comments.body.startsWith(r.tasks?.title.replace(" again", "") ?? "-")).length,
     tasks: rows.map(({ tasks: t }) => [t.title, t.state, t.estimate, t.attachment?.length]),
     comments: said.map((r) => r.comments.body),
-    members: db.select({ role: members.role, n: count() }).from(members).groupBy(members.role).orderBy(asc(members.role)).all(),
-    settings: db.select({ s: users.settings, a: users.active }).from(users).orderBy(sql`lower(${users.email})`).all(),
+    members: db
+      .select({ role: members.role, n: count() })
+      .from(members)
+      .groupBy(members.role)
+      .orderBy(asc(members.role))
+      .all(),
+    settings: db
+      .select({ s: users.settings, a: users.active })
+      .from(users)
+      .orderBy(sql`lower(${users.email})`)
+      .all(),
   };
 }

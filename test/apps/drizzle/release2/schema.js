@@ -1,6 +1,16 @@
 /** The second release's tables: columns added, renamed and made stricter (a rebuilt table), a table more, indexes changed. */
 import { sql } from "drizzle-orm";
-import { blob, check, index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import {
+  blob,
+  check,
+  index,
+  integer,
+  primaryKey,
+  real,
+  sqliteTable,
+  text,
+  uniqueIndex,
+} from "drizzle-orm/sqlite-core";
 
 export const users = sqliteTable(
   "users",
@@ -44,7 +54,9 @@ export const tasks = sqliteTable(
     shout: text("shout").generatedAlwaysAs(sql`upper("title")`, { mode: "stored" }),
   },
   (t) => [
-    index("tasks_open").on(t.projectId).where(sql`"state" = 'open'`),
+    index("tasks_open")
+      .on(t.projectId)
+      .where(sql`"state" = 'open'`),
     check("estimate_in_range", sql`${t.estimate} >= 0 AND ${t.estimate} < 1000`),
   ],
 );
