@@ -1174,6 +1174,56 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/node/formats.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- the past
+  one(
+    "the history keeps entries that the replica lost in a crash",
+    60,
+    "replica/history/history-writer.ts",
+    "      drop.run(shard, index);\n",
+    "",
+  ),
+  one(
+    "the history is taken for whole although it lacks entries",
+    60,
+    "replica/history/history-writer.ts",
+    "positions.every((index, shard) => to[shard]! >= index)",
+    "to.every((index) => index >= 0)",
+  ),
+  one(
+    "the history does not record the deletion of a row that lost its UNIQUE value",
+    60,
+    "replica/apply/row-applier.ts",
+    "    this.#components.history()?.row(shape.id, bytes, null);\n",
+    "",
+  ),
+  one(
+    "an undo takes back rows that others changed since",
+    60,
+    "operations/changes/undo.ts",
+    "    if (!force && !isSamePast(wanted, after)) {",
+    "    if (!force && wanted === undefined) {",
+  ),
+  one(
+    "an undo takes a row back to its newest change only",
+    60,
+    "operations/changes/undo.ts",
+    "    wanted = filled(writer, row.shape, before, wanted);\n",
+    "    wanted = filled(writer, row.shape, before, wanted);\n    break;\n",
+  ),
+  one(
+    "a restored conflict is dismissed",
+    60,
+    "operations/settle-conflicts.ts",
+    "      const note = settleNote(state, of.slice(i, i + SETTLED_AT_ONCE));",
+    '      const note = settleNote("dismissed", of.slice(i, i + SETTLED_AT_ONCE));',
+  ),
+  one(
+    "a state of a conflict counts for the one before it in the journal",
+    60,
+    "replica/conflicts/conflict-states.ts",
+    "      this.#put.run(shard, index, ordinal, state, by.origin, by.time);",
+    "      this.#put.run(shard, index, Math.max(0, ordinal - 1), state, by.origin, by.time);",
+  ),
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
     name: "a descriptor of the app database is closed after each sync",

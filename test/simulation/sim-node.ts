@@ -8,7 +8,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { silentLogger } from "../silent-logger.ts";
-import type { Random } from "../../src/base/random.ts";
+import { Random } from "../../src/base/random.ts";
 import type { Host } from "../../src/replication/machine/host.ts";
 import type { Replicator } from "../../src/replication/replicator.ts";
 import { Node } from "../../src/node/node.ts";
@@ -34,6 +34,8 @@ const LOOK_MS = 0.01;
 const EVENT_MS = 2;
 /** The error of a failed write or sync; the node must stop after it. */
 export const IO_ERROR = "EIO: i/o error";
+/** More than a run writes. */
+const HISTORY_BYTES = 64 << 20;
 const WALL_START = 1_700_000_000_000;
 const ARCHIVE: NonNullable<NodeOptions["archive"]> = {
   ...{ to: "memory", intervalMs: 40, keep: { ms: null, snapshots: null }, keyFile: null },
@@ -120,6 +122,8 @@ export class SimNode {
   readonly #world: World;
   readonly #network: Network;
   readonly #random: Random;
+  /** Apart, so that a plan of a time without histories has the same course. */
+  readonly #historyRandom: Random;
   readonly #hooks: SimNodeHooks;
   readonly #verbose: boolean;
   state: NodeState = "down";
@@ -170,6 +174,7 @@ export class SimNode {
     this.#world = components.world;
     this.#network = components.network;
     this.#random = components.random;
+    this.#historyRandom = new Random(options.number + 1);
     this.#hooks = components.hooks;
     this.#verbose = components.verbose;
     this.#synced = new SyncMark(this.file);
@@ -242,6 +247,7 @@ export class SimNode {
       tables: null,
       exclude: null,
       ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
+      historyBytes: HISTORY_BYTES,
       ...(archive === undefined ? {} : { archive: ARCHIVE }),
       limits: { keepEntries, logWalPages: 16 },
     };
@@ -290,6 +296,9 @@ export class SimNode {
         cuts.push(`live ${cutPower(appDb, this.file, this.#synced.mark, this.#random)}`);
       if (power.replica)
         cuts.push(`replica ${cutPower(image, `${this.dataDir}/replica.db`, null, this.#random)}`);
+      // The history is committed with the replica, and its own file system writes may be lost, too.
+      if (power.replica && existsSync(`${this.dataDir}/history.db-wal`))
+        cuts.push(`history ${cutPower(image, `${this.dataDir}/history.db`, null, this.#historyRandom)}`);
       if (power.log) cuts.push(`log ${cutPower(image, `${this.dataDir}/log.db`, "all", this.#random)}`);
     }
     this.#world.log(`${this.name} dies${power === null ? "" : `, power is lost: ${cuts.join("; ")}`}`);

@@ -16,6 +16,7 @@ import { History } from "./history.ts";
 import { Judge } from "./judge.ts";
 import { CALM, Network } from "./network.ts";
 import { Order } from "./order.ts";
+import { Past } from "./past.ts";
 import { type Action, type Generated, MAX_NODES, type Plan, type Planned } from "./plan.ts";
 import { unsettled } from "./rest.ts";
 import { IO_ERROR, SimNode } from "./sim-node.ts";
@@ -97,6 +98,11 @@ export class Simulation {
         );
       if (checks.problems.length === 0) this.#judge.judge();
       if (checks.problems.length === 0 && this.#archive !== null) await this.#judgeArchive(this.#archive);
+      if (checks.problems.length === 0)
+        await new Past({
+          ...{ plan, present: this.present, problems: checks.problems, world },
+          isSettled: () => this.settled,
+        }).judge();
     } catch (error) {
       checks.problems.push(`the simulation broke: ${error instanceof Error ? error.stack : String(error)}`);
     }
