@@ -4,7 +4,6 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { LogId } from "../base/ids.ts";
-import { CUT_LOG } from "../schema/app-db-tables.ts";
 
 export interface FileLife {
   /** 16 random bytes as hex digits. */
@@ -89,10 +88,10 @@ export class FileChangedError extends Error {
 
 /**
  * A change log has no row of an id that was read, and still has its mark: the file went back within its life, or an application
- * deleted the newest rows of the log. The inspection of the file tells which.
+ * deleted the newest rows of the log. The inspection of the file tells which. `newest`: negative for a log without its mark.
  */
 export function requireNotFallen(newest: LogId, read: LogId): void {
-  if (newest !== CUT_LOG && newest < read) throw new FileChangedError("restored");
+  if (newest >= 0 && newest < read) throw new FileChangedError("restored");
 }
 
 /** `row`: of `LIFE_SQL`. Throws unless it is the expected life. */

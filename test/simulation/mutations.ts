@@ -919,8 +919,8 @@ export const MUTATIONS: readonly Mutation[] = [
   ofFiles(
     "a file that went back within its life is taken for one whose rows were deleted",
     "rows/file-life.ts",
-    "if (newest !== CUT_LOG && newest < read) throw",
-    "if (newest < CUT_LOG) throw",
+    "if (newest >= 0 && newest < read) throw",
+    "if (newest < -2) throw",
   ),
   ofFiles(
     "a running node does not compare the life of the file",
