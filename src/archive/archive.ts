@@ -114,6 +114,15 @@ export class Archive {
     return this.store.shown;
   }
 
+  /** Throws `UserError` if its document is gone: what is written now would be of no use. */
+  async requirePresent(): Promise<void> {
+    if ((await this.store.get(DOCUMENT)) !== null) return;
+    throw new UserError(
+      `${this.shown} has no ${DOCUMENT} any more`,
+      "it begins again by itself; it was removed, or the place is not mounted",
+    );
+  }
+
   /** Throws `UserError` unless it is of this cluster. */
   requireCluster(cluster: string): void {
     if (this.document.cluster === cluster) return;

@@ -75,7 +75,13 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
 }
 
 export async function endOf(archive: Archive): Promise<Chained> {
+  // Links are only added, and the head is written after the link that it names.
+  const head = await archive.head();
   const end = await archive.tail(null);
+  if (end !== null && (head?.number ?? 0) > end.link.number)
+    throw damagedLink(
+      `${linkName(end.link.number + 1)} of the archive ${archive.shown} is missing: it ends too early`,
+    );
   if (end !== null) return end;
   throw new UserError(
     `the archive ${archive.shown} is empty`,

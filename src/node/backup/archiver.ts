@@ -77,7 +77,7 @@ export class Archiver {
   }
 
   stop(): void {
-    this.#shipper.stop();
+    void this.#shipper.stop();
     this.#drill?.stop();
   }
 }
