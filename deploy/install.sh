@@ -26,7 +26,7 @@ case "$(uname -m)" in
   *) fail "there is no binary for $(uname -m)" "build it from source: npm ci && npm run build" ;;
 esac
 suffix=
-if [ "$os" = linux ] && [ "$cpu" = x64 ] && ls /lib/ld-musl-* >/dev/null 2>&1; then
+if [ "$os" = linux ] && ls /lib/ld-musl-* >/dev/null 2>&1; then
   suffix=-musl
   ls /usr/lib/libstdc++.so.6 >/dev/null 2>&1 ||
     fail "the binary needs libstdc++" "apk add libstdc++"

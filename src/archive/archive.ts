@@ -11,6 +11,7 @@ import {
   decodeLink,
   encodeLink,
   hashOf,
+  isDamagedLink,
   type Link,
   linkName,
   linkNumber,
@@ -65,7 +66,9 @@ export interface Chained {
   readonly size: number;
 }
 
-const markerName = (number: number): string => `snapshots/${String(number).padStart(10, "0")}`;
+/** Two nodes can make a snapshot of the same number; one of them gets the link. */
+const markerName = ({ number, data }: Pick<SnapshotMarker, "number" | "data">): string =>
+  `snapshots/${String(number).padStart(10, "0")}-${data.replace(/^.*\//, "")}`;
 
 /** `given`: DIR or s3://BUCKET/PREFIX. */
 export const openStore = (given: string): ArchiveStore =>
@@ -111,6 +114,15 @@ export class Archive {
     return this.store.shown;
   }
 
+  /** Throws `UserError` if its document is gone: what is written now would be of no use. */
+  async requirePresent(): Promise<void> {
+    if ((await this.store.get(DOCUMENT)) !== null) return;
+    throw new UserError(
+      `${this.shown} has no ${DOCUMENT} any more`,
+      "it begins again by itself; it was removed, or the place is not mounted",
+    );
+  }
+
   /** Throws `UserError` unless it is of this cluster. */
   requireCluster(cluster: string): void {
     if (this.document.cluster === cluster) return;
@@ -150,27 +162,37 @@ export class Archive {
     return there !== null && hashOf(there) === chained.hash ? chained : null;
   }
 
+  /** Before its link: a marker without one does not count. */
   async addMarker({ number, data, at, positions, follow, bytes }: SnapshotLink): Promise<void> {
     const marker: SnapshotMarker = { number, data, at, positions: [...positions], follow, bytes };
-    const name = markerName(number);
+    const name = markerName(marker);
     await this.store.put(name, this.seal.close(encodeText(JSON.stringify(marker)), name));
   }
 
   /** In the order of the chain. */
   async snapshots(): Promise<SnapshotMarker[]> {
     const names = await this.store.list("snapshots/");
-    const all = await Promise.all(
-      names.map(async (name) => {
-        const bytes = await this.store.get(name);
-        const plain = bytes === null ? null : this.seal.open(bytes, name);
-        return plain === null ? null : parsedOr(markerSchema, plain);
-      }),
-    );
+    const all = await Promise.all(names.map((name) => this.#marker(name)));
     return all.filter((marker) => marker !== null);
   }
 
-  removeMarker(number: number): Promise<void> {
-    return this.store.remove(markerName(number));
+  /** null: it has no link, or one that is damaged. */
+  async #marker(name: string): Promise<SnapshotMarker | null> {
+    const bytes = await this.store.get(name);
+    const plain = bytes === null ? null : this.seal.open(bytes, name);
+    const marker = plain === null ? null : parsedOr(markerSchema, plain);
+    if (marker === null) return null;
+    try {
+      const link = (await this.link(marker.number))?.link;
+      return link?.kind === "snapshot" && link.data === marker.data ? marker : null;
+    } catch (error) {
+      if (isDamagedLink(error)) return null;
+      throw error;
+    }
+  }
+
+  removeMarker(marker: Pick<SnapshotMarker, "number" | "data">): Promise<void> {
+    return this.store.remove(markerName(marker));
   }
 
   /** Numbers of the first and the last link; null: there is none. */

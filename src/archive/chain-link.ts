@@ -9,6 +9,7 @@ import * as v from "valibot";
 import { errorMessage, UserError } from "../base/errors.ts";
 import { packExact } from "../base/pack.ts";
 import type { Entry, EntryType } from "../raft/model/types.ts";
+import { compress, decompress } from "./compress.ts";
 import type { Seal } from "./seal.ts";
 
 /** Version of the objects. */
@@ -128,10 +129,7 @@ export async function encodeLink(link: Link, seal: Seal): Promise<Uint8Array> {
   const bytes =
     link.kind === "snapshot" ? 0 : link.entries.flat().reduce((sum, { data }) => sum + data.length, 0);
   const packed = packExact(packr, plain, { expectedBytes: bytes });
-  const body = seal.close(
-    await Bun.zstdCompress(packed as Uint8Array<ArrayBuffer>, { level: LEVEL }),
-    linkName(link.number),
-  );
+  const body = seal.close(await compress(packed, LEVEL), linkName(link.number));
   const out = new Uint8Array(HEAD_BYTES + body.length);
   out.set(MAGIC);
   out.set(new Bun.CryptoHasher("sha256").update(body).digest(), MAGIC.length);
@@ -161,7 +159,7 @@ export async function decodeLink(
   const opened = seal.open(body, linkName(number));
   if (opened === null) throw damagedLink(`${name} is not encrypted with this key, or was changed`);
   try {
-    const parsed = v.parse(schema, packr.unpack(await Bun.zstdDecompress(opened as Uint8Array<ArrayBuffer>)));
+    const parsed = v.parse(schema, packr.unpack(await decompress(opened)));
     if (parsed.number !== number) throw new Error(`it is number ${parsed.number}`);
     if (parsed.kind === "snapshot") return parsed;
     const entries = parsed.entries.map((list) =>
@@ -173,8 +171,12 @@ export async function decodeLink(
   }
 }
 
+class DamagedLink extends UserError {}
+
+export const isDamagedLink = (error: unknown): boolean => error instanceof DamagedLink;
+
 export const damagedLink = (message: string): UserError =>
-  new UserError(
+  new DamagedLink(
     message,
     "marmot archive verify ARCHIVE names the positions that can be restored; a running cluster needs a new --archive",
   );

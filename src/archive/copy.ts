@@ -3,8 +3,9 @@
  *
  *     piece: 1 byte (1: the last one), length (4 bytes), the piece
  */
-import { createReadStream } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { open } from "node:fs/promises";
+import { compress, decompress } from "./compress.ts";
 import { damagedLink } from "./chain-link.ts";
 import type { Seal } from "./seal.ts";
 
@@ -34,7 +35,7 @@ export async function* encodeCopy(
   const piece = async (bytes: Uint8Array, last: boolean): Promise<Uint8Array> => {
     hasher.update(bytes);
     facts.bytes += bytes.length;
-    const packed = await Bun.zstdCompress(bytes as Uint8Array<ArrayBuffer>, { level: LEVEL });
+    const packed = await compress(bytes, LEVEL);
     const body = seal.close(packed, nameOf(name, number++, last));
     const out = new Uint8Array(HEAD + body.length);
     out[0] = last ? 1 : 0;
@@ -42,12 +43,18 @@ export async function* encodeCopy(
     out.set(body, HEAD);
     return out;
   };
-  let waiting: Uint8Array | null = null;
-  for await (const chunk of createReadStream(path, { highWaterMark: PIECE }) as AsyncIterable<Uint8Array>) {
-    if (waiting !== null) yield await piece(waiting, false);
-    waiting = chunk;
+  const file = openSync(path, "r");
+  try {
+    for (let left = fstatSync(file).size; ;) {
+      const bytes = new Uint8Array(Math.min(PIECE, left));
+      readSync(file, bytes);
+      left -= bytes.length;
+      yield await piece(bytes, left === 0);
+      if (left === 0) break;
+    }
+  } finally {
+    closeSync(file);
   }
-  yield await piece(waiting ?? new Uint8Array(0), true);
   facts.sha256 = hasher.digest("hex");
 }
 
@@ -72,7 +79,7 @@ export async function decodeCopy(
         done = rest[0] === 1;
         const opened = seal.open(rest.subarray(HEAD, HEAD + length), nameOf(name, number++, done));
         if (opened === null) throw damaged();
-        const plain = await decompress(opened, damaged);
+        const plain = await plainOf(opened, damaged);
         hasher.update(plain);
         bytes += plain.length;
         await out.writeFile(plain);
@@ -86,9 +93,9 @@ export async function decodeCopy(
   return { bytes, sha256: hasher.digest("hex") };
 }
 
-async function decompress(bytes: Uint8Array, damaged: () => Error): Promise<Uint8Array> {
+async function plainOf(bytes: Uint8Array, damaged: () => Error): Promise<Uint8Array> {
   try {
-    return await Bun.zstdDecompress(bytes as Uint8Array<ArrayBuffer>);
+    return await decompress(bytes);
   } catch {
     throw damaged();
   }

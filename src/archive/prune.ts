@@ -1,4 +1,6 @@
 /** Removes the parts of an archive that are older than they are to be kept. */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
 import type { Archive, SnapshotMarker } from "./archive.ts";
 import { linkNumber } from "./chain-link.ts";
 
@@ -39,7 +41,7 @@ export async function prune(archive: Archive, keep: Keep, now: number): Promise<
   const first = firstKept(snapshots, keep, now);
   let links = 0;
   if (first !== null) {
-    for (const { number } of snapshots) if (number < first.number) await archive.removeMarker(number);
+    for (const one of snapshots) if (one.number < first.number) await archive.removeMarker(one);
     links = await removeLinks(archive, Math.min(first.follow, first.number));
   }
   const kept = new Set(
@@ -66,6 +68,28 @@ async function removeLinks(archive: Archive, before: number): Promise<number> {
       removed++;
     }
   return removed;
+}
+
+const EVERY_MS = 3_600_000;
+
+/** Of the node that ships. */
+export class Pruning {
+  readonly #components: { readonly clock: Clock; readonly logger: Logger };
+  readonly #keep: Keep;
+  #lastAt: number | null = null;
+
+  constructor(components: { readonly clock: Clock; readonly logger: Logger }, keep: Keep) {
+    this.#components = components;
+    this.#keep = keep;
+  }
+
+  async look(archive: Archive): Promise<void> {
+    const { clock, logger } = this.#components;
+    if (this.#lastAt !== null && clock.now() - this.#lastAt < EVERY_MS) return;
+    this.#lastAt = clock.now();
+    const { links, copies } = await prune(archive, this.#keep, clock.wallTime());
+    if (links + copies > 0) logger.info("old parts of the archive are removed", { links, copies });
+  }
 }
 
 /** Its name has the time at which it was begun. */

@@ -31,19 +31,26 @@ export interface Replayed {
 export interface ReplayOptions {
   readonly archive: Archive;
   readonly target: Target;
+  /** Begins with the last snapshot before this moment, or with the first one; absent: with the last one before the target. */
+  readonly from?: Target;
   /** Path of the replica that is made. */
   readonly file: string;
   readonly onProgress?: (entries: number) => void;
   /** Called with the opened replica, before the entries are applied and after each segment. */
   readonly onOpen?: (open: OpenReplica) => void;
   readonly onSegment?: (replica: Replica) => void;
+  /** At the target. */
+  readonly onDone?: (open: OpenReplica) => void;
 }
 
 /** Throws `UserError` if the archive does not reach the target, or is damaged. The caller removes the file. */
 export async function replay(options: ReplayOptions): Promise<Replayed> {
   const { archive, target, file } = options;
   const end = await endOf(archive);
-  const snapshot = await chooseSnapshot(archive, target, end);
+  const snapshot =
+    options.from === undefined
+      ? await chooseSnapshot(archive, target, end)
+      : await snapshotBefore(archive, options.from);
   const link = await snapshotLink(archive, snapshot);
   const { name, seal, place } = { name: link.data, seal: archive.seal, place: archive.shown };
   const copied = await decodeCopy(archive.store.stream(name), file, { name, seal, place });
@@ -60,6 +67,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
       open.replica.prune(open.replica.positions(), () => false);
       if (open.replica.beforeImages.size === before) break;
     }
+    options.onDone?.(open);
     return run.result();
   } finally {
     open.close();
@@ -67,7 +75,13 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
 }
 
 export async function endOf(archive: Archive): Promise<Chained> {
+  // Links are only added, and the head is written after the link that it names.
+  const head = await archive.head();
   const end = await archive.tail(null);
+  if (end !== null && (head?.number ?? 0) > end.link.number)
+    throw damagedLink(
+      `${linkName(end.link.number + 1)} of the archive ${archive.shown} is missing: it ends too early`,
+    );
   if (end !== null) return end;
   throw new UserError(
     `the archive ${archive.shown} is empty`,
@@ -82,11 +96,7 @@ async function chooseSnapshot(
 ): Promise<SnapshotMarker> {
   const all = await archive.snapshots();
   const [first] = all;
-  if (first === undefined)
-    throw new UserError(
-      `the archive ${archive.shown} has no complete snapshot`,
-      "wait until marmot archive status shows one",
-    );
+  if (first === undefined) throw noSnapshot(archive);
   const reach = `it has ${showPlace(first.positions, first.at)} to ${showPlace(end.to, end.since)}`;
   const refuse = (asked: string, when: string): UserError =>
     new UserError(
@@ -114,6 +124,22 @@ async function chooseSnapshot(
   if (!hasReached(end.to, position)) throw refuse(asked, "after the end");
   return found;
 }
+
+async function snapshotBefore(archive: Archive, from: Target): Promise<SnapshotMarker> {
+  const all = await archive.snapshots();
+  const found = all.findLast(({ at, positions }) =>
+    from.kind === "time" ? at <= from.time : from.kind === "position" && hasReached(from.position, positions),
+  );
+  const first = found ?? all[0];
+  if (first !== undefined) return first;
+  throw noSnapshot(archive);
+}
+
+const noSnapshot = (archive: Archive): UserError =>
+  new UserError(
+    `the archive ${archive.shown} has no complete snapshot`,
+    "wait until marmot archive status shows one",
+  );
 
 async function snapshotLink(archive: Archive, { number, data }: SnapshotMarker): Promise<SnapshotLink> {
   const found = await archive.link(number);

@@ -27,12 +27,14 @@ export class NodeClient {
     if (!existsSync(this.#socket))
       throw new UserError(`no node runs here: there is no ${this.#socket}`, HINT);
     let rest = "";
+    let answered = false;
     try {
       const response = await this.#fetch("GET", path, null, { accept: "application/x-ndjson" });
       if (!response.ok) {
         const { error, hint } = (await response.json()) as { error?: string; hint?: string };
         throw new UserError(error ?? `the node answered ${response.status}`, hint ?? HINT);
       }
+      answered = true;
       const decoder = new TextDecoder();
       for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
         const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
@@ -41,7 +43,9 @@ export class NodeClient {
       }
     } catch (error) {
       if (error instanceof UserError) throw error;
-      throw new UserError(`the node at ${this.#socket} ${whyNoAnswer(error, DEFAULT_MS)}`, HINT, {
+      const why = answered ? "ended, and with it the answer" : whyNoAnswer(error, DEFAULT_MS);
+      const hint = answered ? "when it runs again, go on with --since and the last position" : HINT;
+      throw new UserError(`the node at ${this.#socket} ${why}`, hint, {
         cause: error,
       });
     }

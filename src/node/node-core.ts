@@ -24,6 +24,7 @@ import { walResetNote } from "../sqlite/versions/writer-version.ts";
 import type { Halting } from "./halt/halting.ts";
 import { Webhook } from "../operations/changes/webhook.ts";
 import { readSecret } from "./startup/secret-file.ts";
+import type { ArchiveStore } from "../archive/stores/store.ts";
 import { isFolder } from "./backup/cluster-archive.ts";
 import { Archiver, type ArchiverOptions } from "./backup/archiver.ts";
 import { BackupSchedule } from "./backup/schedule.ts";
@@ -45,6 +46,8 @@ export interface NodeComponents {
   readonly command?: readonly string[];
   /** Default: the machine itself. */
   readonly host?: Host;
+  /** Default: opened by its name. */
+  readonly archiveStore?: ArchiveStore;
 }
 
 export class NodeCore {
@@ -139,10 +142,10 @@ export class NodeCore {
 
   #openArchiver(archive: ArchiverOptions | null, mayCreate: boolean): Archiver | null {
     if (archive === null) return null;
-    const { clock, logger, random, command = null } = this.components;
+    const { clock, logger, random, command = null, archiveStore: store = null } = this.components;
     return new Archiver(
       {
-        ...{ clock, command, random: random.fork(), logger: logger.child("archive") },
+        ...{ clock, command, store, random: random.fork(), logger: logger.child("archive") },
         replicator: () => this.replicator,
         scratch: join(this.paths.incoming, "archived"),
       },

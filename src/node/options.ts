@@ -71,6 +71,8 @@ export interface NodeOptions {
     readonly keep: Keep;
     /** null: it is not encrypted. */
     readonly keyFile: string | null;
+    /** For tests only. */
+    readonly limits?: { readonly copyLinks?: number };
   } | null;
   /** The leader of a shard moves to the voter that writes most to it. Absent: it does. */
   readonly leaderFollowsWriter?: boolean;

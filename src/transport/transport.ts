@@ -21,6 +21,7 @@ import { DnsAddresses, isDnsList, type ResolveTxt } from "./addresses/dns-addres
 import { Discovery, RECORDS } from "./discovery.ts";
 import { peerIdOf } from "./identity.ts";
 import { createNode, gossipOf } from "./libp2p/create-node.ts";
+import { deferWindowUpdates, hasWindow } from "./libp2p/window-updates.ts";
 import { announced, isLoopbackAddress } from "./addresses/loopback.ts";
 import { Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
 import { PeerMeters } from "./peer-meters.ts";
@@ -307,6 +308,7 @@ export class Libp2pTransport implements Transport {
   #attach(stream: Stream, connection: Connection, outbound: boolean): void {
     const handlers = this.#handlers!;
     const peerId = asPeerId(connection.remotePeer.toString());
+    if (hasWindow(stream)) deferWindowUpdates(stream);
     let announced = false;
     const isKnown = (): boolean => handlers.knows?.(peerId) ?? true;
     const link: Link = new Link(stream, outbound, handlers.hello(), {

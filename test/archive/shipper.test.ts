@@ -1,6 +1,14 @@
 /** Shipping to a folder, replaying each position, hand-over, and damage of every kind. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { copyFileSync, existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { openArchive } from "../../src/archive/archive.ts";
 import { replay, type Target } from "../../src/archive/replay.ts";
@@ -25,8 +33,8 @@ beforeEach(() => {
   folder = temporaryFolder();
   log = new FakeLog();
 });
-afterEach(() => {
-  for (const shipper of running.splice(0)) shipper.stop();
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((shipper) => shipper.stop()));
   folder.remove();
 });
 
@@ -90,7 +98,9 @@ test("every position is restored as it was, from each snapshot, and so is each t
   }
   await until(() => shipper.status.snapshots > 2, "three snapshots were made");
   expect(shipper.status).toMatchObject({ state: "shipping", error: "", behindEntries: 0, failures: 0 });
-  const [first] = await (await openArchive(place(), null)).snapshots();
+  const archive = await openArchive(place(), null);
+  const [first] = await archive.snapshots();
+  while (((await archive.head())?.until ?? 0) < times[20]!) await Bun.sleep(10);
   for (let i = first!.positions[0]!; i <= 20; i++) {
     expect(await restored({ kind: "position", position: [i] })).toEqual({ dump: dumps[i]!, at: i });
     if (times[i]! >= first!.at)
@@ -152,7 +162,6 @@ test("a missing, changed, exchanged or shortened object is found", async () => {
     node.apply();
     await archived(shipper, i);
   }
-  shipper.stop();
   const links = linksIn(folder.path);
   const [copy] = readdirSync(join(place(), "copies"));
   const keep = join(folder.path, "kept");
@@ -164,6 +173,11 @@ test("a missing, changed, exchanged or shortened object is found", async () => {
   };
   const third = links[2]!;
   await tryIt(third, () => rmSync(third), /missing/);
+  // The end of the chain is told beside it.
+  const end = links.at(-1)!;
+  await until(() => readFileSync(join(place(), "head.json"), "utf8").includes('"c:6"'), "the end is told");
+  await shipper.stop();
+  await tryIt(end, () => rmSync(end), /is missing: it ends too early/);
   for (const at of [0, 4, 10, 60, -1])
     await tryIt(third, () => changeByte(third, at), /changed|no object|format/);
   await tryIt(third, () => copyFileSync(links[3]!, third), /cannot be read: it is number/);
@@ -217,7 +231,7 @@ test("an archive with a key: another key or none is refused, and no text is read
 test("a log that was compacted before it was shipped leaves a gap that is named; later positions are restored", async () => {
   const node = new FakeNode("one", log);
   let present: FakeNode | null = node;
-  const shipper = ship(() => present);
+  const shipper = ship(() => present, { limits: { patienceMs: 10 } });
   log.write({ k: 1, v: "a" });
   node.apply();
   await archived(shipper, 1);
@@ -247,7 +261,7 @@ test("old parts are removed by count, and what is left is restored", async () =>
     await archived(shipper, i);
     await until(() => i % 3 !== 0 || shipper.status.snapshots > i / 3 - 1, "a snapshot was made");
   }
-  shipper.stop();
+  await shipper.stop();
   const { prune } = await import("../../src/archive/prune.ts");
   const archive = await openArchive(place(), null);
   const before = await archive.snapshots();
@@ -264,4 +278,22 @@ test("old parts are removed by count, and what is left is restored", async () =>
     links: 0,
     copies: 0,
   });
+}, 30_000);
+
+test("an archive that is removed while it is written begins again with a snapshot", async () => {
+  const node = new FakeNode("one", log);
+  const shipper = ship(() => node);
+  log.write({ k: 1, v: "a" });
+  node.apply();
+  await archived(shipper, 1);
+  renameSync(place(), join(folder.path, "gone"));
+  for (let i = 2; shipper.status.snapshots < 2; i++) {
+    if (i > 1000) throw new Error(`no second snapshot: ${JSON.stringify(shipper.status)}`);
+    log.write({ k: i, v: "b" });
+    node.apply();
+    await Bun.sleep(10);
+  }
+  const last = log.entries.length;
+  await archived(shipper, last);
+  expect(await restored({ kind: "newest" })).toEqual({ dump: node.memory.dump(), at: last });
 }, 30_000);

@@ -1,7 +1,8 @@
 /** Three real nodes that ship to an S3-compatible store with faults, and moments restored from it by the command. */
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Random } from "../../src/base/random.ts";
 import type { VerifiedArchive } from "../../src/node/backup/restore-archive.ts";
@@ -89,7 +90,8 @@ async function caughtUp(node: TestNode): Promise<void> {
   await until(async () => {
     const { archive } = await node.status();
     if (archive === null) return "no archive";
-    return (archive.behindEntries === 0 && archive.error === "") || JSON.stringify(archive);
+    const isThere = archive.position !== null && archive.behindEntries === 0 && archive.error === "";
+    return isThere || JSON.stringify(archive);
   }, `the archive has what ${node.name} has`);
 }
 
@@ -190,6 +192,11 @@ test.skipIf(!hasMoto)(
     const [name, file] = ran.stdout.trim().split(" ");
     expect([ran.code, name]).toEqual([7, "before"]);
     expect(existsSync(file!)).toBe(false);
+    const diff = ["diff", "--since", moment, "--table", "Genre", "--json", "--db", node.db];
+    const [shown, archived] = [await command(...diff), await command(...diff, "--archive", PLACE)];
+    expect([archived.code, archived.stderr]).toEqual([0, ""]);
+    expect((JSON.parse(shown.stdout) as { op: string }[]).map(({ op }) => op)).toEqual(["update"]);
+    expect(JSON.parse(archived.stdout)).toEqual(JSON.parse(shown.stdout));
     const back = await command(
       "restore",
       PLACE,
@@ -245,3 +252,39 @@ test.skipIf(!hasMoto)(
   },
   120_000,
 );
+
+test("one node, an encrypted archive in a folder: a drill restores it, and a removed link is named", async () => {
+  const key = join(tmpdir(), `marmot-archive-${process.pid}.key`);
+  writeFileSync(key, "the key of this archive\n");
+  const folder = `${key}.archive`;
+  const one = await TestCluster.start({
+    ...{ shards: 4, count: 1, quiet: true, schema: "CREATE TABLE t(k INTEGER PRIMARY KEY, v)" },
+    options: ["--archive", folder, "--archive-key", key, "--archive-keep", "5"],
+  });
+  try {
+    const [node] = one.nodes as [TestNode];
+    for (let i = 0; i < 5; i++) {
+      node.run(`INSERT INTO t VALUES(${i}, 'SEE-ME')`);
+      expect(await node.wait()).toBe(true);
+      await caughtUp(node);
+    }
+    await until(async () => {
+      const { archive } = await node.status();
+      return archive?.drill == null ? JSON.stringify(archive) : true;
+    }, "a drill was made");
+    const { archive } = await node.status();
+    expect(archive).toMatchObject({ drill: { ok: true, error: "" }, keepSnapshots: 5, keyFile: key });
+    expect((await node.http("/metrics")).text).toMatch(/^marmot_archive_drill_ok 1$/m);
+    expect(Bun.spawnSync(["grep", "-rl", "SEE-ME", folder]).stdout.toString()).toBe("");
+    const at = ["archive", "verify", folder];
+    expect(marmot(at)).toMatchObject({ code: 1, stderr: expect.stringContaining("is encrypted") as string });
+    expect(marmot([...at, "--archive-key", key]).code).toBe(0);
+    rmSync(join(folder, "chain/000000/0000000003"));
+    const broken = marmot([...at, "--db", node.db]);
+    expect([broken.code, broken.stderr]).toEqual([1, expect.stringContaining("0000000003")]);
+    expect(broken.stderr).toContain("is missing");
+  } finally {
+    await one.stop();
+    for (const path of [key, folder]) rmSync(path, { recursive: true, force: true });
+  }
+}, 120_000);

@@ -269,6 +269,26 @@ test("undo leaves a row to which rows of others refer, and one whose parent is n
   expect([both.tables, both.left]).toEqual([[{ table: "parent", rows: 1 }], []]);
 }, 60_000);
 
+test("undo of changes from before a column was added keeps its values, and gives returning rows its default", async () => {
+  nodes[0].run("INSERT INTO parent VALUES(7, 'x'), (8, 'y')");
+  await cluster.settle();
+  const start = positionOf(nodes[1]);
+  nodes[1].run("UPDATE parent SET name = 'z' WHERE id = 7", "DELETE FROM parent WHERE id = 8");
+  await cluster.settle();
+  nodes[0].run(
+    "ALTER TABLE parent ADD COLUMN extra INT DEFAULT 5",
+    "UPDATE parent SET extra = 6 WHERE id = 7",
+  );
+  await cluster.settle();
+  const { code, stdout } = nodes[2].marmot("undo", "--since", start, "--origin", "n1", "--yes", "--json");
+  expect([code, (JSON.parse(stdout) as UndoResult).left]).toEqual([0, []]);
+  await cluster.settle();
+  expect(nodes[0].query("SELECT * FROM parent WHERE id IN (7, 8) ORDER BY id")).toEqual([
+    [7n, "x", 6n],
+    [8n, "y", 5n],
+  ]);
+}, 60_000);
+
 /** The entry, as the feed names it, of the newest change of a table up to a position. */
 function entryOf(node: TestNode, position: string, table: string): string {
   const all = JSON.parse(node.marmot("diff", "--since", "1h", "--table", table, "--json").stdout) as {

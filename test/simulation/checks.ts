@@ -74,6 +74,11 @@ export class Checks {
     this.#confirmed = Array.from({ length: shards }, () => 0);
   }
 
+  /** Positions, joined by commas, ⇒ the replica as a node had it there. */
+  get digests(): ReadonlyMap<string, Map<string, bigint>> {
+    return new Map([...this.#digests].map(([at, { tables }]) => [at, tables]));
+  }
+
   close(): void {
     for (const { db } of this.#observers.values()) db.close();
     this.#observers.clear();

@@ -40,10 +40,22 @@ const ofMachines = (name: string, file: string, find: string, replace: string): 
   test: "test/simulation/machines.test.ts",
 });
 
+/** Caught by the seeds of files that are changed from outside. */
+const ofFiles = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/files.test.ts",
+});
+
 /** Caught by the seeds of clusters that lose members for good. */
 const ofRecoveries = (name: string, file: string, find: string, replace: string): Mutation => ({
   ...one(name, 0, file, find, replace),
   test: "test/simulation/recoveries.test.ts",
+});
+
+/** Caught by the seeds of nodes that ship to an archive. */
+const ofArchives = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/archive.test.ts",
 });
 
 /** Under generated schemas, and without the self-test of the connection before its first use. */
@@ -774,12 +786,12 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "capture/drain.ts",
-        find: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));",
-        replace: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < -2);",
+        find: "return (newest.get(id) ?? 0) < cursors.drained(id);",
+        replace: "return (newest.get(id) ?? 0) < -2;",
       },
       {
         file: "reflect/change-log-writer.ts",
-        find: "return newest < Math.max(this.#looked, this.#cursor.drained);",
+        find: "return newest < read;",
         replace: "return newest < -2;",
       },
     ],
@@ -885,6 +897,62 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/schema-sync/schema-local-targets.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- files that are changed from outside
+  ofFiles(
+    "an older copy of the file is taken as it is",
+    "node/file/inspect-file.ts",
+    'if (!isOlder) return { kind: "take" };',
+    'return { kind: "take" };',
+  ),
+  ofFiles(
+    "a file that no one wrote to since it went back uses its log ids again",
+    "node/file/file-custody.ts",
+    "      skipIds(db, used);\n",
+    "",
+  ),
+  ofFiles(
+    "the file of another node is taken",
+    "node/file/inspect-file.ts",
+    "if (meta !== null && (meta.clusterId !== clusterId || meta.peerId !== peerId))",
+    "if (meta !== null && meta.clusterId !== clusterId)",
+  ),
+  ofFiles(
+    "a file that went back within its life is taken for one whose rows were deleted",
+    "rows/file-life.ts",
+    "if (newest >= 0 && newest < read) throw",
+    "if (newest < -2) throw",
+  ),
+  ofFiles(
+    "a running node does not compare the life of the file",
+    "rows/file-life.ts",
+    "if (expected !== null && !isSameLife(",
+    "if (expected === undefined && !isSameLife(",
+  ),
+  // ---------------------------------------------------------------------------------------- the archive
+  ofArchives(
+    "a segment of the archive is dropped",
+    "archive/archive.ts",
+    "if (await this.store.create(linkName(link.number), bytes)) return chained;",
+    "if (link.number % 7 === 3 || (await this.store.create(linkName(link.number), bytes))) return chained;",
+  ),
+  ofArchives(
+    "a link takes the place of that of another node",
+    "archive/archive.ts",
+    "if (await this.store.create(linkName(link.number), bytes)) return chained;",
+    "await this.store.put(linkName(link.number), bytes); return chained;",
+  ),
+  ofArchives(
+    "an entry is left out between two segments",
+    "archive/shipping/shipper.ts",
+    "const [first, end] = [from[shard]! + 1, positions[shard]! + 1];",
+    "const [first, end] = [from[shard]! + (link.number % 5 === 4 ? 2 : 1), positions[shard]! + 1];",
+  ),
+  ofArchives(
+    "a snapshot is followed from a link too late",
+    "archive/shipping/shipper.ts",
+    ".store(node, archive, this.#tail.link.number + 1)",
+    ".store(node, archive, this.#tail.link.number + 3)",
+  ),
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofRecoveries(
     "a later epoch does not halt a member of an earlier one",
@@ -1106,6 +1174,56 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/node/formats.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- the past
+  one(
+    "the history keeps entries that the replica lost in a crash",
+    60,
+    "replica/history/history-writer.ts",
+    "      drop.run(shard, index);\n",
+    "",
+  ),
+  one(
+    "the history is taken for whole although it lacks entries",
+    60,
+    "replica/history/history-writer.ts",
+    "positions.every((index, shard) => to[shard]! >= index)",
+    "to.every((index) => index >= 0)",
+  ),
+  one(
+    "the history does not record the deletion of a row that lost its UNIQUE value",
+    60,
+    "replica/apply/row-applier.ts",
+    "    this.#components.history()?.row(shape.id, bytes, null);\n",
+    "",
+  ),
+  one(
+    "an undo takes back rows that others changed since",
+    60,
+    "operations/changes/undo.ts",
+    "    if (!force && !isSamePast(wanted, after)) {",
+    "    if (!force && wanted === undefined) {",
+  ),
+  one(
+    "an undo takes a row back to its newest change only",
+    60,
+    "operations/changes/undo.ts",
+    "    wanted = filled(writer, row.shape, before, wanted);\n",
+    "    wanted = filled(writer, row.shape, before, wanted);\n    break;\n",
+  ),
+  one(
+    "a restored conflict is dismissed",
+    60,
+    "operations/settle-conflicts.ts",
+    "      const note = settleNote(state, of.slice(i, i + SETTLED_AT_ONCE));",
+    '      const note = settleNote("dismissed", of.slice(i, i + SETTLED_AT_ONCE));',
+  ),
+  one(
+    "a state of a conflict counts for the one before it in the journal",
+    60,
+    "replica/conflicts/conflict-states.ts",
+    "      this.#put.run(shard, index, ordinal, state, by.origin, by.time);",
+    "      this.#put.run(shard, index, Math.max(0, ordinal - 1), state, by.origin, by.time);",
+  ),
   // ---------------------------------------------------------------------------------------- outside of the simulated host
   {
     name: "a descriptor of the app database is closed after each sync",

@@ -71,6 +71,8 @@ export interface Plan {
   readonly keyless?: boolean;
   /** Applications empty change logs. */
   readonly custody?: boolean;
+  /** The nodes ship to an archive. */
+  readonly archived?: boolean;
   /** The schema is the generator's; absent: the simulator's own. */
   readonly generated?: Generated;
   /** Nodes that begin as members. */

@@ -8,7 +8,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { silentLogger } from "../silent-logger.ts";
-import type { Random } from "../../src/base/random.ts";
+import { Random } from "../../src/base/random.ts";
 import type { Host } from "../../src/replication/machine/host.ts";
 import type { Replicator } from "../../src/replication/replicator.ts";
 import { Node } from "../../src/node/node.ts";
@@ -25,6 +25,7 @@ import {
   SyncMark,
 } from "./disk.ts";
 import { type Network, SimTransport } from "./network.ts";
+import type { MemoryStore } from "./archive.ts";
 import type { World } from "./world.ts";
 
 /** Milliseconds that pass at each look at the clock, since code takes time. */
@@ -33,7 +34,13 @@ const LOOK_MS = 0.01;
 const EVENT_MS = 2;
 /** The error of a failed write or sync; the node must stop after it. */
 export const IO_ERROR = "EIO: i/o error";
+/** More than a run writes. */
+const HISTORY_BYTES = 64 << 20;
 const WALL_START = 1_700_000_000_000;
+const ARCHIVE: NonNullable<NodeOptions["archive"]> = {
+  ...{ to: "memory", intervalMs: 40, keep: { ms: null, snapshots: null }, keyFile: null },
+  limits: { copyLinks: 15 },
+};
 const CLUSTER_KEY = `marmot-cluster-key-1:${Buffer.alloc(32, 7).toString("base64")}`;
 
 /** Work of a process that has ended: only promises that wait for it matter. Its files are closed. */
@@ -71,6 +78,8 @@ export interface SimNodeOptions {
   readonly synchronous: "NORMAL" | "FULL";
   readonly role?: "voter" | "learner";
   readonly replaceAfterMs?: number;
+  /** They ship to it; absent: nowhere. */
+  readonly archive?: MemoryStore;
   /** More settings of the cluster; absent: the defaults. */
   readonly settings?: Pick<NodeOptions, "merge" | "foreignKeys" | "idBlock">;
 }
@@ -113,6 +122,8 @@ export class SimNode {
   readonly #world: World;
   readonly #network: Network;
   readonly #random: Random;
+  /** Apart, so that a plan of a time without histories has the same course. */
+  readonly #historyRandom: Random;
   readonly #hooks: SimNodeHooks;
   readonly #verbose: boolean;
   state: NodeState = "down";
@@ -163,6 +174,7 @@ export class SimNode {
     this.#world = components.world;
     this.#network = components.network;
     this.#random = components.random;
+    this.#historyRandom = new Random(options.number + 1);
     this.#hooks = components.hooks;
     this.#verbose = components.verbose;
     this.#synced = new SyncMark(this.file);
@@ -211,7 +223,7 @@ export class SimNode {
     this.state = "starting";
     const generation = ++this.generation;
     this.#hooks.onStarted(this);
-    const { shards, transactions, keepEntries, number, settings, replaceAfterMs } = this.options;
+    const { shards, transactions, keepEntries, number, settings, replaceAfterMs, archive } = this.options;
     const options: NodeOptions = {
       db: this.file,
       dataDir: this.dataDir,
@@ -235,6 +247,8 @@ export class SimNode {
       tables: null,
       exclude: null,
       ...(replaceAfterMs === undefined ? {} : { replaceAfterMs }),
+      historyBytes: HISTORY_BYTES,
+      ...(archive === undefined ? {} : { archive: ARCHIVE }),
       limits: { keepEntries, logWalPages: 16 },
     };
     const node = new Node(options, {
@@ -242,6 +256,7 @@ export class SimNode {
       random: this.#random.fork(),
       logger: this.#verbose ? this.#logger() : silentLogger,
       host: this.#host(generation),
+      ...(archive === undefined ? {} : { archiveStore: archive.of(() => generation === this.generation) }),
     });
     this.#node = node;
     void node.failed.then((error) => this.#failed(generation, error));
@@ -281,6 +296,9 @@ export class SimNode {
         cuts.push(`live ${cutPower(appDb, this.file, this.#synced.mark, this.#random)}`);
       if (power.replica)
         cuts.push(`replica ${cutPower(image, `${this.dataDir}/replica.db`, null, this.#random)}`);
+      // The history is committed with the replica, and its own file system writes may be lost, too.
+      if (power.replica && existsSync(`${this.dataDir}/history.db-wal`))
+        cuts.push(`history ${cutPower(image, `${this.dataDir}/history.db`, null, this.#historyRandom)}`);
       if (power.log) cuts.push(`log ${cutPower(image, `${this.dataDir}/log.db`, "all", this.#random)}`);
     }
     this.#world.log(`${this.name} dies${power === null ? "" : `, power is lost: ${cuts.join("; ")}`}`);

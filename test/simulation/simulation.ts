@@ -8,6 +8,7 @@ import { Random } from "../../src/base/random.ts";
 import { forAll } from "../../src/change/per-table.ts";
 import { makeFile } from "../differential/application.ts";
 import { rowsBesideOf, rowsOf, SCHEMA } from "./application.ts";
+import { judgeArchive, MemoryStore } from "./archive.ts";
 import { Checks } from "./checks.ts";
 import { BESIDE } from "./generated.ts";
 import { KEYLESS_SCHEMA } from "./keyless.ts";
@@ -15,6 +16,7 @@ import { History } from "./history.ts";
 import { Judge } from "./judge.ts";
 import { CALM, Network } from "./network.ts";
 import { Order } from "./order.ts";
+import { Past } from "./past.ts";
 import { type Action, type Generated, MAX_NODES, type Plan, type Planned } from "./plan.ts";
 import { unsettled } from "./rest.ts";
 import { IO_ERROR, SimNode } from "./sim-node.ts";
@@ -63,7 +65,11 @@ export class Simulation {
   readonly #folder = scratch("sim");
   readonly #verbose: boolean;
   readonly #judge: Judge;
+  /** null: the nodes ship to no archive. */
+  readonly #archive: MemoryStore | null;
   #crashes = 0;
+  /** Positions of the archive that were compared. */
+  #archived = 0;
 
   constructor(plan: Plan, verbose: boolean) {
     this.plan = plan;
@@ -74,6 +80,7 @@ export class Simulation {
     this.order = new Order(plan.shards);
     this.checks = new Checks(this.nodes, plan.shards, transactionsOf(plan), this.order, this.history);
     this.#judge = new Judge(this);
+    this.#archive = plan.archived === true ? new MemoryStore(plan.seed) : null;
   }
 
   async run(): Promise<Result> {
@@ -90,6 +97,12 @@ export class Simulation {
           `no rest within ${SETTLE_MS / 1000} s after healing: ${this.#unsettled().join("; ")}`,
         );
       if (checks.problems.length === 0) this.#judge.judge();
+      if (checks.problems.length === 0 && this.#archive !== null) await this.#judgeArchive(this.#archive);
+      if (checks.problems.length === 0)
+        await new Past({
+          ...{ plan, present: this.present, problems: checks.problems, world },
+          isSettled: () => this.settled,
+        }).judge();
     } catch (error) {
       checks.problems.push(`the simulation broke: ${error instanceof Error ? error.stack : String(error)}`);
     }
@@ -106,12 +119,32 @@ export class Simulation {
       wallMs: performance.now() - wall,
       counts: {
         ...checks.counts,
+        ...(this.#archive === null ? {} : { archived: this.#archived }),
         events: world.events,
         messages: this.network.messages,
         transactions: this.history.count,
         crashes: this.#crashes,
       },
     };
+  }
+
+  /** It catches up, and each of its positions is what the nodes had there. */
+  async #judgeArchive(store: MemoryStore): Promise<void> {
+    store.calm = true;
+    const isBehind = (): boolean =>
+      this.present.every((node) => {
+        const { archive } = node.node?.api.status() ?? { archive: null };
+        return archive?.state !== "shipping" || archive.position === null || archive.behindEntries > 0;
+      });
+    if (!(await this.#until(() => !isBehind(), SETTLE_MS)) && this.checks.problems.length === 0)
+      this.checks.problems.push(
+        `the archive stays behind: ${JSON.stringify(this.present[0]?.node?.api.status().archive)}`,
+      );
+    const { problems, compared } = await judgeArchive(store, this.checks.digests, {
+      ...{ seed: this.plan.seed, file: `${this.#folder}/archived.db` },
+    });
+    this.checks.problems.push(...problems);
+    this.#archived = compared;
   }
 
   async #prepare(): Promise<void> {
@@ -198,6 +231,7 @@ export class Simulation {
         rate: plan.rates[number]!,
         eventLoss: plan.eventLoss,
         synchronous: plan.synchronous[number]!,
+        ...(this.#archive === null ? {} : { archive: this.#archive }),
         ...(plan.generated === undefined ? {} : { settings: settingsOf(plan.generated) }),
       },
       {

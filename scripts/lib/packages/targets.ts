@@ -23,6 +23,7 @@ export const TARGETS: readonly Target[] = [
   target("linux-x64", "linux-x64", { deb: "amd64" }),
   target("linux-x64-musl", "linux-x64-musl"),
   target("linux-arm64", "linux-aarch64", { deb: "arm64" }),
+  target("linux-arm64-musl", "linux-aarch64-musl"),
   target("darwin-x64", "darwin-x64"),
   target("darwin-arm64", "darwin-aarch64"),
   target("windows-x64", "windows-x64", {

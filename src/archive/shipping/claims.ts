@@ -25,6 +25,7 @@ export class Claims {
     const now = this.#clock.now();
     if (now - this.#madeAt < this.#everyMs) return;
     const until = this.#clock.wallTime();
+    await archive.requirePresent();
     await archive.putHead({ number: link.number, position: showPosition(link.to), until, node });
     this.#everyMs = Math.min(LONGEST_MS, this.#everyMs * 2);
     this.#madeAt = now;

@@ -3,7 +3,7 @@
  * when the archive falls behind although that node is ahead. Links have numbers, and a number is given once, so two nodes that ship at the
  * same time write no link twice. Replication never waits for it.
  */
-import type { Clock, Timer } from "../../base/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Random } from "../../base/random.ts";
@@ -15,8 +15,9 @@ import { Continuity, GAP_REASONS, stateOf } from "./continuity.ts";
 import { Copies, type StoredCopy } from "./copies.ts";
 import type { Segment, SnapshotLink } from "../chain-link.ts";
 import { Marks } from "./marks.ts";
-import { type Keep, prune } from "../prune.ts";
+import { type Keep, Pruning } from "../prune.ts";
 import type { Seal } from "../seal.ts";
+import { Rest } from "./rest.ts";
 import type { ShippedNode, ShippedState, ShipperStatus } from "./shipped.ts";
 import type { ArchiveStore } from "../stores/store.ts";
 
@@ -28,7 +29,6 @@ const TAKE_OVER_MS = 20_000;
 const LONGEST_PAUSE_MS = 30_000;
 /** Entries of one segment. */
 const SEGMENT_BYTES = 8 << 20;
-const PRUNE_MS = 3_600_000;
 
 export interface ShipperComponents {
   /** null: the node joins, or replaces its replica. The same object while its files are open. */
@@ -48,14 +48,14 @@ export interface ShipperOptions {
   /** Absent: it makes the archive if there is none. */
   readonly mayCreate?: boolean;
   /** Snapshots and pruning, sooner: for tests. */
-  readonly limits?: { readonly copyLinks?: number };
+  readonly limits?: { readonly copyLinks?: number; readonly patienceMs?: number };
 }
 
 export class Shipper {
   readonly #components: ShipperComponents;
   readonly #options: ShipperOptions;
   #stopped = false;
-  #resting: { readonly timer: Timer; readonly wake: () => void } | null = null;
+  readonly #rest: Rest;
   #node: ShippedNode | null = null;
   #marks = new Marks([]);
   #archive: Archive | null = null;
@@ -64,14 +64,17 @@ export class Shipper {
   #known: Chained | null = null;
   #tailAt = 0;
   #ships = false;
+  /** The archive has no snapshot, although it may have links. */
+  #isBare = false;
   #state: ShipperStatus["state"] = "waiting";
   #behindSince: number | null = null;
-  readonly #continuity = new Continuity();
+  readonly #continuity: Continuity;
   readonly #copies: Copies;
-  #copying = false;
+  #running = Promise.resolve();
+  #copying: Promise<void> | null = null;
   #copy: StoredCopy | null = null;
   readonly #claims: Claims;
-  #prunedAt: number | null = null;
+  readonly #pruning: Pruning;
   #counts = { shipped: 0, bytes: 0, snapshots: 0, failures: 0 };
   #lastAt: number | null = null;
   #lastSnapshotAt: number | null = null;
@@ -80,6 +83,9 @@ export class Shipper {
   constructor(components: ShipperComponents, options: ShipperOptions) {
     this.#components = components;
     this.#options = options;
+    this.#rest = new Rest(components.clock);
+    this.#pruning = new Pruning(components, options.keep);
+    this.#continuity = new Continuity(options.limits?.patienceMs);
     this.#claims = new Claims(components.clock);
     this.#copies = new Copies(components, options.limits?.copyLinks);
   }
@@ -103,13 +109,14 @@ export class Shipper {
   }
 
   start(): void {
-    void this.#run();
+    this.#running = this.#run();
   }
 
-  stop(): void {
+  /** Resolves when nothing of it goes on any more. */
+  async stop(): Promise<void> {
     this.#stopped = true;
-    this.#resting?.timer.cancel();
-    this.#resting?.wake();
+    this.#rest.end();
+    await Promise.all([this.#running, this.#copying]);
   }
 
   async #run(): Promise<void> {
@@ -119,7 +126,7 @@ export class Shipper {
       const node = this.#attach();
       if (node === null) {
         this.#state = "waiting";
-        await this.#rest(LOOK_MS);
+        await this.#rest.take(LOOK_MS);
         continue;
       }
       try {
@@ -133,19 +140,8 @@ export class Shipper {
         this.#failed(error);
         pause = Math.min(LONGEST_PAUSE_MS, Math.max(1000, pause * 2));
       }
-      await this.#rest(pause);
+      if (!this.#stopped) await this.#rest.take(pause);
     }
-  }
-
-  #rest(ms: number): Promise<void> {
-    if (this.#stopped) return Promise.resolve();
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        this.#resting = null;
-        resolve();
-      };
-      this.#resting = { timer: this.#components.clock.after(ms, wake), wake };
-    });
   }
 
   /** The node, whose commits are noted from the first look on. */
@@ -228,6 +224,7 @@ export class Shipper {
   async #look(archive: Archive, node: ShippedNode): Promise<void> {
     const { clock } = this.#components;
     const before = this.#tail ?? this.#known;
+    if (this.#tail === null || this.#isBare) this.#isBare = (await archive.snapshots()).length === 0;
     const tail = await archive.tail(this.#tail);
     this.#tailAt = clock.now();
     if (tail?.hash !== before?.hash || before === null) this.#lastMoved = clock.now();
@@ -251,12 +248,17 @@ export class Shipper {
     while (!this.#stopped && this.#components.node() === node) {
       const state = await stateOf(node);
       const tail = this.#tail;
-      const broken = tail === null ? "first" : this.#continuity.of(node, tail.link, leads, clock.now());
-      if (broken === "wait") return;
+      const broken =
+        tail === null || this.#isBare ? "first" : this.#continuity.of(node, tail.link, leads, clock.now());
+      if (broken === "wait") {
+        // Another node may ship the entries that this one lacks.
+        this.#ships = false;
+        return;
+      }
       if (broken !== "none") {
         if (!leads) return;
         if (broken !== "first") this.#tellGap(tail!, broken);
-        if (!(await this.#beginAgain(node, archive, broken !== "first"))) return;
+        if (!(await this.#beginAgain(node, archive, tail !== null))) return;
         continue;
       }
       const copy = this.#copy;
@@ -276,7 +278,7 @@ export class Shipper {
       this.#copies.shipped(segment.entries.flat().reduce((sum, { data }) => sum + data.length, 0));
     }
     this.#copyWhenDue(node, archive);
-    await this.#pruneWhenDue(archive);
+    await this.#pruning.look(archive);
   }
 
   #tellGap({ link }: Chained, broken: "compacted" | "fork"): void {
@@ -358,8 +360,12 @@ export class Shipper {
       ...{ to: end.to, terms: end.terms, since: end.since, sums: null, positions, at, data, bytes, sha256 },
       ...{ follow: gap === null ? follow : number + 1, gap: gap === true },
     };
-    if (!(await this.#add(node, archive, link))) return false;
     await archive.addMarker(link);
+    if (!(await this.#add(node, archive, link))) {
+      await archive.removeMarker(link);
+      return false;
+    }
+    this.#isBare = false;
     this.#counts.snapshots++;
     this.#lastSnapshotAt = at;
     this.#copies.made(bytes);
@@ -368,10 +374,9 @@ export class Shipper {
 
   /** In the background: segments are shipped at the same time. */
   #copyWhenDue(node: ShippedNode, archive: Archive): void {
-    if (this.#tail === null || this.#copying || !this.#copies.isDue()) return;
-    this.#copying = true;
+    if (this.#tail === null || this.#copying !== null || !this.#copies.isDue()) return;
     const { logger } = this.#components;
-    void this.#copies
+    this.#copying = this.#copies
       .store(node, archive, this.#tail.link.number + 1)
       .then(
         (copy) => {
@@ -384,17 +389,7 @@ export class Shipper {
         },
       )
       .finally(() => {
-        this.#copying = false;
+        this.#copying = null;
       });
-  }
-
-  // ------------------------------------------------------------------------------------------ the end, and the old
-
-  async #pruneWhenDue(archive: Archive): Promise<void> {
-    const { clock, logger } = this.#components;
-    if (this.#prunedAt !== null && clock.now() - this.#prunedAt < PRUNE_MS) return;
-    this.#prunedAt = clock.now();
-    const { links, copies } = await prune(archive, this.#options.keep, clock.wallTime());
-    if (links + copies > 0) logger.info("old parts of the archive are removed", { links, copies });
   }
 }

@@ -1,4 +1,5 @@
 /** An archive in S3 or a store that is compatible with it. Endpoint and credentials are in the environment. */
+import { systemClock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { s3Client } from "../../base/s3-client.ts";
 import type { ArchiveStore } from "./store.ts";
@@ -6,6 +7,8 @@ import type { ArchiveStore } from "./store.ts";
 /** One small request. */
 const ANSWER_MS = 30_000;
 const PART = 8 << 20;
+/** A list, or a part of a large object. */
+const PART_MS = 120_000;
 const SIGNED_SECONDS = 60;
 
 /** Throws `UserError` unless it is `s3://BUCKET/PREFIX`. */
@@ -61,12 +64,14 @@ export class S3Store implements ArchiveStore {
     return this.#asked(async () => {
       const pages: Bun.S3ListObjectsResponse[] = [];
       for (let token: string | undefined; ;) {
-        const page = await this.#client.list({
-          prefix: this.#prefix + folder,
-          delimiter: "/",
-          ...(after === "" ? {} : { startAfter: this.#prefix + after }),
-          ...(token === undefined ? {} : { continuationToken: token }),
-        });
+        const page = await bounded(
+          this.#client.list({
+            prefix: this.#prefix + folder,
+            delimiter: "/",
+            ...(after === "" ? {} : { startAfter: this.#prefix + after }),
+            ...(token === undefined ? {} : { continuationToken: token }),
+          }),
+        );
         pages.push(page);
         token = page.isTruncated === true ? page.nextContinuationToken : undefined;
         if (token === undefined) return pages;
@@ -113,9 +118,9 @@ export class S3Store implements ArchiveStore {
       try {
         for await (const chunk of chunks) {
           void writer.write(chunk as Uint8Array<ArrayBuffer>);
-          await writer.flush();
+          await bounded(Promise.resolve(writer.flush()));
         }
-        await writer.end();
+        await bounded(Promise.resolve(writer.end()));
       } catch (error) {
         await Promise.resolve(writer.end(error as Error)).catch(() => {});
         throw error;
@@ -128,7 +133,7 @@ export class S3Store implements ArchiveStore {
   }
 
   async remove(name: string): Promise<void> {
-    await this.#asked(() => this.#client.delete(this.#prefix + name));
+    await this.#asked(() => bounded(this.#client.delete(this.#prefix + name)));
   }
 
   /** Requests with a bound in time, which the client itself does not have. */
@@ -144,6 +149,14 @@ export class S3Store implements ArchiveStore {
       ...(body === undefined ? {} : { body: body as Uint8Array<ArrayBuffer> }),
     });
   }
+}
+
+/** The client waits for an answer without end. */
+function bounded<T>(work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = systemClock.after(PART_MS, () => reject(new Error("no answer for two minutes")));
+    work.then(resolve, reject).finally(() => timer.cancel());
+  });
 }
 
 const codeIn = (text: string): string => /<Code>([^<]*)<\/Code>/.exec(text)?.[1] ?? "";

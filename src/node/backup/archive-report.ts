@@ -8,7 +8,7 @@ import { systemClock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { showPosition } from "../../base/text/position-token.ts";
 import type { ArchiveStatus } from "../../operations/archive-api.ts";
-import { type VerifiedArchive, verifyArchive } from "./restore-archive.ts";
+import { type VerifiedArchive, verifyArchive, type VerifyArchiveOptions } from "./restore-archive.ts";
 
 export interface ArchiveReport {
   readonly to: string;
@@ -52,10 +52,10 @@ export async function archiveReport(
   };
 }
 
-export async function verifyInScratch(to: string, keyFile: string | null): Promise<VerifiedArchive> {
+export async function verifyInScratch(options: VerifyArchiveOptions): Promise<VerifiedArchive> {
   const scratch = mkdtempSync(join(tmpdir(), "marmot-drill-"));
   try {
-    return await verifyArchive(to, keyFile, scratch);
+    return await verifyArchive(options, scratch);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

@@ -2,7 +2,8 @@
 import type { Keep } from "../../archive/prune.ts";
 import { openSeal } from "../../archive/seal.ts";
 import { openStore } from "../../archive/archive.ts";
-import { Shipper } from "../../archive/shipping/shipper.ts";
+import { Shipper, type ShipperOptions } from "../../archive/shipping/shipper.ts";
+import type { ArchiveStore } from "../../archive/stores/store.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Random } from "../../base/random.ts";
@@ -18,6 +19,8 @@ export interface ArchiverComponents {
   readonly replicator: () => Replicator | null;
   /** The command that starts this program, for the drill; null: there is none. */
   readonly command: readonly string[] | null;
+  /** null: opened by its name. */
+  readonly store: ArchiveStore | null;
   /** Beginning of the paths of copies on their way. */
   readonly scratch: string;
 }
@@ -29,6 +32,7 @@ export interface ArchiverOptions {
   readonly keyFile: string | null;
   /** Absent: it makes the archive if there is none. */
   readonly mayCreate?: boolean;
+  readonly limits?: ShipperOptions["limits"];
 }
 
 export class Archiver {
@@ -38,19 +42,19 @@ export class Archiver {
 
   /** Throws `UserError` for a place or a key that cannot be one. */
   constructor(components: ArchiverComponents, options: ArchiverOptions) {
-    const { clock, random, logger, replicator, command, scratch } = components;
-    const { to, intervalMs, keep, keyFile, mayCreate = true } = options;
+    const { clock, random, logger, replicator, command, scratch, store } = components;
+    const { to, intervalMs, keep, keyFile, mayCreate = true, limits } = options;
     this.#options = options;
     this.#shipper = new Shipper(
       {
-        ...{ clock, random, logger, scratch, store: openStore(to) },
+        ...{ clock, random, logger, scratch, store: store ?? openStore(to) },
         node: () => {
           const now = replicator();
           return now === null ? null : shippedNode(now, clock);
         },
         seal: () => openSeal(keyFile),
       },
-      { intervalMs, keep, mayCreate },
+      { intervalMs, keep, mayCreate, ...(limits === undefined ? {} : { limits }) },
     );
     this.#drill =
       command === null
@@ -73,7 +77,7 @@ export class Archiver {
   }
 
   stop(): void {
-    this.#shipper.stop();
+    void this.#shipper.stop();
     this.#drill?.stop();
   }
 }

@@ -74,7 +74,7 @@ export class Drill {
     const key = keyFile === null ? [] : ["--archive-key", keyFile];
     try {
       const child = Bun.spawn({
-        cmd: [...this.#components.command, "archive", "verify", to, ...key, "--json"],
+        cmd: [...this.#components.command, "archive", "verify", to, ...key, "--newest", "--json"],
         ...{ stdin: "ignore", stdout: "pipe", stderr: "pipe" },
       });
       this.#child = child;

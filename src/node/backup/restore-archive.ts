@@ -5,8 +5,9 @@ import { replay, type Replayed, type Target } from "../../archive/replay.ts";
 import { systemClock } from "../../base/clock.ts";
 import { showPosition } from "../../base/text/position-token.ts";
 import { exportReplica } from "../../replica/copies/export-replica.ts";
-import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import { removeDatabase } from "../../replica/copies/database-files.ts";
 import { awaitTarget } from "./archive-target.ts";
+import { publishNew } from "./places/local-folder.ts";
 import { backupPlace, isFolder } from "./places/place.ts";
 import { refuseUsed } from "./restore-file.ts";
 import { checkIntegrity } from "./take-backup.ts";
@@ -46,11 +47,11 @@ export async function restoreMoment(
   { db, dataDir }: { readonly db: string; readonly dataDir: string },
 ): Promise<RestoredMoment & { readonly file: string }> {
   refuseUsed(db, dataDir);
-  const fresh = `${db}.restoring`;
+  const fresh = `${db}.${crypto.randomUUID().slice(0, 8)}.restoring`;
   try {
     const moment = await writeMoment(options, fresh);
     refuseUsed(db, dataDir);
-    publish(fresh, db);
+    publishNew(fresh, db);
     return { file: db, ...moment };
   } finally {
     removeDatabase(fresh);
@@ -113,14 +114,20 @@ export interface VerifiedArchive extends RestoredMoment {
   readonly firstTime: string;
 }
 
+export interface VerifyArchiveOptions {
+  readonly source: string;
+  readonly keyFile: string | null;
+  /** Only the chain from the newest snapshot on. */
+  readonly newest: boolean;
+}
+
 /** Reads the whole chain, and restores the newest state. Throws `UserError` if anything is missing or changed. */
 export async function verifyArchive(
-  source: string,
-  keyFile: string | null,
+  { source, keyFile, newest }: VerifyArchiveOptions,
   scratch: string,
 ): Promise<VerifiedArchive> {
   const archive = await openArchive(source, keyFile);
-  const chain = await readChain(archive);
+  const chain = await readChain(archive, newest);
   const target = `${scratch}/newest.db`;
   try {
     const moment = await writeFrom(archive, { source, keyFile, target: { kind: "newest" } }, target);
@@ -133,9 +140,11 @@ export async function verifyArchive(
 
 async function readChain(
   archive: Archive,
+  newest: boolean,
 ): Promise<Pick<VerifiedArchive, "links" | "firstLink" | "snapshots" | "gaps" | "first" | "firstTime">> {
-  const extent = (await archive.extent()) ?? { first: 1, last: 0 };
   const markers = await archive.snapshots();
+  const whole = (await archive.extent()) ?? { first: 1, last: 0 };
+  const extent = newest ? { ...whole, first: markers.at(-1)?.number ?? whole.first } : whole;
   const [oldest] = markers;
   const gaps: { after: string; until: string }[] = [];
   let before = "";

@@ -11,6 +11,27 @@ import type { Replicator } from "../../replication/replicator.ts";
 import { fromUtf8 } from "../../base/bytes.ts";
 import { findConflict, conflictDetail } from "../conflicts.ts";
 
+/** Names of the past: of a running node, or of an archive. */
+export interface PastNames {
+  /** The node with this `peerHash`; "" as its peer: unknown. */
+  origin(hash: number): { readonly name: string; readonly peer: string };
+  table(version: number, id: number): PastTable | null;
+  /** A conflict of the journal as JSON; null: it is not kept any more. */
+  conflict(id: string): string | null;
+}
+
+export const namesOf = (replicator: Replicator): PastNames => ({
+  origin: (hash) => {
+    const peer = replicator.replica.replica.origins.peerOf(hash);
+    return { peer, name: peer === "" ? "unknown" : replicator.peers.nameOf(asPeerId(peer)) };
+  },
+  table: (version, id) => replicator.history!.reader.table(version, id),
+  conflict: (id) => {
+    const kept = findConflict(replicator, id);
+    return kept === null ? null : JSON.stringify(conflictDetail(replicator, kept));
+  },
+});
+
 /** An event without its position. */
 export interface ChangeEvent {
   readonly kind: "transaction" | "schema" | "conflict";
@@ -53,19 +74,19 @@ function rowJson(table: PastTable, before: Uint8Array | null, after: Uint8Array 
 
 /** The events of an entry, or of a part of it, in their order: schema, conflicts, rows. `part`: its number, from 1. */
 export function eventsOf(
-  replicator: Replicator,
+  names: PastNames,
   entry: PastEntry,
   { part, wants }: { readonly part: number; readonly wants: TableFilter },
 ): ChangeEvent[] {
   const { shard, index, time, origin, version, schema } = entry;
-  const entryOf = `"entry":"${shard}:${index}","time":${JSON.stringify(new Date(time).toISOString())},${originJson(replicator, origin)}`;
+  const entryOf = `"entry":"${shard}:${index}","time":${JSON.stringify(new Date(time).toISOString())},${originJson(names, origin)}`;
   const events: ChangeEvent[] = [];
   if (schema !== null)
     events.push({ kind: "schema", body: `${entryOf},"version":${version},${schemaJson(schema)}` });
-  const tableOf = (id: number): PastTable | null => replicator.history!.reader.table(version, id);
+  const tableOf = (id: number): PastTable | null => names.table(version, id);
   for (const conflict of entry.conflicts)
     if (wants(tableOf(conflict[1])))
-      events.push({ kind: "conflict", body: `${entryOf},${conflictJson(replicator, entry, conflict)}` });
+      events.push({ kind: "conflict", body: `${entryOf},${conflictJson(names, entry, conflict)}` });
   const rows = changesJson(entry.rows, tableOf, wants);
   // A large transaction ends with its last part, also if that has no wanted rows.
   const isLarge = part > 1 || !entry.last;
@@ -88,9 +109,8 @@ function changesJson(
   });
 }
 
-export function originJson(replicator: Replicator, hash: number): string {
-  const peer = replicator.replica.replica.origins.peerOf(hash);
-  const name = peer === "" ? "unknown" : replicator.peers.nameOf(asPeerId(peer));
+function originJson(names: PastNames, hash: number): string {
+  const { name, peer } = names.origin(hash);
   return `"origin":${JSON.stringify(name)},"peer":${JSON.stringify(peer)}`;
 }
 
@@ -101,13 +121,13 @@ function schemaJson(schema: Uint8Array): string {
 }
 
 function conflictJson(
-  replicator: Replicator,
+  names: PastNames,
   { shard, index, version }: PastEntry,
   [ordinal, table, key, kind]: RecordedConflict,
 ): string {
   const id = `${shard}:${index}:${ordinal}`;
-  const kept = findConflict(replicator, id);
-  if (kept !== null) return `"conflict":${JSON.stringify(conflictDetail(replicator, kept))}`;
-  const name = replicator.history!.reader.table(version, table)?.name ?? `table ${table}`;
+  const kept = names.conflict(id);
+  if (kept !== null) return `"conflict":${kept}`;
+  const name = names.table(version, table)?.name ?? `table ${table}`;
   return `"conflict":${JSON.stringify({ id, table: name, key: String(key), kind })}`;
 }

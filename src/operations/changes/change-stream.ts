@@ -11,7 +11,7 @@ import type { HistoryReader, PastEntry } from "../../replica/history/history-rea
 import type { History } from "../../replication/node-history.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { ChangeLine, ChangesOptions, ChangeStream } from "../changes-api.ts";
-import { type ChangeEvent, eventsOf, type TableFilter } from "./change-json.ts";
+import { type ChangeEvent, eventsOf, namesOf, type TableFilter } from "./change-json.ts";
 import { type ChangeTail, tailOf } from "./change-tail.ts";
 
 /** Entries read at a time. */
@@ -133,7 +133,7 @@ export function requireTable(replicator: Replicator, table: string): void {
 const everyTable: TableFilter = () => true;
 
 /** null: all tables. Conflicts of rows without a table pass only then. */
-function tableFilter(tables: readonly string[] | null): TableFilter {
+export function tableFilter(tables: readonly string[] | null): TableFilter {
   if (tables === null) return everyTable;
   const wanted = new Set(tables.map(foldName));
   return (table) => table !== null && [...wanted].some((name) => isSameName(name, table.name));
@@ -155,6 +155,7 @@ class Stream implements ChangeStream {
   /** Number of the last part of a large entry; 0: no entry is under way. */
   #part = 0;
   #ended = false;
+  #sentAt = Number.NEGATIVE_INFINITY;
   #wake: () => void = () => {};
   readonly #unlisten: () => void;
 
@@ -171,7 +172,10 @@ class Stream implements ChangeStream {
     for (;;) {
       if (this.#ended) return null;
       const lines = this.#read();
-      if (lines.length > 0) return lines;
+      if (lines.length > 0) {
+        this.#sentAt = this.#parts.clock.now();
+        return lines;
+      }
       if (!this.#parts.follow) {
         this.close();
         return null;
@@ -197,7 +201,9 @@ class Stream implements ChangeStream {
         resolve(true);
       };
     });
-    if (isNews && this.#tail.gatherMs > 0) await sleep(clock, this.#tail.gatherMs);
+    // The first news after a pause leave at once.
+    const early = this.#sentAt + this.#tail.gatherMs - clock.now();
+    if (isNews && early > 0) await sleep(clock, early);
     return isNews;
   }
 
@@ -240,7 +246,7 @@ class Stream implements ChangeStream {
   #linesOf(entry: PastEntry): ChangeLine[] {
     const { replicator, wants } = this.#parts;
     const part = ++this.#part;
-    const make = (): ChangeEvent[] => eventsOf(replicator, entry, { part, wants });
+    const make = (): ChangeEvent[] => eventsOf(namesOf(replicator), entry, { part, wants });
     const isShared = wants === everyTable && part === 1 && entry.last;
     const events = isShared ? this.#tail.events(entry, make) : make();
     if (entry.last) {

@@ -5,7 +5,7 @@ import type { Clock } from "../../base/clock.ts";
 import { decodeImage } from "../../change/codec.ts";
 import { type KeyId, keyIdOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
-import type { Image } from "../../change/value.ts";
+import type { Image, Value } from "../../change/value.ts";
 import type { PastEntry, PastTable } from "../../replica/history/history-reader.ts";
 import { peerHash } from "../../replica/store/tables.ts";
 import type { Replicator } from "../../replication/replicator.ts";
@@ -17,9 +17,12 @@ const AT_ONCE = 200;
 /** More rows do not fit in memory. */
 const MAX_CHANGES = 1_000_000;
 
+/** A row in the present columns; undefined: the column was added later. */
+export type PastImage = readonly (Value | undefined)[];
+
 export interface ChangedImages {
-  readonly before: Image | null;
-  readonly after: Image | null;
+  readonly before: PastImage | null;
+  readonly after: PastImage | null;
 }
 
 /** A row with the chosen changes of it, the oldest first. */
@@ -52,9 +55,9 @@ export function chooseChanges(replicator: Replicator, clock: Clock, options: Und
       const past = requireHistory(replicator).reader.table(entry.version, id);
       if (past === null || (table !== null && !isSameName(past.name, table))) continue;
       transactions.add(`${entry.shard}:${entry.index}`);
-      const shape = presentShape(replicator, past);
-      if (typeof shape === "string") impossible.set(past.name, shape);
-      else note(rows, shape, { before: decoded(before), after: decoded(after) });
+      const present = presentShape(replicator, past);
+      if (typeof present === "string") impossible.set(past.name, present);
+      else note(rows, present, [before, after]);
       if (++count > MAX_CHANGES)
         throw new UserError(
           `more than ${MAX_CHANGES} changed rows are chosen`,
@@ -65,22 +68,42 @@ export function chooseChanges(replicator: Replicator, clock: Clock, options: Und
   return { transactions: transactions.size, rows: [...rows.values()], impossible };
 }
 
-const decoded = (bytes: Uint8Array | null): Image | null => (bytes === null ? null : decodeImage(bytes));
-
-function note(rows: Map<string, ChosenRow>, shape: TableShape, change: ChangedImages): void {
-  const keyId = keyIdOfImage(shape, (change.after ?? change.before)!);
+function note(
+  rows: Map<string, ChosenRow>,
+  { shape, places }: Present,
+  images: readonly [before: Uint8Array | null, after: Uint8Array | null],
+): void {
+  const [before, after] = images.map((bytes): PastImage | null => {
+    if (bytes === null) return null;
+    const image = decodeImage(bytes);
+    return places === null ? image : places.map((place) => (place === -1 ? undefined : image[place]));
+  }) as [PastImage | null, PastImage | null];
+  const change = { before, after };
+  // The columns of the key were there.
+  const keyId = keyIdOfImage(shape, (after ?? before)! as Image);
   const name = `${shape.id}/${typeof keyId}/${keyId}`;
   const row = rows.get(name);
   if (row === undefined) rows.set(name, { shape, keyId, changes: [change] });
   else row.changes.push(change);
 }
 
-/** The table as it is now, or the reason why its past rows do not fit. */
-function presentShape({ replica: { replica } }: Replicator, past: PastTable): TableShape | string {
+interface Present {
+  readonly shape: TableShape;
+  /** Of each present column its place in the past row, or -1; null: they are the same. */
+  readonly places: readonly number[] | null;
+}
+
+/** The table as it is now, or the reason why its past rows do not fit: columns may have been added, and nothing else. */
+function presentShape({ replica: { replica } }: Replicator, past: PastTable): Present | string {
   const shape = replica.shapes.get(past.table);
   if (shape === undefined) return "the table was dropped";
-  const columns = shape.columns.map((c) => foldName(c.name)).join();
-  return columns === past.columns.map(foldName).join() ? shape : "its columns have changed since";
+  const [now, then] = [shape.columns.map((c) => foldName(c.name)), past.columns.map(foldName)];
+  if (now.join() === then.join()) return { shape, places: null };
+  const places = now.map((name) => then.indexOf(name));
+  const isSameKey = shape.key.map((k) => now[k]).join() === past.key.map((k) => then[k]).join();
+  return then.every((name) => now.includes(name)) && isSameKey
+    ? { shape, places }
+    : "its columns have changed since";
 }
 
 /** `named`: a member's name, or the peer id of any node. */

@@ -7,7 +7,9 @@ import { errorMessage } from "../../base/errors.ts";
 import { keyValues } from "../../change/key.ts";
 import { type ForeignKey, readForeignKeys } from "../../schema/foreign-keys.ts";
 import { queryOf } from "../../sqlite/query.ts";
-import { type Image, imageEqual } from "../../change/value.ts";
+import type { TableShape } from "../../change/shape.ts";
+import { type Image, imageEqual, type Value, valueEqual } from "../../change/value.ts";
+import { nullable, readRow, text, trusted } from "../../sqlite/typed-rows.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { writeRows } from "../../rows/write-rows.ts";
 import { showKey } from "../literals.ts";
@@ -16,7 +18,7 @@ import type { RowWriter } from "../restore/row-writer.ts";
 import type { UndoneRow, UndoOptions, UndoResult } from "../changes-api.ts";
 import { awaitOrdered } from "./change-stream.ts";
 import { danglingRows, type Target } from "./dangling.ts";
-import { chooseChanges, type Chosen, type ChosenRow } from "./chosen-changes.ts";
+import { chooseChanges, type Chosen, type ChosenRow, type PastImage } from "./chosen-changes.ts";
 
 /** Rows that a result names. */
 const SHOWN_ROWS = 1000;
@@ -78,13 +80,47 @@ function targetOf(writer: RowWriter, row: ChosenRow, force: boolean, left: Left)
   const now = writer.accessTo(row.shape).get(keyValues(row.shape, row.keyId));
   let wanted: Image | null = now;
   for (const { before, after } of row.changes.toReversed()) {
-    if (!force && !isSame(wanted, after)) {
+    if (!force && !isSamePast(wanted, after)) {
       left.add(row, "it was changed since");
       break;
     }
-    wanted = before;
+    wanted = filled(writer, row.shape, before, wanted);
   }
   return isSame(wanted, now) ? null : { row, now, wanted };
+}
+
+const isSamePast = (now: Image | null, past: PastImage | null): boolean =>
+  now === null || past === null
+    ? now === past
+    : past.every((value, i) => value === undefined || valueEqual(value, now[i] ?? null));
+
+/** Columns that the past row did not have keep their value, or get their default. */
+function filled(
+  { db }: RowWriter,
+  { name, columns }: TableShape,
+  past: PastImage | null,
+  now: Image | null,
+): Image | null {
+  return (
+    past?.map((value, i) => {
+      if (value !== undefined) return value;
+      if (now !== null) return now[i] ?? null;
+      return defaultOf(db, name, columns[i]!.name);
+    }) ?? null
+  );
+}
+
+/** The default of a column that was added: SQLite permits only constants there. */
+function defaultOf(db: RowWriter["db"], table: string, column: string): Value {
+  const row = db
+    .prepare("SELECT dflt_value AS text FROM pragma_table_info(?) WHERE name = ?")
+    .get(table, column);
+  const { text: sql } = readRow(row, { text: nullable(text) });
+  if (sql === null) return null;
+  const statement = db.prepare(`SELECT ${sql}`);
+  statement.setReturnArrays(true);
+  statement.setReadBigInts(true);
+  return trusted<Value[]>(statement.get())[0] ?? null;
 }
 
 const isSame = (a: Image | null, b: Image | null): boolean =>

@@ -6,8 +6,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { nextTurn } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { openDatabase } from "../../sqlite/open.ts";
-import { quoteIdentifier } from "../../sqlite/quote.ts";
-import { integer, readRow, readRows, text } from "../../sqlite/typed-rows.ts";
+import { integer, readRows, text } from "../../sqlite/typed-rows.ts";
 import { readPositions } from "../store/positions.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 import { attachSource, openForFilling, removeDatabase } from "./database-files.ts";
@@ -43,10 +42,14 @@ export async function exportReplica(
     const contents = await oneMoment(source, db, replica);
     const { userVersion, applicationId } = contents.settings;
     db.exec(`PRAGMA main.user_version = ${userVersion}; PRAGMA main.application_id = ${applicationId}`);
-    const unfilled = await fillApplication(db, contents, { onProgress, keepsUnfilled: true });
+    const filled = await fillApplication(db, contents, { onProgress, keepsUnfilled: true });
     orderSchema(db, contents.objects);
     db.exec("COMMIT; DETACH source");
-    const exported = { ...contents, ...counted(db, contents, unfilled) };
+    const exported = {
+      ...contents,
+      rows: filled.rows,
+      withoutRows: withoutRows(db, contents, filled.unfilled),
+    };
     db.close();
     return exported;
   } catch (error) {
@@ -78,22 +81,17 @@ async function oneMoment(source: DatabaseSync, db: DatabaseSync, replica: string
   throw new UserError("the replica changes too fast to be copied now", "try again in a moment");
 }
 
-function counted(
+function withoutRows(
   db: DatabaseSync,
-  { objects, shapes }: ReplicaContents,
+  { objects }: ReplicaContents,
   unfilled: readonly string[],
-): Pick<Exported, "rows" | "withoutRows"> {
-  const rows = shapes.map(({ name }): [string, number] => {
-    const row = db.prepare(`SELECT count(*) AS n FROM main.${quoteIdentifier(name)}`).get();
-    return [name, readRow(row, { n: integer }).n];
-  });
+): readonly string[] {
   // Without the tables in which a virtual table keeps its content.
   const tables = db
     .prepare(`SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'`)
     .all();
   const made = new Set([...unfilled, ...readRows(tables, { name: text }).map((t) => t.name)]);
-  const withoutRows = objects.flatMap((o) =>
+  return objects.flatMap((o) =>
     o.kind === "table" && o.tableId === null && made.has(o.name) ? [o.name] : [],
   );
-  return { rows: Object.fromEntries(rows), withoutRows };
 }

@@ -58,34 +58,40 @@ export interface FillOptions {
   readonly keepsUnfilled?: boolean;
 }
 
-/**
- * Creates tables and rows first: indexes are cheaper on existing rows, and triggers do not fire. Returns the names of
- * the indexes that stay empty.
- */
+export interface Filled {
+  /** Table ⇒ its rows. */
+  readonly rows: Readonly<Record<string, number>>;
+  /** Indexes that stay empty, or are not built. */
+  readonly unfilled: readonly string[];
+}
+
+/** Creates tables and rows first: indexes are cheaper on existing rows, and triggers do not fire. */
 export async function fillApplication(
   db: DatabaseSync,
   { objects, shapes }: ReplicaContents,
   { onProgress, keepsUnfilled = false }: FillOptions = {},
-): Promise<readonly string[]> {
+): Promise<Filled> {
   const exists = db.prepare("SELECT 1 FROM main.sqlite_schema WHERE name = ?");
   requireWritable(replicaObjects(objects));
   const build = builder(db, objects);
   for (const object of tablesInOrder(objects)) if (exists.get(object.name) === undefined) build(object); // else a virtual table created it
-  let rows = 0;
+  const rows: Record<string, number> = {};
+  let done = 0;
   for (const shape of shapes) {
-    rows += copyTable(db, shape);
-    onProgress?.(rows, shape.name);
+    rows[shape.name] = copyTable(db, shape);
+    done += rows[shape.name]!;
+    onProgress?.(done, shape.name);
     await nextTurn();
   }
   for (const object of objects) if (object.kind !== "table") build(object);
   const built = objects.filter(({ name }) => exists.get(name) !== undefined);
   const unfilled = built.filter((object) => !fillIndexOf(db, object, built)).map(({ name }) => name);
-  if (keepsUnfilled) return unfilled;
+  if (keepsUnfilled) return { rows, unfilled };
   // One that no object names would answer without its rows.
   for (const name of unfilled)
     if (!built.some((o) => o.name !== name && mentions(o.sql, name)))
       db.exec(`DROP TABLE main.${quoteIdentifier(name)}`);
-  return unfilled;
+  return { rows, unfilled };
 }
 
 /** False: an index with rows of its own, and without a trigger that fills it. */

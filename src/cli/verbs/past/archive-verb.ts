@@ -98,7 +98,9 @@ async function verify(
 ): Promise<{ result: object; shown: string; code: number }> {
   await giveFunctions(options);
   const { verifyInScratch } = await import("../../../node/backup/archive-report.ts");
-  const result = await verifyInScratch(place.to, place.keyFile);
+  const result = await verifyInScratch({
+    ...{ source: place.to, keyFile: place.keyFile, newest: flag(options, "newest") },
+  });
   return { result, shown: showVerified(result), code: 0 };
 }
 
@@ -171,6 +173,7 @@ export const archiveVerb: Verb = {
     ARCHIVE_OPTION,
     ARCHIVE_KEY_OPTION,
     { ...ARCHIVE_KEEP_OPTION, help: "prune: 30d, or a number of snapshots" },
+    { name: "newest", type: "flag", help: "verify: from the newest snapshot on alone" },
     FUNCTIONS_OPTION,
     LIBRARIES_OPTION,
     JSON_OPTION,

@@ -1,9 +1,16 @@
 /** `marmot diff`: the changes since a time or a position, a line each. */
 import { UserError } from "../../../base/errors.ts";
+import { showPosition } from "../../../base/text/position-token.ts";
+import type { MemberStatus, NodeStatus } from "../../../operations/api.ts";
+import { ARCHIVE_KEY_OPTION, ARCHIVE_OPTION } from "../../options/archive-options.ts";
+import type { Problem } from "../../output/problem.ts";
+import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../../run-options.ts";
+import { type ArchivePlace, archivePlace } from "./archive-place.ts";
+import { giveFunctions, OPTIONAL_NODE } from "./archive-verb.ts";
 import { NodeClient } from "../../client.ts";
 import type { CliContext } from "../../context.ts";
 import type { Options } from "../../options/options.ts";
-import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, NODE_OPTIONS, text, type Verb } from "../../verb.ts";
+import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, text, type Verb } from "../../verb.ts";
 import { changesPath } from "./changes-verb.ts";
 import { SINCE_OPTION } from "./since-option.ts";
 
@@ -64,39 +71,117 @@ function show(line: DiffLine): string {
 }
 
 async function run(options: Options, _words: readonly string[], context: CliContext): Promise<number> {
-  const client = new NodeClient(dataDirOf(options));
-  const wanted = text(options, "table");
   const json = flag(options, "json");
   const all: DiffLine[] = [];
-  const path = changesPath(options, false, wanted === null ? null : [wanted]);
-  for await (const given of client.lines(path)) {
+  const take = (given: string): void => {
     const event = JSON.parse(given) as Event;
     if (event.kind === "end")
       throw new UserError(event.reason ?? "the history ended", "give the command again");
-    if (event.kind !== "transaction") continue;
+    if (event.kind !== "transaction") return;
     const { position = "", entry, time, origin, peer, changes = [] } = event;
     for (const change of changes) {
       const line = { position, entry, time, origin, peer, ...change };
       if (json) all.push(line);
       else context.print(show(line));
     }
-  }
+  };
+  const place = await usedArchive(options);
+  if (text(options, "archive") !== null || !(await fromHistory(options, place !== null, take)))
+    await fromArchive(place!, options, context, take);
   if (json) context.print(JSON.stringify(all));
   return 0;
+}
+
+/** null: the node has none, and none is named. */
+async function usedArchive(options: Options): Promise<ArchivePlace | null> {
+  if (text(options, "archive") !== null) return archivePlace(options, null);
+  const client = new NodeClient(dataDirOf(options));
+  const { archive } = await client.request<NodeStatus>("GET", "/api/v1/status");
+  return archive === null
+    ? null
+    : { to: archive.to, keyFile: text(options, "archive-key") ?? archive.keyFile, node: archive };
+}
+
+/** False: it does not reach back so far, and `hasArchive`. */
+async function fromHistory(
+  options: Options,
+  hasArchive: boolean,
+  take: (line: string) => void,
+): Promise<boolean> {
+  const client = new NodeClient(dataDirOf(options));
+  const wanted = text(options, "table");
+  const path = changesPath(options, false, wanted === null ? null : [wanted]);
+  try {
+    for await (const line of client.lines(path)) take(line);
+    return true;
+  } catch (error) {
+    const reason = error instanceof UserError ? error.message : "";
+    if (hasArchive && /^the history of this node begins|records no history/.test(reason)) return false;
+    throw error;
+  }
+}
+
+async function fromArchive(
+  { to, keyFile }: ArchivePlace,
+  options: Options,
+  context: CliContext,
+  take: (line: string) => void,
+): Promise<void> {
+  const [{ archivedChanges, coversSince }, { parseTarget }] = await Promise.all([
+    import("../../../node/backup/archive-changes.ts"),
+    import("../../../node/backup/archive-target.ts"),
+  ]);
+  await giveFunctions(options);
+  const since = parseTarget(text(options, "since"), null, Date.now());
+  const wanted = text(options, "table");
+  const tables = wanted === null ? null : [wanted];
+  const names = await nodeNames(options);
+  const { from } = await archivedChanges({ source: to, keyFile, since, tables, names }, take);
+  if (!coversSince(since, from)) context.say(`the archive ${to} begins at ${showPosition(from)}`);
+}
+
+/** Names of the members, as far as a node runs here. */
+async function nodeNames(options: Options): Promise<ReadonlyMap<string, string>> {
+  try {
+    const client = new NodeClient(dataDirOf(options));
+    const members = await client.request<readonly MemberStatus[]>("GET", "/api/v1/members");
+    return new Map(members.map(({ peerId, name }) => [peerId, name]));
+  } catch {
+    return new Map();
+  }
+}
+
+/** A node, or an archive. */
+function check(options: Options): readonly Problem[] {
+  if (["archive", "db", "data-dir"].some((name) => text(options, name) !== null)) return [];
+  return [
+    {
+      message: "diff needs the FILE of a node, or an archive",
+      hint: "give --db app.db, or --archive /archive/app",
+    },
+  ];
 }
 
 export const diffVerb: Verb = {
   name: "diff",
   summary: "Lists the rows that changed since a time or a position.",
-  details: ["Position, time, node, table, key, and the row before and after."],
+  details: [
+    "Position, time, node, table, key, and the row before and after. Where the",
+    "history of the node ends, its archive is read, or the one that is named.",
+  ],
   usage: "diff --since TIME --db FILE [options]",
   options: [
-    ...NODE_OPTIONS,
+    ...OPTIONAL_NODE,
+    ARCHIVE_OPTION,
+    ARCHIVE_KEY_OPTION,
     { ...SINCE_OPTION, required: true },
     { name: "table", type: "text", value: "T", help: "only of this table", example: "orders" },
+    FUNCTIONS_OPTION,
+    LIBRARIES_OPTION,
     JSON_OPTION,
     CONFIG_OPTION,
   ],
   example: "marmot diff --since 10m --db app.db",
+  check,
   run,
 };

@@ -15,9 +15,14 @@ const SLOWEST = 100_000;
 /** A download without a byte for so long is cut and goes on from its place. */
 const STALLED_MS = 20_000;
 const SIGNED_SECONDS = 3600;
-/** Larger files are sent in parts. */
-const PART = 8 << 20;
-const WHOLE = 2 * PART;
+/** Larger files are sent in parts: at least of this size, and at most so many. */
+const WHOLE = 16 << 20;
+const PART = 5 << 20;
+const MOST_PARTS = 9000;
+/** Parts on their way at a time. */
+const AT_ONCE = 2;
+/** For the next part to be on its way. */
+const PART_MS = 120_000;
 
 /** The store answers, and not as it should. */
 class StoreError extends Error {
@@ -93,18 +98,18 @@ export class S3Requests {
   }
 
   async #uploadParts(key: string, path: string): Promise<void> {
-    const writer = this.#client.file(key).writer({ partSize: PART, queueSize: 4, retry: 3 });
-    const limit = ANSWER_MS + (8 * PART * 1000) / SLOWEST;
+    const partSize = Math.max(PART, Math.ceil(statSync(path).size / MOST_PARTS));
+    const writer = this.#client.file(key).writer({ partSize, queueSize: AT_ONCE, retry: 3 });
     try {
-      for await (const chunk of createReadStream(path, { highWaterMark: PART })) {
+      for await (const chunk of createReadStream(path, { highWaterMark: partSize })) {
         void writer.write(chunk as Uint8Array<ArrayBuffer>);
-        await within(limit, Promise.resolve(writer.flush()));
+        await within(PART_MS, Promise.resolve(writer.flush()));
       }
-      await within(limit, Promise.resolve(writer.end()));
+      await within(PART_MS, Promise.resolve(writer.end()));
     } catch (error) {
       // The parts are of no use; the store may not answer to that either.
       void Promise.resolve(writer.end(error as Error)).catch(() => {});
-      throw error;
+      throw error instanceof LimitError ? this.#refused(error, 1) : error;
     }
   }
 
@@ -126,7 +131,7 @@ export class S3Requests {
         if (whole === null || at >= whole) return;
         throw new Error(`the connection was cut after ${at} of ${whole} bytes`);
       } catch (error) {
-        if (!isPassing(error) || ++failed >= ATTEMPTS) throw this.#refused(error);
+        if (!isPassing(error) || ++failed >= ATTEMPTS) throw this.#refused(error, failed);
         await sleep(systemClock, FIRST_PAUSE_MS * 2 ** failed);
       }
     }
@@ -200,13 +205,13 @@ export class S3Requests {
       try {
         return await work();
       } catch (error) {
-        if (failed === ATTEMPTS || !isPassing(error)) throw this.#refused(error);
+        if (failed === ATTEMPTS || !isPassing(error)) throw this.#refused(error, failed);
         await sleep(systemClock, FIRST_PAUSE_MS * 2 ** (failed - 1));
       }
   }
 
   /** The error with a hint, and without credentials. */
-  #refused(error: unknown): UserError {
+  #refused(error: unknown, attempts: number): UserError {
     if (error instanceof UserError) return error;
     const { code = "" } = error as { code?: string };
     const isStore = error instanceof StoreError || /^ERR_S3_|NoSuch|Denied|Invalid|Signature/.test(code);
@@ -217,7 +222,7 @@ export class S3Requests {
         { cause: error },
       );
     return new UserError(
-      `the store ${this.#shown} does not answer as it should, in ${ATTEMPTS} attempts: ${inWords(error)}`,
+      `the store ${this.#shown} does not answer as it should${attempts > 1 ? `, in ${attempts} attempts` : ""}: ${inWords(error)}`,
       "check that the store runs and that S3_ENDPOINT names it; then give the command again",
       { cause: error },
     );
