@@ -27,6 +27,9 @@ const MUTATIONS = values.differential ? OF_FIDELITY : OF_PROTOCOL;
 const SCRIPT = values.differential ? "scripts/differential.ts" : "scripts/simulate.ts";
 const DOC = join(ROOT, values.differential ? "docs/differential.md" : "docs/simulation.md");
 
+/** Of one test: a slow file alone is no proof. */
+const TEST_TIMEOUT_MS = "120000";
+
 interface Outcome {
   readonly mutation: Mutation;
   /** The seed that found it; 0: a test found it; null: it was not found. */
@@ -70,9 +73,11 @@ async function attempt(mutation: Mutation): Promise<Outcome> {
   try {
     apply(folder, mutation);
     if (mutation.test !== undefined) {
-      const { code, output } = await run(folder, ["test", mutation.test]);
-      const failed = /^\(fail\) (.*)$/m.exec(output)?.[1] ?? "";
-      return { mutation, seed: code === 0 ? null : 0, problem: failed };
+      const { code, output } = await run(folder, ["test", "--timeout", TEST_TIMEOUT_MS, mutation.test]);
+      const failed = /^\(fail\) (.*)$/m.exec(output)?.[1];
+      if (code !== 0 && failed === undefined)
+        throw new Error(`mutation "${mutation.name}": ${output.slice(-1000)}`);
+      return { mutation, seed: failed === undefined ? null : 0, problem: failed ?? "" };
     }
     const seeds = String(mutation.within);
     const { output } = await run(folder, [
