@@ -85,35 +85,74 @@ function stateOf(of: MemoryReplica): unknown {
   return { dump: of.dump(), images, changed };
 }
 
-function run(seed: number, shards: number, bySet: boolean): unknown {
-  const random = new Random(seed);
-  const spy = bySet ? null : spyOn(RowApplier.prototype, "isSet").mockReturnValue(false);
+/** The state after all changesets; `changesetOf` gets the shapes and the index of the entry, and ends with null. */
+function stateAfter(
+  options: { readonly shards: number; readonly foreignKeys: "keep" | "resolve"; readonly bySet: boolean },
+  changesetOf: (shapes: readonly TableShape[], index: number) => Changeset | null,
+): unknown {
+  const spy = options.bySet ? null : spyOn(RowApplier.prototype, "isSet").mockReturnValue(false);
   try {
-    const replica = new MemoryReplica({
-      schema: SCHEMA,
-      shards,
-      foreignKeys: random.pick(["keep", "resolve"]),
-    });
+    const { shards, foreignKeys } = options;
+    const replica = new MemoryReplica({ schema: SCHEMA, shards, foreignKeys });
     opened.push(replica);
     const csn = new Map<string, number>();
-    for (let index = 1; index <= 15; index++) {
-      const origin = random.pick(ORIGINS);
+    for (let index = 1; ; index++) {
+      const changeset = changesetOf([...replica.replica.shapes.values()], index);
+      if (changeset === null) return stateOf(replica);
+      const { origin, base, rows } = changeset;
       const last = csn.get(origin) ?? 0;
       csn.set(origin, last + 1);
-      const tables = [...replica.replica.shapes.values()].map((shape) => ({
-        ...{ table: shape.id, columns: shape.columns.length, rows: rowsOf(shape, random, 20 * index) },
+      const tables = rows.map(([shape, changed]) => ({
+        ...{ table: shape.id, columns: shape.columns.length, rows: changed },
       }));
-      const bases = [Array.from({ length: shards }, () => random.between(0, index))];
+      const bases = [base];
       replica.give(
         0,
         entry(index, { batch: batch({ origin, csn: last + 1, previousCsn: last, bases, tables }) }),
       );
     }
-    return stateOf(replica);
   } finally {
     spy?.mockRestore();
   }
 }
+
+interface Changeset {
+  readonly origin: string;
+  /** The index of each shard that its origin had seen. */
+  readonly base: number[];
+  readonly rows: readonly (readonly [TableShape, RowChange[]])[];
+}
+
+function run(seed: number, shards: number, bySet: boolean): unknown {
+  const random = new Random(seed);
+  const foreignKeys = random.pick(["keep", "resolve"] as const);
+  return stateAfter({ shards, foreignKeys, bySet }, (shapes, index) => {
+    if (index > 15) return null;
+    const origin = random.pick(ORIGINS);
+    const rows = shapes.map((shape) => [shape, rowsOf(shape, random, 20 * index)] as const);
+    return { origin, base: Array.from({ length: shards }, () => random.between(0, index)), rows };
+  });
+}
+
+test("rows inserted again above the highest key meet their deletion by another node as a conflict", () => {
+  const of = (bySet: boolean): unknown =>
+    stateAfter({ shards: 1, foreignKeys: "keep", bySet }, (shapes, index) => {
+      const shape = shapes.find(({ name }) => name === "number")!;
+      const rows = (from: number, to: number, op: Op): RowChange[] =>
+        Array.from({ length: to - from }, (_, i) => ({
+          ...{ op, keyId: from + i, key: [BigInt(from + i)], mask: null, base: 0 },
+          image: op === Op.delete ? null : [BigInt(from + i), `by entry ${index}`],
+        }));
+      const steps = [
+        { origin: "a", base: [0], rows: rows(0, 100, Op.insert) },
+        { origin: "a", base: [1], rows: rows(60, 100, Op.delete) },
+        { origin: "b", base: [1], rows: rows(60, 130, Op.insert) },
+      ];
+      const step = steps[index - 1];
+      return step === undefined ? null : { ...step, rows: [[shape, step.rows]] };
+    });
+  expect(of(true)).toEqual(of(false));
+});
 
 for (const shards of [1, 3])
   test(`random changesets over ${shards} shards, as sets and one by one`, () => {
