@@ -13,6 +13,7 @@ import type { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
 import { type Image, imageEqual, Slices, valueEqual } from "../change/value.ts";
 import type { WithheldRows } from "../change/withheld-rows.ts";
+import { requireNotFallen } from "../rows/file-life.ts";
 import { type CapturedRow, type ChangeLogReader, RowWithoutKey } from "../rows/change-log-reader.ts";
 
 /** Takes the rows of a drain, table by table. A large drain is no different from a small one. */
@@ -56,10 +57,16 @@ export class Drain {
     return [...newest].flatMap(([table, upTo]) => (upTo > cursors.drained(table) ? [{ table, upTo }] : []));
   }
 
-  /** A log lost rows: its newest id fell, or its mark is missing (`CUT_LOG`). Writes of the application may be missing in it. */
+  /**
+   * A log lost its mark (`CUT_LOG`), and writes of the application may be missing in it. Throws `FileChangedError` where only
+   * the newest rows are missing.
+   */
   isCut(newest: ReadonlyMap<number, number>): boolean {
     const { logs, cursors } = this.#components;
-    return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));
+    return logs.some(({ shape: { id } }) => {
+      requireNotFallen(newest.get(id) ?? 0, cursors.drained(id));
+      return (newest.get(id) ?? 0) < cursors.drained(id);
+    });
   }
 
   /** A row of the table that was written since has no key. In the same read transaction as `news`. */

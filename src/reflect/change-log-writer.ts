@@ -10,6 +10,7 @@ import { keyIdOf, keyValues } from "../change/key.ts";
 import type { PendingRows } from "../change/pending-rows.ts";
 import type { TableShape } from "../change/shape.ts";
 import { ChangeLogReader, selectsOf, UNFOUNDED } from "../rows/change-log-reader.ts";
+import { requireNotFallen } from "../rows/file-life.ts";
 import { type CapturedTable, STORE_ACKNOWLEDGED } from "../rows/change-logs.ts";
 import { prepareExact } from "../rows/exact-values.ts";
 import type { RowAccess } from "../rows/row-access.ts";
@@ -75,9 +76,11 @@ export class ChangeLogWriter {
     return this.#reader.maxId();
   }
 
-  /** The log lost rows: its newest id fell, or its mark is missing (`CUT_LOG`). */
+  /** The log lost its mark (`CUT_LOG`). Throws `FileChangedError` where only its newest rows are missing. */
   isCut(newest: number): boolean {
-    return newest < Math.max(this.#looked, this.#cursor.drained);
+    const read = Math.max(this.#looked, this.#cursor.drained);
+    requireNotFallen(newest, read);
+    return newest < read;
   }
 
   /**

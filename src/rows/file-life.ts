@@ -3,6 +3,7 @@
  * raises. The pair tells whether the file went back in time or was replaced; change-log ids are compared within one epoch.
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { LogId } from "../base/ids.ts";
 
 export interface FileLife {
   /** 16 random bytes as hex digits. */
@@ -83,6 +84,14 @@ export class FileChangedError extends Error {
     super(`the application's file was ${change}`, options);
     this.change = change;
   }
+}
+
+/**
+ * A change log has no row of an id that was read, and still has its mark: the file went back within its life, or an application
+ * deleted the newest rows of the log. The inspection of the file tells which. `newest`: negative for a log without its mark.
+ */
+export function requireNotFallen(newest: LogId, read: LogId): void {
+  if (newest >= 0 && newest < read) throw new FileChangedError("restored");
 }
 
 /** `row`: of `LIFE_SQL`. Throws unless it is the expected life. */

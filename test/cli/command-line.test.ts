@@ -162,6 +162,18 @@ describe("documents and words that the contract names", () => {
     ]);
   });
 
+  test("a time that is none is wrong usage, of each verb that takes one", async () => {
+    for (const argv of [["diff"], ["undo"], ["changes"], ["conflicts", "list"]]) {
+      const { code, err } = await marmot([...argv, "--since", "soon", "--data-dir", "/nowhere"]);
+      expect([argv[0], code, err]).toEqual([
+        argv[0],
+        2,
+        expect.stringContaining('such as c:812, not "soon"'),
+      ]);
+      expect((await marmot([...argv, "--since", "2 hours ago", "--data-dir", "/nowhere"])).code).toBe(1);
+    }
+  });
+
   test("members alone lists them, and a timeout has any length", async () => {
     for (const argv of [["members"], ["wait", "--timeout", "400d"], ["status", "--alive"]]) {
       const { code, err } = await marmot([...argv, "--data-dir", "/nowhere"]);

@@ -71,7 +71,7 @@ describe("wrong usage is exit code 2", () => {
     [["conflicts", "lost", "--db", "a"], "list, show ID, restore ID or dismiss ID, not by lost"],
     [["conflicts", "show", "--db", "a"], "should be followed by an id"],
     [["backup", "--db", "a"], "a file, a folder or s3://"],
-    [["restore", "--db", "a"], "should be followed by a backup"],
+    [["restore", "--db", "a"], "restore needs the backup"],
     [["conflicts", "list", "7", "--db", "a"], "not by list 7"],
     [["wait", "--db", "a", "--timeout", "forever"], "a duration"],
     [["run", "--db", "a", "--merge", "cell"], "row, column or TABLE=column"],

@@ -40,6 +40,12 @@ const ofMachines = (name: string, file: string, find: string, replace: string): 
   test: "test/simulation/machines.test.ts",
 });
 
+/** Caught by the seeds of files that are changed from outside. */
+const ofFiles = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/files.test.ts",
+});
+
 /** Caught by the seeds of clusters that lose members for good. */
 const ofRecoveries = (name: string, file: string, find: string, replace: string): Mutation => ({
   ...one(name, 0, file, find, replace),
@@ -780,12 +786,12 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [
       {
         file: "capture/drain.ts",
-        find: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < cursors.drained(shape.id));",
-        replace: "return logs.some(({ shape }) => (newest.get(shape.id) ?? 0) < -2);",
+        find: "return (newest.get(id) ?? 0) < cursors.drained(id);",
+        replace: "return (newest.get(id) ?? 0) < -2;",
       },
       {
         file: "reflect/change-log-writer.ts",
-        find: "return newest < Math.max(this.#looked, this.#cursor.drained);",
+        find: "return newest < read;",
         replace: "return newest < -2;",
       },
     ],
@@ -891,6 +897,37 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/schema-sync/schema-local-targets.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- files that are changed from outside
+  ofFiles(
+    "an older copy of the file is taken as it is",
+    "node/file/inspect-file.ts",
+    'if (!isOlder) return { kind: "take" };',
+    'return { kind: "take" };',
+  ),
+  ofFiles(
+    "a file that no one wrote to since it went back uses its log ids again",
+    "node/file/file-custody.ts",
+    "      skipIds(db, used);\n",
+    "",
+  ),
+  ofFiles(
+    "the file of another node is taken",
+    "node/file/inspect-file.ts",
+    "if (meta !== null && (meta.clusterId !== clusterId || meta.peerId !== peerId))",
+    "if (meta !== null && meta.clusterId !== clusterId)",
+  ),
+  ofFiles(
+    "a file that went back within its life is taken for one whose rows were deleted",
+    "rows/file-life.ts",
+    "if (newest >= 0 && newest < read) throw",
+    "if (newest < -2) throw",
+  ),
+  ofFiles(
+    "a running node does not compare the life of the file",
+    "rows/file-life.ts",
+    "if (expected !== null && !isSameLife(",
+    "if (expected === undefined && !isSameLife(",
+  ),
   // ---------------------------------------------------------------------------------------- the archive
   ofArchives(
     "a segment of the archive is dropped",

@@ -21,6 +21,7 @@ import {
   text,
   type Verb,
 } from "../verb.ts";
+import { SINCE_OPTION } from "./past/since-option.ts";
 
 /** Longer than the node waits for the application's write lock, or for a majority. */
 const CHANGE_MS = 30_000;
@@ -143,7 +144,7 @@ export const conflictsVerb: Verb = {
     ...NODE_OPTIONS,
     { name: "table", type: "text", value: "T", help: "only of this table; ", example: "orders" },
     { name: "open", type: "flag", help: "only open ones", joined: true },
-    { name: "since", type: "text", value: "TIME", help: "only newer ones: 2h, a time, c:812", example: "2h" },
+    { ...SINCE_OPTION, help: "only newer ones: 2h, a time, c:812", example: "2h" },
     { name: "origin", type: "text", value: "NODE", help: "only writes of NODE that lost", example: "node-2" },
     {
       ...{ name: "limit", type: "number", value: "N", help: "list the newest N (100)" },

@@ -5,8 +5,9 @@ import { replay, type Replayed, type Target } from "../../archive/replay.ts";
 import { systemClock } from "../../base/clock.ts";
 import { showPosition } from "../../base/text/position-token.ts";
 import { exportReplica } from "../../replica/copies/export-replica.ts";
-import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import { removeDatabase } from "../../replica/copies/database-files.ts";
 import { awaitTarget } from "./archive-target.ts";
+import { publishNew } from "./places/local-folder.ts";
 import { backupPlace, isFolder } from "./places/place.ts";
 import { refuseUsed } from "./restore-file.ts";
 import { checkIntegrity } from "./take-backup.ts";
@@ -46,11 +47,11 @@ export async function restoreMoment(
   { db, dataDir }: { readonly db: string; readonly dataDir: string },
 ): Promise<RestoredMoment & { readonly file: string }> {
   refuseUsed(db, dataDir);
-  const fresh = `${db}.restoring`;
+  const fresh = `${db}.${crypto.randomUUID().slice(0, 8)}.restoring`;
   try {
     const moment = await writeMoment(options, fresh);
     refuseUsed(db, dataDir);
-    publish(fresh, db);
+    publishNew(fresh, db);
     return { file: db, ...moment };
   } finally {
     removeDatabase(fresh);

@@ -11,13 +11,13 @@ import {
 } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { errorMessage, UserError } from "../../base/errors.ts";
-import { publish, removeDatabase } from "../../replica/copies/database-files.ts";
+import { removeDatabase } from "../../replica/copies/database-files.ts";
 import { dataPaths } from "../../replication/machine/data-paths.ts";
 import { PREFIX } from "../../schema/app-db-tables.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { readRows, text } from "../../sqlite/typed-rows.ts";
 import type { BackupFolder } from "./places/backup-folder.ts";
-import { folderError } from "./places/local-folder.ts";
+import { folderError, publishNew } from "./places/local-folder.ts";
 import { backupPlace } from "./places/place.ts";
 import { readSidecar, type Sidecar, sidecarName } from "./sidecar.ts";
 import { checkIntegrity, join } from "./take-backup.ts";
@@ -39,13 +39,14 @@ export interface RestoreFileOptions {
 /** Throws `UserError`; nothing is at the path of the file then. */
 export async function restoreFile({ source, db, dataDir }: RestoreFileOptions): Promise<RestoredFile> {
   refuseUsed(db, dataDir);
-  const fresh = `${db}.restoring`;
+  // Two commands for one file must not meet in one copy.
+  const fresh = `${db}.${crypto.randomUUID().slice(0, 8)}.restoring`;
   try {
     mkdirSync(dirname(resolve(db)), { recursive: true });
     removeDatabase(fresh);
     const fetched = await fetchBackup(source, fresh, dataPaths(dataDir).backups);
     refuseUsed(db, dataDir);
-    publish(fresh, db);
+    publishNew(fresh, db);
     return { file: db, ...fetched };
   } catch (error) {
     throw folderError(error, dirname(resolve(db)));

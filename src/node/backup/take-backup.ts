@@ -1,5 +1,5 @@
 /** `marmot backup`: a clean copy of the application's database at one position, from the replica, with its document. */
-import { createReadStream, existsSync, fstatSync, openSync, closeSync } from "node:fs";
+import { createReadStream, existsSync, fstatSync, openSync, closeSync, readdirSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { UserError } from "../../base/errors.ts";
 import { showPosition } from "../../base/text/position-token.ts";
@@ -35,6 +35,7 @@ export async function takeBackup(
   onProgress: (rows: number, table: string) => void = () => {},
 ): Promise<Backup> {
   const paths = dataPaths(options.dataDir);
+  requireReadable(options.dataDir);
   if (!existsSync(paths.replica))
     throw new UserError(
       `${options.dataDir} holds no replica to back up`,
@@ -46,15 +47,31 @@ export async function takeBackup(
   await requireFree(folder, name);
   const path = await folder.buildAt(name);
   try {
-    const exported = await exportReplica(paths.replica, path, onProgress);
-    checkIntegrity(path, path);
-    const sidecar = newSidecar({ ...(await factsOf(path, exported)), ...contextOf(name, options) });
-    await publishBoth(folder, name, `${JSON.stringify(sidecar, null, 2)}\n`);
-    return { ...sidecar, at: join(folder, name) };
+    try {
+      const exported = await exportReplica(paths.replica, path, onProgress);
+      checkIntegrity(path, path);
+      const sidecar = newSidecar({ ...(await factsOf(path, exported)), ...contextOf(name, options) });
+      await publishBoth(folder, name, `${JSON.stringify(sidecar, null, 2)}\n`);
+      return { ...sidecar, at: join(folder, name) };
+    } finally {
+      removeDatabase(path);
+    }
   } catch (error) {
     throw folderError(error, dirname(path));
-  } finally {
-    removeDatabase(path);
+  }
+}
+
+/** The data directory is its owner's alone. */
+function requireReadable(dataDir: string): void {
+  try {
+    readdirSync(dataDir);
+  } catch (error) {
+    if ((error as { code?: string }).code !== "EACCES") return;
+    throw new UserError(
+      `${dataDir} cannot be read: this user has no permission`,
+      "give the command as the user that runs the node, for example with sudo -u USER",
+      { cause: error },
+    );
   }
 }
 

@@ -24,6 +24,7 @@ export interface CleanupResult {
  * Throws `UserError` while a node runs on the data directory.
  */
 export function cleanupDatabase(file: string, dataDir: string, alsoOthers = false): CleanupResult {
+  if (!existsSync(file)) throw new UserError(`${file} does not exist`, "check --db");
   requireDatabase(file);
   const { lock: path } = dataPaths(dataDir);
   let lock: DatabaseSync | null = null;

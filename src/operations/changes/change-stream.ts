@@ -155,6 +155,7 @@ class Stream implements ChangeStream {
   /** Number of the last part of a large entry; 0: no entry is under way. */
   #part = 0;
   #ended = false;
+  #sentAt = Number.NEGATIVE_INFINITY;
   #wake: () => void = () => {};
   readonly #unlisten: () => void;
 
@@ -171,7 +172,10 @@ class Stream implements ChangeStream {
     for (;;) {
       if (this.#ended) return null;
       const lines = this.#read();
-      if (lines.length > 0) return lines;
+      if (lines.length > 0) {
+        this.#sentAt = this.#parts.clock.now();
+        return lines;
+      }
       if (!this.#parts.follow) {
         this.close();
         return null;
@@ -197,7 +201,9 @@ class Stream implements ChangeStream {
         resolve(true);
       };
     });
-    if (isNews && this.#tail.gatherMs > 0) await sleep(clock, this.#tail.gatherMs);
+    // The first news after a pause leave at once.
+    const early = this.#sentAt + this.#tail.gatherMs - clock.now();
+    if (isNews && early > 0) await sleep(clock, early);
     return isNews;
   }
 

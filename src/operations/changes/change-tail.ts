@@ -8,7 +8,7 @@ const AT_ONCE = 100;
 /** Bytes of images that are kept; a larger entry is read again by each reader. */
 const KEPT_BYTES = 2 << 20;
 const SMALL_BYTES = 64 << 10;
-/** From so many readers on, news are gathered for some milliseconds: each costs a write to every reader. */
+/** From so many readers on, news that come within some milliseconds are gathered: each costs a write to every reader. */
 const MANY_READERS = 24;
 const GATHER_MS = 20;
 
@@ -38,7 +38,7 @@ export class ChangeTail {
     });
   }
 
-  /** How long a reader waits for further news after the first. */
+  /** The shortest time between two answers to a reader. */
   get gatherMs(): number {
     return this.readers < MANY_READERS ? 0 : GATHER_MS;
   }

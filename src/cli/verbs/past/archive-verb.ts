@@ -173,7 +173,7 @@ export const archiveVerb: Verb = {
     ARCHIVE_OPTION,
     ARCHIVE_KEY_OPTION,
     { ...ARCHIVE_KEEP_OPTION, help: "prune: 30d, or a number of snapshots" },
-    { name: "newest", type: "flag", help: "verify: the chain from the newest snapshot on alone" },
+    { name: "newest", type: "flag", help: "verify: from the newest snapshot on alone" },
     FUNCTIONS_OPTION,
     LIBRARIES_OPTION,
     JSON_OPTION,

@@ -11,7 +11,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { errorMessage, isDiskFull, UserError } from "../../../base/errors.ts";
 import { removeDatabase, syncFile, syncFolder } from "../../../replica/copies/database-files.ts";
 import { sqliteCode } from "../../startup/file-access.ts";
@@ -71,11 +71,7 @@ export class LocalFolder implements BackupFolder {
 
   put(name: string): Promise<void> {
     const [from, to] = [this.#path(name + this.#suffix), this.#path(name)];
-    return this.#tried(() => {
-      syncFile(from);
-      nameNew(from, to);
-      syncFolder(this.shown);
-    });
+    return this.#tried(() => publishNew(from, to));
   }
 
   stream(name: string): AsyncIterable<Uint8Array> {
@@ -95,7 +91,13 @@ export class LocalFolder implements BackupFolder {
   }
 }
 
-/** Gives a file its final name. Throws if there is one of this name by now. */
+/** Gives a finished file its name, durably. Throws if there is one of this name by now. */
+export function publishNew(from: string, to: string): void {
+  syncFile(from);
+  nameNew(from, to);
+  syncFolder(dirname(resolve(to)));
+}
+
 function nameNew(from: string, to: string): void {
   try {
     linkSync(from, to);
