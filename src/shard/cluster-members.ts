@@ -40,7 +40,9 @@ export function splitReason(text: string): { readonly reason: string; readonly h
 
 interface Promotion {
   readonly asked: boolean;
+  /** It was connected within the last seconds. */
   readonly isAlive: boolean;
+  readonly isConnected: boolean;
 }
 
 const onlyVoter = ({ name }: MemberInfo): ChangeOutcome =>
@@ -107,14 +109,15 @@ export class Membership {
 
   /**
    * `asked`: the learner asks for it by itself when it has caught up, which a member that was demoted, or joined as a learner,
-   * does not get. `isAlive`: it is connected.
+   * does not get.
    */
-  promote(member: MemberInfo, { asked, isAlive }: Promotion): ChangeOutcome {
+  promote(member: MemberInfo, { asked, isAlive, isConnected }: Promotion): ChangeOutcome {
     if (this.#voters.includes(member.id) && member.role === undefined) return this.#settled(member, true);
     if (asked && member.role === "learner") return refused(`${member.name} is a learner by choice`);
     if (!this.#voters.includes(member.id)) {
       if (this.#voters.length >= MAX_VOTERS) return refused(`${MAX_VOTERS} voters are the most`);
-      const behind = this.#behind(member.id);
+      // The answers of a member that has just died are still remembered.
+      const behind = isConnected ? this.#behind(member.id) : Number.POSITIVE_INFINITY;
       // A new leader hears of it within some heartbeats.
       if (behind === Number.POSITIVE_INFINITY && isAlive) return { state: "proposed" };
       if (behind > PROMOTE_WITHIN)

@@ -49,6 +49,10 @@ test.each(CASES.map((c) => [c.name, c] as const))(
       const reasons = tables.filter((t) => t.verdict === kept).map(({ reason }) => reason);
       for (const reason of [...problems.map(({ message }) => message), ...reasons])
         expect(plain(ran.said)).toContain(plain(reason));
+      if (verdict !== "halted") return;
+      const beside = await place.verb("doctor", "--db", place.db, "--json");
+      const { running, problems: told } = JSON.parse(beside.out) as Inspection;
+      expect([beside.code, running, told]).toEqual([1, true, problems]);
     } finally {
       await place.close();
     }

@@ -200,6 +200,9 @@ test(
     expect(members(v, "rename", "n2", "other").code).toBe(0);
     expect(members(v, "demote", "other").code).toBe(0);
     await roles(a, { n0: "voter", n1: "voter", other: "learner" });
+    // A dead voter would count for majorities without helping.
+    await v.kill("SIGKILL");
+    expect(members(a, "promote", "other").stderr).toContain("other is not connected\nhint: start other");
   },
   MS,
 );

@@ -13,14 +13,14 @@ import { readCatalogue } from "../../schema/catalogue.ts";
 import { classify, NOT_SELECTED } from "../../schema/classify/classify.ts";
 import { followersOf, habitsOf, someOf } from "../../schema/classify/habits.ts";
 import { type ClassifiedTable, PICKED_IDS, replicates } from "../../schema/classify/table-verdict.ts";
-import { damageText, QUICK_CHECK_BYTES, sizeOf } from "../../sqlite/damage.ts";
+import { damageText, findDamage, QUICK_CHECK_BYTES, sizeOf } from "../../sqlite/damage.ts";
 import { LOCKED_MS } from "../../sqlite/locked.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { queryOf } from "../../sqlite/query.ts";
 import { requireOwnSqlite, type SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import { readWriterVersion, walResetNote } from "../../sqlite/versions/writer-version.ts";
 import { checkClusterSettings, readClusterSettings } from "../cluster-settings.ts";
-import { inspectFile } from "../file/inspect-file.ts";
+import { damagedHalt, inspectFile } from "../file/inspect-file.ts";
 import { readPeerId } from "../keys.ts";
 import type { NodeOptions } from "../options.ts";
 import { checkMemberFiles } from "../startup/check-files.ts";
@@ -134,7 +134,10 @@ class Inspecting {
         return null;
       }
       const [message, hint] = isDamage(error)
-        ? [`${db} is damaged: ${damageText(error)}`, salvageHint(db)]
+        ? [
+            `${db} is damaged: ${damageText(error)}`,
+            existsSync(this.#paths.replica) ? `marmot repair --db ${db}` : salvageHint(db),
+          ]
         : [`${db} cannot be read: ${errorMessage(error)}`, `run sqlite3 ${db} "PRAGMA quick_check"`];
       // A damaged file has its problem already.
       if (this.#problems.length === 0) this.#problems.push({ message, hint });
@@ -151,19 +154,22 @@ class Inspecting {
     const db = openAppDb(file, { readOnly: true, timeout: LOCKED_MS });
     try {
       this.#pagesChecked = this.#given.isDeep || sizeOf(db) <= QUICK_CHECK_BYTES;
-      // Of a member it is done with the other checks of its file.
-      if (start?.kind !== "member") checkPages(db, file, this.#given.isDeep);
+      // Of a stopped member it is done with the other checks of its file.
+      if (!isMember) checkPages(db, file, this.#given.isDeep);
+      else if (start === null && this.#problems.length === 0) this.#checkPagesOfMember(db);
       const query = queryOf(db);
-      const tables = isMember
-        ? memberTables(db, this.#paths, application)
-        : await this.#newTables(db, application, start?.kind !== "join");
+      const capturedBy = readMeta(db, file);
+      const tables =
+        isMember && capturedBy !== null
+          ? memberTables(db, this.#paths, application)
+          : await this.#newTables(db, application, !isMember && start?.kind !== "join");
       const names = tables.filter(replicates).map(({ name }) => name);
       const { encoding, objects } = readCatalogue(query);
       this.#warnings.push(...habitsOf(query, objects, names));
       return {
         encoding,
         journalMode: String(query("PRAGMA journal_mode")[0]![0]),
-        capturedBy: readMeta(db, file),
+        capturedBy,
         tables,
         followers: followersOf(
           query,
@@ -174,6 +180,13 @@ class Inspecting {
     } finally {
       db.close();
     }
+  }
+
+  #checkPagesOfMember(db: DatabaseSync): void {
+    const damage = this.#pagesChecked ? findDamage(db) : null;
+    const { db: file } = this.#options;
+    const inspected = { file, paths: this.#paths, peerId: NO_PEER, pause: nextTurn };
+    if (damage !== null) throw new HaltError(damagedHalt(inspected, damage));
   }
 
   /** Of a file that a node would form a cluster with, or join one. */

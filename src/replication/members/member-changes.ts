@@ -115,9 +115,13 @@ export class MemberChanges {
   }
 
   #silentMs(peer: PeerId, now: number): number {
-    const { transport, self } = this.#components;
-    if (peer === self || transport.connected().includes(peer)) return 0;
+    if (this.#isConnected(peer)) return 0;
     return Math.max(1, now - (this.#seenAt.get(peer) ?? this.#startedAt));
+  }
+
+  #isConnected(peer: PeerId): boolean {
+    const { transport, self } = this.#components;
+    return peer === self || transport.connected().includes(peer);
   }
 
   /** A node that has just started does not know yet who is alive: it takes all for alive. */
@@ -223,7 +227,7 @@ export class MemberChanges {
     const member = groups[0]!.memberOf(peerId);
     if (member === undefined || this.#beyondList(peerId, "voter") !== null) return;
     const { voters } = groups[0]!.configuration.configuration;
-    const outcome = membership.promote(member, { asked: true, isAlive: false });
+    const outcome = membership.promote(member, { asked: true, isAlive: false, isConnected: true });
     if (outcome.state === "proposed" && voters.length === 1) this.#warnOfTwo(member.name);
   }
 
@@ -254,7 +258,11 @@ export class MemberChanges {
       case "promote":
         return (
           this.#beyondList(member.peerId, "voter") ??
-          membership.promote(member, { asked: false, isAlive: this.#isAlive(member.peerId) })
+          membership.promote(member, {
+            asked: false,
+            isAlive: this.#isAlive(member.peerId),
+            isConnected: this.#isConnected(member.peerId),
+          })
         );
       case "demote": {
         const isReader = to === "reader";
