@@ -13,7 +13,7 @@ import { requireOwnSqlite } from "../sqlite/versions/sqlite-version.ts";
 import { readWriterVersion } from "../sqlite/versions/writer-version.ts";
 import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
-import { refuseUsedArchive } from "./backup/cluster-archive.ts";
+import { refuseUsedArchive, requireArchiveKey } from "./backup/cluster-archive.ts";
 import { enterCluster, formNewCluster } from "./cluster-entry.ts";
 import {
   cleanUpAfterCrash,
@@ -124,6 +124,7 @@ export class Node implements RunningNode {
     // Before Marmot writes the first page itself.
     if (core.components.host === undefined) core.noteVersion(readWriterVersion(db));
     // Refused before the first write: a wrong path must not leave a data directory behind.
+    await requireArchiveKey(core.options.archive);
     if (!existsSync(paths.folder)) {
       const { kind } = decideStart(core.options, paths, NO_PEER);
       if (kind === "form") await refuseUsedArchive(core.options.archive);

@@ -241,6 +241,14 @@ test.skipIf(!hasMoto)(
       1,
       expect.stringContaining("has the archive of the cluster"),
     ]);
+    const locked = await command(
+      ...["run", "--db", at("other.db"), "--archive", PLACE, "--archive-key", at("archive.key")],
+    );
+    expect([locked.code, locked.stderr]).toEqual([1, expect.stringContaining("is not encrypted")]);
+    const lost = await command(
+      ...["run", "--db", at("other.db"), "--archive", PLACE, "--archive-key", at("no.key")],
+    );
+    expect([lost.code, lost.stderr]).toEqual([1, expect.stringContaining("cannot be read")]);
     expect(existsSync(at("other.db.marmot"))).toBe(false);
     for (const args of [
       ["archive"],

@@ -6,6 +6,7 @@ import type { Sums } from "../chain-link.ts";
 export interface ShippedState {
   readonly positions: readonly number[];
   readonly terms: readonly number[];
+  /** Read in the same turn. */
   readonly sums: Sums;
 }
 

@@ -1,4 +1,5 @@
 /** Options about the archive: where it is, its key, and how `run` ships to it. */
+import { resolve } from "node:path";
 import { parseDuration } from "../../base/duration.ts";
 import type { NodeOptions } from "../../node/options.ts";
 import type { Problem } from "../output/problem.ts";
@@ -57,10 +58,11 @@ export function archiveSettings(options: Options): Pick<NodeOptions, "archive"> 
   if (to === undefined) return { archive: null };
   return {
     archive: {
-      to,
+      // Other commands ask the node for them, in other folders.
+      to: to.includes("://") ? to : resolve(to),
       intervalMs: (options["archive-interval"] as number | undefined) ?? INTERVAL_MS,
       keep: (keep === undefined ? null : parseKeep(keep)) ?? { ms: null, snapshots: null },
-      keyFile: keyFile ?? null,
+      keyFile: keyFile === undefined ? null : resolve(keyFile),
     },
   };
 }

@@ -8,7 +8,7 @@ import { hasReached, parsePosition } from "../../base/text/position-token.ts";
 
 /** A running cluster tells at least so often that its archive is complete. */
 const CLAIM_MS = 35_000;
-const WAIT_POSITION_MS = 10_000;
+const WAIT_POSITION_MS = 5000;
 const LOOK_MS = 250;
 
 /** Both null: the newest state. Throws `UserError`. */

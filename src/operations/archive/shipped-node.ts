@@ -28,7 +28,10 @@ function adapt(replicator: Replicator, clock: Clock): ShippedNode {
         ? {
             positions: replica.positions(),
             terms: each((shard) => replica.term(shard)),
-            sums: each((shard) => replica.checksums.ofShard(shard)),
+            // Only a segment needs them.
+            get sums() {
+              return each((shard) => replica.checksums.ofShard(shard));
+            },
           }
         : null,
     log: (shard) => replicator.log.group(shard),
