@@ -1,7 +1,7 @@
 /** What concurrent writes lost can be put back: over the command, seen from plain SQLite. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { ConflictSummary, RestoreAllResult, RestoreResult } from "../../src/operations/api.ts";
-import { TestCluster, type TestNode } from "./lab.ts";
+import { TestCluster, type TestNode, until } from "./lab.ts";
 
 const SCHEMA = `
   CREATE TABLE orders(id INTEGER PRIMARY KEY AUTOINCREMENT, who TEXT NOT NULL);
@@ -145,16 +145,27 @@ for (const [shards, transactions] of [
       expect(nodes[0].marmot("conflicts", "dismiss", lost.id).code).toBe(0);
       expect(nodes[0].marmot("conflicts", "dismiss", "9:9:9").code).toBe(1);
       const from = ["--table", "plain", "--from", lost.losingOrigin];
-      const all = (...options: string[]) =>
-        nodes[1].marmot("conflicts", "restore", ...from, "--json", ...options);
+      // While a leader changes, a node is not ready for a moment.
+      const all = async (...options: string[]): Promise<RestoreAllResult> => {
+        let text = "";
+        await until(
+          () => {
+            const done = nodes[1].marmot("conflicts", "restore", ...from, "--json", ...options);
+            text = done.stdout;
+            return done.code === 0 || done.stderr;
+          },
+          `restore ${options.join(" ")}`,
+        );
+        return JSON.parse(text) as RestoreAllResult;
+      };
       await nodes[1].ready();
       const others = fresh.slice(1).filter((c) => c.losingOrigin === lost.losingOrigin);
-      const planned = JSON.parse(all("--dry-run").stdout) as RestoreAllResult;
+      const planned = await all("--dry-run");
       expect(planned.restored.map((r) => r.id).sort()).toEqual(others.map((c) => c.id).sort());
       const value = lost.losingOrigin === "n0" ? "x" : "y";
       const count = `SELECT count(*) FROM plain WHERE id IN (11, 12, 13) AND v = '${value}'`;
       const kept = Number(nodes[1].query(count)[0]![0]);
-      const done = JSON.parse(all().stdout) as RestoreAllResult;
+      const done = await all();
       expect(done.restored).toEqual(planned.restored);
       await cluster.settle();
       expect(nodes[2].query(count)).toEqual([[BigInt(kept + others.length)]]);

@@ -48,6 +48,7 @@ test.skipIf(!isOther)(
     await until(() => nodes.every((n) => ids(n, "t") === "1"), "rows of b arrive");
     const held = async (): Promise<string> => JSON.stringify((await b.status()).tables.held);
     await until(async () => (await held()).includes(`the application's SQLite ${VERSION}`), "b holds t back");
+    const known = performance.now();
     expect(await held()).toContain("its index ti has REAL values of price as text");
     const other = a.open();
     other.exec("INSERT INTO t VALUES(2, 0.5)");
@@ -60,6 +61,10 @@ test.skipIf(!isOther)(
     await until(() => ids(b, "t") === "1 2", "the row arrives");
     await until(async () => (await held()) === "[]", "nothing is held back");
     // Another node's application would find its file malformed.
+    await until(async () => {
+      const { lastSeenMs } = (await a.status()).members.find(({ name }) => name === "n1")!;
+      return (lastSeenMs !== null && lastSeenMs < performance.now() - known) || `${lastSeenMs} ms`;
+    }, "b told its SQLite to a");
     const heldHere = async (): Promise<string> => JSON.stringify((await a.status()).tables.held);
     other.exec("CREATE INDEX ta ON t(price || '')");
     await until(async () => (await heldHere()).includes("(on n1)"), "a holds t back for b");
