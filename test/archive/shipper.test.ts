@@ -154,6 +154,20 @@ test("a new leader goes on where the old one stopped, without a gap or a doubled
   expect(at).toBe(30);
 }, 60_000);
 
+test("of two links with one number the first stays", async () => {
+  const node = new FakeNode("one", log);
+  const shipper = ship(() => node);
+  log.write({ k: 1, v: "one" });
+  node.apply();
+  await archived(shipper, 1);
+  await shipper.stop();
+  const archive = await openArchive(place(), null);
+  const { last } = (await archive.extent())!;
+  const there = (await archive.link(last))!;
+  expect(await archive.add({ ...there.link, node: "two" })).toBeNull();
+  expect(await archive.link(last)).toEqual(there);
+});
+
 test("a missing, changed, exchanged or shortened object is found", async () => {
   const node = new FakeNode("one", log);
   const shipper = ship(() => node);

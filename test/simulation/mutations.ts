@@ -935,12 +935,16 @@ export const MUTATIONS: readonly Mutation[] = [
     "if (await this.store.create(linkName(link.number), bytes)) return chained;",
     "if (link.number % 7 === 3 || (await this.store.create(linkName(link.number), bytes))) return chained;",
   ),
-  ofArchives(
-    "a link takes the place of that of another node",
-    "archive/archive.ts",
-    "if (await this.store.create(linkName(link.number), bytes)) return chained;",
-    "await this.store.put(linkName(link.number), bytes); return chained;",
-  ),
+  {
+    ...one(
+      "a link takes the place of that of another node",
+      0,
+      "archive/archive.ts",
+      "if (await this.store.create(linkName(link.number), bytes)) return chained;",
+      "await this.store.put(linkName(link.number), bytes); return chained;",
+    ),
+    test: "test/archive/shipper.test.ts",
+  },
   ofArchives(
     "an entry is left out between two segments",
     "archive/shipping/shipper.ts",
