@@ -1,7 +1,7 @@
 /** The command: runs the verb of the arguments and returns an exit code: 0 done, 1 failed, 2 wrong usage. */
 import { visibleLines } from "../base/visible.ts";
 import { errorMessage, UsageError, UserError } from "../base/errors.ts";
-import { useS3 } from "../base/s3-client.ts";
+import { useS3 } from "../base/s3/s3-client.ts";
 import type { CliContext } from "./context.ts";
 import { didYouMean } from "./options/nearest.ts";
 import { parseOptions } from "./options/options.ts";

@@ -80,3 +80,7 @@ export const flag = (options: Options, name: string): boolean => options[name] =
 export function dataDirOf(options: Options): string {
   return text(options, "data-dir") ?? `${text(options, "db") ?? ""}.marmot`;
 }
+
+/** The options name a node. */
+export const hasNode = (options: Options): boolean =>
+  text(options, "db") !== null || text(options, "data-dir") !== null;

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { useS3 } from "../../src/base/s3-client.ts";
+import { useS3 } from "../../src/base/s3/s3-client.ts";
 import { type BackupPlace, backupPlace } from "../../src/node/backup/places/place.ts";
 
 const SECRET = "a-secret-key";

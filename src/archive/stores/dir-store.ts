@@ -1,5 +1,5 @@
 /** An archive in a folder. */
-import { constants, createReadStream } from "node:fs";
+import { constants, createReadStream, type Dirent } from "node:fs";
 import { copyFile, link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { ArchiveStore } from "./store.ts";
@@ -17,36 +17,25 @@ export class DirStore implements ArchiveStore {
   }
 
   async list(folder: string, after = ""): Promise<string[]> {
-    try {
-      const entries = await readdir(join(this.shown, folder), { withFileTypes: true });
-      const names = entries.filter((e) => e.isFile() && !e.name.startsWith(".")).map((e) => e.name);
-      return names
-        .map((name) => `${folder}${name}`)
-        .filter((name) => name > after)
-        .sort();
-    } catch (error) {
-      if (codeOf(error) === "ENOENT") return [];
-      throw error;
-    }
+    const entries = await this.#entries(folder);
+    return entries
+      .filter((e) => e.isFile() && !e.name.startsWith("."))
+      .map((e) => `${folder}${e.name}`)
+      .filter((name) => name > after)
+      .sort();
   }
 
   async folders(folder: string): Promise<string[]> {
-    try {
-      const entries = await readdir(join(this.shown, folder), { withFileTypes: true });
-      return entries.flatMap((e) => (e.isDirectory() ? [`${folder}${e.name}/`] : [])).sort();
-    } catch (error) {
-      if (codeOf(error) === "ENOENT") return [];
-      throw error;
-    }
+    const entries = await this.#entries(folder);
+    return entries.flatMap((e) => (e.isDirectory() ? [`${folder}${e.name}/`] : [])).sort();
   }
 
-  async get(name: string): Promise<Uint8Array | null> {
-    try {
-      return await readFile(join(this.shown, name));
-    } catch (error) {
-      if (codeOf(error) === "ENOENT") return null;
-      throw error;
-    }
+  async #entries(folder: string): Promise<Dirent[]> {
+    return (await unlessMissing(readdir(join(this.shown, folder), { withFileTypes: true }))) ?? [];
+  }
+
+  get(name: string): Promise<Uint8Array | null> {
+    return unlessMissing(readFile(join(this.shown, name)));
   }
 
   async create(name: string, bytes: Uint8Array): Promise<boolean> {
@@ -110,6 +99,16 @@ export class DirStore implements ArchiveStore {
 
   remove(name: string): Promise<void> {
     return rm(join(this.shown, name), { force: true });
+  }
+}
+
+/** null: there is no such file or folder. */
+async function unlessMissing<T>(work: Promise<T>): Promise<T | null> {
+  try {
+    return await work;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return null;
+    throw error;
   }
 }
 

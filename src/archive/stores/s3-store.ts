@@ -1,7 +1,7 @@
 /** An archive in S3 or a store that is compatible with it. Endpoint and credentials are in the environment. */
-import { systemClock } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
-import { s3Client } from "../../base/s3-client.ts";
+import { codeIn, within } from "../../base/s3/s3-answers.ts";
+import { s3Client } from "../../base/s3/s3-client.ts";
 import type { ArchiveStore } from "./store.ts";
 
 /** One small request. */
@@ -152,14 +152,7 @@ export class S3Store implements ArchiveStore {
 }
 
 /** The client waits for an answer without end. */
-function bounded<T>(work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = systemClock.after(PART_MS, () => reject(new Error("no answer for two minutes")));
-    work.then(resolve, reject).finally(() => timer.cancel());
-  });
-}
-
-const codeIn = (text: string): string => /<Code>([^<]*)<\/Code>/.exec(text)?.[1] ?? "";
+const bounded = <T>(work: Promise<T>): Promise<T> => within(PART_MS, work, "no answer for two minutes");
 
 /** A missing bucket is no missing object. */
 async function requireMissingKey(answer: Response): Promise<void> {

@@ -13,15 +13,13 @@ import {
   dataDirOf,
   DB_OPTION,
   flag,
+  hasNode,
   JSON_OPTION,
   text,
   type Verb,
 } from "../verb.ts";
 
 const ACTIONS: readonly string[] = ["generate", "show", "id", "rotate"];
-
-const hasNode = (options: Options): boolean =>
-  text(options, "db") !== null || text(options, "data-dir") !== null;
 
 function check(options: Options, [action]: readonly string[]): readonly Problem[] {
   if (action === undefined || !ACTIONS.includes(action))

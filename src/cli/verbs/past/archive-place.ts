@@ -4,7 +4,7 @@ import type { NodeStatus } from "../../../operations/api.ts";
 import type { ArchiveStatus } from "../../../operations/archive-api.ts";
 import { NodeClient } from "../../client.ts";
 import type { Options } from "../../options/options.ts";
-import { dataDirOf, text } from "../../verb.ts";
+import { dataDirOf, hasNode, text } from "../../verb.ts";
 
 const ANSWER_MS = 5000;
 
@@ -33,8 +33,9 @@ export async function archivePlace(options: Options, given: string | null): Prom
   );
 }
 
-const hasNode = (options: Options): boolean =>
-  text(options, "db") !== null || text(options, "data-dir") !== null;
+/** The options name an archive, or a node that may ship to one. */
+export const namesArchive = (options: Options): boolean =>
+  text(options, "archive") !== null || hasNode(options);
 
 /** null: the node has none, or does not answer and need not. */
 async function askNode(options: Options, isNeeded: boolean): Promise<ArchiveStatus | null> {

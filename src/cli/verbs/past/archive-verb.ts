@@ -3,7 +3,7 @@ import type { ArchiveReport } from "../../../node/backup/archive-report.ts";
 import type { VerifiedArchive } from "../../../node/backup/restore-archive.ts";
 import { showCount, showSpan } from "../../../base/text/spans.ts";
 import type { ArchiveStatus } from "../../../operations/archive-api.ts";
-import { type ArchivePlace, archivePlace } from "./archive-place.ts";
+import { type ArchivePlace, archivePlace, namesArchive } from "./archive-place.ts";
 import type { CliContext } from "../../context.ts";
 import {
   ARCHIVE_KEEP_OPTION,
@@ -20,6 +20,7 @@ import {
   DATA_DIR_OPTION,
   DB_OPTION,
   flag,
+  hasNode,
   JSON_OPTION,
   list,
   text,
@@ -139,17 +140,13 @@ function check(options: Options, [action = "", to]: readonly string[]): readonly
         hint: "marmot archive status --db app.db shows the archive of a node",
       },
     ];
-  const named = [to, ...["archive", "db", "data-dir"].map((name) => text(options, name))].some(
-    (one) => one != null,
-  );
   const problems: Problem[] = [];
-  if (!named)
+  if (to === undefined && !namesArchive(options))
     problems.push({
       message: `archive ${action} needs an archive, or the FILE of a node that ships to one`,
       hint: `marmot archive ${action} /archive/app, or marmot archive ${action} --db app.db`,
     });
-  const hasNode = text(options, "db") !== null || text(options, "data-dir") !== null;
-  if (action === "prune" && text(options, "archive-keep") === null && !hasNode)
+  if (action === "prune" && text(options, "archive-keep") === null && !hasNode(options))
     problems.push({
       message: "archive prune needs --archive-keep: how much is to be kept",
       hint: "for example --archive-keep 30d",

@@ -1,9 +1,8 @@
 /** `marmot at TIME -- COMMAND {}`: runs a command on a read-only file of a moment, from the archive. */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync } from "node:fs";
 import { basename, join } from "node:path";
 import { errorMessage, UserError } from "../../../base/errors.ts";
-import { archivePlace } from "./archive-place.ts";
+import { archivePlace, namesArchive } from "./archive-place.ts";
 import type { CliContext } from "../../context.ts";
 import { ARCHIVE_KEY_OPTION, ARCHIVE_OPTION } from "../../options/archive-options.ts";
 import type { Options } from "../../options/options.ts";
@@ -11,6 +10,7 @@ import type { Problem } from "../../output/problem.ts";
 import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../../run-options.ts";
 import { CONFIG_OPTION, text, type Verb } from "../../verb.ts";
 import { giveFunctions, OPTIONAL_NODE } from "./archive-verb.ts";
+import { inTemporaryFolder } from "./temporary-folder.ts";
 
 /** Words of a command line. */
 const MOST_WORDS = 10_000;
@@ -27,18 +27,13 @@ async function run(
   ]);
   await giveFunctions(options);
   const target = parseTarget(at!, null, Date.now());
-  const folder = mkdtempSync(join(tmpdir(), "marmot-at-"));
-  const remove = (): void => rmSync(folder, { recursive: true, force: true });
-  context.atExit(remove);
-  try {
+  return inTemporaryFolder("marmot-at-", context, async (folder) => {
     const file = join(folder, basename(text(options, "db") ?? "moment.db"));
     const { position, time } = await writeMoment({ source: to, keyFile, target }, file);
     context.say(`the state at ${position}, of ${time}`);
     chmodSync(file, 0o400);
-    return await execute(command.map((word) => word.replaceAll("{}", file)));
-  } finally {
-    remove();
-  }
+    return execute(command.map((word) => word.replaceAll("{}", file)));
+  });
 }
 
 async function execute(cmd: string[]): Promise<number> {
@@ -65,7 +60,7 @@ function check(options: Options, [at, ...command]: readonly string[]): readonly 
       message: "the command after -- should have {} in the place of the file",
       hint: `marmot at ${JSON.stringify(at)} --db app.db -- ${command[0]!} {}`,
     });
-  if (["archive", "db", "data-dir"].every((name) => text(options, name) === null))
+  if (!namesArchive(options))
     problems.push({
       message: "at needs an archive, or the FILE of a node that ships to one",
       hint: "give --archive /archive/app, or --db app.db",

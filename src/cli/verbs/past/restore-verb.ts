@@ -1,6 +1,4 @@
 /** `marmot restore`: a backup becomes the first file of a new cluster, or the content of a running one. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { NodeStatus, WaitResult } from "../../../operations/api.ts";
 import type { RestoredFile } from "../../../node/backup/restore-file.ts";
@@ -26,6 +24,7 @@ import {
 import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../../run-options.ts";
 import { ARCHIVE_KEY_OPTION } from "../../options/archive-options.ts";
 import { giveFunctions } from "./archive-verb.ts";
+import { inTemporaryFolder } from "./temporary-folder.ts";
 
 const ORDER_MS = 600_000;
 const ANSWER_MS = 5000;
@@ -136,17 +135,12 @@ async function momentOf(source: string, options: Options): Promise<MomentOptions
 /** A moment of an archive is written into a temporary file first, which is then put into the cluster as a backup is. */
 async function momentIntoCluster(source: string, options: Options, context: CliContext): Promise<number> {
   const { writeMoment } = await import("../../../node/backup/restore-archive.ts");
-  const folder = mkdtempSync(join(tmpdir(), "marmot-restore-"));
-  const remove = (): void => rmSync(folder, { recursive: true, force: true });
-  context.atExit(remove);
-  try {
+  return inTemporaryFolder("marmot-restore-", context, async (folder) => {
     const file = join(folder, "moment.db");
     const { position, time } = await writeMoment(await momentOf(source, options), file);
     context.say(`the state at ${position}, of ${time}`);
-    return await intoCluster(file, options, context);
-  } finally {
-    remove();
-  }
+    return intoCluster(file, options, context);
+  });
 }
 
 async function isMoment(source: string, options: Options): Promise<boolean> {

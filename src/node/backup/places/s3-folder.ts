@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../../../base/errors.ts";
-import { s3Client } from "../../../base/s3-client.ts";
+import { s3Client } from "../../../base/s3/s3-client.ts";
 import type { BackupFolder } from "./backup-folder.ts";
 import { S3Requests } from "./s3-requests.ts";
 

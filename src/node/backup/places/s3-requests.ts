@@ -5,6 +5,7 @@
 import { createReadStream, statSync } from "node:fs";
 import { sleep, systemClock } from "../../../base/clock.ts";
 import { errorMessage, UserError } from "../../../base/errors.ts";
+import { codeIn, LimitError, within } from "../../../base/s3/s3-answers.ts";
 
 const ATTEMPTS = 5;
 const FIRST_PAUSE_MS = 200;
@@ -241,20 +242,8 @@ function inWords(error: unknown): string {
   return code === "" ? errorMessage(error).replace(/https?:\/\/\S+/g, "its address") : code;
 }
 
-const codeIn = (text: string): string => /<Code>([^<]*)<\/Code>/.exec(text)?.[1] ?? "";
-
 function requireLength({ headers }: Response, length: number): void {
   const promised = headers.get("content-length");
   if (promised !== null && Number(promised) !== length)
     throw new Error(`the connection was cut after ${length} of ${promised} bytes`);
-}
-
-class LimitError extends Error {}
-
-/** Rejects after the time. The work itself may go on, and its result is ignored. */
-function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = systemClock.after(ms, () => reject(new LimitError("no answer in time")));
-    work.then(resolve, reject).finally(() => timer.cancel());
-  });
 }

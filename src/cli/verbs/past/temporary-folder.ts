@@ -1,0 +1,21 @@
+/** A folder for the files of one command. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { CliContext } from "../../context.ts";
+
+/** Removes it after the work, and also when a signal ends the command. */
+export async function inTemporaryFolder<T>(
+  prefix: string,
+  context: CliContext,
+  work: (folder: string) => Promise<T>,
+): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), prefix));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  context.atExit(remove);
+  try {
+    return await work(folder);
+  } finally {
+    remove();
+  }
+}
