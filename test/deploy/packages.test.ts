@@ -180,7 +180,11 @@ describe("the install script", () => {
       mode: 0o755,
     });
     const refused = run(["sh", join(out, "install.sh")], {
-      env: { MARMOT_URL: `file://${out}`, PREFIX: join(folder, "none"), PATH: `${tools}:${process.env.PATH}` },
+      env: {
+        MARMOT_URL: `file://${out}`,
+        PREFIX: join(folder, "none"),
+        PATH: `${tools}:${process.env.PATH}`,
+      },
     });
     const answer = existsSync("/usr/lib/libstdc++.so.6")
       ? "the release has no archive for linux-x64-musl"
