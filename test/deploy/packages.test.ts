@@ -225,6 +225,7 @@ test("the bill of materials has every package of the binary, and each has its li
 test("the formula names the archive with its hash", () => {
   const text = readFileSync(join(out, "marmot.rb"), "utf8");
   const [hash] = sums(out).find(([, name]) => name === `marmot-${version}-linux-x64.tar.gz`)!;
+  expect(text).toContain('on_macos do\n    depends_on "sqlite"');
   expect(text).toContain(`url "https://host/v1/marmot-${version}-linux-x64.tar.gz"\n      sha256 "${hash}"`);
   if (Bun.which("ruby") !== null) expect(run(["ruby", "-c", join(out, "marmot.rb")]).code).toBe(0);
 });

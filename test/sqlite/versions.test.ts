@@ -12,6 +12,7 @@ import {
   requireOwnSqlite,
   showVersion,
 } from "../../src/sqlite/versions/sqlite-version.ts";
+import { chooseLibrary, loadLibrary } from "../../src/sqlite/versions/system-library.ts";
 import { readWriterVersion, walResetNote, WriterVersion } from "../../src/sqlite/versions/writer-version.ts";
 
 let folder = "";
@@ -55,7 +56,27 @@ test("Marmot's own SQLite is refused below 3.51.3", () => {
   requireOwnSqlite();
   requireOwnSqlite(parseVersion("3.51.3"));
   for (const version of ["3.43.2", "3.50.4", "3.51.2"])
-    expect(() => requireOwnSqlite(parseVersion(version))).toThrow(UserError);
+    expect(() => requireOwnSqlite(parseVersion(version), null)).toThrow(UserError);
+  const failed = (): void => requireOwnSqlite(parseVersion("3.43.2"), "/x.dylib: not a library");
+  expect(failed).toThrow("but /x.dylib: not a library; the system's is 3.43.2");
+});
+
+test("on macOS the library that is named or that a package manager installed is loaded, elsewhere none", () => {
+  const homebrew = "/usr/local/opt/sqlite/lib/libsqlite3.dylib";
+  const installed = (path: string): boolean => path === homebrew;
+  const named = { MARMOT_SQLITE_LIBRARY: "/x.dylib" };
+  expect(chooseLibrary("darwin", named, installed)).toBe("/x.dylib");
+  expect(chooseLibrary("darwin", { MARMOT_SQLITE_LIBRARY: "" }, installed)).toBe(homebrew);
+  expect(chooseLibrary("darwin", {}, () => false)).toBeNull();
+  expect(chooseLibrary("linux", named, installed)).toBeNull();
+  const loaded: string[] = [];
+  expect(loadLibrary(homebrew, (path) => loaded.push(path))).toBeNull();
+  expect(loadLibrary(null, (path) => loaded.push(path))).toBeNull();
+  expect(loaded).toEqual([homebrew]);
+  const fails = (): never => {
+    throw new Error("no such file");
+  };
+  expect(loadLibrary("/x.dylib", fails)).toBe("/x.dylib: no such file");
 });
 
 test("the file's first page shows the application's version, and Marmot's own says nothing", () => {
