@@ -2,7 +2,7 @@
 // First: it may replace the process, before all other modules are evaluated.
 import { isCompiled } from "./cli/process/scaled-heap.ts";
 // Then: it may load another SQLite, before any module opens a database.
-import "./sqlite/versions/system-library.ts";
+import "./cli/process/library-of-macos.ts";
 import { readFileSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { main } from "./cli/main.ts";

@@ -12,7 +12,7 @@ import {
   requireOwnSqlite,
   showVersion,
 } from "../../src/sqlite/versions/sqlite-version.ts";
-import { chooseLibrary, loadLibrary } from "../../src/sqlite/versions/system-library.ts";
+import { chooseLibrary, libraryFailure, loadLibrary } from "../../src/sqlite/versions/system-library.ts";
 import { readWriterVersion, walResetNote, WriterVersion } from "../../src/sqlite/versions/writer-version.ts";
 
 let folder = "";
@@ -56,9 +56,7 @@ test("Marmot's own SQLite is refused below 3.51.3", () => {
   requireOwnSqlite();
   requireOwnSqlite(parseVersion("3.51.3"));
   for (const version of ["3.43.2", "3.50.4", "3.51.2"])
-    expect(() => requireOwnSqlite(parseVersion(version), null)).toThrow(UserError);
-  const failed = (): void => requireOwnSqlite(parseVersion("3.43.2"), "/x.dylib: not a library");
-  expect(failed).toThrow("but /x.dylib: not a library; the system's is 3.43.2");
+    expect(() => requireOwnSqlite(parseVersion(version))).toThrow(UserError);
 });
 
 test("on macOS the library that is named or that a package manager installed is loaded, elsewhere none", () => {
@@ -70,13 +68,19 @@ test("on macOS the library that is named or that a package manager installed is 
   expect(chooseLibrary("darwin", {}, () => false)).toBeNull();
   expect(chooseLibrary("linux", named, installed)).toBeNull();
   const loaded: string[] = [];
-  expect(loadLibrary(homebrew, (path) => loaded.push(path))).toBeNull();
-  expect(loadLibrary(null, (path) => loaded.push(path))).toBeNull();
-  expect(loaded).toEqual([homebrew]);
-  const fails = (): never => {
+  loadLibrary(null, (path) => loaded.push(path));
+  loadLibrary(homebrew, (path) => loaded.push(path));
+  expect([loaded, libraryFailure()]).toEqual([[homebrew], null]);
+});
+
+test("a library that cannot be loaded is in the refusal of the system's", () => {
+  loadLibrary("/x.dylib", () => {
     throw new Error("no such file");
-  };
-  expect(loadLibrary("/x.dylib", fails)).toBe("/x.dylib: no such file");
+  });
+  const refused = (): void => requireOwnSqlite(parseVersion("3.43.2"));
+  expect(refused).toThrow("but /x.dylib: no such file; the system's is 3.43.2");
+  loadLibrary(null);
+  expect(refused).toThrow("but this machine's is 3.43.2");
 });
 
 test("the file's first page shows the application's version, and Marmot's own says nothing", () => {

@@ -39,11 +39,9 @@ export function ownVersion(): SqliteVersion {
 }
 
 /** Throws `UserError` where the library is too old, which can be on macOS alone. */
-export function requireOwnSqlite(
-  version: SqliteVersion = ownVersion(),
-  failure: string | null = libraryFailure,
-): void {
+export function requireOwnSqlite(version: SqliteVersion = ownVersion()): void {
   if (version >= OLDEST_OWN_VERSION) return;
+  const failure = libraryFailure();
   const loaded = failure === null ? "this machine's" : `${failure}; the system's`;
   throw new UserError(
     `marmot should run on SQLite ${showVersion(OLDEST_OWN_VERSION)} or later, without the WAL-reset bug, but ${loaded} is ${showVersion(version)}`,

@@ -3,7 +3,6 @@
  * old. Marmot takes one that the user names or that a package manager installed.
  */
 import { Database } from "bun:sqlite";
-import { existsSync } from "node:fs";
 
 /** Names a `libsqlite3.dylib`, before all options are read. */
 const VARIABLE = "MARMOT_SQLITE_LIBRARY";
@@ -25,19 +24,21 @@ export function chooseLibrary(
   return environment[VARIABLE] || (INSTALLED.find(exists) ?? null);
 }
 
-/** Loads `path`; the reason if that fails. Works once, before the first database of the process is opened. */
+let failure: string | null = null;
+
+/** Why the chosen library could not be loaded; null: it was, or none was chosen. */
+export const libraryFailure = (): string | null => failure;
+
+/** Loads `path`, if any. Works once, before the first database of the process is opened. */
 export function loadLibrary(
   path: string | null,
   load: (path: string) => unknown = (file) => Database.setCustomSQLite(file),
-): string | null {
-  if (path === null) return null;
+): void {
+  failure = null;
+  if (path === null) return;
   try {
     load(path);
-    return null;
   } catch (error) {
-    return `${path}: ${error instanceof Error ? error.message : String(error)}`;
+    failure = `${path}: ${error instanceof Error ? error.message : String(error)}`;
   }
 }
-
-/** Why the chosen library could not be loaded; null: it was, or none was chosen. */
-export const libraryFailure = loadLibrary(chooseLibrary(process.platform, process.env, existsSync));
