@@ -85,6 +85,7 @@ export class Node implements RunningNode {
       backups: core.backups?.status ?? null,
       feed: core.webhook?.status ?? null,
       archive: core.archiver?.status ?? null,
+      past: core.past,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
       history: core.history,
@@ -257,6 +258,7 @@ export class Node implements RunningNode {
     core.backups?.stop();
     core.webhook?.stop();
     core.archiver?.stop();
+    core.past?.stop();
     core.replicator?.loop.stop();
     await transport?.stop();
     await core.background;

@@ -10,7 +10,7 @@ import type { Random } from "../../base/random.ts";
 import type { ArchiveStatus } from "../../operations/archive-api.ts";
 import { shippedNode } from "../../operations/archive/shipped-node.ts";
 import type { Replicator } from "../../replication/replicator.ts";
-import { Drill } from "./drill.ts";
+import { Drill } from "./beside/drill.ts";
 
 export interface ArchiverComponents {
   readonly clock: Clock;
