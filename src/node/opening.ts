@@ -2,6 +2,7 @@
  * Opens the replicator of a node: at the start, and again after a full disk, trouble with the file, a received replica or a
  * halt. Waits where the files cannot be opened yet.
  */
+import { nodeWords } from "../base/text/spans.ts";
 import { existsSync, rmSync } from "node:fs";
 import { nextTurn } from "../base/clock.ts";
 import { errorMessage, isDamage, isDiskFull, UserError } from "../base/errors.ts";
@@ -40,25 +41,30 @@ export class Opening {
     this.#core = core;
   }
 
+  /** The options that name this node in a command. */
+  get #node(): string {
+    return nodeWords(this.#core.options.db, this.#core.options.dataDir);
+  }
+
   halt(halt: Halt): void {
     this.#halting.halt(halt);
   }
 
   /** The cluster was recovered without this node, which has told its peers. */
   #superseded(epochs: readonly Epoch[]): void {
-    const { replicator, options } = this.#core;
+    const { replicator } = this.#core;
     const { by } = epochs.at(-1)!;
     const [group] = replicator?.runtime.groups ?? [];
     const follows = group !== undefined && mayFollow(group.configuration, replicator!.log.member);
     this.halt(
-      supersededHalt(epochs.at(-1)!, replicator?.peers.nameOf(by) ?? by, { file: options.db, follows }),
+      supersededHalt(epochs.at(-1)!, replicator?.peers.nameOf(by) ?? by, { node: this.#node, follows }),
     );
   }
 
   /** Once for each halt by a later epoch. */
   #follow({ epochs, clusterId }: Superseded): Following["onControl"] {
     const core = this.#core;
-    const { paths, peerId, transport, router, options, stopping } = core;
+    const { paths, peerId, transport, router, stopping } = core;
     const { clock, logger } = core.components;
     const epoch = epochs.at(-1)!;
     if (this.#refusedEpoch === epoch.id) return () => {};
@@ -68,7 +74,7 @@ export class Opening {
       ...{ paths, peerId, transport, clock, isHalted, signal: stopping.signal },
       onRefused: (because) => {
         this.#refusedEpoch = epoch.id;
-        this.halt(supersededHalt(epoch, by(), { file: options.db, follows: false, because }));
+        this.halt(supersededHalt(epoch, by(), { node: this.#node, follows: false, because }));
       },
       onFollowed: ({ life, configurations }) => {
         logger.event("member", `follows ${by()} into epoch ${epoch.number} of the cluster`);
@@ -93,7 +99,7 @@ export class Opening {
     const core = this.#core;
     const { clock, logger } = core.components;
     core.halting ??= new Halting({
-      ...{ clock, logger, router: core.router, db: core.options.db },
+      ...{ clock, logger, router: core.router, node: this.#node },
       setPhase: (phase) => {
         core.phase = phase;
       },
@@ -167,7 +173,7 @@ export class Opening {
           if (isDiskFull(error)) this.waitForRoom(error);
           else if (error instanceof HaltError) this.halt(error.halt);
           else if (isFileTrouble(error)) this.waitForFile(error);
-          else if (error instanceof EntryError) this.halt(entryHalt(error, db));
+          else if (error instanceof EntryError) this.halt(entryHalt(error, this.#node));
           else core.failWith(error);
         },
         onReplacement: () => {

@@ -15,7 +15,7 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { AddressProblem, Lane, PeerTraffic, Transport, TransportHandlers } from "../shard/seams.ts";
-import { AddressBook, splitAddress } from "./address-book.ts";
+import { AddressBook, type RememberedAddresses, splitAddress } from "./address-book.ts";
 import { dialReason } from "./dial-reason.ts";
 import { DnsAddresses, isDnsList, type ResolveTxt } from "./addresses/dns-addresses.ts";
 import { Discovery, RECORDS } from "./discovery.ts";
@@ -63,13 +63,13 @@ export interface TransportOptions {
   readonly announce: readonly string[];
   /** Multiaddrs that are dialled until the node stops, and lists of them in DNS. */
   readonly peers: readonly string[];
-  /** Multiaddrs that worked in an earlier run. */
-  readonly remembered: readonly string[];
+  /** Of an earlier run. */
+  readonly remembered: RememberedAddresses;
   readonly mdns: boolean;
   /** Default: as the machine does. */
   readonly resolveTxt?: ResolveTxt;
   /** Called when the addresses to remember over a restart have changed. */
-  readonly onAddresses?: (multiaddrs: string[]) => void;
+  readonly onAddresses?: (addresses: RememberedAddresses) => void;
   /** A peer refused this node, and why. */
   readonly onRefused?: (peerId: PeerId, reason: string) => void;
 }
@@ -335,7 +335,7 @@ export class Libp2pTransport implements Transport {
           if (this.#links.get(peerId) !== link) return;
           handlers.onConnect(peer);
           this.#discovery?.announce();
-          this.#options.onAddresses?.(this.#book.all());
+          this.#tellAddresses();
         });
         return null;
       },
@@ -394,7 +394,10 @@ export class Libp2pTransport implements Transport {
       this.addresses().every(isLoopbackAddress) ||
       this.#connectionsOf(peer).some((c) => isLoopbackAddress(c.remoteAddr.toString()));
     const addresses = isLocal ? all : all.filter((address) => !isLoopbackAddress(address));
-    if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay))
-      this.#options.onAddresses?.(this.#book.all());
+    if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay)) this.#tellAddresses();
+  }
+
+  #tellAddresses(): void {
+    this.#options.onAddresses?.(this.#book.toRemember((peer) => this.#links.has(asPeerId(peer))));
   }
 }

@@ -2,6 +2,7 @@
  * Decides how a member goes on with the file at its path: as it is, under a new epoch, with capture installed again, or not
  * at all. Run at the start, and again when the file changed under a running node. Nothing else may be open on the replica.
  */
+import { nodeWords } from "../../base/text/spans.ts";
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Halt } from "../../base/halt.ts";
@@ -43,24 +44,24 @@ export interface InspectedFile {
   readonly pause: () => Promise<void>;
 }
 
-const repair = (file: string): string => `marmot repair --db ${file}`;
+const repair = ({ file, paths }: InspectedFile): string => `marmot repair ${nodeWords(file, paths.folder)}`;
 
 const rejoin = ({ file, paths }: InspectedFile): string =>
   `or to join again, stop the node, move ${file} and ${paths.folder} to another place, and run marmot run with --peers`;
 
 const choices = (inspected: InspectedFile): string =>
-  `stop the applications, then ${repair(inspected.file)} takes the cluster's data and keeps this file and its own rows; ${rejoin(inspected)}`;
+  `stop the applications, then ${repair(inspected)} takes the cluster's data and keeps this file and its own rows; ${rejoin(inspected)}`;
 
 export const missingHalt = (inspected: InspectedFile): Halt => ({
   name: "file-replaced",
   reason: `${inspected.file} is missing`,
-  hint: `put the file back, or ${repair(inspected.file)} builds it again from the replica`,
+  hint: `put the file back, or ${repair(inspected)} builds it again from the replica`,
 });
 
 export const damagedHalt = (inspected: InspectedFile, detail: string): Halt => ({
   name: "damaged",
   reason: `${inspected.file} is damaged: ${detail}`,
-  hint: `stop the applications, then ${repair(inspected.file)} builds the file again from the replica and keeps the damaged one; ${rejoin(inspected)}`,
+  hint: `stop the applications, then ${repair(inspected)} builds the file again from the replica and keeps the damaged one; ${rejoin(inspected)}`,
 });
 
 const halt = (name: Halt["name"], reason: string, hint: string): FileVerdict => ({

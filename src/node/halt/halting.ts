@@ -13,7 +13,8 @@ const RESUME_MS = 5000;
 
 export interface HaltingComponents {
   /** The application's file. */
-  readonly db: string;
+  /** The options that name this node in a command. */
+  readonly node: string;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly router: MessageRouter;
@@ -51,7 +52,7 @@ export class Halting {
 
   /** A peer refuses this node. Only members of its cluster can halt it. */
   onRefused(peer: PeerId, reason: string, replicator: Replicator | null): void {
-    const { db, setPhase } = this.#components;
+    const { node, setPhase } = this.#components;
     if (replicator === null) {
       if (this.#halted === null) setPhase(`${peer} refuses this node: ${reason}`);
       else this.#refusedAgain(peer, reason, this.#halted);
@@ -59,7 +60,7 @@ export class Halting {
     }
     const isFormer = replicator.epochs.isFormer(peer);
     if (!isFormer && replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
-    const halt = haltOf(reason, replicator.peers.nameOf(peer), db);
+    const halt = haltOf(reason, replicator.peers.nameOf(peer), node);
     if (halt !== null) this.halt(halt);
   }
 
@@ -103,8 +104,8 @@ export class Halting {
 
   #refusedAgain(peer: PeerId, reason: string, halted: Halted): void {
     if (halted.halt.name === "superseded" || !halted.members.includes(peer)) return;
-    const { router, db } = this.#components;
-    const halt = haltOf(reason, router.hellos.get(peer)?.name ?? peer, db);
+    const { router, node } = this.#components;
+    const halt = haltOf(reason, router.hellos.get(peer)?.name ?? peer, node);
     // A new object: what waits for the end of the last refusals gives up.
     if (halt === null || halt.name === halted.halt.name) this.#halted = { ...halted };
     else this.halt(halt);

@@ -23,17 +23,17 @@ export function supersededHalt(
   { number }: Epoch,
   by: string,
   {
-    file,
+    node,
     follows,
     because = "",
-  }: { readonly file: string; readonly follows: boolean; readonly because?: string },
+  }: { readonly node: string; readonly follows: boolean; readonly because?: string },
 ): Halt {
   return {
     name: "superseded",
     reason: follows
       ? `${by} began epoch ${number} of the cluster; this learner follows when it meets ${by}`
       : `the cluster was recovered without this node: ${by} began epoch ${number}${because === "" ? "" : `: ${because}`}`,
-    hint: `${follows ? `start ${by}, or check the network to it; or ` : ""}${rejoinHint(file)}`,
+    hint: `${follows ? `start ${by}, or check the network to it; or ` : ""}${rejoinHint(node)}`,
   };
 }
 

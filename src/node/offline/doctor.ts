@@ -1,4 +1,5 @@
 /** The report of `marmot doctor` on a database: by the same checks as the start of `marmot run`. Reads only. */
+import { nodeWords } from "../../base/text/spans.ts";
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { nextTurn } from "../../base/clock.ts";
@@ -136,7 +137,9 @@ class Inspecting {
       const [message, hint] = isDamage(error)
         ? [
             `${db} is damaged: ${damageText(error)}`,
-            existsSync(this.#paths.replica) ? `marmot repair --db ${db}` : salvageHint(db),
+            existsSync(this.#paths.replica)
+              ? `marmot repair ${nodeWords(db, this.#paths.folder)}`
+              : salvageHint(db),
           ]
         : [`${db} cannot be read: ${errorMessage(error)}`, `run sqlite3 ${db} "PRAGMA quick_check"`];
       // A damaged file has its problem already.

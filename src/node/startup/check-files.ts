@@ -1,4 +1,5 @@
 /** Decides the kind of a start, and checks that the files of a node belong together. Writes nothing. */
+import { nodeWords } from "../../base/text/spans.ts";
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDamage, UserError } from "../../base/errors.ts";
@@ -158,7 +159,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
-        `put the file back, or run marmot repair --db ${file} to build it from the replica, or move ${paths.folder} to another place and start with --peers`,
+        `put the file back, or run marmot repair ${nodeWords(file, paths.folder)} to build it from the replica, or move ${paths.folder} to another place and start with --peers`,
       );
     return { kind: "member", head };
   }
@@ -195,7 +196,7 @@ const readPositions = (replica: DatabaseSync): number[] =>
 function supersededAtStart(last: Epoch, paths: DataPaths, file: string): Halt {
   const { self, at } = readMembership(paths.log);
   const by = at.members.find(({ peerId }) => peerId === last.by)?.name ?? last.by;
-  return supersededHalt(last, by, { file, follows: mayFollow(at, self) });
+  return supersededHalt(last, by, { node: nodeWords(file, paths.folder), follows: mayFollow(at, self) });
 }
 
 /**
@@ -239,7 +240,7 @@ export function checkMemberFiles(
         replica: readPositions(replica),
         received: JSON.parse(readLocal(replica, "received") ?? "[]") as number[],
       },
-      rejoinHint(file),
+      rejoinHint(nodeWords(file, paths.folder)),
     );
     if (halt !== null) throw new HaltError(halt);
     return settings;
