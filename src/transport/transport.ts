@@ -103,10 +103,8 @@ export class Libp2pTransport implements Transport {
     this.#strangers = new Strangers(components.logger);
     this.peerId = peerIdOf(options.privateKey);
     this.#book = new AddressBook(this.peerId, components.random.fork());
-    this.#book.add(
-      options.peers.filter((address) => !isDnsList(address)),
-      components.clock.now(),
-    );
+    const given = options.peers.filter((address) => !isDnsList(address));
+    this.#book.add(given, components.clock.now());
     this.#lists = new DnsAddresses(options.peers.filter(isDnsList), {
       resolveTxt: options.resolveTxt ?? resolveTxt,
       now: () => components.clock.now(),
@@ -326,9 +324,7 @@ export class Libp2pTransport implements Transport {
         if (other !== undefined && !this.#isBetter(link, other, peerId)) return "there is a stream already";
         this.#links.set(peerId, link);
         this.#heardAt.set(peerId, this.#components.clock.now());
-        if (other !== undefined) {
-          other.refuse("there is a newer stream");
-        }
+        other?.refuse("there is a newer stream");
         announced = true;
         // The link counts as open only after this function returns, so the handlers are called in a microtask.
         queueMicrotask(() => {
@@ -388,12 +384,12 @@ export class Libp2pTransport implements Transport {
 
   #onRecord(peer: PeerId, all: string[]): void {
     if (this.#node === null) return;
-    const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
     // A loopback address leads to another machine's peer only by mistake.
     const isLocal =
       this.addresses().every(isLoopbackAddress) ||
       this.#connectionsOf(peer).some((c) => isLoopbackAddress(c.remoteAddr.toString()));
     const addresses = isLocal ? all : all.filter((address) => !isLoopbackAddress(address));
+    const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
     if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay)) this.#tellAddresses();
   }
 
