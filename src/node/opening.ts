@@ -2,7 +2,6 @@
  * Opens the replicator of a node: at the start, and again after a full disk, trouble with the file, a received replica or a
  * halt. Waits where the files cannot be opened yet.
  */
-import { nodeWords } from "../base/text/spans.ts";
 import { existsSync, rmSync } from "node:fs";
 import { nextTurn } from "../base/clock.ts";
 import { errorMessage, isDamage, isDiskFull, UserError } from "../base/errors.ts";
@@ -41,11 +40,6 @@ export class Opening {
     this.#core = core;
   }
 
-  /** The options that name this node in a command. */
-  get #node(): string {
-    return nodeWords(this.#core.options.db, this.#core.options.dataDir);
-  }
-
   halt(halt: Halt): void {
     this.#halting.halt(halt);
   }
@@ -57,7 +51,10 @@ export class Opening {
     const [group] = replicator?.runtime.groups ?? [];
     const follows = group !== undefined && mayFollow(group.configuration, replicator!.log.member);
     this.halt(
-      supersededHalt(epochs.at(-1)!, replicator?.peers.nameOf(by) ?? by, { node: this.#node, follows }),
+      supersededHalt(epochs.at(-1)!, replicator?.peers.nameOf(by) ?? by, {
+        place: this.#core.place,
+        follows,
+      }),
     );
   }
 
@@ -74,7 +71,7 @@ export class Opening {
       ...{ paths, peerId, transport, clock, isHalted, signal: stopping.signal },
       onRefused: (because) => {
         this.#refusedEpoch = epoch.id;
-        this.halt(supersededHalt(epoch, by(), { node: this.#node, follows: false, because }));
+        this.halt(supersededHalt(epoch, by(), { place: core.place, follows: false, because }));
       },
       onFollowed: ({ life, configurations }) => {
         logger.event("member", `follows ${by()} into epoch ${epoch.number} of the cluster`);
@@ -99,7 +96,7 @@ export class Opening {
     const core = this.#core;
     const { clock, logger } = core.components;
     core.halting ??= new Halting({
-      ...{ clock, logger, router: core.router, node: this.#node },
+      ...{ clock, logger, router: core.router, place: core.place },
       setPhase: (phase) => {
         core.phase = phase;
       },
@@ -173,7 +170,7 @@ export class Opening {
           if (isDiskFull(error)) this.waitForRoom(error);
           else if (error instanceof HaltError) this.halt(error.halt);
           else if (isFileTrouble(error)) this.waitForFile(error);
-          else if (error instanceof EntryError) this.halt(entryHalt(error, this.#node));
+          else if (error instanceof EntryError) this.halt(entryHalt(error, core.place));
           else core.failWith(error);
         },
         onReplacement: () => {

@@ -15,10 +15,6 @@ export const showCount = (n: number): string => n.toLocaleString("en");
 /** `1 row`, `2 rows`. */
 export const counted = (n: number, unit: string): string => `${showCount(n)} ${unit}${n === 1 ? "" : "s"}`;
 
-/** The options that name a node in a command. Its data directory is left out where it is the usual one. */
-export const nodeWords = (file: string, dataDir: string): string =>
-  `--db ${shellWord(file)}${dataDir === `${file}.marmot` ? "" : ` --data-dir ${shellWord(dataDir)}`}`;
-
 /** A word of a shell command. */
 export const shellWord = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

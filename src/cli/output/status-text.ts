@@ -1,6 +1,5 @@
 /** The text of `marmot status`: the verdict, the nodes, the work and the things to do. */
-import { basename } from "node:path";
-import { counted, nodeWords, shellWord, showCount, showSpan } from "../../base/text/spans.ts";
+import { counted, shellWord, showCount, showSpan } from "../../base/text/spans.ts";
 import type { Finding, MemberStatus, NodeStatus } from "../../operations/api.ts";
 import type { Paint } from "./color.ts";
 import { describe } from "./progress-line.ts";
@@ -167,6 +166,7 @@ function todo({ verdict, node }: NodeStatus, { wide, locator, paint }: StatusTex
 
 /** The way to name the node in a command. */
 export const locatorOf = (db: string | null, dataDir: string | null): string =>
-  db !== null
-    ? nodeWords(db, dataDir ?? `${db}.marmot`)
-    : `--data-dir ${shellWord(dataDir ?? basename("."))}`;
+  [
+    ...(db === null ? [] : [`--db ${shellWord(db)}`]),
+    ...(dataDir === null ? [] : [`--data-dir ${shellWord(dataDir)}`]),
+  ].join(" ");

@@ -2,7 +2,6 @@
  * Decides how a member goes on with the file at its path: as it is, under a new epoch, with capture installed again, or not
  * at all. Run at the start, and again when the file changed under a running node. Nothing else may be open on the replica.
  */
-import { nodeWords } from "../../base/text/spans.ts";
 import { existsSync, statSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Halt } from "../../base/halt.ts";
@@ -24,6 +23,9 @@ import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { findDamage, QUICK_CHECK_BYTES, sizeOf } from "../../sqlite/damage.ts";
 import { queryOf } from "../../sqlite/query.ts";
+import { isAlone } from "../../log-store/log-file.ts";
+import { marmotCommand } from "../../base/text/commands.ts";
+import { shellWord } from "../../base/text/spans.ts";
 import { FilePair } from "./file-pair.ts";
 
 /**
@@ -44,13 +46,17 @@ export interface InspectedFile {
   readonly pause: () => Promise<void>;
 }
 
-const repair = ({ file, paths }: InspectedFile): string => `marmot repair ${nodeWords(file, paths.folder)}`;
+const repair = ({ file, paths }: InspectedFile): string =>
+  marmotCommand("repair", { db: file, folder: paths.folder });
 
-const rejoin = ({ file, paths }: InspectedFile): string =>
-  `or to join again, stop the node, move ${file} and ${paths.folder} to another place, and run marmot run with --peers`;
+/** "": there is no other member to join. */
+const orJoin = ({ file, paths }: InspectedFile): string =>
+  isAlone(paths.log)
+    ? ""
+    : `; or to join again, stop the node, move ${shellWord(file)} and ${shellWord(paths.folder)} to another place, and run marmot run with --peers`;
 
 const choices = (inspected: InspectedFile): string =>
-  `stop the applications, then ${repair(inspected)} takes the cluster's data and keeps this file and its own rows; ${rejoin(inspected)}`;
+  `stop the applications, then ${repair(inspected)} takes the cluster's data and keeps this file and its own rows${orJoin(inspected)}`;
 
 export const missingHalt = (inspected: InspectedFile): Halt => ({
   name: "file-replaced",
@@ -61,7 +67,7 @@ export const missingHalt = (inspected: InspectedFile): Halt => ({
 export const damagedHalt = (inspected: InspectedFile, detail: string): Halt => ({
   name: "damaged",
   reason: `${inspected.file} is damaged: ${detail}`,
-  hint: `stop the applications, then ${repair(inspected)} builds the file again from the replica and keeps the damaged one; ${rejoin(inspected)}`,
+  hint: `stop the applications, then ${repair(inspected)} builds the file again from the replica and keeps the damaged one${orJoin(inspected)}`,
 });
 
 const halt = (name: Halt["name"], reason: string, hint: string): FileVerdict => ({

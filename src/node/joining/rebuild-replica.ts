@@ -1,5 +1,4 @@
 /** Receives the replica of a member again, in place of a damaged or missing one; see `lost-replica.ts`. */
-import { nodeWords } from "../../base/text/spans.ts";
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { sleep } from "../../base/clock.ts";
 import { errorMessage, UserError } from "../../base/errors.ts";
@@ -48,7 +47,7 @@ export async function rebuildReplica(reason: string, components: RebuildComponen
   // Entries that the file shows were in the log. Without them it lost its end, and votes.
   const needed = groups.map(({ compactedIndex }, shard) => Math.max(compactedIndex, reflected[shard] ?? 0));
   const facts = { log: paths.log, groups, replica: needed, received: [], reflected };
-  const halt = logEndHalt(facts, rejoinHint(nodeWords(db, paths.folder)));
+  const halt = logEndHalt(facts, rejoinHint({ db, folder: paths.folder }));
   if (halt !== null) throw new HaltError(halt);
   const target = `${paths.replica}.received`;
   for (;;) {

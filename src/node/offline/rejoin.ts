@@ -7,7 +7,8 @@ import { hostname } from "node:os";
 import { basename, join } from "node:path";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readCaptured } from "../../capture/install.ts";
-import { nodeWords, shellWord } from "../../base/text/spans.ts";
+import { marmotCommand } from "../../base/text/commands.ts";
+import { shellWord } from "../../base/text/spans.ts";
 import { readFormerMember } from "../../log-store/log-file.ts";
 import { toldRole } from "../../replication/members/role.ts";
 import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
@@ -57,7 +58,7 @@ export function setAside(file: string, dataDir: string, stamp: string): RejoinRe
 }
 
 function nextStart(file: string, dataDir: string, needsPeers: boolean): string {
-  const words = [`marmot run ${nodeWords(file, dataDir)}`];
+  const words = [marmotCommand("run", { db: file, folder: dataDir })];
   const former = formerMember(dataPaths(dataDir));
   if (former !== null && former.name !== hostname()) words.push("--name", shellWord(former.name));
   const role = former === null || former.isVoter ? "voter" : toldRole({ role: "voter", ...former });
