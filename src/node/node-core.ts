@@ -31,6 +31,7 @@ import { ArchiveReader } from "./backup/beside/archive-reader.ts";
 import { BackupSchedule } from "./backup/beside/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
+import type { NodePlace } from "../base/text/commands.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { type NameAndRole, newMember } from "./startup/own-member.ts";
 
@@ -95,6 +96,11 @@ export class NodeCore {
   /** The last `verify` of this node. */
   verified: Omit<VerifiedStatus, "agoMs"> | null = null;
   #fail!: (error: Error) => void;
+
+  /** For commands in hints. */
+  get place(): NodePlace {
+    return { db: this.options.db, folder: this.paths.folder };
+  }
 
   constructor(options: NodeOptions, components: NodeComponents) {
     this.options = options;
