@@ -1,6 +1,8 @@
 /** The process: arguments, environment, signals, exit code. The command itself is in `cli/main.ts`. */
 // First: it may replace the process, before all other modules are evaluated.
 import { isCompiled } from "./cli/process/scaled-heap.ts";
+// Then: it may load another SQLite, before any module opens a database.
+import "./cli/process/library-of-macos.ts";
 import { readFileSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { main } from "./cli/main.ts";

@@ -154,6 +154,15 @@ export function readMembership(path: string): { readonly self: MemberId; readonl
   });
 }
 
+/** The cluster has no other member. False also for a log that cannot be read. For hints. */
+export function isAlone(path: string): boolean {
+  try {
+    return readMembership(path).at.members.length === 1;
+  } catch {
+    return false;
+  }
+}
+
 /** Grows the WAL to this many pages, so that a later sync overwrites blocks that exist. */
 export function fillWal(db: Database, path: string, pages: number): void {
   const { size } = statSync(`${path}-wal`, { throwIfNoEntry: false }) ?? { size: 0 };
