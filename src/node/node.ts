@@ -13,7 +13,7 @@ import { requireOwnSqlite } from "../sqlite/versions/sqlite-version.ts";
 import { readWriterVersion } from "../sqlite/versions/writer-version.ts";
 import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
-import { refuseUsedArchive, requireArchiveKey } from "./backup/cluster-archive.ts";
+import { refuseUsedArchive, requireArchiveKey } from "./backup/beside/cluster-archive.ts";
 import { enterCluster, formNewCluster } from "./cluster-entry.ts";
 import {
   cleanUpAfterCrash,

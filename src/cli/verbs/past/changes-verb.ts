@@ -1,4 +1,5 @@
 /** `marmot changes`: the change feed on standard output, a JSON object a line. */
+import { systemClock } from "../../../base/clock.ts";
 import { UserError } from "../../../base/errors.ts";
 import { parsePosition } from "../../../base/text/position-token.ts";
 import { NodeClient } from "../../client.ts";
@@ -46,10 +47,10 @@ async function fromNode(options: Options, context: CliContext): Promise<number> 
 
 /** Says at times how far the work is: a node that reads this takes it for a sign of life. */
 function progress(context: CliContext): (at: string) => void {
-  let saidAt = performance.now();
+  let saidAt = systemClock.now();
   return (at) => {
-    if (performance.now() - saidAt < SAY_MS) return;
-    saidAt = performance.now();
+    if (systemClock.now() - saidAt < SAY_MS) return;
+    saidAt = systemClock.now();
     context.say(`at ${at}`);
   };
 }
