@@ -1,5 +1,5 @@
 /** Entries of the conflict journal as `marmot conflicts` lists and shows them. */
-import { asPeerId } from "../base/ids.ts";
+import { asPeerId, type PeerId } from "../base/ids.ts";
 import { foldName, isSameName } from "../base/names.ts";
 import { decodeImage, encodeImage } from "../change/codec.ts";
 import { keyIdOfImage } from "../change/key.ts";
@@ -8,26 +8,32 @@ import { UNSEEN_REASON } from "../rows/unseen-rows.ts";
 import { type Image, valueEqual } from "../change/value.ts";
 import type { ConflictState } from "../replica/conflicts/conflict-states.ts";
 import type { StoredConflict } from "../replica/conflicts/journal.ts";
-import type { Replicator } from "../replication/replicator.ts";
+import type { OpenReplica } from "../replica/open-replica.ts";
 import type { ConflictDetail, ConflictSummary, ShownValue } from "./api.ts";
 import { showKey, showValue } from "./literals.ts";
+
+/** The replica with its journal, and the names of nodes: of a running node, or from an archive. */
+export interface ConflictSource {
+  readonly replica: Pick<OpenReplica, "replica">;
+  readonly peers: { nameOf(peer: PeerId): string };
+}
 
 export const conflictId = (c: StoredConflict): string => `${c.shard}:${c.index}:${c.ordinal}`;
 
 /** null: no conflict has this id, or the journal no longer keeps it. */
-export function findConflict(replicator: Replicator, id: string): StoredConflict | null {
+export function findConflict(source: ConflictSource, id: string): StoredConflict | null {
   const [shard, index, ordinal] = id.split(":").map(Number);
   if (![shard, index, ordinal].every(Number.isSafeInteger)) return null;
-  return replicator.replica.replica.journal.get(shard!, index!, ordinal!);
+  return source.replica.replica.journal.get(shard!, index!, ordinal!);
 }
 
-export function conflictSummary(replicator: Replicator, conflict: StoredConflict): ConflictSummary {
-  const { replica } = replicator.replica;
+export function conflictSummary(source: ConflictSource, conflict: StoredConflict): ConflictSummary {
+  const { replica } = source.replica;
   const shape = replica.shapes.get(conflict.table);
   const { shard, index, ordinal, losingOrigin, winningOrigin } = conflict;
   const state = replica.journal.states.of(shard, index, ordinal);
-  const { name: losingName, peer: losingPeer } = peerOf(replicator, losingOrigin);
-  const { name: winningName, peer: winningPeer } = peerOf(replicator, winningOrigin);
+  const { name: losingName, peer: losingPeer } = peerOf(source, losingOrigin);
+  const { name: winningName, peer: winningPeer } = peerOf(source, winningOrigin);
   return {
     id: conflictId(conflict),
     shard,
@@ -38,9 +44,9 @@ export function conflictSummary(replicator: Replicator, conflict: StoredConflict
     kind: conflict.note?.reason === UNSEEN_REASON ? "unseen write" : conflict.kind,
     ...{ losingOrigin: losingName, winningOrigin: winningName, losingPeer, winningPeer },
     time: conflict.time,
-    differing: differing(conflict, columnsOf(replicator, conflict)),
+    differing: differing(conflict, columnsOf(source, conflict)),
     state: state?.state ?? "open",
-    settled: state === null ? null : settledBy(replicator, state),
+    settled: state === null ? null : settledBy(source, state),
   };
 }
 
@@ -64,18 +70,18 @@ function keyOf(conflict: StoredConflict, shapes: ReadonlyMap<number, TableShape>
   return conflict.note === undefined ? String(keyId) : "";
 }
 
-function peerOf(replicator: Replicator, hash: number): { name: string; peer: string } {
-  const peer = replicator.replica.replica.origins.peerOf(hash);
-  return { peer, name: peer === "" ? "unknown" : replicator.peers.nameOf(asPeerId(peer)) };
+function peerOf(source: ConflictSource, hash: number): { name: string; peer: string } {
+  const peer = source.replica.replica.origins.peerOf(hash);
+  return { peer, name: peer === "" ? "unknown" : source.peers.nameOf(asPeerId(peer)) };
 }
 
-function settledBy(replicator: Replicator, { by, time }: ConflictState): ConflictSummary["settled"] {
-  const { name, peer } = peerOf(replicator, by);
+function settledBy(source: ConflictSource, { by, time }: ConflictState): ConflictSummary["settled"] {
+  const { name, peer } = peerOf(source, by);
   return { by: name, peer, time };
 }
 
-const columnsOf = (replicator: Replicator, { note, table }: StoredConflict): readonly string[] =>
-  note?.columns ?? replicator.replica.replica.shapes.get(table)?.columns.map((c) => c.name) ?? [];
+const columnsOf = (source: ConflictSource, { note, table }: StoredConflict): readonly string[] =>
+  note?.columns ?? source.replica.replica.shapes.get(table)?.columns.map((c) => c.name) ?? [];
 
 /** A unique clash has rows of two keys: only the columns that clash are of interest, and they are equal. */
 function differing(conflict: StoredConflict, columns: readonly string[]): readonly string[] {
@@ -87,12 +93,12 @@ function differing(conflict: StoredConflict, columns: readonly string[]): readon
   );
 }
 
-export function conflictDetail(replicator: Replicator, conflict: StoredConflict): ConflictDetail {
+export function conflictDetail(source: ConflictSource, conflict: StoredConflict): ConflictDetail {
   const image = (bytes: Uint8Array | null): ShownValue[] | null =>
     bytes === null ? null : decodeImage(bytes).map((v: Image[number]) => showValue(v));
   return {
-    ...conflictSummary(replicator, conflict),
-    columns: columnsOf(replicator, conflict),
+    ...conflictSummary(source, conflict),
+    columns: columnsOf(source, conflict),
     losingImage: image(conflict.losingImage),
     winningImage: image(conflict.winningImage),
   };

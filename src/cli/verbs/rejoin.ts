@@ -1,5 +1,4 @@
 /** `marmot rejoin`: lets a halted node join its cluster again as a new member. */
-import { marmotCommand } from "../../base/text/commands.ts";
 import { systemClock } from "../../base/clock.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
@@ -33,10 +32,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     context.print(
       `these rows are in ${result.saved}; later: ATTACH '${result.saved}' AS unsent; INSERT OR REPLACE INTO TABLE SELECT * FROM unsent.TABLE`,
     );
-  const peers = result.needsPeers ? " --peers ADDRESS" : "";
-  context.say(
-    `next: ${marmotCommand("run", { db, folder: dataDirOf(options) })}${peers} receives the cluster's data as a new member`,
-  );
+  context.say(`next: ${result.next} receives the cluster's data as a new member`);
   return 0;
 }
 
