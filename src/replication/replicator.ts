@@ -194,7 +194,7 @@ export class Replicator {
       onSnapshotOffered: (shard, from, { index }) => this.snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       tellBusy: (bytes) => this.#busyPeers.tell(bytes),
-      onTick: () => this.#upkeep.tick(),
+      onTicks: (ticks) => this.#upkeep.tick(ticks),
       onLeader: (shard) => this.measures.leaderChanged(shard),
     });
   }

@@ -60,13 +60,15 @@ export class Upkeep {
     this.#dataFiles = new DataFiles(options.paths);
   }
 
-  tick(): void {
+  /** `passed`: ticks since the last call, fewer than `NEWS_TICKS`. */
+  tick(passed: number): void {
     const { wal, members, transport, lives, peers, snapshots, loop, clock, logger, readiness, ownNews } =
       this.#components;
     const { application } = this.#components;
     wal.tick();
-    const ticks = ++this.#ticks;
-    const isNewsTick = ticks % NEWS_TICKS === 0;
+    const before = this.#ticks;
+    const ticks = (this.#ticks += passed);
+    const isNewsTick = Math.floor(ticks / NEWS_TICKS) > Math.floor(before / NEWS_TICKS);
     members.askForPromotion({ role: this.#options.role, ticks, isNewsTick }, readiness);
     if (!isNewsTick) return;
     this.#dataFiles.check();
