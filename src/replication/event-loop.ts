@@ -100,9 +100,14 @@ export class EventLoop implements StateMachine {
     return longest;
   }
 
+  /** Nothing but heartbeats comes and goes. */
+  get isQuiet(): boolean {
+    return this.#tickMs > TICK_MS;
+  }
+
   /** Before a message is handled: in a quiet cluster the time until it came passes first. */
   catchUp(): void {
-    if (this.#tickMs === TICK_MS || this.#running || this.#stopped) return;
+    if (!this.isQuiet || this.#running || this.#stopped) return;
     if (this.#components.clock.now() - this.#tickedAt >= TICK_MS) this.#tick();
   }
 
@@ -197,7 +202,7 @@ export class EventLoop implements StateMachine {
     const woken = this.#scheduled;
     this.#scheduled = false;
     if (this.#stopped) return;
-    if (this.#tickMs > TICK_MS && !this.#runtime.isQuiet) this.#tickAfter(TICK_MS);
+    if (this.isQuiet && !this.#runtime.isQuiet) this.#tickAfter(TICK_MS);
     if (this.frozen) return;
     if (woken) this.wake();
     else if (result.again === "now" || this.#runtime.hasWork || replica.replica.runnable) this.#wakeLater();

@@ -77,7 +77,7 @@ export class Upkeep {
     for (const peer of transport.connected()) lives.checkAgain(peer);
     application.tick(!this.#components.triesSchema());
     this.#lookAtFormats();
-    peers.tellAll({ kind: "news", ...ownNews() });
+    peers.tellNews(ownNews(), loop.isQuiet);
     for (const { from, to, reason } of this.#unreached.take(peers.unreached(), clock.now()))
       logger.event(
         "peer",
