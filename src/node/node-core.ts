@@ -30,6 +30,7 @@ import { Archiver, type ArchiverOptions } from "./backup/archiver.ts";
 import { BackupSchedule } from "./backup/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
+import type { NodePlace } from "../base/text/commands.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { type NameAndRole, newMember } from "./startup/own-member.ts";
 
@@ -94,6 +95,11 @@ export class NodeCore {
   /** The last `verify` of this node. */
   verified: Omit<VerifiedStatus, "agoMs"> | null = null;
   #fail!: (error: Error) => void;
+
+  /** For commands in hints. */
+  get place(): NodePlace {
+    return { db: this.options.db, folder: this.paths.folder };
+  }
 
   constructor(options: NodeOptions, components: NodeComponents) {
     this.options = options;

@@ -27,6 +27,8 @@ const MAX_LATE_TICKS = 2;
 const MAX_ROUNDS = 4;
 /** Milliseconds between two checkpoints of a replica that changed. */
 const CHECKPOINT_MS = 2000;
+/** So much longer a checkpoint waits for the rest of a changeset, whose parts it would store. */
+const PATIENCE_MS = 8000;
 
 export interface EventLoopComponents {
   readonly replica: OpenReplica;
@@ -245,7 +247,7 @@ export class EventLoop implements StateMachine {
       this.#runtime.wasStopped(due);
       for (let i = 0; i < ticks; i++) this.#runtime.tick();
       if (!this.frozen) this.#pipeline.tick();
-      if (now - this.#checkpointedAt >= CHECKPOINT_MS) this.#checkpoint();
+      if (now - this.#checkpointedAt >= this.#checkpointPause) this.#checkpoint();
       this.#components.onTicks(ticks);
       this.#garbage.tick(this.#runtime.counters.turns);
     } catch (error) {
@@ -254,6 +256,10 @@ export class EventLoop implements StateMachine {
     }
     this.wake();
     this.#tickAfter(this.#runtime.isQuiet ? QUIET_TICK_MS : TICK_MS);
+  }
+
+  get #checkpointPause(): number {
+    return CHECKPOINT_MS + (this.#components.replica.replica.isAhead ? PATIENCE_MS : 0);
   }
 
   #checkpoint(): void {

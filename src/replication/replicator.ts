@@ -16,7 +16,7 @@ import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
-import { neverClose, noteStop } from "../app-db/closing.ts";
+import { neverClose, noteStop, storeReplica } from "../app-db/closing.ts";
 import type { NodeNews } from "./messages/control-messages.ts";
 import { PeerMessages } from "./peer-messages.ts";
 import { PeerNews } from "./peer-news.ts";
@@ -330,6 +330,7 @@ export class Replicator {
     this.loop.stop();
     this.#watcher.stop();
     this.snapshots.close();
+    storeReplica(this.replica, this.#components.logger);
     this.history?.close();
     this.replica.close();
     this.log.close();

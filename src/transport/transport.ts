@@ -15,7 +15,7 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { AddressProblem, Lane, PeerTraffic, Transport, TransportHandlers } from "../shard/seams.ts";
-import { AddressBook } from "./address-book.ts";
+import { AddressBook, type RememberedAddresses } from "./address-book.ts";
 import { dialReason } from "./dial-reason.ts";
 import { DnsAddresses, isDnsList, type ResolveTxt } from "./addresses/dns-addresses.ts";
 import { Discovery, RECORDS } from "./discovery.ts";
@@ -66,13 +66,13 @@ export interface TransportOptions {
   readonly announce: readonly string[];
   /** Multiaddrs that are dialled until the node stops, and lists of them in DNS. */
   readonly peers: readonly string[];
-  /** Multiaddrs that worked in an earlier run. */
-  readonly remembered: readonly string[];
+  /** Of an earlier run. */
+  readonly remembered: RememberedAddresses;
   readonly mdns: boolean;
   /** Default: as the machine does. */
   readonly resolveTxt?: ResolveTxt;
   /** Called when the addresses to remember over a restart have changed. */
-  readonly onAddresses?: (multiaddrs: string[]) => void;
+  readonly onAddresses?: (addresses: RememberedAddresses) => void;
   /** A peer refused this node, and why. */
   readonly onRefused?: (peerId: PeerId, reason: string) => void;
 }
@@ -108,10 +108,8 @@ export class Libp2pTransport implements Transport {
     this.#own = new OwnAddresses(() => this.#node?.getMultiaddrs() ?? [], components.clock);
     this.peerId = peerIdOf(options.privateKey);
     this.#book = new AddressBook(this.peerId, components.random.fork());
-    this.#book.add(
-      options.peers.filter((address) => !isDnsList(address)),
-      components.clock.now(),
-    );
+    const given = options.peers.filter((address) => !isDnsList(address));
+    this.#book.add(given, components.clock.now());
     this.#lists = new DnsAddresses(options.peers.filter(isDnsList), {
       resolveTxt: options.resolveTxt ?? resolveTxt,
       now: () => components.clock.now(),
@@ -267,8 +265,9 @@ export class Libp2pTransport implements Transport {
     for (const address of this.#book.due(now, connected)) void this.#dial(address);
     for (const { address, reason } of this.#book.takeReports(now, connected))
       this.#components.logger.info("a peer cannot be reached", { address, reason });
-    const pause = this.#book.isSettled(connected) ? SETTLED_TICK_MS : TICK_MS;
-    this.#timer = clock.after(pause, () => this.#tick());
+    this.#timer = clock.after(this.#book.isSettled(connected) ? SETTLED_TICK_MS : TICK_MS, () =>
+      this.#tick(),
+    );
   }
 
   async #dial(address: string): Promise<void> {
@@ -341,7 +340,7 @@ export class Libp2pTransport implements Transport {
           if (this.#links.get(peerId) !== link) return;
           handlers.onConnect(peer);
           this.#discovery?.announce();
-          this.#options.onAddresses?.(this.#book.all());
+          this.#tellAddresses();
         });
         return null;
       },
@@ -388,13 +387,16 @@ export class Libp2pTransport implements Transport {
 
   #onRecord(peer: PeerId, all: string[]): void {
     if (this.#node === null) return;
-    const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
     // A loopback address leads to another machine's peer only by mistake.
     const isLocal =
       this.addresses().every(isLoopbackAddress) ||
       this.#connectionsOf(peer).some((c) => isLoopbackAddress(c.remoteAddr.toString()));
     const addresses = isLocal ? all : all.filter((address) => !isLoopbackAddress(address));
-    if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay))
-      this.#options.onAddresses?.(this.#book.all());
+    const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
+    if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay)) this.#tellAddresses();
+  }
+
+  #tellAddresses(): void {
+    this.#options.onAddresses?.(this.#book.toRemember((peer) => this.#links.has(asPeerId(peer))));
   }
 }

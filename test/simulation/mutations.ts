@@ -1137,6 +1137,27 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/replication/messages/check-proposal.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- parts of a changeset
+  {
+    ...one(
+      "the replica's positions are stored without the parts before them",
+      0,
+      "replica/replica-transaction.ts",
+      "this.#isAhead = components.staged.unstoredBytes > 0;",
+      "this.#isAhead = false;",
+    ),
+    test: "test/replica/staged-parts.test.ts",
+  },
+  {
+    ...one(
+      "a changeset of another origin takes effect, and the parts before it are only in memory",
+      0,
+      "replica/replica-transaction.ts",
+      " || this.#written !== this.#writtenBefore;",
+      ";",
+    ),
+    test: "test/replica/staged-parts.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- releases
   {
     ...one(

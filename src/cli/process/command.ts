@@ -1,5 +1,4 @@
 /** The process: arguments, environment, signals, exit code. The command itself is in `cli/main.ts`. */
-// First: it may replace the process, before all other modules are evaluated.
 import { isCompiled } from "./scaled-heap.ts";
 import { readFileSync, writeSync } from "node:fs";
 import { hostname } from "node:os";

@@ -2,6 +2,7 @@
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { errorMessage, isDamage, isDiskFull, UserError } from "../../base/errors.ts";
+import { marmotCommand } from "../../base/text/commands.ts";
 import { shellWord } from "../../base/text/spans.ts";
 import { damageText, findDamage } from "../../sqlite/damage.ts";
 import { isBusy } from "../../sqlite/locked.ts";
@@ -123,7 +124,7 @@ export interface NodeFiles {
 
 /** The hint for a damaged file of the data directory. */
 export const rejoinHint = ({ folder, db }: Pick<NodeFiles, "folder" | "db">): string =>
-  `stop the node, move ${folder} and ${db} away, and let it join the cluster again with --peers; changes that were not sent stay in the file that was moved`;
+  `stop the node, move ${shellWord(folder)} and ${shellWord(db)} away, and let it join the cluster again with --peers; changes that were not sent stay in the file that was moved; if no other node is a member, keep ${shellWord(db)}, run ${marmotCommand("cleanup", { db, folder })}, and move only ${shellWord(folder)}: the next start forms a new cluster from the file`;
 
 /** An error at work or at a start, as a user can act on it; null: it is not of a file. */
 export function nodeFileError(error: unknown, files: NodeFiles): UserError | null {

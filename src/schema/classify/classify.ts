@@ -2,6 +2,7 @@
  * Which tables of a schema replicate, which need care and which are refused, with reason and hint. `doctor` prints the result
  * and `run` obeys it.
  */
+import { shellWord } from "../../base/text/spans.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { type ClassifiedTable, PICKED_IDS, refused, replicates } from "./table-verdict.ts";
 import { classifyVirtual } from "./virtual.ts";
@@ -140,7 +141,7 @@ function refuseLeftover(query: Query, { kind, name, of }: Leftover): ClassifiedT
   return refused(
     name,
     `it is ${what} that ${versions} left in the file`,
-    `remove all of them: marmot cleanup --db ${String(file)} --also-others`,
+    `remove all of them: marmot cleanup --db ${shellWord(String(file))} --also-others`,
   );
 }
 
