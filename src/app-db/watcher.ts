@@ -15,7 +15,7 @@ const PAUSES_MS = [1, 1, 1, 1, 4, 8, 16, 32, 64] as const;
 const OWN_PAUSE = 3;
 const POLL_MS = 250;
 const PROVEN_POLL_MS = 1000;
-/** So many commits that events told prove that they come. */
+/** So many commits that events told, own ones too, prove that they come. */
 const PROOF = 3;
 /** An event this soon after our own commit is that commit's. */
 const OWN_MS = 0.5;
@@ -114,7 +114,10 @@ export class Watcher {
     if (this.#spinning) return;
     this.#next?.cancel();
     const own = now - this.#ownAt < OWN_MS;
-    if (own) this.#pause = OWN_PAUSE; // most likely no news, but the application may have committed at the same time
+    if (own) {
+      this.#pause = OWN_PAUSE; // most likely no news, but the application may have committed at the same time
+      this.#told++;
+    }
     this.#again(own);
   }
 

@@ -277,7 +277,7 @@ export class Replicator {
     return new Upkeep(
       {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
-        wal: this.#wal,
+        ...{ wal: this.#wal, log: this.log },
         snapshots: this.snapshots,
         application: this.application,
         triesSchema: () => this.pipeline.triesSchema,

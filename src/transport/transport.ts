@@ -34,9 +34,8 @@ import { receiveTransfer, serveTransfer, TransferError, TransferSlots } from "./
 const RAFT_PROTOCOL = "/marmot/raft/1";
 const TRANSFER_PROTOCOL = "/marmot/transfer/1";
 
-const TICK_MS = 250;
-/** The same while no address waits for a dial. */
-const SETTLED_TICK_MS = 500;
+/** `settled`: while no address waits for a dial. */
+const TICK_MS = { usual: 250, settled: 500 } as const;
 const DIAL_TIMEOUT_MS = 5000;
 /** A peer learned by gossip that has the smaller id dials this node; this node waits so long before it dials itself. */
 const YIELD_DIAL_MS = 700;
@@ -265,9 +264,8 @@ export class Libp2pTransport implements Transport {
     for (const address of this.#book.due(now, connected)) void this.#dial(address);
     for (const { address, reason } of this.#book.takeReports(now, connected))
       this.#components.logger.info("a peer cannot be reached", { address, reason });
-    this.#timer = clock.after(this.#book.isSettled(connected) ? SETTLED_TICK_MS : TICK_MS, () =>
-      this.#tick(),
-    );
+    const pause = this.#book.isSettled(connected) ? TICK_MS.settled : TICK_MS.usual;
+    this.#timer = clock.after(pause, () => this.#tick());
   }
 
   async #dial(address: string): Promise<void> {
