@@ -126,6 +126,15 @@ test("a damaged file: the hint names file and data directory as a shell takes th
   expect([repaired.code, repaired.stderr]).toEqual([0, ""]);
   await until(async () => (await readyz()) === "ready", "the node is ready");
   expect(query("SELECT v FROM t ORDER BY id")).toEqual([["first"], ["confirmed"]]);
+
+  await stop();
+  for (const suffix of ["", "-wal", "-shm"]) rmSync(db + suffix, { force: true });
+  mkdirSync(db);
+  for (const verb of ["repair", "cleanup", "rejoin", "doctor", "run"]) {
+    const { code, stdout, stderr } = shell(`marmot ${verb} ${place()}`);
+    expect([verb, code, stdout + stderr]).toEqual([verb, 1, expect.stringContaining("is a folder")]);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  }
 });
 
 test("a log that lost its end, or is damaged: the whole cluster is formed again from the file", async () => {

@@ -947,7 +947,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   ofArchives(
     "an entry is left out between two segments",
-    "archive/shipping/shipper.ts",
+    "archive/shipping/segments.ts",
     "const [first, end] = [from[shard]! + 1, positions[shard]! + 1];",
     "const [first, end] = [from[shard]! + (link.number % 5 === 4 ? 2 : 1), positions[shard]! + 1];",
   ),
@@ -957,6 +957,26 @@ export const MUTATIONS: readonly Mutation[] = [
     ".store(node, archive, this.#tail.link.number + 1)",
     ".store(node, archive, this.#tail.link.number + 3)",
   ),
+  {
+    ...one(
+      "the feed tells the entry at the seam of archive and history twice",
+      0,
+      "operations/changes/past-stream.ts",
+      "this.#position = latest(this.#position, this.#seam);",
+      "this.#position = latest(this.#position, this.#seam).map((index) => index - 1);",
+    ),
+    test: "test/archive/seam.test.ts",
+  },
+  {
+    ...one(
+      "the feed leaves out the entry at the seam of archive and history",
+      0,
+      "node/backup/archive-changes.ts",
+      'until === null ? { kind: "newest" } : { kind: "position", position: until };',
+      'until === null ? { kind: "newest" } : { kind: "position", position: until.map((i) => i - 1) };',
+    ),
+    test: "test/archive/seam.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofRecoveries(
     "a later epoch does not halt a member of an earlier one",

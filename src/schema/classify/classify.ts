@@ -35,6 +35,7 @@ import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { type Leftover, readLeftovers } from "../leftovers.ts";
 import type { Selection } from "../selection.ts";
+import { shadowTablesOf } from "../virtual-tables.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
 import { classifyTriggers, type UserTriggers } from "../triggers.ts";
@@ -85,12 +86,13 @@ function classifyAll(
   const reserved = reservedNames(query, leftovers);
   const left = new Map(leftovers.map((l) => [l.name, l]));
   const tables = objects.filter((o) => o.kind === "table");
+  const shadows = shadowTablesOf(objects);
   const alone = tables.map(({ name }): ClassifiedTable => {
     if (unwanted.has(foldName(name)) || (wanted !== null && !wanted.has(foldName(name))))
       return { name, verdict: "skipped", reason: NOT_SELECTED, hint: "" };
     if (left.has(name)) return refuseLeftover(query, left.get(name)!);
     const kind = kinds.get(name);
-    if (kind === "shadow")
+    if (kind === "shadow" || shadows.has(foldName(name)))
       return { name, verdict: "skipped", reason: "belongs to a virtual table", hint: "" };
     // Decided by `classifyVirtual`: it depends on the other tables.
     if (kind === "virtual") return { name, verdict: "local", reason: "", hint: "" };
