@@ -194,7 +194,7 @@ export class Replicator {
       onSnapshotOffered: (shard, from, { index }) => this.snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       tellBusy: (bytes) => this.#busyPeers.tell(bytes),
-      onTick: () => this.#upkeep.tick(),
+      onTicks: (ticks) => this.#upkeep.tick(ticks),
       onLeader: (shard) => this.measures.leaderChanged(shard),
     });
   }
@@ -277,7 +277,7 @@ export class Replicator {
     return new Upkeep(
       {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
-        wal: this.#wal,
+        ...{ wal: this.#wal, log: this.log },
         snapshots: this.snapshots,
         application: this.application,
         triesSchema: () => this.pipeline.triesSchema,

@@ -947,7 +947,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   ofArchives(
     "an entry is left out between two segments",
-    "archive/shipping/shipper.ts",
+    "archive/shipping/segments.ts",
     "const [first, end] = [from[shard]! + 1, positions[shard]! + 1];",
     "const [first, end] = [from[shard]! + (link.number % 5 === 4 ? 2 : 1), positions[shard]! + 1];",
   ),
