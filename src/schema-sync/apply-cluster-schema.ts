@@ -22,6 +22,7 @@ import { changeCatalogue } from "../schema/diff/evolve.ts";
 import { rebaseChanges, type Rebased } from "../schema/rebase/rebase.ts";
 import { realTextTables } from "../schema/classify/real-texts.ts";
 import { mergedReasons, unwritableTables, withCopy } from "../schema/classify/writable.ts";
+import { dependentObjects } from "../schema/dependent-objects.ts";
 import { isSelected } from "../schema/selection.ts";
 import { withoutShadowTables } from "../schema/virtual-tables.ts";
 import { isUniqueIndex, type SchemaObject } from "../sqlite/schema.ts";
@@ -144,8 +145,21 @@ function agreedSchema(
     const name = agreedNames.get(t.id);
     return name === undefined ? [] : [{ ...t, name }];
   });
-  const present = { ...state, objects: withoutIndexes(components, withoutShadowTables(state.objects)) };
+  const objectsHere = withoutIndexes(components, withoutShadowTables(state.objects));
+  const present = { ...state, objects: withoutDependent(objectsHere, from, there) };
   return without(withHeld(present, from, there), ignored);
+}
+
+/** Without views and triggers that need a table which this file does not have yet. */
+function withoutDependent(
+  objects: readonly SchemaObject[],
+  from: SchemaState,
+  held: readonly HeldTable[],
+): readonly SchemaObject[] {
+  const had = new Set(from.objects.map((o) => foldName(o.name)));
+  const absent = new Set(held.flatMap((t) => (had.has(foldName(t.remembered)) ? [] : [foldName(t.name)])));
+  const dependent = dependentObjects(objects, absent);
+  return objects.filter((o) => !dependent.includes(o));
 }
 
 /**

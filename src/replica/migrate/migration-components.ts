@@ -9,6 +9,7 @@ import type { KeyPositions } from "../apply/key-positions.ts";
 import type { RowidCollisions } from "../apply/rowid-collisions.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import type { Origins } from "../order/origins.ts";
+import type { IncompleteTables } from "../store/incomplete-tables.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 
 export interface MigrationComponents {
@@ -22,6 +23,10 @@ export interface MigrationComponents {
   readonly rowidCollisions: RowidCollisions;
   readonly keyPositions: KeyPositions;
   readonly origins: Origins;
+  /** Tables that this node keeps without rows. */
+  readonly incomplete: IncompleteTables;
+  /** There are other members, from which this node can receive a whole replica. */
+  readonly mayReceive: () => boolean;
 }
 
 /** Settings and table shapes of the replica, before or after a schema entry. */
