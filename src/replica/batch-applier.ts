@@ -147,7 +147,8 @@ export class BatchApplier {
 
   /** The changeset has a row that the app database does not show for now: all of it waits. */
   #isTied(shard: number, head: BatchHead): boolean {
-    const { heldBack, staged, changed, incomplete } = this.#components;
+    const { heldBack, staged, changed } = this.#components;
+    const { tables: incomplete } = this.#components.completion;
     if (heldBack === null && incomplete.size === 0) return false;
     const heads = head.part > 1 ? [...staged.of(shard, head), head] : [head];
     return heads.some((part) => {
@@ -173,7 +174,7 @@ export class BatchApplier {
 
   *#applyRows(context: ChangesetContext, head: BatchHead): Generator<void, void> {
     for (const table of decodeTables(head, (id) => this.#tables.shapes.get(id)))
-      if (this.#components.incomplete.has(table.table)) this.#noteWaiting(table, context);
+      if (this.#components.completion.tables.has(table.table)) this.#noteWaiting(table, context);
       else yield* this.#rows.apply(this.#tables.accessTo(table.table), table.rows, context);
   }
 
@@ -193,7 +194,7 @@ export class BatchApplier {
   /** Applies a schema change at `index` of shard 0. Returns the rows that its constraints reject. */
   *changeSchema(index: number, head: Origin, bytes: Uint8Array): Generator<void, readonly RejectedKey[]> {
     const { settings, shapes } = this.#tables;
-    const { journal, beforeImages, checksums, changed, incomplete, mayReceive } = this.#components;
+    const { journal, beforeImages, checksums, changed, completion } = this.#components;
     const { rowidCollisions, keyPositions, origins, danglingReferences } = this.#components;
     const after = yield* changeSchema(
       { settings, shapes: [...shapes.values()] },
@@ -201,11 +202,11 @@ export class BatchApplier {
       {
         ...{ db: this.#db, context: this.#contextOf(0, index, head) },
         ...{ journal, beforeImages, checksums, changed, rowidCollisions, keyPositions, origins },
-        ...{ incomplete, mayReceive },
+        completion,
       },
     );
     this.#tables.reopen(after);
-    this.#components.incomplete = after.incomplete;
+    this.#components.completion.tables = after.incomplete;
     this.#components.endHistory();
     this.#components.history?.useSchema(after.settings.schemaVersion, this.#tables.shapes.values());
     this.#checker = this.#openChecker();

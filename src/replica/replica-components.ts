@@ -12,7 +12,7 @@ import { Origins } from "./order/origins.ts";
 import { StagedParts } from "./order/staged-parts.ts";
 import { DanglingReferences } from "./references/dangling-references.ts";
 import { LosersChildren } from "./references/losers-children.ts";
-import { type IncompleteTables, readIncomplete } from "./store/incomplete-tables.ts";
+import { Completion } from "./store/incomplete-tables.ts";
 import { CheckRecords } from "./store/check-records.ts";
 import { peerHash } from "./store/tables.ts";
 import { UsedVersions } from "./store/used-formats.ts";
@@ -30,10 +30,7 @@ export class ReplicaComponents {
   history: HistoryWriter | null = null;
   /** Rows that the app database does not show for now; null: it can show all. */
   heldBack: HeldRows | null = null;
-  /** Tables that this node keeps without rows. */
-  incomplete: IncompleteTables;
-  /** There are other members, from which this node can receive a whole replica. */
-  mayReceive: () => boolean = () => true;
+  readonly completion: Completion;
   readonly journal: Journal;
   readonly origins: Origins;
   readonly staged: StagedParts;
@@ -47,7 +44,7 @@ export class ReplicaComponents {
   readonly rowidCollisions: RowidCollisions;
 
   constructor(db: DatabaseSync, peerId: string) {
-    this.incomplete = readIncomplete(db);
+    this.completion = new Completion(db);
     this.journal = new Journal(db);
     this.origins = new Origins(db);
     this.staged = new StagedParts(db);
@@ -63,7 +60,7 @@ export class ReplicaComponents {
 
   /** Rows of tables without rows cannot be recorded: the history begins again with a whole replica. */
   endHistory(): void {
-    const [table] = this.incomplete.values();
+    const [table] = this.completion.tables.values();
     if (table !== undefined) this.history?.stop(new Error(`a table cannot be recorded: ${table.reason}`));
   }
 

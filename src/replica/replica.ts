@@ -33,7 +33,7 @@ import { type HeldRows, ReplicaComponents } from "./replica-components.ts";
 import { ReplicaTables } from "./replica-tables.ts";
 import { FileNote } from "./store/file-note.ts";
 import { AppliedPositions } from "./store/positions.ts";
-import { type IncompleteTables, nowWritable } from "./store/incomplete-tables.ts";
+import type { Completion, IncompleteTables } from "./store/incomplete-tables.ts";
 import { type CatalogueObject, readObjectsOf } from "./store/schema-store.ts";
 import { peerHash } from "./store/tables.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
@@ -61,8 +61,6 @@ export class Replica implements BeforeImageSource {
   readonly #statements: Record<"begin" | "read" | "commit" | "rollback", StatementSync>;
   #running: Generator<void, void> | null = null;
   #open = false;
-  #wantsWhole = { version: -1, is: false };
-
   /** The caller closes `db` after its last call. */
   constructor(db: DatabaseSync, { peerId, settings, shapes }: ReplicaOptions) {
     this.#db = db;
@@ -106,22 +104,11 @@ export class Replica implements BeforeImageSource {
 
   /** Tables that this node keeps without rows. */
   get incomplete(): IncompleteTables {
-    return this.#components.incomplete;
+    return this.completion.tables;
   }
 
-  /** A whole replica is due: this node can write a table that it keeps without rows. */
-  get wantsWhole(): boolean {
-    const { incomplete } = this.#components;
-    if (incomplete.size === 0) return false;
-    const { schemaVersion } = this.settings;
-    if (this.#wantsWhole.version !== schemaVersion)
-      this.#wantsWhole = { version: schemaVersion, is: nowWritable(this.catalogue(), incomplete) };
-    return this.#wantsWhole.is;
-  }
-
-  /** `mayReceive`: there are other members, from which this node can receive a whole replica. */
-  receivesFrom(mayReceive: () => boolean): void {
-    this.#components.mayReceive = mayReceive;
+  get completion(): Completion {
+    return this.#components.completion;
   }
 
   /** Records all entries that are applied from now on. */

@@ -86,7 +86,7 @@ export class Replicator {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
-    this.replica.replica.receivesFrom(() => (this.log.configuration(0)?.members.length ?? 0) > 1);
+    this.replica.replica.completion.mayReceive = () => (this.log.configuration(0)?.members.length ?? 0) > 1;
     this.history = openHistory(options, this.replica, components.logger);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);

@@ -39,7 +39,7 @@ import {
 import type { AppDbSession } from "../app-db/session.ts";
 import { forgetRejects, keepRejectedRows, keepRejectedTable, nextRejects } from "./keep-rejects.ts";
 import { rekeyedTables } from "./rekeyed-tables.ts";
-import { hasColumns, type HeldTable, withHeld } from "./tables-held-back.ts";
+import { hasColumns, type HeldTable, withHeld, withoutHeld } from "./tables-held-back.ts";
 import { refillColumns } from "./refill-columns.ts";
 import type { SchemaWorkspace, SchemaSyncComponents } from "./workspace.ts";
 
@@ -103,7 +103,8 @@ export function* applyClusterSchema(
     ...{ reflected, isReflectedLater: isMore },
   });
   if (toRestore.size > 0) {
-    const changes = entries.flatMap(({ entry }) => entry.changes);
+    const all = entries.flatMap(({ entry }) => entry.changes);
+    const changes = withoutHeld(all, appDb.remembered.state, appDb.held);
     for (const [id, { had, keyBefore }] of rekeyedTables(appDb.remembered, changes, replica))
       workspace.toRestore.rename(id, toRestore.get(had) ?? [], keyBefore);
   }
@@ -194,7 +195,7 @@ export function isBehind(components: SchemaSyncComponents, appDb: AppDbSchema): 
 /** Rebases the application's schema changes on the schema of the cluster. */
 function rebase(
   { components }: SchemaWorkspace,
-  { remembered, from, now, recorders, changes }: AppDbSchema,
+  { remembered, from, now, recorders, changes, held }: AppDbSchema,
   onto: SchemaState,
 ): Rebased {
   const { replica, peerId, logger } = components;
@@ -208,7 +209,7 @@ function rebase(
     pending = compareCatalogues(base, now, advanceRecorders(recorders, from, first.entry.changes));
     theirs = rest.flatMap((e) => e.entry.changes);
   }
-  const rebased = rebaseChanges({ base, pending, onto, theirs });
+  const rebased = rebaseChanges({ base, pending, onto, theirs: withoutHeld(theirs, base, held) });
   for (const { change, reason } of rebased.rejected)
     logger.event(
       "schema",

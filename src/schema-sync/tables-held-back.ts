@@ -9,7 +9,7 @@ import type { ClassifiedTable } from "../schema/classify/classify.ts";
 import { realTextTables } from "../schema/classify/real-texts.ts";
 import { extensionsOf, hintOf, type Unwritable, withCopy } from "../schema/classify/writable.ts";
 import { renamedText } from "../schema/diff/alter-plan.ts";
-import type { SchemaState } from "../schema/diff/change.ts";
+import type { SchemaChange, SchemaState } from "../schema/diff/change.ts";
 import { columnsOf, type TableLineage } from "../schema/diff/evolve.ts";
 import { createObject, withScratch } from "../schema/scratch.ts";
 import { type Query, queryOf } from "../sqlite/query.ts";
@@ -186,6 +186,29 @@ export function formattedElsewhere(
     }
   }
   return found;
+}
+
+/** The changes of the cluster that the file follows: held tables stay as they are. `before`: the schema that it remembers. */
+export function withoutHeld(
+  changes: readonly SchemaChange[],
+  before: SchemaState,
+  held: readonly HeldTable[],
+): SchemaChange[] {
+  if (held.length === 0) return [...changes];
+  const names = new Set(held.map((t) => foldName(t.remembered)));
+  const had = new Map(before.objects.map((o) => [`${o.kind} ${foldName(o.name)}`, foldName(o.tableName)]));
+  const tableOf = (change: SchemaChange): string | undefined => {
+    if (change.op === "drop") return had.get(`${change.kind} ${foldName(change.name)}`);
+    if ("tableName" in change) return change.kind === "view" ? undefined : foldName(change.tableName);
+    return "name" in change ? foldName(change.name) : undefined;
+  };
+  return changes.filter((change) => {
+    const table = tableOf(change);
+    if ("tableName" in change) had.set(`${change.kind} ${foldName(change.name)}`, foldName(change.tableName));
+    if (table === undefined || !names.has(table)) return true;
+    if (change.op === "renameTable") names.add(foldName(change.to));
+    return false;
+  });
 }
 
 /** `state` with the held tables, and the objects on them, as they were `before`. */

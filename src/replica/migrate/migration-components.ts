@@ -9,7 +9,7 @@ import type { KeyPositions } from "../apply/key-positions.ts";
 import type { RowidCollisions } from "../apply/rowid-collisions.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import type { Origins } from "../order/origins.ts";
-import type { IncompleteTables } from "../store/incomplete-tables.ts";
+import type { Completion } from "../store/incomplete-tables.ts";
 import type { ReplicaSettings } from "../store/settings.ts";
 
 export interface MigrationComponents {
@@ -23,10 +23,7 @@ export interface MigrationComponents {
   readonly rowidCollisions: RowidCollisions;
   readonly keyPositions: KeyPositions;
   readonly origins: Origins;
-  /** Tables that this node keeps without rows. */
-  readonly incomplete: IncompleteTables;
-  /** There are other members, from which this node can receive a whole replica. */
-  readonly mayReceive: () => boolean;
+  readonly completion: Pick<Completion, "tables" | "mayReceive">;
 }
 
 /** Settings and table shapes of the replica, before or after a schema entry. */

@@ -155,7 +155,7 @@ function prepareIncomplete(
   { settings }: ReplicaSchema,
   { changes, local }: SchemaEntry,
   objects: readonly CatalogueObject[],
-  { db, incomplete }: MigrationComponents,
+  { db, completion: { tables: incomplete } }: MigrationComponents,
 ): ReadonlyMap<string, readonly Unwritable[]> {
   const state = stateOf(objects, settings);
   const next = changeCatalogue(state, changes);
@@ -194,8 +194,9 @@ interface NumberedSchema {
 /** The tables without rows from now on. Throws `HaltError` where they would change rows of others. */
 function incompleteAfter(
   { objects, numbered, applied, shapes, unwritable, settings }: NumberedSchema,
-  { db, incomplete, mayReceive }: MigrationComponents,
+  { db, completion }: MigrationComponents,
 ): IncompleteTables {
+  const { tables: incomplete } = completion;
   if (unwritable.size === 0 && incomplete.size === 0) return incomplete;
   const found = incompleteUnder(db, shapes, { unwritable, before: incomplete, settings });
   const ids = new Map(objects.map((o) => [foldName(o.name), o.tableId]));
@@ -206,7 +207,7 @@ function incompleteAfter(
       id !== null && table.from !== null && found?.has(id) === true && ids.get(foldName(table.from)) !== id
     );
   };
-  if (mayReceive() && found !== null && !applied.tables.some(isRekeyed)) return found;
+  if (completion.mayReceive() && found !== null && !applied.tables.some(isRekeyed)) return found;
   const reasons = [...unwritable].map(([name, why]) => `${name}: ${why.map((u) => u.reason).join("; ")}`);
   throw lacking(
     `a schema change of the cluster needs functions that this node lacks: ${reasons.join("; ")}`,

@@ -12,7 +12,7 @@ import { queryOf } from "../../sqlite/query.ts";
 import { quoteIdentifier } from "../../sqlite/quote.ts";
 import type { SchemaObject } from "../../sqlite/schema.ts";
 import { readLocal, writeLocal } from "./local.ts";
-import { type CatalogueObject, readObjectsOf, readShapes, replicaObjects } from "./schema-store.ts";
+import { readObjectsOf, readShapes, replicaObjects } from "./schema-store.ts";
 import type { ReplicaSettings } from "./settings.ts";
 import { raiseReplicaFormat, WITHOUT_ROWS_FORMAT } from "./used-formats.ts";
 
@@ -110,14 +110,36 @@ function addRelatives(
   }
 }
 
-/** A whole replica is due: this SQLite can write one of these tables by now. */
-export function nowWritable(objects: readonly CatalogueObject[], incomplete: IncompleteTables): boolean {
-  if (incomplete.size === 0) return false;
-  const unwritable = unwritableAmong(replicaObjects(objects));
-  return objects.some(({ tableId, name }) => {
-    const table = tableId === null ? undefined : incomplete.get(tableId);
-    return table?.isTied === false && !unwritable.has(foldName(name));
-  });
+/** The tables without rows of an open replica, and their end. */
+export class Completion {
+  tables: IncompleteTables;
+  /** There are other members, from which this node can receive a whole replica. */
+  mayReceive: () => boolean = () => true;
+  readonly #db: DatabaseSync;
+  #version = -1;
+  #isDue = false;
+
+  constructor(db: DatabaseSync) {
+    this.#db = db;
+    this.tables = readIncomplete(db);
+  }
+
+  /** A whole replica is due: this SQLite can write one of these tables by now. Asked once for each schema. */
+  isDue({ schemaVersion }: Pick<ReplicaSettings, "schemaVersion">): boolean {
+    if (this.tables.size === 0) return false;
+    if (this.#version !== schemaVersion) this.#isDue = this.#look();
+    this.#version = schemaVersion;
+    return this.#isDue;
+  }
+
+  #look(): boolean {
+    const objects = replicaObjects(readObjectsOf(this.#db));
+    const unwritable = unwritableAmong(objects);
+    return objects.some(({ tableId, name }) => {
+      const table = tableId === null ? undefined : this.tables.get(tableId);
+      return table?.isTied === false && !unwritable.has(foldName(name));
+    });
+  }
 }
 
 /**

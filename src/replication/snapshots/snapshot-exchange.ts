@@ -229,7 +229,7 @@ export class SnapshotExchange {
     this.holds.tick(transport.connected(), clock.now());
     const { shard, commit: before } = this.#offered;
     const { replica } = this.#components.replica;
-    if (replica.wantsWhole) return this.#receiveWhole();
+    if (replica.completion.isDue(replica.settings)) return this.#receiveWhole();
     if (this.#receiving !== null && commit(shard) > before) this.#receiving.abort();
   }
 
@@ -251,8 +251,8 @@ export class SnapshotExchange {
     if (this.#receiving !== null || this.#closed || !this.#offers.mayTry(from, this.#components.clock.now()))
       return;
     const { logger, nameOf, freeze } = this.#components;
-    const { wantsWhole } = this.#components.replica.replica;
-    const why = wantsWhole
+    const { completion, settings } = this.#components.replica.replica;
+    const why = completion.isDue(settings)
       ? "this node can write a table by now"
       : "this node's log ends before the leader's log begins";
     logger.event("snapshot", `receiving a replica: ${why}`, {
