@@ -26,7 +26,8 @@ case "$(uname -m)" in
   *) fail "there is no binary for $(uname -m)" "build it from source: npm ci && npm run build" ;;
 esac
 suffix=
-if [ "$os" = linux ] && ls /lib/ld-musl-* >/dev/null 2>&1; then
+# The C library of the system's own programs: Debian can have musl's loader beside its glibc.
+if [ "$os" = linux ] && ldd /bin/sh 2>&1 | grep -q musl; then
   suffix=-musl
   ls /usr/lib/libstdc++.so.6 >/dev/null 2>&1 ||
     fail "the binary needs libstdc++" "apk add libstdc++"

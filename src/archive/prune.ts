@@ -54,6 +54,7 @@ export async function prune(archive: Archive, keep: Keep, now: number): Promise<
     await archive.store.remove(name);
     copies++;
   }
+  await archive.store.sweep(now - UNFINISHED_MS);
   return { links, copies };
 }
 

@@ -31,16 +31,24 @@ export async function survey({ node, admin, tokenFile }: RunSettings): Promise<r
     const hint = `stop it first; marmot status --data-dir ${node.dataDir} shows it`;
     return [{ message: `another marmot runs on ${node.dataDir}`, hint }];
   }
-  const [{ hasReplica, requireDatabase }, { accessProblems }, { fileSystemProblems }, keys, { groupId }] =
-    await Promise.all([
-      import("../node/startup/check-files.ts"),
-      import("../node/startup/file-access.ts"),
-      import("../node/startup/file-systems.ts"),
-      import("../node/keys.ts"),
-      import("../node/startup/unix-group.ts"),
-    ]);
+  const [
+    data,
+    { hasReplica, requireDatabase },
+    { accessProblems },
+    { fileSystemProblems },
+    keys,
+    { groupId },
+  ] = await Promise.all([
+    import("../node/data-dir.ts"),
+    import("../node/startup/check-files.ts"),
+    import("../node/startup/file-access.ts"),
+    import("../node/startup/file-systems.ts"),
+    import("../node/keys.ts"),
+    import("../node/startup/unix-group.ts"),
+  ]);
   const isMember = node.db !== "" && hasReplica(node.dataDir);
-  const isReceived = node.peers.length > 0 || node.create;
+  const meetsOthers = node.peers.length > 0 || (node.db !== "" && data.knowsPeersIn(node.dataDir));
+  const isReceived = meetsOthers || node.create || (node.bootstrapExpect ?? 1) > 1;
   if (node.db !== "") {
     const missing = folders(node);
     problems.push(...missing, ...accessProblems(node.db, node.dataDir));
@@ -56,12 +64,7 @@ export async function survey({ node, admin, tokenFile }: RunSettings): Promise<r
     const { readAdmitted } = await import("../replication/members/admitted-peers.ts");
     tryTo(() => void readAdmitted(node.admit!));
   }
-  if (
-    (node.role === "learner" || node.role === "reader") &&
-    node.peers.length === 0 &&
-    !isMember &&
-    node.db !== ""
-  )
+  if ((node.role === "learner" || node.role === "reader") && !meetsOthers && !isMember && node.db !== "")
     problems.push({
       message: `--role ${node.role} has no vote, and without --peers this would be the first node of a new cluster`,
       hint: "give --peers to join a cluster, or leave out --role",

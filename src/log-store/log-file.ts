@@ -8,7 +8,7 @@ import type { LogIndex } from "../base/ids.ts";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { MemberId, SnapshotMetadata } from "../raft/model/types.ts";
 import type { Epoch } from "../shard/epochs.ts";
-import type { GroupConfiguration } from "../shard/seams.ts";
+import type { GroupConfiguration, MemberInfo } from "../shard/seams.ts";
 import { blob, integer, readRow, readTuples, text } from "../sqlite/typed-rows.ts";
 import { decodeConfiguration, encodeConfiguration } from "./configuration-codec.ts";
 import { damaged, LOG_FORMAT, TABLES } from "./log-format.ts";
@@ -152,6 +152,29 @@ export function readMembership(path: string): { readonly self: MemberId; readonl
     const at = decodeConfiguration(data);
     return { self: member === 0 ? memberOf(at, identity.peerId) : member, at };
   });
+}
+
+/** This node in the newest configuration that it applied and that has it; null: none of those that are kept. */
+export function readFormerMember(path: string): (MemberInfo & { readonly isVoter: boolean }) | null {
+  return openLog(path, (db, { identity }) => {
+    const rows = db.prepare("SELECT data FROM configuration WHERE shard = 0 ORDER BY idx DESC").values();
+    db.close();
+    for (const [data] of readTuples(rows, blob)) {
+      const { members, configuration } = decodeConfiguration(data);
+      const own = members.find((m) => m.peerId === identity.peerId);
+      if (own !== undefined) return { ...own, isVoter: configuration.voters.includes(own.id) };
+    }
+    return null;
+  });
+}
+
+/** The cluster has no other member. False also for a log that cannot be read. For hints. */
+export function isAlone(path: string): boolean {
+  try {
+    return readMembership(path).at.members.length === 1;
+  } catch {
+    return false;
+  }
 }
 
 /** Grows the WAL to this many pages, so that a later sync overwrites blocks that exist. */

@@ -14,7 +14,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { errorMessage, isDiskFull, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { publish, removeDatabase } from "../replica/copies/database-files.ts";
-import type { DataPaths } from "../replication/machine/data-paths.ts";
+import { type DataPaths, dataPaths } from "../replication/machine/data-paths.ts";
 import { partialCopy } from "../snapshot/partial.ts";
 import { openDatabase } from "../sqlite/open.ts";
 import { integer, readRow } from "../sqlite/typed-rows.ts";
@@ -24,6 +24,7 @@ import {
   parseClusterKeys,
   readClusterKeys,
 } from "../transport/cluster-key.ts";
+import type { RememberedAddresses } from "../transport/address-book.ts";
 import { writeSecret } from "../transport/identity.ts";
 
 /** Locks the data directory for this process. Closing the returned connection unlocks it. */
@@ -142,23 +143,42 @@ export function makeClusterKey(paths: DataPaths, notes: string[]): Uint8Array {
 }
 
 /** Addresses of peers from earlier runs. */
-export function storedAddresses({ addresses }: DataPaths): string[] {
+export function storedAddresses({ addresses }: DataPaths): RememberedAddresses {
+  let all: unknown[] = [];
   try {
     const value: unknown = JSON.parse(readFileSync(addresses, "utf8"));
-    return Array.isArray(value) ? value.filter((x): x is string => typeof x === "string") : [];
+    if (Array.isArray(value)) all = value;
   } catch {
-    return []; // no file yet, or one that a crash cut short: peers send their addresses again
+    // no file yet, or one that a crash cut short: peers send their addresses again
   }
+  return {
+    worked: all.filter((x): x is string => typeof x === "string"),
+    // As objects: 0.1 reads the strings alone.
+    told: all.flatMap((x) => {
+      const told = typeof x === "object" && x !== null && "told" in x ? x.told : null;
+      return typeof told === "string" ? [told] : [];
+    }),
+  };
 }
+
+/** Whether the node has met others: without --peers it asks these. */
+export function knowsPeers(paths: DataPaths): boolean {
+  const { worked, told } = storedAddresses(paths);
+  return worked.length + told.length > 0;
+}
+
+export const knowsPeersIn = (dataDir: string): boolean => knowsPeers(dataPaths(dataDir));
 
 export function storeAddresses(
   { addresses: path }: DataPaths,
-  known: readonly string[],
+  { worked, told }: RememberedAddresses,
   logger: Logger,
 ): void {
   try {
     // Written beside and renamed: on a full disk the old file stays.
-    writeFileSync(`${path}.new`, JSON.stringify(known), { mode: 0o600 });
+    writeFileSync(`${path}.new`, JSON.stringify([...worked, ...told.map((address) => ({ told: address }))]), {
+      mode: 0o600,
+    });
     renameSync(`${path}.new`, path);
   } catch (error) {
     logger.warn("addresses of peers could not be stored", { error: errorMessage(error) });

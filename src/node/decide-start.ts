@@ -1,7 +1,7 @@
 /** The kind of a start, and the refusals that need neither a network nor a write: for `run` and for `doctor`. */
 import type { PeerId } from "../base/ids.ts";
 import type { DataPaths } from "../replication/machine/data-paths.ts";
-import { findClusterKeys, missingKey, storedAddresses } from "./data-dir.ts";
+import { findClusterKeys, knowsPeers, missingKey } from "./data-dir.ts";
 import type { NodeOptions } from "./options.ts";
 import { type Start, startKind } from "./startup/check-files.ts";
 import { refuseHeldFile } from "./startup/held-file.ts";
@@ -18,7 +18,7 @@ export interface DecidedStart extends Start {
 export function decideStart(options: NodeOptions, paths: DataPaths, peerId: PeerId): DecidedStart {
   const { db, peers, create, bootstrapExpect } = options;
   // A node that was a member knows its peers, also without --peers.
-  const hasPeers = peers.length > 0 || storedAddresses(paths).length > 0 || (bootstrapExpect ?? 1) > 1;
+  const hasPeers = peers.length > 0 || knowsPeers(paths) || (bootstrapExpect ?? 1) > 1;
   const start = startKind({ file: db, paths, peerId, hasPeers, create });
   const keys = findClusterKeys(options, paths, hasPeers);
   refuseHeldFile(db, paths.folder);

@@ -25,11 +25,13 @@ import type { Halting } from "./halt/halting.ts";
 import { Webhook } from "../operations/changes/webhook.ts";
 import { readSecret } from "./startup/secret-file.ts";
 import type { ArchiveStore } from "../archive/stores/store.ts";
-import { isFolder } from "./backup/cluster-archive.ts";
-import { Archiver, type ArchiverOptions } from "./backup/archiver.ts";
-import { BackupSchedule } from "./backup/schedule.ts";
+import { isFolder } from "./backup/beside/cluster-archive.ts";
+import { Archiver, type ArchiverOptions } from "./backup/beside/archiver.ts";
+import { ArchiveReader } from "./backup/beside/archive-reader.ts";
+import { BackupSchedule } from "./backup/beside/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
+import type { NodePlace } from "../base/text/commands.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { type NameAndRole, newMember } from "./startup/own-member.ts";
 
@@ -95,6 +97,11 @@ export class NodeCore {
   verified: Omit<VerifiedStatus, "agoMs"> | null = null;
   #fail!: (error: Error) => void;
 
+  /** For commands in hints. */
+  get place(): NodePlace {
+    return { db: this.options.db, folder: this.paths.folder };
+  }
+
   constructor(options: NodeOptions, components: NodeComponents) {
     this.options = options;
     this.components = components;
@@ -128,7 +135,11 @@ export class NodeCore {
     if (feed == null) return null;
     const { clock, logger } = this.components;
     const secret = feed.secretFile === null ? null : readSecret(feed.secretFile);
-    const parts = { replicator: () => this.replicator, clock, logger: logger.child("feed") };
+    const parts = {
+      replicator: () => this.replicator,
+      past: () => this.past,
+      ...{ clock, logger: logger.child("feed") },
+    };
     return new Webhook({ ...parts, file: this.paths.feed }, { url: feed.url, secret });
   }
 
@@ -151,6 +162,20 @@ export class NodeCore {
       },
       { ...archive, mayCreate },
     );
+  }
+
+  #past: ArchiveReader | null = null;
+
+  /** The archive as the feed and undo read it; null: there is none, or no process can be started beside the node. */
+  get past(): ArchiveReader | null {
+    const { command, clock } = this.components;
+    const archive = this.archiver?.status;
+    if (archive === undefined || command === undefined) return null;
+    const { dataDir, functions = null, libraries = [] } = this.options;
+    return (this.#past ??= new ArchiveReader(
+      { clock, command, scratch: join(this.paths.incoming, "past") },
+      { to: archive.to, keyFile: archive.keyFile, dataDir, functions, libraries },
+    ));
   }
 
   #backupSchedule(): BackupSchedule | null {

@@ -46,19 +46,22 @@ export class Opening {
 
   /** The cluster was recovered without this node, which has told its peers. */
   #superseded(epochs: readonly Epoch[]): void {
-    const { replicator, options } = this.#core;
+    const { replicator } = this.#core;
     const { by } = epochs.at(-1)!;
     const [group] = replicator?.runtime.groups ?? [];
     const follows = group !== undefined && mayFollow(group.configuration, replicator!.log.member);
     this.halt(
-      supersededHalt(epochs.at(-1)!, replicator?.peers.nameOf(by) ?? by, { file: options.db, follows }),
+      supersededHalt(epochs.at(-1)!, replicator?.peers.nameOf(by) ?? by, {
+        place: this.#core.place,
+        follows,
+      }),
     );
   }
 
   /** Once for each halt by a later epoch. */
   #follow({ epochs, clusterId }: Superseded): Following["onControl"] {
     const core = this.#core;
-    const { paths, peerId, transport, router, options, stopping } = core;
+    const { paths, peerId, transport, router, stopping } = core;
     const { clock, logger } = core.components;
     const epoch = epochs.at(-1)!;
     if (this.#refusedEpoch === epoch.id) return () => {};
@@ -68,7 +71,7 @@ export class Opening {
       ...{ paths, peerId, transport, clock, isHalted, signal: stopping.signal },
       onRefused: (because) => {
         this.#refusedEpoch = epoch.id;
-        this.halt(supersededHalt(epoch, by(), { file: options.db, follows: false, because }));
+        this.halt(supersededHalt(epoch, by(), { place: core.place, follows: false, because }));
       },
       onFollowed: ({ life, configurations }) => {
         logger.event("member", `follows ${by()} into epoch ${epoch.number} of the cluster`);
@@ -93,7 +96,7 @@ export class Opening {
     const core = this.#core;
     const { clock, logger } = core.components;
     core.halting ??= new Halting({
-      ...{ clock, logger, router: core.router, db: core.options.db },
+      ...{ clock, logger, router: core.router, place: core.place },
       setPhase: (phase) => {
         core.phase = phase;
       },
@@ -167,7 +170,7 @@ export class Opening {
           if (isDiskFull(error)) this.waitForRoom(error);
           else if (error instanceof HaltError) this.halt(error.halt);
           else if (isFileTrouble(error)) this.waitForFile(error);
-          else if (error instanceof EntryError) this.halt(entryHalt(error, db));
+          else if (error instanceof EntryError) this.halt(entryHalt(error, core.place));
           else core.failWith(error);
         },
         onReplacement: () => {

@@ -14,6 +14,8 @@ const LOOK_MS = 50;
 const ASK_MS = 300;
 /** A configuration change needs a majority of the voters. */
 const CHANGE_MS = 15_000;
+const MAY_TAKE_EFFECT = "it may still take effect";
+const NOT_MADE = "it was not made";
 
 export interface MembersComponents {
   /** null: the node halted in the meantime. */
@@ -64,9 +66,14 @@ async function change(
   const answers: Answer[] = [];
   const end = clock.now() + CHANGE_MS;
   let askedAt = Number.NEGATIVE_INFINITY;
+  /** Requests to another leader without an answer. */
+  let open = 0;
+  let isProposed = false;
   const replicator = openReplicator(components);
   replicator.messages.onChanged = (answer) => {
-    if (answer.id === id) answers.push(answer);
+    if (answer.id !== id) return;
+    answers.push(answer);
+    open--;
   };
   const isSelf = peerId === replicator.runtime.peerId;
   for (;;) {
@@ -82,13 +89,22 @@ async function change(
         loop.wake();
       } else if (replicator.peers.oldRelease(group!.leaderPeer) !== null)
         throw oldLeader(replicator, group!.leaderPeer);
-      else transport.send(group!.leaderPeer, encodeControl({ kind: "change", id, ...request }), "urgent");
+      else if (group!.leaderPeer !== "") {
+        transport.send(group!.leaderPeer, encodeControl({ kind: "change", id, ...request }), "urgent");
+        open++;
+      }
     }
     for (const { state, reason } of answers.splice(0)) {
       if (state === "done") return;
       if (state === "refused") throw refusal(`${action} of ${name}`, reason);
+      isProposed ||= state === "proposed";
     }
-    if (clock.now() > end) throw noMajority(components, `${action} of ${name}`);
+    if (clock.now() > end)
+      throw noMajority(
+        components,
+        `${action} of ${name}`,
+        isProposed || open > 0 ? MAY_TAKE_EFFECT : NOT_MADE,
+      );
     await sleep(clock, LOOK_MS);
   }
 }
@@ -109,14 +125,14 @@ function oldLeader({ peers, runtime, options }: Replicator, leader: PeerId): Use
   );
 }
 
-function noMajority(components: MembersComponents, change: string): UserError {
+function noMajority(components: MembersComponents, change: string, effect: string): UserError {
   const { runtime } = openReplicator(components);
   const connected = components.transport.connected();
   const { configuration, members } = runtime.groups[0]!.configuration;
   const voters = members.filter((m) => configuration.voters.includes(m.id));
   const silent = voters.filter((m) => m.peerId !== runtime.peerId && !connected.includes(m.peerId));
   return new UserError(
-    `${change} was not confirmed by a majority of the ${voters.length} voters in ${CHANGE_MS / 1000} s; it may still take effect`,
+    `${change} was not confirmed by a majority of the ${voters.length} voters in ${CHANGE_MS / 1000} s; ${effect}`,
     silent.length === 0
       ? "marmot status shows the leader; try again"
       : `start ${silent.map((m) => m.name).join(" or ")}; if that is impossible for good, marmot members recover goes on without a majority`,
@@ -141,7 +157,7 @@ async function transfer(components: MembersComponents, { id, name, peerId }: Mem
     // With several shards leaders spread again; one of them is enough.
     if (clock.now() > end) {
       if (others.length < runtime.groups.length) return;
-      throw noMajority(components, `transfer to ${name}`);
+      throw noMajority(components, `transfer to ${name}`, MAY_TAKE_EFFECT);
     }
     await sleep(clock, ASK_MS);
   }

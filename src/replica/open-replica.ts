@@ -56,6 +56,7 @@ export function openReplica(path: string, peerId: string): OpenReplica {
       db,
       replica,
       checkpoint() {
+        replica.store();
         const positions = replica.positions();
         const row = open.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();
         const { busy, log, checkpointed } = readRow(row, {

@@ -118,6 +118,7 @@ export class PeerMessages implements Stage {
   onRaft(peerId: PeerId, body: Uint8Array): void {
     const { lives, runtime, loop } = this.#components;
     if (lives.isRefused(peerId)) return;
+    loop.catchUp();
     runtime.receive(peerId, body);
     loop.wake();
   }

@@ -16,7 +16,7 @@ import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
-import { neverClose, noteStop } from "../app-db/closing.ts";
+import { neverClose, noteStop, storeReplica } from "../app-db/closing.ts";
 import type { NodeNews } from "./messages/control-messages.ts";
 import { PeerMessages } from "./peer-messages.ts";
 import { PeerNews } from "./peer-news.ts";
@@ -195,7 +195,7 @@ export class Replicator {
       onSnapshotOffered: (shard, from, { index }) => this.snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       tellBusy: (bytes) => this.#busyPeers.tell(bytes),
-      onTick: () => this.#upkeep.tick(),
+      onTicks: (ticks) => this.#upkeep.tick(ticks),
       onLeader: (shard) => this.measures.leaderChanged(shard),
     });
   }
@@ -279,7 +279,7 @@ export class Replicator {
     return new Upkeep(
       {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
-        wal: this.#wal,
+        ...{ wal: this.#wal, log: this.log },
         snapshots: this.snapshots,
         application: this.application,
         triesSchema: () => this.pipeline.triesSchema,
@@ -332,6 +332,7 @@ export class Replicator {
     this.loop.stop();
     this.#watcher.stop();
     this.snapshots.close();
+    storeReplica(this.replica, this.#components.logger);
     this.history?.close();
     this.replica.close();
     this.log.close();

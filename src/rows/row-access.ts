@@ -19,7 +19,7 @@ import {
 } from "./exact-values.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "../change/key.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
-import { type Image, type Value, valueEqual } from "../change/value.ts";
+import { type Image, largeBytes, type Value, valueEqual } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { failureOf } from "../sqlite/ddl-text/can-fail.ts";
 import { parseTable } from "../sqlite/ddl-text/table-text.ts";
@@ -46,6 +46,9 @@ function canFail({ uniques }: TableShape, text: string): boolean {
   ]);
   return [...generated, ...indexed].some((sql) => sql !== null && failureOf(sql).fails !== "never");
 }
+
+/** A statement for many rows first copies each page that it may have to restore: a temporary file where the rows are large. */
+const isWrittenAlone = (image: Image): boolean => largeBytes(image) > 0 || hasOddText(image);
 
 export class RowAccess {
   readonly shape: TableShape;
@@ -181,7 +184,7 @@ export class RowAccess {
   /** The same for many rows. A row of equal key that comes later wins. */
   upsertMany(images: readonly Image[]): void {
     const size = this.rowsAtOnce;
-    const single = size < 2 || images.some(hasOddText) ? images.length : images.length % size;
+    const single = size < 2 || images.some(isWrittenAlone) ? images.length : images.length % size;
     const whole = images.length - single;
     for (let from = 0; from < whole; from += size) {
       const bound: Bound[] = [];

@@ -20,6 +20,14 @@ const PATIENCE_MS = 4000;
 /** Pause between two reports of the same reason. */
 const REPORT_MS = 600_000;
 
+/** Multiaddrs to remember over a restart. */
+export interface RememberedAddresses {
+  /** They were given, or have led to a peer. */
+  readonly worked: readonly string[];
+  /** Told by connected peers that were never dialled with success: forgotten like any that never worked. */
+  readonly told: readonly string[];
+}
+
 interface Known {
   /** Without /p2p/. */
   readonly address: string;
@@ -88,9 +96,13 @@ export class AddressBook {
     }
   }
 
-  /** Adds addresses that led to a peer in an earlier run. */
-  remember(multiaddrs: readonly string[], now: number): void {
-    for (const multiaddr of multiaddrs) this.#put(multiaddr, now);
+  /** Adds the addresses of an earlier run. */
+  remember({ worked, told }: RememberedAddresses, now: number): void {
+    for (const multiaddr of worked) this.#put(multiaddr, now);
+    for (const multiaddr of told) {
+      const { address, peer } = splitAddress(multiaddr);
+      if (peer !== null && peer !== this.#self && !this.#known.has(address)) this.#new(address, peer, now);
+    }
   }
 
   #put(multiaddr: string, now: number): Known | null {
@@ -145,6 +157,13 @@ export class AddressBook {
       out.push(known.address);
     }
     return out;
+  }
+
+  /** Every address leads to a connected peer, or to this node itself. */
+  isSettled(connected: (peer: string) => boolean): boolean {
+    for (const { peer, dialling } of this.#known.values())
+      if (dialling || peer === null || (peer !== this.#self && !connected(peer))) return false;
+    return true;
   }
 
   /** `peer` answered at the address; it may be this node itself. */
@@ -248,10 +267,12 @@ export class AddressBook {
     return [...this.#known.values()].filter((k) => k.peer === peer).map((k) => k.address);
   }
 
-  /** The addresses to remember over a restart: those that were given or have worked. */
-  all(): string[] {
-    return [...this.#known.values()]
-      .filter((k) => k.peer !== this.#self && k.lasting)
-      .map((k) => (k.peer === null ? k.address : `${k.address}/p2p/${k.peer}`));
+  toRemember(connected: (peer: string) => boolean): RememberedAddresses {
+    const others = [...this.#known.values()].filter((k) => k.peer !== this.#self);
+    const lasting = others.filter((k) => k.lasting);
+    const reached = new Set(lasting.map((k) => k.peer));
+    const told = others.filter((k) => !k.lasting && !reached.has(k.peer) && connected(k.peer!));
+    const text = (k: Known): string => (k.peer === null ? k.address : `${k.address}/p2p/${k.peer}`);
+    return { worked: lasting.map(text), told: told.map(text) };
   }
 }

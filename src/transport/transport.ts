@@ -15,15 +15,16 @@ import { errorMessage, UserError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { AddressProblem, Lane, PeerTraffic, Transport, TransportHandlers } from "../shard/seams.ts";
-import { AddressBook, splitAddress } from "./address-book.ts";
+import { AddressBook, type RememberedAddresses } from "./address-book.ts";
 import { dialReason } from "./dial-reason.ts";
 import { DnsAddresses, isDnsList, type ResolveTxt } from "./addresses/dns-addresses.ts";
 import { Discovery, RECORDS } from "./discovery.ts";
 import { peerIdOf } from "./identity.ts";
 import { createNode, gossipOf } from "./libp2p/create-node.ts";
 import { deferWindowUpdates, hasWindow } from "./libp2p/window-updates.ts";
-import { announced, isLoopbackAddress } from "./addresses/loopback.ts";
-import { Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
+import { isLoopbackAddress } from "./addresses/loopback.ts";
+import { OwnAddresses } from "./own-addresses.ts";
+import { isBetter, Link, MAX_MESSAGE_BYTES, MAX_STRANGER_BYTES } from "./link.ts";
 import { PeerMeters } from "./peer-meters.ts";
 import { privateNetwork } from "./private-network.ts";
 import { RefusalLog } from "./refusal-log.ts";
@@ -33,7 +34,8 @@ import { receiveTransfer, serveTransfer, TransferError, TransferSlots } from "./
 const RAFT_PROTOCOL = "/marmot/raft/1";
 const TRANSFER_PROTOCOL = "/marmot/transfer/1";
 
-const TICK_MS = 250;
+/** `settled`: while no address waits for a dial. */
+const TICK_MS = { usual: 250, settled: 500 } as const;
 const DIAL_TIMEOUT_MS = 5000;
 /** A peer learned by gossip that has the smaller id dials this node; this node waits so long before it dials itself. */
 const YIELD_DIAL_MS = 700;
@@ -63,13 +65,13 @@ export interface TransportOptions {
   readonly announce: readonly string[];
   /** Multiaddrs that are dialled until the node stops, and lists of them in DNS. */
   readonly peers: readonly string[];
-  /** Multiaddrs that worked in an earlier run. */
-  readonly remembered: readonly string[];
+  /** Of an earlier run. */
+  readonly remembered: RememberedAddresses;
   readonly mdns: boolean;
   /** Default: as the machine does. */
   readonly resolveTxt?: ResolveTxt;
   /** Called when the addresses to remember over a restart have changed. */
-  readonly onAddresses?: (multiaddrs: string[]) => void;
+  readonly onAddresses?: (addresses: RememberedAddresses) => void;
   /** A peer refused this node, and why. */
   readonly onRefused?: (peerId: PeerId, reason: string) => void;
 }
@@ -87,6 +89,7 @@ export class Libp2pTransport implements Transport {
   readonly #reached = new Set<string>();
   readonly #strangers: Strangers;
   readonly #meters: PeerMeters;
+  readonly #own: OwnAddresses;
   readonly #transfers = new TransferSlots(MAX_TRANSFERS);
   #handlers: TransportHandlers | null = null;
   #node: Libp2p | null = null;
@@ -101,12 +104,11 @@ export class Libp2pTransport implements Transport {
     this.#refusals = new RefusalLog(components);
     this.#meters = new PeerMeters(() => components.clock.now());
     this.#strangers = new Strangers(components.logger);
+    this.#own = new OwnAddresses(() => this.#node?.getMultiaddrs() ?? [], components.clock);
     this.peerId = peerIdOf(options.privateKey);
     this.#book = new AddressBook(this.peerId, components.random.fork());
-    this.#book.add(
-      options.peers.filter((address) => !isDnsList(address)),
-      components.clock.now(),
-    );
+    const given = options.peers.filter((address) => !isDnsList(address));
+    this.#book.add(given, components.clock.now());
     this.#lists = new DnsAddresses(options.peers.filter(isDnsList), {
       resolveTxt: options.resolveTxt ?? resolveTxt,
       now: () => components.clock.now(),
@@ -165,16 +167,17 @@ export class Libp2pTransport implements Transport {
     this.#discovery?.stop();
     const node = this.#node;
     this.#node = null;
+    this.#own.forget();
     await Promise.all([...this.#links.values()].map((link) => link.close()));
     await node?.stop();
   }
 
   addresses(): string[] {
-    return this.#node?.getMultiaddrs().map(String) ?? [];
+    return [...this.#own.all];
   }
 
   announced(): string[] {
-    return announced(this.addresses().map((a) => splitAddress(a).address));
+    return this.#own.announced;
   }
 
   connected(): PeerId[] {
@@ -261,7 +264,8 @@ export class Libp2pTransport implements Transport {
     for (const address of this.#book.due(now, connected)) void this.#dial(address);
     for (const { address, reason } of this.#book.takeReports(now, connected))
       this.#components.logger.info("a peer cannot be reached", { address, reason });
-    this.#timer = clock.after(TICK_MS, () => this.#tick());
+    const pause = this.#book.isSettled(connected) ? TICK_MS.settled : TICK_MS.usual;
+    this.#timer = clock.after(pause, () => this.#tick());
   }
 
   async #dial(address: string): Promise<void> {
@@ -323,19 +327,18 @@ export class Libp2pTransport implements Transport {
           this.#closeLater(peerId, connection);
           return refusal;
         }
-        if (other !== undefined && !this.#isBetter(link, other, peerId)) return "there is a stream already";
+        if (other !== undefined && !isBetter(link, other, this.peerId < peerId))
+          return "there is a stream already";
         this.#links.set(peerId, link);
         this.#heardAt.set(peerId, this.#components.clock.now());
-        if (other !== undefined) {
-          other.refuse("there is a newer stream");
-        }
+        other?.refuse("there is a newer stream");
         announced = true;
         // The link counts as open only after this function returns, so the handlers are called in a microtask.
         queueMicrotask(() => {
           if (this.#links.get(peerId) !== link) return;
           handlers.onConnect(peer);
           this.#discovery?.announce();
-          this.#options.onAddresses?.(this.#book.all());
+          this.#tellAddresses();
         });
         return null;
       },
@@ -370,12 +373,6 @@ export class Libp2pTransport implements Transport {
     return link.wasHeard ? 0 : now - (this.#heardAt.get(peerId) ?? now);
   }
 
-  /** Of two streams opened at the same time, the one opened by the smaller id is kept; of two from one side, the newer. */
-  #isBetter(link: Link, than: Link, peerId: PeerId): boolean {
-    if (link.outbound === than.outbound) return true;
-    return link.outbound === this.peerId < peerId;
-  }
-
   #onTransfer(stream: Stream, connection: Connection): void {
     const peerId = asPeerId(connection.remotePeer.toString());
     if (!this.#links.has(peerId) || !this.#transfers.take(peerId)) {
@@ -388,13 +385,16 @@ export class Libp2pTransport implements Transport {
 
   #onRecord(peer: PeerId, all: string[]): void {
     if (this.#node === null) return;
-    const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
     // A loopback address leads to another machine's peer only by mistake.
     const isLocal =
       this.addresses().every(isLoopbackAddress) ||
       this.#connectionsOf(peer).some((c) => isLoopbackAddress(c.remoteAddr.toString()));
     const addresses = isLocal ? all : all.filter((address) => !isLoopbackAddress(address));
-    if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay))
-      this.#options.onAddresses?.(this.#book.all());
+    const delay = peer < this.peerId ? YIELD_DIAL_MS : 0;
+    if (this.#book.learn(peer, addresses, this.#components.clock.now(), delay)) this.#tellAddresses();
+  }
+
+  #tellAddresses(): void {
+    this.#options.onAddresses?.(this.#book.toRemember((peer) => this.#links.has(asPeerId(peer))));
   }
 }

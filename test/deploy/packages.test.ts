@@ -153,8 +153,7 @@ test.skipIf(Bun.which("systemd-analyze") === null)("the unit is hardened, as sys
 describe("the install script", () => {
   const install = (from: string, prefix: string): ReturnType<typeof run> =>
     run(["sh", join(from, "install.sh")], { env: { MARMOT_URL: `file://${from}`, PREFIX: prefix } });
-  const isLinux =
-    process.platform === "linux" && process.arch === "x64" && !existsSync("/lib/ld-musl-x86_64.so.1");
+  const isLinux = process.platform === "linux" && process.arch === "x64";
 
   test.skipIf(!isLinux)("installs the binary whose checksum is right", () => {
     const prefix = join(folder, "prefix");
@@ -173,6 +172,24 @@ describe("the install script", () => {
     expect(existsSync(join(folder, "none"))).toBe(false);
     writeFileSync(join(changed, "SHA256SUMS"), "");
     expect(install(changed, join(folder, "none")).err).toContain("the release has no archive for linux-x64");
+  });
+  test.skipIf(!isLinux)("chooses musl by the system's own programs, and asks for its libstdc++", () => {
+    const tools = join(folder, "alpine");
+    mkdirSync(tools, { recursive: true });
+    writeFileSync(join(tools, "ldd"), "#!/bin/sh\necho '/lib/ld-musl-x86_64.so.1 (0x7f0000000000)'\n", {
+      mode: 0o755,
+    });
+    const refused = run(["sh", join(out, "install.sh")], {
+      env: {
+        MARMOT_URL: `file://${out}`,
+        PREFIX: join(folder, "none"),
+        PATH: `${tools}:${process.env.PATH}`,
+      },
+    });
+    const answer = existsSync("/usr/lib/libstdc++.so.6")
+      ? "the release has no archive for linux-x64-musl"
+      : "marmot: the binary needs libstdc++\nhint: apk add libstdc++\n";
+    expect([refused.code, refused.err]).toEqual([1, expect.stringContaining(answer)]);
   });
   test("knows every archive of the table by name", () => {
     const script = readFileSync(join(out, "install.sh"), "utf8");
@@ -208,6 +225,7 @@ test("the bill of materials has every package of the binary, and each has its li
 test("the formula names the archive with its hash", () => {
   const text = readFileSync(join(out, "marmot.rb"), "utf8");
   const [hash] = sums(out).find(([, name]) => name === `marmot-${version}-linux-x64.tar.gz`)!;
+  expect(text).toContain('on_macos do\n    depends_on "sqlite"');
   expect(text).toContain(`url "https://host/v1/marmot-${version}-linux-x64.tar.gz"\n      sha256 "${hash}"`);
   if (Bun.which("ruby") !== null) expect(run(["ruby", "-c", join(out, "marmot.rb")]).code).toBe(0);
 });

@@ -10,6 +10,7 @@ import {
   lockDataDir,
   makeClusterKey,
   storeAddresses,
+  knowsPeers,
   storedAddresses,
 } from "../../src/node/data-dir.ts";
 import { type DataPaths, dataPaths } from "../../src/replication/machine/data-paths.ts";
@@ -50,11 +51,16 @@ test("a join that a crash ended before the replica was received begins again wit
 });
 
 test("stored addresses are read again, and a file that a crash cut short counts as none", () => {
-  expect(storedAddresses(paths)).toEqual([]);
-  storeAddresses(paths, ["/ip4/10.0.0.1/tcp/8160"], silentLogger);
-  expect(storedAddresses(paths)).toEqual(["/ip4/10.0.0.1/tcp/8160"]);
+  expect(knowsPeers(paths)).toBeFalse();
+  const known = { worked: ["/ip4/10.0.0.1/tcp/8160"], told: ["/ip4/10.0.0.2/tcp/8160/p2p/a"] };
+  storeAddresses(paths, known, silentLogger);
+  expect(storedAddresses(paths)).toEqual(known);
+  storeAddresses(paths, { worked: [], told: known.told }, silentLogger);
+  expect(knowsPeers(paths)).toBeTrue();
+  writeFileSync(paths.addresses, '["/ip4/10.0.0.1/tcp/8160"]'); // as 0.1 wrote it
+  expect(storedAddresses(paths)).toEqual({ worked: ["/ip4/10.0.0.1/tcp/8160"], told: [] });
   writeFileSync(paths.addresses, '["/ip4/10');
-  expect(storedAddresses(paths)).toEqual([]);
+  expect(storedAddresses(paths)).toEqual({ worked: [], told: [] });
 });
 
 test("a new cluster makes its key, a joining node without one is refused", () => {

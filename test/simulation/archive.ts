@@ -66,9 +66,9 @@ export class MemoryStore implements ArchiveStore {
     return this.#call(() => void this.#objects.set(name, bytes));
   }
 
-  async upload(name: string, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  async upload(name: string, open: () => AsyncIterable<Uint8Array>): Promise<void> {
     const all: Uint8Array[] = [];
-    for await (const chunk of chunks) all.push(chunk);
+    for await (const chunk of open()) all.push(chunk);
     await this.put(name, Buffer.concat(all));
   }
 
@@ -79,6 +79,10 @@ export class MemoryStore implements ArchiveStore {
 
   remove(name: string): Promise<void> {
     return this.#call(() => void this.#objects.delete(name));
+  }
+
+  sweep(): Promise<void> {
+    return Promise.resolve();
   }
 
   /** As a process sees it until it ends. */
@@ -94,9 +98,10 @@ export class MemoryStore implements ArchiveStore {
       get: guarded((name) => this.get(name)),
       create: guarded((name, bytes) => this.create(name, bytes)),
       put: guarded((name, bytes) => this.put(name, bytes)),
-      upload: guarded((name, chunks) => this.upload(name, chunks)),
+      upload: guarded((name, open) => this.upload(name, open)),
       stream: (name) => this.stream(name),
       remove: guarded((name) => this.remove(name)),
+      sweep: () => this.sweep(),
     };
   }
 }

@@ -947,7 +947,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   ofArchives(
     "an entry is left out between two segments",
-    "archive/shipping/shipper.ts",
+    "archive/shipping/segments.ts",
     "const [first, end] = [from[shard]! + 1, positions[shard]! + 1];",
     "const [first, end] = [from[shard]! + (link.number % 5 === 4 ? 2 : 1), positions[shard]! + 1];",
   ),
@@ -957,6 +957,26 @@ export const MUTATIONS: readonly Mutation[] = [
     ".store(node, archive, this.#tail.link.number + 1)",
     ".store(node, archive, this.#tail.link.number + 3)",
   ),
+  {
+    ...one(
+      "the feed tells the entry at the seam of archive and history twice",
+      0,
+      "operations/changes/past-stream.ts",
+      "this.#position = latest(this.#position, this.#seam);",
+      "this.#position = latest(this.#position, this.#seam).map((index) => index - 1);",
+    ),
+    test: "test/archive/seam.test.ts",
+  },
+  {
+    ...one(
+      "the feed leaves out the entry at the seam of archive and history",
+      0,
+      "node/backup/archive-changes.ts",
+      'until === null ? { kind: "newest" } : { kind: "position", position: until };',
+      'until === null ? { kind: "newest" } : { kind: "position", position: until.map((i) => i - 1) };',
+    ),
+    test: "test/archive/seam.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofRecoveries(
     "a later epoch does not halt a member of an earlier one",
@@ -1136,6 +1156,27 @@ export const MUTATIONS: readonly Mutation[] = [
       "",
     ),
     test: "test/replication/messages/check-proposal.test.ts",
+  },
+  // ---------------------------------------------------------------------------------------- parts of a changeset
+  {
+    ...one(
+      "the replica's positions are stored without the parts before them",
+      0,
+      "replica/replica-transaction.ts",
+      "this.#isAhead = components.staged.unstoredBytes > 0;",
+      "this.#isAhead = false;",
+    ),
+    test: "test/replica/staged-parts.test.ts",
+  },
+  {
+    ...one(
+      "a changeset of another origin takes effect, and the parts before it are only in memory",
+      0,
+      "replica/replica-transaction.ts",
+      " || this.#written !== this.#writtenBefore;",
+      ";",
+    ),
+    test: "test/replica/staged-parts.test.ts",
   },
   // ---------------------------------------------------------------------------------------- releases
   {

@@ -12,6 +12,7 @@ import {
   requireOwnSqlite,
   showVersion,
 } from "../../src/sqlite/versions/sqlite-version.ts";
+import { chooseLibrary, libraryFailure, loadLibrary } from "../../src/sqlite/versions/system-library.ts";
 import { readWriterVersion, walResetNote, WriterVersion } from "../../src/sqlite/versions/writer-version.ts";
 
 let folder = "";
@@ -56,6 +57,30 @@ test("Marmot's own SQLite is refused below 3.51.3", () => {
   requireOwnSqlite(parseVersion("3.51.3"));
   for (const version of ["3.43.2", "3.50.4", "3.51.2"])
     expect(() => requireOwnSqlite(parseVersion(version))).toThrow(UserError);
+});
+
+test("on macOS the library that is named or that a package manager installed is loaded, elsewhere none", () => {
+  const homebrew = "/usr/local/opt/sqlite/lib/libsqlite3.dylib";
+  const installed = (path: string): boolean => path === homebrew;
+  const named = { MARMOT_SQLITE_LIBRARY: "/x.dylib" };
+  expect(chooseLibrary("darwin", named, installed)).toBe("/x.dylib");
+  expect(chooseLibrary("darwin", { MARMOT_SQLITE_LIBRARY: "" }, installed)).toBe(homebrew);
+  expect(chooseLibrary("darwin", {}, () => false)).toBeNull();
+  expect(chooseLibrary("linux", named, installed)).toBeNull();
+  const loaded: string[] = [];
+  loadLibrary(null, (path) => loaded.push(path));
+  loadLibrary(homebrew, (path) => loaded.push(path));
+  expect([loaded, libraryFailure()]).toEqual([[homebrew], null]);
+});
+
+test("a library that cannot be loaded is in the refusal of the system's", () => {
+  loadLibrary("/x.dylib", () => {
+    throw new Error("no such file");
+  });
+  const refused = (): void => requireOwnSqlite(parseVersion("3.43.2"));
+  expect(refused).toThrow("but /x.dylib: no such file; the system's is 3.43.2");
+  loadLibrary(null);
+  expect(refused).toThrow("but this machine's is 3.43.2");
 });
 
 test("the file's first page shows the application's version, and Marmot's own says nothing", () => {

@@ -42,7 +42,7 @@ export async function peer(
       listen: ["/ip4/127.0.0.1/tcp/0"],
       announce: [],
       peers: [],
-      remembered: [],
+      remembered: { worked: [], told: [] },
       mdns: false,
       onRefused: (_peer, reason) => refusals.push(reason),
       ...rest,

@@ -31,6 +31,10 @@ export function formula({ version, url, hashes }: FormulaOptions): string {
 
 ${blocks.join("\n")}
 
+  on_macos do
+    depends_on "sqlite"
+  end
+
   def install
     bin.install "marmot"
     man1.install "man/marmot.1"

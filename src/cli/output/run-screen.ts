@@ -1,4 +1,5 @@
 /** The screen that `marmot run` prints when the node has started. */
+import { shellWord } from "../../base/text/spans.ts";
 import { basename } from "node:path";
 import type { NodeOptions } from "../../node/options.ts";
 import type { RunningNode } from "../../node/handle.ts";
@@ -45,7 +46,7 @@ export function screen({ started, api }: RunningNode, url: string | null, option
     started.addresses.find((a) => !/^\/(?:ip4\/127\.|ip6\/::1\/)/.test(a)) ?? started.addresses[0];
   if (options.peers.length === 0 && started.clusterId !== "" && address !== undefined)
     lines.push(
-      `to join    marmot run --db ${basename(options.db)} --peers ${address} --cluster-key ${options.clusterKeyFile ?? "cluster.key"}`,
+      `to join    marmot run --db ${shellWord(basename(options.db))} --peers ${address} --cluster-key ${options.clusterKeyFile ?? "cluster.key"}`,
     );
   const waiting = api.notReady();
   if (waiting !== null) lines.push(`waits for  ${waiting}`);

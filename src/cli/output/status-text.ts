@@ -1,5 +1,4 @@
 /** The text of `marmot status`: the verdict, the nodes, the work and the things to do. */
-import { basename } from "node:path";
 import { counted, shellWord, showCount, showSpan } from "../../base/text/spans.ts";
 import type { Finding, MemberStatus, NodeStatus } from "../../operations/api.ts";
 import type { Paint } from "./color.ts";
@@ -167,4 +166,7 @@ function todo({ verdict, node }: NodeStatus, { wide, locator, paint }: StatusTex
 
 /** The way to name the node in a command. */
 export const locatorOf = (db: string | null, dataDir: string | null): string =>
-  db !== null ? `--db ${shellWord(db)}` : `--data-dir ${shellWord(dataDir ?? basename("."))}`;
+  [
+    ...(db === null ? [] : [`--db ${shellWord(db)}`]),
+    ...(dataDir === null ? [] : [`--data-dir ${shellWord(dataDir)}`]),
+  ].join(" ");

@@ -1,4 +1,5 @@
 /** `marmot cleanup`: removes Marmot's triggers and tables from the application's file. */
+import { marmotCommand } from "../../base/text/commands.ts";
 import type { CliContext } from "../context.ts";
 import type { Options } from "../options/options.ts";
 import {
@@ -27,7 +28,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
       );
     if (left.length > 0)
       context.say(
-        `${left.length} triggers and tables of HarmonyLite are still there; to remove them: marmot cleanup --db ${db} --also-others`,
+        `${left.length} triggers and tables of HarmonyLite are still there; to remove them: ${marmotCommand("cleanup", { db, folder: dataDir })} --also-others`,
       );
     context.say(`the node's own files are still in ${dataDir}; remove them for a fresh start`);
   }

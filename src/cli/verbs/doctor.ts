@@ -1,4 +1,5 @@
 /** `marmot doctor`: whether `marmot run` with the same options would start, and which tables replicate. Needs no cluster. */
+import { shellWord } from "../../base/text/spans.ts";
 import type { NodeStatus } from "../../operations/api.ts";
 import type { Inspection } from "../../node/offline/doctor.ts";
 import { NodeClient } from "../client.ts";
@@ -79,7 +80,7 @@ function notes(found: Inspection): string[] {
   const told = [`text encoding ${found.encoding}, journal mode ${journalMode}${mode}, ${pages}`];
   if (capturedBy !== null)
     told.push(`captured by node ${capturedBy.peerId} of cluster ${capturedBy.clusterId}`);
-  if (found.running) told.push(`a node runs on it: marmot status --db ${found.file}`);
+  if (found.running) told.push(`a node runs on it: marmot status --db ${shellWord(found.file)}`);
   for (const { message, hint } of found.warnings) told.push(`warning: ${message}\nhint: ${hint}`);
   for (const { message, hint } of found.problems) told.push(`refused: ${message}\nhint: ${hint}`);
   return told;

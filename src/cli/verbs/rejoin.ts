@@ -32,8 +32,7 @@ async function run(options: Options, _words: readonly string[], context: CliCont
     context.print(
       `these rows are in ${result.saved}; later: ATTACH '${result.saved}' AS unsent; INSERT OR REPLACE INTO TABLE SELECT * FROM unsent.TABLE`,
     );
-  const peers = result.needsPeers ? " --peers ADDRESS" : "";
-  context.say(`next: marmot run --db ${db}${peers} receives the cluster's data as a new member`);
+  context.say(`next: ${result.next} receives the cluster's data as a new member`);
   return 0;
 }
 

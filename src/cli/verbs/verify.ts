@@ -1,4 +1,5 @@
 /** `marmot verify`: compares the replicas of all nodes, and the file of each with its replica. */
+import { locatorOf } from "../output/status-text.ts";
 import type { VerifyResult } from "../../operations/api.ts";
 import { MAX_TIMEOUT_MS } from "../../base/duration.ts";
 import { NodeClient } from "../client.ts";
@@ -74,8 +75,7 @@ function hints({ differences, equal, nodes }: VerifyResult, options: Options): s
       `hint: run REINDEX in the file of ${node}; if it is damaged still, stop ${node} and run marmot repair on its file`,
   );
   if (equal || flag(options, "repair") || flag(options, "publish")) return repairs;
-  const db = text(options, "db");
-  const here = db === null ? `--data-dir ${dataDirOf(options)}` : `--db ${db}`;
+  const here = locatorOf(text(options, "db"), text(options, "data-dir"));
   const choices = [...files].map((node) =>
     node === nodes[0]
       ? `hint: marmot verify ${here} --publish sends the rows of this file; marmot verify ${here} --repair takes the cluster's`

@@ -23,6 +23,9 @@ import { openDatabase } from "../../sqlite/open.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
 import { findDamage, QUICK_CHECK_BYTES, sizeOf } from "../../sqlite/damage.ts";
 import { queryOf } from "../../sqlite/query.ts";
+import { isAlone } from "../../log-store/log-file.ts";
+import { marmotCommand } from "../../base/text/commands.ts";
+import { shellWord } from "../../base/text/spans.ts";
 import { FilePair } from "./file-pair.ts";
 
 /**
@@ -43,24 +46,28 @@ export interface InspectedFile {
   readonly pause: () => Promise<void>;
 }
 
-const repair = (file: string): string => `marmot repair --db ${file}`;
+const repair = ({ file, paths }: InspectedFile): string =>
+  marmotCommand("repair", { db: file, folder: paths.folder });
 
-const rejoin = ({ file, paths }: InspectedFile): string =>
-  `or to join again, stop the node, move ${file} and ${paths.folder} to another place, and run marmot run with --peers`;
+/** "": there is no other member to join. */
+const orJoin = ({ file, paths }: InspectedFile): string =>
+  isAlone(paths.log)
+    ? ""
+    : `; or to join again, stop the node, move ${shellWord(file)} and ${shellWord(paths.folder)} to another place, and run marmot run with --peers`;
 
 const choices = (inspected: InspectedFile): string =>
-  `stop the applications, then ${repair(inspected.file)} takes the cluster's data and keeps this file and its own rows; ${rejoin(inspected)}`;
+  `stop the applications, then ${repair(inspected)} takes the cluster's data and keeps this file and its own rows${orJoin(inspected)}`;
 
 export const missingHalt = (inspected: InspectedFile): Halt => ({
   name: "file-replaced",
   reason: `${inspected.file} is missing`,
-  hint: `put the file back, or ${repair(inspected.file)} builds it again from the replica`,
+  hint: `put the file back, or ${repair(inspected)} builds it again from the replica`,
 });
 
 export const damagedHalt = (inspected: InspectedFile, detail: string): Halt => ({
   name: "damaged",
   reason: `${inspected.file} is damaged: ${detail}`,
-  hint: `stop the applications, then ${repair(inspected.file)} builds the file again from the replica and keeps the damaged one; ${rejoin(inspected)}`,
+  hint: `stop the applications, then ${repair(inspected)} builds the file again from the replica and keeps the damaged one${orJoin(inspected)}`,
 });
 
 const halt = (name: Halt["name"], reason: string, hint: string): FileVerdict => ({

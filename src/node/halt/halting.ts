@@ -5,6 +5,7 @@ import type { PeerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { MessageRouter, Stage } from "../../replication/messages/message-router.ts";
 import type { Replicator } from "../../replication/replicator.ts";
+import type { NodePlace } from "../../base/text/commands.ts";
 import { haltedStage, haltOf } from "./refused.ts";
 import { type Superseded, supersededStage } from "./superseded.ts";
 
@@ -12,8 +13,7 @@ import { type Superseded, supersededStage } from "./superseded.ts";
 const RESUME_MS = 5000;
 
 export interface HaltingComponents {
-  /** The application's file. */
-  readonly db: string;
+  readonly place: NodePlace;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly router: MessageRouter;
@@ -51,7 +51,7 @@ export class Halting {
 
   /** A peer refuses this node. Only members of its cluster can halt it. */
   onRefused(peer: PeerId, reason: string, replicator: Replicator | null): void {
-    const { db, setPhase } = this.#components;
+    const { place, setPhase } = this.#components;
     if (replicator === null) {
       if (this.#halted === null) setPhase(`${peer} refuses this node: ${reason}`);
       else this.#refusedAgain(peer, reason, this.#halted);
@@ -59,7 +59,7 @@ export class Halting {
     }
     const isFormer = replicator.epochs.isFormer(peer);
     if (!isFormer && replicator.runtime.groups.every((group) => group.memberOf(peer) === undefined)) return;
-    const halt = haltOf(reason, replicator.peers.nameOf(peer), db);
+    const halt = haltOf(reason, replicator.peers.nameOf(peer), place);
     if (halt !== null) this.halt(halt);
   }
 
@@ -103,8 +103,8 @@ export class Halting {
 
   #refusedAgain(peer: PeerId, reason: string, halted: Halted): void {
     if (halted.halt.name === "superseded" || !halted.members.includes(peer)) return;
-    const { router, db } = this.#components;
-    const halt = haltOf(reason, router.hellos.get(peer)?.name ?? peer, db);
+    const { router, place } = this.#components;
+    const halt = haltOf(reason, router.hellos.get(peer)?.name ?? peer, place);
     // A new object: what waits for the end of the last refusals gives up.
     if (halt === null || halt.name === halted.halt.name) this.#halted = { ...halted };
     else this.halt(halt);

@@ -1,4 +1,6 @@
 /** The halt of a node that the members of its cluster refuse. */
+import { marmotCommand, type NodePlace } from "../../base/text/commands.ts";
+import { shellWord } from "../../base/text/spans.ts";
 import { UPDATE_HINT } from "../../base/versions/formats.ts";
 import type { EntryError, Halt } from "../../base/halt.ts";
 import { readRefusal } from "../../replication/lives/hello-check.ts";
@@ -7,14 +9,18 @@ import type { Stage } from "../../replication/messages/message-router.ts";
 import type { PeerId } from "../../shard/seams.ts";
 
 /** The node must become another member: its old member id never votes again. */
-export const rejoinHint = (file: string): string =>
-  `stop this node and its applications, run marmot rejoin --db ${file}, and start it again: it joins as a new member; the old file is kept`;
+export const rejoinHint = (place: NodePlace): string =>
+  `stop this node and its applications, run ${marmotCommand("rejoin", place)}, and start it again: it joins as a new member; the old file is kept`;
+
+/** The same where the cluster has no other member: only the file has its rows. */
+export const formAgainHint = (place: NodePlace): string =>
+  `this node is the whole cluster: stop it, run ${marmotCommand("cleanup", place)}, move ${shellWord(place.folder)} to another place, and start it again: it forms a new cluster from the file`;
 
 /** Other nodes may be able to apply the entry: of a newer version, or with an undamaged replica. */
-export const entryHalt = ({ message }: EntryError, file: string): Halt => ({
+export const entryHalt = ({ message }: EntryError, place: NodePlace): Halt => ({
   name: "bad-entry",
   reason: message,
-  hint: `if other nodes go on, run their version of marmot here, or ${rejoinHint(file)}`,
+  hint: `if other nodes go on, run their version of marmot here, or ${rejoinHint(place)}`,
 });
 
 const HINTS = {
@@ -26,11 +32,11 @@ const HINTS = {
 } as const;
 
 /** null: the refusal has another cause, and the node goes on trying. `by`: name of the member that refuses. */
-export function haltOf(text: string, by: string, file: string): Halt | null {
+export function haltOf(text: string, by: string, place: NodePlace): Halt | null {
   const refusal = readRefusal(text);
   if (refusal === null) return null;
   const { code, reason } = refusal;
-  return { name: code, reason: `${reason} (says ${by})`, hint: HINTS[code](file) };
+  return { name: code, reason: `${reason} (says ${by})`, hint: HINTS[code](place) };
 }
 
 /** A halted node shows its life to peers, and does not answer them. */

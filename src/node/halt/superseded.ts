@@ -1,5 +1,6 @@
 /** The halt of a node that met a later epoch of its cluster: the cluster was recovered without it. */
 import type { Halt } from "../../base/halt.ts";
+import type { NodePlace } from "../../base/text/commands.ts";
 import { readLogHead } from "../../log-store/log-file.ts";
 import type { DataPaths } from "../../replication/machine/data-paths.ts";
 import type { Stage } from "../../replication/messages/message-router.ts";
@@ -23,17 +24,17 @@ export function supersededHalt(
   { number }: Epoch,
   by: string,
   {
-    file,
+    place,
     follows,
     because = "",
-  }: { readonly file: string; readonly follows: boolean; readonly because?: string },
+  }: { readonly place: NodePlace; readonly follows: boolean; readonly because?: string },
 ): Halt {
   return {
     name: "superseded",
     reason: follows
       ? `${by} began epoch ${number} of the cluster; this learner follows when it meets ${by}`
       : `the cluster was recovered without this node: ${by} began epoch ${number}${because === "" ? "" : `: ${because}`}`,
-    hint: `${follows ? `start ${by}, or check the network to it; or ` : ""}${rejoinHint(file)}`,
+    hint: `${follows ? `start ${by}, or check the network to it; or ` : ""}${rejoinHint(place)}`,
   };
 }
 

@@ -47,7 +47,7 @@ export async function rebuildReplica(reason: string, components: RebuildComponen
   // Entries that the file shows were in the log. Without them it lost its end, and votes.
   const needed = groups.map(({ compactedIndex }, shard) => Math.max(compactedIndex, reflected[shard] ?? 0));
   const facts = { log: paths.log, groups, replica: needed, received: [], reflected };
-  const halt = logEndHalt(facts, rejoinHint(db));
+  const halt = logEndHalt(facts, rejoinHint({ db, folder: paths.folder }));
   if (halt !== null) throw new HaltError(halt);
   const target = `${paths.replica}.received`;
   for (;;) {

@@ -1,4 +1,6 @@
 /** The report of `marmot doctor` on a database: by the same checks as the start of `marmot run`. Reads only. */
+import { shellWord } from "../../base/text/spans.ts";
+import { marmotCommand } from "../../base/text/commands.ts";
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { nextTurn } from "../../base/clock.ts";
@@ -136,9 +138,14 @@ class Inspecting {
       const [message, hint] = isDamage(error)
         ? [
             `${db} is damaged: ${damageText(error)}`,
-            existsSync(this.#paths.replica) ? `marmot repair --db ${db}` : salvageHint(db),
+            existsSync(this.#paths.replica)
+              ? marmotCommand("repair", { db, folder: this.#paths.folder })
+              : salvageHint(db),
           ]
-        : [`${db} cannot be read: ${errorMessage(error)}`, `run sqlite3 ${db} "PRAGMA quick_check"`];
+        : [
+            `${db} cannot be read: ${errorMessage(error)}`,
+            `run sqlite3 ${shellWord(db)} "PRAGMA quick_check"`,
+          ];
       // A damaged file has its problem already.
       if (this.#problems.length === 0) this.#problems.push({ message, hint });
       return null;

@@ -3,12 +3,17 @@
  * The node keeps its key, the cluster key and the addresses of its peers.
  */
 import { existsSync, mkdirSync, renameSync } from "node:fs";
+import { hostname } from "node:os";
 import { basename, join } from "node:path";
 import { errorMessage, UserError } from "../../base/errors.ts";
 import { readCaptured } from "../../capture/install.ts";
+import { marmotCommand } from "../../base/text/commands.ts";
+import { shellWord } from "../../base/text/spans.ts";
+import { readFormerMember } from "../../log-store/log-file.ts";
+import { toldRole } from "../../replication/members/role.ts";
 import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { openAppDb } from "../../sqlite/open-app-db.ts";
-import { lockDataDir, storedAddresses } from "../data-dir.ts";
+import { knowsPeers, lockDataDir } from "../data-dir.ts";
 import { saveUnsent, type UnsentRows } from "./unsent-rows.ts";
 
 export interface RejoinResult {
@@ -21,6 +26,8 @@ export interface RejoinResult {
   readonly saved: string | null;
   /** The node knows no peer: its next start needs --peers. */
   readonly needsPeers: boolean;
+  /** The command that joins again, with the name and the role of the former member as far as they are known. */
+  readonly next: string;
 }
 
 /** `stamp`: makes the new names unique. Throws `UserError`, and changes nothing then. */
@@ -35,6 +42,8 @@ export function setAside(file: string, dataDir: string, stamp: string): RejoinRe
   try {
     const saved = `${file}.unsent-${stamp}`;
     const unsent = existsSync(file) ? closeFile(file, saved) : [];
+    const needsPeers = !knowsPeers(paths);
+    const next = nextStart(file, dataDir, needsPeers);
     const folder = join(dataDir, `before-${stamp}`);
     mkdirSync(folder, { mode: 0o700 });
     // The file is last: until then a start without its replica is refused, and this command can be repeated.
@@ -42,10 +51,29 @@ export function setAside(file: string, dataDir: string, stamp: string): RejoinRe
       if (existsSync(path)) renameSync(path, join(folder, basename(path)));
     const aside = existsSync(file) ? `${file}.before-${stamp}` : null;
     if (aside !== null) renameSync(file, aside);
-    const needsPeers = storedAddresses(paths).length === 0;
-    return { file: aside, folder, unsent, saved: unsent.length === 0 ? null : saved, needsPeers };
+    return { file: aside, folder, unsent, saved: unsent.length === 0 ? null : saved, needsPeers, next };
   } finally {
     lock.close();
+  }
+}
+
+function nextStart(file: string, dataDir: string, needsPeers: boolean): string {
+  const words = [marmotCommand("run", { db: file, folder: dataDir })];
+  const former = formerMember(dataPaths(dataDir));
+  if (former !== null && former.name !== hostname()) words.push("--name", shellWord(former.name));
+  const role = former === null || former.isVoter ? "voter" : toldRole({ role: "voter", ...former });
+  if (role !== "voter") words.push("--role", role);
+  if (needsPeers) words.push("--peers ADDRESS");
+  return words.join(" ");
+}
+
+/** null: the log is missing, damaged or of another version. */
+function formerMember({ log }: DataPaths): ReturnType<typeof readFormerMember> {
+  try {
+    return existsSync(log) ? readFormerMember(log) : null;
+  } catch (error) {
+    if (error instanceof UserError) return null;
+    throw error;
   }
 }
 

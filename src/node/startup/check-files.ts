@@ -6,7 +6,7 @@ import { type Halt, HaltError } from "../../base/halt.ts";
 import type { Epoch } from "../../shard/epochs.ts";
 import type { PeerId } from "../../base/ids.ts";
 import { readCaptured, readMeta } from "../../capture/install.ts";
-import { readLogHead, readMembership } from "../../log-store/log-file.ts";
+import { isAlone, readLogHead, readMembership } from "../../log-store/log-file.ts";
 import { lostReplica } from "./lost-replica.ts";
 import { readLocal } from "../../replica/store/local.ts";
 import { readSettings, type ReplicaSettings } from "../../replica/store/settings.ts";
@@ -18,8 +18,9 @@ import { damageText } from "../../sqlite/damage.ts";
 import { fileError, salvageHint, sqliteCode } from "./file-access.ts";
 import { type DataPaths, dataPaths } from "../../replication/machine/data-paths.ts";
 import { logEndHalt } from "../../replication/lives/log-end.ts";
+import { marmotCommand } from "../../base/text/commands.ts";
 import { mayFollow, supersededHalt } from "../halt/superseded.ts";
-import { rejoinHint } from "../halt/refused.ts";
+import { formAgainHint, rejoinHint } from "../halt/refused.ts";
 
 /** member: continue as a member; form: form a new cluster; join: join the cluster of the given peers. */
 type StartKind = "member" | "form" | "join";
@@ -158,7 +159,7 @@ export function startKind({ file, paths, peerId, hasPeers, create }: StartOption
     if (!exists)
       throw new UserError(
         `${file} is missing, but ${paths.folder} holds a replica of it`,
-        `put the file back, or run marmot repair --db ${file} to build it from the replica, or move ${paths.folder} to another place and start with --peers`,
+        `put the file back, or run ${marmotCommand("repair", { db: file, folder: paths.folder })} to build it from the replica, or move ${paths.folder} to another place and start with --peers`,
       );
     return { kind: "member", head };
   }
@@ -195,7 +196,10 @@ const readPositions = (replica: DatabaseSync): number[] =>
 function supersededAtStart(last: Epoch, paths: DataPaths, file: string): Halt {
   const { self, at } = readMembership(paths.log);
   const by = at.members.find(({ peerId }) => peerId === last.by)?.name ?? last.by;
-  return supersededHalt(last, by, { file, follows: mayFollow(at, self) });
+  return supersededHalt(last, by, {
+    place: { db: file, folder: paths.folder },
+    follows: mayFollow(at, self),
+  });
 }
 
 /**
@@ -231,6 +235,7 @@ export function checkMemberFiles(
           CHOICES(paths),
         );
     }
+    const place = { db: file, folder: paths.folder };
     const halt = logEndHalt(
       {
         ...{ log: paths.log, groups },
@@ -239,7 +244,7 @@ export function checkMemberFiles(
         replica: readPositions(replica),
         received: JSON.parse(readLocal(replica, "received") ?? "[]") as number[],
       },
-      rejoinHint(file),
+      isAlone(paths.log) ? formAgainHint(place) : rejoinHint(place),
     );
     if (halt !== null) throw new HaltError(halt);
     return settings;

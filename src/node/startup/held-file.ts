@@ -1,4 +1,5 @@
 /** Refuses the file of another node that runs: two nodes on one file would remove each other's triggers. */
+import { shellWord } from "../../base/text/spans.ts";
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { isDamage, UserError } from "../../base/errors.ts";
@@ -49,7 +50,7 @@ export function refuseHeldFile(file: string, dataDir: string): void {
   if (resolve(holder) === resolve(dataDir) || !isHeld(dataPaths(holder).lock)) return;
   throw new UserError(
     `another marmot runs on ${file}; its data directory is ${holder}`,
-    `stop it first, or give this node a file of its own with --db; marmot status --data-dir ${holder} shows it`,
+    `stop it first, or give this node a file of its own with --db; marmot status --data-dir ${shellWord(holder)} shows it`,
   );
 }
 

@@ -66,6 +66,8 @@ export class MemberChanges {
   readonly #seenAt = new Map<PeerId, number>();
   readonly #startedAt: number;
   #admittedAt = Number.NEGATIVE_INFINITY;
+  /** The change by command that was proposed last and is not in force; "": there is none. */
+  #proposed = "";
   /** Refusals that are in the log. */
   readonly #refused = new Set<string>();
 
@@ -244,12 +246,27 @@ export class MemberChanges {
 
   /** `from`: null for this node itself. Only members change members. */
   change(from: PeerId | null, { action, member: id, to }: MemberChange): ChangeOutcome {
-    const { membership, groups } = this.#components.runtime;
-    const [group] = groups;
+    const [group] = this.#components.runtime.groups;
     if (from !== null && group!.memberOf(from) === undefined)
       return { state: "refused", reason: "only members change members" };
     if (!group!.raft.isLeader) return { state: "not leader" };
-    const member = group!.configuration.members.find((m) => m.id === id);
+    const key = `${action} ${id} ${to ?? ""}`;
+    // Without a majority it would be in the log of this node alone, and take effect at some later time.
+    if (!this.#hasMajority() && this.#proposed !== key) return { state: "not leader" };
+    const outcome = this.#change({ action, member: id, ...(to === undefined ? {} : { to }) });
+    this.#proposed = outcome.state === "proposed" ? key : "";
+    return outcome;
+  }
+
+  #hasMajority(): boolean {
+    const { members, configuration } = this.#components.runtime.groups[0]!.configuration;
+    const voters = members.filter((m) => configuration.voters.includes(m.id));
+    return 2 * voters.filter((m) => this.#isConnected(m.peerId)).length > voters.length;
+  }
+
+  #change({ action, member: id, to }: MemberChange): ChangeOutcome {
+    const { membership, groups } = this.#components.runtime;
+    const member = groups[0]!.configuration.members.find((m) => m.id === id);
     if (member === undefined)
       return action === "remove"
         ? membership.left(id)

@@ -2,6 +2,7 @@
  * Which tables of a schema replicate, which need care and which are refused, with reason and hint. `doctor` prints the result
  * and `run` obeys it.
  */
+import { shellWord } from "../../base/text/spans.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { type ClassifiedTable, PICKED_IDS, refused, replicates } from "./table-verdict.ts";
 import { classifyVirtual } from "./virtual.ts";
@@ -34,6 +35,7 @@ import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { type Leftover, readLeftovers } from "../leftovers.ts";
 import type { Selection } from "../selection.ts";
+import { shadowTablesOf } from "../virtual-tables.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
 import { classifyTriggers, type UserTriggers } from "../triggers.ts";
@@ -84,12 +86,13 @@ function classifyAll(
   const reserved = reservedNames(query, leftovers);
   const left = new Map(leftovers.map((l) => [l.name, l]));
   const tables = objects.filter((o) => o.kind === "table");
+  const shadows = shadowTablesOf(objects);
   const alone = tables.map(({ name }): ClassifiedTable => {
     if (unwanted.has(foldName(name)) || (wanted !== null && !wanted.has(foldName(name))))
       return { name, verdict: "skipped", reason: NOT_SELECTED, hint: "" };
     if (left.has(name)) return refuseLeftover(query, left.get(name)!);
     const kind = kinds.get(name);
-    if (kind === "shadow")
+    if (kind === "shadow" || shadows.has(foldName(name)))
       return { name, verdict: "skipped", reason: "belongs to a virtual table", hint: "" };
     // Decided by `classifyVirtual`: it depends on the other tables.
     if (kind === "virtual") return { name, verdict: "local", reason: "", hint: "" };
@@ -140,7 +143,7 @@ function refuseLeftover(query: Query, { kind, name, of }: Leftover): ClassifiedT
   return refused(
     name,
     `it is ${what} that ${versions} left in the file`,
-    `remove all of them: marmot cleanup --db ${String(file)} --also-others`,
+    `remove all of them: marmot cleanup --db ${shellWord(String(file))} --also-others`,
   );
 }
 

@@ -1,6 +1,7 @@
 /** Versions of SQLite, as its files and its library give them, and those with the WAL-reset bug. */
 import { DatabaseSync } from "node:sqlite";
 import { UserError } from "../../base/errors.ts";
+import { libraryFailure } from "./system-library.ts";
 
 /** `3 * 1000000 + minor * 1000 + patch`, as in bytes 96 to 99 of a file. */
 export type SqliteVersion = number;
@@ -37,11 +38,13 @@ export function ownVersion(): SqliteVersion {
   return own;
 }
 
-/** Throws `UserError` where the system's library, which Bun uses on macOS, is too old. */
+/** Throws `UserError` where the library is too old, which can be on macOS alone. */
 export function requireOwnSqlite(version: SqliteVersion = ownVersion()): void {
   if (version >= OLDEST_OWN_VERSION) return;
+  const failure = libraryFailure();
+  const loaded = failure === null ? "this machine's" : `${failure}; the system's`;
   throw new UserError(
-    `marmot should run on SQLite ${showVersion(OLDEST_OWN_VERSION)} or later, without the WAL-reset bug, but this machine's is ${showVersion(version)}`,
-    "update the operating system, or run marmot in its container image",
+    `marmot should run on SQLite ${showVersion(OLDEST_OWN_VERSION)} or later, without the WAL-reset bug, but ${loaded} is ${showVersion(version)}`,
+    "brew install sqlite, or name a newer libsqlite3.dylib in MARMOT_SQLITE_LIBRARY",
   );
 }

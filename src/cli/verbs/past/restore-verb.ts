@@ -1,4 +1,5 @@
 /** `marmot restore`: a backup becomes the first file of a new cluster, or the content of a running one. */
+import { shellWord } from "../../../base/text/spans.ts";
 import { join } from "node:path";
 import type { NodeStatus, WaitResult } from "../../../operations/api.ts";
 import type { RestoredFile } from "../../../node/backup/restore-file.ts";
@@ -6,6 +7,7 @@ import type { MomentOptions, RestoredMoment } from "../../../node/backup/restore
 import type { IntoDocument, IntoPlan } from "../../../node/backup/restore-into.ts";
 import { UserError } from "../../../base/errors.ts";
 import { NodeClient } from "../../client.ts";
+import { totalRows } from "../../../base/text/spans.ts";
 import type { CliContext } from "../../context.ts";
 import type { OptionSpec } from "../../options/option-value.ts";
 import type { Options } from "../../options/options.ts";
@@ -31,12 +33,11 @@ const ANSWER_MS = 5000;
 
 function showFile({ file, source, backup }: RestoredFile): string {
   const about = backup === null ? "" : `: the state at ${backup.position} of ${backup.time}`;
-  return `${file} is ${source}${about}\nstart the first node of a new cluster with marmot run --db ${file}`;
+  return `${file} is ${source}${about}\nstart the first node of a new cluster with marmot run --db ${shellWord(file)}`;
 }
 
 function showMoment({ file, source, position, time, rows }: RestoredMoment & { file: string }): string {
-  const count = Object.values(rows).reduce((sum, n) => sum + n, 0);
-  return `${file} is the state at ${position}, of ${time}, from ${source}: ${count} rows\nstart the first node of a new cluster with marmot run --db ${file}`;
+  return `${file} is the state at ${position}, of ${time}, from ${source}: ${totalRows(rows)} rows\nstart the first node of a new cluster with marmot run --db ${shellWord(file)}`;
 }
 
 function showPlan({ source, backup, changes, untouched, missing }: IntoPlan): string {
@@ -97,7 +98,7 @@ async function intoCluster(source: string, options: Options, context: CliContext
     context.print(
       json
         ? JSON.stringify(result)
-        : `${showPlan(written)}\nwritten; ordered at ${position || "no position yet"}\nmarmot undo --since ${before.position} --db ${db} takes it back`,
+        : `${showPlan(written)}\nwritten; ordered at ${position || "no position yet"}\nmarmot undo --since ${before.position} --db ${shellWord(db)} takes it back`,
     );
     if (!done) context.say(`written to ${db}, and not ordered yet: waiting for ${missing}`);
     return done ? 0 : 1;

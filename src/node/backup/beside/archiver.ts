@@ -1,15 +1,15 @@
 /** The archive of a running node: shipping, and a restore drill every day in a process beside it. */
-import type { Keep } from "../../archive/prune.ts";
-import { openSeal } from "../../archive/seal.ts";
-import { openStore } from "../../archive/archive.ts";
-import { Shipper, type ShipperOptions } from "../../archive/shipping/shipper.ts";
-import type { ArchiveStore } from "../../archive/stores/store.ts";
-import type { Clock } from "../../base/clock.ts";
-import type { Logger } from "../../base/logger.ts";
-import type { Random } from "../../base/random.ts";
-import type { ArchiveStatus } from "../../operations/archive-api.ts";
-import { shippedNode } from "../../operations/archive/shipped-node.ts";
-import type { Replicator } from "../../replication/replicator.ts";
+import type { Keep } from "../../../archive/prune.ts";
+import { openSeal } from "../../../archive/seal.ts";
+import { openStore } from "../../../archive/archive.ts";
+import { Shipper, type ShipperOptions } from "../../../archive/shipping/shipper.ts";
+import type { ArchiveStore } from "../../../archive/stores/store.ts";
+import type { Clock } from "../../../base/clock.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { Random } from "../../../base/random.ts";
+import type { ArchiveStatus } from "../../../operations/archive-api.ts";
+import { shippedNode } from "../../../operations/archive/shipped-node.ts";
+import type { Replicator } from "../../../replication/replicator.ts";
 import { Drill } from "./drill.ts";
 
 export interface ArchiverComponents {
