@@ -6,15 +6,18 @@
 import { Packr } from "msgpackr";
 import { FORMATS, newerFormat, showRange } from "../base/versions/formats.ts";
 import { packExact, withPacked } from "../base/pack.ts";
+import { CodecError, PackedReader } from "../base/unpack.ts";
 import { type Batch, BatchKind, Op, type RowChange, type TableChanges } from "./batch.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "./key.ts";
 import type { TableShape } from "./shape.ts";
-import { Class, CodecError, PackedReader } from "./packed-reader.ts";
 import { type Image, largeBytes, TextBytes, type Value } from "./value.ts";
 
-export { CodecError } from "./packed-reader.ts";
+export { CodecError } from "../base/unpack.ts";
 
 const packr = new Packr({ useRecords: false, int64AsType: "bigint" } as object);
+/** Storage classes that MessagePack lacks. */
+const Class = { real: 1, negativeZero: 2, text: 3 } as const;
+
 type PackedValue = null | number | bigint | string | Uint8Array;
 
 function packValues(values: readonly Value[]): [PackedValue[], number[] | null] {
@@ -52,14 +55,33 @@ export function decodeImage(bytes: Uint8Array): Value[] {
     // [values, classes]: the first value of an image is no list.
     if (bytes[0] !== CLASSED || !isList(bytes[1])) return reader.values();
     reader.list();
-    const values = reader.values();
-    reader.classes(values);
+    const values: Value[] = reader.values();
+    readClasses(reader, values);
     return values;
   });
 }
 
 const isList = (type: number | undefined): boolean =>
   type !== undefined && ((type >= 0x90 && type <= 0x9f) || type === 0xdc || type === 0xdd);
+
+/** The classes that follow values, applied to these. False: nil takes their place. */
+function readClasses(reader: PackedReader, values: Value[]): boolean {
+  if (reader.nil()) return false;
+  const count = reader.list();
+  if (count === null || count % 2 !== 0) throw new CodecError("classes are not pairs");
+  for (let i = 0; i < count; i += 2) {
+    const column = reader.count("a column");
+    const value = values[column];
+    const kind = reader.count("a class");
+    if (kind === Class.real && (typeof value === "bigint" || typeof value === "number"))
+      values[column] = Number(value);
+    else if (kind === Class.negativeZero && value === 0n) values[column] = -0;
+    else if (kind === Class.text && value instanceof Uint8Array)
+      values[column] = new TextBytes(new Uint8Array(value));
+    else throw new CodecError("a storage class does not fit its value");
+  }
+  return true;
+}
 
 /** Reads all of the bytes. */
 function exactly<T>(bytes: Uint8Array, read: (reader: PackedReader) => T): T {
@@ -139,9 +161,9 @@ function readRow(reader: PackedReader, bytes: Uint8Array, shape: TableShape, bas
   if (op !== Op.insert && op !== Op.update && op !== Op.delete)
     throw new CodecError("a row's operation is unknown");
   const from = reader.at;
-  const values = reader.values();
+  const values: Value[] = reader.values();
   let to = reader.at;
-  const isClassed = fields > 2 && reader.classes(values);
+  const isClassed = fields > 2 && readClasses(reader, values);
   if (isClassed) to = reader.at;
   const mask = fields > 3 && !reader.nil() ? reader.value() : null;
   if (mask !== null && !(mask instanceof Uint8Array)) throw new CodecError("a mask is not bytes");

@@ -1,23 +1,20 @@
 /**
- * Reads MessagePack from batches and images in one pass: values are exact at once (`value.ts`), and the place of each is
- * known, so the encoded image of a row is found in its batch. Reads each format that `codec.ts` writes; throws `CodecError`.
+ * Reads MessagePack in one pass: integers are bigints at once, and the place of each value is known. Maps, truth values and
+ * extensions are only passed over. Throws `CodecError`.
  */
-import { TextBytes, type Value } from "./value.ts";
 
-/** The bytes are not a batch of a format that this build knows. */
+/** The bytes are of no format that this build knows. */
 export class CodecError extends Error {
   override name = "CodecError";
 }
 
-/** Smaller BLOBs get memory of their own: a view would keep all of a batch. */
+/** Smaller ones get memory of their own: a view would keep all bytes alive. */
 const OWN_BYTES = 16 << 10;
-/** Lists inside of lists in the head of a batch. */
+/** Lists inside of lists. */
 const MAX_DEPTH = 8;
 
-/** Storage classes that MessagePack lacks. */
-export const Class = { real: 1, negativeZero: 2, text: 3 } as const;
-
-export type Packed = null | number | bigint | string | Uint8Array | Packed[];
+type Plain = null | number | bigint | string | Uint8Array;
+type Packed = Plain | Packed[];
 
 /** For short texts two to ten times as fast as a decoder in JavaScript. */
 type Bytes = Buffer & { utf8Slice(from: number, to: number): string };
@@ -82,8 +79,8 @@ export class PackedReader {
     return this.#size(type === 0xdc ? 2 : 4);
   }
 
-  /** INTEGER as bigint, REAL as number; a number that needs a class is an INTEGER. undefined: no SQLite value. */
-  value(): Value | undefined {
+  /** An integral number as bigint. undefined: a value of another type. */
+  value(): Plain | undefined {
     const type = this.#byte();
     if (type <= 0x7f) return SMALL[type];
     if (type >= 0xe0) return BigInt(type - 0x100);
@@ -125,36 +122,17 @@ export class PackedReader {
     }
   }
 
-  /** A list of values, without their classes. */
-  values(): Value[] {
+  /** A list of values. */
+  values(): Plain[] {
     const count = this.list();
     if (count === null) throw new CodecError("values are not an array");
-    const values: Value[] = [];
+    const values: Plain[] = [];
     for (let i = 0; i < count; i++) {
       const value = this.value();
       if (value === undefined) throw new CodecError("a value is of no storage class");
       values.push(value);
     }
     return values;
-  }
-
-  /** The classes that follow values, applied to these. False: nil takes their place. */
-  classes(values: Value[]): boolean {
-    if (this.nil()) return false;
-    const count = this.list();
-    if (count === null || count % 2 !== 0) throw new CodecError("classes are not pairs");
-    for (let i = 0; i < count; i += 2) {
-      const column = this.count("a column");
-      const value = values[column];
-      const kind = this.count("a class");
-      if (kind === Class.real && (typeof value === "bigint" || typeof value === "number"))
-        values[column] = Number(value);
-      else if (kind === Class.negativeZero && value === 0n) values[column] = -0;
-      else if (kind === Class.text && value instanceof Uint8Array)
-        values[column] = new TextBytes(new Uint8Array(value));
-      else throw new CodecError("a storage class does not fit its value");
-    }
-    return true;
   }
 
   /** The next value is nil, and skipped. */
@@ -176,7 +154,7 @@ export class PackedReader {
     return read;
   }
 
-  /** A value of a head: numbers are numbers. */
+  /** A value or a list, with numbers as numbers. */
   any(depth = 0): Packed {
     const count = this.list();
     if (count !== null) {
@@ -187,7 +165,7 @@ export class PackedReader {
     }
     const type = this.#bytes[this.at];
     const value = this.value();
-    if (value === undefined || value instanceof TextBytes) throw new CodecError("a value of an unknown type");
+    if (value === undefined) throw new CodecError("a value of an unknown type");
     return typeof value === "bigint" && type !== 0xcf && type !== 0xd3 ? Number(value) : value;
   }
 
@@ -213,5 +191,4 @@ export class PackedReader {
   }
 }
 
-/** A number without a class: an integral one is INTEGER, any other REAL. */
-const exact = (value: number): Value => (Number.isInteger(value) ? BigInt(value) : value);
+const exact = (value: number): Plain => (Number.isInteger(value) ? BigInt(value) : value);
