@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -162,6 +163,18 @@ test("a log that lost its end, or is damaged: the whole cluster is formed again 
   expect(log()).not.toMatch(/^\s+at /m);
   await formAgain(log());
   expect(query("SELECT v FROM t ORDER BY id")).toEqual([["first"], ["confirmed"], ["not sent"]]);
+});
+
+test("a member whose data directory has its key alone forms no new cluster by itself", async () => {
+  write("INSERT INTO t VALUES(2, 'not lost')");
+  await stop();
+  for (const name of readdirSync(data).filter((name) => name !== "node.key"))
+    rmSync(join(data, name), { recursive: true });
+  await start();
+  await until(() => child?.exitCode !== null || "it runs", "the node refuses to start");
+  expect(log()).toContain("neither its replica nor its log");
+  await formAgain(log());
+  expect(query("SELECT v FROM t ORDER BY id")).toEqual([["first"], ["not lost"]]);
 });
 
 /** Does as the hint says. */

@@ -581,7 +581,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "a snapshot that is behind in a shard replaces the own replica",
       0,
       "replica/copies/install-snapshot.ts",
-      "const isAhead = readPositions(next).every((index, shard) => index >= before[shard]!);",
+      "const isAhead = isAheadOf(next, before);",
       "const isAhead = readPositions(next).length === before.length;",
     ),
     test: "test/node/whole.test.ts",
