@@ -255,9 +255,17 @@ export class Archive {
       if (at === null) throw damagedLink(`the archive ${this.shown} changed while it was read`);
       const next = await this.link(at.link.number + 1, !isFresh);
       if (next === null) return at;
+      // A node that slept can have added its link in the place of merged ones.
+      if (at === known && next.link.previous !== at.hash && (await this.#isMerged(at)))
+        return this.tail(null);
       this.#requireNext(at, next);
       at = next;
     }
+  }
+
+  async #isMerged({ link }: Chained): Promise<boolean> {
+    await this.ranges();
+    return this.#ranges.of(link.number) !== null;
   }
 
   #requireNext(before: Chained, next: Chained): void {
