@@ -17,7 +17,7 @@ test(`${SEEDS} archives restore each position as the nodes had it there`, async 
     merged += result.counts.merged!;
   }
   // A single seed may have none.
-  if (SEEDS > 5) expect([compared > SEEDS, merged > 3]).toEqual([true, true]);
+  if (SEEDS > 5) expect([compared > SEEDS / 2, merged > 3]).toEqual([true, true]);
 });
 
 test("a seed with an archive gives the same events in two runs", async () => {
