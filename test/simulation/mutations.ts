@@ -58,6 +58,12 @@ const ofArchives = (name: string, file: string, find: string, replace: string): 
   test: "test/simulation/archive.test.ts",
 });
 
+/** Caught by two nodes that merge the links of an archive. */
+const ofMerging = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/archive/merging.test.ts",
+});
+
 /** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
@@ -957,6 +963,24 @@ export const MUTATIONS: readonly Mutation[] = [
     ".store(node, archive, this.#tail.link.number + 1)",
     ".store(node, archive, this.#tail.link.number + 3)",
   ),
+  ofMerging(
+    "merged links lack the entries of the first one",
+    "archive/merging.ts",
+    "run.flatMap(({ link }) => link.entries[shard]!)",
+    "run.slice(1).flatMap(({ link }) => link.entries[shard]!)",
+  ),
+  ofMerging(
+    "merged links have the hash of the first one",
+    "archive/merging.ts",
+    "hash: last.hash,",
+    "hash: first.hash,",
+  ),
+  ofMerging(
+    "a link of a node that slept counts more than the merged ones",
+    "archive/archive.ts",
+    "if (known !== null) return this.#merged(known);",
+    "if (known !== null && (await this.store.get(linkName(number))) === null) return this.#merged(known);",
+  ),
   {
     ...one(
       "the feed tells the entry at the seam of archive and history twice",
@@ -1279,6 +1303,18 @@ export const MUTATIONS: readonly Mutation[] = [
         file: "app-db/file-sync.ts",
         find: "    fdatasyncSync(this.#wal!);\n  }",
         replace: '    fdatasyncSync(this.#wal!);\n    closeSync(openSync(this.path, "r"));\n  }',
+      },
+    ],
+  },
+  {
+    name: "a redirected row is hashed and recorded as its batch has it",
+    within: 0,
+    test: "test/change/codec.test.ts",
+    edits: [
+      {
+        file: "change/codec.ts",
+        find: "  if (packed === undefined || packed.image !== image) return withEncoded(image!, use);",
+        replace: "  if (packed === undefined) return withEncoded(image!, use);",
       },
     ],
   },
