@@ -207,6 +207,7 @@ export class Replicator {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
         onLargeWrite: (bytes) => this.#busyPeers.tell(bytes),
         isVouched: (id, peer) => this.peers.isVouched(id, peer),
+        isLeader: (shard, id) => this.peers.isLeader(shard, id),
         keepFrom: (shard) =>
           lowestHold(shard, this.snapshots.holds, this.peers.received.values(), this.#components.clock.now()),
       },

@@ -19,6 +19,7 @@ import { Membership } from "./cluster-members.ts";
 import { nextChange } from "./reconcile.ts";
 import type { LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
+import { Speakers, type Vouchers } from "./speakers.ts";
 import { decodeMessages, encodeMessages, type GroupMessage } from "./wire.ts";
 
 /** Rounds of ready in one turn: a write often makes the next round possible, and the number of rounds is bounded. */
@@ -49,7 +50,7 @@ const DONE_BYTES_A_TICK = 256 << 10;
 /** Bytes of a message above which the transport is asked for room before it is encoded. */
 const LARGE_BYTES = 1 << 20;
 
-export interface RuntimeComponents {
+export interface RuntimeComponents extends Vouchers {
   readonly logStore: LogStore;
   readonly transport: Pick<Transport, "send" | "connected" | "hasRoom">;
   readonly stateMachine: StateMachine;
@@ -59,8 +60,6 @@ export interface RuntimeComponents {
   readonly keepFrom?: (shard: ShardId) => LogIndex | null;
   /** Called before a write, with the bytes of the entries of the last time: peers may have to be told that this node is busy. True: they were. */
   readonly onLargeWrite?: (bytes: number) => boolean;
-  /** A member tells that the peer is the member of that id, which this node's configuration does not have yet. Absent: none does. */
-  readonly isVouched?: (id: MemberId, peer: PeerId) => boolean;
 }
 
 export interface RuntimeOptions {
@@ -82,6 +81,7 @@ export class ShardRuntime {
   readonly groups: readonly Group[];
   readonly membership: Membership;
   readonly #components: RuntimeComponents;
+  readonly #speakers: Speakers;
   readonly #options: RuntimeOptions;
   /** The sender of each member id: for answers to members that a configuration does not contain yet. */
   readonly #heard = new Map<MemberId, PeerId>();
@@ -114,6 +114,7 @@ export class ShardRuntime {
         ),
     );
     this.membership = new Membership(this.groups);
+    this.#speakers = new Speakers(this.groups, options.member, components);
   }
 
   get peerId(): PeerId {
@@ -160,32 +161,13 @@ export class ShardRuntime {
     for (const { shard, message } of decodeMessages(bytes, this.groups.length)) {
       if (message.to !== this.#options.member) continue;
       const group = this.groups[shard]!;
-      if (!this.#isFrom(group, message, from) || !this.#hasPossibleTerm(group, message)) continue;
+      if (!this.#speakers.accepts(group, message, from, this.#ticks)) continue;
       this.#heard.set(message.from, from);
       group.note(message);
       if (message.type === MessageType.snapshot) this.#offered(group, from, message);
       else if (message.type === MessageType.propose) this.#forwarded(group, from, message);
       else group.raft.step(message);
     }
-  }
-
-  /**
-   * The sender's id is that of the peer, in the group or in group 0. Ids are indexes of group 0: an unknown id up to its
-   * configuration was removed, or never admitted. A higher one may belong to a member that this node does not know yet: its
-   * admission is in this node's log, or a member vouches for it.
-   */
-  #isFrom(group: Group, { from: id }: Message, peer: PeerId): boolean {
-    const first = this.groups[0]!;
-    const known = group.peerOf(id) ?? first.peerOf(id);
-    if (known !== undefined) return known === peer;
-    if (id <= first.configuration.index) return false;
-    return first.admits(id, peer) || (this.#components.isVouched?.(id, peer) ?? false);
-  }
-
-  #hasPossibleTerm(group: Group, { from, term }: Message): boolean {
-    const { voters } = group.configuration.configuration;
-    const view = { term: group.raft.term, ticks: this.#ticks, voters, self: this.#options.member };
-    return group.terms.accepts(from, term, view);
   }
 
   /** Every member may propose changes of its own; only a leader changes the configuration. */

@@ -52,6 +52,18 @@ const ofRecoveries = (name: string, file: string, find: string, replace: string)
   test: "test/simulation/recoveries.test.ts",
 });
 
+/** Caught by the seeds of a member with changed code. */
+const ofHostiles = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/hostile.test.ts",
+});
+
+/** Caught by the seeds of rolling upgrades. */
+const ofUpgrades = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/simulation/upgrades.test.ts",
+});
+
 /** Caught by the seeds of nodes that ship to an archive. */
 const ofArchives = (name: string, file: string, find: string, replace: string): Mutation => ({
   ...one(name, 0, file, find, replace),
@@ -1043,6 +1055,60 @@ export const MUTATIONS: readonly Mutation[] = [
     "a removed member may speak",
     "replication/lives/hello-check.ts",
     'if (life !== null && knowledge.isRemoved(life)) return "removed";',
+    "",
+  ),
+  ofHostiles(
+    "a member without a vote is followed",
+    "shard/speakers.ts",
+    "if (OF_LEADERS.has(type)) return",
+    "if (OF_LEADERS.has(type)) return true ||",
+  ),
+  ofHostiles(
+    "a term counts however far it is",
+    "raft/election/term-bound.ts",
+    "if (term <= view.term + this.#allowance(view) || this.#isClaimed(from, view)) {",
+    "if (term > 0) {",
+  ),
+  ofHostiles(
+    "a member speaks under the id of another one",
+    "shard/speakers.ts",
+    "if (known !== undefined) return known === peer;",
+    "if (known !== undefined) return true;",
+  ),
+  ofHostiles(
+    "a leader orders the entries of each member unread",
+    "shard/runtime.ts",
+    "type === EntryType.normal && stateMachine.mayPropose?.(group.shard, peer, data) !== false,",
+    "type === EntryType.normal || stateMachine.mayPropose?.(group.shard, peer, data) !== false,",
+  ),
+  ofHostiles(
+    "members of invented peers are admitted as often as a member asks",
+    "replication/members/member-changes.ts",
+    "if (isNew && clock.now() - this.#admittedAt < ADMIT_MS) return",
+    "if (isNew && clock.now() < 0) return",
+  ),
+  ofUpgrades(
+    "the newest format is written although a member does not read it",
+    "replication/formats/cluster-formats.ts",
+    "Math.min(FORMATS[name].max, ...newest)",
+    "Math.max(FORMATS[name].max, ...newest)",
+  ),
+  ofUpgrades(
+    "a member that was never met counts as one of this build",
+    "replication/formats/cluster-formats.ts",
+    "(known(peer) ?? OLDEST_FORMATS)[name].max",
+    "(known(peer) ?? FORMATS)[name].max",
+  ),
+  ofUpgrades(
+    "a node that does not read the entries in use is accepted",
+    "replication/peer-messages.ts",
+    "return this.#components.replica.replica.usedFormats;",
+    "return {};",
+  ),
+  ofUpgrades(
+    "the formats in use are forgotten at a restart",
+    "replica/store/used-formats.ts",
+    "    store(this.#db, ENTRY_FORMAT, format);\n",
     "",
   ),
   ofMachines(
