@@ -1060,8 +1060,8 @@ export const MUTATIONS: readonly Mutation[] = [
   ofHostiles(
     "a member without a vote is followed",
     "shard/speakers.ts",
-    "if (OF_LEADERS.has(type)) return",
-    "if (OF_LEADERS.has(type)) return true ||",
+    "return this.#vouchers.isLeader?.(group.shard, from) ?? false;",
+    "return true;",
   ),
   ofHostiles(
     "a term counts however far it is",
@@ -1082,10 +1082,10 @@ export const MUTATIONS: readonly Mutation[] = [
     "type === EntryType.normal || stateMachine.mayPropose?.(group.shard, peer, data) !== false,",
   ),
   ofHostiles(
-    "members of invented peers are admitted as often as a member asks",
+    "a member brings in any number of others",
     "replication/members/member-changes.ts",
-    "if (isNew && clock.now() - this.#admittedAt < ADMIT_MS) return",
-    "if (isNew && clock.now() < 0) return",
+    "if (members.length >= MAX_MEMBERS && members.every(",
+    "if (members.length < 0 && members.every(",
   ),
   ofUpgrades(
     "the newest format is written although a member does not read it",
@@ -1094,7 +1094,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "Math.max(FORMATS[name].max, ...newest)",
   ),
   ofUpgrades(
-    "a member that was never met counts as one of this build",
+    "an unmet member counts as one of this build",
     "replication/formats/cluster-formats.ts",
     "(known(peer) ?? OLDEST_FORMATS)[name].max",
     "(known(peer) ?? FORMATS)[name].max",
@@ -1104,12 +1104,6 @@ export const MUTATIONS: readonly Mutation[] = [
     "replication/peer-messages.ts",
     "return this.#components.replica.replica.usedFormats;",
     "return {};",
-  ),
-  ofUpgrades(
-    "the formats in use are forgotten at a restart",
-    "replica/store/used-formats.ts",
-    "    store(this.#db, ENTRY_FORMAT, format);\n",
-    "",
   ),
   ofMachines(
     "an older life of a member is accepted",

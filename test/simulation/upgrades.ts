@@ -47,12 +47,19 @@ class UpgradeRun extends Scenario {
   async act(): Promise<void> {
     const late = this.random.chance(0.4) ? await this.#newcomer() : null;
     const order = this.#shuffled(this.nodes);
+    let unmet: SimNode | null = null;
     for (const [i, node] of order.entries()) {
       await this.#restart(node, LATER);
       await this.#writes();
-      if (i < order.length - 1) await this.#between(node, late === null && i === 0);
+      if (i === order.length - 1) break;
+      await this.#between(node);
+      if (late === null && i === 0 && this.random.chance(0.6)) unmet = await this.#unmet(node);
     }
-    for (const node of this.nodes) if (this.#of(node) !== LATER) await this.#restart(node, LATER);
+    if (unmet !== null) {
+      await this.write(order[0]!);
+      await this.up(unmet);
+      await this.#restart(unmet, LATER);
+    }
     await this.#all();
     const back = this.random.pick(this.nodes);
     await this.#back(back);
@@ -66,7 +73,7 @@ class UpgradeRun extends Scenario {
   }
 
   /** Other events of an upgrade that takes its time. */
-  async #between(upgraded: SimNode, isFirst: boolean): Promise<void> {
+  async #between(upgraded: SimNode): Promise<void> {
     // It goes back: nothing newer was written yet.
     if (this.random.chance(0.3)) {
       await this.#restart(upgraded, this.#old);
@@ -74,26 +81,23 @@ class UpgradeRun extends Scenario {
       await this.#restart(upgraded, LATER);
     }
     if (this.random.chance(0.3)) {
-      const node = this.random.pick(this.nodes);
+      const node = this.random.pick(this.nodes.filter(({ state }) => state === "up"));
       await this.#restart(node, this.#of(node));
     }
-    if (isFirst && this.random.chance(0.6)) await this.#unmet(upgraded);
   }
 
   /** A node of the older release joins while the upgraded one is down, and is down when that one comes back. */
-  async #unmet(upgraded: SimNode): Promise<void> {
+  async #unmet(upgraded: SimNode): Promise<SimNode> {
     await this.down(upgraded);
-    const joined = await this.#newcomer();
+    const joined = await this.#newcomer("learner");
     await this.down(joined);
     await this.up(upgraded);
     await this.write(upgraded);
-    await this.#writes();
-    await this.up(joined);
+    return joined;
   }
 
-  async #newcomer(): Promise<SimNode> {
+  async #newcomer(role: "voter" | "learner" = this.random.pick(["voter", "learner"])): Promise<SimNode> {
     const number = this.nodes.length;
-    const role = this.random.pick(["voter", "learner"] as const);
     const node = await this.node(number, this.folder, undefined, { role });
     this.nodes.push(node);
     await writeIdentity(node.dataDir, number);
@@ -105,7 +109,8 @@ class UpgradeRun extends Scenario {
 
   async #restart(node: SimNode, release: Release): Promise<void> {
     await this.down(node);
-    if (this.random.chance(0.5)) await this.write(this.random.pick(this.nodes.filter((n) => n !== node)));
+    const up = this.nodes.filter(({ state }) => state === "up");
+    if (this.random.chance(0.5)) await this.write(this.random.pick(up));
     this.world.log(`${node.name} is started by a release that reads entries up to format ${release.entry}`);
     this.#releases.set(node, release);
     await this.up(node);
