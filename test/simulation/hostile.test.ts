@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { HOSTILE_ROLES, sufferAMember } from "./hostile.ts";
 
 const FIRST = Number(process.env.MARMOT_SEED ?? 1);
-const SEEDS = Number(process.env.MARMOT_SEEDS ?? 12);
+const SEEDS = Number(process.env.MARMOT_SEEDS ?? 8);
 
 test.each(HOSTILE_ROLES.map((role, i) => [role, i] as const))(
   "a hostile %s is borne",

@@ -1081,12 +1081,6 @@ export const MUTATIONS: readonly Mutation[] = [
     "type === EntryType.normal && stateMachine.mayPropose?.(group.shard, peer, data) !== false,",
     "type === EntryType.normal || stateMachine.mayPropose?.(group.shard, peer, data) !== false,",
   ),
-  ofHostiles(
-    "a member brings in any number of others",
-    "replication/members/member-changes.ts",
-    "if (members.length >= MAX_MEMBERS && members.every(",
-    "if (members.length < 0 && members.every(",
-  ),
   ofUpgrades(
     "the newest format is written although a member does not read it",
     "replication/formats/cluster-formats.ts",

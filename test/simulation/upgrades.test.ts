@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { upgrade } from "./upgrades.ts";
 
 const FIRST = Number(process.env.MARMOT_SEED ?? 1);
-const SEEDS = Number(process.env.MARMOT_SEEDS ?? 16);
+const SEEDS = Number(process.env.MARMOT_SEEDS ?? 8);
 
 test("nodes are upgraded one after the other, some go back, and one that goes back too late halts", async () => {
   for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
