@@ -32,3 +32,12 @@ export function noteStop({ replica, appDb, appDbFile }: StoppedFile, logger: Log
     logger.warn("the state of the file could not be noted", { error: errorMessage(error) });
   }
 }
+
+/** The next start need not read the parts of an unfinished changeset again. */
+export function storeReplica({ replica }: OpenReplica, logger: Logger): void {
+  try {
+    replica.store();
+  } catch (error) {
+    logger.warn("the replica's file stays behind, as after a crash", { error: errorMessage(error) });
+  }
+}

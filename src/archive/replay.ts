@@ -37,8 +37,9 @@ export interface ReplayOptions {
   readonly file: string;
   readonly onProgress?: (entries: number) => void;
   /** Called with the opened replica, before the entries are applied and after each segment. */
-  readonly onOpen?: (open: OpenReplica) => void;
-  readonly onSegment?: (replica: Replica) => void;
+  readonly onOpen?: (open: OpenReplica, snapshot: SnapshotLink) => void;
+  /** False: nothing more is wanted. */
+  readonly onSegment?: (replica: Replica) => unknown;
   /** At the target. */
   readonly onDone?: (open: OpenReplica) => void;
 }
@@ -50,16 +51,16 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   const snapshot =
     options.from === undefined
       ? await chooseSnapshot(archive, target, end)
-      : await snapshotBefore(archive, options.from);
+      : await snapshotBefore(archive, options.from, target);
   const link = await snapshotLink(archive, snapshot);
   const { name, seal, place } = { name: link.data, seal: archive.seal, place: archive.shown };
-  const copied = await decodeCopy(archive.store.stream(name), file, { name, seal, place });
+  const copied = await decodeCopy(archive.store.stream(name), file, { name, seal, place, most: link.bytes });
   if (copied.bytes !== link.bytes || copied.sha256 !== link.sha256)
     throw damagedLink(`${name} of the archive ${place} is not the copy that the chain describes`);
   const open = openReplica(file, NO_MEMBER);
   try {
     open.db.exec("PRAGMA synchronous = OFF");
-    options.onOpen?.(open);
+    options.onOpen?.(open, link);
     const run = new Run(open.replica, link, options);
     await run.follow(end.link.number);
     while (open.replica.beforeImages.size > 0) {
@@ -125,10 +126,16 @@ async function chooseSnapshot(
   return found;
 }
 
-async function snapshotBefore(archive: Archive, from: Target): Promise<SnapshotMarker> {
+/** Also before the target: nothing would be applied from a later one. */
+async function snapshotBefore(archive: Archive, from: Target, target: Target): Promise<SnapshotMarker> {
   const all = await archive.snapshots();
-  const found = all.findLast(({ at, positions }) =>
-    from.kind === "time" ? at <= from.time : from.kind === "position" && hasReached(from.position, positions),
+  const isBefore = (
+    { at, positions }: SnapshotMarker,
+    moment: Exclude<Target, { kind: "newest" }>,
+  ): boolean => (moment.kind === "time" ? at <= moment.time : hasReached(moment.position, positions));
+  const found = all.findLast(
+    (one) =>
+      from.kind !== "newest" && isBefore(one, from) && (target.kind === "newest" || isBefore(one, target)),
   );
   const first = found ?? all[0];
   if (first !== undefined) return first;
@@ -185,8 +192,9 @@ class Run {
     const { archive } = this.#options;
     for await (const { link } of archive.walk(this.#snapshot.follow, last)) {
       if (this.#isDone()) return;
-      if (link.kind === "segment") this.#take(link);
-      else if (link.gap && link.number !== this.#snapshot.number) {
+      if (link.kind === "segment") {
+        if (!this.#take(link)) return;
+      } else if (link.gap && link.number !== this.#snapshot.number) {
         this.#requireDone(link);
         return;
       }
@@ -202,7 +210,8 @@ class Run {
     );
   }
 
-  #take(segment: Segment): void {
+  /** False: nothing more is wanted. */
+  #take(segment: Segment): boolean {
     const { target, onProgress, onSegment } = this.#options;
     const replica = this.#replica;
     const limit = this.#limitIn(segment);
@@ -224,7 +233,7 @@ class Run {
     if (target.kind === "time" && segment.marks.some(([time]) => time > target.time)) this.#wanted = limit;
     this.#compare(segment.to, segment.sums);
     onProgress?.(this.#entries);
-    onSegment?.(replica);
+    return onSegment?.(replica) !== false;
   }
 
   /** Up to where the entries of the segment belong to the target. */

@@ -1,6 +1,6 @@
 /** Forms the cluster of a node, or joins one. */
 import { existsSync } from "node:fs";
-import { archiveSetting } from "./backup/cluster-archive.ts";
+import { archiveSetting } from "./backup/beside/cluster-archive.ts";
 import { checkClusterSettings, readClusterSettings } from "./cluster-settings.ts";
 import { keepClusterKey } from "./data-dir.ts";
 import { joinCluster } from "./joining/join-cluster.ts";

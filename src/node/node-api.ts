@@ -4,6 +4,7 @@ import { UserError } from "../base/errors.ts";
 import { type Halt, haltSentence } from "../base/halt.ts";
 import type { BackupStatus, FileRepair, NodeApi, Recovery, VerifyResult } from "../operations/api.ts";
 import { openChanges } from "../operations/changes/change-stream.ts";
+import type { PastSource } from "../operations/changes/past-source.ts";
 import { undo } from "../operations/changes/undo.ts";
 import { chosenConflicts } from "../operations/conflict-filter.ts";
 import { conflictDetail, conflictId, conflictSummary, findConflict } from "../operations/conflicts.ts";
@@ -54,6 +55,8 @@ export interface NodeState {
   readonly backups: BackupStatus | null;
   readonly feed: StatusSource["feed"];
   readonly archive: StatusSource["archive"];
+  /** null: there is no archive. */
+  readonly past: PastSource | null;
   readonly verified: StatusSource["verified"];
   readonly onVerified: (result: VerifyResult) => void;
   readonly events: EventList;
@@ -165,15 +168,15 @@ export const createNodeApi = (state: () => NodeState): NodeApi => ({
   recover: (options) => state().recover(options),
   repair: () => state().repair(),
   changes: async (options) => {
-    const { replicator, clock } = state();
+    const { replicator, clock, past } = state();
     if (replicator === null) throw notReadyError(state());
-    return openChanges(replicator, clock, options);
+    return openChanges(replicator, clock, options, past);
   },
   undo: async (options) => {
-    const { replicator, clock } = state();
+    const { replicator, clock, past } = state();
     const reason = notReadyReason(state());
     if (replicator === null || reason !== null) throw notReadyError(state());
-    return undo(replicator, clock, options);
+    return undo(replicator, clock, options, past);
   },
   history: () => state().history.read(),
   tables: () => tableRows(() => state().replicator),

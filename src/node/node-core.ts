@@ -25,11 +25,13 @@ import type { Halting } from "./halt/halting.ts";
 import { Webhook } from "../operations/changes/webhook.ts";
 import { readSecret } from "./startup/secret-file.ts";
 import type { ArchiveStore } from "../archive/stores/store.ts";
-import { isFolder } from "./backup/cluster-archive.ts";
-import { Archiver, type ArchiverOptions } from "./backup/archiver.ts";
-import { BackupSchedule } from "./backup/schedule.ts";
+import { isFolder } from "./backup/beside/cluster-archive.ts";
+import { Archiver, type ArchiverOptions } from "./backup/beside/archiver.ts";
+import { ArchiveReader } from "./backup/beside/archive-reader.ts";
+import { BackupSchedule } from "./backup/beside/schedule.ts";
 import { FileGuard } from "./file/file-guard.ts";
 import type { NodeOptions } from "./options.ts";
+import type { DataFiles } from "../replication/machine/data-files.ts";
 import type { NodePlace } from "../base/text/commands.ts";
 import { nodeFileError } from "./startup/file-access.ts";
 import { type NameAndRole, newMember } from "./startup/own-member.ts";
@@ -76,6 +78,8 @@ export class NodeCore {
   /** Of the data directory. */
   peerId: PeerId = NO_PEER;
   appDbFile: SyncedFile | null = null;
+  /** Log and replica as this process opened them last; null: it has not yet. */
+  dataFiles: DataFiles | null = null;
   /** null while the node joins, replaces its replica, waits or is halted. */
   replicator: Replicator | null = null;
   /** The SQLite with which the application wrote before this node did; null: unknown. */
@@ -134,7 +138,11 @@ export class NodeCore {
     if (feed == null) return null;
     const { clock, logger } = this.components;
     const secret = feed.secretFile === null ? null : readSecret(feed.secretFile);
-    const parts = { replicator: () => this.replicator, clock, logger: logger.child("feed") };
+    const parts = {
+      replicator: () => this.replicator,
+      past: () => this.past,
+      ...{ clock, logger: logger.child("feed") },
+    };
     return new Webhook({ ...parts, file: this.paths.feed }, { url: feed.url, secret });
   }
 
@@ -157,6 +165,20 @@ export class NodeCore {
       },
       { ...archive, mayCreate },
     );
+  }
+
+  #past: ArchiveReader | null = null;
+
+  /** The archive as the feed and undo read it; null: there is none, or no process can be started beside the node. */
+  get past(): ArchiveReader | null {
+    const { command, clock } = this.components;
+    const archive = this.archiver?.status;
+    if (archive === undefined || command === undefined) return null;
+    const { dataDir, functions = null, libraries = [] } = this.options;
+    return (this.#past ??= new ArchiveReader(
+      { clock, command, scratch: join(this.paths.incoming, "past") },
+      { to: archive.to, keyFile: archive.keyFile, dataDir, functions, libraries },
+    ));
   }
 
   #backupSchedule(): BackupSchedule | null {

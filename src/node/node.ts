@@ -13,7 +13,7 @@ import { requireOwnSqlite } from "../sqlite/versions/sqlite-version.ts";
 import { readWriterVersion } from "../sqlite/versions/writer-version.ts";
 import { keyFingerprint } from "../transport/cluster-key.ts";
 import { loadIdentity, peerIdOf } from "../transport/identity.ts";
-import { refuseUsedArchive, requireArchiveKey } from "./backup/cluster-archive.ts";
+import { refuseUsedArchive, requireArchiveKey } from "./backup/beside/cluster-archive.ts";
 import { enterCluster, formNewCluster } from "./cluster-entry.ts";
 import {
   cleanUpAfterCrash,
@@ -85,6 +85,7 @@ export class Node implements RunningNode {
       backups: core.backups?.status ?? null,
       feed: core.webhook?.status ?? null,
       archive: core.archiver?.status ?? null,
+      past: core.past,
       onVerified: (result) => core.noteVerified(result),
       events: core.events,
       history: core.history,
@@ -257,6 +258,7 @@ export class Node implements RunningNode {
     core.backups?.stop();
     core.webhook?.stop();
     core.archiver?.stop();
+    core.past?.stop();
     core.replicator?.loop.stop();
     await transport?.stop();
     await core.background;

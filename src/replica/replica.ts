@@ -2,7 +2,7 @@
  * The replica: the replicated state, equal on all nodes at equal positions. It applies committed entries in log order.
  * Each transaction stores rows together with positions, origins, checksums and the conflict journal.
  */
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { EntryError } from "../base/halt.ts";
 import type { UsedFormats } from "../base/versions/formats.ts";
 import type { BeforeImageSource } from "../change/before-image-source.ts";
@@ -31,8 +31,10 @@ import type { DanglingReferences } from "./references/dangling-references.ts";
 import type { LosersChildren } from "./references/losers-children.ts";
 import { type HeldRows, ReplicaComponents } from "./replica-components.ts";
 import { ReplicaTables } from "./replica-tables.ts";
+import { ReplicaTransaction } from "./replica-transaction.ts";
 import { FileNote } from "./store/file-note.ts";
 import { AppliedPositions } from "./store/positions.ts";
+import type { Completion, IncompleteTables } from "./store/incomplete-tables.ts";
 import { type CatalogueObject, readObjectsOf } from "./store/schema-store.ts";
 import { peerHash } from "./store/tables.ts";
 import type { ReplicaSettings } from "./store/settings.ts";
@@ -57,9 +59,8 @@ export class Replica implements BeforeImageSource {
   readonly #batches: BatchApplier;
   readonly #positions: AppliedPositions;
   readonly #queue: EntryQueue;
-  readonly #statements: Record<"begin" | "read" | "commit" | "rollback", StatementSync>;
+  readonly #transaction: ReplicaTransaction;
   #running: Generator<void, void> | null = null;
-  #open = false;
 
   /** The caller closes `db` after its last call. */
   constructor(db: DatabaseSync, { peerId, settings, shapes }: ReplicaOptions) {
@@ -71,12 +72,10 @@ export class Replica implements BeforeImageSource {
     this.#batches = new BatchApplier(db, peerId, this.#tables, this.#components);
     this.#positions = new AppliedPositions(db, settings.shards);
     this.#queue = new EntryQueue(settings.shards, (shard) => this.position(shard));
-    this.#statements = {
-      begin: db.prepare("BEGIN IMMEDIATE"),
-      read: db.prepare("BEGIN"),
-      commit: db.prepare("COMMIT"),
-      rollback: db.prepare("ROLLBACK"),
-    };
+    this.#transaction = new ReplicaTransaction(db, {
+      ...{ components: this.#components, positions: this.#positions, batches: this.#batches },
+      fileNote: this.fileNote,
+    });
   }
 
   get settings(): ReplicaSettings {
@@ -102,10 +101,20 @@ export class Replica implements BeforeImageSource {
     return this.#components.formats.all;
   }
 
+  /** Tables that this node keeps without rows. */
+  get incomplete(): IncompleteTables {
+    return this.completion.tables;
+  }
+
+  get completion(): Completion {
+    return this.#components.completion;
+  }
+
   /** Records all entries that are applied from now on. */
   record(history: HistoryWriter): void {
     this.#components.history = history;
     history.useSchema(this.settings.schemaVersion, this.shapes.values());
+    this.#components.endHistory();
   }
 
   get journal(): Journal {
@@ -208,36 +217,36 @@ export class Replica implements BeforeImageSource {
    * Throws SQLite's errors: the open transaction is rolled back, and the node must stop.
    */
   advance(expired: () => boolean): boolean {
+    const transaction = this.#transaction;
     try {
       while (this.runnable) {
-        if (!this.#open) {
-          this.#statements.begin.run();
-          this.#open = true;
-        }
+        transaction.begin();
         this.#running ??= this.#applyNext(this.#queue.deliverable()!);
         if (this.#running.next().done) this.#running = null;
+        this.#running ??= transaction.storeParts();
         if (expired()) break;
       }
-      if (this.#open && this.#running === null) this.#commit();
+      if (transaction.isOpen && this.#running === null) this.#commit();
     } catch (error) {
-      // On a full disk SQLite may have rolled back already.
-      if (this.#open && this.#db.isTransaction) this.#statements.rollback.run();
-      this.#open = false;
+      transaction.rollback();
       throw error;
     }
-    return !this.#open && !this.runnable;
+    return !transaction.isOpen && !this.runnable;
   }
 
   #commit(): void {
-    const { history } = this.#components;
-    this.#positions.flush();
-    this.#components.flush();
-    if (this.#batches.hasOutcomes) this.fileNote.flush();
-    history?.commit(this.positions());
-    this.#statements.commit.run();
-    this.#open = false;
-    history?.committed();
+    this.#transaction.commit();
     this.onCommit?.();
+  }
+
+  /** The file is behind the positions: parts of an unfinished changeset are in memory alone. */
+  get isAhead(): boolean {
+    return this.#transaction.isAhead;
+  }
+
+  /** Brings the file to the positions, unless a transaction is open. */
+  store(): void {
+    if (this.isAhead && this.betweenEntries) this.#transaction.store();
   }
 
   *#applyNext(shard: number): Generator<void, void> {
@@ -271,23 +280,17 @@ export class Replica implements BeforeImageSource {
 
   /** No transaction is open: reads see committed rows, and a whole number of changesets. */
   get betweenEntries(): boolean {
-    return !this.#open;
+    return !this.#transaction.isOpen;
   }
 
   /** Committed results of own batches since the last call. */
   takeOutcomes(): OwnOutcome[] {
-    return this.#open ? [] : this.#batches.takeOutcomes();
+    return this.#transaction.isOpen ? [] : this.#batches.takeOutcomes();
   }
 
   /** Many reads in one transaction: each costs a tenth of a read outside. `work` writes nothing to the replica. */
   reading<T>(work: () => T): T {
-    if (this.#db.isTransaction) return work();
-    this.#statements.read.run();
-    try {
-      return work();
-    } finally {
-      if (this.#db.isTransaction) this.#statements.commit.run();
-    }
+    return this.#transaction.reading(work);
   }
 
   /** The replica's row; null: there is none. */
@@ -376,10 +379,8 @@ export class Replica implements BeforeImageSource {
 
   /** Drops before images that are not needed any more; see `BeforeImages.prune`. */
   prune(synced: PositionVector, isHeld: (table: number, keyId: KeyId) => boolean): void {
-    if (this.#open || this.beforeImages.size === 0) return;
-    this.#statements.begin.run();
-    this.beforeImages.prune(synced, isHeld);
-    this.#statements.commit.run();
+    if (this.#transaction.isOpen || this.beforeImages.size === 0) return;
+    this.#transaction.writing(() => this.beforeImages.prune(synced, isHeld));
   }
 
   /** The checksums recorded by the check entry `note` in a shard; null: not applied yet, or not kept any more. */

@@ -16,7 +16,7 @@ import { FileChangedError } from "../rows/file-life.ts";
 import { type OpenReplica, openReplica } from "../replica/open-replica.ts";
 import { ShardRuntime } from "../shard/runtime.ts";
 import { slotOf } from "../shard/slots.ts";
-import { neverClose, noteStop } from "../app-db/closing.ts";
+import { neverClose, noteStop, storeReplica } from "../app-db/closing.ts";
 import type { NodeNews } from "./messages/control-messages.ts";
 import { PeerMessages } from "./peer-messages.ts";
 import { PeerNews } from "./peer-news.ts";
@@ -86,6 +86,7 @@ export class Replicator {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
+    this.replica.replica.completion.mayReceive = () => (this.log.configuration(0)?.members.length ?? 0) > 1;
     this.history = openHistory(options, this.replica, components.logger);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
@@ -194,7 +195,7 @@ export class Replicator {
       onSnapshotOffered: (shard, from, { index }) => this.snapshots.receive(from, { shard, index }),
       checkFile: () => this.checkFile(),
       tellBusy: (bytes) => this.#busyPeers.tell(bytes),
-      onTick: () => this.#upkeep.tick(),
+      onTicks: (ticks) => this.#upkeep.tick(ticks),
       onLeader: (shard) => this.measures.leaderChanged(shard),
     });
   }
@@ -206,8 +207,7 @@ export class Replicator {
       {
         ...{ logStore: this.log, transport, stateMachine: this.loop, random, logger: logger.child("raft") },
         onLargeWrite: (bytes) => this.#busyPeers.tell(bytes),
-        isVouched: (id, peer) => this.peers.isVouched(id, peer),
-        isLeader: (shard, id) => this.peers.isLeader(shard, id),
+        vouchers: this.peers,
         keepFrom: (shard) =>
           lowestHold(shard, this.snapshots.holds, this.peers.received.values(), this.#components.clock.now()),
       },
@@ -250,6 +250,7 @@ export class Replicator {
       {
         ...{ replica: this.replica, log: this.log, transport, clock, logger, onProgress, onReplacement },
         nameOf: (peer) => this.peers.nameOf(peer),
+        handOver: () => void this.runtime.handOver(),
         nonce: this.#components.router.nonce,
         commit: (shard) => this.runtime.groups[shard]!.raft.commit,
         freeze: (isFrozen) => {
@@ -278,7 +279,7 @@ export class Replicator {
     return new Upkeep(
       {
         ...{ loop, peers, lives, members, readiness, formats, transport, clock, logger },
-        wal: this.#wal,
+        ...{ wal: this.#wal, log: this.log },
         snapshots: this.snapshots,
         application: this.application,
         triesSchema: () => this.pipeline.triesSchema,
@@ -331,6 +332,7 @@ export class Replicator {
     this.loop.stop();
     this.#watcher.stop();
     this.snapshots.close();
+    storeReplica(this.replica, this.#components.logger);
     this.history?.close();
     this.replica.close();
     this.log.close();

@@ -17,9 +17,10 @@ import {
   prepareExact,
   rereadText,
 } from "./exact-values.ts";
+import { areNearRows } from "./near-rows.ts";
 import { keyIdOf, keyIdOfImage, keyOfImage } from "../change/key.ts";
 import type { TableShape, UniqueShape } from "../change/shape.ts";
-import { type Image, type Value, valueEqual } from "../change/value.ts";
+import { type Image, largeBytes, type Value, valueEqual } from "../change/value.ts";
 import { quoteIdentifier } from "../sqlite/quote.ts";
 import { failureOf } from "../sqlite/ddl-text/can-fail.ts";
 import { parseTable } from "../sqlite/ddl-text/table-text.ts";
@@ -46,6 +47,9 @@ function canFail({ uniques }: TableShape, text: string): boolean {
   ]);
   return [...generated, ...indexed].some((sql) => sql !== null && failureOf(sql).fails !== "never");
 }
+
+/** A statement for many rows first copies each page that it may have to restore: a temporary file where the rows are large. */
+const isWrittenAlone = (image: Image): boolean => largeBytes(image) > 0 || hasOddText(image);
 
 export class RowAccess {
   readonly shape: TableShape;
@@ -181,9 +185,13 @@ export class RowAccess {
   /** The same for many rows. A row of equal key that comes later wins. */
   upsertMany(images: readonly Image[]): void {
     const size = this.rowsAtOnce;
-    const single = size < 2 || images.some(hasOddText) ? images.length : images.length % size;
+    const single = size < 2 || images.some(isWrittenAlone) ? images.length : images.length % size;
     const whole = images.length - single;
     for (let from = 0; from < whole; from += size) {
+      if (!areNearRows(this.shape, images, from, size)) {
+        for (let i = from; i < from + size; i++) this.upsert(images[i]!);
+        continue;
+      }
       const bound: Bound[] = [];
       for (let i = from; i < from + size; i++) for (const value of images[i]!) bound.push(value as Bound);
       this.#prepare(this.#upsertRows()).run(...bound);

@@ -34,6 +34,9 @@ export function builtElsewhere<T extends SchemaObject>(objects: readonly T[], se
     );
     for (const [key, name] of out) if (texts.some((text) => mentions(text, name))) out.delete(key);
   }
-  const shadows = shadowTablesOf(objects.filter((o) => out.has(foldName(o.name))));
+  const shadows = shadowTablesOf(
+    objects,
+    objects.filter((o) => out.has(foldName(o.name))),
+  );
   return objects.filter(({ tableName }) => ![out, shadows].some((names) => names.has(foldName(tableName))));
 }

@@ -16,17 +16,30 @@ const SUFFIXES: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^fts5$/i, ["data", "idx", "content", "docsize", "config"]],
   [/^fts[34]$/i, ["content", "segments", "segdir", "docsize", "stat"]],
   [/^(?:rtree|rtree_i32|geopoly)$/i, ["node", "rowid", "parent"]],
+  [/^(?:fts5vocab|fts4aux|fts3tokenize|dbstat|sqlite_dbpage|sqlite_stmt)$/i, []],
 ];
 
 const moduleOf = (sql: string): string => /\bUSING\s+["'`[]?(\w+)/i.exec(sql)?.[1] ?? "";
 
-/** Folded names of the tables in which virtual tables keep their content. */
-export function shadowTablesOf(objects: readonly SchemaObject[]): Set<string> {
+/**
+ * Folded names of the tables of `objects` in which the virtual tables `of` keep their content. A module of an extension,
+ * as sqlite-vec's, could tell the names of its shadow tables, but only the application has it. All tables that are called
+ * after such a virtual table, with `_` and more, are taken for its own.
+ */
+export function shadowTablesOf(
+  objects: readonly SchemaObject[],
+  of: readonly SchemaObject[] = objects,
+): Set<string> {
   const shadows = new Set<string>();
-  for (const object of objects) {
-    if (object.kind !== "table" || !isVirtual(object)) continue;
-    const suffixes = SUFFIXES.find(([module]) => module.test(moduleOf(object.sql)))?.[1] ?? [];
-    for (const suffix of suffixes) shadows.add(foldName(`${object.name}_${suffix}`));
+  for (const virtual of of) {
+    if (virtual.kind !== "table" || !isVirtual(virtual)) continue;
+    const prefix = foldName(`${virtual.name}_`);
+    const known = SUFFIXES.find(([module]) => module.test(moduleOf(virtual.sql)));
+    if (known !== undefined) for (const suffix of known[1]) shadows.add(prefix + suffix);
+    else
+      for (const { kind, name, sql } of objects)
+        if (kind === "table" && foldName(name).startsWith(prefix) && !isVirtual({ sql }))
+          shadows.add(foldName(name));
   }
   return shadows;
 }

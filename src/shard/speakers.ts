@@ -18,20 +18,20 @@ const OF_LEADERS: ReadonlySet<MessageType> = new Set([
 const OF_CANDIDATES: ReadonlySet<MessageType> = new Set([MessageType.vote, MessageType.preVote]);
 
 export interface Vouchers {
-  /** A member tells that the peer is the member of that id, which this node's configuration does not have yet. Absent: none does. */
-  readonly isVouched?: (id: MemberId, peer: PeerId) => boolean;
-  /** A voter tells that the member leads the shard, and this node's configuration does not have it as a voter yet. Absent: none does. */
-  readonly isLeader?: (shard: ShardId, id: MemberId) => boolean;
+  /** A member tells that the peer is the member of that id, which this node's configuration does not have yet. */
+  isVouched(id: MemberId, peer: PeerId): boolean;
+  /** A voter tells that the member leads the shard, and this node's configuration does not have it as a voter yet. */
+  isLeader(shard: ShardId, id: MemberId): boolean;
 }
 
 export class Speakers {
   readonly #groups: readonly Group[];
   readonly #self: MemberId;
-  readonly #vouchers: Vouchers;
+  readonly #vouchers: Vouchers | null;
   /** When a member without a vote raised the term last. */
   readonly #raisedAt = new Map<MemberId, number>();
 
-  constructor(groups: readonly Group[], self: MemberId, vouchers: Vouchers) {
+  constructor(groups: readonly Group[], self: MemberId, vouchers: Vouchers | null) {
     this.#groups = groups;
     this.#self = self;
     this.#vouchers = vouchers;
@@ -58,7 +58,7 @@ export class Speakers {
     const known = group.peerOf(id) ?? first.peerOf(id);
     if (known !== undefined) return known === peer;
     if (id <= first.configuration.index) return false;
-    return first.admits(id, peer) || (this.#vouchers.isVouched?.(id, peer) ?? false);
+    return first.admits(id, peer) || (this.#vouchers?.isVouched(id, peer) ?? false);
   }
 
   /**
@@ -68,7 +68,7 @@ export class Speakers {
   #mayLead(group: Group, { type, from, term }: Message, ticks: number): boolean {
     const { voters, votersOutgoing } = group.configuration.configuration;
     if (voters.length === 0 || voters.includes(from) || votersOutgoing.includes(from)) return true;
-    if (OF_LEADERS.has(type)) return this.#vouchers.isLeader?.(group.shard, from) ?? false;
+    if (OF_LEADERS.has(type)) return this.#vouchers?.isLeader(group.shard, from) ?? false;
     if (term <= group.raft.term || OF_CANDIDATES.has(type)) return true;
     // A former voter may be in a term that no one else has reached: then its leader needs to hear of it.
     if (ticks - (this.#raisedAt.get(from) ?? Number.NEGATIVE_INFINITY) < RAISE_TICKS) return false;

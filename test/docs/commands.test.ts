@@ -41,6 +41,7 @@ const NOT_RUN: readonly (readonly [RegExp, string])[] = [
   [/^marmot undo .*--origin /, "needs a node of that name: test/cluster/changes.test.ts runs it"],
   [/^marmot restore /, "needs backups of the pages before: test/cluster/backup.test.ts runs each"],
   [/^marmot (?:archive|at) /, "needs an archive: test/cluster/archive.test.ts runs each"],
+  [/^marmot changes .*--archive /, "needs an archive: test/cluster/changes-archive.test.ts runs it"],
   [/^marmot rejoin /, "needs a halted node: test/cluster/custody-machine.test.ts runs it"],
 ];
 /** Run last: the node must be stopped. */

@@ -130,6 +130,8 @@ describe("a changeset over several shards", () => {
     const last = a.proposed.pop()!;
     a.order();
     everywhere(hand);
+    expect(b.replica.replica.isAhead).toBe(true);
+    b.replica.replica.store();
     expect(b.replica.db.prepare(`SELECT count(*) AS n FROM "__marmot__staged"`).get()).toEqual({
       n: parts.length - 1,
     });

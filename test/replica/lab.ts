@@ -85,6 +85,7 @@ export class MemoryReplica {
   }
 
   dump(): string {
+    this.replica.store();
     return dumpReplica(this.db, this.replica);
   }
 

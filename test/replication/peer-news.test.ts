@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { asPeerId } from "../../src/base/ids.ts";
+import type { NodeNews } from "../../src/replication/messages/control-messages.ts";
 import { PeerNews } from "../../src/replication/peer-news.ts";
 
 const OLD = 60_000;
@@ -96,4 +97,23 @@ test("a voter's word makes a leader, that of a learner or of the leader itself d
   expect(news.isLeader(1, 3)).toBeFalse();
   news.receive(asPeerId("p1"), leads(undefined)); // of an older build
   expect(news.isLeader(0, 3)).toBeTrue();
+});
+
+test("equal news of a quiet node are told only now and then, other news and those of a busy node at once", () => {
+  const { news, wait } = setup({ voters: [1, 2, 3], connected: ["p1"] });
+  const own = told(undefined) as NodeNews;
+  const sent: string[] = [];
+  news.tell = (peer) => void sent.push(peer);
+  const tell = (what: NodeNews, isQuiet: boolean): number => {
+    sent.length = 0;
+    news.tellNews(what, isQuiet);
+    return sent.length;
+  };
+  expect(tell(own, true)).toBe(1);
+  wait(1000);
+  expect(tell(own, true)).toBe(0);
+  expect(tell(own, false)).toBe(1);
+  expect(tell({ ...own, ready: false }, true)).toBe(1);
+  wait(3000);
+  expect(tell({ ...own, ready: false }, true)).toBe(1);
 });

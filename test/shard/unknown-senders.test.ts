@@ -53,8 +53,10 @@ beforeEach(() => {
       transport: { send: () => true, connected: () => [] },
       random: new Random(1),
       logger: silentLogger,
-      isVouched: (id, peer) => vouched.some(([known, its]) => known === id && its === peer),
-      isLeader: (shard, id) => leaders.some(([of, leader]) => of === shard && leader === id),
+      vouchers: {
+        isVouched: (id, peer) => vouched.some(([known, its]) => known === id && its === peer),
+        isLeader: (shard, id) => leaders.some(([of, leader]) => of === shard && leader === id),
+      },
       stateMachine: {
         position: () => ({ index: 1, term: 1 }),
         syncedPosition: () => 1,

@@ -70,6 +70,12 @@ const ofArchives = (name: string, file: string, find: string, replace: string): 
   test: "test/simulation/archive.test.ts",
 });
 
+/** Caught by two nodes that merge the links of an archive. */
+const ofMerging = (name: string, file: string, find: string, replace: string): Mutation => ({
+  ...one(name, 0, file, find, replace),
+  test: "test/archive/merging.test.ts",
+});
+
 /** Under generated schemas, and without the self-test of the connection before its first use. */
 const unproven = (mutation: Mutation): Mutation => ({
   ...mutation,
@@ -587,7 +593,7 @@ export const MUTATIONS: readonly Mutation[] = [
       "a snapshot that is behind in a shard replaces the own replica",
       0,
       "replica/copies/install-snapshot.ts",
-      "const isAhead = readPositions(next).every((index, shard) => index >= before[shard]!);",
+      "const isAhead = isAheadOf(next, before);",
       "const isAhead = readPositions(next).length === before.length;",
     ),
     test: "test/node/whole.test.ts",
@@ -959,7 +965,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   ofArchives(
     "an entry is left out between two segments",
-    "archive/shipping/shipper.ts",
+    "archive/shipping/segments.ts",
     "const [first, end] = [from[shard]! + 1, positions[shard]! + 1];",
     "const [first, end] = [from[shard]! + (link.number % 5 === 4 ? 2 : 1), positions[shard]! + 1];",
   ),
@@ -969,6 +975,44 @@ export const MUTATIONS: readonly Mutation[] = [
     ".store(node, archive, this.#tail.link.number + 1)",
     ".store(node, archive, this.#tail.link.number + 3)",
   ),
+  ofMerging(
+    "merged links lack the entries of the first one",
+    "archive/merging.ts",
+    "run.flatMap(({ link }) => link.entries[shard]!)",
+    "run.slice(1).flatMap(({ link }) => link.entries[shard]!)",
+  ),
+  ofMerging(
+    "merged links have the hash of the first one",
+    "archive/merging.ts",
+    "hash: last.hash,",
+    "hash: first.hash,",
+  ),
+  ofMerging(
+    "a link of a node that slept counts more than the merged ones",
+    "archive/archive.ts",
+    "if (known !== null) return this.#merged(known);",
+    "if (known !== null && (await this.store.get(linkName(number))) === null) return this.#merged(known);",
+  ),
+  {
+    ...one(
+      "the feed tells the entry at the seam of archive and history twice",
+      0,
+      "operations/changes/past-stream.ts",
+      "this.#position = latest(this.#position, this.#seam);",
+      "this.#position = latest(this.#position, this.#seam).map((index) => index - 1);",
+    ),
+    test: "test/archive/seam.test.ts",
+  },
+  {
+    ...one(
+      "the feed leaves out the entry at the seam of archive and history",
+      0,
+      "node/backup/archive-changes.ts",
+      'until === null ? { kind: "newest" } : { kind: "position", position: until };',
+      'until === null ? { kind: "newest" } : { kind: "position", position: until.map((i) => i - 1) };',
+    ),
+    test: "test/archive/seam.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- machines that lose their past
   ofRecoveries(
     "a later epoch does not halt a member of an earlier one",
@@ -1060,7 +1104,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ofHostiles(
     "a member without a vote is followed",
     "shard/speakers.ts",
-    "return this.#vouchers.isLeader?.(group.shard, from) ?? false;",
+    "return this.#vouchers?.isLeader(group.shard, from) ?? false;",
     "return true;",
   ),
   ofHostiles(
@@ -1191,6 +1235,27 @@ export const MUTATIONS: readonly Mutation[] = [
     ),
     test: "test/replication/messages/check-proposal.test.ts",
   },
+  // ---------------------------------------------------------------------------------------- parts of a changeset
+  {
+    ...one(
+      "the replica's positions are stored without the parts before them",
+      0,
+      "replica/replica-transaction.ts",
+      "this.#isAhead = components.staged.unstoredBytes > 0;",
+      "this.#isAhead = false;",
+    ),
+    test: "test/replica/staged-parts.test.ts",
+  },
+  {
+    ...one(
+      "a changeset of another origin takes effect, and the parts before it are only in memory",
+      0,
+      "replica/replica-transaction.ts",
+      " || this.#written !== this.#writtenBefore;",
+      ";",
+    ),
+    test: "test/replica/staged-parts.test.ts",
+  },
   // ---------------------------------------------------------------------------------------- releases
   {
     ...one(
@@ -1292,6 +1357,18 @@ export const MUTATIONS: readonly Mutation[] = [
         file: "app-db/file-sync.ts",
         find: "    fdatasyncSync(this.#wal!);\n  }",
         replace: '    fdatasyncSync(this.#wal!);\n    closeSync(openSync(this.path, "r"));\n  }',
+      },
+    ],
+  },
+  {
+    name: "a redirected row is hashed and recorded as its batch has it",
+    within: 0,
+    test: "test/change/codec.test.ts",
+    edits: [
+      {
+        file: "change/codec.ts",
+        find: "  if (packed === undefined || packed.image !== image) return withEncoded(image!, use);",
+        replace: "  if (packed === undefined) return withEncoded(image!, use);",
       },
     ],
   },

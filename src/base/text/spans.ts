@@ -18,3 +18,7 @@ export const counted = (n: number, unit: string): string => `${showCount(n)} ${u
 /** A word of a shell command. */
 export const shellWord = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
+/** Rows of all tables together. */
+export const totalRows = (rows: Readonly<Record<string, number>>): number =>
+  Object.values(rows).reduce((sum, n) => sum + n, 0);

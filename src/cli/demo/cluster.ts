@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } fro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../base/clock.ts";
-import { errorMessage, UserError } from "../../base/errors.ts";
+import { UserError } from "../../base/errors.ts";
 import { NodeClient } from "../client.ts";
 import type { CliContext } from "../context.ts";
 import { freePorts } from "../free-ports.ts";
@@ -78,13 +78,16 @@ export class DemoCluster {
     let reason = "it does not answer";
     while (systemClock.now() < end) {
       if (this.#stopped) throw new UserError("the demo was interrupted", "start it again");
-      if (node.process?.exitCode !== null) break;
+      if (node.process?.exitCode !== null) {
+        reason = `it ended with exit code ${node.process?.exitCode}`;
+        break;
+      }
       try {
         const response = await fetch(`http://127.0.0.1:${node.admin}/readyz`);
         if (response.ok) return;
         reason = await response.text();
-      } catch (error) {
-        reason = errorMessage(error);
+      } catch {
+        // It does not listen yet.
       }
       await Bun.sleep(LOOK_MS);
     }

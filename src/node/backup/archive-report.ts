@@ -1,14 +1,10 @@
-/** The reach of an archive, its verification in a temporary folder, and its pruning by hand. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+/** The reach of an archive, and its pruning by hand. */
 import { openArchive } from "../../archive/archive.ts";
 import { type Keep, prune, type Pruned } from "../../archive/prune.ts";
 import { systemClock } from "../../base/clock.ts";
 import { UserError } from "../../base/errors.ts";
 import { showPosition } from "../../base/text/position-token.ts";
 import type { ArchiveStatus } from "../../operations/archive-api.ts";
-import { type VerifiedArchive, verifyArchive, type VerifyArchiveOptions } from "./restore-archive.ts";
 
 export interface ArchiveReport {
   readonly to: string;
@@ -50,15 +46,6 @@ export async function archiveReport(
     links: extent === null ? 0 : extent.last - extent.first + 1,
     ...{ snapshots: snapshots.length, node },
   };
-}
-
-export async function verifyInScratch(options: VerifyArchiveOptions): Promise<VerifiedArchive> {
-  const scratch = mkdtempSync(join(tmpdir(), "marmot-drill-"));
-  try {
-    return await verifyArchive(options, scratch);
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
-  }
 }
 
 export async function pruneArchive(

@@ -5,11 +5,11 @@
 import { asPeerId } from "../../base/ids.ts";
 import { decodeImage } from "../../change/codec.ts";
 import { type Image, TextBytes, type Value } from "../../change/value.ts";
-import type { PastEntry, PastTable } from "../../replica/history/history-reader.ts";
+import type { HistoryReader, PastEntry, PastTable } from "../../replica/history/history-reader.ts";
 import type { RecordedConflict, RecordedRow } from "../../replica/history/record.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { fromUtf8 } from "../../base/bytes.ts";
-import { findConflict, conflictDetail } from "../conflicts.ts";
+import { conflictDetail, type ConflictSource, findConflict } from "../conflicts.ts";
 
 /** Names of the past: of a running node, or of an archive. */
 export interface PastNames {
@@ -20,15 +20,18 @@ export interface PastNames {
   conflict(id: string): string | null;
 }
 
-export const namesOf = (replicator: Replicator): PastNames => ({
+export const namesOf = (replicator: Replicator): PastNames =>
+  namesFrom(replicator, () => replicator.history!.reader);
+
+export const namesFrom = (source: ConflictSource, reader: () => HistoryReader): PastNames => ({
   origin: (hash) => {
-    const peer = replicator.replica.replica.origins.peerOf(hash);
-    return { peer, name: peer === "" ? "unknown" : replicator.peers.nameOf(asPeerId(peer)) };
+    const peer = source.replica.replica.origins.peerOf(hash);
+    return { peer, name: peer === "" ? "unknown" : source.peers.nameOf(asPeerId(peer)) };
   },
-  table: (version, id) => replicator.history!.reader.table(version, id),
+  table: (version, id) => reader().table(version, id),
   conflict: (id) => {
-    const kept = findConflict(replicator, id);
-    return kept === null ? null : JSON.stringify(conflictDetail(replicator, kept));
+    const kept = findConflict(source, id);
+    return kept === null ? null : JSON.stringify(conflictDetail(source, kept));
   },
 });
 

@@ -3,16 +3,26 @@
  * once. The reader asks for the next events; nothing is kept for it, so a reader that is too slow meets the end of the history.
  */
 import { type Clock, sleep } from "../../base/clock.ts";
-import { UserError } from "../../base/errors.ts";
-import { foldName, isSameName } from "../../base/names.ts";
-import { parseMoment } from "../../base/text/moment.ts";
-import { hasReached, parsePosition, showPosition } from "../../base/text/position-token.ts";
+import { hasReached, showPosition } from "../../base/text/position-token.ts";
 import type { HistoryReader, PastEntry } from "../../replica/history/history-reader.ts";
 import type { History } from "../../replication/node-history.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import type { ChangeLine, ChangesOptions, ChangeStream } from "../changes-api.ts";
 import { type ChangeEvent, eventsOf, namesOf, type TableFilter } from "./change-json.ts";
+import { aliveLine, endLine, FeedPlace } from "./change-lines.ts";
 import { type ChangeTail, tailOf } from "./change-tail.ts";
+import {
+  awaitOrdered,
+  BeforeHistory,
+  everyTable,
+  type HistoryPlace,
+  placeOf,
+  requireHistory,
+  requireTable,
+  tableFilter,
+} from "./history-place.ts";
+import type { PastSource } from "./past-source.ts";
+import { openPast } from "./past-stream.ts";
 
 /** Entries read at a time. */
 const AT_ONCE = 200;
@@ -21,122 +31,33 @@ const ANSWER_LENGTH = 256 << 10;
 /** A reader without news gets a sign of life, with the position up to which there was none. */
 const ALIVE_MS = 10_000;
 
-/** Rejects with `UserError` if the history does not reach back that far, or is switched off. */
+/**
+ * Rejects with `UserError` if neither the history nor the archive reaches back that far, or the history is switched off. `past`: null:
+ * there is no archive.
+ */
 export async function openChanges(
   replicator: Replicator,
   clock: Clock,
   options: ChangesOptions,
+  past: PastSource | null,
 ): Promise<ChangeStream> {
   if (options.since !== null) await awaitOrdered(replicator, clock, options.since);
   const history = requireHistory(replicator);
   for (const table of options.tables ?? []) requireTable(replicator, table);
   const wants = tableFilter(options.tables);
-  const place =
-    options.since === null ? atEnd(replicator, history) : placeOf(replicator, clock, options.since);
-  return new Stream({ replicator, history, clock, wants, follow: options.follow }, place);
-}
-
-export function requireHistory({ history }: Replicator): History {
-  if (history === null) throw new UserError("this node records no history", "start it without --history off");
-  if (history.failure !== "")
-    throw new UserError(
-      `this node records no history any more: ${history.failure}`,
-      "start it again; the history then begins at that time",
-    );
-  return history;
-}
-
-/** Before the next entry: the id before it, and the position up to which entries are not wanted. */
-export interface HistoryPlace {
-  readonly id: number;
-  readonly position: readonly number[];
+  const parts = { replicator, history, clock, wants, follow: options.follow };
+  try {
+    const { since } = options;
+    return new Stream(parts, since === null ? atEnd(replicator, history) : placeOf(replicator, clock, since));
+  } catch (error) {
+    if (past === null || !(error instanceof BeforeHistory)) throw error;
+    const live = (place: HistoryPlace): ChangeStream => new Stream(parts, place);
+    return openPast({ replicator, history, clock, past, live }, error, options.tables);
+  }
 }
 
 function atEnd({ replica: { replica } }: Replicator, { reader }: History): HistoryPlace {
   return { id: reader.newest(), position: replica.positions() };
-}
-
-/** A position, a time, or how long ago. */
-export function placeOf(replicator: Replicator, clock: Clock, since: string): HistoryPlace {
-  const { reader } = requireHistory(replicator);
-  const { from } = reader.reach;
-  const position = parsePosition(since);
-  if (position !== null) {
-    if (position.length !== from.length)
-      throw new UserError(
-        `${since} has ${position.length} shards, but this cluster has ${from.length}: it is of another cluster`,
-        "marmot wait --json prints a position of this one",
-      );
-    if (!hasReached(position, from))
-      throw new UserError(
-        `the history of this node begins at ${showPosition(from)}, and ${since} is before that`,
-        `begin with ${showPosition(from)}, or read the present rows; --history SIZE keeps more`,
-      );
-    return { id: reader.idBefore(position), position };
-  }
-  return { id: reader.idBeforeTime(timeOf(reader, clock, since)), position: from };
-}
-
-/** Clocks of machines differ. */
-const AHEAD_MS = 60_000;
-
-function timeOf(reader: HistoryReader, clock: Clock, since: string): number {
-  const now = clock.wallTime();
-  const time = parseMoment(since, now);
-  if (time === null)
-    throw new UserError(
-      `since should be a position, a time, or how long ago, not ${since}`,
-      "use c:812, 2026-11-29T12:00:00Z, or 10m",
-    );
-  if (time > now + AHEAD_MS)
-    throw new UserError(
-      `${since} is in the future; it is ${new Date(now).toISOString()}`,
-      "use a time that has passed, or 10m for ten minutes ago",
-    );
-  if (time <= reader.removedUpTo())
-    throw new UserError(
-      `the history of this node begins at ${showPosition(reader.reach.from)}, after ${new Date(reader.removedUpTo()).toISOString()}, and ${since} is before that`,
-      `begin with ${showPosition(reader.reach.from)}, or read an archive with marmot restore --at; --history SIZE keeps more`,
-    );
-  return time;
-}
-
-/** For how long a position of another node may be ahead of this one. */
-const ORDERED_MS = 5000;
-const LOOK_MS = 20;
-
-/** A position that is not ordered is of another cluster, or of a log that was restored from an older copy. */
-export async function awaitOrdered(replicator: Replicator, clock: Clock, since: string): Promise<void> {
-  const position = parsePosition(since);
-  const { shards } = replicator.replica.replica.settings;
-  if (position === null || position.length !== shards) return;
-  const ordered = (): number[] => replicator.runtime.groups.map((group) => group.raft.commit);
-  for (const end = clock.now() + ORDERED_MS; !hasReached(ordered(), position); await sleep(clock, LOOK_MS))
-    if (clock.now() > end)
-      throw new UserError(
-        `${since} is not ordered: this node knows of ${showPosition(ordered())}`,
-        "marmot wait --json prints a position of this cluster; marmot status shows whether this node is connected",
-      );
-}
-
-/** Throws `UserError` for a table that neither replicates nor did so. */
-export function requireTable(replicator: Replicator, table: string): void {
-  const names = [...replicator.replica.replica.shapes.values()].map((s) => s.name);
-  if (names.some((name) => isSameName(name, table))) return;
-  if (requireHistory(replicator).reader.knowsTable(table)) return;
-  throw new UserError(
-    `no table ${table === "" ? '""' : table} replicates`,
-    `name one of ${names.join(", ")}, or none for all`,
-  );
-}
-
-const everyTable: TableFilter = () => true;
-
-/** null: all tables. Conflicts of rows without a table pass only then. */
-export function tableFilter(tables: readonly string[] | null): TableFilter {
-  if (tables === null) return everyTable;
-  const wanted = new Set(tables.map(foldName));
-  return (table) => table !== null && [...wanted].some((name) => isSameName(name, table.name));
 }
 
 interface StreamParts {
@@ -149,11 +70,9 @@ interface StreamParts {
 
 class Stream implements ChangeStream {
   readonly #parts: StreamParts;
-  readonly #position: number[];
+  readonly #place: FeedPlace;
   readonly #tail: ChangeTail;
   #id: number;
-  /** Number of the last part of a large entry; 0: no entry is under way. */
-  #part = 0;
   #ended = false;
   #sentAt = Number.NEGATIVE_INFINITY;
   #wake: () => void = () => {};
@@ -162,7 +81,7 @@ class Stream implements ChangeStream {
   constructor(parts: StreamParts, { id, position }: HistoryPlace) {
     this.#parts = parts;
     this.#id = id;
-    this.#position = [...position];
+    this.#place = new FeedPlace(position);
     this.#tail = tailOf(parts.history);
     this.#tail.readers++;
     this.#unlisten = parts.history.listen(() => this.#wake());
@@ -180,7 +99,7 @@ class Stream implements ChangeStream {
         this.close();
         return null;
       }
-      if (!(await this.#news())) return [this.#alive()];
+      if (!(await this.#news())) return [aliveLine(this.#place.position)];
     }
   }
 
@@ -219,12 +138,12 @@ class Stream implements ChangeStream {
       const shared = this.#tail.after(this.#id);
       if (shared === null && !this.#isKept(reader))
         return this.#end(
-          `too slow: the entries after ${showPosition(this.#position)} are no longer kept; the history begins at ${showPosition(reader.reach.from)}`,
+          `too slow: the entries after ${showPosition(this.#place.position)} are no longer kept; the history begins at ${showPosition(reader.reach.from)}`,
         );
       const entries = shared ?? reader.after(this.#id, AT_ONCE);
       for (const entry of entries) {
         this.#id = entry.id;
-        if (entry.index <= (this.#position[entry.shard] ?? 0)) continue;
+        if (this.#place.isPast(entry)) continue;
         for (const line of this.#linesOf(entry)) {
           lines.push(line);
           length += line.json.length;
@@ -240,41 +159,20 @@ class Stream implements ChangeStream {
   #isKept(reader: HistoryReader): boolean {
     const oldest = reader.oldest();
     if (oldest > 0 && oldest <= this.#id + 1) return true;
-    return this.#part === 0 && hasReached(this.#position, reader.reach.from);
+    return this.#place.part === 0 && hasReached(this.#place.position, reader.reach.from);
   }
 
   #linesOf(entry: PastEntry): ChangeLine[] {
     const { replicator, wants } = this.#parts;
-    const part = ++this.#part;
-    const make = (): ChangeEvent[] => eventsOf(namesOf(replicator), entry, { part, wants });
-    const isShared = wants === everyTable && part === 1 && entry.last;
-    const events = isShared ? this.#tail.events(entry, make) : make();
-    if (entry.last) {
-      this.#part = 0;
-      for (const [shard, index] of (parsePosition(entry.position) ?? []).entries())
-        this.#position[shard] = Math.max(this.#position[shard] ?? 0, index);
-    }
-    const position = showPosition(this.#position);
-    return events.map(({ kind, body }, i) => {
-      const last = entry.last && i === events.length - 1;
-      const at = entry.last ? `"position":"${position}",` : "";
-      return {
-        kind,
-        last,
-        position: last ? position : "",
-        json: `{"kind":"${kind}",${at}"last":${last},${body}}`,
-      };
+    return this.#place.take(entry, (part) => {
+      const make = (): ChangeEvent[] => eventsOf(namesOf(replicator), entry, { part, wants });
+      const isShared = wants === everyTable && part === 1 && entry.last;
+      return isShared ? this.#tail.events(entry, make) : make();
     });
-  }
-
-  /** A sign of life with the last position that was told. */
-  #alive(): ChangeLine {
-    const position = showPosition(this.#position);
-    return { kind: "alive", last: false, position: "", json: `{"kind":"alive","position":"${position}"}` };
   }
 
   #end(reason: string): readonly ChangeLine[] {
     this.close();
-    return [{ kind: "end", last: false, position: "", json: JSON.stringify({ kind: "end", reason }) }];
+    return [endLine(reason)];
   }
 }

@@ -1,19 +1,15 @@
 /** The recorded changes that an undo is about, by row. */
 import { UserError } from "../../base/errors.ts";
 import { foldName, isSameName } from "../../base/names.ts";
-import type { Clock } from "../../base/clock.ts";
 import { decodeImage } from "../../change/codec.ts";
 import { type KeyId, keyIdOfImage } from "../../change/key.ts";
 import type { TableShape } from "../../change/shape.ts";
 import type { Image, Value } from "../../change/value.ts";
-import type { PastEntry, PastTable } from "../../replica/history/history-reader.ts";
+import type { HistoryReader, PastEntry, PastTable } from "../../replica/history/history-reader.ts";
 import { peerHash } from "../../replica/store/tables.ts";
 import type { Replicator } from "../../replication/replicator.ts";
-import { placeOf, requireHistory, requireTable } from "./change-stream.ts";
 import type { UndoOptions } from "../changes-api.ts";
 
-/** Entries read at a time. */
-const AT_ONCE = 200;
 /** More rows do not fit in memory. */
 const MAX_CHANGES = 1_000_000;
 
@@ -39,20 +35,27 @@ export interface Chosen {
   readonly impossible: ReadonlyMap<string, string>;
 }
 
-export function chooseChanges(replicator: Replicator, clock: Clock, options: UndoOptions): Chosen {
-  const { position, since, table } = options;
+/** Recorded entries with the reader that knows their tables. */
+export interface RecordedEntries {
+  readonly reader: HistoryReader;
+  readonly entries: Iterable<PastEntry>;
+}
+
+export function chooseChanges(
+  replicator: Replicator,
+  options: UndoOptions,
+  recorded: readonly RecordedEntries[],
+): Chosen {
+  const { table } = options;
   const isOrigin = originTest(replicator, options.origin);
-  if (table !== null) requireTable(replicator, table);
   const rows = new Map<string, ChosenRow>();
   const impossible = new Map<string, string>();
   const transactions = new Set<string>();
-  const entries =
-    position === null ? entriesSince(replicator, clock, since!) : entriesAt(replicator, position);
   let count = 0;
-  for (const entry of entries) {
-    if (!isOrigin(entry.origin)) continue;
+  const take = (reader: HistoryReader, entry: PastEntry): void => {
+    if (!isOrigin(entry.origin)) return;
     for (const [id, before, after] of entry.rows) {
-      const past = requireHistory(replicator).reader.table(entry.version, id);
+      const past = reader.table(entry.version, id);
       if (past === null || (table !== null && !isSameName(past.name, table))) continue;
       transactions.add(`${entry.shard}:${entry.index}`);
       const present = presentShape(replicator, past);
@@ -64,7 +67,8 @@ export function chooseChanges(replicator: Replicator, clock: Clock, options: Und
           "choose fewer, by a later time, a table or a node; or restore a backup with marmot restore --into-cluster",
         );
     }
-  }
+  };
+  for (const { reader, entries } of recorded) for (const entry of entries) take(reader, entry);
   return { transactions: transactions.size, rows: [...rows.values()], impossible };
 }
 
@@ -118,35 +122,4 @@ function originTest(replicator: Replicator, named: string | null): (origin: numb
       `name one of ${members.map((m) => m.name).join(", ")}, or give a peer id of marmot diff --json`,
     );
   return (origin) => origin === hash;
-}
-
-function* entriesSince(replicator: Replicator, clock: Clock, since: string): Generator<PastEntry, void> {
-  const { reader } = requireHistory(replicator);
-  const { id, position } = placeOf(replicator, clock, since);
-  for (let at = id; ;) {
-    const entries = reader.after(at, AT_ONCE);
-    for (const entry of entries) if (entry.index > (position[entry.shard] ?? 0)) yield entry;
-    if (entries.length < AT_ONCE) return;
-    at = entries.at(-1)!.id;
-  }
-}
-
-function* entriesAt(replicator: Replicator, given: string): Generator<PastEntry, void> {
-  const { reader } = requireHistory(replicator);
-  const exact = /^(\d{1,3}):(\d{1,15})$/.exec(given) ?? /^(c):(\d{1,15})$/.exec(given);
-  const [first, last] =
-    exact === null
-      ? reader.idsAt(given)
-      : reader.idsOf(exact[1] === "c" ? 0 : Number(exact[1]), Number(exact[2]));
-  if (first === 0)
-    throw new UserError(
-      `the history of this node has no transaction at ${given}`,
-      "marmot diff --since 1h shows the transactions and their positions",
-    );
-  for (let at = first - 1; at < last;) {
-    const entries = reader.after(at, AT_ONCE);
-    for (const entry of entries) if (entry.id <= last) yield entry;
-    if (entries.length === 0) return;
-    at = entries.at(-1)!.id;
-  }
 }

@@ -16,8 +16,10 @@ import { showKey } from "../literals.ts";
 import { inFile } from "../restore/in-file.ts";
 import type { RowWriter } from "../restore/row-writer.ts";
 import type { UndoneRow, UndoOptions, UndoResult } from "../changes-api.ts";
-import { awaitOrdered } from "./change-stream.ts";
+import { awaitOrdered, requireTable } from "./history-place.ts";
 import { danglingRows, type Target } from "./dangling.ts";
+import type { PastSource } from "./past-source.ts";
+import { withEntries } from "./recorded-entries.ts";
 import { chooseChanges, type Chosen, type ChosenRow, type PastImage } from "./chosen-changes.ts";
 
 /** Rows that a result names. */
@@ -40,9 +42,17 @@ class Left {
 }
 
 /** Rejects with `UserError`; nothing is written then. */
-export async function undo(replicator: Replicator, clock: Clock, options: UndoOptions): Promise<UndoResult> {
+export async function undo(
+  replicator: Replicator,
+  clock: Clock,
+  options: UndoOptions,
+  past: PastSource | null,
+): Promise<UndoResult> {
   await awaitOrdered(replicator, clock, options.since ?? options.position ?? "");
-  const chosen = chooseChanges(replicator, clock, options);
+  if (options.table !== null) requireTable(replicator, options.table);
+  const chosen = await withEntries({ replicator, clock, past }, options, (recorded) =>
+    chooseChanges(replicator, options, recorded),
+  );
   return inFile(replicator, clock, (writer) => takeBack(writer, chosen, options), { dryRun: options.dryRun });
 }
 

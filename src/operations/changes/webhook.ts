@@ -11,6 +11,7 @@ import { showPosition } from "../../base/text/position-token.ts";
 import type { Replicator } from "../../replication/replicator.ts";
 import { openChanges } from "./change-stream.ts";
 import type { ChangeLine, ChangeStream, WebhookStatus } from "../changes-api.ts";
+import type { PastSource } from "./past-source.ts";
 
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 30_000;
@@ -23,6 +24,8 @@ const STORE_MS = 200;
 export interface WebhookComponents {
   /** null: the node joins, or replaces its replica. */
   readonly replicator: () => Replicator | null;
+  /** null: there is no archive. */
+  readonly past: () => PastSource | null;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Where the position is kept. */
@@ -108,14 +111,11 @@ export class Webhook {
 
   /** Sends events until one is not taken, or the history ends. */
   async #follow(replicator: Replicator, onTaken: () => void): Promise<void> {
-    const { clock } = this.#components;
+    const { clock, past } = this.#components;
     if (this.#position === "") this.#position = showPosition(replicator.replica.replica.positions());
     this.#store(true);
-    const stream = await openChanges(replicator, clock, {
-      since: this.#position,
-      tables: null,
-      follow: true,
-    });
+    const wanted = { since: this.#position, tables: null, follow: true };
+    const stream = await openChanges(replicator, clock, wanted, past());
     this.#stream = stream;
     try {
       for (;;) {

@@ -5,9 +5,10 @@
  */
 import { Op, type RowChange } from "../../change/batch.ts";
 import type { ChangedRows } from "../../change/changed-rows.ts";
-import { encodeImage, imageHash, withEncoded } from "../../change/codec.ts";
+import { encodeImage, imageHash, withEncoded, withEncodedRow } from "../../change/codec.ts";
 import type { KeyId } from "../../change/key.ts";
 import { type Image, Slices } from "../../change/value.ts";
+import { areNearRows } from "../../rows/near-rows.ts";
 import type { RowAccess } from "../../rows/row-access.ts";
 import type { Journal } from "../conflicts/journal.ts";
 import type { HistoryWriter } from "../history/history-writer.ts";
@@ -108,8 +109,12 @@ export class RowSets {
   }
 
   #writeWithUniques(table: TableRows, found: readonly FoundRow[]): void {
-    for (const set of setsOf(found, table.access.rowsAtOnce))
-      if (table.access.upsertUnlessClash(imagesOf(set))) this.#note(table, set);
+    const { access } = table;
+    const images = imagesOf(found);
+    // Rows that lie apart are written one by one; see `areNearRows`.
+    const size = areNearRows(access.shape, images) ? access.rowsAtOnce : 1;
+    for (const set of setsOf(found, size))
+      if (access.upsertUnlessClash(imagesOf(set))) this.#note(table, set);
       else for (const { row, before } of set) table.writeOne(row, before);
   }
 
@@ -165,7 +170,7 @@ export class RowSets {
       const record =
         (before !== null || image !== null) && history?.beginRow(shape.id) === true ? history : null;
       const removed = bytes === null ? recorded(before, record) : recordedBytes(bytes, record);
-      const change = recorded(image, record) - removed;
+      const change = recordedRow(row, record) - removed;
       if (isLost) this.#noteLost(table, { row, lost, bytes });
       // A changeset in a shard of its own has all its rows there; one in shard 0 may have rows of all shards.
       if (context.shard !== 0 || this.#components.settings.shards === 1) sum += change;
@@ -231,6 +236,13 @@ function recordedBytes(encoded: Uint8Array, history: HistoryWriter | null): bigi
 /** The same for an image, which is encoded once. */
 function recorded(image: Image | null, history: HistoryWriter | null): bigint {
   if (image !== null) return withEncoded(image, (encoded) => recordedBytes(encoded, history));
+  history?.image(null);
+  return 0n;
+}
+
+/** The same for the row's new image. */
+function recordedRow(row: RowChange, history: HistoryWriter | null): bigint {
+  if (row.image !== null) return withEncodedRow(row, (encoded) => recordedBytes(encoded, history));
   history?.image(null);
   return 0n;
 }

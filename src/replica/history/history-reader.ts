@@ -1,5 +1,6 @@
 /** Reads the history beside its writer, on a connection of its own. */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { parsePosition } from "../../base/text/position-token.ts";
 import { openDatabase } from "../../sqlite/open.ts";
 import { blob, flag, integer, nullable, readTuple, readTuples, text } from "../../sqlite/typed-rows.ts";
 import { type Reach, readReach } from "./history-tables.ts";
@@ -43,6 +44,7 @@ export class HistoryReader {
   readonly #ids: StatementSync;
   readonly #at: StatementSync;
   readonly #shapes: StatementSync;
+  readonly #firstPosition: StatementSync;
   /** "version/table" ⇒ table. */
   readonly #tables = new Map<string, PastTable>();
 
@@ -62,11 +64,21 @@ export class HistoryReader {
     this.#removed = arrays(`SELECT "value" FROM "fact" WHERE "name" = 'removed up to'`);
     this.#called = arrays(`SELECT 1 FROM "shape" WHERE lower("name") = lower(?) LIMIT 1`);
     this.#newest = arrays(`SELECT max("id") FROM "entry"`);
+    this.#firstPosition = arrays(`SELECT "position" FROM "entry" WHERE "last" = 1 ORDER BY "id" LIMIT 1`);
     this.#shapes = arrays(`SELECT "tbl", "name", "columns", "key" FROM "shape" WHERE "version" = ?`);
   }
 
   get reach(): Reach {
     return readReach(this.#db);
+  }
+
+  /**
+   * The first state of the node from which on every entry is here: that after the oldest entry. The beginning of the reach is none with
+   * several shards, since entries without rows are not recorded.
+   */
+  firstState(): readonly number[] {
+    const row = this.#firstPosition.get();
+    return (row === undefined ? null : parsePosition(readTuple(row, text)[0])) ?? this.reach.from;
   }
 
   /** Entries with an id above this are after the position in some shard; the ones that are not are to be skipped. */

@@ -1,13 +1,28 @@
-/** Parts of changesets that wait for their last part. Replicated state. */
+/**
+ * Parts of changesets that wait for their last part. Replicated state. Most changesets are whole before their parts must be
+ * stored: parts stay in memory until then, with the positions behind them, and are often never written.
+ */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type BatchHead, decodeBatchHead } from "../../change/codec.ts";
 import { readMarking } from "../../change/marking.ts";
 import { blob, readTuple } from "../../sqlite/typed-rows.ts";
 
+/** Bytes of parts stored between two yields. */
+const SLICE_BYTES = 1 << 20;
+
+interface Part {
+  readonly shard: number;
+  readonly place: Pick<BatchHead, "origin" | "incarnation" | "csn" | "part">;
+  readonly data: Uint8Array;
+}
+
 export class StagedParts {
   readonly #insert: StatementSync;
   readonly #select: StatementSync;
   readonly #delete: StatementSync;
+  /** Parts that are not stored yet, in their order. */
+  #unstored: Part[] = [];
+  #unstoredBytes = 0;
 
   constructor(db: DatabaseSync) {
     const where = `WHERE "peer" = ? AND "shard" = ?`;
@@ -19,22 +34,49 @@ export class StagedParts {
     this.#delete = db.prepare(`DELETE FROM "__marmot__staged" ${where}`);
   }
 
+  /** Bytes of parts that are only in memory. */
+  get unstoredBytes(): number {
+    return this.#unstoredBytes;
+  }
+
   /** `data`: the data of the log entry. */
-  add(shard: number, head: BatchHead, data: Uint8Array): void {
-    this.#insert.run(head.origin, shard, head.incarnation, head.csn, head.part, data);
+  add(shard: number, { origin, incarnation, csn, part }: BatchHead, data: Uint8Array): void {
+    this.#unstored.push({ shard, place: { origin, incarnation, csn, part }, data });
+    this.#unstoredBytes += data.length;
+  }
+
+  /** Stores all parts, in the open transaction. */
+  *store(): Generator<void, void> {
+    let bytes = 0;
+    while (this.#unstored.length > 0) {
+      const { shard, place, data } = this.#unstored.shift()!;
+      this.#unstoredBytes -= data.length;
+      this.#insert.run(place.origin, shard, place.incarnation, place.csn, place.part, data);
+      bytes += data.length;
+      if (bytes < SLICE_BYTES) continue;
+      bytes = 0;
+      yield;
+    }
   }
 
   /** The staged parts of the batch's changeset, in order. */
   *of(shard: number, head: BatchHead): Iterable<BatchHead> {
-    const rows = this.#select.iterate(head.origin, shard, head.incarnation, head.csn);
+    const { origin, incarnation, csn } = head;
+    const rows = this.#select.iterate(origin, shard, incarnation, csn);
     for (const row of rows) {
       const [data] = readTuple(row, blob);
       yield decodeBatchHead(readMarking(data).batch);
     }
+    for (const { place, data, shard: of } of this.#unstored)
+      if (of === shard && place.origin === origin && place.incarnation === incarnation && place.csn === csn)
+        yield decodeBatchHead(readMarking(data).batch);
   }
 
   /** Drops all staged parts of an origin in a shard. */
   drop(shard: number, origin: string): void {
     this.#delete.run(origin, shard);
+    const isKept = (part: Part): boolean => part.shard !== shard || part.place.origin !== origin;
+    this.#unstored = this.#unstored.filter(isKept);
+    this.#unstoredBytes = this.#unstored.reduce((sum, { data }) => sum + data.length, 0);
   }
 }

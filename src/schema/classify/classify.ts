@@ -2,7 +2,7 @@
  * Which tables of a schema replicate, which need care and which are refused, with reason and hint. `doctor` prints the result
  * and `run` obeys it.
  */
-import { shellWord } from "../../base/text/spans.ts";
+import { counted, shellWord } from "../../base/text/spans.ts";
 import type { DatabaseSync } from "node:sqlite";
 import { type ClassifiedTable, PICKED_IDS, refused, replicates } from "./table-verdict.ts";
 import { classifyVirtual } from "./virtual.ts";
@@ -35,6 +35,7 @@ import type { SqliteVersion } from "../../sqlite/versions/sqlite-version.ts";
 import { raisingCascades } from "./raising-cascades.ts";
 import { type Leftover, readLeftovers } from "../leftovers.ts";
 import type { Selection } from "../selection.ts";
+import { shadowTablesOf } from "../virtual-tables.ts";
 import { APP_DB_TABLES, PREFIX } from "../app-db-tables.ts";
 import { shapeOf } from "../read-shape.ts";
 import { classifyTriggers, type UserTriggers } from "../triggers.ts";
@@ -85,12 +86,13 @@ function classifyAll(
   const reserved = reservedNames(query, leftovers);
   const left = new Map(leftovers.map((l) => [l.name, l]));
   const tables = objects.filter((o) => o.kind === "table");
+  const shadows = shadowTablesOf(objects);
   const alone = tables.map(({ name }): ClassifiedTable => {
     if (unwanted.has(foldName(name)) || (wanted !== null && !wanted.has(foldName(name))))
       return { name, verdict: "skipped", reason: NOT_SELECTED, hint: "" };
     if (left.has(name)) return refuseLeftover(query, left.get(name)!);
     const kind = kinds.get(name);
-    if (kind === "shadow")
+    if (kind === "shadow" || shadows.has(foldName(name)))
       return { name, verdict: "skipped", reason: "belongs to a virtual table", hint: "" };
     // Decided by `classifyVirtual`: it depends on the other tables.
     if (kind === "virtual") return { name, verdict: "local", reason: "", hint: "" };
@@ -173,6 +175,19 @@ function withCascades(table: ClassifiedTable, cascades: ReadonlyMap<string, stri
   };
 }
 
+/** https://www.sqlite.org/limits.html: columns of a result. */
+const MAX_COLUMNS = 2000;
+/** Of a read of changed rows, beside key and columns. */
+const LOG_COLUMNS = 4;
+
+/** A changed row is read with the key of its log, a copied row with its key and the key's bytes. */
+function columnsBeyond(table: Table, declaredKey: number): number {
+  const keys = Math.max(declaredKey, 1);
+  const rowid = declaredKey === 0 ? 1 : 0;
+  const stored = table.columns.filter((c) => c.hidden === 0).length + rowid;
+  return stored + Math.max(keys + LOG_COLUMNS, 2 * keys) - MAX_COLUMNS;
+}
+
 function classifyTable(
   query: Query,
   table: Table,
@@ -187,6 +202,14 @@ function classifyTable(
       name,
       "it has no declared primary key, and columns named rowid, _rowid_ and oid hide SQLite's rowid, which would identify its rows",
       "give it a PRIMARY KEY, rename one of these columns",
+      leaveOut,
+    );
+  const tooWide = columnsBeyond(table, key.length);
+  if (tooWide > 0)
+    return refused(
+      name,
+      `it has ${counted(tooWide, "column")} more than can be read at once together with its key`,
+      "move columns to a second table",
       leaveOut,
     );
   if (key.some((c) => c.hidden !== 0))

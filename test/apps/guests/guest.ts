@@ -18,6 +18,8 @@ export interface Guest {
   readonly writers: "all" | "one";
   /** Tables that each node's own triggers keep, left out of replication. */
   readonly local?: readonly string[];
+  /** Tables in which those keep their content. */
+  readonly shadows?: readonly string[];
   /** More options of every node. */
   readonly options?: readonly string[];
   /** It migrates the file before there is a cluster, since the file itself has marks that do not travel. */

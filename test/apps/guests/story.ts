@@ -121,7 +121,7 @@ export async function play(guest: Guest, folder: string, shards: number): Promis
     options: guest.options ?? [],
     prepare: ({ nodes }) => copyFileSync(file, nodes[0]!.db),
   });
-  cluster.local = guest.local ?? [];
+  cluster.local = [...(guest.local ?? []), ...(guest.shadows ?? [])];
   try {
     const guests = new Guests(guest, folder);
     const [a, b, c] = cluster.nodes as [TestNode, TestNode, TestNode];

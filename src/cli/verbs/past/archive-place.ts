@@ -1,6 +1,6 @@
 /** Which archive a verb reads: the word, the option, or that of the node of FILE. */
 import { UserError } from "../../../base/errors.ts";
-import type { NodeStatus } from "../../../operations/api.ts";
+import type { MemberStatus, NodeStatus } from "../../../operations/api.ts";
 import type { ArchiveStatus } from "../../../operations/archive-api.ts";
 import { NodeClient } from "../../client.ts";
 import type { Options } from "../../options/options.ts";
@@ -48,4 +48,15 @@ async function askNode(options: Options, isNeeded: boolean): Promise<ArchiveStat
       "start it with --archive DIR or s3://BUCKET/PREFIX, or name an archive",
     );
   return archive;
+}
+
+/** Names of the members, as far as a node runs here. */
+export async function nodeNames(options: Options): Promise<ReadonlyMap<string, string>> {
+  try {
+    const client = new NodeClient(dataDirOf(options));
+    const members = await client.request<readonly MemberStatus[]>("GET", "/api/v1/members");
+    return new Map(members.map(({ peerId, name }) => [peerId, name]));
+  } catch {
+    return new Map();
+  }
 }

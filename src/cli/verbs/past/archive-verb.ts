@@ -1,7 +1,7 @@
 /** `marmot archive`: the reach of an archive, the proof that it can be restored, and the removal of old parts. */
 import type { ArchiveReport } from "../../../node/backup/archive-report.ts";
 import type { VerifiedArchive } from "../../../node/backup/restore-archive.ts";
-import { showCount, showSpan } from "../../../base/text/spans.ts";
+import { showCount, showSpan, totalRows } from "../../../base/text/spans.ts";
 import type { ArchiveStatus } from "../../../operations/archive-api.ts";
 import { type ArchivePlace, archivePlace, namesArchive } from "./archive-place.ts";
 import type { CliContext } from "../../context.ts";
@@ -15,6 +15,7 @@ import type { OptionSpec } from "../../options/option-value.ts";
 import type { Options } from "../../options/options.ts";
 import type { Problem } from "../../output/problem.ts";
 import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../../run-options.ts";
+import { inTemporaryFolder } from "./temporary-folder.ts";
 import {
   CONFIG_OPTION,
   DATA_DIR_OPTION,
@@ -73,10 +74,9 @@ function showReport({ to, cluster, encrypted, first, last, links, snapshots, nod
 
 function showVerified(verified: VerifiedArchive): string {
   const { source, links, snapshots, position, time, entries, checked, rows, gaps, first } = verified;
-  const count = Object.values(rows).reduce((sum, n) => sum + n, 0);
   return [
     `${source}: ${showCount(links)} links and ${showCount(snapshots)} snapshots, whole`,
-    `restored ${position} (${time}): ${showCount(count)} rows, ${showCount(entries)} entries after the snapshot, integrity ok`,
+    `restored ${position} (${time}): ${showCount(totalRows(rows))} rows, ${showCount(entries)} entries after the snapshot, integrity ok`,
     checked
       ? "its checksums are those that the cluster had there"
       : "no checksums of the cluster are known at this position",
@@ -96,12 +96,12 @@ async function status(place: ArchivePlace): Promise<{ result: object; shown: str
 async function verify(
   place: ArchivePlace,
   options: Options,
+  context: CliContext,
 ): Promise<{ result: object; shown: string; code: number }> {
   await giveFunctions(options);
-  const { verifyInScratch } = await import("../../../node/backup/archive-report.ts");
-  const result = await verifyInScratch({
-    ...{ source: place.to, keyFile: place.keyFile, newest: flag(options, "newest") },
-  });
+  const { verifyArchive } = await import("../../../node/backup/restore-archive.ts");
+  const wanted = { source: place.to, keyFile: place.keyFile, newest: flag(options, "newest") };
+  const result = await inTemporaryFolder("marmot-drill-", context, (folder) => verifyArchive(wanted, folder));
   return { result, shown: showVerified(result), code: 0 };
 }
 
@@ -126,7 +126,7 @@ async function run(options: Options, [action, to]: readonly string[], context: C
     action === "status"
       ? await status(place)
       : action === "verify"
-        ? await verify(place, options)
+        ? await verify(place, options, context)
         : await pruneOld(place, options);
   context.print(flag(options, "json") ? JSON.stringify(result) : shown);
   return code;

@@ -32,13 +32,17 @@ async function run(
     const { position, time } = await writeMoment({ source: to, keyFile, target }, file);
     context.say(`the state at ${position}, of ${time}`);
     chmodSync(file, 0o400);
-    return execute(command.map((word) => word.replaceAll("{}", file)));
+    return execute(
+      command.map((word) => word.replaceAll("{}", file)),
+      context.interrupted(),
+    );
   });
 }
 
-async function execute(cmd: string[]): Promise<number> {
+async function execute(cmd: string[], interrupted: Promise<void>): Promise<number> {
   try {
     const child = Bun.spawn({ cmd, stdin: "inherit", stdout: "inherit", stderr: "inherit" });
+    void interrupted.then(() => child.kill());
     return await child.exited;
   } catch (error) {
     if ((error as { code?: string }).code !== "ENOENT") throw error;

@@ -1,6 +1,7 @@
 /** `marmot backup`: a clean copy of the application's database, from the replica. */
 import { backupBase } from "../../../node/backup/backup-base.ts";
 import type { Backup } from "../../../node/backup/take-backup.ts";
+import { totalRows } from "../../../base/text/spans.ts";
 import type { CliContext } from "../../context.ts";
 import type { Options } from "../../options/options.ts";
 import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../../run-options.ts";
@@ -16,9 +17,8 @@ import {
 } from "../../verb.ts";
 
 function show({ at, position, rows, bytes, sha256, withoutRows }: Backup): string {
-  const count = Object.values(rows).reduce((sum, n) => sum + n, 0);
   const lines = [
-    `${at}: the state at ${position}, ${Object.keys(rows).length} tables, ${count} rows, ${bytes} bytes`,
+    `${at}: the state at ${position}, ${Object.keys(rows).length} tables, ${totalRows(rows)} rows, ${bytes} bytes`,
     `sha256 ${sha256}, integrity ok; described in ${at}.json`,
   ];
   if (withoutRows.length > 0)

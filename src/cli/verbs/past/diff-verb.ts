@@ -1,11 +1,10 @@
 /** `marmot diff`: the changes since a time or a position, a line each. */
 import { UserError } from "../../../base/errors.ts";
-import { showPosition } from "../../../base/text/position-token.ts";
-import type { MemberStatus, NodeStatus } from "../../../operations/api.ts";
+import type { NodeStatus } from "../../../operations/api.ts";
 import { ARCHIVE_KEY_OPTION, ARCHIVE_OPTION } from "../../options/archive-options.ts";
 import type { Problem } from "../../output/problem.ts";
 import { FUNCTIONS_OPTION, LIBRARIES_OPTION } from "../../run-options.ts";
-import { type ArchivePlace, archivePlace } from "./archive-place.ts";
+import { type ArchivePlace, archivePlace, nodeNames } from "./archive-place.ts";
 import { giveFunctions, OPTIONAL_NODE } from "./archive-verb.ts";
 import { NodeClient } from "../../client.ts";
 import type { CliContext } from "../../context.ts";
@@ -13,6 +12,7 @@ import type { Options } from "../../options/options.ts";
 import { CONFIG_OPTION, dataDirOf, flag, JSON_OPTION, text, type Verb } from "../../verb.ts";
 import { changesPath } from "./changes-verb.ts";
 import { SINCE_OPTION } from "./since-option.ts";
+import { inTemporaryFolder } from "./temporary-folder.ts";
 
 type Cells = Readonly<Record<string, unknown>>;
 
@@ -127,28 +127,26 @@ async function fromArchive(
   context: CliContext,
   take: (line: string) => void,
 ): Promise<void> {
-  const [{ archivedChanges, coversSince }, { parseTarget }] = await Promise.all([
+  const [{ archivedChanges }, { parseTarget }] = await Promise.all([
     import("../../../node/backup/archive-changes.ts"),
     import("../../../node/backup/archive-target.ts"),
   ]);
   await giveFunctions(options);
   const since = parseTarget(text(options, "since"), null, Date.now());
+  if (since.kind === "newest") return;
   const wanted = text(options, "table");
   const tables = wanted === null ? null : [wanted];
   const names = await nodeNames(options);
-  const { from } = await archivedChanges({ source: to, keyFile, since, tables, names }, take);
-  if (!coversSince(since, from)) context.say(`the archive ${to} begins at ${showPosition(from)}`);
-}
-
-/** Names of the members, as far as a node runs here. */
-async function nodeNames(options: Options): Promise<ReadonlyMap<string, string>> {
-  try {
-    const client = new NodeClient(dataDirOf(options));
-    const members = await client.request<readonly MemberStatus[]>("GET", "/api/v1/members");
-    return new Map(members.map(({ peerId, name }) => [peerId, name]));
-  } catch {
-    return new Map();
-  }
+  await inTemporaryFolder("marmot-diff-", context, async (folder) => {
+    const { from, complete } = await archivedChanges(
+      {
+        ...{ source: to, keyFile, wanted: { kind: "since", since }, until: null, tables, names, folder },
+        ...{ record: null, strict: false },
+      },
+      ({ json }) => take(json),
+    );
+    if (!complete) context.say(`the archive ${to} begins at ${from}`);
+  });
 }
 
 /** A node, or an archive. */

@@ -7,6 +7,7 @@ import type { MomentOptions, RestoredMoment } from "../../../node/backup/restore
 import type { IntoDocument, IntoPlan } from "../../../node/backup/restore-into.ts";
 import { UserError } from "../../../base/errors.ts";
 import { NodeClient } from "../../client.ts";
+import { totalRows } from "../../../base/text/spans.ts";
 import type { CliContext } from "../../context.ts";
 import type { OptionSpec } from "../../options/option-value.ts";
 import type { Options } from "../../options/options.ts";
@@ -36,8 +37,7 @@ function showFile({ file, source, backup }: RestoredFile): string {
 }
 
 function showMoment({ file, source, position, time, rows }: RestoredMoment & { file: string }): string {
-  const count = Object.values(rows).reduce((sum, n) => sum + n, 0);
-  return `${file} is the state at ${position}, of ${time}, from ${source}: ${count} rows\nstart the first node of a new cluster with marmot run --db ${shellWord(file)}`;
+  return `${file} is the state at ${position}, of ${time}, from ${source}: ${totalRows(rows)} rows\nstart the first node of a new cluster with marmot run --db ${shellWord(file)}`;
 }
 
 function showPlan({ source, backup, changes, untouched, missing }: IntoPlan): string {

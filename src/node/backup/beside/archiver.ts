@@ -1,15 +1,15 @@
 /** The archive of a running node: shipping, and a restore drill every day in a process beside it. */
-import type { Keep } from "../../archive/prune.ts";
-import { openSeal } from "../../archive/seal.ts";
-import { openStore } from "../../archive/archive.ts";
-import { Shipper, type ShipperOptions } from "../../archive/shipping/shipper.ts";
-import type { ArchiveStore } from "../../archive/stores/store.ts";
-import type { Clock } from "../../base/clock.ts";
-import type { Logger } from "../../base/logger.ts";
-import type { Random } from "../../base/random.ts";
-import type { ArchiveStatus } from "../../operations/archive-api.ts";
-import { shippedNode } from "../../operations/archive/shipped-node.ts";
-import type { Replicator } from "../../replication/replicator.ts";
+import type { Keep } from "../../../archive/prune.ts";
+import { openSeal } from "../../../archive/seal.ts";
+import { openStore } from "../../../archive/archive.ts";
+import { Shipper, type ShipperOptions } from "../../../archive/shipping/shipper.ts";
+import type { ArchiveStore } from "../../../archive/stores/store.ts";
+import type { Clock } from "../../../base/clock.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { Random } from "../../../base/random.ts";
+import type { ArchiveStatus } from "../../../operations/archive-api.ts";
+import { shippedNode } from "../../../operations/archive/shipped-node.ts";
+import type { Replicator } from "../../../replication/replicator.ts";
 import { Drill } from "./drill.ts";
 
 export interface ArchiverComponents {
@@ -50,7 +50,8 @@ export class Archiver {
         ...{ clock, random, logger, scratch, store: store ?? openStore(to) },
         node: () => {
           const now = replicator();
-          return now === null ? null : shippedNode(now, clock);
+          const isWhole = now?.replica.replica.incomplete.size === 0;
+          return now === null || !isWhole ? null : shippedNode(now, clock);
         },
         seal: () => openSeal(keyFile),
       },

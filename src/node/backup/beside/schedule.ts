@@ -2,16 +2,17 @@
  * Backups of a running node at regular times. Each is made by another process, so that the node's own loop never waits for it. The times
  * follow from the names of the backups: a restart does not begin again.
  */
-import type { Clock, Timer } from "../../base/clock.ts";
-import { errorMessage, UserError } from "../../base/errors.ts";
-import type { Logger } from "../../base/logger.ts";
-import type { BackupStatus } from "../../operations/api.ts";
-import { dataPaths } from "../../replication/machine/data-paths.ts";
-import { backupBase } from "./backup-base.ts";
-import type { BackupFolder } from "./places/backup-folder.ts";
-import { backupPlace } from "./places/place.ts";
-import { completeBackups, takenAt } from "./restore-file.ts";
-import { sidecarName } from "./sidecar.ts";
+import type { Clock, Timer } from "../../../base/clock.ts";
+import { errorMessage, UserError } from "../../../base/errors.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { BackupStatus } from "../../../operations/api.ts";
+import { dataPaths } from "../../../replication/machine/data-paths.ts";
+import { backupBase } from "../backup-base.ts";
+import type { BackupFolder } from "../places/backup-folder.ts";
+import { backupPlace } from "../places/place.ts";
+import { completeBackups, takenAt } from "../restore-file.ts";
+import { sidecarName } from "../sidecar.ts";
+import { refusedBy } from "./refused-by.ts";
 
 /** After a failure. */
 const AGAIN_MS = 60_000;
@@ -131,7 +132,7 @@ export class BackupSchedule {
       const texts = [new Response(child.stdout).text(), new Response(child.stderr).text()];
       const [out, err] = (await Promise.all(texts)) as [string, string];
       const code = await child.exited;
-      if (code !== 0) throw refusedBy(err, code);
+      if (code !== 0) throw refusedBy(err, code, "give marmot backup by hand");
       const { at, position, bytes } = JSON.parse(out) as { at: string; position: string; bytes: number };
       logger.info("backup", { at, position, bytes, ms: clock.wallTime() - begun });
       await this.#prune();
@@ -166,10 +167,4 @@ export class BackupSchedule {
       this.#components.logger.info("an old backup is removed", { name });
     }
   }
-}
-
-/** The command prints its error and a hint. */
-function refusedBy(err: string, code: number): UserError {
-  const message = /^marmot: (.*)$/m.exec(err)?.[1] ?? `the command ended with ${code}`;
-  return new UserError(message, /^hint: (.*)$/m.exec(err)?.[1] ?? "give marmot backup by hand");
 }

@@ -1,9 +1,10 @@
 /** A restore drill of a running node: `marmot archive verify` in a process beside it, every day on the node that ships. */
-import type { Clock, Timer } from "../../base/clock.ts";
-import { errorMessage } from "../../base/errors.ts";
-import type { Logger } from "../../base/logger.ts";
-import type { ShipperStatus } from "../../archive/shipping/shipped.ts";
-import type { DrillStatus } from "../../operations/archive-api.ts";
+import type { Clock, Timer } from "../../../base/clock.ts";
+import { errorMessage } from "../../../base/errors.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { ShipperStatus } from "../../../archive/shipping/shipped.ts";
+import type { DrillStatus } from "../../../operations/archive-api.ts";
+import { refusedBy } from "./refused-by.ts";
 
 /** Between looks whether this node ships; then comes the first one. */
 const FIRST_MS = 10_000;
@@ -83,8 +84,7 @@ export class Drill {
       const code = await child.exited;
       if (code === 0)
         return { ok: true, position: (JSON.parse(out) as { position: string }).position, error: "" };
-      const reason = /^marmot: (.*)$/m.exec(err)?.[1] ?? `marmot archive verify ended with ${code}`;
-      return { ok: false, position: "", error: reason };
+      return { ok: false, position: "", error: refusedBy(err, code, "").message };
     } catch (error) {
       return { ok: false, position: "", error: errorMessage(error) };
     } finally {

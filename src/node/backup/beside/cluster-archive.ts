@@ -1,10 +1,10 @@
 /** The archive as a setting of the cluster: stored when it is formed, and used by nodes without the option. */
 import { resolve } from "node:path";
-import { Archive, openStore } from "../../archive/archive.ts";
-import { openSeal } from "../../archive/seal.ts";
-import { UserError } from "../../base/errors.ts";
-import type { ArchiveSetting } from "../../replica/store/settings.ts";
-import { isArchive } from "./restore-archive.ts";
+import { Archive, openStore } from "../../../archive/archive.ts";
+import { openSeal } from "../../../archive/seal.ts";
+import { UserError } from "../../../base/errors.ts";
+import type { ArchiveSetting } from "../../../replica/store/settings.ts";
+import { isArchive } from "../restore-archive.ts";
 import type { ArchiverOptions } from "./archiver.ts";
 
 export const isFolder = (to: string): boolean => !to.startsWith("s3://");
