@@ -1189,8 +1189,8 @@ export const MUTATIONS: readonly Mutation[] = [
     ...one(
       "a message under an id that no configuration knows is taken",
       0,
-      "shard/runtime.ts",
-      "return first.admits(id, peer) || (this.#components.isVouched?.(id, peer) ?? false);",
+      "shard/speakers.ts",
+      "return first.admits(id, peer) || (this.#vouchers?.isVouched(id, peer) ?? false);",
       "return true;",
     ),
     test: "test/shard/unknown-senders.test.ts",
