@@ -12,9 +12,9 @@ import type { ProposeResult, Ready } from "../raft/raft.ts";
 import { type Entry, EntryType, type MemberId, type Message, MessageType } from "../raft/model/types.ts";
 import { MessageKind } from "./frames.ts";
 import { Group, groupWrite, memberContext } from "./group.ts";
-import { handOver, moveLeader } from "./leaders/leadership.ts";
+import { handOver, moveLeader } from "./leadership.ts";
 import { Membership } from "./cluster-members.ts";
-import { HEARTBEAT_TICKS, Quiet } from "./quiet.ts";
+import { HEARTBEAT_TICKS, Quiet } from "./leaders/quiet.ts";
 import { nextChange } from "./reconcile.ts";
 import type { LogStore, PeerId, ShardId, Transport } from "./seams.ts";
 import type { StateMachine } from "./state-machine.ts";
@@ -343,7 +343,7 @@ export class ShardRuntime {
     });
   }
 
-  /** See `leaders/leadership.ts`. */
+  /** See `leadership.ts`. */
   handOver(): number {
     return handOver(this.groups, this.#options.member);
   }

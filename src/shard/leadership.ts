@@ -1,8 +1,8 @@
 /** Which voter leads which group: spread over the live voters, and handed over by a node that stops. */
-import type { MemberId } from "../../raft/model/types.ts";
-import type { Group } from "../group.ts";
-import type { PeerId } from "../seams.ts";
-import { preferredLeader } from "./spread.ts";
+import type { MemberId } from "../raft/model/types.ts";
+import type { Group } from "./group.ts";
+import type { PeerId } from "./seams.ts";
+import { preferredLeader } from "./leaders/spread.ts";
 
 /** Ticks of leadership after which it may be transferred to the preferred node. */
 const SPREAD_AFTER_TICKS = 30;
