@@ -86,7 +86,7 @@ export class Replicator {
     this.clusterId = this.replica.replica.settings.clusterId;
     this.log = SqliteLogStore.open(paths.log, options.logWalPages);
     alignLog(this.log, this.replica);
-    this.history = openHistory(options, this.replica, components.logger);
+    this.history = openHistory(options, this.replica, this.log, components.logger);
     this.log.aroundCommit = timed(this.measures.logSync, components.clock);
     this.#appDb = openAppDbConnection(db, []);
     this.application = new ApplicationSqlite(this.replica, appDbFile, options, components);

@@ -223,14 +223,14 @@ export class RowSets {
 }
 
 /** Records an encoded image, and returns its hash. */
-function recordedBytes(encoded: Uint8Array, history: HistoryWriter | null): bigint {
-  history?.image(encoded);
+function recordedBytes(encoded: Uint8Array, history: HistoryWriter | null, image?: Image): bigint {
+  history?.image(encoded, image);
   return imageHash(encoded);
 }
 
 /** The same for an image, which is encoded once. */
 function recorded(image: Image | null, history: HistoryWriter | null): bigint {
-  if (image !== null) return withEncoded(image, (encoded) => recordedBytes(encoded, history));
+  if (image !== null) return withEncoded(image, (encoded) => recordedBytes(encoded, history, image));
   history?.image(null);
   return 0n;
 }
