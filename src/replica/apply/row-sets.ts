@@ -224,8 +224,9 @@ export class RowSets {
 
 /** Records an encoded image, and returns its hash. */
 function recordedBytes(encoded: Uint8Array, history: HistoryWriter | null, image?: Image): bigint {
+  const hash = imageHash(encoded);
   history?.image(encoded, image);
-  return imageHash(encoded);
+  return hash;
 }
 
 /** The same for an image, which is encoded once. */

@@ -43,6 +43,7 @@ const COUNT_AT = 2;
 /** Array of three and a table in five bytes, or the length of an image in five bytes. */
 const FIELD_BYTES = 6;
 const NIL = 0xc0;
+const REFERENCE_BYTES = 1 + 4 * 9;
 
 /** Writes one part row by row, as MessagePack: images are copied once, and need not outlive the call. */
 export class PartWriter {
@@ -90,13 +91,23 @@ export class PartWriter {
     this.#at += length;
   }
 
-  /** The same for an image in at most 15 pieces. */
+  /** The same for an image in at most 15 pieces. They may be views of msgpackr's buffer, so that it must not pack anything. */
   pieces(pieces: readonly Piece[]): void {
     this.#room(FIELD_BYTES);
     this.#bytes[this.#at++] = 0x90 | pieces.length;
     for (const piece of pieces)
-      if (isReference(piece)) this.#packed(piece);
+      if (isReference(piece)) this.#reference(piece);
       else this.image(piece);
+  }
+
+  /** Array of four floating-point numbers. */
+  #reference(reference: Reference): void {
+    this.#room(REFERENCE_BYTES);
+    this.#bytes[this.#at++] = 0x94;
+    for (const number of reference) {
+      this.#bytes[this.#at++] = 0xcb;
+      this.#at = this.#bytes.writeDoubleBE(number, this.#at);
+    }
   }
 
   #packed(value: unknown): void {

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { asPeerId } from "../../../src/base/ids.ts";
 import { Random } from "../../../src/base/random.ts";
 import { Op } from "../../../src/change/batch.ts";
-import { decodeImage } from "../../../src/change/codec.ts";
+import { decodeImage, encodeImage, imageHash } from "../../../src/change/codec.ts";
 import type { Image, Value } from "../../../src/change/value.ts";
 import { createLog } from "../../../src/log-store/log-file.ts";
 import { SqliteLogStore } from "../../../src/log-store/sqlite-log-store.ts";
@@ -147,6 +147,16 @@ test("a large value is in the log alone, and is read from there after the log wa
   for (const image of images) lab.write([image]);
   expect(lab.historyBytes()).toBeLessThan(1000);
   expect(plain(lab.after())).toEqual(plain(images));
+  const hashes = [...lab.memory.replica.rows(1)].map((row) => imageHash(encodeImage(row)));
+  expect(lab.memory.replica.checksums.ofShard(0)).toEqual([
+    [
+      1,
+      BigInt.asUintN(
+        64,
+        hashes.reduce((a, b) => a + b, 0n),
+      ),
+    ],
+  ]);
   lab.compact();
   expect(lab.log.group(0).firstIndex()).toBe(4);
   expect(lab.onDisk()).toEqual([1, 2]);
