@@ -148,15 +148,11 @@ test("a large value is in the log alone, and is read from there after the log wa
   expect(lab.historyBytes()).toBeLessThan(1000);
   expect(plain(lab.after())).toEqual(plain(images));
   const hashes = [...lab.memory.replica.rows(1)].map((row) => imageHash(encodeImage(row)));
-  expect(lab.memory.replica.checksums.ofShard(0)).toEqual([
-    [
-      1,
-      BigInt.asUintN(
-        64,
-        hashes.reduce((a, b) => a + b, 0n),
-      ),
-    ],
-  ]);
+  const sum = BigInt.asUintN(
+    64,
+    hashes.reduce((a, b) => a + b, 0n),
+  );
+  expect(lab.memory.replica.checksums.ofShard(0)).toEqual([[1, String(sum)]]);
   lab.compact();
   expect(lab.log.group(0).firstIndex()).toBe(4);
   expect(lab.onDisk()).toEqual([1, 2]);
